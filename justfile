@@ -1,0 +1,26 @@
+# Every task of the project. `just` lists them; `just check` is what CI runs before the tests.
+export PATH := justfile_directory() / ".venv/bin:" + env_var("PATH")
+
+_default:
+    @just --list --unsorted
+
+# Lint, format check, types, layers.
+check:
+    ruff check src tests benchmarks
+    ruff format --check src tests benchmarks
+    mypy
+    lint-imports
+
+# Reformat and mend what can be mended.
+fix:
+    ruff check --fix src tests benchmarks
+    ruff format src tests benchmarks
+
+# All tests, or those named: just test tests/contracts
+test *args:
+    pytest {{args}}
+
+# Compile both lock files from pyproject.toml.
+lock *args:
+    uv pip compile --universal --generate-hashes --no-header --python-version 3.11 --no-emit-index-url --no-emit-find-links --extra build {{args}} pyproject.toml -o requirements.lock
+    uv pip compile --universal --generate-hashes --no-header --python-version 3.11 --no-emit-index-url --no-emit-find-links --extra dev {{args}} -c requirements.lock pyproject.toml -o requirements-dev.lock

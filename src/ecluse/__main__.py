@@ -1,0 +1,5 @@
+"""Run `python -m ecluse`."""
+
+from ecluse.cli import main
+
+main()

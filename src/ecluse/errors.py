@@ -1,0 +1,189 @@
+"""Every error Écluse raises on purpose, as one tree.
+
+    EcluseError
+    ├── SettingsError (ValueError)              a setting is missing or contradicts another
+    ├── StorageError
+    │   ├── InvalidKey (ValueError)             a key would leave its scope or cannot be stored
+    │   ├── ObjectNotFound (FileNotFoundError)
+    │   ├── ObjectExists (FileExistsError)      a create-only write lost
+    │   ├── StoreUnavailable (ConnectionError)  the store does not answer; nothing was recorded
+    │   └── UploadTooLarge (ValueError)
+    ├── RegistryError
+    │   ├── ModelNotFound (LookupError)
+    │   ├── VersionNotFound (LookupError)
+    │   ├── ManifestInvalid (ValueError)
+    │   └── DigestMismatch (ValueError)         a file is not what its manifest says
+    ├── CatalogError
+    │   ├── CatalogUnavailable (ConnectionError)
+    │   └── NotFound (LookupError)              no such row, or it is someone else's
+    ├── AccountError
+    │   ├── NotSignedIn (PermissionError)
+    │   ├── Forbidden (PermissionError)
+    │   ├── InvalidCredentials (ValueError)
+    │   └── EmailTaken (ValueError)
+    ├── JobError
+    │   ├── JobNotFound (LookupError)
+    │   ├── JobCancelled
+    │   └── JobsUnavailable (ConnectionError)
+    ├── InvalidInput (ValueError)               a form field or argument that cannot be used
+    └── FraudError
+        ├── UnreadableTable (ValueError)        the file is not a table we can read
+        ├── UnusableTarget (ValueError)         the target column cannot be learned
+        ├── ColumnsMissing (LookupError)        the table to score lacks columns of the model
+        └── ModelUnreadable (ValueError)        a model file is damaged or of a foreign format
+
+Each message states the fact, the offending value and the next action. `code` is the stable name that the
+HTTP API and `--json` show; `status` is the HTTP status it maps to.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EcluseError(Exception):
+    """Root of the tree. `str(error)` is written for the person who can act on it."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+
+
+class SettingsError(EcluseError, ValueError):
+    code = "invalid_settings"
+
+
+class StorageError(EcluseError):
+    code = "storage_error"
+
+
+class InvalidKey(StorageError, ValueError):
+    code = "invalid_key"
+    status = 400
+
+
+class ObjectNotFound(StorageError, FileNotFoundError):
+    code = "object_not_found"
+    status = 404
+
+
+class ObjectExists(StorageError, FileExistsError):
+    code = "object_exists"
+    status = 409
+
+
+class StoreUnavailable(StorageError, ConnectionError):
+    code = "store_unavailable"
+    status = 503
+
+
+class UploadTooLarge(StorageError, ValueError):
+    code = "upload_too_large"
+    status = 413
+
+
+class RegistryError(EcluseError):
+    code = "registry_error"
+
+
+class ModelNotFound(RegistryError, LookupError):
+    code = "model_not_found"
+    status = 404
+
+
+class VersionNotFound(RegistryError, LookupError):
+    code = "version_not_found"
+    status = 404
+
+
+class ManifestInvalid(RegistryError, ValueError):
+    code = "manifest_invalid"
+    status = 409
+
+
+class DigestMismatch(RegistryError, ValueError):
+    code = "digest_mismatch"
+    status = 409
+
+
+class CatalogError(EcluseError):
+    code = "catalog_error"
+
+
+class CatalogUnavailable(CatalogError, ConnectionError):
+    code = "catalog_unavailable"
+    status = 503
+
+
+class NotFound(CatalogError, LookupError):
+    code = "not_found"
+    status = 404
+
+
+class AccountError(EcluseError):
+    code = "account_error"
+    status = 400
+
+
+class NotSignedIn(AccountError, PermissionError):
+    code = "not_signed_in"
+    status = 401
+
+
+class Forbidden(AccountError, PermissionError):
+    code = "forbidden"
+    status = 403
+
+
+class InvalidCredentials(AccountError, ValueError):
+    code = "invalid_credentials"
+    status = 401
+
+
+class EmailTaken(AccountError, ValueError):
+    code = "email_taken"
+    status = 409
+
+
+class JobError(EcluseError):
+    code = "job_error"
+
+
+class JobNotFound(JobError, LookupError):
+    code = "job_not_found"
+    status = 404
+
+
+class JobCancelled(JobError):
+    code = "job_cancelled"
+    status = 409
+
+
+class JobsUnavailable(JobError, ConnectionError):
+    code = "jobs_unavailable"
+    status = 503
+
+
+class InvalidInput(EcluseError, ValueError):
+    code = "invalid_input"
+    status = 422
+
+
+class FraudError(EcluseError):
+    code = "fraud_error"
+    status = 422
+
+
+class UnreadableTable(FraudError, ValueError):
+    code = "unreadable_table"
+
+
+class UnusableTarget(FraudError, ValueError):
+    code = "unusable_target"
+
+
+class ColumnsMissing(FraudError, LookupError):
+    code = "columns_missing"
+
+
+class ModelUnreadable(FraudError, ValueError):
+    code = "model_unreadable"
