@@ -1,0 +1,20 @@
+"""Keep objects in a folder, in memory or in S3 behind one set of verbs: open, put, get, stream, list, scope."""
+
+from ecluse.storage.backends import open_store
+from ecluse.storage.cache import Cache
+from ecluse.storage.keys import checked_key, is_within, join_key, safe_filename, timestamp
+from ecluse.storage.store import ObjectInfo, ObjectStore, Stored, read_chunks
+
+__all__ = [
+    "Cache",
+    "ObjectInfo",
+    "ObjectStore",
+    "Stored",
+    "checked_key",
+    "is_within",
+    "join_key",
+    "open_store",
+    "read_chunks",
+    "safe_filename",
+    "timestamp",
+]

@@ -1,0 +1,81 @@
+"""Open a store by its URL: one function per scheme, in the table `SCHEMES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from obstore.store import LocalStore, MemoryStore, S3Store
+
+from ecluse.errors import SettingsError, StoreUnavailable
+from ecluse.settings import S3Settings
+from ecluse.storage.store import ObjectStore
+
+#: A store that is away is reported within this time instead of hanging a page.
+RETRY_TIMEOUT: Final = timedelta(seconds=12)
+
+
+def open_store(url: str, s3: S3Settings | None = None) -> ObjectStore:
+    """The store at `file:///folder`, `memory://` or `s3://bucket/prefix`; keys come from `s3`, never from the URL.
+
+    Raises:
+        SettingsError: the scheme is not known.
+        StoreUnavailable: a local folder cannot be made.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme not in SCHEMES:
+        raise SettingsError(f"Store address {url!r} is not known; use one of: {', '.join(SCHEMES)}.")
+    return SCHEMES[scheme](url, s3 or S3Settings())
+
+
+def _open_file(url: str, _: S3Settings) -> ObjectStore:
+    folder = Path(unquote(urlsplit(url).path))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    return ObjectStore(LocalStore(str(folder)), url)
+
+
+def _open_memory(url: str, _: S3Settings) -> ObjectStore:
+    return ObjectStore(MemoryStore(), url)
+
+
+def _open_s3(url: str, s3: S3Settings) -> ObjectStore:
+    parts = urlsplit(url)
+    options: dict[str, Any] = {"region": s3.region, "virtual_hosted_style_request": s3.endpoint is None}
+    if s3.endpoint:
+        options["endpoint"] = s3.endpoint
+    if s3.access_key:
+        options |= {"access_key_id": s3.access_key, "secret_access_key": str(s3.secret_key)}
+    if s3.session_token:
+        options["session_token"] = str(s3.session_token)
+    backend = S3Store(
+        parts.netloc,
+        **options,
+        client_options={
+            "allow_http": (s3.endpoint or "").startswith("http://"),
+            "connect_timeout": "3s",
+            "timeout": "300s",
+        },
+        retry_config={
+            "max_retries": 5,
+            "backoff": {
+                "init_backoff": timedelta(milliseconds=200),
+                "max_backoff": timedelta(seconds=4),
+                "base": 2,
+            },
+            "retry_timeout": RETRY_TIMEOUT,
+        },
+    )
+    return ObjectStore(backend, f"s3://{parts.netloc}", parts.path.strip("/"))
+
+
+SCHEMES: Final[dict[str, Callable[[str, S3Settings], ObjectStore]]] = {
+    "file": _open_file,
+    "memory": _open_memory,
+    "s3": _open_s3,
+}

@@ -1,0 +1,78 @@
+"""Check, join and compare object keys, segment by segment.
+
+A key is a relative path such as `user_data/4f2k/uploads/4f2k_20251121_041000_payments.csv`. Whatever a
+caller passes, a checked key has no segment that is empty, `.` or `..`, also not after percent-decoding
+or Unicode normalisation, so joining it to a prefix cannot leave that prefix on any backend.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import unquote
+
+from ecluse.errors import InvalidKey
+
+#: S3's limit, in UTF-8 bytes.
+MAX_KEY_BYTES: Final = 1024
+#: The limit of a file name on the file systems we run on, in UTF-8 bytes, less room for a temporary suffix.
+MAX_SEGMENT_BYTES: Final = 240
+
+
+def checked_key(key: str) -> str:
+    """`key` itself, when it is one; `InvalidKey` otherwise."""
+    if not key:
+        raise InvalidKey("A key is empty.")
+    if len(key.encode(errors="replace")) > MAX_KEY_BYTES:
+        raise InvalidKey(f"Key {key[:60]!r}… is longer than {MAX_KEY_BYTES} bytes.")
+    for segment in key.split("/"):
+        _check_segment(segment, key)
+    return key
+
+
+def join_key(*parts: str) -> str:
+    """Join parts that are each a checked key; empty parts are left out."""
+    return "/".join(checked_key(part) for part in parts if part)
+
+
+def is_within(key: str, prefix: str) -> bool:
+    """Whether `key` lies under `prefix`, compared by whole segments: `user_1/x` is not within `user_12`."""
+    wanted = prefix.split("/")
+    segments = key.split("/")
+    return len(segments) > len(wanted) and segments[: len(wanted)] == wanted
+
+
+def safe_filename(name: str) -> str:
+    """A person's file name as one ASCII key segment that any S3 tool can handle; never empty."""
+    last = re.split(r"[/\\]", name)[-1]
+    plain = unicodedata.normalize("NFKD", last).encode("ascii", "ignore").decode()
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-")
+    return cleaned[-120:].lstrip("._-") or "file"
+
+
+def timestamp(moment: datetime | None = None) -> str:
+    """`YYYYMMDD_HHMMSS` in UTC, as it stands in keys and version names."""
+    return (moment or datetime.now(UTC)).astimezone(UTC).strftime("%Y%m%d_%H%M%S")
+
+
+def _check_segment(segment: str, key: str) -> None:
+    shown = repr(key if len(key) <= 120 else key[:120] + "…")
+    if len(segment.encode(errors="replace")) > MAX_SEGMENT_BYTES:
+        raise InvalidKey(f"Key {shown} has a part longer than {MAX_SEGMENT_BYTES} bytes.")
+    if any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in segment):
+        raise InvalidKey(f"Key {shown} holds a control or invisible character.")
+    for form in _readings(segment):
+        if form.strip() in ("", ".", "..") or "/" in form or "\\" in form:
+            raise InvalidKey(f"Key {shown} has a part that is empty, . or .., or holds a slash in disguise.")
+
+
+def _readings(segment: str) -> set[str]:
+    """The segment as other software may read it: percent-decoded (until nothing changes), then normalised."""
+    forms = {segment}
+    decoded = segment
+    while (once := unquote(decoded, errors="replace")) != decoded:
+        decoded = once
+        forms.add(decoded)
+    return forms | {unicodedata.normalize("NFKC", form) for form in forms}
