@@ -20,10 +20,12 @@
     │   ├── NotSignedIn (PermissionError)
     │   ├── Forbidden (PermissionError)
     │   ├── InvalidCredentials (ValueError)
+    │   ├── TooManyAttempts (PermissionError)
     │   └── EmailTaken (ValueError)
     ├── JobError
     │   ├── JobNotFound (LookupError)
     │   ├── JobCancelled
+    │   ├── JobFailed                           a job ended by a fault of ours; the log has the reference
     │   └── JobsUnavailable (ConnectionError)
     ├── InvalidInput (ValueError)               a form field or argument that cannot be used
     └── FraudError
@@ -139,6 +141,11 @@ class InvalidCredentials(AccountError, ValueError):
     status = 401
 
 
+class TooManyAttempts(AccountError, PermissionError):
+    code = "too_many_attempts"
+    status = 429
+
+
 class EmailTaken(AccountError, ValueError):
     code = "email_taken"
     status = 409
@@ -156,6 +163,10 @@ class JobNotFound(JobError, LookupError):
 class JobCancelled(JobError):
     code = "job_cancelled"
     status = 409
+
+
+class JobFailed(JobError):
+    code = "job_failed"
 
 
 class JobsUnavailable(JobError, ConnectionError):

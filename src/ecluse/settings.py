@@ -1,4 +1,4 @@
-"""Read the environment once, at the edge, into one frozen `Settings` object that says where each value came from."""
+"""Read the environment once, at the edge, into a frozen `Settings` that says where each value came from."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ VARIABLES: Final[dict[str, str]] = {
     "AWS_REGION": "Region. Default: us-east-1",
     "AWS_DEFAULT_REGION": "The same, under its older name; AWS_REGION wins",
     "ECLUSE_CACHE_MAX_BYTES": "Bound of the local cache of models, in bytes. Default: 10 GiB",
-    "ECLUSE_UPLOAD_MAX_BYTES": "Largest accepted upload, in bytes. Default: 5 GiB, the most S3 copies in one request",
+    "ECLUSE_UPLOAD_MAX_BYTES": "Largest accepted upload, in bytes. Default: 5 GiB, what S3 copies at once",
     "ECLUSE_PUBLIC_URL": "Address people use when a proxy stands in front, such as https://ecluse.example.org",
     "ECLUSE_OPEN_SIGN_UP": "true: anyone who reaches the page may make an account. Default: true",
 }
@@ -61,7 +61,7 @@ class Detected:
 
 @dataclass(frozen=True)
 class S3Settings:
-    """How to reach an S3-compatible store. Without keys the ambient AWS credentials (instance role) are used."""
+    """How to reach an S3-compatible store. Without keys: the ambient AWS credentials."""
 
     endpoint: str | None = None
     region: str = "us-east-1"

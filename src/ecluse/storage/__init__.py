@@ -1,4 +1,4 @@
-"""Keep objects in a folder, in memory or in S3 behind one set of verbs: open, put, get, stream, list, scope."""
+"""Keep objects in a folder, in memory or in S3 behind one set of verbs: put, get, stream, list, scope."""
 
 from ecluse.storage.backends import open_store
 from ecluse.storage.cache import Cache

@@ -19,7 +19,7 @@ RETRY_TIMEOUT: Final = timedelta(seconds=12)
 
 
 def open_store(url: str, s3: S3Settings | None = None) -> ObjectStore:
-    """The store at `file:///folder`, `memory://` or `s3://bucket/prefix`; keys come from `s3`, never from the URL.
+    """The store at `file:///folder`, `memory://` or `s3://bucket/prefix`; keys come from `s3`.
 
     Raises:
         SettingsError: the scheme is not known.

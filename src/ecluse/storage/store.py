@@ -6,6 +6,7 @@ tree with the endpoint in it, and digests computed while the bytes pass.
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -81,7 +82,7 @@ class ObjectStore:
     # Write
 
     def put(self, key: str, data: bytes, *, create_only: bool = False) -> Stored:
-        """Write `data` whole. With `create_only`, exactly one writer wins and the others get `ObjectExists`."""
+        """Write `data` whole. With `create_only` one writer wins; the others get `ObjectExists`."""
         path = self._path(key)
         with self._reported(key):
             obstore.put(
@@ -90,7 +91,7 @@ class ObjectStore:
         return Stored(key, len(data), hashlib.sha256(data).hexdigest())
 
     def put_stream(self, key: str, chunks: Iterable[bytes]) -> Stored:
-        """Write chunks as they come, in bounded memory; the key holds nothing until the last byte is stored."""
+        """Write chunks as they come, in bounded memory; the key holds nothing until all is stored."""
         counted = _Digest()
         staged = self._staging_path()
         with self._reported(key):
@@ -173,10 +174,10 @@ class ObjectStore:
             for page in obstore.list(self._backend, where or None):
                 for meta in page:
                     key = meta["path"][cut:]
-                    if key.split("/", 1)[0] != STAGING:
+                    if STAGING not in key.split("/"):
                         yield ObjectInfo(key, meta["size"], meta["last_modified"])
 
-    def list_names(self, prefix: str = "") -> list[str]:
+    def list_names(self, prefix: str = "") -> builtins.list[str]:
         """The names directly under `prefix`, folders only, sorted: one request, whatever lies deeper."""
         where = join_key(self.prefix, prefix)
         with self._reported(prefix or "/"):
@@ -215,7 +216,7 @@ class ObjectStore:
             PermissionError,
         ) as error:
             raise StoreUnavailable(
-                f"The store {self.url} refused access to {key!r}. Check the keys and their rights: ecluse doctor"
+                f"The store {self.url} refused access to {key!r}. Check keys and rights: ecluse doctor"
             ) from error
         except (obstore_errors.BaseError, OSError) as error:
             raise StoreUnavailable(

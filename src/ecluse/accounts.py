@@ -1,0 +1,328 @@
+"""Make accounts, sign people and programs in and out, and say who a secret belongs to.
+
+Secrets (session, token, sign-in link) are 256 random bits; the catalog keeps only their SHA-256, so a
+copy of the database signs no one in. Passwords are hashed with Argon2id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import threading
+import time
+from collections import defaultdict, deque
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Final
+
+from pwdlib import PasswordHash
+from sqlalchemy.exc import IntegrityError
+
+from ecluse.catalog import Catalog, audit, users
+from ecluse.catalog.tables import ApiToken, Session, User, now
+from ecluse.errors import EmailTaken, Forbidden, InvalidCredentials, InvalidInput, NotFound, TooManyAttempts
+
+SESSION_LIFETIME: Final = timedelta(days=30)
+LINK_LIFETIME: Final = timedelta(hours=24)
+#: NIST SP 800-63B asks for at least 8 and for no rules of composition.
+MIN_PASSWORD: Final = 8
+MAX_PASSWORD: Final = 1024
+LOCAL_EMAIL: Final = "admin@localhost"
+#: Failed sign-ins of one address within `ATTEMPT_WINDOW` seconds before it has to wait.
+MAX_ATTEMPTS: Final = 10
+ATTEMPT_WINDOW: Final = 300.0
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """Who is acting, and through which session (None for an API token)."""
+
+    user: User
+    session: Session | None
+
+
+class Accounts:
+    """The accounts in one catalog."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._attempts = _Attempts()
+
+    # People
+
+    def sign_up(self, email: str, password: str, name: str = "", *, role: str | None = None) -> User:
+        """Make an account; the first one administers.
+
+        Raises:
+            InvalidInput: the address is none or the password is too short.
+            EmailTaken: the address has an account.
+        """
+        address, password_hash = checked_email(email), _hash(checked_password(password))
+        try:
+            with self._catalog.write() as transaction:
+                first = users.count_users(transaction) == 0
+                user = users.add_user(
+                    transaction,
+                    email=address,
+                    name=name.strip()[:200],
+                    password_hash=password_hash,
+                    role=role or ("admin" if first else "member"),
+                )
+                audit.record(transaction, user.id, "user.sign_up", address)
+        except IntegrityError as error:
+            raise EmailTaken(f"{address} already has an account. Sign in, or use another address.") from error
+        return user
+
+    def sign_in(self, email: str, password: str, user_agent: str = "") -> tuple[User, str]:
+        """The user and the secret of a new session.
+
+        Raises:
+            InvalidCredentials: no such account, or not its password; which of the two is not told.
+            TooManyAttempts: this address has failed too often of late.
+        """
+        address = email.strip().lower()
+        self._attempts.check(address)
+        with self._catalog.read() as transaction:
+            user = users.user_by_email(transaction, address)
+        stored = user.password_hash if user and user.password_hash else _hash_of_nobody()
+        if not _verify(password, stored) or user is None or not user.password_hash:
+            self._attempts.failed(address)
+            raise InvalidCredentials(
+                "No account has this address and password. Check both, or make an account."
+            )
+        self._attempts.succeeded(address)
+        return user, self.open_session(user.id, user_agent)
+
+    def open_session(self, user_id: str, user_agent: str = "") -> str:
+        """Start a session; its secret, for the cookie."""
+        secret = secrets.token_urlsafe(32)
+        with self._catalog.write() as transaction:
+            users.remove_expired_sessions(transaction)
+            users.add_session(
+                transaction,
+                secret_hash=_digest(secret),
+                user_id=user_id,
+                user_agent=user_agent,
+                expires_at=now() + SESSION_LIFETIME,
+            )
+        return secret
+
+    def who_has_session(self, secret: str) -> SignedIn | None:
+        with self._catalog.read() as transaction:
+            found = users.user_by_session(transaction, _digest(secret))
+        if found is None:
+            return None
+        user, session = found
+        if _is_stale(session.last_used_at):
+            with self._catalog.write() as transaction:
+                users.touch_session(transaction, session.id)
+        return SignedIn(user, session)
+
+    def sign_out(self, signed_in: SignedIn) -> None:
+        if signed_in.session is not None:
+            self.end_session(signed_in.user.id, signed_in.session.id)
+
+    def end_session(self, user_id: str, session_id: str) -> None:
+        with self._catalog.write() as transaction:
+            users.remove_session(transaction, user_id, session_id)
+
+    def sessions(self, user_id: str) -> list[Session]:
+        with self._catalog.read() as transaction:
+            return users.list_sessions(transaction, user_id)
+
+    def change_password(self, signed_in: SignedIn, current: str, new: str) -> None:
+        """Set a new password and end every other session.
+
+        Raises:
+            InvalidCredentials: `current` is not the password (an account without one has none to give).
+        """
+        user = signed_in.user
+        if user.password_hash:
+            self._attempts.check(user.email)
+            if not _verify(current, user.password_hash):
+                self._attempts.failed(user.email)
+                raise InvalidCredentials("That is not your current password.")
+        with self._catalog.write() as transaction:
+            users.set_password_hash(transaction, user.id, _hash(checked_password(new)))
+            users.remove_other_sessions(
+                transaction, user.id, signed_in.session.id if signed_in.session else None
+            )
+            audit.record(transaction, user.id, "user.change_password", user.email)
+
+    def change_email(self, user_id: str, email: str, name: str) -> None:
+        """Set the address to sign in with and the name to be called by."""
+        try:
+            with self._catalog.write() as transaction:
+                users.set_email(transaction, user_id, checked_email(email), name.strip()[:200])
+        except IntegrityError as error:
+            raise EmailTaken(f"{email} already has an account.") from error
+
+    def everyone(self) -> list[User]:
+        with self._catalog.read() as transaction:
+            return users.list_users(transaction)
+
+    def by_email(self, email: str) -> User:
+        """The user with this address; `NotFound` otherwise."""
+        with self._catalog.read() as transaction:
+            user = users.user_by_email(transaction, email.strip().lower())
+        if user is None:
+            raise NotFound(f"No user {email}. See: ecluse users list")
+        return user
+
+    # Programs
+
+    def create_token(self, user_id: str, name: str) -> tuple[str, ApiToken]:
+        """An API token: its secret, shown this once, and its row."""
+        if not name.strip():
+            raise InvalidInput("A token needs a name, such as the program that will use it.")
+        secret = f"ecluse_{secrets.token_urlsafe(32)}"
+        with self._catalog.write() as transaction:
+            token = users.add_token(
+                transaction,
+                secret_hash=_digest(secret),
+                user_id=user_id,
+                name=name.strip(),
+                prefix=secret[:12],
+            )
+            audit.record(transaction, user_id, "token.create", token.name)
+        return secret, token
+
+    def who_has_token(self, secret: str) -> SignedIn | None:
+        with self._catalog.read() as transaction:
+            found = users.user_by_token(transaction, _digest(secret))
+        if found is None:
+            return None
+        user, token = found
+        if token.last_used_at is None or _is_stale(token.last_used_at):
+            with self._catalog.write() as transaction:
+                users.touch_token(transaction, token.id)
+        return SignedIn(user, None)
+
+    def tokens(self, user_id: str) -> list[ApiToken]:
+        with self._catalog.read() as transaction:
+            return users.list_tokens(transaction, user_id)
+
+    def revoke_token(self, user_id: str, token_id: str) -> None:
+        with self._catalog.write() as transaction:
+            if not users.remove_token(transaction, user_id, token_id):
+                raise NotFound(f"No token {token_id}.")
+            audit.record(transaction, user_id, "token.revoke", token_id)
+
+    # The first start, and lost passwords
+
+    def local_administrator(self) -> User:
+        """The administrator of an empty catalog, made without a password, or the one that is there.
+
+        Raises:
+            Forbidden: there are accounts, but none administers.
+        """
+        with self._catalog.write() as transaction:
+            found = users.first_administrator(transaction)
+            if found is not None:
+                return found
+            if users.count_users(transaction):
+                raise Forbidden("No account administers. Make one: ecluse users add EMAIL --admin")
+            return users.add_user(transaction, email=LOCAL_EMAIL, name="", password_hash=None, role="admin")
+
+    def sign_in_link(self, user_id: str) -> str:
+        """The secret of a link that signs this user in once, within 24 hours."""
+        secret = secrets.token_urlsafe(32)
+        with self._catalog.write() as transaction:
+            users.add_token(
+                transaction,
+                secret_hash=_digest(secret),
+                user_id=user_id,
+                name="sign-in link",
+                prefix="",
+                purpose="sign_in_link",
+                expires_at=now() + LINK_LIFETIME,
+            )
+        return secret
+
+    def redeem_link(self, secret: str, user_agent: str = "") -> tuple[User, str]:
+        """Use a sign-in link up: the user and the secret of a new session.
+
+        Raises:
+            InvalidCredentials: it was used before, is too old, or never was one.
+        """
+        with self._catalog.write() as transaction:
+            found = users.user_by_token(transaction, _digest(secret), purpose="sign_in_link")
+            if found is None or not users.remove_token(transaction, found[0].id, found[1].id):
+                raise InvalidCredentials(
+                    "This sign-in link was used before or is too old. Sign in with your password, "
+                    "or make a new link: ecluse users link EMAIL"
+                )
+        return found[0], self.open_session(found[0].id, user_agent)
+
+
+def checked_email(email: str) -> str:
+    """The address in the form it is kept: trimmed, lower case."""
+    address = email.strip().lower()
+    if len(address) > 320 or not _EMAIL.fullmatch(address):
+        raise InvalidInput(f"{email!r} is not an e-mail address such as name@example.org.")
+    return address
+
+
+def checked_password(password: str) -> str:
+    if len(password) < MIN_PASSWORD:
+        raise InvalidInput(f"The password has {len(password)} characters; use at least {MIN_PASSWORD}.")
+    if len(password) > MAX_PASSWORD:
+        raise InvalidInput(f"The password has more than {MAX_PASSWORD} characters.")
+    return password
+
+
+class _Attempts:
+    """Failed sign-ins per address, in this process."""
+
+    def __init__(self) -> None:
+        self._times: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._lock = threading.Lock()
+
+    def check(self, address: str) -> None:
+        with self._lock:
+            times = self._times[address]
+            while times and times[0] < time.monotonic() - ATTEMPT_WINDOW:
+                times.popleft()
+            if len(times) >= MAX_ATTEMPTS:
+                raise TooManyAttempts("Too many failed sign-ins for this address. Wait 5 minutes.")
+            if not times:
+                del self._times[address]
+
+    def failed(self, address: str) -> None:
+        with self._lock:
+            self._times[address].append(time.monotonic())
+
+    def succeeded(self, address: str) -> None:
+        with self._lock:
+            self._times.pop(address, None)
+
+
+@cache
+def _hasher() -> PasswordHash:
+    return PasswordHash.recommended()
+
+
+@cache
+def _hash_of_nobody() -> str:
+    """Verified against where there is no account, so that both answers take the same time."""
+    return _hash(secrets.token_urlsafe(16))
+
+
+def _hash(password: str) -> str:
+    return _hasher().hash(password)
+
+
+def _verify(password: str, stored: str) -> bool:
+    return len(password) <= MAX_PASSWORD and _hasher().verify(password, stored)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _is_stale(moment: datetime) -> bool:
+    """Whether a last use is old enough to be written again (a write per request would be waste)."""
+    return now() - moment > timedelta(minutes=1)

@@ -1,0 +1,125 @@
+"""Open the catalog, bring its tables up to date, and hand out transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from ecluse.errors import CatalogError, CatalogUnavailable
+
+#: The newest migration; a test holds it equal to what Alembic finds in `migrations/`.
+HEAD: Final = "0001"
+#: Any number known to this application alone: the PostgreSQL lock under which one process migrates.
+_MIGRATION_LOCK: Final = 7_231_964_205
+
+
+class Catalog:
+    """The relational tables at `url`: SQLite or PostgreSQL.
+
+    `read()` and `write()` give a SQLAlchemy session for the functions beside this module; rows stay
+    usable after it is closed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+        self.engine = _engine(url)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for reading; nothing it changes is kept."""
+        with self._reported(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+            session.expunge_all()
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        with (
+            self._reported(),
+            Session(self.engine.execution_options(ecluse_write=True), expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the tables to the newest version; several processes may call this at once."""
+        if self._url.get_backend_name() == "sqlite" and self._url.database:
+            Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+        with self._reported():
+            if self.version() == HEAD:
+                return
+            with self.engine.execution_options(ecluse_write=True).begin() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+                _upgrade(connection)
+
+    def version(self) -> str | None:
+        """The migration the database stands at; None for an empty one.
+
+        Raises:
+            CatalogError: the database was made by a newer Écluse.
+        """
+        with self.engine.connect() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        if found is not None and str(found) > HEAD:
+            raise CatalogError(
+                f"The catalog is at version {found}, newer than this Écluse ({HEAD}). Install a newer one."
+            )
+        return None if found is None else str(found)
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            raise CatalogUnavailable(
+                f"The catalog {self._url.render_as_string(hide_password=True)} does not answer: "
+                f"{str(error.orig).strip().splitlines()[0]}. See: ecluse doctor"
+            ) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise CatalogUnavailable("The connection to the catalog was lost. Try again.") from error
+            raise
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+    engine = create_engine(url, connect_args={"timeout": 30})
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # the driver begins no transaction of its own; `_begin_sqlite` does
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock at once where a write is meant, so that two writers wait instead of failing."""
+    write = connection.get_execution_options().get("ecluse_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,70 @@
+"""Find and keep uploaded tables. Every query names the owner: another person's row does not exist."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session as Transaction
+
+from ecluse.catalog.tables import Dataset, now
+from ecluse.errors import NotFound
+
+
+def add_dataset(transaction: Transaction, dataset: Dataset) -> Dataset:
+    transaction.add(dataset)
+    transaction.flush()
+    return dataset
+
+
+def dataset_of(transaction: Transaction, user_id: str, dataset_id: str) -> Dataset:
+    dataset = transaction.scalar(select(Dataset).where(Dataset.id == dataset_id, Dataset.user_id == user_id))
+    if dataset is None:
+        raise NotFound(f"No dataset {dataset_id}. See your datasets: GET /api/datasets")
+    return dataset
+
+
+def dataset_by_url(transaction: Transaction, user_id: str, url: str) -> Dataset:
+    """The user's dataset whose upload returned this address."""
+    dataset = transaction.scalar(select(Dataset).where(Dataset.url == url, Dataset.user_id == user_id))
+    if dataset is None:
+        raise NotFound(f"No dataset of yours is stored at {url}. See your datasets: GET /api/datasets")
+    return dataset
+
+
+def list_datasets(
+    transaction: Transaction, user_id: str, *, limit: int = 200, offset: int = 0
+) -> list[Dataset]:
+    return list(
+        transaction.scalars(
+            select(Dataset)
+            .where(Dataset.user_id == user_id)
+            .order_by(Dataset.created_at.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+    )
+
+
+def set_profile(transaction: Transaction, dataset_id: str, profile: dict[str, Any], rows: int) -> None:
+    transaction.execute(
+        update(Dataset)
+        .where(Dataset.id == dataset_id)
+        .values(profile=profile, rows=rows, state="ready", error=None)
+    )
+
+
+def set_failed(transaction: Transaction, dataset_id: str, error: str) -> None:
+    transaction.execute(update(Dataset).where(Dataset.id == dataset_id).values(state="failed", error=error))
+
+
+def set_job(transaction: Transaction, dataset_id: str, job_id: str) -> None:
+    transaction.execute(update(Dataset).where(Dataset.id == dataset_id).values(job_id=job_id))
+
+
+def touch_dataset(transaction: Transaction, dataset_id: str) -> None:
+    transaction.execute(update(Dataset).where(Dataset.id == dataset_id).values(last_used_at=now()))
+
+
+def remove_dataset(transaction: Transaction, user_id: str, dataset_id: str) -> None:
+    transaction.execute(delete(Dataset).where(Dataset.id == dataset_id, Dataset.user_id == user_id))

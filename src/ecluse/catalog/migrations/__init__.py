@@ -1,0 +1,1 @@
+"""Change the tables from one release to the next, with Alembic."""

@@ -1,0 +1,13 @@
+"""Let Alembic run on the connection that `Catalog.migrate` holds."""
+
+from alembic import context
+
+from ecluse.catalog.tables import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,99 @@
+"""Keep the scorings each user asked for and where their results are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session as Transaction
+
+from ecluse.catalog.tables import Prediction, now
+from ecluse.errors import NotFound
+
+ACTIVE = ("queued", "running")
+
+
+def add_prediction(transaction: Transaction, prediction: Prediction) -> Prediction:
+    transaction.add(prediction)
+    transaction.flush()
+    return prediction
+
+
+def prediction_of(transaction: Transaction, user_id: str, prediction_id: str) -> Prediction:
+    found = transaction.scalar(
+        select(Prediction).where(Prediction.id == prediction_id, Prediction.user_id == user_id)
+    )
+    if found is None:
+        raise NotFound(f"No prediction {prediction_id}. See: GET /api/predictions")
+    return found
+
+
+def prediction_by_key(transaction: Transaction, user_id: str, key: str) -> Prediction:
+    """The user's prediction stored under exactly this key."""
+    found = transaction.scalar(select(Prediction).where(Prediction.key == key, Prediction.user_id == user_id))
+    if found is None:
+        raise NotFound(f"No prediction of yours is stored at {key}. See: GET /api/predictions")
+    return found
+
+
+def prediction_by_job(transaction: Transaction, job_id: str) -> Prediction | None:
+    return transaction.scalar(select(Prediction).where(Prediction.job_id == job_id))
+
+
+def list_predictions(
+    transaction: Transaction, user_id: str, *, limit: int = 50, offset: int = 0
+) -> list[Prediction]:
+    return list(
+        transaction.scalars(
+            select(Prediction)
+            .where(Prediction.user_id == user_id)
+            .order_by(Prediction.created_at.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+    )
+
+
+def set_running(transaction: Transaction, prediction_id: str) -> None:
+    transaction.execute(
+        update(Prediction)
+        .where(Prediction.id == prediction_id, Prediction.status.in_(ACTIVE))
+        .values(status="running")
+    )
+
+
+def set_done(
+    transaction: Transaction,
+    prediction_id: str,
+    *,
+    key: str,
+    size_bytes: int,
+    sha256: str,
+    rows: int,
+    flagged: int,
+    summary: dict[str, Any],
+) -> None:
+    transaction.execute(
+        update(Prediction)
+        .where(Prediction.id == prediction_id)
+        .values(
+            status="done",
+            key=key,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            rows=rows,
+            flagged=flagged,
+            summary=summary,
+            error=None,
+            finished_at=now(),
+        )
+    )
+
+
+def set_ended(transaction: Transaction, prediction_id: str, status: str, error: str | None) -> None:
+    """Record that a scoring failed or was cancelled; one that is done stays done."""
+    transaction.execute(
+        update(Prediction)
+        .where(Prediction.id == prediction_id, Prediction.status.in_(ACTIVE))
+        .values(status=status, error=error, finished_at=now())
+    )

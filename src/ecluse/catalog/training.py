@@ -1,0 +1,78 @@
+"""Keep the history of trainings and their results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session as Transaction
+
+from ecluse.catalog.tables import TrainingRun, now
+from ecluse.errors import NotFound
+
+ACTIVE = ("queued", "running")
+
+
+def add_run(transaction: Transaction, run: TrainingRun) -> TrainingRun:
+    transaction.add(run)
+    transaction.flush()
+    return run
+
+
+def run_of(transaction: Transaction, user_id: str, run_id: str) -> TrainingRun:
+    run = transaction.scalar(
+        select(TrainingRun).where(TrainingRun.id == run_id, TrainingRun.user_id == user_id)
+    )
+    if run is None:
+        raise NotFound(f"No training {run_id}. See: GET /api/history")
+    return run
+
+
+def run_by_job(transaction: Transaction, job_id: str) -> TrainingRun | None:
+    return transaction.scalar(select(TrainingRun).where(TrainingRun.job_id == job_id))
+
+
+def list_runs(
+    transaction: Transaction, user_id: str, *, status: str | None = None, limit: int = 50, offset: int = 0
+) -> tuple[list[TrainingRun], int]:
+    """One page of the user's trainings, newest first, and how many there are in all."""
+    wanted = select(TrainingRun).where(TrainingRun.user_id == user_id)
+    if status is not None:
+        wanted = wanted.where(TrainingRun.status == status)
+    total = transaction.scalar(select(func.count()).select_from(wanted.subquery())) or 0
+    page = wanted.order_by(TrainingRun.created_at.desc(), TrainingRun.id).limit(limit).offset(offset)
+    return list(transaction.scalars(page)), total
+
+
+def set_running(transaction: Transaction, run_id: str) -> None:
+    transaction.execute(
+        update(TrainingRun)
+        .where(TrainingRun.id == run_id, TrainingRun.status.in_(ACTIVE))
+        .values(status="running")
+    )
+
+
+def set_done(
+    transaction: Transaction, run_id: str, *, version: str, metrics: dict[str, Any], model_path: str
+) -> None:
+    transaction.execute(
+        update(TrainingRun)
+        .where(TrainingRun.id == run_id)
+        .values(
+            status="done",
+            version=version,
+            metrics=metrics,
+            model_path=model_path,
+            error=None,
+            finished_at=now(),
+        )
+    )
+
+
+def set_ended(transaction: Transaction, run_id: str, status: str, error: str | None) -> None:
+    """Record that a training failed or was cancelled; one that is done stays done."""
+    transaction.execute(
+        update(TrainingRun)
+        .where(TrainingRun.id == run_id, TrainingRun.status.in_(ACTIVE))
+        .values(status=status, error=error, finished_at=now())
+    )

@@ -1,0 +1,361 @@
+"""Run work in the background that survives crashes: enqueue it, follow it, cancel it.
+
+A job is a DBOS workflow. `Jobs` is what pages, the API and commands hold: it enqueues and reads, and runs
+nothing. `JobRunner` is what a worker process holds: it takes jobs from the queues and runs them. Each step
+of a job runs at least once and is written to leave the same result when it runs again.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal, ParamSpec, TypeVar
+
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, WorkflowStatus
+from dbos import error as dbos_errors
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from ecluse.errors import (
+    CatalogUnavailable,
+    EcluseError,
+    JobCancelled,
+    JobFailed,
+    JobNotFound,
+    JobsUnavailable,
+    StoreUnavailable,
+)
+
+APPLICATION: Final = "ecluse"
+#: Pinned, so that a job enqueued by one release is run by the next.
+APPLICATION_VERSION: Final = "1"
+#: A job that took its worker down this often is given up.
+MAX_RECOVERIES: Final = 5
+REPORT_SECONDS: Final = 0.5
+PROGRESS: Final = "progress"
+
+JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
+P = ParamSpec("P")
+R = TypeVar("R")
+logger = logging.getLogger(__name__)
+
+_STATUSES: Final[dict[str, JobStatus]] = {
+    "DELAYED": "queued",
+    "ENQUEUED": "queued",
+    "PENDING": "running",
+    "SUCCESS": "done",
+    "ERROR": "failed",
+    "CANCELLED": "cancelled",
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
+}
+ACTIVE_STATUSES: Final = ["DELAYED", "ENQUEUED", "PENDING"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as its owner sees it. `fraction` is 0 to 1; `position` counts from 1 within its queue."""
+
+    id: str
+    kind: str
+    user_id: str
+    status: JobStatus
+    title: str
+    subject: dict[str, Any]
+    stage: str | None
+    fraction: float
+    message: str
+    error: str | None
+    position: int | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def active(self) -> bool:
+        return self.status in ("queued", "running")
+
+
+class Task:
+    """A running job, as the function that does the work sees it."""
+
+    def __init__(self, job_id: str, user_id: str, jobs: Jobs) -> None:
+        self.job_id = job_id
+        self.user_id = user_id
+        self._jobs = jobs
+        self._reported_at = 0.0
+
+    def step(self, name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `function` and remember its result (plain JSON), so that a restart does not run it again.
+
+        A store or catalog that is away is tried three times before the job fails.
+        """
+        return DBOS.run_step(
+            {
+                "name": name,
+                "retries_allowed": True,
+                "max_attempts": 3,
+                "interval_seconds": 2.0,
+                "should_retry": lambda error: isinstance(error, StoreUnavailable | CatalogUnavailable),
+            },
+            function,
+            *args,
+            **kwargs,
+        )
+
+    def report(self, stage: str, fraction: float, message: str = "") -> None:
+        """Say how far the job is; at most twice a second reaches the database.
+
+        Raises:
+            JobCancelled: someone cancelled it; let it pass.
+        """
+        if time.monotonic() - self._reported_at < REPORT_SECONDS and fraction < 1:
+            return
+        self._reported_at = time.monotonic()
+        if self._jobs.is_cancelled(self.job_id):
+            raise JobCancelled("The job was cancelled.")
+        DBOS.set_event(PROGRESS, {"stage": stage, "fraction": round(fraction, 3), "message": message})
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """One kind of job: the function that does it, its queue, the stages it passes, and what to do when it fails.
+
+    `run(context, task, **arguments)` and `failed(context, task, message, **arguments)`, where `context` is
+    what the worker was started with.
+    """
+
+    run: Callable[..., None]
+    failed: Callable[..., None]
+    queue: str
+    stages: tuple[str, ...]
+
+
+#: How many jobs of each queue one worker runs at a time.
+QUEUES: Final[dict[str, int]] = {"profile": 2, "train": 1, "predict": 1}
+
+
+class Jobs:
+    """The jobs in the database at `url`: enqueue, find, cancel. Connects when first used."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._opened: DBOSClient | None = None
+
+    def migrate(self) -> None:
+        """Make or update the engine's tables."""
+        url = make_url(self._url)
+        if url.get_backend_name() == "sqlite" and url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            with sqlite3.connect(url.database) as connection:  # readers must not stop the writer
+                connection.execute("PRAGMA journal_mode=WAL")
+            connection.close()
+        try:
+            DBOS.migrate(_engine_url(self._url))
+        except SQLAlchemyError as error:
+            raise JobsUnavailable(
+                f"The job engine's database does not answer: {error}. See: ecluse doctor"
+            ) from error
+
+    def enqueue(
+        self,
+        kind: str,
+        queue: str,
+        user_id: str,
+        title: str,
+        subject: Mapping[str, Any],
+        *,
+        job_id: str | None = None,
+    ) -> str:
+        """Queue a job; its id. Its function gets `subject` as keyword arguments. The same id is queued once."""
+        chosen = job_id or uuid.uuid4().hex
+        self._client.enqueue(
+            {
+                "workflow_name": kind,
+                "queue_name": queue,
+                "workflow_id": chosen,
+                "authenticated_user": user_id,
+                "app_version": APPLICATION_VERSION,
+                "attributes": {"title": title, "subject": dict(subject)},
+            },
+            dict(subject),
+        )
+        return chosen
+
+    def get(self, user_id: str, job_id: str) -> Job:
+        """One job of this user.
+
+        Raises:
+            JobNotFound: there is none of this id, or it is someone else's.
+        """
+        found = self._client.list_workflows(workflow_ids=[job_id], user=user_id, load_input=False)
+        if not found:
+            raise JobNotFound(f"No job {job_id}. See: ecluse jobs list")
+        return self._job(found[0], self._waiting())
+
+    def list(self, user_id: str, *, limit: int = 50, active: bool = False) -> Sequence[Job]:
+        """The user's jobs, newest first."""
+        found = self._client.list_workflows(
+            user=user_id,
+            status=ACTIVE_STATUSES if active else None,
+            limit=limit,
+            sort_desc=True,
+            load_input=False,
+        )
+        waiting = self._waiting() if any(w.status == "ENQUEUED" for w in found) else []
+        return [self._job(workflow, waiting) for workflow in found]
+
+    def cancel(self, user_id: str, job_id: str) -> Job:
+        """Stop a job: at once while it waits, at its next report while it runs. One that ended stays as it is."""
+        job = self.get(user_id, job_id)
+        if job.active:
+            self._client.cancel_workflow(job_id)
+        return self.get(user_id, job_id)
+
+    def is_cancelled(self, job_id: str) -> bool:
+        found = self._client.list_workflows(workflow_ids=[job_id], load_input=False, load_output=False)
+        return bool(found) and found[0].status == "CANCELLED"
+
+    def check(self) -> None:
+        """Ask the engine's database for something."""
+        self._client.list_workflows(limit=1, load_input=False, load_output=False)
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.destroy()
+            self._opened = None
+
+    @property
+    def _client(self) -> DBOSClient:
+        with self._lock:
+            if self._opened is None:
+                self._opened = _open_client(self._url)
+            return self._opened
+
+    def _waiting(self) -> Sequence[WorkflowStatus]:
+        return self._client.list_workflows(status="ENQUEUED", load_input=False, load_output=False)
+
+    def _job(self, workflow: WorkflowStatus, waiting: Sequence[WorkflowStatus]) -> Job:
+        attributes = workflow.attributes or {}
+        status = _STATUSES[workflow.status]
+        progress = self._progress(workflow, status)
+        return Job(
+            id=workflow.workflow_id,
+            kind=workflow.name,
+            user_id=workflow.authenticated_user or "",
+            status=status,
+            title=str(attributes.get("title", workflow.name)),
+            subject=dict(attributes.get("subject", {})),
+            stage=progress.get("stage"),
+            fraction=1.0 if status == "done" else float(progress.get("fraction", 0.0)),
+            message=str(progress.get("message", "")),
+            error=_error_text(workflow),
+            position=_position(workflow, waiting),
+            created_at=_moment(workflow.created_at) or datetime.now(UTC),
+            started_at=_moment(workflow.dequeued_at),
+            finished_at=_moment(workflow.completed_at),
+        )
+
+    def _progress(self, workflow: WorkflowStatus, status: JobStatus) -> dict[str, Any]:
+        if status == "queued":
+            return {}
+        return dict(self._client.get_event(workflow.workflow_id, PROGRESS, timeout_seconds=0) or {})
+
+
+class JobRunner:
+    """Takes jobs from the queues and runs them in this process, until it is closed."""
+
+    def __init__(
+        self, url: str, executor_id: str, kinds: Mapping[str, JobKind], context: Any, jobs: Jobs
+    ) -> None:
+        self._dbos = DBOS(
+            config={
+                "name": APPLICATION,
+                "system_database_url": _engine_url(url),
+                "executor_id": executor_id,
+                "application_version": APPLICATION_VERSION,
+                "serializer": DBOSPortableJSONSerializer(),
+                "use_listen_notify": False,
+                "log_level": "WARNING",
+            }
+        )
+        for name, kind in kinds.items():
+            _register(name, kind, context, jobs)
+
+    def start(self) -> None:
+        DBOS.launch()
+        for name, concurrency in QUEUES.items():
+            DBOS.register_queue(name, worker_concurrency=concurrency, polling_interval_sec=0.25)
+
+    def recover(self, executor_ids: Sequence[str]) -> int:
+        """Queue again what these executors, known to be dead, were running; how many jobs that were."""
+        return len(DBOS._recover_pending_workflows(list(executor_ids)))
+
+    def close(self) -> None:
+        """Stop taking jobs. What runs is left as it is, for the next worker to take up."""
+        DBOS.destroy(workflow_completion_timeout_sec=0)
+
+
+def _register(name: str, kind: JobKind, context: Any, jobs: Jobs) -> None:
+    def run(subject: dict[str, Any]) -> None:
+        task = Task(DBOS.workflow_id or "", DBOS.authenticated_user or "", jobs)
+        try:
+            kind.run(context, task, **subject)
+        except (JobCancelled, dbos_errors.DBOSWorkflowCancelledError):
+            raise
+        except EcluseError as error:
+            kind.failed(context, task, str(error), **subject)
+            raise
+        except Exception as error:
+            reference = uuid.uuid4().hex[:8]
+            logger.exception("Job %s (%s) failed; reference %s", task.job_id, name, reference)
+            message = f"The job was stopped by a fault of ours. The worker's log has it under reference {reference}."
+            kind.failed(context, task, message, **subject)
+            raise JobFailed(message) from error
+
+    DBOS.workflow(name=name, max_recovery_attempts=MAX_RECOVERIES)(run)
+
+
+def _open_client(url: str) -> DBOSClient:
+    try:
+        return DBOSClient(
+            system_database_url=_engine_url(url),
+            serializer=DBOSPortableJSONSerializer(),
+            application_name=APPLICATION,
+            retry_connection_errors=False,
+        )
+    except (SQLAlchemyError, dbos_errors.DBOSException) as error:
+        raise JobsUnavailable(
+            f"The job engine's database does not answer: {error}. See: ecluse doctor"
+        ) from error
+
+
+def _engine_url(url: str) -> str:
+    """DBOS names the PostgreSQL driver itself."""
+    return url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+def _error_text(workflow: WorkflowStatus) -> str | None:
+    if workflow.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
+        return f"The job took its worker down {MAX_RECOVERIES} times and was given up. Try a smaller table."
+    return str(workflow.error) if workflow.status == "ERROR" and workflow.error else None
+
+
+def _position(workflow: WorkflowStatus, waiting: Sequence[WorkflowStatus]) -> int | None:
+    if workflow.status != "ENQUEUED":
+        return None
+    created = workflow.created_at or 0
+    return 1 + sum(
+        other.queue_name == workflow.queue_name and (other.created_at or 0) < created for other in waiting
+    )
+
+
+def _moment(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,174 @@
+"""Hold everything one process keeps open: the store, the catalog, the jobs, the cache.
+
+`Runtime.open(settings)` is what a web process, a worker or a command starts from; `Worker` is the loop of
+a worker process.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from ecluse.accounts import Accounts
+from ecluse.catalog import Catalog, workers
+from ecluse.catalog.tables import Worker as WorkerRow
+from ecluse.errors import CatalogUnavailable
+from ecluse.jobs import JobKind, JobRunner, Jobs
+from ecluse.registry import Registry
+from ecluse.settings import Settings
+from ecluse.storage import Cache, ObjectStore, join_key, open_store
+
+HEARTBEAT_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What one process holds open. Close it, or use it as a context manager."""
+
+    settings: Settings
+    store: ObjectStore
+    catalog: Catalog
+    jobs: Jobs
+    cache: Cache
+    accounts: Accounts
+
+    @classmethod
+    def open(cls, settings: Settings, *, migrate: bool = True) -> Self:
+        """Open every part, after bringing the databases up to date.
+
+        Raises:
+            StoreUnavailable, CatalogUnavailable, JobsUnavailable: a part does not answer.
+        """
+        settings.home.mkdir(parents=True, exist_ok=True)
+        catalog, jobs = Catalog(settings.database_url), Jobs(settings.jobs_url)
+        if migrate:
+            catalog.migrate()
+            jobs.migrate()
+        return cls(
+            settings=settings,
+            store=open_store(settings.store_url, settings.s3),
+            catalog=catalog,
+            jobs=jobs,
+            cache=Cache(settings.home / "cache", settings.cache_max_bytes),
+            accounts=Accounts(catalog),
+        )
+
+    def close(self) -> None:
+        self.jobs.close()
+        self.catalog.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def registry(self, user_id: str) -> Registry:
+        """The model versions of one user; it cannot reach another's."""
+        return Registry(self.store.scoped(models_prefix(user_id)), self.cache)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for one piece of work, removed when it ends."""
+        root = self.settings.home / "scratch"
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}_", dir=root) as folder:
+            yield Path(folder)
+
+    def clear_scratch(self) -> None:
+        """Remove what processes that were killed left behind."""
+        root = self.settings.home / "scratch"
+        for folder in root.iterdir() if root.exists() else ():
+            owner = folder.name.partition("_")[0]
+            if not owner.isdigit() or not _is_running(int(owner)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def uploads_prefix(user_id: str) -> str:
+    return join_key("user_data", user_id, "uploads")
+
+
+def predictions_prefix(user_id: str) -> str:
+    return join_key("user_data", user_id, "predictions")
+
+
+def models_prefix(user_id: str) -> str:
+    return join_key("user_models", user_id)
+
+
+class Worker:
+    """A worker process: runs jobs, says that it lives, and takes over the jobs of workers that died."""
+
+    def __init__(self, runtime: Runtime, kinds: Mapping[str, JobKind]) -> None:
+        self.executor_id = uuid.uuid4().hex
+        self._runtime = runtime
+        self._stop = threading.Event()
+        self._runner = JobRunner(runtime.settings.jobs_url, self.executor_id, kinds, runtime, runtime.jobs)
+
+    def start(self) -> None:
+        self._runtime.clear_scratch()
+        self._beat()
+        self._runner.start()
+
+    def run_until_stopped(self) -> None:
+        """Beat and sweep until `stop` is called from a signal handler or another thread."""
+        while True:
+            try:
+                self._beat()
+                self.take_over()
+            except CatalogUnavailable as error:
+                print(f"worker: {error}", flush=True)
+            if self._stop.wait(HEARTBEAT_SECONDS):
+                return
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def close(self) -> None:
+        with self._runtime.catalog.write() as transaction:
+            workers.remove_worker(transaction, self.executor_id)
+        self._runner.close()
+
+    def take_over(self) -> int:
+        """Queue again the jobs of dead workers; how many jobs that were."""
+        with self._runtime.catalog.read() as transaction:
+            dead = [w.executor_id for w in workers.list_workers(transaction) if self._is_dead(w)]
+        taken = self._runner.recover(dead) if dead else 0
+        if dead:
+            with self._runtime.catalog.write() as transaction:
+                for executor_id in dead:
+                    workers.remove_worker(transaction, executor_id)
+        return taken
+
+    def _beat(self) -> None:
+        with self._runtime.catalog.write() as transaction:
+            workers.beat(transaction, self.executor_id, socket.gethostname(), os.getpid())
+
+    def _is_dead(self, worker: WorkerRow) -> bool:
+        """Silent for long, or a process of this very machine that is gone."""
+        if worker.executor_id == self.executor_id:
+            return False
+        here = worker.host == socket.gethostname()
+        return workers.is_silent(worker) or (here and not _is_running(worker.pid))
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
