@@ -1,0 +1,1 @@
+"""Learn from a table of labelled transactions, and score another one with reasons."""

@@ -1,0 +1,549 @@
+"""Decide once how each raw column of a table reads, and read it so ever after.
+
+`infer_columns` looks at a sample and returns one `ColumnSpec` per column; `ColumnSpec.parse` is the Polars
+expression that applies it. A spec is stored with a model: the reading chosen on the training rows (decimal
+comma, order of day and month) is never decided again on the rows to score, and the reading of a row never
+depends on the other rows beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+import polars as pl
+
+from ecluse.errors import InvalidInput
+
+ColumnKind = Literal["number", "category", "text", "datetime", "identifier", "constant"]
+
+NULL_TOKENS: frozenset[str] = frozenset(
+    {"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "Null", "None", "?", "-", "--"}
+)
+"""Values that mean "missing" once trimmed. Exact case: "none" is a level in many tables, "None" is not."""
+
+EPOCH_FORMATS: Mapping[str, int] = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+"""`ColumnSpec.datetime_format` of whole numbers since 1970, with the microseconds that one unit lasts."""
+
+SAMPLE_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class ColumnSpec:
+    """How one raw column reads.
+
+    `datetime_format` is a strftime format with the order of day and month in it, a key of `EPOCH_FORMATS`,
+    or None for a column that is already typed. `thousands` is the separator to drop from numbers; " " stands
+    for every kind of space. `note` says which evidence decided an ambiguous reading.
+    """
+
+    name: str
+    kind: ColumnKind
+    decimal_comma: bool = False
+    datetime_format: str | None = None
+    thousands: str | None = None
+    note: str = ""
+
+    def parse(self) -> pl.Expr:
+        """The column under its own name as Float64, String or Datetime("us") in naive UTC.
+
+        Numbers: booleans become 0 and 1, percentages a hundredth, infinities and what is no number null.
+        Categories, texts, identifiers and constants: trimmed strings in which 3, 3.0 and "3.0" are all "3",
+        `NULL_TOKENS` null. Dates: years outside 1800-2200 are null. Accepts text as well as native columns.
+        """
+        column = pl.col(self.name)
+        if self.kind == "number":
+            return column.map_batches(self._numbers, return_dtype=pl.Float64, is_elementwise=True)
+        if self.kind == "datetime":
+            return column.map_batches(self._datetimes, return_dtype=pl.Datetime("us"), is_elementwise=True)
+        return column.map_batches(_strings, return_dtype=pl.String, is_elementwise=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` gives the same spec back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ColumnSpec:
+        """Raises InvalidInput for a kind that does not exist."""
+        if data.get("kind") not in get_args(ColumnKind):
+            raise InvalidInput(
+                f"Column kind {data.get('kind')!r} does not exist; use one of {', '.join(get_args(ColumnKind))}."
+            )
+        return cls(
+            name=str(data["name"]),
+            kind=data["kind"],
+            decimal_comma=bool(data.get("decimal_comma", False)),
+            datetime_format=data.get("datetime_format"),
+            thousands=data.get("thousands"),
+            note=str(data.get("note", "")),
+        )
+
+    def _numbers(self, raw: pl.Series) -> pl.Series:
+        return parse_numbers(raw, decimal_comma=self.decimal_comma, thousands=self.thousands)
+
+    def _datetimes(self, raw: pl.Series) -> pl.Series:
+        return parse_datetimes(raw, self.datetime_format)
+
+
+def infer_columns(sample: pl.DataFrame, *, decimal_comma: bool = False) -> tuple[ColumnSpec, ...]:
+    """One spec per column of `sample`, (rows, columns) of raw values, of which 20,000 rows are read.
+
+    `decimal_comma` is what the file's own format suggests; it settles only columns that read both ways
+    ("1,234"), as does the convention of the table's unambiguous columns.
+    """
+    sample = sample.head(SAMPLE_ROWS)
+    specs = [_infer_column(sample[name], decimal_comma) for name in sample.columns]
+    return tuple(_settle_day_order(_settle_decimals(specs, sample, decimal_comma), sample))
+
+
+# Reading values
+
+
+def parse_numbers(raw: pl.Series, *, decimal_comma: bool, thousands: str | None) -> pl.Series:
+    """Float64, finite or null, of a text or native series. Each value is read on its own."""
+    if raw.dtype == pl.Duration:
+        return raw.dt.total_microseconds().cast(pl.Float64) / 1e6
+    if raw.dtype.is_numeric() or raw.dtype == pl.Boolean:
+        return _finite(raw.cast(pl.Float64))
+    text = _text(raw)
+    plain = _without_grouping(text, decimal_comma=decimal_comma, thousands=thousands)
+    values = _finite(plain.cast(pl.Float64, strict=False))
+    odd = values.is_null() & text.is_not_null()
+    if not odd.any():
+        return values
+    where = odd.arg_true()
+    return values.scatter(where, _decorated_numbers(text.filter(odd), decimal_comma, thousands))
+
+
+def parse_datetimes(raw: pl.Series, datetime_format: str | None) -> pl.Series:
+    """Datetime("us") in naive UTC of a text or native series; null where it is no date of 1800-2200."""
+    if datetime_format is not None and datetime_format in EPOCH_FORMATS:
+        return _in_range(_from_epoch(raw, EPOCH_FORMATS[datetime_format]))
+    if isinstance(raw.dtype, pl.Datetime):
+        return _in_range(_naive(raw))
+    if raw.dtype == pl.Date:
+        return _in_range(raw.cast(pl.Datetime("us")))
+    text = _text(raw)
+    values = _strptime(text, datetime_format) if datetime_format else pl.repeat(
+        None, len(text), dtype=pl.Datetime("us"), eager=True
+    )  # fmt: skip
+    for fallback in _ISO_FORMATS:
+        odd = values.is_null() & text.is_not_null()
+        if not odd.any():
+            break
+        values = values.scatter(odd.arg_true(), _strptime(text.filter(odd), fallback))
+    return _in_range(values).alias(raw.name)
+
+
+def _strings(raw: pl.Series) -> pl.Series:
+    if raw.dtype.is_float():
+        exact = raw.fill_nan(None).cast(pl.Float64)
+        whole = exact.cast(pl.Int64, strict=False)
+        text = exact.cast(pl.String)
+        is_whole = (whole.cast(pl.Float64) == exact).fill_null(False)
+        return whole.cast(pl.String).zip_with(is_whole, text)
+    text = _text(raw)
+    # Only "3.0" can render as "3"; the literal search spares the regular expression on most columns.
+    if text.str.contains(".0", literal=True).any():
+        return text.str.replace(r"^([+-]?\d+)\.0+$", "${1}")
+    return text
+
+
+def _text(raw: pl.Series) -> pl.Series:
+    text = raw if raw.dtype == pl.String else raw.cast(pl.String, strict=False)
+    text = text.str.strip_chars()
+    return text.set(text.is_in(list(NULL_TOKENS)).fill_null(False), None)
+
+
+def _finite(values: pl.Series) -> pl.Series:
+    return values.set(~values.is_finite().fill_null(True), None)
+
+
+_SPACES = r"[\s\u00a0\u2009\u202f]"
+_CURRENCY = r"(?:US\$|CA\$|A\$|[$€£¥₹₽₺₩฿]|EUR|USD|GBP|CHF|CAD|AUD|JPY|CNY|INR|BRL|SEK|NOK|DKK|PLN|kr|zł)"
+
+
+def _without_grouping(text: pl.Series, *, decimal_comma: bool, thousands: str | None) -> pl.Series:
+    if thousands == " ":
+        text = text.str.replace_all(rf"(\d){_SPACES}(\d)", "${1}${2}").str.replace_all(
+            rf"(\d){_SPACES}(\d)", "${1}${2}"
+        )
+    elif thousands == "'":
+        text = text.str.replace_all(r"['’]", "")
+    elif thousands is not None:
+        text = text.str.replace_all(thousands, "", literal=True)
+    return text.str.replace(",", ".", literal=True) if decimal_comma else text
+
+
+def _decorated_numbers(text: pl.Series, decimal_comma: bool, thousands: str | None) -> pl.Series:
+    """Numbers with a currency, a per cent sign, a true minus or the accountant's parentheses around them."""
+    text = text.str.replace_all(r"[\u2212\u2012\u2013]", "-")
+    negative = text.str.contains(r"^\(.*\)$").fill_null(False)
+    percent = text.str.contains(r"%\s*\)?$").fill_null(False)
+    bare = (
+        text.str.replace(r"^\((.*)\)$", "${1}")
+        .str.replace(rf"{_SPACES}*%$", "")
+        .str.replace(rf"^([+-]?){_SPACES}*{_CURRENCY}{_SPACES}*", "${1}")
+        .str.replace(rf"{_SPACES}*{_CURRENCY}$", "")
+    )
+    plain = _without_grouping(bare, decimal_comma=decimal_comma, thousands=thousands)
+    values = _finite(plain.cast(pl.Float64, strict=False))
+    values = (-values).zip_with(negative, values)
+    return (values / 100).zip_with(percent, values)
+
+
+_ISO_FORMATS = (
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
+    "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%d %H:%M:%S%.f UTC",
+)
+"""Tried on every value the stored format does not read: they name one instant whatever the country."""
+
+_SLASHED_FORMATS = tuple(
+    f"{date}{time}"
+    for date in ("%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%Y/%m/%d")
+    for time in ("", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p")
+)
+_NAMED_MONTH_FORMATS = tuple(
+    f"{date}{time}"
+    for date in ("%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%b %d %Y", "%a %b %d %Y")
+    for time in ("", " %H:%M", " %H:%M:%S%.f", " %I:%M:%S %p")
+)
+_COMPACT_FORMATS = ("%Y%m%d", "%Y%m%d%H%M%S")
+
+
+def _strptime(text: pl.Series, datetime_format: str) -> pl.Series:
+    return _naive(text.str.to_datetime(datetime_format, strict=False, time_unit="us"))
+
+
+def _naive(values: pl.Series) -> pl.Series:
+    values = values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None)))
+    if getattr(values.dtype, "time_zone", None) is None:
+        return values
+    return values.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+
+
+def _from_epoch(raw: pl.Series, microseconds: int) -> pl.Series:
+    if isinstance(raw.dtype, pl.Datetime):
+        return _naive(raw)
+    seconds = parse_numbers(raw, decimal_comma=False, thousands=None)
+    return (seconds * microseconds).round().cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
+
+
+def _in_range(values: pl.Series) -> pl.Series:
+    # A two-digit year read by %Y and placeholders such as 9999-12-31 would stretch every difference of dates.
+    return values.set(~values.dt.year().is_between(1800, 2200).fill_null(True), None)
+
+
+# Choosing how a column reads
+
+_ID_WORDS = frozenset(
+    {
+        "id",
+        "ids",
+        "uuid",
+        "guid",
+        "key",
+        "ref",
+        "reference",
+        "iban",
+        "pan",
+        "ssn",
+        "zip",
+        "zipcode",
+        "postcode",
+        "postal",
+        "phone",
+        "tel",
+        "mobile",
+        "cc",
+        "hash",
+    }
+)
+_TIME_WORDS = frozenset(
+    {
+        "time",
+        "date",
+        "datetime",
+        "timestamp",
+        "ts",
+        "unix",
+        "epoch",
+        "day",
+        "created",
+        "updated",
+        "at",
+        "when",
+        "heure",
+        "horodatage",
+        "jour",
+    }
+)
+
+
+def name_words(name: str) -> tuple[str, ...]:
+    """The lower-case words of a column name: "nameOrig", "cc_num" and "Policy Number" have two each."""
+    split = re.sub(r"([a-z\d])([A-Z])", r"\1 \2", name)
+    split = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1 \2", split)
+    return tuple(word.lower() for word in re.findall(r"[^\W\d_]+", split))
+
+
+def _infer_column(raw: pl.Series, decimal_comma: bool) -> ColumnSpec:
+    name = raw.name
+    values = _strings(raw).drop_nulls()
+    distinct = values.n_unique()
+    if distinct == 0 or (distinct == 1 and len(values) == len(raw)):
+        return ColumnSpec(name, "constant")
+    if isinstance(raw.dtype, pl.Datetime) or raw.dtype == pl.Date:
+        return ColumnSpec(name, "datetime")
+    if raw.dtype == pl.Boolean or raw.dtype == pl.Duration:
+        return ColumnSpec(name, "number")
+    written = _text(raw).drop_nulls()
+    levels = written.unique(maintain_order=True).head(2_000)
+    dated = _infer_epoch(name, levels) or (
+        _infer_datetime(name, levels) if raw.dtype == pl.String else None
+    )  # fmt: skip
+    if dated is not None:
+        return dated
+    convention = (
+        ColumnSpec(name, "number") if raw.dtype.is_numeric() else _infer_number(name, levels, decimal_comma)
+    )
+    if convention is not None:
+        return _number_or_code(convention, values, distinct)
+    return ColumnSpec(name, _kind_of_text(values, distinct))
+
+
+def _number_or_code(spec: ColumnSpec, values: pl.Series, distinct: int) -> ColumnSpec:
+    """Numbers stay numbers, unless they are codes: leading zeros, 16 digits and more, or named like one."""
+    whole = values.str.contains(r"^[+-]?\d+$").all()
+    if not whole:
+        return spec
+    all_distinct = distinct == len(values) and distinct > 20
+    digits = values.str.len_chars()
+    zeros_in_front = values.str.contains(r"^0\d").mean()
+    if isinstance(zeros_in_front, float) and zeros_in_front > 0.02:
+        return replace(spec, kind="identifier" if all_distinct else "category", note="leading zeros: a code")
+    if int(str(digits.max())) >= 16:
+        return replace(spec, kind="identifier" if all_distinct else "category", note="too long for a number")
+    words = name_words(spec.name)
+    named = bool(_ID_WORDS & set(words)) or words[-1:] in {("number",), ("num",), ("no",)}
+    if named and all_distinct:
+        return replace(spec, kind="identifier", note="whole, all distinct, and named like an identifier")
+    if named and distinct > 40 and words[-1:] not in {("number",), ("num",), ("no",)}:
+        return replace(spec, kind="category", note="whole, and named like an identifier")
+    if all_distinct and _counts_rows(values):
+        return replace(spec, kind="identifier", note="counts the rows")
+    return spec
+
+
+def _counts_rows(values: pl.Series) -> bool:
+    numbers = values.cast(pl.Int64, strict=False).sort()
+    steps = numbers.diff().drop_nulls()
+    return len(steps) > 0 and steps.min() == 1 and steps.median() == 1
+
+
+def _kind_of_text(values: pl.Series, distinct: int) -> ColumnKind:
+    words = values.str.count_matches(r"\S+").median()
+    if distinct > 40 and isinstance(words, float) and words >= 4:
+        return "text"
+    if distinct > 20 and distinct >= 0.995 * len(values):
+        return "identifier"
+    return "category"
+
+
+_NUMBER = {
+    # decimal comma, thousands separator -> the whole of an undecorated number
+    (False, None): r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$",
+    (True, None): r"^[+-]?(?:\d+,?\d*|,\d+)(?:[eE][+-]?\d+)?$",
+    (False, ","): r"^[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?$|^[+-]?\d{1,3}(?:\.\d*)?$",
+    (True, "."): r"^[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d*)?$|^[+-]?\d{1,3}(?:,\d*)?$",
+    (False, " "): r"^[+-]?\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})*(?:\.\d*)?$",
+    (True, " "): r"^[+-]?\d{1,3}(?:[ \u00a0\u2009\u202f]\d{3})*(?:,\d*)?$",
+    (False, "'"): r"^[+-]?\d{1,3}(?:['’]\d{3})*(?:\.\d*)?$",
+}
+_NUMERIC_SHARE = 0.9
+"""A column is numeric when nine values in ten are: the others are words for "unknown" and become missing."""
+
+
+def _infer_number(name: str, levels: pl.Series, decimal_comma: bool) -> ColumnSpec | None:
+    bare = levels.str.replace_all(r"[\u2212\u2012\u2013]", "-").str.replace(r"^\((.*)\)$", "${1}")
+    bare = bare.str.replace(rf"^([+-]?){_SPACES}*{_CURRENCY}{_SPACES}*", "${1}")
+    bare = bare.str.replace(rf"{_SPACES}*(?:%|{_CURRENCY})$", "")
+    shares = {key: float(str(bare.str.contains(pattern).mean())) for key, pattern in _NUMBER.items()}
+    best = max(shares, key=lambda key: shares[key])  # the first of equals: the plainest reading
+    if shares[best] < _NUMERIC_SHARE:
+        return None
+    both = _ambiguous(shares, best)
+    if both is not None:
+        chosen = (True, both) if decimal_comma and both == "." else best
+        if both == ",":
+            chosen = (True, None) if decimal_comma else (False, ",")
+        return ColumnSpec(name, "number", chosen[0], None, chosen[1], note=_AMBIGUOUS[both])
+    return ColumnSpec(name, "number", best[0], None, best[1])
+
+
+_AMBIGUOUS = {
+    ",": "every comma stands before three digits: thousands or decimals, read as the rest of the table",
+    ".": "every point stands before three digits: thousands or decimals, read as the rest of the table",
+}
+
+
+def _ambiguous(shares: Mapping[tuple[bool, str | None], float], best: tuple[bool, str | None]) -> str | None:
+    share = shares[best]
+    grouped_comma, grouped_point = shares[(False, ",")] >= share, shares[(True, ".")] >= share
+    plain_comma, plain_point = shares[(True, None)] >= share, shares[(False, None)] >= share
+    if grouped_comma and plain_comma and not plain_point:
+        return ","
+    if grouped_point and plain_point and not plain_comma:
+        return "."
+    return None
+
+
+def _settle_decimals(specs: list[ColumnSpec], sample: pl.DataFrame, decimal_comma: bool) -> list[ColumnSpec]:
+    """Read the ambiguous columns as the table's unambiguous ones read."""
+    decided = [spec for spec in specs if spec.kind == "number" and spec.note not in _AMBIGUOUS.values()]
+    commas = sum(spec.decimal_comma for spec in decided)
+    points = sum(not spec.decimal_comma and _has_point(sample[spec.name]) for spec in decided)
+    if commas == points:
+        return specs
+    comma = commas > points
+    return [_settled(spec, comma) if spec.note in _AMBIGUOUS.values() else spec for spec in specs]
+
+
+def _settled(spec: ColumnSpec, comma: bool) -> ColumnSpec:
+    if spec.note == _AMBIGUOUS[","]:
+        return replace(spec, decimal_comma=comma, thousands=None if comma else ",")
+    return replace(spec, decimal_comma=comma, thousands="." if comma else None)
+
+
+def _has_point(raw: pl.Series) -> bool:
+    return raw.dtype == pl.String and bool(raw.str.contains(".", literal=True).any())
+
+
+def _infer_epoch(name: str, levels: pl.Series) -> ColumnSpec | None:
+    """Whole numbers are instants only when the name says so and all fall in 1995-2100."""
+    if not _TIME_WORDS & set(name_words(name)) or not levels.str.contains(r"^\d{9,16}(?:\.0+)?$").all():
+        return None
+    numbers = levels.cast(pl.Float64, strict=False)
+    for key, microseconds in EPOCH_FORMATS.items():
+        seconds = numbers * microseconds / 1e6
+        if seconds.is_between(788_918_400, 4_102_444_800).all():
+            return ColumnSpec(name, "datetime", datetime_format=key)
+    return None
+
+
+def _infer_datetime(name: str, levels: pl.Series) -> ColumnSpec | None:
+    """The format that reads at least 95 % of the distinct values; day first where both orders read all."""
+    formats = _plausible_formats(name, levels)
+    if not formats:
+        return None
+    probe = levels.head(200)
+    promising = [candidate for candidate in formats if _readable(probe, candidate) >= 0.3]
+    read = {candidate: _readable(levels, candidate) for candidate in promising}
+    if not read:
+        return None
+    best = max(read, key=lambda candidate: read[candidate])  # the first of equals: day before month
+    if read[best] + _readable_iso_rest(levels, best) < 0.95:
+        return None
+    other = _swapped(best)
+    if other is None:
+        return ColumnSpec(name, "datetime", datetime_format=best)
+    note = _UNDECIDED if read.get(other, 0.0) == read[best] else _decided_note(best)
+    return ColumnSpec(name, "datetime", datetime_format=best, note=note)
+
+
+_UNDECIDED = "day and month read both ways in every value; read as day before month"
+
+
+def _decided_note(datetime_format: str) -> str:
+    order = "day before month" if datetime_format.startswith("%d") else "month before day"
+    return f"{order}: the other order cannot read every value"
+
+
+def _swapped(datetime_format: str) -> str | None:
+    match = re.match(r"%([dm])([/.-])%([dm])", datetime_format)
+    if match is None:
+        return None
+    return f"%{match[3]}{match[2]}%{match[1]}{datetime_format[match.end() :]}"
+
+
+def _plausible_formats(name: str, levels: pl.Series) -> tuple[str, ...]:
+    """The formats whose punctuation the values share, so that no plain column pays for sixty attempts."""
+    probe = levels.head(200)
+
+    def share(pattern: str) -> float:
+        return float(str(probe.str.contains(pattern).mean() or 0.0))
+
+    if share(r"^\d{4}-\d{1,2}-\d{1,2}") > 0.5:
+        return _ISO_FORMATS
+    for separator in "/-.":
+        if share(rf"^\d{{1,4}}{re.escape(separator)}\d{{1,2}}{re.escape(separator)}\d{{2,4}}") > 0.5:
+            return tuple(f.replace("/", separator) for f in _SLASHED_FORMATS)
+    if share(r"(?i)(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*[ ,.-]") > 0.5:
+        return _NAMED_MONTH_FORMATS
+    if _TIME_WORDS & set(name_words(name)) and share(r"^(?:19|20)\d{6}(?:\d{6})?$") > 0.95:
+        return _COMPACT_FORMATS
+    return ()
+
+
+def _readable(levels: pl.Series, datetime_format: str) -> float:
+    years = _strptime(levels, datetime_format).dt.year()
+    return float(years.is_between(1900, 2100).fill_null(False).sum()) / max(len(levels), 1)
+
+
+def _readable_iso_rest(levels: pl.Series, datetime_format: str) -> float:
+    rest = levels.filter(_strptime(levels, datetime_format).is_null())
+    if rest.is_empty():
+        return 0.0
+    return float(parse_datetimes(rest, None).is_not_null().sum()) / len(levels)
+
+
+def _settle_day_order(specs: list[ColumnSpec], sample: pl.DataFrame) -> list[ColumnSpec]:
+    """Give undecided dates the order of the table's decided ones, else the order in which the rows advance."""
+    decided = {_order(spec) for spec in specs if spec.kind == "datetime" and spec.note != _UNDECIDED} - {None}
+    settled = []
+    for spec in specs:
+        if spec.note != _UNDECIDED:
+            settled.append(spec)
+        elif len(decided) == 1:
+            settled.append(_with_order(spec, str(next(iter(decided))), "as in the table's other dates"))
+        else:
+            settled.append(_order_by_rows(spec, sample[spec.name]))
+    return settled
+
+
+def _order(spec: ColumnSpec) -> str | None:
+    found = re.match(r"%([dm])[/.-]", spec.datetime_format or "")
+    return found[1] if found else None
+
+
+def _with_order(spec: ColumnSpec, first: str, why: str) -> ColumnSpec:
+    order = "day before month" if first == "d" else "month before day"
+    current = spec.datetime_format or ""
+    chosen = current if _order(spec) == first else _swapped(current)
+    return replace(spec, datetime_format=chosen, note=f"{order}, {why}")
+
+
+def _order_by_rows(spec: ColumnSpec, raw: pl.Series) -> ColumnSpec:
+    current = spec.datetime_format or ""
+    steps_back = {
+        first: _steps_back(raw, str(candidate))
+        for first, candidate in (("d", current), ("m", _swapped(current)))
+    }
+    if steps_back["m"] == 0 < steps_back["d"]:
+        return _with_order(spec, "m", "in which the rows are in order")
+    if steps_back["d"] == 0 < steps_back["m"]:
+        return _with_order(spec, "d", "in which the rows are in order")
+    return spec
+
+
+def _steps_back(raw: pl.Series, datetime_format: str) -> int:
+    instants = parse_datetimes(raw, datetime_format).drop_nulls().cast(pl.Int64)
+    return int((instants.diff().drop_nulls() < 0).sum())
