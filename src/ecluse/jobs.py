@@ -283,7 +283,7 @@ class JobRunner:
                 "application_version": APPLICATION_VERSION,
                 "serializer": DBOSPortableJSONSerializer(),
                 "use_listen_notify": False,
-                "log_level": "WARNING",
+                "log_level": "CRITICAL",
             }
         )
         for name, kind in kinds.items():

@@ -1,0 +1,1 @@
+"""Serve the pages and the HTTP API."""

@@ -1,0 +1,93 @@
+"""Upload tables, list them and see what is in them."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
+from ecluse.catalog import datasets
+from ecluse.errors import InvalidInput
+from ecluse.fraud import workflows
+from ecluse.web.api.bodies import dataset_body
+from ecluse.web.api.schemas import Accepted, AnalyzeRequest, DatasetBody, ProfileBody
+from ecluse.web.errors import answers
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.uploads import open_upload
+
+router = APIRouter(tags=["datasets"])
+#: How long `POST /api/analyze` waits for a profile that is being made before it answers 202.
+ANALYZE_SECONDS: Final = 20.0
+
+_MULTIPART = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            }
+        },
+    }
+}
+
+
+@router.post("/upload", status_code=201, openapi_extra=_MULTIPART, responses=answers(401, 413, 422, 503))
+async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> DatasetBody:
+    """Upload a table (CSV, gzipped CSV, XLSX or Parquet). It is streamed into the store and then profiled."""
+    incoming = await open_upload(request, runtime.settings.upload_max_bytes)
+    stored = await workflows.store_upload(runtime, user.user.id, incoming.filename, incoming.chunks)
+    row = await run_in_threadpool(workflows.record_dataset, runtime, user.user.id, incoming.filename, stored)
+    return dataset_body(row)
+
+
+@router.post(
+    "/analyze",
+    response_model=ProfileBody,
+    responses=answers(401, 404, 422, 503) | {202: {"model": Accepted, "description": "Still being read"}},
+)
+def analyze(body: AnalyzeRequest, runtime: RuntimeDep, user: CurrentUser) -> Response | ProfileBody:
+    """The columns of a table, with guesses of the label, identifier, customer and time columns."""
+    deadline = time.monotonic() + ANALYZE_SECONDS
+    while True:
+        row = workflows.find_dataset(runtime, user.user.id, body.reference)
+        if row.state == "failed":
+            raise InvalidInput(f"{row.filename} could not be read: {row.error}")
+        if row.profile is not None:
+            return ProfileBody(dataset=dataset_body(row), profile=row.profile)
+        if time.monotonic() > deadline:
+            accepted = Accepted(job=row.job_id or "", status_url=f"/api/status/{row.job_id}")
+            return JSONResponse(accepted.model_dump(), 202)
+        time.sleep(0.25)
+
+
+@router.get("/datasets", responses=answers(401, 503))
+def list_datasets(
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    page: Annotated[int, Query(ge=1)] = 1,
+    per_page: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> list[DatasetBody]:
+    """Your tables, newest first."""
+    with runtime.catalog.read() as transaction:
+        rows = datasets.list_datasets(transaction, user.user.id, limit=per_page, offset=(page - 1) * per_page)
+    return [dataset_body(row) for row in rows]
+
+
+@router.get("/datasets/{dataset_id}", responses=answers(401, 404, 503))
+def show_dataset(dataset_id: str, runtime: RuntimeDep, user: CurrentUser) -> DatasetBody:
+    """One of your tables."""
+    with runtime.catalog.read() as transaction:
+        return dataset_body(datasets.dataset_of(transaction, user.user.id, dataset_id))
+
+
+@router.delete("/datasets/{dataset_id}", status_code=204, responses=answers(401, 404, 503))
+def delete_dataset(dataset_id: str, runtime: RuntimeDep, user: CurrentUser) -> None:
+    """Delete a table. Models and predictions made from it stay."""
+    workflows.remove_dataset(runtime, user.user.id, dataset_id)

@@ -1,0 +1,43 @@
+"""Follow jobs and stop them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from ecluse.fraud import workflows
+from ecluse.web.api.bodies import job_body, job_result
+from ecluse.web.api.schemas import JobBody, Me
+from ecluse.web.errors import answers
+from ecluse.web.security import CurrentUser, RuntimeDep
+
+router = APIRouter(tags=["jobs"])
+
+
+@router.get("/status/{job}", responses=answers(401, 404, 503))
+def status(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
+    """How far a job is, and what it made."""
+    found = runtime.jobs.get(user.user.id, job)
+    return job_body(found).model_copy(update={"result": job_result(runtime, found)})
+
+
+@router.get("/jobs", responses=answers(401, 503))
+def list_jobs(
+    runtime: RuntimeDep, user: CurrentUser, limit: Annotated[int, Query(ge=1, le=200)] = 50
+) -> list[JobBody]:
+    """Your jobs, newest first."""
+    return [job_body(job) for job in runtime.jobs.list(user.user.id, limit=limit)]
+
+
+@router.post("/jobs/{job}/cancel", responses=answers(401, 404, 503))
+def cancel(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
+    """Stop a job. One that has ended stays as it is."""
+    workflows.cancel_job(runtime, user.user.id, job)
+    return job_body(runtime.jobs.get(user.user.id, job))
+
+
+@router.get("/me", tags=["account"], responses=answers(401, 503))
+def me(user: CurrentUser) -> Me:
+    """Whose token or session this is."""
+    return Me.model_validate({name: getattr(user.user, name) for name in Me.model_fields})

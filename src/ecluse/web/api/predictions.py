@@ -1,0 +1,85 @@
+"""Score tables and download the results."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import StreamingResponse
+
+from ecluse.catalog import predictions
+from ecluse.catalog.tables import Prediction
+from ecluse.errors import InvalidInput, NotFound
+from ecluse.fraud import workflows
+from ecluse.runtime import Runtime
+from ecluse.web.api.bodies import prediction_body
+from ecluse.web.api.schemas import Accepted, PredictionBody, PredictionDetail, PredictRequest
+from ecluse.web.downloads import send_object
+from ecluse.web.errors import answers
+from ecluse.web.security import CurrentUser, RuntimeDep
+
+router = APIRouter(tags=["predictions"])
+_MEDIA = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+
+
+@router.post("/predict", status_code=202, responses=answers(401, 404, 422, 503))
+def predict(body: PredictRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
+    """Score a table with one of your models."""
+    name, _, named = body.model.partition("@")
+    if named and body.version and named != body.version:
+        raise InvalidInput(f"model says version {named}, version says {body.version}. Give one of them.")
+    dataset = workflows.find_dataset(runtime, user.user.id, body.reference)
+    row = workflows.start_prediction(
+        runtime, user.user.id, dataset.id, name, body.version or named or None, body.format
+    )
+    return Accepted(job=row.job_id or "", status_url=f"/api/status/{row.job_id}", prediction=row.id)
+
+
+@router.get("/predictions", responses=answers(401, 503))
+def list_predictions(
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    page: Annotated[int, Query(ge=1)] = 1,
+    per_page: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> list[PredictionBody]:
+    """Your predictions, newest first."""
+    with runtime.catalog.read() as transaction:
+        rows = predictions.list_predictions(
+            transaction, user.user.id, limit=per_page, offset=(page - 1) * per_page
+        )
+    return [prediction_body(runtime, row) for row in rows]
+
+
+@router.get("/predictions/{prediction_id}", responses=answers(401, 404, 503))
+def show_prediction(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) -> PredictionDetail:
+    """One prediction, with its riskiest rows."""
+    with runtime.catalog.read() as transaction:
+        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
+    return PredictionDetail(**prediction_body(runtime, row).model_dump(), summary=row.summary)
+
+
+@router.get(
+    "/predictions/{prediction_id}/download",
+    response_class=StreamingResponse,
+    responses=answers(401, 404, 503),
+)
+def download(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
+    """The scored table."""
+    with runtime.catalog.read() as transaction:
+        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
+    return send_prediction(runtime, row)
+
+
+@router.get("/download_s3_predictions", response_class=StreamingResponse, responses=answers(401, 404, 503))
+def download_by_key(key: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
+    """The scored table at a key of yours, as `key` of a prediction gives it."""
+    return send_prediction(runtime, workflows.prediction_by_owned_key(runtime, user.user.id, key))
+
+
+def send_prediction(runtime: Runtime, row: Prediction) -> StreamingResponse:
+    """The result of a finished prediction as an attachment; `NotFound` while there is none."""
+    if row.key is None:
+        raise NotFound(
+            f"Prediction {row.id} has no result: it is {row.status}. See: GET /api/status/{row.job_id}"
+        )
+    return send_object(runtime, row.key, row.key.rsplit("/", 1)[-1], _MEDIA[row.format], sha256=row.sha256)

@@ -1,0 +1,175 @@
+"""Describe what the API takes and gives."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class DatasetReference(BaseModel):
+    """A dataset of yours: its id, or as `filepath` the store address that its upload returned."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    dataset: str | None = Field(None, description="Dataset id")
+    filepath: str | None = Field(None, description="Store address returned by POST /api/upload")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.dataset is None) == (self.filepath is None):
+            raise ValueError("give either dataset or filepath")
+        return self
+
+    @property
+    def reference(self) -> str:
+        return self.dataset or self.filepath or ""
+
+
+class AnalyzeRequest(DatasetReference):
+    pass
+
+
+class TrainRequest(DatasetReference):
+    """What to train. Everything but the dataset and the name is guessed when it is left out."""
+
+    model_name: str = Field(examples=["payments"])
+    target_column: str | None = Field(None, description="Label column", examples=["is_fraud"])
+    positive_value: str | None = Field(None, description="The label's value that means fraud")
+    time_column: str | None = Field(None, description='Time column; "" for none')
+    customer_column: str | None = Field(None, description='Customer column; "" for none')
+    identifier_columns: list[str] | None = None
+    excluded: list[str] = Field([], description="Columns to leave out")
+    budget_s: float = Field(60, ge=5, le=86400, description="Seconds the search may take")
+    goal: str = Field("f1", description="Threshold goal: f1, recall=0.8 or alerts=50 (per day)")
+    seed: int = 0
+
+
+class PredictRequest(DatasetReference):
+    """What to score with which model; the latest version unless one is named."""
+
+    model: str = Field(examples=["payments", "payments@v20251121_041000"])
+    version: str | None = None
+    format: Literal["csv", "parquet"] = "csv"
+
+
+class DatasetBody(BaseModel):
+    id: str
+    filename: str
+    filepath: str = Field(description="Store address; accepted wherever a dataset is asked for")
+    size_bytes: int
+    sha256: str
+    state: Literal["profiling", "ready", "failed"]
+    error: str | None
+    rows: int | None
+    job: str | None = Field(description="Job that profiles it")
+    created_at: datetime
+
+
+class ProfileBody(BaseModel):
+    """What was found in a table: its columns, and guesses of their roles with the reasons."""
+
+    dataset: DatasetBody
+    profile: dict[str, Any]
+
+
+class Accepted(BaseModel):
+    """A job was queued; follow it at `status_url`."""
+
+    job: str
+    status_url: str
+    prediction: str | None = None
+    training: str | None = None
+
+
+class JobBody(BaseModel):
+    id: str
+    kind: str
+    status: Literal["queued", "running", "done", "failed", "cancelled"]
+    title: str
+    stage: str | None
+    fraction: float = Field(ge=0, le=1)
+    message: str
+    error: str | None
+    position: int | None = Field(description="Place in the queue, from 1")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    result: dict[str, Any] | None = Field(None, description="What a finished job made")
+
+
+class ModelBody(BaseModel):
+    name: str
+    version: str
+    url: str
+    size_bytes: int
+    metrics: dict[str, float | None]
+    threshold: float | None
+    created_at: datetime
+
+
+class FileBody(BaseModel):
+    path: str
+    size: int
+    sha256: str
+
+
+class ModelDetail(ModelBody):
+    report: dict[str, Any] = Field(description="performance.json")
+    files: list[FileBody]
+
+
+class TrainingBody(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+    id: str
+    job: str | None
+    dataset: str | None
+    model_name: str
+    version: str | None
+    target_column: str
+    status: Literal["queued", "running", "done", "failed", "cancelled"]
+    metrics: dict[str, Any] | None
+    model_path: str | None
+    error: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class HistoryPage(BaseModel):
+    items: list[TrainingBody]
+    total: int
+    page: int
+    per_page: int
+
+
+class PredictionBody(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+    id: str
+    job: str | None
+    dataset: str | None
+    model_name: str
+    version: str
+    format: str
+    status: Literal["queued", "running", "done", "failed", "cancelled"]
+    key: str | None
+    filepath: str | None
+    download_url: str | None
+    rows: int | None
+    flagged: int | None
+    error: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class PredictionDetail(PredictionBody):
+    summary: dict[str, Any] | None = Field(description="Histogram, counts and the riskiest rows with reasons")
+
+
+class Me(BaseModel):
+    id: str
+    email: str
+    name: str
+    role: Literal["admin", "member"]

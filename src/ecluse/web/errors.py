@@ -1,0 +1,118 @@
+"""Answer every error with one JSON shape, a page or a fragment, and never with a stack trace."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse
+
+from ecluse.errors import EcluseError, NotSignedIn
+from ecluse.web.templating import render
+
+logger = logging.getLogger(__name__)
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong. `code` is stable; `message` says the way out; `reference` finds it in the log."""
+
+    code: str
+    message: str
+    reference: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """The one shape of every error answer."""
+
+    error: ErrorDetail
+
+
+_MEANINGS: Final = {
+    400: "The request cannot be understood",
+    401: "Not signed in, or the token is not known",
+    403: "Not allowed",
+    404: "Not there, or someone else's",
+    409: "Contradicts what is stored",
+    413: "The upload is too large",
+    422: "A value cannot be used",
+    429: "Too many attempts",
+    503: "The store, the catalog or the job engine does not answer; nothing was recorded",
+}
+
+
+def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The error answers of a route, for its OpenAPI description."""
+    return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in sorted(statuses)}
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(EcluseError, _on_ecluse_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_fault)
+
+
+def _on_ecluse_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, EcluseError)  # noqa: S101 (registered for this class)
+    if isinstance(error, NotSignedIn) and not _wants_json(request):
+        return _to_sign_in(request)
+    if error.status < 500:
+        return _answer(request, error.status, error.code, str(error))
+    reference = _note(request, error)
+    return _answer(request, error.status, error.code, str(error), reference)
+
+
+def _on_invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    parts = [f"{'.'.join(str(p) for p in e['loc'][1:]) or e['loc'][0]}: {e['msg']}" for e in error.errors()]
+    return _answer(request, 422, "invalid_input", "; ".join(parts) + ".")
+
+
+def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    message = {404: "There is nothing at this address.", 405: "This address does not take this method."}
+    return _answer(request, error.status_code, code, message.get(error.status_code, str(error.detail)))
+
+
+def _on_fault(request: Request, error: Exception) -> Response:
+    reference = _note(request, error)
+    return _answer(
+        request, 500, "fault", "A fault of ours stopped this. Nothing more is known here.", reference
+    )
+
+
+def _note(request: Request, error: Exception) -> str:
+    reference = uuid.uuid4().hex[:8]
+    logger.error("%s %s failed; reference %s", request.method, request.url.path, reference, exc_info=error)
+    return reference
+
+
+def _answer(request: Request, status: int, code: str, message: str, reference: str | None = None) -> Response:
+    if _wants_json(request):
+        detail = {"code": code, "message": message} | ({"reference": reference} if reference else {})
+        return JSONResponse({"error": detail}, status)
+    fragment = request.headers.get("hx-request") == "true"
+    template = "_notice.html" if fragment else "error.html"
+    return render(
+        request, template, {"status": status, "message": message, "reference": reference}, status=status
+    )
+
+
+def _wants_json(request: Request) -> bool:
+    if request.url.path.startswith(("/api/", "/livez", "/readyz", "/metrics")):
+        return True
+    return (
+        "text/html" not in request.headers.get("accept", "*/*") and request.headers.get("hx-request") is None
+    )
+
+
+def _to_sign_in(request: Request) -> Response:
+    if request.headers.get("hx-request") == "true":
+        return Response(status_code=401, headers={"HX-Redirect": "/sign-in"})
+    return RedirectResponse("/sign-in", 303)

@@ -1,0 +1,108 @@
+"""Tell an orchestrator whether this process lives and is ready, and Prometheus what it does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ecluse.errors import EcluseError
+from ecluse.runtime import Runtime
+from ecluse.web.security import RuntimeDep
+
+router = APIRouter(tags=["health"])
+
+
+class Metrics:
+    """What one process counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("method", "route")
+        self.requests = Counter(
+            "ecluse_http_requests", "HTTP requests", (*labels, "status"), registry=self.registry
+        )
+        self.seconds = Histogram(
+            "ecluse_http_request_duration_seconds", "Time to answer", labels, registry=self.registry
+        )
+
+
+class Measure:
+    """Count every request by its route, never by its path: a path holds ids."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self._metrics.requests.labels(scope["method"], route, str(status)).inc()
+            self._metrics.seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
+
+
+@router.get("/livez")
+def livez() -> dict[str, str]:
+    """This process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+def readyz(runtime: RuntimeDep) -> Response:
+    """The store, the catalog and the job engine answer; 503 says which does not."""
+    parts = {name: _state(check, runtime) for name, check in CHECKS.items()}
+    ready = all(state == "ok" for state in parts.values())
+    return JSONResponse({"status": "ok" if ready else "unavailable", "parts": parts}, 200 if ready else 503)
+
+
+def _check_store(runtime: Runtime) -> None:
+    runtime.store.exists(".ready")
+
+
+def _check_catalog(runtime: Runtime) -> None:
+    with runtime.catalog.read() as transaction:
+        transaction.connection()
+
+
+def _check_jobs(runtime: Runtime) -> None:
+    runtime.jobs.check()
+
+
+CHECKS: Final[dict[str, Callable[[Runtime], None]]] = {
+    "store": _check_store,
+    "catalog": _check_catalog,
+    "jobs": _check_jobs,
+}
+
+
+def _state(check: Callable[[Runtime], None], runtime: Runtime) -> str:
+    try:
+        check(runtime)
+    except EcluseError as error:
+        return error.code
+    return "ok"
+
+
+def metrics_endpoint(metrics: Metrics) -> Callable[[], Response]:
+    def endpoint() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return endpoint

@@ -1,0 +1,144 @@
+"""Know who is asking, refuse requests that another site sent, and set the headers that protect a page.
+
+A browser is known by a session cookie, a program by `Authorization: Bearer`. A request that could change
+something is refused when the browser says that another origin sent it; the rule is that of Go's
+`http.CrossOriginProtection`: trust `Sec-Fetch-Site`, else compare `Origin` with `Host`, else it is no browser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ecluse.accounts import SESSION_LIFETIME, SignedIn
+from ecluse.errors import Forbidden, NotSignedIn
+from ecluse.runtime import Runtime
+
+COOKIE: Final = "ecluse_session"
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+CONTENT_POLICY: Final = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS: Final = {
+    "content-security-policy": CONTENT_POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+
+def runtime_of(request: Request) -> Runtime:
+    """What this process holds open."""
+    runtime = request.app.state.runtime
+    assert isinstance(runtime, Runtime)  # noqa: S101 (set where the app is made)
+    return runtime
+
+
+RuntimeDep = Annotated[Runtime, Depends(runtime_of)]
+
+
+def signed_in_or_none(request: Request, runtime: RuntimeDep) -> SignedIn | None:
+    """Who is asking: by token if one is given, else by session; None for a visitor."""
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme:
+        found = runtime.accounts.who_has_token(secret.strip()) if scheme.lower() == "bearer" else None
+        if found is None:
+            raise NotSignedIn(
+                "This API token is not known. Make one on your account page, or remove the header."
+            )
+        return found
+    cookie = request.cookies.get(COOKIE)
+    return runtime.accounts.who_has_session(cookie) if cookie else None
+
+
+Visitor = Annotated[SignedIn | None, Depends(signed_in_or_none)]
+
+
+def signed_in(visitor: Visitor) -> SignedIn:
+    """Who is asking; `NotSignedIn` for a visitor."""
+    if visitor is None:
+        raise NotSignedIn("Sign in first, or send an API token: Authorization: Bearer ecluse_…")
+    return visitor
+
+
+CurrentUser = Annotated[SignedIn, Depends(signed_in)]
+
+
+def administrator(user: CurrentUser) -> SignedIn:
+    if user.user.role != "admin":
+        raise Forbidden("Only an administrator may do this. Ask one of yours.")
+    return user
+
+
+Administrator = Annotated[SignedIn, Depends(administrator)]
+
+
+def set_session(request: Request, response: Response, secret: str) -> None:
+    """Give the browser its session."""
+    response.set_cookie(
+        COOKIE,
+        secret,
+        max_age=int(SESSION_LIFETIME.total_seconds()),
+        httponly=True,
+        samesite="lax",
+        secure=_is_secure(request),
+    )
+
+
+def clear_session(request: Request, response: Response) -> None:
+    response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=_is_secure(request))
+
+
+class Protection:
+    """Refuse cross-site requests that could change something, and add the protecting headers."""
+
+    def __init__(self, app: ASGIApp, public_url: str | None = None) -> None:
+        self._app = app
+        self._public_host = urlsplit(public_url).netloc if public_url else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def protected(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _protect(message, scope)
+            await send(message)
+
+        if is_cross_site(scope["method"], Headers(scope=scope), self._public_host):
+            error = {"code": "cross_site", "message": "This request came from another site and was refused."}
+            await JSONResponse({"error": error}, 403)(scope, receive, protected)
+            return
+        await self._app(scope, receive, protected)
+
+
+def is_cross_site(method: str, headers: Headers, public_host: str | None = None) -> bool:
+    """Whether a browser says that another origin sent a request that could change something."""
+    if method in SAFE_METHODS:
+        return False
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc not in {headers.get("host"), public_host}
+
+
+def _protect(message: MutableMapping[str, Any], scope: Scope) -> None:
+    headers = MutableHeaders(scope=message)
+    for name, value in HEADERS.items():
+        headers.setdefault(name, value)
+    if not scope["path"].startswith("/static/"):
+        headers.setdefault("cache-control", "no-store")
+
+
+def _is_secure(request: Request) -> bool:
+    public = request.app.state.runtime.settings.public_url
+    return request.url.scheme == "https" or bool(public and public.startswith("https:"))
