@@ -53,28 +53,22 @@ class Accounts:
 
     # People
 
-    def sign_up(self, email: str, password: str, name: str = "", *, role: str | None = None) -> User:
+    def sign_up(self, email: str, password: str, name: str = "") -> User:
         """Make an account; the first one administers.
 
         Raises:
             InvalidInput: the address is none or the password is too short.
             EmailTaken: the address has an account.
         """
-        address, password_hash = checked_email(email), _hash(checked_password(password))
-        try:
-            with self._catalog.write() as transaction:
-                first = users.count_users(transaction) == 0
-                user = users.add_user(
-                    transaction,
-                    email=address,
-                    name=name.strip()[:200],
-                    password_hash=password_hash,
-                    role=role or ("admin" if first else "member"),
-                )
-                audit.record(transaction, user.id, "user.sign_up", address)
-        except IntegrityError as error:
-            raise EmailTaken(f"{address} already has an account. Sign in, or use another address.") from error
-        return user
+        return self._add(checked_email(email), name, _hash(checked_password(password)), None)
+
+    def add(self, email: str, name: str = "", *, role: str = "member") -> User:
+        """Make an account without a password; its owner signs in by link and sets one.
+
+        Raises:
+            EmailTaken: the address has an account.
+        """
+        return self._add(checked_email(email), name, None, role)
 
     def sign_in(self, email: str, password: str, user_agent: str = "") -> tuple[User, str]:
         """The user and the secret of a new session.
@@ -163,6 +157,22 @@ class Accounts:
     def everyone(self) -> list[User]:
         with self._catalog.read() as transaction:
             return users.list_users(transaction)
+
+    def _add(self, address: str, name: str, password_hash: str | None, role: str | None) -> User:
+        try:
+            with self._catalog.write() as transaction:
+                first = users.count_users(transaction) == 0
+                user = users.add_user(
+                    transaction,
+                    email=address,
+                    name=name.strip()[:200],
+                    password_hash=password_hash,
+                    role=role or ("admin" if first else "member"),
+                )
+                audit.record(transaction, user.id, "user.add", address)
+        except IntegrityError as error:
+            raise EmailTaken(f"{address} already has an account. Sign in, or use another address.") from error
+        return user
 
     def by_email(self, email: str) -> User:
         """The user with this address; `NotFound` otherwise."""

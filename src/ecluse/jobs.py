@@ -223,6 +223,19 @@ class Jobs:
         found = self._client.list_workflows(workflow_ids=[job_id], load_input=False, load_output=False)
         return bool(found) and found[0].status == "CANCELLED"
 
+    def prove(self) -> None:
+        """Queue a job that no worker takes, read it back and remove it.
+
+        Raises:
+            JobsUnavailable: the engine's database did not do as asked.
+        """
+        job_id = self.enqueue("doctor", "doctor", "doctor", "Round trip", {})
+        try:
+            if self.get("doctor", job_id).status != "queued":
+                raise JobsUnavailable(f"Job {job_id} was queued but reads as something else.")
+        finally:
+            self._client.delete_workflow(job_id)
+
     def check(self) -> None:
         """Ask the engine's database for something."""
         self._client.list_workflows(limit=1, load_input=False, load_output=False)

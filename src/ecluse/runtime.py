@@ -144,7 +144,11 @@ class Worker:
     def take_over(self) -> int:
         """Queue again the jobs of dead workers; how many jobs that were."""
         with self._runtime.catalog.read() as transaction:
-            dead = [w.executor_id for w in workers.list_workers(transaction) if self._is_dead(w)]
+            dead = [
+                worker.executor_id
+                for worker in workers.list_workers(transaction)
+                if worker.executor_id != self.executor_id and not is_alive(worker)
+            ]
         taken = self._runner.recover(dead) if dead else 0
         if dead:
             with self._runtime.catalog.write() as transaction:
@@ -156,12 +160,17 @@ class Worker:
         with self._runtime.catalog.write() as transaction:
             workers.beat(transaction, self.executor_id, socket.gethostname(), os.getpid())
 
-    def _is_dead(self, worker: WorkerRow) -> bool:
-        """Silent for long, or a process of this very machine that is gone."""
-        if worker.executor_id == self.executor_id:
-            return False
-        here = worker.host == socket.gethostname()
-        return workers.is_silent(worker) or (here and not _is_running(worker.pid))
+
+def living_workers(runtime: Runtime) -> list[WorkerRow]:
+    """The workers that take jobs now."""
+    with runtime.catalog.read() as transaction:
+        return [worker for worker in workers.list_workers(transaction) if is_alive(worker)]
+
+
+def is_alive(worker: WorkerRow) -> bool:
+    """Neither silent for long nor a process of this very machine that is gone."""
+    here = worker.host == socket.gethostname()
+    return not workers.is_silent(worker) and (not here or _is_running(worker.pid))
 
 
 def _is_running(pid: int) -> bool:

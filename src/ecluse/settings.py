@@ -35,6 +35,7 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_CACHE_MAX_BYTES": "Bound of the local cache of models, in bytes. Default: 10 GiB",
     "ECLUSE_UPLOAD_MAX_BYTES": "Largest accepted upload, in bytes. Default: 5 GiB, what S3 copies at once",
     "ECLUSE_PUBLIC_URL": "Address people use when a proxy stands in front, such as https://ecluse.example.org",
+    "ECLUSE_USER": "E-mail address the commands act for. Default: the first administrator",
     "ECLUSE_OPEN_SIGN_UP": "true: anyone who reaches the page may make an account. Default: true",
 }
 
@@ -82,6 +83,7 @@ class Settings:
     cache_max_bytes: int = 10 * GIB
     upload_max_bytes: int = 5 * GIB
     public_url: str | None = None
+    user: str | None = None
     open_sign_up: bool = True
     detected: tuple[Detected, ...] = ()
 
@@ -117,6 +119,7 @@ class Settings:
             cache_max_bytes=_bytes(env, "ECLUSE_CACHE_MAX_BYTES", 10 * GIB),
             upload_max_bytes=_bytes(env, "ECLUSE_UPLOAD_MAX_BYTES", 5 * GIB),
             public_url=_public_url(env),
+            user=env.get("ECLUSE_USER"),
             open_sign_up=_flag(env, "ECLUSE_OPEN_SIGN_UP", default=True) is not False,
             detected=tuple(detected),
         )

@@ -1,0 +1,122 @@
+"""Show which environment was detected and why, and prove every part with a real round trip."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ecluse.catalog import Catalog, users
+from ecluse.cli.output import Record, reports
+from ecluse.cli.session import home_option
+from ecluse.errors import EcluseError, StorageError
+from ecluse.jobs import Jobs
+from ecluse.runtime import Runtime, living_workers
+from ecluse.settings import Settings
+from ecluse.storage import open_store
+
+
+@click.command()
+@home_option
+@reports
+def doctor(home: Path | None) -> Record:
+    """Show what was detected and why, then write, read, compare and delete in every part."""
+    settings = Settings.from_environment(home=home)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    checks = [_run(name, check, settings) for name, check in CHECKS.items()]
+    failed = any(check["status"] == "failed" for check in checks)
+    fields = {
+        "status": "failed" if failed else "ok",
+        "detected": [asdict(found) for found in settings.detected],
+        "checks": checks,
+    }
+    return Record(fields, _text(fields), failed=failed)
+
+
+def _check_store(settings: Settings) -> str:
+    import secrets
+
+    store, key = open_store(settings.store_url, settings.s3), f".doctor/{secrets.token_hex(8)}"
+    written = secrets.token_bytes(64 * 1024)
+    store.put(key, written, create_only=True)
+    try:
+        if store.get(key) != written:
+            raise StorageError(f"{store.url} gave back other bytes than were written. Use another store.")
+        _check_create_only(store, key)
+    finally:
+        store.delete(key)
+    return "64 KiB written once, read, compared and deleted"
+
+
+def _check_create_only(store: Any, key: str) -> None:
+    from ecluse.errors import ObjectExists
+
+    try:
+        store.put(key, b"second", create_only=True)
+    except ObjectExists:
+        return
+    raise StorageError(
+        f"{store.url} lets a second writer overwrite a create-only object. Do not publish models there."
+    )
+
+
+def _check_catalog(settings: Settings) -> str:
+    catalog = Catalog(settings.database_url)
+    try:
+        catalog.migrate()
+        with catalog.read() as transaction:
+            return f"version {catalog.version()}, {users.count_users(transaction)} accounts"
+    finally:
+        catalog.close()
+
+
+def _check_jobs(settings: Settings) -> str:
+    jobs = Jobs(settings.jobs_url)
+    try:
+        jobs.migrate()
+        jobs.prove()
+    finally:
+        jobs.close()
+    return "a job queued, read back and removed"
+
+
+def _check_workers(settings: Settings) -> str:
+    with Runtime.open(settings) as runtime:
+        alive = len(living_workers(runtime))
+    return f"{alive} running" if alive else "none is running; start one: ecluse worker (or ecluse up)"
+
+
+CHECKS: Final[Mapping[str, Callable[[Settings], str]]] = {
+    "store": _check_store,
+    "catalog": _check_catalog,
+    "jobs": _check_jobs,
+    "workers": _check_workers,
+}
+
+
+def _run(name: str, check: Callable[[Settings], str], settings: Settings) -> dict[str, Any]:
+    began = time.perf_counter()
+    try:
+        status, detail = "ok", check(settings)
+    except EcluseError as error:
+        status, detail = "failed", str(error)
+    return {
+        "part": name,
+        "status": status,
+        "detail": detail,
+        "milliseconds": round((time.perf_counter() - began) * 1000, 1),
+    }
+
+
+def _text(fields: Mapping[str, Any]) -> str:
+    lines = ["Detected"]
+    lines += [f"  {d['name']:<9} {d['value']}  ({d['reason']})" for d in fields["detected"]]
+    lines.append("Proved")
+    for check in fields["checks"]:
+        mark = "ok    " if check["status"] == "ok" else "FAILED"
+        lines.append(f"  {check['part']:<9} {mark} {check['detail']} ({check['milliseconds']:.0f} ms)")
+    return "\n".join(lines)

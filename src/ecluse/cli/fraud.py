@@ -1,0 +1,180 @@
+"""Analyze, train on and score tables of transactions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from ecluse.catalog import models, predictions
+from ecluse.catalog.tables import User
+from ecluse.cli.output import Record, progress, reports
+from ecluse.cli.session import acting, finish, home_option, user_option
+from ecluse.errors import EcluseError, InvalidInput
+from ecluse.fraud import workflows
+from ecluse.fraud.workflows import TrainingRequest
+from ecluse.runtime import Runtime
+from ecluse.storage import read_chunks
+
+_file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+@click.group()
+def fraud() -> None:
+    """Analyze, train on and score tables of transactions."""
+
+
+@fraud.command()
+@_file
+@reports
+def analyze(file: Path) -> Record:
+    """The columns of FILE, with guesses of the label, identifier, customer and time columns."""
+    from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.profile import profile_table
+
+    with progress(f"Reading {file.name}") as report, open_table(file) as table:
+        profile = profile_table(table, progress=report).to_dict()
+    return Record(profile, _profile_text(file, profile))
+
+
+@fraud.command()
+@_file
+@click.option("--target", help="Label column. Default: guessed.")
+@click.option("--name", required=True, help="Name of the model.")
+@click.option("--budget", default=60.0, show_default=True, help="Seconds the search may take.")
+@click.option("--time-column", help='Time column. Default: guessed; "" for none.')
+@click.option("--customer-column", help='Customer column. Default: guessed; "" for none.')
+@click.option("--positive", help="The label's value that means fraud. Default: guessed.")
+@click.option("--exclude", multiple=True, help="Column to leave out; may be repeated.")
+@click.option(
+    "--goal", default="f1", show_default=True, help="Threshold: f1, recall=0.8 or alerts=50 per day."
+)
+@click.option("--seed", default=0, show_default=True)
+@user_option
+@home_option
+@reports
+def train(
+    file: Path,
+    target: str | None,
+    name: str,
+    budget: float,
+    time_column: str | None,
+    customer_column: str | None,
+    positive: str | None,
+    exclude: tuple[str, ...],
+    goal: str,
+    seed: int,
+    email: str | None,
+    home: Path | None,
+) -> Record:
+    """Train a model on FILE and publish it. Its figures come from rows it has not seen."""
+    none_of: set[Literal["time", "customer"]] = set()
+    if time_column == "":
+        none_of.add("time")
+    if customer_column == "":
+        none_of.add("customer")
+    request = TrainingRequest(
+        model_name=name,
+        target_column=target,
+        positive_value=positive,
+        time_column=time_column or None,
+        customer_column=customer_column or None,
+        excluded=exclude,
+        budget_s=budget,
+        goal=goal,
+        seed=seed,
+        without=frozenset(none_of),
+    )
+    with acting(home, email) as (runtime, user):
+        dataset_id = _add(runtime, user, file)
+        run = workflows.start_training(runtime, user.id, dataset_id, request)
+        finish(runtime, user, run.job_id or "", f"Training {name}")
+        with runtime.catalog.read() as transaction:
+            row = models.list_versions(transaction, user.id, name)[0]
+    return Record(
+        {"name": row.name, "version": row.version, "dataset": dataset_id, "report": row.report},
+        _report_text(row.name, row.version, row.report),
+    )
+
+
+@fraud.command()
+@click.argument("model")
+@_file
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
+@user_option
+@home_option
+@reports
+def predict(model: str, file: Path, output: Path, email: str | None, home: Path | None) -> Record:
+    """Score FILE with MODEL (NAME or NAME@VERSION) into OUTPUT: CSV, or Parquet when it ends in .parquet."""
+    name, _, version = model.partition("@")
+    if not output.parent.is_dir():
+        raise InvalidInput(f"The folder {output.parent} does not exist.")
+    with acting(home, email) as (runtime, user):
+        with runtime.catalog.read() as transaction:
+            models.version_of(transaction, user.id, name, version or None)
+        dataset_id = _add(runtime, user, file)
+        result_format: Literal["csv", "parquet"] = "parquet" if output.suffix == ".parquet" else "csv"
+        prediction = workflows.start_prediction(
+            runtime, user.id, dataset_id, name, version or None, result_format
+        )
+        finish(runtime, user, prediction.job_id or "", f"Scoring {file.name}")
+        with runtime.catalog.read() as transaction:
+            row = predictions.prediction_of(transaction, user.id, prediction.id)
+        runtime.store.download(row.key or "", output)
+    fields = {"output": output, "rows": row.rows, "flagged": row.flagged, "model": f"{name}@{row.version}"}
+    return Record(
+        fields, f"{output}: {row.rows} rows scored with {name}@{row.version}, {row.flagged} flagged."
+    )
+
+
+@fraud.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path())
+@reports
+def sample(directory: Path) -> Record:
+    """Write transactions.csv (labelled) and to_score.csv (unlabelled) into DIRECTORY."""
+    from ecluse.fraud.sample import write_sample
+
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = write_sample(directory)
+    return Record({"labelled": paths.labelled, "unlabelled": paths.unlabelled})
+
+
+def _add(runtime: Runtime, user: User, file: Path) -> str:
+    """Store a local file and wait for its profile; the dataset's id."""
+    dataset = workflows.add_table(runtime, user.id, file.name, _counted(file))
+    finish(runtime, user, dataset.job_id or "", f"Reading {file.name}")
+    return dataset.id
+
+
+def _counted(file: Path) -> Iterator[bytes]:
+    size, done = max(file.stat().st_size, 1), 0
+    with progress(f"Storing {file.name}") as report:
+        for chunk in read_chunks(file):
+            yield chunk
+            done += len(chunk)
+            report(done / size, f"Storing {file.name}")
+    if done == 0:
+        raise EcluseError(f"{file} is empty.")
+
+
+def _profile_text(file: Path, profile: dict[str, Any]) -> str:
+    lines = [f"{file.name}: {profile['rows']} rows, {len(profile['columns'])} columns"]
+    for column in profile["columns"]:
+        role = f"{column['guess_role']}: {column['reason']}" if column.get("reason") else column["guess_role"]
+        lines.append(f"  {column['name']:<28} {column['kind']:<11} {column['missing_share']:>6.1%}  {role}")
+    return "\n".join([*lines, *(f"Check: {warning}" for warning in profile["warnings"])])
+
+
+def _report_text(name: str, version: str, report: dict[str, Any]) -> str:
+    metrics, rows = report["metrics"], report["rows"]
+    lines = [f"{name}@{version}, trained on {rows['train']} rows, tested on {rows['test']} it had not seen"]
+    labels = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
+    lines += [
+        f"  {label.replace('_', ' '):<18} {metrics[label]:.4f}"
+        for label in labels
+        if metrics.get(label) is not None
+    ]
+    lines.append(f"  {'threshold':<18} {report['threshold']:.4f}")
+    return "\n".join([*lines, *(f"Check: {warning}" for warning in report["warnings"])])

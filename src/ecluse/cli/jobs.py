@@ -1,0 +1,53 @@
+"""List, show and cancel jobs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from ecluse.cli.output import Record, Rows, reports
+from ecluse.cli.session import acting, home_option, user_option
+from ecluse.fraud.workflows import cancel_job
+
+
+@click.group()
+def jobs() -> None:
+    """List, show and cancel jobs."""
+
+
+@jobs.command("list")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--active", is_flag=True, help="Only those that wait or run.")
+@user_option
+@home_option
+@reports
+def list_jobs(limit: int, active: bool, email: str | None, home: Path | None) -> Rows:
+    """The user's jobs, newest first."""
+    with acting(home, email) as (runtime, user):
+        found = [asdict(job) for job in runtime.jobs.list(user.id, limit=limit, active=active)]
+    return Rows(found, ("id", "kind", "status", "stage", "title", "created_at"), "No jobs yet.")
+
+
+@jobs.command("show")
+@click.argument("job_id")
+@user_option
+@home_option
+@reports
+def show_job(job_id: str, email: str | None, home: Path | None) -> Record:
+    """One job: how far it is, and why it failed."""
+    with acting(home, email) as (runtime, user):
+        return Record(asdict(runtime.jobs.get(user.id, job_id)))
+
+
+@jobs.command("cancel")
+@click.argument("job_id")
+@user_option
+@home_option
+@reports
+def cancel(job_id: str, email: str | None, home: Path | None) -> Record:
+    """Stop a job. One that has ended stays as it is."""
+    with acting(home, email) as (runtime, user):
+        cancel_job(runtime, user.id, job_id)
+        return Record(asdict(runtime.jobs.get(user.id, job_id)))

@@ -1,0 +1,143 @@
+"""Draw what commands return: tables and records for people, JSON for programs, progress on standard error."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A list of records. `columns` are shown to people, in this order; JSON has every field."""
+
+    items: Sequence[Mapping[str, Any]]
+    columns: Sequence[str]
+    empty: str = "Nothing yet."
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record. `text`, where given, is what people read instead of its fields."""
+
+    fields: Mapping[str, Any]
+    text: str | None = None
+    failed: bool = False
+
+
+def reports(command: F) -> F:
+    """Give a command `--json` and draw what it returns."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+    @functools.wraps(command)
+    def wrapper(*args: Any, as_json: bool, **kwargs: Any) -> None:
+        result = command(*args, **kwargs)
+        if as_json:
+            click.echo(json.dumps(_plain(result), default=_encode, indent=2, ensure_ascii=False))
+        elif result is not None:
+            _draw(result)
+        if isinstance(result, Record) and result.failed:
+            raise click.exceptions.Exit(1)
+
+    return wrapper  # type: ignore[return-value]
+
+
+def say(text: str) -> None:
+    """Tell a person something, on standard error."""
+    click.echo(text, err=True)
+
+
+Report = Callable[[float, str], None]
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Report]:
+    """Show how far long work is: a bar on a terminal, a line per new message elsewhere.
+
+    The report takes the fraction done (0 to 1) and what is being done.
+    """
+    if not sys.stderr.isatty():
+        yield _lines(title)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=1.0)
+        yield lambda fraction, message: bar.update(task, completed=fraction, description=message or title)
+
+
+def _lines(title: str) -> Report:
+    last = title
+    say(title)
+
+    def report(fraction: float, message: str) -> None:
+        nonlocal last
+        if message and message != last:
+            last = message
+            say(f"{fraction:4.0%}  {message}")
+
+    return report
+
+
+def _draw(result: Rows | Record) -> None:
+    if isinstance(result, Record):
+        click.echo(result.text if result.text is not None else _record_text(result.fields))
+    elif not result.items:
+        say(result.empty)
+    else:
+        _draw_table(result)
+
+
+def _draw_table(rows: Rows) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in rows.columns:
+        numeric = all(isinstance(item.get(column), int | float | None) for item in rows.items)
+        table.add_column(column.replace("_", " "), justify="right" if numeric else "left", no_wrap=True)
+    for item in rows.items:
+        table.add_row(*(_cell(item.get(column)) for column in rows.columns))
+    wide = None if sys.stdout.isatty() else 200
+    Console(markup=False, highlight=False, width=wide).print(table)
+
+
+def _record_text(fields: Mapping[str, Any]) -> str:
+    width = max(map(len, fields), default=0)
+    return "\n".join(f"{name.replace('_', ' '):<{width}}  {_cell(value)}" for name, value in fields.items())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def _plain(result: Any) -> Any:
+    if isinstance(result, Rows):
+        return list(result.items)
+    return dict(result.fields) if isinstance(result, Record) else result
+
+
+def _encode(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")

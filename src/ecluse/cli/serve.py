@@ -1,0 +1,189 @@
+"""Start the web process, the worker, or both."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from ecluse.cli.output import say
+from ecluse.cli.session import home_option, opened
+from ecluse.errors import InvalidInput, SettingsError
+
+if TYPE_CHECKING:
+    from ecluse.runtime import Runtime
+
+STOP_SECONDS: Final = 5.0
+RESTART_SECONDS: Final = 2.0
+
+_host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+_port = click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+
+
+@click.command()
+@home_option
+@_host
+@_port
+def up(home: Path | None, host: str, port: int) -> None:
+    """Start the pages, the API and a worker; Ctrl-C stops them.
+
+    On an empty catalog a local administrator is made and a one-time sign-in link printed.
+    """
+    with opened(home) as runtime, _listen(host, port) as listener:
+        address = _address(runtime, listener)
+        with _WorkerProcess(runtime.settings.home):
+            _serve(runtime, listener, lambda: _welcome(runtime, address))
+    say("Stopped.")
+
+
+@click.command()
+@home_option
+@_host
+@_port
+def web(home: Path | None, host: str, port: int) -> None:
+    """Start the pages and the API; jobs wait until a worker runs."""
+    with opened(home) as runtime, _listen(host, port) as listener:
+        address = _address(runtime, listener)
+        _serve(runtime, listener, lambda: say(f"Écluse is at {address}"))
+
+
+@click.command()
+@home_option
+@click.option("--parent", type=int, hidden=True, help="Stop when this process is gone.")
+def worker(home: Path | None, parent: int | None) -> None:
+    """Run jobs until stopped. What is running then is taken up by the next worker."""
+    from ecluse.fraud.workflows import KINDS
+    from ecluse.runtime import Worker
+
+    with opened(home) as runtime:
+        process = Worker(runtime, KINDS)
+
+        def stop(_: int, __: FrameType | None) -> None:
+            process.stop()
+
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
+        process.start()
+        if parent is None:
+            say("The worker is ready.")
+        else:
+            _stop_without(parent, process.stop)
+        process.run_until_stopped()
+        process.close()
+    # A job may still compute in a thread; its work is repeated by the next worker, so nothing waits for it.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _welcome(runtime: Runtime, address: str) -> None:
+    user = runtime.accounts.local_administrator()
+    say(f"Écluse is at {address}")
+    if user.password_hash is None:
+        say(f"Sign in once with this link: {address}/sign-in/link/{runtime.accounts.sign_in_link(user.id)}")
+    say(f"Everything is kept in {runtime.settings.home}; objects in {runtime.store.url}. Ctrl-C stops.")
+
+
+def _serve(runtime: Runtime, listener: socket.socket, announce: Callable[[], None]) -> None:
+    import uvicorn
+
+    from ecluse.web.app import make_app
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            announce()
+
+    config = uvicorn.Config(
+        make_app(runtime),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+        proxy_headers=True,
+    )
+    Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(512)
+    except socket.gaierror as error:
+        raise InvalidInput(f"{host!r} is not an address of this machine: {error.strerror}.") from error
+    except OSError as error:
+        raise SettingsError(
+            f"Port {port} on {host} cannot be used: {error.strerror}. Choose another: --port {port + 1}"
+        ) from error
+    return listener
+
+
+def _address(runtime: Runtime, listener: socket.socket) -> str:
+    if runtime.settings.public_url:
+        return runtime.settings.public_url
+    host, port = listener.getsockname()[:2]
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 (read, not bound)
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+
+
+class _WorkerProcess:
+    """A worker as a child process, started again when it dies."""
+
+    def __init__(self, home: Path) -> None:
+        self._command = [
+            sys.executable,
+            "-m",
+            "ecluse",
+            "worker",
+            "--home",
+            str(home),
+            "--parent",
+            str(os.getpid()),
+        ]
+        self._stopping = threading.Event()
+
+    def __enter__(self) -> None:
+        self._process = subprocess.Popen(self._command)
+        self._watch = threading.Thread(target=self._restart_when_dead, daemon=True)
+        self._watch.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _restart_when_dead(self) -> None:
+        while True:
+            code = self._process.wait()
+            if self._stopping.wait(RESTART_SECONDS):
+                return
+            say(f"The worker ended with code {code}; it is started again and takes its jobs up.")
+            self._process = subprocess.Popen(self._command)
+
+
+def _stop_without(parent: int, stop: Callable[[], None]) -> None:
+    """Call `stop` once the parent process is gone, however it went."""
+
+    def watch() -> None:
+        tick = threading.Event()
+        while os.getppid() == parent:
+            tick.wait(1.0)
+        stop()
+
+    threading.Thread(target=watch, daemon=True).start()

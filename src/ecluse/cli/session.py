@@ -1,0 +1,103 @@
+"""Open the runtime for a command, say for whom it acts, and follow a job to its end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ecluse.catalog.tables import User
+from ecluse.cli.output import progress, say
+from ecluse.errors import JobFailed
+from ecluse.fraud.workflows import KINDS, cancel_job
+from ecluse.jobs import Job
+from ecluse.runtime import Runtime, Worker, living_workers
+from ecluse.settings import Settings
+
+F = TypeVar("F", bound=Any)
+
+
+def home_option(command: F) -> F:
+    """`--home`: the folder of everything local."""
+    return click.option(
+        "--home",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder of everything local. Default: ECLUSE_HOME, else .ecluse here.",
+    )(command)
+
+
+def user_option(command: F) -> F:
+    """`--user`: whose tables and models these are."""
+    return click.option(
+        "--user",
+        "email",
+        help="E-mail address to act for. Default: ECLUSE_USER, else the first administrator.",
+    )(command)
+
+
+@contextmanager
+def opened(home: Path | None) -> Iterator[Runtime]:
+    """The runtime that the environment and `--home` describe."""
+    with Runtime.open(Settings.from_environment(home=home)) as runtime:
+        yield runtime
+
+
+@contextmanager
+def acting(home: Path | None, email: str | None) -> Iterator[tuple[Runtime, User]]:
+    """The runtime, and the user a command acts for."""
+    with opened(home) as runtime:
+        address = email or runtime.settings.user
+        accounts = runtime.accounts
+        yield runtime, accounts.by_email(address) if address else accounts.local_administrator()
+
+
+def finish(runtime: Runtime, user: User, job_id: str, title: str) -> Job:
+    """Follow a job until it is done; a worker is started in this process where none is alive.
+
+    Ctrl-C cancels the job: nothing is published.
+
+    Raises:
+        JobFailed: the job failed or was cancelled.
+    """
+    with _worker(runtime):
+        try:
+            job = _follow(runtime, user, job_id, title)
+        except KeyboardInterrupt:
+            cancel_job(runtime, user.id, job_id)
+            say("Cancelled. Nothing was published.")
+            raise
+    if job.status != "done":
+        raise JobFailed(job.error or f"The job was {job.status}. See: ecluse jobs show {job_id}")
+    return job
+
+
+def _follow(runtime: Runtime, user: User, job_id: str, title: str) -> Job:
+    with progress(title) as report:
+        while (job := runtime.jobs.get(user.id, job_id)).active:
+            queued = f"waiting, number {job.position} in the queue" if job.position else ""
+            report(job.fraction, job.message or job.stage or queued)
+            time.sleep(0.2)
+    return job
+
+
+@contextmanager
+def _worker(runtime: Runtime) -> Iterator[None]:
+    """A worker in this process, unless one is alive already."""
+    if living_workers(runtime):
+        yield
+        return
+    worker = Worker(runtime, KINDS)
+    worker.start()
+    beating = threading.Thread(target=worker.run_until_stopped, daemon=True)
+    beating.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        beating.join()
+        worker.close()

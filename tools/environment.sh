@@ -1,0 +1,39 @@
+# Sourced by ./run and ./test: make .venv hold what a lock file says, once per lock file.
+# Needs python3 >= 3.11 with venv; everything else is installed into this folder.
+
+find_python() {
+  for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+    if command -v "$candidate" >/dev/null 2>&1 &&
+      "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  echo "Écluse needs python3 3.11 or newer; found: $(python3 --version 2>&1)." >&2
+  return 1
+}
+
+# ensure_environment LOCK: afterwards .venv/bin holds the packages of LOCK and the `ecluse` command.
+ensure_environment() {
+  lock=$1
+  stamp=$(cat "$lock" pyproject.toml requirements-tools.lock | cksum)
+  held=$(cat .venv/.installed 2>/dev/null || true)
+  case "$held" in *"$stamp"*) [ -x .venv/bin/ecluse ] && return ;; esac
+  python=$(find_python)
+  echo "Installing from $lock with $("$python" --version) …" >&2
+  if ! [ -x .tools/bin/uv ]; then
+    "$python" -m venv .tools || {
+      echo "python3 has no venv. On Debian or Ubuntu: sudo apt-get install python3-venv" >&2
+      return 1
+    }
+    .tools/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-tools.lock
+  fi
+  [ -x .venv/bin/python ] || .tools/bin/uv venv --quiet --python "$python" .venv
+  VIRTUAL_ENV=$PWD/.venv .tools/bin/uv pip sync --require-hashes "$lock"
+  VIRTUAL_ENV=$PWD/.venv .tools/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+  echo "$stamp" >.venv/.installed
+  # The development lock contains the other one, so ./run has nothing to do after ./test.
+  if [ "$lock" = requirements-dev.lock ]; then
+    cat requirements.lock pyproject.toml requirements-tools.lock | cksum >>.venv/.installed
+  fi
+}
