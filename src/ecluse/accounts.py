@@ -18,11 +18,10 @@ from functools import cache
 from typing import Final
 
 from pwdlib import PasswordHash
-from sqlalchemy.exc import IntegrityError
 
 from ecluse.catalog import Catalog, audit, users
 from ecluse.catalog.tables import ApiToken, Session, User, now
-from ecluse.errors import EmailTaken, Forbidden, InvalidCredentials, InvalidInput, NotFound, TooManyAttempts
+from ecluse.errors import Forbidden, InvalidCredentials, InvalidInput, NotFound, TooManyAttempts
 
 SESSION_LIFETIME: Final = timedelta(days=30)
 LINK_LIFETIME: Final = timedelta(hours=24)
@@ -60,15 +59,15 @@ class Accounts:
             InvalidInput: the address is none or the password is too short.
             EmailTaken: the address has an account.
         """
-        return self._add(checked_email(email), name, _hash(checked_password(password)), None)
+        return self._add(checked_email(email), name, _hash(checked_password(password)), admin=False)
 
-    def add(self, email: str, name: str = "", *, role: str = "member") -> User:
+    def add(self, email: str, name: str = "", *, admin: bool = False) -> User:
         """Make an account without a password; its owner signs in by link and sets one.
 
         Raises:
             EmailTaken: the address has an account.
         """
-        return self._add(checked_email(email), name, None, role)
+        return self._add(checked_email(email), name, None, admin=admin)
 
     def sign_in(self, email: str, password: str, user_agent: str = "") -> tuple[User, str]:
         """The user and the secret of a new session.
@@ -148,30 +147,24 @@ class Accounts:
 
     def change_email(self, user_id: str, email: str, name: str) -> None:
         """Set the address to sign in with and the name to be called by."""
-        try:
-            with self._catalog.write() as transaction:
-                users.set_email(transaction, user_id, checked_email(email), name.strip()[:200])
-        except IntegrityError as error:
-            raise EmailTaken(f"{email} already has an account.") from error
+        with self._catalog.write() as transaction:
+            users.set_email(transaction, user_id, checked_email(email), name.strip()[:200])
 
     def everyone(self) -> list[User]:
         with self._catalog.read() as transaction:
             return users.list_users(transaction)
 
-    def _add(self, address: str, name: str, password_hash: str | None, role: str | None) -> User:
-        try:
-            with self._catalog.write() as transaction:
-                first = users.count_users(transaction) == 0
-                user = users.add_user(
-                    transaction,
-                    email=address,
-                    name=name.strip()[:200],
-                    password_hash=password_hash,
-                    role=role or ("admin" if first else "member"),
-                )
-                audit.record(transaction, user.id, "user.add", address)
-        except IntegrityError as error:
-            raise EmailTaken(f"{address} already has an account. Sign in, or use another address.") from error
+    def _add(self, address: str, name: str, password_hash: str | None, *, admin: bool) -> User:
+        with self._catalog.write() as transaction:
+            first = users.count_users(transaction) == 0
+            user = users.add_user(
+                transaction,
+                email=address,
+                name=name.strip()[:200],
+                password_hash=password_hash,
+                role="admin" if first or admin else "member",
+            )
+            audit.record(transaction, user.id, "user.add", address)
         return user
 
     def by_email(self, email: str) -> User:

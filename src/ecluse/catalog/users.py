@@ -5,18 +5,24 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import ApiToken, Session, User, now
-from ecluse.errors import NotFound
+from ecluse.errors import EmailTaken, NotFound
 
 
 def add_user(
     transaction: Transaction, *, email: str, name: str, password_hash: str | None, role: str
 ) -> User:
+    """A new account.
+
+    Raises:
+        EmailTaken: the address has one.
+    """
     user = User(email=email, name=name, password_hash=password_hash, role=role)
     transaction.add(user)
-    transaction.flush()
+    _flush_unique(transaction, email)
     return user
 
 
@@ -52,7 +58,12 @@ def set_password_hash(transaction: Transaction, user_id: str, password_hash: str
 
 
 def set_email(transaction: Transaction, user_id: str, email: str, name: str) -> None:
-    transaction.execute(update(User).where(User.id == user_id).values(email=email, name=name))
+    """Raises:
+    EmailTaken: another account has the address.
+    """
+    user = user_by_id(transaction, user_id)
+    user.email, user.name = email, name
+    _flush_unique(transaction, email)
 
 
 def add_session(
@@ -159,3 +170,10 @@ def remove_token(transaction: Transaction, user_id: str, token_id: str) -> int:
         delete(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id).returning(ApiToken.id)
     )
     return len(found.all())
+
+
+def _flush_unique(transaction: Transaction, email: str) -> None:
+    try:
+        transaction.flush()
+    except IntegrityError as error:
+        raise EmailTaken(f"{email} already has an account. Sign in, or use another address.") from error

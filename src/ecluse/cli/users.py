@@ -38,7 +38,7 @@ def list_users(home: Path | None) -> Rows:
 def add_user(email: str, admin: bool, name: str, home: Path | None) -> Record:
     """Make an account and a one-time link with which its owner signs in and sets a password."""
     with opened(home) as runtime:
-        user = runtime.accounts.add(email, name, role="admin" if admin else "member")
+        user = runtime.accounts.add(email, name, admin=admin)
         return _with_link(runtime, user)
 
 
