@@ -174,7 +174,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """Models with at least one committed version."""
-        return [name for name in self._store.list_names() if self.versions(name)]
+        return [name for name in self._store.list_names() if _NAME.fullmatch(name) and self.versions(name)]
 
     def versions(self, name: str) -> list[str]:
         """Committed versions of a model, oldest first; empty when there is none."""

@@ -7,6 +7,7 @@ verified, so any number of processes may share one cache; its last use is its mo
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Cache:
         """
         path = self._folder / sha256[:2] / sha256
         if path.exists() and path.stat().st_size == size:
-            os.utime(path)
+            _mark_used(path)
             return path
         self._make_room(size)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +42,7 @@ class Cache:
                     f"{key} is damaged in {store.url}: its SHA-256 is {stored.sha256[:12]}…, "
                     f"the manifest says {sha256[:12]}…. Publish it again, or use another version."
                 )
+            _mark_used(partial)
             partial.chmod(0o444)
             partial.replace(path)
         finally:
@@ -60,3 +62,9 @@ class Cache:
                 return
             used -= path.stat().st_size
             path.unlink(missing_ok=True)
+
+
+def _mark_used(path: Path) -> None:
+    """Set the time of last use from the fine clock; the kernel's own is coarser than two uses may be apart."""
+    moment = time.time_ns()
+    os.utime(path, ns=(moment, moment))

