@@ -364,10 +364,12 @@ def _error_text(workflow: WorkflowStatus) -> str | None:
 def _position(workflow: WorkflowStatus, waiting: Sequence[WorkflowStatus]) -> int | None:
     if workflow.status != "ENQUEUED":
         return None
-    created = workflow.created_at or 0
-    return 1 + sum(
-        other.queue_name == workflow.queue_name and (other.created_at or 0) < created for other in waiting
+    queue = sorted(
+        (other.created_at or 0, other.workflow_id)
+        for other in waiting
+        if other.queue_name == workflow.queue_name
     )
+    return 1 + sum(place < (workflow.created_at or 0, workflow.workflow_id) for place in queue)
 
 
 def _moment(milliseconds: int | None) -> datetime | None:

@@ -137,9 +137,10 @@ class Worker:
         self._stop.set()
 
     def close(self) -> None:
-        with self._runtime.catalog.write() as transaction:
-            workers.remove_worker(transaction, self.executor_id)
+        """Take no more jobs. Those that run here are left to the next worker, which knows at once."""
         self._runner.close()
+        with self._runtime.catalog.write() as transaction:
+            workers.retire(transaction, self.executor_id)
 
     def take_over(self) -> int:
         """Queue again the jobs of dead workers; how many jobs that were."""

@@ -23,6 +23,13 @@ def beat(transaction: Transaction, executor_id: str, host: str, pid: int) -> Non
         worker.beat_at = now()
 
 
+def retire(transaction: Transaction, executor_id: str) -> None:
+    """Say that this worker has ended; another takes its jobs over and then removes it."""
+    worker = transaction.get(Worker, executor_id)
+    if worker is not None:
+        worker.beat_at = now() - 2 * SILENCE
+
+
 def list_workers(transaction: Transaction) -> list[Worker]:
     return list(transaction.scalars(select(Worker).order_by(Worker.started_at)))
 

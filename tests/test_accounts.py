@@ -1,0 +1,133 @@
+"""People and programs are let in where they belong, and nowhere else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+
+from ecluse import accounts as module
+from ecluse.accounts import Accounts
+from ecluse.errors import EmailTaken, InvalidCredentials, InvalidInput, NotFound, TooManyAttempts
+from ecluse.runtime import Runtime
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture
+def accounts(runtime: Runtime) -> Accounts:
+    return runtime.accounts
+
+
+def test_the_first_account_administers_and_the_next_does_not(accounts: Accounts) -> None:
+    assert accounts.sign_up("A@B.c", PASSWORD).role == "admin"
+    assert accounts.sign_up("d@e.f", PASSWORD).role == "member"
+    assert accounts.by_email(" a@b.C ").role == "admin"
+
+
+def test_an_address_has_one_account_whatever_its_case(accounts: Accounts) -> None:
+    accounts.sign_up("a@b.c", PASSWORD)
+    with pytest.raises(EmailTaken):
+        accounts.sign_up("A@B.C", PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("email", "password"), [("nobody", PASSWORD), ("a@b.c", "short"), ("a@b.c", "x" * 2000)]
+)
+def test_an_unusable_address_or_password_is_refused(accounts: Accounts, email: str, password: str) -> None:
+    with pytest.raises(InvalidInput):
+        accounts.sign_up(email, password)
+
+
+def test_a_session_knows_its_user_until_it_is_signed_out(accounts: Accounts) -> None:
+    user = accounts.sign_up("a@b.c", PASSWORD)
+    _, secret = accounts.sign_in("a@b.c", PASSWORD, "Firefox")
+    found = accounts.who_has_session(secret)
+    assert found is not None
+    assert found.user.id == user.id
+    accounts.sign_out(found)
+    assert accounts.who_has_session(secret) is None
+
+
+def test_a_session_ends_with_its_time(accounts: Accounts, monkeypatch: pytest.MonkeyPatch) -> None:
+    accounts.sign_up("a@b.c", PASSWORD)
+    monkeypatch.setattr(module, "SESSION_LIFETIME", timedelta(seconds=-1))
+    _, secret = accounts.sign_in("a@b.c", PASSWORD)
+    assert accounts.who_has_session(secret) is None
+
+
+@pytest.mark.parametrize(("email", "password"), [("a@b.c", "wrong password"), ("x@y.z", PASSWORD)])
+def test_a_wrong_address_and_a_wrong_password_read_the_same(
+    accounts: Accounts, email: str, password: str
+) -> None:
+    accounts.sign_up("a@b.c", PASSWORD)
+    with pytest.raises(InvalidCredentials, match="this address and password"):
+        accounts.sign_in(email, password)
+
+
+def test_guessing_is_slowed_down(accounts: Accounts) -> None:
+    accounts.sign_up("a@b.c", PASSWORD)
+    for _ in range(module.MAX_ATTEMPTS):
+        with pytest.raises(InvalidCredentials):
+            accounts.sign_in("a@b.c", "wrong password")
+    with pytest.raises(TooManyAttempts):
+        accounts.sign_in("a@b.c", PASSWORD)
+
+
+def test_no_secret_is_in_the_catalog(accounts: Accounts, runtime: Runtime) -> None:
+    user = accounts.sign_up("a@b.c", PASSWORD)
+    _, session = accounts.sign_in("a@b.c", PASSWORD)
+    token, _ = accounts.create_token(user.id, "script")
+    link = accounts.sign_in_link(user.id)
+    with runtime.catalog.engine.connect() as connection:
+        rows = [
+            str(connection.execute(text(f"SELECT * FROM {table}")).all())
+            for table in ("users", "sessions", "api_tokens", "audit_log")
+        ]
+    for secret in (PASSWORD, session, token, link):
+        assert all(secret not in row for row in rows)
+
+
+def test_a_token_knows_its_user_until_it_is_revoked_by_its_owner(accounts: Accounts) -> None:
+    user, other = accounts.sign_up("a@b.c", PASSWORD), accounts.sign_up("d@e.f", PASSWORD)
+    secret, token = accounts.create_token(user.id, "script")
+    found = accounts.who_has_token(secret)
+    assert found is not None
+    assert (found.user.id, found.session) == (user.id, None)
+    with pytest.raises(NotFound):
+        accounts.revoke_token(other.id, token.id)
+    accounts.revoke_token(user.id, token.id)
+    assert accounts.who_has_token(secret) is None
+
+
+def test_a_link_signs_in_once_and_is_no_token(accounts: Accounts) -> None:
+    user = accounts.local_administrator()
+    assert accounts.local_administrator().id == user.id
+    secret = accounts.sign_in_link(user.id)
+    assert accounts.who_has_token(secret) is None
+    assert accounts.tokens(user.id) == []
+    redeemed, session = accounts.redeem_link(secret)
+    assert redeemed.id == user.id
+    assert accounts.who_has_session(session) is not None
+    with pytest.raises(InvalidCredentials):
+        accounts.redeem_link(secret)
+
+
+def test_an_account_without_a_password_cannot_be_signed_in_to_with_one(accounts: Accounts) -> None:
+    accounts.local_administrator()
+    with pytest.raises(InvalidCredentials):
+        accounts.sign_in(module.LOCAL_EMAIL, "")
+
+
+def test_a_new_password_ends_the_other_sessions(accounts: Accounts) -> None:
+    accounts.sign_up("a@b.c", PASSWORD)
+    (_, here), (_, elsewhere) = accounts.sign_in("a@b.c", PASSWORD), accounts.sign_in("a@b.c", PASSWORD)
+    signed_in = accounts.who_has_session(here)
+    assert signed_in is not None
+    with pytest.raises(InvalidCredentials):
+        accounts.change_password(signed_in, "wrong password", "a new password")
+    accounts.change_password(signed_in, PASSWORD, "a new password")
+    assert accounts.who_has_session(here) is not None
+    assert accounts.who_has_session(elsewhere) is None
+    accounts.sign_in("a@b.c", "a new password")

@@ -1,0 +1,205 @@
+"""Jobs survive their workers, are cancelled when asked, and belong to who queued them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ecluse.errors import JobNotFound
+from ecluse.jobs import Job
+from ecluse.runtime import Runtime, living_workers
+from ecluse.settings import Settings
+
+WORKER = """
+import signal, sys, time
+from pathlib import Path
+from ecluse.errors import InvalidInput
+from ecluse.jobs import JobKind
+from ecluse.runtime import Runtime, Worker
+from ecluse.settings import Settings
+
+def run(runtime, task, folder, seconds, fault=None):
+    claimed = task.step("claim", claim, Path(folder))
+    task.step("work", work, task, Path(folder), seconds, fault)
+    task.step("publish", publish, Path(folder), claimed)
+
+def claim(folder):
+    with (folder / "claims").open("a") as file: file.write("x")
+    return len((folder / "claims").read_text())
+
+def work(task, folder, seconds, fault):
+    (folder / "started").touch()
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        task.report("work", min((time.monotonic() - began) / seconds, 1), "working")
+        time.sleep(0.05)
+    if fault == "ours": raise KeyError("an inner detail")
+    if fault == "theirs": raise InvalidInput("The table has one class only.")
+
+def publish(folder, claimed):
+    with (folder / "published").open("a") as file: file.write(f"{claimed};")
+
+def failed(runtime, task, message, folder, seconds, fault=None):
+    (Path(folder) / "failed").write_text(message)
+
+with Runtime.open(Settings.from_environment()) as runtime:
+    worker = Worker(runtime, {"work": JobKind(run, failed, "train", ("work",))})
+    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+    worker.start()
+    worker.run_until_stopped()
+    worker.close()
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def environ(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    base = {"ECLUSE_HOME": str(tmp_path / "home")}
+    if request.param == "postgresql":
+        base["DATABASE_URL"] = request.getfixturevalue("postgresql_url")
+    return base
+
+
+@pytest.fixture
+def opened(environ: dict[str, str]) -> Iterator[Runtime]:
+    with Runtime.open(Settings.from_environment(environ)) as runtime:
+        yield runtime
+
+
+class Workers:
+    def __init__(self, environ: dict[str, str], folder: Path) -> None:
+        self._script = folder / "worker.py"
+        self._script.write_text(WORKER)
+        self._environ = environ
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            [sys.executable, str(self._script)], env=self._environ, stderr=subprocess.DEVNULL
+        )
+        self.started.append(process)
+        return process
+
+
+@pytest.fixture
+def workers(environ: dict[str, str], tmp_path: Path) -> Iterator[Workers]:
+    started = Workers(environ, tmp_path)
+    yield started
+    for process in started.started:
+        process.kill()
+        process.wait()
+
+
+def enqueue(runtime: Runtime, folder: Path, seconds: float, **more: str) -> str:
+    subject = {"folder": str(folder), "seconds": seconds, **more}
+    return runtime.jobs.enqueue("work", "train", "user-1", "Some work", subject)
+
+
+def wait_until_ended(runtime: Runtime, job_id: str, seconds: float = 40) -> Job:
+    deadline = time.monotonic() + seconds
+    while (job := runtime.jobs.get("user-1", job_id)).active:
+        assert time.monotonic() < deadline, f"still {job.status}"
+        time.sleep(0.05)
+    return job
+
+
+def wait_for(path: Path, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"no {path}"
+        time.sleep(0.02)
+
+
+def test_a_job_whose_worker_is_killed_is_finished_by_the_next_and_publishes_once(
+    opened: Runtime, workers: Workers, tmp_path: Path
+) -> None:
+    job_id = enqueue(opened, tmp_path, 2.0)
+    first = workers.start()
+    wait_for(tmp_path / "started")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert opened.jobs.get("user-1", job_id).status == "running"
+    workers.start()
+    assert wait_until_ended(opened, job_id).status == "done"
+    assert (tmp_path / "claims").read_text() == "x"
+    assert (tmp_path / "published").read_text() == "1;"
+
+
+def test_a_running_job_reports_and_stops_when_it_is_cancelled(
+    opened: Runtime, workers: Workers, tmp_path: Path
+) -> None:
+    job_id = enqueue(opened, tmp_path, 60.0)
+    workers.start()
+    wait_for(tmp_path / "started")
+    deadline = time.monotonic() + 10
+    while opened.jobs.get("user-1", job_id).message != "working":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert opened.jobs.cancel("user-1", job_id).status == "cancelled"
+    after = enqueue(opened, tmp_path, 0.1)
+    assert wait_until_ended(opened, after).status == "done"
+    assert (tmp_path / "published").read_text() == "2;"
+
+
+def test_a_stopped_worker_leaves_its_job_to_the_next(
+    opened: Runtime, workers: Workers, tmp_path: Path
+) -> None:
+    job_id = enqueue(opened, tmp_path, 3.0)
+    first = workers.start()
+    wait_for(tmp_path / "started")
+    first.terminate()
+    assert first.wait(15) is not None
+    workers.start()
+    assert wait_until_ended(opened, job_id).status == "done"
+    assert (tmp_path / "published").read_text() == "1;"
+
+
+def test_a_persons_mistake_is_told_and_a_fault_of_ours_is_not_explained(
+    opened: Runtime, workers: Workers, tmp_path: Path
+) -> None:
+    workers.start()
+    theirs = wait_until_ended(opened, enqueue(opened, tmp_path, 0.1, fault="theirs"))
+    assert (theirs.status, theirs.error) == ("failed", "The table has one class only.")
+    ours = wait_until_ended(opened, enqueue(opened, tmp_path, 0.1, fault="ours"))
+    assert ours.error is not None
+    assert "reference" in ours.error
+    assert "inner detail" not in ours.error
+    assert (tmp_path / "failed").read_text() == ours.error
+
+
+def test_another_persons_job_does_not_exist(opened: Runtime, tmp_path: Path) -> None:
+    job_id = enqueue(opened, tmp_path, 1.0)
+    with pytest.raises(JobNotFound):
+        opened.jobs.get("user-2", job_id)
+    with pytest.raises(JobNotFound):
+        opened.jobs.cancel("user-2", job_id)
+    assert opened.jobs.list("user-2") == []
+
+
+def test_waiting_jobs_know_their_place_and_can_be_cancelled(opened: Runtime, tmp_path: Path) -> None:
+    first, second = enqueue(opened, tmp_path, 1.0), enqueue(opened, tmp_path, 1.0)
+    assert {opened.jobs.get("user-1", job).position for job in (first, second)} == {1, 2}
+    assert opened.jobs.cancel("user-1", first).status == "cancelled"
+    assert opened.jobs.get("user-1", second).position == 1
+
+
+def test_the_same_id_is_queued_once(opened: Runtime) -> None:
+    for _ in range(2):
+        opened.jobs.enqueue("work", "train", "user-1", "t", {}, job_id="job-1")
+    assert len(opened.jobs.list("user-1")) == 1
+
+
+def test_a_dead_worker_is_not_counted_as_living(opened: Runtime, workers: Workers) -> None:
+    process = workers.start()
+    deadline = time.monotonic() + 20
+    while not living_workers(opened):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert living_workers(opened) == []
