@@ -6,21 +6,25 @@ _default:
 
 # Lint, format check, types, layers.
 check:
-    ruff check src tests benchmarks
-    ruff format --check src tests benchmarks
+    ruff check src tests benchmarks tools
+    ruff format --check src tests benchmarks tools
     mypy
     lint-imports
 
 # Reformat and mend what can be mended.
 fix:
-    ruff check --fix src tests benchmarks
-    ruff format src tests benchmarks
+    ruff check --fix src tests benchmarks tools
+    ruff format src tests benchmarks tools
 
 # All tests, or those named: just test tests/contracts
 test *args:
     pytest {{args}}
 
-# Compile both lock files from pyproject.toml.
+# Write docs/reference from the code.
+docs:
+    python tools/reference.py
+
+# Compile the lock files from pyproject.toml.
 lock *args:
     uv pip compile --universal --generate-hashes --no-header --python-version 3.11 --no-emit-index-url --no-emit-find-links --extra build {{args}} pyproject.toml -o requirements.lock
     uv pip compile --universal --generate-hashes --no-header --python-version 3.11 --no-emit-index-url --no-emit-find-links --extra dev {{args}} -c requirements.lock pyproject.toml -o requirements-dev.lock

@@ -1,0 +1,122 @@
+"""Start the whole application as a person would: `ecluse up` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+
+#: Of the surrounding environment, what a process needs to run at all; no setting of the person who runs the tests.
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+
+
+@dataclass
+class Application:
+    """A running `ecluse up`: its address, its one-time link, and what it said so far."""
+
+    home: Path
+    environ: dict[str, str]
+    process: subprocess.Popen[str]
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return self._find(r"Écluse is at (\S+)")
+
+    @property
+    def link(self) -> str:
+        return self._find(r"link: (\S+)")
+
+    def client(self, email: str = "person@example.org") -> httpx.Client:
+        """A program with a token of this user, who is made if there is none."""
+        settings = Settings.from_environment(self.environ, home=self.home)
+        with Runtime.open(settings) as runtime:
+            known = {user.email: user for user in runtime.accounts.everyone()}
+            user = known.get(email) or runtime.accounts.sign_up(email, "a long password")
+            secret, _ = runtime.accounts.create_token(user.id, "tests")
+        return httpx.Client(base_url=self.address, headers={"Authorization": f"Bearer {secret}"}, timeout=60)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one `ecluse` command beside it."""
+        return run_ecluse(self.home, self.environ, *arguments)
+
+    def wait_for_job(self, client: httpx.Client, job: str, seconds: float = 180) -> dict[str, object]:
+        """The job once it has ended."""
+        deadline = time.monotonic() + seconds
+        while True:
+            body: dict[str, object] = client.get(f"/api/status/{job}").raise_for_status().json()
+            if body["status"] not in ("queued", "running"):
+                return body
+            assert time.monotonic() < deadline, f"{body}\n{''.join(self.said)}"
+            time.sleep(0.1)
+
+    def _find(self, pattern: str, seconds: float = 60) -> str:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = re.search(pattern, "".join(self.said))
+            if found:
+                return found[1]
+            assert self.process.poll() is None, "".join(self.said)
+            time.sleep(0.02)
+        raise TimeoutError("".join(self.said))
+
+
+@contextmanager
+def running(home: Path, environ: Mapping[str, str] | None = None) -> Iterator[Application]:
+    """`ecluse up` on a free port; stopped with Ctrl-C when the block ends."""
+    variables = {name: os.environ[name] for name in KEPT if name in os.environ} | dict(environ or {})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ecluse", "up", "--home", str(home), "--port", "0"],
+        env=variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    application = Application(home, variables, process)
+    reader = threading.Thread(target=_collect, args=(process, application.said), daemon=True)
+    reader.start()
+    try:
+        _ = application.address
+        yield application
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        reader.join(5)
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def run_ecluse(home: Path, environ: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """One `ecluse` command with its own home folder, its output captured."""
+    variables = {name: os.environ[name] for name in KEPT if name in os.environ} | dict(environ)
+    variables["ECLUSE_HOME"] = str(home)
+    return subprocess.run(
+        [sys.executable, "-m", "ecluse", *arguments],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def _collect(process: subprocess.Popen[str], lines: list[str]) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        lines.append(line)

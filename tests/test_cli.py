@@ -1,0 +1,137 @@
+"""Commands answer people, programs and shells."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tools import reference
+
+from tests.application import run_ecluse, running
+
+
+def run(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return run_ecluse(home, environ, *arguments)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, ecluse.cli; print([m for m in ('sqlalchemy', 'polars', 'fastapi', 'dbos', 'sklearn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_web_process_imports_no_model_library() -> None:
+    code = (
+        "import sys, ecluse.web.app, ecluse.fraud.workflows; "
+        "print([m for m in ('sklearn', 'lightgbm', 'xgboost', 'scipy', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_doctor_proves_every_part(tmp_path: Path) -> None:
+    done = run(tmp_path / "home", "doctor", "--json")
+    assert done.returncode == 0
+    told = json.loads(done.stdout)
+    assert {check["part"]: check["status"] for check in told["checks"]} == dict.fromkeys(
+        ("store", "catalog", "jobs", "workers"), "ok"
+    )
+    assert {found["name"] for found in told["detected"]} >= {"home", "store", "database", "jobs"}
+
+
+def test_the_doctor_says_which_part_is_away_and_fails(tmp_path: Path) -> None:
+    done = run(
+        tmp_path / "home",
+        "doctor",
+        ECLUSE_STORE_URL="s3://gone",
+        S3_ENDPOINT="http://127.0.0.1:9",
+        S3_ACCESS_KEY="key-id",
+        S3_SECRET_KEY="hush-hush",
+    )
+    assert done.returncode == 1
+    assert "http://127.0.0.1:9" in done.stdout
+    assert "hush-hush" not in done.stdout + done.stderr
+
+
+def test_wrong_usage_ends_with_2_and_an_expected_failure_with_1(tmp_path: Path) -> None:
+    assert run(tmp_path, "models", "frobnicate").returncode == 2
+    assert run(tmp_path, "fraud", "train").returncode == 2
+    failed = run(tmp_path, "models", "show", "nothing", "--json")
+    assert failed.returncode == 1
+    assert json.loads(failed.stdout)["error"]["code"] == "model_not_found"
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_contradiction_in_the_settings_is_told_in_one_line(tmp_path: Path) -> None:
+    done = run(tmp_path, "jobs", "list", USE_S3="true", STORAGE_TYPE="local")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: STORAGE_TYPE=local and USE_S3=true contradict")
+
+
+def test_the_first_added_user_administers_and_gets_a_link(tmp_path: Path) -> None:
+    added = json.loads(run(tmp_path, "users", "add", "a@b.c", "--json").stdout)
+    assert added["role"] == "admin"
+    assert "/sign-in/link/" in added["sign_in_link"]
+    assert json.loads(run(tmp_path, "users", "add", "d@e.f", "--json").stdout)["role"] == "member"
+    assert json.loads(run(tmp_path, "users", "add", "g@h.i", "--admin", "--json").stdout)["role"] == "admin"
+    assert run(tmp_path, "users", "add", "A@b.c").returncode == 1
+
+
+def test_a_port_that_is_taken_is_told_with_the_way_out(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run(tmp_path, "up", "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    assert "Choose another: --port" in done.stderr
+
+
+def test_up_stops_cleanly_with_its_worker(tmp_path: Path) -> None:
+    with running(tmp_path / "home") as application:
+        assert application.link.startswith(application.address)
+        deadline = time.monotonic() + 30
+        while not _children(application.process.pid):
+            assert time.monotonic() < deadline
+        worker = _children(application.process.pid)[0]
+        application.process.send_signal(signal.SIGINT)
+        assert application.process.wait(20) == 0
+    assert "Stopped." in "".join(application.said)
+    assert "Traceback" not in "".join(application.said)
+    assert not Path(f"/proc/{worker}").exists()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    with running(tmp_path / "home") as application:
+        deadline = time.monotonic() + 30
+        while not _children(application.process.pid):
+            assert time.monotonic() < deadline
+        worker = _children(application.process.pid)[0]
+        time.sleep(3)
+        application.process.kill()
+        application.process.wait()
+        while Path(f"/proc/{worker}").exists() and _state(worker) != "Z":
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_the_reference_pages_are_those_of_the_code() -> None:
+    for name, text in reference.pages().items():
+        assert (reference.TARGET / name).read_text() == text, (
+            f"docs/reference/{name} is stale; run: just docs"
+        )
+
+
+def _children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in listed]
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]

@@ -1,0 +1,103 @@
+"""Write docs/reference from the code: settings, commands, HTTP API. `just docs` runs it; a test holds it current."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ecluse.cli import COMMANDS, cli
+from ecluse.runtime import Runtime
+from ecluse.settings import VARIABLES, Settings
+
+TARGET = Path(__file__).parents[1] / "docs" / "reference"
+
+
+def pages() -> dict[str, str]:
+    """File name → text of every generated page."""
+    return {"settings.md": _settings(), "commands.md": _commands(), "api.md": _api()}
+
+
+def _settings() -> str:
+    lines = [
+        "# Settings",
+        "",
+        "Read from the environment when a process starts. `ecluse doctor` shows what was decided and why.",
+        "",
+    ]
+    lines += ["| variable | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in VARIABLES.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _commands() -> str:
+    lines = [
+        "# Commands",
+        "",
+        "`./run COMMAND …` in a checkout, `ecluse COMMAND …` where the package is installed.",
+        "",
+    ]
+    lines += ["Exit codes: 0 done, 1 expected failure, 2 wrong usage, 130 stopped with Ctrl-C.", ""]
+    context = click.Context(cli, info_name="ecluse")
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        for title, one in _leaves(command, f"ecluse {name}"):
+            lines += [f"## {title}", "", "```", _help(one, title), "```", ""]
+    return "\n".join(lines)
+
+
+def _leaves(command: click.Command, title: str) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from _leaves(child, f"{title} {name}")
+    else:
+        yield title, command
+
+
+def _help(command: click.Command, title: str) -> str:
+    context = click.Context(command, info_name=title, terminal_width=100, max_content_width=100)
+    return command.get_help(context)
+
+
+def _api() -> str:
+    from ecluse.web.app import make_app
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings.from_environment({"ECLUSE_STORE_URL": "memory://"}, home=Path(folder))
+        with Runtime.open(settings) as runtime:
+            schema: dict[str, Any] = make_app(runtime).openapi()
+    lines = [
+        "# HTTP API",
+        "",
+        "The same description as JSON: `GET /openapi.json`.",
+        "",
+        schema["info"]["description"].strip(),
+        "",
+    ]
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            lines += _operation(path, method, operation)
+    return "\n".join(lines)
+
+
+def _operation(path: str, method: str, operation: dict[str, Any]) -> list[str]:
+    lines = [f"## {method.upper()} {path}", "", operation.get("description", operation["summary"]), ""]
+    parameters = [
+        f"`{p['name']}`{'' if p.get('required') else ' (optional)'}" for p in operation.get("parameters", [])
+    ]
+    if parameters:
+        lines += [f"Parameters: {', '.join(parameters)}", ""]
+    answers = [f"{status} {answer['description']}" for status, answer in operation["responses"].items()]
+    return [*lines, f"Answers: {'; '.join(answers)}", ""]
+
+
+if __name__ == "__main__":
+    TARGET.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (TARGET / name).write_text(text)
+        print(TARGET / name, file=sys.stderr)
