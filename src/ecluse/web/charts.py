@@ -1,0 +1,449 @@
+"""Make the charts of the pages: from a report or a summary to an ECharts option and the table beside it.
+
+Pure functions. A `Chart` carries its finding as a sentence (what a screen reader hears), the option as plain
+JSON, and the same values as a table of formatted cells. Colours are names of tokens in `app.css` ("--c1");
+label formats are names in `charts.js` ("@percent").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ecluse.web.i18n import Words
+
+TABLE_ROWS: Final = 12
+TOP_FEATURES: Final = 12
+AXIS_TEXT: Final = {"color": "--ink-2", "fontSize": 11}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One figure: `option` for ECharts, `headings` and `rows` for its table, `finding` in words."""
+
+    id: str
+    title: str
+    unit: str
+    finding: str
+    option: dict[str, Any]
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    tall: bool = False
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a small SVG, in a view box of 100 by 20."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """Two axes from 0: names at their ends, formats of their labels."""
+
+    x: str
+    y: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def model_charts(report: Mapping[str, Any], say: Words) -> list[Chart]:
+    """Every figure a performance report has the values for, in the order of the page."""
+    curves = report.get("curves") or {}
+    charts = [pr_curve(report, say)] if curves.get("pr") else []
+    if report.get("importances"):
+        charts.append(importances(report, say))
+    if report.get("histogram"):
+        charts.append(separation(report, say))
+    if curves.get("calibration"):
+        charts.append(calibration(report, say))
+    if curves.get("roc"):
+        charts.append(roc_curve(report, say))
+    return charts
+
+
+def pr_curve(report: Mapping[str, Any], say: Words) -> Chart:
+    """Precision against recall on the test rows, the threshold marked, chance as the grey line."""
+    points = report["curves"]["pr"]
+    metrics, threshold = report["metrics"], report["threshold"]
+    rate = (report.get("fraud_rate") or {}).get("test")
+    at = say._(
+        "at %(threshold)s: precision %(precision)s, recall %(recall)s",
+        threshold=say.num(threshold, 2),
+        precision=say.percent(metrics["precision"]),
+        recall=say.percent(metrics["recall"]),
+    )
+    series = [_line("--c1", [(p["recall"], p["precision"]) for p in points], step="end")]
+    series[0]["markPoint"] = _dot(metrics["recall"], metrics["precision"], at)
+    if rate is not None:
+        series.append(_dashed([(0, rate), (1, rate)], say._("chance, %(rate)s", rate=say.percent(rate))))
+    return Chart(
+        id="chart-pr",
+        title=say._("Precision and recall"),
+        unit=say._(
+            "precision, %% of flagged rows that are fraud, against recall, %% of fraud that is flagged"
+        ),
+        finding=say._(
+            "Average precision %(value)s on the test rows; %(at)s.",
+            value=say.num(metrics["average_precision"], 3),
+            at=at,
+        ),
+        option=_plot(_Axes(say._("recall"), say._("precision")), series),
+        headings=(say._("Threshold"), say._("Precision"), say._("Recall")),
+        rows=tuple(
+            (say.num(p["threshold"], 3), say.percent(p["precision"], 1), say.percent(p["recall"], 1))
+            for p in _spread(points)
+        ),
+    )
+
+
+def roc_curve(report: Mapping[str, Any], say: Words) -> Chart:
+    """True against false positive rate on the test rows, chance as the diagonal."""
+    points = report["curves"]["roc"]
+    area = say.num(report["metrics"]["roc_auc"], 3)
+    diagonal = _dashed([(0, 0), (1, 1)], say._("chance"))
+    return Chart(
+        id="chart-roc",
+        title=say._("ROC curve"),
+        unit=say._("%% of fraud flagged against %% of legitimate rows flagged"),
+        finding=say._(
+            "Area under the curve %(area)s; chance is %(chance)s.", area=area, chance=say.num(0.5, 1)
+        ),
+        option=_plot(
+            _Axes(say._("false alarms"), say._("recall")),
+            [_line("--c1", [(p["fpr"], p["tpr"]) for p in points]), diagonal],
+        ),
+        headings=(say._("False alarms"), say._("Recall")),
+        rows=tuple((say.percent(p["fpr"], 1), say.percent(p["tpr"], 1)) for p in _spread(points)),
+    )
+
+
+def calibration(report: Mapping[str, Any], say: Words) -> Chart:
+    """Observed against promised fraud rate in bins of equal numbers of rows."""
+    points = report["curves"]["calibration"]
+    most = max([0.01, *(max(p["predicted"], p["observed"]) for p in points)]) * 1.08
+    error = report["metrics"].get("calibration_error", report["metrics"].get("ece"))
+    dots = {
+        "type": "line",
+        "data": [[p["predicted"], p["observed"]] for p in points],
+        "symbol": "circle",
+        "symbolSize": 8,
+        "lineStyle": {"width": 1.2, "color": "--c1"},
+        "itemStyle": {"color": "--c1"},
+    }
+    option = _plot(
+        _Axes(say._("promised"), say._("observed"), {"max": most}),
+        [dots, _dashed([(0, 0), (most, most)], say._("kept promise"))],
+    )
+    return Chart(
+        id="chart-calibration",
+        title=say._("Promised and observed fraud"),
+        unit=say._("mean probability against share of fraud, bins of equal numbers of test rows"),
+        finding=say._(
+            "Probabilities are off by %(error)s on average over %(bins)s bins.",
+            error=say.percent(error, 2),
+            bins=len(points),
+        ),
+        option=option,
+        headings=(say._("Promised"), say._("Observed"), say._("Rows")),
+        rows=tuple(
+            (say.percent(p["predicted"], 2), say.percent(p["observed"], 2), say.num(p.get("rows")))
+            for p in points
+        ),
+    )
+
+
+def importances(report: Mapping[str, Any], say: Words) -> Chart:
+    """The features the model leans on most, as shares of the whole."""
+    ranked = sorted(report["importances"], key=lambda item: -item["share"])
+    top = ranked[:TOP_FEATURES]
+    names = [item["feature"] for item in top]
+    option = _bars_across(names, [item["share"] for item in top])
+    return Chart(
+        id="chart-importances",
+        title=say._("What the model relies on"),
+        unit=say._("share of all contributions to the score, %%"),
+        finding=say._(
+            "Most of all %(feature)s, %(share)s.", feature=names[0], share=say.percent(top[0]["share"])
+        ),
+        option=option,
+        headings=(say._("Feature"), say._("Column"), say._("Share")),
+        rows=tuple(
+            (item["feature"], item.get("column") or "", say.percent(item["share"], 1)) for item in ranked[:40]
+        ),
+        tall=True,
+    )
+
+
+def separation(report: Mapping[str, Any], say: Words) -> Chart:
+    """How many fraudulent and legitimate test rows got each score, on a logarithmic scale."""
+    bins = report["histogram"]
+    threshold = report["threshold"]
+    option = _log_bars(
+        [b["low"] for b in bins],
+        {
+            say._("legitimate"): ("--c6", [b["legitimate"] for b in bins]),
+            say._("fraud"): ("--c3", [b["fraud"] for b in bins]),
+        },
+        threshold,
+        say._("threshold %(value)s", value=say.num(threshold, 2)),
+    )
+    above = sum(b["fraud"] for b in bins if b["low"] >= threshold)
+    return Chart(
+        id="chart-separation",
+        title=say._("Scores of fraud and of the rest"),
+        unit=say._("test rows per %(width)s of score, log scale", width=say.num(1 / len(bins), 2)),
+        finding=say._(
+            "%(above)s of %(all)s frauds lie in bins above the threshold %(threshold)s.",
+            above=say.num(above),
+            all=say.num(sum(b["fraud"] for b in bins)),
+            threshold=say.num(threshold, 2),
+        ),
+        option=option,
+        headings=(say._("Score"), say._("Legitimate"), say._("Fraud")),
+        rows=tuple(
+            (say.interval((b["low"], b["high"])), say.num(b["legitimate"]), say.num(b["fraud"])) for b in bins
+        ),
+    )
+
+
+def score_histogram(summary: Mapping[str, Any], threshold: float, say: Words) -> Chart:
+    """Rows by score on a logarithmic scale; the flagged ones in the colour of risk."""
+    counts = [_count(item) for item in summary["histogram"]]
+    edges = [i / len(counts) for i in range(len(counts))]
+    # A bin the threshold cuts is grey: its rows are on both sides.
+    below = [c if low < threshold else 0 for low, c in zip(edges, counts, strict=True)]
+    above = [0 if low < threshold else c for low, c in zip(edges, counts, strict=True)]
+    flagged = say.ngettext("%(count)s row flagged", "%(count)s rows flagged", summary["flagged"])
+    option = _log_bars(
+        edges,
+        {say._("not flagged"): ("--c6", below), say._("flagged"): ("--c3", above)},
+        threshold,
+        say._("threshold %(value)s", value=say.num(threshold, 2)),
+        stacked=True,
+    )
+    width = 1 / len(counts)
+    return Chart(
+        id="chart-scores",
+        title=say._("Scores"),
+        unit=say._("rows per %(width)s of score, log scale", width=say.num(width, 2)),
+        finding=say._(
+            "%(flagged)s at or above %(threshold)s, of %(rows)s.",
+            flagged=flagged,
+            threshold=say.num(threshold, 2),
+            rows=say.num(summary["rows"]),
+        ),
+        option=option,
+        headings=(say._("Score"), say._("Rows")),
+        rows=tuple(
+            (say.interval((low, low + width)), say.num(count))
+            for low, count in zip(edges, counts, strict=True)
+        ),
+    )
+
+
+def column_bars(counts: Sequence[float]) -> list[Bar]:
+    """The bars of a column's small histogram in a view box of 100 by 20; what is not zero stays visible."""
+    most = max(counts, default=0)
+    if most <= 0:
+        return []
+    pitch = 100 / len(counts)
+    bars = []
+    for i, count in enumerate(counts):
+        height = 0.0 if count <= 0 else max(1.0, 20 * count / most)
+        bars.append(Bar(round(i * pitch + pitch * 0.06, 2), 20 - height, round(pitch * 0.88, 2), height))
+    return bars
+
+
+def _plot(axes: _Axes, series: list[dict[str, Any]]) -> dict[str, Any]:
+    scale = {"type": "value", "min": 0, "max": 1, **axes.extra}
+    return {
+        **_frame(),
+        "xAxis": {**scale, **_axis(axes.x, line=True), "axisLabel": _labels("@percent")},
+        "yAxis": {**scale, **_axis(axes.y, line=False), "axisLabel": _labels("@percent")},
+        "tooltip": _tooltip("@percent-tooltip"),
+        "series": series,
+    }
+
+
+def _bars_across(names: list[str], shares: list[float]) -> dict[str, Any]:
+    return {
+        **_frame(),
+        "grid": {"left": 4, "right": 48, "top": 8, "bottom": 8, "containLabel": True},
+        "xAxis": {"type": "value", "min": 0, "show": False},
+        "yAxis": {
+            "type": "category",
+            "data": names,
+            "inverse": True,
+            "axisLine": {"lineStyle": {"color": "--ink-2"}},
+            "axisTick": {"show": False},
+            "axisLabel": {"color": "--ink", "fontSize": 11, "width": 150, "overflow": "truncate"},
+        },
+        "tooltip": {**_tooltip("@percent-tooltip"), "axisPointer": {"type": "shadow"}},
+        "series": [
+            {
+                "type": "bar",
+                "data": shares,
+                "barMaxWidth": 14,
+                "itemStyle": {"color": "--c1"},
+                "label": {"show": True, "position": "right", "formatter": "@percent-label", **AXIS_TEXT},
+            }
+        ],
+    }
+
+
+def _log_bars(
+    edges: list[float],
+    groups: Mapping[str, tuple[str, list[int]]],
+    threshold: float,
+    label: str,
+    *,
+    stacked: bool = False,
+) -> dict[str, Any]:
+    """Bars over score bins; a count of zero has no bar, as a logarithm has no place for it."""
+    most = max([1, *(max(values, default=0) for _, values in groups.values())])
+    bars: list[dict[str, Any]] = [
+        {
+            "type": "bar",
+            "name": name,
+            "data": [value or None for value in values],
+            "itemStyle": {"color": colour},
+            "barCategoryGap": "12%",
+            "barGap": "0%",
+            **({"barGap": "-100%"} if stacked else {}),
+        }
+        for name, (colour, values) in groups.items()
+    ]
+    bars[0]["markLine"] = _cut(threshold * len(edges) - 0.5, label)
+    return {
+        **_frame(),
+        "legend": {"top": 0, "right": 0, "itemWidth": 10, "itemHeight": 10, "textStyle": AXIS_TEXT},
+        "xAxis": {
+            "type": "category",
+            "data": [round(edge, 2) for edge in edges],
+            **_axis("", line=True),
+            "axisLabel": {**_labels("@number"), "interval": max(0, len(edges) // 5 - 1)},
+            "splitLine": {"show": False},
+        },
+        "yAxis": {
+            "type": "log",
+            "min": 0.5,
+            "max": 10 ** len(str(most)),
+            **_axis("", line=False),
+            "axisLabel": _labels("@count"),
+        },
+        "tooltip": {**_tooltip("@number"), "axisPointer": {"type": "shadow"}},
+        "series": bars,
+    }
+
+
+def _frame() -> dict[str, Any]:
+    return {
+        "grid": {"left": 6, "right": 14, "top": 30, "bottom": 22, "containLabel": True},
+        "textStyle": {"fontFamily": "system-ui, sans-serif", "color": "--ink-2"},
+    }
+
+
+def _axis(name: str, *, line: bool) -> dict[str, Any]:
+    place = {"nameLocation": "end"} if not line else {"nameLocation": "middle", "nameGap": 24}
+    return {
+        "name": name,
+        **place,
+        "nameTextStyle": {**AXIS_TEXT, **({} if line else {"align": "left"})},
+        "axisLine": {"show": line, "lineStyle": {"color": "--ink-2"}},
+        "axisTick": {"show": False},
+        "splitLine": {"show": not line, "lineStyle": {"color": "--rule"}},
+    }
+
+
+def _labels(formatter: str) -> dict[str, Any]:
+    return {**AXIS_TEXT, "formatter": formatter}
+
+
+def _tooltip(formatter: str) -> dict[str, Any]:
+    # The HTML tooltip writes style attributes, which the content policy refuses; this one is on the canvas.
+    return {
+        "trigger": "axis",
+        "renderMode": "richText",
+        "confine": True,
+        "valueFormatter": formatter,
+        "backgroundColor": "--sheet",
+        "borderColor": "--edge",
+        "textStyle": {"color": "--ink", "fontSize": 12},
+    }
+
+
+def _line(colour: str, points: list[tuple[float, float]], *, step: str | None = None) -> dict[str, Any]:
+    return {
+        "type": "line",
+        "data": [list(point) for point in points],
+        "showSymbol": False,
+        "lineStyle": {"width": 2, "color": colour},
+        "itemStyle": {"color": colour},
+        **({"step": step} if step else {}),
+    }
+
+
+def _dashed(points: list[tuple[float, float]], label: str) -> dict[str, Any]:
+    return {
+        **_line("--c6", points),
+        "lineStyle": {"width": 1.5, "type": "dashed", "color": "--c6"},
+        "silent": True,
+        "tooltip": {"show": False},
+        "markPoint": {
+            "symbol": "circle",
+            "symbolSize": 0.1,
+            "data": [{"coord": list(_middle(points)), "name": label}],
+            "label": {"show": True, "formatter": "{b}", "position": "top", "distance": 6, **AXIS_TEXT},
+        },
+    }
+
+
+def _dot(x: float, y: float, label: str) -> dict[str, Any]:
+    side = "left" if x > 0.5 else "right"
+    return {
+        "symbol": "circle",
+        "symbolSize": 9,
+        "itemStyle": {"color": "--c1"},
+        "data": [{"coord": [x, y], "name": label}],
+        "label": {
+            "show": True,
+            "formatter": "{b}",
+            "position": side,
+            "color": "--ink",
+            "fontSize": 11,
+            "backgroundColor": "--sheet",
+            "padding": 2,
+        },
+    }
+
+
+def _cut(place: float, label: str) -> dict[str, Any]:
+    return {
+        "symbol": "none",
+        "silent": True,
+        "lineStyle": {"color": "--ink", "type": "dashed", "width": 1.4},
+        "label": {"formatter": label, "color": "--ink", "fontSize": 11, "position": "end"},
+        "data": [{"xAxis": place}],
+    }
+
+
+def _middle(points: list[tuple[float, float]]) -> tuple[float, float]:
+    """A place two thirds along a straight line, where its label stands."""
+    (x0, y0), (x1, y1) = points[0], points[-1]
+    return x0 + (x1 - x0) * 0.66, y0 + (y1 - y0) * 0.66
+
+
+def _spread(points: Sequence[Any], count: int = TABLE_ROWS) -> list[Any]:
+    """At most `count` of the points, evenly spread, both ends among them."""
+    if len(points) <= count:
+        return list(points)
+    return [points[round(i * (len(points) - 1) / (count - 1))] for i in range(count)]
+
+
+def _count(item: Any) -> int:
+    return int(item["rows"] if isinstance(item, Mapping) else item)

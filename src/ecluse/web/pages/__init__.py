@@ -1,0 +1,18 @@
+"""Offer the applications to people, as pages. One file per noun."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Request
+
+from ecluse.web.pages import account, datasets, fraud, home, jobs, models, predictions
+from ecluse.web.security import Visitor
+
+
+def remember_visitor(request: Request, visitor: Visitor) -> None:
+    """Let the frame of the page know who looks at it."""
+    request.state.me = visitor.user if visitor else None
+
+
+router = APIRouter(dependencies=[Depends(remember_visitor)])
+for part in (home, account, fraud, datasets, predictions, models, jobs):
+    router.include_router(part.router)

@@ -1,0 +1,306 @@
+"""Show what is in a table, train on it, score it, remove it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Depends, Form, Request
+from starlette.responses import RedirectResponse, Response
+
+from ecluse.catalog import models, predictions, training
+from ecluse.catalog.tables import Dataset
+from ecluse.errors import InvalidInput, JobNotFound
+from ecluse.fraud import workflows
+from ecluse.runtime import Runtime
+from ecluse.web.i18n import Words
+from ecluse.web.pages.jobs import Progress, progress_of
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+
+router = APIRouter()
+BUDGETS: Final = (10, 30, 60, 300, 900, 3600)
+DEFAULT_BUDGET: Final = 60
+SHOWN: Final = 10
+Field = Annotated[str, Form()]
+
+
+@dataclass(frozen=True)
+class LeaveOut:
+    """A column that may be left out of a training, and whether and why it is."""
+
+    column: str
+    chosen: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrainForm:
+    """The training form as it is shown: what may be chosen, what is, and the reason of each guess."""
+
+    columns: tuple[str, ...]
+    time_columns: tuple[str, ...]
+    leave_out: tuple[LeaveOut, ...]
+    model_name: str
+    target: str | None = None
+    target_reason: str = ""
+    time: str | None = None
+    time_reason: str = ""
+    customer: str | None = None
+    customer_reason: str = ""
+    positive: str = ""
+    budget: int = DEFAULT_BUDGET
+    budgets: tuple[int, ...] = BUDGETS
+    goal: str = "f1"
+    goal_value: str = "50"
+
+
+@dataclass(frozen=True)
+class TrainChoices:
+    """The training form as it was sent."""
+
+    target: str
+    time: str
+    customer: str
+    budget: int
+    name: str
+    goal: str
+    goal_value: str
+    positive: str
+    leave_out: tuple[str, ...]
+
+
+def sent_choices(
+    target: Field = "",
+    time: Field = "",
+    customer: Field = "",
+    budget: Annotated[int, Form()] = DEFAULT_BUDGET,
+    name: Field = "",
+    goal: Field = "f1",
+    goal_value: Field = "",
+    positive: Field = "",
+    leave_out: Annotated[list[str] | None, Form()] = None,
+) -> TrainChoices:
+    """The fields of the training form."""
+    return TrainChoices(
+        target, time, customer, budget, name.strip(), goal, goal_value.strip(), positive.strip(),
+        tuple(leave_out or ()),
+    )  # fmt: skip
+
+
+@router.get("/fraud/d/{dataset_id}")
+def show_dataset(
+    request: Request, dataset_id: str, runtime: RuntimeDep, user: CurrentUser, model: str | None = None
+) -> Response:
+    """One table. `?model=` chooses the model of the scoring form."""
+    row = workflows.find_dataset(runtime, user.user.id, dataset_id)
+    return _dataset_page(request, runtime, row, chosen_model=model)
+
+
+@router.post("/fraud/d/{dataset_id}/train")
+def train(
+    request: Request,
+    dataset_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    choices: Annotated[TrainChoices, Depends(sent_choices)],
+) -> Response:
+    """Queue a training and show its progress; the form again when a choice cannot be used."""
+    row = workflows.find_dataset(runtime, user.user.id, dataset_id)
+    try:
+        run = workflows.start_training(runtime, user.user.id, row.id, training_request(row, choices))
+    except InvalidInput as error:
+        return _dataset_page(request, runtime, row, choices=choices, error=error)
+    return RedirectResponse(f"/jobs/{run.job_id}", 303)
+
+
+@router.post("/fraud/d/{dataset_id}/score")
+def score(
+    request: Request,
+    dataset_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    model: Annotated[str, Form()],
+    result_format: Annotated[Literal["csv", "parquet"], Form()] = "csv",
+) -> Response:
+    """Queue the scoring with the latest version of a model, and show where its result will be."""
+    row = workflows.find_dataset(runtime, user.user.id, dataset_id)
+    try:
+        scored = workflows.start_prediction(runtime, user.user.id, row.id, model, result_format=result_format)
+    except InvalidInput as error:
+        return _dataset_page(request, runtime, row, error=error)
+    return RedirectResponse(f"/fraud/p/{scored.id}", 303)
+
+
+@router.post("/fraud/d/{dataset_id}/remove")
+def remove(dataset_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Delete the table; what was made from it stays."""
+    workflows.remove_dataset(runtime, user.user.id, dataset_id)
+    return RedirectResponse("/fraud", 303)
+
+
+def dataset_names(rows: Sequence[Dataset]) -> dict[str, str]:
+    """File name by dataset id."""
+    return {row.id: row.filename for row in rows}
+
+
+def training_request(row: Dataset, choices: TrainChoices) -> workflows.TrainingRequest:
+    """What the form asks for, as the workflow takes it. Raises InvalidInput."""
+    identifiers = {c["name"] for c in _columns(row) if c["guess_role"] == "identifier"}
+    return workflows.TrainingRequest(
+        model_name=choices.name or default_name(row.filename),
+        target_column=choices.target or None,
+        positive_value=choices.positive or None,
+        time_column=choices.time or None,
+        customer_column=choices.customer or None,
+        identifier_columns=tuple(c for c in choices.leave_out if c in identifiers),
+        excluded=tuple(c for c in choices.leave_out if c not in identifiers),
+        budget_s=float(choices.budget),
+        goal=_goal(choices),
+        without=frozenset(
+            [*(["time"] if not choices.time else []), *(["customer"] if not choices.customer else [])]  # type: ignore[list-item]
+        ),
+    )
+
+
+def train_form(row: Dataset) -> TrainForm | None:
+    """The form with the profile's guesses filled in; None until there is a profile."""
+    if row.profile is None:
+        return None
+    guesses: dict[str, Any] = row.profile.get("guesses") or {}
+    columns = _columns(row)
+    target, time, customer = (guesses.get(role) or {} for role in ("target", "timestamp", "customer"))
+    times = tuple(c["name"] for c in columns if c["kind"] == "datetime" or c["name"] == time.get("column"))
+    return TrainForm(
+        columns=tuple(c["name"] for c in columns),
+        time_columns=times,
+        leave_out=tuple(
+            LeaveOut(c["name"], c["guess_role"] in ("identifier", "leave_out"), c.get("reason", ""))
+            for c in columns
+        ),
+        model_name=default_name(row.filename),
+        target=target.get("column"),
+        target_reason=target.get("reason", ""),
+        time=time.get("column"),
+        time_reason=time.get("reason", ""),
+        customer=customer.get("column"),
+        customer_reason=customer.get("reason", ""),
+        positive=str(guesses.get("positive_value") or ""),
+    )
+
+
+def default_name(filename: str) -> str:
+    """A model name made of a file name: its stem, with hyphens for what a name cannot hold."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(filename).name.split(".")[0]).strip("-._")
+    return stem[:64] or "model"
+
+
+def _dataset_page(
+    request: Request,
+    runtime: Runtime,
+    row: Dataset,
+    *,
+    choices: TrainChoices | None = None,
+    chosen_model: str | None = None,
+    error: InvalidInput | None = None,
+) -> Response:
+    say = words_of(request)
+    with runtime.catalog.read() as transaction:
+        latest = models.list_latest(transaction, row.user_id)
+        trained, _ = training.list_runs(transaction, row.user_id)
+        scored = predictions.list_predictions(transaction, row.user_id)
+    form = train_form(row)
+    context = {
+        "dataset": row,
+        "profile": row.profile,
+        "progress": _progress(runtime, row, say),
+        "form": _as_sent(form, choices) if form and choices else form,
+        "period": _period(row, say),
+        "kinds": _kinds(say),
+        "roles": _roles(say),
+        "models": latest,
+        "chosen_model": chosen_model or (latest[0].name if latest else None),
+        "runs": [run for run in trained if run.dataset_id == row.id][:SHOWN],
+        "predictions": [one for one in scored if one.dataset_id == row.id][:SHOWN],
+        "names": {row.id: row.filename},
+        "error": str(error) if error else None,
+    }
+    return render(request, "dataset.html", context, status=error.status if error else 200)
+
+
+def _as_sent(form: TrainForm, choices: TrainChoices) -> TrainForm:
+    return replace(
+        form,
+        target=choices.target or None,
+        time=choices.time or None,
+        customer=choices.customer or None,
+        positive=choices.positive,
+        budget=choices.budget,
+        model_name=choices.name,
+        goal=choices.goal,
+        goal_value=choices.goal_value,
+        leave_out=tuple(replace(c, chosen=c.column in choices.leave_out) for c in form.leave_out),
+    )
+
+
+def _goal(choices: TrainChoices) -> str:
+    if choices.goal == "f1":
+        return "f1"
+    try:
+        value = float(choices.goal_value)
+    except ValueError:
+        raise InvalidInput(f'"{choices.goal_value}" is not a number. Give the threshold its value.') from None
+    return f"recall={value / 100:g}" if choices.goal == "recall" else f"alerts={value:g}"
+
+
+def _progress(runtime: Runtime, row: Dataset, say: Words) -> Progress | None:
+    """The job that reads the table, while it does."""
+    if row.state != "profiling" or row.job_id is None:
+        return None
+    try:
+        return progress_of(runtime, runtime.jobs.get(row.user_id, row.job_id), say)
+    except JobNotFound:  # cleaned up; the table itself is there
+        return None
+
+
+def _period(row: Dataset, say: Words) -> str | None:
+    """From when to when the rows reach, where a column tells."""
+    time = ((row.profile or {}).get("guesses") or {}).get("timestamp") or {}
+    column = next((c for c in _columns(row) if c["name"] == time.get("column")), None)
+    if column is None or column["kind"] != "datetime":
+        return None
+    try:
+        first, last = (datetime.fromisoformat(str(column[end])) for end in ("minimum", "maximum"))
+    except ValueError:
+        return None
+    return say._("%(low)s to %(high)s", low=say.day(first), high=say.day(last))
+
+
+def _columns(row: Dataset) -> list[dict[str, Any]]:
+    return list((row.profile or {}).get("columns") or [])
+
+
+def _kinds(say: Words) -> dict[str, str]:
+    return {
+        "number": say._("number"),
+        "category": say._("category"),
+        "text": say._("text"),
+        "datetime": say._("date and time"),
+        "identifier": say._("identifier"),
+        "constant": say._("constant"),
+    }
+
+
+def _roles(say: Words) -> dict[str, str]:
+    return {
+        "feature": say._("Feature"),
+        "identifier": say._("Identifier"),
+        "customer": say._("Customer"),
+        "timestamp": say._("Time"),
+        "target": say._("Label"),
+        "leave_out": say._("Left out"),
+    }

@@ -1,0 +1,70 @@
+"""Show the tables and the scored tables; take a table in; add the sample."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from ecluse.catalog import datasets, models, predictions
+from ecluse.errors import EcluseError
+from ecluse.fraud import workflows
+from ecluse.runtime import Runtime
+from ecluse.web.pages.datasets import dataset_names
+from ecluse.web.phrases import translated
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+from ecluse.web.uploads import open_upload
+
+router = APIRouter()
+SHOWN = 10
+
+
+@router.get("/fraud")
+def show_fraud(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """The user's tables, the latest scores, and where to drop a table."""
+    return _fraud_page(request, runtime, user.user.id)
+
+
+@router.post("/fraud/upload")
+async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Stream a table into the store, then show it; a script that asks for JSON is told where."""
+    scripted = request.headers.get("accept") == "application/json"
+    try:
+        incoming = await open_upload(request, runtime.settings.upload_max_bytes)
+        stored = await workflows.store_upload(runtime, user.user.id, incoming.filename, incoming.chunks)
+    except EcluseError as error:
+        if error.status >= 500:
+            raise
+        if scripted:
+            message = translated(str(error), words_of(request))
+            return JSONResponse({"error": {"code": error.code, "message": message}}, error.status)
+        return await run_in_threadpool(_fraud_page, request, runtime, user.user.id, error)
+    row = await run_in_threadpool(workflows.record_dataset, runtime, user.user.id, incoming.filename, stored)
+    address = f"/fraud/d/{row.id}"
+    return JSONResponse({"location": address}, 201) if scripted else RedirectResponse(address, 303)
+
+
+@router.post("/fraud/sample")
+def add_sample(runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Put both sample tables among the user's, and open the one to train on."""
+    labelled, _ = workflows.add_sample(runtime, user.user.id)
+    return RedirectResponse(f"/fraud/d/{labelled.id}", 303)
+
+
+def _fraud_page(
+    request: Request, runtime: Runtime, user_id: str, error: EcluseError | None = None
+) -> Response:
+    with runtime.catalog.read() as transaction:
+        tables = datasets.list_datasets(transaction, user_id)
+        scored = predictions.list_predictions(transaction, user_id, limit=SHOWN)
+        latest = models.list_latest(transaction, user_id)
+    context = {
+        "datasets": tables,
+        "predictions": scored,
+        "models": latest,
+        "names": dataset_names(tables),
+        "max_bytes": runtime.settings.upload_max_bytes,
+        "error": str(error) if error else None,
+    }
+    return render(request, "fraud.html", context, status=error.status if error else 200)

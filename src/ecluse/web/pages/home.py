@@ -1,0 +1,79 @@
+"""Show a signed-in person their latest results, what runs and where to start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from ecluse.catalog import datasets, models, predictions
+from ecluse.catalog.tables import ModelVersion, Prediction
+from ecluse.runtime import Runtime
+from ecluse.web.i18n import Words
+from ecluse.web.pages.datasets import dataset_names
+from ecluse.web.pages.jobs import running_jobs
+from ecluse.web.security import RuntimeDep, Visitor
+from ecluse.web.templating import render, words_of
+
+router = APIRouter()
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Result:
+    """A model or a scored table in the list of latest results."""
+
+    href: str
+    title: str
+    source: str
+    figure: str
+    at: datetime
+
+
+@router.get("/")
+def home(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Response:
+    """The home page; a visitor is sent to sign in."""
+    if visitor is None:
+        return RedirectResponse("/sign-in", 303)
+    say, user_id = words_of(request), visitor.user.id
+    with runtime.catalog.read() as transaction:
+        tables = datasets.list_datasets(transaction, user_id)
+    context = {
+        "running": running_jobs(runtime, user_id, say),
+        "results": latest_results(runtime, user_id, say, dataset_names(tables)),
+        "datasets": tables,
+    }
+    return render(request, "home.html", context)
+
+
+def latest_results(runtime: Runtime, user_id: str, say: Words, names: dict[str, str]) -> list[Result]:
+    """The newest models and scored tables together, newest first."""
+    with runtime.catalog.read() as transaction:
+        versions = models.list_latest(transaction, user_id)[:SHOWN]
+        scored = predictions.list_predictions(transaction, user_id, limit=2 * SHOWN)
+    results = [_model(row, say, names) for row in versions]
+    results += [_scores(row, say, names) for row in scored if row.status == "done"]
+    return sorted(results, key=lambda result: result.at, reverse=True)[:SHOWN]
+
+
+def _model(row: ModelVersion, say: Words, names: dict[str, str]) -> Result:
+    precision = (row.report.get("metrics") or {}).get("average_precision")
+    return Result(
+        href=f"/models/{row.name}/{row.version}",
+        title=say._("Model %(name)s", name=row.name),
+        source=names.get(row.dataset_id or "", say._("a removed table")),
+        figure=say._("average precision %(value)s", value=say.num(precision, 2)),
+        at=row.created_at,
+    )
+
+
+def _scores(row: Prediction, say: Words, names: dict[str, str]) -> Result:
+    return Result(
+        href=f"/fraud/p/{row.id}",
+        title=say._("Scores of %(file)s", file=names.get(row.dataset_id or "", say._("a removed table"))),
+        source=row.model_name,
+        figure=say.ngettext("%(count)s flagged", "%(count)s flagged", row.flagged or 0),
+        at=row.finished_at or row.created_at,
+    )

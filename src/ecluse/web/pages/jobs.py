@@ -1,0 +1,150 @@
+"""Show work in the background: what runs, what ended, one job with its progress; stop it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from ecluse.catalog import predictions, training
+from ecluse.fraud import workflows
+from ecluse.jobs import Job
+from ecluse.runtime import Runtime
+from ecluse.web.i18n import Words
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+
+router = APIRouter()
+Link = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What `_job.html` draws. `poll` is the seconds until it asks again, None once the job ended."""
+
+    job: Job
+    steps: list[tuple[str, str]]
+    elapsed: float | None
+    poll: int | None
+    result: Link | None
+    detail: bool
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A row of the history."""
+
+    job: Job
+    seconds: float | None
+    result: Link | None
+
+
+@router.get("/jobs")
+def list_jobs(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Running jobs with their progress, then the ended ones."""
+    say = words_of(request)
+    ended = [
+        Ended(job, seconds_of(job), result_of(runtime, job, say))
+        for job in runtime.jobs.list(user.user.id)
+        if not job.active
+    ]
+    running = running_jobs(runtime, user.user.id, say)
+    return render(request, "jobs.html", {"running": running, "ended": ended})
+
+
+@router.get("/jobs/{job_id}")
+def show_job(request: Request, job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """One job."""
+    job = runtime.jobs.get(user.user.id, job_id)
+    return render(request, "job.html", vars(progress_of(runtime, job, words_of(request), detail=True)))
+
+
+@router.get("/jobs/{job_id}/progress")
+def show_progress(
+    request: Request, job_id: str, runtime: RuntimeDep, user: CurrentUser, detail: bool = False
+) -> Response:
+    """The part of a page that shows a job, for the page to put in place of the one it has.
+
+    Where the job is not the page's subject, its end changes the rest of the page, which is loaded again.
+    """
+    job = runtime.jobs.get(user.user.id, job_id)
+    progress = progress_of(runtime, job, words_of(request), detail=detail)
+    headers = {} if job.active or detail else {"HX-Refresh": "true"}
+    return render(request, "_job.html", vars(progress), headers=headers)
+
+
+@router.post("/jobs/{job_id}/cancel")
+def cancel(job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Stop a job, then show it."""
+    workflows.cancel_job(runtime, user.user.id, job_id)
+    return RedirectResponse(f"/jobs/{job_id}", 303)
+
+
+def running_jobs(runtime: Runtime, user_id: str, say: Words) -> list[Progress]:
+    """The user's queued and running jobs."""
+    return [progress_of(runtime, job, say) for job in runtime.jobs.list(user_id, active=True)]
+
+
+def progress_of(runtime: Runtime, job: Job, say: Words, *, detail: bool = False) -> Progress:
+    """What to draw of a job, and when to ask again."""
+    result = result_of(runtime, job, say) if job.status == "done" else None
+    return Progress(
+        job=job,
+        steps=stages_of(job, say),
+        elapsed=seconds_of(job),
+        poll=poll_seconds(job) if job.active else None,
+        result=result,
+        detail=detail,
+    )
+
+
+def stages_of(job: Job, say: Words) -> list[tuple[str, str]]:
+    """Each stage of this kind of job with its state."""
+    kind = workflows.KINDS.get(job.kind)
+    stages = kind.stages if kind else ()
+    texts = {
+        "read": say._("Read"),
+        "profile": say._("Look at columns"),
+        "features": say._("Features"),
+        "search": say._("Search"),
+        "calibrate": say._("Calibrate"),
+        "test": say._("Test"),
+        "score": say._("Score"),
+        "save": say._("Save"),
+    }
+    if job.status in ("done", "queued"):
+        return [(texts.get(stage, stage), job.status) for stage in stages]
+    reached = stages.index(job.stage) if job.stage in stages else 0
+    return [
+        (texts.get(stage, stage), "done" if i < reached else job.status if i == reached else "queued")
+        for i, stage in enumerate(stages)
+    ]
+
+
+def seconds_of(job: Job) -> float | None:
+    """How long a job has run, or ran; None while it waits."""
+    if job.started_at is None:
+        return None
+    return max(0.0, ((job.finished_at or datetime.now(UTC)) - job.started_at).total_seconds())
+
+
+def poll_seconds(job: Job) -> int:
+    """Every second at first, then every 3 s after half a minute and every 10 s after five minutes."""
+    age = (datetime.now(UTC) - job.created_at).total_seconds()
+    return 1 if age < 30 else 3 if age < 300 else 10
+
+
+def result_of(runtime: Runtime, job: Job, say: Words) -> Link | None:
+    """Where a job's result is, and what to call the way there; None when there is none."""
+    if job.kind == "profile":
+        return f"/fraud/d/{job.subject['dataset_id']}", say._("Open the table")
+    with runtime.catalog.read() as transaction:
+        if job.kind == "train":
+            run = training.run_by_job(transaction, job.id)
+            if run and run.version:
+                return f"/models/{run.model_name}/{run.version}", say._("Open the model")
+        if job.kind == "predict" and (scored := predictions.prediction_by_job(transaction, job.id)):
+            return f"/fraud/p/{scored.id}", say._("Open the scores")
+    return None

@@ -1,0 +1,161 @@
+"""Show models and their versions, score with one, check and delete its files."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import RedirectResponse, Response
+
+from ecluse.catalog import datasets, models
+from ecluse.catalog.tables import Dataset, ModelVersion
+from ecluse.errors import DigestMismatch, EcluseError, InvalidInput
+from ecluse.fraud import workflows
+from ecluse.registry import Manifest
+from ecluse.runtime import Runtime
+from ecluse.web import charts
+from ecluse.web.api.models import download_file
+from ecluse.web.i18n import Words
+from ecluse.web.pages.datasets import dataset_names
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+
+router = APIRouter()
+CARD: Final = "model_card.md"
+
+
+@router.get("/models")
+def list_models(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """The newest version of each model."""
+    with runtime.catalog.read() as transaction:
+        latest = models.list_latest(transaction, user.user.id)
+    return render(request, "models.html", {"latest": latest})
+
+
+@router.get("/models/{name}")
+def show_versions(request: Request, name: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Every version of one model."""
+    with runtime.catalog.read() as transaction:
+        versions = models.list_versions(transaction, user.user.id, name)
+        names = dataset_names(datasets.list_datasets(transaction, user.user.id))
+    context = {"name": name, "versions": versions, "names": names}
+    return render(request, "model_versions.html", context)
+
+
+@router.get("/models/{name}/{version}")
+def show_model(request: Request, name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """One version: what it was measured to do, on what, and its files."""
+    return _model_page(request, runtime, _version(runtime, user.user.id, name, version))
+
+
+@router.post("/models/{name}/{version}/score")
+def score(
+    request: Request,
+    name: str,
+    version: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    dataset: Annotated[str, Form()],
+    result_format: Annotated[Literal["csv", "parquet"], Form()] = "csv",
+) -> Response:
+    """Queue the scoring of a table with this very version, and show where its result will be."""
+    row = _version(runtime, user.user.id, name, version)
+    try:
+        scored = workflows.start_prediction(
+            runtime, user.user.id, dataset, row.name, row.version, result_format
+        )
+    except InvalidInput as error:
+        return _model_page(request, runtime, row, error=error)
+    return RedirectResponse(f"/fraud/p/{scored.id}", 303)
+
+
+@router.post("/models/{name}/{version}/verify")
+def verify(request: Request, name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Read every stored file again and say whether it is what its manifest says."""
+    row = _version(runtime, user.user.id, name, version)
+    say = words_of(request)
+    try:
+        manifest = runtime.registry(user.user.id).verify(row.name, row.version)
+    except DigestMismatch as error:
+        return _model_page(request, runtime, row, error=error)
+    verified = say.ngettext(
+        "%(count)s file, %(size)s.",
+        "%(count)s files, %(size)s.",
+        len(manifest.files),
+        size=say.bytes(manifest.size),
+    )
+    return _model_page(request, runtime, row, verified=verified)
+
+
+@router.post("/models/{name}/{version}/delete")
+def delete(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Delete one version; what was scored with it stays."""
+    workflows.remove_model_version(runtime, user.user.id, name, version)
+    return RedirectResponse("/models", 303)
+
+
+router.add_api_route("/models/{name}/{version}/files/{path:path}", download_file)
+
+
+def suggested_table(tables: list[Dataset], version: ModelVersion) -> str | None:
+    """The id of the table most likely to be scored next: without a label, and not the one trained on."""
+    for row in tables:
+        guesses = (row.profile or {}).get("guesses") or {}
+        if row.state == "ready" and row.id != version.dataset_id and not guesses.get("target"):
+            return row.id
+    return None
+
+
+def family_names(say: Words) -> dict[str, str]:
+    """What to call each family of models."""
+    return {
+        "lightgbm": "LightGBM",
+        "xgboost": "XGBoost",
+        "linear": say._("Logistic regression"),
+    }
+
+
+def _model_page(
+    request: Request,
+    runtime: Runtime,
+    version: ModelVersion,
+    *,
+    error: EcluseError | None = None,
+    verified: str | None = None,
+) -> Response:
+    say, user_id = words_of(request), version.user_id
+    with runtime.catalog.read() as transaction:
+        versions = models.list_versions(transaction, user_id, version.name)
+        tables = datasets.list_datasets(transaction, user_id)
+    manifest = runtime.registry(user_id).manifest(version.name, version.version)
+    context = {
+        "version": version,
+        "report": version.report,
+        "figures": charts.model_charts(version.report, say),
+        "families": family_names(say),
+        "versions": versions,
+        "names": dataset_names(tables),
+        "datasets": [row for row in tables if row.state != "failed"],
+        "suggested": suggested_table(tables, version),
+        "files": manifest.files,
+        "card": _card(runtime, user_id, manifest),
+        "verified": verified,
+        "error": str(error) if error else None,
+    }
+    return render(request, "model.html", context, status=error.status if error else 200)
+
+
+def _card(runtime: Runtime, user_id: str, manifest: Manifest) -> str | None:
+    """The text of the model card, where the version has one and it is intact."""
+    if not any(file.path == CARD for file in manifest.files):
+        return None
+    try:
+        path = runtime.registry(user_id).fetch_file(manifest, CARD)
+    except DigestMismatch:  # the page must open all the same: it is where the files are verified
+        return None
+    return path.read_text(encoding="utf-8")
+
+
+def _version(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion:
+    with runtime.catalog.read() as transaction:
+        return models.version_of(transaction, user_id, name, version)

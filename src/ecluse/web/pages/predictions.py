@@ -1,0 +1,143 @@
+"""Show scored tables: the riskiest rows with their reasons, what a budget of reviews would find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from ecluse.catalog import datasets, models, predictions
+from ecluse.catalog.tables import Prediction
+from ecluse.errors import JobNotFound, ModelNotFound, VersionNotFound
+from ecluse.runtime import Runtime
+from ecluse.web import charts
+from ecluse.web.api.predictions import download
+from ecluse.web.i18n import Words
+from ecluse.web.pages.datasets import dataset_names
+from ecluse.web.pages.jobs import Progress, progress_of
+from ecluse.web.phrases import translated
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+
+router = APIRouter()
+DEFAULT_BUDGET: Final = 20
+#: Columns a scoring adds; the others are the table's own.
+ADDED: Final = frozenset({"fraud_probability", "risk_level", "is_fraud"})
+REASONS: Final = 3
+
+
+@dataclass(frozen=True)
+class Risky:
+    """A row as the page shows it: the table's own cells, probability in [0, 1], reasons with log-odds."""
+
+    cells: tuple[str, ...]
+    probability: float
+    level: str
+    flagged: bool
+    reasons: tuple[tuple[str, float], ...]
+
+
+@router.get("/fraud/p")
+def list_scored(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Every scored table of the user."""
+    with runtime.catalog.read() as transaction:
+        rows = predictions.list_predictions(transaction, user.user.id)
+        names = dataset_names(datasets.list_datasets(transaction, user.user.id))
+    return render(request, "predictions.html", {"predictions": rows, "names": names})
+
+
+@router.get("/fraud/p/{prediction_id}")
+def show_prediction(
+    request: Request,
+    prediction_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    budget: int = Query(DEFAULT_BUDGET, ge=1),
+) -> Response:
+    """One scored table. `?budget=` is how many of the riskiest rows to show."""
+    with runtime.catalog.read() as transaction:
+        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
+        names = dataset_names(datasets.list_datasets(transaction, user.user.id))
+    say, threshold = words_of(request), _threshold(runtime, row)
+    context: dict[str, Any] = {
+        "prediction": row,
+        "dataset_name": names.get(row.dataset_id or "", say._("a removed table")),
+        "summary": row.summary,
+        "threshold": threshold,
+        "progress": _progress(runtime, row, say),
+        "rows": [],
+        "chart": None,
+    }
+    if row.summary is not None:
+        context |= _reviewed(row.summary, budget, threshold, say)
+    return render(request, "prediction.html", context)
+
+
+router.add_api_route("/fraud/p/{prediction_id}/download", download)
+
+
+def own_columns(rows: list[dict[str, Any]]) -> list[str]:
+    """The columns of the table itself among those of its scored rows."""
+    return [
+        name for name in (rows[0] if rows else {}) if name not in ADDED and not name.startswith("reason_")
+    ]
+
+
+def risky_row(row: Mapping[str, Any], columns: list[str], say: Words) -> Risky:
+    """A scored row as the page shows it."""
+    reasons = [
+        (translated(str(row[f"reason_{i}"]), say), float(row[f"reason_{i}_effect"]))
+        for i in range(1, REASONS + 1)
+        if row.get(f"reason_{i}") and row.get(f"reason_{i}_effect") is not None
+    ]
+    return Risky(
+        cells=tuple("" if row[name] is None else str(row[name]) for name in columns),
+        probability=float(row["fraud_probability"]),
+        level=str(row["risk_level"]),
+        flagged=bool(int(row["is_fraud"])),
+        reasons=tuple(reasons),
+    )
+
+
+def _reviewed(summary: Mapping[str, Any], budget: int, threshold: float | None, say: Words) -> dict[str, Any]:
+    """What reviewing the `budget` riskiest rows means: the rows, how many frauds to expect among them."""
+    kept = list(summary.get("top") or [])
+    columns = own_columns(kept)
+    shown = [risky_row(row, columns, say) for row in kept[:budget]]
+    effects = [abs(effect) for row in shown for _, effect in row.reasons]
+    return {
+        "rows": shown,
+        "columns": columns,
+        "budget": len(shown),
+        "budget_max": len(kept),
+        "flagged_shown": sum(row.flagged for row in shown),
+        "expected": sum(row.probability for row in shown),
+        "cut": shown[-1].probability if shown else None,
+        "most": max(effects, default=1.0) or 1.0,
+        "chart": charts.score_histogram(summary, threshold, say) if threshold is not None else None,
+    }
+
+
+def _threshold(runtime: Runtime, row: Prediction) -> float | None:
+    """The threshold the rows were flagged by; None once the model is gone and the summary does not say."""
+    if row.summary and row.summary.get("threshold") is not None:
+        return float(row.summary["threshold"])
+    try:
+        with runtime.catalog.read() as transaction:
+            report = models.version_of(transaction, row.user_id, row.model_name, row.version).report
+    except (ModelNotFound, VersionNotFound):
+        return None
+    return None if report.get("threshold") is None else float(report["threshold"])
+
+
+def _progress(runtime: Runtime, row: Prediction, say: Words) -> Progress | None:
+    """The job that scores the table, while it does."""
+    if row.status not in ("queued", "running") or row.job_id is None:
+        return None
+    try:
+        return progress_of(runtime, runtime.jobs.get(row.user_id, row.job_id), say)
+    except JobNotFound:  # cleaned up; the row itself is there
+        return None

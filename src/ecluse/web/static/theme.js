@@ -1,0 +1,63 @@
+// Light, dark or as the system says; remembered by a cookie that the server reads, so that no page flashes.
+(() => {
+  const root = document.documentElement;
+  const remember = (name, value) => {
+    document.cookie = `${name}=${encodeURIComponent(value)}; path=/; max-age=31536000; samesite=lax`;
+  };
+  const show = (theme) => {
+    if (theme === "system") delete root.dataset.theme;
+    else root.dataset.theme = theme;
+    for (const link of document.querySelectorAll("[data-set-theme]")) {
+      if (link.dataset.setTheme === theme) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+    document.dispatchEvent(new CustomEvent("themechange"));
+  };
+
+  remember("zone", Intl.DateTimeFormat().resolvedOptions().timeZone || "");
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("[data-set-theme]");
+    if (link) {
+      event.preventDefault();
+      remember("theme", link.dataset.setTheme);
+      show(link.dataset.setTheme);
+      return;
+    }
+    const open = event.target.closest("[data-dialog]");
+    const dialog = open && document.getElementById(open.dataset.dialog);
+    if (dialog) {
+      event.preventDefault();
+      dialog.showModal();
+    }
+    const copy = event.target.closest("[data-copy]");
+    if (copy) {
+      navigator.clipboard.writeText(copy.dataset.copy).then(() => {
+        copy.textContent = copy.dataset.copied;
+      });
+    }
+    const menu = document.querySelector(".tabbar details[open]");
+    if (menu && !menu.contains(event.target)) menu.open = false;
+  });
+
+  // A range or a select that belongs to a GET form applies itself; without scripts its button does.
+  document.addEventListener("change", (event) => {
+    if (event.target.closest("form[data-live]")) event.target.form.requestSubmit();
+  });
+  document.addEventListener("input", (event) => {
+    const output = event.target.id && document.querySelector(`output[for="${event.target.id}"]`);
+    if (output) output.textContent = event.target.value;
+  });
+
+  // htmx: what could not be reached is said once, with a way to try again.
+  document.addEventListener("htmx:error", (event) => {
+    if (event.detail?.ctx?.response) return; // it answered: the answer says what is wrong
+    const toast = document.getElementById("network-toast");
+    if (toast) toast.hidden = false;
+  });
+  document.addEventListener("htmx:after:swap", () => {
+    const toast = document.getElementById("network-toast");
+    if (toast) toast.hidden = true;
+  });
+  addEventListener("DOMContentLoaded", () => document.querySelector("[data-focus]")?.focus());
+})();

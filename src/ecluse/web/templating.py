@@ -1,0 +1,131 @@
+"""Draw a template as an answer, in the reader's language, theme and time zone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from starlette.responses import HTMLResponse
+
+from ecluse.web import charts
+from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
+from ecluse.web.phrases import translated
+from ecluse.web.security import COOKIE
+
+HERE: Final = Path(__file__).parent
+THEMES: Final = ("system", "light", "dark")
+YEAR: Final = 365 * 24 * 3600
+FILTERS: Final = ("num", "signed", "qty", "percent", "interval", "day", "when", "duration", "bytes")
+
+
+def render(
+    request: Request,
+    name: str,
+    context: Mapping[str, Any] | None = None,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> HTMLResponse:
+    """The template `name` filled with `context`; each template says at its top what it needs.
+
+    `?lang=fr` and `?theme=dark` are remembered by a cookie.
+    """
+    layout = _layout(request)
+    html = environment().get_template(name).render({**layout, **(context or {})})
+    response = HTMLResponse(html, status, headers)
+    for cookie, allowed in (("lang", tuple(LANGUAGES)), ("theme", THEMES)):
+        chosen = request.query_params.get(cookie)
+        if chosen is not None and chosen in allowed:
+            response.set_cookie(cookie, chosen, max_age=YEAR, samesite="lax")
+    return response
+
+
+def words_of(request: Request) -> Words:
+    """The language of this request, and its time zone as `theme.js` noted it."""
+    language = choose_language(
+        request.query_params.get("lang"),
+        request.cookies.get("lang"),
+        request.headers.get("accept-language", ""),
+    )
+    return Words(language, zone_named(request.cookies.get("zone")))
+
+
+@cache
+def environment() -> Environment:
+    """The Jinja environment: strict, escaping, with `_`, `ngettext`, `static` and the filters of `Words`."""
+    env = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.do"],
+    )
+    env.globals |= {"_": _say, "ngettext": _say_count, "static": static_url, "charts": charts}
+    env.filters |= {name: _filter(name) for name in FILTERS}
+    env.filters["phrase"] = _phrase
+    env.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
+    return env
+
+
+@cache
+def static_url(path: str) -> str:
+    """The address of a static file, with its digest so that a browser may keep it."""
+    digest = hashlib.sha256((HERE / "static" / path).read_bytes()).hexdigest()[:10]
+    return f"/static/{path}?v={digest}"
+
+
+def _layout(request: Request) -> dict[str, Any]:
+    """What `base.html` needs whatever the page."""
+    me = getattr(request.state, "me", None)
+    theme = request.query_params.get("theme") or request.cookies.get("theme")
+
+    def here(**changed: str) -> str:
+        """This page's address with other query values; the home page where this one takes no GET."""
+        if request.method not in ("GET", "HEAD"):
+            return "/?" + "&".join(f"{key}={value}" for key, value in changed.items())
+        url = request.url.include_query_params(**changed)
+        return f"{url.path}?{url.query}"
+
+    return {
+        "say": words_of(request),
+        "me": me,
+        "knows_you": me is not None or COOKIE in request.cookies,
+        "path": request.url.path,
+        "theme": theme if theme in THEMES else "system",
+        "themes": THEMES,
+        "languages": LANGUAGES,
+        "here": here,
+    }
+
+
+@pass_context
+def _say(context: Context, message: str, **values: object) -> str:
+    words: Words = context["say"]
+    return words._(message, **values)
+
+
+@pass_context
+def _say_count(context: Context, one: str, many: str, count: int, **values: object) -> str:
+    words: Words = context["say"]
+    return words.ngettext(one, many, count, **values)
+
+
+def _filter(name: str) -> Callable[..., str]:
+    @pass_context
+    def apply(context: Context, value: Any, *args: Any, **kwargs: Any) -> str:
+        text: str = getattr(context["say"], name)(value, *args, **kwargs)
+        return text
+
+    return apply
+
+
+@pass_context
+def _phrase(context: Context, text: str) -> str:
+    return translated(text, context["say"])
