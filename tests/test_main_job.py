@@ -1,0 +1,148 @@
+"""The main job on the command line: on the embedded default, and unchanged on S3 and PostgreSQL; and killed in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from ecluse.fraud.sample import SamplePaths, write_sample
+
+from ecluse.catalog import training
+from ecluse.runtime import Runtime, living_workers
+from ecluse.settings import Settings
+from ecluse.storage import open_store
+from tests.application import Application, run_ecluse, running
+from tests.servers import ObjectServer
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> SamplePaths:
+    return write_sample(tmp_path_factory.mktemp("sample"), rows=6000, score_rows=500)
+
+
+@pytest.fixture(params=["embedded", "cloud"])
+def environ(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Nothing, or what points at a bucket and a database."""
+    if request.param == "embedded":
+        return {}
+    server: ObjectServer = request.getfixturevalue("object_server")
+    url: str = request.getfixturevalue("postgresql_url")
+    return server.environment(uuid.uuid4().hex) | {"DATABASE_URL": url}
+
+
+def ecluse(home: Path, environ: dict[str, str], *arguments: str) -> Any:
+    done = run_ecluse(home, environ, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_table_becomes_a_model_that_scores_another(
+    environ: dict[str, str], sample: SamplePaths, tmp_path: Path
+) -> None:
+    home, out = tmp_path / "home", tmp_path / "scored.csv"
+    trained = ecluse(
+        home,
+        environ,
+        "fraud",
+        "train",
+        str(sample.labelled),
+        "--target",
+        "is_fraud",
+        "--name",
+        "payments",
+        "--budget",
+        "6",
+    )
+    assert trained["report"]["rows"]["test"] > 0
+    scored = ecluse(home, environ, "fraud", "predict", "payments", str(sample.unlabelled), "-o", str(out))
+    assert scored["rows"] == pl.read_csv(out).height == 500
+    assert ecluse(home, environ, "models", "verify", "payments")["files"] > 3
+    listed = ecluse(home, environ, "models", "list")
+    assert [(m["name"], m["version"]) for m in listed] == [("payments", trained["version"])]
+    ecluse(home, environ, "models", "download", "payments", str(tmp_path / "copy"))
+    assert (tmp_path / "copy" / "performance.json").is_file()
+    assert {job["status"] for job in ecluse(home, environ, "jobs", "list")} == {"done"}
+    _check_layout(home, environ)
+    if environ:
+        _check_disk_holds_nothing(home, sample)
+    ecluse(home, environ, "models", "delete", f"payments@{trained['version']}", "--yes")
+    assert ecluse(home, environ, "models", "list") == []
+
+
+def test_a_table_that_cannot_be_read_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_bytes(bytes(range(256)) * 100)
+    done = run_ecluse(tmp_path / "home", {}, "fraud", "train", str(bad), "--name", "m")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "bad.csv" in done.stderr
+    assert list((tmp_path / "home" / "scratch").iterdir()) == []
+
+
+@pytest.fixture
+def application(environ: dict[str, str], tmp_path: Path) -> Iterator[Application]:
+    with running(tmp_path / "home", environ) as started:
+        yield started
+
+
+def test_a_training_whose_worker_is_killed_is_published_once(
+    application: Application, sample: SamplePaths
+) -> None:
+    with application.client() as client:
+        with sample.labelled.open("rb") as file:
+            dataset = client.post("/api/upload", files={"file": ("t.csv", file)}).json()
+        asked = client.post(
+            "/api/train",
+            json={"dataset": dataset["id"], "model_name": "m", "target_column": "is_fraud", "budget_s": 12},
+        )
+        job = asked.json()["job"]
+        while client.get(f"/api/status/{job}").json()["stage"] != "search":
+            time.sleep(0.1)
+        with Runtime.open(Settings.from_environment(application.environ, home=application.home)) as runtime:
+            (worker,) = living_workers(runtime)
+            os.kill(worker.pid, signal.SIGKILL)
+        assert application.wait_for_job(client, job)["status"] == "done"
+        assert len(client.get("/api/models/m/versions").json()) == 1
+        runs = client.get("/api/history").json()
+        assert (runs["total"], runs["items"][0]["status"]) == (1, "done")
+    assert "it is started again" in "".join(application.said)
+    with Runtime.open(Settings.from_environment(application.environ, home=application.home)) as runtime:
+        user = runtime.accounts.by_email("person@example.org")
+        assert len(runtime.registry(user.id).versions("m")) == 1
+        with runtime.catalog.read() as transaction:
+            assert training.list_runs(transaction, user.id)[1] == 1
+
+
+def _check_layout(home: Path, environ: dict[str, str]) -> None:
+    settings = Settings.from_environment(environ, home=home)
+    with Runtime.open(settings) as runtime:
+        user = runtime.accounts.local_administrator().id
+    keys = {info.key for info in open_store(settings.store_url, settings.s3).list()}
+    assert {key.split("/")[0] for key in keys} == {"user_data", "user_models"}
+    assert {key.split("/")[1] for key in keys} == {user}
+    assert any(
+        key.startswith(f"user_data/{user}/uploads/{user}_") and key.endswith("transactions.csv")
+        for key in keys
+    )
+    assert any(
+        key.startswith(f"user_data/{user}/predictions/{user}_") and key.endswith(".csv") for key in keys
+    )
+    assert any(
+        key.startswith(f"user_models/{user}/payments/v") and key.endswith("/manifest.json") for key in keys
+    )
+
+
+def _check_disk_holds_nothing(home: Path, sample: SamplePaths) -> None:
+    """Of what is in the bucket, only the cache of models is on the local disk."""
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert all(path.is_relative_to(home / "cache") for path in files), files
+    row = sample.labelled.read_bytes().splitlines()[17]
+    assert all(row not in path.read_bytes() for path in files)
