@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -111,7 +112,9 @@ def _serve(runtime: Runtime, listener: socket.socket, announce: Callable[[], Non
         timeout_graceful_shutdown=3,
         proxy_headers=True,
     )
-    Server(config).run(sockets=[listener])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container is stopped as a person stops it
+    with contextlib.suppress(KeyboardInterrupt):  # the server raises it again once it has stopped
+        Server(config).run(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

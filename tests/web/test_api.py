@@ -1,0 +1,306 @@
+"""The main job over HTTP, what is refused, and to whom nothing exists."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from pathlib import Path
+from typing import Any
+
+import httpx
+import polars as pl
+import pytest
+from ecluse.fraud.sample import write_sample
+
+from tests.application import Application, running
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return write_sample(tmp_path_factory.mktemp("sample"), rows=6000, score_rows=1000)
+
+
+def upload(client: httpx.Client, path: Path, name: str | None = None) -> dict[str, Any]:
+    with path.open("rb") as file:
+        answer = client.post("/api/upload", files={"file": (name or path.name, file)})
+    assert answer.status_code == 201, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+@pytest.fixture(scope="module")
+def trained(application: Application, client: httpx.Client, sample: Any) -> dict[str, Any]:
+    """The whole main job, once: what each step answered."""
+    labelled = upload(client, sample.labelled)
+    analyzed = client.post("/api/analyze", json={"dataset": labelled["id"]}).json()
+    asked = client.post(
+        "/api/train",
+        json={
+            "filepath": labelled["filepath"],
+            "model_name": "payments",
+            "target_column": "is_fraud",
+            "budget_s": 6,
+        },
+    )
+    assert asked.status_code == 202, asked.text
+    training = application.wait_for_job(client, asked.json()["job"])
+    unlabelled = upload(client, sample.unlabelled)
+    predict = client.post("/api/predict", json={"model": "payments", "dataset": unlabelled["id"]})
+    assert predict.status_code == 202, predict.text
+    scoring = application.wait_for_job(client, predict.json()["job"])
+    return {"labelled": labelled, "analyzed": analyzed, "training": training, "scoring": scoring}
+
+
+def test_the_main_job_ends_in_a_scored_table(
+    client: httpx.Client, trained: dict[str, Any], sample: Any
+) -> None:
+    assert trained["training"]["status"] == "done", trained["training"]
+    assert trained["scoring"]["status"] == "done", trained["scoring"]
+    result = trained["scoring"]["result"]
+    scored = client.get(result["download_url"])
+    rows = list(csv.DictReader(io.StringIO(scored.text)))
+    given = pl.read_csv(sample.unlabelled, infer_schema=False)
+    assert [row["transaction_id"] for row in rows] == given["transaction_id"].to_list()
+    assert all(0 <= float(row["fraud_probability"]) <= 1 for row in rows)
+    assert {row["risk_level"] for row in rows} <= {"HIGH", "MEDIUM", "LOW"}
+    assert sum(int(row["is_fraud"]) for row in rows) == result["flagged"]
+    assert all(row["reason_1"] for row in rows)
+
+
+def test_the_scores_find_the_frauds_that_were_hidden(
+    client: httpx.Client, trained: dict[str, Any], sample: Any
+) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    scored = pl.read_csv(io.BytesIO(client.get(trained["scoring"]["result"]["download_url"]).content))
+    truth = pl.read_csv(sample.truth)
+    label = truth[truth.columns[-1]].to_numpy()
+    assert roc_auc_score(label, scored["fraud_probability"].to_numpy()) > 0.75
+
+
+def test_the_analysis_guesses_the_columns_and_says_why(trained: dict[str, Any]) -> None:
+    guesses = trained["analyzed"]["profile"]["guesses"]
+    assert guesses["target"]["column"] == "is_fraud"
+    assert guesses["target"]["reason"]
+    assert guesses["customer"]["column"] == "customer_id"
+    assert guesses["timestamp"]["column"] == "timestamp"
+
+
+def test_the_history_is_paged_and_filtered(client: httpx.Client, trained: dict[str, Any]) -> None:
+    page = client.get("/api/history", params={"status": "done", "per_page": 1}).json()
+    assert page["total"] >= 1
+    assert page["items"][0]["model_name"] == "payments"
+    assert page["items"][0]["model_path"].startswith("file://")
+    assert client.get("/api/history", params={"status": "failed"}).json()["items"] == []
+    assert client.get("/api/history", params={"status": "unheard-of"}).status_code == 422
+
+
+def test_a_model_is_listed_shown_verified_and_downloaded(
+    client: httpx.Client, trained: dict[str, Any]
+) -> None:
+    model = client.get("/api/models").json()[0]
+    assert client.get("/api/models/payments/versions").json()[0]["version"] == model["version"]
+    detail = client.get(f"/api/models/payments/{model['version']}").json()
+    names = {file["path"] for file in detail["files"]}
+    assert {"performance.json", "features.json", "model_card.md"} <= names
+    assert any(name.startswith("best_model.") for name in names)
+    assert any(name.startswith("feature_selector.") for name in names)
+    assert client.post(f"/api/models/payments/{model['version']}/verify").json() == detail["files"]
+    card = client.get(f"/api/models/payments/{model['version']}/files/model_card.md")
+    assert card.headers["content-disposition"].startswith("attachment")
+    assert "payments" in card.headers["content-disposition"]
+
+
+def test_a_prediction_is_downloaded_by_its_key_by_its_owner_alone(
+    client: httpx.Client, other: httpx.Client, trained: dict[str, Any]
+) -> None:
+    key = trained["scoring"]["result"]["key"]
+    assert client.get("/api/download_s3_predictions", params={"key": key}).status_code == 200
+    me = client.get("/api/me").json()["id"]
+    them = other.get("/api/me").json()["id"]
+    tries = [
+        key,
+        key.replace(me, them),
+        f"user_data/{them}/predictions/../../{me}/predictions/{key.rsplit('/', 1)[1]}",
+    ]
+    tries += [key.upper(), f"/{key}", f"{key}/", key.replace("/", "//", 1), key.replace("/", "%2f")]
+    for tried in tries:
+        assert other.get("/api/download_s3_predictions", params={"key": tried}).status_code == 404, tried
+    for tried in (f"/{key}", trained["labelled"]["filepath"].split("/store/", 1)[1]):
+        assert client.get("/api/download_s3_predictions", params={"key": tried}).status_code == 404, tried
+
+
+def test_another_persons_things_do_not_exist(
+    client: httpx.Client, other: httpx.Client, trained: dict[str, Any]
+) -> None:
+    dataset, version = trained["labelled"], trained["training"]["result"]["version"]
+    prediction, job = trained["scoring"]["result"]["id"], trained["training"]["id"]
+    gets = [f"/api/datasets/{dataset['id']}", f"/api/status/{job}", f"/api/predictions/{prediction}"]
+    gets += [
+        f"/api/predictions/{prediction}/download",
+        f"/api/models/payments/{version}",
+        "/api/models/payments/versions",
+    ]
+    gets += [f"/api/models/payments/{version}/files/performance.json"]
+    for address in gets:
+        assert client.get(address).status_code == 200, address
+        answer = other.get(address)
+        assert (answer.status_code, set(answer.json())) == (404, {"error"}), address
+    for reference in ({"dataset": dataset["id"]}, {"filepath": dataset["filepath"]}):
+        assert other.post("/api/analyze", json=reference).status_code == 404
+        assert other.post("/api/train", json=reference | {"model_name": "m"}).status_code == 404
+        assert other.post("/api/predict", json=reference | {"model": "payments"}).status_code == 404
+    assert other.post(f"/api/jobs/{job}/cancel").status_code == 404
+    assert other.delete(f"/api/datasets/{dataset['id']}").status_code == 404
+    assert other.delete(f"/api/models/payments/{version}").status_code == 404
+    for address in ("/api/datasets", "/api/models", "/api/predictions", "/api/jobs"):
+        assert other.get(address).json() == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "file:///etc/passwd", "../../etc/passwd", "s3://other/key", "user_data/x"]
+)
+def test_a_path_that_no_upload_returned_is_not_read(client: httpx.Client, path: str) -> None:
+    for body in ({"model_name": "m"}, {"model": "payments"}):
+        address = "/api/train" if "model_name" in body else "/api/predict"
+        assert client.post(address, json={"filepath": path} | body).status_code == 404
+
+
+def test_a_visitor_is_told_to_sign_in(application: Application) -> None:
+    for address in ("/api/models", "/api/datasets", "/api/history"):
+        answer = httpx.get(application.address + address)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_signed_in")
+        answer = httpx.get(application.address + address, headers={"Authorization": "Bearer ecluse_unknown"})
+        assert answer.status_code == 401
+
+
+def test_every_error_has_one_shape(client: httpx.Client) -> None:
+    asked = [
+        client.get("/api/nothing"),
+        client.put("/api/models"),
+        client.post("/api/train", json={"model_name": "m"}),
+        client.post("/api/train", content=b"{"),
+        client.post("/api/train", json={"dataset": "x", "filepath": "y", "model_name": "m"}),
+        client.post("/api/upload", content=b"x"),
+        client.get("/api/models/none/versions"),
+    ]
+    for answer in asked:
+        assert 400 <= answer.status_code < 500
+        assert set(answer.json()["error"]) <= {"code", "message", "reference"}
+        assert answer.json()["error"]["message"]
+
+
+def test_every_operation_describes_its_errors(client: httpx.Client) -> None:
+    schema = client.get("/openapi.json").json()
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            if not path.startswith("/api/"):
+                continue
+            assert "401" in operation["responses"], (method, path)
+            shapes = {
+                code: answer["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1]
+                for code, answer in operation["responses"].items()
+                if code.startswith(("4", "5"))
+            }
+            assert set(shapes.values()) == {"ErrorBody"}, (method, path, shapes)
+
+
+def test_a_gzipped_table_and_a_parquet_result_work(
+    application: Application, client: httpx.Client, trained: dict[str, Any], sample: Any, tmp_path: Path
+) -> None:
+    packed = tmp_path / "to_score.csv.gz"
+    packed.write_bytes(gzip.compress(sample.unlabelled.read_bytes()))
+    dataset = upload(client, packed)
+    asked = client.post(
+        "/api/predict", json={"model": "payments", "dataset": dataset["id"], "format": "parquet"}
+    ).json()
+    done = application.wait_for_job(client, asked["job"])
+    assert done["status"] == "done", done
+    result = done["result"]
+    assert isinstance(result, dict)
+    packed_scores = pl.read_parquet(io.BytesIO(client.get(result["download_url"]).content))
+    plain_scores = pl.read_csv(io.BytesIO(client.get(trained["scoring"]["result"]["download_url"]).content))
+    assert packed_scores["fraud_probability"].to_list() == plain_scores["fraud_probability"].to_list()
+
+
+BAD_FILES = {
+    "empty header": b"a,b,c\n",
+    "garbage": bytes(range(256)) * 200,
+    "open quote": b'a,b\n1,"never closed\n2,3\n' * 3,
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_file_that_is_no_table_fails_with_a_reason(
+    application: Application, client: httpx.Client, name: str
+) -> None:
+    answer = client.post("/api/upload", files={"file": ("bad.csv", BAD_FILES[name])})
+    assert answer.status_code == 201
+    body = answer.json()
+    assert application.wait_for_job(client, body["job"])["status"] == "failed"
+    shown = client.get(f"/api/datasets/{body['id']}").json()
+    assert shown["state"] == "failed"
+    assert shown["error"]
+    assert "reference" not in shown["error"]
+    refused = client.post("/api/train", json={"dataset": body["id"], "model_name": "m", "target_column": "a"})
+    assert refused.status_code == 422
+    assert list((application.home / "scratch").iterdir()) == []
+
+
+def test_one_class_only_and_a_missing_target_are_told(application: Application, client: httpx.Client) -> None:
+    rows = "\n".join(f"{n},{n % 7},no" for n in range(500))
+    dataset = client.post("/api/upload", files={"file": ("one.csv", f"id,x,fraud\n{rows}\n".encode())}).json()
+    application.wait_for_job(client, dataset["job"])
+    missing = client.post(
+        "/api/train", json={"dataset": dataset["id"], "model_name": "m", "target_column": "nope"}
+    )
+    assert missing.status_code == 422
+    assert "'nope'" in missing.json()["error"]["message"]
+    asked = client.post(
+        "/api/train",
+        json={"dataset": dataset["id"], "model_name": "m", "target_column": "fraud", "budget_s": 5},
+    ).json()
+    done = application.wait_for_job(client, asked["job"])
+    assert done["status"] == "failed"
+    assert "fraud" in str(done["error"])
+    assert client.get("/api/models/m/versions").status_code == 404
+
+
+def test_a_training_is_stopped_on_request_and_publishes_nothing(
+    application: Application, client: httpx.Client, trained: dict[str, Any]
+) -> None:
+    asked = client.post(
+        "/api/train", json={"dataset": trained["labelled"]["id"], "model_name": "stopped", "budget_s": 120}
+    ).json()
+    while client.get(f"/api/status/{asked['job']}").json()["status"] == "queued":
+        pass
+    assert client.post(f"/api/jobs/{asked['job']}/cancel").json()["status"] == "cancelled"
+    assert (
+        client.get("/api/history", params={"status": "cancelled"}).json()["items"][0]["model_name"]
+        == "stopped"
+    )
+    assert client.get("/api/models/stopped/versions").status_code == 404
+
+
+def test_health_and_metrics_answer(application: Application) -> None:
+    assert httpx.get(f"{application.address}/livez").json() == {"status": "ok"}
+    ready = httpx.get(f"{application.address}/readyz").json()
+    assert ready["parts"] == {"store": "ok", "catalog": "ok", "jobs": "ok"}
+    assert "ecluse_http_requests_total" in httpx.get(f"{application.address}/metrics").text
+
+
+def test_a_store_that_is_away_is_503_and_nothing_is_recorded(tmp_path: Path, sample: Any) -> None:
+    away = {
+        "ECLUSE_STORE_URL": "s3://gone",
+        "S3_ENDPOINT": "http://127.0.0.1:9",
+        "S3_ACCESS_KEY": "key-id",
+        "S3_SECRET_KEY": "hush-hush",
+    }
+    with running(tmp_path / "home", away) as application, application.client() as client:
+        with sample.unlabelled.open("rb") as file:
+            answer = client.post("/api/upload", files={"file": ("a.csv", file)})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "store_unavailable")
+        assert "hush-hush" not in answer.text
+        assert client.get("/api/datasets").json() == []
+        assert httpx.get(f"{application.address}/readyz").status_code == 503
