@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, ParamSpec, TypeVar
 
@@ -39,6 +39,8 @@ APPLICATION_VERSION: Final = "1"
 #: A job that took its worker down this often is given up.
 MAX_RECOVERIES: Final = 5
 REPORT_SECONDS: Final = 0.5
+#: How long the record of an ended job is kept.
+KEPT_FOR: Final = timedelta(days=90)
 PROGRESS: Final = "progress"
 
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -222,6 +224,15 @@ class Jobs:
     def is_cancelled(self, job_id: str) -> bool:
         found = self._client.list_workflows(workflow_ids=[job_id], load_input=False, load_output=False)
         return bool(found) and found[0].status == "CANCELLED"
+
+    def forget_old(self) -> int:
+        """Remove the engine's records of jobs that ended long ago; how many. What they made stays."""
+        limit = (datetime.now(UTC) - KEPT_FOR).isoformat()
+        old = self._client.list_workflows(
+            completed_before=limit, limit=1000, load_input=False, load_output=False
+        )
+        self._client.delete_workflows([workflow.workflow_id for workflow in old])
+        return len(old)
 
     def prove(self) -> None:
         """Queue a job that no worker takes, read it back and remove it.

@@ -1,0 +1,1 @@
+"""Scripts that each print one comparable figure: `python -m benchmarks.startup`."""
