@@ -50,9 +50,8 @@ def time_help() -> float:
 
 def _print(what: str, seconds: list[float], limit: float) -> None:
     median = statistics.median(seconds)
-    print(
-        f"{what}: {median:.2f} s ({min(seconds):.2f} to {max(seconds):.2f}), {median / limit:.2f} of the limit of {limit} s"
-    )
+    spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
+    print(f"{what}: {median:.2f} s ({spread}), {median / limit:.2f} of the limit of {limit} s")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from ecluse import jobs as jobs_module
 from ecluse.errors import JobNotFound
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime, living_workers
@@ -203,3 +205,14 @@ def test_a_dead_worker_is_not_counted_as_living(opened: Runtime, workers: Worker
     process.kill()
     process.wait()
     assert living_workers(opened) == []
+
+
+def test_the_record_of_an_old_job_is_removed_and_that_of_a_new_one_kept(
+    opened: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = opened.jobs.enqueue("work", "train", "user-1", "t", {})
+    opened.jobs.cancel("user-1", job_id)
+    assert opened.jobs.forget_old() == 0
+    monkeypatch.setattr(jobs_module, "KEPT_FOR", timedelta(seconds=-5))
+    assert opened.jobs.forget_old() == 1
+    assert opened.jobs.list("user-1") == []

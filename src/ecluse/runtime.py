@@ -6,11 +6,13 @@ a worker process.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,13 +24,15 @@ from typing import Final, Self
 from ecluse.accounts import Accounts
 from ecluse.catalog import Catalog, workers
 from ecluse.catalog.tables import Worker as WorkerRow
-from ecluse.errors import CatalogUnavailable
+from ecluse.errors import CatalogUnavailable, JobsUnavailable
 from ecluse.jobs import JobKind, JobRunner, Jobs
 from ecluse.registry import Registry
 from ecluse.settings import Settings
 from ecluse.storage import Cache, ObjectStore, join_key, open_store
 
 HEARTBEAT_SECONDS: Final = 5.0
+SWEEP_SECONDS: Final = 3600.0
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -124,12 +128,16 @@ class Worker:
 
     def run_until_stopped(self) -> None:
         """Beat and sweep until `stop` is called from a signal handler or another thread."""
+        swept_at = float("-inf")
         while True:
             try:
                 self._beat()
                 self.take_over()
-            except CatalogUnavailable as error:
-                print(f"worker: {error}", flush=True)
+                if time.monotonic() - swept_at > SWEEP_SECONDS:
+                    swept_at = time.monotonic()
+                    self._runtime.jobs.forget_old()
+            except (CatalogUnavailable, JobsUnavailable) as error:
+                logger.warning("The next heartbeat tries again: %s", error)
             if self._stop.wait(HEARTBEAT_SECONDS):
                 return
 
