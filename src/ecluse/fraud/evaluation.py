@@ -1,0 +1,271 @@
+"""Measure how well scores rank and separate fraud, and choose the threshold that serves a goal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecluse.errors import InvalidInput
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int8]
+GoalKind = Literal["f1", "recall", "alerts_per_day"]
+
+CURVE_POINTS = 200
+RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the threshold must serve: the best F1, a recall to reach, or a number of alerts a day."""
+
+    kind: GoalKind = "f1"
+    value: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Goal:
+        """`f1`, `recall=0.8` (a share in (0, 1]) or `alerts=50` (a day). Raises InvalidInput."""
+        name, _, number = text.strip().partition("=")
+        if name == "f1" and not number:
+            return cls("f1")
+        value = _positive_number(number)
+        if name == "recall" and value is not None and value <= 1:
+            return cls("recall", value)
+        if name in ("alerts", "alerts_per_day") and value is not None:
+            return cls("alerts_per_day", value)
+        raise InvalidInput(f'"{text}" is not a goal. Use f1, recall=0.8 or alerts=50 (alerts a day).')
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "value": self.value}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Goal:
+        return cls(data["kind"], data["value"])
+
+    def __str__(self) -> str:
+        if self.kind == "f1":
+            return "best F1"
+        if self.kind == "recall":
+            return f"recall of at least {self.value:g}"
+        return f"{self.value:g} alerts a day"
+
+
+def average_precision(labels: Labels, scores: Floats) -> float:
+    """Area under the precision-recall curve as a step sum, ties taken together; 0 without positives."""
+    found, flagged, _ = _cumulative(labels, scores)
+    if not len(found) or found[-1] == 0:
+        return 0.0
+    return float(np.sum(np.diff(found, prepend=0.0) * (found / flagged)) / found[-1])
+
+
+def roc_auc(labels: Labels, scores: Floats) -> float:
+    """The chance that a fraud scores above a legitimate row, ties counted half; 0.5 with one class only."""
+    found, flagged, _ = _cumulative(labels, scores)
+    if not len(found) or found[-1] == 0 or flagged[-1] == found[-1]:
+        return 0.5
+    recall, false_rate = _rates(found, flagged)
+    return float(np.trapezoid(recall, false_rate))
+
+
+def brier(labels: Labels, probabilities: Floats) -> float:
+    """Mean squared distance between probability and outcome: 0 is perfect."""
+    return float(np.mean((probabilities - labels) ** 2))
+
+
+def log_loss(labels: Labels, probabilities: Floats) -> float:
+    """Mean negative log-likelihood, probabilities kept 1e-12 away from 0 and 1."""
+    p = np.clip(probabilities, 1e-12, 1 - 1e-12)
+    return float(-np.mean(np.where(labels == 1, np.log(p), np.log1p(-p))))
+
+
+def expected_calibration_error(labels: Labels, probabilities: Floats) -> float:
+    """Mean distance between promised and observed fraud rate over ten bins of equal numbers of rows."""
+    points = calibration_curve(labels, probabilities)
+    total = sum(point["rows"] for point in points)
+    return float(sum(p["rows"] * abs(p["predicted"] - p["observed"]) for p in points) / max(total, 1))
+
+
+def confusion(labels: Labels, probabilities: Floats, threshold: float) -> dict[str, int]:
+    """Rows flagged (probability >= threshold) against outcomes: tp, fp, fn, tn."""
+    flagged = probabilities >= threshold
+    positive = labels == 1
+    return {
+        "tp": int(np.sum(flagged & positive)),
+        "fp": int(np.sum(flagged & ~positive)),
+        "fn": int(np.sum(~flagged & positive)),
+        "tn": int(np.sum(~flagged & ~positive)),
+    }
+
+
+def recall_in_top(labels: Labels, scores: Floats, share: float) -> float:
+    """Share of all fraud found among the `share` of rows with the highest scores (at least one row)."""
+    positives = int(labels.sum())
+    if positives == 0:
+        return 0.0
+    count = max(1, round(share * len(labels)))
+    top = np.argsort(-scores, kind="stable")[:count]
+    return float(labels[top].sum() / positives)
+
+
+def choose_threshold(
+    labels: Labels, probabilities: Floats, goal: Goal, *, days: float | None = None
+) -> float:
+    """The lowest probability to flag so that the goal is met on these rows.
+
+    `days` is the length of the period the rows cover; `alerts_per_day` needs it.
+    Raises InvalidInput when it is absent.
+    """
+    found, flagged, cuts = _cumulative(labels, probabilities)
+    if goal.kind == "alerts_per_day":
+        if not days or goal.value is None:
+            raise InvalidInput("A goal in alerts a day needs a time column. Name one, or use f1 or recall.")
+        return _cut_for_alerts(flagged, cuts, goal.value * days)
+    if goal.kind == "recall":
+        wanted = (goal.value or 1.0) * found[-1]
+        return float(cuts[min(int(np.searchsorted(found, wanted - 1e-9)), len(cuts) - 1)])
+    f1 = 2 * found / (flagged + max(found[-1], 1.0))
+    return float(cuts[int(np.argmax(f1))])
+
+
+def alert_cut(probabilities: Floats, alerts: float) -> float:
+    """The lowest probability above which at most `alerts` rows fall, ties taken together."""
+    _, flagged, cuts = _cumulative(np.zeros(len(probabilities), dtype=np.int8), probabilities)
+    return _cut_for_alerts(flagged, cuts, alerts)
+
+
+def measure(labels: Labels, probabilities: Floats, threshold: float) -> dict[str, float]:
+    """Every headline figure of a set of rows, each a share in [0, 1]."""
+    counts = confusion(labels, probabilities, threshold)
+    precision = counts["tp"] / max(counts["tp"] + counts["fp"], 1)
+    recall = counts["tp"] / max(counts["tp"] + counts["fn"], 1)
+    return {
+        "average_precision": average_precision(labels, probabilities),
+        "roc_auc": roc_auc(labels, probabilities),
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * precision * recall / max(precision + recall, 1e-12),
+        "recall_top_1_percent": recall_in_top(labels, probabilities, 0.01),
+        "recall_top_5_percent": recall_in_top(labels, probabilities, 0.05),
+        "brier": brier(labels, probabilities),
+        "log_loss": log_loss(labels, probabilities),
+        "calibration_error": expected_calibration_error(labels, probabilities),
+    }
+
+
+def bootstrap_intervals(
+    labels: Labels, probabilities: Floats, threshold: float, *, seed: int, resamples: int = RESAMPLES
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile intervals of average precision, ROC AUC, precision and recall over resampled rows.
+
+    Rows are resampled with replacement (Efron, 1979); the model and the threshold stay as they are.
+    """
+    rng = np.random.default_rng(seed)
+    order = np.argsort(-probabilities, kind="stable")
+    truth, scores = labels[order].astype(np.float64), probabilities[order]
+    ends = np.flatnonzero(np.append(np.diff(scores) != 0, True))
+    alerts = int(np.searchsorted(-scores, -threshold, side="right"))
+    draws = [_resampled(rng, truth, ends, alerts) for _ in range(resamples)]
+    names = ("average_precision", "roc_auc", "precision", "recall")
+    low, high = np.percentile(np.array(draws), [2.5, 97.5], axis=0)
+    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
+
+
+def precision_recall_curve(labels: Labels, probabilities: Floats) -> list[dict[str, float]]:
+    """At most 200 points {recall, precision, threshold} by rising recall."""
+    found, flagged, cuts = _cumulative(labels, probabilities)
+    recall, precision = found / max(found[-1], 1.0), found / flagged
+    return [
+        {"recall": float(recall[i]), "precision": float(precision[i]), "threshold": float(cuts[i])}
+        for i in _thin(len(cuts), recall)
+    ]
+
+
+def roc_curve(labels: Labels, probabilities: Floats) -> list[dict[str, float]]:
+    """At most 200 points {fpr, tpr} from (0, 0) to (1, 1)."""
+    found, flagged, _ = _cumulative(labels, probabilities)
+    recall, false_rate = _rates(found, flagged)
+    return [{"fpr": float(false_rate[i]), "tpr": float(recall[i])} for i in _thin(len(recall), false_rate)]
+
+
+def calibration_curve(labels: Labels, probabilities: Floats, bins: int = 10) -> list[dict[str, float]]:
+    """Up to `bins` points {predicted, observed, rows}, each over the same number of rows."""
+    order = np.argsort(probabilities, kind="stable")
+    points = []
+    for part in np.array_split(order, min(bins, len(order))):
+        predicted, observed = float(probabilities[part].mean()), float(labels[part].mean())
+        points.append({"predicted": predicted, "observed": observed, "rows": len(part)})
+    return points
+
+
+def score_histogram(labels: Labels, probabilities: Floats, bins: int = 20) -> list[dict[str, float]]:
+    """Rows per probability bin of equal width: {low, high, legitimate, fraud}."""
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    fraud, _ = np.histogram(probabilities[labels == 1], edges)
+    legitimate, _ = np.histogram(probabilities[labels == 0], edges)
+    return [
+        {
+            "low": float(edges[i]),
+            "high": float(edges[i + 1]),
+            "legitimate": int(legitimate[i]),
+            "fraud": int(fraud[i]),
+        }
+        for i in range(bins)
+    ]
+
+
+def _positive_number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value > 0 else None
+
+
+def _cumulative(labels: Labels, scores: Floats) -> tuple[Floats, Floats, Floats]:
+    """Frauds found and rows flagged at each distinct score, from the highest down, and those scores."""
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    ends = (
+        np.flatnonzero(np.append(np.diff(ranked) != 0, True)) if len(ranked) else np.array([], dtype=np.intp)
+    )
+    found = np.cumsum(labels[order], dtype=np.float64)[ends]
+    return found, (ends + 1).astype(np.float64), ranked[ends]
+
+
+def _rates(found: Floats, flagged: Floats) -> tuple[Floats, Floats]:
+    false = flagged - found
+    recall = np.concatenate([[0.0], found / max(found[-1], 1.0)])
+    return recall, np.concatenate([[0.0], false / max(false[-1], 1.0)])
+
+
+def _cut_for_alerts(flagged: Floats, cuts: Floats, alerts: float) -> float:
+    within = int(np.searchsorted(flagged, alerts + 1e-9, side="right"))
+    # When even the first tie exceeds the budget, flag nothing less certain than it.
+    return float(cuts[max(within - 1, 0)])
+
+
+def _resampled(rng: np.random.Generator, truth: Floats, ends: NDArray[np.intp], alerts: int) -> list[float]:
+    weights = np.bincount(rng.integers(0, len(truth), len(truth)), minlength=len(truth)).astype(np.float64)
+    found, flagged = np.cumsum(weights * truth), np.cumsum(weights)
+    tp = float(found[alerts - 1]) if alerts else 0.0
+    raised = float(flagged[alerts - 1]) if alerts else 0.0
+    found, flagged = found[ends], flagged[ends]
+    positives, negatives = float(found[-1]), float(flagged[-1] - found[-1])
+    precision = found / np.maximum(flagged, 1.0)
+    area = float(np.sum(np.diff(found, prepend=0.0) * precision) / max(positives, 1.0))
+    recall, false_rate = _rates(found, flagged)
+    auc = float(np.trapezoid(recall, false_rate)) if positives and negatives else 0.5
+    return [area, auc, tp / max(raised, 1.0), tp / max(positives, 1.0)]
+
+
+def _thin(points: int, spread: Floats) -> list[int]:
+    """Indices of at most 200 points, evenly spread along `spread`, both ends kept."""
+    if points <= CURVE_POINTS:
+        return list(range(points))
+    wanted = np.linspace(spread[0], spread[-1], CURVE_POINTS)
+    nearest = np.clip(np.searchsorted(spread, wanted), 0, points - 1)
+    return sorted({0, points - 1} | {int(i) for i in nearest[1:-1]})

@@ -1,0 +1,118 @@
+"""Fit, save and load one model of a family: LightGBM, XGBoost or a linear model.
+
+A family is a module with `fit` and `load`; it is imported when first used, because the libraries behind
+take a second to load. Files are the libraries' own formats, never pickles.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecluse.errors import ModelUnreadable
+
+Matrix = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Params = Mapping[str, Any]
+Tick = Callable[[], None]  # called every round; may raise to cancel
+
+FAMILIES: dict[str, str] = {
+    "lightgbm": "ecluse.fraud.models.lightgbm",
+    "xgboost": "ecluse.fraud.models.xgboost",
+    "linear": "ecluse.fraud.models.linear",
+}
+
+
+@dataclass(frozen=True)
+class FitData:
+    """Matrices (rows, features) float32 with NaN where missing, and labels (rows,) of 0 and 1.
+
+    `categorical` are the positions of features whose values are level codes. `prepared` keeps what a
+    family has built from the matrices (binned data) for its next fit.
+    """
+
+    train: Matrix
+    train_labels: NDArray[np.int8]
+    valid: Matrix
+    valid_labels: NDArray[np.int8]
+    categorical: tuple[int, ...] = ()
+    prepared: dict[str, Any] = field(default_factory=dict)
+
+
+class FittedModel(Protocol):
+    """A fitted model of any family."""
+
+    @property
+    def family(self) -> str: ...
+
+    def predict_margin(self, matrix: Matrix) -> Floats:
+        """(rows,) raw log-odds; a row's value does not depend on the other rows."""
+        ...
+
+    def contributions(self, matrix: Matrix) -> Floats:
+        """(rows, features + 1) log-odds that sum to the margin; the last column is the base."""
+        ...
+
+    def importances(self) -> Floats:
+        """(features,) share of each feature in what the model has learned; sums to 1 (or to 0)."""
+        ...
+
+    def save(self, directory: Path) -> str:
+        """Write the model in its native format; returns the file's name."""
+        ...
+
+
+class Family(Protocol):
+    """What a family's module offers."""
+
+    def fit(self, data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> FittedModel:
+        """Fit until validation stops improving or `deadline` (time.monotonic seconds) passes."""
+        ...
+
+    def load(self, path: Path) -> FittedModel:
+        """Read a saved model. Raises ModelUnreadable."""
+        ...
+
+
+def family(name: str) -> Family:
+    """The family called `name`. Raises ModelUnreadable for a name we do not know."""
+    if name not in FAMILIES:
+        raise ModelUnreadable(
+            f'Models of the family "{name}" cannot be read here. Known: {", ".join(FAMILIES)}.'
+        )
+    return cast(Family, import_module(FAMILIES[name]))
+
+
+def boost(
+    step: Callable[[int], None],
+    score: Callable[[], float],
+    *,
+    rounds: int,
+    patience: int,
+    every: int,
+    deadline: float,
+    tick: Tick,
+) -> int:
+    """Add rounds until `score` (higher is better) has not risen for `patience` rounds.
+
+    Returns the best count of rounds. At least one round is fitted, whatever the deadline.
+    """
+    best, best_rounds = -np.inf, 1
+    for number in range(1, rounds + 1):
+        step(number - 1)
+        tick()
+        late = time.monotonic() >= deadline
+        if number % every == 0 or late or number == rounds:
+            now = score()
+            if now > best + 1e-6:
+                best, best_rounds = now, number
+        if late or number - best_rounds >= patience:
+            break
+    return best_rounds

@@ -1,0 +1,99 @@
+"""Fit, save and load gradient-boosted trees of XGBoost, as its universal binary JSON."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import xgboost
+
+from ecluse.errors import ModelUnreadable
+from ecluse.fraud.evaluation import average_precision
+from ecluse.fraud.models import FitData, Floats, Matrix, Params, Tick, boost
+
+FILE = "best_model.ubj"
+FIXED = {
+    "objective": "binary:logistic",
+    "tree_method": "hist",
+    "max_bin": 256,
+    "nthread": os.cpu_count() or 1,
+    "verbosity": 0,
+    "disable_default_eval_metric": True,
+}
+
+
+class XgBoostModel:
+    """An XGBoost booster cut at its best round."""
+
+    family = "xgboost"
+
+    def __init__(self, booster: xgboost.Booster) -> None:
+        self._booster = booster
+
+    def predict_margin(self, matrix: Matrix) -> Floats:
+        margins = self._booster.inplace_predict(matrix, predict_type="margin", validate_features=False)
+        return np.asarray(margins, dtype=np.float64)
+
+    def contributions(self, matrix: Matrix) -> Floats:
+        shares = self._booster.predict(xgboost.DMatrix(matrix), pred_contribs=True, validate_features=False)
+        return np.asarray(shares, dtype=np.float64)
+
+    def importances(self) -> Floats:
+        gain = np.zeros(self._booster.num_features())
+        for name, value in self._booster.get_score(importance_type="total_gain").items():
+            gain[int(name[1:])] = value if isinstance(value, float) else float(np.sum(value))
+        return gain / (gain.sum() or 1.0)
+
+    def save(self, directory: Path) -> str:
+        (directory / FILE).write_bytes(self._booster.save_raw("ubj"))
+        return FILE
+
+
+def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> XgBoostModel:
+    """Boost with early stopping on the validation rows.
+
+    Besides XGBoost's own parameters: `rounds` and `patience`.
+    """
+    own = {name: params[name] for name in params if name not in ("rounds", "patience")}
+    train, valid = _matrices(data)
+    start = float(np.clip(data.train_labels.mean(), 1e-6, 1 - 1e-6))
+    booster = xgboost.Booster({**FIXED, **own, "base_score": start, "seed": seed}, [train, valid])
+
+    def score() -> float:
+        margins = np.asarray(booster.predict(valid, output_margin=True), dtype=np.float64)
+        return average_precision(data.valid_labels, margins)
+
+    best = boost(
+        lambda number: booster.update(train, number),
+        score,
+        rounds=int(params.get("rounds", 1500)),
+        patience=int(params.get("patience", 60)),
+        every=1 + len(data.valid) // 50_000,
+        deadline=deadline,
+        tick=tick,
+    )
+    return XgBoostModel(booster[:best])
+
+
+def load(path: Path) -> XgBoostModel:
+    """Read `best_model.ubj`. Raises ModelUnreadable."""
+    booster = xgboost.Booster({"nthread": FIXED["nthread"], "verbosity": 0})
+    try:
+        raw = path.read_bytes()
+        if not raw.startswith(b"{"):
+            raise ModelUnreadable(f"{path.name} is not an XGBoost model in UBJ. Fetch the version again.")
+        booster.load_model(bytearray(raw))
+    except (OSError, xgboost.core.XGBoostError) as error:
+        reason = str(error).strip().splitlines()[-1][:200]
+        raise ModelUnreadable(f"{path.name} is damaged: {reason}. Fetch the version again.") from error
+    return XgBoostModel(booster)
+
+
+def _matrices(data: FitData) -> tuple[xgboost.QuantileDMatrix, xgboost.QuantileDMatrix]:
+    if "xgboost" not in data.prepared:
+        train = xgboost.QuantileDMatrix(data.train, data.train_labels, max_bin=FIXED["max_bin"])
+        valid = xgboost.QuantileDMatrix(data.valid, data.valid_labels, ref=train)
+        data.prepared["xgboost"] = (train, valid)
+    train, valid = data.prepared["xgboost"]
+    return train, valid

@@ -1,0 +1,171 @@
+"""Divide rows into training, validation and test parts that do not leak into each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecluse.errors import UnusableTarget
+
+Rows = NDArray[np.int64]
+
+TRAIN_SHARE = 0.6
+VALIDATION_SHARE = 0.2
+PARTS = 3
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of the three parts, and how they were chosen.
+
+    `cuts` are the first times of the validation and of the test part (float64, the unit of the times
+    given), None for a random split.
+    """
+
+    train: Rows
+    validation: Rows
+    test: Rows
+    kind: Literal["time", "group", "random"]
+    description: str
+    cuts: tuple[float, float] | None = None
+    warnings: tuple[str, ...] = ()
+
+    def parts(self) -> dict[str, Rows]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "description": self.description, "cuts": list(self.cuts or ()) or None}
+
+
+def split_rows(
+    labels: NDArray[np.int8],
+    *,
+    times: NDArray[np.float64] | None = None,
+    groups: NDArray[np.uint64] | None = None,
+    grouped_by: str | None = None,
+    seed: int = 0,
+) -> Split:
+    """60 % training, 20 % validation, 20 % test.
+
+    With `times` (rows,) float64, NaN where unknown: the earliest rows train and the latest test; equal
+    times never fall on both sides of a cut, and rows without a time train. Otherwise rows that share a
+    value of `groups` (rows,) stay together, and fraud is spread evenly over the parts.
+    Raises UnusableTarget when a class is missing or fewer than three rows are positive.
+    """
+    check_labels(labels)
+    if times is None:
+        return _split_by_group(labels, groups, grouped_by, seed)
+    split = _split_by_time(times)
+    trouble = "the time column has fewer than three distinct values" if split is None else None
+    if split is not None and not all(0 < labels[part].sum() < len(part) for part in split.parts().values()):
+        trouble = "a part by time would hold one class only"
+    if split is not None and trouble is None:
+        return split
+    drawn = _split_by_group(labels, groups, grouped_by, seed)
+    warning = f"Rows are split at random, not by time: {trouble}. Expect lower figures on later rows."
+    return Split(drawn.train, drawn.validation, drawn.test, drawn.kind, drawn.description, None, (warning,))
+
+
+def check_labels(labels: NDArray[np.int8]) -> None:
+    """Raises UnusableTarget when the labels (rows,) of 0 and 1 leave nothing to learn or to measure."""
+    positives, rows = int(labels.sum()), len(labels)
+    if positives == rows:
+        raise UnusableTarget(
+            f"All {rows} labelled rows are fraud. Add rows that are not, or choose another column."
+        )
+    if positives < PARTS:
+        raise UnusableTarget(
+            f"{positives} of {rows} rows are fraud; at least {PARTS} are needed: one each to train, validate "
+            "and test. Label more rows, or choose another target column."
+        )
+    if rows - positives < PARTS:
+        raise UnusableTarget(
+            f"Only {rows - positives} of {rows} rows are not fraud; at least {PARTS} are needed."
+        )
+
+
+def _split_by_time(times: NDArray[np.float64]) -> Split | None:
+    # Rows without a time sort before all others: they train and never test.
+    known = np.where(np.isnan(times), -np.inf, times)
+    order = np.argsort(known, kind="stable")
+    ranked = known[order]
+    bounds = np.flatnonzero(np.diff(ranked) > 0) + 1
+    if len(bounds) < PARTS - 1:
+        return None
+    first, second = _nearest_bounds(bounds, len(times))
+    cuts = (float(ranked[first]), float(ranked[second]))
+    description = "By time: the earliest rows train, the next validate, the latest test."
+    parts = (np.sort(order[:first]), np.sort(order[first:second]), np.sort(order[second:]))
+    return Split(*parts, "time", description, cuts)
+
+
+def _nearest_bounds(bounds: NDArray[np.int64], rows: int) -> tuple[int, int]:
+    """Two different bounds, each as near to its share as the ties allow."""
+    wanted = (TRAIN_SHARE * rows, (TRAIN_SHARE + VALIDATION_SHARE) * rows)
+    first = int(np.argmin(np.abs(bounds - wanted[0])))
+    second = int(np.argmin(np.abs(bounds - wanted[1])))
+    if first == second:
+        later_is_cheaper = second + 1 < len(bounds) and (
+            first == 0
+            or abs(bounds[second + 1] - wanted[1]) + abs(bounds[first] - wanted[0])
+            <= abs(bounds[second] - wanted[1]) + abs(bounds[first - 1] - wanted[0])
+        )
+        first, second = (first, second + 1) if later_is_cheaper else (first - 1, second)
+    return int(bounds[first]), int(bounds[second])
+
+
+def _split_by_group(
+    labels: NDArray[np.int8], groups: NDArray[np.uint64] | None, grouped_by: str | None, seed: int
+) -> Split:
+    keys = np.arange(len(labels), dtype=np.uint64) if groups is None else groups
+    _, member = np.unique(keys, return_inverse=True)
+    sizes = np.bincount(member)
+    frauds = np.bincount(member, weights=labels).astype(np.float64)
+    part_of_group = _assign(sizes.astype(np.float64), frauds, np.random.default_rng(seed))
+    if not all(frauds[part_of_group == part].sum() > 0 for part in range(PARTS)):
+        owner = f"{int(np.sum(frauds > 0))} value(s) of {grouped_by}" if grouped_by else "identical rows"
+        raise UnusableTarget(
+            f"All fraud belongs to {owner}; three parts cannot each hold some. "
+            "Leave the customer column out, or label more rows."
+        )
+    part = part_of_group[member]
+    train, validation, test = (np.flatnonzero(part == index).astype(np.int64) for index in range(PARTS))
+    kind: Literal["group", "random"] = "group" if grouped_by else "random"
+    return Split(train, validation, test, kind, _describe(grouped_by))
+
+
+def _describe(grouped_by: str | None) -> str:
+    if grouped_by:
+        return f"At random: all rows of one {grouped_by} stay in one part, fraud spread evenly."
+    return "At random: identical rows stay in one part, fraud spread evenly."
+
+
+def _assign(
+    sizes: NDArray[np.float64], frauds: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The part (0 train, 1 validation, 2 test) of each group, in seeded random order within each class."""
+    part = np.zeros(len(sizes), dtype=np.int64)
+    for with_fraud in (True, False):
+        chosen = rng.permutation(np.flatnonzero((frauds > 0) == with_fraud))
+        weight = (frauds if with_fraud else sizes)[chosen]
+        part[chosen] = _cut_by_weight(weight)
+    return part
+
+
+def _cut_by_weight(weight: NDArray[np.float64]) -> NDArray[np.int64]:
+    if len(weight) < PARTS:
+        return np.arange(len(weight), dtype=np.int64)
+    middle = (np.cumsum(weight) - weight / 2) / weight.sum()
+    part: NDArray[np.int64] = np.digitize(middle, [TRAIN_SHARE, TRAIN_SHARE + VALIDATION_SHARE]).astype(
+        np.int64
+    )
+    # Few or uneven groups can leave a part empty: the last groups in line then fill it.
+    part[-1] = 2
+    if not np.any(part == 1):
+        part[-2] = 1
+    if not np.any(part == 0):
+        part[0] = 0
+    return part
