@@ -71,14 +71,17 @@ def pr_curve(report: Mapping[str, Any], say: Words) -> Chart:
     points = report["curves"]["pr"]
     metrics, threshold = report["metrics"], report["threshold"]
     rate = (report.get("fraud_rate") or {}).get("test")
+    precision, recall = say.percent(metrics["precision"], 0), say.percent(metrics["recall"], 0)
     at = say._(
         "at %(threshold)s: precision %(precision)s, recall %(recall)s",
         threshold=say.num(threshold, 2),
-        precision=say.percent(metrics["precision"]),
-        recall=say.percent(metrics["recall"]),
+        precision=precision,
+        recall=recall,
     )
     series = [_line("--c1", [(p["recall"], p["precision"]) for p in points], step="end")]
-    series[0]["markPoint"] = _dot(metrics["recall"], metrics["precision"], at)
+    series[0]["markPoint"] = _dot(
+        metrics["recall"], metrics["precision"], f"{say.num(threshold, 2)}: {precision} / {recall}"
+    )
     if rate is not None:
         series.append(_dashed([(0, rate), (1, rate)], say._("chance, %(rate)s", rate=say.percent(rate))))
     return Chart(
@@ -125,7 +128,7 @@ def roc_curve(report: Mapping[str, Any], say: Words) -> Chart:
 def calibration(report: Mapping[str, Any], say: Words) -> Chart:
     """Observed against promised fraud rate in bins of equal numbers of rows."""
     points = report["curves"]["calibration"]
-    most = max([0.01, *(max(p["predicted"], p["observed"]) for p in points)]) * 1.08
+    most = _round_up(max(max(p["predicted"], p["observed"]) for p in points))
     error = report["metrics"].get("calibration_error", report["metrics"].get("ece"))
     dots = {
         "type": "line",
@@ -306,32 +309,35 @@ def _log_bars(
 ) -> dict[str, Any]:
     """Bars over score bins; a count of zero has no bar, as a logarithm has no place for it."""
     most = max([1, *(max(values, default=0) for _, values in groups.values())])
+    half = 0.5 / len(edges)
     bars: list[dict[str, Any]] = [
         {
             "type": "bar",
             "name": name,
-            "data": [value or None for value in values],
+            "data": [
+                [round(low + half, 4), value] for low, value in zip(edges, values, strict=True) if value
+            ],
             "itemStyle": {"color": colour},
-            "barCategoryGap": "12%",
-            "barGap": "0%",
-            **({"barGap": "-100%"} if stacked else {}),
+            "barWidth": "90%" if stacked else "44%",
+            "barGap": "-100%" if stacked else "0%",
         }
         for name, (colour, values) in groups.items()
     ]
-    bars[0]["markLine"] = _cut(threshold * len(edges) - 0.5, label)
+    bars[0]["markLine"] = _cut(threshold, label)
     return {
         **_frame(),
         "legend": {"top": 0, "right": 0, "itemWidth": 10, "itemHeight": 10, "textStyle": AXIS_TEXT},
         "xAxis": {
-            "type": "category",
-            "data": [round(edge, 2) for edge in edges],
+            "type": "value",
+            "min": 0,
+            "max": 1,
             **_axis("", line=True),
-            "axisLabel": {**_labels("@number"), "interval": max(0, len(edges) // 5 - 1)},
-            "splitLine": {"show": False},
+            "axisLabel": _labels("@number"),
         },
         "yAxis": {
             "type": "log",
             "min": 0.5,
+            "startValue": 0.5,
             "max": 10 ** len(str(most)),
             **_axis("", line=False),
             "axisLabel": _labels("@count"),
@@ -443,6 +449,11 @@ def _spread(points: Sequence[Any], count: int = TABLE_ROWS) -> list[Any]:
     if len(points) <= count:
         return list(points)
     return [points[round(i * (len(points) - 1) / (count - 1))] for i in range(count)]
+
+
+def _round_up(value: float) -> float:
+    """The next of 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1: an axis that ends on a round number."""
+    return next((end for end in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if value <= end), 1.0)
 
 
 def _count(item: Any) -> int:

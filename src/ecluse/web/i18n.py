@@ -62,12 +62,12 @@ class Words:
         return f"{self.num(value, digits)}{NBSP}{unit}"
 
     def percent(self, share: float | None, digits: int | None = None) -> str:
-        """A share in [0, 1] as per cent. Without `digits`: two below 1 %, one below 10 %, else none."""
+        """A share in [0, 1] as per cent. Without `digits`: two within 1 % of an end, one below 10 %, else none."""
         if share is None or not math.isfinite(share):
             return ABSENT
         if digits is None:
             size = abs(share)
-            digits = 0 if size == 0 else 2 if size < 0.01 else 1 if size < 0.1 else 0
+            digits = 0 if size in (0, 1) else 2 if size < 0.01 or 0.99 < size < 1 else 1 if size < 0.1 else 0
         return self.qty(share * 100, "%", digits)
 
     def interval(self, bounds: tuple[float, float] | list[float] | None, digits: int = 2) -> str:

@@ -1,0 +1,267 @@
+"""Rows and reports with invented figures, for tests that look at pages without training anything."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, TrainingRun
+
+MOMENT = datetime(2025, 11, 21, 4, 10, tzinfo=UTC)
+VERSIONS = ("v20251121_041000", "v20251103_091500")
+
+
+def _column(name: str, kind: str, role: str, reason: str, **values: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": kind,
+        "missing_share": 0.0,
+        "distinct": 20_000,
+        "minimum": None,
+        "maximum": None,
+        "mean": None,
+        "top": [],
+        "histogram": [],
+        "guess_role": role,
+        "reason": reason,
+    } | values
+
+
+def profile() -> dict[str, Any]:
+    """What was found in an invented table of card payments."""
+    falling = [round(4000 * math.exp(-i / 2)) for i in range(12)]
+    columns = [
+        _column(
+            "transaction_id", "identifier", "identifier", "every value is different", top=[["T1", 0.00005]]
+        ),
+        _column(
+            "timestamp",
+            "datetime",
+            "timestamp",
+            'dates; the name contains "time"',
+            minimum="2025-09-01T00:00:12",
+            maximum="2025-10-31T23:58:40",
+            histogram=[1500 + 300 * (i % 3) for i in range(12)],
+        ),
+        _column("customer_id", "category", "customer", "values repeat", distinct=812, top=[["C0007", 0.004]]),
+        _column(
+            "amount", "number", "feature", "", minimum=0.01, maximum=25_691.4, mean=61.2, histogram=falling
+        ),
+        _column(
+            "merchant_country",
+            "category",
+            "feature",
+            "",
+            missing_share=0.003,
+            distinct=61,
+            top=[["FR", 0.78], ["BE", 0.06], ["ES", 0.04]],
+            histogram=[15600, 1200, 800, 300, 90, 40],
+        ),
+        _column("is_fraud", "category", "target", "", distinct=2, top=[["0", 0.9918], ["1", 0.0082]]),
+    ]
+    guesses = {
+        "target": {
+            "column": "is_fraud",
+            "reason": 'two values, 0.82 % "1"; the name contains "fraud"',
+            "score": 0.98,
+        },
+        "identifiers": [{"column": "transaction_id", "reason": "every value is different", "score": 0.9}],
+        "customer": {"column": "customer_id", "reason": "values repeat", "score": 0.8},
+        "timestamp": {"column": "timestamp", "reason": "dates over 60 days", "score": 0.9},
+        "positive_value": "1",
+        "fraud_rate": 0.0082,
+    }
+    warnings = ["412 rows of the sample are exact duplicates."]
+    return {"rows": 20_000, "columns": columns, "guesses": guesses, "warnings": warnings, "specs": []}
+
+
+def unlabelled_profile() -> dict[str, Any]:
+    """The same table without its label."""
+    found = profile()
+    found["columns"] = [column for column in found["columns"] if column["name"] != "is_fraud"]
+    found["guesses"] |= {"target": None, "positive_value": None, "fraud_rate": None}
+    return found | {"warnings": []}
+
+
+def report() -> dict[str, Any]:
+    """The performance report of an invented model."""
+    pr = [
+        {"recall": i / 60, "precision": 0.98 - 0.9 * (i / 60) ** 4, "threshold": 1 - i / 62}
+        for i in range(1, 61)
+    ]
+    roc = [{"fpr": i / 40, "tpr": (i / 40) ** 0.15} for i in range(41)]
+    names = [
+        "amount / usual amount",
+        "device_id seen before",
+        "hour of timestamp",
+        "merchant_country",
+        "amount",
+    ]
+    return {
+        "family": "lightgbm",
+        "metrics": {
+            "average_precision": 0.741,
+            "roc_auc": 0.962,
+            "precision": 0.79,
+            "recall": 0.68,
+            "f1": 0.73,
+            "brier": 0.004,
+            "calibration_error": 0.008,
+        },
+        "intervals": {
+            "average_precision": [0.70, 0.77],
+            "roc_auc": [0.95, 0.97],
+            "precision": [0.75, 0.83],
+            "recall": [0.64, 0.72],
+        },
+        "threshold": 0.62,
+        "goal": {"kind": "f1", "value": None},
+        "confusion": {"tp": 317, "fp": 84, "fn": 149, "tn": 56_312},
+        "curves": {
+            "pr": pr,
+            "roc": roc,
+            "calibration": [
+                {"predicted": i / 20, "observed": i / 20 * 0.9 + 0.004, "rows": 400} for i in range(10)
+            ],
+        },
+        "histogram": [
+            {
+                "low": i / 20,
+                "high": (i + 1) / 20,
+                "legitimate": round(20_000 / 2.4**i),
+                "fraud": 4 + (i > 12) * 9 * (i - 11),
+            }
+            for i in range(20)
+        ],
+        "importances": [
+            {"column": name.split(" ")[0], "feature": name, "share": share}
+            for name, share in zip(names, (0.31, 0.22, 0.15, 0.09, 0.05), strict=True)
+        ],
+        "leaderboard": [
+            {
+                "family": "lightgbm",
+                "params": {"num_leaves": 31, "learning_rate": 0.05},
+                "validation_average_precision": 0.75,
+                "seconds": 8.2,
+            },
+            {"family": "linear", "params": {}, "validation_average_precision": 0.53, "seconds": 1.1},
+        ],
+        "dropped": [{"column": "transaction_id", "reason": "all distinct: cannot generalise"}],
+        "warnings": ["Fewer than 20 frauds in the test part."],
+        "rows": {"train": 12_000, "validation": 4_000, "test": 4_000},
+        "fraud_rate": {"train": 0.0081, "validation": 0.008, "test": 0.0085},
+        "split": {"kind": "time", "description": "by timestamp: the last 20 % are the test part"},
+        "seconds": 58.4,
+        "budget_s": 60,
+    }
+
+
+def summary() -> dict[str, Any]:
+    """The summary of an invented scoring, its four riskiest rows kept."""
+    return {
+        "rows": 5_000,
+        "flagged": 3,
+        "high": 3,
+        "medium": 40,
+        "low": 4_957,
+        "histogram": [round(4_500 / 2**i) for i in range(19)] + [3],
+        "top": [_scored(i, 0.99 - 0.13 * i) for i in range(4)],
+    }
+
+
+def _scored(i: int, probability: float) -> dict[str, Any]:
+    return {
+        "transaction_id": f"T29{i:04d}",
+        "timestamp": f"2025-11-14 0{i}:12:00",
+        "fraud_probability": round(probability, 6),
+        "risk_level": "HIGH" if probability >= 0.62 else "MEDIUM",
+        "is_fraud": int(probability >= 0.62),
+        "reason_1": f"amount {38 - 9 * i} × usual",
+        "reason_1_effect": 2.91 - 0.6 * i,
+        "reason_2": "device_id first seen for this customer",
+        "reason_2_effect": 1.62,
+        "reason_3": "hour 3",
+        "reason_3_effect": -0.41,
+    }
+
+
+def rows(user_id: str) -> list[Any]:
+    """A user's tables, one training, two versions of a model and one scoring."""
+    dataset = _dataset(user_id, "dlabelled", "transactions.csv", profile())
+    unlabelled = _dataset(user_id, "dunlabelled", "to_score.csv", unlabelled_profile())
+    broken = _dataset(user_id, "dbroken", "notes.csv", None)
+    broken.state, broken.rows = "failed", None
+    broken.error = "Line 1204 has 13 values; the header has 14."
+    run = TrainingRun(
+        id="r1",
+        user_id=user_id,
+        job_id="j1",
+        dataset_id="dlabelled",
+        model_name="transactions",
+        version=VERSIONS[0],
+        target_column="is_fraud",
+        plan={},
+        status="done",
+        metrics={"average_precision": 0.741},
+        created_at=MOMENT,
+    )
+    return [dataset, unlabelled, broken, run, *versions(user_id), prediction(user_id)]
+
+
+def versions(user_id: str) -> list[ModelVersion]:
+    """Two versions of one model, newest first."""
+    return [
+        ModelVersion(
+            id=f"v{i}",
+            user_id=user_id,
+            name="transactions",
+            version=name,
+            prefix=f"user_models/{user_id}/transactions/{name}",
+            size_bytes=2_400_000,
+            manifest_digest="9f2c41ab" * 8,
+            dataset_id="dlabelled",
+            report=report(),
+            created_at=MOMENT - timedelta(days=18 * i),
+        )
+        for i, name in enumerate(VERSIONS)
+    ]
+
+
+def prediction(user_id: str) -> Prediction:
+    """A finished scoring."""
+    return Prediction(
+        id="p1",
+        user_id=user_id,
+        job_id="j2",
+        dataset_id="dunlabelled",
+        model_name="transactions",
+        version=VERSIONS[0],
+        format="csv",
+        key=f"user_data/{user_id}/predictions/p1.csv",
+        size_bytes=400_000,
+        sha256="0b" * 32,
+        status="done",
+        rows=5_000,
+        flagged=3,
+        summary=summary(),
+        created_at=MOMENT,
+        finished_at=MOMENT,
+    )
+
+
+def _dataset(user_id: str, dataset_id: str, filename: str, found: dict[str, Any] | None) -> Dataset:
+    return Dataset(
+        id=dataset_id,
+        user_id=user_id,
+        filename=filename,
+        key=f"user_data/{user_id}/uploads/{filename}",
+        url=f"memory:///user_data/{user_id}/uploads/{filename}",
+        size_bytes=3_100_000,
+        sha256="9f2c41ab" * 8,
+        state="ready",
+        rows=20_000,
+        profile=found,
+        created_at=MOMENT,
+        last_used_at=MOMENT,
+    )

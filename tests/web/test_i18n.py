@@ -1,0 +1,136 @@
+import math
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from babel.messages.catalog import Message
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecluse.web import i18n
+from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
+
+ENGLISH, FRENCH = Words("en"), Words("fr")
+MOMENT = datetime(2025, 11, 21, 4, 10, tzinfo=UTC)
+WEB = Path(i18n.__file__).parent
+SOURCES = [("**.py", "python"), ("templates/**.html", "jinja2")]
+PLACES = re.compile(r"%\(\w+\)s|%%|\{\w+\}")
+
+
+def messages() -> set[str | tuple[str, ...]]:
+    """Every message of the pages; a plural message as the pair of its forms."""
+    return {message for _, _, message, _, _ in extract_from_dir(WEB, SOURCES)}
+
+
+def translations(language: str) -> dict[str | tuple[str, ...], Message]:
+    with (i18n.LOCALE / language / "LC_MESSAGES" / "messages.po").open("rb") as file:
+        return {m.id if isinstance(m.id, str) else tuple(m.id): m for m in read_po(file) if m.id}
+
+
+def test_every_message_of_the_pages_is_translated() -> None:
+    assert len(messages()) > 200
+    assert messages() - translations("fr").keys() == set()
+
+
+def test_no_translation_outlives_its_message() -> None:
+    assert translations("fr").keys() - messages() == set()
+
+
+def test_translations_are_complete_and_keep_the_places_of_their_message() -> None:
+    for message, translation in translations("fr").items():
+        forms = [translation.string] if isinstance(message, str) else list(translation.string)
+        originals = [message] if isinstance(message, str) else list(message)
+        assert not translation.fuzzy, message
+        for original, form in zip(originals, forms, strict=True):
+            assert form, message
+            assert sorted(PLACES.findall(form)) == sorted(PLACES.findall(original)), message
+
+
+def test_french_leaves_no_breakable_space_before_its_double_signs() -> None:
+    broken = [m for m, t in translations("fr").items() if re.search(r" [:;?!»%]", str(t.string))]
+    assert broken == []
+
+
+def test_numbers_follow_the_language() -> None:
+    assert ENGLISH.num(4920.5, 2) == "4\u00a0920.50"
+    assert FRENCH.num(4920.5, 2) == "4\u00a0920,50"
+    assert ENGLISH.num(-3) == "\u22123"
+    assert ENGLISH.num(-0.001, 2) == "0.00"
+    assert FRENCH.signed(0.914) == "+0,91"
+    assert ENGLISH.num(None) == "–"
+
+
+def test_shares_carry_no_more_digits_than_they_need() -> None:
+    said = [ENGLISH.percent(share) for share in (0, 0.0014, 0.041, 0.68, 0.9985, 1)]
+    assert said == ["0\u00a0%", "0.14\u00a0%", "4.1\u00a0%", "68\u00a0%", "99.85\u00a0%", "100\u00a0%"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "0.4\u00a0s"),
+        (23, "23\u00a0s"),
+        (59.7, "1\u00a0min"),
+        (200, "3\u00a0min 20\u00a0s"),
+        (7500, "2\u00a0h 05\u00a0min"),
+    ],
+)
+def test_durations_use_the_unit_that_fits(seconds: float, said: str) -> None:
+    assert ENGLISH.duration(seconds) == said
+
+
+def test_sizes_use_decimal_units_of_the_language() -> None:
+    assert ENGLISH.bytes(128_700_000) == "128.7\u00a0MB"
+    assert FRENCH.bytes(128_700_000) == "128,7\u00a0Mo"
+    assert ENGLISH.bytes(42) == "42\u00a0B"
+
+
+def test_moments_are_told_in_the_zone_of_the_reader_or_say_utc() -> None:
+    assert ENGLISH.when(MOMENT) == "21 Nov 2025, 04:10\u00a0UTC"
+    assert Words("fr", ZoneInfo("Europe/Paris")).when(MOMENT) == "21 nov. 2025, 5\u00a0h\u00a010"
+    assert FRENCH.day(MOMENT) == "21 novembre 2025"
+
+
+def test_french_takes_the_singular_for_zero_and_english_the_plural() -> None:
+    forms = ("%(count)s row", "%(count)s rows")
+    assert [ENGLISH.ngettext(*forms, n) for n in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
+    assert [FRENCH.ngettext(*forms, n) for n in (0, 1, 2)] == ["0 ligne", "1 ligne", "2 lignes"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "remembered", "accept", "language"),
+    [
+        (None, None, "", "en"),
+        (None, None, "fr-CA,fr;q=0.8,en;q=0.5", "fr"),
+        (None, None, "de, en;q=0.5, fr;q=0.9", "fr"),
+        (None, None, "fr;q=0, en", "en"),
+        (None, "fr", "en", "fr"),
+        ("en", "fr", "fr", "en"),
+        ("tlh", None, "fr;q=x", "en"),
+    ],
+)
+def test_the_address_wins_over_the_cookie_and_the_cookie_over_the_browser(
+    asked: str | None, remembered: str | None, accept: str, language: str
+) -> None:
+    assert choose_language(asked, remembered, accept) == language
+
+
+@given(st.text(max_size=60))
+def test_any_accept_language_header_gives_a_language(header: str) -> None:
+    assert choose_language(None, None, header) in LANGUAGES
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, width=32), st.integers(0, 4))
+def test_a_formatted_number_reads_back_as_the_rounded_one(value: float, digits: int) -> None:
+    for words in (ENGLISH, FRENCH):
+        text = words.num(value, digits).replace("\u00a0", "").replace("\u2212", "-").replace(",", ".")
+        assert math.isclose(float(text), round(value, digits), rel_tol=1e-9, abs_tol=0.51 * 10**-digits)
+
+
+@pytest.mark.parametrize("name", ["", "Nowhere/Land", "../etc/passwd", "Europe", "\0"])
+def test_a_zone_that_does_not_exist_is_no_zone(name: str) -> None:
+    assert zone_named(name) is None
