@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from ecluse.catalog import datasets, models, predictions
+from ecluse.catalog import datasets, predictions
 from ecluse.errors import EcluseError
 from ecluse.fraud import workflows
 from ecluse.runtime import Runtime
@@ -58,11 +58,9 @@ def _fraud_page(
     with runtime.catalog.read() as transaction:
         tables = datasets.list_datasets(transaction, user_id)
         scored = predictions.list_predictions(transaction, user_id, limit=SHOWN)
-        latest = models.list_latest(transaction, user_id)
     context = {
         "datasets": tables,
         "predictions": scored,
-        "models": latest,
         "names": dataset_names(tables),
         "max_bytes": runtime.settings.upload_max_bytes,
         "error": str(error) if error else None,

@@ -1,0 +1,331 @@
+import asyncio
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from ecluse.catalog.tables import User
+from ecluse.registry import ManifestFile
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+from ecluse.web.app import make_app
+from ecluse.web.pages.datasets import TrainChoices, default_name, train_form, training_request
+from ecluse.web.security import COOKIE
+from tests.web import invented
+
+VERSION = invented.VERSIONS[0]
+PAGES = [
+    "/",
+    "/fraud",
+    "/fraud/p",
+    "/fraud/d/dlabelled",
+    "/fraud/d/dunlabelled",
+    "/fraud/d/dbroken",
+    "/fraud/p/p1",
+    "/fraud/p/p1?budget=2",
+    "/models",
+    "/models/transactions",
+    f"/models/transactions/{VERSION}",
+    "/jobs",
+    "/account",
+]
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    home = tmp_path_factory.mktemp("home")
+    with Runtime.open(Settings.from_environment({}, home=home)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def owner(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> User:
+    """A user with tables, two versions of a model and a scoring."""
+    user = runtime.accounts.sign_up("ines@example.org", "a long password", "Inès")
+    with runtime.catalog.write() as transaction:
+        transaction.add_all(invented.rows(user.id))
+    publish(runtime, user, tmp_path_factory.mktemp("model"))
+    return user
+
+
+def publish(runtime: Runtime, user: User, folder: Path) -> None:
+    (folder / "model_card.md").write_text("# transactions\n")
+    (folder / "best_model.txt").write_text("tree")
+    registry = runtime.registry(user.id)
+    for version in invented.VERSIONS:
+        files: tuple[ManifestFile, ...] = registry.upload("transactions", version, folder)
+        registry.commit("transactions", version, files, created_by=user.id, nonce=version, metadata={})
+
+
+class Browser:
+    """Asks the application for pages, keeps its cookies, follows no redirect."""
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self.cookies = httpx.Cookies()
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
+        return self._ask("GET", path, headers=headers)
+
+    def post(self, path: str, headers: dict[str, str] | None = None, **body: Any) -> httpx.Response:
+        return self._ask("POST", path, headers=headers, **body)
+
+    def _ask(self, method: str, path: str, headers: dict[str, str] | None, **body: Any) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self._app)
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://ecluse.test", cookies=self.cookies
+            ) as client:
+                answer = await client.request(
+                    method, path, headers={"accept": "text/html", **(headers or {})}, **body
+                )
+                self.cookies = client.cookies
+                return answer
+
+        return asyncio.run(ask())
+
+
+def browser(runtime: Runtime, user: User | None) -> Browser:
+    opened = Browser(make_app(runtime))
+    if user is not None:
+        opened.cookies.set(COOKIE, runtime.accounts.open_session(user.id))
+    return opened
+
+
+@pytest.fixture
+def client(runtime: Runtime, owner: User) -> Browser:
+    return browser(runtime, owner)
+
+
+@pytest.fixture(scope="module")
+def stranger(runtime: Runtime, owner: User) -> Browser:
+    return browser(runtime, runtime.accounts.sign_up("other@example.org", "a long password"))
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_every_page_is_drawn_in_both_languages(client: Browser, path: str, language: str) -> None:
+    client.cookies.set("lang", language)
+    answer = client.get(path)
+    assert answer.status_code == 200, answer.text
+    assert f'<html lang="{language}"' in answer.text
+    assert len(re.findall("<h1", answer.text)) == 1
+    assert "%(" not in answer.text
+    ids = re.findall(r'\sid="([^"]+)"', answer.text)
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if p != "/"])
+def test_a_visitor_is_sent_to_sign_in(runtime: Runtime, owner: User, path: str) -> None:
+    answer = browser(runtime, None).get(path)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/fraud/d/dlabelled",
+        "/fraud/p/p1",
+        "/fraud/p/p1/download",
+        "/models/transactions",
+        f"/models/transactions/{VERSION}",
+        f"/models/transactions/{VERSION}/files/best_model.txt",
+    ],
+)
+def test_what_is_another_persons_does_not_exist(stranger: Browser, path: str) -> None:
+    assert stranger.get(path).status_code == 404
+
+
+def test_nothing_of_another_person_shows_in_lists(stranger: Browser) -> None:
+    for path in ("/", "/fraud", "/fraud/p", "/models", "/jobs"):
+        assert "transactions" not in re.sub(r"Score transactions", "", stranger.get(path).text)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/fraud/d/dlabelled/remove", "/fraud/d/dlabelled/train", f"/models/transactions/{VERSION}/delete"],
+)
+def test_another_person_can_change_nothing(stranger: Browser, client: Browser, path: str) -> None:
+    assert stranger.post(path, data={"target": "is_fraud", "name": "x"}).status_code == 404
+    assert client.get("/fraud/d/dlabelled").status_code == 200
+
+
+def test_signing_up_in_and_out(runtime: Runtime, owner: User) -> None:
+    client = browser(runtime, None)
+    form = {"email": "new@example.org", "password": "a long password"}
+    assert client.post("/sign-up", data=form).headers["location"] == "/"
+    assert "new@example.org" in client.get("/account").text
+    assert client.post("/sign-out").headers["location"] == "/sign-in"
+    assert client.get("/account").status_code == 303
+    assert client.post("/sign-in", data=form).headers["location"] == "/"
+    assert client.get("/account").status_code == 200
+
+
+def test_a_wrong_password_keeps_the_address_and_says_so(runtime: Runtime, owner: User) -> None:
+    answer = browser(runtime, None).post("/sign-in", data={"email": "ines@example.org", "password": "no"})
+    assert answer.status_code == 422
+    assert 'value="ines@example.org"' in answer.text
+    assert 'role="alert"' in answer.text
+
+
+def test_a_taken_address_is_refused_with_the_form(runtime: Runtime, owner: User) -> None:
+    form = {"email": "ines@example.org", "password": "a long password", "name": "Ann"}
+    answer = browser(runtime, None).post("/sign-up", data=form)
+    assert answer.status_code == 409
+    assert 'value="Ann"' in answer.text
+
+
+def test_reading_a_sign_in_link_does_not_use_it_up(runtime: Runtime, owner: User) -> None:
+    secret = runtime.accounts.sign_in_link(owner.id)
+    client = browser(runtime, None)
+    for _ in range(2):
+        assert client.get(f"/sign-in/link/{secret}").status_code == 200
+    assert client.post(f"/sign-in/link/{secret}").headers["location"] == "/"
+    assert client.post(f"/sign-in/link/{secret}").status_code == 422
+
+
+def test_a_token_is_shown_once(client: Browser) -> None:
+    shown = re.search(r"ecluse_[\w-]{20,}", client.post("/account/tokens", data={"name": "nightly"}).text)
+    assert shown
+    later = client.get("/account").text
+    assert shown[0] not in later
+    assert "nightly" in later
+    token = re.search(r"/account/tokens/(\w+)/revoke", later)
+    assert token
+    assert client.post(token[0]).status_code == 303
+    assert "nightly" not in client.get("/account").text
+
+
+def test_a_theme_and_a_language_are_remembered(client: Browser) -> None:
+    client.get("/account?theme=dark&lang=fr")
+    page = client.get("/account").text
+    assert '<html lang="fr" data-theme="dark"' in page
+    assert 'data-theme="dark"' not in client.get("/account?theme=system").text
+
+
+def test_the_training_form_is_filled_with_the_guesses_and_their_reasons(client: Browser) -> None:
+    page = client.get("/fraud/d/dlabelled").text
+    assert '<option value="is_fraud" selected>' in page
+    assert '<option value="timestamp" selected>Last 20 % by timestamp' in page
+    assert "the name contains &#34;fraud&#34;" in page
+    assert re.search(r'value="transaction_id" checked', page)
+
+
+def test_a_sent_training_form_comes_back_with_its_choices_and_the_reason(client: Browser) -> None:
+    form = {"target": "is_fraud", "name": "no/good", "budget": "10", "goal": "f1"}
+    answer = client.post("/fraud/d/dlabelled/train", data=form)
+    assert answer.status_code == 422
+    assert 'value="no/good"' in answer.text
+    assert "cannot be a model name" in answer.text
+
+
+def test_a_training_is_queued_and_its_progress_asks_again_until_it_ends(client: Browser) -> None:
+    form = {"target": "is_fraud", "name": "transactions", "budget": "10", "goal": "f1"}
+    answer = client.post("/fraud/d/dlabelled/train", data=form)
+    job = answer.headers["location"]
+    assert job.startswith("/jobs/")
+    assert 'hx-trigger="every 1s"' in client.get(job).text
+    progress = client.get(f"{job}/progress", headers={"hx-request": "true"})
+    assert progress.text.lstrip().startswith("<section")
+    assert client.post(f"{job}/cancel").headers["location"] == job
+    ended = client.get(f"{job}/progress", headers={"hx-request": "true"})
+    assert "hx-trigger" not in ended.text
+    assert ended.headers["hx-refresh"] == "true"
+    assert "hx-refresh" not in client.get(f"{job}/progress?detail=1").headers
+
+
+def test_a_scoring_is_queued_and_its_page_shows_the_progress(client: Browser) -> None:
+    form = {"dataset": "dunlabelled", "result_format": "parquet"}
+    answer = client.post(f"/models/transactions/{VERSION}/score", data=form)
+    assert answer.headers["location"].startswith("/fraud/p/")
+    assert 'hx-trigger="every 1s"' in client.get(answer.headers["location"]).text
+
+
+def test_an_uploaded_table_gets_its_page_and_a_script_is_told_where(client: Browser) -> None:
+    file = {"file": ("été.csv", b"a,b\n1,2\n")}
+    shown = client.post("/fraud/upload", files=file)
+    assert shown.status_code == 303
+    assert "été.csv" in client.get(shown.headers["location"]).text
+    told = client.post("/fraud/upload", files=file, headers={"accept": "application/json"})
+    assert told.status_code == 201
+    assert told.json()["location"].startswith("/fraud/d/")
+
+
+def test_an_empty_upload_is_refused_on_the_page_and_to_the_script(client: Browser) -> None:
+    file = {"file": ("nothing.csv", b"")}
+    assert "The file is empty." in client.post("/fraud/upload", files=file).text
+    told = client.post("/fraud/upload", files=file, headers={"accept": "application/json"})
+    assert told.status_code == 422
+    assert "The file is empty." in told.json()["error"]["message"]
+
+
+def test_a_table_can_be_removed(client: Browser) -> None:
+    where = client.post("/fraud/upload", files={"file": ("gone.csv", b"a,b\n1,2\n")}).headers["location"]
+    assert client.post(f"{where}/remove").headers["location"] == "/fraud"
+    assert client.get(where).status_code == 404
+
+
+def test_a_budget_shows_that_many_rows_and_what_to_expect(client: Browser) -> None:
+    page = client.get("/fraud/p/p1?budget=2").text
+    assert page.count('class="level r-high"') == 3  # two rows and the list by risk
+    assert "1.9" in page  # 0.99 + 0.86 frauds
+
+
+def test_file_names_are_shown_as_text(runtime: Runtime, owner: User, client: Browser) -> None:
+    file = {"file": ("<img src=x onerror=alert(1)>.csv", b"a,b\n1,2\n")}
+    where = client.post("/fraud/upload", files=file).headers["location"]
+    for page in (client.get(where).text, client.get("/fraud").text):
+        assert "<img src=x" not in page
+        assert "&lt;img src=x" in page
+
+
+def test_the_files_of_a_version_are_verified_and_downloaded(client: Browser) -> None:
+    where = f"/models/transactions/{VERSION}"
+    assert "Every file is what its manifest says." in client.post(f"{where}/verify").text
+    assert client.get(f"{where}/files/best_model.txt").text == "tree"
+    assert client.get(f"{where}/files/none.txt").status_code == 404
+
+
+def test_an_unknown_page_is_a_designed_404(client: Browser) -> None:
+    answer = client.get("/nowhere")
+    assert answer.status_code == 404
+    assert "Nothing here" in answer.text
+    assert 'href="/account"' in answer.text
+
+
+def test_an_error_of_a_fragment_is_a_notice(client: Browser) -> None:
+    answer = client.get("/jobs/none/progress", headers={"hx-request": "true"})
+    assert answer.status_code == 404
+    assert answer.text.lstrip().startswith('<div class="notice bad" role="alert">')
+
+
+@pytest.mark.parametrize(
+    ("filename", "name"),
+    [
+        ("transactions.csv", "transactions"),
+        ("Été 2025 (v2).csv.gz", "t-2025-v2"),
+        ("....csv", "model"),
+        ("a" * 90 + ".csv", "a" * 64),
+    ],
+)
+def test_a_file_name_becomes_a_usable_model_name(filename: str, name: str) -> None:
+    assert default_name(filename) == name
+
+
+def test_the_form_as_shown_asks_for_what_the_profile_guessed() -> None:
+    row = invented.rows("u")[0]
+    form = train_form(row)
+    assert form is not None
+    left_out = tuple(choice.column for choice in form.leave_out if choice.chosen)
+    choices = TrainChoices(form.target or "", form.time or "", "", 60, "m", "recall", "80", "1", left_out)
+    request = training_request(row, choices)
+    assert request.target_column == "is_fraud"
+    assert request.time_column == "timestamp"
+    assert request.identifier_columns == ("transaction_id",)
+    assert request.excluded == ()
+    assert request.without == {"customer"}
+    assert request.goal == "recall=0.8"
