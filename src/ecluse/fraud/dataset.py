@@ -67,6 +67,7 @@ class _Source:
     notes: tuple[str, ...]
     skip_rows: int = 0
     quote: str | None = '"'
+    blank_rows: bool = False
 
 
 class Table:
@@ -110,9 +111,13 @@ class Table:
                 schema=dict.fromkeys(self.columns, pl.String),
                 glob=False,
             )
-        if len(self.columns) == 1:
+        if not self._source.blank_rows:
             return frame
-        return frame.filter(~pl.all_horizontal(pl.all().is_null()))
+        # As a predicate this would be pushed into the scan, which takes gigabytes at thousands of columns;
+        # and it needs every column, so that neither a projection nor a slice may come before it.
+        return frame.map_batches(
+            _without_blank_rows, projection_pushdown=False, slice_pushdown=False, streamable=True
+        )
 
     def head(self, rows: int = 20) -> pl.DataFrame:
         """The first rows, without reading the rest."""
@@ -229,6 +234,7 @@ _FOREIGN = {
     b"<!docty": "an HTML page",
     b"<html": "an HTML page",
     b"<?xml": "an XML document",
+    b'{"': "a JSON document",
 }
 
 
@@ -311,7 +317,7 @@ def _first_sheet(book: fastexcel.ExcelReader, shown: str) -> tuple[pl.DataFrame,
         # The types are decided by all rows: from a sample, a later word in a column of numbers would vanish.
         rows = book.load_sheet(sheet, schema_sample_rows=None).to_polars()
         rows.columns = list(names)
-        rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))
+        rows = _without_blank_rows(rows)
         if rows.height:
             before = (f"Sheet {sheet!r} is read; the {skipped} before it hold no rows.",) if skipped else ()
             return rows, (*before, *notes)
@@ -436,9 +442,33 @@ def _open_csv(path: Path, shown: str, scratch: _Scratch, compression: Literal["g
         (*notes, *quote_notes, *name_notes, *_headerless_note(header)),
         skip_rows + bool(declared),
         quote,
+        len(names) > 1 and _has_blank_rows(path, separator),
     )
     _check_lines(source, shown, stop=_CHECKED_AT_OPEN)
     return source
+
+
+def _has_blank_rows(path: Path, separator: str) -> bool:
+    """Whether some line holds nothing but separators; inside quotes too, which only costs time later."""
+    filler = re.escape(separator.encode())
+    blank = re.compile(rb"\n[\r%s]*\n" % filler)
+    tail = b""
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            text = tail + piece
+            if blank.search(text):
+                return True
+            tail = text[text.rfind(b"\n") :] if b"\n" in text else b""
+    return re.fullmatch(rb"\n[\r%s]+" % filler, tail) is not None
+
+
+def _without_blank_rows(frame: pl.DataFrame) -> pl.DataFrame:
+    filled = np.zeros(frame.height, np.bool_)
+    for column in frame.iter_columns():
+        if filled.all():
+            return frame
+        filled |= column.is_not_null().to_numpy()
+    return frame.filter(pl.Series(filled))
 
 
 def _refuse_width(columns: int, shown: str) -> None:
