@@ -4,12 +4,15 @@
 find_python() {
   for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
     if command -v "$candidate" >/dev/null 2>&1 &&
-      "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      "$candidate" -c 'import sys, sqlite3
+# On Python 3.12 and later the job engine needs SQLite 3.42.
+old = sys.version_info >= (3, 12) and sqlite3.sqlite_version_info < (3, 42)
+sys.exit(sys.version_info < (3, 11) or old)' 2>/dev/null; then
       command -v "$candidate"
       return
     fi
   done
-  echo "Écluse needs python3 3.11 or newer; found: $(python3 --version 2>&1)." >&2
+  echo "Écluse needs python3 3.11 or newer (from 3.12 on with SQLite 3.42); found: $(python3 --version 2>&1)." >&2
   return 1
 }
 

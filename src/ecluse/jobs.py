@@ -7,8 +7,11 @@ of a job runs at least once and is written to leave the same result when it runs
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import sqlite3
+import sys
 import threading
 import time
 import uuid
@@ -143,6 +146,22 @@ class JobKind:
 QUEUES: Final[dict[str, int]] = {"profile": 2, "train": 1, "predict": 1}
 
 
+def _reported(method: Callable[P, R]) -> Callable[P, R]:
+    """Turn what the engine's database raises into `JobsUnavailable`."""
+
+    @functools.wraps(method)
+    def reporting(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except (SQLAlchemyError, dbos_errors.DBOSException) as error:
+            said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            raise JobsUnavailable(
+                f"The job engine's database does not answer: {said}. See: ecluse doctor"
+            ) from error
+
+    return reporting
+
+
 class Jobs:
     """The jobs in the database at `url`: enqueue, find, cancel. Connects when first used."""
 
@@ -151,21 +170,18 @@ class Jobs:
         self._lock = threading.Lock()
         self._opened: DBOSClient | None = None
 
+    @_reported
     def migrate(self) -> None:
         """Make or update the engine's tables."""
         url = make_url(self._url)
         if url.get_backend_name() == "sqlite" and url.database:
+            _check_sqlite()
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-            with sqlite3.connect(url.database) as connection:  # readers must not stop the writer
-                connection.execute("PRAGMA journal_mode=WAL")
-            connection.close()
-        try:
-            DBOS.migrate(_engine_url(self._url))
-        except SQLAlchemyError as error:
-            raise JobsUnavailable(
-                f"The job engine's database does not answer: {error}. See: ecluse doctor"
-            ) from error
+            with contextlib.closing(sqlite3.connect(url.database)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")  # readers must not stop the writer
+        DBOS.migrate(_engine_url(self._url))
 
+    @_reported
     def enqueue(
         self,
         kind: str,
@@ -191,6 +207,7 @@ class Jobs:
         )
         return chosen
 
+    @_reported
     def get(self, user_id: str, job_id: str) -> Job:
         """One job of this user.
 
@@ -202,6 +219,7 @@ class Jobs:
             raise JobNotFound(f"No job {job_id}. See: ecluse jobs list")
         return self._job(found[0], self._waiting())
 
+    @_reported
     def list(self, user_id: str, *, limit: int = 50, active: bool = False) -> Sequence[Job]:
         """The user's jobs, newest first."""
         found = self._client.list_workflows(
@@ -214,6 +232,7 @@ class Jobs:
         waiting = self._waiting() if any(w.status == "ENQUEUED" for w in found) else []
         return [self._job(workflow, waiting) for workflow in found]
 
+    @_reported
     def cancel(self, user_id: str, job_id: str) -> Job:
         """Stop a job: at once while it waits, at its next report while it runs. One that ended stays as it is."""
         job = self.get(user_id, job_id)
@@ -221,10 +240,12 @@ class Jobs:
             self._client.cancel_workflow(job_id)
         return self.get(user_id, job_id)
 
+    @_reported
     def is_cancelled(self, job_id: str) -> bool:
         found = self._client.list_workflows(workflow_ids=[job_id], load_input=False, load_output=False)
         return bool(found) and found[0].status == "CANCELLED"
 
+    @_reported
     def forget_old(self) -> int:
         """Remove the engine's records of jobs that ended long ago; how many. What they made stays."""
         limit = (datetime.now(UTC) - KEPT_FOR).isoformat()
@@ -234,6 +255,7 @@ class Jobs:
         self._client.delete_workflows([workflow.workflow_id for workflow in old])
         return len(old)
 
+    @_reported
     def prove(self) -> None:
         """Queue a job that no worker takes, read it back and remove it.
 
@@ -247,6 +269,7 @@ class Jobs:
         finally:
             self._client.delete_workflow(job_id)
 
+    @_reported
     def check(self) -> None:
         """Ask the engine's database for something."""
         self._client.list_workflows(limit=1, load_input=False, load_output=False)
@@ -348,17 +371,21 @@ def _register(name: str, kind: JobKind, context: Any, jobs: Jobs) -> None:
 
 
 def _open_client(url: str) -> DBOSClient:
-    try:
-        return DBOSClient(
-            system_database_url=_engine_url(url),
-            serializer=DBOSPortableJSONSerializer(),
-            application_name=APPLICATION,
-            retry_connection_errors=False,
-        )
-    except (SQLAlchemyError, dbos_errors.DBOSException) as error:
+    return DBOSClient(
+        system_database_url=_engine_url(url),
+        serializer=DBOSPortableJSONSerializer(),
+        application_name=APPLICATION,
+        retry_connection_errors=False,
+    )
+
+
+def _check_sqlite() -> None:
+    """The engine's tables on Python 3.12 and later use a function that SQLite has since 3.42."""
+    if sys.version_info >= (3, 12) and sqlite3.sqlite_version_info < (3, 42):
         raise JobsUnavailable(
-            f"The job engine's database does not answer: {error}. See: ecluse doctor"
-        ) from error
+            f"This Python {sys.version_info.major}.{sys.version_info.minor} has SQLite {sqlite3.sqlite_version}; "
+            "the job engine needs 3.42. Use a Python with a newer SQLite, Python 3.11, or PostgreSQL (DATABASE_URL)."
+        )
 
 
 def _engine_url(url: str) -> str:

@@ -36,6 +36,7 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_UPLOAD_MAX_BYTES": "Largest accepted upload, in bytes. Default: 5 GiB, what S3 copies at once",
     "ECLUSE_PUBLIC_URL": "Address people use when a proxy stands in front, such as https://ecluse.example.org",
     "ECLUSE_USER": "E-mail address the commands act for. Default: the first administrator",
+    "ECLUSE_TRACE": "Set to 1: a command stopped by a fault of ours shows where",
     "ECLUSE_OPEN_SIGN_UP": "true: anyone who reaches the page may make an account. Default: true",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from typing import Any, Final
 
@@ -65,6 +66,12 @@ def main(arguments: list[str] | None = None) -> None:
         code = 130
     except EcluseError as error:
         _show(error, as_json="--json" in given)
+        code = 1
+    except Exception as error:
+        if "ECLUSE_TRACE" in os.environ:
+            raise
+        click.echo(f"Error: a fault of ours stopped this ({type(error).__name__}: {error}).", err=True)
+        click.echo("Set ECLUSE_TRACE=1 and run it again to see where, and report it.", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
