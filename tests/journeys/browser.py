@@ -1,0 +1,67 @@
+"""Drive a real browser: open it, note what it complains about, keep a picture of each step."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
+#: A browser for tests: no sandbox inside a container, and no calls of its own to the outside.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+STANDARDS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def executable() -> str | None:
+    """The browser to drive: Chromium of the system; None where there is none."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@contextmanager
+def opened() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable(), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def new_page(context: BrowserContext, complaints: list[str]) -> Page:
+    """A page whose errors are noted: refused styles and scripts, faults of scripts, failed loads."""
+    page = context.new_page()
+    page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return page
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep what the page looks like under `screenshots/`."""
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe-core finds on the page that keeps someone out, every part of it unfolded."""
+    for summary in page.query_selector_all("main details:not([open]) > summary"):
+        summary.click()
+    found: dict[str, Any] = Axe().run(page, options={"runOnly": STANDARDS}).response
+    assert found["passes"], "axe looked at nothing"
+    return [f"{v['id']}: {v['nodes'][0]['html']}" for v in found["violations"]]
+
+
+def overflow(page: Page) -> int:
+    """Pixels by which the page is wider than its window."""
+    return int(page.evaluate("document.documentElement.scrollWidth - innerWidth"))

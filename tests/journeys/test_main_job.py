@@ -1,0 +1,282 @@
+"""A person's whole way through the pages, in a real browser, against a real server in its own process."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests import application
+from tests.application import Application
+from tests.journeys.browser import DESKTOP, PHONE, barriers, executable, new_page, opened, overflow, picture
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(executable() is None, reason="no Chromium here"),
+]
+JOB_MS = 240_000
+
+
+@dataclass
+class Journey:
+    """What the main job left behind: a signed-in browser, the addresses it came by, what it complained of."""
+
+    context: BrowserContext
+    addresses: dict[str, str] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+    download: Path | None = None
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    with application.running(tmp_path_factory.mktemp("journey") / "home") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with opened() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def journey(app: Application, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Journey:
+    """From the link in the terminal to the downloaded scores."""
+    context = browser.new_context(viewport=DESKTOP, locale="en-GB", timezone_id="Europe/Paris")
+    done = Journey(context)
+    page = new_page(context, done.complaints)
+    sign_in_by_link(page, app)
+    try_the_sample(page, done)
+    train(page, done)
+    score(page, done)
+    done.download = download(page, tmp_path_factory.mktemp("download"))
+    done.addresses |= {name: f"{app.address.rstrip('/')}{path}" for name, path in LISTS.items()}
+    return done
+
+
+LISTS = {
+    "home": "/",
+    "fraud": "/fraud",
+    "scored": "/fraud/p",
+    "models": "/models",
+    "versions": "/models/transactions",
+    "jobs": "/jobs",
+    "account": "/account",
+}
+
+
+def sign_in_by_link(page: Page, app: Application) -> None:
+    page.goto(app.link)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Welcome")
+    picture(page, "01-home-empty")
+
+
+def try_the_sample(page: Page, done: Journey) -> None:
+    page.get_by_role("button", name="Try it with the sample").click()
+    expect(page.get_by_role("heading", name="transactions.csv")).to_be_visible()
+    picture(page, "02-reading")
+    expect(page.get_by_role("heading", name="Train a model")).to_be_visible(timeout=JOB_MS)
+    expect(page.get_by_label("Label column")).to_have_value("is_fraud")
+    expect(page.get_by_label("Hold out for testing")).to_have_value("timestamp")
+    done.addresses["table"] = page.url
+    picture(page, "03-table")
+
+
+def train(page: Page, done: Journey) -> None:
+    page.get_by_label("Time to search").select_option("10")
+    page.get_by_role("button", name="Train the model").click()
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    done.addresses["job"] = page.url
+    picture(page, "04-training")
+    expect(page.locator(".stages [data-state=done]").first).to_be_visible(timeout=JOB_MS)
+    page.get_by_role("button", name="Open the model").click(timeout=JOB_MS)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("transactions")
+    expect(page.locator("[data-chart][data-drawn]")).to_have_count(page.locator("[data-chart]").count())
+    done.addresses["model"] = page.url
+    picture(page, "05-model")
+
+
+def score(page: Page, done: Journey) -> None:
+    expect(page.get_by_label("Table", exact=True)).to_contain_text("to_score.csv")
+    page.get_by_role("button", name="Score the table").click()
+    expect(page.get_by_role("heading", name="Scores of to_score.csv")).to_be_visible()
+    expect(page.get_by_role("heading", name="Alert budget")).to_be_visible(timeout=JOB_MS)
+    expect(page.locator("ul.reasons").first).to_be_visible()
+    done.addresses["scores"] = page.url
+    picture(page, "06-scores")
+
+
+def download(page: Page, folder: Path) -> Path:
+    with page.expect_download() as started:
+        page.get_by_role("button", name=re.compile("5\\s000 rows, CSV")).click()
+    path = folder / started.value.suggested_filename
+    started.value.save_as(path)
+    return path
+
+
+def test_the_main_job_ends_with_every_row_scored_and_explained(journey: Journey) -> None:
+    assert journey.download is not None
+    with journey.download.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5000
+    assert {"transaction_id", "fraud_probability", "risk_level", "is_fraud", "reason_1"} <= rows[0].keys()
+    assert all(0 <= float(row["fraud_probability"]) <= 1 for row in rows)
+    assert {row["is_fraud"] for row in rows} == {"0", "1"}
+
+
+def test_no_page_made_the_browser_complain(journey: Journey) -> None:
+    assert journey.complaints == []
+
+
+@pytest.mark.parametrize("width", ["desktop", "phone"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_has_a_barrier(journey: Journey, browser: Browser, theme: str, width: str) -> None:
+    size = DESKTOP if width == "desktop" else PHONE
+    context = browser.new_context(
+        viewport=size, color_scheme=theme, reduced_motion="reduce", storage_state=journey.context.storage_state()
+    )  # fmt: skip
+    complaints: list[str] = []
+    page = new_page(context, complaints)
+    found = {}
+    for name, address in journey.addresses.items():
+        page.goto(address)
+        assert overflow(page) <= 0, name
+        picture(page, f"{theme}-{width}-{name}")
+        if barrier := barriers(page):
+            found[name] = barrier
+    context.close()
+    assert found == {}
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/sign-up", "/nowhere"])
+def test_a_visitor_meets_no_barrier(app: Application, browser: Browser, path: str) -> None:
+    page = browser.new_page()
+    page.goto(app.address.rstrip("/") + path)
+    assert barriers(page) == []
+    page.close()
+
+
+def test_pages_speak_french_when_asked_and_stay_french(journey: Journey) -> None:
+    page = journey.context.new_page()
+    page.goto(journey.addresses["model"])
+    page.get_by_role("link", name="Français").first.click()
+    expect(page.locator("html")).to_have_attribute("lang", "fr")
+    expect(page.get_by_text("Précision moyenne").first).to_be_visible()
+    picture(page, "fr-model")
+    page.goto(journey.addresses["scores"])
+    expect(page.get_by_role("heading", name="Budget d'alertes")).to_be_visible()
+    picture(page, "fr-scores")
+    page.goto(journey.addresses["table"])
+    picture(page, "fr-table")
+    page.get_by_role("link", name="English").first.click()
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    page.close()
+
+
+def test_the_theme_changes_at_once_and_is_remembered(journey: Journey) -> None:
+    page = journey.context.new_page()
+    page.goto(journey.addresses["model"])
+    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.get_by_role("link", name="Dark").first.click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.get_by_role("link", name="System").first.click()
+    page.close()
+
+
+def test_the_alert_budget_applies_itself_and_has_an_address(journey: Journey) -> None:
+    page = journey.context.new_page()
+    page.goto(journey.addresses["scores"])
+    page.get_by_label("Rows you can review:").fill("5")
+    page.wait_for_url("**?budget=5")
+    expect(page.locator("ul.reasons")).to_have_count(5)
+    page.close()
+
+
+def test_every_step_works_from_the_keyboard(journey: Journey) -> None:
+    page = journey.context.new_page()
+    page.goto(journey.addresses["home"])
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    page.goto(journey.addresses["table"])
+    page.get_by_role("button", name="Remove", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    expect(page.get_by_role("button", name="Keep it")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.close()
+
+
+def test_an_upload_shows_its_progress_and_a_broken_table_names_its_line(
+    journey: Journey, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.csv"
+    broken.write_text("a,b\n" + "1,2\n" * 40 + "1,2,3\n")
+    page = journey.context.new_page()
+    page.goto(journey.addresses["fraud"])
+    page.get_by_label("Choose a table").set_input_files(broken)
+    page.wait_for_url("**/fraud/d/**")
+    expect(page.get_by_text("Line 42 has 3 values; the header has 2.").first).to_be_visible(timeout=JOB_MS)
+    picture(page, "07-broken")
+    page.close()
+
+
+def test_pages_work_without_scripts(journey: Journey, browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False, storage_state=journey.context.storage_state())
+    page = context.new_page()
+    page.goto(journey.addresses["model"])
+    expect(page.get_by_role("table", name="Precision and recall").first).to_be_visible()
+    page.goto(journey.addresses["fraud"])
+    page.get_by_label("Choose a table").set_input_files(
+        {"name": "plain.csv", "mimeType": "text/csv", "buffer": b"a,b\n1,2\n3,4\n"}
+    )
+    page.get_by_role("button", name="Upload the table").click()
+    expect(page.get_by_role("heading", name="plain.csv")).to_be_visible()
+    context.close()
+
+
+def test_a_second_person_sees_nothing_of_the_first(
+    journey: Journey, app: Application, browser: Browser
+) -> None:
+    context = browser.new_context(viewport=DESKTOP, locale="en-GB")
+    page = context.new_page()
+    page.goto(f"{app.address.rstrip('/')}/sign-up")
+    page.get_by_label("Email").fill("second@example.org")
+    page.get_by_label("Password").fill("a long password")
+    page.get_by_role("button", name="Make the account").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Welcome")
+    for name in ("table", "model", "scores", "job"):
+        answer = page.goto(journey.addresses[name])
+        assert answer is not None
+        assert answer.status == 404, name
+    picture(page, "08-second-person")
+    for name in ("fraud", "models", "jobs"):
+        page.goto(journey.addresses[name])
+        assert "transactions.csv" not in page.content()
+    context.close()
+
+
+def test_signing_out_ends_the_session(app: Application, browser: Browser) -> None:
+    context = browser.new_context(viewport=DESKTOP, locale="en-GB")
+    page = context.new_page()
+    page.goto(f"{app.address.rstrip('/')}/sign-up")
+    page.get_by_label("Email").fill("leaver@example.org")
+    page.get_by_label("Password").fill("a long password")
+    page.get_by_role("button", name="Make the account").click()
+    page.get_by_role("button", name="Sign out").first.click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.goto(f"{app.address.rstrip('/')}/account")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    context.close()
