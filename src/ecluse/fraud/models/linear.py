@@ -166,9 +166,9 @@ def _column(matrix: Matrix, term: Term) -> Floats:
     """(rows,) the finished column of a term before centring; missing numbers count as the mean."""
     values: Floats = matrix[:, term.feature].astype(np.float64)
     if term.kind == "missing":
-        return np.isnan(values).astype(np.float64)
+        return np.asarray(np.isnan(values), dtype=np.float64)
     if term.kind == "level":
-        return (values == term.shift).astype(np.float64)
+        return np.asarray(values == term.shift, dtype=np.float64)
     if term.kind == "log":
         values = np.sign(values) * np.log1p(np.abs(values))
     scaled: Floats = (values - term.shift) / term.scale

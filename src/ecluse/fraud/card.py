@@ -1,0 +1,107 @@
+"""Write the page that goes with a model: what it is, what it was measured on, where it fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+CARD_FILE = "model_card.md"
+
+
+def write_card(directory: Path, report: dict[str, Any]) -> Path:
+    """Write `model_card.md` from the content of `performance.json`."""
+    path = directory / CARD_FILE
+    path.write_text(model_card(report), encoding="utf-8")
+    return path
+
+
+def model_card(report: dict[str, Any]) -> str:
+    """The card in Markdown."""
+    sections = [
+        f"# Fraud model for `{report['target']}`",
+        f"A {report['family']} model that scores rows by how likely `{report['target']}` is "
+        f'"{report["positive_value"]}". Trained in {report["seconds"]:.0f} s of {report["budget_s"]:g} s.',
+        "## Data and split",
+        _data(report),
+        "## Figures on the test rows",
+        "The test rows were used for nothing else. The figures are of the very model saved here; it was not "
+        "trained again on the validation and test rows. Intervals are 95 %, from 200 resamples of those rows.",
+        _figures(report),
+        "## Threshold",
+        _threshold(report),
+        "## What it looks at",
+        _importances(report),
+        "## Limits",
+        _limits(report),
+        "## Load it",
+        "```python\nfrom ecluse.fraud.scoring import load_model\n\nmodel = load_model(directory)\n```",
+        "Model file in the library's own format, everything else JSON and Parquet; nothing is unpickled.",
+        f"Made with {', '.join(f'{name} {number}' for name, number in report['versions'].items())}; "
+        f"seed {report['seed']}.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _data(report: dict[str, Any]) -> str:
+    lines = [report["split"]["description"], "", "| part | rows | fraud |", "|---|---:|---:|"]
+    for part, rows in report["rows"].items():
+        lines.append(f"| {part} | {rows:,} | {report['fraud_rate'][part]:.2%} |")
+    cuts = report["split"]["cuts"]
+    if cuts:
+        lines += ["", f"Validation starts at {cuts[0]}, test at {cuts[1]}."]
+    return "\n".join(lines)
+
+
+FIGURES = {
+    "average_precision": "average precision",
+    "roc_auc": "ROC AUC",
+    "precision": "precision at the threshold",
+    "recall": "recall at the threshold",
+    "f1": "F1 at the threshold",
+    "recall_top_1_percent": "fraud found in the top 1 %",
+    "recall_top_5_percent": "fraud found in the top 5 %",
+    "brier": "Brier score (lower is better)",
+    "calibration_error": "calibration error (lower is better)",
+}
+
+
+def _figures(report: dict[str, Any]) -> str:
+    lines = ["| figure | value | interval |", "|---|---:|---|"]
+    for name, shown in FIGURES.items():
+        bounds = report["intervals"].get(name)
+        interval = f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""
+        lines.append(f"| {shown} | {report['metrics'][name]:.3f} | {interval} |")
+    baseline = report["baseline"]
+    lines += [
+        "",
+        f"Chance would give an average precision of {baseline['fraud_rate']:.3f}; the best single feature "
+        f"(`{baseline['best_feature']}`) gives {baseline['best_feature_average_precision']:.3f}.",
+    ]
+    return "\n".join(lines)
+
+
+def _threshold(report: dict[str, Any]) -> str:
+    counts, goal = report["confusion"], report["goal"]
+    wanted = {"f1": "the best F1", "recall": f"a recall of {goal['value']}"}.get(
+        goal["kind"], f"{goal['value']} alerts a day"
+    )
+    return (
+        f"Rows with a probability of at least {report['threshold']:.6f} are flagged (HIGH): chosen on the validation "
+        f"rows for {wanted}. From {report['medium_threshold']:.6f} the risk is MEDIUM. On the test rows: "
+        f"{counts['tp']:,} frauds found, {counts['fn']:,} missed, {counts['fp']:,} false alarms."
+    )
+
+
+def _importances(report: dict[str, Any]) -> str:
+    top = [item for item in report["importances"][:10] if item["share"] > 0]
+    return "\n".join(f"- {item['feature']}: {item['share']:.1%}" for item in top)
+
+
+def _limits(report: dict[str, Any]) -> str:
+    lines = [f"- {warning}" for warning in report["warnings"]]
+    lines += [
+        "- It has learned the fraud that was labelled. New kinds of fraud, and fraud nobody found, are unknown to it.",
+        "- Values outside the range seen in training count as the nearest seen; new categories as unseen.",
+        "- What it remembers of customers ends with the training part.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,587 @@
+"""Turn parsed rows into a matrix of numbers, the same way at training and ever after.
+
+`fit_features` looks at the training rows only and returns a `FeatureEngineer` with their matrix; `transform`
+gives any other rows the same features, each row on its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.errors import ModelUnreadable
+from ecluse.fraud.columns import ColumnSpec
+from ecluse.fraud.history import (
+    Column,
+    CustomerHistory,
+    KeyedTable,
+    describe_forward,
+    freeze_history,
+    hash_keys,
+)
+
+Labels = NDArray[np.int8]
+Matrix = NDArray[np.float32]
+
+STATE_FILE = "feature_engineer.json"
+ENTITY_FILE = "entities.parquet"
+CUSTOMER_FILE = "history_customers.parquet"
+SEEN_FILE = "history_seen.parquet"
+FORMAT = 1
+
+MAX_LEVELS = 40
+RARE = 5
+FOLDS = 5
+SMOOTHING = 10.0
+LEAST_REPEATS = 0.02
+LEAST_DISTINCT = 8
+MAX_DATES = 6
+MAX_AMOUNTS = 3
+MAX_ENTITIES = 6
+AMOUNT_WORDS = ("amount", "amt", "montant", "value", "price", "sum", "total", "spend", "payment")
+DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of the matrix: its name, the raw column it reads, and what it tells of it."""
+
+    name: str
+    column: str
+    kind: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The columns that are more than features. `customer` and `time` together give a history."""
+
+    customer: str | None = None
+    time: str | None = None
+
+
+class Encoder(Protocol):
+    """Part of the engineer: reads some raw columns, gives some features."""
+
+    def features(self) -> list[Feature]: ...
+
+    def columns(self) -> tuple[str, ...]: ...
+
+    def transform(self, frame: pl.DataFrame) -> list[Column]: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class NumberEncoder:
+    """A number held within the range of the training rows: beyond it, a tree can only guess."""
+
+    column: str
+    low: float
+    high: float
+
+    def features(self) -> list[Feature]:
+        return [Feature(self.column, self.column, "number")]
+
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def transform(self, frame: pl.DataFrame) -> list[Column]:
+        return [np.clip(_floats(frame[self.column]), self.low, self.high).astype(np.float32)]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "number", "column": self.column, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
+class LevelEncoder:
+    """A category as the place of its level when levels are ordered by their training fraud rate.
+
+    Levels unseen or rare in training share a place of their own in that order.
+    """
+
+    column: str
+    levels: tuple[str, ...]
+    codes: tuple[int, ...]
+    unseen: int
+
+    def features(self) -> list[Feature]:
+        return [Feature(self.column, self.column, "level")]
+
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def transform(self, frame: pl.DataFrame) -> list[Column]:
+        text = frame[self.column].cast(pl.String)
+        if not self.levels:
+            codes = pl.Series(np.full(len(text), float(self.unseen), dtype=np.float32))
+        else:
+            codes = text.replace_strict(
+                list(self.levels), list(self.codes), default=self.unseen, return_dtype=pl.Float32
+            )
+        # replace_strict gives missing values the default too.
+        codes = codes.set(text.is_null(), None)
+        return [codes.to_numpy().astype(np.float32)]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "type": "level",
+            "column": self.column,
+            "levels": list(self.levels),
+            "codes": list(self.codes),
+            "unseen": self.unseen,
+        }
+
+
+@dataclass(frozen=True)
+class EntityEncoder:
+    """A value met many times (device, address, merchant): rows seen in training, and their fraud rate."""
+
+    column: str
+    salt: int
+    prior: float
+    table: KeyedTable
+
+    def features(self) -> list[Feature]:
+        return [
+            Feature(f"{self.column}: seen", self.column, "count"),
+            Feature(f"{self.column}: fraud rate", self.column, "rate"),
+        ]
+
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def transform(self, frame: pl.DataFrame) -> list[Column]:
+        keys = hash_keys(frame[self.column], self.salt)
+        at, known = self.table.find(keys)
+        count, rate = self.table.values["count"], self.table.values["rate"]
+        if not len(count):
+            count, rate = np.zeros(1), np.full(1, self.prior)
+        missing = keys == 0
+        seen = np.where(known, count[at], np.where(missing, np.nan, 0.0))
+        return [
+            seen.astype(np.float32),
+            np.where(known, rate[at], np.where(missing, np.nan, self.prior)).astype(np.float32),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "entity", "column": self.column, "salt": self.salt, "prior": self.prior}
+
+
+@dataclass(frozen=True)
+class DateEncoder:
+    """The parts of a date that come back: hour, weekday, day, month. Never the date, which does not."""
+
+    column: str
+    parts: tuple[str, ...]
+
+    def features(self) -> list[Feature]:
+        return [Feature(f"{self.column}: {part}", self.column, "date", part) for part in self.parts]
+
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def transform(self, frame: pl.DataFrame) -> list[Column]:
+        date = frame[self.column].dt
+        parts = {"hour": date.hour, "weekday": date.weekday, "day": date.day, "month": date.month}
+        return [_floats(parts[part]().cast(pl.Float64)).astype(np.float32) for part in self.parts]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "date", "column": self.column, "parts": list(self.parts)}
+
+
+@dataclass(frozen=True)
+class GapEncoder:
+    """Seconds from one date to another of the same row, held within the training range."""
+
+    earlier: str
+    later: str
+    low: float
+    high: float
+
+    def features(self) -> list[Feature]:
+        return [Feature(f"{self.later} − {self.earlier}", self.later, "gap", self.earlier)]
+
+    def columns(self) -> tuple[str, ...]:
+        return (self.earlier, self.later)
+
+    def transform(self, frame: pl.DataFrame) -> list[Column]:
+        return [np.clip(_gap(frame, self.earlier, self.later), self.low, self.high).astype(np.float32)]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "type": "gap",
+            "earlier": self.earlier,
+            "later": self.later,
+            "low": self.low,
+            "high": self.high,
+        }
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """The shape of a text: characters, words, share of digits."""
+
+    column: str
+
+    def features(self) -> list[Feature]:
+        return [
+            Feature(f"{self.column}: {detail}", self.column, "text", detail)
+            for detail in ("characters", "words", "digit share")
+        ]
+
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def transform(self, frame: pl.DataFrame) -> list[Column]:
+        text = frame[self.column].cast(pl.String).str
+        length = _floats(text.len_chars().cast(pl.Float64))
+        words = _floats(text.count_matches(r"\S+").cast(pl.Float64))
+        digits = _floats(text.count_matches(r"\d").cast(pl.Float64)) / np.maximum(length, 1.0)
+        return [column.astype(np.float32) for column in (length, words, digits)]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "text", "column": self.column}
+
+
+@dataclass(frozen=True)
+class MissingEncoder:
+    """How many of the columns that had gaps in training are missing from a row."""
+
+    watched: tuple[str, ...]
+
+    def features(self) -> list[Feature]:
+        return [Feature("missing values", self.watched[0], "missing")]
+
+    def columns(self) -> tuple[str, ...]:
+        return self.watched
+
+    def transform(self, frame: pl.DataFrame) -> list[Column]:
+        total = np.zeros(frame.height, dtype=np.float32)
+        for name in self.watched:
+            total += frame[name].is_null().to_numpy()
+        return [total]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "missing", "watched": list(self.watched)}
+
+
+@dataclass(frozen=True)
+class HistoryEncoder:
+    """A row against its customer's frozen past."""
+
+    history: CustomerHistory
+
+    def features(self) -> list[Feature]:
+        return [
+            Feature(f"{column}: {HISTORY_NAMES[kind]}", column, kind)
+            for kind, column in self.history.feature_details()
+        ]
+
+    def columns(self) -> tuple[str, ...]:
+        return self.history.columns()
+
+    def transform(self, frame: pl.DataFrame) -> list[Column]:
+        return self.history.describe(frame)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "history", **self.history.to_dict()}
+
+
+HISTORY_NAMES = {
+    "history_rows": "earlier rows",
+    "history_since": "since the customer's last row",
+    "history_ratio": "times the customer's usual",
+    "history_deviation": "distance from the customer's usual",
+    "history_new": "new for the customer",
+}
+
+
+@dataclass(frozen=True)
+class FeatureEngineer:
+    """The fitted encoders, in the order of the matrix's columns."""
+
+    encoders: tuple[Encoder, ...]
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        return tuple(feature for encoder in self.encoders for feature in encoder.features())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The raw columns the features are made from, each once."""
+        return tuple(dict.fromkeys(name for encoder in self.encoders for name in encoder.columns()))
+
+    def transform(self, frame: pl.DataFrame) -> Matrix:
+        """(rows, features) float32, NaN where unknown; a row's values do not depend on the other rows."""
+        return _stack(
+            [column for encoder in self.encoders for column in encoder.transform(frame)], frame.height
+        )
+
+    def keeping(self, names: frozenset[str]) -> FeatureEngineer:
+        """Without the encoders none of whose features is named: what they read is no longer required."""
+        kept = [e for e in self.encoders if any(feature.name in names for feature in e.features())]
+        return replace(self, encoders=tuple(kept))
+
+    def save(self, directory: Path) -> list[str]:
+        """Write the state as JSON and its tables as Parquet; returns the files' names."""
+        state = {"format": FORMAT, "encoders": [encoder.to_dict() for encoder in self.encoders]}
+        (directory / STATE_FILE).write_text(json.dumps(state, indent=1, ensure_ascii=False), encoding="utf-8")
+        entities = [e for e in self.encoders if isinstance(e, EntityEncoder)]
+        tables = [e.table.to_frame().with_columns(column=pl.lit(e.column)) for e in entities]
+        histories = [e.history for e in self.encoders if isinstance(e, HistoryEncoder)]
+        files = [STATE_FILE]
+        if tables:
+            pl.concat(tables).write_parquet(directory / ENTITY_FILE)
+            files.append(ENTITY_FILE)
+        for history in histories:
+            history.customers.to_frame().write_parquet(directory / CUSTOMER_FILE)
+            pl.DataFrame({"pair": history.seen}).write_parquet(directory / SEEN_FILE)
+            files += [CUSTOMER_FILE, SEEN_FILE]
+        return files
+
+    @classmethod
+    def load(cls, directory: Path) -> FeatureEngineer:
+        """Raises ModelUnreadable when a file is missing, damaged or of another format."""
+        try:
+            state = json.loads((directory / STATE_FILE).read_text(encoding="utf-8"))
+            if state["format"] != FORMAT:
+                raise ModelUnreadable(
+                    f"{STATE_FILE} has format {state['format']}; this version reads {FORMAT}."
+                )
+            return cls(tuple(_load_encoder(item, directory) for item in state["encoders"]))
+        except (OSError, KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
+            if isinstance(error, ModelUnreadable):
+                raise
+            raise ModelUnreadable(
+                f"{STATE_FILE} or a table beside it is damaged: {error!r}. Train again."
+            ) from error
+
+
+def fit_features(
+    frame: pl.DataFrame,
+    specs: tuple[ColumnSpec, ...],
+    roles: Roles,
+    labels: Labels,
+    *,
+    seed: int,
+    tick: Callable[[], None] = lambda: None,
+) -> tuple[FeatureEngineer, Matrix]:
+    """The engineer fitted on parsed training rows, and those rows' own matrix.
+
+    Fraud rates of the training rows come from folds they are not in, their counts leave the row itself out,
+    and their history ends before their block: none of them sees its own label or future.
+    """
+    folds = np.random.default_rng(seed).integers(0, FOLDS, frame.height)
+    fitted: list[tuple[Encoder, list[Column]]] = []
+    for spec in specs:
+        tick()
+        fitted += _fit_column(frame, spec, labels, folds, seed)
+    fitted += _fit_gaps(frame, [spec.name for spec in specs if spec.kind == "datetime"])
+    gappy = tuple(s.name for s in specs if 0 < frame[s.name].null_count() < frame.height)
+    if len(gappy) > 1:
+        missing = MissingEncoder(gappy)
+        fitted.append((missing, missing.transform(frame)))
+    if roles.customer and roles.time:
+        tick()
+        fitted.append(_fit_history(frame, specs, roles.customer, roles.time, seed))
+    engineer = FeatureEngineer(tuple(encoder for encoder, _ in fitted))
+    return engineer, _stack([column for _, columns in fitted for column in columns], frame.height)
+
+
+def _fit_column(
+    frame: pl.DataFrame, spec: ColumnSpec, labels: Labels, folds: NDArray[np.int64], seed: int
+) -> list[tuple[Encoder, list[Column]]]:
+    column = frame[spec.name]
+    encoders: list[Encoder] = []
+    distinct = column.drop_nulls().n_unique()
+    if distinct == 0:
+        return []
+    if spec.kind == "number":
+        encoders.append(NumberEncoder(spec.name, _low(column), _high(column)))
+    elif spec.kind == "datetime":
+        encoders.append(DateEncoder(spec.name, _date_parts(column)))
+    elif spec.kind == "text":
+        encoders.append(TextEncoder(spec.name))
+    if spec.kind not in ("number", "datetime") and distinct <= MAX_LEVELS:
+        encoders.append(_fit_levels(column, labels))
+    fitted = [(encoder, encoder.transform(frame)) for encoder in encoders]
+    if spec.kind != "datetime" and _is_entity(column, distinct, spec.kind):
+        fitted.append(_fit_entity(column, labels, folds, seed))
+    return fitted
+
+
+def _is_entity(column: pl.Series, distinct: int, kind: str) -> bool:
+    known = len(column) - column.null_count()
+    repeats = 1 - distinct / max(known, 1)
+    least = LEAST_DISTINCT if kind == "number" else MAX_LEVELS
+    return distinct > least and repeats >= LEAST_REPEATS
+
+
+def _fit_levels(column: pl.Series, labels: Labels) -> LevelEncoder:
+    counted = (
+        pl.DataFrame({"level": column, "label": labels})
+        .drop_nulls("level")
+        .group_by("level")
+        .agg(pl.len().alias("rows"), pl.col("label").cast(pl.Float64).sum().alias("frauds"))
+        .sort("level")
+    )
+    common = counted.filter(pl.col("rows") >= RARE)
+    rare = counted.filter(pl.col("rows") < RARE)
+    prior = float(labels.mean())
+    rates = _smoothed(common["frauds"].to_numpy(), common["rows"].to_numpy(), prior)
+    of_rare = float(
+        _smoothed(np.array([float(rare["frauds"].sum())]), np.array([float(rare["rows"].sum())]), prior)[0]
+    )
+    order = np.argsort(np.append(rates, of_rare), kind="stable")
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return LevelEncoder(
+        column.name, tuple(common["level"].to_list()), tuple(int(p) for p in place[:-1]), int(place[-1])
+    )
+
+
+def _fit_entity(
+    column: pl.Series, labels: Labels, folds: NDArray[np.int64], seed: int
+) -> tuple[Encoder, list[Column]]:
+    keys = hash_keys(column, seed)
+    unique, member = np.unique(keys, return_inverse=True)
+    rows = np.bincount(member).astype(np.float64)
+    frauds = np.bincount(member, weights=labels).astype(np.float64)
+    prior = float(labels.mean())
+    rate = np.empty(len(keys))
+    for fold in range(FOLDS):
+        held = folds == fold
+        other_rows = rows - np.bincount(member[held], minlength=len(unique))
+        other_frauds = frauds - np.bincount(member[held], weights=labels[held], minlength=len(unique))
+        rate[held] = _smoothed(other_frauds, other_rows, prior)[member[held]]
+    missing = keys == 0
+    seen = np.where(missing, np.nan, rows[member] - 1)
+    kept = unique != 0
+    table = KeyedTable(unique[kept], {"count": rows[kept], "rate": _smoothed(frauds, rows, prior)[kept]})
+    columns = [seen.astype(np.float32), np.where(missing, np.nan, rate).astype(np.float32)]
+    return EntityEncoder(column.name, seed, prior, table), columns
+
+
+def _smoothed(frauds: NDArray[np.float64], rows: NDArray[Any], prior: float) -> NDArray[np.float64]:
+    """Fraud rates drawn towards the prior as by ten more rows (m-estimate, Micci-Barreca 2001)."""
+    rates: NDArray[np.float64] = (frauds + SMOOTHING * prior) / (rows + SMOOTHING)
+    return rates
+
+
+def _fit_gaps(frame: pl.DataFrame, dates: list[str]) -> list[tuple[Encoder, list[Column]]]:
+    fitted: list[tuple[Encoder, list[Column]]] = []
+    for earlier, later in itertools.combinations(dates[:MAX_DATES], 2):
+        gap = _gap(frame, earlier, later)
+        known = gap[~np.isnan(gap)]
+        if len(known):
+            encoder = GapEncoder(earlier, later, float(known.min()), float(known.max()))
+            fitted.append((encoder, encoder.transform(frame)))
+    return fitted
+
+
+def _fit_history(
+    frame: pl.DataFrame, specs: tuple[ColumnSpec, ...], customer: str, time: str, seed: int
+) -> tuple[Encoder, list[Column]]:
+    others = [spec for spec in specs if spec.name not in (customer, time)]
+    history = freeze_history(
+        frame,
+        customer=customer,
+        time=time,
+        amounts=_main_amounts(frame, others),
+        entities=_main_entities(frame, others),
+        salt=seed,
+    )
+    return HistoryEncoder(history), describe_forward(frame, history)
+
+
+def _main_amounts(frame: pl.DataFrame, specs: list[ColumnSpec]) -> tuple[str, ...]:
+    """Up to three numbers: those named like amounts, else those with the most distinct values."""
+    numbers = [
+        spec.name for spec in specs if spec.kind == "number" and frame[spec.name].n_unique() > MAX_LEVELS
+    ]
+    named = [name for name in numbers if any(word in name.lower() for word in AMOUNT_WORDS)]
+    by_spread = sorted(numbers, key=lambda name: -frame[name].n_unique())
+    return tuple((named or by_spread)[:MAX_AMOUNTS])
+
+
+def _main_entities(frame: pl.DataFrame, specs: list[ColumnSpec]) -> tuple[str, ...]:
+    """Up to six categories with the most values: what can be new for a customer."""
+    sizes = {s.name: frame[s.name].n_unique() for s in specs if s.kind in ("category", "identifier")}
+    return tuple(sorted(sizes, key=lambda name: -sizes[name])[:MAX_ENTITIES])
+
+
+def _date_parts(column: pl.Series) -> tuple[str, ...]:
+    """The parts whose cycle the training rows cover at least twice."""
+    low, high = column.drop_nulls().cast(pl.Int64).min(), column.drop_nulls().cast(pl.Int64).max()
+    days = (float(str(high)) - float(str(low))) / 1e6 / DAY
+    cycles = {"hour": 1, "weekday": 7, "day": 31, "month": 366}
+    return tuple(part for part, length in cycles.items() if days >= 2 * length) or ("hour",)
+
+
+def _low(column: pl.Series) -> float:
+    return float(np.nanmin(_floats(column)))
+
+
+def _high(column: pl.Series) -> float:
+    return float(np.nanmax(_floats(column)))
+
+
+def _gap(frame: pl.DataFrame, earlier: str, later: str) -> NDArray[np.float64]:
+    microseconds = frame[later].cast(pl.Int64) - frame[earlier].cast(pl.Int64)
+    return _floats(microseconds.cast(pl.Float64)) / 1e6
+
+
+def _floats(column: pl.Series) -> NDArray[np.float64]:
+    return column.cast(pl.Float64).to_numpy()
+
+
+def _stack(columns: list[Column], rows: int) -> Matrix:
+    matrix = np.empty((rows, len(columns)), dtype=np.float32)
+    for position, column in enumerate(columns):
+        matrix[:, position] = column
+    return matrix
+
+
+def _load_encoder(state: dict[str, Any], directory: Path) -> Encoder:
+    kind, values = state["type"], {name: value for name, value in state.items() if name != "type"}
+    if kind == "number":
+        return NumberEncoder(**values)
+    if kind == "level":
+        levels, codes = tuple(values["levels"]), tuple(values["codes"])
+        return LevelEncoder(values["column"], levels, codes, values["unseen"])
+    if kind == "entity":
+        rows = pl.scan_parquet(directory / ENTITY_FILE).filter(pl.col("column") == values["column"])
+        return EntityEncoder(**values, table=KeyedTable.from_frame(rows.drop("column").collect()))
+    if kind == "date":
+        return DateEncoder(values["column"], tuple(values["parts"]))
+    if kind == "gap":
+        return GapEncoder(**values)
+    if kind == "text":
+        return TextEncoder(**values)
+    if kind == "missing":
+        return MissingEncoder(tuple(values["watched"]))
+    if kind == "history":
+        return _load_history(values, directory)
+    raise ModelUnreadable(f'{STATE_FILE} holds an encoder "{kind}" that this version does not know.')
+
+
+def _load_history(values: dict[str, Any], directory: Path) -> Encoder:
+    history = CustomerHistory(
+        customer=values["customer"],
+        time=values["time"],
+        amounts=tuple(values["amounts"]),
+        entities=tuple(values["entities"]),
+        salt=values["salt"],
+        customers=KeyedTable.from_frame(pl.read_parquet(directory / CUSTOMER_FILE)),
+        seen=pl.read_parquet(directory / SEEN_FILE)["pair"].to_numpy(),
+    )
+    return HistoryEncoder(history)

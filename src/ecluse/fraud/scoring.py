@@ -1,0 +1,461 @@
+"""Score a table of any size with a saved model, with reasons a person can read."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
+from ecluse.fraud.calibration import Calibration
+from ecluse.fraud.columns import ColumnSpec
+from ecluse.fraud.dataset import Table
+from ecluse.fraud.features import Feature, FeatureEngineer, LevelEncoder, Matrix
+from ecluse.fraud.models import FittedModel, family
+from ecluse.fraud.selection import FeatureSelector
+
+RiskLevel = Literal["HIGH", "MEDIUM", "LOW"]
+ReasonsFor = Literal["risky", "all"]
+
+FORMAT = 1
+REASONS = 3
+MOSTLY = 0.5
+CHECKED_ROWS = 20_000
+TOP_ROWS = 100
+BINS = 20
+SCORE_COLUMNS = ("fraud_probability", "risk_level", "is_fraud")
+
+
+@dataclass(frozen=True)
+class FraudModel:
+    """A loaded model with all that turns raw rows into scores."""
+
+    engineer: FeatureEngineer
+    positions: NDArray[np.int64]
+    fitted: FittedModel
+    calibration: Calibration
+    threshold: float
+    medium_threshold: float
+    specs: tuple[ColumnSpec, ...]
+    passed_on: tuple[str, ...]
+    target: str
+    info: dict[str, Any] = field(repr=False)
+
+    @property
+    def required_columns(self) -> tuple[str, ...]:
+        """The raw columns a table must have."""
+        return tuple(spec.name for spec in self.specs)
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """In the order of the model's matrix."""
+        available = self.engineer.features
+        return tuple(available[position] for position in self.positions)
+
+
+@dataclass(frozen=True)
+class ColumnCheck:
+    """How a table's columns meet a model's: `near` gives the closest name for each missing one."""
+
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    near: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """What a page shows of a scored table, without reading it again.
+
+    `histogram` counts rows in 20 equal bins of probability; `top` holds the 100 riskiest rows as dicts of
+    the output's columns.
+    """
+
+    rows: int
+    flagged: int
+    high: int
+    medium: int
+    low: int
+    histogram: tuple[int, ...]
+    top: tuple[dict[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"histogram": list(self.histogram), "top": list(self.top)}
+
+
+def load_model(directory: Path) -> FraudModel:
+    """Read a model that `train` has written. Raises ModelUnreadable for damaged or foreign files."""
+    info = _read_json(directory / "model.json")
+    if info.get("format") != FORMAT:
+        raise ModelUnreadable(f"model.json has format {info.get('format')!r}; this version reads {FORMAT}.")
+    try:
+        wanted = _read_json(directory / "features.json")
+        engineer, selector = FeatureEngineer.load(directory), FeatureSelector.load(directory)
+        name = Path(str(info["model_file"])).name
+        if tuple(wanted["features"]) != selector.features:
+            raise ModelUnreadable(
+                "features.json and feature_selector.json do not belong together. Train again."
+            )
+        return FraudModel(
+            engineer=engineer,
+            positions=selector.positions(engineer.features),
+            fitted=family(str(info["family"])).load(directory / name),
+            calibration=Calibration.from_dict(info["calibration"]),
+            threshold=float(info["threshold"]),
+            medium_threshold=float(info["medium_threshold"]),
+            specs=tuple(ColumnSpec.from_dict(column) for column in wanted["columns"]),
+            passed_on=tuple(info["passed_on"]),
+            target=str(info["target"]),
+            info=info,
+        )
+    except (KeyError, TypeError, InvalidInput) as error:
+        raise ModelUnreadable(f"model.json or features.json is damaged: {error!r}. Train again.") from error
+
+
+def check_columns(model: FraudModel, columns: Iterable[str]) -> ColumnCheck:
+    """Compare a table's columns with those the model needs, by exact name."""
+    present = tuple(columns)
+    missing = tuple(name for name in model.required_columns if name not in present)
+    known = {*model.required_columns, *model.passed_on, model.target}
+    extra = tuple(name for name in present if name not in known)
+    folded = {name.lower().replace("_", " ").strip(): name for name in extra}
+    near: dict[str, str] = {}
+    for name in missing:
+        close = difflib.get_close_matches(name.lower().replace("_", " ").strip(), list(folded), 1, 0.6)
+        if close:
+            near[name] = folded[close[0]]
+    return ColumnCheck(missing, extra, near)
+
+
+def score_table(
+    model: FraudModel,
+    table: Table,
+    *,
+    batch_rows: int = 50_000,
+    reasons: bool = True,
+    reasons_for: ReasonsFor = "risky",
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[pl.DataFrame]:
+    """The scores of a table, batch by batch in its order; the same whatever the batches.
+
+    Each frame holds the identifiers, customer and time of the input as they were, then `fraud_probability`
+    (six decimals), `risk_level`, `is_fraud` (0 or 1), and with `reasons` `reason_1` to `reason_3` in words with
+    `reason_1_effect`… in log-odds. `reasons_for="risky"` explains the rows of HIGH and MEDIUM risk only: it
+    costs a hundred times the score. `progress` is told the number of rows done, and may raise to cancel.
+
+    Raises ColumnsMissing before the first batch when columns lack, or mostly hold another kind of value.
+    """
+    check = check_columns(model, table.columns)
+    if check.missing:
+        raise ColumnsMissing(_missing_message(table.filename, check))
+    _refuse_other_kinds(model, table)
+    return _score_batches(model, table, batch_rows, reasons_for if reasons else None, progress)
+
+
+def score_frame(
+    model: FraudModel, raw: pl.DataFrame, *, reasons_for: ReasonsFor | None = "all"
+) -> pl.DataFrame:
+    """The scores of raw rows (strings or native values), in the columns of `score_table`."""
+    check = check_columns(model, raw.columns)
+    if check.missing:
+        raise ColumnsMissing(_missing_message("The table", check))
+    parsed = raw.select([spec.parse() for spec in model.specs])
+    matrix = np.ascontiguousarray(model.engineer.transform(parsed)[:, model.positions])
+    probability = model.calibration.probabilities(model.fitted.predict_margin(matrix))
+    high, medium = probability >= model.threshold, probability >= model.medium_threshold
+    level = np.where(high, "HIGH", np.where(medium, "MEDIUM", "LOW"))
+    kept = raw.select([name for name in model.passed_on if name in raw.columns])
+    scored = kept.with_columns(
+        pl.Series("fraud_probability", probability),
+        pl.Series("risk_level", level.astype(object), dtype=pl.String),
+        pl.Series("is_fraud", high.astype(np.int8)),
+    )
+    if reasons_for is None:
+        return scored
+    explained = np.ones(len(raw), dtype=np.bool_) if reasons_for == "all" else medium | high
+    return scored.hstack(_reasons(model, parsed, matrix, explained))
+
+
+def write_scores(
+    batches: Iterable[pl.DataFrame], path: Path, format: Literal["csv", "parquet"]
+) -> ScoreSummary:
+    """Write batches to one file as they come, and sum them up. Leaves no partial file behind on failure."""
+    if format not in ("csv", "parquet"):
+        raise InvalidInput(f'Scores cannot be written as "{format}". Use csv or parquet.')
+    tally = _Tally()
+    write = _write_csv if format == "csv" else _write_parquet
+    try:
+        write(tally.watch(batches), path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return tally.summary()
+
+
+def neutralise_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+    """Prefix with ' the text that a spreadsheet would run: = + - @, tab or return first (OWASP).
+
+    Column names too. Text that is a plain number, such as "-12.5", is left as it is.
+    """
+    risky = r"^[=+\-@\t\r\n]"
+    plain = r"^[+-]?\d+([.,]\d+)?$"
+    text = pl.col(pl.String)
+    dangerous = text.str.contains(risky) & ~text.str.contains(plain)
+    safe = frame.with_columns(pl.when(dangerous).then(pl.lit("'") + text).otherwise(text).name.keep())
+    return safe.rename({name: f"'{name}" for name in frame.columns if name[:1] in tuple("=+-@\t\r\n")})
+
+
+# Scoring
+
+
+def _score_batches(
+    model: FraudModel,
+    table: Table,
+    batch_rows: int,
+    reasons_for: ReasonsFor | None,
+    progress: Callable[[int], None] | None,
+) -> Iterator[pl.DataFrame]:
+    done = 0
+    for batch in table.batches(batch_rows):
+        yield score_frame(model, batch, reasons_for=reasons_for)
+        done += batch.height
+        if progress is not None:
+            progress(done)
+
+
+def _missing_message(filename: str, check: ColumnCheck) -> str:
+    listed = [f"{name} (near: {check.near[name]})" if name in check.near else name for name in check.missing]
+    shown = ", ".join(listed[:20]) + (f" and {len(listed) - 20} more" if len(listed) > 20 else "")
+    return f"{filename} lacks {len(listed)} column(s) of the model: {shown}. Add or rename them."
+
+
+def _refuse_other_kinds(model: FraudModel, table: Table) -> None:
+    """Refuse a table in which a number or date column mostly holds something else."""
+    head = table.head(CHECKED_ROWS)
+    wrong = []
+    for spec in model.specs:
+        if spec.kind not in ("number", "datetime"):
+            continue
+        text = head.select(ColumnSpec(spec.name, "category").parse()).to_series()
+        unread = text.filter(text.is_not_null() & head.select(spec.parse()).to_series().is_null())
+        if len(unread) > MOSTLY * max(len(text) - text.null_count(), 1):
+            wrong.append(f'{spec.name} should hold a {spec.kind}, and holds "{unread[0][:40]}"')
+    if wrong:
+        raise ColumnsMissing(
+            f"{table.filename} does not fit the model: {'; '.join(wrong[:10])}. Correct the columns."
+        )
+
+
+# Reasons
+
+
+def _reasons(
+    model: FraudModel, parsed: pl.DataFrame, matrix: Matrix, explained: NDArray[np.bool_]
+) -> pl.DataFrame:
+    """The three raw columns that move each explained row most, in words and log-odds."""
+    rows = np.flatnonzero(explained)
+    words = np.full((len(matrix), REASONS), None, dtype=object)
+    effects = np.full((len(matrix), REASONS), np.nan)
+    if len(rows):
+        part = np.ascontiguousarray(matrix[rows])
+        shares = model.fitted.contributions(part)[:, :-1]
+        words[rows], effects[rows] = _top_reasons(model, parsed[rows], part, shares)
+    columns: list[pl.Series] = []
+    for rank in range(REASONS):
+        columns.append(pl.Series(f"reason_{rank + 1}", words[:, rank], dtype=pl.String))
+        effect = pl.Series(f"reason_{rank + 1}_effect", effects[:, rank]).fill_nan(None)
+        columns.append(effect)
+    return pl.DataFrame(columns)
+
+
+def _top_reasons(
+    model: FraudModel, parsed: pl.DataFrame, matrix: Matrix, shares: NDArray[np.float64]
+) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
+    features = model.features
+    owners = list(dict.fromkeys(feature.column for feature in features))
+    by_owner = np.zeros((len(matrix), len(owners)))
+    speaker = np.zeros((len(matrix), len(owners)), dtype=np.int64)
+    loudest = np.full((len(matrix), len(owners)), -1.0)
+    for position, feature in enumerate(features):
+        owner = owners.index(feature.column)
+        by_owner[:, owner] += shares[:, position]
+        louder = np.abs(shares[:, position]) > loudest[:, owner]
+        loudest[louder, owner] = np.abs(shares[louder, position])
+        speaker[louder, owner] = position
+    effects = np.round(by_owner * model.calibration.slope, 2) + 0.0
+    order = np.argsort(-np.abs(effects), axis=1, kind="stable")[:, :REASONS]
+    words = np.full((len(matrix), REASONS), None, dtype=object)
+    found = np.full((len(matrix), REASONS), np.nan)
+    for rank in range(order.shape[1]):
+        owner_of_row = order[:, rank]
+        found[:, rank] = np.take_along_axis(effects, owner_of_row[:, None], axis=1)[:, 0]
+        spoken = np.take_along_axis(speaker, owner_of_row[:, None], axis=1)[:, 0]
+        for position in np.unique(spoken):
+            chosen = np.flatnonzero(spoken == position)
+            words[chosen, rank] = _words(model, features[position], parsed[chosen], matrix[chosen, position])
+    silent = found == 0
+    words[silent], found[silent] = None, np.nan
+    return words, found
+
+
+def _words(
+    model: FraudModel, feature: Feature, parsed: pl.DataFrame, values: NDArray[np.float32]
+) -> NDArray[np.object_]:
+    raw = parsed[feature.column]
+    missing, name, kind = raw.is_null().to_numpy(), feature.column, feature.kind
+    shown = [_shown(value) for value in raw.to_list()]
+    customer = model.info.get("customer_column")
+    said: list[str] = []
+    known_levels = _levels(model, name) if kind == "level" else frozenset()
+    for text, value, gone in zip(shown, values.tolist(), missing.tolist(), strict=True):
+        if kind == "missing":
+            said.append(f"{value:.0f} values missing")
+        elif gone and kind not in ("history_rows", "history_since"):
+            said.append(f"{name} missing")
+        elif kind == "level" and text not in known_levels:
+            said.append(f'{name} "{text}" rare or unseen in training')
+        elif kind in ("level", "rate"):
+            said.append(
+                f'{name} "{text}"' if kind == "level" else f'{name} "{text}" ({value:.1%} fraud before)'
+            )
+        elif kind == "count":
+            said.append(f"{name} first seen" if value == 0 else f"{name} seen {value:.0f} times before")
+        elif kind == "date":
+            said.append(_date_words(name, feature.detail, value))
+        elif kind == "gap":
+            said.append(f"{name} {_duration(value)} {'after' if value >= 0 else 'before'} {feature.detail}")
+        elif kind == "text":
+            said.append(f"{name}: {feature.detail} {value:.4g}")
+        elif kind.startswith("history"):
+            said.append(_history_words(kind, name, str(customer), text, value))
+        else:
+            said.append(f"{name} {text}")
+    return np.array(said, dtype=object)
+
+
+def _levels(model: FraudModel, column: str) -> frozenset[str]:
+    encoders = [e for e in model.engineer.encoders if isinstance(e, LevelEncoder) and e.column == column]
+    return frozenset(encoders[0].levels)
+
+
+def _history_words(kind: str, name: str, customer: str, text: str, value: float) -> str:
+    if np.isnan(value):
+        return f"{customer} first seen" if kind != "history_ratio" else f"{name} {text}, no usual known"
+    if kind == "history_rows":
+        return f"{customer} first seen" if value == 0 else f"{customer} has {value:.0f} earlier rows"
+    if kind == "history_since":
+        return f"{_duration(value)} since the last row of this {customer}"
+    if kind == "history_new":
+        return f"{name} first seen for this customer" if value else f"{name} known for this customer"
+    if kind == "history_ratio":
+        return f"{name} {value:.2g} × usual" if value < 10 else f"{name} {value:,.0f} × usual"
+    return f"{name} {text}, {abs(value):.1f} deviations {'above' if value >= 0 else 'below'} usual"
+
+
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def _date_words(name: str, part: str, value: float) -> str:
+    if part == "weekday" and value >= 1:
+        return f"{name}: {WEEKDAYS[int(value) - 1]}"
+    return f"{name}: {part} {value:.0f}"
+
+
+def _duration(seconds: float) -> str:
+    size = abs(seconds)
+    for unit, length in (("days", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+        if size >= 2 * length:
+            return f"{size / length:.0f} {unit}"
+    return f"{size:.0f} s"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:,.6g}"
+    text = str(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+# Writing
+
+
+class _Tally:
+    """Counts what passes by, and keeps the riskiest rows."""
+
+    def __init__(self) -> None:
+        self._levels = {"HIGH": 0, "MEDIUM": 0, "LOW": 0}
+        self._flagged = 0
+        self._bins = np.zeros(BINS, dtype=np.int64)
+        self._top: pl.DataFrame | None = None
+
+    def watch(self, batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        for batch in batches:
+            self._add(batch)
+            yield batch
+
+    def summary(self) -> ScoreSummary:
+        top = [] if self._top is None else self._top.to_dicts()
+        plain = tuple({name: _plain(value) for name, value in row.items()} for row in top)
+        levels = self._levels
+        return ScoreSummary(
+            rows=sum(levels.values()),
+            flagged=self._flagged,
+            high=levels["HIGH"],
+            medium=levels["MEDIUM"],
+            low=levels["LOW"],
+            histogram=tuple(self._bins.tolist()),
+            top=plain,
+        )
+
+    def _add(self, batch: pl.DataFrame) -> None:
+        for level, count in batch["risk_level"].value_counts().iter_rows():
+            self._levels[level] += count
+        self._flagged += int(batch["is_fraud"].sum())
+        # The last bin is closed: a probability of 1 belongs to it.
+        places = (batch["fraud_probability"].to_numpy() * BINS).astype(np.int64)
+        self._bins += np.bincount(np.minimum(places, BINS - 1), minlength=BINS)
+        best = batch.sort("fraud_probability", descending=True, maintain_order=True).head(TOP_ROWS)
+        merged = best if self._top is None else pl.concat([self._top, best])
+        self._top = merged.sort("fraud_probability", descending=True, maintain_order=True).head(TOP_ROWS)
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _write_csv(batches: Iterator[pl.DataFrame], path: Path) -> None:
+    with path.open("wb") as file:
+        for number, batch in enumerate(batches):
+            neutralise_formulas(batch).write_csv(file, include_header=number == 0)
+
+
+def _write_parquet(batches: Iterator[pl.DataFrame], path: Path) -> None:
+    first = next(batches, None)
+    if first is None:
+        raise InvalidInput("There are no scores to write.")
+
+    def rows(
+        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        yield first
+        yield from batches
+
+    pl.io.plugins.register_io_source(rows, schema=first.schema).sink_parquet(path)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelUnreadable(
+            f"{path.name} is missing or damaged: {error}. Fetch the version again."
+        ) from error
+    if not isinstance(content, dict):
+        raise ModelUnreadable(f"{path.name} is not a model's description. Fetch the version again.")
+    return content
