@@ -103,10 +103,24 @@ def train(
 @click.argument("model")
 @_file
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--reasons",
+    type=click.Choice(["all", "risky", "none"]),
+    default="all",
+    show_default=True,
+    help="Rows to explain; explaining a row costs a hundred times its score.",
+)
 @user_option
 @home_option
 @reports
-def predict(model: str, file: Path, output: Path, email: str | None, home: Path | None) -> Record:
+def predict(
+    model: str,
+    file: Path,
+    output: Path,
+    reasons: Literal["all", "risky", "none"],
+    email: str | None,
+    home: Path | None,
+) -> Record:
     """Score FILE with MODEL (NAME or NAME@VERSION) into OUTPUT: CSV, or Parquet when it ends in .parquet."""
     name, _, version = model.partition("@")
     if not output.parent.is_dir():
@@ -117,7 +131,7 @@ def predict(model: str, file: Path, output: Path, email: str | None, home: Path 
         dataset_id = _add(runtime, user, file)
         result_format: Literal["csv", "parquet"] = "parquet" if output.suffix == ".parquet" else "csv"
         prediction = workflows.start_prediction(
-            runtime, user.id, dataset_id, name, version or None, result_format
+            runtime, user.id, dataset_id, name, version or None, result_format, reasons
         )
         finish(runtime, user, prediction.job_id or "", f"Scoring {file.name}")
         with runtime.catalog.read() as transaction:

@@ -21,6 +21,7 @@ from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
 from ecluse.storage import Stored, is_within, join_key, read_chunks, safe_filename, timestamp
 
 ResultFormat = Literal["csv", "parquet"]
+Reasons = Literal["all", "risky", "none"]
 MIN_BUDGET: Final = 5.0
 MAX_BUDGET: Final = 24 * 3600.0
 #: What of a report is kept in `training_history.metrics` for lists.
@@ -169,7 +170,7 @@ def start_training(runtime: Runtime, user_id: str, dataset_id: str, request: Tra
 
 def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
     """The request with its gaps filled from the profile, as `TrainingPlan.from_dict` reads it."""
-    from ecluse.fraud.training import Goal
+    from ecluse.fraud.evaluation import Goal
 
     if dataset.state == "failed":
         raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
@@ -179,7 +180,6 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
         raise InvalidInput("No label column could be guessed. Name it: target_column")
     if not MIN_BUDGET <= request.budget_s <= MAX_BUDGET:
         raise InvalidInput(f"A budget of {request.budget_s:g} s is out of range; use 5 s to 24 h.")
-    Goal.parse(request.goal)
     identifiers = request.identifier_columns
     if identifiers is None:
         identifiers = tuple(guess["column"] for guess in guesses.get("identifiers", []))
@@ -199,7 +199,7 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
         "identifier_columns": [c for c in identifiers if c != target],
         "excluded": [c for c in request.excluded if c != target],
         "budget_s": request.budget_s,
-        "goal": request.goal,
+        "goal": Goal.parse(request.goal).to_dict(),
         "seed": request.seed,
     }
 
@@ -211,8 +211,11 @@ def start_prediction(
     model_name: str,
     version: str | None = None,
     result_format: ResultFormat = "csv",
+    reasons: Reasons = "all",
 ) -> Prediction:
     """Queue the scoring of a table with one version of a model; the latest when none is named.
+
+    `reasons` says which rows are explained. Explaining a row costs a hundred times its score.
 
     Raises:
         NotFound, ModelNotFound, VersionNotFound: not the user's, or not there.
@@ -237,7 +240,7 @@ def start_prediction(
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.predict", model.name, dataset=dataset.filename)
     title = f"{model.name}: {dataset.filename}"
-    subject = {"prediction_id": prediction.id}
+    subject = {"prediction_id": prediction.id, "reasons": reasons}
     try:
         runtime.jobs.enqueue("predict", "predict", user_id, title, subject, job_id=job_id)
     except Exception as error:
@@ -301,11 +304,11 @@ def run_training(runtime: Runtime, task: Task, run_id: str) -> None:
     task.step("publish", _publish, runtime, task, run_id, version, trained)
 
 
-def run_prediction(runtime: Runtime, task: Task, prediction_id: str) -> None:
+def run_prediction(runtime: Runtime, task: Task, prediction_id: str, reasons: Reasons) -> None:
     with runtime.catalog.write() as transaction:
         predictions.set_running(transaction, prediction_id)
     key = task.step("name", _result_key, runtime, task, prediction_id)
-    scored = task.step("score", _score, runtime, task, prediction_id, key)
+    scored = task.step("score", _score, runtime, task, prediction_id, key, reasons)
     task.step("record", _record_scores, runtime, prediction_id, key, scored)
 
 
@@ -403,7 +406,7 @@ def _result_key(runtime: Runtime, task: Task, prediction_id: str) -> str:
     return join_key(predictions_prefix(task.user_id), filename)
 
 
-def _score(runtime: Runtime, task: Task, prediction_id: str, key: str) -> dict[str, Any]:
+def _score(runtime: Runtime, task: Task, prediction_id: str, key: str, reasons: Reasons) -> dict[str, Any]:
     from ecluse.fraud.dataset import open_table
     from ecluse.fraud.scoring import load_model, score_table, write_scores
 
@@ -419,9 +422,11 @@ def _score(runtime: Runtime, task: Task, prediction_id: str, key: str) -> dict[s
             batches = score_table(
                 model,
                 table,
+                reasons=reasons != "none",
+                reasons_for="all" if reasons == "all" else "risky",
                 progress=lambda rows: task.report("score", min(rows / total, 1) * 0.9, f"{rows} / {total}"),
             )
-            summary = write_scores(batches, result, prediction.format)
+            summary = write_scores(batches, result, "parquet" if prediction.format == "parquet" else "csv")
         task.report("save", 0.95)
         stored = runtime.store.upload(result, key)
     return {"size": stored.size, "sha256": stored.sha256, "summary": summary.to_dict()}
@@ -461,7 +466,9 @@ def _training_failed(runtime: Runtime, task: Task, message: str, run_id: str) ->
         training.set_ended(transaction, run_id, "failed", message)
 
 
-def _prediction_failed(runtime: Runtime, task: Task, message: str, prediction_id: str) -> None:
+def _prediction_failed(
+    runtime: Runtime, task: Task, message: str, prediction_id: str, reasons: Reasons
+) -> None:
     with runtime.catalog.write() as transaction:
         predictions.set_ended(transaction, prediction_id, "failed", message)
 

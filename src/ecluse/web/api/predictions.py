@@ -30,7 +30,7 @@ def predict(body: PredictRequest, runtime: RuntimeDep, user: CurrentUser) -> Acc
         raise InvalidInput(f"model says version {named}, version says {body.version}. Give one of them.")
     dataset = workflows.find_dataset(runtime, user.user.id, body.reference)
     row = workflows.start_prediction(
-        runtime, user.user.id, dataset.id, name, body.version or named or None, body.format
+        runtime, user.user.id, dataset.id, name, body.version or named or None, body.format, body.reasons
     )
     return Accepted(job=row.job_id or "", status_url=f"/api/status/{row.job_id}", prediction=row.id)
 

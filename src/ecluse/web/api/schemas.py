@@ -52,6 +52,9 @@ class PredictRequest(DatasetReference):
     model: str = Field(examples=["payments", "payments@v20251121_041000"])
     version: str | None = None
     format: Literal["csv", "parquet"] = "csv"
+    reasons: Literal["all", "risky", "none"] = Field(
+        "all", description="Rows to explain; explaining a row costs a hundred times its score"
+    )
 
 
 class DatasetBody(BaseModel):
