@@ -53,12 +53,16 @@ class ColumnSpec:
         Categories, texts, identifiers and constants: trimmed strings in which 3, 3.0 and "3.0" are all "3",
         `NULL_TOKENS` null. Dates: years outside 1800-2200 are null. Accepts text as well as native columns.
         """
-        column = pl.col(self.name)
+        dtype = {"number": pl.Float64(), "datetime": pl.Datetime("us")}.get(self.kind, pl.String())
+        return pl.col(self.name).map_batches(self.read, return_dtype=dtype, is_elementwise=True)
+
+    def read(self, raw: pl.Series) -> pl.Series:
+        """What `parse` does, on a series of any type."""
         if self.kind == "number":
-            return column.map_batches(self._numbers, return_dtype=pl.Float64, is_elementwise=True)
+            return parse_numbers(raw, decimal_comma=self.decimal_comma, thousands=self.thousands)
         if self.kind == "datetime":
-            return column.map_batches(self._datetimes, return_dtype=pl.Datetime("us"), is_elementwise=True)
-        return column.map_batches(_strings, return_dtype=pl.String, is_elementwise=True)
+            return parse_datetimes(raw, self.datetime_format)
+        return _strings(raw)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` gives the same spec back."""
@@ -79,12 +83,6 @@ class ColumnSpec:
             thousands=data.get("thousands"),
             note=str(data.get("note", "")),
         )
-
-    def _numbers(self, raw: pl.Series) -> pl.Series:
-        return parse_numbers(raw, decimal_comma=self.decimal_comma, thousands=self.thousands)
-
-    def _datetimes(self, raw: pl.Series) -> pl.Series:
-        return parse_datetimes(raw, self.datetime_format)
 
 
 def infer_columns(sample: pl.DataFrame, *, decimal_comma: bool = False) -> tuple[ColumnSpec, ...]:
@@ -376,6 +374,8 @@ def _infer_number(name: str, levels: pl.Series, decimal_comma: bool) -> ColumnSp
     bare = levels.str.replace_all(r"[\u2212\u2012\u2013]", "-").str.replace(r"^\((.*)\)$", "${1}")
     bare = bare.str.replace(rf"^([+-]?){_SPACES}*{_CURRENCY}{_SPACES}*", "${1}")
     bare = bare.str.replace(rf"{_SPACES}*(?:%|{_CURRENCY})$", "")
+    if bare.str.contains(_NUMBER[False, None]).all() and not bare.str.contains(_NUMBER[True, "."]).all():
+        return ColumnSpec(name, "number")  # the rest of this function is for the one column in a hundred
     shares = {key: float(str(bare.str.contains(pattern).mean())) for key, pattern in _NUMBER.items()}
     best = max(shares, key=lambda key: shares[key])  # the first of equals: the plainest reading
     if shares[best] < _NUMERIC_SHARE:

@@ -116,7 +116,11 @@ def profile_table(
         parsed = _parsed(raw, specs)
         totals = _stream_totals(table, specs, rows, report)
     report(0.8, "Looking at each column")
-    columns = [_describe(spec, parsed[spec.name], totals[spec.name], rows) for spec in specs]
+    columns = []
+    for done, spec in enumerate(specs):
+        columns.append(_describe(spec, parsed[spec.name], totals[spec.name], rows))
+        if done % 100 == 99:
+            report(0.8 + 0.1 * done / len(specs), f"{done + 1:,} of {len(specs):,} columns")
     guesses = _guess(columns, parsed, totals, rows)
     report(0.9, "Looking for what to check")
     warnings = _warnings(columns, guesses, parsed.head(WHOLE_ROWS), rows)
@@ -140,7 +144,7 @@ class _Totals:
 
 
 def _parsed(raw: pl.DataFrame, specs: Sequence[ColumnSpec]) -> pl.DataFrame:
-    return raw.select(spec.parse() for spec in specs)
+    return pl.DataFrame([spec.read(raw[spec.name]).alias(spec.name) for spec in specs])
 
 
 def _with_rare_values(specs: Sequence[ColumnSpec], values: Mapping[str, pl.Series]) -> tuple[ColumnSpec, ...]:
@@ -187,7 +191,7 @@ def _as_text(values: pl.Series) -> pl.Series:
     """Values as `ColumnSpec.parse` writes categories: 1.0 is "1"."""
     if values.dtype == pl.String:
         return values
-    return values.to_frame().select(ColumnSpec(values.name, "category").parse()).to_series()
+    return ColumnSpec(values.name, "category").read(values)
 
 
 def _stream_totals(
@@ -202,7 +206,8 @@ def _stream_totals(
             running[series.name].add(series, count_levels=series.name in few)
         done += batch.height
         report(0.1 + 0.7 * done / max(rows, 1), f"{done:,} of {rows:,} rows")
-    return {name: one.totals(int(distinct[name])) for name, one in running.items()}
+    # An estimate may lie a little above the number of rows.
+    return {name: one.totals(min(int(distinct[name]), rows)) for name, one in running.items()}
 
 
 class _Running:
