@@ -80,7 +80,7 @@ def sign_in_by_link(page: Page, app: Application) -> None:
 
 def try_the_sample(page: Page, done: Journey) -> None:
     page.get_by_role("button", name="Try it with the sample").click()
-    expect(page.get_by_role("heading", name="transactions.csv")).to_be_visible()
+    expect(page.get_by_role("heading", name="transactions.csv", exact=True)).to_be_visible()
     picture(page, "02-reading")
     expect(page.get_by_role("heading", name="Train a model")).to_be_visible(timeout=JOB_MS)
     expect(page.get_by_label("Label column")).to_have_value("is_fraud")

@@ -183,7 +183,7 @@ def hash_keys(column: pl.Series, salt: int) -> Keys:
 
     Numbers hash by their bits, text by its length and first 128 bytes (splitmix64, Steele et al. 2014).
     """
-    seed = np.uint64(salt & 0xFFFFFFFFFFFFFFFF)
+    seed = np.array([salt & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)  # arrays wrap around without a warning
     if column.dtype.is_numeric() or isinstance(column.dtype, pl.Datetime):
         numbers = (
             column.cast(pl.Float64) if column.dtype.is_numeric() else column.cast(pl.Int64).cast(pl.Float64)
@@ -195,32 +195,34 @@ def hash_keys(column: pl.Series, salt: int) -> Keys:
     return hashed
 
 
-def _hash_text(column: pl.Series, seed: np.uint64) -> Keys:
+def _hash_text(column: pl.Series, seed: Keys) -> Keys:
+    if column.is_empty():
+        return np.zeros(0, dtype=np.uint64)
     lengths = column.str.len_bytes().to_numpy().astype(np.uint64)
-    raw = np.array(column.cast(pl.Binary).to_list() or [b""], dtype=f"S{HASH_BYTES}")[: len(column)]
+    raw = np.array(column.cast(pl.Binary).to_list(), dtype=f"S{HASH_BYTES}")
     width = max(8, -(-int(lengths.max(initial=0)) // 8) * 8)
     words = raw.astype(f"S{min(width, HASH_BYTES)}").view(np.uint64).reshape(len(column), -1)
     total = lengths ^ seed
     for position in range(words.shape[1]):
         # Words beyond the end add nothing, so that a row's hash does not depend on the longest of its batch.
         inside = lengths > np.uint64(8 * position)
-        total = total + np.where(
-            inside, _mix(words[:, position] ^ (seed + np.uint64(position + 1) * _GOLDEN)), 0
-        )
+        total = total + np.where(inside, _mix(words[:, position] ^ (seed + _step(position))), np.uint64(0))
     return np.maximum(_mix(total), np.uint64(1))
 
 
 def _mix(values: Keys) -> Keys:
-    with np.errstate(over="ignore"):
-        z = values + _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
+    z = values + _GOLDEN
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 def _pair(keys: Keys, values: Keys, position: int) -> Keys:
-    with np.errstate(over="ignore"):
-        return _mix(keys + _mix(values + np.uint64(position + 1) * _GOLDEN))
+    return _mix(keys + _mix(values + _step(position)))
+
+
+def _step(position: int) -> Keys:
+    return np.array([position + 1], dtype=np.uint64) * _GOLDEN
 
 
 def _contains(ordered: Keys, keys: Keys) -> NDArray[np.bool_]:

@@ -171,11 +171,12 @@ def score_frame(
     high, medium = probability >= model.threshold, probability >= model.medium_threshold
     level = np.where(high, "HIGH", np.where(medium, "MEDIUM", "LOW"))
     kept = raw.select([name for name in model.passed_on if name in raw.columns])
-    scored = kept.with_columns(
+    scores = [
         pl.Series("fraud_probability", probability),
-        pl.Series("risk_level", level.astype(object), dtype=pl.String),
+        pl.Series("risk_level", level.tolist(), dtype=pl.String),
         pl.Series("is_fraud", high.astype(np.int8)),
-    )
+    ]
+    scored = pl.DataFrame([*kept.get_columns(), *scores])
     if reasons_for is None:
         return scored
     explained = np.ones(len(raw), dtype=np.bool_) if reasons_for == "all" else medium | high

@@ -1,15 +1,17 @@
 """Say in the reader's language what the core wrote down in English: reasons, warnings, progress, errors.
 
-Jobs store sentences, as they run where no reader is. Each pattern here recognises one kind of sentence; what
-no pattern knows is shown as it was written.
+Jobs store sentences, as they run where no reader is. Each message in `MESSAGES` is the English of one kind of
+sentence with its variable parts named; a sentence that fits is said by its translation, with the parts
+translated in turn. What fits none is shown as it was written.
 """
 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Final
 
-from ecluse.web.i18n import Words
+from ecluse.web.i18n import NBSP, Words
 
 
 def N_(message: str) -> str:  # noqa: N802 (the name gettext tools look for)
@@ -18,21 +20,111 @@ def N_(message: str) -> str:  # noqa: N802 (the name gettext tools look for)
 
 
 def translated(text: str, say: Words) -> str:
-    """The sentence in the reader's language where a pattern knows it, else as it stands."""
+    """The sentence in the reader's language where a message fits it, else as it stands."""
     if say.language == "en" or not text:
         return text
-    for pattern, message in PATTERNS:
+    for pattern, message in _patterns():
         match = pattern.fullmatch(text)
         if match:
-            groups = {name: _number(value or "", say) for name, value in match.groupdict().items()}
-            return say._(message, **groups)
+            return say._(message, **{name: _part(value, say) for name, value in match.groupdict().items()})
     return text
 
 
-def _number(text: str, say: Words) -> str:
-    """A decimal number with this language's comma; anything else as it is."""
-    return text.replace(".", ",") if say.language == "fr" and re.fullmatch(r"-?\d+\.\d+", text) else text
+def _part(text: str, say: Words) -> str:
+    """A variable part: a number takes the language's marks, a phrase its translation, a name stays."""
+    number = re.fullmatch(r"(-?\d{1,3}(?:,\d{3})*|-?\d+)(\.\d+)?( ?%)?", text)
+    if number is None:
+        return translated(text, say)
+    whole, decimals, percent = number.groups(default="")
+    sign = percent.replace(" ", NBSP)
+    return whole.replace(",", NBSP) + decimals.replace(".", ",") + sign
 
 
-#: What the core writes, and the same sentence with its variable parts named.
-PATTERNS: Final[tuple[tuple[re.Pattern[str], str], ...]] = ()
+@cache
+def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """Each message as a pattern; those with the most fixed text first, as they fit the fewest sentences."""
+    ordered = sorted(MESSAGES, key=lambda message: -len(_PLACE.sub("", message)))
+    return tuple((re.compile(_as_pattern(message), re.DOTALL), message) for message in ordered)
+
+
+def _as_pattern(message: str) -> str:
+    pieces = _PLACE.split(message.replace("%%", "%"))
+    return "".join(
+        f"(?P<{piece}>.+?)" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces)
+    )
+
+
+_PLACE: Final = re.compile(r"%\((\w+)\)s")
+
+MESSAGES: Final[tuple[str, ...]] = (
+    # Tables that cannot be read
+    N_("%(file)s is empty (0 bytes). Pick a file with a header and rows."),
+    N_("%(file)s is empty once unpacked. Pick a file with a header and rows."),
+    N_("%(file)s has a header and no rows. Add rows, or pick another file."),
+    N_("%(file)s holds no text but blanks. Pick a file with a header and rows."),
+    N_("%(file)s holds binary data, not a table. Save the table as CSV, XLSX or Parquet."),
+    N_("%(file)s is text in no known encoding, or no text. Save it as UTF-8."),
+    N_("%(file)s is %(what)s. Save the table as CSV, XLSX or Parquet."),
+    N_("%(file)s is a ZIP archive, not an Excel workbook. Unpack it and pick one table."),
+    N_("%(file)s is a damaged workbook: %(error)s. Save it again."),
+    N_("%(file)s is a damaged gzip file: %(error)s. Compress it again."),
+    N_("%(file)s is no complete Parquet file: %(error)s. Export it again."),
+    N_("%(file)s has %(columns)s columns; at most %(most)s can be read. Remove columns, or transpose it."),
+    N_("%(file)s unpacks to more than 1 GiB. Save the table as CSV or Parquet."),
+    N_("Line %(line)s has %(values)s; the header has %(columns)s. Correct the line and try again."),
+    N_("%(count)s values"),
+    N_("1 value"),
+    N_('Line %(line)s opens a quote (") that is not closed. Close it, or double a quote meant as text.'),
+    N_('Line %(line)s has a quote (") inside a value. Double it, or put the whole value in quotes.'),
+    N_("Line %(line)s has a NUL byte: the file is not text."),
+    N_("a PDF document"),
+    N_("a JSON document"),
+    N_("an XML document"),
+    N_("All header cells are numbers: the file may lack a header, and its first row is then lost."),
+    N_("The text is read as %(encoding)s."),
+    N_("Column %(position)s %(reason)s; it is called %(name)s here."),
+    N_("repeats the name %(name)s"),
+    # Uploads and forms
+    N_("The file is empty. Nothing was kept."),
+    N_("The upload ended before the file did. Nothing was kept; send it again."),
+    N_("%(name)s cannot be a model name: use 1 to 64 letters, digits, dots, hyphens or underscores, "
+       "beginning with a letter or digit."),
+    N_("No label column could be guessed. Name it: target_column"),
+    N_("%(file)s could not be read: %(error)s"),
+    # Accounts
+    N_("No account has this address and password. Check both, or make an account."),
+    N_("That is not your current password."),
+    N_("The password has %(count)s characters; use at least %(least)s."),
+    N_("%(email)s is not an e-mail address such as name@example.org."),
+    N_("%(email)s already has an account. Sign in, or use another address."),
+    N_("Too many failed sign-ins for this address. Wait 5 minutes."),
+    N_("This sign-in link was used before or is too old. Sign in with your password, "
+       "or make a new link: ecluse users link EMAIL"),
+    N_("A token needs a name, such as the program that will use it."),
+    # Jobs
+    N_("The job was cancelled."),
+    N_("The training was cancelled."),
+    N_("The job was stopped by a fault of ours. The worker's log has it under reference %(reference)s."),
+    N_("%(done)s / %(total)s"),
+    N_("A fault of ours stopped this. Nothing more is known here."),
+    N_("There is nothing at this address."),
+    # Splits and columns left out
+    N_("By time: the earliest rows train, the next validate, the latest test."),
+    N_("At random: identical rows stay in one part, fraud spread evenly."),
+    N_("At random: all rows of one %(column)s stay in one part, fraud spread evenly."),
+    N_("Rows are split at random, not by time: %(trouble)s. Expect lower figures on later rows."),
+    N_("the time column has fewer than three distinct values"),
+    N_("a part by time would hold one class only"),
+    N_("All %(rows)s labelled rows are fraud. Add rows that are not, or choose another column."),
+    N_("%(positives)s of %(rows)s rows are fraud; at least %(least)s are needed: one each to train, validate and "
+       "test. Label more rows, or choose another target column."),
+    N_("Only %(others)s of %(rows)s rows are not fraud; at least %(least)s are needed."),
+    N_("%(share)s missing"),
+    N_("constant"),
+    N_("all distinct: cannot generalise"),
+    N_("a running number: cannot generalise"),
+    N_("duplicate of %(column)s"),
+    N_("weaker alone than the %(count)s strongest columns"),
+    N_("%(column)s alone separates fraud almost perfectly (ROC AUC %(auc)s). If it is filled in after the fraud is "
+       "known, leave it out."),
+)  # fmt: skip

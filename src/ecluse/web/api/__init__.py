@@ -3,7 +3,9 @@
 from fastapi import APIRouter
 
 from ecluse.web.api import datasets, jobs, models, predictions, training
+from ecluse.web.errors import answers
 
-router = APIRouter(prefix="/api")
+#: What any operation may answer; each adds its own.
+router = APIRouter(prefix="/api", responses=answers(401, 422, 503))
 for part in (datasets, training, models, predictions, jobs):
     router.include_router(part.router)

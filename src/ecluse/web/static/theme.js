@@ -55,9 +55,24 @@
     const toast = document.getElementById("network-toast");
     if (toast) toast.hidden = false;
   });
-  document.addEventListener("htmx:after:swap", () => {
+  document.addEventListener("htmx:after:swap", (event) => {
     const toast = document.getElementById("network-toast");
     if (toast) toast.hidden = true;
+    const notices = document.getElementById("notices");
+    if (notices && event.detail?.ctx?.target !== notices && event.detail?.ctx?.target !== "#notices") notices.replaceChildren();
   });
-  addEventListener("DOMContentLoaded", () => document.querySelector("[data-focus]")?.focus());
+
+  // A form is sent once: its button rests until the answer, or until one comes back to the page.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method !== "post" || form.dataset.upload !== undefined) return;
+    setTimeout(() => {
+      for (const button of form.querySelectorAll("button")) button.disabled = true;
+    });
+  });
+  addEventListener("pageshow", () => {
+    for (const button of document.querySelectorAll("form button:disabled")) button.disabled = false;
+  });
+  // An error after a form comes first for everyone: focus moves to it.
+  document.querySelector("[data-focus]")?.focus();
 })();
