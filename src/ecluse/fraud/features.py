@@ -26,6 +26,8 @@ from ecluse.fraud.history import (
     describe_forward,
     freeze_history,
     hash_keys,
+    time_blocks,
+    times_of,
 )
 
 Labels = NDArray[np.int8]
@@ -377,10 +379,14 @@ def fit_features(
 ) -> tuple[FeatureEngineer, Matrix]:
     """The engineer fitted on parsed training rows, and those rows' own matrix.
 
-    Fraud rates of the training rows come from folds they are not in, their counts leave the row itself out,
-    and their history ends before their block: none of them sees its own label or future.
+    None of the training rows sees its own label. Without a time role, their fraud rates come from random
+    folds they are not in, and their counts leave the row itself out. With one, rates, counts and history of
+    a row end before its block of time: fraud comes in bursts, and a rate from random folds would know of the
+    rest of the burst, which no row to score does.
     """
-    folds = np.random.default_rng(seed).integers(0, FOLDS, frame.height)
+    folds = _Folds(np.random.default_rng(seed).integers(0, FOLDS, frame.height), forward=False)
+    if roles.time:
+        folds = _Folds(time_blocks(times_of(frame[roles.time])), forward=True)
     fitted: list[tuple[Encoder, list[Column]]] = []
     for spec in specs:
         tick()
@@ -397,8 +403,16 @@ def fit_features(
     return engineer, _stack([column for _, columns in fitted for column in columns], frame.height)
 
 
+@dataclass(frozen=True)
+class _Folds:
+    """The part (rows,) each training row belongs to. `forward`: a row learns from earlier parts only."""
+
+    of_row: NDArray[np.int64]
+    forward: bool
+
+
 def _fit_column(
-    frame: pl.DataFrame, spec: ColumnSpec, labels: Labels, folds: NDArray[np.int64], seed: int
+    frame: pl.DataFrame, spec: ColumnSpec, labels: Labels, folds: _Folds, seed: int
 ) -> list[tuple[Encoder, list[Column]]]:
     column = frame[spec.name]
     encoders: list[Encoder] = []
@@ -449,25 +463,26 @@ def _fit_levels(column: pl.Series, labels: Labels) -> LevelEncoder:
     )
 
 
-def _fit_entity(
-    column: pl.Series, labels: Labels, folds: NDArray[np.int64], seed: int
-) -> tuple[Encoder, list[Column]]:
+def _fit_entity(column: pl.Series, labels: Labels, folds: _Folds, seed: int) -> tuple[Encoder, list[Column]]:
     keys = hash_keys(column, seed)
     unique, member = np.unique(keys, return_inverse=True)
     rows = np.bincount(member).astype(np.float64)
     frauds = np.bincount(member, weights=labels).astype(np.float64)
     prior = float(labels.mean())
-    rate = np.empty(len(keys))
-    for fold in range(FOLDS):
-        held = folds == fold
-        other_rows = rows - np.bincount(member[held], minlength=len(unique))
-        other_frauds = frauds - np.bincount(member[held], weights=labels[held], minlength=len(unique))
-        rate[held] = _smoothed(other_frauds, other_rows, prior)[member[held]]
+    seen, rate = np.full(len(keys), np.nan), np.full(len(keys), np.nan)
+    for fold in np.unique(folds.of_row):
+        held = folds.of_row == fold
+        known = folds.of_row < fold if folds.forward else ~held
+        if not known.any():
+            continue
+        known_rows = np.bincount(member[known], minlength=len(unique)).astype(np.float64)
+        known_frauds = np.bincount(member[known], weights=labels[known], minlength=len(unique))
+        rate[held] = _smoothed(known_frauds, known_rows, prior)[member[held]]
+        seen[held] = known_rows[member[held]] if folds.forward else rows[member[held]] - 1
     missing = keys == 0
-    seen = np.where(missing, np.nan, rows[member] - 1)
     kept = unique != 0
     table = KeyedTable(unique[kept], {"count": rows[kept], "rate": _smoothed(frauds, rows, prior)[kept]})
-    columns = [seen.astype(np.float32), np.where(missing, np.nan, rate).astype(np.float32)]
+    columns = [np.where(missing, np.nan, values).astype(np.float32) for values in (seen, rate)]
     return EntityEncoder(column.name, seed, prior, table), columns
 
 

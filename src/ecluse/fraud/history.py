@@ -151,7 +151,7 @@ def describe_forward(frame: pl.DataFrame, frozen: CustomerHistory) -> list[Colum
     Cuts the period into eight blocks of about the same number of rows; equal times share a block.
     """
     times = times_of(frame[frozen.time])
-    block = _blocks(times)
+    block = time_blocks(times)
     columns = [np.full(frame.height, np.nan, dtype=np.float32) for _ in frozen.feature_details()]
     for number in range(BLOCKS):
         chosen = np.flatnonzero(block == number)
@@ -229,7 +229,8 @@ def _contains(ordered: Keys, keys: Keys) -> NDArray[np.bool_]:
     return KeyedTable(ordered, {}).find(keys)[1]
 
 
-def _blocks(times: Floats) -> NDArray[np.int64]:
+def time_blocks(times: Floats) -> NDArray[np.int64]:
+    """The block (0 to 7) of each row by its time; equal times share one, rows without a time are in the first."""
     known = times[~np.isnan(times)]
     if not len(known):
         return np.zeros(len(times), dtype=np.int64)

@@ -269,7 +269,7 @@ def _reasons(
         words[rows], effects[rows] = _top_reasons(model, parsed[rows], part, shares)
     columns: list[pl.Series] = []
     for rank in range(REASONS):
-        columns.append(pl.Series(f"reason_{rank + 1}", words[:, rank], dtype=pl.String))
+        columns.append(pl.Series(f"reason_{rank + 1}", words[:, rank].tolist(), dtype=pl.String))
         effect = pl.Series(f"reason_{rank + 1}_effect", effects[:, rank]).fill_nan(None)
         columns.append(effect)
     return pl.DataFrame(columns)
