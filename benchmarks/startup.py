@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import httpx
+
 from tests.application import running
 
 UP_LIMIT = 5.0

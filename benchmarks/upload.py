@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import obstore
 from obstore.store import LocalStore
+
 from tests.application import Application, running
 
 

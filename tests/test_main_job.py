@@ -13,9 +13,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from ecluse.fraud.sample import SamplePaths, write_sample
 
 from ecluse.catalog import training
+from ecluse.fraud.sample import SamplePaths, write_sample
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings
 from ecluse.storage import open_store

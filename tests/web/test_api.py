@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import polars as pl
 import pytest
-from ecluse.fraud.sample import write_sample
 
+from ecluse.fraud.sample import write_sample
 from tests.application import Application, running
 
 

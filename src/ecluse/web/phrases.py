@@ -49,9 +49,7 @@ def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
 
 def _as_pattern(message: str) -> str:
     pieces = _PLACE.split(message.replace("%%", "%"))
-    return "".join(
-        f"(?P<{piece}>.+?)" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces)
-    )
+    return "".join(f"(?P<{piece}>.+?)" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
 
 
 _PLACE: Final = re.compile(r"%\((\w+)\)s")
