@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tools import reference
 
 from tests.application import run_ecluse, running
+from tools import reference
 
 
 def run(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
