@@ -476,7 +476,9 @@ def _fit_entity(column: pl.Series, labels: Labels, folds: _Folds, seed: int) -> 
         if not known.any():
             continue
         known_rows = np.bincount(member[known], minlength=len(unique)).astype(np.float64)
-        known_frauds = np.bincount(member[known], weights=labels[known], minlength=len(unique))
+        known_frauds = np.bincount(member[known], weights=labels[known], minlength=len(unique)).astype(
+            np.float64
+        )
         rate[held] = _smoothed(known_frauds, known_rows, prior)[member[held]]
         seen[held] = known_rows[member[held]] if folds.forward else rows[member[held]] - 1
     missing = keys == 0

@@ -6,6 +6,7 @@ take a second to load. Files are the libraries' own formats, never pickles.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from ecluse.errors import ModelUnreadable
 Matrix = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Params = Mapping[str, Any]
+SMALL_MATRIX = 2_000_000
+
 Tick = Callable[[], None]  # called every round; may raise to cancel
 
 FAMILIES: dict[str, str] = {
@@ -88,6 +91,11 @@ def family(name: str) -> Family:
             f'Models of the family "{name}" cannot be read here. Known: {", ".join(FAMILIES)}.'
         )
     return cast(Family, import_module(FAMILIES[name]))
+
+
+def fit_threads(matrix: Matrix) -> int:
+    """Cores to fit with: one for small data, where threads wait for each other more than they work."""
+    return (os.cpu_count() or 1) if matrix.size >= SMALL_MATRIX else 1
 
 
 def boost(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.models import FitData, Floats, Matrix, Params, Tick, boost
+from ecluse.fraud.models import FitData, Floats, Matrix, Params, Tick, boost, fit_threads
 
 FILE = "best_model.txt.gz"
 # Per-row TreeSHAP holds (features + 1) doubles a row: chunks keep a batch within some tens of MB.
 SHAP_ROWS = 10_000
-QUIET = {"verbosity": -1, "num_threads": os.cpu_count() or 1}
+QUIET = {"verbosity": -1}
 FIXED = {
     "objective": "binary",
     "metric": "None",
@@ -69,7 +68,8 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
     """
     own = {name: params[name] for name in params if name not in ("rounds", "patience", "native_categories")}
     train, valid = _datasets(data, native=bool(params.get("native_categories")))
-    booster = lightgbm.Booster({**FIXED, **own, "seed": seed}, train)
+    threads = {"num_threads": fit_threads(data.train)}
+    booster = lightgbm.Booster({**FIXED, **threads, **own, "seed": seed}, train)
     booster.add_valid(valid, "valid")
     margins: dict[str, Floats] = {}
 
@@ -119,7 +119,7 @@ def _ignore(_: object) -> None:
 def _datasets(data: FitData, *, native: bool) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
     key = f"lightgbm native={native}"
     if key not in data.prepared:
-        params = {name: FIXED[name] for name in ("max_bin", "feature_pre_filter", "verbosity", "num_threads")}
+        params = {name: FIXED[name] for name in ("max_bin", "feature_pre_filter", "verbosity")}
         categorical = list(data.categorical) if native else []
         train = lightgbm.Dataset(
             data.train, data.train_labels, params=params, categorical_feature=categorical, free_raw_data=True

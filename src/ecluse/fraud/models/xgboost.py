@@ -10,14 +10,13 @@ import xgboost
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.models import FitData, Floats, Matrix, Params, Tick, boost
+from ecluse.fraud.models import FitData, Floats, Matrix, Params, Tick, boost, fit_threads
 
 FILE = "best_model.ubj"
 FIXED = {
     "objective": "binary:logistic",
     "tree_method": "hist",
     "max_bin": 256,
-    "nthread": os.cpu_count() or 1,
     "verbosity": 0,
     "disable_default_eval_metric": True,
 }
@@ -58,7 +57,8 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
     own = {name: params[name] for name in params if name not in ("rounds", "patience")}
     train, valid = _matrices(data)
     start = float(np.clip(data.train_labels.mean(), 1e-6, 1 - 1e-6))
-    booster = xgboost.Booster({**FIXED, **own, "base_score": start, "seed": seed}, [train, valid])
+    chosen = {"base_score": start, "seed": seed, "nthread": fit_threads(data.train)}
+    booster = xgboost.Booster({**FIXED, **own, **chosen}, [train, valid])
 
     def score() -> float:
         margins = np.asarray(booster.predict(valid, output_margin=True), dtype=np.float64)
@@ -73,12 +73,14 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
         deadline=deadline,
         tick=tick,
     )
-    return XgBoostModel(booster[:best])
+    fitted = booster[:best]
+    fitted.set_param({"nthread": os.cpu_count() or 1})
+    return XgBoostModel(fitted)
 
 
 def load(path: Path) -> XgBoostModel:
     """Read `best_model.ubj`. Raises ModelUnreadable."""
-    booster = xgboost.Booster({"nthread": FIXED["nthread"], "verbosity": 0})
+    booster = xgboost.Booster({"nthread": os.cpu_count() or 1, "verbosity": 0})
     try:
         raw = path.read_bytes()
         if not raw.startswith(b"{"):
