@@ -97,7 +97,7 @@ class Table:
     def scan(self) -> pl.LazyFrame:
         """All rows, lazily, in file order. CSV: every column String. Excel and Parquet: native types.
 
-        Rows without any value are left out of tables of several columns: they are blank lines.
+        Blank lines, and lines of separators only, are left out of tables of several columns.
         """
         if self.format.kind != "csv":
             frame = pl.scan_parquet(self._source.path, glob=False).select(self.columns)
