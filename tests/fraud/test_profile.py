@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -142,6 +144,36 @@ def test_leaks_constants_duplicates_and_few_positives_are_named(tmp_path: Path) 
     assert "x alone" not in told
     few = profiled(tmp_path, frame.with_columns(fraud=pl.Series([1] * 3 + [0] * 197))).warnings
     assert any(warning.startswith("Positive rows: 3") for warning in few)
+
+
+@pytest.mark.parametrize("whole_rows", [200_000, 10])
+def test_native_columns_of_every_type_profile_into_strict_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_rows: int
+) -> None:
+    monkeypatch.setattr(profile, "WHOLE_ROWS", whole_rows)
+    rows = range(100)
+    pl.DataFrame(
+        {
+            "lasted": [timedelta(seconds=i) for i in rows],
+            "at": pl.Series([datetime(2024, 1, 1, i % 24) for i in rows]).dt.replace_time_zone(
+                "Europe/Paris"
+            ),
+            "clock": [time(i % 24) for i in rows],
+            "huge": [1e308 if i % 2 else -1e308 for i in rows],
+            "exact": pl.Series([Decimal("1.25") * i for i in rows]),
+            "raw": [b"x%d" % (i % 3) for i in rows],
+            "none": [None for _ in rows],
+            "fraud": [i % 50 == 0 for i in rows],
+        }
+    ).write_parquet(tmp_path / "t.parquet")
+    with open_table(tmp_path / "t.parquet") as table:
+        found = profile_table(table)
+    json.dumps(found.to_dict(), allow_nan=False)
+    assert [one.kind for one in found.columns] == [
+        *("number", "datetime", "category", "number", "number", "category", "constant", "number")
+    ]
+    assert (column(found, "lasted").maximum, column(found, "exact").maximum) == (99.0, 123.75)
+    assert (found.guesses.positive_value, found.guesses.fraud_rate) == ("1", 0.02)
 
 
 def test_a_profile_survives_json(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def infer_columns(sample: pl.DataFrame, *, decimal_comma: bool = False) -> tuple
 def parse_numbers(raw: pl.Series, *, decimal_comma: bool, thousands: str | None) -> pl.Series:
     """Float64, finite or null, of a text or native series. Each value is read on its own."""
     if raw.dtype == pl.Duration:
-        return raw.dt.total_microseconds().cast(pl.Float64) / 1e6
+        return _seconds(raw)
     if raw.dtype.is_numeric() or raw.dtype == pl.Boolean:
         return _finite(raw.cast(pl.Float64))
     text = _text(raw)
@@ -135,7 +135,13 @@ def parse_datetimes(raw: pl.Series, datetime_format: str | None) -> pl.Series:
     return _in_range(values).alias(raw.name)
 
 
+def _seconds(raw: pl.Series) -> pl.Series:
+    return raw.dt.total_microseconds().cast(pl.Float64) / 1e6
+
+
 def _strings(raw: pl.Series) -> pl.Series:
+    if raw.dtype == pl.Duration:
+        raw = _seconds(raw)
     if raw.dtype.is_float():
         exact = raw.fill_nan(None).cast(pl.Float64)
         whole = exact.cast(pl.Int64, strict=False)
@@ -150,6 +156,8 @@ def _strings(raw: pl.Series) -> pl.Series:
 
 
 def _text(raw: pl.Series) -> pl.Series:
+    if raw.dtype == pl.Duration:
+        raw = _seconds(raw)
     text = raw if raw.dtype == pl.String else raw.cast(pl.String, strict=False)
     text = text.str.strip_chars()
     return text.set(text.is_in(list(NULL_TOKENS)).fill_null(False), None)

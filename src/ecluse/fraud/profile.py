@@ -266,7 +266,8 @@ def _describe(spec: ColumnSpec, values: pl.Series, totals: _Totals, rows: int) -
 def _plain(value: Any) -> float | str | None:
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
-    return None if value is None else float(value)
+    # JSON has no infinity, which the sum of amounts of 1e308 reaches.
+    return float(value) if value is not None and np.isfinite(value) else None
 
 
 def _top(present: pl.Series, totals: _Totals) -> tuple[tuple[str, float], ...]:
@@ -617,7 +618,7 @@ def _warnings(
         warnings.append(f"Exact duplicates of another row: {repeated:,}{whose}.")
     constant = [column.name for column in columns if column.kind == "constant"]
     if constant:
-        warnings.append(f"{_listed(constant)}: one value only; it tells nothing.")
+        warnings.append(f"{_listed(constant)}: one value only, or none; it tells nothing.")
     if guesses.target is None:
         return warnings
     rate = guesses.fraud_rate or 0.0
