@@ -92,7 +92,7 @@ def _split_by_time(times: NDArray[np.float64]) -> Split | None:
     known = np.where(np.isnan(times), -np.inf, times)
     order = np.argsort(known, kind="stable")
     ranked = known[order]
-    bounds = np.flatnonzero(np.diff(ranked) > 0) + 1
+    bounds = np.flatnonzero(ranked[1:] > ranked[:-1]) + 1
     if len(bounds) < PARTS - 1:
         return None
     first, second = _nearest_bounds(bounds, len(times))

@@ -1,0 +1,130 @@
+"""Every family keeps the same contract: margins, contributions that add up, native files, a deadline."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecluse.errors import ModelUnreadable
+from ecluse.fraud.evaluation import average_precision
+from ecluse.fraud.models import FAMILIES, FitData, FittedModel, boost, family
+
+
+def data(rows: int = 1_500) -> FitData:
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(rows, 5)).astype(np.float32)
+    matrix[:, 4] = rng.integers(0, 5, rows)
+    odds = 2 * matrix[:, 0] + matrix[:, 1] + 2 * (matrix[:, 4] == 2) - 3
+    labels = (rng.random(rows) < 1 / (1 + np.exp(-odds))).astype(np.int8)
+    matrix[::7, 1] = np.nan
+    cut = rows * 2 // 3
+    return FitData(matrix[:cut], labels[:cut], matrix[cut:], labels[cut:], categorical=(4,))
+
+
+def fitted(name: str, rows: FitData) -> FittedModel:
+    params = {"native_categories": True} if name == "lightgbm" else {}
+    return family(name).fit(rows, params, seed=1, deadline=time.monotonic() + 60, tick=lambda: None)
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_a_model_ranks_fraud_far_above_chance(name: str) -> None:
+    rows = data()
+    found = average_precision(rows.valid_labels, fitted(name, rows).predict_margin(rows.valid))
+    assert found > 2 * rows.valid_labels.mean()
+
+
+def test_contributions_add_up_to_the_margin(name: str) -> None:
+    rows = data()
+    model = fitted(name, rows)
+    shares = model.contributions(rows.valid)
+    assert shares.shape == (len(rows.valid), 6)
+    assert np.allclose(shares.sum(axis=1), model.predict_margin(rows.valid), atol=1e-4)
+
+
+def test_importances_are_shares_led_by_the_strongest_feature(name: str) -> None:
+    shares = fitted(name, data()).importances()
+    assert shares.sum() == pytest.approx(1.0)
+    assert int(shares.argmax()) == 0
+
+
+def test_a_saved_model_gives_the_same_margins_to_the_bit(name: str, tmp_path: Path) -> None:
+    rows = data()
+    model = fitted(name, rows)
+    again = family(name).load(tmp_path / model.save(tmp_path))
+    assert np.array_equal(again.predict_margin(rows.valid), model.predict_margin(rows.valid))
+    assert again.family == name
+
+
+def test_a_margin_does_not_depend_on_the_rows_beside_it(name: str) -> None:
+    rows = data()
+    model = fitted(name, rows)
+    alone = [model.predict_margin(rows.valid[at : at + 1])[0] for at in range(50)]
+    assert np.array_equal(alone, model.predict_margin(rows.valid)[:50])
+
+
+def test_the_same_seed_gives_the_same_file(name: str, tmp_path: Path) -> None:
+    saved = []
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        folder.mkdir()
+        saved.append((folder / fitted(name, data()).save(folder)).read_bytes())
+    assert saved[0] == saved[1]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04\x95garbage", b"{}", b"tree\nversion=v4\nbroken"])
+def test_foreign_files_are_refused(name: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "best_model"
+    path.write_bytes(content)
+    with pytest.raises(ModelUnreadable, match="best_model"):
+        family(name).load(path)
+
+
+def test_a_truncated_file_is_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / fitted(name, data()).save(tmp_path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ModelUnreadable):
+        family(name).load(path)
+
+
+def test_a_passed_deadline_still_leaves_a_model(name: str) -> None:
+    rows = data()
+    model = family(name).fit(rows, {}, seed=1, deadline=time.monotonic() - 1, tick=lambda: None)
+    assert np.isfinite(model.predict_margin(rows.valid)).all()
+
+
+def test_a_tick_that_raises_stops_the_fit(name: str) -> None:
+    class Stopped(Exception):
+        pass
+
+    def tick() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        family(name).fit(data(), {}, seed=1, deadline=time.monotonic() + 60, tick=tick)
+
+
+def test_an_unknown_family_is_named() -> None:
+    with pytest.raises(ModelUnreadable, match="catboost"):
+        family("catboost")
+
+
+def test_boosting_stops_after_the_best_round_and_its_patience() -> None:
+    scores = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.9])
+    done: list[int] = []
+    best = boost(
+        done.append,
+        lambda: next(scores),
+        rounds=100,
+        patience=3,
+        every=1,
+        deadline=time.monotonic() + 60,
+        tick=lambda: None,
+    )
+    assert best == 2
+    assert done == [0, 1, 2, 3, 4]
