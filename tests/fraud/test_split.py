@@ -95,3 +95,10 @@ def test_fraud_of_two_customers_only_cannot_be_split() -> None:
     groups = np.arange(90, dtype=np.uint64) // 10
     with pytest.raises(UnusableTarget, match=r"2 value\(s\) of client"):
         split_rows(labels, groups=groups, grouped_by="client")
+
+
+def test_a_table_of_few_distinct_rows_is_split_row_by_row_and_says_so() -> None:
+    labels = labels_of(200, 60)
+    split = split_rows(labels, groups=labels.astype(np.uint64))
+    assert [len(part) for part in split.parts().values()] == [120, 40, 40]
+    assert "both sides" in split.warnings[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ Rows = NDArray[np.int64]
 
 TRAIN_SHARE = 0.6
 VALIDATION_SHARE = 0.2
+LARGEST_GROUP = 0.05
 PARTS = 3
 
 
@@ -66,7 +67,7 @@ def split_rows(
         return split
     drawn = _split_by_group(labels, groups, grouped_by, seed)
     warning = f"Rows are split at random, not by time: {trouble}. Expect lower figures on later rows."
-    return Split(drawn.train, drawn.validation, drawn.test, drawn.kind, drawn.description, None, (warning,))
+    return replace(drawn, warnings=(warning, *drawn.warnings))
 
 
 def check_labels(labels: NDArray[np.int8]) -> None:
@@ -120,21 +121,33 @@ def _nearest_bounds(bounds: NDArray[np.int64], rows: int) -> tuple[int, int]:
 def _split_by_group(
     labels: NDArray[np.int8], groups: NDArray[np.uint64] | None, grouped_by: str | None, seed: int
 ) -> Split:
-    keys = np.arange(len(labels), dtype=np.uint64) if groups is None else groups
-    _, member = np.unique(keys, return_inverse=True)
+    each_row = np.arange(len(labels))
+    member = each_row if groups is None else np.unique(groups, return_inverse=True)[1]
+    warnings: tuple[str, ...] = ()
+    if grouped_by is None and _is_lumpy(member, labels):
+        # In a table of few distinct rows, equal rows are the norm and no accident to keep together.
+        member, warnings = (
+            each_row,
+            ("Many rows are identical; equal rows stand on both sides of the split.",),
+        )
     sizes = np.bincount(member)
     frauds = np.bincount(member, weights=labels).astype(np.float64)
     part_of_group = _assign(sizes.astype(np.float64), frauds, np.random.default_rng(seed))
     if not all(frauds[part_of_group == part].sum() > 0 for part in range(PARTS)):
-        owner = f"{int(np.sum(frauds > 0))} value(s) of {grouped_by}" if grouped_by else "identical rows"
         raise UnusableTarget(
-            f"All fraud belongs to {owner}; three parts cannot each hold some. "
-            "Leave the customer column out, or label more rows."
+            f"All fraud belongs to {int(np.sum(frauds > 0))} value(s) of {grouped_by}; three parts cannot each "
+            "hold some. Leave the customer column out, or label more rows."
         )
     part = part_of_group[member]
     train, validation, test = (np.flatnonzero(part == index).astype(np.int64) for index in range(PARTS))
     kind: Literal["group", "random"] = "group" if grouped_by else "random"
-    return Split(train, validation, test, kind, _describe(grouped_by))
+    return Split(train, validation, test, kind, _describe(grouped_by), warnings=warnings)
+
+
+def _is_lumpy(member: Rows, labels: NDArray[np.int8]) -> bool:
+    """Whether keeping groups together would make uneven parts: one holds 5 % of the rows, or few hold fraud."""
+    largest = int(np.bincount(member).max())
+    return largest > max(LARGEST_GROUP * len(labels), 1) or len(np.unique(member[labels == 1])) < PARTS
 
 
 def _describe(grouped_by: str | None) -> str:

@@ -164,14 +164,15 @@ class _Clock:
         self.budget_s = budget_s
         self._progress = progress
         self._last = -np.inf
+        self._stage = ""
 
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
     def say(self, stage: str, fraction: float, message: str, *, always: bool = True) -> None:
         now = time.monotonic()
-        if always or now - self._last >= HEARTBEAT_S:
-            self._last = now
+        if always or stage != self._stage or now - self._last >= HEARTBEAT_S:
+            self._last, self._stage = now, stage
             self._progress(stage, float(min(fraction, 1.0)), message)
 
 
@@ -293,7 +294,11 @@ def _kind_of(rows: _Rows, name: str) -> str:
 
 def _groups(rows: _Rows, plan: TrainingPlan) -> tuple[NDArray[np.uint64], str | None]:
     """What must stay together: rows of one customer, or rows that are identical but for identifiers."""
-    names = [spec.name for spec in rows.columns] or rows.frame.columns
+    names = [spec.name for spec in rows.columns]
+    if not names:
+        raise UnusableTarget(
+            "No column is left to learn from: the table holds the target and identifiers only."
+        )
     identical = rows.frame.select(names).hash_rows(seed=1).to_numpy()
     if plan.customer_column is None:
         return identical, None

@@ -1,0 +1,245 @@
+"""Training keeps its promises: the budget, the untouched test part, plain files, clear refusals."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ecluse.errors import InvalidInput, UnusableTarget
+from ecluse.fraud.dataset import open_table
+from ecluse.fraud.evaluation import Goal
+from ecluse.fraud.sample import generate
+from ecluse.fraud.training import TrainingPlan, TrainingReport, train
+
+PLAN = TrainingPlan(
+    "is_fraud",
+    time_column="timestamp",
+    customer_column="customer_id",
+    identifier_columns=("transaction_id",),
+    budget_s=5.0,
+    goal=Goal("recall", 0.7),
+)
+BUDGET_SLACK_S = 3.0
+FILES = {
+    "feature_engineer.json",
+    "feature_selector.json",
+    "features.json",
+    "model.json",
+    "model_card.md",
+    "performance.json",
+}
+
+
+def silent(stage: str, fraction: float, message: str) -> None:
+    """A progress nobody watches."""
+
+
+def run(frame: pl.DataFrame, plan: TrainingPlan, folder: Path) -> TrainingReport:
+    path = folder / "table.csv"
+    frame.write_csv(path)
+    with open_table(path) as table:
+        return train(table, plan, folder / "model", silent)
+
+
+@pytest.fixture(scope="module")
+def frame() -> pl.DataFrame:
+    return generate(rows=4_000, seed=3, fraud_share=0.03)
+
+
+@pytest.fixture(scope="module")
+def trained(frame: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingReport, Path]:
+    folder = tmp_path_factory.mktemp("trained")
+    return run(frame, PLAN, folder), folder / "model"
+
+
+def small(rows: int = 300, seed: int = 0) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    amount = rng.lognormal(3, 1, rows)
+    label = (amount + rng.normal(0, 10, rows) > 60).astype(int)
+    return pl.DataFrame({"amount": amount, "hour": rng.integers(0, 24, rows), "label": label})
+
+
+QUICK = TrainingPlan("label", budget_s=1.0)
+
+
+def test_the_model_beats_chance_and_the_report_says_by_how_much(trained: tuple[TrainingReport, Path]) -> None:
+    report = trained[0].content
+    low, high = report["intervals"]["average_precision"]
+    assert low <= report["metrics"]["average_precision"] <= high
+    assert report["metrics"]["average_precision"] > 5 * report["baseline"]["fraud_rate"]
+    assert report["leaderboard"][0]["validation_average_precision"] > 0
+    assert sum(report["confusion"].values()) == report["rows"]["test"]
+
+
+def test_parts_follow_time_and_add_up(trained: tuple[TrainingReport, Path], frame: pl.DataFrame) -> None:
+    report = trained[0].content
+    assert report["split"]["kind"] == "time"
+    assert sum(report["rows"].values()) == frame.height
+    assert str(frame["timestamp"].min())[:10] < report["split"]["cuts"][0] < report["split"]["cuts"][1]
+
+
+def test_the_folder_holds_plain_files_and_lists_them(trained: tuple[TrainingReport, Path]) -> None:
+    folder = trained[1]
+    names = {path.name for path in folder.iterdir()}
+    assert names >= FILES
+    assert {Path(name).suffix for name in names} <= {".json", ".md", ".parquet", ".gz", ".ubj"}
+    assert set(json.loads((folder / "model.json").read_text())["files"]) == names - {"model.json"}
+
+
+def test_the_report_is_the_content_of_performance_json(trained: tuple[TrainingReport, Path]) -> None:
+    report, folder = trained
+    saved = json.loads((folder / "performance.json").read_text())
+    assert saved == report.to_dict()
+    assert TrainingReport.from_dict(saved).metrics == report.metrics
+
+
+def test_identifiers_are_not_learned_from(trained: tuple[TrainingReport, Path]) -> None:
+    report = trained[0].content
+    assert {"column": "transaction_id", "reason": "an identifier"} in report["dropped"]
+    assert "transaction_id" not in {item["column"] for item in report["importances"]}
+
+
+def test_customer_names_are_not_written_into_the_model(
+    trained: tuple[TrainingReport, Path], frame: pl.DataFrame
+) -> None:
+    customer = str(frame["customer_id"][0])
+    for path in trained[1].iterdir():
+        assert customer.encode() not in path.read_bytes(), path.name
+
+
+def test_the_card_tells_figures_split_and_limits(trained: tuple[TrainingReport, Path]) -> None:
+    report, folder = trained
+    card = (folder / "model_card.md").read_text()
+    assert f"{report.metrics['average_precision']:.3f}" in card
+    assert "By time" in card
+    assert "## Limits" in card
+    assert "a recall of 0.7" in card
+
+
+def test_training_ends_within_its_budget(tmp_path: Path, frame: pl.DataFrame) -> None:
+    begun = time.monotonic()
+    report = run(frame, replace(PLAN, budget_s=8.0), tmp_path)
+    assert report.content["seconds"] < 8.0 * 1.1
+    assert time.monotonic() - begun < 8.0 * 1.1 + BUDGET_SLACK_S
+
+
+def test_progress_moves_forward_through_the_stages(tmp_path: Path) -> None:
+    told: list[tuple[str, float]] = []
+    path = tmp_path / "table.csv"
+    small().write_csv(path)
+    with open_table(path) as table:
+        train(table, QUICK, tmp_path / "model", lambda stage, share, _: told.append((stage, share)))
+    stages = list(dict.fromkeys(stage for stage, _ in told))
+    assert stages == ["read", "features", "search", "calibrate", "test", "save"]
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+@pytest.mark.parametrize("stage", ["read", "features", "search", "test"])
+def test_a_progress_that_raises_cancels_and_writes_nothing(tmp_path: Path, stage: str) -> None:
+    class Cancelled(Exception):
+        pass
+
+    def progress(now: str, share: float, message: str) -> None:
+        if now == stage:
+            raise Cancelled
+
+    path = tmp_path / "table.csv"
+    small().write_csv(path)
+    with open_table(path) as table, pytest.raises(Cancelled):
+        train(table, QUICK, tmp_path / "model", progress)
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_happens_in_the_test_part_changes_no_fitted_file(tmp_path: Path) -> None:
+    frame = small(600).with_columns(day=pl.date(2025, 1, 1) + pl.duration(days=pl.int_range(pl.len()) // 3))
+    wild = frame.with_columns(
+        amount=pl.when(pl.int_range(pl.len()) >= 480).then(pl.col("amount") * 1_000).otherwise("amount"),
+        label=pl.when(pl.int_range(pl.len()) >= 480).then(1 - pl.col("label")).otherwise("label"),
+    )
+    plan = replace(QUICK, time_column="day")
+    for name, rows in (("calm", frame), ("wild", wild)):
+        (tmp_path / name).mkdir()
+        run(rows, plan, tmp_path / name)
+    for file in ("feature_engineer.json", "feature_selector.json"):
+        assert (tmp_path / "calm/model" / file).read_bytes() == (tmp_path / "wild/model" / file).read_bytes()
+
+
+def relabelled(change: Callable[[pl.Expr], pl.Expr]) -> pl.DataFrame:
+    return small().with_columns(label=change(pl.col("label").cast(pl.String)))
+
+
+@pytest.mark.parametrize(
+    ("frame", "plan", "message"),
+    [
+        (small(), replace(QUICK, target="fraud"), 'no column "fraud"'),
+        (small(), replace(QUICK, positive_value="yes"), 'never holds "yes"'),
+        (relabelled(lambda label: pl.lit("0")), QUICK, 'holds "0" only'),
+        (small().with_columns(label=pl.int_range(pl.len()) % 3), QUICK, "Name the one that means fraud"),
+        (small().with_columns(label=(pl.int_range(pl.len()) < 2).cast(pl.Int8)), QUICK, "2 of 300 rows"),
+        (small().select("label"), QUICK, "No column is left"),
+    ],
+)
+def test_a_target_that_cannot_be_learned_is_refused(
+    frame: pl.DataFrame, plan: TrainingPlan, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UnusableTarget, match=message):
+        run(frame, plan, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (replace(QUICK, time_column="when"), 'no column "when"'),
+        (replace(QUICK, excluded=("label",)), "another role"),
+        (replace(QUICK, goal=Goal("alerts_per_day", 5)), "time column"),
+        (replace(QUICK, time_column="word"), "not as a date or a number"),
+    ],
+)
+def test_a_column_that_does_not_fit_its_role_is_refused(
+    plan: TrainingPlan, message: str, tmp_path: Path
+) -> None:
+    words = small().with_columns(word=pl.Series(["red", "green", "blue"] * 100))
+    with pytest.raises(InvalidInput, match=message):
+        run(words, plan, tmp_path)
+
+
+def test_rows_without_a_label_are_left_out_and_reported(tmp_path: Path) -> None:
+    gappy = small().with_columns(
+        label=pl.when(pl.int_range(pl.len()) % 10 == 0).then(None).otherwise("label")
+    )
+    report = run(gappy, QUICK, tmp_path).content
+    assert sum(report["rows"].values()) == 270
+    assert "30 rows without a value of label were left out." in report["warnings"]
+
+
+def test_few_frauds_train_with_a_warning(tmp_path: Path) -> None:
+    rare = small().sort("amount").with_columns(label=(pl.int_range(pl.len()) >= 292).cast(pl.Int8))
+    report = run(rare, QUICK, tmp_path).content
+    assert "Only 8 rows are fraud" in report["warnings"][0]
+
+
+def test_labels_in_words_are_learned_against_the_named_one(tmp_path: Path) -> None:
+    words = small().with_columns(
+        label=pl.when(pl.col("label") == 1).then(pl.lit("Bad")).otherwise(pl.lit("ok"))
+    )
+    report = run(words, replace(QUICK, positive_value="Bad"), tmp_path).content
+    assert report["positive_value"] == "Bad"
+    assert report["metrics"]["roc_auc"] > 0.8
+
+
+def test_a_column_that_is_the_answer_is_named_in_a_warning(tmp_path: Path) -> None:
+    leaky = small().with_columns(refund=pl.col("label") * 3.5)
+    assert any(text.startswith("refund alone") for text in run(leaky, QUICK, tmp_path).content["warnings"])
+
+
+def test_a_plan_survives_its_trip_through_json() -> None:
+    assert TrainingPlan.from_dict(json.loads(json.dumps(PLAN.to_dict()))) == PLAN
