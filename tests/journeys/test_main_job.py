@@ -95,8 +95,10 @@ def train(page: Page, done: Journey) -> None:
     expect(page.get_by_role("progressbar")).to_be_visible()
     done.addresses["job"] = page.url
     picture(page, "04-training")
-    expect(page.locator(".stages [data-state=done]").first).to_be_visible(timeout=JOB_MS)
-    page.get_by_role("button", name="Open the model").click(timeout=JOB_MS)
+    ended = page.locator(".job .badge:is([data-state=done], [data-state=failed])")
+    expect(ended).to_be_visible(timeout=JOB_MS)
+    expect(ended).to_have_text("Done")
+    page.get_by_role("button", name="Open the model").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("transactions")
     expect(page.locator("[data-chart][data-drawn]")).to_have_count(page.locator("[data-chart]").count())
     done.addresses["model"] = page.url
@@ -183,10 +185,10 @@ def test_pages_speak_french_when_asked_and_stay_french(journey: Journey) -> None
 def test_the_theme_changes_at_once_and_is_remembered(journey: Journey) -> None:
     page = journey.context.new_page()
     page.goto(journey.addresses["model"])
-    before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    before = page.evaluate("getComputedStyle(document.body).color")
     page.get_by_role("link", name="Dark").first.click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+    assert page.evaluate("getComputedStyle(document.body).color") != before
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     page.get_by_role("link", name="System").first.click()

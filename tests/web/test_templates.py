@@ -6,8 +6,6 @@ import pytest
 from jinja2 import meta
 
 from ecluse.web import templating
-from ecluse.web.i18n import Words
-from ecluse.web.phrases import translated
 
 TEMPLATES = sorted((templating.HERE / "templates").glob("*.html"))
 STATIC = templating.HERE / "static"
@@ -72,10 +70,6 @@ def test_text_meets_the_contrast_it_needs_in_both_themes() -> None:
             for ground in grounds:
                 ratio = contrast(colours[ink], colours[ground])
                 assert ratio >= least, (ink, ground, theme, ratio)
-
-
-def test_a_sentence_no_pattern_knows_is_shown_as_it_was_written() -> None:
-    assert translated("The moon is full.", Words("fr")) == "The moon is full."
 
 
 CONTRASTS: list[tuple[str, tuple[str, ...], float]] = [

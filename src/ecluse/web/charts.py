@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ecluse.web.i18n import Words
+from ecluse.web.phrases import translated
 
 TABLE_ROWS: Final = 12
 TOP_FEATURES: Final = 12
@@ -80,7 +81,9 @@ def pr_curve(report: Mapping[str, Any], say: Words) -> Chart:
     )
     series = [_line("--c1", [(p["recall"], p["precision"]) for p in points], step="end")]
     series[0]["markPoint"] = _dot(
-        metrics["recall"], metrics["precision"], f"{say.num(threshold, 2)}: {precision} / {recall}"
+        metrics["recall"],
+        metrics["precision"],
+        say._("%(value)s: %(share)s", value=say.num(threshold, 2), share=f"{precision} / {recall}"),
     )
     if rate is not None:
         series.append(_dashed([(0, rate), (1, rate)], say._("chance, %(rate)s", rate=say.percent(rate))))
@@ -164,7 +167,7 @@ def importances(report: Mapping[str, Any], say: Words) -> Chart:
     """The features the model leans on most, as shares of the whole."""
     ranked = sorted(report["importances"], key=lambda item: -item["share"])
     top = ranked[:TOP_FEATURES]
-    names = [item["feature"] for item in top]
+    names = [translated(item["feature"], say) for item in top]
     option = _bars_across(names, [item["share"] for item in top])
     return Chart(
         id="chart-importances",
@@ -176,7 +179,8 @@ def importances(report: Mapping[str, Any], say: Words) -> Chart:
         option=option,
         headings=(say._("Feature"), say._("Column"), say._("Share")),
         rows=tuple(
-            (item["feature"], item.get("column") or "", say.percent(item["share"], 1)) for item in ranked[:40]
+            (translated(item["feature"], say), item.get("column") or "", say.percent(item["share"], 1))
+            for item in ranked[:40]
         ),
         tall=True,
     )

@@ -26,6 +26,8 @@ router = APIRouter()
 BUDGETS: Final = (10, 30, 60, 300, 900, 3600)
 DEFAULT_BUDGET: Final = 60
 SHOWN: Final = 10
+#: Columns listed at first; a table may have thousands.
+COLUMNS_SHOWN: Final = 200
 Field = Annotated[str, Form()]
 
 
@@ -94,11 +96,16 @@ def sent_choices(
 
 @router.get("/fraud/d/{dataset_id}")
 def show_dataset(
-    request: Request, dataset_id: str, runtime: RuntimeDep, user: CurrentUser, model: str | None = None
+    request: Request,
+    dataset_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    model: str | None = None,
+    columns: str = "",
 ) -> Response:
-    """One table. `?model=` chooses the model of the scoring form."""
+    """One table. `?model=` chooses the model of the scoring form, `?columns=all` shows every column."""
     row = workflows.find_dataset(runtime, user.user.id, dataset_id)
-    return _dataset_page(request, runtime, row, chosen_model=model)
+    return _dataset_page(request, runtime, row, chosen_model=model, every_column=columns == "all")
 
 
 @router.post("/fraud/d/{dataset_id}/train")
@@ -180,7 +187,8 @@ def train_form(row: Dataset) -> TrainForm | None:
         time_columns=times,
         leave_out=tuple(
             LeaveOut(c["name"], c["guess_role"] in ("identifier", "leave_out"), c.get("reason", ""))
-            for c in columns
+            for i, c in enumerate(columns)
+            if i < COLUMNS_SHOWN or c["guess_role"] in ("identifier", "leave_out")
         ),
         model_name=default_name(row.filename),
         target=target.get("column"),
@@ -206,6 +214,7 @@ def _dataset_page(
     *,
     choices: TrainChoices | None = None,
     chosen_model: str | None = None,
+    every_column: bool = False,
     error: InvalidInput | None = None,
 ) -> Response:
     say = words_of(request)
@@ -217,6 +226,7 @@ def _dataset_page(
     context = {
         "dataset": row,
         "profile": row.profile,
+        "columns": _columns(row)[: None if every_column else COLUMNS_SHOWN],
         "progress": _progress(runtime, row, say),
         "form": _as_sent(form, choices) if form and choices else form,
         "period": _period(row, say),

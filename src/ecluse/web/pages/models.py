@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
@@ -17,6 +19,7 @@ from ecluse.web import charts
 from ecluse.web.api.models import download_file
 from ecluse.web.i18n import Words
 from ecluse.web.pages.datasets import dataset_names
+from ecluse.web.phrases import translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
@@ -115,6 +118,19 @@ def family_names(say: Words) -> dict[str, str]:
     }
 
 
+def split_text(report: Mapping[str, Any], say: Words) -> str | None:
+    """How the rows were split, in a few words."""
+    split = report.get("split") or {}
+    if split.get("kind") == "time" and len(split.get("cuts") or []) == 2:
+        try:
+            return say._(
+                "by time, test from %(day)s", day=say.day(datetime.fromisoformat(str(split["cuts"][1])))
+            )
+        except ValueError:  # a time that is a number, such as an hour count
+            return translated(str(split["description"]), say)
+    return translated(str(split["description"]), say) if split.get("description") else None
+
+
 def _model_page(
     request: Request,
     runtime: Runtime,
@@ -133,6 +149,7 @@ def _model_page(
         "report": version.report,
         "figures": charts.model_charts(version.report, say),
         "families": family_names(say),
+        "split": split_text(version.report, say),
         "versions": versions,
         "names": dataset_names(tables),
         "datasets": [row for row in tables if row.state != "failed"],

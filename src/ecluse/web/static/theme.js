@@ -2,7 +2,7 @@
 (() => {
   const root = document.documentElement;
   const remember = (name, value) => {
-    document.cookie = `${name}=${encodeURIComponent(value)}; path=/; max-age=31536000; samesite=lax`;
+    document.cookie = `${name}=${value}; path=/; max-age=31536000; samesite=lax`;
   };
   const show = (theme) => {
     if (theme === "system") delete root.dataset.theme;
