@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecluse.errors import UnreadableTable
-from ecluse.fraud import dataset
+from ecluse.fraud import delimited, workbook
 from ecluse.fraud.dataset import open_table
 
 
@@ -228,7 +228,7 @@ def test_a_workbook_that_inflates_too_much_is_refused(tmp_path: Path) -> None:
 def test_a_workbook_that_lies_about_its_size_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset, "MAX_XLSX_BYTES", 1 << 20)
+    monkeypatch.setattr(workbook, "MAX_XLSX_BYTES", 1 << 20)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/workbook.xml", b" " * (2 << 20))
@@ -287,7 +287,7 @@ _CELL = st.text(
 def test_what_a_csv_writer_wrote_comes_back_whatever_the_chunks(table: list[list[str]], chunk: int) -> None:
     header = [f"column {i}" for i in range(len(table[0]))]
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset, "_CHUNK", chunk)
+        patch.setattr(delimited, "_CHUNK", chunk)
         path = Path(directory) / "t.csv"
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, quoting=csv.QUOTE_ALL).writerows([header, *table])
