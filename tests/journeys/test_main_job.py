@@ -245,7 +245,7 @@ def test_pages_work_without_scripts(journey: Journey, browser: Browser) -> None:
         {"name": "plain.csv", "mimeType": "text/csv", "buffer": b"a,b\n1,2\n3,4\n"}
     )
     page.get_by_role("button", name="Upload the table").click()
-    expect(page.get_by_role("heading", name="plain.csv")).to_be_visible()
+    expect(page.get_by_role("heading", name="plain.csv", exact=True)).to_be_visible()
     context.close()
 
 

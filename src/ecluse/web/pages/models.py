@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
@@ -18,7 +18,7 @@ from ecluse.runtime import Runtime
 from ecluse.web import charts
 from ecluse.web.api.models import download_file
 from ecluse.web.i18n import Words
-from ecluse.web.pages.datasets import dataset_names
+from ecluse.web.pages.datasets import dataset_names, default_reasons
 from ecluse.web.phrases import translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
@@ -59,13 +59,14 @@ def score(
     runtime: RuntimeDep,
     user: CurrentUser,
     dataset: Annotated[str, Form()],
-    result_format: Annotated[Literal["csv", "parquet"], Form()] = "csv",
+    result_format: Annotated[workflows.ResultFormat, Form()] = "csv",
+    reasons: Annotated[workflows.Reasons, Form()] = "all",
 ) -> Response:
     """Queue the scoring of a table with this very version, and show where its result will be."""
     row = _version(runtime, user.user.id, name, version)
     try:
         scored = workflows.start_prediction(
-            runtime, user.user.id, dataset, row.name, row.version, result_format
+            runtime, user.user.id, dataset, row.name, row.version, result_format, reasons
         )
     except InvalidInput as error:
         return _model_page(request, runtime, row, error=error)
@@ -144,6 +145,7 @@ def _model_page(
         versions = models.list_versions(transaction, user_id, version.name)
         tables = datasets.list_datasets(transaction, user_id)
     manifest = runtime.registry(user_id).manifest(version.name, version.version)
+    suggested = suggested_table(tables, version)
     context = {
         "version": version,
         "report": version.report,
@@ -153,7 +155,8 @@ def _model_page(
         "versions": versions,
         "names": dataset_names(tables),
         "datasets": [row for row in tables if row.state != "failed"],
-        "suggested": suggested_table(tables, version),
+        "suggested": suggested,
+        "reasons": default_reasons(next((row.rows for row in tables if row.id == suggested), None)),
         "files": manifest.files,
         "card": _card(runtime, user_id, manifest),
         "verified": verified,
