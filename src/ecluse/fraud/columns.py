@@ -16,16 +16,22 @@ from typing import Any, Literal, get_args
 import polars as pl
 
 from ecluse.errors import InvalidInput
+from ecluse.fraud.reading import (
+    CURRENCY,
+    EPOCH_FORMATS,
+    ISO_FORMATS,
+    NULL_TOKENS,
+    SPACES,
+    parse_datetimes,
+    parse_numbers,
+    parse_written_dates,
+    plain_strings,
+    trimmed_text,
+)
+
+__all__ = ["EPOCH_FORMATS", "NULL_TOKENS", "ColumnKind", "ColumnSpec", "infer_columns", "name_words"]
 
 ColumnKind = Literal["number", "category", "text", "datetime", "identifier", "constant"]
-
-NULL_TOKENS: frozenset[str] = frozenset(
-    {"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "Null", "None", "?", "-", "--"}
-)
-"""Values that mean "missing" once trimmed. Exact case: "none" is a level in many tables, "None" is not."""
-
-EPOCH_FORMATS: Mapping[str, int] = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
-"""`ColumnSpec.datetime_format` of whole numbers since 1970, with the microseconds that one unit lasts."""
 
 SAMPLE_ROWS = 20_000
 
@@ -62,7 +68,7 @@ class ColumnSpec:
             return parse_numbers(raw, decimal_comma=self.decimal_comma, thousands=self.thousands)
         if self.kind == "datetime":
             return parse_datetimes(raw, self.datetime_format)
-        return _strings(raw)
+        return plain_strings(raw)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` gives the same spec back."""
@@ -94,158 +100,6 @@ def infer_columns(sample: pl.DataFrame, *, decimal_comma: bool = False) -> tuple
     sample = sample.head(SAMPLE_ROWS)
     specs = [_infer_column(sample[name], decimal_comma) for name in sample.columns]
     return tuple(_settle_day_order(_settle_decimals(specs, sample, decimal_comma), sample))
-
-
-# Reading values
-
-
-def parse_numbers(raw: pl.Series, *, decimal_comma: bool, thousands: str | None) -> pl.Series:
-    """Float64, finite or null, of a text or native series. Each value is read on its own."""
-    if raw.dtype == pl.Duration:
-        return _seconds(raw)
-    if raw.dtype.is_numeric() or raw.dtype == pl.Boolean:
-        return _finite(raw.cast(pl.Float64))
-    text = _text(raw)
-    plain = _without_grouping(text, decimal_comma=decimal_comma, thousands=thousands)
-    values = _finite(plain.cast(pl.Float64, strict=False))
-    odd = values.is_null() & text.is_not_null()
-    if not odd.any():
-        return values
-    where = odd.arg_true()
-    return values.scatter(where, _decorated_numbers(text.filter(odd), decimal_comma, thousands))
-
-
-def parse_datetimes(raw: pl.Series, datetime_format: str | None) -> pl.Series:
-    """Datetime("us") in naive UTC of a text or native series; null where it is no date of 1800-2200."""
-    if datetime_format is not None and datetime_format in EPOCH_FORMATS:
-        return _in_range(_from_epoch(raw, EPOCH_FORMATS[datetime_format]))
-    if isinstance(raw.dtype, pl.Datetime):
-        return _in_range(_naive(raw))
-    if raw.dtype == pl.Date:
-        return _in_range(raw.cast(pl.Datetime("us")))
-    text = _text(raw)
-    values = _strptime(text, datetime_format) if datetime_format else pl.repeat(
-        None, len(text), dtype=pl.Datetime("us"), eager=True
-    )  # fmt: skip
-    for fallback in _ISO_FORMATS:
-        odd = values.is_null() & text.is_not_null()
-        if not odd.any():
-            break
-        values = values.scatter(odd.arg_true(), _strptime(text.filter(odd), fallback))
-    return _in_range(values).alias(raw.name)
-
-
-def _seconds(raw: pl.Series) -> pl.Series:
-    return raw.dt.total_microseconds().cast(pl.Float64) / 1e6
-
-
-def _strings(raw: pl.Series) -> pl.Series:
-    if raw.dtype == pl.Duration:
-        raw = _seconds(raw)
-    if raw.dtype.is_float():
-        exact = raw.fill_nan(None).cast(pl.Float64)
-        whole = exact.cast(pl.Int64, strict=False)
-        text = exact.cast(pl.String)
-        is_whole = (whole.cast(pl.Float64) == exact).fill_null(False)
-        return whole.cast(pl.String).zip_with(is_whole, text)
-    text = _text(raw)
-    # Only "3.0" can render as "3"; the literal search spares the regular expression on most columns.
-    if text.str.contains(".0", literal=True).any():
-        return text.str.replace(r"^([+-]?\d+)\.0+$", "${1}")
-    return text
-
-
-def _text(raw: pl.Series) -> pl.Series:
-    if raw.dtype == pl.Duration:
-        raw = _seconds(raw)
-    text = raw if raw.dtype == pl.String else raw.cast(pl.String, strict=False)
-    text = text.str.strip_chars()
-    return text.set(text.is_in(list(NULL_TOKENS)).fill_null(False), None)
-
-
-def _finite(values: pl.Series) -> pl.Series:
-    return values.set(~values.is_finite().fill_null(True), None)
-
-
-_SPACES = r"[\s\u00a0\u2009\u202f]"
-_CURRENCY = r"(?:US\$|CA\$|A\$|[$€£¥₹₽₺₩฿]|EUR|USD|GBP|CHF|CAD|AUD|JPY|CNY|INR|BRL|SEK|NOK|DKK|PLN|kr|zł)"
-
-
-def _without_grouping(text: pl.Series, *, decimal_comma: bool, thousands: str | None) -> pl.Series:
-    if thousands == " ":
-        text = text.str.replace_all(rf"(\d){_SPACES}(\d)", "${1}${2}").str.replace_all(
-            rf"(\d){_SPACES}(\d)", "${1}${2}"
-        )
-    elif thousands == "'":
-        text = text.str.replace_all(r"['’]", "")
-    elif thousands is not None:
-        text = text.str.replace_all(thousands, "", literal=True)
-    return text.str.replace(",", ".", literal=True) if decimal_comma else text
-
-
-def _decorated_numbers(text: pl.Series, decimal_comma: bool, thousands: str | None) -> pl.Series:
-    """Numbers with a currency, a per cent sign, a true minus or the accountant's parentheses around them."""
-    text = text.str.replace_all(r"[\u2212\u2012\u2013]", "-")
-    negative = text.str.contains(r"^\(.*\)$").fill_null(False)
-    percent = text.str.contains(r"%\s*\)?$").fill_null(False)
-    bare = (
-        text.str.replace(r"^\((.*)\)$", "${1}")
-        .str.replace(rf"{_SPACES}*%$", "")
-        .str.replace(rf"^([+-]?){_SPACES}*{_CURRENCY}{_SPACES}*", "${1}")
-        .str.replace(rf"{_SPACES}*{_CURRENCY}$", "")
-    )
-    plain = _without_grouping(bare, decimal_comma=decimal_comma, thousands=thousands)
-    values = _finite(plain.cast(pl.Float64, strict=False))
-    values = (-values).zip_with(negative, values)
-    return (values / 100).zip_with(percent, values)
-
-
-_ISO_FORMATS = (
-    "%Y-%m-%d %H:%M:%S%.f",
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%d",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%dT%H:%M",
-    "%Y-%m-%dT%H:%M:%S%.f%#z",
-    "%Y-%m-%d %H:%M:%S%.f%#z",
-    "%Y-%m-%d %H:%M:%S%.f UTC",
-)
-"""Tried on every value the stored format does not read: they name one instant whatever the country."""
-
-_SLASHED_FORMATS = tuple(
-    f"{date}{time}"
-    for date in ("%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%Y/%m/%d")
-    for time in ("", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p")
-)
-_NAMED_MONTH_FORMATS = tuple(
-    f"{date}{time}"
-    for date in ("%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%b %d %Y", "%a %b %d %Y")
-    for time in ("", " %H:%M", " %H:%M:%S%.f", " %I:%M:%S %p")
-)
-_COMPACT_FORMATS = ("%Y%m%d", "%Y%m%d%H%M%S")
-
-
-def _strptime(text: pl.Series, datetime_format: str) -> pl.Series:
-    return _naive(text.str.to_datetime(datetime_format, strict=False, time_unit="us"))
-
-
-def _naive(values: pl.Series) -> pl.Series:
-    values = values.cast(pl.Datetime("us", getattr(values.dtype, "time_zone", None)))
-    if getattr(values.dtype, "time_zone", None) is None:
-        return values
-    return values.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-
-
-def _from_epoch(raw: pl.Series, microseconds: int) -> pl.Series:
-    if isinstance(raw.dtype, pl.Datetime):
-        return _naive(raw)
-    seconds = parse_numbers(raw, decimal_comma=False, thousands=None)
-    return (seconds * microseconds).round().cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
-
-
-def _in_range(values: pl.Series) -> pl.Series:
-    # A two-digit year read by %Y and placeholders such as 9999-12-31 would stretch every difference of dates.
-    return values.set(~values.dt.year().is_between(1800, 2200).fill_null(True), None)
 
 
 # Choosing how a column reads
@@ -303,7 +157,7 @@ def name_words(name: str) -> tuple[str, ...]:
 
 def _infer_column(raw: pl.Series, decimal_comma: bool) -> ColumnSpec:
     name = raw.name
-    values = _strings(raw).drop_nulls()
+    values = plain_strings(raw).drop_nulls()
     distinct = values.n_unique()
     if distinct == 0 or (distinct == 1 and len(values) == len(raw)):
         return ColumnSpec(name, "constant")
@@ -311,7 +165,7 @@ def _infer_column(raw: pl.Series, decimal_comma: bool) -> ColumnSpec:
         return ColumnSpec(name, "datetime")
     if raw.dtype == pl.Boolean or raw.dtype == pl.Duration:
         return ColumnSpec(name, "number")
-    written = _text(raw).drop_nulls()
+    written = trimmed_text(raw).drop_nulls()
     levels = written.unique(maintain_order=True).head(2_000)
     dated = _infer_epoch(name, levels) or (
         _infer_datetime(name, levels) if raw.dtype == pl.String else None
@@ -380,8 +234,8 @@ _NUMERIC_SHARE = 0.9
 
 def _infer_number(name: str, levels: pl.Series, decimal_comma: bool) -> ColumnSpec | None:
     bare = levels.str.replace_all(r"[\u2212\u2012\u2013]", "-").str.replace(r"^\((.*)\)$", "${1}")
-    bare = bare.str.replace(rf"^([+-]?){_SPACES}*{_CURRENCY}{_SPACES}*", "${1}")
-    bare = bare.str.replace(rf"{_SPACES}*(?:%|{_CURRENCY})$", "")
+    bare = bare.str.replace(rf"^([+-]?){SPACES}*{CURRENCY}{SPACES}*", "${1}")
+    bare = bare.str.replace(rf"{SPACES}*(?:%|{CURRENCY})$", "")
     if bare.str.contains(_NUMBER[False, None]).all() and not bare.str.contains(_NUMBER[True, "."]).all():
         return ColumnSpec(name, "number")  # the rest of this function is for the one column in a hundred
     shares = {key: float(str(bare.str.contains(pattern).mean())) for key, pattern in _NUMBER.items()}
@@ -447,6 +301,19 @@ def _infer_epoch(name: str, levels: pl.Series) -> ColumnSpec | None:
     return None
 
 
+_SLASHED_FORMATS = tuple(
+    f"{date}{time}"
+    for date in ("%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%Y/%m/%d")
+    for time in ("", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p")
+)
+_NAMED_MONTH_FORMATS = tuple(
+    f"{date}{time}"
+    for date in ("%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%b %d, %Y", "%b %d %Y", "%a %b %d %Y")
+    for time in ("", " %H:%M", " %H:%M:%S%.f", " %I:%M:%S %p")
+)
+_COMPACT_FORMATS = ("%Y%m%d", "%Y%m%d%H%M%S")
+
+
 def _infer_datetime(name: str, levels: pl.Series) -> ColumnSpec | None:
     """The format that reads at least 95 % of the distinct values; day first where both orders read all."""
     formats = _plausible_formats(name, levels)
@@ -490,7 +357,7 @@ def _plausible_formats(name: str, levels: pl.Series) -> tuple[str, ...]:
         return float(str(probe.str.contains(pattern).mean() or 0.0))
 
     if share(r"^\d{4}-\d{1,2}-\d{1,2}") > 0.5:
-        return _ISO_FORMATS
+        return ISO_FORMATS
     for separator in "/-.":
         if share(rf"^\d{{1,4}}{re.escape(separator)}\d{{1,2}}{re.escape(separator)}\d{{2,4}}") > 0.5:
             return tuple(f.replace("/", separator) for f in _SLASHED_FORMATS)
@@ -502,12 +369,12 @@ def _plausible_formats(name: str, levels: pl.Series) -> tuple[str, ...]:
 
 
 def _readable(levels: pl.Series, datetime_format: str) -> float:
-    years = _strptime(levels, datetime_format).dt.year()
+    years = parse_written_dates(levels, datetime_format).dt.year()
     return float(years.is_between(1900, 2100).fill_null(False).sum()) / max(len(levels), 1)
 
 
 def _readable_iso_rest(levels: pl.Series, datetime_format: str) -> float:
-    rest = levels.filter(_strptime(levels, datetime_format).is_null())
+    rest = levels.filter(parse_written_dates(levels, datetime_format).is_null())
     if rest.is_empty():
         return 0.0
     return float(parse_datetimes(rest, None).is_not_null().sum()) / len(levels)
