@@ -73,6 +73,8 @@ def test_shares_carry_no_more_digits_than_they_need() -> None:
     ("seconds", "said"),
     [
         (0.4, "0.4\u00a0s"),
+        (0, "<1\u00a0s"),
+        (6, "6\u00a0s"),
         (23, "23\u00a0s"),
         (59.7, "1\u00a0min"),
         (200, "3\u00a0min 20\u00a0s"),

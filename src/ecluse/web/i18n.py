@@ -91,11 +91,13 @@ class Words:
         return text if self.zone else f"{text}{NBSP}UTC"
 
     def duration(self, seconds: float | None) -> str:
-        """`0.4 s`, `23 s`, `3 min 20 s`, `2 h 05 min`."""
+        """`0.4 s`, `23 s`, `3 min 20 s`, `2 h 05 min`; a clock that counts whole seconds gives `<1 s`, `6 s`."""
         if seconds is None:
             return ABSENT
+        if seconds == 0:
+            return f"<{self.qty(1, 's')}"
         if seconds < 59.5:
-            return self.qty(seconds, "s", 1 if seconds < 9.95 else 0)
+            return self.qty(seconds, "s", 1 if seconds < 9.95 and seconds % 1 else 0)
         whole = round(seconds)
         if whole < 3600:
             rest = f" {whole % 60}{NBSP}s" if whole % 60 else ""
