@@ -120,11 +120,19 @@ def test_boosting_stops_after_the_best_round_and_its_patience() -> None:
     best = boost(
         done.append,
         lambda: next(scores),
-        rounds=100,
-        patience=3,
+        params={"rounds": 100, "patience": 3},
         every=1,
         deadline=time.monotonic() + 60,
         tick=lambda: None,
     )
     assert best == 2
     assert done == [0, 1, 2, 3, 4]
+
+
+def test_a_fixed_number_of_rounds_is_fitted_without_validation() -> None:
+    rows = data()
+    for boosted in ("lightgbm", "xgboost"):
+        model = family(boosted).fit(
+            rows, {"fixed_rounds": 7}, seed=1, deadline=time.monotonic() + 60, tick=lambda: None
+        )
+        assert model.rounds == 7

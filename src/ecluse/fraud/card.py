@@ -24,8 +24,8 @@ def model_card(report: dict[str, Any]) -> str:
         "## Data and split",
         _data(report),
         "## Figures on the test rows",
-        "The test rows were used for nothing else. The figures are of the very model saved here; it was not "
-        "trained again on the validation and test rows. Intervals are 95 %, from 200 resamples of those rows.",
+        "The test rows were used for nothing else, and the figures are of the very model saved here, fitted on "
+        f"{_fitted_on(report)}. Intervals are 95 %, from 200 resamples of the test rows.",
         _figures(report),
         "## Threshold",
         _threshold(report),
@@ -40,6 +40,12 @@ def model_card(report: dict[str, Any]) -> str:
         f"seed {report['seed']}.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _fitted_on(report: dict[str, Any]) -> str:
+    if report["fitted_on"] == ["train"]:
+        return "the training rows; the time ran out before it could be fitted on the validation rows as well"
+    return "the training and validation rows with the settings chosen on the validation rows"
 
 
 def _data(report: dict[str, Any]) -> str:
@@ -102,6 +108,6 @@ def _limits(report: dict[str, Any]) -> str:
     lines += [
         "- It has learned the fraud that was labelled. New kinds of fraud, and fraud nobody found, are unknown to it.",
         "- Values outside the range seen in training count as the nearest seen; new categories as unseen.",
-        "- What it remembers of customers ends with the training part.",
+        "- What it remembers of customers and other values ends with the rows it was fitted on.",
     ]
     return "\n".join(lines)

@@ -6,7 +6,7 @@ import datetime
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from ecluse.fraud.evaluation import (
 )
 from ecluse.fraud.features import FeatureEngineer, Matrix, Roles, fit_features
 from ecluse.fraud.history import times_of
-from ecluse.fraud.models import FitData
+from ecluse.fraud.models import FitData, FittedModel, family
 from ecluse.fraud.search import Candidate, SearchResult, search_models
 from ecluse.fraud.selection import (
     Dropped,
@@ -61,6 +61,9 @@ FEATURES_FILE = "features.json"
 REPORT_FILE = "performance.json"
 
 SEARCH_UNTIL = 0.97
+REFIT_SHARE = 0.25
+# More rows carry a few more rounds before the fit learns noise.
+MORE_ROUNDS = 1.1
 MEDIUM_ALERTS = 3
 FEW_POSITIVES = 20
 BATCH_ROWS = 50_000
@@ -125,8 +128,9 @@ class TrainingReport:
 def train(table: Table, plan: TrainingPlan, destination: Path, progress: Progress) -> TrainingReport:
     """Read the table, train within `plan.budget_s` seconds, and write the model's files into `destination`.
 
-    Features and models are fitted on the training part, chosen, calibrated and cut on the validation part,
-    and measured on the test part; the model that was measured is the one that is written.
+    Models are fitted on the training part, and chosen, calibrated and given a threshold on the validation
+    part. The chosen settings are then fitted on both parts, when time is left, and measured on the test part:
+    the model that was measured is the one that is written.
 
     Raises:
         UnusableTarget: the target is missing, or has not two usable classes.
@@ -137,7 +141,9 @@ def train(table: Table, plan: TrainingPlan, destination: Path, progress: Progres
     split, warnings = _split(rows, plan)
     prepared = _prepare(rows, split, plan, clock, warnings)
     found = _search(prepared, plan, clock)
-    return _finish(rows, split, prepared, found, plan, destination, clock)
+    calibration, cuts = _calibrate(rows, split, prepared, found.best, plan, clock)
+    final = _refit(rows, split, prepared, found.best, plan, clock)
+    return _finish(rows, split, final, found, calibration, cuts, plan, destination, clock)
 
 
 # Reading
@@ -316,16 +322,29 @@ def _groups(rows: _Rows, plan: TrainingPlan) -> tuple[NDArray[np.uint64], str | 
 class _Prepared:
     """Matrices of the three parts over the chosen features."""
 
+    specs: tuple[ColumnSpec, ...]
+    roles: Roles
     engineer: FeatureEngineer
     selector: FeatureSelector
     data: FitData
     test: Matrix
     test_labels: NDArray[np.int8]
     warnings: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Final:
+    """The model that is measured and saved, with its own features."""
+
+    prepared: _Prepared
+    model: FittedModel
+    refitted: bool
 
 
 def _prepare(rows: _Rows, split: Split, plan: TrainingPlan, clock: _Clock, warnings: list[str]) -> _Prepared:
     clock.say("features", 0.05, "Making features")
+    begun = clock.seconds()
     specs, dropped = _feature_columns(rows, split, plan)
     train = rows.frame[split.train]
     labels = rows.labels[split.train]
@@ -349,10 +368,16 @@ def _prepare(rows: _Rows, split: Split, plan: TrainingPlan, clock: _Clock, warni
         np.ascontiguousarray(engineer.transform(rows.frame[part])[:, where])
         for part in (split.validation, split.test)
     )
-    kinds = [engineer.features[position].kind for position in where]
-    categorical = tuple(at for at, kind in enumerate(kinds) if kind == "level")
+    categorical = _categorical(engineer, where)
     data = FitData(matrix, labels, valid, rows.labels[split.validation], categorical)
-    return _Prepared(engineer, selector, data, test, rows.labels[split.test], tuple(warnings))
+    truth = rows.labels[split.test]
+    seconds = clock.seconds() - begun
+    return _Prepared(specs, roles, engineer, selector, data, test, truth, tuple(warnings), seconds)
+
+
+def _categorical(engineer: FeatureEngineer, where: NDArray[np.int64]) -> tuple[int, ...]:
+    features = engineer.features
+    return tuple(at for at, position in enumerate(where) if features[position].kind == "level")
 
 
 def _feature_columns(
@@ -375,10 +400,10 @@ def _beat(clock: _Clock, stage: str, fraction: float, message: str) -> Callable[
 
 
 def _search(prepared: _Prepared, plan: TrainingPlan, clock: _Clock) -> SearchResult:
-    # The measurement after the search grows with the test rows: 200 resamples of each.
-    reserve = 0.2 + 2e-5 * len(prepared.test_labels)
-    deadline = clock.started + max(SEARCH_UNTIL * plan.budget_s - reserve, 0.5 * plan.budget_s)
     begun = clock.seconds()
+    left = SEARCH_UNTIL * plan.budget_s - _reserve(prepared) - begun
+    # The last quarter is for fitting the best settings again; small fits need less and leave it unused.
+    deadline = clock.started + begun + max(left * (1 - REFIT_SHARE) - prepared.seconds, 0.4 * left)
 
     def report(message: str) -> None:
         share = (clock.seconds() - begun) / max(plan.budget_s - begun, 1e-9)
@@ -387,30 +412,79 @@ def _search(prepared: _Prepared, plan: TrainingPlan, clock: _Clock) -> SearchRes
     return search_models(prepared.data, seed=plan.seed, deadline=deadline, report=report)
 
 
+def _reserve(prepared: _Prepared) -> float:
+    """Seconds for the measurement at the end, which grows with the test rows: 200 resamples of each."""
+    return 0.2 + 2e-5 * len(prepared.test_labels)
+
+
+@dataclass(frozen=True)
+class _Cuts:
+    """Probabilities from which the risk is HIGH and MEDIUM."""
+
+    high: float
+    medium: float
+
+
+def _calibrate(
+    rows: _Rows, split: Split, prepared: _Prepared, best: Candidate, plan: TrainingPlan, clock: _Clock
+) -> tuple[Calibration, _Cuts]:
+    clock.say("calibrate", 0.9, "Calibrating on the validation rows")
+    labels, margins = prepared.data.valid_labels, best.model.predict_margin(prepared.data.valid)
+    calibration = fit_calibration(labels, margins)
+    valid = calibration.probabilities(margins)
+    high = choose_threshold(labels, valid, plan.goal, days=_days(rows, split.validation, plan))
+    medium = alert_cut(valid, MEDIUM_ALERTS * float(np.sum(valid >= high)))
+    return calibration, _Cuts(high, min(medium, high))
+
+
+def _refit(
+    rows: _Rows, split: Split, prepared: _Prepared, best: Candidate, plan: TrainingPlan, clock: _Clock
+) -> _Final:
+    """The best settings fitted on training and validation rows together, when the budget allows it."""
+    # A third more rows: a third more time for features and fit.
+    expected = 1.4 * (prepared.seconds + best.seconds)
+    if clock.seconds() + expected + _reserve(prepared) > SEARCH_UNTIL * plan.budget_s:
+        return _Final(prepared, best.model, refitted=False)
+    tick = _beat(clock, "calibrate", 0.92, "Fitting the best settings on training and validation rows")
+    both = np.sort(np.concatenate([split.train, split.validation]))
+    labels = rows.labels[both]
+    engineer, matrix = fit_features(
+        rows.frame[both], prepared.specs, prepared.roles, labels, seed=plan.seed, tick=tick
+    )
+    names = {feature.name for feature in engineer.features}
+    chosen = tuple(name for name in prepared.selector.features if name in names)
+    selector = replace(prepared.selector, features=chosen)
+    matrix = np.ascontiguousarray(matrix[:, selector.positions(engineer.features)])
+    engineer = engineer.keeping(frozenset(chosen))
+    where = selector.positions(engineer.features)
+    test = np.ascontiguousarray(engineer.transform(rows.frame[split.test])[:, where])
+    data = FitData(matrix, labels, matrix[:1], labels[:1], _categorical(engineer, where))
+    params = {**best.params, "fixed_rounds": round(MORE_ROUNDS * best.model.rounds)}
+    model = family(best.family).fit(
+        data, params, seed=plan.seed, deadline=clock.started + SEARCH_UNTIL * plan.budget_s, tick=tick
+    )
+    again = replace(prepared, engineer=engineer, selector=selector, data=data, test=test)
+    return _Final(again, model, refitted=True)
+
+
 def _finish(
     rows: _Rows,
     split: Split,
-    prepared: _Prepared,
+    final: _Final,
     found: SearchResult,
+    calibration: Calibration,
+    cuts: _Cuts,
     plan: TrainingPlan,
     destination: Path,
     clock: _Clock,
 ) -> TrainingReport:
-    clock.say("calibrate", 0.91, "Calibrating on the validation rows")
-    best = found.best
-    margins = best.model.predict_margin(prepared.data.valid)
-    calibration = fit_calibration(prepared.data.valid_labels, margins)
-    valid = calibration.probabilities(margins)
-    days = _days(rows, split.validation, plan)
-    threshold = choose_threshold(prepared.data.valid_labels, valid, plan.goal, days=days)
-    medium = min(alert_cut(valid, MEDIUM_ALERTS * float(np.sum(valid >= threshold))), threshold)
     clock.say("test", 0.94, "Measuring on the test rows")
-    test = calibration.probabilities(best.model.predict_margin(prepared.test))
-    content = _report(rows, split, prepared, found, plan, test, threshold)
-    content |= {"medium_threshold": medium, "calibration": calibration.method}
+    test = calibration.probabilities(final.model.predict_margin(final.prepared.test))
+    content = _report(rows, split, final, found, plan, test, cuts.high)
+    content |= {"medium_threshold": cuts.medium, "calibration": calibration.method}
     clock.say("save", 0.97, "Saving the model")
     content["seconds"] = round(clock.seconds(), 2)
-    _save(rows, prepared, best, calibration, content, plan, destination)
+    _save(rows, final, calibration, content, plan, destination)
     clock.say("save", 1.0, "Saved")
     return TrainingReport(content)
 
@@ -426,12 +500,13 @@ def _days(rows: _Rows, part: NDArray[np.int64], plan: TrainingPlan) -> float | N
 def _report(
     rows: _Rows,
     split: Split,
-    prepared: _Prepared,
+    final: _Final,
     found: SearchResult,
     plan: TrainingPlan,
     test: NDArray[np.float64],
     threshold: float,
 ) -> dict[str, Any]:
+    prepared = final.prepared
     labels = prepared.test_labels
     intervals = bootstrap_intervals(labels, test, threshold, seed=plan.seed)
     parts = split.parts()
@@ -441,6 +516,7 @@ def _report(
         "positive_value": rows.positive_value,
         "family": found.best.family,
         "params": dict(found.best.params),
+        "fitted_on": ["train", "validation"] if final.refitted else ["train"],
         "metrics": measure(labels, test, threshold),
         "intervals": {name: list(bounds) for name, bounds in intervals.items()},
         "threshold": threshold,
@@ -453,7 +529,7 @@ def _report(
         },
         "histogram": score_histogram(labels, test),
         "baseline": _baseline(prepared),
-        "importances": _importances(prepared, found.best),
+        "importances": _importances(final),
         "leaderboard": list(found.leaderboard),
         "dropped": [asdict(item) for item in prepared.selector.dropped],
         "warnings": [*prepared.warnings, *_warnings(test, labels, plan)],
@@ -477,10 +553,10 @@ def _baseline(prepared: _Prepared) -> dict[str, Any]:
     }
 
 
-def _importances(prepared: _Prepared, best: Candidate) -> list[dict[str, Any]]:
-    by_name = {feature.name: feature for feature in prepared.engineer.features}
-    shares = best.model.importances()
-    ranked = sorted(zip(prepared.selector.features, shares, strict=True), key=lambda item: -item[1])
+def _importances(final: _Final) -> list[dict[str, Any]]:
+    by_name = {feature.name: feature for feature in final.prepared.engineer.features}
+    names, shares = final.prepared.selector.features, final.model.importances()
+    ranked = sorted(zip(names, shares, strict=True), key=lambda item: -item[1])
     return [
         {"column": by_name[name].column, "feature": name, "share": round(float(share), 6)}
         for name, share in ranked
@@ -521,15 +597,14 @@ def _versions() -> dict[str, str]:
 
 def _save(
     rows: _Rows,
-    prepared: _Prepared,
-    best: Candidate,
+    final: _Final,
     calibration: Calibration,
     content: dict[str, Any],
     plan: TrainingPlan,
     destination: Path,
 ) -> None:
     destination.mkdir(parents=True, exist_ok=True)
-    model_file = best.model.save(destination)
+    prepared, model_file = final.prepared, final.model.save(destination)
     files = [model_file, prepared.selector.save(destination), *prepared.engineer.save(destination)]
     specs = {spec.name: spec for spec in rows.specs}
     columns = [specs[name].to_dict() for name in prepared.engineer.columns]
@@ -541,7 +616,7 @@ def _save(
     passed_on = dict.fromkeys([*plan.identifier_columns, plan.customer_column, plan.time_column])
     model = {
         "format": FORMAT,
-        "family": best.family,
+        "family": final.model.family,
         "model_file": model_file,
         "files": [*files, FEATURES_FILE, REPORT_FILE, "model_card.md"],
         "target": plan.target,

@@ -22,6 +22,7 @@ from ecluse.errors import ModelUnreadable
 Matrix = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Params = Mapping[str, Any]
+OWN_PARAMS = frozenset({"rounds", "patience", "fixed_rounds"})
 SMALL_MATRIX = 2_000_000
 
 Tick = Callable[[], None]  # called every round; may raise to cancel
@@ -55,6 +56,11 @@ class FittedModel(Protocol):
     @property
     def family(self) -> str: ...
 
+    @property
+    def rounds(self) -> int:
+        """Boosting rounds kept; 0 where there are none."""
+        ...
+
     def predict_margin(self, matrix: Matrix) -> Floats:
         """(rows,) raw log-odds; a row's value does not depend on the other rows."""
         ...
@@ -76,7 +82,10 @@ class Family(Protocol):
     """What a family's module offers."""
 
     def fit(self, data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> FittedModel:
-        """Fit until validation stops improving or `deadline` (time.monotonic seconds) passes."""
+        """Fit until validation stops improving or `deadline` (time.monotonic seconds) passes.
+
+        With `fixed_rounds` in `params`: exactly so many rounds, without looking at validation rows.
+        """
         ...
 
     def load(self, path: Path) -> FittedModel:
@@ -102,20 +111,25 @@ def boost(
     step: Callable[[int], None],
     score: Callable[[], float],
     *,
-    rounds: int,
-    patience: int,
+    params: Params,
     every: int,
     deadline: float,
     tick: Tick,
 ) -> int:
     """Add rounds until `score` (higher is better) has not risen for `patience` rounds.
 
-    Returns the best count of rounds. At least one round is fitted, whatever the deadline.
+    Returns the best count of rounds. At least one round is fitted, whatever the deadline. With
+    `fixed_rounds`, adds so many and asks for no score.
     """
+    fixed = int(params.get("fixed_rounds", 0))
+    rounds, patience = fixed or int(params.get("rounds", 1500)), int(params.get("patience", 60))
     best, best_rounds = -np.inf, 1
     for number in range(1, rounds + 1):
         step(number - 1)
         tick()
+        if fixed:
+            best_rounds = number
+            continue
         late = time.monotonic() >= deadline
         if number % every == 0 or late or number == rounds:
             now = score()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.models import FitData, Floats, Matrix, Params, Tick, boost, fit_threads
+from ecluse.fraud.models import OWN_PARAMS, FitData, Floats, Matrix, Params, Tick, boost, fit_threads
 
 FILE = "best_model.txt.gz"
 # Per-row TreeSHAP holds (features + 1) doubles a row: chunks keep a batch within some tens of MB.
@@ -36,6 +36,10 @@ class LightGbmModel:
 
     def __init__(self, booster: lightgbm.Booster) -> None:
         self._booster = booster
+
+    @property
+    def rounds(self) -> int:
+        return int(self._booster.num_trees())
 
     def predict_margin(self, matrix: Matrix) -> Floats:
         return np.asarray(self._booster.predict(matrix, raw_score=True), dtype=np.float64)
@@ -63,10 +67,11 @@ class LightGbmModel:
 def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> LightGbmModel:
     """Boost with early stopping on the validation rows.
 
-    Besides LightGBM's own parameters: `rounds`, `patience`, and `native_categories` (split level codes as
-    sets instead of as ordered numbers).
+    Besides LightGBM's own parameters: `rounds`, `patience`, `fixed_rounds`, and `native_categories` (split
+    level codes as sets instead of as ordered numbers).
     """
-    own = {name: params[name] for name in params if name not in ("rounds", "patience", "native_categories")}
+    not_theirs = OWN_PARAMS | {"native_categories"}
+    own = {name: params[name] for name in params if name not in not_theirs}
     train, valid = _datasets(data, native=bool(params.get("native_categories")))
     threads = {"num_threads": fit_threads(data.train)}
     booster = lightgbm.Booster({**FIXED, **threads, **own, "seed": seed}, train)
@@ -84,8 +89,7 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
     best = boost(
         lambda _: _ignore(booster.update()),
         score,
-        rounds=int(params.get("rounds", 1500)),
-        patience=int(params.get("patience", 60)),
+        params=params,
         every=1 + len(data.valid) // 50_000,
         deadline=deadline,
         tick=tick,

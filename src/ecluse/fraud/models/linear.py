@@ -38,6 +38,7 @@ class LinearModel:
     """Weighted terms and an intercept. Sums run term by term, so a row never depends on its batch."""
 
     family = "linear"
+    rounds = 0
 
     def __init__(self, terms: tuple[Term, ...], intercept: float, features: int) -> None:
         self._terms = terms

@@ -10,7 +10,7 @@ import xgboost
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.models import FitData, Floats, Matrix, Params, Tick, boost, fit_threads
+from ecluse.fraud.models import OWN_PARAMS, FitData, Floats, Matrix, Params, Tick, boost, fit_threads
 
 FILE = "best_model.ubj"
 FIXED = {
@@ -29,6 +29,10 @@ class XgBoostModel:
 
     def __init__(self, booster: xgboost.Booster) -> None:
         self._booster = booster
+
+    @property
+    def rounds(self) -> int:
+        return int(self._booster.num_boosted_rounds())
 
     def predict_margin(self, matrix: Matrix) -> Floats:
         margins = self._booster.inplace_predict(matrix, predict_type="margin", validate_features=False)
@@ -52,9 +56,9 @@ class XgBoostModel:
 def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> XgBoostModel:
     """Boost with early stopping on the validation rows.
 
-    Besides XGBoost's own parameters: `rounds` and `patience`.
+    Besides XGBoost's own parameters: `rounds`, `patience` and `fixed_rounds`.
     """
-    own = {name: params[name] for name in params if name not in ("rounds", "patience")}
+    own = {name: params[name] for name in params if name not in OWN_PARAMS}
     train, valid = _matrices(data)
     start = float(np.clip(data.train_labels.mean(), 1e-6, 1 - 1e-6))
     chosen = {"base_score": start, "seed": seed, "nthread": fit_threads(data.train)}
@@ -67,8 +71,7 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
     best = boost(
         lambda number: booster.update(train, number),
         score,
-        rounds=int(params.get("rounds", 1500)),
-        patience=int(params.get("patience", 60)),
+        params=params,
         every=1 + len(data.valid) // 50_000,
         deadline=deadline,
         tick=tick,
