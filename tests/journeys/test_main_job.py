@@ -235,6 +235,23 @@ def test_an_upload_shows_its_progress_and_a_broken_table_names_its_line(
     page.close()
 
 
+def test_a_lost_connection_is_said_and_forgiven_and_a_job_can_be_stopped(journey: Journey) -> None:
+    page = journey.context.new_page()
+    page.goto(journey.addresses["table"])
+    page.get_by_label("Time to search").select_option("300")
+    page.get_by_role("button", name="Train the model").click()
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    lost = page.get_by_text("The server did not answer.")
+    page.route("**/progress*", lambda route: route.abort())
+    expect(lost).to_be_visible(timeout=10_000)
+    page.unroute("**/progress*")
+    expect(lost).to_be_hidden(timeout=10_000)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".job .badge")).to_have_text("Cancelled", timeout=10_000)
+    expect(page.get_by_text("Nothing was kept.")).to_be_visible()
+    page.close()
+
+
 def test_pages_work_without_scripts(journey: Journey, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False, storage_state=journey.context.storage_state())
     page = context.new_page()
