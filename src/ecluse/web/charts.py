@@ -58,7 +58,7 @@ def model_charts(report: Mapping[str, Any], say: Words) -> list[Chart]:
     charts = [pr_curve(report, say)] if curves.get("pr") else []
     if report.get("importances"):
         charts.append(importances(report, say))
-    if report.get("histogram"):
+    if report.get("histogram") and report.get("confusion"):
         charts.append(separation(report, say))
     if curves.get("calibration"):
         charts.append(calibration(report, say))
@@ -199,15 +199,15 @@ def separation(report: Mapping[str, Any], say: Words) -> Chart:
         threshold,
         say._("threshold %(value)s", value=say.num(threshold, 2)),
     )
-    above = sum(b["fraud"] for b in bins if b["low"] >= threshold)
+    counts = report["confusion"]
     return Chart(
         id="chart-separation",
         title=say._("Scores of fraud and of the rest"),
         unit=say._("test rows per %(width)s of score, log scale", width=say.num(1 / len(bins), 2)),
         finding=say._(
-            "%(above)s of %(all)s frauds lie in bins above the threshold %(threshold)s.",
-            above=say.num(above),
-            all=say.num(sum(b["fraud"] for b in bins)),
+            "%(above)s of %(all)s frauds score at or above the threshold %(threshold)s.",
+            above=say.num(counts["tp"]),
+            all=say.num(counts["tp"] + counts["fn"]),
             threshold=say.num(threshold, 2),
         ),
         option=option,
@@ -288,7 +288,13 @@ def _bars_across(names: list[str], shares: list[float]) -> dict[str, Any]:
             "inverse": True,
             "axisLine": {"lineStyle": {"color": "--ink-2"}},
             "axisTick": {"show": False},
-            "axisLabel": {"color": "--ink", "fontSize": 11, "width": 150, "overflow": "truncate"},
+            "axisLabel": {
+                "color": "--ink",
+                "fontSize": 11,
+                "lineHeight": 12,
+                "width": 150,
+                "overflow": "break",
+            },
         },
         "tooltip": {**_tooltip("@percent-tooltip"), "axisPointer": {"type": "shadow"}},
         "series": [
