@@ -39,6 +39,7 @@ FRENCH = Words("fr")
             "XGBoost, deep, 3 of up to 29. Best so far: average precision 0.713",
             "XGBoost, deep, 3 sur 29 au plus. Meilleure précision moyenne\u00a0: 0,713",
         ),
+        ("constant first seen", "constant jamais vu"),
         ("The moon is full.", "The moon is full."),
         ("", ""),
     ],

@@ -167,7 +167,7 @@ def importances(report: Mapping[str, Any], say: Words) -> Chart:
     """The features the model leans on most, as shares of the whole."""
     ranked = sorted(report["importances"], key=lambda item: -item["share"])
     top = ranked[:TOP_FEATURES]
-    names = [translated(item["feature"], say) for item in top]
+    names = [_feature(item, say) for item in top]
     option = _bars_across(names, [item["share"] for item in top])
     return Chart(
         id="chart-importances",
@@ -179,7 +179,7 @@ def importances(report: Mapping[str, Any], say: Words) -> Chart:
         option=option,
         headings=(say._("Feature"), say._("Column"), say._("Share")),
         rows=tuple(
-            (translated(item["feature"], say), item.get("column") or "", say.percent(item["share"], 1))
+            (_feature(item, say), item.get("column") or "", say.percent(item["share"], 1))
             for item in ranked[:40]
         ),
         tall=True,
@@ -459,6 +459,12 @@ def _spread(points: Sequence[Any], count: int = TABLE_ROWS) -> list[Any]:
     if len(points) <= count:
         return list(points)
     return [points[round(i * (len(points) - 1) / (count - 1))] for i in range(count)]
+
+
+def _feature(item: Mapping[str, Any], say: Words) -> str:
+    """What to call a feature: a column keeps its name, what was made of one is said in words."""
+    name = str(item["feature"])
+    return translated(name, say) if ": " in name or name != item.get("column", name) else name
 
 
 def _round_up(value: float) -> float:

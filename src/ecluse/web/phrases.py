@@ -26,7 +26,10 @@ def translated(text: str, say: Words) -> str:
     for pattern, message in _patterns():
         match = pattern.fullmatch(text)
         if match:
-            return say._(message, **{name: _part(value, say) for name, value in match.groupdict().items()})
+            parts = match.groupdict()
+            return say._(
+                message, **{k: part if k in NAMES else _part(part, say) for k, part in parts.items()}
+            )
     return text
 
 
@@ -52,6 +55,8 @@ def _as_pattern(message: str) -> str:
     return "".join(f"(?P<{piece}>.+?)" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
 
 
+#: Parts that a person wrote: columns, files, values. They are shown as they are, whatever they look like.
+NAMES: Final = frozenset({"name", "column", "columns", "file", "value", "values", "email", "model", "word"})
 _PLACE: Final = re.compile(r"%\((\w+)\)s")
 
 MESSAGES: Final[tuple[str, ...]] = (
@@ -69,7 +74,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(file)s is no complete Parquet file: %(error)s. Export it again."),
     N_("%(file)s has %(columns)s columns; at most %(most)s can be read. Remove columns, or transpose it."),
     N_("%(file)s unpacks to more than 1 GiB. Save the table as CSV or Parquet."),
-    N_("Line %(line)s has %(values)s; the header has %(columns)s. Correct the line and try again."),
+    N_("Line %(line)s has %(some)s; the header has %(count)s. Correct the line and try again."),
     N_("%(count)s values"),
     N_("1 value"),
     N_('Line %(line)s opens a quote (") that is not closed. Close it, or double a quote meant as text.'),
@@ -158,7 +163,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Making features"),
     N_("%(model)s, %(number)s of up to %(total)s. %(so_far)s"),
     N_("First fit"),
-    N_("Best so far: average precision %(value)s"),
+    N_("Best so far: average precision %(figure)s"),
     N_("Calibrating on the validation rows"),
     N_("Measuring on the test rows"),
     N_("Saving the model"),
@@ -184,9 +189,9 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(name)s seen %(count)s times before"),
     N_("%(name)s has %(count)s earlier rows"),
     N_("%(name)s %(times)s × usual"),
-    N_("%(name)s %(value)s, %(count)s deviations above usual"),
-    N_("%(name)s %(value)s, %(count)s deviations below usual"),
-    N_("%(name)s %(value)s, no usual known"),
+    N_("%(name)s %(amount)s, %(count)s deviations above usual"),
+    N_("%(name)s %(amount)s, %(count)s deviations below usual"),
+    N_("%(name)s %(amount)s, no usual known"),
     N_("%(time)s since the last row of this %(name)s"),
     N_("%(count)s days"),
     N_('%(name)s "%(value)s" rare or unseen in training'),
@@ -208,4 +213,27 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(name)s: distance from the customer's usual"),
     N_("%(name)s: new for the customer"),
     N_("missing values"),
+    # Other choices that cannot be used, kinds of columns, days
+    N_("tells customers apart: those of the test rows are new"),
+    N_('%(file)s has no column "%(column)s". Its columns: %(columns)s.'),
+    N_('%(column)s has %(count)s values; "%(value)s" was learned against all others.'),
+    N_('"%(column)s" reads as %(kind)s, not as a date or a number. Choose another column.'),
+    N_('No value of "%(column)s" reads as a date or a number. Choose another column.'),
+    N_("No column is left to learn from: the table holds the target and identifiers only."),
+    N_("No feature varies over the training rows; there is nothing to learn from."),
+    N_('"%(column)s" is the target and cannot have another role. Choose another column.'),
+    N_('%(column)s should hold a %(kind)s, and holds "%(value)s"'),
+    N_("All fraud belongs to %(owner)s; three parts cannot each hold some. Leave the customer column out, or label "
+       "more rows."),
+    N_("%(count)s value(s) of %(column)s"),
+    N_("identical rows"),
+    N_("Many rows are identical; equal rows stand on both sides of the split."),
+    N_("%(done)s of %(total)s columns"),
+    N_("%(name)s: Monday"),
+    N_("%(name)s: Tuesday"),
+    N_("%(name)s: Wednesday"),
+    N_("%(name)s: Thursday"),
+    N_("%(name)s: Friday"),
+    N_("%(name)s: Saturday"),
+    N_("%(name)s: Sunday"),
 )  # fmt: skip
