@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,7 +14,7 @@ from starlette.responses import Response
 
 from ecluse.catalog import datasets, models, predictions
 from ecluse.catalog.tables import Prediction
-from ecluse.errors import JobNotFound, ModelNotFound, VersionNotFound
+from ecluse.errors import JobNotFound, ModelNotFound, NotFound, VersionNotFound
 from ecluse.runtime import Runtime
 from ecluse.web import charts
 from ecluse.web.api.predictions import download
@@ -27,6 +30,9 @@ DEFAULT_BUDGET: Final = 20
 #: Columns a scoring adds; the others are the table's own.
 ADDED: Final = frozenset({"fraud_probability", "risk_level", "is_fraud"})
 REASONS: Final = 3
+#: With what a cell begins that a spreadsheet runs, unless it is a number.
+FORMULA_STARTS: Final = tuple("=+-@\t\r\n")
+PLAIN_NUMBER: Final = re.compile(r"[+-]?\d+([.,]\d+)?")
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,20 @@ def show_prediction(
 router.add_api_route("/fraud/p/{prediction_id}/download", download)
 
 
+@router.get("/fraud/p/{prediction_id}/riskiest")
+def download_riskiest(
+    prediction_id: str, runtime: RuntimeDep, user: CurrentUser, budget: int = Query(DEFAULT_BUDGET, ge=1)
+) -> Response:
+    """The riskiest rows alone, as the page shows them, for whoever reviews them."""
+    with runtime.catalog.read() as transaction:
+        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
+    rows = list((row.summary or {}).get("top") or [])[:budget]
+    if not rows:
+        raise NotFound("There are no scored rows here yet.")
+    headers = {"content-disposition": f'attachment; filename="riskiest_{len(rows)}_{row.model_name}.csv"'}
+    return Response(as_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
+
+
 def own_columns(rows: list[dict[str, Any]]) -> list[str]:
     """The columns of the table itself among those of its scored rows."""
     return [
@@ -100,6 +120,20 @@ def risky_row(row: Mapping[str, Any], columns: list[str], say: Words) -> Risky:
         flagged=bool(int(row["is_fraud"])),
         reasons=tuple(reasons),
     )
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """The rows as CSV, what a spreadsheet would run as a formula made text by a leading apostrophe (OWASP)."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([_safe(name) for name in rows[0]])
+    writer.writerows([_safe(value) for value in row.values()] for row in rows)
+    return text.getvalue()
+
+
+def _safe(cell: Any) -> Any:
+    risky = isinstance(cell, str) and cell[:1] in FORMULA_STARTS and not PLAIN_NUMBER.fullmatch(cell)
+    return f"'{cell}" if risky else cell
 
 
 def _reviewed(summary: Mapping[str, Any], budget: int, threshold: float | None, say: Words) -> dict[str, Any]:
