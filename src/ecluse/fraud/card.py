@@ -44,7 +44,7 @@ def model_card(report: dict[str, Any]) -> str:
 
 def _fitted_on(report: dict[str, Any]) -> str:
     if report["fitted_on"] == ["train"]:
-        return "the training rows; the time ran out before it could be fitted on the validation rows as well"
+        return "the training rows only; the validation rows chose its settings, calibration and threshold"
     return "the training and validation rows with the settings chosen on the validation rows"
 
 

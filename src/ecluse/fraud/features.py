@@ -32,6 +32,7 @@ from ecluse.fraud.history import (
 
 Labels = NDArray[np.int8]
 Matrix = NDArray[np.float32]
+Tick = Callable[[], None]  # called between columns; may raise to cancel
 
 STATE_FILE = "feature_engineer.json"
 ENTITY_FILE = "entities.parquet"
@@ -375,7 +376,7 @@ def fit_features(
     labels: Labels,
     *,
     seed: int,
-    tick: Callable[[], None] = lambda: None,
+    tick: Tick = lambda: None,
 ) -> tuple[FeatureEngineer, Matrix]:
     """The engineer fitted on parsed training rows, and those rows' own matrix.
 
@@ -398,7 +399,7 @@ def fit_features(
         fitted.append((missing, missing.transform(frame)))
     if roles.customer and roles.time:
         tick()
-        fitted.append(_fit_history(frame, specs, roles.customer, roles.time, seed))
+        fitted.append(_fit_history(frame, specs, roles.customer, roles.time, seed, tick))
     engineer = FeatureEngineer(tuple(encoder for encoder, _ in fitted))
     return engineer, _stack([column for _, columns in fitted for column in columns], frame.height)
 
@@ -506,7 +507,7 @@ def _fit_gaps(frame: pl.DataFrame, dates: list[str]) -> list[tuple[Encoder, list
 
 
 def _fit_history(
-    frame: pl.DataFrame, specs: tuple[ColumnSpec, ...], customer: str, time: str, seed: int
+    frame: pl.DataFrame, specs: tuple[ColumnSpec, ...], customer: str, time: str, seed: int, tick: Tick
 ) -> tuple[Encoder, list[Column]]:
     others = [spec for spec in specs if spec.name not in (customer, time)]
     history = freeze_history(
@@ -517,7 +518,7 @@ def _fit_history(
         entities=_main_entities(frame, others),
         salt=seed,
     )
-    return HistoryEncoder(history), describe_forward(frame, history)
+    return HistoryEncoder(history), describe_forward(frame, history, tick)
 
 
 def _main_amounts(frame: pl.DataFrame, specs: list[ColumnSpec]) -> tuple[str, ...]:

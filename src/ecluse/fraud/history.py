@@ -7,6 +7,7 @@ blocks before theirs, as rows to score will see only what happened before the mo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,7 +146,9 @@ def freeze_history(
     return CustomerHistory(customer, time, amounts, entities, salt, table, seen)
 
 
-def describe_forward(frame: pl.DataFrame, frozen: CustomerHistory) -> list[Column]:
+def describe_forward(
+    frame: pl.DataFrame, frozen: CustomerHistory, tick: Callable[[], None] = lambda: None
+) -> list[Column]:
     """The features of the rows the state was made from, each seen from before its own block of time.
 
     Cuts the period into eight blocks of about the same number of rows; equal times share a block.
@@ -154,6 +157,7 @@ def describe_forward(frame: pl.DataFrame, frozen: CustomerHistory) -> list[Colum
     block = time_blocks(times)
     columns = [np.full(frame.height, np.nan, dtype=np.float32) for _ in frozen.feature_details()]
     for number in range(BLOCKS):
+        tick()
         chosen = np.flatnonzero(block == number)
         if not len(chosen):
             continue

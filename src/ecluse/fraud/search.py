@@ -117,9 +117,12 @@ class SearchResult:
     leaderboard: tuple[dict[str, Any], ...]
 
 
-def search_models(data: FitData, *, seed: int, deadline: float, report: Report) -> SearchResult:
+def search_models(
+    data: FitData, *, seed: int, deadline: float, report: Report, longest_fit: float | None = None
+) -> SearchResult:
     """Fit the portfolio and then seeded variations of it until `deadline` (time.monotonic seconds).
 
+    No fit takes more than `longest_fit` seconds, nor more than 60 % of what is left for another to follow.
     At least one model is fitted. `report` is called at every round of every fit and may raise to cancel.
     Which variations are reached depends on the machine's speed; each fit itself depends on the seed only.
     """
@@ -135,7 +138,9 @@ def search_models(data: FitData, *, seed: int, deadline: float, report: Report) 
         name, kind, params = plan[number] if number < len(plan) else _variation(rng, number - len(plan))
         line = f"{name}, {number + 1} of up to {total}. {_so_far(best)}"
         report(line)
-        candidate = _fit(name, kind, params, data, seed, _fit_deadline(deadline), _teller(report, line))
+        candidate = _fit(
+            name, kind, params, data, seed, _fit_deadline(deadline, longest_fit), _teller(report, line)
+        )
         rows.append(candidate.to_dict())
         margin = MARGIN if number >= len(plan) else 0.0
         if best is None or _score(candidate) > _score(best) + margin:
@@ -167,10 +172,10 @@ def _fit(
     return Candidate(name, kind, params, model, found, time.monotonic() - begun)
 
 
-def _fit_deadline(deadline: float) -> float:
-    """A single slow fit may take 60 % of what is left, so that another family gets its turn."""
+def _fit_deadline(deadline: float, longest: float | None) -> float:
     now = time.monotonic()
-    return now + 0.6 * max(deadline - now, 0.0)
+    share = 0.6 * max(deadline - now, 0.0)
+    return now + (share if longest is None else min(share, longest))
 
 
 def _too_late(started: float, deadline: float, seconds: list[float]) -> bool:

@@ -61,7 +61,10 @@ FEATURES_FILE = "features.json"
 REPORT_FILE = "performance.json"
 
 SEARCH_UNTIL = 0.97
+# The best settings are fitted again on a third more rows: for that, time is kept for features and the fit.
+REFIT_ROWS = 200_000
 REFIT_SHARE = 0.25
+MORE_TIME = 1.4
 # More rows carry a few more rounds before the fit learns noise.
 MORE_ROUNDS = 1.1
 MEDIUM_ALERTS = 3
@@ -401,15 +404,22 @@ def _beat(clock: _Clock, stage: str, fraction: float, message: str) -> Callable[
 
 def _search(prepared: _Prepared, plan: TrainingPlan, clock: _Clock) -> SearchResult:
     begun = clock.seconds()
-    left = SEARCH_UNTIL * plan.budget_s - _reserve(prepared) - begun
-    # The last quarter is for fitting the best settings again; small fits need less and leave it unused.
-    deadline = clock.started + begun + max(left * (1 - REFIT_SHARE) - prepared.seconds, 0.4 * left)
+    left = max(SEARCH_UNTIL * plan.budget_s - _reserve(prepared) - begun, 0.0)
+    refit = _affords_refit(prepared, left)
+    end = left * (1 - MORE_TIME * REFIT_SHARE) - MORE_TIME * prepared.seconds if refit else left
+    longest = REFIT_SHARE * left if refit else None
 
     def report(message: str) -> None:
         share = (clock.seconds() - begun) / max(plan.budget_s - begun, 1e-9)
         clock.say("search", 0.1 + 0.8 * min(share, 1.0), message, always=False)
 
-    return search_models(prepared.data, seed=plan.seed, deadline=deadline, report=report)
+    deadline = clock.started + begun + end
+    return search_models(prepared.data, seed=plan.seed, deadline=deadline, longest_fit=longest, report=report)
+
+
+def _affords_refit(prepared: _Prepared, left: float) -> bool:
+    """Whether to keep time for a second fit: it helps small data, and large data needs the time to be fitted once."""
+    return len(prepared.data.train) <= REFIT_ROWS and MORE_TIME * prepared.seconds <= 0.3 * left
 
 
 def _reserve(prepared: _Prepared) -> float:
@@ -441,9 +451,9 @@ def _refit(
     rows: _Rows, split: Split, prepared: _Prepared, best: Candidate, plan: TrainingPlan, clock: _Clock
 ) -> _Final:
     """The best settings fitted on training and validation rows together, when the budget allows it."""
-    # A third more rows: a third more time for features and fit.
-    expected = 1.4 * (prepared.seconds + best.seconds)
-    if clock.seconds() + expected + _reserve(prepared) > SEARCH_UNTIL * plan.budget_s:
+    expected = MORE_TIME * (prepared.seconds + best.seconds)
+    too_late = clock.seconds() + expected + _reserve(prepared) > SEARCH_UNTIL * plan.budget_s
+    if too_late or len(prepared.data.train) > REFIT_ROWS:
         return _Final(prepared, best.model, refitted=False)
     tick = _beat(clock, "calibrate", 0.92, "Fitting the best settings on training and validation rows")
     both = np.sort(np.concatenate([split.train, split.validation]))
