@@ -14,6 +14,7 @@ from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.app import make_app
 from ecluse.web.pages.datasets import TrainChoices, default_name, train_form, training_request
+from ecluse.web.pages.models import fitted_rows
 from ecluse.web.pages.predictions import as_csv
 from ecluse.web.security import COOKIE
 from tests.web import invented
@@ -315,6 +316,13 @@ def test_an_error_of_a_fragment_is_a_notice(client: Browser) -> None:
     answer = client.get("/jobs/none/progress", headers={"hx-request": "true"})
     assert answer.status_code == 404
     assert answer.text.lstrip().startswith('<div class="notice bad" role="alert">')
+
+
+def test_the_rows_a_model_was_fitted_on_are_those_of_its_parts() -> None:
+    report = invented.report()
+    assert fitted_rows(report) == 12_000
+    assert fitted_rows(report | {"fitted_on": ["train", "validation"]}) == 16_000
+    assert fitted_rows({}) is None
 
 
 @pytest.mark.parametrize(

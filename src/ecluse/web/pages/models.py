@@ -119,6 +119,13 @@ def family_names(say: Words) -> dict[str, str]:
     }
 
 
+def fitted_rows(report: Mapping[str, Any]) -> int | None:
+    """How many rows the saved model was fitted on; None when the report does not say."""
+    rows: Mapping[str, int] = report.get("rows") or {}
+    counts = [rows[part] for part in report.get("fitted_on", ["train"]) if part in rows]
+    return sum(counts) if counts else None
+
+
 def split_text(report: Mapping[str, Any], say: Words) -> str | None:
     """How the rows were split, in a few words."""
     split = report.get("split") or {}
@@ -152,6 +159,7 @@ def _model_page(
         "figures": charts.model_charts(version.report, say),
         "families": family_names(say),
         "split": split_text(version.report, say),
+        "fitted_rows": fitted_rows(version.report),
         "versions": versions,
         "names": dataset_names(tables),
         "datasets": [row for row in tables if row.state != "failed"],
