@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,6 @@ PLAN = TrainingPlan(
     budget_s=5.0,
     goal=Goal("recall", 0.7),
 )
-BUDGET_SLACK_S = 3.0
 FILES = {
     "feature_engineer.json",
     "feature_selector.json",
@@ -121,13 +119,6 @@ def test_the_card_tells_figures_split_and_limits(trained: tuple[TrainingReport, 
     assert "By time" in card
     assert "## Limits" in card
     assert "a recall of 0.7" in card
-
-
-def test_training_ends_within_its_budget(tmp_path: Path, frame: pl.DataFrame) -> None:
-    begun = time.monotonic()
-    report = run(frame, replace(PLAN, budget_s=8.0), tmp_path)
-    assert report.content["seconds"] < 8.0 * 1.1
-    assert time.monotonic() - begun < 8.0 * 1.1 + BUDGET_SLACK_S
 
 
 def test_progress_moves_forward_through_the_stages(tmp_path: Path) -> None:
