@@ -147,7 +147,7 @@ def score_table(
     Each frame holds the identifiers, customer and time of the input as they were, then `fraud_probability`
     (six decimals), `risk_level`, `is_fraud` (0 or 1), and with `reasons` `reason_1` to `reason_3` in words with
     `reason_1_effect`… in log-odds. `reasons_for="risky"` explains the rows of HIGH and MEDIUM risk only: it
-    costs a hundred times the score. `progress` is told the number of rows done, and may raise to cancel.
+    costs tens of times the score. `progress` is told the number of rows done, and may raise to cancel.
 
     Raises ColumnsMissing before the first batch when columns lack, or mostly hold another kind of value.
     """
