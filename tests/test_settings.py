@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from ecluse.errors import SettingsError
-from ecluse.settings import VARIABLES, Settings
+from ecluse.settings import GIB, VARIABLES, Settings, shows_traces, without_password
+from ecluse.storage import open_store
 
 HOME = Path("/somewhere")
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "very-secret"}
@@ -34,6 +36,9 @@ def test_without_configuration_everything_lies_in_the_home_folder() -> None:
         ({"USE_S3": "false", "AWS_S3_BUCKET": "b"}, "file:///somewhere/store"),
         ({"STORAGE_TYPE": "local", "AWS_S3_BUCKET": "b"}, "file:///somewhere/store"),
         ({"ECLUSE_STORE_URL": "memory://"}, "memory://"),
+        ({"ECLUSE_STORE_URL": "file:///"}, "file:///"),
+        ({"ECLUSE_STORE_URL": "file:///me@work/"}, "file:///me@work"),
+        ({"ECLUSE_STORE_URL": "S3://b/p/"}, "s3://b/p"),
     ],
 )
 def test_the_store_is_chosen_by_any_of_its_names(environ: dict[str, str], store: str) -> None:
@@ -50,13 +55,18 @@ def test_the_store_is_chosen_by_any_of_its_names(environ: dict[str, str], store:
         ({"AWS_ACCESS_KEY_ID": "a"}, "AWS_SECRET_ACCESS_KEY"),
         ({"S3_SECRET_KEY": "a"}, "S3_ACCESS_KEY"),
         ({"ECLUSE_STORE_URL": "s3://key:secret@b"}, "carries no keys"),
-        ({"ECLUSE_STORE_URL": "s3:///x"}, "names no bucket"),
-        ({"ECLUSE_STORE_URL": "http://x"}, "not known"),
-        ({"ECLUSE_STORE_URL": "file://relative/x"}, "absolute"),
+        ({"ECLUSE_STORE_URL": "s3://[x"}, "ECLUSE_STORE_URL"),
+        ({"ECLUSE_STORE_URL": "/folder"}, "ECLUSE_STORE_URL=/folder"),
+        ({"AWS_S3_BUCKET": "b?x"}, "AWS_S3_BUCKET"),
         ({"S3_ENDPOINT": "localhost:8333"}, "http://"),
-        ({"DATABASE_URL": "mysql://x"}, "mysql"),
+        ({"AWS_ENDPOINT_URL": "http://[x"}, "AWS_ENDPOINT_URL"),
+        ({"DATABASE_URL": "mysql://x"}, "DATABASE_URL, with the scheme 'mysql'"),
+        ({"DATABASE_URL": "sqlite://host/file"}, "DATABASE_URL"),
         ({"ECLUSE_CACHE_MAX_BYTES": "10 GB"}, "ECLUSE_CACHE_MAX_BYTES"),
+        ({"ECLUSE_CACHE_MAX_BYTES": "²"}, "ECLUSE_CACHE_MAX_BYTES"),
+        ({"ECLUSE_CACHE_MAX_BYTES": "9" * 5000}, "ECLUSE_CACHE_MAX_BYTES"),
         ({"ECLUSE_PUBLIC_URL": "ecluse.example.org"}, "ECLUSE_PUBLIC_URL"),
+        ({"ECLUSE_PUBLIC_URL": "https://a:b"}, "ECLUSE_PUBLIC_URL"),
     ],
 )
 def test_what_cannot_be_used_is_named(environ: dict[str, str], named: str) -> None:
@@ -64,9 +74,42 @@ def test_what_cannot_be_used_is_named(environ: dict[str, str], named: str) -> No
         read(**environ)
 
 
-def test_keys_of_the_store_win_over_those_of_aws() -> None:
-    settings = read(S3_ACCESS_KEY="mine", S3_SECRET_KEY="own", **KEYS)
-    assert (settings.s3.access_key, settings.s3.secret_key) == ("mine", "own")
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:hu[sh@h/d",
+        "postgresql://u:hush@h:port/d",
+        "postgresql://u:hush/x@h/d",
+        "postgresql://u:12?hush@h/d",
+        "postgresql://u:12#hush@h/d",
+        "postgresql://u:a@hush@h/d",
+        "u:hush@h",
+    ],
+)
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "ECLUSE_JOBS_URL", "ECLUSE_STORE_URL", "S3_ENDPOINT"])
+def test_an_address_that_cannot_be_read_is_named_without_its_password(variable: str, address: str) -> None:
+    with pytest.raises(SettingsError, match=variable) as refused:
+        read(**{variable: address})
+    assert "hu" not in str(refused.value)
+
+
+def test_a_home_folder_of_nobody_is_told() -> None:
+    with pytest.raises(SettingsError, match="ECLUSE_HOME=~nobody-of-this-name/x"):
+        Settings.from_environment({"ECLUSE_HOME": "~nobody-of-this-name/x"})
+
+
+def test_an_upload_is_no_larger_than_s3_copies_at_once() -> None:
+    six = {"ECLUSE_UPLOAD_MAX_BYTES": str(6 * GIB)}
+    assert read(**six).upload_max_bytes == 6 * GIB
+    with pytest.raises(SettingsError, match="ECLUSE_UPLOAD_MAX_BYTES"):
+        read(ECLUSE_STORE_URL="s3://b", **six)
+
+
+def test_keys_of_the_store_win_over_those_of_aws_and_leave_their_token() -> None:
+    aws = read(AWS_SESSION_TOKEN="of aws", **KEYS).s3
+    assert (aws.access_key, aws.session_token) == ("AKIAEXAMPLE", "of aws")
+    own = read(S3_ACCESS_KEY="mine", S3_SECRET_KEY="own", AWS_SESSION_TOKEN="of aws", **KEYS).s3
+    assert (own.access_key, own.secret_key, own.session_token) == ("mine", "own", None)
 
 
 def test_the_newer_name_of_the_region_wins() -> None:
@@ -90,16 +133,72 @@ def test_no_secret_is_shown() -> None:
         assert secret not in shown
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:hush@[::1]:5432/d", "postgresql://u:…@[::1]:5432/d"),
+        (
+            "postgresql://h/d?user=u&password=hush&sslmode=require",
+            "postgresql://h/d?user=u&password=…&sslmode=require",
+        ),
+        ("postgresql://h/d?pass%77ord=hush", "postgresql://h/d?password=…"),
+        ("postgresql://u@h/d", "postgresql://u@h/d"),
+        ("sqlite:////somewhere/catalog.db", "sqlite:////somewhere/catalog.db"),
+    ],
+)
+def test_a_database_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert without_password(url) == shown
+
+
 def test_every_choice_says_where_it_comes_from() -> None:
     reasons = {found.name: found.reason for found in read(USE_S3="yes", AWS_S3_BUCKET="b", **KEYS).detected}
     assert reasons["store"] == "USE_S3=yes and AWS_S3_BUCKET"
     assert reasons["keys"] == "AWS_ACCESS_KEY_ID"
 
 
-def test_every_variable_that_is_read_is_documented() -> None:
-    source = Path("src/ecluse/settings.py").read_text()
-    body = source.split("class Settings:", 1)[1]
-    read_names = {
-        part.split('"')[0] for part in body.split('"') if part.isupper() and "_" in part and " " not in part
-    }
-    assert read_names - {"AWS_ENDPOINT_URL_S3"} <= VARIABLES.keys()
+@pytest.mark.parametrize(
+    ("environ", "endpoint", "region"),
+    [
+        ({}, "default", "default"),
+        ({"S3_ENDPOINT": "http://a", "AWS_ENDPOINT_URL": "http://b"}, "S3_ENDPOINT", "default"),
+        ({"AWS_ENDPOINT_URL_S3": "http://a", "AWS_REGION": "r"}, "AWS_ENDPOINT_URL_S3", "AWS_REGION"),
+        (
+            {"AWS_ENDPOINT_URL": "http://a", "AWS_DEFAULT_REGION": "r"},
+            "AWS_ENDPOINT_URL",
+            "AWS_DEFAULT_REGION",
+        ),
+    ],
+)
+def test_the_variable_that_was_used_is_named(environ: dict[str, str], endpoint: str, region: str) -> None:
+    reasons = {found.name: found.reason for found in read(AWS_S3_BUCKET="b", **environ).detected}
+    assert (reasons["endpoint"], reasons["region"]) == (endpoint, region)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("1", True), ("Yes", True), ("on", True), ("0", False), ("false", False), ("", False)],
+)
+def test_traces_are_shown_only_when_they_are_asked_for(value: str, shown: bool) -> None:
+    assert shows_traces({"ECLUSE_TRACE": value}) is shown
+    assert not shows_traces({})
+
+
+def test_the_documented_variables_are_those_that_are_read() -> None:
+    source = Path("src/ecluse/settings.py").read_text().split("class Secret", 1)[1]
+    names = set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', source))
+    assert names == VARIABLES.keys()
+    elsewhere = [path for path in Path("src/ecluse").rglob("*.py") if path.name != "settings.py"]
+    assert not [path for path in elsewhere if re.search(r"os\.(environ|getenv)", path.read_text())]
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("http://x", "file://, memory://, s3://"),
+        ("s3:///x", "names no bucket"),
+        ("file://relative/x", "not an absolute folder"),
+    ],
+)
+def test_a_store_is_refused_where_it_is_opened(address: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        open_store(read(ECLUSE_STORE_URL=address).store_url)

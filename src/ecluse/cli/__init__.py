@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import sys
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ import click
 
 from ecluse import __version__
 from ecluse.errors import EcluseError
+from ecluse.settings import shows_traces
 
 #: Command or group → module, attribute, and the line `ecluse --help` shows for it.
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
         _show(error, as_json="--json" in given)
         code = 1
     except Exception as error:
-        if "ECLUSE_TRACE" in os.environ:
+        if shows_traces():
             raise
         click.echo(f"Error: a fault of ours stopped this ({type(error).__name__}: {error}).", err=True)
         click.echo("Set ECLUSE_TRACE=1 and run it again to see where, and report it.", err=True)

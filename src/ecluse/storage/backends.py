@@ -1,4 +1,4 @@
-"""Open a store by its URL: one function per scheme, in the table `SCHEMES`."""
+"""Open a store by its URL: one function per scheme, in the table `SCHEMES`, the only list of them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,23 @@ def open_store(url: str, s3: S3Settings | None = None) -> ObjectStore:
     """The store at `file:///folder`, `memory://` or `s3://bucket/prefix`; keys come from `s3`.
 
     Raises:
-        SettingsError: the scheme is not known.
+        SettingsError: the scheme is not known, or the address lacks what its scheme needs.
         StoreUnavailable: a local folder cannot be made.
     """
     scheme = urlsplit(url).scheme
     if scheme not in SCHEMES:
-        raise SettingsError(f"Store address {url!r} is not known; use one of: {', '.join(SCHEMES)}.")
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise SettingsError(
+            f"Stores of scheme {scheme!r} are not known; an address starts with one of {known}."
+        )
     return SCHEMES[scheme](url, s3 or S3Settings())
 
 
 def _open_file(url: str, _: S3Settings) -> ObjectStore:
-    folder = Path(unquote(urlsplit(url).path))
+    parts = urlsplit(url)
+    if parts.netloc or not parts.path.startswith("/"):
+        raise SettingsError(f"Store address {url!r} is not an absolute folder; use file:///folder.")
+    folder = Path(unquote(parts.path))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -46,6 +52,8 @@ def _open_memory(url: str, _: S3Settings) -> ObjectStore:
 
 def _open_s3(url: str, s3: S3Settings) -> ObjectStore:
     parts = urlsplit(url)
+    if not parts.netloc:
+        raise SettingsError(f"Store address {url!r} names no bucket; use s3://bucket/prefix.")
     options: dict[str, Any] = {"region": s3.region, "virtual_hosted_style_request": s3.endpoint is None}
     if s3.endpoint:
         options["endpoint"] = s3.endpoint
