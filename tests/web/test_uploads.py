@@ -77,6 +77,15 @@ def test_a_file_that_is_too_large_is_refused_while_it_arrives() -> None:
         read(body(part("file", b"z" * 5_000_000, "a.csv")), max_bytes=2_000_000, piece=65536)
 
 
+@pytest.mark.parametrize("beside", ["before", "after"])
+def test_what_comes_beside_the_file_counts_as_well(beside: str) -> None:
+    parts = [part("note", b"z" * 200_000), part("file", b"x", "a.csv")]
+    sent = body(*(parts if beside == "before" else reversed(parts)))
+    assert read(sent, max_bytes=200_000) == ("a.csv", b"x")
+    with pytest.raises(UploadTooLarge):
+        read(sent, max_bytes=1000)
+
+
 def test_a_request_that_says_it_is_too_large_is_refused_before_it_arrives() -> None:
     with pytest.raises(UploadTooLarge):
         read(b"", max_bytes=1000, content_length="10000000")

@@ -1,8 +1,8 @@
 """Read a file out of a multipart request as it arrives, without a temporary copy.
 
 The parser hands over the bytes of the part named `file` chunk by chunk; what the request carries beside
-it is passed over. Reading ends in an error, and so the upload in nothing, when the request is cut short,
-is larger than allowed, or carries no file.
+it is passed over but counted. Reading ends in an error, and so the upload in nothing, when the request is
+cut short, is larger than allowed, or carries no file.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from ecluse.errors import InvalidInput, UploadTooLarge
 FIELD: Final = "file"
 #: Bytes gathered before they are handed on; a request arrives in pieces of about 64 KiB.
 PIECE: Final = 1024 * 1024
+#: What boundaries, headers and other fields may take beside the file.
+BESIDE: Final = 64 * 1024
 
 
 @dataclass
@@ -36,17 +38,27 @@ async def open_upload(request: Request, max_bytes: int) -> Upload:
 
     Raises:
         InvalidInput: the request is not multipart, or has no part `file` with a file name.
-        UploadTooLarge: the request says it is larger than `max_bytes`; more bytes than said raise it later.
+        UploadTooLarge: the request says or turns out to be larger than `max_bytes` and what may be beside.
     """
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes + 64 * 1024:
+    if declared.isdigit() and int(declared) > max_bytes + BESIDE:
         raise _too_large(max_bytes)
     reader = _Reader(_boundary(request))
-    body = request.stream()
+    body = _bounded(request.stream(), max_bytes)
     while reader.filename is None:
         if not await _feed(reader, body):
             raise InvalidInput("The request carries no file. Send it as: curl -F file=@transactions.csv …")
     return Upload(reader.filename, _chunks(reader, body, max_bytes))
+
+
+async def _bounded(body: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
+    """The body, whatever part its bytes belong to, up to `max_bytes` and what may be beside the file."""
+    received = 0
+    async for piece in body:
+        received += len(piece)
+        if received > max_bytes + BESIDE:
+            raise _too_large(max_bytes)
+        yield piece
 
 
 async def _chunks(reader: _Reader, body: AsyncIterator[bytes], max_bytes: int) -> AsyncIterator[bytes]:
@@ -90,7 +102,7 @@ def _boundary(request: Request) -> bytes:
 
 def _too_large(max_bytes: int) -> UploadTooLarge:
     return UploadTooLarge(
-        f"The file is larger than {max_bytes / 1e6:,.0f} MB, the most this server accepts. "
+        f"The upload is larger than {max_bytes / 1e6:,.0f} MB, the most this server accepts. "
         "Split it, or raise ECLUSE_UPLOAD_MAX_BYTES."
     )
 
