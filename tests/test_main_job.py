@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,11 +17,13 @@ import polars as pl
 import pytest
 
 from ecluse.catalog import training
+from ecluse.fraud import workflows
 from ecluse.fraud.sample import SamplePaths, write_sample
+from ecluse.fraud.work import reconcile
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings
 from ecluse.storage import open_store
-from tests.application import Application, run_ecluse, running
+from tests.application import KEPT, Application, run_ecluse, running
 from tests.servers import ObjectServer
 
 
@@ -85,6 +89,50 @@ def test_a_table_that_cannot_be_read_is_told_and_nothing_is_left(tmp_path: Path)
     assert "Traceback" not in done.stderr
     assert "bad.csv" in done.stderr
     assert list((tmp_path / "home" / "scratch").iterdir()) == []
+
+
+def test_a_command_goes_on_when_the_worker_it_relied_on_ends(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    tables = []
+    for number, rows in enumerate((3000, 1000)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        tables.append(write_sample(folder, rows=rows, score_rows=10).labelled)
+    ecluse(home, {}, "users", "list")
+    command = [
+        sys.executable,
+        "-m",
+        "ecluse",
+        "fraud",
+        "train",
+        "--target",
+        "is_fraud",
+        "--budget",
+        "5",
+        "--home",
+        str(home),
+    ]
+    environ = {name: os.environ[name] for name in KEPT if name in os.environ}
+    started = [
+        subprocess.Popen(
+            [*command, "--name", f"m{n}", str(table)],
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for n, table in enumerate(tables)
+    ]
+    assert [process.wait(150) for process in started] == [0, 0]
+
+
+def test_rows_whose_job_has_ended_are_brought_up_to_date(runtime: Runtime) -> None:
+    user = runtime.accounts.local_administrator()
+    dataset = workflows.add_table(runtime, user.id, "t.csv", [b"a,b\n1,2\n"])
+    assert reconcile(runtime) == 0
+    runtime.jobs.cancel(user.id, dataset.job_id or "")
+    assert reconcile(runtime) == 1
+    assert workflows.find_dataset(runtime, user.id, dataset.id).state == "failed"
+    assert reconcile(runtime) == 0
 
 
 @pytest.fixture

@@ -127,6 +127,17 @@ def test_a_deleted_version_is_gone_and_its_name_is_not_used_again(
     assert registry.claim("payments", "other", _moment(manifest.version)) == f"{manifest.version}_2"
 
 
+def test_a_version_that_is_half_deleted_or_damaged_can_be_deleted(
+    registry: Registry, store: ObjectStore, model: Path
+) -> None:
+    first, second = publish(registry, model, "a"), publish(registry, model, "b")
+    store.delete(f"payments/{first.version}/manifest.json")
+    store.put(f"payments/{second.version}/manifest.json", b"{ not json")
+    for manifest in (first, second, first):
+        registry.delete("payments", manifest.version)
+    assert {info.key.rsplit("/", 1)[1] for info in store.list("payments")} == {".claim"}
+
+
 def test_versions_of_one_second_are_in_order_of_their_number(registry: Registry, model: Path) -> None:
     moment = datetime(2025, 11, 21, tzinfo=UTC)
     for number in range(11):

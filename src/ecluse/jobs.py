@@ -123,9 +123,14 @@ class Task:
         if time.monotonic() - self._reported_at < REPORT_SECONDS and fraction < 1:
             return
         self._reported_at = time.monotonic()
-        if self._jobs.is_cancelled(self.job_id):
+        try:
+            cancelled = self._jobs.is_cancelled(self.job_id)
+            DBOS.set_event(PROGRESS, {"stage": stage, "fraction": round(fraction, 3), "message": message})
+        except (JobsUnavailable, SQLAlchemyError) as error:
+            logger.warning("Progress of job %s was not recorded; the work goes on: %s", self.job_id, error)
+            return
+        if cancelled:
             raise JobCancelled("The job was cancelled.")
-        DBOS.set_event(PROGRESS, {"stage": stage, "fraction": round(fraction, 3), "message": message})
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,7 @@ class Jobs:
         found = self._client.list_workflows(workflow_ids=[job_id], user=user_id, load_input=False)
         if not found:
             raise JobNotFound(f"No job {job_id}. See: ecluse jobs list")
-        return self._job(found[0], self._waiting())
+        return self._job(found[0], self._waiting() if found[0].status == "ENQUEUED" else [])
 
     @_reported
     def list(self, user_id: str, *, limit: int = 50, active: bool = False) -> Sequence[Job]:
@@ -336,11 +341,13 @@ class JobRunner:
         for name, kind in kinds.items():
             _register(name, kind, context, jobs)
 
+    @_reported
     def start(self) -> None:
         DBOS.launch()
         for name, concurrency in QUEUES.items():
             DBOS.register_queue(name, worker_concurrency=concurrency, polling_interval_sec=0.25)
 
+    @_reported
     def recover(self, executor_ids: Sequence[str]) -> int:
         """Queue again what these executors, known to be dead, were running; how many jobs that were."""
         return len(DBOS._recover_pending_workflows(list(executor_ids)))
@@ -358,16 +365,24 @@ def _register(name: str, kind: JobKind, context: Any, jobs: Jobs) -> None:
         except (JobCancelled, dbos_errors.DBOSWorkflowCancelledError):
             raise
         except EcluseError as error:
-            kind.failed(context, task, str(error), **subject)
+            _tell(kind, context, task, str(error), subject)
             raise
         except Exception as error:
             reference = uuid.uuid4().hex[:8]
             logger.exception("Job %s (%s) failed; reference %s", task.job_id, name, reference)
             message = f"The job was stopped by a fault of ours. The worker's log has it under reference {reference}."
-            kind.failed(context, task, message, **subject)
+            _tell(kind, context, task, message, subject)
             raise JobFailed(message) from error
 
     DBOS.workflow(name=name, max_recovery_attempts=MAX_RECOVERIES)(run)
+
+
+def _tell(kind: JobKind, context: Any, task: Task, message: str, subject: dict[str, Any]) -> None:
+    """Let the application record a failure. Where it cannot, its reconciliation does later."""
+    try:
+        kind.failed(context, task, message, **subject)
+    except CatalogUnavailable as error:
+        logger.warning("The failure of job %s is recorded later: %s", task.job_id, error)
 
 
 def _open_client(url: str) -> DBOSClient:

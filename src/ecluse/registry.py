@@ -7,7 +7,6 @@ has no manifest does not exist, and two publishers never take the same version.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mimetypes
 import re
@@ -27,7 +26,7 @@ from ecluse.errors import (
     StoreUnavailable,
     VersionNotFound,
 )
-from ecluse.storage import Cache, ObjectStore, checked_key, join_key, timestamp
+from ecluse.storage import Cache, Digest, ObjectStore, checked_key, join_key, timestamp
 
 MANIFEST: Final = "manifest.json"
 #: Held by the publisher that took a version name; kept after a delete, so that no name is used twice.
@@ -218,22 +217,17 @@ class Registry:
 
     # Fetch
 
-    def fetch_file(self, manifest: Manifest, path: str) -> Path:
-        """One file of a version, verified, in the local cache; read-only.
+    def fetch_file(self, manifest: Manifest, path: str, destination: Path) -> None:
+        """Write one file of a version, verified, to `destination`.
 
         Raises:
-            DigestMismatch: the stored file is not what the manifest says.
-            VersionNotFound: the version has no such file, or it is gone.
+            DigestMismatch: the stored file is not what the manifest says, or is gone.
+            VersionNotFound: the version has no such file.
         """
-        file = next((f for f in manifest.files if f.path == path), None)
-        if file is None:
-            names = ", ".join(f.path for f in manifest.files)
-            raise VersionNotFound(
-                f"{manifest.name} {manifest.version} has no file {path!r}; it has: {names}."
-            )
+        file = _file_of(manifest, path)
         key = self._key(manifest, file)
         try:
-            return self._cache.fetch(self._store, key, file.sha256, file.size)
+            self._cache.copy(self._store, key, file.sha256, file.size, destination)
         except ObjectNotFound as error:
             raise DigestMismatch(
                 f"{key} is missing from {self._store.url}. Publish the model again, or use another version."
@@ -243,12 +237,9 @@ class Registry:
         """Write every file of a version, verified, below `destination`."""
         manifest = self.manifest(name, version)
         for file in manifest.files:
-            source = self.fetch_file(manifest, file.path)
             target = destination / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial = target.with_name(f".{target.name}.part")
-            partial.write_bytes(source.read_bytes())
-            partial.replace(target)
+            self.fetch_file(manifest, file.path, target)
         return manifest
 
     def verify(self, name: str, version: str) -> Manifest:
@@ -263,26 +254,25 @@ class Registry:
         return manifest
 
     def delete(self, name: str, version: str) -> None:
-        """Make a version invisible, then remove its files; its name stays taken."""
-        manifest = self.manifest(name, version)
+        """Make a version invisible, then remove all it holds; its name stays taken. Doing it again is no error."""
+        checked_name(name)
+        if not _VERSION.fullmatch(version):
+            raise VersionNotFound(f"{version!r} is not a version; one looks like v20251028_181858.")
         self._store.delete(f"{name}/{version}/{MANIFEST}")
-        for file in manifest.files:
-            self._store.delete(self._key(manifest, file))
+        for info in list(self._store.list(join_key(name, version))):
+            if info.key != f"{name}/{version}/{CLAIM}":
+                self._store.delete(info.key)
 
     def _verify_file(self, manifest: Manifest, file: ManifestFile) -> None:
-        digest, key = hashlib.sha256(), self._key(manifest, file)
+        digest, key = Digest(), self._key(manifest, file)
         try:
-            for chunk in self._store.stream(key):
-                digest.update(chunk)
+            for _ in digest.through(self._store.stream(key)):
+                pass
         except ObjectNotFound as error:
             raise DigestMismatch(
                 f"{key} is missing from {self._store.url}. Publish the model again."
             ) from error
-        if digest.hexdigest() != file.sha256:
-            raise DigestMismatch(
-                f"{key} is damaged in {self._store.url}: its SHA-256 is {digest.hexdigest()[:12]}…, "
-                f"the manifest says {file.sha256[:12]}…. Publish the model again."
-            )
+        digest.expect(file.sha256, f"{key} in {self._store.url}")
 
     def _key(self, manifest: Manifest, file: ManifestFile) -> str:
         return join_key(manifest.name, manifest.version, file.path)
@@ -300,6 +290,14 @@ class Registry:
             return bool(json.loads(self._store.get(key)).get("nonce") == nonce)
         except (ObjectNotFound, ValueError):
             return False
+
+
+def _file_of(manifest: Manifest, path: str) -> ManifestFile:
+    for file in manifest.files:
+        if file.path == path:
+            return file
+    names = ", ".join(file.path for file in manifest.files)
+    raise VersionNotFound(f"{manifest.name} {manifest.version} has no file {path!r}; it has: {names}.")
 
 
 def checked_name(name: str) -> str:

@@ -14,9 +14,10 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -24,14 +25,16 @@ from typing import Final, Self
 from ecluse.accounts import Accounts
 from ecluse.catalog import Catalog, workers
 from ecluse.catalog.tables import Worker as WorkerRow
-from ecluse.errors import CatalogUnavailable, JobsUnavailable
+from ecluse.errors import CatalogUnavailable, JobsUnavailable, StorageError
 from ecluse.jobs import JobKind, JobRunner, Jobs
 from ecluse.registry import Registry
 from ecluse.settings import Settings
 from ecluse.storage import Cache, ObjectStore, join_key, open_store
 
 HEARTBEAT_SECONDS: Final = 5.0
-SWEEP_SECONDS: Final = 3600.0
+SWEEP_SECONDS: Final = 300.0
+#: A staged upload of this age has no one left to finish it.
+UPLOAD_PATIENCE: Final = timedelta(hours=24)
 logger = logging.getLogger(__name__)
 
 
@@ -115,9 +118,16 @@ def models_prefix(user_id: str) -> str:
 class Worker:
     """A worker process: runs jobs, says that it lives, and takes over the jobs of workers that died."""
 
-    def __init__(self, runtime: Runtime, kinds: Mapping[str, JobKind]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        kinds: Mapping[str, JobKind],
+        reconcile: Callable[[Runtime], int] = lambda runtime: 0,
+    ) -> None:
+        """`reconcile` brings the rows of ended jobs up to date; it is called now and then."""
         self.executor_id = uuid.uuid4().hex
         self._runtime = runtime
+        self._reconcile = reconcile
         self._stop = threading.Event()
         self._runner = JobRunner(runtime.settings.jobs_url, self.executor_id, kinds, runtime, runtime.jobs)
 
@@ -135,11 +145,16 @@ class Worker:
                 self.take_over()
                 if time.monotonic() - swept_at > SWEEP_SECONDS:
                     swept_at = time.monotonic()
-                    self._runtime.jobs.forget_old()
-            except (CatalogUnavailable, JobsUnavailable) as error:
+                    self._sweep()
+            except (CatalogUnavailable, JobsUnavailable, StorageError) as error:
                 logger.warning("The next heartbeat tries again: %s", error)
             if self._stop.wait(HEARTBEAT_SECONDS):
                 return
+
+    def _sweep(self) -> None:
+        self._reconcile(self._runtime)
+        self._runtime.jobs.forget_old()
+        self._runtime.store.remove_stale_uploads(UPLOAD_PATIENCE)
 
     def stop(self) -> None:
         self._stop.set()

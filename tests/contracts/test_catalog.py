@@ -170,6 +170,25 @@ def test_a_training_that_is_done_stays_done(catalog: Catalog) -> None:
         assert training.list_runs(transaction, owner.id, status="done")[1] == 1
 
 
+def test_of_two_attempts_at_a_training_one_publishes_and_none_after_a_cancel(catalog: Catalog) -> None:
+    owner = add_user(catalog, "a@b.c")
+    with catalog.write() as transaction:
+        runs = [
+            training.add_run(
+                transaction,
+                TrainingRun(user_id=owner.id, job_id=f"j{n}", model_name="m", target_column="y", plan={}),
+            )
+            for n in range(2)
+        ]
+    with catalog.write() as transaction:
+        assert training.begin_publishing(transaction, runs[0].id, "v1")
+        assert training.begin_publishing(transaction, runs[0].id, "v1")
+        assert not training.begin_publishing(transaction, runs[0].id, "v2")
+        assert not training.cancel_run(transaction, "j0")
+        assert training.cancel_run(transaction, "j1")
+        assert not training.begin_publishing(transaction, runs[1].id, "v3")
+
+
 def test_history_is_paged_and_counted(catalog: Catalog) -> None:
     owner = add_user(catalog, "a@b.c")
     with catalog.write() as transaction:

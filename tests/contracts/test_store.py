@@ -7,11 +7,12 @@ import hashlib
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from ecluse.errors import InvalidKey, ObjectExists, ObjectNotFound, StoreUnavailable
+from ecluse.errors import DigestMismatch, InvalidKey, ObjectExists, ObjectNotFound, StoreUnavailable
 from ecluse.settings import Settings
 from ecluse.storage import Cache, ObjectStore, open_store
 from tests.servers import ObjectServer, free_port
@@ -61,7 +62,7 @@ def test_a_stream_that_breaks_leaves_nothing(store: ObjectStore) -> None:
     with pytest.raises(RuntimeError, match="went away"):
         store.put_stream("big.bin", pieces())
     assert not store.exists("big.bin")
-    assert list(store.list()) == []
+    assert store.remove_stale_uploads(timedelta(seconds=-5)) == 0
 
 
 def test_one_of_many_writers_wins_a_create_only_put(store: ObjectStore) -> None:
@@ -142,14 +143,71 @@ def test_names_with_spaces_and_accents_survive(store: ObjectStore) -> None:
 
 
 def test_the_cache_keeps_what_was_used_last_within_its_bound(store: ObjectStore, tmp_path: Path) -> None:
-    cache = Cache(tmp_path / "cache", max_bytes=2500)
+    cache, out = Cache(tmp_path / "cache", max_bytes=2500), tmp_path / "out"
     written = [store.put(f"m/{n}", bytes([n]) * 1000) for n in range(3)]
-    first = [cache.fetch(store, s.key, s.sha256, s.size) for s in written[:2]]
-    cache.fetch(store, written[0].key, written[0].sha256, 1000)
-    cache.fetch(store, written[2].key, written[2].sha256, 1000)
-    assert first[0].exists()
-    assert not first[1].exists()
-    assert sum(path.stat().st_size for path in cache.entries()) <= 2500
+    for number in (0, 1, 0, 2):
+        cache.copy(store, written[number].key, written[number].sha256, 1000, out)
+        assert out.read_bytes() == bytes([number]) * 1000
+    assert {path.name for path in cache.entries()} == {written[0].sha256, written[2].sha256}
+
+
+def test_the_cache_keeps_nothing_larger_than_its_bound(store: ObjectStore, tmp_path: Path) -> None:
+    cache, out = Cache(tmp_path / "cache", max_bytes=2500), tmp_path / "out"
+    small, large = store.put("small", b"x" * 1000), store.put("large", b"y" * 10_000)
+    for stored in (small, large):
+        cache.copy(store, stored.key, stored.sha256, stored.size, out)
+    assert out.stat().st_size == 10_000
+    assert [path.name for path in cache.entries()] == [small.sha256]
+
+
+def test_a_damaged_cache_entry_is_replaced_and_a_damaged_object_is_refused(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    cache, out = Cache(tmp_path / "cache", max_bytes=2500), tmp_path / "out"
+    stored = store.put("m", b"right")
+    cache.copy(store, "m", stored.sha256, 5, out)
+    (entry,) = cache.entries()
+    entry.chmod(0o644)
+    entry.write_bytes(b"wrong")
+    cache.copy(store, "m", stored.sha256, 5, out)
+    assert out.read_bytes() == b"right"
+    store.put("m", b"wrong")
+    entry.unlink(missing_ok=True)
+    with pytest.raises(DigestMismatch, match="m in"):
+        cache.copy(store, "m", stored.sha256, 5, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_many_share_a_cache_that_is_too_small_for_them(tmp_path: Path) -> None:
+    store = open_store("memory://")
+    written = [store.put(f"m/{n}", bytes([n]) * 1000) for n in range(6)]
+    failed: list[Exception] = []
+
+    def work(number: int) -> None:
+        cache, out = Cache(tmp_path / "cache", max_bytes=2500), tmp_path / f"out-{number}"
+        for turn in range(60):
+            stored = written[(turn * 5 + number) % 6]
+            try:
+                cache.copy(store, stored.key, stored.sha256, 1000, out)
+                assert hashlib.sha256(out.read_bytes()).hexdigest() == stored.sha256
+            except Exception as error:  # noqa: BLE001 (reported below)
+                failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
+def test_an_upload_that_was_left_behind_is_removed_once_it_is_old(store: ObjectStore) -> None:
+    store.put(".staging/left", b"x")
+    store.scoped("a").put("kept", b"x")
+    assert store.remove_stale_uploads(timedelta(hours=1)) == 0
+    assert store.remove_stale_uploads(timedelta(seconds=-5)) == 1
+    assert not store.exists(".staging/left")
+    assert store.exists("a/kept")
 
 
 def test_a_store_that_is_away_is_named_with_its_endpoint() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -273,14 +274,43 @@ def test_a_training_is_stopped_on_request_and_publishes_nothing(
     asked = client.post(
         "/api/train", json={"dataset": trained["labelled"]["id"], "model_name": "stopped", "budget_s": 120}
     ).json()
+    deadline = time.monotonic() + 60
     while client.get(f"/api/status/{asked['job']}").json()["status"] == "queued":
-        pass
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     assert client.post(f"/api/jobs/{asked['job']}/cancel").json()["status"] == "cancelled"
     assert (
         client.get("/api/history", params={"status": "cancelled"}).json()["items"][0]["model_name"]
         == "stopped"
     )
     assert client.get("/api/models/stopped/versions").status_code == 404
+
+
+def test_a_table_whose_reading_is_stopped_says_so(application: Application, client: httpx.Client) -> None:
+    rows = "\n".join(",".join(str(n * c) for c in range(400)) for n in range(3000))
+    header = ",".join(f"c{c}" for c in range(400))
+    body = client.post("/api/upload", files={"file": ("wide.csv", f"{header}\n{rows}\n".encode())}).json()
+    client.post(f"/api/jobs/{body['job']}/cancel").raise_for_status()
+    shown = client.get(f"/api/datasets/{body['id']}").json()
+    assert (shown["state"], "stopped" in shown["error"]) == ("failed", True)
+    assert client.post("/api/analyze", json={"dataset": body["id"]}).status_code == 422
+
+
+def test_a_damaged_file_is_refused_and_never_arrives_whole(
+    application: Application, client: httpx.Client, trained: dict[str, Any]
+) -> None:
+    result = trained["scoring"]["result"]
+    stored = Path(result["filepath"].removeprefix("file://"))
+    original = stored.read_bytes()
+    try:
+        stored.write_bytes(original[:-2] + b"9\n")
+        damaged = client.get(result["download_url"])
+        assert (damaged.status_code, damaged.json()["error"]["code"]) == (409, "digest_mismatch")
+        stored.write_bytes(original[:-5])
+        assert client.get(result["download_url"]).status_code == 409
+    finally:
+        stored.write_bytes(original)
+    assert client.get(result["download_url"]).content == original
 
 
 def test_health_and_metrics_answer(application: Application) -> None:

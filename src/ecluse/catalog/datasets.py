@@ -55,11 +55,28 @@ def set_profile(transaction: Transaction, dataset_id: str, profile: dict[str, An
 
 
 def set_failed(transaction: Transaction, dataset_id: str, error: str) -> None:
-    transaction.execute(update(Dataset).where(Dataset.id == dataset_id).values(state="failed", error=error))
+    """Record that a table could not be read; one that was read stays so."""
+    transaction.execute(
+        update(Dataset)
+        .where(Dataset.id == dataset_id, Dataset.state == "profiling")
+        .values(state="failed", error=error)
+    )
 
 
-def set_job(transaction: Transaction, dataset_id: str, job_id: str) -> None:
-    transaction.execute(update(Dataset).where(Dataset.id == dataset_id).values(job_id=job_id))
+def cancel_profile(transaction: Transaction, job_id: str) -> bool:
+    """Record that the profile job of a dataset was cancelled; False when it had ended."""
+    cancelled = transaction.execute(
+        update(Dataset)
+        .where(Dataset.job_id == job_id, Dataset.state == "profiling")
+        .values(state="failed", error="Reading it was stopped on request. Upload it again.")
+        .returning(Dataset.id)
+    )
+    return cancelled.first() is not None
+
+
+def datasets_in_profiling(transaction: Transaction) -> list[Dataset]:
+    """Every dataset, of anyone, whose profile is being made."""
+    return list(transaction.scalars(select(Dataset).where(Dataset.state == "profiling")))
 
 
 def touch_dataset(transaction: Transaction, dataset_id: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select
+from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import ModelVersion
@@ -25,7 +25,7 @@ def add_version(transaction: Transaction, version: ModelVersion) -> None:
 def list_latest(transaction: Transaction, user_id: str) -> list[ModelVersion]:
     """The newest version of each of the user's models, most recent first."""
     newest: dict[str, ModelVersion] = {}
-    for version in _ordered(transaction, user_id):
+    for version in transaction.scalars(_of_user(user_id)):
         newest.setdefault(version.name, version)
     return list(newest.values())
 
@@ -36,7 +36,7 @@ def list_versions(transaction: Transaction, user_id: str, name: str) -> list[Mod
     Raises:
         ModelNotFound: the user has no model of this name.
     """
-    versions = [version for version in _ordered(transaction, user_id) if version.name == name]
+    versions = list(transaction.scalars(_of_user(user_id).where(ModelVersion.name == name)))
     if not versions:
         raise ModelNotFound(f'No model "{name}". See: ecluse models list')
     return versions
@@ -69,11 +69,9 @@ def remove_version(transaction: Transaction, user_id: str, name: str, version: s
     )
 
 
-def _ordered(transaction: Transaction, user_id: str) -> list[ModelVersion]:
-    return list(
-        transaction.scalars(
-            select(ModelVersion)
-            .where(ModelVersion.user_id == user_id)
-            .order_by(ModelVersion.created_at.desc(), ModelVersion.version.desc())
-        )
+def _of_user(user_id: str) -> Select[ModelVersion]:
+    return (
+        select(ModelVersion)
+        .where(ModelVersion.user_id == user_id)
+        .order_by(ModelVersion.created_at.desc(), ModelVersion.version.desc())
     )

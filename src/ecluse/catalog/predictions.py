@@ -72,10 +72,11 @@ def set_done(
     rows: int,
     flagged: int,
     summary: dict[str, Any],
-) -> None:
-    transaction.execute(
+) -> bool:
+    """Record a finished scoring; False when it was cancelled meanwhile."""
+    done = transaction.execute(
         update(Prediction)
-        .where(Prediction.id == prediction_id)
+        .where(Prediction.id == prediction_id, Prediction.status.in_((*ACTIVE, "done")))
         .values(
             status="done",
             key=key,
@@ -87,7 +88,25 @@ def set_done(
             error=None,
             finished_at=now(),
         )
+        .returning(Prediction.id)
     )
+    return done.first() is not None
+
+
+def cancel_prediction(transaction: Transaction, job_id: str) -> bool:
+    """Record that the scoring of a job was cancelled; False when it had ended."""
+    cancelled = transaction.execute(
+        update(Prediction)
+        .where(Prediction.job_id == job_id, Prediction.status.in_(ACTIVE))
+        .values(status="cancelled", finished_at=now())
+        .returning(Prediction.id)
+    )
+    return cancelled.first() is not None
+
+
+def active_predictions(transaction: Transaction) -> list[Prediction]:
+    """Every scoring, of anyone, that has not ended."""
+    return list(transaction.scalars(select(Prediction).where(Prediction.status.in_(ACTIVE))))
 
 
 def set_ended(transaction: Transaction, prediction_id: str, status: str, error: str | None) -> None:

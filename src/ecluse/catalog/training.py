@@ -52,6 +52,21 @@ def set_running(transaction: Transaction, run_id: str) -> None:
     )
 
 
+def begin_publishing(transaction: Transaction, run_id: str, version: str) -> bool:
+    """Whether this version may be published: the training was not cancelled and has no other version.
+
+    From then on it cannot be cancelled.
+    """
+    taken = transaction.execute(
+        update(TrainingRun)
+        .where(TrainingRun.id == run_id, TrainingRun.status.in_((*ACTIVE, "done")))
+        .where(TrainingRun.version.is_(None) | (TrainingRun.version == version))
+        .values(version=version)
+        .returning(TrainingRun.id)
+    )
+    return taken.first() is not None
+
+
 def set_done(
     transaction: Transaction, run_id: str, *, version: str, metrics: dict[str, Any], model_path: str
 ) -> None:
@@ -74,5 +89,21 @@ def set_ended(transaction: Transaction, run_id: str, status: str, error: str | N
     transaction.execute(
         update(TrainingRun)
         .where(TrainingRun.id == run_id, TrainingRun.status.in_(ACTIVE))
-        .values(status=status, error=error, finished_at=now())
+        .values(status=status, version=None, error=error, finished_at=now())
     )
+
+
+def cancel_run(transaction: Transaction, job_id: str) -> bool:
+    """Record that the training of a job was cancelled; False once its publication has begun or it ended."""
+    cancelled = transaction.execute(
+        update(TrainingRun)
+        .where(TrainingRun.job_id == job_id, TrainingRun.status.in_(ACTIVE), TrainingRun.version.is_(None))
+        .values(status="cancelled", finished_at=now())
+        .returning(TrainingRun.id)
+    )
+    return cancelled.first() is not None
+
+
+def active_runs(transaction: Transaction) -> list[TrainingRun]:
+    """Every training, of anyone, that has not ended."""
+    return list(transaction.scalars(select(TrainingRun).where(TrainingRun.status.in_(ACTIVE))))

@@ -12,7 +12,7 @@ from ecluse.catalog import models, predictions
 from ecluse.catalog.tables import User
 from ecluse.cli.output import Record, progress, reports
 from ecluse.cli.session import acting, finish, home_option, user_option
-from ecluse.errors import EcluseError, InvalidInput
+from ecluse.errors import InvalidInput
 from ecluse.fraud import workflows
 from ecluse.fraud.workflows import TrainingRequest
 from ecluse.runtime import Runtime
@@ -136,7 +136,7 @@ def predict(
         finish(runtime, user, prediction.job_id or "", f"Scoring {file.name}")
         with runtime.catalog.read() as transaction:
             row = predictions.prediction_of(transaction, user.id, prediction.id)
-        runtime.store.download(row.key or "", output)
+        runtime.store.download(row.key or "", output, sha256=row.sha256)
     fields = {"output": output, "rows": row.rows, "flagged": row.flagged, "model": f"{name}@{row.version}"}
     return Record(
         fields, f"{output}: {row.rows} rows scored with {name}@{row.version}, {row.flagged} flagged."
@@ -170,7 +170,7 @@ def _counted(file: Path) -> Iterator[bytes]:
             done += len(chunk)
             report(done / size, f"Storing {file.name}")
     if done == 0:
-        raise EcluseError(f"{file} is empty.")
+        raise InvalidInput(f"{file} is empty.")
 
 
 def _profile_text(file: Path, profile: dict[str, Any]) -> str:

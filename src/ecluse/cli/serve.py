@@ -62,11 +62,11 @@ def web(home: Path | None, host: str, port: int) -> None:
 @click.option("--parent", type=int, hidden=True, help="Stop when this process is gone.")
 def worker(home: Path | None, parent: int | None) -> None:
     """Run jobs until stopped. What is running then is taken up by the next worker."""
-    from ecluse.fraud.workflows import KINDS
+    from ecluse.fraud.work import KINDS, reconcile
     from ecluse.runtime import Worker
 
     with opened(home) as runtime:
-        process = Worker(runtime, KINDS)
+        process = Worker(runtime, KINDS, reconcile)
 
         def stop(_: int, __: FrameType | None) -> None:
             process.stop()
@@ -78,8 +78,10 @@ def worker(home: Path | None, parent: int | None) -> None:
             say("The worker is ready.")
         else:
             _stop_without(parent, process.stop)
-        process.run_until_stopped()
-        process.close()
+        try:
+            process.run_until_stopped()
+        finally:
+            process.close()
     # A job may still compute in a thread; its work is repeated by the next worker, so nothing waits for it.
     sys.stdout.flush()
     sys.stderr.flush()

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from ecluse.catalog.tables import User
 from ecluse.cli.output import progress, say
 from ecluse.errors import JobFailed
-from ecluse.fraud.workflows import KINDS, cancel_job
+from ecluse.fraud.work import KINDS, reconcile
+from ecluse.fraud.workflows import cancel_job
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime, Worker, living_workers
 from ecluse.settings import Settings
 
 F = TypeVar("F", bound=Any)
+LOOK_SECONDS: Final = 3.0
 
 
 def home_option(command: F) -> F:
@@ -64,21 +67,27 @@ def finish(runtime: Runtime, user: User, job_id: str, title: str) -> Job:
     Raises:
         JobFailed: the job failed or was cancelled.
     """
-    with _worker(runtime):
-        try:
-            job = _follow(runtime, user, job_id, title)
-        except KeyboardInterrupt:
-            cancel_job(runtime, user.id, job_id)
-            say("Cancelled. Nothing was published.")
-            raise
+    try:
+        job = _follow(runtime, user, job_id, title)
+    except KeyboardInterrupt:
+        cancel_job(runtime, user.id, job_id)
+        say("Cancelled. Nothing was published.")
+        raise
     if job.status != "done":
         raise JobFailed(job.error or f"The job was {job.status}. See: ecluse jobs show {job_id}")
     return job
 
 
 def _follow(runtime: Runtime, user: User, job_id: str, title: str) -> Job:
-    with progress(title) as report:
+    looked_at = float("-inf")
+    with contextlib.ExitStack() as stack:
+        report = stack.enter_context(progress(title))
         while (job := runtime.jobs.get(user.id, job_id)).active:
+            # The worker of another command may end with that command, so look again now and then.
+            if time.monotonic() - looked_at > LOOK_SECONDS:
+                looked_at = time.monotonic()
+                if not living_workers(runtime):
+                    stack.enter_context(_worker(runtime))
             queued = f"waiting, number {job.position} in the queue" if job.position else ""
             report(job.fraction, job.message or job.stage or queued)
             time.sleep(0.2)
@@ -87,11 +96,8 @@ def _follow(runtime: Runtime, user: User, job_id: str, title: str) -> Job:
 
 @contextmanager
 def _worker(runtime: Runtime) -> Iterator[None]:
-    """A worker in this process, unless one is alive already."""
-    if living_workers(runtime):
-        yield
-        return
-    worker = Worker(runtime, KINDS)
+    """A worker in this process."""
+    worker = Worker(runtime, KINDS, reconcile)
     worker.start()
     beating = threading.Thread(target=worker.run_until_stopped, daemon=True)
     beating.start()

@@ -1,8 +1,7 @@
-"""Take tables in, train on them and score them: what a page, the API or a command asks for, and the jobs that do it.
+"""Take tables in, ask for trainings and scorings, stop and remove them: what a page, the API or a command does.
 
-The `start_…` functions check, write a row and queue a job; they are quick and import nothing heavy. The
-`run_…` functions are those jobs: they read at the start, compute with the pure functions of this package,
-write at the end, and leave the same result when a crash makes them run again.
+Each function checks, writes a row and queues a job; it is quick and imports nothing heavy. The jobs
+themselves are in `work`.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ecluse.catalog import audit, datasets, models, predictions, training
-from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, TrainingRun, new_id, now
-from ecluse.errors import DigestMismatch, InvalidInput, JobCancelled, NotFound
-from ecluse.jobs import JobKind, Task
-from ecluse.registry import Manifest, ManifestFile, checked_name
+from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, new_id, now
+from ecluse.errors import InvalidInput, NotFound
+from ecluse.registry import checked_name
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
 from ecluse.storage import Stored, is_within, join_key, read_chunks, safe_filename, timestamp
 
@@ -251,18 +249,21 @@ def start_prediction(
 
 
 def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
-    """Stop one of the user's jobs; what it would have made is recorded as cancelled."""
-    runtime.jobs.cancel(user_id, job_id)
-    if runtime.jobs.get(user_id, job_id).status != "cancelled":
-        return
+    """Stop one of the user's jobs; what it would have made is recorded as cancelled.
+
+    A job that has ended, or is publishing what it made, stays as it is.
+    """
+    runtime.jobs.get(user_id, job_id)
     with runtime.catalog.write() as transaction:
-        run = training.run_by_job(transaction, job_id)
-        if run is not None:
-            training.set_ended(transaction, run.id, "cancelled", None)
-        prediction = predictions.prediction_by_job(transaction, job_id)
-        if prediction is not None:
-            predictions.set_ended(transaction, prediction.id, "cancelled", None)
-        audit.record(transaction, user_id, "job.cancel", job_id)
+        stopped = (
+            training.cancel_run(transaction, job_id)
+            or predictions.cancel_prediction(transaction, job_id)
+            or datasets.cancel_profile(transaction, job_id)
+        )
+        if stopped:
+            audit.record(transaction, user_id, "job.cancel", job_id)
+    if stopped:
+        runtime.jobs.cancel(user_id, job_id)
 
 
 def remove_model_version(runtime: Runtime, user_id: str, name: str, version: str) -> None:
@@ -287,231 +288,9 @@ def prediction_by_owned_key(runtime: Runtime, user_id: str, key: str) -> Predict
         return predictions.prediction_by_key(transaction, user_id, key)
 
 
-# Jobs
-
-
-def run_profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
-    task.step("profile", _profile, runtime, task, dataset_id)
-
-
-def run_training(runtime: Runtime, task: Task, run_id: str) -> None:
-    run = _training_run(runtime, task, run_id)
-    with runtime.catalog.write() as transaction:
-        training.set_running(transaction, run_id)
-    registry = runtime.registry(task.user_id)
-    version = task.step("claim", registry.claim, run.model_name, task.job_id)
-    trained = task.step("train", _train, runtime, task, run_id, version)
-    task.step("publish", _publish, runtime, task, run_id, version, trained)
-
-
-def run_prediction(runtime: Runtime, task: Task, prediction_id: str, reasons: Reasons) -> None:
-    with runtime.catalog.write() as transaction:
-        predictions.set_running(transaction, prediction_id)
-    key = task.step("name", _result_key, runtime, task, prediction_id)
-    scored = task.step("score", _score, runtime, task, prediction_id, key, reasons)
-    task.step("record", _record_scores, runtime, prediction_id, key, scored)
-
-
-def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
-    from ecluse.fraud.dataset import open_table
-    from ecluse.fraud.profile import profile_table
-
-    dataset = _dataset(runtime, task.user_id, dataset_id)
-    with runtime.scratch() as folder:
-        task.report("read", 0.0)
-        path = _fetch(runtime, dataset, folder)
-        task.report("profile", 0.2)
-        with open_table(path, dataset.filename) as table:
-            profile = profile_table(
-                table,
-                progress=lambda fraction, message: task.report("profile", 0.2 + 0.8 * fraction, message),
-            )
-    with runtime.catalog.write() as transaction:
-        datasets.set_profile(transaction, dataset_id, profile.to_dict(), profile.rows)
-
-
-def _train(runtime: Runtime, task: Task, run_id: str, version: str) -> dict[str, Any]:
-    """Train and upload under the claimed version; what `_publish` needs to make it visible."""
-    from dataclasses import asdict
-
-    from ecluse.fraud.dataset import open_table
-    from ecluse.fraud.training import TrainingPlan, train
-
-    run = _training_run(runtime, task, run_id)
-    dataset = _dataset(runtime, task.user_id, run.dataset_id)
-    with runtime.scratch() as folder:
-        task.report("read", 0.0)
-        path, destination = _fetch(runtime, dataset, folder), folder / "model"
-        destination.mkdir()
-        with open_table(path, dataset.filename) as table:
-            report = train(table, TrainingPlan.from_dict(run.plan), destination, task.report)
-        task.report("save", 0.97)
-        files = runtime.registry(task.user_id).upload(run.model_name, version, destination)
-    return {"files": [asdict(file) for file in files], "report": report.to_dict()}
-
-
-def _publish(runtime: Runtime, task: Task, run_id: str, version: str, trained: dict[str, Any]) -> None:
-    run = _training_run(runtime, task, run_id)
-    if run.status == "cancelled":
-        raise JobCancelled("The training was cancelled.")
-    registry, report = runtime.registry(task.user_id), trained["report"]
-    metrics = {name: report["metrics"].get(name) for name in SUMMARY} | {"threshold": report["threshold"]}
-    manifest = registry.commit(
-        run.model_name,
-        version,
-        tuple(ManifestFile(**file) for file in trained["files"]),
-        created_by=task.user_id,
-        nonce=task.job_id,
-        metadata={"application": "fraud", "metrics": metrics, "plan": run.plan, "dataset": run.dataset_id},
-    )
-    _record_version(runtime, run, manifest, report, metrics)
-    task.report("save", 1.0)
-
-
-def _record_version(
-    runtime: Runtime, run: TrainingRun, manifest: Manifest, report: dict[str, Any], metrics: dict[str, Any]
-) -> None:
-    import hashlib
-
-    prefix = join_key("user_models", run.user_id, manifest.name, manifest.version)
-    with runtime.catalog.write() as transaction:
-        models.add_version(
-            transaction,
-            ModelVersion(
-                user_id=run.user_id,
-                name=manifest.name,
-                version=manifest.version,
-                prefix=prefix,
-                size_bytes=manifest.size,
-                manifest_digest=hashlib.sha256(manifest.to_json()).hexdigest(),
-                dataset_id=run.dataset_id,
-                report=report,
-            ),
-        )
-        training.set_done(
-            transaction,
-            run.id,
-            version=manifest.version,
-            metrics=metrics,
-            model_path=runtime.store.url_of(prefix),
-        )
-
-
-def _result_key(runtime: Runtime, task: Task, prediction_id: str) -> str:
-    with runtime.catalog.read() as transaction:
-        prediction = predictions.prediction_of(transaction, task.user_id, prediction_id)
-        dataset = datasets.dataset_of(transaction, task.user_id, prediction.dataset_id or "")
-    name = safe_filename(Path(dataset.filename).name.split(".")[0])
-    filename = f"{task.user_id}_{timestamp()}_{name}_{prediction_id}.{prediction.format}"
-    return join_key(predictions_prefix(task.user_id), filename)
-
-
-def _score(runtime: Runtime, task: Task, prediction_id: str, key: str, reasons: Reasons) -> dict[str, Any]:
-    from ecluse.fraud.dataset import open_table
-    from ecluse.fraud.scoring import load_model, score_table, write_scores
-
-    with runtime.catalog.read() as transaction:
-        prediction = predictions.prediction_of(transaction, task.user_id, prediction_id)
-    dataset = _dataset(runtime, task.user_id, prediction.dataset_id)
-    with runtime.scratch() as folder:
-        task.report("read", 0.0)
-        model = load_model(model_folder(runtime, task.user_id, prediction, folder))
-        path, result = _fetch(runtime, dataset, folder), folder / f"result.{prediction.format}"
-        total = max(dataset.rows or 0, 1)
-        with open_table(path, dataset.filename) as table:
-            batches = score_table(
-                model,
-                table,
-                reasons=reasons != "none",
-                reasons_for="all" if reasons == "all" else "risky",
-                progress=lambda rows: task.report("score", min(rows / total, 1) * 0.9, f"{rows} / {total}"),
-            )
-            summary = write_scores(batches, result, "parquet" if prediction.format == "parquet" else "csv")
-        task.report("save", 0.95)
-        stored = runtime.store.upload(result, key)
-    return {"size": stored.size, "sha256": stored.sha256, "summary": summary.to_dict()}
-
-
-def model_folder(runtime: Runtime, user_id: str, prediction: Prediction, folder: Path) -> Path:
-    """The verified files of a prediction's model, linked from the cache into one folder."""
-    registry = runtime.registry(user_id)
-    destination = folder / "model"
-    destination.mkdir()
-    registry.download(prediction.model_name, prediction.version, destination)
-    return destination
-
-
-def _record_scores(runtime: Runtime, prediction_id: str, key: str, scored: dict[str, Any]) -> None:
-    summary = scored["summary"]
-    with runtime.catalog.write() as transaction:
-        predictions.set_done(
-            transaction,
-            prediction_id,
-            key=key,
-            size_bytes=scored["size"],
-            sha256=scored["sha256"],
-            rows=summary["rows"],
-            flagged=summary["flagged"],
-            summary=summary,
-        )
-
-
-def _profile_failed(runtime: Runtime, task: Task, message: str, dataset_id: str) -> None:
-    with runtime.catalog.write() as transaction:
-        datasets.set_failed(transaction, dataset_id, message)
-
-
-def _training_failed(runtime: Runtime, task: Task, message: str, run_id: str) -> None:
-    with runtime.catalog.write() as transaction:
-        training.set_ended(transaction, run_id, "failed", message)
-
-
-def _prediction_failed(
-    runtime: Runtime, task: Task, message: str, prediction_id: str, reasons: Reasons
-) -> None:
-    with runtime.catalog.write() as transaction:
-        predictions.set_ended(transaction, prediction_id, "failed", message)
-
-
-#: Every kind of job of this application; a worker is started with them.
-KINDS: Final[dict[str, JobKind]] = {
-    "profile": JobKind(run_profile, _profile_failed, "profile", ("read", "profile")),
-    "train": JobKind(
-        run_training,
-        _training_failed,
-        "train",
-        ("read", "features", "search", "calibrate", "test", "save"),
-    ),
-    "predict": JobKind(run_prediction, _prediction_failed, "predict", ("read", "score", "save")),
-}
-
-
 def _upload_key(user_id: str, filename: str) -> str:
     unique = f"{user_id}_{timestamp()}_{new_id()[:6]}_{safe_filename(filename)}"
     return join_key(uploads_prefix(user_id), unique)
-
-
-def _fetch(runtime: Runtime, dataset: Dataset, folder: Path) -> Path:
-    """The table as a local file in a scratch folder, compared with the digest taken at its upload."""
-    path = folder / safe_filename(dataset.filename)
-    stored = runtime.store.download(dataset.key, path)
-    if stored.sha256 != dataset.sha256:
-        raise DigestMismatch(
-            f"{dataset.filename} was changed in the store after its upload. Upload it again."
-        )
-    return path
-
-
-def _dataset(runtime: Runtime, user_id: str, dataset_id: str | None) -> Dataset:
-    if dataset_id is None:
-        raise NotFound("The table was deleted before the job ran. Upload it again.")
-    with runtime.catalog.read() as transaction:
-        return datasets.dataset_of(transaction, user_id, dataset_id)
-
-
-def _training_run(runtime: Runtime, task: Task, run_id: str) -> TrainingRun:
-    with runtime.catalog.read() as transaction:
-        return training.run_of(transaction, task.user_id, run_id)
 
 
 def _guessed(guesses: dict[str, Any], role: str) -> str | None:

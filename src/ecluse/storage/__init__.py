@@ -3,10 +3,11 @@
 from ecluse.storage.backends import open_store
 from ecluse.storage.cache import Cache
 from ecluse.storage.keys import checked_key, is_within, join_key, safe_filename, timestamp
-from ecluse.storage.store import ObjectInfo, ObjectStore, Stored, read_chunks
+from ecluse.storage.store import Digest, ObjectInfo, ObjectStore, Stored, read_chunks
 
 __all__ = [
     "Cache",
+    "Digest",
     "ObjectInfo",
     "ObjectStore",
     "Stored",

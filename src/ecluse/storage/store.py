@@ -6,20 +6,28 @@ tree with the endpoint in it, and digests computed while the bytes pass.
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import hashlib
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import obstore
 from obstore import exceptions as obstore_errors
 
-from ecluse.errors import InvalidKey, ObjectExists, ObjectNotFound, StorageError, StoreUnavailable
+from ecluse.errors import (
+    DigestMismatch,
+    InvalidKey,
+    ObjectExists,
+    ObjectNotFound,
+    StorageError,
+    StoreUnavailable,
+)
 from ecluse.storage.keys import checked_key, join_key
 
 CHUNK: Final = 8 * 1024 * 1024
@@ -52,10 +60,11 @@ class ObjectStore:
     `StoreUnavailable` when the store does not answer.
     """
 
-    def __init__(self, backend: Any, url: str, prefix: str = "") -> None:
+    def __init__(self, backend: Any, url: str, prefix: str = "", *, staging: str | None = None) -> None:
         self._backend = backend
         self._root_url = url.rstrip("/")
         self.prefix = prefix and checked_key(prefix)
+        self._staging = staging or join_key(self.prefix, STAGING)
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.url!r})"
@@ -66,7 +75,8 @@ class ObjectStore:
 
     def scoped(self, prefix: str) -> ObjectStore:
         """The part of this store under `prefix`. No key given to it reaches outside."""
-        return ObjectStore(self._backend, self._root_url, join_key(self.prefix, checked_key(prefix)))
+        where = join_key(self.prefix, checked_key(prefix))
+        return ObjectStore(self._backend, self._root_url, where, staging=self._staging)
 
     def url_of(self, key: str) -> str:
         """The object's address, such as `s3://bucket/user_data/…`."""
@@ -92,7 +102,7 @@ class ObjectStore:
 
     def put_stream(self, key: str, chunks: Iterable[bytes]) -> Stored:
         """Write chunks as they come, in bounded memory; the key holds nothing until all is stored."""
-        counted = _Digest()
+        counted = Digest()
         staged = self._staging_path()
         with self._reported(key):
             obstore.put(self._backend, staged, counted.through(chunks), chunk_size=CHUNK)
@@ -101,11 +111,11 @@ class ObjectStore:
 
     async def put_stream_async(self, key: str, chunks: AsyncIterator[bytes]) -> Stored:
         """`put_stream` for chunks that arrive asynchronously, such as a request's body."""
-        counted = _Digest()
+        counted = Digest()
         staged = self._staging_path()
         with self._reported(key):
             await obstore.put_async(self._backend, staged, counted.through_async(chunks), chunk_size=CHUNK)
-            await obstore.rename_async(self._backend, staged, self._path(key))
+        await asyncio.to_thread(self._commit, staged, key)
         return counted.stored(key)
 
     def upload(self, source: Path, key: str) -> Stored:
@@ -119,6 +129,17 @@ class ObjectStore:
                 obstore.delete(self._backend, self._path(key))
             except FileNotFoundError:
                 return
+
+    def remove_stale_uploads(self, older_than: timedelta) -> int:
+        """Remove staged objects whose writer is gone; how many that were."""
+        limit, removed = datetime.now(UTC) - older_than, 0
+        with self._reported(STAGING):
+            for page in obstore.list(self._backend, self._staging):
+                for meta in page:
+                    if meta["last_modified"] < limit:
+                        obstore.delete(self._backend, meta["path"])
+                        removed += 1
+        return removed
 
     def delete_prefix(self, prefix: str) -> int:
         """Remove everything under `prefix` (whole segments); how many objects that were."""
@@ -140,14 +161,20 @@ class ObjectStore:
             body = obstore.get(self._backend, self._path(key)).stream(min_chunk_size=chunk_size)
         return self._chunks(body, key)
 
-    def download(self, key: str, destination: Path) -> Stored:
-        """Write the object to a local file, which appears under its name only when complete."""
+    def download(self, key: str, destination: Path, *, sha256: str | None = None) -> Stored:
+        """Write the object to a local file, which appears under its name only when complete.
+
+        Raises:
+            DigestMismatch: `sha256` is given and the object is another; no file appears.
+        """
         partial = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}.part")
-        counted = _Digest()
+        counted = Digest()
         try:
             with partial.open("wb") as file:
                 for chunk in counted.through(self.stream(key)):
                     file.write(chunk)
+            if sha256 is not None:
+                counted.expect(sha256, f"{key} in {self.url}")
             partial.replace(destination)
         finally:
             partial.unlink(missing_ok=True)
@@ -189,9 +216,10 @@ class ObjectStore:
         return join_key(self.prefix, checked_key(key))
 
     def _staging_path(self) -> str:
-        return join_key(self.prefix, STAGING, uuid.uuid4().hex)
+        return join_key(self._staging, uuid.uuid4().hex)
 
     def _commit(self, staged: str, key: str) -> None:
+        """Give a staged object its name; a failure leaves it to `remove_stale_uploads`."""
         with self._reported(key):
             obstore.rename(self._backend, staged, self._path(key))
 
@@ -233,7 +261,7 @@ def read_chunks(source: Path, size: int = CHUNK) -> Iterator[bytes]:
             yield chunk
 
 
-class _Digest:
+class Digest:
     """Count and hash the bytes that pass."""
 
     def __init__(self) -> None:
@@ -252,6 +280,14 @@ class _Digest:
 
     def stored(self, key: str) -> Stored:
         return Stored(key, self._size, self._hash.hexdigest())
+
+    def expect(self, sha256: str, what: str) -> None:
+        """`DigestMismatch` unless the bytes so far are those of `sha256`."""
+        if (found := self._hash.hexdigest()) != sha256:
+            raise DigestMismatch(
+                f"{what} is damaged: its SHA-256 is {found[:12]}…, {sha256[:12]}… was recorded. "
+                "Make or publish it again."
+            )
 
     def _take(self, chunk: bytes) -> None:
         self._hash.update(chunk)

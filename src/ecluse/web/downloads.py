@@ -1,30 +1,56 @@
-"""Send a stored object to a browser or a program in chunks, under a name that is safe to save."""
+"""Send a stored object to a browser or a program, verified, under a name that is safe to save."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from urllib.parse import quote
 
 from starlette.responses import StreamingResponse
 
+from ecluse.errors import DigestMismatch
 from ecluse.runtime import Runtime
-from ecluse.storage import safe_filename
+from ecluse.storage import Digest, safe_filename
 
 
 def send_object(
-    runtime: Runtime, key: str, filename: str, media_type: str, *, sha256: str | None = None
+    runtime: Runtime, key: str, filename: str, media_type: str, *, sha256: str, size: int
 ) -> StreamingResponse:
-    """Stream an object as an attachment; its SHA-256, where known, as the ETag.
+    """Stream an object as an attachment; `sha256`, its digest, is the ETag too.
+
+    The last chunk is held back until the digest of all is right: a damaged object never arrives complete,
+    and one that fits into a chunk is refused before anything is sent.
 
     Raises:
+        DigestMismatch: the object is not the one recorded.
         ObjectNotFound, StoreUnavailable: before anything is sent.
     """
-    size = runtime.store.head(key).size
+    stored = runtime.store.head(key).size
+    if stored != size:
+        raise DigestMismatch(
+            f"{filename} is damaged: it has {stored} bytes, {size} were recorded. Make it again."
+        )
+    chunks = _verified(runtime.store.stream(key), sha256, filename)
+    first = next(chunks, b"")
     headers = {
         "content-length": str(size),
         "content-disposition": (
             f"attachment; filename=\"{safe_filename(filename)}\"; filename*=UTF-8''{quote(filename)}"
         ),
+        "etag": f'"sha256:{sha256}"',
     }
-    if sha256:
-        headers["etag"] = f'"sha256:{sha256}"'
-    return StreamingResponse(runtime.store.stream(key), media_type=media_type, headers=headers)
+    return StreamingResponse(_joined(first, chunks), media_type=media_type, headers=headers)
+
+
+def _verified(chunks: Iterator[bytes], sha256: str, filename: str) -> Iterator[bytes]:
+    digest, held = Digest(), b""
+    for chunk in digest.through(chunks):
+        if held:
+            yield held
+        held = chunk
+    digest.expect(sha256, filename)
+    yield held
+
+
+def _joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest

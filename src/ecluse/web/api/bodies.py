@@ -99,7 +99,7 @@ def job_result(runtime: Runtime, job: Job) -> dict[str, object] | None:
     if job.status != "done":
         return None
     with runtime.catalog.read() as transaction:
-        if job.kind == "train" and (run := training.run_by_job(transaction, job.id)) and run.version:
+        if job.kind == "train" and (run := training.run_by_job(transaction, job.id)) and run.status == "done":
             version = models.version_of(transaction, job.user_id, run.model_name, run.version)
             return model_body(runtime, version).model_dump(mode="json")
         if job.kind == "predict" and (row := predictions.prediction_by_job(transaction, job.id)):

@@ -70,6 +70,7 @@ def download_file(
         f"{name}_{version}_{file.path}",
         file.media_type,
         sha256=file.sha256,
+        size=file.size,
     )
 
 

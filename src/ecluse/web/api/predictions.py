@@ -61,7 +61,7 @@ def show_prediction(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) 
 @router.get(
     "/predictions/{prediction_id}/download",
     response_class=StreamingResponse,
-    responses=answers(401, 404, 503),
+    responses=answers(401, 404, 409, 503),
 )
 def download(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
     """The scored table."""
@@ -78,8 +78,9 @@ def download_by_key(key: str, runtime: RuntimeDep, user: CurrentUser) -> Streami
 
 def send_prediction(runtime: Runtime, row: Prediction) -> StreamingResponse:
     """The result of a finished prediction as an attachment; `NotFound` while there is none."""
-    if row.key is None:
+    if row.key is None or row.sha256 is None or row.size_bytes is None:
         raise NotFound(
             f"Prediction {row.id} has no result: it is {row.status}. See: GET /api/status/{row.job_id}"
         )
-    return send_object(runtime, row.key, row.key.rsplit("/", 1)[-1], _MEDIA[row.format], sha256=row.sha256)
+    name = row.key.rsplit("/", 1)[-1]
+    return send_object(runtime, row.key, name, _MEDIA[row.format], sha256=row.sha256, size=row.size_bytes)

@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse.catalog import predictions, training
 from ecluse.fraud import workflows
+from ecluse.fraud.work import KINDS
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
@@ -102,7 +103,7 @@ def progress_of(runtime: Runtime, job: Job, say: Words, *, detail: bool = False)
 
 def stages_of(job: Job, say: Words) -> list[tuple[str, str]]:
     """Each stage of this kind of job with its state."""
-    kind = workflows.KINDS.get(job.kind)
+    kind = KINDS.get(job.kind)
     stages = kind.stages if kind else ()
     texts = {
         "read": say._("Read"),
@@ -143,7 +144,7 @@ def result_of(runtime: Runtime, job: Job, say: Words) -> Link | None:
     with runtime.catalog.read() as transaction:
         if job.kind == "train":
             run = training.run_by_job(transaction, job.id)
-            if run and run.version:
+            if run and run.version and run.status == "done":
                 return f"/models/{run.model_name}/{run.version}", say._("Open the model")
         if job.kind == "predict" and (scored := predictions.prediction_by_job(transaction, job.id)):
             return f"/fraud/p/{scored.id}", say._("Open the scores")

@@ -178,10 +178,11 @@ def _card(runtime: Runtime, user_id: str, manifest: Manifest) -> str | None:
     if not any(file.path == CARD for file in manifest.files):
         return None
     try:
-        path = runtime.registry(user_id).fetch_file(manifest, CARD)
+        with runtime.scratch() as folder:
+            runtime.registry(user_id).fetch_file(manifest, CARD, folder / CARD)
+            return (folder / CARD).read_text(encoding="utf-8")
     except DigestMismatch:  # the page must open all the same: it is where the files are verified
         return None
-    return path.read_text(encoding="utf-8")
 
 
 def _version(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion:

@@ -1,0 +1,285 @@
+"""Do the jobs of this application: profile a table, train a model, score a table.
+
+A job reads at the start, computes with the pure functions of this package, and writes at the end. Its steps
+may run twice and then leave the same result: a version is claimed anew by each attempt and published once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from ecluse.catalog import datasets, models, predictions, training
+from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, TrainingRun
+from ecluse.errors import DigestMismatch, JobCancelled, JobNotFound, NotFound, StoreUnavailable
+from ecluse.fraud.workflows import Reasons
+from ecluse.jobs import JobKind, Task
+from ecluse.registry import Manifest, ManifestFile
+from ecluse.runtime import Runtime, predictions_prefix
+from ecluse.storage import join_key, safe_filename, timestamp
+
+T = TypeVar("T")
+#: What of a report is kept in `training_history.metrics` for lists.
+SUMMARY: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
+#: Pauses, in seconds, before hours of work are given up because the store did not take their result.
+PATIENCE: Final = (2.0, 10.0, 30.0)
+
+
+def run_profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
+    task.step("profile", _profile, runtime, task, dataset_id)
+
+
+def run_training(runtime: Runtime, task: Task, run_id: str) -> None:
+    with runtime.catalog.write() as transaction:
+        training.set_running(transaction, run_id)
+    trained = task.step("train", _train, runtime, task, run_id)
+    task.step("publish", _publish, runtime, task, run_id, trained)
+
+
+def run_prediction(runtime: Runtime, task: Task, prediction_id: str, reasons: Reasons) -> None:
+    with runtime.catalog.write() as transaction:
+        predictions.set_running(transaction, prediction_id)
+    key = task.step("name", _result_key, runtime, task, prediction_id)
+    task.step("score", _score, runtime, task, prediction_id, key, reasons)
+
+
+def reconcile(runtime: Runtime) -> int:
+    """End the rows whose job ended without saying so, because the catalog was away then; how many that were."""
+    with runtime.catalog.read() as transaction:
+        rows: list[Dataset | TrainingRun | Prediction] = [
+            *datasets.datasets_in_profiling(transaction),
+            *training.active_runs(transaction),
+            *predictions.active_predictions(transaction),
+        ]
+    return sum(_end(runtime, row) for row in rows)
+
+
+def _end(runtime: Runtime, row: Dataset | TrainingRun | Prediction) -> bool:
+    """Whether the job of this row has ended while the row has not; then the row is ended too."""
+    try:
+        job = runtime.jobs.get(row.user_id, row.job_id or "")
+    except JobNotFound:
+        status, error = "failed", "Its job is gone. Ask for it again."
+    else:
+        if job.active or job.status == "done":
+            return False
+        status, error = job.status, job.error or "It was stopped."
+    with runtime.catalog.write() as transaction:
+        if isinstance(row, Dataset):
+            datasets.set_failed(transaction, row.id, error)
+        elif isinstance(row, TrainingRun):
+            training.set_ended(transaction, row.id, status, error)
+        else:
+            predictions.set_ended(transaction, row.id, status, error)
+    return True
+
+
+def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
+    from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.profile import profile_table
+
+    dataset = _dataset(runtime, task.user_id, dataset_id)
+    with runtime.scratch() as folder:
+        task.report("read", 0.0)
+        path = _fetch(runtime, dataset, folder)
+        task.report("profile", 0.2)
+        with open_table(path, dataset.filename) as table:
+            profile = profile_table(
+                table,
+                progress=lambda fraction, message: task.report("profile", 0.2 + 0.8 * fraction, message),
+            )
+    with runtime.catalog.write() as transaction:
+        datasets.set_profile(transaction, dataset_id, profile.to_dict(), profile.rows)
+
+
+def _train(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
+    """Train and upload under a version claimed by this attempt; what `_publish` needs to make it visible."""
+    from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.training import TrainingPlan, train
+
+    run = _training_run(runtime, task, run_id)
+    dataset = _dataset(runtime, task.user_id, run.dataset_id)
+    with runtime.scratch() as folder:
+        task.report("read", 0.0)
+        path, destination = _fetch(runtime, dataset, folder), folder / "model"
+        destination.mkdir()
+        with open_table(path, dataset.filename) as table:
+            report = train(table, TrainingPlan.from_dict(run.plan), destination, task.report)
+        task.report("save", 0.97)
+        version, files = _patiently(lambda: _upload(runtime, task, run.model_name, destination))
+    return {"version": version, "files": [asdict(file) for file in files], "report": report.to_dict()}
+
+
+def _upload(
+    runtime: Runtime, task: Task, model_name: str, folder: Path
+) -> tuple[str, tuple[ManifestFile, ...]]:
+    registry = runtime.registry(task.user_id)
+    version = registry.claim(model_name, f"{task.job_id} {time.time_ns()}")
+    return version, registry.upload(model_name, version, folder)
+
+
+def _publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) -> None:
+    run, version, report = _training_run(runtime, task, run_id), trained["version"], trained["report"]
+    with runtime.catalog.write() as transaction:
+        if not training.begin_publishing(transaction, run_id, version):
+            raise JobCancelled("The training was cancelled, or another attempt at it has published.")
+    metrics = {name: report["metrics"].get(name) for name in SUMMARY} | {"threshold": report["threshold"]}
+    manifest = runtime.registry(task.user_id).commit(
+        run.model_name,
+        version,
+        tuple(ManifestFile(**file) for file in trained["files"]),
+        created_by=task.user_id,
+        nonce=task.job_id,
+        metadata={"application": "fraud", "metrics": metrics, "plan": run.plan, "dataset": run.dataset_id},
+    )
+    _record_version(runtime, run, manifest, report, metrics)
+
+
+def _patiently(work: Callable[[], T]) -> T:
+    """The result of `work`, tried again when the store does not answer."""
+    for pause in PATIENCE:
+        try:
+            return work()
+        except StoreUnavailable:
+            time.sleep(pause)
+    return work()
+
+
+def _record_version(
+    runtime: Runtime, run: TrainingRun, manifest: Manifest, report: dict[str, Any], metrics: dict[str, Any]
+) -> None:
+    prefix = join_key("user_models", run.user_id, manifest.name, manifest.version)
+    with runtime.catalog.write() as transaction:
+        models.add_version(
+            transaction,
+            ModelVersion(
+                user_id=run.user_id,
+                name=manifest.name,
+                version=manifest.version,
+                prefix=prefix,
+                size_bytes=manifest.size,
+                manifest_digest=hashlib.sha256(manifest.to_json()).hexdigest(),
+                dataset_id=run.dataset_id,
+                report=report,
+            ),
+        )
+        training.set_done(
+            transaction,
+            run.id,
+            version=manifest.version,
+            metrics=metrics,
+            model_path=runtime.store.url_of(prefix),
+        )
+
+
+def _result_key(runtime: Runtime, task: Task, prediction_id: str) -> str:
+    with runtime.catalog.read() as transaction:
+        prediction = predictions.prediction_of(transaction, task.user_id, prediction_id)
+        dataset = datasets.dataset_of(transaction, task.user_id, prediction.dataset_id or "")
+    name = safe_filename(Path(dataset.filename).name.split(".")[0])
+    filename = f"{task.user_id}_{timestamp()}_{name}_{prediction_id}.{prediction.format}"
+    return join_key(predictions_prefix(task.user_id), filename)
+
+
+def _score(runtime: Runtime, task: Task, prediction_id: str, key: str, reasons: Reasons) -> None:
+    from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.scoring import load_model, score_table, write_scores
+
+    with runtime.catalog.read() as transaction:
+        prediction = predictions.prediction_of(transaction, task.user_id, prediction_id)
+    dataset = _dataset(runtime, task.user_id, prediction.dataset_id)
+    with runtime.scratch() as folder:
+        task.report("read", 0.0)
+        model = load_model(_model_files(runtime, task.user_id, prediction, folder))
+        path, result = _fetch(runtime, dataset, folder), folder / f"result.{prediction.format}"
+        total = max(dataset.rows or 0, 1)
+        with open_table(path, dataset.filename) as table:
+            batches = score_table(
+                model,
+                table,
+                reasons=reasons != "none",
+                reasons_for="all" if reasons == "all" else "risky",
+                progress=lambda rows: task.report("score", min(rows / total, 1) * 0.9, f"{rows} / {total}"),
+            )
+            summary = write_scores(batches, result, "parquet" if prediction.format == "parquet" else "csv")
+        task.report("save", 0.95)
+        stored = _patiently(lambda: runtime.store.upload(result, key))
+    with runtime.catalog.write() as transaction:
+        recorded = predictions.set_done(
+            transaction,
+            prediction_id,
+            key=key,
+            size_bytes=stored.size,
+            sha256=stored.sha256,
+            rows=summary.rows,
+            flagged=summary.flagged,
+            summary=summary.to_dict(),
+        )
+    if not recorded:
+        runtime.store.delete(key)
+        raise JobCancelled("The scoring was cancelled.")
+
+
+def _model_files(runtime: Runtime, user_id: str, prediction: Prediction, folder: Path) -> Path:
+    """The verified files of a prediction's model in one folder."""
+    destination = folder / "model"
+    destination.mkdir()
+    runtime.registry(user_id).download(prediction.model_name, prediction.version, destination)
+    return destination
+
+
+def _profile_failed(runtime: Runtime, task: Task, message: str, dataset_id: str) -> None:
+    with runtime.catalog.write() as transaction:
+        datasets.set_failed(transaction, dataset_id, message)
+
+
+def _training_failed(runtime: Runtime, task: Task, message: str, run_id: str) -> None:
+    with runtime.catalog.write() as transaction:
+        training.set_ended(transaction, run_id, "failed", message)
+
+
+def _prediction_failed(
+    runtime: Runtime, task: Task, message: str, prediction_id: str, reasons: Reasons
+) -> None:
+    with runtime.catalog.write() as transaction:
+        predictions.set_ended(transaction, prediction_id, "failed", message)
+
+
+def _fetch(runtime: Runtime, dataset: Dataset, folder: Path) -> Path:
+    """The table as a local file in a scratch folder, compared with the digest taken at its upload."""
+    path = folder / safe_filename(dataset.filename)
+    stored = runtime.store.download(dataset.key, path)
+    if stored.sha256 != dataset.sha256:
+        raise DigestMismatch(
+            f"{dataset.filename} was changed in the store after its upload. Upload it again."
+        )
+    return path
+
+
+def _dataset(runtime: Runtime, user_id: str, dataset_id: str | None) -> Dataset:
+    if dataset_id is None:
+        raise NotFound("The table was deleted before the job ran. Upload it again.")
+    with runtime.catalog.read() as transaction:
+        return datasets.dataset_of(transaction, user_id, dataset_id)
+
+
+def _training_run(runtime: Runtime, task: Task, run_id: str) -> TrainingRun:
+    with runtime.catalog.read() as transaction:
+        return training.run_of(transaction, task.user_id, run_id)
+
+
+#: Every kind of job of this application; a worker is started with them.
+KINDS: Final[dict[str, JobKind]] = {
+    "profile": JobKind(run_profile, _profile_failed, "profile", ("read", "profile")),
+    "train": JobKind(
+        run_training,
+        _training_failed,
+        "train",
+        ("read", "features", "search", "calibrate", "test", "save"),
+    ),
+    "predict": JobKind(run_prediction, _prediction_failed, "predict", ("read", "score", "save")),
+}
