@@ -137,16 +137,12 @@ def shows_traces(environ: Mapping[str, str] | None = None) -> bool:
 
 
 def without_password(url: str) -> str:
-    """The URL as it may be shown: a password, before the host or in the query, becomes three dots."""
+    """The address as it may be shown: its password becomes three dots."""
     parts = urlsplit(url)
-    if parts.password:
-        _, _, host = parts.netloc.rpartition("@")
-        parts = parts._replace(netloc=f"{parts.username}:…@{host}")
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    if any("pass" in name.lower() for name, _ in pairs):
-        shown = [f"{name}={'…' if 'pass' in name.lower() else value}" for name, value in pairs]
-        parts = parts._replace(query="&".join(shown))
-    return url if parts == urlsplit(url) else parts.geturl()
+    if not parts.password:
+        return url
+    _, _, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{parts.username}:…@{host}").geturl()
 
 
 def _split(name: str, url: str) -> SplitResult:
@@ -258,6 +254,12 @@ def _with_driver(name: str, url: str) -> str:
                 f"{name} cannot be read as an address: where the password ends is not clear. In it, write "
                 "@ as %40, / as %2F, ? as %3F and # as %23."
             )
+        for key, _ in parse_qsl(parts.query):
+            if "password" in key:
+                raise SettingsError(
+                    f"{name} carries {key}= in its query, where messages would show it. Write a password before "
+                    "the host, as user:password@host; a key file goes without one."
+                )
         return f"postgresql+psycopg://{rest}"
     if parts.scheme == "sqlite" and not parts.netloc and parts.path and rest:
         return f"sqlite://{rest}"
