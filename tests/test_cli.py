@@ -15,6 +15,8 @@ import pytest
 from tests.application import run_ecluse, running
 from tools import reference
 
+needs_proc = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc")
+
 
 def run(home: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return run_ecluse(home, environ, *arguments)
@@ -39,9 +41,12 @@ def test_the_doctor_proves_every_part(tmp_path: Path) -> None:
     done = run(tmp_path / "home", "doctor", "--json")
     assert done.returncode == 0
     told = json.loads(done.stdout)
-    assert {check["part"]: check["status"] for check in told["checks"]} == dict.fromkeys(
-        ("store", "catalog", "jobs", "workers"), "ok"
-    )
+    assert {check["part"]: check["status"] for check in told["checks"]} == {
+        "store": "ok",
+        "catalog": "ok",
+        "jobs": "ok",
+        "workers": "none",
+    }
     assert {found["name"] for found in told["detected"]} >= {"home", "store", "database", "jobs"}
 
 
@@ -74,6 +79,27 @@ def test_a_contradiction_in_the_settings_is_told_in_one_line(tmp_path: Path) -> 
     assert done.stderr.startswith("Error: STORAGE_TYPE=local and USE_S3=true contradict")
 
 
+def test_the_doctor_names_the_variables_that_were_used_and_shows_no_password(tmp_path: Path) -> None:
+    done = run(
+        tmp_path / "home",
+        "doctor",
+        DATABASE_URL="postgresql://u:hush-hush@127.0.0.1:9/d?connect_timeout=2",
+        AWS_S3_BUCKET="gone",
+        AWS_ENDPOINT_URL_S3="http://127.0.0.1:9",
+        AWS_DEFAULT_REGION="eu-west-3",
+    )
+    assert done.returncode == 1
+    assert "hush-hush" not in done.stdout + done.stderr
+    assert "(AWS_ENDPOINT_URL_S3)" in done.stdout
+    assert "(AWS_DEFAULT_REGION)" in done.stdout
+
+
+def test_an_unreadable_database_address_is_told_in_one_line(tmp_path: Path) -> None:
+    done = run(tmp_path, "jobs", "list", DATABASE_URL="postgresql://u:hush@h:port/d")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("Error: DATABASE_URL cannot be read")
+
+
 def test_the_first_added_user_administers_and_gets_a_link(tmp_path: Path) -> None:
     added = json.loads(run(tmp_path, "users", "add", "a@b.c", "--json").stdout)
     assert added["role"] == "admin"
@@ -92,6 +118,7 @@ def test_a_port_that_is_taken_is_told_with_the_way_out(tmp_path: Path) -> None:
     assert "Choose another: --port" in done.stderr
 
 
+@needs_proc
 def test_up_stops_cleanly_with_its_worker(tmp_path: Path) -> None:
     with running(tmp_path / "home") as application:
         assert application.link.startswith(application.address)
@@ -106,7 +133,7 @@ def test_up_stops_cleanly_with_its_worker(tmp_path: Path) -> None:
     assert not Path(f"/proc/{worker}").exists()
 
 
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+@needs_proc
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     with running(tmp_path / "home") as application:
         deadline = time.monotonic() + 30

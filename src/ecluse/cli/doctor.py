@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import click
 
@@ -18,6 +18,14 @@ from ecluse.jobs import Jobs
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings
 from ecluse.storage import open_store
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a check found. `none`: nothing is wrong, but there is nothing to prove either."""
+
+    detail: str
+    status: Literal["ok", "none"] = "ok"
 
 
 @click.command()
@@ -37,7 +45,7 @@ def doctor(home: Path | None) -> Record:
     return Record(fields, _text(fields), failed=failed)
 
 
-def _check_store(settings: Settings) -> str:
+def _check_store(settings: Settings) -> Proof:
     import secrets
 
     store, key = open_store(settings.store_url, settings.s3), f".doctor/{secrets.token_hex(8)}"
@@ -49,7 +57,7 @@ def _check_store(settings: Settings) -> str:
         _check_create_only(store, key)
     finally:
         store.delete(key)
-    return "64 KiB written once, read, compared and deleted"
+    return Proof("64 KiB written once, read, compared and deleted")
 
 
 def _check_create_only(store: Any, key: str) -> None:
@@ -64,33 +72,35 @@ def _check_create_only(store: Any, key: str) -> None:
     )
 
 
-def _check_catalog(settings: Settings) -> str:
+def _check_catalog(settings: Settings) -> Proof:
     catalog = Catalog(settings.database_url)
     try:
         catalog.migrate()
         with catalog.read() as transaction:
-            return f"version {catalog.version()}, {users.count_users(transaction)} accounts"
+            return Proof(f"version {catalog.version()}, {users.count_users(transaction)} accounts")
     finally:
         catalog.close()
 
 
-def _check_jobs(settings: Settings) -> str:
+def _check_jobs(settings: Settings) -> Proof:
     jobs = Jobs(settings.jobs_url)
     try:
         jobs.migrate()
         jobs.prove()
     finally:
         jobs.close()
-    return "a job queued, read back and removed"
+    return Proof("a job queued, read back and removed")
 
 
-def _check_workers(settings: Settings) -> str:
+def _check_workers(settings: Settings) -> Proof:
     with Runtime.open(settings) as runtime:
         alive = len(living_workers(runtime))
-    return f"{alive} running" if alive else "none is running; start one: ecluse worker (or ecluse up)"
+    if alive:
+        return Proof(f"{alive} running")
+    return Proof("none is running; start one: ecluse worker (or ecluse up)", "none")
 
 
-CHECKS: Final[Mapping[str, Callable[[Settings], str]]] = {
+CHECKS: Final[Mapping[str, Callable[[Settings], Proof]]] = {
     "store": _check_store,
     "catalog": _check_catalog,
     "jobs": _check_jobs,
@@ -98,16 +108,16 @@ CHECKS: Final[Mapping[str, Callable[[Settings], str]]] = {
 }
 
 
-def _run(name: str, check: Callable[[Settings], str], settings: Settings) -> dict[str, Any]:
+def _run(name: str, check: Callable[[Settings], Proof], settings: Settings) -> dict[str, Any]:
     began = time.perf_counter()
     try:
-        status, detail = "ok", check(settings)
+        found: Mapping[str, str] = asdict(check(settings))
     except EcluseError as error:
-        status, detail = "failed", str(error)
+        found = {"status": "failed", "detail": str(error)}
     return {
         "part": name,
-        "status": status,
-        "detail": detail,
+        "status": found["status"],
+        "detail": found["detail"],
         "milliseconds": round((time.perf_counter() - began) * 1000, 1),
     }
 
@@ -117,6 +127,6 @@ def _text(fields: Mapping[str, Any]) -> str:
     lines += [f"  {d['name']:<9} {d['value']}  ({d['reason']})" for d in fields["detected"]]
     lines.append("Proved")
     for check in fields["checks"]:
-        mark = "ok    " if check["status"] == "ok" else "FAILED"
-        lines.append(f"  {check['part']:<9} {mark} {check['detail']} ({check['milliseconds']:.0f} ms)")
+        mark = "FAILED" if check["status"] == "failed" else check["status"]
+        lines.append(f"  {check['part']:<9} {mark:<6} {check['detail']} ({check['milliseconds']:.0f} ms)")
     return "\n".join(lines)
