@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -11,6 +13,7 @@ from ecluse import accounts as module
 from ecluse.accounts import Accounts
 from ecluse.errors import EmailTaken, InvalidCredentials, InvalidInput, NotFound, TooManyAttempts
 from ecluse.runtime import Runtime
+from ecluse.settings import Settings
 
 PASSWORD = "correct horse"
 
@@ -131,3 +134,32 @@ def test_a_new_password_ends_the_other_sessions(accounts: Accounts) -> None:
     assert accounts.who_has_session(here) is not None
     assert accounts.who_has_session(elsewhere) is None
     accounts.sign_in("a@b.c", "a new password")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_of_two_first_accounts_made_at_once_one_administers(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    environ = {"DATABASE_URL": request.getfixturevalue("postgresql_url")} if kind == "postgresql" else {}
+    with Runtime.open(Settings.from_environment(environ, home=tmp_path / "home")) as runtime:
+        threads = [
+            threading.Thread(target=runtime.accounts.sign_up, args=(f"{n}@example.org", PASSWORD))
+            for n in range(6)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        roles = [user.role for user in runtime.accounts.everyone()]
+    assert sorted(roles) == ["admin", *["member"] * 5]
+
+
+def test_a_new_password_takes_unused_links_away(accounts: Accounts) -> None:
+    user = accounts.sign_up("a@b.c", PASSWORD)
+    link = accounts.sign_in_link(user.id)
+    _, here = accounts.sign_in("a@b.c", PASSWORD)
+    signed_in = accounts.who_has_session(here)
+    assert signed_in is not None
+    accounts.change_password(signed_in, PASSWORD, "a new password")
+    with pytest.raises(InvalidCredentials):
+        accounts.redeem_link(link)

@@ -19,7 +19,7 @@ from typing import Final
 
 from pwdlib import PasswordHash
 
-from ecluse.catalog import Catalog, audit, users
+from ecluse.catalog import Catalog, Transaction, audit, users
 from ecluse.catalog.tables import ApiToken, Session, User, now
 from ecluse.errors import Forbidden, InvalidCredentials, InvalidInput, NotFound, TooManyAttempts
 
@@ -91,17 +91,8 @@ class Accounts:
 
     def open_session(self, user_id: str, user_agent: str = "") -> str:
         """Start a session; its secret, for the cookie."""
-        secret = secrets.token_urlsafe(32)
         with self._catalog.write() as transaction:
-            users.remove_expired_sessions(transaction)
-            users.add_session(
-                transaction,
-                secret_hash=_digest(secret),
-                user_id=user_id,
-                user_agent=user_agent,
-                expires_at=now() + SESSION_LIFETIME,
-            )
-        return secret
+            return _add_session(transaction, user_id, user_agent)
 
     def who_has_session(self, secret: str) -> SignedIn | None:
         with self._catalog.read() as transaction:
@@ -127,7 +118,7 @@ class Accounts:
             return users.list_sessions(transaction, user_id)
 
     def change_password(self, signed_in: SignedIn, current: str, new: str) -> None:
-        """Set a new password and end every other session.
+        """Set a new password, and end every other session and every unused sign-in link.
 
         Raises:
             InvalidCredentials: `current` is not the password (an account without one has none to give).
@@ -138,8 +129,10 @@ class Accounts:
             if not _verify(current, user.password_hash):
                 self._attempts.failed(user.email)
                 raise InvalidCredentials("That is not your current password.")
+        password_hash = _hash(checked_password(new))
         with self._catalog.write() as transaction:
-            users.set_password_hash(transaction, user.id, _hash(checked_password(new)))
+            users.set_password_hash(transaction, user.id, password_hash)
+            users.remove_links(transaction, user.id)
             users.remove_other_sessions(
                 transaction, user.id, signed_in.session.id if signed_in.session else None
             )
@@ -156,6 +149,7 @@ class Accounts:
 
     def _add(self, address: str, name: str, password_hash: str | None, *, admin: bool) -> User:
         with self._catalog.write() as transaction:
+            users.hold_accounts(transaction)
             first = users.count_users(transaction) == 0
             user = users.add_user(
                 transaction,
@@ -223,6 +217,7 @@ class Accounts:
             Forbidden: there are accounts, but none administers.
         """
         with self._catalog.write() as transaction:
+            users.hold_accounts(transaction)
             found = users.first_administrator(transaction)
             if found is not None:
                 return found
@@ -258,7 +253,7 @@ class Accounts:
                     "This sign-in link was used before or is too old. Sign in with your password, "
                     "or make a new link: ecluse users link EMAIL"
                 )
-        return found[0], self.open_session(found[0].id, user_agent)
+            return found[0], _add_session(transaction, found[0].id, user_agent)
 
 
 def checked_email(email: str) -> str:
@@ -277,6 +272,19 @@ def checked_password(password: str) -> str:
     return password
 
 
+def _add_session(transaction: Transaction, user_id: str, user_agent: str) -> str:
+    secret = secrets.token_urlsafe(32)
+    users.remove_expired(transaction)
+    users.add_session(
+        transaction,
+        secret_hash=_digest(secret),
+        user_id=user_id,
+        user_agent=user_agent,
+        expires_at=now() + SESSION_LIFETIME,
+    )
+    return secret
+
+
 class _Attempts:
     """Failed sign-ins per address, in this process."""
 
@@ -286,17 +294,19 @@ class _Attempts:
 
     def check(self, address: str) -> None:
         with self._lock:
-            times = self._times[address]
+            times = self._times.get(address, deque())
             while times and times[0] < time.monotonic() - ATTEMPT_WINDOW:
                 times.popleft()
             if len(times) >= MAX_ATTEMPTS:
                 raise TooManyAttempts("Too many failed sign-ins for this address. Wait 5 minutes.")
-            if not times:
-                del self._times[address]
 
     def failed(self, address: str) -> None:
         with self._lock:
             self._times[address].append(time.monotonic())
+            for old in [
+                a for a, times in self._times.items() if times[-1] < time.monotonic() - ATTEMPT_WINDOW
+            ]:
+                del self._times[old]
 
     def succeeded(self, address: str) -> None:
         with self._lock:

@@ -4,6 +4,8 @@
 written nowhere else.
 """
 
+from sqlalchemy.orm import Session as Transaction
+
 from ecluse.catalog.database import Catalog
 
-__all__ = ["Catalog"]
+__all__ = ["Catalog", "Transaction"]

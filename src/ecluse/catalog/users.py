@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
@@ -24,6 +24,15 @@ def add_user(
     transaction.add(user)
     _flush_unique(transaction, email)
     return user
+
+
+def hold_accounts(transaction: Transaction) -> None:
+    """Let no other transaction make an account before this one ends, so that one account is the first.
+
+    SQLite's one writer holds everything anyway.
+    """
+    if transaction.get_bind().dialect.name == "postgresql":
+        transaction.execute(text("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def count_users(transaction: Transaction) -> int:
@@ -47,10 +56,6 @@ def list_users(transaction: Transaction) -> list[User]:
 
 def first_administrator(transaction: Transaction) -> User | None:
     return transaction.scalar(select(User).where(User.role == "admin").order_by(User.created_at).limit(1))
-
-
-def remove_user(transaction: Transaction, user_id: str) -> None:
-    transaction.execute(delete(User).where(User.id == user_id))
 
 
 def set_password_hash(transaction: Transaction, user_id: str, password_hash: str) -> None:
@@ -110,8 +115,17 @@ def remove_other_sessions(transaction: Transaction, user_id: str, kept: str | No
     transaction.execute(delete(Session).where(Session.user_id == user_id, Session.id != (kept or "")))
 
 
-def remove_expired_sessions(transaction: Transaction) -> None:
+def remove_expired(transaction: Transaction) -> None:
+    """Remove sessions and sign-in links whose time is over."""
     transaction.execute(delete(Session).where(Session.expires_at <= now()))
+    transaction.execute(delete(ApiToken).where(ApiToken.expires_at <= now()))
+
+
+def remove_links(transaction: Transaction, user_id: str) -> None:
+    """Remove the sign-in links that the user has not used."""
+    transaction.execute(
+        delete(ApiToken).where(ApiToken.user_id == user_id, ApiToken.purpose == "sign_in_link")
+    )
 
 
 def add_token(
