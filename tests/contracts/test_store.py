@@ -130,13 +130,6 @@ def test_a_scope_sees_and_reaches_only_its_own(store: ObjectStore) -> None:
             mine.get(key)
 
 
-def test_an_address_leads_back_to_its_key(store: ObjectStore) -> None:
-    scope = store.scoped("users/1")
-    assert scope.key_of(scope.url_of("a b.txt")) == "a b.txt"
-    with pytest.raises(InvalidKey):
-        scope.key_of(store.scoped("users/12").url_of("a"))
-
-
 def test_names_with_spaces_and_accents_survive(store: ObjectStore) -> None:
     store.put("données/état initial.csv", b"x")
     assert [info.key for info in store.list("données")] == ["données/état initial.csv"]

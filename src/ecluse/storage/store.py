@@ -82,13 +82,6 @@ class ObjectStore:
         """The object's address, such as `s3://bucket/user_data/…`."""
         return f"{self._root_url}/{self._path(key)}"
 
-    def key_of(self, url: str) -> str:
-        """The key behind an address that `url_of` made; `InvalidKey` for an address of another place."""
-        start = f"{self.url}/"
-        if not url.startswith(start):
-            raise InvalidKey(f"{url!r} is not in this store ({self.url}).")
-        return checked_key(url[len(start) :])
-
     # Write
 
     def put(self, key: str, data: bytes, *, create_only: bool = False) -> Stored:
