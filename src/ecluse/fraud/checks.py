@@ -10,7 +10,9 @@ import polars as pl
 from ecluse.fraud.description import ColumnProfile, as_categories
 from ecluse.fraud.guesses import Guesses
 
+# From this ROC AUC a single column is suspected to be filled in after the outcome.
 LEAK_AUC = 0.995
+# Below this number of frauds, one more or less changes every figure.
 FEW_POSITIVES = 20
 
 
@@ -73,7 +75,7 @@ def _leak(column: ColumnProfile, values: pl.Series, label: np.ndarray) -> str | 
         which = "positive" if filled[0] > 0 else "negative"
         return f"{column.name} is filled for {which} rows only: check that it is known before the outcome."
     auc = _single_auc(values, label)
-    if auc <= LEAK_AUC:
+    if auc < LEAK_AUC:
         return None
     return (
         f"{column.name} alone separates the two classes (ROC AUC {auc:.3f}): "

@@ -21,7 +21,6 @@ from ecluse.fraud.features import Feature, FeatureEngineer, LevelEncoder, Matrix
 from ecluse.fraud.models import FittedModel, family
 from ecluse.fraud.selection import FeatureSelector
 
-RiskLevel = Literal["HIGH", "MEDIUM", "LOW"]
 ReasonsFor = Literal["risky", "all"]
 
 FORMAT = 1
@@ -30,7 +29,6 @@ MOSTLY = 0.5
 CHECKED_ROWS = 20_000
 TOP_ROWS = 100
 BINS = 20
-SCORE_COLUMNS = ("fraud_probability", "risk_level", "is_fraud")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
+from ecluse.fraud.checks import LEAK_AUC
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.evaluation import average_precision, roc_auc
 from ecluse.fraud.features import Feature, Matrix
@@ -19,7 +20,6 @@ STATE_FILE = "feature_selector.json"
 FORMAT = 1
 
 MOST_MISSING = 0.99
-LEAK_AUC = 0.995
 MAX_COLUMNS = 500
 SAMPLE_ROWS = 20_000
 

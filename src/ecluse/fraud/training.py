@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ecluse.errors import InvalidInput, UnusableTarget
 from ecluse.fraud.calibration import Calibration, fit_calibration
 from ecluse.fraud.card import write_card
+from ecluse.fraud.checks import FEW_POSITIVES
 from ecluse.fraud.columns import ColumnSpec, infer_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.evaluation import (
@@ -68,7 +69,6 @@ MORE_TIME = 1.4
 # More rows carry a few more rounds before the fit learns noise.
 MORE_ROUNDS = 1.1
 MEDIUM_ALERTS = 3
-FEW_POSITIVES = 20
 BATCH_ROWS = 50_000
 HEARTBEAT_S = 0.5
 PACKAGES = ("ecluse", "lightgbm", "numpy", "polars", "scikit-learn", "xgboost", "xgboost-cpu")
@@ -542,7 +542,7 @@ def _report(
         "importances": _importances(final),
         "leaderboard": list(found.leaderboard),
         "dropped": [asdict(item) for item in prepared.selector.dropped],
-        "warnings": [*prepared.warnings, *_warnings(test, labels, plan)],
+        "warnings": [*prepared.warnings, *_warnings(test, labels)],
         "rows": {name: len(part) for name, part in parts.items()},
         "fraud_rate": {name: float(rows.labels[part].mean()) for name, part in parts.items()},
         "split": split.to_dict() | {"cuts": _shown_cuts(rows, split, plan)},
@@ -573,7 +573,7 @@ def _importances(final: _Final) -> list[dict[str, Any]]:
     ]
 
 
-def _warnings(test: NDArray[np.float64], labels: NDArray[np.int8], plan: TrainingPlan) -> list[str]:
+def _warnings(test: NDArray[np.float64], labels: NDArray[np.int8]) -> list[str]:
     warnings = []
     if average_precision(labels, test) < 1.5 * float(labels.mean()):
         warnings.append("The model ranks the test rows little better than chance; do not rely on its scores.")
