@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
-from starlette.applications import Starlette
+from fastapi import FastAPI
 from starlette.datastructures import Headers
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
 
-from ecluse.web.security import CONTENT_POLICY, Protection, is_cross_site
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+from ecluse.web.app import make_app
+from ecluse.web.security import CONTENT_POLICY, COOKIE, is_cross_site
+from ecluse.web.templating import static_url
 
 
 @pytest.mark.parametrize(
@@ -34,26 +37,92 @@ def test_a_browsers_word_on_the_origin_decides(headers: dict[str, str], refused:
     assert is_cross_site("GET", Headers(headers), "public") is False
 
 
-def test_a_refused_request_never_reaches_the_application_and_says_why() -> None:
-    reached: list[str] = []
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[FastAPI]:
+    """The application in this process, with a route that breaks."""
+    settings = Settings.from_environment({"ECLUSE_STORE_URL": "memory://"}, home=tmp_path)
+    with Runtime.open(settings) as runtime:
+        made = make_app(runtime)
+        made.add_api_route("/api/broken", _break)
+        yield made
 
-    def endpoint(request: Request) -> PlainTextResponse:
-        reached.append(request.method)
-        return PlainTextResponse("ok")
 
-    app = Starlette(routes=[Route("/x", endpoint, methods=["GET", "POST"])])
-    app.add_middleware(Protection)
+def test_a_request_of_another_site_is_refused_in_the_shape_of_every_error(app: FastAPI) -> None:
+    told = ask(app, "POST", "/api/train", sec_fetch_site="cross-site")
+    assert (told.status_code, told.json()["error"]["code"]) == (403, "cross_site")
+    page = ask(app, "POST", "/sign-in", sec_fetch_site="cross-site", accept="text/html")
+    assert (page.status_code, page.headers["content-type"]) == (403, "text/html; charset=utf-8")
+    assert "another site" in page.text
+    notice = ask(app, "POST", "/sign-in", sec_fetch_site="cross-site", hx_request="true")
+    assert "<html" not in notice.text
+    assert 'role="alert"' in notice.text
 
-    async def ask(method: str, **headers: str) -> httpx.Response:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
-            return await client.request(
-                method, "/x", headers={k.replace("_", "-"): v for k, v in headers.items()}
-            )
 
-    refused = asyncio.run(ask("POST", sec_fetch_site="cross-site"))
-    assert (refused.status_code, refused.json()["error"]["code"], reached) == (403, "cross_site", [])
-    for answer in (refused, asyncio.run(ask("GET"))):
+def test_every_answer_carries_the_protecting_headers(app: FastAPI) -> None:
+    answers = [
+        ask(app, "GET", "/api/broken"),
+        ask(app, "GET", "/livez"),
+        ask(app, "GET", "/nothing"),
+        ask(app, "PUT", "/api/models"),
+        ask(app, "POST", "/api/train", sec_fetch_site="cross-site"),
+    ]
+    assert [answer.status_code for answer in answers] == [500, 200, 404, 405, 403]
+    for answer in answers:
         assert answer.headers["content-security-policy"] == CONTENT_POLICY
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_fault_is_counted_with_its_route(app: FastAPI) -> None:
+    ask(app, "GET", "/api/broken")
+    counted = 'ecluse_http_requests_total{method="GET",route="/api/broken",status="500"} 1.0'
+    assert counted in ask(app, "GET", "/metrics").text
+
+
+def test_an_answer_says_which_methods_an_address_takes(app: FastAPI) -> None:
+    assert ask(app, "PUT", "/api/datasets/x").headers["allow"] == "GET, DELETE"
+    assert ask(app, "PUT", "/api/train").headers["allow"] == "POST"
+    assert ask(app, "PUT", "/static/app.css").headers["allow"] == "GET, HEAD"
+
+
+def test_a_visitor_of_the_api_is_told_how_to_authenticate(app: FastAPI) -> None:
+    for headers in ({}, {"authorization": "Bearer unknown"}, {"authorization": "Basic YTpi"}):
+        told = ask(app, "GET", "/api/me", **headers)
+        assert (told.status_code, told.headers["www-authenticate"]) == (401, "Bearer")
+
+
+def test_the_password_of_a_proxy_leaves_the_session_as_it_is(app: FastAPI) -> None:
+    accounts = app.state.runtime.accounts
+    session = f"{COOKIE}={accounts.open_session(accounts.add('a@b.c').id)}"
+    assert ask(app, "GET", "/api/me", cookie=session, authorization="Basic YTpi").status_code == 200
+    assert ask(app, "GET", "/api/me", cookie=session, authorization="Bearer unknown").status_code == 401
+
+
+def test_a_static_file_is_kept_for_ever_when_it_is_asked_for_by_its_digest(app: FastAPI) -> None:
+    first = ask(app, "GET", static_url("app.css"))
+    assert first.headers["cache-control"] == "public, max-age=31536000, immutable"
+    again = ask(app, "GET", static_url("app.css"), if_none_match=first.headers["etag"])
+    assert (again.status_code, again.headers["cache-control"]) == (304, first.headers["cache-control"])
+    for address in ("/static/app.css", "/static/app.css?v=0123456789"):
+        assert "cache-control" not in ask(app, "GET", address).headers
+
+
+def test_every_operation_describes_the_refusal_of_other_sites(app: FastAPI) -> None:
+    for path, methods in app.openapi()["paths"].items():
+        for method, operation in methods.items():
+            if path.startswith("/api/") and method != "get":
+                assert "403" in operation["responses"], (method, path)
+
+
+def ask(app: FastAPI, method: str, address: str, **headers: str) -> httpx.Response:
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            return await client.request(method, address, headers=named)
+
+    return asyncio.run(send())
+
+
+def _break() -> None:
+    raise RuntimeError("a fault")

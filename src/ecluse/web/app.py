@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Scope
 
 from ecluse import __version__
 from ecluse.runtime import Runtime
 from ecluse.web import api, health, pages
-from ecluse.web.errors import add_error_handlers
+from ecluse.web.errors import add_error_handlers, refuse_cross_site
 from ecluse.web.security import Protection
+from ecluse.web.templating import static_url
 
 STATIC: Final = Path(__file__).parent / "static"
 DESCRIPTION: Final = """
@@ -25,15 +27,37 @@ Make a token on your account page and send it as `Authorization: Bearer ecluse_�
 
 def make_app(runtime: Runtime) -> FastAPI:
     """The application over what `runtime` holds open. Whoever opened the runtime closes it."""
-    app = FastAPI(title="Écluse", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None)
+    app = _Application(
+        title="Écluse", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
+    )
     app.state.runtime = runtime
-    metrics = health.Metrics()
+    app.state.metrics = health.Metrics()
     app.include_router(api.router)
     app.include_router(pages.router, include_in_schema=False)
     app.include_router(health.router)
-    app.add_api_route("/metrics", health.metrics_endpoint(metrics), include_in_schema=False)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.add_middleware(Protection, public_url=runtime.settings.public_url)
-    app.add_middleware(health.Measure, metrics=metrics)
+    app.add_api_route("/metrics", health.metrics_endpoint(app.state.metrics), include_in_schema=False)
+    app.mount("/static", _Static(directory=STATIC), name="static")
     add_error_handlers(app)
     return app
+
+
+class _Application(FastAPI):
+    def build_middleware_stack(self) -> ASGIApp:
+        """The framework's stack, measured and protected from outside.
+
+        What `add_middleware` adds stands inside the framework's own handler of faults, whose answer it would
+        not see.
+        """
+        public_url = self.state.runtime.settings.public_url
+        protected = Protection(super().build_middleware_stack(), refuse_cross_site, public_url)
+        return health.Measure(protected, self.state.metrics)
+
+
+class _Static(StaticFiles):
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A static file; one asked for by its digest, as `static_url` writes it, may be kept for ever."""
+        response = await super().get_response(path, scope)
+        asked = f"/static/{path}?{scope['query_string'].decode('latin-1')}"
+        if response.status_code in (200, 206, 304) and asked == static_url(path):
+            response.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return response

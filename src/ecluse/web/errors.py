@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse
+from starlette.routing import Match, Mount
 
 from ecluse.errors import EcluseError, NotSignedIn
 from ecluse.web.templating import render
@@ -35,7 +36,7 @@ class ErrorBody(BaseModel):
 _MEANINGS: Final = {
     400: "The request cannot be understood",
     401: "Not signed in, or the token is not known",
-    403: "Not allowed",
+    403: "Not allowed, or sent by another site",
     404: "Not there, or someone else's",
     409: "Contradicts what is stored",
     413: "The upload is too large",
@@ -55,6 +56,11 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(Exception, _on_fault)
+
+
+def refuse_cross_site(request: Request) -> Response:
+    """The answer to a request that another site sent."""
+    return _answer(request, 403, "cross_site", "This request came from another site and was refused.")
 
 
 def _on_ecluse_error(request: Request, error: Exception) -> Response:
@@ -77,7 +83,23 @@ def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
     message = {404: "There is nothing at this address.", 405: "This address does not take this method."}
-    return _answer(request, error.status_code, code, message.get(error.status_code, str(error.detail)))
+    answer = _answer(request, error.status_code, code, message.get(error.status_code, str(error.detail)))
+    answer.headers.update(error.headers or {})
+    if error.status_code == 405:
+        answer.headers["allow"] = ", ".join(_methods(request))
+    return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """What the address takes. The framework names only the methods of the first route that has its path."""
+    place = {"type": "http", "path": request.scope["path"], "root_path": "", "headers": []}
+    routes = [route for route in request.app.router.routes if not isinstance(route, Mount)]
+    known = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+    return [
+        method
+        for method in known
+        if any(route.matches({**place, "method": method})[0] is Match.FULL for route in routes)
+    ] or ["GET", "HEAD"]
 
 
 def _on_fault(request: Request, error: Exception) -> Response:
@@ -96,7 +118,10 @@ def _note(request: Request, error: Exception) -> str:
 def _answer(request: Request, status: int, code: str, message: str, reference: str | None = None) -> Response:
     if _wants_json(request):
         detail = {"code": code, "message": message} | ({"reference": reference} if reference else {})
-        return JSONResponse({"error": detail}, status)
+        asks_for_token = status == 401 and request.url.path.startswith("/api/")
+        return JSONResponse(
+            {"error": detail}, status, {"www-authenticate": "Bearer"} if asks_for_token else None
+        )
     fragment = request.headers.get("hx-request") == "true"
     template = "_notice.html" if fragment else "error.html"
     return render(

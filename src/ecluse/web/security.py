@@ -7,13 +7,12 @@ something is refused when the browser says that another origin sent it; the rule
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ecluse.accounts import SESSION_LIFETIME, SignedIn
@@ -45,10 +44,13 @@ RuntimeDep = Annotated[Runtime, Depends(runtime_of)]
 
 
 def signed_in_or_none(request: Request, runtime: RuntimeDep) -> SignedIn | None:
-    """Who is asking: by token if one is given, else by session; None for a visitor."""
+    """Who is asking: by token if one is given, else by session; None for a visitor.
+
+    Another kind of `Authorization` is not meant for us: a proxy with a password of its own sends it along.
+    """
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    if scheme:
-        found = runtime.accounts.who_has_token(secret.strip()) if scheme.lower() == "bearer" else None
+    if scheme.lower() == "bearer":
+        found = runtime.accounts.who_has_token(secret.strip())
         if found is None:
             raise NotSignedIn(
                 "This API token is not known. Make one on your account page, or remove the header."
@@ -97,10 +99,16 @@ def clear_session(request: Request, response: Response) -> None:
 
 
 class Protection:
-    """Refuse cross-site requests that could change something, and add the protecting headers."""
+    """Refuse cross-site requests that could change something, and add the protecting headers.
 
-    def __init__(self, app: ASGIApp, public_url: str | None = None) -> None:
+    It stands outside of everything that answers, the handler of faults as well; `refuse` makes its own answer.
+    """
+
+    def __init__(
+        self, app: ASGIApp, refuse: Callable[[Request], Response], public_url: str | None = None
+    ) -> None:
         self._app = app
+        self._refuse = refuse
         self._public_host = urlsplit(public_url).netloc if public_url else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,8 +122,7 @@ class Protection:
             await send(message)
 
         if is_cross_site(scope["method"], Headers(scope=scope), self._public_host):
-            error = {"code": "cross_site", "message": "This request came from another site and was refused."}
-            await JSONResponse({"error": error}, 403)(scope, receive, protected)
+            await self._refuse(Request(scope))(scope, receive, protected)
             return
         await self._app(scope, receive, protected)
 

@@ -6,6 +6,6 @@ from ecluse.web.api import datasets, jobs, models, predictions, training
 from ecluse.web.errors import answers
 
 #: What any operation may answer; each adds its own.
-router = APIRouter(prefix="/api", responses=answers(401, 422, 503))
+router = APIRouter(prefix="/api", responses=answers(401, 403, 422, 503))
 for part in (datasets, training, models, predictions, jobs):
     router.include_router(part.router)

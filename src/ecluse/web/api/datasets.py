@@ -38,7 +38,7 @@ _MULTIPART = {
 }
 
 
-@router.post("/upload", status_code=201, openapi_extra=_MULTIPART, responses=answers(401, 413, 422, 503))
+@router.post("/upload", status_code=201, openapi_extra=_MULTIPART, responses=answers(413))
 async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> DatasetBody:
     """Upload a table (CSV, gzipped CSV, XLSX or Parquet). It is streamed into the store and then profiled."""
     incoming = await open_upload(request, runtime.settings.upload_max_bytes)
@@ -50,7 +50,7 @@ async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Da
 @router.post(
     "/analyze",
     response_model=ProfileBody,
-    responses=answers(401, 404, 422, 503) | {202: {"model": Accepted, "description": "Still being read"}},
+    responses=answers(404) | {202: {"model": Accepted, "description": "Still being read"}},
 )
 def analyze(body: AnalyzeRequest, runtime: RuntimeDep, user: CurrentUser) -> Response | ProfileBody:
     """The columns of a table, with guesses of the label, identifier, customer and time columns."""
@@ -67,7 +67,7 @@ def analyze(body: AnalyzeRequest, runtime: RuntimeDep, user: CurrentUser) -> Res
         time.sleep(0.25)
 
 
-@router.get("/datasets", responses=answers(401, 503))
+@router.get("/datasets")
 def list_datasets(
     runtime: RuntimeDep,
     user: CurrentUser,
@@ -80,14 +80,14 @@ def list_datasets(
     return [dataset_body(row) for row in rows]
 
 
-@router.get("/datasets/{dataset_id}", responses=answers(401, 404, 503))
+@router.get("/datasets/{dataset_id}", responses=answers(404))
 def show_dataset(dataset_id: str, runtime: RuntimeDep, user: CurrentUser) -> DatasetBody:
     """One of your tables."""
     with runtime.catalog.read() as transaction:
         return dataset_body(datasets.dataset_of(transaction, user.user.id, dataset_id))
 
 
-@router.delete("/datasets/{dataset_id}", status_code=204, responses=answers(401, 404, 503))
+@router.delete("/datasets/{dataset_id}", status_code=204, responses=answers(404))
 def delete_dataset(dataset_id: str, runtime: RuntimeDep, user: CurrentUser) -> None:
     """Delete a table. Models and predictions made from it stay."""
     workflows.remove_dataset(runtime, user.user.id, dataset_id)

@@ -15,14 +15,14 @@ from ecluse.web.security import CurrentUser, RuntimeDep
 router = APIRouter(tags=["jobs"])
 
 
-@router.get("/status/{job}", responses=answers(401, 404, 503))
+@router.get("/status/{job}", responses=answers(404))
 def status(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
     """How far a job is, and what it made."""
     found = runtime.jobs.get(user.user.id, job)
     return job_body(found).model_copy(update={"result": job_result(runtime, found)})
 
 
-@router.get("/jobs", responses=answers(401, 503))
+@router.get("/jobs")
 def list_jobs(
     runtime: RuntimeDep, user: CurrentUser, limit: Annotated[int, Query(ge=1, le=200)] = 50
 ) -> list[JobBody]:
@@ -30,14 +30,14 @@ def list_jobs(
     return [job_body(job) for job in runtime.jobs.list(user.user.id, limit=limit)]
 
 
-@router.post("/jobs/{job}/cancel", responses=answers(401, 404, 503))
+@router.post("/jobs/{job}/cancel", responses=answers(404))
 def cancel(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
     """Stop a job. One that has ended stays as it is."""
     workflows.cancel_job(runtime, user.user.id, job)
     return job_body(runtime.jobs.get(user.user.id, job))
 
 
-@router.get("/me", tags=["account"], responses=answers(401, 503))
+@router.get("/me", tags=["account"])
 def me(user: CurrentUser) -> Me:
     """Whose token or session this is."""
     return Me.model_validate({name: getattr(user.user, name) for name in Me.model_fields})

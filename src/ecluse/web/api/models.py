@@ -18,21 +18,21 @@ from ecluse.web.security import CurrentUser, RuntimeDep
 router = APIRouter(tags=["models"])
 
 
-@router.get("/models", responses=answers(401, 503))
+@router.get("/models")
 def list_models(runtime: RuntimeDep, user: CurrentUser) -> list[ModelBody]:
     """Your models, each at its latest version."""
     with runtime.catalog.read() as transaction:
         return [model_body(runtime, row) for row in models.list_latest(transaction, user.user.id)]
 
 
-@router.get("/models/{name}/versions", responses=answers(401, 404, 503))
+@router.get("/models/{name}/versions", responses=answers(404))
 def list_versions(name: str, runtime: RuntimeDep, user: CurrentUser) -> list[ModelBody]:
     """Every version of one of your models, newest first."""
     with runtime.catalog.read() as transaction:
         return [model_body(runtime, row) for row in models.list_versions(transaction, user.user.id, name)]
 
 
-@router.get("/models/{name}/{version}", responses=answers(401, 404, 409, 503))
+@router.get("/models/{name}/{version}", responses=answers(404, 409))
 def show_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> ModelDetail:
     """One version: its report, and its files with their digests."""
     with runtime.catalog.read() as transaction:
@@ -42,7 +42,7 @@ def show_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser
     return ModelDetail(**model_body(runtime, row).model_dump(), report=row.report, files=files)
 
 
-@router.post("/models/{name}/{version}/verify", responses=answers(401, 404, 409, 503))
+@router.post("/models/{name}/{version}/verify", responses=answers(404, 409))
 def verify_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> list[FileBody]:
     """Read every stored file again and compare it with its digest; 409 names the file that differs."""
     manifest = runtime.registry(user.user.id).verify(name, version)
@@ -52,7 +52,7 @@ def verify_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUs
 @router.get(
     "/models/{name}/{version}/files/{path:path}",
     response_class=StreamingResponse,
-    responses=answers(401, 404, 409, 503),
+    responses=answers(404, 409),
 )
 def download_file(
     name: str, version: str, path: str, runtime: RuntimeDep, user: CurrentUser
@@ -74,7 +74,7 @@ def download_file(
     )
 
 
-@router.delete("/models/{name}/{version}", status_code=204, responses=answers(401, 404, 503))
+@router.delete("/models/{name}/{version}", status_code=204, responses=answers(404))
 def delete_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> None:
     """Delete one version; predictions made with it stay."""
     workflows.remove_model_version(runtime, user.user.id, name, version)

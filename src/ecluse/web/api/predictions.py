@@ -22,7 +22,7 @@ router = APIRouter(tags=["predictions"])
 _MEDIA = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 
 
-@router.post("/predict", status_code=202, responses=answers(401, 404, 422, 503))
+@router.post("/predict", status_code=202, responses=answers(404))
 def predict(body: PredictRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
     """Score a table with one of your models."""
     name, _, named = body.model.partition("@")
@@ -35,7 +35,7 @@ def predict(body: PredictRequest, runtime: RuntimeDep, user: CurrentUser) -> Acc
     return Accepted(job=row.job_id or "", status_url=f"/api/status/{row.job_id}", prediction=row.id)
 
 
-@router.get("/predictions", responses=answers(401, 503))
+@router.get("/predictions")
 def list_predictions(
     runtime: RuntimeDep,
     user: CurrentUser,
@@ -50,7 +50,7 @@ def list_predictions(
     return [prediction_body(runtime, row) for row in rows]
 
 
-@router.get("/predictions/{prediction_id}", responses=answers(401, 404, 503))
+@router.get("/predictions/{prediction_id}", responses=answers(404))
 def show_prediction(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) -> PredictionDetail:
     """One prediction, with its riskiest rows."""
     with runtime.catalog.read() as transaction:
@@ -61,7 +61,7 @@ def show_prediction(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) 
 @router.get(
     "/predictions/{prediction_id}/download",
     response_class=StreamingResponse,
-    responses=answers(401, 404, 409, 503),
+    responses=answers(404, 409),
 )
 def download(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
     """The scored table."""
@@ -70,7 +70,7 @@ def download(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) -> Stre
     return send_prediction(runtime, row)
 
 
-@router.get("/download_s3_predictions", response_class=StreamingResponse, responses=answers(401, 404, 503))
+@router.get("/download_s3_predictions", response_class=StreamingResponse, responses=answers(404, 409))
 def download_by_key(key: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
     """The scored table at a key of yours, as `key` of a prediction gives it."""
     return send_prediction(runtime, workflows.prediction_by_owned_key(runtime, user.user.id, key))

@@ -18,7 +18,7 @@ router = APIRouter(tags=["training"])
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
 
-@router.post("/train", status_code=202, responses=answers(401, 404, 422, 503))
+@router.post("/train", status_code=202, responses=answers(404))
 def train(body: TrainRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
     """Train a model on a labelled table. Its figures come from rows it has not seen."""
     dataset = workflows.find_dataset(runtime, user.user.id, body.reference)
@@ -26,7 +26,7 @@ def train(body: TrainRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepte
     return Accepted(job=run.job_id or "", status_url=f"/api/status/{run.job_id}", training=run.id)
 
 
-@router.get("/history", responses=answers(401, 422, 503))
+@router.get("/history")
 def history(
     runtime: RuntimeDep,
     user: CurrentUser,
