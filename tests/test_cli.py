@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -153,6 +154,17 @@ def test_the_reference_pages_are_those_of_the_code() -> None:
         assert (reference.TARGET / name).read_text() == text, (
             f"docs/reference/{name} is stale; run: just docs"
         )
+
+
+def test_the_reference_of_the_api_shows_bodies_and_sorted_answers() -> None:
+    text = reference.pages()["api.md"]
+    assert "| `budget_s` | number at least 5, at most 86400 | `60` | Seconds the search may take |" in text
+    assert "| `model_name` | string | required |" in text
+    assert "| `file` | file | required |" in text
+    answers = re.findall(r"^Answers: (.*)$", text, re.MULTILINE)
+    codes = [re.findall(r"(?:^|; )(\d{3}) ", line) for line in answers]
+    assert codes == [sorted(one) for one in codes]
+    assert max(len(one) for one in codes) >= 7
 
 
 def _children(pid: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -81,19 +82,54 @@ def _api() -> str:
     ]
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
-            lines += _operation(path, method, operation)
+            lines += _operation(path, method, operation, schema["components"]["schemas"])
     return "\n".join(lines)
 
 
-def _operation(path: str, method: str, operation: dict[str, Any]) -> list[str]:
+def _operation(
+    path: str, method: str, operation: dict[str, Any], schemas: dict[str, dict[str, Any]]
+) -> list[str]:
     lines = [f"## {method.upper()} {path}", "", operation.get("description", operation["summary"]), ""]
     parameters = [
         f"`{p['name']}`{'' if p.get('required') else ' (optional)'}" for p in operation.get("parameters", [])
     ]
     if parameters:
         lines += [f"Parameters: {', '.join(parameters)}", ""]
-    answers = [f"{status} {answer['description']}" for status, answer in operation["responses"].items()]
-    return [*lines, f"Answers: {'; '.join(answers)}", ""]
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        lines += _body(kind, content["schema"], schemas)
+    answers = sorted(operation["responses"].items())
+    told = "; ".join(f"{status} {answer['description']}" for status, answer in answers)
+    return [*lines, f"Answers: {told}", ""]
+
+
+def _body(kind: str, schema: dict[str, Any], schemas: dict[str, dict[str, Any]]) -> list[str]:
+    if "$ref" in schema:
+        schema = schemas[schema["$ref"].rsplit("/", 1)[-1]]
+    lines = [f"Body, `{kind}`:", "", "| field | type | default | description |", "|---|---|---|---|"]
+    for name, field in schema["properties"].items():
+        default = (
+            "required" if name in schema.get("required", []) else f"`{json.dumps(field.get('default'))}`"
+        )
+        lines.append(f"| `{name}` | {_type(field)} | {default} | {field.get('description', '')} |")
+    return [*lines, ""]
+
+
+def _type(field: dict[str, Any]) -> str:
+    """A field's type in words, with its bounds."""
+    if "anyOf" in field:
+        return " or ".join(_type(one) for one in field["anyOf"])
+    if "enum" in field:
+        return " or ".join(f"`{value}`" for value in field["enum"])
+    if field["type"] == "array":
+        return f"array of {_type(field['items'])}"
+    if "binary" in (field.get("format"), field.get("contentEncoding")):
+        return "file"
+    bounds = [
+        f"{word} {field[key]:g}"
+        for key, word in (("minimum", "at least"), ("maximum", "at most"))
+        if key in field
+    ]
+    return " ".join([field["type"], ", ".join(bounds)]).strip()
 
 
 if __name__ == "__main__":
