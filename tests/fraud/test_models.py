@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from importlib.metadata import distributions
 from pathlib import Path
 
 import numpy as np
@@ -109,9 +112,36 @@ def test_a_tick_that_raises_stops_the_fit(name: str) -> None:
         family(name).fit(data(), {}, seed=1, deadline=time.monotonic() + 60, tick=tick)
 
 
+def test_a_family_says_where_to_start_and_which_packages_it_needs(name: str) -> None:
+    starts = family(name).STARTS
+    assert starts
+    assert FAMILIES[name].shown_name
+    installed = {distribution.name for distribution in distributions()}
+    assert installed & set(FAMILIES[name].packages)
+
+
+def test_variations_come_from_the_seed_and_can_be_fitted(name: str) -> None:
+    first, again = (family(name).vary(np.random.default_rng(4)) for _ in range(2))
+    assert first == again
+    rows = data(600)
+    for params in first:
+        model = family(name).fit(
+            rows, {**params, "rounds": 5}, seed=1, deadline=time.monotonic() + 60, tick=lambda: None
+        )
+        assert np.isfinite(model.predict_margin(rows.valid)).all()
+
+
+def test_facts_of_the_families_load_none_of_their_libraries() -> None:
+    code = (
+        "import sys, ecluse.fraud.models; "
+        "print([m for m in ('lightgbm', 'xgboost', 'sklearn', 'scipy') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
 def test_an_unknown_family_is_named() -> None:
-    with pytest.raises(ModelUnreadable, match="catboost"):
-        family("catboost")
+    with pytest.raises(ModelUnreadable, match="no family has this name"):
+        family("no family has this name")
 
 
 def test_boosting_stops_after_the_best_round_and_its_patience() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.models import FitData, FittedModel, Params, family
+from ecluse.fraud.models import FAMILIES, FitData, FittedModel, Params, family
 
 Report = Callable[[str], None]
 
@@ -19,72 +19,6 @@ MAX_VARIATIONS = 16
 MARGIN = 0.002
 # A fit that starts later would be cut short.
 LAST_START = 0.85
-
-PORTFOLIO: tuple[tuple[str, str, Params], ...] = (
-    (
-        "LightGBM",
-        "lightgbm",
-        {
-            "learning_rate": 0.05,
-            "num_leaves": 31,
-            "feature_fraction": 0.7,
-            "bagging_fraction": 0.8,
-            "bagging_freq": 1,
-            "lambda_l2": 1.0,
-        },
-    ),
-    (
-        "XGBoost",
-        "xgboost",
-        {"max_depth": 5, "eta": 0.06, "subsample": 0.8, "colsample_bytree": 0.7, "lambda": 2.0},
-    ),
-    (
-        "LightGBM, shallow",
-        "lightgbm",
-        {"learning_rate": 0.08, "num_leaves": 8, "max_depth": 3, "feature_fraction": 0.8, "lambda_l2": 5.0},
-    ),
-    ("linear model", "linear", {"l2": 1.0}),
-    (
-        "LightGBM, extra trees",
-        "lightgbm",
-        {
-            "learning_rate": 0.04,
-            "num_leaves": 63,
-            "extra_trees": True,
-            "feature_fraction": 0.7,
-            "bagging_fraction": 0.8,
-            "bagging_freq": 1,
-            "lambda_l2": 1.0,
-        },
-    ),
-    (
-        "LightGBM, level sets",
-        "lightgbm",
-        {
-            "learning_rate": 0.05,
-            "num_leaves": 15,
-            "feature_fraction": 0.7,
-            "bagging_fraction": 0.8,
-            "bagging_freq": 1,
-            "lambda_l2": 1.0,
-            "cat_smooth": 20.0,
-            "native_categories": True,
-        },
-    ),
-    (
-        "XGBoost, deep",
-        "xgboost",
-        {
-            "max_depth": 8,
-            "eta": 0.04,
-            "subsample": 0.8,
-            "colsample_bytree": 0.5,
-            "lambda": 5.0,
-            "min_child_weight": 3.0,
-        },
-    ),
-)
-"""Fitted in this order: settings that did well over many tables, the quick and different first."""
 
 
 @dataclass(frozen=True)
@@ -117,10 +51,19 @@ class SearchResult:
     leaderboard: tuple[dict[str, Any], ...]
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """Settings to fit."""
+
+    name: str
+    family: str
+    params: Params
+
+
 def search_models(
     data: FitData, *, seed: int, deadline: float, report: Report, longest_fit: float | None = None
 ) -> SearchResult:
-    """Fit the portfolio and then seeded variations of it until `deadline` (time.monotonic seconds).
+    """Fit the starts of every family and then seeded variations until `deadline` (time.monotonic seconds).
 
     No fit takes more than `longest_fit` seconds, nor more than 60 % of what is left for another to follow.
     At least one model is fitted. `report` is called at every round of every fit and may raise to cancel.
@@ -130,23 +73,20 @@ def search_models(
     rng = np.random.default_rng(seed)
     best: Candidate | None = None
     rows: list[dict[str, Any]] = []
-    plan = [item for item in PORTFOLIO if data.categorical or not item[2].get("native_categories")]
-    total = len(plan) + MAX_VARIATIONS
-    for number in range(total):
+    starts, variations = _trials(data, rng)
+    total = len(starts) + len(variations)
+    for number, trial in enumerate([*starts, *variations]):
         if best is not None and _too_late(started, deadline, [row["seconds"] for row in rows]):
             break
-        name, kind, params = plan[number] if number < len(plan) else _variation(rng, number - len(plan))
-        line = f"{name}, {number + 1} of up to {total}. {_so_far(best)}"
+        line = f"{trial.name}, {number + 1} of up to {total}. {_so_far(best)}"
         report(line)
-        candidate = _fit(
-            name, kind, params, data, seed, _fit_deadline(deadline, longest_fit), _teller(report, line)
-        )
+        candidate = _fit(trial, data, seed, _fit_deadline(deadline, longest_fit), _teller(report, line))
         rows.append(candidate.to_dict())
-        margin = MARGIN if number >= len(plan) else 0.0
+        margin = MARGIN if number >= len(starts) else 0.0
         if best is None or _score(candidate) > _score(best) + margin:
             best = candidate
     if best is None:
-        raise AssertionError("the portfolio is empty")
+        raise AssertionError("no family has a start")
     rows.sort(key=lambda row: -float(row["validation_average_precision"]))
     return SearchResult(best, tuple(rows))
 
@@ -163,13 +103,11 @@ def _teller(report: Report, line: str) -> Callable[[], None]:
     return lambda: report(line)
 
 
-def _fit(
-    name: str, kind: str, params: Params, data: FitData, seed: int, deadline: float, tick: Callable[[], None]
-) -> Candidate:
+def _fit(trial: _Trial, data: FitData, seed: int, deadline: float, tick: Callable[[], None]) -> Candidate:
     begun = time.monotonic()
-    model = family(kind).fit(data, params, seed=seed, deadline=deadline, tick=tick)
+    model = family(trial.family).fit(data, trial.params, seed=seed, deadline=deadline, tick=tick)
     found = average_precision(data.valid_labels, model.predict_margin(data.valid))
-    return Candidate(name, kind, params, model, found, time.monotonic() - begun)
+    return Candidate(trial.name, trial.family, trial.params, model, found, time.monotonic() - begun)
 
 
 def _fit_deadline(deadline: float, longest: float | None) -> float:
@@ -184,32 +122,19 @@ def _too_late(started: float, deadline: float, seconds: list[float]) -> bool:
     return used >= LAST_START or now + 0.5 * float(np.median(seconds)) > deadline
 
 
-def _variation(rng: np.random.Generator, number: int) -> tuple[str, str, Params]:
-    if number % 3 == 2:
-        return (
-            f"XGBoost, variation {number + 1}",
-            "xgboost",
-            {
-                "max_depth": int(rng.integers(3, 10)),
-                "eta": float(rng.uniform(0.02, 0.1)),
-                "subsample": float(rng.uniform(0.6, 1.0)),
-                "colsample_bytree": float(rng.uniform(0.3, 0.9)),
-                "lambda": float(10 ** rng.uniform(-1, 1.3)),
-                "min_child_weight": float(10 ** rng.uniform(-1, 1.3)),
-            },
-        )
-    return (
-        f"LightGBM, variation {number + 1}",
-        "lightgbm",
-        {
-            "learning_rate": float(rng.uniform(0.02, 0.1)),
-            "num_leaves": int(rng.choice([6, 8, 15, 31, 63, 95])),
-            "min_data_in_leaf": int(rng.choice([5, 10, 20, 50, 100])),
-            "feature_fraction": float(rng.uniform(0.3, 0.9)),
-            "bagging_fraction": float(rng.uniform(0.6, 0.95)),
-            "bagging_freq": 1,
-            "lambda_l2": float(10 ** rng.uniform(-1, 1.5)),
-            "extra_trees": bool(rng.random() < 0.3),
-            "native_categories": bool(rng.random() < 0.3),
-        },
+def _trials(data: FitData, rng: np.random.Generator) -> tuple[list[_Trial], list[_Trial]]:
+    """The starts of all families in their turns, and the variations in rounds that go through the families."""
+    families = {kind: family(kind) for kind in FAMILIES}
+    starts = sorted(
+        ((start, kind) for kind, module in families.items() for start in module.STARTS),
+        key=lambda item: item[0].turn,
     )
+    first = [_Trial(start.name, kind, start.params) for start, kind in starts]
+    variations: list[_Trial] = []
+    for _ in range(MAX_VARIATIONS):
+        for kind, module in families.items():
+            for params in module.vary(rng):
+                name = f"{FAMILIES[kind].shown_name}, variation {len(variations) + 1}"
+                variations.append(_Trial(name, kind, params))
+    usable = [trial for trial in first if data.categorical or not trial.params.get("native_categories")]
+    return usable, variations[:MAX_VARIATIONS]

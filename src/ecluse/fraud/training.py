@@ -36,7 +36,7 @@ from ecluse.fraud.evaluation import (
 )
 from ecluse.fraud.features import FeatureEngineer, Matrix, Roles, fit_features
 from ecluse.fraud.history import times_of
-from ecluse.fraud.models import FitData, FittedModel, family
+from ecluse.fraud.models import FAMILIES, FitData, FittedModel, family
 from ecluse.fraud.search import Candidate, SearchResult, search_models
 from ecluse.fraud.selection import (
     Dropped,
@@ -71,7 +71,7 @@ MORE_ROUNDS = 1.1
 MEDIUM_ALERTS = 3
 BATCH_ROWS = 50_000
 HEARTBEAT_S = 0.5
-PACKAGES = ("ecluse", "lightgbm", "numpy", "polars", "scikit-learn", "xgboost", "xgboost-cpu")
+PACKAGES = ("ecluse", "numpy", "polars", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -594,7 +594,7 @@ def _shown_cuts(rows: _Rows, split: Split, plan: TrainingPlan) -> list[str] | No
 
 def _versions() -> dict[str, str]:
     found = {}
-    for package in PACKAGES:
+    for package in sorted({*PACKAGES, *(name for facts in FAMILIES.values() for name in facts.packages)}):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -1,7 +1,8 @@
 """Fit, save and load one model of a family: LightGBM, XGBoost or a linear model.
 
-A family is a module with `fit` and `load`; it is imported when first used, because the libraries behind
-take a second to load. Files are the libraries' own formats, never pickles.
+A family is a module beside this one (see `Family`) and its line in `FAMILIES`. The module is imported when
+first used, because the libraries behind take a second to load. Files are the libraries' own formats, never
+pickles.
 """
 
 from __future__ import annotations
@@ -27,11 +28,30 @@ SMALL_MATRIX = 2_000_000
 
 Tick = Callable[[], None]  # called every round; may raise to cancel
 
-FAMILIES: dict[str, str] = {
-    "lightgbm": "ecluse.fraud.models.lightgbm",
-    "xgboost": "ecluse.fraud.models.xgboost",
-    "linear": "ecluse.fraud.models.linear",
+
+@dataclass(frozen=True)
+class FamilyFacts:
+    """What is told of a family without loading it: its module, what to call it, and the packages behind it."""
+
+    module: str
+    shown_name: str
+    packages: tuple[str, ...]
+
+
+FAMILIES: dict[str, FamilyFacts] = {
+    "lightgbm": FamilyFacts("ecluse.fraud.models.lightgbm", "LightGBM", ("lightgbm",)),
+    "xgboost": FamilyFacts("ecluse.fraud.models.xgboost", "XGBoost", ("xgboost", "xgboost-cpu")),
+    "linear": FamilyFacts("ecluse.fraud.models.linear", "Logistic regression", ("scipy",)),
 }
+
+
+@dataclass(frozen=True)
+class Start:
+    """Settings that did well over many tables. The starts of all families are fitted in the order of `turn`."""
+
+    turn: int
+    name: str
+    params: Params
 
 
 @dataclass(frozen=True)
@@ -81,6 +101,12 @@ class FittedModel(Protocol):
 class Family(Protocol):
     """What a family's module offers."""
 
+    STARTS: tuple[Start, ...]
+
+    def vary(self, rng: np.random.Generator) -> tuple[Params, ...]:
+        """The settings to try in one round of variations; none where settings hardly matter."""
+        ...
+
     def fit(self, data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> FittedModel:
         """Fit until validation stops improving or `deadline` (time.monotonic seconds) passes.
 
@@ -99,7 +125,7 @@ def family(name: str) -> Family:
         raise ModelUnreadable(
             f'Models of the family "{name}" cannot be read here. Known: {", ".join(FAMILIES)}.'
         )
-    return cast(Family, import_module(FAMILIES[name]))
+    return cast(Family, import_module(FAMILIES[name].module))
 
 
 def fit_threads(matrix: Matrix) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.models import OWN_PARAMS, FitData, Floats, Matrix, Params, Tick, boost, fit_threads
+from ecluse.fraud.models import OWN_PARAMS, FitData, Floats, Matrix, Params, Start, Tick, boost, fit_threads
 
 FILE = "best_model.txt.gz"
 # Per-row TreeSHAP holds (features + 1) doubles a row: chunks keep a batch within some tens of MB.
@@ -27,6 +27,31 @@ FIXED = {
     "max_bin": 255,
     **QUIET,
 }
+_SAMPLED = {"feature_fraction": 0.7, "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 1.0}
+STARTS = (
+    Start(1, "LightGBM", {"learning_rate": 0.05, "num_leaves": 31, **_SAMPLED}),
+    Start(
+        3,
+        "LightGBM, shallow",
+        {"learning_rate": 0.08, "num_leaves": 8, "max_depth": 3, "feature_fraction": 0.8, "lambda_l2": 5.0},
+    ),
+    Start(
+        5,
+        "LightGBM, extra trees",
+        {"learning_rate": 0.04, "num_leaves": 63, "extra_trees": True, **_SAMPLED},
+    ),
+    Start(
+        6,
+        "LightGBM, level sets",
+        {
+            "learning_rate": 0.05,
+            "num_leaves": 15,
+            **_SAMPLED,
+            "cat_smooth": 20.0,
+            "native_categories": True,
+        },
+    ),
+)
 
 
 class LightGbmModel:
@@ -62,6 +87,11 @@ class LightGbmModel:
         # A fixed time stamp keeps the file, and so its digest, the same for the same model.
         (directory / FILE).write_bytes(gzip.compress(text.encode(), mtime=0))
         return FILE
+
+
+def vary(rng: np.random.Generator) -> tuple[Params, ...]:
+    """Two of each round of variations."""
+    return _variation(rng), _variation(rng)
 
 
 def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> LightGbmModel:
@@ -110,6 +140,20 @@ def load(path: Path) -> LightGbmModel:
         return LightGbmModel(_from_text(text))
     except lightgbm.basic.LightGBMError as error:
         raise ModelUnreadable(f"{path.name} is damaged: {error}. Fetch the version again.") from error
+
+
+def _variation(rng: np.random.Generator) -> Params:
+    return {
+        "learning_rate": float(rng.uniform(0.02, 0.1)),
+        "num_leaves": int(rng.choice([6, 8, 15, 31, 63, 95])),
+        "min_data_in_leaf": int(rng.choice([5, 10, 20, 50, 100])),
+        "feature_fraction": float(rng.uniform(0.3, 0.9)),
+        "bagging_fraction": float(rng.uniform(0.6, 0.95)),
+        "bagging_freq": 1,
+        "lambda_l2": float(10 ** rng.uniform(-1, 1.5)),
+        "extra_trees": bool(rng.random() < 0.3),
+        "native_categories": bool(rng.random() < 0.3),
+    }
 
 
 def _from_text(text: str) -> lightgbm.Booster:

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
-from ecluse.fraud.models import FitData, Floats, Matrix, Params, Tick
+from ecluse.fraud.models import FitData, Floats, Matrix, Params, Start, Tick
 
 FILE = "best_model.json"
 FORMAT = "ecluse linear 1"
 FIT_ROWS = 100_000
 LEVELS = 64
+STARTS = (Start(4, "linear model", {"l2": 1.0}),)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,11 @@ class LinearModel:
         }
         (directory / FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
         return FILE
+
+
+def vary(rng: np.random.Generator) -> tuple[Params, ...]:
+    """None: the penalty is the only setting, and columns of unit variance leave little to choose."""
+    return ()
 
 
 def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> LinearModel:

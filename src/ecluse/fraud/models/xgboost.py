@@ -10,7 +10,7 @@ import xgboost
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.models import OWN_PARAMS, FitData, Floats, Matrix, Params, Tick, boost, fit_threads
+from ecluse.fraud.models import OWN_PARAMS, FitData, Floats, Matrix, Params, Start, Tick, boost, fit_threads
 
 FILE = "best_model.ubj"
 FIXED = {
@@ -20,6 +20,25 @@ FIXED = {
     "verbosity": 0,
     "disable_default_eval_metric": True,
 }
+STARTS = (
+    Start(
+        2,
+        "XGBoost",
+        {"max_depth": 5, "eta": 0.06, "subsample": 0.8, "colsample_bytree": 0.7, "lambda": 2.0},
+    ),
+    Start(
+        7,
+        "XGBoost, deep",
+        {
+            "max_depth": 8,
+            "eta": 0.04,
+            "subsample": 0.8,
+            "colsample_bytree": 0.5,
+            "lambda": 5.0,
+            "min_child_weight": 3.0,
+        },
+    ),
+)
 
 
 class XgBoostModel:
@@ -51,6 +70,19 @@ class XgBoostModel:
     def save(self, directory: Path) -> str:
         (directory / FILE).write_bytes(self._booster.save_raw("ubj"))
         return FILE
+
+
+def vary(rng: np.random.Generator) -> tuple[Params, ...]:
+    """One of each round of variations."""
+    variation = {
+        "max_depth": int(rng.integers(3, 10)),
+        "eta": float(rng.uniform(0.02, 0.1)),
+        "subsample": float(rng.uniform(0.6, 1.0)),
+        "colsample_bytree": float(rng.uniform(0.3, 0.9)),
+        "lambda": float(10 ** rng.uniform(-1, 1.3)),
+        "min_child_weight": float(10 ** rng.uniform(-1, 1.3)),
+    }
+    return (variation,)
 
 
 def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> XgBoostModel:

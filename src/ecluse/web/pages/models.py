@@ -13,18 +13,23 @@ from ecluse.catalog import datasets, models
 from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import DigestMismatch, EcluseError, InvalidInput
 from ecluse.fraud import workflows
+from ecluse.fraud.models import FAMILIES
 from ecluse.registry import Manifest
 from ecluse.runtime import Runtime
 from ecluse.web import charts
 from ecluse.web.api.models import download_file
 from ecluse.web.i18n import Words
-from ecluse.web.pages.datasets import dataset_names, default_reasons
-from ecluse.web.phrases import translated
+from ecluse.web.pages.datasets import default_reasons
+from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
+from ecluse.web.phrases import N_, translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
 router = APIRouter()
 CARD: Final = "model_card.md"
+VERSIONS_SHOWN: Final = 6
+#: Tables the scoring form lets one choose from: the newest. Any other is scored from its own page.
+TABLES_OFFERED: Final = 200
 
 
 @router.get("/models")
@@ -36,12 +41,18 @@ def list_models(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Res
 
 
 @router.get("/models/{name}")
-def show_versions(request: Request, name: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """Every version of one model."""
+def show_versions(
+    request: Request, name: str, runtime: RuntimeDep, user: CurrentUser, page: PageNumber = 1
+) -> Response:
+    """The versions of one model, newest first, a page at a time."""
     with runtime.catalog.read() as transaction:
-        versions = models.list_versions(transaction, user.user.id, name)
-        names = dataset_names(datasets.list_datasets(transaction, user.user.id))
-    context = {"name": name, "versions": versions, "names": names}
+        pager = page_of(models.count_versions(transaction, user.user.id, name), page)
+        versions = models.versions_page(
+            transaction, user.user.id, name, limit=PAGE_ROWS, offset=pager.offset
+        )
+        latest = models.version_of(transaction, user.user.id, name)
+        names = datasets.filenames(transaction, user.user.id, [row.dataset_id for row in versions])
+    context = {"name": name, "versions": versions, "latest": latest, "names": names, "pager": pager}
     return render(request, "model_versions.html", context)
 
 
@@ -112,11 +123,8 @@ def suggested_table(tables: list[Dataset], version: ModelVersion) -> str | None:
 
 def family_names(say: Words) -> dict[str, str]:
     """What to call each family of models."""
-    return {
-        "lightgbm": "LightGBM",
-        "xgboost": "XGBoost",
-        "linear": say._("Logistic regression"),
-    }
+    N_("Logistic regression")  # the one name that is words and not a product's, and so is translated
+    return {name: say._(facts.shown_name) for name, facts in FAMILIES.items()}
 
 
 def fitted_rows(report: Mapping[str, Any]) -> int | None:
@@ -149,8 +157,10 @@ def _model_page(
 ) -> Response:
     say, user_id = words_of(request), version.user_id
     with runtime.catalog.read() as transaction:
-        versions = models.list_versions(transaction, user_id, version.name)
-        tables = datasets.list_datasets(transaction, user_id)
+        versions = models.versions_page(transaction, user_id, version.name, limit=VERSIONS_SHOWN)
+        versions_total = models.count_versions(transaction, user_id, version.name)
+        tables, tables_total = datasets.readable_datasets(transaction, user_id, limit=TABLES_OFFERED)
+        names = datasets.filenames(transaction, user_id, [version.dataset_id])
     manifest = runtime.registry(user_id).manifest(version.name, version.version)
     suggested = suggested_table(tables, version)
     context = {
@@ -161,8 +171,10 @@ def _model_page(
         "split": split_text(version.report, say),
         "fitted_rows": fitted_rows(version.report),
         "versions": versions,
-        "names": dataset_names(tables),
-        "datasets": [row for row in tables if row.state != "failed"],
+        "versions_total": versions_total,
+        "names": names,
+        "datasets": tables,
+        "datasets_total": tables_total,
         "suggested": suggested,
         "reasons": default_reasons(next((row.rows for row in tables if row.id == suggested), None)),
         "files": manifest.files,
