@@ -130,6 +130,13 @@ def test_a_scope_sees_and_reaches_only_its_own(store: ObjectStore) -> None:
             mine.get(key)
 
 
+@pytest.mark.parametrize(
+    ("root", "address"), [("memory://", "memory://a/b"), ("file:///tmp/x", "file:///tmp/x/a/b")]
+)
+def test_an_object_has_the_address_of_its_place(root: str, address: str) -> None:
+    assert open_store(root).scoped("a").url_of("b") == address
+
+
 def test_names_with_spaces_and_accents_survive(store: ObjectStore) -> None:
     store.put("données/état initial.csv", b"x")
     assert [info.key for info in store.list("données")] == ["données/état initial.csv"]

@@ -22,7 +22,6 @@ from obstore import exceptions as obstore_errors
 
 from ecluse.errors import (
     DigestMismatch,
-    InvalidKey,
     ObjectExists,
     ObjectNotFound,
     StorageError,
@@ -62,7 +61,7 @@ class ObjectStore:
 
     def __init__(self, backend: Any, url: str, prefix: str = "", *, staging: str | None = None) -> None:
         self._backend = backend
-        self._root_url = url.rstrip("/")
+        self._root_url = url if url.endswith("/") else f"{url}/"
         self.prefix = prefix and checked_key(prefix)
         self._staging = staging or join_key(self.prefix, STAGING)
 
@@ -71,7 +70,7 @@ class ObjectStore:
 
     @property
     def url(self) -> str:
-        return f"{self._root_url}/{self.prefix}" if self.prefix else self._root_url
+        return f"{self._root_url}{self.prefix}" if self.prefix else self._root_url
 
     def scoped(self, prefix: str) -> ObjectStore:
         """The part of this store under `prefix`. No key given to it reaches outside."""
@@ -80,7 +79,7 @@ class ObjectStore:
 
     def url_of(self, key: str) -> str:
         """The object's address, such as `s3://bucket/user_data/…`."""
-        return f"{self._root_url}/{self._path(key)}"
+        return f"{self._root_url}{self._path(key)}"
 
     # Write
 
