@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,9 +19,26 @@ from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.columns import ColumnSpec
+from ecluse.fraud.encoders import (
+    CUSTOMER_FILE,
+    ENTITY_FILE,
+    SEEN_FILE,
+    DateEncoder,
+    Encoder,
+    EntityEncoder,
+    Feature,
+    GapEncoder,
+    HistoryEncoder,
+    LevelEncoder,
+    MissingEncoder,
+    NumberEncoder,
+    TextEncoder,
+    floats,
+    gap_seconds,
+    load_encoder,
+)
 from ecluse.fraud.history import (
     Column,
-    CustomerHistory,
     KeyedTable,
     describe_forward,
     freeze_history,
@@ -30,14 +47,13 @@ from ecluse.fraud.history import (
     times_of,
 )
 
+__all__ = ["Feature", "FeatureEngineer", "Matrix", "Roles", "Tick", "fit_features"]
+
 Labels = NDArray[np.int8]
 Matrix = NDArray[np.float32]
 Tick = Callable[[], None]  # called between columns; may raise to cancel
 
 STATE_FILE = "feature_engineer.json"
-ENTITY_FILE = "entities.parquet"
-CUSTOMER_FILE = "history_customers.parquet"
-SEEN_FILE = "history_seen.parquet"
 FORMAT = 1
 
 MAX_LEVELS = 40
@@ -54,258 +70,11 @@ DAY = 86_400.0
 
 
 @dataclass(frozen=True)
-class Feature:
-    """One column of the matrix: its name, the raw column it reads, and what it tells of it."""
-
-    name: str
-    column: str
-    kind: str
-    detail: str = ""
-
-
-@dataclass(frozen=True)
 class Roles:
     """The columns that are more than features. `customer` and `time` together give a history."""
 
     customer: str | None = None
     time: str | None = None
-
-
-class Encoder(Protocol):
-    """Part of the engineer: reads some raw columns, gives some features."""
-
-    def features(self) -> list[Feature]: ...
-
-    def columns(self) -> tuple[str, ...]: ...
-
-    def transform(self, frame: pl.DataFrame) -> list[Column]: ...
-
-    def to_dict(self) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True)
-class NumberEncoder:
-    """A number held within the range of the training rows: beyond it, a tree can only guess."""
-
-    column: str
-    low: float
-    high: float
-
-    def features(self) -> list[Feature]:
-        return [Feature(self.column, self.column, "number")]
-
-    def columns(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    def transform(self, frame: pl.DataFrame) -> list[Column]:
-        return [np.clip(_floats(frame[self.column]), self.low, self.high).astype(np.float32)]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"type": "number", "column": self.column, "low": self.low, "high": self.high}
-
-
-@dataclass(frozen=True)
-class LevelEncoder:
-    """A category as the place of its level when levels are ordered by their training fraud rate.
-
-    Levels unseen or rare in training share a place of their own in that order.
-    """
-
-    column: str
-    levels: tuple[str, ...]
-    codes: tuple[int, ...]
-    unseen: int
-
-    def features(self) -> list[Feature]:
-        return [Feature(self.column, self.column, "level")]
-
-    def columns(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    def transform(self, frame: pl.DataFrame) -> list[Column]:
-        text = frame[self.column].cast(pl.String)
-        if not self.levels:
-            codes = pl.Series(np.full(len(text), float(self.unseen), dtype=np.float32))
-        else:
-            codes = text.replace_strict(
-                list(self.levels), list(self.codes), default=self.unseen, return_dtype=pl.Float32
-            )
-        # replace_strict gives missing values the default too.
-        codes = codes.set(text.is_null(), None)
-        return [codes.to_numpy().astype(np.float32)]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "type": "level",
-            "column": self.column,
-            "levels": list(self.levels),
-            "codes": list(self.codes),
-            "unseen": self.unseen,
-        }
-
-
-@dataclass(frozen=True)
-class EntityEncoder:
-    """A value met many times (device, address, merchant): rows seen in training, and their fraud rate."""
-
-    column: str
-    salt: int
-    prior: float
-    table: KeyedTable
-
-    def features(self) -> list[Feature]:
-        return [
-            Feature(f"{self.column}: seen", self.column, "count"),
-            Feature(f"{self.column}: fraud rate", self.column, "rate"),
-        ]
-
-    def columns(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    def transform(self, frame: pl.DataFrame) -> list[Column]:
-        keys = hash_keys(frame[self.column], self.salt)
-        at, known = self.table.find(keys)
-        count, rate = self.table.values["count"], self.table.values["rate"]
-        if not len(count):
-            count, rate = np.zeros(1), np.full(1, self.prior)
-        missing = keys == 0
-        seen = np.where(known, count[at], np.where(missing, np.nan, 0.0))
-        return [
-            seen.astype(np.float32),
-            np.where(known, rate[at], np.where(missing, np.nan, self.prior)).astype(np.float32),
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"type": "entity", "column": self.column, "salt": self.salt, "prior": self.prior}
-
-
-@dataclass(frozen=True)
-class DateEncoder:
-    """The parts of a date that come back: hour, weekday, day, month. Never the date, which does not."""
-
-    column: str
-    parts: tuple[str, ...]
-
-    def features(self) -> list[Feature]:
-        return [Feature(f"{self.column}: {part}", self.column, "date", part) for part in self.parts]
-
-    def columns(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    def transform(self, frame: pl.DataFrame) -> list[Column]:
-        date = frame[self.column].dt
-        parts = {"hour": date.hour, "weekday": date.weekday, "day": date.day, "month": date.month}
-        return [_floats(parts[part]().cast(pl.Float64)).astype(np.float32) for part in self.parts]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"type": "date", "column": self.column, "parts": list(self.parts)}
-
-
-@dataclass(frozen=True)
-class GapEncoder:
-    """Seconds from one date to another of the same row, held within the training range."""
-
-    earlier: str
-    later: str
-    low: float
-    high: float
-
-    def features(self) -> list[Feature]:
-        return [Feature(f"{self.later} − {self.earlier}", self.later, "gap", self.earlier)]
-
-    def columns(self) -> tuple[str, ...]:
-        return (self.earlier, self.later)
-
-    def transform(self, frame: pl.DataFrame) -> list[Column]:
-        return [np.clip(_gap(frame, self.earlier, self.later), self.low, self.high).astype(np.float32)]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "type": "gap",
-            "earlier": self.earlier,
-            "later": self.later,
-            "low": self.low,
-            "high": self.high,
-        }
-
-
-@dataclass(frozen=True)
-class TextEncoder:
-    """The shape of a text: characters, words, share of digits."""
-
-    column: str
-
-    def features(self) -> list[Feature]:
-        return [
-            Feature(f"{self.column}: {detail}", self.column, "text", detail)
-            for detail in ("characters", "words", "digit share")
-        ]
-
-    def columns(self) -> tuple[str, ...]:
-        return (self.column,)
-
-    def transform(self, frame: pl.DataFrame) -> list[Column]:
-        text = frame[self.column].cast(pl.String).str
-        length = _floats(text.len_chars().cast(pl.Float64))
-        words = _floats(text.count_matches(r"\S+").cast(pl.Float64))
-        digits = _floats(text.count_matches(r"\d").cast(pl.Float64)) / np.maximum(length, 1.0)
-        return [column.astype(np.float32) for column in (length, words, digits)]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"type": "text", "column": self.column}
-
-
-@dataclass(frozen=True)
-class MissingEncoder:
-    """How many of the columns that had gaps in training are missing from a row."""
-
-    watched: tuple[str, ...]
-
-    def features(self) -> list[Feature]:
-        return [Feature("missing values", self.watched[0], "missing")]
-
-    def columns(self) -> tuple[str, ...]:
-        return self.watched
-
-    def transform(self, frame: pl.DataFrame) -> list[Column]:
-        total = np.zeros(frame.height, dtype=np.float32)
-        for name in self.watched:
-            total += frame[name].is_null().to_numpy()
-        return [total]
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"type": "missing", "watched": list(self.watched)}
-
-
-@dataclass(frozen=True)
-class HistoryEncoder:
-    """A row against its customer's frozen past."""
-
-    history: CustomerHistory
-
-    def features(self) -> list[Feature]:
-        return [
-            Feature(f"{column}: {HISTORY_NAMES[kind]}", column, kind)
-            for kind, column in self.history.feature_details()
-        ]
-
-    def columns(self) -> tuple[str, ...]:
-        return self.history.columns()
-
-    def transform(self, frame: pl.DataFrame) -> list[Column]:
-        return self.history.describe(frame)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"type": "history", **self.history.to_dict()}
-
-
-HISTORY_NAMES = {
-    "history_rows": "earlier rows",
-    "history_since": "since the customer's last row",
-    "history_ratio": "times the customer's usual",
-    "history_deviation": "distance from the customer's usual",
-    "history_new": "new for the customer",
-}
 
 
 @dataclass(frozen=True)
@@ -360,7 +129,7 @@ class FeatureEngineer:
                 raise ModelUnreadable(
                     f"{STATE_FILE} has format {state['format']}; this version reads {FORMAT}."
                 )
-            return cls(tuple(_load_encoder(item, directory) for item in state["encoders"]))
+            return cls(tuple(load_encoder(item, directory) for item in state["encoders"]))
         except (OSError, KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
             if isinstance(error, ModelUnreadable):
                 raise
@@ -498,7 +267,7 @@ def _smoothed(frauds: NDArray[np.float64], rows: NDArray[Any], prior: float) -> 
 def _fit_gaps(frame: pl.DataFrame, dates: list[str]) -> list[tuple[Encoder, list[Column]]]:
     fitted: list[tuple[Encoder, list[Column]]] = []
     for earlier, later in itertools.combinations(dates[:MAX_DATES], 2):
-        gap = _gap(frame, earlier, later)
+        gap = gap_seconds(frame, earlier, later)
         known = gap[~np.isnan(gap)]
         if len(known):
             encoder = GapEncoder(earlier, later, float(known.min()), float(known.max()))
@@ -546,20 +315,11 @@ def _date_parts(column: pl.Series) -> tuple[str, ...]:
 
 
 def _low(column: pl.Series) -> float:
-    return float(np.nanmin(_floats(column)))
+    return float(np.nanmin(floats(column)))
 
 
 def _high(column: pl.Series) -> float:
-    return float(np.nanmax(_floats(column)))
-
-
-def _gap(frame: pl.DataFrame, earlier: str, later: str) -> NDArray[np.float64]:
-    microseconds = frame[later].cast(pl.Int64) - frame[earlier].cast(pl.Int64)
-    return _floats(microseconds.cast(pl.Float64)) / 1e6
-
-
-def _floats(column: pl.Series) -> NDArray[np.float64]:
-    return column.cast(pl.Float64).to_numpy()
+    return float(np.nanmax(floats(column)))
 
 
 def _stack(columns: list[Column], rows: int) -> Matrix:
@@ -567,39 +327,3 @@ def _stack(columns: list[Column], rows: int) -> Matrix:
     for position, column in enumerate(columns):
         matrix[:, position] = column
     return matrix
-
-
-def _load_encoder(state: dict[str, Any], directory: Path) -> Encoder:
-    kind, values = state["type"], {name: value for name, value in state.items() if name != "type"}
-    if kind == "number":
-        return NumberEncoder(**values)
-    if kind == "level":
-        levels, codes = tuple(values["levels"]), tuple(values["codes"])
-        return LevelEncoder(values["column"], levels, codes, values["unseen"])
-    if kind == "entity":
-        rows = pl.scan_parquet(directory / ENTITY_FILE).filter(pl.col("column") == values["column"])
-        return EntityEncoder(**values, table=KeyedTable.from_frame(rows.drop("column").collect()))
-    if kind == "date":
-        return DateEncoder(values["column"], tuple(values["parts"]))
-    if kind == "gap":
-        return GapEncoder(**values)
-    if kind == "text":
-        return TextEncoder(**values)
-    if kind == "missing":
-        return MissingEncoder(tuple(values["watched"]))
-    if kind == "history":
-        return _load_history(values, directory)
-    raise ModelUnreadable(f'{STATE_FILE} holds an encoder "{kind}" that this version does not know.')
-
-
-def _load_history(values: dict[str, Any], directory: Path) -> Encoder:
-    history = CustomerHistory(
-        customer=values["customer"],
-        time=values["time"],
-        amounts=tuple(values["amounts"]),
-        entities=tuple(values["entities"]),
-        salt=values["salt"],
-        customers=KeyedTable.from_frame(pl.read_parquet(directory / CUSTOMER_FILE)),
-        seen=pl.read_parquet(directory / SEEN_FILE)["pair"].to_numpy(),
-    )
-    return HistoryEncoder(history)

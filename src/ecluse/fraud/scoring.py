@@ -17,7 +17,8 @@ from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
 from ecluse.fraud.calibration import Calibration
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.dataset import Table
-from ecluse.fraud.features import Feature, FeatureEngineer, LevelEncoder, Matrix
+from ecluse.fraud.encoders import LevelEncoder
+from ecluse.fraud.features import Feature, FeatureEngineer, Matrix
 from ecluse.fraud.models import FittedModel, family
 from ecluse.fraud.selection import FeatureSelector
 

@@ -1,0 +1,175 @@
+"""Read a table into labelled rows, and split them into training, validation and test parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.errors import InvalidInput, UnusableTarget
+from ecluse.fraud.checks import FEW_POSITIVES
+from ecluse.fraud.clock import Clock
+from ecluse.fraud.columns import ColumnSpec, infer_columns
+from ecluse.fraud.dataset import Table
+from ecluse.fraud.history import times_of
+from ecluse.fraud.plan import TrainingPlan
+from ecluse.fraud.selection import Dropped
+from ecluse.fraud.split import Split, check_labels, split_rows
+
+BATCH_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """The labelled rows of a table, parsed. `columns` are the specs that may become features."""
+
+    frame: pl.DataFrame
+    labels: NDArray[np.int8]
+    columns: tuple[ColumnSpec, ...]
+    specs: tuple[ColumnSpec, ...]
+    positive_value: str
+    dropped: tuple[Dropped, ...]
+    warnings: tuple[str, ...]
+
+
+def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRows:
+    """Read the rows that have a label. Raises UnusableTarget, and InvalidInput for a column without its role."""
+    clock.say("read", 0.0, "Reading the table")
+    _check_columns(table, plan)
+    sample = table.sample()
+    specs = infer_columns(sample, decimal_comma=table.format.decimal_comma)
+    as_text = (plan.target, plan.customer_column)
+    specs = tuple(ColumnSpec(s.name, "category") if s.name in as_text else s for s in specs)
+    unused = set(plan.identifier_columns) | set(plan.excluded)
+    needed = {plan.target, plan.time_column, plan.customer_column}
+    wanted = [s for s in specs if s.name not in unused or s.name in needed]
+    parts = []
+    done = 0
+    for batch in table.batches(BATCH_ROWS):
+        parts.append(batch.select([spec.parse() for spec in wanted]))
+        done += batch.height
+        clock.say("read", 0.02, f"{done:,} rows read", always=False)
+    frame = pl.concat(parts)
+    del parts
+    frame, labels, positive, warnings = _labelled(frame, plan)
+    roles = {plan.target, *unused}
+    columns = tuple(s for s in wanted if s.name not in roles)
+    dropped = tuple(Dropped(name, _why_unused(name, plan)) for name in table.columns if name in unused)
+    return LabelledRows(frame, labels, columns, specs, positive, dropped, warnings)
+
+
+def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[str]]:
+    """The three parts of the rows, and all that there is to warn of so far."""
+    times = _times(rows, plan)
+    groups, grouped_by = _groups(rows, plan)
+    split = split_rows(rows.labels, times=times, groups=groups, grouped_by=grouped_by, seed=plan.seed)
+    return split, [*rows.warnings, *split.warnings]
+
+
+def days_between(rows: LabelledRows, part: NDArray[np.int64], plan: TrainingPlan) -> float | None:
+    """Days from the first to the last row of a part; None without dates."""
+    if plan.time_column is None or rows.frame[plan.time_column].dtype != pl.Datetime("us"):
+        return None
+    times = times_of(rows.frame[plan.time_column])[part]
+    return max(float(np.nanmax(times) - np.nanmin(times)) / 86_400, 1 / 24)
+
+
+def kind_of(rows: LabelledRows, name: str) -> str:
+    """How the column is read: number, datetime, category, identifier or text."""
+    return next(spec.kind for spec in rows.specs if spec.name == name)
+
+
+def _check_columns(table: Table, plan: TrainingPlan) -> None:
+    known = ", ".join(table.columns[:20]) + (", …" if len(table.columns) > 20 else "")
+    if plan.target not in table.columns:
+        raise UnusableTarget(f'{table.filename} has no column "{plan.target}". Its columns: {known}.')
+    named = (plan.time_column, plan.customer_column, *plan.identifier_columns, *plan.excluded)
+    for name in named:
+        if name is not None and name not in table.columns:
+            raise InvalidInput(f'{table.filename} has no column "{name}". Its columns: {known}.')
+        if name == plan.target:
+            raise InvalidInput(f'"{name}" is the target and cannot have another role. Choose another column.')
+
+
+def _why_unused(name: str, plan: TrainingPlan) -> str:
+    return "an identifier" if name in plan.identifier_columns else "left out on request"
+
+
+def _labelled(
+    frame: pl.DataFrame, plan: TrainingPlan
+) -> tuple[pl.DataFrame, NDArray[np.int8], str, tuple[str, ...]]:
+    known = frame.filter(pl.col(plan.target).is_not_null())
+    unlabelled = frame.height - known.height
+    target = known[plan.target]
+    counts = target.value_counts(sort=True)
+    values = counts[plan.target].to_list()
+    positive = _positive_value(plan, values)
+    labels = (target == positive).cast(pl.Int8).to_numpy()
+    check_labels(labels)
+    warnings = []
+    if unlabelled:
+        warnings.append(f"{unlabelled:,} rows without a value of {plan.target} were left out.")
+    if len(values) > 2:
+        warnings.append(
+            f'{plan.target} has {len(values)} values; "{positive}" was learned against all others.'
+        )
+    if labels.sum() < FEW_POSITIVES:
+        warnings.append(f"Only {labels.sum()} rows are fraud: every figure is uncertain, see the intervals.")
+    return known.drop(plan.target), labels, positive, tuple(warnings)
+
+
+def _positive_value(plan: TrainingPlan, values: list[str]) -> str:
+    """`values` come most frequent first."""
+    shown = ", ".join(f'"{value}"' for value in values[:6]) + (", …" if len(values) > 6 else "")
+    if len(values) < 2:
+        raise UnusableTarget(
+            f"{plan.target} holds {shown or 'no value'} only; two values are needed to learn."
+        )
+    if plan.positive_value is None:
+        if len(values) > 2:
+            raise UnusableTarget(
+                f"{plan.target} has {len(values)} values ({shown}). Name the one that means fraud."
+            )
+        return values[-1]
+    wanted = ColumnSpec("value", "category").parse()
+    parsed = str(pl.DataFrame({"value": [plan.positive_value]}).select(wanted).item())
+    for candidate in (plan.positive_value, parsed):
+        if candidate in values:
+            return candidate
+    raise UnusableTarget(f'{plan.target} never holds "{plan.positive_value}". Its values: {shown}.')
+
+
+def _times(rows: LabelledRows, plan: TrainingPlan) -> NDArray[np.float64] | None:
+    if plan.time_column is None:
+        return None
+    kind = kind_of(rows, plan.time_column)
+    if kind not in ("number", "datetime", "identifier"):
+        raise InvalidInput(
+            f'"{plan.time_column}" reads as {kind}, not as a date or a number. Choose another column.'
+        )
+    column = rows.frame[plan.time_column]
+    times = times_of(column.cast(pl.Float64, strict=False) if column.dtype == pl.String else column)
+    if np.isnan(times).all():
+        raise InvalidInput(
+            f'No value of "{plan.time_column}" reads as a date or a number. Choose another column.'
+        )
+    return times
+
+
+def _groups(rows: LabelledRows, plan: TrainingPlan) -> tuple[NDArray[np.uint64], str | None]:
+    """What must stay together: rows of one customer, or rows that are identical but for identifiers."""
+    names = [spec.name for spec in rows.columns]
+    if not names:
+        raise UnusableTarget(
+            "No column is left to learn from: the table holds the target and identifiers only."
+        )
+    identical = rows.frame.select(names).hash_rows(seed=1).to_numpy()
+    if plan.customer_column is None:
+        return identical, None
+    customer = rows.frame[plan.customer_column]
+    if customer.drop_nulls().n_unique() >= customer.len() - customer.null_count():
+        return identical, None
+    by_customer = customer.hash(seed=2).to_numpy()
+    return np.where(customer.is_null().to_numpy(), identical, by_customer), plan.customer_column

@@ -1,0 +1,38 @@
+"""Write down what to learn from a table, and how: the target, the roles of columns, the seconds, the goal."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ecluse.fraud.evaluation import Goal
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What to learn and how: the target, the columns with a role, the seconds, the goal of the threshold.
+
+    `positive_value` is the target's value that means fraud, as text; the rarer of two when None.
+    `identifier_columns` and `excluded` are not learned from.
+    """
+
+    target: str
+    positive_value: str | None = None
+    time_column: str | None = None
+    customer_column: str | None = None
+    identifier_columns: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    budget_s: float = 60.0
+    goal: Goal = Goal()  # noqa: RUF009 - frozen, so one value can serve all plans
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` gives the same plan back."""
+        lists = {"identifier_columns": list(self.identifier_columns), "excluded": list(self.excluded)}
+        return asdict(self) | lists | {"goal": self.goal.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> TrainingPlan:
+        lists = {name: tuple(data.get(name, ())) for name in ("identifier_columns", "excluded")}
+        goal = Goal.from_dict(data["goal"]) if "goal" in data else Goal()
+        return cls(**{**data, **lists, "goal": goal})

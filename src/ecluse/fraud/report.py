@@ -1,0 +1,163 @@
+"""Tell what a trained model does on rows it has never seen, and how it came to be."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.fraud.checks import FEW_POSITIVES
+from ecluse.fraud.evaluation import (
+    average_precision,
+    bootstrap_intervals,
+    calibration_curve,
+    confusion,
+    measure,
+    precision_recall_curve,
+    roc_curve,
+    score_histogram,
+)
+from ecluse.fraud.labelled import LabelledRows
+from ecluse.fraud.models import FAMILIES, FittedModel
+from ecluse.fraud.plan import TrainingPlan
+from ecluse.fraud.preparation import Prepared
+from ecluse.fraud.search import SearchResult
+from ecluse.fraud.selection import best_single
+from ecluse.fraud.split import Split
+
+FORMAT = 1
+PACKAGES = ("ecluse", "numpy", "polars", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """The content of `performance.json`: `content` holds plain JSON values."""
+
+    content: dict[str, Any]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Figures on the untouched test rows."""
+        metrics: dict[str, float] = self.content["metrics"]
+        return metrics
+
+    @property
+    def threshold(self) -> float:
+        return float(self.content["threshold"])
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.content
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> TrainingReport:
+        return cls(data)
+
+
+@dataclass(frozen=True)
+class FinalModel:
+    """The model that is measured and saved, with its own features."""
+
+    prepared: Prepared
+    model: FittedModel
+    refitted: bool
+
+
+def report_of(
+    rows: LabelledRows,
+    split: Split,
+    final: FinalModel,
+    found: SearchResult,
+    plan: TrainingPlan,
+    test: NDArray[np.float64],
+    threshold: float,
+) -> dict[str, Any]:
+    """The content of the report; `test` (rows,) are probabilities of the test part."""
+    prepared = final.prepared
+    labels = prepared.test_labels
+    intervals = bootstrap_intervals(labels, test, threshold, seed=plan.seed)
+    parts = split.parts()
+    return {
+        "format": FORMAT,
+        "target": plan.target,
+        "positive_value": rows.positive_value,
+        "family": found.best.family,
+        "params": dict(found.best.params),
+        "fitted_on": ["train", "validation"] if final.refitted else ["train"],
+        "metrics": measure(labels, test, threshold),
+        "intervals": {name: list(bounds) for name, bounds in intervals.items()},
+        "threshold": threshold,
+        "goal": plan.goal.to_dict(),
+        "confusion": confusion(labels, test, threshold),
+        "curves": {
+            "pr": precision_recall_curve(labels, test),
+            "roc": roc_curve(labels, test),
+            "calibration": calibration_curve(labels, test),
+        },
+        "histogram": score_histogram(labels, test),
+        "baseline": _baseline(prepared),
+        "importances": _importances(final),
+        "leaderboard": list(found.leaderboard),
+        "dropped": [asdict(item) for item in prepared.selector.dropped],
+        "warnings": [*prepared.warnings, *_warnings(test, labels)],
+        "rows": {name: len(part) for name, part in parts.items()},
+        "fraud_rate": {name: float(rows.labels[part].mean()) for name, part in parts.items()},
+        "split": split.to_dict() | {"cuts": _shown_cuts(rows, split, plan)},
+        "features": len(prepared.selector.features),
+        "budget_s": plan.budget_s,
+        "seed": plan.seed,
+        "versions": _versions(),
+    }
+
+
+def _baseline(prepared: Prepared) -> dict[str, Any]:
+    data = prepared.data
+    at, found = best_single(data.train, data.train_labels, prepared.test, prepared.test_labels)
+    return {
+        "fraud_rate": float(prepared.test_labels.mean()),
+        "best_feature": prepared.selector.features[at],
+        "best_feature_average_precision": found,
+    }
+
+
+def _importances(final: FinalModel) -> list[dict[str, Any]]:
+    by_name = {feature.name: feature for feature in final.prepared.engineer.features}
+    names, shares = final.prepared.selector.features, final.model.importances()
+    ranked = sorted(zip(names, shares, strict=True), key=lambda item: -item[1])
+    return [
+        {"column": by_name[name].column, "feature": name, "share": round(float(share), 6)}
+        for name, share in ranked
+    ]
+
+
+def _warnings(test: NDArray[np.float64], labels: NDArray[np.int8]) -> list[str]:
+    warnings = []
+    if average_precision(labels, test) < 1.5 * float(labels.mean()):
+        warnings.append("The model ranks the test rows little better than chance; do not rely on its scores.")
+    if int(labels.sum()) < FEW_POSITIVES:
+        warnings.append(f"The test part holds only {int(labels.sum())} frauds; see the intervals.")
+    return warnings
+
+
+def _shown_cuts(rows: LabelledRows, split: Split, plan: TrainingPlan) -> list[str] | None:
+    """The first time of the validation and of the test part, as ISO 8601 or as the number it is."""
+    if split.cuts is None or plan.time_column is None:
+        return None
+    if rows.frame[plan.time_column].dtype != pl.Datetime("us"):
+        return [f"{cut:.15g}" for cut in split.cuts]
+    zone = datetime.UTC
+    return [datetime.datetime.fromtimestamp(cut, zone).replace(tzinfo=None).isoformat() for cut in split.cuts]
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in sorted({*PACKAGES, *(name for facts in FAMILIES.values() for name in facts.packages)}):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
