@@ -1,6 +1,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from ecluse.catalog.tables import User
+from ecluse.catalog.tables import Prediction, User
+from ecluse.fraud.sample import write_sample
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.app import make_app
+from ecluse.web.pages import jobs as job_pages
+from ecluse.web.pages import paging
 from ecluse.web.pages.datasets import TrainChoices, default_name, train_form, training_request
 from ecluse.web.pages.models import fitted_rows
 from ecluse.web.pages.predictions import as_csv
@@ -351,3 +355,106 @@ def test_the_form_as_shown_asks_for_what_the_profile_guessed() -> None:
     assert request.excluded == ()
     assert request.without == {"customer"}
     assert request.goal == "recall=0.8"
+
+
+@pytest.fixture(scope="module")
+def hoarder(runtime: Runtime, owner: User) -> Browser:
+    """A person with more of everything than a page holds; `old.csv` is the oldest of 230 tables."""
+    user = runtime.accounts.sign_up("hoarder@example.org", "a long password")
+    with runtime.catalog.write() as transaction:
+        for i in range(230):
+            table = _renamed(invented.rows(user.id)[0], i, id=f"h{i}", key=f"h{i}", url=f"h{i}")
+            table.filename = "old.csv" if i == 229 else f"table{i}.csv"
+            transaction.add(table)
+        transaction.flush()
+        for i in range(120):
+            transaction.add(_renamed(invented.prediction(user.id), i, dataset_id=f"h{229 - (i == 0)}"))
+            transaction.add(
+                _renamed(invented.versions(user.id)[0], i, dataset_id="h229", version=f"v{i:03d}")
+            )
+    return browser(runtime, user)
+
+
+def _renamed(row: Any, i: int, **values: Any) -> Any:
+    row.id = f"{row.id}h{i}"
+    row.created_at -= timedelta(minutes=i)
+    for name, value in values.items():
+        setattr(row, name, value)
+    if isinstance(row, Prediction):
+        row.key, row.job_id = f"{row.key}{i}", None
+    return row
+
+
+@pytest.mark.parametrize(
+    ("path", "link", "total"),
+    [
+        ("/fraud", r'<th scope="row"><a href="(/fraud/d/\w+)"', 230),
+        ("/fraud/p", r'<th scope="row"><a href="(/fraud/p/\w+)"', 120),
+        ("/models/transactions", r'<th scope="row"><a href="(/models/transactions/\w+)"', 120),
+    ],
+)
+def test_following_a_long_list_shows_every_row_once(
+    hoarder: Browser, path: str, link: str, total: int
+) -> None:
+    seen: list[str] = []
+    at: str | None = path
+    while at:
+        page = hoarder.get(at).text
+        seen += re.findall(link, page)
+        assert f"of {total}<" in page
+        further = re.search(r'<a rel="next" href="([^"]+)"', page)
+        at = further and further[1]
+    assert len(seen) >= total
+    assert len(set(seen)) == total
+
+
+def test_the_oldest_of_many_tables_keeps_its_name(hoarder: Browser) -> None:
+    for path in (
+        "/",
+        "/fraud",
+        "/fraud/p",
+        "/fraud/p/p1h3",
+        "/models/transactions",
+    ):
+        page = hoarder.get(path).text
+        assert "old.csv" in page, path
+        assert "a removed table" not in page, path
+
+
+def test_a_table_shows_its_own_scores_however_many_others_there_are(hoarder: Browser) -> None:
+    page = hoarder.get("/fraud/d/h228").text
+    assert 'href="/fraud/p/p1h0"' in page
+    assert "The latest 10 of 119" in hoarder.get("/fraud/d/h229").text
+
+
+def test_a_page_after_the_last_is_the_last(hoarder: Browser) -> None:
+    assert "201 to 230 of 230" in hoarder.get("/fraud?page=99").text
+    assert hoarder.get("/fraud?page=0").status_code == 422
+
+
+def test_ended_jobs_are_shown_page_by_page(
+    runtime: Runtime, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (paging, job_pages):
+        monkeypatch.setattr(module, "PAGE_ROWS", 2)
+    user = runtime.accounts.sign_up("busy@example.org", "a long password")
+    started = [
+        runtime.jobs.enqueue("profile", "profile", user.id, f"n{i}", {"dataset_id": "d"}) for i in range(6)
+    ]
+    for job in started[:5]:
+        runtime.jobs.cancel(user.id, job)
+    client = browser(runtime, user)
+    shown = [
+        re.findall(r'row"><a href="/jobs/(\w+)"', client.get(f"/jobs?page={n}").text) for n in (1, 2, 3, 4)
+    ]
+    assert [len(page) for page in shown] == [2, 2, 1, 1]
+    assert sorted(shown[0] + shown[1] + shown[2]) == sorted(started[:5])
+    assert "5 to 5 of 5" in client.get("/jobs?page=3").text
+
+
+def test_the_home_page_states_the_size_of_the_sample_that_is_made(client: Browser, tmp_path: Path) -> None:
+    made = write_sample(tmp_path)
+    rows, later = (len(path.read_text().splitlines()) - 1 for path in (made.labelled, made.unlabelled))
+    said = client.get("/").text.replace("\u00a0", "")
+    assert f"Sample: {rows} invented" in said
+    assert f"and {later} later ones" in said

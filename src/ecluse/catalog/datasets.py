@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import Dataset, now
@@ -39,11 +40,32 @@ def list_datasets(
         transaction.scalars(
             select(Dataset)
             .where(Dataset.user_id == user_id)
-            .order_by(Dataset.created_at.desc())
+            .order_by(Dataset.created_at.desc(), Dataset.id)
             .limit(limit)
             .offset(offset)
         )
     )
+
+
+def count_datasets(transaction: Transaction, user_id: str) -> int:
+    return transaction.scalar(select(func.count()).where(Dataset.user_id == user_id)) or 0
+
+
+def readable_datasets(transaction: Transaction, user_id: str, *, limit: int) -> tuple[list[Dataset], int]:
+    """The user's newest datasets that could be read or are being read, and how many there are in all."""
+    wanted = (Dataset.user_id == user_id, Dataset.state != "failed")
+    total = transaction.scalar(select(func.count()).where(*wanted)) or 0
+    newest = select(Dataset).where(*wanted).order_by(Dataset.created_at.desc(), Dataset.id).limit(limit)
+    return list(transaction.scalars(newest)), total
+
+
+def filenames(transaction: Transaction, user_id: str, dataset_ids: Collection[str | None]) -> dict[str, str]:
+    """File name by id of those of these datasets that are the user's and still there."""
+    wanted = {one for one in dataset_ids if one is not None}
+    found = transaction.execute(
+        select(Dataset.id, Dataset.filename).where(Dataset.user_id == user_id, Dataset.id.in_(wanted))
+    )
+    return {row.id: row.filename for row in found}
 
 
 def set_profile(transaction: Transaction, dataset_id: str, profile: dict[str, Any], rows: int) -> None:

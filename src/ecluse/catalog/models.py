@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Select, delete, select
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import ModelVersion
@@ -40,6 +40,27 @@ def list_versions(transaction: Transaction, user_id: str, name: str) -> list[Mod
     if not versions:
         raise ModelNotFound(f'No model "{name}". See: ecluse models list')
     return versions
+
+
+def versions_page(
+    transaction: Transaction, user_id: str, name: str, *, limit: int, offset: int = 0
+) -> list[ModelVersion]:
+    """Some versions of one model, newest first; none where it has fewer."""
+    page = _of_user(user_id).where(ModelVersion.name == name).limit(limit).offset(offset)
+    return list(transaction.scalars(page))
+
+
+def count_versions(transaction: Transaction, user_id: str, name: str) -> int:
+    """How many versions a model has.
+
+    Raises:
+        ModelNotFound: the user has no model of this name.
+    """
+    mine = (ModelVersion.user_id == user_id, ModelVersion.name == name)
+    count = transaction.scalar(select(func.count()).where(*mine))
+    if not count:
+        raise ModelNotFound(f'No model "{name}". See: ecluse models list')
+    return count
 
 
 def version_of(transaction: Transaction, user_id: str, name: str, version: str | None = None) -> ModelVersion:

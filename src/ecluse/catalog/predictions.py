@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import Prediction, now
@@ -41,17 +41,28 @@ def prediction_by_job(transaction: Transaction, job_id: str) -> Prediction | Non
 
 
 def list_predictions(
-    transaction: Transaction, user_id: str, *, limit: int = 50, offset: int = 0
+    transaction: Transaction,
+    user_id: str,
+    *,
+    dataset_id: str | None = None,
+    status: str | None = None,
+    limit: int = 50,
+    offset: int = 0,
 ) -> list[Prediction]:
+    """The user's predictions, newest first; those of one dataset or status where one is named."""
     return list(
         transaction.scalars(
             select(Prediction)
-            .where(Prediction.user_id == user_id)
-            .order_by(Prediction.created_at.desc())
+            .where(*_wanted(user_id, dataset_id, status))
+            .order_by(Prediction.created_at.desc(), Prediction.id)
             .limit(limit)
             .offset(offset)
         )
     )
+
+
+def count_predictions(transaction: Transaction, user_id: str, *, dataset_id: str | None = None) -> int:
+    return transaction.scalar(select(func.count()).where(*_wanted(user_id, dataset_id, None))) or 0
 
 
 def set_running(transaction: Transaction, prediction_id: str) -> None:
@@ -116,3 +127,12 @@ def set_ended(transaction: Transaction, prediction_id: str, status: str, error: 
         .where(Prediction.id == prediction_id, Prediction.status.in_(ACTIVE))
         .values(status=status, error=error, finished_at=now())
     )
+
+
+def _wanted(user_id: str, dataset_id: str | None, status: str | None) -> list[ColumnElement[bool]]:
+    wanted = [Prediction.user_id == user_id]
+    if dataset_id is not None:
+        wanted.append(Prediction.dataset_id == dataset_id)
+    if status is not None:
+        wanted.append(Prediction.status == status)
+    return wanted

@@ -33,10 +33,18 @@ def run_by_job(transaction: Transaction, job_id: str) -> TrainingRun | None:
 
 
 def list_runs(
-    transaction: Transaction, user_id: str, *, status: str | None = None, limit: int = 50, offset: int = 0
+    transaction: Transaction,
+    user_id: str,
+    *,
+    dataset_id: str | None = None,
+    status: str | None = None,
+    limit: int = 50,
+    offset: int = 0,
 ) -> tuple[list[TrainingRun], int]:
     """One page of the user's trainings, newest first, and how many there are in all."""
     wanted = select(TrainingRun).where(TrainingRun.user_id == user_id)
+    if dataset_id is not None:
+        wanted = wanted.where(TrainingRun.dataset_id == dataset_id)
     if status is not None:
         wanted = wanted.where(TrainingRun.status == status)
     total = transaction.scalar(select(func.count()).select_from(wanted.subquery())) or 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -155,11 +154,6 @@ def remove(dataset_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     return RedirectResponse("/fraud", 303)
 
 
-def dataset_names(rows: Sequence[Dataset]) -> dict[str, str]:
-    """File name by dataset id."""
-    return {row.id: row.filename for row in rows}
-
-
 def training_request(row: Dataset, choices: TrainChoices) -> workflows.TrainingRequest:
     """What the form asks for, as the workflow takes it. Raises InvalidInput."""
     identifiers = {c["name"] for c in _columns(row) if c["guess_role"] == "identifier"}
@@ -230,8 +224,9 @@ def _dataset_page(
     say = words_of(request)
     with runtime.catalog.read() as transaction:
         latest = models.list_latest(transaction, row.user_id)
-        trained, _ = training.list_runs(transaction, row.user_id)
-        scored = predictions.list_predictions(transaction, row.user_id)
+        trained, trained_total = training.list_runs(transaction, row.user_id, dataset_id=row.id, limit=SHOWN)
+        scored = predictions.list_predictions(transaction, row.user_id, dataset_id=row.id, limit=SHOWN)
+        scored_total = predictions.count_predictions(transaction, row.user_id, dataset_id=row.id)
     form = train_form(row)
     context = {
         "dataset": row,
@@ -245,8 +240,10 @@ def _dataset_page(
         "models": latest,
         "chosen_model": chosen_model or (latest[0].name if latest else None),
         "reasons": default_reasons(row.rows),
-        "runs": [run for run in trained if run.dataset_id == row.id][:SHOWN],
-        "predictions": [one for one in scored if one.dataset_id == row.id][:SHOWN],
+        "runs": trained,
+        "runs_total": trained_total,
+        "predictions": scored,
+        "predictions_total": scored_total,
         "names": {row.id: row.filename},
         "error": str(error) if error else None,
     }

@@ -10,7 +10,7 @@ from ecluse.catalog import datasets, predictions
 from ecluse.errors import EcluseError
 from ecluse.fraud import workflows
 from ecluse.runtime import Runtime
-from ecluse.web.pages.datasets import dataset_names
+from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.phrases import translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
@@ -21,9 +21,9 @@ SHOWN = 10
 
 
 @router.get("/fraud")
-def show_fraud(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
+def show_fraud(request: Request, runtime: RuntimeDep, user: CurrentUser, page: PageNumber = 1) -> Response:
     """The user's tables, the latest scores, and where to drop a table."""
-    return _fraud_page(request, runtime, user.user.id)
+    return _fraud_page(request, runtime, user.user.id, page=page)
 
 
 @router.post("/fraud/upload")
@@ -39,7 +39,7 @@ async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Re
         if scripted:
             message = translated(str(error), words_of(request))
             return JSONResponse({"error": {"code": error.code, "message": message}}, error.status)
-        return await run_in_threadpool(_fraud_page, request, runtime, user.user.id, error)
+        return await run_in_threadpool(_fraud_page, request, runtime, user.user.id, error=error)
     row = await run_in_threadpool(workflows.record_dataset, runtime, user.user.id, incoming.filename, stored)
     address = f"/fraud/d/{row.id}"
     return JSONResponse({"location": address}, 201) if scripted else RedirectResponse(address, 303)
@@ -53,15 +53,20 @@ def add_sample(runtime: RuntimeDep, user: CurrentUser) -> Response:
 
 
 def _fraud_page(
-    request: Request, runtime: Runtime, user_id: str, error: EcluseError | None = None
+    request: Request, runtime: Runtime, user_id: str, *, page: int = 1, error: EcluseError | None = None
 ) -> Response:
     with runtime.catalog.read() as transaction:
-        tables = datasets.list_datasets(transaction, user_id)
+        pager = page_of(datasets.count_datasets(transaction, user_id), page)
+        tables = datasets.list_datasets(transaction, user_id, limit=PAGE_ROWS, offset=pager.offset)
         scored = predictions.list_predictions(transaction, user_id, limit=SHOWN)
+        scored_total = predictions.count_predictions(transaction, user_id)
+        names = datasets.filenames(transaction, user_id, [row.dataset_id for row in scored])
     context = {
         "datasets": tables,
+        "pager": pager,
         "predictions": scored,
-        "names": dataset_names(tables),
+        "predictions_total": scored_total,
+        "names": names,
         "max_bytes": runtime.settings.upload_max_bytes,
         "error": str(error) if error else None,
     }

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.catalog import datasets, models, predictions
 from ecluse.catalog.tables import ModelVersion, Prediction
+from ecluse.fraud.sample import FRAUD_SHARE, write_sample
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
-from ecluse.web.pages.datasets import dataset_names
 from ecluse.web.pages.jobs import running_jobs
 from ecluse.web.security import RuntimeDep, Visitor
 from ecluse.web.templating import render, words_of
 
 router = APIRouter()
 SHOWN = 5
+#: How many rows the sample's two tables have: what `write_sample` writes unless told otherwise.
+SAMPLE: Final = {
+    name: int(inspect.signature(write_sample).parameters[name].default) for name in ("rows", "score_rows")
+}
 
 
 @dataclass(frozen=True)
@@ -39,22 +45,25 @@ def home(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Response:
         return RedirectResponse("/sign-in", 303)
     say, user_id = words_of(request), visitor.user.id
     with runtime.catalog.read() as transaction:
-        tables = datasets.list_datasets(transaction, user_id)
+        tables = datasets.count_datasets(transaction, user_id)
     context = {
         "running": running_jobs(runtime, user_id, say),
-        "results": latest_results(runtime, user_id, say, dataset_names(tables)),
+        "results": latest_results(runtime, user_id, say),
         "datasets": tables,
+        "sample": SAMPLE | {"fraud_share": FRAUD_SHARE},
     }
     return render(request, "home.html", context)
 
 
-def latest_results(runtime: Runtime, user_id: str, say: Words, names: dict[str, str]) -> list[Result]:
+def latest_results(runtime: Runtime, user_id: str, say: Words) -> list[Result]:
     """The newest models and scored tables together, newest first."""
     with runtime.catalog.read() as transaction:
         versions = models.list_latest(transaction, user_id)[:SHOWN]
-        scored = predictions.list_predictions(transaction, user_id, limit=2 * SHOWN)
+        scored = predictions.list_predictions(transaction, user_id, status="done", limit=SHOWN)
+        sources = [row.dataset_id for row in versions] + [row.dataset_id for row in scored]
+        names = datasets.filenames(transaction, user_id, sources)
     results = [_model(row, say, names) for row in versions]
-    results += [_scores(row, say, names) for row in scored if row.status == "done"]
+    results += [_scores(row, say, names) for row in scored]
     return sorted(results, key=lambda result: result.at, reverse=True)[:SHOWN]
 
 

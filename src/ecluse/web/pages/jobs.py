@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
@@ -14,10 +15,13 @@ from ecluse.fraud.work import KINDS
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
+from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, Pager, page_of
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
 router = APIRouter()
+#: Jobs shown as queued or running at most; more than anyone waits for.
+ACTIVE_SHOWN: Final = 1000
 Link = tuple[str, str]
 
 
@@ -43,16 +47,13 @@ class Ended:
 
 
 @router.get("/jobs")
-def list_jobs(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """Running jobs with their progress, then the ended ones."""
+def list_jobs(request: Request, runtime: RuntimeDep, user: CurrentUser, page: PageNumber = 1) -> Response:
+    """Running jobs with their progress, then the ended ones, a page at a time."""
     say = words_of(request)
-    ended = [
-        Ended(job, seconds_of(job), result_of(runtime, job, say))
-        for job in runtime.jobs.list(user.user.id)
-        if not job.active
-    ]
     running = running_jobs(runtime, user.user.id, say)
-    return render(request, "jobs.html", {"running": running, "ended": ended})
+    jobs, pager = ended_page(runtime, user.user.id, page, len(running))
+    ended = [Ended(job, seconds_of(job), result_of(runtime, job, say)) for job in jobs]
+    return render(request, "jobs.html", {"running": running, "ended": ended, "pager": pager})
 
 
 @router.get("/jobs/{job_id}")
@@ -85,7 +86,21 @@ def cancel(job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
 
 def running_jobs(runtime: Runtime, user_id: str, say: Words) -> list[Progress]:
     """The user's queued and running jobs."""
-    return [progress_of(runtime, job, say) for job in runtime.jobs.list(user_id, active=True)]
+    jobs = runtime.jobs.list(user_id, active=True, limit=ACTIVE_SHOWN)
+    return [progress_of(runtime, job, say) for job in jobs]
+
+
+def ended_page(runtime: Runtime, user_id: str, page: int, running: int) -> tuple[list[Job], Pager]:
+    """One page of the user's ended jobs, newest first; the last where there are fewer.
+
+    The engine counts no jobs and skips none, so all up to the page are read, and one more.
+    """
+    wanted = page * PAGE_ROWS + running + 1
+    ended = [job for job in runtime.jobs.list(user_id, limit=wanted) if not job.active]
+    pager = page_of(len(ended), page)
+    return ended[pager.offset : pager.offset + pager.rows], replace(
+        pager, total=None if pager.more else len(ended)
+    )
 
 
 def progress_of(runtime: Runtime, job: Job, say: Words, *, detail: bool = False) -> Progress:

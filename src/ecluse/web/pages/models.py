@@ -47,10 +47,8 @@ def show_versions(
     """The versions of one model, newest first, a page at a time."""
     with runtime.catalog.read() as transaction:
         pager = page_of(models.count_versions(transaction, user.user.id, name), page)
-        versions = models.versions_page(
-            transaction, user.user.id, name, limit=PAGE_ROWS, offset=pager.offset
-        )
-        latest = models.version_of(transaction, user.user.id, name)
+        versions = models.versions_page(transaction, user.user.id, name, limit=PAGE_ROWS, offset=pager.offset)
+        latest = models.versions_page(transaction, user.user.id, name, limit=1)[0]
         names = datasets.filenames(transaction, user.user.id, [row.dataset_id for row in versions])
     context = {"name": name, "versions": versions, "latest": latest, "names": names, "pager": pager}
     return render(request, "model_versions.html", context)

@@ -19,8 +19,8 @@ from ecluse.runtime import Runtime
 from ecluse.web import charts
 from ecluse.web.api.predictions import download
 from ecluse.web.i18n import Words
-from ecluse.web.pages.datasets import dataset_names
 from ecluse.web.pages.jobs import Progress, progress_of
+from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.phrases import translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
@@ -47,12 +47,13 @@ class Risky:
 
 
 @router.get("/fraud/p")
-def list_scored(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """Every scored table of the user."""
+def list_scored(request: Request, runtime: RuntimeDep, user: CurrentUser, page: PageNumber = 1) -> Response:
+    """The scored tables of the user, newest first, a page at a time."""
     with runtime.catalog.read() as transaction:
-        rows = predictions.list_predictions(transaction, user.user.id)
-        names = dataset_names(datasets.list_datasets(transaction, user.user.id))
-    return render(request, "predictions.html", {"predictions": rows, "names": names})
+        pager = page_of(predictions.count_predictions(transaction, user.user.id), page)
+        rows = predictions.list_predictions(transaction, user.user.id, limit=PAGE_ROWS, offset=pager.offset)
+        names = datasets.filenames(transaction, user.user.id, [row.dataset_id for row in rows])
+    return render(request, "predictions.html", {"predictions": rows, "names": names, "pager": pager})
 
 
 @router.get("/fraud/p/{prediction_id}")
@@ -66,7 +67,7 @@ def show_prediction(
     """One scored table. `?budget=` is how many of the riskiest rows to show."""
     with runtime.catalog.read() as transaction:
         row = predictions.prediction_of(transaction, user.user.id, prediction_id)
-        names = dataset_names(datasets.list_datasets(transaction, user.user.id))
+        names = datasets.filenames(transaction, user.user.id, [row.dataset_id])
     say, threshold = words_of(request), _threshold(runtime, row)
     context: dict[str, Any] = {
         "prediction": row,
