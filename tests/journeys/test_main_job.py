@@ -204,6 +204,21 @@ def test_the_alert_budget_applies_itself_and_has_an_address(journey: Journey) ->
     page.close()
 
 
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_the_reasons_are_read_without_scrolling_sideways(
+    journey: Journey, browser: Browser, language: str
+) -> None:
+    for size in (DESKTOP, {"width": 1024, "height": 800}, PHONE):
+        context = browser.new_context(viewport=size, storage_state=journey.context.storage_state())
+        page = context.new_page()
+        page.goto(f"{journey.addresses['scores']}?lang={language}")
+        hidden = page.locator(".table:has(.reasons)").evaluate(
+            "table => table.scrollWidth - table.clientWidth"
+        )
+        assert (hidden, overflow(page)) == (0, 0), size
+        context.close()
+
+
 def test_every_step_works_from_the_keyboard(journey: Journey) -> None:
     page = journey.context.new_page()
     page.goto(journey.addresses["home"])

@@ -38,7 +38,7 @@ def test_a_report_without_curves_gives_the_charts_it_can() -> None:
 def test_the_threshold_is_marked_on_the_precision_recall_curve() -> None:
     chart = charts.pr_curve(invented.report(), SAY)
     assert chart.option["series"][0]["markPoint"]["data"][0]["coord"] == [0.68, 0.79]
-    assert "at 0.62: precision 79\u00a0%, recall 68\u00a0%" in chart.finding
+    assert "at 0.620: precision 79\u00a0%, recall 68\u00a0%" in chart.finding
 
 
 def test_importances_are_ranked_and_the_first_is_the_finding() -> None:

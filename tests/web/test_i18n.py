@@ -69,6 +69,17 @@ def test_shares_carry_no_more_digits_than_they_need() -> None:
     assert said == ["0\u00a0%", "0.14\u00a0%", "4.1\u00a0%", "68\u00a0%", "99.85\u00a0%", "100\u00a0%"]
 
 
+def test_a_threshold_has_the_digits_that_tell_it_from_certainty() -> None:
+    said = [ENGLISH.threshold(score) for score in (0.111, 0.5, 0.997, 0.99958, 0.0004, 0, 1)]
+    assert said == ["0.111", "0.500", "0.997", "0.9996", "0.0004", "0.000", "1.000"]
+    assert FRENCH.threshold(0.997) == "0,997"
+
+
+@given(st.floats(1e-6, 1 - 1e-6))
+def test_no_threshold_short_of_certainty_shows_as_certain(score: float) -> None:
+    assert 0 < float(ENGLISH.threshold(score)) < 1
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [

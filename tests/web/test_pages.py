@@ -19,7 +19,7 @@ from ecluse.web.pages import jobs as job_pages
 from ecluse.web.pages import paging
 from ecluse.web.pages.datasets import TrainChoices, default_name, train_form, training_request
 from ecluse.web.pages.models import fitted_rows
-from ecluse.web.pages.predictions import as_csv
+from ecluse.web.pages.predictions import as_csv, percent_digits, to_the_minute
 from ecluse.web.security import COOKIE
 from tests.web import invented
 
@@ -292,6 +292,29 @@ def test_the_rows_to_review_download_alone(client: Browser, stranger: Browser) -
 def test_no_cell_of_a_download_can_run_in_a_spreadsheet() -> None:
     row = {"=x": "=1+1", "name": "@cmd", "amount": "-12.5", "effect": -0.4, "note": 'a "b", c'}
     assert as_csv([row]) == '\'=x,name,amount,effect,note\n\'=1+1,\'@cmd,-12.5,-0.4,"a ""b"", c"\n'
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [
+        ("2025-04-02 08:44:38", "2025-04-02 08:44"),
+        ("2025-04-02T08:44:38.120Z", "2025-04-02 08:44"),
+        ("2025-04-02T08:44:38+02:00", "2025-04-02 08:44"),
+        ("2025-04-02", "2025-04-02"),
+        ("C08:44:38", "C08:44:38"),
+    ],
+)
+def test_a_moment_is_shown_without_its_seconds_and_nothing_else_is_cut(cell: str, shown: str) -> None:
+    assert to_the_minute(cell) == shown
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "digits"), [([0.95, 0.2], 1), ([0.9996], 2), ([1.0, 0.99996], 3), ([], 1), ([1.0], 1)]
+)
+def test_no_probability_short_of_certainty_shows_as_100_per_cent(
+    probabilities: list[float], digits: int
+) -> None:
+    assert percent_digits(probabilities) == digits
 
 
 def test_file_names_are_shown_as_text(runtime: Runtime, owner: User, client: Browser) -> None:

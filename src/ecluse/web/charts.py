@@ -75,7 +75,7 @@ def pr_curve(report: Mapping[str, Any], say: Words) -> Chart:
     precision, recall = say.percent(metrics["precision"], 0), say.percent(metrics["recall"], 0)
     at = say._(
         "at %(threshold)s: precision %(precision)s, recall %(recall)s",
-        threshold=say.num(threshold, 2),
+        threshold=say.threshold(threshold),
         precision=precision,
         recall=recall,
     )
@@ -83,7 +83,7 @@ def pr_curve(report: Mapping[str, Any], say: Words) -> Chart:
     series[0]["markPoint"] = _dot(
         metrics["recall"],
         metrics["precision"],
-        say._("%(value)s: %(share)s", value=say.num(threshold, 2), share=f"{precision} / {recall}"),
+        say._("%(value)s: %(share)s", value=say.threshold(threshold), share=f"{precision} / {recall}"),
     )
     if rate is not None:
         series.append(_dashed([(0, rate), (1, rate)], say._("chance, %(rate)s", rate=say.percent(rate))))
@@ -101,7 +101,7 @@ def pr_curve(report: Mapping[str, Any], say: Words) -> Chart:
         option=_plot(_Axes(say._("recall"), say._("precision")), series),
         headings=(say._("Threshold"), say._("Precision"), say._("Recall")),
         rows=tuple(
-            (say.num(p["threshold"], 3), say.percent(p["precision"], 1), say.percent(p["recall"], 1))
+            (say.threshold(p["threshold"]), say.percent(p["precision"], 1), say.percent(p["recall"], 1))
             for p in _spread(points)
         ),
     )
@@ -197,7 +197,7 @@ def separation(report: Mapping[str, Any], say: Words) -> Chart:
             say._("fraud"): ("--c3", [b["fraud"] for b in bins]),
         },
         threshold,
-        say._("threshold %(value)s", value=say.num(threshold, 2)),
+        say._("threshold %(value)s", value=say.threshold(threshold)),
     )
     counts = report["confusion"]
     return Chart(
@@ -208,7 +208,7 @@ def separation(report: Mapping[str, Any], say: Words) -> Chart:
             "%(above)s of %(all)s frauds score at or above the threshold %(threshold)s.",
             above=say.num(counts["tp"]),
             all=say.num(counts["tp"] + counts["fn"]),
-            threshold=say.num(threshold, 2),
+            threshold=say.threshold(threshold),
         ),
         option=option,
         headings=(say._("Score"), say._("Legitimate"), say._("Fraud")),
@@ -230,7 +230,7 @@ def score_histogram(summary: Mapping[str, Any], threshold: float, say: Words) ->
         edges,
         {say._("not flagged"): ("--c6", below), say._("flagged"): ("--c3", above)},
         threshold,
-        say._("threshold %(value)s", value=say.num(threshold, 2)),
+        say._("threshold %(value)s", value=say.threshold(threshold)),
         stacked=True,
     )
     width = 1 / len(counts)
@@ -241,7 +241,7 @@ def score_histogram(summary: Mapping[str, Any], threshold: float, say: Words) ->
         finding=say._(
             "%(flagged)s at or above %(threshold)s, of %(rows)s.",
             flagged=flagged,
-            threshold=say.num(threshold, 2),
+            threshold=say.threshold(threshold),
             rows=say.num(summary["rows"]),
         ),
         option=option,
@@ -439,11 +439,13 @@ def _dot(x: float, y: float, label: str) -> dict[str, Any]:
 
 
 def _cut(place: float, label: str) -> dict[str, Any]:
+    """A line across the plot at a share in [0, 1], its label on the side that has room."""
+    side = "left" if place < 0.5 else "right"
     return {
         "symbol": "none",
         "silent": True,
         "lineStyle": {"color": "--ink", "type": "dashed", "width": 1.4},
-        "label": {"formatter": label, "color": "--ink", "fontSize": 11, "position": "end"},
+        "label": {"formatter": label, "color": "--ink", "fontSize": 11, "position": "end", "align": side},
         "data": [{"xAxis": place}],
     }
 

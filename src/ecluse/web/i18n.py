@@ -70,6 +70,13 @@ class Words:
             digits = 0 if size in (0, 1) else 2 if size < 0.01 or 0.99 < size < 1 else 1 if size < 0.1 else 0
         return self.qty(share * 100, "%", digits)
 
+    def threshold(self, score: float | None) -> str:
+        """A score in [0, 1] with three decimals, or as many (six at most) as tell it from 0 and 1: `0.9996`."""
+        if score is None or not math.isfinite(score):
+            return ABSENT
+        gap = min(abs(score), abs(1 - score))
+        return self.num(score, min(6, max(3, math.ceil(-math.log10(gap)))) if gap else 3)
+
     def interval(self, bounds: tuple[float, float] | list[float] | None, digits: int = 2) -> str:
         """`0.70 to 0.77`; empty when there is none."""
         if not bounds:

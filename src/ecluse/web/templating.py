@@ -21,7 +21,18 @@ from ecluse.web.security import COOKIE
 HERE: Final = Path(__file__).parent
 THEMES: Final = ("system", "light", "dark")
 YEAR: Final = 365 * 24 * 3600
-FILTERS: Final = ("num", "signed", "qty", "percent", "interval", "day", "when", "duration", "bytes")
+FILTERS: Final = (
+    "num",
+    "signed",
+    "qty",
+    "percent",
+    "threshold",
+    "interval",
+    "day",
+    "when",
+    "duration",
+    "bytes",
+)
 
 
 def render(

@@ -32,6 +32,7 @@ ADDED: Final = frozenset({"fraud_probability", "risk_level", "is_fraud"})
 REASONS: Final = 3
 #: With what a cell begins that a spreadsheet runs, unless it is a number.
 FORMULA_STARTS: Final = tuple("=+-@\t\r\n")
+MOMENT: Final = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}):\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?")
 PLAIN_NUMBER: Final = re.compile(r"[+-]?\d+([.,]\d+)?")
 
 
@@ -123,6 +124,18 @@ def risky_row(row: Mapping[str, Any], columns: list[str], say: Words) -> Risky:
     )
 
 
+def to_the_minute(cell: str) -> str:
+    """A cell that holds a date and time, without its seconds; any other as it is."""
+    moment = MOMENT.fullmatch(cell)
+    return f"{moment[1]} {moment[2]}" if moment else cell
+
+
+def percent_digits(probabilities: list[float]) -> int:
+    """Decimals, 1 to 4, with which no probability short of 1 shows as 100 %."""
+    nearest = max((p for p in probabilities if p < 1), default=0.0)
+    return next((digits for digits in (1, 2, 3) if round(nearest * 100, digits) < 100), 4)
+
+
 def as_csv(rows: list[dict[str, Any]]) -> str:
     """The rows as CSV, what a spreadsheet would run as a formula made text by a leading apostrophe (OWASP)."""
     text = io.StringIO()
@@ -151,6 +164,8 @@ def _reviewed(summary: Mapping[str, Any], budget: int, threshold: float | None, 
         "flagged_shown": sum(row.flagged for row in shown),
         "expected": sum(row.probability for row in shown),
         "cut": shown[-1].probability if shown else None,
+        "digits": percent_digits([row.probability for row in shown]),
+        "to_the_minute": to_the_minute,
         "most": max(effects, default=1.0) or 1.0,
         "chart": charts.score_histogram(summary, threshold, say) if threshold is not None else None,
     }
