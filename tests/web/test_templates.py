@@ -54,7 +54,22 @@ def test_every_static_file_a_page_names_exists() -> None:
     assert {"app.css", "charts.js", "upload.js", "theme.js"} <= named
     for name in named:
         assert templating.static_url(name).startswith(f"/static/{name}?v=")
-    assert "vendor/pico-2.1.1.min.css" in (STATIC / "app.css").read_text()
+
+
+def test_every_static_file_is_asked_for_by_its_digest() -> None:
+    for template in TEMPLATES:
+        assert "/static/" not in template.read_text(), template.name
+    for stylesheet in STATIC.glob("*.css"):
+        for address in re.findall(r'url\("?([^")]+)', stylesheet.read_text()):
+            assert f"/static/{address}" == templating.static_url(address.partition("?")[0])
+
+
+def test_the_stylesheet_styles_no_class_that_no_page_has() -> None:
+    css = re.sub(r"/\*.*?\*/|\{[^{}]*\}", " ", (STATIC / "app.css").read_text(), flags=re.DOTALL)
+    pages = " ".join(path.read_text() for path in (*TEMPLATES, *STATIC.glob("*.js")))
+    pages += " r-low r-medium r-high"  # made by the macro `level`
+    styled = set(re.findall(r"\.([a-z][\w-]*)", css))
+    assert {name for name in styled if not re.search(rf"(?<![\w-]){name}(?![\w-])", pages)} - {"css"} == set()
 
 
 def test_every_icon_a_page_draws_is_in_the_sheet() -> None:
