@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -12,10 +13,15 @@ from hypothesis import strategies as st
 from ecluse.fraud.dataset import open_table
 from ecluse.fraud.profile import profile_table
 from ecluse.fraud.sample import write_sample
+from ecluse.fraud.scoring import _date_words, _history_words
 from ecluse.web.i18n import Words
 from ecluse.web.phrases import MESSAGES, translated
+from tests.web.sentences import NAME, sentences, words
 
 FRENCH = Words("fr")
+FRENCH_SENTENCES = [
+    FRENCH._(message, **dict.fromkeys(re.findall(r"%\((\w+)\)s", message), "")) for message in MESSAGES
+]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +65,10 @@ def test_any_text_can_be_shown(text: str) -> None:
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_a_sentence_made_from_a_message_is_recognised(message: str) -> None:
-    parts = dict.fromkeys(re.findall(r"%\((\w+)\)s", message), "C7")
+    shapes = dict.fromkeys(("count", "number", "rows", "done", "total", "days", "hours"), "7") | {
+        "time": "5 h"
+    }
+    parts = {place: shapes.get(place, "C7") for place in re.findall(r"%\((\w+)\)s", message)}
     assert translated(message % parts, FRENCH) == FRENCH._(message, **parts)
 
 
@@ -69,3 +78,88 @@ def test_no_sentence_about_a_sample_table_stays_english(tmp_path: Path) -> None:
         profile = profile_table(table)
     reasons = [column.reason for column in profile.columns] + list(profile.warnings)
     assert [reason for reason in reasons if reason and translated(reason, FRENCH) == reason] == []
+
+
+#: Pieces of sentences that other tests see whole, in their table or their reasons.
+PIECES = {
+    " of 7 sampled", "C7 and C7 more", "Exact duplicates of another row: 7C7.",
+    "dates C7", "over 7 days", "over 7 hours", "nearly every", " in 7 rows", "C7 value is differentC7",
+    "earlier rows", "since the customer's last row", "times the customer's usual",
+    "distance from the customer's usual", "new for the customer", "digit share",
+}  # fmt: skip
+#: Strings that no page shows: notes on how columns are read, names within files, what a terminal is told.
+NOT_SHOWN = {
+    "leading zeros: a code", "too long for a number", "whole, all distinct, and named like an identifier",
+    "whole, and named like an identifier", "counts the rows", "day before month", "month before day",
+    "every comma stands before three digits: thousands or decimals, read as the rest of the table",
+    "every point stands before three digits: thousands or decimals, read as the rest of the table",
+    "day and month read both ways in every value; read as day before month",
+    "C7: the other order cannot read every value", "as in the table's other dates",
+    "in which the rows are in order", "best F1", "recall of at least 7", "7 alerts a day",
+    "mean C7", "deviation C7", "Logistic regression", "lightgbm native=C7", "ecluse linear 1",
+    "no family has a start", "sign-in link", "Round trip", "Generic S3 error: ",
+    "Job C7 was queued but reads as something else.",
+    "This Python C7.C7 has SQLite C7; the job engine needs 3.42. Use a Python with a newer SQLite, Python 3.11, "
+    "or PostgreSQL (DATABASE_URL).",
+    "Stores of scheme C7 are not known; an address starts with one of C7.",
+    "Store address C7 is not an absolute folder; use file:///folder.", "The folder C7 cannot be made: C7.",
+    "Store address C7 names no bucket; use s3://bucket/prefix.",
+}  # fmt: skip
+
+
+def test_no_sentence_in_the_code_of_the_core_stays_english() -> None:
+    """A part that varies may be a name, a number or a time; with one of them, no English word may be left."""
+    found = sentences()
+    assert len(found) > 200
+    french = {word for sentence in FRENCH_SENTENCES for word in words(sentence)}
+    english = {
+        text: where for text, where in found.items()
+        if text not in PIECES | NOT_SHOWN and not any(said(filled, french) for filled in fillings(text))
+    }  # fmt: skip
+    assert english == {}
+
+
+def test_no_exception_to_translation_outlives_its_sentence() -> None:
+    assert (PIECES | NOT_SHOWN) - sentences().keys() == set()
+
+
+def fillings(text: str) -> list[str]:
+    """The sentence with each of its parts taken for a name, a number and a time."""
+    pieces = text.split(NAME)
+    choices = itertools.product((NAME, "7", "7 days"), repeat=len(pieces) - 1)
+    return ["".join(map("".join, zip(pieces, (*choice, ""), strict=True))) for choice in choices]
+
+
+def said(sentence: str, french: set[str]) -> bool:
+    translation = translated(sentence, FRENCH)
+    return translation != sentence and words(translation) <= french
+
+
+@pytest.mark.parametrize(
+    ("written", "french"),
+    [
+        ("card_age_days 1,270", "card_age_days 1\u00a0270"),
+        ("amount -1.11", "amount -1,11"),
+        ("signed up 3 days before paid", "signed up 3 jours avant paid"),
+        ("note: digit share 0.25", "note\u00a0: part de chiffres 0,25"),
+        ("timestamp: hour 2", "timestamp\u00a0: 2 h"),
+        (
+            "t.csv lacks 2 column(s) of the model: amount (near: Amount), day. Add or rename them.",
+            "Il manque à t.csv 2 colonne(s) du modèle\u00a0: amount (proche\u00a0: Amount), day. "
+            "Ajoutez-les ou renommez-les.",
+        ),
+    ],
+)
+def test_reasons_and_lists_are_said_in_french(written: str, french: str) -> None:
+    assert translated(written, FRENCH) == french
+
+
+def test_every_reason_of_a_score_is_said_in_french(tmp_path: Path) -> None:
+    """The words themselves, from every kind of feature a reason may speak of."""
+    rows = [
+        _history_words(kind, "amount", "customer", "12", value)
+        for kind in ("history_rows", "history_since", "history_new", "history_ratio", "history_deviation")
+        for value in (0.0, 3.0, 250_000.0, -2.0, float("nan"))
+    ]
+    rows += [_date_words("day", part, 3.0) for part in ("hour", "weekday", "day", "month")]
+    assert [row for row in rows if translated(row, FRENCH) == row] == []

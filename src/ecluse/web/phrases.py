@@ -2,7 +2,8 @@
 
 Jobs store sentences, as they run where no reader is. Each message in `MESSAGES` is the English of one kind of
 sentence with its variable parts named; a sentence that fits is said by its translation, with the parts
-translated in turn. What fits none is shown as it was written.
+translated in turn. What fits none is shown as it was written: the words of libraries within an error, what a
+terminal is told when a process starts, and a model's card.
 """
 
 from __future__ import annotations
@@ -28,19 +29,21 @@ def translated(text: str, say: Words) -> str:
         if match:
             parts = match.groupdict()
             return say._(
-                message, **{k: part if k in NAMES else _part(part, say) for k, part in parts.items()}
+                message, **{k: part if k in NAMES else _part(k, part, say) for k, part in parts.items()}
             )
     return text
 
 
-def _part(text: str, say: Words) -> str:
-    """A variable part: a number takes the language's marks, a phrase its translation, a name stays."""
-    number = re.fullmatch(r"(-?\d{1,3}(?:,\d{3})*|-?\d+)(\.\d+)?( ?%)?", text)
+def _part(place: str, text: str, say: Words) -> str:
+    """A variable part: a number takes the language's marks, a phrase or each of several its translation."""
+    number = re.fullmatch(r"(-?\d{1,3}(?:,\d{3})*|-?\d+)(\.\d+)?(e[+-]?\d+)?( ?%)?", text)
     if number is None:
-        return translated(text, say)
-    whole, decimals, percent = number.groups(default="")
+        separator = LISTS.get(place)
+        several = text.split(separator) if separator else [text]
+        return (separator or "").join(translated(one, say) for one in several)
+    whole, decimals, power, percent = number.groups(default="")
     sign = percent.replace(" ", NBSP)
-    return whole.replace(",", NBSP) + decimals.replace(".", ",") + sign
+    return whole.replace(",", NBSP) + decimals.replace(".", ",") + power + sign
 
 
 @cache
@@ -52,11 +55,23 @@ def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
 
 def _as_pattern(message: str) -> str:
     pieces = _PLACE.split(message.replace("%%", "%"))
-    return "".join(f"(?P<{piece}>.+?)" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
+    return "".join(
+        f"(?P<{piece}>{_SHAPES.get(piece, '.+?')})" if i % 2 else re.escape(piece)
+        for i, piece in enumerate(pieces)
+    )
 
 
 #: Parts that a person wrote: columns, files, values. They are shown as they are, whatever they look like.
-NAMES: Final = frozenset({"name", "column", "columns", "file", "value", "values", "email", "model", "word"})
+NAMES: Final = frozenset(
+    {"name", "column", "columns", "file", "value", "values", "email", "model", "word", "key", "store"}
+)
+#: Parts that hold several phrases, and what stands between them.
+LISTS: Final = {"missing": ", ", "problems": "; "}
+#: Parts that can be of one shape only, so that no other sentence is taken for theirs.
+_NUMBER: Final = r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?: ?%)?"
+_SHAPES: Final = dict.fromkeys(("count", "number", "rows", "done", "total", "days", "hours"), _NUMBER) | {
+    "time": r"\d+ (?:days|h|min|s)"
+}
 _PLACE: Final = re.compile(r"%\((\w+)\)s")
 
 MESSAGES: Final[tuple[str, ...]] = (
@@ -180,7 +195,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_('%(column)s never holds "%(value)s". Its values: %(values)s.'),
     N_("No column is left to learn from: all are constant, all distinct or left out."),
     # Scoring
-    N_("%(file)s lacks %(count)s column(s) of the model: %(columns)s. Add or rename them."),
+    N_("%(file)s lacks %(count)s column(s) of the model: %(missing)s. Add or rename them."),
     N_("%(file)s does not fit the model: %(problems)s. Correct the columns."),
     # Reasons of a score, and names of features
     N_("%(name)s first seen for this customer"),
@@ -236,4 +251,138 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(name)s: Friday"),
     N_("%(name)s: Saturday"),
     N_("%(name)s: Sunday"),
+    # Column and file errors
+    N_("Column %(name)s holds lists or records and is left out."),
+    N_("%(file)s has no plain column, only lists or records. Flatten it first."),
+    N_("%(file)s unpacks to more than %(count)s times its size or 4 GiB. Split the table, or save "
+       "it as Parquet."),
+    N_("%(file)s unpacks to more than %(count)s times its size, as no real workbook does. Save the "
+       "table as CSV."),
+    N_("%(file)s unpacks to %(size)s of text, more than this reads. Leave the long texts out."),
+    N_("%(file)s has a line longer than 64 MiB. Check its line ends."),
+    N_("%(file)s looks like %(encoding)s text but is not throughout: %(error)s. Save it as UTF-8."),
+    N_("%(file)s cannot be read to its end: %(error)s. Export it again."),
+    N_("%(file)s has no sheet with a header and rows. Fill one, or pick another file."),
+    N_("%(file)s is encrypted or packed in an unusual way. Save it again without."),
+    N_("%(file)s spans %(rows)s rows by %(total)s columns, more than %(count)s cells. Delete stray "
+       "far cells, or save the table as CSV."),
+    N_("Sheet %(name)s is read; the %(count)s before it hold no rows."),
+    N_('Quotes (") stand inside values only and are read as any other character.'),
+    N_("has no name"),
+    N_("an Excel 97-2003 workbook (.xls), or a protected one"),
+    N_("a %(word)s archive"),
+    N_("an %(word)s archive"),
+    N_("an Arrow file"),
+    N_("an SQLite database"),
+    N_("an image"),
+    N_("a gzip file inside a gzip file"),
+    N_("an HTML page"),
+    # What to check
+    N_("%(columns)s: one value only, or none; it tells nothing."),
+    N_("every value is different in %(rows)s rows"),
+    N_("nearly every value is different in %(rows)s rows"),
+    # Goals and requests
+    N_('"%(value)s" is not a goal. Use f1, recall=0.8 or alerts=50 (alerts a day).'),
+    N_("A goal in alerts a day needs a time column. Name one, or use f1 or recall."),
+    N_("A number of alerts per day needs a column of dates, and %(trouble)s. Choose another goal."),
+    N_("%(column)s holds no dates"),
+    N_("no time column is chosen"),
+    N_("A budget of %(number)s s is out of range; use 5 s to 24 h."),
+    N_("%(file)s has no column %(column)s. It has: %(columns)s."),
+    N_('Scores cannot be written as "%(value)s". Use csv or parquet.'),
+    N_("There are no scores to write."),
+    N_("A value holds characters that cannot be stored. Remove them."),
+    N_("A sample of %(rows)s rows holds too few frauds; ask for at least 500."),
+    # Users
+    N_("The password has more than %(count)s characters."),
+    N_("No user %(value)s."),
+    N_("No user %(value)s. See: ecluse users list"),
+    N_("No token %(value)s."),
+    N_("No account administers. Make one: ecluse users add EMAIL --admin"),
+    # What does not exist
+    N_("No dataset %(value)s. See your datasets: GET /api/datasets"),
+    N_("No dataset of yours is stored at %(value)s. See your datasets: GET /api/datasets"),
+    N_("No prediction %(value)s. See: GET /api/predictions"),
+    N_("No prediction of yours is stored at %(value)s. See: GET /api/predictions"),
+    N_("No training %(value)s. See: GET /api/history"),
+    N_('No model "%(name)s". See: ecluse models list'),
+    N_('No version %(value)s of "%(name)s". See: ecluse models show %(model)s'),
+    N_('No version %(value)s of "%(name)s"; the latest is %(word)s. See: ecluse models show %(model)s'),
+    N_("%(value)s is not a version; one looks like %(word)s."),
+    N_("%(name)s %(value)s has no file %(file)s; it has: %(values)s."),
+    N_("No job %(value)s. See: ecluse jobs list"),
+    N_("No job has such an id. See: ecluse jobs list"),
+    # How jobs end
+    N_("The job took its worker down %(count)s times and was given up. Try a smaller table."),
+    N_("Reading it was stopped on request. Upload it again."),
+    N_("Its job is gone. Ask for it again."),
+    N_("It was stopped."),
+    N_("It could not be queued: %(error)s"),
+    N_("The training was cancelled, or another attempt at it has published."),
+    N_("The scoring was cancelled."),
+    N_("The worker stops; the next one takes the job up."),
+    N_("%(file)s was changed in the store after its upload. Upload it again."),
+    N_("The table was deleted before the job ran. Upload it again."),
+    N_("Waiting for the table to be read"),
+    N_("Fitting the best settings on training and validation rows"),
+    N_("%(model)s, variation %(number)s"),
+    N_("LightGBM, shallow"),
+    N_("LightGBM, extra trees"),
+    N_("LightGBM, level sets"),
+    N_("XGBoost, deep"),
+    N_("linear model"),
+    # Damaged models
+    N_("Calibration of kind %(value)s is damaged or foreign. Train again."),
+    N_("Column kind %(value)s does not exist; use one of %(values)s."),
+    N_("%(file)s has format %(value)s; this version reads %(word)s."),
+    N_("%(file)s or a table beside it is damaged: %(error)s. Train again."),
+    N_('%(file)s holds an encoder "%(value)s" that this version does not know.'),
+    N_("features.json and feature_selector.json do not belong together. Train again."),
+    N_("model.json or features.json is damaged: %(error)s. Train again."),
+    N_('Models of the family "%(value)s" cannot be read here. Known: %(values)s.'),
+    N_("%(file)s cannot be read: %(error)s. Fetch the version again."),
+    N_("%(file)s is not a LightGBM text model. Fetch the version again."),
+    N_("%(file)s is not a linear model of ours. Fetch the version again."),
+    N_("%(file)s is not an XGBoost model in UBJ. Fetch the version again."),
+    N_("%(file)s is not a model's description. Fetch the version again."),
+    N_("%(file)s is damaged: %(error)s. Fetch the version again."),
+    N_("%(file)s is missing or damaged: %(error)s. Fetch the version again."),
+    N_("%(file)s is missing or damaged: %(error)s. Train again."),
+    N_("%(file)s names features that are not made: %(values)s."),
+    N_("This manifest cannot be read: %(error)s. Publish the version again."),
+    N_("This manifest has format %(value)s; this Écluse reads format %(word)s."),
+    N_('The manifest of %(name)s says it is "%(value)s".'),
+    N_("%(file)s is missing from %(name)s. Publish the model again."),
+    N_("%(file)s is missing from %(name)s. Publish the model again, or use another version."),
+    N_("%(file)s is damaged: its SHA-256 is %(value)s…, %(word)s… was recorded. Make or publish it "
+       "again."),
+    # Parts of the service that do not answer
+    N_("The catalog %(value)s does not answer: %(error)s. See: ecluse doctor"),
+    N_("The connection to the catalog was lost. Try again."),
+    N_("The catalog is at version %(value)s, newer than this Écluse (%(word)s). Install a newer one."),
+    N_("The job engine's database does not answer: %(error)s. See: ecluse doctor"),
+    N_("Nothing is stored at %(key)s in %(store)s."),
+    N_("%(key)s is already stored in %(store)s."),
+    N_("The store %(store)s refused access to %(key)s. Check keys and rights: ecluse doctor"),
+    N_("The store %(store)s did not answer as it should for %(key)s: %(error)s. See: ecluse doctor"),
+    N_("A key is empty."),
+    N_("Key %(key)s… is longer than %(count)s bytes."),
+    N_("Key %(key)s has a part longer than %(count)s bytes."),
+    N_("Key %(key)s holds a control or invisible character."),
+    N_("Key %(key)s has a part that is empty, . or .., or holds a slash in disguise."),
+    # More reasons of a score, and names of features
+    N_("%(name)s %(number)s"),
+    N_("%(name)s %(time)s after %(column)s"),
+    N_("%(name)s %(time)s before %(column)s"),
+    N_("%(name)s: characters %(number)s"),
+    N_("%(name)s: words %(number)s"),
+    N_("%(name)s: digit share %(number)s"),
+    N_("%(name)s: weekday %(number)s"),
+    N_("%(name)s: characters"),
+    N_("%(name)s: words"),
+    N_("%(name)s: digit share"),
+    N_("The table"),
+    N_("%(name)s (near: %(value)s)"),
+    N_("%(columns)s and %(count)s more: one value only, or none; it tells nothing."),
+    N_("%(file)s lacks %(count)s column(s) of the model: %(missing)s and %(number)s more. Add or rename them."),
 )  # fmt: skip
