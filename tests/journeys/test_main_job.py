@@ -7,13 +7,24 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests import application
 from tests.application import Application
-from tests.journeys.browser import DESKTOP, PHONE, barriers, executable, new_page, opened, overflow, picture
+from tests.journeys.browser import (
+    DESKTOP,
+    PHONE,
+    SMALL,
+    barriers,
+    executable,
+    new_page,
+    opened,
+    overflow,
+    picture,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -139,7 +150,9 @@ def test_no_page_made_the_browser_complain(journey: Journey) -> None:
 
 @pytest.mark.parametrize("width", ["desktop", "phone"])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_page_has_a_barrier(journey: Journey, browser: Browser, theme: str, width: str) -> None:
+def test_no_page_has_a_barrier(
+    journey: Journey, browser: Browser, theme: Literal["light", "dark"], width: str
+) -> None:
     size = DESKTOP if width == "desktop" else PHONE
     context = browser.new_context(
         viewport=size, color_scheme=theme, reduced_motion="reduce", storage_state=journey.context.storage_state()
@@ -208,7 +221,7 @@ def test_the_alert_budget_applies_itself_and_has_an_address(journey: Journey) ->
 def test_the_reasons_are_read_without_scrolling_sideways(
     journey: Journey, browser: Browser, language: str
 ) -> None:
-    for size in (DESKTOP, {"width": 1024, "height": 800}, PHONE):
+    for size in (DESKTOP, SMALL, PHONE):
         context = browser.new_context(viewport=size, storage_state=journey.context.storage_state())
         page = context.new_page()
         page.goto(f"{journey.addresses['scores']}?lang={language}")
