@@ -58,6 +58,11 @@ def test_english_readers_get_the_sentence_as_it_was_written() -> None:
     assert translated("amount 3.8 × usual", Words("en")) == "amount 3.8 × usual"
 
 
+def test_a_very_long_text_is_shown_as_it_was_written() -> None:
+    text = f"{'C7, ' * 1_000}C7: one value only, or none; it tells nothing."
+    assert translated(text, FRENCH) == text
+
+
 @given(st.text(max_size=80))
 def test_any_text_can_be_shown(text: str) -> None:
     assert isinstance(translated(text, FRENCH), str)

@@ -3,7 +3,7 @@
 Jobs store sentences, as they run where no reader is. Each message in `MESSAGES` is the English of one kind of
 sentence with its variable parts named; a sentence that fits is said by its translation, with the parts
 translated in turn. What fits none is shown as it was written: the words of libraries within an error, what a
-terminal is told when a process starts, and a model's card.
+terminal is told when a process starts, very long texts, and a model's card.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def N_(message: str) -> str:  # noqa: N802 (the name gettext tools look for)
 
 
 def translated(text: str, say: Words) -> str:
-    """The sentence in the reader's language where a message fits it, else as it stands."""
-    if say.language == "en" or not text:
+    """The sentence in the reader's language where a message fits it; else, or beyond `LONGEST`, as it stands."""
+    if say.language == "en" or not 0 < len(text) < LONGEST:
         return text
     for pattern, message in _patterns():
         match = pattern.fullmatch(text)
@@ -61,6 +61,8 @@ def _as_pattern(message: str) -> str:
     )
 
 
+#: Looking for what fits takes the square of a text's length.
+LONGEST: Final = 2_000
 #: Parts that a person wrote: columns, files, values. They are shown as they are, whatever they look like.
 NAMES: Final = frozenset(
     {"name", "column", "columns", "file", "value", "values", "email", "model", "word", "key", "store"}
