@@ -43,7 +43,7 @@ FRENCH_SENTENCES = [
         ),
         (
             "XGBoost, deep, 3 of up to 29. Best so far: average precision 0.713",
-            "XGBoost, deep, 3 sur 29 au plus. Meilleure précision moyenne\u00a0: 0,713",
+            "XGBoost, profond, 3 sur 29 au plus. Meilleure précision moyenne\u00a0: 0,713",
         ),
         ("constant first seen", "constant jamais vu"),
         ("The moon is full.", "The moon is full."),
@@ -71,7 +71,8 @@ def test_any_text_can_be_shown(text: str) -> None:
 @pytest.mark.parametrize("message", MESSAGES)
 def test_a_sentence_made_from_a_message_is_recognised(message: str) -> None:
     shapes = dict.fromkeys(("count", "number", "rows", "done", "total", "days", "hours"), "7") | {
-        "time": "5 h"
+        "time": "5 h",
+        "feature": "a: b",
     }
     parts = {place: shapes.get(place, "C7") for place in re.findall(r"%\((\w+)\)s", message)}
     assert translated(message % parts, FRENCH) == FRENCH._(message, **parts)
@@ -147,6 +148,8 @@ def said(sentence: str, french: set[str]) -> bool:
         ("amount -1.11", "amount -1,11"),
         ("signed up 3 days before paid", "signed up 3 jours avant paid"),
         ("note: digit share 0.25", "note\u00a0: part de chiffres 0,25"),
+        ("duplicate of customer_id: seen", "double de customer_id\u00a0: fois vu"),
+        ("duplicate of constant", "double de constant"),
         ("timestamp: hour 2", "timestamp\u00a0: 2 h"),
         (
             "t.csv lacks 2 column(s) of the model: amount (near: Amount), day. Add or rename them.",

@@ -72,7 +72,8 @@ LISTS: Final = {"missing": ", ", "problems": "; "}
 #: Parts that can be of one shape only, so that no other sentence is taken for theirs.
 _NUMBER: Final = r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?: ?%)?"
 _SHAPES: Final = dict.fromkeys(("count", "number", "rows", "done", "total", "days", "hours"), _NUMBER) | {
-    "time": r"\d+ (?:days|h|min|s)"
+    "time": r"\d+ (?:days|h|min|s)",
+    "feature": ".+: .+",
 }
 _PLACE: Final = re.compile(r"%\((\w+)\)s")
 
@@ -143,6 +144,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("constant"),
     N_("all distinct: cannot generalise"),
     N_("a running number: cannot generalise"),
+    N_("duplicate of %(feature)s"),  # one with a colon in its name; before columns, which have none
     N_("duplicate of %(column)s"),
     N_("weaker alone than the %(count)s strongest columns"),
     N_("%(column)s alone separates fraud almost perfectly (ROC AUC %(auc)s). If it is filled in after the fraud is "
@@ -178,7 +180,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Profiled"),
     N_("Reading the table"),
     N_("Making features"),
-    N_("%(model)s, %(number)s of up to %(total)s. %(so_far)s"),
+    N_("%(trial)s, %(number)s of up to %(total)s. %(so_far)s"),
     N_("First fit"),
     N_("Best so far: average precision %(figure)s"),
     N_("Calibrating on the validation rows"),
