@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse.errors import InvalidInput
-from ecluse.fraud.columns import NULL_TOKENS, ColumnSpec, infer_columns
+from ecluse.fraud.columns import NULL_TOKENS, ColumnSpec, infer_columns, parse_columns
 
 
 def inferred(
@@ -192,3 +192,50 @@ def test_a_spec_survives_json(kind: Any, name: str, decimal_comma: bool, thousan
 def test_a_spec_of_an_unknown_kind_is_refused() -> None:
     with pytest.raises(InvalidInput, match="'colour' does not exist"):
         ColumnSpec.from_dict({"name": "x", "kind": "colour"})
+
+
+def test_columns_read_together_read_as_each_alone() -> None:
+    rows = 60
+    frame = pl.DataFrame(
+        {
+            "word": ["red", "green", None] * 20,
+            "name": [f"name {chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(rows)],
+            "price": [f"{i}.5" for i in range(rows)],
+            "grouped": [f"{i + 1}.500" for i in range(rows)],
+            "flag": ["0", "1"] * 30,
+            "customer_id": [str(i % 50) for i in range(rows)],
+            "row": [str(i) for i in range(rows)],
+            "code": ["007", "12"] * 30,
+            "day": [f"2025-01-{1 + i % 28:02d}" for i in range(rows)],
+            "unix_time": [str(1_700_000_000 + i) for i in range(rows)],
+            "empty": pl.Series([None] * rows, dtype=pl.String),
+            "constant": ["x"] * rows,
+            "float": [i / 7 for i in range(rows)],
+            "whole": [float(i % 5) for i in range(rows)],
+            "true": [True, False] * 30,
+        }
+    )
+    # Beyond 2,000 rows each column is read on its own.
+    many = pl.concat([frame] * 40)
+    specs = infer_columns(many)
+    alone = many.select([spec.parse() for spec in specs])
+    assert parse_columns(many, specs).equals(alone)
+    assert parse_columns(frame, specs).equals(alone.head(rows))
+    kinds = {spec.name: spec.kind for spec in infer_columns(frame)}
+    assert kinds == {
+        "word": "category",
+        "name": "identifier",
+        "price": "number",
+        "grouped": "number",
+        "flag": "number",
+        "customer_id": "category",
+        "row": "identifier",
+        "code": "category",
+        "day": "datetime",
+        "unix_time": "datetime",
+        "empty": "constant",
+        "constant": "constant",
+        "float": "number",
+        "whole": "number",
+        "true": "number",
+    }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ecluse.errors import InvalidInput, UnusableTarget
 from ecluse.fraud.checks import FEW_POSITIVES
 from ecluse.fraud.clock import Clock
-from ecluse.fraud.columns import ColumnSpec, infer_columns
+from ecluse.fraud.columns import LEVELS, SAMPLE_ROWS, ColumnSpec, infer_columns, parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.history import times_of
 from ecluse.fraud.plan import TrainingPlan
@@ -19,6 +19,9 @@ from ecluse.fraud.selection import Dropped
 from ecluse.fraud.split import Split, check_labels, split_rows
 
 BATCH_ROWS = 50_000
+# Of wide tables fewer rows are taken at a time: text takes some tens of bytes a value.
+BATCH_VALUES = 20_000_000
+WIDE = 1_000
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRow
     """Read the rows that have a label. Raises UnusableTarget, and InvalidInput for a column without its role."""
     clock.say("read", 0.0, "Reading the table")
     _check_columns(table, plan)
-    sample = table.sample()
+    sample = table.sample(SAMPLE_ROWS if len(table.columns) <= WIDE else LEVELS)
     specs = infer_columns(sample, decimal_comma=table.format.decimal_comma)
     as_text = (plan.target, plan.customer_column)
     specs = tuple(ColumnSpec(s.name, "category") if s.name in as_text else s for s in specs)
@@ -47,8 +50,8 @@ def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRow
     wanted = [s for s in specs if s.name not in unused or s.name in needed]
     parts = []
     done = 0
-    for batch in table.batches(BATCH_ROWS):
-        parts.append(batch.select([spec.parse() for spec in wanted]))
+    for batch in table.batches(max(1, min(BATCH_ROWS, BATCH_VALUES // len(table.columns)))):
+        parts.append(parse_columns(batch, wanted))
         done += batch.height
         clock.say("read", 0.02, f"{done:,} rows read", always=False)
     frame = pl.concat(parts)
