@@ -69,13 +69,32 @@ def test_a_wrong_address_and_a_wrong_password_read_the_same(
         accounts.sign_in(email, password)
 
 
-def test_guessing_is_slowed_down(accounts: Accounts) -> None:
+def test_guessing_is_slowed_down_and_does_not_lock_the_owner_out(accounts: Accounts) -> None:
     accounts.sign_up("a@b.c", PASSWORD)
     for _ in range(module.MAX_ATTEMPTS):
         with pytest.raises(InvalidCredentials):
-            accounts.sign_in("a@b.c", "wrong password")
+            accounts.sign_in("a@b.c", "wrong password", client="stranger")
     with pytest.raises(TooManyAttempts):
-        accounts.sign_in("a@b.c", PASSWORD)
+        accounts.sign_in("a@b.c", PASSWORD, client="stranger")
+    assert accounts.sign_in("a@b.c", PASSWORD, client="owner")
+
+
+def test_many_guesses_at_once_are_no_way_around_the_limit(accounts: Accounts) -> None:
+    accounts.sign_up("a@b.c", PASSWORD)
+    answers: list[type[Exception]] = []
+
+    def guess() -> None:
+        try:
+            accounts.sign_in("a@b.c", "wrong password", client="stranger")
+        except Exception as error:  # noqa: BLE001 (counted below)
+            answers.append(type(error))
+
+    threads = [threading.Thread(target=guess) for _ in range(25)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers.count(InvalidCredentials) == module.MAX_ATTEMPTS
 
 
 def test_no_secret_is_in_the_catalog(accounts: Accounts, runtime: Runtime) -> None:

@@ -41,6 +41,10 @@ def work(task, folder, seconds, fault):
     while time.monotonic() - began < seconds:
         task.report("work", min((time.monotonic() - began) / seconds, 1), "working")
         time.sleep(0.05)
+    if fault == "thread":
+        import threading
+        thread = threading.Thread(target=lambda: (time.sleep(0.6), task.report("work", 0.9, "from a thread")))
+        thread.start(); thread.join(); time.sleep(0.7)
     if fault == "ours": raise KeyError("an inner detail")
     if fault == "theirs": raise InvalidInput("The table has one class only.")
 
@@ -172,6 +176,12 @@ def test_a_persons_mistake_is_told_and_a_fault_of_ours_is_not_explained(
     assert "reference" in ours.error
     assert "inner detail" not in ours.error
     assert (tmp_path / "failed").read_text() == ours.error
+
+
+def test_progress_may_be_told_from_another_thread(opened: Runtime, workers: Workers, tmp_path: Path) -> None:
+    workers.start()
+    job = wait_until_ended(opened, enqueue(opened, tmp_path, 0.1, fault="thread"))
+    assert (job.status, job.message) == ("done", "from a thread")
 
 
 def test_another_persons_job_does_not_exist(opened: Runtime, tmp_path: Path) -> None:

@@ -89,6 +89,18 @@ def test_a_table_that_cannot_be_read_is_told_and_nothing_is_left(tmp_path: Path)
     assert "Traceback" not in done.stderr
     assert "bad.csv" in done.stderr
     assert list((tmp_path / "home" / "scratch").iterdir()) == []
+    assert [path for path in (tmp_path / "home" / "store").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--budget", "nan"], ["--budget", "1"], ["--goal", "banana"], ["--name", "../x"]]
+)
+def test_a_wrong_choice_is_told_before_the_table_is_stored(tmp_path: Path, wrong: list[str]) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("a,b\n1,2\n")
+    done = run_ecluse(tmp_path / "home", {}, "fraud", "train", str(table), "--name", "m", *wrong)
+    assert done.returncode == 1
+    assert not (tmp_path / "home" / "store" / "user_data").exists()
 
 
 def test_a_command_goes_on_when_the_worker_it_relied_on_ends(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import re
 import secrets
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -28,6 +28,7 @@ LINK_LIFETIME: Final = timedelta(hours=24)
 #: NIST SP 800-63B asks for at least 8 and for no rules of composition.
 MIN_PASSWORD: Final = 8
 MAX_PASSWORD: Final = 1024
+MAX_EMAIL: Final = 320
 LOCAL_EMAIL: Final = "admin@localhost"
 #: Failed sign-ins of one address within `ATTEMPT_WINDOW` seconds before it has to wait.
 MAX_ATTEMPTS: Final = 10
@@ -69,24 +70,23 @@ class Accounts:
         """
         return self._add(checked_email(email), name, None, admin=admin)
 
-    def sign_in(self, email: str, password: str, user_agent: str = "") -> tuple[User, str]:
+    def sign_in(self, email: str, password: str, user_agent: str = "", client: str = "") -> tuple[User, str]:
         """The user and the secret of a new session.
 
         Raises:
             InvalidCredentials: no such account, or not its password; which of the two is not told.
             TooManyAttempts: this address has failed too often of late.
         """
-        address = email.strip().lower()
-        self._attempts.check(address)
+        address = email.strip().lower()[:MAX_EMAIL]
+        self._attempts.begin(address, client)
         with self._catalog.read() as transaction:
             user = users.user_by_email(transaction, address)
         stored = user.password_hash if user and user.password_hash else _hash_of_nobody()
         if not _verify(password, stored) or user is None or not user.password_hash:
-            self._attempts.failed(address)
             raise InvalidCredentials(
                 "No account has this address and password. Check both, or make an account."
             )
-        self._attempts.succeeded(address)
+        self._attempts.succeeded(address, client)
         return user, self.open_session(user.id, user_agent)
 
     def open_session(self, user_id: str, user_agent: str = "") -> str:
@@ -125,10 +125,10 @@ class Accounts:
         """
         user = signed_in.user
         if user.password_hash:
-            self._attempts.check(user.email)
+            self._attempts.begin(user.email, "change")
             if not _verify(current, user.password_hash):
-                self._attempts.failed(user.email)
                 raise InvalidCredentials("That is not your current password.")
+            self._attempts.succeeded(user.email, "change")
         password_hash = _hash(checked_password(new))
         with self._catalog.write() as transaction:
             users.set_password_hash(transaction, user.id, password_hash)
@@ -259,7 +259,7 @@ class Accounts:
 def checked_email(email: str) -> str:
     """The address in the form it is kept: trimmed, lower case."""
     address = email.strip().lower()
-    if len(address) > 320 or not _EMAIL.fullmatch(address):
+    if len(address) > MAX_EMAIL or not _EMAIL.fullmatch(address) or not address.isprintable():
         raise InvalidInput(f"{email!r} is not an e-mail address such as name@example.org.")
     return address
 
@@ -286,30 +286,33 @@ def _add_session(transaction: Transaction, user_id: str, user_agent: str) -> str
 
 
 class _Attempts:
-    """Failed sign-ins per address, in this process."""
+    """Sign-ins that may have failed, by address and by address and client, in this process.
+
+    One counts from the moment it begins, so that many at once are no way around the limit. The limit of an
+    address alone is wider: a stranger should not easily lock its owner out.
+    """
 
     def __init__(self) -> None:
-        self._times: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._times: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
 
-    def check(self, address: str) -> None:
+    def begin(self, address: str, client: str) -> None:
+        """Count an attempt; `TooManyAttempts` when there were too many of late."""
+        now_ = time.monotonic()
         with self._lock:
-            times = self._times.get(address, deque())
-            while times and times[0] < time.monotonic() - ATTEMPT_WINDOW:
-                times.popleft()
-            if len(times) >= MAX_ATTEMPTS:
-                raise TooManyAttempts("Too many failed sign-ins for this address. Wait 5 minutes.")
+            for key in [k for k, times in self._times.items() if times[-1] < now_ - ATTEMPT_WINDOW]:
+                del self._times[key]
+            for key, limit in ((f"{address}|{client}", MAX_ATTEMPTS), (address, 10 * MAX_ATTEMPTS)):
+                times = self._times.setdefault(key, deque(maxlen=10 * MAX_ATTEMPTS + 1))
+                while times and times[0] < now_ - ATTEMPT_WINDOW:
+                    times.popleft()
+                times.append(now_)
+                if len(times) > limit:
+                    raise TooManyAttempts("Too many failed sign-ins for this address. Wait 5 minutes.")
 
-    def failed(self, address: str) -> None:
+    def succeeded(self, address: str, client: str) -> None:
         with self._lock:
-            self._times[address].append(time.monotonic())
-            for old in [
-                a for a, times in self._times.items() if times[-1] < time.monotonic() - ATTEMPT_WINDOW
-            ]:
-                del self._times[old]
-
-    def succeeded(self, address: str) -> None:
-        with self._lock:
+            self._times.pop(f"{address}|{client}", None)
             self._times.pop(address, None)
 
 

@@ -8,6 +8,7 @@ of a job runs at least once and is written to leave the same result when it runs
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import functools
 import logging
 import sqlite3
@@ -16,7 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, ParamSpec, TypeVar
@@ -24,7 +25,7 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, WorkflowStatus
 from dbos import error as dbos_errors
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from ecluse.errors import (
     CatalogUnavailable,
@@ -87,20 +88,38 @@ class Job:
         return self.status in ("queued", "running")
 
 
+@dataclass(frozen=True)
+class Closing:
+    """That a worker has begun to close, and that the engine has let go of its jobs.
+
+    A job that ended in between would be recorded as failed instead of being taken up by the next worker.
+    """
+
+    begun: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
+
+
 class Task:
     """A running job, as the function that does the work sees it."""
 
-    def __init__(self, job_id: str, user_id: str, jobs: Jobs) -> None:
+    def __init__(self, job_id: str, user_id: str, jobs: Jobs, closing: Closing) -> None:
         self.job_id = job_id
         self.user_id = user_id
         self._jobs = jobs
+        self._closing = closing
         self._reported_at = 0.0
+        self._context = contextvars.copy_context()
 
     def step(self, name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `function` and remember its result (plain JSON), so that a restart does not run it again.
 
         A store or catalog that is away is tried three times before the job fails.
         """
+
+        def remembering(*inner: P.args, **named: P.kwargs) -> R:
+            self._context = contextvars.copy_context()
+            return function(*inner, **named)
+
         return DBOS.run_step(
             {
                 "name": name,
@@ -109,7 +128,7 @@ class Task:
                 "interval_seconds": 2.0,
                 "should_retry": lambda error: isinstance(error, StoreUnavailable | CatalogUnavailable),
             },
-            function,
+            remembering,
             *args,
             **kwargs,
         )
@@ -118,14 +137,19 @@ class Task:
         """Say how far the job is; at most twice a second reaches the database.
 
         Raises:
-            JobCancelled: someone cancelled it; let it pass.
+            JobCancelled: someone cancelled it, or the worker stops; let it pass.
         """
+        if self._closing.begun.is_set():
+            self._closing.done.wait()
+            raise JobCancelled("The worker stops; the next one takes the job up.")
         if time.monotonic() - self._reported_at < REPORT_SECONDS and fraction < 1:
             return
         self._reported_at = time.monotonic()
         try:
             cancelled = self._jobs.is_cancelled(self.job_id)
-            DBOS.set_event(PROGRESS, {"stage": stage, "fraction": round(fraction, 3), "message": message})
+            told = {"stage": stage, "fraction": round(fraction, 3), "message": message}
+            # Libraries call back from threads of their own, where the engine does not know the step.
+            self._context.copy().run(DBOS.set_event, PROGRESS, told)
         except (JobsUnavailable, SQLAlchemyError) as error:
             logger.warning("Progress of job %s was not recorded; the work goes on: %s", self.job_id, error)
             return
@@ -158,6 +182,8 @@ def _reported(method: Callable[P, R]) -> Callable[P, R]:
     def reporting(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(*args, **kwargs)
+        except (DataError, UnicodeEncodeError) as error:
+            raise JobNotFound("No job has such an id. See: ecluse jobs list") from error
         except (SQLAlchemyError, dbos_errors.DBOSException) as error:
             said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise JobsUnavailable(
@@ -338,8 +364,9 @@ class JobRunner:
                 "log_level": "CRITICAL",
             }
         )
+        self._closing = Closing()
         for name, kind in kinds.items():
-            _register(name, kind, context, jobs)
+            _register(name, kind, context, jobs, self._closing)
 
     @_reported
     def start(self) -> None:
@@ -353,21 +380,27 @@ class JobRunner:
         return len(DBOS._recover_pending_workflows(list(executor_ids)))
 
     def close(self) -> None:
-        """Stop taking jobs. What runs is left as it is, for the next worker to take up."""
+        """Stop taking jobs. What runs ends at its next report and is left for the next worker to take up."""
+        self._closing.begun.set()
         DBOS.destroy(workflow_completion_timeout_sec=0)
+        self._closing.done.set()
 
 
-def _register(name: str, kind: JobKind, context: Any, jobs: Jobs) -> None:
+def _register(name: str, kind: JobKind, context: Any, jobs: Jobs, closing: Closing) -> None:
     def run(subject: dict[str, Any]) -> None:
-        task = Task(DBOS.workflow_id or "", DBOS.authenticated_user or "", jobs)
+        task = Task(DBOS.workflow_id or "", DBOS.authenticated_user or "", jobs, closing)
         try:
             kind.run(context, task, **subject)
         except (JobCancelled, dbos_errors.DBOSWorkflowCancelledError):
             raise
         except EcluseError as error:
+            if closing.begun.is_set():  # not a failure: the next worker takes the job up
+                raise
             _tell(kind, context, task, str(error), subject)
             raise
         except Exception as error:
+            if closing.begun.is_set():
+                raise
             reference = uuid.uuid4().hex[:8]
             logger.exception("Job %s (%s) failed; reference %s", task.job_id, name, reference)
             message = f"The job was stopped by a fault of ours. The worker's log has it under reference {reference}."

@@ -56,7 +56,7 @@ class Runtime:
         Raises:
             StoreUnavailable, CatalogUnavailable, JobsUnavailable: a part does not answer.
         """
-        settings.home.mkdir(parents=True, exist_ok=True)
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         catalog, jobs = Catalog(settings.database_url), Jobs(settings.jobs_url)
         if migrate:
             catalog.migrate()

@@ -293,3 +293,11 @@ def test_what_a_csv_writer_wrote_comes_back_whatever_the_chunks(table: list[list
             csv.writer(file, quoting=csv.QUOTE_ALL).writerows([header, *table])
         back = [[cell or "" for cell in row] for row in rows_of(path)]
     assert back == table
+
+
+def test_a_parquet_file_that_unpacks_to_far_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.parquet"
+    rows = pl.DataFrame({"n": range(3000)}).with_columns(pl.lit("z" * 900_000).alias("text"))
+    rows.write_parquet(bomb, compression="zstd", row_group_size=3000)
+    with pytest.raises(UnreadableTable, match="unpacks to"):
+        open_table(bomb)

@@ -247,6 +247,7 @@ def test_a_file_that_is_no_table_fails_with_a_reason(
     refused = client.post("/api/train", json={"dataset": body["id"], "model_name": "m", "target_column": "a"})
     assert refused.status_code == 422
     assert list((application.home / "scratch").iterdir()) == []
+    assert not Path(body["filepath"].removeprefix("file://")).exists()
 
 
 def test_one_class_only_and_a_missing_target_are_told(application: Application, client: httpx.Client) -> None:
@@ -311,6 +312,61 @@ def test_a_damaged_file_is_refused_and_never_arrives_whole(
     finally:
         stored.write_bytes(original)
     assert client.get(result["download_url"]).content == original
+
+
+def test_a_training_asked_for_before_its_table_was_read_uses_the_guesses(
+    application: Application, client: httpx.Client, sample: Any
+) -> None:
+    table = upload(client, sample.labelled, "just_now.csv")
+    asked = client.post(
+        "/api/train", json={"dataset": table["id"], "model_name": "eager", "budget_s": 5}
+    ).json()
+    assert application.wait_for_job(client, asked["job"])["status"] == "done"
+    version = client.get("/api/models/eager/versions").json()[0]["version"]
+    assert client.get(f"/api/models/eager/{version}").json()["report"]["split"]["kind"] == "time"
+    run = client.get("/api/history").json()["items"][0]
+    assert (run["target_column"], run["model_name"]) == ("is_fraud", "eager")
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"goal": "alerts=5", "time_column": ""}, "column of dates"),
+        ({"goal": "banana"}, "banana"),
+        ({"budget_s": 1}, "budget_s"),
+        ({"seed": -1}, "seed"),
+        ({"model_name": "../x"}, "model name"),
+        ({"target_column": "\x00"}, "no column"),
+    ],
+)
+def test_a_choice_that_cannot_work_is_refused_before_anything_is_done(
+    client: httpx.Client, trained: dict[str, Any], choice: dict[str, Any], said: str
+) -> None:
+    before = client.get("/api/history").json()["total"]
+    answer = client.post(
+        "/api/train", json={"dataset": trained["labelled"]["id"], "model_name": "m"} | choice
+    )
+    assert (answer.status_code, said in answer.json()["error"]["message"]) == (422, True), answer.text
+    assert client.get("/api/history").json()["total"] == before
+
+
+def test_a_request_that_is_far_too_large_is_refused_whoever_sends_it(application: Application) -> None:
+    for address in ("/api/train", "/sign-in"):
+        answer = httpx.post(application.address + address, content=b" " * 3_000_000, timeout=30)
+        assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(
+    "address", ["/api/history?page=99999999999999999999", "/api/status/%00", "/api/datasets/%00"]
+)
+def test_odd_values_are_not_a_fault_of_ours(client: httpx.Client, address: str) -> None:
+    assert client.get(address).status_code in (404, 422)
+
+
+def test_a_lone_surrogate_is_not_a_fault_of_ours(client: httpx.Client) -> None:
+    body = b'{"dataset": "\\ud800", "model": "payments"}'
+    answer = client.post("/api/predict", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (404, 422)
 
 
 def test_health_and_metrics_answer(application: Application) -> None:

@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from ecluse.errors import CatalogError, CatalogUnavailable
+from ecluse.errors import CatalogError, CatalogUnavailable, InvalidInput
 
 #: The newest migration; a test holds it equal to what Alembic finds in `migrations/`.
 HEAD: Final = "0001"
@@ -83,6 +83,8 @@ class Catalog:
     def _reported(self) -> Iterator[None]:
         try:
             yield
+        except (DataError, UnicodeEncodeError) as error:
+            raise InvalidInput("A value holds characters that cannot be stored. Remove them.") from error
         except OperationalError as error:
             raise CatalogUnavailable(
                 f"The catalog {self._url.render_as_string(hide_password=True)} does not answer: "

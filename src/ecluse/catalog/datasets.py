@@ -101,6 +101,17 @@ def datasets_in_profiling(transaction: Transaction) -> list[Dataset]:
     return list(transaction.scalars(select(Dataset).where(Dataset.state == "profiling")))
 
 
+def ready_dataset(transaction: Transaction, user_id: str, filename: str, sha256: str) -> Dataset | None:
+    """The newest of the user's tables with this name and content that was read."""
+    return transaction.scalar(
+        select(Dataset)
+        .where(Dataset.user_id == user_id, Dataset.filename == filename, Dataset.sha256 == sha256)
+        .where(Dataset.state == "ready")
+        .order_by(Dataset.created_at.desc())
+        .limit(1)
+    )
+
+
 def touch_dataset(transaction: Transaction, dataset_id: str) -> None:
     transaction.execute(update(Dataset).where(Dataset.id == dataset_id).values(last_used_at=now()))
 

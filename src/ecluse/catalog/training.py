@@ -60,6 +60,13 @@ def set_running(transaction: Transaction, run_id: str) -> None:
     )
 
 
+def set_plan(transaction: Transaction, run_id: str, plan: dict[str, Any]) -> None:
+    """Record what a training does, where that could not be known when it was asked for."""
+    transaction.execute(
+        update(TrainingRun).where(TrainingRun.id == run_id).values(plan=plan, target_column=plan["target"])
+    )
+
+
 def begin_publishing(transaction: Transaction, run_id: str, version: str) -> bool:
     """Whether this version may be published: the training was not cancelled and has no other version.
 

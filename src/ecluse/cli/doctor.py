@@ -34,7 +34,7 @@ class Proof:
 def doctor(home: Path | None) -> Record:
     """Show what was detected and why, then write, read, compare and delete in every part."""
     settings = Settings.from_environment(home=home)
-    settings.home.mkdir(parents=True, exist_ok=True)
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     checks = [_run(name, check, settings) for name, check in CHECKS.items()]
     failed = any(check["status"] == "failed" for check in checks)
     fields = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from ecluse.catalog import models, predictions
 from ecluse.catalog.tables import User
 from ecluse.cli.output import Record, progress, reports
 from ecluse.cli.session import acting, finish, home_option, user_option
-from ecluse.errors import InvalidInput
+from ecluse.errors import InvalidInput, JobFailed
 from ecluse.fraud import workflows
 from ecluse.fraud.workflows import TrainingRequest
 from ecluse.runtime import Runtime
@@ -51,7 +52,7 @@ def analyze(file: Path) -> Record:
 @click.option(
     "--goal", default="f1", show_default=True, help="Threshold: f1, recall=0.8 or alerts=50 per day."
 )
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @user_option
 @home_option
 @reports
@@ -87,6 +88,7 @@ def train(
         seed=seed,
         without=frozenset(none_of),
     )
+    workflows.check_request(request)
     with acting(home, email) as (runtime, user):
         dataset_id = _add(runtime, user, file)
         run = workflows.start_training(runtime, user.id, dataset_id, request)
@@ -156,10 +158,22 @@ def sample(directory: Path) -> Record:
 
 
 def _add(runtime: Runtime, user: User, file: Path) -> str:
-    """Store a local file and wait for its profile; the dataset's id."""
+    """Store a local file, unless the same is stored already, and wait for its profile; the dataset's id."""
+    known = workflows.find_same_table(runtime, user.id, file.name, _sha256(file))
+    if known is not None:
+        return known.id
     dataset = workflows.add_table(runtime, user.id, file.name, _counted(file))
-    finish(runtime, user, dataset.job_id or "", f"Reading {file.name}")
+    try:
+        finish(runtime, user, dataset.job_id or "", f"Reading {file.name}")
+    except JobFailed:
+        workflows.remove_dataset(runtime, user.id, dataset.id)
+        raise
     return dataset.id
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _counted(file: Path) -> Iterator[bytes]:

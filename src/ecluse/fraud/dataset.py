@@ -34,6 +34,7 @@ from ecluse.fraud.workbook import open_workbook
 __all__ = ["Table", "TableFormat", "open_table"]
 
 MAX_GZIP_BYTES = 4 << 30
+MAX_PARQUET_TEXT = 1 << 30
 MAX_GZIP_RATIO = 300
 
 _CHUNK = 4 << 20
@@ -242,7 +243,25 @@ def _open_parquet(path: Path, shown: str, compression: Literal["gzip"] | None) -
     )
     if not flat:
         raise UnreadableTable(f"{shown} has no plain column, only lists or records. Flatten it first.")
+    _refuse_parquet_bomb(path, [name for name in flat if schema[name] in (pl.String, pl.Binary)], shown)
     return Source(path, TableFormat("parquet", compression=compression), flat, notes)
+
+
+def _refuse_parquet_bomb(path: Path, names: list[str], shown: str) -> None:
+    """A value stored once may stand in every row: count the bytes of all texts before they are laid out."""
+    lengths = [pl.col(name).cast(pl.Binary).bin.size().cast(pl.UInt64).sum() for name in names]
+    if not lengths:
+        return
+    unpacked = int(
+        pl.scan_parquet(path, glob=False)
+        .select(pl.sum_horizontal(lengths))
+        .collect(engine="streaming")
+        .item()
+    )
+    if unpacked > MAX_PARQUET_TEXT and unpacked > MAX_GZIP_RATIO * path.stat().st_size:
+        raise UnreadableTable(
+            f"{shown} unpacks to {unpacked / 1e9:.1f} GB of text, more than this reads. Leave the long texts out."
+        )
 
 
 def _collected(frame: pl.LazyFrame, shown: str) -> pl.DataFrame:

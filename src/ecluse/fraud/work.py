@@ -15,8 +15,15 @@ from typing import Any, Final, TypeVar
 
 from ecluse.catalog import datasets, models, predictions, training
 from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, TrainingRun
-from ecluse.errors import DigestMismatch, JobCancelled, JobNotFound, NotFound, StoreUnavailable
-from ecluse.fraud.workflows import Reasons
+from ecluse.errors import (
+    DigestMismatch,
+    JobCancelled,
+    JobNotFound,
+    NotFound,
+    StoreUnavailable,
+    UnreadableTable,
+)
+from ecluse.fraud.workflows import Reasons, TrainingRequest, plan_training
 from ecluse.jobs import JobKind, Task
 from ecluse.registry import Manifest, ManifestFile
 from ecluse.runtime import Runtime, predictions_prefix
@@ -36,6 +43,7 @@ def run_profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
 def run_training(runtime: Runtime, task: Task, run_id: str) -> None:
     with runtime.catalog.write() as transaction:
         training.set_running(transaction, run_id)
+    task.step("plan", _plan, runtime, task, run_id)
     trained = task.step("train", _train, runtime, task, run_id)
     task.step("publish", _publish, runtime, task, run_id, trained)
 
@@ -87,13 +95,30 @@ def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
         task.report("read", 0.0)
         path = _fetch(runtime, dataset, folder)
         task.report("profile", 0.2)
-        with open_table(path, dataset.filename) as table:
-            profile = profile_table(
-                table,
-                progress=lambda fraction, message: task.report("profile", 0.2 + 0.8 * fraction, message),
-            )
+        try:
+            with open_table(path, dataset.filename) as table:
+                profile = profile_table(
+                    table,
+                    progress=lambda fraction, message: task.report("profile", 0.2 + 0.8 * fraction, message),
+                )
+        except UnreadableTable:
+            runtime.store.delete(dataset.key)  # the row stays, to say why
+            raise
     with runtime.catalog.write() as transaction:
         datasets.set_profile(transaction, dataset_id, profile.to_dict(), profile.rows)
+
+
+def _plan(runtime: Runtime, task: Task, run_id: str) -> None:
+    """Plan a training that was asked for before its table was read: wait for the guesses."""
+    run = _training_run(runtime, task, run_id)
+    if "request" not in run.plan:
+        return
+    while (dataset := _dataset(runtime, task.user_id, run.dataset_id)).state == "profiling":
+        task.report("read", 0.0, "Waiting for the table to be read")
+        time.sleep(0.5)
+    plan = plan_training(dataset, TrainingRequest.from_dict(run.plan["request"]))
+    with runtime.catalog.write() as transaction:
+        training.set_plan(transaction, run_id, plan)
 
 
 def _train(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ themselves are in `work`.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -42,6 +42,22 @@ class TrainingRequest:
     seed: int = 0
     #: Choices that mean "none", although the profile guesses one.
     without: frozenset[Literal["time", "customer"]] = field(default_factory=frozenset)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` gives the same request back."""
+        return asdict(self) | {"without": sorted(self.without)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> TrainingRequest:
+        identifiers = data["identifier_columns"]
+        return cls(
+            **{
+                **data,
+                "identifier_columns": None if identifiers is None else tuple(identifiers),
+                "excluded": tuple(data["excluded"]),
+                "without": frozenset(data["without"]),
+            }
+        )
 
 
 # Tables
@@ -122,6 +138,12 @@ def find_dataset(runtime: Runtime, user_id: str, dataset: str) -> Dataset:
         return datasets.dataset_of(transaction, user_id, dataset)
 
 
+def find_same_table(runtime: Runtime, user_id: str, filename: str, sha256: str) -> Dataset | None:
+    """The user's table of this name and content that was read, if there is one."""
+    with runtime.catalog.read() as transaction:
+        return datasets.ready_dataset(transaction, user_id, filename, sha256)
+
+
 def remove_dataset(runtime: Runtime, user_id: str, dataset_id: str) -> None:
     """Delete a table. Models and predictions made from it stay."""
     found = find_dataset(runtime, user_id, dataset_id)
@@ -141,15 +163,18 @@ def start_training(runtime: Runtime, user_id: str, dataset_id: str, request: Tra
         InvalidInput: a choice cannot be used with this table.
         NotFound: the user has no such dataset.
     """
+    check_request(request)
     dataset = find_dataset(runtime, user_id, dataset_id)
-    plan = plan_training(dataset, request)
+    # A table that is still being read is planned for once its profile is there, so that the guesses count.
+    waits = dataset.state == "profiling"
+    plan = {"request": request.to_dict()} if waits else plan_training(dataset, request)
     job_id = new_id()
     run = TrainingRun(
         user_id=user_id,
         job_id=job_id,
         dataset_id=dataset.id,
         model_name=checked_name(request.model_name),
-        target_column=plan["target"],
+        target_column=plan.get("target") or request.target_column or "",
         plan=plan,
     )
     with runtime.catalog.write() as transaction:
@@ -166,6 +191,16 @@ def start_training(runtime: Runtime, user_id: str, dataset_id: str, request: Tra
     return run
 
 
+def check_request(request: TrainingRequest) -> None:
+    """`InvalidInput` for a choice that can be used with no table."""
+    from ecluse.fraud.evaluation import Goal
+
+    checked_name(request.model_name)
+    if not MIN_BUDGET <= request.budget_s <= MAX_BUDGET:
+        raise InvalidInput(f"A budget of {request.budget_s:g} s is out of range; use 5 s to 24 h.")
+    Goal.parse(request.goal)
+
+
 def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
     """The request with its gaps filled from the profile, as `TrainingPlan.from_dict` reads it."""
     from ecluse.fraud.evaluation import Goal
@@ -176,8 +211,6 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
     target = request.target_column or _guessed(guesses, "target")
     if target is None:
         raise InvalidInput("No label column could be guessed. Name it: target_column")
-    if not MIN_BUDGET <= request.budget_s <= MAX_BUDGET:
-        raise InvalidInput(f"A budget of {request.budget_s:g} s is out of range; use 5 s to 24 h.")
     identifiers = request.identifier_columns
     if identifiers is None:
         identifiers = tuple(guess["column"] for guess in guesses.get("identifiers", []))
@@ -189,6 +222,8 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
     )
     named = [c for c in (target, time_column, customer, *identifiers, *request.excluded) if c is not None]
     _check_columns(dataset, named)
+    goal = Goal.parse(request.goal)
+    _check_goal(dataset, goal.kind, time_column)
     return {
         "target": target,
         "positive_value": request.positive_value,
@@ -197,7 +232,7 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
         "identifier_columns": [c for c in identifiers if c != target],
         "excluded": [c for c in request.excluded if c != target],
         "budget_s": request.budget_s,
-        "goal": Goal.parse(request.goal).to_dict(),
+        "goal": goal.to_dict(),
         "seed": request.seed,
     }
 
@@ -291,6 +326,18 @@ def prediction_by_owned_key(runtime: Runtime, user_id: str, key: str) -> Predict
 def _upload_key(user_id: str, filename: str) -> str:
     unique = f"{user_id}_{timestamp()}_{new_id()[:6]}_{safe_filename(filename)}"
     return join_key(uploads_prefix(user_id), unique)
+
+
+def _check_goal(dataset: Dataset, goal: str, time_column: str | None) -> None:
+    """Alerts per day need dates: a counter or a year does not say how long a day is."""
+    if goal != "alerts_per_day":
+        return
+    kinds = {column["name"]: column["kind"] for column in (dataset.profile or {"columns": []})["columns"]}
+    if time_column is None or kinds.get(time_column) != "datetime":
+        what = f"{time_column!r} holds no dates" if time_column else "no time column is chosen"
+        raise InvalidInput(
+            f"A number of alerts per day needs a column of dates, and {what}. Choose another goal."
+        )
 
 
 def _guessed(guesses: dict[str, Any], role: str) -> str | None:

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Scope
 from ecluse import __version__
 from ecluse.runtime import Runtime
 from ecluse.web import api, health, pages
-from ecluse.web.errors import add_error_handlers, refuse_cross_site
-from ecluse.web.security import Protection
+from ecluse.web.errors import add_error_handlers, refuse_cross_site, refuse_large_body
+from ecluse.web.security import BodyLimit, Protection
 from ecluse.web.templating import static_url
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -49,7 +49,8 @@ class _Application(FastAPI):
         not see.
         """
         public_url = self.state.runtime.settings.public_url
-        protected = Protection(super().build_middleware_stack(), refuse_cross_site, public_url)
+        limited = BodyLimit(super().build_middleware_stack(), refuse_large_body)
+        protected = Protection(limited, refuse_cross_site, public_url)
         return health.Measure(protected, self.state.metrics)
 
 

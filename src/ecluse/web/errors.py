@@ -46,6 +46,17 @@ _MEANINGS: Final = {
 }
 
 
+#: What a visitor may know of a part that is away; its address and what it said are in the log.
+_AWAY: Final = {
+    code: f"{part} does not answer. Nothing was recorded; try again in a minute."
+    for code, part in {
+        "store_unavailable": "The object store",
+        "catalog_unavailable": "The catalog",
+        "jobs_unavailable": "The job engine",
+    }.items()
+}
+
+
 def answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route, for its OpenAPI description."""
     return {status: {"model": ErrorBody, "description": _MEANINGS[status]} for status in sorted(statuses)}
@@ -63,6 +74,13 @@ def refuse_cross_site(request: Request) -> Response:
     return _answer(request, 403, "cross_site", "This request came from another site and was refused.")
 
 
+def refuse_large_body(request: Request) -> Response:
+    """The answer to a body that is larger than a form or a JSON document needs."""
+    return _answer(
+        request, 413, "body_too_large", "This request is larger than 1 MB. Send files to /api/upload."
+    )
+
+
 def _on_ecluse_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, EcluseError)  # noqa: S101 (registered for this class)
     if isinstance(error, NotSignedIn) and not _wants_json(request):
@@ -70,7 +88,8 @@ def _on_ecluse_error(request: Request, error: Exception) -> Response:
     if error.status < 500:
         return _answer(request, error.status, error.code, str(error))
     reference = _note(request, error)
-    return _answer(request, error.status, error.code, str(error), reference)
+    message = _AWAY.get(error.code, "A fault of ours stopped this. Nothing more is known here.")
+    return _answer(request, error.status, error.code, message, reference)
 
 
 def _on_invalid_request(request: Request, error: Exception) -> Response:
@@ -111,7 +130,8 @@ def _on_fault(request: Request, error: Exception) -> Response:
 
 def _note(request: Request, error: Exception) -> str:
     reference = uuid.uuid4().hex[:8]
-    logger.error("%s %s failed; reference %s", request.method, request.url.path, reference, exc_info=error)
+    place = getattr(request.scope.get("route"), "path", "a request")  # a path may hold a secret
+    logger.error("%s %s failed; reference %s", request.method, place, reference, exc_info=error)
     return reference
 
 

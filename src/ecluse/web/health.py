@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import FunctionType
 from typing import Final
 
 from fastapi import APIRouter, Response
@@ -23,7 +24,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        labels = ("method", "route")
+        labels = ("method", "handler")
         self.requests = Counter(
             "ecluse_http_requests", "HTTP requests", (*labels, "status"), registry=self.registry
         )
@@ -32,8 +33,16 @@ class Metrics:
         )
 
 
+def _handler(scope: Scope) -> str:
+    """The function that answered, such as `api.models.list_models`."""
+    endpoint = scope.get("endpoint")
+    if not isinstance(endpoint, FunctionType):
+        return "other"
+    return f"{endpoint.__module__.removeprefix('ecluse.web.')}.{endpoint.__name__}"
+
+
 class Measure:
-    """Count every request by its route, never by its path: a path holds ids."""
+    """Count every request by the function that answers it, never by its path: a path holds ids."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -54,13 +63,13 @@ class Measure:
         try:
             await self._app(scope, receive, noted)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
+            route = _handler(scope)
             self._metrics.requests.labels(scope["method"], route, str(status)).inc()
             self._metrics.seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
 
 
 @router.get("/livez")
-def livez() -> dict[str, str]:
+async def livez() -> dict[str, str]:
     """This process answers."""
     return {"status": "ok"}
 

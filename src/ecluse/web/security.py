@@ -20,6 +20,9 @@ from ecluse.errors import Forbidden, NotSignedIn
 from ecluse.runtime import Runtime
 
 COOKIE: Final = "ecluse_session"
+#: Addresses that take files; every other body is held to `MAX_BODY` bytes.
+UPLOADS: Final = frozenset({"/api/upload", "/fraud/upload"})
+MAX_BODY: Final = 1_000_000
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CONTENT_POLICY: Final = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -125,6 +128,37 @@ class Protection:
             await self._refuse(Request(scope))(scope, receive, protected)
             return
         await self._app(scope, receive, protected)
+
+
+class BodyLimit:
+    """Refuse a request body larger than a form or a JSON document needs, before it fills the memory.
+
+    Where files are uploaded, the reader of the upload counts for itself.
+    """
+
+    def __init__(self, app: ASGIApp, refuse: Callable[[Request], Response]) -> None:
+        self._app = app
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in SAFE_METHODS or scope["path"] in UPLOADS:
+            await self._app(scope, receive, send)
+            return
+        messages, size = [], 0
+        while True:
+            message = await receive()
+            messages.append(message)
+            size += len(message.get("body", b""))
+            if size > MAX_BODY:
+                await self._refuse(Request(scope))(scope, receive, send)
+                return
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                break
+
+        async def replay() -> Message:
+            return messages.pop(0) if messages else await receive()
+
+        await self._app(scope, replay, send)
 
 
 def is_cross_site(method: str, headers: Headers, public_host: str | None = None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Final
 
@@ -52,11 +53,11 @@ async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Da
     response_model=ProfileBody,
     responses=answers(404) | {202: {"model": Accepted, "description": "Still being read"}},
 )
-def analyze(body: AnalyzeRequest, runtime: RuntimeDep, user: CurrentUser) -> Response | ProfileBody:
+async def analyze(body: AnalyzeRequest, runtime: RuntimeDep, user: CurrentUser) -> Response | ProfileBody:
     """The columns of a table, with guesses of the label, identifier, customer and time columns."""
     deadline = time.monotonic() + ANALYZE_SECONDS
     while True:
-        row = workflows.find_dataset(runtime, user.user.id, body.reference)
+        row = await run_in_threadpool(workflows.find_dataset, runtime, user.user.id, body.reference)
         if row.state == "failed":
             raise InvalidInput(f"{row.filename} could not be read: {row.error}")
         if row.profile is not None:
@@ -64,14 +65,14 @@ def analyze(body: AnalyzeRequest, runtime: RuntimeDep, user: CurrentUser) -> Res
         if time.monotonic() > deadline:
             accepted = Accepted(job=row.job_id or "", status_url=f"/api/status/{row.job_id}")
             return JSONResponse(accepted.model_dump(), 202)
-        time.sleep(0.25)
+        await asyncio.sleep(0.25)
 
 
 @router.get("/datasets")
 def list_datasets(
     runtime: RuntimeDep,
     user: CurrentUser,
-    page: Annotated[int, Query(ge=1)] = 1,
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> list[DatasetBody]:
     """Your tables, newest first."""

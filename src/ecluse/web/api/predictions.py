@@ -39,7 +39,7 @@ def predict(body: PredictRequest, runtime: RuntimeDep, user: CurrentUser) -> Acc
 def list_predictions(
     runtime: RuntimeDep,
     user: CurrentUser,
-    page: Annotated[int, Query(ge=1)] = 1,
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> list[PredictionBody]:
     """Your predictions, newest first."""

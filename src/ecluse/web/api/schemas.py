@@ -43,7 +43,7 @@ class TrainRequest(DatasetReference):
     excluded: list[str] = Field([], description="Columns to leave out")
     budget_s: float = Field(60, ge=5, le=86400, description="Seconds the search may take")
     goal: str = Field("f1", description="Threshold goal: f1, recall=0.8 or alerts=50 (per day)")
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**31)
 
 
 class PredictRequest(DatasetReference):

@@ -30,7 +30,7 @@ def train(body: TrainRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepte
 def history(
     runtime: RuntimeDep,
     user: CurrentUser,
-    page: Annotated[int, Query(ge=1)] = 1,
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
     per_page: Annotated[int, Query(ge=1, le=200)] = 20,
     status: Status | None = None,
 ) -> HistoryPage:

@@ -28,7 +28,9 @@ def show_sign_in(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Res
 def sign_in(request: Request, runtime: RuntimeDep, email: Field = "", password: Field = "") -> Response:
     """Start a session; the form again when the address or the password is not right."""
     try:
-        _, secret = runtime.accounts.sign_in(email, password, _browser(request))
+        _, secret = runtime.accounts.sign_in(
+            email, password, _browser(request), request.client.host if request.client else ""
+        )
     except AccountError as error:
         return _sign_in_page(request, runtime, email, error)
     return _enter(request, secret)
