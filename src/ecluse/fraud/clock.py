@@ -1,9 +1,11 @@
-"""Report progress during long work, and measure the time it takes."""
+"""Report progress during long work, even where the work cannot say how far it is, and measure its time."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +16,33 @@ Stages: "read", "features", "search", "calibrate", "test", "save".
 """
 
 HEARTBEAT_S = 0.5
+T = TypeVar("T")
+
+
+def with_heartbeat(work: Callable[[], T], tick: Callable[[], None]) -> T:
+    """What `work` returns or raises, with `tick` called here every half second until then.
+
+    For one long call into a library. When `tick` raises, this raises at once and leaves `work`, which must
+    write nothing, to end unheard in its own thread.
+    """
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that asked
+            failure.append(error)
+
+    thread = threading.Thread(target=run, name="heartbeat", daemon=True)
+    thread.start()
+    thread.join(HEARTBEAT_S)
+    while thread.is_alive():
+        tick()
+        thread.join(HEARTBEAT_S)
+    if failure:
+        raise failure[0]
+    return result[0]
 
 
 class Clock:

@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
+from ecluse.fraud.clock import with_heartbeat
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.encoders import (
     CUSTOMER_FILE,
@@ -160,7 +162,7 @@ def fit_features(
     fitted: list[tuple[Encoder, list[Column]]] = []
     for spec in specs:
         tick()
-        fitted += _fit_column(frame, spec, labels, folds, seed)
+        fitted += with_heartbeat(partial(_fit_column, frame, spec, labels, folds, seed), tick)
     fitted += _fit_gaps(frame, [spec.name for spec in specs if spec.kind == "datetime"])
     gappy = tuple(s.name for s in specs if 0 < frame[s.name].null_count() < frame.height)
     if len(gappy) > 1:

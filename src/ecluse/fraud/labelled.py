@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput, UnusableTarget
 from ecluse.fraud.checks import FEW_POSITIVES
-from ecluse.fraud.clock import Clock
+from ecluse.fraud.clock import Clock, with_heartbeat
 from ecluse.fraud.columns import LEVELS, SAMPLE_ROWS, ColumnSpec, infer_columns, parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.history import times_of
@@ -41,8 +41,8 @@ def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRow
     """Read the rows that have a label. Raises UnusableTarget, and InvalidInput for a column without its role."""
     clock.say("read", 0.0, "Reading the table")
     _check_columns(table, plan)
-    sample = table.sample(SAMPLE_ROWS if len(table.columns) <= WIDE else LEVELS)
-    specs = infer_columns(sample, decimal_comma=table.format.decimal_comma)
+    tick = clock.tick("read", 0.01, "Reading the table")
+    specs = with_heartbeat(lambda: _infer(table), tick)
     as_text = (plan.target, plan.customer_column)
     specs = tuple(ColumnSpec(s.name, "category") if s.name in as_text else s for s in specs)
     unused = set(plan.identifier_columns) | set(plan.excluded)
@@ -94,6 +94,11 @@ def _check_columns(table: Table, plan: TrainingPlan) -> None:
             raise InvalidInput(f'{table.filename} has no column "{name}". Its columns: {known}.')
         if name == plan.target:
             raise InvalidInput(f'"{name}" is the target and cannot have another role. Choose another column.')
+
+
+def _infer(table: Table) -> tuple[ColumnSpec, ...]:
+    sample = table.sample(SAMPLE_ROWS if len(table.columns) <= WIDE else LEVELS)
+    return infer_columns(sample, decimal_comma=table.format.decimal_comma)
 
 
 def _why_unused(name: str, plan: TrainingPlan) -> str:

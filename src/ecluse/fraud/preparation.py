@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import UnusableTarget
-from ecluse.fraud.clock import Clock
+from ecluse.fraud.clock import Clock, with_heartbeat
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.features import FeatureEngineer, Matrix, Roles, fit_features
 from ecluse.fraud.labelled import LabelledRows, kind_of
@@ -43,25 +44,24 @@ def prepare(
     specs, dropped = _feature_columns(rows, split, plan)
     train = rows.frame[split.train]
     labels = rows.labels[split.train]
-    specs, useless = choose_columns(train, specs, labels)
+    tick = clock.tick("features", 0.06, "Making features")
+    specs, useless = choose_columns(train, specs, labels, tick)
     if not specs:
         raise UnusableTarget("No column is left to learn from: all are constant, all distinct or left out.")
     roles = Roles(plan.customer_column, plan.time_column if split.kind == "time" else None)
-    tick = clock.tick("features", 0.06, "Making features")
     engineer, matrix = fit_features(train, specs, roles, labels, seed=plan.seed, tick=tick)
     del train
     positions, repeated = choose_features(matrix, engineer.features)
     if not len(positions):
         raise UnusableTarget("No feature varies over the training rows; there is nothing to learn from.")
     names = tuple(engineer.features[position].name for position in positions)
-    warnings += leak_warnings(matrix, engineer.features, labels)
+    warnings += leak_warnings(matrix, engineer.features, labels, tick)
     matrix = np.ascontiguousarray(matrix[:, positions])
     engineer = engineer.keeping(frozenset(names))
     selector = FeatureSelector(names, (*rows.dropped, *dropped, *useless, *repeated))
     where = selector.positions(engineer.features)
-    valid, test = (
-        np.ascontiguousarray(engineer.transform(rows.frame[part])[:, where])
-        for part in (split.validation, split.test)
+    valid, test = with_heartbeat(
+        lambda: [_matrix(engineer, rows.frame[part], where) for part in (split.validation, split.test)], tick
     )
     categorical = _categorical(engineer, where)
     data = FitData(matrix, labels, valid, rows.labels[split.validation], categorical)
@@ -85,9 +85,13 @@ def prepare_again(
     matrix = np.ascontiguousarray(matrix[:, selector.positions(engineer.features)])
     engineer = engineer.keeping(frozenset(chosen))
     where = selector.positions(engineer.features)
-    test = np.ascontiguousarray(engineer.transform(rows.frame[split.test])[:, where])
+    test = with_heartbeat(lambda: _matrix(engineer, rows.frame[split.test], where), tick)
     data = FitData(matrix, labels, matrix[:1], labels[:1], _categorical(engineer, where))
     return replace(prepared, engineer=engineer, selector=selector, data=data, test=test)
+
+
+def _matrix(engineer: FeatureEngineer, frame: pl.DataFrame, where: NDArray[np.int64]) -> Matrix:
+    return np.ascontiguousarray(engineer.transform(frame)[:, where])
 
 
 def _categorical(engineer: FeatureEngineer, where: NDArray[np.int64]) -> tuple[int, ...]:

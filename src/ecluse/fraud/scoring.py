@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
 from ecluse.fraud.calibration import Calibration
+from ecluse.fraud.clock import with_heartbeat
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.encoders import LevelEncoder
@@ -222,6 +224,8 @@ def _score_batches(
     progress: Callable[[int], None] | None,
 ) -> Iterator[pl.DataFrame]:
     done = 0
+    if progress is not None:
+        with_heartbeat(table.validate, partial(progress, 0))
     for batch in table.batches(batch_rows):
         yield score_frame(model, batch, reasons_for=reasons_for)
         done += batch.height

@@ -14,7 +14,7 @@ from ecluse.errors import ModelUnreadable
 from ecluse.fraud.checks import LEAK_AUC
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.evaluation import average_precision, roc_auc
-from ecluse.fraud.features import Feature, Matrix
+from ecluse.fraud.features import Feature, Matrix, Tick
 
 STATE_FILE = "feature_selector.json"
 FORMAT = 1
@@ -70,20 +70,24 @@ class FeatureSelector:
 
 
 def choose_columns(
-    frame: pl.DataFrame, specs: tuple[ColumnSpec, ...], labels: NDArray[np.int8]
+    frame: pl.DataFrame,
+    specs: tuple[ColumnSpec, ...],
+    labels: NDArray[np.int8],
+    tick: Tick = lambda: None,
 ) -> tuple[tuple[ColumnSpec, ...], list[Dropped]]:
     """The raw columns worth features, judged on the training rows, and the others with the reason."""
     kept: list[ColumnSpec] = []
     dropped: list[Dropped] = []
     twins: dict[tuple[int, str], str] = {}
     for spec in specs:
+        tick()
         reason = _why_useless(frame[spec.name], spec) or _why_twin(frame[spec.name], frame, twins)
         if reason:
             dropped.append(Dropped(spec.name, reason))
         else:
             kept.append(spec)
     if len(kept) > MAX_COLUMNS:
-        kept, weak = _strongest(frame, kept, labels)
+        kept, weak = _strongest(frame, kept, labels, tick)
         dropped += weak
     return tuple(kept), dropped
 
@@ -109,11 +113,14 @@ def choose_features(matrix: Matrix, features: tuple[Feature, ...]) -> tuple[NDAr
     return np.array(kept, dtype=np.int64), dropped
 
 
-def leak_warnings(matrix: Matrix, features: tuple[Feature, ...], labels: NDArray[np.int8]) -> list[str]:
+def leak_warnings(
+    matrix: Matrix, features: tuple[Feature, ...], labels: NDArray[np.int8], tick: Tick = lambda: None
+) -> list[str]:
     """One warning per raw column that almost gives the answer away alone."""
     sample = _sample(labels)
     told: dict[str, str] = {}
     for position, feature in enumerate(features):
+        tick()
         column = matrix[sample, position].astype(np.float64)
         auc = separation(column, labels[sample])
         if auc >= LEAK_AUC:
@@ -179,12 +186,15 @@ def _why_twin(column: pl.Series, frame: pl.DataFrame, twins: dict[tuple[int, str
 
 
 def _strongest(
-    frame: pl.DataFrame, specs: list[ColumnSpec], labels: NDArray[np.int8]
+    frame: pl.DataFrame, specs: list[ColumnSpec], labels: NDArray[np.int8], tick: Tick
 ) -> tuple[list[ColumnSpec], list[Dropped]]:
     """Of very wide tables the 500 columns that separate best alone, in the table's order."""
     sample = _sample(labels)
     part, truth = frame[sample], labels[sample]
-    strength = [separation(_rankable(part[spec.name]), truth) for spec in specs]
+    strength = []
+    for spec in specs:
+        tick()
+        strength.append(separation(_rankable(part[spec.name]), truth))
     chosen = set(np.argsort(-np.array(strength), kind="stable")[:MAX_COLUMNS].tolist())
     reason = f"weaker alone than the {MAX_COLUMNS} strongest columns"
     weak = [Dropped(spec.name, reason) for at, spec in enumerate(specs) if at not in chosen]

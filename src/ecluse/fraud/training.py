@@ -12,7 +12,7 @@ import numpy as np
 
 from ecluse.fraud.calibration import Calibration, fit_calibration
 from ecluse.fraud.card import write_card
-from ecluse.fraud.clock import Clock, Progress
+from ecluse.fraud.clock import Clock, Progress, with_heartbeat
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.evaluation import Goal, alert_cut, choose_threshold
 from ecluse.fraud.labelled import LabelledRows, days_between, read_labelled, split_labelled
@@ -135,7 +135,8 @@ def _finish(
 ) -> TrainingReport:
     clock.say("test", 0.94, "Measuring on the test rows")
     test = calibration.probabilities(final.model.predict_margin(final.prepared.test))
-    content = report_of(rows, split, final, found, plan, test, cuts.high)
+    tick = clock.tick("test", 0.95, "Measuring on the test rows")
+    content = with_heartbeat(lambda: report_of(rows, split, final, found, plan, test, cuts.high), tick)
     content |= {"medium_threshold": cuts.medium, "calibration": calibration.method}
     clock.say("save", 0.97, "Saving the model")
     content["seconds"] = round(clock.seconds(), 2)

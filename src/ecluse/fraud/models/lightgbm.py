@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
+from ecluse.fraud.clock import with_heartbeat
 from ecluse.fraud.evaluation import average_precision
 from ecluse.fraud.models import OWN_PARAMS, FitData, Floats, Matrix, Params, Start, Tick, boost, fit_threads
 
@@ -102,7 +103,8 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
     """
     not_theirs = OWN_PARAMS | {"native_categories"}
     own = {name: params[name] for name in params if name not in not_theirs}
-    train, valid = _datasets(data, native=bool(params.get("native_categories")))
+    native = bool(params.get("native_categories"))
+    train, valid = with_heartbeat(lambda: _datasets(data, native=native), tick)
     threads = {"num_threads": fit_threads(data.train)}
     booster = lightgbm.Booster({**FIXED, **threads, **own, "seed": seed}, train)
     booster.add_valid(valid, "valid")

@@ -9,6 +9,7 @@ import numpy as np
 import xgboost
 
 from ecluse.errors import ModelUnreadable
+from ecluse.fraud.clock import with_heartbeat
 from ecluse.fraud.evaluation import average_precision
 from ecluse.fraud.models import OWN_PARAMS, FitData, Floats, Matrix, Params, Start, Tick, boost, fit_threads
 
@@ -91,7 +92,7 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
     Besides XGBoost's own parameters: `rounds`, `patience` and `fixed_rounds`.
     """
     own = {name: params[name] for name in params if name not in OWN_PARAMS}
-    train, valid = _matrices(data)
+    train, valid = with_heartbeat(lambda: _matrices(data), tick)
     start = float(np.clip(data.train_labels.mean(), 1e-6, 1 - 1e-6))
     chosen = {"base_score": start, "seed": seed, "nthread": fit_threads(data.train)}
     booster = xgboost.Booster({**FIXED, **own, **chosen}, [train, valid])
