@@ -222,3 +222,14 @@ def test_a_model_file_cannot_point_outside_its_folder(folder: Path, tmp_path: Pa
     (copy / "model.json").write_text(json.dumps(info | {"model_file": f"../{info['model_file']}"}))
     with pytest.raises(ModelUnreadable):
         load_model(copy)
+
+
+def test_an_input_column_named_like_a_score_comes_back_renamed(tmp_path: Path) -> None:
+    rows = generate(rows=1_500, seed=3, fraud_share=0.05).rename({"transaction_id": "risk_level"})
+    rows.write_csv(tmp_path / "table.csv")
+    plan = TrainingPlan("is_fraud", identifier_columns=("risk_level",), budget_s=1.0)
+    with open_table(tmp_path / "table.csv") as table:
+        train(table, plan, tmp_path / "model", lambda stage, share, message: None)
+    result = scored(load_model(tmp_path / "model"), tmp_path / "table.csv")
+    assert result["risk_level_input"].to_list() == rows["risk_level"].cast(pl.String).to_list()
+    assert set(result["risk_level"].unique()) <= {"HIGH", "MEDIUM", "LOW"}

@@ -212,6 +212,15 @@ def test_rows_without_a_label_are_left_out_and_reported(tmp_path: Path) -> None:
     assert "30 rows without a value of label were left out." in report["warnings"]
 
 
+def test_rows_without_a_readable_time_are_reported(tmp_path: Path) -> None:
+    day = (pl.date(2025, 1, 1) + pl.duration(days=pl.int_range(pl.len()))).cast(pl.String)
+    frame = small().with_columns(
+        day=pl.when(pl.int_range(pl.len()) % 30 == 0).then(pl.lit("soon")).otherwise(day)
+    )
+    warnings = run(frame, replace(QUICK, time_column="day"), tmp_path).content["warnings"]
+    assert '10 rows have no readable "day" and count as the earliest.' in warnings
+
+
 def test_few_frauds_train_with_a_warning(tmp_path: Path) -> None:
     rare = small().sort("amount").with_columns(label=(pl.int_range(pl.len()) >= 292).cast(pl.Int8))
     report = run(rare, QUICK, tmp_path).content
@@ -234,3 +243,33 @@ def test_a_column_that_is_the_answer_is_named_in_a_warning(tmp_path: Path) -> No
 
 def test_a_plan_survives_its_trip_through_json() -> None:
     assert TrainingPlan.from_dict(json.loads(json.dumps(PLAN.to_dict()))) == PLAN
+
+
+@pytest.mark.parametrize("positive", [None, "Y", "yes"])
+def test_yes_and_no_are_one_answer_each_however_spelled(tmp_path: Path, positive: str | None) -> None:
+    odd = pl.int_range(pl.len()) % 3 == 0
+    yes, no = (
+        pl.when(odd).then(pl.lit(short)).otherwise(pl.lit(long))
+        for short, long in (("Y", "yes"), ("N", "no"))
+    )
+    mixed = small().with_columns(label=pl.when(pl.col("label") == 1).then(yes).otherwise(no))
+    report = run(mixed, replace(QUICK, positive_value=positive), tmp_path).content
+    assert report["positive_value"] == "yes"
+    frauds = sum(report["fraud_rate"][part] * report["rows"][part] for part in report["rows"])
+    assert round(frauds) == small()["label"].sum()
+
+
+def test_a_positive_value_is_found_whatever_its_case(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    small().with_columns(label=pl.col("label") == 1).write_parquet(path)
+    with open_table(path) as table:
+        report = train(table, replace(QUICK, positive_value="True"), tmp_path / "model", silent)
+    assert report.content["positive_value"] == "true"
+
+
+def test_a_table_of_a_thousand_columns_is_learned_from_its_strongest(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = pl.DataFrame(rng.normal(size=(300, 1_000)).round(4), schema=[f"c{i}" for i in range(1_000)])
+    report = run(small().hstack(noise), QUICK, tmp_path).content
+    assert sum(item["reason"].startswith("weaker alone") for item in report["dropped"]) == 502
+    assert report["importances"][0]["column"] == "amount"

@@ -18,6 +18,8 @@ from ecluse.fraud.plan import TrainingPlan
 from ecluse.fraud.selection import Dropped
 from ecluse.fraud.split import Split, check_labels, split_rows
 
+YES = frozenset({"yes", "y", "true", "t", "1"})
+NO = frozenset({"no", "n", "false", "f", "0"})
 BATCH_ROWS = 50_000
 # Of wide tables fewer rows are taken at a time: text takes some tens of bytes a value.
 BATCH_VALUES = 20_000_000
@@ -68,7 +70,11 @@ def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[
     times = _times(rows, plan)
     groups, grouped_by = _groups(rows, plan)
     split = split_rows(rows.labels, times=times, groups=groups, grouped_by=grouped_by, seed=plan.seed)
-    return split, [*rows.warnings, *split.warnings]
+    warnings = [*rows.warnings, *split.warnings]
+    untimed = 0 if times is None else int(np.isnan(times).sum())
+    if untimed:
+        warnings.append(f'{untimed:,} rows have no readable "{plan.time_column}" and count as the earliest.')
+    return split, warnings
 
 
 def days_between(rows: LabelledRows, part: NDArray[np.int64], plan: TrainingPlan) -> float | None:
@@ -111,9 +117,10 @@ def _labelled(
     known = frame.filter(pl.col(plan.target).is_not_null())
     unlabelled = frame.height - known.height
     target = known[plan.target]
-    counts = target.value_counts(sort=True)
-    values = counts[plan.target].to_list()
-    positive = _positive_value(plan, values)
+    alike = _spelled_alike(target.value_counts(sort=True)[plan.target].to_list())
+    target = target.replace(alike)
+    values = target.value_counts(sort=True)[plan.target].to_list()
+    positive = _positive_value(plan, alike, values)
     labels = (target == positive).cast(pl.Int8).to_numpy()
     check_labels(labels)
     warnings = []
@@ -128,7 +135,17 @@ def _labelled(
     return known.drop(plan.target), labels, positive, tuple(warnings)
 
 
-def _positive_value(plan: TrainingPlan, values: list[str]) -> str:
+def _spelled_alike(values: list[str]) -> dict[str, str]:
+    """The most frequent spelling of yes and of no for each value, where more than two values say one or other."""
+    if len(values) <= 2 or not all(value.lower() in YES | NO for value in values):
+        return {}
+    return {
+        value: next(other for other in values if (other.lower() in YES) == (value.lower() in YES))
+        for value in values
+    }
+
+
+def _positive_value(plan: TrainingPlan, alike: dict[str, str], values: list[str]) -> str:
     """`values` come most frequent first."""
     shown = ", ".join(f'"{value}"' for value in values[:6]) + (", …" if len(values) > 6 else "")
     if len(values) < 2:
@@ -144,8 +161,11 @@ def _positive_value(plan: TrainingPlan, values: list[str]) -> str:
     wanted = ColumnSpec("value", "category").parse()
     parsed = str(pl.DataFrame({"value": [plan.positive_value]}).select(wanted).item())
     for candidate in (plan.positive_value, parsed):
-        if candidate in values:
-            return candidate
+        if alike.get(candidate, candidate) in values:
+            return alike.get(candidate, candidate)
+    same_letters = [value for value in values if value.lower() == parsed.lower()]
+    if len(same_letters) == 1:
+        return same_letters[0]
     raise UnusableTarget(f'{plan.target} never holds "{plan.positive_value}". Its values: {shown}.')
 
 

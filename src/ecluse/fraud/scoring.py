@@ -29,6 +29,10 @@ ReasonsFor = Literal["risky", "all"]
 FORMAT = 1
 REASONS = 3
 MOSTLY = 0.5
+SCORE_COLUMNS = frozenset(
+    {"fraud_probability", "risk_level", "is_fraud"}
+    | {f"reason_{rank}{effect}" for rank in range(1, REASONS + 1) for effect in ("", "_effect")}
+)
 CHECKED_ROWS = 20_000
 TOP_ROWS = 100
 BINS = 20
@@ -147,8 +151,9 @@ def score_table(
 
     Each frame holds the identifiers, customer and time of the input as they were, then `fraud_probability`
     (six decimals), `risk_level`, `is_fraud` (0 or 1), and with `reasons` `reason_1` to `reason_3` in words with
-    `reason_1_effect`… in log-odds. `reasons_for="risky"` explains the rows of HIGH and MEDIUM risk only: it
-    costs tens of times the score. `progress` is told the number of rows done, and may raise to cancel.
+    `reason_1_effect`… in log-odds. A column of the input with one of these names comes back as name_input.
+    `reasons_for="risky"` explains the rows of HIGH and MEDIUM risk only: it costs tens of times the score.
+    `progress` is told the number of rows done, and may raise to cancel.
 
     Raises ColumnsMissing before the first batch when columns lack, or mostly hold another kind of value.
     """
@@ -171,7 +176,7 @@ def score_frame(
     probability = model.calibration.probabilities(model.fitted.predict_margin(matrix))
     high, medium = probability >= model.threshold, probability >= model.medium_threshold
     level = np.where(high, "HIGH", np.where(medium, "MEDIUM", "LOW"))
-    kept = raw.select([name for name in model.passed_on if name in raw.columns])
+    kept = _passed_on(model, raw)
     scores = [
         pl.Series("fraud_probability", probability),
         pl.Series("risk_level", level.tolist(), dtype=pl.String),
@@ -231,6 +236,18 @@ def _score_batches(
         done += batch.height
         if progress is not None:
             progress(done)
+
+
+def _passed_on(model: FraudModel, raw: pl.DataFrame) -> pl.DataFrame:
+    """The columns that come back as they were; one named like a score is renamed, such as risk_level_input."""
+    kept = raw.select([name for name in model.passed_on if name in raw.columns])
+    renamed = {}
+    for name in kept.columns:
+        free = name
+        while free in SCORE_COLUMNS or (free != name and free in kept.columns):
+            free += "_input"
+        renamed[name] = free
+    return kept.rename(renamed)
 
 
 def _missing_message(filename: str, check: ColumnCheck) -> str:
