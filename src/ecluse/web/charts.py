@@ -129,7 +129,7 @@ def roc_curve(report: Mapping[str, Any], say: Words) -> Chart:
 
 
 def calibration(report: Mapping[str, Any], say: Words) -> Chart:
-    """Observed against promised fraud rate in bins of equal numbers of rows."""
+    """Observed against predicted fraud rate in bins of equal numbers of rows."""
     points = report["curves"]["calibration"]
     most = _round_up(max(max(p["predicted"], p["observed"]) for p in points))
     error = report["metrics"].get("calibration_error", report["metrics"].get("ece"))
@@ -142,12 +142,12 @@ def calibration(report: Mapping[str, Any], say: Words) -> Chart:
         "itemStyle": {"color": "--c1"},
     }
     option = _plot(
-        _Axes(say._("promised"), say._("observed"), {"max": most}),
-        [dots, _dashed([(0, 0), (most, most)], say._("kept promise"))],
+        _Axes(say._("predicted"), say._("observed"), {"max": most}),
+        [dots, _dashed([(0, 0), (most, most)], say._("predicted = observed"))],
     )
     return Chart(
         id="chart-calibration",
-        title=say._("Promised and observed fraud"),
+        title=say._("Calibration: predicted and observed share of fraud"),
         unit=say._("mean probability against share of fraud, bins of equal numbers of test rows"),
         finding=say._(
             "Probabilities are off by %(error)s on average over %(bins)s bins.",
@@ -155,7 +155,7 @@ def calibration(report: Mapping[str, Any], say: Words) -> Chart:
             bins=len(points),
         ),
         option=option,
-        headings=(say._("Promised"), say._("Observed"), say._("Rows")),
+        headings=(say._("Predicted"), say._("Observed"), say._("Rows")),
         rows=tuple(
             (say.percent(p["predicted"], 2), say.percent(p["observed"], 2), say.num(p.get("rows")))
             for p in points

@@ -135,6 +135,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("At random: all rows of one %(column)s stay in one part, fraud spread evenly."),
     N_("Rows are split at random, not by time: %(trouble)s. Expect lower figures on later rows."),
     N_("the time column has fewer than three distinct values"),
+    N_('%(count)s rows have no readable "%(column)s" and count as the earliest.'),
     N_("a part by time would hold one class only"),
     N_("All %(rows)s labelled rows are fraud. Add rows that are not, or choose another column."),
     N_("%(positives)s of %(rows)s rows are fraud; at least %(least)s are needed: one each to train, validate and "
@@ -287,6 +288,8 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("nearly every value is different in %(rows)s rows"),
     # Goals and requests
     N_('"%(value)s" is not a goal. Use f1, recall=0.8 or alerts=50 (alerts a day).'),
+    N_("The share of fraud to find must be above 0 %% and at most 100 %%; it was %(value)s. Correct it."),
+    N_("The alerts a day must be a number above 0 and at most 1,000,000; it was %(value)s. Correct it."),
     N_("A goal in alerts a day needs a time column. Name one, or use f1 or recall."),
     N_("A number of alerts per day needs a column of dates, and %(trouble)s. Choose another goal."),
     N_("%(column)s holds no dates"),

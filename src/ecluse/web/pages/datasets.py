@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +14,10 @@ from fastapi import APIRouter, Depends, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.catalog import models, predictions, training
-from ecluse.catalog.tables import Dataset
+from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import InvalidInput, JobNotFound
 from ecluse.fraud import workflows
+from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
@@ -29,6 +32,11 @@ SHOWN: Final = 10
 COLUMNS_SHOWN: Final = 200
 #: Explaining this many rows takes about ten seconds on two cores.
 EXPLAIN_ALL_ROWS: Final = 5_000
+YEAR_NAME: Final = re.compile(r"year|ann[eé]e|(?<![a-z])(yr|an)(?![a-z])", re.IGNORECASE)
+FIRST_YEAR: Final = 1900
+LAST_YEAR: Final = 2100
+#: The most alerts a day that the form takes.
+MOST_ALERTS: Final = 1_000_000
 Field = Annotated[str, Form()]
 
 
@@ -60,6 +68,7 @@ class TrainForm:
     budgets: tuple[int, ...] = BUDGETS
     goal: str = "f1"
     goal_value: str = "50"
+    wrong: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -200,6 +209,25 @@ def train_form(row: Dataset) -> TrainForm | None:
     )
 
 
+def can_score(version: ModelVersion, table: Dataset) -> bool:
+    """Whether a table that was read has every column the model's features are made from."""
+    needed = {str(item["column"]) for item in version.report.get("importances") or [] if item.get("column")}
+    return table.state == "ready" and bool(needed) and needed <= {c["name"] for c in _columns(table)}
+
+
+def years(columns: list[dict[str, Any]]) -> frozenset[str]:
+    """The columns that hold years: named like one, whole numbers from 1900 to 2100. They take no marks."""
+    return frozenset(
+        column["name"]
+        for column in columns
+        if YEAR_NAME.search(str(column["name"]))
+        and all(
+            isinstance(end, int | float) and FIRST_YEAR <= end <= LAST_YEAR and end == round(end)
+            for end in (column["minimum"], column["maximum"])
+        )
+    )
+
+
 def default_reasons(rows: int | None) -> workflows.Reasons:
     """Which rows a scoring explains unless told otherwise: all of a small table, the risky ones of a large."""
     return "all" if (rows or 0) <= EXPLAIN_ALL_ROWS else "risky"
@@ -228,17 +256,21 @@ def _dataset_page(
         scored = predictions.list_predictions(transaction, row.user_id, dataset_id=row.id, limit=SHOWN)
         scored_total = predictions.count_predictions(transaction, row.user_id, dataset_id=row.id)
     form = train_form(row)
+    shown = _columns(row)[: None if every_column else COLUMNS_SHOWN]
+    guessed = next((version.name for version in latest if can_score(version, row)), None)
     context = {
         "dataset": row,
         "profile": row.profile,
-        "columns": _columns(row)[: None if every_column else COLUMNS_SHOWN],
+        "columns": shown,
+        "years": years(shown),
         "progress": _progress(runtime, row, say),
         "form": _as_sent(form, choices) if form and choices else form,
         "period": _period(row, say),
         "kinds": _kinds(say),
         "roles": _roles(say),
         "models": latest,
-        "chosen_model": chosen_model or (latest[0].name if latest else None),
+        "chosen_model": chosen_model or guessed,
+        "guessed_model": guessed,
         "reasons": default_reasons(row.rows),
         "runs": trained,
         "runs_total": trained_total,
@@ -261,18 +293,48 @@ def _as_sent(form: TrainForm, choices: TrainChoices) -> TrainForm:
         model_name=choices.name,
         goal=choices.goal,
         goal_value=choices.goal_value,
+        wrong=_wrong(choices),
         leave_out=tuple(replace(c, chosen=c.column in choices.leave_out) for c in form.leave_out),
     )
 
 
 def _goal(choices: TrainChoices) -> str:
+    """The goal as the workflow reads it. Raises InvalidInput, in the form's own words."""
     if choices.goal == "f1":
         return "f1"
     try:
-        value = float(choices.goal_value)
+        value = float(choices.goal_value.replace(",", "."))
     except ValueError:
-        raise InvalidInput(f'"{choices.goal_value}" is not a number. Give the threshold its value.') from None
-    return f"recall={value / 100:g}" if choices.goal == "recall" else f"alerts={value:g}"
+        value = math.nan
+    given = choices.goal_value or "–"
+    if choices.goal == "recall":
+        if not 0 < value <= 100:
+            raise InvalidInput(
+                f"The share of fraud to find must be above 0 % and at most 100 %; it was {given}. Correct it."
+            )
+        return f"recall={value / 100:g}"
+    if not 0 < value <= MOST_ALERTS:
+        raise InvalidInput(
+            f"The alerts a day must be a number above 0 and at most 1,000,000; it was {given}. Correct it."
+        )
+    return f"alerts={value:g}"
+
+
+def _wrong(choices: TrainChoices) -> frozenset[str]:
+    """The fields among the folded choices that cannot be used as they were sent."""
+    checks: dict[str, Callable[[], str]] = {
+        "goal_value": lambda: _goal(choices),
+        "name": lambda: checked_name(choices.name),
+    }
+    return frozenset(field for field, check in checks.items() if _refuses(check))
+
+
+def _refuses(check: Callable[[], object]) -> bool:
+    try:
+        check()
+    except InvalidInput:  # the page says it once, as the workflow put it
+        return True
+    return False
 
 
 def _progress(runtime: Runtime, row: Dataset, say: Words) -> Progress | None:

@@ -35,6 +35,7 @@ class Progress:
     poll: int | None
     result: Link | None
     detail: bool
+    ways: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def progress_of(runtime: Runtime, job: Job, say: Words, *, detail: bool = False)
         poll=poll_seconds(job) if job.active else None,
         result=result,
         detail=detail,
+        ways=ways_on(runtime, job, say) if job.status in ("failed", "cancelled") else (),
     )
 
 
@@ -164,3 +166,19 @@ def result_of(runtime: Runtime, job: Job, say: Words) -> Link | None:
         if job.kind == "predict" and (scored := predictions.prediction_by_job(transaction, job.id)):
             return f"/fraud/p/{scored.id}", say._("Open the scores")
     return None
+
+
+def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Link, ...]:
+    """Where to go from a job that came to nothing: to what it was about, as far as that is still there."""
+    with runtime.catalog.read() as transaction:
+        if job.kind == "train" and (run := training.run_by_job(transaction, job.id)) and run.dataset_id:
+            table = f"/fraud/d/{run.dataset_id}"
+            return (f"{table}#train", say._("Train again")), (table, say._("Open the table"))
+        if job.kind == "predict" and (scored := predictions.prediction_by_job(transaction, job.id)):
+            model = f"/models/{scored.model_name}/{scored.version}", say._("Open the model")
+            return (_table(scored.dataset_id, say), model) if scored.dataset_id else (model,)
+    return ()
+
+
+def _table(dataset_id: str, say: Words) -> Link:
+    return f"/fraud/d/{dataset_id}", say._("Open the table")

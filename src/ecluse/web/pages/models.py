@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -19,7 +20,7 @@ from ecluse.runtime import Runtime
 from ecluse.web import charts
 from ecluse.web.api.models import download_file
 from ecluse.web.i18n import Words
-from ecluse.web.pages.datasets import default_reasons
+from ecluse.web.pages.datasets import can_score, default_reasons
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.phrases import N_, translated
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -110,12 +111,33 @@ def delete(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> R
 router.add_api_route("/models/{name}/{version}/files/{path:path}", download_file)
 
 
-def suggested_table(tables: list[Dataset], version: ModelVersion) -> str | None:
-    """The id of the table most likely to be scored next: without a label, and not the one trained on."""
-    for row in tables:
-        guesses = (row.profile or {}).get("guesses") or {}
-        if row.state == "ready" and row.id != version.dataset_id and not guesses.get("target"):
-            return row.id
+def suitable_first(tables: list[Dataset], version: ModelVersion) -> list[Dataset]:
+    """The tables, those that have every column the model needs before the others, each kind as it came."""
+    return sorted(tables, key=lambda row: not can_score(version, row))
+
+
+def suggested_table(tables: list[Dataset], version: ModelVersion) -> Dataset | None:
+    """The table most likely to be scored next: it has the columns, was not trained on, best without a label."""
+    fit = [row for row in tables if row.id != version.dataset_id and can_score(version, row)]
+    return next((row for row in fit if not _labelled(row)), fit[0] if fit else None)
+
+
+def goal_text(report: Mapping[str, Any], say: Words) -> str | None:
+    """What the threshold was chosen for, in a few words; None when the report does not say."""
+    goal = report.get("goal") or {}
+    value = goal.get("value")
+    if goal.get("kind") == "f1":
+        return say._("the best F1")
+    if goal.get("kind") == "recall" and value is not None:
+        return say._("at least %(share)s of fraud found", share=say.percent(value))
+    if goal.get("kind") == "alerts_per_day" and value is not None:
+        digits = 0 if value == round(value) else 1
+        return say.ngettext(
+            "%(number)s alert a day",
+            "%(number)s alerts a day",
+            math.ceil(value),
+            number=say.num(value, digits),
+        )
     return None
 
 
@@ -168,19 +190,25 @@ def _model_page(
         "families": family_names(say),
         "split": split_text(version.report, say),
         "fitted_rows": fitted_rows(version.report),
+        "goal": goal_text(version.report, say),
         "versions": versions,
         "versions_total": versions_total,
         "names": names,
-        "datasets": tables,
+        "datasets": suitable_first(tables, version),
         "datasets_total": tables_total,
-        "suggested": suggested,
-        "reasons": default_reasons(next((row.rows for row in tables if row.id == suggested), None)),
+        "suggested": suggested.id if suggested else None,
+        "suggested_labelled": suggested is not None and _labelled(suggested),
+        "reasons": default_reasons(suggested.rows if suggested else None),
         "files": manifest.files,
         "card": _card(runtime, user_id, manifest),
         "verified": verified,
         "error": str(error) if error else None,
     }
     return render(request, "model.html", context, status=error.status if error else 200)
+
+
+def _labelled(row: Dataset) -> bool:
+    return bool(((row.profile or {}).get("guesses") or {}).get("target"))
 
 
 def _card(runtime: Runtime, user_id: str, manifest: Manifest) -> str | None:

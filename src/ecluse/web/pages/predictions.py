@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -16,8 +17,9 @@ from ecluse.catalog import datasets, models, predictions
 from ecluse.catalog.tables import Prediction
 from ecluse.errors import JobNotFound, ModelNotFound, NotFound, VersionNotFound
 from ecluse.runtime import Runtime
+from ecluse.storage import safe_filename
 from ecluse.web import charts
-from ecluse.web.api.predictions import download
+from ecluse.web.api.predictions import send_prediction
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
@@ -84,7 +86,19 @@ def show_prediction(
     return render(request, "prediction.html", context)
 
 
-router.add_api_route("/fraud/p/{prediction_id}/download", download)
+@router.get("/fraud/p/{prediction_id}/download")
+def download(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """The scored table, named after the one it was made from."""
+    with runtime.catalog.read() as transaction:
+        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
+        names = datasets.filenames(transaction, user.user.id, [row.dataset_id])
+    answer = send_prediction(runtime, row)
+    if row.dataset_id in names:
+        name = scored_name(names[row.dataset_id], row.format)
+        answer.headers["content-disposition"] = (
+            f"attachment; filename=\"{safe_filename(name)}\"; filename*=UTF-8''{quote(name)}"
+        )
+    return answer
 
 
 @router.get("/fraud/p/{prediction_id}/riskiest")
@@ -99,6 +113,12 @@ def download_riskiest(
         raise NotFound("There are no scored rows here yet.")
     headers = {"content-disposition": f'attachment; filename="riskiest_{len(rows)}_{row.model_name}.csv"'}
     return Response(as_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def scored_name(filename: str, file_format: str) -> str:
+    """What to call the scores of a file: `été.csv.gz` gives `été_scored.csv`."""
+    stem = re.sub(r"\.(csv|tsv|txt|parquet|xlsx)$", "", filename.removesuffix(".gz"), flags=re.IGNORECASE)
+    return f"{stem}_scored.{file_format}"
 
 
 def own_columns(rows: list[dict[str, Any]]) -> list[str]:

@@ -18,11 +18,14 @@
     let request = null;
     let file = null;
 
-    const fail = (message) => {
+    // A file that was refused would be refused again: only a transfer that broke off is worth another try.
+    const fail = (message, again) => {
       request = null;
       panel.hidden = true;
       zone.hidden = false;
       problem.hidden = false;
+      retry.parentElement.hidden = !again;
+      input.value = "";
       problem.querySelector("b").textContent = file.name;
       problem.querySelector("[data-message]").textContent = message;
       problem.tabIndex = -1;
@@ -34,7 +37,7 @@
       file = chosen;
       const most = Number(text.maxBytes);
       if (most && file.size > most) {
-        fail(fill(text.tooLarge, { size: megabytes(file.size), most: megabytes(most) }));
+        fail(fill(text.tooLarge, { size: megabytes(file.size), most: megabytes(most) }), false);
         return;
       }
       problem.hidden = true;
@@ -65,10 +68,10 @@
         const answer = read(request.responseText);
         if (request.status < 300 && answer.location) location.assign(answer.location);
         else if (request.status === 401) location.assign("/sign-in");
-        else fail(answer.error?.message ?? text.failed);
+        else fail(answer.error?.message ?? text.failed, request.status >= 500);
       };
-      request.onerror = () => fail(text.lost);
-      request.onabort = () => fail(text.cancelled);
+      request.onerror = () => fail(text.lost, true);
+      request.onabort = () => fail(text.cancelled, true);
       request.send(body);
     };
 
