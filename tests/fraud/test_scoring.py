@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
+from ecluse.errors import ColumnsMissing, InvalidInput, JobCancelled, ModelUnreadable
 from ecluse.fraud.dataset import open_table
 from ecluse.fraud.evaluation import average_precision
 from ecluse.fraud.sample import generate
@@ -233,3 +234,26 @@ def test_an_input_column_named_like_a_score_comes_back_renamed(tmp_path: Path) -
     result = scored(load_model(tmp_path / "model"), tmp_path / "table.csv")
     assert result["risk_level_input"].to_list() == rows["risk_level"].cast(pl.String).to_list()
     assert set(result["risk_level"].unique()) <= {"HIGH", "MEDIUM", "LOW"}
+
+
+def test_rows_that_no_column_names_are_numbered_as_in_their_table(model: FraudModel, folder: Path) -> None:
+    nameless = folder / "nameless.csv"
+    raw(folder).drop("transaction_id").write_csv(nameless)
+    with_names, numbered = scored(model, folder / "to_score.csv"), scored(model, nameless, batch_rows=400)
+    assert numbered["row"].to_list() == list(range(1, 1501))
+    assert "row" not in with_names.columns
+    assert numbered["fraud_probability"].to_list() == with_names["fraud_probability"].to_list()
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_what_stops_the_scoring_passes_as_it_is_and_leaves_no_file(
+    model: FraudModel, folder: Path, form: Literal["csv", "parquet"]
+) -> None:
+    def stop(rows: int) -> None:
+        if rows >= 800:
+            raise JobCancelled("stopped")
+
+    path = folder / f"stopped.{form}"
+    with open_table(folder / "to_score.csv") as table, pytest.raises(JobCancelled, match="stopped"):
+        write_scores(score_table(model, table, batch_rows=400, progress=stop), path, form)
+    assert not path.exists()

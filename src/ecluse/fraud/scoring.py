@@ -34,6 +34,7 @@ SCORE_COLUMNS = frozenset(
     | {f"reason_{rank}{effect}" for rank in range(1, REASONS + 1) for effect in ("", "_effect")}
 )
 CHECKED_ROWS = 20_000
+EXPLAINED_ROWS = 5_000
 TOP_ROWS = 100
 BINS = 20
 
@@ -149,7 +150,8 @@ def score_table(
 ) -> Iterator[pl.DataFrame]:
     """The scores of a table, batch by batch in its order; the same whatever the batches.
 
-    Each frame holds the identifiers, customer and time of the input as they were, then `fraud_probability`
+    Each frame holds the identifiers, customer and time of the input as they were (and the number of each `row`
+    from 1, where the input has no identifier), then `fraud_probability`
     (six decimals), `risk_level`, `is_fraud` (0 or 1), and with `reasons` `reason_1` to `reason_3` in words with
     `reason_1_effect`… in log-odds. A column of the input with one of these names comes back as name_input.
     `reasons_for="risky"` explains the rows of HIGH and MEDIUM risk only: it costs tens of times the score.
@@ -231,8 +233,10 @@ def _score_batches(
     done = 0
     if progress is not None:
         with_heartbeat(table.validate, partial(progress, 0))
-    for batch in table.batches(batch_rows):
-        yield score_frame(model, batch, reasons_for=reasons_for)
+    # Explaining takes a hundred times longer than scoring: smaller batches keep the progress moving.
+    for batch in table.batches(min(batch_rows, EXPLAINED_ROWS) if reasons_for == "all" else batch_rows):
+        scores = score_frame(model, batch, reasons_for=reasons_for)
+        yield scores if _has_identifier(model, batch) else _numbered(scores, done)
         done += batch.height
         if progress is not None:
             progress(done)
@@ -248,6 +252,16 @@ def _passed_on(model: FraudModel, raw: pl.DataFrame) -> pl.DataFrame:
             free += "_input"
         renamed[name] = free
     return kept.rename(renamed)
+
+
+def _has_identifier(model: FraudModel, batch: pl.DataFrame) -> bool:
+    roles = {model.info.get("customer_column"), model.info.get("time_column")}
+    return any(name in batch.columns for name in model.passed_on if name not in roles)
+
+
+def _numbered(scores: pl.DataFrame, before: int) -> pl.DataFrame:
+    """Scores with the number of each row in its table, from 1, where no column says which row it is."""
+    return scores if "row" in scores.columns else scores.with_row_index("row", before + 1)
 
 
 def _missing_message(filename: str, check: ColumnCheck) -> str:
@@ -465,9 +479,15 @@ def _write_parquet(batches: Iterator[pl.DataFrame], path: Path) -> None:
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
     ) -> Iterator[pl.DataFrame]:
         yield first
-        yield from batches
+        try:
+            yield from batches
+        except BaseException as error:  # noqa: BLE001 (Polars would wrap it; it is raised below as it was)
+            failed.append(error)
 
+    failed: list[BaseException] = []
     pl.io.plugins.register_io_source(rows, schema=first.schema).sink_parquet(path)
+    if failed:
+        raise failed[0]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
