@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,17 +10,26 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from ecluse.catalog.tables import Prediction, User
+from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, User
+from ecluse.errors import InvalidInput
 from ecluse.fraud.sample import write_sample
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.app import make_app
+from ecluse.web.i18n import Words
 from ecluse.web.pages import jobs as job_pages
 from ecluse.web.pages import paging
-from ecluse.web.pages.datasets import TrainChoices, default_name, train_form, training_request
-from ecluse.web.pages.models import fitted_rows
-from ecluse.web.pages.predictions import as_csv, percent_digits, to_the_minute
+from ecluse.web.pages.datasets import (
+    TrainChoices,
+    can_score,
+    default_name,
+    train_form,
+    training_request,
+    years,
+)
+from ecluse.web.pages.models import fitted_rows, goal_text, suggested_table, suitable_first
+from ecluse.web.pages.predictions import as_csv, percent_digits, scored_name, to_the_minute
 from ecluse.web.security import COOKIE
 from tests.web import invented
 
@@ -378,6 +388,186 @@ def test_the_form_as_shown_asks_for_what_the_profile_guessed() -> None:
     assert request.excluded == ()
     assert request.without == {"customer"}
     assert request.goal == "recall=0.8"
+
+
+def tables() -> list[Dataset]:
+    """A table with other columns, one without a label, and the labelled one that `model` was trained on."""
+    labelled, unlabelled = invented.rows("u")[:2]
+    other = invented.rows("u")[1]
+    other.id, other.profile = "dother", {"columns": [{"name": "amount"}], "guesses": {}}
+    return [other, unlabelled, labelled]
+
+
+def model() -> Any:
+    """A version whose features are made from columns of the invented table."""
+    version = invented.versions("u")[0]
+    version.report |= {"importances": [{"column": c} for c in ("amount", "customer_id", "amount")]}
+    return version
+
+
+def test_a_table_is_suggested_by_its_columns_and_those_that_have_them_come_first() -> None:
+    other, unlabelled, labelled = tables()
+    assert suggested_table([other, labelled, unlabelled], model()) is unlabelled
+    assert suggested_table([other, labelled], model()) is None
+    assert [row.id for row in suitable_first([other, unlabelled, labelled], model())] == [
+        "dunlabelled", "dlabelled", "dother",
+    ]  # fmt: skip
+    second = tables()[2]
+    second.id = "dsecond"
+    assert suggested_table([other, labelled, second], model()) is second
+
+
+def test_a_model_that_names_no_columns_and_a_table_that_is_not_read_do_not_match() -> None:
+    unlabelled, nameless = tables()[1], model()
+    assert can_score(model(), unlabelled)
+    nameless.report |= {"importances": []}
+    assert not can_score(nameless, unlabelled)
+    unlabelled.state = "profiling"
+    assert not can_score(model(), unlabelled)
+
+
+def test_a_page_says_so_when_no_table_or_model_matches(client: Browser) -> None:
+    page = client.get("/fraud/d/dunlabelled").text  # the invented model was trained on device_id, too
+    assert '<option value="">Choose a model</option>' in page
+    assert "no model was trained on columns that are all in this table." in page
+    page = client.get(f"/models/transactions/{VERSION}").text
+    assert '<option value="">Choose a table</option>' in page
+    assert re.search(r"to_score.csv · 20.000 rows · 21 November 2025", page)
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "said"),
+    [
+        ("recall", "400", "above 0 % and at most 100 %; it was 400."),
+        ("recall", "nan", "at most 100 %; it was nan."),
+        ("recall", "", "it was –."),
+        ("alerts", "-3", "a number above 0 and at most 1,000,000; it was -3."),
+        ("alerts", "many", "it was many."),
+    ],
+)
+def test_a_wrong_goal_is_said_in_the_words_of_the_form_which_keeps_it_and_stays_open(
+    client: Browser, goal: str, value: str, said: str
+) -> None:
+    form = {"target": "is_fraud", "name": "kept", "budget": "10", "goal": goal, "goal_value": value}
+    answer = client.post("/fraud/d/dlabelled/train", data=form)
+    assert answer.status_code == 422
+    assert said in answer.text
+    assert '<details class="field" open>' in answer.text
+    assert f'<option value="{goal}" selected>' in answer.text
+    assert f'value="{value}" aria-invalid="true"' in answer.text
+
+
+def test_a_goal_takes_a_decimal_comma_and_the_most_of_each_kind() -> None:
+    row = invented.rows("u")[0]
+    for goal, value, asked in (("recall", "82,5", "recall=0.825"), ("recall", "100", "recall=1")):
+        choices = TrainChoices("is_fraud", "", "", 60, "m", goal, value, "", ())
+        assert training_request(row, choices).goal == asked
+    with pytest.raises(InvalidInput, match="at most 1,000,000"):
+        training_request(row, TrainChoices("is_fraud", "", "", 60, "m", "alerts", "1000001", "", ()))
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high", "is_year"),
+    [
+        ("birth_year", 1994.0, 1996.0, True),
+        ("Année", 1900, 2100, True),
+        ("an", 1990, 2020, True),
+        ("amount", 1994, 1996, False),
+        ("year", 1994.5, 1996, False),
+        ("years_open", 3, 40, False),
+        ("year", "1994-01-01", "1996-01-01", False),
+        ("year", None, None, False),
+    ],
+)
+def test_whole_numbers_of_our_time_in_a_column_named_like_a_year_are_years(
+    name: str, low: Any, high: Any, is_year: bool
+) -> None:
+    assert (name in years([{"name": name, "minimum": low, "maximum": high}])) is is_year
+
+
+def test_a_failed_job_and_a_failed_scoring_lead_to_what_they_were_about(
+    runtime: Runtime, owner: User, client: Browser
+) -> None:
+    jobs = {
+        kind: runtime.jobs.enqueue(kind, kind, owner.id, "lost", {"run_id": "none"})
+        for kind in ("train", "predict")
+    }
+    failed = invented.prediction(owner.id)
+    failed.id, failed.key, failed.job_id = "pfailed", None, jobs["predict"]
+    failed.status, failed.summary, failed.error = "failed", None, "Columns are missing."
+    with runtime.catalog.write() as transaction:
+        run = TrainingRun(
+            user_id=owner.id, job_id=jobs["train"], dataset_id="dlabelled", model_name="m",
+            target_column="is_fraud", plan={}, status="failed",
+        )  # fmt: skip
+        transaction.add_all([run, failed])
+    for job in jobs.values():
+        runtime.jobs.cancel(owner.id, job)
+    page = client.get(f"/jobs/{jobs['train']}").text
+    assert 'href="/fraud/d/dlabelled#train">Train again<' in page
+    for where in (f"/jobs/{jobs['predict']}", "/fraud/p/pfailed"):
+        page = client.get(where).text
+        assert 'href="/fraud/d/dunlabelled">Open the table<' in page
+        assert f'href="/models/transactions/{VERSION}">Open the model<' in page
+    assert "Columns are missing." in page
+
+
+@pytest.mark.parametrize(
+    ("filename", "name"),
+    [
+        ("to_score.csv", "to_score_scored.csv"),
+        ("Été 2025.v2.CSV.gz", "Été 2025.v2_scored.csv"),
+        ("no ending", "no ending_scored.csv"),
+    ],
+)
+def test_scores_are_saved_under_the_name_of_their_table(filename: str, name: str) -> None:
+    assert scored_name(filename, "csv") == name
+
+
+def test_a_download_of_scores_carries_the_name_of_the_table(
+    runtime: Runtime, owner: User, client: Browser
+) -> None:
+    content, key = b"a,fraud_probability\n1,0.5\n", f"user_data/{owner.id}/predictions/named.csv"
+    runtime.store.put(key, content)
+    scored = invented.prediction(owner.id)
+    scored.id, scored.key, scored.job_id = "pnamed", key, None
+    scored.size_bytes, scored.sha256 = len(content), hashlib.sha256(content).hexdigest()
+    with runtime.catalog.write() as transaction:
+        transaction.add(scored)
+    answer = client.get("/fraud/p/pnamed/download")
+    assert answer.content == content
+    assert 'filename="to_score_scored.csv"' in answer.headers["content-disposition"]
+
+
+@pytest.mark.parametrize(
+    ("goal", "said"),
+    [
+        ({"kind": "f1", "value": None}, "the best F1"),
+        ({"kind": "recall", "value": 0.8}, "at least 80\u00a0% of fraud found"),
+        ({"kind": "alerts_per_day", "value": 1.0}, "1 alert a day"),
+        ({"kind": "alerts_per_day", "value": 2.5}, "2.5 alerts a day"),
+        ({}, None),
+    ],
+)
+def test_the_goal_of_a_threshold_is_told_in_words(goal: dict[str, Any], said: str | None) -> None:
+    assert goal_text({"goal": goal}, Words("en")) == said
+
+
+def test_models_tried_beyond_five_are_folded_and_the_chosen_one_is_marked(
+    runtime: Runtime, owner: User, tmp_path: Path
+) -> None:
+    user = runtime.accounts.sign_up("searcher@example.org", "a long password")
+    version = invented.versions(user.id)[0]
+    version.id, version.dataset_id = "vmany", None
+    version.report |= {"leaderboard": version.report["leaderboard"] * 4}
+    with runtime.catalog.write() as transaction:
+        transaction.add(version)
+    publish(runtime, user, tmp_path)
+    page = browser(runtime, user).get(f"/models/transactions/{VERSION}").text
+    assert page.count("chosen</span>") == 1
+    assert "3 more</summary>" in page
+    assert re.search(r"Threshold chosen for</dt><dd>the best F1", page)
+    assert "12\u00a0000 / 4\u00a0000 / 4\u00a0000" in page
 
 
 @pytest.fixture(scope="module")
