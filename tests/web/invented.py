@@ -179,7 +179,7 @@ def _scored(i: int, probability: float) -> dict[str, Any]:
         "is_fraud": int(probability >= 0.62),
         "reason_1": f"amount {38 - 9 * i} × usual",
         "reason_1_effect": 2.91 - 0.6 * i,
-        "reason_2": "device_id first seen for this customer",
+        "reason_2": "device_id not seen for this customer in training",
         "reason_2_effect": 1.62,
         "reason_3": "hour 3",
         "reason_3_effect": -0.41,

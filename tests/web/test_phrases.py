@@ -36,16 +36,19 @@ FRENCH_SENTENCES = [
             "deux valeurs, 0,82\u00a0% de «\u00a01\u00a0»\u00a0; le nom contient «\u00a0fraud\u00a0»",
         ),
         ("amount 3.8 × usual", "amount 3,8 × l'habituel"),
-        ("device_id first seen for this customer", "device_id jamais vu chez ce client"),
         (
-            "39 days since the last row of this customer_id",
-            "39 jours depuis la dernière ligne de ce customer_id",
+            "device_id not seen for this customer in training",
+            "device_id jamais vu chez ce client à l’entraînement",
+        ),
+        (
+            "39 days since the last row of this customer_id in training",
+            "39 jours depuis la dernière ligne de ce customer_id à l’entraînement",
         ),
         (
             "XGBoost, deep, 3 of up to 29. Best so far: average precision 0.713",
             "XGBoost, profond, 3 sur 29 au plus. Meilleure précision moyenne\u00a0: 0,713",
         ),
-        ("constant first seen", "constant jamais vu"),
+        ("constant not seen in training", "constant jamais vu à l’entraînement"),
         ("The moon is full.", "The moon is full."),
         ("", ""),
     ],

@@ -357,10 +357,12 @@ def _words(
             said.append(f'{name} "{text}" rare or unseen in training')
         elif kind in ("level", "rate"):
             said.append(
-                f'{name} "{text}"' if kind == "level" else f'{name} "{text}" ({value:.1%} fraud before)'
+                f'{name} "{text}"' if kind == "level" else f'{name} "{text}" ({value:.1%} fraud in training)'
             )
         elif kind == "count":
-            said.append(f"{name} first seen" if value == 0 else f"{name} seen {value:.0f} times before")
+            said.append(
+                f"{name} not seen in training" if value == 0 else f"{name} seen {value:.0f} times in training"
+            )
         elif kind == "date":
             said.append(_date_words(name, feature.detail, value))
         elif kind == "gap":
@@ -381,13 +383,25 @@ def _levels(model: FraudModel, column: str) -> frozenset[str]:
 
 def _history_words(kind: str, name: str, customer: str, text: str, value: float) -> str:
     if np.isnan(value):
-        return f"{customer} first seen" if kind != "history_ratio" else f"{name} {text}, no usual known"
+        return (
+            f"{customer} not seen in training"
+            if kind != "history_ratio"
+            else f"{name} {text}, no usual known"
+        )
     if kind == "history_rows":
-        return f"{customer} first seen" if value == 0 else f"{customer} has {value:.0f} earlier rows"
+        return (
+            f"{customer} not seen in training"
+            if value == 0
+            else f"{customer} has {value:.0f} rows in training"
+        )
     if kind == "history_since":
-        return f"{_duration(value)} since the last row of this {customer}"
+        return f"{_duration(value)} since the last row of this {customer} in training"
     if kind == "history_new":
-        return f"{name} first seen for this customer" if value else f"{name} known for this customer"
+        return (
+            f"{name} not seen for this customer in training"
+            if value
+            else f"{name} known for this customer from training"
+        )
     if kind == "history_ratio":
         return f"{name} {value:.2g} × usual" if value < 10 else f"{name} {value:,.0f} × usual"
     return f"{name} {text}, {abs(value):.1f} deviations {'above' if value >= 0 else 'below'} usual"
