@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -136,6 +137,7 @@ def download(page: Page, folder: Path) -> Path:
 
 def test_the_main_job_ends_with_every_row_scored_and_explained(journey: Journey) -> None:
     assert journey.download is not None
+    assert journey.download.name == "to_score_scored.csv"
     with journey.download.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 5000
@@ -261,6 +263,54 @@ def test_an_upload_shows_its_progress_and_a_broken_table_names_its_line(
     expect(page.get_by_text("Line 42 has 3 values; the header has 2.").first).to_be_visible(timeout=JOB_MS)
     picture(page, "07-broken")
     page.close()
+
+
+def test_a_refused_file_is_not_offered_again_and_hides_no_table(journey: Journey, browser: Browser) -> None:
+    for size in (DESKTOP, PHONE):
+        context = browser.new_context(viewport=size, storage_state=journey.context.storage_state())
+        page = context.new_page()
+        page.goto(journey.addresses["fraud"])
+        page.get_by_label("Choose a table").set_input_files(
+            {"name": "nothing.csv", "mimeType": "text/csv", "buffer": b""}
+        )
+        expect(page.get_by_text("The file is empty.")).to_be_visible()
+        expect(page.get_by_role("button", name="Send it again")).to_be_hidden()
+        zone, tables = page.locator(".drop").bounding_box(), page.get_by_text("Tables", exact=True)
+        below = tables.first.bounding_box()
+        assert zone
+        assert below
+        assert zone["y"] + zone["height"] <= below["y"]
+        picture(page, f"09-refused-{size['width']}")
+        context.close()
+
+
+def test_the_value_of_a_goal_shows_only_for_the_goals_that_need_one(journey: Journey) -> None:
+    page = journey.context.new_page()
+    page.goto(journey.addresses["table"])
+    page.get_by_text("More choices").click()
+    value = page.get_by_label("Value of the threshold's goal")
+    expect(value).to_be_hidden()
+    page.get_by_label("Threshold that gives").select_option("recall")
+    expect(value).to_be_visible()
+    value.fill("400")
+    page.get_by_role("button", name="Train the model").click()
+    expect(page.get_by_role("alert")).to_contain_text("at most 100 %; it was 400.")
+    expect(value).to_have_value("400")
+    picture(page, "10-wrong-goal")
+    page.close()
+
+
+def test_the_themes_of_the_phones_menu_stand_apart(journey: Journey, browser: Browser) -> None:
+    context = browser.new_context(viewport=PHONE, storage_state=journey.context.storage_state())
+    page = context.new_page()
+    page.goto(journey.addresses["model"])
+    page.locator(".tabbar summary").click()
+    boxes = [link.bounding_box() for link in page.locator(".tabbar .switches a").all()]
+    ends = [(box["x"], box["x"] + box["width"]) for box in boxes if box]
+    assert len(ends) == 3
+    assert all(after[0] - before[1] >= 6 for before, after in pairwise(ends))
+    picture(page, "11-phone-menu")
+    context.close()
 
 
 def test_a_lost_connection_is_said_and_forgiven_and_a_job_can_be_stopped(journey: Journey) -> None:
