@@ -156,7 +156,8 @@ def test_what_happens_in_the_test_part_changes_no_fitted_file(tmp_path: Path) ->
         amount=pl.when(pl.int_range(pl.len()) >= 480).then(pl.col("amount") * 1_000).otherwise("amount"),
         label=pl.when(pl.int_range(pl.len()) >= 480).then(1 - pl.col("label")).otherwise("label"),
     )
-    plan = replace(QUICK, time_column="day")
+    # Seconds enough to fit the chosen settings again in both, however busy the machine is.
+    plan = replace(QUICK, time_column="day", budget_s=8.0)
     for name, rows in (("calm", frame), ("wild", wild)):
         (tmp_path / name).mkdir()
         run(rows, plan, tmp_path / name)
@@ -273,3 +274,15 @@ def test_a_table_of_a_thousand_columns_is_learned_from_its_strongest(tmp_path: P
     report = run(small().hstack(noise), QUICK, tmp_path).content
     assert sum(item["reason"].startswith("weaker alone") for item in report["dropped"]) == 502
     assert report["importances"][0]["column"] == "amount"
+
+
+def test_a_time_column_too_coarse_to_cut_is_warned_of(tmp_path: Path) -> None:
+    path = tmp_path / "coarse.csv"
+    rows = generate(rows=3_000, seed=5, fraud_share=0.05).with_row_index("n")
+    year = pl.when(pl.col("n") < 900).then(1994).when(pl.col("n") < 2_000).then(1995).otherwise(1996)
+    rows.with_columns(year.alias("Year")).drop("n", "timestamp").write_csv(path)
+    plan = TrainingPlan("is_fraud", time_column="Year", budget_s=5.0)
+    (tmp_path / "model").mkdir()
+    with open_table(path) as table:
+        report = train(table, plan, tmp_path / "model", lambda stage, share, message: None)
+    assert any("too coarse" in warning for warning in report.content["warnings"])

@@ -21,6 +21,8 @@ from ecluse.fraud.split import Split, check_labels, split_rows
 YES = frozenset({"yes", "y", "true", "t", "1"})
 NO = frozenset({"no", "n", "false", "f", "0"})
 BATCH_ROWS = 50_000
+COARSE_SHARE = 0.5
+"""A time column whose cut leaves less than this share to train on is warned of."""
 # Of wide tables fewer rows are taken at a time: text takes some tens of bytes a value.
 BATCH_VALUES = 20_000_000
 WIDE = 1_000
@@ -74,6 +76,12 @@ def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[
     untimed = 0 if times is None else int(np.isnan(times).sum())
     if untimed:
         warnings.append(f'{untimed:,} rows have no readable "{plan.time_column}" and count as the earliest.')
+    share = len(split.train) / max(len(rows.labels), 1)
+    if split.kind == "time" and share < COARSE_SHARE:
+        warnings.append(
+            f'Only {share:.0%} of the rows are early enough to train on: "{plan.time_column}" is too coarse to cut '
+            "at 60 %. Choose a finer time column, or none."
+        )
     return split, warnings
 
 

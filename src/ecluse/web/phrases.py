@@ -135,6 +135,10 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("At random: all rows of one %(column)s stay in one part, fraud spread evenly."),
     N_("Rows are split at random, not by time: %(trouble)s. Expect lower figures on later rows."),
     N_("the time column has fewer than three distinct values"),
+    N_(
+        'Only %(share)s of the rows are early enough to train on: "%(column)s" is too coarse to cut at 60 %%. '
+        "Choose a finer time column, or none."
+    ),
     N_('%(count)s rows have no readable "%(column)s" and count as the earliest.'),
     N_("a part by time would hold one class only"),
     N_("All %(rows)s labelled rows are fraud. Add rows that are not, or choose another column."),
