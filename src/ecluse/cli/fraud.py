@@ -149,12 +149,12 @@ def predict(
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path())
 @reports
 def sample(directory: Path) -> Record:
-    """Write transactions.csv (labelled) and to_score.csv (unlabelled) into DIRECTORY."""
+    """Write transactions.csv (labelled), to_score.csv (unlabelled) and the labels hidden from it into DIRECTORY."""
     from ecluse.fraud.sample import write_sample
 
     directory.mkdir(parents=True, exist_ok=True)
     paths = write_sample(directory)
-    return Record({"labelled": paths.labelled, "unlabelled": paths.unlabelled})
+    return Record({"labelled": paths.labelled, "unlabelled": paths.unlabelled, "truth": paths.truth})
 
 
 def _add(runtime: Runtime, user: User, file: Path) -> str:
