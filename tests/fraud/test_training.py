@@ -286,3 +286,11 @@ def test_a_time_column_too_coarse_to_cut_is_warned_of(tmp_path: Path) -> None:
     with open_table(path) as table:
         report = train(table, plan, tmp_path / "model", lambda stage, share, message: None)
     assert any("too coarse" in warning for warning in report.content["warnings"])
+
+
+def test_a_training_that_takes_much_longer_than_asked_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecluse.fraud.training.OVERRUN", 0.0)
+    report = run(small(), QUICK, tmp_path)
+    assert any(warning.startswith("Training took") for warning in report.content["warnings"])

@@ -33,6 +33,7 @@ SEARCH_UNTIL = 0.97
 # The best settings are fitted again on a third more rows: for that, time is kept for features and the fit.
 REFIT_ROWS = 200_000
 REFIT_SHARE = 0.25
+OVERRUN = 1.1
 MORE_TIME = 1.4
 # More rows carry a few more rounds before the fit learns noise.
 MORE_ROUNDS = 1.1
@@ -140,6 +141,11 @@ def _finish(
     content |= {"medium_threshold": cuts.medium, "calibration": calibration.method}
     clock.say("save", 0.97, "Saving the model")
     content["seconds"] = round(clock.seconds(), 2)
+    if clock.seconds() > OVERRUN * plan.budget_s:
+        content["warnings"].append(
+            f"Training took {clock.seconds():.0f} s instead of {plan.budget_s:g} s: reading and describing so many "
+            "values takes longer. Leave columns out, or give it more time."
+        )
     _save(rows, final, calibration, content, plan, destination)
     clock.say("save", 1.0, "Saved")
     return TrainingReport(content)

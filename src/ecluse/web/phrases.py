@@ -139,6 +139,10 @@ MESSAGES: Final[tuple[str, ...]] = (
         'Only %(share)s of the rows are early enough to train on: "%(column)s" is too coarse to cut at 60 %%. '
         "Choose a finer time column, or none."
     ),
+    N_(
+        "Training took %(count)s s instead of %(budget)s s: reading and describing so many values takes longer. "
+        "Leave columns out, or give it more time."
+    ),
     N_('%(count)s rows have no readable "%(column)s" and count as the earliest.'),
     N_("a part by time would hold one class only"),
     N_("All %(rows)s labelled rows are fraud. Add rows that are not, or choose another column."),
