@@ -71,11 +71,6 @@ def train(
     home: Path | None,
 ) -> Record:
     """Train a model on FILE and publish it. Its figures come from rows it has not seen."""
-    none_of: set[Literal["time", "customer"]] = set()
-    if time_column == "":
-        none_of.add("time")
-    if customer_column == "":
-        none_of.add("customer")
     request = TrainingRequest(
         model_name=name,
         target_column=target,
@@ -86,7 +81,7 @@ def train(
         budget_s=budget,
         goal=goal,
         seed=seed,
-        without=frozenset(none_of),
+        without=workflows.chosen_none(time_column, customer_column),
     )
     workflows.check_request(request)
     with acting(home, email) as (runtime, user):

@@ -60,6 +60,14 @@ class TrainingRequest:
         )
 
 
+def chosen_none(
+    time_column: str | None, customer_column: str | None
+) -> frozenset[Literal["time", "customer"]]:
+    """The roles for which a person chose no column (""), other than leaving the choice to the guess (None)."""
+    roles: dict[Literal["time", "customer"], str | None] = {"time": time_column, "customer": customer_column}
+    return frozenset(role for role, column in roles.items() if column == "")
+
+
 # Tables
 
 

@@ -43,11 +43,6 @@ def history(
 
 
 def _request(body: TrainRequest) -> TrainingRequest:
-    none_of: set[Literal["time", "customer"]] = set()
-    if body.time_column == "":
-        none_of.add("time")
-    if body.customer_column == "":
-        none_of.add("customer")
     return TrainingRequest(
         model_name=body.model_name,
         target_column=body.target_column or None,
@@ -59,5 +54,5 @@ def _request(body: TrainRequest) -> TrainingRequest:
         budget_s=body.budget_s,
         goal=body.goal,
         seed=body.seed,
-        without=frozenset(none_of),
+        without=workflows.chosen_none(body.time_column, body.customer_column),
     )
