@@ -176,9 +176,7 @@ def training_request(row: Dataset, choices: TrainChoices) -> workflows.TrainingR
         excluded=tuple(c for c in choices.leave_out if c not in identifiers),
         budget_s=float(choices.budget),
         goal=_goal(choices),
-        without=frozenset(
-            [*(["time"] if not choices.time else []), *(["customer"] if not choices.customer else [])]  # type: ignore[list-item]
-        ),
+        without=workflows.chosen_none(choices.time, choices.customer),
     )
 
 
