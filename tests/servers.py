@@ -95,7 +95,7 @@ def _make_bucket(server: ObjectServer) -> None:
     deadline = time.monotonic() + 30
     while True:
         try:
-            store = open_store(settings.store_url, settings.s3)
+            store = open_store(settings.store_url, settings.access)
             store.put(".ready", b"ready")
             store.delete(".ready")
         except StoreUnavailable:

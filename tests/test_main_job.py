@@ -185,7 +185,7 @@ def _check_layout(home: Path, environ: dict[str, str]) -> None:
     settings = Settings.from_environment(environ, home=home)
     with Runtime.open(settings) as runtime:
         user = runtime.accounts.local_administrator().id
-    keys = {info.key for info in open_store(settings.store_url, settings.s3).list()}
+    keys = {info.key for info in open_store(settings.store_url, settings.access).list()}
     assert {key.split("/")[0] for key in keys} == {"user_data", "user_models"}
     assert {key.split("/")[1] for key in keys} == {user}
     assert any(

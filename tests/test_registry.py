@@ -33,7 +33,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
         return open_store(f"file://{tmp_path / 'store'}")
     server: ObjectServer = request.getfixturevalue("object_server")
     settings = Settings.from_environment(server.environment(uuid.uuid4().hex))
-    return open_store(settings.store_url, settings.s3)
+    return open_store(settings.store_url, settings.access)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ecluse.errors import SettingsError
-from ecluse.settings import GIB, VARIABLES, Settings, shows_traces, without_password
+from ecluse.settings import AREAS, VARIABLES, Settings, shows_traces, without_password
 from ecluse.storage import open_store
 
 HOME = Path("/somewhere")
@@ -100,23 +100,63 @@ def test_a_home_folder_of_nobody_is_told() -> None:
         Settings.from_environment({"ECLUSE_HOME": "~nobody-of-this-name/x"})
 
 
-def test_an_upload_is_no_larger_than_s3_copies_at_once() -> None:
-    six = {"ECLUSE_UPLOAD_MAX_BYTES": str(6 * GIB)}
-    assert read(**six).upload_max_bytes == 6 * GIB
-    with pytest.raises(SettingsError, match="ECLUSE_UPLOAD_MAX_BYTES"):
-        read(ECLUSE_STORE_URL="s3://b", **six)
+def test_each_area_may_have_a_store_of_its_own() -> None:
+    found = read(
+        ECLUSE_STORE_URL="s3://all",
+        ECLUSE_MODELS_URL="gs://models/ours/",
+        S3_BUCKET_IMAGES="plants-images",
+        S3_RAW_BUCKET="raw",
+        S3_RAW_PREFIX="/paris/",
+    )
+    assert {area: found.area_url(area) for area in AREAS} == {
+        "models": "gs://models/ours",
+        "images": "s3://plants-images",
+        "data": "s3://all",
+        "raw": "s3://raw/paris",
+    }
+    assert read().area_url("raw") is None
+
+
+def test_local_storage_leaves_the_buckets_of_the_areas_alone() -> None:
+    assert read(STORAGE_TYPE="local", S3_BUCKET_MODELS="models").areas == {}
+
+
+def test_three_buckets_are_enough_for_s3() -> None:
+    buckets = {f"S3_BUCKET_{area}": area.lower() for area in ("MODELS", "IMAGES", "DATA")}
+    assert read(USE_S3="true", **buckets).store_url == "s3://data"
+    del buckets["S3_BUCKET_IMAGES"]
+    with pytest.raises(SettingsError, match="S3_BUCKET_IMAGES"):
+        read(USE_S3="true", **buckets)
+
+
+def test_a_second_s3_store_is_for_its_buckets_alone() -> None:
+    access = read(
+        **KEYS,
+        ECLUSE_OTHER_S3_BUCKETS="old, older",
+        ECLUSE_OTHER_S3_ENDPOINT="http://127.0.0.1:9000",
+        ECLUSE_OTHER_S3_ACCESS_KEY="theirs",
+        ECLUSE_OTHER_S3_SECRET_KEY="hidden",
+    ).access
+    assert (access.to_bucket("older").access_key, access.to_bucket("new").access_key) == (
+        "theirs",
+        "AKIAEXAMPLE",
+    )
+    assert access.to_bucket("old").endpoint == "http://127.0.0.1:9000"
+    assert "hidden" not in repr(access)
+    with pytest.raises(SettingsError, match="ECLUSE_OTHER_S3"):
+        read(ECLUSE_OTHER_S3_BUCKETS="old", ECLUSE_OTHER_S3_ACCESS_KEY="theirs")
 
 
 def test_keys_of_the_store_win_over_those_of_aws_and_leave_their_token() -> None:
-    aws = read(AWS_SESSION_TOKEN="of aws", **KEYS).s3
+    aws = read(AWS_SESSION_TOKEN="of aws", **KEYS).access.s3
     assert (aws.access_key, aws.session_token) == ("AKIAEXAMPLE", "of aws")
-    own = read(S3_ACCESS_KEY="mine", S3_SECRET_KEY="own", AWS_SESSION_TOKEN="of aws", **KEYS).s3
+    own = read(S3_ACCESS_KEY="mine", S3_SECRET_KEY="own", AWS_SESSION_TOKEN="of aws", **KEYS).access.s3
     assert (own.access_key, own.secret_key, own.session_token) == ("mine", "own", None)
 
 
 def test_the_newer_name_of_the_region_wins() -> None:
-    assert read(AWS_DEFAULT_REGION="eu-west-3").s3.region == "eu-west-3"
-    assert read(AWS_DEFAULT_REGION="eu-west-3", AWS_REGION="eu-west-1").s3.region == "eu-west-1"
+    assert read(AWS_DEFAULT_REGION="eu-west-3").access.s3.region == "eu-west-3"
+    assert read(AWS_DEFAULT_REGION="eu-west-3", AWS_REGION="eu-west-1").access.s3.region == "eu-west-1"
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

@@ -63,7 +63,7 @@ class Runtime:
             jobs.migrate()
         return cls(
             settings=settings,
-            store=open_store(settings.store_url, settings.s3),
+            store=open_store(settings.store_url, settings.access),
             catalog=catalog,
             jobs=jobs,
             cache=Cache(settings.home / "cache", settings.cache_max_bytes),

@@ -6,25 +6,36 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 from ecluse.errors import SettingsError
 
 GIB: Final = 1024**3
-#: The most S3 copies at once, and so the most an upload may be there: it is copied into place when complete.
-S3_COPY_MAX_BYTES: Final = 5 * GIB
+#: What is stored, by kind; each may have a store of its own. "raw" is what a city's sources deliver.
+Area = Literal["models", "images", "data", "raw"]
+AREAS: Final[tuple[Area, ...]] = get_args(Area)
 
 #: Every environment variable Écluse reads, with what it does. `docs/reference/settings.md` is made from it.
 VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_HOME": "Folder of everything local: databases, the local store, the cache. Default: .ecluse",
-    "ECLUSE_STORE_URL": "Object store: file:///folder, memory:// or s3://bucket/prefix. Default: file://{home}/store",
+    "ECLUSE_STORE_URL": "Object store: file:///folder, memory://, s3://bucket/prefix, gs://bucket or az://container. "
+    "Default: file://{home}/store",
+    "ECLUSE_MODELS_URL": "Store of the models. Default: ECLUSE_STORE_URL",
+    "ECLUSE_IMAGES_URL": "Store of the images. Default: ECLUSE_STORE_URL",
+    "ECLUSE_DATA_URL": "Store of uploaded tables and results. Default: ECLUSE_STORE_URL",
+    "ECLUSE_RAW_URL": "Store of the raw data of a city. Default: raw/ in the store of the data",
     "DATABASE_URL": "Catalog: sqlite:///file or postgresql+psycopg://… Default: sqlite:///{home}/catalog.db",
     "ECLUSE_JOBS_URL": "Database of the job engine. Default: DATABASE_URL on PostgreSQL, else {home}/jobs.db",
     "STORAGE_TYPE": "local or s3; used when ECLUSE_STORE_URL is not set",
     "USE_S3": "true or false; the same choice under the name older applications use",
     "AWS_S3_BUCKET": "Bucket for s3 when ECLUSE_STORE_URL is not set",
     "S3_MODEL_BUCKET": "The same, under another common name",
+    "S3_BUCKET_MODELS": "Bucket of the models, when ECLUSE_MODELS_URL is not set",
+    "S3_BUCKET_IMAGES": "Bucket of the images, when ECLUSE_IMAGES_URL is not set",
+    "S3_BUCKET_DATA": "Bucket of the data, when ECLUSE_DATA_URL is not set",
+    "S3_RAW_BUCKET": "Bucket of the raw data of a city, when ECLUSE_RAW_URL is not set",
+    "S3_RAW_PREFIX": "Prefix in S3_RAW_BUCKET",
     "S3_ENDPOINT": "Endpoint of an S3-compatible store, such as http://127.0.0.1:8333",
     "AWS_ENDPOINT_URL_S3": "The same, under the name the AWS tools use; S3_ENDPOINT wins",
     "AWS_ENDPOINT_URL": "The same for every AWS service; the two above win",
@@ -33,10 +44,20 @@ VARIABLES: Final[dict[str, str]] = {
     "AWS_ACCESS_KEY_ID": "Access key; S3_ACCESS_KEY wins when both are set",
     "AWS_SECRET_ACCESS_KEY": "Secret key; S3_SECRET_KEY wins when both are set",
     "AWS_SESSION_TOKEN": "Session token that belongs to AWS_ACCESS_KEY_ID; not sent with S3_ACCESS_KEY",
+    "S3_ANONYMOUS": "true: requests are not signed, for public buckets. Default: false",
+    "ECLUSE_OTHER_S3_BUCKETS": "Buckets, separated by commas, that live at ECLUSE_OTHER_S3_ENDPOINT: for migrations",
+    "ECLUSE_OTHER_S3_ENDPOINT": "Endpoint of a second S3-compatible store. Default: AWS",
+    "ECLUSE_OTHER_S3_ACCESS_KEY": "Access key of that second store",
+    "ECLUSE_OTHER_S3_SECRET_KEY": "Secret key of that second store",
+    "ECLUSE_OTHER_S3_REGION": "Region of that second store. Default: us-east-1",
+    "AZURE_STORAGE_ACCOUNT": "Storage account for az://container",
+    "AZURE_STORAGE_KEY": "Key of that account. Default: the ambient identity",
+    "AZURE_STORAGE_ENDPOINT": "Endpoint of the blob service, such as http://127.0.0.1:10000/devstoreaccount1",
+    "GOOGLE_APPLICATION_CREDENTIALS": "File with the key of a service account for gs://bucket. Default: ambient",
     "AWS_REGION": "Region. Default: us-east-1",
     "AWS_DEFAULT_REGION": "The same, under its older name; AWS_REGION wins",
     "ECLUSE_CACHE_MAX_BYTES": "Bound of the local cache of models, in bytes. Default: 10 GiB",
-    "ECLUSE_UPLOAD_MAX_BYTES": "Largest accepted upload, in bytes; on S3 at most 5 GiB. Default: 5 GiB",
+    "ECLUSE_UPLOAD_MAX_BYTES": "Largest accepted upload, in bytes. Default: 5 GiB",
     "ECLUSE_PUBLIC_URL": "Address people use when a proxy stands in front, such as https://ecluse.example.org",
     "ECLUSE_USER": "E-mail address the commands act for. Default: the first administrator",
     "ECLUSE_TRACE": "1, true, yes or on: a command stopped by a fault of ours shows where. Default: off",
@@ -74,6 +95,38 @@ class S3Settings:
     access_key: str | None = field(default=None, repr=False)
     secret_key: Secret | None = field(default=None, repr=False)
     session_token: Secret | None = field(default=None, repr=False)
+    anonymous: bool = False
+
+
+@dataclass(frozen=True)
+class AzureSettings:
+    """How to reach Azure Blob Storage. Without a key: the ambient identity."""
+
+    account: str | None = None
+    key: Secret | None = field(default=None, repr=False)
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class GoogleSettings:
+    """How to reach Google Cloud Storage. Without a key file: the ambient identity."""
+
+    credentials_file: str | None = None
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach the stores of every scheme. `other` is a second S3 store, for `other_buckets` alone."""
+
+    s3: S3Settings = S3Settings()
+    azure: AzureSettings = AzureSettings()
+    google: GoogleSettings = GoogleSettings()
+    other: S3Settings | None = None
+    other_buckets: frozenset[str] = frozenset()
+
+    def to_bucket(self, bucket: str) -> S3Settings:
+        """How to reach one S3 bucket."""
+        return self.other if self.other is not None and bucket in self.other_buckets else self.s3
 
 
 @dataclass(frozen=True)
@@ -84,7 +137,9 @@ class Settings:
     store_url: str
     database_url: Secret
     jobs_url: Secret
-    s3: S3Settings = S3Settings()
+    access: Access = Access()
+    #: The areas that have a store of their own; see `area_url`.
+    areas: Mapping[Area, str] = field(default_factory=dict)
     cache_max_bytes: int = 10 * GIB
     upload_max_bytes: int = 5 * GIB
     public_url: str | None = None
@@ -106,28 +161,37 @@ class Settings:
         store, store_reason = _store_url(env, folder)
         database, database_reason = _database_url(env, folder)
         jobs, jobs_reason = _jobs_url(env, folder, database)
-        s3 = _s3(env)
+        access, areas = _access(env), _areas(env)
         detected = [
             Detected("home", str(folder), home_reason),
             Detected("store", store, store_reason),
+            *(Detected(area, url, reason) for area, (url, reason) in areas.items()),
             Detected("database", without_password(database), database_reason),
             Detected("jobs", without_password(jobs), jobs_reason),
         ]
-        if store.startswith("s3:"):
-            detected += _describe_s3(env, s3)
+        urls = [store, *(url for url, _ in areas.values())]
+        if any(url.startswith("s3:") for url in urls):
+            detected += _describe_s3(env, access.s3)
         return cls(
             home=folder,
             store_url=store,
             database_url=Secret(database),
             jobs_url=Secret(jobs),
-            s3=s3,
+            access=access,
+            areas={area: url for area, (url, _) in areas.items()},
             cache_max_bytes=_bytes(env, "ECLUSE_CACHE_MAX_BYTES", 10 * GIB),
-            upload_max_bytes=_upload_max_bytes(env, store),
+            upload_max_bytes=_bytes(env, "ECLUSE_UPLOAD_MAX_BYTES", 5 * GIB),
             public_url=_public_url(env),
             user=env.get("ECLUSE_USER"),
             open_sign_up=_flag(env, "ECLUSE_OPEN_SIGN_UP", default=True) is not False,
             detected=tuple(detected),
         )
+
+    def area_url(self, area: Area) -> str | None:
+        """The store of an area; None for raw data that lies in `raw/` of the data's store."""
+        if area in self.areas:
+            return self.areas[area]
+        return None if area == "raw" else self.store_url
 
 
 def shows_traces(environ: Mapping[str, str] | None = None) -> bool:
@@ -184,16 +248,42 @@ def _store_url(env: Mapping[str, str], home: Path) -> tuple[str, str]:
     if choice is False:
         return local, reason
     if bucket is None:
-        if choice:
+        areas = _areas(env)
+        if choice and not {"models", "images", "data"} <= areas.keys():
             raise SettingsError(
                 f"{reason} asks for S3, but no bucket is named. Set AWS_S3_BUCKET or S3_MODEL_BUCKET, or "
-                "ECLUSE_STORE_URL=s3://bucket/prefix."
+                "ECLUSE_STORE_URL=s3://bucket/prefix; or one for each area: S3_BUCKET_MODELS, S3_BUCKET_IMAGES "
+                "and S3_BUCKET_DATA."
             )
+        if choice:
+            return areas["data"][0], f"{reason}, and the bucket of the data"
         return local, "default: no store is configured"
     named = "AWS_S3_BUCKET" if "AWS_S3_BUCKET" in env else "S3_MODEL_BUCKET"
     return _checked_store_url(
         named, f"s3://{bucket}"
     ), f"{reason} and {named}" if choice else f"{named} is set"
+
+
+#: Area → the variable with its full address, and the one with its bucket.
+_AREA_NAMES: Final[dict[Area, tuple[str, str]]] = {
+    "models": ("ECLUSE_MODELS_URL", "S3_BUCKET_MODELS"),
+    "images": ("ECLUSE_IMAGES_URL", "S3_BUCKET_IMAGES"),
+    "data": ("ECLUSE_DATA_URL", "S3_BUCKET_DATA"),
+    "raw": ("ECLUSE_RAW_URL", "S3_RAW_BUCKET"),
+}
+
+
+def _areas(env: Mapping[str, str]) -> dict[Area, tuple[str, str]]:
+    """The areas with a store of their own: its address, and the variable that says so."""
+    found: dict[Area, tuple[str, str]] = {}
+    local = _wants_s3(env)[0] is False
+    for area, (full, bucket) in _AREA_NAMES.items():
+        if full in env:
+            found[area] = _checked_store_url(full, env[full]), full
+        elif bucket in env and not local:
+            prefix = env.get("S3_RAW_PREFIX", "").strip("/") if area == "raw" else ""
+            found[area] = _checked_store_url(bucket, f"s3://{env[bucket]}/{prefix}"), bucket
+    return found
 
 
 def _wants_s3(env: Mapping[str, str]) -> tuple[bool | None, str]:
@@ -269,6 +359,44 @@ def _with_driver(name: str, url: str) -> str:
     )
 
 
+def _access(env: Mapping[str, str]) -> Access:
+    buckets = frozenset(
+        name for part in env.get("ECLUSE_OTHER_S3_BUCKETS", "").split(",") if (name := part.strip())
+    )
+    key = env.get("AZURE_STORAGE_KEY")
+    azure_endpoint = env.get("AZURE_STORAGE_ENDPOINT")
+    return Access(
+        s3=_s3(env),
+        azure=AzureSettings(
+            account=env.get("AZURE_STORAGE_ACCOUNT"),
+            key=None if key is None else Secret(key),
+            endpoint=None
+            if azure_endpoint is None
+            else _web_address("AZURE_STORAGE_ENDPOINT", azure_endpoint),
+        ),
+        google=GoogleSettings(env.get("GOOGLE_APPLICATION_CREDENTIALS")),
+        other=_other_s3(env) if buckets else None,
+        other_buckets=buckets,
+    )
+
+
+#: What a variable of the second S3 store stands for, when that store is read like the first.
+_OTHER_NAMES: Final = {
+    "ECLUSE_OTHER_S3_ENDPOINT": "S3_ENDPOINT",
+    "ECLUSE_OTHER_S3_ACCESS_KEY": "S3_ACCESS_KEY",
+    "ECLUSE_OTHER_S3_SECRET_KEY": "S3_SECRET_KEY",
+    "ECLUSE_OTHER_S3_REGION": "AWS_REGION",
+}
+
+
+def _other_s3(env: Mapping[str, str]) -> S3Settings:
+    """The second S3 store, that of `ECLUSE_OTHER_S3_BUCKETS`."""
+    try:
+        return _s3({name: env[other] for other, name in _OTHER_NAMES.items() if other in env})
+    except SettingsError as error:
+        raise SettingsError(f"The second S3 store, ECLUSE_OTHER_S3_…: {error}") from None
+
+
 def _s3(env: Mapping[str, str]) -> S3Settings:
     endpoint, named = _first(env, _ENDPOINTS)
     region, _ = _first(env, _REGIONS)
@@ -279,6 +407,7 @@ def _s3(env: Mapping[str, str]) -> S3Settings:
         access_key=access,
         secret_key=secret,
         session_token=token,
+        anonymous=bool(_flag(env, "S3_ANONYMOUS", default=False)),
     )
 
 
@@ -350,12 +479,3 @@ def _bytes(env: Mapping[str, str], name: str, default: int) -> int:
     if not (value.isascii() and value.isdigit() and len(value) <= 18) or int(value) < 1:
         raise SettingsError(f"{name}={value} is not a number of bytes, such as {default}.")
     return int(value)
-
-
-def _upload_max_bytes(env: Mapping[str, str], store: str) -> int:
-    limit = _bytes(env, "ECLUSE_UPLOAD_MAX_BYTES", S3_COPY_MAX_BYTES)
-    if store.startswith("s3:") and limit > S3_COPY_MAX_BYTES:
-        raise SettingsError(
-            f"ECLUSE_UPLOAD_MAX_BYTES={limit} is more than S3 copies at once. Use at most {S3_COPY_MAX_BYTES}."
-        )
-    return limit

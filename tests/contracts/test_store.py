@@ -26,7 +26,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
         return open_store(f"file://{tmp_path / 'a store'}".replace(" ", "%20"))
     server: ObjectServer = request.getfixturevalue("object_server")
     settings = Settings.from_environment(server.environment(uuid.uuid4().hex))
-    return open_store(settings.store_url, settings.s3)
+    return open_store(settings.store_url, settings.access)
 
 
 def test_what_is_put_is_what_is_got(store: ObjectStore) -> None:
@@ -216,4 +216,4 @@ def test_a_store_that_is_away_is_named_with_its_endpoint() -> None:
         {"ECLUSE_STORE_URL": "s3://gone", "S3_ENDPOINT": endpoint, "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
     )
     with pytest.raises(StoreUnavailable, match=endpoint):
-        open_store(settings.store_url, settings.s3).get("a")
+        open_store(settings.store_url, settings.access).get("a")

@@ -48,7 +48,7 @@ def doctor(home: Path | None) -> Record:
 def _check_store(settings: Settings) -> Proof:
     import secrets
 
-    store, key = open_store(settings.store_url, settings.s3), f".doctor/{secrets.token_hex(8)}"
+    store, key = open_store(settings.store_url, settings.access), f".doctor/{secrets.token_hex(8)}"
     written = secrets.token_bytes(64 * 1024)
     store.put(key, written, create_only=True)
     try:

@@ -11,15 +11,19 @@ from urllib.parse import unquote, urlsplit
 from obstore.store import LocalStore, MemoryStore, S3Store
 
 from ecluse.errors import SettingsError, StoreUnavailable
-from ecluse.settings import S3Settings
+from ecluse.settings import Access
 from ecluse.storage.store import ObjectStore
 
 #: A store that is away is reported within this time instead of hanging a page.
-RETRY_TIMEOUT: Final = timedelta(seconds=12)
+PATIENCE: Final = timedelta(seconds=12)
+#: How long work in the background waits for a store to come back.
+LONG_PATIENCE: Final = timedelta(seconds=120)
 
 
-def open_store(url: str, s3: S3Settings | None = None) -> ObjectStore:
-    """The store at `file:///folder`, `memory://` or `s3://bucket/prefix`; keys come from `s3`.
+def open_store(url: str, access: Access | None = None, *, patience: timedelta = PATIENCE) -> ObjectStore:
+    """The store at `file:///folder`, `memory://` or `s3://bucket/prefix`; keys come from `access`.
+
+    A store that does not answer is tried again for `patience`.
 
     Raises:
         SettingsError: the scheme is not known, or the address lacks what its scheme needs.
@@ -31,10 +35,10 @@ def open_store(url: str, s3: S3Settings | None = None) -> ObjectStore:
         raise SettingsError(
             f"Stores of scheme {scheme!r} are not known; an address starts with one of {known}."
         )
-    return SCHEMES[scheme](url, s3 or S3Settings())
+    return SCHEMES[scheme](url, access or Access(), patience)
 
 
-def _open_file(url: str, _: S3Settings) -> ObjectStore:
+def _open_file(url: str, _: Access, __: timedelta) -> ObjectStore:
     parts = urlsplit(url)
     if parts.netloc or not parts.path.startswith("/"):
         raise SettingsError(f"Store address {url!r} is not an absolute folder; use file:///folder.")
@@ -46,14 +50,15 @@ def _open_file(url: str, _: S3Settings) -> ObjectStore:
     return ObjectStore(LocalStore(str(folder)), url)
 
 
-def _open_memory(url: str, _: S3Settings) -> ObjectStore:
+def _open_memory(url: str, _: Access, __: timedelta) -> ObjectStore:
     return ObjectStore(MemoryStore(), url)
 
 
-def _open_s3(url: str, s3: S3Settings) -> ObjectStore:
+def _open_s3(url: str, access: Access, patience: timedelta) -> ObjectStore:
     parts = urlsplit(url)
     if not parts.netloc:
         raise SettingsError(f"Store address {url!r} names no bucket; use s3://bucket/prefix.")
+    s3 = access.to_bucket(parts.netloc)
     options: dict[str, Any] = {"region": s3.region, "virtual_hosted_style_request": s3.endpoint is None}
     if s3.endpoint:
         options["endpoint"] = s3.endpoint
@@ -76,13 +81,13 @@ def _open_s3(url: str, s3: S3Settings) -> ObjectStore:
                 "max_backoff": timedelta(seconds=4),
                 "base": 2,
             },
-            "retry_timeout": RETRY_TIMEOUT,
+            "retry_timeout": patience,
         },
     )
     return ObjectStore(backend, f"s3://{parts.netloc}", parts.path.strip("/"))
 
 
-SCHEMES: Final[dict[str, Callable[[str, S3Settings], ObjectStore]]] = {
+SCHEMES: Final[dict[str, Callable[[str, Access, timedelta], ObjectStore]]] = {
     "file": _open_file,
     "memory": _open_memory,
     "s3": _open_s3,

@@ -81,6 +81,11 @@ class ObjectStore:
         """The object's address, such as `s3://bucket/user_data/…`."""
         return f"{self._root_url}{self._path(key)}"
 
+    def key_of(self, url: str) -> str | None:
+        """The key of the object at a full address; None when it lies elsewhere."""
+        root = self.url if self.url.endswith("/") else f"{self.url}/"
+        return url.removeprefix(root) if url.startswith(root) and url != root else None
+
     # Write
 
     def put(self, key: str, data: bytes, *, create_only: bool = False) -> Stored:

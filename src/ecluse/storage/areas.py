@@ -1,0 +1,78 @@
+"""Hold the stores of all areas open, and find the store in which a recorded object lies.
+
+New objects go to the store of their area. A row of the catalog keeps the full address of what it points
+at, so what was stored before the settings changed, or was migrated since, is read where it is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from ecluse.errors import InvalidKey
+from ecluse.settings import AREAS, Access, Area
+from ecluse.storage.backends import PATIENCE, open_store
+from ecluse.storage.keys import checked_key, is_within
+from ecluse.storage.store import ObjectStore
+
+RAW: Final = "raw"
+
+
+@dataclass(frozen=True)
+class Located:
+    """An object, or a folder of objects, in an open store."""
+
+    store: ObjectStore
+    key: str
+
+
+class Stores:
+    """The stores at `urls`, opened when first used; an area that has no address lies in `raw/` of the data."""
+
+    def __init__(
+        self, urls: Mapping[Area, str | None], access: Access, *, patience: timedelta = PATIENCE
+    ) -> None:
+        self._urls = dict(urls)
+        self._access = access
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._opened: dict[str, ObjectStore] = {}
+
+    def area(self, area: Area) -> ObjectStore:
+        """The store that new objects of this area go to."""
+        url = self._urls.get(area)
+        return self.area("data").scoped(RAW) if url is None else self.open(url)
+
+    def areas(self) -> dict[Area, ObjectStore]:
+        """Every area and its store."""
+        return {area: self.area(area) for area in AREAS}
+
+    def distinct(self) -> list[ObjectStore]:
+        """The stores of all areas, each once, none that lies within another."""
+        stores = {store.url.rstrip("/"): store for store in self.areas().values()}
+        return [store for url, store in stores.items() if not any(is_within(url, other) for other in stores)]
+
+    def open(self, url: str) -> ObjectStore:
+        """The store at `url`; the same one each time."""
+        with self._lock:
+            if url not in self._opened:
+                self._opened[url] = open_store(url, self._access, patience=self._patience)
+            return self._opened[url]
+
+    def locate(self, url: str) -> Located:
+        """Where the object at the full address `url`, taken from a row of the catalog, lies.
+
+        Raises:
+            InvalidKey: it is not the address of an object.
+        """
+        for store in self.areas().values():
+            if (key := store.key_of(url)) is not None:
+                return Located(store, key)
+        scheme, _, rest = url.partition("://")
+        root, _, key = rest.rpartition("/") if scheme == "file" else rest.partition("/")
+        if not scheme or not root or not key:
+            raise InvalidKey(f"{url!r} is not the address of an object.")
+        return Located(self.open(f"{scheme}://{root}"), checked_key(key))
