@@ -23,6 +23,13 @@ def object_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSe
 
 
 @pytest.fixture(scope="session")
+def restartable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    """A SeaweedFS for tests that kill it; each of them starts it again."""
+    with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     with postgresql() as url:
         yield url

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -22,20 +21,34 @@ SECRET_KEY = "a-secret-of-the-tests-only"
 BUCKET = "models"
 
 
-@dataclass(frozen=True)
+@dataclass
 class ObjectServer:
-    """A running SeaweedFS: its S3 endpoint, and the environment that points Écluse at its bucket."""
+    """A SeaweedFS: its S3 endpoint, and the environment that points Écluse at its bucket.
+
+    `kill` ends it as a power cut would; `start` brings it back on the same ports and data.
+    """
 
     endpoint: str
-    process: subprocess.Popen[bytes]
+    command: list[str]
+    process: subprocess.Popen[bytes] | None = None
 
     def environment(self, prefix: str = "") -> dict[str, str]:
-        return {
-            "ECLUSE_STORE_URL": f"s3://{BUCKET}/{prefix}".rstrip("/"),
-            "S3_ENDPOINT": self.endpoint,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-        }
+        return store_environment(self.endpoint, prefix)
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        env = os.environ | {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+        self.process = subprocess.Popen(
+            self.command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        _wait_for(self.endpoint, self.process)
+        _make_bucket(self)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone. Its data are those of a test: no one waits for an orderly end."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
 
 
 @contextmanager
@@ -47,17 +60,15 @@ def seaweedfs(folder: Path) -> Iterator[ObjectServer]:
     command = [str(weed), "-logtostderr=false", f"-logdir={folder}", "server", f"-dir={folder}"]
     command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer", "-master.telemetry=false"]
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=50", "-master.volumeSizeLimitMB=64"]
+    command += ["-master.electionTimeout=1s"]  # soon there again after a kill
     for name, port in ports.items():
         command += [f"-{name}.port={port}", f"-{name}.port.grpc={free_port()}"]
-    env = os.environ | {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    server = ObjectServer(f"http://127.0.0.1:{ports['s3']}", process)
+    server = ObjectServer(f"http://127.0.0.1:{ports['s3']}", command)
     try:
-        _wait_for(server.endpoint, process)
-        _make_bucket(server)
+        server.start()
         yield server
     finally:
-        _end(process)
+        server.kill()
 
 
 @contextmanager
@@ -77,6 +88,16 @@ def postgresql() -> Iterator[str]:
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def store_environment(endpoint: str, prefix: str = "") -> dict[str, str]:
+    """What points Écluse at the bucket of the tests, at an address that leads to the server."""
+    return {
+        "ECLUSE_STORE_URL": f"s3://{BUCKET}/{prefix}".rstrip("/"),
+        "S3_ENDPOINT": endpoint,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+    }
 
 
 def free_port() -> int:
@@ -120,12 +141,3 @@ def _wait_for(endpoint: str, process: subprocess.Popen[bytes]) -> None:
         else:
             return
     raise TimeoutError("SeaweedFS did not start within 30 s")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
