@@ -20,7 +20,17 @@ from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 
 #: Of the surrounding environment, what a process needs to run at all; no setting of the person who runs the tests.
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+KEPT = (
+    "PYTHONPATH",
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "SYSTEMROOT",
+)
 
 
 @dataclass

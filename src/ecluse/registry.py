@@ -101,6 +101,10 @@ class Registry:
         self._store = store
         self._cache = cache
 
+    def url_of(self, name: str, version: str) -> str:
+        """The full address of a version's folder."""
+        return self._store.url_of(join_key(name, version))
+
     # Publish
 
     def claim(self, name: str, nonce: str, moment: datetime | None = None) -> str:

@@ -23,13 +23,14 @@ from types import TracebackType
 from typing import Final, Self
 
 from ecluse.accounts import Accounts
-from ecluse.catalog import Catalog, workers
+from ecluse.catalog import Catalog, places, workers
+from ecluse.catalog.tables import ModelVersion
 from ecluse.catalog.tables import Worker as WorkerRow
 from ecluse.errors import CatalogUnavailable, JobsUnavailable, StorageError
 from ecluse.jobs import JobKind, JobRunner, Jobs
 from ecluse.registry import Registry
-from ecluse.settings import Settings
-from ecluse.storage import Cache, ObjectStore, join_key, open_store
+from ecluse.settings import AREAS, Settings
+from ecluse.storage import PATIENCE, Cache, ObjectStore, Stores, join_key
 
 HEARTBEAT_SECONDS: Final = 5.0
 SWEEP_SECONDS: Final = 300.0
@@ -43,27 +44,33 @@ class Runtime:
     """What one process holds open. Close it, or use it as a context manager."""
 
     settings: Settings
-    store: ObjectStore
+    stores: Stores
     catalog: Catalog
     jobs: Jobs
     cache: Cache
     accounts: Accounts
 
     @classmethod
-    def open(cls, settings: Settings, *, migrate: bool = True) -> Self:
+    def open(cls, settings: Settings, *, migrate: bool = True, patience: timedelta = PATIENCE) -> Self:
         """Open every part, after bringing the databases up to date.
+
+        A store that does not answer is tried again for `patience`.
 
         Raises:
             StoreUnavailable, CatalogUnavailable, JobsUnavailable: a part does not answer.
         """
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         catalog, jobs = Catalog(settings.database_url), Jobs(settings.jobs_url)
+        urls = {area: settings.area_url(area) for area in AREAS}
+        stores = Stores(urls, settings.access, patience=patience)
+        stores.distinct()  # a folder that cannot be made is found here
         if migrate:
             catalog.migrate()
             jobs.migrate()
+            _fill_addresses(catalog, stores)
         return cls(
             settings=settings,
-            store=open_store(settings.store_url, settings.access),
+            stores=stores,
             catalog=catalog,
             jobs=jobs,
             cache=Cache(settings.home / "cache", settings.cache_max_bytes),
@@ -82,9 +89,23 @@ class Runtime:
     ) -> None:
         self.close()
 
+    @property
+    def data(self) -> ObjectStore:
+        """The store that new tables and results go to."""
+        return self.stores.area("data")
+
     def registry(self, user_id: str) -> Registry:
-        """The model versions of one user; it cannot reach another's."""
-        return Registry(self.store.scoped(models_prefix(user_id)), self.cache)
+        """Where a user's new model versions go; it cannot reach another's."""
+        return Registry(self.stores.area("models").scoped(models_prefix(user_id)), self.cache)
+
+    def registry_of(self, version: ModelVersion) -> Registry:
+        """Where a published version lies, which need not be where new ones go."""
+        return self.registry_at(version.url)
+
+    def registry_at(self, url: str) -> Registry:
+        """The registry that holds the version whose folder is at `url`."""
+        located = self.stores.locate(url)
+        return Registry(located.store.scoped(located.key.rsplit("/", 2)[0]), self.cache)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -101,6 +122,14 @@ class Runtime:
             owner = folder.name.partition("_")[0]
             if not owner.isdigit() or not _is_running(int(owner)):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fill_addresses(catalog: Catalog, stores: Stores) -> None:
+    with catalog.read() as transaction:
+        if not places.lacks_addresses(transaction):
+            return
+    with catalog.write() as transaction:
+        places.fill_addresses(transaction, stores.area("data").url_of, stores.area("models").url_of)
 
 
 def uploads_prefix(user_id: str) -> str:
@@ -154,7 +183,8 @@ class Worker:
     def _sweep(self) -> None:
         self._reconcile(self._runtime)
         self._runtime.jobs.forget_old()
-        self._runtime.store.remove_stale_uploads(UPLOAD_PATIENCE)
+        for store in self._runtime.stores.distinct():
+            store.remove_stale_uploads(UPLOAD_PATIENCE)
 
     def stop(self) -> None:
         self._stop.set()

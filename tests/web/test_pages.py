@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from ecluse.catalog import places
 from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, User
 from ecluse.errors import InvalidInput
 from ecluse.fraud.sample import write_sample
@@ -64,6 +65,8 @@ def owner(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> User:
     user = runtime.accounts.sign_up("ines@example.org", "a long password", "Inès")
     with runtime.catalog.write() as transaction:
         transaction.add_all(invented.rows(user.id))
+        transaction.flush()
+        places.fill_addresses(transaction, runtime.data.url_of, runtime.data.url_of)
     publish(runtime, user, tmp_path_factory.mktemp("model"))
     return user
 
@@ -528,9 +531,10 @@ def test_a_download_of_scores_carries_the_name_of_the_table(
     runtime: Runtime, owner: User, client: Browser
 ) -> None:
     content, key = b"a,fraud_probability\n1,0.5\n", f"user_data/{owner.id}/predictions/named.csv"
-    runtime.store.put(key, content)
+    runtime.data.put(key, content)
     scored = invented.prediction(owner.id)
     scored.id, scored.key, scored.job_id = "pnamed", key, None
+    scored.url = runtime.data.url_of(key)
     scored.size_bytes, scored.sha256 = len(content), hashlib.sha256(content).hexdigest()
     with runtime.catalog.write() as transaction:
         transaction.add(scored)
@@ -576,7 +580,7 @@ def hoarder(runtime: Runtime, owner: User) -> Browser:
     user = runtime.accounts.sign_up("hoarder@example.org", "a long password")
     with runtime.catalog.write() as transaction:
         for i in range(230):
-            table = _renamed(invented.rows(user.id)[0], i, id=f"h{i}", key=f"h{i}", url=f"h{i}")
+            table = _renamed(invented.rows(user.id)[0], i, id=f"h{i}", key=f"h{i}", url=f"file:///h/h{i}")
             table.filename = "old.csv" if i == 229 else f"table{i}.csv"
             transaction.add(table)
         transaction.flush()

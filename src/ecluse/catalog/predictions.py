@@ -78,6 +78,7 @@ def set_done(
     prediction_id: str,
     *,
     key: str,
+    url: str,
     size_bytes: int,
     sha256: str,
     rows: int,
@@ -91,6 +92,7 @@ def set_done(
         .values(
             status="done",
             key=key,
+            url=url,
             size_bytes=size_bytes,
             sha256=sha256,
             rows=rows,

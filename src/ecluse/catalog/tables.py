@@ -126,7 +126,9 @@ class TrainingRun(Base):
 
 
 class ModelVersion(Base):
-    """A published version. `prefix` is its folder in the store, `report` its performance.json."""
+    """A published version. `prefix` is its folder in the store and `url` where that is; `details` is what its
+    manifest says of it, `report` the performance.json of a fraud model. `damage` says what a verification found.
+    """
 
     __tablename__ = "model_versions"
     __table_args__ = (UniqueConstraint("user_id", "name", "version"),)
@@ -134,12 +136,29 @@ class ModelVersion(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(String(100))
     version: Mapped[str] = mapped_column(String(32))
+    application: Mapped[str] = mapped_column(String(16), default="", server_default="fraud")
     prefix: Mapped[str] = mapped_column(String(1024))
+    url: Mapped[str] = mapped_column(String(1200), default="", server_default="")
     size_bytes: Mapped[int]
     manifest_digest: Mapped[str] = mapped_column(String(64))
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"))
-    report: Mapped[dict[str, Any]]
+    report: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    details: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    verified_at: Mapped[datetime | None]
+    damaged_at: Mapped[datetime | None]
+    damage: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ModelAlias(Base):
+    """A name that points at one version of a model and can be moved, such as `production`."""
+
+    __tablename__ = "model_aliases"
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    alias: Mapped[str] = mapped_column(String(64), primary_key=True)
+    version: Mapped[str] = mapped_column(String(32))
+    updated_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Prediction(Base):
@@ -154,6 +173,7 @@ class Prediction(Base):
     version: Mapped[str] = mapped_column(String(32))
     format: Mapped[str] = mapped_column(String(16), default="csv")
     key: Mapped[str | None] = mapped_column(String(1024), unique=True)
+    url: Mapped[str | None] = mapped_column(String(1200))
     size_bytes: Mapped[int | None]
     sha256: Mapped[str | None] = mapped_column(String(64))
     status: Mapped[str] = mapped_column(String(16), default="queued", index=True)
@@ -177,7 +197,60 @@ class ReferenceModel(Base):
     storage_type: Mapped[str] = mapped_column(String(16), default="local")
     bucket: Mapped[str | None] = mapped_column(String(200))
     prefix: Mapped[str] = mapped_column(String(1024))
+    url: Mapped[str] = mapped_column(String(1200), default="", server_default="")
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Migration(Base):
+    """Objects moved from one store to another; with `switches_rows`, and the rows that point at them.
+
+    `state` is planned, running, stopped, failed, done or rolled_back.
+    """
+
+    __tablename__ = "migrations"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    user_id: Mapped[str | None] = mapped_column(String(32))
+    source: Mapped[str] = mapped_column(String(1200))
+    destination: Mapped[str] = mapped_column(String(1200))
+    prefix: Mapped[str] = mapped_column(String(1024), default="")
+    switches_rows: Mapped[bool] = mapped_column(default=False)
+    state: Mapped[str] = mapped_column(String(16), default="planned", index=True)
+    job_id: Mapped[str | None] = mapped_column(String(64), index=True)
+    rows_switched: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class MigrationObject(Base):
+    """The journal of a migration: what became of each object.
+
+    `state` is planned, copied, verified, same (it was there already), conflict (another is there) or removed.
+    """
+
+    __tablename__ = "migration_objects"
+    migration_id: Mapped[str] = mapped_column(
+        ForeignKey("migrations.id", ondelete="CASCADE"), primary_key=True
+    )
+    key: Mapped[str] = mapped_column(String(1024), primary_key=True)
+    size_bytes: Mapped[int]
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16), default="planned")
+    e_tag: Mapped[str | None] = mapped_column(String(200))
+    times_copied: Mapped[int] = mapped_column(default=0)
+
+
+class MigrationRow(Base):
+    """A row that a migration switched, with the address it had before."""
+
+    __tablename__ = "migration_rows"
+    migration_id: Mapped[str] = mapped_column(
+        ForeignKey("migrations.id", ondelete="CASCADE"), primary_key=True
+    )
+    table_name: Mapped[str] = mapped_column(String(40), primary_key=True)
+    row_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    before: Mapped[dict[str, Any]]
 
 
 class AuditEntry(Base):

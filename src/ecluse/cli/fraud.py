@@ -133,7 +133,8 @@ def predict(
         finish(runtime, user, prediction.job_id or "", f"Scoring {file.name}")
         with runtime.catalog.read() as transaction:
             row = predictions.prediction_of(transaction, user.id, prediction.id)
-        runtime.store.download(row.key or "", output, sha256=row.sha256)
+        located = runtime.stores.locate(row.url or "")
+        located.store.download(located.key, output, sha256=row.sha256)
     fields = {"output": output, "rows": row.rows, "flagged": row.flagged, "model": f"{name}@{row.version}"}
     return Record(
         fields, f"{output}: {row.rows} rows scored with {name}@{row.version}, {row.flagged} flagged."

@@ -51,7 +51,7 @@ def show(model: str, email: str | None, home: Path | None) -> Record:
     """One version: its figures on rows it had not seen, and its files with their digests."""
     with acting(home, email) as (runtime, user):
         row = find(runtime, user, model)
-        manifest = runtime.registry(user.id).manifest(row.name, row.version)
+        manifest = runtime.registry_of(row).manifest(row.name, row.version)
         files = [asdict(file) for file in manifest.files]
         fields = _row(runtime, row) | {"report": row.report, "files": files}
     listed = "\n".join(f"  {f['sha256'][:12]}  {f['size']:>10}  {f['path']}" for f in files)
@@ -70,7 +70,7 @@ def download(model: str, directory: Path, email: str | None, home: Path | None) 
     """Write every file of a version, verified, into DIRECTORY."""
     with acting(home, email) as (runtime, user):
         row = find(runtime, user, model)
-        manifest = runtime.registry(user.id).download(row.name, row.version, directory)
+        manifest = runtime.registry_of(row).download(row.name, row.version, directory)
     return Record(
         {"name": row.name, "version": row.version, "directory": directory, "files": len(manifest.files)}
     )
@@ -85,7 +85,7 @@ def verify(model: str, email: str | None, home: Path | None) -> Record:
     """Read every stored file again and compare it with its digest; exit 1 names the file that differs."""
     with acting(home, email) as (runtime, user):
         row = find(runtime, user, model)
-        manifest = runtime.registry(user.id).verify(row.name, row.version)
+        manifest = runtime.registry_of(row).verify(row.name, row.version)
     text = f"{row.name} {row.version}: {len(manifest.files)} files, {manifest.size} bytes, all as published."
     fields = {"name": row.name, "version": row.version, "files": len(manifest.files), "bytes": manifest.size}
     return Record(fields, text)
@@ -125,5 +125,5 @@ def _row(runtime: Runtime, version: ModelVersion) -> dict[str, Any]:
         "roc_auc": metrics.get("roc_auc"),
         "size_bytes": version.size_bytes,
         "created_at": version.created_at,
-        "url": runtime.store.url_of(version.prefix),
+        "url": version.url,
     }

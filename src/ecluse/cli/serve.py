@@ -93,7 +93,8 @@ def _welcome(runtime: Runtime, address: str) -> None:
     say(f"Écluse is at {address}")
     if user.password_hash is None:
         say(f"Sign in once with this link: {address}/sign-in/link/{runtime.accounts.sign_in_link(user.id)}")
-    say(f"Everything is kept in {runtime.settings.home}; objects in {runtime.store.url}. Ctrl-C stops.")
+    places = ", ".join(store.url for store in runtime.stores.distinct())
+    say(f"Everything is kept in {runtime.settings.home}; objects in {places}. Ctrl-C stops.")
 
 
 def _serve(runtime: Runtime, listener: socket.socket, announce: Callable[[], None]) -> None:

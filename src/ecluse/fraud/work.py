@@ -102,7 +102,8 @@ def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
                     progress=lambda fraction, message: task.report("profile", 0.2 + 0.8 * fraction, message),
                 )
         except UnreadableTable:
-            runtime.store.delete(dataset.key)  # the row stays, to say why
+            located = runtime.stores.locate(dataset.url)
+            located.store.delete(located.key)  # the row stays, to say why
             raise
     with runtime.catalog.write() as transaction:
         datasets.set_profile(transaction, dataset_id, profile.to_dict(), profile.rows)
@@ -135,8 +136,8 @@ def _train(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
         with open_table(path, dataset.filename) as table:
             report = train(table, TrainingPlan.from_dict(run.plan), destination, task.report)
         task.report("save", 0.97)
-        version, files = _patiently(lambda: _upload(runtime, task, run.model_name, destination))
-    return {"version": version, "files": [asdict(file) for file in files], "report": report.to_dict()}
+        url, files = _patiently(lambda: _upload(runtime, task, run.model_name, destination))
+    return {"url": url, "files": [asdict(file) for file in files], "report": report.to_dict()}
 
 
 def _upload(
@@ -144,16 +145,17 @@ def _upload(
 ) -> tuple[str, tuple[ManifestFile, ...]]:
     registry = runtime.registry(task.user_id)
     version = registry.claim(model_name, f"{task.job_id} {time.time_ns()}")
-    return version, registry.upload(model_name, version, folder)
+    return registry.url_of(model_name, version), registry.upload(model_name, version, folder)
 
 
 def _publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) -> None:
-    run, version, report = _training_run(runtime, task, run_id), trained["version"], trained["report"]
+    run, url, report = _training_run(runtime, task, run_id), str(trained["url"]), trained["report"]
+    version = url.rsplit("/", 1)[1]
     with runtime.catalog.write() as transaction:
         if not training.begin_publishing(transaction, run_id, version):
             raise JobCancelled("The training was cancelled, or another attempt at it has published.")
     metrics = {name: report["metrics"].get(name) for name in SUMMARY} | {"threshold": report["threshold"]}
-    manifest = runtime.registry(task.user_id).commit(
+    manifest = runtime.registry_at(url).commit(
         run.model_name,
         version,
         tuple(ManifestFile(**file) for file in trained["files"]),
@@ -161,7 +163,7 @@ def _publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any])
         nonce=task.job_id,
         metadata={"application": "fraud", "metrics": metrics, "plan": run.plan, "dataset": run.dataset_id},
     )
-    _record_version(runtime, run, manifest, report, metrics)
+    _record_version(runtime, run, url, manifest, report, metrics)
 
 
 def _patiently(work: Callable[[], T]) -> T:
@@ -175,7 +177,12 @@ def _patiently(work: Callable[[], T]) -> T:
 
 
 def _record_version(
-    runtime: Runtime, run: TrainingRun, manifest: Manifest, report: dict[str, Any], metrics: dict[str, Any]
+    runtime: Runtime,
+    run: TrainingRun,
+    url: str,
+    manifest: Manifest,
+    report: dict[str, Any],
+    metrics: dict[str, Any],
 ) -> None:
     prefix = join_key("user_models", run.user_id, manifest.name, manifest.version)
     with runtime.catalog.write() as transaction:
@@ -185,11 +192,14 @@ def _record_version(
                 user_id=run.user_id,
                 name=manifest.name,
                 version=manifest.version,
+                application="fraud",
                 prefix=prefix,
+                url=url,
                 size_bytes=manifest.size,
                 manifest_digest=hashlib.sha256(manifest.to_json()).hexdigest(),
                 dataset_id=run.dataset_id,
                 report=report,
+                details=manifest.metadata,
             ),
         )
         training.set_done(
@@ -197,7 +207,7 @@ def _record_version(
             run.id,
             version=manifest.version,
             metrics=metrics,
-            model_path=runtime.store.url_of(prefix),
+            model_path=url,
         )
 
 
@@ -232,12 +242,14 @@ def _score(runtime: Runtime, task: Task, prediction_id: str, key: str, reasons: 
             )
             summary = write_scores(batches, result, "parquet" if prediction.format == "parquet" else "csv")
         task.report("save", 0.95)
-        stored = _patiently(lambda: runtime.store.upload(result, key))
+        store = runtime.data
+        stored = _patiently(lambda: store.upload(result, key))
     with runtime.catalog.write() as transaction:
         recorded = predictions.set_done(
             transaction,
             prediction_id,
             key=key,
+            url=store.url_of(key),
             size_bytes=stored.size,
             sha256=stored.sha256,
             rows=summary.rows,
@@ -245,7 +257,7 @@ def _score(runtime: Runtime, task: Task, prediction_id: str, key: str, reasons: 
             summary=summary.to_dict(),
         )
     if not recorded:
-        runtime.store.delete(key)
+        store.delete(key)
         raise JobCancelled("The scoring was cancelled.")
 
 
@@ -253,7 +265,9 @@ def _model_files(runtime: Runtime, user_id: str, prediction: Prediction, folder:
     """The verified files of a prediction's model in one folder."""
     destination = folder / "model"
     destination.mkdir()
-    runtime.registry(user_id).download(prediction.model_name, prediction.version, destination)
+    with runtime.catalog.read() as transaction:
+        row = models.version_of(transaction, user_id, prediction.model_name, prediction.version)
+    runtime.registry_of(row).download(row.name, row.version, destination)
     return destination
 
 
@@ -277,7 +291,8 @@ def _prediction_failed(
 def _fetch(runtime: Runtime, dataset: Dataset, folder: Path) -> Path:
     """The table as a local file in a scratch folder, compared with the digest taken at its upload."""
     path = folder / safe_filename(dataset.filename)
-    stored = runtime.store.download(dataset.key, path)
+    located = runtime.stores.locate(dataset.url)
+    stored = located.store.download(located.key, path)
     if stored.sha256 != dataset.sha256:
         raise DigestMismatch(
             f"{dataset.filename} was changed in the store after its upload. Upload it again."

@@ -77,12 +77,12 @@ async def store_upload(runtime: Runtime, user_id: str, filename: str, chunks: As
     Raises:
         UploadTooLarge, InvalidInput: from `chunks`; nothing is kept.
     """
-    return await runtime.store.put_stream_async(_upload_key(user_id, filename), chunks)
+    return await runtime.data.put_stream_async(_upload_key(user_id, filename), chunks)
 
 
 def add_table(runtime: Runtime, user_id: str, filename: str, chunks: Iterable[bytes]) -> Dataset:
     """Store a table from chunks at hand, such as those of a local file, and record it."""
-    stored = runtime.store.put_stream(_upload_key(user_id, filename), chunks)
+    stored = runtime.data.put_stream(_upload_key(user_id, filename), chunks)
     return record_dataset(runtime, user_id, filename, stored)
 
 
@@ -93,7 +93,7 @@ def record_dataset(runtime: Runtime, user_id: str, filename: str, stored: Stored
         user_id=user_id,
         filename=Path(filename.replace("\\", "/")).name[:300] or "table",
         key=stored.key,
-        url=runtime.store.url_of(stored.key),
+        url=runtime.data.url_of(stored.key),
         size_bytes=stored.size,
         sha256=stored.sha256,
         created_at=now(),
@@ -104,7 +104,7 @@ def record_dataset(runtime: Runtime, user_id: str, filename: str, stored: Stored
             datasets.add_dataset(transaction, dataset)
             audit.record(transaction, user_id, "dataset.upload", dataset.filename, bytes=stored.size)
     except Exception:
-        runtime.store.delete(stored.key)
+        runtime.data.delete(stored.key)
         raise
     subject = {"dataset_id": dataset.id}
     try:
@@ -158,7 +158,8 @@ def remove_dataset(runtime: Runtime, user_id: str, dataset_id: str) -> None:
     with runtime.catalog.write() as transaction:
         datasets.remove_dataset(transaction, user_id, found.id)
         audit.record(transaction, user_id, "dataset.remove", found.filename)
-    runtime.store.delete(found.key)
+    located = runtime.stores.locate(found.url)
+    located.store.delete(located.key)
 
 
 # Training and scoring
@@ -312,8 +313,8 @@ def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
 def remove_model_version(runtime: Runtime, user_id: str, name: str, version: str) -> None:
     """Delete one version of a model; its predictions stay."""
     with runtime.catalog.read() as transaction:
-        models.version_of(transaction, user_id, name, version)
-    runtime.registry(user_id).delete(name, version)
+        row = models.version_of(transaction, user_id, name, version)
+    runtime.registry_of(row).delete(name, version)
     with runtime.catalog.write() as transaction:
         models.remove_version(transaction, user_id, name, version)
         audit.record(transaction, user_id, "model.delete", f"{name} {version}")

@@ -1,13 +1,14 @@
 """Keep objects in a folder, in memory or in S3 behind one set of verbs: put, get, stream, list, scope."""
 
 from ecluse.storage.areas import Located, Stores
-from ecluse.storage.backends import LONG_PATIENCE, open_store
+from ecluse.storage.backends import LONG_PATIENCE, PATIENCE, open_store
 from ecluse.storage.cache import Cache
 from ecluse.storage.keys import checked_key, is_within, join_key, safe_filename, timestamp
 from ecluse.storage.store import Digest, ObjectInfo, ObjectStore, Stored, read_chunks
 
 __all__ = [
     "LONG_PATIENCE",
+    "PATIENCE",
     "Cache",
     "Digest",
     "Located",

@@ -13,9 +13,9 @@ from ecluse.storage import Digest, safe_filename
 
 
 def send_object(
-    runtime: Runtime, key: str, filename: str, media_type: str, *, sha256: str, size: int
+    runtime: Runtime, url: str, filename: str, media_type: str, *, sha256: str, size: int
 ) -> StreamingResponse:
-    """Stream an object as an attachment; `sha256`, its digest, is the ETag too.
+    """Stream the object at the full address `url` as an attachment; `sha256`, its digest, is the ETag too.
 
     The last chunk is held back until the digest of all is right: a damaged object never arrives complete,
     and one that fits into a chunk is refused before anything is sent.
@@ -24,12 +24,13 @@ def send_object(
         DigestMismatch: the object is not the one recorded.
         ObjectNotFound, StoreUnavailable: before anything is sent.
     """
-    stored = runtime.store.head(key).size
+    located = runtime.stores.locate(url)
+    stored = located.store.head(located.key).size
     if stored != size:
         raise DigestMismatch(
             f"{filename} is damaged: it has {stored} bytes, {size} were recorded. Make it again."
         )
-    chunks = _verified(runtime.store.stream(key), sha256, filename)
+    chunks = _verified(located.store.stream(located.key), sha256, filename)
     first = next(chunks, b"")
     headers = {
         "content-length": str(size),

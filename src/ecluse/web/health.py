@@ -83,7 +83,8 @@ def readyz(runtime: RuntimeDep) -> Response:
 
 
 def _check_store(runtime: Runtime) -> None:
-    runtime.store.exists(".ready")
+    for store in runtime.stores.distinct():
+        store.exists(".ready")
 
 
 def _check_catalog(runtime: Runtime) -> None:

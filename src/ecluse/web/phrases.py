@@ -378,6 +378,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The job engine's database does not answer: %(error)s. See: ecluse doctor"),
     N_("Nothing is stored at %(key)s in %(store)s."),
     N_("%(key)s is already stored in %(store)s."),
+    N_("%(url)s is not the address of an object."),
     N_("The store %(store)s refused access to %(key)s. Check keys and rights: ecluse doctor"),
     N_("The store %(store)s did not answer as it should for %(key)s: %(error)s. See: ecluse doctor"),
     N_("A key is empty."),

@@ -39,7 +39,7 @@ def model_body(runtime: Runtime, row: ModelVersion) -> ModelBody:
     return ModelBody(
         name=row.name,
         version=row.version,
-        url=runtime.store.url_of(row.prefix),
+        url=row.url,
         size_bytes=row.size_bytes,
         metrics={name: metrics.get(name) for name in _SHOWN},
         threshold=row.report.get("threshold"),
@@ -77,7 +77,7 @@ def prediction_body(runtime: Runtime, row: Prediction) -> PredictionBody:
             "format": row.format,
             "status": row.status,
             "key": row.key,
-            "filepath": runtime.store.url_of(row.key) if row.key else None,
+            "filepath": row.url,
             "download_url": f"/api/predictions/{row.id}/download" if row.key else None,
             "rows": row.rows,
             "flagged": row.flagged,

@@ -8,7 +8,6 @@ from starlette.responses import StreamingResponse
 from ecluse.catalog import models
 from ecluse.errors import VersionNotFound
 from ecluse.fraud import workflows
-from ecluse.storage import join_key
 from ecluse.web.api.bodies import model_body
 from ecluse.web.api.schemas import FileBody, ModelBody, ModelDetail
 from ecluse.web.downloads import send_object
@@ -37,7 +36,7 @@ def show_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser
     """One version: its report, and its files with their digests."""
     with runtime.catalog.read() as transaction:
         row = models.version_of(transaction, user.user.id, name, version)
-    manifest = runtime.registry(user.user.id).manifest(name, version)
+    manifest = runtime.registry_of(row).manifest(name, version)
     files = [FileBody(path=file.path, size=file.size, sha256=file.sha256) for file in manifest.files]
     return ModelDetail(**model_body(runtime, row).model_dump(), report=row.report, files=files)
 
@@ -45,7 +44,9 @@ def show_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser
 @router.post("/models/{name}/{version}/verify", responses=answers(404, 409))
 def verify_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> list[FileBody]:
     """Read every stored file again and compare it with its digest; 409 names the file that differs."""
-    manifest = runtime.registry(user.user.id).verify(name, version)
+    with runtime.catalog.read() as transaction:
+        row = models.version_of(transaction, user.user.id, name, version)
+    manifest = runtime.registry_of(row).verify(name, version)
     return [FileBody(path=file.path, size=file.size, sha256=file.sha256) for file in manifest.files]
 
 
@@ -60,13 +61,13 @@ def download_file(
     """One file of a version."""
     with runtime.catalog.read() as transaction:
         row = models.version_of(transaction, user.user.id, name, version)
-    manifest = runtime.registry(user.user.id).manifest(name, version)
+    manifest = runtime.registry_of(row).manifest(name, version)
     file = next((file for file in manifest.files if file.path == path), None)
     if file is None:
         raise VersionNotFound(f"{name} {version} has no file {path!r}. See: GET /api/models/{name}/{version}")
     return send_object(
         runtime,
-        join_key(row.prefix, file.path),
+        f"{row.url}/{file.path}",
         f"{name}_{version}_{file.path}",
         file.media_type,
         sha256=file.sha256,

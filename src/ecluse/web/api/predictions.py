@@ -83,4 +83,6 @@ def send_prediction(runtime: Runtime, row: Prediction) -> StreamingResponse:
             f"Prediction {row.id} has no result: it is {row.status}. See: GET /api/status/{row.job_id}"
         )
     name = row.key.rsplit("/", 1)[-1]
-    return send_object(runtime, row.key, name, _MEDIA[row.format], sha256=row.sha256, size=row.size_bytes)
+    return send_object(
+        runtime, row.url or "", name, _MEDIA[row.format], sha256=row.sha256, size=row.size_bytes
+    )

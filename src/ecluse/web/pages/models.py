@@ -89,7 +89,7 @@ def verify(request: Request, name: str, version: str, runtime: RuntimeDep, user:
     row = _version(runtime, user.user.id, name, version)
     say = words_of(request)
     try:
-        manifest = runtime.registry(user.user.id).verify(row.name, row.version)
+        manifest = runtime.registry_of(row).verify(row.name, row.version)
     except DigestMismatch as error:
         return _model_page(request, runtime, row, error=error)
     verified = say.ngettext(
@@ -181,7 +181,7 @@ def _model_page(
         versions_total = models.count_versions(transaction, user_id, version.name)
         tables, tables_total = datasets.readable_datasets(transaction, user_id, limit=TABLES_OFFERED)
         names = datasets.filenames(transaction, user_id, [version.dataset_id])
-    manifest = runtime.registry(user_id).manifest(version.name, version.version)
+    manifest = runtime.registry_of(version).manifest(version.name, version.version)
     suggested = suggested_table(tables, version)
     context = {
         "version": version,
@@ -200,7 +200,7 @@ def _model_page(
         "suggested_labelled": suggested is not None and _labelled(suggested),
         "reasons": default_reasons(suggested.rows if suggested else None),
         "files": manifest.files,
-        "card": _card(runtime, user_id, manifest),
+        "card": _card(runtime, version, manifest),
         "verified": verified,
         "error": str(error) if error else None,
     }
@@ -211,13 +211,13 @@ def _labelled(row: Dataset) -> bool:
     return bool(((row.profile or {}).get("guesses") or {}).get("target"))
 
 
-def _card(runtime: Runtime, user_id: str, manifest: Manifest) -> str | None:
+def _card(runtime: Runtime, version: ModelVersion, manifest: Manifest) -> str | None:
     """The text of the model card, where the version has one and it is intact."""
     if not any(file.path == CARD for file in manifest.files):
         return None
     try:
         with runtime.scratch() as folder:
-            runtime.registry(user_id).fetch_file(manifest, CARD, folder / CARD)
+            runtime.registry_of(version).fetch_file(manifest, CARD, folder / CARD)
             return (folder / CARD).read_text(encoding="utf-8")
     except DigestMismatch:  # the page must open all the same: it is where the files are verified
         return None
