@@ -7,7 +7,8 @@
     │   ├── ObjectNotFound (FileNotFoundError)
     │   ├── ObjectExists (FileExistsError)      a create-only write lost
     │   ├── StoreUnavailable (ConnectionError)  the store does not answer; nothing was recorded
-    │   └── UploadTooLarge (ValueError)
+    │   ├── UploadTooLarge (ValueError)
+    │   └── DiskFull (OSError)                  a local disk has no room; nothing was kept
     ├── RegistryError
     │   ├── ModelNotFound (LookupError)
     │   ├── VersionNotFound (LookupError)
@@ -81,6 +82,11 @@ class StoreUnavailable(StorageError, ConnectionError):
 class UploadTooLarge(StorageError, ValueError):
     code = "upload_too_large"
     status = 413
+
+
+class DiskFull(StorageError, OSError):
+    code = "disk_full"
+    status = 507
 
 
 class RegistryError(EcluseError):

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ecluse.errors import DigestMismatch, InvalidKey, ObjectExists, ObjectNotFound, StoreUnavailable
+from ecluse.errors import InvalidKey, ObjectExists, ObjectNotFound, StoreUnavailable
 from ecluse.settings import Settings
-from ecluse.storage import Cache, ObjectStore, open_store
+from ecluse.storage import ObjectStore, open_store
 from tests.servers import ObjectServer, free_port
 
 
@@ -140,65 +140,6 @@ def test_an_object_has_the_address_of_its_place(root: str, address: str) -> None
 def test_names_with_spaces_and_accents_survive(store: ObjectStore) -> None:
     store.put("données/état initial.csv", b"x")
     assert [info.key for info in store.list("données")] == ["données/état initial.csv"]
-
-
-def test_the_cache_keeps_what_was_used_last_within_its_bound(store: ObjectStore, tmp_path: Path) -> None:
-    cache, out = Cache(tmp_path / "cache", max_bytes=2500), tmp_path / "out"
-    written = [store.put(f"m/{n}", bytes([n]) * 1000) for n in range(3)]
-    for number in (0, 1, 0, 2):
-        cache.copy(store, written[number].key, written[number].sha256, 1000, out)
-        assert out.read_bytes() == bytes([number]) * 1000
-    assert {path.name for path in cache.entries()} == {written[0].sha256, written[2].sha256}
-
-
-def test_the_cache_keeps_nothing_larger_than_its_bound(store: ObjectStore, tmp_path: Path) -> None:
-    cache, out = Cache(tmp_path / "cache", max_bytes=2500), tmp_path / "out"
-    small, large = store.put("small", b"x" * 1000), store.put("large", b"y" * 10_000)
-    for stored in (small, large):
-        cache.copy(store, stored.key, stored.sha256, stored.size, out)
-    assert out.stat().st_size == 10_000
-    assert [path.name for path in cache.entries()] == [small.sha256]
-
-
-def test_a_damaged_cache_entry_is_replaced_and_a_damaged_object_is_refused(
-    store: ObjectStore, tmp_path: Path
-) -> None:
-    cache, out = Cache(tmp_path / "cache", max_bytes=2500), tmp_path / "out"
-    stored = store.put("m", b"right")
-    cache.copy(store, "m", stored.sha256, 5, out)
-    (entry,) = cache.entries()
-    entry.chmod(0o644)
-    entry.write_bytes(b"wrong")
-    cache.copy(store, "m", stored.sha256, 5, out)
-    assert out.read_bytes() == b"right"
-    store.put("m", b"wrong")
-    entry.unlink(missing_ok=True)
-    with pytest.raises(DigestMismatch, match="m in"):
-        cache.copy(store, "m", stored.sha256, 5, tmp_path / "other")
-    assert not (tmp_path / "other").exists()
-
-
-def test_many_share_a_cache_that_is_too_small_for_them(tmp_path: Path) -> None:
-    store = open_store("memory://")
-    written = [store.put(f"m/{n}", bytes([n]) * 1000) for n in range(6)]
-    failed: list[Exception] = []
-
-    def work(number: int) -> None:
-        cache, out = Cache(tmp_path / "cache", max_bytes=2500), tmp_path / f"out-{number}"
-        for turn in range(60):
-            stored = written[(turn * 5 + number) % 6]
-            try:
-                cache.copy(store, stored.key, stored.sha256, 1000, out)
-                assert hashlib.sha256(out.read_bytes()).hexdigest() == stored.sha256
-            except Exception as error:  # noqa: BLE001 (reported below)
-                failed.append(error)
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
 
 
 def test_an_upload_that_was_left_behind_is_removed_once_it_is_old(store: ObjectStore) -> None:

@@ -2,7 +2,7 @@
 
 from ecluse.storage.areas import Located, Stores
 from ecluse.storage.backends import LONG_PATIENCE, PATIENCE, open_store
-from ecluse.storage.cache import Cache
+from ecluse.storage.cache import Cache, Cleared, Entry, Fetched, Verified
 from ecluse.storage.keys import checked_key, is_within, join_key, safe_filename, timestamp
 from ecluse.storage.store import Digest, ObjectInfo, ObjectStore, Stored, read_chunks
 
@@ -10,12 +10,16 @@ __all__ = [
     "LONG_PATIENCE",
     "PATIENCE",
     "Cache",
+    "Cleared",
     "Digest",
+    "Entry",
+    "Fetched",
     "Located",
     "ObjectInfo",
     "ObjectStore",
     "Stored",
     "Stores",
+    "Verified",
     "checked_key",
     "is_within",
     "join_key",

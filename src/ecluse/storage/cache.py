@@ -1,132 +1,735 @@
-"""Keep downloaded objects on local disk by content, within a bound.
+"""Keep downloaded objects on local disk by content, within a bound, for any number of processes.
 
-An entry is `sha256/ab/abcdef…`, read-only, written under a temporary name and renamed when complete and
-verified; its last use is its modification time. Any number of processes may share one cache: each is given
-a copy of its own, so that an entry may be removed at any moment.
+    folder/sha256/ab/abcdef…        an entry: the object's bytes, read-only, complete and verified
+    folder/sha256/ab/abcdef….seen   size, time and inode that the entry had when it was verified
+    folder/locks/                   one file per download that runs, and `room`
+
+`link` hands out a hard link and hashes nothing while an entry's size, time of change and inode are those
+that were verified; `copy` hands out a file of one's own, hashed on the way. What was written over an entry
+in place, with its size kept and its time set back, is seen by `copy` and `verify` and not by `link`.
+
+An entry's time of access is its last use. Room is made by last use before a download begins and is held by
+a file of the object's full size, so that the bound holds at every moment. An entry with a second hard link
+is in use and is not evicted.
+
+Locks save work and keep the count exact; no result rests on them. Whatever is handed out was verified as
+the very file it is, whichever process replaced or removed the entry meanwhile.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import hashlib
+import json
+import logging
 import os
+import re
 import shutil
+import socket
+import sys
 import time
 import uuid
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, Literal
 
-from ecluse.errors import DigestMismatch
-from ecluse.storage.store import Digest, ObjectStore, read_chunks
+from ecluse.errors import DigestMismatch, DiskFull, InvalidInput
+from ecluse.storage.store import Digest, ObjectStore
 
 #: A download that was not finished for this long has no one left to finish it.
 STALE: Final = timedelta(hours=6)
+#: Who waits for another's download of the same object goes on alone when nothing has moved for this long.
+PATIENCE: Final = timedelta(minutes=2)
+#: Seconds between two looks at a lock that is held.
+LOOK: Final = 0.02
+#: Evicting one, a twentieth of the bound is freed if entries are that small: a count serves many downloads.
+SPARE: Final = 20
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+#: The file system has no hard links, or this one would cross into another.
+_NO_LINK: Final = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}
+_NO_LOCK: Final = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK}
+_READ_ONLY: Final = {errno.EROFS, errno.EACCES, errno.EPERM}
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+#: The lock under which room is made; the file holds the count of bytes used.
+_ROOM: Final = "room"
+#: How much of a digest the name of an unfinished file holds.
+_NAMED: Final = 16
+_UNFINISHED: Final = re.compile(r"\..{16}\.(?P<host>[0-9a-f]{8})\.(?P<pid>\d{1,9})\.[0-9a-f]{32}\.part")
+_CHUNK: Final = 1024 * 1024
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int], None]
+_Found = Literal["intact", "damaged", "missing"]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Where an object came from. `replaced`: its entry was damaged, so that it was downloaded again."""
+
+    from_cache: bool
+    replaced: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object in the cache; `size` in bytes. `pinned`: it is in use and is not evicted."""
+
+    sha256: str
+    size: int
+    last_used: datetime
+    pinned: bool
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What hashing everything showed: entries that are intact, their bytes, and the digests that were not."""
+
+    intact: int
+    size: int
+    corrupt: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """How many entries were removed, their bytes, and how many stayed because they are in use."""
+
+    removed: int
+    size: int
+    pinned: int
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    store: ObjectStore
+    key: str
+    sha256: str
+    size: int
+    progress: Progress
+
+    @property
+    def title(self) -> str:
+        return f"{self.key} in {self.store.url}"
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    size: int
+    accessed_ns: int
+    modified: float
+    pinned: bool
+
+    @property
+    def is_entry(self) -> bool:
+        return _DIGEST.fullmatch(self.path.name) is not None
 
 
 class Cache:
-    """Content-addressed files under `folder`, at most `max_bytes` in all."""
+    """Content-addressed files under `folder`, at most `max_bytes` in all: entries and running downloads."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder = folder / "sha256"
         self.max_bytes = max_bytes
+        self._folder = folder / "sha256"
+        self._locks = folder / "locks"
+        self._has_counted = False
+        self._has_warned = False
 
-    def copy(self, store: ObjectStore, key: str, sha256: str, size: int, destination: Path) -> None:
-        """Write the object to `destination`, verified: from the cache, or from the store into both.
+    # Hand out
 
-        What is larger than the bound is not kept. A damaged entry is replaced.
+    def link(
+        self,
+        store: ObjectStore,
+        key: str,
+        sha256: str,
+        size: int,
+        destination: Path,
+        progress: Progress | None = None,
+    ) -> Fetched:
+        """Put the object at `destination`, for reading only: a hard link to its entry.
+
+        Across file systems it is a read-only copy. An entry that is here is served without asking the
+        store. What is larger than the bound, or finds no room beside what is in use, is downloaded straight
+        to `destination` and not kept. `progress` is told the bytes downloaded since it was last called, and 0
+        now and then while another process downloads the same object; what it raises ends the fetch.
 
         Raises:
             DigestMismatch: the stored object is not what `sha256` says; nothing is kept.
+            StoreUnavailable, ObjectNotFound: it has to be downloaded and cannot be.
+            DiskFull: there is no room on the disk.
         """
-        entry = self._folder / sha256[:2] / sha256
-        if self._copy_entry(entry, sha256, destination):
-            return
-        store.download(key, destination, sha256=sha256)
-        if size <= self.max_bytes:
-            self._keep(destination, entry, size)
+        wanted = _Wanted(store, key, _checked(sha256), size, progress or _ignore)
+        with _appearing(destination, size) as partial:
+            fetched = self._fetch(wanted, partial, self._take_link, _give_link)
+            if partial.stat().st_nlink == 1:
+                partial.chmod(0o444)
+        return fetched
 
-    def entries(self) -> list[Path]:
+    def copy(
+        self,
+        store: ObjectStore,
+        key: str,
+        sha256: str,
+        size: int,
+        destination: Path,
+        progress: Progress | None = None,
+    ) -> Fetched:
+        """Write the object to `destination`, a file of its own that may be changed; see `link` for the rest.
+
+        An entry is hashed while it is copied, whatever is known of it.
+        """
+        wanted = _Wanted(store, key, _checked(sha256), size, progress or _ignore)
+        with _appearing(destination, size) as partial:
+            return self._fetch(wanted, partial, self._take_copy, _give_copy)
+
+    # Look after
+
+    def entries(self) -> list[Entry]:
         """Every complete entry, least recently used first."""
-        files = {path: mtime for path in self._files() if (mtime := _modified(path)) is not None}
-        return sorted(files, key=lambda path: files[path])
+        files = sorted((f for f in self._files() if f.is_entry), key=lambda f: f.accessed_ns)
+        return [Entry(f.path.name, f.size, _moment(f.accessed_ns), f.pinned) for f in files]
 
-    def _copy_entry(self, entry: Path, sha256: str, destination: Path) -> bool:
-        """Whether the entry is here and intact; then `destination` is a copy of it."""
-        digest = Digest()
-        partial = _partial(destination)
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the entries, and of the room held for the downloads that run."""
+        return sum(file.size for file in self._files())
+
+    def verify(self, progress: Progress | None = None) -> Verified:
+        """Hash every entry, whatever is known of it, and remove what is damaged.
+
+        `progress` is told the bytes hashed since it was last called. Entries keep their order of last use.
+        """
+        intact, size, corrupt = 0, 0, []
+        for entry in self.entries():
+            found = self._examine(self._path(entry.sha256), entry.sha256, progress or _ignore)
+            if found == "damaged":
+                corrupt.append(entry.sha256)
+            elif found == "intact":
+                intact, size = intact + 1, size + entry.size
+        return Verified(intact, size, tuple(corrupt))
+
+    def clear(self) -> Cleared:
+        """Remove every entry that is not in use, and what killed processes left behind."""
+        self._remove_leftovers()
+        removed = size = pinned = 0
+        for file in self._files():
+            if file.is_entry and file.pinned:
+                pinned += 1
+            elif file.is_entry and _removed(file.path):
+                removed, size = removed + 1, size + file.size
+                _removed(_record_of(file.path))
+        return Cleared(removed, size, pinned)
+
+    # Fetch
+
+    def _fetch(
+        self,
+        wanted: _Wanted,
+        partial: Path,
+        take: Callable[[Path, str, Path], _Found],
+        give: Callable[[Path, Path], None],
+    ) -> Fetched:
+        """Fill `partial`: `take` it from the entry, or download the entry and `give` it."""
+        entry = self._path(wanted.sha256)
+        if take(entry, wanted.sha256, partial) == "intact":
+            return Fetched(from_cache=True)
+        with self._alone(wanted):
+            found = take(entry, wanted.sha256, partial)
+            if found == "intact":
+                return Fetched(from_cache=True)
+            if found == "damaged":
+                logger.warning("The cached %s was damaged; it is downloaded again: %s", entry, wanted.title)
+                self._discard(entry)
+            fetched = Fetched(from_cache=False, replaced=found == "damaged")
+            if wanted.size <= self.max_bytes and self._download(wanted, entry, partial, give):
+                return fetched
+        with partial.open("wb") as file:
+            _write(wanted, file)
+        return fetched
+
+    def _take_link(self, entry: Path, sha256: str, partial: Path) -> _Found:
         try:
-            with partial.open("wb") as file:
-                for chunk in digest.through(read_chunks(entry)):
-                    file.write(chunk)
-            digest.expect(sha256, str(entry))
-            partial.replace(destination)
+            partial.hardlink_to(entry)
         except FileNotFoundError:
+            return "missing"
+        except OSError as error:
+            if error.errno in _NO_LINK:
+                return self._take_copy(entry, sha256, partial)
+            raise
+        # What is checked is the link: the entry may be another file by now.
+        with partial.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if _recorded(entry) != _facts(status):
+                if _hash(file, _ignore) != sha256:
+                    partial.unlink()
+                    return "damaged"
+                _record(entry, status)
+            _mark_used(file, time.time_ns(), status)
+        return "intact"
+
+    def _take_copy(self, entry: Path, sha256: str, partial: Path) -> _Found:
+        try:
+            source = entry.open("rb")
+        except FileNotFoundError:
+            return "missing"
+        with source, partial.open("wb") as target:
+            status = os.fstat(source.fileno())
+            if _hash(source, _ignore, target) != sha256:
+                partial.unlink()
+                return "damaged"
+            if _recorded(entry) != _facts(status):
+                _record(entry, status)
+            _mark_used(source, time.time_ns(), status)
+        return "intact"
+
+    def _examine(self, entry: Path, sha256: str, progress: Progress) -> _Found:
+        try:
+            file = entry.open("rb")
+        except FileNotFoundError:
+            return "missing"
+        with file:
+            status = os.fstat(file.fileno())
+            found = _hash(file, progress)
+            if found == sha256:
+                _record(entry, status)
+                _mark_used(file, status.st_atime_ns, status)
+                return "intact"
+            if _is_file(entry, file.fileno()):
+                logger.warning("The cached %s was damaged and is removed.", entry)
+                self._discard(entry)
+        return "damaged"
+
+    def _discard(self, entry: Path) -> None:
+        _removed(entry)
+        _removed(_record_of(entry))
+
+    # Download
+
+    def _download(
+        self, wanted: _Wanted, entry: Path, partial: Path, give: Callable[[Path, Path], None]
+    ) -> bool:
+        """Whether there was room: then the object is the entry, and `partial` too."""
+        try:
+            held = self._hold_room(wanted)
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+            logger.warning("The cache cannot be written, so nothing is kept: %s", error)
             return False
-        except DigestMismatch:
-            entry.unlink(missing_ok=True)
+        if held is None:
             return False
+        try:
+            with _reporting_full_disk(self._folder, wanted.size), held.open("r+b") as file:
+                _allocate(file, wanted.size)
+                _write(wanted, file)
+                status = _settle(file)
+            try:
+                give(held, partial)
+            finally:
+                held.replace(entry)
+                _record(entry, status)
         finally:
-            partial.unlink(missing_ok=True)
-        _mark_used(entry)
+            held.unlink(missing_ok=True)
         return True
 
-    def _keep(self, source: Path, entry: Path, size: int) -> None:
-        self._make_room(size)
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        partial = _partial(entry)
+    def _hold_room(self, wanted: _Wanted) -> Path | None:
+        """A file of the object's size that counts from now on; None where what is in use leaves no room."""
+        held = _unfinished(self._path(wanted.sha256))
+        held.parent.mkdir(parents=True, exist_ok=True)
+        with self._locked(_ROOM, lambda: True) as room:
+            used = self._count_in(room)
+            if used is None or self._excess(used, wanted.size) > 0:
+                used = self._make_room(wanted.size)
+            if used + wanted.size > self.max_bytes:
+                return None
+            if _free(self._folder) < wanted.size:
+                raise _disk_full(self._folder, wanted.size)
+            # Noted before it is there: a process killed in between leaves the count too high, never too low.
+            self._note_count(room, used + wanted.size)
+            with held.open("xb") as file:
+                file.truncate(wanted.size)
+        return held
+
+    def _make_room(self, size: int) -> int:
+        """Evict the least recently used for `size` bytes, or nothing where that is not enough; bytes left."""
+        self._remove_leftovers()
+        files = list(self._files())
+        used = sum(file.size for file in files)
+        excess = self._excess(used, size)
+        if excess <= 0:
+            return used
+        chosen, freed = [], 0
+        for file in sorted((f for f in files if f.is_entry and not f.pinned), key=lambda f: f.accessed_ns):
+            if freed >= excess and freed - excess + file.size > self.max_bytes // SPARE:
+                break
+            chosen.append(file)
+            freed += file.size
+        if freed < excess:
+            return used
+        for file in chosen:
+            self._discard(file.path)
+        return used - freed
+
+    def _excess(self, used: int, size: int) -> int:
+        """Bytes that must go before `size` more fit: within the bound, and on the disk."""
+        return max(used + size - self.max_bytes, size - _free(self._folder))
+
+    def _count_in(self, room: int | None) -> int | None:
+        """Bytes used, at most, as the last process noted; None where they have to be counted.
+
+        Each process counts once for itself: that heals what a power failure or a stranger's hand did.
+        """
+        if room is None or not self._has_counted:
+            return None
         try:
-            shutil.copyfile(source, partial)
-            _mark_used(partial)
-            partial.chmod(0o444)
-            partial.replace(entry)
+            return int(os.pread(room, 32, 0))
+        except ValueError:
+            return None
+
+    def _note_count(self, room: int | None, used: int) -> None:
+        if room is not None:
+            os.pwrite(room, b"%032d" % used, 0)
+            self._has_counted = True
+
+    # Files
+
+    def _path(self, sha256: str) -> Path:
+        return self._folder / sha256[:2] / sha256
+
+    def _files(self) -> Iterator[_File]:
+        """Entries, and downloads that are under way; records are not counted."""
+        for folder in self._folder.glob("??"):
+            yield from _files_in(folder)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed processes left: unfinished downloads, records of no entry, locks."""
+        for file in self._files():
+            if not file.is_entry and _is_left(file):
+                _removed(file.path)
+        for record in self._folder.glob("??/*.seen"):
+            if not record.with_suffix("").exists():
+                _removed(record)
+        for path in self._locks.iterdir() if self._locks.exists() else ():
+            if path.name != _ROOM:
+                _remove_unheld(path)
+
+    # Locks
+
+    @contextmanager
+    def _alone(self, wanted: _Wanted) -> Iterator[None]:
+        """Keep others from downloading the same object meanwhile; wait for one that does, while it moves."""
+        began = time.monotonic()
+
+        def wait() -> bool:
+            wanted.progress(0)
+            waited = time.monotonic() - began
+            return waited < PATIENCE.total_seconds() or self._is_moving(wanted.sha256)
+
+        with self._locked(wanted.sha256, wait):
+            yield
+
+    def _is_moving(self, sha256: str) -> bool:
+        limit = time.time() - PATIENCE.total_seconds()
+        started = self._path(sha256).parent.glob(f".{sha256[:_NAMED]}.*.part")
+        return any(file.modified > limit for path in started if (file := _look(path)))
+
+    @contextmanager
+    def _locked(self, name: str, wait: Callable[[], bool]) -> Iterator[int | None]:
+        """Hold the lock `name`, an open file; None where it is not to be had, or `wait` would wait no more."""
+        path = self._locks / name
+        lock = self._acquired(path, wait)
+        try:
+            yield lock
         finally:
-            partial.unlink(missing_ok=True)
+            if lock is not None:
+                if name != _ROOM:
+                    path.unlink(missing_ok=True)
+                # A forked child may hold the file open too; unlocking frees it for all.
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                os.close(lock)
 
-    def _make_room(self, size: int) -> None:
-        self._remove_unfinished()
-        entries = self.entries()
-        sizes = {path: _size(path) for path in entries}
-        used = sum(sizes.values())
-        for path in entries:
-            if used + size <= self.max_bytes:
-                return
-            used -= sizes[path]
-            path.unlink(missing_ok=True)
-
-    def _remove_unfinished(self) -> None:
-        for path in self._folder.glob("??/.*.part"):
-            modified = _modified(path)
-            if modified is not None and time.time() - modified > STALE.total_seconds():
-                path.unlink(missing_ok=True)
-
-    def _files(self) -> Iterator[Path]:
-        return (path for path in self._folder.glob("??/*") if not path.name.startswith("."))
+    def _acquired(self, path: Path, wait: Callable[[], bool]) -> int | None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return _lock_file(path, wait)
+        except OSError as error:
+            if error.errno not in _NO_LOCK | _READ_ONLY:
+                raise
+            if not self._has_warned:
+                self._has_warned = True
+                logger.warning("No locks in %s, so an object may be downloaded twice: %s", self._locks, error)
+            return None
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex}.part")
+def _lock_file(path: Path, wait: Callable[[], bool]) -> int | None:
+    """Wait in short looks: a signal, or what `wait` raises, ends the wait in any thread."""
+    while True:
+        lock, held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600), False
+        try:
+            while not _is_won(lock):
+                if not wait():
+                    return None
+                time.sleep(LOOK)
+            # Who held it before has removed it under this process's hands; then another one counts.
+            held = _is_file(path, lock)
+            if held:
+                return lock
+        finally:
+            if not held:
+                os.close(lock)
 
 
-def _modified(path: Path) -> float | None:
-    """When a file was last used; None when another process has removed it."""
+def _is_won(lock: int) -> bool:
     try:
-        return path.stat().st_mtime
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _remove_unheld(path: Path) -> None:
+    """Remove the lock of a process that was killed."""
+    try:
+        lock = os.open(path, os.O_RDWR)
     except FileNotFoundError:
+        return
+    try:
+        if _is_won(lock) and _is_file(path, lock):
+            path.unlink()
+    except OSError as error:
+        if error.errno not in _NO_LOCK:
+            raise
+    finally:
+        os.close(lock)
+
+
+def _is_file(path: Path, opened: int) -> bool:
+    """Whether the name still stands for the file that is open."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(opened))
+    except FileNotFoundError:
+        return False
+
+
+# Downloads
+
+
+def _write(wanted: _Wanted, file: BinaryIO) -> None:
+    """Write the stored object into a file, verified."""
+    counted, size = Digest(), 0
+    for chunk in counted.through(wanted.store.stream(wanted.key)):
+        size += len(chunk)
+        if size > wanted.size:
+            raise DigestMismatch(
+                f"{wanted.title} is damaged: it is longer than the {wanted.size:,} bytes that were recorded. "
+                "Make or publish it again."
+            )
+        file.write(chunk)
+        wanted.progress(len(chunk))
+    counted.expect(wanted.sha256, wanted.title)
+
+
+def _allocate(file: BinaryIO, size: int) -> None:
+    """Take the disk's blocks now, where the file system can, so that it is not found full on the way."""
+    if size and hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+                raise
+
+
+def _settle(file: BinaryIO) -> os.stat_result:
+    """Make the file read-only and safe from a power failure."""
+    file.flush()
+    os.fchmod(file.fileno(), 0o444)
+    # From the fine clock: a change in the same tick of the kernel's own would go unseen.
+    moment = time.time_ns()
+    os.utime(file.fileno(), ns=(moment, moment))
+    os.fsync(file.fileno())
+    return os.fstat(file.fileno())
+
+
+def _give_link(source: Path, partial: Path) -> None:
+    try:
+        partial.hardlink_to(source)
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        shutil.copyfile(source, partial)
+
+
+def _give_copy(source: Path, partial: Path) -> None:
+    shutil.copyfile(source, partial)
+
+
+@contextmanager
+def _appearing(destination: Path, size: int) -> Iterator[Path]:
+    """A temporary name beside `destination`, which becomes it when the block ends well."""
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    partial = destination.with_name(f".{destination.name[:40]}.{uuid.uuid4().hex}.part")
+    try:
+        with _reporting_full_disk(destination.parent, size):
+            yield partial
+        partial.replace(destination)
+    finally:
+        # Also after success: to rename one hard link over another of the same file does nothing.
+        partial.unlink(missing_ok=True)
+
+
+def _files_in(folder: Path) -> list[_File]:
+    """Entries and unfinished files of one folder, each once and none left out."""
+    while True:
+        paths = [path for path in folder.iterdir() if path.suffix != ".seen"]
+        files = [_look(path) for path in paths]
+        # One that is gone has been evicted; but an unfinished one may just have become an entry.
+        if all(file or path.suffix != ".part" for path, file in zip(paths, files, strict=True)):
+            return [file for file in files if file]
+
+
+def _look(path: Path) -> _File | None:
+    """A file as it stands; None when another process has removed it."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return _File(path, status.st_size, status.st_atime_ns, status.st_mtime, status.st_nlink > 1)
+
+
+def _unfinished(path: Path) -> Path:
+    """A name for a file that is to become `path`: it tells whose it is."""
+    return path.with_name(f".{path.name[:_NAMED]}.{_host()}.{os.getpid()}.{uuid.uuid4().hex}.part")
+
+
+def _is_left(file: _File) -> bool:
+    """Whether an unfinished file has no one left to finish it."""
+    if time.time() - file.modified > STALE.total_seconds():
+        return True
+    named = _UNFINISHED.fullmatch(file.path.name)
+    return named is not None and named["host"] == _host() and not _is_running(int(named["pid"]))
+
+
+@cache
+def _host() -> str:
+    """This machine, and this space of process numbers on it: containers may share a name and a folder."""
+    try:
+        space = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        space = ""
+    return hashlib.sha256(f"{socket.gethostname()} {space}".encode()).hexdigest()[:8]
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+# Records
+
+
+def _record_of(entry: Path) -> Path:
+    return entry.with_name(f"{entry.name}.seen")
+
+
+def _facts(status: os.stat_result) -> dict[str, int]:
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "inode": status.st_ino}
+
+
+def _recorded(entry: Path) -> object:
+    """What the entry was when it was verified; None where nothing readable says so."""
+    try:
+        return json.loads(_record_of(entry).read_bytes())
+    except (FileNotFoundError, ValueError):
         return None
 
 
-def _size(path: Path) -> int:
-    """Bytes of a file; 0 when another process has removed it."""
+def _record(entry: Path, status: os.stat_result) -> None:
+    partial = entry.with_name(f"{entry.name}.{uuid.uuid4().hex}.seen")
     try:
-        return path.stat().st_size
+        partial.write_text(json.dumps(_facts(status)))
+        partial.replace(_record_of(entry))
+    except OSError as error:
+        # The entry is intact all the same, and is hashed again next time.
+        if error.errno not in _READ_ONLY | _FULL | {errno.ENOENT}:
+            raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _hash(source: BinaryIO, progress: Progress, target: BinaryIO | None = None) -> str:
+    """SHA-256 of an open file from its beginning, in hexadecimal; the bytes go to `target` on the way."""
+    digest = hashlib.sha256()
+    while chunk := source.read(_CHUNK):
+        digest.update(chunk)
+        if target is not None:
+            target.write(chunk)
+        progress(len(chunk))
+    return digest.hexdigest()
+
+
+def _mark_used(file: BinaryIO, at_ns: int, status: os.stat_result) -> None:
+    """Set the time of last use, and keep that of the last change."""
+    try:
+        os.utime(file.fileno(), ns=(at_ns, status.st_mtime_ns))
+    except OSError as error:
+        if error.errno not in _READ_ONLY:
+            raise
+
+
+def _removed(path: Path) -> bool:
+    """Remove a file; False where another process was faster."""
+    try:
+        path.unlink()
     except FileNotFoundError:
-        return 0
+        return False
+    return True
 
 
-def _mark_used(path: Path) -> None:
-    """Set the time of last use from the fine clock; the kernel's own is coarser than two uses may be apart."""
-    moment = time.time_ns()
+# The disk
+
+
+def _free(folder: Path) -> int:
+    """Bytes free on a folder's disk; without end where the file system does not say."""
+    usage = shutil.disk_usage(folder)
+    return usage.free if usage.total else sys.maxsize
+
+
+@contextmanager
+def _reporting_full_disk(folder: Path, size: int) -> Iterator[None]:
     try:
-        os.utime(path, ns=(moment, moment))
-    except FileNotFoundError:  # another process made room meanwhile; the copy is complete all the same
-        return
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise _disk_full(folder, size) from error
+
+
+def _disk_full(folder: Path, size: int) -> DiskFull:
+    return DiskFull(
+        f"The disk that holds {folder} has no room for {size:,} bytes. "
+        "Free some, or clear the cache: ecluse cache clear"
+    )
+
+
+def _checked(sha256: str) -> str:
+    """A digest that can be a file's name; it may come from a manifest that someone else wrote."""
+    if not _DIGEST.fullmatch(sha256):
+        raise InvalidInput(f"{sha256!r} is no SHA-256 digest in hexadecimal. Publish the version again.")
+    return sha256
+
+
+def _moment(ns: int) -> datetime:
+    return datetime.fromtimestamp(ns / 1e9, UTC)
+
+
+def _ignore(size: int) -> None:
+    """Progress that no one asked for."""

@@ -1,0 +1,64 @@
+"""Fetch objects through a cache in a process of its own: `python -m tests.contracts.cache_process`.
+
+One JSON object on standard input says what to do. "ready" is printed before the work, which begins with the
+next line of input; then one JSON object a task is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from ecluse.errors import EcluseError
+from ecluse.storage import Cache, ObjectStore, cache, open_store
+
+
+class WatchedStore:
+    """A store that notes in a file what is asked of it, and gives its chunks slowly."""
+
+    def __init__(self, store: ObjectStore, log: Path, delay: float) -> None:
+        self._store, self._log, self._delay = store, log, delay
+
+    @property
+    def url(self) -> str:
+        return self._store.url
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        self._note(f"asked {key}")
+        for chunk in self._store.stream(key, chunk_size=64 * 1024):
+            for start in range(0, len(chunk), 64 * 1024):
+                self._note(f"gave {key}")
+                time.sleep(self._delay)
+                yield chunk[start : start + 64 * 1024]
+
+    def _note(self, line: str) -> None:
+        with self._log.open("a") as file:
+            file.write(f"{line}\n")
+
+
+def main() -> None:
+    told: dict[str, Any] = json.loads(sys.stdin.readline())
+    if "patience" in told:
+        cache.PATIENCE = timedelta(seconds=told["patience"])
+    store = WatchedStore(open_store(told["store"]), Path(told["log"]), told.get("delay", 0.0))
+    kept = Cache(Path(told["cache"]), told["bound"])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for verb, key, sha256, size, destination in told["tasks"]:
+        try:
+            fetched = getattr(kept, verb)(store, key, sha256, size, Path(destination))
+            print(json.dumps({"from_cache": fetched.from_cache, "replaced": fetched.replaced}), flush=True)
+        except EcluseError as error:
+            print(json.dumps({"error": error.code, "message": str(error)}), flush=True)
+        if told.get("forget"):
+            os.unlink(destination)
+
+
+if __name__ == "__main__":
+    main()
