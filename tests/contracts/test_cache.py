@@ -40,7 +40,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
         return open_store(f"file://{tmp_path / 'store'}")
     server: ObjectServer = request.getfixturevalue("object_server")
     chosen = Settings.from_environment(server.environment(uuid.uuid4().hex))
-    return open_store(chosen.store_url, chosen.s3)
+    return open_store(chosen.store_url, chosen.access)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_an_entry_is_served_while_the_store_is_away(
     chosen = Settings.from_environment(
         {"ECLUSE_STORE_URL": "s3://gone", "S3_ENDPOINT": endpoint, "S3_ACCESS_KEY": "a", "S3_SECRET_KEY": "b"}
     )
-    away = open_store(chosen.store_url, chosen.s3)
+    away = open_store(chosen.store_url, chosen.access)
     assert fetch(cache, away, stored, tmp_path / "2", verb) == HIT
     assert (tmp_path / "2").read_bytes() == b"water"
 
