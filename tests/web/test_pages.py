@@ -65,8 +65,6 @@ def owner(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> User:
     user = runtime.accounts.sign_up("ines@example.org", "a long password", "Inès")
     with runtime.catalog.write() as transaction:
         transaction.add_all(invented.rows(user.id))
-        transaction.flush()
-        places.fill_addresses(transaction, runtime.data.url_of, runtime.data.url_of)
     publish(runtime, user, tmp_path_factory.mktemp("model"))
     return user
 
@@ -78,6 +76,8 @@ def publish(runtime: Runtime, user: User, folder: Path) -> None:
     for version in invented.VERSIONS:
         files: tuple[ManifestFile, ...] = registry.upload("transactions", version, folder)
         registry.commit("transactions", version, files, created_by=user.id, nonce=version, metadata={})
+    with runtime.catalog.write() as transaction:
+        places.fill_addresses(transaction, runtime.data.url_of, runtime.data.url_of)
 
 
 class Browser:
