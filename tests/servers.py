@@ -52,14 +52,15 @@ class ObjectServer:
 
 
 @contextmanager
-def seaweedfs(folder: Path) -> Iterator[ObjectServer]:
-    """SeaweedFS with one bucket, its data under `folder`; gone when the block ends."""
+def seaweedfs(folder: Path, *, volumes: int = 50, volume_megabytes: int = 64) -> Iterator[ObjectServer]:
+    """SeaweedFS with one bucket, its data under `folder`; gone when the block ends. 0 volumes: as the disk allows."""
     folder.mkdir(parents=True, exist_ok=True)
     ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
     weed = Path(sys.executable).with_name("weed")
     command = [str(weed), "-logtostderr=false", f"-logdir={folder}", "server", f"-dir={folder}"]
     command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer", "-master.telemetry=false"]
-    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-volume.max=50", "-master.volumeSizeLimitMB=64"]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-volume.max={volumes}"]
+    command += [f"-master.volumeSizeLimitMB={volume_megabytes}"]
     command += ["-master.electionTimeout=1s"]  # soon there again after a kill
     for name, port in ports.items():
         command += [f"-{name}.port={port}", f"-{name}.port.grpc={free_port()}"]
