@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ecluse.cli import serve
 from tests.application import run_ecluse, running
 from tools import reference
 
@@ -117,6 +119,28 @@ def test_a_port_that_is_taken_is_told_with_the_way_out(tmp_path: Path) -> None:
         done = run(tmp_path, "up", "--port", str(taken.getsockname()[1]))
     assert done.returncode == 1
     assert "Choose another: --port" in done.stderr
+
+
+def test_answers_leave_at_once() -> None:
+    """Without TCP_NODELAY each answer on a connection kept open may wait 40 ms for the one before it."""
+
+    async def accept() -> int:
+        accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            accepted.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = serve._listen("127.0.0.1", 0)
+        async with await asyncio.start_server(look, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            no_delay = await accepted
+            writer.close()
+            await writer.wait_closed()
+        return no_delay
+
+    assert asyncio.run(accept())
 
 
 @needs_proc
