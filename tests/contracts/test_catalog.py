@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from ecluse import catalog as catalog_package
-from ecluse.catalog import Catalog, audit, datasets, models, predictions, training, users
+from ecluse.catalog import Catalog, audit, datasets, models, places, predictions, training, users
 from ecluse.catalog.database import HEAD
 from ecluse.catalog.tables import Base, Dataset, ModelVersion, Prediction, TrainingRun, User, now
 from ecluse.errors import (
@@ -69,6 +70,37 @@ def test_the_newest_migration_is_the_one_the_code_asks_for() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(catalog_package.__file__).parent / "migrations"))
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_rows_from_before_addresses_were_kept_get_that_of_the_configured_stores(catalog: Catalog) -> None:
+    owner = add_user(catalog, "a@b.c")
+    with catalog.write() as transaction:
+        models.add_version(transaction, model_version(owner, "v1"))
+        predictions.add_prediction(
+            transaction, Prediction(user_id=owner.id, model_name="m", version="v1", key="k/1")
+        )
+        predictions.add_prediction(transaction, Prediction(user_id=owner.id, model_name="m", version="v1"))
+    with catalog.engine.execution_options(ecluse_write=True).begin() as connection:
+        downgrade(connection)
+    catalog.migrate()
+    with catalog.read() as transaction:
+        assert places.lacks_addresses(transaction)
+    with catalog.write() as transaction:
+        places.fill_addresses(transaction, "file:///data/{}".format, "file:///models/{}".format)
+    with catalog.read() as transaction:
+        assert not places.lacks_addresses(transaction)
+        version = models.version_of(transaction, owner.id, "m", "v1")
+        assert (version.url, version.details) == ("file:///models/p/v1", {})
+        found = predictions.list_predictions(transaction, owner.id)
+    assert {row.url for row in found} == {None, "file:///data/k/1"}
+
+
+def downgrade(connection: Connection) -> None:
+    """Back to the tables before addresses were kept."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(catalog_package.__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.downgrade(config, "0001")
 
 
 def test_many_processes_may_migrate_at_once(catalog: Catalog) -> None:

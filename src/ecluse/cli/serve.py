@@ -64,8 +64,9 @@ def worker(home: Path | None, parent: int | None) -> None:
     """Run jobs until stopped. What is running then is taken up by the next worker."""
     from ecluse.fraud.work import KINDS, reconcile
     from ecluse.runtime import Worker
+    from ecluse.storage import LONG_PATIENCE
 
-    with opened(home) as runtime:
+    with opened(home, patience=LONG_PATIENCE) as runtime:
         process = Worker(runtime, KINDS, reconcile)
 
         def stop(_: int, __: FrameType | None) -> None:

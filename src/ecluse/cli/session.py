@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,6 +21,7 @@ from ecluse.fraud.workflows import cancel_job
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime, Worker, living_workers
 from ecluse.settings import Settings
+from ecluse.storage import PATIENCE
 
 F = TypeVar("F", bound=Any)
 LOOK_SECONDS: Final = 3.0
@@ -44,16 +46,18 @@ def user_option(command: F) -> F:
 
 
 @contextmanager
-def opened(home: Path | None) -> Iterator[Runtime]:
-    """The runtime that the environment and `--home` describe."""
-    with Runtime.open(Settings.from_environment(home=home)) as runtime:
+def opened(home: Path | None, *, patience: timedelta = PATIENCE) -> Iterator[Runtime]:
+    """The runtime that the environment and `--home` describe; a store that is away is tried for `patience`."""
+    with Runtime.open(Settings.from_environment(home=home), patience=patience) as runtime:
         yield runtime
 
 
 @contextmanager
-def acting(home: Path | None, email: str | None) -> Iterator[tuple[Runtime, User]]:
+def acting(
+    home: Path | None, email: str | None, *, patience: timedelta = PATIENCE
+) -> Iterator[tuple[Runtime, User]]:
     """The runtime, and the user a command acts for."""
-    with opened(home) as runtime:
+    with opened(home, patience=patience) as runtime:
         address = email or runtime.settings.user
         accounts = runtime.accounts
         yield runtime, accounts.by_email(address) if address else accounts.local_administrator()
