@@ -28,6 +28,7 @@
     │   ├── JobCancelled
     │   ├── JobFailed                           a job ended by a fault of ours; the log has the reference
     │   └── JobsUnavailable (ConnectionError)
+    ├── ServersUnavailable (ConnectionError)    the servers of this machine cannot be started
     ├── InvalidInput (ValueError)               a form field or argument that cannot be used
     └── FraudError
         ├── UnreadableTable (ValueError)        the file is not a table we can read
@@ -177,6 +178,11 @@ class JobFailed(JobError):
 
 class JobsUnavailable(JobError, ConnectionError):
     code = "jobs_unavailable"
+    status = 503
+
+
+class ServersUnavailable(EcluseError, ConnectionError):
+    code = "servers_unavailable"
     status = 503
 
 

@@ -18,6 +18,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "up": ("serve", "up", "Start the pages, the API and a worker."),
     "web": ("serve", "web", "Start the pages and the API alone."),
     "worker": ("serve", "worker", "Start a worker that runs the jobs."),
+    "servers": ("servers", "servers", "Start SeaweedFS and PostgreSQL on this machine, or stop them."),
     "doctor": ("doctor", "doctor", "Show what was detected and prove every part with a round trip."),
     "fraud": ("fraud", "fraud", "Analyze, train on and score tables of transactions."),
     "models": ("models", "models", "List, show, download, verify and delete models."),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ecluse.cli.output import say
+from ecluse.cli.servers import local_servers, port_options
 from ecluse.cli.session import home_option, opened
 from ecluse.errors import InvalidInput, SettingsError
 
@@ -34,12 +35,21 @@ _port = click.option("--port", default=8000, show_default=True, type=click.IntRa
 @home_option
 @_host
 @_port
-def up(home: Path | None, host: str, port: int) -> None:
+@click.option(
+    "--servers", is_flag=True, help="Start SeaweedFS and PostgreSQL too, and keep everything there."
+)
+@port_options
+def up(home: Path | None, host: str, port: int, servers: bool, port_s3: int, port_database: int) -> None:
     """Start the pages, the API and a worker; Ctrl-C stops them.
 
     On an empty catalog a local administrator is made and a one-time sign-in link printed.
     """
-    with opened(home) as runtime, _listen(host, port) as listener:
+    with contextlib.ExitStack() as stack:
+        if servers:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            stack.enter_context(local_servers(home, port_s3, port_database)).use_here()
+        runtime = stack.enter_context(opened(home))
+        listener = stack.enter_context(_listen(host, port))
         address = _address(runtime, listener)
         with _WorkerProcess(runtime.settings.home):
             _serve(runtime, listener, lambda: _welcome(runtime, address))

@@ -2,6 +2,7 @@
 
 from ecluse.storage.areas import Located, Stores
 from ecluse.storage.backends import LONG_PATIENCE, PATIENCE, open_store
+from ecluse.storage.buckets import ensure_bucket
 from ecluse.storage.cache import Cache, Cleared, Entry, Fetched, Verified
 from ecluse.storage.keys import checked_key, is_within, join_key, safe_filename, timestamp
 from ecluse.storage.store import Digest, ObjectInfo, ObjectStore, Stored, read_chunks
@@ -21,6 +22,7 @@ __all__ = [
     "Stores",
     "Verified",
     "checked_key",
+    "ensure_bucket",
     "is_within",
     "join_key",
     "open_store",

@@ -1,0 +1,44 @@
+"""Make a database and the role that owns it, as the administrator of a PostgreSQL."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+
+from ecluse.errors import CatalogUnavailable
+from ecluse.settings import without_password
+
+
+def make_database(administrator_url: str, name: str, owner: str, password: str) -> None:
+    """Make what is missing of database and owner, who is no superuser; its password becomes `password`.
+
+    `administrator_url` is of the form `postgresql://user:password@host:port/postgres`.
+
+    Raises:
+        CatalogUnavailable: the server does not answer, or refuses.
+    """
+    secret = sql.Literal(password)
+    try:
+        with psycopg.connect(administrator_url, autocommit=True, connect_timeout=5) as connection:
+            role_is_there = _is_there(connection, "pg_roles", "rolname", owner)
+            verb = sql.SQL("ALTER" if role_is_there else "CREATE")
+            connection.execute(
+                sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, sql.Identifier(owner), secret)
+            )
+            if not _is_there(connection, "pg_database", "datname", name):
+                connection.execute(
+                    sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(owner))
+                )
+    except psycopg.OperationalError as error:
+        raise CatalogUnavailable(
+            f"The catalog {without_password(administrator_url)} does not answer: "
+            f"{str(error).strip().splitlines()[0]}. See: ecluse doctor"
+        ) from error
+
+
+def _is_there(connection: psycopg.Connection, table: str, column: str, name: str) -> bool:
+    found = connection.execute(
+        sql.SQL("SELECT 1 FROM {} WHERE {} = %s").format(sql.Identifier(table), sql.Identifier(column)),
+        [name],
+    )
+    return found.fetchone() is not None
