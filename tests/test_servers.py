@@ -112,7 +112,9 @@ def exported(text: str) -> dict[str, str]:
 
 def processes_of(home: Path) -> list[str]:
     """Every process that names a folder under `home/servers`."""
-    listed = subprocess.run(["ps", "-A", "-ww", "-o", "args="], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "args="], capture_output=True, text=True, check=True
+    ).stdout
     return [line for line in listed.splitlines() if f"{home}/servers/" in line and "defunct" not in line]
 
 

@@ -37,7 +37,7 @@ def command(weed: Path, data: Path, identities: Path, ports: Mapping[str, int]) 
     arguments += [f"-s3.config={identities}", "-s3.autoCreateBucket=false", "-s3.iam=false"]
     arguments += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.port={ports['s3']}"]
     arguments += ["-volume.max=0", f"-volume.minFreeSpace={FREE_SPACE}", "-volume.preStopSeconds=0"]
-    arguments += [f"-master.volumeSizeLimitMB={VOLUME_MB}"]
+    arguments += [f"-master.volumeSizeLimitMB={VOLUME_MB}", "-master.electionTimeout=1s"]  # it has no rival
     for name in INNER:
         arguments += [f"-{name}.port={ports[name]}"]
     for name in (*INNER, "s3"):
