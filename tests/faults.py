@@ -160,7 +160,7 @@ class FaultProxy:
         parts = urlsplit(upstream)
         self._upstream = (parts.hostname or "127.0.0.1", parts.port or 80)
         self._seed = seed
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a plan may ask what has passed
         self._plans: list[Plan] = []
         self._requests: list[Request] = []
         self._rate: tuple[float, Sequence[Fault]] = (0.0, ())

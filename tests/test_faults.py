@@ -195,4 +195,4 @@ def test_a_server_that_is_away_resets_and_comes_back_with_its_data(
             obstore.get(store, "a")
         restartable.start()
         assert bytes(obstore.get(store, "a").bytes()) == b"water"
-        assert Settings.from_environment(proxy.environment("x")).s3.endpoint == proxy.endpoint
+        assert Settings.from_environment(proxy.environment("x")).access.s3.endpoint == proxy.endpoint
