@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -703,6 +704,30 @@ def _bytes_in(folder: Path) -> int:
             if path.suffix != ".seen" and stat.S_ISREG(status.st_mode):
                 sizes[status.st_ino] = status.st_size
     return sum(sizes.values())
+
+
+def test_where_locks_are_not_to_be_had_all_is_right_if_downloaded_twice(
+    memory: ObjectStore,
+    cache: Cache,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The kernel's answer is all that is made up: no file system here lacks locks."""
+
+    def refuse(lock: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    written = [memory.put(f"m/{n}", bytes([n]) * 1000) for n in range(4)]
+    for number in (0, 1, 0, 2, 3, 2):
+        fetch(cache, memory, written[number], tmp_path / "out", "link" if number % 2 else "copy")
+        assert (tmp_path / "out").read_bytes() == bytes([number]) * 1000
+        assert cache.used_bytes <= 2500
+    assert kept(cache) == {written[2].sha256, written[3].sha256}
+    assert caplog.text.count("No locks in") == 1
+    cache.clear()
+    assert left_behind(tmp_path) == []
 
 
 # Disks that are full or read-only

@@ -22,6 +22,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "doctor": ("doctor", "doctor", "Show what was detected and prove every part with a round trip."),
     "fraud": ("fraud", "fraud", "Analyze, train on and score tables of transactions."),
     "models": ("models", "models", "List, show, download, verify and delete models."),
+    "cache": ("cache", "cache", "Show, verify and clear the local cache of what was downloaded."),
     "jobs": ("jobs", "jobs", "List, show and cancel jobs."),
     "users": ("users", "users", "List and add accounts, and make sign-in links."),
 }

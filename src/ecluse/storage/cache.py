@@ -105,6 +105,8 @@ class Cleared:
 
 @dataclass(frozen=True)
 class _Wanted:
+    """One object that is asked for."""
+
     store: ObjectStore
     key: str
     sha256: str
@@ -118,6 +120,8 @@ class _Wanted:
 
 @dataclass(frozen=True)
 class _File:
+    """An entry, or a download under way, as it stands on disk."""
+
     path: Path
     size: int
     accessed_ns: int
@@ -268,7 +272,7 @@ class Cache:
                     partial.unlink()
                     return "damaged"
                 _record(entry, status)
-            _mark_used(file, time.time_ns(), status)
+            _mark_used(file, time.time_ns())
         return "intact"
 
     def _take_copy(self, entry: Path, sha256: str, partial: Path) -> _Found:
@@ -283,7 +287,7 @@ class Cache:
                 return "damaged"
             if _recorded(entry) != _facts(status):
                 _record(entry, status)
-            _mark_used(source, time.time_ns(), status)
+            _mark_used(source, time.time_ns())
         return "intact"
 
     def _examine(self, entry: Path, sha256: str, progress: Progress) -> _Found:
@@ -296,7 +300,7 @@ class Cache:
             found = _hash(file, progress)
             if found == sha256:
                 _record(entry, status)
-                _mark_used(file, status.st_atime_ns, status)
+                _mark_used(file, status.st_atime_ns)
                 return "intact"
             if _is_file(entry, file.fileno()):
                 logger.warning("The cached %s was damaged and is removed.", entry)
@@ -314,7 +318,8 @@ class Cache:
     ) -> bool:
         """Whether there was room: then the object is the entry, and `partial` too."""
         try:
-            held = self._hold_room(wanted)
+            with _reporting_full_disk(self._folder, wanted.size):
+                held = self._hold_room(wanted)
         except OSError as error:
             if error.errno not in _READ_ONLY:
                 raise
@@ -324,7 +329,6 @@ class Cache:
             return False
         try:
             with _reporting_full_disk(self._folder, wanted.size), held.open("r+b") as file:
-                _allocate(file, wanted.size)
                 _write(wanted, file)
                 status = _settle(file)
             try:
@@ -457,8 +461,10 @@ class Cache:
             path.parent.mkdir(parents=True, exist_ok=True)
             return _lock_file(path, wait)
         except OSError as error:
-            if error.errno not in _NO_LOCK | _READ_ONLY:
+            if error.errno not in _NO_LOCK | _READ_ONLY | _FULL:
                 raise
+            if error.errno in _NO_LOCK:
+                path.unlink(missing_ok=True)
             if not self._has_warned:
                 self._has_warned = True
                 logger.warning("No locks in %s, so an object may be downloaded twice: %s", self._locks, error)
@@ -531,16 +537,6 @@ def _write(wanted: _Wanted, file: BinaryIO) -> None:
         file.write(chunk)
         wanted.progress(len(chunk))
     counted.expect(wanted.sha256, wanted.title)
-
-
-def _allocate(file: BinaryIO, size: int) -> None:
-    """Take the disk's blocks now, where the file system can, so that it is not found full on the way."""
-    if size and hasattr(os, "posix_fallocate"):
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-                raise
 
 
 def _settle(file: BinaryIO) -> os.stat_result:
@@ -676,10 +672,10 @@ def _hash(source: BinaryIO, progress: Progress, target: BinaryIO | None = None) 
     return digest.hexdigest()
 
 
-def _mark_used(file: BinaryIO, at_ns: int, status: os.stat_result) -> None:
-    """Set the time of last use, and keep that of the last change."""
+def _mark_used(file: BinaryIO, at_ns: int) -> None:
+    """Set the time of last use, and keep that of the last change as it is by now."""
     try:
-        os.utime(file.fileno(), ns=(at_ns, status.st_mtime_ns))
+        os.utime(file.fileno(), ns=(at_ns, os.fstat(file.fileno()).st_mtime_ns))
     except OSError as error:
         if error.errno not in _READ_ONLY:
             raise
