@@ -35,8 +35,13 @@ ensure_environment() {
   VIRTUAL_ENV=$PWD/.venv .tools/bin/uv pip sync --require-hashes "$lock"
   VIRTUAL_ENV=$PWD/.venv .tools/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
   echo "$stamp" >.venv/.installed
-  # The development lock contains the other one, so ./run has nothing to do after ./test.
-  if [ "$lock" = requirements-dev.lock ]; then
-    cat requirements.lock pyproject.toml requirements-tools.lock | cksum >>.venv/.installed
-  fi
+  # Each lock contains those before it, so ./run has nothing to do after ./test.
+  case "$lock" in
+    requirements-dev.lock) contained="requirements.lock requirements-servers.lock" ;;
+    requirements-servers.lock) contained=requirements.lock ;;
+    *) contained= ;;
+  esac
+  for other in $contained; do
+    cat "$other" pyproject.toml requirements-tools.lock | cksum >>.venv/.installed
+  done
 }
