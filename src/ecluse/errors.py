@@ -4,9 +4,15 @@
     ├── SettingsError (ValueError)              a setting is missing or contradicts another
     ├── StorageError
     │   ├── InvalidKey (ValueError)             a key would leave its scope or cannot be stored
+    │   ├── InvalidAttribute (ValueError)       an attribute that not every store can keep
     │   ├── ObjectNotFound (FileNotFoundError)
     │   ├── ObjectExists (FileExistsError)      a create-only write lost
+    │   ├── ObjectChanged                       replaced by another while it was read
+    │   ├── KeyConflict (FileExistsError)       a folder of this name, or a file of that of its folder, is there
     │   ├── StoreUnavailable (ConnectionError)  the store does not answer; nothing was recorded
+    │   │   └── BucketNotFound                  the store answers, and has no such bucket
+    │   ├── ConditionalWritesMissing            the store lets two writers take one name
+    │   ├── CannotSign (ValueError)             the store has no signed addresses, or not for so long
     │   ├── UploadTooLarge (ValueError)
     │   └── DiskFull (OSError)                  a local disk has no room; nothing was kept
     ├── RegistryError
@@ -65,6 +71,11 @@ class InvalidKey(StorageError, ValueError):
     status = 400
 
 
+class InvalidAttribute(StorageError, ValueError):
+    code = "invalid_attribute"
+    status = 400
+
+
 class ObjectNotFound(StorageError, FileNotFoundError):
     code = "object_not_found"
     status = 404
@@ -78,6 +89,29 @@ class ObjectExists(StorageError, FileExistsError):
 class StoreUnavailable(StorageError, ConnectionError):
     code = "store_unavailable"
     status = 503
+
+
+class ObjectChanged(StorageError):
+    code = "object_changed"
+    status = 409
+
+
+class KeyConflict(StorageError, FileExistsError):
+    code = "key_conflict"
+    status = 409
+
+
+class BucketNotFound(StoreUnavailable):
+    code = "bucket_not_found"
+
+
+class ConditionalWritesMissing(StorageError):
+    code = "conditional_writes_missing"
+
+
+class CannotSign(StorageError, ValueError):
+    code = "cannot_sign"
+    status = 409
 
 
 class UploadTooLarge(StorageError, ValueError):

@@ -1,16 +1,18 @@
 """Keep objects in a folder, in memory or in S3 behind one set of verbs: put, get, stream, list, scope."""
 
 from ecluse.storage.areas import Located, Stores
+from ecluse.storage.backend import Capabilities, ObjectInfo
 from ecluse.storage.backends import LONG_PATIENCE, PATIENCE, open_store
 from ecluse.storage.buckets import ensure_bucket
 from ecluse.storage.cache import Cache, Cleared, Entry, Fetched, Verified
 from ecluse.storage.keys import checked_key, is_within, join_key, safe_filename, timestamp
-from ecluse.storage.store import Digest, ObjectInfo, ObjectStore, Stored, read_chunks
+from ecluse.storage.store import Digest, ObjectStore, Page, Progress, Stored, read_chunks
 
 __all__ = [
     "LONG_PATIENCE",
     "PATIENCE",
     "Cache",
+    "Capabilities",
     "Cleared",
     "Digest",
     "Entry",
@@ -18,6 +20,8 @@ __all__ = [
     "Located",
     "ObjectInfo",
     "ObjectStore",
+    "Page",
+    "Progress",
     "Stored",
     "Stores",
     "Verified",

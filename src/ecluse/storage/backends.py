@@ -8,22 +8,24 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from obstore.store import LocalStore, MemoryStore, S3Store
+from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
-from ecluse.errors import SettingsError, StoreUnavailable
-from ecluse.settings import Access
+from ecluse.errors import SettingsError
+from ecluse.settings import Access, S3Settings
+from ecluse.storage.posix import PosixBackend
+from ecluse.storage.remote import RemoteBackend
 from ecluse.storage.store import ObjectStore
 
-#: A store that is away is reported within this time instead of hanging a page.
+#: A store that is away is reported within about this time instead of hanging a page.
 PATIENCE: Final = timedelta(seconds=12)
 #: How long work in the background waits for a store to come back.
 LONG_PATIENCE: Final = timedelta(seconds=120)
 
 
 def open_store(url: str, access: Access | None = None, *, patience: timedelta = PATIENCE) -> ObjectStore:
-    """The store at `file:///folder`, `memory://` or `s3://bucket/prefix`; keys come from `access`.
+    """The store at `file:///folder`, `memory://`, `s3://bucket/prefix`, `gs://…` or `az://…`.
 
-    A store that does not answer is tried again for `patience`.
+    Keys come from `access`. A store that does not answer is tried again for `patience`.
 
     Raises:
         SettingsError: the scheme is not known, or the address lacks what its scheme needs.
@@ -42,53 +44,117 @@ def _open_file(url: str, _: Access, __: timedelta) -> ObjectStore:
     parts = urlsplit(url)
     if parts.netloc or not parts.path.startswith("/"):
         raise SettingsError(f"Store address {url!r} is not an absolute folder; use file:///folder.")
-    folder = Path(unquote(parts.path))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreUnavailable(f"The folder {folder} cannot be made: {error.strerror}.") from error
-    return ObjectStore(LocalStore(str(folder)), url)
+    backend = PosixBackend(Path(unquote(parts.path)), url if url.endswith("/") else f"{url}/")
+    backend.ensure_bucket()
+    return ObjectStore(backend)
 
 
-def _open_memory(url: str, _: Access, __: timedelta) -> ObjectStore:
-    return ObjectStore(MemoryStore(), url)
+def _open_memory(url: str, _: Access, patience: timedelta) -> ObjectStore:
+    unsigned = "Objects in memory have no signed addresses. Use an object store (s3://, gs:// or az://)."
+    backend = RemoteBackend(MemoryStore(), url, place="memory", patience=patience, unsigned=unsigned)
+    return ObjectStore(backend)
 
 
 def _open_s3(url: str, access: Access, patience: timedelta) -> ObjectStore:
-    parts = urlsplit(url)
-    if not parts.netloc:
-        raise SettingsError(f"Store address {url!r} names no bucket; use s3://bucket/prefix.")
-    s3 = access.to_bucket(parts.netloc)
+    bucket, prefix = _bucket(url)
+    s3 = access.to_bucket(bucket)
     options: dict[str, Any] = {"region": s3.region, "virtual_hosted_style_request": s3.endpoint is None}
     if s3.endpoint:
         options["endpoint"] = s3.endpoint
-    if s3.access_key:
+    if s3.anonymous:
+        options["skip_signature"] = True
+    elif s3.access_key:
         options |= {"access_key_id": s3.access_key, "secret_access_key": str(s3.secret_key)}
-    if s3.session_token:
-        options["session_token"] = str(s3.session_token)
-    backend = S3Store(
-        parts.netloc,
-        **options,
-        client_options={
-            "allow_http": (s3.endpoint or "").startswith("http://"),
-            "connect_timeout": "3s",
-            "timeout": "300s",
+        if s3.session_token:
+            options["session_token"] = str(s3.session_token)
+    backend = RemoteBackend(
+        S3Store(bucket, **options, **_line(s3.endpoint, patience)),
+        f"s3://{bucket}/",
+        place=s3.endpoint or f"AWS in {s3.region}",
+        patience=patience,
+        unsigned=_unsigned(bucket, s3),
+    )
+    return ObjectStore(backend, prefix)
+
+
+def _open_google(url: str, access: Access, patience: timedelta) -> ObjectStore:
+    bucket, prefix = _bucket(url)
+    options: dict[str, Any] = {}
+    if access.google.credentials_file:
+        options["application_credentials"] = access.google.credentials_file
+    backend = RemoteBackend(
+        GCSStore(bucket, **options, **_line(None, patience)),
+        f"gs://{bucket}/",
+        place="Google Cloud Storage",
+        patience=patience,
+    )
+    return ObjectStore(backend, prefix)
+
+
+def _open_azure(url: str, access: Access, patience: timedelta) -> ObjectStore:
+    container, prefix = _bucket(url)
+    azure = access.azure
+    if not azure.account:
+        raise SettingsError(f"Store address {url!r} needs an account: set AZURE_STORAGE_ACCOUNT.")
+    options: dict[str, Any] = {"account_name": azure.account}
+    if azure.key:
+        options["account_key"] = str(azure.key)
+    if azure.endpoint:
+        options["endpoint"] = azure.endpoint
+    backend = RemoteBackend(
+        AzureStore(container, **options, **_line(azure.endpoint, patience)),
+        f"az://{container}/",
+        place=azure.endpoint or f"the account {azure.account}",
+        patience=patience,
+    )
+    return ObjectStore(backend, prefix)
+
+
+def _bucket(url: str) -> tuple[str, str]:
+    """The bucket of an address, and the prefix behind it."""
+    parts = urlsplit(url)
+    if not parts.netloc:
+        raise SettingsError(f"Store address {url!r} names no bucket; use {parts.scheme}://bucket/prefix.")
+    return parts.netloc, parts.path.strip("/")
+
+
+def _unsigned(bucket: str, s3: S3Settings) -> str | None:
+    if not s3.anonymous:
+        return None
+    return (
+        f"s3://{bucket} is used without keys (S3_ANONYMOUS), and keys make the signature. Set an access key."
+    )
+
+
+def _line(endpoint: str | None, patience: timedelta) -> dict[str, Any]:
+    """How long to wait for what, and how often to try again: time rules, not the number of turns.
+
+    `timeout` covers a whole body, so it is long; a line that falls silent is noticed by `read_timeout`.
+    """
+    silence = min(max(patience, timedelta(seconds=10)), timedelta(seconds=60))
+    return {
+        "client_options": {
+            "allow_http": (endpoint or "").startswith("http://"),
+            "connect_timeout": timedelta(seconds=3),
+            "timeout": timedelta(seconds=300),
+            "read_timeout": silence,
         },
-        retry_config={
-            "max_retries": 5,
+        "retry_config": {
+            "max_retries": 1000,
             "backoff": {
-                "init_backoff": timedelta(milliseconds=200),
-                "max_backoff": timedelta(seconds=4),
+                "init_backoff": timedelta(milliseconds=500),
+                "max_backoff": timedelta(seconds=10),
                 "base": 2,
             },
             "retry_timeout": patience,
         },
-    )
-    return ObjectStore(backend, f"s3://{parts.netloc}", parts.path.strip("/"))
+    }
 
 
 SCHEMES: Final[dict[str, Callable[[str, Access, timedelta], ObjectStore]]] = {
     "file": _open_file,
     "memory": _open_memory,
     "s3": _open_s3,
+    "gs": _open_google,
+    "az": _open_azure,
 }

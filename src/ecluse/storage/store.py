@@ -1,46 +1,42 @@
 """Read and write objects by key in one store, or in a part of it that cannot be left.
 
-`ObjectStore` adds to obstore what it lacks: keys that are checked and confined to a prefix, our error
-tree with the endpoint in it, and digests computed while the bytes pass.
+`ObjectStore` adds to a backend what is the same for all: keys that are checked and confined to a prefix,
+digests computed while the bytes pass, and create-only writes that are refused where the store lets two
+writers win.
 """
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import hashlib
+import re
+import threading
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
-
-import obstore
-from obstore import exceptions as obstore_errors
+from typing import Final
 
 from ecluse.errors import (
+    CannotSign,
+    ConditionalWritesMissing,
     DigestMismatch,
-    ObjectExists,
+    InvalidAttribute,
     ObjectNotFound,
-    StorageError,
-    StoreUnavailable,
 )
+from ecluse.storage.backend import CHUNK, STAGING, Backend, Capabilities, Method, ObjectInfo
 from ecluse.storage.keys import checked_key, join_key
 
-CHUNK: Final = 8 * 1024 * 1024
-#: Where an upload stands until it is complete; never listed as data, removed by a clean-up.
-STAGING: Final = ".staging"
+#: Told how many bytes passed since it was last told, from any thread; negative where a transfer begins anew.
+Progress = Callable[[int], None]
 
-
-@dataclass(frozen=True)
-class ObjectInfo:
-    """One listed object. `size` in bytes."""
-
-    key: str
-    size: int
-    last_modified: datetime
+#: The attributes that every store knows by these names; others are small letters and digits.
+STANDARD_ATTRIBUTES: Final = frozenset(
+    {"Content-Type", "Content-Disposition", "Content-Encoding", "Content-Language", "Cache-Control"}
+)
+_SHORTEST_SIGNATURE: Final = timedelta(seconds=1)
+_LONGEST_SIGNATURE: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,14 @@ class Stored:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Page:
+    """Some of a listing. `next` is where the next page begins (`after=page.next`); None on the last one."""
+
+    items: tuple[ObjectInfo, ...]
+    next: str | None
+
+
 class ObjectStore:
     """A store at `url`; with a prefix, the part of it under that prefix.
 
@@ -59,27 +63,26 @@ class ObjectStore:
     `StoreUnavailable` when the store does not answer.
     """
 
-    def __init__(self, backend: Any, url: str, prefix: str = "", *, staging: str | None = None) -> None:
+    def __init__(self, backend: Backend, prefix: str = "", *, opened: _Opened | None = None) -> None:
         self._backend = backend
-        self._root_url = url if url.endswith("/") else f"{url}/"
         self.prefix = prefix and checked_key(prefix)
-        self._staging = staging or join_key(self.prefix, STAGING)
+        self._opened = opened or _Opened(backend, join_key(self.prefix, STAGING))
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.url!r})"
 
     @property
     def url(self) -> str:
-        return f"{self._root_url}{self.prefix}" if self.prefix else self._root_url
+        return f"{self._backend.url}{self.prefix}"
 
     def scoped(self, prefix: str) -> ObjectStore:
         """The part of this store under `prefix`. No key given to it reaches outside."""
         where = join_key(self.prefix, checked_key(prefix))
-        return ObjectStore(self._backend, self._root_url, where, staging=self._staging)
+        return ObjectStore(self._backend, where, opened=self._opened)
 
     def url_of(self, key: str) -> str:
         """The object's address, such as `s3://bucket/user_data/…`."""
-        return f"{self._root_url}{self._path(key)}"
+        return f"{self._backend.url}{self._path(key)}"
 
     def key_of(self, url: str) -> str | None:
         """The key of the object at a full address; None when it lies elsewhere."""
@@ -88,87 +91,132 @@ class ObjectStore:
 
     # Write
 
-    def put(self, key: str, data: bytes, *, create_only: bool = False) -> Stored:
-        """Write `data` whole. With `create_only` one writer wins; the others get `ObjectExists`."""
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        create_only: bool = False,
+        attributes: Mapping[str, str] | None = None,
+    ) -> Stored:
+        """Write `data` whole. With `create_only` one writer wins; the others get `ObjectExists`.
+
+        Raises:
+            ConditionalWritesMissing: the store would let two create-only writers win; nothing is written.
+        """
         path = self._path(key)
-        with self._reported(key):
-            obstore.put(
-                self._backend, path, data, mode="create" if create_only else "overwrite", use_multipart=False
-            )
+        if create_only:
+            self._opened.require_conditional_writes()
+        self._backend.put(path, data, create_only=create_only, attributes=checked_attributes(attributes))
         return Stored(key, len(data), hashlib.sha256(data).hexdigest())
 
-    def put_stream(self, key: str, chunks: Iterable[bytes]) -> Stored:
-        """Write chunks as they come, in bounded memory; the key holds nothing until all is stored."""
+    def put_stream(
+        self, key: str, chunks: Iterable[bytes], *, attributes: Mapping[str, str] | None = None
+    ) -> Stored:
+        """Write chunks as they come, in bounded memory; the key holds nothing new until all is stored."""
         counted = Digest()
-        staged = self._staging_path()
-        with self._reported(key):
-            obstore.put(self._backend, staged, counted.through(chunks), chunk_size=CHUNK)
-        self._commit(staged, key)
+        self._backend.put_stream(
+            self._path(key),
+            lambda: counted.through(chunks),
+            repeatable=False,
+            attributes=checked_attributes(attributes),
+        )
         return counted.stored(key)
 
-    async def put_stream_async(self, key: str, chunks: AsyncIterator[bytes]) -> Stored:
+    async def put_stream_async(
+        self, key: str, chunks: AsyncIterator[bytes], *, attributes: Mapping[str, str] | None = None
+    ) -> Stored:
         """`put_stream` for chunks that arrive asynchronously, such as a request's body."""
         counted = Digest()
-        staged = self._staging_path()
-        with self._reported(key):
-            await obstore.put_async(self._backend, staged, counted.through_async(chunks), chunk_size=CHUNK)
-        await asyncio.to_thread(self._commit, staged, key)
+        await self._backend.put_stream_async(
+            self._path(key), counted.through_async(chunks), attributes=checked_attributes(attributes)
+        )
         return counted.stored(key)
 
-    def upload(self, source: Path, key: str) -> Stored:
-        """Write a local file."""
-        return self.put_stream(key, read_chunks(source))
+    def upload(
+        self,
+        source: Path,
+        key: str,
+        *,
+        attributes: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> Stored:
+        """Write a local file; read again from its start where the store fails in between."""
+        counted = Digest()
+
+        def chunks() -> Iterator[bytes]:
+            if progress is not None and counted.size:
+                progress(-counted.size)
+            counted.restart()
+            return _told(counted.through(read_chunks(source)), progress)
+
+        self._backend.put_stream(
+            self._path(key), chunks, repeatable=True, attributes=checked_attributes(attributes)
+        )
+        return counted.stored(key)
+
+    def copy(self, source: str, destination: str) -> None:
+        """Copy an object within this store, attributes included; a store in the network copies by itself."""
+        self._backend.copy(self._path(source), self._path(destination))
 
     def delete(self, key: str) -> None:
         """Remove one object; one that is not there is no error."""
-        with self._reported(key):
-            try:
-                obstore.delete(self._backend, self._path(key))
-            except FileNotFoundError:
-                return
-
-    def remove_stale_uploads(self, older_than: timedelta) -> int:
-        """Remove staged objects whose writer is gone; how many that were."""
-        limit, removed = datetime.now(UTC) - older_than, 0
-        with self._reported(STAGING):
-            for page in obstore.list(self._backend, self._staging):
-                for meta in page:
-                    if meta["last_modified"] < limit:
-                        obstore.delete(self._backend, meta["path"])
-                        removed += 1
-        return removed
+        self._backend.delete([self._path(key)])
 
     def delete_prefix(self, prefix: str) -> int:
         """Remove everything under `prefix` (whole segments); how many objects that were."""
-        keys = [info.key for info in self.list(prefix)]
-        for key in keys:
-            self.delete(key)
-        return len(keys)
+        paths = [join_key(self.prefix, info.key) for info in self.list(checked_key(prefix))]
+        self._backend.delete(paths)
+        return len(paths)
+
+    def remove_stale_uploads(self, older_than: timedelta) -> int:
+        """Remove what uploads in this store left behind, untouched for so long; how many that were."""
+        limit = datetime.now(UTC) - older_than
+        probes = [
+            info.key
+            for info in self._backend.list(self._opened.staging, after=None)
+            if info.last_modified < limit
+        ]
+        self._backend.delete(probes)
+        return len(probes) + self._backend.remove_stale_uploads(self.prefix, older_than)
 
     # Read
 
     def get(self, key: str) -> bytes:
         """The object whole. For small objects; see `stream` and `download`."""
-        with self._reported(key):
-            return bytes(obstore.get(self._backend, self._path(key)).bytes())
+        return self._backend.get(self._path(key))
 
-    def stream(self, key: str, *, chunk_size: int = 1024 * 1024) -> Iterator[bytes]:
-        """The object in chunks. It is opened before the first chunk is asked for, so errors come early."""
-        with self._reported(key):
-            body = obstore.get(self._backend, self._path(key)).stream(min_chunk_size=chunk_size)
-        return self._chunks(body, key)
+    def stream(
+        self, key: str, *, chunk_size: int = 1024 * 1024, start: int = 0, end: int | None = None
+    ) -> Iterator[bytes]:
+        """Bytes `start` to `end` (exclusive; default: all) in chunks.
 
-    def download(self, key: str, destination: Path, *, sha256: str | None = None) -> Stored:
+        The object is opened before the first chunk is asked for, so errors come early. Where the connection
+        breaks, reading goes on where it stopped; `ObjectChanged` if another object is there by then.
+        """
+        if start < 0 or (end is not None and end < 0):
+            raise ValueError(f"bytes {start} to {end}: a range counts from the start of the object")
+        return self._backend.stream(self._path(key), chunk_size=chunk_size, start=start, end=end)
+
+    def download(
+        self,
+        key: str,
+        destination: Path,
+        *,
+        sha256: str | None = None,
+        progress: Progress | None = None,
+    ) -> Stored:
         """Write the object to a local file, which appears under its name only when complete.
 
         Raises:
             DigestMismatch: `sha256` is given and the object is another; no file appears.
         """
-        partial = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}.part")
+        partial = destination.with_name(f".{uuid.uuid4().hex}.part")
         counted = Digest()
+        chunks = self.stream(key)
         try:
             with partial.open("wb") as file:
-                for chunk in counted.through(self.stream(key)):
+                for chunk in _told(counted.through(chunks), progress):
                     file.write(chunk)
             if sha256 is not None:
                 counted.expect(sha256, f"{key} in {self.url}")
@@ -178,10 +226,12 @@ class ObjectStore:
         return counted.stored(key)
 
     def head(self, key: str) -> ObjectInfo:
-        """Size and time of one object."""
-        with self._reported(key):
-            meta = obstore.head(self._backend, self._path(key))
-        return ObjectInfo(key, meta["size"], meta["last_modified"])
+        """Size, time and ETag of one object."""
+        return replace(self._backend.head(self._path(key)), key=key)
+
+    def attributes(self, key: str) -> dict[str, str]:
+        """What was given as `attributes` when the object was written; a store may add its own Content-Type."""
+        return self._backend.attributes(self._path(key))
 
     def exists(self, key: str) -> bool:
         try:
@@ -190,65 +240,98 @@ class ObjectStore:
             return False
         return True
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Everything under `prefix` (whole segments), in no particular order; staged uploads are left out."""
+    def list(self, prefix: str = "", *, suffix: str = "", after: str | None = None) -> Iterator[ObjectInfo]:
+        """Everything under `prefix` (whole segments) whose key ends in `suffix`.
+
+        The order is the store's own and always the same: that of the keys, or folder by folder (SeaweedFS).
+        With `after`, what comes behind that key.
+        """
         where = join_key(self.prefix, prefix)
         cut = len(self.prefix) + 1 if self.prefix else 0
-        with self._reported(prefix or "/"):
-            for page in obstore.list(self._backend, where or None):
-                for meta in page:
-                    key = meta["path"][cut:]
-                    if STAGING not in key.split("/"):
-                        yield ObjectInfo(key, meta["size"], meta["last_modified"])
+        behind = None if after is None else join_key(self.prefix, after)
+        for info in self._backend.list(where, after=behind):
+            key = info.key[cut:]
+            if key.endswith(suffix) and STAGING not in key.split("/"):
+                yield replace(info, key=key)
+
+    def list_page(
+        self, prefix: str = "", *, suffix: str = "", after: str | None = None, limit: int = 1000
+    ) -> Page:
+        """At most `limit` of `list`, and where to go on."""
+        items: list[ObjectInfo] = []
+        for info in self.list(prefix, suffix=suffix, after=after):
+            if len(items) == limit:
+                return Page(tuple(items), items[-1].key)
+            items.append(info)
+        return Page(tuple(items), None)
 
     def list_names(self, prefix: str = "") -> builtins.list[str]:
         """The names directly under `prefix`, folders only, sorted: one request, whatever lies deeper."""
-        where = join_key(self.prefix, prefix)
-        with self._reported(prefix or "/"):
-            found = obstore.list_with_delimiter(self._backend, where or None)
-        names = {path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"]}
-        return sorted(names - {STAGING})
+        found = self._backend.list_names(join_key(self.prefix, prefix))
+        return sorted(set(found) - {STAGING})
+
+    # The store itself
+
+    def sign(self, key: str, method: Method, expires: timedelta) -> str:
+        """An address by which anyone may read (GET) or write (PUT) one object until it expires.
+
+        Raises:
+            CannotSign: the store has no signed addresses, or none that last so long.
+        """
+        path = self._path(key)
+        if not _SHORTEST_SIGNATURE <= expires <= _LONGEST_SIGNATURE:
+            raise CannotSign("A signed address lasts from 1 second to 7 days. Choose a time in between.")
+        return self._backend.sign(path, method, expires)
+
+    def ensure_bucket(self) -> None:
+        """Make the bucket, the container or the folder, unless it is there."""
+        self._backend.ensure_bucket()
+
+    def probe(self) -> Capabilities:
+        """What the store can do; asked once and remembered."""
+        return self._opened.capabilities()
 
     def _path(self, key: str) -> str:
         return join_key(self.prefix, checked_key(key))
 
-    def _staging_path(self) -> str:
-        return join_key(self._staging, uuid.uuid4().hex)
 
-    def _commit(self, staged: str, key: str) -> None:
-        """Give a staged object its name; a failure leaves it to `remove_stale_uploads`."""
-        with self._reported(key):
-            obstore.rename(self._backend, staged, self._path(key))
+class _Opened:
+    """What the scopes of one opened store share: what it was found to be able to do."""
 
-    def _chunks(self, body: Iterable[Any], key: str) -> Iterator[bytes]:
-        with self._reported(key):
-            for chunk in body:
-                yield bytes(chunk)
+    def __init__(self, backend: Backend, staging: str) -> None:
+        self.staging = staging
+        self._backend = backend
+        self._lock = threading.Lock()
+        self._found: Capabilities | None = None
 
-    @contextmanager
-    def _reported(self, key: str) -> Iterator[None]:
-        """Turn what obstore raises into our tree, with the key and the store in the message."""
-        try:
-            yield
-        except StorageError:
-            raise
-        except (FileNotFoundError, obstore_errors.NotFoundError) as error:
-            raise ObjectNotFound(f"Nothing is stored at {key!r} in {self.url}.") from error
-        except (obstore_errors.AlreadyExistsError, obstore_errors.PreconditionError) as error:
-            raise ObjectExists(f"{key!r} is already stored in {self.url}.") from error
-        except (
-            obstore_errors.PermissionDeniedError,
-            obstore_errors.UnauthenticatedError,
-            PermissionError,
-        ) as error:
-            raise StoreUnavailable(
-                f"The store {self.url} refused access to {key!r}. Check keys and rights: ecluse doctor"
-            ) from error
-        except (obstore_errors.BaseError, OSError) as error:
-            raise StoreUnavailable(
-                f"The store {self.url} did not answer as it should for {key!r}: {_first_line(error)}. "
-                "See: ecluse doctor"
-            ) from error
+    def capabilities(self) -> Capabilities:
+        with self._lock:
+            if self._found is None:
+                self._found = self._backend.probe(self.staging)
+            return self._found
+
+    def require_conditional_writes(self) -> None:
+        if not self.capabilities().conditional_writes:
+            raise ConditionalWritesMissing(
+                f"The store {self._backend.url} lets two create-only writers of one key both win, so two "
+                "publications could take the same version. Use a store with conditional writes (If-None-Match), "
+                "or a newer release of this one."
+            )
+
+
+def checked_attributes(attributes: Mapping[str, str] | None) -> dict[str, str]:
+    """`attributes` themselves, when every store can keep them; `InvalidAttribute` otherwise."""
+    for name, value in (attributes or {}).items():
+        if name not in STANDARD_ATTRIBUTES and not re.fullmatch("[a-z][a-z0-9]{0,63}", name):
+            raise InvalidAttribute(
+                f"{name!r} cannot name an attribute: use small letters and digits, beginning with a letter."
+            )
+        if not re.fullmatch("[!-~](?:[ -~]{0,1022}[!-~])?", value):
+            raise InvalidAttribute(
+                f"The attribute {name!r} holds what not every store can keep: use 1 to 1024 ASCII characters, without "
+                "blanks at the ends."
+            )
+    return dict(attributes or {})
 
 
 def read_chunks(source: Path, size: int = CHUNK) -> Iterator[bytes]:
@@ -262,8 +345,11 @@ class Digest:
     """Count and hash the bytes that pass."""
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
         self._hash = hashlib.sha256()
-        self._size = 0
+        self.size = 0
 
     def through(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         for chunk in chunks:
@@ -276,7 +362,7 @@ class Digest:
             yield chunk
 
     def stored(self, key: str) -> Stored:
-        return Stored(key, self._size, self._hash.hexdigest())
+        return Stored(key, self.size, self._hash.hexdigest())
 
     def expect(self, sha256: str, what: str) -> None:
         """`DigestMismatch` unless the bytes so far are those of `sha256`."""
@@ -288,9 +374,11 @@ class Digest:
 
     def _take(self, chunk: bytes) -> None:
         self._hash.update(chunk)
-        self._size += len(chunk)
+        self.size += len(chunk)
 
 
-def _first_line(error: BaseException) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return line.removeprefix("Generic S3 error: ").rstrip(".")
+def _told(chunks: Iterable[bytes], progress: Progress | None) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+        if progress is not None:
+            progress(len(chunk))

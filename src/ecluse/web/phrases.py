@@ -385,6 +385,45 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(url)s is not the address of an object."),
     N_("The store %(store)s refused access to %(key)s. Check keys and rights: ecluse doctor"),
     N_("The store %(store)s did not answer as it should for %(key)s: %(error)s. See: ecluse doctor"),
+    N_("Objects in memory have no signed addresses. Use an object store (s3://, gs:// or az://)."),
+    N_("%(store)s is used without keys (S3_ANONYMOUS), and keys make the signature. Set an access key."),
+    N_("the connection was refused"),
+    N_("its name was not found"),
+    N_("its certificate was not accepted"),
+    N_("no answer came in time"),
+    N_("the connection broke"),
+    N_("the connection failed"),
+    N_("it answered %(value)s"),
+    N_("The attributes of %(key)s in %(store)s are damaged. Store it again."),
+    N_("%(store)s is a folder, and a folder has no signed addresses. Download through Écluse, or keep the "
+       "objects in an object store (s3://, gs:// or az://)."),
+    N_("Key %(key)s is one that a folder keeps for itself. Choose another name."),
+    N_("The file system of %(store)s has no hard links, so two writers could take the same version. Use a "
+       "folder on another file system, or an object store."),
+    N_("The folder %(store)s is gone. Mount its disk again, or make it: ecluse servers prepare"),
+    N_("%(key)s cannot be stored in %(store)s: in a folder, a name is an object or holds objects, not both. "
+       "Choose another name."),
+    N_("Key %(key)s leads through a link in %(store)s, and a store follows none."),
+    N_("The disk of %(store)s is full: %(key)s was not stored. Make room, then try again."),
+    N_("The folder %(store)s refused access to %(key)s: %(error)s. Give the user that runs Écluse the right "
+       "to read and write there."),
+    N_("The folder %(store)s did not answer as it should for %(key)s: %(error)s. See: ecluse doctor"),
+    N_("%(key)s arrived in %(store)s with %(count)s of %(number)s bytes and was removed. Send it again."),
+    N_("%(key)s in %(store)s was replaced while it was read. Read it again."),
+    N_("The store %(store)s has no such bucket. Make it: ecluse servers prepare"),
+    N_("No keys are set for the store %(store)s, and this machine has none of its own. Set "
+       "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or S3_ANONYMOUS=true where no keys are needed."),
+    N_("The store %(store)s does not accept the keys: %(value)s. Check the access key and the secret key: "
+       "ecluse doctor"),
+    N_("The store %(store)s says the clock of this machine is wrong: %(value)s. Set the clock, then try again."),
+    N_("The store %(store)s does not answer: %(word)s of %(key)s was tried for %(time)s, and %(error)s. "
+       "Check that it runs and can be reached: ecluse doctor"),
+    N_("A signed address lasts from 1 second to 7 days. Choose a time in between."),
+    N_("The store %(store)s lets two create-only writers of one key both win, so two publications could "
+       "take the same version. Use a store with conditional writes (If-None-Match), or a newer release of this one."),
+    N_("%(name)s cannot name an attribute: use small letters and digits, beginning with a letter."),
+    N_("The attribute %(name)s holds what not every store can keep: use 1 to 1024 ASCII characters, without "
+       "blanks at the ends."),
     N_("A key is empty."),
     N_("Key %(key)s… is longer than %(count)s bytes."),
     N_("Key %(key)s has a part longer than %(count)s bytes."),

@@ -1,0 +1,96 @@
+"""Say what a place that keeps objects must do; `posix.py` and `remote.py` do it.
+
+A backend knows whole paths, already checked. Keys, scopes and digests are the business of `store.py`.
+Every method raises errors of our tree, with the path and the address of the store in them.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal, Protocol
+
+CHUNK: Final = 8 * 1024 * 1024
+#: What a probe writes, and what older releases staged; never listed as data, removed by a clean-up.
+STAGING: Final = ".staging"
+
+Method = Literal["GET", "PUT"]
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One object. `size` in bytes; `e_tag` changes with the object and is no digest of it."""
+
+    key: str
+    size: int
+    last_modified: datetime
+    e_tag: str | None = None
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a store can do, as found by asking it."""
+
+    #: Of many create-only writers of one key, exactly one wins.
+    conditional_writes: bool
+    #: Addresses can be signed, so that someone without keys may read or write one object.
+    signed_urls: bool
+
+
+class Backend(Protocol):
+    """One opened place. `url` ends with a slash."""
+
+    url: str
+
+    def put(self, path: str, data: bytes, *, create_only: bool, attributes: Mapping[str, str]) -> None:
+        """Write whole; `ObjectExists` where `create_only` lost."""
+
+    def put_stream(
+        self,
+        path: str,
+        source: Callable[[], Iterable[bytes]],
+        *,
+        repeatable: bool,
+        attributes: Mapping[str, str],
+    ) -> None:
+        """Write what `source` gives; the path holds the old object, or nothing, until all is stored.
+
+        Where it is `repeatable`, `source` may be asked again after a failure.
+        """
+
+    async def put_stream_async(
+        self, path: str, chunks: AsyncIterator[bytes], *, attributes: Mapping[str, str]
+    ) -> None: ...
+
+    def get(self, path: str) -> bytes: ...
+
+    def stream(self, path: str, *, chunk_size: int, start: int, end: int | None) -> Iterator[bytes]:
+        """Bytes `start` to `end`, opened before the first chunk is asked for."""
+
+    def head(self, path: str) -> ObjectInfo: ...
+
+    def attributes(self, path: str) -> dict[str, str]: ...
+
+    def list(self, prefix: str, *, after: str | None) -> Iterator[ObjectInfo]:
+        """What lies under the folder `prefix` ("" is everything), in the store's order, behind `after`."""
+
+    def list_names(self, prefix: str) -> builtins.list[str]:
+        """The folders directly under `prefix`."""
+
+    def delete(self, paths: Sequence[str]) -> None:
+        """Remove these; those that are not there are no error."""
+
+    def copy(self, source: str, destination: str) -> None: ...
+
+    def sign(self, path: str, method: Method, expires: timedelta) -> str:
+        """`CannotSign` where the store has no signed addresses."""
+
+    def ensure_bucket(self) -> None: ...
+
+    def probe(self, staging: str) -> Capabilities:
+        """What the store can do; may write and remove objects under `staging`."""
+
+    def remove_stale_uploads(self, prefix: str, older_than: timedelta) -> int:
+        """Remove what uploads under `prefix` left behind that was not touched for so long; how many."""

@@ -1,0 +1,508 @@
+"""Keep objects in an object store over the network, or in memory: what obstore lacks against a bad line.
+
+obstore repeats a request that failed. Here a write whose acknowledgement was lost is recognised by the nonce
+it carries, a read that breaks goes on where it stopped, an upload that arrived short is removed, and what
+went wrong is said with the place, the time spent and the way out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import itertools
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
+
+import obstore
+from obstore import exceptions as obstore_errors
+
+from ecluse.errors import (
+    BucketNotFound,
+    CannotSign,
+    ObjectChanged,
+    ObjectExists,
+    ObjectNotFound,
+    StorageError,
+    StoreUnavailable,
+)
+from ecluse.storage.backend import CHUNK, Capabilities, Method, ObjectInfo
+from ecluse.storage.failures import ANSWERS, Failure, read_failure
+
+T = TypeVar("T")
+
+#: The attribute by which a writer knows its own object again. Azure takes no hyphen in such a name, and some
+#: proxies drop headers with an underscore.
+NONCE: Final = "eclusenonce"
+_PARTS_IN_FLIGHT: Final = 12
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 10.0
+_DELETED_AT_ONCE: Final = 1000
+#: S3 copies no larger object in one request.
+_LARGEST_COPY: Final = 5 * 1024**3
+
+
+class Administration(Protocol):
+    """What a provider does to a bucket beyond objects; see `administration.py`."""
+
+    def make_bucket(self) -> None:
+        """Make it unless it is there."""
+
+    def remove_unfinished(self, prefix: str, before: datetime) -> int:
+        """Abort the uploads in parts that began before; how many."""
+
+
+class RemoteBackend:
+    """A bucket, a container, or memory, behind an obstore store.
+
+    `place` is where it is, as messages say it; `patience` how long a store that is away is tried again;
+    `unsigned` why it has no signed addresses, where it has none.
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        url: str,
+        *,
+        place: str,
+        patience: timedelta,
+        unsigned: str | None = None,
+        administration: Administration | None = None,
+    ) -> None:
+        self._store = store
+        self.url = url
+        self._place = place
+        self._patience = patience.total_seconds()
+        self._unsigned = unsigned
+        self._administration = administration
+        #: Whether the bucket has answered: until then, what is not there may be the bucket.
+        self._met = False
+
+    # Write
+
+    def put(self, path: str, data: bytes, *, create_only: bool, attributes: Mapping[str, str]) -> None:
+        nonce = uuid.uuid4().hex
+        begun = time.monotonic()
+        for pause in _pauses():
+            try:
+                self._put(path, data, nonce, attributes, create_only=create_only)
+            except ANSWERS as error:
+                if self._is_stored(path, nonce, error, begun, create_only=create_only):
+                    return
+                self._wait(pause, "PUT", path, error, begun)
+            else:
+                self._met = True
+                return
+
+    def put_stream(
+        self,
+        path: str,
+        source: Callable[[], Iterable[bytes]],
+        *,
+        repeatable: bool,
+        attributes: Mapping[str, str],
+    ) -> None:
+        nonce = uuid.uuid4().hex
+        begun = time.monotonic()
+        for pause in _pauses():
+            chunks = _Chunks(source())
+            first = chunks.take(CHUNK)
+            if chunks.ended:  # one request instead of three, and it can be repeated
+                self.put(path, first, create_only=False, attributes=attributes)
+                return
+            try:
+                self._put(path, itertools.chain([first], chunks), nonce, attributes)
+            except ANSWERS as error:
+                chunks.raise_own()
+                if not self._is_stored(path, nonce, error, begun):
+                    if not repeatable:
+                        raise self._explained("PUT", path, read_failure(error), begun) from error
+                    self._wait(pause, "PUT", path, error, begun)
+                    continue
+            self._check_size(path, nonce, chunks.size)
+            return
+
+    async def put_stream_async(
+        self, path: str, chunks: AsyncIterator[bytes], *, attributes: Mapping[str, str]
+    ) -> None:
+        nonce = uuid.uuid4().hex
+        begun = time.monotonic()
+        arriving = _ArrivingChunks(chunks)
+        first = await arriving.take(CHUNK)
+        if arriving.ended:
+            await asyncio.to_thread(self.put, path, first, create_only=False, attributes=attributes)
+            return
+        try:
+            await obstore.put_async(
+                self._store,
+                path,
+                arriving.after(first),
+                attributes={**attributes, NONCE: nonce},
+                chunk_size=CHUNK,
+                max_concurrency=_PARTS_IN_FLIGHT,
+            )
+        except ANSWERS as error:
+            arriving.raise_own()
+            if not await asyncio.to_thread(self._is_stored, path, nonce, error, begun):
+                raise self._explained("PUT", path, read_failure(error), begun) from error
+        await asyncio.to_thread(self._check_size, path, nonce, arriving.size)
+
+    def copy(self, source: str, destination: str) -> None:
+        try:
+            self._insist("COPY", source, lambda: obstore.copy(self._store, source, destination))
+        except ObjectNotFound:
+            raise
+        except StorageError:
+            if self.head(source).size <= _LARGEST_COPY:
+                raise
+            self.put_stream(
+                destination,
+                lambda: self.stream(source, chunk_size=CHUNK, start=0, end=None),
+                repeatable=True,
+                attributes=self.attributes(source),
+            )
+
+    def delete(self, paths: Sequence[str]) -> None:
+        for some in _batched(paths, _DELETED_AT_ONCE):
+            with suppress(ObjectNotFound):
+                self._insist("DELETE", some[0], partial(obstore.delete, self._store, some))
+
+    def remove_stale_uploads(self, prefix: str, older_than: timedelta) -> int:
+        """Abort uploads in parts whose writer is gone. Nothing of them was ever visible."""
+        if self._administration is None:
+            return 0
+        return self._administration.remove_unfinished(prefix, datetime.now(UTC) - older_than)
+
+    # Read
+
+    def get(self, path: str) -> bytes:
+        return self._insist("GET", path, lambda: bytes(obstore.get(self._store, path).bytes()))
+
+    def stream(self, path: str, *, chunk_size: int, start: int, end: int | None) -> Iterator[bytes]:
+        if end is not None and end <= start:
+            self.head(path)
+            return iter(())
+        opened = self._open(path, start, end, e_tag=None)
+        return iter(()) if opened is None else self._chunks(path, opened, chunk_size)
+
+    def head(self, path: str) -> ObjectInfo:
+        return _info(self._insist("HEAD", path, lambda: obstore.head(self._store, path)))
+
+    def attributes(self, path: str) -> dict[str, str]:
+        _, found = self._inspect(path)
+        return {name: value for name, value in found.items() if name != NONCE}
+
+    def list(self, prefix: str, *, after: str | None) -> Iterator[ObjectInfo]:
+        begun, pauses = time.monotonic(), _pauses()
+        while True:
+            try:
+                for page in obstore.list(self._store, prefix or None, offset=after):
+                    begun, pauses, self._met = time.monotonic(), _pauses(), True
+                    for meta in page:
+                        after = meta["path"]
+                        yield _info(meta)
+            except ANSWERS as error:  # go on behind the last key
+                self._wait(next(pauses), "LIST", prefix, error, begun)
+            else:
+                return
+
+    def list_names(self, prefix: str) -> builtins.list[str]:
+        found = self._insist("LIST", prefix, lambda: obstore.list_with_delimiter(self._store, prefix or None))
+        return [path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"]]
+
+    # The place itself
+
+    def sign(self, path: str, method: Method, expires: timedelta) -> str:
+        if self._unsigned is not None:
+            raise CannotSign(self._unsigned)
+        return self._insist("SIGN", path, lambda: obstore.sign(self._store, method, path, expires))
+
+    def ensure_bucket(self) -> None:
+        if self._administration is not None:
+            self._administration.make_bucket()
+
+    def probe(self, staging: str) -> Capabilities:
+        path = f"{staging}/probe-{uuid.uuid4().hex}"
+        self.put(path, b"1", create_only=True, attributes={})
+        try:
+            self.put(path, b"2", create_only=True, attributes={})
+        except ObjectExists:
+            holds = True
+        else:
+            holds = False
+        self.delete([path])
+        return Capabilities(conditional_writes=holds, signed_urls=self._unsigned is None)
+
+    # Writing
+
+    def _put(
+        self, path: str, data: Any, nonce: str, attributes: Mapping[str, str], *, create_only: bool = False
+    ) -> None:
+        obstore.put(
+            self._store,
+            path,
+            data,
+            attributes={**attributes, NONCE: nonce},
+            mode="create" if create_only else "overwrite",
+            use_multipart=not isinstance(data, bytes),
+            chunk_size=CHUNK,
+            max_concurrency=_PARTS_IN_FLIGHT,
+        )
+
+    def _is_stored(
+        self, path: str, nonce: str, error: BaseException, begun: float, *, create_only: bool = False
+    ) -> bool:
+        """Whether a write that failed was carried out all the same; raises where trying again cannot help.
+
+        A create-only write that was repeated after its acknowledgement was lost meets its own object.
+        """
+        failure = read_failure(error)
+        refused = isinstance(error, obstore_errors.AlreadyExistsError | obstore_errors.PreconditionError)
+        if failure.no_bucket or not (refused or failure.may_pass or failure.missing):
+            raise self._explained("PUT", path, failure, begun) from error
+        try:
+            _, found = self._inspect(path)
+        except ObjectNotFound:
+            return False
+        except StoreUnavailable:
+            raise self._explained("PUT", path, failure, begun) from error
+        if found.get(NONCE) == nonce:
+            return True
+        if create_only:
+            raise ObjectExists(f"{path!r} is already stored in {self.url}.") from error
+        return False
+
+    def _check_size(self, path: str, nonce: str, size: int) -> None:
+        """Remove what arrived in another size than it was sent; another writer's object is its own business."""
+        self._met = True
+        found, attributes = self._inspect(path)
+        if found.size != size and attributes.get(NONCE) == nonce:
+            self.delete([path])
+            raise StorageError(
+                f"{path!r} arrived in {self.url} with {found.size:,} of {size:,} bytes and was removed. "
+                "Send it again."
+            )
+
+    def _inspect(self, path: str) -> tuple[ObjectInfo, dict[str, str]]:
+        """An object's size and time, and all its attributes, in one request."""
+
+        def ask() -> Any:
+            return obstore.get(self._store, path, options={"head": True})
+
+        found = self._insist("HEAD", path, ask)
+        return _info(found.meta), dict(found.attributes)
+
+    # Reading
+
+    def _open(self, path: str, start: int, end: int | None, *, e_tag: str | None) -> Any:
+        """An object's answer from `start`; None where it has no byte there."""
+        options: Any = {} if e_tag is None else {"if_match": e_tag}
+        if start or end is not None:
+            options["range"] = {"offset": start} if end is None else (start, end)
+
+        def ask() -> Any:
+            try:
+                return obstore.get(self._store, path, options=options)
+            except ANSWERS as error:
+                if read_failure(error).out_of_range:
+                    return None
+                if isinstance(error, obstore_errors.PreconditionError):
+                    raise self._changed(path) from error
+                raise
+
+        return self._insist("GET", path, ask)
+
+    def _chunks(self, path: str, opened: Any, size: int) -> Iterator[bytes]:
+        """The bytes of an answer; where it breaks, the rest from another one for the same object."""
+        e_tag = opened.meta["e_tag"]
+        at, end = opened.range
+        body = iter(opened.stream(min_chunk_size=size))
+        begun = time.monotonic()
+        pauses = _pauses()
+        while True:
+            error: BaseException | None = None
+            try:
+                chunk = next(body, None)
+            except ANSWERS as broken:
+                chunk, error = None, broken
+            if chunk is not None:
+                yield bytes(chunk)
+                at += len(chunk)
+                begun, pauses = time.monotonic(), _pauses()
+            elif at >= end:
+                return
+            else:
+                self._wait(next(pauses), "GET", path, error or EOFError("closed before its end"), begun)
+                opened = self._open(path, at, end, e_tag=e_tag)
+                if opened is None:
+                    raise self._changed(path)
+                body = iter(opened.stream(min_chunk_size=size))
+
+    def _changed(self, path: str) -> ObjectChanged:
+        return ObjectChanged(f"{path!r} in {self.url} was replaced while it was read. Read it again.")
+
+    # Insisting
+
+    def _insist(self, verb: str, path: str, ask: Callable[[], T]) -> T:
+        """The answer to a request that may be repeated, asked again as long as that may help."""
+        begun = time.monotonic()
+        for pause in _pauses():
+            try:
+                answer = ask()
+            except StorageError:
+                raise
+            except ANSWERS as error:
+                self._wait(pause, verb, path, error, begun)
+            else:
+                self._met = True
+                return answer
+        raise AssertionError("pauses never end")
+
+    def _wait(self, pause: float, verb: str, path: str, error: BaseException, begun: float) -> None:
+        """Wait before another turn; raise where it cannot help, or patience is at its end.
+
+        A turn may take as long again, for obstore repeats too: the last one begins at half of the time.
+        """
+        failure = read_failure(error)
+        spent = time.monotonic() - begun
+        if not failure.may_pass or spent + pause > self._patience / 2:
+            raise self._explained(verb, path, failure, begun) from error
+        time.sleep(pause)
+
+    def _explained(self, verb: str, path: str, failure: Failure, begun: float) -> StorageError:
+        where = f"{self.url} at {self._place}"
+        if failure.no_bucket or (failure.missing and self._bucket_is_missing()):
+            return BucketNotFound(f"The store {where} has no such bucket. Make it: ecluse servers prepare")
+        if failure.missing and verb != "PUT":
+            return ObjectNotFound(f"Nothing is stored at {path!r} in {self.url}.")
+        if failure.no_keys:
+            return StoreUnavailable(
+                f"No keys are set for the store {self.url}, and this machine has none of its own. Set "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or S3_ANONYMOUS=true where no keys are needed."
+            )
+        if failure.wrong_keys:
+            return StoreUnavailable(
+                f"The store {where} does not accept the keys: {failure.code}. Check the access key and the secret "
+                "key: ecluse doctor"
+            )
+        if failure.wrong_clock:
+            return StoreUnavailable(
+                f"The store {where} says the clock of this machine is wrong: {failure.code}. Set the clock, then try "
+                "again."
+            )
+        if failure.forbidden:
+            return StoreUnavailable(
+                f"The store {self.url} refused access to {path!r}. Check keys and rights: ecluse doctor"
+            )
+        seconds = max(round(time.monotonic() - begun), 1)
+        return StoreUnavailable(
+            f"The store {where} does not answer: {verb} of {path!r} was tried for {seconds} s, and "
+            f"{failure.reason}. Check that it runs and can be reached: ecluse doctor"
+        )
+
+    def _bucket_is_missing(self) -> bool:
+        """Whether what is not there is the bucket itself: an answer to HEAD does not say."""
+        if self._met:
+            return False
+        try:
+            next(iter(obstore.list(self._store)), None)
+        except ANSWERS as error:
+            return read_failure(error).no_bucket
+        self._met = True
+        return False
+
+
+class _Chunks:
+    """A caller's chunks on their way into obstore: counted, and an error of their own kept apart."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._error: BaseException | None = None
+        self.size = 0
+        self.ended = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            chunk = next(self._chunks)
+        except StopIteration:
+            self.ended = True
+            raise
+        except BaseException as error:
+            self._error = error
+            raise
+        self.size += len(chunk)
+        return chunk
+
+    def take(self, size: int) -> bytes:
+        """The first chunks, at least `size` bytes unless they end before."""
+        pieces: list[bytes] = []
+        while self.size < size and (piece := next(self, None)) is not None:
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def raise_own(self) -> None:
+        """Raise what the caller's chunks raised, if that is what stopped them."""
+        if self._error is not None:
+            raise self._error
+
+
+class _ArrivingChunks:
+    """`_Chunks` for chunks that arrive asynchronously."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._error: BaseException | None = None
+        self.size = 0
+        self.ended = False
+
+    async def take(self, size: int) -> bytes:
+        pieces: list[bytes] = []
+        while self.size < size and (piece := await self._next()) is not None:
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def after(self, first: bytes) -> AsyncIterator[bytes]:
+        yield first
+        while (chunk := await self._next()) is not None:
+            yield chunk
+
+    def raise_own(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    async def _next(self) -> bytes | None:
+        try:
+            chunk = await anext(self._chunks, None)
+        except BaseException as error:
+            self._error = error
+            raise
+        if chunk is None:
+            self.ended = True
+        else:
+            self.size += len(chunk)
+        return chunk
+
+
+def _batched(paths: Sequence[str], size: int) -> Iterator[list[str]]:
+    for at in range(0, len(paths), size):
+        yield list(paths[at : at + size])
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds between turns: longer each time, and not the same for all who wait."""
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _info(meta: Any) -> ObjectInfo:
+    return ObjectInfo(meta["path"], meta["size"], meta["last_modified"], meta["e_tag"])
