@@ -288,6 +288,17 @@ def test_a_damaged_object_is_refused_and_nothing_is_kept(
     assert left_behind(tmp_path) == ["room"]
 
 
+def test_an_object_longer_than_was_recorded_is_refused_before_it_outgrows_its_room(
+    memory: ObjectStore, cache: Cache, tmp_path: Path
+) -> None:
+    stored = memory.put("m", b"x" * 50_000_000)
+    taken: list[int] = []
+    with pytest.raises(DigestMismatch, match="longer than the 1,000 bytes"):
+        cache.link(memory, "m", stored.sha256, 1000, tmp_path / "out", taken.append)
+    assert taken == []
+    assert cache.used_bytes == 0
+
+
 # The bound
 
 
@@ -351,6 +362,22 @@ def test_a_bound_that_was_lowered_holds_from_the_next_download(
     lower = Cache(tmp_path / "cache", 1500)
     fetch(lower, memory, written[2], tmp_path / "out")
     assert kept(lower) == {written[2].sha256}
+
+
+def test_what_others_left_unfinished_is_removed_once_it_is_old(
+    memory: ObjectStore, cache: Cache, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cache" / "sha256" / "ab"
+    folder.mkdir(parents=True)
+    elsewhere = f".{'a' * 16}.{'b' * 8}.1.{'c' * 32}.part"
+    old, new = folder / elsewhere, folder / elsewhere.replace("c", "d")
+    for path, age in ((old, 7 * 3600), (new, 5 * 3600)):
+        path.write_bytes(b"x" * 1000)
+        os.utime(path, (time.time() - age, time.time() - age))
+    stored = memory.put("m", b"x" * 1500)
+    assert fetch(cache, memory, stored, tmp_path / "out") == MISS
+    assert [path.name for path in folder.glob(".*.part")] == [new.name]
+    assert cache.used_bytes == 2500
 
 
 def test_what_was_removed_by_hand_does_no_harm(memory: ObjectStore, cache: Cache, tmp_path: Path) -> None:
@@ -421,9 +448,10 @@ def test_entries_are_told_least_recently_used_first(memory: ObjectStore, tmp_pat
     written = [memory.put(f"m/{n}", bytes([n]) * (n + 1)) for n in range(3)]
     for number in (0, 1, 2, 0):
         fetch(cache, memory, written[number], tmp_path / str(number), "copy" if number else "link")
-    for _ in range(2):
-        assert [entry.size for entry in cache.entries()] == [2, 3, 1]
-        cache.verify()
+    before = cache.entries()
+    assert [entry.size for entry in before] == [2, 3, 1]
+    cache.verify()
+    assert cache.entries() == before, "to verify is no use"
     assert cache.used_bytes == 6
 
 
@@ -561,7 +589,7 @@ def test_processes_and_threads_that_ask_for_the_same_object_download_it_once(
     shared: Shared, verb: str
 ) -> None:
     stored = shared.store.put("m", random.Random(1).randbytes(700_000))
-    processes = [shared.process((verb, stored, f"out-{n}"), delay=0.05) for n in range(3)]
+    processes = [shared.process((verb, stored, f"out-{n}"), delay=0.2) for n in range(3)]
     for process in processes:
         process.begin()
     shared.wait_for("gave", 2)
@@ -592,7 +620,7 @@ def test_processes_and_threads_that_ask_for_the_same_object_download_it_once(
 def test_a_process_killed_in_the_middle_of_a_download_leaves_nothing_in_the_way(shared: Shared) -> None:
     stored = shared.store.put("m", random.Random(2).randbytes(700_000))
     other = shared.store.put("other", b"x" * 9_900_000)
-    killed = shared.process(("link", stored, "out"), delay=0.05).begin()
+    killed = shared.process(("link", stored, "out"), delay=1).begin()
     shared.wait_for("gave", 3)
     killed.process.kill()
     killed.process.wait()
@@ -610,7 +638,7 @@ def test_a_process_killed_in_the_middle_of_a_download_leaves_nothing_in_the_way(
 
 def test_who_waits_for_a_process_that_is_killed_takes_over(shared: Shared) -> None:
     stored = shared.store.put("m", random.Random(3).randbytes(700_000))
-    killed = shared.process(("copy", stored, "1"), delay=0.05).begin()
+    killed = shared.process(("copy", stored, "1"), delay=1).begin()
     shared.wait_for("gave", 3)
     waiting = shared.process(("copy", stored, "2")).begin()
     killed.process.kill()
@@ -620,7 +648,7 @@ def test_who_waits_for_a_process_that_is_killed_takes_over(shared: Shared) -> No
 
 def test_who_waits_for_a_process_that_is_stopped_goes_on_alone(shared: Shared) -> None:
     stored = shared.store.put("m", random.Random(4).randbytes(700_000))
-    stopped = shared.process(("copy", stored, "1"), delay=0.05).begin()
+    stopped = shared.process(("copy", stored, "1"), delay=0.2).begin()
     shared.wait_for("gave", 3)
     stopped.process.send_signal(signal.SIGSTOP)
     waiting = shared.process(("copy", stored, "2"), patience=0.3).begin()
@@ -631,24 +659,35 @@ def test_who_waits_for_a_process_that_is_stopped_goes_on_alone(shared: Shared) -
     assert left_behind(shared.folder) == ["room"]
 
 
+def test_who_waits_is_patient_with_a_download_that_moves(shared: Shared) -> None:
+    stored = shared.store.put("m", random.Random(7).randbytes(700_000))
+    slow = shared.process(("copy", stored, "1"), delay=0.4).begin()
+    shared.wait_for("gave", 1)
+    assert shared.process(("copy", stored, "2"), patience=1.5).begin().finish() == [
+        {"from_cache": True, "replaced": False}
+    ]
+    slow.finish()
+    assert shared.asked() == 1
+
+
 def test_who_waits_for_another_download_can_be_interrupted(shared: Shared) -> None:
     stored = shared.store.put("m", random.Random(5).randbytes(700_000))
-    slow = shared.process(("link", stored, "1"), delay=0.2).begin()
+    slow = shared.process(("link", stored, "1"), delay=5).begin()
     shared.wait_for("gave", 1)
     waiting = shared.process(("link", stored, "2")).begin()
     time.sleep(0.3)
     waiting.process.send_signal(signal.SIGINT)
     assert "KeyboardInterrupt" in waiting.process.communicate(timeout=60)[1]
     assert slow.process.poll() is None
-    assert slow.finish() == [{"from_cache": False, "replaced": False}]
-    assert left_behind(shared.folder) == ["room"]
+    assert shared.asked() == 1
+    assert not (shared.folder / "2").exists()
 
 
 def test_clear_during_a_download_leaves_the_download(shared: Shared) -> None:
     stored = shared.store.put("m", random.Random(6).randbytes(700_000))
     done = shared.store.put("done", b"done")
     fetch(shared.cache, shared.store, done, shared.folder / "done", "link")
-    process = shared.process(("link", stored, "1"), delay=0.05).begin()
+    process = shared.process(("link", stored, "1"), delay=0.2).begin()
     shared.wait_for("gave", 3)
     assert shared.cache.clear().pinned == 1
     assert process.finish() == [{"from_cache": False, "replaced": False}]
