@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ecluse.accounts import SESSION_LIFETIME, SignedIn
-from ecluse.errors import NotSignedIn
+from ecluse.errors import Forbidden, NotSignedIn
 from ecluse.runtime import Runtime
 
 COOKIE: Final = "ecluse_session"
@@ -74,6 +74,16 @@ def signed_in(visitor: Visitor) -> SignedIn:
 
 
 CurrentUser = Annotated[SignedIn, Depends(signed_in)]
+
+
+def administrator(user: CurrentUser) -> SignedIn:
+    """Who is asking; `Forbidden` for anyone who does not administer."""
+    if user.user.role != "admin":
+        raise Forbidden("Only administrators can see this. Ask one of yours.")
+    return user
+
+
+Administrator = Annotated[SignedIn, Depends(administrator)]
 
 
 def set_session(request: Request, response: Response, secret: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -169,6 +169,92 @@ class PredictionBody(BaseModel):
 
 class PredictionDetail(PredictionBody):
     summary: dict[str, Any] | None = Field(description="Histogram, counts and the riskiest rows with reasons")
+
+
+class StoredKindBody(BaseModel):
+    """What is stored of one kind; a model version counts as one thing."""
+
+    kind: Literal["uploads", "results", "models"]
+    area: str
+    size_bytes: int
+    count: int
+
+
+class LargeItemBody(BaseModel):
+    kind: Literal["uploads", "results", "models"]
+    id: str
+    name: str | None
+    version: str | None
+    size_bytes: int
+    created_at: datetime
+
+
+class GrowthBody(BaseModel):
+    """Bytes there by the end of a day, of what is there now."""
+
+    day: date
+    uploads: int
+    results: int
+    models: int
+
+
+class StorageBody(BaseModel):
+    """What you have stored, added up from the catalog."""
+
+    size_bytes: int
+    kinds: list[StoredKindBody]
+    growth: list[GrowthBody] = Field(
+        description="One point for each day of the last year that added something"
+    )
+    largest: list[LargeItemBody]
+
+
+class UserStorageBody(BaseModel):
+    user: str
+    email: str
+    name: str
+    size_bytes: int
+    uploads: int
+    results: int
+    models: int
+    count: int
+
+
+class UsersStoragePage(BaseModel):
+    items: list[UserStorageBody]
+    total: int
+    page: int
+    per_page: int
+
+
+class CostBody(BaseModel):
+    """One month at one provider, and the parts it is the sum of."""
+
+    offer: str
+    provider: str
+    storage_class: str
+    kind: Literal["objects", "volume", "database", "registry"]
+    region: str
+    monthly: float
+    storage: float
+    requests: float
+    egress: float
+    retrieval: float
+    currency: str
+    minimum_days: int
+    source: str
+    source_url: str
+    note: str
+
+
+class CostsBody(BaseModel):
+    """Estimates from list prices of `date`, the cheapest first."""
+
+    date: date
+    currency: str
+    about: str
+    size_bytes: int
+    costs: list[CostBody]
 
 
 class Me(BaseModel):

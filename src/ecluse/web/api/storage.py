@@ -1,0 +1,140 @@
+"""Tell what is stored, by kind and by user, and what it would cost a month at each provider."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query
+
+from ecluse.catalog import usage, users
+from ecluse.catalog.usage import KindUsage, LargeItem, UserUsage
+from ecluse.storage.prices import Cost, load_prices, monthly_costs
+from ecluse.web.api.schemas import (
+    CostBody,
+    CostsBody,
+    GrowthBody,
+    LargeItemBody,
+    StorageBody,
+    StoredKindBody,
+    UsersStoragePage,
+    UserStorageBody,
+)
+from ecluse.web.security import Administrator, CurrentUser, RuntimeDep
+
+router = APIRouter(tags=["storage"])
+#: How far back growth goes.
+GROWTH: Final = timedelta(days=365)
+LARGEST: Final = 10
+#: An exabyte, or 10^18 requests: beyond, a number is a slip.
+MOST: Final = 10**18
+Amount = Annotated[int, Query(ge=0, le=MOST)]
+
+
+@router.get("/storage")
+def show_storage(runtime: RuntimeDep, user: CurrentUser) -> StorageBody:
+    """What you have stored: by kind, by day, and the largest things."""
+    with runtime.catalog.read() as transaction:
+        kinds = usage.usage_by_kind(transaction, user.user.id)
+        points = usage.growth(transaction, since=growth_start(), user_id=user.user.id)
+        largest = usage.largest(transaction, user.user.id, limit=LARGEST)
+    return StorageBody(
+        size_bytes=sum(kind.size for kind in kinds),
+        kinds=[_kind_body(kind) for kind in kinds],
+        growth=[
+            GrowthBody(day=one.day, uploads=one.uploads, results=one.results, models=one.models)
+            for one in points
+        ],
+        largest=[_item_body(item) for item in largest],
+    )
+
+
+@router.get("/storage/users")
+def list_users(
+    runtime: RuntimeDep,
+    user: Administrator,
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    per_page: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> UsersStoragePage:
+    """What each user has stored, the most first. For administrators."""
+    with runtime.catalog.read() as transaction:
+        found = usage.usage_by_user(transaction, limit=per_page, offset=(page - 1) * per_page)
+        total = users.count_users(transaction)
+    return UsersStoragePage(
+        items=[_user_body(one) for one in found], total=total, page=page, per_page=per_page
+    )
+
+
+@router.get("/storage/costs")
+def list_costs(
+    user: CurrentUser,
+    size: Annotated[int, Query(alias="bytes", ge=0, le=MOST, description="Bytes stored all month")],
+    objects: Amount = 0,
+    gets: Annotated[int, Query(ge=0, le=MOST, description="Read requests a month")] = 0,
+    puts: Annotated[int, Query(ge=0, le=MOST, description="Write requests a month")] = 0,
+    egress_bytes: Annotated[int, Query(ge=0, le=MOST, description="Bytes that leave the provider")] = 0,
+) -> CostsBody:
+    """What a month would cost at each provider, from dated list prices; the cheapest first."""
+    prices = load_prices()
+    costs = monthly_costs(size, objects=objects, gets=gets, puts=puts, egress_bytes=egress_bytes)
+    return CostsBody(
+        date=prices.date,
+        currency=prices.currency,
+        about=prices.about,
+        size_bytes=size,
+        costs=[_cost_body(cost) for cost in costs],
+    )
+
+
+def growth_start() -> date:
+    """The first day that growth tells apart."""
+    return datetime.now(UTC).date() - GROWTH
+
+
+def _kind_body(kind: KindUsage) -> StoredKindBody:
+    return StoredKindBody(kind=kind.kind, area=kind.area, size_bytes=kind.size, count=kind.count)
+
+
+def _item_body(item: LargeItem) -> LargeItemBody:
+    return LargeItemBody(
+        kind=item.kind,
+        id=item.id,
+        name=item.name,
+        version=item.version,
+        size_bytes=item.size,
+        created_at=item.created_at,
+    )
+
+
+def _user_body(one: UserUsage) -> UserStorageBody:
+    return UserStorageBody(
+        user=one.user_id,
+        email=one.email,
+        name=one.name,
+        size_bytes=one.size,
+        uploads=one.uploads,
+        results=one.results,
+        models=one.models,
+        count=one.count,
+    )
+
+
+def _cost_body(cost: Cost) -> CostBody:
+    offer = cost.offer
+    return CostBody(
+        offer=offer.id,
+        provider=offer.provider,
+        storage_class=offer.storage_class,
+        kind=offer.kind,
+        region=offer.region,
+        monthly=round(cost.monthly, 4),
+        storage=round(cost.storage, 4),
+        requests=round(cost.requests, 4),
+        egress=round(cost.egress, 4),
+        retrieval=round(cost.retrieval, 4),
+        currency=cost.currency,
+        minimum_days=offer.minimum_days,
+        source=offer.source,
+        source_url=offer.source_url,
+        note=offer.note,
+    )
