@@ -199,7 +199,10 @@ class Cache:
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of the entries, and of the room held for the downloads that run."""
+        """Bytes of the entries, and of the room held for the downloads that run.
+
+        Files are looked at one after another: what others replace meanwhile may count twice.
+        """
         return sum(file.size for file in self._files())
 
     def verify(self, progress: Progress | None = None) -> Verified:
