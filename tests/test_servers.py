@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -112,10 +113,8 @@ def exported(text: str) -> dict[str, str]:
 
 def processes_of(home: Path) -> list[str]:
     """Every process that names a folder under `home/servers`."""
-    listed = subprocess.run(
-        ["ps", "-A", "-ww", "-o", "args="], capture_output=True, text=True, check=True
-    ).stdout
-    return [line for line in listed.splitlines() if f"{home}/servers/" in line and "defunct" not in line]
+    commands = (" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+    return [command for command in commands if f"{home}/servers/" in command]
 
 
 def test_what_is_stored_and_the_keys_outlast_a_restart(home: Path) -> None:
@@ -202,7 +201,7 @@ def test_a_server_that_dies_is_started_again_even_when_its_leash_was_cut(home: P
         one.wait_until_said("SeaweedFS ended with code 137; it is started again")
         wait_for(lambda: one.servers()["seaweedfs"] != before["seaweedfs"])
         wait_for(lambda: reads(one.store(), "kept") == b"for long")
-        leash = int(Path(f"/proc/{before['postgresql']}/stat").read_text().split()[3])
+        leash = psutil.Process(before["postgresql"]).ppid()
         os.kill(leash, signal.SIGKILL)
         one.wait_until_said("PostgreSQL ended with code -9; it is started again")
         wait_for(lambda: one.servers()["postgresql"] != before["postgresql"])
