@@ -74,20 +74,22 @@ def main() -> None:
         "--peers", default=",".join(PEERS), help="with commas; none for ours and obstore alone"
     )
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both ways to stop it clean up
     only = arguments.only.split(",")
     peers = [peer for peer in arguments.peers.split(",") if peer != "none"]
     if unknown := {*only} - {*CASES, "listing", "local", "api"} | {*peers} - {*PEERS}:
         parser.error(f"not known: {', '.join(sorted(unknown))}")
     say(f"load of this machine before: {load()}")
-    figures = Figures()
+    figures, interrupted = Figures(), False
     try:
         with tempfile.TemporaryDirectory(prefix="ecluse-benchmark-") as name:
             measure_all(figures, Path(name), only, peers, arguments.rounds, quick=arguments.quick)
     except KeyboardInterrupt:
+        interrupted = True
         say("\ninterrupted; what was measured so far:")
     figures.print()
     print(f"load of this machine after: {load()}")
+    sys.exit(130 if interrupted else 0)
 
 
 # What is measured
@@ -398,7 +400,7 @@ def tools_on_a_fresh_server(
                 elif peer == "s5cmd":
                     tools.append(s5cmd_tool(interpreters["libraries"], server))
                 else:
-                    driver = Driver(interpreters["libraries"], peer, server, tracking, folder)
+                    driver = driving(interpreters["libraries"], peer, server, tracking, folder)
                     tools.append(driver_tool(stack.enter_context(driver), peer))
             warm_up(tools, folder)
             yield backend, tools
@@ -620,30 +622,22 @@ def driver_tool(driver: Driver, name: str) -> Tool:
         lambda folder, key: float(driver.ask("up", folder=str(folder), key=f"{name}/{key}")["seconds"]),
         lambda key, folder: float(driver.ask("down", key=f"{name}/{key}", folder=str(folder))["seconds"]),
         count=count,
-        listed_at=driver.listed_at,
+        listed_at="" if name == "boto3" else artifacts_at(driver),
     )
 
 
-class Driver:
-    """A process that stays open in the peers' environment and moves folders with one library."""
+def artifacts_at(driver: Driver) -> str:
+    """Where MLflow puts the artifacts of its run in the bucket."""
+    root = str(driver.ask("root")["result"])
+    return root.replace("mlflow-artifacts:", "mlflow-served").removeprefix(f"s3://{BUCKET}/") + "/"
 
-    def __init__(
-        self, interpreter: Path, name: str, server: ObjectServer, tracking: str | None, folder: Path
-    ) -> None:
-        self._log = folder / f"{name}.log"
-        self._errors = self._log.open("wb")
-        environ = peer_environment(server, folder) | {"BENCHMARK_BUCKET": BUCKET}
-        if tracking:
-            environ["MLFLOW_TRACKING_URI"] = tracking
-        self._process = subprocess.Popen(
-            [str(interpreter), str(Path(__file__).with_name("storage_peers.py")), name],
-            env=environ,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-        )
-        self.listed_at = "" if name == "boto3" else self._artifacts_at()
+
+class Driver:
+    """A process in the peers' environment that moves folders with one library."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self._process = process
+        self._log = log
 
     def ask(self, verb: str, **arguments: str) -> dict[str, Any]:
         """Do one thing there.
@@ -661,17 +655,30 @@ class Driver:
             raise RuntimeError(self._log.read_text()[-2000:]) from error
         return answer
 
-    def _artifacts_at(self) -> str:
-        root = str(self.ask("root")["result"])
-        return root.replace("mlflow-artifacts:", "mlflow-served").removeprefix(f"s3://{BUCKET}/") + "/"
 
-    def __enter__(self) -> Driver:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._errors.close()
+@contextmanager
+def driving(
+    interpreter: Path, name: str, server: ObjectServer, tracking: str | None, folder: Path
+) -> Iterator[Driver]:
+    """The driver of boto3 or MLflow; its process ends with the block."""
+    environ = peer_environment(server, folder) | {"BENCHMARK_BUCKET": BUCKET}
+    if tracking:
+        environ["MLFLOW_TRACKING_URI"] = tracking
+    log = folder / f"{name}.log"
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            [str(interpreter), str(Path(__file__).with_name("storage_peers.py")), name],
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+        )
+        try:
+            yield Driver(process, log)
+        finally:
+            process.kill()
+            process.communicate()
 
 
 @contextmanager
