@@ -79,6 +79,8 @@ LISTS = {
     "models": "/models",
     "versions": "/models/transactions",
     "jobs": "/jobs",
+    "storage": "/storage",
+    "storage of all": "/storage?all=1",
     "account": "/account",
 }
 

@@ -48,6 +48,9 @@ PAGES = [
     "/models/transactions",
     f"/models/transactions/{VERSION}",
     "/jobs",
+    "/storage",
+    "/storage?all=1",
+    "/storage?stored=12,5&egress=0&reads=100",
     "/account",
 ]
 

@@ -10,10 +10,13 @@ import pytest
 
 from ecluse.catalog import places
 from ecluse.catalog.tables import User
+from ecluse.catalog.usage import DayUsage
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.storage.prices import load_prices, monthly_costs
+from ecluse.web import charts
 from ecluse.web.i18n import Words
+from ecluse.web.pages.storage import cost_now, where_stored
 from ecluse.web.phrases import translated
 from tests.web import invented
 from tests.web.test_pages import Browser, browser
@@ -97,3 +100,96 @@ def test_every_note_of_the_price_table_is_said_in_french() -> None:
     prices = load_prices()
     notes = [prices.about, *(offer.note for offer in prices.offers if offer.note)]
     assert [note for note in notes if translated(note, Words("fr")) == note] == []
+
+
+def test_the_page_shows_what_is_stored_and_leads_to_the_largest(admins: Browser, members: Browser) -> None:
+    page = admins.get("/storage").text
+    assert 'id="chart-growth"' in page
+    assert 'id="chart-costs"' in page
+    assert 'href="/fraud/d/dlabelled"' in page
+    assert f'href="/models/transactions/{invented.VERSIONS[0]}"' in page
+    assert "/storage?all=1" in page
+    empty = members.get("/storage").text
+    assert "Nothing stored yet" in empty
+    assert 'id="chart-growth"' not in empty
+    assert "dlabelled" not in empty
+
+
+def test_the_addresses_of_the_stores_are_shown_to_administrators_alone(
+    admins: Browser, members: Browser, runtime: Runtime
+) -> None:
+    assert runtime.settings.store_url in admins.get("/storage").text
+    assert runtime.settings.store_url not in members.get("/storage").text
+
+
+def test_everyones_use_is_shown_to_administrators_alone(admins: Browser, members: Browser) -> None:
+    page = admins.get("/storage?all=1").text
+    assert "ines@example.org" in page
+    assert "other@example.org" in page
+    assert "dlabelled" not in page
+    refused = members.get("/storage?all=1")
+    assert refused.status_code == 403
+    assert "Only administrators can see this." in refused.text
+
+
+def test_the_estimate_is_for_what_the_form_says_and_says_what_it_guessed(admins: Browser) -> None:
+    guessed = admins.get("/storage").text
+    assert guessed.count('data-label="Guessed:"') == 3
+    page = admins.get("/storage?stored=1000&egress=0&reads=0").text
+    costs = monthly_costs(10**12, objects=count_of(admins), puts=count_of(admins))
+    assert f"${costs[0].monthly:,.2f}" in page
+    assert page.count('data-label="Given:"') == 3
+    assert 'value="1000"' in page
+    assert admins.get("/storage?stored=0%2C5").status_code == 200
+
+
+@pytest.mark.parametrize("field", ["stored=abc", "egress=-1", "reads=1e99", "stored=nan", "reads=inf"])
+def test_what_is_no_quantity_is_said_and_kept_in_its_field(admins: Browser, field: str) -> None:
+    answer = admins.get(f"/storage?{field}")
+    assert answer.status_code == 422
+    assert "is not a quantity" in answer.text
+    assert f'value="{field.partition("=")[2]}"' in answer.text
+    assert 'aria-invalid="true"' in answer.text
+
+
+@pytest.mark.parametrize(
+    ("environ", "offer"),
+    [
+        ({"ECLUSE_STORE_URL": "s3://models"}, "s3-standard"),
+        ({"ECLUSE_STORE_URL": "memory://"}, None),
+        ({"ECLUSE_STORE_URL": "s3://models", "ECLUSE_DATA_URL": "memory://"}, None),
+    ],
+)
+def test_the_cost_where_things_are_is_known_where_one_provider_has_them_all(
+    tmp_path: Path, environ: dict[str, str], offer: str | None
+) -> None:
+    with Runtime.open(Settings.from_environment(environ, home=tmp_path)) as opened:
+        now = cost_now(where_stored(opened), monthly_costs(10**9))
+    assert (now.offer.id if now else None) == offer
+
+
+def test_a_chart_of_one_day_rises_from_nothing() -> None:
+    day = date(2025, 11, 21)
+    chart = charts.stored_growth([DayUsage(day, 5, 0, 0)], day, Words("en"))
+    assert [series["data"] for series in chart.option["series"]] == [[["2025-11-20", 0], ["2025-11-21", 5]]]
+
+
+def test_the_offer_where_things_are_stands_out_among_the_costs() -> None:
+    chart = charts.storage_costs(monthly_costs(10**12), {"s3-standard"}, Words("fr"))
+    colours = {
+        name: bar["itemStyle"]["color"]
+        for name, bar in zip(chart.option["yAxis"]["data"], chart.option["series"][0]["data"], strict=True)
+    }
+    assert [name for name, colour in colours.items() if colour == "--c1"] == ["Amazon S3, Standard"]
+    assert "\N{NO-BREAK SPACE}$" in chart.finding
+
+
+def test_money_has_its_sign_and_two_decimals_and_nothing_is_not_next_to_nothing() -> None:
+    assert [Words("en").money(x) for x in (0, 0.004, 1234.5)] == ["$0.00", "<$0.01", "$1\u00a0234.50"]
+    assert Words("fr").money(12.3) == "12,30\u00a0$"
+    assert Words("en").money(2, "EUR") == "2.00\u00a0EUR"
+    assert Words("en").money(None) == "–"
+
+
+def count_of(client: Browser) -> int:
+    return sum(kind["count"] for kind in client.get("/api/storage", JSON).json()["kinds"])

@@ -7,10 +7,13 @@ label formats are names in `charts.js` ("@percent").
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from typing import Any, Final
 
+from ecluse.catalog.usage import DayUsage
+from ecluse.storage.prices import Cost
 from ecluse.web.i18n import Words
 from ecluse.web.phrases import translated
 
@@ -253,6 +256,111 @@ def score_histogram(summary: Mapping[str, Any], threshold: float, say: Words) ->
     )
 
 
+def stored_growth(points: Sequence[DayUsage], until: date, say: Words) -> Chart:
+    """Bytes there by the end of each day, one band for each kind; the first day rises from nothing."""
+    first, last = points[0], points[-1]
+    drawn = [DayUsage(first.day - timedelta(days=1), 0, 0, 0), *points]
+    if last.day < until:
+        drawn.append(replace(last, day=until))
+    bands = {
+        say._("tables"): ("--c1", [point.uploads for point in drawn]),
+        say._("results"): ("--c2", [point.results for point in drawn]),
+        say._("models"): ("--c4", [point.models for point in drawn]),
+    }
+    series = [
+        _band(name, colour, [point.day for point in drawn], sizes)
+        for name, (colour, sizes) in bands.items()
+        if sizes[-1]
+    ]
+    shown = _spread(points)
+    return Chart(
+        id="chart-growth",
+        title=say._("Growth of what is there now"),
+        unit=say._("bytes by the day they were stored; what was deleted is in no day"),
+        finding=say._(
+            "%(size)s on %(day)s, %(before)s on %(first)s.",
+            size=say.bytes(last.size),
+            day=say.calendar_day(until),
+            before=say.bytes(first.size),
+            first=say.calendar_day(first.day),
+        ),
+        option={
+            **_frame(),
+            "grid": {"left": 6, "right": 70, "top": 14, "bottom": 8, "containLabel": True},
+            "xAxis": {
+                "type": "time",
+                **_axis("", line=True),
+                "splitNumber": 3,
+                "axisLabel": {**_labels("@day"), "hideOverlap": True},
+                "axisPointer": {"label": {"formatter": "@day-label"}},
+            },
+            "yAxis": {"type": "value", "min": 0, **_axis("", line=False), "axisLabel": _labels("@bytes")},
+            "tooltip": _tooltip("@bytes"),
+            "series": series,
+        },
+        headings=(say._("Day"), say._("Tables"), say._("Results"), say._("Models"), say._("In all")),
+        rows=tuple(
+            (
+                say.calendar_day(point.day),
+                say.bytes(point.uploads),
+                say.bytes(point.results),
+                say.bytes(point.models),
+                say.bytes(point.size),
+            )
+            for point in shown
+        ),
+    )
+
+
+def storage_costs(costs: Sequence[Cost], here: Collection[str], say: Words) -> Chart:
+    """What a month costs at each offer, the cheapest first; those of `here`, by id, are where things are now."""
+    option = _bars_across(
+        [cost.offer.title for cost in costs],
+        [
+            {
+                "value": round(cost.monthly, 4),
+                "itemStyle": {"color": "--c1" if not here or cost.offer.id in here else "--c6"},
+            }
+            for cost in costs
+        ],
+        "@dollars",
+    )
+    cheapest, dearest = costs[0], costs[-1]
+    return Chart(
+        id="chart-costs",
+        title=say._("Estimated cost of a month"),
+        unit=say._("US dollars a month, before tax"),
+        finding=say._(
+            "From %(least)s at %(cheapest)s to %(most)s at %(dearest)s.",
+            least=say.money(cheapest.monthly),
+            cheapest=cheapest.offer.title,
+            most=say.money(dearest.monthly),
+            dearest=dearest.offer.title,
+        ),
+        option=option,
+        headings=(
+            say._("Where"),
+            say._("A month"),
+            say._("Storage"),
+            say._("Requests"),
+            say._("Sent out"),
+            say._("Read back"),
+        ),
+        rows=tuple(
+            (
+                cost.offer.title,
+                say.money(cost.monthly),
+                say.money(cost.storage),
+                say.money(cost.requests),
+                say.money(cost.egress),
+                say.money(cost.retrieval),
+            )
+            for cost in costs
+        ),
+        tall=True,
+    )
+
+
 def column_bars(counts: Sequence[float]) -> list[Bar]:
     """The bars of a column's small histogram in a view box of 100 by 20; what is not zero stays visible."""
     most = max(counts, default=0)
@@ -277,10 +385,18 @@ def _plot(axes: _Axes, series: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _bars_across(names: list[str], shares: list[float]) -> dict[str, Any]:
+def _bars_across(
+    names: list[str], values: Sequence[float | dict[str, Any]], unit: str = "@percent"
+) -> dict[str, Any]:
     return {
         **_frame(),
-        "grid": {"left": 4, "right": 48, "top": 8, "bottom": 8, "containLabel": True},
+        "grid": {
+            "left": 4,
+            "right": 48 if unit == "@percent" else 64,
+            "top": 8,
+            "bottom": 8,
+            "containLabel": True,
+        },
         "xAxis": {"type": "value", "min": 0, "show": False},
         "yAxis": {
             "type": "category",
@@ -296,14 +412,17 @@ def _bars_across(names: list[str], shares: list[float]) -> dict[str, Any]:
                 "overflow": "break",
             },
         },
-        "tooltip": {**_tooltip("@percent-tooltip"), "axisPointer": {"type": "shadow"}},
+        "tooltip": {
+            **_tooltip("@percent-tooltip" if unit == "@percent" else unit),
+            "axisPointer": {"type": "shadow"},
+        },
         "series": [
             {
                 "type": "bar",
-                "data": shares,
+                "data": list(values),
                 "barMaxWidth": 14,
                 "itemStyle": {"color": "--c1"},
-                "label": {"show": True, "position": "right", "formatter": "@percent-label", **AXIS_TEXT},
+                "label": {"show": True, "position": "right", "formatter": f"{unit}-label", **AXIS_TEXT},
             }
         ],
     }
@@ -401,6 +520,19 @@ def _line(colour: str, points: list[tuple[float, float]], *, step: str | None = 
         "lineStyle": {"width": 2, "color": colour},
         "itemStyle": {"color": colour},
         **({"step": step} if step else {}),
+    }
+
+
+def _band(name: str, colour: str, days: Sequence[date], sizes: Sequence[int]) -> dict[str, Any]:
+    """A stacked area of steps, named at its end."""
+    return {
+        **_line(colour, [], step="end"),
+        "name": name,
+        "data": [[day.isoformat(), size] for day, size in zip(days, sizes, strict=True)],
+        "stack": "stored",
+        "areaStyle": {"color": colour, "opacity": 0.3},
+        "endLabel": {"show": True, "formatter": "{a}", "color": "--ink", "fontSize": 11},
+        "labelLayout": {"moveOverlap": "shiftY"},
     }
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import gettext
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Final, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from babel.dates import format_datetime
+from babel.dates import format_date, format_datetime
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
@@ -89,6 +89,10 @@ class Words:
         """`14 October 2025`."""
         return ABSENT if moment is None else self._moment(moment, "d MMMM y")
 
+    def calendar_day(self, day: date) -> str:
+        """`21 Nov 2025` / `21 nov. 2025`: a day of a calendar, the same in every zone."""
+        return format_date(day, "d MMM y", locale=self.language)
+
     def when(self, moment: datetime | None) -> str:
         """`21 Nov 2025, 04:10` / `21 nov. 2025, 4 h 10`, with "UTC" when the reader's zone is not known."""
         if moment is None:
@@ -119,6 +123,18 @@ class Words:
         power = min(len(units) - 1, max(0, (len(str(size)) - 1) // 3))
         scaled = size / 1000**power
         return self.qty(scaled, units[power], 1 if power >= 2 or (0 < scaled < 10 and power) else 0)
+
+    def money(self, amount: float | None, currency: str = "USD") -> str:
+        """`$12.30` / `12,30 $`; what rounds to nothing and is not is `<$0.01`. Other currencies by their code."""
+        if amount is None or not math.isfinite(amount):
+            return ABSENT
+        tiny = 0 < amount < 0.01
+        number = self.num(0.01 if tiny else amount, 2)
+        if currency != "USD":
+            text = f"{number}{NBSP}{currency}"
+        else:
+            text = f"{number}{NBSP}$" if self.language == "fr" else f"${number}"
+        return f"<{text}" if tiny else text
 
     def _moment(self, moment: datetime, pattern: str) -> str:
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -448,7 +448,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("A quantity to estimate the cost of was %(number)s; use 0 or more."),
     N_("List prices without tax, at the rate of the first volume tier. Those of Cloudflare R2 are from the "
        "provider's own documentation, those of the others from summaries of the providers' pages published "
-       "between March and September 2026. A gigabyte is 2^30 bytes where the provider bills so, else 10^9."),
+       "between March and September 2026. A gigabyte is 2³⁰ bytes where the provider bills so, else 10⁹."),
     N_("The free egress is shared by everything in the account."),
     N_("The free share holds in three regions of the United States."),
     N_("Approximate: the price differs between regions by a sixth and more."),
@@ -456,6 +456,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("One service mounts a volume; the plan's own credit is left out."),
     N_("Storage alone: the instance, a standby and backups come on top, and a value holds at most 1 GB."),
     N_("A new image for each new model; images that share no layers are stored once each."),
+    N_('"%(value)s" is not a quantity. Use a number from 0 to %(number)s.'),
     # Rights
     N_("Only administrators can see this. Ask one of yours."),
 )  # fmt: skip

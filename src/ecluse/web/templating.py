@@ -32,6 +32,8 @@ FILTERS: Final = (
     "when",
     "duration",
     "bytes",
+    "money",
+    "calendar_day",
 )
 
 

@@ -17,14 +17,31 @@
     return `rgb(${r}, ${g}, ${b})`;
   };
 
-  const grouped = (value, digits) =>
-    new Intl.NumberFormat(locale, { maximumFractionDigits: digits, useGrouping: "always" })
+  const grouped = (value, digits, least = 0) =>
+    new Intl.NumberFormat(locale, { minimumFractionDigits: least, maximumFractionDigits: digits, useGrouping: "always" })
       .format(value).replace(/[,\u202f](?=\d{3})/g, "\u00a0").replace("-", "\u2212");
+  const units = locale === "fr" ? ["o", "ko", "Mo", "Go", "To"] : ["B", "kB", "MB", "GB", "TB"];
+  const sized = (bytes) => {
+    const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3));
+    return `${grouped(bytes / 1000 ** power, 1)}\u00a0${units[power]}`;
+  };
+  const dollars = (amount) => {
+    const text = grouped(Math.max(amount, amount > 0 ? 0.01 : 0), 2, 2);
+    const said = locale === "fr" ? `${text}\u00a0$` : `$${text}`;
+    return amount > 0 && amount < 0.01 ? `<${said}` : said;
+  };
+  const day = (value) =>
+    new Intl.DateTimeFormat(locale === "en" ? "en-GB" : locale, { day: "numeric", month: "short", year: "numeric" }).format(value);
   const formats = {
     "@percent": (value) => `${grouped(Number(value) * 100, 1)}\u00a0%`,
     "@percent-tooltip": (value) => `${grouped(Number(value) * 100, 2)}\u00a0%`,
     "@number": (value) => grouped(Number(value), 2),
     "@percent-label": ({ value }) => `${grouped(Number(value) * 100, 1)}\u00a0%`,
+    "@bytes": (value) => sized(Number(value)),
+    "@dollars": (value) => dollars(Number(value)),
+    "@dollars-label": ({ value }) => dollars(Number(value)),
+    "@day": (value) => day(value),
+    "@day-label": ({ value }) => day(value),
     "@count": (value) => (value < 1 ? "" : grouped(Number(value), 0)),
   };
 
