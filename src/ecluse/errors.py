@@ -18,8 +18,11 @@
     ├── RegistryError
     │   ├── ModelNotFound (LookupError)
     │   ├── VersionNotFound (LookupError)
+    │   │   └── AliasNotFound
+    │   ├── VersionInUse (ValueError)           an alias points at a version that is to be deleted
     │   ├── ManifestInvalid (ValueError)
-    │   └── DigestMismatch (ValueError)         a file is not what its manifest says
+    │   ├── DigestMismatch (ValueError)         a file is not what its manifest says
+    │   └── SignatureInvalid (ValueError)       there is no signature, or it is not that of the key
     ├── CatalogError
     │   ├── CatalogUnavailable (ConnectionError)
     │   └── NotFound (LookupError)              no such row, or it is someone else's
@@ -138,6 +141,15 @@ class VersionNotFound(RegistryError, LookupError):
     status = 404
 
 
+class AliasNotFound(VersionNotFound):
+    code = "alias_not_found"
+
+
+class VersionInUse(RegistryError, ValueError):
+    code = "version_in_use"
+    status = 409
+
+
 class ManifestInvalid(RegistryError, ValueError):
     code = "manifest_invalid"
     status = 409
@@ -145,6 +157,11 @@ class ManifestInvalid(RegistryError, ValueError):
 
 class DigestMismatch(RegistryError, ValueError):
     code = "digest_mismatch"
+    status = 409
+
+
+class SignatureInvalid(RegistryError, ValueError):
+    code = "signature_invalid"
     status = 409
 
 

@@ -3,18 +3,28 @@
 A version is a folder `{name}/v{YYYYMMDD_HHMMSS}/` of files under the names a person expects, and
 `manifest.json` with the SHA-256 of each. The manifest is written last, by one create-only write: what
 has no manifest does not exist, and two publishers never take the same version.
+
+A publisher holds its version by a claim. Who deletes or cleans up a version first overwrites the claim,
+and then looks for the manifest; who commits first writes the manifest, and then looks at the claim. So of
+the two at least one knows of the other, and what is committed keeps its files.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mimetypes
+import random
 import re
-from collections.abc import Mapping
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeVar
 
 from ecluse.errors import (
     DigestMismatch,
@@ -26,12 +36,32 @@ from ecluse.errors import (
     StoreUnavailable,
     VersionNotFound,
 )
-from ecluse.storage import Cache, Digest, ObjectStore, checked_key, join_key, timestamp
+from ecluse.storage import (
+    Cache,
+    Digest,
+    Fetched,
+    ObjectInfo,
+    ObjectStore,
+    checked_key,
+    join_key,
+    read_chunks,
+    timestamp,
+)
 
 MANIFEST: Final = "manifest.json"
 #: Held by the publisher that took a version name; kept after a delete, so that no name is used twice.
 CLAIM: Final = ".claim"
+#: A signature of the files, made after the version was committed; no part of the manifest.
+SIGNATURE: Final = "model.sig"
 FORMAT_VERSION: Final = 1
+#: Files that are uploaded, downloaded or verified at once.
+ABREAST: Final = 8
+#: A publisher that lost a version name looks again after at most this long (s).
+JITTER: Final = 0.1
+T = TypeVar("T")
+R = TypeVar("R")
+#: Told the bytes done since it was last called, from any thread.
+Progress = Callable[[int], None]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VERSION = re.compile(r"v(\d{8}_\d{6})(?:_(\d+))?")
 
@@ -64,6 +94,11 @@ class Manifest:
         """Bytes of all files together."""
         return sum(file.size for file in self.files)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest as it is stored, in hexadecimal."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False).encode()
 
@@ -94,6 +129,22 @@ class Manifest:
         return manifest
 
 
+@dataclass(frozen=True)
+class Leftover:
+    """What lies in the folder of a version that is not committed. `size` in bytes; `modified`: the newest object.
+
+    `kind`: unfinished (claimed, never committed), deleted (files that a deletion left) or unclaimed.
+    """
+
+    name: str
+    version: str
+    kind: Literal["unfinished", "deleted", "unclaimed"]
+    keys: tuple[str, ...]
+    size: int
+    modified: datetime
+    nonce: str | None = None
+
+
 class Registry:
     """The model versions in one place of a store, such as one user's `user_models/{user_id}`."""
 
@@ -108,29 +159,56 @@ class Registry:
     # Publish
 
     def claim(self, name: str, nonce: str, moment: datetime | None = None) -> str:
-        """Take a version name that no one else can take: the time, with `_2`, `_3` … when the second is taken."""
+        """Take a version name that no one else can take: the time, with `_2`, `_3` … when the second is taken.
+
+        Who loses one looks, after a random pause, which are taken: trying the next number again and again,
+        many publishers would hinder each other.
+        """
         checked_name(name)
         base = f"v{timestamp(moment)}"
         body = json.dumps({"nonce": nonce, "claimed_at": datetime.now(UTC).isoformat()}).encode()
-        number = 1
+        version = base
         while True:
-            version = base if number == 1 else f"{base}_{number}"
             try:
                 self._create(f"{name}/{version}/{CLAIM}", body, nonce)
             except ObjectExists:
-                number += 1
+                time.sleep(random.uniform(0, JITTER))  # noqa: S311 (nothing secret)
+                version = self._next(name, base, version)
             else:
                 return version
 
-    def upload(self, name: str, version: str, folder: Path) -> tuple[ManifestFile, ...]:
-        """Store every file below `folder` under a claimed version; still invisible to readers."""
-        files = []
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            relative = path.relative_to(folder).as_posix()
-            stored = self._store.upload(path, join_key(name, version, relative))
-            media = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-            files.append(ManifestFile(relative, stored.size, stored.sha256, media))
-        return tuple(files)
+    def published(self, name: str, nonce: str) -> Manifest | None:
+        """The version that a publication with this nonce has committed; None where there is none."""
+
+        def look(version: str, _: Progress) -> Manifest | None:
+            try:
+                manifest = self.manifest(name, version)
+            except VersionNotFound:
+                return None
+            return manifest if manifest.nonce == nonce else None
+
+        found = [v for v in self._store.list_names(checked_name(name)) if is_version(v)]
+        return next((manifest for manifest in side_by_side(look, found) if manifest), None)
+
+    def upload(
+        self, name: str, version: str, files: Path | Mapping[str, Path], progress: Progress | None = None
+    ) -> tuple[ManifestFile, ...]:
+        """Store files under a claimed version, 8 at a time; they are still invisible to readers.
+
+        `files` is a folder, or the local files by their paths within the version.
+
+        Raises:
+            InvalidInput: there is no file, or one bears a name of the registry's own.
+        """
+        sources = _checked_files(files_below(files) if isinstance(files, Path) else files)
+
+        def store(item: tuple[str, Path], tick: Progress) -> ManifestFile:
+            path, source = item
+            stored = self._store.put_stream(join_key(name, version, path), _passing(source, tick))
+            media = mimetypes.guess_type(path)[0] or "application/octet-stream"
+            return ManifestFile(path, stored.size, stored.sha256, media)
+
+        return tuple(side_by_side(store, sorted(sources.items()), progress))
 
     def commit(
         self,
@@ -142,10 +220,11 @@ class Registry:
         nonce: str,
         metadata: Mapping[str, Any],
     ) -> Manifest:
-        """Make a version visible. Repeating it with the same nonce returns the first manifest.
+        """Make a version visible. Repeating it with the same nonce, that of the claim, returns the first manifest.
 
         Raises:
-            ObjectExists: another publication committed this version.
+            ObjectExists: another publication holds this version, or it was deleted or cleaned up meanwhile.
+            InvalidInput: the metadata are not plain JSON.
         """
         manifest = Manifest(
             name=name,
@@ -154,24 +233,39 @@ class Registry:
             created_by=created_by,
             nonce=nonce,
             files=files,
-            metadata=dict(metadata),
+            metadata=checked_metadata(metadata),
         )
+        try:
+            existing = self.manifest(name, version)
+        except VersionNotFound:
+            self._expect_claim(name, version, nonce)
+        else:
+            return self._first(existing, nonce)
         try:
             self._create(f"{name}/{version}/{MANIFEST}", manifest.to_json(), nonce)
         except ObjectExists:
-            existing = self.manifest(name, version)
-            if existing.nonce != nonce:
-                raise
-            return existing
-        return self.manifest(name, version)
+            return self._first(self.manifest(name, version), nonce)
+        try:
+            self._expect_claim(name, version, nonce)
+        except ObjectExists:
+            self._store.delete(f"{name}/{version}/{MANIFEST}")
+            raise
+        return manifest
 
     def publish(
-        self, name: str, folder: Path, *, created_by: str, nonce: str, metadata: Mapping[str, Any]
+        self,
+        name: str,
+        files: Path | Mapping[str, Path],
+        *,
+        created_by: str,
+        nonce: str,
+        metadata: Mapping[str, Any],
+        progress: Progress | None = None,
     ) -> Manifest:
-        """Claim a version, upload every file below `folder` and commit."""
+        """Claim a version, upload files (see `upload`) and commit."""
         version = self.claim(name, nonce)
-        files = self.upload(name, version, folder)
-        return self.commit(name, version, files, created_by=created_by, nonce=nonce, metadata=metadata)
+        stored = self.upload(name, version, files, progress)
+        return self.commit(name, version, stored, created_by=created_by, nonce=nonce, metadata=metadata)
 
     # Find
 
@@ -182,8 +276,9 @@ class Registry:
     def versions(self, name: str) -> list[str]:
         """Committed versions of a model, oldest first; empty when there is none."""
         found = self._store.list_names(checked_name(name))
-        named = sorted((v for v in found if _VERSION.fullmatch(v)), key=_order)
-        return [v for v in named if self._store.exists(f"{name}/{v}/{MANIFEST}")]
+        named = sorted((v for v in found if is_version(v)), key=_order)
+        committed = side_by_side(lambda v, _: self._store.exists(f"{name}/{v}/{MANIFEST}"), named)
+        return [version for version, there in zip(named, committed, strict=True) if there]
 
     def latest(self, name: str) -> str:
         """The highest committed version.
@@ -196,21 +291,24 @@ class Registry:
             raise ModelNotFound(f'No model "{name}". See: ecluse models list')
         return versions[-1]
 
-    def manifest(self, name: str, version: str) -> Manifest:
-        """What a version holds.
+    def manifest(self, name: str, version: str, *, digest: str | None = None) -> Manifest:
+        """What a version holds. With `digest`, that of the manifest: from the cache, also while the store is away.
 
         Raises:
             VersionNotFound: no such committed version.
-            ManifestInvalid: the manifest is damaged, or is that of another version.
+            ManifestInvalid: the manifest is damaged, is that of another version, or not the one of `digest`.
         """
-        checked_name(name)
-        if not _VERSION.fullmatch(version):
-            raise VersionNotFound(f"{version!r} is not a version; one looks like v20251028_181858.")
+        key = f"{checked_name(name)}/{checked_version(version)}/{MANIFEST}"
         try:
-            data = self._store.get(f"{name}/{version}/{MANIFEST}")
+            data = self._store.get(key) if digest is None else self._cache.read(self._store, key, digest)
         except ObjectNotFound as error:
             raise VersionNotFound(
                 f'No version {version} of "{name}". See: ecluse models show {name}'
+            ) from error
+        except DigestMismatch as error:
+            raise ManifestInvalid(
+                f"The manifest of {name} {version} was replaced after it was published. "
+                "Delete the version, and publish it again."
             ) from error
         manifest = Manifest.from_json(data)
         if (manifest.name, manifest.version) != (name, version):
@@ -221,8 +319,16 @@ class Registry:
 
     # Fetch
 
-    def fetch_file(self, manifest: Manifest, path: str, destination: Path) -> None:
-        """Write one file of a version, verified, to `destination`.
+    def fetch_file(
+        self,
+        manifest: Manifest,
+        path: str,
+        destination: Path,
+        progress: Progress | None = None,
+        *,
+        link: bool = False,
+    ) -> Fetched:
+        """Put one file of a version, verified, at `destination`; with `link`, for reading only.
 
         Raises:
             DigestMismatch: the stored file is not what the manifest says, or is gone.
@@ -230,53 +336,163 @@ class Registry:
         """
         file = _file_of(manifest, path)
         key = self._key(manifest, file)
+        take = self._cache.link if link else self._cache.copy
         try:
-            self._cache.copy(self._store, key, file.sha256, file.size, destination)
+            fetched = take(self._store, key, file.sha256, file.size, destination, progress)
         except ObjectNotFound as error:
             raise DigestMismatch(
                 f"{key} is missing from {self._store.url}. Publish the model again, or use another version."
             ) from error
+        if fetched.from_cache and progress is not None:
+            progress(file.size)
+        return fetched
 
-    def download(self, name: str, version: str, destination: Path) -> Manifest:
-        """Write every file of a version, verified, below `destination`."""
-        manifest = self.manifest(name, version)
-        for file in manifest.files:
+    def fetch(
+        self,
+        manifest: Manifest,
+        destination: Path,
+        progress: Progress | None = None,
+        *,
+        link: bool = False,
+    ) -> list[Fetched]:
+        """Put every file of a version below `destination`, 8 at a time; see `fetch_file`."""
+
+        def take(file: ManifestFile, tick: Progress) -> Fetched:
             target = destination / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            self.fetch_file(manifest, file.path, target)
+            return self.fetch_file(manifest, file.path, target, tick, link=link)
+
+        return side_by_side(take, manifest.files, progress)
+
+    def download(
+        self, name: str, version: str, destination: Path, progress: Progress | None = None
+    ) -> Manifest:
+        """Write every file of a version, verified, below `destination`."""
+        manifest = self.manifest(name, version)
+        self.fetch(manifest, destination, progress)
         return manifest
 
-    def verify(self, name: str, version: str) -> Manifest:
-        """Read every stored file again and compare it with the manifest, past the cache.
+    def verify(
+        self, name: str, version: str, progress: Progress | None = None, *, digest: str | None = None
+    ) -> Manifest:
+        """Read every stored file again and compare it with the manifest, and that with `digest`, past the cache.
 
         Raises:
             DigestMismatch: names the first file that is missing or different.
+            ManifestInvalid, VersionNotFound: the manifest is not as it was published, or gone.
         """
         manifest = self.manifest(name, version)
-        for file in manifest.files:
-            self._verify_file(manifest, file)
+        if digest is not None and manifest.digest != digest:
+            raise ManifestInvalid(
+                f"The manifest of {name} {version} was replaced after it was published. "
+                "Delete the version, and publish it again."
+            )
+        side_by_side(lambda file, tick: self._verify_file(manifest, file, tick), manifest.files, progress)
         return manifest
+
+    def signature(self, name: str, version: str) -> bytes | None:
+        """The signature stored beside a version; None where there is none."""
+        try:
+            return self._store.get(join_key(checked_name(name), checked_version(version), SIGNATURE))
+        except ObjectNotFound:
+            return None
+
+    def keep_signature(self, name: str, version: str, signature: bytes) -> None:
+        """Store a signature beside a version; it replaces the one before."""
+        self._store.put(join_key(checked_name(name), checked_version(version), SIGNATURE), signature)
+
+    # Remove
 
     def delete(self, name: str, version: str) -> None:
         """Make a version invisible, then remove all it holds; its name stays taken. Doing it again is no error."""
-        checked_name(name)
-        if not _VERSION.fullmatch(version):
-            raise VersionNotFound(f"{version!r} is not a version; one looks like v20251028_181858.")
-        self._store.delete(f"{name}/{version}/{MANIFEST}")
-        for info in list(self._store.list(join_key(name, version))):
-            if info.key != f"{name}/{version}/{CLAIM}":
-                self._store.delete(info.key)
+        folder = join_key(checked_name(name), checked_version(version))
+        if not list(self._store.list(folder)):
+            return
+        gone = json.dumps({"nonce": None, "deleted_at": datetime.now(UTC).isoformat()}).encode()
+        self._store.put(f"{folder}/{CLAIM}", gone)
+        self._store.delete(f"{folder}/{MANIFEST}")
+        left = [info.key for info in self._store.list(folder) if info.key != f"{folder}/{CLAIM}"]
+        side_by_side(lambda key, _: self._store.delete(key), left)
 
-    def _verify_file(self, manifest: Manifest, file: ManifestFile) -> None:
+    def leftovers(self) -> list[Leftover]:
+        """What lies in the folders of versions that are not committed, by model and version."""
+        folders: dict[tuple[str, str], list[ObjectInfo]] = defaultdict(list)
+        for info in self._store.list():
+            name, _, rest = info.key.partition("/")
+            version, _, path = rest.partition("/")
+            if path and _NAME.fullmatch(name) and is_version(version):
+                folders[name, version].append(info)
+        open_ = [item for item in folders.items() if not _has(item[1], MANIFEST)]
+        found = side_by_side(lambda item, _: self._leftover(*item[0], item[1]), open_)
+        return sorted((one for one in found if one), key=lambda one: (one.name, one.version))
+
+    def clear(self, leftover: Leftover) -> bool:
+        """Remove what was found by `leftovers`; False where the version was committed meanwhile and stays."""
+        folder = join_key(leftover.name, leftover.version)
+        claim, manifest = f"{folder}/{CLAIM}", f"{folder}/{MANIFEST}"
+        if leftover.kind == "unfinished":
+            claimed = self._store.get(claim)
+            self._store.put(claim, json.dumps({"nonce": None}).encode())
+            if self._store.exists(manifest):
+                self._store.put(claim, claimed)
+                return False
+        elif self._store.exists(manifest):
+            return False
+        side_by_side(lambda key, _: self._store.delete(key), [key for key in leftover.keys if key != claim])
+        if leftover.kind == "unfinished":
+            self._store.delete(claim)
+        return True
+
+    def _leftover(self, name: str, version: str, found: list[ObjectInfo]) -> Leftover | None:
+        """None where a deletion left what it is to leave."""
+        nonce: str | None = None
+        kind: Literal["unfinished", "deleted", "unclaimed"] = "unclaimed"
+        if _has(found, CLAIM):
+            nonce = self._nonce(f"{name}/{version}/{CLAIM}")
+            kind = "deleted" if nonce is None else "unfinished"
+            if kind == "deleted":
+                found = [info for info in found if not info.key.endswith(f"/{CLAIM}")]
+        if not found:
+            return None
+        return Leftover(
+            name,
+            version,
+            kind,
+            tuple(sorted(info.key for info in found)),
+            sum(info.size for info in found),
+            max(info.last_modified for info in found),
+            nonce,
+        )
+
+    def _verify_file(self, manifest: Manifest, file: ManifestFile, tick: Progress) -> None:
         digest, key = Digest(), self._key(manifest, file)
         try:
-            for _ in digest.through(self._store.stream(key)):
-                pass
+            for chunk in digest.through(self._store.stream(key)):
+                tick(len(chunk))
         except ObjectNotFound as error:
             raise DigestMismatch(
                 f"{key} is missing from {self._store.url}. Publish the model again."
             ) from error
         digest.expect(file.sha256, f"{key} in {self._store.url}")
+
+    def _next(self, name: str, base: str, lost: str) -> str:
+        """A version of this second above all that are taken, and above the one that was lost."""
+        taken = [_order(v) for v in [*self._store.list_names(name), lost] if is_version(v)]
+        number = max(number for second, number in taken if f"v{second}" == base)
+        return f"{base}_{number + 1}"
+
+    def _first(self, existing: Manifest, nonce: str) -> Manifest:
+        """The manifest that this very publication has written before."""
+        if existing.nonce != nonce:
+            raise _taken(existing.name, existing.version)
+        return existing
+
+    def _expect_claim(self, name: str, version: str, nonce: str) -> None:
+        if not self._holds(name, version, nonce):
+            raise _taken(name, version)
+
+    def _holds(self, name: str, version: str, nonce: str) -> bool:
+        return self._nonce(f"{name}/{version}/{CLAIM}") == nonce
 
     def _key(self, manifest: Manifest, file: ManifestFile) -> str:
         return join_key(manifest.name, manifest.version, file.path)
@@ -286,14 +502,93 @@ class Registry:
         try:
             self._store.put(key, body, create_only=True)
         except (ObjectExists, StoreUnavailable):
-            if not self._is_ours(key, nonce):
+            if self._nonce(key) != nonce:
                 raise
 
-    def _is_ours(self, key: str, nonce: str) -> bool:
+    def _nonce(self, key: str) -> str | None:
+        """Whose claim or manifest this is; None where it is no one's."""
         try:
-            return bool(json.loads(self._store.get(key)).get("nonce") == nonce)
-        except (ObjectNotFound, ValueError):
-            return False
+            nonce = json.loads(self._store.get(key)).get("nonce")
+        except (ObjectNotFound, ValueError, AttributeError):
+            return None
+        return nonce if isinstance(nonce, str) else None
+
+
+def files_below(folder: Path) -> dict[str, Path]:
+    """Every file below a folder, by its path within it.
+
+    Raises:
+        InvalidInput: it holds what is neither a file nor a folder, such as a link that leads nowhere.
+    """
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            found[path.relative_to(folder).as_posix()] = path
+        elif path.is_symlink() or not path.is_dir():
+            raise InvalidInput(
+                f"{path} is neither a file nor a folder of its own. Remove it, or put the file there."
+            )
+    return found
+
+
+def side_by_side(
+    work: Callable[[T, Progress], R], items: Iterable[T], progress: Progress | None = None
+) -> list[R]:
+    """The results of `work` in the order of the items, 8 at a time; the first failure stops the rest.
+
+    `work` is to call what it is given with the bytes done: it raises once the rest is stopped.
+    """
+    stopped = threading.Event()
+
+    def tick(size: int) -> None:
+        if stopped.is_set():
+            raise _Stopped
+        if progress is not None:
+            progress(size)
+
+    with ThreadPoolExecutor(ABREAST) as pool:
+        futures = [pool.submit(work, item, tick) for item in items]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            if any(not future.done() or future.exception() for future in futures):
+                stopped.set()
+            for future in futures:
+                future.cancel()
+    for future in futures:
+        if not future.cancelled() and (error := future.exception()) and not isinstance(error, _Stopped):
+            raise error
+    return [future.result() for future in futures]
+
+
+class _Stopped(Exception):
+    """Another of the things done at once has failed."""
+
+
+def _passing(source: Path, tick: Progress) -> Iterator[bytes]:
+    for chunk in read_chunks(source):
+        tick(len(chunk))
+        yield chunk
+
+
+def _checked_files(files: Mapping[str, Path]) -> Mapping[str, Path]:
+    if not files:
+        raise InvalidInput("There is no file to publish. Name at least one.")
+    for path in files:
+        if checked_key(path) in (CLAIM, MANIFEST, SIGNATURE):
+            raise InvalidInput(f"{path!r} is a name of the registry's own. Rename the file.")
+    return files
+
+
+def _has(found: Iterable[ObjectInfo], name: str) -> bool:
+    """Whether an object of this name lies in the version's folder itself."""
+    return any(info.key.count("/") == 2 and info.key.endswith(f"/{name}") for info in found)
+
+
+def _taken(name: str, version: str) -> ObjectExists:
+    return ObjectExists(
+        f"{name} {version} is held by another publication, or was deleted or cleaned up meanwhile. Publish it again."
+    )
 
 
 def _file_of(manifest: Manifest, path: str) -> ManifestFile:
@@ -312,6 +607,27 @@ def checked_name(name: str) -> str:
             "beginning with a letter or digit."
         )
     return name
+
+
+def checked_version(version: str) -> str:
+    """A version name such as v20251028_181858; `VersionNotFound` otherwise."""
+    if not is_version(version):
+        raise VersionNotFound(f"{version!r} is not a version; one looks like v20251028_181858.")
+    return version
+
+
+def is_version(text: str) -> bool:
+    return _VERSION.fullmatch(text) is not None
+
+
+def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata as they come back from a manifest; `InvalidInput` when they are not plain JSON."""
+    try:
+        return dict(json.loads(json.dumps(dict(metadata), allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"These metadata cannot be kept: {error}. Use texts, finite numbers, lists and objects."
+        ) from error
 
 
 def _order(version: str) -> tuple[str, int]:

@@ -2,7 +2,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from ecluse.catalog import models as model_rows
 from ecluse.catalog import places
 from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, User
 from ecluse.errors import InvalidInput
@@ -75,11 +76,18 @@ def owner(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> User:
 def publish(runtime: Runtime, user: User, folder: Path) -> None:
     (folder / "model_card.md").write_text("# transactions\n")
     (folder / "best_model.txt").write_text("tree")
-    registry = runtime.registry(user.id)
+    registry, digests = runtime.registry(user.id), {}
     for version in invented.VERSIONS:
+        moment = datetime.strptime(version, "v%Y%m%d_%H%M%S").replace(tzinfo=UTC)
+        assert registry.claim("transactions", version, moment) == version
         files: tuple[ManifestFile, ...] = registry.upload("transactions", version, folder)
-        registry.commit("transactions", version, files, created_by=user.id, nonce=version, metadata={})
+        manifest = registry.commit(
+            "transactions", version, files, created_by=user.id, nonce=version, metadata={}
+        )
+        digests[version] = manifest.digest
     with runtime.catalog.write() as transaction:
+        for row in model_rows.list_versions(transaction, user.id, "transactions"):
+            row.manifest_digest = digests[row.version]
         places.fill_addresses(transaction, runtime.data.url_of, runtime.data.url_of)
 
 

@@ -2,24 +2,64 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Select, delete, func, select
+from datetime import datetime
+
+from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import ModelVersion
+from ecluse.catalog.tables import ModelVersion, Publication, now
 from ecluse.errors import ModelNotFound, VersionNotFound
 
 
-def add_version(transaction: Transaction, version: ModelVersion) -> None:
-    """Record a published version; recording it again changes nothing."""
-    known = transaction.scalar(
-        select(ModelVersion.id).where(
-            ModelVersion.user_id == version.user_id,
-            ModelVersion.name == version.name,
-            ModelVersion.version == version.version,
+def begin_publication(transaction: Transaction, publication: Publication) -> None:
+    """Note that a version is about to be committed; noting it again changes nothing."""
+    if transaction.get(Publication, (publication.user_id, publication.name, publication.version)) is None:
+        transaction.add(publication)
+
+
+def end_publication(transaction: Transaction, user_id: str, name: str, version: str) -> None:
+    """Forget that a version was about to be committed."""
+    transaction.execute(
+        delete(Publication).where(
+            Publication.user_id == user_id, Publication.name == name, Publication.version == version
         )
     )
-    if known is None:
-        transaction.add(version)
+
+
+def open_publications(transaction: Transaction, before: datetime) -> list[Publication]:
+    """What was about to be committed before that moment, by anyone, and has no row yet."""
+    found = select(Publication).where(Publication.created_at < before).order_by(Publication.created_at)
+    return list(transaction.scalars(found))
+
+
+def add_version(transaction: Transaction, version: ModelVersion) -> ModelVersion:
+    """Record a published version; recording it again changes nothing. The row that is kept."""
+    known = transaction.scalar(_row(version.user_id, version.name, version.version))
+    if known is not None:
+        return known
+    transaction.add(version)
+    transaction.flush()
+    return version
+
+
+def set_verified(transaction: Transaction, version_id: str) -> None:
+    """Note that every file of a version was found as published."""
+    _set(transaction, version_id, verified_at=now(), damaged_at=None, damage=None)
+
+
+def set_damaged(transaction: Transaction, version_id: str, damage: str) -> None:
+    """Note what is wrong with a version; it keeps the moment when that was first seen."""
+    since = func.coalesce(ModelVersion.damaged_at, now())
+    _set(transaction, version_id, damaged_at=since, damage=damage)
+
+
+def hold_versions(transaction: Transaction, user_id: str, name: str) -> list[ModelVersion]:
+    """`list_versions`; no one else changes the versions and aliases of this model until the transaction ends.
+
+    Raises:
+        ModelNotFound: the user has no model of this name.
+    """
+    return list_versions(transaction, user_id, name, hold=True)
 
 
 def list_latest(transaction: Transaction, user_id: str) -> list[ModelVersion]:
@@ -30,13 +70,22 @@ def list_latest(transaction: Transaction, user_id: str) -> list[ModelVersion]:
     return list(newest.values())
 
 
-def list_versions(transaction: Transaction, user_id: str, name: str) -> list[ModelVersion]:
-    """Every version of one model, newest first.
+def list_all(transaction: Transaction, user_id: str, name: str | None = None) -> list[ModelVersion]:
+    """Every version of every model of the user, or of one; newest first, none where there is none."""
+    wanted = _of_user(user_id)
+    return list(transaction.scalars(wanted if name is None else wanted.where(ModelVersion.name == name)))
+
+
+def list_versions(
+    transaction: Transaction, user_id: str, name: str, *, hold: bool = False
+) -> list[ModelVersion]:
+    """Every version of one model, newest first. With `hold`, see `hold_versions`.
 
     Raises:
         ModelNotFound: the user has no model of this name.
     """
-    versions = list(transaction.scalars(_of_user(user_id).where(ModelVersion.name == name)))
+    wanted = _of_user(user_id).where(ModelVersion.name == name)
+    versions = list(transaction.scalars(wanted.with_for_update() if hold else wanted))
     if not versions:
         raise ModelNotFound(f'No model "{name}". See: ecluse models list')
     return versions
@@ -90,9 +139,26 @@ def remove_version(transaction: Transaction, user_id: str, name: str, version: s
     )
 
 
+def _row(user_id: str, name: str, version: str) -> Select[ModelVersion]:
+    return select(ModelVersion).where(
+        ModelVersion.user_id == user_id, ModelVersion.name == name, ModelVersion.version == version
+    )
+
+
+def _set(transaction: Transaction, version_id: str, **values: object) -> None:
+    transaction.execute(update(ModelVersion).where(ModelVersion.id == version_id).values(**values))
+
+
 def _of_user(user_id: str) -> Select[ModelVersion]:
+    """Newest first. Within a second the number counts: v20251121_000000_10 comes after _9."""
+    version = ModelVersion.version
     return (
         select(ModelVersion)
         .where(ModelVersion.user_id == user_id)
-        .order_by(ModelVersion.created_at.desc(), ModelVersion.version.desc())
+        .order_by(
+            func.substr(version, 1, 16).desc(),
+            func.length(version).desc(),
+            version.desc(),
+            ModelVersion.created_at.desc(),
+        )
     )

@@ -161,6 +161,25 @@ class ModelAlias(Base):
     updated_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class Publication(Base):
+    """A version that is about to be committed in the registry; gone once the version has its row.
+
+    It holds what the row needs and the manifest does not say, so that a commit whose publisher died before
+    it could write the row is not lost.
+    """
+
+    __tablename__ = "publications"
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    version: Mapped[str] = mapped_column(String(32), primary_key=True)
+    url: Mapped[str] = mapped_column(String(1200))
+    nonce: Mapped[str] = mapped_column(String(200))
+    application: Mapped[str] = mapped_column(String(16), default="")
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"))
+    report: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class Prediction(Base):
     """One scoring, from the moment it was asked for. `key` is set once its result is complete."""
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
+from ecluse import models as published
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import ModelVersion, User
 from ecluse.cli.output import Record, Rows, reports
 from ecluse.cli.session import acting, home_option, user_option
-from ecluse.fraud.workflows import remove_model_version
 from ecluse.runtime import Runtime
 
 
@@ -51,7 +51,7 @@ def show(model: str, email: str | None, home: Path | None) -> Record:
     """One version: its figures on rows it had not seen, and its files with their digests."""
     with acting(home, email) as (runtime, user):
         row = find(runtime, user, model)
-        manifest = runtime.registry_of(row).manifest(row.name, row.version)
+        manifest = published.manifest_of(runtime, row)
         files = [asdict(file) for file in manifest.files]
         fields = _row(runtime, row) | {"report": row.report, "files": files}
     listed = "\n".join(f"  {f['sha256'][:12]}  {f['size']:>10}  {f['path']}" for f in files)
@@ -85,7 +85,7 @@ def verify(model: str, email: str | None, home: Path | None) -> Record:
     """Read every stored file again and compare it with its digest; exit 1 names the file that differs."""
     with acting(home, email) as (runtime, user):
         row = find(runtime, user, model)
-        manifest = runtime.registry_of(row).verify(row.name, row.version)
+        manifest = published.verify(runtime, row)
     text = f"{row.name} {row.version}: {len(manifest.files)} files, {manifest.size} bytes, all as published."
     fields = {"name": row.name, "version": row.version, "files": len(manifest.files), "bytes": manifest.size}
     return Record(fields, text)
@@ -105,7 +105,7 @@ def delete(model: str, yes: bool, email: str | None, home: Path | None) -> Recor
         row = find(runtime, user, model)
         if not yes:
             click.confirm(f"Delete {row.name} {row.version} ({row.size_bytes} bytes)?", abort=True, err=True)
-        remove_model_version(runtime, user.id, row.name, row.version)
+        published.remove(runtime, user.id, row.name, row.version)
     return Record({"deleted": f"{row.name}@{row.version}"})
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+#: Between two lines on what has come, where no terminal can show a bar.
+LINE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,64 @@ def progress(title: str) -> Iterator[Report]:
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=1.0)
         yield lambda fraction, message: bar.update(task, completed=fraction, description=message or title)
+
+
+Transferred = Callable[[int], None]
+
+
+@contextmanager
+def transfer(title: str, total_bytes: int) -> Iterator[Transferred]:
+    """Show how far bytes have come, at which rate, and the time left: a bar on a terminal, some lines elsewhere.
+
+    What it gives is told the bytes done since it was last called, from any thread.
+    """
+    if not sys.stderr.isatty():
+        with _transfer_lines(title, total_bytes) as done:
+            yield done
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total_bytes)
+        yield lambda size: bar.update(task, advance=size)
+
+
+@contextmanager
+def _transfer_lines(title: str, total: int) -> Iterator[Transferred]:
+    """A line every `LINE_SECONDS`, and one at the end where that took longer."""
+    began = told = time.monotonic()
+    done, lock = 0, threading.Lock()
+    say(title)
+
+    def take(size: int) -> None:
+        nonlocal done, told
+        with lock:
+            done += size
+            moment = time.monotonic()
+            if moment - told >= LINE_SECONDS:
+                told = moment
+                say(_transfer_line(done, total, moment - began))
+
+    yield take
+    if told != began:
+        say(_transfer_line(done, total, time.monotonic() - began))
+
+
+def _transfer_line(done: int, total: int, seconds: float) -> str:
+    rate = done / seconds if seconds else 0.0
+    left = f", {max(total - done, 0) / rate:.0f} s left" if rate and done < total else ""
+    return (
+        f"{done / max(total, 1):4.0%}  {done / 1e6:.1f} of {total / 1e6:.1f} MB, {rate / 1e6:.1f} MB/s{left}"
+    )
 
 
 def _lines(title: str) -> Report:

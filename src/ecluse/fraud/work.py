@@ -6,15 +6,15 @@ may run twice and then leave the same result: a version is claimed anew by each 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from ecluse.catalog import datasets, models, predictions, training
-from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, TrainingRun
+from ecluse import models
+from ecluse.catalog import datasets, predictions, training
+from ecluse.catalog.tables import Dataset, Prediction, Publication, TrainingRun
 from ecluse.errors import (
     DigestMismatch,
     JobCancelled,
@@ -25,7 +25,7 @@ from ecluse.errors import (
 )
 from ecluse.fraud.workflows import Reasons, TrainingRequest, plan_training
 from ecluse.jobs import JobKind, Task
-from ecluse.registry import Manifest, ManifestFile
+from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime, predictions_prefix
 from ecluse.storage import join_key, safe_filename, timestamp
 
@@ -63,7 +63,7 @@ def reconcile(runtime: Runtime) -> int:
             *training.active_runs(transaction),
             *predictions.active_predictions(transaction),
         ]
-    return sum(_end(runtime, row) for row in rows)
+    return sum(_end(runtime, row) for row in rows) + models.reconcile(runtime)
 
 
 def _end(runtime: Runtime, row: Dataset | TrainingRun | Prediction) -> bool:
@@ -136,34 +136,47 @@ def _train(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
         with open_table(path, dataset.filename) as table:
             report = train(table, TrainingPlan.from_dict(run.plan), destination, task.report)
         task.report("save", 0.97)
-        url, files = _patiently(lambda: _upload(runtime, task, run.model_name, destination))
-    return {"url": url, "files": [asdict(file) for file in files], "report": report.to_dict()}
+        uploaded = _patiently(lambda: _upload(runtime, task, run.model_name, destination))
+    return uploaded | {"report": report.to_dict()}
 
 
-def _upload(
-    runtime: Runtime, task: Task, model_name: str, folder: Path
-) -> tuple[str, tuple[ManifestFile, ...]]:
-    registry = runtime.registry(task.user_id)
-    version = registry.claim(model_name, f"{task.job_id} {time.time_ns()}")
-    return registry.url_of(model_name, version), registry.upload(model_name, version, folder)
+def _upload(runtime: Runtime, task: Task, model_name: str, folder: Path) -> dict[str, Any]:
+    registry, nonce = runtime.registry(task.user_id), f"{task.job_id} {time.time_ns()}"
+    version = registry.claim(model_name, nonce)
+    files = registry.upload(model_name, version, folder)
+    url = registry.url_of(model_name, version)
+    return {"url": url, "nonce": nonce, "files": [asdict(file) for file in files]}
 
 
 def _publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) -> None:
     run, url, report = _training_run(runtime, task, run_id), str(trained["url"]), trained["report"]
     version = url.rsplit("/", 1)[1]
+    publication = Publication(
+        user_id=run.user_id,
+        name=run.model_name,
+        version=version,
+        url=url,
+        nonce=trained["nonce"],
+        application="fraud",
+        dataset_id=run.dataset_id,
+        report=report,
+    )
     with runtime.catalog.write() as transaction:
         if not training.begin_publishing(transaction, run_id, version):
             raise JobCancelled("The training was cancelled, or another attempt at it has published.")
+        models.announce(transaction, publication)
     metrics = {name: report["metrics"].get(name) for name in SUMMARY} | {"threshold": report["threshold"]}
     manifest = runtime.registry_at(url).commit(
         run.model_name,
         version,
         tuple(ManifestFile(**file) for file in trained["files"]),
         created_by=task.user_id,
-        nonce=task.job_id,
+        nonce=trained["nonce"],
         metadata={"application": "fraud", "metrics": metrics, "plan": run.plan, "dataset": run.dataset_id},
     )
-    _record_version(runtime, run, url, manifest, report, metrics)
+    with runtime.catalog.write() as transaction:
+        models.record(transaction, publication, manifest)
+        training.set_done(transaction, run.id, version=version, metrics=metrics, model_path=url)
 
 
 def _patiently(work: Callable[[], T]) -> T:
@@ -174,41 +187,6 @@ def _patiently(work: Callable[[], T]) -> T:
         except StoreUnavailable:
             time.sleep(pause)
     return work()
-
-
-def _record_version(
-    runtime: Runtime,
-    run: TrainingRun,
-    url: str,
-    manifest: Manifest,
-    report: dict[str, Any],
-    metrics: dict[str, Any],
-) -> None:
-    prefix = join_key("user_models", run.user_id, manifest.name, manifest.version)
-    with runtime.catalog.write() as transaction:
-        models.add_version(
-            transaction,
-            ModelVersion(
-                user_id=run.user_id,
-                name=manifest.name,
-                version=manifest.version,
-                application="fraud",
-                prefix=prefix,
-                url=url,
-                size_bytes=manifest.size,
-                manifest_digest=hashlib.sha256(manifest.to_json()).hexdigest(),
-                dataset_id=run.dataset_id,
-                report=report,
-                details=manifest.metadata,
-            ),
-        )
-        training.set_done(
-            transaction,
-            run.id,
-            version=manifest.version,
-            metrics=metrics,
-            model_path=url,
-        )
 
 
 def _result_key(runtime: Runtime, task: Task, prediction_id: str) -> str:
@@ -262,12 +240,10 @@ def _score(runtime: Runtime, task: Task, prediction_id: str, key: str, reasons: 
 
 
 def _model_files(runtime: Runtime, user_id: str, prediction: Prediction, folder: Path) -> Path:
-    """The verified files of a prediction's model in one folder."""
+    """The verified files of a prediction's model in one folder, for reading only."""
     destination = folder / "model"
-    destination.mkdir()
-    with runtime.catalog.read() as transaction:
-        row = models.version_of(transaction, user_id, prediction.model_name, prediction.version)
-    runtime.registry_of(row).download(row.name, row.version, destination)
+    row = models.resolve(runtime, user_id, f"{prediction.model_name}@{prediction.version}")
+    models.checkout(runtime, row, destination)
     return destination
 
 

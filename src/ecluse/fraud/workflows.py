@@ -310,16 +310,6 @@ def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
         runtime.jobs.cancel(user_id, job_id)
 
 
-def remove_model_version(runtime: Runtime, user_id: str, name: str, version: str) -> None:
-    """Delete one version of a model; its predictions stay."""
-    with runtime.catalog.read() as transaction:
-        row = models.version_of(transaction, user_id, name, version)
-    runtime.registry_of(row).delete(name, version)
-    with runtime.catalog.write() as transaction:
-        models.remove_version(transaction, user_id, name, version)
-        audit.record(transaction, user_id, "model.delete", f"{name} {version}")
-
-
 def prediction_by_owned_key(runtime: Runtime, user_id: str, key: str) -> Prediction:
     """The user's finished prediction at a key.
 

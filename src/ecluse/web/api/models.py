@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 
+from ecluse import models as published
 from ecluse.catalog import models
 from ecluse.errors import VersionNotFound
-from ecluse.fraud import workflows
 from ecluse.web.api.bodies import model_body
 from ecluse.web.api.schemas import FileBody, ModelBody, ModelDetail
 from ecluse.web.downloads import send_object
@@ -36,7 +36,7 @@ def show_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser
     """One version: its report, and its files with their digests."""
     with runtime.catalog.read() as transaction:
         row = models.version_of(transaction, user.user.id, name, version)
-    manifest = runtime.registry_of(row).manifest(name, version)
+    manifest = published.manifest_of(runtime, row)
     files = [FileBody(path=file.path, size=file.size, sha256=file.sha256) for file in manifest.files]
     return ModelDetail(**model_body(runtime, row).model_dump(), report=row.report, files=files)
 
@@ -46,7 +46,7 @@ def verify_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUs
     """Read every stored file again and compare it with its digest; 409 names the file that differs."""
     with runtime.catalog.read() as transaction:
         row = models.version_of(transaction, user.user.id, name, version)
-    manifest = runtime.registry_of(row).verify(name, version)
+    manifest = published.verify(runtime, row)
     return [FileBody(path=file.path, size=file.size, sha256=file.sha256) for file in manifest.files]
 
 
@@ -61,7 +61,7 @@ def download_file(
     """One file of a version."""
     with runtime.catalog.read() as transaction:
         row = models.version_of(transaction, user.user.id, name, version)
-    manifest = runtime.registry_of(row).manifest(name, version)
+    manifest = published.manifest_of(runtime, row)
     file = next((file for file in manifest.files if file.path == path), None)
     if file is None:
         raise VersionNotFound(f"{name} {version} has no file {path!r}. See: GET /api/models/{name}/{version}")
@@ -78,4 +78,4 @@ def download_file(
 @router.delete("/models/{name}/{version}", status_code=204, responses=answers(404))
 def delete_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> None:
     """Delete one version; predictions made with it stay."""
-    workflows.remove_model_version(runtime, user.user.id, name, version)
+    published.remove(runtime, user.user.id, name, version)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
+from ecluse import models as published
 from ecluse.catalog import datasets, models
 from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import DigestMismatch, EcluseError, InvalidInput
@@ -89,7 +90,7 @@ def verify(request: Request, name: str, version: str, runtime: RuntimeDep, user:
     row = _version(runtime, user.user.id, name, version)
     say = words_of(request)
     try:
-        manifest = runtime.registry_of(row).verify(row.name, row.version)
+        manifest = published.verify(runtime, row)
     except DigestMismatch as error:
         return _model_page(request, runtime, row, error=error)
     verified = say.ngettext(
@@ -104,7 +105,7 @@ def verify(request: Request, name: str, version: str, runtime: RuntimeDep, user:
 @router.post("/models/{name}/{version}/delete")
 def delete(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Delete one version; what was scored with it stays."""
-    workflows.remove_model_version(runtime, user.user.id, name, version)
+    published.remove(runtime, user.user.id, name, version)
     return RedirectResponse("/models", 303)
 
 
@@ -181,7 +182,7 @@ def _model_page(
         versions_total = models.count_versions(transaction, user_id, version.name)
         tables, tables_total = datasets.readable_datasets(transaction, user_id, limit=TABLES_OFFERED)
         names = datasets.filenames(transaction, user_id, [version.dataset_id])
-    manifest = runtime.registry_of(version).manifest(version.name, version.version)
+    manifest = published.manifest_of(runtime, version)
     suggested = suggested_table(tables, version)
     context = {
         "version": version,

@@ -60,6 +60,21 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("user_id", "name", "alias"),
     )
+    op.create_table(
+        "publications",
+        sa.Column("user_id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("version", sa.String(length=32), nullable=False),
+        sa.Column("url", sa.String(length=1200), nullable=False),
+        sa.Column("nonce", sa.String(length=200), nullable=False),
+        sa.Column("application", sa.String(length=16), nullable=False),
+        sa.Column("dataset_id", sa.String(length=32), nullable=True),
+        sa.Column("report", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], ondelete="SET NULL"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("user_id", "name", "version"),
+    )
     op.add_column(
         "model_versions",
         sa.Column("application", sa.String(length=16), server_default="fraud", nullable=False),
@@ -82,5 +97,5 @@ def downgrade() -> None:
     op.drop_column("predictions", "url")
     for column in ("damage", "damaged_at", "verified_at", "details", "url", "application"):
         op.drop_column("model_versions", column)
-    for table in ("model_aliases", "migration_rows", "migration_objects", "migrations"):
+    for table in ("publications", "model_aliases", "migration_rows", "migration_objects", "migrations"):
         op.drop_table(table)

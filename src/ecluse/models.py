@@ -1,0 +1,366 @@
+"""A user's models: rows of the catalog and versions of the registry, kept in step.
+
+A version is noted in the catalog before it is committed and has its row once it is: a publisher that dies
+in between is finished by `reconcile`. Readers of either never see a version that is not whole.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from ecluse.catalog import Transaction, audit
+from ecluse.catalog import aliases as alias_rows
+from ecluse.catalog import models as rows
+from ecluse.catalog.tables import ModelAlias, ModelVersion, Publication, new_id, now
+from ecluse.errors import (
+    DigestMismatch,
+    InvalidInput,
+    ManifestInvalid,
+    RegistryError,
+    VersionInUse,
+    VersionNotFound,
+)
+from ecluse.registry import (
+    Manifest,
+    ManifestFile,
+    Progress,
+    checked_metadata,
+    checked_name,
+    files_below,
+    is_version,
+)
+from ecluse.runtime import Runtime, models_prefix
+from ecluse.storage import join_key
+
+LATEST: Final = "latest"
+#: A publication is given this long to write its row itself.
+GRACE: Final = timedelta(minutes=1)
+#: What was not committed for this long has no one left to commit it.
+ABANDONED: Final = timedelta(hours=24)
+_ALIAS: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_DELETING: Final = "Its deletion was not finished; delete it again."
+
+
+@dataclass(frozen=True)
+class CheckedOut:
+    """What was fetched: files, their bytes, and how many of the files came from the cache."""
+
+    files: int
+    bytes: int
+    from_cache: int
+
+
+# Find
+
+
+def resolve(runtime: Runtime, user_id: str, reference: str) -> ModelVersion:
+    """The version that NAME (its latest), NAME@VERSION, NAME@ALIAS or NAME@latest means.
+
+    Raises:
+        ModelNotFound: the user has no model of this name.
+        VersionNotFound: the model has no such version; AliasNotFound where it has no such alias.
+        InvalidInput: nothing stands before or after the @.
+    """
+    name, at, which = reference.partition("@")
+    if not name or (at and not which):
+        raise InvalidInput(f"{reference!r} names no model. Write NAME, NAME@VERSION or NAME@ALIAS.")
+    with runtime.catalog.read() as transaction:
+        if which and which != LATEST and not is_version(which):
+            rows.count_versions(transaction, user_id, name)
+            which = alias_rows.alias_of(transaction, user_id, name, which).version
+        wanted = None if which in ("", LATEST) else which
+        return rows.version_of(transaction, user_id, name, wanted)
+
+
+def manifest_of(runtime: Runtime, row: ModelVersion) -> Manifest:
+    """What a version holds, from the cache or the store; in either case the manifest that was published.
+
+    Raises:
+        ManifestInvalid: the stored manifest is another one now.
+        VersionNotFound: it is gone from the store.
+    """
+    return runtime.registry_of(row).manifest(row.name, row.version, digest=row.manifest_digest)
+
+
+# Publish
+
+
+def publish(
+    runtime: Runtime,
+    user_id: str,
+    name: str,
+    paths: Sequence[Path],
+    *,
+    metadata: Mapping[str, Any],
+    application: str = "",
+    dataset_id: str | None = None,
+    report: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    nonce: str | None = None,
+) -> ModelVersion:
+    """Publish files, and what folders hold, as a new version of a model.
+
+    `progress` is told the bytes uploaded since it was last called, from any thread. Publishing again with
+    the same `nonce` gives the version that was committed with it.
+
+    Raises:
+        InvalidInput: there is no file, two have one name, or the metadata are not plain JSON.
+        StoreUnavailable: the store does not answer. A version that was being committed then appears
+            once it does, if the store has its manifest.
+    """
+    files, metadata = gathered(paths), checked_metadata(metadata)
+    registry = runtime.registry(user_id)
+    first = registry.published(checked_name(name), nonce) if nonce else None
+    nonce = nonce or new_id()
+    version = first.version if first else registry.claim(name, nonce)
+    publication = Publication(
+        user_id=user_id,
+        name=name,
+        version=version,
+        url=registry.url_of(name, version),
+        nonce=nonce,
+        application=application,
+        dataset_id=dataset_id,
+        report=dict(report or {}),
+    )
+    uploaded = first.files if first else registry.upload(name, version, files, progress)
+    return commit(runtime, publication, uploaded, metadata)
+
+
+def commit(
+    runtime: Runtime,
+    publication: Publication,
+    files: tuple[ManifestFile, ...],
+    metadata: Mapping[str, Any],
+) -> ModelVersion:
+    """Make uploaded files a version, for readers of the registry and of the catalog."""
+    with runtime.catalog.write() as transaction:
+        announce(transaction, publication)
+    manifest = runtime.registry_at(publication.url).commit(
+        publication.name,
+        publication.version,
+        files,
+        created_by=publication.user_id,
+        nonce=publication.nonce,
+        metadata=metadata,
+    )
+    with runtime.catalog.write() as transaction:
+        return record(transaction, publication, manifest)
+
+
+def announce(transaction: Transaction, publication: Publication) -> None:
+    """Note a version before it is committed, so that it gets its row whatever becomes of the publisher."""
+    rows.begin_publication(transaction, publication)
+
+
+def record(transaction: Transaction, publication: Publication, manifest: Manifest) -> ModelVersion:
+    """Give a committed version its row; doing it again changes nothing."""
+    version = ModelVersion(
+        user_id=publication.user_id,
+        name=manifest.name,
+        version=manifest.version,
+        application=publication.application,
+        prefix=join_key(models_prefix(publication.user_id), manifest.name, manifest.version),
+        url=publication.url,
+        size_bytes=manifest.size,
+        manifest_digest=manifest.digest,
+        dataset_id=publication.dataset_id,
+        report=publication.report,
+        details=manifest.metadata,
+    )
+    row = rows.add_version(transaction, version)
+    if row is version:
+        title = f"{row.name} {row.version}"
+        audit.record(transaction, row.user_id, "model.publish", title, bytes=row.size_bytes)
+    rows.end_publication(transaction, row.user_id, row.name, row.version)
+    return row
+
+
+def reconcile(runtime: Runtime) -> int:
+    """Give their rows to versions whose publisher committed them and then died; how many that were."""
+    with runtime.catalog.read() as transaction:
+        publications = rows.open_publications(transaction, now() - GRACE)
+    return sum(_reconcile(runtime, publication) for publication in publications)
+
+
+def _reconcile(runtime: Runtime, publication: Publication) -> bool:
+    name, version = publication.name, publication.version
+    try:
+        manifest = runtime.registry_at(publication.url).manifest(name, version)
+    except (VersionNotFound, ManifestInvalid):
+        if now() - publication.created_at > ABANDONED:
+            with runtime.catalog.write() as transaction:
+                rows.end_publication(transaction, publication.user_id, name, version)
+        return False
+    with runtime.catalog.write() as transaction:
+        if manifest.nonce != publication.nonce:
+            rows.end_publication(transaction, publication.user_id, name, version)
+            return False
+        record(transaction, publication, manifest)
+    return True
+
+
+def gathered(paths: Sequence[Path]) -> dict[str, Path]:
+    """Local files by their paths within a version: a file under its name, a folder's files by theirs.
+
+    Raises:
+        InvalidInput: a path leads nowhere, two files have one name, or there is none at all.
+    """
+    files: dict[str, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise InvalidInput(f"{path} does not exist.")
+        for name, file in (files_below(path) if path.is_dir() else {path.name: path}).items():
+            if name in files:
+                raise InvalidInput(f"{files[name]} and {file} would both be {name!r}. Rename one of them.")
+            files[name] = file
+    if not files:
+        raise InvalidInput("There is no file to publish. Name at least one.")
+    return files
+
+
+# Fetch and verify
+
+
+def checkout(
+    runtime: Runtime, row: ModelVersion, folder: Path, progress: Progress | None = None
+) -> CheckedOut:
+    """Put a version's files below `folder` for loading: hard links out of the cache, not to be changed.
+
+    Works while the store is away when the manifest and all files are cached.
+
+    Raises:
+        DigestMismatch: a file is not what was published, or a verification has found that before.
+        ManifestInvalid, VersionNotFound: the manifest is not what was published, or is gone.
+    """
+    return _fetch(runtime, row, folder, progress, link=True)
+
+
+def download(
+    runtime: Runtime, row: ModelVersion, directory: Path, progress: Progress | None = None
+) -> CheckedOut:
+    """Write a version's files below `directory`, copies of one's own; see `checkout` for the rest."""
+    return _fetch(runtime, row, directory, progress, link=False)
+
+
+def verify(runtime: Runtime, row: ModelVersion, progress: Progress | None = None) -> Manifest:
+    """Read every stored file of a version again, past the cache, and note in its row what was found.
+
+    Raises:
+        DigestMismatch: names the first file that is missing or different.
+        ManifestInvalid, VersionNotFound: the manifest is not what was published, or is gone.
+    """
+    registry = runtime.registry_of(row)
+    try:
+        manifest = registry.verify(row.name, row.version, progress, digest=row.manifest_digest)
+    except RegistryError as error:
+        with runtime.catalog.write() as transaction:
+            rows.set_damaged(transaction, row.id, str(error))
+        raise
+    with runtime.catalog.write() as transaction:
+        rows.set_verified(transaction, row.id)
+    return manifest
+
+
+def _fetch(
+    runtime: Runtime, row: ModelVersion, folder: Path, progress: Progress | None, *, link: bool
+) -> CheckedOut:
+    _check_intact(row)
+    manifest = manifest_of(runtime, row)
+    fetched = runtime.registry_of(row).fetch(manifest, folder, progress, link=link)
+    return CheckedOut(len(fetched), manifest.size, sum(one.from_cache for one in fetched))
+
+
+def _check_intact(row: ModelVersion) -> None:
+    if row.damaged_at is not None:
+        raise DigestMismatch(
+            f"{row.name} {row.version} is known to be damaged since {row.damaged_at:%Y-%m-%d %H:%M}: {row.damage} "
+            f"Verify it: ecluse models verify {row.name}@{row.version}"
+        )
+
+
+# Aliases
+
+
+def set_alias(runtime: Runtime, user_id: str, name: str, alias: str, version: str) -> ModelAlias:
+    """Make an alias of a version, or move it there from another.
+
+    Raises:
+        InvalidInput: it cannot be an alias.
+        ModelNotFound, VersionNotFound: there is no such version.
+        DigestMismatch: the version is known to be damaged.
+    """
+    checked_alias(alias)
+    with runtime.catalog.write() as transaction:
+        rows.hold_versions(transaction, user_id, name)
+        _check_intact(rows.version_of(transaction, user_id, name, version))
+        row = alias_rows.point_alias(transaction, user_id, name, alias, version)
+        audit.record(transaction, user_id, "model.alias", f"{name}@{alias}", version=version)
+        return row
+
+
+def remove_alias(runtime: Runtime, user_id: str, name: str, alias: str) -> None:
+    """Forget an alias; the version it pointed at stays.
+
+    Raises:
+        ModelNotFound, AliasNotFound: there is none.
+    """
+    with runtime.catalog.write() as transaction:
+        rows.hold_versions(transaction, user_id, name)
+        alias_rows.remove_alias(transaction, user_id, name, alias)
+        audit.record(transaction, user_id, "model.alias.remove", f"{name}@{alias}")
+
+
+def aliases(runtime: Runtime, user_id: str, name: str | None = None) -> list[ModelAlias]:
+    """The aliases of a model, or of all models of the user, by name; none where there is none."""
+    with runtime.catalog.read() as transaction:
+        return alias_rows.list_aliases(transaction, user_id, name)
+
+
+def checked_alias(alias: str) -> str:
+    """A name that can be an alias; `InvalidInput` otherwise."""
+    if alias == LATEST:
+        raise InvalidInput('"latest" is always the newest version and cannot be set. Choose another alias.')
+    if is_version(alias):
+        raise InvalidInput(f"{alias!r} would read as a version. Choose another alias, such as production.")
+    if not _ALIAS.fullmatch(alias):
+        raise InvalidInput(
+            f"{alias!r} cannot be an alias: use 1 to 64 small letters, digits, dots, hyphens or underscores, "
+            "beginning with a letter or digit."
+        )
+    return alias
+
+
+# Remove
+
+
+def remove(runtime: Runtime, user_id: str, name: str, version: str) -> None:
+    """Delete one version, its manifest first; its name is not used again and its predictions stay.
+
+    An interrupted deletion leaves a row that says so, and that can be deleted again.
+
+    Raises:
+        ModelNotFound, VersionNotFound: there is no such version.
+        VersionInUse: an alias points at it.
+    """
+    with runtime.catalog.write() as transaction:
+        rows.hold_versions(transaction, user_id, name)
+        row = rows.version_of(transaction, user_id, name, version)
+        known = alias_rows.list_aliases(transaction, user_id, name)
+        pointing = [one.alias for one in known if one.version == version]
+        if pointing:
+            raise VersionInUse(
+                f"The alias {pointing[0]} points at {name} {version}. "
+                f"Move or remove it: ecluse models alias {name} {pointing[0]} --remove"
+            )
+        rows.set_damaged(transaction, row.id, _DELETING)
+    runtime.registry_of(row).delete(name, version)
+    with runtime.catalog.write() as transaction:
+        rows.remove_version(transaction, user_id, name, version)
+        rows.end_publication(transaction, user_id, name, version)
+        audit.record(transaction, user_id, "model.delete", f"{name} {version}")
