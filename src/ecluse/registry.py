@@ -19,7 +19,7 @@ import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -44,7 +44,6 @@ from ecluse.storage import (
     ObjectStore,
     checked_key,
     join_key,
-    read_chunks,
     timestamp,
 )
 
@@ -60,7 +59,7 @@ ABREAST: Final = 8
 JITTER: Final = 0.1
 T = TypeVar("T")
 R = TypeVar("R")
-#: Told the bytes done since it was last called, from any thread.
+#: Told the bytes done since it was last called, from any thread; negative where a file begins anew.
 Progress = Callable[[int], None]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VERSION = re.compile(r"v(\d{8}_\d{6})(?:_(\d+))?")
@@ -204,7 +203,7 @@ class Registry:
 
         def store(item: tuple[str, Path], tick: Progress) -> ManifestFile:
             path, source = item
-            stored = self._store.put_stream(join_key(name, version, path), _passing(source, tick))
+            stored = self._store.upload(source, join_key(name, version, path), progress=tick)
             media = mimetypes.guess_type(path)[0] or "application/octet-stream"
             return ManifestFile(path, stored.size, stored.sha256, media)
 
@@ -563,12 +562,6 @@ def side_by_side(
 
 class _Stopped(Exception):
     """Another of the things done at once has failed."""
-
-
-def _passing(source: Path, tick: Progress) -> Iterator[bytes]:
-    for chunk in read_chunks(source):
-        tick(len(chunk))
-        yield chunk
 
 
 def _checked_files(files: Mapping[str, Path]) -> Mapping[str, Path]:
