@@ -128,7 +128,7 @@ class LocalServers:
         weed = _installed()
         for folder in (self.folder.parent, self.folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._open.enter_context(_only_one(self.folder))
+        self._open.enter_context(_only_one(self.folder, patience=1.0))  # others only look
         told = self.folder / "running.json"
         told.unlink(missing_ok=True)
         self._open.callback(told.unlink, missing_ok=True)  # once the servers are gone
@@ -258,16 +258,22 @@ def _installed() -> Path:
 
 
 @contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def _only_one(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
     """Hold the folder; it is let go when this process ends, however that comes about."""
+    deadline = time.monotonic() + patience
     with (folder / "lock").open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ServersUnavailable(
-                f"The servers of {folder} run already. Use them: . {shlex.quote(str(folder / 'environment'))}; "
-                "stop them: ecluse servers stop"
-            ) from None
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ServersUnavailable(
+                        f"The servers of {folder} run already. Use them: . "
+                        f"{shlex.quote(str(folder / 'environment'))}; stop them: ecluse servers stop"
+                    ) from None
+                time.sleep(0.05)
+            else:
+                break
         yield
 
 
