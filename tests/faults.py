@@ -188,7 +188,8 @@ class FaultProxy:
     ) -> Plan:
         """Break `times` requests of those that `when` accepts, once `after` have passed; earlier plans first.
 
-        `delay` (s) is for `LATENCY`, `action` for the two that hold.
+        `delay` (s) is for `LATENCY`. `action` runs where the fault is: before a reset, when half of a body has
+        passed, when the server has answered and the answer is about to be lost.
         """
         plan = Plan(fault, when, after, times, delay, action)
         with self._lock:
@@ -268,6 +269,7 @@ class FaultProxy:
         request, plan = self._arrived(head)
         fault = request.fault
         if fault is Fault.RESET:
+            await _reach(plan)
             raise ConnectionResetError
         if fault in (Fault.SLOW_DOWN, Fault.TOO_MANY, Fault.CONFLICT, Fault.ERROR):
             return await _answer_instead(request, fault, reader, writer)
@@ -337,7 +339,7 @@ async def _send(
 
 
 async def _reach(plan: Plan | None) -> None:
-    """Do at the halfway point what the plan says."""
+    """Do where the fault is what the plan says."""
     if plan and plan.fault is Fault.RESET_IN_REQUEST:
         await asyncio.sleep(0.01)  # let the other side read what it was sent; a reset takes it back
         raise ConnectionResetError
@@ -363,7 +365,9 @@ async def _answer(
     body = _counted(request, _body(far_reader, framing, length // 2))
     fault = request.fault
     if fault in (Fault.LOST, Fault.LOST_ERROR, Fault.TRUNCATE, Fault.RESET_IN_RESPONSE, Fault.CORRUPT):
-        return await _break(fault, head, b"".join([piece async for piece in body]), request, writer)
+        whole = b"".join([piece async for piece in body])
+        await _reach(plan)
+        return await _break(fault, head, whole, request, writer)
     writer.write(head)
     waits = fault is Fault.HOLD_RESPONSE
     async for piece in body:
