@@ -38,6 +38,10 @@
     │   ├── JobFailed                           a job ended by a fault of ours; the log has the reference
     │   └── JobsUnavailable (ConnectionError)
     ├── ServersUnavailable (ConnectionError)    the servers of this machine cannot be started
+    ├── MigrationError
+    │   ├── MigrationConflict (FileExistsError) another content is at the destination; it was left as it is
+    │   ├── MigrationHeld                       another process is at work on it
+    │   └── MigrationStopped                    it ended early and can be continued
     ├── InvalidInput (ValueError)               a form field or argument that cannot be used
     └── FraudError
         ├── UnreadableTable (ValueError)        the file is not a table we can read
@@ -235,6 +239,23 @@ class JobsUnavailable(JobError, ConnectionError):
 class ServersUnavailable(EcluseError, ConnectionError):
     code = "servers_unavailable"
     status = 503
+
+
+class MigrationError(EcluseError):
+    code = "migration_error"
+    status = 409
+
+
+class MigrationConflict(MigrationError, FileExistsError):
+    code = "migration_conflict"
+
+
+class MigrationHeld(MigrationError):
+    code = "migration_held"
+
+
+class MigrationStopped(MigrationError):
+    code = "migration_stopped"
 
 
 class InvalidInput(EcluseError, ValueError):

@@ -104,8 +104,7 @@ class Runtime:
 
     def registry_at(self, url: str) -> Registry:
         """The registry that holds the version whose folder is at `url`."""
-        located = self.stores.locate(url)
-        return Registry(located.store.scoped(located.key.rsplit("/", 2)[0]), self.cache)
+        return Registry(self.stores.folder(url.rsplit("/", 2)[0]), self.cache)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

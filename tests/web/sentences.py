@@ -11,7 +11,17 @@ from pathlib import Path
 import ecluse
 
 ROOT = Path(ecluse.__file__).parent
-CORE = ("accounts.py", "catalog", "fraud", "jobs.py", "models.py", "registry.py", "runtime.py", "storage")
+CORE = (
+    "accounts.py",
+    "catalog",
+    "fraud",
+    "jobs.py",
+    "migration",
+    "models.py",
+    "registry.py",
+    "runtime.py",
+    "storage",
+)
 #: What a variable part of a sentence is taken to be: a name, or a number where it is formatted as one.
 NAME, NUMBER = "C7", "7"
 #: The card travels with the model's files and is English, as they are; migrations and SQL are for databases.

@@ -110,10 +110,7 @@ NOT_SHOWN = {
     "Job C7 was queued but reads as something else.",
     "This Python C7.C7 has SQLite C7; the job engine needs 3.42. Use a Python with a newer SQLite, Python 3.11, "
     "or PostgreSQL (DATABASE_URL).",
-    "Stores of scheme C7 are not known; an address starts with one of C7.",
-    "Store address C7 is not an absolute folder; use file:///folder.", "The folder C7 cannot be made: C7.",
-    "Store address C7 names no bucket; use C7://bucket/prefix.",
-    "Store address C7 needs an account: set AZURE_STORAGE_ACCOUNT.", "the account C7", "Wanted range starting at",
+    "The folder C7 cannot be made: C7.", "the account C7", "Wanted range starting at",
     "the last turn returns or raises", "pauses never end", "closed before its end",
     "bytes C7 to C7: a range counts from the start of the object",
 }  # fmt: skip

@@ -1,13 +1,150 @@
-"""Keep the full addresses of what rows point at."""
+"""Keep the full addresses of what rows point at, and point rows elsewhere once what they need is there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import ModelVersion, Prediction
+from ecluse.catalog.tables import (
+    Dataset,
+    Migration,
+    MigrationRow,
+    ModelVersion,
+    Prediction,
+    ReferenceModel,
+    TrainingRun,
+)
+
+_AT_ONCE: Final = 500
+R = TypeVar("R", Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun)
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A row and the address it points at: an object with this digest, or a folder whose manifest has it.
+
+    `sha256` is None where the row does not know it.
+    """
+
+    table: str
+    row_id: str
+    url: str
+    sha256: str | None
+    is_folder: bool
+
+
+@dataclass(frozen=True)
+class Move:
+    """A row that is to point at `url`, which lies at `key` below the root of its store."""
+
+    pointer: Pointer
+    url: str
+    key: str
+
+
+#: Table → its column with an address, the one with the digest, and whether the address is that of a folder.
+_COLUMNS: Final[dict[str, tuple[type[Any], str, str | None, bool]]] = {
+    "datasets": (Dataset, "url", "sha256", False),
+    "predictions": (Prediction, "url", "sha256", False),
+    "model_versions": (ModelVersion, "url", "manifest_digest", True),
+    "training_history": (TrainingRun, "model_path", None, True),
+    "reference_models": (ReferenceModel, "url", None, True),
+}
+#: How `reference_models.storage_type` names the scheme of an address, where it is not the scheme itself.
+_STORAGE_TYPES: Final = {"file": "local"}
+
+
+def pointers(transaction: Transaction, root: str) -> list[Pointer]:
+    """Every row, of anyone, that points below the address `root`, which ends with a slash."""
+    found = []
+    for table, (kind, column, digest, is_folder) in _COLUMNS.items():
+        address = getattr(kind, column)
+        known = getattr(kind, digest) if digest else address
+        rows = transaction.execute(
+            select(kind.id, address, known).where(address.startswith(root, autoescape=True)).order_by(kind.id)
+        )
+        found += [
+            Pointer(table, row_id, url, sha256 if digest else None, is_folder)
+            for row_id, url, sha256 in rows
+            if url.startswith(root)  # SQLite compares without regard to case
+        ]
+    return found
+
+
+def switch(transaction: Transaction, migration_id: str, moves: Sequence[Move]) -> int:
+    """Point rows at their new addresses, and keep the old ones; how many rows that were.
+
+    A row that points elsewhere by now, or at another content, stays as it is.
+    """
+    switched = 0
+    for table, (kind, column, digest, _) in _COLUMNS.items():
+        wanted = {move.pointer.row_id: move for move in moves if move.pointer.table == table}
+        for row in _locked(transaction, kind, list(wanted)):
+            pointer = wanted[row.id].pointer
+            if getattr(row, column) != pointer.url or (digest and getattr(row, digest) != pointer.sha256):
+                continue
+            before = {name: getattr(row, name) for name in _described(kind, column)}
+            transaction.merge(
+                MigrationRow(migration_id=migration_id, table_name=table, row_id=row.id, before=before)
+            )
+            _point(row, column, wanted[row.id])
+            switched += 1
+    migration = transaction.get_one(Migration, migration_id)
+    migration.rows_switched += switched
+    return switched
+
+
+def switched(transaction: Transaction, migration_id: str) -> list[MigrationRow]:
+    """The rows that a migration switched, with what stood in them before."""
+    return list(
+        transaction.scalars(
+            select(MigrationRow)
+            .where(MigrationRow.migration_id == migration_id)
+            .order_by(MigrationRow.table_name, MigrationRow.row_id)
+        )
+    )
+
+
+def switch_back(
+    transaction: Transaction, migration_id: str, moves: Sequence[tuple[MigrationRow, str]]
+) -> int:
+    """Give rows back what stood in them before the migration; how many rows that were.
+
+    Each comes with the address it was given. A row that points elsewhere by now stays as it is.
+    """
+    back = 0
+    for table, (kind, column, _, _) in _COLUMNS.items():
+        wanted = {row.row_id: (row.before, url) for row, url in moves if row.table_name == table}
+        for row in _locked(transaction, kind, list(wanted)):
+            before, url = wanted[row.id]
+            if getattr(row, column) == url:
+                for name, value in before.items():
+                    setattr(row, name, value)
+                back += 1
+    for record, _ in moves:
+        found = transaction.get(MigrationRow, (migration_id, record.table_name, record.row_id))
+        if found is not None:
+            transaction.delete(found)
+    migration = transaction.get_one(Migration, migration_id)
+    migration.rows_switched -= back
+    return back
+
+
+def address_column(table: str) -> str:
+    """The column of a table that holds an address."""
+    return _COLUMNS[table][1]
+
+
+def address_of(transaction: Transaction, table: str, row_id: str) -> str | None:
+    """Where a row points now; None when it is gone, or points nowhere."""
+    kind, column, _, _ = _COLUMNS[table]
+    found: str | None = transaction.scalar(select(getattr(kind, column)).where(kind.id == row_id))
+    return found
 
 
 def lacks_addresses(transaction: Transaction) -> bool:
@@ -29,3 +166,26 @@ def fill_addresses(
     unplaced = select(Prediction).where(Prediction.url.is_(None), Prediction.key.is_not(None))
     for prediction in transaction.scalars(unplaced):
         prediction.url = data_url_of(prediction.key or "")
+
+
+def _locked(transaction: Transaction, kind: type[R], ids: Sequence[str]) -> list[R]:
+    """These rows as they are now, held until the transaction ends."""
+    rows: list[R] = []
+    for start in range(0, len(ids), _AT_ONCE):
+        wanted = select(kind).where(kind.id.in_(ids[start : start + _AT_ONCE])).with_for_update()
+        rows += transaction.scalars(wanted)
+    return rows
+
+
+def _described(kind: type[Any], column: str) -> tuple[str, ...]:
+    return ("url", "storage_type", "bucket", "prefix") if kind is ReferenceModel else (column,)
+
+
+def _point(row: Any, column: str, move: Move) -> None:
+    """Write an address into a row, and what else the row says of it."""
+    setattr(row, column, move.url)
+    if isinstance(row, ReferenceModel):
+        parts = urlsplit(move.url)
+        row.storage_type = _STORAGE_TYPES.get(parts.scheme, parts.scheme)
+        row.bucket = parts.netloc or None
+        row.prefix = parts.path.strip("/") if row.bucket else move.key

@@ -223,7 +223,8 @@ class ReferenceModel(Base):
 class Migration(Base):
     """Objects moved from one store to another; with `switches_rows`, and the rows that point at them.
 
-    `state` is planned, running, stopped, failed, done or rolled_back.
+    `state` is planned, running, stopped, failed, done, rolling_back or rolled_back. `held_by` is the process that
+    is at work on it, which says so in `beat_at` again and again.
     """
 
     __tablename__ = "migrations"
@@ -235,6 +236,8 @@ class Migration(Base):
     switches_rows: Mapped[bool] = mapped_column(default=False)
     state: Mapped[str] = mapped_column(String(16), default="planned", index=True)
     job_id: Mapped[str | None] = mapped_column(String(64), index=True)
+    held_by: Mapped[str | None] = mapped_column(String(300))
+    beat_at: Mapped[datetime | None]
     rows_switched: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -245,7 +248,9 @@ class Migration(Base):
 class MigrationObject(Base):
     """The journal of a migration: what became of each object.
 
-    `state` is planned, copied, verified, same (it was there already), conflict (another is there) or removed.
+    `state` is planned, copying, verified, same (it was there already), conflict (another is there), damaged (the
+    source's is), gone (from the source before it was copied) or removed (by a rollback). `times_copied` counts
+    copies begun; `source_tag` and `e_tag` tell whether the object at the source or the destination was replaced.
     """
 
     __tablename__ = "migration_objects"
@@ -256,6 +261,7 @@ class MigrationObject(Base):
     size_bytes: Mapped[int]
     sha256: Mapped[str | None] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(16), default="planned")
+    source_tag: Mapped[str | None] = mapped_column(String(200))
     e_tag: Mapped[str | None] = mapped_column(String(200))
     times_copied: Mapped[int] = mapped_column(default=0)
 

@@ -62,6 +62,20 @@ class Stores:
                 self._opened[url] = open_store(url, self._access, patience=self._patience)
             return self._opened[url]
 
+    def folder(self, url: str) -> ObjectStore:
+        """The part of a store that lies below the full address `url`: an area, a part of one, or elsewhere."""
+        wanted = url.rstrip("/")
+        for store in self.areas().values():
+            if store.url.rstrip("/") == wanted:
+                return store
+            if (key := store.key_of(wanted)) is not None:
+                return store.scoped(key)
+        scheme, _, rest = url.partition("://")
+        root, _, key = rest.strip("/").partition("/")
+        if scheme == "file" or not key:
+            return self.open(url)
+        return self.open(f"{scheme}://{root}").scoped(key)
+
     def locate(self, url: str) -> Located:
         """Where the object at the full address `url`, taken from a row of the catalog, lies.
 

@@ -51,7 +51,8 @@ def _open_file(url: str, _: Access, __: timedelta) -> ObjectStore:
 
 def _open_memory(url: str, _: Access, patience: timedelta) -> ObjectStore:
     unsigned = "Objects in memory have no signed addresses. Use an object store (s3://, gs:// or az://)."
-    backend = RemoteBackend(MemoryStore(), url, place="memory", patience=patience, unsigned=unsigned)
+    root = url if url.endswith("/") else f"{url}/"
+    backend = RemoteBackend(MemoryStore(), root, place="memory", patience=patience, unsigned=unsigned)
     return ObjectStore(backend)
 
 

@@ -447,6 +447,34 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Key %(key)s has a part longer than %(count)s bytes."),
     N_("Key %(key)s holds a control or invisible character."),
     N_("Key %(key)s has a part that is empty, . or .., or holds a slash in disguise."),
+    # Migrations
+    N_("No migration %(value)s. See: ecluse migrate list"),
+    N_("Another process is at work on migration %(value)s: %(what)s. Wait for it, or stop it first."),
+    N_("Another process took migration %(value)s over. Follow it: ecluse migrate list"),
+    N_("process %(value)s on %(name)s (%(word)s)"),
+    N_("Migration %(value)s was rolled back and does not run again. Plan a new one: ecluse migrate plan"),
+    N_("%(value)s is no store; use an address such as s3://bucket/prefix or file:///folder, or one of "
+       "%(values)s."),
+    N_("An address of a store carries no keys and no query. Put keys into the settings of its provider."),
+    N_("%(store)s and %(name)s share a part. Choose a destination outside the source."),
+    N_("Migration %(value)s stopped: %(error)s What is done is kept. %(onward)s"),
+    N_("Go on: ecluse migrate %(word)s %(value)s"),
+    N_("A fault of ours stopped this. %(onward)s"),
+    N_("It was interrupted. %(onward)s"),
+    N_("It was stopped on request."),
+    N_("%(count)s object(s) cannot be put to %(store)s, because another content, or a name that cannot "
+       "be kept, is in the way: %(values)s. %(done_so_far)s Remove or rename these there, or plan with "
+       "another destination; then: ecluse migrate run %(value)s"),
+    N_("Nothing was copied."),
+    N_("What was copied is kept."),
+    N_("%(count)s object(s) at %(store)s are damaged, not what was recorded of them: %(values)s. Make "
+       "or upload them again, or delete what they belong to."),
+    N_("%(key)s reads back differently from %(store)s than it was written; it was removed there. Check "
+       "the disks of that store."),
+    N_("Stores of scheme %(value)s are not known; an address starts with one of %(values)s."),
+    N_("Store address %(value)s is not an absolute folder; use file:///folder."),
+    N_("Store address %(value)s names no bucket; use %(word)s."),
+    N_("Store address %(value)s needs an account: set AZURE_STORAGE_ACCOUNT."),
     # More reasons of a score, and names of features
     N_("%(name)s %(number)s"),
     N_("%(name)s %(time)s after %(column)s"),

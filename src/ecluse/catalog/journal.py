@@ -1,0 +1,229 @@
+"""Keep the journal of migrations: what is to be moved, what became of each object, and who is at work on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session as Transaction
+
+from ecluse.catalog.tables import Migration, MigrationObject, now
+from ecluse.errors import MigrationHeld, NotFound
+
+#: Who holds a migration and has said nothing for so long is taken for dead.
+SILENCE: Final = timedelta(seconds=20)
+#: The object is at the destination, and was read there.
+SETTLED: Final = ("verified", "same")
+#: Someone is at work, or was when the process ended.
+ACTIVE: Final = ("running", "rolling_back")
+_AT_ONCE: Final = 500
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object of a migration. `size` in bytes; `sha256` is None until it is known."""
+
+    key: str
+    size: int
+    state: str
+    sha256: str | None = None
+    source_tag: str | None = None
+    e_tag: str | None = None
+    times_copied: int = 0
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Objects and their bytes."""
+
+    objects: int = 0
+    size: int = 0
+
+
+# Migrations
+
+
+def add_migration(transaction: Transaction, migration: Migration) -> Migration:
+    transaction.add(migration)
+    transaction.flush()
+    return migration
+
+
+def migration_of(transaction: Transaction, migration_id: str) -> Migration:
+    migration = transaction.get(Migration, migration_id)
+    if migration is None:
+        raise NotFound(f"No migration {migration_id}. See: ecluse migrate list")
+    return migration
+
+
+def list_migrations(transaction: Transaction, *, limit: int = 50) -> list[Migration]:
+    """The newest first."""
+    newest = select(Migration).order_by(Migration.created_at.desc(), Migration.id).limit(limit)
+    return list(transaction.scalars(newest))
+
+
+def unfinished_migrations(transaction: Transaction) -> list[Migration]:
+    """Those that are at work, or whose process ended without saying so."""
+    return list(transaction.scalars(select(Migration).where(Migration.state.in_(ACTIVE))))
+
+
+def set_job(transaction: Transaction, migration_id: str, job_id: str) -> None:
+    transaction.execute(update(Migration).where(Migration.id == migration_id).values(job_id=job_id))
+
+
+def has_job(transaction: Transaction, job_id: str) -> bool:
+    """Whether this job moves objects: it ends at its next report, and what it has done stays."""
+    return transaction.scalar(select(Migration.id).where(Migration.job_id == job_id)) is not None
+
+
+def set_stopped(transaction: Transaction, migration_id: str, error: str) -> None:
+    """Record why a migration that no one is at work on any more stopped."""
+    transaction.execute(
+        update(Migration)
+        .where(Migration.id == migration_id, Migration.state.in_((*ACTIVE, "planned", "stopped")))
+        .where(Migration.held_by.is_(None))
+        .values(state="stopped", error=error, finished_at=now())
+    )
+
+
+# Who is at work
+
+
+def take(
+    transaction: Transaction, migration_id: str, holder: str, state: str, is_gone: Callable[[str], bool]
+) -> None:
+    """Hold a migration for `holder`, unless someone who lives does; `is_gone` knows more of them than silence.
+
+    Raises:
+        MigrationHeld: someone does.
+    """
+    migration = transaction.scalar(select(Migration).where(Migration.id == migration_id).with_for_update())
+    if migration is None:
+        raise NotFound(f"No migration {migration_id}. See: ecluse migrate list")
+    other = migration.held_by
+    if other and other != holder and not is_silent(migration) and not is_gone(other):
+        raise MigrationHeld(
+            f"Another process is at work on migration {migration_id}: {other}. Wait for it, or stop it first."
+        )
+    migration.held_by, migration.beat_at = holder, now()
+    migration.state, migration.error, migration.finished_at = state, None, None
+    migration.started_at = migration.started_at or now()
+
+
+def beat(transaction: Transaction, migration_id: str, holder: str) -> None:
+    """Say that `holder` lives, and that what follows in this transaction is its doing.
+
+    Raises:
+        MigrationHeld: another process took the migration over.
+    """
+    still = transaction.execute(
+        update(Migration)
+        .where(Migration.id == migration_id, Migration.held_by == holder)
+        .values(beat_at=now())
+        .returning(Migration.id)
+    )
+    if still.first() is None:
+        raise MigrationHeld(
+            f"Another process took migration {migration_id} over. Follow it: ecluse migrate list"
+        )
+
+
+def release(transaction: Transaction, migration_id: str, holder: str, state: str, error: str | None) -> None:
+    """Let go of a migration, with how it stands; nothing where another process has it."""
+    transaction.execute(
+        update(Migration)
+        .where(Migration.id == migration_id, Migration.held_by == holder)
+        .values(held_by=None, beat_at=None, state=state, error=error, finished_at=now())
+    )
+
+
+def is_silent(migration: Migration) -> bool:
+    return migration.beat_at is None or now() - migration.beat_at > SILENCE
+
+
+def was_set(migration: Migration) -> datetime:
+    """When this migration last changed its state."""
+    return migration.finished_at or migration.started_at or migration.created_at
+
+
+# Objects
+
+
+def entries(
+    transaction: Transaction,
+    migration_id: str,
+    states: Collection[str] | None = None,
+    *,
+    after: str = "",
+    limit: int | None = None,
+) -> list[Entry]:
+    """The objects in these states (default: all) whose key comes after `after`, in the order of their keys."""
+    wanted = (
+        select(
+            MigrationObject.key,
+            MigrationObject.size_bytes,
+            MigrationObject.state,
+            MigrationObject.sha256,
+            MigrationObject.source_tag,
+            MigrationObject.e_tag,
+            MigrationObject.times_copied,
+        )
+        .where(MigrationObject.migration_id == migration_id, MigrationObject.key > after)
+        .order_by(MigrationObject.key)
+        .limit(limit)
+    )
+    if states is not None:
+        wanted = wanted.where(MigrationObject.state.in_(states))
+    return [Entry(*row) for row in transaction.execute(wanted)]
+
+
+def add_entries(transaction: Transaction, migration_id: str, new: Sequence[Entry]) -> None:
+    if new:
+        transaction.execute(insert(MigrationObject), [_values(migration_id, entry) for entry in new])
+
+
+def set_entries(transaction: Transaction, migration_id: str, known: Sequence[Entry]) -> None:
+    """Replace what is known of these objects; how often they were copied stays."""
+    values = [_values(migration_id, entry) for entry in known]
+    for value in values:
+        del value["times_copied"]
+    if values:
+        transaction.execute(update(MigrationObject), values)
+
+
+def begin_copies(transaction: Transaction, migration_id: str, keys: Sequence[str]) -> None:
+    """Write down that copies of these objects begin, before they do."""
+    for start in range(0, len(keys), _AT_ONCE):
+        transaction.execute(
+            update(MigrationObject)
+            .where(
+                MigrationObject.migration_id == migration_id,
+                MigrationObject.key.in_(keys[start : start + _AT_ONCE]),
+            )
+            .values(state="copying", times_copied=MigrationObject.times_copied + 1)
+        )
+
+
+def amounts(transaction: Transaction, migration_id: str) -> dict[str, Amount]:
+    """State → how many objects are in it, and their bytes."""
+    found = transaction.execute(
+        select(MigrationObject.state, func.count(), func.sum(MigrationObject.size_bytes))
+        .where(MigrationObject.migration_id == migration_id)
+        .group_by(MigrationObject.state)
+    )
+    return {state: Amount(objects, int(size)) for state, objects, size in found}
+
+
+def copied_again(transaction: Transaction, migration_id: str) -> int:
+    """How many objects were begun to be copied more than once."""
+    wanted = (MigrationObject.migration_id == migration_id, MigrationObject.times_copied > 1)
+    return transaction.scalar(select(func.count()).select_from(MigrationObject).where(*wanted)) or 0
+
+
+def _values(migration_id: str, entry: Entry) -> dict[str, object]:
+    values = asdict(entry)
+    values["size_bytes"] = values.pop("size")
+    return values | {"migration_id": migration_id}

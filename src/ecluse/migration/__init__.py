@@ -1,0 +1,815 @@
+"""Move objects from one store to another, and the rows that point at them: plan, run, verify, roll back.
+
+A migration copies and never moves: the source stays as it is. Each object is hashed while it is copied,
+compared with the digest that a row or a manifest has for it, and read again at the destination. What became
+of it stands in the journal, a table of the catalog, so that a run that was killed goes on where it was. Rows
+switch in one transaction, once everything they point at is at the destination; until then, and after a
+rollback, they point at the source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Final
+from urllib.parse import quote, unquote, urlsplit
+
+from ecluse.catalog import Catalog, audit, journal, places
+from ecluse.catalog.journal import SETTLED, Amount, Entry
+from ecluse.catalog.places import Move, Pointer
+from ecluse.catalog.tables import Migration, MigrationRow
+from ecluse.errors import (
+    DigestMismatch,
+    EcluseError,
+    InvalidInput,
+    JobCancelled,
+    ManifestInvalid,
+    MigrationConflict,
+    MigrationHeld,
+    MigrationStopped,
+    ObjectNotFound,
+    SettingsError,
+)
+from ecluse.migration.copying import Copier, Progress, Stage, Watch, digest_of, in_parallel
+from ecluse.migration.hold import Hold
+from ecluse.migration.survey import Ends, folder_url, names, survey
+from ecluse.registry import MANIFEST, Manifest
+from ecluse.settings import AREAS
+from ecluse.storage import ObjectStore, Stores, checked_key, is_within, join_key
+
+__all__ = [
+    "Estimate",
+    "Group",
+    "Outcome",
+    "Plan",
+    "Progress",
+    "RolledBack",
+    "Stage",
+    "Summary",
+    "Verification",
+    "estimate",
+    "find",
+    "list_migrations",
+    "plan",
+    "rollback",
+    "run",
+    "summary",
+    "verify",
+]
+
+#: While objects arrive at the source or change there, a run looks again, this often at most.
+PASSES: Final = 3
+#: How many names of a kind a plan or a summary lists.
+LISTED: Final = 50
+_LARGEST: Final = 5
+_WRITTEN_AT_ONCE: Final = 1000
+#: An upload is cut into parts of this size, each a request.
+_PART: Final = 8 * 1024 * 1024
+#: Bytes and objects a second that an estimate assumes before a migration was measured here.
+_BYTES_A_SECOND: Final = 40e6
+_OBJECTS_A_SECOND: Final = 50.0
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Objects that belong together, or one: their name, number and bytes."""
+
+    name: str
+    objects: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a migration would do. `id` is None for a dry run, which records nothing.
+
+    `conflicts` are keys under which the destination holds another content, `damaged` those that cannot be
+    read at the source as they were recorded, as far as that is known before they are read.
+    """
+
+    id: str | None
+    source: str
+    destination: str
+    prefix: str
+    switches_rows: bool
+    rows: int
+    everything: Amount
+    to_copy: Amount
+    same: Amount
+    conflicting: Amount
+    conflicts: tuple[str, ...]
+    groups: tuple[Group, ...]
+    largest: tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run did: objects copied by it, rows it switched, and what it left.
+
+    `rows_left` point at objects that are not all at the destination; `gone` were deleted at the source
+    meanwhile; `copied_again` objects were begun anew because a run ended while they were on their way.
+    """
+
+    id: str
+    copied: Amount
+    verified: Amount
+    rows_switched: int
+    rows_left: tuple[str, ...]
+    gone: int
+    copied_again: int
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What reading everything again showed, by key; `extra` is at the destination and no one knows why."""
+
+    id: str
+    objects: int
+    missing: tuple[str, ...]
+    different: tuple[str, ...]
+    extra: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        return not (self.missing or self.different or self.extra)
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """What a rollback did. `rows_kept` and `kept` name what stays as it is, because it changed since."""
+
+    id: str
+    rows_back: int
+    rows_kept: tuple[str, ...]
+    removed: int
+    kept: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a migration stands: objects and bytes by state, and the first names of what needs a person."""
+
+    migration: Migration
+    active: bool
+    amounts: dict[str, Amount]
+    everything: Amount
+    settled: Amount
+    conflicts: tuple[str, ...]
+    damaged: tuple[str, ...]
+    gone: tuple[str, ...]
+    copied_again: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a migration takes. `measured`: the rate is that of earlier ones here, else a careful guess."""
+
+    objects: int
+    size: int
+    puts: int
+    gets: int
+    seconds: float
+    measured: bool
+
+
+# Look
+
+
+def find(catalog: Catalog, migration_id: str) -> Migration:
+    """One migration.
+
+    Raises:
+        NotFound: there is none of this id.
+    """
+    with catalog.read() as transaction:
+        return journal.migration_of(transaction, migration_id)
+
+
+def list_migrations(catalog: Catalog, *, limit: int = 50) -> list[Migration]:
+    """The newest first."""
+    with catalog.read() as transaction:
+        return journal.list_migrations(transaction, limit=limit)
+
+
+def summary(catalog: Catalog, migration_id: str) -> Summary:
+    """How a migration stands now; quick, for a page that is asked for again and again."""
+    with catalog.read() as transaction:
+        migration = journal.migration_of(transaction, migration_id)
+        amounts = journal.amounts(transaction, migration_id)
+
+        def named(state: str) -> tuple[str, ...]:
+            found = journal.entries(transaction, migration_id, (state,), limit=LISTED)
+            return tuple(entry.key for entry in found)
+
+        return Summary(
+            migration=migration,
+            active=migration.held_by is not None and not journal.is_silent(migration),
+            amounts=amounts,
+            everything=_together(amounts.values()),
+            settled=_together(amounts.get(state, Amount()) for state in SETTLED),
+            conflicts=named("conflict"),
+            damaged=named("damaged"),
+            gone=named("gone"),
+            copied_again=journal.copied_again(transaction, migration_id),
+        )
+
+
+# Plan
+
+
+def plan(
+    catalog: Catalog,
+    stores: Stores,
+    *,
+    source: str,
+    destination: str,
+    prefix: str = "",
+    switch_rows: bool = False,
+    user_id: str | None = None,
+    dry_run: bool = False,
+    progress: Report = lambda _: None,
+) -> Plan:
+    """List the source and compare it with the destination; record the migration unless `dry_run`.
+
+    `source` and `destination` are addresses of stores, or names of areas. Nothing is written to either.
+
+    Raises:
+        InvalidInput: an address cannot be used, or one lies within the other.
+        StoreUnavailable: a store does not answer.
+    """
+    cleaned = prefix.strip("/")
+    ends = Ends(
+        _opened(stores, source), _opened(stores, destination), checked_key(cleaned) if cleaned else ""
+    )
+    _check_apart(ends)
+    entries = survey(catalog, ends, {}, Watch(progress, lambda: False))
+    migration_id = None
+    if not dry_run:
+        migration = Migration(
+            user_id=user_id,
+            source=ends.source.url,
+            destination=ends.destination.url,
+            prefix=ends.prefix,
+            switches_rows=switch_rows,
+        )
+        with catalog.write() as transaction:
+            migration_id = journal.add_migration(transaction, migration).id
+            for some in _batches(entries):
+                journal.add_entries(transaction, migration_id, some)
+            audit.record(
+                transaction, user_id, "migration.plan", f"{ends.source.url} to {ends.destination.url}"
+            )
+    rows = len(ends.pointers(catalog, ends.source))
+    return _described(ends, entries, migration_id, switch_rows, rows)
+
+
+def estimate(catalog: Catalog, plan: Plan) -> Estimate:
+    """Requests and time that the run of a plan takes."""
+    size, objects = plan.to_copy.size, plan.to_copy.objects
+    parts = math.ceil(size / _PART)
+    rates = _measured_rates(catalog)
+    seconds = size / _BYTES_A_SECOND + objects / _OBJECTS_A_SECOND
+    return Estimate(
+        objects=objects,
+        size=size,
+        puts=objects + parts,
+        gets=2 * objects + plan.same.objects,
+        seconds=size / median(rates) if rates else seconds,
+        measured=bool(rates),
+    )
+
+
+# Run
+
+
+def run(
+    catalog: Catalog,
+    stores: Stores,
+    migration_id: str,
+    *,
+    progress: Report = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Copy what is planned, verify it at the destination, and switch the rows if the migration does.
+
+    May be killed at any moment and called again: what is done is done, and nothing that arrived is copied
+    again. `progress` is called in this thread; what it raises ends the run.
+
+    Raises:
+        MigrationHeld: another process is at work on it.
+        MigrationConflict: the destination holds another content under a planned key; nothing was copied.
+        MigrationStopped: it ended early; the message says why, and how to go on.
+    """
+    migration = find(catalog, migration_id)
+    if migration.state in ("rolling_back", "rolled_back"):
+        raise InvalidInput(
+            f"Migration {migration_id} was rolled back and does not run again. Plan a new one: ecluse migrate plan"
+        )
+    ends = _ends(stores, migration)
+    watch = Watch(progress, should_stop)
+    with _held(catalog, migration_id, "running", "done", "stopped") as hold:
+        copied = _copy(catalog, ends, hold, watch)
+        _check_undamaged(catalog, migration_id, ends)
+        switched, left = _switch(catalog, ends, hold, watch, migration)
+        found = summary(catalog, migration_id)
+    return Outcome(
+        id=migration_id,
+        copied=copied,
+        verified=found.settled,
+        rows_switched=switched,
+        rows_left=left,
+        gone=found.amounts.get("gone", Amount()).objects,
+        copied_again=found.copied_again,
+    )
+
+
+def verify(
+    catalog: Catalog,
+    stores: Stores,
+    migration_id: str,
+    *,
+    progress: Report = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Verification:
+    """Read everything again at the destination and compare it with the journal. Nothing is changed.
+
+    An object is not missing where its row was deleted, or points elsewhere, since the migration switched it.
+    An object that a row points at is not extra.
+    """
+    migration = find(catalog, migration_id)
+    ends, watch = _ends(stores, migration), Watch(progress, should_stop)
+    entries = _journal(catalog, migration_id)
+    expected = {e.key: e for e in entries.values() if e.state not in ("gone", "removed")}
+    watch.begin("verify", len(expected), sum(entry.size for entry in expected.values()))
+    missing, different = list[str](), list[str]()
+
+    def read(entry: Entry) -> tuple[Entry, str | None]:
+        try:
+            return entry, digest_of(ends.destination, entry.key, watch)
+        except ObjectNotFound:
+            return entry, None
+        finally:
+            watch.passed(0, objects=1)
+
+    def judge(found: tuple[Entry, str | None]) -> None:
+        entry, digest = found
+        if digest is None:
+            missing.append(entry.key)
+        elif digest != entry.sha256:
+            different.append(entry.key)
+
+    in_parallel(watch, expected.values(), read, judge)
+    released = _released(catalog, ends, migration_id)
+    pointed = _Pointed(ends, ends.pointers(catalog, ends.destination))
+    extra = (info.key for info in ends.destination.list(ends.prefix))
+    return Verification(
+        id=migration_id,
+        objects=len(expected),
+        missing=tuple(sorted(key for key in missing if not released.covers(key))),
+        different=tuple(sorted(different)),
+        extra=tuple(sorted(key for key in extra if key not in expected and not pointed.covers(key))),
+    )
+
+
+def rollback(
+    catalog: Catalog,
+    stores: Stores,
+    migration_id: str,
+    *,
+    progress: Report = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> RolledBack:
+    """Give the rows their former addresses, then delete what this migration wrote at the destination.
+
+    A row goes back only if all it needs is intact at the source, which is read again for that, and if it
+    still points where the migration put it. An object is deleted only if the migration wrote it, it is
+    unchanged since, and no row points at it. May be killed at any moment and called again.
+
+    Raises:
+        MigrationHeld: another process is at work on it.
+        MigrationStopped: it ended early; the message says why, and how to go on.
+    """
+    migration = find(catalog, migration_id)
+    ends, watch = _ends(stores, migration), Watch(progress, should_stop)
+    with _held(catalog, migration_id, "rolling_back", "rolled_back", "rolling_back") as hold:
+        back, rows_kept = _switch_back(catalog, ends, hold, watch)
+        removed, kept = _remove(catalog, ends, hold, watch)
+    return RolledBack(migration_id, back, rows_kept, removed, kept)
+
+
+# Addresses
+
+
+def _opened(stores: Stores, place: str) -> ObjectStore:
+    """The store that a person named by an area or by its full address."""
+    for area in AREAS:
+        if place == area:
+            return stores.area(area)
+    scheme, divider, rest = place.partition("://")
+    if not divider:
+        areas = ", ".join(AREAS)
+        raise InvalidInput(
+            f"{place!r} is no store; use an address such as s3://bucket/prefix or file:///folder, or one of {areas}."
+        )
+    if any(mark in rest for mark in "?#") or (scheme != "file" and "@" in rest):
+        raise InvalidInput(
+            "An address of a store carries no keys and no query. Put keys into the settings of its provider."
+        )
+    try:
+        return stores.folder(f"{scheme.lower()}://{rest.rstrip('/') or rest[:1]}")
+    except SettingsError as error:
+        raise InvalidInput(str(error)) from error
+
+
+def _ends(stores: Stores, migration: Migration) -> Ends:
+    return Ends(stores.folder(migration.source), stores.folder(migration.destination), migration.prefix)
+
+
+def _check_apart(ends: Ends) -> None:
+    """`InvalidInput` where the source and the destination share a part."""
+    one, other = (_canonical(folder_url(store, ends.prefix)) for store in (ends.source, ends.destination))
+    if one == other or is_within(one, other) or is_within(other, one):
+        raise InvalidInput(
+            f"{ends.source.url} and {ends.destination.url} share a part. Choose a destination outside the source."
+        )
+
+
+def _canonical(url: str) -> str:
+    """An address by which two that lead to one place are known, links of a folder followed."""
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return url.rstrip("/")
+    return f"file://{quote(str(Path(unquote(parts.path)).resolve()))}"
+
+
+# Plans
+
+
+def _described(
+    ends: Ends, entries: Sequence[Entry], migration_id: str | None, switches_rows: bool, rows: int
+) -> Plan:
+    by_state: dict[str, list[Entry]] = {}
+    sizes, counts = Counter[str](), Counter[str]()
+    for entry in entries:
+        by_state.setdefault(entry.state, []).append(entry)
+        group = entry.key.partition("/")[0]
+        sizes[group] += entry.size
+        counts[group] += 1
+
+    def amount(*states: str) -> Amount:
+        chosen = [entry for state in states for entry in by_state.get(state, ())]
+        return Amount(len(chosen), sum(entry.size for entry in chosen))
+
+    largest = sorted(entries, key=lambda entry: (-entry.size, entry.key))[:_LARGEST]
+    conflicts = sorted(entry.key for entry in by_state.get("conflict", ()))
+    return Plan(
+        id=migration_id,
+        source=ends.source.url,
+        destination=ends.destination.url,
+        prefix=ends.prefix,
+        switches_rows=switches_rows,
+        rows=rows,
+        everything=amount(*by_state),
+        to_copy=amount("planned"),
+        same=amount(*SETTLED),
+        conflicting=amount("conflict"),
+        conflicts=tuple(conflicts[:LISTED]),
+        groups=tuple(Group(name, counts[name], size) for name, size in sizes.most_common()),
+        largest=tuple(Group(entry.key, 1, entry.size) for entry in largest),
+    )
+
+
+def _measured_rates(catalog: Catalog) -> list[float]:
+    """Bytes a second of the last migrations that ran through."""
+    rates = []
+    for migration in list_migrations(catalog, limit=20):
+        if migration.state == "done" and migration.started_at and migration.finished_at:
+            seconds = (migration.finished_at - migration.started_at).total_seconds()
+            size = summary(catalog, migration.id).amounts.get("verified", Amount()).size
+            if seconds > 0 and size:
+                rates.append(size / seconds)
+    return rates[:5]
+
+
+# Runs
+
+
+@contextmanager
+def _held(catalog: Catalog, migration_id: str, at_work: str, done: str, stopped: str) -> Iterator[Hold]:
+    """Hold a migration while the block runs, and record how it ended."""
+    hold = Hold(catalog, migration_id).take(at_work)
+    verb = "run" if at_work == "running" else "rollback"
+    on = f"Go on: ecluse migrate {verb} {migration_id}"
+    try:
+        yield hold
+    except (MigrationHeld, MigrationConflict, JobCancelled) as error:
+        hold.release(stopped, str(error))
+        raise
+    except EcluseError as error:
+        message = f"Migration {migration_id} stopped: {error} What is done is kept. {on}"
+        hold.release(stopped, message)
+        raise MigrationStopped(message) from error
+    except Exception:
+        hold.release(stopped, f"A fault of ours stopped this. {on}")
+        raise
+    except BaseException:
+        hold.release(stopped, f"It was interrupted. {on}")
+        raise
+    else:
+        hold.release(done, None)
+
+
+def _journal(catalog: Catalog, migration_id: str) -> dict[str, Entry]:
+    with catalog.read() as transaction:
+        return {entry.key: entry for entry in journal.entries(transaction, migration_id)}
+
+
+def _copy(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch) -> Amount:
+    """Copy until the source has nothing more, or keeps changing; what was copied."""
+    copier, copied = Copier(ends.source, ends.destination, hold, watch), Amount()
+
+    def read(after: str) -> list[Entry]:
+        with catalog.read() as transaction:
+            return journal.entries(transaction, hold.migration_id, ("planned",), after=after, limit=500)
+
+    for turn in range(PASSES):
+        _look_again(catalog, ends, hold, watch, first=turn == 0)
+        before = summary(catalog, hold.migration_id)
+        _check_conflicts(before, ends, copied)
+        planned = before.amounts.get("planned", Amount())
+        if not planned.objects:
+            break
+        watch.begin(
+            "copy",
+            before.everything.objects,
+            before.everything.size,
+            objects_done=before.everything.objects - planned.objects,
+            size_done=before.everything.size - planned.size,
+        )
+        copier.copy_planned(read)
+        after = summary(catalog, hold.migration_id)
+        done = [after.settled.objects - before.settled.objects, after.settled.size - before.settled.size]
+        copied = _together((copied, Amount(*done)))
+    return copied
+
+
+def _look_again(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch, *, first: bool) -> None:
+    """Bring the journal up to date with what lies at both ends."""
+    known = _journal(catalog, hold.migration_id)
+    released = _released(catalog, ends, hold.migration_id)
+    for some in _batches(survey(catalog, ends, known, watch, again=first, is_released=released.covers)):
+        with hold.write() as transaction:
+            journal.add_entries(transaction, hold.migration_id, [e for e in some if e.key not in known])
+            journal.set_entries(transaction, hold.migration_id, [e for e in some if e.key in known])
+
+
+def _check_conflicts(found: Summary, ends: Ends, copied: Amount) -> None:
+    count = found.amounts.get("conflict", Amount()).objects
+    if count:
+        so_far = "Nothing was copied." if not copied.objects else "What was copied is kept."
+        raise MigrationConflict(
+            f"{count:,} object(s) cannot be put to {ends.destination.url}, because another content, or a name that "
+            f"cannot be kept, is in the way: {names(found.conflicts)}. {so_far} Remove or rename these there, or "
+            f"plan with another destination; then: ecluse migrate run {found.migration.id}"
+        )
+
+
+def _check_undamaged(catalog: Catalog, migration_id: str, ends: Ends) -> None:
+    found = summary(catalog, migration_id)
+    count = found.amounts.get("damaged", Amount()).objects
+    if count:
+        raise DigestMismatch(
+            f"{count:,} object(s) at {ends.source.url} are damaged, not what was recorded of them: "
+            f"{names(found.damaged)}. Make or upload them again, or delete what they belong to."
+        )
+
+
+def _switch(
+    catalog: Catalog, ends: Ends, hold: Hold, watch: Watch, migration: Migration
+) -> tuple[int, tuple[str, ...]]:
+    """Point rows at the destination, if all they need was verified there: how many, and those that stay."""
+    if not migration.switches_rows:
+        return 0, ()
+    pointers = ends.pointers(catalog, ends.source)
+    watch.begin("switch", len(pointers), 0)
+    with catalog.read() as transaction:
+        settled = journal.entries(transaction, hold.migration_id, SETTLED)
+    there = _Intact(ends.destination, {entry.key: entry.sha256 for entry in settled})
+    moves, left = list[Move](), list[str]()
+
+    def prepare(pointer: Pointer) -> tuple[Pointer, str | None]:
+        key = ends.source.key_of(pointer.url)
+        return pointer, key if key and there.holds(key, pointer.sha256, pointer) else None
+
+    def take(found: tuple[Pointer, str | None]) -> None:
+        pointer, key = found
+        watch.passed(0, objects=1)
+        if key is None:
+            left.append(f"{pointer.table} {pointer.row_id}")
+        else:
+            moves.append(Move(pointer, ends.destination.url_of(key), key))
+
+    in_parallel(watch, pointers, prepare, take)
+    with hold.write() as transaction:
+        switched = places.switch(transaction, hold.migration_id, moves)
+        audit.record(
+            transaction,
+            migration.user_id,
+            "migration.switch",
+            ends.destination.url,
+            rows=switched,
+            left=len(left),
+        )
+    return switched, tuple(sorted(left))
+
+
+# Rollbacks
+
+
+def _switch_back(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch) -> tuple[int, tuple[str, ...]]:
+    """Point rows at the source again where that is intact: how many, and those that stay."""
+    with catalog.read() as transaction:
+        rows = places.switched(transaction, hold.migration_id)
+    known = _journal(catalog, hold.migration_id)
+    intact = _Intact(ends.source, _read_again(ends, hold, watch, rows, known))
+    moves, kept = list[tuple[MigrationRow, str]](), list[str]()
+    for row in rows:
+        former = str(row.before[places.address_column(row.table_name)])
+        key = ends.source.key_of(former)
+        with catalog.read() as transaction:
+            now = places.address_of(transaction, row.table_name, row.row_id)
+        if key is None or now != ends.destination.url_of(key):
+            moves.append((row, ""))  # it has moved on, or is gone: nothing to put back
+        elif intact.holds(key, None, Pointer(row.table_name, row.row_id, former, None, _is_folder(row))):
+            moves.append((row, now))
+        else:
+            kept.append(f"{row.table_name} {row.row_id}")
+    with hold.write() as transaction:
+        back = places.switch_back(transaction, hold.migration_id, moves)
+        audit.record(transaction, None, "migration.rollback", ends.source.url, rows=back, kept=len(kept))
+    return back, tuple(sorted(kept))
+
+
+def _read_again(
+    ends: Ends, hold: Hold, watch: Watch, rows: Sequence[MigrationRow], known: Mapping[str, Entry]
+) -> dict[str, str | None]:
+    """The digests of what the rows need at the source, of those objects that are as the journal has them."""
+    roots = _Covered(
+        key
+        for row in rows
+        if (key := ends.source.key_of(str(row.before[places.address_column(row.table_name)]))) is not None
+    )
+    wanted = [e for e in known.values() if e.sha256 and e.state in SETTLED and roots.covers(e.key)]
+    watch.begin("verify", len(wanted), sum(entry.size for entry in wanted))
+    intact: dict[str, str | None] = {}
+
+    def read(entry: Entry) -> tuple[Entry, bool]:
+        try:
+            return entry, digest_of(ends.source, entry.key, watch) == entry.sha256
+        except ObjectNotFound:
+            return entry, False
+        finally:
+            watch.passed(0, objects=1)
+
+    def take(found: tuple[Entry, bool]) -> None:
+        entry, same = found
+        if same:
+            intact[entry.key] = entry.sha256
+
+    in_parallel(watch, wanted, read, take)
+    return intact
+
+
+def _remove(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch) -> tuple[int, tuple[str, ...]]:
+    """Delete what the migration wrote: how many objects, and those that stay."""
+    with catalog.read() as transaction:
+        found = journal.entries(transaction, hold.migration_id, ("verified", "copying"))
+    written = [entry for entry in found if entry.times_copied]
+    pointed = _Pointed(ends, ends.pointers(catalog, ends.destination))
+    watch.begin("remove", len(written), 0)
+    removed, kept = list[str](), list[str]()
+
+    def remove(some: list[Entry]) -> list[tuple[Entry, bool]]:
+        ended = []
+        for entry in some:
+            free = not pointed.covers(entry.key) and _is_own(ends, entry, watch)
+            if free:
+                ends.destination.delete(entry.key)
+            ended.append((entry, free))
+            watch.passed(0, objects=1)
+        return ended
+
+    def take(ended: list[tuple[Entry, bool]]) -> None:
+        gone = [replace(entry, state="removed") for entry, free in ended if free]
+        with hold.write() as transaction:
+            journal.set_entries(transaction, hold.migration_id, gone)
+        removed.extend(entry.key for entry in gone)
+        kept.extend(entry.key for entry, free in ended if not free)
+
+    in_parallel(watch, _batches(written, 20), remove, take)
+    return len(removed), tuple(sorted(kept))
+
+
+def _is_own(ends: Ends, entry: Entry, watch: Watch) -> bool:
+    """Whether the destination holds what this migration wrote there, or nothing any more."""
+    try:
+        there = ends.destination.head(entry.key)
+        if entry.e_tag is not None and there.e_tag is not None:
+            return there.size == entry.size and there.e_tag == entry.e_tag
+        wanted = entry.sha256 or digest_of(ends.source, entry.key, watch, counted=False)
+        return digest_of(ends.destination, entry.key, watch, counted=False) == wanted
+    except ObjectNotFound:
+        return True
+
+
+# What rows need
+
+
+class _Intact:
+    """Objects of a store by key, known to be what their digests say."""
+
+    def __init__(self, store: ObjectStore, digests: Mapping[str, str | None]) -> None:
+        self._store = store
+        self._digests = digests
+
+    def holds(self, key: str, sha256: str | None, pointer: Pointer) -> bool:
+        """Whether all that a row points at is among them: an object, or a folder with every file of its manifest."""
+        if not pointer.is_folder:
+            return self._has(key, sha256)
+        manifest = join_key(key, MANIFEST)
+        if manifest not in self._digests:
+            # A folder of the shared library may be one without a manifest; it is what lies in it.
+            return pointer.table == "reference_models" and any(
+                is_within(known, key) for known in self._digests
+            )
+        return self._has(manifest, sha256) and self._has_files(key, manifest)
+
+    def _has(self, key: str, sha256: str | None) -> bool:
+        return self._digests.get(key) is not None and sha256 in (None, self._digests[key])
+
+    def _has_files(self, folder: str, manifest: str) -> bool:
+        try:
+            data = self._store.get(manifest)
+            files = Manifest.from_json(data).files
+        except (ObjectNotFound, ManifestInvalid):
+            return False
+        if hashlib.sha256(data).hexdigest() != self._digests[manifest]:
+            return False
+        return all(self._has(join_key(folder, file.path), file.sha256) for file in files)
+
+
+class _Covered:
+    """Keys of objects and folders; a key is covered if it is one of them or lies in one."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._keys = set(keys)
+
+    def covers(self, key: str) -> bool:
+        while key:
+            if key in self._keys:
+                return True
+            key = key.rpartition("/")[0]
+        return False
+
+
+class _Pointed(_Covered):
+    """What rows point at, in the destination."""
+
+    def __init__(self, ends: Ends, pointers: Sequence[Pointer]) -> None:
+        keys = (ends.destination.key_of(pointer.url) for pointer in pointers)
+        super().__init__(key for key in keys if key is not None)
+
+
+def _released(catalog: Catalog, ends: Ends, migration_id: str) -> _Covered:
+    """What belonged to rows that were switched, and are gone or point elsewhere since."""
+    with catalog.read() as transaction:
+        rows = places.switched(transaction, migration_id)
+        found = []
+        for row in rows:
+            key = ends.source.key_of(str(row.before[places.address_column(row.table_name)]))
+            now = places.address_of(transaction, row.table_name, row.row_id)
+            if key is not None and now != ends.destination.url_of(key):
+                found.append(key)
+    return _Covered(found)
+
+
+def _is_folder(row: MigrationRow) -> bool:
+    return row.table_name not in ("datasets", "predictions")
+
+
+def _together(amounts: Iterable[Amount]) -> Amount:
+    listed = list(amounts)
+    return Amount(sum(one.objects for one in listed), sum(one.size for one in listed))
+
+
+def _batches(entries: Sequence[Entry], size: int = _WRITTEN_AT_ONCE) -> Iterator[list[Entry]]:
+    for start in range(0, len(entries), size):
+        yield list(entries[start : start + size])

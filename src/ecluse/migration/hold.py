@@ -1,0 +1,85 @@
+"""Hold a migration for this process, so that no other works on it, and say how it stands when letting go."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Self
+
+from ecluse.catalog import Catalog, Transaction, journal
+from ecluse.errors import CatalogUnavailable, MigrationHeld
+
+BEAT_SECONDS: Final = 5.0
+logger = logging.getLogger(__name__)
+
+
+class Hold:
+    """A migration that this process is at work on. It says so every `BEAT_SECONDS` until it is released."""
+
+    def __init__(self, catalog: Catalog, migration_id: str) -> None:
+        self.migration_id = migration_id
+        self._catalog = catalog
+        self._holder = f"process {os.getpid()} on {socket.gethostname()} ({uuid.uuid4().hex[:8]})"
+        self._ended = threading.Event()
+        self._beating = threading.Thread(target=self._beat, daemon=True)
+
+    def take(self, state: str) -> Self:
+        """Begin.
+
+        Raises:
+            MigrationHeld: another process is at work on it.
+        """
+        with self._catalog.write() as transaction:
+            journal.take(transaction, self.migration_id, self._holder, state, _is_gone)
+        self._beating.start()
+        return self
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """A transaction of whoever holds the migration.
+
+        Raises:
+            MigrationHeld: another process took it over, because this one was silent for long.
+        """
+        with self._catalog.write() as transaction:
+            journal.beat(transaction, self.migration_id, self._holder)
+            yield transaction
+
+    def release(self, state: str, error: str | None) -> None:
+        """End. Where the catalog is away, the next to come finds out by the silence."""
+        self._ended.set()
+        self._beating.join()
+        try:
+            with self._catalog.write() as transaction:
+                journal.release(transaction, self.migration_id, self._holder, state, error)
+        except CatalogUnavailable as unavailable:
+            logger.warning("The end of migration %s was not recorded: %s", self.migration_id, unavailable)
+
+    def _beat(self) -> None:
+        while not self._ended.wait(BEAT_SECONDS):
+            try:
+                with self.write():
+                    pass
+            except CatalogUnavailable as error:
+                logger.warning("The next beat of migration %s tries again: %s", self.migration_id, error)
+            except MigrationHeld:
+                return  # the next write says so to those who can act on it
+
+
+def _is_gone(holder: str) -> bool:
+    """Whether the holder is a process of this very machine that ended."""
+    words = holder.split(" ")
+    if words[0] != "process" or words[3:4] != [socket.gethostname()]:
+        return False
+    try:
+        os.kill(int(words[1]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,218 @@
+"""Compare what lies at the source, at the destination and in the journal, and say what is to be done."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from ecluse.catalog import Catalog, places
+from ecluse.catalog.journal import SETTLED, Entry
+from ecluse.catalog.places import Pointer
+from ecluse.errors import InvalidKey, ManifestInvalid, ObjectNotFound
+from ecluse.migration.copying import Watch, digest_of, in_parallel
+from ecluse.registry import MANIFEST, Manifest
+from ecluse.storage import ObjectInfo, ObjectStore, checked_key, join_key
+
+#: What is known of an object that has to be looked at again.
+_OPEN: Final = ("planned", "copying", "conflict", "damaged", "removed")
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The two roots of a migration; keys under `prefix` are the same below both."""
+
+    source: ObjectStore
+    destination: ObjectStore
+    prefix: str = ""
+
+    def pointers(self, catalog: Catalog, store: ObjectStore) -> list[Pointer]:
+        """The rows that point into the part of this store that the migration is about."""
+        with catalog.read() as transaction:
+            return places.pointers(transaction, folder_url(store, self.prefix))
+
+
+def folder_url(store: ObjectStore, prefix: str) -> str:
+    """The address of a folder, with a slash at its end."""
+    return f"{store.url_of(prefix) if prefix else store.url.rstrip('/')}/"
+
+
+def survey(
+    catalog: Catalog,
+    ends: Ends,
+    journal: Mapping[str, Entry],
+    watch: Watch,
+    *,
+    again: bool = True,
+    is_released: Callable[[str], bool] = lambda _: False,
+) -> list[Entry]:
+    """The entries that are new or stand differently by now; objects that are as the journal says are left out.
+
+    What is at the destination already is read and hashed, never judged by its name, size or tag alone. With
+    `again`, what was found damaged is planned anew. What was settled and `is_released` since is left alone: its
+    row was deleted, and with it what lay at the destination.
+    """
+    watch.begin("compare", 0, 0)
+    at_source = _listed(ends.source, ends.prefix, watch)
+    there = _listed(ends.destination, ends.prefix, watch)
+    changed = {
+        key: info
+        for key, info in at_source.items()
+        if not _is_as_known(journal.get(key), info, there, again)
+        and not (key in journal and journal[key].state in SETTLED and is_released(key))
+    }
+    known = _known_digests(catalog, ends, _manifests(changed, at_source), watch)
+    entries = [_entry(info, journal.get(key), known.get(key)) for key, info in changed.items()]
+    doubtful = [entry for entry in entries if entry.key in there and _can_be_kept(entry.key)]
+    size = sum(entry.size for entry in doubtful if there[entry.key].size == entry.size)
+    watch.begin("compare", len(doubtful), size)
+    compared: dict[str, Entry] = {}
+
+    def compare(entry: Entry) -> Entry:
+        found = _compared(ends, entry, journal.get(entry.key), there[entry.key], watch)
+        watch.passed(0, objects=1)
+        return found
+
+    in_parallel(watch, doubtful, compare, lambda entry: compared.update({entry.key: entry}))
+    result = [compared.get(entry.key, entry) for entry in entries]
+    result = [e if _can_be_kept(e.key) else replace(e, state="conflict") for e in result]
+    missing = (entry for key, entry in journal.items() if key not in at_source)
+    result += [_missing(ends, entry, there, watch) for entry in missing if _is_open(entry, there)]
+    return [entry for entry in result if entry != journal.get(entry.key)]
+
+
+def manifest_digests(store: ObjectStore, key: str) -> tuple[str, dict[str, str]] | None:
+    """The digest of a version's manifest and, by key, those of its files; None where it is no such manifest."""
+    try:
+        data = store.get(key)
+        manifest = Manifest.from_json(data)
+    except (ObjectNotFound, ManifestInvalid):
+        return None
+    folder = key.rpartition("/")[0]
+    if folder.split("/")[-2:] != [manifest.name, manifest.version]:
+        return None
+    digests = {join_key(folder, file.path): file.sha256 for file in manifest.files}
+    return hashlib.sha256(data).hexdigest(), digests
+
+
+def _listed(store: ObjectStore, prefix: str, watch: Watch) -> dict[str, ObjectInfo]:
+    found = {}
+    for info in store.list(prefix):
+        found[info.key] = info
+        if len(found) % 1000 == 0:
+            watch.look()
+    return found
+
+
+def _is_as_known(entry: Entry | None, info: ObjectInfo, there: Mapping[str, ObjectInfo], again: bool) -> bool:
+    """Whether an object of the source needs no look: it was dealt with, and nothing has changed since."""
+    if entry is None or entry.size != info.size or _differ(entry.source_tag, info.e_tag):
+        return False
+    if entry.state == "damaged" and not again:
+        return True
+    if entry.state not in SETTLED:
+        return False
+    at_destination = there.get(entry.key)
+    return (
+        at_destination is not None
+        and at_destination.size == entry.size
+        and not _differ(entry.e_tag, at_destination.e_tag)
+    )
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and one != other
+
+
+def _entry(info: ObjectInfo, known: Entry | None, sha256: str | None) -> Entry:
+    """An object as it is planned. Its digest is what rows and manifests say, else found on the way."""
+    times, e_tag = (known.times_copied, known.e_tag) if known else (0, None)
+    return Entry(info.key, info.size, "planned", sha256, info.e_tag, e_tag, times)
+
+
+def _compared(ends: Ends, entry: Entry, known: Entry | None, there: ObjectInfo, watch: Watch) -> Entry:
+    """A planned object that the destination has already, or another of its name."""
+    same = False
+    if there.size == entry.size:
+        try:
+            wanted = entry.sha256 or digest_of(ends.source, entry.key, watch, counted=False)
+            same = digest_of(ends.destination, entry.key, watch) == wanted
+        except ObjectNotFound:
+            return entry  # it went meanwhile, here or there
+        if same:
+            state = "verified" if _is_own(known, there) else "same"
+            return replace(entry, state=state, sha256=wanted, e_tag=there.e_tag)
+    if known is not None and known.e_tag and known.times_copied and there.e_tag == known.e_tag:
+        return entry  # the copy of an older content, made by this migration
+    return replace(entry, state="conflict", e_tag=None)
+
+
+def _is_own(known: Entry | None, there: ObjectInfo) -> bool:
+    """Whether this migration wrote what is there: it had begun to, or wrote just this."""
+    if known is None or not known.times_copied:
+        return False
+    return known.state == "copying" or not _differ(known.e_tag, there.e_tag)
+
+
+def _is_open(entry: Entry, there: Mapping[str, ObjectInfo]) -> bool:
+    """Whether an object that the source no longer has is not settled, or not any more."""
+    if entry.state not in SETTLED:
+        return entry.state in _OPEN
+    at_destination = there.get(entry.key)
+    return at_destination is None or _differ(entry.e_tag, at_destination.e_tag)
+
+
+def _missing(ends: Ends, entry: Entry, there: Mapping[str, ObjectInfo], watch: Watch) -> Entry:
+    """An object that the source no longer has: arrived before, or gone."""
+    if entry.state in ("copying", *SETTLED) and entry.sha256 and entry.key in there:
+        try:
+            arrived = digest_of(ends.destination, entry.key, watch, counted=False) == entry.sha256
+        except ObjectNotFound:
+            arrived = False
+        if arrived:
+            state = "same" if entry.state == "same" else "verified"
+            return replace(entry, state=state, e_tag=there[entry.key].e_tag)
+    return replace(entry, state="gone")
+
+
+def _manifests(changed: Iterable[str], at_source: Mapping[str, ObjectInfo]) -> list[str]:
+    """The manifests of the folders that these objects lie in."""
+    found = set()
+    for key in filter(_can_be_kept, changed):
+        folder = key
+        while folder := folder.rpartition("/")[0]:
+            if (manifest := f"{folder}/{MANIFEST}") in at_source:
+                found.add(manifest)
+    return sorted(found)
+
+
+def _known_digests(catalog: Catalog, ends: Ends, manifests: list[str], watch: Watch) -> dict[str, str]:
+    """Key → the SHA-256 that a row or a manifest has for it. A manifest that its row disowns says nothing."""
+    known: dict[str, str] = {}
+    for pointer in ends.pointers(catalog, ends.source):
+        key = ends.source.key_of(pointer.url)
+        if key is not None and pointer.sha256 is not None:
+            known[join_key(key, MANIFEST) if pointer.is_folder else key] = pointer.sha256
+
+    def read(key: str) -> dict[str, str]:
+        found = manifest_digests(ends.source, key)
+        return found[1] if found and known.get(key, found[0]) == found[0] else {}
+
+    files: dict[str, str] = {}
+    in_parallel(watch, manifests, read, files.update)
+    return files | known
+
+
+def _can_be_kept(key: str) -> bool:
+    try:
+        checked_key(key)
+    except InvalidKey:
+        return False
+    return True
+
+
+def names(entries: Iterable[str], limit: int = 3) -> str:
+    """Some of many names, for a sentence."""
+    listed = list(entries)
+    return ", ".join(listed[:limit]) + (", …" if len(listed) > limit else "")

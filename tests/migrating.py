@@ -1,0 +1,169 @@
+"""Fill a runtime with tables, results and models, and check that every row leads to what it says it does."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecluse.catalog import datasets, models, places, predictions, training
+from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun, new_id
+from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
+from ecluse.storage import ObjectStore, join_key
+
+#: Every table whose rows point at objects.
+TABLES = ("datasets", "predictions", "model_versions", "training_history", "reference_models")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much to put in: models with files of so many bytes each, and tables."""
+
+    models: int = 3
+    files: int = 3
+    file_bytes: int = 20_000
+    tables: int = 3
+
+
+def fill(runtime: Runtime, sizes: Sizes = Sizes(), seed: int = 1) -> str:
+    """Make a user with tables, results, published models and one of the shared library; the user's id."""
+    user_id = runtime.accounts.add(f"{new_id()}@example.org", admin=True).id
+    draw = random.Random(seed)
+    for number in range(sizes.tables):
+        add_table(runtime, user_id, draw.randbytes(5_000 + number))
+    with tempfile.TemporaryDirectory() as name:
+        for number in range(sizes.models):
+            folder = Path(name) / f"model{number}"
+            write_files(folder, sizes.files, sizes.file_bytes, draw)
+            publish(runtime, user_id, f"model_{number}", folder)
+    add_reference(runtime, draw.randbytes(3_000))
+    return user_id
+
+
+def write_files(folder: Path, count: int, size: int, draw: random.Random) -> None:
+    (folder / "parts").mkdir(parents=True)
+    for number in range(count):
+        (folder / "parts" / f"é {number}.bin").write_bytes(draw.randbytes(size + number))
+
+
+def add_table(runtime: Runtime, user_id: str, data: bytes) -> Dataset:
+    """A table with a result made from it."""
+    store, name = runtime.data, new_id()
+    stored = store.put(join_key(uploads_prefix(user_id), f"{name}.csv"), data)
+    result = store.put(join_key(predictions_prefix(user_id), f"{name}.csv"), data[::-1])
+    dataset = Dataset(
+        user_id=user_id,
+        filename="t.csv",
+        key=stored.key,
+        url=store.url_of(stored.key),
+        size_bytes=stored.size,
+        sha256=stored.sha256,
+        state="ready",
+    )
+    with runtime.catalog.write() as transaction:
+        datasets.add_dataset(transaction, dataset)
+        predictions.add_prediction(
+            transaction,
+            Prediction(
+                user_id=user_id,
+                dataset_id=dataset.id,
+                model_name="model_0",
+                version="v20251101_000000",
+                status="done",
+                key=result.key,
+                url=store.url_of(result.key),
+                size_bytes=result.size,
+                sha256=result.sha256,
+            ),
+        )
+    return dataset
+
+
+def publish(runtime: Runtime, user_id: str, name: str, folder: Path) -> ModelVersion:
+    """A version with its rows: the version itself, and the training it came from."""
+    registry = runtime.registry(user_id)
+    manifest = registry.publish(name, folder, created_by=user_id, nonce=new_id(), metadata={})
+    url = registry.url_of(name, manifest.version)
+    row = ModelVersion(
+        user_id=user_id,
+        name=name,
+        version=manifest.version,
+        prefix=join_key("user_models", user_id, name, manifest.version),
+        url=url,
+        size_bytes=manifest.size,
+        manifest_digest=hashlib.sha256(manifest.to_json()).hexdigest(),
+    )
+    run = TrainingRun(
+        user_id=user_id,
+        model_name=name,
+        version=manifest.version,
+        target_column="y",
+        plan={},
+        status="done",
+        model_path=url,
+    )
+    with runtime.catalog.write() as transaction:
+        models.add_version(transaction, row)
+        training.add_run(transaction, run)
+    return row
+
+
+def add_reference(runtime: Runtime, data: bytes) -> None:
+    """A model of the shared library: a folder without a manifest."""
+    store = runtime.stores.area("models")
+    folder = f"automl_models/{new_id()}"
+    store.put(f"{folder}/model.skops", data)
+    with runtime.catalog.write() as transaction:
+        transaction.add(
+            ReferenceModel(
+                name=folder,
+                domain="cards",
+                columns=[],
+                performance={},
+                prefix=folder,
+                url=store.url_of(folder),
+            )
+        )
+
+
+def check_rows(runtime: Runtime) -> dict[str, int]:
+    """Read all that every row points at, and compare it with what the row knows; rows by the root they point to.
+
+    Raises:
+        EcluseError, AssertionError: a row leads to nothing, or to something else.
+    """
+    roots: dict[str, int] = {}
+    for pointer in all_pointers(runtime):
+        scheme = pointer.url.partition(":")[0]
+        roots[scheme] = roots.get(scheme, 0) + 1
+        if pointer.table in ("model_versions", "training_history"):
+            _, name, version = pointer.url.rsplit("/", 2)
+            registry = runtime.registry_at(pointer.url)
+            manifest = registry.verify(name, version)
+            digest = hashlib.sha256(manifest.to_json()).hexdigest()
+            assert pointer.sha256 in (None, digest), pointer
+        elif pointer.is_folder:
+            assert contents(runtime.stores.folder(pointer.url)), pointer
+        else:
+            located = runtime.stores.locate(pointer.url)
+            digest = hashlib.sha256(located.store.get(located.key)).hexdigest()
+            assert digest == pointer.sha256, pointer
+    return roots
+
+
+def all_pointers(runtime: Runtime) -> list[places.Pointer]:
+    with runtime.catalog.read() as transaction:
+        return [
+            pointer
+            for root in ("file://", "s3://", "memory://", "az://")
+            for pointer in places.pointers(transaction, root)
+        ]
+
+
+def contents(store: ObjectStore, prefix: str = "") -> dict[str, str]:
+    """Key → SHA-256 of everything that lies there."""
+    return {
+        info.key: hashlib.sha256(b"".join(store.stream(info.key))).hexdigest() for info in store.list(prefix)
+    }

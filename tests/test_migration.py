@@ -1,0 +1,444 @@
+"""Move objects and rows between stores: everything arrives, nothing is copied twice, rows are right at every moment."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ecluse import migration
+from ecluse.catalog import journal
+from ecluse.errors import InvalidInput, MigrationConflict, MigrationHeld, MigrationStopped, NotFound
+from ecluse.migration.hold import Hold
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+from ecluse.storage import ObjectStore
+from tests.migrating import Sizes, add_table, all_pointers, check_rows, contents, fill
+from tests.servers import ObjectServer
+
+
+@pytest.fixture
+def user_id(runtime: Runtime) -> str:
+    return fill(runtime)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> str:
+    return f"file://{tmp_path}/elsewhere"
+
+
+def planned(runtime: Runtime, destination: str, prefix: str = "") -> str:
+    """The id of a migration of everything, rows included."""
+    plan = migration.plan(
+        runtime.catalog,
+        runtime.stores,
+        source="data",
+        destination=destination,
+        prefix=prefix,
+        switch_rows=True,
+    )
+    assert plan.id
+    return plan.id
+
+
+def run(runtime: Runtime, migration_id: str) -> migration.Outcome:
+    return migration.run(runtime.catalog, runtime.stores, migration_id)
+
+
+def entries(runtime: Runtime, migration_id: str) -> dict[str, journal.Entry]:
+    with runtime.catalog.read() as transaction:
+        return {entry.key: entry for entry in journal.entries(transaction, migration_id)}
+
+
+def replace_object(store: ObjectStore, key: str, data: bytes) -> None:
+    store.put(key, data)
+
+
+def test_everything_is_copied_and_every_row_switched(runtime: Runtime, user_id: str, elsewhere: str) -> None:
+    before = contents(runtime.data)
+    migration_id = planned(runtime, elsewhere)
+    outcome = run(runtime, migration_id)
+    assert contents(runtime.stores.open(elsewhere)) == before == contents(runtime.data)
+    assert outcome.rows_switched == len(all_pointers(runtime)) == 3 + 3 + 3 + 3 + 1
+    assert outcome.rows_left == ()
+    assert outcome.copied.objects == outcome.verified.objects == len(before)
+    assert {pointer.url.startswith(elsewhere) for pointer in all_pointers(runtime)} == {True}
+    check_rows(runtime)
+    assert migration.find(runtime.catalog, migration_id).state == "done"
+    assert migration.verify(runtime.catalog, runtime.stores, migration_id).passed
+
+
+def test_a_rollback_leaves_everything_as_it_was(runtime: Runtime, user_id: str, elsewhere: str) -> None:
+    before, rows = contents(runtime.data), all_pointers(runtime)
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    back = migration.rollback(runtime.catalog, runtime.stores, migration_id)
+    assert (back.rows_back, back.rows_kept, back.removed, back.kept) == (len(rows), (), len(before), ())
+    assert all_pointers(runtime) == rows
+    assert contents(runtime.data) == before
+    assert contents(runtime.stores.open(elsewhere)) == {}
+    check_rows(runtime)
+    assert migration.find(runtime.catalog, migration_id).state == "rolled_back"
+    with pytest.raises(InvalidInput, match="Plan a new one"):
+        run(runtime, migration_id)
+
+
+def test_a_plan_copies_nothing_and_says_what_would_be(runtime: Runtime, user_id: str, elsewhere: str) -> None:
+    before = contents(runtime.data)
+    same, other = sorted(before)[:2]
+    there = runtime.stores.open(elsewhere)
+    there.put(same, runtime.data.get(same))
+    there.put(other, b"another")
+    plan = migration.plan(runtime.catalog, runtime.stores, source="data", destination=elsewhere, dry_run=True)
+    assert (plan.id, plan.everything.objects) == (None, len(before))
+    assert (plan.same.objects, plan.conflicting.objects, plan.conflicts) == (1, 1, (other,))
+    assert plan.to_copy.objects == len(before) - 2
+    assert {group.name for group in plan.groups} == {"user_data", "user_models", "automl_models"}
+    assert sum(group.size for group in plan.groups) == plan.everything.size
+    assert len(contents(there)) == 2
+    assert migration.list_migrations(runtime.catalog) == []
+
+
+def test_only_what_lies_under_the_prefix_is_moved(runtime: Runtime, user_id: str, elsewhere: str) -> None:
+    migration_id = planned(runtime, elsewhere, prefix="user_models")
+    outcome = run(runtime, migration_id)
+    assert outcome.rows_switched == 6
+    assert all(key.startswith("user_models/") for key in contents(runtime.stores.open(elsewhere)))
+    check_rows(runtime)
+
+
+def test_conflicts_stop_a_run_before_anything_is_copied(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    key = max(contents(runtime.data))
+    there = runtime.stores.open(elsewhere)
+    there.put(key, b"another")
+    migration_id = planned(runtime, elsewhere)
+    with pytest.raises(MigrationConflict, match="Nothing was copied") as caught:
+        run(runtime, migration_id)
+    assert key in str(caught.value)
+    assert list(contents(there)) == [key]
+    assert migration.summary(runtime.catalog, migration_id).conflicts == (key,)
+    there.delete(key)
+    run(runtime, migration_id)
+    check_rows(runtime)
+
+
+def test_what_was_there_before_is_not_copied_and_stays_after_a_rollback(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    key = max(contents(runtime.data))
+    there = runtime.stores.open(elsewhere)
+    there.put(key, runtime.data.get(key))
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    assert (entries(runtime, migration_id)[key].state, entries(runtime, migration_id)[key].times_copied) == (
+        "same",
+        0,
+    )
+    migration.rollback(runtime.catalog, runtime.stores, migration_id)
+    assert list(contents(there)) == [key]
+
+
+def test_a_damaged_object_is_reported_and_no_row_switched(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    rows = all_pointers(runtime)
+    pointer = next(one for one in rows if one.table == "datasets")
+    key = runtime.data.key_of(pointer.url) or ""
+    good = runtime.data.get(key)
+    replace_object(runtime.data, key, good[:-1] + b"?")
+    migration_id = planned(runtime, elsewhere)
+    with pytest.raises(MigrationStopped, match="damaged") as caught:
+        run(runtime, migration_id)
+    assert key in str(caught.value)
+    assert f"ecluse migrate run {migration_id}" in str(caught.value)
+    assert not runtime.stores.open(elsewhere).exists(key)
+    assert all_pointers(runtime) == rows
+    found = migration.summary(runtime.catalog, migration_id)
+    assert (found.damaged, found.migration.state) == ((key,), "stopped")
+    replace_object(runtime.data, key, good)
+    run(runtime, migration_id)
+    check_rows(runtime)
+
+
+def test_a_damaged_file_of_a_model_is_known_by_its_manifest(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    key = next(key for key in contents(runtime.data, "user_models") if key.endswith(".bin"))
+    replace_object(runtime.data, key, b"rust")
+    migration_id = planned(runtime, elsewhere)
+    with pytest.raises(MigrationStopped, match="damaged"):
+        run(runtime, migration_id)
+    assert migration.summary(runtime.catalog, migration_id).damaged == (key,)
+
+
+def test_objects_that_arrive_during_a_run_are_moved_too(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    migration_id = planned(runtime, elsewhere)
+    late = add_table(runtime, user_id, b"late")
+    arrived: list[str] = []
+
+    def progress(now: migration.Progress) -> None:
+        if now.stage == "copy" and not arrived:
+            arrived.append(add_table(runtime, user_id, b"later").id)
+
+    migration.run(runtime.catalog, runtime.stores, migration_id, progress=progress)
+    assert arrived
+    assert {p.url.startswith(elsewhere) for p in all_pointers(runtime)} == {True}
+    assert late.id in {pointer.row_id for pointer in all_pointers(runtime)}
+    check_rows(runtime)
+
+
+def test_what_was_uploaded_after_a_run_is_moved_by_the_next(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    add_table(runtime, user_id, b"late")
+    check_rows(runtime)
+    outcome = run(runtime, migration_id)
+    assert (outcome.copied.objects, outcome.rows_switched) == (2, 2)
+    check_rows(runtime)
+
+
+def test_a_row_whose_object_is_gone_stays_and_is_named(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    pointer = next(one for one in all_pointers(runtime) if one.table == "datasets")
+    runtime.data.delete(runtime.data.key_of(pointer.url) or "")
+    migration_id = planned(runtime, elsewhere)
+    outcome = run(runtime, migration_id)
+    assert outcome.rows_left == (f"datasets {pointer.row_id}",)
+    assert pointer in all_pointers(runtime)
+
+
+def test_an_object_deleted_after_the_plan_is_counted_as_gone(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    migration_id = planned(runtime, elsewhere)
+    pointer = next(one for one in all_pointers(runtime) if one.table == "predictions")
+    runtime.data.delete(runtime.data.key_of(pointer.url) or "")
+    assert run(runtime, migration_id).gone == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "destination"),
+    [
+        ("data", "data"),
+        ("data", "models"),
+        ("file://{home}/store", "file://{home}/store/"),
+        ("file://{home}/store", "file://{home}/store/inside"),
+        ("file://{home}/store/inside", "file://{home}/store"),
+        ("file://{home}/store", "file://{link}"),
+        ("memory://a", "memory://a"),
+        ("memory://a", "memory://a/b"),
+    ],
+)
+def test_a_source_and_a_destination_that_share_a_part_are_refused(
+    runtime: Runtime, tmp_path: Path, source: str, destination: str
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(runtime.settings.home / "store")
+    named = [place.format(home=runtime.settings.home, link=link) for place in (source, destination)]
+    with pytest.raises(InvalidInput, match="share a part"):
+        migration.plan(runtime.catalog, runtime.stores, source=named[0], destination=named[1])
+
+
+@pytest.mark.parametrize(
+    "place", ["somewhere", "ftp://host/x", "s3://key:secret@bucket", "s3://bucket?x=secret", ""]
+)
+def test_what_is_no_address_is_refused_without_showing_a_secret(runtime: Runtime, place: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        migration.plan(runtime.catalog, runtime.stores, source="data", destination=place)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_migration_that_does_not_exist_is_not_found(runtime: Runtime) -> None:
+    for verb in (migration.run, migration.verify, migration.rollback):
+        with pytest.raises(NotFound, match="ecluse migrate list"):
+            verb(runtime.catalog, runtime.stores, "nothing")
+
+
+def test_two_processes_never_work_on_one_migration(runtime: Runtime, user_id: str, elsewhere: str) -> None:
+    migration_id = planned(runtime, elsewhere)
+    hold = Hold(runtime.catalog, migration_id).take("running")
+    for verb in (migration.run, migration.rollback):
+        with pytest.raises(MigrationHeld, match="at work on migration"):
+            verb(runtime.catalog, runtime.stores, migration_id)
+    hold.release("stopped", None)
+    run(runtime, migration_id)
+
+
+def test_a_holder_that_was_replaced_writes_nothing_more(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    migration_id = planned(runtime, elsewhere)
+    first = Hold(runtime.catalog, migration_id).take("running")
+    with runtime.catalog.write() as transaction:
+        journal.take(transaction, migration_id, "another", "running", lambda _: True)
+    with pytest.raises(MigrationHeld, match="took migration"), first.write():
+        pass
+    first.release("stopped", "no")
+    assert migration.find(runtime.catalog, migration_id).held_by == "another"
+
+
+def test_verify_tells_missing_different_and_extra_apart(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    there = runtime.stores.open(elsewhere)
+    files = [key for key in contents(there) if key.endswith(".bin")]
+    there.delete(files[0])
+    replace_object(there, files[1], b"x" * there.head(files[1]).size)
+    there.put("user_data/unknown", b"?")
+    found = migration.verify(runtime.catalog, runtime.stores, migration_id)
+    assert (found.missing, found.different, found.extra) == ((files[0],), (files[1],), ("user_data/unknown",))
+    assert not found.passed
+
+
+def test_what_was_uploaded_or_deleted_since_is_no_finding(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    there = runtime.stores.open(elsewhere)
+    pointer = next(one for one in all_pointers(runtime) if one.table == "predictions")
+    forget(runtime, pointer.row_id)
+    there.delete(there.key_of(pointer.url) or "")
+    assert migration.verify(runtime.catalog, runtime.stores, migration_id).passed
+    outcome = run(runtime, migration_id)  # and another run does not bring it back
+    assert outcome.copied.objects == 0
+    assert there.key_of(pointer.url) not in contents(there)
+
+
+def forget(runtime: Runtime, prediction_id: str) -> None:
+    from ecluse.catalog.tables import Prediction
+
+    with runtime.catalog.write() as transaction:
+        transaction.delete(transaction.get_one(Prediction, prediction_id))
+
+
+def test_a_rollback_leaves_what_changed_since_and_names_it(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    there = runtime.stores.open(elsewhere)
+    changed = next(key for key in contents(there) if key.endswith("model.skops"))
+    replace_object(there, changed, b"trained again")
+    there.put("user_data/new", b"new")
+    back = migration.rollback(runtime.catalog, runtime.stores, migration_id)
+    assert back.kept == (changed,)
+    assert set(contents(there)) == {changed, "user_data/new"}
+    check_rows(runtime)
+
+
+def test_a_row_goes_back_only_to_what_is_intact(runtime: Runtime, user_id: str, elsewhere: str) -> None:
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    damaged = next(key for key in contents(runtime.data, "user_models") if key.endswith(".bin"))
+    replace_object(runtime.data, damaged, b"rust")
+    back = migration.rollback(runtime.catalog, runtime.stores, migration_id)
+    assert [name.partition(" ")[0] for name in back.rows_kept] == ["model_versions", "training_history"]
+    assert damaged in back.kept
+    check_rows(runtime)
+
+
+def test_a_row_that_was_moved_on_is_not_put_back(
+    runtime: Runtime, user_id: str, elsewhere: str, tmp_path: Path
+) -> None:
+    first = planned(runtime, elsewhere)
+    run(runtime, first)
+    plan = migration.plan(
+        runtime.catalog,
+        runtime.stores,
+        source=elsewhere,
+        destination=f"file://{tmp_path}/third",
+        switch_rows=True,
+    )
+    run(runtime, plan.id or "")
+    rows = all_pointers(runtime)
+    back = migration.rollback(runtime.catalog, runtime.stores, first)
+    assert (back.rows_back, back.rows_kept) == (0, ())
+    assert all_pointers(runtime) == rows
+    check_rows(runtime)
+
+
+def test_a_run_stops_when_asked_and_goes_on_where_it_was(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    migration_id = planned(runtime, elsewhere)
+    copied = {"objects": 0}
+
+    def progress(now: migration.Progress) -> None:
+        copied["objects"] = now.objects if now.stage == "copy" else 0
+
+    with pytest.raises(MigrationStopped, match="stopped on request") as caught:
+        migration.run(
+            runtime.catalog,
+            runtime.stores,
+            migration_id,
+            progress=progress,
+            should_stop=lambda: copied["objects"] > 3,
+        )
+    assert f"ecluse migrate run {migration_id}" in str(caught.value)
+    check_rows(runtime)
+    before = entries(runtime, migration_id)
+    settled = {key for key, entry in before.items() if entry.state == "verified"}
+    assert settled
+    run(runtime, migration_id)
+    after = entries(runtime, migration_id)
+    assert {after[key].times_copied for key in settled} == {1}
+    check_rows(runtime)
+
+
+@pytest.fixture
+def remote(object_server: ObjectServer, tmp_path: Path) -> Callable[[str], Settings]:
+    """The settings of a runtime whose keys open the server."""
+
+    def settings(home: str) -> Settings:
+        env = object_server.environment() | {"ECLUSE_STORE_URL": f"file://{tmp_path}/store"}
+        return Settings.from_environment(env, home=tmp_path / home)
+
+    return settings
+
+
+def test_a_folder_moves_to_a_server_and_back(remote: Callable[[str], Settings], tmp_path: Path) -> None:
+    with Runtime.open(remote("home")) as runtime:
+        fill(runtime, Sizes(file_bytes=9_000_000, files=2))
+        before, rows = contents(runtime.data), len(all_pointers(runtime))
+        there = f"s3://models/{tmp_path.name}"
+        first = planned(runtime, there)
+        assert run(runtime, first).rows_switched == rows
+        assert check_rows(runtime) == {"s3": rows}
+        assert {entry.times_copied for entry in entries(runtime, first).values()} == {1}
+        back = migration.plan(
+            runtime.catalog,
+            runtime.stores,
+            source=there,
+            destination=f"file://{tmp_path}/again",
+            switch_rows=True,
+        )
+        assert run(runtime, back.id or "").rows_switched == rows
+        assert check_rows(runtime) == {"file": rows}
+        assert contents(runtime.stores.open(f"file://{tmp_path}/again")) == before
+        removed = migration.rollback(runtime.catalog, runtime.stores, back.id or "")
+        assert (removed.rows_back, removed.removed, removed.kept) == (rows, len(before), ())
+        assert check_rows(runtime) == {"s3": rows}
+        removed = migration.rollback(runtime.catalog, runtime.stores, first)
+        assert (removed.rows_back, removed.removed, removed.kept) == (rows, len(before), ())
+        assert check_rows(runtime) == {"file": rows}
+        assert contents(runtime.stores.folder(there)) == {}
+
+
+def test_the_journal_holds_the_digest_of_every_object(runtime: Runtime, user_id: str, elsewhere: str) -> None:
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    found = {key: entry.sha256 for key, entry in entries(runtime, migration_id).items()}
+    assert found == contents(runtime.data)
+    assert hashlib.sha256(b"").hexdigest() not in found.values()
