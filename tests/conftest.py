@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -11,7 +12,8 @@ import pytest
 
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from tests.servers import ObjectServer, postgresql, seaweedfs
+from ecluse.storage import ensure_bucket
+from tests.servers import ObjectServer, ServerMissing, azurite, postgresql, s3rver, seaweedfs
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -27,6 +29,33 @@ def restartable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServ
     """A SeaweedFS for tests that kill it; each of them starts it again."""
     with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def azurite_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a running Azurite with its container."""
+    with _installed(azurite(tmp_path_factory.mktemp("azurite"))) as environment:
+        settings = Settings.from_environment(environment)
+        assert ensure_bucket(settings.store_url, settings.access)
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def s3rver_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a store without conditional writes."""
+    with _installed(s3rver(tmp_path_factory.mktemp("s3rver"))) as environment:
+        yield environment
+
+
+@contextmanager
+def _installed(server: AbstractContextManager[dict[str, str]]) -> Iterator[dict[str, str]]:
+    """The server, or a skipped test where it cannot be installed."""
+    with ExitStack() as stack:
+        try:
+            environment = stack.enter_context(server)
+        except ServerMissing as error:
+            pytest.skip(str(error))
+        yield environment
 
 
 @pytest.fixture(scope="session")

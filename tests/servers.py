@@ -1,7 +1,8 @@
-"""Start a real SeaweedFS and a real PostgreSQL on loopback for the tests, the benchmarks and the journeys."""
+"""Start real servers on loopback for the tests, the benchmarks and the journeys: SeaweedFS, PostgreSQL, Azurite."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -91,6 +92,76 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+#: The account and the key that every Azurite and every emulator before it has; they are printed in its manual.
+AZURITE_ACCOUNT = "devstoreaccount1"
+AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+
+class ServerMissing(Exception):
+    """A server of tests/npm cannot be installed here; the message says why."""
+
+
+@contextmanager
+def azurite(folder: Path) -> Iterator[dict[str, str]]:
+    """Azurite with its data under `folder`, without a container; the environment that points Écluse at it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    options = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder), "--silent"]
+    options += ["--skipApiVersionCheck", "--disableTelemetry"]
+    with _npm_server("azurite-blob", options, port):
+        yield {
+            "ECLUSE_STORE_URL": f"az://{BUCKET}",
+            "AZURE_STORAGE_ACCOUNT": AZURITE_ACCOUNT,
+            "AZURE_STORAGE_KEY": AZURITE_KEY,
+            "AZURE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}/{AZURITE_ACCOUNT}",
+        }
+
+
+@contextmanager
+def s3rver(folder: Path) -> Iterator[dict[str, str]]:
+    """A store that speaks S3 and knows no conditional writes; the environment that points Écluse at its bucket."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    options = ["-d", str(folder), "-a", "127.0.0.1", "-p", str(port), "--no-vhost-buckets", "--silent"]
+    with _npm_server("s3rver", [*options, "--configure-bucket", BUCKET], port):
+        yield {
+            "ECLUSE_STORE_URL": f"s3://{BUCKET}",
+            "S3_ENDPOINT": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "S3RVER",
+            "AWS_SECRET_ACCESS_KEY": "S3RVER",
+        }
+
+
+@contextmanager
+def _npm_server(name: str, options: list[str], port: int) -> Iterator[None]:
+    process = subprocess.Popen(
+        [_npm_program(name), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}", process)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _npm_program(name: str) -> str:
+    """A program of tests/npm, installed there once, whichever process of the tests asks first."""
+    folder = Path(__file__).parent / "npm"
+    program = folder / "node_modules" / ".bin" / name
+    with (folder / "package.json").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not program.exists():
+            npm = shutil.which("npm")
+            if npm is None or shutil.which("node") is None:
+                raise ServerMissing(f"{name} needs Node.js and npm, which are not installed")
+            command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise ServerMissing(f"npm ci in tests/npm failed: {done.stderr.strip()[-300:]}")
+    return str(program)
+
+
 def store_environment(endpoint: str, prefix: str = "") -> dict[str, str]:
     """What points Écluse at the bucket of the tests, at an address that leads to the server."""
     return {
@@ -132,7 +203,7 @@ def _wait_for(endpoint: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"SeaweedFS ended with code {process.returncode}")
+            raise RuntimeError(f"The server ended with code {process.returncode}")
         try:
             urllib.request.urlopen(endpoint, timeout=1).close()  # noqa: S310 (loopback)
         except urllib.error.HTTPError:
@@ -141,4 +212,4 @@ def _wait_for(endpoint: str, process: subprocess.Popen[bytes]) -> None:
             time.sleep(0.1)
         else:
             return
-    raise TimeoutError("SeaweedFS did not start within 30 s")
+    raise TimeoutError("The server did not start within 30 s")

@@ -87,7 +87,8 @@ class Backend(Protocol):
     def sign(self, path: str, method: Method, expires: timedelta) -> str:
         """`CannotSign` where the store has no signed addresses."""
 
-    def ensure_bucket(self) -> None: ...
+    def ensure_bucket(self) -> bool:
+        """Make the place unless it is there; whether it was missing."""
 
     def probe(self, staging: str) -> Capabilities:
         """What the store can do; may write and remove objects under `staging`."""

@@ -12,6 +12,7 @@ from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
 from ecluse.errors import SettingsError
 from ecluse.settings import Access, S3Settings
+from ecluse.storage.administration import AzureAdministration, GoogleAdministration, S3Administration
 from ecluse.storage.posix import PosixBackend
 from ecluse.storage.remote import RemoteBackend
 from ecluse.storage.store import ObjectStore
@@ -38,6 +39,16 @@ def open_store(url: str, access: Access | None = None, *, patience: timedelta = 
             f"Stores of scheme {scheme!r} are not known; an address starts with one of {known}."
         )
     return SCHEMES[scheme](url, access or Access(), patience)
+
+
+def ensure_bucket(url: str, access: Access) -> bool:
+    """Make the bucket, container or folder of a store's address; whether it was missing."""
+    if urlsplit(url).scheme == "file":
+        folder = Path(unquote(urlsplit(url).path))
+        missing = not folder.is_dir()
+        open_store(url, access)
+        return missing
+    return open_store(url, access).ensure_bucket()
 
 
 def _open_file(url: str, _: Access, __: timedelta) -> ObjectStore:
@@ -68,12 +79,14 @@ def _open_s3(url: str, access: Access, patience: timedelta) -> ObjectStore:
         options |= {"access_key_id": s3.access_key, "secret_access_key": str(s3.secret_key)}
         if s3.session_token:
             options["session_token"] = str(s3.session_token)
+    store = S3Store(bucket, **options, **_line(s3.endpoint, patience))
     backend = RemoteBackend(
-        S3Store(bucket, **options, **_line(s3.endpoint, patience)),
+        store,
         f"s3://{bucket}/",
         place=s3.endpoint or f"AWS in {s3.region}",
         patience=patience,
         unsigned=_unsigned(bucket, s3),
+        administration=S3Administration(bucket, s3, store),
     )
     return ObjectStore(backend, prefix)
 
@@ -88,6 +101,7 @@ def _open_google(url: str, access: Access, patience: timedelta) -> ObjectStore:
         f"gs://{bucket}/",
         place="Google Cloud Storage",
         patience=patience,
+        administration=GoogleAdministration(bucket),
     )
     return ObjectStore(backend, prefix)
 
@@ -107,6 +121,9 @@ def _open_azure(url: str, access: Access, patience: timedelta) -> ObjectStore:
         f"az://{container}/",
         place=azure.endpoint or f"the account {azure.account}",
         patience=patience,
+        administration=AzureAdministration(container, azure),
+        from_start=True,
+        deleted_at_once=100,  # Azure deletes them one by one before it answers
     )
     return ObjectStore(backend, prefix)
 

@@ -176,12 +176,14 @@ class PosixBackend:
             "objects in an object store (s3://, gs:// or az://)."
         )
 
-    def ensure_bucket(self) -> None:
-        """Make the folder."""
+    def ensure_bucket(self) -> bool:
+        """Make the folder unless it is there; whether it was missing."""
+        missing = not self._root.is_dir()
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreUnavailable(f"The folder {self._root} cannot be made: {error.strerror}.") from error
+        return missing
 
     def probe(self, staging: str) -> Capabilities:
         path = f"{staging}/probe-{uuid.uuid4().hex}"

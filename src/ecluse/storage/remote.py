@@ -11,13 +11,14 @@ import asyncio
 import builtins
 import itertools
 import random
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import obstore
 from obstore import exceptions as obstore_errors
@@ -31,6 +32,7 @@ from ecluse.errors import (
     StorageError,
     StoreUnavailable,
 )
+from ecluse.storage.administration import Administration
 from ecluse.storage.backend import CHUNK, Capabilities, Method, ObjectInfo
 from ecluse.storage.failures import ANSWERS, Failure, read_failure
 
@@ -39,29 +41,20 @@ T = TypeVar("T")
 #: The attribute by which a writer knows its own object again. Azure takes no hyphen in such a name, and some
 #: proxies drop headers with an underscore.
 NONCE: Final = "eclusenonce"
+#: Parts of 8 MiB that wait in memory, of all uploads together; each has at least two.
 _PARTS_IN_FLIGHT: Final = 12
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 10.0
-_DELETED_AT_ONCE: Final = 1000
 #: S3 copies no larger object in one request.
 _LARGEST_COPY: Final = 5 * 1024**3
-
-
-class Administration(Protocol):
-    """What a provider does to a bucket beyond objects; see `administration.py`."""
-
-    def make_bucket(self) -> None:
-        """Make it unless it is there."""
-
-    def remove_unfinished(self, prefix: str, before: datetime) -> int:
-        """Abort the uploads in parts that began before; how many."""
 
 
 class RemoteBackend:
     """A bucket, a container, or memory, behind an obstore store.
 
     `place` is where it is, as messages say it; `patience` how long a store that is away is tried again;
-    `unsigned` why it has no signed addresses, where it has none.
+    `unsigned` why it has no signed addresses, where it has none. `from_start`: it may list from the start
+    whatever it is asked, in the order of the keys.
     """
 
     def __init__(
@@ -73,6 +66,8 @@ class RemoteBackend:
         patience: timedelta,
         unsigned: str | None = None,
         administration: Administration | None = None,
+        from_start: bool = False,
+        deleted_at_once: int = 1000,
     ) -> None:
         self._store = store
         self.url = url
@@ -80,6 +75,10 @@ class RemoteBackend:
         self._patience = patience.total_seconds()
         self._unsigned = unsigned
         self._administration = administration
+        self._from_start = from_start
+        self._deleted_at_once = deleted_at_once
+        self._uploads = 0
+        self._lock = threading.Lock()
         #: Whether the bucket has answered: until then, what is not there may be the bucket.
         self._met = False
 
@@ -116,7 +115,7 @@ class RemoteBackend:
                 self.put(path, first, create_only=False, attributes=attributes)
                 return
             try:
-                self._put(path, itertools.chain([first], chunks), nonce, attributes)
+                self._put_parts(path, itertools.chain([first], chunks), nonce, attributes)
             except ANSWERS as error:
                 chunks.raise_own()
                 if not self._is_stored(path, nonce, error, begun):
@@ -138,14 +137,15 @@ class RemoteBackend:
             await asyncio.to_thread(self.put, path, first, create_only=False, attributes=attributes)
             return
         try:
-            await obstore.put_async(
-                self._store,
-                path,
-                arriving.after(first),
-                attributes={**attributes, NONCE: nonce},
-                chunk_size=CHUNK,
-                max_concurrency=_PARTS_IN_FLIGHT,
-            )
+            with self._parts() as count:
+                await obstore.put_async(
+                    self._store,
+                    path,
+                    arriving.after(first),
+                    attributes={**attributes, NONCE: nonce},
+                    chunk_size=CHUNK,
+                    max_concurrency=count,
+                )
         except ANSWERS as error:
             arriving.raise_own()
             if not await asyncio.to_thread(self._is_stored, path, nonce, error, begun):
@@ -168,7 +168,7 @@ class RemoteBackend:
             )
 
     def delete(self, paths: Sequence[str]) -> None:
-        for some in _batched(paths, _DELETED_AT_ONCE):
+        for some in _batched(paths, self._deleted_at_once):
             with suppress(ObjectNotFound):
                 self._insist("DELETE", some[0], partial(obstore.delete, self._store, some))
 
@@ -204,6 +204,8 @@ class RemoteBackend:
                 for page in obstore.list(self._store, prefix or None, offset=after):
                     begun, pauses, self._met = time.monotonic(), _pauses(), True
                     for meta in page:
+                        if self._from_start and after is not None and meta["path"] <= after:
+                            continue
                         after = meta["path"]
                         yield _info(meta)
             except ANSWERS as error:  # go on behind the last key
@@ -220,11 +222,13 @@ class RemoteBackend:
     def sign(self, path: str, method: Method, expires: timedelta) -> str:
         if self._unsigned is not None:
             raise CannotSign(self._unsigned)
-        return self._insist("SIGN", path, lambda: obstore.sign(self._store, method, path, expires))
+        own = self._administration and self._administration.sign(path, method, expires)
+        return own or self._insist("SIGN", path, lambda: obstore.sign(self._store, method, path, expires))
 
-    def ensure_bucket(self) -> None:
-        if self._administration is not None:
-            self._administration.make_bucket()
+    def ensure_bucket(self) -> bool:
+        if self._administration is None or self._is_there():
+            return False
+        return self._administration.make_bucket()
 
     def probe(self, staging: str) -> Capabilities:
         path = f"{staging}/probe-{uuid.uuid4().hex}"
@@ -241,7 +245,7 @@ class RemoteBackend:
     # Writing
 
     def _put(
-        self, path: str, data: Any, nonce: str, attributes: Mapping[str, str], *, create_only: bool = False
+        self, path: str, data: bytes, nonce: str, attributes: Mapping[str, str], *, create_only: bool = False
     ) -> None:
         obstore.put(
             self._store,
@@ -249,10 +253,33 @@ class RemoteBackend:
             data,
             attributes={**attributes, NONCE: nonce},
             mode="create" if create_only else "overwrite",
-            use_multipart=not isinstance(data, bytes),
-            chunk_size=CHUNK,
-            max_concurrency=_PARTS_IN_FLIGHT,
+            use_multipart=False,
         )
+
+    def _put_parts(
+        self, path: str, chunks: Iterable[bytes], nonce: str, attributes: Mapping[str, str]
+    ) -> None:
+        with self._parts() as count:
+            obstore.put(
+                self._store,
+                path,
+                chunks,
+                attributes={**attributes, NONCE: nonce},
+                chunk_size=CHUNK,
+                max_concurrency=count,
+            )
+
+    @contextmanager
+    def _parts(self) -> Iterator[int]:
+        """How many parts an upload that begins now may have in flight."""
+        with self._lock:
+            self._uploads += 1
+            share = max(_PARTS_IN_FLIGHT // self._uploads, 2)
+        try:
+            yield share
+        finally:
+            with self._lock:
+                self._uploads -= 1
 
     def _is_stored(
         self, path: str, nonce: str, error: BaseException, begun: float, *, create_only: bool = False
@@ -405,6 +432,17 @@ class RemoteBackend:
             f"{failure.reason}. Check that it runs and can be reached: ecluse doctor"
         )
 
+    def _is_there(self) -> bool:
+        """Whether the bucket can be listed."""
+        try:
+            self._insist("LIST", "/", lambda: next(iter(obstore.list(self._store)), None))
+        except StoreUnavailable as error:
+            failure = read_failure(error.__cause__ or error)
+            if failure.no_bucket or failure.forbidden:  # one who may only make it may not look
+                return False
+            raise
+        return True
+
     def _bucket_is_missing(self) -> bool:
         """Whether what is not there is the bucket itself: an answer to HEAD does not say."""
         if self._met:
@@ -505,4 +543,5 @@ def _pauses() -> Iterator[float]:
 
 
 def _info(meta: Any) -> ObjectInfo:
-    return ObjectInfo(meta["path"], meta["size"], meta["last_modified"], meta["e_tag"])
+    e_tag = meta["e_tag"]  # quoted in some answers of one store and not in others
+    return ObjectInfo(meta["path"], meta["size"], meta["last_modified"], e_tag and e_tag.strip('"'))

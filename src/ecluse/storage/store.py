@@ -15,7 +15,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from ecluse.errors import (
@@ -23,10 +23,12 @@ from ecluse.errors import (
     ConditionalWritesMissing,
     DigestMismatch,
     InvalidAttribute,
+    KeyConflict,
     ObjectNotFound,
 )
 from ecluse.storage.backend import CHUNK, STAGING, Backend, Capabilities, Method, ObjectInfo
 from ecluse.storage.keys import checked_key, join_key
+from ecluse.storage.side_by_side import transfer_all
 
 #: Told how many bytes passed since it was last told, from any thread; negative where a transfer begins anew.
 Progress = Callable[[int], None]
@@ -155,6 +157,19 @@ class ObjectStore:
         )
         return counted.stored(key)
 
+    def upload_tree(
+        self, folder: Path, prefix: str = "", *, progress: Progress | None = None
+    ) -> builtins.list[Stored]:
+        """Write every file below `folder` under `prefix`, several at a time; in the order of their keys."""
+        files = {
+            join_key(prefix, checked_key(path.relative_to(folder).as_posix())): path
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        return transfer_all(
+            lambda key, told: self.upload(files[key], key, progress=told), sorted(files), progress
+        )
+
     def copy(self, source: str, destination: str) -> None:
         """Copy an object within this store, attributes included; a store in the network copies by itself."""
         self._backend.copy(self._path(source), self._path(destination))
@@ -225,6 +240,41 @@ class ObjectStore:
             partial.unlink(missing_ok=True)
         return counted.stored(key)
 
+    def download_tree(
+        self,
+        prefix: str,
+        destination: Path,
+        *,
+        sha256: Mapping[str, str] | None = None,
+        progress: Progress | None = None,
+    ) -> builtins.list[Stored]:
+        """Write what lies under `prefix` below a local folder, several files at a time, in the order of keys.
+
+        With `sha256` (path below `prefix` → digest): exactly these files, each verified.
+
+        Raises:
+            DigestMismatch: a file is not what its digest says; it does not appear.
+            ObjectNotFound: one of `sha256` is not stored.
+            KeyConflict: one name is an object and holds objects, which a folder cannot have.
+        """
+        cut = len(prefix) + 1 if prefix else 0
+        paths = sorted(sha256) if sha256 is not None else sorted(info.key[cut:] for info in self.list(prefix))
+        folders = {parent.as_posix() for path in paths for parent in PurePosixPath(checked_key(path)).parents}
+        if both := folders & set(paths):
+            raise KeyConflict(
+                f"{join_key(prefix, min(both))!r} in {self.url} is an object and holds objects, which a folder cannot "
+                "have. Download them one by one, under names of your own."
+            )
+        for folder in folders:
+            (destination / folder).mkdir(parents=True, exist_ok=True)
+        digests = sha256 or {}
+
+        def fetch(path: str, told: Progress) -> Stored:
+            key = join_key(prefix, path)
+            return self.download(key, destination / path, sha256=digests.get(path), progress=told)
+
+        return transfer_all(fetch, paths, progress)
+
     def head(self, key: str) -> ObjectInfo:
         """Size, time and ETag of one object."""
         return replace(self._backend.head(self._path(key)), key=key)
@@ -283,9 +333,12 @@ class ObjectStore:
             raise CannotSign("A signed address lasts from 1 second to 7 days. Choose a time in between.")
         return self._backend.sign(path, method, expires)
 
-    def ensure_bucket(self) -> None:
-        """Make the bucket, the container or the folder, unless it is there."""
-        self._backend.ensure_bucket()
+    def ensure_bucket(self) -> bool:
+        """Make the bucket, the container or the folder, unless it is there; whether it was missing.
+
+        The key needs the right to make buckets, which everything else here does without.
+        """
+        return self._backend.ensure_bucket()
 
     def probe(self) -> Capabilities:
         """What the store can do; asked once and remembered."""

@@ -442,6 +442,13 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(name)s cannot name an attribute: use small letters and digits, beginning with a letter."),
     N_("The attribute %(name)s holds what not every store can keep: use 1 to 1024 ASCII characters, without "
        "blanks at the ends."),
+    N_("%(store)s has an address that can only be signed with the account's key. Set AZURE_STORAGE_KEY."),
+    N_("The container of %(store)s cannot be made without the account's key. Make it with Azure's own tool: "
+       "az storage container create --name %(name)s --account-name %(word)s"),
+    N_("The bucket of %(store)s cannot be made from here. Make it with Google's own tool: gcloud storage "
+       "buckets create %(name)s"),
+    N_("%(key)s in %(store)s is an object and holds objects, which a folder cannot have. Download them one "
+       "by one, under names of your own."),
     N_("A key is empty."),
     N_("Key %(key)s… is longer than %(count)s bytes."),
     N_("Key %(key)s has a part longer than %(count)s bytes."),

@@ -1,0 +1,270 @@
+"""Do to a bucket what obstore cannot: make it, end uploads that no one will finish, sign for Azure.
+
+The requests are few and small, so they are signed here: with SigV4 for S3 and with the account's key for
+Azure. Where a key lacks the right, a clean-up says once what to set at the provider instead, and goes on.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import logging
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Final, Protocol
+from urllib.parse import quote, urlsplit
+from xml.etree import ElementTree
+
+import obstore
+from obstore.store import S3Store
+
+from ecluse.errors import CannotSign, StoreUnavailable
+from ecluse.settings import AzureSettings, S3Settings
+from ecluse.storage.backend import Method
+
+logger = logging.getLogger(__name__)
+
+_SECONDS: Final = 30
+#: Where AWS makes a bucket without being told.
+_HOME_REGION: Final = "us-east-1"
+#: The version of Azure's protocol that is signed for.
+_VERSION: Final = "2021-12-02"
+_STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
+#: A signed address holds from a while ago, for the clocks of two machines differ.
+_SKEW: Final = timedelta(minutes=5)
+_EMPTY: Final = hashlib.sha256(b"").hexdigest()
+_THERE: Final = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists", "ContainerAlreadyExists"})
+
+
+class Administration(Protocol):
+    """What a provider does to a bucket beyond objects."""
+
+    def sign(self, path: str, method: Method, expires: timedelta) -> str | None:
+        """A signed address, where obstore's own would not hold."""
+
+    def make_bucket(self) -> bool:
+        """Make it; False where it is there already."""
+
+    def remove_unfinished(self, prefix: str, before: datetime) -> int:
+        """Abort the uploads in parts under `prefix` that began before; how many."""
+
+
+class S3Administration:
+    """A bucket of S3 or a store that speaks like it; `signer` is obstore's, with whatever keys it found."""
+
+    def __init__(self, bucket: str, s3: S3Settings, signer: S3Store) -> None:
+        self._bucket = bucket
+        self._s3 = s3
+        self._signer = signer
+        self._url = f"s3://{bucket}/"
+
+    def sign(self, path: str, method: Method, expires: timedelta) -> str | None:
+        return None
+
+    def make_bucket(self) -> bool:
+        """The key needs the right to make buckets, which the application itself does without."""
+        address = obstore.sign(self._signer, "PUT", "", timedelta(seconds=2 * _SECONDS))
+        request = urllib.request.Request(address, method="PUT", data=self._where())  # noqa: S310 (checked endpoint)
+        return _made(request, self._url)
+
+    def remove_unfinished(self, prefix: str, before: datetime) -> int:
+        removed = 0
+        if self._s3.anonymous or not self._s3.access_key:
+            return removed  # the keys of a machine's role are obstore's alone: see docs/guides/cloud.md
+        try:
+            for key, upload, begun in self._unfinished(f"{prefix}/" if prefix else ""):
+                if begun < before:
+                    self._ask("DELETE", key, {"uploadId": upload})
+                    removed += 1
+        except urllib.error.HTTPError as error:
+            with error:
+                logger.warning(
+                    "Unfinished uploads in %s cannot be removed (%s). Set a rule in the bucket that aborts incomplete "
+                    "multipart uploads after a day, or allow s3:ListBucketMultipartUploads and "
+                    "s3:AbortMultipartUpload.",
+                    self._url,
+                    error.code,
+                )
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The store {self._url} did not answer as it should for {prefix or '/'!r}: {_word(error)}. "
+                "See: ecluse doctor"
+            ) from error
+        return removed
+
+    def _unfinished(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
+        """Key, upload id and beginning of each upload in parts that is neither complete nor aborted."""
+        query = {"uploads": "", "prefix": prefix}
+        while True:
+            found = ElementTree.fromstring(self._ask("GET", "", query))  # noqa: S314 (the operator's own store)
+            for element in found.iter():
+                element.tag = element.tag.rpartition("}")[2]
+            for upload in found.findall("Upload"):
+                begun = datetime.fromisoformat(upload.findtext("Initiated", ""))
+                yield upload.findtext("Key", ""), upload.findtext("UploadId", ""), begun
+            if found.findtext("IsTruncated") != "true":
+                return
+            query["key-marker"] = found.findtext("NextKeyMarker", "")
+            query["upload-id-marker"] = found.findtext("NextUploadIdMarker", "")
+
+    def _ask(self, method: str, key: str, query: Mapping[str, str]) -> bytes:
+        """The body of the answer to one signed request without a body."""
+        if self._s3.endpoint:
+            root, path = (
+                self._s3.endpoint.rstrip("/"),
+                f"/{self._bucket}/{key}" if key else f"/{self._bucket}",
+            )
+        else:
+            root, path = f"https://{self._bucket}.s3.{self._s3.region}.amazonaws.com", f"/{key}"
+        address = f"{root}{quote(path)}?{_query(query)}"
+        headers = signed_headers(method, address, self._s3, datetime.now(UTC))
+        request = urllib.request.Request(address, method=method, headers=headers)  # noqa: S310 (checked endpoint)
+        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
+            return bytes(answer.read())
+
+    def _where(self) -> bytes | None:
+        if self._s3.endpoint or self._s3.region == _HOME_REGION:
+            return None
+        return (
+            '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            f"<LocationConstraint>{self._s3.region}</LocationConstraint></CreateBucketConfiguration>"
+        ).encode()
+
+
+class AzureAdministration:
+    """A container of Azure. Uploads that were not finished go by themselves within a week."""
+
+    def __init__(self, container: str, azure: AzureSettings) -> None:
+        self._container = container
+        self._azure = azure
+        self._root = (azure.endpoint or f"https://{azure.account}.blob.core.windows.net").rstrip("/")
+
+    def sign(self, path: str, method: Method, expires: timedelta) -> str | None:
+        """A service SAS. obstore signs the path as it is quoted, and Azure asks for it as it reads."""
+        if self._azure.key is None:
+            if quote(path) == path:
+                return None
+            raise CannotSign(
+                f"az://{self._container}/{path} has an address that can only be signed with the account's key. Set "
+                "AZURE_STORAGE_KEY."
+            )
+        now = datetime.now(UTC)
+        fields = {
+            "sp": {"GET": "r", "PUT": "cw"}[method],
+            "st": (now - _SKEW).strftime(_STAMP),
+            "se": (now + expires).strftime(_STAMP),
+            "sv": _VERSION,
+            "sr": "b",
+        }
+        resource = f"/blob/{self._azure.account}/{self._container}/{path}"
+        text = [fields["sp"], fields["st"], fields["se"], resource, "", "", "", _VERSION, "b", *[""] * 7]
+        fields["sig"] = self._signature("\n".join(text))
+        return f"{self._root}/{self._container}/{quote(path)}?{_query(fields)}"
+
+    def make_bucket(self) -> bool:
+        account, url = self._azure.account, f"az://{self._container}/"
+        if self._azure.key is None:
+            raise StoreUnavailable(
+                f"The container of {url} cannot be made without the account's key. Make it with Azure's own tool: "
+                f"az storage container create --name {self._container} --account-name {account}"
+            )
+        path = f"{urlsplit(self._root).path}/{self._container}"
+        headers = {"x-ms-date": format_datetime(datetime.now(UTC), usegmt=True), "x-ms-version": _VERSION}
+        listed = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+        text = f"PUT{_NO_HEADERS}{listed}/{account}{path}\nrestype:container"
+        headers |= {"Authorization": f"SharedKey {account}:{self._signature(text)}", "Content-Length": "0"}
+        address = f"{self._root}/{self._container}?restype=container"
+        return _made(urllib.request.Request(address, method="PUT", headers=headers), url)  # noqa: S310
+
+    def remove_unfinished(self, prefix: str, before: datetime) -> int:
+        return 0
+
+    def _signature(self, text: str) -> str:
+        key = base64.b64decode(str(self._azure.key))
+        return base64.b64encode(hmac.digest(key, text.encode(), "sha256")).decode()
+
+
+class GoogleAdministration:
+    """A bucket of Google Cloud Storage, which is made and ruled with Google's own tool."""
+
+    def __init__(self, bucket: str) -> None:
+        self._bucket = bucket
+
+    def sign(self, path: str, method: Method, expires: timedelta) -> str | None:
+        return None
+
+    def make_bucket(self) -> bool:
+        raise StoreUnavailable(
+            f"The bucket of gs://{self._bucket}/ cannot be made from here. Make it with Google's own tool: "
+            f"gcloud storage buckets create gs://{self._bucket}"
+        )
+
+    def remove_unfinished(self, prefix: str, before: datetime) -> int:
+        return 0
+
+
+#: The headers that a shared key signs and these requests do not send, from Content-Encoding to Range.
+_NO_HEADERS: Final = "\n" * 12
+
+
+def signed_headers(method: str, address: str, s3: S3Settings, moment: datetime) -> dict[str, str]:
+    """The headers of a request without a body, its query in order, as AWS Signature Version 4 asks for them."""
+    parts = urlsplit(address)
+    stamp = moment.strftime("%Y%m%dT%H%M%SZ")
+    headers = {"host": parts.netloc, "x-amz-content-sha256": _EMPTY, "x-amz-date": stamp}
+    if s3.session_token:
+        headers["x-amz-security-token"] = str(s3.session_token)
+    names = ";".join(sorted(headers))
+    listed = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+    request = "\n".join([method, parts.path, parts.query, listed, names, _EMPTY])
+    scope = f"{stamp[:8]}/{s3.region}/s3/aws4_request"
+    digest = hashlib.sha256(request.encode()).hexdigest()
+    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
+    key = f"AWS4{s3.secret_key}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    signature = hmac.digest(key, text.encode(), "sha256").hex()
+    headers["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={s3.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+    )
+    return headers
+
+
+def _query(parts: Mapping[str, str]) -> str:
+    return "&".join(
+        f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in sorted(parts.items())
+    )
+
+
+def _made(request: urllib.request.Request, url: str) -> bool:
+    """Whether the request made the bucket; False where it was there."""
+    try:
+        urllib.request.urlopen(request, timeout=_SECONDS).close()  # noqa: S310 (the endpoint is checked)
+    except urllib.error.HTTPError as error:
+        with error:
+            told = re.search(r"<Code>(\w+)</Code>", error.read().decode("utf-8", "replace"))
+        code = told[1] if told else f"HTTP {error.code}"
+        if code in _THERE or (error.code == 409 and told is None):
+            return False  # one that is someone else's refuses the first write
+        if error.code in (401, 403):
+            raise StoreUnavailable(
+                f"The store {url} refused access to '/'. Check keys and rights: ecluse doctor"
+            ) from None
+        raise StoreUnavailable(_silent(url, code)) from None
+    except OSError as error:
+        raise StoreUnavailable(_silent(url, _word(error))) from None
+    return True
+
+
+def _silent(url: str, reason: str) -> str:
+    return f"The store {url} did not answer as it should for '/': {reason}. See: ecluse doctor"
+
+
+def _word(error: OSError) -> str:
+    """Why a request failed, without the address, which may be a signed one."""
+    return str(getattr(error, "reason", None) or error.strerror or type(error).__name__)
