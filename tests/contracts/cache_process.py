@@ -29,7 +29,8 @@ class WatchedStore:
     def url(self) -> str:
         return self._store.url
 
-    def stream(self, key: str) -> Iterator[bytes]:
+    def stream(self, key: str, *, chunk_size: int) -> Iterator[bytes]:
+        """In pieces of 64 KiB, whatever was asked for: these are what is noted and waited for."""
         self._note(f"asked {key}")
         for chunk in self._store.stream(key, chunk_size=64 * 1024):
             for start in range(0, len(chunk), 64 * 1024):
