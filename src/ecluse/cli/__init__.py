@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "fraud": ("fraud", "fraud", "Analyze, train on and score tables of transactions."),
     "models": ("models", "models", "List, show, download, verify and delete models."),
     "cache": ("cache", "cache", "Show, verify and clear the local cache of what was downloaded."),
+    "storage": ("storage", "storage", "List, copy, remove, sign, price and verify what is stored."),
     "jobs": ("jobs", "jobs", "List, show and cancel jobs."),
     "users": ("users", "users", "List and add accounts, and make sign-in links."),
 }

@@ -1,0 +1,105 @@
+"""Find what rows of the catalog point at in the stores: every object they know, and the rows of one address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Select, or_, select
+from sqlalchemy.orm import Session as Transaction
+
+from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A row and the address it points at. `row` names it to a person: its table and id.
+
+    `sha256` and `size` are those of the object; a row that points at a model version, a folder, has the digest of the
+    version's manifest, if any.
+    """
+
+    row: str
+    url: str
+    sha256: str | None
+    size: int | None
+    is_version: bool
+
+
+def pointers(transaction: Transaction) -> Iterator[Pointer]:
+    """Every row that says an object or a model version is stored; a training's own note of its version is left out."""
+    for query, kind in _QUERIES:
+        if kind != "training":
+            yield from (_pointer(kind, row) for row in transaction.execute(query).yield_per(1000))
+
+
+def pointing_at(transaction: Transaction, url: str, *, limit: int = 10) -> list[Pointer]:
+    """Rows that need what is at `url` or below it: they point at it, into it, or at a folder it is in."""
+    inside = f"{url.rstrip('/')}/"
+    found: list[Pointer] = []
+    for query, kind in _QUERIES:
+        column = query.selected_columns["url"]
+        wanted = query.where(or_(column.in_(_folders(url)), column.startswith(inside, autoescape=True)))
+        near = (_pointer(kind, row) for row in transaction.execute(wanted))
+        # SQLite's LIKE takes large and small letters for the same.
+        found += [one for one in near if one.url in _folders(url) or one.url.startswith(inside)]
+    return found[:limit]
+
+
+_QUERIES: Final[tuple[tuple[Select[*tuple[Any, ...]], str], ...]] = (
+    (
+        select(
+            Dataset.id,
+            Dataset.url.label("url"),
+            Dataset.sha256.label("sha256"),
+            Dataset.size_bytes.label("size"),
+        ),
+        "dataset",
+    ),
+    (
+        select(
+            Prediction.id,
+            Prediction.url.label("url"),
+            Prediction.sha256.label("sha256"),
+            Prediction.size_bytes.label("size"),
+        ).where(Prediction.url.is_not(None)),
+        "prediction",
+    ),
+    (
+        select(
+            ModelVersion.id,
+            ModelVersion.url.label("url"),
+            ModelVersion.manifest_digest.label("sha256"),
+            ModelVersion.size_bytes.label("size"),
+        ).where(ModelVersion.url != ""),
+        "model version",
+    ),
+    (
+        select(ReferenceModel.id, ReferenceModel.url.label("url")).where(ReferenceModel.url != ""),
+        "reference model",
+    ),
+    (
+        select(TrainingRun.id, TrainingRun.model_path.label("url")).where(
+            TrainingRun.model_path.is_not(None), TrainingRun.status == "done"
+        ),
+        "training",
+    ),
+)
+
+
+def _pointer(kind: str, row: Any) -> Pointer:
+    return Pointer(
+        row=f"{kind} {row.id}",
+        url=row.url,
+        sha256=getattr(row, "sha256", None),
+        size=getattr(row, "size", None),
+        is_version=kind not in ("dataset", "prediction"),
+    )
+
+
+def _folders(url: str) -> list[str]:
+    """The address itself and those of the folders it is in."""
+    scheme, _, path = url.rstrip("/").partition("://")
+    parts = path.split("/")
+    return [f"{scheme}://{'/'.join(parts[:end])}" for end in range(len(parts), 0, -1)]

@@ -1,0 +1,105 @@
+"""Read the addresses that storage commands take: `models:KEY`, a full address such as `s3://bucket/KEY`, a path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import click
+
+from ecluse.errors import ObjectNotFound
+from ecluse.settings import AREAS, Area, Settings
+from ecluse.storage import LONG_PATIENCE, ObjectInfo, ObjectStore, Stores, checked_key, join_key
+
+
+@dataclass(frozen=True)
+class Address:
+    """A place in a store: an object, or with an empty or a folder's key everything below.
+
+    `area` is how it was named, if so; `is_folder` says that it ended in a slash or was the whole store.
+    """
+
+    store: ObjectStore
+    key: str
+    area: Area | None
+    is_folder: bool
+
+    @property
+    def url(self) -> str:
+        return self.store.url_of(self.key) if self.key else self.store.url
+
+    def name_of(self, key: str) -> str:
+        """The address of another key of this store, as this one was given."""
+        return f"{self.area}:{key}" if self.area else self.store.url_of(key) if key else self.store.url
+
+    def __str__(self) -> str:
+        return self.name_of(self.key)
+
+    def objects(self, suffix: str = "") -> list[ObjectInfo]:
+        """The object at this address, or all below it.
+
+        Raises:
+            ObjectNotFound: there is nothing.
+        """
+        if self.key and not self.is_folder and self.key.endswith(suffix) and self.store.exists(self.key):
+            return [self.store.head(self.key)]
+        found = list(self.store.list(self.key, suffix=suffix))
+        if not found:
+            raise ObjectNotFound(f"Nothing is stored at {self}. See: ecluse storage ls")
+        return found
+
+
+@contextmanager
+def open_stores(home: Path | None) -> Iterator[Stores]:
+    """The stores of the settings, without catalog and jobs."""
+    settings = Settings.from_environment(home=home)
+    yield Stores({area: settings.area_url(area) for area in AREAS}, settings.access, patience=LONG_PATIENCE)
+
+
+def is_local(text: str) -> bool:
+    """Whether an address is a path on this machine: it names neither an area nor a scheme."""
+    return "://" not in text and text.partition(":")[0] not in AREAS
+
+
+def read_address(text: str, stores: Stores, *, writing: bool = False) -> Address:
+    """The place that `text` names.
+
+    Raises:
+        UsageError: it is a path, which only `cp` takes.
+        InvalidKey: the key is none.
+        ObjectNotFound: it is in a folder that does not exist, and nothing is to be written.
+    """
+    if is_local(text):
+        raise click.UsageError(
+            f"{text!r} is no address in a store. Use an area with a key, such as models:KEY "
+            f"({', '.join(AREAS)}), or a full address, such as s3://bucket/KEY."
+        )
+    area, _, key = text.partition(":")
+    for known in AREAS:
+        if area == known and not key.startswith("//"):
+            return _address(stores.area(known), key.lstrip("/"), known)
+    for store in stores.areas().values():
+        if text.rstrip("/") == store.url.rstrip("/"):
+            return _address(store, "")
+        if (inside := store.key_of(text)) is not None:
+            return _address(store, inside)
+    scheme, _, rest = text.partition("://")
+    root, _, key = rest.rpartition("/") if scheme == "file" else rest.partition("/")
+    if scheme == "file" and not writing and not Path(unquote(root) or "/").is_dir():
+        raise ObjectNotFound(f"Nothing is stored at {text}: there is no folder {unquote(root)}.")
+    return _address(stores.open(f"{scheme}://{root or '/'}"), key)
+
+
+def below(address: Address, path: str) -> str:
+    """The key of `path` below an address."""
+    return join_key(address.key, checked_key(path))
+
+
+def _address(store: ObjectStore, key: str, area: Area | None = None) -> Address:
+    plain = key.rstrip("/")
+    if plain:
+        checked_key(plain)
+    return Address(store, plain, area, is_folder=not plain or key.endswith("/"))
