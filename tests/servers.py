@@ -53,8 +53,13 @@ class ObjectServer:
 
 
 @contextmanager
-def seaweedfs(folder: Path, *, volumes: int = 50, volume_megabytes: int = 64) -> Iterator[ObjectServer]:
-    """SeaweedFS with one bucket, its data under `folder`; gone when the block ends. 0 volumes: as the disk allows."""
+def seaweedfs(
+    folder: Path, *, volumes: int = 50, volume_megabytes: int = 64, identities: Path | None = None
+) -> Iterator[ObjectServer]:
+    """SeaweedFS with one bucket, its data under `folder`; gone when the block ends. 0 volumes: as the disk allows.
+
+    `identities` says who may do what; without it there is one administrator.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
     weed = Path(sys.executable).with_name("weed")
@@ -63,6 +68,7 @@ def seaweedfs(folder: Path, *, volumes: int = 50, volume_megabytes: int = 64) ->
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-volume.max={volumes}"]
     command += [f"-master.volumeSizeLimitMB={volume_megabytes}"]
     command += ["-master.electionTimeout=1s"]  # soon there again after a kill
+    command += [f"-s3.config={identities}"] if identities else []
     for name, port in ports.items():
         command += [f"-{name}.port={port}", f"-{name}.port.grpc={free_port()}"]
     server = ObjectServer(f"http://127.0.0.1:{ports['s3']}", command)
