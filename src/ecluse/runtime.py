@@ -96,7 +96,11 @@ class Runtime:
 
     def registry(self, user_id: str) -> Registry:
         """Where a user's new model versions go; it cannot reach another's."""
-        return Registry(self.stores.area("models").scoped(models_prefix(user_id)), self.cache)
+        return self.registry_in(models_prefix(user_id))
+
+    def registry_in(self, prefix: str) -> Registry:
+        """The registry under a prefix of the store that new models go to."""
+        return Registry(self.stores.area("models").scoped(prefix), self.cache)
 
     def registry_of(self, version: ModelVersion) -> Registry:
         """Where a published version lies, which need not be where new ones go."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import ModelVersion, Publication, now
+from ecluse.catalog.tables import ModelVersion, Publication, ReferenceModel, now
 from ecluse.errors import ModelNotFound, VersionNotFound
 
 
@@ -137,6 +137,21 @@ def remove_version(transaction: Transaction, user_id: str, name: str, version: s
             ModelVersion.user_id == user_id, ModelVersion.name == name, ModelVersion.version == version
         )
     )
+
+
+def keep_reference(transaction: Transaction, reference: ReferenceModel) -> None:
+    """Record a reference model, in place of the one that had its name."""
+    known = transaction.scalar(select(ReferenceModel).where(ReferenceModel.name == reference.name))
+    if known is None:
+        transaction.add(reference)
+        return
+    for column in ("domain", "columns", "performance", "storage_type", "bucket", "prefix", "url"):
+        setattr(known, column, getattr(reference, column))
+
+
+def list_references(transaction: Transaction) -> list[ReferenceModel]:
+    """Every reference model, by name."""
+    return list(transaction.scalars(select(ReferenceModel).order_by(ReferenceModel.name)))
 
 
 def _row(user_id: str, name: str, version: str) -> Select[ModelVersion]:

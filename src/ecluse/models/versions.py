@@ -1,4 +1,4 @@
-"""A user's models: rows of the catalog and versions of the registry, kept in step.
+"""Publish, resolve, fetch, verify, alias and remove a user's model versions.
 
 A version is noted in the catalog before it is committed and has its row once it is: a publisher that dies
 in between is finished by `reconcile`. Readers of either never see a version that is not whole.

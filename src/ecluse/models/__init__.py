@@ -1,0 +1,56 @@
+"""A user's models: rows of the catalog and versions of the registry, kept in step."""
+
+from ecluse.models.conditions import Condition, parse_condition, search
+from ecluse.models.folders import Imported, import_folder
+from ecluse.models.garbage import Garbage, gc
+from ecluse.models.signatures import sign, verify_signature
+from ecluse.models.versions import (
+    LATEST,
+    CheckedOut,
+    aliases,
+    announce,
+    checked_alias,
+    checkout,
+    commit,
+    download,
+    gathered,
+    manifest_of,
+    publish,
+    reconcile,
+    record,
+    remove,
+    remove_alias,
+    resolve,
+    set_alias,
+    verify,
+)
+
+__all__ = [
+    "LATEST",
+    "CheckedOut",
+    "Condition",
+    "Garbage",
+    "Imported",
+    "aliases",
+    "announce",
+    "checked_alias",
+    "checkout",
+    "commit",
+    "download",
+    "gathered",
+    "gc",
+    "import_folder",
+    "manifest_of",
+    "parse_condition",
+    "publish",
+    "reconcile",
+    "record",
+    "remove",
+    "remove_alias",
+    "resolve",
+    "search",
+    "set_alias",
+    "sign",
+    "verify",
+    "verify_signature",
+]
