@@ -17,7 +17,7 @@ CORE = (
     "fraud",
     "jobs.py",
     "migration",
-    "models.py",
+    "models",
     "registry.py",
     "runtime.py",
     "storage",

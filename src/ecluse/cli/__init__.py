@@ -21,7 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "servers": ("servers", "servers", "Start SeaweedFS and PostgreSQL on this machine, or stop them."),
     "doctor": ("doctor", "doctor", "Show what was detected and prove every part with a round trip."),
     "fraud": ("fraud", "fraud", "Analyze, train on and score tables of transactions."),
-    "models": ("models", "models", "List, show, download, verify and delete models."),
+    "models": ("models", "models", "Publish, find, verify, alias, import and sign models."),
     "cache": ("cache", "cache", "Show, verify and clear the local cache of what was downloaded."),
     "storage": ("storage", "storage", "List, copy, remove, sign, price and verify what is stored."),
     "jobs": ("jobs", "jobs", "List, show and cancel jobs."),

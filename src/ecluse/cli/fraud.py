@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import click
 
+from ecluse import models as published
 from ecluse.catalog import models, predictions
 from ecluse.catalog.tables import User
 from ecluse.cli.output import Record, progress, reports
@@ -118,26 +119,30 @@ def predict(
     email: str | None,
     home: Path | None,
 ) -> Record:
-    """Score FILE with MODEL (NAME or NAME@VERSION) into OUTPUT: CSV, or Parquet when it ends in .parquet."""
-    name, _, version = model.partition("@")
+    """Score FILE with MODEL (NAME, NAME@VERSION, NAME@ALIAS) into OUTPUT: CSV, or Parquet if it ends in .parquet."""
     if not output.parent.is_dir():
         raise InvalidInput(f"The folder {output.parent} does not exist.")
     with acting(home, email) as (runtime, user):
-        with runtime.catalog.read() as transaction:
-            models.version_of(transaction, user.id, name, version or None)
+        used = published.resolve(runtime, user.id, model)
         dataset_id = _add(runtime, user, file)
         result_format: Literal["csv", "parquet"] = "parquet" if output.suffix == ".parquet" else "csv"
         prediction = workflows.start_prediction(
-            runtime, user.id, dataset_id, name, version or None, result_format, reasons
+            runtime, user.id, dataset_id, used.name, used.version, result_format, reasons
         )
         finish(runtime, user, prediction.job_id or "", f"Scoring {file.name}")
         with runtime.catalog.read() as transaction:
             row = predictions.prediction_of(transaction, user.id, prediction.id)
         located = runtime.stores.locate(row.url or "")
         located.store.download(located.key, output, sha256=row.sha256)
-    fields = {"output": output, "rows": row.rows, "flagged": row.flagged, "model": f"{name}@{row.version}"}
+    fields = {
+        "output": output,
+        "rows": row.rows,
+        "flagged": row.flagged,
+        "model": f"{row.model_name}@{row.version}",
+    }
     return Record(
-        fields, f"{output}: {row.rows} rows scored with {name}@{row.version}, {row.flagged} flagged."
+        fields,
+        f"{output}: {row.rows} rows scored with {row.model_name}@{row.version}, {row.flagged} flagged.",
     )
 
 

@@ -1,45 +1,90 @@
-"""List, show, download, verify and delete models."""
+"""Publish, find, download, verify, alias, sign and delete models, import existing ones, and clean up."""
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from ecluse import models as published
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import ModelVersion, User
-from ecluse.cli.output import Record, Rows, reports
+from ecluse.cli.output import Record, Rows, reports, transfer
 from ecluse.cli.session import acting, home_option, user_option
+from ecluse.errors import Forbidden, InvalidInput
 from ecluse.runtime import Runtime
+from ecluse.storage import LONG_PATIENCE
+
+COLUMNS: Final = ("name", "version", "aliases", "average_precision", "roc_auc", "size_bytes", "created_at")
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+_key = click.option(
+    "--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Key in PEM (elliptic curve)."
+)
 
 
 @click.group()
 def models() -> None:
-    """List, show, download, verify and delete models.
+    """Publish, find, download, verify, alias, sign and delete models.
 
-    NAME is a model at its latest version; NAME@VERSION is one version.
+    MODEL is NAME (its latest version), NAME@VERSION or NAME@ALIAS.
     """
+
+
+@models.command("publish")
+@click.argument("name")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--meta", multiple=True, help="Metadata as KEY=VALUE, such as val_accuracy=0.93; repeatable.")
+@click.option("--alias", "wanted", multiple=True, help="Alias to point at the new version; repeatable.")
+@user_option
+@home_option
+@reports
+def publish(
+    name: str,
+    paths: tuple[Path, ...],
+    meta: tuple[str, ...],
+    wanted: tuple[str, ...],
+    email: str | None,
+    home: Path | None,
+) -> Record:
+    """Publish files, and what folders hold, as a new version of NAME: all of it, or nothing at all."""
+    metadata = dict(_meta(one) for one in meta)
+    for alias in wanted:
+        published.checked_alias(alias)
+    total = sum(file.stat().st_size for file in published.gathered(paths).values())
+    with acting(home, email, patience=LONG_PATIENCE) as (runtime, user):
+        with transfer(f"Publishing {name}", total) as progress:
+            row = published.publish(runtime, user.id, name, paths, metadata=metadata, progress=progress)
+        for alias in wanted:
+            published.set_alias(runtime, user.id, name, alias, row.version)
+        fields = _row(row, list(wanted))
+    return Record(fields, f"{row.name}@{row.version}: {row.size_bytes} bytes at {row.url}")
 
 
 @models.command("list")
 @click.argument("name", required=False)
+@click.option(
+    "--where", multiple=True, help="Condition on metadata or metrics, such as val_accuracy>0.9; repeatable."
+)
 @user_option
 @home_option
 @reports
-def list_models(name: str | None, email: str | None, home: Path | None) -> Rows:
-    """The user's models, or every version of one."""
-    with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
-        found = (
-            model_rows.list_versions(transaction, user.id, name)
-            if name
-            else model_rows.list_latest(transaction, user.id)
-        )
-        rows = [_row(runtime, version) for version in found]
-    columns = ("name", "version", "average_precision", "roc_auc", "size_bytes", "created_at")
-    return Rows(rows, columns, "No models yet. Train one: ecluse fraud train FILE --target COL --name NAME")
+def list_models(name: str | None, where: tuple[str, ...], email: str | None, home: Path | None) -> Rows:
+    """The user's models, every version of one, or the versions that fulfil every condition."""
+    conditions = [published.parse_condition(one) for one in where]
+    with acting(home, email) as (runtime, user):
+        if name or conditions:
+            found = published.search(runtime, user.id, conditions, name)
+        else:
+            with runtime.catalog.read() as transaction:
+                found = model_rows.list_latest(transaction, user.id)
+        rows = [_row(version, aliases) for version, aliases in _with_aliases(runtime, user, found)]
+    empty = "No version fulfils that." if conditions else "No models yet. Publish one: ecluse models publish"
+    return Rows(rows, COLUMNS, empty)
 
 
 @models.command("show")
@@ -48,16 +93,21 @@ def list_models(name: str | None, email: str | None, home: Path | None) -> Rows:
 @home_option
 @reports
 def show(model: str, email: str | None, home: Path | None) -> Record:
-    """One version: its figures on rows it had not seen, and its files with their digests."""
+    """One version: what is known of it, its figures, and its files with their digests."""
     with acting(home, email) as (runtime, user):
-        row = find(runtime, user, model)
+        row = published.resolve(runtime, user.id, model)
         manifest = published.manifest_of(runtime, row)
-        files = [asdict(file) for file in manifest.files]
-        fields = _row(runtime, row) | {"report": row.report, "files": files}
-    listed = "\n".join(f"  {f['sha256'][:12]}  {f['size']:>10}  {f['path']}" for f in files)
-    shown = {name: value for name, value in fields.items() if name not in ("report", "files")}
-    lines = [f"{name.replace('_', ' '):<18} {value}" for name, value in shown.items()]
-    return Record(fields, "\n".join([*lines, "files", listed]))
+        ((_, aliases),) = _with_aliases(runtime, user, [row])
+    files = [asdict(file) for file in manifest.files]
+    shown = _row(row, aliases)
+    listed = [f"  {f['sha256'][:12]}  {f['size']:>10}  {f['path']}" for f in files]
+    told = {name: value for name, value in shown.items() if value is not None and name != "metadata"}
+    lines = [f"{name.replace('_', ' '):<18} {_text(value)}" for name, value in told.items()]
+    lines += [f"{name:<18} {_text(value)}" for name, value in manifest.metadata.items() if name != "plan"]
+    return Record(
+        shown | {"report": row.report, "files": files, "created_by": manifest.created_by},
+        "\n".join([*lines, "files", *listed]),
+    )
 
 
 @models.command("download")
@@ -67,28 +117,58 @@ def show(model: str, email: str | None, home: Path | None) -> Record:
 @home_option
 @reports
 def download(model: str, directory: Path, email: str | None, home: Path | None) -> Record:
-    """Write every file of a version, verified, into DIRECTORY."""
+    """Write every file of a version, verified, into DIRECTORY; works without the store where all is cached."""
     with acting(home, email) as (runtime, user):
-        row = find(runtime, user, model)
-        manifest = runtime.registry_of(row).download(row.name, row.version, directory)
-    return Record(
-        {"name": row.name, "version": row.version, "directory": directory, "files": len(manifest.files)}
-    )
+        row = published.resolve(runtime, user.id, model)
+        with transfer(f"Fetching {row.name}", row.size_bytes) as progress:
+            got = published.download(runtime, row, directory, progress)
+    fields = {"name": row.name, "version": row.version, "directory": directory} | asdict(got)
+    text = f"{row.name}@{row.version}: {got.files} files, {got.bytes} bytes in {directory}, all as published."
+    return Record(fields, f"{text} From the cache: {got.from_cache}.")
 
 
 @models.command("verify")
 @click.argument("model")
+@click.option("--signature", is_flag=True, help="Check the signature too; needs --key.")
+@_key
 @user_option
 @home_option
 @reports
-def verify(model: str, email: str | None, home: Path | None) -> Record:
+def verify(model: str, signature: bool, key: Path | None, email: str | None, home: Path | None) -> Record:
     """Read every stored file again and compare it with its digest; exit 1 names the file that differs."""
+    if signature != (key is not None):
+        raise click.UsageError("A signature is checked with --signature --key FILE, the public key.")
     with acting(home, email) as (runtime, user):
-        row = find(runtime, user, model)
-        manifest = published.verify(runtime, row)
-    text = f"{row.name} {row.version}: {len(manifest.files)} files, {manifest.size} bytes, all as published."
+        row = published.resolve(runtime, user.id, model)
+        with transfer(f"Verifying {row.name}", row.size_bytes) as progress:
+            manifest = published.verify(runtime, row, progress)
+        if key is not None:
+            published.verify_signature(runtime, row, key)
+    text = f"{row.name} {row.version}: {len(manifest.files)} files, {manifest.size} bytes, all as published"
     fields = {"name": row.name, "version": row.version, "files": len(manifest.files), "bytes": manifest.size}
-    return Record(fields, text)
+    return Record(
+        fields | {"signed": signature}, f"{text}, and signed with this key." if signature else f"{text}."
+    )
+
+
+@models.command("alias")
+@click.argument("model")
+@click.argument("alias")
+@click.option("--remove", is_flag=True, help="Forget the alias; the version stays.")
+@user_option
+@home_option
+@reports
+def alias(model: str, alias: str, remove: bool, email: str | None, home: Path | None) -> Record:
+    """Point ALIAS, such as production, at a version, from wherever it pointed."""
+    with acting(home, email) as (runtime, user):
+        if remove:
+            name = model.partition("@")[0]
+            published.remove_alias(runtime, user.id, name, alias)
+            return Record({"removed": f"{name}@{alias}"})
+        row = published.resolve(runtime, user.id, model)
+        published.set_alias(runtime, user.id, row.name, alias, row.version)
+    fields = {"name": row.name, "alias": alias, "version": row.version}
+    return Record(fields, f"{row.name}@{alias} is {row.version}.")
 
 
 @models.command("delete")
@@ -102,28 +182,136 @@ def delete(model: str, yes: bool, email: str | None, home: Path | None) -> Recor
     if "@" not in model:
         raise click.UsageError("Name the version to delete: NAME@VERSION. See: ecluse models list NAME")
     with acting(home, email) as (runtime, user):
-        row = find(runtime, user, model)
+        row = published.resolve(runtime, user.id, model)
         if not yes:
             click.confirm(f"Delete {row.name} {row.version} ({row.size_bytes} bytes)?", abort=True, err=True)
         published.remove(runtime, user.id, row.name, row.version)
     return Record({"deleted": f"{row.name}@{row.version}"})
 
 
-def find(runtime: Runtime, user: User, model: str) -> ModelVersion:
-    """The version that NAME or NAME@VERSION means."""
-    name, _, version = model.partition("@")
-    with runtime.catalog.read() as transaction:
-        return model_rows.version_of(transaction, user.id, name, version or None)
+@models.command("gc")
+@click.option("--delete", "removes", is_flag=True, help="Remove what was found; otherwise it is only shown.")
+@click.option(
+    "--older-than", default="24h", show_default=True, help="Age from which it counts: 90m, 24h or 7d."
+)
+@user_option
+@home_option
+@reports
+def gc(removes: bool, older_than: str, email: str | None, home: Path | None) -> Rows:
+    """Show, or remove, what interrupted publications and deletions left in the store. For administrators."""
+    age = _age(older_than)
+    with acting(home, email) as (runtime, user):
+        if user.role != "admin":
+            raise Forbidden("Only administrators clean up. Ask one of yours.")
+        found = published.gc(runtime, delete=removes, older_than=age)
+    rows = [asdict(one) | {"age": round(one.age.total_seconds()), "removed": removes} for one in found]
+    return Rows(rows, ("url", "kind", "objects", "size", "age"), "Nothing was left behind.")
 
 
-def _row(runtime: Runtime, version: ModelVersion) -> dict[str, Any]:
-    metrics = version.report.get("metrics", {})
+@models.command("import")
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--prefix", help="Make reference models for all, under this prefix: automl_models/.")
+@click.option(
+    "--trust", is_flag=True, help="Read pickles once, which runs what they say, and publish .skops beside."
+)
+@user_option
+@home_option
+@reports
+def import_models(
+    directory: Path, prefix: str | None, trust: bool, email: str | None, home: Path | None
+) -> Record:
+    """Publish every folder in DIRECTORY as a model of its name; exit 1 if something could not be done.
+
+    Run again, it leaves out what has not changed. Pickles (.joblib, .pkl …) are stored as they are and
+    are never read without --trust.
+    """
+    total = sum(path.stat().st_size for path in directory.glob("*/**/*") if path.is_file())
+    with (
+        acting(home, email, patience=LONG_PATIENCE) as (runtime, user),
+        transfer(f"Importing {directory}", total) as progress,
+    ):
+        done = published.import_folder(
+            runtime, user, directory, prefix=prefix, trust=trust, progress=progress
+        )
+    problems = [f"{one.name}: {problem}" for one in done for problem in one.problems]
+    lines = [_imported(one) for one in done] + [f"Problem: {problem}" for problem in problems]
+    return Record({"models": [asdict(one) for one in done]}, "\n".join(lines), failed=bool(problems))
+
+
+@models.command("sign")
+@click.argument("model")
+@_key
+@click.option("--ask-password", is_flag=True, help="Ask for the password of the key.")
+@user_option
+@home_option
+@reports
+def sign(model: str, key: Path | None, ask_password: bool, email: str | None, home: Path | None) -> Record:
+    """Sign a version with a private key of yours; the signature is stored beside it."""
+    if key is None:
+        raise click.UsageError("Name the private key to sign with: --key FILE")
+    password = click.prompt("Password of the key", hide_input=True, err=True) if ask_password else None
+    with acting(home, email) as (runtime, user):
+        row = published.resolve(runtime, user.id, model)
+        published.sign(runtime, row, key, password)
+    text = f"{row.name} {row.version} is signed. Check it: ecluse models verify {row.name}@{row.version}"
+    return Record({"signed": f"{row.name}@{row.version}"}, f"{text} --signature --key PUBLIC")
+
+
+def _row(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
+    metrics = version.report.get("metrics") or version.details.get("metrics") or {}
     return {
         "name": version.name,
         "version": version.version,
+        "aliases": ", ".join(aliases) or None,
         "average_precision": metrics.get("average_precision"),
         "roc_auc": metrics.get("roc_auc"),
         "size_bytes": version.size_bytes,
         "created_at": version.created_at,
+        "verified_at": version.verified_at,
+        "damaged_at": version.damaged_at,
+        "damage": version.damage,
         "url": version.url,
+        "metadata": version.details,
     }
+
+
+def _with_aliases(
+    runtime: Runtime, user: User, versions: list[ModelVersion]
+) -> list[tuple[ModelVersion, list[str]]]:
+    pointed: dict[tuple[str, str], list[str]] = {}
+    for one in published.aliases(runtime, user.id):
+        pointed.setdefault((one.name, one.version), []).append(one.alias)
+    return [(version, pointed.get((version.name, version.version), [])) for version in versions]
+
+
+def _meta(text: str) -> tuple[str, Any]:
+    """KEY=VALUE; a value that reads as JSON, such as a number, is that, and any other a text."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise click.UsageError(f"{text!r} is no metadata. Write KEY=VALUE: --meta val_accuracy=0.93")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _age(text: str) -> timedelta:
+    match = re.fullmatch(r"(\d+)([mhd])", text)
+    if match is None:
+        raise InvalidInput(f"{text!r} is no age. Write minutes, hours or days: 90m, 24h, 7d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _imported(one: published.Imported) -> str:
+    if one.outcome == "failed":
+        return f"{one.name}: not imported"
+    told = f"{one.name}@{one.version}: {one.outcome}, {one.files} files, {one.bytes} bytes"
+    if one.converted:
+        told += f"; as .skops too: {', '.join(one.converted)}"
+    if one.pickles:
+        told += f"; stored unread: {', '.join(one.pickles)}"
+    return told
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)

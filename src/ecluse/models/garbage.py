@@ -44,7 +44,7 @@ def gc(runtime: Runtime, *, delete: bool = False, older_than: timedelta = ABANDO
             if removed := store.remove_stale_uploads(older_than):
                 found.append(Garbage(store.url, "uploads", removed, 0, older_than))
         with runtime.catalog.write() as transaction:
-            audit.record(transaction, None, "models.gc", f"{len(found)} removed")
+            audit.record(transaction, None, "model.gc", "models", removed=len(found))
     return found
 
 

@@ -385,6 +385,21 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(value)s cannot be an alias: use 1 to 64 small letters, digits, dots, hyphens or underscores, "
        "beginning with a letter or digit."),
     N_("The alias %(value)s points at %(name)s. Move or remove it: ecluse models alias %(model)s --remove"),
+    # Searching, importing and signing models
+    N_("%(value)s is not a condition. Write a key, one of = != > >= < <=, and a value: val_accuracy>0.9"),
+    N_("%(file)s holds no folder. Each folder in it is to be one model."),
+    N_("%(file)s holds types that no one has trusted: %(values)s. Import the model again with --trust, if you do."),
+    N_("%(file)s is not JSON and is kept as a file only: %(error)s"),
+    N_("%(file)s could not be converted and is stored unread: %(error)s"),
+    N_("reading it took more than %(count)s s"),
+    N_("the process that read it ended with code %(value)s"),
+    N_("Only administrators import reference models. Leave out --prefix, or ask one of yours."),
+    N_("%(value)s belongs to users. Choose another prefix, such as automl_models/."),
+    N_("%(name)s has no signature. Sign it: ecluse models sign %(model)s --key FILE"),
+    N_("The signature of %(name)s is not one of these files by this key: %(error)s. Do not use the version before "
+       "you know why."),
+    N_("Signatures need model-signing: pip install 'ecluse[signing]'"),
+    N_("%(file)s cannot be used as a key: %(error)s. Use an elliptic-curve key in PEM (P-256, P-384 or P-521)."),
     N_("%(file)s is missing from %(name)s. Publish the model again."),
     N_("%(file)s is missing from %(name)s. Publish the model again, or use another version."),
     N_("%(file)s is damaged: its SHA-256 is %(value)s…, %(word)s… was recorded. Make or publish it "
