@@ -21,8 +21,8 @@ from tests.servers import ObjectServer
 
 KEYS = ("a", "b/1", "b/2", "bc")
 key = st.sampled_from(KEYS)
-#: Without those that are as good as others to who does not try again.
-FAULTS = tuple(fault for fault in NATURAL if fault not in (Fault.SLOW_DOWN, Fault.TOO_MANY))
+#: Without those that are as good as a conflict to who does not try again.
+FAULTS = tuple(fault for fault in NATURAL if fault not in (Fault.SLOW_DOWN, Fault.TOO_MANY, Fault.ERROR))
 #: The fault of one step, and which of the step's requests it hits.
 trouble = st.none() | st.tuples(st.sampled_from(FAULTS), st.integers(0, 2))
 Trouble = tuple[Fault, int] | None
