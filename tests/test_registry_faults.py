@@ -229,7 +229,7 @@ def test_what_is_read_under_faults_is_right_or_an_error_that_blames_no_file(
             return f"seed {seed}: {partial} is not what was published" if partial else None
 
     with ThreadPoolExecutor(ABREAST) as pool:
-        assert [found for found in pool.map(attempt, range(40), timeout=BOUND) if found] == []
+        assert [found for found in pool.map(attempt, range(25), timeout=BOUND) if found] == []
 
 
 def test_a_byte_that_changed_on_the_way_is_never_taken_for_the_model(

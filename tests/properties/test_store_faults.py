@@ -299,14 +299,28 @@ def test_a_server_killed_in_the_middle_of_a_download_comes_back_and_gives_the_re
     assert (tmp_path / "killed" / "target").read_bytes() == LARGE
 
 
-def test_a_server_killed_for_longer_than_patience_leaves_what_was_there(
+def test_a_store_that_fails_for_good_in_the_middle_of_a_large_write_keeps_the_old(
     restartable: ObjectServer, tmp_path: Path
 ) -> None:
-    verb = next(verb for verb in VERBS if verb.name == "put_stream, large")
-    outcome = killed(
-        restartable, tmp_path, verb, Fault.HOLD_REQUEST, kind("UploadPart"), patience=timedelta(seconds=1)
-    )
-    assert isinstance(outcome, StoreUnavailable), outcome
+    def attempt(verb: Verb, name: str) -> str | None:
+        prefix = prepared(verb, restartable)
+        with fault_proxy(restartable.endpoint) as proxy:
+            proxy.plan(Fault.RESET, when=kind(name), times=10**9)
+            near = opened(proxy.environment(prefix), timedelta(seconds=1))
+            outcome = attempted(verb, near, made(tmp_path / prefix))
+        if not isinstance(outcome, StoreUnavailable):
+            return f"not said to be away: {shown(outcome)}"
+        return verb.judge(opened(restartable.environment(prefix)), outcome)
+
+    with ThreadPoolExecutor(ABREAST) as pool:
+        running = {
+            (verb.name, name): pool.submit(attempt, verb, name)
+            for verb in VERBS
+            for name in ("CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
+            if "large" in verb.name
+        }
+        wrong = {case: found for case, future in running.items() if (found := future.result(BOUND))}
+    assert wrong == {}
 
 
 def test_an_object_replaced_while_its_reading_was_broken_off_is_never_a_mixture(
@@ -336,34 +350,21 @@ def test_a_signed_address_reads_and_writes_through_the_proxy(restartable: Object
 
 
 def killed(
-    server: ObjectServer,
-    folder: Path,
-    verb: Verb,
-    fault: Fault,
-    when: When,
-    *,
-    after: int = 0,
-    patience: timedelta = timedelta(seconds=60),
+    server: ObjectServer, folder: Path, verb: Verb, fault: Fault, when: When, *, after: int = 0
 ) -> object:
-    """What `verb` ends in when the server is killed halfway through a body, and started again meanwhile.
-
-    Whatever that is, it is judged; where patience is short, the server is started only afterwards.
-    """
+    """What `verb` ends in when the server is killed halfway through a body, and started again meanwhile."""
     prefix = prepared(verb, server)
     starting = threading.Thread(target=server.start)
-    waits = patience > timedelta(seconds=10)
 
     def kill() -> None:
         server.kill()
-        if waits:
-            starting.start()
+        starting.start()
 
     with fault_proxy(server.endpoint) as proxy:
         plan = proxy.plan(fault, when=when, after=after, action=kill)
-        outcome = attempted(verb, opened(proxy.environment(prefix), patience), made(folder / "killed"))
+        near = opened(proxy.environment(prefix), timedelta(seconds=60))
+        outcome = attempted(verb, near, made(folder / "killed"))
         assert plan.hits
-    if not waits:
-        starting.start()
     starting.join()
     assert verb.judge(opened(server.environment(prefix)), outcome) is None
     return outcome
