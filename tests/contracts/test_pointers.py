@@ -85,23 +85,23 @@ def rows(catalog: Catalog, url: str, limit: int = 10) -> list[str]:
 
 
 def test_an_object_is_needed_by_the_row_that_points_at_it_or_at_its_folder(catalog: Catalog) -> None:
-    assert rows(catalog, "s3://b/up/a_b.csv") == ["dataset d1"]
-    assert rows(catalog, f"{VERSION}/files/weights.bin") == ["model version m1", "training t1"]
-    assert rows(catalog, "s3://b/automl/r/v1/model.txt") == ["reference model r1"]
+    assert rows(catalog, "s3://b/up/a_b.csv") == ["datasets d1"]
+    assert rows(catalog, f"{VERSION}/files/weights.bin") == ["model_versions m1", "training_history t1"]
+    assert rows(catalog, "s3://b/automl/r/v1/model.txt") == ["reference_models r1"]
     assert rows(catalog, "s3://b/up/other.csv") == []
 
 
 def test_a_folder_is_needed_by_every_row_that_points_into_it(catalog: Catalog) -> None:
-    assert rows(catalog, "s3://b/up") == ["dataset d1", "dataset d2"]
-    assert rows(catalog, "s3://b/up/") == ["dataset d1", "dataset d2"]
-    assert rows(catalog, "s3://b/user_models/u") == ["model version m1", "training t1"]
+    assert rows(catalog, "s3://b/up") == ["datasets d1", "datasets d2"]
+    assert rows(catalog, "s3://b/up/") == ["datasets d1", "datasets d2"]
+    assert rows(catalog, "s3://b/user_models/u") == ["model_versions m1", "training_history t1"]
     assert len(rows(catalog, "s3://b/")) == 7
     assert len(rows(catalog, "s3://b/", limit=3)) == 3
 
 
 def test_what_looks_alike_is_not_the_same_address(catalog: Catalog) -> None:
     assert rows(catalog, "s3://b/u") == []
-    assert rows(catalog, "s3://b/UP") == ["dataset d3"]
+    assert rows(catalog, "s3://b/UP") == ["datasets d3"]
     assert rows(catalog, "s3://b/up/aXb.csv") == []
     assert rows(catalog, "s3://b/%") == []
     assert rows(catalog, "s3://other/up/a_b.csv") == []
@@ -111,14 +111,14 @@ def test_every_stored_thing_is_known_once(catalog: Catalog) -> None:
     with catalog.read() as transaction:
         known = {one.row: one for one in pointers.pointers(transaction)}
     assert known.keys() == {
-        "dataset d1",
-        "dataset d2",
-        "dataset d3",
-        "prediction p1",
-        "model version m1",
-        "reference model r1",
+        "datasets d1",
+        "datasets d2",
+        "datasets d3",
+        "predictions p1",
+        "model_versions m1",
+        "reference_models r1",
     }
-    assert (known["prediction p1"].sha256, known["prediction p1"].size) == ("bb", 3)
-    assert known["model version m1"].is_version
-    assert known["reference model r1"].sha256 is None
-    assert not known["dataset d1"].is_version
+    assert (known["predictions p1"].sha256, known["predictions p1"].size) == ("bb", 3)
+    assert known["model_versions m1"].is_version
+    assert known["reference_models r1"].sha256 is None
+    assert not known["datasets d1"].is_version

@@ -29,19 +29,19 @@ class Pointer:
 
 def pointers(transaction: Transaction) -> Iterator[Pointer]:
     """Every row that says an object or a model version is stored; a training's own note of its version is left out."""
-    for query, kind in _QUERIES:
-        if kind != "training":
-            yield from (_pointer(kind, row) for row in transaction.execute(query).yield_per(1000))
+    for query, table in _QUERIES:
+        if table != TrainingRun.__tablename__:
+            yield from (_pointer(table, row) for row in transaction.execute(query).yield_per(1000))
 
 
 def pointing_at(transaction: Transaction, url: str, *, limit: int = 10) -> list[Pointer]:
     """Rows that need what is at `url` or below it: they point at it, into it, or at a folder it is in."""
     inside = f"{url.rstrip('/')}/"
     found: list[Pointer] = []
-    for query, kind in _QUERIES:
+    for query, table in _QUERIES:
         column = query.selected_columns["url"]
         wanted = query.where(or_(column.in_(_folders(url)), column.startswith(inside, autoescape=True)))
-        near = (_pointer(kind, row) for row in transaction.execute(wanted))
+        near = (_pointer(table, row) for row in transaction.execute(wanted))
         # SQLite's LIKE takes large and small letters for the same.
         found += [one for one in near if one.url in _folders(url) or one.url.startswith(inside)]
     return found[:limit]
@@ -55,7 +55,7 @@ _QUERIES: Final[tuple[tuple[Select[*tuple[Any, ...]], str], ...]] = (
             Dataset.sha256.label("sha256"),
             Dataset.size_bytes.label("size"),
         ),
-        "dataset",
+        Dataset.__tablename__,
     ),
     (
         select(
@@ -64,7 +64,7 @@ _QUERIES: Final[tuple[tuple[Select[*tuple[Any, ...]], str], ...]] = (
             Prediction.sha256.label("sha256"),
             Prediction.size_bytes.label("size"),
         ).where(Prediction.url.is_not(None)),
-        "prediction",
+        Prediction.__tablename__,
     ),
     (
         select(
@@ -73,28 +73,28 @@ _QUERIES: Final[tuple[tuple[Select[*tuple[Any, ...]], str], ...]] = (
             ModelVersion.manifest_digest.label("sha256"),
             ModelVersion.size_bytes.label("size"),
         ).where(ModelVersion.url != ""),
-        "model version",
+        ModelVersion.__tablename__,
     ),
     (
         select(ReferenceModel.id, ReferenceModel.url.label("url")).where(ReferenceModel.url != ""),
-        "reference model",
+        ReferenceModel.__tablename__,
     ),
     (
         select(TrainingRun.id, TrainingRun.model_path.label("url")).where(
             TrainingRun.model_path.is_not(None), TrainingRun.status == "done"
         ),
-        "training",
+        TrainingRun.__tablename__,
     ),
 )
 
 
-def _pointer(kind: str, row: Any) -> Pointer:
+def _pointer(table: str, row: Any) -> Pointer:
     return Pointer(
-        row=f"{kind} {row.id}",
+        row=f"{table} {row.id}",
         url=row.url,
         sha256=getattr(row, "sha256", None),
         size=getattr(row, "size", None),
-        is_version=kind not in ("dataset", "prediction"),
+        is_version=table not in (Dataset.__tablename__, Prediction.__tablename__),
     )
 
 
