@@ -21,6 +21,7 @@ CORE = (
     "registry.py",
     "runtime.py",
     "storage",
+    "upkeep.py",
 )
 #: What a variable part of a sentence is taken to be: a name, or a number where it is formatted as one.
 NAME, NUMBER = "C7", "7"

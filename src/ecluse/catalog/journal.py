@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import func, insert, select, update
@@ -19,7 +19,6 @@ SILENCE: Final = timedelta(seconds=20)
 SETTLED: Final = ("verified", "same")
 #: Someone is at work, or was when the process ended.
 ACTIVE: Final = ("running", "rolling_back")
-_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,11 @@ def unfinished_migrations(transaction: Transaction) -> list[Migration]:
     return list(transaction.scalars(select(Migration).where(Migration.state.in_(ACTIVE))))
 
 
-def set_job(transaction: Transaction, migration_id: str, job_id: str) -> None:
-    transaction.execute(update(Migration).where(Migration.id == migration_id).values(job_id=job_id))
+def set_job(transaction: Transaction, migration_id: str, user_id: str, job_id: str) -> None:
+    """Note the job that is to work on a migration, and whose it is."""
+    transaction.execute(
+        update(Migration).where(Migration.id == migration_id).values(job_id=job_id, user_id=user_id)
+    )
 
 
 def has_job(transaction: Transaction, job_id: str) -> bool:
@@ -80,13 +82,23 @@ def has_job(transaction: Transaction, job_id: str) -> bool:
 
 
 def set_stopped(transaction: Transaction, migration_id: str, error: str) -> None:
-    """Record why a migration that no one is at work on any more stopped."""
-    transaction.execute(
-        update(Migration)
-        .where(Migration.id == migration_id, Migration.state.in_((*ACTIVE, "planned", "stopped")))
-        .where(Migration.held_by.is_(None))
-        .values(state="stopped", error=error, finished_at=now())
-    )
+    """Record why a migration that no one is at work on stopped. A rollback stays one: it has to be finished."""
+    migration = migration_of(transaction, migration_id)
+    if migration.held_by is None and migration.state in (*ACTIVE, "planned", "stopped"):
+        migration.state = "rolling_back" if migration.state == "rolling_back" else "stopped"
+        migration.error = error
+
+
+def expire(transaction: Transaction, migration_id: str, is_gone: Callable[[str], bool]) -> bool:
+    """Record that a migration stopped whose process ended without saying so; False where it goes on."""
+    migration = migration_of(transaction, migration_id)
+    holder = migration.held_by
+    if migration.state not in ACTIVE or (holder and not is_silent(migration) and not is_gone(holder)):
+        return False
+    verb = "rollback" if migration.state == "rolling_back" else "run"
+    migration.held_by, migration.beat_at = None, None
+    set_stopped(transaction, migration_id, f"Its process ended. Go on: ecluse migrate {verb} {migration_id}")
+    return True
 
 
 # Who is at work
@@ -144,11 +156,6 @@ def is_silent(migration: Migration) -> bool:
     return migration.beat_at is None or now() - migration.beat_at > SILENCE
 
 
-def was_set(migration: Migration) -> datetime:
-    """When this migration last changed its state."""
-    return migration.finished_at or migration.started_at or migration.created_at
-
-
 # Objects
 
 
@@ -194,17 +201,22 @@ def set_entries(transaction: Transaction, migration_id: str, known: Sequence[Ent
         transaction.execute(update(MigrationObject), values)
 
 
-def begin_copies(transaction: Transaction, migration_id: str, keys: Sequence[str]) -> None:
+def announce_copies(transaction: Transaction, migration_id: str, keys: Collection[str]) -> None:
     """Write down that copies of these objects begin, before they do."""
-    for start in range(0, len(keys), _AT_ONCE):
-        transaction.execute(
-            update(MigrationObject)
-            .where(
-                MigrationObject.migration_id == migration_id,
-                MigrationObject.key.in_(keys[start : start + _AT_ONCE]),
-            )
-            .values(state="copying", times_copied=MigrationObject.times_copied + 1)
-        )
+    transaction.execute(
+        update(MigrationObject)
+        .where(MigrationObject.migration_id == migration_id, MigrationObject.key.in_(keys))
+        .values(state="copying", times_copied=MigrationObject.times_copied + 1)
+    )
+
+
+def withdraw_copies(transaction: Transaction, migration_id: str, keys: Collection[str]) -> None:
+    """Take back what was announced of objects whose copy did not begin."""
+    transaction.execute(
+        update(MigrationObject)
+        .where(MigrationObject.migration_id == migration_id, MigrationObject.key.in_(keys))
+        .values(state="planned", times_copied=MigrationObject.times_copied - 1)
+    )
 
 
 def amounts(transaction: Transaction, migration_id: str) -> dict[str, Amount]:

@@ -223,8 +223,8 @@ class ReferenceModel(Base):
 class Migration(Base):
     """Objects moved from one store to another; with `switches_rows`, and the rows that point at them.
 
-    `state` is planned, running, stopped, failed, done, rolling_back or rolled_back. `held_by` is the process that
-    is at work on it, which says so in `beat_at` again and again.
+    `state` is planned, running, stopped, failed, done, rolling_back or rolled_back. `user_id` is who planned
+    it, or started its last job. `held_by` is the process at work on it, which says so in `beat_at` every few seconds.
     """
 
     __tablename__ = "migrations"

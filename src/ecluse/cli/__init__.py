@@ -22,6 +22,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "doctor": ("doctor", "doctor", "Show what was detected and prove every part with a round trip."),
     "fraud": ("fraud", "fraud", "Analyze, train on and score tables of transactions."),
     "models": ("models", "models", "Publish, find, verify, alias, import and sign models."),
+    "migrate": ("migrate", "migrate", "Move what is stored to another place, and back."),
     "cache": ("cache", "cache", "Show, verify and clear the local cache of what was downloaded."),
     "storage": ("storage", "storage", "List, copy, remove, sign, price and verify what is stored."),
     "jobs": ("jobs", "jobs", "List, show and cancel jobs."),

@@ -72,9 +72,9 @@ def web(home: Path | None, host: str, port: int) -> None:
 @click.option("--parent", type=int, hidden=True, help="Stop when this process is gone.")
 def worker(home: Path | None, parent: int | None) -> None:
     """Run jobs until stopped. What is running then is taken up by the next worker."""
-    from ecluse.fraud.work import KINDS, reconcile
     from ecluse.runtime import Worker
     from ecluse.storage import LONG_PATIENCE
+    from ecluse.work import KINDS, reconcile
 
     with opened(home, patience=LONG_PATIENCE) as runtime:
         process = Worker(runtime, KINDS, reconcile)

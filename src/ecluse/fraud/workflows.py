@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ecluse.catalog import audit, datasets, models, predictions, training
+from ecluse.catalog import audit, datasets, journal, models, predictions, training
 from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, new_id, now
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.registry import checked_name
@@ -297,12 +297,13 @@ def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
 
     A job that has ended, or is publishing what it made, stays as it is.
     """
-    runtime.jobs.get(user_id, job_id)
+    job = runtime.jobs.get(user_id, job_id)
     with runtime.catalog.write() as transaction:
         stopped = (
             training.cancel_run(transaction, job_id)
             or predictions.cancel_prediction(transaction, job_id)
             or datasets.cancel_profile(transaction, job_id)
+            or (job.active and journal.has_job(transaction, job_id))
         )
         if stopped:
             audit.record(transaction, user_id, "job.cancel", job_id)

@@ -49,12 +49,14 @@ __all__ = [
     "Outcome",
     "Plan",
     "Progress",
+    "Report",
     "RolledBack",
     "Stage",
     "Summary",
     "Verification",
     "estimate",
     "find",
+    "findings",
     "list_migrations",
     "plan",
     "rollback",
@@ -403,6 +405,16 @@ def rollback(
         back, rows_kept = _switch_back(catalog, ends, hold, watch)
         removed, kept = _remove(catalog, ends, hold, watch)
     return RolledBack(migration_id, back, rows_kept, removed, kept)
+
+
+def findings(found: Verification) -> str:
+    """What a verification found, in one sentence with the way out."""
+    first = names([*found.missing, *found.different, *found.extra])
+    return (
+        f"Of {found.objects:,} object(s), {len(found.missing):,} are missing and {len(found.different):,} different at "
+        f"the destination; {len(found.extra):,} more are there that nothing points at: {first}. Copy again what is "
+        f"missing: ecluse migrate run {found.id}"
+    )
 
 
 # Addresses

@@ -147,17 +147,21 @@ class Copier:
         in_parallel(self._watch, _groups(read), self._copy_group, lambda _: None)
 
     def _copy_group(self, group: list[Entry]) -> None:
-        """Copy some objects, with one entry in the journal before the first and one after the last."""
+        """Copy some objects, with one transaction of the journal before the first and one after the last."""
+        waiting, ended = [entry.key for entry in group], list[Entry]()
         with self._hold.write() as transaction:
-            journal.begin_copies(transaction, self._hold.migration_id, [entry.key for entry in group])
-        ended: list[Entry] = []
+            journal.announce_copies(transaction, self._hold.migration_id, waiting)
         try:
             for entry in group:
+                if self._watch.halted.is_set():
+                    raise Halted
+                waiting.remove(entry.key)
                 ended.append(self._bring(entry))
                 self._watch.passed(0, objects=1)
         finally:
             with self._hold.write() as transaction:
                 journal.set_entries(transaction, self._hold.migration_id, ended)
+                journal.withdraw_copies(transaction, self._hold.migration_id, waiting)
 
     def _bring(self, entry: Entry) -> Entry:
         """The entry as it stands after its object was copied, or could not be."""

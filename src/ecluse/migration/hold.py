@@ -35,7 +35,7 @@ class Hold:
             MigrationHeld: another process is at work on it.
         """
         with self._catalog.write() as transaction:
-            journal.take(transaction, self.migration_id, self._holder, state, _is_gone)
+            journal.take(transaction, self.migration_id, self._holder, state, is_gone)
         self._beating.start()
         return self
 
@@ -71,7 +71,7 @@ class Hold:
                 return  # the next write says so to those who can act on it
 
 
-def _is_gone(holder: str) -> bool:
+def is_gone(holder: str) -> bool:
     """Whether the holder is a process of this very machine that ended."""
     words = holder.split(" ")
     if words[0] != "process" or words[3:4] != [socket.gethostname()]:

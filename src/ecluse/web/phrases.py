@@ -497,6 +497,12 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Store address %(value)s is not an absolute folder; use file:///folder."),
     N_("Store address %(value)s names no bucket; use %(word)s."),
     N_("Store address %(value)s needs an account: set AZURE_STORAGE_ACCOUNT."),
+    N_("Waiting for the process that was at work on it"),
+    N_("Migration %(value)s has a job already. Follow it: ecluse jobs show %(word)s"),
+    N_("Its process ended. %(onward)s"),
+    N_("Of %(count)s object(s), %(missing_count)s are missing and %(different_count)s different at the "
+       "destination; %(extra_count)s more are there that nothing points at: %(values)s. Copy again what"
+       " is missing: ecluse migrate run %(value)s"),
     # More reasons of a score, and names of features
     N_("%(name)s %(number)s"),
     N_("%(name)s %(time)s after %(column)s"),

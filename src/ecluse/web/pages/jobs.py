@@ -11,13 +11,13 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse.catalog import predictions, training
 from ecluse.fraud import workflows
-from ecluse.fraud.work import KINDS
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, Pager, page_of
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
+from ecluse.work import KINDS
 
 router = APIRouter()
 #: Jobs shown as queued or running at most; more than anyone waits for.
@@ -131,6 +131,11 @@ def stages_of(job: Job, say: Words) -> list[tuple[str, str]]:
         "test": say._("Test"),
         "score": say._("Score"),
         "save": say._("Save"),
+        "compare": say._("Compare"),
+        "copy": say._("Copy"),
+        "switch": say._("Switch the rows"),
+        "verify": say._("Read again"),
+        "remove": say._("Remove"),
     }
     if job.status in ("done", "queued"):
         return [(texts.get(stage, stage), job.status) for stage in stages]

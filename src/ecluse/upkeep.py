@@ -1,0 +1,155 @@
+"""Run, roll back and verify migrations in the background: the jobs that belong to no application."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from ecluse import migration
+from ecluse.catalog import audit, journal
+from ecluse.catalog.tables import Migration, new_id
+from ecluse.errors import DigestMismatch, JobNotFound, MigrationHeld
+from ecluse.jobs import JobKind, Task
+from ecluse.migration import Progress, Stage
+from ecluse.migration.hold import is_gone
+from ecluse.runtime import Runtime
+
+T = TypeVar("T")
+#: A job waits so long (s) for the process that held its migration before: it may have died a moment ago.
+WAIT: Final = 60.0
+#: How much of a job each stage is, from where to where.
+_SHARES: Final[dict[str, dict[Stage, tuple[float, float]]]] = {
+    "migrate": {"compare": (0.0, 0.05), "copy": (0.05, 0.97), "switch": (0.97, 0.999)},
+    "rollback": {"verify": (0.0, 0.6), "remove": (0.6, 0.999)},
+    "verify_migration": {"verify": (0.0, 0.999)},
+}
+
+
+def start_migration(runtime: Runtime, user_id: str, migration_id: str) -> str:
+    """Queue the run of a planned or stopped migration; the job's id.
+
+    Raises:
+        NotFound: there is no such migration.
+        MigrationHeld: it has a job already.
+    """
+    return _start(runtime, user_id, migration_id, "migrate")
+
+
+def start_rollback(runtime: Runtime, user_id: str, migration_id: str) -> str:
+    """Queue the rollback of a migration; the job's id. Raises as `start_migration` does."""
+    return _start(runtime, user_id, migration_id, "rollback")
+
+
+def start_verification(runtime: Runtime, user_id: str, migration_id: str) -> str:
+    """Queue reading everything again; the job fails where something is not right. Raises as `start_migration`."""
+    return _start(runtime, user_id, migration_id, "verify_migration")
+
+
+def reconcile(runtime: Runtime) -> int:
+    """Say of migrations whose process ended without a word, and whose job does not go on, that they stopped."""
+    with runtime.catalog.read() as transaction:
+        unfinished = journal.unfinished_migrations(transaction)
+    ended = 0
+    for row in unfinished:
+        if not _has_active_job(runtime, row):
+            with runtime.catalog.write() as transaction:
+                ended += journal.expire(transaction, row.id, is_gone)
+    return ended
+
+
+def _start(runtime: Runtime, user_id: str, migration_id: str, kind: str) -> str:
+    row = migration.find(runtime.catalog, migration_id)
+    if _has_active_job(runtime, row):
+        raise MigrationHeld(
+            f"Migration {migration_id} has a job already. Follow it: ecluse jobs show {row.job_id}"
+        )
+    job_id = new_id()
+    with runtime.catalog.write() as transaction:
+        journal.set_job(transaction, migration_id, user_id, job_id)
+        audit.record(transaction, user_id, f"migration.{kind}", migration_id)
+    title = f"{row.source} → {row.destination}"
+    subject = {"migration_id": migration_id}
+    return runtime.jobs.enqueue(kind, "upkeep", user_id, title, subject, job_id=job_id)
+
+
+def _has_active_job(runtime: Runtime, row: Migration) -> bool:
+    if row.job_id is None or row.user_id is None:
+        return False
+    try:
+        return runtime.jobs.get(row.user_id, row.job_id).active
+    except JobNotFound:
+        return False
+
+
+def run_migration(runtime: Runtime, task: Task, migration_id: str) -> None:
+    task.step("migrate", _migrate, runtime, task, migration_id)
+
+
+def run_rollback(runtime: Runtime, task: Task, migration_id: str) -> None:
+    task.step("rollback", _rollback, runtime, task, migration_id)
+
+
+def run_verification(runtime: Runtime, task: Task, migration_id: str) -> None:
+    task.step("verify", _verify, runtime, task, migration_id)
+
+
+def _migrate(runtime: Runtime, task: Task, migration_id: str) -> None:
+    told = _told(task, "migrate")
+    _patiently(task, lambda: migration.run(runtime.catalog, runtime.stores, migration_id, progress=told))
+
+
+def _rollback(runtime: Runtime, task: Task, migration_id: str) -> None:
+    told = _told(task, "rollback")
+    _patiently(task, lambda: migration.rollback(runtime.catalog, runtime.stores, migration_id, progress=told))
+
+
+def _verify(runtime: Runtime, task: Task, migration_id: str) -> None:
+    told = _told(task, "verify_migration")
+    found = migration.verify(runtime.catalog, runtime.stores, migration_id, progress=told)
+    if not found.passed:
+        raise DigestMismatch(migration.findings(found))
+
+
+def _patiently(task: Task, work: Callable[[], T]) -> T:
+    """The result of `work`, tried again while another process holds the migration."""
+    deadline = time.monotonic() + WAIT
+    while True:
+        try:
+            return work()
+        except MigrationHeld:
+            if time.monotonic() > deadline:
+                raise
+        task.report("compare", 0.0, "Waiting for the process that was at work on it")
+        time.sleep(1.0)
+
+
+def _told(task: Task, kind: str) -> Callable[[Progress], None]:
+    """Tell a job's progress; it never goes back, although a run looks at its source more than once."""
+    highest = 0.0
+
+    def tell(now: Progress) -> None:
+        nonlocal highest
+        begin, end = _SHARES[kind].get(now.stage, (highest, highest))
+        highest = max(highest, begin + (end - begin) * now.fraction)
+        task.report(now.stage, highest, f"{now.objects} / {now.objects_total}" if now.objects_total else "")
+
+    return tell
+
+
+def _failed(runtime: Runtime, task: Task, message: str, migration_id: str) -> None:
+    with runtime.catalog.write() as transaction:
+        journal.set_stopped(transaction, migration_id, message)
+
+
+def _verification_failed(runtime: Runtime, task: Task, message: str, migration_id: str) -> None:
+    with runtime.catalog.write() as transaction:
+        audit.record(transaction, task.user_id, "migration.verification_failed", migration_id, found=message)
+
+
+#: Every kind of job that belongs to no application; a worker is started with them.
+KINDS: Final[dict[str, JobKind]] = {
+    "migrate": JobKind(run_migration, _failed, "upkeep", ("compare", "copy", "switch")),
+    "rollback": JobKind(run_rollback, _failed, "upkeep", ("verify", "remove")),
+    "verify_migration": JobKind(run_verification, _verification_failed, "upkeep", ("verify",)),
+}

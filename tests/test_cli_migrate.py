@@ -1,0 +1,145 @@
+"""`ecluse migrate` plans, runs, verifies and rolls back, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecluse.runtime import Runtime
+from tests.application import KEPT, run_ecluse
+from tests.migrating import Sizes, all_pointers, check_rows, contents, fill
+
+
+@pytest.fixture
+def home(runtime: Runtime) -> Path:
+    runtime.accounts.local_administrator()
+    fill(runtime)
+    return runtime.settings.home
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> str:
+    return f"file://{tmp_path}/elsewhere"
+
+
+def asked(home: Path, *arguments: str, code: int = 0) -> Any:
+    done = run_ecluse(home, {}, "migrate", *arguments, "--json")
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_migration_is_planned_run_verified_and_rolled_back(
+    runtime: Runtime, home: Path, elsewhere: str
+) -> None:
+    plan = asked(home, "plan", "data", elsewhere, "--catalog", "--estimate")
+    count, rows = plan["everything"]["objects"], plan["rows"]
+    assert (plan["to_copy"]["objects"], plan["estimate"]["objects"]) == (count, count)
+    assert len(plan["monthly_costs"]) > 5
+    outcome = asked(home, "run", plan["id"])
+    assert (outcome["copied"]["objects"], outcome["rows_switched"]) == (count, rows)
+    assert asked(home, "verify", plan["id"])["objects"] == count
+    [listed] = asked(home, "list")
+    assert (listed["id"], listed["state"], listed["settled"], listed["rows"]) == (
+        plan["id"],
+        "done",
+        count,
+        rows,
+    )
+    check_rows(runtime)
+    back = asked(home, "rollback", plan["id"], "--yes")
+    assert (back["rows_back"], back["removed"]) == (rows, count)
+    assert {pointer.url.startswith(elsewhere) for pointer in all_pointers(runtime)} == {False}
+    check_rows(runtime)
+
+
+def test_people_read_what_is_done_and_how_to_go_on(home: Path, elsewhere: str) -> None:
+    planned = run_ecluse(home, {}, "migrate", "plan", "data", elsewhere, "--estimate")
+    assert planned.returncode == 0, planned.stderr
+    assert "Run it: ecluse migrate run " in planned.stdout
+    assert "user_models" in planned.stdout
+    assert "--catalog switches them" in planned.stdout
+    done = run_ecluse(home, {}, "migrate", "run", "data", elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert "Roll it back: ecluse migrate rollback " in done.stdout
+    [listed] = [
+        line for line in run_ecluse(home, {}, "migrate", "list").stdout.splitlines() if " done " in line
+    ]
+    assert elsewhere[-20:] in listed
+
+
+def test_a_dry_run_records_nothing(home: Path, elsewhere: str) -> None:
+    assert asked(home, "plan", "data", elsewhere, "--dry-run")["id"] is None
+    assert asked(home, "list") == []
+
+
+def test_verify_exits_with_one_and_names_what_it_found(runtime: Runtime, home: Path, elsewhere: str) -> None:
+    outcome = asked(home, "run", "data", elsewhere)
+    there = runtime.stores.open(elsewhere)
+    key = min(contents(there))
+    there.delete(key)
+    there.put("stray", b"?")
+    found = asked(home, "verify", outcome["id"], code=1)
+    assert (found["missing"], found["different"], found["extra"]) == ([key], [], ["stray"])
+    done = run_ecluse(home, {}, "migrate", "verify", outcome["id"])
+    assert (done.returncode, key in done.stdout) == (1, True)
+    asked(home, "run", outcome["id"])
+    there.delete("stray")
+    asked(home, "verify", outcome["id"])
+
+
+def test_a_rollback_asks_first(home: Path, elsewhere: str) -> None:
+    outcome = asked(home, "run", "data", elsewhere, "--catalog")
+    asked_for = run_ecluse(home, {}, "migrate", "rollback", outcome["id"])
+    assert asked_for.returncode != 0
+    assert "is deleted there" in asked_for.stderr
+    assert [row["state"] for row in asked(home, "list")] == ["done"]
+
+
+def test_only_administrators_switch_rows(runtime: Runtime, home: Path, elsewhere: str) -> None:
+    member = runtime.accounts.add("member@example.org").email
+    done = run_ecluse(home, {}, "migrate", "plan", "data", elsewhere, "--catalog", "--user", member)
+    assert (done.returncode, "does not administer" in done.stderr) == (1, True)
+    plan = asked(home, "plan", "data", elsewhere, "--catalog")
+    for verb in ("run", "rollback"):
+        more = ("--yes",) if verb == "rollback" else ()
+        done = run_ecluse(home, {}, "migrate", verb, plan["id"], "--user", member, *more)
+        assert (done.returncode, "does not administer" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("arguments", [("run",), ("run", "a", "b", "c"), ("run", "abc", "--catalog")])
+def test_a_run_takes_an_id_or_two_places(home: Path, arguments: tuple[str, ...]) -> None:
+    assert run_ecluse(home, {}, "migrate", *arguments).returncode == 2
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on(runtime: Runtime, elsewhere: str, stop: signal.Signals) -> None:
+    runtime.accounts.local_administrator()
+    fill(runtime, Sizes(models=6, files=3, file_bytes=12_000_000, tables=1))
+    home = runtime.settings.home
+    plan = asked(home, "plan", "data", elsewhere, "--catalog")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ecluse", "migrate", "run", plan["id"], "--home", str(home)],
+        env={name: os.environ[name] for name in KEPT if name in os.environ},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    there = runtime.stores.open(elsewhere)
+    while not any(True for _ in there.list()) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(stop)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert f"Go on: ecluse migrate run {plan['id']}" in said
+    [listed] = asked(home, "list")
+    assert (listed["state"], listed["error"].startswith("It was interrupted.")) == ("stopped", True)
+    check_rows(runtime)
+    assert asked(home, "run", plan["id"])["copied_again"] <= 8
+    check_rows(runtime)

@@ -1,0 +1,161 @@
+"""Migrations run as jobs: by any worker, cancelled from the list of jobs, their end always in their row."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ecluse import migration, upkeep
+from ecluse.catalog import journal
+from ecluse.errors import MigrationHeld
+from ecluse.fraud.workflows import cancel_job
+from ecluse.jobs import Job
+from ecluse.migration.hold import Hold
+from ecluse.runtime import Runtime, Worker
+from ecluse.work import KINDS, reconcile
+from tests.migrating import Sizes, all_pointers, check_rows, fill
+
+
+@pytest.fixture
+def user_id(runtime: Runtime) -> str:
+    return fill(runtime)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> str:
+    return f"file://{tmp_path}/elsewhere"
+
+
+@contextmanager
+def working(runtime: Runtime) -> Iterator[None]:
+    worker = Worker(runtime, KINDS, reconcile)
+    worker.start()
+    beating = threading.Thread(target=worker.run_until_stopped)
+    beating.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        beating.join()
+        worker.close()
+
+
+def ended(runtime: Runtime, user_id: str, job_id: str) -> Job:
+    deadline = time.monotonic() + 60
+    while (job := runtime.jobs.get(user_id, job_id)).active:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.05)
+    return job
+
+
+def planned(runtime: Runtime, user_id: str, destination: str) -> str:
+    plan = migration.plan(
+        runtime.catalog,
+        runtime.stores,
+        source="data",
+        destination=destination,
+        switch_rows=True,
+        user_id=user_id,
+    )
+    return plan.id or ""
+
+
+def test_a_worker_runs_verifies_and_rolls_back(runtime: Runtime, user_id: str, elsewhere: str) -> None:
+    migration_id = planned(runtime, user_id, elsewhere)
+    with working(runtime):
+        job = ended(runtime, user_id, upkeep.start_migration(runtime, user_id, migration_id))
+        assert (job.status, job.kind, job.error) == ("done", "migrate", None)
+        assert migration.find(runtime.catalog, migration_id).state == "done"
+        assert all(pointer.url.startswith(elsewhere) for pointer in all_pointers(runtime))
+        job = ended(runtime, user_id, upkeep.start_verification(runtime, user_id, migration_id))
+        assert (job.status, job.error) == ("done", None)
+        runtime.stores.open(elsewhere).put("stray", b"?")
+        job = ended(runtime, user_id, upkeep.start_verification(runtime, user_id, migration_id))
+        assert job.status == "failed"
+        assert "stray" in (job.error or "")
+        assert migration.find(runtime.catalog, migration_id).state == "done"
+        job = ended(runtime, user_id, upkeep.start_rollback(runtime, user_id, migration_id))
+        assert job.status == "done"
+    assert migration.find(runtime.catalog, migration_id).state == "rolled_back"
+    check_rows(runtime)
+
+
+def test_a_failure_stands_in_the_row_with_the_way_out(runtime: Runtime, user_id: str, elsewhere: str) -> None:
+    pointer = next(one for one in all_pointers(runtime) if one.table == "datasets")
+    runtime.data.put(runtime.data.key_of(pointer.url) or "", b"damaged")
+    migration_id = planned(runtime, user_id, elsewhere)
+    with working(runtime):
+        job = ended(runtime, user_id, upkeep.start_migration(runtime, user_id, migration_id))
+    row = migration.find(runtime.catalog, migration_id)
+    assert (job.status, row.state) == ("failed", "stopped")
+    assert row.error == job.error
+    assert f"ecluse migrate run {migration_id}" in (row.error or "")
+
+
+def test_a_migration_has_one_job_at_a_time(runtime: Runtime, user_id: str, elsewhere: str) -> None:
+    migration_id = planned(runtime, user_id, elsewhere)
+    upkeep.start_migration(runtime, user_id, migration_id)
+    with pytest.raises(MigrationHeld, match="has a job already"):
+        upkeep.start_rollback(runtime, user_id, migration_id)
+
+
+def test_a_queued_job_can_be_cancelled(runtime: Runtime, user_id: str, elsewhere: str) -> None:
+    migration_id = planned(runtime, user_id, elsewhere)
+    job_id = upkeep.start_migration(runtime, user_id, migration_id)
+    cancel_job(runtime, user_id, job_id)
+    assert runtime.jobs.get(user_id, job_id).status == "cancelled"
+    assert migration.find(runtime.catalog, migration_id).state == "planned"
+    upkeep.start_migration(runtime, user_id, migration_id)
+
+
+def test_a_running_job_is_cancelled_and_can_be_taken_up_again(runtime: Runtime, elsewhere: str) -> None:
+    user_id = fill(runtime, Sizes(models=10, files=4, file_bytes=9_000_000, tables=1))
+    migration_id = planned(runtime, user_id, elsewhere)
+    with working(runtime):
+        job_id = upkeep.start_migration(runtime, user_id, migration_id)
+        while not migration.summary(runtime.catalog, migration_id).settled.objects:
+            time.sleep(0.02)
+        cancel_job(runtime, user_id, job_id)
+        assert ended(runtime, user_id, job_id).status == "cancelled"
+        while (row := migration.find(runtime.catalog, migration_id)).held_by:
+            time.sleep(0.02)
+        assert row.state == "stopped"
+        check_rows(runtime)
+        job = ended(runtime, user_id, upkeep.start_migration(runtime, user_id, migration_id))
+        assert job.status == "done"
+    check_rows(runtime)
+
+
+def test_a_job_waits_for_a_process_that_has_just_died(runtime: Runtime, user_id: str, elsewhere: str) -> None:
+    migration_id = planned(runtime, user_id, elsewhere)
+    hold = Hold(runtime.catalog, migration_id).take("running")
+    with working(runtime):
+        job_id = upkeep.start_migration(runtime, user_id, migration_id)
+        while runtime.jobs.get(user_id, job_id).status == "queued":
+            time.sleep(0.05)
+        hold.release("stopped", None)
+        assert ended(runtime, user_id, job_id).status == "done"
+
+
+def test_a_migration_whose_process_vanished_is_said_to_have_stopped(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    migration_id = planned(runtime, user_id, elsewhere)
+    with runtime.catalog.write() as transaction:
+        journal.take(
+            transaction, migration_id, "process 1 on another-machine (x)", "running", lambda _: False
+        )
+    assert reconcile(runtime) == 0
+    with runtime.catalog.write() as transaction:
+        row = journal.migration_of(transaction, migration_id)
+        row.beat_at = row.created_at - 2 * journal.SILENCE
+    assert reconcile(runtime) == 1
+    row = migration.find(runtime.catalog, migration_id)
+    assert (row.state, row.held_by) == ("stopped", None)
+    assert row.error == f"Its process ended. Go on: ecluse migrate run {migration_id}"
+    assert reconcile(runtime) == 0
