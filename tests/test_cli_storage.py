@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from ecluse.catalog.tables import Dataset, ModelVersion, User
 from ecluse.runtime import Runtime, uploads_prefix
 from ecluse.settings import Settings
 from ecluse.storage.prices import load_prices
-from tests.application import run_ecluse
+from tests.application import KEPT, run_ecluse
 from tests.servers import ObjectServer
 
 
@@ -153,6 +156,29 @@ def test_another_content_is_replaced_only_with_force_and_nothing_is_copied_befor
     (tmp_path / "down" / "a.bin").write_bytes(b"mine")
     assert here.run("cp", "data:t", str(tmp_path / "down")).returncode == 1
     assert contents(tmp_path / "down") == {"a.bin": b"mine"}
+
+
+def test_a_copy_stopped_on_the_way_leaves_whole_files_and_goes_on(cloud: Here, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"{number:02d}").write_bytes(os.urandom(500_000))
+    variables = {name: os.environ[name] for name in KEPT if name in os.environ} | cloud.environ
+    command = [sys.executable, "-m", "ecluse", "storage", "cp", str(folder), "data:many"]
+    process = subprocess.Popen(
+        command, env=variables | {"ECLUSE_HOME": str(cloud.home)}, stderr=subprocess.DEVNULL
+    )
+    with cloud.opened() as runtime:
+        while process.poll() is None and not list(runtime.data.list("many")):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) in (130, 0)
+        there = {info.key: info.size for info in runtime.data.list("many")}
+    assert there
+    assert set(there.values()) == {500_000}
+    told = cloud.json("cp", str(folder), "data:many")
+    assert told["same"] == len(there)
+    assert told["copied"] + told["same"] == 60
 
 
 def test_what_cannot_be_copied_is_said(here: Here, tree: Path, tmp_path: Path) -> None:

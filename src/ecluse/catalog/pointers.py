@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import Select, or_, select
@@ -36,15 +37,7 @@ def pointers(transaction: Transaction) -> Iterator[Pointer]:
 
 def pointing_at(transaction: Transaction, url: str, *, limit: int = 10) -> list[Pointer]:
     """Rows that need what is at `url` or below it: they point at it, into it, or at a folder it is in."""
-    inside = f"{url.rstrip('/')}/"
-    found: list[Pointer] = []
-    for query, table in _QUERIES:
-        column = query.selected_columns["url"]
-        wanted = query.where(or_(column.in_(_folders(url)), column.startswith(inside, autoescape=True)))
-        near = (_pointer(table, row) for row in transaction.execute(wanted))
-        # SQLite's LIKE takes large and small letters for the same.
-        found += [one for one in near if one.url in _folders(url) or one.url.startswith(inside)]
-    return found[:limit]
+    return list(islice(_near(transaction, url), limit))
 
 
 _QUERIES: Final[tuple[tuple[Select[*tuple[Any, ...]], str], ...]] = (
@@ -86,6 +79,18 @@ _QUERIES: Final[tuple[tuple[Select[*tuple[Any, ...]], str], ...]] = (
         TrainingRun.__tablename__,
     ),
 )
+
+
+def _near(transaction: Transaction, url: str) -> Iterator[Pointer]:
+    inside, folders = f"{url.rstrip('/')}/", _folders(url)
+    for query, table in _QUERIES:
+        column = query.selected_columns["url"]
+        wanted = query.where(or_(column.in_(folders), column.startswith(inside, autoescape=True)))
+        for row in transaction.execute(wanted).yield_per(100):
+            if row.url in folders or row.url.startswith(
+                inside
+            ):  # SQLite's LIKE is blind to large and small letters
+                yield _pointer(table, row)
 
 
 def _pointer(table: str, row: Any) -> Pointer:
