@@ -119,6 +119,7 @@ class Request:
                 "PUT": "CreateBucket",
                 "HEAD": "HeadBucket",
             }
+            names |= {"GET": "ListMultipartUploads"} if "uploads" in self.query else {}
         else:
             put = "CopyObject" if copied else "PutObject"
             names = {"GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject", "PUT": put}

@@ -49,7 +49,8 @@ class Verb:
 
     `judge` is given the store past the proxy and what the verb returned, or the error it raised; it names
     what is wrong. One fault that passes must not be noticed: the verb ends as it does undisturbed, in success
-    or in `refused`. Only a large stream that cannot be read twice may end in `StoreUnavailable` (`once`).
+    or in `refused`. Only a large stream that cannot be read twice, and a clean-up that comes again anyway, may end
+    in `StoreUnavailable` (`once`).
     """
 
     name: str
@@ -168,6 +169,37 @@ async def pieces_async(data: bytes) -> AsyncIterator[bytes]:
         yield piece
 
 
+def upload_tree(store: ObjectStore, folder: Path) -> object:
+    for name, data in TREE.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(data)
+    return store.upload_tree(folder, "tree")
+
+
+def tree_written(far: ObjectStore, outcome: object) -> str | None:
+    """Every file that is there is whole; after success, all are."""
+    found = {info.key.removeprefix("tree/"): far.get(info.key) for info in far.list()}
+    if not found.items() <= TREE.items():
+        return f"not what was sent: {sorted(found)}"
+    if isinstance(outcome, EcluseError) or found == TREE:
+        return None
+    return f"success, and stored is only {sorted(found)}"
+
+
+def download_tree(store: ObjectStore, folder: Path) -> object:
+    try:
+        store.download_tree("tree", folder)
+    finally:
+        found = {
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        assert found.items() <= TREE.items(), f"partial or left behind: {sorted(found)}"
+    return found
+
+
+TREE: Final = {"a.txt": SMALL, "deep/b.txt": OLD, "deep/c.txt": b""}
 MANY = {f"a/{n}": OLD[:10] for n in range(5)} | {"ab": OLD}
 VERBS: Final = (
     Verb("put", lambda s, _: s.put(KEY, SMALL), written(SMALL), {}),
@@ -233,7 +265,17 @@ VERBS: Final = (
     Verb("list_page", lambda s, _: len(s.list_page("a", limit=3).items), read(3), MANY),
     Verb("copy", lambda s, _: s.copy(OTHER, KEY), written(SMALL, old=OLD), {KEY: OLD, OTHER: SMALL}),
     Verb("copy of nothing", lambda s, _: s.copy(OTHER, KEY), missing, {}, refused=ObjectNotFound),
-    Verb("remove_stale_uploads", lambda s, _: s.remove_stale_uploads(timedelta(hours=1)), read(0), {}),
+    Verb("upload_tree", upload_tree, tree_written, {}),
+    Verb("download_tree", download_tree, read(TREE), {f"tree/{name}": data for name, data in TREE.items()}),
+    Verb("probe", lambda s, _: s.probe().conditional_writes, read(True), {}),
+    Verb("ensure_bucket", lambda s, _: s.ensure_bucket(), read(False), {}),
+    Verb(
+        "remove_stale_uploads",
+        lambda s, _: s.remove_stale_uploads(timedelta(hours=1)),
+        read(0),
+        {},
+        once=True,
+    ),
     Verb("delete", lambda s, _: s.delete(KEY), deleted, {KEY: OLD, OTHER: OLD}),
     Verb("delete_prefix", lambda s, _: s.delete_prefix("a"), prefix_deleted, MANY),
 )

@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from http.client import HTTPException, IncompleteRead
 from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree
@@ -38,6 +39,8 @@ _STAMP: Final = "%Y-%m-%dT%H:%M:%SZ"
 #: A signed address holds from a while ago, for the clocks of two machines differ.
 _SKEW: Final = timedelta(minutes=5)
 _EMPTY: Final = hashlib.sha256(b"").hexdigest()
+#: Refused for want of a right, or not known there; anything else may pass.
+_NOT_ALLOWED: Final = frozenset({401, 403, 405, 501})
 _THERE: Final = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists", "ContainerAlreadyExists"})
 
 
@@ -78,11 +81,12 @@ class S3Administration:
             return removed  # the keys of a machine's role are obstore's alone: see docs/guides/cloud.md
         try:
             for key, upload, begun in self._unfinished(f"{prefix}/" if prefix else ""):
-                if begun < before:
-                    self._ask("DELETE", key, {"uploadId": upload})
+                if begun < before and self._abort(key, upload):
                     removed += 1
         except urllib.error.HTTPError as error:
             with error:
+                if error.code not in _NOT_ALLOWED:
+                    raise StoreUnavailable(_silent(self._url, f"HTTP {error.code}")) from None
                 logger.warning(
                     "Unfinished uploads in %s cannot be removed (%s). Set a rule in the bucket that aborts incomplete "
                     "multipart uploads after a day, or allow s3:ListBucketMultipartUploads and "
@@ -90,12 +94,20 @@ class S3Administration:
                     self._url,
                     error.code,
                 )
-        except OSError as error:
-            raise StoreUnavailable(
-                f"The store {self._url} did not answer as it should for {prefix or '/'!r}: {_word(error)}. "
-                "See: ecluse doctor"
-            ) from error
+        except (OSError, HTTPException, ElementTree.ParseError) as error:
+            raise StoreUnavailable(_silent(self._url, _word(error))) from error
         return removed
+
+    def _abort(self, key: str, upload: str) -> bool:
+        """Whether it was there to abort: it may have been completed, or another clean-up was first."""
+        try:
+            self._ask("DELETE", key, {"uploadId": upload})
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+            error.close()
+            return False
+        return True
 
     def _unfinished(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
         """Key, upload id and beginning of each upload in parts that is neither complete nor aborted."""
@@ -247,7 +259,7 @@ def _made(request: urllib.request.Request, url: str) -> bool:
         urllib.request.urlopen(request, timeout=_SECONDS).close()  # noqa: S310 (the endpoint is checked)
     except urllib.error.HTTPError as error:
         with error:
-            told = re.search(r"<Code>(\w+)</Code>", error.read().decode("utf-8", "replace"))
+            told = re.search(r"<Code>(\w+)</Code>", _body(error))
         code = told[1] if told else f"HTTP {error.code}"
         if code in _THERE or (error.code == 409 and told is None):
             return False  # one that is someone else's refuses the first write
@@ -256,15 +268,24 @@ def _made(request: urllib.request.Request, url: str) -> bool:
                 f"The store {url} refused access to '/'. Check keys and rights: ecluse doctor"
             ) from None
         raise StoreUnavailable(_silent(url, code)) from None
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         raise StoreUnavailable(_silent(url, _word(error))) from None
     return True
+
+
+def _body(error: urllib.error.HTTPError) -> str:
+    """What came with a refusal, as far as it came."""
+    try:
+        return error.read().decode("utf-8", "replace")
+    except IncompleteRead as broken:
+        return broken.partial.decode("utf-8", "replace")
 
 
 def _silent(url: str, reason: str) -> str:
     return f"The store {url} did not answer as it should for '/': {reason}. See: ecluse doctor"
 
 
-def _word(error: OSError) -> str:
+def _word(error: Exception) -> str:
     """Why a request failed, without the address, which may be a signed one."""
-    return str(getattr(error, "reason", None) or error.strerror or type(error).__name__)
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
+    return str(reason or type(error).__name__)
