@@ -370,6 +370,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The manifest of %(name)s was replaced after it was published. Delete the version, and publish it again."),
     N_("%(file)s is neither a file nor a folder of its own. Remove it, or put the file there."),
     N_("There is no file to publish. Name at least one."),
+    N_("%(file)s cannot be read: %(error)s. Nothing was published."),
     N_("%(file)s is a name of the registry's own. Rename the file."),
     N_("%(name)s is held by another publication, or was deleted or cleaned up meanwhile. Publish it again."),
     N_("These metadata cannot be kept: %(error)s. Use texts, finite numbers, lists and objects."),
