@@ -1,7 +1,7 @@
 """Keep downloaded objects on local disk by content, within a bound, for any number of processes.
 
     folder/sha256/ab/abcdef…        an entry: the object's bytes, read-only, complete and verified
-    folder/sha256/ab/abcdef….seen   size, time and inode that the entry had when it was verified, and since which start of the machine
+    folder/sha256/ab/abcdef….seen   size, time and inode at its verification, and since which start of the machine
     folder/locks/                   one file per download that runs, and `room`
 
 `link` hands out a hard link and hashes nothing while an entry's size, time of change and inode are those
