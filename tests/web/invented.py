@@ -217,6 +217,7 @@ def versions(user_id: str) -> list[ModelVersion]:
             user_id=user_id,
             name="transactions",
             version=name,
+            application="fraud",
             prefix=f"user_models/{user_id}/transactions/{name}",
             size_bytes=2_400_000,
             manifest_digest="9f2c41ab" * 8,

@@ -3,6 +3,7 @@
 from ecluse.models.conditions import Condition, parse_condition, search
 from ecluse.models.folders import Imported, import_folder
 from ecluse.models.garbage import Garbage, gc
+from ecluse.models.links import SignedLink, signed_link
 from ecluse.models.signatures import sign, verify_signature
 from ecluse.models.versions import (
     LATEST,
@@ -31,6 +32,7 @@ __all__ = [
     "Condition",
     "Garbage",
     "Imported",
+    "SignedLink",
     "aliases",
     "announce",
     "checked_alias",
@@ -51,6 +53,7 @@ __all__ = [
     "search",
     "set_alias",
     "sign",
+    "signed_link",
     "verify",
     "verify_signature",
 ]

@@ -29,10 +29,7 @@ _CONDITION: Final = re.compile(
 
 @dataclass(frozen=True)
 class Condition:
-    """`key` compared with `value`: as a number where a number is stored, as text where a text is.
-
-    A text is neither above nor below a number.
-    """
+    """`key` compared with `value`: as a number where a number is stored, as text where a text is."""
 
     key: str
     operator: str
@@ -43,12 +40,12 @@ class Condition:
         return any(self._compare(found) for found in _values(row, self.key))
 
     def _compare(self, found: Any) -> bool:
-        compare, number = _COMPARED[self.operator], _number(self.value)
-        is_order = self.operator not in ("=", "!=")
+        compare = _COMPARED[self.operator]
         if isinstance(found, bool):
-            return not is_order and compare(str(found).lower(), self.value.lower())
+            return self.operator in ("=", "!=") and compare(str(found).lower(), self.value.lower())
         if isinstance(found, str):
-            return not (is_order and number is not None) and compare(found, self.value)
+            return compare(found, self.value)
+        number = _number(self.value)
         if isinstance(found, int | float) and number is not None:
             return compare(found, number)
         return self.operator == "!=" and isinstance(found, int | float)

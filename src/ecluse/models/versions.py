@@ -270,13 +270,14 @@ def verify(runtime: Runtime, row: ModelVersion, progress: Progress | None = None
 def _fetch(
     runtime: Runtime, row: ModelVersion, folder: Path, progress: Progress | None, *, link: bool
 ) -> CheckedOut:
-    _check_intact(row)
+    check_intact(row)
     manifest = manifest_of(runtime, row)
     fetched = runtime.registry_of(row).fetch(manifest, folder, progress, link=link)
     return CheckedOut(len(fetched), manifest.size, sum(one.from_cache for one in fetched))
 
 
-def _check_intact(row: ModelVersion) -> None:
+def check_intact(row: ModelVersion) -> None:
+    """`DigestMismatch` for a version that a verification has found damaged."""
     if row.damaged_at is not None:
         raise DigestMismatch(
             f"{row.name} {row.version} is known to be damaged since {row.damaged_at:%Y-%m-%d %H:%M}: {row.damage} "
@@ -298,7 +299,7 @@ def set_alias(runtime: Runtime, user_id: str, name: str, alias: str, version: st
     checked_alias(alias)
     with runtime.catalog.write() as transaction:
         rows.hold_versions(transaction, user_id, name)
-        _check_intact(rows.version_of(transaction, user_id, name, version))
+        check_intact(rows.version_of(transaction, user_id, name, version))
         row = alias_rows.point_alias(transaction, user_id, name, alias, version)
         audit.record(transaction, user_id, "model.alias", f"{name}@{alias}", version=version)
         return row

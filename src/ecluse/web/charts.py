@@ -19,8 +19,6 @@ from ecluse.web.phrases import translated
 
 TABLE_ROWS: Final = 12
 TOP_FEATURES: Final = 12
-#: A thinner band of a stack, as a share of all, would have its name on that of its neighbour.
-NAMED_BAND: Final = 0.07
 AXIS_TEXT: Final = {"color": "--ink-2", "fontSize": 11}
 
 
@@ -258,6 +256,111 @@ def score_histogram(summary: Mapping[str, Any], threshold: float, say: Words) ->
     )
 
 
+def compared_curves(
+    a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, str], say: Words
+) -> list[Chart]:
+    """The curves of two reports over each other, where both have them; A is dashed, B drawn through."""
+    of_a, of_b = a.get("curves") or {}, b.get("curves") or {}
+    charts = [_compared_pr(a, b, names, say)] if of_a.get("pr") and of_b.get("pr") else []
+    if of_a.get("roc") and of_b.get("roc"):
+        charts.append(_compared_roc(a, b, names, say))
+    return charts
+
+
+def _compared_pr(a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, str], say: Words) -> Chart:
+    series, precisions = [], []
+    for letter, report in (("A", a), ("B", b)):
+        points = sorted(report["curves"]["pr"], key=lambda point: point["recall"])
+        line = _compared_line(letter, names, [(p["recall"], p["precision"]) for p in points], step="end")
+        metrics = report["metrics"]
+        line["markPoint"] = _dot(metrics["recall"], metrics["precision"], letter, _COMPARED[letter][0])
+        series.append(line)
+        precisions.append([_at_recall(points, level) for level in _LEVELS])
+    values = [say.num(report["metrics"]["average_precision"], 3) for report in (a, b)]
+    return Chart(
+        id="chart-compared-pr",
+        title=say._("Precision and recall of A and B"),
+        unit=say._("precision against recall on the test rows of each, %%; the dots are the thresholds"),
+        finding=say._("Average precision %(a)s for A, %(b)s for B.", a=values[0], b=values[1]),
+        option=_compared(_Axes(say._("recall"), say._("precision")), series),
+        headings=(
+            say._("Recall of at least"),
+            say._("Precision of A"),
+            say._("Precision of B"),
+            say._("B − A, points"),
+        ),
+        rows=tuple(
+            (
+                say.percent(level),
+                say.percent(one, 1),
+                say.percent(other, 1),
+                say.signed(None if one is None or other is None else 100 * (other - one), 1),
+            )
+            for level, one, other in zip(_LEVELS, *precisions, strict=True)
+        ),
+    )
+
+
+def _compared_roc(a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, str], say: Words) -> Chart:
+    series, recalls = [], []
+    for letter, report in (("A", a), ("B", b)):
+        points = sorted(report["curves"]["roc"], key=lambda point: point["fpr"])
+        series.append(_compared_line(letter, names, [(p["fpr"], p["tpr"]) for p in points]))
+        recalls.append([_at_alarms(points, level) for level in _ALARMS])
+    values = [say.num(report["metrics"]["roc_auc"], 3) for report in (a, b)]
+    return Chart(
+        id="chart-compared-roc",
+        title=say._("ROC curves of A and B"),
+        unit=say._("%% of fraud flagged against %% of legitimate rows flagged"),
+        finding=say._("Area under the curve %(a)s for A, %(b)s for B.", a=values[0], b=values[1]),
+        option=_compared(_Axes(say._("false alarms"), say._("recall")), series),
+        headings=(
+            say._("False alarms of at most"),
+            say._("Recall of A"),
+            say._("Recall of B"),
+            say._("B − A, points"),
+        ),
+        rows=tuple(
+            (
+                say.percent(level),
+                say.percent(one, 1),
+                say.percent(other, 1),
+                say.signed(100 * (other - one), 1),
+            )
+            for level, one, other in zip(_ALARMS, *recalls, strict=True)
+        ),
+    )
+
+
+_LEVELS: Final = tuple(i / 10 for i in range(1, 11))
+_ALARMS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+_COMPARED: Final = {"A": ("--c2", "dashed"), "B": ("--c1", "solid")}
+
+
+def _compared(axes: _Axes, series: list[dict[str, Any]]) -> dict[str, Any]:
+    legend = {"top": 0, "right": 0, "itemWidth": 22, "itemHeight": 8, "textStyle": AXIS_TEXT}
+    return {**_plot(axes, series), "legend": legend}
+
+
+def _compared_line(
+    letter: str, names: tuple[str, str], points: list[tuple[float, float]], *, step: str | None = None
+) -> dict[str, Any]:
+    colour, kind = _COMPARED[letter]
+    line = _line(colour, points, step=step)
+    line["lineStyle"] |= {"type": kind}
+    return line | {"name": f"{letter} · {names['AB'.index(letter)]}"}
+
+
+def _at_recall(points: Sequence[Mapping[str, float]], level: float) -> float | None:
+    """The precision at the first threshold that finds this share of fraud; None where none does."""
+    return next((p["precision"] for p in points if p["recall"] >= level), None)
+
+
+def _at_alarms(points: Sequence[Mapping[str, float]], level: float) -> float:
+    """The share of fraud found by the last threshold with at most this share of false alarms."""
+    return max((p["tpr"] for p in points if p["fpr"] <= level), default=0.0)
+
+
 def stored_growth(points: Sequence[DayUsage], until: date, say: Words) -> Chart:
     """Bytes there by the end of each day, one band for each kind; the first day rises from nothing."""
     first, last = points[0], points[-1]
@@ -270,7 +373,7 @@ def stored_growth(points: Sequence[DayUsage], until: date, say: Words) -> Chart:
         say._("models"): ("--c4", [point.models for point in drawn]),
     }
     series = [
-        _band(name, colour, [point.day for point in drawn], sizes, named=sizes[-1] >= NAMED_BAND * last.size)
+        _band(name, colour, [point.day for point in drawn], sizes)
         for name, (colour, sizes) in bands.items()
         if sizes[-1]
     ]
@@ -525,17 +628,16 @@ def _line(colour: str, points: list[tuple[float, float]], *, step: str | None = 
     }
 
 
-def _band(
-    name: str, colour: str, days: Sequence[date], sizes: Sequence[int], *, named: bool
-) -> dict[str, Any]:
-    """A stacked area of steps, named at its end where there is room."""
+def _band(name: str, colour: str, days: Sequence[date], sizes: Sequence[int]) -> dict[str, Any]:
+    """A stacked area of steps, named at its end."""
     return {
         **_line(colour, [], step="end"),
         "name": name,
         "data": [[day.isoformat(), size] for day, size in zip(days, sizes, strict=True)],
         "stack": "stored",
         "areaStyle": {"color": colour, "opacity": 0.3},
-        "endLabel": {"show": named, "formatter": "{a}", "color": "--ink", "fontSize": 11},
+        "endLabel": {"show": True, "formatter": "{a}", "color": "--ink", "fontSize": 11},
+        "labelLayout": {"moveOverlap": "shiftY"},
     }
 
 
@@ -554,12 +656,12 @@ def _dashed(points: list[tuple[float, float]], label: str) -> dict[str, Any]:
     }
 
 
-def _dot(x: float, y: float, label: str) -> dict[str, Any]:
+def _dot(x: float, y: float, label: str, colour: str = "--c1") -> dict[str, Any]:
     side = "left" if x > 0.5 else "right"
     return {
         "symbol": "circle",
         "symbolSize": 9,
-        "itemStyle": {"color": "--c1"},
+        "itemStyle": {"color": colour},
         "data": [{"coord": [x, y], "name": label}],
         "label": {
             "show": True,

@@ -57,6 +57,13 @@ class Words:
         text = self.num(value, digits)
         return f"+{text}" if value is not None and value > 0 and text != ABSENT else text
 
+    def as_given(self, value: float) -> str:
+        """A number with the digits that it was given, six at most: `0.0003`, `20`, `1e-07`."""
+        text = f"{value:.6g}"
+        if "e" in text or not math.isfinite(value):
+            return text.replace(".", ",") if self.language == "fr" else text
+        return self.num(value, len(text.partition(".")[2]))
+
     def qty(self, value: float | None, unit: str, digits: int = 0) -> str:
         """A number and its unit, which never part at a line's end."""
         return f"{self.num(value, digits)}{NBSP}{unit}"
@@ -88,6 +95,10 @@ class Words:
     def day(self, moment: datetime | None) -> str:
         """`14 October 2025`."""
         return ABSENT if moment is None else self._moment(moment, "d MMMM y")
+
+    def brief_day(self, moment: datetime | None) -> str:
+        """`21 Nov 2025` / `21 nov. 2025`, in the reader's zone."""
+        return ABSENT if moment is None else self._moment(moment, "d MMM y")
 
     def calendar_day(self, day: date) -> str:
         """`21 Nov 2025` / `21 nov. 2025`: a day of a calendar, the same in every zone."""

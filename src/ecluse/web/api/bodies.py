@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ecluse.catalog import aliases as alias_rows
 from ecluse.catalog import models, predictions, training
-from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, TrainingRun
+from ecluse.catalog.tables import Dataset, ModelAlias, ModelVersion, Prediction, TrainingRun
 from ecluse.jobs import Job
+from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime
 from ecluse.web.api.schemas import (
+    AliasBody,
+    ComparisonBody,
     DatasetBody,
+    FigureBody,
+    FileBody,
+    FilePairBody,
     JobBody,
     ModelBody,
     PredictionBody,
+    SettingBody,
     TrainingBody,
 )
+from ecluse.web.comparison import Comparison, Figure, figures_of
 
 _SHOWN = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
 
@@ -34,16 +45,65 @@ def dataset_body(row: Dataset) -> DatasetBody:
     )
 
 
-def model_body(runtime: Runtime, row: ModelVersion) -> ModelBody:
+def model_body(row: ModelVersion, aliases: Sequence[ModelAlias] = ()) -> ModelBody:
+    """A version, with those of `aliases` that point at it."""
     metrics = row.report.get("metrics", {})
     return ModelBody(
         name=row.name,
         version=row.version,
+        application=row.application,
+        aliases=[one.alias for one in aliases if (one.name, one.version) == (row.name, row.version)],
         url=row.url,
         size_bytes=row.size_bytes,
-        metrics={name: metrics.get(name) for name in _SHOWN},
+        digest=row.manifest_digest,
+        metrics={name: metrics.get(name) for name in _SHOWN} if metrics else dict(figures_of(row)),
         threshold=row.report.get("threshold"),
+        metadata=row.details,
+        verified_at=row.verified_at,
+        damaged_at=row.damaged_at,
+        damage=row.damage,
         created_at=row.created_at,
+    )
+
+
+def file_body(file: ManifestFile) -> FileBody:
+    return FileBody(path=file.path, size=file.size, sha256=file.sha256)
+
+
+def alias_body(row: ModelAlias) -> AliasBody:
+    return AliasBody(name=row.name, alias=row.alias, version=row.version, updated_at=row.updated_at)
+
+
+def comparison_body(found: Comparison) -> ComparisonBody:
+    return ComparisonBody(
+        a=found.a.version,
+        b=found.b.version,
+        same_test=found.same_test,
+        figures=[_figure_body(figure) for figure in found.figures],
+        settings=[SettingBody(name=one.name, a=one.a, b=one.b) for one in found.settings if one.differs],
+        columns_a=list(found.columns_a),
+        columns_b=list(found.columns_b),
+        files=[
+            FilePairBody(
+                path=pair.path,
+                a=file_body(pair.a) if pair.a else None,
+                b=file_body(pair.b) if pair.b else None,
+                same=not pair.differs,
+            )
+            for pair in found.files or ()
+        ],
+    )
+
+
+def _figure_body(figure: Figure) -> FigureBody:
+    return FigureBody(
+        name=figure.name,
+        a=figure.a,
+        b=figure.b,
+        a_interval=figure.a_interval,
+        b_interval=figure.b_interval,
+        difference=figure.difference,
+        verdict=figure.verdict,
     )
 
 
@@ -101,7 +161,8 @@ def job_result(runtime: Runtime, job: Job) -> dict[str, object] | None:
     with runtime.catalog.read() as transaction:
         if job.kind == "train" and (run := training.run_by_job(transaction, job.id)) and run.status == "done":
             version = models.version_of(transaction, job.user_id, run.model_name, run.version)
-            return model_body(runtime, version).model_dump(mode="json")
+            aliases = alias_rows.list_aliases(transaction, job.user_id, version.name)
+            return model_body(version, aliases).model_dump(mode="json")
         if job.kind == "predict" and (row := predictions.prediction_by_job(transaction, job.id)):
             return prediction_body(runtime, row).model_dump(mode="json")
     return dict(job.subject)

@@ -1,15 +1,30 @@
-"""Find models, look into their versions, download and delete them."""
+"""Find models, look into their versions, compare, name, verify, download and delete them."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
 from ecluse import models as published
+from ecluse.accounts import SignedIn
 from ecluse.catalog import models
+from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import VersionNotFound
-from ecluse.web.api.bodies import model_body
-from ecluse.web.api.schemas import FileBody, ModelBody, ModelDetail
+from ecluse.runtime import Runtime
+from ecluse.web.api.bodies import alias_body, comparison_body, file_body, model_body
+from ecluse.web.api.schemas import (
+    AliasBody,
+    AliasRequest,
+    ComparisonBody,
+    FileBody,
+    ModelBody,
+    ModelDetail,
+    SignedLinkBody,
+)
+from ecluse.web.comparison import compare
 from ecluse.web.downloads import send_object
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -17,37 +32,106 @@ from ecluse.web.security import CurrentUser, RuntimeDep
 router = APIRouter(tags=["models"])
 
 
-@router.get("/models")
-def list_models(runtime: RuntimeDep, user: CurrentUser) -> list[ModelBody]:
-    """Your models, each at its latest version."""
+@router.get("/models", responses=answers(422))
+def list_models(
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    where: Annotated[
+        list[str] | None, Query(description="Conditions such as val_accuracy>0.9; all must hold")
+    ] = None,
+) -> list[ModelBody]:
+    """Your models, each at its latest version. With conditions: every version that fulfils them."""
+    known = published.aliases(runtime, user.user.id)
+    if where:
+        conditions = [published.parse_condition(text) for text in where]
+        return [model_body(row, known) for row in published.search(runtime, user.user.id, conditions)]
     with runtime.catalog.read() as transaction:
-        return [model_body(runtime, row) for row in models.list_latest(transaction, user.user.id)]
+        return [model_body(row, known) for row in models.list_latest(transaction, user.user.id)]
 
 
 @router.get("/models/{name}/versions", responses=answers(404))
 def list_versions(name: str, runtime: RuntimeDep, user: CurrentUser) -> list[ModelBody]:
     """Every version of one of your models, newest first."""
+    known = published.aliases(runtime, user.user.id, name)
     with runtime.catalog.read() as transaction:
-        return [model_body(runtime, row) for row in models.list_versions(transaction, user.user.id, name)]
+        return [model_body(row, known) for row in models.list_versions(transaction, user.user.id, name)]
+
+
+@router.get("/models/{name}/compare", responses=answers(404, 409))
+def compare_versions(
+    name: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    a: Annotated[str, Query(description="The version that b is compared with")],
+    b: str,
+) -> ComparisonBody:
+    """Two versions: their figures with the difference, and the settings, columns and files that differ."""
+    first, second = (_version(runtime, user, name, version) for version in (a, b))
+    manifests = published.manifest_of(runtime, first), published.manifest_of(runtime, second)
+    return comparison_body(compare(first, second, *manifests))
+
+
+@router.get("/models/{name}/aliases", responses=answers(404))
+def list_aliases(name: str, runtime: RuntimeDep, user: CurrentUser) -> list[AliasBody]:
+    """The aliases of a model."""
+    with runtime.catalog.read() as transaction:
+        models.count_versions(transaction, user.user.id, name)
+    return [alias_body(row) for row in published.aliases(runtime, user.user.id, name)]
+
+
+@router.get("/models/{name}/aliases/{alias}", responses=answers(404))
+def show_alias(name: str, alias: str, runtime: RuntimeDep, user: CurrentUser) -> ModelBody:
+    """The version that an alias points at."""
+    row = published.resolve(runtime, user.user.id, f"{name}@{alias}")
+    return model_body(row, published.aliases(runtime, user.user.id, name))
+
+
+@router.put("/models/{name}/aliases/{alias}", responses=answers(404, 409))
+def set_alias(
+    name: str, alias: str, request: AliasRequest, runtime: RuntimeDep, user: CurrentUser
+) -> AliasBody:
+    """Make an alias of a version, or move it there from another; 409 where that version is damaged."""
+    return alias_body(published.set_alias(runtime, user.user.id, name, alias, request.version))
+
+
+@router.delete("/models/{name}/aliases/{alias}", status_code=204, responses=answers(404))
+def remove_alias(name: str, alias: str, runtime: RuntimeDep, user: CurrentUser) -> None:
+    """Forget an alias; the version it pointed at stays."""
+    published.remove_alias(runtime, user.user.id, name, alias)
 
 
 @router.get("/models/{name}/{version}", responses=answers(404, 409))
 def show_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> ModelDetail:
     """One version: its report, and its files with their digests."""
-    with runtime.catalog.read() as transaction:
-        row = models.version_of(transaction, user.user.id, name, version)
+    row = _version(runtime, user, name, version)
     manifest = published.manifest_of(runtime, row)
-    files = [FileBody(path=file.path, size=file.size, sha256=file.sha256) for file in manifest.files]
-    return ModelDetail(**model_body(runtime, row).model_dump(), report=row.report, files=files)
+    body = model_body(row, published.aliases(runtime, user.user.id, name))
+    files = [file_body(file) for file in manifest.files]
+    return ModelDetail(**body.model_dump(), report=row.report, files=files)
 
 
 @router.post("/models/{name}/{version}/verify", responses=answers(404, 409))
 def verify_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> list[FileBody]:
     """Read every stored file again and compare it with its digest; 409 names the file that differs."""
-    with runtime.catalog.read() as transaction:
-        row = models.version_of(transaction, user.user.id, name, version)
-    manifest = published.verify(runtime, row)
-    return [FileBody(path=file.path, size=file.size, sha256=file.sha256) for file in manifest.files]
+    row = _version(runtime, user, name, version)
+    return [file_body(file) for file in published.verify(runtime, row).files]
+
+
+@router.get("/models/{name}/{version}/signed", responses=answers(404, 409))
+def sign_file(
+    name: str,
+    version: str,
+    path: Annotated[str, Query(description="A file of the version")],
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    expires_s: Annotated[int, Query(ge=1, le=7 * 86400, description="Seconds it is good for")] = 3600,
+) -> SignedLinkBody:
+    """An address by which anyone may download one file until it expires; 409 where the store cannot sign."""
+    row = _version(runtime, user, name, version)
+    link = published.signed_link(runtime, row, path, timedelta(seconds=expires_s))
+    return SignedLinkBody(
+        path=path, url=link.url, expires_at=link.expires_at, size=link.file.size, sha256=link.file.sha256
+    )
 
 
 @router.get(
@@ -59,8 +143,7 @@ def download_file(
     name: str, version: str, path: str, runtime: RuntimeDep, user: CurrentUser
 ) -> StreamingResponse:
     """One file of a version."""
-    with runtime.catalog.read() as transaction:
-        row = models.version_of(transaction, user.user.id, name, version)
+    row = _version(runtime, user, name, version)
     manifest = published.manifest_of(runtime, row)
     file = next((file for file in manifest.files if file.path == path), None)
     if file is None:
@@ -79,3 +162,8 @@ def download_file(
 def delete_version(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> None:
     """Delete one version; predictions made with it stay."""
     published.remove(runtime, user.user.id, name, version)
+
+
+def _version(runtime: Runtime, user: SignedIn, name: str, version: str) -> ModelVersion:
+    with runtime.catalog.read() as transaction:
+        return models.version_of(transaction, user.user.id, name, version)

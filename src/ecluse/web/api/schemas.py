@@ -105,10 +105,19 @@ class JobBody(BaseModel):
 class ModelBody(BaseModel):
     name: str
     version: str
+    application: str = Field(description='What made it, such as "fraud"; empty for files of your own')
+    aliases: list[str] = Field([], description="Names that point at this version")
     url: str
     size_bytes: int
+    digest: str = Field(description="SHA-256 of its manifest")
     metrics: dict[str, float | None]
     threshold: float | None
+    metadata: dict[str, Any] = Field(description="What its publisher said of it")
+    verified_at: datetime | None = Field(description="When every file was last found as published")
+    damaged_at: datetime | None = Field(
+        description="Since when a file is known to differ; such a version is not used"
+    )
+    damage: str | None
     created_at: datetime
 
 
@@ -121,6 +130,69 @@ class FileBody(BaseModel):
 class ModelDetail(ModelBody):
     report: dict[str, Any] = Field(description="performance.json")
     files: list[FileBody]
+
+
+class AliasBody(BaseModel):
+    name: str
+    alias: str
+    version: str
+    updated_at: datetime
+
+
+class AliasRequest(BaseModel):
+    """The version that the alias is to point at."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str = Field(examples=["v20251121_041000"])
+
+
+class SignedLinkBody(BaseModel):
+    """An address anyone can use until it expires. Compare what arrives with `sha256`: it comes past Écluse."""
+
+    path: str
+    url: str
+    expires_at: datetime
+    size: int
+    sha256: str
+
+
+class FigureBody(BaseModel):
+    """One figure of versions a and b. `verdict` is what the 95 % intervals say of b, where both have one."""
+
+    name: str
+    a: float | None
+    b: float | None
+    a_interval: tuple[float, float] | None
+    b_interval: tuple[float, float] | None
+    difference: float | None = Field(description="b minus a")
+    verdict: Literal["better", "worse", "overlap"] | None
+
+
+class SettingBody(BaseModel):
+    name: str
+    a: Any
+    b: Any
+
+
+class FilePairBody(BaseModel):
+    path: str
+    a: FileBody | None
+    b: FileBody | None
+    same: bool
+
+
+class ComparisonBody(BaseModel):
+    a: str
+    b: str
+    same_test: bool | None = Field(
+        description="Whether both were measured on the same rows; null where that is not known"
+    )
+    figures: list[FigureBody]
+    settings: list[SettingBody] = Field(description="Those that differ")
+    columns_a: list[str] = Field(description="Columns that a alone uses")
+    columns_b: list[str] = Field(description="Columns that b alone uses")
+    files: list[FilePairBody]
 
 
 class TrainingBody(BaseModel):

@@ -1,25 +1,37 @@
-"""Show models and their versions, score with one, check and delete its files."""
+"""Show models and their versions, compare two, score with one, verify, name, hand out and delete them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse import models as published
 from ecluse.catalog import datasets, models
 from ecluse.catalog.tables import Dataset, ModelVersion
-from ecluse.errors import DigestMismatch, EcluseError, InvalidInput
+from ecluse.errors import (
+    CannotSign,
+    DigestMismatch,
+    EcluseError,
+    InvalidInput,
+    ManifestInvalid,
+    RegistryError,
+    VersionInUse,
+    VersionNotFound,
+)
 from ecluse.fraud import workflows
 from ecluse.fraud.models import FAMILIES
 from ecluse.registry import Manifest
 from ecluse.runtime import Runtime
 from ecluse.web import charts
 from ecluse.web.api.models import download_file
+from ecluse.web.comparison import Figure, compare, figures_of, headline, settings_of
 from ecluse.web.i18n import Words
 from ecluse.web.pages.datasets import can_score, default_reasons
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
@@ -28,6 +40,10 @@ from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
 router = APIRouter()
+#: Files of a version that its page lists; the rest is in the API.
+FILES_SHOWN: Final = 100
+#: Conditions a search takes at most.
+CONDITIONS: Final = 20
 CARD: Final = "model_card.md"
 VERSIONS_SHOWN: Final = 6
 #: Tables the scoring form lets one choose from: the newest. Any other is scored from its own page.
@@ -35,11 +51,66 @@ TABLES_OFFERED: Final = 200
 
 
 @router.get("/models")
-def list_models(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """The newest version of each model."""
+def list_models(
+    request: Request,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    where: Annotated[list[str] | None, Query()] = None,
+    page: PageNumber = 1,
+) -> Response:
+    """The newest version of each model, or every version that fulfils all conditions; a page at a time."""
+    asked = [text.strip() for text in where or () if text.strip()][:CONDITIONS]
+    conditions, wrong, error = list[published.Condition](), "", None
+    for text in asked:
+        try:
+            conditions.append(published.parse_condition(text))
+        except InvalidInput as refused:
+            wrong, error = text, refused
+    if conditions:
+        found = published.search(runtime, user.user.id, conditions)
+    else:
+        with runtime.catalog.read() as transaction:
+            found = models.list_latest(transaction, user.user.id)
+    pager = page_of(len(found), page)
+    kept = [text for text in asked if text != wrong]
+    context = {
+        "listed": listed(runtime, user.user.id, found[pager.offset : pager.offset + pager.rows]),
+        "pager": pager,
+        "conditions": [(text, _models_url([other for other in kept if other != text])) for text in kept],
+        "path_here": _models_url(kept),
+        "typed": wrong,
+        "error": str(error) if error else None,
+        "figure_names": figure_names(words_of(request)),
+    }
+    return render(request, "models.html", context, status=error.status if error else 200)
+
+
+@router.get("/models/{name}/compare")
+def compare_versions(
+    request: Request, name: str, runtime: RuntimeDep, user: CurrentUser, a: str = "", b: str = ""
+) -> Response:
+    """Two versions of one model beside each other: by default the newest, and the one before it."""
+    say = words_of(request)
     with runtime.catalog.read() as transaction:
-        latest = models.list_latest(transaction, user.user.id)
-    return render(request, "models.html", {"latest": latest})
+        versions = models.list_versions(transaction, user.user.id, name)
+        second = b or versions[0].version
+        first = a or next((v.version for v in versions if v.version != second), second)
+        rows = [models.version_of(transaction, user.user.id, name, version) for version in (first, second)]
+        names = datasets.filenames(transaction, user.user.id, [row.dataset_id for row in rows])
+    pair = [_manifest(runtime, row)[0] for row in rows]
+    found = compare(rows[0], rows[1], *pair)
+    context = {
+        "name": name,
+        "found": found,
+        "versions": versions,
+        "sides": listed(runtime, user.user.id, rows),
+        "names": names,
+        "splits": [split_text(row.report, say) for row in rows],
+        "figures": charts.compared_curves(rows[0].report, rows[1].report, (first, second), say),
+        "figure_names": figure_names(say),
+        "families": family_names(say),
+    }
+    return render(request, "model_compare.html", context)
 
 
 @router.get("/models/{name}")
@@ -52,7 +123,15 @@ def show_versions(
         versions = models.versions_page(transaction, user.user.id, name, limit=PAGE_ROWS, offset=pager.offset)
         latest = models.versions_page(transaction, user.user.id, name, limit=1)[0]
         names = datasets.filenames(transaction, user.user.id, [row.dataset_id for row in versions])
-    context = {"name": name, "versions": versions, "latest": latest, "names": names, "pager": pager}
+    context = {
+        "name": name,
+        "listed": listed(runtime, user.user.id, versions),
+        "latest": latest,
+        "names": names,
+        "pager": pager,
+        "aliases": published.aliases(runtime, user.user.id, name),
+        "figure_names": figure_names(words_of(request)),
+    }
     return render(request, "model_versions.html", context)
 
 
@@ -91,25 +170,83 @@ def verify(request: Request, name: str, version: str, runtime: RuntimeDep, user:
     say = words_of(request)
     try:
         manifest = published.verify(runtime, row)
-    except DigestMismatch as error:
-        return _model_page(request, runtime, row, error=error)
+    except RegistryError as error:
+        return _model_page(request, runtime, _version(runtime, user.user.id, name, version), error=error)
     verified = say.ngettext(
         "%(count)s file, %(size)s.",
         "%(count)s files, %(size)s.",
         len(manifest.files),
         size=say.bytes(manifest.size),
     )
-    return _model_page(request, runtime, row, verified=verified)
+    return _model_page(request, runtime, _version(runtime, user.user.id, name, version), verified=verified)
+
+
+@router.post("/models/{name}/{version}/alias")
+def set_alias(
+    request: Request,
+    name: str,
+    version: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    alias: Annotated[str, Form()] = "",
+) -> Response:
+    """Make an alias of this version, or move it here."""
+    row = _version(runtime, user.user.id, name, version)
+    try:
+        published.set_alias(runtime, user.user.id, name, alias.strip(), version)
+    except (InvalidInput, DigestMismatch) as error:
+        return _model_page(request, runtime, row, error=error, alias=alias)
+    return RedirectResponse(f"/models/{row.name}/{row.version}#aliases", 303)
+
+
+@router.post("/models/{name}/{version}/alias/{alias}/remove")
+def remove_alias(name: str, version: str, alias: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Forget an alias; the version it pointed at stays."""
+    row = _version(runtime, user.user.id, name, version)
+    published.remove_alias(runtime, user.user.id, name, alias)
+    return RedirectResponse(f"/models/{row.name}/{row.version}#aliases", 303)
+
+
+@router.post("/models/{name}/{version}/link")
+def make_link(
+    request: Request,
+    name: str,
+    version: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    path: Annotated[str, Form()],
+    hours: Annotated[int, Form(ge=1, le=168)] = 1,
+) -> Response:
+    """An address by which anyone may download one file for some hours, or why there is none."""
+    row = _version(runtime, user.user.id, name, version)
+    try:
+        link = published.signed_link(runtime, row, path, timedelta(hours=hours))
+    except (CannotSign, DigestMismatch) as error:
+        return _model_page(request, runtime, row, error=error, unsigned=path)
+    return _model_page(request, runtime, row, link=link)
 
 
 @router.post("/models/{name}/{version}/delete")
-def delete(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+def delete(request: Request, name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Delete one version; what was scored with it stays."""
-    published.remove(runtime, user.user.id, name, version)
+    row = _version(runtime, user.user.id, name, version)
+    try:
+        published.remove(runtime, user.user.id, name, version)
+    except VersionInUse as error:
+        return _model_page(request, runtime, row, error=error)
     return RedirectResponse("/models", 303)
 
 
 router.add_api_route("/models/{name}/{version}/files/{path:path}", download_file)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A version in a list, the aliases that point at it, and the figure that stands for it."""
+
+    version: ModelVersion
+    aliases: tuple[str, ...]
+    figure: Figure | None
 
 
 def suitable_first(tables: list[Dataset], version: ModelVersion) -> list[Dataset]:
@@ -168,6 +305,30 @@ def split_text(report: Mapping[str, Any], say: Words) -> str | None:
     return translated(str(split["description"]), say) if split.get("description") else None
 
 
+def listed(runtime: Runtime, user_id: str, versions: Sequence[ModelVersion]) -> list[Listed]:
+    """Versions as a list shows them: with the aliases that point at them, and the figure that stands for each."""
+    pointing: dict[tuple[str, str], list[str]] = {}
+    for one in published.aliases(runtime, user_id) if versions else ():
+        pointing.setdefault((one.name, one.version), []).append(one.alias)
+    return [Listed(row, tuple(pointing.get((row.name, row.version), ())), headline(row)) for row in versions]
+
+
+def figure_names(say: Words) -> dict[str, str]:
+    """What to call the figures we know; any other is called by its own name."""
+    return {
+        "average_precision": say._("Average precision"),
+        "roc_auc": say._("ROC AUC"),
+        "precision": say._("Precision"),
+        "recall": say._("Recall"),
+        "f1": say._("F1"),
+        "recall_top_1_percent": say._("Fraud in the top 1 %%"),
+        "recall_top_5_percent": say._("Fraud in the top 5 %%"),
+        "brier": say._("Brier score, 0 is best"),
+        "log_loss": say._("Log loss, 0 is best"),
+        "calibration_error": say._("Calibration error"),
+    }
+
+
 def _model_page(
     request: Request,
     runtime: Runtime,
@@ -175,37 +336,80 @@ def _model_page(
     *,
     error: EcluseError | None = None,
     verified: str | None = None,
+    alias: str = "",
+    link: published.SignedLink | None = None,
+    unsigned: str | None = None,
 ) -> Response:
+    """The page of one version: with a report that of a fraud model, else what its metadata say."""
     say, user_id = words_of(request), version.user_id
+    manifest, unreadable = _manifest(runtime, version)
     with runtime.catalog.read() as transaction:
         versions = models.versions_page(transaction, user_id, version.name, limit=VERSIONS_SHOWN)
         versions_total = models.count_versions(transaction, user_id, version.name)
-        tables, tables_total = datasets.readable_datasets(transaction, user_id, limit=TABLES_OFFERED)
         names = datasets.filenames(transaction, user_id, [version.dataset_id])
-    manifest = published.manifest_of(runtime, version)
-    suggested = suggested_table(tables, version)
+    known = published.aliases(runtime, user_id, version.name)
+    files = manifest.files if manifest else ()
     context = {
         "version": version,
+        "versions": listed(runtime, user_id, versions),
+        "versions_total": versions_total,
+        "names": names,
+        "aliases": [one.alias for one in known if one.version == version.version],
+        "elsewhere": [one for one in known if one.version != version.version],
+        "alias": alias,
+        "files": files[:FILES_SHOWN],
+        "files_total": len(files),
+        "unreadable": unreadable,
+        "figure_names": figure_names(say),
+        "verified": verified,
+        "link": link,
+        "unsigned": unsigned,
+        "error": str(error) if error else None,
+    }
+    status = error.status if error else 200
+    if version.application != "fraud":
+        return render(request, "model_plain.html", context | _plain(version), status=status)
+    return render(request, "model.html", context | _measured(runtime, version, manifest, say), status=status)
+
+
+def _measured(
+    runtime: Runtime, version: ModelVersion, manifest: Manifest | None, say: Words
+) -> dict[str, Any]:
+    """What the page of a fraud model shows beyond that of any model."""
+    with runtime.catalog.read() as transaction:
+        tables, tables_total = datasets.readable_datasets(transaction, version.user_id, limit=TABLES_OFFERED)
+    suggested = suggested_table(tables, version)
+    return {
         "report": version.report,
         "figures": charts.model_charts(version.report, say),
         "families": family_names(say),
         "split": split_text(version.report, say),
         "fitted_rows": fitted_rows(version.report),
         "goal": goal_text(version.report, say),
-        "versions": versions,
-        "versions_total": versions_total,
-        "names": names,
         "datasets": suitable_first(tables, version),
         "datasets_total": tables_total,
         "suggested": suggested.id if suggested else None,
         "suggested_labelled": suggested is not None and _labelled(suggested),
         "reasons": default_reasons(suggested.rows if suggested else None),
-        "files": manifest.files,
-        "card": _card(runtime, version, manifest),
-        "verified": verified,
-        "error": str(error) if error else None,
+        "card": _card(runtime, version, manifest) if manifest else None,
     }
-    return render(request, "model.html", context, status=error.status if error else 200)
+
+
+def _plain(version: ModelVersion) -> dict[str, Any]:
+    """What is known of a model of no application: the figures and settings its publisher gave with it."""
+    return {"given": figures_of(version), "settings": settings_of(version)}
+
+
+def _manifest(runtime: Runtime, version: ModelVersion) -> tuple[Manifest | None, str | None]:
+    """What a version holds; where that cannot be read, why. Its page opens all the same."""
+    try:
+        return published.manifest_of(runtime, version), None
+    except (ManifestInvalid, VersionNotFound) as error:
+        return None, str(error)
+
+
+def _models_url(conditions: Sequence[str]) -> str:
+    return "/models" + (f"?{urlencode([('where', text) for text in conditions])}" if conditions else "")
 
 
 def _labelled(row: Dataset) -> bool:
