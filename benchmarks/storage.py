@@ -459,25 +459,18 @@ def bare_tool(backend: Any) -> Tool:
 
 
 def store_tool(store: ObjectStore) -> Tool:
-    """Our verbs for one file, 8 at a time: hashed on the way, complete or absent."""
-    stored: dict[str, dict[str, str]] = {}
+    """Our verbs for a folder of files: hashed on the way, complete or absent."""
+    digests: dict[str, dict[str, str]] = {}
 
     def up(folder: Path, key: str) -> float:
-        stored[key] = {}
+        def send() -> None:
+            stored = store.upload_tree(folder, f"tree/{key}")
+            digests[key] = {file.key.removeprefix(f"tree/{key}/"): file.sha256 for file in stored}
 
-        def send(path: Path) -> None:
-            where = f"tree/{key}/{path.relative_to(folder).as_posix()}"
-            stored[key][where] = store.upload(path, where).sha256
-
-        return timed(lambda: each(send, files_in(folder)))
+        return timed(send)
 
     def down(key: str, folder: Path) -> float:
-        def fetch(item: tuple[str, str]) -> None:
-            path = folder / item[0].removeprefix(f"tree/{key}/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            store.download(item[0], path, sha256=item[1])
-
-        return timed(lambda: each(fetch, stored[key].items()))
+        return timed(lambda: store.download_tree(f"tree/{key}", folder, sha256=digests[key]))
 
     count = counted(lambda key: sum(1 for _ in store.list(f"tree/{key}")))
     return Tool(STORE, up, down, count=count, listed_at="benchmark/tree/")

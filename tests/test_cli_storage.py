@@ -130,6 +130,8 @@ def test_a_tree_goes_from_store_to_store(cloud: Here, tree: Path, tmp_path: Path
     assert contents(tmp_path / "other" / "t") == contents(tree)
     assert cloud.json("cp", other, "data:copy")["copied"] == 3
     assert cloud.json("cp", "models:t", "data:copy")["same"] == 3
+    assert cloud.json("cp", "models:t", "data:within")["copied"] == 3
+    assert cloud.json("cp", other, "data:within")["same"] == 3
 
 
 def test_a_file_goes_to_a_name_or_into_a_folder(here: Here, tree: Path, tmp_path: Path) -> None:

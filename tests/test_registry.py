@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import random
 import threading
+import time
 import uuid
-from datetime import UTC, datetime
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse.errors import (
+    ConditionalWritesMissing,
     DigestMismatch,
     InvalidInput,
     ManifestInvalid,
@@ -22,6 +27,7 @@ from ecluse.errors import (
 from ecluse.registry import Manifest, ManifestFile, Registry
 from ecluse.settings import Settings
 from ecluse.storage import Cache, ObjectStore, open_store
+from tests import publisher
 from tests.servers import ObjectServer
 
 
@@ -79,6 +85,243 @@ def test_two_writers_never_take_the_same_version(registry: Registry) -> None:
     assert len(set(taken)) == 8
     assert "v20251121_041000" in taken
     assert "v20251121_041000_8" in taken
+
+
+def test_sixteen_publishers_of_one_name_all_succeed_with_versions_of_their_own(
+    registry: Registry, model: Path
+) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        published = list(pool.map(lambda n: publish(registry, model, f"n{n}").version, range(16)))
+    assert len(set(published)) == 16
+    assert registry.versions("payments") == sorted(published, key=lambda v: (v[:16], len(v), v))
+    assert {registry.verify("payments", version).version for version in published} == set(published)
+
+
+@pytest.mark.parametrize("kind", ["file", "s3"])
+def test_sixteen_processes_publish_one_name_at_once(
+    kind: str, model: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    environ = {"ECLUSE_STORE_URL": f"file://{tmp_path / 'store'}"}
+    if kind == "s3":
+        environ = request.getfixturevalue("object_server").environment(uuid.uuid4().hex)
+    with ThreadPoolExecutor(16) as pool:
+        started = list(
+            pool.map(
+                lambda n: publisher.start(tmp_path / f"home{n}", environ, "payments", model, bare=True),
+                range(16),
+            )
+        )
+    for process in started:
+        publisher.go(process)
+    published = [publisher.version(process) for process in started]
+    settings = Settings.from_environment(environ, home=tmp_path / "home")
+    registry = Registry(open_store(settings.store_url, settings.access), Cache(tmp_path / "cache", 10**8))
+    assert len(set(published)) == 16
+    assert set(registry.versions("payments")) == set(published)
+
+
+@pytest.mark.parametrize("kind", ["file", "s3"])
+def test_a_publisher_that_is_killed_leaves_no_version_and_what_it_left_is_cleaned_up(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Killed at any point: what is visible then is whole, and was committed."""
+    environ = {"ECLUSE_STORE_URL": f"file://{tmp_path / 'store'}"}
+    if kind == "s3":
+        environ = request.getfixturevalue("object_server").environment(uuid.uuid4().hex)
+    settings = Settings.from_environment(environ, home=tmp_path / "home")
+    store = open_store(settings.store_url, settings.access)
+    registry = Registry(store, Cache(tmp_path / "cache", 10**8))
+    model = tmp_path / "model"
+    model.mkdir()
+    for n in range(20):
+        (model / f"{n}.bin").write_bytes(random.Random(n).randbytes(400_000))
+    started = [publisher.start(tmp_path / "home", environ, "m", model, bare=True) for _ in range(12)]
+    began = time.monotonic()
+    publisher.go(started[0])
+    finished = [publisher.version(started[0])]
+    taken = time.monotonic() - began
+    draw = random.Random(kind)
+    for process in started[1:]:
+        publisher.go(process)
+        time.sleep(draw.uniform(0, taken))
+        process.kill()
+        finished.append(publisher.version(process))
+    visible = registry.versions("m")
+    assert {version for version in finished if version} <= set(visible)
+    assert {len(registry.verify("m", version).files) for version in visible} == {20}
+    left = registry.leftovers()
+    assert len(left) + len(visible) <= 12
+    assert left, "no publisher was killed in time"
+    assert all(registry.clear(leftover) for leftover in left)
+    assert registry.leftovers() == []
+    assert registry.versions("m") == visible
+    assert all(registry.verify("m", version) for version in visible)
+    store.remove_stale_uploads(timedelta(0))
+    assert {info.key.split("/")[1] for info in store.list("m")} == set(visible)
+
+
+def test_who_commits_after_a_clean_up_learns_of_it_and_leaves_nothing_visible(
+    registry: Registry, model: Path
+) -> None:
+    version = registry.claim("payments", "n")
+    files = registry.upload("payments", version, model)
+    (leftover,) = registry.leftovers()
+    assert (leftover.kind, leftover.nonce, len(leftover.keys)) == ("unfinished", "n", 3)
+    assert registry.clear(leftover)
+    with pytest.raises(ObjectExists, match="cleaned up"):
+        registry.commit("payments", version, files, created_by="u", nonce="n", metadata={})
+    assert registry.versions("payments") == []
+
+
+def test_a_clean_up_that_comes_too_late_keeps_the_version(registry: Registry, model: Path) -> None:
+    version = registry.claim("payments", "n")
+    files = registry.upload("payments", version, model)
+    (leftover,) = registry.leftovers()
+    registry.commit("payments", version, files, created_by="u", nonce="n", metadata={})
+    assert not registry.clear(leftover)
+    assert registry.verify("payments", version).files == files
+    assert registry.leftovers() == []
+
+
+def test_who_commits_between_the_two_looks_of_a_clean_up_takes_the_manifest_back(
+    registry: Registry, store: ObjectStore, model: Path
+) -> None:
+    """The claim is gone when the publisher looks at it after its manifest."""
+    version = registry.claim("payments", "n")
+    files = registry.upload("payments", version, model)
+    store.put(f"payments/{version}/.claim", b'{"nonce": null}')
+    with pytest.raises(ObjectExists):
+        registry.commit("payments", version, files, created_by="u", nonce="n", metadata={})
+    assert registry.versions("payments") == []
+
+
+def test_a_deleted_version_is_not_committed_again(registry: Registry, model: Path) -> None:
+    version = registry.claim("payments", "n")
+    files = registry.upload("payments", version, model)
+    registry.commit("payments", version, files, created_by="u", nonce="n", metadata={})
+    registry.delete("payments", version)
+    with pytest.raises(ObjectExists, match="deleted"):
+        registry.commit("payments", version, files, created_by="u", nonce="n", metadata={})
+    assert registry.leftovers() == []
+
+
+def test_what_an_interrupted_deletion_left_is_found(
+    registry: Registry, store: ObjectStore, model: Path
+) -> None:
+    manifest = publish(registry, model)
+    kept = store.get(f"payments/{manifest.version}/best_model.txt")
+    registry.delete("payments", manifest.version)
+    store.put(f"payments/{manifest.version}/best_model.txt", kept)
+    (leftover,) = registry.leftovers()
+    assert (leftover.kind, leftover.size) == ("deleted", 500)
+    assert registry.clear(leftover)
+    assert [info.key for info in store.list("payments")] == [f"payments/{manifest.version}/.claim"]
+
+
+def test_a_store_where_two_writers_win_takes_no_version(
+    s3rver_server: dict[str, str], model: Path, tmp_path: Path
+) -> None:
+    settings = Settings.from_environment(s3rver_server)
+    store = open_store(settings.store_url, settings.access)
+    registry = Registry(store.scoped(uuid.uuid4().hex), Cache(tmp_path / "cache", 10**8))
+    with pytest.raises(ConditionalWritesMissing):
+        publish(registry, model)
+    assert registry.names() == []
+
+
+def test_any_names_and_sizes_of_files_come_back_as_they_were(registry: Registry, tmp_path: Path) -> None:
+    folder = tmp_path / "odd"
+    files = {"vide": b"", "données/été 2025.json": b"{}", "模型.bin": b"\0" * 3_000_000, "a b+c%20=d": b"x"}
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    manifest = publish(registry, folder)
+    assert {file.path: file.size for file in manifest.files} == {k: len(v) for k, v in files.items()}
+    registry.download("payments", manifest.version, tmp_path / "out")
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in files} == files
+
+
+def test_a_thousand_files_make_one_version_and_progress_counts_every_byte(
+    registry: Registry, tmp_path: Path
+) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for n in range(1000):
+        (folder / f"{n:04}").write_bytes(b"%d" % n)
+    told: dict[str, list[int]] = {"up": [], "read": [], "down": []}
+    manifest = registry.publish(
+        "payments", folder, created_by="u", nonce="n", metadata={}, progress=told["up"].append
+    )
+    assert len(manifest.files) == 1000
+    registry.verify("payments", manifest.version, told["read"].append)
+    registry.download("payments", manifest.version, tmp_path / "out", told["down"].append)
+    assert {name: sum(sizes) for name, sizes in told.items()} == dict.fromkeys(told, manifest.size)
+
+
+def test_objects_of_others_in_a_version_change_nothing(
+    registry: Registry, store: ObjectStore, model: Path, tmp_path: Path
+) -> None:
+    manifest = publish(registry, model)
+    store.put(f"payments/{manifest.version}/.DS_Store", b"foreign")
+    store.put(f"payments/{manifest.version}/plots/late.json", b"foreign")
+    store.put("payments/notes/readme.txt", b"foreign")
+    assert registry.verify("payments", manifest.version) == manifest
+    registry.download("payments", manifest.version, tmp_path / "out")
+    assert not (tmp_path / "out" / "plots" / "late.json").exists()
+    assert registry.versions("payments") == [manifest.version]
+    assert registry.leftovers() == []
+
+
+@pytest.mark.parametrize("name", ["manifest.json", ".claim", "model.sig"])
+def test_names_of_the_registrys_own_are_refused(registry: Registry, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(InvalidInput, match="Rename"):
+        registry.upload("payments", "v20251121_000000", {name: tmp_path / name})
+
+
+def test_a_folder_without_files_and_a_link_that_leads_nowhere_are_refused(
+    registry: Registry, tmp_path: Path
+) -> None:
+    (tmp_path / "empty" / "deeper").mkdir(parents=True)
+    with pytest.raises(InvalidInput, match="no file"):
+        publish(registry, tmp_path / "empty")
+    (tmp_path / "empty" / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InvalidInput, match="link"):
+        publish(registry, tmp_path / "empty")
+    assert registry.names() == []
+
+
+def test_metadata_that_json_cannot_hold_are_refused(registry: Registry, model: Path) -> None:
+    for metadata in ({"auc": float("nan")}, {"model": object()}):
+        with pytest.raises(InvalidInput, match="metadata"):
+            registry.publish("payments", model, created_by="u", nonce="n", metadata=metadata)
+    assert registry.versions("payments") == []
+
+
+def test_a_manifest_that_was_replaced_is_known_by_its_digest(
+    registry: Registry, store: ObjectStore, model: Path, tmp_path: Path
+) -> None:
+    manifest = publish(registry, model)
+    key = f"payments/{manifest.version}/manifest.json"
+    other = json.loads(store.get(key)) | {"metadata": {"ap": 0.99}}
+    store.put(key, json.dumps(other).encode())
+    fresh = Registry(store, Cache(tmp_path / "another", 10**8))
+    for read in (fresh.manifest, fresh.verify):
+        with pytest.raises(ManifestInvalid, match="replaced"):
+            read("payments", manifest.version, digest=manifest.digest)
+
+
+def test_the_first_failure_of_many_uploads_is_told_and_the_rest_stopped(
+    registry: Registry, store: ObjectStore, tmp_path: Path
+) -> None:
+    files = {f"{n:03}": tmp_path / f"{n:03}" for n in range(200)}
+    for n, path in enumerate(files.values()):
+        if n != 3:
+            path.write_bytes(b"x" * 10_000)
+    version = registry.claim("payments", "n")
+    with pytest.raises(InvalidInput, match="003 cannot be read"):
+        registry.upload("payments", version, files)
+    assert len(list(store.list("payments"))) < 200
 
 
 def test_a_publisher_that_dies_before_the_manifest_leaves_no_version(registry: Registry, model: Path) -> None:

@@ -203,7 +203,14 @@ class Registry:
 
         def store(item: tuple[str, Path], tick: Progress) -> ManifestFile:
             path, source = item
-            stored = self._store.upload(source, join_key(name, version, path), progress=tick)
+            try:
+                stored = self._store.upload(source, join_key(name, version, path), progress=tick)
+            except OSError as error:
+                if error.filename != str(source):
+                    raise
+                raise InvalidInput(
+                    f"{source} cannot be read: {error.strerror}. Nothing was published."
+                ) from error
             media = mimetypes.guess_type(path)[0] or "application/octet-stream"
             return ManifestFile(path, stored.size, stored.sha256, media)
 

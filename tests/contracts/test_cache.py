@@ -243,6 +243,18 @@ def test_a_change_that_keeps_size_and_time_escapes_a_link_and_not_a_copy_or_veri
         assert find()
 
 
+def test_what_a_power_failure_took_is_found(memory: ObjectStore, cache: Cache, tmp_path: Path) -> None:
+    """Nothing waited for the disk, so an entry from before the machine was started is hashed again."""
+    stored = memory.put("m", b"right")
+    fetch(cache, memory, stored, tmp_path / "1", "link")
+    (tmp_path / "1").unlink()
+    _write_over_and_set_the_time_back(entry_of(cache, stored))
+    seen = entry_of(cache, stored).with_name(f"{stored.sha256}.seen")
+    seen.write_text(json.dumps(json.loads(seen.read_text()) | {"boot": "an earlier one"}))
+    assert fetch(cache, memory, stored, tmp_path / "2", "link") == REPLACED
+    assert (tmp_path / "2").read_bytes() == b"right"
+
+
 def test_what_is_written_through_a_link_is_found(memory: ObjectStore, cache: Cache, tmp_path: Path) -> None:
     stored = memory.put("m", b"right")
     fetch(cache, memory, stored, tmp_path / "1", "link")

@@ -157,6 +157,7 @@ def test_what_is_no_quantity_is_said_and_kept_in_its_field(admins: Browser, fiel
     [
         ({"ECLUSE_STORE_URL": "s3://models"}, "s3-standard"),
         ({"ECLUSE_STORE_URL": "memory://"}, None),
+        ({"ECLUSE_STORE_URL": "s3://models", "ECLUSE_IMAGES_URL": "memory://"}, "s3-standard"),
         ({"ECLUSE_STORE_URL": "s3://models", "ECLUSE_DATA_URL": "memory://"}, None),
     ],
 )

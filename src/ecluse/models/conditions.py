@@ -29,7 +29,10 @@ _CONDITION: Final = re.compile(
 
 @dataclass(frozen=True)
 class Condition:
-    """`key` compared with `value`: as a number where a number is stored, as text where a text is."""
+    """`key` compared with `value`: as a number where a number is stored, as text where a text is.
+
+    A text is neither above nor below a number.
+    """
 
     key: str
     operator: str
@@ -40,12 +43,12 @@ class Condition:
         return any(self._compare(found) for found in _values(row, self.key))
 
     def _compare(self, found: Any) -> bool:
-        compare = _COMPARED[self.operator]
+        compare, number = _COMPARED[self.operator], _number(self.value)
+        is_order = self.operator not in ("=", "!=")
         if isinstance(found, bool):
-            return self.operator in ("=", "!=") and compare(str(found).lower(), self.value.lower())
+            return not is_order and compare(str(found).lower(), self.value.lower())
         if isinstance(found, str):
-            return compare(found, self.value)
-        number = _number(self.value)
+            return not (is_order and number is not None) and compare(found, self.value)
         if isinstance(found, int | float) and number is not None:
             return compare(found, number)
         return self.operator == "!=" and isinstance(found, int | float)

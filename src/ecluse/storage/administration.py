@@ -65,6 +65,7 @@ class S3Administration:
         self._s3 = s3
         self._signer = signer
         self._url = f"s3://{bucket}/"
+        self._warned = False
 
     def sign(self, path: str, method: Method, expires: timedelta) -> str | None:
         return None
@@ -76,30 +77,36 @@ class S3Administration:
         return _made(request, self._url)
 
     def remove_unfinished(self, prefix: str, before: datetime) -> int:
-        removed = 0
         if self._s3.anonymous or not self._s3.access_key:
-            return removed  # the keys of a machine's role are obstore's alone: see docs/guides/cloud.md
+            return 0  # the keys of a machine's role are obstore's alone; a rule in the bucket does it
+        removed = 0
         try:
             for key, upload, begun in self._unfinished(f"{prefix}/" if prefix else ""):
-                if begun < before and self._abort(key, upload):
-                    removed += 1
+                if begun < before:
+                    removed += self._abort(key, upload)
         except urllib.error.HTTPError as error:
-            with error:
-                if error.code not in _NOT_ALLOWED:
-                    raise StoreUnavailable(_silent(self._url, f"HTTP {error.code}")) from None
-                logger.warning(
-                    "Unfinished uploads in %s cannot be removed (%s). Set a rule in the bucket that aborts incomplete "
-                    "multipart uploads after a day, or allow s3:ListBucketMultipartUploads and "
-                    "s3:AbortMultipartUpload.",
-                    self._url,
-                    error.code,
-                )
+            error.close()
+            if error.code not in _NOT_ALLOWED:
+                raise StoreUnavailable(_silent(self._url, f"HTTP {error.code}")) from None
+            self._say_what_to_set(error.code)
         except (OSError, HTTPException, ElementTree.ParseError) as error:
             raise StoreUnavailable(_silent(self._url, _word(error))) from error
         return removed
 
+    def _say_what_to_set(self, status: int) -> None:
+        """Once: a clean-up comes again and again."""
+        if not self._warned:
+            logger.warning(
+                "Unfinished uploads in %s cannot be removed (HTTP %s). Set a rule in the bucket that aborts "
+                "incomplete multipart uploads after a day, or allow s3:ListBucketMultipartUploads and "
+                "s3:AbortMultipartUpload.",
+                self._url,
+                status,
+            )
+        self._warned = True
+
     def _abort(self, key: str, upload: str) -> bool:
-        """Whether it was there to abort: it may have been completed, or another clean-up was first."""
+        """Whether it was there: another clean-up, or its own writer, may have ended it."""
         try:
             self._ask("DELETE", key, {"uploadId": upload})
         except urllib.error.HTTPError as error:

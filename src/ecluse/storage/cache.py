@@ -1,7 +1,7 @@
 """Keep downloaded objects on local disk by content, within a bound, for any number of processes.
 
     folder/sha256/ab/abcdef…        an entry: the object's bytes, read-only, complete and verified
-    folder/sha256/ab/abcdef….seen   size, time and inode that the entry had when it was verified
+    folder/sha256/ab/abcdef….seen   size, time and inode at its verification, and since which start of the machine
     folder/locks/                   one file per download that runs, and `room`
 
 `link` hands out a hard link and hashes nothing while an entry's size, time of change and inode are those
@@ -62,8 +62,6 @@ _ROOM: Final = "room"
 _NAMED: Final = 16
 _UNFINISHED: Final = re.compile(r"\..{16}\.(?P<host>[0-9a-f]{8})\.(?P<pid>\d{1,9})\.[0-9a-f]{32}\.part")
 _CHUNK: Final = 1024 * 1024
-#: The disk is set to write after each so many bytes of a download.
-WRITE_BEHIND: Final = 4 * 1024 * 1024
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
@@ -547,7 +545,7 @@ def _is_file(path: Path, opened: int) -> bool:
 
 def _write(wanted: _Wanted, file: BinaryIO) -> None:
     """Write the stored object into a file, verified."""
-    counted, size, begun = Digest(), 0, 0
+    counted, size = Digest(), 0
     for chunk in counted.through(wanted.store.stream(wanted.key, chunk_size=DOWNLOAD_CHUNK)):
         size += len(chunk)
         if size > wanted.size:
@@ -556,29 +554,19 @@ def _write(wanted: _Wanted, file: BinaryIO) -> None:
                 "Make or publish it again."
             )
         file.write(chunk)
-        if size - begun >= WRITE_BEHIND:
-            _begin_writing(file, begun, size)
-            begun = size
         wanted.progress(len(chunk))
     counted.expect(wanted.sha256, wanted.title)
 
 
-def _begin_writing(file: BinaryIO, start: int, end: int) -> None:
-    """Have the disk write these bytes while more arrive, so that the fsync at the end waits for few."""
-    file.flush()
-    if hasattr(os, "posix_fadvise"):
-        # Linux begins to write what is not on the disk yet, and keeps it in memory.
-        os.posix_fadvise(file.fileno(), start, end - start, os.POSIX_FADV_DONTNEED)
-
-
 def _settle(file: BinaryIO) -> os.stat_result:
-    """Make the file read-only and safe from a power failure."""
+    """Make the file read-only. After a power failure it may hold less than it did: `_facts` takes care of that."""
     file.flush()
     os.fchmod(file.fileno(), 0o444)
     # From the fine clock: a change in the same tick of the kernel's own would go unseen.
     moment = time.time_ns()
     os.utime(file.fileno(), ns=(moment, moment))
-    os.fsync(file.fileno())
+    if _boot() is None:
+        os.fsync(file.fileno())
     return os.fstat(file.fileno())
 
 
@@ -668,8 +656,25 @@ def _record_of(entry: Path) -> Path:
     return entry.with_name(f"{entry.name}.seen")
 
 
-def _facts(status: os.stat_result) -> dict[str, int]:
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "inode": status.st_ino}
+def _facts(status: os.stat_result) -> dict[str, int | str | None]:
+    """What must be as it was for an entry to be trusted. What was verified before the machine was started is hashed
+    again, so no download waits for the disk.
+    """
+    return {
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "inode": status.st_ino,
+        "boot": _boot(),
+    }
+
+
+@cache
+def _boot() -> str | None:
+    """What names the time since this machine was started; None where the system does not say."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() or None
+    except OSError:
+        return None
 
 
 def _recorded(entry: Path) -> object:

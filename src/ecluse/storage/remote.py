@@ -293,7 +293,7 @@ class RemoteBackend:
         if failure.no_bucket or not (refused or failure.may_pass or failure.missing):
             raise self._explained("PUT", path, failure, begun) from error
         try:
-            _, found = self._inspect(path)
+            _, found = self._inspect(path, begun)
         except ObjectNotFound:
             return False
         except StoreUnavailable:
@@ -315,13 +315,13 @@ class RemoteBackend:
                 "Send it again."
             )
 
-    def _inspect(self, path: str) -> tuple[ObjectInfo, dict[str, str]]:
-        """An object's size and time, and all its attributes, in one request."""
+    def _inspect(self, path: str, begun: float | None = None) -> tuple[ObjectInfo, dict[str, str]]:
+        """An object's size and time, and all its attributes, in one request; patience counts from `begun`."""
 
         def ask() -> Any:
             return obstore.get(self._store, path, options={"head": True})
 
-        found = self._insist("HEAD", path, ask)
+        found = self._insist("HEAD", path, ask, begun)
         return _info(found.meta), dict(found.attributes)
 
     # Reading
@@ -375,9 +375,9 @@ class RemoteBackend:
 
     # Insisting
 
-    def _insist(self, verb: str, path: str, ask: Callable[[], T]) -> T:
+    def _insist(self, verb: str, path: str, ask: Callable[[], T], begun: float | None = None) -> T:
         """The answer to a request that may be repeated, asked again as long as that may help."""
-        begun = time.monotonic()
+        begun = time.monotonic() if begun is None else begun
         for pause in _pauses():
             try:
                 answer = ask()

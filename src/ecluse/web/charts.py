@@ -19,6 +19,8 @@ from ecluse.web.phrases import translated
 
 TABLE_ROWS: Final = 12
 TOP_FEATURES: Final = 12
+#: A thinner band of a stack, as a share of all, would have its name on that of its neighbour.
+NAMED_BAND: Final = 0.07
 AXIS_TEXT: Final = {"color": "--ink-2", "fontSize": 11}
 
 
@@ -373,7 +375,7 @@ def stored_growth(points: Sequence[DayUsage], until: date, say: Words) -> Chart:
         say._("models"): ("--c4", [point.models for point in drawn]),
     }
     series = [
-        _band(name, colour, [point.day for point in drawn], sizes)
+        _band(name, colour, [point.day for point in drawn], sizes, named=sizes[-1] >= NAMED_BAND * last.size)
         for name, (colour, sizes) in bands.items()
         if sizes[-1]
     ]
@@ -628,16 +630,17 @@ def _line(colour: str, points: list[tuple[float, float]], *, step: str | None = 
     }
 
 
-def _band(name: str, colour: str, days: Sequence[date], sizes: Sequence[int]) -> dict[str, Any]:
-    """A stacked area of steps, named at its end."""
+def _band(
+    name: str, colour: str, days: Sequence[date], sizes: Sequence[int], *, named: bool
+) -> dict[str, Any]:
+    """A stacked area of steps, named at its end where there is room."""
     return {
         **_line(colour, [], step="end"),
         "name": name,
         "data": [[day.isoformat(), size] for day, size in zip(days, sizes, strict=True)],
         "stack": "stored",
         "areaStyle": {"color": colour, "opacity": 0.3},
-        "endLabel": {"show": True, "formatter": "{a}", "color": "--ink", "fontSize": 11},
-        "labelLayout": {"moveOverlap": "shiftY"},
+        "endLabel": {"show": named, "formatter": "{a}", "color": "--ink", "fontSize": 11},
     }
 
 

@@ -371,6 +371,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The manifest of %(name)s was replaced after it was published. Delete the version, and publish it again."),
     N_("%(file)s is neither a file nor a folder of its own. Remove it, or put the file there."),
     N_("There is no file to publish. Name at least one."),
+    N_("%(file)s cannot be read: %(error)s. Nothing was published."),
     N_("%(file)s is a name of the registry's own. Rename the file."),
     N_("%(name)s is held by another publication, or was deleted or cleaned up meanwhile. Publish it again."),
     N_("These metadata cannot be kept: %(error)s. Use texts, finite numbers, lists and objects."),
@@ -522,8 +523,8 @@ MESSAGES: Final[tuple[str, ...]] = (
     # Prices of storage
     N_("A quantity to estimate the cost of was %(number)s; use 0 or more."),
     N_("List prices without tax, at the rate of the first volume tier. Those of Cloudflare R2 are from the "
-       "provider's own documentation, those of the others from summaries of the providers' pages published "
-       "between March and September 2026. A gigabyte is 2³⁰ bytes where the provider bills so, else 10⁹."),
+       "provider's own documentation, the others were gathered at second hand and may have changed: "
+       "look at the provider's page before you decide. A gigabyte is 2³⁰ bytes where the provider bills so, else 10⁹."),
     N_("The free egress is shared by everything in the account."),
     N_("The free share holds in three regions of the United States."),
     N_("Approximate: the price differs between regions by a sixth and more."),

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from ecluse.accounts import SignedIn
 from ecluse.catalog import usage, users
-from ecluse.catalog.usage import DayUsage, KindUsage, StoredKind
+from ecluse.catalog.usage import KINDS, DayUsage, KindUsage, StoredKind
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.settings import Area
@@ -90,7 +90,7 @@ def show_storage(
     costs = monthly_costs(
         assumed.stored, objects=count, gets=assumed.gets, puts=assumed.puts, egress_bytes=assumed.egress
     )
-    offers_now = {place.offer.id for place in places if place.offer}
+    offers_now = {offer.id for offer in _offers(places) if offer}
     today = datetime.now(UTC).date()
     recent = [point for point in points if point.day <= today - RECENT]
     context |= {
@@ -147,7 +147,7 @@ def where_stored(runtime: Runtime) -> list[Place]:
 
 def cost_now(places: Sequence[Place], costs: Sequence[Cost]) -> Cost | None:
     """What it costs where it is; None where that has no list price, or there are several."""
-    offers = {place.offer.id if place.offer else None for place in places}
+    offers = {offer.id if offer else None for offer in _offers(places)}
     return next((cost for cost in costs if offers == {cost.offer.id}), None)
 
 
@@ -180,6 +180,11 @@ def offer_terms(offer: Offer, say: Words) -> list[str]:
     if offer.smallest_object:
         terms.append(say._("An object counts as %(size)s at least.", size=say.bytes(offer.smallest_object)))
     return terms
+
+
+def _offers(places: Sequence[Place]) -> list[Offer | None]:
+    """The offers of the areas in which users have something stored."""
+    return [place.offer for place in places if set(place.areas) & set(KINDS.values())]
 
 
 def _gigabytes(amount: float, say: Words) -> str:

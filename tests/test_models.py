@@ -1,0 +1,809 @@
+"""A user's models: what the catalog says and what the registry holds are the same, whatever happens in between."""
+
+from __future__ import annotations
+
+import ast
+import json
+import pickle
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+import ecluse
+from ecluse import models
+from ecluse.catalog import datasets, training
+from ecluse.catalog import models as rows
+from ecluse.catalog.tables import Dataset, ModelVersion, Publication, ReferenceModel, TrainingRun, User
+from ecluse.errors import (
+    AliasNotFound,
+    DigestMismatch,
+    Forbidden,
+    InvalidInput,
+    ManifestInvalid,
+    ModelNotFound,
+    ModelUnreadable,
+    SignatureInvalid,
+    StoreUnavailable,
+    VersionInUse,
+    VersionNotFound,
+)
+from ecluse.models import folders
+from ecluse.models.conditions import parse_condition
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+from tests import publisher
+from tests.servers import ObjectServer
+
+
+@pytest.fixture
+def user(runtime: Runtime) -> User:
+    return runtime.accounts.local_administrator()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    (folder / "plots").mkdir(parents=True)
+    (folder / "best_model.txt").write_text("tree\n" * 100)
+    (folder / "plots" / "curve.json").write_text("{}")
+    return folder
+
+
+def publish(
+    runtime: Runtime, user: User, model: Path, name: str = "payments", **metadata: Any
+) -> ModelVersion:
+    return models.publish(runtime, user.id, name, [model], metadata=metadata)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# Publish and resolve
+
+
+def test_a_published_version_has_its_row_and_comes_back_as_it_was(
+    runtime: Runtime, user: User, model: Path, tmp_path: Path
+) -> None:
+    extra = tmp_path / "notes.md"
+    extra.write_text("notes")
+    row = models.publish(runtime, user.id, "payments", [model, extra], metadata={"val": 0.9})
+    assert row.details == {"val": 0.9}
+    assert row.size_bytes == 507
+    manifest = models.manifest_of(runtime, row)
+    assert [file.path for file in manifest.files] == ["best_model.txt", "notes.md", "plots/curve.json"]
+    assert manifest.digest == row.manifest_digest
+    got = models.download(runtime, row, tmp_path / "out")
+    assert (got.files, got.bytes, got.from_cache) == (3, 507, 0)
+    assert contents(tmp_path / "out") == contents(model) | {"notes.md": b"notes"}
+
+
+def test_a_reference_means_the_latest_a_version_or_an_alias(
+    runtime: Runtime, user: User, model: Path
+) -> None:
+    first, second = publish(runtime, user, model), publish(runtime, user, model)
+    models.set_alias(runtime, user.id, "payments", "production", first.version)
+    meant = {
+        reference: models.resolve(runtime, user.id, reference).version
+        for reference in (
+            "payments", "payments@latest", f"payments@{first.version}", "payments@production"
+        )
+    }  # fmt: skip
+    assert list(meant.values()) == [second.version, second.version, first.version, first.version]
+
+
+def test_what_is_not_there_is_told_with_the_way_out(runtime: Runtime, user: User, model: Path) -> None:
+    row = publish(runtime, user, model)
+    for reference, error, told in (
+        ("nothing", ModelNotFound, "ecluse models list"),
+        ("nothing@production", ModelNotFound, "ecluse models list"),
+        ("payments@v20200101_000000", VersionNotFound, row.version),
+        ("payments@staging", AliasNotFound, "ecluse models alias payments@VERSION staging"),
+        ("payments@", InvalidInput, "NAME@ALIAS"),
+        ("@production", InvalidInput, "NAME@ALIAS"),
+    ):
+        with pytest.raises(error, match=told):
+            models.resolve(runtime, user.id, reference)
+
+
+def test_another_persons_models_do_not_exist(runtime: Runtime, user: User, model: Path) -> None:
+    row = publish(runtime, user, model)
+    other = runtime.accounts.sign_up("other@example.org", "a long password")
+    for attempt in (
+        lambda: models.resolve(runtime, other.id, f"payments@{row.version}"),
+        lambda: models.set_alias(runtime, other.id, "payments", "production", row.version),
+        lambda: models.remove(runtime, other.id, "payments", row.version),
+        lambda: models.search(runtime, other.id, [], "payments"),
+    ):
+        with pytest.raises(ModelNotFound):
+            attempt()
+    assert models.search(runtime, other.id) == []
+
+
+def test_the_latest_version_is_the_highest_whoever_wrote_its_row_last(
+    runtime: Runtime, user: User, model: Path
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: publish(runtime, user, model).version, range(12)))
+    assert len(set(made)) == 12
+    latest = runtime.registry(user.id).latest("payments")
+    assert models.resolve(runtime, user.id, "payments").version == latest
+    assert [row.version for row in models.search(runtime, user.id)][::-1] == runtime.registry(
+        user.id
+    ).versions("payments")
+
+
+def test_publishing_again_with_the_same_nonce_changes_nothing(
+    runtime: Runtime, user: User, model: Path
+) -> None:
+    first = models.publish(runtime, user.id, "payments", [model], metadata={}, nonce="one")
+    (model / "best_model.txt").write_text("another tree")
+    again = models.publish(runtime, user.id, "payments", [model], metadata={}, nonce="one")
+    assert (again.id, again.version) == (first.id, first.version)
+    models.verify(runtime, again)
+    other = models.publish(runtime, user.id, "payments", [model], metadata={}, nonce="two")
+    assert other.version != first.version
+
+
+def test_two_files_of_one_name_are_refused_and_nothing_is_claimed(
+    runtime: Runtime, user: User, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "best_model.txt").write_text("another")
+    with pytest.raises(InvalidInput, match=r"both be 'best_model\.txt'"):
+        models.publish(runtime, user.id, "m", [model, tmp_path / "best_model.txt"], metadata={})
+    with pytest.raises(InvalidInput, match="does not exist"):
+        models.publish(runtime, user.id, "m", [tmp_path / "nowhere"], metadata={})
+    assert runtime.registry(user.id).leftovers() == []
+
+
+def test_a_version_whose_publisher_died_after_the_commit_gets_its_row(
+    runtime: Runtime, user: User, model: Path
+) -> None:
+    publication = half_published(runtime, user, model)
+    with pytest.raises(ModelNotFound):
+        models.resolve(runtime, user.id, "payments")
+    assert models.reconcile(runtime) == 0, "it is given time to write its row itself"
+    made_older(runtime, timedelta(minutes=5))
+    assert models.reconcile(runtime) == 1
+    assert models.reconcile(runtime) == 0
+    row = models.resolve(runtime, user.id, "payments")
+    assert (row.version, row.report, row.details) == (publication.version, {"auc": 0.9}, {"val": 1})
+    models.verify(runtime, row)
+
+
+def test_a_publisher_that_died_before_the_commit_is_forgotten_after_a_day(
+    runtime: Runtime, user: User, model: Path
+) -> None:
+    publication = half_published(runtime, user, model, commits=False)
+    made_older(runtime, timedelta(hours=1))
+    assert models.reconcile(runtime) == 0
+    assert pending(runtime) == [publication.version]
+    made_older(runtime, timedelta(hours=25))
+    assert models.reconcile(runtime) == 0
+    assert pending(runtime) == []
+    assert models.search(runtime, user.id) == []
+
+
+def test_a_version_that_was_deleted_does_not_come_back(runtime: Runtime, user: User, model: Path) -> None:
+    half_published(runtime, user, model)
+    made_older(runtime, timedelta(minutes=5))
+    models.reconcile(runtime)
+    row = models.resolve(runtime, user.id, "payments")
+    models.remove(runtime, user.id, "payments", row.version)
+    assert models.reconcile(runtime) == 0
+    assert models.search(runtime, user.id) == []
+
+
+def half_published(runtime: Runtime, user: User, model: Path, *, commits: bool = True) -> Publication:
+    """What a publisher that was killed leaves: noted in the catalog, and committed or not."""
+    registry = runtime.registry(user.id)
+    version = registry.claim("payments", "n")
+    files = registry.upload("payments", version, model)
+    publication = Publication(
+        user_id=user.id,
+        name="payments",
+        version=version,
+        url=registry.url_of("payments", version),
+        nonce="n",
+        report={"auc": 0.9},
+    )
+    with runtime.catalog.write() as transaction:
+        models.announce(transaction, publication)
+    if commits:
+        registry.commit("payments", version, files, created_by=user.id, nonce="n", metadata={"val": 1})
+    return publication
+
+
+def pending(runtime: Runtime) -> list[str]:
+    with runtime.catalog.read() as transaction:
+        return [one.version for one in rows.open_publications(transaction, datetime.now(UTC))]
+
+
+def made_older(runtime: Runtime, age: timedelta) -> None:
+    with runtime.catalog.write() as transaction:
+        for publication in rows.open_publications(transaction, datetime.now(UTC)):
+            publication.created_at = datetime.now(UTC) - age
+
+
+def test_a_publisher_killed_at_any_point_shows_no_one_half_a_version(tmp_path: Path) -> None:
+    """A real process, killed after random times: rows and manifests agree once both have been tidied."""
+    settings = Settings.from_environment({}, home=tmp_path / "home")
+    model = tmp_path / "model"
+    model.mkdir()
+    for n in range(8):
+        (model / f"{n}.bin").write_bytes(random.Random(n).randbytes(300_000))
+    with Runtime.open(settings) as runtime:
+        user = runtime.accounts.local_administrator()
+        started = [publisher.start(settings.home, {}, "m", model) for _ in range(8)]
+        began = time.monotonic()
+        publisher.go(started[0])
+        assert publisher.version(started[0])
+        taken = time.monotonic() - began
+        for n, process in enumerate(started[1:], 1):
+            publisher.go(process)
+            time.sleep(taken * n / 8)
+            process.kill()
+            publisher.version(process)
+            for row in models.search(runtime, user.id):
+                assert len(models.verify(runtime, row).files) == 8
+        made_older(runtime, timedelta(minutes=5))
+        models.reconcile(runtime)
+        committed = runtime.registry(user.id).versions("m")
+        assert {row.version for row in models.search(runtime, user.id)} == set(committed)
+        models.gc(runtime, delete=True, older_than=timedelta(0))
+        assert runtime.registry(user.id).leftovers() == []
+        assert runtime.registry(user.id).versions("m") == committed
+        assert all(models.verify(runtime, row) for row in models.search(runtime, user.id))
+
+
+# Fetch and verify
+
+
+@pytest.fixture
+def distant(object_server: ObjectServer, tmp_path: Path) -> Iterator[Runtime]:
+    """A runtime with its models in SeaweedFS."""
+    environ = object_server.environment(f"models-{random.random()}")
+    with Runtime.open(Settings.from_environment(environ, home=tmp_path / "home")) as opened:
+        yield opened
+
+
+def test_what_is_cached_is_loaded_while_the_store_is_away(
+    distant: Runtime, model: Path, tmp_path: Path
+) -> None:
+    user = distant.accounts.local_administrator()
+    row = publish(distant, user, model)
+    assert models.checkout(distant, row, tmp_path / "first").from_cache == 0
+    away = {"ECLUSE_STORE_URL": "s3://models", "S3_ENDPOINT": "http://127.0.0.1:9"} | {
+        "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"
+    }  # fmt: skip
+    with Runtime.open(
+        Settings.from_environment(away, home=tmp_path / "home"), patience=timedelta(seconds=0.5)
+    ) as runtime:
+        row = models.resolve(runtime, user.id, "payments")
+        for take, folder in ((models.checkout, "second"), (models.download, "third")):
+            got = take(runtime, row, tmp_path / folder)
+            assert (got.files, got.from_cache) == (2, 2)
+            assert contents(tmp_path / folder) == contents(model)
+        with pytest.raises(StoreUnavailable):
+            models.verify(runtime, row)
+        assert models.resolve(runtime, user.id, "payments").damaged_at is None, "away is not damaged"
+
+
+def test_a_checkout_shares_the_cache_and_a_download_is_ones_own(
+    runtime: Runtime, user: User, model: Path, tmp_path: Path
+) -> None:
+    row = publish(runtime, user, model)
+    models.checkout(runtime, row, tmp_path / "shared")
+    models.download(runtime, row, tmp_path / "own")
+    assert (tmp_path / "shared" / "best_model.txt").stat().st_nlink == 2
+    assert (tmp_path / "own" / "best_model.txt").stat().st_nlink == 1
+    (tmp_path / "own" / "best_model.txt").write_text("mine now")
+    models.checkout(runtime, row, tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(model)
+
+
+def test_a_damaged_version_is_noted_and_not_loaded_until_it_verifies(
+    runtime: Runtime, user: User, model: Path, tmp_path: Path
+) -> None:
+    row = publish(runtime, user, model)
+    models.verify(runtime, row)
+    assert models.resolve(runtime, user.id, "payments").verified_at is not None
+    key = runtime.stores.locate(f"{row.url}/best_model.txt")
+    kept = key.store.get(key.key)
+    key.store.put(key.key, b"x" * len(kept))
+    with pytest.raises(DigestMismatch, match=r"best_model\.txt"):
+        models.verify(runtime, row)
+    damaged = models.resolve(runtime, user.id, "payments")
+    assert damaged.damaged_at is not None
+    assert "best_model.txt" in (damaged.damage or "")
+    for take in (models.checkout, models.download):
+        with pytest.raises(DigestMismatch, match="ecluse models verify payments@"):
+            take(runtime, damaged, tmp_path / "out")
+    with pytest.raises(DigestMismatch):
+        models.set_alias(runtime, user.id, "payments", "production", row.version)
+    key.store.put(key.key, kept)
+    models.verify(runtime, damaged)
+    repaired = models.resolve(runtime, user.id, "payments")
+    assert (repaired.damaged_at, repaired.damage) == (None, None)
+    models.checkout(runtime, repaired, tmp_path / "out")
+
+
+def test_a_manifest_that_was_replaced_is_noticed_past_and_without_the_cache(
+    runtime: Runtime, user: User, model: Path
+) -> None:
+    row = publish(runtime, user, model)
+    located = runtime.stores.locate(f"{row.url}/manifest.json")
+    changed = json.loads(located.store.get(located.key)) | {"created_by": "someone"}
+    located.store.put(located.key, json.dumps(changed).encode())
+    with pytest.raises(ManifestInvalid, match="replaced"):
+        models.manifest_of(runtime, row)
+    with pytest.raises(ManifestInvalid, match="replaced"):
+        models.verify(runtime, row)
+    assert models.resolve(runtime, user.id, "payments").damaged_at is not None
+
+
+# Aliases and deletion
+
+
+def test_an_alias_moves_and_is_forgotten_and_that_is_on_record(
+    runtime: Runtime, user: User, model: Path
+) -> None:
+    first, second = publish(runtime, user, model), publish(runtime, user, model)
+    models.set_alias(runtime, user.id, "payments", "production", first.version)
+    models.set_alias(runtime, user.id, "payments", "production", second.version)
+    assert [(a.alias, a.version) for a in models.aliases(runtime, user.id, "payments")] == [
+        ("production", second.version)
+    ]
+    models.remove_alias(runtime, user.id, "payments", "production")
+    assert models.aliases(runtime, user.id) == []
+    with pytest.raises(AliasNotFound):
+        models.remove_alias(runtime, user.id, "payments", "production")
+
+
+@pytest.mark.parametrize(
+    "alias", ["latest", "v20251121_000000", "v20251121_000000_2", "", "Über", "a/b", "A"]
+)
+def test_what_could_be_taken_for_something_else_is_no_alias(
+    runtime: Runtime, user: User, model: Path, alias: str
+) -> None:
+    row = publish(runtime, user, model)
+    with pytest.raises(InvalidInput):
+        models.set_alias(runtime, user.id, "payments", alias, row.version)
+
+
+def test_many_who_set_an_alias_at_once_leave_one_that_points_at_a_version(
+    runtime: Runtime, user: User, model: Path
+) -> None:
+    versions = [publish(runtime, user, model).version for _ in range(3)]
+    with ThreadPoolExecutor(6) as pool:
+        list(
+            pool.map(
+                lambda n: models.set_alias(runtime, user.id, "payments", "production", versions[n % 3]),
+                range(12),
+            )
+        )
+    (alias,) = models.aliases(runtime, user.id)
+    assert alias.version in versions
+
+
+def test_a_version_with_an_alias_is_not_deleted(runtime: Runtime, user: User, model: Path) -> None:
+    row = publish(runtime, user, model)
+    models.set_alias(runtime, user.id, "payments", "production", row.version)
+    with pytest.raises(VersionInUse, match="ecluse models alias payments production --remove"):
+        models.remove(runtime, user.id, "payments", row.version)
+    models.verify(runtime, row)
+    models.remove_alias(runtime, user.id, "payments", "production")
+    models.remove(runtime, user.id, "payments", row.version)
+    with pytest.raises(ModelNotFound):
+        models.resolve(runtime, user.id, "payments")
+    assert runtime.registry(user.id).leftovers() == []
+
+
+def test_an_interrupted_deletion_leaves_a_row_that_says_so_and_can_be_deleted_again(
+    runtime: Runtime, user: User, model: Path, tmp_path: Path
+) -> None:
+    row = publish(runtime, user, model)
+    located = runtime.stores.locate(row.url)
+    with runtime.catalog.write() as transaction:
+        rows.set_damaged(transaction, row.id, "Its deletion was not finished; delete it again.")
+    located.store.delete(f"{located.key}/manifest.json")
+    half = models.resolve(runtime, user.id, "payments")
+    with pytest.raises(DigestMismatch, match="deletion was not finished"):
+        models.checkout(runtime, half, tmp_path / "out")
+    models.remove(runtime, user.id, "payments", row.version)
+    assert models.search(runtime, user.id) == []
+    assert runtime.registry(user.id).leftovers() == []
+
+
+# Search
+
+
+def test_versions_are_found_by_what_their_metadata_say(runtime: Runtime, user: User, model: Path) -> None:
+    good = publish(
+        runtime, user, model, val_accuracy=0.93, framework="torch", parameters={"depth": 3}, ok=True
+    )
+    poor = publish(
+        runtime, user, model, val_accuracy=0.81, framework="sklearn", metrics={"test": {"f1": 0.5}}
+    )
+    other = publish(runtime, user, model, "other")
+    assert other.name == "other"
+
+    def found(*conditions: str, name: str | None = None) -> list[str]:
+        parsed = [parse_condition(one) for one in conditions]
+        return [row.version for row in models.search(runtime, user.id, parsed, name)]
+
+    assert found("val_accuracy>0.9") == [good.version]
+    assert found("val_accuracy >= 0.81") == [poor.version, good.version]
+    assert found("val_accuracy<=0.93", "framework=torch") == [good.version]
+    assert found("framework!=torch") == [poor.version]
+    assert found("depth=3") == found("parameters.depth=3.0") == [good.version]
+    assert found("test.f1<0.6") == found("metrics.test.f1<0.6") == [poor.version]
+    assert found("ok=true") == [good.version]
+    assert found("framework>0") == found("missing!=1") == []
+    assert found("framework>a") == found("framework!=x") == [poor.version, good.version]
+    assert found("val_accuracy!=high") == [poor.version, good.version]
+    assert found("val_accuracy>0", name="payments") == [poor.version, good.version]
+    with pytest.raises(ModelNotFound):
+        found(name="nothing")
+
+
+def test_a_fraud_version_is_found_by_the_metrics_of_its_report(
+    runtime: Runtime, user: User, model: Path
+) -> None:
+    report = {"metrics": {"average_precision": 0.71}}
+    row = models.publish(runtime, user.id, "m", [model], metadata={}, application="fraud", report=report)
+    found = models.search(runtime, user.id, [parse_condition("average_precision>0.7")])
+    assert [one.version for one in found] == [row.version]
+
+
+@pytest.mark.parametrize("text", ["", "val_accuracy", "> 0.9", "a b > 1", "a>", "a ~ 1"])
+def test_what_is_no_condition_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"val_accuracy>0\.9"):
+        parse_condition(text)
+
+
+_KEYS = st.from_regex(r"[a-z_]{1,8}(\.[a-z]{1,5})?", fullmatch=True)
+
+
+@given(key=_KEYS, low=st.floats(-1e9, 1e9), high=st.floats(-1e9, 1e9))
+def test_a_number_is_in_order_with_every_other(key: str, low: float, high: float) -> None:
+    row = ModelVersion(details={key: low}, report={})
+    for sign, holds in ((">", low > high), (">=", low >= high), ("<", low < high), ("=", low == high)):
+        assert parse_condition(f"{key}{sign}{high!r}").holds(row) is holds
+    assert parse_condition(f"{key} != {high!r}").holds(row) is (low != high)
+
+
+# Clean up
+
+
+def test_a_clean_up_shows_first_and_removes_only_what_no_version_holds(
+    runtime: Runtime, user: User, model: Path
+) -> None:
+    kept = publish(runtime, user, model)
+    gone = publish(runtime, user, model)
+    models.remove(runtime, user.id, "payments", gone.version)
+    registry = runtime.registry(user.id)
+    registry.upload("payments", registry.claim("payments", "dead"), model)
+    assert models.gc(runtime) == [], "it may still be under way"
+    (found,) = models.gc(runtime, older_than=timedelta(0))
+    assert (found.kind, found.objects) == ("unfinished", 3)
+    assert len(registry.leftovers()) == 1, "nothing is removed unasked"
+    assert [one.kind for one in models.gc(runtime, delete=True, older_than=timedelta(0))] == ["unfinished"]
+    assert models.gc(runtime, older_than=timedelta(0)) == []
+    models.verify(runtime, kept)
+    tombstone = runtime.stores.locate(f"{gone.url}/.claim")
+    assert tombstone.store.exists(tombstone.key), "its name stays taken"
+
+
+def test_what_a_running_training_has_uploaded_is_not_cleaned_up(
+    runtime: Runtime, user: User, model: Path
+) -> None:
+    with runtime.catalog.write() as transaction:
+        table = Dataset(user_id=user.id, filename="t.csv", key="k", url="u", size_bytes=1, sha256="0")
+        datasets.add_dataset(transaction, table)
+        run = TrainingRun(
+            user_id=user.id, job_id="job1", dataset_id=table.id, model_name="m", target_column="y", plan={}
+        )
+        training.add_run(transaction, run)
+    registry = runtime.registry(user.id)
+    registry.upload("m", registry.claim("m", "job1 123"), model)
+    assert models.gc(runtime, delete=True, older_than=timedelta(0)) == []
+    with runtime.catalog.write() as transaction:
+        training.set_ended(transaction, run.id, "failed", "it failed")
+    assert len(models.gc(runtime, delete=True, older_than=timedelta(0))) == 1
+
+
+# Import
+
+
+@pytest.fixture
+def existing(tmp_path: Path) -> Path:
+    """Two models as people keep them: a joblib with its figures, and a pickle under a name that hides it."""
+    fitted = LogisticRegression().fit([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1])
+    folder = tmp_path / "models"
+    (folder / "dataset1").mkdir(parents=True)
+    (folder / "dataset40" / "deep").mkdir(parents=True)
+    joblib.dump(fitted, folder / "dataset1" / "model.joblib")
+    (folder / "dataset1" / "metrics.json").write_text(
+        json.dumps({"accuracy": 0.91, "per_class": {"f1": 0.8, "note": "text"}, "bad": "text"})
+    )
+    (folder / "dataset1" / "metadata.json").write_text(
+        json.dumps({"rows": 1200, "domain": "credit", "columns": ["amount", "age"]})
+    )
+    (folder / "dataset40" / "deep" / "thing.bin").write_bytes(pickle.dumps(fitted))
+    (folder / "dataset40" / "readme.md").write_text("notes")
+    return folder
+
+
+def test_every_folder_becomes_a_model_and_is_left_out_when_it_has_not_changed(
+    runtime: Runtime, user: User, existing: Path, tmp_path: Path
+) -> None:
+    first = models.import_folder(runtime, user, existing)
+    assert [(one.name, one.outcome, one.files) for one in first] == [
+        ("dataset1", "published", 3),
+        ("dataset40", "published", 2),
+    ]
+    assert [one.pickles for one in first] == [("model.joblib",), ("deep/thing.bin",)]
+    row = models.resolve(runtime, user.id, "dataset1")
+    assert row.details["metrics"] == {"accuracy": 0.91, "per_class": {"f1": 0.8}}
+    assert row.details["rows"] == 1200
+    models.download(runtime, row, tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(existing / "dataset1")
+    assert [one.outcome for one in models.import_folder(runtime, user, existing)] == [
+        "unchanged",
+        "unchanged",
+    ]
+    (existing / "dataset40" / "readme.md").write_text("more notes")
+    assert [one.outcome for one in models.import_folder(runtime, user, existing)] == [
+        "unchanged",
+        "published",
+    ]
+
+
+class Bomb:
+    """A pickle that leaves a mark when it is read."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self._mark,))
+
+
+@pytest.mark.parametrize("name", ["model.joblib", "model.pkl", "model.pickle", "model.skl", "weights.bin"])
+def test_a_pickle_is_never_read_without_trust(
+    runtime: Runtime, user: User, tmp_path: Path, name: str
+) -> None:
+    mark, folder = tmp_path / "mark", tmp_path / "models" / "m"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(pickle.dumps(Bomb(mark)))
+    (one,) = models.import_folder(runtime, user, tmp_path / "models")
+    assert (one.outcome, one.pickles, one.converted) == ("published", (name,), ())
+    row = models.resolve(runtime, user.id, "m")
+    models.verify(runtime, row)
+    models.checkout(runtime, row, tmp_path / "out")
+    assert not mark.exists()
+    models.import_folder(runtime, user, tmp_path / "models", trust=True)
+    assert mark.exists(), "the pickle of this test does leave a mark"
+
+
+def test_a_trusted_pickle_is_published_as_skops_beside_itself_and_says_who_trusted_it(
+    runtime: Runtime, user: User, existing: Path, tmp_path: Path
+) -> None:
+    models.import_folder(runtime, user, existing)
+    again = models.import_folder(runtime, user, existing, trust=True)
+    assert [one.outcome for one in again] == ["published", "published"]
+    assert [one.converted for one in again] == [("model.joblib",), ("deep/thing.bin",)]
+    row = models.resolve(runtime, user.id, "dataset1")
+    manifest = models.manifest_of(runtime, row)
+    told = manifest.metadata["converted"]["model.joblib"]
+    (source,) = (file for file in manifest.files if file.path == "model.joblib")
+    assert (told["skops"], told["sha256"]) == ("model.skops", source.sha256)
+    assert told["trusted_by"] == user.id
+    assert datetime.fromisoformat(told["trusted_at"])
+    models.checkout(runtime, row, tmp_path / "out")
+    loaded = folders.load_converted(tmp_path / "out", manifest, "model.skops")
+    assert loaded.predict([[0.0], [3.0]]).tolist() == [0, 1]
+    for trust in (True, False):
+        unchanged = models.import_folder(runtime, user, existing, trust=trust)
+        assert [one.outcome for one in unchanged] == ["unchanged", "unchanged"]
+
+
+def test_types_that_no_one_trusted_are_not_loaded(runtime: Runtime, user: User, tmp_path: Path) -> None:
+    import skops.io
+
+    skops.io.dump(Path("x"), tmp_path / "model.skops")
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (tmp_path / "model.skops").rename(folder / "model.skops")
+    manifest = models.manifest_of(runtime, models.publish(runtime, user.id, "m", [folder], metadata={}))
+    with pytest.raises(ModelUnreadable, match="no one has trusted"):
+        folders.load_converted(folder, manifest, "model.skops")
+
+
+def test_what_skops_cannot_hold_is_told_of_its_model_and_the_rest_goes_on(
+    runtime: Runtime, user: User, existing: Path
+) -> None:
+    (existing / "broken").mkdir()
+    (existing / "broken" / "model.pkl").write_bytes(b"\x80\x04 not a pickle")
+    (existing / "dataset1" / "lambda.pkl").write_bytes(pickle.dumps(iter([1, 2])))
+    (existing / "not a name").mkdir()
+    (existing / "not a name" / "x").write_text("x")
+    (existing / "empty").mkdir()
+    told = {one.name: one for one in models.import_folder(runtime, user, existing, trust=True)}
+    assert told["broken"].outcome == "published"
+    assert "model.pkl could not be converted" in told["broken"].problems[0]
+    assert told["dataset1"].converted == ("model.joblib",)
+    assert "lambda.pkl could not be converted" in told["dataset1"].problems[0]
+    assert (told["dataset40"].outcome, told["dataset40"].problems) == ("published", ())
+    assert told["not a name"].outcome == "failed"
+    assert "cannot be a model name" in told["not a name"].problems[0]
+    assert told["empty"].outcome == "failed"
+    again = {one.name: one for one in models.import_folder(runtime, user, existing, trust=True)}
+    assert again["dataset1"].outcome == again["broken"].outcome == "unchanged"
+    assert again["broken"].problems
+
+
+def test_a_pickle_that_never_ends_or_kills_its_reader_is_given_up(
+    runtime: Runtime, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "READING", 3)
+    for name, call in (("sleeps", (time.sleep, (600,))), ("dies", (__import__("os")._exit, (7,)))):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "m.pkl").write_bytes(pickle.dumps(Calls(*call)))
+    dies, sleeps = models.import_folder(runtime, user, tmp_path / "models", trust=True)
+    assert "ended with code 7" in dies.problems[0]
+    assert "more than 3 s" in sleeps.problems[0]
+    assert {dies.outcome, sleeps.outcome} == {"published"}
+
+
+class Calls:
+    def __init__(self, *call: Any) -> None:
+        self._call = call
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._call
+
+
+def test_reference_models_are_for_all_and_made_by_administrators(
+    runtime: Runtime, user: User, existing: Path
+) -> None:
+    member = runtime.accounts.sign_up("member@example.org", "a long password")
+    with pytest.raises(Forbidden):
+        models.import_folder(runtime, member, existing, prefix="automl_models/")
+    done = models.import_folder(runtime, user, existing, prefix="automl_models/")
+    assert [one.outcome for one in done] == ["published", "published"]
+    known = references(runtime)
+    one = known["dataset1"]
+    assert (one.domain, known["dataset40"].domain) == ("credit", "dataset")
+    assert (one.storage_type, one.bucket) == ("local", None)
+    assert one.prefix == f"automl_models/dataset1/{done[0].version}"
+    assert one.url.endswith(one.prefix)
+    assert one.columns == ["amount", "age"]
+    assert one.performance == {"accuracy": 0.91, "per_class": {"f1": 0.8}}
+    assert runtime.registry_at(one.url).verify("dataset1", done[0].version or "")
+    assert models.search(runtime, user.id) == [], "they are no one's own"
+    again = models.import_folder(runtime, user, existing, prefix="automl_models")
+    assert [one.outcome for one in again] == ["unchanged", "unchanged"]
+    (existing / "dataset1" / "readme.md").write_text("new")
+    newer = models.import_folder(runtime, user, existing, prefix="automl_models")
+    assert references(runtime)["dataset1"].url.endswith(newer[0].version or "-")
+    assert len(references(runtime)) == 2
+    registry = runtime.registry_in("automl_models")
+    registry.claim("dataset1", "dead")
+    assert [one.kind for one in models.gc(runtime, delete=True, older_than=timedelta(0))] == ["unfinished"]
+
+
+def references(runtime: Runtime) -> dict[str, ReferenceModel]:
+    with runtime.catalog.read() as transaction:
+        return {one.name: one for one in rows.list_references(transaction)}
+
+
+@pytest.mark.parametrize("prefix", ["user_models/someone", "user_data", "a/../user_models"])
+def test_reference_models_lie_in_no_users_place(
+    runtime: Runtime, user: User, existing: Path, prefix: str
+) -> None:
+    with pytest.raises(ValueError, match=r"belongs to users|has a part"):
+        models.import_folder(runtime, user, existing, prefix=prefix)
+
+
+def test_nothing_but_the_converter_can_read_a_pickle() -> None:
+    """It is a script that no module of ours imports."""
+    unpicklers = {"pickle", "joblib", "cloudpickle", "dill", "shelve", "marshal", "jsonpickle", "_pickle"}
+    root, found = Path(ecluse.__file__).parent, set()
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [node.attr] if isinstance(node, ast.Attribute) and node.attr == "read_pickle" else []
+            allowed = [k.arg for k in node.keywords] if isinstance(node, ast.Call) else []
+            if {name.split(".")[0] for name in names} & {
+                *unpicklers,
+                "read_pickle",
+            } or "allow_pickle" in allowed:
+                found.add(path.relative_to(root).as_posix())
+            if any("convert" in name.split(".") for name in names):
+                found.add(f"{path.name} imports the converter")
+    assert found == {"models/convert.py"}
+
+
+# Signatures
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, Path]:
+    return key_pair(tmp_path / "key")
+
+
+def key_pair(path: Path) -> tuple[Path, Path]:
+    private = ec.generate_private_key(ec.SECP256R1())
+    secret, public = path.with_suffix(".pem"), path.with_suffix(".pub")
+    pem = serialization.Encoding.PEM
+    secret.write_bytes(
+        private.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    public.write_bytes(
+        private.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return secret, public
+
+
+def test_a_signature_is_that_of_the_key_and_the_files(
+    runtime: Runtime, user: User, model: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    row = publish(runtime, user, model)
+    with pytest.raises(SignatureInvalid, match="has no signature"):
+        models.verify_signature(runtime, row, keys[1])
+    models.sign(runtime, row, keys[0])
+    assert models.verify_signature(runtime, row, keys[1]).version == row.version
+    assert models.verify(runtime, row), "the signature is no part of the version"
+    with pytest.raises(SignatureInvalid, match="by this key"):
+        models.verify_signature(runtime, row, key_pair(tmp_path / "other")[1])
+    (model / "best_model.txt").write_text("another tree")
+    other = publish(runtime, user, model)
+    bundle = runtime.registry_of(row).signature("payments", row.version)
+    assert bundle is not None
+    runtime.registry_of(other).keep_signature("payments", other.version, bundle)
+    with pytest.raises(SignatureInvalid, match=r"best_model\.txt"):
+        models.verify_signature(runtime, other, keys[1])
+
+
+def test_model_signing_itself_accepts_the_signature_of_a_downloaded_folder(
+    runtime: Runtime, user: User, model: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    from model_signing import verifying
+
+    (model / ".gitattributes").write_text("*.bin filter=lfs")
+    (model / "été.txt").write_text("é")
+    row = publish(runtime, user, model)
+    bundle = models.sign(runtime, row, keys[0])
+    out = tmp_path / "out"
+    models.download(runtime, row, out)
+    (out / "model.sig").write_bytes(bundle)
+    verifying.Config().use_elliptic_key_verifier(public_key=keys[1]).verify(out, out / "model.sig")
+    (out / "best_model.txt").write_text("tampered")
+    with pytest.raises(ValueError, match="Hash mismatch"):
+        verifying.Config().use_elliptic_key_verifier(public_key=keys[1]).verify(out, out / "model.sig")
+
+
+def test_what_is_no_key_is_told_and_nothing_is_signed(
+    runtime: Runtime, user: User, model: Path, keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    row = publish(runtime, user, model)
+    (tmp_path / "no.pem").write_text("no key")
+    for path in (tmp_path / "no.pem", keys[1]):
+        with pytest.raises(InvalidInput, match="cannot be used as a key"):
+            models.sign(runtime, row, path)
+    assert runtime.registry_of(row).signature("payments", row.version) is None
