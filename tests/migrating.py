@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import random
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ecluse.catalog import datasets, models, places, predictions, training
 from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun, new_id
+from ecluse.errors import EcluseError
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
 from ecluse.storage import ObjectStore, join_key
 
@@ -131,26 +132,41 @@ def add_reference(runtime: Runtime, data: bytes) -> None:
 def check_rows(runtime: Runtime) -> dict[str, int]:
     """Read all that every row points at, and compare it with what the row knows; rows by the root they point to.
 
+    A row that was switched while it was looked at is looked at again.
+
     Raises:
         EcluseError, AssertionError: a row leads to nothing, or to something else.
     """
     roots: dict[str, int] = {}
     for pointer in all_pointers(runtime):
-        scheme = pointer.url.partition(":")[0]
+        seen = pointer
+        while True:
+            try:
+                check_row(runtime, seen)
+            except (EcluseError, AssertionError):
+                with runtime.catalog.read() as transaction:
+                    now = places.address_of(transaction, seen.table, seen.row_id)
+                if now in (None, seen.url):
+                    raise
+                seen = replace(seen, url=str(now))
+            else:
+                break
+        scheme = seen.url.partition(":")[0]
         roots[scheme] = roots.get(scheme, 0) + 1
-        if pointer.table in ("model_versions", "training_history"):
-            _, name, version = pointer.url.rsplit("/", 2)
-            registry = runtime.registry_at(pointer.url)
-            manifest = registry.verify(name, version)
-            digest = hashlib.sha256(manifest.to_json()).hexdigest()
-            assert pointer.sha256 in (None, digest), pointer
-        elif pointer.is_folder:
-            assert contents(runtime.stores.folder(pointer.url)), pointer
-        else:
-            located = runtime.stores.locate(pointer.url)
-            digest = hashlib.sha256(located.store.get(located.key)).hexdigest()
-            assert digest == pointer.sha256, pointer
     return roots
+
+
+def check_row(runtime: Runtime, pointer: places.Pointer) -> None:
+    if pointer.table in ("model_versions", "training_history"):
+        _, name, version = pointer.url.rsplit("/", 2)
+        manifest = runtime.registry_at(pointer.url).verify(name, version)
+        digest = hashlib.sha256(manifest.to_json()).hexdigest()
+        assert pointer.sha256 in (None, digest), pointer
+    elif pointer.is_folder:
+        assert contents(runtime.stores.folder(pointer.url)), pointer
+    else:
+        located = runtime.stores.locate(pointer.url)
+        assert hashlib.sha256(located.store.get(located.key)).hexdigest() == pointer.sha256, pointer
 
 
 def all_pointers(runtime: Runtime) -> list[places.Pointer]:

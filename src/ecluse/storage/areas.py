@@ -73,7 +73,7 @@ class Stores:
         scheme, _, rest = url.partition("://")
         root, _, key = rest.strip("/").partition("/")
         if scheme == "file" or not key:
-            return self.open(url)
+            return self.open(f"{scheme}://{rest.rstrip('/') or rest[:1]}")
         return self.open(f"{scheme}://{root}").scoped(key)
 
     def locate(self, url: str) -> Located:
