@@ -39,6 +39,7 @@ from ecluse.errors import (
     VersionInUse,
     VersionNotFound,
 )
+from ecluse.fraud import work
 from ecluse.models import folders
 from ecluse.models.conditions import parse_condition
 from ecluse.runtime import Runtime
@@ -206,7 +207,35 @@ def test_a_version_that_was_deleted_does_not_come_back(runtime: Runtime, user: U
     assert models.search(runtime, user.id) == []
 
 
-def half_published(runtime: Runtime, user: User, model: Path, *, commits: bool = True) -> Publication:
+@pytest.mark.parametrize(("commits", "status"), [(True, "done"), (False, "failed")])
+def test_a_training_whose_job_ended_is_done_if_its_version_was_committed(
+    runtime: Runtime, user: User, model: Path, commits: bool, status: str
+) -> None:
+    """Its worker died between the commit and the row, and its job was given up."""
+    report = {"metrics": {"average_precision": 0.7}, "threshold": 0.5}
+    publication = half_published(runtime, user, model, commits=commits, report=report)
+    with runtime.catalog.write() as transaction:
+        run = TrainingRun(user_id=user.id, job_id="gone", model_name="payments", target_column="y", plan={})
+        training.add_run(transaction, run)
+        training.begin_publishing(transaction, run.id, publication.version)
+    assert work.reconcile(runtime) == 1
+    with runtime.catalog.read() as transaction:
+        ended = training.run_of(transaction, user.id, run.id)
+    assert ended.status == status
+    assert ended.version == (publication.version if commits else None)
+    assert [row.version for row in models.search(runtime, user.id)] == [publication.version] * commits
+    assert pending(runtime) == []
+    assert work.reconcile(runtime) == 0
+
+
+def half_published(
+    runtime: Runtime,
+    user: User,
+    model: Path,
+    *,
+    commits: bool = True,
+    report: dict[str, Any] | None = None,
+) -> Publication:
     """What a publisher that was killed leaves: noted in the catalog, and committed or not."""
     registry = runtime.registry(user.id)
     version = registry.claim("payments", "n")
@@ -217,7 +246,7 @@ def half_published(runtime: Runtime, user: User, model: Path, *, commits: bool =
         version=version,
         url=registry.url_of("payments", version),
         nonce="n",
-        report={"auc": 0.9},
+        report=report or {"auc": 0.9},
     )
     with runtime.catalog.write() as transaction:
         models.announce(transaction, publication)

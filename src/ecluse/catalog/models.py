@@ -26,6 +26,11 @@ def end_publication(transaction: Transaction, user_id: str, name: str, version: 
     )
 
 
+def publication_of(transaction: Transaction, user_id: str, name: str, version: str) -> Publication | None:
+    """What was noted of a version that was about to be committed and has no row yet."""
+    return transaction.get(Publication, (user_id, name, version))
+
+
 def open_publications(transaction: Transaction, before: datetime) -> list[Publication]:
     """What was about to be committed before that moment, by anyone, and has no row yet."""
     found = select(Publication).where(Publication.created_at < before).order_by(Publication.created_at)
@@ -40,6 +45,11 @@ def add_version(transaction: Transaction, version: ModelVersion) -> ModelVersion
     transaction.add(version)
     transaction.flush()
     return version
+
+
+def find_version(transaction: Transaction, user_id: str, name: str, version: str) -> ModelVersion | None:
+    """A version of the user; None where there is none."""
+    return transaction.scalar(_row(user_id, name, version))
 
 
 def set_verified(transaction: Transaction, version_id: str) -> None:

@@ -6,6 +6,7 @@ may run twice and then leave the same result: a version is claimed anew by each 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -30,6 +31,7 @@ from ecluse.runtime import Runtime, predictions_prefix
 from ecluse.storage import join_key, safe_filename, timestamp
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 #: What of a report is kept in `training_history.metrics` for lists.
 SUMMARY: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
 #: Pauses, in seconds, before hours of work are given up because the store did not take their result.
@@ -76,14 +78,41 @@ def _end(runtime: Runtime, row: Dataset | TrainingRun | Prediction) -> bool:
         if job.active or job.status == "done":
             return False
         status, error = job.status, job.error or "It was stopped."
+    if isinstance(row, TrainingRun):
+        return _end_training(runtime, row, status, error)
     with runtime.catalog.write() as transaction:
         if isinstance(row, Dataset):
             datasets.set_failed(transaction, row.id, error)
-        elif isinstance(row, TrainingRun):
-            training.set_ended(transaction, row.id, status, error)
         else:
             predictions.set_ended(transaction, row.id, status, error)
     return True
+
+
+def _end_training(runtime: Runtime, run: TrainingRun, status: str, error: str) -> bool:
+    """End the row of a training whose job has ended: as done where its version was committed all the same.
+
+    False where that cannot be known until the store answers; `reconcile` asks again.
+    """
+    version = None
+    if run.version is not None:
+        try:
+            version = models.settle(runtime, run.user_id, run.model_name, run.version)
+        except StoreUnavailable as away:
+            logger.warning("The end of training %s is not known yet: %s", run.id, away)
+            return False
+    with runtime.catalog.write() as transaction:
+        if version is None:
+            training.set_ended(transaction, run.id, status, error)
+        else:
+            metrics = _summary(version.report)
+            training.set_done(
+                transaction, run.id, version=version.version, metrics=metrics, model_path=version.url
+            )
+    return True
+
+
+def _summary(report: dict[str, Any]) -> dict[str, Any]:
+    return {name: report["metrics"].get(name) for name in SUMMARY} | {"threshold": report["threshold"]}
 
 
 def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
@@ -165,7 +194,7 @@ def _publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any])
         if not training.begin_publishing(transaction, run_id, version):
             raise JobCancelled("The training was cancelled, or another attempt at it has published.")
         models.announce(transaction, publication)
-    metrics = {name: report["metrics"].get(name) for name in SUMMARY} | {"threshold": report["threshold"]}
+    metrics = _summary(report)
     manifest = runtime.registry_at(url).commit(
         run.model_name,
         version,
@@ -253,8 +282,7 @@ def _profile_failed(runtime: Runtime, task: Task, message: str, dataset_id: str)
 
 
 def _training_failed(runtime: Runtime, task: Task, message: str, run_id: str) -> None:
-    with runtime.catalog.write() as transaction:
-        training.set_ended(transaction, run_id, "failed", message)
+    _end_training(runtime, _training_run(runtime, task, run_id), "failed", message)
 
 
 def _prediction_failed(

@@ -23,6 +23,7 @@ from ecluse.models.versions import (
     remove_alias,
     resolve,
     set_alias,
+    settle,
     verify,
 )
 
@@ -52,6 +53,7 @@ __all__ = [
     "resolve",
     "search",
     "set_alias",
+    "settle",
     "sign",
     "signed_link",
     "verify",

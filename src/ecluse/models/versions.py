@@ -185,24 +185,30 @@ def reconcile(runtime: Runtime) -> int:
     """Give their rows to versions whose publisher committed them and then died; how many that were."""
     with runtime.catalog.read() as transaction:
         publications = rows.open_publications(transaction, now() - GRACE)
-    return sum(_reconcile(runtime, publication) for publication in publications)
+    return sum(_settle(runtime, one, now() - one.created_at > ABANDONED) is not None for one in publications)
 
 
-def _reconcile(runtime: Runtime, publication: Publication) -> bool:
+def settle(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion | None:
+    """The row of a version whose publisher has ended: given to it now if it was committed; None if it was not."""
+    with runtime.catalog.read() as transaction:
+        publication = rows.publication_of(transaction, user_id, name, version)
+        row = rows.find_version(transaction, user_id, name, version)
+    return row if publication is None else _settle(runtime, publication, True)
+
+
+def _settle(runtime: Runtime, publication: Publication, is_over: bool) -> ModelVersion | None:
+    """Record what was committed; forget what was not, once its publication is over."""
     name, version = publication.name, publication.version
     try:
         manifest = runtime.registry_at(publication.url).manifest(name, version)
     except (VersionNotFound, ManifestInvalid):
-        if now() - publication.created_at > ABANDONED:
-            with runtime.catalog.write() as transaction:
-                rows.end_publication(transaction, publication.user_id, name, version)
-        return False
+        manifest = None
     with runtime.catalog.write() as transaction:
-        if manifest.nonce != publication.nonce:
+        if manifest is not None and manifest.nonce == publication.nonce:
+            return record(transaction, publication, manifest)
+        if is_over or manifest is not None:
             rows.end_publication(transaction, publication.user_id, name, version)
-            return False
-        record(transaction, publication, manifest)
-    return True
+    return None
 
 
 def gathered(paths: Sequence[Path]) -> dict[str, Path]:
