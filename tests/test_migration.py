@@ -11,6 +11,7 @@ import pytest
 from ecluse import migration
 from ecluse.catalog import journal
 from ecluse.errors import InvalidInput, MigrationConflict, MigrationHeld, MigrationStopped, NotFound
+from ecluse.fraud.workflows import find_dataset
 from ecluse.migration.hold import Hold
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
@@ -434,6 +435,52 @@ def test_a_folder_moves_to_a_server_and_back(remote: Callable[[str], Settings], 
         assert (removed.rows_back, removed.removed, removed.kept) == (rows, len(before), ())
         assert check_rows(runtime) == {"file": rows}
         assert contents(runtime.stores.folder(there)) == {}
+
+
+def test_a_migration_is_the_same_on_postgresql(postgresql_url: str, tmp_path: Path) -> None:
+    settings = Settings.from_environment({"DATABASE_URL": postgresql_url}, home=tmp_path / "home")
+    with Runtime.open(settings) as runtime:
+        fill(runtime, Sizes(models=2, files=2, tables=10))
+        before, rows = contents(runtime.data), all_pointers(runtime)
+        migration_id = planned(runtime, f"file://{tmp_path}/elsewhere")
+        hold = Hold(runtime.catalog, migration_id).take("running")
+        with pytest.raises(MigrationHeld):
+            run(runtime, migration_id)
+        hold.release("stopped", None)
+        assert run(runtime, migration_id).rows_switched == len(rows)
+        assert {entry.times_copied for entry in entries(runtime, migration_id).values()} == {1}
+        assert migration.verify(runtime.catalog, runtime.stores, migration_id).passed
+        check_rows(runtime)
+        back = migration.rollback(runtime.catalog, runtime.stores, migration_id)
+        assert (back.rows_back, back.removed) == (len(rows), len(before))
+        assert all_pointers(runtime) == rows
+
+
+def test_the_address_of_an_upload_stays_valid_after_a_migration(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    dataset = add_table(runtime, user_id, b"uploaded")
+    run(runtime, planned(runtime, elsewhere))
+    found = find_dataset(runtime, user_id, dataset.url)
+    assert (found.id, found.url.startswith(elsewhere)) == (dataset.id, True)
+    with pytest.raises(NotFound):
+        find_dataset(runtime, fill(runtime), dataset.url)
+
+
+@pytest.mark.parametrize("root", ["file://{folder}/a", "memory://a", "memory://a/b", "s3://models/x/y"])
+def test_a_folder_of_a_store_is_found_by_its_address(
+    remote: Callable[[str], Settings], tmp_path: Path, root: str
+) -> None:
+    with Runtime.open(remote("home")) as runtime:
+        address = f"{root.format(folder=tmp_path)}/{tmp_path.name}"
+        store = runtime.stores.folder(address)
+        store.put("inner/key", b"water")
+        assert store.url.rstrip("/") == address
+        assert runtime.stores.folder(f"{address}/").get("inner/key") == b"water"
+        assert runtime.stores.folder(f"{address}/inner").get("key") == b"water"
+        inside = runtime.stores.area("data").scoped("part")
+        inside.put("key", b"own")
+        assert runtime.stores.folder(inside.url).get("key") == b"own"
 
 
 def test_the_journal_holds_the_digest_of_every_object(runtime: Runtime, user_id: str, elsewhere: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import Dataset, now
+from ecluse.catalog.tables import Dataset, MigrationRow, now
 from ecluse.errors import NotFound
 
 
@@ -26,8 +26,14 @@ def dataset_of(transaction: Transaction, user_id: str, dataset_id: str) -> Datas
 
 
 def dataset_by_url(transaction: Transaction, user_id: str, url: str) -> Dataset:
-    """The user's dataset whose upload returned this address."""
-    dataset = transaction.scalar(select(Dataset).where(Dataset.url == url, Dataset.user_id == user_id))
+    """The user's dataset whose upload returned this address, also if it was migrated since."""
+    mine = select(Dataset).where(Dataset.user_id == user_id)
+    moved = select(MigrationRow.row_id).where(
+        MigrationRow.table_name == "datasets", MigrationRow.before["url"].as_string() == url
+    )
+    dataset = transaction.scalar(mine.where(Dataset.url == url)) or transaction.scalar(
+        mine.where(Dataset.id.in_(moved))
+    )
     if dataset is None:
         raise NotFound(f"No dataset of yours is stored at {url}. See your datasets: GET /api/datasets")
     return dataset
