@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +21,7 @@ from ecluse.jobs import Job
 from ecluse.migration.hold import Hold
 from ecluse.runtime import Runtime, Worker
 from ecluse.work import KINDS, reconcile
+from tests.application import KEPT
 from tests.migrating import Sizes, all_pointers, check_rows, fill
 
 
@@ -140,6 +144,39 @@ def test_a_job_waits_for_a_process_that_has_just_died(runtime: Runtime, user_id:
             time.sleep(0.05)
         hold.release("stopped", None)
         assert ended(runtime, user_id, job_id).status == "done"
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_replaced_and_the_migration_goes_on(
+    runtime: Runtime, elsewhere: str
+) -> None:
+    user_id = fill(runtime, Sizes(models=8, files=3, file_bytes=9_000_000, tables=3))
+    migration_id = planned(runtime, user_id, elsewhere)
+    job_id = upkeep.start_migration(runtime, user_id, migration_id)
+    first = worker_process(runtime)
+    while not migration.summary(runtime.catalog, migration_id).settled.objects:
+        assert first.poll() is None
+        time.sleep(0.02)
+    first.kill()
+    first.wait()
+    check_rows(runtime)
+    second = worker_process(runtime)
+    try:
+        assert ended(runtime, user_id, job_id).status == "done"
+    finally:
+        second.terminate()
+        second.wait(30)
+    assert all(pointer.url.startswith(elsewhere) for pointer in all_pointers(runtime))
+    assert migration.summary(runtime.catalog, migration_id).copied_again <= 64
+    check_rows(runtime)
+
+
+def worker_process(runtime: Runtime) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ecluse", "worker", "--home", str(runtime.settings.home)],
+        env={name: os.environ[name] for name in KEPT if name in os.environ},
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def test_a_migration_whose_process_vanished_is_said_to_have_stopped(
