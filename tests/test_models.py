@@ -456,6 +456,40 @@ def test_an_interrupted_deletion_leaves_a_row_that_says_so_and_can_be_deleted_ag
     assert runtime.registry(user.id).leftovers() == []
 
 
+def test_on_postgresql_versions_are_aliased_damaged_repaired_and_deleted_as_on_sqlite(
+    postgresql_url: str, model: Path, tmp_path: Path
+) -> None:
+    settings = Settings.from_environment({"DATABASE_URL": postgresql_url}, home=tmp_path / "home")
+    with Runtime.open(settings) as runtime:
+        user = runtime.accounts.local_administrator()
+        with ThreadPoolExecutor(4) as pool:
+            versions = list(pool.map(lambda _: publish(runtime, user, model, val=0.5).version, range(4)))
+            list(
+                pool.map(
+                    lambda n: models.set_alias(runtime, user.id, "payments", "production", versions[n % 4]),
+                    range(16),
+                )
+            )
+        (alias,) = models.aliases(runtime, user.id)
+        row = models.resolve(runtime, user.id, "payments@production")
+        assert (row.version, alias.version in versions) == (alias.version, True)
+        with pytest.raises(VersionInUse):
+            models.remove(runtime, user.id, "payments", row.version)
+        located = runtime.stores.locate(f"{row.url}/best_model.txt")
+        kept = located.store.get(located.key)
+        located.store.delete(located.key)
+        for _ in range(2):
+            with pytest.raises(DigestMismatch, match="is missing"):
+                models.verify(runtime, row)
+        assert models.resolve(runtime, user.id, "payments@production").damaged_at is not None
+        located.store.put(located.key, kept)
+        models.verify(runtime, row)
+        models.remove_alias(runtime, user.id, "payments", "production")
+        models.remove(runtime, user.id, "payments", row.version)
+        found = models.search(runtime, user.id, [parse_condition("val=0.5")])
+        assert {one.version for one in found} == set(versions) - {row.version}
+
+
 # Search
 
 
