@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -481,6 +482,75 @@ def test_a_folder_of_a_store_is_found_by_its_address(
         inside = runtime.stores.area("data").scoped("part")
         inside.put("key", b"own")
         assert runtime.stores.folder(inside.url).get("key") == b"own"
+
+
+@pytest.mark.parametrize("server", ["seaweedfs", "azurite"])
+def test_what_was_written_is_known_again_by_its_tag(
+    server: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """A second run reads nothing, and a rollback removes all, in one part or in several."""
+    if server == "seaweedfs":
+        environ = request.getfixturevalue("object_server").environment()
+        there = f"s3://models/{tmp_path.name}"
+    else:
+        environ = request.getfixturevalue("azurite_server")
+        there = f"az://c{uuid.uuid4().hex}/inner"
+    environ |= {"ECLUSE_STORE_URL": f"file://{tmp_path}/store"}
+    with Runtime.open(Settings.from_environment(environ, home=tmp_path / "home")) as runtime:
+        runtime.stores.folder(there).ensure_bucket()
+        fill(runtime, Sizes(models=2, files=1, file_bytes=20_000_000))
+        rows, count = len(all_pointers(runtime)), len(contents(runtime.data))
+        migration_id = planned(runtime, there)
+        run(runtime, migration_id)
+        compared: list[int] = []
+        migration.run(
+            runtime.catalog,
+            runtime.stores,
+            migration_id,
+            progress=lambda now: compared.append(now.objects_total),
+        )
+        assert set(compared) == {0}
+        assert sum(check_rows(runtime).values()) == rows
+        back = migration.rollback(runtime.catalog, runtime.stores, migration_id)
+        assert (back.rows_back, back.removed, back.kept) == (rows, count, ())
+        assert contents(runtime.stores.folder(there)) == {}
+
+
+@pytest.mark.parametrize("prefix", ["", "user_models"])
+def test_a_source_where_nothing_lies_is_refused(runtime: Runtime, elsewhere: str, prefix: str) -> None:
+    with pytest.raises(InvalidInput, match="Nothing lies at"):
+        planned(runtime, elsewhere, prefix)
+
+
+def test_a_source_that_vanished_after_the_plan_stops_the_run(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    migration_id = planned(runtime, elsewhere)
+    (runtime.settings.home / "store").rename(runtime.settings.home / "unmounted")
+    (runtime.settings.home / "store").mkdir()
+    with pytest.raises(MigrationStopped, match="disk is mounted"):
+        run(runtime, migration_id)
+    (runtime.settings.home / "store").rmdir()
+    (runtime.settings.home / "unmounted").rename(runtime.settings.home / "store")
+    run(runtime, migration_id)
+    check_rows(runtime)
+
+
+def test_an_object_that_changes_at_the_source_is_copied_anew_over_its_own_copy(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    runtime.data.put("notes/readme", b"first")
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    runtime.data.put("notes/readme", b"second")
+    run(runtime, migration_id)
+    there = runtime.stores.open(elsewhere)
+    assert there.get("notes/readme") == b"second"
+    runtime.data.put("notes/readme", b"third")
+    there.put("notes/readme", b"not ours")
+    with pytest.raises(MigrationConflict, match="notes/readme"):
+        run(runtime, migration_id)
+    assert there.get("notes/readme") == b"not ours"
 
 
 def test_the_journal_holds_the_digest_of_every_object(runtime: Runtime, user_id: str, elsewhere: str) -> None:

@@ -70,6 +70,8 @@ PASSES: Final = 3
 #: How many names of a kind a plan or a summary lists.
 LISTED: Final = 50
 _LARGEST: Final = 5
+#: States of an object that this migration may have written, if it ever began to copy it.
+_MAY_BE_WRITTEN: Final = ("verified", "copying", "planned", "damaged", "gone")
 _WRITTEN_AT_ONCE: Final = 1000
 #: An upload is cut into parts of this size, each a request.
 _PART: Final = 8 * 1024 * 1024
@@ -93,8 +95,8 @@ class Group:
 class Plan:
     """What a migration would do. `id` is None for a dry run, which records nothing.
 
-    `conflicts` are keys under which the destination holds another content, `damaged` those that cannot be
-    read at the source as they were recorded, as far as that is known before they are read.
+    `conflicts` are keys under which the destination holds another content. What is damaged at the source shows
+    when it is copied.
     """
 
     id: str | None
@@ -253,6 +255,10 @@ def plan(
     )
     _check_apart(ends)
     entries = survey(catalog, ends, {}, Watch(progress, lambda: False))
+    if not entries:
+        raise InvalidInput(
+            f"Nothing lies at {folder_url(ends.source, ends.prefix)}. Check the address, and that its disk is mounted."
+        )
     migration_id = None
     if not dry_run:
         migration = Migration(
@@ -556,6 +562,10 @@ def _copy(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch) -> Amount:
         _look_again(catalog, ends, hold, watch, first=turn == 0)
         before = summary(catalog, hold.migration_id)
         _check_conflicts(before, ends, copied)
+        if set(before.amounts) == {"gone"}:
+            raise ObjectNotFound(
+                f"Nothing of what was planned lies at {ends.source.url} any more. Check that its disk is mounted."
+            )
         planned = before.amounts.get("planned", Amount())
         if not planned.objects:
             break
@@ -703,7 +713,7 @@ def _read_again(
 def _remove(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch) -> tuple[int, tuple[str, ...]]:
     """Delete what the migration wrote: how many objects, and those that stay."""
     with catalog.read() as transaction:
-        found = journal.entries(transaction, hold.migration_id, ("verified", "copying"))
+        found = journal.entries(transaction, hold.migration_id, _MAY_BE_WRITTEN)
     written = [entry for entry in found if entry.times_copied]
     pointed = _Pointed(ends, ends.pointers(catalog, ends.destination))
     watch.begin("remove", len(written), 0)
@@ -735,7 +745,7 @@ def _is_own(ends: Ends, entry: Entry, watch: Watch) -> bool:
     try:
         there = ends.destination.head(entry.key)
         if entry.e_tag is not None and there.e_tag is not None:
-            return there.size == entry.size and there.e_tag == entry.e_tag
+            return there.e_tag == entry.e_tag
         wanted = entry.sha256 or digest_of(ends.source, entry.key, watch, counted=False)
         return digest_of(ends.destination, entry.key, watch, counted=False) == wanted
     except ObjectNotFound:

@@ -505,6 +505,8 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Of %(count)s object(s), %(missing_count)s are missing and %(different_count)s different at the "
        "destination; %(extra_count)s more are there that nothing points at: %(values)s. Copy again what"
        " is missing: ecluse migrate run %(value)s"),
+    N_("Nothing lies at %(store)s. Check the address, and that its disk is mounted."),
+    N_("Nothing of what was planned lies at %(store)s any more. Check that its disk is mounted."),
     # More reasons of a score, and names of features
     N_("%(name)s %(number)s"),
     N_("%(name)s %(time)s after %(column)s"),
