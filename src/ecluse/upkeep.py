@@ -1,16 +1,17 @@
-"""Run, roll back and verify migrations in the background: the jobs that belong to no application."""
+"""Plan, run, roll back and verify migrations, and verify models: the jobs that belong to no application."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from ecluse import migration
+from ecluse import migration, models
 from ecluse.catalog import audit, journal
 from ecluse.catalog.tables import Migration, new_id
 from ecluse.errors import DigestMismatch, JobNotFound, MigrationHeld
-from ecluse.jobs import JobKind, Task
+from ecluse.jobs import Job, JobKind, Task
 from ecluse.migration import Progress, Stage
 from ecluse.migration.hold import is_gone
 from ecluse.runtime import Runtime
@@ -23,6 +24,7 @@ _SHARES: Final[dict[str, dict[Stage, tuple[float, float]]]] = {
     "migrate": {"compare": (0.0, 0.05), "copy": (0.05, 0.97), "switch": (0.97, 0.999)},
     "rollback": {"verify": (0.0, 0.6), "remove": (0.6, 0.999)},
     "verify_migration": {"verify": (0.0, 0.999)},
+    "plan_migration": {"compare": (0.0, 0.999)},
 }
 
 
@@ -44,6 +46,35 @@ def start_rollback(runtime: Runtime, user_id: str, migration_id: str) -> str:
 def start_verification(runtime: Runtime, user_id: str, migration_id: str) -> str:
     """Queue reading everything again; the job fails where something is not right. Raises as `start_migration`."""
     return _start(runtime, user_id, migration_id, "verify_migration")
+
+
+def start_plan(
+    runtime: Runtime, user_id: str, source: str, destination: str, prefix: str, switch_rows: bool
+) -> str:
+    """Queue the comparison of two places, which records a migration; the job's id. Nothing is copied.
+
+    Raises:
+        InvalidInput: an address cannot be used, carries a key, or one lies within the other.
+    """
+    migration.check_places(runtime.stores, source, destination, prefix)
+    subject = {"source": source, "destination": destination, "prefix": prefix, "switch_rows": switch_rows}
+    return runtime.jobs.enqueue("plan_migration", "upkeep", user_id, f"{source} → {destination}", subject)
+
+
+def start_model_verification(runtime: Runtime, user_id: str, name: str, version: str) -> str:
+    """Queue reading every file of a version again; the id of the job, or of the one that does so already."""
+    running = verification_of(runtime, user_id, name, version)
+    if running is not None:
+        return running.id
+    subject = {"name": name, "version": version}
+    return runtime.jobs.enqueue("verify_model", "upkeep", user_id, f"{name} {version}", subject)
+
+
+def verification_of(runtime: Runtime, user_id: str, name: str, version: str) -> Job | None:
+    """The waiting or running job that verifies a version, if there is one."""
+    subject = {"name": name, "version": version}
+    active = runtime.jobs.list(user_id, limit=1000, active=True)
+    return next((job for job in active if job.kind == "verify_model" and job.subject == subject), None)
 
 
 def reconcile(runtime: Runtime) -> int:
@@ -94,6 +125,48 @@ def run_verification(runtime: Runtime, task: Task, migration_id: str) -> None:
     task.step("verify", _verify, runtime, task, migration_id)
 
 
+def run_plan(
+    runtime: Runtime, task: Task, source: str, destination: str, prefix: str, switch_rows: bool
+) -> None:
+    task.step("plan", _plan, runtime, task, source, destination, prefix, switch_rows)
+
+
+def run_model_verification(runtime: Runtime, task: Task, name: str, version: str) -> None:
+    task.step("verify", _verify_model, runtime, task, name, version)
+
+
+def _plan(
+    runtime: Runtime, task: Task, source: str, destination: str, prefix: str, switch_rows: bool
+) -> None:
+    made = migration.plan(
+        runtime.catalog,
+        runtime.stores,
+        source=source,
+        destination=destination,
+        prefix=prefix,
+        switch_rows=switch_rows,
+        user_id=task.user_id,
+        progress=_told(task, "plan_migration"),
+    )
+    with runtime.catalog.write() as transaction:
+        journal.set_job(transaction, str(made.id), task.user_id, task.job_id)
+
+
+def _verify_model(runtime: Runtime, task: Task, name: str, version: str) -> None:
+    row = models.resolve(runtime, task.user_id, f"{name}@{version}")
+    lock, done = threading.Lock(), 0
+
+    def tell(size: int) -> None:
+        nonlocal done
+        with lock:
+            done += size
+            task.report(
+                "verify", min(0.999, done / max(row.size_bytes, 1)), _size_words(done, row.size_bytes)
+            )
+
+    models.verify(runtime, row, tell)
+
+
 def _migrate(runtime: Runtime, task: Task, migration_id: str) -> None:
     told = _told(task, "migrate")
     _patiently(task, lambda: migration.run(runtime.catalog, runtime.stores, migration_id, progress=told))
@@ -142,6 +215,14 @@ def _failed(runtime: Runtime, task: Task, message: str, migration_id: str) -> No
         journal.set_stopped(transaction, migration_id, message)
 
 
+def _nothing_to_record(runtime: Runtime, task: Task, message: str, **subject: object) -> None:
+    """The job itself says why it failed; a damaged version says so in its row already."""
+
+
+def _size_words(done: int, total: int) -> str:
+    return f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB"
+
+
 def _verification_failed(runtime: Runtime, task: Task, message: str, migration_id: str) -> None:
     with runtime.catalog.write() as transaction:
         audit.record(transaction, task.user_id, "migration.verification_failed", migration_id, found=message)
@@ -152,4 +233,6 @@ KINDS: Final[dict[str, JobKind]] = {
     "migrate": JobKind(run_migration, _failed, "upkeep", ("compare", "copy", "switch")),
     "rollback": JobKind(run_rollback, _failed, "upkeep", ("verify", "remove")),
     "verify_migration": JobKind(run_verification, _verification_failed, "upkeep", ("verify",)),
+    "plan_migration": JobKind(run_plan, _nothing_to_record, "upkeep", ("compare",)),
+    "verify_model": JobKind(run_model_verification, _nothing_to_record, "upkeep", ("verify",)),
 }

@@ -58,10 +58,14 @@ def migration_of(transaction: Transaction, migration_id: str) -> Migration:
     return migration
 
 
-def list_migrations(transaction: Transaction, *, limit: int = 50) -> list[Migration]:
+def list_migrations(transaction: Transaction, *, limit: int = 50, offset: int = 0) -> list[Migration]:
     """The newest first."""
-    newest = select(Migration).order_by(Migration.created_at.desc(), Migration.id).limit(limit)
-    return list(transaction.scalars(newest))
+    newest = select(Migration).order_by(Migration.created_at.desc(), Migration.id)
+    return list(transaction.scalars(newest.limit(limit).offset(offset)))
+
+
+def count_migrations(transaction: Transaction) -> int:
+    return transaction.scalar(select(func.count()).select_from(Migration)) or 0
 
 
 def unfinished_migrations(transaction: Transaction) -> list[Migration]:
@@ -79,6 +83,11 @@ def set_job(transaction: Transaction, migration_id: str, user_id: str, job_id: s
 def has_job(transaction: Transaction, job_id: str) -> bool:
     """Whether this job moves objects: it ends at its next report, and what it has done stays."""
     return transaction.scalar(select(Migration.id).where(Migration.job_id == job_id)) is not None
+
+
+def migration_by_job(transaction: Transaction, job_id: str) -> Migration | None:
+    """The migration that this job was the last to plan or work on."""
+    return transaction.scalar(select(Migration).where(Migration.job_id == job_id))
 
 
 def set_stopped(transaction: Transaction, migration_id: str, error: str) -> None:

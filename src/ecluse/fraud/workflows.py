@@ -292,6 +292,10 @@ def start_prediction(
     return prediction
 
 
+#: Jobs that only look: no row waits for what they would have made.
+LOOKING: Final = frozenset({"plan_migration", "verify_model"})
+
+
 def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
     """Stop one of the user's jobs; what it would have made is recorded as cancelled.
 
@@ -303,7 +307,7 @@ def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
             training.cancel_run(transaction, job_id)
             or predictions.cancel_prediction(transaction, job_id)
             or datasets.cancel_profile(transaction, job_id)
-            or (job.active and journal.has_job(transaction, job_id))
+            or (job.active and (job.kind in LOOKING or journal.has_job(transaction, job_id)))
         )
         if stopped:
             audit.record(transaction, user_id, "job.cancel", job_id)

@@ -54,7 +54,9 @@ __all__ = [
     "Stage",
     "Summary",
     "Verification",
+    "check_places",
     "estimate",
+    "estimate_rest",
     "find",
     "findings",
     "list_migrations",
@@ -78,6 +80,9 @@ _PART: Final = 8 * 1024 * 1024
 #: Bytes and objects a second that an estimate assumes before a migration was measured here.
 _BYTES_A_SECOND: Final = 40e6
 _OBJECTS_A_SECOND: Final = 50.0
+
+#: A migration of less than this says how long an object takes, not how quick the way is.
+_TELLING_BYTES: Final = 50_000_000
 
 Report = Callable[[Progress], None]
 
@@ -229,6 +234,15 @@ def summary(catalog: Catalog, migration_id: str) -> Summary:
 # Plan
 
 
+def check_places(stores: Stores, source: str, destination: str, prefix: str = "") -> None:
+    """Refuse what cannot be planned at a glance, before anything is listed or written down.
+
+    Raises:
+        InvalidInput: an address cannot be used, carries a key, or one lies within the other.
+    """
+    _chosen_ends(stores, source, destination, prefix)
+
+
 def plan(
     catalog: Catalog,
     stores: Stores,
@@ -249,11 +263,7 @@ def plan(
         InvalidInput: an address cannot be used, or one lies within the other.
         StoreUnavailable: a store does not answer.
     """
-    cleaned = prefix.strip("/")
-    ends = Ends(
-        _opened(stores, source), _opened(stores, destination), checked_key(cleaned) if cleaned else ""
-    )
-    _check_apart(ends)
+    ends = _chosen_ends(stores, source, destination, prefix)
     entries = survey(catalog, ends, {}, Watch(progress, lambda: False))
     if not entries:
         raise InvalidInput(
@@ -281,7 +291,17 @@ def plan(
 
 def estimate(catalog: Catalog, plan: Plan) -> Estimate:
     """Requests and time that the run of a plan takes."""
-    size, objects = plan.to_copy.size, plan.to_copy.objects
+    return _estimate(catalog, plan.to_copy, plan.same)
+
+
+def estimate_rest(catalog: Catalog, found: Summary) -> Estimate:
+    """Requests and time that it takes to copy what is not at the destination yet."""
+    open_ = (found.amounts.get(state, Amount()) for state in ("planned", "copying"))
+    return _estimate(catalog, _together(open_), found.amounts.get("same", Amount()))
+
+
+def _estimate(catalog: Catalog, to_copy: Amount, same: Amount) -> Estimate:
+    size, objects = to_copy.size, to_copy.objects
     parts = math.ceil(size / _PART)
     rates = _measured_rates(catalog)
     seconds = size / _BYTES_A_SECOND + objects / _OBJECTS_A_SECOND
@@ -289,7 +309,7 @@ def estimate(catalog: Catalog, plan: Plan) -> Estimate:
         objects=objects,
         size=size,
         puts=objects + parts,
-        gets=2 * objects + plan.same.objects,
+        gets=2 * objects + same.objects,
         seconds=size / median(rates) if rates else seconds,
         measured=bool(rates),
     )
@@ -447,6 +467,16 @@ def _opened(stores: Stores, place: str) -> ObjectStore:
         raise InvalidInput(str(error)) from error
 
 
+def _chosen_ends(stores: Stores, source: str, destination: str, prefix: str) -> Ends:
+    """The places that a person named, apart from each other."""
+    cleaned = prefix.strip("/")
+    ends = Ends(
+        _opened(stores, source), _opened(stores, destination), checked_key(cleaned) if cleaned else ""
+    )
+    _check_apart(ends)
+    return ends
+
+
 def _ends(stores: Stores, migration: Migration) -> Ends:
     return Ends(stores.folder(migration.source), stores.folder(migration.destination), migration.prefix)
 
@@ -512,7 +542,7 @@ def _measured_rates(catalog: Catalog) -> list[float]:
         if migration.state == "done" and migration.started_at and migration.finished_at:
             seconds = (migration.finished_at - migration.started_at).total_seconds()
             size = summary(catalog, migration.id).amounts.get("verified", Amount()).size
-            if seconds > 0 and size:
+            if seconds > 0 and size >= _TELLING_BYTES:
                 rates.append(size / seconds)
     return rates[:5]
 

@@ -127,6 +127,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The training was cancelled."),
     N_("The job was stopped by a fault of ours. The worker's log has it under reference %(reference)s."),
     N_("%(done)s / %(total)s"),
+    N_("%(done)s of %(total)s MB"),
     N_("A fault of ours stopped this. Nothing more is known here."),
     N_("There is nothing at this address."),
     # Splits and columns left out

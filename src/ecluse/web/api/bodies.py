@@ -5,21 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ecluse.catalog import aliases as alias_rows
-from ecluse.catalog import models, predictions, training
-from ecluse.catalog.tables import Dataset, ModelAlias, ModelVersion, Prediction, TrainingRun
+from ecluse.catalog import journal, models, predictions, training
+from ecluse.catalog.journal import Amount
+from ecluse.catalog.tables import Dataset, Migration, ModelAlias, ModelVersion, Prediction, TrainingRun
 from ecluse.jobs import Job
+from ecluse.migration import Estimate, Summary
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime
 from ecluse.web.api.schemas import (
     AliasBody,
+    AmountBody,
     ComparisonBody,
     DatasetBody,
     FigureBody,
     FileBody,
     FilePairBody,
     JobBody,
+    MigrationBody,
+    MigrationDetail,
     ModelBody,
     PredictionBody,
+    RestBody,
     SettingBody,
     TrainingBody,
 )
@@ -148,6 +154,51 @@ def prediction_body(runtime: Runtime, row: Prediction) -> PredictionBody:
     )
 
 
+def migration_body(row: Migration) -> MigrationBody:
+    return MigrationBody.model_validate(
+        {
+            "id": row.id,
+            "source": row.source,
+            "destination": row.destination,
+            "prefix": row.prefix,
+            "switches_rows": row.switches_rows,
+            "state": row.state,
+            "rows_switched": row.rows_switched,
+            "job": row.job_id,
+            "error": row.error,
+            "created_at": row.created_at,
+            "started_at": row.started_at,
+            "finished_at": row.finished_at,
+        }
+    )
+
+
+def migration_detail(found: Summary, rest: Estimate) -> MigrationDetail:
+    return MigrationDetail(
+        **migration_body(found.migration).model_dump(),
+        active=found.active,
+        amounts={state: _amount_body(amount) for state, amount in found.amounts.items()},
+        everything=_amount_body(found.everything),
+        settled=_amount_body(found.settled),
+        conflicts=list(found.conflicts),
+        damaged=list(found.damaged),
+        gone=list(found.gone),
+        copied_again=found.copied_again,
+        rest=RestBody(
+            objects=rest.objects,
+            size_bytes=rest.size,
+            puts=rest.puts,
+            gets=rest.gets,
+            seconds=round(rest.seconds, 1),
+            measured=rest.measured,
+        ),
+    )
+
+
+def _amount_body(amount: Amount) -> AmountBody:
+    return AmountBody(objects=amount.objects, size_bytes=amount.size)
+
+
 def job_body(job: Job) -> JobBody:
     return JobBody.model_validate(
         {name: getattr(job, name) for name in JobBody.model_fields if name != "result"}
@@ -155,7 +206,7 @@ def job_body(job: Job) -> JobBody:
 
 
 def job_result(runtime: Runtime, job: Job) -> dict[str, object] | None:
-    """What a finished job made: a profile, a model version or a prediction."""
+    """What a finished job made: a profile, a model version, a prediction or a plan."""
     if job.status != "done":
         return None
     with runtime.catalog.read() as transaction:
@@ -165,4 +216,6 @@ def job_result(runtime: Runtime, job: Job) -> dict[str, object] | None:
             return model_body(version, aliases).model_dump(mode="json")
         if job.kind == "predict" and (row := predictions.prediction_by_job(transaction, job.id)):
             return prediction_body(runtime, row).model_dump(mode="json")
+        if job.kind == "plan_migration" and (made := journal.migration_by_job(transaction, job.id)):
+            return {"migration_id": made.id}
     return dict(job.subject)

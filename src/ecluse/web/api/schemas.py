@@ -329,6 +329,69 @@ class CostsBody(BaseModel):
     costs: list[CostBody]
 
 
+class PlanRequest(BaseModel):
+    """What to migrate. A place is an area (models, images, data, raw) or the address of a store, without keys."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str = Field(max_length=1000, examples=["models"])
+    destination: str = Field(max_length=1000, examples=["s3://bucket/prefix"])
+    prefix: str = Field("", max_length=1000, description="Only what lies under this key")
+    switch_rows: bool = Field(False, description="Point tables, results and models at the destination")
+
+
+class AmountBody(BaseModel):
+    objects: int
+    size_bytes: int
+
+
+class MigrationBody(BaseModel):
+    id: str
+    source: str
+    destination: str
+    prefix: str
+    switches_rows: bool
+    state: Literal["planned", "running", "stopped", "failed", "done", "rolling_back", "rolled_back"]
+    rows_switched: int
+    job: str | None = Field(description="The last job that worked on it")
+    error: str | None = Field(description="Why it stopped; the source is untouched in any case")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class MigrationsPage(BaseModel):
+    items: list[MigrationBody]
+    total: int
+    page: int
+    per_page: int
+
+
+class RestBody(BaseModel):
+    """What is left to copy. `measured`: the time is by the rate of earlier migrations, else a careful guess."""
+
+    objects: int
+    size_bytes: int
+    puts: int
+    gets: int
+    seconds: float
+    measured: bool
+
+
+class MigrationDetail(MigrationBody):
+    active: bool = Field(description="Whether a process is at work on it")
+    amounts: dict[str, AmountBody] = Field(description="Objects and bytes by what became of them")
+    everything: AmountBody
+    settled: AmountBody = Field(description="At the destination, and read again there")
+    conflicts: list[str] = Field(
+        description="The first keys under which the destination holds another content"
+    )
+    damaged: list[str]
+    gone: list[str]
+    copied_again: int
+    rest: RestBody
+
+
 class Me(BaseModel):
     id: str
     email: str

@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.catalog import predictions, training
+from ecluse.catalog import journal, predictions, training
 from ecluse.fraud import workflows
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime
@@ -163,6 +163,8 @@ def result_of(runtime: Runtime, job: Job, say: Words) -> Link | None:
     """Where a job's result is, and what to call the way there; None when there is none."""
     if job.kind == "profile":
         return f"/fraud/d/{job.subject['dataset_id']}", say._("Open the table")
+    if job.kind == "verify_model":
+        return _model(job, say)
     with runtime.catalog.read() as transaction:
         if job.kind == "train":
             run = training.run_by_job(transaction, job.id)
@@ -170,7 +172,9 @@ def result_of(runtime: Runtime, job: Job, say: Words) -> Link | None:
                 return f"/models/{run.model_name}/{run.version}", say._("Open the model")
         if job.kind == "predict" and (scored := predictions.prediction_by_job(transaction, job.id)):
             return f"/fraud/p/{scored.id}", say._("Open the scores")
-    return None
+        if job.kind == "plan_migration" and (made := journal.migration_by_job(transaction, job.id)):
+            return _migration(made.id, say)
+    return _migration(job.subject["migration_id"], say) if "migration_id" in job.subject else None
 
 
 def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Link, ...]:
@@ -182,7 +186,17 @@ def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Link, ...]:
         if job.kind == "predict" and (scored := predictions.prediction_by_job(transaction, job.id)):
             model = f"/models/{scored.model_name}/{scored.version}", say._("Open the model")
             return (_table(scored.dataset_id, say), model) if scored.dataset_id else (model,)
-    return ()
+    if job.kind == "verify_model":
+        return (_model(job, say),)
+    return (_migration(job.subject["migration_id"], say),) if "migration_id" in job.subject else ()
+
+
+def _model(job: Job, say: Words) -> Link:
+    return f"/models/{job.subject['name']}/{job.subject['version']}", say._("Open the model")
+
+
+def _migration(migration_id: str, say: Words) -> Link:
+    return f"/migrations/{migration_id}", say._("Open the migration")
 
 
 def _table(dataset_id: str, say: Words) -> Link:

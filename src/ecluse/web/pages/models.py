@@ -13,6 +13,7 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse import models as published
+from ecluse import upkeep
 from ecluse.catalog import datasets, models
 from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import (
@@ -34,6 +35,7 @@ from ecluse.web.api.models import download_file
 from ecluse.web.comparison import Figure, compare, figures_of, headline, settings_of
 from ecluse.web.i18n import Words
 from ecluse.web.pages.datasets import can_score, default_reasons
+from ecluse.web.pages.jobs import progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.phrases import N_, translated
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -42,6 +44,8 @@ from ecluse.web.templating import render, words_of
 router = APIRouter()
 #: Files of a version that its page lists; the rest is in the API.
 FILES_SHOWN: Final = 100
+#: Bytes that are read again while the page waits: well under a second on a disk.
+AT_ONCE: Final = 32_000_000
 #: Conditions a search takes at most.
 CONDITIONS: Final = 20
 CARD: Final = "model_card.md"
@@ -165,9 +169,12 @@ def score(
 
 @router.post("/models/{name}/{version}/verify")
 def verify(request: Request, name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """Read every stored file again and say whether it is what its manifest says."""
+    """Read every stored file again and say whether it is what its manifest says; large ones in the background."""
     row = _version(runtime, user.user.id, name, version)
     say = words_of(request)
+    if row.size_bytes > AT_ONCE:
+        upkeep.start_model_verification(runtime, user.user.id, row.name, row.version)
+        return RedirectResponse(f"/models/{row.name}/{row.version}", 303)
     try:
         manifest = published.verify(runtime, row)
     except RegistryError as error:
@@ -348,6 +355,7 @@ def _model_page(
         versions_total = models.count_versions(transaction, user_id, version.name)
         names = datasets.filenames(transaction, user_id, [version.dataset_id])
     known = published.aliases(runtime, user_id, version.name)
+    job = upkeep.verification_of(runtime, user_id, version.name, version.version)
     files = manifest.files if manifest else ()
     context = {
         "version": version,
@@ -362,6 +370,7 @@ def _model_page(
         "unreadable": unreadable,
         "figure_names": figure_names(say),
         "verified": verified,
+        "verifying": progress_of(runtime, job, say) if job else None,
         "link": link,
         "unsigned": unsigned,
         "error": str(error) if error else None,
