@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeVar
 
@@ -25,6 +26,9 @@ AT_ONCE: Final = 8
 #: Small objects are written into the journal together: at most so many, and no more bytes than this.
 GROUP_OBJECTS: Final = 8
 GROUP_BYTES: Final = 8 * 1024 * 1024
+#: Of objects larger than this, fewer at a time: each keeps up to 12 parts of 8 MiB in memory on its way.
+LARGE: Final = 64 * 1024 * 1024
+LARGE_AT_ONCE: Final = 4
 #: Seconds before an object that failed is tried again. A store that is away has its own, longer patience.
 PAUSES: Final = (1.0, 5.0, 15.0)
 _TICK: Final = 0.2
@@ -141,6 +145,7 @@ class Copier:
         self._destination = destination
         self._hold = hold
         self._watch = watch
+        self._large = threading.BoundedSemaphore(LARGE_AT_ONCE)
 
     def copy_planned(self, read: Callable[[str], list[Entry]]) -> None:
         """Copy everything that is planned; `read` gives the next entries whose keys come after its argument."""
@@ -156,7 +161,8 @@ class Copier:
                 if self._watch.halted.is_set():
                     raise Halted
                 waiting.remove(entry.key)
-                ended.append(self._bring(entry))
+                with self._large if entry.size > LARGE else nullcontext():
+                    ended.append(self._bring(entry))
                 self._watch.passed(0, objects=1)
         finally:
             with self._hold.write() as transaction:
