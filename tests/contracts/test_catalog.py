@@ -179,6 +179,25 @@ def test_another_persons_rows_do_not_exist(catalog: Catalog) -> None:
             models.version_of(transaction, other.id, "m")
 
 
+def test_the_latest_version_of_each_model_is_the_highest_a_page_at_a_time(catalog: Catalog) -> None:
+    owner, other = (add_user(catalog, f"{who}@example.org") for who in "ab")
+    with catalog.write() as transaction:
+        for who in (owner, other):
+            for name in ("m1", "m2", "m3"):
+                for version in ("v20251121_000000_9", f"v2025112{name[1]}_000000_10", "v20251120_235959"):
+                    row = model_version(who, version)
+                    row.name = name
+                    transaction.add(row)
+    with catalog.read() as transaction:
+        latest = models.list_latest(transaction, owner.id)
+        assert [(row.name, row.version) for row in latest] == [
+            (f"m{n}", f"v2025112{n}_000000_10") for n in (3, 2, 1)
+        ]
+        page = models.list_latest(transaction, owner.id, limit=1, offset=1)
+        assert [row.id for row in page] == [latest[1].id]
+        assert models.count_models(transaction, owner.id) == 3
+
+
 def test_a_version_is_recorded_once_and_a_missing_one_names_the_latest(catalog: Catalog) -> None:
     owner = add_user(catalog, "a@b.c")
     for version in ("v1", "v2", "v2"):

@@ -153,6 +153,27 @@ def test_programs_search_by_the_same_conditions(client: Browser, plain: list[Mod
     assert client.get("/api/models?where=nonsense", JSON).json()["error"]["code"] == "invalid_input"
 
 
+def test_a_long_list_of_models_has_pages_and_shows_each_at_its_latest_version(runtime: Runtime) -> None:
+    user = runtime.accounts.sign_up("many@example.org", "a long password")
+    with runtime.catalog.write() as transaction:
+        for number in range(120):
+            for second in ("v20251121_000000_9", "v20251121_000000_10", "v20251120_235959"):
+                row = ModelVersion(
+                    user_id=user.id, name=f"m{number}", version=second, prefix="", size_bytes=1
+                )
+                row.manifest_digest, row.report, row.details = "0" * 64, {}, {}
+                transaction.add(row)
+    many, at, seen = browser(runtime, user), "/models", list[str]()
+    while at:
+        page = many.get(at).text
+        assert "of 120<" in page
+        seen += re.findall(r'<th scope="row"><a href="/models/(m\d+)"', page)
+        assert set(re.findall(r'class="mono" href="/models/m\d+/(\w+)"', page)) == {"v20251121_000000_10"}
+        further = re.search(r'<a rel="next" href="([^"]+)"', page)
+        at = further[1] if further else ""
+    assert sorted(seen) == sorted(f"m{number}" for number in range(120))
+
+
 # One version
 
 

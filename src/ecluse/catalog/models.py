@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Select, delete, func, select, update
 from sqlalchemy.orm import Session as Transaction
@@ -72,12 +73,21 @@ def hold_versions(transaction: Transaction, user_id: str, name: str) -> list[Mod
     return list_versions(transaction, user_id, name, hold=True)
 
 
-def list_latest(transaction: Transaction, user_id: str) -> list[ModelVersion]:
-    """The newest version of each of the user's models, most recent first."""
-    newest: dict[str, ModelVersion] = {}
-    for version in transaction.scalars(_of_user(user_id)):
-        newest.setdefault(version.name, version)
-    return list(newest.values())
+def list_latest(
+    transaction: Transaction, user_id: str, *, limit: int | None = None, offset: int = 0
+) -> list[ModelVersion]:
+    """The newest version of each of the user's models, most recent first; no older one is read."""
+    place = func.row_number().over(partition_by=ModelVersion.name, order_by=_NEWEST_FIRST)
+    ranked = select(ModelVersion.id, place.label("place")).where(ModelVersion.user_id == user_id).subquery()
+    latest = select(ranked.c.id).where(ranked.c.place == 1)
+    wanted = _of_user(user_id).where(ModelVersion.id.in_(latest)).limit(limit).offset(offset)
+    return list(transaction.scalars(wanted))
+
+
+def count_models(transaction: Transaction, user_id: str) -> int:
+    """How many models a user has, each with one version or more."""
+    names = func.count(ModelVersion.name.distinct())
+    return transaction.scalar(select(names).where(ModelVersion.user_id == user_id)) or 0
 
 
 def list_all(transaction: Transaction, user_id: str, name: str | None = None) -> list[ModelVersion]:
@@ -174,16 +184,15 @@ def _set(transaction: Transaction, version_id: str, **values: object) -> None:
     transaction.execute(update(ModelVersion).where(ModelVersion.id == version_id).values(**values))
 
 
+#: Within a second the number counts: v20251121_000000_10 comes after _9.
+_NEWEST_FIRST: Final = (
+    func.substr(ModelVersion.version, 1, 16).desc(),
+    func.length(ModelVersion.version).desc(),
+    ModelVersion.version.desc(),
+    ModelVersion.created_at.desc(),
+)
+
+
 def _of_user(user_id: str) -> Select[ModelVersion]:
-    """Newest first. Within a second the number counts: v20251121_000000_10 comes after _9."""
-    version = ModelVersion.version
-    return (
-        select(ModelVersion)
-        .where(ModelVersion.user_id == user_id)
-        .order_by(
-            func.substr(version, 1, 16).desc(),
-            func.length(version).desc(),
-            version.desc(),
-            ModelVersion.created_at.desc(),
-        )
-    )
+    """Newest first."""
+    return select(ModelVersion).where(ModelVersion.user_id == user_id).order_by(*_NEWEST_FIRST)

@@ -58,7 +58,7 @@ def home(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Response:
 def latest_results(runtime: Runtime, user_id: str, say: Words) -> list[Result]:
     """The newest models and scored tables together, newest first."""
     with runtime.catalog.read() as transaction:
-        versions = models.list_latest(transaction, user_id)[:SHOWN]
+        versions = models.list_latest(transaction, user_id, limit=SHOWN)
         scored = predictions.list_predictions(transaction, user_id, status="done", limit=SHOWN)
         sources = [row.dataset_id for row in versions] + [row.dataset_id for row in scored]
         names = datasets.filenames(transaction, user_id, sources)

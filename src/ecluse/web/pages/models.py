@@ -72,13 +72,15 @@ def list_models(
             wrong, error = text, refused
     if conditions:
         found = published.search(runtime, user.user.id, conditions)
+        pager = page_of(len(found), page)
+        shown = found[pager.offset : pager.offset + pager.rows]
     else:
         with runtime.catalog.read() as transaction:
-            found = models.list_latest(transaction, user.user.id)
-    pager = page_of(len(found), page)
+            pager = page_of(models.count_models(transaction, user.user.id), page)
+            shown = models.list_latest(transaction, user.user.id, limit=PAGE_ROWS, offset=pager.offset)
     kept = [text for text in asked if text != wrong]
     context = {
-        "listed": listed(runtime, user.user.id, found[pager.offset : pager.offset + pager.rows]),
+        "listed": listed(runtime, user.user.id, shown),
         "pager": pager,
         "conditions": [(text, _models_url([other for other in kept if other != text])) for text in kept],
         "path_here": _models_url(kept),
