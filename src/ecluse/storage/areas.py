@@ -19,6 +19,8 @@ from ecluse.storage.keys import checked_key, is_within
 from ecluse.storage.store import ObjectStore
 
 RAW: Final = "raw"
+#: How long who asks whether a store answers waits for it.
+HURRY: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,14 @@ class Stores:
         self._patience = patience
         self._lock = threading.Lock()
         self._opened: dict[str, ObjectStore] = {}
+        self._hurried: Stores | None = None
+
+    def hurried(self) -> Stores:
+        """The same stores, for asking whether they answer right now."""
+        with self._lock:
+            if self._hurried is None:
+                self._hurried = Stores(self._urls, self._access, patience=HURRY)
+            return self._hurried
 
     def area(self, area: Area) -> ObjectStore:
         """The store that new objects of this area go to."""

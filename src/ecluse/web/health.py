@@ -83,7 +83,7 @@ def readyz(runtime: RuntimeDep) -> Response:
 
 
 def _check_store(runtime: Runtime) -> None:
-    for store in runtime.stores.distinct():
+    for store in runtime.stores.hurried().distinct():
         store.exists(".ready")
 
 
