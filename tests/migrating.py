@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ecluse.catalog import datasets, models, places, predictions, training
+from ecluse.catalog import datasets, models, places, pointers, predictions, training
 from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun, new_id
 from ecluse.errors import EcluseError
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
@@ -156,7 +156,7 @@ def check_rows(runtime: Runtime) -> dict[str, int]:
     return roots
 
 
-def check_row(runtime: Runtime, pointer: places.Pointer) -> None:
+def check_row(runtime: Runtime, pointer: pointers.Pointer) -> None:
     if pointer.table in ("model_versions", "training_history"):
         _, name, version = pointer.url.rsplit("/", 2)
         manifest = runtime.registry_at(pointer.url).verify(name, version)
@@ -169,13 +169,9 @@ def check_row(runtime: Runtime, pointer: places.Pointer) -> None:
         assert hashlib.sha256(located.store.get(located.key)).hexdigest() == pointer.sha256, pointer
 
 
-def all_pointers(runtime: Runtime) -> list[places.Pointer]:
+def all_pointers(runtime: Runtime) -> list[pointers.Pointer]:
     with runtime.catalog.read() as transaction:
-        return [
-            pointer
-            for root in ("file://", "s3://", "memory://", "az://")
-            for pointer in places.pointers(transaction, root)
-        ]
+        return list(pointers.pointers(transaction))
 
 
 def contents(store: ObjectStore, prefix: str = "") -> dict[str, str]:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 from sqlalchemy.orm import Session as Transaction
 
+from ecluse.catalog.pointers import POINTING, Pointer
 from ecluse.catalog.tables import (
     Dataset,
     Migration,
@@ -25,20 +26,6 @@ R = TypeVar("R", Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun)
 
 
 @dataclass(frozen=True)
-class Pointer:
-    """A row and the address it points at: an object with this digest, or a folder whose manifest has it.
-
-    `sha256` is None where the row does not know it.
-    """
-
-    table: str
-    row_id: str
-    url: str
-    sha256: str | None
-    is_folder: bool
-
-
-@dataclass(frozen=True)
 class Move:
     """A row that is to point at `url`, which lies at `key` below the root of its store."""
 
@@ -47,33 +34,8 @@ class Move:
     key: str
 
 
-#: Table → its column with an address, the one with the digest, and whether the address is that of a folder.
-_COLUMNS: Final[dict[str, tuple[type[Any], str, str | None, bool]]] = {
-    "datasets": (Dataset, "url", "sha256", False),
-    "predictions": (Prediction, "url", "sha256", False),
-    "model_versions": (ModelVersion, "url", "manifest_digest", True),
-    "training_history": (TrainingRun, "model_path", None, True),
-    "reference_models": (ReferenceModel, "url", None, True),
-}
 #: How `reference_models.storage_type` names the scheme of an address, where it is not the scheme itself.
 _STORAGE_TYPES: Final = {"file": "local"}
-
-
-def pointers(transaction: Transaction, root: str) -> list[Pointer]:
-    """Every row, of anyone, that points below the address `root`, which ends with a slash."""
-    found = []
-    for table, (kind, column, digest, is_folder) in _COLUMNS.items():
-        address = getattr(kind, column)
-        known = getattr(kind, digest) if digest else address
-        rows = transaction.execute(
-            select(kind.id, address, known).where(address.startswith(root, autoescape=True)).order_by(kind.id)
-        )
-        found += [
-            Pointer(table, row_id, url, sha256 if digest else None, is_folder)
-            for row_id, url, sha256 in rows
-            if url.startswith(root)  # SQLite compares without regard to case
-        ]
-    return found
 
 
 def switch(transaction: Transaction, migration_id: str, moves: Sequence[Move]) -> int:
@@ -82,7 +44,8 @@ def switch(transaction: Transaction, migration_id: str, moves: Sequence[Move]) -
     A row that points elsewhere by now, or at another content, stays as it is.
     """
     switched = 0
-    for table, (kind, column, digest, _) in _COLUMNS.items():
+    for table, columns in POINTING.items():
+        kind, column, digest = columns.kind, columns.address, columns.digest
         wanted = {move.pointer.row_id: move for move in moves if move.pointer.table == table}
         for row in _locked(transaction, kind, list(wanted)):
             pointer = wanted[row.id].pointer
@@ -118,7 +81,8 @@ def switch_back(
     Each comes with the address it was given. A row that points elsewhere by now stays as it is.
     """
     back = 0
-    for table, (kind, column, _, _) in _COLUMNS.items():
+    for table, columns in POINTING.items():
+        kind, column = columns.kind, columns.address
         wanted = {row.row_id: (row.before, url) for row, url in moves if row.table_name == table}
         for row in _locked(transaction, kind, list(wanted)):
             before, url = wanted[row.id]
@@ -137,13 +101,14 @@ def switch_back(
 
 def address_column(table: str) -> str:
     """The column of a table that holds an address."""
-    return _COLUMNS[table][1]
+    return POINTING[table].address
 
 
 def address_of(transaction: Transaction, table: str, row_id: str) -> str | None:
     """Where a row points now; None when it is gone, or points nowhere."""
-    kind, column, _, _ = _COLUMNS[table]
-    found: str | None = transaction.scalar(select(getattr(kind, column)).where(kind.id == row_id))
+    columns = POINTING[table]
+    address = getattr(columns.kind, columns.address)
+    found: str | None = transaction.scalar(select(address).where(columns.kind.id == row_id))
     return found
 
 

@@ -1,4 +1,7 @@
-"""Find what rows of the catalog point at in the stores: every object they know, and the rows of one address."""
+"""Find what rows of the catalog point at in the stores: every object they know, and the rows of one address.
+
+`POINTING` is the one list of tables with an address; usage, verification, migration and rollback go by it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun
@@ -15,24 +18,51 @@ from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceMo
 
 @dataclass(frozen=True)
 class Pointer:
-    """A row and the address it points at. `row` names it to a person: its table and id.
+    """A row and the address it points at: an object with this digest, or a folder whose manifest has it.
 
-    `sha256` and `size` are those of the object; a row that points at a model version, a folder, has the digest of the
-    version's manifest, if any.
+    `sha256` and `size` (bytes; of a folder, of all its files) are None where the row does not know them.
     """
 
-    row: str
+    table: str
+    row_id: str
     url: str
     sha256: str | None
     size: int | None
-    is_version: bool
+    is_folder: bool
+
+    @property
+    def row(self) -> str:
+        """The row as it is named to a person: its table and id."""
+        return f"{self.table} {self.row_id}"
 
 
-def pointers(transaction: Transaction) -> Iterator[Pointer]:
-    """Every row that says an object or a model version is stored; a training's own note of its version is left out."""
-    for query, table in _QUERIES:
-        if table != TrainingRun.__tablename__:
-            yield from (_pointer(table, row) for row in transaction.execute(query).yield_per(1000))
+@dataclass(frozen=True)
+class Pointing:
+    """A table with an address: its columns, and whether the address is that of a folder, a model version."""
+
+    kind: type[Any]
+    address: str
+    digest: str | None
+    size: str | None
+    is_folder: bool
+
+
+POINTING: Final[dict[str, Pointing]] = {
+    "datasets": Pointing(Dataset, "url", "sha256", "size_bytes", is_folder=False),
+    "predictions": Pointing(Prediction, "url", "sha256", "size_bytes", is_folder=False),
+    "model_versions": Pointing(ModelVersion, "url", "manifest_digest", "size_bytes", is_folder=True),
+    "training_history": Pointing(TrainingRun, "model_path", None, None, is_folder=True),
+    "reference_models": Pointing(ReferenceModel, "url", None, None, is_folder=True),
+}
+
+
+def pointers(transaction: Transaction, root: str = "") -> Iterator[Pointer]:
+    """Every row, of anyone, that points somewhere; with `root`, which ends with a slash, those that point below it."""
+    for table, columns in POINTING.items():
+        address = getattr(columns.kind, columns.address)
+        below = address.startswith(root, autoescape=True) if root else address != ""
+        # SQLite compares without regard to case.
+        yield from (found for found in _found(transaction, table, below) if found.url.startswith(root))
 
 
 def pointing_at(transaction: Transaction, url: str, *, limit: int = 10) -> list[Pointer]:
@@ -40,67 +70,31 @@ def pointing_at(transaction: Transaction, url: str, *, limit: int = 10) -> list[
     return list(islice(_near(transaction, url), limit))
 
 
-_QUERIES: Final[tuple[tuple[Select[*tuple[Any, ...]], str], ...]] = (
-    (
-        select(
-            Dataset.id,
-            Dataset.url.label("url"),
-            Dataset.sha256.label("sha256"),
-            Dataset.size_bytes.label("size"),
-        ),
-        Dataset.__tablename__,
-    ),
-    (
-        select(
-            Prediction.id,
-            Prediction.url.label("url"),
-            Prediction.sha256.label("sha256"),
-            Prediction.size_bytes.label("size"),
-        ).where(Prediction.url.is_not(None)),
-        Prediction.__tablename__,
-    ),
-    (
-        select(
-            ModelVersion.id,
-            ModelVersion.url.label("url"),
-            ModelVersion.manifest_digest.label("sha256"),
-            ModelVersion.size_bytes.label("size"),
-        ).where(ModelVersion.url != ""),
-        ModelVersion.__tablename__,
-    ),
-    (
-        select(ReferenceModel.id, ReferenceModel.url.label("url")).where(ReferenceModel.url != ""),
-        ReferenceModel.__tablename__,
-    ),
-    (
-        select(TrainingRun.id, TrainingRun.model_path.label("url")).where(
-            TrainingRun.model_path.is_not(None), TrainingRun.status == "done"
-        ),
-        TrainingRun.__tablename__,
-    ),
-)
-
-
 def _near(transaction: Transaction, url: str) -> Iterator[Pointer]:
     inside, folders = f"{url.rstrip('/')}/", _folders(url)
-    for query, table in _QUERIES:
-        column = query.selected_columns["url"]
-        wanted = query.where(or_(column.in_(folders), column.startswith(inside, autoescape=True)))
-        for row in transaction.execute(wanted).yield_per(100):
-            if row.url in folders or row.url.startswith(
-                inside
-            ):  # SQLite's LIKE is blind to large and small letters
-                yield _pointer(table, row)
+    for table, columns in POINTING.items():
+        address = getattr(columns.kind, columns.address)
+        wanted = or_(address.in_(folders), address.startswith(inside, autoescape=True))
+        for found in _found(transaction, table, wanted):
+            if found.url in folders or found.url.startswith(inside):
+                yield found
 
 
-def _pointer(table: str, row: Any) -> Pointer:
-    return Pointer(
-        row=f"{table} {row.id}",
-        url=row.url,
-        sha256=getattr(row, "sha256", None),
-        size=getattr(row, "size", None),
-        is_version=table not in (Dataset.__tablename__, Prediction.__tablename__),
-    )
+def _found(transaction: Transaction, table: str, wanted: ColumnElement[bool]) -> Iterator[Pointer]:
+    columns = POINTING[table]
+    kind = columns.kind
+    names = (columns.address, columns.digest, columns.size)
+    # What a table does not have is asked for as its id, and not looked at.
+    query = select(kind.id, *(getattr(kind, name or "id") for name in names)).where(wanted).order_by(kind.id)
+    for row_id, url, sha256, size in transaction.execute(query).yield_per(1000):
+        yield Pointer(
+            table=table,
+            row_id=row_id,
+            url=url,
+            sha256=sha256 if columns.digest else None,
+            size=size if columns.size else None,
+            is_folder=columns.is_folder,
+        )
 
 
 def _folders(url: str) -> list[str]:

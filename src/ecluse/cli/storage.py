@@ -297,7 +297,7 @@ def verify(area: Area | None, home: Path | None) -> Record:
     """
     with opened(home, patience=LONG_PATIENCE) as runtime:
         with runtime.catalog.read() as transaction:
-            known = list(pointer_rows.pointers(transaction))
+            known = [one for one in pointer_rows.pointers(transaction) if one.table != "training_history"]
         if area:
             root = f"{runtime.stores.area(area).url.rstrip('/')}/"
             known = [one for one in known if one.url.startswith(root)]
@@ -335,12 +335,12 @@ class _Check:
 
 def _check(runtime: Runtime, known: list[Pointer]) -> _Check:
     found = _Check({}, set(), set())
-    versions = [one for one in known if one.is_version]
+    versions = [one for one in known if one.is_folder]
     with progress("Reading manifests") as report:
         for number, one in enumerate(versions):
             report(number / len(versions), "")
             _read_manifest(runtime, one, found)
-    found.digests |= {one.url: one.sha256 for one in known if not one.is_version}
+    found.digests |= {one.url: one.sha256 for one in known if not one.is_folder}
     readable = [url for url in found.digests if url not in found.missing | found.different]
     with transfer("Reading every object", sum(one.size or 0 for one in known)) as tick:
         for url, size in zip(

@@ -22,7 +22,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ecluse.catalog import Catalog, audit, journal, places
 from ecluse.catalog.journal import SETTLED, Amount, Entry
-from ecluse.catalog.places import Move, Pointer
+from ecluse.catalog.places import Move
+from ecluse.catalog.pointers import POINTING, Pointer
 from ecluse.catalog.tables import Migration, MigrationRow
 from ecluse.errors import (
     DigestMismatch,
@@ -700,7 +701,9 @@ def _switch_back(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch) -> tupl
             now = places.address_of(transaction, row.table_name, row.row_id)
         if key is None or now != ends.destination.url_of(key):
             moves.append((row, ""))  # it has moved on, or is gone: nothing to put back
-        elif intact.holds(key, None, Pointer(row.table_name, row.row_id, former, None, _is_folder(row))):
+        elif intact.holds(
+            key, None, Pointer(row.table_name, row.row_id, former, None, None, _is_folder(row))
+        ):
             moves.append((row, now))
         else:
             kept.append(f"{row.table_name} {row.row_id}")
@@ -854,7 +857,7 @@ def _released(catalog: Catalog, ends: Ends, migration_id: str) -> _Covered:
 
 
 def _is_folder(row: MigrationRow) -> bool:
-    return row.table_name not in ("datasets", "predictions")
+    return POINTING[row.table_name].is_folder
 
 
 def _together(amounts: Iterable[Amount]) -> Amount:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ecluse.catalog import Catalog, places
+from ecluse.catalog import Catalog, pointers
 from ecluse.catalog.journal import SETTLED, Entry
-from ecluse.catalog.places import Pointer
+from ecluse.catalog.pointers import Pointer
 from ecluse.errors import InvalidKey, ManifestInvalid, ObjectNotFound
 from ecluse.migration.copying import Watch, digest_of, in_parallel
 from ecluse.registry import MANIFEST, Manifest
@@ -30,7 +30,7 @@ class Ends:
     def pointers(self, catalog: Catalog, store: ObjectStore) -> list[Pointer]:
         """The rows that point into the part of this store that the migration is about."""
         with catalog.read() as transaction:
-            return places.pointers(transaction, folder_url(store, self.prefix))
+            return list(pointers.pointers(transaction, folder_url(store, self.prefix)))
 
 
 def folder_url(store: ObjectStore, prefix: str) -> str:
