@@ -112,19 +112,20 @@ def publish(runtime: Runtime, user_id: str, name: str, folder: Path) -> ModelVer
 
 
 def add_reference(runtime: Runtime, data: bytes) -> None:
-    """A model of the shared library: a folder without a manifest."""
-    store = runtime.stores.area("models")
-    folder = f"automl_models/{new_id()}"
-    store.put(f"{folder}/model.skops", data)
+    """A model of the shared library."""
+    registry, name = runtime.registry_in("automl_models"), new_id()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "model.skops").write_bytes(data)
+        manifest = registry.publish(name, Path(folder), created_by="", nonce=new_id(), metadata={})
     with runtime.catalog.write() as transaction:
         transaction.add(
             ReferenceModel(
-                name=folder,
+                name=name,
                 domain="cards",
                 columns=[],
                 performance={},
-                prefix=folder,
-                url=store.url_of(folder),
+                prefix=f"automl_models/{name}/{manifest.version}",
+                url=registry.url_of(name, manifest.version),
             )
         )
 
@@ -157,13 +158,11 @@ def check_rows(runtime: Runtime) -> dict[str, int]:
 
 
 def check_row(runtime: Runtime, pointer: pointers.Pointer) -> None:
-    if pointer.table in ("model_versions", "training_history"):
+    if pointer.is_folder:
         _, name, version = pointer.url.rsplit("/", 2)
         manifest = runtime.registry_at(pointer.url).verify(name, version)
         digest = hashlib.sha256(manifest.to_json()).hexdigest()
         assert pointer.sha256 in (None, digest), pointer
-    elif pointer.is_folder:
-        assert contents(runtime.stores.folder(pointer.url)), pointer
     else:
         located = runtime.stores.locate(pointer.url)
         assert hashlib.sha256(located.store.get(located.key)).hexdigest() == pointer.sha256, pointer

@@ -553,6 +553,109 @@ def test_an_object_that_changes_at_the_source_is_copied_anew_over_its_own_copy(
     assert there.get("notes/readme") == b"not ours"
 
 
+def reference_folder(runtime: Runtime) -> str:
+    """The key of the folder of the one reference model."""
+    pointer = next(one for one in all_pointers(runtime) if one.table == "reference_models")
+    return runtime.data.key_of(pointer.url) or ""
+
+
+@pytest.mark.parametrize("broken", ["manifest.json gone", "manifest.json", "model.skops"])
+def test_a_reference_model_goes_back_only_to_a_whole_folder(
+    runtime: Runtime, user_id: str, elsewhere: str, broken: str
+) -> None:
+    folder, whole = reference_folder(runtime), contents(runtime.data)
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    if broken.endswith(" gone"):
+        runtime.data.delete(f"{folder}/manifest.json")
+    else:
+        replace_object(runtime.data, f"{folder}/{broken}", b"broken")
+    back = migration.rollback(runtime.catalog, runtime.stores, migration_id)
+    assert [name.partition(" ")[0] for name in back.rows_kept] == ["reference_models"]
+    there = runtime.stores.open(elsewhere)
+    assert contents(there) == {key: digest for key, digest in whole.items() if key.startswith(f"{folder}/")}
+    check_rows(runtime)
+
+
+def test_a_reference_model_that_is_not_whole_at_the_destination_stays(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    folder = reference_folder(runtime)
+    manifest = runtime.data.get(f"{folder}/manifest.json")
+    runtime.data.delete(f"{folder}/manifest.json")
+    migration_id = planned(runtime, elsewhere)
+
+    def commit_at_the_end(now: migration.Progress) -> None:
+        if now.stage == "switch":
+            runtime.data.put(f"{folder}/manifest.json", manifest)
+
+    outcome = migration.run(runtime.catalog, runtime.stores, migration_id, progress=commit_at_the_end)
+    assert [name.partition(" ")[0] for name in outcome.rows_left] == ["reference_models"]
+    check_rows(runtime)
+
+
+def version_folder(runtime: Runtime) -> str:
+    """The key of the folder of one published version."""
+    pointer = next(one for one in all_pointers(runtime) if one.table == "model_versions")
+    return runtime.data.key_of(pointer.url) or ""
+
+
+def test_a_prefix_that_is_a_version_switches_its_rows_and_gives_them_back(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    rows = all_pointers(runtime)
+    migration_id = planned(runtime, elsewhere, prefix=version_folder(runtime))
+    outcome = run(runtime, migration_id)
+    assert (outcome.rows_switched, outcome.rows_left) == (2, ())
+    assert migration.verify(runtime.catalog, runtime.stores, migration_id).passed
+    check_rows(runtime)
+    back = migration.rollback(runtime.catalog, runtime.stores, migration_id)
+    assert (back.rows_back, back.kept) == (2, ())
+    assert all_pointers(runtime) == rows
+
+
+@pytest.mark.parametrize("part", ["", "/parts"])
+@pytest.mark.parametrize("as_source", [False, True])
+def test_a_rollback_keeps_what_another_migration_led_rows_to(
+    runtime: Runtime, user_id: str, elsewhere: str, part: str, as_source: bool
+) -> None:
+    """The first brought a version, or a part of it, without its rows; the second found it there and switched them."""
+    folder = version_folder(runtime) + part
+    at, there = runtime.data.url_of(folder), runtime.stores.open(elsewhere).url_of(folder)
+    first = migration.plan(
+        runtime.catalog,
+        runtime.stores,
+        source=at if as_source else "data",
+        destination=there if as_source else elsewhere,
+        prefix="" if as_source else folder,
+        switch_rows=bool(part),
+    )
+    outcome = run(runtime, first.id or "")
+    assert (outcome.rows_switched, len(outcome.rows_left)) == (0, 2 if part else 0)
+    check_rows(runtime)
+    run(runtime, planned(runtime, elsewhere))
+    back = migration.rollback(runtime.catalog, runtime.stores, first.id or "")
+    assert (back.removed, len(back.kept)) == (0, outcome.verified.objects)
+    assert migration.verify(runtime.catalog, runtime.stores, first.id or "").extra == ()
+    check_rows(runtime)
+
+
+def test_a_version_is_not_switched_to_where_its_folder_has_another_name(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    model = version_folder(runtime).rpartition("/")[0]
+    plan = migration.plan(
+        runtime.catalog,
+        runtime.stores,
+        source=runtime.data.url_of(model),
+        destination=elsewhere,
+        switch_rows=True,
+    )
+    outcome = run(runtime, plan.id or "")
+    assert (outcome.rows_switched, len(outcome.rows_left)) == (0, 2)
+    check_rows(runtime)
+
+
 def test_the_journal_holds_the_digest_of_every_object(runtime: Runtime, user_id: str, elsewhere: str) -> None:
     migration_id = planned(runtime, elsewhere)
     run(runtime, migration_id)

@@ -56,28 +56,27 @@ POINTING: Final[dict[str, Pointing]] = {
 }
 
 
-def pointers(transaction: Transaction, root: str = "") -> Iterator[Pointer]:
-    """Every row, of anyone, that points somewhere; with `root`, which ends with a slash, those that point below it."""
+def pointers(transaction: Transaction) -> Iterator[Pointer]:
+    """Every row, of anyone, that points somewhere."""
     for table, columns in POINTING.items():
-        address = getattr(columns.kind, columns.address)
-        below = address.startswith(root, autoescape=True) if root else address != ""
-        # SQLite compares without regard to case.
-        yield from (found for found in _found(transaction, table, below) if found.url.startswith(root))
+        yield from _found(transaction, table, getattr(columns.kind, columns.address) != "")
 
 
-def pointing_at(transaction: Transaction, url: str, *, limit: int = 10) -> list[Pointer]:
-    """Rows that need what is at `url` or below it: they point at it, into it, or at a folder it is in."""
-    return list(islice(_near(transaction, url), limit))
-
-
-def _near(transaction: Transaction, url: str) -> Iterator[Pointer]:
+def pointers_near(transaction: Transaction, url: str) -> Iterator[Pointer]:
+    """Every row that needs what is at `url` or below it: it points at it, into it, or at a folder it is in."""
     inside, folders = f"{url.rstrip('/')}/", _folders(url)
     for table, columns in POINTING.items():
         address = getattr(columns.kind, columns.address)
         wanted = or_(address.in_(folders), address.startswith(inside, autoescape=True))
         for found in _found(transaction, table, wanted):
+            # SQLite compares without regard to case.
             if found.url in folders or found.url.startswith(inside):
                 yield found
+
+
+def pointing_at(transaction: Transaction, url: str, *, limit: int = 10) -> list[Pointer]:
+    """The first rows of `pointers_near`."""
+    return list(islice(pointers_near(transaction, url), limit))
 
 
 def _found(transaction: Transaction, table: str, wanted: ColumnElement[bool]) -> Iterator[Pointer]:

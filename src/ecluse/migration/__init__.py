@@ -660,7 +660,9 @@ def _switch(
 
     def prepare(pointer: Pointer) -> tuple[Pointer, str | None]:
         key = ends.source.key_of(pointer.url)
-        return pointer, key if key and there.holds(key, pointer.sha256, pointer) else None
+        if key is None or not _keeps_name(pointer, ends.destination.url_of(key)):
+            return pointer, None
+        return pointer, key if there.holds(key, pointer.sha256, pointer) else None
 
     def take(found: tuple[Pointer, str | None]) -> None:
         pointer, key = found
@@ -800,11 +802,6 @@ class _Intact:
         if not pointer.is_folder:
             return self._has(key, sha256)
         manifest = join_key(key, MANIFEST)
-        if manifest not in self._digests:
-            # A folder of the shared library may be one without a manifest; it is what lies in it.
-            return pointer.table == "reference_models" and any(
-                is_within(known, key) for known in self._digests
-            )
         return self._has(manifest, sha256) and self._has_files(key, manifest)
 
     def _has(self, key: str, sha256: str | None) -> bool:
@@ -836,11 +833,16 @@ class _Covered:
 
 
 class _Pointed(_Covered):
-    """What rows point at, in the destination."""
+    """What rows point at, in the destination; all of it where a row points at its root or at a folder that holds it."""
 
     def __init__(self, ends: Ends, pointers: Sequence[Pointer]) -> None:
+        root = ends.destination.url.rstrip("/")
+        self._has_all = any(one.url == root or is_within(root, one.url) for one in pointers)
         keys = (ends.destination.key_of(pointer.url) for pointer in pointers)
         super().__init__(key for key in keys if key is not None)
+
+    def covers(self, key: str) -> bool:
+        return self._has_all or super().covers(key)
 
 
 def _released(catalog: Catalog, ends: Ends, migration_id: str) -> _Covered:
@@ -854,6 +856,11 @@ def _released(catalog: Catalog, ends: Ends, migration_id: str) -> _Covered:
             if key is not None and now != ends.destination.url_of(key):
                 found.append(key)
     return _Covered(found)
+
+
+def _keeps_name(pointer: Pointer, url: str) -> bool:
+    """Whether a version is called there as its manifest has it: a folder of its model, then its own."""
+    return not pointer.is_folder or url.split("/")[-2:] == pointer.url.split("/")[-2:]
 
 
 def _is_folder(row: MigrationRow) -> bool:

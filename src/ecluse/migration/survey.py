@@ -28,9 +28,12 @@ class Ends:
     prefix: str = ""
 
     def pointers(self, catalog: Catalog, store: ObjectStore) -> list[Pointer]:
-        """The rows that point into the part of this store that the migration is about."""
+        """The rows that need something of the part of this store that the migration is about.
+
+        They point into it, at it, or at a folder that it is a part of.
+        """
         with catalog.read() as transaction:
-            return list(pointers.pointers(transaction, folder_url(store, self.prefix)))
+            return list(pointers.pointers_near(transaction, folder_url(store, self.prefix)))
 
 
 def folder_url(store: ObjectStore, prefix: str) -> str:
