@@ -177,6 +177,29 @@ def test_a_damaged_file_of_a_model_is_known_by_its_manifest(
     assert migration.summary(runtime.catalog, migration_id).damaged == (key,)
 
 
+def test_a_file_below_a_folder_named_as_that_of_the_probes_is_moved_with_its_version(
+    runtime: Runtime, elsewhere: str
+) -> None:
+    key = "user_models/1/m/v1/.staging/weights.bin"
+    runtime.data.put(key, b"weights")
+    migration_id = planned(runtime, elsewhere)
+    assert run(runtime, migration_id).copied.objects == 1
+    assert runtime.stores.open(elsewhere).get(key) == b"weights"
+
+
+def test_an_object_that_the_destination_would_clean_away_is_a_conflict(
+    runtime: Runtime, tmp_path: Path
+) -> None:
+    runtime.data.put("a/.staging/b", b"x")
+    plan = migration.plan(
+        runtime.catalog,
+        runtime.stores,
+        source=f"{runtime.data.url.rstrip('/')}/a",
+        destination=f"file://{tmp_path}/elsewhere",
+    )
+    assert plan.conflicts == (".staging/b",)
+
+
 def test_objects_that_arrive_during_a_run_are_moved_too(
     runtime: Runtime, user_id: str, elsewhere: str
 ) -> None:

@@ -774,11 +774,25 @@ def references(runtime: Runtime) -> dict[str, ReferenceModel]:
         return {one.name: one for one in rows.list_references(transaction)}
 
 
-@pytest.mark.parametrize("prefix", ["user_models/someone", "user_data", "a/../user_models"])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "user_models/someone",
+        "User_Data",
+        "a/../user_models",
+        ".staging",
+        ".STAGING/a",
+        ".attributes",
+        ".hidden",
+        "raw",
+        "RAW/a",
+        "a/.ecluse-b",
+    ],
+)
 def test_reference_models_lie_in_no_users_place(
     runtime: Runtime, user: User, existing: Path, prefix: str
 ) -> None:
-    with pytest.raises(ValueError, match=r"belongs to users|has a part"):
+    with pytest.raises(ValueError, match=r"belongs to users|has a part|keeps for itself"):
         models.import_folder(runtime, user, existing, prefix=prefix)
 
 

@@ -7,7 +7,7 @@ import hashlib
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from ecluse.errors import (
     StoreUnavailable,
 )
 from ecluse.settings import Settings
-from ecluse.storage import ObjectStore, open_store
+from ecluse.storage import ObjectStore, join_key, open_store
 from tests.servers import ObjectServer, free_port
 
 
@@ -157,13 +157,46 @@ def test_names_with_spaces_and_accents_survive(store: ObjectStore) -> None:
 
 
 def test_a_probe_that_was_left_behind_is_removed_once_it_is_old(store: ObjectStore) -> None:
-    store.put(".staging/left", b"x")
+    left = join_key(store.prefix, ".staging/left")
+    store._backend.put(left, b"x", create_only=False, attributes={})
+    assert store.list_names() == []
     store.scoped("a").put("kept", b"x")
     assert [info.key for info in store.list()] == ["a/kept"]
     assert store.remove_stale_uploads(timedelta(hours=1)) == 0
     assert store.remove_stale_uploads(timedelta(seconds=-5)) == 1
     assert not store.exists(".staging/left")
     assert store.exists("a/kept")
+
+
+def test_a_folder_of_the_name_that_probes_use_is_seen_like_any_other(store: ObjectStore) -> None:
+    version = store.scoped("user_models/1/m/v1")
+    version.put(".staging/inner.bin", b"x")
+    version.put("a/.staging/b", b"x")
+    keys = [".staging/inner.bin", "a/.staging/b"]
+    assert sorted(info.key for info in version.list()) == keys
+    assert sorted(info.key for info in version.list_page().items) == keys
+    assert version.list_names() == [".staging", "a"]
+    assert store.remove_stale_uploads(timedelta(seconds=-5)) == 0
+    assert store.delete_prefix("user_models/1") == 2
+    assert list(store.list()) == []
+
+
+def test_nothing_is_written_where_a_clean_up_removes_it(store: ObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(b"x")
+    store.put("a", b"x")
+    for key in (".staging", ".staging/a"):
+        writes: list[Callable[[], object]] = [
+            lambda key=key: store.put(key, b"x"),
+            lambda key=key: store.put_stream(key, iter([b"x"])),
+            lambda key=key: store.upload(tmp_path / "source", key),
+            lambda key=key: store.copy("a", key),
+            lambda key=key: store.sign(key, "PUT", timedelta(minutes=1)),
+        ]
+        for write in writes:
+            with pytest.raises(InvalidKey, match="keeps for itself"):
+                write()
+    with pytest.raises(InvalidKey, match="keeps for itself"):
+        store.scoped(".staging").put("a", b"x")
 
 
 def test_attributes_come_back_and_go_with_their_object(store: ObjectStore) -> None:

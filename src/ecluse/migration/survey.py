@@ -79,7 +79,10 @@ def survey(
 
     in_parallel(watch, doubtful, compare, lambda entry: compared.update({entry.key: entry}))
     result = [compared.get(entry.key, entry) for entry in entries]
-    result = [e if _can_be_kept(e.key) else replace(e, state="conflict") for e in result]
+    result = [
+        e if _can_be_kept(e.key) and ends.destination.can_hold(e.key) else replace(e, state="conflict")
+        for e in result
+    ]
     missing = (entry for key, entry in journal.items() if key not in at_source)
     result += [_missing(ends, entry, there, watch) for entry in missing if _is_open(entry, there)]
     return [entry for entry in result if entry != journal.get(entry.key)]

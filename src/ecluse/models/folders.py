@@ -15,6 +15,7 @@ import re
 import signal
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,7 +39,8 @@ from ecluse.errors import (
 from ecluse.models.versions import gathered, manifest_of, publish
 from ecluse.registry import Manifest, Progress, Registry, checked_name, files_below
 from ecluse.runtime import Runtime
-from ecluse.storage import checked_key, is_within, read_chunks
+from ecluse.storage import checked_key, read_chunks
+from ecluse.storage.areas import RAW
 
 #: Files whose numbers are kept as metadata: name → where they stand there.
 DESCRIBED: Final = {"metadata.json": None, "performance.json": "metrics", "metrics.json": "metrics"}
@@ -365,8 +367,13 @@ def _checked_prefix(user: User, prefix: str) -> str:
             "Only administrators import reference models. Leave out --prefix, or ask one of yours."
         )
     key = checked_key(prefix.strip("/"))
-    if any(key == own or is_within(key, own) for own in RESERVED):
+    segments = [unicodedata.normalize("NFKC", segment).casefold() for segment in key.split("/")]
+    if segments[0] in RESERVED:
         raise InvalidInput(f"{prefix!r} belongs to users. Choose another prefix, such as automl_models/.")
+    if segments[0].startswith(".") or segments[0] == RAW or any(s.startswith(".ecluse-") for s in segments):
+        raise InvalidInput(
+            f"{prefix!r} is one that a store keeps for itself. Choose another prefix, such as automl_models/."
+        )
     return key
 
 

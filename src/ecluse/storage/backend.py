@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
 CHUNK: Final = 8 * 1024 * 1024
-#: What a probe writes, and what older releases staged; never listed as data, removed by a clean-up.
+#: Below the root of an opened store, what a probe writes and what older releases staged; removed by a clean-up.
+#: There it is neither listed nor written as data; a folder of this name elsewhere is one like any other.
 STAGING: Final = ".staging"
 
 Method = Literal["GET", "PUT"]

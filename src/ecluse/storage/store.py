@@ -23,11 +23,12 @@ from ecluse.errors import (
     ConditionalWritesMissing,
     DigestMismatch,
     InvalidAttribute,
+    InvalidKey,
     KeyConflict,
     ObjectNotFound,
 )
 from ecluse.storage.backend import CHUNK, STAGING, Backend, Capabilities, Method, ObjectInfo
-from ecluse.storage.keys import checked_key, join_key
+from ecluse.storage.keys import checked_key, is_within, join_key
 from ecluse.storage.side_by_side import transfer_all
 
 #: Told how many bytes passed since it was last told, from any thread; negative where a transfer begins anew.
@@ -110,7 +111,7 @@ class ObjectStore:
         Raises:
             ConditionalWritesMissing: the store would let two create-only writers win; nothing is written.
         """
-        path = self._path(key)
+        path = self._path_to_write(key)
         if create_only:
             self._opened.require_conditional_writes()
         self._backend.put(path, data, create_only=create_only, attributes=checked_attributes(attributes))
@@ -122,7 +123,7 @@ class ObjectStore:
         """Write chunks as they come, in bounded memory; the key holds nothing new until all is stored."""
         counted = Digest()
         self._backend.put_stream(
-            self._path(key),
+            self._path_to_write(key),
             lambda: counted.through(chunks),
             repeatable=False,
             attributes=checked_attributes(attributes),
@@ -135,7 +136,7 @@ class ObjectStore:
         """`put_stream` for chunks that arrive asynchronously, such as a request's body."""
         counted = Digest()
         await self._backend.put_stream_async(
-            self._path(key), counted.through_async(chunks), attributes=checked_attributes(attributes)
+            self._path_to_write(key), counted.through_async(chunks), attributes=checked_attributes(attributes)
         )
         return counted.stored(key)
 
@@ -157,7 +158,7 @@ class ObjectStore:
             return _told(counted.through(read_chunks(source)), progress)
 
         self._backend.put_stream(
-            self._path(key), chunks, repeatable=True, attributes=checked_attributes(attributes)
+            self._path_to_write(key), chunks, repeatable=True, attributes=checked_attributes(attributes)
         )
         return counted.stored(key)
 
@@ -176,7 +177,7 @@ class ObjectStore:
 
     def copy(self, source: str, destination: str) -> None:
         """Copy an object within this store, attributes included; a store in the network copies by itself."""
-        self._backend.copy(self._path(source), self._path(destination))
+        self._backend.copy(self._path(source), self._path_to_write(destination))
 
     def delete(self, key: str) -> None:
         """Remove one object; one that is not there is no error."""
@@ -305,7 +306,7 @@ class ObjectStore:
         behind = None if after is None else join_key(self.prefix, after)
         for info in self._backend.list(where, after=behind):
             key = info.key[cut:]
-            if key.endswith(suffix) and STAGING not in key.split("/"):
+            if key.endswith(suffix) and not self._opened.is_staged(info.key):
                 yield replace(info, key=key)
 
     def list_page(
@@ -321,8 +322,9 @@ class ObjectStore:
 
     def list_names(self, prefix: str = "") -> builtins.list[str]:
         """The names directly under `prefix`, folders only, sorted: one request, whatever lies deeper."""
-        found = self._backend.list_names(join_key(self.prefix, prefix))
-        return sorted(set(found) - {STAGING})
+        where = join_key(self.prefix, prefix)
+        found = set(self._backend.list_names(where))
+        return sorted(name for name in found if f"{where}/{name}".lstrip("/") != self._opened.staging)
 
     # The store itself
 
@@ -332,7 +334,7 @@ class ObjectStore:
         Raises:
             CannotSign: the store has no signed addresses, or none that last so long.
         """
-        path = self._path(key)
+        path = self._path(key) if method == "GET" else self._path_to_write(key)
         if not _SHORTEST_SIGNATURE <= expires <= _LONGEST_SIGNATURE:
             raise CannotSign("A signed address lasts from 1 second to 7 days. Choose a time in between.")
         return self._backend.sign(path, method, expires)
@@ -348,8 +350,17 @@ class ObjectStore:
         """What the store can do; asked once and remembered."""
         return self._opened.capabilities()
 
+    def can_hold(self, key: str) -> bool:
+        """Whether a key is not one that the store keeps for itself."""
+        return not self._opened.is_staged(self._path(key))
+
     def _path(self, key: str) -> str:
         return join_key(self.prefix, checked_key(key))
+
+    def _path_to_write(self, key: str) -> str:
+        if not self.can_hold(key):
+            raise InvalidKey(f"Key {key!r} is one that a store keeps for itself. Choose another name.")
+        return self._path(key)
 
 
 class _Opened:
@@ -360,6 +371,10 @@ class _Opened:
         self._backend = backend
         self._lock = threading.Lock()
         self._found: Capabilities | None = None
+
+    def is_staged(self, path: str) -> bool:
+        """Whether a path is in the one folder that probes write to, below the root that was opened."""
+        return path == self.staging or is_within(path, self.staging)
 
     def capabilities(self) -> Capabilities:
         with self._lock:

@@ -398,6 +398,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("the process that read it ended with code %(value)s"),
     N_("Only administrators import reference models. Leave out --prefix, or ask one of yours."),
     N_("%(value)s belongs to users. Choose another prefix, such as automl_models/."),
+    N_("%(value)s is one that a store keeps for itself. Choose another prefix, such as automl_models/."),
     N_("%(name)s has no signature. Sign it: ecluse models sign %(model)s --key FILE"),
     N_("The signature of %(name)s is not one of these files by this key: %(error)s. Do not use the version before "
        "you know why."),
@@ -434,6 +435,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(store)s is a folder, and a folder has no signed addresses. Download through Écluse, or keep the "
        "objects in an object store (s3://, gs:// or az://)."),
     N_("Key %(key)s is one that a folder keeps for itself. Choose another name."),
+    N_("Key %(key)s is one that a store keeps for itself. Choose another name."),
     N_("The file system of %(store)s has no hard links, so two writers could take the same version. Use a "
        "folder on another file system, or an object store."),
     N_("The folder %(store)s is gone. Mount its disk again, or make it: ecluse servers prepare"),
