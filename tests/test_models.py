@@ -537,6 +537,23 @@ def test_what_is_no_condition_is_refused_with_an_example(text: str) -> None:
         parse_condition(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["a." * 30_000 + "a>1", "a" * 201 + ">1", "a." * 20 + "a>1", "a=" + "1" * 1_001]
+)
+def test_a_condition_that_would_take_long_to_look_for_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"too long.*val_accuracy>0\.9"):
+        parse_condition(text)
+    assert parse_condition("a." * 19 + "a=" + "1" * 1_000).value == "1" * 1_000
+
+
+def test_a_search_takes_twenty_conditions(runtime: Runtime, user: User, model: Path) -> None:
+    row = publish(runtime, user, model, ok=True)
+    conditions = [parse_condition("ok=true")] * 20
+    assert [one.id for one in models.search(runtime, user.id, conditions)] == [row.id]
+    with pytest.raises(InvalidInput, match="21 conditions"):
+        models.search(runtime, user.id, [*conditions, conditions[0]])
+
+
 _KEYS = st.from_regex(r"[a-z_]{1,8}(\.[a-z]{1,5})?", fullmatch=True)
 
 

@@ -14,6 +14,10 @@ from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 
+#: The longest key of a condition (characters, and parts between dots), and the longest value (characters).
+KEY, PARTS, VALUE = 200, 20, 1_000
+#: Conditions of one search.
+CONDITIONS: Final = 20
 _COMPARED: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -58,8 +62,10 @@ def parse_condition(text: str) -> Condition:
     """A condition as a person writes it.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: it is none, or too long: a key is tried in all its parts, on every version.
     """
+    if len(text) > KEY + VALUE:
+        raise _too_long()
     match = _CONDITION.fullmatch(text)
     if match is None:
         raise InvalidInput(
@@ -68,6 +74,8 @@ def parse_condition(text: str) -> Condition:
     value = match["value"]
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         value = value[1:-1]
+    if len(match["key"]) > KEY or match["key"].count(".") >= PARTS or len(value) > VALUE:
+        raise _too_long()
     return Condition(match["key"], match["operator"].replace("==", "="), value)
 
 
@@ -81,7 +89,12 @@ def search(
 
     Raises:
         ModelNotFound: the user has no model of this name.
+        InvalidInput: there are more than `CONDITIONS`.
     """
+    if len(conditions) > CONDITIONS:
+        raise InvalidInput(
+            f"{len(conditions)} conditions are too many: a search takes at most {CONDITIONS}. Leave some out."
+        )
     with runtime.catalog.read() as transaction:
         if name is not None:
             rows.count_versions(transaction, user_id, name)
@@ -104,6 +117,13 @@ def _within(where: Any, key: str) -> Iterator[Any]:
     parts = key.split(".")
     for cut in range(1, len(parts)):
         yield from _within(where.get(".".join(parts[:cut])), ".".join(parts[cut:]))
+
+
+def _too_long() -> InvalidInput:
+    return InvalidInput(
+        f"This condition is too long: a key has at most {KEY} characters and {PARTS} parts between dots, "
+        f"a value at most {VALUE:,} characters. Shorten it, such as val_accuracy>0.9"
+    )
 
 
 def _number(text: str) -> float | None:

@@ -390,6 +390,9 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The alias %(value)s points at %(name)s. Move or remove it: ecluse models alias %(model)s --remove"),
     # Searching, importing and signing models
     N_("%(value)s is not a condition. Write a key, one of = != > >= < <=, and a value: val_accuracy>0.9"),
+    N_("This condition is too long: a key has at most %(count)s characters and %(number)s parts between dots, "
+       "a value at most %(total)s characters. Shorten it, such as val_accuracy>0.9"),
+    N_("%(count)s conditions are too many: a search takes at most %(number)s. Leave some out."),
     N_("%(file)s holds no folder. Each folder in it is to be one model."),
     N_("%(file)s holds types that no one has trusted: %(values)s. Import the model again with --trust, if you do."),
     N_("%(file)s is not JSON and is kept as a file only: %(error)s"),
