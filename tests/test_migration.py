@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ecluse import migration
-from ecluse.catalog import journal
+from ecluse import migration, models
+from ecluse.catalog import Catalog, Transaction, journal
+from ecluse.catalog import models as rows
+from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput, MigrationConflict, MigrationHeld, MigrationStopped, NotFound
-from ecluse.fraud.workflows import find_dataset
+from ecluse.fraud.workflows import find_dataset, remove_dataset
 from ecluse.migration.hold import Hold
+from ecluse.registry import Registry
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.storage import ObjectStore
@@ -677,6 +683,143 @@ def test_a_version_is_not_switched_to_where_its_folder_has_another_name(
     outcome = run(runtime, plan.id or "")
     assert (outcome.rows_switched, len(outcome.rows_left)) == (0, 2)
     check_rows(runtime)
+
+
+@pytest.mark.parametrize("at_source", ["gone", "another"])
+def test_a_rollback_keeps_the_last_copy_of_what_no_row_knows(
+    runtime: Runtime, user_id: str, elsewhere: str, at_source: str
+) -> None:
+    runtime.data.put("paris/trees.csv", b"trees")
+    runtime.data.put("paris/benches.csv", b"benches")
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    if at_source == "gone":
+        runtime.data.delete("paris/trees.csv")
+    else:
+        runtime.data.put("paris/trees.csv", b"dried")
+    back = migration.rollback(runtime.catalog, runtime.stores, migration_id)
+    assert back.kept == ("paris/trees.csv",)
+    there = runtime.stores.open(elsewhere)
+    assert list(contents(there)) == ["paris/trees.csv"]
+    assert there.get("paris/trees.csv") == b"trees"
+
+
+@pytest.fixture
+def signed(runtime: Runtime, user_id: str, tmp_path: Path) -> list[ModelVersion]:
+    """Two published versions, each with a signature."""
+    (tmp_path / "w.bin").write_bytes(b"weights")
+    rows = [
+        models.publish(runtime, user_id, name, [tmp_path / "w.bin"], metadata={}) for name in ("kept", "left")
+    ]
+    for row in rows:
+        runtime.registry_of(row).keep_signature(row.name, row.version, b"first")
+    return rows
+
+
+def test_models_are_deleted_signed_and_published_after_a_migration(
+    runtime: Runtime, user_id: str, signed: list[ModelVersion], elsewhere: str, tmp_path: Path
+) -> None:
+    left = signed[1]
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    models.remove(runtime, user_id, left.name, left.version)
+    moved = models.resolve(runtime, user_id, "kept")
+    runtime.registry_of(moved).keep_signature(moved.name, moved.version, b"second")
+    passing = runtime.registry_of(moved)
+    version = passing.publish(
+        "passing", {"w": tmp_path / "w.bin"}, created_by=user_id, nonce="n", metadata={}
+    ).version
+    passing.delete("passing", version)
+    assert migration.verify(runtime.catalog, runtime.stores, migration_id).passed
+    outcome = run(runtime, migration_id)
+    assert outcome.copied.objects == 0
+    assert runtime.registry_of(moved).signature(moved.name, moved.version) == b"second"
+    assert models.verify(runtime, moved).version == moved.version
+
+
+def test_a_signature_that_rots_is_different(
+    runtime: Runtime, user_id: str, signed: list[ModelVersion], elsewhere: str
+) -> None:
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    key = f"{signed[0].prefix}/model.sig"
+    path = Path(elsewhere.removeprefix("file://")) / key
+    seen = path.stat()
+    path.write_bytes(b"fir5t")
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert migration.verify(runtime.catalog, runtime.stores, migration_id).different == (key,)
+
+
+def test_a_version_that_moves_while_it_is_deleted_is_deleted_in_both_places(
+    runtime: Runtime, user_id: str, signed: list[ModelVersion], elsewhere: str
+) -> None:
+    left, migration_id = signed[1], planned(runtime, elsewhere)
+
+    class Moving(Runtime):
+        """Moves everything just before a version is deleted in the store."""
+
+        moved = False
+
+        def registry_of(self, version: ModelVersion) -> Registry:
+            if not self.moved:
+                Moving.moved = True
+                assert run(runtime, migration_id).rows_switched == len(all_pointers(runtime))
+            return super().registry_of(version)
+
+    with Moving.open(runtime.settings) as other:
+        models.remove(other, user_id, left.name, left.version)
+    there = runtime.stores.open(elsewhere)
+    for store in (runtime.data, there):
+        assert list(contents(store, left.prefix)) == [f"{left.prefix}/.claim"]
+    assert left.id not in {pointer.row_id for pointer in all_pointers(runtime)}
+    assert migration.verify(runtime.catalog, runtime.stores, migration_id).passed
+    check_rows(runtime)
+
+
+def test_a_table_that_moves_while_it_is_deleted_is_deleted_where_it_is(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    table, migration_id = add_table(runtime, user_id, b"moving"), planned(runtime, elsewhere)
+
+    class Moving(Catalog):
+        """Moves everything just before a row is written."""
+
+        moved = False
+
+        @contextmanager
+        def write(self) -> Iterator[Transaction]:
+            if not self.moved:
+                Moving.moved = True
+                run(runtime, migration_id)
+            with super().write() as transaction:
+                yield transaction
+
+    with Runtime.open(runtime.settings) as other:
+        remove_dataset(replace(other, catalog=Moving(runtime.settings.database_url)), user_id, table.id)
+    assert not runtime.stores.open(elsewhere).exists(table.key)
+    assert runtime.data.exists(table.key)
+    assert migration.verify(runtime.catalog, runtime.stores, migration_id).passed
+
+
+def test_a_run_that_was_started_before_a_rollback_does_not_undo_it(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    waiting = Hold(runtime.catalog, migration_id)
+    migration.rollback(runtime.catalog, runtime.stores, migration_id)
+    with pytest.raises(InvalidInput, match="Plan a new one"):
+        waiting.take("running")
+    assert migration.find(runtime.catalog, migration_id).state == "rolled_back"
+
+
+def test_a_training_whose_version_was_deleted_is_not_left(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    with runtime.catalog.read() as transaction:
+        version = rows.list_all(transaction, user_id)[0]
+    models.remove(runtime, user_id, version.name, version.version)
+    assert run(runtime, planned(runtime, elsewhere)).rows_left == ()
 
 
 def test_the_journal_holds_the_digest_of_every_object(runtime: Runtime, user_id: str, elsewhere: str) -> None:

@@ -122,5 +122,7 @@ def touch_dataset(transaction: Transaction, dataset_id: str) -> None:
     transaction.execute(update(Dataset).where(Dataset.id == dataset_id).values(last_used_at=now()))
 
 
-def remove_dataset(transaction: Transaction, user_id: str, dataset_id: str) -> None:
-    transaction.execute(delete(Dataset).where(Dataset.id == dataset_id, Dataset.user_id == user_id))
+def remove_dataset(transaction: Transaction, user_id: str, dataset_id: str) -> str | None:
+    """Where the table that is forgotten lies at this moment; None where there is none."""
+    mine = (Dataset.id == dataset_id, Dataset.user_id == user_id)
+    return transaction.scalar(delete(Dataset).where(*mine).returning(Dataset.url))

@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import Migration, MigrationObject, now
-from ecluse.errors import MigrationHeld, NotFound
+from ecluse.errors import InvalidInput, MigrationHeld, NotFound
 
 #: Who holds a migration and has said nothing for so long is taken for dead.
 SILENCE: Final = timedelta(seconds=20)
@@ -120,6 +120,7 @@ def take(
 
     Raises:
         MigrationHeld: someone does.
+        InvalidInput: it is to run, but was rolled back, or its rollback has begun.
     """
     migration = transaction.scalar(select(Migration).where(Migration.id == migration_id).with_for_update())
     if migration is None:
@@ -128,6 +129,10 @@ def take(
     if other and other != holder and not is_silent(migration) and not is_gone(other):
         raise MigrationHeld(
             f"Another process is at work on migration {migration_id}: {other}. Wait for it, or stop it first."
+        )
+    if state == "running" and migration.state in ("rolling_back", "rolled_back"):
+        raise InvalidInput(
+            f"Migration {migration_id} was rolled back and does not run again. Plan a new one: ecluse migrate plan"
         )
     migration.held_by, migration.beat_at = holder, now()
     migration.state, migration.error, migration.finished_at = state, None, None

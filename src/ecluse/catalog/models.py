@@ -151,12 +151,10 @@ def version_of(transaction: Transaction, user_id: str, name: str, version: str |
     )
 
 
-def remove_version(transaction: Transaction, user_id: str, name: str, version: str) -> None:
-    transaction.execute(
-        delete(ModelVersion).where(
-            ModelVersion.user_id == user_id, ModelVersion.name == name, ModelVersion.version == version
-        )
-    )
+def remove_version(transaction: Transaction, row: ModelVersion) -> ModelVersion | None:
+    """Forget a version that points where `row` does. One that points elsewhere by now stays, and is returned."""
+    transaction.execute(delete(ModelVersion).where(ModelVersion.id == row.id, ModelVersion.url == row.url))
+    return transaction.get(ModelVersion, row.id)
 
 
 def keep_reference(transaction: Transaction, reference: ReferenceModel) -> None:

@@ -156,9 +156,11 @@ def remove_dataset(runtime: Runtime, user_id: str, dataset_id: str) -> None:
     """Delete a table. Models and predictions made from it stay."""
     found = find_dataset(runtime, user_id, dataset_id)
     with runtime.catalog.write() as transaction:
-        datasets.remove_dataset(transaction, user_id, found.id)
+        url = datasets.remove_dataset(transaction, user_id, found.id)
+        if url is None:
+            return
         audit.record(transaction, user_id, "dataset.remove", found.filename)
-    located = runtime.stores.locate(found.url)
+    located = runtime.stores.locate(url)
     located.store.delete(located.key)
 
 

@@ -40,7 +40,7 @@ from ecluse.errors import (
 from ecluse.migration.copying import Copier, Progress, Stage, Watch, digest_of, in_parallel
 from ecluse.migration.hold import Hold
 from ecluse.migration.survey import Ends, folder_url, names, survey
-from ecluse.registry import MANIFEST, Manifest
+from ecluse.registry import CLAIM, MANIFEST, SIGNATURE, Manifest, is_version
 from ecluse.settings import AREAS
 from ecluse.storage import ObjectStore, Stores, checked_key, is_within, join_key
 
@@ -334,14 +334,11 @@ def run(
 
     Raises:
         MigrationHeld: another process is at work on it.
+        InvalidInput: it was rolled back, or its rollback has begun.
         MigrationConflict: the destination holds another content under a planned key; nothing was copied.
         MigrationStopped: it ended early; the message says why, and how to go on.
     """
     migration = find(catalog, migration_id)
-    if migration.state in ("rolling_back", "rolled_back"):
-        raise InvalidInput(
-            f"Migration {migration_id} was rolled back and does not run again. Plan a new one: ecluse migrate plan"
-        )
     ends = _ends(stores, migration)
     watch = Watch(progress, should_stop)
     with _held(catalog, migration_id, "running", "done", "stopped") as hold:
@@ -370,8 +367,9 @@ def verify(
 ) -> Verification:
     """Read everything again at the destination and compare it with the journal. Nothing is changed.
 
-    An object is not missing where its row was deleted, or points elsewhere, since the migration switched it.
-    An object that a row points at is not extra.
+    An object is neither missing nor different where its row was deleted, or points elsewhere, since the
+    migration switched it. A signature may be another one by now. An object that a row points at is not extra,
+    nor is what keeps the name of a deleted version.
     """
     migration = find(catalog, migration_id)
     ends, watch = _ends(stores, migration), Watch(progress, should_stop)
@@ -380,8 +378,13 @@ def verify(
     watch.begin("verify", len(expected), sum(entry.size for entry in expected.values()))
     missing, different = list[str](), list[str]()
 
+    pointed = _Pointed(ends, ends.pointers(catalog, ends.destination))
+    released = _released(catalog, ends, migration_id)
+
     def read(entry: Entry) -> tuple[Entry, str | None]:
         try:
+            if pointed.covers(entry.key) and _is_signed_anew(ends, entry):
+                return entry, entry.sha256
             return entry, digest_of(ends.destination, entry.key, watch)
         except ObjectNotFound:
             return entry, None
@@ -396,15 +399,14 @@ def verify(
             different.append(entry.key)
 
     in_parallel(watch, expected.values(), read, judge)
-    released = _released(catalog, ends, migration_id)
-    pointed = _Pointed(ends, ends.pointers(catalog, ends.destination))
-    extra = (info.key for info in ends.destination.list(ends.prefix))
+    there = (info.key for info in ends.destination.list(ends.prefix))
+    extra = (key for key in there if key not in expected and not pointed.covers(key) and not _is_claim(key))
     return Verification(
         id=migration_id,
         objects=len(expected),
         missing=tuple(sorted(key for key in missing if not released.covers(key))),
-        different=tuple(sorted(different)),
-        extra=tuple(sorted(key for key in extra if key not in expected and not pointed.covers(key))),
+        different=tuple(sorted(key for key in different if not released.covers(key))),
+        extra=tuple(sorted(extra)),
     )
 
 
@@ -420,7 +422,7 @@ def rollback(
 
     A row goes back only if all it needs is intact at the source, which is read again for that, and if it
     still points where the migration put it. An object is deleted only if the migration wrote it, it is
-    unchanged since, and no row points at it. May be killed at any moment and called again.
+    unchanged since, no row points at it, and the source has it too. May be killed at any moment and called again.
 
     Raises:
         MigrationHeld: another process is at work on it.
@@ -429,8 +431,8 @@ def rollback(
     migration = find(catalog, migration_id)
     ends, watch = _ends(stores, migration), Watch(progress, should_stop)
     with _held(catalog, migration_id, "rolling_back", "rolled_back", "rolling_back") as hold:
-        back, rows_kept = _switch_back(catalog, ends, hold, watch)
-        removed, kept = _remove(catalog, ends, hold, watch)
+        back, rows_kept, intact = _switch_back(catalog, ends, hold, watch)
+        removed, kept = _remove(catalog, ends, hold, watch, intact)
     return RolledBack(migration_id, back, rows_kept, removed, kept)
 
 
@@ -618,7 +620,13 @@ def _look_again(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch, *, first
     """Bring the journal up to date with what lies at both ends."""
     known = _journal(catalog, hold.migration_id)
     released = _released(catalog, ends, hold.migration_id)
-    for some in _batches(survey(catalog, ends, known, watch, again=first, is_released=released.covers)):
+    pointed = _Pointed(ends, ends.pointers(catalog, ends.destination))
+
+    def is_released(key: str) -> bool:
+        own = key.rpartition("/")[2] == SIGNATURE and pointed.covers(key) and ends.destination.exists(key)
+        return own or released.covers(key)
+
+    for some in _batches(survey(catalog, ends, known, watch, again=first, is_released=is_released)):
         with hold.write() as transaction:
             journal.add_entries(transaction, hold.migration_id, [e for e in some if e.key not in known])
             journal.set_entries(transaction, hold.migration_id, [e for e in some if e.key in known])
@@ -652,6 +660,7 @@ def _switch(
     if not migration.switches_rows:
         return 0, ()
     pointers = ends.pointers(catalog, ends.source)
+    versions = {one.url for one in pointers if one.table == "model_versions"}
     watch.begin("switch", len(pointers), 0)
     with catalog.read() as transaction:
         settled = journal.entries(transaction, hold.migration_id, SETTLED)
@@ -668,7 +677,9 @@ def _switch(
         pointer, key = found
         watch.passed(0, objects=1)
         if key is None:
-            left.append(f"{pointer.table} {pointer.row_id}")
+            # A training whose version was deleted needs nothing any more.
+            if pointer.table != "training_history" or pointer.url in versions:
+                left.append(pointer.row)
         else:
             moves.append(Move(pointer, ends.destination.url_of(key), key))
 
@@ -689,12 +700,15 @@ def _switch(
 # Rollbacks
 
 
-def _switch_back(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch) -> tuple[int, tuple[str, ...]]:
-    """Point rows at the source again where that is intact: how many, and those that stay."""
+def _switch_back(
+    catalog: Catalog, ends: Ends, hold: Hold, watch: Watch
+) -> tuple[int, tuple[str, ...], dict[str, str | None]]:
+    """Point rows at the source again where that is intact: how many, those that stay, and what was read there."""
     with catalog.read() as transaction:
         rows = places.switched(transaction, hold.migration_id)
     known = _journal(catalog, hold.migration_id)
-    intact = _Intact(ends.source, _read_again(ends, hold, watch, rows, known))
+    read = _read_again(ends, watch, rows, known)
+    intact = _Intact(ends.source, read)
     moves, kept = list[tuple[MigrationRow, str]](), list[str]()
     for row in rows:
         former = str(row.before[places.address_column(row.table_name)])
@@ -712,11 +726,11 @@ def _switch_back(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch) -> tupl
     with hold.write() as transaction:
         back = places.switch_back(transaction, hold.migration_id, moves)
         audit.record(transaction, None, "migration.rollback", ends.source.url, rows=back, kept=len(kept))
-    return back, tuple(sorted(kept))
+    return back, tuple(sorted(kept)), read
 
 
 def _read_again(
-    ends: Ends, hold: Hold, watch: Watch, rows: Sequence[MigrationRow], known: Mapping[str, Entry]
+    ends: Ends, watch: Watch, rows: Sequence[MigrationRow], known: Mapping[str, Entry]
 ) -> dict[str, str | None]:
     """The digests of what the rows need at the source, of those objects that are as the journal has them."""
     roots = _Covered(
@@ -745,8 +759,10 @@ def _read_again(
     return intact
 
 
-def _remove(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch) -> tuple[int, tuple[str, ...]]:
-    """Delete what the migration wrote: how many objects, and those that stay."""
+def _remove(
+    catalog: Catalog, ends: Ends, hold: Hold, watch: Watch, intact: Mapping[str, str | None]
+) -> tuple[int, tuple[str, ...]]:
+    """Delete what the migration wrote and the source has too: how many objects, and those that stay."""
     with catalog.read() as transaction:
         found = journal.entries(transaction, hold.migration_id, _MAY_BE_WRITTEN)
     written = [entry for entry in found if entry.times_copied]
@@ -757,7 +773,7 @@ def _remove(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch) -> tuple[int
     def remove(some: list[Entry]) -> list[tuple[Entry, bool]]:
         ended = []
         for entry in some:
-            free = not pointed.covers(entry.key) and _is_own(ends, entry, watch)
+            free = not pointed.covers(entry.key) and _is_spare(ends, entry, watch, intact)
             if free:
                 ends.destination.delete(entry.key)
             ended.append((entry, free))
@@ -775,16 +791,23 @@ def _remove(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch) -> tuple[int
     return len(removed), tuple(sorted(kept))
 
 
-def _is_own(ends: Ends, entry: Entry, watch: Watch) -> bool:
-    """Whether the destination holds what this migration wrote there, or nothing any more."""
+def _is_spare(ends: Ends, entry: Entry, watch: Watch, intact: Mapping[str, str | None]) -> bool:
+    """Whether the destination holds what this migration wrote there and the source has as well, or nothing any more."""
     try:
         there = ends.destination.head(entry.key)
-        if entry.e_tag is not None and there.e_tag is not None:
-            return there.e_tag == entry.e_tag
-        wanted = entry.sha256 or digest_of(ends.source, entry.key, watch, counted=False)
-        return digest_of(ends.destination, entry.key, watch, counted=False) == wanted
+        known = entry.sha256 if entry.state in SETTLED else None
+        content = known or digest_of(ends.destination, entry.key, watch, counted=False)
     except ObjectNotFound:
         return True
+    try:
+        at_source = intact.get(entry.key) or digest_of(ends.source, entry.key, watch, counted=False)
+    except ObjectNotFound:
+        return False
+    if at_source != content:
+        return False
+    if entry.e_tag is not None and there.e_tag is not None:
+        return there.e_tag == entry.e_tag
+    return not known or digest_of(ends.destination, entry.key, watch, counted=False) == known
 
 
 # What rows need
@@ -816,6 +839,20 @@ class _Intact:
         if hashlib.sha256(data).hexdigest() != self._digests[manifest]:
             return False
         return all(self._has(join_key(folder, file.path), file.sha256) for file in files)
+
+
+def _is_signed_anew(ends: Ends, entry: Entry) -> bool:
+    """Whether a signature was written at the destination since the migration brought one there."""
+    if entry.key.rpartition("/")[2] != SIGNATURE:
+        return False
+    e_tag = ends.destination.head(entry.key).e_tag
+    return None not in (e_tag, entry.e_tag) and e_tag != entry.e_tag
+
+
+def _is_claim(key: str) -> bool:
+    """Whether it is what keeps the name of a version, even of one that was deleted."""
+    version, _, name = key.rpartition("/")
+    return name == CLAIM and is_version(version.rpartition("/")[2])
 
 
 class _Covered:

@@ -33,6 +33,7 @@ class Hold:
 
         Raises:
             MigrationHeld: another process is at work on it.
+            InvalidInput: it is to run, but was rolled back.
         """
         with self._catalog.write() as transaction:
             journal.take(transaction, self.migration_id, self._holder, state, is_gone)

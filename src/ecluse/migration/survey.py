@@ -54,7 +54,7 @@ def survey(
 
     What is at the destination already is read and hashed, never judged by its name, size or tag alone. With
     `again`, what was found damaged is planned anew. What was settled and `is_released` since is left alone: its
-    row was deleted, and with it what lay at the destination.
+    row was deleted, and with it what lay at the destination, or what lies there now is newer.
     """
     watch.begin("compare", 0, 0)
     at_source = _listed(ends.source, ends.prefix, watch)

@@ -366,8 +366,11 @@ def remove(runtime: Runtime, user_id: str, name: str, version: str) -> None:
                 f"Move or remove it: ecluse models alias {name} {pointing[0]} --remove"
             )
         rows.set_damaged(transaction, row.id, _DELETING)
-    runtime.registry_of(row).delete(name, version)
-    with runtime.catalog.write() as transaction:
-        rows.remove_version(transaction, user_id, name, version)
-        rows.end_publication(transaction, user_id, name, version)
-        audit.record(transaction, user_id, "model.delete", f"{name} {version}")
+    moved: ModelVersion | None = row
+    while moved is not None:  # once, or again where a migration led its row elsewhere meanwhile
+        runtime.registry_of(moved).delete(name, version)
+        with runtime.catalog.write() as transaction:
+            moved = rows.remove_version(transaction, moved)
+            if moved is None:
+                rows.end_publication(transaction, user_id, name, version)
+                audit.record(transaction, user_id, "model.delete", f"{name} {version}")
