@@ -9,11 +9,16 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.storage import ensure_bucket
 from tests.servers import ObjectServer, ServerMissing, azurite, postgresql, s3rver, seaweedfs
+
+# What a machine does beside the tests must not decide them.
+settings.register_profile("ecluse", deadline=None)
+settings.load_profile("ecluse")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -202,7 +202,7 @@ def test_a_role_names_its_actions_and_our_buckets_alone(role: str) -> None:
         for resource in statement["Resource"]:
             bucket, _, rest = resource.removeprefix("arn:aws:s3:::").partition("/")
             assert bucket in BUCKETS.values()
-            assert rest in ("", "*")
+            assert rest in ("", "*", "*/.claim")
 
 
 def test_only_the_administrator_makes_a_bucket_and_no_one_removes_one() -> None:
@@ -290,8 +290,9 @@ def test_each_role_can_do_its_part_of_the_main_job_and_nothing_beyond(
         )
         assert prepared.returncode == 0, prepared.stderr
         assert sorted(json.loads(prepared.stdout)["made"]) == sorted(f"s3://{b}" for b in BUCKETS.values())
-        refused = run_ecluse(tmp_path / "worker", environ["worker"], "servers", "prepare")
-        assert refused.returncode == 1
+        elsewhere = environ["worker"] | {"ECLUSE_RAW_URL": "s3://another"}
+        refused = run_ecluse(tmp_path / "worker", elsewhere, "servers", "prepare")
+        assert refused.returncode == 1, refused.stdout
 
         port = free_port()
         stack.enter_context(process(tmp_path / "web", environ["web"], "web", "--port", str(port)))

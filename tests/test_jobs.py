@@ -16,15 +16,15 @@ from ecluse import jobs as jobs_module
 from ecluse.errors import JobNotFound
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime, living_workers
-from ecluse.settings import Settings
+from ecluse.settings import Settings, inherited
 
 WORKER = """
 import signal, sys, time
 from pathlib import Path
-from ecluse.errors import InvalidInput
+from ecluse.errors import InvalidInput, StoreUnavailable
 from ecluse.jobs import JobKind
 from ecluse.runtime import Runtime, Worker
-from ecluse.settings import Settings
+from ecluse.settings import Settings, inherited
 
 def run(runtime, task, folder, seconds, fault=None):
     claimed = task.step("claim", claim, Path(folder))
@@ -46,6 +46,7 @@ def work(task, folder, seconds, fault):
         thread = threading.Thread(target=lambda: (time.sleep(0.6), task.report("work", 0.9, "from a thread")))
         thread.start(); thread.join(); time.sleep(0.7)
     if fault == "ours": raise KeyError("an inner detail")
+    if fault == "away": raise StoreUnavailable("The store is away.")
     if fault == "theirs": raise InvalidInput("The table has one class only.")
 
 def publish(folder, claimed):
@@ -86,7 +87,9 @@ class Workers:
 
     def start(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, str(self._script)], env=self._environ, stderr=subprocess.DEVNULL
+            [sys.executable, str(self._script)],
+            env=inherited(["PYTHONPATH"]) | self._environ,
+            stderr=subprocess.DEVNULL,
         )
         self.started.append(process)
         return process
@@ -176,6 +179,13 @@ def test_a_persons_mistake_is_told_and_a_fault_of_ours_is_not_explained(
     assert "reference" in ours.error
     assert "inner detail" not in ours.error
     assert (tmp_path / "failed").read_text() == ours.error
+
+
+def test_a_store_that_stays_away_is_told_as_it_is(opened: Runtime, workers: Workers, tmp_path: Path) -> None:
+    workers.start()
+    job = wait_until_ended(opened, enqueue(opened, tmp_path, 0, fault="away"))
+    assert (job.status, job.error) == ("failed", "The store is away.")
+    assert (tmp_path / "failed").read_text() == "The store is away."
 
 
 def test_progress_may_be_told_from_another_thread(opened: Runtime, workers: Workers, tmp_path: Path) -> None:

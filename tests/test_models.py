@@ -739,11 +739,12 @@ def test_what_skops_cannot_hold_is_told_of_its_model_and_the_rest_goes_on(
 def test_a_pickle_that_never_ends_or_kills_its_reader_is_given_up(
     runtime: Runtime, user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folders, "READING", 3)
     for name, call in (("sleeps", (time.sleep, (600,))), ("dies", (__import__("os")._exit, (7,)))):
-        (tmp_path / "models" / name).mkdir(parents=True)
-        (tmp_path / "models" / name / "m.pkl").write_bytes(pickle.dumps(Calls(*call)))
-    dies, sleeps = models.import_folder(runtime, user, tmp_path / "models", trust=True)
+        (tmp_path / name / "model").mkdir(parents=True)
+        (tmp_path / name / "model" / "m.pkl").write_bytes(pickle.dumps(Calls(*call)))
+    (dies,) = models.import_folder(runtime, user, tmp_path / "dies", trust=True)
+    monkeypatch.setattr(folders, "READING", 3)
+    (sleeps,) = models.import_folder(runtime, user, tmp_path / "sleeps", trust=True)
     assert "ended with code 7" in dies.problems[0]
     assert "more than 3 s" in sleeps.problems[0]
     assert {dies.outcome, sleeps.outcome} == {"published"}

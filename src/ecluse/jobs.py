@@ -120,18 +120,22 @@ class Task:
             self._context = contextvars.copy_context()
             return function(*inner, **named)
 
-        return DBOS.run_step(
-            {
-                "name": name,
-                "retries_allowed": True,
-                "max_attempts": 3,
-                "interval_seconds": 2.0,
-                "should_retry": lambda error: isinstance(error, StoreUnavailable | CatalogUnavailable),
-            },
-            remembering,
-            *args,
-            **kwargs,
-        )
+        try:
+            return DBOS.run_step(
+                {
+                    "name": name,
+                    "retries_allowed": True,
+                    "max_attempts": 3,
+                    "interval_seconds": 2.0,
+                    "should_retry": lambda error: isinstance(error, StoreUnavailable | CatalogUnavailable),
+                },
+                remembering,
+                *args,
+                **kwargs,
+            )
+        except dbos_errors.DBOSMaxStepRetriesExceeded as error:
+            # What went wrong is ours to say; that it was tried several times is not.
+            raise error.errors[-1] from error
 
     def report(self, stage: str, fraction: float, message: str = "") -> None:
         """Say how far the job is; at most twice a second reaches the database.

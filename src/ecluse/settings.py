@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -198,6 +198,25 @@ def shows_traces(environ: Mapping[str, str] | None = None) -> bool:
     """Whether a fault of ours is to be shown with its traceback (`ECLUSE_TRACE`)."""
     env = os.environ if environ is None else environ
     return env.get("ECLUSE_TRACE", "").strip().lower() in _TRUE
+
+
+def inherited(names: Iterable[str]) -> dict[str, str]:
+    """Those of these variables that this process has, for a process that it starts and that is to have no others."""
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def adopt(variables: Mapping[str, str]) -> None:
+    """Set variables for this process and those it starts.
+
+    Raises:
+        SettingsError: one of them is set to something else; which is meant, only the person can say.
+    """
+    for name, value in variables.items():
+        if (found := os.environ.get(name, "").strip()) and found != value:
+            raise SettingsError(
+                f"{name} is set in the environment and points elsewhere. Unset it, or leave --servers out."
+            )
+    os.environ.update(variables)
 
 
 def without_password(url: str) -> str:

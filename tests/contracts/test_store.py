@@ -319,7 +319,8 @@ def test_a_listing_is_cut_by_suffix_and_into_pages(store: ObjectStore) -> None:
 
 
 def test_thousands_of_objects_are_listed_whole(store: ObjectStore) -> None:
-    count = 5_300 if store.url.startswith("az:") else 10_000  # more than a page of any of them
+    # More than a page of a thousand; Azurite's are of five thousand, and it takes a minute for as many.
+    count = 1_300 if store.url.startswith("az:") else 10_000
 
     def write(start: int) -> None:
         for number in range(start, count, 16):
@@ -328,8 +329,8 @@ def test_thousands_of_objects_are_listed_whole(store: ObjectStore) -> None:
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(write, range(16)))
     assert [info.key for info in store.list("many")] == [f"many/{number:05}" for number in range(count)]
-    page = store.list_page("many", after="many/02499", limit=2500)
-    assert (page.items[0].key, page.items[-1].key, page.next) == ("many/02500", "many/04999", "many/04999")
+    page = store.list_page("many", after="many/00499", limit=500)
+    assert (page.items[0].key, page.items[-1].key, page.next) == ("many/00500", "many/00999", "many/00999")
     assert store.delete_prefix("many") == count
     assert list(store.list()) == []
 

@@ -39,6 +39,7 @@ from ecluse.errors import (
 from ecluse.models.versions import gathered, manifest_of, publish
 from ecluse.registry import Manifest, Progress, Registry, checked_name, files_below
 from ecluse.runtime import Runtime
+from ecluse.settings import inherited
 from ecluse.storage import checked_key, read_chunks
 from ecluse.storage.areas import RAW
 
@@ -329,7 +330,7 @@ def _read_apart(source: Path, destination: Path) -> dict[str, Any]:
     """Convert in a process that has none of our keys in its environment and ends within `READING`."""
     script = Path(__file__).with_name("convert.py")
     kept = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
-    environ = {name: os.environ[name] for name in kept if name in os.environ}
+    environ = inherited(kept)
     process = subprocess.Popen(
         [sys.executable, "-P", str(script), str(source.resolve()), str(destination)],
         cwd=destination.parent,

@@ -21,7 +21,7 @@ from ecluse.catalog.provision import make_database
 from ecluse.errors import CatalogUnavailable, ServersUnavailable, StoreUnavailable
 from ecluse.servers import postgresql, seaweedfs
 from ecluse.servers.process import ServerCommand, ServerProcess, wait_until_gone
-from ecluse.settings import Access, S3Settings, Secret
+from ecluse.settings import Access, S3Settings, Secret, adopt
 from ecluse.storage import ensure_bucket, open_store
 
 #: Area → its bucket.
@@ -106,14 +106,9 @@ class LocalServers:
         """Point this process, and those it starts, at these servers.
 
         Raises:
-            ServersUnavailable: the environment points elsewhere; which is meant, only the person can say.
+            SettingsError: the environment points elsewhere.
         """
-        for name, value in self.environment().items():
-            if (found := os.environ.get(name, "").strip()) and found != value:
-                raise ServersUnavailable(
-                    f"{name} is set in the environment and points elsewhere. Unset it, or leave --servers out."
-                )
-        os.environ.update(self.environment())
+        adopt(self.environment())
 
     def running(self) -> Running:
         """What others may know of these servers."""

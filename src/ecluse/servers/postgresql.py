@@ -14,6 +14,7 @@ from typing import Final
 
 from ecluse.errors import ServersUnavailable
 from ecluse.servers.process import ServerCommand
+from ecluse.settings import inherited
 
 NAME: Final = "PostgreSQL"
 STOP_SECONDS: Final = 10.0
@@ -140,7 +141,7 @@ def _run(arguments: list[str], account: pwd.struct_passwd | None) -> None:
             user=None if account is None else account.pw_uid,
             group=None if account is None else account.pw_gid,
             extra_groups=None if account is None else [],
-            env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C"},
+            env=inherited(["PATH"]) | {"LC_ALL": "C"},
         )
     except OSError as error:
         raise ServersUnavailable(

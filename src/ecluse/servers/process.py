@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ecluse.servers import leash
+from ecluse.settings import inherited
 
 RESTART_SECONDS: Final = 1.0
 #: Of the surrounding environment, what a server needs to run. SeaweedFS would make an administrator of any
@@ -69,7 +70,7 @@ class ServerProcess:
         command = self._command
         leashed = [sys.executable, "-I", leash.__file__, str(self._lock), str(int(command.stop_signal))]
         leashed += [str(command.patience), command.user or "", "--", *command.arguments]
-        environ = {name: os.environ[name] for name in KEPT if name in os.environ} | {"LC_ALL": "C"}
+        environ = inherited(KEPT) | {"LC_ALL": "C"}
         return subprocess.Popen(
             leashed,
             cwd=self.log.parent,
