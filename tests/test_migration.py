@@ -15,14 +15,14 @@ import pytest
 from ecluse import migration, models
 from ecluse.catalog import Catalog, Transaction, journal
 from ecluse.catalog import models as rows
-from ecluse.catalog.tables import ModelVersion
+from ecluse.catalog.tables import ModelVersion, now
 from ecluse.errors import InvalidInput, MigrationConflict, MigrationHeld, MigrationStopped, NotFound
 from ecluse.fraud.workflows import find_dataset, remove_dataset
 from ecluse.migration.hold import Hold
 from ecluse.registry import Registry
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from ecluse.storage import ObjectStore
+from ecluse.storage import ObjectStore, Stores
 from tests.migrating import Sizes, add_table, all_pointers, check_rows, contents, fill
 from tests.servers import ObjectServer
 
@@ -315,6 +315,45 @@ def test_a_holder_that_was_replaced_writes_nothing_more(
         pass
     first.release("stopped", "no")
     assert migration.find(runtime.catalog, migration_id).held_by == "another"
+
+
+@pytest.mark.parametrize("work", [migration.run, migration.rollback])
+def test_two_migrations_over_the_same_objects_do_not_work_at_once(
+    runtime: Runtime, user_id: str, elsewhere: str, work: Callable[[Catalog, Stores, str], object]
+) -> None:
+    runtime.stores.open(elsewhere).put("user_data/x", b"x")
+    first = planned(runtime, elsewhere)
+    plan = migration.plan(
+        runtime.catalog, runtime.stores, source=elsewhere, destination=f"{elsewhere}-2", prefix="user_data"
+    )
+    second = plan.id or ""
+    for held, refused in ((first, second), (second, first)):
+        hold = Hold(runtime.catalog, held).take("running")
+        with pytest.raises(MigrationHeld, match=f"Migration {held} is at work on some of the same"):
+            work(runtime.catalog, runtime.stores, refused)
+        hold.release("stopped", None)
+    work(runtime.catalog, runtime.stores, second)
+
+
+def test_migrations_of_other_objects_work_at_once(runtime: Runtime, user_id: str, elsewhere: str) -> None:
+    tables, versions = (planned(runtime, elsewhere, prefix) for prefix in ("user_data", "user_models"))
+    hold = Hold(runtime.catalog, tables).take("running")
+    run(runtime, versions)
+    hold.release("stopped", None)
+    run(runtime, tables)
+
+
+def test_a_silent_migration_over_the_same_objects_writes_nothing_more(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    first, second = planned(runtime, elsewhere), planned(runtime, f"{elsewhere}-2")
+    hold = Hold(runtime.catalog, first).take("running")
+    with runtime.catalog.write() as transaction:
+        journal.migration_of(transaction, first).beat_at = now() - 2 * journal.SILENCE
+    run(runtime, second)
+    with pytest.raises(MigrationHeld, match="took migration"), hold.write():
+        pass
+    hold.release("stopped", None)
 
 
 def test_verify_tells_missing_different_and_extra_apart(

@@ -15,17 +15,19 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from ecluse import catalog as catalog_package
-from ecluse.catalog import Catalog, audit, datasets, models, places, predictions, training, users
+from ecluse.catalog import Catalog, audit, datasets, journal, models, places, predictions, training, users
 from ecluse.catalog.database import HEAD
-from ecluse.catalog.tables import Base, Dataset, ModelVersion, Prediction, TrainingRun, User, now
+from ecluse.catalog.tables import Base, Dataset, Migration, ModelVersion, Prediction, TrainingRun, User, now
 from ecluse.errors import (
     CatalogError,
     CatalogUnavailable,
     EmailTaken,
+    MigrationHeld,
     ModelNotFound,
     NotFound,
     VersionNotFound,
 )
+from ecluse.migration.hold import Hold
 from ecluse.settings import Settings
 from tests.servers import free_port
 
@@ -286,3 +288,32 @@ def model_version(owner: User, version: str) -> ModelVersion:
         manifest_digest="0",
         report={},
     )
+
+
+def test_of_many_migrations_of_the_same_objects_one_begins(catalog: Catalog) -> None:
+    with catalog.write() as transaction:
+        ids = [
+            journal.add_migration(
+                transaction, Migration(source="s3://a/b", destination=f"s3://c/{n}", prefix="x")
+            ).id
+            for n in range(6)
+        ]
+    begun, refused, ready = list[Hold](), list[str](), threading.Barrier(len(ids))
+
+    def begin(migration_id: str) -> None:
+        hold = Hold(catalog, migration_id)
+        ready.wait()
+        try:
+            begun.append(hold.take("running"))
+        except MigrationHeld as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=begin, args=(migration_id,)) for migration_id in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for hold in begun:
+        hold.release("stopped", None)
+    assert (len(begun), len(refused)) == (1, 5)
+    assert all(f"Migration {begun[0].migration_id} is at work" in message for message in refused)

@@ -15,6 +15,8 @@ from ecluse.errors import InvalidInput, MigrationHeld, NotFound
 
 #: Who holds a migration and has said nothing for so long is taken for dead.
 SILENCE: Final = timedelta(seconds=20)
+#: The lock of PostgreSQL under which it is decided who may begin.
+_TAKING_LOCK: Final = 7_231_964_206
 #: The object is at the destination, and was read there.
 SETTLED: Final = ("verified", "same")
 #: Someone is at work, or was when the process ended.
@@ -111,6 +113,37 @@ def expire(transaction: Transaction, migration_id: str, is_gone: Callable[[str],
 
 
 # Who is at work
+
+
+def expect_alone(
+    transaction: Transaction,
+    migration_id: str,
+    meet: Callable[[Migration, Migration], bool],
+    is_gone: Callable[[str], bool],
+) -> None:
+    """Make sure that no migration is at work that `meet` says shares objects with this one, until the commit.
+
+    One would delete what the other has verified and is about to point rows at. Who holds such a migration and
+    is dead, or silent for long, loses it.
+
+    Raises:
+        MigrationHeld: one is at work.
+    """
+    if transaction.get_bind().dialect.name == "postgresql":  # SQLite lets one transaction write at a time
+        transaction.execute(select(func.pg_advisory_xact_lock(_TAKING_LOCK)))
+    wanted = migration_of(transaction, migration_id)
+    held = select(Migration).where(Migration.held_by.is_not(None), Migration.id != migration_id)
+    for other in transaction.scalars(held.with_for_update()):
+        if not meet(wanted, other):
+            continue
+        holder = str(other.held_by)
+        if not is_silent(other) and not is_gone(holder):
+            raise MigrationHeld(
+                f"Migration {other.id} is at work on some of the same objects: {holder}. Wait for it, or stop it "
+                "first. See: ecluse migrate list"
+            )
+        other.held_by, other.beat_at = None, None
+    transaction.expire(wanted)  # who takes it reads it again, locked
 
 
 def take(

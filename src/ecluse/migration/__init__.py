@@ -15,10 +15,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import median
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
 
 from ecluse.catalog import Catalog, audit, journal, places
 from ecluse.catalog.journal import SETTLED, Amount, Entry
@@ -39,6 +37,7 @@ from ecluse.errors import (
 )
 from ecluse.migration.copying import Copier, Progress, Stage, Watch, digest_of, in_parallel
 from ecluse.migration.hold import Hold
+from ecluse.migration.overlap import share_a_part
 from ecluse.migration.survey import Ends, folder_url, names, survey
 from ecluse.registry import CLAIM, MANIFEST, SIGNATURE, Manifest, is_version
 from ecluse.settings import AREAS
@@ -333,7 +332,7 @@ def run(
     again. `progress` is called in this thread; what it raises ends the run.
 
     Raises:
-        MigrationHeld: another process is at work on it.
+        MigrationHeld: another process is at work on it, or on one that shares a place with it.
         InvalidInput: it was rolled back, or its rollback has begun.
         MigrationConflict: the destination holds another content under a planned key; nothing was copied.
         MigrationStopped: it ended early; the message says why, and how to go on.
@@ -425,7 +424,7 @@ def rollback(
     unchanged since, no row points at it, and the source has it too. May be killed at any moment and called again.
 
     Raises:
-        MigrationHeld: another process is at work on it.
+        MigrationHeld: another process is at work on it, or on one that shares a place with it.
         MigrationStopped: it ended early; the message says why, and how to go on.
     """
     migration = find(catalog, migration_id)
@@ -486,19 +485,10 @@ def _ends(stores: Stores, migration: Migration) -> Ends:
 
 def _check_apart(ends: Ends) -> None:
     """`InvalidInput` where the source and the destination share a part."""
-    one, other = (_canonical(folder_url(store, ends.prefix)) for store in (ends.source, ends.destination))
-    if one == other or is_within(one, other) or is_within(other, one):
+    if share_a_part(folder_url(ends.source, ends.prefix), folder_url(ends.destination, ends.prefix)):
         raise InvalidInput(
             f"{ends.source.url} and {ends.destination.url} share a part. Choose a destination outside the source."
         )
-
-
-def _canonical(url: str) -> str:
-    """An address by which two that lead to one place are known, links of a folder followed."""
-    parts = urlsplit(url)
-    if parts.scheme != "file":
-        return url.rstrip("/")
-    return f"file://{quote(str(Path(unquote(parts.path)).resolve()))}"
 
 
 # Plans

@@ -13,6 +13,7 @@ from typing import Final, Self
 
 from ecluse.catalog import Catalog, Transaction, journal
 from ecluse.errors import CatalogUnavailable, MigrationHeld
+from ecluse.migration.overlap import meet
 
 BEAT_SECONDS: Final = 5.0
 logger = logging.getLogger(__name__)
@@ -32,10 +33,11 @@ class Hold:
         """Begin.
 
         Raises:
-            MigrationHeld: another process is at work on it.
+            MigrationHeld: another process is at work on it, or on a migration that shares a place with it.
             InvalidInput: it is to run, but was rolled back.
         """
         with self._catalog.write() as transaction:
+            journal.expect_alone(transaction, self.migration_id, meet, is_gone)
             journal.take(transaction, self.migration_id, self._holder, state, is_gone)
         self._beating.start()
         return self

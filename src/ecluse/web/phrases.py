@@ -480,6 +480,8 @@ MESSAGES: Final[tuple[str, ...]] = (
     # Migrations
     N_("No migration %(value)s. See: ecluse migrate list"),
     N_("Another process is at work on migration %(value)s: %(what)s. Wait for it, or stop it first."),
+    N_("Migration %(value)s is at work on some of the same objects: %(what)s. Wait for it, or stop it first. See: "
+       "ecluse migrate list"),
     N_("Another process took migration %(value)s over. Follow it: ecluse migrate list"),
     N_("process %(value)s on %(name)s (%(word)s)"),
     N_("Migration %(value)s was rolled back and does not run again. Plan a new one: ecluse migrate plan"),

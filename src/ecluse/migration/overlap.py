@@ -1,0 +1,33 @@
+"""Tell whether two places, or the places of two migrations, share a part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from ecluse.catalog.tables import Migration
+from ecluse.storage import is_within
+
+
+def share_a_part(one: str, other: str) -> bool:
+    """Whether two addresses lead to one place, or one into the other; by whole segments, links followed."""
+    first, second = _canonical(one), _canonical(other)
+    return first == second or is_within(first, second) or is_within(second, first)
+
+
+def meet(one: Migration, other: Migration) -> bool:
+    """Whether an end of one migration shares a part with an end of the other."""
+    return any(share_a_part(first, second) for first in _places(one) for second in _places(other))
+
+
+def _places(migration: Migration) -> list[str]:
+    roots = (migration.source, migration.destination)
+    return [f"{root.rstrip('/')}/{migration.prefix}" for root in roots]
+
+
+def _canonical(url: str) -> str:
+    """An address by which two that lead to one place are known, links of a folder followed."""
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return url.rstrip("/")
+    return f"file://{quote(str(Path(unquote(parts.path)).resolve()))}"
