@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from ecluse.accounts import Accounts
-from ecluse.catalog import Catalog, places, workers
+from ecluse.catalog import Catalog, places, pointers, workers
 from ecluse.catalog.tables import ModelVersion
 from ecluse.catalog.tables import Worker as WorkerRow
 from ecluse.errors import CatalogUnavailable, JobsUnavailable, StorageError
@@ -63,11 +63,12 @@ class Runtime:
         catalog, jobs = Catalog(settings.database_url), Jobs(settings.jobs_url)
         urls = {area: settings.area_url(area) for area in AREAS}
         stores = Stores(urls, settings.access, patience=patience)
-        stores.distinct()  # a folder that cannot be made is found here
+        stores.distinct()  # an address that cannot be used is found here
         if migrate:
             catalog.migrate()
             jobs.migrate()
             _fill_addresses(catalog, stores)
+        stores.make_area_folders(lambda url: _is_pointed_into(catalog, url))
         return cls(
             settings=settings,
             stores=stores,
@@ -133,6 +134,11 @@ def _fill_addresses(catalog: Catalog, stores: Stores) -> None:
             return
     with catalog.write() as transaction:
         places.fill_addresses(transaction, stores.area("data").url_of, stores.area("models").url_of)
+
+
+def _is_pointed_into(catalog: Catalog, url: str) -> bool:
+    with catalog.read() as transaction:
+        return bool(pointers.pointing_at(transaction, url, limit=1))
 
 
 def uploads_prefix(user_id: str) -> str:

@@ -56,7 +56,10 @@ class Address:
 def open_stores(home: Path | None) -> Iterator[Stores]:
     """The stores of the settings, without catalog and jobs."""
     settings = Settings.from_environment(home=home)
-    yield Stores({area: settings.area_url(area) for area in AREAS}, settings.access, patience=LONG_PATIENCE)
+    stores = Stores({area: settings.area_url(area) for area in AREAS}, settings.access, patience=LONG_PATIENCE)
+    if not settings.home.is_dir() or not any(settings.home.iterdir()):  # new: nothing can be known to lie there
+        stores.make_area_folders()
+    yield stores
 
 
 def is_local(text: str) -> bool:
@@ -90,7 +93,10 @@ def read_address(text: str, stores: Stores, *, writing: bool = False) -> Address
     root, _, key = rest.rpartition("/") if scheme == "file" else rest.partition("/")
     if scheme == "file" and not writing and not Path(unquote(root) or "/").is_dir():
         raise ObjectNotFound(f"Nothing is stored at {text}: there is no folder {unquote(root)}.")
-    return _address(stores.open(f"{scheme}://{root or '/'}"), key)
+    place = f"{scheme}://{root or '/'}"
+    if writing:
+        stores.make_folder(place)
+    return _address(stores.open(place), key)
 
 
 def below(address: Address, path: str) -> str:

@@ -341,6 +341,8 @@ def run(
     ends = _ends(stores, migration)
     watch = Watch(progress, should_stop)
     with _held(catalog, migration_id, "running", "done", "stopped") as hold:
+        if not summary(catalog, migration_id).settled.objects:  # else it is there, or its disk is not mounted
+            stores.make_folder(migration.destination)
         copied = _copy(catalog, ends, hold, watch)
         _check_undamaged(catalog, migration_id, ends)
         switched, left = _switch(catalog, ends, hold, watch, migration)

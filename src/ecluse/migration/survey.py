@@ -13,7 +13,7 @@ from ecluse.catalog.pointers import Pointer
 from ecluse.errors import InvalidKey, ManifestInvalid, ObjectNotFound
 from ecluse.migration.copying import Watch, digest_of, in_parallel
 from ecluse.registry import MANIFEST, Manifest
-from ecluse.storage import ObjectInfo, ObjectStore, checked_key, join_key
+from ecluse.storage import ObjectInfo, ObjectStore, checked_key, join_key, lacks_folder
 
 #: What is known of an object that has to be looked at again.
 _OPEN: Final = ("planned", "copying", "conflict", "damaged", "removed")
@@ -58,7 +58,8 @@ def survey(
     """
     watch.begin("compare", 0, 0)
     at_source = _listed(ends.source, ends.prefix, watch)
-    there = _listed(ends.destination, ends.prefix, watch)
+    is_new = not journal and lacks_folder(ends.destination.url)
+    there = {} if is_new else _listed(ends.destination, ends.prefix, watch)
     changed = {
         key: info
         for key, info in at_source.items()

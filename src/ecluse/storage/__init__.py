@@ -2,7 +2,7 @@
 
 from ecluse.storage.areas import Located, Stores
 from ecluse.storage.backend import Capabilities, ObjectInfo
-from ecluse.storage.backends import LONG_PATIENCE, PATIENCE, ensure_bucket, open_store
+from ecluse.storage.backends import LONG_PATIENCE, PATIENCE, ensure_bucket, lacks_folder, open_store
 from ecluse.storage.cache import Cache, Cleared, Entry, Fetched, Verified
 from ecluse.storage.keys import checked_key, is_within, join_key, safe_filename, timestamp
 from ecluse.storage.store import Digest, ObjectStore, Page, Progress, Stored, read_chunks
@@ -28,6 +28,7 @@ __all__ = [
     "ensure_bucket",
     "is_within",
     "join_key",
+    "lacks_folder",
     "open_store",
     "read_chunks",
     "safe_filename",

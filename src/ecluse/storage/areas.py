@@ -2,19 +2,22 @@
 
 New objects go to the store of their area. A row of the catalog keeps the full address of what it points
 at, so what was stored before the settings changed, or was migrated since, is read where it is.
+
+No folder is made by opening a store: the folder of a disk that is not mounted would read as an empty store,
+and what it holds as deleted.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from ecluse.errors import InvalidKey
 from ecluse.settings import AREAS, Access, Area
-from ecluse.storage.backends import PATIENCE, open_store
+from ecluse.storage.backends import PATIENCE, lacks_folder, open_store
 from ecluse.storage.keys import checked_key, is_within
 from ecluse.storage.store import ObjectStore
 
@@ -69,8 +72,19 @@ class Stores:
         """The store at `url`; the same one each time."""
         with self._lock:
             if url not in self._opened:
-                self._opened[url] = open_store(url, self._access, patience=self._patience)
+                self._opened[url] = open_store(url, self._access, patience=self._patience, make=False)
             return self._opened[url]
+
+    def make_area_folders(self, is_known: Callable[[str], bool] = lambda _: False) -> None:
+        """Make the folders of the areas, but for one that is gone though something `is_known` to lie in it."""
+        for url in filter(None, self._urls.values()):
+            if lacks_folder(url) and not is_known(url):
+                self.open(url).ensure_bucket()
+
+    def make_folder(self, url: str) -> None:
+        """Make the folder at `url`, to write there, unless it is in an area or in no `file://` store."""
+        if lacks_folder(url) and not any(is_within(url, own.rstrip("/")) for own in self._urls.values() if own):
+            self.open(url).ensure_bucket()
 
     def folder(self, url: str) -> ObjectStore:
         """The part of a store that lies below the full address `url`: an area, a part of one, or elsewhere."""

@@ -23,10 +23,13 @@ PATIENCE: Final = timedelta(seconds=12)
 LONG_PATIENCE: Final = timedelta(seconds=120)
 
 
-def open_store(url: str, access: Access | None = None, *, patience: timedelta = PATIENCE) -> ObjectStore:
+def open_store(
+    url: str, access: Access | None = None, *, patience: timedelta = PATIENCE, make: bool = True
+) -> ObjectStore:
     """The store at `file:///folder`, `memory://`, `s3://bucket/prefix`, `gs://…` or `az://…`.
 
-    Keys come from `access`. A store that does not answer is tried again for `patience`.
+    Keys come from `access`. A store that does not answer is tried again for `patience`. The folder of a
+    `file://` store is made; without `make`, one that is missing reads as a store that is away.
 
     Raises:
         SettingsError: the scheme is not known, or the address lacks what its scheme needs.
@@ -38,26 +41,28 @@ def open_store(url: str, access: Access | None = None, *, patience: timedelta = 
         raise SettingsError(
             f"Stores of scheme {scheme!r} are not known; an address starts with one of {known}."
         )
-    return SCHEMES[scheme](url, access or Access(), patience)
+    store = SCHEMES[scheme](url, access or Access(), patience)
+    if make and scheme == "file":
+        store.ensure_bucket()
+    return store
 
 
 def ensure_bucket(url: str, access: Access) -> bool:
     """Make the bucket, container or folder of a store's address; whether it was missing."""
-    if urlsplit(url).scheme == "file":
-        folder = Path(unquote(urlsplit(url).path))
-        missing = not folder.is_dir()
-        open_store(url, access)
-        return missing
-    return open_store(url, access).ensure_bucket()
+    return open_store(url, access, make=False).ensure_bucket()
+
+
+def lacks_folder(url: str) -> bool:
+    """Whether a `file://` address leads to no folder: it was never made, or its disk is not mounted."""
+    parts = urlsplit(url)
+    return parts.scheme == "file" and not Path(unquote(parts.path)).is_dir()
 
 
 def _open_file(url: str, _: Access, __: timedelta) -> ObjectStore:
     parts = urlsplit(url)
     if parts.netloc or not parts.path.startswith("/"):
         raise SettingsError(f"Store address {url!r} is not an absolute folder; use file:///folder.")
-    backend = PosixBackend(Path(unquote(parts.path)), url if url.endswith("/") else f"{url}/")
-    backend.ensure_bucket()
-    return ObjectStore(backend)
+    return ObjectStore(PosixBackend(Path(unquote(parts.path)), url if url.endswith("/") else f"{url}/"))
 
 
 def _open_memory(url: str, _: Access, patience: timedelta) -> ObjectStore:

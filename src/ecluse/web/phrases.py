@@ -441,7 +441,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Key %(key)s is one that a store keeps for itself. Choose another name."),
     N_("The file system of %(store)s has no hard links, so two writers could take the same version. Use a "
        "folder on another file system, or an object store."),
-    N_("The folder %(store)s is gone. Mount its disk again, or make it: ecluse servers prepare"),
+    N_("The folder %(store)s is gone. Mount its disk again. If it is to be empty, make it: mkdir -p %(file)s"),
     N_("%(key)s cannot be stored in %(store)s: in a folder, a name is an object or holds objects, not both. "
        "Choose another name."),
     N_("Key %(key)s leads through a link in %(store)s, and a store follows none."),
