@@ -82,6 +82,7 @@ def test_a_dry_run_records_nothing(home: Path, elsewhere: str) -> None:
 
 def test_verify_exits_with_one_and_names_what_it_found(runtime: Runtime, home: Path, elsewhere: str) -> None:
     outcome = asked(home, "run", "data", elsewhere)
+    runtime.stores.make_folder(elsewhere)
     there = runtime.stores.open(elsewhere)
     key = min(contents(there))
     there.delete(key)
@@ -131,6 +132,7 @@ def test_an_interrupted_run_says_how_to_go_on(runtime: Runtime, elsewhere: str, 
         stderr=subprocess.PIPE,
         text=True,
     )
+    runtime.stores.make_folder(elsewhere)
     there = runtime.stores.open(elsewhere)
     while not any(True for _ in there.list()) and process.poll() is None:
         time.sleep(0.01)

@@ -96,6 +96,7 @@ def test_a_rollback_leaves_everything_as_it_was(runtime: Runtime, user_id: str, 
 def test_a_plan_copies_nothing_and_says_what_would_be(runtime: Runtime, user_id: str, elsewhere: str) -> None:
     before = contents(runtime.data)
     same, other = sorted(before)[:2]
+    runtime.stores.make_folder(elsewhere)
     there = runtime.stores.open(elsewhere)
     there.put(same, runtime.data.get(same))
     there.put(other, b"another")
@@ -121,6 +122,7 @@ def test_conflicts_stop_a_run_before_anything_is_copied(
     runtime: Runtime, user_id: str, elsewhere: str
 ) -> None:
     key = max(contents(runtime.data))
+    runtime.stores.make_folder(elsewhere)
     there = runtime.stores.open(elsewhere)
     there.put(key, b"another")
     migration_id = planned(runtime, elsewhere)
@@ -138,6 +140,7 @@ def test_what_was_there_before_is_not_copied_and_stays_after_a_rollback(
     runtime: Runtime, user_id: str, elsewhere: str
 ) -> None:
     key = max(contents(runtime.data))
+    runtime.stores.make_folder(elsewhere)
     there = runtime.stores.open(elsewhere)
     there.put(key, runtime.data.get(key))
     migration_id = planned(runtime, elsewhere)
@@ -361,6 +364,7 @@ def test_verify_tells_missing_different_and_extra_apart(
 ) -> None:
     migration_id = planned(runtime, elsewhere)
     run(runtime, migration_id)
+    runtime.stores.make_folder(elsewhere)
     there = runtime.stores.open(elsewhere)
     files = [key for key in contents(there) if key.endswith(".bin")]
     there.delete(files[0])
@@ -376,6 +380,7 @@ def test_what_was_uploaded_or_deleted_since_is_no_finding(
 ) -> None:
     migration_id = planned(runtime, elsewhere)
     run(runtime, migration_id)
+    runtime.stores.make_folder(elsewhere)
     there = runtime.stores.open(elsewhere)
     pointer = next(one for one in all_pointers(runtime) if one.table == "predictions")
     forget(runtime, pointer.row_id)
@@ -398,6 +403,7 @@ def test_a_rollback_leaves_what_changed_since_and_names_it(
 ) -> None:
     migration_id = planned(runtime, elsewhere)
     run(runtime, migration_id)
+    runtime.stores.make_folder(elsewhere)
     there = runtime.stores.open(elsewhere)
     changed = next(key for key in contents(there) if key.endswith("model.skops"))
     replace_object(there, changed, b"trained again")
@@ -542,6 +548,7 @@ def test_a_folder_of_a_store_is_found_by_its_address(
 ) -> None:
     with Runtime.open(remote("home")) as runtime:
         address = f"{root.format(folder=tmp_path)}/{tmp_path.name}"
+        runtime.stores.make_folder(address)
         store = runtime.stores.folder(address)
         store.put("inner/key", b"water")
         assert store.url.rstrip("/") == address
@@ -612,6 +619,7 @@ def test_an_object_that_changes_at_the_source_is_copied_anew_over_its_own_copy(
     run(runtime, migration_id)
     runtime.data.put("notes/readme", b"second")
     run(runtime, migration_id)
+    runtime.stores.make_folder(elsewhere)
     there = runtime.stores.open(elsewhere)
     assert there.get("notes/readme") == b"second"
     runtime.data.put("notes/readme", b"third")
@@ -640,6 +648,7 @@ def test_a_reference_model_goes_back_only_to_a_whole_folder(
         replace_object(runtime.data, f"{folder}/{broken}", b"broken")
     back = migration.rollback(runtime.catalog, runtime.stores, migration_id)
     assert [name.partition(" ")[0] for name in back.rows_kept] == ["reference_models"]
+    runtime.stores.make_folder(elsewhere)
     there = runtime.stores.open(elsewhere)
     assert contents(there) == {key: digest for key, digest in whole.items() if key.startswith(f"{folder}/")}
     check_rows(runtime)

@@ -156,6 +156,7 @@ def test_a_plan_says_what_is_copied_what_is_there_and_what_is_in_the_way(
     runtime: Runtime, admin: User, client: Browser, elsewhere: str
 ) -> None:
     keys = [info.key for info in runtime.data.list()]
+    runtime.stores.make_folder(elsewhere)
     there = runtime.stores.folder(elsewhere)
     there.put(keys[0], runtime.data.get(keys[0]))
     there.put(keys[1], b"another content <b>")
