@@ -56,8 +56,12 @@ class Address:
 def open_stores(home: Path | None) -> Iterator[Stores]:
     """The stores of the settings, without catalog and jobs."""
     settings = Settings.from_environment(home=home)
-    stores = Stores({area: settings.area_url(area) for area in AREAS}, settings.access, patience=LONG_PATIENCE)
-    if not settings.home.is_dir() or not any(settings.home.iterdir()):  # new: nothing can be known to lie there
+    stores = Stores(
+        {area: settings.area_url(area) for area in AREAS}, settings.access, patience=LONG_PATIENCE
+    )
+    if not settings.home.is_dir() or not any(
+        settings.home.iterdir()
+    ):  # new: nothing can be known to lie there
         stores.make_area_folders()
     yield stores
 

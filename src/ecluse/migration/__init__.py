@@ -338,11 +338,9 @@ def run(
         MigrationStopped: it ended early; the message says why, and how to go on.
     """
     migration = find(catalog, migration_id)
-    ends = _ends(stores, migration)
+    ends = _ends(catalog, stores, migration)
     watch = Watch(progress, should_stop)
     with _held(catalog, migration_id, "running", "done", "stopped") as hold:
-        if not summary(catalog, migration_id).settled.objects:  # else it is there, or its disk is not mounted
-            stores.make_folder(migration.destination)
         copied = _copy(catalog, ends, hold, watch)
         _check_undamaged(catalog, migration_id, ends)
         switched, left = _switch(catalog, ends, hold, watch, migration)
@@ -373,7 +371,7 @@ def verify(
     nor is what keeps the name of a deleted version.
     """
     migration = find(catalog, migration_id)
-    ends, watch = _ends(stores, migration), Watch(progress, should_stop)
+    ends, watch = _ends(catalog, stores, migration), Watch(progress, should_stop)
     entries = _journal(catalog, migration_id)
     expected = {e.key: e for e in entries.values() if e.state not in ("gone", "removed")}
     watch.begin("verify", len(expected), sum(entry.size for entry in expected.values()))
@@ -430,7 +428,7 @@ def rollback(
         MigrationStopped: it ended early; the message says why, and how to go on.
     """
     migration = find(catalog, migration_id)
-    ends, watch = _ends(stores, migration), Watch(progress, should_stop)
+    ends, watch = _ends(catalog, stores, migration), Watch(progress, should_stop)
     with _held(catalog, migration_id, "rolling_back", "rolled_back", "rolling_back") as hold:
         back, rows_kept, intact = _switch_back(catalog, ends, hold, watch)
         removed, kept = _remove(catalog, ends, hold, watch, intact)
@@ -481,7 +479,11 @@ def _chosen_ends(stores: Stores, source: str, destination: str, prefix: str) -> 
     return ends
 
 
-def _ends(stores: Stores, migration: Migration) -> Ends:
+def _ends(catalog: Catalog, stores: Stores, migration: Migration) -> Ends:
+    """The ends of a recorded migration. Until a copy was begun a missing destination is new; later it is away."""
+    amounts = summary(catalog, migration.id).amounts
+    if not any(amounts.get(state, Amount()).objects for state in ("copying", *SETTLED)):
+        stores.make_folder(migration.destination)
     return Ends(stores.folder(migration.source), stores.folder(migration.destination), migration.prefix)
 
 

@@ -83,7 +83,9 @@ class Stores:
 
     def make_folder(self, url: str) -> None:
         """Make the folder at `url`, to write there, unless it is in an area or in no `file://` store."""
-        if lacks_folder(url) and not any(is_within(url, own.rstrip("/")) for own in self._urls.values() if own):
+        if lacks_folder(url) and not any(
+            is_within(url, own.rstrip("/")) for own in self._urls.values() if own
+        ):
             self.open(url).ensure_bucket()
 
     def folder(self, url: str) -> ObjectStore:

@@ -344,7 +344,8 @@ class PosixBackend:
             folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StoreUnavailable(
-                f"The folder {self._root} is gone. Mount its disk again. If it is to be empty, make it: mkdir -p {self._root}"
+                f"The folder {self._root} is gone. Mount its disk again. If it is to be empty, make it: "
+                f"mkdir -p {self._root}"
             ) from error
         for segment in path.split("/") if path else ():
             try:
