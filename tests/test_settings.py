@@ -240,3 +240,10 @@ def test_the_documented_variables_are_those_that_are_read() -> None:
 def test_a_store_is_refused_where_it_is_opened(address: str, told: str) -> None:
     with pytest.raises(SettingsError, match=told):
         open_store(read(ECLUSE_STORE_URL=address).store_url)
+
+
+@pytest.mark.parametrize("key", ["not base64!", "c2VjcmV0c2", "AccountName=a;AccountKey=c2VjcmV0", "clé"])
+def test_a_key_of_azure_that_is_none_is_refused_without_showing_it(key: str) -> None:
+    with pytest.raises(SettingsError, match="written in base64") as refused:
+        read(AZURE_STORAGE_ACCOUNT="a", AZURE_STORAGE_KEY=key)
+    assert key not in str(refused.value)

@@ -15,7 +15,7 @@ import pytest
 
 from ecluse import migration, upkeep
 from ecluse.catalog import journal
-from ecluse.errors import MigrationHeld
+from ecluse.errors import EcluseError, JobNotFound, MigrationHeld, NotFound, SettingsError
 from ecluse.fraud.workflows import cancel_job
 from ecluse.jobs import Job
 from ecluse.migration.hold import Hold
@@ -196,3 +196,18 @@ def test_a_migration_whose_process_vanished_is_said_to_have_stopped(
     assert (row.state, row.held_by) == ("stopped", None)
     assert row.error == f"Its process ended. Go on: ecluse migrate run {migration_id}"
     assert reconcile(runtime) == 0
+
+
+@pytest.mark.parametrize("error", [SettingsError, NotFound, MigrationHeld, JobNotFound])
+def test_a_worker_goes_on_where_a_sweep_fails(runtime: Runtime, error: type[EcluseError]) -> None:
+    swept = []
+
+    def fail(_: Runtime) -> int:
+        swept.append(worker.stop())
+        raise error("no")
+
+    worker = Worker(runtime, KINDS, fail)
+    worker.start()
+    worker.run_until_stopped()
+    worker.close()
+    assert swept == [None]

@@ -26,7 +26,7 @@ from ecluse.accounts import Accounts
 from ecluse.catalog import Catalog, places, pointers, workers
 from ecluse.catalog.tables import ModelVersion
 from ecluse.catalog.tables import Worker as WorkerRow
-from ecluse.errors import CatalogUnavailable, JobsUnavailable, StorageError
+from ecluse.errors import EcluseError
 from ecluse.jobs import JobKind, JobRunner, Jobs
 from ecluse.registry import Registry
 from ecluse.settings import AREAS, Settings
@@ -184,7 +184,9 @@ class Worker:
                 if time.monotonic() - swept_at > SWEEP_SECONDS:
                     swept_at = time.monotonic()
                     self._sweep()
-            except (CatalogUnavailable, JobsUnavailable, StorageError) as error:
+            except (
+                EcluseError
+            ) as error:  # a worker that ends for what one store says runs no jobs of the others
                 logger.warning("The next heartbeat tries again: %s", error)
             if self._stop.wait(HEARTBEAT_SECONDS):
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -383,6 +384,11 @@ def _access(env: Mapping[str, str]) -> Access:
         name for part in env.get("ECLUSE_OTHER_S3_BUCKETS", "").split(",") if (name := part.strip())
     )
     key = env.get("AZURE_STORAGE_KEY")
+    if key is not None and not _is_base64(key):
+        raise SettingsError(
+            "AZURE_STORAGE_KEY is no key of a storage account, which is written in base64. Copy it from the account's "
+            "access keys: key1 or key2, whole, without the rest of a connection string."
+        )
     azure_endpoint = env.get("AZURE_STORAGE_ENDPOINT")
     return Access(
         s3=_s3(env),
@@ -466,6 +472,14 @@ def _describe_s3(env: Mapping[str, str], s3: S3Settings) -> list[Detected]:
 def _public_url(env: Mapping[str, str]) -> str | None:
     url = env.get("ECLUSE_PUBLIC_URL")
     return None if url is None else _web_address("ECLUSE_PUBLIC_URL", url).rstrip("/")
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        base64.b64decode(text, validate=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _web_address(name: str, url: str) -> str:

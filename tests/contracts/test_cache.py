@@ -75,6 +75,46 @@ def left_behind(folder: Path) -> list[str]:
 # What is handed out
 
 
+def make_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "inside").write_bytes(b"x")
+
+
+def make_link(path: Path) -> None:
+    path.with_name("target").write_bytes(b"water")
+    path.symlink_to(path.with_name("target"))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, make_folder, make_link])
+@pytest.mark.parametrize("verb", ["link", "copy", "read", "verify", "clear"])
+@pytest.mark.parametrize("suffix", ["", ".seen"])
+def test_what_is_no_file_is_taken_out_of_the_way(
+    memory: ObjectStore,
+    cache: Cache,
+    tmp_path: Path,
+    make: Callable[[Path], None],
+    verb: str,
+    suffix: str,
+) -> None:
+    stored = memory.put("m", b"water")
+    fetch(cache, memory, stored, tmp_path / "out")
+    odd = entry_of(cache, stored).with_name(stored.sha256 + suffix)
+    odd.unlink()
+    make(odd)
+    if verb == "verify":
+        assert cache.verify().corrupt == (() if suffix else (stored.sha256,))
+    elif verb == "clear":
+        assert cache.clear().removed == 1
+        assert not os.path.lexists(odd)
+    elif verb == "read":
+        assert cache.read(memory, stored.key, stored.sha256) == b"water"
+    else:
+        assert fetch(cache, memory, stored, tmp_path / "out", verb) == (HIT if suffix else REPLACED)
+        assert (tmp_path / "out").read_bytes() == b"water"
+    assert fetch(cache, memory, stored, tmp_path / "out").replaced is False
+    assert (tmp_path / "out").read_bytes() == b"water"
+
+
 def test_a_link_is_the_entry_itself_and_a_copy_is_a_file_of_ones_own(
     store: ObjectStore, cache: Cache, tmp_path: Path
 ) -> None:

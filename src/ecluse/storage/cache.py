@@ -27,6 +27,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import sys
 import tempfile
 import time
@@ -56,6 +57,8 @@ _NO_LINK: Final = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP}
 _NO_LOCK: Final = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK}
 _READ_ONLY: Final = {errno.EROFS, errno.EACCES, errno.EPERM}
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+#: A link, or a socket, where a file was to be opened.
+_NO_FILE: Final = {errno.ELOOP, errno.ENXIO}
 #: The lock under which room is made; the file holds the count of bytes used.
 _ROOM: Final = "room"
 #: How much of a digest the name of an unfinished file holds.
@@ -194,11 +197,12 @@ class Cache:
     def read(self, store: ObjectStore, key: str, sha256: str) -> bytes:
         """The bytes of a small object, whose size need not be known; see `copy` for the rest."""
         try:
-            with self._path(_checked(sha256)).open("rb") as file:
-                data = file.read()
-                if hashlib.sha256(data).hexdigest() == sha256:
-                    _mark_used(file, time.time_ns())
-                    return data
+            if (opened := _opened(self._path(_checked(sha256)))) is not None:
+                with opened as file:
+                    data = file.read()
+                    if hashlib.sha256(data).hexdigest() == sha256:
+                        _mark_used(file, time.time_ns())
+                        return data
         except FileNotFoundError:
             pass
         with tempfile.TemporaryDirectory() as folder:
@@ -284,7 +288,10 @@ class Cache:
                 return self._take_copy(entry, sha256, partial)
             raise
         # What is checked is the link: the entry may be another file by now.
-        with partial.open("rb") as file:
+        if (opened := _opened(partial)) is None:
+            partial.unlink()
+            return "damaged"
+        with opened as file:
             status = os.fstat(file.fileno())
             if _recorded(entry) != _facts(status):
                 if _hash(file, _ignore) != sha256:
@@ -296,9 +303,11 @@ class Cache:
 
     def _take_copy(self, entry: Path, sha256: str, partial: Path) -> _Found:
         try:
-            source = entry.open("rb")
+            source = _opened(entry)
         except FileNotFoundError:
             return "missing"
+        if source is None:
+            return "damaged"
         with source, partial.open("wb") as target:
             status = os.fstat(source.fileno())
             if _hash(source, _ignore, target) != sha256:
@@ -311,9 +320,13 @@ class Cache:
 
     def _examine(self, entry: Path, sha256: str, progress: Progress) -> _Found:
         try:
-            file = entry.open("rb")
+            file = _opened(entry)
         except FileNotFoundError:
             return "missing"
+        if file is None:
+            logger.warning("The cached %s is no file and is removed.", entry)
+            self._discard(entry)
+            return "damaged"
         with file:
             status = os.fstat(file.fileno())
             found = _hash(file, progress)
@@ -610,10 +623,25 @@ def _files_in(folder: Path) -> list[_File]:
 def _look(path: Path) -> _File | None:
     """A file as it stands; None when another process has removed it."""
     try:
-        status = path.stat()
+        status = path.lstat()
     except FileNotFoundError:
         return None
-    return _File(path, status.st_size, status.st_atime_ns, status.st_mtime, status.st_nlink > 1)
+    pinned = stat.S_ISREG(status.st_mode) and status.st_nlink > 1
+    return _File(path, status.st_size, status.st_atime_ns, status.st_mtime, pinned)
+
+
+def _opened(path: Path) -> BinaryIO | None:
+    """A file, open for reading; None for what else bears its name: a pipe would be waited for, a link leads away."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return None
+        raise
+    if not stat.S_ISREG(os.fstat(opened).st_mode):
+        os.close(opened)
+        return None
+    return os.fdopen(opened, "rb")
 
 
 def _unfinished(path: Path) -> Path:
@@ -680,7 +708,10 @@ def _boot() -> str | None:
 def _recorded(entry: Path) -> object:
     """What the entry was when it was verified; None where nothing readable says so."""
     try:
-        return json.loads(_record_of(entry).read_bytes())
+        if (record := _opened(_record_of(entry))) is None:
+            return None
+        with record:
+            return json.loads(record.read())
     except (FileNotFoundError, ValueError):
         return None
 
@@ -689,6 +720,8 @@ def _record(entry: Path, status: os.stat_result) -> None:
     partial = entry.with_name(f"{entry.name}.{uuid.uuid4().hex}.seen")
     try:
         partial.write_text(json.dumps(_facts(status)))
+        if _record_of(entry).is_dir():
+            _removed(_record_of(entry))
         partial.replace(_record_of(entry))
     except OSError as error:
         # The entry is intact all the same, and is hashed again next time.
@@ -719,11 +752,15 @@ def _mark_used(file: BinaryIO, at_ns: int) -> None:
 
 
 def _removed(path: Path) -> bool:
-    """Remove a file; False where another process was faster."""
+    """Remove a file, or a folder in its place; False where another process was faster."""
     try:
         path.unlink()
     except FileNotFoundError:
         return False
+    except OSError:
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            raise
+        shutil.rmtree(path)
     return True
 
 
