@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from ecluse.catalog import journal
+from ecluse.migration.hold import Hold
 from ecluse.runtime import Runtime
 from tests.application import KEPT, run_ecluse
 from tests.migrating import Sizes, all_pointers, check_rows, contents, fill
@@ -47,7 +50,7 @@ def test_a_migration_is_planned_run_verified_and_rolled_back(
     assert (outcome["copied"]["objects"], outcome["rows_switched"]) == (count, rows)
     assert asked(home, "verify", plan["id"])["objects"] == count
     [listed] = asked(home, "list")
-    assert (listed["id"], listed["state"], listed["settled"], listed["rows"]) == (
+    assert (listed["id"], listed["state"], listed["done"], listed["rows"]) == (
         plan["id"],
         "done",
         count,
@@ -70,7 +73,7 @@ def test_people_read_what_is_done_and_how_to_go_on(home: Path, elsewhere: str) -
     assert done.returncode == 0, done.stderr
     assert "Roll it back: ecluse migrate rollback " in done.stdout
     [listed] = [
-        line for line in run_ecluse(home, {}, "migrate", "list").stdout.splitlines() if " done " in line
+        line for line in run_ecluse(home, {}, "migrate", "list").stdout.splitlines()[1:] if " done " in line
     ]
     assert elsewhere[-20:] in listed
 
@@ -91,9 +94,42 @@ def test_verify_exits_with_one_and_names_what_it_found(runtime: Runtime, home: P
     assert (found["missing"], found["different"], found["extra"]) == ([key], [], ["stray"])
     done = run_ecluse(home, {}, "migrate", "verify", outcome["id"])
     assert (done.returncode, key in done.stdout) == (1, True)
+    assert f"Found: 1 missing ({key}); 1 that nothing points at (stray). Copy again" in done.stdout
     asked(home, "run", outcome["id"])
     there.delete("stray")
     asked(home, "verify", outcome["id"])
+
+
+def test_what_is_not_done_yet_is_unfinished_and_not_missing(home: Path, elsewhere: str) -> None:
+    plan = asked(home, "plan", "data", elsewhere)
+    count = plan["everything"]["objects"]
+    found = asked(home, "verify", plan["id"], code=1)
+    assert (found["objects"], found["unfinished"], found["missing"]) == (0, count, [])
+    told = run_ecluse(home, {}, "migrate", "verify", plan["id"]).stdout
+    assert f"unfinished: 0 of {count} object(s) are done. Go on: ecluse migrate run {plan['id']}" in told
+
+
+def test_nothing_is_verified_while_a_run_is_at_work(runtime: Runtime, home: Path, elsewhere: str) -> None:
+    plan = asked(home, "plan", "data", elsewhere)
+    hold = Hold(runtime.catalog, plan["id"]).take("running")
+    refused = run_ecluse(home, {}, "migrate", "verify", plan["id"])
+    assert (refused.returncode, "is at work. Verify it once" in refused.stderr) == (1, True)
+    assert [row["state"] for row in asked(home, "list")] == ["running"]
+    hold.release("stopped", None)
+
+
+def test_a_run_whose_process_is_gone_is_stopped_and_the_way_on_is_told(
+    runtime: Runtime, home: Path, elsewhere: str
+) -> None:
+    plan = asked(home, "plan", "data", elsewhere)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with runtime.catalog.write() as transaction:
+        holder = f"process {gone.pid} on {socket.gethostname()} (x)"
+        journal.take(transaction, plan["id"], holder, "running", lambda _: False)
+    told = run_ecluse(home, {}, "migrate", "list")
+    assert f"Go on: ecluse migrate run {plan['id']}" in told.stderr
+    assert [row["state"] for row in asked(home, "list")] == ["stopped"]
 
 
 def test_a_rollback_asks_first(home: Path, elsewhere: str) -> None:

@@ -272,9 +272,12 @@ def test_what_a_row_points_at_is_not_removed_without_force(here: Here) -> None:
 def test_removing_asks_first(here: Here) -> None:
     with here.opened() as runtime:
         runtime.data.put("loose/a", b"1")
+        runtime.data.put("loose/b", b"1")
     asked = here.run("rm", "data:loose/a")  # there is no one to answer
     assert asked.returncode != 0
-    assert here.ok("ls", "data:loose").split() == ["data:loose/a"]
+    asked = here.run("rm", "data:loose", "--recursive")
+    assert "Remove 2 objects below data:loose (2 B)" in asked.stderr
+    assert here.ok("ls", "data:loose").split() == ["data:loose/a", "data:loose/b"]
 
 
 def test_a_signed_address_reads_and_writes_without_keys(cloud: Here) -> None:
@@ -304,7 +307,8 @@ def test_an_estimate_names_its_day_and_is_for_what_is_stored_or_asked(here: Here
         runtime.data.put("a", b"x" * 1000)
     told = here.run("estimate")
     assert f"list prices of {load_prices().date}" in told.stderr
-    assert "1.0 kB in 1 objects" in told.stderr
+    assert "1.0 kB in 1 object, 10 reads and 1 write a month" in told.stderr
+    assert " USD " in told.stdout
     rows = here.json("estimate", "--bytes", "1TB", "--reads", "0", "--egress", "0")
     assert [row["monthly"] for row in rows] == sorted(row["monthly"] for row in rows)
     prices = {row["where"]: row["monthly"] for row in rows}

@@ -162,7 +162,10 @@ def list_all(home: Path | None) -> Rows:
             _row(migration.summary(runtime.catalog, found.id))
             for found in migration.list_migrations(runtime.catalog)
         ]
-    columns = ("id", "state", "objects", "settled", "rows", "created_at", "from", "to")
+    for row in rows:
+        if row["onward"]:
+            say(f"{row['id']} stopped. Go on: {row['onward']}")
+    columns = ("id", "state", "objects", "done", "rows", "created_at", "from", "to")
     return Rows(rows, columns, "No migrations yet. Plan one: ecluse migrate plan SOURCE DESTINATION")
 
 
@@ -284,9 +287,13 @@ def _outcome_lines(outcome: migration.Outcome) -> list[str]:
 
 def _row(found: migration.Summary) -> dict[str, Any]:
     row = found.migration
+    ended = row.state in ("running", "rolling_back") and not found.active
+    state = "stopped" if ended else row.state
+    verb = "rollback" if row.state == "rolling_back" else "run"
     return {
         "id": row.id,
-        "state": row.state if row.state not in ("running", "rolling_back") or found.active else "stopped",
+        "state": state,
+        "onward": f"ecluse migrate {verb} {row.id}" if state == "stopped" else None,
         "source": row.source,
         "destination": row.destination,
         "from": _short(row.source),
@@ -294,7 +301,7 @@ def _row(found: migration.Summary) -> dict[str, Any]:
         "prefix": row.prefix,
         "objects": found.everything.objects,
         "bytes": found.everything.size,
-        "settled": found.settled.objects,
+        "done": found.settled.objects,
         "rows": row.rows_switched,
         "error": row.error,
         "created_at": row.created_at,

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -23,11 +23,15 @@ LINE_SECONDS: Final = 5.0
 
 @dataclass(frozen=True)
 class Rows:
-    """A list of records. `columns` are shown to people, in this order; JSON has every field."""
+    """A list of records. `columns` are shown to people, in this order; JSON has every field.
+
+    `decimals`: how many a column of numbers shows, such as money.
+    """
 
     items: Sequence[Mapping[str, Any]]
     columns: Sequence[str]
     empty: str = "Nothing yet."
+    decimals: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,7 @@ def _draw_table(rows: Rows) -> None:
         numeric = all(isinstance(item.get(column), int | float | None) for item in rows.items)
         table.add_column(column.replace("_", " "), justify="right" if numeric else "left", no_wrap=True)
     for item in rows.items:
-        table.add_row(*(_cell(item.get(column)) for column in rows.columns))
+        table.add_row(*(_cell(item.get(column), rows.decimals.get(column)) for column in rows.columns))
     wide = None if sys.stdout.isatty() else 200
     Console(markup=False, highlight=False, width=wide).print(table)
 
@@ -181,9 +185,11 @@ def _record_text(fields: Mapping[str, Any]) -> str:
     return "\n".join(f"{name.replace('_', ' '):<{width}}  {_cell(value)}" for name, value in fields.items())
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, decimals: int | None = None) -> str:
     if value is None:
         return "–"
+    if decimals is not None:
+        return f"{value:,.{decimals}f}"
     if isinstance(value, datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, float):

@@ -209,7 +209,7 @@ def remove(address: str, recursive: bool, yes: bool, force: bool, home: Path | N
             _refuse_pointed_at(runtime, place)
         size = sum(info.size for info in doomed)
         if not yes:
-            what = f"{len(doomed)} objects" if len(doomed) > 1 else doomed[0].key
+            what = f"{len(doomed)} objects below {place}" if len(doomed) > 1 else doomed[0].key
             click.confirm(f"Remove {what} ({size_text(size)}) from {place.store.url}?", abort=True, err=True)
         # Manifests first: a model version without one does not exist, and none is read while it goes.
         for manifests in (True, False):
@@ -270,8 +270,9 @@ def estimate(
     prices = load_prices()
     costs = monthly_costs(size, objects=objects, gets=reads, puts=writes, egress_bytes=egress)
     say(
-        f"Estimate from list prices of {prices.date}, in {prices.currency}: {size_text(size)} in {objects} objects, "
-        f"{reads} reads and {writes} writes a month, {size_text(egress)} sent out. {prices.about}"
+        f"Estimate from list prices of {prices.date}, in {prices.currency}: {size_text(size)} in "
+        f"{counted(objects, 'object')}, {counted(reads, 'read')} and {counted(writes, 'write')} a month, "
+        f"{size_text(egress)} sent out. {prices.about}"
     )
     parts = ("monthly", "storage", "requests", "egress", "retrieval")
     rows = [
@@ -281,7 +282,8 @@ def estimate(
         | {"note": cost.note, "source": cost.offer.source, "source_url": cost.offer.source_url}
         for cost in costs
     ]
-    return Rows(rows, ("where", "kind", *parts, "note"))
+    decimals = 2 if costs and costs[-1].monthly >= 1 else 4
+    return Rows(rows, ("where", "kind", *parts, "currency", "note"), decimals=dict.fromkeys(parts, decimals))
 
 
 @storage.command("verify")
@@ -434,6 +436,11 @@ def _line(place: Address, info: ObjectInfo, *, is_long: bool) -> str:
     if not is_long:
         return shown
     return f"{info.size:>15}  {info.last_modified.astimezone():%Y-%m-%d %H:%M:%S}  {shown}"
+
+
+def counted(number: int, noun: str) -> str:
+    """How many of something: `1 object`, `2 objects`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def size_text(size: int) -> str:

@@ -36,7 +36,7 @@ from ecluse.errors import (
     SettingsError,
 )
 from ecluse.migration.copying import Copier, Progress, Stage, Watch, digest_of, in_parallel
-from ecluse.migration.hold import Hold
+from ecluse.migration.hold import Hold, is_gone
 from ecluse.migration.overlap import share_a_part
 from ecluse.migration.survey import Ends, folder_url, names, survey
 from ecluse.registry import CLAIM, MANIFEST, SIGNATURE, Manifest, is_version
@@ -138,17 +138,21 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Verification:
-    """What reading everything again showed, by key; `extra` is at the destination and no one knows why."""
+    """What reading everything again showed, by key; `extra` is at the destination and no one knows why.
+
+    `objects` were read; `unfinished` are not done yet, and were not.
+    """
 
     id: str
     objects: int
+    unfinished: int
     missing: tuple[str, ...]
     different: tuple[str, ...]
     extra: tuple[str, ...]
 
     @property
     def passed(self) -> bool:
-        return not (self.missing or self.different or self.extra)
+        return not (self.missing or self.different or self.extra or self.unfinished)
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,7 @@ def summary(catalog: Catalog, migration_id: str) -> Summary:
 
         return Summary(
             migration=migration,
-            active=migration.held_by is not None and not journal.is_silent(migration),
+            active=_is_at_work(migration),
             amounts=amounts,
             everything=_together(amounts.values()),
             settled=_together(amounts.get(state, Amount()) for state in SETTLED),
@@ -364,16 +368,26 @@ def verify(
     progress: Report = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Verification:
-    """Read everything again at the destination and compare it with the journal. Nothing is changed.
+    """Read again at the destination all that is done and compare it with the journal. Nothing is changed.
 
     An object is neither missing nor different where its row was deleted, or points elsewhere, since the
     migration switched it. A signature may be another one by now. An object that a row points at is not extra,
     nor is what keeps the name of a deleted version.
+
+    Raises:
+        MigrationHeld: a process is at work on it, and what it has begun is not as recorded yet.
     """
     migration = find(catalog, migration_id)
+    if _is_at_work(migration):
+        raise MigrationHeld(
+            f"A run or a rollback of migration {migration_id} is at work. Verify it once that has ended: "
+            f"ecluse migrate verify {migration_id}"
+        )
     ends, watch = _ends(catalog, stores, migration), Watch(progress, should_stop)
     entries = _journal(catalog, migration_id)
-    expected = {e.key: e for e in entries.values() if e.state not in ("gone", "removed")}
+    wanted = {e.key: e for e in entries.values() if e.state not in ("gone", "removed")}
+    expected = {key: entry for key, entry in wanted.items() if entry.state in SETTLED}
+    undone = migration.state in ("rolling_back", "rolled_back")  # and does not go on
     watch.begin("verify", len(expected), sum(entry.size for entry in expected.values()))
     missing, different = list[str](), list[str]()
 
@@ -399,10 +413,11 @@ def verify(
 
     in_parallel(watch, expected.values(), read, judge)
     there = (info.key for info in ends.destination.list(ends.prefix))
-    extra = (key for key in there if key not in expected and not pointed.covers(key) and not _is_claim(key))
+    extra = (key for key in there if key not in wanted and not pointed.covers(key) and not _is_claim(key))
     return Verification(
         id=migration_id,
         objects=len(expected),
+        unfinished=0 if undone else len(wanted) - len(expected),
         missing=tuple(sorted(key for key in missing if not released.covers(key))),
         different=tuple(sorted(key for key in different if not released.covers(key))),
         extra=tuple(sorted(extra)),
@@ -436,13 +451,34 @@ def rollback(
 
 
 def findings(found: Verification) -> str:
-    """What a verification found, in one sentence with the way out."""
-    first = names([*found.missing, *found.different, *found.extra])
+    """What a verification found, in a sentence or two, the first names beside what they are; with the way out."""
+    told = []
+    if found.missing:
+        told.append(f"{len(found.missing):,} missing ({names(found.missing)})")
+    if found.different:
+        told.append(f"{len(found.different):,} different ({names(found.different)})")
+    if found.extra:
+        told.append(f"{len(found.extra):,} that nothing points at ({names(found.extra)})")
+    if found.unfinished:
+        onward = (
+            f"The migration is unfinished: {found.objects:,} of {found.objects + found.unfinished:,} object(s) are "
+            f"done. Go on: ecluse migrate run {found.id}"
+        )
+    elif found.missing:
+        onward = f"Copy again what is missing: ecluse migrate run {found.id}"
+    else:
+        onward = "Look into these before you rely on the destination."
+    if not told:
+        return onward
     return (
-        f"Of {found.objects:,} object(s), {len(found.missing):,} are missing and {len(found.different):,} different at "
-        f"the destination; {len(found.extra):,} more are there that nothing points at: {first}. Copy again what is "
-        f"missing: ecluse migrate run {found.id}"
+        f"{found.objects:,} object(s) were looked for at the destination. Found: {'; '.join(told)}. {onward}"
     )
+
+
+def _is_at_work(migration: Migration) -> bool:
+    """Whether a process that lives holds it."""
+    holder = migration.held_by
+    return holder is not None and not journal.is_silent(migration) and not is_gone(holder)
 
 
 # Addresses

@@ -423,6 +423,11 @@ class RemoteBackend:
                 "again."
             )
         if failure.forbidden:
+            if not path:
+                return StoreUnavailable(
+                    f"The store {where} refused access. Check that its bucket exists, and the keys and their rights: "
+                    "ecluse doctor"
+                )
             return StoreUnavailable(
                 f"The store {self.url} refused access to {path!r}. Check keys and rights: ecluse doctor"
             )

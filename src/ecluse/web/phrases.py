@@ -68,7 +68,7 @@ NAMES: Final = frozenset(
     {"name", "column", "columns", "file", "value", "values", "email", "model", "word", "key", "store"}
 )
 #: Parts that hold several phrases, and what stands between them.
-LISTS: Final = {"missing": ", ", "problems": "; "}
+LISTS: Final = {"missing": ", ", "problems": "; ", "findings": "; "}
 #: Parts that can be of one shape only, so that no other sentence is taken for theirs.
 _NUMBER: Final = r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?(?: ?%)?"
 _SHAPES: Final = dict.fromkeys(("count", "number", "rows", "done", "total", "days", "hours"), _NUMBER) | {
@@ -423,6 +423,8 @@ MESSAGES: Final[tuple[str, ...]] = (
        "ecluse cache clear"),
     N_("%(key)s is already stored in %(store)s."),
     N_("%(url)s is not the address of an object."),
+    N_("The store %(store)s refused access. Check that its bucket exists, and the keys and their rights: "
+       "ecluse doctor"),
     N_("The store %(store)s refused access to %(key)s. Check keys and rights: ecluse doctor"),
     N_("The store %(store)s did not answer as it should for %(key)s: %(error)s. See: ecluse doctor"),
     N_("Objects in memory have no signed addresses. Use an object store (s3://, gs:// or az://)."),
@@ -510,9 +512,16 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Waiting for the process that was at work on it"),
     N_("Migration %(value)s has a job already. Follow it: ecluse jobs show %(word)s"),
     N_("Its process ended. %(onward)s"),
-    N_("Of %(count)s object(s), %(missing_count)s are missing and %(different_count)s different at the "
-       "destination; %(extra_count)s more are there that nothing points at: %(values)s. Copy again what"
-       " is missing: ecluse migrate run %(value)s"),
+    N_("%(count)s object(s) were looked for at the destination. Found: %(findings)s. %(onward)s"),
+    N_("%(count)s missing (%(values)s)"),
+    N_("%(count)s different (%(values)s)"),
+    N_("%(count)s that nothing points at (%(values)s)"),
+    N_("Copy again what is missing: ecluse migrate run %(value)s"),
+    N_("Look into these before you rely on the destination."),
+    N_("The migration is unfinished: %(count)s of %(total)s object(s) are done. Go on: ecluse migrate run "
+       "%(value)s"),
+    N_("A run or a rollback of migration %(value)s is at work. Verify it once that has ended: "
+       "ecluse migrate verify %(word)s"),
     N_("Nothing lies at %(store)s. Check the address, and that its disk is mounted."),
     N_("Nothing of what was planned lies at %(store)s any more. Check that its disk is mounted."),
     # More reasons of a score, and names of features
