@@ -7,9 +7,11 @@ import random
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,7 +26,8 @@ from ecluse.errors import (
     ObjectExists,
     VersionNotFound,
 )
-from ecluse.registry import Manifest, ManifestFile, Registry
+from ecluse.migration.survey import manifest_digests
+from ecluse.registry import LARGEST_MANIFEST, Manifest, ManifestFile, Registry, checked_metadata
 from ecluse.settings import Settings
 from ecluse.storage import Cache, ObjectStore, open_store
 from tests import publisher
@@ -421,7 +424,10 @@ _JSON = st.recursive(
 )
 
 
-@given(files=st.lists(_FILES, max_size=5), metadata=st.dictionaries(st.text(), _JSON, max_size=4))
+@given(
+    files=st.lists(_FILES, max_size=5, unique_by=lambda file: file.path),
+    metadata=st.dictionaries(st.text(), _JSON, max_size=4),
+)
 def test_a_manifest_survives_its_round_trip(files: list[ManifestFile], metadata: dict[str, object]) -> None:
     manifest = Manifest(
         "m", "v20251121_000000", "2025-11-21T00:00:00+00:00", "u", "n", tuple(files), metadata
@@ -433,6 +439,68 @@ def test_a_manifest_survives_its_round_trip(files: list[ManifestFile], metadata:
 def test_bytes_that_are_no_manifest_are_refused_and_nothing_else(data: bytes) -> None:
     with pytest.raises(ManifestInvalid):
         Manifest.from_json(data)
+
+
+_HOSTILE = {
+    "deep": lambda text: "[" * 300_000,
+    "deep metadata": lambda text: text.replace("{}", "[" * 300_000),
+    "infinite size": lambda text: text.replace('"size": 1', '"size": 1e999'),
+    "negative size": lambda text: text.replace('"size": 1', '"size": -1'),
+    "one path twice": lambda text: text.replace('"b"', '"a"'),
+    "a file and its folder": lambda text: text.replace('"b"', '"a/b"'),
+    "metadata that are none": lambda text: text.replace("{}", "[]"),
+    "half a character": lambda text: text.replace("{}", '{"a": "\\ud800"}'),
+    "no number": lambda text: text.replace("{}", '{"a": 1e999}'),
+    "too large": lambda text: text + " " * (LARGEST_MANIFEST + 1),
+}
+
+
+@pytest.mark.parametrize("change", _HOSTILE.values(), ids=_HOSTILE)
+def test_a_hostile_manifest_is_refused_by_name_and_is_no_ones(
+    change: Callable[[str], str], tmp_path: Path
+) -> None:
+    store = open_store(f"memory://{uuid.uuid4().hex}")
+    files = tuple(ManifestFile(path, 1, "0" * 64, "text/plain") for path in ("a", "b"))
+    written = Manifest("m", "v20251121_000000", "", "u", "n", files).to_json().decode()
+    assert Manifest.from_json(written.encode()).files == files
+    store.put("m/v20251121_000000/manifest.json", change(written).encode())
+    store.put("m/v20251121_000001/.claim", b"[" * 300_000)
+    registry = Registry(store, Cache(tmp_path, 10**9))
+    with pytest.raises(ManifestInvalid):
+        registry.manifest("m", "v20251121_000000")
+    assert [one.kind for one in registry.leftovers()] == []
+    assert manifest_digests(store, "m/v20251121_000000/manifest.json") is None
+
+
+def _nested(levels: int) -> dict[str, Any]:
+    return {"a": _nested(levels - 1)} if levels else {}
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"n": 10**400},
+        {"a": [10**400]},
+        {"a": "\ud800"},
+        _nested(400),
+        _nested(20),
+        {"a": "x" * 65_536},
+        {str(n): n for n in range(1_001)},
+        {"k" * 201: 1},
+        {1: 2},
+        {"a": [{"b": n} for n in range(1_000)]},
+    ],
+    ids=str,
+)
+def test_metadata_that_no_page_could_show_are_refused_before_anything_is_claimed(
+    metadata: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInput, match="cannot be kept"):
+        checked_metadata(metadata)
+    assert checked_metadata({"a": [1.5, None, True], "b": _nested(17)}) == {
+        "a": [1.5, None, True],
+        "b": _nested(17),
+    }
 
 
 def _moment(version: str) -> datetime:

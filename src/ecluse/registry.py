@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mimetypes
 import random
 import re
@@ -53,6 +54,10 @@ CLAIM: Final = ".claim"
 #: A signature of the files, made after the version was committed; no part of the manifest.
 SIGNATURE: Final = "model.sig"
 FORMAT_VERSION: Final = 1
+#: Bytes of a manifest that are read; a larger one is none of ours.
+LARGEST_MANIFEST: Final = 16 * 1024 * 1024
+#: What metadata may be: bytes as JSON, levels, values in objects (a plain list is one), characters of a key.
+METADATA_BYTES, LEVELS, VALUES, KEY = 64 * 1024, 20, 1_000, 200
 #: Files that are uploaded, downloaded or verified at once.
 ABREAST: Final = 8
 #: A publisher that lost a version name looks again after at most this long (s).
@@ -112,12 +117,13 @@ class Manifest:
             raw = json.loads(data)
             files = tuple(
                 ManifestFile(
-                    checked_key(str(f["path"])), int(f["size"]), str(f["sha256"]), str(f["media_type"])
+                    checked_key(str(f["path"])), _size(f["size"]), str(f["sha256"]), str(f["media_type"])
                 )
                 for f in raw.pop("files")
             )
             manifest = cls(files=files, **raw)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            _expect_whole(manifest)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ManifestInvalid(
                 f"This manifest cannot be read: {error}. Publish the version again."
             ) from error
@@ -239,7 +245,7 @@ class Registry:
             created_by=created_by,
             nonce=nonce,
             files=files,
-            metadata=checked_metadata(metadata),
+            metadata=_plain(metadata),
         )
         try:
             existing = self.manifest(name, version)
@@ -269,6 +275,7 @@ class Registry:
         progress: Progress | None = None,
     ) -> Manifest:
         """Claim a version, upload files (see `upload`) and commit."""
+        metadata = checked_metadata(metadata)
         version = self.claim(name, nonce)
         stored = self.upload(name, version, files, progress)
         return self.commit(name, version, stored, created_by=created_by, nonce=nonce, metadata=metadata)
@@ -306,7 +313,11 @@ class Registry:
         """
         key = f"{checked_name(name)}/{checked_version(version)}/{MANIFEST}"
         try:
-            data = self._store.get(key) if digest is None else self._cache.read(self._store, key, digest)
+            data = (
+                manifest_bytes(self._store, key)
+                if digest is None
+                else self._cache.read(self._store, key, digest)
+            )
         except ObjectNotFound as error:
             raise VersionNotFound(
                 f'No version {version} of "{name}". See: ecluse models show {name}'
@@ -514,8 +525,8 @@ class Registry:
     def _nonce(self, key: str) -> str | None:
         """Whose claim or manifest this is; None where it is no one's."""
         try:
-            nonce = json.loads(self._store.get(key)).get("nonce")
-        except (ObjectNotFound, ValueError, AttributeError):
+            nonce = json.loads(manifest_bytes(self._store, key)).get("nonce")
+        except (ObjectNotFound, ValueError, AttributeError, RecursionError):
             return None
         return nonce if isinstance(nonce, str) else None
 
@@ -620,14 +631,100 @@ def is_version(text: str) -> bool:
     return _VERSION.fullmatch(text) is not None
 
 
+def manifest_bytes(store: ObjectStore, key: str) -> bytes:
+    """A manifest or claim as it is stored.
+
+    Raises:
+        ManifestInvalid: it has more than `LARGEST_MANIFEST` bytes; the rest is not read.
+        ObjectNotFound: there is none.
+    """
+    data = bytearray()
+    for chunk in store.stream(key):
+        data += chunk
+        if len(data) > LARGEST_MANIFEST:
+            raise ManifestInvalid(f"{key} is larger than any manifest. Publish the version again.")
+    return bytes(data)
+
+
 def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata as they come back from a manifest; `InvalidInput` when they are not plain JSON."""
+    """Metadata that a person gives, as they come back from a manifest.
+
+    Raises:
+        InvalidInput: they are not plain JSON, or more than a page can show.
+    """
+    _expect_shown(metadata)
+    plain = _plain(metadata)
+    if len(json.dumps(plain, ensure_ascii=False).encode()) > METADATA_BYTES:
+        raise _not_kept(f"they are larger than {METADATA_BYTES // 1024} KiB")
+    return plain
+
+
+def _expect_shown(metadata: Mapping[str, Any]) -> None:
+    count = 0
+    open_: list[tuple[Any, int]] = [(metadata, 1)]
+    while open_:
+        found, level = open_.pop()
+        if level > LEVELS:
+            raise _not_kept(f"they are nested more than {LEVELS} levels deep")
+        if isinstance(found, Mapping):
+            if any(not isinstance(key, str) or len(key) > KEY for key in found):
+                raise _not_kept(f"a key is no text, or longer than {KEY} characters")
+            inner = list(found.values())
+            count += len(inner)
+        else:
+            inner = list(found)
+            count += 1
+        for value in inner:
+            if isinstance(value, Mapping | list | tuple):
+                open_.append((value, level + 1))
+            elif isinstance(value, int | float) and not fits_float(value):
+                raise _not_kept("a number is not finite, or too large")
+        if count > VALUES:
+            raise _not_kept(f"they hold more than {VALUES:,} values")
+
+
+def fits_float(value: float) -> bool:
+    """Whether a number, such as an integer of any length, is a finite float too."""
     try:
-        return dict(json.loads(json.dumps(dict(metadata), allow_nan=False)))
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        text = json.dumps(dict(metadata), allow_nan=False, ensure_ascii=False)
+        text.encode()
+        return dict(json.loads(text))
+    except UnicodeEncodeError as error:
+        raise _not_kept("a text holds half a character") from error
     except (TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"These metadata cannot be kept: {error}. Use texts, finite numbers, lists and objects."
-        ) from error
+        raise _not_kept(str(error)) from error
+
+
+def _not_kept(error: str) -> InvalidInput:
+    return InvalidInput(
+        f"These metadata cannot be kept: {error}. Use texts, finite numbers, lists and objects."
+    )
+
+
+def _size(size: Any) -> int:
+    if type(size) is not int or not 0 <= size < 2**63:
+        raise ValueError("a size is no number of bytes")
+    return size
+
+
+def _expect_whole(manifest: Manifest) -> None:
+    """`ValueError` or `TypeError` for what could not be written again, or not all be stored below one folder."""
+    texts = (manifest.name, manifest.version, manifest.created_at, manifest.created_by, manifest.nonce)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(manifest.metadata, dict):
+        raise TypeError("a part of it is of another kind")
+    json.dumps(manifest.metadata, allow_nan=False)
+    manifest.to_json()
+    paths = {file.path for file in manifest.files}
+    folders = {path[:at] for path in paths for at, letter in enumerate(path) if letter == "/"}
+    if len(paths) < len(manifest.files) or paths & folders:
+        raise ValueError("two files have one name")
 
 
 def _order(version: str) -> tuple[str, int]:

@@ -412,6 +412,15 @@ def test_columns_and_files_of_one_version_alone_are_named() -> None:
     assert compare(a, b, one, None).files is None
 
 
+def test_metadata_of_older_versions_that_no_page_expects_are_passed_over() -> None:
+    deep: dict[str, Any] = {"a": 1}
+    for _ in range(950):
+        deep = {"a": deep}
+    row = ModelVersion(details={"metrics": 0.9, "huge": 10**400, "deep": deep, "ok": 1.0}, report={})
+    assert figures_of(row) == {"ok": 1.0}
+    assert "deep" not in settings_of(row)
+
+
 def test_numbers_of_the_metadata_are_figures_and_the_rest_are_settings() -> None:
     row = ModelVersion(
         report={}, details={"auc": 0.9, "note": "x", "flag": True, "metrics": {"f1": 0.5}, "params": {"n": 3}}

@@ -258,7 +258,8 @@ def sign(model: str, key: Path | None, ask_password: bool, email: str | None, ho
 
 
 def _row(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
-    metrics = version.report.get("metrics") or version.details.get("metrics") or {}
+    metrics = version.report.get("metrics") or version.details.get("metrics")
+    metrics = metrics if isinstance(metrics, dict) else {}
     return {
         "name": version.name,
         "version": version.version,
@@ -293,6 +294,10 @@ def _meta(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
+    except RecursionError as error:
+        raise InvalidInput(
+            f"The value of {key[:200]!r} is nested too deep to be read. Use fewer levels."
+        ) from error
 
 
 def _age(text: str) -> timedelta:

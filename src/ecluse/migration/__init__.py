@@ -39,7 +39,7 @@ from ecluse.migration.copying import Copier, Progress, Stage, Watch, digest_of, 
 from ecluse.migration.hold import Hold, is_gone
 from ecluse.migration.overlap import share_a_part
 from ecluse.migration.survey import Ends, folder_url, names, survey
-from ecluse.registry import CLAIM, MANIFEST, SIGNATURE, Manifest, is_version
+from ecluse.registry import CLAIM, MANIFEST, SIGNATURE, Manifest, is_version, manifest_bytes
 from ecluse.settings import AREAS
 from ecluse.storage import ObjectStore, Stores, checked_key, is_within, join_key
 
@@ -862,7 +862,7 @@ class _Intact:
 
     def _has_files(self, folder: str, manifest: str) -> bool:
         try:
-            data = self._store.get(manifest)
+            data = manifest_bytes(self._store, manifest)
             files = Manifest.from_json(data).files
         except (ObjectNotFound, ManifestInvalid):
             return False

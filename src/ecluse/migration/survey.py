@@ -12,7 +12,7 @@ from ecluse.catalog.journal import SETTLED, Entry
 from ecluse.catalog.pointers import Pointer
 from ecluse.errors import InvalidKey, ManifestInvalid, ObjectNotFound
 from ecluse.migration.copying import Watch, digest_of, in_parallel
-from ecluse.registry import MANIFEST, Manifest
+from ecluse.registry import MANIFEST, Manifest, manifest_bytes
 from ecluse.storage import ObjectInfo, ObjectStore, checked_key, join_key, lacks_folder
 
 #: What is known of an object that has to be looked at again.
@@ -92,7 +92,7 @@ def survey(
 def manifest_digests(store: ObjectStore, key: str) -> tuple[str, dict[str, str]] | None:
     """The digest of a version's manifest and, by key, those of its files; None where it is no such manifest."""
     try:
-        data = store.get(key)
+        data = manifest_bytes(store, key)
         manifest = Manifest.from_json(data)
     except (ObjectNotFound, ManifestInvalid):
         return None

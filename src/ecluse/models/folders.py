@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import math
 import os
 import re
 import signal
@@ -37,7 +36,15 @@ from ecluse.errors import (
     StoreUnavailable,
 )
 from ecluse.models.versions import gathered, manifest_of, publish
-from ecluse.registry import Manifest, Progress, Registry, checked_name, files_below
+from ecluse.registry import (
+    Manifest,
+    Progress,
+    Registry,
+    checked_metadata,
+    checked_name,
+    files_below,
+    fits_float,
+)
 from ecluse.runtime import Runtime
 from ecluse.settings import inherited
 from ecluse.storage import checked_key, read_chunks
@@ -233,7 +240,7 @@ def _described(files: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:
             continue
         try:
             data = json.loads(files[name].read_bytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problems.append(f"{name} is not JSON and is kept as a file only: {error}")
             continue
         if not isinstance(data, dict):
@@ -244,7 +251,11 @@ def _described(files: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:
             described["domain"] = data["domain"][:100]
         if isinstance(data.get("columns"), list):
             described["columns"] = [column for column in data["columns"] if isinstance(column, str)]
-        numbers = _numbers(data)
+        try:
+            checked_metadata(numbers := _numbers(data))
+        except (InvalidInput, RecursionError) as error:
+            problems.append(f"{name} is kept as a file only: {error}")
+            continue
         if place is None:
             described |= numbers
         else:
@@ -259,7 +270,7 @@ def _numbers(data: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             if nested := _numbers(value):
                 kept[key] = nested
-        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        elif isinstance(value, int | float) and not isinstance(value, bool) and fits_float(value):
             kept[key] = value
     return kept
 

@@ -5,13 +5,12 @@ Pure functions over rows and manifests. Differences are those of the second vers
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ecluse.catalog.tables import ModelVersion
-from ecluse.registry import Manifest, ManifestFile
+from ecluse.registry import LEVELS, Manifest, ManifestFile, fits_float
 
 Interval = tuple[float, float]
 Verdict = Literal["better", "worse", "overlap"]
@@ -136,7 +135,7 @@ def figures_of(version: ModelVersion) -> dict[str, float]:
     measured = version.report.get("metrics")
     if isinstance(measured, Mapping):
         return dict(_numbers(measured))
-    found = dict(_numbers(version.details.get("metrics") or {}))
+    found = dict(_numbers(_mapping(version.details.get("metrics"))))
     for name, value in leaves(version.details):
         group = name.partition(".")[0]
         if _is_number(value) and group not in _GROUPS | {"metrics"}:
@@ -167,11 +166,12 @@ def columns_of(version: ModelVersion) -> frozenset[str]:
     return frozenset(str(item["column"]) for item in listed if item.get("column"))
 
 
-def leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value in nested JSON objects, by its dotted name."""
+def leaves(value: Mapping[str, Any], prefix: str = "", level: int = 1) -> Iterator[tuple[str, Any]]:
+    """Every value in nested JSON objects, by its dotted name; none deeper than metadata may be today."""
     for name, inner in value.items():
         if isinstance(inner, Mapping):
-            yield from leaves(inner, f"{prefix}{name}.")
+            if level < LEVELS:
+                yield from leaves(inner, f"{prefix}{name}.", level + 1)
         else:
             yield f"{prefix}{name}", inner
 
@@ -219,9 +219,14 @@ def _better(name: str) -> Literal["higher", "lower"] | None:
     return "higher" if name in HIGHER else "lower" if name in LOWER else None
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Older versions may have kept a number or a text where figures by name belong."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def _numbers(values: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     return ((name, float(value)) for name, value in leaves(values) if _is_number(value))
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and fits_float(value)

@@ -388,6 +388,17 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(value)s cannot be an alias: use 1 to 64 small letters, digits, dots, hyphens or underscores, "
        "beginning with a letter or digit."),
     N_("The alias %(value)s points at %(name)s. Move or remove it: ecluse models alias %(model)s --remove"),
+    N_("they are nested more than %(count)s levels deep"),
+    N_("a key is no text, or longer than %(count)s characters"),
+    N_("a number is not finite, or too large"),
+    N_("they hold more than %(count)s values"),
+    N_("they are larger than %(count)s KiB"),
+    N_("a text holds half a character"),
+    N_("a size is no number of bytes"),
+    N_("a part of it is of another kind"),
+    N_("two files have one name"),
+    N_("%(key)s is larger than any manifest. Publish the version again."),
+    N_("%(file)s is kept as a file only: %(error)s"),
     # Searching, importing and signing models
     N_("%(value)s is not a condition. Write a key, one of = != > >= < <=, and a value: val_accuracy>0.9"),
     N_("This condition is too long: a key has at most %(count)s characters and %(number)s parts between dots, "
