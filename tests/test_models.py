@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import pickle
 import random
 import time
@@ -650,6 +651,41 @@ def test_every_folder_becomes_a_model_and_is_left_out_when_it_has_not_changed(
         "unchanged",
         "published",
     ]
+
+
+def test_links_out_of_a_folder_and_what_is_no_file_are_refused_by_name(
+    runtime: Runtime, user: User, existing: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key").write_text("k")
+    inner = existing / "dataset40"
+    (inner / "same.md").symlink_to(inner / "readme.md")
+    assert "same.md" in models.gathered([inner])
+    (existing / "away").symlink_to(tmp_path / "secret")
+    for target in (tmp_path / "secret" / "key", tmp_path / "secret", Path("/dev/null")):
+        (inner / "link").symlink_to(target)
+        with pytest.raises(InvalidInput, match="dataset40/link is a link that leads out"):
+            models.publish(runtime, user.id, "payments", [inner], metadata={})
+        told = {one.name: one for one in models.import_folder(runtime, user, existing)}
+        assert told["dataset1"].outcome in ("published", "unchanged")
+        assert told["away"].outcome == told["dataset40"].outcome == "failed"
+        (inner / "link").unlink()
+    os.mkfifo(tmp_path / "pipe")
+    for special in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(InvalidInput, match="neither a file nor a folder"):
+            models.publish(runtime, user.id, "payments", [special], metadata={})
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 300_000, '{"a":' * 400 + "1" + "}" * 400, '{"n": 1' + "0" * 400 + "}"]
+)
+def test_figures_that_cannot_be_kept_are_no_ones_crash(
+    runtime: Runtime, user: User, existing: Path, text: str
+) -> None:
+    (existing / "dataset1" / "metrics.json").write_text(text)
+    told = models.import_folder(runtime, user, existing)
+    assert [one.outcome for one in told] == ["published", "published"]
+    assert bool(told[0].problems) is ("n" not in text)
 
 
 class Bomb:

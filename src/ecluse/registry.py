@@ -535,10 +535,15 @@ def files_below(folder: Path) -> dict[str, Path]:
     """Every file below a folder, by its path within it.
 
     Raises:
-        InvalidInput: it holds what is neither a file nor a folder, such as a link that leads nowhere.
+        InvalidInput: it holds what is neither a file nor a folder, such as a link that leads nowhere, or a link
+            to what lies outside it.
     """
-    found = {}
+    found, inside = {}, folder.resolve()
     for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and path.exists() and not path.resolve().is_relative_to(inside):
+            raise InvalidInput(
+                f"{path} is a link that leads out of {folder}. Remove it, or put a copy of the file there."
+            )
         if path.is_file():
             found[path.relative_to(folder).as_posix()] = path
         elif path.is_symlink() or not path.is_dir():

@@ -219,6 +219,10 @@ def _told(found: _Found, outcome: Literal["published", "unchanged"], manifest: M
 
 
 def _look_into(folder: Path) -> _Found:
+    if folder.is_symlink() and not folder.resolve().is_relative_to(folder.parent.resolve()):
+        raise InvalidInput(
+            f"{folder} is a link that leads out of {folder.parent}. Remove it, or put a copy of the file there."
+        )
     name, files = checked_name(folder.name), gathered([folder])
     described, problems = _described(files)
     return _Found(

@@ -221,6 +221,8 @@ def gathered(paths: Sequence[Path]) -> dict[str, Path]:
     for path in paths:
         if not path.exists():
             raise InvalidInput(f"{path} does not exist.")
+        if not path.is_file() and not path.is_dir():
+            raise InvalidInput(f"{path} is neither a file nor a folder. Name a file, or a folder of files.")
         for name, file in (files_below(path) if path.is_dir() else {path.name: path}).items():
             if name in files:
                 raise InvalidInput(f"{files[name]} and {file} would both be {name!r}. Rename one of them.")

@@ -399,6 +399,8 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("two files have one name"),
     N_("%(key)s is larger than any manifest. Publish the version again."),
     N_("%(file)s is kept as a file only: %(error)s"),
+    N_("%(value)s is a link that leads out of %(file)s. Remove it, or put a copy of the file there."),
+    N_("%(file)s is neither a file nor a folder. Name a file, or a folder of files."),
     # Searching, importing and signing models
     N_("%(value)s is not a condition. Write a key, one of = != > >= < <=, and a value: val_accuracy>0.9"),
     N_("This condition is too long: a key has at most %(count)s characters and %(number)s parts between dots, "
