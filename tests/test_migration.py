@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from ecluse import migration, models
 from ecluse.catalog import Catalog, Transaction, journal
 from ecluse.catalog import models as rows
-from ecluse.catalog.tables import ModelVersion, now
+from ecluse.catalog.tables import ModelVersion, Publication, new_id, now
 from ecluse.errors import InvalidInput, MigrationConflict, MigrationHeld, MigrationStopped, NotFound
 from ecluse.fraud.workflows import find_dataset, remove_dataset
 from ecluse.migration.hold import Hold
@@ -868,6 +869,81 @@ def test_a_training_whose_version_was_deleted_is_not_left(
         version = rows.list_all(transaction, user_id)[0]
     models.remove(runtime, user_id, version.name, version.version)
     assert run(runtime, planned(runtime, elsewhere)).rows_left == ()
+
+
+def announced(runtime: Runtime, user_id: str, folder: Path, *, committed: bool) -> str:
+    """A version whose publisher died before it could write its row; its name."""
+    registry, nonce = runtime.registry(user_id), new_id()
+    (folder / "w.bin").write_bytes(b"weights")
+    version = registry.claim("late", nonce)
+    files = registry.upload("late", version, {"w.bin": folder / "w.bin"})
+    publication = Publication(
+        user_id=user_id,
+        name="late",
+        version=version,
+        url=registry.url_of("late", version),
+        nonce=nonce,
+        created_at=now() - timedelta(minutes=5),
+    )
+    with runtime.catalog.write() as transaction:
+        models.announce(transaction, publication)
+    if committed:
+        registry.commit("late", version, files, created_by=user_id, nonce=nonce, metadata={})
+    return version
+
+
+def test_a_version_without_its_row_gets_it_where_it_was_moved_to(
+    runtime: Runtime, user_id: str, elsewhere: str, tmp_path: Path
+) -> None:
+    announced(runtime, user_id, tmp_path, committed=True)
+    migration_id = planned(runtime, elsewhere)
+    assert run(runtime, migration_id).rows_left == ()
+    assert models.reconcile(runtime) == 1
+    row = models.resolve(runtime, user_id, "late")
+    assert row.url.startswith(elsewhere)
+    models.verify(runtime, row)
+    (Path(elsewhere.removeprefix("file://")) / row.prefix / "w.bin").unlink()
+    found = migration.verify(runtime.catalog, runtime.stores, migration_id)
+    assert found.missing == (f"{row.prefix}/w.bin",)
+    run(runtime, migration_id)
+    models.verify(runtime, row)
+    migration.rollback(runtime.catalog, runtime.stores, migration_id)
+    models.verify(runtime, models.resolve(runtime, user_id, "late"))
+
+
+def test_a_version_without_its_row_goes_back_with_the_others(
+    runtime: Runtime, user_id: str, elsewhere: str, tmp_path: Path
+) -> None:
+    announced(runtime, user_id, tmp_path, committed=True)
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    assert migration.rollback(runtime.catalog, runtime.stores, migration_id).kept == ()
+    assert models.reconcile(runtime) == 1
+    models.verify(runtime, models.resolve(runtime, user_id, "late"))
+
+
+def test_a_version_that_was_not_committed_is_not_left(
+    runtime: Runtime, user_id: str, elsewhere: str, tmp_path: Path
+) -> None:
+    announced(runtime, user_id, tmp_path, committed=False)
+    assert run(runtime, planned(runtime, elsewhere)).rows_left == ()
+
+
+def test_a_pause_between_two_runs_is_no_part_of_the_measured_rate(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    runtime.data.put("raw/large", bytes(60_000_000))
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    with runtime.catalog.write() as transaction:
+        row = journal.migration_of(transaction, migration_id)
+        row.started_at = row.created_at - timedelta(days=3)
+    plan = migration.plan(
+        runtime.catalog, runtime.stores, source="data", destination=f"{elsewhere}2", dry_run=True
+    )
+    found = migration.estimate(runtime.catalog, plan)
+    assert found.measured
+    assert found.seconds < timedelta(hours=1).total_seconds()
 
 
 def test_the_journal_holds_the_digest_of_every_object(runtime: Runtime, user_id: str, elsewhere: str) -> None:

@@ -58,7 +58,9 @@ def start_plan(
     """
     migration.check_places(runtime.stores, source, destination, prefix)
     subject = {"source": source, "destination": destination, "prefix": prefix, "switch_rows": switch_rows}
-    return runtime.jobs.enqueue("plan_migration", "upkeep", user_id, f"{source} → {destination}", subject)
+    return runtime.jobs.enqueue(
+        "plan_migration", "upkeep", user_id, f"{source} → {destination}", subject, job_id=new_id()
+    )
 
 
 def start_model_verification(runtime: Runtime, user_id: str, name: str, version: str) -> str:
@@ -138,7 +140,10 @@ def run_model_verification(runtime: Runtime, task: Task, name: str, version: str
 def _plan(
     runtime: Runtime, task: Task, source: str, destination: str, prefix: str, switch_rows: bool
 ) -> None:
-    made = migration.plan(
+    with runtime.catalog.read() as transaction:
+        if journal.migration_by_job(transaction, task.job_id):
+            return  # a worker that died afterwards had made it
+    migration.plan(
         runtime.catalog,
         runtime.stores,
         source=source,
@@ -146,10 +151,9 @@ def _plan(
         prefix=prefix,
         switch_rows=switch_rows,
         user_id=task.user_id,
+        job_id=task.job_id,
         progress=_told(task, "plan_migration"),
     )
-    with runtime.catalog.write() as transaction:
-        journal.set_job(transaction, str(made.id), task.user_id, task.job_id)
 
 
 def _verify_model(runtime: Runtime, task: Task, name: str, version: str) -> None:
@@ -169,12 +173,18 @@ def _verify_model(runtime: Runtime, task: Task, name: str, version: str) -> None
 
 def _migrate(runtime: Runtime, task: Task, migration_id: str) -> None:
     told = _told(task, "migrate")
-    _patiently(task, lambda: migration.run(runtime.catalog, runtime.stores, migration_id, progress=told))
+    _patiently(
+        task, "compare", lambda: migration.run(runtime.catalog, runtime.stores, migration_id, progress=told)
+    )
 
 
 def _rollback(runtime: Runtime, task: Task, migration_id: str) -> None:
     told = _told(task, "rollback")
-    _patiently(task, lambda: migration.rollback(runtime.catalog, runtime.stores, migration_id, progress=told))
+    _patiently(
+        task,
+        "verify",
+        lambda: migration.rollback(runtime.catalog, runtime.stores, migration_id, progress=told),
+    )
 
 
 def _verify(runtime: Runtime, task: Task, migration_id: str) -> None:
@@ -184,8 +194,8 @@ def _verify(runtime: Runtime, task: Task, migration_id: str) -> None:
         raise DigestMismatch(migration.findings(found))
 
 
-def _patiently(task: Task, work: Callable[[], T]) -> T:
-    """The result of `work`, tried again while another process holds the migration."""
+def _patiently(task: Task, first: Stage, work: Callable[[], T]) -> T:
+    """The result of `work`, tried again while another process holds the migration; `first` is its first stage."""
     deadline = time.monotonic() + WAIT
     while True:
         try:
@@ -193,7 +203,7 @@ def _patiently(task: Task, work: Callable[[], T]) -> T:
         except MigrationHeld:
             if time.monotonic() > deadline:
                 raise
-        task.report("compare", 0.0, "Waiting for the process that was at work on it")
+        task.report(first, 0.0, "Waiting for the process that was at work on it")
         time.sleep(1.0)
 
 

@@ -209,6 +209,7 @@ def test_a_migration_is_planned_run_verified_and_rolled_back_on_pages(
             check_rows(runtime)
             moved = all(one.url.startswith(elsewhere) for one in all_pointers(runtime))
             assert moved is (verb != "rollback")
+            assert client.get(planning).headers["location"] == where
         assert 'href="/migrations/new?source=' in client.get(where).text
     assert {pointer.row_id: pointer.url for pointer in all_pointers(runtime)} == before
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import Migration, MigrationObject, now
@@ -88,8 +88,10 @@ def has_job(transaction: Transaction, job_id: str) -> bool:
 
 
 def migration_by_job(transaction: Transaction, job_id: str) -> Migration | None:
-    """The migration that this job was the last to plan or work on."""
-    return transaction.scalar(select(Migration).where(Migration.job_id == job_id))
+    """The migration that this job planned, or was the last to work on."""
+    return transaction.scalar(
+        select(Migration).where(or_(Migration.id == job_id, Migration.job_id == job_id))
+    )
 
 
 def set_stopped(transaction: Transaction, migration_id: str, error: str) -> None:
@@ -172,8 +174,8 @@ def take(
     migration.started_at = migration.started_at or now()
 
 
-def beat(transaction: Transaction, migration_id: str, holder: str) -> None:
-    """Say that `holder` lives, and that what follows in this transaction is its doing.
+def beat(transaction: Transaction, migration_id: str, holder: str, seconds: float = 0.0) -> None:
+    """Say that `holder` lives, `seconds` after it last did, and that what follows in this transaction is its doing.
 
     Raises:
         MigrationHeld: another process took the migration over.
@@ -181,7 +183,7 @@ def beat(transaction: Transaction, migration_id: str, holder: str) -> None:
     still = transaction.execute(
         update(Migration)
         .where(Migration.id == migration_id, Migration.held_by == holder)
-        .values(beat_at=now())
+        .values(beat_at=now(), seconds_at_work=Migration.seconds_at_work + seconds)
         .returning(Migration.id)
     )
     if still.first() is None:

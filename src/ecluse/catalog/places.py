@@ -17,12 +17,13 @@ from ecluse.catalog.tables import (
     MigrationRow,
     ModelVersion,
     Prediction,
+    Publication,
     ReferenceModel,
     TrainingRun,
 )
 
 _AT_ONCE: Final = 500
-R = TypeVar("R", Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun)
+R = TypeVar("R", Dataset, ModelVersion, Prediction, Publication, ReferenceModel, TrainingRun)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun
+from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, Publication, ReferenceModel, TrainingRun
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,12 @@ class Pointing:
     is_folder: bool
 
 
+#: A version is a publication until it has its row; what is announced and not committed yet lies nowhere.
 POINTING: Final[dict[str, Pointing]] = {
     "datasets": Pointing(Dataset, "url", "sha256", "size_bytes", is_folder=False),
     "predictions": Pointing(Prediction, "url", "sha256", "size_bytes", is_folder=False),
     "model_versions": Pointing(ModelVersion, "url", "manifest_digest", "size_bytes", is_folder=True),
+    "publications": Pointing(Publication, "url", None, None, is_folder=True),
     "training_history": Pointing(TrainingRun, "model_path", None, None, is_folder=True),
     "reference_models": Pointing(ReferenceModel, "url", None, None, is_folder=True),
 }

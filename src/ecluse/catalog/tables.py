@@ -165,10 +165,11 @@ class Publication(Base):
     """A version that is about to be committed in the registry; gone once the version has its row.
 
     It holds what the row needs and the manifest does not say, so that a commit whose publisher died before
-    it could write the row is not lost.
+    it could write the row is not lost. A migration that brings the version elsewhere points `url` there.
     """
 
     __tablename__ = "publications"
+    id: Mapped[str] = mapped_column(String(32), default=new_id, unique=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     version: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -223,8 +224,9 @@ class ReferenceModel(Base):
 class Migration(Base):
     """Objects moved from one store to another; with `switches_rows`, and the rows that point at them.
 
-    `state` is planned, running, stopped, failed, done, rolling_back or rolled_back. `user_id` is who planned
-    it, or started its last job. `held_by` is the process at work on it, which says so in `beat_at` every few seconds.
+    `state` is planned, running, stopped, done, rolling_back or rolled_back. `user_id` is who planned it, or
+    started its last job. `held_by` is the process at work on it, which says so in `beat_at` every few seconds;
+    `seconds_at_work` are those that there was one.
     """
 
     __tablename__ = "migrations"
@@ -238,6 +240,7 @@ class Migration(Base):
     job_id: Mapped[str | None] = mapped_column(String(64), index=True)
     held_by: Mapped[str | None] = mapped_column(String(300))
     beat_at: Mapped[datetime | None]
+    seconds_at_work: Mapped[float] = mapped_column(default=0.0)
     rows_switched: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=now)

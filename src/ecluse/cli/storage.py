@@ -42,6 +42,8 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _OWNED: Final = ("user_data", "user_models")
 #: Rows named when something is refused because of them.
 ROWS_NAMED: Final = 5
+#: Rows whose version need not be there: deleted since its training, or not committed yet.
+_NOT_STORED: Final = ("publications", "training_history")
 
 
 class Duration(click.ParamType[timedelta]):
@@ -299,7 +301,7 @@ def verify(area: Area | None, home: Path | None) -> Record:
     """
     with opened(home, patience=LONG_PATIENCE) as runtime:
         with runtime.catalog.read() as transaction:
-            known = [one for one in pointer_rows.pointers(transaction) if one.table != "training_history"]
+            known = [one for one in pointer_rows.pointers(transaction) if one.table not in _NOT_STORED]
         if area:
             root = f"{runtime.stores.area(area).url.rstrip('/')}/"
             known = [one for one in known if one.url.startswith(root)]

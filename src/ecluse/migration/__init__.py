@@ -22,7 +22,7 @@ from ecluse.catalog import Catalog, audit, journal, places
 from ecluse.catalog.journal import SETTLED, Amount, Entry
 from ecluse.catalog.places import Move
 from ecluse.catalog.pointers import POINTING, Pointer
-from ecluse.catalog.tables import Migration, MigrationRow
+from ecluse.catalog.tables import Migration, MigrationRow, new_id
 from ecluse.errors import (
     DigestMismatch,
     EcluseError,
@@ -256,12 +256,14 @@ def plan(
     prefix: str = "",
     switch_rows: bool = False,
     user_id: str | None = None,
+    job_id: str | None = None,
     dry_run: bool = False,
     progress: Report = lambda _: None,
 ) -> Plan:
     """List the source and compare it with the destination; record the migration unless `dry_run`.
 
-    `source` and `destination` are addresses of stores, or names of areas. Nothing is written to either.
+    `source` and `destination` are addresses of stores, or names of areas. Nothing is written to either. The
+    migration of a job, `job_id`, has its id.
 
     Raises:
         InvalidInput: an address cannot be used, or one lies within the other.
@@ -276,7 +278,9 @@ def plan(
     migration_id = None
     if not dry_run:
         migration = Migration(
+            id=job_id or new_id(),
             user_id=user_id,
+            job_id=job_id,
             source=ends.source.url,
             destination=ends.destination.url,
             prefix=ends.prefix,
@@ -572,11 +576,10 @@ def _measured_rates(catalog: Catalog) -> list[float]:
     """Bytes a second of the last migrations that ran through."""
     rates = []
     for migration in list_migrations(catalog, limit=20):
-        if migration.state == "done" and migration.started_at and migration.finished_at:
-            seconds = (migration.finished_at - migration.started_at).total_seconds()
+        if migration.state == "done" and migration.seconds_at_work > 0:
             size = summary(catalog, migration.id).amounts.get("verified", Amount()).size
-            if seconds > 0 and size >= _TELLING_BYTES:
-                rates.append(size / seconds)
+            if size >= _TELLING_BYTES:
+                rates.append(size / migration.seconds_at_work)
     return rates[:5]
 
 
@@ -707,8 +710,8 @@ def _switch(
         pointer, key = found
         watch.passed(0, objects=1)
         if key is None:
-            # A training whose version was deleted needs nothing any more.
-            if pointer.table != "training_history" or pointer.url in versions:
+            # A training whose version was deleted needs nothing any more, nor does what was never committed.
+            if pointer.table not in ("publications", "training_history") or pointer.url in versions:
                 left.append(pointer.row)
         else:
             moves.append(Move(pointer, ends.destination.url_of(key), key))
@@ -914,14 +917,18 @@ class _Pointed(_Covered):
 
 def _released(catalog: Catalog, ends: Ends, migration_id: str) -> _Covered:
     """What belonged to rows that were switched, and are gone or point elsewhere since."""
+    versions = {one.url for one in ends.pointers(catalog, ends.destination) if one.table == "model_versions"}
     with catalog.read() as transaction:
         rows = places.switched(transaction, migration_id)
         found = []
         for row in rows:
             key = ends.source.key_of(str(row.before[places.address_column(row.table_name)]))
             now = places.address_of(transaction, row.table_name, row.row_id)
-            if key is not None and now != ends.destination.url_of(key):
-                found.append(key)
+            if key is None or now == ends.destination.url_of(key):
+                continue
+            if row.table_name == "publications" and ends.destination.url_of(key) in versions:
+                continue  # it has become a version
+            found.append(key)
     return _Covered(found)
 
 

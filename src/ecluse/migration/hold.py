@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ class Hold:
         self._catalog = catalog
         self._holder = f"process {os.getpid()} on {socket.gethostname()} ({uuid.uuid4().hex[:8]})"
         self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._counted = time.monotonic()
         self._beating = threading.Thread(target=self._beat, daemon=True)
 
     def take(self, state: str) -> Self:
@@ -39,6 +42,7 @@ class Hold:
         with self._catalog.write() as transaction:
             journal.expect_alone(transaction, self.migration_id, meet, is_gone)
             journal.take(transaction, self.migration_id, self._holder, state, is_gone)
+        self._counted = time.monotonic()
         self._beating.start()
         return self
 
@@ -50,7 +54,7 @@ class Hold:
             MigrationHeld: another process took it over, because this one was silent for long.
         """
         with self._catalog.write() as transaction:
-            journal.beat(transaction, self.migration_id, self._holder)
+            journal.beat(transaction, self.migration_id, self._holder, self._seconds())
             yield transaction
 
     def release(self, state: str, error: str | None) -> None:
@@ -62,6 +66,12 @@ class Hold:
                 journal.release(transaction, self.migration_id, self._holder, state, error)
         except CatalogUnavailable as unavailable:
             logger.warning("The end of migration %s was not recorded: %s", self.migration_id, unavailable)
+
+    def _seconds(self) -> float:
+        """Those since it was last asked."""
+        with self._lock:
+            before, self._counted = self._counted, time.monotonic()
+            return self._counted - before
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):

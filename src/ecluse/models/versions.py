@@ -159,14 +159,18 @@ def announce(transaction: Transaction, publication: Publication) -> None:
 
 
 def record(transaction: Transaction, publication: Publication, manifest: Manifest) -> ModelVersion:
-    """Give a committed version its row; doing it again changes nothing."""
+    """Give a committed version its row; doing it again changes nothing.
+
+    It points where the publication is noted to be: a migration may have brought it elsewhere meanwhile.
+    """
+    noted = rows.publication_of(transaction, publication.user_id, manifest.name, manifest.version)
     version = ModelVersion(
         user_id=publication.user_id,
         name=manifest.name,
         version=manifest.version,
         application=publication.application,
         prefix=join_key(models_prefix(publication.user_id), manifest.name, manifest.version),
-        url=publication.url,
+        url=noted.url if noted else publication.url,
         size_bytes=manifest.size,
         manifest_digest=manifest.digest,
         dataset_id=publication.dataset_id,

@@ -351,7 +351,7 @@ class MigrationBody(BaseModel):
     destination: str
     prefix: str
     switches_rows: bool
-    state: Literal["planned", "running", "stopped", "failed", "done", "rolling_back", "rolled_back"]
+    state: Literal["planned", "running", "stopped", "done", "rolling_back", "rolled_back"]
     rows_switched: int
     job: str | None = Field(description="The last job that worked on it")
     error: str | None = Field(description="Why it stopped; the source is untouched in any case")

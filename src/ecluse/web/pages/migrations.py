@@ -238,7 +238,6 @@ def state_names(say: Words) -> dict[str, tuple[str, str]]:
         "running": ("running", say._("Running")),
         "verifying": ("running", say._("Being verified")),
         "stopped": ("failed", say._("Stopped")),
-        "failed": ("failed", say._("Failed")),
         "done": ("done", say._("Complete")),
         "rolling_back": ("running", say._("Rolling back")),
         "rolled_back": ("cancelled", say._("Rolled back")),

@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(length=64), nullable=True),
         sa.Column("held_by", sa.String(length=300), nullable=True),
         sa.Column("beat_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("seconds_at_work", sa.Float(), nullable=False),
         sa.Column("rows_switched", sa.BigInteger(), nullable=False),
         sa.Column("error", sa.String(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -65,6 +66,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "publications",
+        sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("user_id", sa.String(length=32), nullable=False),
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("version", sa.String(length=32), nullable=False),
@@ -77,6 +79,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], ondelete="SET NULL"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("user_id", "name", "version"),
+        sa.UniqueConstraint("id"),
     )
     op.add_column(
         "model_versions",
