@@ -325,6 +325,7 @@ def test_a_holder_that_was_replaced_writes_nothing_more(
 def test_two_migrations_over_the_same_objects_do_not_work_at_once(
     runtime: Runtime, user_id: str, elsewhere: str, work: Callable[[Catalog, Stores, str], object]
 ) -> None:
+    runtime.stores.make_folder(elsewhere)
     runtime.stores.open(elsewhere).put("user_data/x", b"x")
     first = planned(runtime, elsewhere)
     plan = migration.plan(
