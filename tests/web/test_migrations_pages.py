@@ -211,6 +211,8 @@ def test_a_migration_is_planned_run_verified_and_rolled_back_on_pages(
             assert moved is (verb != "rollback")
             assert client.get(planning).headers["location"] == where
         assert 'href="/migrations/new?source=' in client.get(where).text
+        assert "point at the source again" in client.get(where).text
+        assert "point there afterwards" not in client.get(where).text
     assert {pointer.row_id: pointer.url for pointer in all_pointers(runtime)} == before
 
 

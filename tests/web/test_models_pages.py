@@ -120,7 +120,7 @@ def test_the_list_shows_figure_interval_alias_digest_and_whether_it_was_verified
     assert page.count("<tr>") == 1 + 2  # its head and two models, each at its latest version
     assert "0.741" in page
     assert "0.700 to 0.770" in page
-    assert "not since it was published" in page
+    assert "not verified since it was published" in page
     row = page[page.index('href="/models/plants"') :]
     for shown in (plain[1].version, "shown", "0.950", "val_accuracy", plain[1].manifest_digest, "verified "):
         assert shown in row

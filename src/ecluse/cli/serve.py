@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -47,7 +48,11 @@ def up(home: Path | None, host: str, port: int, servers: bool, port_s3: int, por
     with contextlib.ExitStack() as stack:
         if servers:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-            stack.enter_context(local_servers(home, port_s3, port_database)).use_here()
+            started = stack.enter_context(local_servers(home, port_s3, port_database))
+            started.use_here()
+            say(
+                f"In another terminal, for commands on the same data: . {shlex.quote(started.running().environment)}"
+            )
         runtime = stack.enter_context(opened(home))
         listener = stack.enter_context(_listen(host, port))
         address = _address(runtime, listener)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ecluse.catalog.tables import User
-from ecluse.cli.output import Record, Rows, reports
+from ecluse.cli.output import Record, Rows, reports, say
 from ecluse.cli.session import home_option, opened
 from ecluse.runtime import Runtime
 
@@ -54,6 +54,8 @@ def sign_in_link(email: str, home: Path | None) -> Record:
 
 def _with_link(runtime: Runtime, user: User) -> Record:
     base = runtime.settings.public_url or "http://127.0.0.1:8000"
+    if runtime.settings.public_url is None:
+        say("If Écluse runs on another address or port, put that in place of the one in the link.")
     link = f"{base}/sign-in/link/{runtime.accounts.sign_in_link(user.id)}"
     return Record(_row(user) | {"sign_in_link": link})
 
