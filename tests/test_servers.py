@@ -232,6 +232,7 @@ def test_the_whole_application_runs_over_them_with_one_command(home: Path) -> No
     assert not (home / "catalog.db").exists()
     assert processes_of(home) == []
     assert "Traceback" not in "".join(one.said)
+    assert any("In another terminal" in line and "servers/environment" in line for line in one.said)
 
 
 def test_an_environment_that_points_elsewhere_is_not_overruled(home: Path) -> None:
