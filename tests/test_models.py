@@ -35,6 +35,7 @@ from ecluse.errors import (
     ManifestInvalid,
     ModelNotFound,
     ModelUnreadable,
+    SettingsError,
     SignatureInvalid,
     StoreUnavailable,
     VersionInUse,
@@ -43,7 +44,7 @@ from ecluse.errors import (
 from ecluse.fraud import work
 from ecluse.models import folders
 from ecluse.models.conditions import parse_condition
-from ecluse.runtime import Runtime
+from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
 from tests import publisher
 from tests.servers import ObjectServer
@@ -183,6 +184,37 @@ def test_a_version_whose_publisher_died_after_the_commit_gets_its_row(
     row = models.resolve(runtime, user.id, "payments")
     assert (row.version, row.report, row.details) == (publication.version, {"auc": 0.9}, {"val": 1})
     models.verify(runtime, row)
+
+
+@pytest.mark.parametrize("url", ["az://gone/u/a/v20250101_000000", "file:///gone/u/a/v20250101_000000"])
+def test_a_publication_in_a_store_that_cannot_be_asked_does_not_keep_others_from_their_rows(
+    runtime: Runtime, user: User, model: Path, caplog: pytest.LogCaptureFixture, url: str
+) -> None:
+    publication = half_published(runtime, user, model)
+    lost = Publication(user_id=user.id, name="a", version="v20250101_000000", url=url, nonce="x")
+    with runtime.catalog.write() as transaction:
+        rows.begin_publication(transaction, lost)
+    made_older(runtime, timedelta(minutes=5))
+    assert models.reconcile(runtime) == 1
+    assert models.resolve(runtime, user.id, "payments").version == publication.version
+    assert models.reconcile(runtime) == 0
+    assert sum("a v20250101_000000" in record.message for record in caplog.records) <= 1
+
+
+def test_what_one_part_of_the_upkeep_stumbles_over_does_not_stop_a_worker(
+    runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stumble(_: Runtime) -> int:
+        raise SettingsError("Set AZURE_STORAGE_ACCOUNT.")
+
+    worker = Worker(runtime, {}, stumble)
+    left = runtime.settings.home / "store" / ".ecluse-0-0.part"
+    left.write_bytes(b"")
+    os.utime(left, (0, 0))
+    worker.stop()
+    worker.run_until_stopped()
+    assert not left.exists(), "the parts after it are done all the same"
+    assert "Set AZURE_STORAGE_ACCOUNT." in caplog.text
 
 
 def test_a_publisher_that_died_before_the_commit_is_forgotten_after_a_day(
@@ -368,6 +400,17 @@ def test_a_damaged_version_is_noted_and_not_loaded_until_it_verifies(
     repaired = models.resolve(runtime, user.id, "payments")
     assert (repaired.damaged_at, repaired.damage) == (None, None)
     models.checkout(runtime, repaired, tmp_path / "out")
+
+
+def test_a_manifest_that_says_the_same_in_other_bytes_is_not_the_one_that_was_published(
+    runtime: Runtime, user: User, model: Path
+) -> None:
+    row = publish(runtime, user, model)
+    located = runtime.stores.locate(f"{row.url}/manifest.json")
+    located.store.put(located.key, json.dumps(json.loads(located.store.get(located.key))).encode())
+    with pytest.raises(ManifestInvalid, match="was replaced"):
+        models.verify(runtime, row)
+    assert models.resolve(runtime, user.id, "payments").damaged_at is not None
 
 
 def test_a_manifest_that_was_replaced_is_noticed_past_and_without_the_cache(

@@ -311,22 +311,28 @@ class Registry:
             VersionNotFound: no such committed version.
             ManifestInvalid: the manifest is damaged, is that of another version, or not the one of `digest`.
         """
+        if digest is None:
+            return self._manifest(name, version, self._bytes)
+        return self._manifest(name, version, lambda key: self._cache.read(self._store, key, digest), digest)
+
+    def _bytes(self, key: str) -> bytes:
+        return manifest_bytes(self._store, key)
+
+    def _manifest(
+        self, name: str, version: str, read: Callable[[str], bytes], digest: str | None = None
+    ) -> Manifest:
+        """The manifest as `read` gives its bytes, which are those of `digest`."""
         key = f"{checked_name(name)}/{checked_version(version)}/{MANIFEST}"
         try:
-            data = (
-                manifest_bytes(self._store, key)
-                if digest is None
-                else self._cache.read(self._store, key, digest)
-            )
+            data = read(key)
         except ObjectNotFound as error:
             raise VersionNotFound(
                 f'No version {version} of "{name}". See: ecluse models show {name}'
             ) from error
         except DigestMismatch as error:
-            raise ManifestInvalid(
-                f"The manifest of {name} {version} was replaced after it was published. "
-                "Delete the version, and publish it again."
-            ) from error
+            raise _replaced(name, version) from error
+        if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+            raise _replaced(name, version)
         manifest = Manifest.from_json(data)
         if (manifest.name, manifest.version) != (name, version):
             raise ManifestInvalid(
@@ -398,12 +404,7 @@ class Registry:
             DigestMismatch: names the first file that is missing or different.
             ManifestInvalid, VersionNotFound: the manifest is not as it was published, or gone.
         """
-        manifest = self.manifest(name, version)
-        if digest is not None and manifest.digest != digest:
-            raise ManifestInvalid(
-                f"The manifest of {name} {version} was replaced after it was published. "
-                "Delete the version, and publish it again."
-            )
+        manifest = self._manifest(name, version, self._bytes, digest)
         side_by_side(lambda file, tick: self._verify_file(manifest, file, tick), manifest.files, progress)
         return manifest
 
@@ -599,6 +600,13 @@ def _checked_files(files: Mapping[str, Path]) -> Mapping[str, Path]:
 def _has(found: Iterable[ObjectInfo], name: str) -> bool:
     """Whether an object of this name lies in the version's folder itself."""
     return any(info.key.count("/") == 2 and info.key.endswith(f"/{name}") for info in found)
+
+
+def _replaced(name: str, version: str) -> ManifestInvalid:
+    return ManifestInvalid(
+        f"The manifest of {name} {version} was replaced after it was published. "
+        "Delete the version, and publish it again."
+    )
 
 
 def _taken(name: str, version: str) -> ObjectExists:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -167,6 +168,7 @@ class Worker:
         self._runtime = runtime
         self._reconcile = reconcile
         self._stop = threading.Event()
+        self._told: set[str] = set()
         self._runner = JobRunner(runtime.settings.jobs_url, self.executor_id, kinds, runtime, runtime.jobs)
 
     def start(self) -> None:
@@ -186,16 +188,25 @@ class Worker:
                     self._sweep()
             except (
                 EcluseError
-            ) as error:  # a worker that ends for what one store says runs no jobs of the others
+            ) as error:  # a worker that ended for what one store says would run no jobs of others
                 logger.warning("The next heartbeat tries again: %s", error)
             if self._stop.wait(HEARTBEAT_SECONDS):
                 return
 
     def _sweep(self) -> None:
-        self._reconcile(self._runtime)
-        self._runtime.jobs.forget_old()
+        """Each part by itself: what one store or row is in the way of does not stop the others."""
+        self._attempt(lambda: self._reconcile(self._runtime))
+        self._attempt(self._runtime.jobs.forget_old)
         for store in self._runtime.stores.distinct():
-            store.remove_stale_uploads(UPLOAD_PATIENCE)
+            self._attempt(partial(store.remove_stale_uploads, UPLOAD_PATIENCE))
+
+    def _attempt(self, part: Callable[[], object]) -> None:
+        try:
+            part()
+        except EcluseError as error:
+            if str(error) not in self._told:
+                self._told.add(str(error))
+                logger.warning("A part of the upkeep is left for later: %s", error)
 
     def stop(self) -> None:
         self._stop.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.orm import Session
 
 from ecluse import catalog as catalog_package
 from ecluse.catalog import Catalog, audit, datasets, journal, models, places, predictions, training, users
@@ -209,6 +210,25 @@ def test_a_version_is_recorded_once_and_a_missing_one_names_the_latest(catalog: 
         assert [v.version for v in models.list_versions(transaction, owner.id, "m")] == ["v2", "v1"]
         with pytest.raises(VersionNotFound, match="the latest is v2"):
             models.version_of(transaction, owner.id, "m", "v9")
+
+
+def test_only_the_rows_that_are_asked_for_are_read(catalog: Catalog) -> None:
+    owner = add_user(catalog, "a@b.c")
+    with catalog.write() as transaction:
+        for second in range(30):
+            transaction.add(model_version(owner, f"v20251121_0000{second:02}"))
+    reads: list[tuple[Callable[[Session], object], int]] = [
+        (lambda t: models.version_of(t, owner.id, "m"), 1),
+        (lambda t: models.version_of(t, owner.id, "m", "v20251121_000007"), 1),
+        (lambda t: models.list_latest(t, owner.id), 1),
+        (lambda t: models.versions_page(t, owner.id, "m", limit=5), 5),
+        (lambda t: models.hold_versions(t, owner.id, "m"), 0),
+    ]
+    for read, expected in reads:
+        with catalog.write() as transaction:
+            found = read(transaction)
+            assert sum(isinstance(row, ModelVersion) for row in transaction.identity_map.values()) == expected
+            del found
 
 
 def test_a_training_that_is_done_stays_done(catalog: Catalog) -> None:

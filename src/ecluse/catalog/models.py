@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import ModelVersion, Publication, ReferenceModel, now
@@ -64,23 +64,27 @@ def set_damaged(transaction: Transaction, version_id: str, damage: str) -> None:
     _set(transaction, version_id, damaged_at=since, damage=damage)
 
 
-def hold_versions(transaction: Transaction, user_id: str, name: str) -> list[ModelVersion]:
-    """`list_versions`; no one else changes the versions and aliases of this model until the transaction ends.
+def hold_versions(transaction: Transaction, user_id: str, name: str) -> None:
+    """Let no one else change the versions and aliases of this model until the transaction ends.
 
     Raises:
         ModelNotFound: the user has no model of this name.
     """
-    return list_versions(transaction, user_id, name, hold=True)
+    held = select(ModelVersion.id).where(*_of_model(user_id, name)).order_by(ModelVersion.id)
+    if not transaction.scalars(held.with_for_update()).all():
+        raise _no_model(name)
 
 
 def list_latest(
     transaction: Transaction, user_id: str, *, limit: int | None = None, offset: int = 0
 ) -> list[ModelVersion]:
     """The newest version of each of the user's models, most recent first; no older one is read."""
-    place = func.row_number().over(partition_by=ModelVersion.name, order_by=_NEWEST_FIRST)
-    ranked = select(ModelVersion.id, place.label("place")).where(ModelVersion.user_id == user_id).subquery()
-    latest = select(ranked.c.id).where(ranked.c.place == 1)
-    wanted = _of_user(user_id).where(ModelVersion.id.in_(latest)).limit(limit).offset(offset)
+    place = func.row_number().over(partition_by=ModelVersion.name, order_by=_HIGHEST_FIRST)
+    of_user = ModelVersion.user_id == user_id
+    ranked = select(ModelVersion.name, ModelVersion.version, place.label("place")).where(of_user).subquery()
+    latest = select(ranked.c.name, ranked.c.version).where(ranked.c.place == 1)
+    is_latest = tuple_(ModelVersion.name, ModelVersion.version).in_(latest)
+    wanted = _of_user(user_id).where(is_latest).limit(limit).offset(offset)
     return list(transaction.scalars(wanted))
 
 
@@ -96,18 +100,16 @@ def list_all(transaction: Transaction, user_id: str, name: str | None = None) ->
     return list(transaction.scalars(wanted if name is None else wanted.where(ModelVersion.name == name)))
 
 
-def list_versions(
-    transaction: Transaction, user_id: str, name: str, *, hold: bool = False
-) -> list[ModelVersion]:
-    """Every version of one model, newest first. With `hold`, see `hold_versions`.
+def list_versions(transaction: Transaction, user_id: str, name: str) -> list[ModelVersion]:
+    """Every version of one model, newest first.
 
     Raises:
         ModelNotFound: the user has no model of this name.
     """
     wanted = _of_user(user_id).where(ModelVersion.name == name)
-    versions = list(transaction.scalars(wanted.with_for_update() if hold else wanted))
+    versions = list(transaction.scalars(wanted))
     if not versions:
-        raise ModelNotFound(f'No model "{name}". See: ecluse models list')
+        raise _no_model(name)
     return versions
 
 
@@ -115,8 +117,9 @@ def versions_page(
     transaction: Transaction, user_id: str, name: str, *, limit: int, offset: int = 0
 ) -> list[ModelVersion]:
     """Some versions of one model, newest first; none where it has fewer."""
-    page = _of_user(user_id).where(ModelVersion.name == name).limit(limit).offset(offset)
-    return list(transaction.scalars(page))
+    page = _highest(user_id, name).limit(limit).offset(offset).subquery()
+    wanted = _of_user(user_id).where(ModelVersion.name == name, ModelVersion.version.in_(select(page)))
+    return list(transaction.scalars(wanted))
 
 
 def count_versions(transaction: Transaction, user_id: str, name: str) -> int:
@@ -125,29 +128,28 @@ def count_versions(transaction: Transaction, user_id: str, name: str) -> int:
     Raises:
         ModelNotFound: the user has no model of this name.
     """
-    mine = (ModelVersion.user_id == user_id, ModelVersion.name == name)
-    count = transaction.scalar(select(func.count()).where(*mine))
+    count = transaction.scalar(select(func.count()).where(*_of_model(user_id, name)))
     if not count:
-        raise ModelNotFound(f'No model "{name}". See: ecluse models list')
+        raise _no_model(name)
     return count
 
 
 def version_of(transaction: Transaction, user_id: str, name: str, version: str | None = None) -> ModelVersion:
-    """One version of a model of the user; the latest when none is named.
+    """One version of a model of the user; the latest when none is named. No other is read.
 
     Raises:
         ModelNotFound: the user has no model of this name.
         VersionNotFound: the model has no such version.
     """
-    versions = list_versions(transaction, user_id, name)
+    if version is not None and (row := find_version(transaction, user_id, name, version)):
+        return row
+    latest = transaction.scalar(_highest(user_id, name).limit(1))
+    if latest is None:
+        raise _no_model(name)
     if version is None:
-        return versions[0]
-    for candidate in versions:
-        if candidate.version == version:
-            return candidate
+        return transaction.scalars(_row(user_id, name, latest)).one()
     raise VersionNotFound(
-        f'No version {version} of "{name}"; the latest is {versions[0].version}. '
-        f"See: ecluse models show {name}"
+        f'No version {version} of "{name}"; the latest is {latest}. See: ecluse models show {name}'
     )
 
 
@@ -178,17 +180,30 @@ def _row(user_id: str, name: str, version: str) -> Select[ModelVersion]:
     )
 
 
+def _of_model(user_id: str, name: str) -> tuple[ColumnElement[bool], ...]:
+    return ModelVersion.user_id == user_id, ModelVersion.name == name
+
+
+def _no_model(name: str) -> ModelNotFound:
+    return ModelNotFound(f'No model "{name}". See: ecluse models list')
+
+
 def _set(transaction: Transaction, version_id: str, **values: object) -> None:
     transaction.execute(update(ModelVersion).where(ModelVersion.id == version_id).values(**values))
 
 
 #: Within a second the number counts: v20251121_000000_10 comes after _9.
-_NEWEST_FIRST: Final = (
+_HIGHEST_FIRST: Final = (
     func.substr(ModelVersion.version, 1, 16).desc(),
     func.length(ModelVersion.version).desc(),
     ModelVersion.version.desc(),
-    ModelVersion.created_at.desc(),
 )
+_NEWEST_FIRST: Final = (*_HIGHEST_FIRST, ModelVersion.created_at.desc())
+
+
+def _highest(user_id: str, name: str) -> Select[str]:
+    """The versions of one model by name, newest first: an index has them, so no row with its report is read."""
+    return select(ModelVersion.version).where(*_of_model(user_id, name)).order_by(*_HIGHEST_FIRST)
 
 
 def _of_user(user_id: str) -> Select[ModelVersion]:

@@ -90,7 +90,7 @@ def train(
         run = workflows.start_training(runtime, user.id, dataset_id, request)
         finish(runtime, user, run.job_id or "", f"Training {name}")
         with runtime.catalog.read() as transaction:
-            row = models.list_versions(transaction, user.id, name)[0]
+            row = models.version_of(transaction, user.id, name)
     return Record(
         {"name": row.name, "version": row.version, "dataset": dataset_id, "report": row.report},
         _report_text(row.name, row.version, row.report),

@@ -21,6 +21,7 @@ from ecluse.errors import (
     JobCancelled,
     JobNotFound,
     NotFound,
+    SettingsError,
     StoreUnavailable,
     UnreadableTable,
 )
@@ -97,7 +98,7 @@ def _end_training(runtime: Runtime, run: TrainingRun, status: str, error: str) -
     if run.version is not None:
         try:
             version = models.settle(runtime, run.user_id, run.model_name, run.version)
-        except StoreUnavailable as away:
+        except (StoreUnavailable, SettingsError) as away:
             logger.warning("The end of training %s is not known yet: %s", run.id, away)
             return False
     with runtime.catalog.write() as transaction:

@@ -6,10 +6,12 @@ in between is finished by `reconcile`. Readers of either never see a version tha
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +24,8 @@ from ecluse.errors import (
     InvalidInput,
     ManifestInvalid,
     RegistryError,
+    SettingsError,
+    StorageError,
     VersionInUse,
     VersionNotFound,
 )
@@ -43,6 +47,7 @@ GRACE: Final = timedelta(minutes=1)
 #: What was not committed for this long has no one left to commit it.
 ABANDONED: Final = timedelta(hours=24)
 _ALIAS: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+logger = logging.getLogger(__name__)
 _DELETING: Final = "Its deletion was not finished; delete it again."
 
 
@@ -186,10 +191,24 @@ def record(transaction: Transaction, publication: Publication, manifest: Manifes
 
 
 def reconcile(runtime: Runtime) -> int:
-    """Give their rows to versions whose publisher committed them and then died; how many that were."""
+    """Give their rows to versions whose publisher committed them and then died; how many that were.
+
+    One whose store cannot be asked is told in the log once, and is asked again next time; the others go on.
+    """
     with runtime.catalog.read() as transaction:
         publications = rows.open_publications(transaction, now() - GRACE)
-    return sum(_settle(runtime, one, now() - one.created_at > ABANDONED) is not None for one in publications)
+    settled = 0
+    for one in publications:
+        try:
+            settled += _settle(runtime, one, now() - one.created_at > ABANDONED) is not None
+        except (StorageError, SettingsError) as error:
+            _tell_once(f"Whether {one.name} {one.version} was committed is not known: {error}")
+    return settled
+
+
+@cache
+def _tell_once(message: str) -> None:
+    logger.warning("%s", message)
 
 
 def settle(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion | None:
