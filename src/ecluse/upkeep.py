@@ -54,7 +54,7 @@ def start_plan(
     """Queue the comparison of two places, which records a migration; the job's id. Nothing is copied.
 
     Raises:
-        InvalidInput: an address cannot be used, carries a key, or one lies within the other.
+        InvalidInput: an address cannot be used, carries a key, is a folder of no area, or one lies within the other.
     """
     migration.check_places(runtime.stores, source, destination, prefix)
     subject = {"source": source, "destination": destination, "prefix": prefix, "switch_rows": switch_rows}

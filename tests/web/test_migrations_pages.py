@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from ecluse.catalog.tables import Migration, User, now
 from ecluse.fraud.workflows import cancel_job
 from ecluse.migration import Summary
 from ecluse.runtime import Runtime
+from ecluse.settings import Settings
 from ecluse.web.pages import models as model_pages
 from ecluse.web.pages.migrations import copy_rate, places_of
 from tests.migrating import all_pointers, check_rows, fill
@@ -46,6 +48,14 @@ def member(runtime: Runtime, admin: User) -> Browser:
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> str:
     return f"file://{tmp_path}/elsewhere"
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, elsewhere: str) -> Iterator[Runtime]:
+    """One whose raw data go elsewhere: the only other folder that pages reach."""
+    settings = Settings.from_environment({"ECLUSE_RAW_URL": elsewhere}, home=tmp_path / "home")
+    with Runtime.open(settings) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -109,7 +119,7 @@ def test_every_page_is_drawn_in_both_languages(
     runtime: Runtime, admin: User, client: Browser, planned: str, elsewhere: str, language: str
 ) -> None:
     client.cookies.set("lang", language)
-    job = upkeep.start_plan(runtime, admin.id, "data", f"{elsewhere}2", "", False)
+    job = upkeep.start_plan(runtime, admin.id, "data", f"{elsewhere}/2", "", False)
     for path in ("/migrations", "/migrations/new", f"/migrations/{planned}", f"/migrations/plans/{job}"):
         answer = client.get(path)
         assert answer.status_code == 200, answer.text
@@ -306,6 +316,19 @@ def test_what_ended_early_says_first_that_the_source_is_untouched(
         row.state, row.error = state, f"Its process ended. Go on: ecluse migrate run {planned}"
     page = client.get(f"/migrations/{planned}").text
     assert 0 < page.index("The source is untouched.") < page.index(said)
+
+
+@pytest.mark.parametrize("place", ["file:///etc", "file://{area}/link", "file:///"])
+def test_no_folder_of_the_server_is_reached_but_those_of_the_areas(
+    runtime: Runtime, client: Browser, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "elsewhere" / "link").symlink_to("/etc")
+    place = place.format(area=tmp_path / "elsewhere")
+    for form in ({"source": place, "destination": "memory://x"}, {"source": "raw", "destination": place}):
+        answer = client.post("/migrations", data=form)
+        assert answer.status_code == 422
+        assert "is no folder of an area" in answer.text or "share a part" in answer.text
+        assert client.post("/api/migrations", JSON, json=form).status_code == 422
 
 
 def test_a_plan_under_way_can_be_stopped(

@@ -37,7 +37,7 @@ from ecluse.errors import (
 )
 from ecluse.migration.copying import Copier, Progress, Stage, Watch, digest_of, in_parallel
 from ecluse.migration.hold import Hold, is_gone
-from ecluse.migration.overlap import share_a_part
+from ecluse.migration.overlap import lies_in, share_a_part
 from ecluse.migration.survey import Ends, folder_url, names, survey
 from ecluse.registry import CLAIM, MANIFEST, SIGNATURE, Manifest, is_version, manifest_bytes
 from ecluse.settings import AREAS
@@ -239,12 +239,22 @@ def summary(catalog: Catalog, migration_id: str) -> Summary:
 
 
 def check_places(stores: Stores, source: str, destination: str, prefix: str = "") -> None:
-    """Refuse what cannot be planned at a glance, before anything is listed or written down.
+    """Refuse what cannot be planned at a glance from afar, before anything is listed or written down.
+
+    Who is not at a terminal of the server reaches no folder of it but those of the areas.
 
     Raises:
-        InvalidInput: an address cannot be used, carries a key, or one lies within the other.
+        InvalidInput: an address cannot be used, carries a key, is another folder, or one lies within the other.
     """
-    _chosen_ends(stores, source, destination, prefix)
+    ends = _chosen_ends(stores, source, destination, prefix)
+    for store in (ends.source, ends.destination):
+        if store.url.startswith("file://") and not any(
+            lies_in(store.url, area.url) for area in stores.areas().values()
+        ):
+            raise InvalidInput(
+                f"{store.url} is no folder of an area. Any other folder of the server is for its terminal: "
+                "ecluse migrate plan"
+            )
 
 
 def plan(

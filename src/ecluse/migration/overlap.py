@@ -11,8 +11,13 @@ from ecluse.storage import is_within
 
 def share_a_part(one: str, other: str) -> bool:
     """Whether two addresses lead to one place, or one into the other; by whole segments, links followed."""
+    return lies_in(one, other) or lies_in(other, one)
+
+
+def lies_in(one: str, other: str) -> bool:
+    """Whether an address leads to the same place as another or into it; by whole segments, links followed."""
     first, second = _canonical(one), _canonical(other)
-    return first == second or is_within(first, second) or is_within(second, first)
+    return first == second or is_within(first, second)
 
 
 def meet(one: Migration, other: Migration) -> bool:

@@ -503,6 +503,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(value)s is no store; use an address such as s3://bucket/prefix or file:///folder, or one of "
        "%(values)s."),
     N_("An address of a store carries no keys and no query. Put keys into the settings of its provider."),
+    N_("%(store)s is no folder of an area. Any other folder of the server is for its terminal: ecluse migrate plan"),
     N_("%(store)s and %(name)s share a part. Choose a destination outside the source."),
     N_("Migration %(value)s stopped: %(error)s What is done is kept. %(onward)s"),
     N_("Go on: ecluse migrate %(word)s %(value)s"),
