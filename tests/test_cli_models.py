@@ -52,6 +52,7 @@ def test_a_model_is_published_found_fetched_and_deleted(home: Path, model: Path,
     listed = asked(home, "list", "--where", "val_accuracy>0.9", "--where", "note=a b")
     assert [(row["version"], row["aliases"]) for row in listed] == [(made["version"], "production")]
     assert len(asked(home, "list", "payments")) == 2
+    assert "val_accuracy 0.93" in run(home, "list", "payments").stdout
     shown = asked(home, "show", "payments@production")
     assert [file["path"] for file in shown["files"]] == ["best_model.txt", "plots/curve.json"]
     got = asked(home, "download", "payments@production", tmp_path / "out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +21,9 @@ from ecluse.errors import Forbidden, InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.storage import LONG_PATIENCE
 
-COLUMNS: Final = ("name", "version", "aliases", "average_precision", "roc_auc", "size_bytes", "created_at")
+COLUMNS: Final = ("name", "version", "aliases", "figures", "size_bytes", "created_at")
+#: How many figures a list shows of each model.
+FIGURES: Final = 2
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 _key = click.option(
     "--key", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Key in PEM (elliptic curve)."
@@ -101,7 +104,11 @@ def show(model: str, email: str | None, home: Path | None) -> Record:
     files = [asdict(file) for file in manifest.files]
     shown = _row(row, aliases)
     listed = [f"  {f['sha256'][:12]}  {f['size']:>10}  {f['path']}" for f in files]
-    told = {name: value for name, value in shown.items() if value is not None and name != "metadata"}
+    told = {
+        name: value
+        for name, value in shown.items()
+        if value is not None and name not in ("metadata", "figures")
+    }
     lines = [f"{name.replace('_', ' '):<18} {_text(value)}" for name, value in told.items()]
     lines += [f"{name:<18} {_text(value)}" for name, value in manifest.metadata.items() if name != "plan"]
     return Record(
@@ -264,6 +271,7 @@ def _row(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
         "name": version.name,
         "version": version.version,
         "aliases": ", ".join(aliases) or None,
+        "figures": _figures(metrics or version.details),
         "average_precision": metrics.get("average_precision"),
         "roc_auc": metrics.get("roc_auc"),
         "size_bytes": version.size_bytes,
@@ -274,6 +282,12 @@ def _row(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
         "url": version.url,
         "metadata": version.details,
     }
+
+
+def _figures(measured: Mapping[str, Any]) -> str | None:
+    """The first of what was measured, in a few words; the rest is in `show` and in JSON."""
+    numbers = [(k, v) for k, v in measured.items() if isinstance(v, int | float) and not isinstance(v, bool)]
+    return ", ".join(f"{name} {value:.4g}" for name, value in numbers[:FIGURES]) or None
 
 
 def _with_aliases(
