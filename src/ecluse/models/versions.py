@@ -202,13 +202,13 @@ def reconcile(runtime: Runtime) -> int:
         try:
             settled += _settle(runtime, one, now() - one.created_at > ABANDONED) is not None
         except (StorageError, SettingsError) as error:
-            _tell_once(f"Whether {one.name} {one.version} was committed is not known: {error}")
+            _tell_once(one.name, one.version, str(error))
     return settled
 
 
 @cache
-def _tell_once(message: str) -> None:
-    logger.warning("%s", message)
+def _tell_once(name: str, version: str, reason: str) -> None:
+    logger.warning("Whether %s %s was committed is not known: %s", name, version, reason)
 
 
 def settle(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion | None:
