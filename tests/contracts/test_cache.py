@@ -340,6 +340,17 @@ def test_a_damaged_object_is_refused_and_nothing_is_kept(
     assert left_behind(tmp_path) == ["room"]
 
 
+@pytest.mark.parametrize("verb", ["link", "copy"])
+def test_an_object_shorter_than_was_recorded_is_refused_and_not_filled_up(
+    memory: ObjectStore, cache: Cache, tmp_path: Path, verb: str
+) -> None:
+    stored = memory.put("m", b"abc")
+    with pytest.raises(DigestMismatch, match="shorter than the 13 bytes"):
+        getattr(cache, verb)(memory, "m", stored.sha256, 13, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert cache.used_bytes == 0
+
+
 def test_an_object_longer_than_was_recorded_is_refused_before_it_outgrows_its_room(
     memory: ObjectStore, cache: Cache, tmp_path: Path
 ) -> None:

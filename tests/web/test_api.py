@@ -113,6 +113,25 @@ def test_a_model_is_listed_shown_verified_and_downloaded(
     assert "payments" in card.headers["content-disposition"]
 
 
+def test_a_table_is_scored_with_the_version_that_an_alias_means_when_it_is_asked_for(
+    application: Application, client: httpx.Client, trained: dict[str, Any], sample: Any
+) -> None:
+    version = trained["training"]["result"]["version"]
+    table = upload(client, sample.unlabelled)["id"]
+    assert client.put("/api/models/payments/aliases/for-scoring", json={"version": version}).is_success
+    try:
+        for reference in ("payments@for-scoring", "payments@latest"):
+            asked = client.post("/api/predict", json={"model": reference, "dataset": table})
+            assert asked.status_code == 202, asked.text
+            prediction = client.get(f"/api/predictions/{asked.json()['prediction']}").json()
+            assert (prediction["model_name"], prediction["version"]) == ("payments", version)
+            application.wait_for_job(client, asked.json()["job"])
+        answer = client.post("/api/predict", json={"model": "payments@gone", "dataset": table})
+        assert answer.status_code == 404
+    finally:
+        assert client.delete("/api/models/payments/aliases/for-scoring").is_success
+
+
 def test_a_prediction_is_downloaded_by_its_key_by_its_owner_alone(
     client: httpx.Client, other: httpx.Client, trained: dict[str, Any]
 ) -> None:

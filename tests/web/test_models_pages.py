@@ -298,6 +298,25 @@ def test_the_page_of_a_version_whose_manifest_was_replaced_opens_and_says_so(
     published.remove(runtime, owner.id, "replaced", row.version)
 
 
+def test_the_page_of_a_version_opens_while_its_store_is_away(
+    runtime: Runtime, owner: User, client: Browser, tmp_path: Path
+) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"as published")
+    row = published.publish(runtime, owner.id, "away", [tmp_path], metadata={"val_accuracy": 0.9})
+    runtime.cache.clear()
+    store, hidden = runtime.settings.home / "store", runtime.settings.home / "hidden"
+    store.rename(hidden)
+    try:
+        page = client.get(f"/models/away/{row.version}")
+    finally:
+        hidden.rename(store)
+    assert page.status_code == 200
+    assert "What this version holds cannot be read." in page.text
+    assert "Mount its disk again" in page.text
+    assert "val_accuracy" in page.text
+    published.remove(runtime, owner.id, "away", row.version)
+
+
 # Compare
 
 

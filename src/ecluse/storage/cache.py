@@ -569,6 +569,11 @@ def _write(wanted: _Wanted, file: BinaryIO) -> None:
         file.write(chunk)
         wanted.progress(len(chunk))
     counted.expect(wanted.sha256, wanted.title)
+    if size != wanted.size:  # room was held for all of it, and would follow as zeros
+        raise DigestMismatch(
+            f"{wanted.title} is damaged: it is shorter than the {wanted.size:,} bytes that were recorded. "
+            "Make or publish it again."
+        )
 
 
 def _settle(file: BinaryIO) -> os.stat_result:

@@ -430,6 +430,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The catalog is at version %(value)s, newer than this Écluse (%(word)s). Install a newer one."),
     N_("The job engine's database does not answer: %(error)s. See: ecluse doctor"),
     N_("Nothing is stored at %(key)s in %(store)s."),
+    N_("%(file)s is damaged: it is shorter than the %(count)s bytes that were recorded. Make or publish it again."),
     N_("%(file)s is damaged: it is longer than the %(count)s bytes that were recorded. Make or publish it again."),
     N_("%(value)s is no SHA-256 digest in hexadecimal. Publish the version again."),
     N_("The disk that holds %(file)s has no room for %(count)s bytes. Free some, or clear the cache: "

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
+from ecluse import models
 from ecluse.catalog import predictions
 from ecluse.catalog.tables import Prediction
 from ecluse.errors import InvalidInput, NotFound
@@ -29,8 +30,9 @@ def predict(body: PredictRequest, runtime: RuntimeDep, user: CurrentUser) -> Acc
     if named and body.version and named != body.version:
         raise InvalidInput(f"model says version {named}, version says {body.version}. Give one of them.")
     dataset = workflows.find_dataset(runtime, user.user.id, body.reference)
+    model = models.resolve(runtime, user.user.id, f"{name}@{body.version}" if body.version else body.model)
     row = workflows.start_prediction(
-        runtime, user.user.id, dataset.id, name, body.version or named or None, body.format, body.reasons
+        runtime, user.user.id, dataset.id, model.name, model.version, body.format, body.reasons
     )
     return Accepted(job=row.job_id or "", status_url=f"/api/status/{row.job_id}", prediction=row.id)
 

@@ -49,7 +49,7 @@ class TrainRequest(DatasetReference):
 class PredictRequest(DatasetReference):
     """What to score with which model; the latest version unless one is named."""
 
-    model: str = Field(examples=["payments", "payments@v20251121_041000"])
+    model: str = Field(examples=["payments", "payments@v20251121_041000", "payments@production"])
     version: str | None = None
     format: Literal["csv", "parquet"] = "csv"
     reasons: Literal["all", "risky", "none"] = Field(

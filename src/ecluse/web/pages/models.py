@@ -23,6 +23,8 @@ from ecluse.errors import (
     InvalidInput,
     ManifestInvalid,
     RegistryError,
+    SettingsError,
+    StorageError,
     VersionInUse,
     VersionNotFound,
 )
@@ -415,7 +417,7 @@ def _manifest(runtime: Runtime, version: ModelVersion) -> tuple[Manifest | None,
     """What a version holds; where that cannot be read, why. Its page opens all the same."""
     try:
         return published.manifest_of(runtime, version), None
-    except (ManifestInvalid, VersionNotFound) as error:
+    except (ManifestInvalid, VersionNotFound, StorageError, SettingsError) as error:
         return None, str(error)
 
 
@@ -435,7 +437,11 @@ def _card(runtime: Runtime, version: ModelVersion, manifest: Manifest) -> str | 
         with runtime.scratch() as folder:
             runtime.registry_of(version).fetch_file(manifest, CARD, folder / CARD)
             return (folder / CARD).read_text(encoding="utf-8")
-    except DigestMismatch:  # the page must open all the same: it is where the files are verified
+    except (
+        DigestMismatch,
+        StorageError,
+        SettingsError,
+    ):  # the page must open: it is where the files are verified
         return None
 
 
