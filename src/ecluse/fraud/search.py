@@ -61,7 +61,13 @@ class _Trial:
 
 
 def search_models(
-    data: FitData, *, seed: int, deadline: float, report: Report, longest_fit: float | None = None
+    data: FitData,
+    *,
+    seed: int,
+    deadline: float,
+    report: Report,
+    longest_fit: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> SearchResult:
     """Fit the starts of every family and then seeded variations until `deadline` (time.monotonic seconds).
 
@@ -76,7 +82,7 @@ def search_models(
     starts, variations = _trials(data, rng)
     total = len(starts) + len(variations)
     for number, trial in enumerate([*starts, *variations]):
-        if best is not None and _too_late(started, deadline, [row["seconds"] for row in rows]):
+        if best is not None and (stop() or _too_late(started, deadline, [row["seconds"] for row in rows])):
             break
         line = f"{trial.name}, {number + 1} of up to {total}. {_so_far(best)}"
         report(line)

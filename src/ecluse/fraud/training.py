@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,22 @@ MORE_ROUNDS = 1.1
 MEDIUM_ALERTS = 3
 
 
-def train(table: Table, plan: TrainingPlan, destination: Path, progress: Progress) -> TrainingReport:
+def train(
+    table: Table,
+    plan: TrainingPlan,
+    destination: Path,
+    progress: Progress,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+) -> TrainingReport:
     """Read the table, train within `plan.budget_s` seconds, and write the model's files into `destination`.
 
     Models are fitted on the training part, and chosen, calibrated and given a threshold on the validation
     part. The chosen settings are then fitted on both parts, when time is left, and measured on the test part:
     the model that was measured is the one that is written.
+
+    `stop` is asked between fits and rounds; once it is true the search ends, and the best so far is calibrated,
+    measured and saved. `progress` may raise to cancel instead.
 
     Raises:
         UnusableTarget: the target is missing, or has not two usable classes.
@@ -55,13 +66,13 @@ def train(table: Table, plan: TrainingPlan, destination: Path, progress: Progres
     rows = read_labelled(table, plan, clock)
     split, warnings = split_labelled(rows, plan)
     prepared = prepare(rows, split, plan, clock, warnings)
-    found = _search(prepared, plan, clock)
+    found = _search(prepared, plan, clock, stop)
     calibration, cuts = _calibrate(rows, split, prepared, found.best, plan, clock)
     final = _refit(rows, split, prepared, found.best, plan, clock)
     return _finish(rows, split, final, found, calibration, cuts, plan, destination, clock)
 
 
-def _search(prepared: Prepared, plan: TrainingPlan, clock: Clock) -> SearchResult:
+def _search(prepared: Prepared, plan: TrainingPlan, clock: Clock, stop: Callable[[], bool]) -> SearchResult:
     begun = clock.seconds()
     left = max(SEARCH_UNTIL * plan.budget_s - _reserve(prepared) - begun, 0.0)
     refit = _affords_refit(prepared, left)
@@ -73,7 +84,9 @@ def _search(prepared: Prepared, plan: TrainingPlan, clock: Clock) -> SearchResul
         clock.say("search", 0.1 + 0.8 * min(share, 1.0), message, always=False)
 
     deadline = clock.started + begun + end
-    return search_models(prepared.data, seed=plan.seed, deadline=deadline, longest_fit=longest, report=report)
+    return search_models(
+        prepared.data, seed=plan.seed, deadline=deadline, longest_fit=longest, report=report, stop=stop
+    )
 
 
 def _affords_refit(prepared: Prepared, left: float) -> bool:
