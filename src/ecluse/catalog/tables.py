@@ -106,7 +106,11 @@ class Dataset(Base):
 
 
 class TrainingRun(Base):
-    """One training, from the moment it was asked for. `model_path` is where its version was published."""
+    """One training, from the moment it was asked for. `model_path` is where its version was published.
+
+    `finish_early_at` is when its person asked to stop with the best so far. A `plan` of kind "ensemble" makes
+    an ensemble of reference models for a table without labels.
+    """
 
     __tablename__ = "training_history"
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
@@ -120,6 +124,7 @@ class TrainingRun(Base):
     status: Mapped[str] = mapped_column(String(16), default="queued", index=True)
     metrics: Mapped[dict[str, Any] | None]
     model_path: Mapped[str | None] = mapped_column(String(1200))
+    finish_early_at: Mapped[datetime | None]
     error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
     finished_at: Mapped[datetime | None]
@@ -218,7 +223,62 @@ class ReferenceModel(Base):
     bucket: Mapped[str | None] = mapped_column(String(200))
     prefix: Mapped[str] = mapped_column(String(1024))
     url: Mapped[str] = mapped_column(String(1200), default="", server_default="")
+    version: Mapped[str] = mapped_column(String(32), default="", server_default="")
+    manifest_digest: Mapped[str] = mapped_column(String(64), default="", server_default="")
+    size_bytes: Mapped[int] = mapped_column(default=0, server_default="0")
+    target: Mapped[str] = mapped_column(String(300), default="", server_default="")
+    rows: Mapped[int | None]
+    fraud_rate: Mapped[float | None]
+    sketches: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    transfer: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
+    created_by: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime | None] = mapped_column(default=now, onupdate=now)
+
+
+class ColumnMapping(Base):
+    """A person's corrections of how a table's columns meet a reference's: {ours: theirs, or None for "no column"}."""
+
+    __tablename__ = "column_mappings"
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
+    reference: Mapped[str] = mapped_column(String(100), primary_key=True)
+    columns: Mapped[dict[str, Any]]
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+
+class Label(Base):
+    """What a person says of one row of a table: fraud (1) or legitimate (0). `row` counts from 1."""
+
+    __tablename__ = "labels"
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True)
+    row: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    label: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Inspection(Base):
+    """A model looked at beside a table. `kind` is questions, monitor, comparison or transfer; `result` what was found.
+
+    `other_version` is the second of two that are compared.
+    """
+
+    __tablename__ = "inspections"
+    __table_args__ = (Index("ix_inspections_model", "user_id", "model_name", "version"),)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(16))
+    job_id: Mapped[str | None] = mapped_column(String(64), index=True)
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
+    model_name: Mapped[str] = mapped_column(String(100))
+    version: Mapped[str] = mapped_column(String(32))
+    other_version: Mapped[str | None] = mapped_column(String(32))
+    request: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    status: Mapped[str] = mapped_column(String(16), default="queued", index=True)
+    result: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    finished_at: Mapped[datetime | None]
 
 
 class Migration(Base):

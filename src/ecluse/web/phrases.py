@@ -569,4 +569,10 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_('"%(value)s" is not a quantity. Use a number from 0 to %(number)s.'),
     # Rights
     N_("Only administrators can see this. Ask one of yours."),
+    # Goals, warnings and finishing early (fraud)
+    # Matching columns
+    # Reference library
+    # Ensembles without labels
+    # Few labels
+    # Watching models
 )  # fmt: skip
