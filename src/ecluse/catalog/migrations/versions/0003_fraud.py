@@ -1,5 +1,7 @@
 """Keep sketches of reference models, corrected mappings, labels of rows, and inspections of models."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -9,7 +11,7 @@ branch_labels = None
 depends_on = None
 
 
-def _reference_columns() -> tuple[sa.Column, ...]:
+def _reference_columns() -> tuple[sa.Column[Any], ...]:
     return (
         sa.Column("version", sa.String(length=32), server_default="", nullable=False),
         sa.Column("manifest_digest", sa.String(length=64), server_default="", nullable=False),
@@ -77,6 +79,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("inspections", "labels", "column_mappings"):
         op.drop_table(table)
-    for column in reversed(_reference_columns()):
-        op.drop_column("reference_models", column.name)
+    for added in reversed(_reference_columns()):
+        op.drop_column("reference_models", added.name)
     op.drop_column("training_history", "finish_early_at")
