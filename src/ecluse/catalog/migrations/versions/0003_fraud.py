@@ -72,8 +72,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_inspections_model", "inspections", ["user_id", "model_name", "version"], unique=False)
-    for column in ("job_id", "dataset_id", "status"):
-        op.create_index(op.f(f"ix_inspections_{column}"), "inspections", [column], unique=False)
+    for name in ("job_id", "dataset_id", "status"):
+        op.create_index(op.f(f"ix_inspections_{name}"), "inspections", [name], unique=False)
 
 
 def downgrade() -> None:
