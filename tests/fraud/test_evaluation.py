@@ -59,6 +59,40 @@ def test_no_other_threshold_has_a_better_f1(rows: list[tuple[int, float]]) -> No
     assert f1(chosen) == pytest.approx(max(f1(cut) for cut in set(scores.tolist())))
 
 
+@given(scored_rows, st.floats(0.05, 1.0))
+def test_a_precision_goal_is_kept_with_the_most_alerts_or_else_comes_nearest(
+    rows: list[tuple[int, float]], wanted: float
+) -> None:
+    labels, scores = columns(rows)
+    threshold = evaluation.choose_threshold(labels, scores, Goal("precision", wanted))
+    precisions = {cut: labels[scores >= cut].mean() for cut in set(scores.tolist())}
+    assert precisions[threshold] >= min(wanted, max(precisions.values())) - 1e-6
+    assert all(precision < wanted for cut, precision in precisions.items() if cut < threshold)
+
+
+@given(scored_rows, st.floats(0.1, 1000), st.floats(0.1, 1000))
+def test_no_other_threshold_costs_less(rows: list[tuple[int, float]], missed: float, alarm: float) -> None:
+    labels, scores = columns(rows)
+    goal = Goal("cost", missed=missed, false_alarm=alarm)
+
+    def cost(cut: float) -> float:
+        counts = evaluation.confusion(labels, scores, cut)
+        return missed * counts["fn"] + alarm * counts["fp"]
+
+    chosen = evaluation.choose_threshold(labels, scores, goal)
+    assert cost(chosen) == pytest.approx(min(cost(cut) for cut in [*scores.tolist(), 2.0]))
+    told = evaluation.costs(labels, scores, chosen, goal)
+    assert told["per_1000_rows"] == pytest.approx(1000 * cost(chosen) / len(rows))
+    assert told["per_1000_rows"] <= told["per_1000_rows_without_alerts"] + 1e-6
+    assert told["per_1000_rows"] <= told["per_1000_rows_with_all_alerts"] + 1e-6
+
+
+def test_nothing_is_flagged_where_a_false_alarm_costs_more_than_any_fraud() -> None:
+    labels, scores = np.array([0, 1, 0], dtype=np.int8), np.array([0.9, 0.9, 0.1])
+    goal = Goal("cost", missed=1, false_alarm=50)
+    assert not (scores >= evaluation.choose_threshold(labels, scores, goal)).any()
+
+
 def test_alerts_a_day_stay_within_the_budget_over_the_period() -> None:
     labels = np.array([1, 0] * 50, dtype=np.int8)
     scores = np.linspace(0, 1, 100)
@@ -75,7 +109,13 @@ def test_alerts_a_day_without_dates_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("text", "goal"),
-    [("f1", Goal("f1")), ("recall=0.8", Goal("recall", 0.8)), ("alerts=50", Goal("alerts_per_day", 50))],
+    [
+        ("f1", Goal("f1")),
+        ("recall=0.8", Goal("recall", 0.8)),
+        ("precision=0.9", Goal("precision", 0.9)),
+        ("alerts=50", Goal("alerts_per_day", 50)),
+        ("cost=500:10", Goal("cost", missed=500, false_alarm=10)),
+    ],
 )
 def test_goals_read_from_text(text: str, goal: Goal) -> None:
     assert Goal.parse(text) == goal
@@ -83,7 +123,23 @@ def test_goals_read_from_text(text: str, goal: Goal) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "f2", "recall", "recall=1.5", "recall=0", "alerts=-3", "alerts=nan", "f1=2"]
+    "text",
+    [
+        "",
+        "f2",
+        "recall",
+        "recall=1.5",
+        "recall=0",
+        "precision=2",
+        "alerts=-3",
+        "alerts=nan",
+        "f1=2",
+        "cost=5",
+        "cost=5:",
+        "cost=5:0",
+        "cost=-5:1",
+        "cost=1:2:3",
+    ],
 )
 def test_other_goals_are_refused_with_the_way_out(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"recall=0\.8"):

@@ -457,6 +457,9 @@ def test_a_page_says_so_when_no_table_or_model_matches(client: Browser) -> None:
         ("recall", "", "it was –."),
         ("alerts", "-3", "a number above 0 and at most 1,000,000; it was -3."),
         ("alerts", "many", "it was many."),
+        ("precision", "0", "that are right must be above 0 % and at most 100 %; it was 0."),
+        ("cost", "-5", "A cost must be a number above 0 and at most 1,000,000,000; it was -5."),
+        ("cost", "500", "at most 1,000,000,000; it was –."),
     ],
 )
 def test_a_wrong_goal_is_said_in_the_words_of_the_form_which_keeps_it_and_stays_open(
@@ -476,6 +479,8 @@ def test_a_goal_takes_a_decimal_comma_and_the_most_of_each_kind() -> None:
     for goal, value, asked in (("recall", "82,5", "recall=0.825"), ("recall", "100", "recall=1")):
         choices = TrainChoices("is_fraud", "", "", 60, "m", goal, value, "", ())
         assert training_request(row, choices).goal == asked
+    costs = TrainChoices("is_fraud", "", "", 60, "m", "cost", "500", "", (), false_alarm="12,5")
+    assert training_request(row, costs).goal == "cost=500:12.5"
     with pytest.raises(InvalidInput, match="at most 1,000,000"):
         training_request(row, TrainChoices("is_fraud", "", "", 60, "m", "alerts", "1000001", "", ()))
 
@@ -561,6 +566,11 @@ def test_a_download_of_scores_carries_the_name_of_the_table(
         ({"kind": "recall", "value": 0.8}, "at least 80\u00a0% of fraud found"),
         ({"kind": "alerts_per_day", "value": 1.0}, "1 alert a day"),
         ({"kind": "alerts_per_day", "value": 2.5}, "2.5 alerts a day"),
+        ({"kind": "precision", "value": 0.9}, "at least 90\u00a0% of alerts right"),
+        (
+            {"kind": "cost", "value": None, "missed": 500.0, "false_alarm": 2.5},
+            "the least cost, at 500 a missed fraud and 2.50 a false alarm",
+        ),
         ({}, None),
     ],
 )

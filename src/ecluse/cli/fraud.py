@@ -51,7 +51,10 @@ def analyze(file: Path) -> Record:
 @click.option("--positive", help="The label's value that means fraud. Default: guessed.")
 @click.option("--exclude", multiple=True, help="Column to leave out; may be repeated.")
 @click.option(
-    "--goal", default="f1", show_default=True, help="Threshold: f1, recall=0.8 or alerts=50 per day."
+    "--goal",
+    default="f1",
+    show_default=True,
+    help="Threshold: f1, recall=0.8, precision=0.9, alerts=50 per day, or cost=500:10 (missed fraud, false alarm).",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @user_option
@@ -206,4 +209,9 @@ def _report_text(name: str, version: str, report: dict[str, Any]) -> str:
         if metrics.get(label) is not None
     ]
     lines.append(f"  {'threshold':<18} {report['threshold']:.4f}")
+    if cost := report.get("cost"):
+        lines.append(
+            f"  {'cost of 1,000 rows':<18} {cost['per_1000_rows']:,.0f}; without any alert "
+            f"{cost['per_1000_rows_without_alerts']:,.0f}"
+        )
     return "\n".join([*lines, *(f"Check: {warning}" for warning in report["warnings"])])

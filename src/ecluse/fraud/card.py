@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ecluse.fraud.evaluation import Goal
+
 CARD_FILE = "model_card.md"
 
 
@@ -87,15 +89,29 @@ def _figures(report: dict[str, Any]) -> str:
 
 
 def _threshold(report: dict[str, Any]) -> str:
-    counts, goal = report["confusion"], report["goal"]
-    wanted = {"f1": "the best F1", "recall": f"a recall of {goal['value']}"}.get(
-        goal["kind"], f"{goal['value']} alerts a day"
-    )
-    return (
+    counts, wanted = report["confusion"], _wanted(Goal.from_dict(report["goal"]))
+    told = (
         f"Rows with a probability of at least {report['threshold']:.6f} are flagged (HIGH): chosen on the validation "
         f"rows for {wanted}. From {report['medium_threshold']:.6f} the risk is MEDIUM. On the test rows: "
         f"{counts['tp']:,} frauds found, {counts['fn']:,} missed, {counts['fp']:,} false alarms."
     )
+    if cost := report.get("cost"):
+        told += (
+            f" 1,000 such rows cost {cost['per_1000_rows']:,.0f}; without any alert "
+            f"{cost['per_1000_rows_without_alerts']:,.0f}, with an alert for each "
+            f"{cost['per_1000_rows_with_all_alerts']:,.0f}."
+        )
+    return told
+
+
+def _wanted(goal: Goal) -> str:
+    return {
+        "f1": "the best F1",
+        "recall": f"a recall of {goal.value}",
+        "precision": f"a precision of {goal.value}",
+        "alerts_per_day": f"{goal.value} alerts a day",
+        "cost": f"the least cost, at {goal.missed} a missed fraud and {goal.false_alarm} a false alarm",
+    }[goal.kind]
 
 
 def _importances(report: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from ecluse.errors import InvalidInput
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
-GoalKind = Literal["f1", "recall", "alerts_per_day"]
+GoalKind = Literal["f1", "recall", "precision", "alerts_per_day", "cost"]
 
 CURVE_POINTS = 200
 RESAMPLES = 200
@@ -21,37 +21,47 @@ RESAMPLES = 200
 
 @dataclass(frozen=True)
 class Goal:
-    """What the threshold must serve: the best F1, a recall to reach, or a number of alerts a day."""
+    """What the threshold must serve.
+
+    The best F1; a recall or a precision to reach (`value`, a share); a number of alerts a day (`value`); or the
+    least cost, where each fraud missed costs `missed` and each false alarm `false_alarm`, in any one currency.
+    """
 
     kind: GoalKind = "f1"
     value: float | None = None
+    missed: float | None = None
+    false_alarm: float | None = None
 
     @classmethod
     def parse(cls, text: str) -> Goal:
-        """`f1`, `recall=0.8` (a share in (0, 1]) or `alerts=50` (a day). Raises InvalidInput."""
+        """`f1`, `recall=0.8`, `precision=0.9` (shares in (0, 1]), `alerts=50` (a day) or `cost=500:10`, what a fraud
+        missed costs and what a false alarm does. Raises InvalidInput.
+        """
         name, _, number = text.strip().partition("=")
         if name == "f1" and not number:
             return cls("f1")
+        if name == "cost":
+            missed, false_alarm = (_positive_number(part) for part in (*number.split(":"), "")[:2])
+            if missed is not None and false_alarm is not None and number.count(":") == 1:
+                return cls("cost", missed=missed, false_alarm=false_alarm)
         value = _positive_number(number)
-        if name == "recall" and value is not None and value <= 1:
-            return cls("recall", value)
+        if name in ("recall", "precision") and value is not None and value <= 1:
+            return cls("recall" if name == "recall" else "precision", value)
         if name in ("alerts", "alerts_per_day") and value is not None:
             return cls("alerts_per_day", value)
-        raise InvalidInput(f'"{text}" is not a goal. Use f1, recall=0.8 or alerts=50 (alerts a day).')
+        raise InvalidInput(
+            f'"{text}" is not a goal. Use f1, recall=0.8, precision=0.9, alerts=50 (alerts a day), or cost=500:10 '
+            "(of a missed fraud, and of a false alarm)."
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "value": self.value}
+        """Plain JSON values; `from_dict` gives the same goal back."""
+        costs = {"missed": self.missed, "false_alarm": self.false_alarm} if self.kind == "cost" else {}
+        return {"kind": self.kind, "value": self.value} | costs
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Goal:
-        return cls(data["kind"], data["value"])
-
-    def __str__(self) -> str:
-        if self.kind == "f1":
-            return "best F1"
-        if self.kind == "recall":
-            return f"recall of at least {self.value:g}"
-        return f"{self.value:g} alerts a day"
+        return cls(data["kind"], data["value"], data.get("missed"), data.get("false_alarm"))
 
 
 def average_precision(labels: Labels, scores: Floats) -> float:
@@ -114,21 +124,52 @@ def recall_in_top(labels: Labels, scores: Floats, share: float) -> float:
 def choose_threshold(
     labels: Labels, probabilities: Floats, goal: Goal, *, days: float | None = None
 ) -> float:
-    """The lowest probability to flag so that the goal is met on these rows.
+    """The probability from which to flag, so that the goal is met on these rows.
 
-    `days` is the length of the period the rows cover; `alerts_per_day` needs it.
-    Raises InvalidInput when it is absent.
+    Of a recall the fewest alerts that reach it; of a precision the most alerts that keep it, and the most precise
+    where none does; of a cost the least, which may be above every row. `days` is the length of the period the rows
+    cover; `alerts_per_day` needs it. Raises InvalidInput when it is absent.
     """
     found, flagged, cuts = _cumulative(labels, probabilities)
     if goal.kind == "alerts_per_day":
         if not days or goal.value is None:
-            raise InvalidInput("A goal in alerts a day needs a time column. Name one, or use f1 or recall.")
+            raise InvalidInput(
+                "A goal in alerts a day needs a time column. Name one, or choose another goal."
+            )
         return _cut_for_alerts(flagged, cuts, goal.value * days)
     if goal.kind == "recall":
         wanted = (goal.value or 1.0) * found[-1]
         return float(cuts[min(int(np.searchsorted(found, wanted - 1e-9)), len(cuts) - 1)])
+    if goal.kind == "precision":
+        precision = found / flagged
+        kept = np.flatnonzero(precision >= min((goal.value or 1.0) - 1e-9, float(precision.max())))
+        return float(cuts[kept[-1]])
+    if goal.kind == "cost":
+        costs = _cost(goal, found[-1] - found, flagged - found)
+        # Where even the first alert costs more than it saves, nothing is flagged.
+        none = float(_cost(goal, found[-1], 0.0))
+        return float(cuts[int(np.argmin(costs))]) if costs.min() < none else above(probabilities)
     f1 = 2 * found / (flagged + max(found[-1], 1.0))
     return float(cuts[int(np.argmax(f1))])
+
+
+def above(probabilities: Floats) -> float:
+    """The least threshold of six decimals that flags none of these rows."""
+    return round(float(probabilities.max()) + 1e-6, 6)
+
+
+def costs(labels: Labels, probabilities: Floats, threshold: float, goal: Goal) -> dict[str, float]:
+    """What 1,000 rows like these cost: with this threshold, without any alert, and with an alert for each."""
+    counts, positives, share = (
+        confusion(labels, probabilities, threshold),
+        float(labels.sum()),
+        len(labels) / 1000,
+    )
+    return {
+        "per_1000_rows": float(_cost(goal, counts["fn"], counts["fp"])) / share,
+        "per_1000_rows_without_alerts": float(_cost(goal, positives, 0)) / share,
+        "per_1000_rows_with_all_alerts": float(_cost(goal, 0, len(labels) - positives)) / share,
+    }
 
 
 def alert_cut(probabilities: Floats, alerts: float) -> float:
@@ -215,6 +256,10 @@ def score_histogram(labels: Labels, probabilities: Floats, bins: int = 20) -> li
         }
         for i in range(bins)
     ]
+
+
+def _cost(goal: Goal, missed: Any, false_alarms: Any) -> Any:
+    return (goal.missed or 0.0) * missed + (goal.false_alarm or 0.0) * false_alarms
 
 
 def _positive_number(text: str) -> float | None:

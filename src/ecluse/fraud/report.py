@@ -17,6 +17,7 @@ from ecluse.fraud.evaluation import (
     bootstrap_intervals,
     calibration_curve,
     confusion,
+    costs,
     measure,
     precision_recall_curve,
     roc_curve,
@@ -93,6 +94,7 @@ def report_of(
         "threshold": threshold,
         "goal": plan.goal.to_dict(),
         "confusion": confusion(labels, test, threshold),
+        "cost": costs(labels, test, threshold, plan.goal) if plan.goal.kind == "cost" else None,
         "curves": {
             "pr": precision_recall_curve(labels, test),
             "roc": roc_curve(labels, test),

@@ -296,10 +296,13 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("every value is different in %(rows)s rows"),
     N_("nearly every value is different in %(rows)s rows"),
     # Goals and requests
-    N_('"%(value)s" is not a goal. Use f1, recall=0.8 or alerts=50 (alerts a day).'),
+    N_('"%(value)s" is not a goal. Use f1, recall=0.8, precision=0.9, alerts=50 (alerts a day), or cost=500:10 '
+       "(of a missed fraud, and of a false alarm)."),
+    N_("The share of alerts that are right must be above 0 %% and at most 100 %%; it was %(value)s. Correct it."),
+    N_("A cost must be a number above 0 and at most 1,000,000,000; it was %(value)s. Correct it."),
     N_("The share of fraud to find must be above 0 %% and at most 100 %%; it was %(value)s. Correct it."),
     N_("The alerts a day must be a number above 0 and at most 1,000,000; it was %(value)s. Correct it."),
-    N_("A goal in alerts a day needs a time column. Name one, or use f1 or recall."),
+    N_("A goal in alerts a day needs a time column. Name one, or choose another goal."),
     N_("A number of alerts per day needs a column of dates, and %(trouble)s. Choose another goal."),
     N_("%(column)s holds no dates"),
     N_("no time column is chosen"),

@@ -37,6 +37,8 @@ FIRST_YEAR: Final = 1900
 LAST_YEAR: Final = 2100
 #: The most alerts a day that the form takes.
 MOST_ALERTS: Final = 1_000_000
+#: The most that a missed fraud or a false alarm may cost in the form, in any currency.
+MOST_COST: Final = 1_000_000_000
 Field = Annotated[str, Form()]
 
 
@@ -68,6 +70,7 @@ class TrainForm:
     budgets: tuple[int, ...] = BUDGETS
     goal: str = "f1"
     goal_value: str = "50"
+    false_alarm: str = "10"
     wrong: frozenset[str] = frozenset()
 
 
@@ -84,6 +87,7 @@ class TrainChoices:
     goal_value: str
     positive: str
     leave_out: tuple[str, ...]
+    false_alarm: str = ""
 
 
 def sent_choices(
@@ -96,11 +100,12 @@ def sent_choices(
     goal_value: Field = "",
     positive: Field = "",
     leave_out: Annotated[list[str] | None, Form()] = None,
+    false_alarm: Field = "",
 ) -> TrainChoices:
     """The fields of the training form."""
     return TrainChoices(
         target, time, customer, budget, name.strip(), goal, goal_value.strip(), positive.strip(),
-        tuple(leave_out or ()),
+        tuple(leave_out or ()), false_alarm.strip(),
     )  # fmt: skip
 
 
@@ -291,6 +296,7 @@ def _as_sent(form: TrainForm, choices: TrainChoices) -> TrainForm:
         model_name=choices.name,
         goal=choices.goal,
         goal_value=choices.goal_value,
+        false_alarm=choices.false_alarm,
         wrong=_wrong(choices),
         leave_out=tuple(replace(c, chosen=c.column in choices.leave_out) for c in form.leave_out),
     )
@@ -300,22 +306,41 @@ def _goal(choices: TrainChoices) -> str:
     """The goal as the workflow reads it. Raises InvalidInput, in the form's own words."""
     if choices.goal == "f1":
         return "f1"
-    try:
-        value = float(choices.goal_value.replace(",", "."))
-    except ValueError:
-        value = math.nan
-    given = choices.goal_value or "–"
-    if choices.goal == "recall":
-        if not 0 < value <= 100:
-            raise InvalidInput(
-                f"The share of fraud to find must be above 0 % and at most 100 %; it was {given}. Correct it."
-            )
-        return f"recall={value / 100:g}"
+    value, given = _number(choices.goal_value), choices.goal_value or "–"
+    if choices.goal == "recall" and not 0 < value <= 100:
+        raise InvalidInput(
+            f"The share of fraud to find must be above 0 % and at most 100 %; it was {given}. Correct it."
+        )
+    if choices.goal == "precision" and not 0 < value <= 100:
+        raise InvalidInput(
+            f"The share of alerts that are right must be above 0 % and at most 100 %; it was {given}. Correct it."
+        )
+    if choices.goal in ("recall", "precision"):
+        return f"{choices.goal}={value / 100:g}"
+    if choices.goal == "cost":
+        return _cost_goal(value, given, choices.false_alarm)
     if not 0 < value <= MOST_ALERTS:
         raise InvalidInput(
             f"The alerts a day must be a number above 0 and at most 1,000,000; it was {given}. Correct it."
         )
     return f"alerts={value:g}"
+
+
+def _cost_goal(missed: float, given: str, false_alarm: str) -> str:
+    alarm = _number(false_alarm)
+    for value, said in ((missed, given), (alarm, false_alarm or "–")):
+        if not 0 < value <= MOST_COST:
+            raise InvalidInput(
+                f"A cost must be a number above 0 and at most 1,000,000,000; it was {said}. Correct it."
+            )
+    return f"cost={missed:g}:{alarm:g}"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return math.nan
 
 
 def _wrong(choices: TrainChoices) -> frozenset[str]:

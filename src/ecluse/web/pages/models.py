@@ -279,6 +279,17 @@ def goal_text(report: Mapping[str, Any], say: Words) -> str | None:
         return say._("the best F1")
     if goal.get("kind") == "recall" and value is not None:
         return say._("at least %(share)s of fraud found", share=say.percent(value))
+    if goal.get("kind") == "precision" and value is not None:
+        return say._("at least %(share)s of alerts right", share=say.percent(value))
+    if goal.get("kind") == "cost":
+        missed, alarm = (
+            say.num(cost, 0 if cost == round(cost) else 2) for cost in (goal["missed"], goal["false_alarm"])
+        )
+        return say._(
+            "the least cost, at %(missed)s a missed fraud and %(alarm)s a false alarm",
+            missed=missed,
+            alarm=alarm,
+        )
     if goal.get("kind") == "alerts_per_day" and value is not None:
         digits = 0 if value == round(value) else 1
         return say.ngettext(
