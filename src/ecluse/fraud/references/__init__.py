@@ -1,0 +1,1 @@
+"""Recognise a person's table in the library of reference tables, under whatever names its columns have."""
