@@ -1,0 +1,433 @@
+"""Say which reference tables a person's table means the same as, column by column, or that none does.
+
+`match_table` compares names, types and distributions; `match_names` has names only. What does not reach the gate
+is refused, with the reason: a table is then scored by anomaly alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ecluse.fraud.references.index import Candidate, Columns, Vocabulary, columns_of
+from ecluse.fraud.references.names import is_anonymous, meaning, name_reason, split_words
+from ecluse.fraud.references.sketches import KINDS, QUANTILES, ColumnSketch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ecluse.fraud.references.index import ReferenceIndex
+
+    Matrix = NDArray[np.float64]
+
+__all__ = ["GATE", "Match", "MatchResult", "Pair", "ReferenceFacts", "match_names", "match_table"]
+
+GATE: Final = 0.5
+"""Below this similarity a match is refused: over 18 unrelated tables none reached it, the highest was .43
+(shared/design/fraud.md, "Without labels"; measured again by benchmarks/matching.py)."""
+NAME: Final = 0.55
+DISTRIBUTION: Final = 0.25
+TYPE: Final = 0.20
+PAIR_GATE: Final = 0.55
+"""Least score of a pair of columns."""
+NAME_GATE: Final = 0.45
+"""Least name similarity of a pair that rests on its names."""
+STRONG: Final = 0.8
+"""Least strength of a distribution on which a pair may rest alone, its names saying nothing."""
+CANDIDATES: Final = 20
+
+
+@dataclass(frozen=True)
+class ReferenceFacts:
+    """What the library knows of a reference. `importance` by column, any positive scale."""
+
+    name: str
+    domain: str
+    columns: tuple[ColumnSketch, ...]
+    importance: dict[str, float]
+    rows: int = 0
+    fraud_rate: float = 0.0
+    performance: dict[str, Any] = field(default_factory=dict)
+    transfer: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A column of the person's table (`theirs`) that stands for one of the reference (`ours`)."""
+
+    theirs: str
+    ours: str
+    why: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Match:
+    """`missing`: columns of the reference that nothing stands for, the most important first."""
+
+    reference: str
+    similarity: float
+    columns: tuple[Pair, ...]
+    missing: tuple[str, ...]
+    domain: str
+
+
+@dataclass(frozen=True)
+class MatchResult:
+    """`matches` holds what reached the gate, best first; where nothing did (`abstain`), the nearest, to show."""
+
+    abstain: bool
+    reason: str
+    matches: tuple[Match, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def match_table(
+    sketches: Sequence[ColumnSketch],
+    index: ReferenceIndex,
+    *,
+    corrections: Mapping[str, Mapping[str, str | None]] = {},
+    limit: int = 3,
+) -> MatchResult:
+    """The references that a table means the same as, at most `limit`, best first.
+
+    `corrections` by reference: {theirs: ours or None}, which a person has settled; they count in full.
+    """
+    found = index.search(sketches, CANDIDATES)
+    corrected = [name for name in corrections if name not in {one.name for one in found}]
+    found = (*found, *index.candidates(corrected))
+    matches = _compare(columns_of(sketches), found, corrections, by_name_alone=False)
+    return _result(matches, limit, len(index))
+
+
+def match_names(columns: Sequence[str], index: ReferenceIndex, limit: int = 3) -> MatchResult:
+    """`match_table` where nothing but the names is known. Anonymous names match nothing."""
+    found = index.search_names(columns, CANDIDATES)
+    matches = _compare(columns_of([_named(name) for name in columns]), found, {}, by_name_alone=True)
+    return _result(matches, limit, len(index))
+
+
+def _named(name: str) -> ColumnSketch:
+    return ColumnSketch(name, "constant", 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def _result(matches: list[Match], limit: int, references: int) -> MatchResult:
+    matches.sort(key=lambda match: (-match.similarity, match.reference))
+    passed = tuple(match for match in matches if match.similarity >= GATE)[:limit]
+    if passed:
+        return MatchResult(False, f"{passed[0].reference} means the same", passed)
+    nearest = tuple(match for match in matches if match.columns)[:limit]
+    if not references:
+        return MatchResult(True, "The library holds no reference.", ())
+    if not nearest:
+        return MatchResult(True, "No column of this table is like one of a reference.", ())
+    best = nearest[0]
+    return MatchResult(
+        True,
+        f"No reference is near enough: the nearest, {best.reference}, reaches {best.similarity:.2f} of the "
+        f"{GATE:.2f} that a match needs.",
+        nearest,
+    )
+
+
+# Pairs of columns
+
+
+def _compare(
+    mine: Columns,
+    candidates: Sequence[Candidate],
+    corrections: Mapping[str, Mapping[str, str | None]],
+    *,
+    by_name_alone: bool,
+) -> list[Match]:
+    if not candidates or not len(mine):
+        return []
+    theirs = _side_by_side([one.columns for one in candidates])
+    names = _name_similarities(mine.names, theirs.names)
+    if by_name_alone:
+        scores, shapes = np.where(names >= NAME_GATE, names, 0.0), np.ones_like(names)
+        scores[:, [is_anonymous(name) for name in theirs.names]] = 0.0
+    else:
+        scores, shapes = _scores(mine, theirs, names)
+    matches, at = [], 0
+    for one in candidates:
+        part = slice(at, at + len(one.columns))
+        at = part.stop
+        matches.append(
+            _match(
+                mine.names,
+                one,
+                scores[:, part],
+                names[:, part],
+                shapes[:, part],
+                corrections.get(one.name, {}),
+            )
+        )
+    return matches
+
+
+def _side_by_side(parts: Sequence[Columns]) -> Columns:
+    sizes = [part.level_starts[1:] - part.level_starts[:-1] for part in parts]
+    return Columns(
+        names=tuple(name for part in parts for name in part.names),
+        kinds=np.concatenate([part.kinds for part in parts]),
+        shares=np.concatenate([part.shares for part in parts]),
+        quantiles=np.concatenate([part.quantiles for part in parts]),
+        level_starts=np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64),
+        levels=np.concatenate([part.levels for part in parts]),
+        level_shares=np.concatenate([part.level_shares for part in parts]),
+    )
+
+
+def _scores(mine: Columns, theirs: Columns, names: Matrix) -> tuple[Matrix, Matrix]:
+    """(mine, theirs) scores of pairs, 0 where a pair is not admitted, and how like the distributions are."""
+    shapes = _shape_similarities(mine, theirs)
+    types = _TYPES[np.ix_(mine.kinds, theirs.kinds)]
+    scores = NAME * names + DISTRIBUTION * shapes + TYPE * types
+    nameless = _anonymous(mine.names)[:, None] | _anonymous(theirs.names)[None, :]
+    strength = _strengths(mine, theirs, nameless & (shapes > 0.5))
+    admitted = np.where(nameless, strength >= STRONG, (names >= NAME_GATE) & (scores >= PAIR_GATE))
+    # Names that say nothing settle only which of two like distributions is taken.
+    scores = np.where(nameless, 0.9 * strength + 0.1 * names, scores)
+    return np.where(admitted, scores, 0.0), np.where(nameless, strength, shapes)
+
+
+def _match(
+    theirs: Sequence[str],
+    candidate: Candidate,
+    scores: Matrix,
+    names: Matrix,
+    shapes: Matrix,
+    corrections: Mapping[str, str | None],
+) -> Match:
+    from scipy.optimize import linear_sum_assignment
+
+    ours = candidate.columns.names
+    settled, scores = _settled(theirs, ours, scores, corrections)
+    pairs: list[tuple[int, int, Pair]] = []
+    quality = np.zeros(len(ours))
+    for mine, other in zip(*linear_sum_assignment(scores, maximize=True), strict=True):
+        if (int(mine), int(other)) in settled:
+            pairs.append((other, mine, Pair(theirs[mine], ours[other], "corrected by you", 1.0)))
+            quality[other] = 1.0
+        elif scores[mine, other] > 0:
+            why = name_reason(theirs[mine], ours[other]) or "same distribution"
+            pairs.append(
+                (other, mine, Pair(theirs[mine], ours[other], why, round(float(scores[mine, other]), 4)))
+            )
+            quality[other] = _quality(names[mine, other], shapes[mine, other])
+    similarity = float((candidate.importance * quality).sum())
+    pairs.sort(key=lambda found: (-candidate.importance[found[0]], found[1]))
+    missing = sorted(np.flatnonzero(quality == 0), key=lambda place: (-candidate.importance[place], place))
+    return Match(
+        candidate.name,
+        round(min(1.0, similarity), 4),
+        tuple(pair for _, _, pair in pairs),
+        tuple(ours[place] for place in missing),
+        candidate.domain,
+    )
+
+
+def _quality(name: float, shape: float) -> float:
+    """How much of a column's importance a pair is worth: less where its distribution lies far away."""
+    return float(max(name, shape) * (0.6 + 0.4 * shape))
+
+
+def _settled(
+    theirs: Sequence[str], ours: Sequence[str], scores: Matrix, corrections: Mapping[str, str | None]
+) -> tuple[set[tuple[int, int]], Matrix]:
+    """The pairs that a person has settled, and the scores with nothing else beside them."""
+    scores = scores.copy()
+    pairs = set()
+    for mine, name in enumerate(theirs):
+        if name not in corrections:
+            continue
+        scores[mine] = 0.0
+        wanted = corrections[name]
+        if wanted in ours:
+            pairs.add((mine, ours.index(str(wanted))))
+    for _, other in pairs:
+        scores[:, other] = 0.0
+    for mine, other in pairs:
+        scores[mine, other] = 1_000.0
+    return pairs, scores
+
+
+# Names, types and distributions
+
+
+def _anonymous(names: Sequence[str]) -> NDArray[np.bool_]:
+    return np.array([is_anonymous(name) for name in names], bool)
+
+
+def _name_similarities(mine: Sequence[str], theirs: Sequence[str]) -> Matrix:
+    """(mine, theirs) as `names.name_similarity` says of each pair; exact names a little above all others."""
+    unique = list(dict.fromkeys(theirs))
+    vocabulary = Vocabulary(unique)
+    alike = np.stack([_to_all(name, vocabulary, unique) for name in mine])
+    place = {name: number for number, name in enumerate(unique)}
+    return alike[:, [place[name] for name in theirs]]
+
+
+def _to_all(name: str, vocabulary: Vocabulary, unique: Sequence[str]) -> Matrix:
+    one = meaning(name)
+    if one.anonymous:
+        words = split_words(name)
+        return np.array([float(words == split_words(other)) for other in unique])
+    best = np.zeros(len(vocabulary.words), np.float64)
+    covered = np.zeros(len(unique), np.float64)
+    weight = 0.0
+    for word in one.words:
+        alike = np.zeros(len(vocabulary.words), np.float64)
+        numbers, near = vocabulary.near(word)
+        alike[numbers] = near
+        best = np.maximum(best, alike)
+        covered += word.weight * np.maximum.reduceat(alike[vocabulary.word_numbers], vocabulary.starts)
+        weight += word.weight
+    covered += np.add.reduceat(vocabulary.weights * best[vocabulary.word_numbers], vocabulary.starts)
+    found = np.minimum(0.98, covered / np.maximum(vocabulary.totals + weight, 1e-6))
+    found[vocabulary.anonymous] = 0.0
+    words = split_words(name)
+    for number, other in enumerate(unique):
+        if other == name:
+            found[number] = 1.0
+        elif split_words(other) == words:
+            found[number] = 0.995
+    return found
+
+
+def _types() -> Matrix:
+    """How well one kind of column stands for another; symmetric, 1 for the same kind."""
+    table = np.eye(len(KINDS))
+    for one, other, alike in (
+        ("number", "category", 0.4),
+        ("number", "identifier", 0.3),
+        ("number", "datetime", 0.3),
+        ("category", "identifier", 0.6),
+        ("category", "text", 0.6),
+        ("category", "datetime", 0.2),
+        ("identifier", "text", 0.6),
+        ("constant", "number", 0.4),
+        ("constant", "category", 0.4),
+        ("constant", "datetime", 0.3),
+        ("constant", "identifier", 0.2),
+        ("constant", "text", 0.3),
+    ):
+        table[KINDS.index(one), KINDS.index(other)] = table[KINDS.index(other), KINDS.index(one)] = alike
+    return table
+
+
+_TYPES: Final = _types()
+
+
+def _shape_similarities(mine: Columns, theirs: Columns) -> Matrix:
+    """(mine, theirs) in [0, 1]: quantiles of numbers as they are or in other units, levels of categories,
+    and shares of missing, zero, whole and negative values."""
+    gaps = np.abs(mine.shares[:, None, :4] - theirs.shares[None, :, :4])
+    shares = 1.0 - gaps @ np.array([0.2, 0.3, 0.2, 0.3])
+    values = np.zeros(shares.shape)
+    both = np.isfinite(mine.quantiles[:, 0])[:, None] & np.isfinite(theirs.quantiles[:, 0])[None, :]
+    if both.any():
+        near = np.maximum(_quantiles_alike(mine, theirs), 0.9 * _forms_alike(mine, theirs))
+        values = np.where(both, near, values)
+    else:
+        both = np.zeros(shares.shape, bool)
+    levels = _levels_alike(mine, theirs)
+    neither = np.isnan(mine.quantiles[:, 0])[:, None] & np.isnan(theirs.quantiles[:, 0])[None, :]
+    spans = 1.0 - np.abs(mine.shares[:, 4][:, None] - theirs.shares[None, :, 4])
+    values = np.where(neither, np.where(np.isnan(levels), 0.6 * spans, levels), values)
+    return np.asarray(values * (0.4 + 0.6 * shares), np.float64)
+
+
+def _quantiles_alike(mine: Columns, theirs: Columns) -> Matrix:
+    """By the mean gap of signed logarithms beside how far they spread."""
+    a, b = np.nan_to_num(mine.quantiles), np.nan_to_num(theirs.quantiles)
+    gap = np.abs(a[:, None, :] - b[None, :, :]).mean(axis=2)
+    spread = _spread(a)[:, None] + _spread(b)[None, :]
+    return np.asarray(np.exp(-1.5 * gap / (spread + 0.05)))
+
+
+def _forms_alike(mine: Columns, theirs: Columns) -> Matrix:
+    """The same after each column is divided by its own scale: units may differ."""
+    a, b = _scaled(mine.quantiles), _scaled(theirs.quantiles)
+    gap = np.abs(a[:, None, :] - b[None, :, :]).mean(axis=2)
+    spread = _spread(a)[:, None] + _spread(b)[None, :]
+    return np.asarray(np.exp(-1.5 * gap / (spread + 0.05)))
+
+
+def _spread(quantiles: Matrix) -> Matrix:
+    return np.asarray(np.abs(quantiles - quantiles[:, [QUANTILES // 2]]).mean(axis=1))
+
+
+def _scaled(logarithms: Matrix) -> Matrix:
+    plain = np.sign(logarithms) * np.expm1(np.abs(np.nan_to_num(logarithms)))
+    scale = np.abs(plain).mean(axis=1, keepdims=True)
+    plain = plain / np.where(scale > 0, scale, 1.0) * 10.0
+    return np.asarray(np.sign(plain) * np.log1p(np.abs(plain)))
+
+
+def _levels_alike(mine: Columns, theirs: Columns) -> Matrix:
+    """Share of rows whose level both columns hold alike; NaN where a column keeps no levels."""
+    known = np.unique(mine.levels)
+    a, b = _level_shares(mine, known), _level_shares(theirs, known)
+    alike = np.stack([np.minimum(row[None, :], b).sum(axis=1) for row in a])
+    has = (np.diff(mine.level_starts) > 0)[:, None] & (np.diff(theirs.level_starts) > 0)[None, :]
+    return np.where(has, alike, np.nan)
+
+
+def _level_shares(columns: Columns, known: NDArray[np.int64]) -> Matrix:
+    shares = np.zeros((len(columns), len(known)))
+    rows = np.repeat(np.arange(len(columns)), np.diff(columns.level_starts))
+    held = np.isin(columns.levels, known)
+    np.add.at(shares, (rows[held], np.searchsorted(known, columns.levels[held])), columns.level_shares[held])
+    return shares
+
+
+def _strengths(mine: Columns, theirs: Columns, wanted: NDArray[np.bool_]) -> Matrix:
+    """(mine, theirs) in [0, 1], where `wanted`: how sure two columns have one distribution, their names aside.
+
+    Numbers: the mean gap of the two distribution functions at each other's quantiles; a tenth is none.
+    Categories: the levels that they share. Columns of one or two values say too little.
+    """
+    strength = np.zeros(wanted.shape)
+    levels = _levels_alike(mine, theirs)
+    several = (np.diff(mine.level_starts) >= 3)[:, None] & (np.diff(theirs.level_starts) >= 3)[None, :]
+    strength = np.where(wanted & several & np.isfinite(levels), np.nan_to_num(levels), strength)
+    varied = [
+        np.array([len(np.unique(row)) >= 4 and bool(np.isfinite(row[0])) for row in one.quantiles], bool)
+        for one in (mine, theirs)
+    ]
+    rows, columns = np.nonzero(wanted & varied[0][:, None] & varied[1][None, :])
+    if len(rows):
+        gaps = _function_gaps(mine.quantiles[rows], theirs.quantiles[columns])
+        shares = np.abs(mine.shares[rows, :4] - theirs.shares[columns, :4]).max(axis=1)
+        strength[rows, columns] = np.clip(1.0 - 5.0 * gaps - np.maximum(0.0, shares - 0.03) * 5.0, 0.0, 1.0)
+    return strength
+
+
+def _function_gaps(a: Matrix, b: Matrix) -> Matrix:
+    """(pairs,) mean distance of each level to where the other's distribution function stands at that quantile;
+    0 where it stands anywhere on a step, as columns of few values have."""
+    return np.maximum(_one_way(a, b), _one_way(b, a))
+
+
+def _one_way(a: Matrix, b: Matrix) -> Matrix:
+    below = (b[:, None, :] < a[:, :, None]).sum(axis=2)
+    upto = (b[:, None, :] <= a[:, :, None]).sum(axis=2)
+    last = QUANTILES - 1
+    left = np.take_along_axis(b, np.clip(below - 1, 0, last), axis=1)
+    right = np.take_along_axis(b, np.clip(upto, 0, last), axis=1)
+    between = (below == upto) & (below > 0) & (upto <= last)
+    width = np.where(right > left, right - left, 1.0)
+    part = np.where(between, (a - left) / width, 0.0)
+    low = np.where(between, below - 1 + part, below - 1.0)
+    high = np.where(between, low, upto.astype(float))
+    low, high = np.clip(low, 0, last) / last, np.clip(high, 0, last) / last
+    levels = np.linspace(0, 1, QUANTILES)[None, :]
+    gap = np.maximum(0.0, np.maximum(low - levels, levels - high))
+    return np.asarray(gap.mean(axis=1))
