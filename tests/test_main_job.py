@@ -181,6 +181,28 @@ def test_a_training_whose_worker_is_killed_is_published_once(
             assert training.list_runs(transaction, user.id)[1] == 1
 
 
+def test_a_request_to_finish_outlives_the_worker(tmp_path: Path, sample: SamplePaths) -> None:
+    with running(tmp_path / "home") as application, application.client() as client:
+        with sample.labelled.open("rb") as file:
+            dataset = client.post("/api/upload", files={"file": ("t.csv", file)}).json()
+        asked = client.post(
+            "/api/train",
+            json={"dataset": dataset["id"], "model_name": "m", "target_column": "is_fraud", "budget_s": 3600},
+        )
+        job = asked.json()["job"]
+        while client.get(f"/api/status/{job}").json()["stage"] != "search":
+            time.sleep(0.1)
+        with Runtime.open(Settings.from_environment(application.environ, home=application.home)) as runtime:
+            (worker,) = living_workers(runtime)
+            os.kill(worker.pid, signal.SIGKILL)
+            user = runtime.accounts.by_email("person@example.org")
+            workflows.finish_job(runtime, user.id, job)
+        assert application.wait_for_job(client, job)["status"] == "done"
+        version = client.get("/api/models/m/versions").json()[0]["version"]
+        report = client.get(f"/api/models/m/{version}").json()["report"]
+        assert report["seconds"] < 180 < report["budget_s"]
+
+
 def _check_layout(home: Path, environ: dict[str, str]) -> None:
     settings = Settings.from_environment(environ, home=home)
     with Runtime.open(settings) as runtime:

@@ -306,6 +306,32 @@ def test_a_training_is_stopped_on_request_and_publishes_nothing(
     assert client.get("/api/models/stopped/versions").status_code == 404
 
 
+def test_a_training_that_is_told_to_finish_ends_early_with_a_model_that_scores(
+    application: Application, client: httpx.Client, trained: dict[str, Any]
+) -> None:
+    asked = client.post(
+        "/api/train",
+        json={"dataset": trained["labelled"]["id"], "model_name": "finished", "budget_s": 3600},
+    ).json()
+    while client.get(asked["status_url"]).json()["status"] == "queued":
+        time.sleep(0.1)
+    assert client.post(f"/api/jobs/{asked['job']}/finish").json()["status"] == "running"
+    assert application.wait_for_job(client, asked["job"])["status"] == "done"
+    version = client.get("/api/models/finished/versions").json()[0]["version"]
+    report = client.get(f"/api/models/finished/{version}").json()["report"]
+    assert report["seconds"] < 180 < report["budget_s"]
+    assert client.post(f"/api/jobs/{asked['job']}/finish").json()["status"] == "done"
+
+
+def test_only_a_training_of_ones_own_is_told_to_finish(
+    client: httpx.Client, other: httpx.Client, trained: dict[str, Any]
+) -> None:
+    profile = client.get(f"/api/datasets/{trained['labelled']['id']}").json()["job"]
+    answer = client.post(f"/api/jobs/{profile}/finish")
+    assert (answer.status_code, "no training" in answer.json()["error"]["message"]) == (422, True)
+    assert other.post(f"/api/jobs/{profile}/finish").status_code == 404
+
+
 def test_a_table_whose_reading_is_stopped_says_so(application: Application, client: httpx.Client) -> None:
     rows = "\n".join(",".join(str(n * c) for c in range(400)) for n in range(3000))
     header = ",".join(f"c{c}" for c in range(400))

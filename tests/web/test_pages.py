@@ -2,6 +2,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ecluse.catalog import models as model_rows
 from ecluse.catalog import places
 from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, User
 from ecluse.errors import InvalidInput
+from ecluse.fraud import workflows
 from ecluse.fraud.sample import write_sample
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime
@@ -30,6 +32,7 @@ from ecluse.web.pages.datasets import (
     training_request,
     years,
 )
+from ecluse.web.pages.jobs import progress_of
 from ecluse.web.pages.models import fitted_rows, goal_text, suggested_table, suitable_first
 from ecluse.web.pages.predictions import as_csv, percent_digits, scored_name, to_the_minute
 from ecluse.web.security import COOKIE
@@ -266,6 +269,21 @@ def test_a_training_is_queued_and_its_progress_asks_again_until_it_ends(client: 
     assert "hx-trigger" not in ended.text
     assert ended.headers["hx-refresh"] == "true"
     assert "hx-refresh" not in client.get(f"{job}/progress?detail=1").headers
+
+
+def test_a_running_training_offers_to_keep_the_best_and_says_when_it_was_asked(
+    client: Browser, runtime: Runtime, owner: User
+) -> None:
+    run = workflows.start_training(
+        runtime, owner.id, "dlabelled", workflows.TrainingRequest("kept-best", target_column="is_fraud")
+    )
+    job = runtime.jobs.get(owner.id, run.job_id or "")
+    running = replace(job, status="running")
+    assert progress_of(runtime, job, Words("en")).finish is None
+    assert progress_of(runtime, running, Words("en")).finish == "possible"
+    assert client.post(f"/jobs/{job.id}/finish").headers["location"] == f"/jobs/{job.id}"
+    assert progress_of(runtime, running, Words("en")).finish == "asked"
+    runtime.jobs.cancel(owner.id, job.id)
 
 
 def test_a_scoring_is_queued_and_its_page_shows_the_progress(client: Browser) -> None:

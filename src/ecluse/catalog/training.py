@@ -119,6 +119,22 @@ def cancel_run(transaction: Transaction, job_id: str) -> bool:
     return cancelled.first() is not None
 
 
+def ask_to_finish(transaction: Transaction, job_id: str) -> bool:
+    """Record that the training of a job is to end with the best so far; False once it publishes or has ended."""
+    asked = transaction.execute(
+        update(TrainingRun)
+        .where(TrainingRun.job_id == job_id, TrainingRun.status.in_(ACTIVE), TrainingRun.version.is_(None))
+        .values(finish_early_at=func.coalesce(TrainingRun.finish_early_at, now()))
+        .returning(TrainingRun.id)
+    )
+    return asked.first() is not None
+
+
+def is_to_finish(transaction: Transaction, run_id: str) -> bool:
+    asked = select(TrainingRun.finish_early_at).where(TrainingRun.id == run_id)
+    return transaction.scalar(asked) is not None
+
+
 def active_runs(transaction: Transaction) -> list[TrainingRun]:
     """Every training, of anyone, that has not ended."""
     return list(transaction.scalars(select(TrainingRun).where(TrainingRun.status.in_(ACTIVE))))

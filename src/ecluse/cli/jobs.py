@@ -1,4 +1,4 @@
-"""List, show and cancel jobs."""
+"""List, show, cancel and finish jobs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import click
 
 from ecluse.cli.output import Record, Rows, reports
 from ecluse.cli.session import acting, home_option, user_option
-from ecluse.fraud.workflows import cancel_job
+from ecluse.fraud.workflows import cancel_job, finish_job
 
 
 @click.group()
 def jobs() -> None:
-    """List, show and cancel jobs."""
+    """List, show, cancel and finish jobs."""
 
 
 @jobs.command("list")
@@ -50,4 +50,16 @@ def cancel(job_id: str, email: str | None, home: Path | None) -> Record:
     """Stop a job. One that has ended stays as it is."""
     with acting(home, email) as (runtime, user):
         cancel_job(runtime, user.id, job_id)
+        return Record(asdict(runtime.jobs.get(user.id, job_id)))
+
+
+@jobs.command("finish")
+@click.argument("job_id")
+@user_option
+@home_option
+@reports
+def finish(job_id: str, email: str | None, home: Path | None) -> Record:
+    """End a training's search now and keep the best model so far."""
+    with acting(home, email) as (runtime, user):
+        finish_job(runtime, user.id, job_id)
         return Record(asdict(runtime.jobs.get(user.id, job_id)))

@@ -17,6 +17,7 @@ from ecluse import models
 from ecluse.catalog import datasets, predictions, training
 from ecluse.catalog.tables import Dataset, Prediction, Publication, TrainingRun
 from ecluse.errors import (
+    CatalogUnavailable,
     DigestMismatch,
     JobCancelled,
     JobNotFound,
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 SUMMARY: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
 #: Pauses, in seconds, before hours of work are given up because the store did not take their result.
 PATIENCE: Final = (2.0, 10.0, 30.0)
+#: Seconds between two looks at whether a training is to end with the best so far.
+ASKED_EVERY: Final = 1.0
 
 
 def run_profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
@@ -164,10 +167,29 @@ def _train(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
         path, destination = _fetch(runtime, dataset, folder), folder / "model"
         destination.mkdir()
         with open_table(path, dataset.filename) as table:
-            report = train(table, TrainingPlan.from_dict(run.plan), destination, task.report)
+            plan, stop = TrainingPlan.from_dict(run.plan), _FinishRequest(runtime, run_id)
+            report = train(table, plan, destination, task.report, stop=stop)
         task.report("save", 0.97)
         uploaded = _patiently(lambda: _upload(runtime, task, run.model_name, destination))
     return uploaded | {"report": report.to_dict()}
+
+
+class _FinishRequest:
+    """Whether the person asked to stop with the best so far; the catalog is asked once a second at most."""
+
+    def __init__(self, runtime: Runtime, run_id: str) -> None:
+        self._runtime, self._run_id = runtime, run_id
+        self._asked, self._looked_at = False, 0.0
+
+    def __call__(self) -> bool:
+        if not self._asked and time.monotonic() - self._looked_at >= ASKED_EVERY:
+            self._looked_at = time.monotonic()
+            try:
+                with self._runtime.catalog.read() as transaction:
+                    self._asked = training.is_to_finish(transaction, self._run_id)
+            except CatalogUnavailable as error:
+                logger.warning("Whether training %s is to end is not known now: %s", self._run_id, error)
+        return self._asked
 
 
 def _upload(runtime: Runtime, task: Task, model_name: str, folder: Path) -> dict[str, Any]:

@@ -125,6 +125,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     # Jobs
     N_("The job was cancelled."),
     N_("The training was cancelled."),
+    N_("Job %(value)s is no training: it has no best so far to keep. Cancel it instead."),
     N_("The job was stopped by a fault of ours. The worker's log has it under reference %(reference)s."),
     N_("%(done)s / %(total)s"),
     N_("%(done)s of %(total)s MB"),

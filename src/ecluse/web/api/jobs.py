@@ -37,6 +37,13 @@ def cancel(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
     return job_body(runtime.jobs.get(user.user.id, job))
 
 
+@router.post("/jobs/{job}/finish", responses=answers(404))
+def finish(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
+    """End a training's search now and keep the best model so far. One that has ended stays as it is."""
+    workflows.finish_job(runtime, user.user.id, job)
+    return job_body(runtime.jobs.get(user.user.id, job))
+
+
 @router.get("/me", tags=["account"])
 def me(user: CurrentUser) -> Me:
     """Whose token or session this is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
@@ -23,6 +23,8 @@ router = APIRouter()
 #: Jobs shown as queued or running at most; more than anyone waits for.
 ACTIVE_SHOWN: Final = 1000
 Link = tuple[str, str]
+#: Whether a training can be ended with the best so far, or was asked to.
+Finish = Literal["possible", "asked"] | None
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Progress:
     result: Link | None
     detail: bool
     ways: tuple[Link, ...] = ()
+    finish: Finish = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,13 @@ def cancel(job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     return RedirectResponse(f"/jobs/{job_id}", 303)
 
 
+@router.post("/jobs/{job_id}/finish")
+def finish(job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """End a training with the best so far, then show it."""
+    workflows.finish_job(runtime, user.user.id, job_id)
+    return RedirectResponse(f"/jobs/{job_id}", 303)
+
+
 def running_jobs(runtime: Runtime, user_id: str, say: Words) -> list[Progress]:
     """The user's queued and running jobs."""
     jobs = runtime.jobs.list(user_id, active=True, limit=ACTIVE_SHOWN)
@@ -115,7 +125,18 @@ def progress_of(runtime: Runtime, job: Job, say: Words, *, detail: bool = False)
         result=result,
         detail=detail,
         ways=ways_on(runtime, job, say) if job.status in ("failed", "cancelled") else (),
+        finish=_finish_of(runtime, job),
     )
+
+
+def _finish_of(runtime: Runtime, job: Job) -> Finish:
+    if job.kind != "train" or job.status != "running":
+        return None
+    with runtime.catalog.read() as transaction:
+        run = training.run_by_job(transaction, job.id)
+    if run is None or run.version is not None:
+        return None
+    return "asked" if run.finish_early_at else "possible"
 
 
 def stages_of(job: Job, say: Words) -> list[tuple[str, str]]:
