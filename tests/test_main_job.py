@@ -68,6 +68,21 @@ def test_a_table_becomes_a_model_that_scores_another(
     assert trained["report"]["rows"]["test"] > 0
     scored = ecluse(home, environ, "fraud", "predict", "payments", str(sample.unlabelled), "-o", str(out))
     assert scored["rows"] == pl.read_csv(out).height == 500
+    renamed, mapped = tmp_path / "renamed.csv", tmp_path / "mapped.csv"
+    pl.read_csv(sample.unlabelled, infer_schema=False).rename({"amount": "montant"}).write_csv(renamed)
+    ecluse(
+        home,
+        environ,
+        "fraud",
+        "predict",
+        "payments",
+        str(renamed),
+        "-o",
+        str(mapped),
+        "--map",
+        "montant=amount",
+    )
+    assert mapped.read_bytes() == out.read_bytes()
     assert ecluse(home, environ, "models", "verify", "payments")["files"] > 3
     listed = ecluse(home, environ, "models", "list")
     assert [(m["name"], m["version"]) for m in listed] == [("payments", trained["version"])]

@@ -78,9 +78,22 @@ def test_a_row_scores_the_same_in_any_order_and_company(
     data: st.DataObject, model: FraudModel, folder: Path
 ) -> None:
     rows = raw(folder).head(80)
-    together = score_frame(model, rows)
+    together = score_frame(model, rows, reasons_for="all")
     chosen = data.draw(st.lists(st.integers(0, 79), min_size=1, max_size=80))
-    assert score_frame(model, rows[chosen]).equals(together[chosen])
+    assert score_frame(model, rows[chosen], reasons_for="all").equals(together[chosen])
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batch_rows=st.integers(40, 2_000), threads=st.integers(1, 4), seed=st.integers(0, 100))
+def test_scores_are_the_same_whatever_the_batches_the_threads_and_the_order(
+    batch_rows: int, threads: int, seed: int, model: FraudModel, folder: Path, tmp_path: Path
+) -> None:
+    raw(folder).sample(fraction=1, shuffle=True, seed=seed).write_csv(tmp_path / "shuffled.csv")
+    with open_table(tmp_path / "shuffled.csv") as table:
+        result = pl.concat(score_table(model, table, batch_rows=batch_rows, threads=threads))
+    with open_table(folder / "to_score.csv") as table:
+        expected = pl.concat(score_table(model, table, threads=1))
+    assert result.sort("transaction_id").equals(expected.sort("transaction_id"))
 
 
 @pytest.mark.parametrize("batch_rows", [1_499, 333, 64])
@@ -142,6 +155,38 @@ def test_missing_columns_are_listed_with_near_names(model: FraudModel, folder: P
         pytest.raises(ColumnsMissing, match=r"amount \(near: Amount"),
     ):
         score_table(model, table)
+
+
+def test_columns_under_other_names_score_alike_once_they_are_mapped(
+    model: FraudModel, folder: Path, tmp_path: Path
+) -> None:
+    theirs = {"amount": "montant", "customer_id": "client", "transaction_id": "numéro"}
+    raw(folder).rename(theirs).write_csv(tmp_path / "renamed.csv")
+    expected = scored(model, folder / "to_score.csv")
+    with open_table(tmp_path / "renamed.csv") as table:
+        result = pl.concat(score_table(model, table, reasons_for="all", columns=theirs))
+    assert result.equals(expected.rename({ours: name for ours, name in theirs.items() if ours in KEPT}))
+
+
+def test_a_mapping_wins_over_a_column_that_has_the_models_name(
+    model: FraudModel, folder: Path, tmp_path: Path
+) -> None:
+    raw(folder).with_columns(real=pl.col("amount"), amount=pl.lit("0")).write_csv(tmp_path / "both.csv")
+    with open_table(tmp_path / "both.csv") as table:
+        result = pl.concat(score_table(model, table, columns={"amount": "real"}, reasons=False))
+    with open_table(folder / "to_score.csv") as table:
+        assert result.equals(pl.concat(score_table(model, table, reasons=False)))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "said"),
+    [({"nothing": "amount"}, 'reads no column "nothing"'), ({"amount": "montant"}, 'no column "montant"')],
+)
+def test_a_mapping_of_columns_that_do_not_exist_is_refused(
+    mapping: dict[str, str], said: str, model: FraudModel, folder: Path
+) -> None:
+    with open_table(folder / "to_score.csv") as table, pytest.raises(InvalidInput, match=said):
+        score_table(model, table, columns=mapping)
 
 
 def test_a_column_of_another_kind_is_refused(model: FraudModel, folder: Path, tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ def trained(application: Application, client: httpx.Client, sample: Any) -> dict
     assert asked.status_code == 202, asked.text
     training = application.wait_for_job(client, asked.json()["job"])
     unlabelled = upload(client, sample.unlabelled)
-    predict = client.post("/api/predict", json={"model": "payments", "dataset": unlabelled["id"]})
+    asked_for = {"model": "payments", "dataset": unlabelled["id"], "reasons": "all"}
+    predict = client.post("/api/predict", json=asked_for)
     assert predict.status_code == 202, predict.text
     scoring = application.wait_for_job(client, predict.json()["job"])
     return {"labelled": labelled, "analyzed": analyzed, "training": training, "scoring": scoring}
@@ -130,6 +131,23 @@ def test_a_table_is_scored_with_the_version_that_an_alias_means_when_it_is_asked
         assert answer.status_code == 404
     finally:
         assert client.delete("/api/models/payments/aliases/for-scoring").is_success
+
+
+def test_a_table_with_other_names_is_refused_with_the_list_and_scored_once_they_are_mapped(
+    application: Application, client: httpx.Client, trained: dict[str, Any], sample: Any, tmp_path: Path
+) -> None:
+    pl.read_csv(sample.unlabelled, infer_schema=False).rename({"amount": "montant"}).write_csv(
+        tmp_path / "renamed.csv"
+    )
+    table = upload(client, tmp_path / "renamed.csv")
+    ask = {"dataset": table["id"], "model": "payments", "reasons": "none"}
+    refused = client.post("/api/predict", json=ask).json()
+    ended = application.wait_for_job(client, refused["job"])
+    assert (ended["status"], "amount" in str(ended["error"])) == ("failed", True)
+    asked = client.post("/api/predict", json=ask | {"columns": {"amount": "montant"}}).json()
+    assert application.wait_for_job(client, asked["job"])["status"] == "done"
+    answer = client.post("/api/predict", json=ask | {"columns": {"amount": "elsewhere"}})
+    assert (answer.status_code, "elsewhere" in answer.json()["error"]["message"]) == (422, True)
 
 
 def test_a_prediction_is_downloaded_by_its_key_by_its_owner_alone(

@@ -155,9 +155,9 @@ def said(sentence: str, french: set[str]) -> bool:
         ("duplicate of constant", "double de constant"),
         ("timestamp: hour 2", "timestamp\u00a0: 2 h"),
         (
-            "t.csv lacks 2 column(s) of the model: amount (near: Amount), day. Add or rename them.",
+            "t.csv lacks 2 column(s) of the model: amount (near: Amount), day. Add, rename or map them.",
             "Il manque à t.csv 2 colonne(s) du modèle\u00a0: amount (proche\u00a0: Amount), day. "
-            "Ajoutez-les ou renommez-les.",
+            "Ajoutez-les, renommez-les ou associez-les à d'autres.",
         ),
     ],
 )

@@ -107,9 +107,16 @@ def train(
 @click.option(
     "--reasons",
     type=click.Choice(["all", "risky", "none"]),
-    default="all",
+    default="risky",
     show_default=True,
     help="Rows to explain; explaining a row costs a hundred times its score.",
+)
+@click.option(
+    "--map",
+    "mapped",
+    multiple=True,
+    metavar="THEIRS=OURS",
+    help="A column of FILE, and the column of the model that it is; may be repeated.",
 )
 @user_option
 @home_option
@@ -119,18 +126,20 @@ def predict(
     file: Path,
     output: Path,
     reasons: Literal["all", "risky", "none"],
+    mapped: tuple[str, ...],
     email: str | None,
     home: Path | None,
 ) -> Record:
     """Score FILE with MODEL (NAME, NAME@VERSION, NAME@ALIAS) into OUTPUT: CSV, or Parquet if it ends in .parquet."""
     if not output.parent.is_dir():
         raise InvalidInput(f"The folder {output.parent} does not exist.")
+    columns = _mapping(mapped)
     with acting(home, email) as (runtime, user):
         used = published.resolve(runtime, user.id, model)
         dataset_id = _add(runtime, user, file)
         result_format: Literal["csv", "parquet"] = "parquet" if output.suffix == ".parquet" else "csv"
         prediction = workflows.start_prediction(
-            runtime, user.id, dataset_id, used.name, used.version, result_format, reasons
+            runtime, user.id, dataset_id, used.name, used.version, result_format, reasons, columns
         )
         finish(runtime, user, prediction.job_id or "", f"Scoring {file.name}")
         with runtime.catalog.read() as transaction:
@@ -159,6 +168,19 @@ def sample(directory: Path) -> Record:
     directory.mkdir(parents=True, exist_ok=True)
     paths = write_sample(directory)
     return Record({"labelled": paths.labelled, "unlabelled": paths.unlabelled, "truth": paths.truth})
+
+
+def _mapping(pairs: tuple[str, ...]) -> dict[str, str]:
+    """{ours: theirs} of THEIRS=OURS pairs."""
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        theirs, equals, ours = pair.rpartition("=")
+        if not (theirs and equals and ours) or ours in columns:
+            raise InvalidInput(
+                f'--map "{pair}" is not one column of the file and one of the model. Write THEIRS=OURS, each once.'
+            )
+        columns[ours] = theirs
+    return columns
 
 
 def _add(runtime: Runtime, user: User, file: Path) -> str:

@@ -40,14 +40,23 @@ def parse_numbers(raw: pl.Series, *, decimal_comma: bool, thousands: str | None)
         return _seconds(raw)
     if raw.dtype.is_numeric() or raw.dtype == pl.Boolean:
         return _finite(raw.cast(pl.Float64))
-    text = trimmed_text(raw)
+    if raw.dtype != pl.String or decimal_comma or thousands is not None:
+        return _written_numbers(trimmed_text(raw), decimal_comma, thousands)
+    # Most values are plain: only the rest is trimmed, compared with the null tokens and looked into.
+    values = _finite(raw.cast(pl.Float64, strict=False))
+    odd = values.is_null() & raw.is_not_null()
+    if not odd.any():
+        return values
+    return values.scatter(odd.arg_true(), _written_numbers(trimmed_text(raw.filter(odd)), False, None))
+
+
+def _written_numbers(text: pl.Series, decimal_comma: bool, thousands: str | None) -> pl.Series:
     plain = _without_grouping(text, decimal_comma=decimal_comma, thousands=thousands)
     values = _finite(plain.cast(pl.Float64, strict=False))
     odd = values.is_null() & text.is_not_null()
     if not odd.any():
         return values
-    where = odd.arg_true()
-    return values.scatter(where, _decorated_numbers(text.filter(odd), decimal_comma, thousands))
+    return values.scatter(odd.arg_true(), _decorated_numbers(text.filter(odd), decimal_comma, thousands))
 
 
 def parse_datetimes(raw: pl.Series, datetime_format: str | None) -> pl.Series:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,6 +40,8 @@ CHECKED_ROWS = 20_000
 EXPLAINED_ROWS = 5_000
 TOP_ROWS = 100
 BINS = 20
+# Batches that are scored side by side; more would hold more rows in memory than two cores can use.
+THREADS = min(2, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -124,11 +129,26 @@ def load_model(directory: Path) -> FraudModel:
         raise ModelUnreadable(f"model.json or features.json is damaged: {error!r}. Train again.") from error
 
 
-def check_columns(model: FraudModel, columns: Iterable[str]) -> ColumnCheck:
-    """Compare a table's columns with those the model needs, by exact name."""
-    present = tuple(columns)
-    missing = tuple(name for name in model.required_columns if name not in present)
-    known = {*model.required_columns, *model.passed_on, model.target}
+def check_columns(
+    model: FraudModel, columns: Iterable[str], mapping: Mapping[str, str] | None = None
+) -> ColumnCheck:
+    """Compare a table's columns with those the model needs, by exact name, or as `mapping` {ours: theirs} says.
+
+    Raises InvalidInput where the mapping names a column that the model, or the table, does not have.
+    """
+    present, mapped = tuple(columns), mapping or {}
+    known = {*model.required_columns, *model.passed_on}
+    for ours, theirs in mapped.items():
+        if ours not in known:
+            raise InvalidInput(
+                f'The model reads no column "{ours}". It reads: {", ".join(model.required_columns)}.'
+            )
+        if theirs not in present:
+            raise InvalidInput(
+                f'The table has no column "{theirs}" to read as "{ours}". Correct the mapping.'
+            )
+    missing = tuple(name for name in model.required_columns if name not in present and name not in mapped)
+    known |= {model.target, *mapped.values()}
     extra = tuple(name for name in present if name not in known)
     folded = {name.lower().replace("_", " ").strip(): name for name in extra}
     near: dict[str, str] = {}
@@ -146,42 +166,56 @@ def score_table(
     batch_rows: int = 50_000,
     reasons: bool = True,
     reasons_for: ReasonsFor = "risky",
+    columns: Mapping[str, str] | None = None,
+    threads: int = THREADS,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """The scores of a table, batch by batch in its order; the same whatever the batches.
+    """The scores of a table, batch by batch in its order; the same whatever the batches and the threads.
 
     Each frame holds the identifiers, customer and time of the input as they were (and the number of each `row`
     from 1, where the input has no identifier), then `fraud_probability`
     (six decimals), `risk_level`, `is_fraud` (0 or 1), and with `reasons` `reason_1` to `reason_3` in words with
     `reason_1_effect`… in log-odds. A column of the input with one of these names comes back as name_input.
     `reasons_for="risky"` explains the rows of HIGH and MEDIUM risk only: it costs tens of times the score.
+    `columns` {ours: theirs} says under which name the table has a column of the model.
     `progress` is told the number of rows done, and may raise to cancel.
 
-    Raises ColumnsMissing before the first batch when columns lack, or mostly hold another kind of value.
+    Raises ColumnsMissing before the first batch when columns lack, or mostly hold another kind of value;
+    InvalidInput for a mapping of columns that do not exist.
     """
-    check = check_columns(model, table.columns)
+    mapping = dict(columns or {})
+    check = check_columns(model, table.columns, mapping)
     if check.missing:
         raise ColumnsMissing(_missing_message(table.filename, check))
-    _refuse_other_kinds(model, table)
-    return _score_batches(model, table, batch_rows, reasons_for if reasons else None, progress)
+    _refuse_other_kinds(model, table, mapping)
+    wanted: ReasonsFor | None = reasons_for if reasons else None
+    score = partial(score_frame, model, reasons_for=wanted, columns=mapping)
+    return _score_batches(model, table, score, _batch_rows(batch_rows, wanted), mapping, threads, progress)
 
 
 def score_frame(
-    model: FraudModel, raw: pl.DataFrame, *, reasons_for: ReasonsFor | None = "all"
+    model: FraudModel,
+    raw: pl.DataFrame,
+    *,
+    reasons_for: ReasonsFor | None = "risky",
+    columns: Mapping[str, str] | None = None,
 ) -> pl.DataFrame:
     """The scores of raw rows (strings or native values), in the columns of `score_table`."""
-    check = check_columns(model, raw.columns)
+    mapping = columns or {}
+    check = check_columns(model, raw.columns, mapping)
     if check.missing:
         raise ColumnsMissing(_missing_message("The table", check))
-    parsed = raw.select([spec.parse() for spec in model.specs])
-    matrix = np.ascontiguousarray(model.engineer.transform(parsed)[:, model.positions])
+    parsed = _named_as_ours(raw, mapping).select([spec.parse() for spec in model.specs])
+    matrix = model.engineer.transform(parsed)
+    if len(model.positions) != matrix.shape[1] or (np.diff(model.positions) != 1).any():
+        matrix = np.ascontiguousarray(matrix[:, model.positions])
     probability = model.calibration.probabilities(model.fitted.predict_margin(matrix))
     high, medium = probability >= model.threshold, probability >= model.medium_threshold
-    level = np.where(high, "HIGH", np.where(medium, "MEDIUM", "LOW"))
-    kept = _passed_on(model, raw)
+    level = pl.Series("risk_level", ["LOW", "MEDIUM", "HIGH"])[medium.astype(np.int8) + high]
+    kept = _passed_on(model, raw, mapping)
     scores = [
         pl.Series("fraud_probability", probability),
-        pl.Series("risk_level", level.tolist(), dtype=pl.String),
+        level,
         pl.Series("is_fraud", high.astype(np.int8)),
     ]
     scored = pl.DataFrame([*kept.get_columns(), *scores])
@@ -226,25 +260,56 @@ def neutralise_formulas(frame: pl.DataFrame) -> pl.DataFrame:
 def _score_batches(
     model: FraudModel,
     table: Table,
+    score: Callable[[pl.DataFrame], pl.DataFrame],
     batch_rows: int,
-    reasons_for: ReasonsFor | None,
+    mapping: Mapping[str, str],
+    threads: int,
     progress: Callable[[int], None] | None,
 ) -> Iterator[pl.DataFrame]:
     done = 0
     if progress is not None:
         with_heartbeat(table.validate, partial(progress, 0))
-    # Explaining takes a hundred times longer than scoring: smaller batches keep the progress moving.
-    for batch in table.batches(min(batch_rows, EXPLAINED_ROWS) if reasons_for == "all" else batch_rows):
-        scores = score_frame(model, batch, reasons_for=reasons_for)
-        yield scores if _has_identifier(model, batch) else _numbered(scores, done)
-        done += batch.height
+    for scores in _in_order(table.batches(batch_rows), score, threads):
+        yield scores if _has_identifier(model, table.columns, mapping) else _numbered(scores, done)
+        done += scores.height
         if progress is not None:
             progress(done)
 
 
-def _passed_on(model: FraudModel, raw: pl.DataFrame) -> pl.DataFrame:
+def _in_order(
+    batches: Iterator[pl.DataFrame], score: Callable[[pl.DataFrame], pl.DataFrame], threads: int
+) -> Iterator[pl.DataFrame]:
+    """Each batch scored, in their order, `threads` of them at a time: the libraries below let go of the GIL."""
+    if threads == 1:
+        yield from map(score, batches)
+        return
+    waiting: deque[Future[pl.DataFrame]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="scoring")
+    try:
+        for batch in batches:
+            waiting.append(pool.submit(score, batch))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _batch_rows(batch_rows: int, reasons_for: ReasonsFor | None) -> int:
+    """Explaining takes a hundred times longer than scoring: smaller batches keep the progress moving."""
+    return min(batch_rows, EXPLAINED_ROWS) if reasons_for == "all" else batch_rows
+
+
+def _named_as_ours(raw: pl.DataFrame, mapping: Mapping[str, str]) -> pl.DataFrame:
+    """The rows with each mapped column under the model's name for it, too."""
+    return raw.with_columns(raw[theirs].alias(ours) for ours, theirs in mapping.items()) if mapping else raw
+
+
+def _passed_on(model: FraudModel, raw: pl.DataFrame, mapping: Mapping[str, str]) -> pl.DataFrame:
     """The columns that come back as they were; one named like a score is renamed, such as risk_level_input."""
-    kept = raw.select([name for name in model.passed_on if name in raw.columns])
+    wanted = dict.fromkeys(mapping.get(name, name) for name in model.passed_on)
+    kept = raw.select([name for name in wanted if name in raw.columns])
     renamed = {}
     for name in kept.columns:
         free = name
@@ -254,9 +319,9 @@ def _passed_on(model: FraudModel, raw: pl.DataFrame) -> pl.DataFrame:
     return kept.rename(renamed)
 
 
-def _has_identifier(model: FraudModel, batch: pl.DataFrame) -> bool:
+def _has_identifier(model: FraudModel, columns: Iterable[str], mapping: Mapping[str, str]) -> bool:
     roles = {model.info.get("customer_column"), model.info.get("time_column")}
-    return any(name in batch.columns for name in model.passed_on if name not in roles)
+    return any(mapping.get(name, name) in columns for name in model.passed_on if name not in roles)
 
 
 def _numbered(scores: pl.DataFrame, before: int) -> pl.DataFrame:
@@ -267,12 +332,12 @@ def _numbered(scores: pl.DataFrame, before: int) -> pl.DataFrame:
 def _missing_message(filename: str, check: ColumnCheck) -> str:
     listed = [f"{name} (near: {check.near[name]})" if name in check.near else name for name in check.missing]
     shown = ", ".join(listed[:20]) + (f" and {len(listed) - 20} more" if len(listed) > 20 else "")
-    return f"{filename} lacks {len(listed)} column(s) of the model: {shown}. Add or rename them."
+    return f"{filename} lacks {len(listed)} column(s) of the model: {shown}. Add, rename or map them."
 
 
-def _refuse_other_kinds(model: FraudModel, table: Table) -> None:
+def _refuse_other_kinds(model: FraudModel, table: Table, mapping: Mapping[str, str]) -> None:
     """Refuse a table in which a number or date column mostly holds something else."""
-    head = table.head(CHECKED_ROWS)
+    head = _named_as_ours(table.head(CHECKED_ROWS), mapping)
     wrong = []
     for spec in model.specs:
         if spec.kind not in ("number", "datetime"):
@@ -280,7 +345,8 @@ def _refuse_other_kinds(model: FraudModel, table: Table) -> None:
         text = head.select(ColumnSpec(spec.name, "category").parse()).to_series()
         unread = text.filter(text.is_not_null() & head.select(spec.parse()).to_series().is_null())
         if len(unread) > MOSTLY * max(len(text) - text.null_count(), 1):
-            wrong.append(f'{spec.name} should hold a {spec.kind}, and holds "{unread[0][:40]}"')
+            name = mapping.get(spec.name, spec.name)
+            wrong.append(f'{name} should hold a {spec.kind}, and holds "{unread[0][:40]}"')
     if wrong:
         raise ColumnsMissing(
             f"{table.filename} does not fit the model: {'; '.join(wrong[:10])}. Correct the columns."
@@ -342,13 +408,26 @@ def _top_reasons(
 def _words(
     model: FraudModel, feature: Feature, parsed: pl.DataFrame, values: NDArray[np.float32]
 ) -> NDArray[np.object_]:
+    """What to say of each row, (rows,) text. Rows that are alike are put into words once."""
     raw = parsed[feature.column]
-    missing, name, kind = raw.is_null().to_numpy(), feature.column, feature.kind
-    shown = [_shown(value) for value in raw.to_list()]
+    if raw.dtype.is_float():
+        raw = raw + 0.0  # -0.0 counts as 0.0 below, and must read like it
+    rows = pl.DataFrame({"raw": raw, "value": values + np.float32(0)})
+    alike = rows.unique(maintain_order=True)
+    said = pl.Series("said", _say_each(model, feature, alike["raw"], alike["value"].to_list()), pl.String)
+    spoken = rows.join(
+        alike.with_columns(said), on=["raw", "value"], how="left", nulls_equal=True, maintain_order="left"
+    )
+    return np.array(spoken["said"].to_list(), dtype=object)
+
+
+def _say_each(model: FraudModel, feature: Feature, raw: pl.Series, values: list[float]) -> list[str]:
+    name, kind = feature.column, feature.kind
     customer = model.info.get("customer_column")
     said: list[str] = []
     known_levels = _levels(model, name) if kind == "level" else frozenset()
-    for text, value, gone in zip(shown, values.tolist(), missing.tolist(), strict=True):
+    for cell, value in zip(raw.to_list(), values, strict=True):
+        gone, text = cell is None, _shown(cell)
         if kind == "missing":
             said.append(f"{value:.0f} values missing")
         elif gone and kind not in ("history_rows", "history_since"):
@@ -373,7 +452,7 @@ def _words(
             said.append(_history_words(kind, name, str(customer), text, value))
         else:
             said.append(f"{name} {text}")
-    return np.array(said, dtype=object)
+    return said
 
 
 def _levels(model: FraudModel, column: str) -> frozenset[str]:
@@ -469,8 +548,9 @@ class _Tally:
         # The last bin is closed: a probability of 1 belongs to it.
         places = (batch["fraud_probability"].to_numpy() * BINS).astype(np.int64)
         self._bins += np.bincount(np.minimum(places, BINS - 1), minlength=BINS)
-        best = batch.sort("fraud_probability", descending=True, maintain_order=True).head(TOP_ROWS)
-        merged = best if self._top is None else pl.concat([self._top, best])
+        if self._top is not None and self._top.height == TOP_ROWS:
+            batch = batch.filter(pl.col("fraud_probability") > self._top["fraud_probability"][-1])
+        merged = batch if self._top is None else pl.concat([self._top, batch])
         self._top = merged.sort("fraud_probability", descending=True, maintain_order=True).head(TOP_ROWS)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -54,11 +54,17 @@ def run_training(runtime: Runtime, task: Task, run_id: str) -> None:
     task.step("publish", _publish, runtime, task, run_id, trained)
 
 
-def run_prediction(runtime: Runtime, task: Task, prediction_id: str, reasons: Reasons) -> None:
+def run_prediction(
+    runtime: Runtime,
+    task: Task,
+    prediction_id: str,
+    reasons: Reasons,
+    columns: Mapping[str, str] | None = None,
+) -> None:
     with runtime.catalog.write() as transaction:
         predictions.set_running(transaction, prediction_id)
     key = task.step("name", _result_key, runtime, task, prediction_id)
-    task.step("score", _score, runtime, task, prediction_id, key, reasons)
+    task.step("score", _score, runtime, task, prediction_id, key, reasons, columns)
 
 
 def reconcile(runtime: Runtime) -> int:
@@ -250,7 +256,14 @@ def _result_key(runtime: Runtime, task: Task, prediction_id: str) -> str:
     return join_key(predictions_prefix(task.user_id), filename)
 
 
-def _score(runtime: Runtime, task: Task, prediction_id: str, key: str, reasons: Reasons) -> None:
+def _score(
+    runtime: Runtime,
+    task: Task,
+    prediction_id: str,
+    key: str,
+    reasons: Reasons,
+    columns: Mapping[str, str] | None,
+) -> None:
     from ecluse.fraud.dataset import open_table
     from ecluse.fraud.scoring import load_model, score_table, write_scores
 
@@ -268,6 +281,7 @@ def _score(runtime: Runtime, task: Task, prediction_id: str, key: str, reasons: 
                 table,
                 reasons=reasons != "none",
                 reasons_for="all" if reasons == "all" else "risky",
+                columns=columns,
                 progress=lambda rows: task.report("score", min(rows / total, 1) * 0.9, f"{rows} / {total}"),
             )
             summary = write_scores(batches, result, "parquet" if prediction.format == "parquet" else "csv")
@@ -308,9 +322,7 @@ def _training_failed(runtime: Runtime, task: Task, message: str, run_id: str) ->
     _end_training(runtime, _training_run(runtime, task, run_id), "failed", message)
 
 
-def _prediction_failed(
-    runtime: Runtime, task: Task, message: str, prediction_id: str, reasons: Reasons
-) -> None:
+def _prediction_failed(runtime: Runtime, task: Task, message: str, prediction_id: str, **_: object) -> None:
     with runtime.catalog.write() as transaction:
         predictions.set_ended(transaction, prediction_id, "failed", message)
 

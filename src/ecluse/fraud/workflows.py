@@ -6,7 +6,7 @@ themselves are in `work`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -255,18 +255,22 @@ def start_prediction(
     model_name: str,
     version: str | None = None,
     result_format: ResultFormat = "csv",
-    reasons: Reasons = "all",
+    reasons: Reasons = "risky",
+    columns: Mapping[str, str] | None = None,
 ) -> Prediction:
     """Queue the scoring of a table with one version of a model; the latest when none is named.
 
-    `reasons` says which rows are explained. Explaining a row costs a hundred times its score.
+    `reasons` says which rows are explained. Explaining a row costs a hundred times its score. `columns`
+    {the model's: the table's} says what the table calls a column of the model.
 
     Raises:
         NotFound, ModelNotFound, VersionNotFound: not the user's, or not there.
+        InvalidInput: the table could not be read, or has no such column.
     """
     dataset = find_dataset(runtime, user_id, dataset_id)
     if dataset.state == "failed":
         raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
+    _check_columns(dataset, list((columns or {}).values()))
     job_id = new_id()
     with runtime.catalog.write() as transaction:
         model = models.version_of(transaction, user_id, model_name, version)
@@ -284,7 +288,7 @@ def start_prediction(
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.predict", model.name, dataset=dataset.filename)
     title = f"{model.name}: {dataset.filename}"
-    subject = {"prediction_id": prediction.id, "reasons": reasons}
+    subject = {"prediction_id": prediction.id, "reasons": reasons, "columns": dict(columns or {})}
     try:
         runtime.jobs.enqueue("predict", "predict", user_id, title, subject, job_id=job_id)
     except Exception as error:

@@ -210,7 +210,9 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_('%(column)s never holds "%(value)s". Its values: %(values)s.'),
     N_("No column is left to learn from: all are constant, all distinct or left out."),
     # Scoring
-    N_("%(file)s lacks %(count)s column(s) of the model: %(missing)s. Add or rename them."),
+    N_("%(file)s lacks %(count)s column(s) of the model: %(missing)s. Add, rename or map them."),
+    N_('The model reads no column "%(column)s". It reads: %(columns)s.'),
+    N_('The table has no column "%(column)s" to read as "%(name)s". Correct the mapping.'),
     N_("%(file)s does not fit the model: %(problems)s. Correct the columns."),
     # Reasons of a score, and names of features
     N_("%(name)s not seen for this customer in training"),
@@ -557,7 +559,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The table"),
     N_("%(name)s (near: %(value)s)"),
     N_("%(columns)s and %(count)s more: one value only, or none; it tells nothing."),
-    N_("%(file)s lacks %(count)s column(s) of the model: %(missing)s and %(number)s more. Add or rename them."),
+    N_("%(file)s lacks %(count)s column(s) of the model: %(missing)s and %(number)s more. Add, rename or map them."),
     # Prices of storage
     N_("A quantity to estimate the cost of was %(number)s; use 0 or more."),
     N_("List prices without tax, at the rate of the first volume tier. Those of Cloudflare R2 are from the "

@@ -32,7 +32,7 @@ def predict(body: PredictRequest, runtime: RuntimeDep, user: CurrentUser) -> Acc
     dataset = workflows.find_dataset(runtime, user.user.id, body.reference)
     model = models.resolve(runtime, user.user.id, f"{name}@{body.version}" if body.version else body.model)
     row = workflows.start_prediction(
-        runtime, user.user.id, dataset.id, model.name, model.version, body.format, body.reasons
+        runtime, user.user.id, dataset.id, model.name, model.version, body.format, body.reasons, body.columns
     )
     return Accepted(job=row.job_id or "", status_url=f"/api/status/{row.job_id}", prediction=row.id)
 

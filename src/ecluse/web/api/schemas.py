@@ -57,7 +57,12 @@ class PredictRequest(DatasetReference):
     version: str | None = None
     format: Literal["csv", "parquet"] = "csv"
     reasons: Literal["all", "risky", "none"] = Field(
-        "all", description="Rows to explain; explaining a row costs a hundred times its score"
+        "risky", description="Rows to explain; explaining a row costs a hundred times its score"
+    )
+    columns: dict[str, str] = Field(
+        {},
+        description="Columns of the model, each with the column of the table that it is called there",
+        examples=[{"amount": "montant"}],
     )
 
 

@@ -148,7 +148,7 @@ def score(
     user: CurrentUser,
     model: Annotated[str, Form()],
     result_format: Annotated[workflows.ResultFormat, Form()] = "csv",
-    reasons: Annotated[workflows.Reasons, Form()] = "all",
+    reasons: Annotated[workflows.Reasons, Form()] = "risky",
 ) -> Response:
     """Queue the scoring with the latest version of a model, and show where its result will be."""
     row = workflows.find_dataset(runtime, user.user.id, dataset_id)

@@ -158,7 +158,7 @@ def score(
     user: CurrentUser,
     dataset: Annotated[str, Form()],
     result_format: Annotated[workflows.ResultFormat, Form()] = "csv",
-    reasons: Annotated[workflows.Reasons, Form()] = "all",
+    reasons: Annotated[workflows.Reasons, Form()] = "risky",
 ) -> Response:
     """Queue the scoring of a table with this very version, and show where its result will be."""
     row = _version(runtime, user.user.id, name, version)
