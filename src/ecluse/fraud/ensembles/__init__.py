@@ -1,0 +1,1 @@
+"""Score tables without labels: with reference models that match them, and by how unusual a row is."""
