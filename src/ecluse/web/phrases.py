@@ -579,6 +579,19 @@ MESSAGES: Final[tuple[str, ...]] = (
     # Matching columns
     # Reference library
     # Ensembles without labels
+    N_("No column is left to compare rows by: all are constant, identifiers or left out. Give a table with more columns."),
+    N_("%(file)s or %(word)s is missing or damaged: %(error)s. Fetch the version again."),
+    N_("%(name)s missing, as in %(share)s of the rows"),
+    N_('%(name)s "%(value)s" is rare'),
+    N_("%(name)s: %(day)s, an unusual day"),
+    N_("%(name)s: hour %(hour)s, as in %(share)s of the rows"),
+    N_("%(name)s: day %(number)s, as in %(share)s of the rows"),
+    N_("time from %(column)s to %(name)s longer than all but %(share)s of the rows"),
+    N_("time from %(column)s to %(name)s shorter than all but %(share)s of the rows"),
+    N_("%(name)s longer than all but %(share)s of the rows"),
+    N_("%(name)s shorter than all but %(share)s of the rows"),
+    N_("%(name)s %(amount)s, higher than all but %(share)s of the rows"),
+    N_("%(name)s %(amount)s, lower than all but %(share)s of the rows"),
     # Few labels
     # Watching models
 )  # fmt: skip

@@ -172,11 +172,14 @@ class AnomalyModel:
             state = json.loads((directory / STATE_FILE).read_text(encoding="utf-8"))
             with (directory / ARRAYS_FILE).open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-            return _restored(state, arrays)
+            restored = _restored(state, arrays) if state["format"] == FORMAT else None
         except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
             raise ModelUnreadable(
                 f"{STATE_FILE} or {ARRAYS_FILE} is missing or damaged: {error!r}. Fetch the version again."
             ) from error
+        if restored is None:
+            raise ModelUnreadable(f"{STATE_FILE} has format {state['format']}; this version reads {FORMAT}.")
+        return restored
 
     def _detect(self, matrix: Floats) -> dict[str, Floats]:
         below, above = _shares(self.description.distributions, matrix)
@@ -201,8 +204,6 @@ _FOREST_ARRAYS: Final = ("roots", "feature", "threshold", "left", "right", "dept
 
 
 def _restored(state: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> AnomalyModel:
-    if state["format"] != FORMAT:
-        raise ValueError(f"format {state['format']}, this version reads {FORMAT}")
     trees = {name: arrays[f"forest_{name}"] for name in _FOREST_ARRAYS}
     names = (*WEIGHTS, "together")
     return AnomalyModel(
@@ -422,7 +423,7 @@ def _reasons(
 
 
 def _words(value: Value, raw: object, number: float, *, share: str, high: bool) -> str:
-    rows = f"than all but {share} of the rows"
+    longer, higher = ("longer", "higher") if high else ("shorter", "lower")
     if value.kind == "missing":
         return f"{value.column} missing, as in {share} of the rows"
     if value.kind == "rarity":
@@ -432,10 +433,10 @@ def _words(value: Value, raw: object, number: float, *, share: str, high: bool) 
     if value.kind in ("hour", "day"):
         return f"{value.column}: {value.kind} {number:.0f}, as in {share} of the rows"
     if value.kind == "gap":
-        return f"time from {value.other} to {value.column} {'longer' if high else 'shorter'} {rows}"
+        return f"time from {value.other} to {value.column} {longer} than all but {share} of the rows"
     if value.kind == "characters":
-        return f"{value.column} {'longer' if high else 'shorter'} {rows}"
-    return f"{value.column} {_shown(raw)}, {'higher' if high else 'lower'} {rows}"
+        return f"{value.column} {longer} than all but {share} of the rows"
+    return f"{value.column} {_shown(raw)}, {higher} than all but {share} of the rows"
 
 
 def _percent(share: float) -> str:

@@ -226,9 +226,10 @@ def from_arrays(
         name: KeyedTable(key, {"count": count})
         for name, key, count in zip(level_names, keys, counts, strict=bool(level_names))
     }
-    read = tuple(Value(item["column"], _kind(item["kind"]), item["other"]) for item in values)
-    if len(read) != len(spread):
-        raise ValueError(f"{len(read)} values and {len(spread)} distributions")
+    read = tuple(
+        Value(item["column"], _kind(item["kind"]), item["other"])
+        for item, _ in zip(values, spread, strict=True)
+    )
     return Description(read, spread, levels, rows)
 
 
