@@ -579,7 +579,8 @@ MESSAGES: Final[tuple[str, ...]] = (
     # Matching columns
     # Reference library
     # Ensembles without labels
-    N_("No column is left to compare rows by: all are constant, identifiers or left out. Give a table with more columns."),
+    N_("No column is left to compare rows by: all are constant, identifiers or left out. "
+       "Give a table with more columns."),
     N_("%(file)s or %(word)s is missing or damaged: %(error)s. Fetch the version again."),
     N_("%(name)s missing, as in %(share)s of the rows"),
     N_('%(name)s "%(value)s" is rare'),
