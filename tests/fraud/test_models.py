@@ -13,7 +13,8 @@ import pytest
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.models import FAMILIES, FitData, FittedModel, boost, family
+from ecluse.fraud.models import FAMILIES, FitData, FittedModel, boost, family, loader
+from ecluse.fraud.models.blend import BlendModel, Member, blend
 
 
 def data(rows: int = 1_500) -> FitData:
@@ -60,7 +61,7 @@ def test_importances_are_shares_led_by_the_strongest_feature(name: str) -> None:
 def test_a_saved_model_gives_the_same_margins_to_the_bit(name: str, tmp_path: Path) -> None:
     rows = data()
     model = fitted(name, rows)
-    again = family(name).load(tmp_path / model.save(tmp_path))
+    again = family(name).load(tmp_path / model.save(tmp_path)[0])
     assert np.array_equal(again.predict_margin(rows.valid), model.predict_margin(rows.valid))
     assert again.family == name
 
@@ -76,7 +77,7 @@ def test_the_same_seed_gives_the_same_file(name: str, tmp_path: Path) -> None:
     saved = []
     for folder in (tmp_path / "first", tmp_path / "second"):
         folder.mkdir()
-        saved.append((folder / fitted(name, data()).save(folder)).read_bytes())
+        saved.append((folder / fitted(name, data()).save(folder)[0]).read_bytes())
     assert saved[0] == saved[1]
 
 
@@ -89,7 +90,7 @@ def test_foreign_files_are_refused(name: str, content: bytes, tmp_path: Path) ->
 
 
 def test_a_truncated_file_is_refused(name: str, tmp_path: Path) -> None:
-    path = tmp_path / fitted(name, data()).save(tmp_path)
+    path = tmp_path / fitted(name, data()).save(tmp_path)[0]
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ModelUnreadable):
         family(name).load(path)
@@ -134,7 +135,7 @@ def test_variations_come_from_the_seed_and_can_be_fitted(name: str) -> None:
 def test_facts_of_the_families_load_none_of_their_libraries() -> None:
     code = (
         "import sys, ecluse.fraud.models; "
-        "print([m for m in ('lightgbm', 'xgboost', 'sklearn', 'scipy') if m in sys.modules])"
+        "print([m for m in ('lightgbm', 'xgboost', 'catboost', 'sklearn', 'scipy') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
@@ -161,8 +162,59 @@ def test_boosting_stops_after_the_best_round_and_its_patience() -> None:
 
 def test_a_fixed_number_of_rounds_is_fitted_without_validation() -> None:
     rows = data()
-    for boosted in ("lightgbm", "xgboost"):
+    for boosted in ("lightgbm", "xgboost", "catboost"):
         model = family(boosted).fit(
             rows, {"fixed_rounds": 7}, seed=1, deadline=time.monotonic() + 60, tick=lambda: None
         )
         assert model.rounds == 7
+
+
+def blended(rows: FitData) -> BlendModel:
+    weights = np.arange(1, len(FAMILIES) + 1) / np.arange(1, len(FAMILIES) + 1).sum()
+    joined = blend([Member(fitted(kind, rows), float(w)) for kind, w in zip(FAMILIES, weights, strict=True)])
+    assert isinstance(joined, BlendModel)
+    return joined
+
+
+def test_a_blend_is_the_weighted_mean_of_its_members_and_explains_itself_as_one() -> None:
+    rows = data()
+    joined = blended(rows)
+    margins = [member.weight * member.model.predict_margin(rows.valid) for member in joined.members]
+    assert np.allclose(joined.predict_margin(rows.valid), np.sum(margins, axis=0))
+    shares = joined.contributions(rows.valid)
+    assert np.allclose(shares.sum(axis=1), joined.predict_margin(rows.valid), atol=1e-4)
+    assert joined.importances().sum() == pytest.approx(1.0)
+    assert [member.weight for member in joined.members] == sorted(
+        [m.weight for m in joined.members], reverse=True
+    )
+
+
+def test_a_saved_blend_gives_the_same_margins_to_the_bit(tmp_path: Path) -> None:
+    rows = data()
+    joined = blended(rows)
+    names = joined.save(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+    again = loader("blend").load(tmp_path / names[0])
+    assert np.array_equal(again.predict_margin(rows.valid), joined.predict_margin(rows.valid))
+
+
+def test_a_blend_of_one_is_that_one() -> None:
+    model = fitted("linear", data(300))
+    assert blend([Member(model, 1.0)]) is model
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        '{"format": "ecluse blend 1", "members": []}',
+        '{"format": "ecluse blend 1", "members": [{"family": "blend", "file": "best_model.json", "weight": 1}]}',
+        '{"format": "ecluse blend 1", "members": [{"family": "lightgbm", "file": "gone.txt.gz", "weight": 1}]}',
+        '{"format": "ecluse blend 1", "members": [{"family": "pickle", "file": "best_model.json", "weight": 1}]}',
+    ],
+)
+def test_a_foreign_blend_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "best_model.json").write_text(content)
+    with pytest.raises(ModelUnreadable):
+        loader("blend").load(tmp_path / "best_model.json")

@@ -1,4 +1,4 @@
-"""The search keeps the best model it has met, within its deadline."""
+"""The search keeps the best models it has met, within its deadline, and blends them."""
 
 from __future__ import annotations
 
@@ -7,37 +7,108 @@ import time
 import numpy as np
 import pytest
 
+from ecluse.fraud.blending import choose_weights, mean_precision
 from ecluse.fraud.evaluation import average_precision
 from ecluse.fraud.models import FAMILIES, FitData
-from ecluse.fraud.search import search_models
+from ecluse.fraud.models.blend import blend
+from ecluse.fraud.search import FoldData, SearchResult, blend_of, fit_on_all, search_models
 
 
-def data(rows: int = 900) -> FitData:
-    rng = np.random.default_rng(2)
+def part(seed: int, rows: int = 900) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
     matrix = rng.normal(size=(rows, 4)).astype(np.float32)
     labels = (matrix[:, 0] * matrix[:, 1] + rng.normal(size=rows) > 1.2).astype(np.int8)
-    return FitData(matrix[:600], labels[:600], matrix[600:], labels[600:])
+    return matrix, labels
 
 
-def test_the_best_of_several_families_wins() -> None:
-    rows = data()
-    result = search_models(rows, seed=0, deadline=time.monotonic() + 60, report=lambda message: None)
-    assert {row["family"] for row in result.leaderboard} == set(FAMILIES)
-    scores = [row["validation_average_precision"] for row in result.leaderboard]
+def folds(rows: int = 900) -> list[FoldData]:
+    """Three folds of one panel."""
+    matrix, labels = part(2, rows)
+    held = np.arange(rows) % 3
+    return [
+        FoldData(FitData(matrix[held != k], labels[held != k], matrix[held == k], labels[held == k]))
+        for k in range(3)
+    ]
+
+
+def search(data: list[FoldData], seconds: float = 60.0, workers: int = 2) -> SearchResult:
+    deadline = time.monotonic() + seconds
+    return search_models(data, seed=0, deadline=deadline, workers=workers, report=lambda message: None)
+
+
+@pytest.fixture(scope="module")
+def found() -> SearchResult:
+    return search(folds())
+
+
+def test_settings_of_all_families_are_fitted_on_every_fold(found: SearchResult) -> None:
+    assert {row["family"] for row in found.leaderboard} == set(FAMILIES)
+    scores = [row["validation_average_precision"] for row in found.leaderboard]
     assert scores == sorted(scores, reverse=True)
-    assert result.best.validation_average_precision >= scores[0] - 0.002
-    found = average_precision(rows.valid_labels, result.best.model.predict_margin(rows.valid))
-    assert found == result.best.validation_average_precision
+    assert found.folds == 3
+    assert all(len(candidate.models) == 3 for candidate in found.candidates)
+
+
+def test_a_candidate_is_scored_on_rows_its_models_were_not_fitted_on(found: SearchResult) -> None:
+    best = found.best
+    margins = [
+        model.predict_margin(fold.data.valid) for model, fold in zip(best.models, folds(), strict=True)
+    ]
+    labels = np.concatenate([fold.data.valid_labels for fold in folds()])
+    assert best.average_precision == average_precision(labels, np.concatenate(margins))
+
+
+def test_the_blend_ranks_the_held_rows_no_worse_than_the_best_alone(found: SearchResult) -> None:
+    chosen = blend_of(found)
+    assert chosen.average_precision >= found.best.average_precision
+    assert 1 <= len(chosen.members) <= 4
+    assert sum(weight for _, weight in chosen.members) == pytest.approx(1.0)
+
+
+def test_members_fitted_on_all_rows_rank_new_rows_like_the_folds_said(found: SearchResult) -> None:
+    chosen, (matrix, labels) = blend_of(found), part(2)
+    data = FitData(matrix, labels, matrix[:1], labels[:1])
+    members = fit_on_all(chosen.members, data, growth=1.5, workers=2, tick=lambda: None)
+    new, truth = part(3, 3_000)
+    assert average_precision(truth, blend(members).predict_margin(new)) > chosen.average_precision - 0.1
+    for member, (candidate, weight) in zip(members, chosen.members, strict=True):
+        assert member.weight == weight
+        assert member.model.rounds == round(1.25 * candidate.rounds)
+
+
+def test_the_number_of_fits_side_by_side_changes_nothing() -> None:
+    first, second = (search(folds(450), workers=workers) for workers in (1, 2))
+    alike = {c.name: c.margins for c in first.candidates}.keys() & {c.name for c in second.candidates}
+    assert len(alike) >= len(FAMILIES)
+    margins = {c.name: c.margins for c in second.candidates}
+    for candidate in first.candidates:
+        if candidate.name in alike:
+            assert np.array_equal(candidate.margins, margins[candidate.name])
 
 
 def test_a_deadline_in_the_past_still_gives_one_model() -> None:
-    result = search_models(data(), seed=0, deadline=time.monotonic() - 1, report=lambda message: None)
-    assert len(result.leaderboard) == 1
+    result = search(folds(), seconds=-1)
+    assert len(result.candidates) == 1
+    assert 1 <= result.folds <= 3
+    assert len(result.best.margins) == len(result.labels) == len(result.panels)
+
+
+def test_a_stop_ends_the_search_with_what_is_complete() -> None:
+    told: list[str] = []
+    result = search_models(
+        folds(),
+        seed=0,
+        deadline=time.monotonic() + 600,
+        workers=2,
+        report=told.append,
+        stop=lambda: "Best so far" in told[-1],
+    )
+    assert 1 <= len(result.candidates) <= 4
 
 
 def test_messages_say_what_is_fitted_and_the_best_so_far() -> None:
     told: list[str] = []
-    search_models(data(), seed=0, deadline=time.monotonic() + 60, report=told.append)
+    search_models(folds(), seed=0, deadline=time.monotonic() + 60, report=told.append)
     assert told[0].startswith("LightGBM, 1 of up to ")
     assert "Best so far: average precision 0." in told[-1]
 
@@ -47,8 +118,37 @@ def test_a_report_that_raises_stops_the_search() -> None:
         pass
 
     def report(message: str) -> None:
-        if message.startswith("XGBoost"):
+        if "Best so far" in message:
             raise Stopped
 
     with pytest.raises(Stopped):
-        search_models(data(), seed=0, deadline=time.monotonic() + 60, report=report)
+        search_models(folds(), seed=0, deadline=time.monotonic() + 600, workers=2, report=report)
+
+
+def test_a_tick_that_raises_stops_the_last_fits(found: SearchResult) -> None:
+    class Stopped(Exception):
+        pass
+
+    def tick() -> None:
+        raise Stopped
+
+    matrix, labels = part(2, 20_000)
+    data = FitData(matrix, labels, matrix[:1], labels[:1])
+    with pytest.raises(Stopped):
+        fit_on_all([(found.best, 1.0)], data, growth=1e6, workers=1, tick=tick)
+
+
+def test_panels_are_scored_each_on_its_own() -> None:
+    labels = np.array([0, 1, 0, 1], dtype=np.int8)
+    margins, panels = np.array([0.0, 1.0, 10.0, 11.0]), np.array([0, 0, 1, 1])
+    assert mean_precision(labels, margins, panels) == 1.0
+    assert average_precision(labels, margins) < 1.0
+
+
+def test_two_halves_of_the_truth_are_blended_and_noise_is_left_out() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random(4_000) < 0.1).astype(np.int8)
+    halves = [labels + rng.normal(0, 0.7, 4_000) for _ in range(2)]
+    weights = choose_weights([*halves, rng.normal(size=4_000)], labels, np.zeros(4_000, dtype=np.int64))
+    assert set(weights) == {0, 1}
+    assert weights[0] == pytest.approx(0.5, abs=0.15)

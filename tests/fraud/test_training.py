@@ -87,7 +87,7 @@ def test_the_folder_holds_plain_files_and_lists_them(trained: tuple[TrainingRepo
     folder = trained[1]
     names = {path.name for path in folder.iterdir()}
     assert names >= FILES
-    assert {Path(name).suffix for name in names} <= {".json", ".md", ".parquet", ".gz", ".ubj"}
+    assert {Path(name).suffix for name in names} <= {".json", ".md", ".parquet", ".gz", ".ubj", ".cbm"}
     assert set(json.loads((folder / "model.json").read_text())["files"]) == names - {"model.json"}
 
 

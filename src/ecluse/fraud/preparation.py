@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,84 +11,76 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import UnusableTarget
-from ecluse.fraud.clock import Clock, with_heartbeat
+from ecluse.fraud.clock import with_heartbeat
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.features import FeatureEngineer, Matrix, Roles, fit_features
 from ecluse.fraud.labelled import LabelledRows, kind_of
 from ecluse.fraud.models import FitData
 from ecluse.fraud.plan import TrainingPlan
 from ecluse.fraud.selection import Dropped, FeatureSelector, choose_columns, choose_features, leak_warnings
-from ecluse.fraud.split import Split
+from ecluse.fraud.split import Rows, Split
+
+Tick = Callable[[], None]  # called between columns; may raise to cancel
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Matrices of the three parts over the chosen features."""
+    """Features fitted on some rows, with their matrix in `data.train` and that of other rows in `data.valid`."""
 
-    specs: tuple[ColumnSpec, ...]
-    roles: Roles
     engineer: FeatureEngineer
     selector: FeatureSelector
     data: FitData
+    seconds: float
     test: Matrix
     test_labels: NDArray[np.int8]
-    warnings: tuple[str, ...]
-    seconds: float
+    warnings: tuple[str, ...] = ()
+
+    def transform(self, frame: pl.DataFrame) -> Matrix:
+        """(rows, features) float32 of the features the model sees."""
+        return _matrix(self.engineer, frame, self.selector.positions(self.engineer.features))
 
 
 def prepare(
-    rows: LabelledRows, split: Split, plan: TrainingPlan, clock: Clock, warnings: list[str]
+    rows: LabelledRows, split: Split, plan: TrainingPlan, fit: Rows, held: Rows, *, threads: int, tick: Tick
 ) -> Prepared:
-    """Features fitted on the training part and made for the others. Raises UnusableTarget when none is left."""
-    clock.say("features", 0.05, "Making features")
-    begun = clock.seconds()
+    """Features fitted on the rows `fit` and made for the rows `held`, which may be none.
+
+    Raises UnusableTarget when no feature is left.
+    """
+    begun = time.monotonic()
     specs, dropped = _feature_columns(rows, split, plan)
-    train = rows.frame[split.train]
-    labels = rows.labels[split.train]
-    tick = clock.tick("features", 0.06, "Making features")
-    specs, useless = choose_columns(train, specs, labels, tick)
+    frame, labels = rows.frame[fit], rows.labels[fit]
+    specs, useless = choose_columns(frame, specs, labels, tick)
     if not specs:
         raise UnusableTarget("No column is left to learn from: all are constant, all distinct or left out.")
     roles = Roles(plan.customer_column, plan.time_column if split.kind == "time" else None)
-    engineer, matrix = fit_features(train, specs, roles, labels, seed=plan.seed, tick=tick)
-    del train
+    engineer, matrix = fit_features(frame, specs, roles, labels, seed=plan.seed, tick=tick)
+    del frame
     positions, repeated = choose_features(matrix, engineer.features)
     if not len(positions):
         raise UnusableTarget("No feature varies over the training rows; there is nothing to learn from.")
     names = tuple(engineer.features[position].name for position in positions)
-    warnings += leak_warnings(matrix, engineer.features, labels, tick)
     matrix = np.ascontiguousarray(matrix[:, positions])
     engineer = engineer.keeping(frozenset(names))
     selector = FeatureSelector(names, (*rows.dropped, *dropped, *useless, *repeated))
     where = selector.positions(engineer.features)
-    valid, test = with_heartbeat(
-        lambda: [_matrix(engineer, rows.frame[part], where) for part in (split.validation, split.test)], tick
+    # Without rows to hold out a family still wants some to look at; they are then those it fits.
+    other = (
+        with_heartbeat(lambda: _matrix(engineer, rows.frame[held], where), tick) if len(held) else matrix[:1]
     )
-    categorical = _categorical(engineer, where)
-    data = FitData(matrix, labels, valid, rows.labels[split.validation], categorical)
-    truth = rows.labels[split.test]
-    seconds = clock.seconds() - begun
-    return Prepared(specs, roles, engineer, selector, data, test, truth, tuple(warnings), seconds)
+    truth = rows.labels[held] if len(held) else labels[:1]
+    data = FitData(matrix, labels, other, truth, _categorical(engineer, where), threads)
+    empty = np.zeros((0, len(names)), dtype=np.float32)
+    return Prepared(engineer, selector, data, time.monotonic() - begun, empty, rows.labels[:0])
 
 
-def prepare_again(
-    rows: LabelledRows, split: Split, prepared: Prepared, seed: int, tick: Callable[[], None]
-) -> Prepared:
-    """The same features fitted on training and validation rows together, without rows to validate on."""
-    both = np.sort(np.concatenate([split.train, split.validation]))
-    labels = rows.labels[both]
-    engineer, matrix = fit_features(
-        rows.frame[both], prepared.specs, prepared.roles, labels, seed=seed, tick=tick
-    )
-    names = {feature.name for feature in engineer.features}
-    chosen = tuple(name for name in prepared.selector.features if name in names)
-    selector = replace(prepared.selector, features=chosen)
-    matrix = np.ascontiguousarray(matrix[:, selector.positions(engineer.features)])
-    engineer = engineer.keeping(frozenset(chosen))
-    where = selector.positions(engineer.features)
-    test = with_heartbeat(lambda: _matrix(engineer, rows.frame[split.test], where), tick)
-    data = FitData(matrix, labels, matrix[:1], labels[:1], _categorical(engineer, where))
-    return replace(prepared, engineer=engineer, selector=selector, data=data, test=test)
+def measured(prepared: Prepared, rows: LabelledRows, split: Split, *, tick: Tick) -> Prepared:
+    """With the matrix of the test rows, and what there is to warn of in the rows fitted on."""
+    test = with_heartbeat(lambda: prepared.transform(rows.frame[split.test]), tick)
+    known = {feature.name: feature for feature in prepared.engineer.features}
+    features = tuple(known[name] for name in prepared.selector.features)
+    told = leak_warnings(prepared.data.train, features, prepared.data.train_labels, tick)
+    return replace(prepared, test=test, test_labels=rows.labels[split.test], warnings=tuple(told))
 
 
 def _matrix(engineer: FeatureEngineer, frame: pl.DataFrame, where: NDArray[np.int64]) -> Matrix:

@@ -27,7 +27,7 @@ from ecluse.fraud.labelled import LabelledRows
 from ecluse.fraud.models import FAMILIES, FittedModel
 from ecluse.fraud.plan import TrainingPlan
 from ecluse.fraud.preparation import Prepared
-from ecluse.fraud.search import SearchResult
+from ecluse.fraud.search import Blend, SearchResult
 from ecluse.fraud.selection import best_single
 from ecluse.fraud.split import Split
 
@@ -73,6 +73,7 @@ def report_of(
     split: Split,
     final: FinalModel,
     found: SearchResult,
+    chosen: Blend,
     plan: TrainingPlan,
     test: NDArray[np.float64],
     threshold: float,
@@ -86,8 +87,10 @@ def report_of(
         "format": FORMAT,
         "target": plan.target,
         "positive_value": rows.positive_value,
-        "family": found.best.family,
-        "params": dict(found.best.params),
+        "family": final.model.family,
+        "params": dict(chosen.members[0][0].params) if len(chosen.members) == 1 else {},
+        "members": _members(chosen),
+        "out_of_fold": _out_of_fold(found, chosen, plan),
         "fitted_on": ["train", "validation"] if final.refitted else ["train"],
         "metrics": measure(labels, test, threshold),
         "intervals": {name: list(bounds) for name, bounds in intervals.items()},
@@ -113,6 +116,36 @@ def report_of(
         "budget_s": plan.budget_s,
         "seed": plan.seed,
         "versions": _versions(),
+    }
+
+
+def _members(chosen: Blend) -> list[dict[str, Any]]:
+    """The models in the blend, heaviest first; weights sum to 1."""
+    return [
+        {
+            "name": candidate.name,
+            "family": candidate.family,
+            "params": dict(candidate.params),
+            "rounds": candidate.rounds,
+            "weight": round(weight, 4),
+            "validation_average_precision": candidate.average_precision,
+        }
+        for candidate, weight in chosen.members
+    ]
+
+
+def _out_of_fold(found: SearchResult, chosen: Blend, plan: TrainingPlan) -> dict[str, Any]:
+    """How the blend ranks the rows that its folds held out; the interval is that of the first draw of folds."""
+    at = found.panels == 0
+    labels = found.labels[at]
+    intervals = bootstrap_intervals(labels, chosen.margins[at], float("inf"), seed=plan.seed)
+    return {
+        "average_precision": chosen.average_precision,
+        "interval": list(intervals["average_precision"]),
+        "folds": found.folds,
+        "draws": int(found.panels.max()) + 1,
+        "rows": len(labels),
+        "frauds": int(labels.sum()),
     }
 
 

@@ -24,7 +24,7 @@ from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.encoders import LevelEncoder
 from ecluse.fraud.features import Feature, FeatureEngineer, Matrix
-from ecluse.fraud.models import FittedModel, family
+from ecluse.fraud.models import FittedModel, loader
 from ecluse.fraud.selection import FeatureSelector
 
 ReasonsFor = Literal["risky", "all"]
@@ -116,7 +116,7 @@ def load_model(directory: Path) -> FraudModel:
         return FraudModel(
             engineer=engineer,
             positions=selector.positions(engineer.features),
-            fitted=family(str(info["family"])).load(directory / name),
+            fitted=loader(str(info["family"])).load(directory / name),
             calibration=Calibration.from_dict(info["calibration"]),
             threshold=float(info["threshold"]),
             medium_threshold=float(info["medium_threshold"]),

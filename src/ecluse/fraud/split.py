@@ -1,8 +1,8 @@
-"""Divide rows into training, validation and test parts that do not leak into each other."""
+"""Divide rows into training, validation and test parts, and into folds, that do not leak into each other."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +16,10 @@ TRAIN_SHARE = 0.6
 VALIDATION_SHARE = 0.2
 LARGEST_GROUP = 0.05
 PARTS = 3
+FOLDS = 4
+"""Folds of one draw: the validation part is a quarter of what is learned from."""
+EARLIER_SHARE = 2 / 3
+LEAST_FRAUDS = 5
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class Split:
     """Row numbers of the three parts, and how they were chosen.
 
     `cuts` are the first times of the validation and of the test part (float64, the unit of the times
-    given), None for a random split.
+    given), None for a random split. `times` (rows,) orders the rows of a split by time; `member` (rows,) tells
+    which rows stay together in another split.
     """
 
     train: Rows
@@ -33,12 +38,28 @@ class Split:
     description: str
     cuts: tuple[float, float] | None = None
     warnings: tuple[str, ...] = ()
+    times: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    member: Rows | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def learning(self) -> Rows:
+        """The training and validation rows together, in their order."""
+        return np.sort(np.concatenate([self.train, self.validation]))
 
     def parts(self) -> dict[str, Rows]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "description": self.description, "cuts": list(self.cuts or ()) or None}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Row numbers to fit on and to measure on. Scores are compared among the held rows of one `panel`."""
+
+    fit: Rows
+    held: Rows
+    panel: int = 0
 
 
 def split_rows(
@@ -68,6 +89,29 @@ def split_rows(
     drawn = _split_by_group(labels, groups, grouped_by, seed)
     warning = f"Rows are split at random, not by time: {trouble}. Expect lower figures on later rows."
     return replace(drawn, warnings=(warning, *drawn.warnings))
+
+
+def draw_folds(split: Split, labels: NDArray[np.int8], *, count: int, seed: int) -> tuple[Fold, ...]:
+    """Up to `count` folds of the training and validation parts; the first is the split itself.
+
+    By time: a second fold ends where the first is measured, so that both look forward; each is a panel. Else
+    four folds hold every row once, and further draws of four are panels of their own. The test part is in none.
+    """
+    first = Fold(split.train, split.validation)
+    if split.times is not None:
+        earlier = _earlier_fold(split, labels, split.times) if count > 1 else None
+        return (first,) if earlier is None else (first, earlier)
+    folds = [first]
+    rng = np.random.default_rng([seed, FOLDS])
+    while len(folds) < count:
+        panel = len(folds) // FOLDS
+        whole, parts = (split.learning, FOLDS) if panel else (split.train, FOLDS - 1)
+        drawn = _draw_parts(whole, labels, split.member, parts, rng)
+        folds += [Fold(np.setdiff1d(split.learning, held), held, panel) for held in drawn]
+    usable = [
+        f for f in folds if 0 < labels[f.held].sum() < len(f.held) and 0 < labels[f.fit].sum() < len(f.fit)
+    ]
+    return tuple(usable[:count])
 
 
 def check_labels(labels: NDArray[np.int8]) -> None:
@@ -100,7 +144,38 @@ def _split_by_time(times: NDArray[np.float64]) -> Split | None:
     cuts = (float(ranked[first]), float(ranked[second]))
     description = "By time: the earliest rows train, the next validate, the latest test."
     parts = (np.sort(order[:first]), np.sort(order[first:second]), np.sort(order[second:]))
-    return Split(*parts, "time", description, cuts)
+    return Split(*parts, "time", description, cuts, times=known)
+
+
+def _earlier_fold(split: Split, labels: NDArray[np.int8], times: NDArray[np.float64]) -> Fold | None:
+    """The training part cut by time once more; None where a side would be left with too little fraud."""
+    rows = split.train[np.argsort(times[split.train], kind="stable")]
+    ranked = times[rows]
+    bounds = np.flatnonzero(ranked[1:] > ranked[:-1]) + 1
+    if not len(bounds):
+        return None
+    at = int(bounds[np.argmin(np.abs(bounds - EARLIER_SHARE * len(rows)))])
+    fit, held = np.sort(rows[:at]), np.sort(rows[at:])
+    enough = all(LEAST_FRAUDS <= labels[part].sum() < len(part) for part in (fit, held))
+    return Fold(fit, held, panel=1) if enough and at >= len(rows) / 3 else None
+
+
+def _draw_parts(
+    rows: Rows, labels: NDArray[np.int8], member: Rows | None, parts: int, rng: np.random.Generator
+) -> list[Rows]:
+    """The rows in so many parts of about the same size and fraud; rows of one member stay together."""
+    own = np.arange(len(rows)) if member is None else np.unique(member[rows], return_inverse=True)[1]
+    sizes = np.bincount(own).astype(np.float64)
+    frauds = np.bincount(own, weights=labels[rows]).astype(np.float64)
+    part = np.zeros(len(sizes), dtype=np.int64)
+    shares = np.arange(1, parts) / parts
+    for with_fraud in (True, False):
+        chosen = rng.permutation(np.flatnonzero((frauds > 0) == with_fraud))
+        weight = (frauds if with_fraud else sizes)[chosen]
+        middle = (np.cumsum(weight) - weight / 2) / max(weight.sum(), 1.0)
+        part[chosen] = np.digitize(middle, shares)
+    of_row = part[own]
+    return [rows[of_row == number] for number in range(parts)]
 
 
 def _nearest_bounds(bounds: NDArray[np.int64], rows: int) -> tuple[int, int]:
@@ -141,7 +216,7 @@ def _split_by_group(
     part = part_of_group[member]
     train, validation, test = (np.flatnonzero(part == index).astype(np.int64) for index in range(PARTS))
     kind: Literal["group", "random"] = "group" if grouped_by else "random"
-    return Split(train, validation, test, kind, _describe(grouped_by), warnings=warnings)
+    return Split(train, validation, test, kind, _describe(grouped_by), warnings=warnings, member=member)
 
 
 def _is_lumpy(member: Rows, labels: NDArray[np.int8]) -> bool:

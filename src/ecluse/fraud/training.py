@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,18 +12,19 @@ from typing import Any
 
 import numpy as np
 
+from ecluse.fraud.blending import MOST_MEMBERS
 from ecluse.fraud.calibration import Calibration, fit_calibration
 from ecluse.fraud.card import write_card
 from ecluse.fraud.clock import Clock, Progress, with_heartbeat
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.evaluation import Goal, alert_cut, choose_threshold
 from ecluse.fraud.labelled import LabelledRows, days_between, read_labelled, split_labelled
-from ecluse.fraud.models import family
+from ecluse.fraud.models.blend import Member, blend
 from ecluse.fraud.plan import TrainingPlan
-from ecluse.fraud.preparation import Prepared, prepare, prepare_again
+from ecluse.fraud.preparation import Prepared, measured, prepare
 from ecluse.fraud.report import FORMAT, FinalModel, TrainingReport, report_of
-from ecluse.fraud.search import Candidate, SearchResult, search_models
-from ecluse.fraud.split import Split
+from ecluse.fraud.search import Blend, FoldData, SearchResult, blend_of, fit_on_all, search_models
+from ecluse.fraud.split import FOLDS, Fold, Split, draw_folds
 
 __all__ = ["Goal", "Progress", "TrainingPlan", "TrainingReport", "train"]
 
@@ -31,13 +33,20 @@ FEATURES_FILE = "features.json"
 REPORT_FILE = "performance.json"
 
 SEARCH_UNTIL = 0.97
-# The best settings are fitted again on a third more rows: for that, time is kept for features and the fit.
-REFIT_ROWS = 200_000
-REFIT_SHARE = 0.25
+# A model that starts later would not be ready in time.
+LAST_START = 0.75
+FEATURE_SHARE = 0.4
 OVERRUN = 1.1
 MORE_TIME = 1.4
-# More rows carry a few more rounds before the fit learns noise.
-MORE_ROUNDS = 1.1
+# Small data is fitted on several folds side by side and then once whole; large data once.
+SIDE_BY_SIDE_ROWS = 200_000
+REFIT_ROWS = 200_000
+MANY_ROWS = 60_000
+# With so few frauds one draw of folds is partly luck.
+FEW_FRAUDS = 100
+REPEATS = 2
+MOST_MEMBERS_LARGE = 2
+NO_ROWS = np.zeros(0, dtype=np.int64)
 MEDIUM_ALERTS = 3
 
 
@@ -51,9 +60,10 @@ def train(
 ) -> TrainingReport:
     """Read the table, train within `plan.budget_s` seconds, and write the model's files into `destination`.
 
-    Models are fitted on the training part, and chosen, calibrated and given a threshold on the validation
-    part. The chosen settings are then fitted on both parts, when time is left, and measured on the test part:
-    the model that was measured is the one that is written.
+    Models are fitted on folds of the training and validation parts, and chosen, blended, calibrated and given
+    a threshold by what they say of the rows each fold held out. The chosen settings are then fitted on both
+    parts whole and measured on the test part: the model that was measured is the one that is written. Large
+    tables have one fold, the split itself, and its models are kept.
 
     `stop` is asked between fits and rounds; once it is true the search ends, and the best so far is calibrated,
     measured and saved. `progress` may raise to cancel instead.
@@ -65,38 +75,87 @@ def train(
     clock = Clock(time.monotonic(), plan.budget_s, progress)
     rows = read_labelled(table, plan, clock)
     split, warnings = split_labelled(rows, plan)
-    prepared = prepare(rows, split, plan, clock, warnings)
-    found = _search(prepared, plan, clock, stop)
-    calibration, cuts = _calibrate(rows, split, prepared, found.best, plan, clock)
-    final = _refit(rows, split, prepared, found.best, plan, clock)
-    return _finish(rows, split, final, found, calibration, cuts, plan, destination, clock)
+    course = _prepare(rows, split, plan, clock)
+    found = _search(course, plan, clock, stop)
+    chosen = _choose(course, found, plan, clock)
+    calibration, cuts = _calibrate(rows, course, found, chosen, split, plan, clock)
+    final = _fit_final(rows, split, course, chosen, plan, clock)
+    return _finish(rows, split, final, found, chosen, calibration, cuts, warnings, plan, destination, clock)
 
 
-def _search(prepared: Prepared, plan: TrainingPlan, clock: Clock, stop: Callable[[], bool]) -> SearchResult:
+@dataclass(frozen=True)
+class _Course:
+    """The folds with their features, and whether the chosen settings are fitted again on all of their rows."""
+
+    folds: tuple[Fold, ...]
+    prepared: tuple[Prepared, ...]
+    refit: bool
+    workers: int
+
+    @property
+    def growth(self) -> float:
+        """How many times the rows of a fold the last fit has."""
+        fold = self.folds[0]
+        return (len(fold.fit) + len(fold.held)) / len(fold.fit) if self.refit else 0.0
+
+
+def _prepare(rows: LabelledRows, split: Split, plan: TrainingPlan, clock: Clock) -> _Course:
+    """The features of as many folds as the size and the seconds allow."""
+    clock.say("features", 0.05, "Making features")
+    tick = clock.tick("features", 0.06, "Making features")
+    cores, size = os.cpu_count() or 1, len(split.learning)
+    side_by_side = size <= SIDE_BY_SIDE_ROWS
+    threads = 1 if side_by_side else cores
+    folds = draw_folds(split, rows.labels, count=_fold_count(rows, split), seed=plan.seed)
+    first = prepare(rows, split, plan, folds[0].fit, folds[0].held, threads=threads, tick=tick)
+    prepared = [first]
+    # Features are made once more for the last fit: all together must leave most of the time to models.
+    refit = size <= REFIT_ROWS and 2 * MORE_TIME * first.seconds < FEATURE_SHARE * plan.budget_s
+    allowed = int(FEATURE_SHARE * plan.budget_s / max(first.seconds, 1e-9)) - 1 if refit else 1
+    for fold in folds[1 : max(allowed, 1)]:
+        prepared.append(prepare(rows, split, plan, fold.fit, fold.held, threads=threads, tick=tick))
+    return _Course(folds[: len(prepared)], tuple(prepared), refit, cores if side_by_side else 1)
+
+
+def _fold_count(rows: LabelledRows, split: Split) -> int:
+    size, frauds = len(split.learning), int(rows.labels[split.learning].sum())
+    if size > REFIT_ROWS:
+        return 1
+    if size > MANY_ROWS:
+        return FOLDS // 2
+    return FOLDS * REPEATS if frauds < FEW_FRAUDS else FOLDS
+
+
+def _search(course: _Course, plan: TrainingPlan, clock: Clock, stop: Callable[[], bool]) -> SearchResult:
     begun = clock.seconds()
-    left = max(SEARCH_UNTIL * plan.budget_s - _reserve(prepared) - begun, 0.0)
-    refit = _affords_refit(prepared, left)
-    end = left * (1 - MORE_TIME * REFIT_SHARE) - MORE_TIME * prepared.seconds if refit else left
-    longest = REFIT_SHARE * left if refit else None
+    again = MORE_TIME * course.prepared[0].seconds if course.refit else 0.0
+    left = max(SEARCH_UNTIL * plan.budget_s - _reserve(course) - again - begun, 0.0)
 
     def report(message: str) -> None:
         share = (clock.seconds() - begun) / max(plan.budget_s - begun, 1e-9)
         clock.say("search", 0.1 + 0.8 * min(share, 1.0), message, always=False)
 
-    deadline = clock.started + begun + end
     return search_models(
-        prepared.data, seed=plan.seed, deadline=deadline, longest_fit=longest, report=report, stop=stop
+        [FoldData(p.data, fold.panel) for p, fold in zip(course.prepared, course.folds, strict=True)],
+        seed=plan.seed,
+        deadline=clock.started + begun + left,
+        last_start=clock.started + LAST_START * plan.budget_s,
+        workers=course.workers,
+        refits=MORE_TIME * course.growth,
+        report=report,
+        stop=stop,
     )
 
 
-def _affords_refit(prepared: Prepared, left: float) -> bool:
-    """Whether to keep time for a second fit: it helps small data, and large data needs the time to be fitted once."""
-    return len(prepared.data.train) <= REFIT_ROWS and MORE_TIME * prepared.seconds <= 0.3 * left
+def _reserve(course: _Course) -> float:
+    """Seconds for blending and for the measurement at the end, which grow with the rows."""
+    return 0.2 + 2e-5 * sum(len(fold.held) for fold in course.folds)
 
 
-def _reserve(prepared: Prepared) -> float:
-    """Seconds for the measurement at the end, which grows with the test rows: 200 resamples of each."""
-    return 0.2 + 2e-5 * len(prepared.test_labels)
+def _choose(course: _Course, found: SearchResult, plan: TrainingPlan, clock: Clock) -> Blend:
+    tick = clock.tick("calibrate", 0.9, "Choosing the blend")
+    most = MOST_MEMBERS if course.refit else MOST_MEMBERS_LARGE
+    return with_heartbeat(lambda: blend_of(found, most_members=most), tick)
 
 
 @dataclass(frozen=True)
@@ -108,32 +167,47 @@ class _Cuts:
 
 
 def _calibrate(
-    rows: LabelledRows, split: Split, prepared: Prepared, best: Candidate, plan: TrainingPlan, clock: Clock
+    rows: LabelledRows,
+    course: _Course,
+    found: SearchResult,
+    chosen: Blend,
+    split: Split,
+    plan: TrainingPlan,
+    clock: Clock,
 ) -> tuple[Calibration, _Cuts]:
-    clock.say("calibrate", 0.9, "Calibrating on the validation rows")
-    labels, margins = prepared.data.valid_labels, best.model.predict_margin(prepared.data.valid)
+    """From the held rows of the first panel: every row once, or by time the latest."""
+    clock.say("calibrate", 0.9, "Calibrating on the rows held out")
+    at = found.panels == 0
+    labels, margins = found.labels[at], chosen.margins[at]
+    held = np.concatenate([fold.held for fold in course.folds[: found.folds] if fold.panel == 0])
     calibration = fit_calibration(labels, margins)
     valid = calibration.probabilities(margins)
-    high = choose_threshold(labels, valid, plan.goal, days=days_between(rows, split.validation, plan))
+    days = days_between(rows, held, plan)
+    if days is not None and split.kind != "time":
+        # Held rows drawn from the whole period are only a share of what each day brings.
+        days *= len(held) / len(rows.labels)
+    high = choose_threshold(labels, valid, plan.goal, days=days)
     medium = alert_cut(valid, MEDIUM_ALERTS * float(np.sum(valid >= high)))
     return calibration, _Cuts(high, min(medium, high))
 
 
-def _refit(
-    rows: LabelledRows, split: Split, prepared: Prepared, best: Candidate, plan: TrainingPlan, clock: Clock
+def _fit_final(
+    rows: LabelledRows, split: Split, course: _Course, chosen: Blend, plan: TrainingPlan, clock: Clock
 ) -> FinalModel:
-    """The best settings fitted on training and validation rows together, when the budget allows it."""
-    expected = MORE_TIME * (prepared.seconds + best.seconds)
-    too_late = clock.seconds() + expected + _reserve(prepared) > SEARCH_UNTIL * plan.budget_s
-    if too_late or len(prepared.data.train) > REFIT_ROWS:
-        return FinalModel(prepared, best.model, refitted=False)
+    """The chosen settings fitted on training and validation rows together; of large tables the models as they are."""
     tick = clock.tick("calibrate", 0.92, "Fitting the best settings on training and validation rows")
-    again = prepare_again(rows, split, prepared, plan.seed, tick)
-    params = {**best.params, "fixed_rounds": round(MORE_ROUNDS * best.model.rounds)}
-    model = family(best.family).fit(
-        again.data, params, seed=plan.seed, deadline=clock.started + SEARCH_UNTIL * plan.budget_s, tick=tick
+    if not course.refit:
+        members = [Member(candidate.models[0], weight) for candidate, weight in chosen.members]
+        return FinalModel(
+            measured(course.prepared[0], rows, split, tick=tick), blend(members), refitted=False
+        )
+    side_by_side = course.workers > 1
+    threads = 1 if side_by_side else os.cpu_count() or 1
+    prepared = prepare(rows, split, plan, split.learning, NO_ROWS, threads=threads, tick=tick)
+    members = fit_on_all(
+        chosen.members, prepared.data, growth=course.growth, workers=course.workers, tick=tick
     )
-    return FinalModel(again, model, refitted=True)
+    return FinalModel(measured(prepared, rows, split, tick=tick), blend(members), refitted=True)
 
 
 def _finish(
@@ -141,8 +215,10 @@ def _finish(
     split: Split,
     final: FinalModel,
     found: SearchResult,
+    chosen: Blend,
     calibration: Calibration,
     cuts: _Cuts,
+    warnings: list[str],
     plan: TrainingPlan,
     destination: Path,
     clock: Clock,
@@ -150,7 +226,10 @@ def _finish(
     clock.say("test", 0.94, "Measuring on the test rows")
     test = calibration.probabilities(final.model.predict_margin(final.prepared.test))
     tick = clock.tick("test", 0.95, "Measuring on the test rows")
-    content = with_heartbeat(lambda: report_of(rows, split, final, found, plan, test, cuts.high), tick)
+    content = with_heartbeat(
+        lambda: report_of(rows, split, final, found, chosen, plan, test, cuts.high), tick
+    )
+    content["warnings"] = [*warnings, *content["warnings"]]
     content |= {"medium_threshold": cuts.medium, "calibration": calibration.method}
     clock.say("save", 0.97, "Saving the model")
     content["seconds"] = round(clock.seconds(), 2)
@@ -173,8 +252,8 @@ def _save(
     destination: Path,
 ) -> None:
     destination.mkdir(parents=True, exist_ok=True)
-    prepared, model_file = final.prepared, final.model.save(destination)
-    files = [model_file, prepared.selector.save(destination), *prepared.engineer.save(destination)]
+    prepared, model_files = final.prepared, final.model.save(destination)
+    files = [*model_files, prepared.selector.save(destination), *prepared.engineer.save(destination)]
     specs = {spec.name: spec for spec in rows.specs}
     columns = [specs[name].to_dict() for name in prepared.engineer.columns]
     _write_json(
@@ -186,7 +265,7 @@ def _save(
     model = {
         "format": FORMAT,
         "family": final.model.family,
-        "model_file": model_file,
+        "model_file": model_files[0],
         "files": [*files, FEATURES_FILE, REPORT_FILE, "model_card.md"],
         "target": plan.target,
         "positive_value": content["positive_value"],

@@ -1,4 +1,4 @@
-"""Fit, save and load one model of a family: LightGBM, XGBoost or a linear model.
+"""Fit, save and load one model of a family: LightGBM, CatBoost, XGBoost or a linear model.
 
 A family is a module beside this one (see `Family`) and its line in `FAMILIES`. The module is imported when
 first used, because the libraries behind take a second to load. Files are the libraries' own formats, never
@@ -7,7 +7,6 @@ pickles.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +23,9 @@ Matrix = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Params = Mapping[str, Any]
 OWN_PARAMS = frozenset({"rounds", "patience", "fixed_rounds"})
-SMALL_MATRIX = 2_000_000
+STEM = "best_model"
+"""What the file of a model that stands alone is called, before its suffix."""
+BLEND = "ecluse.fraud.models.blend"
 
 Tick = Callable[[], None]  # called every round; may raise to cancel
 
@@ -37,9 +38,15 @@ class FamilyFacts:
     shown_name: str
     packages: tuple[str, ...]
 
+    @property
+    def requires(self) -> str:
+        """The module to import."""
+        return self.packages[0]
+
 
 FAMILIES: dict[str, FamilyFacts] = {
     "lightgbm": FamilyFacts("ecluse.fraud.models.lightgbm", "LightGBM", ("lightgbm",)),
+    "catboost": FamilyFacts("ecluse.fraud.models.catboost", "CatBoost", ("catboost",)),
     "xgboost": FamilyFacts("ecluse.fraud.models.xgboost", "XGBoost", ("xgboost", "xgboost-cpu")),
     "linear": FamilyFacts("ecluse.fraud.models.linear", "Logistic regression", ("scipy",)),
 }
@@ -58,8 +65,8 @@ class Start:
 class FitData:
     """Matrices (rows, features) float32 with NaN where missing, and labels (rows,) of 0 and 1.
 
-    `categorical` are the positions of features whose values are level codes. `prepared` keeps what a
-    family has built from the matrices (binned data) for its next fit.
+    `categorical` are the positions of features whose values are level codes. A fit uses `threads` cores.
+    `prepared` keeps what a family has built from the matrices (binned data) for its next fit.
     """
 
     train: Matrix
@@ -67,6 +74,7 @@ class FitData:
     valid: Matrix
     valid_labels: NDArray[np.int8]
     categorical: tuple[int, ...] = ()
+    threads: int = 1
     prepared: dict[str, Any] = field(default_factory=dict)
 
 
@@ -93,8 +101,8 @@ class FittedModel(Protocol):
         """(features,) share of each feature in what the model has learned; sums to 1 (or to 0)."""
         ...
 
-    def save(self, directory: Path) -> str:
-        """Write the model in its native format; returns the file's name."""
+    def save(self, directory: Path, stem: str = STEM) -> tuple[str, ...]:
+        """Write the model in its native format; returns the files' names, first the one to load."""
         ...
 
 
@@ -110,13 +118,26 @@ class Family(Protocol):
     def fit(self, data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> FittedModel:
         """Fit until validation stops improving or `deadline` (time.monotonic seconds) passes.
 
-        With `fixed_rounds` in `params`: exactly so many rounds, without looking at validation rows.
+        With `fixed_rounds` in `params`: exactly so many rounds, without looking at validation rows or the clock.
         """
         ...
 
     def load(self, path: Path) -> FittedModel:
         """Read a saved model. Raises ModelUnreadable."""
         ...
+
+
+class Loader(Protocol):
+    """What reads a saved model: a family, or the blend of several."""
+
+    def load(self, path: Path) -> FittedModel:
+        """Read a saved model. Raises ModelUnreadable."""
+        ...
+
+
+def loader(name: str) -> Loader:
+    """What reads a model whose `family` is `name`. Raises ModelUnreadable for a name we do not know."""
+    return cast(Loader, import_module(BLEND)) if name == "blend" else family(name)
 
 
 def family(name: str) -> Family:
@@ -126,11 +147,6 @@ def family(name: str) -> Family:
             f'Models of the family "{name}" cannot be read here. Known: {", ".join(FAMILIES)}.'
         )
     return cast(Family, import_module(FAMILIES[name].module))
-
-
-def fit_threads(matrix: Matrix) -> int:
-    """Cores to fit with: one for small data, where threads wait for each other more than they work."""
-    return (os.cpu_count() or 1) if matrix.size >= SMALL_MATRIX else 1
 
 
 def boost(

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.clock import with_heartbeat
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.models import OWN_PARAMS, FitData, Floats, Matrix, Params, Start, Tick, boost, fit_threads
+from ecluse.fraud.models import OWN_PARAMS, STEM, FitData, Floats, Matrix, Params, Start, Tick, boost
 
-FILE = "best_model.txt.gz"
+SUFFIX = ".txt.gz"
 # Per-row TreeSHAP holds (features + 1) doubles a row: chunks keep a batch within some tens of MB.
 SHAP_ROWS = 10_000
 QUIET = {"verbosity": -1}
@@ -83,11 +83,12 @@ class LightGbmModel:
         gain = np.asarray(self._booster.feature_importance("gain"), dtype=np.float64)
         return gain / (gain.sum() or 1.0)
 
-    def save(self, directory: Path) -> str:
+    def save(self, directory: Path, stem: str = STEM) -> tuple[str, ...]:
+        name = stem + SUFFIX
         text = self._booster.model_to_string(importance_type="gain")
         # A fixed time stamp keeps the file, and so its digest, the same for the same model.
-        (directory / FILE).write_bytes(gzip.compress(text.encode(), mtime=0))
-        return FILE
+        (directory / name).write_bytes(gzip.compress(text.encode(), mtime=0))
+        return (name,)
 
 
 def vary(rng: np.random.Generator) -> tuple[Params, ...]:
@@ -105,7 +106,7 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
     own = {name: params[name] for name in params if name not in not_theirs}
     native = bool(params.get("native_categories"))
     train, valid = with_heartbeat(lambda: _datasets(data, native=native), tick)
-    threads = {"num_threads": fit_threads(data.train)}
+    threads = {"num_threads": data.threads}
     booster = lightgbm.Booster({**FIXED, **threads, **own, "seed": seed}, train)
     booster.add_valid(valid, "valid")
     margins: dict[str, Floats] = {}
@@ -170,6 +171,7 @@ def _datasets(data: FitData, *, native: bool) -> tuple[lightgbm.Dataset, lightgb
     key = f"lightgbm native={native}"
     if key not in data.prepared:
         params = {name: FIXED[name] for name in ("max_bin", "feature_pre_filter", "verbosity")}
+        params["num_threads"] = data.threads
         categorical = list(data.categorical) if native else []
         train = lightgbm.Dataset(
             data.train, data.train_labels, params=params, categorical_feature=categorical, free_raw_data=True

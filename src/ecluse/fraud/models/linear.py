@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
-from ecluse.fraud.models import FitData, Floats, Matrix, Params, Start, Tick
+from ecluse.fraud.models import STEM, FitData, Floats, Matrix, Params, Start, Tick
 
-FILE = "best_model.json"
+SUFFIX = ".json"
 FORMAT = "ecluse linear 1"
 FIT_ROWS = 100_000
 LEVELS = 64
@@ -65,15 +65,16 @@ class LinearModel:
             gain[term.feature] += abs(term.weight) * _spread(term)
         return gain / (gain.sum() or 1.0)
 
-    def save(self, directory: Path) -> str:
+    def save(self, directory: Path, stem: str = STEM) -> tuple[str, ...]:
+        name = stem + SUFFIX
         content = {
             "format": FORMAT,
             "features": self._features,
             "intercept": self._intercept,
             "terms": [asdict(term) for term in self._terms],
         }
-        (directory / FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
-        return FILE
+        (directory / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        return (name,)
 
 
 def vary(rng: np.random.Generator) -> tuple[Params, ...]:

@@ -11,9 +11,9 @@ import xgboost
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.clock import with_heartbeat
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.models import OWN_PARAMS, FitData, Floats, Matrix, Params, Start, Tick, boost, fit_threads
+from ecluse.fraud.models import OWN_PARAMS, STEM, FitData, Floats, Matrix, Params, Start, Tick, boost
 
-FILE = "best_model.ubj"
+SUFFIX = ".ubj"
 FIXED = {
     "objective": "binary:logistic",
     "tree_method": "hist",
@@ -68,9 +68,10 @@ class XgBoostModel:
             gain[int(name[1:])] = value if isinstance(value, float) else float(np.sum(value))
         return gain / (gain.sum() or 1.0)
 
-    def save(self, directory: Path) -> str:
-        (directory / FILE).write_bytes(self._booster.save_raw("ubj"))
-        return FILE
+    def save(self, directory: Path, stem: str = STEM) -> tuple[str, ...]:
+        name = stem + SUFFIX
+        (directory / name).write_bytes(self._booster.save_raw("ubj"))
+        return (name,)
 
 
 def vary(rng: np.random.Generator) -> tuple[Params, ...]:
@@ -94,7 +95,7 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
     own = {name: params[name] for name in params if name not in OWN_PARAMS}
     train, valid = with_heartbeat(lambda: _matrices(data), tick)
     start = float(np.clip(data.train_labels.mean(), 1e-6, 1 - 1e-6))
-    chosen = {"base_score": start, "seed": seed, "nthread": fit_threads(data.train)}
+    chosen = {"base_score": start, "seed": seed, "nthread": data.threads}
     booster = xgboost.Booster({**FIXED, **own, **chosen}, [train, valid])
 
     def score() -> float:
@@ -130,8 +131,10 @@ def load(path: Path) -> XgBoostModel:
 
 def _matrices(data: FitData) -> tuple[xgboost.QuantileDMatrix, xgboost.QuantileDMatrix]:
     if "xgboost" not in data.prepared:
-        train = xgboost.QuantileDMatrix(data.train, data.train_labels, max_bin=FIXED["max_bin"])
-        valid = xgboost.QuantileDMatrix(data.valid, data.valid_labels, ref=train)
+        train = xgboost.QuantileDMatrix(
+            data.train, data.train_labels, max_bin=FIXED["max_bin"], nthread=data.threads
+        )
+        valid = xgboost.QuantileDMatrix(data.valid, data.valid_labels, ref=train, nthread=data.threads)
         data.prepared["xgboost"] = (train, valid)
     train, valid = data.prepared["xgboost"]
     return train, valid
