@@ -1,0 +1,1 @@
+"""Ask for a few labels, say what they tell of a model, and learn from them."""

@@ -1,0 +1,347 @@
+"""Learn from a few labelled rows: a scale on which scores are probabilities, and a better order where one is sure.
+
+The order of the model at hand is kept unless a correction of it, a strongly shrunk linear model over the main
+columns, ranks labelled rows it has not seen better. Its state is plain JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.errors import InvalidInput, ModelUnreadable
+from ecluse.fraud.columns import ColumnSpec
+from ecluse.fraud.evaluation import average_precision
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int8]
+
+FORMAT: Final = 1
+#: Of each class so many labels, before anything is learned.
+LEAST: Final = 3
+#: Of each class so many, before the order of rows may change.
+LEAST_TO_REORDER: Final = 5
+#: How much the correction is held back; the strongest that does nearly as well as the best is taken.
+PENALTIES: Final = (300.0, 100.0, 30.0, 10.0, 3.0)
+FOLDS: Final = 5
+REPEATS: Final = 8
+#: The correction must win this share of resampled labels, and by so much on average.
+SURE: Final = 0.8
+LEAST_GAIN: Final = 0.01
+MOST_COLUMNS: Final = 60
+LEVELS: Final = 8
+COMMON: Final = 0.02
+#: The prior of the slope of the model's log-odds: around 1, a factor of e is one deviation.
+SLOPE_DEVIATION: Final = 1.0
+#: The stated fraud rate counts as so many labelled rows.
+PRIOR_ROWS: Final = 4.0
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number made of a raw column: its rank among the table's rows, an hour, a level, or that it is missing."""
+
+    column: str
+    kind: Literal["number", "hour", "level", "missing"]
+    quantiles: tuple[float, ...] = ()
+    level: str = ""
+    mean: float = 0.0
+    deviation: float = 1.0
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What labels taught about a model: `log-odds = slope * margin + intercept`, and a correction of the order.
+
+    `margin` is the model's log-odds. With `columns`, `weights` (columns + 1,) are added for each and for the
+    anomaly score last. `report` says how the ways compared on labels they had not seen.
+    """
+
+    slope: float
+    intercept: float
+    anomaly_mean: float = 0.0
+    anomaly_deviation: float = 1.0
+    columns: tuple[Column, ...] = ()
+    weights: tuple[float, ...] = ()
+    specs: tuple[ColumnSpec, ...] = ()
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def reorders(self) -> bool:
+        """Whether rows come in another order than by the model alone."""
+        return bool(self.weights)
+
+    def margins(self, margins: Floats, parsed: pl.DataFrame, anomaly: Floats | None = None) -> Floats:
+        """(rows,) log-odds from the model's; a row's value does not depend on the other rows."""
+        adjusted = self.slope * margins + self.intercept
+        if not self.weights:
+            return adjusted
+        matrix = _matrix(parsed, self.columns)
+        result: Floats = adjusted + matrix @ np.array(self.weights[:-1])
+        if anomaly is not None:
+            result = result + self.weights[-1] * self._anomaly(anomaly)
+        return result
+
+    def _anomaly(self, anomaly: Floats) -> Floats:
+        return (anomaly - self.anomaly_mean) / self.anomaly_deviation
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` gives the same back."""
+        return {
+            "format": FORMAT,
+            **asdict(self),
+            "columns": [asdict(column) for column in self.columns],
+            "specs": [spec.to_dict() for spec in self.specs],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Learned:
+        """Raises ModelUnreadable for what was not written by `to_dict`."""
+        if data.get("format") != FORMAT:
+            raise ModelUnreadable(
+                f"learned.json has format {data.get('format')!r}; this version reads {FORMAT}."
+            )
+        try:
+            columns = tuple(Column(**{**c, "quantiles": tuple(c["quantiles"])}) for c in data["columns"])
+            rest = {name: data[name] for name in ("slope", "intercept", "anomaly_mean", "anomaly_deviation")}
+            return cls(
+                **rest,
+                columns=columns,
+                weights=tuple(float(weight) for weight in data["weights"]),
+                specs=tuple(ColumnSpec.from_dict(spec) for spec in data["specs"]),
+                report=dict(data["report"]),
+            )
+        except (KeyError, TypeError, InvalidInput) as error:
+            raise ModelUnreadable(f"learned.json is damaged: {error!r}. Fetch the version again.") from error
+
+
+def learn_from_labels(
+    labels: Labels,
+    margins: Floats,
+    parsed: pl.DataFrame,
+    specs: Sequence[ColumnSpec],
+    *,
+    sample: pl.DataFrame,
+    anomaly: Floats | None = None,
+    weights: Floats | None = None,
+    fraud_rate: float | None = None,
+    seed: int = 0,
+) -> Learned:
+    """Learn from labelled rows: `labels`, `margins` (the model's log-odds), `anomaly` are (labels,), in one order.
+
+    `parsed` (labels, columns) are their values and `sample` such of any rows of the same table, which say what is
+    usual; `specs` are the columns to learn from. `weights` say how many rows each label stands for: they count for
+    the level of the probabilities, not for the order. `fraud_rate` is what is held to be true beforehand.
+
+    Raises InvalidInput with fewer than three labels of either class.
+    """
+    frauds = int(labels.sum())
+    if min(frauds, len(labels) - frauds) < LEAST:
+        raise InvalidInput(
+            f"{frauds} of {len(labels)} labels are fraud; at least {LEAST} of each kind are needed to learn. "
+            "Label more rows."
+        )
+    represented = np.ones(len(labels)) if weights is None else weights
+    slope, intercept = recalibrate(labels, margins, represented, fraud_rate)
+    report: dict[str, Any] = {"labels": len(labels), "frauds": frauds}
+    if min(frauds, len(labels) - frauds) < LEAST_TO_REORDER:
+        return Learned(slope, intercept, report=report | {"way": "recalibrated"})
+    columns = _columns(sample, specs)
+    matrix = _matrix(parsed, columns)
+    mean, deviation = 0.0, 1.0
+    if anomaly is not None:
+        mean, deviation = float(anomaly.mean()), float(anomaly.std()) or 1.0
+    last = np.zeros(len(labels)) if anomaly is None else (anomaly - mean) / deviation
+    matrix = np.column_stack([matrix, last])
+    penalty, compared = _compare(labels, margins, matrix, seed)
+    report |= compared
+    if penalty is None:
+        return Learned(slope, intercept, report=report | {"way": "recalibrated"})
+    correction = _correct(labels, slope * margins, matrix, penalty)[:-1]
+    adjusted = slope * margins + matrix @ correction
+    again, level = recalibrate(labels, adjusted, represented, fraud_rate)
+    return Learned(
+        slope=slope * again,
+        intercept=level,
+        anomaly_mean=mean,
+        anomaly_deviation=deviation,
+        columns=columns,
+        weights=tuple(float(weight) for weight in again * correction),
+        specs=tuple(spec for spec in specs if spec.name in {column.column for column in columns}),
+        report=report | {"way": "corrected", "penalty": penalty},
+    )
+
+
+def recalibrate(
+    labels: Labels, margins: Floats, weights: Floats, fraud_rate: float | None
+) -> tuple[float, float]:
+    """Platt scaling, `log-odds = slope * margin + intercept`, with a prior: a slope near 1, a rate near that stated.
+
+    Weights (labels,) are brought to the number of labels, so that a few heavy rows do not feign certainty.
+    """
+    weight = weights / weights.sum() * len(labels)
+    target = labels.astype(np.float64)
+    rate = float(np.average(target, weights=weight)) if fraud_rate is None else fraud_rate
+    prior = np.log(rate / (1 - rate)) if 0 < rate < 1 else 0.0
+    center = float(np.average(margins, weights=weight))
+    # Theta is the logarithm of the slope, so that the order of rows is never turned round.
+    theta, level = 0.0, prior
+    for _ in range(100):
+        slope = float(np.exp(theta))
+        x = slope * (margins - center)
+        p = _sigmoid(x + level)
+        error, spread = weight * (target - p), weight * np.maximum(p * (1 - p), 1e-9)
+        pull = PRIOR_ROWS * rate * (1 - rate) if 0 < rate < 1 else 0.1
+        gradient = np.array(
+            [np.sum(error * x) - theta / SLOPE_DEVIATION**2, np.sum(error) - pull * (level - prior)]
+        )
+        cross = np.sum(spread * x)
+        hessian = np.array(
+            [[np.sum(spread * x * x) + 1 / SLOPE_DEVIATION**2, cross], [cross, np.sum(spread) + pull]]
+        )
+        step = np.clip(np.linalg.solve(hessian, gradient), -0.5, 0.5)
+        theta, level = float(np.clip(theta + step[0], -3.0, 2.0)), float(level + step[1])
+        if np.abs(step).max() < 1e-9:
+            break
+    slope = float(np.exp(theta))
+    return slope, float(level - slope * center)
+
+
+def _compare(
+    labels: Labels, margins: Floats, matrix: Floats, seed: int
+) -> tuple[float | None, dict[str, Any]]:
+    """The penalty of a correction that beats the model on unseen labels, or None; and the figures of both."""
+    rng = np.random.default_rng(seed)
+    folds = [_folds(labels, rng) for _ in range(REPEATS)]
+    alone = average_precision(labels, margins)
+    unseen = {penalty: _unseen(labels, margins, matrix, penalty, folds) for penalty in PENALTIES}
+    figures = {p: [average_precision(labels, scores) for scores in unseen[p]] for p in PENALTIES}
+    means = {penalty: float(np.mean(values)) for penalty, values in figures.items()}
+    best = max(PENALTIES, key=lambda penalty: means[penalty])
+    slack = float(np.std(figures[best])) / np.sqrt(REPEATS)
+    chosen = next(penalty for penalty in PENALTIES if means[penalty] >= means[best] - slack)
+    wins = _wins(labels, margins, unseen[chosen], rng)
+    report = {"model": alone, "corrected": means[chosen], "sure": wins}
+    won = means[chosen] - alone >= LEAST_GAIN and wins >= SURE
+    return (chosen if won else None), {"average_precision": report}
+
+
+def _folds(labels: Labels, rng: np.random.Generator) -> NDArray[np.int64]:
+    fold = np.empty(len(labels), dtype=np.int64)
+    for kind in (0, 1):
+        rows = rng.permutation(np.flatnonzero(labels == kind))
+        fold[rows] = np.arange(len(rows)) % FOLDS
+    return fold
+
+
+def _unseen(
+    labels: Labels, margins: Floats, matrix: Floats, penalty: float, folds: Sequence[NDArray[np.int64]]
+) -> list[Floats]:
+    """The corrected log-odds of each label by a model that has not seen it, once for each way to divide them."""
+    found = []
+    for fold in folds:
+        scores = np.empty(len(labels))
+        for number in range(FOLDS):
+            out = fold == number
+            if not out.any():
+                continue
+            slope, _ = recalibrate(labels[~out], margins[~out], np.ones(int((~out).sum())), None)
+            weights = _correct(labels[~out], slope * margins[~out], matrix[~out], penalty)
+            scores[out] = slope * margins[out] + matrix[out] @ weights[:-1] + weights[-1]
+        found.append(scores)
+    return found
+
+
+def _wins(labels: Labels, margins: Floats, unseen: Sequence[Floats], rng: np.random.Generator) -> float:
+    """The share of resampled labels on which the correction has the higher average precision."""
+    corrected = np.mean(unseen, axis=0)
+    won = drawn = 0
+    for _ in range(200):
+        rows = rng.integers(0, len(labels), len(labels))
+        if 0 < labels[rows].sum() < len(rows):
+            drawn += 1
+            won += average_precision(labels[rows], corrected[rows]) > average_precision(
+                labels[rows], margins[rows]
+            )
+    return won / max(drawn, 1)
+
+
+def _correct(labels: Labels, offset: Floats, matrix: Floats, penalty: float) -> Floats:
+    """(columns + 1,) weights of a logistic regression around `offset`, shrunk but for the intercept, which is last."""
+    x = np.column_stack([matrix, np.ones(len(labels))])
+    ridge = np.full(x.shape[1], penalty)
+    ridge[-1] = 1e-3
+    weights = np.zeros(x.shape[1])
+    for _ in range(30):
+        p = _sigmoid(offset + x @ weights)
+        gradient = x.T @ (labels - p) - ridge * weights
+        hessian = (x.T * np.maximum(p * (1 - p), 1e-9)) @ x + np.diag(ridge)
+        step = np.linalg.solve(hessian, gradient)
+        step *= min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
+        weights = weights + step
+        if np.abs(step).max() < 1e-7:
+            break
+    return weights
+
+
+def _columns(sample: pl.DataFrame, specs: Sequence[ColumnSpec]) -> tuple[Column, ...]:
+    """The numbers to learn from: what varies in the sample, in the order of the columns, at most 60."""
+    found: list[Column] = []
+    for spec in specs:
+        if spec.name not in sample.columns:
+            continue
+        values = sample[spec.name]
+        gone = values.null_count() / max(len(values), 1)
+        if spec.kind == "number" and values.n_unique() > 1:
+            known = values.drop_nulls().fill_nan(None).drop_nulls().to_numpy()
+            marks = np.unique(np.quantile(known, np.linspace(0, 1, 41))) if len(known) else np.zeros(1)
+            if len(marks) > 1:
+                found.append(Column(spec.name, "number", quantiles=tuple(map(float, marks))))
+        elif spec.kind == "datetime" and values.dt.hour().n_unique() > 2:
+            found.append(Column(spec.name, "hour"))
+        elif spec.kind == "category":
+            shares = values.drop_nulls().value_counts(sort=True).head(LEVELS)
+            for level, count in shares.iter_rows():
+                if COMMON <= count / len(values) <= 1 - COMMON:
+                    found.append(Column(spec.name, "level", level=str(level)))
+        if COMMON < gone < 1 - COMMON:
+            found.append(Column(spec.name, "missing"))
+    scaled = []
+    for column in found[:MOST_COLUMNS]:
+        made = _raw(sample[column.column], column)
+        mean, deviation = float(made.mean()), float(made.std())
+        if deviation > 1e-9:
+            scaled.append(Column(**{**column.__dict__, "mean": mean, "deviation": deviation}))
+    return tuple(scaled)
+
+
+def _matrix(parsed: pl.DataFrame, columns: Sequence[Column]) -> Floats:
+    """(rows, columns) float64, each with mean 0 and deviation 1 over the sample that it was made for."""
+    if not columns:
+        return np.zeros((parsed.height, 0))
+    return np.column_stack([(_raw(parsed[c.column], c) - c.mean) / c.deviation for c in columns])
+
+
+def _raw(values: pl.Series, column: Column) -> Floats:
+    if column.kind == "missing":
+        return values.is_null().to_numpy().astype(np.float64)
+    if column.kind == "level":
+        return (values == column.level).fill_null(False).to_numpy().astype(np.float64)
+    if column.kind == "hour":
+        # Night against day: the hour's distance from noon.
+        hour = values.dt.hour().cast(pl.Float64).fill_null(12.0).to_numpy()
+        return np.abs(hour - 12.0)
+    marks = np.array(column.quantiles)
+    known = values.cast(pl.Float64).fill_nan(None).fill_null(float(np.median(marks)))
+    ranks: Floats = np.interp(known.to_numpy(), marks, np.linspace(0, 1, len(marks)))
+    return ranks
+
+
+def _sigmoid(x: Floats) -> Floats:
+    result: Floats = 1.0 / (1.0 + np.exp(-np.clip(x, -500, 500)))
+    return result
