@@ -109,7 +109,8 @@ class CatBoost:
 
     ITERATIONS = 2000
     PATIENCE = 50
-    SEARCH_SHARE = 0.7
+    FIRST = 0.35
+    REFIT = 1.3
 
     def __init__(self):
         from catboost import CatBoostClassifier, Pool
@@ -130,8 +131,10 @@ class CatBoost:
         )
         train = self.pool(frame.iloc[kept], target[kept], cat_features=names)
         valid = self.pool(frame.iloc[held], target[held], cat_features=names)
-        end, rng, best = begun + self.SEARCH_SHARE * task["budget"], np.random.default_rng(task["seed"]), None
-        tried = 0
+        deadline = begun + 0.97 * task["budget"]
+        # The time to fit the best settings again, on all rows, is kept.
+        end = begun + self.FIRST * task["budget"]
+        rng, best, tried = np.random.default_rng(task["seed"]), None, 0
         while best is None or time.perf_counter() < end:
             params = {} if best is None else sampled(rng)
             started = time.perf_counter()
@@ -141,9 +144,9 @@ class CatBoost:
             tried += 1
             if best is None or ranked > best[0]:
                 best = (ranked, params, model, seconds)
+            end = deadline - self.REFIT * best[3]
         _, params, model, seconds = best
-        left = begun + task["budget"] - time.perf_counter()
-        if 1.4 * seconds < left:
+        if self.REFIT * seconds < deadline + 1 - time.perf_counter():
             rounds = max(1, round(1.1 * model.tree_count_))
             rate = model.get_all_params()["learning_rate"]
             whole = self.pool(frame, target, cat_features=names)
