@@ -125,6 +125,27 @@ def test_amounts_and_counts_of_customers_are_no_customers(tmp_path: Path) -> Non
     assert profiled(tmp_path, frame).guesses.customer is None
 
 
+def test_a_column_that_moves_over_time_and_frauds_with_a_legitimate_twin_are_named(tmp_path: Path) -> None:
+    rows = 2_000
+    when = [datetime(2024, 1, 1) + timedelta(hours=i) for i in range(rows)]
+    frame = pl.DataFrame(
+        {
+            "timestamp": when,
+            "counter": range(rows),
+            "amount": [float((i * 37) % 101) for i in range(rows)],
+            "fee": [float((i * 13) % 11) + (40 if i > 1_700 else 0) for i in range(rows)],
+            "is_fraud": [int(i % 20 == 0) for i in range(rows)],
+        }
+    )
+    twins = frame.filter(pl.col("is_fraud") == 1).head(10).with_columns(is_fraud=pl.lit(0, pl.Int64))
+    told = profiled(tmp_path, pl.concat([frame, twins]).drop("counter")).warnings
+    assert any(warning.startswith("fee: the latest rows differ much from the earliest") for warning in told)
+    assert not any("amount" in warning for warning in told)
+    assert any("of 100 frauds equal a row that is labelled legitimate" in warning for warning in told)
+    counted = profiled(tmp_path, frame).warnings
+    assert not any("counter" in warning for warning in counted)
+
+
 def test_leaks_constants_duplicates_and_few_positives_are_named(tmp_path: Path) -> None:
     label = [1] * 30 + [0] * 170
     frame = pl.DataFrame(

@@ -85,10 +85,56 @@ def test_parts_follow_time_and_add_up(trained: tuple[TrainingReport, Path], fram
 
 def test_the_folder_holds_plain_files_and_lists_them(trained: tuple[TrainingReport, Path]) -> None:
     folder = trained[1]
-    names = {path.name for path in folder.iterdir()}
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert names >= FILES
-    assert {Path(name).suffix for name in names} <= {".json", ".md", ".parquet", ".gz", ".ubj", ".cbm"}
+    assert {Path(name).suffix for name in names} <= {
+        ".json",
+        ".md",
+        ".parquet",
+        ".gz",
+        ".ubj",
+        ".cbm",
+        ".svg",
+    }
     assert set(json.loads((folder / "model.json").read_text())["files"]) == names - {"model.json"}
+
+
+def test_the_report_tells_where_and_when_the_model_does_worse(trained: tuple[TrainingReport, Path]) -> None:
+    report = trained[0].content
+    assert sum(period["rows"] for period in report["periods"]) == report["rows"]["test"]
+    assert sum(period["alerts"] for period in report["periods"]) == (
+        report["confusion"]["tp"] + report["confusion"]["fp"]
+    )
+    assert all(group["recall"] < report["metrics"]["recall"] for group in report["groups"])
+    assert report["label_suspects"]["rows"] == report["repeated"]["of"] == report["rows"]["test"]
+    assert {drift["column"] for drift in report["drift"]} >= {"amount"}
+
+
+def test_rows_copied_into_the_test_part_and_a_column_that_moves_are_warned_of(tmp_path: Path) -> None:
+    frame = small(2_000).with_columns(
+        b=pl.Series(np.random.default_rng(1).lognormal(3, 1, 2_000)), t=pl.int_range(2_000)
+    )
+    late = frame.head(300).with_columns(t=pl.int_range(2_000, 2_300))
+    moved = frame.with_columns(
+        other=pl.when(pl.col("t") < 1_500).then(1.0).otherwise(5.0) * pl.col("b").round(1)
+    )
+    report = run(
+        pl.concat([moved, late.with_columns(other=moved["other"][:300])]),
+        TrainingPlan("label", time_column="t", budget_s=2.0),
+        tmp_path,
+    ).content
+    assert report["repeated"]["equal"] == 300
+    assert any("test rows equal a row that was learned from" in warning for warning in report["warnings"])
+
+
+def test_a_goal_of_least_cost_reports_what_a_thousand_rows_cost(tmp_path: Path) -> None:
+    goal = Goal("cost", missed=100, false_alarm=1)
+    report = run(small(1_500), TrainingPlan("label", goal=goal, budget_s=2.0), tmp_path).content
+    counts, cost = report["confusion"], report["cost"]
+    expected = (100 * counts["fn"] + counts["fp"]) * 1_000 / report["rows"]["test"]
+    assert cost["per_1000_rows"] == pytest.approx(expected)
+    assert cost["per_1000_rows"] < cost["per_1000_rows_without_alerts"]
+    assert "1,000 such rows cost" in (tmp_path / "model" / "model_card.md").read_text()
 
 
 def test_the_report_is_the_content_of_performance_json(trained: tuple[TrainingReport, Path]) -> None:
@@ -108,7 +154,7 @@ def test_customer_names_are_not_written_into_the_model(
     trained: tuple[TrainingReport, Path], frame: pl.DataFrame
 ) -> None:
     customer = str(frame["customer_id"][0])
-    for path in trained[1].iterdir():
+    for path in (path for path in trained[1].rglob("*") if path.is_file()):
         assert customer.encode() not in path.read_bytes(), path.name
 
 

@@ -91,7 +91,7 @@ def test_no_sentence_about_a_sample_table_stays_english(tmp_path: Path) -> None:
 
 #: Pieces of sentences that other tests see whole, in their table or their reasons.
 PIECES = {
-    " of 7 sampled", "C7 and C7 more", "Exact duplicates of another row: 7C7.",
+    " of 7 sampled", "C7 and C7 more", " and C7 more", "C7 alone ", "Exact duplicates of another row: 7C7.",
     "dates C7", "over 7 days", "over 7 hours", "nearly every", " in 7 rows", "C7 value is differentC7",
     "earlier rows", "since the customer's last row", "times the customer's usual",
     "distance from the customer's usual", "new for the customer", "digit share",

@@ -31,6 +31,8 @@ def model_card(report: dict[str, Any]) -> str:
         _figures(report),
         "## Threshold",
         _threshold(report),
+        "## Where it does worse",
+        _worse(report),
         "## What it looks at",
         _importances(report),
         "## Limits",
@@ -102,6 +104,34 @@ def _threshold(report: dict[str, Any]) -> str:
             f"{cost['per_1000_rows_with_all_alerts']:,.0f}."
         )
     return told
+
+
+def _worse(report: dict[str, Any]) -> str:
+    lines = [
+        f"- {group['column']} {'missing' if group['value'] is None else group['value']}: {group['found']:,} of "
+        f"{group['frauds']:,} frauds found ({group['rows']:,} rows)."
+        for group in report["groups"]
+    ]
+    lines = lines or ["- No group of test rows in which clearly less fraud is found than in all."]
+    if report["periods"]:
+        lines += [
+            "",
+            "| from | rows | fraud | alerts | recall | precision |",
+            "|---|---:|---:|---:|---:|---:|",
+        ]
+    for period in report["periods"]:
+        shares = ("–" if period[name] is None else f"{period[name]:.2f}" for name in ("recall", "precision"))
+        lines.append(
+            f"| {period['start'][:16]} | {period['rows']:,} | {period['frauds']:,} | {period['alerts']:,} | "
+            f"{' | '.join(shares)} |"
+        )
+    suspects = report["label_suspects"]
+    lines += [
+        "",
+        f"Labels worth a second look among {suspects['rows']:,} test rows: {suspects['legitimate']:,} legitimate, "
+        f"{suspects['fraud']:,} fraud ({suspects['how']}).",
+    ]
+    return "\n".join(lines)
 
 
 def _wanted(goal: Goal) -> str:

@@ -9,6 +9,7 @@ import polars as pl
 
 from ecluse.fraud.description import ColumnProfile, as_categories
 from ecluse.fraud.guesses import Guesses
+from ecluse.fraud.parts import contradictions, drifts, warn_of_contradictions, warn_of_drift
 
 # From this ROC AUC a single column is suspected to be filled in after the outcome.
 LEAK_AUC = 0.995
@@ -36,7 +37,62 @@ def what_to_check(
         warnings.append(
             f"Positive rows: {positives}, fewer than {FEW_POSITIVES}; the figures of any model will be uncertain."
         )
-    return [*warnings, *_leaks(columns, guesses.target.column, guesses, parsed)]
+    return [
+        *warnings,
+        *_leaks(columns, guesses.target.column, guesses, parsed),
+        *_twins(columns, guesses.target.column, guesses, parsed),
+        *_drift(columns, guesses.target.column, guesses, parsed),
+    ]
+
+
+def _twins(
+    columns: Sequence[ColumnProfile], target: str, guesses: Guesses, parsed: pl.DataFrame
+) -> list[str]:
+    """Frauds that equal a legitimate row but for identifiers and time."""
+    if parsed.width > 2_000:
+        return []
+    names = list(_lasting(columns, target, guesses, parsed))
+    known = parsed.filter(pl.col(target).is_not_null())
+    labels = (as_categories(known[target]) == guesses.positive_value).cast(pl.Int8).to_numpy()
+    return warn_of_contradictions(contradictions(known, names, labels), int(labels.sum()))
+
+
+def _drift(
+    columns: Sequence[ColumnProfile], target: str, guesses: Guesses, parsed: pl.DataFrame
+) -> list[str]:
+    """Columns that moved from the first 60 % of the rows by time to the last 20 %, as a training would split them."""
+    time = guesses.timestamp.column if guesses.timestamp else None
+    if time is None or parsed.width > 2_000:
+        return []
+    step = max(1, parsed.height // 20_000)
+    ordered = parsed.gather_every(step).drop_nulls(time).sort(time)
+    early, late = ordered.head(int(0.6 * ordered.height)), ordered.tail(int(0.2 * ordered.height))
+    if not late.height:
+        return []
+    return warn_of_drift(drifts(early, late, _lasting(columns, target, guesses, parsed)))
+
+
+def _lasting(
+    columns: Sequence[ColumnProfile], target: str, guesses: Guesses, parsed: pl.DataFrame
+) -> dict[str, str]:
+    """Columns and their kinds, without the label, identifiers, time, and whole numbers that are all distinct."""
+    left_out = {target, *(guess.column for guess in guesses.identifiers)}
+    if guesses.timestamp:
+        left_out.add(guesses.timestamp.column)
+    return {
+        column.name: column.kind
+        for column in columns
+        if column.name not in left_out
+        and column.kind not in ("identifier", "constant")
+        and not _counts(parsed[column.name])
+    }
+
+
+def _counts(values: pl.Series) -> bool:
+    """Whether a column holds a different whole number in nearly every row, as one that numbers them does."""
+    if not values.dtype.is_numeric() or values.null_count():
+        return False
+    return values.n_unique() >= 0.99 * len(values) and bool((values == values.floor()).all())
 
 
 def _missing(columns: Sequence[ColumnProfile], name: str) -> float:

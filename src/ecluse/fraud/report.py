@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -25,13 +26,26 @@ from ecluse.fraud.evaluation import (
 )
 from ecluse.fraud.labelled import LabelledRows
 from ecluse.fraud.models import FAMILIES, FittedModel
+from ecluse.fraud.parts import (
+    contradictions,
+    drifts,
+    label_suspects,
+    repeats,
+    warn_of_contradictions,
+    warn_of_drift,
+    warn_of_repeats,
+)
 from ecluse.fraud.plan import TrainingPlan
 from ecluse.fraud.preparation import Prepared
 from ecluse.fraud.search import Blend, SearchResult
+from ecluse.fraud.segments import by_period, weakest_groups
 from ecluse.fraud.selection import best_single
 from ecluse.fraud.split import Split
 
 FORMAT = 1
+MOST_DRIFTS = 20
+# A column that alone reaches this average precision, and this share of the model's, may be filled in afterwards.
+GIVES_AWAY = 0.97
 PACKAGES = ("ecluse", "numpy", "polars", "scikit-learn")
 
 
@@ -83,6 +97,9 @@ def report_of(
     labels = prepared.test_labels
     intervals = bootstrap_intervals(labels, test, threshold, seed=plan.seed)
     parts = split.parts()
+    baseline = _baseline(prepared)
+    told = [*prepared.warnings, *_warnings(test, labels, baseline, prepared.warnings)]
+    closer, more = _look_closer(rows, split, prepared, plan, test, threshold)
     return {
         "format": FORMAT,
         "target": plan.target,
@@ -104,11 +121,12 @@ def report_of(
             "calibration": calibration_curve(labels, test),
         },
         "histogram": score_histogram(labels, test),
-        "baseline": _baseline(prepared),
+        "baseline": baseline,
         "importances": _importances(final),
         "leaderboard": list(found.leaderboard),
         "dropped": [asdict(item) for item in prepared.selector.dropped],
-        "warnings": [*prepared.warnings, *_warnings(test, labels)],
+        "warnings": [*told, *more],
+        **closer,
         "rows": {name: len(part) for name, part in parts.items()},
         "fraud_rate": {name: float(rows.labels[part].mean()) for name, part in parts.items()},
         "split": split.to_dict() | {"cuts": _shown_cuts(rows, split, plan)},
@@ -155,8 +173,54 @@ def _baseline(prepared: Prepared) -> dict[str, Any]:
     return {
         "fraud_rate": float(prepared.test_labels.mean()),
         "best_feature": prepared.selector.features[at],
+        "best_column": _column_of(prepared, at),
         "best_feature_average_precision": found,
     }
+
+
+def _column_of(prepared: Prepared, at: int) -> str:
+    wanted = prepared.selector.features[at]
+    return next(feature.column for feature in prepared.engineer.features if feature.name == wanted)
+
+
+def _look_closer(
+    rows: LabelledRows,
+    split: Split,
+    prepared: Prepared,
+    plan: TrainingPlan,
+    test: NDArray[np.float64],
+    threshold: float,
+) -> tuple[dict[str, Any], list[str]]:
+    """Where the model does worse, what makes its figures promise too much, and what to warn of."""
+    # Numbers of rows and other columns that the model does not read tell every row apart, and say nothing.
+    read = frozenset(prepared.engineer.columns) - {plan.time_column}
+    lasting = {spec.name: spec.kind for spec in rows.columns if spec.name in read}
+    labels, frame = rows.labels[split.test], rows.frame[split.test]
+    found = repeats(rows.frame, lasting, split.learning, split.test)
+    twins = contradictions(rows.frame, list(lasting), rows.labels)
+    moved = drifts(rows.frame[split.learning], frame, lasting) if split.kind == "time" else ()
+    warnings = [
+        *warn_of_repeats(found),
+        *warn_of_contradictions(twins, int(rows.labels.sum())),
+        *warn_of_drift(moved),
+    ]
+    return {
+        "groups": weakest_groups(frame, lasting, labels, test >= threshold),
+        "periods": _periods(rows, split, plan, test, threshold),
+        "repeated": asdict(found),
+        "contradicted_frauds": twins,
+        "label_suspects": label_suspects(labels, test),
+        "drift": [drift.to_dict() for drift in moved[:MOST_DRIFTS]],
+    }, warnings
+
+
+def _periods(
+    rows: LabelledRows, split: Split, plan: TrainingPlan, test: NDArray[np.float64], threshold: float
+) -> list[dict[str, Any]]:
+    times = None if plan.time_column is None else rows.frame[plan.time_column][split.test]
+    if times is None or times.dtype != pl.Datetime("us") or times.is_null().all():
+        return []
+    return by_period(times, rows.labels[split.test], test, threshold)
 
 
 def _importances(final: FinalModel) -> list[dict[str, Any]]:
@@ -169,9 +233,19 @@ def _importances(final: FinalModel) -> list[dict[str, Any]]:
     ]
 
 
-def _warnings(test: NDArray[np.float64], labels: NDArray[np.int8]) -> list[str]:
+def _warnings(
+    test: NDArray[np.float64], labels: NDArray[np.int8], baseline: dict[str, Any], told: Sequence[str]
+) -> list[str]:
     warnings = []
-    if average_precision(labels, test) < 1.5 * float(labels.mean()):
+    reached, alone = average_precision(labels, test), baseline["best_feature_average_precision"]
+    column = baseline["best_column"]
+    named = any(warning.startswith(f"{column} alone ") for warning in told)
+    if alone >= max(GIVES_AWAY, GIVES_AWAY * reached) and not named:
+        warnings.append(
+            f"{column} alone ranks the test rows almost as well as the model (average precision {alone:.3f} of "
+            f"{reached:.3f}): check that it is known before the outcome, or leave it out."
+        )
+    if reached < 1.5 * float(labels.mean()):
         warnings.append("The model ranks the test rows little better than chance; do not rely on its scores.")
     if int(labels.sum()) < FEW_POSITIVES:
         warnings.append(f"The test part holds only {int(labels.sum())} frauds; see the intervals.")

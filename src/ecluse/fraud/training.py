@@ -21,6 +21,7 @@ from ecluse.fraud.evaluation import Goal, alert_cut, choose_threshold
 from ecluse.fraud.labelled import LabelledRows, days_between, read_labelled, split_labelled
 from ecluse.fraud.models.blend import Member, blend
 from ecluse.fraud.plan import TrainingPlan
+from ecluse.fraud.plots import write_plots
 from ecluse.fraud.preparation import Prepared, measured, prepare
 from ecluse.fraud.report import FORMAT, FinalModel, TrainingReport, report_of
 from ecluse.fraud.search import Blend, FoldData, SearchResult, blend_of, fit_on_all, search_models
@@ -266,7 +267,7 @@ def _save(
         "format": FORMAT,
         "family": final.model.family,
         "model_file": model_files[0],
-        "files": [*files, FEATURES_FILE, REPORT_FILE, "model_card.md"],
+        "files": [*files, FEATURES_FILE, REPORT_FILE, "model_card.md", *write_plots(destination, content)],
         "target": plan.target,
         "positive_value": content["positive_value"],
         "threshold": content["threshold"],

@@ -205,6 +205,19 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Only %(count)s rows are fraud: every figure is uncertain, see the intervals."),
     N_("The test part holds only %(count)s frauds; see the intervals."),
     N_("The model ranks the test rows little better than chance; do not rely on its scores."),
+    N_("%(column)s alone ranks the test rows almost as well as the model (average precision %(count)s of %(total)s): "
+       "check that it is known before the outcome, or leave it out."),
+    N_("%(count)s of %(rows)s test rows equal a row that was learned from, but for identifiers and time: the figures "
+       "may promise too much."),
+    N_("%(count)s of %(rows)s test rows nearly equal a row that was learned from (numbers rounded to two digits): the "
+       "figures may promise too much."),
+    N_("%(count)s of %(total)s frauds equal a row that is labelled legitimate, but for identifiers and time: look for "
+       "wrong labels, or for what tells them apart."),
+    N_("%(columns)s: the latest rows differ much from the earliest (population stability index up to %(number)s). "
+       "Expect more of it in use, and watch the model."),
+    N_("%(columns)s and %(count)s more: the latest rows differ much from the earliest (population stability index up "
+       "to %(number)s). Expect more of it in use, and watch the model."),
+    N_("legitimate rows that score as high as the mean fraud, and frauds that score as low as the mean legitimate row"),
     N_("%(column)s holds %(values)s only; two values are needed to learn."),
     N_("%(column)s has %(count)s values (%(values)s). Name the one that means fraud."),
     N_('%(column)s never holds "%(value)s". Its values: %(values)s.'),
