@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from ecluse.fraud.references.index import Candidate, Columns, Vocabulary, columns_of
 from ecluse.fraud.references.names import is_anonymous, meaning, name_reason, split_words
-from ecluse.fraud.references.sketches import KINDS, QUANTILES, ColumnSketch
+from ecluse.fraud.references.sketches import KINDS, OUTER, QUANTILES, ColumnSketch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ecluse.fraud.references.index import ReferenceIndex
 
-    Matrix = NDArray[np.float64]
+    Matrix = NDArray[np.floating[Any]]
 
 __all__ = ["GATE", "Match", "MatchResult", "Pair", "ReferenceFacts", "match_names", "match_table"]
 
@@ -37,7 +38,17 @@ NAME_GATE: Final = 0.45
 """Least name similarity of a pair that rests on its names."""
 STRONG: Final = 0.8
 """Least strength of a distribution on which a pair may rest alone, its names saying nothing."""
+SURE: Final = 0.92
+"""Least median strength of the pairs that rest on distributions alone: the median of two halves of one table
+of 1,000 rows and more is above, that of the nearest columns of other tables below."""
+FILL: Final = 0.8
+KNOWN: Final = 0.4
+"""Share of importance by which a table is known, so that columns of like distribution may follow."""
+MARGIN: Final = 0.02
+COMMON: Final = 0.03
+"""Mean gap of distribution functions below which a column is one of those that any table may hold."""
 CANDIDATES: Final = 20
+ROUGH: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -138,92 +149,103 @@ def _result(matches: list[Match], limit: int, references: int) -> MatchResult:
 # Pairs of columns
 
 
+@dataclass(frozen=True)
+class _Likeness:
+    """How like each of the table's columns is to each of a reference's, (mine, theirs) each. `scores`: 0 where
+    a pair is not admitted. `shapes`: of the distributions. `nameless`: a name of the two says nothing.
+    `fills`: scores of pairs that may follow once the table is known by others."""
+
+    scores: Matrix
+    names: Matrix
+    shapes: Matrix
+    nameless: NDArray[np.bool_]
+    fills: Matrix
+
+    def part(self, columns: slice) -> _Likeness:
+        return _Likeness(
+            self.scores[:, columns],
+            self.names[:, columns],
+            self.shapes[:, columns],
+            self.nameless[:, columns],
+            self.fills[:, columns],
+        )
+
+
 def _compare(
     mine: Columns,
-    candidates: Sequence[Candidate],
+    found: Sequence[Candidate],
     corrections: Mapping[str, Mapping[str, str | None]],
     *,
     by_name_alone: bool,
 ) -> list[Match]:
-    if not candidates or not len(mine):
+    # What lies so far below the gate that the full comparison cannot lift it there is left out.
+    some = [one for at, one in enumerate(found) if at < 3 or one.rough >= ROUGH or one.name in corrections]
+    if not some or not len(mine):
         return []
-    theirs = _side_by_side([one.columns for one in candidates])
+    theirs = Columns.joined([one.columns for one in some])
     names = _name_similarities(mine.names, theirs.names)
-    if by_name_alone:
-        scores, shapes = np.where(names >= NAME_GATE, names, 0.0), np.ones_like(names)
-        scores[:, [is_anonymous(name) for name in theirs.names]] = 0.0
-    else:
-        scores, shapes = _scores(mine, theirs, names)
+    like = _by_name(mine, theirs, names) if by_name_alone else _likeness(mine, theirs, names)
     matches, at = [], 0
-    for one in candidates:
+    for one in some:
         part = slice(at, at + len(one.columns))
         at = part.stop
-        matches.append(
-            _match(
-                mine.names,
-                one,
-                scores[:, part],
-                names[:, part],
-                shapes[:, part],
-                corrections.get(one.name, {}),
-            )
-        )
+        matches.append(_match(mine.names, one, like.part(part), corrections.get(one.name, {})))
     return matches
 
 
-def _side_by_side(parts: Sequence[Columns]) -> Columns:
-    sizes = [part.level_starts[1:] - part.level_starts[:-1] for part in parts]
-    return Columns(
-        names=tuple(name for part in parts for name in part.names),
-        kinds=np.concatenate([part.kinds for part in parts]),
-        shares=np.concatenate([part.shares for part in parts]),
-        quantiles=np.concatenate([part.quantiles for part in parts]),
-        level_starts=np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64),
-        levels=np.concatenate([part.levels for part in parts]),
-        level_shares=np.concatenate([part.level_shares for part in parts]),
-    )
+def _by_name(mine: Columns, theirs: Columns, names: Matrix) -> _Likeness:
+    nameless = _nameless(mine, theirs)
+    scores = np.where((names >= NAME_GATE) & ~nameless, names, 0.0)
+    return _Likeness(scores, names, np.ones_like(names), nameless, np.zeros_like(names))
 
 
-def _scores(mine: Columns, theirs: Columns, names: Matrix) -> tuple[Matrix, Matrix]:
-    """(mine, theirs) scores of pairs, 0 where a pair is not admitted, and how like the distributions are."""
+def _likeness(mine: Columns, theirs: Columns, names: Matrix) -> _Likeness:
     shapes = _shape_similarities(mine, theirs)
     types = _TYPES[np.ix_(mine.kinds, theirs.kinds)]
     scores = NAME * names + DISTRIBUTION * shapes + TYPE * types
-    nameless = _anonymous(mine.names)[:, None] | _anonymous(theirs.names)[None, :]
+    nameless = _nameless(mine, theirs)
     strength = _strengths(mine, theirs, nameless & (shapes > 0.5))
     admitted = np.where(nameless, strength >= STRONG, (names >= NAME_GATE) & (scores >= PAIR_GATE))
     # Names that say nothing settle only which of two like distributions is taken.
     scores = np.where(nameless, 0.9 * strength + 0.1 * names, scores)
-    return np.where(admitted, scores, 0.0), np.where(nameless, strength, shapes)
+    fills = np.where(nameless & (types == 1.0) & (shapes >= FILL), 0.9 * shapes + 0.1 * names, 0.0)
+    return _Likeness(
+        np.where(admitted, scores, 0.0),
+        names,
+        np.where(admitted & nameless, strength, shapes),
+        nameless,
+        fills,
+    )
+
+
+def _nameless(mine: Columns, theirs: Columns) -> NDArray[np.bool_]:
+    a, b = (np.array([is_anonymous(name) for name in one.names], bool) for one in (mine, theirs))
+    return np.asarray(a[:, None] | b[None, :])
 
 
 def _match(
-    theirs: Sequence[str],
-    candidate: Candidate,
-    scores: Matrix,
-    names: Matrix,
-    shapes: Matrix,
-    corrections: Mapping[str, str | None],
+    theirs: Sequence[str], candidate: Candidate, like: _Likeness, corrections: Mapping[str, str | None]
 ) -> Match:
-    from scipy.optimize import linear_sum_assignment
-
-    ours = candidate.columns.names
-    settled, scores = _settled(theirs, ours, scores, corrections)
+    ours, importance = candidate.columns.names, candidate.importance
+    settled, scores, fills = _settled(theirs, ours, like, corrections)
+    chosen = _assigned(scores)
+    chosen = _without_chance(chosen, like, settled)
+    if sum(importance[other] for _, other in chosen) >= KNOWN:
+        chosen += _filling(chosen, fills)
     pairs: list[tuple[int, int, Pair]] = []
     quality = np.zeros(len(ours))
-    for mine, other in zip(*linear_sum_assignment(scores, maximize=True), strict=True):
-        if (int(mine), int(other)) in settled:
-            pairs.append((other, mine, Pair(theirs[mine], ours[other], "corrected by you", 1.0)))
-            quality[other] = 1.0
-        elif scores[mine, other] > 0:
-            why = name_reason(theirs[mine], ours[other]) or "same distribution"
-            pairs.append(
-                (other, mine, Pair(theirs[mine], ours[other], why, round(float(scores[mine, other]), 4)))
-            )
-            quality[other] = _quality(names[mine, other], shapes[mine, other])
-    similarity = float((candidate.importance * quality).sum())
-    pairs.sort(key=lambda found: (-candidate.importance[found[0]], found[1]))
-    missing = sorted(np.flatnonzero(quality == 0), key=lambda place: (-candidate.importance[place], place))
+    for mine, other in chosen:
+        if (mine, other) in settled:
+            pair, quality[other] = Pair(theirs[mine], ours[other], "corrected by you", 1.0), 1.0
+        else:
+            why = name_reason(theirs[mine], ours[other]) if not like.nameless[mine, other] else ""
+            score = max(scores[mine, other], fills[mine, other])
+            pair = Pair(theirs[mine], ours[other], why or "same distribution", round(float(score), 4))
+            quality[other] = _quality(like.names[mine, other], like.shapes[mine, other])
+        pairs.append((other, mine, pair))
+    similarity = float((importance * quality).sum())
+    pairs.sort(key=lambda found: (-importance[found[0]], found[0]))
+    missing = sorted(np.flatnonzero(quality == 0), key=lambda place: (-importance[place], place))
     return Match(
         candidate.name,
         round(min(1.0, similarity), 4),
@@ -233,36 +255,68 @@ def _match(
     )
 
 
+def _assigned(scores: Matrix) -> list[tuple[int, int]]:
+    """The pairs of the highest total (Hungarian method), of those that are admitted."""
+    from scipy.optimize import linear_sum_assignment
+
+    pairs = zip(*linear_sum_assignment(scores, maximize=True), strict=True)
+    return [(int(mine), int(other)) for mine, other in pairs if scores[mine, other] > 0]
+
+
+def _without_chance(
+    chosen: list[tuple[int, int]], like: _Likeness, settled: set[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Without the pairs that rest on distributions, unless most are as like as two halves of one table.
+
+    Among many columns some of any table are near some of any other; that half of them are as near as a
+    sample's own error is no chance.
+    """
+    alike = [like.shapes[pair] for pair in chosen if like.nameless[pair] and pair not in settled]
+    if not alike or float(np.median(alike)) >= SURE:
+        return chosen
+    return [pair for pair in chosen if not like.nameless[pair] or pair in settled]
+
+
+def _filling(chosen: Sequence[tuple[int, int]], fills: Matrix) -> list[tuple[int, int]]:
+    """Further pairs of like distribution, where no other column is nearly as like."""
+    free = fills.copy()
+    for mine, other in chosen:
+        free[mine, :] = 0.0
+        free[:, other] = 0.0
+    return [pair for pair in _assigned(free) if _alone(free, *pair)]
+
+
+def _alone(scores: Matrix, mine: int, other: int) -> bool:
+    rivals = np.concatenate([np.delete(scores[mine], other), np.delete(scores[:, other], mine)])
+    return bool(scores[mine, other] >= rivals.max(initial=0.0) + MARGIN)
+
+
 def _quality(name: float, shape: float) -> float:
     """How much of a column's importance a pair is worth: less where its distribution lies far away."""
     return float(max(name, shape) * (0.6 + 0.4 * shape))
 
 
 def _settled(
-    theirs: Sequence[str], ours: Sequence[str], scores: Matrix, corrections: Mapping[str, str | None]
-) -> tuple[set[tuple[int, int]], Matrix]:
+    theirs: Sequence[str], ours: Sequence[str], like: _Likeness, corrections: Mapping[str, str | None]
+) -> tuple[set[tuple[int, int]], Matrix, Matrix]:
     """The pairs that a person has settled, and the scores with nothing else beside them."""
-    scores = scores.copy()
+    scores, fills = like.scores.copy(), like.fills.copy()
     pairs = set()
     for mine, name in enumerate(theirs):
         if name not in corrections:
             continue
-        scores[mine] = 0.0
+        scores[mine] = fills[mine] = 0.0
         wanted = corrections[name]
         if wanted in ours:
             pairs.add((mine, ours.index(str(wanted))))
     for _, other in pairs:
-        scores[:, other] = 0.0
+        scores[:, other] = fills[:, other] = 0.0
     for mine, other in pairs:
         scores[mine, other] = 1_000.0
-    return pairs, scores
+    return pairs, scores, fills
 
 
 # Names, types and distributions
-
-
-def _anonymous(names: Sequence[str]) -> NDArray[np.bool_]:
-    return np.array([is_anonymous(name) for name in names], bool)
 
 
 def _name_similarities(mine: Sequence[str], theirs: Sequence[str]) -> Matrix:
@@ -277,8 +331,9 @@ def _name_similarities(mine: Sequence[str], theirs: Sequence[str]) -> Matrix:
 def _to_all(name: str, vocabulary: Vocabulary, unique: Sequence[str]) -> Matrix:
     one = meaning(name)
     if one.anonymous:
-        words = split_words(name)
-        return np.array([float(words == split_words(other)) for other in unique])
+        same = np.zeros(len(unique))
+        same[vocabulary.by_words.get(split_words(name), [])] = 1.0
+        return same
     best = np.zeros(len(vocabulary.words), np.float64)
     covered = np.zeros(len(unique), np.float64)
     weight = 0.0
@@ -292,12 +347,8 @@ def _to_all(name: str, vocabulary: Vocabulary, unique: Sequence[str]) -> Matrix:
     covered += np.add.reduceat(vocabulary.weights * best[vocabulary.word_numbers], vocabulary.starts)
     found = np.minimum(0.98, covered / np.maximum(vocabulary.totals + weight, 1e-6))
     found[vocabulary.anonymous] = 0.0
-    words = split_words(name)
-    for number, other in enumerate(unique):
-        if other == name:
-            found[number] = 1.0
-        elif split_words(other) == words:
-            found[number] = 0.995
+    for number in vocabulary.by_words.get(split_words(name), ()):
+        found[number] = 1.0 if unique[number] == name else 0.995
     return found
 
 
@@ -380,7 +431,7 @@ def _levels_alike(mine: Columns, theirs: Columns) -> Matrix:
     return np.where(has, alike, np.nan)
 
 
-def _level_shares(columns: Columns, known: NDArray[np.int64]) -> Matrix:
+def _level_shares(columns: Columns, known: NDArray[np.uint32]) -> Matrix:
     shares = np.zeros((len(columns), len(known)))
     rows = np.repeat(np.arange(len(columns)), np.diff(columns.level_starts))
     held = np.isin(columns.levels, known)
@@ -391,23 +442,44 @@ def _level_shares(columns: Columns, known: NDArray[np.int64]) -> Matrix:
 def _strengths(mine: Columns, theirs: Columns, wanted: NDArray[np.bool_]) -> Matrix:
     """(mine, theirs) in [0, 1], where `wanted`: how sure two columns have one distribution, their names aside.
 
-    Numbers: the mean gap of the two distribution functions at each other's quantiles; a tenth is none.
-    Categories: the levels that they share. Columns of one or two values say too little.
+    Numbers: the mean gap of the two distribution functions at each other's quantiles; a fifth is none.
+    Categories: the levels that they share. Columns of one or two values say too little, and so do columns that
+    were brought to the standard normal or uniform distribution, as many tables' are.
     """
     strength = np.zeros(wanted.shape)
     levels = _levels_alike(mine, theirs)
     several = (np.diff(mine.level_starts) >= 3)[:, None] & (np.diff(theirs.level_starts) >= 3)[None, :]
     strength = np.where(wanted & several & np.isfinite(levels), np.nan_to_num(levels), strength)
-    varied = [
-        np.array([len(np.unique(row)) >= 4 and bool(np.isfinite(row[0])) for row in one.quantiles], bool)
-        for one in (mine, theirs)
-    ]
+    varied = [_tells_apart(one.quantiles.astype(np.float64)) for one in (mine, theirs)]
     rows, columns = np.nonzero(wanted & varied[0][:, None] & varied[1][None, :])
     if len(rows):
-        gaps = _function_gaps(mine.quantiles[rows], theirs.quantiles[columns])
+        gaps = _function_gaps(
+            mine.quantiles[rows].astype(np.float64), theirs.quantiles[columns].astype(np.float64)
+        )
         shares = np.abs(mine.shares[rows, :4] - theirs.shares[columns, :4]).max(axis=1)
         strength[rows, columns] = np.clip(1.0 - 5.0 * gaps - np.maximum(0.0, shares - 0.03) * 5.0, 0.0, 1.0)
     return strength
+
+
+def _tells_apart(quantiles: Matrix) -> NDArray[np.bool_]:
+    """(columns,) whether a distribution has several values and is none of those that any table may hold."""
+    several = np.array([bool(np.isfinite(row[0])) and len(np.unique(row)) >= 4 for row in quantiles], bool)
+    for common in _COMMON:
+        rows = np.flatnonzero(several)
+        near = _function_gaps(quantiles[rows], np.broadcast_to(common, (len(rows), QUANTILES)))
+        several[rows] = near > COMMON
+    return several
+
+
+def _common() -> tuple[Matrix, ...]:
+    """Signed logarithms of the quantiles of N(0, 1) and of even spreads over [0, 1] and [-1, 1]."""
+    levels = np.linspace(0.0, 1.0, QUANTILES).clip(OUTER, 1 - OUTER)
+    normal = np.array([NormalDist().inv_cdf(level) for level in levels])
+    shapes = (normal, levels, 2 * levels - 1)
+    return tuple(np.sign(shape) * np.log1p(np.abs(shape)) for shape in shapes)
+
+
+_COMMON: Final = _common()
 
 
 def _function_gaps(a: Matrix, b: Matrix) -> Matrix:
