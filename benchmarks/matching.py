@@ -250,36 +250,47 @@ def nearest(result: MatchResult) -> float:
 
 
 def components_refused(tables: int = 12) -> str:
-    """Tables of 12 principal components each, of different sources: with another's, and with the other half."""
+    """Tables of 12 principal components each, with another's, and with their own other half: bells, which
+    should be refused even there, and components of skewed sources, which have shapes of their own."""
     draw = np.random.default_rng(5)
-    halves = []
-    for number in range(tables):
-        # Heavy or light tails, correlated sources, as one finds them behind such tables.
-        latent = draw.standard_t(df=draw.uniform(3, 30), size=(6_000, 12)) * draw.uniform(0.3, 3, 12)
-        latent = latent @ np.linalg.qr(draw.normal(size=(12, 12)))[0]
-        values, axes = np.linalg.eigh(np.cov(latent.T))
-        scores = latent @ axes[:, np.argsort(-values)]
-        if number % 3 == 0:
-            scores /= scores.std(axis=0)
-        frame = pl.DataFrame({f"V{i + 1}": scores[:, i] for i in range(12)})
-        specs = [ColumnSpec(name, "number") for name in frame.columns]
-        halves.append([sketch_columns(frame.gather_every(2, part), specs) for part in (0, 1)])
-    right = own = 0
-    highest = 0.0
-    for i, (mine, _) in enumerate(halves):
-        for j, (_, theirs) in enumerate(halves):
-            facts = ReferenceFacts(str(j), "", theirs, {s.name: 1.0 + 12 - k for k, s in enumerate(theirs)})
-            result = match_table(mine, ReferenceIndex.of([facts]))
-            if i == j:
-                own += not result.abstain
-            else:
-                right += result.abstain
-                highest = max(highest, nearest(result))
-    pairs = tables * (tables - 1)
-    return (
-        f"\nPrincipal components: {right} of {pairs} unrelated pairs refused (highest {highest:.2f}); "
-        f"{own} of {tables} recognised in their other half"
-    )
+    lines = []
+    for kind in ("bells", "skewed"):
+        halves = [components(draw, kind, standard=number % 3 == 0) for number in range(tables)]
+        refusals = own = 0
+        highest = 0.0
+        for i, (mine, _) in enumerate(halves):
+            for j, (_, theirs) in enumerate(halves):
+                facts = ReferenceFacts(str(j), "", theirs, {s.name: 13.0 - k for k, s in enumerate(theirs)})
+                result = match_table(mine, ReferenceIndex.of([facts]))
+                if i == j:
+                    own += not result.abstain
+                else:
+                    refusals += result.abstain
+                    highest = max(highest, nearest(result))
+        lines.append(
+            f"Principal components, {kind}: {refusals} of {tables * (tables - 1)} unrelated pairs refused "
+            f"(highest {highest:.2f}); {own} of {tables} recognised in their other half"
+        )
+    return "\n" + "\n".join(lines)
+
+
+def components(draw: np.random.Generator, kind: str, *, standard: bool) -> list[tuple[ColumnSketch, ...]]:
+    """Both halves of 6,000 rows of 12 components."""
+    if kind == "bells":
+        sources = draw.standard_t(df=draw.uniform(3, 30), size=(6_000, 12)) * draw.uniform(0.3, 3, 12)
+        mixing = np.linalg.qr(draw.normal(size=(12, 12)))[0]
+    else:
+        # A few sources a component, skewed as amounts and counts are.
+        sources = np.exp(draw.normal(size=(6_000, 12)) * draw.uniform(0.2, 1.2, 12))
+        mixing = draw.normal(size=(12, 12)) * (draw.random((12, 12)) < 0.25) + np.eye(12)
+    mixed = sources @ mixing
+    values, axes = np.linalg.eigh(np.cov(mixed.T))
+    scores = (mixed - mixed.mean(axis=0)) @ axes[:, np.argsort(-values)]
+    if standard:
+        scores /= scores.std(axis=0)
+    frame = pl.DataFrame({f"V{i + 1}": scores[:, i] for i in range(12)})
+    specs = [ColumnSpec(name, "number") for name in frame.columns]
+    return [sketch_columns(frame.gather_every(2, part), specs) for part in (0, 1)]
 
 
 # Time

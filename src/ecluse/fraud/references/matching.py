@@ -47,6 +47,8 @@ KNOWN: Final = 0.4
 MARGIN: Final = 0.02
 COMMON: Final = 0.03
 """Mean gap of distribution functions below which a column is one of those that any table may hold."""
+CENTRED: Final = 0.3
+"""Standard deviations from zero within which a bell is one around zero."""
 CANDIDATES: Final = 20
 ROUGH: Final = 0.2
 
@@ -462,24 +464,24 @@ def _strengths(mine: Columns, theirs: Columns, wanted: NDArray[np.bool_]) -> Mat
 
 
 def _tells_apart(quantiles: Matrix) -> NDArray[np.bool_]:
-    """(columns,) whether a distribution has several values and is none of those that any table may hold."""
+    """(columns,) whether a distribution has several values and is none of those that any table may hold: bells
+    around zero of any width, as principal components and standardised columns are, of which width alone says
+    one from another; and even spreads over [0, 1] and [-1, 1]."""
     several = np.array([bool(np.isfinite(row[0])) and len(np.unique(row)) >= 4 for row in quantiles], bool)
-    for common in _COMMON:
-        rows = np.flatnonzero(several)
-        near = _function_gaps(quantiles[rows], np.broadcast_to(common, (len(rows), QUANTILES)))
-        several[rows] = near > COMMON
-    return several
+    plain = np.sign(quantiles) * np.expm1(np.abs(np.nan_to_num(quantiles)))
+    quarter, middle, three = (
+        plain[:, place] for place in (QUANTILES // 4, QUANTILES // 2, 3 * QUANTILES // 4)
+    )
+    width = np.maximum((three - quarter) / (_BELL[3 * QUANTILES // 4] - _BELL[QUANTILES // 4]), 1e-12)
+    centred = np.abs(middle) < CENTRED * width
+    bell = _function_gaps(plain, width[:, None] * _BELL[None, :]) <= COMMON
+    even = [_function_gaps(plain, np.broadcast_to(one, plain.shape)) <= COMMON for one in _EVEN]
+    return several & ~(centred & bell) & ~even[0] & ~even[1]
 
 
-def _common() -> tuple[Matrix, ...]:
-    """Signed logarithms of the quantiles of N(0, 1) and of even spreads over [0, 1] and [-1, 1]."""
-    levels = np.linspace(0.0, 1.0, QUANTILES).clip(OUTER, 1 - OUTER)
-    normal = np.array([NormalDist().inv_cdf(level) for level in levels])
-    shapes = (normal, levels, 2 * levels - 1)
-    return tuple(np.sign(shape) * np.log1p(np.abs(shape)) for shape in shapes)
-
-
-_COMMON: Final = _common()
+_LEVELS: Final = np.linspace(0.0, 1.0, QUANTILES).clip(OUTER, 1 - OUTER)
+_BELL: Final = np.array([NormalDist().inv_cdf(level) for level in _LEVELS])
+_EVEN: Final = (_LEVELS, 2 * _LEVELS - 1)
 
 
 def _function_gaps(a: Matrix, b: Matrix) -> Matrix:
