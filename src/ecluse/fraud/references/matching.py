@@ -476,7 +476,7 @@ def _tells_apart(quantiles: Matrix) -> NDArray[np.bool_]:
     centred = np.abs(middle) < CENTRED * width
     bell = _function_gaps(plain, width[:, None] * _BELL[None, :]) <= COMMON
     even = [_function_gaps(plain, np.broadcast_to(one, plain.shape)) <= COMMON for one in _EVEN]
-    return several & ~(centred & bell) & ~even[0] & ~even[1]
+    return np.asarray(several & ~(centred & bell) & ~even[0] & ~even[1])
 
 
 _LEVELS: Final = np.linspace(0.0, 1.0, QUANTILES).clip(OUTER, 1 - OUTER)
