@@ -86,6 +86,16 @@ def test_the_number_of_fits_side_by_side_changes_nothing() -> None:
             assert np.array_equal(candidate.margins, margins[candidate.name])
 
 
+def test_the_same_members_are_fitted_alike_however_many_at_once(found: SearchResult) -> None:
+    matrix, labels = part(2)
+    data = FitData(matrix, labels, matrix[:1], labels[:1])
+    members = [(candidate, 0.25) for candidate in found.candidates[:4]]
+    alone, beside = (
+        blend(fit_on_all(members, data, growth=1.5, workers=workers, tick=lambda: None)) for workers in (1, 2)
+    )
+    assert np.array_equal(alone.predict_margin(matrix), beside.predict_margin(matrix))
+
+
 def test_a_deadline_in_the_past_still_gives_one_model() -> None:
     result = search(folds(), seconds=-1)
     assert len(result.candidates) == 1

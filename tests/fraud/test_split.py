@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecluse.errors import UnusableTarget
-from ecluse.fraud.split import Split, split_rows
+from ecluse.errors import InvalidInput, UnusableTarget
+from ecluse.fraud.split import Split, draw_folds, split_rows
 
 
 def labels_of(rows: int, positives: int) -> np.ndarray:
@@ -102,3 +102,55 @@ def test_a_table_of_few_distinct_rows_is_split_row_by_row_and_says_so() -> None:
     split = split_rows(labels, groups=labels.astype(np.uint64))
     assert [len(part) for part in split.parts().values()] == [120, 40, 40]
     assert "both sides" in split.warnings[0]
+
+
+@given(st.integers(60, 300), st.integers(20, 40), st.integers(0, 5))
+def test_four_folds_hold_every_learned_row_once_and_no_test_row(rows: int, positives: int, seed: int) -> None:
+    labels = labels_of(rows, positives)
+    split = split_rows(labels, seed=seed)
+    folds = draw_folds(split, labels, count=4, seed=seed)
+    assert np.array_equal(folds[0].held, split.validation)
+    assert np.array_equal(np.sort(np.concatenate([fold.held for fold in folds])), split.learning)
+    for fold in folds:
+        assert np.array_equal(np.sort(np.concatenate([fold.fit, fold.held])), split.learning)
+        assert fold.panel == 0
+
+
+def test_a_second_draw_of_folds_is_a_panel_of_its_own() -> None:
+    labels = labels_of(200, 40)
+    split = split_rows(labels)
+    folds = draw_folds(split, labels, count=8, seed=0)
+    assert [fold.panel for fold in folds] == [0] * 4 + [1] * 4
+    assert np.array_equal(np.sort(np.concatenate([fold.held for fold in folds[4:]])), split.learning)
+
+
+def test_rows_of_one_customer_stay_in_one_fold() -> None:
+    rng = np.random.default_rng(0)
+    labels, customers = labels_of(600, 150), rng.integers(0, 60, 600).astype(np.uint64)
+    split = split_rows(labels, groups=customers, grouped_by="customer")
+    for fold in draw_folds(split, labels, count=4, seed=0):
+        assert not set(customers[fold.fit]) & set(customers[fold.held])
+
+
+def test_folds_by_time_look_forward_each_in_a_panel_of_its_own() -> None:
+    labels, times = labels_of(400, 100), np.arange(400.0)
+    split = split_rows(labels, times=times)
+    folds = draw_folds(split, labels, count=4, seed=0)
+    assert [fold.panel for fold in folds] == [0, 1]
+    for fold in folds:
+        assert times[fold.fit].max() < times[fold.held].min()
+    assert np.array_equal(np.sort(np.concatenate([folds[1].fit, folds[1].held])), folds[0].fit)
+
+
+def test_without_a_test_share_all_rows_are_learned_from() -> None:
+    labels = labels_of(400, 100)
+    for times in (None, np.arange(400.0)):
+        split = split_rows(labels, times=times, test_share=0.0)
+        assert_partition(split, 400)
+        assert len(split.test) == 0
+        assert len(split.validation) == pytest.approx(100, abs=2)
+
+
+def test_a_test_share_beyond_half_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"0\.9"):
+        split_rows(labels_of(100, 10), test_share=0.9)

@@ -288,6 +288,38 @@ def test_a_column_that_is_the_answer_is_named_in_a_warning(tmp_path: Path) -> No
     assert any(text.startswith("refund alone") for text in run(leaky, QUICK, tmp_path).content["warnings"])
 
 
+def test_without_a_test_part_the_figures_are_of_rows_each_fold_held_out(tmp_path: Path) -> None:
+    report = run(small(600), replace(QUICK, test_share=0.0, budget_s=3.0), tmp_path).content
+    assert report["measured_on"] == "folds"
+    assert sum(report["rows"].values()) == 600
+    assert "test" not in report["rows"]
+    assert report["metrics"]["average_precision"] == pytest.approx(
+        report["out_of_fold"]["average_precision"], abs=0.05
+    )
+    assert (tmp_path / "model/model_card.md").exists()
+
+
+def test_the_members_of_the_blend_are_in_the_report(trained: tuple[TrainingReport, Path]) -> None:
+    report, folder = trained[0].content, trained[1]
+    assert sum(member["weight"] for member in report["members"]) == pytest.approx(1.0, abs=1e-3)
+    assert report["out_of_fold"]["frauds"] > 0
+    assert len(list(folder.glob("best_model*"))) == len(report["members"]) + (len(report["members"]) > 1)
+
+
+def test_a_stop_ends_the_training_with_the_best_so_far(tmp_path: Path) -> None:
+    path, told = tmp_path / "table.csv", [""]
+    small(600).write_csv(path)
+
+    def progress(stage: str, share: float, message: str) -> None:
+        told.append(message)
+
+    with open_table(path) as table:
+        plan = replace(QUICK, budget_s=600.0)
+        report = train(table, plan, tmp_path / "model", progress, stop=lambda: "Best so far" in told[-1])
+    assert report.content["seconds"] < 300
+    assert (tmp_path / "model/model.json").exists()
+
+
 def test_a_plan_survives_its_trip_through_json() -> None:
     assert TrainingPlan.from_dict(json.loads(json.dumps(PLAN.to_dict()))) == PLAN
 

@@ -71,7 +71,14 @@ def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[
     """The three parts of the rows, and all that there is to warn of so far."""
     times = _times(rows, plan)
     groups, grouped_by = _groups(rows, plan)
-    split = split_rows(rows.labels, times=times, groups=groups, grouped_by=grouped_by, seed=plan.seed)
+    split = split_rows(
+        rows.labels,
+        times=times,
+        groups=groups,
+        grouped_by=grouped_by,
+        seed=plan.seed,
+        test_share=plan.test_share,
+    )
     warnings = [*rows.warnings, *split.warnings]
     untimed = 0 if times is None else int(np.isnan(times).sum())
     if untimed:

@@ -76,7 +76,9 @@ def prepare(
 
 def measured(prepared: Prepared, rows: LabelledRows, split: Split, *, tick: Tick) -> Prepared:
     """With the matrix of the test rows, and what there is to warn of in the rows fitted on."""
-    test = with_heartbeat(lambda: prepared.transform(rows.frame[split.test]), tick)
+    test = prepared.test
+    if len(split.test):
+        test = with_heartbeat(lambda: prepared.transform(rows.frame[split.test]), tick)
     known = {feature.name: feature for feature in prepared.engineer.features}
     features = tuple(known[name] for name in prepared.selector.features)
     told = leak_warnings(prepared.data.train, features, prepared.data.train_labels, tick)

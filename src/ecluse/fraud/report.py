@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -82,6 +82,16 @@ class FinalModel:
     refitted: bool
 
 
+@dataclass(frozen=True)
+class MeasuredRows:
+    """The rows that all figures are of: the test part, or without one the rows each fold held out."""
+
+    part: Literal["test", "folds"]
+    at: NDArray[np.int64]
+    labels: NDArray[np.int8]
+    probabilities: NDArray[np.float64]
+
+
 def report_of(
     rows: LabelledRows,
     split: Split,
@@ -89,17 +99,17 @@ def report_of(
     found: SearchResult,
     chosen: Blend,
     plan: TrainingPlan,
-    test: NDArray[np.float64],
+    measured: MeasuredRows,
     threshold: float,
 ) -> dict[str, Any]:
-    """The content of the report; `test` (rows,) are probabilities of the test part."""
+    """The content of the report."""
     prepared = final.prepared
-    labels = prepared.test_labels
+    labels, test = measured.labels, measured.probabilities
     intervals = bootstrap_intervals(labels, test, threshold, seed=plan.seed)
-    parts = split.parts()
+    parts = {name: part for name, part in split.parts().items() if len(part)}
     baseline = _baseline(prepared)
     told = [*prepared.warnings, *_warnings(test, labels, baseline, prepared.warnings)]
-    closer, more = _look_closer(rows, split, prepared, plan, test, threshold)
+    closer, more = _look_closer(rows, split, measured, prepared, plan, threshold)
     return {
         "format": FORMAT,
         "target": plan.target,
@@ -109,6 +119,7 @@ def report_of(
         "members": _members(chosen),
         "out_of_fold": _out_of_fold(found, chosen, plan),
         "fitted_on": ["train", "validation"] if final.refitted else ["train"],
+        "measured_on": measured.part,
         "metrics": measure(labels, test, threshold),
         "intervals": {name: list(bounds) for name, bounds in intervals.items()},
         "threshold": threshold,
@@ -169,9 +180,12 @@ def _out_of_fold(found: SearchResult, chosen: Blend, plan: TrainingPlan) -> dict
 
 def _baseline(prepared: Prepared) -> dict[str, Any]:
     data = prepared.data
-    at, found = best_single(data.train, data.train_labels, prepared.test, prepared.test_labels)
+    matrix, labels = (
+        (prepared.test, prepared.test_labels) if len(prepared.test) else (data.train, data.train_labels)
+    )
+    at, found = best_single(data.train, data.train_labels, matrix, labels)
     return {
-        "fraud_rate": float(prepared.test_labels.mean()),
+        "fraud_rate": float(labels.mean()),
         "best_feature": prepared.selector.features[at],
         "best_column": _column_of(prepared, at),
         "best_feature_average_precision": found,
@@ -186,19 +200,20 @@ def _column_of(prepared: Prepared, at: int) -> str:
 def _look_closer(
     rows: LabelledRows,
     split: Split,
+    measured: MeasuredRows,
     prepared: Prepared,
     plan: TrainingPlan,
-    test: NDArray[np.float64],
     threshold: float,
 ) -> tuple[dict[str, Any], list[str]]:
     """Where the model does worse, what makes its figures promise too much, and what to warn of."""
     # Numbers of rows and other columns that the model does not read tell every row apart, and say nothing.
     read = frozenset(prepared.engineer.columns) - {plan.time_column}
     lasting = {spec.name: spec.kind for spec in rows.columns if spec.name in read}
-    labels, frame = rows.labels[split.test], rows.frame[split.test]
-    found = repeats(rows.frame, lasting, split.learning, split.test)
+    labels, test, frame = measured.labels, measured.probabilities, rows.frame[measured.at]
+    learned, new = (split.learning, split.test) if len(split.test) else (split.train, split.validation)
+    found = repeats(rows.frame, lasting, learned, new)
     twins = contradictions(rows.frame, list(lasting), rows.labels)
-    moved = drifts(rows.frame[split.learning], frame, lasting) if split.kind == "time" else ()
+    moved = drifts(rows.frame[learned], rows.frame[new], lasting) if split.kind == "time" else ()
     warnings = [
         *warn_of_repeats(found),
         *warn_of_contradictions(twins, int(rows.labels.sum())),
@@ -206,7 +221,7 @@ def _look_closer(
     ]
     return {
         "groups": weakest_groups(frame, lasting, labels, test >= threshold),
-        "periods": _periods(rows, split, plan, test, threshold),
+        "periods": _periods(rows, measured, plan, threshold),
         "repeated": asdict(found),
         "contradicted_frauds": twins,
         "label_suspects": label_suspects(labels, test),
@@ -215,12 +230,12 @@ def _look_closer(
 
 
 def _periods(
-    rows: LabelledRows, split: Split, plan: TrainingPlan, test: NDArray[np.float64], threshold: float
+    rows: LabelledRows, measured: MeasuredRows, plan: TrainingPlan, threshold: float
 ) -> list[dict[str, Any]]:
-    times = None if plan.time_column is None else rows.frame[plan.time_column][split.test]
+    times = None if plan.time_column is None else rows.frame[plan.time_column][measured.at]
     if times is None or times.dtype != pl.Datetime("us") or times.is_null().all():
         return []
-    return by_period(times, rows.labels[split.test], test, threshold)
+    return by_period(times, measured.labels, measured.probabilities, threshold)
 
 
 def _importances(final: FinalModel) -> list[dict[str, Any]]:

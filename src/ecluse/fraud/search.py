@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What was fitted, best first, and the held rows of the folds that all were fitted on, in their order."""
+    """What was fitted, best first, and the held rows of the first `folds` folds, in their order."""
 
     candidates: tuple[Candidate, ...]
     labels: NDArray[np.int8] = field(repr=False)
@@ -240,8 +241,8 @@ class _Race:
             del self._fits[trial]
 
     def enough(self) -> bool:
-        """Whether there is anything to return."""
-        return bool(self.candidates or self._fits.get(0))
+        """Whether there is anything to return: at least what the first settings say of the first fold's rows."""
+        return bool(self.candidates) or 0 in self._fits.get(0, {})
 
     def line(self) -> str:
         """What is being fitted, and the best so far."""
@@ -253,7 +254,8 @@ class _Race:
     def result(self) -> SearchResult:
         used = tuple(range(len(self.folds)))
         if not self.candidates:
-            used = tuple(sorted(self._fits[0]))
+            fitted = self._fits[0]
+            used = tuple(takewhile(lambda fold: fold in fitted, used))
             self.candidates.append(self._candidate(0, used))
         ranked = sorted(self.candidates, key=lambda c: -c.average_precision)
         return SearchResult(tuple(ranked), *self._truth(used), len(used))

@@ -23,9 +23,9 @@ from ecluse.fraud.models.blend import Member, blend
 from ecluse.fraud.plan import TrainingPlan
 from ecluse.fraud.plots import write_plots
 from ecluse.fraud.preparation import Prepared, measured, prepare
-from ecluse.fraud.report import FORMAT, FinalModel, TrainingReport, report_of
+from ecluse.fraud.report import FORMAT, FinalModel, MeasuredRows, TrainingReport, report_of
 from ecluse.fraud.search import Blend, FoldData, SearchResult, blend_of, fit_on_all, search_models
-from ecluse.fraud.split import FOLDS, Fold, Split, draw_folds
+from ecluse.fraud.split import FOLDS, Fold, Rows, Split, draw_folds
 
 __all__ = ["Goal", "Progress", "TrainingPlan", "TrainingReport", "train"]
 
@@ -81,7 +81,9 @@ def train(
     chosen = _choose(course, found, plan, clock)
     calibration, cuts = _calibrate(rows, course, found, chosen, split, plan, clock)
     final = _fit_final(rows, split, course, chosen, plan, clock)
-    return _finish(rows, split, final, found, chosen, calibration, cuts, warnings, plan, destination, clock)
+    return _finish(
+        rows, split, course, final, found, chosen, calibration, cuts, warnings, plan, destination, clock
+    )
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,10 @@ class _Course:
     prepared: tuple[Prepared, ...]
     refit: bool
     workers: int
+
+    def held(self, folds: int) -> Rows:
+        """The rows that the first panel of so many folds held out, in the order of their margins."""
+        return np.concatenate([fold.held for fold in self.folds[:folds] if fold.panel == 0])
 
     @property
     def growth(self) -> float:
@@ -180,7 +186,7 @@ def _calibrate(
     clock.say("calibrate", 0.9, "Calibrating on the rows held out")
     at = found.panels == 0
     labels, margins = found.labels[at], chosen.margins[at]
-    held = np.concatenate([fold.held for fold in course.folds[: found.folds] if fold.panel == 0])
+    held = course.held(found.folds)
     calibration = fit_calibration(labels, margins)
     valid = calibration.probabilities(margins)
     days = days_between(rows, held, plan)
@@ -214,6 +220,7 @@ def _fit_final(
 def _finish(
     rows: LabelledRows,
     split: Split,
+    course: _Course,
     final: FinalModel,
     found: SearchResult,
     chosen: Blend,
@@ -225,7 +232,7 @@ def _finish(
     clock: Clock,
 ) -> TrainingReport:
     clock.say("test", 0.94, "Measuring on the test rows")
-    test = calibration.probabilities(final.model.predict_margin(final.prepared.test))
+    test = _measured_rows(split, course, final, found, chosen, calibration)
     tick = clock.tick("test", 0.95, "Measuring on the test rows")
     content = with_heartbeat(
         lambda: report_of(rows, split, final, found, chosen, plan, test, cuts.high), tick
@@ -242,6 +249,25 @@ def _finish(
     _save(rows, final, calibration, content, plan, destination)
     clock.say("save", 1.0, "Saved")
     return TrainingReport(content)
+
+
+def _measured_rows(
+    split: Split,
+    course: _Course,
+    final: FinalModel,
+    found: SearchResult,
+    chosen: Blend,
+    calibration: Calibration,
+) -> MeasuredRows:
+    """The test rows with their probabilities; without a test part, what the folds said of rows they held out."""
+    prepared = final.prepared
+    if len(prepared.test):
+        probabilities = calibration.probabilities(final.model.predict_margin(prepared.test))
+        return MeasuredRows("test", split.test, prepared.test_labels, probabilities)
+    at = found.panels == 0
+    return MeasuredRows(
+        "folds", course.held(found.folds), found.labels[at], calibration.probabilities(chosen.margins[at])
+    )
 
 
 def _save(

@@ -12,8 +12,18 @@ from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.clock import with_heartbeat
-from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.models import OWN_PARAMS, STEM, FitData, Floats, Matrix, Params, Start, Tick, boost
+from ecluse.fraud.models import (
+    OWN_PARAMS,
+    STEM,
+    FitData,
+    Floats,
+    Matrix,
+    Params,
+    Start,
+    Tick,
+    boost,
+    held_score,
+)
 
 SUFFIX = ".txt.gz"
 # Per-row TreeSHAP holds (features + 1) doubles a row: chunks keep a batch within some tens of MB.
@@ -112,12 +122,14 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
     margins: dict[str, Floats] = {}
 
     def remember(predictions: NDArray[Any], _: lightgbm.Dataset) -> tuple[str, float, bool]:
-        margins["valid"] = np.asarray(predictions, dtype=np.float64)
+        # LightGBM hands over probabilities.
+        share = np.clip(np.asarray(predictions, dtype=np.float64), 1e-15, 1 - 1e-15)
+        margins["valid"] = np.log(share / (1 - share))
         return "kept", 0.0, True
 
     def score() -> float:
         booster.eval_valid(remember)
-        return average_precision(data.valid_labels, margins["valid"])
+        return held_score(data.valid_labels, margins["valid"], params)
 
     best = boost(
         lambda _: _ignore(booster.update()),

@@ -10,8 +10,18 @@ import xgboost
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.clock import with_heartbeat
-from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.models import OWN_PARAMS, STEM, FitData, Floats, Matrix, Params, Start, Tick, boost
+from ecluse.fraud.models import (
+    OWN_PARAMS,
+    STEM,
+    FitData,
+    Floats,
+    Matrix,
+    Params,
+    Start,
+    Tick,
+    boost,
+    held_score,
+)
 
 SUFFIX = ".ubj"
 FIXED = {
@@ -100,7 +110,7 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
 
     def score() -> float:
         margins = np.asarray(booster.predict(valid, output_margin=True), dtype=np.float64)
-        return average_precision(data.valid_labels, margins)
+        return held_score(data.valid_labels, margins, params)
 
     best = boost(
         lambda number: booster.update(train, number),
