@@ -25,7 +25,7 @@ MOSTLY = 0.95
 
 
 class AutoGluon:
-    """`TabularPredictor` with a preset, all else as it comes; deployed is what `clone_for_deployment` writes."""
+    """`TabularPredictor` with a preset and without dynamic stacking; deployed is what `clone_for_deployment` writes."""
 
     def __init__(self):
         # AutoGluon imports its learners within `fit`; here this does not count as training.
@@ -43,7 +43,14 @@ class AutoGluon:
         frame, target = read_training(task)
         whole = folder / "whole"
         predictor = self.predictor(TARGET, eval_metric="average_precision", path=str(whole), verbosity=1)
-        predictor.fit(frame.assign(**{TARGET: target}), presets=task["preset"], time_limit=task["budget"])
+        # Dynamic stacking spends a quarter of the time on trial fits; without Ray, which other presets than medium
+        # would need for it, one that finds no time for a model ends the whole training with an error.
+        predictor.fit(
+            frame.assign(**{TARGET: target}),
+            presets=task["preset"],
+            time_limit=task["budget"],
+            dynamic_stacking=False,
+        )
         return predictor
 
     def save(self, predictor, folder):
