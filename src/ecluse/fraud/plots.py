@@ -85,7 +85,7 @@ def importances(report: dict[str, Any]) -> str:
     """The features the model has learned most from."""
     top = [item for item in report["importances"][:MOST_BARS] if item["share"] > 0]
     most = max([item["share"] for item in top] + [1e-6])
-    step, left = (HEIGHT - TOP - 16) / max(len(top), 1), 200
+    step, left = min((HEIGHT - TOP - 16) / max(len(top), 1), 32.0), 200
     body = []
     for place, item in enumerate(top):
         y, width = TOP + place * step, (WIDTH - left - 60) * item["share"] / most
@@ -147,7 +147,8 @@ def _line(points: Sequence[Point], colour: str, width: float = 2) -> str:
 
 def _dot(point: Point, name: str = "") -> str:
     x, y = _at(point)
-    label = _text(x + 8, y - 6, name, INK) if name else ""
+    far = point[0] > 0.7
+    label = _text(x - 8 if far else x + 8, y - 6, name, INK, "end" if far else "start") if name else ""
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{RED}"/>{label}'
 
 

@@ -27,6 +27,7 @@ from ecluse.fraud.evaluation import (
 from ecluse.fraud.labelled import LabelledRows
 from ecluse.fraud.models import FAMILIES, FittedModel
 from ecluse.fraud.parts import (
+    COUNTED_ROWS,
     contradictions,
     drifts,
     label_suspects,
@@ -213,7 +214,8 @@ def _look_closer(
     learned, new = (split.learning, split.test) if len(split.test) else (split.train, split.validation)
     found = repeats(rows.frame, lasting, learned, new)
     twins = contradictions(rows.frame, list(lasting), rows.labels)
-    moved = drifts(rows.frame[learned], rows.frame[new], lasting) if split.kind == "time" else ()
+    early = rows.frame[learned[:: 1 + len(learned) // COUNTED_ROWS]]
+    moved = drifts(early, rows.frame[new], lasting) if split.kind == "time" else ()
     warnings = [
         *warn_of_repeats(found),
         *warn_of_contradictions(twins, int(rows.labels.sum())),
