@@ -150,13 +150,18 @@ def check_columns(
     missing = tuple(name for name in model.required_columns if name not in present and name not in mapped)
     known |= {model.target, *mapped.values()}
     extra = tuple(name for name in present if name not in known)
+    return ColumnCheck(missing, extra, near_columns(missing, extra))
+
+
+def near_columns(missing: Iterable[str], extra: Iterable[str]) -> dict[str, str]:
+    """The closest of the extra columns for each missing one that has such."""
     folded = {name.lower().replace("_", " ").strip(): name for name in extra}
     near: dict[str, str] = {}
     for name in missing:
         close = difflib.get_close_matches(name.lower().replace("_", " ").strip(), list(folded), 1, 0.6)
         if close:
             near[name] = folded[close[0]]
-    return ColumnCheck(missing, extra, near)
+    return near
 
 
 def score_table(
@@ -186,7 +191,7 @@ def score_table(
     mapping = dict(columns or {})
     check = check_columns(model, table.columns, mapping)
     if check.missing:
-        raise ColumnsMissing(_missing_message(table.filename, check))
+        raise ColumnsMissing(missing_message(table.filename, check))
     _refuse_other_kinds(model, table, mapping)
     wanted: ReasonsFor | None = reasons_for if reasons else None
     score = partial(score_frame, model, reasons_for=wanted, columns=mapping)
@@ -204,7 +209,7 @@ def score_frame(
     mapping = columns or {}
     check = check_columns(model, raw.columns, mapping)
     if check.missing:
-        raise ColumnsMissing(_missing_message("The table", check))
+        raise ColumnsMissing(missing_message("The table", check))
     parsed = _named_as_ours(raw, mapping).select([spec.parse() for spec in model.specs])
     matrix = model.engineer.transform(parsed)
     if len(model.positions) != matrix.shape[1] or (np.diff(model.positions) != 1).any():
@@ -329,7 +334,8 @@ def _numbered(scores: pl.DataFrame, before: int) -> pl.DataFrame:
     return scores if "row" in scores.columns else scores.with_row_index("row", before + 1)
 
 
-def _missing_message(filename: str, check: ColumnCheck) -> str:
+def missing_message(filename: str, check: ColumnCheck) -> str:
+    """The sentence that lists the missing columns of a table."""
     listed = [f"{name} (near: {check.near[name]})" if name in check.near else name for name in check.missing]
     shown = ", ".join(listed[:20]) + (f" and {len(listed) - 20} more" if len(listed) > 20 else "")
     return f"{filename} lacks {len(listed)} column(s) of the model: {shown}. Add, rename or map them."

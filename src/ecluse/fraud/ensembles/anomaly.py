@@ -129,14 +129,15 @@ class AnomalyModel:
 
     def scores_of(self, matrix: Floats) -> Floats:
         """The same for rows that `description.read` has read."""
-        together = _weighted(
-            {name: self.ranks[name].of(scores) for name, scores in self._detect(matrix).items()}
-        )
-        return _rounded(np.clip(self.ranks["together"].of(together), 0.0, 1.0), DECIMALS)
+        return self.together(self.detector_scores(matrix))
 
     def detector_scores(self, matrix: Floats) -> dict[str, Floats]:
         """(rows,) in [0, 1] for each detector alone."""
         return {name: self.ranks[name].of(scores) for name, scores in self._detect(matrix).items()}
+
+    def together(self, detected: Mapping[str, Floats]) -> Floats:
+        """(rows,) in [0, 1]: the score that `detector_scores` come to."""
+        return _rounded(np.clip(self.ranks["together"].of(_weighted(detected)), 0.0, 1.0), DECIMALS)
 
     def reasons(self, frame: pl.DataFrame, matrix: Floats) -> tuple[NDArray[np.object_], Floats]:
         """(rows, 3) words for the most unusual values of each row, and (rows, 3) how surprising they are.
@@ -245,9 +246,9 @@ def fit_anomaly(
         tuple(spec for spec in specs if spec.name in wanted), description, forest, chosen, neighbours, {}
     )
     detected = model._detect(matrix)
-    model.ranks.update({name: _ranks(scores) for name, scores in detected.items()})
+    model.ranks.update({name: ranks_of(scores) for name, scores in detected.items()})
     together = _weighted({name: model.ranks[name].of(scores) for name, scores in detected.items()})
-    model.ranks["together"] = _ranks(together)
+    model.ranks["together"] = ranks_of(together)
     return model
 
 
@@ -357,7 +358,7 @@ def _mean_path(rows: NDArray[Any]) -> Floats:
 # Ranks
 
 
-def _ranks(scores: Floats) -> Ranks:
+def ranks_of(scores: Floats) -> Ranks:
     """The ranks of the sample's own scores; the most unusual hundredth keeps a knot for each row."""
     rising = np.sort(scores)
     distinct, first, counts = np.unique(rising, return_index=True, return_counts=True)

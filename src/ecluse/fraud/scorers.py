@@ -1,0 +1,130 @@
+"""Load what scores a table from a version's folder: a trained model, or an ensemble for tables without labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from ecluse.errors import InvalidInput, ModelUnreadable
+from ecluse.fraud import scoring
+from ecluse.fraud.dataset import Table
+from ecluse.fraud.ensembles import scoring as ensemble_scoring
+from ecluse.fraud.ensembles.ensemble import KIND, MODEL_FILE, Ensemble, load_ensemble
+from ecluse.fraud.scoring import ColumnCheck, FraudModel, ReasonsFor
+
+
+class Scorer(Protocol):
+    """What scores rows: the same score for the same row, whatever the batch and the order."""
+
+    @property
+    def required_columns(self) -> tuple[str, ...]: ...
+
+    def check(self, columns: Sequence[str]) -> ColumnCheck:
+        """How a table's columns meet those that are required, by exact name."""
+        ...
+
+    def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
+        """The scores of raw rows. Raises ColumnsMissing."""
+        ...
+
+    def score_table(
+        self,
+        table: Table,
+        *,
+        reasons_for: ReasonsFor | None = "risky",
+        columns: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        """The scores of a table, batch by batch. `columns` {ours: theirs} names columns otherwise.
+
+        Raises ColumnsMissing; InvalidInput for columns that do not exist.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ModelScorer:
+    """Scores with a trained model."""
+
+    model: FraudModel
+
+    @property
+    def required_columns(self) -> tuple[str, ...]:
+        return self.model.required_columns
+
+    def check(self, columns: Sequence[str]) -> ColumnCheck:
+        return scoring.check_columns(self.model, columns)
+
+    def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
+        return scoring.score_frame(self.model, raw, reasons_for=reasons_for)
+
+    def score_table(
+        self,
+        table: Table,
+        *,
+        reasons_for: ReasonsFor | None = "risky",
+        columns: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        return scoring.score_table(
+            self.model,
+            table,
+            reasons=reasons_for is not None,
+            reasons_for=reasons_for or "risky",
+            columns=columns,
+            progress=progress,
+        )
+
+
+@dataclass(frozen=True)
+class EnsembleScorer:
+    """Scores with an ensemble of reference models, or by anomaly alone."""
+
+    ensemble: Ensemble
+
+    @property
+    def required_columns(self) -> tuple[str, ...]:
+        return self.ensemble.required_columns
+
+    def check(self, columns: Sequence[str]) -> ColumnCheck:
+        return ensemble_scoring.check_ensemble(self.ensemble, columns)
+
+    def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
+        return ensemble_scoring.score_frame(self.ensemble, raw, reasons_for=reasons_for)
+
+    def score_table(
+        self,
+        table: Table,
+        *,
+        reasons_for: ReasonsFor | None = "risky",
+        columns: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        if columns:
+            raise InvalidInput(
+                "An ensemble reads the columns of the table it was made for. Make an ensemble for this table."
+            )
+        return ensemble_scoring.score_table(self.ensemble, table, reasons_for=reasons_for, progress=progress)
+
+
+def load_scorer(directory: Path) -> Scorer:
+    """What a version's files score with. Raises ModelUnreadable for damaged or foreign files."""
+    if kind_of(directory) == KIND:
+        return EnsembleScorer(load_ensemble(directory))
+    return ModelScorer(scoring.load_model(directory))
+
+
+def kind_of(directory: Path) -> str:
+    """ "ensemble", or "supervised" for a trained model. Raises ModelUnreadable."""
+    try:
+        model = json.loads((directory / MODEL_FILE).read_text(encoding="utf-8"))
+        return str(model.get("kind", "supervised"))
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelUnreadable(
+            f"{MODEL_FILE} is missing or damaged: {error}. Fetch the version again."
+        ) from error
