@@ -265,22 +265,21 @@ def _score(
     columns: Mapping[str, str] | None,
 ) -> None:
     from ecluse.fraud.dataset import open_table
-    from ecluse.fraud.scoring import load_model, score_table, write_scores
+    from ecluse.fraud.scorers import load_scorer
+    from ecluse.fraud.scoring import write_scores
 
     with runtime.catalog.read() as transaction:
         prediction = predictions.prediction_of(transaction, task.user_id, prediction_id)
     dataset = _dataset(runtime, task.user_id, prediction.dataset_id)
     with runtime.scratch() as folder:
         task.report("read", 0.0)
-        model = load_model(_model_files(runtime, task.user_id, prediction, folder))
+        scorer = load_scorer(_model_files(runtime, task.user_id, prediction, folder))
         path, result = _fetch(runtime, dataset, folder), folder / f"result.{prediction.format}"
         total = max(dataset.rows or 0, 1)
         with open_table(path, dataset.filename) as table:
-            batches = score_table(
-                model,
+            batches = scorer.score_table(
                 table,
-                reasons=reasons != "none",
-                reasons_for="all" if reasons == "all" else "risky",
+                reasons_for=None if reasons == "none" else reasons,
                 columns=columns,
                 progress=lambda rows: task.report("score", min(rows / total, 1) * 0.9, f"{rows} / {total}"),
             )

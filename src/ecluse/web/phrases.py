@@ -606,6 +606,18 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(name)s shorter than all but %(share)s of the rows"),
     N_("%(name)s %(amount)s, higher than all but %(share)s of the rows"),
     N_("%(name)s %(amount)s, lower than all but %(share)s of the rows"),
+    N_("A fraud rate of %(number)s is out of range; use %(count)s to %(total)s, such as 0.01."),
+    N_("Learning what is usual"),
+    N_("Calibrating on the sample"),
+    N_("Applying %(name)s"),
+    N_("%(file)s is no ensemble that this version reads. Make the ensemble again."),
+    N_("No reference matches this table: rows are ranked by how unusual they are, not by fraud."),
+    N_("Nothing was measured on this table: it has no labels. Label some rows to learn how good it is."),
+    N_("%(name)s misses columns with %(share)s of what it looks at; its scores are less sure."),
+    N_("Too many rows share the highest score to choose among them: no row is flagged."),
+    N_("None of %(values)s means the same as this table."),
+    N_("\"%(value)s\" cannot stand for two columns of %(name)s. Correct the mapping."),
+    N_("An ensemble reads the columns of the table it was made for. Make an ensemble for this table."),
     # Few labels
     # Watching models
 )  # fmt: skip

@@ -424,20 +424,22 @@ def _reasons(
 
 
 def _words(value: Value, raw: object, number: float, *, share: str, high: bool) -> str:
-    longer, higher = ("longer", "higher") if high else ("shorter", "lower")
     if value.kind == "missing":
         return f"{value.column} missing, as in {share} of the rows"
     if value.kind == "rarity":
         return f'{value.column} "{_shown(raw)}" is rare'
     if value.kind == "weekday":
         return f"{value.column}: {WEEKDAYS[int(number) - 1]}, an unusual day"
-    if value.kind in ("hour", "day"):
-        return f"{value.column}: {value.kind} {number:.0f}, as in {share} of the rows"
+    if value.kind == "hour":
+        return f"{value.column}: hour {number:.0f}, as in {share} of the rows"
+    if value.kind == "day":
+        return f"{value.column}: day {number:.0f}, as in {share} of the rows"
     if value.kind == "gap":
-        return f"time from {value.other} to {value.column} {longer} than all but {share} of the rows"
+        gap = f"time from {value.other} to {value.column}"
+        return f"{gap} {'longer' if high else 'shorter'} than all but {share} of the rows"
     if value.kind == "characters":
-        return f"{value.column} {longer} than all but {share} of the rows"
-    return f"{value.column} {_shown(raw)}, {higher} than all but {share} of the rows"
+        return f"{value.column} {'longer' if high else 'shorter'} than all but {share} of the rows"
+    return f"{value.column} {_shown(raw)}, {'higher' if high else 'lower'} than all but {share} of the rows"
 
 
 def _percent(share: float) -> str:

@@ -26,7 +26,7 @@ from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.ensembles import transfer as transferring
 from ecluse.fraud.ensembles.anomaly import SAMPLE_ROWS, AnomalyModel, fit_anomaly, ranks_of
-from ecluse.fraud.ensembles.describing import card_of, report_of
+from ecluse.fraud.ensembles.card import card_of
 from ecluse.fraud.ensembles.ensemble import (
     FORMAT,
     INFO_FILE,
@@ -41,6 +41,7 @@ from ecluse.fraud.ensembles.ensemble import (
     shift_to_rate,
     sigmoid,
 )
+from ecluse.fraud.ensembles.report import report_of
 from ecluse.fraud.ensembles.transfer import Transfer, fit_transfer
 from ecluse.fraud.references.matching import Match, MatchResult, ReferenceFacts
 from ecluse.fraud.scoring import FraudModel, load_model
@@ -256,7 +257,12 @@ def _save(facts: _Facts, destination: Path, seconds: float) -> dict[str, Any]:
     ensemble, anomaly = facts.ensemble, facts.ensemble.anomaly
     folders = {reference.match.reference: reference.folder for reference in facts.references}
     for member in ensemble.members:
-        shutil.copytree(folders[member.reference], destination / MEMBERS_FOLDER / member.reference)
+        # Rows of the reference's own table are not needed, and not everyone's.
+        shutil.copytree(
+            folders[member.reference],
+            destination / MEMBERS_FOLDER / member.reference,
+            ignore=shutil.ignore_patterns("sample.parquet"),
+        )
     files = anomaly.save(destination)
     info = _info(facts)
     judged = ensemble.judge_read(facts.margins, facts.matrix)

@@ -1,0 +1,256 @@
+"""A table without labels is scored like the reference it means the same as; else it is ranked by anomaly and says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ecluse.errors import ColumnsMissing, InvalidInput, JobCancelled, ModelUnreadable
+from ecluse.fraud.dataset import open_table
+from ecluse.fraud.ensembles.building import (
+    EnsemblePlan,
+    Reference,
+    anomaly_weight,
+    build_ensemble,
+)
+from ecluse.fraud.ensembles.ensemble import load_ensemble, shift_to_rate, sigmoid
+from ecluse.fraud.evaluation import roc_auc
+from ecluse.fraud.references.matching import MatchResult, match_table
+from ecluse.fraud.scorers import EnsembleScorer, ModelScorer, Scorer, load_scorer
+from ecluse.fraud.scoring import write_scores
+from tests.fraud.ensembles.library import (
+    Made,
+    claims,
+    french,
+    index_of,
+    make_reference,
+    payments,
+    plants,
+    sketched,
+)
+
+RATE = 0.05
+PLAN = EnsemblePlan(RATE, identifier_columns=("id_paiement",), time_column="date_paiement")
+PASSED_ON = ["id_paiement", "date_paiement"]
+SCORES = [
+    "fraud_probability", "prediction_variance", "prediction_stability", "anomaly_score", "is_anomaly",
+    "combined_score", "fraud_probability_calibrated", "risk_level", "is_fraud",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Made]:
+    folder = tmp_path_factory.mktemp("references")
+    return {
+        "payments": make_reference(payments(), "payments", "cards", folder),
+        "claims": make_reference(claims(), "claims", "insurance", folder),
+    }
+
+
+def built(
+    folder: Path, frame: pl.DataFrame, library: dict[str, Made], plan: EnsemblePlan = PLAN
+) -> tuple[MatchResult, dict[str, Any]]:
+    """An ensemble for a table without its label, in `folder / "model"`."""
+    frame.drop("is_fraud", strict=False).write_csv(folder / "table.csv")
+    specs, sketches = sketched(folder / "table.csv")
+    result = match_table(sketches, index_of(*library.values()))
+    references = [
+        Reference(match, library[match.reference].facts, "v1", library[match.reference].folder)
+        for match in (() if result.abstain else result.matches)
+    ]
+    with open_table(folder / "table.csv") as table:
+        report = build_ensemble(table, specs, plan, result, references, folder / "model", lambda *_: None)
+    return result, report
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, library: dict[str, Made]) -> Path:
+    folder = tmp_path_factory.mktemp("ensemble")
+    built(folder, french(payments(1_500, seed=8)), library)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scorer(folder: Path) -> Scorer:
+    return load_scorer(folder / "model")
+
+
+def rows(folder: Path) -> pl.DataFrame:
+    with open_table(folder / "table.csv") as table:
+        return table.scan().collect()
+
+
+def test_a_table_under_other_names_units_and_words_is_scored_like_its_reference(
+    library: dict[str, Made], scorer: Scorer, folder: Path
+) -> None:
+    frame = payments(1_500, seed=8)
+    labels = frame["is_fraud"].to_numpy().astype(np.int8)
+    own = load_scorer(library["payments"].folder)
+    assert isinstance(own, ModelScorer)
+    ceiling = roc_auc(labels, own.score_frame(frame, None)["fraud_probability"].to_numpy())
+    found = scorer.score_frame(rows(folder), None)
+    assert roc_auc(labels, found["combined_score"].to_numpy()) == pytest.approx(ceiling, abs=0.01)
+    assert ceiling > 0.9
+
+
+def test_cents_are_divided_and_words_are_translated(folder: Path) -> None:
+    ensemble = load_ensemble(folder / "model")
+    read = {column.ours: column for column in ensemble.members[0].transfer.columns}
+    assert read["amount"].theirs == "montant"
+    assert (read["amount"].how, read["amount"].factor) == ("factor", 0.01)
+    if "country" in read:
+        assert dict(read["country"].words) == {"etranger": "foreign", "national": "domestic"}
+
+
+def test_a_strong_match_is_not_diluted_and_a_weak_one_more_so_the_weaker() -> None:
+    assert anomaly_weight(0.95) == 0
+    assert anomaly_weight(0.8) == 0
+    assert 0 < anomaly_weight(0.7) < anomaly_weight(0.55) < 0.5
+
+
+def test_a_table_that_nothing_matches_is_ranked_by_anomaly_and_says_so(
+    tmp_path: Path, library: dict[str, Made]
+) -> None:
+    result, report = built(tmp_path, plants(), library, EnsemblePlan(RATE))
+    assert result.abstain
+    info = json.loads((tmp_path / "model" / "ensemble_info.json").read_text(encoding="utf-8"))
+    assert (info["kind"], info["abstained"], info["members"]) == ("anomaly", True, [])
+    assert info["weights"] == {"references": 0, "anomaly": 1}
+    assert info["reason"] == result.reason
+    assert "No reference matches this table" in report["warnings"][0]
+    scored = load_scorer(tmp_path / "model").score_frame(rows(tmp_path), "all")
+    assert (scored["combined_score"] - scored["anomaly_score"]).abs().max() < 0.01  # type: ignore[operator]
+    assert scored["fraud_probability_calibrated"].null_count() == scored.height
+    assert scored["is_fraud"].sum() == pytest.approx(RATE * scored.height, abs=3)
+    flagged = scored.filter(pl.col("is_fraud") == 1)
+    assert flagged["reason_1"].is_not_null().all()
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_row_scores_the_same_in_any_order_and_company(
+    data: st.DataObject, scorer: Scorer, folder: Path
+) -> None:
+    some = rows(folder).head(90)
+    together = scorer.score_frame(some, "all")
+    chosen = data.draw(st.lists(st.integers(0, 89), min_size=1, max_size=60))
+    assert scorer.score_frame(some[chosen], "all").equals(together[chosen])
+
+
+def test_the_same_version_gives_the_same_table_later_and_in_any_batches(scorer: Scorer, folder: Path) -> None:
+    from ecluse.fraud.ensembles.scoring import score_table
+
+    again = load_scorer(folder / "model")
+    assert isinstance(again, EnsembleScorer)
+    with open_table(folder / "table.csv") as table:
+        first = pl.concat(scorer.score_table(table))
+        second = pl.concat(score_table(again.ensemble, table, batch_rows=97))
+    assert first.equals(second)
+
+
+def test_scores_come_with_identifiers_time_and_every_column(scorer: Scorer, folder: Path) -> None:
+    scored = scorer.score_frame(rows(folder))
+    assert scored.columns[: len(PASSED_ON) + len(SCORES)] == [*PASSED_ON, *SCORES]
+    assert scored.select(PASSED_ON).equals(rows(folder).select(PASSED_ON))
+    for name in ("fraud_probability", "anomaly_score", "combined_score"):
+        assert scored[name].is_between(0, 1).all()
+
+
+def test_alerts_are_the_stated_share_and_the_mean_probability_is_the_stated_rate(
+    scorer: Scorer, folder: Path
+) -> None:
+    scored = scorer.score_frame(rows(folder), None)
+    assert scored["is_fraud"].sum() == pytest.approx(RATE * scored.height, abs=2)
+    assert (scored["risk_level"] == "HIGH").sum() == scored["is_fraud"].sum()
+    assert (scored["risk_level"] != "LOW").sum() == pytest.approx(3 * RATE * scored.height, abs=2)
+    assert scored["fraud_probability"].mean() == pytest.approx(RATE, abs=1e-4)
+
+
+def test_reasons_speak_of_the_persons_own_columns(scorer: Scorer, folder: Path) -> None:
+    flagged = scorer.score_frame(rows(folder)).filter(pl.col("is_fraud") == 1)
+    said = [text.split(" ")[0] for text in flagged["reason_1"].to_list()]
+    assert set(said) <= {"montant", "date_paiement", "pays", "age_carte_jours", "solde"}
+    assert (flagged["reason_1_effect"].abs() >= flagged["reason_2_effect"].abs().fill_null(0)).all()
+
+
+def test_a_column_that_lacks_later_is_refused_by_name(scorer: Scorer, folder: Path) -> None:
+    with pytest.raises(ColumnsMissing, match=r"lacks 1 column\(s\) of the model: montant"):
+        scorer.score_frame(rows(folder).drop("montant"))
+
+
+def test_columns_of_a_reference_that_nothing_stands_for_are_missing_and_told(
+    tmp_path: Path, library: dict[str, Made]
+) -> None:
+    built(tmp_path, french(payments(1_500, seed=9)).drop("age_carte_jours"), library)
+    info = json.loads((tmp_path / "model" / "ensemble_info.json").read_text(encoding="utf-8"))
+    member = info["members"][0]
+    assert member["missing"] == ["card_age_days"]
+    assert 0 < member["lacking"] < 0.6
+    assert member["similarity"] <= 1 - member["lacking"] + 0.02
+
+
+def test_a_stated_rate_is_met_by_a_shift_alone() -> None:
+    margins = np.random.default_rng(0).normal(-9, 4, 3_000)
+    for rate in (0.001, 0.01, 0.3):
+        assert sigmoid(margins + shift_to_rate(margins, rate)).mean() == pytest.approx(rate, rel=1e-4)
+
+
+def test_the_version_holds_no_row_of_a_reference_and_no_pickle(
+    tmp_path: Path, library: dict[str, Made]
+) -> None:
+    with_rows = tmp_path / "payments"
+    shutil.copytree(library["payments"].folder, with_rows)
+    payments(20).write_parquet(with_rows / "sample.parquet")
+    made = {**library, "payments": Made(library["payments"].facts, with_rows)}
+    built(tmp_path, french(payments(1_200, seed=4)), made)
+    names = {path.name for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    assert {"model.json", "ensemble_info.json", "performance.json", "model_card.md"} <= names
+    assert "sample.parquet" not in names
+    assert not [name for name in names if name.endswith((".pkl", ".joblib", ".pickle"))]
+
+
+def test_scores_are_written_as_csv_and_parquet(scorer: Scorer, folder: Path, tmp_path: Path) -> None:
+    for form in ("csv", "parquet"):
+        with open_table(folder / "table.csv") as table:
+            summary = write_scores(scorer.score_table(table), tmp_path / f"scores.{form}", form)  # type: ignore[arg-type]
+        assert (summary.rows, summary.high) == (1_500, summary.flagged)
+
+
+def test_a_cancelled_making_ends_at_the_next_word(tmp_path: Path, library: dict[str, Made]) -> None:
+    def stop(stage: str, share: float, message: str) -> None:
+        if stage == "anomaly":
+            raise JobCancelled("The job was cancelled.")
+
+    plants().write_csv(tmp_path / "table.csv")
+    specs, sketches = sketched(tmp_path / "table.csv")
+    result = match_table(sketches, index_of(*library.values()))
+    with open_table(tmp_path / "table.csv") as table, pytest.raises(JobCancelled):
+        build_ensemble(table, specs, EnsemblePlan(), result, [], tmp_path / "model", stop)
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("rate", [0.0, -0.1, 0.6, float("nan")])
+def test_a_rate_out_of_range_is_refused(tmp_path: Path, library: dict[str, Made], rate: float) -> None:
+    with pytest.raises(InvalidInput, match="out of range"):
+        built(tmp_path, plants(), library, EnsemblePlan(rate))
+
+
+@pytest.mark.parametrize("file", ["model.json", "ensemble_state.json", "anomaly.json", "anomaly.npz"])
+def test_a_damaged_version_is_refused(folder: Path, tmp_path: Path, file: str) -> None:
+    shutil.copytree(folder / "model", tmp_path / "model")
+    whole = (tmp_path / "model" / file).read_bytes()
+    (tmp_path / "model" / file).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelUnreadable):
+        load_scorer(tmp_path / "model")
+
+
+def test_a_trained_model_is_loaded_as_one(library: dict[str, Made]) -> None:
+    assert isinstance(load_scorer(library["claims"].folder), ModelScorer)
