@@ -127,6 +127,21 @@ def test_rows_copied_into_the_test_part_and_a_column_that_moves_are_warned_of(tm
     assert any("test rows equal a row that was learned from" in warning for warning in report["warnings"])
 
 
+def test_a_handful_of_frauds_is_measured_on_folds_with_intervals(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({"a": rng.normal(0, 1, 600), "b": rng.normal(0, 1, 600)})
+    frame = frame.with_columns(label=(pl.Series(np.arange(600)) < 15).cast(pl.Int8))
+    frame = frame.with_columns(a=pl.col("a") + 4 * pl.col("label"))
+    report = run(frame, TrainingPlan("label", budget_s=2.0), tmp_path).content
+    assert report["measured_on"] == "folds"
+    assert "test" not in report["rows"]
+    assert report["confusion"]["tp"] + report["confusion"]["fn"] == 15
+    low, high = report["intervals"]["average_precision"]
+    assert low < high
+    assert any("come from folds" in warning for warning in report["warnings"])
+    assert "no part was kept back" in (tmp_path / "model" / "model_card.md").read_text()
+
+
 def test_a_goal_of_least_cost_reports_what_a_thousand_rows_cost(tmp_path: Path) -> None:
     goal = Goal("cost", missed=100, false_alarm=1)
     report = run(small(1_500), TrainingPlan("label", goal=goal, budget_s=2.0), tmp_path).content

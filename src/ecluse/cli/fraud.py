@@ -223,7 +223,11 @@ def _profile_text(file: Path, profile: dict[str, Any]) -> str:
 
 def _report_text(name: str, version: str, report: dict[str, Any]) -> str:
     metrics, rows = report["metrics"], report["rows"]
-    lines = [f"{name}@{version}, trained on {rows['train']} rows, tested on {rows['test']} it had not seen"]
+    learned = sum(count for part, count in rows.items() if part != "test")
+    tested = (
+        f"tested on {rows['test']} it had not seen" if "test" in rows else "measured on folds of the same"
+    )
+    lines = [f"{name}@{version}, trained on {learned} rows, {tested}"]
     labels = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
     lines += [
         f"  {label.replace('_', ' '):<18} {metrics[label]:.4f}"

@@ -25,9 +25,8 @@ def model_card(report: dict[str, Any]) -> str:
         f'"{report["positive_value"]}". Trained in {report["seconds"]:.0f} s of {report["budget_s"]:g} s.',
         "## Data and split",
         _data(report),
-        "## Figures on the test rows",
-        "The test rows were used for nothing else, and the figures are of the very model saved here, fitted on "
-        f"{_fitted_on(report)}. Intervals are 95 %, from 200 resamples of the test rows.",
+        "## Figures",
+        _measured(report),
         _figures(report),
         "## Threshold",
         _threshold(report),
@@ -44,6 +43,19 @@ def model_card(report: dict[str, Any]) -> str:
         f"seed {report['seed']}.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _measured(report: dict[str, Any]) -> str:
+    if report["measured_on"] == "folds":
+        return (
+            "All rows were learned from, and no part was kept back to measure on. The figures are those of rows that a "
+            "fold held out, scored by models that had not seen them; the threshold was chosen on the same rows. "
+            "Intervals are 95 %, from 200 resamples of these rows."
+        )
+    return (
+        "The test rows were used for nothing else, and the figures are of the very model saved here, fitted on "
+        f"{_fitted_on(report)}. Intervals are 95 %, from 200 resamples of the test rows."
+    )
 
 
 def _fitted_on(report: dict[str, Any]) -> str:

@@ -71,15 +71,22 @@ def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[
     """The three parts of the rows, and all that there is to warn of so far."""
     times = _times(rows, plan)
     groups, grouped_by = _groups(rows, plan)
+    few = int(rows.labels.sum()) < FEW_POSITIVES
     split = split_rows(
         rows.labels,
         times=times,
         groups=groups,
         grouped_by=grouped_by,
         seed=plan.seed,
-        test_share=plan.test_share,
+        # Of a handful of frauds a test part would hold three or four: folds measure on each of them once.
+        test_share=0.0 if few and times is None else plan.test_share,
     )
     warnings = [*rows.warnings, *split.warnings]
+    if few and not len(split.test):
+        warnings.append(
+            "The figures come from folds, not from a test part: each row is scored by models that have not seen it. "
+            "The threshold is chosen on the same rows, so expect a little less."
+        )
     untimed = 0 if times is None else int(np.isnan(times).sum())
     if untimed:
         warnings.append(f'{untimed:,} rows have no readable "{plan.time_column}" and count as the earliest.')

@@ -109,7 +109,7 @@ def report_of(
     intervals = bootstrap_intervals(labels, test, threshold, seed=plan.seed)
     parts = {name: part for name, part in split.parts().items() if len(part)}
     baseline = _baseline(prepared)
-    told = [*prepared.warnings, *_warnings(test, labels, baseline, prepared.warnings)]
+    told = [*prepared.warnings, *_warnings(measured, baseline, prepared.warnings)]
     closer, more = _look_closer(rows, split, measured, prepared, plan, threshold)
     return {
         "format": FORMAT,
@@ -250,10 +250,9 @@ def _importances(final: FinalModel) -> list[dict[str, Any]]:
     ]
 
 
-def _warnings(
-    test: NDArray[np.float64], labels: NDArray[np.int8], baseline: dict[str, Any], told: Sequence[str]
-) -> list[str]:
+def _warnings(measured: MeasuredRows, baseline: dict[str, Any], told: Sequence[str]) -> list[str]:
     warnings = []
+    labels, test = measured.labels, measured.probabilities
     reached, alone = average_precision(labels, test), baseline["best_feature_average_precision"]
     column = baseline["best_column"]
     named = any(warning.startswith(f"{column} alone ") for warning in told)
@@ -264,7 +263,7 @@ def _warnings(
         )
     if reached < 1.5 * float(labels.mean()):
         warnings.append("The model ranks the test rows little better than chance; do not rely on its scores.")
-    if int(labels.sum()) < FEW_POSITIVES:
+    if measured.part == "test" and int(labels.sum()) < FEW_POSITIVES:
         warnings.append(f"The test part holds only {int(labels.sum())} frauds; see the intervals.")
     return warnings
 

@@ -205,6 +205,8 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Only %(count)s rows are fraud: every figure is uncertain, see the intervals."),
     N_("The test part holds only %(count)s frauds; see the intervals."),
     N_("The model ranks the test rows little better than chance; do not rely on its scores."),
+    N_("The figures come from folds, not from a test part: each row is scored by models that have not seen it. The "
+       "threshold is chosen on the same rows, so expect a little less."),
     N_("%(column)s alone ranks the test rows almost as well as the model (average precision %(count)s of %(total)s): "
        "check that it is known before the outcome, or leave it out."),
     N_("%(count)s of %(rows)s test rows equal a row that was learned from, but for identifiers and time: the figures "
