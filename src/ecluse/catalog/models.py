@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import ModelVersion, Publication, ReferenceModel, now
+from ecluse.catalog.tables import ModelVersion, Publication, now
 from ecluse.errors import ModelNotFound, VersionNotFound
 
 
@@ -157,21 +157,6 @@ def remove_version(transaction: Transaction, row: ModelVersion) -> ModelVersion 
     """Forget a version that points where `row` does. One that points elsewhere by now stays, and is returned."""
     transaction.execute(delete(ModelVersion).where(ModelVersion.id == row.id, ModelVersion.url == row.url))
     return transaction.get(ModelVersion, row.id)
-
-
-def keep_reference(transaction: Transaction, reference: ReferenceModel) -> None:
-    """Record a reference model, in place of the one that had its name."""
-    known = transaction.scalar(select(ReferenceModel).where(ReferenceModel.name == reference.name))
-    if known is None:
-        transaction.add(reference)
-        return
-    for column in ("domain", "columns", "performance", "storage_type", "bucket", "prefix", "url"):
-        setattr(known, column, getattr(reference, column))
-
-
-def list_references(transaction: Transaction) -> list[ReferenceModel]:
-    """Every reference model, by name."""
-    return list(transaction.scalars(select(ReferenceModel).order_by(ReferenceModel.name)))
 
 
 def _row(user_id: str, name: str, version: str) -> Select[ModelVersion]:

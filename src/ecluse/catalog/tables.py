@@ -214,6 +214,10 @@ class ReferenceModel(Base):
     """A model of the shared library that unlabelled tables are matched against."""
 
     __tablename__ = "reference_models"
+    __table_args__ = (
+        # Whether a library has changed is asked at each match, and answered without reading its rows.
+        Index("ix_reference_models_changes", "name", "updated_at", "created_at", "size_bytes"),
+    )
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(String(100), unique=True)
     domain: Mapped[str] = mapped_column(String(100), index=True)

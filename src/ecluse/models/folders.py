@@ -20,11 +20,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 
-from ecluse.catalog import audit
 from ecluse.catalog import models as rows
-from ecluse.catalog.tables import ModelVersion, ReferenceModel, User, new_id
+from ecluse.catalog.tables import ModelVersion, User, new_id
 from ecluse.errors import (
     CatalogUnavailable,
     DiskFull,
@@ -35,6 +33,7 @@ from ecluse.errors import (
     ModelUnreadable,
     StoreUnavailable,
 )
+from ecluse.models.references import DESCRIPTION_FILE, ReferenceDescription, read_description, keep_reference
 from ecluse.models.versions import gathered, manifest_of, publish
 from ecluse.registry import (
     Manifest,
@@ -396,21 +395,16 @@ def _checked_prefix(user: User, prefix: str) -> str:
 def _keep_reference(
     runtime: Runtime, user: User, registry: Registry, manifest: Manifest, found: _Found
 ) -> None:
-    url = registry.url_of(manifest.name, manifest.version)
-    parts, located = urlsplit(url), runtime.stores.locate(url)
-    reference = ReferenceModel(
-        name=manifest.name,
-        domain=manifest.metadata.get("domain") or _domain(manifest.name),
-        columns=manifest.metadata.get("columns", []),
-        performance=manifest.metadata.get("metrics", {}),
-        storage_type="local" if parts.scheme == "file" else parts.scheme,
-        bucket=parts.netloc or None,
-        prefix=parts.path.strip("/") if parts.netloc else located.key,
-        url=url,
-    )
-    with runtime.catalog.write() as transaction:
-        rows.keep_reference(transaction, reference)
-        audit.record(transaction, user.id, "model.reference", f"{manifest.name} {manifest.version}", url=url)
+    known, problem = read_description(found.files.get(DESCRIPTION_FILE))
+    if problem is not None:
+        found.problems.append(problem)
+    if known is None:
+        known = ReferenceDescription(
+            domain=manifest.metadata.get("domain") or _domain(manifest.name),
+            columns=manifest.metadata.get("columns", []),
+            performance=manifest.metadata.get("metrics", {}),
+        )
+    keep_reference(runtime, user.id, registry, manifest, known)
 
 
 def _domain(name: str) -> str:

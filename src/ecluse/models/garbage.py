@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ecluse.catalog import audit, training
-from ecluse.catalog import models as rows
+from ecluse.catalog import audit, references, training
+from ecluse.models.references import REFERENCES
 from ecluse.models.versions import ABANDONED
 from ecluse.registry import Leftover
 from ecluse.runtime import Runtime
@@ -52,9 +52,9 @@ def _places(runtime: Runtime) -> list[str]:
     """The prefixes of the models' store that hold versions."""
     store = runtime.stores.area("models")
     with runtime.catalog.read() as transaction:
-        references = rows.list_references(transaction)
-    keys = [key for row in references if (key := store.key_of(row.url))]
-    prefixes = {key.rsplit("/", 2)[0] for key in keys if key.count("/") > 1}
+        known = references.list_references(transaction)
+    keys = [key for row in known if (key := store.key_of(row.url))]
+    prefixes = {REFERENCES} | {key.rsplit("/", 2)[0] for key in keys if key.count("/") > 1}
     users = {f"{USERS}/{user}" for user in store.list_names(USERS)}
     return sorted(users | {prefix for prefix in prefixes if not is_within(prefix, USERS)})
 

@@ -30,6 +30,9 @@ def upgrade() -> None:
     op.add_column("training_history", sa.Column("finish_early_at", sa.DateTime(timezone=True), nullable=True))
     for column in _reference_columns():
         op.add_column("reference_models", column)
+    op.create_index(
+        "ix_reference_models_changes", "reference_models", ["name", "updated_at", "created_at", "size_bytes"]
+    )
     op.create_table(
         "column_mappings",
         sa.Column("dataset_id", sa.String(length=32), nullable=False),
@@ -79,6 +82,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("inspections", "labels", "column_mappings"):
         op.drop_table(table)
+    op.drop_index("ix_reference_models_changes", "reference_models")
     for added in reversed(_reference_columns()):
         op.drop_column("reference_models", added.name)
     op.drop_column("training_history", "finish_early_at")

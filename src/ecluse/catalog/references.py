@@ -1,0 +1,148 @@
+"""Find and keep the reference models that unlabelled tables are matched against; they belong to everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
+from sqlalchemy.orm import Session as Transaction
+
+from ecluse.catalog.tables import ReferenceModel, now
+from ecluse.errors import NotFound
+
+#: What a new version of a reference replaces.
+_REPLACED: Final = (
+    "domain",
+    "columns",
+    "performance",
+    "storage_type",
+    "bucket",
+    "prefix",
+    "url",
+    "version",
+    "manifest_digest",
+    "size_bytes",
+    "target",
+    "rows",
+    "fraud_rate",
+    "sketches",
+    "created_by",
+)
+_AT_ONCE: Final = 500
+_CHANGED: Final = func.coalesce(ReferenceModel.updated_at, ReferenceModel.created_at)
+
+
+def keep_reference(transaction: Transaction, reference: ReferenceModel) -> ReferenceModel:
+    """Record a reference model, in place of the one that had its name; the row that is kept.
+
+    What was measured of the transfer of another version is forgotten.
+    """
+    known = transaction.scalar(_named(reference.name).with_for_update())
+    if known is None:
+        transaction.add(reference)
+        transaction.flush()
+        return reference
+    if known.manifest_digest != reference.manifest_digest:
+        known.transfer = {}
+    for column in _REPLACED:
+        setattr(known, column, getattr(reference, column))
+    known.updated_at = now()
+    return known
+
+
+def list_references(
+    transaction: Transaction, *, domain: str | None = None, limit: int | None = None, offset: int = 0
+) -> list[ReferenceModel]:
+    """The reference models, or those of one domain, by name."""
+    wanted = select(ReferenceModel).where(*_of(domain)).order_by(ReferenceModel.name)
+    return list(transaction.scalars(wanted.limit(limit).offset(offset)))
+
+
+def count_references(transaction: Transaction, *, domain: str | None = None) -> int:
+    """How many reference models there are, of one domain or of all."""
+    return transaction.scalar(select(func.count()).select_from(ReferenceModel).where(*_of(domain))) or 0
+
+
+def domains(transaction: Transaction) -> dict[str, int]:
+    """Each domain with the number of its reference models, by name."""
+    counted = select(ReferenceModel.domain, func.count()).group_by(ReferenceModel.domain)
+    return {domain: count for domain, count in transaction.execute(counted.order_by(ReferenceModel.domain))}
+
+
+def find_reference(transaction: Transaction, name: str) -> ReferenceModel | None:
+    """The reference model of this name; None where there is none."""
+    return transaction.scalar(_named(name))
+
+
+def reference_of(transaction: Transaction, name: str) -> ReferenceModel:
+    """The reference model of this name.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = find_reference(transaction, name)
+    if row is None:
+        raise NotFound(f'No reference model "{name}". See: ecluse fraud references list')
+    return row
+
+
+def references_named(transaction: Transaction, names: Iterable[str]) -> list[ReferenceModel]:
+    """The reference models of these names, by name; those that do not exist are left out."""
+    wanted, found = sorted(set(names)), []
+    for start in range(0, len(wanted), _AT_ONCE):
+        some = select(ReferenceModel).where(ReferenceModel.name.in_(wanted[start : start + _AT_ONCE]))
+        found += transaction.scalars(some.order_by(ReferenceModel.name))
+    return found
+
+
+def revision(transaction: Transaction) -> tuple[object, ...]:
+    """What changes whenever a reference is added, replaced, measured or removed; an index holds all it reads.
+
+    Beside their number and the latest change, their size: a change may be committed after one that came later.
+    """
+    found = select(func.count(), func.max(_CHANGED), func.sum(ReferenceModel.size_bytes))
+    return tuple(transaction.execute(found).one())
+
+
+def changes(transaction: Transaction) -> dict[str, datetime]:
+    """Each reference model by name with the moment of its last change."""
+    return {name: at for name, at in transaction.execute(select(ReferenceModel.name, _CHANGED))}
+
+
+def set_transfer(transaction: Transaction, row: ReferenceModel, transfer: Mapping[str, Any]) -> bool:
+    """Note how well a reference scored the others; False where it was replaced or removed meanwhile."""
+    changed = (
+        update(ReferenceModel)
+        .where(
+            ReferenceModel.id == row.id,
+            ReferenceModel.version == row.version,
+            ReferenceModel.manifest_digest == row.manifest_digest,
+        )
+        .values(transfer=dict(transfer), updated_at=now())
+        .returning(ReferenceModel.id)
+    )
+    return transaction.execute(changed).first() is not None
+
+
+def withdraw_reference(transaction: Transaction, name: str) -> None:
+    """Let no table be matched with a reference any more: it is about to be removed."""
+    row = reference_of(transaction, name)
+    row.sketches, row.updated_at = [], now()
+
+
+def remove_reference(transaction: Transaction, row: ReferenceModel) -> ReferenceModel | None:
+    """Forget a reference that points where `row` does. One that points elsewhere by now stays, and is returned."""
+    transaction.execute(
+        delete(ReferenceModel).where(ReferenceModel.id == row.id, ReferenceModel.url == row.url)
+    )
+    return transaction.get(ReferenceModel, row.id)
+
+
+def _named(name: str) -> Select[ReferenceModel]:
+    return select(ReferenceModel).where(ReferenceModel.name == name)
+
+
+def _of(domain: str | None) -> tuple[ColumnElement[bool], ...]:
+    return () if domain is None else (ReferenceModel.domain == domain,)
