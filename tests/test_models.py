@@ -868,7 +868,7 @@ def test_reference_models_are_for_all_and_made_by_administrators(
 
 def references(runtime: Runtime) -> dict[str, ReferenceModel]:
     with runtime.catalog.read() as transaction:
-        return {one.name: one for one in rows.list_references(transaction)}
+        return {one.name: one for one in reference_rows.list_references(transaction)}
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from typing import Final
 
 from ecluse import upkeep
 from ecluse.fraud import work as fraud
+from ecluse.fraud.references import building, evaluation
 from ecluse.jobs import JobKind
 from ecluse.runtime import Runtime
 
-KINDS: Final[dict[str, JobKind]] = fraud.KINDS | upkeep.KINDS
+KINDS: Final[dict[str, JobKind]] = fraud.KINDS | building.KINDS | evaluation.KINDS | upkeep.KINDS
 
 
 def reconcile(runtime: Runtime) -> int:

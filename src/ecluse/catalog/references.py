@@ -68,7 +68,7 @@ def count_references(transaction: Transaction, *, domain: str | None = None) -> 
 def domains(transaction: Transaction) -> dict[str, int]:
     """Each domain with the number of its reference models, by name."""
     counted = select(ReferenceModel.domain, func.count()).group_by(ReferenceModel.domain)
-    return {domain: count for domain, count in transaction.execute(counted.order_by(ReferenceModel.domain))}
+    return {row.domain: row[1] for row in transaction.execute(counted.order_by(ReferenceModel.domain))}
 
 
 def find_reference(transaction: Transaction, name: str) -> ReferenceModel | None:
@@ -90,7 +90,8 @@ def reference_of(transaction: Transaction, name: str) -> ReferenceModel:
 
 def references_named(transaction: Transaction, names: Iterable[str]) -> list[ReferenceModel]:
     """The reference models of these names, by name; those that do not exist are left out."""
-    wanted, found = sorted(set(names)), []
+    wanted = sorted(set(names))
+    found: list[ReferenceModel] = []
     for start in range(0, len(wanted), _AT_ONCE):
         some = select(ReferenceModel).where(ReferenceModel.name.in_(wanted[start : start + _AT_ONCE]))
         found += transaction.scalars(some.order_by(ReferenceModel.name))
@@ -108,7 +109,7 @@ def revision(transaction: Transaction) -> tuple[object, ...]:
 
 def changes(transaction: Transaction) -> dict[str, datetime]:
     """Each reference model by name with the moment of its last change."""
-    return {name: at for name, at in transaction.execute(select(ReferenceModel.name, _CHANGED))}
+    return {row.name: row[1] for row in transaction.execute(select(ReferenceModel.name, _CHANGED))}
 
 
 def set_transfer(transaction: Transaction, row: ReferenceModel, transfer: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from ecluse import models as published
 from ecluse.catalog import models, predictions
 from ecluse.catalog.tables import User
 from ecluse.cli.output import Record, progress, reports
+from ecluse.cli.references import references
 from ecluse.cli.session import acting, finish, home_option, user_option
 from ecluse.errors import InvalidInput, JobFailed
 from ecluse.fraud import workflows
@@ -26,6 +27,9 @@ _file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path
 @click.group()
 def fraud() -> None:
     """Analyze, train on and score tables of transactions."""
+
+
+fraud.add_command(references)
 
 
 @fraud.command()

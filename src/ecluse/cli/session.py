@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -80,6 +80,36 @@ def finish(runtime: Runtime, user: User, job_id: str, title: str) -> Job:
     if job.status != "done":
         raise JobFailed(job.error or f"The job was {job.status}. See: ecluse jobs show {job_id}")
     return job
+
+
+def finish_all(runtime: Runtime, user: User, job_ids: Sequence[str], title: str) -> list[Job]:
+    """Follow jobs until each has ended, with one progress for all; the jobs as they ended, in their order.
+
+    A worker is started in this process where none is alive. Ctrl-C cancels what has not ended.
+    """
+    ended: dict[str, Job] = {}
+    looked_at = float("-inf")
+    try:
+        with contextlib.ExitStack() as stack:
+            report = stack.enter_context(progress(title))
+            while len(ended) < len(job_ids):
+                if time.monotonic() - looked_at > LOOK_SECONDS:
+                    looked_at = time.monotonic()
+                    if not living_workers(runtime):
+                        stack.enter_context(_worker(runtime))
+                open_ = [runtime.jobs.get(user.id, one) for one in job_ids if one not in ended]
+                ended |= {job.id: job for job in open_ if not job.active}
+                running = [job.title for job in open_ if job.status == "running"]
+                done = len(ended) + sum(job.fraction for job in open_ if job.status == "running")
+                said = ", ".join(running) or "waiting"
+                report(done / len(job_ids), f"{len(ended)} of {len(job_ids)}: {said}")
+                time.sleep(0.5)
+    except KeyboardInterrupt:
+        for job_id in job_ids:
+            cancel_job(runtime, user.id, job_id)
+        say("Cancelled. What was built until now stays; the same command goes on from there.")
+        raise
+    return [ended[job_id] for job_id in job_ids]
 
 
 def _follow(runtime: Runtime, user: User, job_id: str, title: str) -> Job:

@@ -298,8 +298,8 @@ def start_prediction(
     return prediction
 
 
-#: Jobs that only look: no row waits for what they would have made.
-LOOKING: Final = frozenset({"plan_migration", "verify_model"})
+#: Jobs that no row waits for: those that only look, and those whose row comes with what they have made.
+ROWLESS: Final = frozenset({"plan_migration", "verify_model", "build_reference", "evaluate_reference"})
 
 
 def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
@@ -313,7 +313,7 @@ def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
             training.cancel_run(transaction, job_id)
             or predictions.cancel_prediction(transaction, job_id)
             or datasets.cancel_profile(transaction, job_id)
-            or (job.active and (job.kind in LOOKING or journal.has_job(transaction, job_id)))
+            or (job.active and (job.kind in ROWLESS or journal.has_job(transaction, job_id)))
         )
         if stopped:
             audit.record(transaction, user_id, "job.cancel", job_id)

@@ -33,7 +33,7 @@ from ecluse.errors import (
     ModelUnreadable,
     StoreUnavailable,
 )
-from ecluse.models.references import DESCRIPTION_FILE, ReferenceDescription, read_description, keep_reference
+from ecluse.models.references import DESCRIPTION_FILE, ReferenceDescription, keep_reference, read_description
 from ecluse.models.versions import gathered, manifest_of, publish
 from ecluse.registry import (
     Manifest,

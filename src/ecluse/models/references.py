@@ -76,7 +76,10 @@ def read_description(file: Path | None) -> tuple[ReferenceDescription | None, st
     try:
         return ReferenceDescription.from_dict(json.loads(file.read_bytes())), None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return None, f"{DESCRIPTION_FILE} cannot be read, so no table is matched with this reference: {error!r}"
+        return (
+            None,
+            f"{DESCRIPTION_FILE} cannot be read, so no table is matched with this reference: {error!r}",
+        )
 
 
 def keep_reference(

@@ -21,7 +21,7 @@ from ecluse.errors import DigestMismatch, InvalidInput, NotFound, RegistryError,
 from ecluse.fraud import workflows
 from ecluse.fraud.references import library
 from ecluse.fraud.workflows import TrainingRequest
-from ecluse.jobs import Job, JobKind, Task
+from ecluse.jobs import JobKind, Task
 from ecluse.models.references import (
     DESCRIPTION_FILE,
     REFERENCES,
@@ -135,12 +135,15 @@ def start_building(runtime: Runtime, user: User, recipes: Sequence[Recipe]) -> l
             raise InvalidInput(
                 f"A budget of {recipe.budget_s:g} s is out of range for a reference; use 5 s to 1 h."
             )
-    running = {
-        _recipe(job.subject["recipe"]).digest + job.title: job
-        for job in runtime.jobs.list(user.id, limit=1000, active=True)
-        if job.kind == KIND
-    }
-    return [_start(runtime, user, recipe, running.get(recipe.digest + recipe.name)) for recipe in recipes]
+    running = running_jobs(runtime, user)
+    return [_start(runtime, user, recipe, running.get((recipe.name, recipe.digest))) for recipe in recipes]
+
+
+def running_jobs(runtime: Runtime, user: User) -> dict[tuple[str, str], str]:
+    """The user's jobs that build references now, by the name and the digest of the recipe."""
+    active = runtime.jobs.list(user.id, limit=1000, active=True)
+    recipes = [(_recipe(job.subject["recipe"]), job.id) for job in active if job.kind == KIND]
+    return {(recipe.name, recipe.digest): job_id for recipe, job_id in recipes}
 
 
 def is_built(runtime: Runtime, recipe: Recipe) -> bool:
@@ -153,9 +156,9 @@ def domain_of(name: str) -> str:
     return name.rstrip("0123456789._-") or name
 
 
-def _start(runtime: Runtime, user: User, recipe: Recipe, running: Job | None) -> Started:
+def _start(runtime: Runtime, user: User, recipe: Recipe, running: str | None) -> Started:
     if running is not None:
-        return Started(recipe.name, running.id)
+        return Started(recipe.name, running)
     if is_built(runtime, recipe):
         return Started(recipe.name, None)
     with runtime.catalog.write() as transaction:

@@ -70,7 +70,9 @@ def describe(
         rows=table.row_count(),
         fraud_rate=float(known.mean()),
         sketches=[one.to_dict() | {"importance": round(weights[one.name], 6)} for one in ranked],
-        sample=_sample(raw, known, [s.name for s in specs if s.kind in _PERSONAL or s.name in personal], seed),
+        sample=_sample(
+            raw, known, [s.name for s in specs if s.kind in _PERSONAL or s.name in personal], seed
+        ),
     )
 
 
@@ -115,7 +117,9 @@ def _kept_rows(rng: np.random.Generator, labels: Labels) -> NDArray[np.int64]:
     frauds, honest = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
     if len(labels) <= SAMPLE_ROWS:
         return np.arange(len(labels))
-    wanted = min(len(frauds), SAMPLE_ROWS // 2, max(LEAST_FRAUDS, round(SAMPLE_ROWS * len(frauds) / len(labels))))
+    wanted = min(
+        len(frauds), SAMPLE_ROWS // 2, max(LEAST_FRAUDS, round(SAMPLE_ROWS * len(frauds) / len(labels)))
+    )
     rest = min(len(honest), SAMPLE_ROWS - wanted)
     return np.sort(
         np.concatenate([rng.choice(frauds, wanted, replace=False), rng.choice(honest, rest, replace=False)])

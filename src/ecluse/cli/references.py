@@ -1,0 +1,332 @@
+"""Build, list, show, measure and remove the reference models that unlabelled tables are matched against."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ecluse import models as published
+from ecluse.catalog.tables import ReferenceModel, User
+from ecluse.cli.output import Record, Rows, progress, reports, transfer
+from ecluse.cli.session import acting, finish_all, home_option, user_option
+from ecluse.errors import InvalidInput, JobFailed
+from ecluse.fraud import workflows
+from ecluse.fraud.references import building, evaluation, library
+from ecluse.fraud.references.building import Recipe, Started
+from ecluse.models.references import REFERENCES
+from ecluse.registry import checked_name
+from ecluse.runtime import Runtime
+from ecluse.storage import LONG_PATIENCE, read_chunks
+
+COLUMNS: Final = (
+    "name",
+    "domain",
+    "rows",
+    "fraud_rate",
+    "average_precision",
+    "roc_auc",
+    "transfer",
+    "version",
+)
+#: Endings of the files that are tables.
+TABLES: Final = (".csv", ".tsv", ".csv.gz", ".xlsx", ".parquet")
+
+_budget = click.option(
+    "--budget",
+    default=building.DEMO_BUDGET,
+    show_default=True,
+    help="Seconds of training for each reference.",
+)
+_without_sample = click.option(
+    "--without-sample",
+    is_flag=True,
+    help="Keep no rows of the table with the reference. Its transfer can then not be measured.",
+)
+
+
+@click.group()
+def references() -> None:
+    """Build, list, show, measure and remove the reference models that unlabelled tables are matched against."""
+
+
+@references.command("demo")
+@click.option(
+    "--domain", "domains", multiple=True, help="One of the simulated domains; repeatable. Default: all."
+)
+@_budget
+@_without_sample
+@user_option
+@home_option
+@reports
+def demo(
+    domains: tuple[str, ...], budget: float, without_sample: bool, email: str | None, home: Path | None
+) -> Record:
+    """Build references from simulated institutions, five a domain. Run again, it goes on where it was stopped."""
+    with acting(home, email, patience=LONG_PATIENCE) as (runtime, user):
+        started = building.start_demo(
+            runtime, user, domains=domains, budget_s=budget, with_sample=not without_sample
+        )
+        return _finished(runtime, user, started, "Building references")
+
+
+@references.command("sample")
+@click.argument("institution")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path())
+@reports
+def sample(institution: str, directory: Path) -> Record:
+    """Write a table without labels, and its answers apart, into DIRECTORY.
+
+    INSTITUTION is a simulated domain (`cards`, `mobile_money` …), for an institution that is in no library, or
+    the name of a simulated institution.
+    """
+    from ecluse.fraud.references import institutions
+
+    written = institutions.write_unlabelled(institutions.institution(institution), directory)
+    return Record({"unlabelled": written.table, "truth": written.truth})
+
+
+@references.command("import")
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--target", help="Label column of every table. Default: guessed for each.")
+@click.option("--domain", help="Domain of every table. Default: its file's name without numbers at the end.")
+@_budget
+@_without_sample
+@user_option
+@home_option
+@reports
+def import_references(
+    directory: Path,
+    target: str | None,
+    domain: str | None,
+    budget: float,
+    without_sample: bool,
+    email: str | None,
+    home: Path | None,
+) -> Record:
+    """Make a reference of every labelled table and of every model folder in DIRECTORY; exit 1 if one failed.
+
+    Run again, it leaves out what has not changed. The tables themselves are not kept.
+    """
+    tables = sorted(path for path in directory.iterdir() if _is_table(path))
+    folders = [path for path in directory.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    if not tables and not folders:
+        raise InvalidInput(
+            f"{directory} holds no table and no folder. A table's name ends in {', '.join(TABLES)}."
+        )
+    with acting(home, email, patience=LONG_PATIENCE) as (runtime, user):
+        library.expect_administrator(user)
+        imported = _import_folders(runtime, user, directory) if folders else []
+        recipes = [
+            Recipe(
+                name=_name(table),
+                domain=domain or building.domain_of(_name(table)),
+                content=_sha256(table),
+                target=target,
+                budget_s=budget,
+                with_sample=not without_sample,
+            )
+            for table in tables
+        ]
+        started = [
+            _start(runtime, user, recipe, table) for recipe, table in zip(recipes, tables, strict=True)
+        ]
+        return _finished(runtime, user, started, "Building references", imported)
+
+
+@references.command("list")
+@click.option("--domain", help="Only those of one domain.")
+@user_option
+@home_option
+@reports
+def list_references(domain: str | None, email: str | None, home: Path | None) -> Rows:
+    """Every reference model, with the figures of its own test rows and of its transfer to the others."""
+    with acting(home, email) as (runtime, _):
+        rows = [_row(row) for row in library.find_all(runtime, domain=domain)]
+    decimals = {"fraud_rate": 4, "average_precision": 3, "roc_auc": 3}
+    return Rows(rows, COLUMNS, "No references yet. Build some: ecluse fraud references demo", decimals)
+
+
+@references.command("show")
+@click.argument("name")
+@user_option
+@home_option
+@reports
+def show(name: str, email: str | None, home: Path | None) -> Record:
+    """One reference: its figures, its columns with their importance, and its files."""
+    with acting(home, email) as (runtime, _):
+        row = library.find(runtime, name)
+        files = [asdict(file) for file in library.manifest_of(runtime, row).files]
+    fields = _row(row) | {
+        "target": row.target,
+        "performance": row.performance,
+        "columns": row.sketches or [{"name": column} for column in row.columns],
+        "transfer": row.transfer,
+        "files": files,
+        "url": row.url,
+        "created_at": row.created_at,
+    }
+    return Record(fields, _reference_text(row, files))
+
+
+@references.command("evaluate")
+@click.argument("names", nargs=-1)
+@user_option
+@home_option
+@reports
+def evaluate(names: tuple[str, ...], email: str | None, home: Path | None) -> Rows:
+    """Score each reference's rows with the others that match them, as if its own model were not there."""
+    with acting(home, email, patience=LONG_PATIENCE) as (runtime, user):
+        started = evaluation.start_evaluation(runtime, user, names)
+        jobs = finish_all(runtime, user, [one.job_id or "" for one in started], "Measuring references")
+        failed = [f"{job.title}: {job.error or job.status}" for job in jobs if job.status != "done"]
+        if failed:
+            raise JobFailed(f"Not every reference was measured. {' '.join(failed)}")
+        rows = [_transfer_row(library.find(runtime, one.name)) for one in started]
+    columns = ("name", "domain", "tables", "transfer_roc_auc", "transfer_average_precision", "own_roc_auc")
+    decimals = {"transfer_roc_auc": 3, "transfer_average_precision": 3, "own_roc_auc": 3}
+    return Rows(rows, columns, decimals=decimals)
+
+
+@references.command("remove")
+@click.argument("names", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@user_option
+@home_option
+@reports
+def remove(names: tuple[str, ...], yes: bool, email: str | None, home: Path | None) -> Record:
+    """Remove references with all their versions. Ensembles made with them stay as they are."""
+    with acting(home, email) as (runtime, user):
+        library.expect_administrator(user)
+        for name in names:
+            library.find(runtime, name)
+        if not yes:
+            click.confirm(f"Remove {', '.join(names)} for everyone?", abort=True, err=True)
+        for name in names:
+            library.remove(runtime, user, name)
+    return Record({"removed": list(names)}, f"Removed: {', '.join(names)}.")
+
+
+# Tables and folders to import
+
+
+def _is_table(path: Path) -> bool:
+    return path.is_file() and path.name.lower().endswith(TABLES) and not path.name.startswith(".")
+
+
+def _name(table: Path) -> str:
+    return checked_name(table.name[: table.name.index(".")].replace(" ", "_"))
+
+
+def _sha256(table: Path) -> str:
+    with table.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _import_folders(runtime: Runtime, user: User, directory: Path) -> list[published.Imported]:
+    total = sum(path.stat().st_size for path in directory.glob("*/**/*") if path.is_file())
+    with transfer(f"Importing {directory}", total) as told:
+        return published.import_folder(runtime, user, directory, prefix=REFERENCES, progress=told)
+
+
+def _start(runtime: Runtime, user: User, recipe: Recipe, table: Path) -> Started:
+    """Store the table, unless its reference is built or it is stored already, and queue its job."""
+    if building.is_built(runtime, recipe):
+        return Started(recipe.name, None)
+    known = workflows.find_same_table(runtime, user.id, table.name, recipe.content)
+    running = _being_built(runtime, user, recipe)
+    if running is not None:
+        return Started(recipe.name, running)
+    if known is None:
+        with progress(f"Storing {table.name}"):
+            stored = workflows.add_table(runtime, user.id, table.name, read_chunks(table))
+    else:
+        stored = known
+    wanted = {**asdict(recipe), "dataset_id": stored.id, "keeps_table": known is not None}
+    (started,) = building.start_building(runtime, user, [Recipe(**wanted)])
+    return started
+
+
+def _being_built(runtime: Runtime, user: User, recipe: Recipe) -> str | None:
+    return building.running_jobs(runtime, user).get((recipe.name, recipe.digest))
+
+
+def _finished(
+    runtime: Runtime,
+    user: User,
+    started: Sequence[Started],
+    title: str,
+    imported: Sequence[published.Imported] = (),
+) -> Record:
+    """Follow the jobs to their ends, and tell what became of each reference."""
+    jobs = finish_all(runtime, user, [one.job_id for one in started if one.job_id is not None], title)
+    ended = {job.id: job for job in jobs}
+    told: list[dict[str, Any]] = [
+        {"name": one.name, "outcome": one.outcome, "problems": list(one.problems)} for one in imported
+    ]
+    for one in started:
+        job = None if one.job_id is None else ended[one.job_id]
+        outcome = "unchanged" if job is None else "built" if job.status == "done" else job.status
+        told.append(
+            {"name": one.name, "outcome": outcome, "problems": [job.error] if job and job.error else []}
+        )
+    lines = [f"{one['name']}: {one['outcome']}" for one in told]
+    lines += [f"Problem: {one['name']}: {problem}" for one in told for problem in one["problems"]]
+    failed = any(one["problems"] or one["outcome"] in ("failed", "cancelled") for one in told)
+    return Record({"references": told}, "\n".join(lines), failed=failed)
+
+
+# What is shown
+
+
+def _row(row: ReferenceModel) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "domain": row.domain,
+        "rows": row.rows,
+        "fraud_rate": row.fraud_rate,
+        "average_precision": row.performance.get("average_precision"),
+        "roc_auc": row.performance.get("roc_auc"),
+        "transfer": _transfer_words(row.transfer),
+        "version": row.version or None,
+        "size_bytes": row.size_bytes,
+        "matchable": bool(row.sketches),
+    }
+
+
+def _transfer_words(measured: Mapping[str, Any]) -> str | None:
+    if not measured:
+        return None
+    if not measured["count"]:
+        return "no relative"
+    return f"{measured['roc_auc']:.3f} on {measured['count']}"
+
+
+def _transfer_row(row: ReferenceModel) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "domain": row.domain,
+        "tables": row.transfer["count"],
+        "transfer_roc_auc": row.transfer["roc_auc"],
+        "transfer_average_precision": row.transfer["average_precision"],
+        "own_roc_auc": row.performance.get("roc_auc"),
+        "scored": row.transfer["tables"],
+    }
+
+
+def _reference_text(row: ReferenceModel, files: Sequence[Mapping[str, Any]]) -> str:
+    told = [f"{name.replace('_', ' '):<18} {value}" for name, value in _row(row).items() if value is not None]
+    columns = [f"  {one['importance']:>6.1%}  {one['kind']:<11} {one['name']}" for one in row.sketches]
+    measured = [
+        f"  {name:<28} similarity {one['similarity']:.2f}, ROC AUC {one['roc_auc']:.3f}, "
+        f"average precision {one['average_precision']:.3f}"
+        for name, one in row.transfer.get("tables", {}).items()
+    ]
+    listed = [f"  {file['sha256'][:12]}  {file['size']:>10}  {file['path']}" for file in files]
+    return "\n".join(
+        [*told, "columns by importance", *columns, "measured on the tables of", *measured, "files", *listed]
+    )
