@@ -26,6 +26,7 @@ import ecluse
 from ecluse import models
 from ecluse.catalog import datasets, training
 from ecluse.catalog import models as rows
+from ecluse.catalog import references as reference_rows
 from ecluse.catalog.tables import Dataset, ModelVersion, Publication, ReferenceModel, TrainingRun, User
 from ecluse.errors import (
     AliasNotFound,

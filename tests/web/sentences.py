@@ -25,8 +25,15 @@ CORE = (
 )
 #: What a variable part of a sentence is taken to be: a name, or a number where it is formatted as one.
 NAME, NUMBER = "C7", "7"
-#: The card and the plots travel with the model's files and are English, as they are; migrations and SQL are for databases.
-LEFT_OUT = ("fraud/card.py", "fraud/ensembles/card.py", "fraud/plots.py", "catalog/migrations")
+#: The cards and the plots travel with the model's files and are English, as they are; migrations and SQL are for
+#: databases; the columns of simulated institutions are named as these name them.
+LEFT_OUT = (
+    "fraud/card.py",
+    "fraud/ensembles/card.py",
+    "fraud/plots.py",
+    "fraud/references/domains",
+    "catalog/migrations",
+)
 LOGGED = {"debug", "info", "warning", "error", "exception", "text", "exec_driver_sql", "compile"}
 
 

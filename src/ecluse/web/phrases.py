@@ -593,6 +593,20 @@ MESSAGES: Final[tuple[str, ...]] = (
     # Goals, warnings and finishing early (fraud)
     # Matching columns
     # Reference library
+    N_('No reference model "%(name)s". See: ecluse fraud references list'),
+    N_("No simulated domain is called %(name)s. There are: %(names)s."),
+    N_("A budget of %(number)s s is out of range for a reference; use 5 s to 1 h."),
+    N_("A column is called %(name)s, which is the sample's own. Rename it."),
+    N_("There is no reference to measure: only one built from a table can be. "
+       "Build some: ecluse fraud references demo"),
+    N_("%(name)s was replaced or removed while it was measured."),
+    N_("No simulated institution is called %(name)s. Name a domain (%(names)s) or one of its institutions."),
+    N_("Only administrators change the library of reference models. Ask one of yours."),
+    N_("%(file)s is still being read. Try again once it is."),
+    N_("%(file)s was read before tables could be matched. Delete it and upload it again."),
+    N_("it has format %(number)s; this Écluse reads %(other)s"),
+    N_("a sketch has no name, or no importance"),
+    N_("%(file)s cannot be read, so no table is matched with this reference: %(error)s"),
     # Ensembles without labels
     N_("No column is left to compare rows by: all are constant, identifiers or left out. "
        "Give a table with more columns."),

@@ -109,7 +109,7 @@ def start_demo(
         Recipe(
             name=one.name,
             domain=one.domain,
-            content=f"simulation {SIMULATION} {one.name}",
+            content=f"simulation:{SIMULATION}:{one.name}",
             institution=one.name,
             target=one.target,
             budget_s=budget_s,

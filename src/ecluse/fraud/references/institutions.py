@@ -141,8 +141,7 @@ def _everyone() -> list[Institution]:
 def _named(one: Institution, key: str) -> str:
     domain: Domain = DOMAINS[one.domain]
     name = domain.columns[key].names[one.place]
-    if name is None:
-        raise InvalidInput(f"{one.name} has no column for {key!r}.")
+    assert name is not None  # noqa: S101 (every institution has a label and an identifier)
     return name
 
 
