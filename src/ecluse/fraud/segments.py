@@ -14,7 +14,7 @@ from ecluse.fraud.evaluation import Floats, Labels, average_precision
 Flags = NDArray[np.bool_]
 
 #: Fewer frauds than these say little about a group.
-LEAST_FRAUDS: Final = 5
+LEAST_FRAUDS: Final = 10
 MOST_LEVELS: Final = 40
 SHOWN: Final = 5
 MOST_PERIODS: Final = 12
@@ -29,7 +29,7 @@ def weakest_groups(
     """The groups of parsed rows in which fraud is found least, at most one a column and five in all, worst first.
 
     A group is a level of a category, a quarter of the values of a number, or the missing ones; it counts where it
-    holds five frauds and its recall lies below the overall one by more than chance (Wilson, 1927). Each is {column,
+    holds ten frauds and its recall lies below the overall one by more than chance (Wilson, 1927). Each is {column,
     value (None for missing), low and high of a number, rows, frauds, found, recall, alerts, precision}.
     """
     overall = float(flagged[labels == 1].mean()) if labels.any() else 0.0
