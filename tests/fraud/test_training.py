@@ -127,6 +127,16 @@ def test_rows_copied_into_the_test_part_and_a_column_that_moves_are_warned_of(tm
     assert any("test rows equal a row that was learned from" in warning for warning in report["warnings"])
 
 
+def test_a_goal_that_later_rows_clearly_miss_is_told(tmp_path: Path) -> None:
+    frame = small(3_000).with_columns(t=pl.int_range(3_000))
+    # In the last fifth what used to tell fraud tells nothing.
+    later = pl.Series(np.random.default_rng(5).permutation(frame["label"][2_400:].to_numpy()))
+    frame = frame.with_columns(label=pl.concat([frame["label"][:2_400], later]))
+    plan = TrainingPlan("label", time_column="t", goal=Goal("precision", 0.8), budget_s=2.0)
+    warnings = run(frame, plan, tmp_path).content["warnings"]
+    assert any("so that 80% of alerts are right; of the test rows" in warning for warning in warnings)
+
+
 def test_a_handful_of_frauds_is_measured_on_folds_with_intervals(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frame = pl.DataFrame({"a": rng.normal(0, 1, 600), "b": rng.normal(0, 1, 600)})

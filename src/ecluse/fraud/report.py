@@ -24,7 +24,7 @@ from ecluse.fraud.evaluation import (
     roc_curve,
     score_histogram,
 )
-from ecluse.fraud.labelled import LabelledRows
+from ecluse.fraud.labelled import LabelledRows, days_between
 from ecluse.fraud.models import FAMILIES, FittedModel
 from ecluse.fraud.parts import (
     COUNTED_ROWS,
@@ -45,6 +45,8 @@ from ecluse.fraud.split import Split
 
 FORMAT = 1
 MOST_DRIFTS = 20
+# Alerts come in bursts: so many times the number asked for is more than a burst.
+MORE_ALERTS = 1.5
 # A column that alone reaches this average precision, and this share of the model's, may be filled in afterwards.
 GIVES_AWAY = 0.97
 PACKAGES = ("ecluse", "numpy", "polars", "scikit-learn")
@@ -110,6 +112,7 @@ def report_of(
     parts = {name: part for name, part in split.parts().items() if len(part)}
     baseline = _baseline(prepared)
     told = [*prepared.warnings, *_warnings(measured, baseline, prepared.warnings)]
+    told += _missed_goal(rows, measured, plan, threshold, intervals)
     closer, more = _look_closer(rows, split, measured, prepared, plan, threshold)
     return {
         "format": FORMAT,
@@ -266,6 +269,37 @@ def _warnings(measured: MeasuredRows, baseline: dict[str, Any], told: Sequence[s
     if measured.part == "test" and int(labels.sum()) < FEW_POSITIVES:
         warnings.append(f"The test part holds only {int(labels.sum())} frauds; see the intervals.")
     return warnings
+
+
+def _missed_goal(
+    rows: LabelledRows,
+    measured: MeasuredRows,
+    plan: TrainingPlan,
+    threshold: float,
+    intervals: dict[str, tuple[float, float]],
+) -> list[str]:
+    """What to say of a threshold that met its goal where it was chosen, and clearly does not on the test rows."""
+    goal, flagged = plan.goal, measured.probabilities >= threshold
+    if measured.part != "test" or goal.value is None:
+        return []
+    reached = measure(measured.labels, measured.probabilities, threshold)
+    if goal.kind == "recall" and intervals["recall"][1] < goal.value:
+        return [
+            f"The threshold was chosen to find {goal.value:.0%} of fraud; of the test rows it finds "
+            f"{reached['recall']:.0%}."
+        ]
+    if goal.kind == "precision" and intervals["precision"][1] < goal.value:
+        return [
+            f"The threshold was chosen so that {goal.value:.0%} of alerts are right; of the test rows "
+            f"{reached['precision']:.0%} are."
+        ]
+    days = days_between(rows, measured.at, plan)
+    if goal.kind == "alerts_per_day" and days and flagged.sum() > MORE_ALERTS * goal.value * days:
+        return [
+            f"The threshold was chosen for {goal.value:g} alerts a day; on the test rows it raises "
+            f"{flagged.sum() / days:.1f}."
+        ]
+    return []
 
 
 def _shown_cuts(rows: LabelledRows, split: Split, plan: TrainingPlan) -> list[str] | None:

@@ -38,6 +38,7 @@ SCORE_COLUMNS = frozenset(
 )
 CHECKED_ROWS = 20_000
 EXPLAINED_ROWS = 5_000
+RISKY_ROWS = 20_000
 TOP_ROWS = 100
 BINS = 20
 # Batches that are scored side by side; more would hold more rows in memory than two cores can use.
@@ -303,7 +304,8 @@ def _in_order(
 
 def _batch_rows(batch_rows: int, reasons_for: ReasonsFor | None) -> int:
     """Explaining takes a hundred times longer than scoring: smaller batches keep the progress moving."""
-    return min(batch_rows, EXPLAINED_ROWS) if reasons_for == "all" else batch_rows
+    most = {"all": EXPLAINED_ROWS, "risky": RISKY_ROWS, None: batch_rows}
+    return min(batch_rows, most[reasons_for])
 
 
 def _named_as_ours(raw: pl.DataFrame, mapping: Mapping[str, str]) -> pl.DataFrame:

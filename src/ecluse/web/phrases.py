@@ -205,6 +205,9 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Only %(count)s rows are fraud: every figure is uncertain, see the intervals."),
     N_("The test part holds only %(count)s frauds; see the intervals."),
     N_("The model ranks the test rows little better than chance; do not rely on its scores."),
+    N_("The threshold was chosen to find %(share)s of fraud; of the test rows it finds %(rate)s."),
+    N_("The threshold was chosen so that %(share)s of alerts are right; of the test rows %(rate)s are."),
+    N_("The threshold was chosen for %(count)s alerts a day; on the test rows it raises %(number)s."),
     N_("The figures come from folds, not from a test part: each row is scored by models that have not seen it. The "
        "threshold is chosen on the same rows, so expect a little less."),
     N_("%(column)s alone ranks the test rows almost as well as the model (average precision %(count)s of %(total)s): "
