@@ -24,8 +24,6 @@ Report = Callable[[str], None]
 POLL_S = 0.25
 # The first settings must leave time for others, whatever they cost.
 FIRST_SHARE = 0.6
-# Of what the rows grow by, the rounds that a longer fit carries before it learns noise.
-MORE_ROUNDS = 0.5
 NEVER: Callable[[], bool] = lambda: False  # noqa: E731 - a default for `stop`
 
 
@@ -140,7 +138,7 @@ def fit_on_all(
     workers: int,
     tick: Callable[[], None],
 ) -> list[Member]:
-    """The members fitted on rows `growth` times as many, with the rounds that served best on the folds.
+    """The members fitted on rows `growth` times as many, and with as many more rounds than served on the folds.
 
     `tick` is called four times a second and may raise to cancel.
     """
@@ -151,7 +149,7 @@ def fit_on_all(
             raise _Abandoned
 
     def fit(candidate: Candidate) -> FittedModel:
-        rounds = max(1, round((1 + MORE_ROUNDS * (growth - 1)) * candidate.rounds))
+        rounds = max(1, round(growth * candidate.rounds))
         params = {**candidate.params, "fixed_rounds": rounds}
         own = replace(data, prepared={})
         return family(candidate.family).fit(

@@ -593,6 +593,14 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_('"%(value)s" is not a quantity. Use a number from 0 to %(number)s.'),
     # Rights
     N_("Only administrators can see this. Ask one of yours."),
+    # Folds and blends (fraud)
+    N_("%(file)s is not a blend of ours. Fetch the version again."),
+    N_("%(file)s names members it cannot have. Fetch the version again."),
+    N_("%(file)s is not a CatBoost model. Fetch the version again."),
+    N_("A test share of %(value)s is not between 0 and %(number)s."),
+    N_("By time: the earliest rows train, the latest validate; all are learned from."),
+    N_("Choosing the blend"),
+    N_("Calibrating on the rows held out"),
     # Goals, warnings and finishing early (fraud)
     # Matching columns
     # Reference library
