@@ -603,6 +603,21 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Calibrating on the rows held out"),
     # Goals, warnings and finishing early (fraud)
     # Matching columns
+    N_("same name"),
+    N_("same distribution"),
+    N_("corrected by you"),
+    N_("both say %(word)s"),
+    N_("%(word)s is close to %(name)s"),
+    N_("%(word)s = %(name)s (French)"),
+    N_("%(word)s = %(name)s (abbreviation)"),
+    N_("%(word)s = %(name)s (same meaning)"),
+    N_("%(name)s means the same"),
+    N_("The library holds no reference."),
+    N_("No column of this table is like one of a reference."),
+    N_("%(name)s has one column in common, which is too little."),
+    N_("No reference is near enough: the nearest, %(name)s, reaches %(share)s of the %(number)s that a match "
+       "needs."),
+    N_("A sketch has %(count)s quantiles or none; column %(column)s has %(number)s. Sketch the table again."),
     # Reference library
     N_('No reference model "%(name)s". See: ecluse fraud references list'),
     N_("No simulated domain is called %(name)s. There are: %(names)s."),

@@ -39,6 +39,8 @@ __all__ = ["Candidate", "Columns", "ReferenceIndex", "Vocabulary", "columns_of"]
 
 #: How much a like distribution counts beside a like name, when candidates are sought.
 BY_SHAPE: Final = 0.5
+MOST: Final = 0.4
+"""About the most that one column of a reference counts (a half, where two alone have any importance)."""
 
 
 @dataclass(frozen=True)
@@ -392,9 +394,19 @@ def _starts(sizes: Sequence[int] | Integers) -> Integers:
 
 
 def _shares_of_importance(facts: ReferenceFacts) -> Floats:
+    """(columns,) shares that sum to 1, none much above `MOST`: one column in common makes no match."""
     raw = np.array([max(0.0, facts.importance.get(column.name, 0.0)) for column in facts.columns])
-    total = raw.sum()
-    return (raw / total if total > 0 else np.full(len(raw), 1.0 / len(raw))).astype(np.float32)
+    shares = raw / raw.sum() if raw.sum() > 0 else np.full(len(raw), 1.0 / len(raw))
+    most = max(MOST, 1.0 / len(raw))
+    high = shares > most
+    if high.any():
+        rest = np.where(high, 0.0, shares)
+        if rest.sum() == 0:
+            rest = np.where(high, 0.0, 1.0)
+        # At most two columns lie above two fifths, so that what they lose lifts no other above it twice over.
+        shares = np.where(high, most, rest / rest.sum() * (1.0 - most * high.sum()))
+        shares = np.minimum(shares, most) / np.minimum(shares, most).sum()
+    return shares.astype(np.float32)
 
 
 # Coarse classes of distributions: kind, then for numbers the place and spread of the signed logarithm and

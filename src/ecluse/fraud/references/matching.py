@@ -34,14 +34,22 @@ DISTRIBUTION: Final = 0.25
 TYPE: Final = 0.20
 PAIR_GATE: Final = 0.55
 """Least score of a pair of columns."""
-NAME_GATE: Final = 0.45
+NAME_GATE: Final = 0.3
 """Least name similarity of a pair that rests on its names."""
+UNSURE: Final = 0.4
+CERTAIN: Final = 0.75
+"""Scores from which a pair counts at all, and in full."""
+FAR: Final = 0.3
+"""What a pair loses whose distributions have nothing in common: units and habits differ, meanings stay."""
 STRONG: Final = 0.8
 """Least strength of a distribution on which a pair may rest alone, its names saying nothing."""
 SURE: Final = 0.92
 """Least median strength of the pairs that rest on distributions alone: the median of two halves of one table
 of 1,000 rows and more is above, that of the nearest columns of other tables below."""
 FILL: Final = 0.8
+NAME_HINT: Final = 0.15
+HINTED: Final = 0.6
+"""Least likeness of distributions, and of names, of a pair that follows once the table is known."""
 KNOWN: Final = 0.4
 """Share of importance by which a table is known, so that columns of like distribution may follow."""
 MARGIN: Final = 0.02
@@ -49,6 +57,8 @@ COMMON: Final = 0.03
 """Mean gap of distribution functions below which a column is one of those that any table may hold."""
 CENTRED: Final = 0.3
 """Standard deviations from zero within which a bell is one around zero."""
+FEWEST: Final = 2
+"""Least number of columns in a match."""
 CANDIDATES: Final = 20
 ROUGH: Final = 0.2
 
@@ -131,7 +141,8 @@ def _named(name: str) -> ColumnSketch:
 
 def _result(matches: list[Match], limit: int, references: int) -> MatchResult:
     matches.sort(key=lambda match: (-match.similarity, match.reference))
-    passed = tuple(match for match in matches if match.similarity >= GATE)[:limit]
+    # A column in common is none too many: amounts and ages stand in every table.
+    passed = tuple(m for m in matches if m.similarity >= GATE and len(m.columns) >= FEWEST)[:limit]
     if passed:
         return MatchResult(False, f"{passed[0].reference} means the same", passed)
     nearest = tuple(match for match in matches if match.columns)[:limit]
@@ -140,6 +151,8 @@ def _result(matches: list[Match], limit: int, references: int) -> MatchResult:
     if not nearest:
         return MatchResult(True, "No column of this table is like one of a reference.", ())
     best = nearest[0]
+    if best.similarity >= GATE:
+        return MatchResult(True, f"{best.reference} has one column in common, which is too little.", nearest)
     return MatchResult(
         True,
         f"No reference is near enough: the nearest, {best.reference}, reaches {best.similarity:.2f} of the "
@@ -208,9 +221,11 @@ def _likeness(mine: Columns, theirs: Columns, names: Matrix) -> _Likeness:
     nameless = _nameless(mine, theirs)
     strength = _strengths(mine, theirs, nameless & (shapes > 0.5))
     admitted = np.where(nameless, strength >= STRONG, (names >= NAME_GATE) & (scores >= PAIR_GATE))
+    fills = np.where(nameless, 0.9 * shapes + 0.1 * names, scores)
     # Names that say nothing settle only which of two like distributions is taken.
     scores = np.where(nameless, 0.9 * strength + 0.1 * names, scores)
-    fills = np.where(nameless & (types == 1.0) & (shapes >= FILL), 0.9 * shapes + 0.1 * names, 0.0)
+    follows = np.where(nameless, shapes >= FILL, (names >= NAME_HINT) & (shapes >= HINTED))
+    fills = np.where(follows & (types >= 0.6), fills, 0.0)
     return _Likeness(
         np.where(admitted, scores, 0.0),
         names,
@@ -243,7 +258,7 @@ def _match(
             why = name_reason(theirs[mine], ours[other]) if not like.nameless[mine, other] else ""
             score = max(scores[mine, other], fills[mine, other])
             pair = Pair(theirs[mine], ours[other], why or "same distribution", round(float(score), 4))
-            quality[other] = _quality(like.names[mine, other], like.shapes[mine, other])
+            quality[other] = _quality(score, like.shapes[mine, other])
         pairs.append((other, mine, pair))
     similarity = float((importance * quality).sum())
     pairs.sort(key=lambda found: (-importance[found[0]], found[0]))
@@ -293,9 +308,10 @@ def _alone(scores: Matrix, mine: int, other: int) -> bool:
     return bool(scores[mine, other] >= rivals.max(initial=0.0) + MARGIN)
 
 
-def _quality(name: float, shape: float) -> float:
-    """How much of a column's importance a pair is worth: less where its distribution lies far away."""
-    return float(max(name, shape) * (0.6 + 0.4 * shape))
+def _quality(score: float, shape: float) -> float:
+    """How much of a column's importance a pair is worth: less where it is unsure, or its values lie far away."""
+    sure = min(1.0, max(0.0, (score - UNSURE) / (CERTAIN - UNSURE)))
+    return float(sure * (1.0 - FAR * (1.0 - shape)))
 
 
 def _settled(

@@ -76,6 +76,7 @@ class Dictionary:
     forms: dict[str, tuple[Form, ...]]
     skeletons: dict[str, tuple[str, ...]]
     starts: dict[str, tuple[str, ...]]
+    phrases: dict[tuple[str, str], str]
     related: dict[str, dict[str, float]]
     light: frozenset[str]
     stop: frozenset[str]
@@ -119,8 +120,8 @@ def meaning(name: str) -> Meaning:
     if is_anonymous(name):
         return Meaning(name, tuple(Word(word, (), 1.0) for word in words), anonymous=True)
     found = dictionary()
-    said = [word for word in words if word not in found.stop] or list(words)
-    return Meaning(name, tuple(_read(said, found)), anonymous=False)
+    said = [word for word in _spans(words) if word not in found.stop] or list(words)
+    return Meaning(name, tuple(_joined(list(_read(said, found)), found)), anonymous=False)
 
 
 def name_similarity(a: str, b: str) -> float:
@@ -200,6 +201,37 @@ def _languages(text: str, concepts: set[str]) -> set[str]:
     return {form.language for form in dictionary().forms.get(text, ()) if form.concept in concepts}
 
 
+def _spans(words: tuple[str, ...]) -> list[str]:
+    """The words with "24 h" and "7 j" said as the day and the week that they are."""
+    said: list[str] = []
+    for word in words:
+        span = _SPANS.get(f"{said[-1]} {word}") if said else None
+        if span:
+            said[-1] = span
+        else:
+            said.append(word)
+    return said
+
+
+_SPANS: Final = {
+    f"{count} {unit}": span
+    for span, counts, units in (
+        ("hour", (1,), ("h", "hr", "hour", "heure")),
+        ("hour", (60,), ("m", "min", "mn", "minutes")),
+        ("day", (24,), ("h", "hr", "hrs", "hours", "heures")),
+        ("day", (1,), ("d", "j", "day", "jour")),
+        ("week", (7,), ("d", "j", "days", "jours")),
+        ("week", (1,), ("w", "week", "semaine")),
+        ("month", (30,), ("d", "j", "days", "jours")),
+        ("month", (1,), ("mo", "month", "mois")),
+        ("year", (12,), ("m", "mo", "months", "mois")),
+        ("year", (365,), ("d", "j", "days", "jours")),
+    )
+    for count in counts
+    for unit in units
+}
+
+
 def _covered(words: Iterable[Word], others: tuple[Word, ...]) -> float:
     return sum(
         word.weight * max((word_similarity(word, other) for other in others), default=0.0) for word in words
@@ -234,6 +266,7 @@ def dictionary() -> Dictionary:
         for size in range(3, len(text)):
             starts.setdefault(text[:size], set()).add(text)
     return Dictionary(
+        phrases=_phrases(forms),
         forms={text: tuple(known) for text, known in forms.items()},
         skeletons={short: tuple(sorted(words)) for short, words in skeletons.items() if len(short) >= 3},
         starts={start: tuple(sorted(words)) for start, words in starts.items()},
@@ -242,6 +275,18 @@ def dictionary() -> Dictionary:
         stop=stop,
         personal=frozenset(raw["personal"].split()),
     )
+
+
+def _phrases(forms: dict[str, list[Form]]) -> dict[tuple[str, str], str]:
+    """(concept, concept) → the phrase of two words that says both, so that "dt_naiss" is a date of birth."""
+    found: dict[tuple[str, str], str] = {}
+    for text in forms:
+        parts = text.split(" ")
+        if len(parts) == 2 and all(part in forms for part in parts):
+            for one in forms[parts[0]]:
+                for other in forms[parts[1]]:
+                    found.setdefault((one.concept, other.concept), text)
+    return found
 
 
 def _skeleton(word: str) -> str:
@@ -262,6 +307,23 @@ def _read(words: list[str], found: Dictionary) -> Iterable[Word]:
         else:
             yield from _single(words[at], found)
             at += 1
+
+
+def _joined(words: list[Word], found: Dictionary) -> Iterable[Word]:
+    """Two words that together shorten or misspell a phrase become that phrase."""
+    at = 0
+    while at < len(words):
+        phrase = None
+        if at + 1 < len(words):
+            pairs = ((one, other) for one, _ in words[at].senses for other, _ in words[at + 1].senses)
+            phrase = next((found.phrases[pair] for pair in pairs if pair in found.phrases), None)
+        if phrase is None:
+            yield words[at]
+            at += 1
+        else:
+            text = f"{words[at].text} {words[at + 1].text}"
+            yield _word(text, _senses_of(found.forms[phrase], 0.95), found)
+            at += 2
 
 
 def _single(word: str, found: Dictionary) -> Iterable[Word]:

@@ -1,0 +1,175 @@
+"""A table is recognised under other names, and refused where it means something else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecluse.fraud.columns import ColumnSpec
+from ecluse.fraud.references.index import ReferenceIndex
+from ecluse.fraud.references.matching import GATE, match_names, match_table
+from ecluse.fraud.references.names import name_similarity
+from ecluse.fraud.references.sketches import ColumnSketch, sketch_columns
+from tests.fraud.references.drawing import NAMES, TABLES, payments, reference, sketches
+
+FRENCH = {
+    "amount": "montant",
+    "customer_age": "age_client",
+    "country": "pays",
+    "merchant_category": "categorie_commercant",
+    "balance_before": "solde_avant",
+    "calls_per_day": "appels_par_jour",
+}
+SHORT = {
+    "amount": "amt",
+    "customer_age": "cust_age",
+    "country": "ctry",
+    "merchant_category": "mrch_cat",
+    "balance_before": "bal_bef",
+    "calls_per_day": "nb_calls_day",
+}
+OPAQUE = {name: f"col_{place}" for place, name in enumerate(FRENCH)}
+INDEX = ReferenceIndex.of([reference("bank", payments(1))])
+
+
+@pytest.mark.parametrize("names", [{}, FRENCH, SHORT, OPAQUE], ids=["same", "French", "short", "opaque"])
+def test_a_table_is_recognised_under_other_names(names: dict[str, str]) -> None:
+    result = match_table(payments(2, names), INDEX)
+    assert not result.abstain
+    assert result.matches[0].reference == "bank"
+    found = {pair.ours: pair.theirs for pair in result.matches[0].columns}
+    assert found == {name: names.get(name, name) for name in FRENCH}
+    assert result.matches[0].missing == ()
+
+
+def test_other_units_are_recognised_by_names() -> None:
+    result = match_table(payments(2, FRENCH, scale=655.957), INDEX)
+    assert {pair.theirs: pair.ours for pair in result.matches[0].columns}["montant"] == "amount"
+    assert not result.abstain
+
+
+def test_the_result_says_why_in_plain_json() -> None:
+    said = match_table(payments(2, FRENCH), INDEX).to_dict()
+    assert said["abstain"] is False
+    assert said["reason"] == "bank means the same"
+    (match,) = said["matches"]
+    assert set(match) == {"reference", "similarity", "domain", "columns", "missing"}
+    whys = {pair["ours"]: pair["why"] for pair in match["columns"]}
+    assert whys["amount"] == "amount = montant (French)"
+    assert match_table(payments(2, OPAQUE), INDEX).matches[0].columns[0].why == "same distribution"
+
+
+def test_a_table_of_another_meaning_is_refused_and_the_nearest_is_shown() -> None:
+    names = {"amount": "voltage", "customer_age": "room_count", "country": "meter_brand"}
+    names |= {"merchant_category": "seal_state", "balance_before": "kwh_index", "calls_per_day": "outages"}
+    result = match_table(payments(3, names), INDEX)
+    assert result.abstain
+    assert all(match.similarity < GATE for match in result.matches)
+
+
+def test_one_column_in_common_is_no_match() -> None:
+    ours = [column for column in payments(1) if column.name in ("amount", "country")]
+    facts = replace(reference("bank", ours), importance={"amount": 1.0})
+    theirs = [column for column in payments(2) if column.name == "amount"]
+    assert match_table(theirs, ReferenceIndex.of([facts])).abstain
+
+
+def test_an_empty_library_abstains() -> None:
+    result = match_table(payments(1), ReferenceIndex.of([]))
+    assert (result.abstain, result.reason, result.matches) == (True, "The library holds no reference.", ())
+
+
+def test_missing_columns_lower_the_similarity_by_their_importance() -> None:
+    facts = replace(reference("bank", payments(1)), importance=dict.fromkeys(FRENCH, 1.0) | {"country": 3.0})
+    index = ReferenceIndex.of([facts])
+    whole = match_table(payments(2), index).matches[0].similarity
+    without = [column for column in payments(2) if column.name != "country"]
+    found = match_table(without, index).matches[0]
+    assert found.missing == ("country",)
+    assert whole - found.similarity == pytest.approx(3 / 8, abs=0.02)
+
+
+def test_corrections_override_what_was_found() -> None:
+    settled: dict[str, str | None] = {"montant": "balance_before", "pays": None}
+    match = match_table(payments(2, FRENCH), INDEX, corrections={"bank": settled}).matches[0]
+    pairs = {pair.theirs: pair for pair in match.columns}
+    assert (pairs["montant"].ours, pairs["montant"].why) == ("balance_before", "corrected by you")
+    assert "pays" not in pairs
+    assert "country" in match.missing
+
+
+def components(seed: int, skewed: bool) -> list[list[ColumnSketch]]:
+    """Both halves of a table of ten anonymous columns."""
+    draw = np.random.default_rng(seed)
+    columns = [draw.normal(0, width, 6_000) for width in draw.uniform(0.5, 3, 10)]
+    if skewed:
+        columns = [np.exp(column) - draw.uniform(0, 3) for column in columns]
+    frame = pl.DataFrame({f"V{place}": column for place, column in enumerate(columns)})
+    specs = [ColumnSpec(name, "number") for name in frame.columns]
+    return [list(sketch_columns(frame.gather_every(2, part), specs)) for part in (0, 1)]
+
+
+def test_halves_of_an_anonymous_table_match_where_its_columns_have_shapes_of_their_own() -> None:
+    first, second = components(1, skewed=True)
+    result = match_table(second, ReferenceIndex.of([reference("components", first)]))
+    assert not result.abstain
+    assert all(pair.theirs == pair.ours for pair in result.matches[0].columns)
+
+
+@pytest.mark.parametrize("skewed", [True, False])
+def test_anonymous_tables_of_other_origin_do_not_match(skewed: bool) -> None:
+    index = ReferenceIndex.of([reference("components", components(1, skewed)[0])])
+    for seed in range(2, 8):
+        assert match_table(components(seed, skewed)[0], index).abstain
+
+
+def test_names_alone_match_and_anonymous_names_do_not() -> None:
+    result = match_names(list(FRENCH.values()), INDEX)
+    assert {pair.theirs: pair.ours for pair in result.matches[0].columns} == {v: k for k, v in FRENCH.items()}
+    facts = reference("components", [replace(column, name=OPAQUE[column.name]) for column in payments(1)])
+    assert match_names(list(OPAQUE.values()), ReferenceIndex.of([facts])).abstain
+
+
+@settings(max_examples=60, deadline=None)
+@given(TABLES, st.randoms(use_true_random=False))
+def test_a_table_matched_with_itself_in_another_order_maps_each_column_to_itself(
+    table: list[ColumnSketch], order: object
+) -> None:
+    shuffled = list(table)
+    order.shuffle(shuffled)  # type: ignore[attr-defined]
+    result = match_table(shuffled, ReferenceIndex.of([reference("itself", table)]))
+    for match in result.matches:
+        assert all(pair.theirs == pair.ours for pair in match.columns)
+    assert result == match_table(shuffled, ReferenceIndex.of([reference("itself", table)]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(TABLES, TABLES, sketches(st.just("zzyzx qwrtp")))
+def test_a_column_like_none_of_the_reference_does_not_raise_the_similarity(
+    table: list[ColumnSketch], ours: list[ColumnSketch], stray: ColumnSketch
+) -> None:
+    named = [replace(column, name=f"amount {column.name}") for column in ours]
+    index = ReferenceIndex.of([reference("ours", named)])
+    before = match_table(table, index)
+    after = match_table([*table, replace(stray, kind="text", quantiles=(), top=())], index)
+    assert [m.similarity for m in after.matches] == [m.similarity for m in before.matches]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(NAMES, min_size=2, max_size=6, unique=True), st.lists(NAMES, min_size=2, max_size=6, unique=True)
+)
+def test_a_library_compares_names_as_a_pair_of_names_is_compared(mine: list[str], theirs: list[str]) -> None:
+    from ecluse.fraud.references.matching import _name_similarities
+    from ecluse.fraud.references.names import is_anonymous, split_words
+
+    found = _name_similarities(mine, theirs)
+    for row, a in enumerate(mine):
+        for column, b in enumerate(theirs):
+            if not (is_anonymous(a) or is_anonymous(b) or split_words(a) == split_words(b)):
+                assert found[row, column] == pytest.approx(name_similarity(a, b), abs=1e-5)
