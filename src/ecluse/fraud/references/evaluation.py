@@ -120,7 +120,7 @@ def _measure(
     runtime.registry_at(table.url).fetch_file(manifest, library.SAMPLE_FILE, path, link=True)
     sample = pl.read_parquet(path)
     labels = sample[library.SAMPLE_LABEL].to_numpy()
-    scores = _scores(row, table, match, folder / "model", sample.drop(library.SAMPLE_LABEL))
+    scores = _scores(row, match, folder / "model", sample.drop(library.SAMPLE_LABEL))
     return Transfer(
         table.name,
         round(match.similarity, 4),
@@ -130,35 +130,16 @@ def _measure(
     )
 
 
-def _scores(
-    row: ReferenceModel, table: ReferenceModel, match: Match, model_folder: Path, rows: pl.DataFrame
-) -> NDArray[np.float64]:
-    """(rows,) what the reference says of the rows of another table, read through the columns that match.
+def _scores(row: ReferenceModel, match: Match, model_folder: Path, rows: pl.DataFrame) -> NDArray[np.float64]:
+    """(rows,) what the reference says of the rows of another table, read as an ensemble would read them."""
+    from ecluse.fraud.columns import infer_columns
+    from ecluse.fraud.ensembles.transfer import fit_transfer, margins
+    from ecluse.fraud.scoring import load_model
 
-    A number stands where it stands among its own table's numbers; a column that nothing stands for is missing.
-    """
-    import numpy as np
-    import polars as pl
-
-    from ecluse.fraud.columns import infer_columns, parse_columns
-    from ecluse.fraud.scoring import load_model, score_frame
-
-    model = load_model(model_folder)
-    parsed = parse_columns(rows, infer_columns(rows))
-    theirs, ours = ({one["name"]: one for one in kept.sketches} for kept in (table, row))
-    stands_for = {pair.ours: pair.theirs for pair in match.columns if pair.theirs in parsed.columns}
-    read = []
-    for spec in model.specs:
-        column = parsed[stands_for[spec.name]] if spec.name in stands_for else None
-        if column is None:
-            read.append(pl.Series(spec.name, [None] * rows.height, dtype=pl.String))
-        elif spec.kind == "number" and column.dtype == pl.Float64:
-            own, other = theirs[column.name]["quantiles"], ours[spec.name]["quantiles"]
-            numbers = column.to_numpy()
-            read.append(pl.Series(spec.name, np.interp(numbers, own, other) if own and other else numbers))
-        else:
-            read.append(column.alias(spec.name))
-    return score_frame(model, pl.DataFrame(read), reasons_for=None)["fraud_probability"].to_numpy()
+    model, known = load_model(model_folder), library.facts(row)
+    mapping: dict[str, str | None] = {pair.ours: pair.theirs for pair in match.columns}
+    transfer = fit_transfer(rows, infer_columns(rows), mapping, model.specs, known.columns, known.importance)
+    return margins(model, transfer.read(rows))
 
 
 def _summary(found: Sequence[Transfer]) -> dict[str, Any]:

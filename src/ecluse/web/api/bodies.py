@@ -7,7 +7,15 @@ from collections.abc import Sequence
 from ecluse.catalog import aliases as alias_rows
 from ecluse.catalog import journal, models, predictions, training
 from ecluse.catalog.journal import Amount
-from ecluse.catalog.tables import Dataset, Migration, ModelAlias, ModelVersion, Prediction, TrainingRun
+from ecluse.catalog.tables import (
+    Dataset,
+    Migration,
+    ModelAlias,
+    ModelVersion,
+    Prediction,
+    ReferenceModel,
+    TrainingRun,
+)
 from ecluse.jobs import Job
 from ecluse.migration import Estimate, Summary
 from ecluse.registry import ManifestFile
@@ -25,6 +33,7 @@ from ecluse.web.api.schemas import (
     MigrationDetail,
     ModelBody,
     PredictionBody,
+    ReferenceBody,
     RestBody,
     SettingBody,
     TrainingBody,
@@ -197,6 +206,22 @@ def migration_detail(found: Summary, rest: Estimate) -> MigrationDetail:
 
 def _amount_body(amount: Amount) -> AmountBody:
     return AmountBody(objects=amount.objects, size_bytes=amount.size)
+
+
+def reference_body(row: ReferenceModel) -> ReferenceBody:
+    return ReferenceBody(
+        name=row.name,
+        domain=row.domain,
+        version=row.version or None,
+        rows=row.rows,
+        fraud_rate=row.fraud_rate,
+        columns=row.columns,
+        performance=row.performance,
+        transfer=row.transfer,
+        matchable=bool(row.sketches),
+        size_bytes=row.size_bytes,
+        created_at=row.created_at,
+    )
 
 
 def job_body(job: Job) -> JobBody:

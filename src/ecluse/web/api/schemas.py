@@ -406,3 +406,100 @@ class Me(BaseModel):
     email: str
     name: str
     role: Literal["admin", "member"]
+
+
+class ReferenceBody(BaseModel):
+    """A reference model of the library, which is everyone's."""
+
+    name: str
+    domain: str
+    version: str | None
+    rows: int | None = Field(description="Rows of the table it was trained on")
+    fraud_rate: float | None
+    columns: list[str]
+    performance: dict[str, Any] = Field(description="Figures on rows it had not seen, with intervals")
+    transfer: dict[str, Any] = Field(
+        description="How well it scored the tables of other references that match it; empty until measured"
+    )
+    matchable: bool = Field(description="Whether tables are matched with it; a foreign model has no sketches")
+    size_bytes: int
+    created_at: datetime
+
+
+class ReferencesPage(BaseModel):
+    items: list[ReferenceBody]
+    total: int
+    page: int
+    per_page: int
+    domains: dict[str, int] = Field(description="Every domain with the number of its references")
+
+
+class ReferenceDetail(ReferenceBody):
+    target: str
+    sketches: list[dict[str, Any]] = Field(
+        description="Its columns by importance: kind, shares, quantiles and frequent values"
+    )
+    files: list[FileBody]
+
+
+class MatchRequest(BaseModel):
+    """What to match: names of columns, or a dataset of yours, whose distributions are compared as well."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    columns: list[str] | None = Field(None, max_length=10_000, description="Names of columns")
+    dataset: str | None = Field(None, description="Dataset id, or the address that its upload returned")
+    limit: int = Field(3, ge=1, le=20)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.columns is None) == (self.dataset is None):
+            raise ValueError("give either columns or dataset")
+        return self
+
+
+class PairBody(BaseModel):
+    """A column of your table that stands for one of the reference, and why."""
+
+    theirs: str = Field(description="Column of your table")
+    ours: str = Field(description="Column of the reference")
+    why: str
+    score: float
+
+
+class MatchBody(BaseModel):
+    reference: str
+    similarity: float = Field(description="Share of what the reference looks at that your table has, 0 to 1")
+    domain: str
+    columns: list[PairBody]
+    missing: list[str] = Field(description="Columns of the reference that nothing stands for")
+
+
+class MatchResultBody(BaseModel):
+    """With `abstain`, `matches` are the nearest references, none of them near enough."""
+
+    abstain: bool
+    reason: str
+    matches: list[MatchBody]
+
+
+class DemoRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    domains: list[str] = Field([], description="Simulated domains; all when empty")
+    budget_s: float = Field(8, ge=5, le=3600, description="Seconds of training for each reference")
+    sample: bool = Field(True, description="Keep a sample of the rows with each reference")
+
+
+class EvaluateRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    names: list[str] = Field([], description="References; all when empty")
+
+
+class StartedBody(BaseModel):
+    """A reference and the job at work on it; null where it is built already."""
+
+    name: str
+    job: str | None
+    status_url: str | None
