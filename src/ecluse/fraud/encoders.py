@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
-from ecluse.fraud.history import Column, CustomerHistory, KeyedTable, hash_keys
+from ecluse.fraud.history import NO_KEY, Column, CustomerHistory, KeyedTable, hash_keys, pair_keys
 
 ENTITY_FILE = "entities.parquet"
 CUSTOMER_FILE = "history_customers.parquet"
@@ -70,6 +70,89 @@ class NumberEncoder:
 
 
 @dataclass(frozen=True)
+class FlagEncoder:
+    """A number that took two values in training; any other counts as the more usual of the two.
+
+    A tree cuts between the two, and would take every value beyond one of them for that one: a year after
+    the last would be a second last year.
+    """
+
+    column: str
+    usual: float
+    other: float
+
+    def features(self) -> list[Feature]:
+        return [Feature(self.column, self.column, "number")]
+
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    def transform(self, frame: pl.DataFrame) -> list[Column]:
+        values = floats(frame[self.column])
+        odd = ~np.isnan(values) & (values != self.other)
+        return [np.where(odd, self.usual, values).astype(np.float32)]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "flag", "column": self.column, "usual": self.usual, "other": self.other}
+
+
+@dataclass(frozen=True)
+class SumEncoder:
+    """Columns added up with their signs, held within the range of the training rows.
+
+    `terms` are (column, 1 or -1). What is left by rounding counts as nothing: a balance is even or it is not.
+    """
+
+    terms: tuple[tuple[str, int], ...]
+    low: float
+    high: float
+
+    @property
+    def name(self) -> str:
+        (first, _), *rest = self.terms
+        return first + "".join(f" {'+' if sign > 0 else '−'} {column}" for column, sign in rest)
+
+    def features(self) -> list[Feature]:
+        return [Feature(self.name, self.terms[0][0], "sum", self.name)]
+
+    def columns(self) -> tuple[str, ...]:
+        return tuple(column for column, _ in self.terms)
+
+    def transform(self, frame: pl.DataFrame) -> list[Column]:
+        return [np.clip(signed_sum(frame, self.terms), self.low, self.high).astype(np.float32)]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "type": "sum",
+            "terms": [list(term) for term in self.terms],
+            "low": self.low,
+            "high": self.high,
+        }
+
+
+@dataclass(frozen=True)
+class RatioEncoder:
+    """One number as a multiple of another, held within the range of the training rows; NaN over nothing."""
+
+    column: str
+    over: str
+    low: float
+    high: float
+
+    def features(self) -> list[Feature]:
+        return [Feature(f"{self.column} ÷ {self.over}", self.column, "ratio", self.over)]
+
+    def columns(self) -> tuple[str, ...]:
+        return (self.column, self.over)
+
+    def transform(self, frame: pl.DataFrame) -> list[Column]:
+        return [np.clip(quotient(frame, self.column, self.over), self.low, self.high).astype(np.float32)]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": "ratio", "column": self.column, "over": self.over, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True)
 class LevelEncoder:
     """A category as the place of its level when levels are ordered by their training fraud rate.
 
@@ -111,24 +194,32 @@ class LevelEncoder:
 
 @dataclass(frozen=True)
 class EntityEncoder:
-    """A value met many times (device, address, merchant): rows seen in training, and their fraud rate."""
+    """A value met many times (device, address, merchant): rows seen in training, and their fraud rate.
+
+    With `beside`, the values of two columns together.
+    """
 
     column: str
     salt: int
     prior: float
     table: KeyedTable
+    beside: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.column if self.beside is None else f"{self.column} with {self.beside}"
 
     def features(self) -> list[Feature]:
         return [
-            Feature(f"{self.column}: seen", self.column, "count"),
-            Feature(f"{self.column}: fraud rate", self.column, "rate"),
+            Feature(f"{self.name}: seen", self.column, "count", self.beside or ""),
+            Feature(f"{self.name}: fraud rate", self.column, "rate", self.beside or ""),
         ]
 
     def columns(self) -> tuple[str, ...]:
-        return (self.column,)
+        return (self.column,) if self.beside is None else (self.column, self.beside)
 
     def transform(self, frame: pl.DataFrame) -> list[Column]:
-        keys = hash_keys(frame[self.column], self.salt)
+        keys = entity_keys(frame, self.column, self.beside, self.salt)
         at, known = self.table.find(keys)
         count, rate = self.table.values["count"], self.table.values["rate"]
         if not len(count):
@@ -141,7 +232,13 @@ class EntityEncoder:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"type": "entity", "column": self.column, "salt": self.salt, "prior": self.prior}
+        return {
+            "type": "entity",
+            "column": self.column,
+            "salt": self.salt,
+            "prior": self.prior,
+            "beside": self.beside,
+        }
 
 
 @dataclass(frozen=True)
@@ -269,12 +366,20 @@ def load_encoder(state: dict[str, Any], directory: Path) -> Encoder:
     kind, values = state["type"], {name: value for name, value in state.items() if name != "type"}
     if kind == "number":
         return NumberEncoder(**values)
+    if kind == "flag":
+        return FlagEncoder(**values)
+    if kind == "sum":
+        terms = tuple((str(column), int(sign)) for column, sign in values["terms"])
+        return SumEncoder(terms, values["low"], values["high"])
+    if kind == "ratio":
+        return RatioEncoder(**values)
     if kind == "level":
         levels, codes = tuple(values["levels"]), tuple(values["codes"])
         return LevelEncoder(values["column"], levels, codes, values["unseen"])
     if kind == "entity":
-        rows = pl.scan_parquet(directory / ENTITY_FILE).filter(pl.col("column") == values["column"])
-        return EntityEncoder(**values, table=KeyedTable.from_frame(rows.drop("column").collect()))
+        of_this = (pl.col("column") == values["column"]) & pl.col("beside").eq_missing(values["beside"])
+        rows = pl.scan_parquet(directory / ENTITY_FILE).filter(of_this).drop("column", "beside")
+        return EntityEncoder(**values, table=KeyedTable.from_frame(rows.collect()))
     if kind == "date":
         return DateEncoder(values["column"], tuple(values["parts"]))
     if kind == "gap":
@@ -304,6 +409,31 @@ def _load_history(values: dict[str, Any], directory: Path) -> Encoder:
 def floats(column: pl.Series) -> NDArray[np.float64]:
     """(rows,) float64, NaN where missing."""
     return column.cast(pl.Float64).to_numpy()
+
+
+def signed_sum(frame: pl.DataFrame, terms: tuple[tuple[str, int], ...]) -> NDArray[np.float64]:
+    """(rows,) float64, NaN where a term is missing, 0 where the terms cancel but for rounding."""
+    total, size = np.zeros(frame.height), np.zeros(frame.height)
+    for column, sign in terms:
+        values = floats(frame[column])
+        total, size = total + sign * values, size + np.abs(values)
+    return np.where(np.abs(total) <= 1e-9 * size, 0.0, total)
+
+
+def quotient(frame: pl.DataFrame, column: str, over: str) -> NDArray[np.float64]:
+    """(rows,) float64, NaN where either is missing or the divisor is 0."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        values = floats(frame[column]) / floats(frame[over])
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def entity_keys(frame: pl.DataFrame, column: str, beside: str | None, salt: int) -> NDArray[np.uint64]:
+    """(rows,) uint64 by the value of a column, or of two together; 0 where one is missing."""
+    keys = hash_keys(frame[column], salt)
+    if beside is None:
+        return keys
+    others = hash_keys(frame[beside], salt)
+    return np.where((keys == NO_KEY) | (others == NO_KEY), NO_KEY, pair_keys(keys, others))
 
 
 def gap_seconds(frame: pl.DataFrame, earlier: str, later: str) -> NDArray[np.float64]:

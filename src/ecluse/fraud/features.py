@@ -29,34 +29,41 @@ from ecluse.fraud.encoders import (
     Encoder,
     EntityEncoder,
     Feature,
+    FlagEncoder,
     GapEncoder,
     HistoryEncoder,
     LevelEncoder,
     MissingEncoder,
     NumberEncoder,
+    RatioEncoder,
+    SumEncoder,
     TextEncoder,
+    entity_keys,
     floats,
     gap_seconds,
     load_encoder,
+    quotient,
+    signed_sum,
 )
 from ecluse.fraud.history import (
     Column,
     KeyedTable,
     describe_forward,
     freeze_history,
-    hash_keys,
     time_blocks,
     times_of,
 )
+from ecluse.fraud.interactions import FeaturePlan, helpful, propose
 
-__all__ = ["Feature", "FeatureEngineer", "Matrix", "Roles", "Tick", "fit_features"]
+__all__ = ["Feature", "FeatureEngineer", "FeaturePlan", "Matrix", "Roles", "Tick", "fit_features"]
 
 Labels = NDArray[np.int8]
 Matrix = NDArray[np.float32]
+Fitted = tuple[Encoder, list[Column]]  # an encoder and the columns it makes of the training rows
 Tick = Callable[[], None]  # called between columns; may raise to cancel
 
 STATE_FILE = "feature_engineer.json"
-FORMAT = 1
+FORMAT = 2
 
 MAX_LEVELS = 40
 RARE = 5
@@ -94,6 +101,18 @@ class FeatureEngineer:
         """The raw columns the features are made from, each once."""
         return tuple(dict.fromkeys(name for encoder in self.encoders for name in encoder.columns()))
 
+    @property
+    def plan(self) -> FeaturePlan:
+        """What was found to help beyond single columns: give it to `fit_features` for rows of the same table."""
+        pairs = [e for e in self.encoders if isinstance(e, EntityEncoder)]
+        numbers = {e.column for e in self.encoders if isinstance(e, NumberEncoder | FlagEncoder)}
+        return FeaturePlan(
+            sums=tuple(e.terms for e in self.encoders if isinstance(e, SumEncoder)),
+            ratios=tuple((e.column, e.over) for e in self.encoders if isinstance(e, RatioEncoder)),
+            pairs=tuple((e.column, e.beside) for e in pairs if e.beside is not None),
+            values=any(e.beside is None and e.column in numbers for e in pairs),
+        )
+
     def transform(self, frame: pl.DataFrame) -> Matrix:
         """(rows, features) float32, NaN where unknown; a row's values do not depend on the other rows."""
         return _stack(
@@ -110,7 +129,10 @@ class FeatureEngineer:
         state = {"format": FORMAT, "encoders": [encoder.to_dict() for encoder in self.encoders]}
         (directory / STATE_FILE).write_text(json.dumps(state, indent=1, ensure_ascii=False), encoding="utf-8")
         entities = [e for e in self.encoders if isinstance(e, EntityEncoder)]
-        tables = [e.table.to_frame().with_columns(column=pl.lit(e.column)) for e in entities]
+        tables = [
+            e.table.to_frame().with_columns(column=pl.lit(e.column), beside=pl.lit(e.beside, dtype=pl.String))
+            for e in entities
+        ]
         histories = [e.history for e in self.encoders if isinstance(e, HistoryEncoder)]
         files = [STATE_FILE]
         if tables:
@@ -148,8 +170,12 @@ def fit_features(
     *,
     seed: int,
     tick: Tick = lambda: None,
+    plan: FeaturePlan | None = None,
 ) -> tuple[FeatureEngineer, Matrix]:
     """The engineer fitted on parsed training rows, and those rows' own matrix.
+
+    `plan` says which columns to take together, as an engineer fitted on rows of the same table found it;
+    without one it is looked for, which takes some fits of a small booster.
 
     None of the training rows sees its own label. Without a time role, their fraud rates come from random
     folds they are not in, and their counts leave the row itself out. With one, rates, counts and history of
@@ -159,11 +185,15 @@ def fit_features(
     folds = _Folds(np.random.default_rng(seed).integers(0, FOLDS, frame.height), forward=False)
     if roles.time:
         folds = _Folds(time_blocks(times_of(frame[roles.time])), forward=True)
-    fitted: list[tuple[Encoder, list[Column]]] = []
+    wanted = plan
+    if wanted is None:
+        wanted = with_heartbeat(partial(propose, frame, specs, labels, seed=seed), tick)
+    fitted: list[Fitted] = []
     for spec in specs:
         tick()
-        fitted += with_heartbeat(partial(_fit_column, frame, spec, labels, folds, seed), tick)
+        fitted += with_heartbeat(partial(_fit_column, frame, spec, labels, folds, seed, wanted), tick)
     fitted += _fit_gaps(frame, [spec.name for spec in specs if spec.kind == "datetime"])
+    fitted += with_heartbeat(partial(_fit_together, frame, specs, labels, folds, seed, wanted), tick)
     gappy = tuple(s.name for s in specs if 0 < frame[s.name].null_count() < frame.height)
     if len(gappy) > 1:
         missing = MissingEncoder(gappy)
@@ -171,8 +201,43 @@ def fit_features(
     if roles.customer and roles.time:
         tick()
         fitted.append(_fit_history(frame, specs, roles.customer, roles.time, seed, tick))
+    if plan is None:
+        fitted = _helpful(fitted, specs, labels, folds, seed, tick)
     engineer = FeatureEngineer(tuple(encoder for encoder, _ in fitted))
     return engineer, _stack([column for _, columns in fitted for column in columns], frame.height)
+
+
+def _helpful(
+    fitted: list[Fitted],
+    specs: tuple[ColumnSpec, ...],
+    labels: Labels,
+    folds: _Folds,
+    seed: int,
+    tick: Tick,
+) -> list[Fitted]:
+    """Without the groups of features that make no prediction better."""
+    numbers = frozenset(spec.name for spec in specs if spec.kind == "number")
+    group = [name for encoder, columns in fitted for name in [_group_of(encoder, numbers)] * len(columns)]
+    groups = {
+        name: np.flatnonzero([other == name for other in group])
+        for name in ("sums", "ratios", "values", "pairs")
+    }
+    matrix = _stack([column for _, columns in fitted for column in columns], len(labels))
+    forward = folds.of_row if folds.forward else None
+    chosen = helpful(matrix, groups, labels, seed=seed, forward=forward, tick=tick)
+    return [item for item in fitted if _group_of(item[0], numbers) in (None, *chosen)]
+
+
+def _group_of(encoder: Encoder, numbers: frozenset[str]) -> str | None:
+    if isinstance(encoder, SumEncoder):
+        return "sums"
+    if isinstance(encoder, RatioEncoder):
+        return "ratios"
+    if isinstance(encoder, EntityEncoder):
+        if encoder.beside is not None:
+            return "pairs"
+        return "values" if encoder.column in numbers else None
+    return None
 
 
 @dataclass(frozen=True)
@@ -184,15 +249,20 @@ class _Folds:
 
 
 def _fit_column(
-    frame: pl.DataFrame, spec: ColumnSpec, labels: Labels, folds: _Folds, seed: int
-) -> list[tuple[Encoder, list[Column]]]:
+    frame: pl.DataFrame,
+    spec: ColumnSpec,
+    labels: Labels,
+    folds: _Folds,
+    seed: int,
+    plan: FeaturePlan,
+) -> list[Fitted]:
     column = frame[spec.name]
     encoders: list[Encoder] = []
     distinct = column.drop_nulls().n_unique()
     if distinct == 0:
         return []
     if spec.kind == "number":
-        encoders.append(NumberEncoder(spec.name, _low(column), _high(column)))
+        encoders.append(_fit_number(column, distinct))
     elif spec.kind == "datetime":
         encoders.append(DateEncoder(spec.name, _date_parts(column)))
     elif spec.kind == "text":
@@ -200,9 +270,46 @@ def _fit_column(
     if spec.kind not in ("number", "datetime") and distinct <= MAX_LEVELS:
         encoders.append(_fit_levels(column, labels))
     fitted = [(encoder, encoder.transform(frame)) for encoder in encoders]
-    if spec.kind != "datetime" and _is_entity(column, distinct, spec.kind):
-        fitted.append(_fit_entity(column, labels, folds, seed))
+    readable = spec.kind not in ("datetime", "number") or (spec.kind == "number" and plan.values)
+    if readable and _is_entity(column, distinct, spec.kind):
+        fitted.append(_fit_entity(frame, spec.name, None, labels, folds, seed))
     return fitted
+
+
+def _fit_number(column: pl.Series, distinct: int) -> NumberEncoder | FlagEncoder:
+    if distinct != 2:
+        return NumberEncoder(column.name, _low(column), _high(column))
+    # Of two equally frequent values the smaller counts as the usual one.
+    counted = column.drop_nulls().sort().value_counts(sort=True)[column.name].cast(pl.Float64).to_list()
+    return FlagEncoder(column.name, counted[0], counted[1])
+
+
+def _fit_together(
+    frame: pl.DataFrame,
+    specs: tuple[ColumnSpec, ...],
+    labels: Labels,
+    folds: _Folds,
+    seed: int,
+    plan: FeaturePlan,
+) -> list[Fitted]:
+    """The features of several columns together, of those that are still there."""
+    there = {spec.name for spec in specs}
+    encoders: list[Encoder] = []
+    for terms in plan.sums:
+        if there.issuperset(column for column, _ in terms):
+            total = signed_sum(frame, terms)
+            if not np.isnan(total).all():
+                encoders.append(SumEncoder(terms, float(np.nanmin(total)), float(np.nanmax(total))))
+    for column, over in plan.ratios:
+        if there.issuperset((column, over)):
+            values = quotient(frame, column, over)
+            if not np.isnan(values).all():
+                encoders.append(
+                    RatioEncoder(column, over, float(np.nanmin(values)), float(np.nanmax(values)))
+                )
+    fitted = [(encoder, encoder.transform(frame)) for encoder in encoders]
+    pairs = [pair for pair in plan.pairs if there.issuperset(pair)]
+    return fitted + [_fit_entity(frame, column, beside, labels, folds, seed) for column, beside in pairs]
 
 
 def _is_entity(column: pl.Series, distinct: int, kind: str) -> bool:
@@ -235,8 +342,10 @@ def _fit_levels(column: pl.Series, labels: Labels) -> LevelEncoder:
     )
 
 
-def _fit_entity(column: pl.Series, labels: Labels, folds: _Folds, seed: int) -> tuple[Encoder, list[Column]]:
-    keys = hash_keys(column, seed)
+def _fit_entity(
+    frame: pl.DataFrame, column: str, beside: str | None, labels: Labels, folds: _Folds, seed: int
+) -> Fitted:
+    keys = entity_keys(frame, column, beside, seed)
     unique, member = np.unique(keys, return_inverse=True)
     rows = np.bincount(member).astype(np.float64)
     frauds = np.bincount(member, weights=labels).astype(np.float64)
@@ -257,7 +366,7 @@ def _fit_entity(column: pl.Series, labels: Labels, folds: _Folds, seed: int) -> 
     kept = unique != 0
     table = KeyedTable(unique[kept], {"count": rows[kept], "rate": _smoothed(frauds, rows, prior)[kept]})
     columns = [np.where(missing, np.nan, values).astype(np.float32) for values in (seen, rate)]
-    return EntityEncoder(column.name, seed, prior, table), columns
+    return EntityEncoder(column, seed, prior, table, beside), columns
 
 
 def _smoothed(frauds: NDArray[np.float64], rows: NDArray[Any], prior: float) -> NDArray[np.float64]:
@@ -266,8 +375,8 @@ def _smoothed(frauds: NDArray[np.float64], rows: NDArray[Any], prior: float) -> 
     return rates
 
 
-def _fit_gaps(frame: pl.DataFrame, dates: list[str]) -> list[tuple[Encoder, list[Column]]]:
-    fitted: list[tuple[Encoder, list[Column]]] = []
+def _fit_gaps(frame: pl.DataFrame, dates: list[str]) -> list[Fitted]:
+    fitted: list[Fitted] = []
     for earlier, later in itertools.combinations(dates[:MAX_DATES], 2):
         gap = gap_seconds(frame, earlier, later)
         known = gap[~np.isnan(gap)]

@@ -87,7 +87,7 @@ class CustomerHistory:
         for amount in self.amounts:
             columns += self._against_usual(frame[amount], amount, at, known)
         for position, entity in enumerate(self.entities):
-            pairs = _pair(keys, hash_keys(frame[entity], self.salt), position)
+            pairs = pair_keys(keys, hash_keys(frame[entity], self.salt), position)
             columns.append(np.where(known, ~_contains(self.seen, pairs), np.nan))
         return [column.astype(np.float32) for column in columns]
 
@@ -139,7 +139,7 @@ def freeze_history(
         measured.append(value.std(ddof=0).fill_null(0.0).alias(f"deviation {amount}"))
     table = KeyedTable.from_frame(rows.group_by("key").agg(measured).sort("key"))
     pairs = [
-        np.unique(_pair(keys[kept], hash_keys(frame[entity], salt)[kept], position))
+        np.unique(pair_keys(keys[kept], hash_keys(frame[entity], salt)[kept], position))
         for position, entity in enumerate(entities)
     ]
     seen = np.unique(np.concatenate(pairs)) if pairs else np.zeros(0, dtype=np.uint64)
@@ -221,7 +221,8 @@ def _mix(values: Keys) -> Keys:
     return z ^ (z >> np.uint64(31))
 
 
-def _pair(keys: Keys, values: Keys, position: int) -> Keys:
+def pair_keys(keys: Keys, values: Keys, position: int = 0) -> Keys:
+    """(rows,) uint64 of two keys taken together; `position` tells the columns of the second apart."""
     return _mix(keys + _mix(values + _step(position)))
 
 
