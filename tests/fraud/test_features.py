@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.columns import ColumnSpec
-from ecluse.fraud.features import FeatureEngineer, Matrix, Roles, fit_features
+from ecluse.fraud.features import FeatureEngineer, FeaturePlan, Matrix, Roles, fit_features
 
 ROWS = 600
 SPECS = (
@@ -169,3 +169,64 @@ def test_an_engineer_without_a_column_s_features_no_longer_needs_the_column(
 ) -> None:
     smaller = fitted[0].keeping(frozenset({"amount", "device: seen"}))
     assert smaller.columns == ("amount", "device")
+
+
+def ledger(rows: int = 1_500) -> tuple[pl.DataFrame, np.ndarray]:
+    """Fraud is where an account is emptied by a payment that its balance does not show in any one column."""
+    rng = np.random.default_rng(0)
+    before = np.round(rng.lognormal(6, 1, rows), 2)
+    amount = np.round(rng.uniform(0.1, 1, rows) * before, 2)
+    labels = (rng.random(rows) < 0.2).astype(np.int8)
+    after = np.round(np.where(labels == 1, before, before - amount), 2)
+    return pl.DataFrame({"before": before, "amount": amount, "after": after}), labels
+
+
+LEDGER_SPECS = tuple(ColumnSpec(name, "number") for name in ("before", "amount", "after"))
+
+
+def test_what_only_columns_together_tell_is_found_and_kept(tmp_path: Path) -> None:
+    frame, labels = ledger()
+    engineer, matrix = fit_features(frame, LEDGER_SPECS, Roles(), labels, seed=0)
+    names = {feature.name for feature in engineer.features if feature.kind == "sum"}
+    even = next(name for name in names if name.count("−") == 2)
+    assert np.array_equal(column(engineer, matrix, even) == 0, labels == 0)
+    engineer.save(tmp_path)
+    again = FeatureEngineer.load(tmp_path)
+    assert np.array_equal(again.transform(frame), matrix, equal_nan=True)
+    assert again.plan == engineer.plan
+
+
+def test_a_plan_found_once_is_followed_without_a_new_search() -> None:
+    frame, labels = ledger()
+    plan = FeaturePlan(sums=((("before", 1), ("gone", -1)),), ratios=(("amount", "before"),), values=False)
+    engineer, _ = fit_features(frame, LEDGER_SPECS, Roles(), labels, seed=0, plan=plan)
+    assert engineer.plan == FeaturePlan(ratios=(("amount", "before"),), values=False)
+
+
+def test_columns_that_tell_nothing_together_are_left_apart() -> None:
+    rng = np.random.default_rng(3)
+    frame = pl.DataFrame({name: rng.normal(size=1_000) for name in ("a", "b", "c")})
+    labels = (rng.random(1_000) < 0.2).astype(np.int8)
+    specs = tuple(ColumnSpec(name, "number") for name in frame.columns)
+    engineer, _ = fit_features(frame, specs, Roles(), labels, seed=0)
+    assert {feature.kind for feature in engineer.features} == {"number"}
+
+
+def test_a_third_value_of_a_two_valued_column_counts_as_the_more_usual() -> None:
+    frame = pl.DataFrame({"year": [1994.0, 1994.0, 1995.0, None] * 10})
+    labels = np.array([1, 0, 0, 0] * 10, dtype=np.int8)
+    engineer, _ = fit_features(frame, (ColumnSpec("year", "number"),), Roles(), labels, seed=0)
+    later = engineer.transform(pl.DataFrame({"year": [1996.0, 1995.0, 1994.0, None]}))
+    assert np.array_equal(later[:, 0], [1994.0, 1995.0, 1994.0, np.nan], equal_nan=True)
+
+
+def test_a_pair_of_columns_is_counted_as_one() -> None:
+    frame = pl.DataFrame({"card": ["c1", "c1", "c2", None], "shop": ["s1", "s2", "s1", "s1"]})
+    specs = (ColumnSpec("card", "category"), ColumnSpec("shop", "category"))
+    labels = np.array([1, 0, 0, 0], dtype=np.int8)
+    plan = FeaturePlan(pairs=(("card", "shop"),))
+    engineer, _ = fit_features(frame, specs, Roles(), labels, seed=0, plan=plan)
+    seen = column(engineer, engineer.transform(frame), "card × shop: seen")
+    assert np.array_equal(seen, [1.0, 1.0, 1.0, np.nan], equal_nan=True)
+    other = pl.DataFrame({"card": ["c2"], "shop": ["s2"]})
+    assert column(engineer, engineer.transform(other), "card × shop: seen").tolist() == [0.0]

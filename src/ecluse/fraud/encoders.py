@@ -113,7 +113,7 @@ class SumEncoder:
         return first + "".join(f" {'+' if sign > 0 else '−'} {column}" for column, sign in rest)
 
     def features(self) -> list[Feature]:
-        return [Feature(self.name, self.terms[0][0], "sum", self.name)]
+        return [Feature(self.name, self.terms[0][0], "sum")]
 
     def columns(self) -> tuple[str, ...]:
         return tuple(column for column, _ in self.terms)
@@ -207,7 +207,7 @@ class EntityEncoder:
 
     @property
     def name(self) -> str:
-        return self.column if self.beside is None else f"{self.column} with {self.beside}"
+        return self.column if self.beside is None else f"{self.column} × {self.beside}"
 
     def features(self) -> list[Feature]:
         return [

@@ -50,6 +50,9 @@ QUICK = {
 ROUNDS = 100
 PATIENCE = 10
 FOLDS = 3
+# Small tables are divided again, or chance in the drawing of folds and features would decide.
+SMALL_ROWS = 12_000
+REPEATS = 3
 
 
 @dataclass(frozen=True)
@@ -111,16 +114,23 @@ def helpful(
     rows = sampled(labels, seed)
     if int(labels[rows].sum()) < LEAST_FRAUDS:
         return frozenset()
-    parts = _parts(len(rows), seed, None if forward is None else forward[rows])
+    drawn = [seed + 1 + repeat for repeat in range(REPEATS if len(rows) <= SMALL_ROWS else 1)]
+    parts = [_parts(len(rows), number, None if forward is None else forward[rows]) for number in drawn]
+
+    def losses_with(positions: list[int]) -> Floats:
+        part, truth = matrix[rows][:, positions], labels[rows]
+        found = [_losses(part, truth, some, number, tick) for some, number in zip(parts, drawn, strict=True)]
+        return np.asarray(np.mean(found, axis=0), dtype=np.float64)
+
     grouped = set(np.concatenate(list(groups.values())).tolist()) if groups else set()
     kept = [at for at in range(matrix.shape[1]) if at not in grouped]
     chosen: set[str] = set()
-    losses = _losses(matrix[rows][:, kept], labels[rows], parts, seed, tick)
+    losses = losses_with(kept)
     for name, positions in groups.items():
         if not len(positions):
             continue
         wider = sorted([*kept, *positions.tolist()])
-        found = _losses(matrix[rows][:, wider], labels[rows], parts, seed, tick)
+        found = losses_with(wider)
         gain = losses - found
         if gain.mean() > SURENESS * gain.std() / max(len(gain), 1) ** 0.5:
             chosen.add(name)
@@ -225,10 +235,10 @@ def _parts(
     rows: int, seed: int, forward: NDArray[np.int64] | None
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """(rows to fit, rows to judge) of each fold."""
-    if forward is None:
-        fold = np.random.default_rng(seed + 1).integers(0, FOLDS, rows)
+    blocks = np.unique(forward) if forward is not None else np.zeros(1, dtype=np.int64)
+    if forward is None or len(blocks) < 2:
+        fold = np.random.default_rng(seed).integers(0, FOLDS, rows)
         return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(FOLDS)]
-    blocks = np.unique(forward)
     cuts = [blocks[len(blocks) * k // 4] for k in (2, 3)] if len(blocks) >= 4 else blocks[1:]
     ends = [*cuts[1:], blocks[-1] + 1]
     return [
@@ -244,13 +254,12 @@ def _losses(
     seed: int,
     tick: Callable[[], None],
 ) -> Floats:
-    """The log loss of every row held out, at each fold's best round."""
-    found = []
+    """(rows,) log loss of the rows held out at each fold's best round; 0 for rows never held out."""
+    losses = np.zeros(len(labels))
     for fit, judge in parts:
-        if labels[fit].min() == labels[fit].max():
-            continue
-        found.append(_fold_losses(matrix, labels, fit, judge, seed, tick))
-    return np.concatenate(found) if found else np.zeros(1)
+        if len(judge) and labels[fit].min() < labels[fit].max():
+            losses[judge] = _fold_losses(matrix, labels, fit, judge, seed, tick)
+    return losses
 
 
 def _fold_losses(

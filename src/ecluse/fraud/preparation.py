@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ecluse.errors import UnusableTarget
 from ecluse.fraud.clock import with_heartbeat
 from ecluse.fraud.columns import ColumnSpec
-from ecluse.fraud.features import FeatureEngineer, Matrix, Roles, fit_features
+from ecluse.fraud.features import FeatureEngineer, FeaturePlan, Matrix, Roles, fit_features
 from ecluse.fraud.labelled import LabelledRows, kind_of
 from ecluse.fraud.models import FitData
 from ecluse.fraud.plan import TrainingPlan
@@ -41,10 +41,19 @@ class Prepared:
 
 
 def prepare(
-    rows: LabelledRows, split: Split, plan: TrainingPlan, fit: Rows, held: Rows, *, threads: int, tick: Tick
+    rows: LabelledRows,
+    split: Split,
+    plan: TrainingPlan,
+    fit: Rows,
+    held: Rows,
+    *,
+    threads: int,
+    tick: Tick,
+    together: FeaturePlan | None = None,
 ) -> Prepared:
     """Features fitted on the rows `fit` and made for the rows `held`, which may be none.
 
+    `together` are the columns to take together, as found on other rows of the table; else they are looked for.
     Raises UnusableTarget when no feature is left.
     """
     begun = time.monotonic()
@@ -54,7 +63,7 @@ def prepare(
     if not specs:
         raise UnusableTarget("No column is left to learn from: all are constant, all distinct or left out.")
     roles = Roles(plan.customer_column, plan.time_column if split.kind == "time" else None)
-    engineer, matrix = fit_features(frame, specs, roles, labels, seed=plan.seed, tick=tick)
+    engineer, matrix = fit_features(frame, specs, roles, labels, seed=plan.seed, tick=tick, plan=together)
     del frame
     positions, repeated = choose_features(matrix, engineer.features)
     if not len(positions):

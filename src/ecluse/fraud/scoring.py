@@ -438,6 +438,13 @@ def _say_each(model: FraudModel, feature: Feature, raw: pl.Series, values: list[
         gone, text = cell is None, _shown(cell)
         if kind == "missing":
             said.append(f"{value:.0f} values missing")
+        elif kind in ("sum", "ratio"):
+            name = feature.name
+            said.append(f"{name} missing" if np.isnan(value) else f"{name} {_shown(float(value))}")
+        elif feature.detail and kind in ("count", "rate") and np.isnan(value):
+            said.append(f"{name} × {feature.detail} missing")
+        elif feature.detail and kind == "rate":
+            said.append(f"{name} × {feature.detail} ({value:.1%} fraud in training)")
         elif gone and kind not in ("history_rows", "history_since"):
             said.append(f"{name} missing")
         elif kind == "level" and text not in known_levels:
@@ -447,6 +454,7 @@ def _say_each(model: FraudModel, feature: Feature, raw: pl.Series, values: list[
                 f'{name} "{text}"' if kind == "level" else f'{name} "{text}" ({value:.1%} fraud in training)'
             )
         elif kind == "count":
+            name = f"{feature.column} × {feature.detail}" if feature.detail else feature.column
             said.append(
                 f"{name} not seen in training" if value == 0 else f"{name} seen {value:.0f} times in training"
             )

@@ -120,7 +120,10 @@ def _prepare(rows: LabelledRows, split: Split, plan: TrainingPlan, clock: Clock)
     refit = size <= REFIT_ROWS and 2 * MORE_TIME * first.seconds < FEATURE_SHARE * plan.budget_s
     allowed = int(FEATURE_SHARE * plan.budget_s / max(first.seconds, 1e-9)) - 1 if refit else 1
     for fold in folds[1 : max(allowed, 1)]:
-        prepared.append(prepare(rows, split, plan, fold.fit, fold.held, threads=threads, tick=tick))
+        together = first.engineer.plan
+        prepared.append(
+            prepare(rows, split, plan, fold.fit, fold.held, threads=threads, tick=tick, together=together)
+        )
     return _Course(folds[: len(prepared)], tuple(prepared), refit, cores if side_by_side else 1)
 
 
@@ -210,7 +213,10 @@ def _fit_final(
         )
     side_by_side = course.workers > 1
     threads = 1 if side_by_side else os.cpu_count() or 1
-    prepared = prepare(rows, split, plan, split.learning, NO_ROWS, threads=threads, tick=tick)
+    together = course.prepared[0].engineer.plan
+    prepared = prepare(
+        rows, split, plan, split.learning, NO_ROWS, threads=threads, tick=tick, together=together
+    )
     members = fit_on_all(
         chosen.members, prepared.data, growth=course.growth, workers=course.workers, tick=tick
     )

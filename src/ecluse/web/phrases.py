@@ -246,6 +246,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(count)s days"),
     N_('%(name)s "%(value)s" rare or unseen in training'),
     N_('%(name)s "%(value)s" (%(share)s fraud in training)'),
+    N_("%(name)s (%(share)s fraud in training)"),
     N_("%(name)s missing"),
     N_("%(count)s values missing"),
     N_("%(name)s: hour %(hour)s"),
