@@ -6,13 +6,16 @@ from typing import Final
 
 from ecluse import upkeep
 from ecluse.fraud import work as fraud
+from ecluse.fraud.monitoring import jobs as watching
 from ecluse.fraud.references import building, evaluation
 from ecluse.jobs import JobKind
 from ecluse.runtime import Runtime
 
-KINDS: Final[dict[str, JobKind]] = fraud.KINDS | building.KINDS | evaluation.KINDS | upkeep.KINDS
+KINDS: Final[dict[str, JobKind]] = (
+    fraud.KINDS | watching.KINDS | building.KINDS | evaluation.KINDS | upkeep.KINDS
+)
 
 
 def reconcile(runtime: Runtime) -> int:
     """End the rows whose job or process ended without saying so; how many that were."""
-    return fraud.reconcile(runtime) + upkeep.reconcile(runtime)
+    return fraud.reconcile(runtime) + watching.reconcile(runtime) + upkeep.reconcile(runtime)

@@ -262,7 +262,8 @@ class Label(Base):
 
 
 class Inspection(Base):
-    """A model looked at beside a table. `kind` is questions, monitor, comparison or transfer; `result` what was found.
+    """A model looked at beside a table. `kind` is questions, learning, monitor, comparison or
+    transfer; `result` what was found.
 
     `other_version` is the second of two that are compared.
     """

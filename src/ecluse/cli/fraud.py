@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,15 +9,14 @@ import click
 
 from ecluse import models as published
 from ecluse.catalog import models, predictions
-from ecluse.catalog.tables import User
+from ecluse.cli import watching
 from ecluse.cli.output import Record, progress, reports
 from ecluse.cli.references import references
 from ecluse.cli.session import acting, finish, home_option, user_option
-from ecluse.errors import InvalidInput, JobFailed
+from ecluse.cli.tables import add_table
+from ecluse.errors import InvalidInput
 from ecluse.fraud import workflows
 from ecluse.fraud.workflows import TrainingRequest
-from ecluse.runtime import Runtime
-from ecluse.storage import read_chunks
 
 _file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
@@ -93,7 +90,7 @@ def train(
     )
     workflows.check_request(request)
     with acting(home, email) as (runtime, user):
-        dataset_id = _add(runtime, user, file)
+        dataset_id = add_table(runtime, user, file)
         run = workflows.start_training(runtime, user.id, dataset_id, request)
         finish(runtime, user, run.job_id or "", f"Training {name}")
         with runtime.catalog.read() as transaction:
@@ -140,7 +137,7 @@ def predict(
     columns = _mapping(mapped)
     with acting(home, email) as (runtime, user):
         used = published.resolve(runtime, user.id, model)
-        dataset_id = _add(runtime, user, file)
+        dataset_id = add_table(runtime, user, file)
         result_format: Literal["csv", "parquet"] = "parquet" if output.suffix == ".parquet" else "csv"
         prediction = workflows.start_prediction(
             runtime, user.id, dataset_id, used.name, used.version, result_format, reasons, columns
@@ -187,36 +184,6 @@ def _mapping(pairs: tuple[str, ...]) -> dict[str, str]:
     return columns
 
 
-def _add(runtime: Runtime, user: User, file: Path) -> str:
-    """Store a local file, unless the same is stored already, and wait for its profile; the dataset's id."""
-    known = workflows.find_same_table(runtime, user.id, file.name, _sha256(file))
-    if known is not None:
-        return known.id
-    dataset = workflows.add_table(runtime, user.id, file.name, _counted(file))
-    try:
-        finish(runtime, user, dataset.job_id or "", f"Reading {file.name}")
-    except JobFailed:
-        workflows.remove_dataset(runtime, user.id, dataset.id)
-        raise
-    return dataset.id
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _counted(file: Path) -> Iterator[bytes]:
-    size, done = max(file.stat().st_size, 1), 0
-    with progress(f"Storing {file.name}") as report:
-        for chunk in read_chunks(file):
-            yield chunk
-            done += len(chunk)
-            report(done / size, f"Storing {file.name}")
-    if done == 0:
-        raise InvalidInput(f"{file} is empty.")
-
-
 def _profile_text(file: Path, profile: dict[str, Any]) -> str:
     lines = [f"{file.name}: {profile['rows']} rows, {len(profile['columns'])} columns"]
     for column in profile["columns"]:
@@ -245,3 +212,7 @@ def _report_text(name: str, version: str, report: dict[str, Any]) -> str:
             f"{cost['per_1000_rows_without_alerts']:,.0f}"
         )
     return "\n".join([*lines, *(f"Check: {warning}" for warning in report["warnings"])])
+
+
+for command in watching.COMMANDS:
+    fraud.add_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,21 @@ def model_card(report: dict[str, Any]) -> str:
         f"seed {report['seed']}.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def add_learned(folder: Path, version: str, table: str, result: Mapping[str, Any]) -> None:
+    """Say at the end of a copied card what labels of a table changed; `result` is that of learning."""
+    what = (
+        "a new scale, and a correction of the order" if result["way"] == "corrected" else "a new scale alone"
+    )
+    section = (
+        "\n## Learned from labels\n\n"
+        f"Version {version} with {what}, from {result['labels']} labelled rows of {table}, {result['frauds']} of "
+        "them fraud. The figures above this section are of that version.\n"
+    )
+    path = folder / CARD_FILE
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    path.write_text(before + section, encoding="utf-8")
 
 
 def _measured(report: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from ecluse.fraud import scoring
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.ensembles import scoring as ensemble_scoring
 from ecluse.fraud.ensembles.ensemble import KIND, MODEL_FILE, Ensemble, load_ensemble
+from ecluse.fraud.labelling.scoring import with_learned
 from ecluse.fraud.scoring import ColumnCheck, FraudModel, ReasonsFor
 
 
@@ -114,6 +115,11 @@ class EnsembleScorer:
 
 def load_scorer(directory: Path) -> Scorer:
     """What a version's files score with. Raises ModelUnreadable for damaged or foreign files."""
+    return with_learned(base_scorer(directory), directory)
+
+
+def base_scorer(directory: Path) -> Scorer:
+    """What a version's files score with, but for what was learned from labels."""
     if kind_of(directory) == KIND:
         return EnsembleScorer(load_ensemble(directory))
     return ModelScorer(scoring.load_model(directory))

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from ecluse.fraud.blending import MOST_MEMBERS
 from ecluse.fraud.calibration import Calibration, fit_calibration
@@ -18,8 +20,10 @@ from ecluse.fraud.card import write_card
 from ecluse.fraud.clock import Clock, Progress, with_heartbeat
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.evaluation import Goal, alert_cut, choose_threshold
+from ecluse.fraud.history import times_of
 from ecluse.fraud.labelled import LabelledRows, days_between, read_labelled, split_labelled
 from ecluse.fraud.models.blend import Member, blend
+from ecluse.fraud.monitoring.drift import TrainingSketch, sketch_training
 from ecluse.fraud.plan import TrainingPlan
 from ecluse.fraud.plots import write_plots
 from ecluse.fraud.preparation import Prepared, measured, prepare
@@ -49,6 +53,7 @@ REPEATS = 2
 MOST_MEMBERS_LARGE = 2
 NO_ROWS = np.zeros(0, dtype=np.int64)
 MEDIUM_ALERTS = 3
+SKETCH_ROWS = 20_000
 
 
 def train(
@@ -252,7 +257,8 @@ def _finish(
             f"Training took {clock.seconds():.0f} s instead of {plan.budget_s:g} s: reading and describing so many "
             "values takes longer. Leave columns out, or give it more time."
         )
-    _save(rows, final, calibration, content, plan, destination)
+    sketch = _sketch(rows, split, final, test.probabilities, content, plan)
+    _save(rows, final, calibration, content, sketch, plan, destination)
     clock.say("save", 1.0, "Saved")
     return TrainingReport(content)
 
@@ -276,17 +282,49 @@ def _measured_rows(
     )
 
 
+def _sketch(
+    rows: LabelledRows,
+    split: Split,
+    final: FinalModel,
+    unseen: NDArray[np.float64],
+    content: dict[str, Any],
+    plan: TrainingPlan,
+) -> TrainingSketch:
+    """What later rows are compared with: a sample of the training rows, and scores of rows not learned from."""
+    specs = {spec.name: spec for spec in rows.specs}
+    sample = rows.frame[split.train[:: max(1, -(-len(split.train) // SKETCH_ROWS))]]
+    importance: dict[str, float] = {}
+    for item in content["importances"]:
+        importance[item["column"]] = importance.get(item["column"], 0.0) + item["share"]
+    until = None
+    if plan.time_column is not None:
+        learned = rows.frame[plan.time_column][np.concatenate([split.train, split.validation])]
+        times = times_of(learned) if learned.dtype != pl.String else np.array([np.nan])
+        until = None if np.isnan(times).all() else float(np.nanmax(times))
+    return sketch_training(
+        sample,
+        [specs[name] for name in final.prepared.engineer.columns],
+        importance=importance,
+        scores=unseen,
+        threshold=content["threshold"],
+        until=until,
+        time=specs[plan.time_column] if plan.time_column is not None else None,
+    )
+
+
 def _save(
     rows: LabelledRows,
     final: FinalModel,
     calibration: Calibration,
     content: dict[str, Any],
+    sketch: TrainingSketch,
     plan: TrainingPlan,
     destination: Path,
 ) -> None:
     destination.mkdir(parents=True, exist_ok=True)
     prepared, model_files = final.prepared, final.model.save(destination)
     files = [*model_files, prepared.selector.save(destination), *prepared.engineer.save(destination)]
+    files.append(sketch.save(destination))
     specs = {spec.name: spec for spec in rows.specs}
     columns = [specs[name].to_dict() for name in prepared.engineer.columns]
     _write_json(

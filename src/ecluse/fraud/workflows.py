@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ecluse.catalog import audit, datasets, journal, models, predictions, training
+from ecluse.catalog import audit, datasets, inspections, journal, models, predictions, training
 from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, new_id, now
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.registry import checked_name
@@ -309,8 +309,10 @@ def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
     """
     job = runtime.jobs.get(user_id, job_id)
     with runtime.catalog.write() as transaction:
+        looked = inspections.cancel_inspection(transaction, job_id)
         stopped = (
             training.cancel_run(transaction, job_id)
+            or looked
             or predictions.cancel_prediction(transaction, job_id)
             or datasets.cancel_profile(transaction, job_id)
             or (job.active and (job.kind in ROWLESS or journal.has_job(transaction, job_id)))

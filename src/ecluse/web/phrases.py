@@ -662,5 +662,33 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("\"%(value)s\" cannot stand for two columns of %(name)s. Correct the mapping."),
     N_("An ensemble reads the columns of the table it was made for. Make an ensemble for this table."),
     # Few labels
+    N_("%(count)s questions are out of range; ask %(least)s to %(most)s."),
+    N_("%(done)s of %(count)s labels are fraud; at least %(least)s of each kind are needed to learn. "
+       "Label more rows."),
+    N_("%(done)s of %(count)s labels are fraud: too few of one kind to say much. Label more rows."),
+    N_("%(count)s labels are of rows that were not asked about; these figures do not count them."),
+    N_("Some ranges of score have no answer yet: what holds for all rows cannot be said."),
+    N_("A fraud rate of %(number)s is out of range; use a share such as 0.01."),
+    N_("%(count)s labels are more than %(most)s, which are kept of a table. Add them as a column and "
+       "train a model."),
+    N_("%(file)s needs the columns row and label. Its columns: %(columns)s."),
+    N_('"%(value)s" is no label. Use 1 or fraud, 0 or legitimate.'),
+    N_('"%(value)s" is no number of a row; rows count from 1.'),
+    N_("%(file)s has not been read yet. Wait until it is."),
+    N_("%(file)s has no row %(number)s; its rows are 1 to %(count)s."),
+    N_("Learning from the labels"),
+    N_("Scoring the table with what was learned"),
     # Watching models
+    N_("No inspection %(value)s. See: GET /api/models/NAME/VERSION/monitor"),
+    N_("%(file)s holds too few frauds to keep some for a comparison. Label more rows."),
+    N_("Keeping rows for the comparison"),
+    N_("The table of the old version is gone: rows that it learned from may be among those compared."),
+    N_("The old version learned from every row that was kept for the comparison. Use later rows."),
+    N_('%(file)s gives two outcomes for one "%(column)s". Keep one row of each.'),
+    N_('The outcomes need the columns "%(column)s" and "%(value)s". Theirs: %(columns)s.'),
+    N_("This version keeps no sketch of its training rows: drift is not measured. Train it again."),
+    N_("Columns of the model are missing: the rows are not scored."),
+    N_("Both are %(model)s. Name two versions."),
+    N_("%(model)s was not trained on a labelled table, so there is no plan to train it by again."),
+    N_("No identifier of %(file)s is a column of %(value)s. Name the column of both: identifier"),
 )  # fmt: skip

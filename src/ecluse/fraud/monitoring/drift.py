@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecluse.errors import ModelUnreadable
+from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.fraud.columns import ColumnSpec
 
 Floats = NDArray[np.float64]
@@ -92,23 +92,28 @@ class Reference:
 class TrainingSketch:
     """What a model keeps of the rows it learned from: its columns, its score, and how many rows it flagged.
 
-    `score` and `alert_rate` are of rows that the model had not learned from. `until` is the latest time among
-    the rows it learned from, in the unit of its time column (dates: seconds since 1970); None without times.
+    `specs` say how the columns are read, `time` how the time column is. `score` and `alert_rate` are of rows that
+    the model had not learned from. `until` is the latest time among the rows it learned from, in the unit of its
+    time column (dates: seconds since 1970); None without times.
     """
 
     columns: tuple[Reference, ...]
+    specs: tuple[ColumnSpec, ...]
     score: Reference | None = None
     alert_rate: float | None = None
     until: float | None = None
+    time: ColumnSpec | None = None
 
     def save(self, folder: Path) -> str:
         """Write the sketch beside a model; the file's name."""
         content = {
             "format": FORMAT,
             "columns": [column.to_dict() for column in self.columns],
+            "specs": [spec.to_dict() for spec in self.specs],
             "score": self.score.to_dict() if self.score else None,
             "alert_rate": self.alert_rate,
             "until": self.until,
+            "time": self.time.to_dict() if self.time else None,
         }
         text = json.dumps(content, ensure_ascii=False, allow_nan=False)
         (folder / SKETCH_FILE).write_text(text, encoding="utf-8")
@@ -131,11 +136,13 @@ class TrainingSketch:
                 )
             return cls(
                 tuple(Reference.from_dict(column) for column in data["columns"]),
+                tuple(ColumnSpec.from_dict(spec) for spec in data["specs"]),
                 Reference.from_dict(data["score"]) if data["score"] else None,
                 data["alert_rate"],
                 data["until"],
+                ColumnSpec.from_dict(data["time"]) if data["time"] else None,
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, InvalidInput) as error:
             raise ModelUnreadable(f"{SKETCH_FILE} is damaged: {error!r}. Fetch the version again.") from error
 
 
@@ -285,6 +292,7 @@ def sketch_training(
     scores: Floats | None = None,
     threshold: float | None = None,
     until: float | None = None,
+    time: ColumnSpec | None = None,
 ) -> TrainingSketch:
     """The sketch of a model: parsed training rows, and scores (rows,) of rows it has not learned from."""
     weights = importance or {}
@@ -295,7 +303,8 @@ def sketch_training(
     )
     flagged = None if scores is None or threshold is None else float(np.mean(scores >= threshold))
     score = None if scores is None or not len(scores) else score_reference(scores)
-    return TrainingSketch(tuple(r for r in found if r is not None), score, flagged, until)
+    columns = tuple(r for r in found if r is not None)
+    return TrainingSketch(columns, tuple(specs), score, flagged, until, time)
 
 
 def _counted(empty: Reference, values: pl.Series, importance: float | None) -> Reference:

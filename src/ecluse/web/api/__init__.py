@@ -2,10 +2,33 @@
 
 from fastapi import APIRouter
 
-from ecluse.web.api import datasets, jobs, migrations, models, predictions, references, storage, training
+from ecluse.web.api import (
+    datasets,
+    jobs,
+    labels,
+    migrations,
+    models,
+    monitoring,
+    predictions,
+    references,
+    storage,
+    training,
+)
 from ecluse.web.errors import answers
 
 #: What any operation may answer; each adds its own.
 router = APIRouter(prefix="/api", responses=answers(401, 403, 422, 503))
-for part in (datasets, training, models, predictions, references, jobs, storage, migrations):
+PARTS = (
+    datasets,
+    training,
+    models,
+    predictions,
+    references,
+    labels,
+    monitoring,
+    jobs,
+    storage,
+    migrations,
+)
+for part in PARTS:
     router.include_router(part.router)

@@ -1,0 +1,237 @@
+"""Choose questions about a table and learn from the answers, reading it batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.errors import ColumnsMissing
+from ecluse.fraud.columns import ColumnSpec, infer_columns, parse_columns
+from ecluse.fraud.dataset import Table
+from ecluse.fraud.evaluation import alert_cut
+from ecluse.fraud.labelling.figures import answers_to, figures_of, figures_of_all
+from ecluse.fraud.labelling.learning import Learned, learn_from_labels
+from ecluse.fraud.labelling.questions import QUESTIONS, QuestionSet, choose_questions
+from ecluse.fraud.labelling.scoring import LearnedScorer, margins_of, probabilities
+from ecluse.fraud.scorers import Scorer
+from ecluse.fraud.scoring import missing_message
+
+Floats = NDArray[np.float64]
+Positions = NDArray[np.int64]
+
+BATCH_ROWS: Final = 50_000
+SAMPLE_ROWS: Final = 20_000
+#: MEDIUM risk reaches down to so many times the alerts, as after a training.
+MEDIUM_ALERTS: Final = 3
+LEARNABLE: Final = ("number", "category", "datetime")
+#: Values of a row that a person sees when asked; the rest is left out.
+SHOWN_COLUMNS: Final = 60
+SHOWN_LETTERS: Final = 200
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model says of each row of a table: (rows,) float64 each; None where it does not say it."""
+
+    probability: Floats
+    anomaly: Floats | None
+    disagreement: Floats | None
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was learned, from where on it alerts, and what to tell of it as plain JSON values."""
+
+    learned: Learned
+    threshold: float
+    medium_threshold: float
+    result: dict[str, Any]
+
+
+def score_all(table: Table, scorer: Scorer, progress: Callable[[int], None] | None = None) -> Scores:
+    """The scores of every row in the order of the table; 24 bytes a row at most.
+
+    Raises ColumnsMissing where the table lacks columns of the model.
+    """
+    check = scorer.check(table.columns)
+    if check.missing:
+        raise ColumnsMissing(missing_message(table.filename, check))
+    names = ("fraud_probability", "anomaly_score", "prediction_variance")
+    parts: dict[str, list[Floats]] = {name: [] for name in names}
+    done = 0
+    for batch in table.batches(BATCH_ROWS):
+        scored = scorer.score_frame(batch, reasons_for=None)
+        for name in names:
+            if name in scored.columns and scored[name].null_count() == 0:
+                parts[name].append(scored[name].to_numpy().astype(np.float64))
+        done += batch.height
+        if progress is not None:
+            progress(done)
+    whole = {name: np.concatenate(found) for name, found in parts.items() if found}
+    rows = len(whole["fraud_probability"])
+    anomaly, variance = (whole.get(name) for name in names[1:])
+    return Scores(
+        whole["fraud_probability"],
+        anomaly if anomaly is not None and len(anomaly) == rows else None,
+        variance if variance is not None and len(variance) == rows else None,
+    )
+
+
+def ask_about(
+    table: Table,
+    scorer: Scorer,
+    *,
+    threshold: float,
+    known: Collection[int] = (),
+    left_out: Collection[str] = (),
+    count: int = QUESTIONS,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """The questions as `QuestionSet.to_dict`, with the values of each row to ask about under `shown`.
+
+    Columns `left_out` say the outcome and are neither shown nor looked at.
+    """
+    scores = score_all(table, scorer, progress)
+    specs = _learnable(table, left_out)
+
+    def look_up(positions: Positions) -> pl.DataFrame:
+        return _parsed(rows_at(table, positions), specs)
+
+    asked = choose_questions(
+        scores.probability,
+        threshold=threshold,
+        anomaly=scores.anomaly,
+        disagreement=scores.disagreement,
+        look_up=look_up if specs else None,
+        known=list(known),
+        count=count,
+        seed=seed,
+    )
+    rows = rows_at(table, np.array([question.row - 1 for question in asked.questions], dtype=np.int64))
+    columns = [name for name in table.columns if name not in left_out][:SHOWN_COLUMNS]
+    shown = [{name: _shown(value) for name, value in row.items()} for row in rows.select(columns).to_dicts()]
+    return asked.to_dict() | {"shown": shown}
+
+
+def learn_about(
+    table: Table,
+    base: Scorer,
+    labels: Mapping[int, int],
+    *,
+    threshold: float,
+    asked: QuestionSet | None,
+    fraud_rate: float | None,
+    left_out: Collection[str] = (),
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+    tell: Callable[[float, str], None] = lambda fraction, message: None,
+) -> Made:
+    """Learn from the labels of a table; the new version alerts on as many of its rows as `base` did at `threshold`.
+
+    Raises InvalidInput with too few labels.
+    """
+    scores = score_all(table, base, progress)
+    tell(0.5, "Learning from the labels")
+    rows = np.array(sorted(labels), dtype=np.int64)
+    truth = np.array([labels[row] for row in rows.tolist()], dtype=np.int8)
+    at = rows - 1
+    specs = _learnable(table, left_out)
+    margins = margins_of(scores.probability)
+    learned = learn_from_labels(
+        truth,
+        margins[at],
+        _parsed(rows_at(table, at), specs),
+        specs,
+        sample=_parsed(table.sample(SAMPLE_ROWS), specs),
+        anomaly=None if scores.anomaly is None else scores.anomaly[at],
+        weights=_weights(asked, labels, rows),
+        fraud_rate=fraud_rate,
+        seed=seed,
+    )
+    tell(0.6, "Scoring the table with what was learned")
+    again = _scored_again(table, base, learned, scores, tell)
+    alerts = int(np.sum(scores.probability >= threshold))
+    high = alert_cut(again, alerts) if alerts else 1.0
+    medium = min(alert_cut(again, MEDIUM_ALERTS * max(alerts, 1)), high)
+    if asked is None:
+        figures = figures_of_all(scores.probability[at], truth, threshold, seed=seed)
+    else:
+        figures = figures_of(asked, labels, seed=seed)
+    result = {
+        "way": learned.report["way"],
+        "labels": len(truth),
+        "frauds": int(truth.sum()),
+        "report": learned.report,
+        "figures": figures.to_dict(),
+        "alerts": int(np.sum(again >= high)),
+        "rows": len(again),
+        "mean_before": float(scores.probability.mean()),
+        "mean_after": float(again.mean()),
+    }
+    return Made(learned, float(high), float(medium), result)
+
+
+def rows_at(table: Table, positions: Positions) -> pl.DataFrame:
+    """The raw rows at these positions (from 0), in the order of the positions."""
+    order = np.argsort(positions, kind="stable")
+    wanted = positions[order]
+    parts: list[pl.DataFrame] = []
+    done = 0
+    for batch in table.batches(BATCH_ROWS):
+        low, high = np.searchsorted(wanted, [done, done + batch.height])
+        if high > low or not parts:
+            parts.append(batch[wanted[low:high] - done])
+        done += batch.height
+    found = pl.concat(parts)
+    back = np.empty(len(order), dtype=np.int64)
+    back[order] = np.arange(len(order))
+    return found[back]
+
+
+def _scored_again(
+    table: Table, base: Scorer, learned: Learned, scores: Scores, tell: Callable[[float, str], None]
+) -> Floats:
+    if not learned.reorders:
+        return probabilities(learned.margins(margins_of(scores.probability), pl.DataFrame(), None))
+    scorer = LearnedScorer(base, learned, 1.0, 1.0)
+    parts, done = [], 0
+    for batch in table.batches(BATCH_ROWS):
+        parts.append(scorer.score_frame(batch, reasons_for=None)["fraud_probability"].to_numpy())
+        done += batch.height
+        tell(0.6 + 0.35 * done / len(scores.probability), "Scoring the table with what was learned")
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _weights(asked: QuestionSet | None, labels: Mapping[int, int], rows: Positions) -> Floats | None:
+    """(labels,) how many rows each label stands for; labels that were not asked for stand for themselves."""
+    if asked is None:
+        return None
+    answered = answers_to(asked, labels)
+    counts = np.bincount(answered.groups, minlength=len(answered.population))
+    each = answered.population / np.maximum(counts, 1)
+    known = [question.row for question in asked.questions if question.row in labels]
+    weight = dict(zip(known, each[answered.groups].tolist(), strict=True))
+    return np.array([weight.get(row, 1.0) for row in rows.tolist()])
+
+
+def _learnable(table: Table, left_out: Collection[str]) -> tuple[ColumnSpec, ...]:
+    """How the columns read from which something can be learned."""
+    specs = infer_columns(table.sample(SAMPLE_ROWS), decimal_comma=table.format.decimal_comma)
+    return tuple(spec for spec in specs if spec.kind in LEARNABLE and spec.name not in left_out)
+
+
+def _parsed(raw: pl.DataFrame, specs: tuple[ColumnSpec, ...]) -> pl.DataFrame:
+    return parse_columns(raw, specs)
+
+
+def _shown(value: Any) -> str | int | float | bool | None:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = str(value)
+    return text if len(text) <= SHOWN_LETTERS else text[: SHOWN_LETTERS - 1] + "…"

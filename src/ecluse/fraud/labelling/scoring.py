@@ -1,0 +1,144 @@
+"""Score with a version that learned from labels: the version it came from, on the scale and in the order learned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.errors import ModelUnreadable
+from ecluse.fraud.dataset import Table
+from ecluse.fraud.labelling.learning import Learned
+from ecluse.fraud.scoring import ColumnCheck, ReasonsFor
+
+if TYPE_CHECKING:
+    from ecluse.fraud.scorers import Scorer
+
+Floats = NDArray[np.float64]
+
+LEARNED_FILE: Final = "learned.json"
+#: Probabilities are kept to six decimals: beyond that margin no two are told apart.
+LEAST: Final = 5e-7
+
+
+@dataclass(frozen=True)
+class LearnedScorer:
+    """A scorer with what labels taught: risk is HIGH from `threshold` on and MEDIUM from `medium_threshold` on."""
+
+    base: Scorer
+    learned: Learned
+    threshold: float
+    medium_threshold: float
+
+    @property
+    def required_columns(self) -> tuple[str, ...]:
+        own = (spec.name for spec in self.learned.specs)
+        return tuple(dict.fromkeys([*self.base.required_columns, *own]))
+
+    def check(self, columns: Sequence[str]) -> ColumnCheck:
+        found = self.base.check(columns)
+        missing = tuple(s.name for s in self.learned.specs if s.name not in (*columns, *found.missing))
+        used = {spec.name for spec in self.learned.specs}
+        extra = tuple(name for name in found.extra if name not in used)
+        return ColumnCheck((*found.missing, *missing), extra, found.near)
+
+    def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
+        return self.apply(self.base.score_frame(raw, reasons_for=reasons_for), raw)
+
+    def score_table(
+        self,
+        table: Table,
+        *,
+        reasons_for: ReasonsFor | None = "risky",
+        columns: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        scored = self.base.score_table(table, reasons_for=reasons_for, columns=columns, progress=progress)
+        named = {ours: theirs for ours, theirs in (columns or {}).items() if ours in self.learned_columns}
+        return self._apply_each(scored, table, named)
+
+    @property
+    def learned_columns(self) -> frozenset[str]:
+        return frozenset(spec.name for spec in self.learned.specs)
+
+    def apply(self, scored: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
+        """Scores of the version this one came from, brought to the scale and order that were learned."""
+        anomaly = scored["anomaly_score"].to_numpy() if "anomaly_score" in scored.columns else None
+        parsed = raw.select([spec.parse() for spec in self.learned.specs])
+        margins = margins_of(scored["fraud_probability"].to_numpy())
+        probability = probabilities(self.learned.margins(margins, parsed, anomaly))
+        high, medium = probability >= self.threshold, probability >= self.medium_threshold
+        level = np.where(high, "HIGH", np.where(medium, "MEDIUM", "LOW"))
+        changed = [
+            pl.Series("fraud_probability", probability),
+            pl.Series("risk_level", level.tolist(), dtype=pl.String),
+            pl.Series("is_fraud", high.astype(np.int8)),
+        ]
+        if "fraud_probability_calibrated" in scored.columns:
+            changed.append(pl.Series("fraud_probability_calibrated", probability))
+        return scored.with_columns(changed)
+
+    def _apply_each(
+        self, scored: Iterator[pl.DataFrame], table: Table, named: Mapping[str, str]
+    ) -> Iterator[pl.DataFrame]:
+        """The raw rows are read beside the scores, as many at a time."""
+        theirs = {theirs: ours for ours, theirs in named.items()}
+        batches = table.batches()
+        waiting = next(batches)
+        for frame in scored:
+            parts = []
+            wanted = frame.height
+            while wanted:
+                if not waiting.height:
+                    waiting = next(batches)
+                taken = waiting.head(wanted)
+                parts.append(taken)
+                waiting = waiting.slice(taken.height)
+                wanted -= taken.height
+            raw = pl.concat(parts)
+            if theirs:
+                raw = raw.drop([ours for ours in named if ours in raw.columns]).rename(theirs)
+            yield self.apply(frame, raw)
+
+
+def with_learned(base: Scorer, folder: Path) -> Scorer:
+    """A version's scorer with what was learned from labels, where its files hold that; else the scorer itself.
+
+    Raises ModelUnreadable for a damaged file.
+    """
+    path = folder / LEARNED_FILE
+    if not path.exists():
+        return base
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return LearnedScorer(
+            base, Learned.from_dict(content), float(content["threshold"]), float(content["medium_threshold"])
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelUnreadable(f"{LEARNED_FILE} is damaged: {error!r}. Fetch the version again.") from error
+
+
+def save_learned(folder: Path, learned: Learned, threshold: float, medium_threshold: float) -> None:
+    """Write what was learned beside the files of the version it was learned for."""
+    content = learned.to_dict() | {"threshold": threshold, "medium_threshold": medium_threshold}
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    (folder / LEARNED_FILE).write_text(text, encoding="utf-8")
+
+
+def margins_of(probability: Floats) -> Floats:
+    """(rows,) log-odds of probabilities of six decimals."""
+    kept = np.clip(probability.astype(np.float64), LEAST, 1 - LEAST)
+    result: Floats = np.log(kept / (1 - kept))
+    return result
+
+
+def probabilities(margins: Floats) -> Floats:
+    """(rows,) in [0, 1], six decimals."""
+    result: Floats = np.round(1 / (1 + np.exp(-np.clip(margins, -500, 500))), 6)
+    return result

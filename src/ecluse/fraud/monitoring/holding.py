@@ -1,0 +1,66 @@
+"""Keep the rows of a table on which an old and a new version are compared, and write either part as a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.errors import InvalidInput
+from ecluse.fraud.clock import Clock
+from ecluse.fraud.columns import ColumnSpec
+from ecluse.fraud.dataset import Table
+from ecluse.fraud.labelled import read_labelled, split_labelled
+from ecluse.fraud.plan import TrainingPlan
+from ecluse.fraud.scoring import _write_parquet
+
+Mask = NDArray[np.bool_]
+_SEED = 23
+
+
+def hold_out(table: Table, plan: TrainingPlan) -> Mask:
+    """(rows,) true for the rows to compare on: the test part of a training by this plan on the whole table.
+
+    Of a table that a version was trained on by the same plan they are the rows it was tested on, so that it has
+    not learned from them either. Raises as a training does.
+    """
+    plan = plan if plan.test_share else replace(plan, test_share=TrainingPlan.test_share)
+    rows = read_labelled(table, plan, Clock(time.monotonic(), plan.budget_s, lambda *said: None))
+    split, _ = split_labelled(rows, plan)
+    del rows
+    if not len(split.test):
+        raise InvalidInput(
+            f"{table.filename} holds too few frauds to keep some for a comparison. Label more rows."
+        )
+    target = ColumnSpec(plan.target, "category")
+    labelled = np.concatenate(
+        [batch.select(target.parse()).to_series().is_not_null().to_numpy() for batch in table.batches()]
+    )
+    held = np.zeros(len(labelled), dtype=np.bool_)
+    held[np.flatnonzero(labelled)[split.test]] = True
+    return held
+
+
+def write_rows(table: Table, chosen: Mask, path: Path) -> None:
+    """The chosen rows as a Parquet file, values as they were."""
+    _write_parquet(_chosen(table, chosen), path)
+
+
+def row_hashes(table: Table, columns: Sequence[str]) -> pl.Series:
+    """(rows,) uint64, equal for rows that are equal in these columns as text."""
+    parsed = [ColumnSpec(name, "category").parse() for name in columns]
+    return pl.concat([batch.select(parsed).hash_rows(seed=_SEED) for batch in table.batches()])
+
+
+def _chosen(table: Table, chosen: Mask) -> Iterator[pl.DataFrame]:
+    done = 0
+    for batch in table.batches():
+        part = batch.filter(pl.Series(chosen[done : done + batch.height]))
+        done += batch.height
+        if part.height:
+            yield part

@@ -1,0 +1,465 @@
+"""Do the jobs that look at a model beside a table: questions, learning, monitoring, comparing, retraining.
+
+What is found is the `result` of an inspection's row. A step may run twice and then leaves the same result.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from ecluse import models
+from ecluse.catalog import datasets, inspections, labels, training
+from ecluse.catalog import models as model_rows
+from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
+from ecluse.errors import InvalidInput, JobCancelled, JobNotFound, NotFound
+from ecluse.fraud import work
+from ecluse.jobs import JobKind, Task
+from ecluse.runtime import Runtime
+
+#: Kinds of inspections whose jobs are here.
+OURS: Final = ("questions", "learning", "monitor", "comparison")
+REPORT_FILE: Final = "performance.json"
+
+
+def run_questions(runtime: Runtime, task: Task, inspection_id: str) -> None:
+    _begin(runtime, inspection_id)
+    task.step("ask", _ask, runtime, task, inspection_id)
+
+
+def run_learning(runtime: Runtime, task: Task, inspection_id: str) -> None:
+    _begin(runtime, inspection_id)
+    task.step("learn", _learn, runtime, task, inspection_id)
+
+
+def run_monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
+    _begin(runtime, inspection_id)
+    task.step("monitor", _monitor, runtime, task, inspection_id)
+
+
+def run_comparison(runtime: Runtime, task: Task, inspection_id: str) -> None:
+    _begin(runtime, inspection_id)
+    task.step("compare", _compare, runtime, task, inspection_id)
+
+
+def run_retraining(runtime: Runtime, task: Task, run_id: str, inspection_id: str) -> None:
+    _begin(runtime, inspection_id)
+    with runtime.catalog.write() as transaction:
+        training.set_running(transaction, run_id)
+    trained = task.step("train", _retrain, runtime, task, run_id)
+    task.step("publish", work._publish, runtime, task, run_id, trained)
+    task.step("compare", _compare_retrained, runtime, task, run_id, inspection_id)
+
+
+def reconcile(runtime: Runtime) -> int:
+    """End the inspections whose job ended without saying so; how many that were."""
+    with runtime.catalog.read() as transaction:
+        rows = inspections.active_inspections(transaction, OURS)
+    return sum(_end(runtime, row) for row in rows)
+
+
+def _end(runtime: Runtime, row: Inspection) -> bool:
+    try:
+        job = runtime.jobs.get(row.user_id, row.job_id or "")
+    except JobNotFound:
+        status, error = "failed", "Its job is gone. Ask for it again."
+    else:
+        if job.active or job.status == "done":
+            return False
+        status, error = job.status, job.error or "It was stopped."
+    with runtime.catalog.write() as transaction:
+        inspections.set_ended(transaction, row.id, status, error)
+    return True
+
+
+# Questions and learning
+
+
+def _ask(runtime: Runtime, task: Task, inspection_id: str) -> None:
+    from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.labelling.asking import ask_about
+    from ecluse.fraud.scorers import load_scorer
+
+    inspection, dataset = _inspection(runtime, task, inspection_id)
+    with runtime.catalog.read() as transaction:
+        known = labels.labels_of(transaction, task.user_id, dataset.id)
+    with runtime.scratch() as folder:
+        task.report("read", 0.0)
+        version = _version(runtime, inspection, inspection.version)
+        scorer = load_scorer(_files(runtime, version, folder / "model"))
+        path = work._fetch(runtime, dataset, folder)
+        with open_table(path, dataset.filename) as table:
+            result = ask_about(
+                table,
+                scorer,
+                threshold=float(version.report["threshold"]),
+                known=tuple(known),
+                left_out=_targets(dataset, version),
+                progress=_scoring(task, dataset, 0.9),
+                **inspection.request,
+            )
+    _done(runtime, inspection_id, result)
+
+
+def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
+    """Learn and publish; the version published by an attempt that died is found again by its nonce."""
+    from ecluse.fraud.card import add_learned
+    from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.labelling.asking import learn_about
+    from ecluse.fraud.labelling.questions import QuestionSet
+    from ecluse.fraud.labelling.scoring import save_learned
+    from ecluse.fraud.scorers import base_scorer
+
+    inspection, dataset = _inspection(runtime, task, inspection_id)
+    with runtime.catalog.read() as transaction:
+        known = labels.labels_of(transaction, task.user_id, dataset.id)
+        asked = inspections.list_inspections(
+            transaction,
+            task.user_id,
+            kind="questions",
+            dataset_id=dataset.id,
+            model_name=inspection.model_name,
+            status="done",
+            limit=1,
+        )
+    version = _version(runtime, inspection, inspection.version)
+    with runtime.scratch() as folder:
+        task.report("read", 0.0)
+        files = _files(runtime, version, folder / "model")
+        path = work._fetch(runtime, dataset, folder)
+        request = inspection.request
+        rate = request["fraud_rate"] or _usual_rate(files)
+        with open_table(path, dataset.filename) as table:
+            made = learn_about(
+                table,
+                base_scorer(files),
+                known,
+                threshold=float(version.report["threshold"]),
+                asked=QuestionSet.from_dict(asked[0].result or {}) if asked else None,
+                fraud_rate=rate,
+                left_out=_targets(dataset, version),
+                seed=request["seed"],
+                progress=_scoring(task, dataset, 0.45),
+                tell=lambda fraction, message: task.report("learn", fraction, message),
+            )
+        made_folder = folder / "learned"
+        shutil.copytree(files, made_folder)
+        save_learned(made_folder, made.learned, made.threshold, made.medium_threshold)
+        report = _learned_report(version, dataset, made.result, made.threshold, made.medium_threshold)
+        (made_folder / REPORT_FILE).write_text(
+            json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+        )
+        add_learned(made_folder, version.version, dataset.filename, made.result)
+        task.report("save", 0.97)
+        with runtime.catalog.read() as transaction:
+            if inspections.inspection_of(transaction, task.user_id, inspection_id).status == "cancelled":
+                raise JobCancelled("The job was cancelled.")
+        published = work._patiently(
+            lambda: models.publish(
+                runtime,
+                task.user_id,
+                version.name,
+                [made_folder],
+                metadata=_learned_metadata(version, dataset, report, made.result),
+                application="fraud",
+                dataset_id=dataset.id,
+                report=report,
+                nonce=f"learn-{task.job_id}",
+            )
+        )
+    _done(runtime, inspection_id, made.result, other_version=published.version)
+
+
+def _learned_report(
+    version: ModelVersion, dataset: Dataset, result: dict[str, Any], threshold: float, medium: float
+) -> dict[str, Any]:
+    """The report of the version it came from, with what is new; figures of rows it may have learned from go."""
+    figures = result["figures"]
+    metrics = {name: figures[name]["value"] for name in ("precision", "recall") if figures[name]}
+    if result["way"] == "corrected":
+        metrics["average_precision"] = result["report"]["average_precision"]["corrected"]
+    else:  # in the same order, rows rank as before
+        ranking = ("average_precision", "roc_auc", "recall_top_1_percent", "recall_top_5_percent")
+        before = version.report.get("metrics", {})
+        metrics |= {name: before[name] for name in ranking if before.get(name) is not None}
+    learned = {key: result[key] for key in ("way", "labels", "frauds", "report", "figures")}
+    kept = {key: value for key, value in version.report.items() if key not in ("intervals", "confusion")}
+    return kept | {
+        "metrics": metrics,
+        "threshold": threshold,
+        "medium_threshold": medium,
+        "learned": learned | {"from": version.version, "table": dataset.filename},
+    }
+
+
+def _learned_metadata(
+    version: ModelVersion, dataset: Dataset, report: dict[str, Any], result: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        **version.details,
+        "application": "fraud",
+        "metrics": {name: report["metrics"].get(name) for name in work.SUMMARY}
+        | {"threshold": report["threshold"]},
+        "dataset": dataset.id,
+        "learned": {"from": version.version, "way": result["way"], "labels": result["labels"]},
+    }
+
+
+def _usual_rate(files: Path) -> float | None:
+    """The rate that a model was made for, where it says so."""
+    info = json.loads((files / "model.json").read_text(encoding="utf-8"))
+    rate = info.get("fraud_rate", info.get("usual_fraud_rate"))
+    return float(rate) if rate else None
+
+
+def _targets(dataset: Dataset, version: ModelVersion) -> tuple[str, ...]:
+    """Columns that say the outcome: nothing is learned from them."""
+    guess = ((dataset.profile or {}).get("guesses") or {}).get("target")
+    named = {version.report.get("target"), guess["column"] if guess else None}
+    return tuple(name for name in named if name)
+
+
+# Monitoring
+
+
+def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
+    from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.monitoring.drift import TrainingSketch
+    from ecluse.fraud.monitoring.outcomes import Outcomes, label_column, outcomes_within, read_outcomes
+    from ecluse.fraud.monitoring.report import watch
+    from ecluse.fraud.scorers import load_scorer
+
+    inspection, dataset = _inspection(runtime, task, inspection_id)
+    request = inspection.request
+    with runtime.scratch() as folder:
+        task.report("read", 0.0)
+        version = _version(runtime, inspection, inspection.version)
+        files = _files(runtime, version, folder / "model")
+        target, positive = _target(files)
+        path = work._fetch(runtime, dataset, folder)
+        outcomes: Outcomes | None = None
+        with open_table(path, dataset.filename) as table:
+            if request.get("outcomes"):
+                other = work._dataset(runtime, task.user_id, request["outcomes"])
+                (folder / "outcomes").mkdir()
+                with open_table(work._fetch(runtime, other, folder / "outcomes"), other.filename) as given:
+                    column = request["label"] or label_column(given.columns, request["identifier"], target)
+                    outcomes = read_outcomes(given, request["identifier"], column, positive)
+            elif request["label"] or target in table.columns:
+                outcomes = outcomes_within(table, request["label"] or target, positive)
+            result = watch(
+                table,
+                load_scorer(files),
+                TrainingSketch.load(files),
+                threshold=float(version.report["threshold"]),
+                outcomes=outcomes,
+                time_column=request["time_column"],
+                progress=_scoring(task, dataset, 1.0),
+            )
+    _done(runtime, inspection_id, result)
+
+
+# Comparing and retraining
+
+
+def _compare(runtime: Runtime, task: Task, inspection_id: str) -> None:
+    from ecluse.fraud.dataset import open_table
+
+    inspection, dataset = _inspection(runtime, task, inspection_id)
+    with runtime.scratch() as folder:
+        task.report("read", 0.0)
+        path = work._fetch(runtime, dataset, folder)
+        with open_table(path, dataset.filename) as table:
+            result = _compared(
+                runtime, task, inspection, inspection.other_version, table, folder, dataset.rows or 0
+            )
+    _done(runtime, inspection_id, result)
+
+
+def _compared(
+    runtime: Runtime,
+    task: Task,
+    inspection: Inspection,
+    other_version: str | None,
+    table: Any,
+    folder: Path,
+    rows: int,
+) -> dict[str, Any]:
+    from ecluse.fraud.monitoring.comparison import Side, compare_on
+    from ecluse.fraud.monitoring.outcomes import outcomes_within
+    from ecluse.fraud.scorers import load_scorer
+
+    sides = []
+    target, positive = "", None
+    for name in (inspection.version, other_version or ""):
+        version = _version(runtime, inspection, name)
+        files = _files(runtime, version, folder / f"model-{name}")
+        if not target:
+            target, positive = _target(files)
+        sides.append(Side(name, load_scorer(files), float(version.report["threshold"])))
+    label = inspection.request.get("label") or (target if target in table.columns else None)
+    outcomes = outcomes_within(table, label, positive) if label else None
+    total = max(rows, 1)
+    return compare_on(
+        table,
+        *sides,
+        outcomes=outcomes,
+        progress=lambda done: task.report("compare", min(done / total, 1) * 0.95, f"{done} / {total}"),
+    )
+
+
+def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
+    """Train on the rows that are not kept for comparing, and upload; what publishing needs."""
+    from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.monitoring.holding import hold_out, write_rows
+    from ecluse.fraud.training import TrainingPlan, train
+
+    run = work._training_run(runtime, task, run_id)
+    dataset = work._dataset(runtime, task.user_id, run.dataset_id)
+    plan = TrainingPlan.from_dict(run.plan)
+    with runtime.scratch() as folder:
+        task.report("read", 0.0, "Keeping rows for the comparison")
+        path, destination, part = work._fetch(runtime, dataset, folder), folder / "model", folder / "part"
+        destination.mkdir()
+        with open_table(path, dataset.filename) as table:
+            held = hold_out(table, plan)
+            write_rows(table, ~held, part)
+        # The rows to measure on are kept already: of the others all are learned from.
+        plan = replace(plan, test_share=0.0)
+        with open_table(part, dataset.filename) as rest:
+            stop = work._FinishRequest(runtime, run_id)
+            report = train(rest, plan, destination, task.report, stop=stop)
+        task.report("save", 0.97)
+        uploaded = work._patiently(lambda: work._upload(runtime, task, run.model_name, destination))
+    return uploaded | {"report": report.to_dict()}
+
+
+def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id: str) -> None:
+    """Both versions on the rows kept from the new one, but for those that the old one may have learned from."""
+    from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.monitoring.holding import hold_out, row_hashes, write_rows
+    from ecluse.fraud.training import TrainingPlan
+
+    run = work._training_run(runtime, task, run_id)
+    inspection, dataset = _inspection(runtime, task, inspection_id)
+    notes = []
+    with runtime.scratch() as folder:
+        path, part = work._fetch(runtime, dataset, folder), folder / "part"
+        with open_table(path, dataset.filename) as table:
+            held = hold_out(table, TrainingPlan.from_dict(run.plan))
+            before = int(held.sum())
+            other = inspection.request.get("trained_on")
+            learned = None if other == dataset.id else _older_table(runtime, task, other, folder)
+            if learned is not None:
+                with open_table(learned[0], learned[1].filename) as older:
+                    shared = tuple(name for name in table.columns if name in older.columns)
+                    seen = row_hashes(older, shared)
+                held &= ~row_hashes(table, shared).is_in(seen.implode()).to_numpy()
+            elif other != dataset.id:
+                notes.append(
+                    "The table of the old version is gone: rows that it learned from may be among those compared."
+                )
+            kept = int(held.sum())
+            if kept == 0:
+                raise InvalidInput(
+                    "The old version learned from every row that was kept for the comparison. Use later rows."
+                )
+            write_rows(table, held, part)
+        with open_table(part, dataset.filename) as rest:
+            result = _compared(runtime, task, inspection, run.version, rest, folder, kept)
+    result |= {"held_out": before, "left_out": before - kept, "notes": notes}
+    _done(runtime, inspection_id, result, other_version=run.version)
+
+
+def _older_table(
+    runtime: Runtime, task: Task, dataset_id: str | None, folder: Path
+) -> tuple[Path, Dataset] | None:
+    if dataset_id is None:
+        return None
+    try:
+        dataset = work._dataset(runtime, task.user_id, dataset_id)
+    except NotFound:
+        return None
+    (folder / "older").mkdir()
+    return work._fetch(runtime, dataset, folder / "older"), dataset
+
+
+# What all share
+
+
+def _begin(runtime: Runtime, inspection_id: str) -> None:
+    with runtime.catalog.write() as transaction:
+        inspections.set_running(transaction, inspection_id)
+
+
+def _done(
+    runtime: Runtime, inspection_id: str, result: dict[str, Any], other_version: str | None = None
+) -> None:
+    with runtime.catalog.write() as transaction:
+        recorded = inspections.set_done(transaction, inspection_id, result, other_version=other_version)
+    if not recorded:
+        raise JobCancelled("The job was cancelled.")
+
+
+def _inspection(runtime: Runtime, task: Task, inspection_id: str) -> tuple[Inspection, Dataset]:
+    with runtime.catalog.read() as transaction:
+        inspection = inspections.inspection_of(transaction, task.user_id, inspection_id)
+    dataset = work._dataset(runtime, task.user_id, inspection.dataset_id)
+    while dataset.state == "profiling":
+        task.report("read", 0.0, "Waiting for the table to be read")
+        time.sleep(0.5)
+        with runtime.catalog.read() as transaction:
+            dataset = datasets.dataset_of(transaction, task.user_id, dataset.id)
+    return inspection, dataset
+
+
+def _version(runtime: Runtime, inspection: Inspection, version: str) -> ModelVersion:
+    with runtime.catalog.read() as transaction:
+        return model_rows.version_of(transaction, inspection.user_id, inspection.model_name, version)
+
+
+def _files(runtime: Runtime, version: ModelVersion, destination: Path) -> Path:
+    """The verified files of a version, for reading only."""
+    models.checkout(runtime, version, destination)
+    return destination
+
+
+def _target(files: Path) -> tuple[str, str | None]:
+    """The column a model predicts, and the value of it that means fraud; empty where it predicts none."""
+    info = json.loads((files / "model.json").read_text(encoding="utf-8"))
+    return str(info.get("target") or ""), info.get("positive_value")
+
+
+def _scoring(task: Task, dataset: Dataset, share: float) -> Callable[[int], None]:
+    total = max(dataset.rows or 0, 1)
+    return lambda rows: task.report("score", min(rows / total, 1) * share, f"{rows} / {total}")
+
+
+def _failed(runtime: Runtime, task: Task, message: str, inspection_id: str) -> None:
+    with runtime.catalog.write() as transaction:
+        inspections.set_ended(transaction, inspection_id, "failed", message)
+
+
+def _retraining_failed(runtime: Runtime, task: Task, message: str, run_id: str, inspection_id: str) -> None:
+    _failed(runtime, task, message, inspection_id)
+    work._training_failed(runtime, task, message, run_id)
+
+
+#: Every kind of job that looks at a model beside a table.
+KINDS: Final[dict[str, JobKind]] = {
+    "questions": JobKind(run_questions, _failed, "predict", ("read", "score", "ask")),
+    "learn": JobKind(run_learning, _failed, "predict", ("read", "score", "learn", "save")),
+    "monitor": JobKind(run_monitor, _failed, "predict", ("read", "score")),
+    "compare": JobKind(run_comparison, _failed, "predict", ("read", "compare")),
+    "retrain": JobKind(
+        run_retraining,
+        _retraining_failed,
+        "train",
+        ("read", "features", "search", "calibrate", "test", "save", "compare"),
+    ),
+}
