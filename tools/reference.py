@@ -120,6 +120,8 @@ def _type(field: dict[str, Any]) -> str:
         return " or ".join(_type(one) for one in field["anyOf"])
     if "enum" in field:
         return " or ".join(f"`{value}`" for value in field["enum"])
+    if "$ref" in field:
+        return f"`{field['$ref'].rsplit('/', 1)[1]}`"
     if field["type"] == "array":
         return f"array of {_type(field['items'])}"
     if "binary" in (field.get("format"), field.get("contentEncoding")):
