@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -71,6 +72,21 @@ def test_a_margin_does_not_depend_on_the_rows_beside_it(name: str) -> None:
     model = fitted(name, rows)
     alone = [model.predict_margin(rows.valid[at : at + 1])[0] for at in range(50)]
     assert np.array_equal(alone, model.predict_margin(rows.valid)[:50])
+
+
+def test_several_threads_may_ask_one_model_at_a_time(name: str) -> None:
+    rows = data()
+    model = fitted(name, rows)
+    margins, shares = model.predict_margin(rows.valid), model.contributions(rows.valid)
+    spans = [slice(at, at + 50) for at in range(0, len(rows.valid), 50)] * 8
+
+    def ask(span: slice) -> bool:
+        part = np.ascontiguousarray(rows.valid[span])
+        same = np.array_equal(model.predict_margin(part), margins[span])
+        return same and np.array_equal(model.contributions(part), shares[span])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(ask, spans))
 
 
 def test_the_same_seed_gives_the_same_file(name: str, tmp_path: Path) -> None:
