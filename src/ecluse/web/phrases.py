@@ -372,6 +372,9 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("LightGBM, extra trees"),
     N_("LightGBM, level sets"),
     N_("XGBoost, deep"),
+    N_("LightGBM, plain"),
+    N_("LightGBM, large"),
+    N_("CatBoost, deep"),
     N_("linear model"),
     # Damaged models
     N_("Calibration of kind %(value)s is damaged or foreign. Train again."),

@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
-from ecluse.fraud.evaluation import average_precision
 
 Matrix = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Params = Mapping[str, Any]
-OWN_PARAMS = frozenset({"rounds", "patience", "fixed_rounds", "watch"})
+OWN_PARAMS = frozenset({"rounds", "patience", "fixed_rounds"})
 STEM = "best_model"
 """What the file of a model that stands alone is called, before its suffix."""
 BLEND = "ecluse.fraud.models.blend"
@@ -148,13 +147,6 @@ def family(name: str) -> Family:
             f'Models of the family "{name}" cannot be read here. Known: {", ".join(FAMILIES)}.'
         )
     return cast(Family, import_module(FAMILIES[name].module))
-
-
-def held_score(labels: NDArray[np.int8], margins: Floats, params: Params) -> float:
-    """How well margins (rows,) fit held rows, higher is better, by what `watch` asks for."""
-    if params.get("watch") == "log_loss":
-        return -float(np.mean(np.logaddexp(0.0, margins) - labels * margins))
-    return average_precision(labels, margins)
 
 
 def boost(

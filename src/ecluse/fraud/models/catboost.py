@@ -28,7 +28,10 @@ FIXED = {
 }
 #: What the library notes of each fit besides the model; without it the same model is the same file.
 DIARY = ("model_guid", "train_finish_time")
-STARTS = (Start(2, "CatBoost", {"depth": 6, "learning_rate": 0.06, "l2_leaf_reg": 5.0, "rounds": 1200}),)
+STARTS = (
+    Start(2, "CatBoost", {"depth": 6, "learning_rate": 0.06, "l2_leaf_reg": 5.0, "rounds": 1200}),
+    Start(11, "CatBoost, deep", {"depth": 8, "learning_rate": 0.08, "l2_leaf_reg": 5.0, "rounds": 800}),
+)
 
 
 class CatBoostModel:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.clock import with_heartbeat
+from ecluse.fraud.evaluation import average_precision
 from ecluse.fraud.models import (
     OWN_PARAMS,
     STEM,
@@ -22,7 +23,6 @@ from ecluse.fraud.models import (
     Start,
     Tick,
     boost,
-    held_score,
 )
 
 SUFFIX = ".txt.gz"
@@ -39,28 +39,26 @@ FIXED = {
     **QUIET,
 }
 _SAMPLED = {"feature_fraction": 0.7, "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 1.0}
+_LEVEL_SETS = {"num_leaves": 15, **_SAMPLED, "cat_smooth": 20.0, "native_categories": True}
+# "plain" and "large" are two of AutoGluon's settings (tabular/models/lgb, "GBM" and "GBMLarge").
 STARTS = (
     Start(1, "LightGBM", {"learning_rate": 0.05, "num_leaves": 31, **_SAMPLED}),
+    Start(3, "LightGBM, level sets", {"learning_rate": 0.05, **_LEVEL_SETS}),
+    Start(5, "LightGBM, plain", {"learning_rate": 0.05, "num_leaves": 31}),
     Start(
-        3,
-        "LightGBM, shallow",
-        {"learning_rate": 0.08, "num_leaves": 8, "max_depth": 3, "feature_fraction": 0.8, "lambda_l2": 5.0},
-    ),
-    Start(
-        5,
+        7,
         "LightGBM, extra trees",
         {"learning_rate": 0.04, "num_leaves": 63, "extra_trees": True, **_SAMPLED},
     ),
     Start(
-        6,
-        "LightGBM, level sets",
-        {
-            "learning_rate": 0.05,
-            "num_leaves": 15,
-            **_SAMPLED,
-            "cat_smooth": 20.0,
-            "native_categories": True,
-        },
+        8,
+        "LightGBM, shallow",
+        {"learning_rate": 0.08, "num_leaves": 8, "max_depth": 3, "feature_fraction": 0.8, "lambda_l2": 5.0},
+    ),
+    Start(
+        10,
+        "LightGBM, large",
+        {"learning_rate": 0.03, "num_leaves": 128, "feature_fraction": 0.9, "min_data_in_leaf": 3},
     ),
 )
 
@@ -122,14 +120,13 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
     margins: dict[str, Floats] = {}
 
     def remember(predictions: NDArray[Any], _: lightgbm.Dataset) -> tuple[str, float, bool]:
-        # LightGBM hands over probabilities.
-        share = np.clip(np.asarray(predictions, dtype=np.float64), 1e-15, 1 - 1e-15)
-        margins["valid"] = np.log(share / (1 - share))
+        # These are probabilities, which rank as margins do.
+        margins["valid"] = np.asarray(predictions, dtype=np.float64)
         return "kept", 0.0, True
 
     def score() -> float:
         booster.eval_valid(remember)
-        return held_score(data.valid_labels, margins["valid"], params)
+        return average_precision(data.valid_labels, margins["valid"])
 
     best = boost(
         lambda _: _ignore(booster.update()),

@@ -10,6 +10,7 @@ import xgboost
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.clock import with_heartbeat
+from ecluse.fraud.evaluation import average_precision
 from ecluse.fraud.models import (
     OWN_PARAMS,
     STEM,
@@ -20,7 +21,6 @@ from ecluse.fraud.models import (
     Start,
     Tick,
     boost,
-    held_score,
 )
 
 SUFFIX = ".ubj"
@@ -33,12 +33,12 @@ FIXED = {
 }
 STARTS = (
     Start(
-        2,
+        4,
         "XGBoost",
         {"max_depth": 5, "eta": 0.06, "subsample": 0.8, "colsample_bytree": 0.7, "lambda": 2.0},
     ),
     Start(
-        7,
+        9,
         "XGBoost, deep",
         {
             "max_depth": 8,
@@ -110,7 +110,7 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
 
     def score() -> float:
         margins = np.asarray(booster.predict(valid, output_margin=True), dtype=np.float64)
-        return held_score(data.valid_labels, margins, params)
+        return average_precision(data.valid_labels, margins)
 
     best = boost(
         lambda number: booster.update(train, number),
