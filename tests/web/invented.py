@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, TrainingRun
+from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun
 
 MOMENT = datetime(2025, 11, 21, 4, 10, tzinfo=UTC)
 VERSIONS = ("v20251121_041000", "v20251103_091500")
@@ -266,3 +266,89 @@ def _dataset(user_id: str, dataset_id: str, filename: str, found: dict[str, Any]
         created_at=MOMENT,
         last_used_at=MOMENT,
     )
+
+
+def references() -> list[ReferenceModel]:
+    """A reference with all that can be known of one, its relative, and one without sketches."""
+    return [
+        _reference(
+            "harbour_bank_cards",
+            transfer={
+                "tables": {
+                    "kestrel_cards": {
+                        "similarity": 0.91,
+                        "roc_auc": 0.88,
+                        "average_precision": 0.31,
+                        "fraud_rate": 0.02,
+                    },
+                    "tamarin_bank": {
+                        "similarity": 0.7,
+                        "roc_auc": 0.78,
+                        "average_precision": 0.2,
+                        "fraud_rate": 0.01,
+                    },
+                },
+                "count": 2,
+                "roc_auc": 0.83,
+                "average_precision": 0.25,
+                "fraud_rate": 0.015,
+            },
+        ),
+        _reference("kestrel_cards", transfer={}),
+        ReferenceModel(
+            name="no_sketches",
+            domain="loans",
+            columns=["amount", "income"],
+            performance={},
+            prefix="automl_models/no_sketches",
+            url="memory:///automl_models/no_sketches/v20251101_000000",
+            created_at=MOMENT,
+        ),
+    ]
+
+
+def _reference(name: str, transfer: dict[str, Any]) -> ReferenceModel:
+    sketches = [
+        _sketch("amount", "number", 0.6, quantiles=[round(1.35**i, 4) for i in range(21)]),
+        _sketch("category", "category", 0.3, top=[["groceries", 0.6], ["travel", 0.3], ["fuel", 0.1]]),
+        _sketch("card", "identifier", 0.1),
+    ]
+    return ReferenceModel(
+        name=name,
+        domain="cards",
+        columns=[one["name"] for one in sketches],
+        performance={
+            "average_precision": 0.71,
+            "roc_auc": 0.94,
+            "precision": 0.6,
+            "recall": 0.7,
+            "intervals": {"average_precision": [0.65, 0.77], "roc_auc": [0.92, 0.96]},
+            "test_rows": 1_200,
+        },
+        prefix=f"automl_models/{name}",
+        url=f"memory:///automl_models/{name}/v20251101_000000",
+        version="v20251101_000000",
+        manifest_digest="9f2c41ab" * 8,
+        size_bytes=310_000,
+        target="is_fraud",
+        rows=6_120,
+        fraud_rate=0.012,
+        sketches=sketches,
+        transfer=transfer,
+        created_at=MOMENT,
+    )
+
+
+def _sketch(name: str, kind: str, importance: float, **values: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": kind,
+        "missing": 0.01,
+        "zeros": 0.0,
+        "whole": 0.0,
+        "negative": 0.0,
+        "distinct": 0.4,
+        "quantiles": [],
+        "top": [],
+        "importance": importance,
+    } | values

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any, Final
 
 from ecluse.catalog.usage import DayUsage
@@ -19,6 +20,8 @@ from ecluse.web.phrases import translated
 
 TABLE_ROWS: Final = 12
 TOP_FEATURES: Final = 12
+#: Bars of the small picture of a column's sketch.
+SKETCH_BINS: Final = 12
 #: A thinner band of a stack, as a share of all, would have its name on that of its neighbour.
 NAMED_BAND: Final = 0.07
 AXIS_TEXT: Final = {"color": "--ink-2", "fontSize": 11}
@@ -479,6 +482,30 @@ def column_bars(counts: Sequence[float]) -> list[Bar]:
         height = 0.0 if count <= 0 else max(1.0, 20 * count / most)
         bars.append(Bar(round(i * pitch + pitch * 0.06, 2), 20 - height, round(pitch * 0.88, 2), height))
     return bars
+
+
+def sketch_counts(sketch: Mapping[str, Any]) -> list[float]:
+    """What `column_bars` draws of a column's sketch: where its values lie, or how frequent its levels are.
+
+    Of 21 quantiles each two neighbours hold a twentieth of the values, taken as spread evenly between them; the
+    outer twentieths are left out, where there is anything between.
+    """
+    quantiles = [float(value) for value in sketch.get("quantiles") or ()]
+    if len(quantiles) < 3:
+        return [float(share) for _, share in sketch.get("top") or ()][:SKETCH_BINS]
+    inner = quantiles[1:-1]
+    bounds = inner if inner[0] < inner[-1] else quantiles
+    low, width = bounds[0], (bounds[-1] - bounds[0]) / SKETCH_BINS
+    if width <= 0:
+        return [1.0]
+    counts = [0.0] * SKETCH_BINS
+    for left, right in pairwise(bounds):
+        first, last = (min(SKETCH_BINS - 1, int((end - low) / width)) for end in (left, right))
+        for place in range(first, last + 1):
+            begin, end = low + place * width, low + (place + 1) * width
+            shared = min(right, end) - max(left, begin)
+            counts[place] += shared / (right - left) if right > left else 1.0
+    return counts
 
 
 def _plot(axes: _Axes, series: list[dict[str, Any]]) -> dict[str, Any]:

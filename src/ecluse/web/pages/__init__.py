@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request
 
-from ecluse.web.pages import account, datasets, fraud, home, jobs, migrations, models, predictions, storage
+from ecluse.web.pages import (
+    account,
+    datasets,
+    fraud,
+    home,
+    jobs,
+    migrations,
+    models,
+    predictions,
+    references,
+    storage,
+)
 from ecluse.web.security import Visitor
 
 
@@ -14,5 +25,5 @@ def remember_visitor(request: Request, visitor: Visitor) -> None:
 
 
 router = APIRouter(dependencies=[Depends(remember_visitor)])
-for part in (home, account, fraud, datasets, predictions, models, jobs, storage, migrations):
+for part in (home, account, fraud, datasets, references, predictions, models, jobs, storage, migrations):
     router.include_router(part.router)

@@ -151,6 +151,8 @@ def stages_of(job: Job, say: Words) -> list[tuple[str, str]]:
         "calibrate": say._("Calibrate"),
         "test": say._("Test"),
         "score": say._("Score"),
+        "match": say._("Match"),
+        "anomaly": say._("Learn what is usual"),
         "save": say._("Save"),
         "compare": say._("Compare"),
         "copy": say._("Copy"),
@@ -186,8 +188,10 @@ def result_of(runtime: Runtime, job: Job, say: Words) -> Link | None:
         return f"/fraud/d/{job.subject['dataset_id']}", say._("Open the table")
     if job.kind == "verify_model":
         return _model(job, say)
+    if job.kind in ("build_reference", "evaluate_reference"):
+        return _reference(job, say)
     with runtime.catalog.read() as transaction:
-        if job.kind == "train":
+        if job.kind in ("train", "ensemble"):
             run = training.run_by_job(transaction, job.id)
             if run and run.version and run.status == "done":
                 return f"/models/{run.model_name}/{run.version}", say._("Open the model")
@@ -204,6 +208,8 @@ def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Link, ...]:
         if job.kind == "train" and (run := training.run_by_job(transaction, job.id)) and run.dataset_id:
             table = f"/fraud/d/{run.dataset_id}"
             return (f"{table}#train", say._("Train again")), (table, say._("Open the table"))
+        if job.kind == "ensemble" and (run := training.run_by_job(transaction, job.id)) and run.dataset_id:
+            return (f"/fraud/m/{run.dataset_id}", say._("Match again")), _table(run.dataset_id, say)
         if job.kind == "predict" and (scored := predictions.prediction_by_job(transaction, job.id)):
             model = f"/models/{scored.model_name}/{scored.version}", say._("Open the model")
             return (_table(scored.dataset_id, say), model) if scored.dataset_id else (model,)
@@ -214,6 +220,10 @@ def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Link, ...]:
 
 def _model(job: Job, say: Words) -> Link:
     return f"/models/{job.subject['name']}/{job.subject['version']}", say._("Open the model")
+
+
+def _reference(job: Job, say: Words) -> Link:
+    return f"/fraud/references/{job.title}", say._("Open the reference")
 
 
 def _migration(migration_id: str, say: Words) -> Link:
