@@ -6,13 +6,19 @@ from typing import Final
 
 from ecluse import upkeep
 from ecluse.fraud import work as fraud
+from ecluse.fraud.ensembles import jobs as ensembles
 from ecluse.fraud.monitoring import jobs as watching
 from ecluse.fraud.references import building, evaluation
 from ecluse.jobs import JobKind
 from ecluse.runtime import Runtime
 
 KINDS: Final[dict[str, JobKind]] = (
-    fraud.KINDS | watching.KINDS | building.KINDS | evaluation.KINDS | upkeep.KINDS
+    fraud.KINDS
+    | ensembles.KINDS
+    | watching.KINDS
+    | building.KINDS
+    | evaluation.KINDS
+    | upkeep.KINDS
 )
 
 

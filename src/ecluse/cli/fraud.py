@@ -14,6 +14,7 @@ from ecluse.cli.output import Record, progress, reports
 from ecluse.cli.references import references
 from ecluse.cli.session import acting, finish, home_option, user_option
 from ecluse.cli.tables import add_table
+from ecluse.cli.unlabelled import ensemble, match
 from ecluse.errors import InvalidInput
 from ecluse.fraud import workflows
 from ecluse.fraud.workflows import TrainingRequest
@@ -27,6 +28,8 @@ def fraud() -> None:
 
 
 fraud.add_command(references)
+fraud.add_command(match)
+fraud.add_command(ensemble)
 
 
 @fraud.command()

@@ -51,7 +51,7 @@ def run_training(runtime: Runtime, task: Task, run_id: str) -> None:
         training.set_running(transaction, run_id)
     task.step("plan", _plan, runtime, task, run_id)
     trained = task.step("train", _train, runtime, task, run_id)
-    task.step("publish", _publish, runtime, task, run_id, trained)
+    task.step("publish", publish, runtime, task, run_id, trained)
 
 
 def run_prediction(
@@ -129,10 +129,10 @@ def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
     from ecluse.fraud.dataset import open_table
     from ecluse.fraud.profile import profile_table
 
-    dataset = _dataset(runtime, task.user_id, dataset_id)
+    dataset = table_of(runtime, task.user_id, dataset_id)
     with runtime.scratch() as folder:
         task.report("read", 0.0)
-        path = _fetch(runtime, dataset, folder)
+        path = fetch_table(runtime, dataset, folder)
         task.report("profile", 0.2)
         try:
             with open_table(path, dataset.filename) as table:
@@ -150,10 +150,10 @@ def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
 
 def _plan(runtime: Runtime, task: Task, run_id: str) -> None:
     """Plan a training that was asked for before its table was read: wait for the guesses."""
-    run = _training_run(runtime, task, run_id)
+    run = run_of(runtime, task, run_id)
     if "request" not in run.plan:
         return
-    while (dataset := _dataset(runtime, task.user_id, run.dataset_id)).state == "profiling":
+    while (dataset := table_of(runtime, task.user_id, run.dataset_id)).state == "profiling":
         task.report("read", 0.0, "Waiting for the table to be read")
         time.sleep(0.5)
     plan = plan_training(dataset, TrainingRequest.from_dict(run.plan["request"]))
@@ -162,21 +162,21 @@ def _plan(runtime: Runtime, task: Task, run_id: str) -> None:
 
 
 def _train(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
-    """Train and upload under a version claimed by this attempt; what `_publish` needs to make it visible."""
+    """Train and upload under a version claimed by this attempt; what `publish` needs to make it visible."""
     from ecluse.fraud.dataset import open_table
     from ecluse.fraud.training import TrainingPlan, train
 
-    run = _training_run(runtime, task, run_id)
-    dataset = _dataset(runtime, task.user_id, run.dataset_id)
+    run = run_of(runtime, task, run_id)
+    dataset = table_of(runtime, task.user_id, run.dataset_id)
     with runtime.scratch() as folder:
         task.report("read", 0.0)
-        path, destination = _fetch(runtime, dataset, folder), folder / "model"
+        path, destination = fetch_table(runtime, dataset, folder), folder / "model"
         destination.mkdir()
         with open_table(path, dataset.filename) as table:
             plan, stop = TrainingPlan.from_dict(run.plan), _FinishRequest(runtime, run_id)
             report = train(table, plan, destination, task.report, stop=stop)
         task.report("save", 0.97)
-        uploaded = _patiently(lambda: _upload(runtime, task, run.model_name, destination))
+        uploaded = patiently(lambda: upload(runtime, task, run.model_name, destination))
     return uploaded | {"report": report.to_dict()}
 
 
@@ -198,7 +198,7 @@ class _FinishRequest:
         return self._asked
 
 
-def _upload(runtime: Runtime, task: Task, model_name: str, folder: Path) -> dict[str, Any]:
+def upload(runtime: Runtime, task: Task, model_name: str, folder: Path) -> dict[str, Any]:
     registry, nonce = runtime.registry(task.user_id), f"{task.job_id} {time.time_ns()}"
     version = registry.claim(model_name, nonce)
     files = registry.upload(model_name, version, folder)
@@ -206,8 +206,8 @@ def _upload(runtime: Runtime, task: Task, model_name: str, folder: Path) -> dict
     return {"url": url, "nonce": nonce, "files": [asdict(file) for file in files]}
 
 
-def _publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) -> None:
-    run, url, report = _training_run(runtime, task, run_id), str(trained["url"]), trained["report"]
+def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) -> None:
+    run, url, report = run_of(runtime, task, run_id), str(trained["url"]), trained["report"]
     version = url.rsplit("/", 1)[1]
     publication = Publication(
         user_id=run.user_id,
@@ -237,7 +237,7 @@ def _publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any])
         training.set_done(transaction, run.id, version=version, metrics=metrics, model_path=url)
 
 
-def _patiently(work: Callable[[], T]) -> T:
+def patiently(work: Callable[[], T]) -> T:
     """The result of `work`, tried again when the store does not answer."""
     for pause in PATIENCE:
         try:
@@ -270,11 +270,11 @@ def _score(
 
     with runtime.catalog.read() as transaction:
         prediction = predictions.prediction_of(transaction, task.user_id, prediction_id)
-    dataset = _dataset(runtime, task.user_id, prediction.dataset_id)
+    dataset = table_of(runtime, task.user_id, prediction.dataset_id)
     with runtime.scratch() as folder:
         task.report("read", 0.0)
         scorer = load_scorer(_model_files(runtime, task.user_id, prediction, folder))
-        path, result = _fetch(runtime, dataset, folder), folder / f"result.{prediction.format}"
+        path, result = fetch_table(runtime, dataset, folder), folder / f"result.{prediction.format}"
         total = max(dataset.rows or 0, 1)
         with open_table(path, dataset.filename) as table:
             batches = scorer.score_table(
@@ -286,7 +286,7 @@ def _score(
             summary = write_scores(batches, result, "parquet" if prediction.format == "parquet" else "csv")
         task.report("save", 0.95)
         store = runtime.data
-        stored = _patiently(lambda: store.upload(result, key))
+        stored = patiently(lambda: store.upload(result, key))
     with runtime.catalog.write() as transaction:
         recorded = predictions.set_done(
             transaction,
@@ -317,8 +317,8 @@ def _profile_failed(runtime: Runtime, task: Task, message: str, dataset_id: str)
         datasets.set_failed(transaction, dataset_id, message)
 
 
-def _training_failed(runtime: Runtime, task: Task, message: str, run_id: str) -> None:
-    _end_training(runtime, _training_run(runtime, task, run_id), "failed", message)
+def training_failed(runtime: Runtime, task: Task, message: str, run_id: str) -> None:
+    _end_training(runtime, run_of(runtime, task, run_id), "failed", message)
 
 
 def _prediction_failed(runtime: Runtime, task: Task, message: str, prediction_id: str, **_: object) -> None:
@@ -326,7 +326,7 @@ def _prediction_failed(runtime: Runtime, task: Task, message: str, prediction_id
         predictions.set_ended(transaction, prediction_id, "failed", message)
 
 
-def _fetch(runtime: Runtime, dataset: Dataset, folder: Path) -> Path:
+def fetch_table(runtime: Runtime, dataset: Dataset, folder: Path) -> Path:
     """The table as a local file in a scratch folder, compared with the digest taken at its upload."""
     path = folder / safe_filename(dataset.filename)
     located = runtime.stores.locate(dataset.url)
@@ -338,14 +338,14 @@ def _fetch(runtime: Runtime, dataset: Dataset, folder: Path) -> Path:
     return path
 
 
-def _dataset(runtime: Runtime, user_id: str, dataset_id: str | None) -> Dataset:
+def table_of(runtime: Runtime, user_id: str, dataset_id: str | None) -> Dataset:
     if dataset_id is None:
         raise NotFound("The table was deleted before the job ran. Upload it again.")
     with runtime.catalog.read() as transaction:
         return datasets.dataset_of(transaction, user_id, dataset_id)
 
 
-def _training_run(runtime: Runtime, task: Task, run_id: str) -> TrainingRun:
+def run_of(runtime: Runtime, task: Task, run_id: str) -> TrainingRun:
     with runtime.catalog.read() as transaction:
         return training.run_of(transaction, task.user_id, run_id)
 
@@ -355,7 +355,7 @@ KINDS: Final[dict[str, JobKind]] = {
     "profile": JobKind(run_profile, _profile_failed, "profile", ("read", "profile")),
     "train": JobKind(
         run_training,
-        _training_failed,
+        training_failed,
         "train",
         ("read", "features", "search", "calibrate", "test", "save"),
     ),

@@ -435,8 +435,10 @@ def _words(value: Value, raw: object, number: float, *, share: str, high: bool) 
     if value.kind == "day":
         return f"{value.column}: day {number:.0f}, as in {share} of the rows"
     if value.kind == "gap":
-        gap = f"time from {value.other} to {value.column}"
-        return f"{gap} {'longer' if high else 'shorter'} than all but {share} of the rows"
+        other, name = value.other, value.column
+        return (
+            f"time from {other} to {name} {'longer' if high else 'shorter'} than all but {share} of the rows"
+        )
     if value.kind == "characters":
         return f"{value.column} {'longer' if high else 'shorter'} than all but {share} of the rows"
     return f"{value.column} {_shown(raw)}, {'higher' if high else 'lower'} than all but {share} of the rows"

@@ -33,10 +33,10 @@ def report_of(
         "rows": {"sample": rows},
         "fraud_rate": {"stated": rate, "estimated": info["estimated_fraud_rate"]},
         "alerts": {"high": int(high.sum()), "medium": int(medium.sum())},
-        "members": [
-            {name: member[name] for name in ("reference", "weight", "similarity", "lacking", "performance")}
-            for member in info["members"]
-        ],
+        "members": info["members"],
+        "abstained": info["abstained"],
+        "reason": info["reason"],
+        "matches": info["match"]["matches"],
         "weights": info["weights"],
         "agreement": info["agreement"],
         "sample_histogram": {"edges": edges.tolist(), "counts": counts.tolist()},

@@ -13,6 +13,7 @@ from ecluse.web.api import (
     references,
     storage,
     training,
+    unlabelled,
 )
 from ecluse.web.errors import answers
 
@@ -24,6 +25,7 @@ PARTS = (
     models,
     predictions,
     references,
+    unlabelled,
     labels,
     monitoring,
     jobs,

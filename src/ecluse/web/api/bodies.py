@@ -239,6 +239,11 @@ def job_result(runtime: Runtime, job: Job) -> dict[str, object] | None:
             version = models.version_of(transaction, job.user_id, run.model_name, run.version)
             aliases = alias_rows.list_aliases(transaction, job.user_id, version.name)
             return model_body(version, aliases).model_dump(mode="json")
+        if job.kind == "ensemble" and (run := training.run_by_job(transaction, job.id)) and run.version:
+            version = models.version_of(transaction, job.user_id, run.model_name, run.version)
+            aliases = alias_rows.list_aliases(transaction, job.user_id, version.name)
+            told = {name: version.report.get(name) for name in ("matches", "weights", "warnings")}
+            return model_body(version, aliases).model_dump(mode="json") | told
         if job.kind == "predict" and (row := predictions.prediction_by_job(transaction, job.id)):
             return prediction_body(runtime, row).model_dump(mode="json")
         if job.kind == "plan_migration" and (made := journal.migration_by_job(transaction, job.id)):

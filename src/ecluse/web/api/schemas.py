@@ -66,6 +66,76 @@ class PredictRequest(DatasetReference):
     )
 
 
+class ApplyRequest(DatasetReference):
+    """A table without labels, and the name of the ensemble to make for it."""
+
+    model_name: str = Field(examples=["march_payments"])
+    fraud_rate: float = Field(0.01, ge=0.0001, le=0.5, description="Share of the rows taken to be fraud")
+    references: list[str] | None = Field(
+        None, description="Use these references only; the best when left out"
+    )
+    corrections: dict[str, dict[str, str | None]] = Field(
+        {},
+        description="By reference, column of the reference → column of the table that stands for it, null for none",
+        examples=[{"harbour_bank_cards": {"amount": "montant"}}],
+    )
+
+
+class MappingRequest(BaseModel):
+    """Corrections of the mapping to one reference; an empty object forgets them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    columns: dict[str, str | None] = Field(
+        description="Column of the reference → column of the table that stands for it, null for none",
+        examples=[{"amount": "montant", "country": None}],
+    )
+
+
+class PairBody(BaseModel):
+    """A column of the table (theirs) that stands for one of the reference (ours)."""
+
+    theirs: str
+    ours: str
+    why: str
+    score: float
+
+
+class MatchBody(BaseModel):
+    reference: str
+    similarity: float = Field(description="Share of what the reference looks at that is there")
+    domain: str
+    columns: list[PairBody]
+    missing: list[str] = Field(description="Columns of the reference that nothing stands for")
+
+
+class MatchesBody(BaseModel):
+    """The references a table means the same as; where it abstains, the nearest, none of which is used."""
+
+    abstain: bool
+    reason: str
+    matches: list[MatchBody]
+    corrections: dict[str, dict[str, str | None]] = Field({}, description="Those kept for this table")
+
+
+class EnsembleBody(BaseModel):
+    """An ensemble: what it judges by. `weights` are of the references together and of the anomaly score."""
+
+    name: str
+    version: str
+    abstained: bool = Field(description="No reference matched: rows are ranked by how unusual they are")
+    reason: str
+    members: list[dict[str, Any]] = Field(
+        description="Weight, similarity, mapping of columns and measured transfer of each reference"
+    )
+    weights: dict[str, float]
+    fraud_rate: dict[str, float | None] = Field(description="Stated, and estimated where it can be")
+    agreement: dict[str, Any]
+    matches: list[MatchBody]
+    warnings: list[str]
+    created_at: datetime
+
+
 class DatasetBody(BaseModel):
     id: str
     filename: str

@@ -1,0 +1,179 @@
+"""Match a table with the library, correct the mapping of its columns, and ask for an ensemble.
+
+Quick checks, a row and a queued job; nothing heavy is imported before a table is matched. The job is in `jobs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from ecluse.catalog import audit, datasets, mappings, training
+from ecluse.catalog.tables import Dataset, TrainingRun, new_id
+from ecluse.errors import InvalidInput
+from ecluse.fraud.references import library
+from ecluse.fraud.workflows import find_dataset
+from ecluse.registry import checked_name
+from ecluse.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ecluse.fraud.references.matching import MatchResult
+
+#: By reference, {ours: theirs, or None for "no column"}: a column of the reference and the table's that stands for it.
+Corrections = Mapping[str, Mapping[str, str | None]]
+
+KIND: Final = "ensemble"
+FRAUD_RATE: Final = 0.01
+RATES: Final = (0.0001, 0.5)
+MOST: Final = 3
+
+
+def match_dataset(
+    runtime: Runtime, dataset: Dataset, *, references: Sequence[str] | None = None
+) -> MatchResult:
+    """The references that a stored table means the same as, its corrected mappings counted; best first.
+
+    `references` keeps only those of these names.
+
+    Raises:
+        InvalidInput: the table is not read yet, or could not be.
+        NotFound: there is no reference of a name.
+    """
+    with runtime.catalog.read() as transaction:
+        corrections = mappings.mappings_of(transaction, dataset.id)
+    for name in references or ():
+        library.find(runtime, name)
+    return _matched(runtime, dataset, corrections, references)
+
+
+def keep_corrections(
+    runtime: Runtime, user_id: str, dataset_id: str, reference: str, columns: Mapping[str, str | None]
+) -> MatchResult:
+    """Keep a person's corrections of the mapping to one reference, and match again. No corrections forget them.
+
+    Raises:
+        NotFound: the user has no such table, or there is no such reference.
+        InvalidInput: a column is not the reference's, or not the table's.
+    """
+    dataset = find_dataset(runtime, user_id, dataset_id)
+    _check_corrections(runtime, dataset, {reference: columns})
+    with runtime.catalog.write() as transaction:
+        mappings.keep_mapping(transaction, dataset.id, reference, columns)
+        audit.record(transaction, user_id, "dataset.map", dataset.filename, reference=reference)
+    return match_dataset(runtime, dataset)
+
+
+def start_ensemble(
+    runtime: Runtime,
+    user_id: str,
+    dataset_id: str,
+    model_name: str,
+    *,
+    fraud_rate: float = FRAUD_RATE,
+    references: Sequence[str] | None = None,
+    corrections: Corrections | None = None,
+) -> TrainingRun:
+    """Queue the making of an ensemble for a table without labels. `corrections` are kept for the table.
+
+    Raises:
+        InvalidInput: the rate is out of range, the table could not be read, or a correction names no column.
+        NotFound: the user has no such table, or there is no such reference.
+    """
+    low, high = RATES
+    if not low <= fraud_rate <= high:
+        raise InvalidInput(
+            f"A fraud rate of {fraud_rate:g} is out of range; use {low:g} to {high:g}, such as 0.01."
+        )
+    dataset = find_dataset(runtime, user_id, dataset_id)
+    if dataset.state == "failed":
+        raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
+    for name in references or ():
+        library.find(runtime, name)
+    _check_corrections(runtime, dataset, corrections or {})
+    plan: dict[str, Any] = {
+        "kind": KIND,
+        "reference_names": None if references is None else list(references),
+        "fraud_rate": fraud_rate,
+        "seed": 0,
+        "target": "",
+    }
+    job_id = new_id()
+    run = TrainingRun(
+        user_id=user_id,
+        job_id=job_id,
+        dataset_id=dataset.id,
+        model_name=checked_name(model_name),
+        target_column="",
+        plan=plan,
+    )
+    with runtime.catalog.write() as transaction:
+        for reference, columns in (corrections or {}).items():
+            mappings.keep_mapping(transaction, dataset.id, reference, columns)
+        training.add_run(transaction, run)
+        datasets.touch_dataset(transaction, dataset.id)
+        audit.record(transaction, user_id, "model.ensemble", model_name, dataset=dataset.filename)
+    title = f"{model_name}: {dataset.filename}"
+    try:
+        runtime.jobs.enqueue(KIND, "train", user_id, title, {"run_id": run.id}, job_id=job_id)
+    except Exception as error:
+        with runtime.catalog.write() as transaction:
+            training.set_ended(transaction, run.id, "failed", f"It could not be queued: {error}")
+        raise
+    return run
+
+
+def settled_by_theirs(corrections: Corrections) -> dict[str, dict[str, str | None]]:
+    """Corrections turned round for the matcher: {theirs: ours}, of those that name a column."""
+    return {
+        reference: {theirs: ours for ours, theirs in columns.items() if theirs is not None}
+        for reference, columns in corrections.items()
+    }
+
+
+def _matched(
+    runtime: Runtime, dataset: Dataset, corrections: Corrections, references: Sequence[str] | None
+) -> MatchResult:
+    """The match, in which no column stands for one that a person said nothing stands for."""
+    settled = settled_by_theirs(corrections)
+    limit = MOST if references is None else 1_000
+    found = library.match_dataset(runtime, dataset, corrections=settled, limit=limit)
+    refused = {
+        (match.reference, pair.theirs): None
+        for match in found.matches
+        for pair in match.columns
+        if corrections.get(match.reference, {}).get(pair.ours, pair.theirs) is None
+    }
+    if refused:
+        for reference, theirs in refused:
+            settled[reference][theirs] = None
+        found = library.match_dataset(runtime, dataset, corrections=settled, limit=limit)
+    return found if references is None else _only(found, references)
+
+
+def _only(found: MatchResult, references: Sequence[str]) -> MatchResult:
+    from ecluse.fraud.references.matching import MatchResult
+
+    kept = tuple(match for match in found.matches if match.reference in references)[:MOST]
+    if kept or found.abstain:
+        return MatchResult(found.abstain, found.reason, kept)
+    return MatchResult(True, f"None of {', '.join(references)} means the same as this table.", ())
+
+
+def _check_corrections(runtime: Runtime, dataset: Dataset, corrections: Corrections) -> None:
+    for reference, columns in corrections.items():
+        row = library.find(runtime, reference)
+        ours = {str(one["name"]) for one in row.sketches}
+        theirs = {str(one["name"]) for one in (dataset.profile or {"columns": []})["columns"]}
+        for our, their in columns.items():
+            if our not in ours:
+                raise InvalidInput(
+                    f'{reference} has no column "{our}". It has: {", ".join(sorted(ours)[:30])}.'
+                )
+            if their is not None and dataset.profile is not None and their not in theirs:
+                raise InvalidInput(
+                    f'{dataset.filename} has no column "{their}". It has: {", ".join(sorted(theirs)[:30])}.'
+                )
+        named = [their for their in columns.values() if their is not None]
+        twice = next((name for name in named if named.count(name) > 1), None)
+        if twice is not None:
+            raise InvalidInput(f'"{twice}" cannot stand for two columns of {reference}. Correct the mapping.')
