@@ -13,12 +13,7 @@ from ecluse.jobs import JobKind
 from ecluse.runtime import Runtime
 
 KINDS: Final[dict[str, JobKind]] = (
-    fraud.KINDS
-    | ensembles.KINDS
-    | watching.KINDS
-    | building.KINDS
-    | evaluation.KINDS
-    | upkeep.KINDS
+    fraud.KINDS | ensembles.KINDS | watching.KINDS | building.KINDS | evaluation.KINDS | upkeep.KINDS
 )
 
 

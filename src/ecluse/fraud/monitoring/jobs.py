@@ -52,7 +52,7 @@ def run_retraining(runtime: Runtime, task: Task, run_id: str, inspection_id: str
     with runtime.catalog.write() as transaction:
         training.set_running(transaction, run_id)
     trained = task.step("train", _retrain, runtime, task, run_id)
-    task.step("publish", work._publish, runtime, task, run_id, trained)
+    task.step("publish", work.publish, runtime, task, run_id, trained)
     task.step("compare", _compare_retrained, runtime, task, run_id, inspection_id)
 
 
@@ -92,7 +92,7 @@ def _ask(runtime: Runtime, task: Task, inspection_id: str) -> None:
         task.report("read", 0.0)
         version = _version(runtime, inspection, inspection.version)
         scorer = load_scorer(_files(runtime, version, folder / "model"))
-        path = work._fetch(runtime, dataset, folder)
+        path = work.fetch_table(runtime, dataset, folder)
         with open_table(path, dataset.filename) as table:
             result = ask_about(
                 table,
@@ -131,7 +131,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
     with runtime.scratch() as folder:
         task.report("read", 0.0)
         files = _files(runtime, version, folder / "model")
-        path = work._fetch(runtime, dataset, folder)
+        path = work.fetch_table(runtime, dataset, folder)
         request = inspection.request
         rate = request["fraud_rate"] or _usual_rate(files)
         with open_table(path, dataset.filename) as table:
@@ -159,7 +159,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
         with runtime.catalog.read() as transaction:
             if inspections.inspection_of(transaction, task.user_id, inspection_id).status == "cancelled":
                 raise JobCancelled("The job was cancelled.")
-        published = work._patiently(
+        published = work.patiently(
             lambda: models.publish(
                 runtime,
                 task.user_id,
@@ -241,13 +241,15 @@ def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
         version = _version(runtime, inspection, inspection.version)
         files = _files(runtime, version, folder / "model")
         target, positive = _target(files)
-        path = work._fetch(runtime, dataset, folder)
+        path = work.fetch_table(runtime, dataset, folder)
         outcomes: Outcomes | None = None
         with open_table(path, dataset.filename) as table:
             if request.get("outcomes"):
-                other = work._dataset(runtime, task.user_id, request["outcomes"])
+                other = work.table_of(runtime, task.user_id, request["outcomes"])
                 (folder / "outcomes").mkdir()
-                with open_table(work._fetch(runtime, other, folder / "outcomes"), other.filename) as given:
+                with open_table(
+                    work.fetch_table(runtime, other, folder / "outcomes"), other.filename
+                ) as given:
                     column = request["label"] or label_column(given.columns, request["identifier"], target)
                     outcomes = read_outcomes(given, request["identifier"], column, positive)
             elif request["label"] or target in table.columns:
@@ -273,7 +275,7 @@ def _compare(runtime: Runtime, task: Task, inspection_id: str) -> None:
     inspection, dataset = _inspection(runtime, task, inspection_id)
     with runtime.scratch() as folder:
         task.report("read", 0.0)
-        path = work._fetch(runtime, dataset, folder)
+        path = work.fetch_table(runtime, dataset, folder)
         with open_table(path, dataset.filename) as table:
             result = _compared(
                 runtime, task, inspection, inspection.other_version, table, folder, dataset.rows or 0
@@ -319,12 +321,16 @@ def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
     from ecluse.fraud.monitoring.holding import hold_out, write_rows
     from ecluse.fraud.training import TrainingPlan, train
 
-    run = work._training_run(runtime, task, run_id)
-    dataset = work._dataset(runtime, task.user_id, run.dataset_id)
+    run = work.run_of(runtime, task, run_id)
+    dataset = work.table_of(runtime, task.user_id, run.dataset_id)
     plan = TrainingPlan.from_dict(run.plan)
     with runtime.scratch() as folder:
         task.report("read", 0.0, "Keeping rows for the comparison")
-        path, destination, part = work._fetch(runtime, dataset, folder), folder / "model", folder / "part"
+        path, destination, part = (
+            work.fetch_table(runtime, dataset, folder),
+            folder / "model",
+            folder / "part",
+        )
         destination.mkdir()
         with open_table(path, dataset.filename) as table:
             held = hold_out(table, plan)
@@ -335,7 +341,7 @@ def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
             stop = work._FinishRequest(runtime, run_id)
             report = train(rest, plan, destination, task.report, stop=stop)
         task.report("save", 0.97)
-        uploaded = work._patiently(lambda: work._upload(runtime, task, run.model_name, destination))
+        uploaded = work.patiently(lambda: work.upload(runtime, task, run.model_name, destination))
     return uploaded | {"report": report.to_dict()}
 
 
@@ -345,11 +351,11 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
     from ecluse.fraud.monitoring.holding import hold_out, row_hashes, write_rows
     from ecluse.fraud.training import TrainingPlan
 
-    run = work._training_run(runtime, task, run_id)
+    run = work.run_of(runtime, task, run_id)
     inspection, dataset = _inspection(runtime, task, inspection_id)
     notes = []
     with runtime.scratch() as folder:
-        path, part = work._fetch(runtime, dataset, folder), folder / "part"
+        path, part = work.fetch_table(runtime, dataset, folder), folder / "part"
         with open_table(path, dataset.filename) as table:
             held = hold_out(table, TrainingPlan.from_dict(run.plan))
             before = int(held.sum())
@@ -382,11 +388,11 @@ def _older_table(
     if dataset_id is None:
         return None
     try:
-        dataset = work._dataset(runtime, task.user_id, dataset_id)
+        dataset = work.table_of(runtime, task.user_id, dataset_id)
     except NotFound:
         return None
     (folder / "older").mkdir()
-    return work._fetch(runtime, dataset, folder / "older"), dataset
+    return work.fetch_table(runtime, dataset, folder / "older"), dataset
 
 
 # What all share
@@ -409,7 +415,7 @@ def _done(
 def _inspection(runtime: Runtime, task: Task, inspection_id: str) -> tuple[Inspection, Dataset]:
     with runtime.catalog.read() as transaction:
         inspection = inspections.inspection_of(transaction, task.user_id, inspection_id)
-    dataset = work._dataset(runtime, task.user_id, inspection.dataset_id)
+    dataset = work.table_of(runtime, task.user_id, inspection.dataset_id)
     while dataset.state == "profiling":
         task.report("read", 0.0, "Waiting for the table to be read")
         time.sleep(0.5)
@@ -447,7 +453,7 @@ def _failed(runtime: Runtime, task: Task, message: str, inspection_id: str) -> N
 
 def _retraining_failed(runtime: Runtime, task: Task, message: str, run_id: str, inspection_id: str) -> None:
     _failed(runtime, task, message, inspection_id)
-    work._training_failed(runtime, task, message, run_id)
+    work.training_failed(runtime, task, message, run_id)
 
 
 #: Every kind of job that looks at a model beside a table.

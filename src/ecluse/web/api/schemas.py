@@ -92,50 +92,6 @@ class MappingRequest(BaseModel):
     )
 
 
-class PairBody(BaseModel):
-    """A column of the table (theirs) that stands for one of the reference (ours)."""
-
-    theirs: str
-    ours: str
-    why: str
-    score: float
-
-
-class MatchBody(BaseModel):
-    reference: str
-    similarity: float = Field(description="Share of what the reference looks at that is there")
-    domain: str
-    columns: list[PairBody]
-    missing: list[str] = Field(description="Columns of the reference that nothing stands for")
-
-
-class MatchesBody(BaseModel):
-    """The references a table means the same as; where it abstains, the nearest, none of which is used."""
-
-    abstain: bool
-    reason: str
-    matches: list[MatchBody]
-    corrections: dict[str, dict[str, str | None]] = Field({}, description="Those kept for this table")
-
-
-class EnsembleBody(BaseModel):
-    """An ensemble: what it judges by. `weights` are of the references together and of the anomaly score."""
-
-    name: str
-    version: str
-    abstained: bool = Field(description="No reference matched: rows are ranked by how unusual they are")
-    reason: str
-    members: list[dict[str, Any]] = Field(
-        description="Weight, similarity, mapping of columns and measured transfer of each reference"
-    )
-    weights: dict[str, float]
-    fraud_rate: dict[str, float | None] = Field(description="Stated, and estimated where it can be")
-    agreement: dict[str, Any]
-    matches: list[MatchBody]
-    warnings: list[str]
-    created_at: datetime
-
-
 class DatasetBody(BaseModel):
     id: str
     filename: str
@@ -573,3 +529,27 @@ class StartedBody(BaseModel):
     name: str
     job: str | None
     status_url: str | None
+
+
+class MatchesBody(MatchResultBody):
+    """The references a table means the same as, and how a person has corrected their mappings."""
+
+    corrections: dict[str, dict[str, str | None]] = Field({}, description="Those kept for this table")
+
+
+class EnsembleBody(BaseModel):
+    """An ensemble: what it judges by. `weights` are of the references together and of the anomaly score."""
+
+    name: str
+    version: str
+    abstained: bool = Field(description="No reference matched: rows are ranked by how unusual they are")
+    reason: str
+    members: list[dict[str, Any]] = Field(
+        description="Weight, similarity, mapping of columns and measured transfer of each reference"
+    )
+    weights: dict[str, float]
+    fraud_rate: dict[str, float | None] = Field(description="Stated, and estimated where it can be")
+    agreement: dict[str, Any]
+    matches: list[MatchBody]
+    warnings: list[str]
+    created_at: datetime
