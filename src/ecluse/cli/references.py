@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from ecluse import models as published
+from ecluse.catalog import datasets
 from ecluse.catalog.tables import ReferenceModel, User
 from ecluse.cli.output import Record, Rows, progress, reports, transfer
 from ecluse.cli.session import acting, finish_all, home_option, user_option
@@ -132,10 +133,13 @@ def import_references(
             )
             for table in tables
         ]
-        started = [
-            _start(runtime, user, recipe, table) for recipe, table in zip(recipes, tables, strict=True)
-        ]
-        return _finished(runtime, user, started, "Building references", imported)
+        stored: list[str] = []
+        try:
+            started = [_start(runtime, user, *one, stored) for one in zip(recipes, tables, strict=True)]
+            return _finished(runtime, user, started, "Building references", imported)
+        except KeyboardInterrupt:
+            _remove_tables(runtime, user, stored)
+            raise
 
 
 @references.command("list")
@@ -233,26 +237,32 @@ def _import_folders(runtime: Runtime, user: User, directory: Path) -> list[publi
         return published.import_folder(runtime, user, directory, prefix=REFERENCES, progress=told)
 
 
-def _start(runtime: Runtime, user: User, recipe: Recipe, table: Path) -> Started:
-    """Store the table, unless its reference is built or it is stored already, and queue its job."""
-    if building.is_built(runtime, recipe):
-        return Started(recipe.name, None)
-    known = workflows.find_same_table(runtime, user.id, table.name, recipe.content)
-    running = _being_built(runtime, user, recipe)
-    if running is not None:
+def _start(runtime: Runtime, user: User, recipe: Recipe, table: Path, stored: list[str]) -> Started:
+    """Store the table, unless its reference is built or it is stored already, and queue its job.
+
+    The tables that were stored for this are added to `stored`.
+    """
+    running = building.running_jobs(runtime, user).get((recipe.name, recipe.digest))
+    if running is not None or building.is_built(runtime, recipe):
         return Started(recipe.name, running)
+    known = workflows.find_same_table(runtime, user.id, table.name, recipe.content)
     if known is None:
         with progress(f"Storing {table.name}"):
-            stored = workflows.add_table(runtime, user.id, table.name, read_chunks(table))
+            dataset = workflows.add_table(runtime, user.id, table.name, read_chunks(table))
+        stored.append(dataset.id)
     else:
-        stored = known
-    wanted = {**asdict(recipe), "dataset_id": stored.id, "keeps_table": known is not None}
-    (started,) = building.start_building(runtime, user, [Recipe(**wanted)])
+        dataset = known
+    wanted = replace(recipe, dataset_id=dataset.id, keeps_table=known is not None)
+    (started,) = building.start_building(runtime, user, [wanted])
     return started
 
 
-def _being_built(runtime: Runtime, user: User, recipe: Recipe) -> str | None:
-    return building.running_jobs(runtime, user).get((recipe.name, recipe.digest))
+def _remove_tables(runtime: Runtime, user: User, stored: Sequence[str]) -> None:
+    """Remove the tables whose references will not be built; those of built ones are gone already."""
+    with runtime.catalog.read() as transaction:
+        left = {row.id for row in datasets.list_datasets(transaction, user.id, limit=10_000)}
+    for dataset_id in left & set(stored):
+        workflows.remove_dataset(runtime, user.id, dataset_id)
 
 
 def _finished(
