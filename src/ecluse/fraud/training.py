@@ -121,14 +121,17 @@ def _prepare(rows: LabelledRows, split: Split, plan: TrainingPlan, clock: Clock)
     folds = draw_folds(split, rows.labels, count=_fold_count(rows, split), seed=plan.seed)
     first = prepare(rows, split, plan, folds[0].fit, folds[0].held, threads=threads, tick=tick)
     prepared = [first]
-    # Features are made once more for the last fit: all together must leave most of the time to models.
-    refit = size <= REFIT_ROWS and 2 * MORE_TIME * first.seconds < FEATURE_SHARE * plan.budget_s
-    allowed = int(FEATURE_SHARE * plan.budget_s / max(first.seconds, 1e-9)) - 1 if refit else 1
-    for fold in folds[1 : max(allowed, 1)]:
-        together = first.engineer.plan
+    together = first.engineer.plan
+    for fold in folds[1:]:
+        # Features are made once more for the last fit, and must leave most of the time to models.
+        if clock.seconds() + 2 * prepared[-1].seconds > FEATURE_SHARE * plan.budget_s:
+            break
         prepared.append(
             prepare(rows, split, plan, fold.fit, fold.held, threads=threads, tick=tick, together=together)
         )
+    left = plan.budget_s - clock.seconds()
+    refit = size <= REFIT_ROWS and MORE_TIME * prepared[-1].seconds < FEATURE_SHARE * left
+    prepared = prepared if refit else [first]
     return _Course(folds[: len(prepared)], tuple(prepared), refit, cores if side_by_side else 1)
 
 
@@ -143,7 +146,7 @@ def _fold_count(rows: LabelledRows, split: Split) -> int:
 
 def _search(course: _Course, plan: TrainingPlan, clock: Clock, stop: Callable[[], bool]) -> SearchResult:
     begun = clock.seconds()
-    again = MORE_TIME * course.prepared[0].seconds if course.refit else 0.0
+    again = MORE_TIME * course.prepared[-1].seconds if course.refit else 0.0
     left = max(SEARCH_UNTIL * plan.budget_s - _reserve(course) - again - begun, 0.0)
 
     def report(message: str) -> None:
@@ -164,7 +167,7 @@ def _search(course: _Course, plan: TrainingPlan, clock: Clock, stop: Callable[[]
 
 def _reserve(course: _Course) -> float:
     """Seconds for blending and for the measurement at the end, which grow with the rows."""
-    return 0.2 + 2e-5 * sum(len(fold.held) for fold in course.folds)
+    return 0.2 + 3e-5 * sum(len(fold.held) for fold in course.folds)
 
 
 def _choose(course: _Course, found: SearchResult, plan: TrainingPlan, clock: Clock) -> Blend:
