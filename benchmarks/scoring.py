@@ -26,8 +26,9 @@ import polars as pl
 
 from ecluse.fraud.dataset import open_table
 from ecluse.fraud.profile import profile_table
+from ecluse.fraud.results import write_scores
 from ecluse.fraud.sample import write_sample
-from ecluse.fraud.scoring import FraudModel, load_model, score_table, write_scores
+from ecluse.fraud.scoring import FraudModel, load_model, score_table
 from ecluse.fraud.training import TrainingPlan, train
 
 GOAL = 100_000

@@ -16,15 +16,14 @@ from hypothesis import strategies as st
 from ecluse.errors import ColumnsMissing, InvalidInput, JobCancelled, ModelUnreadable
 from ecluse.fraud.dataset import open_table
 from ecluse.fraud.evaluation import average_precision
+from ecluse.fraud.results import known_labels, neutralise_formulas, write_scores
 from ecluse.fraud.sample import generate
 from ecluse.fraud.scoring import (
     FraudModel,
     check_columns,
     load_model,
-    neutralise_formulas,
     score_frame,
     score_table,
-    write_scores,
 )
 from ecluse.fraud.training import TrainingPlan, train
 
@@ -302,3 +301,33 @@ def test_what_stops_the_scoring_passes_as_it_is_and_leaves_no_file(
     with open_table(folder / "to_score.csv") as table, pytest.raises(JobCancelled, match="stopped"):
         write_scores(score_table(model, table, batch_rows=400, progress=stop), path, form)
     assert not path.exists()
+
+
+def test_every_number_of_alerts_is_told_with_what_is_known_of_its_rows(
+    model: FraudModel, folder: Path, tmp_path: Path
+) -> None:
+    table_of_scores = scored(model, folder / "to_score.csv")
+    known = np.full(1_500, -1, dtype=np.int8)
+    known[::3] = np.arange(500) % 2
+    with open_table(folder / "to_score.csv") as table:
+        batches = score_table(model, table, batch_rows=400)
+        summary = write_scores(batches, tmp_path / "scores.csv", "csv", known)
+    probability = table_of_scores["fraud_probability"].to_numpy()
+    assert summary.labelled == 500
+    assert summary.frauds == 250
+    assert summary.budgets[-1]["alerts"] == 1_500
+    for budget in summary.budgets:
+        chosen = probability >= budget["cut"] - 1e-9
+        assert budget["alerts"] == chosen.sum()
+        assert budget["expected"] == pytest.approx(probability[chosen].sum(), abs=0.01)
+        assert budget["labelled"] == (chosen & (known >= 0)).sum()
+        assert budget["found"] == (chosen & (known == 1)).sum()
+
+
+def test_what_a_person_says_of_a_row_counts_before_what_the_table_says(tmp_path: Path) -> None:
+    pl.DataFrame({"amount": [1, 2, 3, 4], "fraud": ["Yes", "no", None, "no"]}).write_csv(tmp_path / "t.csv")
+    with open_table(tmp_path / "t.csv") as table:
+        known = known_labels(table, "fraud", "yes", {2: 1, 9: 1})
+        assert known is not None
+        assert known.tolist() == [1, 1, -1, 0]
+        assert known_labels(table, "other", "yes", {}) is None

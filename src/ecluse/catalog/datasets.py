@@ -126,3 +126,9 @@ def remove_dataset(transaction: Transaction, user_id: str, dataset_id: str) -> s
     """Where the table that is forgotten lies at this moment; None where there is none."""
     mine = (Dataset.id == dataset_id, Dataset.user_id == user_id)
     return transaction.scalar(delete(Dataset).where(*mine).returning(Dataset.url))
+
+
+def digest_of(transaction: Transaction, user_id: str, dataset_id: str | None) -> str | None:
+    """The SHA-256 of one of the user's tables; None once it is removed."""
+    wanted = select(Dataset.sha256).where(Dataset.id == dataset_id, Dataset.user_id == user_id)
+    return transaction.scalar(wanted)

@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -39,8 +39,6 @@ SCORE_COLUMNS = frozenset(
 CHECKED_ROWS = 20_000
 EXPLAINED_ROWS = 5_000
 RISKY_ROWS = 20_000
-TOP_ROWS = 100
-BINS = 20
 # Batches that are scored side by side; more would hold more rows in memory than two cores can use.
 THREADS = min(2, os.cpu_count() or 1)
 
@@ -79,26 +77,6 @@ class ColumnCheck:
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     near: dict[str, str]
-
-
-@dataclass(frozen=True)
-class ScoreSummary:
-    """What a page shows of a scored table, without reading it again.
-
-    `histogram` counts rows in 20 equal bins of probability; `top` holds the 100 riskiest rows as dicts of
-    the output's columns.
-    """
-
-    rows: int
-    flagged: int
-    high: int
-    medium: int
-    low: int
-    histogram: tuple[int, ...]
-    top: tuple[dict[str, Any], ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"histogram": list(self.histogram), "top": list(self.top)}
 
 
 def load_model(directory: Path) -> FraudModel:
@@ -229,35 +207,6 @@ def score_frame(
         return scored
     explained = np.ones(len(raw), dtype=np.bool_) if reasons_for == "all" else medium | high
     return scored.hstack(_reasons(model, parsed, matrix, explained))
-
-
-def write_scores(
-    batches: Iterable[pl.DataFrame], path: Path, format: Literal["csv", "parquet"]
-) -> ScoreSummary:
-    """Write batches to one file as they come, and sum them up. Leaves no partial file behind on failure."""
-    if format not in ("csv", "parquet"):
-        raise InvalidInput(f'Scores cannot be written as "{format}". Use csv or parquet.')
-    tally = _Tally()
-    write = _write_csv if format == "csv" else _write_parquet
-    try:
-        write(tally.watch(batches), path)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return tally.summary()
-
-
-def neutralise_formulas(frame: pl.DataFrame) -> pl.DataFrame:
-    """Prefix with ' the text that a spreadsheet would run: = + - @, tab or return first (OWASP).
-
-    Column names too. Text that is a plain number, such as "-12.5", is left as it is.
-    """
-    risky = r"^[=+\-@\t\r\n]"
-    plain = r"^[+-]?\d+([.,]\d+)?$"
-    text = pl.col(pl.String)
-    dangerous = text.str.contains(risky) & ~text.str.contains(plain)
-    safe = frame.with_columns(pl.when(dangerous).then(pl.lit("'") + text).otherwise(text).name.keep())
-    return safe.rename({name: f"'{name}" for name in frame.columns if name[:1] in tuple("=+-@\t\r\n")})
 
 
 # Scoring
@@ -524,80 +473,6 @@ def _shown(value: Any) -> str:
         return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:,.6g}"
     text = str(value)
     return text if len(text) <= 60 else text[:59] + "…"
-
-
-# Writing
-
-
-class _Tally:
-    """Counts what passes by, and keeps the riskiest rows."""
-
-    def __init__(self) -> None:
-        self._levels = {"HIGH": 0, "MEDIUM": 0, "LOW": 0}
-        self._flagged = 0
-        self._bins = np.zeros(BINS, dtype=np.int64)
-        self._top: pl.DataFrame | None = None
-
-    def watch(self, batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        for batch in batches:
-            self._add(batch)
-            yield batch
-
-    def summary(self) -> ScoreSummary:
-        top = [] if self._top is None else self._top.to_dicts()
-        plain = tuple({name: _plain(value) for name, value in row.items()} for row in top)
-        levels = self._levels
-        return ScoreSummary(
-            rows=sum(levels.values()),
-            flagged=self._flagged,
-            high=levels["HIGH"],
-            medium=levels["MEDIUM"],
-            low=levels["LOW"],
-            histogram=tuple(self._bins.tolist()),
-            top=plain,
-        )
-
-    def _add(self, batch: pl.DataFrame) -> None:
-        for level, count in batch["risk_level"].value_counts().iter_rows():
-            self._levels[level] += count
-        self._flagged += int(batch["is_fraud"].sum())
-        # The last bin is closed: a probability of 1 belongs to it.
-        places = (batch["fraud_probability"].to_numpy() * BINS).astype(np.int64)
-        self._bins += np.bincount(np.minimum(places, BINS - 1), minlength=BINS)
-        if self._top is not None and self._top.height == TOP_ROWS:
-            batch = batch.filter(pl.col("fraud_probability") > self._top["fraud_probability"][-1])
-        merged = batch if self._top is None else pl.concat([self._top, batch])
-        self._top = merged.sort("fraud_probability", descending=True, maintain_order=True).head(TOP_ROWS)
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def _write_csv(batches: Iterator[pl.DataFrame], path: Path) -> None:
-    with path.open("wb") as file:
-        for number, batch in enumerate(batches):
-            neutralise_formulas(batch).write_csv(file, include_header=number == 0)
-
-
-def _write_parquet(batches: Iterator[pl.DataFrame], path: Path) -> None:
-    first = next(batches, None)
-    if first is None:
-        raise InvalidInput("There are no scores to write.")
-
-    def rows(
-        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
-    ) -> Iterator[pl.DataFrame]:
-        yield first
-        try:
-            yield from batches
-        except BaseException as error:  # noqa: BLE001 (Polars would wrap it; it is raised below as it was)
-            failed.append(error)
-
-    failed: list[BaseException] = []
-    pl.io.plugins.register_io_source(rows, schema=first.schema).sink_parquet(path)
-    if failed:
-        raise failed[0]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

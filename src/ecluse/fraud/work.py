@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from ecluse import models
-from ecluse.catalog import datasets, predictions, training
-from ecluse.catalog.tables import Dataset, Prediction, Publication, TrainingRun
+from ecluse.catalog import datasets, labels, predictions, training
+from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, Publication, TrainingRun
 from ecluse.errors import (
     CatalogUnavailable,
     DigestMismatch,
@@ -31,6 +31,10 @@ from ecluse.jobs import JobKind, Task
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime, predictions_prefix
 from ecluse.storage import join_key, safe_filename, timestamp
+
+if TYPE_CHECKING:
+    from ecluse.fraud.dataset import Table
+    from ecluse.fraud.results import Known
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -265,15 +269,16 @@ def _score(
     columns: Mapping[str, str] | None,
 ) -> None:
     from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.results import write_scores
     from ecluse.fraud.scorers import load_scorer
-    from ecluse.fraud.scoring import write_scores
 
     with runtime.catalog.read() as transaction:
         prediction = predictions.prediction_of(transaction, task.user_id, prediction_id)
     dataset = table_of(runtime, task.user_id, prediction.dataset_id)
     with runtime.scratch() as folder:
         task.report("read", 0.0)
-        scorer = load_scorer(_model_files(runtime, task.user_id, prediction, folder))
+        version, files = _model_files(runtime, task.user_id, prediction, folder)
+        scorer = load_scorer(files)
         path, result = fetch_table(runtime, dataset, folder), folder / f"result.{prediction.format}"
         total = max(dataset.rows or 0, 1)
         with open_table(path, dataset.filename) as table:
@@ -283,7 +288,9 @@ def _score(
                 columns=columns,
                 progress=lambda rows: task.report("score", min(rows / total, 1) * 0.9, f"{rows} / {total}"),
             )
-            summary = write_scores(batches, result, "parquet" if prediction.format == "parquet" else "csv")
+            known = _unseen_labels(runtime, version, files, dataset, table)
+            result_format: Literal["csv", "parquet"] = "parquet" if prediction.format == "parquet" else "csv"
+            summary = write_scores(batches, result, result_format, known)
         task.report("save", 0.95)
         store = runtime.data
         stored = patiently(lambda: store.upload(result, key))
@@ -304,12 +311,33 @@ def _score(
         raise JobCancelled("The scoring was cancelled.")
 
 
-def _model_files(runtime: Runtime, user_id: str, prediction: Prediction, folder: Path) -> Path:
-    """The verified files of a prediction's model in one folder, for reading only."""
+def _model_files(
+    runtime: Runtime, user_id: str, prediction: Prediction, folder: Path
+) -> tuple[ModelVersion, Path]:
+    """A prediction's model, and its verified files in one folder, for reading only."""
     destination = folder / "model"
     row = models.resolve(runtime, user_id, f"{prediction.model_name}@{prediction.version}")
     models.checkout(runtime, row, destination)
-    return destination
+    return row, destination
+
+
+def _unseen_labels(
+    runtime: Runtime, version: ModelVersion, files: Path, dataset: Dataset, table: Table
+) -> Known | None:
+    """The table's labels, where the model has not learned from them: its figures would promise too much."""
+    from ecluse.fraud.labelling.scoring import LEARNED_FILE
+    from ecluse.fraud.results import known_labels
+    from ecluse.fraud.scorers import kind_of
+
+    with runtime.catalog.read() as transaction:
+        given = labels.labels_of(transaction, dataset.user_id, dataset.id)
+        learned_from = datasets.digest_of(transaction, dataset.user_id, version.dataset_id)
+    if (files / LEARNED_FILE).exists() or (
+        kind_of(files) == "supervised" and learned_from in (None, dataset.sha256)
+    ):
+        return None
+    report = version.report
+    return known_labels(table, report.get("target"), report.get("positive_value"), given)
 
 
 def _profile_failed(runtime: Runtime, task: Task, message: str, dataset_id: str) -> None:

@@ -24,8 +24,8 @@ from ecluse.fraud.ensembles.building import (
 from ecluse.fraud.ensembles.ensemble import load_ensemble, shift_to_rate, sigmoid
 from ecluse.fraud.evaluation import roc_auc
 from ecluse.fraud.references.matching import MatchResult, match_table
+from ecluse.fraud.results import write_scores
 from ecluse.fraud.scorers import EnsembleScorer, ModelScorer, Scorer, load_scorer
-from ecluse.fraud.scoring import write_scores
 from tests.fraud.ensembles.library import (
     Made,
     claims,

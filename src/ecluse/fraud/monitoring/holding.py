@@ -17,7 +17,7 @@ from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.labelled import read_labelled, split_labelled
 from ecluse.fraud.plan import TrainingPlan
-from ecluse.fraud.scoring import _write_parquet
+from ecluse.fraud.results import write_parquet
 
 Mask = NDArray[np.bool_]
 _SEED = 23
@@ -48,7 +48,7 @@ def hold_out(table: Table, plan: TrainingPlan) -> Mask:
 
 def write_rows(table: Table, chosen: Mask, path: Path) -> None:
     """The chosen rows as a Parquet file, values as they were."""
-    _write_parquet(_chosen(table, chosen), path)
+    write_parquet(_chosen(table, chosen), path)
 
 
 def row_hashes(table: Table, columns: Sequence[str]) -> pl.Series:

@@ -1,0 +1,221 @@
+"""Write scores to a file as they come, and sum them up so that a page need not read them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.errors import InvalidInput
+from ecluse.fraud.columns import ColumnSpec
+from ecluse.fraud.dataset import Table
+
+Known = NDArray[np.int8]
+
+TOP_ROWS = 100
+BINS = 20
+#: Probabilities come rounded to six decimals: with a place for each, every count below is exact.
+PLACES = 1_000_000
+BUDGETS = 120
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """What a page shows of a scored table, without reading it again.
+
+    `histogram` counts rows in 20 equal bins of probability; `top` holds the 100 riskiest rows as dicts of
+    the output's columns. `budgets` tells, for up to 120 numbers of alerts on a logarithmic scale, the lowest
+    probability among them ("cut"), the sum of their probabilities ("expected"), how many of them have a known
+    label ("labelled") and how many of those are fraud ("found"). `labelled` and `frauds` count known labels.
+    """
+
+    rows: int
+    flagged: int
+    high: int
+    medium: int
+    low: int
+    histogram: tuple[int, ...]
+    top: tuple[dict[str, Any], ...]
+    budgets: tuple[dict[str, Any], ...] = ()
+    labelled: int = 0
+    frauds: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        lists = {"histogram": list(self.histogram), "top": list(self.top), "budgets": list(self.budgets)}
+        return asdict(self) | lists
+
+
+def write_scores(
+    batches: Iterable[pl.DataFrame],
+    path: Path,
+    format: Literal["csv", "parquet"],
+    known: Known | None = None,
+) -> ScoreSummary:
+    """Write batches to one file as they come, and sum them up. Leaves no partial file behind on failure.
+
+    `known` are the labels (rows,) of the table: 1 fraud, 0 legitimate, -1 not known. They are counted only.
+    """
+    if format not in ("csv", "parquet"):
+        raise InvalidInput(f'Scores cannot be written as "{format}". Use csv or parquet.')
+    tally = _Tally(known)
+    write = _write_csv if format == "csv" else write_parquet
+    try:
+        write(tally.watch(batches), path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return tally.summary()
+
+
+def known_labels(
+    table: Table, target: str | None, positive: str | None, given: Mapping[int, int]
+) -> Known | None:
+    """The labels (rows,) of a table that holds the `target` a model has learned, and those `given` {row from 1: 0, 1}.
+
+    None where nothing is known. What a person said of a row counts before what the table says.
+    """
+    held = target is not None and positive is not None and target in table.columns
+    if not held and not given:
+        return None
+    parts = [_labels_held(batch, target if held else None, positive) for batch in table.batches(50_000)]
+    known = np.concatenate(parts) if parts else np.empty(0, dtype=np.int8)
+    for row, label in given.items():
+        if row <= len(known):
+            known[row - 1] = label
+    return known if (known != UNKNOWN).any() else None
+
+
+def neutralise_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+    """Prefix with ' the text that a spreadsheet would run: = + - @, tab or return first (OWASP).
+
+    Column names too. Text that is a plain number, such as "-12.5", is left as it is.
+    """
+    risky = r"^[=+\-@\t\r\n]"
+    plain = r"^[+-]?\d+([.,]\d+)?$"
+    text = pl.col(pl.String)
+    dangerous = text.str.contains(risky) & ~text.str.contains(plain)
+    safe = frame.with_columns(pl.when(dangerous).then(pl.lit("'") + text).otherwise(text).name.keep())
+    return safe.rename({name: f"'{name}" for name in frame.columns if name[:1] in tuple("=+-@\t\r\n")})
+
+
+def _labels_held(batch: pl.DataFrame, target: str | None, positive: str | None) -> Known:
+    if target is None:
+        return np.full(batch.height, UNKNOWN, dtype=np.int8)
+    said = batch.select(ColumnSpec(target, "category").parse()).to_series().str.to_lowercase()
+    label = (said == str(positive).lower()).cast(pl.Int8).fill_null(UNKNOWN)
+    return label.to_numpy()
+
+
+class _Tally:
+    """Counts what passes by, and keeps the riskiest rows."""
+
+    def __init__(self, known: Known | None) -> None:
+        self._known = known
+        self._levels = {"HIGH": 0, "MEDIUM": 0, "LOW": 0}
+        self._flagged = 0
+        self._rows = 0
+        self._bins = np.zeros(BINS, dtype=np.int64)
+        self._counts = {name: np.zeros(PLACES + 1, dtype=np.int32) for name in ("rows", "labelled", "found")}
+        self._top: pl.DataFrame | None = None
+
+    def watch(self, batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        for batch in batches:
+            self._add(batch)
+            yield batch
+
+    def summary(self) -> ScoreSummary:
+        top = [] if self._top is None else self._top.to_dicts()
+        plain = tuple({name: _plain(value) for name, value in row.items()} for row in top)
+        levels = self._levels
+        return ScoreSummary(
+            rows=self._rows,
+            flagged=self._flagged,
+            high=levels["HIGH"],
+            medium=levels["MEDIUM"],
+            low=levels["LOW"],
+            histogram=tuple(self._bins.tolist()),
+            top=plain,
+            budgets=self._budgets(),
+            labelled=int(self._counts["labelled"].sum()),
+            frauds=int(self._counts["found"].sum()),
+        )
+
+    def _add(self, batch: pl.DataFrame) -> None:
+        for level, count in batch["risk_level"].value_counts().iter_rows():
+            self._levels[level] += count
+        self._flagged += int(batch["is_fraud"].sum())
+        probability = batch["fraud_probability"].to_numpy()
+        # The last bin is closed: a probability of 1 belongs to it.
+        self._bins += np.bincount(np.minimum((probability * BINS).astype(np.int64), BINS - 1), minlength=BINS)
+        self._count(np.rint(probability * PLACES).astype(np.int64))
+        self._rows += batch.height
+        if self._top is not None and self._top.height == TOP_ROWS:
+            batch = batch.filter(pl.col("fraud_probability") > self._top["fraud_probability"][-1])
+        merged = batch if self._top is None else pl.concat([self._top, batch])
+        self._top = merged.sort("fraud_probability", descending=True, maintain_order=True).head(TOP_ROWS)
+
+    def _count(self, places: NDArray[np.int64]) -> None:
+        chosen = {"rows": places}
+        if self._known is not None:
+            labels = self._known[self._rows : self._rows + len(places)]
+            chosen |= {"labelled": places[labels != UNKNOWN], "found": places[labels == 1]}
+        for name, some in chosen.items():
+            place, count = np.unique(some, return_counts=True)
+            self._counts[name][place] += count.astype(np.int32)
+
+    def _budgets(self) -> tuple[dict[str, Any], ...]:
+        """From the riskiest rows down. Rows of one probability are taken together: nothing tells them apart."""
+        place = np.flatnonzero(self._counts["rows"])[::-1]
+        if not len(place):
+            return ()
+        sums = {name: np.cumsum(counts[place]) for name, counts in self._counts.items()}
+        expected = np.cumsum(self._counts["rows"][place] * (place / PLACES))
+        wanted = np.unique(np.rint(np.geomspace(1, self._rows, BUDGETS)).astype(np.int64))
+        at = np.unique(np.minimum(np.searchsorted(sums["rows"], wanted), len(place) - 1))
+        return tuple(
+            {
+                "alerts": int(sums["rows"][i]),
+                "cut": float(place[i] / PLACES),
+                "expected": round(float(expected[i]), 2),
+                "labelled": int(sums["labelled"][i]),
+                "found": int(sums["found"][i]),
+            }
+            for i in at
+        )
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _write_csv(batches: Iterator[pl.DataFrame], path: Path) -> None:
+    with path.open("wb") as file:
+        for number, batch in enumerate(batches):
+            neutralise_formulas(batch).write_csv(file, include_header=number == 0)
+
+
+def write_parquet(batches: Iterator[pl.DataFrame], path: Path) -> None:
+    first = next(batches, None)
+    if first is None:
+        raise InvalidInput("There are no scores to write.")
+
+    def rows(
+        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
+    ) -> Iterator[pl.DataFrame]:
+        yield first
+        try:
+            yield from batches
+        except BaseException as error:  # noqa: BLE001 (Polars would wrap it; it is raised below as it was)
+            failed.append(error)
+
+    failed: list[BaseException] = []
+    pl.io.plugins.register_io_source(rows, schema=first.schema).sink_parquet(path)
+    if failed:
+        raise failed[0]
