@@ -106,7 +106,7 @@ NOT_SHOWN = {
     "C7: the other order cannot read every value", "as in the table's other dates",
     "in which the rows are in order",
     "mean C7", "deviation C7", "Logistic regression", "lightgbm native=C7", "ecluse linear 1", "ecluse blend 1",
-    "no family has a start", "sign-in link", "Round trip",
+    "sign-in link", "Round trip",
     "Job C7 was queued but reads as something else.",
     "This Python C7.C7 has SQLite C7; the job engine needs 3.42. Use a Python with a newer SQLite, Python 3.11, "
     "or PostgreSQL (DATABASE_URL).",
