@@ -331,7 +331,7 @@ def test_a_lost_connection_is_said_and_forgiven_and_a_job_can_be_stopped(journey
     expect(lost).to_be_visible(timeout=10_000)
     page.unroute("**/progress*")
     expect(lost).to_be_hidden(timeout=10_000)
-    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.locator(".job .badge")).to_have_text("Cancelled", timeout=10_000)
     expect(page.get_by_text("Nothing was kept.")).to_be_visible()
     page.close()
