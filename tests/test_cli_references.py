@@ -79,8 +79,12 @@ def test_a_folder_of_models_becomes_references_too(home: Path, tmp_path: Path) -
 
 def test_what_cannot_be_done_ends_with_1_and_says_why(home: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "twice").mkdir()
+    for ending in ("csv", "parquet"):
+        (tmp_path / "twice" / f"a.{ending}").write_text("x")
     for arguments, code in (
         (("import", tmp_path / "empty"), "invalid_input"),
+        (("import", tmp_path / "twice"), "invalid_input"),
         (("demo", "--domain", "gambling"), "invalid_input"),
         (("demo", "--budget", "1"), "invalid_input"),
         (("show", "nowhere"), "not_found"),

@@ -22,7 +22,7 @@ from ecluse.fraud.references.building import Recipe, Started
 from ecluse.models.references import REFERENCES
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
-from ecluse.storage import LONG_PATIENCE, read_chunks
+from ecluse.storage import LONG_PATIENCE, read_chunks, safe_filename
 
 COLUMNS: Final = (
     "name",
@@ -119,6 +119,7 @@ def import_references(
         raise InvalidInput(
             f"{directory} holds no table and no folder. A table's name ends in {', '.join(TABLES)}."
         )
+    _expect_distinct(tables)
     with acting(home, email, patience=LONG_PATIENCE) as (runtime, user):
         library.expect_administrator(user)
         imported = _import_folders(runtime, user, directory) if folders else []
@@ -223,7 +224,18 @@ def _is_table(path: Path) -> bool:
 
 
 def _name(table: Path) -> str:
-    return checked_name(table.name[: table.name.index(".")].replace(" ", "_"))
+    return checked_name(safe_filename(table.name[: table.name.index(".")])[:64])
+
+
+def _expect_distinct(tables: Sequence[Path]) -> None:
+    """`InvalidInput` where two tables would be references of one name."""
+    named: dict[str, Path] = {}
+    for table in tables:
+        other = named.setdefault(_name(table), table)
+        if other != table:
+            raise InvalidInput(
+                f"{other.name} and {table.name} would both be the reference {_name(table)!r}. Rename one of them."
+            )
 
 
 def _sha256(table: Path) -> str:

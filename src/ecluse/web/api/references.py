@@ -7,8 +7,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from ecluse.catalog import mappings, references
+from ecluse.catalog import references
 from ecluse.fraud import workflows
+from ecluse.fraud.ensembles import workflows as ensembles
 from ecluse.fraud.references import building, evaluation, library
 from ecluse.fraud.references.building import Started
 from ecluse.web.api.bodies import file_body, reference_body
@@ -48,19 +49,16 @@ def list_references(
 
 @router.post("/references/match", responses=answers(404))
 def match(body: MatchRequest, runtime: RuntimeDep, user: CurrentUser) -> MatchResultBody:
-    """The references that a table means the same as, with its columns beside theirs; or why none does."""
+    """The references that a table means the same as, its columns beside theirs; or why none does.
+
+    Mappings that were corrected for a dataset count as they were.
+    """
     if body.columns is not None:
         return MatchResultBody.model_validate(
             library.match_columns(runtime, body.columns, body.limit).to_dict()
         )
     dataset = workflows.find_dataset(runtime, user.user.id, body.dataset or "")
-    with runtime.catalog.read() as transaction:
-        corrected = mappings.mappings_of(transaction, dataset.id)
-    settled = {
-        reference: {theirs: ours for ours, theirs in columns.items() if theirs is not None}
-        for reference, columns in corrected.items()
-    }
-    found = library.match_dataset(runtime, dataset, corrections=settled, limit=body.limit)
+    found = ensembles.match_dataset(runtime, dataset)
     return MatchResultBody.model_validate(found.to_dict())
 
 

@@ -475,7 +475,7 @@ class MatchRequest(BaseModel):
 
     columns: list[str] | None = Field(None, max_length=10_000, description="Names of columns")
     dataset: str | None = Field(None, description="Dataset id, or the address that its upload returned")
-    limit: int = Field(3, ge=1, le=20)
+    limit: int = Field(3, ge=1, le=20, description="References at most, by columns; three for a dataset")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
