@@ -7,6 +7,7 @@ ranks rows better with. What was found once is passed on as a `FeaturePlan`, so 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,12 @@ Labels = NDArray[np.int8]
 Term = tuple[str, int]  # a column and its sign
 
 SAMPLE_ROWS = 20_000
+# Of wide tables fewer rows are looked at, so that the search takes seconds whatever the width.
+SAMPLE_VALUES = 2_000_000
+LEAST_ROWS = 2_000
+# Beside more features than these a group is tried with the most used of them only.
+MAX_BESIDE = 60
+MAX_OF_GROUP = 40
 MAX_NUMBERS = 6
 MAX_LEDGER_NUMBERS = 8
 MAX_PAIRED = 8
@@ -32,8 +39,10 @@ LEAST_DISTINCT = 8
 LEAST_FRAUDS = 30
 # A balance of three columns that comes out even in so many rows is how they are made.
 BALANCED_SHARE = 0.2
-# A group must improve the log loss of rows held out by so many standard errors.
+# A group must improve the log loss of rows held out by so many standard errors; one that is usual leaves
+# when it makes it as much worse.
 SURENESS = 1.0
+USUAL = frozenset({"values"})
 SMOOTHING = 10.0
 QUICK = {
     "objective": "binary",
@@ -42,6 +51,7 @@ QUICK = {
     "num_leaves": 15,
     "feature_fraction": 0.7,
     "lambda_l2": 1.0,
+    "max_bin": 127,
     "deterministic": True,
     "force_row_wise": True,
     "num_threads": 1,
@@ -51,7 +61,7 @@ ROUNDS = 100
 PATIENCE = 10
 FOLDS = 3
 # Small tables are divided again, or chance in the drawing of folds and features would decide.
-SMALL_ROWS = 12_000
+SMALL_VALUES = 600_000
 REPEATS = 3
 
 
@@ -78,7 +88,7 @@ def propose(
     tick: Callable[[], None] = lambda: None,
 ) -> FeaturePlan:
     """Sums and ratios of the numbers a first booster uses most, and the pairs whose fraud rate tells most."""
-    rows = sampled(labels, seed)
+    rows = sampled(labels, seed, len(specs))
     part, truth = frame[rows], labels[rows]
     if int(truth.sum()) < LEAST_FRAUDS:
         return FeaturePlan()
@@ -104,47 +114,75 @@ def helpful(
     *,
     seed: int,
     forward: NDArray[np.int64] | None = None,
+    deadline: float | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> frozenset[str]:
     """The groups, {name: positions in matrix}, with which a small booster loses less on rows held out.
 
     Groups are tried in turn, each beside those kept before it. With `forward`, the block of time of each row,
-    later blocks are held out from earlier ones; otherwise random thirds.
+    later blocks are held out from earlier ones; otherwise random thirds. After `deadline` (time.monotonic
+    seconds) no further group is tried, nor kept.
     """
-    rows = sampled(labels, seed)
+    rows = sampled(labels, seed, matrix.shape[1])
     if int(labels[rows].sum()) < LEAST_FRAUDS:
         return frozenset()
-    drawn = [seed + 1 + repeat for repeat in range(REPEATS if len(rows) <= SMALL_ROWS else 1)]
+    drawn = [
+        seed + 1 + repeat for repeat in range(REPEATS if rows.size * matrix.shape[1] <= SMALL_VALUES else 1)
+    ]
     parts = [_parts(len(rows), number, None if forward is None else forward[rows]) for number in drawn]
 
     def losses_with(positions: list[int]) -> Floats:
         part, truth = matrix[rows][:, positions], labels[rows]
-        found = [_losses(part, truth, some, number, tick) for some, number in zip(parts, drawn, strict=True)]
+        found = [
+            _losses(part, truth, some, number, too_late, tick)
+            for some, number in zip(parts, drawn, strict=True)
+        ]
         return np.asarray(np.mean(found, axis=0), dtype=np.float64)
+
+    def too_late() -> bool:
+        return deadline is not None and time.monotonic() > deadline
 
     grouped = set(np.concatenate(list(groups.values())).tolist()) if groups else set()
     kept = [at for at in range(matrix.shape[1]) if at not in grouped]
+    if len(kept) > MAX_BESIDE:
+        kept = _most_used(matrix[rows], labels[rows], kept, MAX_BESIDE, seed)
+    tick()
     chosen: set[str] = set()
     losses = losses_with(kept)
     for name, positions in groups.items():
-        if not len(positions):
+        if not len(positions) or too_late():
             continue
-        wider = sorted([*kept, *positions.tolist()])
+        some = positions.tolist()
+        if len(some) > MAX_OF_GROUP:
+            some = _most_used(matrix[rows], labels[rows], some, MAX_OF_GROUP, seed)
+        wider = sorted([*kept, *some])
         found = losses_with(wider)
         gain = losses - found
-        if gain.mean() > SURENESS * gain.std() / max(len(gain), 1) ** 0.5:
+        needed = SURENESS * float(gain.std()) / max(len(gain), 1) ** 0.5
+        if not too_late() and gain.mean() > (-needed if name in USUAL else needed):
             chosen.add(name)
             kept, losses = wider, found
     return frozenset(chosen)
 
 
-def sampled(labels: Labels, seed: int) -> NDArray[np.int64]:
+def _most_used(
+    matrix: NDArray[np.float32], labels: Labels, positions: list[int], count: int, seed: int
+) -> list[int]:
+    """Those of the positions that the first trees use most, in order."""
+    data = lightgbm.Dataset(matrix[:, positions], labels, params={"max_bin": 31, "verbosity": -1})
+    booster = lightgbm.train({**QUICK, "max_bin": 31, "feature_fraction": 0.3, "seed": seed}, data, 30)
+    order = np.argsort(-booster.feature_importance("gain"), kind="stable")[:count]
+    return sorted(positions[at] for at in order)
+
+
+def sampled(labels: Labels, seed: int, width: int = 1) -> NDArray[np.int64]:
     """Up to 20,000 row numbers in order: all frauds up to half of them, and others at random."""
-    if len(labels) <= SAMPLE_ROWS:
+    most = min(SAMPLE_ROWS, max(SAMPLE_VALUES // max(width, 1), LEAST_ROWS))
+    if len(labels) <= most:
         return np.arange(len(labels))
     rng = np.random.default_rng(seed)
-    fraud = rng.permutation(np.flatnonzero(labels == 1))[: SAMPLE_ROWS // 2]
-    rest = rng.permutation(np.flatnonzero(labels == 0))[: SAMPLE_ROWS - len(fraud)]
+    fraud = rng.permutation(np.flatnonzero(labels == 1))[: most // 2]
+    rest = rng.permutation(np.flatnonzero(labels == 0))[: most - len(fraud)]
     return np.sort(np.concatenate([fraud, rest]))
 
 
@@ -153,8 +191,9 @@ def _by_use(numbers: Mapping[str, Floats], labels: Labels, seed: int) -> list[st
     if len(numbers) < 2:
         return list(numbers)
     names = list(numbers)
+    settings = {**QUICK, "max_bin": 63, "seed": seed}
     data = lightgbm.Dataset(np.column_stack([numbers[name] for name in names]), labels)
-    booster = lightgbm.train({**QUICK, "seed": seed}, data, 60)
+    booster = lightgbm.train(settings, data, 60 if len(names) <= MAX_BESIDE else 20)
     gain = booster.feature_importance("gain")
     return [names[at] for at in np.argsort(-gain, kind="stable") if gain[at] > 0]
 
@@ -252,13 +291,14 @@ def _losses(
     labels: Labels,
     parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
     seed: int,
+    too_late: Callable[[], bool],
     tick: Callable[[], None],
 ) -> Floats:
     """(rows,) log loss of the rows held out at each fold's best round; 0 for rows never held out."""
     losses = np.zeros(len(labels))
     for fit, judge in parts:
-        if len(judge) and labels[fit].min() < labels[fit].max():
-            losses[judge] = _fold_losses(matrix, labels, fit, judge, seed, tick)
+        if len(judge) and labels[fit].min() < labels[fit].max() and not too_late():
+            losses[judge] = _fold_losses(matrix, labels, fit, judge, seed, too_late, tick)
     return losses
 
 
@@ -268,14 +308,17 @@ def _fold_losses(
     fit: NDArray[np.int64],
     judge: NDArray[np.int64],
     seed: int,
+    too_late: Callable[[], bool],
     tick: Callable[[], None],
 ) -> Floats:
     booster = lightgbm.Booster({**QUICK, "seed": seed}, lightgbm.Dataset(matrix[fit], labels[fit]))
-    best, waited = np.full(len(judge), np.inf), 0
+    best, waited = _log_loss(labels[judge], np.full(len(judge), 1e-6)), 0
     for _ in range(ROUNDS // 5):
         for _ in range(5):
             booster.update()
         tick()
+        if too_late():
+            break
         rates = np.clip(np.asarray(booster.predict(matrix[judge]), dtype=np.float64), 1e-6, 1 - 1e-6)
         losses = _log_loss(labels[judge], rates)
         if losses.mean() < best.mean():

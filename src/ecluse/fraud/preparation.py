@@ -50,10 +50,12 @@ def prepare(
     threads: int,
     tick: Tick,
     together: FeaturePlan | None = None,
+    deadline: float | None = None,
 ) -> Prepared:
     """Features fitted on the rows `fit` and made for the rows `held`, which may be none.
 
-    `together` are the columns to take together, as found on other rows of the table; else they are looked for.
+    `together` are the columns to take together, as found on other rows of the table; else they are looked for
+    until `deadline` (time.monotonic seconds).
     Raises UnusableTarget when no feature is left.
     """
     begun = time.monotonic()
@@ -63,7 +65,9 @@ def prepare(
     if not specs:
         raise UnusableTarget("No column is left to learn from: all are constant, all distinct or left out.")
     roles = Roles(plan.customer_column, plan.time_column if split.kind == "time" else None)
-    engineer, matrix = fit_features(frame, specs, roles, labels, seed=plan.seed, tick=tick, plan=together)
+    engineer, matrix = fit_features(
+        frame, specs, roles, labels, seed=plan.seed, tick=tick, plan=together, deadline=deadline
+    )
     del frame
     positions, repeated = choose_features(matrix, engineer.features)
     if not len(positions):

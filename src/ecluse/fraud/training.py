@@ -40,6 +40,8 @@ REPORT_FILE = "performance.json"
 SEARCH_UNTIL = 0.97
 # A model that starts later would not be ready in time.
 LAST_START = 0.75
+# Which columns to take together is looked for until then, as a share of the budget.
+TOGETHER_UNTIL = 0.15
 FEATURE_SHARE = 0.4
 OVERRUN = 1.1
 MORE_TIME = 1.4
@@ -119,7 +121,16 @@ def _prepare(rows: LabelledRows, split: Split, plan: TrainingPlan, clock: Clock)
     side_by_side = size <= SIDE_BY_SIDE_ROWS
     threads = 1 if side_by_side else cores
     folds = draw_folds(split, rows.labels, count=_fold_count(rows, split), seed=plan.seed)
-    first = prepare(rows, split, plan, folds[0].fit, folds[0].held, threads=threads, tick=tick)
+    first = prepare(
+        rows,
+        split,
+        plan,
+        folds[0].fit,
+        folds[0].held,
+        threads=threads,
+        tick=tick,
+        deadline=clock.started + TOGETHER_UNTIL * plan.budget_s,
+    )
     prepared = [first]
     together = first.engineer.plan
     for fold in folds[1:]:
