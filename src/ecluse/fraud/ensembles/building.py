@@ -43,6 +43,7 @@ from ecluse.fraud.ensembles.ensemble import (
 )
 from ecluse.fraud.ensembles.report import report_of
 from ecluse.fraud.ensembles.transfer import Transfer, fit_transfer
+from ecluse.fraud.monitoring.drift import TrainingSketch, sketch_training
 from ecluse.fraud.references.matching import Match, MatchResult, ReferenceFacts
 from ecluse.fraud.scoring import FraudModel, load_model
 
@@ -267,6 +268,7 @@ def _save(facts: _Facts, destination: Path, seconds: float) -> dict[str, Any]:
     info = _info(facts)
     judged = ensemble.judge_read(facts.margins, facts.matrix)
     report = report_of(info, judged, facts.plan.fraud_rate, seconds, facts.plan.seed)
+    files.append(_sketch(facts, judged.probability, report["threshold"]).save(destination))
     _write_json(destination / STATE_FILE, ensemble.state())
     _write_json(destination / INFO_FILE, info)
     _write_json(destination / "performance.json", report)
@@ -285,6 +287,14 @@ def _save(facts: _Facts, destination: Path, seconds: float) -> dict[str, Any]:
     }
     _write_json(destination / MODEL_FILE, model)
     return report
+
+
+def _sketch(facts: _Facts, scores: Floats, threshold: float) -> TrainingSketch:
+    """What later rows are compared with: the sample that the ensemble was made for."""
+    specs = facts.ensemble.anomaly.specs
+    parsed = facts.sample.select([spec.parse() for spec in specs])
+    time_spec = next((spec for spec in specs if spec.name == facts.plan.time_column), None)
+    return sketch_training(parsed, specs, scores=scores, threshold=threshold, time=time_spec)
 
 
 def _info(facts: _Facts) -> dict[str, Any]:

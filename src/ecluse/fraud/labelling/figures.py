@@ -274,7 +274,7 @@ def _drawn_weights(answered: Answered, counts: Floats, rng: np.random.Generator)
     return positive, negative
 
 
-def weighted_average_precision(labels: Floats, scores: Floats, weights: Floats) -> float:
+def weighted_average_precision(labels: Floats | Labels, scores: Floats, weights: Floats) -> float:
     """Average precision where each row stands for `weights` rows, ties taken together; 0 without frauds."""
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order]) != 0), len(order) - 1)

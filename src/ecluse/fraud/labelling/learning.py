@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.fraud.columns import ColumnSpec
-from ecluse.fraud.evaluation import average_precision
+from ecluse.fraud.labelling.figures import weighted_average_precision
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -31,13 +31,15 @@ PENALTIES: Final = (300.0, 100.0, 30.0, 10.0, 3.0)
 FOLDS: Final = 5
 REPEATS: Final = 8
 #: The correction must win this share of resampled labels, and by so much on average.
-SURE: Final = 0.8
+SURE: Final = 0.95
 LEAST_GAIN: Final = 0.01
+#: Power of the number of rows that a label stands for, when ways are compared.
+TEMPER: Final = 0.5
 MOST_COLUMNS: Final = 60
 LEVELS: Final = 8
 COMMON: Final = 0.02
-#: The prior of the slope of the model's log-odds: around 1, a factor of e is one deviation.
-SLOPE_DEVIATION: Final = 1.0
+#: The prior of the slope of the model's log-odds: around 1, a factor of e is two deviations.
+SLOPE_DEVIATION: Final = 0.5
 #: The stated fraud rate counts as so many labelled rows.
 PRIOR_ROWS: Final = 4.0
 
@@ -158,7 +160,7 @@ def learn_from_labels(
         mean, deviation = float(anomaly.mean()), float(anomaly.std()) or 1.0
     last = np.zeros(len(labels)) if anomaly is None else (anomaly - mean) / deviation
     matrix = np.column_stack([matrix, last])
-    penalty, compared = _compare(labels, margins, matrix, seed)
+    penalty, compared = _compare(labels, margins, matrix, represented, seed)
     report |= compared
     if penalty is None:
         return Learned(slope, intercept, report=report | {"way": "recalibrated"})
@@ -213,19 +215,24 @@ def recalibrate(
 
 
 def _compare(
-    labels: Labels, margins: Floats, matrix: Floats, seed: int
+    labels: Labels, margins: Floats, matrix: Floats, represented: Floats, seed: int
 ) -> tuple[float | None, dict[str, Any]]:
     """The penalty of a correction that beats the model on unseen labels, or None; and the figures of both."""
     rng = np.random.default_rng(seed)
     folds = [_folds(labels, rng) for _ in range(REPEATS)]
-    alone = average_precision(labels, margins)
+    # Rows were chosen by the model's own score, among which it tells less apart than among all rows: the others
+    # must count for more than one, though not for so many that a few of them decide alone.
+    tempered = represented**TEMPER
+    alone = weighted_average_precision(labels, margins, tempered)
     unseen = {penalty: _unseen(labels, margins, matrix, penalty, folds) for penalty in PENALTIES}
-    figures = {p: [average_precision(labels, scores) for scores in unseen[p]] for p in PENALTIES}
+    figures = {
+        p: [weighted_average_precision(labels, scores, tempered) for scores in unseen[p]] for p in PENALTIES
+    }
     means = {penalty: float(np.mean(values)) for penalty, values in figures.items()}
     best = max(PENALTIES, key=lambda penalty: means[penalty])
     slack = float(np.std(figures[best])) / np.sqrt(REPEATS)
     chosen = next(penalty for penalty in PENALTIES if means[penalty] >= means[best] - slack)
-    wins = _wins(labels, margins, unseen[chosen], rng)
+    wins = _wins(labels, margins, unseen[chosen], tempered, rng)
     report = {"model": alone, "corrected": means[chosen], "sure": wins}
     won = means[chosen] - alone >= LEAST_GAIN and wins >= SURE
     return (chosen if won else None), {"average_precision": report}
@@ -257,7 +264,9 @@ def _unseen(
     return found
 
 
-def _wins(labels: Labels, margins: Floats, unseen: Sequence[Floats], rng: np.random.Generator) -> float:
+def _wins(
+    labels: Labels, margins: Floats, unseen: Sequence[Floats], weights: Floats, rng: np.random.Generator
+) -> float:
     """The share of resampled labels on which the correction has the higher average precision."""
     corrected = np.mean(unseen, axis=0)
     won = drawn = 0
@@ -265,9 +274,11 @@ def _wins(labels: Labels, margins: Floats, unseen: Sequence[Floats], rng: np.ran
         rows = rng.integers(0, len(labels), len(labels))
         if 0 < labels[rows].sum() < len(rows):
             drawn += 1
-            won += average_precision(labels[rows], corrected[rows]) > average_precision(
-                labels[rows], margins[rows]
+            of_both = (
+                weighted_average_precision(labels[rows], scores[rows], weights[rows])
+                for scores in (corrected, margins)
             )
+            won += next(of_both) > next(of_both)
     return won / max(drawn, 1)
 
 

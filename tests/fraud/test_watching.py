@@ -1,0 +1,280 @@
+"""A model's look at a table adds up, outcomes find their rows, and two versions are compared on the same rows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
+from ecluse.fraud.columns import infer_columns
+from ecluse.fraud.dataset import open_table
+from ecluse.fraud.ensembles.building import EnsemblePlan, build_ensemble
+from ecluse.fraud.evaluation import average_precision
+from ecluse.fraud.labelling.asking import ask_about, learn_about, rows_at
+from ecluse.fraud.labelling.questions import QuestionSet
+from ecluse.fraud.labelling.scoring import LEARNED_FILE, save_learned
+from ecluse.fraud.monitoring.comparison import NAMES, Side, agreement, compare_on, paired_figures
+from ecluse.fraud.monitoring.drift import TrainingSketch
+from ecluse.fraud.monitoring.holding import hold_out, row_hashes, write_rows
+from ecluse.fraud.monitoring.outcomes import UNKNOWN, label_column, outcomes_within, read_outcomes
+from ecluse.fraud.monitoring.report import Periods, watch
+from ecluse.fraud.references.matching import MatchResult
+from ecluse.fraud.sample import generate
+from ecluse.fraud.scorers import base_scorer, load_scorer
+from ecluse.fraud.training import TrainingPlan, train
+
+PLAN = TrainingPlan(
+    "is_fraud",
+    time_column="timestamp",
+    customer_column="customer_id",
+    identifier_columns=("transaction_id",),
+    budget_s=5.0,
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained model, an ensemble by anomaly alone, and the 2,000 rows after those of the training."""
+    folder = tmp_path_factory.mktemp("watching")
+    rows = generate(rows=6_000, seed=4, fraud_share=0.05)
+    rows.head(4_000).write_csv(folder / "old.csv")
+    rows.tail(2_000).write_csv(folder / "later.csv")
+    rows.tail(2_000).drop("is_fraud").write_csv(folder / "unlabelled.csv")
+    with open_table(folder / "old.csv") as table:
+        train(table, PLAN, folder / "model", lambda stage, share, message: None)
+    with open_table(folder / "unlabelled.csv") as table:
+        specs = infer_columns(table.sample())
+        plan = EnsemblePlan(fraud_rate=0.05, identifier_columns=("transaction_id",), time_column="timestamp")
+        nothing = MatchResult(True, "nothing alike", ())
+        build_ensemble(table, specs, plan, nothing, (), folder / "ensemble", lambda *said: None)
+    return folder
+
+
+def truth(folder: Path) -> np.ndarray:
+    return pl.read_csv(folder / "later.csv")["is_fraud"].to_numpy().astype(np.int8)
+
+
+@pytest.mark.parametrize("kind", ["model", "ensemble"])
+def test_a_look_adds_up_whatever_made_the_scores(kind: str, folder: Path) -> None:
+    scorer, sketch = load_scorer(folder / kind), TrainingSketch.load(folder / kind)
+    threshold = json.loads((folder / kind / "performance.json").read_text())["threshold"]
+    with open_table(folder / "later.csv") as table:
+        found = watch(
+            table, scorer, sketch, threshold=threshold, outcomes=outcomes_within(table, "is_fraud", "1")
+        )
+        scored = pl.concat(scorer.score_table(table, reasons_for=None))
+    assert json.loads(json.dumps(found)) == found
+    alerts = int((scored["fraud_probability"] >= threshold).sum())
+    assert found["rows"] == sum(period["rows"] for period in found["periods"]) == 2_000
+    assert found["alerts"]["count"] == sum(day["alerts"] for day in found["alerts"]["by_day"]) == alerts
+    assert found["outcomes"]["frauds"] == int(truth(folder).sum())
+    expected = average_precision(truth(folder), scored["fraud_probability"].to_numpy())
+    assert found["outcomes"]["metrics"]["average_precision"] == pytest.approx(expected)
+    counts = found["outcomes"]["confusion"]
+    hits = sum((period["recall"] or 0) * period["frauds"] for period in found["periods"])
+    assert hits == pytest.approx(counts["tp"])
+    assert found["score"] is not None
+    assert {drift["verdict"] for drift in found["drift"]} <= {"same", "moved", "far"}
+
+
+def test_the_sample_an_ensemble_was_made_for_has_not_drifted_from_it(folder: Path) -> None:
+    scorer, sketch = load_scorer(folder / "ensemble"), TrainingSketch.load(folder / "ensemble")
+    with open_table(folder / "unlabelled.csv") as table:
+        found = watch(table, scorer, sketch, threshold=0.5)
+    assert {drift["verdict"] for drift in found["drift"]} == {"same"}
+    assert found["score"]["index"] == 0
+
+
+def test_without_a_sketch_no_drift_is_claimed(folder: Path) -> None:
+    with open_table(folder / "later.csv") as table:
+        found = watch(table, load_scorer(folder / "model"), None, threshold=0.5)
+    assert (found["drift"], found["score"], found["outcomes"]) == ([], None, None)
+    assert "keeps no sketch" in found["notes"][0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    days=st.lists(st.integers(0, 5_000), min_size=1, max_size=200),
+    most=st.integers(2, 30),
+    cuts=st.integers(1, 50),
+)
+def test_periods_stay_few_and_count_every_row_once(days: list[int], most: int, cuts: int) -> None:
+    periods = Periods(most, 1)
+    for start in range(0, len(days), cuts):
+        some = np.array(days[start : start + cuts])
+        periods.add(some, [(None, np.zeros(len(some), dtype=np.int64))])
+    found = periods.each()
+    assert len(found) <= most
+    assert sum(int(row[0]) for _, _, row in found) == len(days)
+    assert [first for first, _, _ in found] == sorted(first for first, _, _ in found)
+    first = datetime.fromisoformat(found[0][0])
+    assert first <= datetime(1970, 1, 1) + timedelta(days=min(days))
+
+
+def test_outcomes_of_another_table_find_their_rows_by_identifier(folder: Path, tmp_path: Path) -> None:
+    rows = pl.read_csv(folder / "later.csv", infer_schema=False)
+    rows.select("transaction_id", "is_fraud").sample(1_000, seed=1, shuffle=True).write_csv(
+        tmp_path / "o.csv"
+    )
+    with open_table(tmp_path / "o.csv") as table:
+        assert label_column(table.columns, "transaction_id", "is_fraud") == "is_fraud"
+        outcomes = read_outcomes(table, "transaction_id", "is_fraud", "1")
+    given = pl.read_csv(tmp_path / "o.csv", infer_schema=False)
+    known = dict(zip(given["transaction_id"], given["is_fraud"], strict=True))
+    expected = [int(known.get(one, UNKNOWN)) for one in rows["transaction_id"]]
+    assert outcomes.of(rows).tolist() == expected
+    assert outcomes.of(rows.with_columns(transaction_id=pl.lit(None, pl.String))).max() == UNKNOWN
+
+
+def test_two_outcomes_of_one_row_and_a_lacking_column_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "o.csv").write_text("id,fraud,note\n1,0,a\n2,1,b\n1,1,c\n")
+    with open_table(tmp_path / "o.csv") as table:
+        with pytest.raises(InvalidInput, match="two outcomes"):
+            read_outcomes(table, "id", "fraud", "1")
+        with pytest.raises(InvalidInput, match="no column"):
+            read_outcomes(table, "card", "fraud", "1")
+        with pytest.raises(InvalidInput, match="need the columns"):
+            label_column(table.columns, "id", "is_fraud")
+
+
+@pytest.mark.parametrize(
+    ("positive", "values", "expected"),
+    [
+        ("1", ["1", "0", "1.0", "", "yes"], [1, 0, 1, -1, 1]),
+        ("Y", ["Y", "n", "true", None, "0"], [1, 0, 1, -1, 0]),
+        ("fraud", ["Fraud", "ok", None, "x", "fraud"], [1, 0, -1, 0, 1]),
+        (None, ["yes", "no", "perhaps", "1", "0"], [1, 0, -1, 1, 0]),
+    ],
+)
+def test_outcomes_are_read_as_the_model_learned_them(
+    positive: str | None, values: list[str | None], expected: list[int], tmp_path: Path
+) -> None:
+    pl.DataFrame({"label": values, "other": [1, 2, 3, 4, 5]}).write_parquet(tmp_path / "t.parquet")
+    with open_table(tmp_path / "t.parquet") as table:
+        outcomes = outcomes_within(table, "label", positive)
+        (batch,) = table.batches()
+    assert outcomes.of(batch).tolist() == expected
+
+
+def test_a_version_compared_with_itself_differs_in_nothing(folder: Path) -> None:
+    side = Side("v", load_scorer(folder / "model"), 0.1)
+    with open_table(folder / "later.csv") as table:
+        found = compare_on(table, side, side, outcomes=outcomes_within(table, "is_fraud", "1"))
+    assert json.loads(json.dumps(found)) == found
+    assert found["rank_correlation"] == pytest.approx(1)
+    assert found["agreement"]["kappa"] == 1
+    for figure in found["figures"].values():
+        assert (figure["difference"], figure["interval"], figure["verdict"]) == (0, [0, 0], "overlap")
+
+
+def test_a_table_that_one_side_cannot_score_is_refused(folder: Path, tmp_path: Path) -> None:
+    pl.read_csv(folder / "later.csv", infer_schema=False).drop("amount").write_csv(tmp_path / "t.csv")
+    side = Side("v", load_scorer(folder / "model"), 0.1)
+    with open_table(tmp_path / "t.csv") as table, pytest.raises(ColumnsMissing, match="amount"):
+        compare_on(table, side, side)
+
+
+def test_a_better_version_is_called_better_and_the_sides_may_be_changed() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random(3_000) < 0.1).astype(np.int8)
+    noise = rng.normal(size=3_000)
+    good, bad = labels * 2.5 + noise, labels * 0.5 + noise
+    forth = paired_figures(labels, bad, good, 1.5, 1.5, seed=1)
+    back = paired_figures(labels, good, bad, 1.5, 1.5, seed=1)
+    for name in ("average_precision", "roc_auc"):
+        assert (forth[name]["verdict"], back[name]["verdict"]) == ("better", "worse")
+    for name in NAMES:
+        assert forth[name]["difference"] == pytest.approx(-back[name]["difference"])
+        low, high = forth[name]["interval"]
+        assert low <= forth[name]["difference"] <= high
+
+
+def test_versions_that_are_equally_good_are_rarely_told_apart() -> None:
+    """95 % intervals: of 60 pairs drawn alike, three are expected to seem different."""
+    wrong = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        labels = (rng.random(800) < 0.15).astype(np.int8)
+        a, b = (labels * 1.5 + rng.normal(size=800) for _ in range(2))
+        wrong += (
+            paired_figures(labels, a, b, 1.5, 1.5, seed=seed)["average_precision"]["verdict"] != "overlap"
+        )
+    assert wrong <= 9
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=50))
+def test_agreement_counts_every_row_once(pairs: list[tuple[bool, bool]]) -> None:
+    a, b = (np.array(side) for side in zip(*pairs, strict=True))
+    found = agreement(a, b)
+    assert sum(found[name] for name in ("both", "a_only", "b_only", "neither")) == len(pairs)
+    assert -1 <= found["kappa"] <= 1
+
+
+def test_rows_held_out_are_the_latest_and_the_parts_make_the_table(folder: Path, tmp_path: Path) -> None:
+    with open_table(folder / "old.csv") as table:
+        held = hold_out(table, PLAN)
+        assert np.array_equal(held, hold_out(table, PLAN))
+        write_rows(table, held, tmp_path / "held")
+        write_rows(table, ~held, tmp_path / "rest")
+        times = table.scan().select("timestamp").collect()["timestamp"].to_numpy()
+        hashes = set(row_hashes(table, table.columns).to_list())
+    assert 0.1 < held.mean() < 0.3
+    assert min(times[held]) > max(times[~held])
+    parts = []
+    for name in ("held", "rest"):
+        with open_table(tmp_path / name) as part:
+            parts.append(set(row_hashes(part, part.columns).to_list()))
+    assert parts[0] | parts[1] == hashes
+    assert not parts[0] & parts[1]
+
+
+@pytest.mark.parametrize("kind", ["model", "ensemble"])
+def test_what_labels_teach_any_kind_of_version_is_applied_alike_however_rows_come(
+    kind: str, folder: Path, tmp_path: Path
+) -> None:
+    labels = truth(folder)
+    threshold = json.loads((folder / kind / "performance.json").read_text())["threshold"]
+    base = base_scorer(folder / kind)
+    with open_table(folder / "later.csv") as table:
+        asked = ask_about(table, base, threshold=threshold, left_out=("is_fraud",), count=60)
+        assert all("is_fraud" not in values for values in asked["shown"])
+        questions = QuestionSet.from_dict(asked)
+        answers = {question.row: int(labels[question.row - 1]) for question in questions.questions}
+        made = learn_about(
+            table, base, answers, threshold=threshold, asked=questions, fraud_rate=0.05,
+            left_out=("is_fraud",),
+        )  # fmt: skip
+    shutil.copytree(folder / kind, tmp_path / "learned")
+    save_learned(tmp_path / "learned", made.learned, made.threshold, made.medium_threshold)
+    scorer = load_scorer(tmp_path / "learned")
+    with open_table(folder / "later.csv") as table:
+        whole = pl.concat(scorer.score_table(table, reasons_for=None))
+        raw = table.scan().collect()
+    assert int(whole["is_fraud"].sum()) == made.result["alerts"]
+    for start, height in ((0, 7), (1_500, 300)):
+        part = scorer.score_frame(raw[start : start + height], reasons_for=None)
+        assert part["fraud_probability"].equals(whole["fraud_probability"][start : start + height])
+    before = pl.concat([base.score_frame(raw, reasons_for=None)])["fraud_probability"].to_numpy()
+    after = whole["fraud_probability"].to_numpy()
+    rest = np.setdiff1d(np.arange(len(labels)), np.array(list(answers)) - 1)
+    gain = average_precision(labels[rest], after[rest]) - average_precision(labels[rest], before[rest])
+    assert gain > -0.05
+    (tmp_path / "learned" / LEARNED_FILE).write_text("{}", encoding="utf-8")
+    with pytest.raises(ModelUnreadable):
+        load_scorer(tmp_path / "learned")
+
+
+def test_rows_come_in_the_order_of_their_positions(folder: Path) -> None:
+    with open_table(folder / "later.csv") as table:
+        wanted = np.array([1_999, 3, 3, 700])
+        found = rows_at(table, wanted)
+        assert found.equals(table.scan().collect()[wanted])
+        assert rows_at(table, wanted[:0]).height == 0
