@@ -11,13 +11,15 @@ columns in other units; a table with a time is cut by time besides. Tables that 
 
 Every figure is taken on rows that no model has seen: the ceiling is a model trained on other labelled rows of the
 same table. Prints average precision and ROC AUC of each, the share of columns that were mapped rightly, and of
-refusals that were right.
+refusals that were right. With `--labels 30`, that many rows are asked about and answered by their true label; the last
+two columns are the ensemble before and after, both on the rows that were not asked about.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import tempfile
@@ -32,12 +34,15 @@ from ecluse.fraud.dataset import open_table
 from ecluse.fraud.ensembles.anomaly import fit_anomaly
 from ecluse.fraud.ensembles.building import EnsemblePlan, Reference, build_ensemble
 from ecluse.fraud.evaluation import average_precision, roc_auc
+from ecluse.fraud.labelling.asking import ask_about, learn_about
+from ecluse.fraud.labelling.questions import QuestionSet
+from ecluse.fraud.labelling.scoring import save_learned
 from ecluse.fraud.profile import TableProfile, profile_table
 from ecluse.fraud.references.domains import DOMAINS
 from ecluse.fraud.references.index import ReferenceIndex
 from ecluse.fraud.references.institutions import Institution, institution, library, simulate
 from ecluse.fraud.references.matching import MatchResult, ReferenceFacts, match_table
-from ecluse.fraud.scorers import load_scorer
+from ecluse.fraud.scorers import Scorer, load_scorer
 from ecluse.fraud.training import TrainingPlan, train
 
 #: The label of each table of ../shared/data/fraud.
@@ -83,12 +88,13 @@ class Row:
     anomaly: tuple[float, float]
     ceiling: tuple[float, float]
     columns: float | None = None
+    unasked: tuple[float, float] = (float("nan"), float("nan"))
+    labelled: tuple[float, float] = (float("nan"), float("nan"))
 
 
 @dataclass
 class Figures:
     rows: list[Row] = field(default_factory=list)
-    refused: list[bool] = field(default_factory=list)
 
 
 def main() -> None:
@@ -100,6 +106,7 @@ def main() -> None:
     parser.add_argument("--names", nargs="*", default=list(TARGETS))
     parser.add_argument("--budget", type=float, default=10.0)
     parser.add_argument("--held-out", action="store_true", help="each of the library's own, held out, too")
+    parser.add_argument("--labels", type=int, default=30, help="questions to answer; 0 for none")
     parser.add_argument(
         "--cache", type=Path, help="folder in which trained references are kept for a next run"
     )
@@ -108,15 +115,17 @@ def main() -> None:
         folder = arguments.cache or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         if arguments.domains:
-            institutions(folder, arguments.domains, arguments.budget, held_out=arguments.held_out)
+            institutions(
+                folder, arguments.domains, arguments.budget, arguments.labels, held_out=arguments.held_out
+            )
         if arguments.names and arguments.tables.is_dir():
-            real_tables(folder, arguments.tables, arguments.names, arguments.budget)
+            real_tables(folder, arguments.tables, arguments.names, arguments.budget, arguments.labels)
 
 
 # Simulated institutions
 
 
-def institutions(folder: Path, domains: Sequence[str], budget: float, *, held_out: bool) -> None:
+def institutions(folder: Path, domains: Sequence[str], budget: float, labels: int, *, held_out: bool) -> None:
     members = [one for one in library() if one.domain in domains]
     known = {}
     for one in members:
@@ -127,7 +136,8 @@ def institutions(folder: Path, domains: Sequence[str], budget: float, *, held_ou
     for one in [*outside, *(members if held_out else [])]:
         progress(f"scoring {one.name}")
         others = {name: made for name, made in known.items() if name != one.name}
-        figures.rows.append(judge(simulate(one), one.target, one.name, others, folder, budget, truth_of(one)))
+        row = judge(simulate(one), one.target, one.name, others, folder, budget, truth_of(one), labels=labels)
+        figures.rows.append(row)
     report("Institutions that are in no library", figures)
 
 
@@ -148,11 +158,13 @@ def truth_of(one: Institution) -> dict[str, dict[str, str]]:
 # Real tables
 
 
-def real_tables(folder: Path, tables: Path, names: Sequence[str], budget: float) -> None:
+def real_tables(folder: Path, tables: Path, names: Sequence[str], budget: float, labels: int) -> None:
     halves, known = {}, {}
     for name in names:
         progress(f"training {name}")
         frame = pl.read_csv(tables / f"{name}.csv", infer_schema=False)
+        # As they are read everywhere: without lines of separators only, which would shift the labels.
+        frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
         order = np.random.default_rng(0).permutation(frame.height)
         first, second = frame[order[: frame.height // 2]], frame[order[frame.height // 2 :]]
         halves[name] = second
@@ -163,7 +175,18 @@ def real_tables(folder: Path, tables: Path, names: Sequence[str], budget: float)
         target = TARGETS[name]
         for what, changed, truth in changes(frame, target):
             progress(f"scoring {name}, {what}")
-            row = judge(changed, target, f"{name}, {what}", known, folder, budget, {name: truth}, wanted=name)
+            row = judge(
+                changed,
+                target,
+                f"{name}, {what}",
+                known,
+                folder,
+                budget,
+                {name: truth},
+                wanted=name,
+                original=frame,
+                labels=labels if what == "as it is" else 0,
+            )
             by_renaming.setdefault(what, Figures()).rows.append(row)
         others = {other: made for other, made in known.items() if other != name}
         result = match_table(profile_of(frame.drop(target)).sketches, index_of(others))
@@ -279,9 +302,11 @@ def judge(
     budget: float,
     truth: Mapping[str, Mapping[str, str]],
     wanted: str | None = None,
+    original: pl.DataFrame | None = None,
+    labels: int = 0,
 ) -> Row:
     """Match and score a table whose label is hidden; all are measured on the half the ceiling did not learn from."""
-    labels = labels_of(frame[target])
+    truth_labels = labels_of(frame[target])
     order = np.random.default_rng(1).permutation(frame.height)
     learned, held = np.sort(order[: frame.height // 2]), np.sort(order[frame.height // 2 :])
     with tempfile.TemporaryDirectory() as scratch:
@@ -292,24 +317,29 @@ def judge(
             result = match_table(profile.sketches, index_of(known))
             scored = ensemble_scores(table, profile, result, known, Path(scratch) / "ensemble")
             alone = anomaly_scores(table, profile)
-    ceiling_folder = folder / f"ceiling-{name.split(',')[0]}-{budget:g}"
-    half = frame[learned]
-    if not (ceiling_folder / "performance.json").exists() and "," not in name:
-        fit(half, target, profile_of(half), ceiling_folder, budget)
-    ceiling = (float("nan"), float("nan"))
-    if "," not in name:
-        scorer = load_scorer(ceiling_folder)
-        found = scorer.score_frame(frame[held].cast(pl.String), None)["fraud_probability"].to_numpy()
-        ceiling = figures_of(labels[held], found)
+            nothing = (float("nan"), float("nan"))
+            before, taught = nothing, nothing
+            if labels:
+                before, taught = after_labels(table, Path(scratch) / "ensemble", truth_labels, held, labels)
+    if wanted is not None and original is not None:
+        supervised = known[wanted].folder
+    else:
+        supervised, half = folder / f"ceiling-{name}-{budget:g}", frame[learned]
+        if not (supervised / "performance.json").exists():
+            fit(half, target, profile_of(half), supervised, budget)
+    rows = (frame if original is None else original)[held].cast(pl.String)
+    ceiling = load_scorer(supervised).score_frame(rows, None)["fraud_probability"].to_numpy()
     best = result.matches[0] if result.matches and not result.abstain else None
     return Row(
         table=name,
         matched=best.reference if best else "none",
         similarity=result.matches[0].similarity if result.matches else 0.0,
-        ensemble=figures_of(labels[held], scored[held]),
-        anomaly=figures_of(labels[held], alone[held]),
-        ceiling=ceiling,
+        ensemble=figures_of(truth_labels[held], scored[held]),
+        anomaly=figures_of(truth_labels[held], alone[held]),
+        ceiling=figures_of(truth_labels[held], ceiling),
         columns=right_columns(result, truth, wanted),
+        unasked=before,
+        labelled=taught,
     )
 
 
@@ -347,6 +377,32 @@ def ensemble_scores(
     return pl.concat(list(frames))["combined_score"].to_numpy()
 
 
+def after_labels(
+    table: object, folder: Path, truth: np.ndarray, held: np.ndarray, count: int
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """An ensemble before and after some rows are answered; figures of the rows that nobody was asked about."""
+    scorer, threshold = load_scorer(folder), json.loads((folder / "model.json").read_text())["threshold"]
+    asked = ask_about(table, scorer, threshold=threshold, count=count)  # type: ignore[arg-type]
+    questions = QuestionSet.from_dict(asked)
+    answers = {question.row: int(truth[question.row - 1]) for question in questions.questions}
+    frauds = sum(answers.values())
+    unasked = held[~np.isin(held + 1, list(answers))]
+    before = probabilities(scorer, table)[unasked]
+    if min(frauds, len(answers) - frauds) >= 3:
+        made = learn_about(table, scorer, answers, threshold=threshold, asked=questions, fraud_rate=0.01)  # type: ignore[arg-type]
+        taught = folder.parent / "taught"
+        shutil.copytree(folder, taught)
+        save_learned(taught, made.learned, made.threshold, made.medium_threshold)
+        scorer = load_scorer(taught)
+    after = probabilities(scorer, table)[unasked]
+    return figures_of(truth[unasked], before), figures_of(truth[unasked], after)
+
+
+def probabilities(scorer: Scorer, table: object) -> np.ndarray:
+    frames = scorer.score_table(table, reasons_for=None)  # type: ignore[arg-type]
+    return pl.concat(list(frames))["fraud_probability"].to_numpy()
+
+
 def anomaly_scores(table: object, profile: TableProfile) -> np.ndarray:
     raw = pl.concat(list(table.batches()))  # type: ignore[attr-defined]
     parsed = raw.select([spec.parse() for spec in profile.specs])
@@ -374,18 +430,21 @@ def progress(what: str) -> None:
 def report(title: str, figures: Figures) -> None:
     rows = figures.rows
     print(f"\n{title}\n")
-    print("| table | match | similarity | ensemble AP / AUC | anomaly alone | ceiling | columns right |")
-    print("|---|---|---:|---:|---:|---:|---:|")
+    print(
+        "| table | match | similarity | ensemble AP / AUC | anomaly alone | ceiling | columns right | with labels |"
+    )
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
     for row in rows:
         columns = "" if row.columns is None else f"{row.columns:.0%}"
         print(
             f"| {row.table} | {row.matched} | {row.similarity:.2f} | {pair(row.ensemble)} | {pair(row.anomaly)} "
-            f"| {pair(row.ceiling)} | {columns} |"
+            f"| {pair(row.ceiling)} | {columns} | {pair(row.unasked)} | {pair(row.labelled)} |"
         )
     known = [row.columns for row in rows if row.columns is not None]
     print(
         f"| mean | {sum(row.matched != 'none' for row in rows)} of {len(rows)} | | {mean(rows, 'ensemble')} "
-        f"| {mean(rows, 'anomaly')} | {mean(rows, 'ceiling')} | {statistics.mean(known) if known else 0:.0%} |"
+        f"| {mean(rows, 'anomaly')} | {mean(rows, 'ceiling')} | {statistics.mean(known) if known else 0:.0%} "
+        f"| {mean(rows, 'unasked')} | {mean(rows, 'labelled')} |"
     )
 
 

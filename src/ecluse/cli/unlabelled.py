@@ -58,8 +58,8 @@ def match(file: Path, limit: int, email: str | None, home: Path | None) -> Recor
     "--map",
     "mapped",
     multiple=True,
-    metavar="REFERENCE:OURS=THEIRS",
-    help='Correct the mapping: column THEIRS of FILE stands for OURS; nothing after "=" for no column.',
+    metavar="REFERENCE:THEIRS=OURS",
+    help='Correct the mapping: column THEIRS of FILE stands for OURS; nothing before "=" for no column.',
 )
 @user_option
 @home_option
@@ -97,10 +97,10 @@ def _corrections(mapped: Sequence[str]) -> dict[str, dict[str, str | None]]:
     corrections: dict[str, dict[str, str | None]] = {}
     for given in mapped:
         reference, colon, columns = given.partition(":")
-        ours, equals, theirs = columns.partition("=")
+        theirs, equals, ours = columns.partition("=")
         if not (reference and colon and ours and equals):
             raise InvalidInput(
-                f'"{given}" is no mapping. Write REFERENCE:OURS=THEIRS, such as cards:amount=montant.'
+                f'"{given}" is no mapping. Write REFERENCE:THEIRS=OURS, such as cards:montant=amount.'
             )
         corrections.setdefault(reference, {})[ours] = theirs or None
     return corrections

@@ -663,6 +663,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Too many rows share the highest score to choose among them: no row is flagged."),
     N_("None of %(values)s means the same as this table."),
     N_("\"%(value)s\" cannot stand for two columns of %(name)s. Correct the mapping."),
+    N_("%(values)s would miss too much of what it looks at in this table."),
     N_("An ensemble reads the columns of the table it was made for. Make an ensemble for this table."),
     # Few labels
     N_("%(count)s questions are out of range; ask %(least)s to %(most)s."),

@@ -80,6 +80,23 @@ def claims(rows: int = 2_000, seed: int = 2) -> pl.DataFrame:
     )
 
 
+def visits(rows: int = 2_000, seed: int = 4) -> pl.DataFrame:
+    """Shop visits: who buys within minutes of signing up is a fraud."""
+    rng = np.random.default_rng(seed)
+    fraud = rng.random(rows) < 0.1
+    seconds = np.where(fraud, rng.integers(1, 600, rows), rng.integers(3_600, 90 * 86_400, rows))
+    signup = np.datetime64("2025-01-01T00:00:00", "s") + rng.integers(0, 90 * 86_400, rows)
+    return pl.DataFrame(
+        {
+            "signup_date": signup.astype("datetime64[us]"),
+            "purchase_date": (signup + seconds).astype("datetime64[us]"),
+            "age": rng.integers(18, 80, rows),
+            "source": rng.choice(["ads", "search", "direct"], rows),
+            "is_fraud": fraud.astype(np.int64),
+        }
+    )
+
+
 def plants(rows: int = 1_500, seed: int = 3) -> pl.DataFrame:
     """Nothing that the library knows."""
     rng = np.random.default_rng(seed)

@@ -44,7 +44,7 @@ from ecluse.fraud.ensembles.ensemble import (
 from ecluse.fraud.ensembles.report import report_of
 from ecluse.fraud.ensembles.transfer import Transfer, fit_transfer
 from ecluse.fraud.monitoring.drift import TrainingSketch, sketch_training
-from ecluse.fraud.references.matching import Match, MatchResult, ReferenceFacts
+from ecluse.fraud.references.matching import GATE, Match, MatchResult, ReferenceFacts
 from ecluse.fraud.scoring import FraudModel, load_model
 
 Floats = NDArray[np.float64]
@@ -53,7 +53,6 @@ Progress = Callable[[str, float, str], None]
 RATES: Final = (0.0001, 0.5)
 #: From this similarity on the references judge alone; at the gate of a match anomaly counts for a third.
 STRONG: Final = 0.8
-WEAKEST: Final = 0.5
 MOST_ANOMALY: Final = 1 / 3
 #: A reference twice as similar counts 2^6 times as much: beside a true relative the others only dilute it.
 SHARPNESS: Final = 6
@@ -129,7 +128,7 @@ def build_ensemble(
     members, margins = _members(sample, specs, used, plan, progress)
     progress("calibrate", 0.8, "Calibrating on the sample")
     matrix = anomaly.description.read(parsed)
-    best = max((one.match.similarity for one in used), default=0.0)
+    best = max((member.similarity for member in members), default=0.0)
     weight = anomaly_weight(best) if members else 1.0
     combined = combined_margin(members, margins, weight, anomaly.scores_of(matrix))
     passed_on = dict.fromkeys([*plan.identifier_columns, plan.customer_column, plan.time_column])
@@ -150,7 +149,7 @@ def build_ensemble(
 
 def anomaly_weight(similarity: float) -> float:
     """How much the anomaly score counts beside references of this similarity, in [0, 1/3]."""
-    weak = (STRONG - similarity) / (STRONG - WEAKEST)
+    weak = (STRONG - similarity) / (STRONG - GATE)
     return round(MOST_ANOMALY * float(np.clip(weak, 0.0, 1.0)), 4)
 
 
@@ -177,20 +176,18 @@ def _members(
         progress("match", 0.4 + 0.4 * at / len(references), f"Applying {reference.match.reference}")
         model = load_model(reference.folder)
         mapping = {pair.ours: pair.theirs for pair in reference.match.columns}
-        transfer = fit_transfer(
-            sample, specs, mapping, model.specs, reference.facts.columns, reference.facts.importance
-        )
+        transfer = fit_transfer(sample, specs, mapping, model, reference.facts.columns)
         margin = np.round(transferring.margins(model, transfer.read(sample)), 9)
-        # A model that sees nothing of the table gives every row the same score, and has no say.
-        if len(np.unique(margin)) > 1:
+        # A model that sees too little of the table, or gives all rows one score, has no say.
+        if _similarity(reference, transfer) >= GATE and len(np.unique(margin)) > 1:
             found.append((reference, model, transfer, margin))
-    weights = _weights([reference for reference, *_ in found])
+    weights = _weights([(reference, transfer) for reference, _, transfer, _ in found])
     members = tuple(
         Member(
             reference=reference.match.reference,
             version=reference.version,
             weight=weight,
-            similarity=reference.match.similarity,
+            similarity=_similarity(reference, transfer),
             transfer=transfer,
             shift=shift_to_rate(margin, plan.fraud_rate),
             prior_shift=_prior_shift(reference, transfer, margin),
@@ -202,13 +199,18 @@ def _members(
     return members, [margin for *_, margin in found]
 
 
-def _weights(references: Sequence[Reference]) -> list[float]:
+def _similarity(reference: Reference, transfer: Transfer) -> float:
+    """That of the match, which knows columns; less where the model lacks more, which knows what it makes of them."""
+    return round(min(reference.match.similarity, 1 - transfer.lacking), 4)
+
+
+def _weights(found: Sequence[tuple[Reference, Transfer]]) -> list[float]:
     """By similarity, and by how much better than chance each does on tables of others."""
     worth = []
-    for reference in references:
+    for reference, transfer in found:
         measured = measured_transfer(reference.facts)
         auc = UNMEASURED if measured is None else measured
-        worth.append(reference.match.similarity**SHARPNESS * max(2 * auc - 1, 0.05))
+        worth.append(_similarity(reference, transfer) ** SHARPNESS * max(2 * auc - 1, 0.05))
     total = sum(worth) or 1.0
     return [round(one / total, 6) for one in worth]
 
@@ -222,7 +224,7 @@ def _prior_shift(reference: Reference, transfer: Transfer, margins: Floats) -> f
     """
     prior = reference.facts.fraud_rate
     same_units = all(one.how != "ranks" for one in transfer.columns)
-    strong = reference.match.similarity >= KNOWN_SIMILARITY and transfer.lacking <= KNOWN_LACKING
+    strong = _similarity(reference, transfer) >= KNOWN_SIMILARITY and transfer.lacking <= KNOWN_LACKING
     if not (strong and same_units and 0 < prior < 1):
         return None
     rate = prior
@@ -258,11 +260,11 @@ def _save(facts: _Facts, destination: Path, seconds: float) -> dict[str, Any]:
     ensemble, anomaly = facts.ensemble, facts.ensemble.anomaly
     folders = {reference.match.reference: reference.folder for reference in facts.references}
     for member in ensemble.members:
-        # Rows of the reference's own table are not needed, and not everyone's.
+        # Rows of the reference's own table are not everyone's; its plots are of no use here.
         shutil.copytree(
             folders[member.reference],
             destination / MEMBERS_FOLDER / member.reference,
-            ignore=shutil.ignore_patterns("sample.parquet"),
+            ignore=shutil.ignore_patterns("sample.parquet", "plots"),
         )
     files = anomaly.save(destination)
     info = _info(facts)
@@ -304,7 +306,7 @@ def _info(facts: _Facts) -> dict[str, Any]:
         "format": FORMAT,
         "kind": "references" if ensemble.members else "anomaly",
         "abstained": not ensemble.members,
-        "reason": facts.result.reason,
+        "reason": _reason(facts),
         "members": [_member_info(member, by_name[member.reference]) for member in ensemble.members],
         "weights": {
             "references": round(1 - ensemble.anomaly_weight, 4),
@@ -319,6 +321,14 @@ def _info(facts: _Facts) -> dict[str, Any]:
         "alerts": {"high": ensemble.fraud_rate, "medium": MEDIUM_ALERTS * ensemble.fraud_rate},
         "match": facts.result.to_dict(),
     }
+
+
+def _reason(facts: _Facts) -> str:
+    """Why the members are used, or why none is."""
+    if facts.ensemble.members or facts.result.abstain:
+        return facts.result.reason
+    names = ", ".join(match.reference for match in facts.result.matches)
+    return f"{names} would miss too much of what it looks at in this table."
 
 
 def _member_info(member: Member, reference: Reference) -> dict[str, Any]:

@@ -39,7 +39,8 @@ DECIMALS: Final = 6
 
 @dataclass(frozen=True)
 class Member:
-    """A reference's model. `weight` of the members sums to 1; `shift` is added to its log-odds so that their mean
+    """A reference's model. `weight` of the members sums to 1; `similarity` is that of the match, or less where the
+    model misses more of what it looks at; `shift` is added to its log-odds so that their mean
     on the sample is the stated rate, `prior_shift` so that they fit the rate that was estimated (None: unknown)."""
 
     reference: str

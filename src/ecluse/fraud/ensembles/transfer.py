@@ -50,6 +50,8 @@ NEAR_UNIT: Final = 0.2
 FEW_VALUES: Final = 30
 MAX_LEVELS: Final = 200
 ALIKE: Final = 0.6
+#: A feature made of so few columns is lost with any of them.
+JOINED: Final = 2
 YES: Final = frozenset({"yes", "y", "true", "t", "1", "oui", "o", "vrai", "v"})
 NO: Final = frozenset({"no", "n", "false", "f", "0", "non", "faux"})
 #: The outer quantiles of a sketch stand at 0.5 % and 99.5 % (see `sketches`).
@@ -75,8 +77,8 @@ class ColumnTransfer:
 
 @dataclass(frozen=True)
 class Transfer:
-    """The columns of a reference's model, read from another table. `lacking` is the share of the importance of
-    those that are missing, in [0, 1]."""
+    """The columns of a reference's model, read from another table. `lacking` is the share of what the model
+    has learned that is lost with those that are missing, in [0, 1]."""
 
     columns: tuple[ColumnTransfer, ...]
     kinds: tuple[str, ...]
@@ -133,17 +135,16 @@ def fit_transfer(
     sample: pl.DataFrame,
     specs: Sequence[ColumnSpec],
     mapping: Mapping[str, str | None],
-    wanted: Sequence[ColumnSpec],
+    model: FraudModel,
     reference: Sequence[ColumnSketch],
-    importance: Mapping[str, float],
 ) -> Transfer:
-    """How the columns `wanted` by a model are read from a table of which `sample` holds raw rows.
+    """How the columns that a reference's model wants are read from a table of which `sample` holds raw rows.
 
-    `mapping` is {ours: theirs}, `reference` the sketches and `importance` the weights of the model's table.
+    `mapping` is {ours: theirs}, `reference` are the sketches of the table that the model was trained on.
     """
     by_name, sketches = {spec.name: spec for spec in specs}, {sketch.name: sketch for sketch in reference}
     columns, kinds, readings = [], [], []
-    for spec in wanted:
+    for spec in model.specs:
         theirs = mapping.get(spec.name)
         reading = None if theirs is None else _reading(by_name[theirs], spec.kind)
         column = ColumnTransfer(spec.name, None, "missing")
@@ -152,12 +153,32 @@ def fit_transfer(
         columns.append(column)
         kinds.append(spec.kind)
         readings.append(None if column.theirs is None else reading)
-    weights = {spec.name: max(0.0, importance.get(spec.name, 0.0)) for spec in wanted}
-    total = sum(weights.values())
+    gone = frozenset(column.ours for column in columns if column.theirs is None)
+    return Transfer(tuple(columns), tuple(kinds), tuple(readings), round(_lacking(model, gone), 4))
+
+
+def _lacking(model: FraudModel, gone: frozenset[str]) -> float:
+    """Share of what the model has learned that is lost without these columns.
+
+    A time between two dates is lost with either. Features of many columns, such as a customer's history, are
+    lost with the one they are about.
+    """
+    lost: set[str] = set()
+    for encoder in model.engineer.encoders:
+        pair = len(encoder.columns()) <= JOINED and not gone.isdisjoint(encoder.columns())
+        lost |= {feature.name for feature in encoder.features() if pair or feature.column in gone}
+    shares = model.fitted.importances()
+    total = float(shares.sum())
     if total == 0:
-        weights, total = dict.fromkeys(weights, 1.0), float(len(weights))
-    lacking = sum(weights[column.ours] for column in columns if column.theirs is None) / (total or 1.0)
-    return Transfer(tuple(columns), tuple(kinds), tuple(readings), round(lacking, 4))
+        return len(gone) / max(len(model.specs), 1)
+    return (
+        sum(
+            float(share)
+            for feature, share in zip(model.features, shares, strict=True)
+            if feature.name in lost
+        )
+        / total
+    )
 
 
 def margins(model: FraudModel, rows: pl.DataFrame) -> Floats:

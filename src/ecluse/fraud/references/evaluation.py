@@ -138,7 +138,7 @@ def _scores(row: ReferenceModel, match: Match, model_folder: Path, rows: pl.Data
 
     model, known = load_model(model_folder), library.facts(row)
     mapping: dict[str, str | None] = {pair.ours: pair.theirs for pair in match.columns}
-    transfer = fit_transfer(rows, infer_columns(rows), mapping, model.specs, known.columns, known.importance)
+    transfer = fit_transfer(rows, infer_columns(rows), mapping, model, known.columns)
     return margins(model, transfer.read(rows))
 
 
