@@ -52,7 +52,8 @@ def working(runtime: Runtime) -> Iterator[None]:
 def ended(runtime: Runtime, user_id: str, job_id: str) -> Job:
     deadline = time.monotonic() + 60
     while (job := runtime.jobs.get(user_id, job_id)).active:
-        assert time.monotonic() < deadline, job
+        alive = sorted(thread.name for thread in threading.enumerate())
+        assert time.monotonic() < deadline, (job, alive)
         time.sleep(0.05)
     return job
 
