@@ -352,3 +352,35 @@ def _sketch(name: str, kind: str, importance: float, **values: Any) -> dict[str,
         "top": [],
         "importance": importance,
     } | values
+
+
+def unlabelled_tables(user_id: str) -> list[Dataset]:
+    """A table that means the same as the cards among `references`, one of nothing known, one still being read."""
+    amount = _sketch("tx_amt", "number", 0.0, quantiles=[round(1.34**i, 4) for i in range(21)])
+    category = _sketch(
+        "merch_category", "category", 0.0, top=[["groceries", 0.58], ["travel", 0.31], ["fuel", 0.11]]
+    )
+    other = _sketch("zzz", "identifier", 0.0)
+    petals = _sketch("petal_length", "number", 0.0, quantiles=[4 + i / 10 for i in range(21)])
+    genus = _sketch("genus", "category", 0.0, top=[["rosa", 0.5], ["iris", 0.5]])
+    waiting = _dataset(user_id, "dwaiting", "waiting.csv", None)
+    waiting.state, waiting.rows = "profiling", None
+    return [
+        _dataset(user_id, "dpayments", "payments.csv", _sketched(amount, category, other)),
+        _dataset(user_id, "dplants", "plants.csv", _sketched(petals, genus)),
+        waiting,
+    ]
+
+
+def _sketched(*sketches: dict[str, Any]) -> dict[str, Any]:
+    """The profile of a table without a label, with the sketches of its columns."""
+    columns = [_column(one["name"], one["kind"], "feature", "") for one in sketches]
+    guesses = {"target": None, "identifiers": [], "customer": None, "timestamp": None}
+    return {
+        "rows": 20_000,
+        "columns": columns,
+        "guesses": guesses,
+        "warnings": [],
+        "specs": [],
+        "sketches": list(sketches),
+    }

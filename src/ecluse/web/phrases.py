@@ -665,6 +665,10 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("\"%(value)s\" cannot stand for two columns of %(name)s. Correct the mapping."),
     N_("%(values)s would miss too much of what it looks at in this table."),
     N_("An ensemble reads the columns of the table it was made for. Make an ensemble for this table."),
+    # Matching on a page
+    N_("The form did not arrive whole. Load the page again and send it once more."),
+    N_('"%(name)s" and "%(column)s" cannot both stand for "%(word)s". Choose one of them.'),
+    N_("The stated fraud rate must be from %(low)s to %(high)s; it was %(value)s. Correct it."),
     # Few labels
     N_("%(count)s questions are out of range; ask %(least)s to %(most)s."),
     N_("%(done)s of %(count)s labels are fraud; at least %(least)s of each kind are needed to learn. "

@@ -10,6 +10,7 @@ from ecluse.web.pages import (
     fraud,
     home,
     jobs,
+    matches,
     migrations,
     models,
     predictions,
@@ -25,5 +26,17 @@ def remember_visitor(request: Request, visitor: Visitor) -> None:
 
 
 router = APIRouter(dependencies=[Depends(remember_visitor)])
-for part in (home, account, fraud, datasets, references, predictions, models, jobs, storage, migrations):
+for part in (
+    home,
+    account,
+    fraud,
+    datasets,
+    references,
+    matches,
+    predictions,
+    models,
+    jobs,
+    storage,
+    migrations,
+):
     router.include_router(part.router)

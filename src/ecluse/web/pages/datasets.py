@@ -266,7 +266,7 @@ def _dataset_page(
         "profile": row.profile,
         "columns": shown,
         "years": years(shown),
-        "progress": _progress(runtime, row, say),
+        "progress": reading_progress(runtime, row, say),
         "form": _as_sent(form, choices) if form and choices else form,
         "period": _period(row, say),
         "kinds": _kinds(say),
@@ -360,7 +360,7 @@ def _refuses(check: Callable[[], object]) -> bool:
     return False
 
 
-def _progress(runtime: Runtime, row: Dataset, say: Words) -> Progress | None:
+def reading_progress(runtime: Runtime, row: Dataset, say: Words) -> Progress | None:
     """The job that reads the table, while it does."""
     if row.state != "profiling" or row.job_id is None:
         return None

@@ -1,0 +1,321 @@
+"""Show how a table meets the library: column by column, editable; make an ensemble for it, or abstain openly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import RedirectResponse, Response
+
+from ecluse.catalog import mappings, references
+from ecluse.catalog.tables import Dataset, ReferenceModel
+from ecluse.errors import EcluseError, InvalidInput
+from ecluse.fraud import workflows
+from ecluse.fraud.ensembles import workflows as ensembles
+from ecluse.runtime import Runtime
+from ecluse.web.i18n import Words
+from ecluse.web.pages.datasets import default_name, reading_progress
+from ecluse.web.pages.references import column_kinds, domain_name, total_importance
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+
+if TYPE_CHECKING:
+    from ecluse.fraud.references.matching import Match, MatchResult
+
+router = APIRouter()
+#: From this fit on references judge alone (`ensembles.building.STRONG`, which the web process does not load).
+SURE_FIT: Final = 0.8
+#: From this score on a pair of columns needs no second look.
+SURE_PAIR: Final = 0.75
+#: Columns without a counterpart that are shown at most, for one to be chosen.
+UNMATCHED_SHOWN: Final = 200
+#: A column of the reference without a counterpart is named from this share of importance on, or if a person said so.
+MISSING_NAMED: Final = 0.005
+Verdict = Literal["sure", "check", "abstain"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A column of the table and what it stands for: `ours` is "" where nothing does, and then so is the score."""
+
+    theirs: str
+    kind: str
+    ours: str
+    why: str
+    score: float | None
+    settled: bool
+
+    @property
+    def verdict(self) -> str:
+        if self.score is None:
+            return "none"
+        return "settled" if self.settled else "sure" if self.score >= SURE_PAIR else "check"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A reference beside the table. `read` is the share of what its model looks at that the table has."""
+
+    name: str
+    domain: str
+    fit: float
+    columns: int
+    columns_total: int
+    read: float
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The mapping to one reference. `ours` are its columns; `missing` those that nothing stands for, with their
+    share of importance and whether a person said so."""
+
+    reference: str
+    rows: tuple[Row, ...]
+    left_out: int
+    ours: tuple[str, ...]
+    missing: tuple[tuple[str, float, bool], ...]
+    missing_more: int
+    corrected: bool
+
+    @property
+    def doubtful(self) -> int:
+        return sum(row.verdict == "check" for row in self.rows)
+
+
+@dataclass(frozen=True)
+class CreateForm:
+    """The form that makes an ensemble, as it is shown; the rate in per cent, as it was typed."""
+
+    name: str
+    rate: str = "1"
+    wrong: frozenset[str] = frozenset()
+
+
+@router.get("/fraud/m/{dataset_id}")
+def show_match(
+    request: Request, dataset_id: str, runtime: RuntimeDep, user: CurrentUser, reference: str = ""
+) -> Response:
+    """How a table meets the library. `?reference=` chooses whose columns are shown, else the nearest."""
+    row = workflows.find_dataset(runtime, user.user.id, dataset_id)
+    return _match_page(request, runtime, row, reference=reference)
+
+
+@router.post("/fraud/m/{dataset_id}")
+def save(
+    request: Request,
+    dataset_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    reference: Annotated[str, Form()],
+    theirs: Annotated[list[str] | None, Form()] = None,
+    was: Annotated[list[str] | None, Form()] = None,
+    ours: Annotated[list[str] | None, Form()] = None,
+) -> Response:
+    """Keep what was changed in the mapping to a reference, and match again."""
+    row = workflows.find_dataset(runtime, user.user.id, dataset_id)
+    try:
+        sent = list(zip(theirs or (), was or (), ours or (), strict=True))
+    except ValueError:
+        raise InvalidInput(
+            "The form did not arrive whole. Load the page again and send it once more."
+        ) from None
+    with runtime.catalog.read() as transaction:
+        before = mappings.mappings_of(transaction, row.id).get(reference, {})
+    try:
+        columns = corrected(before, sent)
+        ensembles.keep_corrections(runtime, user.user.id, row.id, reference, columns)
+    except InvalidInput as error:
+        return _match_page(request, runtime, row, reference=reference, error=error)
+    return RedirectResponse(f"/fraud/m/{row.id}?reference={reference}#columns", 303)
+
+
+@router.post("/fraud/m/{dataset_id}/forget")
+def forget(
+    dataset_id: str, runtime: RuntimeDep, user: CurrentUser, reference: Annotated[str, Form()]
+) -> Response:
+    """Forget the corrections of the mapping to a reference."""
+    ensembles.keep_corrections(runtime, user.user.id, dataset_id, reference, {})
+    return RedirectResponse(f"/fraud/m/{dataset_id}?reference={reference}#columns", 303)
+
+
+@router.post("/fraud/m/{dataset_id}/ensemble")
+def create(
+    request: Request,
+    dataset_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    name: Annotated[str, Form()] = "",
+    fraud_rate: Annotated[str, Form()] = "1",
+    offered: Annotated[list[str] | None, Form()] = None,
+    judges: Annotated[list[str] | None, Form()] = None,
+) -> Response:
+    """Queue the making of an ensemble, and show its progress; the form again where a choice cannot be used."""
+    row = workflows.find_dataset(runtime, user.user.id, dataset_id)
+    form = CreateForm(name.strip(), fraud_rate.strip())
+    chosen = None if set(judges or ()) == set(offered or ()) else list(judges or ())
+    try:
+        run = ensembles.start_ensemble(
+            runtime, user.user.id, row.id, form.name, fraud_rate=stated_rate(form.rate), references=chosen
+        )
+    except InvalidInput as error:
+        return _match_page(request, runtime, row, form=form, error=error)
+    return RedirectResponse(f"/jobs/{run.job_id}", 303)
+
+
+def corrected(
+    before: Mapping[str, str | None], sent: Sequence[tuple[str, str, str]]
+) -> dict[str, str | None]:
+    """What a person has settled, {ours: theirs or None}: `before`, and what was changed in the form since.
+
+    `sent` has for each column of the table what it stood for and what it is to stand for, "" for nothing.
+
+    Raises InvalidInput where two columns are to stand for the same one.
+    """
+    wanted: dict[str, str] = {}
+    for theirs, _, ours in sent:
+        if ours and ours in wanted:
+            raise InvalidInput(
+                f'"{wanted[ours]}" and "{theirs}" cannot both stand for "{ours}". Choose one of them.'
+            )
+        if ours:
+            wanted[ours] = theirs
+    columns = dict(before)
+    for theirs, was, ours in sent:
+        if was == ours:
+            continue
+        if was and was not in wanted:
+            columns[was] = None
+        if ours:
+            columns[ours] = theirs
+    return columns
+
+
+def stated_rate(text: str) -> float:
+    """A percentage as it was typed, as a share. Raises InvalidInput, in the form's own words."""
+    low, high = (round(100 * bound, 4) for bound in ensembles.RATES)
+    try:
+        percent = float(text.replace(",", ".").replace("%", ""))
+    except ValueError:
+        percent = math.nan
+    if not low <= percent <= high:
+        raise InvalidInput(
+            f"The stated fraud rate must be from {low:g} % to {high:g} %; it was {text or '–'}. Correct it."
+        )
+    return percent / 100
+
+
+def verdict_of(result: MatchResult) -> Verdict:
+    """Whether the references can judge the table alone, with anomaly beside them, or not at all."""
+    if result.abstain or not result.matches:
+        return "abstain"
+    return "sure" if result.matches[0].similarity >= SURE_FIT else "check"
+
+
+def _match_page(
+    request: Request,
+    runtime: Runtime,
+    row: Dataset,
+    *,
+    reference: str = "",
+    form: CreateForm | None = None,
+    error: EcluseError | None = None,
+) -> Response:
+    say = words_of(request)
+    form = form or CreateForm(default_name(row.filename))
+    context: dict[str, Any] = {
+        "dataset": row,
+        "progress": reading_progress(runtime, row, say),
+        "label": _label(row),
+        "form": form,
+        "verdict": None,
+        "shown": None,
+        "compared": [],
+        "gate": None,
+        "sure_fit": SURE_FIT,
+        "reason": "",
+        "lost": None,
+        "kinds": column_kinds(say),
+        "error": str(error) if error else None,
+    }
+    if row.state != "profiling":
+        try:
+            context |= _matched(runtime, row, reference, say)
+        except InvalidInput as refused:  # it was not, or cannot be, read: the page says so
+            error = error or refused
+            context["error"] = str(error)
+    return render(request, "match.html", context, status=error.status if error else 200)
+
+
+def _matched(runtime: Runtime, row: Dataset, reference: str, say: Words) -> dict[str, Any]:
+    from ecluse.fraud.references.matching import GATE
+
+    result = ensembles.match_dataset(runtime, row)
+    with runtime.catalog.read() as transaction:
+        known = {
+            one.name: one
+            for one in references.references_named(transaction, [match.reference for match in result.matches])
+        }
+        settled = mappings.mappings_of(transaction, row.id)
+    found = [match for match in result.matches if match.reference in known]
+    chosen = next((match for match in found if match.reference == reference), found[0] if found else None)
+    return {
+        "verdict": verdict_of(result),
+        "gate": GATE,
+        "reason": result.reason,
+        "lost": reference if reference in settled and reference != (chosen and chosen.reference) else None,
+        "compared": [_compared(match, known[match.reference], say) for match in found],
+        "shown": chosen and _shown(chosen, known[chosen.reference], row, settled.get(chosen.reference, {})),
+    }
+
+
+def _compared(match: Match, row: ReferenceModel, say: Words) -> Compared:
+    importance = {str(one["name"]): float(one.get("importance", 0.0)) for one in row.sketches}
+    read = sum(importance.get(pair.ours, 0.0) for pair in match.columns) / total_importance(row)
+    domain = domain_name(match.domain, say)
+    return Compared(match.reference, domain, match.similarity, len(match.columns), len(importance), read)
+
+
+def _shown(match: Match, row: ReferenceModel, dataset: Dataset, settled: Mapping[str, str | None]) -> Shown:
+    kinds = {str(one["name"]): str(one["kind"]) for one in (dataset.profile or {}).get("columns") or []}
+    matched = [
+        Row(
+            theirs=pair.theirs,
+            kind=kinds.get(pair.theirs, ""),
+            ours=pair.ours,
+            why=pair.why,
+            score=pair.score,
+            settled=settled.get(pair.ours) == pair.theirs,
+        )
+        for pair in match.columns
+    ]
+    taken = {pair.theirs for pair in match.columns}
+    label = _label(dataset)
+    free = [
+        Row(name, kind, "", "", None, False)
+        for name, kind in kinds.items()
+        if name not in taken and name != label
+    ]
+    total = total_importance(row)
+    importance = {str(one["name"]): float(one.get("importance", 0.0)) / total for one in row.sketches}
+    missing = [
+        (name, importance.get(name, 0.0), name in settled and settled[name] is None) for name in match.missing
+    ]
+    named = tuple(one for one in missing if one[1] >= MISSING_NAMED or one[2])
+    doubtful = [one for one in matched if one.verdict == "check"]
+    return Shown(
+        reference=match.reference,
+        rows=(*(one for one in matched if one.verdict != "check"), *doubtful, *free[:UNMATCHED_SHOWN]),
+        left_out=max(0, len(free) - UNMATCHED_SHOWN),
+        ours=tuple(importance),
+        missing=named,
+        missing_more=len(missing) - len(named),
+        corrected=bool(settled),
+    )
+
+
+def _label(row: Dataset) -> str | None:
+    guess = ((row.profile or {}).get("guesses") or {}).get("target") or {}
+    return guess.get("column")
