@@ -215,9 +215,12 @@ def test_the_theme_changes_at_once_and_is_remembered(journey: Journey) -> None:
 def test_the_alert_budget_applies_itself_and_has_an_address(journey: Journey) -> None:
     page = journey.context.new_page()
     page.goto(journey.addresses["scores"])
-    page.get_by_label("Rows you can review:").fill("5")
+    page.get_by_label("Rows you can review", exact=True).fill("5")
+    page.keyboard.press("Tab")
     page.wait_for_url("**?budget=5")
-    expect(page.locator("ul.reasons")).to_have_count(5)
+    expect(page.locator("ul.reasons:visible")).to_have_count(5)
+    page.reload()
+    expect(page.locator("ul.reasons:visible")).to_have_count(5)
     page.close()
 
 

@@ -34,7 +34,7 @@ from ecluse.web.pages.datasets import (
 )
 from ecluse.web.pages.jobs import progress_of
 from ecluse.web.pages.models import fitted_rows, goal_text, suggested_table, suitable_first
-from ecluse.web.pages.predictions import as_csv, percent_digits, scored_name, to_the_minute
+from ecluse.web.pages.predictions import percent_digits, scored_name, to_the_minute
 from ecluse.web.security import COOKIE
 from tests.web import invented
 
@@ -315,25 +315,6 @@ def test_a_table_can_be_removed(client: Browser) -> None:
     where = client.post("/fraud/upload", files={"file": ("gone.csv", b"a,b\n1,2\n")}).headers["location"]
     assert client.post(f"{where}/remove").headers["location"] == "/fraud"
     assert client.get(where).status_code == 404
-
-
-def test_a_budget_shows_that_many_rows_and_what_to_expect(client: Browser) -> None:
-    page = client.get("/fraud/p/p1?budget=2").text
-    assert page.count('class="level r-high"') == 3  # two rows and the list by risk
-    assert "1.9" in page  # 0.99 + 0.86 frauds
-
-
-def test_the_rows_to_review_download_alone(client: Browser, stranger: Browser) -> None:
-    answer = client.get("/fraud/p/p1/riskiest?budget=2")
-    assert answer.text.splitlines()[0].startswith("transaction_id,timestamp,fraud_probability")
-    assert [line.split(",")[0] for line in answer.text.splitlines()[1:]] == ["T290000", "T290001"]
-    assert "attachment" in answer.headers["content-disposition"]
-    assert stranger.get("/fraud/p/p1/riskiest").status_code == 404
-
-
-def test_no_cell_of_a_download_can_run_in_a_spreadsheet() -> None:
-    row = {"=x": "=1+1", "name": "@cmd", "amount": "-12.5", "effect": -0.4, "note": 'a "b", c'}
-    assert as_csv([row]) == '\'=x,name,amount,effect,note\n\'=1+1,\'@cmd,-12.5,-0.4,"a ""b"", c"\n'
 
 
 @pytest.mark.parametrize(

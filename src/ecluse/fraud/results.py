@@ -21,7 +21,10 @@ TOP_ROWS = 100
 BINS = 20
 #: Probabilities come rounded to six decimals: with a place for each, every count below is exact.
 PLACES = 1_000_000
-BUDGETS = 120
+#: First two digits of the numbers of alerts that a budget is told for: those that people choose.
+ROUND = (10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90)
+#: Riskiest rows that are written in the order of risk; more of them come in the order of the table.
+SORTED_ROWS = 50_000
 UNKNOWN = -1
 
 
@@ -30,7 +33,7 @@ class ScoreSummary:
     """What a page shows of a scored table, without reading it again.
 
     `histogram` counts rows in 20 equal bins of probability; `top` holds the 100 riskiest rows as dicts of
-    the output's columns. `budgets` tells, for up to 120 numbers of alerts on a logarithmic scale, the lowest
+    the output's columns. `budgets` tells, for round numbers of alerts (`ROUND`), the lowest
     probability among them ("cut"), the sum of their probabilities ("expected"), how many of them have a known
     label ("labelled") and how many of those are fraud ("found"). `labelled` and `frauds` count known labels.
     """
@@ -74,6 +77,28 @@ def write_scores(
     return tally.summary()
 
 
+def write_riskiest(scores: Path, format: Literal["csv", "parquet"], alerts: int, destination: Path) -> int:
+    """Write the `alerts` riskiest rows of a file of scores as CSV; how many they are.
+
+    Of equal scores the earlier rows are taken.
+
+    They come riskiest first, and where they are more than `SORTED_ROWS`, in the order of the table: the memory
+    this takes does not grow with the file.
+    """
+    lazy = pl.scan_csv(scores, infer_schema=False) if format == "csv" else pl.scan_parquet(scores)
+    cut, below = _cut_for(lazy, alerts)
+    written = 0
+    chosen = _above(lazy.collect_batches(maintain_order=True), cut, below)
+    if alerts <= SORTED_ROWS:
+        order = pl.col("fraud_probability").cast(pl.Float64)
+        chosen = iter([pl.concat(chosen).sort(order, descending=True, maintain_order=True)])
+    with destination.open("wb") as file:
+        for number, batch in enumerate(chosen):
+            neutralise_formulas(batch).write_csv(file, include_header=number == 0)
+            written += batch.height
+    return written
+
+
 def known_labels(
     table: Table, target: str | None, positive: str | None, given: Mapping[int, int]
 ) -> Known | None:
@@ -103,6 +128,31 @@ def neutralise_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     dangerous = text.str.contains(risky) & ~text.str.contains(plain)
     safe = frame.with_columns(pl.when(dangerous).then(pl.lit("'") + text).otherwise(text).name.keep())
     return safe.rename({name: f"'{name}" for name in frame.columns if name[:1] in tuple("=+-@\t\r\n")})
+
+
+def _place() -> pl.Expr:
+    """The probability of a row, read from text too, as a whole number of `PLACES`."""
+    return (pl.col("fraud_probability").cast(pl.Float64) * PLACES).round().cast(pl.Int64).alias("place")
+
+
+def _cut_for(lazy: pl.LazyFrame, alerts: int) -> tuple[int, int]:
+    """The place of the last of so many riskiest rows, and how many rows at that place are among them."""
+    counts = lazy.select(_place()).group_by("place").len().sort("place", descending=True)
+    counted = counts.collect(engine="streaming")
+    reached = counted["len"].cum_sum().to_numpy()
+    last = min(int(np.searchsorted(reached, alerts)), len(reached) - 1)
+    before = int(reached[last - 1]) if last else 0
+    return int(counted["place"][last]), alerts - before
+
+
+def _above(batches: Iterable[pl.DataFrame], cut: int, at_cut: int) -> Iterator[pl.DataFrame]:
+    """The rows above a place, and the first `at_cut` at it."""
+    for batch in batches:
+        place = batch.select(_place()).to_series().to_numpy()
+        equal = place == cut
+        wanted = (place > cut) | (equal & (np.cumsum(equal) <= at_cut))
+        at_cut -= min(int(equal.sum()), at_cut)
+        yield batch.filter(pl.Series(wanted))
 
 
 def _labels_held(batch: pl.DataFrame, target: str | None, positive: str | None) -> Known:
@@ -177,7 +227,7 @@ class _Tally:
             return ()
         sums = {name: np.cumsum(counts[place]) for name, counts in self._counts.items()}
         expected = np.cumsum(self._counts["rows"][place] * (place / PLACES))
-        wanted = np.unique(np.rint(np.geomspace(1, self._rows, BUDGETS)).astype(np.int64))
+        wanted = _round_numbers(self._rows)
         at = np.unique(np.minimum(np.searchsorted(sums["rows"], wanted), len(place) - 1))
         return tuple(
             {
@@ -189,6 +239,13 @@ class _Tally:
             }
             for i in at
         )
+
+
+def _round_numbers(most: int) -> NDArray[np.int64]:
+    """1, 2 … 9, then twenty numbers of each power of ten, and `most` itself."""
+    powers = range(len(str(most)) - 1)
+    found = [*range(1, 10), *(digits * 10**power for power in powers for digits in ROUND)]
+    return np.array([*(number for number in found if number < most), most], dtype=np.int64)
 
 
 def _plain(value: Any) -> Any:

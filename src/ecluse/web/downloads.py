@@ -39,7 +39,7 @@ def send_object(
         ),
         "etag": f'"sha256:{sha256}"',
     }
-    return StreamingResponse(_joined(first, chunks), media_type=media_type, headers=headers)
+    return StreamingResponse(joined(first, chunks), media_type=media_type, headers=headers)
 
 
 def _verified(chunks: Iterator[bytes], sha256: str, filename: str) -> Iterator[bytes]:
@@ -52,6 +52,7 @@ def _verified(chunks: Iterator[bytes], sha256: str, filename: str) -> Iterator[b
     yield held
 
 
-def _joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+def joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    """A chunk that was asked for before the answer began, and those that follow it."""
     yield first
     yield from rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -15,11 +16,12 @@ from ecluse.fraud import workflows
 from ecluse.runtime import Runtime
 from ecluse.web.api.bodies import prediction_body
 from ecluse.web.api.schemas import Accepted, PredictionBody, PredictionDetail, PredictRequest
-from ecluse.web.downloads import send_object
+from ecluse.web.downloads import joined, send_object
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
 
 router = APIRouter(tags=["predictions"])
+_CHUNK = 1024 * 1024
 _MEDIA = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 
 
@@ -65,11 +67,18 @@ def show_prediction(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) 
     response_class=StreamingResponse,
     responses=answers(404, 409),
 )
-def download(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
-    """The scored table."""
+def download(
+    prediction_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    alerts: Annotated[
+        int | None, Query(ge=1, description="Only so many of the riskiest rows, as CSV; all without it")
+    ] = None,
+) -> StreamingResponse:
+    """The scored table, or its riskiest rows."""
     with runtime.catalog.read() as transaction:
         row = predictions.prediction_of(transaction, user.user.id, prediction_id)
-    return send_prediction(runtime, row)
+    return send_prediction(runtime, row) if alerts is None else send_riskiest(runtime, row, alerts)
 
 
 @router.get("/download_s3_predictions", response_class=StreamingResponse, responses=answers(404, 409))
@@ -81,10 +90,50 @@ def download_by_key(key: str, runtime: RuntimeDep, user: CurrentUser) -> Streami
 def send_prediction(runtime: Runtime, row: Prediction) -> StreamingResponse:
     """The result of a finished prediction as an attachment; `NotFound` while there is none."""
     if row.key is None or row.sha256 is None or row.size_bytes is None:
-        raise NotFound(
-            f"Prediction {row.id} has no result: it is {row.status}. See: GET /api/status/{row.job_id}"
-        )
+        raise _no_result(row)
     name = row.key.rsplit("/", 1)[-1]
     return send_object(
         runtime, row.url or "", name, _MEDIA[row.format], sha256=row.sha256, size=row.size_bytes
+    )
+
+
+def send_riskiest(runtime: Runtime, row: Prediction, alerts: int) -> StreamingResponse:
+    """The `alerts` riskiest rows of a finished prediction as CSV, the riskiest first; `NotFound` while there is none.
+
+    The whole result is compared with its digest before any row of it is sent.
+
+    Raises:
+        DigestMismatch, ObjectNotFound, StoreUnavailable: before anything is sent.
+    """
+    if row.url is None or row.sha256 is None:
+        raise _no_result(row)
+    chunks = _riskiest(runtime, row, row.url, row.sha256, alerts)
+    first = next(chunks)
+    headers = {
+        "content-disposition": f'attachment; filename="riskiest_{min(alerts, row.rows or alerts)}_{row.model_name}.csv"'
+    }
+    return StreamingResponse(joined(first, chunks), media_type=_MEDIA["csv"], headers=headers)
+
+
+def _riskiest(runtime: Runtime, row: Prediction, url: str, sha256: str, alerts: int) -> Iterator[bytes]:
+    """The bytes of a scratch file, which is gone when they are sent or no one wants them any more."""
+    from ecluse.fraud.results import write_riskiest
+
+    located = runtime.stores.locate(url)
+    with runtime.scratch() as folder:
+        located.store.download(located.key, folder / "scores", sha256=sha256)
+        write_riskiest(
+            folder / "scores",
+            "parquet" if row.format == "parquet" else "csv",
+            alerts,
+            folder / "riskiest.csv",
+        )
+        with (folder / "riskiest.csv").open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+
+def _no_result(row: Prediction) -> NotFound:
+    return NotFound(
+        f"Prediction {row.id} has no result: it is {row.status}. See: GET /api/status/{row.job_id}"
     )

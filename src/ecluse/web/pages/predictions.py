@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from ecluse.catalog import datasets, models, predictions
 from ecluse.catalog.tables import Prediction
-from ecluse.errors import JobNotFound, ModelNotFound, NotFound, VersionNotFound
+from ecluse.errors import JobNotFound, ModelNotFound, VersionNotFound
 from ecluse.runtime import Runtime
 from ecluse.storage import safe_filename
 from ecluse.web import charts
-from ecluse.web.api.predictions import send_prediction
+from ecluse.web.api.predictions import send_prediction, send_riskiest
+from ecluse.web.budget import Meaning, cuts_of, meaning_of, nearest, tell
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
@@ -30,23 +29,50 @@ from ecluse.web.templating import render, words_of
 router = APIRouter()
 DEFAULT_BUDGET: Final = 20
 #: Columns a scoring adds; the others are the table's own.
-ADDED: Final = frozenset({"fraud_probability", "risk_level", "is_fraud"})
+ADDED: Final = frozenset(
+    {
+        "fraud_probability",
+        "risk_level",
+        "is_fraud",
+        "prediction_variance",
+        "prediction_stability",
+        "anomaly_score",
+        "is_anomaly",
+        "combined_score",
+        "fraud_probability_calibrated",
+    }
+)
 REASONS: Final = 3
-#: With what a cell begins that a spreadsheet runs, unless it is a number.
-FORMULA_STARTS: Final = tuple("=+-@\t\r\n")
 MOMENT: Final = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}):\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?")
-PLAIN_NUMBER: Final = re.compile(r"[+-]?\d+([.,]\d+)?")
+Budget = Annotated[int, Query(ge=1, le=1_000_000_000)]
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """What an ensemble says of a row beside its rank: shares of its sample that are less risky and less unusual.
+
+    `agreement` in [0, 1] is that of its members, None with one; `calibrated` None where it cannot be known.
+    """
+
+    combined: float
+    anomaly: float
+    agreement: float | None
+    calibrated: float | None
 
 
 @dataclass(frozen=True)
 class Risky:
-    """A row as the page shows it: the table's own cells, probability in [0, 1], reasons with log-odds."""
+    """A row as the page shows it: the table's own cells, probability in [0, 1], reasons with their effects.
+
+    Effects are log-odds, of rows ranked by anomaly alone how unusual a column is. `opinions` are an ensemble's.
+    """
 
     cells: tuple[str, ...]
     probability: float
     level: str
     flagged: bool
     reasons: tuple[tuple[str, float], ...]
+    opinions: Opinions | None = None
 
 
 @router.get("/fraud/p")
@@ -65,25 +91,34 @@ def show_prediction(
     prediction_id: str,
     runtime: RuntimeDep,
     user: CurrentUser,
-    budget: int = Query(DEFAULT_BUDGET, ge=1),
+    budget: Budget = DEFAULT_BUDGET,
 ) -> Response:
-    """One scored table. `?budget=` is how many of the riskiest rows to show."""
+    """One scored table. `?budget=` is how many of the riskiest rows one can review."""
     with runtime.catalog.read() as transaction:
         row = predictions.prediction_of(transaction, user.user.id, prediction_id)
         names = datasets.filenames(transaction, user.user.id, [row.dataset_id])
-    say, threshold = words_of(request), _threshold(runtime, row)
+    say, report = words_of(request), _report(runtime, row)
+    threshold = _threshold(row, report)
     context: dict[str, Any] = {
         "prediction": row,
         "dataset_name": names.get(row.dataset_id or "", say._("a removed table")),
         "summary": row.summary,
         "threshold": threshold,
+        "meaning": _meaning(row, report),
+        "stated_rate": (report.get("fraud_rate") or {}).get("stated"),
         "progress": _progress(runtime, row, say),
         "rows": [],
         "chart": None,
     }
     if row.summary is not None:
-        context |= _reviewed(row.summary, budget, threshold, say)
+        context |= _reviewed(row.summary, budget, threshold, context["meaning"], say)
     return render(request, "prediction.html", context)
+
+
+@router.get("/predictions/{prediction_id}")
+def find_prediction(prediction_id: str) -> Response:
+    """The address of a prediction as the API knows it leads to its page."""
+    return RedirectResponse(f"/fraud/p/{quote(prediction_id, safe='')}", 307)
 
 
 @router.get("/fraud/p/{prediction_id}/download")
@@ -103,16 +138,12 @@ def download(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) -> Resp
 
 @router.get("/fraud/p/{prediction_id}/riskiest")
 def download_riskiest(
-    prediction_id: str, runtime: RuntimeDep, user: CurrentUser, budget: int = Query(DEFAULT_BUDGET, ge=1)
+    prediction_id: str, runtime: RuntimeDep, user: CurrentUser, budget: Budget = DEFAULT_BUDGET
 ) -> Response:
-    """The riskiest rows alone, as the page shows them, for whoever reviews them."""
+    """The riskiest rows alone, for whoever reviews them."""
     with runtime.catalog.read() as transaction:
         row = predictions.prediction_of(transaction, user.user.id, prediction_id)
-    rows = list((row.summary or {}).get("top") or [])[:budget]
-    if not rows:
-        raise NotFound("There are no scored rows here yet.")
-    headers = {"content-disposition": f'attachment; filename="riskiest_{len(rows)}_{row.model_name}.csv"'}
-    return Response(as_csv(rows), media_type="text/csv; charset=utf-8", headers=headers)
+    return send_riskiest(runtime, row, budget)
 
 
 def scored_name(filename: str, file_format: str) -> str:
@@ -141,6 +172,7 @@ def risky_row(row: Mapping[str, Any], columns: list[str], say: Words) -> Risky:
         level=str(row["risk_level"]),
         flagged=bool(int(row["is_fraud"])),
         reasons=tuple(reasons),
+        opinions=_opinions(row),
     )
 
 
@@ -156,51 +188,58 @@ def percent_digits(probabilities: list[float]) -> int:
     return next((digits for digits in (1, 2, 3) if round(nearest * 100, digits) < 100), 4)
 
 
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """The rows as CSV, what a spreadsheet would run as a formula made text by a leading apostrophe (OWASP)."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_safe(name) for name in rows[0]])
-    writer.writerows([_safe(value) for value in row.values()] for row in rows)
-    return text.getvalue()
+def _opinions(row: Mapping[str, Any]) -> Opinions | None:
+    if row.get("combined_score") is None:
+        return None
+    agreement, calibrated = row.get("prediction_stability"), row.get("fraud_probability_calibrated")
+    return Opinions(float(row["combined_score"]), float(row["anomaly_score"]), agreement, calibrated)
 
 
-def _safe(cell: Any) -> Any:
-    risky = isinstance(cell, str) and cell[:1] in FORMULA_STARTS and not PLAIN_NUMBER.fullmatch(cell)
-    return f"'{cell}" if risky else cell
-
-
-def _reviewed(summary: Mapping[str, Any], budget: int, threshold: float | None, say: Words) -> dict[str, Any]:
+def _reviewed(
+    summary: Mapping[str, Any], budget: int, threshold: float | None, meaning: Meaning, say: Words
+) -> dict[str, Any]:
     """What reviewing the `budget` riskiest rows means: the rows, how many frauds to expect among them."""
     kept = list(summary.get("top") or [])
     columns = own_columns(kept)
-    shown = [risky_row(row, columns, say) for row in kept[:budget]]
-    effects = [abs(effect) for row in shown for _, effect in row.reasons]
+    rows = [risky_row(row, columns, say) for row in kept]
+    effects = [abs(effect) for row in rows for _, effect in row.reasons]
+    cuts = cuts_of(summary)
+    budget = min(budget, int(summary["rows"]))
     return {
-        "rows": shown,
+        "rows": rows,
         "columns": columns,
-        "budget": len(shown),
-        "budget_max": len(kept),
-        "flagged_shown": sum(row.flagged for row in shown),
-        "expected": sum(row.probability for row in shown),
-        "cut": shown[-1].probability if shown else None,
-        "digits": percent_digits([row.probability for row in shown]),
+        "budget": budget,
+        "told": [tell(cut, summary, meaning, say).to_dict() for cut in cuts],
+        "chosen": nearest(cuts, budget),
+        "flagged_shown": sum(row.flagged for row in rows),
+        "digits": percent_digits([row.probability for row in rows]),
         "to_the_minute": to_the_minute,
         "most": max(effects, default=1.0) or 1.0,
         "chart": charts.score_histogram(summary, threshold, say) if threshold is not None else None,
     }
 
 
-def _threshold(runtime: Runtime, row: Prediction) -> float | None:
-    """The threshold the rows were flagged by; None once the model is gone and the summary does not say."""
-    if row.summary and row.summary.get("threshold") is not None:
-        return float(row.summary["threshold"])
+def _report(runtime: Runtime, row: Prediction) -> Mapping[str, Any]:
+    """The report of the version that scored; nothing once it is gone."""
     try:
         with runtime.catalog.read() as transaction:
-            report = models.version_of(transaction, row.user_id, row.model_name, row.version).report
+            return models.version_of(transaction, row.user_id, row.model_name, row.version).report
     except (ModelNotFound, VersionNotFound):
-        return None
-    return None if report.get("threshold") is None else float(report["threshold"])
+        return {}
+
+
+def _threshold(row: Prediction, report: Mapping[str, Any]) -> float | None:
+    """The threshold the rows were flagged by; None once the model is gone and the summary does not say."""
+    told = (row.summary or {}).get("threshold", report.get("threshold"))
+    return None if told is None else float(told)
+
+
+def _meaning(row: Prediction, report: Mapping[str, Any]) -> Meaning:
+    """What the probabilities are. Of a version that is gone, the columns of its scores tell an ensemble."""
+    top = (row.summary or {}).get("top") or []
+    if not report and top and "combined_score" in top[0]:
+        return "unusual"
+    return meaning_of(report)
 
 
 def _progress(runtime: Runtime, row: Prediction, say: Words) -> Progress | None:

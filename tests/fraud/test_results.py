@@ -1,0 +1,70 @@
+"""The riskiest rows of a file of scores, and the numbers of alerts that are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ecluse.fraud import results
+from ecluse.fraud.results import neutralise_formulas, write_riskiest, write_scores
+
+Form = Literal["csv", "parquet"]
+
+
+def scores(probabilities: list[float]) -> pl.DataFrame:
+    """Rows named after their place, one by a formula."""
+    names = [f"T{i}" for i in range(len(probabilities))]
+    names[0] = "=T0"
+    return pl.DataFrame({"name": names, "fraud_probability": probabilities})
+
+
+def stored(frame: pl.DataFrame, folder: Path, form: Form) -> Path:
+    path = folder / f"scores.{form}"
+    if form == "csv":
+        neutralise_formulas(frame).write_csv(path)
+    else:
+        frame.write_parquet(path, row_group_size=7)
+    return path
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@given(
+    places=st.lists(st.integers(0, 9), min_size=1, max_size=60),
+    alerts=st.integers(1, 70),
+    sorted_rows=st.sampled_from([0, 1_000]),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_riskiest_rows_are_those_a_stable_sort_puts_first(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: Form,
+    places: list[int],
+    alerts: int,
+    sorted_rows: int,
+) -> None:
+    frame = scores([place / 9 for place in places]).with_columns(pl.col("fraud_probability").round(6))
+    with monkeypatch.context() as changed:
+        changed.setattr(results, "SORTED_ROWS", sorted_rows)
+        count = write_riskiest(stored(frame, tmp_path, form), form, alerts, tmp_path / "riskiest.csv")
+    written = pl.read_csv(tmp_path / "riskiest.csv")["name"].to_list()
+    wanted = frame.sort("fraud_probability", descending=True, maintain_order=True).head(alerts)
+    names = [f"'{name}" if name.startswith("=") else name for name in wanted["name"].to_list()]
+    assert count == len(written) == min(alerts, len(places))
+    assert written == names if sorted_rows else set(written) == set(names)
+
+
+@pytest.mark.parametrize("rows", [1, 9, 10, 57, 1_234])
+def test_budgets_are_round_numbers_up_to_all_rows(rows: int, tmp_path: Path) -> None:
+    frame = scores(np.linspace(0, 1, rows).round(6).tolist()).with_columns(
+        pl.lit("LOW").alias("risk_level"), pl.lit(0).alias("is_fraud")
+    )
+    told = [budget["alerts"] for budget in write_scores([frame], tmp_path / "s.csv", "csv").budgets]
+    assert told == sorted(set(told))
+    assert (told[0], told[-1]) == (1, rows)
+    assert {count for count in (2, 5, 10, 20, 50, 100, 200, 1_000) if count <= rows} <= set(told)

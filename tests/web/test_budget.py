@@ -1,0 +1,230 @@
+"""The alert budget of a scored table: what so many rows mean, and downloading just those."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecluse.catalog.tables import ModelVersion, Prediction, User
+from ecluse.fraud.results import write_scores
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+from ecluse.storage import Stored
+from ecluse.web.budget import Cut, cuts_of, meaning_of, nearest, tell
+from ecluse.web.i18n import Words
+from tests.web import invented
+from tests.web.test_pages import browser
+
+ROWS = 400
+ENGLISH, FRENCH = Words("en"), Words("fr")
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Iterator[Runtime]:
+    with Runtime.open(Settings.from_environment({}, home=tmp_path / "home")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def owner(runtime: Runtime) -> User:
+    user = runtime.accounts.sign_up("ines@example.org", "a long password", "Inès")
+    with runtime.catalog.write() as transaction:
+        transaction.add_all([row for row in invented.rows(user.id) if not isinstance(row, Prediction)])
+    return user
+
+
+def scored_rows(**columns: Any) -> pl.DataFrame:
+    """Rows from the riskiest down in steps, every second third of them with the same score as the one before."""
+    probability = np.round(np.linspace(0.999, 0.001, ROWS), 6)
+    probability[1::3] = probability[::3][: len(probability[1::3])]
+    return pl.DataFrame(
+        {
+            "transaction_id": [f"T{i:04d}" for i in range(ROWS)],
+            "fraud_probability": probability,
+            **columns,
+            "risk_level": ["HIGH" if p >= 0.9 else "LOW" for p in probability],
+            "is_fraud": [int(p >= 0.9) for p in probability],
+            "reason_1": ["amount 38 × usual"] * ROWS,
+            "reason_1_effect": [1.5] * ROWS,
+        }
+    ).sample(fraction=1, shuffle=True, seed=3)
+
+
+def keep(
+    runtime: Runtime, user: User, folder: Path, frame: pl.DataFrame, *, known: bool = False, **changed: Any
+) -> Prediction:
+    """A finished scoring with these rows stored as they would be."""
+    path = folder / "scores.csv"
+    labels = None
+    if known:
+        labels = np.where(np.arange(ROWS) % 4 == 0, frame["fraud_probability"].to_numpy() > 0.5, -1)
+        labels = labels.astype(np.int8)
+    summary = write_scores([frame], path, "csv", labels)
+    row = invented.prediction(user.id)
+    stored: Stored = runtime.data.upload(path, row.key or "")
+    values: dict[str, Any] = {
+        "summary": summary.to_dict(),
+        "rows": summary.rows,
+        "flagged": summary.flagged,
+        "url": runtime.data.url_of(row.key or ""),
+        "sha256": stored.sha256,
+        "size_bytes": stored.size,
+    }
+    for name, value in (values | changed).items():
+        setattr(row, name, value)
+    with runtime.catalog.write() as transaction:
+        transaction.add(row)
+    return row
+
+
+def names(text: str) -> list[str]:
+    return [row["transaction_id"] for row in csv.DictReader(io.StringIO(text))]
+
+
+@pytest.mark.parametrize("path", ["/fraud/p/p1/riskiest?budget=", "/api/predictions/p1/download?alerts="])
+@pytest.mark.parametrize("alerts", [1, 2, 150, ROWS, 10_000])
+def test_so_many_of_the_riskiest_rows_download_riskiest_first(
+    runtime: Runtime, owner: User, tmp_path: Path, path: str, alerts: int
+) -> None:
+    frame = scored_rows()
+    keep(runtime, owner, tmp_path, frame)
+    answer = browser(runtime, owner).get(f"{path}{alerts}")
+    wanted = frame.sort("fraud_probability", descending=True, maintain_order=True).head(alerts)
+    assert answer.status_code == 200
+    assert names(answer.text) == wanted["transaction_id"].to_list()
+    assert f"riskiest_{min(alerts, ROWS)}_transactions.csv" in answer.headers["content-disposition"]
+    assert list((runtime.settings.home / "scratch").iterdir()) == []
+
+
+def test_rows_of_a_damaged_result_are_not_sent(runtime: Runtime, owner: User, tmp_path: Path) -> None:
+    row = keep(runtime, owner, tmp_path, scored_rows())
+    runtime.data.put(row.key or "", b"transaction_id,fraud_probability\nT1,0.5\n")
+    answer = browser(runtime, owner).get("/api/predictions/p1/download?alerts=5")
+    assert answer.status_code == 409
+    assert "T1" not in answer.text
+
+
+def test_no_one_else_downloads_them_and_nothing_is_there_before_the_end(
+    runtime: Runtime, owner: User, tmp_path: Path
+) -> None:
+    keep(runtime, owner, tmp_path, scored_rows(), status="running", url=None, sha256=None, key=None)
+    stranger = browser(runtime, runtime.accounts.sign_up("other@example.org", "a long password"))
+    for path in ("/fraud/p/p1/riskiest", "/api/predictions/p1/download?alerts=5"):
+        assert stranger.get(path).status_code == 404
+        assert browser(runtime, owner).get(path).status_code == 404
+    assert browser(runtime, owner).get("/api/predictions/p1/download?alerts=0").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("budget", "flagged", "shown"), [(1, 2, 1), (50, 50, 50), (57, 50, 57), (150, 150, 100)]
+)
+def test_a_budget_tells_the_cut_that_flags_no_more_rows(
+    runtime: Runtime, owner: User, tmp_path: Path, budget: int, flagged: int, shown: int
+) -> None:
+    keep(runtime, owner, tmp_path, scored_rows())
+    page = browser(runtime, owner).get(f"/fraud/p/p1?budget={budget}").text
+    assert f'<span data-told="flagged">{flagged}</span>' in page
+    visible = re.findall(r'<tr data-rank="(\d+)">', page)
+    assert max(map(int, visible)) == shown
+    assert len(json.loads(re.search(r'id="budget-steps">(.*?)</script>', page)[1])) > 20  # type: ignore[index]
+
+
+def test_what_is_known_of_labelled_rows_stands_beside_what_is_expected(
+    runtime: Runtime, owner: User, tmp_path: Path
+) -> None:
+    keep(runtime, owner, tmp_path, scored_rows(), known=True)
+    page = browser(runtime, owner).get("/fraud/p/p1?budget=200").text
+    assert "Known precision" in page
+    assert "Known of the 100 labelled rows only" in page
+    assert "Label some rows" not in page
+
+
+def test_unlabelled_scores_lead_to_labelling(runtime: Runtime, owner: User, tmp_path: Path) -> None:
+    keep(runtime, owner, tmp_path, scored_rows())
+    page = browser(runtime, owner).get("/fraud/p/p1").text
+    assert "Known precision" not in page
+    assert f"/datasets/dunlabelled/label?model=transactions@{invented.VERSIONS[0]}" in page
+
+
+def of_ensemble(runtime: Runtime, owner: User, folder: Path, members: list[dict[str, Any]]) -> str:
+    """The page of scores that an ensemble with these members gave."""
+    frame = scored_rows(
+        combined_score=[0.9876] * ROWS,
+        anomaly_score=[0.5432] * ROWS,
+        prediction_stability=[0.75] * ROWS,
+        fraud_probability_calibrated=[None] * ROWS,
+    )
+    keep(runtime, owner, folder, frame)
+    with runtime.catalog.write() as transaction:
+        version = transaction.query(ModelVersion).filter_by(version=invented.VERSIONS[0]).one()
+        version.report = {
+            "kind": "ensemble",
+            "members": members,
+            "metrics": {},
+            "threshold": 0.9,
+            "fraud_rate": {"stated": 0.02, "estimated": None},
+        }
+    return browser(runtime, owner).get("/fraud/p/p1").text
+
+
+def test_the_scores_of_an_ensemble_show_both_and_say_by_what_rate_they_are_scaled(
+    runtime: Runtime, owner: User, tmp_path: Path
+) -> None:
+    page = of_ensemble(runtime, owner, tmp_path, [{"reference": "kestrel_cards", "weight": 1.0}])
+    for said in ("98.76", "54.32", "75", "so that 2.0\u00a0% of the rows are fraud", "Expected precision"):
+        assert said in page
+    assert "Unusual, not fraud" not in page
+
+
+def test_scores_by_anomaly_alone_promise_no_fraud(runtime: Runtime, owner: User, tmp_path: Path) -> None:
+    page = of_ensemble(runtime, owner, tmp_path, [])
+    assert "Unusual, not fraud." in page
+    assert "Expected" not in page
+
+
+def test_the_address_of_a_prediction_as_the_api_knows_it_leads_to_its_page(
+    runtime: Runtime, owner: User
+) -> None:
+    answer = browser(runtime, owner).get("/predictions/p1")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/fraud/p/p1")
+
+
+def test_an_older_scoring_is_told_from_its_kept_rows() -> None:
+    cuts = cuts_of({"top": [{"fraud_probability": p} for p in (0.9, 0.5, 0.5, 0.1)]})
+    assert [(cut.alerts, cut.cut) for cut in cuts] == [(1, 0.9), (3, 0.5), (4, 0.1)]
+    assert [cut.expected for cut in cuts] == pytest.approx([0.9, 1.9, 2.0])
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=30, unique=True), st.integers(1, 600))
+def test_the_cut_of_a_budget_is_the_last_that_fits(alerts: list[int], budget: int) -> None:
+    counts = sorted(alerts)
+    chosen = counts[nearest([Cut(count, 0.5, 1.0, 0, 0) for count in counts], budget)]
+    fitting = [count for count in counts if count <= budget]
+    assert chosen == (fitting[-1] if fitting else counts[0])
+
+
+def test_what_scores_mean_follows_from_how_the_version_was_made() -> None:
+    assert meaning_of({}) == "calibrated"
+    assert meaning_of({"kind": "ensemble", "members": [{}]}) == "stated"
+    assert meaning_of({"kind": "ensemble", "members": []}) == "unusual"
+    assert meaning_of({"kind": "ensemble", "members": [], "learned": {"way": "corrected"}}) == "labelled"
+
+
+def test_known_shares_carry_their_interval_and_unknown_ones_are_empty() -> None:
+    told = tell(Cut(100, 0.62, 80.0, 15, 12), {"rows": 5_000, "frauds": 20}, "calibrated", ENGLISH)
+    assert (told.flagged, told.share, told.cut, told.precision) == ("100", "2.0\u00a0%", "0.620", "80\u00a0%")
+    assert told.known_precision == "12 of 15, 80\u00a0% (55 to 93\u00a0%)"
+    assert told.known_recall.startswith("12 of 20, 60\u00a0%")
+    nothing = tell(Cut(100, 0.62, 80.0, 0, 0), {"rows": 5_000}, "unusual", FRENCH)
+    assert (nothing.expected, nothing.precision, nothing.known_precision, nothing.known_recall) == ("",) * 4
