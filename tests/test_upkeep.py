@@ -199,6 +199,18 @@ def test_a_migration_whose_process_vanished_is_said_to_have_stopped(
     assert reconcile(runtime) == 0
 
 
+def test_a_second_worker_of_one_process_is_refused_and_one_that_never_started_is_in_nobodys_way(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    Worker(runtime, KINDS, reconcile)
+    migration_id = planned(runtime, user_id, elsewhere)
+    with working(runtime):
+        with pytest.raises(RuntimeError, match="as its own process"):
+            Worker(runtime, KINDS, reconcile).start()
+        job = ended(runtime, user_id, upkeep.start_migration(runtime, user_id, migration_id))
+        assert job.status == "done"
+
+
 @pytest.mark.parametrize("error", [SettingsError, NotFound, MigrationHeld, JobNotFound])
 def test_a_worker_goes_on_where_a_sweep_fails(runtime: Runtime, error: type[EcluseError]) -> None:
     swept = []

@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, ParamSpec, TypeVar
 
-from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, WorkflowStatus
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, WorkflowStatus
 from dbos import error as dbos_errors
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, SQLAlchemyError
@@ -46,6 +46,8 @@ REPORT_SECONDS: Final = 0.5
 #: How long the record of an ended job is kept.
 KEPT_FOR: Final = timedelta(days=90)
 PROGRESS: Final = "progress"
+#: Held by the runner that takes jobs in this process.
+_engine = threading.Lock()
 
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 P = ParamSpec("P")
@@ -357,26 +359,37 @@ class JobRunner:
     def __init__(
         self, url: str, executor_id: str, kinds: Mapping[str, JobKind], context: Any, jobs: Jobs
     ) -> None:
-        self._dbos = DBOS(
-            config={
-                "name": APPLICATION,
-                "system_database_url": _engine_url(url),
-                "executor_id": executor_id,
-                "application_version": APPLICATION_VERSION,
-                "serializer": DBOSPortableJSONSerializer(),
-                "use_listen_notify": False,
-                "log_level": "CRITICAL",
-            }
-        )
+        self._config: DBOSConfig = {
+            "name": APPLICATION,
+            "system_database_url": _engine_url(url),
+            "executor_id": executor_id,
+            "application_version": APPLICATION_VERSION,
+            "serializer": DBOSPortableJSONSerializer(),
+            "use_listen_notify": False,
+            "log_level": "CRITICAL",
+        }
         self._closing = Closing()
-        for name, kind in kinds.items():
-            _register(name, kind, context, jobs, self._closing)
+        self._holds_engine = False
+        self._register = [
+            functools.partial(_register, name, kind, context, jobs, self._closing)
+            for name, kind in kinds.items()
+        ]
 
     @_reported
     def start(self) -> None:
-        DBOS.launch()
-        for name, concurrency in QUEUES.items():
-            DBOS.register_queue(name, worker_concurrency=concurrency, polling_interval_sec=0.25)
+        """Begin to take jobs. A process has one engine: a second would be the first, and read its database."""
+        self._holds_engine = _engine.acquire(blocking=False)
+        if not self._holds_engine:
+            raise RuntimeError("This process takes jobs already. Start another worker as its own process.")
+        with contextlib.ExitStack() as failed:
+            failed.callback(self.close)
+            DBOS(config=self._config)
+            for register in self._register:
+                register()
+            DBOS.launch()
+            for name, concurrency in QUEUES.items():
+                DBOS.register_queue(name, worker_concurrency=concurrency, polling_interval_sec=0.25)
+            failed.pop_all()
 
     @_reported
     def recover(self, executor_ids: Sequence[str]) -> int:
@@ -386,7 +399,10 @@ class JobRunner:
     def close(self) -> None:
         """Stop taking jobs. What runs ends at its next report and is left for the next worker to take up."""
         self._closing.begun.set()
-        DBOS.destroy(workflow_completion_timeout_sec=0)
+        if self._holds_engine:
+            DBOS.destroy(workflow_completion_timeout_sec=0)
+            self._holds_engine = False
+            _engine.release()
         self._closing.done.set()
 
 

@@ -143,7 +143,7 @@ def test_a_program_applies_the_library_corrects_it_and_predicts(
     link = application.command("users", "link", "person@example.org", "--json")
     with httpx.Client(follow_redirects=True, timeout=60) as browser:
         path = json.loads(link.stdout)["sign_in_link"].split("/", 3)[3]
-        browser.get(f"{application.address}/{path}").raise_for_status()
+        browser.post(f"{application.address}/{path}").raise_for_status()
         for page in (f"models/{name}/{version}", f"models/{name}", f"fraud/p/{prediction['id']}"):
             answer = browser.get(f"{application.address}/{page}")
             assert answer.status_code == 200, page

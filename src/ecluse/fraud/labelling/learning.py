@@ -31,7 +31,7 @@ PENALTIES: Final = (300.0, 100.0, 30.0, 10.0, 3.0)
 FOLDS: Final = 5
 REPEATS: Final = 8
 #: The correction must win this share of resampled labels, and by so much on average.
-SURE: Final = 0.95
+SURE: Final = 0.9
 LEAST_GAIN: Final = 0.01
 #: Power of the number of rows that a label stands for, when ways are compared.
 TEMPER: Final = 0.5
