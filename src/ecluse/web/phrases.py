@@ -457,6 +457,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The connection to the catalog was lost. Try again."),
     N_("The catalog is at version %(value)s, newer than this Écluse (%(word)s). Install a newer one."),
     N_("The job engine's database does not answer: %(error)s. See: ecluse doctor"),
+    N_("This process takes jobs already. Start another worker as its own process."),
     N_("Nothing is stored at %(key)s in %(store)s."),
     N_("%(file)s is damaged: it is shorter than the %(count)s bytes that were recorded. Make or publish it again."),
     N_("%(file)s is damaged: it is longer than the %(count)s bytes that were recorded. Make or publish it again."),
