@@ -333,7 +333,7 @@ def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:
         InvalidInput: the job is no training.
     """
     job = runtime.jobs.get(user_id, job_id)
-    if job.kind != "train":
+    if job.kind not in ("train", "retrain"):
         raise InvalidInput(f"Job {job_id} is no training: it has no best so far to keep. Cancel it instead.")
     with runtime.catalog.write() as transaction:
         if training.ask_to_finish(transaction, job_id):

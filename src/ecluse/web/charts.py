@@ -471,6 +471,148 @@ def storage_costs(costs: Sequence[Cost], here: Collection[str], say: Words) -> C
     )
 
 
+def watching_charts(result: Mapping[str, Any], say: Words) -> list[Chart]:
+    """What a look at a table has over time: its alerts, and how far its scores are from the usual."""
+    made = []
+    if (result.get("alerts") or {}).get("by_day"):
+        made.append(alerts_by_day(result["alerts"], say))
+    if sum(period["score_index"] is not None for period in result.get("periods") or ()) > 1:
+        made.append(score_over_time(result, say))
+    return made
+
+
+def alerts_by_day(alerts: Mapping[str, Any], say: Words) -> Chart:
+    """The share of rows that raise an alert by day (or by several days), the usual share as the grey line."""
+    days, usual = alerts["by_day"], alerts.get("usual_rate")
+    rates = [day["alerts"] / max(day["rows"], 1) for day in days]
+    span = alerts.get("days", 1)
+    bars: dict[str, Any] = {
+        "type": "bar",
+        "data": [[day["day"], round(rate, 6)] for day, rate in zip(days, rates, strict=True)],
+        "itemStyle": {"color": "--c1"},
+        "barMaxWidth": 14,
+    }
+    if usual is not None:
+        bars["markLine"] = _level({"yAxis": usual}, say._("usual, %(rate)s", rate=say.percent(usual)), "--c6")
+    most = max(range(len(rates)), key=rates.__getitem__)
+    return Chart(
+        id="chart-alerts",
+        title=say._("Alerts by day") if span == 1 else say._("Alerts over time"),
+        unit=say._("%% of the rows of a day that raise an alert")
+        if span == 1
+        else say._("%% of the rows of %(count)s days that raise an alert", count=say.num(span)),
+        finding=say._(
+            "%(alerts)s of %(rows)s raise an alert; most on %(day)s, %(rate)s.",
+            alerts=say.num(alerts["count"]),
+            rows=say.ngettext("%(count)s row", "%(count)s rows", sum(day["rows"] for day in days)),
+            day=say.calendar_day(date.fromisoformat(days[most]["day"])),
+            rate=say.percent(rates[most]),
+        ),
+        option=_over_days([bars], "@percent"),
+        headings=(
+            say._("From") if span > 1 else say._("Day"),
+            say._("Rows"),
+            say._("Alerts"),
+            say._("Share"),
+        ),
+        rows=tuple(
+            (
+                say.calendar_day(date.fromisoformat(day["day"])),
+                say.num(day["rows"]),
+                say.num(day["alerts"]),
+                say.percent(rate, 1),
+            )
+            for day, rate in zip(days, rates, strict=True)
+        ),
+    )
+
+
+def score_over_time(result: Mapping[str, Any], say: Words) -> Chart:
+    """How far the scores of each period are from those of the training, with the two usual marks."""
+    periods = [period for period in result["periods"] if period["score_index"] is not None]
+    points = [(period["first"], round(period["score_index"], 4)) for period in periods]
+    line = {**_line("--c1", []), "data": [list(point) for point in points]}
+    line |= {"symbol": "circle", "symbolSize": 7, "showSymbol": True}
+    line["markLine"] = {
+        **_level({"yAxis": 0.1}, "", "--c6"),
+        "data": [
+            {"yAxis": mark, "label": {"formatter": text}}
+            for mark, text in ((0.1, say._("moved from here")), (0.25, say._("far from here")))
+        ],
+    }
+    most = max(periods, key=lambda period: float(period["score_index"]))
+    option = _over_days([line], "@number")
+    option["yAxis"]["max"] = max(0.3, round(1.15 * most["score_index"], 2))
+    return Chart(
+        id="chart-score-drift",
+        title=say._("Drift of the score"),
+        unit=say._(
+            "population stability index of %(count)s days against the training; small parts move more by chance",
+            count=say.num(result["period_days"]),
+        ),
+        finding=say._(
+            "Farthest from %(day)s on: %(index)s.",
+            day=say.calendar_day(date.fromisoformat(most["first"])),
+            index=say.num(most["score_index"], 2),
+        ),
+        option=option,
+        headings=(say._("From"), say._("Rows"), say._("Index")),
+        rows=tuple(
+            (
+                say.calendar_day(date.fromisoformat(period["first"])),
+                say.num(period["rows"]),
+                say.num(period["score_index"], 3),
+            )
+            for period in periods
+        ),
+    )
+
+
+def compared_on_rows(
+    a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, str], say: Words
+) -> list[Chart]:
+    """The curves of two versions on the same rows, where outcomes are known."""
+    if not all(side["metrics"] and side["curves"]["pr"] for side in (a, b)):
+        return []
+    unit = say._("precision against recall on the same rows, %%; the dots are the thresholds")
+    return [replace(_compared_pr(a, b, names, say), unit=unit)]
+
+
+def _over_days(series: list[dict[str, Any]], unit: str) -> dict[str, Any]:
+    """Something by day, from 0."""
+    return {
+        **_frame(),
+        "grid": {"left": 6, "right": 22, "top": 22, "bottom": 8, "containLabel": True},
+        "xAxis": {
+            "type": "time",
+            **_axis("", line=True),
+            "splitNumber": 3,
+            "axisLabel": {**_labels("@day"), "hideOverlap": True},
+            "axisPointer": {"label": {"formatter": "@day-label"}},
+        },
+        "yAxis": {"type": "value", "min": 0, **_axis("", line=False), "axisLabel": _labels(unit)},
+        "tooltip": _tooltip("@percent-tooltip" if unit == "@percent" else unit),
+        "series": series,
+    }
+
+
+def _level(place: dict[str, float], label: str, colour: str) -> dict[str, Any]:
+    """A line across the plot at a height, labelled above its right end."""
+    return {
+        "symbol": "none",
+        "silent": True,
+        "lineStyle": {"color": colour, "type": "dashed", "width": 1.4},
+        "label": {
+            "formatter": label,
+            "position": "insideEndTop",
+            "backgroundColor": "--sheet",
+            "padding": [1, 3],
+            **AXIS_TEXT,
+        },
+        "data": [place],
+    }
+
+
 def column_bars(counts: Sequence[float]) -> list[Bar]:
     """The bars of a column's small histogram in a view box of 100 by 20; what is not zero stays visible."""
     most = max(counts, default=0)

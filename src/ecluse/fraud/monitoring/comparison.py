@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ecluse.errors import ColumnsMissing
 from ecluse.fraud.dataset import Table
-from ecluse.fraud.evaluation import average_precision, confusion, roc_auc
+from ecluse.fraud.evaluation import average_precision, confusion, precision_recall_curve, roc_auc
 from ecluse.fraud.monitoring.outcomes import UNKNOWN, Outcomes
 from ecluse.fraud.scorers import Scorer
 from ecluse.fraud.scoring import missing_message
@@ -79,11 +79,16 @@ def compare_on(
         "rank_correlation": _rank_correlation(scores_a, scores_b),
         "changed": [] if changed is None else [_plain(row) for row in changed.to_dicts()],
         "figures": None,
+        "curves": None,
     }
     if 0 < found["frauds"] < found["labelled"]:
         found["figures"] = paired_figures(
             truth[known], scores_a[known], scores_b[known], a.threshold, b.threshold, seed=seed
         )
+        found["curves"] = {
+            letter: precision_recall_curve(truth[known], scores[known])
+            for letter, scores in (("a", scores_a), ("b", scores_b))
+        }
     return found
 
 

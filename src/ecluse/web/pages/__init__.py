@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request
 
 from ecluse.web.pages import (
     account,
+    comparisons,
     datasets,
     fraud,
     home,
@@ -13,6 +14,7 @@ from ecluse.web.pages import (
     matches,
     migrations,
     models,
+    monitoring,
     predictions,
     references,
     storage,
@@ -35,6 +37,8 @@ for part in (
     matches,
     predictions,
     models,
+    monitoring,
+    comparisons,
     jobs,
     storage,
     migrations,

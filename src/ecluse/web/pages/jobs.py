@@ -9,7 +9,8 @@ from typing import Final, Literal
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.catalog import journal, predictions, training
+from ecluse.catalog import inspections, journal, predictions, training
+from ecluse.catalog.tables import Inspection
 from ecluse.fraud import workflows
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime
@@ -22,6 +23,8 @@ from ecluse.work import KINDS
 router = APIRouter()
 #: Jobs shown as queued or running at most; more than anyone waits for.
 ACTIVE_SHOWN: Final = 1000
+#: Jobs that look at a model at work: their pages are those of the model.
+WATCHING: Final = ("monitor", "compare", "retrain")
 Link = tuple[str, str]
 #: Whether a training can be ended with the best so far, or was asked to.
 Finish = Literal["possible", "asked"] | None
@@ -130,7 +133,7 @@ def progress_of(runtime: Runtime, job: Job, say: Words, *, detail: bool = False)
 
 
 def _finish_of(runtime: Runtime, job: Job) -> Finish:
-    if job.kind != "train" or job.status != "running":
+    if job.kind not in ("train", "retrain") or job.status != "running":
         return None
     with runtime.catalog.read() as transaction:
         run = training.run_by_job(transaction, job.id)
@@ -197,6 +200,8 @@ def result_of(runtime: Runtime, job: Job, say: Words) -> Link | None:
                 return f"/models/{run.model_name}/{run.version}", say._("Open the model")
         if job.kind == "predict" and (scored := predictions.prediction_by_job(transaction, job.id)):
             return f"/fraud/p/{scored.id}", say._("Open the scores")
+        if job.kind in WATCHING and (look := inspections.inspection_by_job(transaction, job.id)):
+            return _look(look, say)
         if job.kind == "plan_migration" and (made := journal.migration_by_job(transaction, job.id)):
             return _migration(made.id, say)
     return _migration(job.subject["migration_id"], say) if "migration_id" in job.subject else None
@@ -213,6 +218,8 @@ def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Link, ...]:
         if job.kind == "predict" and (scored := predictions.prediction_by_job(transaction, job.id)):
             model = f"/models/{scored.model_name}/{scored.version}", say._("Open the model")
             return (_table(scored.dataset_id, say), model) if scored.dataset_id else (model,)
+        if job.kind in WATCHING and (look := inspections.inspection_by_job(transaction, job.id)):
+            return ((f"/models/{look.model_name}/{look.version}/monitor", say._("Watch the model")),)
     if job.kind == "verify_model":
         return (_model(job, say),)
     return (_migration(job.subject["migration_id"], say),) if "migration_id" in job.subject else ()
@@ -220,6 +227,14 @@ def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Link, ...]:
 
 def _model(job: Job, say: Words) -> Link:
     return f"/models/{job.subject['name']}/{job.subject['version']}", say._("Open the model")
+
+
+def _look(look: Inspection, say: Words) -> Link:
+    if look.kind == "monitor":
+        return f"/models/{look.model_name}/{look.version}/monitor?look={look.id}", say._(
+            "Open what was found"
+        )
+    return f"/models/{look.model_name}/compare/{look.id}", say._("Open the comparison")
 
 
 def _reference(job: Job, say: Words) -> Link:

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse import models as published
 from ecluse import upkeep
-from ecluse.catalog import datasets, models
+from ecluse.catalog import datasets, inspections, models
 from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import (
     CannotSign,
@@ -52,6 +52,7 @@ AT_ONCE: Final = 32_000_000
 CONDITIONS: Final = 20
 CARD: Final = "model_card.md"
 VERSIONS_SHOWN: Final = 6
+COMPARISONS_SHOWN: Final = 8
 #: Tables the scoring form lets one choose from: the newest. Any other is scored from its own page.
 TABLES_OFFERED: Final = 200
 
@@ -98,27 +99,7 @@ def compare_versions(
     request: Request, name: str, runtime: RuntimeDep, user: CurrentUser, a: str = "", b: str = ""
 ) -> Response:
     """Two versions of one model beside each other: by default the newest, and the one before it."""
-    say = words_of(request)
-    with runtime.catalog.read() as transaction:
-        versions = models.list_versions(transaction, user.user.id, name)
-        second = b or versions[0].version
-        first = a or next((v.version for v in versions if v.version != second), second)
-        rows = [models.version_of(transaction, user.user.id, name, version) for version in (first, second)]
-        names = datasets.filenames(transaction, user.user.id, [row.dataset_id for row in rows])
-    pair = [_manifest(runtime, row)[0] for row in rows]
-    found = compare(rows[0], rows[1], *pair)
-    context = {
-        "name": name,
-        "found": found,
-        "versions": versions,
-        "sides": listed(runtime, user.user.id, rows),
-        "names": names,
-        "splits": [split_text(row.report, say) for row in rows],
-        "figures": charts.compared_curves(rows[0].report, rows[1].report, (first, second), say),
-        "figure_names": figure_names(say),
-        "families": family_names(say),
-    }
-    return render(request, "model_compare.html", context)
+    return compare_page(request, runtime, user.user.id, name, a, b)
 
 
 @router.get("/models/{name}")
@@ -258,6 +239,53 @@ class Listed:
     version: ModelVersion
     aliases: tuple[str, ...]
     figure: Figure | None
+
+
+def compare_page(
+    request: Request,
+    runtime: Runtime,
+    user_id: str,
+    name: str,
+    a: str,
+    b: str,
+    *,
+    error: EcluseError | None = None,
+    dataset: str = "",
+) -> Response:
+    """What is known of two versions of a model, and the way to try both on the same rows."""
+    say = words_of(request)
+    with runtime.catalog.read() as transaction:
+        versions = models.list_versions(transaction, user_id, name)
+        second = b or versions[0].version
+        first = a or next((v.version for v in versions if v.version != second), second)
+        rows = [models.version_of(transaction, user_id, name, version) for version in (first, second)]
+        tried = inspections.list_inspections(
+            transaction, user_id, kind="comparison", model_name=name, limit=COMPARISONS_SHOWN
+        )
+        tables, tables_total = datasets.readable_datasets(transaction, user_id, limit=TABLES_OFFERED)
+        told = [*(row.dataset_id for row in rows), *(row.dataset_id for row in tried)]
+        names = datasets.filenames(transaction, user_id, told)
+    pair = [_manifest(runtime, row)[0] for row in rows]
+    found = compare(rows[0], rows[1], *pair)
+    both_score = all(row.report.get("threshold") is not None for row in rows)
+    suggested = suggested_table(tables, rows[1]) if both_score else None
+    context = {
+        "name": name,
+        "found": found,
+        "versions": versions,
+        "sides": listed(runtime, user_id, rows),
+        "names": names,
+        "splits": [split_text(row.report, say) for row in rows],
+        "figures": charts.compared_curves(rows[0].report, rows[1].report, (first, second), say),
+        "figure_names": figure_names(say),
+        "families": family_names(say),
+        "tried": tried,
+        "tables": suitable_first(tables, rows[1]) if both_score and first != second else [],
+        "tables_total": tables_total,
+        "suggested": dataset or (suggested.id if suggested else None),
+        "error": str(error) if error else None,
+    }
+    return render(request, "model_compare.html", context, status=error.status if error else 200)
 
 
 def suitable_first(tables: list[Dataset], version: ModelVersion) -> list[Dataset]:
