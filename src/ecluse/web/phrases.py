@@ -700,4 +700,5 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Both are %(model)s. Name two versions."),
     N_("%(model)s was not trained on a labelled table, so there is no plan to train it by again."),
     N_("No identifier of %(file)s is a column of %(value)s. Name the column of both: identifier"),
+    N_("%(model)s scores no rows, so there is nothing to watch. See: GET /api/models"),
 )  # fmt: skip
