@@ -384,3 +384,85 @@ def _sketched(*sketches: dict[str, Any]) -> dict[str, Any]:
         "specs": [],
         "sketches": list(sketches),
     }
+
+
+def ensemble_report(*, abstained: bool = False) -> dict[str, Any]:
+    """The report of an ensemble for `payments.csv`, of two references and anomaly, or of anomaly alone."""
+    members = [
+        _member("harbour_bank_cards", 0.75, "amount", "tx_amt", how="factor", factor=0.01),
+        _member("withdrawn_cards", 0.25, "category", "merch_category", how="words", transfer={}),
+    ]
+    nothing = "Nothing was measured on this table: it has no labels. Label some rows to learn how good it is."
+    alone = "No reference matches this table: rows are ranked by how unusual they are, not by fraud."
+    far = "No reference is near enough: the nearest, harbour_bank_cards, reaches 0.30 of the 0.50 that a match needs."
+    return {
+        "format": 1,
+        "kind": "ensemble",
+        "metrics": {},
+        "threshold": 0.28,
+        "medium_threshold": 0.05,
+        "warnings": [alone if abstained else nothing],
+        "rows": {"sample": 4285},
+        "fraud_rate": {"stated": 0.01, "estimated": None if abstained else 0.021},
+        "alerts": {"high": 42, "medium": 107},
+        "members": [] if abstained else members,
+        "abstained": abstained,
+        "reason": far if abstained else "harbour_bank_cards means the same",
+        "matches": [],
+        "weights": {"references": 0.0, "anomaly": 1.0} if abstained else {"references": 0.8, "anomaly": 0.2},
+        "agreement": {"members": [], "anomaly": {}}
+        if abstained
+        else {
+            "members": [{"first": "harbour_bank_cards", "second": "withdrawn_cards", "correlation": 0.74}],
+            "anomaly": {"harbour_bank_cards": 0.31, "withdrawn_cards": None},
+        },
+        "required_columns": ["tx_amt", "merch_category"],
+        "sample_histogram": {
+            "edges": [i / 20 for i in range(21)],
+            "counts": [4181, *[0] * 13, 62, *[0] * 4, 42],
+        },
+        "seconds": 2.0,
+        "seed": 0,
+    }
+
+
+def learned() -> dict[str, Any]:
+    """What 30 labels gave a version, as its report says it."""
+    figures = {
+        "labels": 30,
+        "frauds": 6,
+        "threshold": 0.28,
+        "precision": {"value": 0.62, "low": 0.31, "high": 0.85},
+        "recall": None,
+        "average_precision": None,
+        "fraud_rate": None,
+        "notes": [],
+    }
+    return {
+        "way": "recalibrated",
+        "labels": 30,
+        "frauds": 6,
+        "report": {},
+        "figures": figures,
+        "from": VERSIONS[1],
+        "table": "payments.csv",
+    }
+
+
+def _member(
+    reference: str, weight: float, ours: str, theirs: str, transfer: dict[str, Any] | None = None, **how: Any
+) -> dict[str, Any]:
+    measured = {"tables": {"kestrel_cards": {"roc_auc": 0.93}}, "count": 1, "roc_auc": 0.93}
+    pair = {"theirs": theirs, "ours": ours, "why": "both say km", "score": 0.96, "factor": 1.0} | how
+    return {
+        "reference": reference,
+        "version": VERSIONS[1],
+        "domain": "cards",
+        "weight": weight,
+        "similarity": 0.98,
+        "lacking": 0.04,
+        "mapping": [pair],
+        "missing": ["card"],
+        "transfer": measured if transfer is None else transfer,
+        "performance": {"average_precision": 0.42},
+    }

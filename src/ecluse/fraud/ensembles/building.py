@@ -317,6 +317,7 @@ def _info(facts: _Facts) -> dict[str, Any]:
         "sample_rows": facts.sample.height,
         "sample_sha256": hashlib.sha256(facts.sample.write_csv().encode()).hexdigest(),
         "anomaly_columns": list(anomaly.columns),
+        "required_columns": list(ensemble.required_columns),
         "agreement": _agreement(ensemble, facts.margins, facts.matrix),
         "alerts": {"high": ensemble.fraud_rate, "medium": MEDIUM_ALERTS * ensemble.fraud_rate},
         "match": facts.result.to_dict(),

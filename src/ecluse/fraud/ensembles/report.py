@@ -39,6 +39,7 @@ def report_of(
         "matches": info["match"]["matches"],
         "weights": info["weights"],
         "agreement": info["agreement"],
+        "required_columns": info["required_columns"],
         "sample_histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
         "seconds": round(seconds, 2),
         "seed": seed,

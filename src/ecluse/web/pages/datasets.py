@@ -213,8 +213,10 @@ def train_form(row: Dataset) -> TrainForm | None:
 
 
 def can_score(version: ModelVersion, table: Dataset) -> bool:
-    """Whether a table that was read has every column the model's features are made from."""
-    needed = {str(item["column"]) for item in version.report.get("importances") or [] if item.get("column")}
+    """Whether a table that was read has every column the model reads."""
+    report = version.report
+    looked_at = [item["column"] for item in report.get("importances") or [] if item.get("column")]
+    needed = {str(name) for name in report.get("required_columns") or looked_at}
     return table.state == "ready" and bool(needed) and needed <= {c["name"] for c in _columns(table)}
 
 

@@ -29,6 +29,7 @@ from ecluse.errors import (
     VersionNotFound,
 )
 from ecluse.fraud import workflows
+from ecluse.fraud.ensembles import workflows as ensembles
 from ecluse.fraud.models import FAMILIES
 from ecluse.registry import Manifest
 from ecluse.runtime import Runtime
@@ -37,6 +38,7 @@ from ecluse.web.api.models import download_file
 from ecluse.web.comparison import Figure, compare, figures_of, headline, settings_of
 from ecluse.web.i18n import Words
 from ecluse.web.pages.datasets import can_score, default_reasons
+from ecluse.web.pages.ensembles import ensemble_context
 from ecluse.web.pages.jobs import progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.phrases import N_, translated
@@ -294,8 +296,14 @@ def suitable_first(tables: list[Dataset], version: ModelVersion) -> list[Dataset
 
 
 def suggested_table(tables: list[Dataset], version: ModelVersion) -> Dataset | None:
-    """The table most likely to be scored next: it has the columns, was not trained on, best without a label."""
-    fit = [row for row in tables if row.id != version.dataset_id and can_score(version, row)]
+    """The table most likely to be scored next: it has the columns, was not trained on, best without a label.
+
+    For an ensemble that is the very table it was made for.
+    """
+    fit = [row for row in tables if can_score(version, row)]
+    if version.report.get("kind") == ensembles.KIND:
+        return next((row for row in fit if row.id == version.dataset_id), fit[0] if fit else None)
+    fit = [row for row in fit if row.id != version.dataset_id]
     return next((row for row in fit if not _labelled(row)), fit[0] if fit else None)
 
 
@@ -421,16 +429,16 @@ def _model_page(
     status = error.status if error else 200
     if version.application != "fraud":
         return render(request, "model_plain.html", context | _plain(version), status=status)
-    return render(request, "model.html", context | _measured(runtime, version, manifest, say), status=status)
+    context |= _scoring(runtime, version)
+    context["card"] = _card(runtime, version, manifest) if manifest else None
+    if version.report.get("kind") == ensembles.KIND:
+        made = ensemble_context(runtime, version, say)
+        return render(request, "model_ensemble.html", context | made, status=status)
+    return render(request, "model.html", context | _measured(version, say), status=status)
 
 
-def _measured(
-    runtime: Runtime, version: ModelVersion, manifest: Manifest | None, say: Words
-) -> dict[str, Any]:
-    """What the page of a fraud model shows beyond that of any model."""
-    with runtime.catalog.read() as transaction:
-        tables, tables_total = datasets.readable_datasets(transaction, version.user_id, limit=TABLES_OFFERED)
-    suggested = suggested_table(tables, version)
+def _measured(version: ModelVersion, say: Words) -> dict[str, Any]:
+    """What the page of a trained fraud model shows beyond that of any model."""
     return {
         "report": version.report,
         "figures": charts.model_charts(version.report, say),
@@ -438,12 +446,20 @@ def _measured(
         "split": split_text(version.report, say),
         "fitted_rows": fitted_rows(version.report),
         "goal": goal_text(version.report, say),
+    }
+
+
+def _scoring(runtime: Runtime, version: ModelVersion) -> dict[str, Any]:
+    """What the scoring form of a fraud model offers."""
+    with runtime.catalog.read() as transaction:
+        tables, tables_total = datasets.readable_datasets(transaction, version.user_id, limit=TABLES_OFFERED)
+    suggested = suggested_table(tables, version)
+    return {
         "datasets": suitable_first(tables, version),
         "datasets_total": tables_total,
         "suggested": suggested.id if suggested else None,
         "suggested_labelled": suggested is not None and _labelled(suggested),
         "reasons": default_reasons(suggested.rows if suggested else None),
-        "card": _card(runtime, version, manifest) if manifest else None,
     }
 
 
