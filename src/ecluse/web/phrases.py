@@ -610,6 +610,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     # Matching columns
     N_("same name"),
     N_("same distribution"),
+    N_("the only date left"),
     N_("corrected by you"),
     N_("both say %(word)s"),
     N_("%(word)s is close to %(name)s"),

@@ -64,6 +64,24 @@ def test_the_result_says_why_in_plain_json() -> None:
     assert match_table(payments(2, OPAQUE), INDEX).matches[0].columns[0].why == "same distribution"
 
 
+def dates(name: str, first: float, days: float) -> ColumnSketch:
+    quantiles = tuple(np.log1p(first + np.linspace(0, days * 86_400, 21)))
+    return ColumnSketch(name, "datetime", 0.0, 0.0, 1.0, 0.0, 1.0, quantiles=quantiles)
+
+
+def test_the_only_date_of_a_table_that_is_known_is_that_of_the_reference() -> None:
+    ours = [*payments(1), dates("trx_dt", 1.70e9, 90)]
+    index = ReferenceIndex.of([replace(reference("bank", ours), importance={"amount": 1.0, "trx_dt": 0.3})])
+    payment, birth = dates("instant", 1.75e9, 60), dates("instant", 3e8, 12_000)
+    match = match_table([*payments(2, FRENCH), payment], index).matches[0]
+    assert [(pair.theirs, pair.why) for pair in match.columns if pair.ours == "trx_dt"] == [
+        ("instant", "the only date left")
+    ]
+    assert match_table([*payments(2, FRENCH), birth], index).matches[0].missing == ("trx_dt",)
+    two = [*payments(2, FRENCH), payment, replace(payment, name="second")]
+    assert match_table(two, index).matches[0].missing == ("trx_dt",)
+
+
 def test_a_table_of_another_meaning_is_refused_and_the_nearest_is_shown() -> None:
     names = {"amount": "voltage", "customer_age": "room_count", "country": "meter_brand"}
     names |= {"merchant_category": "seal_state", "balance_before": "kwh_index", "calls_per_day": "outages"}

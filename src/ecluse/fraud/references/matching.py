@@ -50,6 +50,12 @@ FILL: Final = 0.8
 NAME_HINT: Final = 0.15
 HINTED: Final = 0.6
 """Least likeness of distributions, and of names, of a pair that follows once the table is known."""
+DATES: Final = 0.6
+"""Score of two dates, each the only one left on its side once the table is known."""
+AGE: Final = 10 * 365.25 * 86_400
+LENGTH: Final = 30.0
+"""Seconds by which the middles of two such dates may lie apart, and how many times the longer period may be
+the shorter one: a date of birth is no date of payment."""
 KNOWN: Final = 0.4
 """Share of importance by which a table is known, so that columns of like distribution may follow."""
 MARGIN: Final = 0.02
@@ -168,13 +174,14 @@ def _result(matches: list[Match], limit: int, references: int) -> MatchResult:
 class _Likeness:
     """How like each of the table's columns is to each of a reference's, (mine, theirs) each. `scores`: 0 where
     a pair is not admitted. `shapes`: of the distributions. `nameless`: a name of the two says nothing.
-    `fills`: scores of pairs that may follow once the table is known by others."""
+    `fills`: scores of pairs that may follow once the table is known by others, `dates` among them."""
 
     scores: Matrix
     names: Matrix
     shapes: Matrix
     nameless: NDArray[np.bool_]
     fills: Matrix
+    dates: NDArray[np.bool_]
 
     def part(self, columns: slice) -> _Likeness:
         return _Likeness(
@@ -183,6 +190,7 @@ class _Likeness:
             self.shapes[:, columns],
             self.nameless[:, columns],
             self.fills[:, columns],
+            self.dates[:, columns],
         )
 
 
@@ -211,7 +219,8 @@ def _compare(
 def _by_name(mine: Columns, theirs: Columns, names: Matrix) -> _Likeness:
     nameless = _nameless(mine, theirs)
     scores = np.where((names >= NAME_GATE) & ~nameless, names, 0.0)
-    return _Likeness(scores, names, np.ones_like(names), nameless, np.zeros_like(names))
+    none = np.zeros_like(names)
+    return _Likeness(scores, names, np.ones_like(names), nameless, none, none.astype(bool))
 
 
 def _likeness(mine: Columns, theirs: Columns, names: Matrix) -> _Likeness:
@@ -226,13 +235,32 @@ def _likeness(mine: Columns, theirs: Columns, names: Matrix) -> _Likeness:
     scores = np.where(nameless, 0.9 * strength + 0.1 * names, scores)
     follows = np.where(nameless, shapes >= FILL, (names >= NAME_HINT) & (shapes >= HINTED))
     fills = np.where(follows & (types >= 0.6), fills, 0.0)
+    dates = _of_one_age(mine, theirs) & (fills < DATES)
+    fills = np.where(dates, DATES, fills)
     return _Likeness(
         np.where(admitted, scores, 0.0),
         names,
         np.where(admitted & nameless, strength, shapes),
         nameless,
         fills,
+        dates,
     )
+
+
+def _of_one_age(mine: Columns, theirs: Columns) -> NDArray[np.bool_]:
+    """(mine, theirs) whether both are dates of about the same years, over periods of about the same length."""
+    (middles, lengths), (their_middles, their_lengths) = (_periods(one) for one in (mine, theirs))
+    apart = np.abs(middles[:, None] - their_middles[None, :])
+    longer = np.maximum(lengths[:, None], their_lengths[None, :])
+    shorter = np.minimum(lengths[:, None], their_lengths[None, :])
+    return np.asarray((apart <= AGE) & (longer <= LENGTH * shorter))
+
+
+def _periods(columns: Columns) -> tuple[Matrix, Matrix]:
+    """(columns,) middle and length in seconds; NaN where a column holds no dates."""
+    seconds = np.sign(columns.quantiles) * np.expm1(np.abs(columns.quantiles.astype(np.float64)))
+    seconds = np.where((columns.kinds == KINDS.index("datetime"))[:, None], seconds, np.nan)
+    return seconds[:, QUANTILES // 2], seconds[:, -1] - seconds[:, 0]
 
 
 def _nameless(mine: Columns, theirs: Columns) -> NDArray[np.bool_]:
@@ -256,6 +284,8 @@ def _match(
             pair, quality[other] = Pair(theirs[mine], ours[other], "corrected by you", 1.0), 1.0
         else:
             why = name_reason(theirs[mine], ours[other]) if not like.nameless[mine, other] else ""
+            if like.dates[mine, other] and not scores[mine, other]:
+                why = "the only date left"
             score = max(scores[mine, other], fills[mine, other])
             pair = Pair(theirs[mine], ours[other], why or "same distribution", round(float(score), 4))
             quality[other] = _quality(score, like.shapes[mine, other])
