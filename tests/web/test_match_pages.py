@@ -16,6 +16,7 @@ from ecluse.catalog import mappings, references, training
 from ecluse.catalog.tables import Dataset, User
 from ecluse.errors import InvalidInput
 from ecluse.fraud.ensembles import workflows as ensembles
+from ecluse.fraud.references import institutions
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.pages.matches import SURE_FIT, corrected, stated_rate
@@ -240,6 +241,44 @@ def test_a_table_read_by_an_older_release_says_what_to_do(runtime: Runtime, owne
 
 def test_the_page_of_a_table_without_labels_leads_to_its_match(client: Browser) -> None:
     assert f'href="{PAGE}"' in client.get("/fraud/d/dpayments").text
+
+
+def test_the_tables_without_a_label_lead_to_their_match(client: Browser) -> None:
+    page = client.get("/fraud").text
+    assert f'href="{PAGE}"' in page
+    assert 'href="/fraud/m/dwaiting"' not in page
+
+
+def test_a_simulated_table_is_added_of_a_domain_that_the_library_knows_and_its_match_opens(
+    runtime: Runtime, owner: User, client: Browser
+) -> None:
+    where = client.post("/fraud/m").headers["location"]
+    assert client.get(where).status_code == 200
+    with runtime.catalog.read() as transaction:
+        row = transaction.get(Dataset, where.removeprefix("/fraud/m/"))
+        assert row is not None
+        built = set(references.domains(transaction))
+    assert institutions.institution(row.filename.removesuffix(".csv")).domain in built
+    with runtime.catalog.write() as transaction:
+        known = transaction.get(Dataset, row.id)
+        assert known is not None
+        known.state = "ready"
+    assert client.post("/fraud/m").headers["location"] == where
+
+
+@pytest.mark.parametrize(("role", "said"), [("admin", "#build"), ("member", "an administrator builds it")])
+def test_who_has_no_tables_is_shown_the_way_without_labels_from_the_library_on(
+    runtime: Runtime, role: str, said: str
+) -> None:
+    user = runtime.accounts.sign_up(f"{role}@example.org", "a long password")
+    with runtime.catalog.write() as transaction:
+        row = transaction.get(User, user.id)
+        assert row is not None
+        row.role = role
+    page = browser(runtime, row).get("/fraud").text
+    assert "Without labels" in page
+    assert said in page
+    assert ">Add a simulated table without labels</button>" in page
 
 
 def test_names_from_a_table_are_shown_as_text(runtime: Runtime, owner: User) -> None:

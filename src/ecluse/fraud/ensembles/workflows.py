@@ -5,16 +5,19 @@ Quick checks, a row and a queued job; nothing heavy is imported before a table i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse.catalog import audit, datasets, mappings, training
+from ecluse.catalog import references as references_rows
 from ecluse.catalog.tables import Dataset, TrainingRun, new_id
 from ecluse.errors import InvalidInput
 from ecluse.fraud.references import library
-from ecluse.fraud.workflows import find_dataset
+from ecluse.fraud.workflows import add_table, find_dataset, find_same_table
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
+from ecluse.storage import read_chunks
 
 if TYPE_CHECKING:
     from ecluse.fraud.references.matching import MatchResult
@@ -120,6 +123,21 @@ def start_ensemble(
             training.set_ended(transaction, run.id, "failed", f"It could not be queued: {error}")
         raise
     return run
+
+
+def add_unlabelled_sample(runtime: Runtime, user_id: str) -> Dataset:
+    """Put a simulated table without labels among the user's, unless it is there already; of an institution that is
+    in no library, of a domain that the library knows."""
+    from ecluse.fraud.references import institutions
+
+    with runtime.catalog.read() as transaction:
+        built = references_rows.domains(transaction)
+    outsiders = institutions.outsiders()
+    one = next((one for one in outsiders if one.domain in built), outsiders[0])
+    with runtime.scratch() as folder:
+        table = institutions.write_unlabelled(one, folder).table
+        known = find_same_table(runtime, user_id, table.name, hashlib.sha256(table.read_bytes()).hexdigest())
+        return known or add_table(runtime, user_id, table.name, read_chunks(table))
 
 
 def settled_by_theirs(corrections: Corrections) -> dict[str, dict[str, str | None]]:

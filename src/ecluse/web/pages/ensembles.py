@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ecluse.catalog import labels, references
@@ -78,7 +78,7 @@ def ensemble_context(runtime: Runtime, version: ModelVersion, say: Words) -> dic
         "agreement": agreement_of(report, say),
         "meanings": meanings_of(report, say),
         "warnings": warnings_of(report),
-        "figures": [charts.score_histogram(_sample(report), float(report["threshold"]), say)],
+        "figures": [sample_chart(report, say)],
         "labelled": labelled,
         "labelled_frauds": frauds,
         "learned": report.get("learned"),
@@ -142,6 +142,12 @@ def meanings_of(report: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
             ("prediction_stability", say._("1 where all members rank the row alike, less where they do not."))
         )
     return found
+
+
+def sample_chart(report: Mapping[str, Any], say: Words) -> charts.Chart:
+    """The scores of the sample's rows."""
+    chart = charts.score_histogram(_sample(report), float(report["threshold"]), say)
+    return replace(chart, title=say._("Scores of the sample"))
 
 
 def warnings_of(report: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from ecluse.catalog import datasets, predictions
+from ecluse.catalog import datasets, predictions, references
 from ecluse.errors import EcluseError
 from ecluse.fraud import workflows
 from ecluse.runtime import Runtime
@@ -61,12 +61,14 @@ def _fraud_page(
         scored = predictions.list_predictions(transaction, user_id, limit=SHOWN)
         scored_total = predictions.count_predictions(transaction, user_id)
         names = datasets.filenames(transaction, user_id, [row.dataset_id for row in scored])
+        library = references.count_references(transaction)
     context = {
         "datasets": tables,
         "pager": pager,
         "predictions": scored,
         "predictions_total": scored_total,
         "names": names,
+        "library": library,
         "max_bytes": runtime.settings.upload_max_bytes,
         "error": str(error) if error else None,
     }

@@ -94,6 +94,13 @@ class CreateForm:
     wrong: frozenset[str] = frozenset()
 
 
+@router.post("/fraud/m")
+def add_sample(runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Put a simulated table without labels among the user's, and open its match."""
+    row = ensembles.add_unlabelled_sample(runtime, user.user.id)
+    return RedirectResponse(f"/fraud/m/{row.id}", 303)
+
+
 @router.get("/fraud/m/{dataset_id}")
 def show_match(
     request: Request, dataset_id: str, runtime: RuntimeDep, user: CurrentUser, reference: str = ""
