@@ -39,7 +39,7 @@ def labels_of(transaction: Transaction, user_id: str, dataset_id: str) -> dict[i
         .where(Label.dataset_id == dataset_id, Label.user_id == user_id)
         .order_by(Label.row)
     )
-    return dict(transaction.execute(wanted).tuples().all())
+    return {int(row): int(label) for row, label in transaction.execute(wanted)}
 
 
 def count_labels(transaction: Transaction, user_id: str, dataset_id: str) -> tuple[int, int]:

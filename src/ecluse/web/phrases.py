@@ -686,6 +686,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_('"%(value)s" is no number of a row; rows count from 1.'),
     N_("%(file)s has not been read yet. Wait until it is."),
     N_("%(file)s has no row %(number)s; its rows are 1 to %(count)s."),
+    N_('A fraud rate of "%(value)s" is no number. Write per cent, such as 1, or nothing.'),
     N_("Learning from the labels"),
     N_("Scoring the table with what was learned"),
     # Watching models

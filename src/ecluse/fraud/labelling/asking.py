@@ -19,7 +19,7 @@ from ecluse.fraud.labelling.learning import Learned, learn_from_labels
 from ecluse.fraud.labelling.questions import QUESTIONS, QuestionSet, choose_questions
 from ecluse.fraud.labelling.scoring import LearnedScorer, margins_of, probabilities
 from ecluse.fraud.scorers import Scorer
-from ecluse.fraud.scoring import missing_message
+from ecluse.fraud.scoring import REASONS, missing_message
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -95,7 +95,8 @@ def ask_about(
 ) -> dict[str, Any]:
     """The questions as `QuestionSet.to_dict`, with the values of each row to ask about under `shown`.
 
-    Columns `left_out` say the outcome and are neither shown nor looked at.
+    `reasons` holds for each the (text, effect) pairs of what moves its score most. Columns `left_out` say the
+    outcome and are neither shown nor looked at.
     """
     scores = score_all(table, scorer, progress)
     specs = _learnable(table, left_out)
@@ -116,7 +117,7 @@ def ask_about(
     rows = rows_at(table, np.array([question.row - 1 for question in asked.questions], dtype=np.int64))
     columns = [name for name in table.columns if name not in left_out][:SHOWN_COLUMNS]
     shown = [{name: _shown(value) for name, value in row.items()} for row in rows.select(columns).to_dicts()]
-    return asked.to_dict() | {"shown": shown}
+    return asked.to_dict() | {"shown": shown, "reasons": _reasons(scorer, rows)}
 
 
 def learn_about(
@@ -228,6 +229,20 @@ def _learnable(table: Table, left_out: Collection[str]) -> tuple[ColumnSpec, ...
 
 def _parsed(raw: pl.DataFrame, specs: tuple[ColumnSpec, ...]) -> pl.DataFrame:
     return parse_columns(raw, specs)
+
+
+def _reasons(scorer: Scorer, rows: pl.DataFrame) -> list[list[tuple[str, float]]]:
+    """Per row, the reasons of its score and their effects, the strongest first."""
+    if not rows.height:
+        return []
+    return [
+        [
+            (str(row[f"reason_{rank}"]), float(row[f"reason_{rank}_effect"]))
+            for rank in range(1, REASONS + 1)
+            if row[f"reason_{rank}"] is not None and row[f"reason_{rank}_effect"] is not None
+        ]
+        for row in scorer.score_frame(rows, reasons_for="all").to_dicts()
+    ]
 
 
 def _shown(value: Any) -> str | int | float | bool | None:

@@ -85,6 +85,7 @@ class QuestionBody(BaseModel):
     score: float
     anomaly: float | None
     values: dict[str, Any] = Field(description="The row as it is in the table")
+    reasons: list[tuple[str, float]] = Field(description="What moves its score most, and how far")
 
 
 class LabelsBody(BaseModel):

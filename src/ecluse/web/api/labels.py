@@ -89,8 +89,14 @@ def _questions(asked: Inspection, known: dict[int, int]) -> list[QuestionBody]:
             score=question["score"],
             anomaly=question["anomaly"],
             values=values,
+            reasons=reasons,
         )
-        for question, values in zip(result["questions"], result["shown"], strict=True)
+        for question, values, reasons in zip(
+            result["questions"],
+            result["shown"],
+            result.get("reasons") or [[] for _ in result["questions"]],
+            strict=True,
+        )
         if question["row"] not in known
     ]
 

@@ -158,6 +158,8 @@ def stages_of(job: Job, say: Words) -> list[tuple[str, str]]:
         "anomaly": say._("Learn what is usual"),
         "save": say._("Save"),
         "compare": say._("Compare"),
+        "ask": say._("Choose rows"),
+        "learn": say._("Learn from labels"),
         "copy": say._("Copy"),
         "switch": say._("Switch the rows"),
         "verify": say._("Read again"),
@@ -204,6 +206,9 @@ def result_of(runtime: Runtime, job: Job, say: Words) -> Link | None:
             return _look(look, say)
         if job.kind == "plan_migration" and (made := journal.migration_by_job(transaction, job.id)):
             return _migration(made.id, say)
+        if job.kind in ("questions", "learn"):
+            asked = inspections.inspection_by_job(transaction, job.id)
+            return _labelling(asked, say) if asked else None
     return _migration(job.subject["migration_id"], say) if "migration_id" in job.subject else None
 
 
@@ -220,6 +225,9 @@ def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Link, ...]:
             return (_table(scored.dataset_id, say), model) if scored.dataset_id else (model,)
         if job.kind in WATCHING and (look := inspections.inspection_by_job(transaction, job.id)):
             return ((f"/models/{look.model_name}/{look.version}/monitor", say._("Watch the model")),)
+        if job.kind in ("questions", "learn"):
+            asked = inspections.inspection_by_job(transaction, job.id)
+            return (_labelling(asked, say),) if asked and asked.dataset_id else ()
     if job.kind == "verify_model":
         return (_model(job, say),)
     return (_migration(job.subject["migration_id"], say),) if "migration_id" in job.subject else ()
@@ -239,6 +247,14 @@ def _look(look: Inspection, say: Words) -> Link:
 
 def _reference(job: Job, say: Words) -> Link:
     return f"/fraud/references/{job.title}", say._("Open the reference")
+
+
+def _labelling(asked: Inspection, say: Words) -> Link:
+    """Where rows are labelled, or the version that was learned from them."""
+    if asked.kind == "learning" and asked.other_version:
+        return f"/models/{asked.model_name}/{asked.other_version}", say._("Open the model")
+    model = f"{asked.model_name}@{asked.version}"
+    return f"/datasets/{asked.dataset_id}/label?model={model}", say._("Label rows")
 
 
 def _migration(migration_id: str, say: Words) -> Link:

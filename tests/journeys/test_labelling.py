@@ -1,0 +1,208 @@
+"""From a quick model to an alert budget and a labelled table, in a real browser, mostly by keyboard."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests import application
+from tests.application import Application
+from tests.journeys.browser import DESKTOP, PHONE, barriers, executable, new_page, opened, overflow, picture
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(executable() is None, reason="no Chromium here"),
+]
+JOB_MS = 240_000
+
+
+@dataclass
+class Journey:
+    """What was left behind: a signed-in browser, the addresses it came by, what it complained of."""
+
+    context: BrowserContext
+    addresses: dict[str, str] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
+    riskiest: list[dict[str, str]] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    with application.running(tmp_path_factory.mktemp("labelling") / "home") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with opened() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def journey(app: Application, browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Journey:
+    """A model of the sample, its scores, a budget, twelve answers, and what was learned from them."""
+    context = browser.new_context(viewport=DESKTOP, locale="en-GB", timezone_id="Europe/Paris")
+    done = Journey(context)
+    page = new_page(context, done.complaints)
+    page.goto(app.link)
+    page.get_by_role("button", name="Sign in").click()
+    score_the_sample(page)
+    done.addresses["scores"] = page.url
+    choose_a_budget(page)
+    done.riskiest = download(page, tmp_path_factory.mktemp("download"))
+    choose_rows(page)
+    answer_by_keyboard(page)
+    done.addresses["labels"] = page.url
+    learn(page, done)
+    return done
+
+
+def score_the_sample(page: Page) -> None:
+    page.get_by_role("button", name="Try it with the sample").click()
+    expect(page.get_by_role("heading", name="Train a model")).to_be_visible(timeout=JOB_MS)
+    page.get_by_label("Time to search").select_option("10")
+    page.get_by_role("button", name="Train the model").click()
+    page.get_by_role("button", name="Open the model").click(timeout=JOB_MS)
+    page.get_by_role("button", name="Score the table").click()
+    expect(page.get_by_role("heading", name="Alert budget")).to_be_visible(timeout=JOB_MS)
+
+
+def choose_a_budget(page: Page) -> None:
+    slider = page.get_by_label("Rows you can review, by steps")
+    number = page.get_by_label("Rows you can review", exact=True)
+    expect(number).to_have_value("20")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    after = int(number.input_value())
+    assert after > 20
+    expect(page.locator("ul.reasons:visible")).to_have_count(after)
+    page.wait_for_url(f"**?budget={after}")
+    expect(slider).to_be_focused()
+    number.fill("150")
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-shown]")).to_have_text("100")
+    expect(page.locator("[data-told=flagged]")).to_have_text(re.compile(r"1[45]\d"))
+    picture(page, "labelling-1-budget")
+
+
+def download(page: Page, folder: Path) -> list[dict[str, str]]:
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download so many rows, CSV").click()
+    path = folder / started.value.suggested_filename
+    started.value.save_as(path)
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def choose_rows(page: Page) -> None:
+    page.get_by_role("link", name="Label some rows").click()
+    page.get_by_label("Rows to ask about").select_option("20")
+    picture(page, "labelling-2-start")
+    page.get_by_role("button", name="Choose the rows").click()
+    expect(page.get_by_text("Is this row fraud?")).to_be_visible(timeout=JOB_MS)
+    assert "is_fraud" not in page.locator(".cells").inner_text()
+    picture(page, "labelling-3-question")
+
+
+def press(page: Page, key: str, answered: int) -> str:
+    """Press a key, wait until so many rows are answered and another is asked about; the row it was."""
+    before = page.get_by_role("heading", level=2).first.inner_text()
+    page.keyboard.press(key)
+    expect(page.get_by_role("heading", level=2).first).not_to_have_text(before)
+    expect(page.locator("form[data-answer]")).to_have_attribute("data-done", str(answered))
+    return before
+
+
+def answer_by_keyboard(page: Page) -> None:
+    press(page, "f", 1)
+    mistaken = press(page, "f", 2)
+    press(page, "u", 1)
+    expect(page.get_by_role("heading", level=2).first).to_have_text(mistaken)
+    press(page, "l", 2)
+    skipped = press(page, "s", 2)
+    for answered in range(3, 13):
+        assert press(page, "fl"[answered % 2], answered) != skipped
+    page.reload()
+    expect(page.locator("form[data-answer]")).to_have_attribute("data-done", "12")
+    expect(page.locator(".cartouche").first).to_contain_text("Skipped")
+    picture(page, "labelling-4-answers")
+
+
+def learn(page: Page, done: Journey) -> None:
+    expect(page.get_by_role("heading", name="What the answers say")).to_be_visible()
+    page.get_by_role("button", name="Learn from 12 labels").click()
+    expect(page.get_by_text(re.compile("Recalibrated|Corrected"))).to_be_visible(timeout=JOB_MS)
+    done.addresses["learned"] = page.url
+    picture(page, "labelling-5-learned")
+    page.get_by_role("button", name="Open the new version").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("transactions")
+
+
+def test_the_download_has_so_many_rows_the_riskiest_first(journey: Journey) -> None:
+    scores = [float(row["fraud_probability"]) for row in journey.riskiest]
+    assert len(scores) == 150
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_no_page_made_the_browser_complain(journey: Journey) -> None:
+    assert journey.complaints == []
+
+
+@pytest.mark.parametrize("width", ["desktop", "phone"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_has_a_barrier(
+    journey: Journey, browser: Browser, theme: Literal["light", "dark"], width: str
+) -> None:
+    size = DESKTOP if width == "desktop" else PHONE
+    context = browser.new_context(
+        viewport=size, color_scheme=theme, reduced_motion="reduce", storage_state=journey.context.storage_state()
+    )  # fmt: skip
+    page = new_page(context, [])
+    found = {}
+    for name, address in journey.addresses.items():
+        page.goto(address)
+        assert overflow(page) <= 0, name
+        picture(page, f"labelling-{theme}-{width}-{name}")
+        if barrier := barriers(page):
+            found[name] = barrier
+    context.close()
+    assert found == {}
+
+
+def test_labelling_and_the_budget_work_without_scripts(journey: Journey, browser: Browser) -> None:
+    context = browser.new_context(
+        viewport=DESKTOP, java_script_enabled=False, storage_state=journey.context.storage_state()
+    )
+    page = context.new_page()
+    page.goto(journey.addresses["labels"])
+    page.get_by_role("button", name="Legitimate").click()
+    expect(page.locator("form[data-answer]")).to_have_attribute("data-done", "13")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("form[data-answer]")).to_have_attribute("data-done", "12")
+    page.goto(journey.addresses["scores"])
+    page.get_by_label("Rows you can review", exact=True).fill("7")
+    page.get_by_role("button", name="Apply").click()
+    expect(page.locator("ul.reasons:visible")).to_have_count(7)
+    context.close()
+
+
+def test_the_keys_can_be_switched_off(journey: Journey) -> None:
+    page = journey.context.new_page()
+    page.goto(journey.addresses["labels"])
+    asked = page.locator("form[data-answer]").get_attribute("data-row")
+    page.get_by_label("The keys F, L, S and U answer, too").uncheck()
+    page.keyboard.press("s")
+    page.get_by_role("button", name="Skip").focus()
+    page.wait_for_timeout(300)
+    assert page.locator("form[data-answer]").get_attribute("data-row") == asked
+    page.keyboard.press("Enter")
+    expect(page.locator("form[data-answer]")).not_to_have_attribute("data-row", str(asked))
+    page.close()
