@@ -218,6 +218,41 @@ def test_a_request_to_finish_outlives_the_worker(tmp_path: Path, sample: SampleP
         assert report["seconds"] < 180 < report["budget_s"]
 
 
+def test_two_models_train_side_by_side_on_two_workers(application: Application, sample: SamplePaths) -> None:
+    second = subprocess.Popen(
+        [sys.executable, "-m", "ecluse", "worker"],
+        env={**application.environ, "ECLUSE_HOME": str(application.home)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with application.client() as client:
+            with Runtime.open(
+                Settings.from_environment(application.environ, home=application.home)
+            ) as runtime:
+                while len(living_workers(runtime)) < 2:
+                    time.sleep(0.1)
+            with sample.labelled.open("rb") as file:
+                dataset = client.post("/api/upload", files={"file": ("t.csv", file)}).json()
+            jobs = [
+                client.post(
+                    "/api/train",
+                    json={
+                        "dataset": dataset["id"],
+                        "model_name": name,
+                        "target_column": "is_fraud",
+                        "budget_s": 5,
+                    },
+                ).json()["job"]
+                for name in ("one", "other")
+            ]
+            ended = [application.wait_for_job(client, job) for job in jobs]
+        assert [job["status"] for job in ended] == ["done", "done"]
+        assert max(str(job["started_at"]) for job in ended) < min(str(job["finished_at"]) for job in ended)
+    finally:
+        second.terminate()
+        second.wait(20)
+
+
 def _check_layout(home: Path, environ: dict[str, str]) -> None:
     settings = Settings.from_environment(environ, home=home)
     with Runtime.open(settings) as runtime:
