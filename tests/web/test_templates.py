@@ -28,7 +28,7 @@ def test_a_template_uses_only_the_context_it_documents(template: Path) -> None:
         meta.find_undeclared_variables(env.parse(source))
         - set(env.globals)
         - GIVEN
-        - {"ui", "parts", "caller"}
+        - {"ui", "parts", "sections", "caller"}
     )
     made_here = set(re.findall(r"{% (?:set|macro) (\w+)", source))
     assert {name for name in used - made_here if not re.search(rf"\b{name}\b", documented)} == set()

@@ -32,6 +32,12 @@ def run_by_job(transaction: Transaction, job_id: str) -> TrainingRun | None:
     return transaction.scalar(select(TrainingRun).where(TrainingRun.job_id == job_id))
 
 
+def run_of_version(transaction: Transaction, user_id: str, name: str, version: str) -> TrainingRun | None:
+    """The run that made a version; None for one that was published otherwise."""
+    wanted = (TrainingRun.user_id == user_id, TrainingRun.model_name == name, TrainingRun.version == version)
+    return transaction.scalar(select(TrainingRun).where(*wanted).limit(1))
+
+
 def list_runs(
     transaction: Transaction,
     user_id: str,

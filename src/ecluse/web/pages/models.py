@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
@@ -14,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse import models as published
 from ecluse import upkeep
-from ecluse.catalog import datasets, inspections, models
+from ecluse.catalog import datasets, inspections, models, training
 from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import (
     CannotSign,
@@ -53,6 +55,7 @@ AT_ONCE: Final = 32_000_000
 #: Conditions a search takes at most.
 CONDITIONS: Final = 20
 CARD: Final = "model_card.md"
+DRAWING: Final = re.compile(r"plots/[a-z_]+\.svg")
 VERSIONS_SHOWN: Final = 6
 COMPARISONS_SHOWN: Final = 8
 #: Tables the scoring form lets one choose from: the newest. Any other is scored from its own page.
@@ -363,6 +366,14 @@ def split_text(report: Mapping[str, Any], say: Words) -> str | None:
     return translated(str(split["description"]), say) if split.get("description") else None
 
 
+def period_text(period: Mapping[str, Any], say: Words) -> str:
+    """When a period of a report begins: to the hour where it is one, else the day."""
+    start = datetime.fromisoformat(str(period["start"]))
+    if period.get("period") == "1h":
+        return f"{say.calendar_day(start)} {start:%H:%M}"
+    return say.calendar_day(start)
+
+
 def listed(runtime: Runtime, user_id: str, versions: Sequence[ModelVersion]) -> list[Listed]:
     """Versions as a list shows them: with the aliases that point at them, and the figure that stands for each."""
     pointing: dict[tuple[str, str], list[str]] = {}
@@ -434,10 +445,12 @@ def _model_page(
     if version.report.get("kind") == ensembles.KIND:
         made = ensemble_context(runtime, version, say)
         return render(request, "model_ensemble.html", context | made, status=status)
-    return render(request, "model.html", context | _measured(version, say), status=status)
+    return render(request, "model.html", context | _measured(runtime, version, manifest, say), status=status)
 
 
-def _measured(version: ModelVersion, say: Words) -> dict[str, Any]:
+def _measured(
+    runtime: Runtime, version: ModelVersion, manifest: Manifest | None, say: Words
+) -> dict[str, Any]:
     """What the page of a trained fraud model shows beyond that of any model."""
     return {
         "report": version.report,
@@ -446,6 +459,9 @@ def _measured(version: ModelVersion, say: Words) -> dict[str, Any]:
         "split": split_text(version.report, say),
         "fitted_rows": fitted_rows(version.report),
         "goal": goal_text(version.report, say),
+        "period_of": partial(period_text, say=say),
+        "plots": [file.path for file in manifest.files if DRAWING.fullmatch(file.path)] if manifest else [],
+        "finished_early": _finished_early(runtime, version),
     }
 
 
@@ -461,6 +477,13 @@ def _scoring(runtime: Runtime, version: ModelVersion) -> dict[str, Any]:
         "suggested_labelled": suggested is not None and _labelled(suggested),
         "reasons": default_reasons(suggested.rows if suggested else None),
     }
+
+
+def _finished_early(runtime: Runtime, version: ModelVersion) -> bool:
+    """Whether the person who trained it ended the search before its time."""
+    with runtime.catalog.read() as transaction:
+        run = training.run_of_version(transaction, version.user_id, version.name, version.version)
+    return run is not None and run.finish_early_at is not None
 
 
 def _plain(version: ModelVersion) -> dict[str, Any]:
