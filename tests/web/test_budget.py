@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecluse.catalog import labels
 from ecluse.catalog.tables import ModelVersion, Prediction, User
 from ecluse.fraud.results import write_scores
 from ecluse.runtime import Runtime
@@ -66,11 +67,11 @@ def keep(
 ) -> Prediction:
     """A finished scoring with these rows stored as they would be."""
     path = folder / "scores.csv"
-    labels = None
+    told = None
     if known:
-        labels = np.where(np.arange(ROWS) % 4 == 0, frame["fraud_probability"].to_numpy() > 0.5, -1)
-        labels = labels.astype(np.int8)
-    summary = write_scores([frame], path, "csv", labels)
+        told = np.where(np.arange(ROWS) % 4 == 0, frame["fraud_probability"].to_numpy() > 0.5, -1)
+        told = told.astype(np.int8)
+    summary = write_scores([frame], path, "csv", told)
     row = invented.prediction(user.id)
     stored: Stored = runtime.data.upload(path, row.key or "")
     values: dict[str, Any] = {
@@ -155,6 +156,14 @@ def test_unlabelled_scores_lead_to_labelling(runtime: Runtime, owner: User, tmp_
     page = browser(runtime, owner).get("/fraud/p/p1").text
     assert "Known precision" not in page
     assert f"/datasets/dunlabelled/label?model=transactions@{invented.VERSIONS[0]}" in page
+
+
+def test_labels_given_after_the_scoring_are_told_of(runtime: Runtime, owner: User, tmp_path: Path) -> None:
+    keep(runtime, owner, tmp_path, scored_rows())
+    with runtime.catalog.write() as transaction:
+        labels.put_labels(transaction, owner.id, "dunlabelled", {3: 1, 7: 0})
+    page = browser(runtime, owner).get("/fraud/p/p1").text
+    assert "2 labels of this table are known that do not count here" in page
 
 
 def of_ensemble(runtime: Runtime, owner: User, folder: Path, members: list[dict[str, Any]]) -> str:

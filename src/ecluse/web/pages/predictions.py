@@ -11,7 +11,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.catalog import datasets, models, predictions
+from ecluse.catalog import datasets, labels, models, predictions
 from ecluse.catalog.tables import Prediction
 from ecluse.errors import JobNotFound, ModelNotFound, VersionNotFound
 from ecluse.runtime import Runtime
@@ -97,6 +97,7 @@ def show_prediction(
     with runtime.catalog.read() as transaction:
         row = predictions.prediction_of(transaction, user.user.id, prediction_id)
         names = datasets.filenames(transaction, user.user.id, [row.dataset_id])
+        given, _ = labels.count_labels(transaction, user.user.id, row.dataset_id or "")
     say, report = words_of(request), _report(runtime, row)
     threshold = _threshold(row, report)
     context: dict[str, Any] = {
@@ -104,6 +105,7 @@ def show_prediction(
         "dataset_name": names.get(row.dataset_id or "", say._("a removed table")),
         "summary": row.summary,
         "threshold": threshold,
+        "given": given,
         "meaning": _meaning(row, report),
         "stated_rate": (report.get("fraud_rate") or {}).get("stated"),
         "progress": _progress(runtime, row, say),
