@@ -161,19 +161,28 @@ def test_an_unknown_family_is_named() -> None:
         family("no family has this name")
 
 
-def test_boosting_stops_after_the_best_round_and_its_patience() -> None:
-    scores = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.9])
+def boosted_by(scores: list[float], patience: int) -> tuple[int, int]:
+    """The best round and how many were fitted, where rounds score so."""
     done: list[int] = []
     best = boost(
         done.append,
-        lambda: next(scores),
-        params={"rounds": 100, "patience": 3},
+        lambda: scores[len(done) - 1],
+        params={"rounds": len(scores), "patience": patience},
         every=1,
         deadline=time.monotonic() + 60,
         tick=lambda: None,
     )
-    assert best == 2
-    assert done == [0, 1, 2, 3, 4]
+    return best, len(done)
+
+
+def test_boosting_stops_once_patience_is_over() -> None:
+    assert boosted_by([0.1, 0.5, 0.4, 0.3, 0.2, 0.9], patience=3)[1] == 5
+
+
+def test_one_lucky_round_is_not_the_best_of_a_fit() -> None:
+    lucky = [0.3] + [0.1 + 0.001 * number for number in range(100)] + [0.2 - 0.001 * n for n in range(100)]
+    best, _ = boosted_by(lucky, patience=300)
+    assert 91 <= best <= 111
 
 
 def test_a_fixed_number_of_rounds_is_fitted_without_validation() -> None:

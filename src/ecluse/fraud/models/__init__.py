@@ -23,6 +23,8 @@ Matrix = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Params = Mapping[str, Any]
 OWN_PARAMS = frozenset({"rounds", "patience", "fixed_rounds"})
+# So many rounds before and after one are looked at together to tell how good it is.
+SMOOTHED = 10
 STEM = "best_model"
 """What the file of a model that stands alone is called, before its suffix."""
 BLEND = "ecluse.fraud.models.blend"
@@ -160,23 +162,34 @@ def boost(
 ) -> int:
     """Add rounds until `score` (higher is better) has not risen for `patience` rounds.
 
-    Returns the best count of rounds. At least one round is fitted, whatever the deadline. With
-    `fixed_rounds`, adds so many and asks for no score.
+    Returns the count of rounds about which scores are best: a single one is often luck. At least one round is
+    fitted, whatever the deadline. With `fixed_rounds`, adds so many and asks for no score.
     """
     fixed = int(params.get("fixed_rounds", 0))
     rounds, patience = fixed or int(params.get("rounds", 1500)), int(params.get("patience", 60))
     best, best_rounds = -np.inf, 1
+    scored: list[tuple[int, float]] = []
     for number in range(1, rounds + 1):
         step(number - 1)
         tick()
         if fixed:
-            best_rounds = number
             continue
         late = time.monotonic() >= deadline
         if number % every == 0 or late or number == rounds:
             now = score()
+            scored.append((number, now))
             if now > best + 1e-6:
                 best, best_rounds = now, number
         if late or number - best_rounds >= patience:
             break
-    return best_rounds
+    return fixed or _best_stretch(scored)
+
+
+def _best_stretch(scored: list[tuple[int, float]]) -> int:
+    """The round in the middle of the rounds that score best together."""
+    numbers, scores = np.array([number for number, _ in scored]), np.array([value for _, value in scored])
+    sums = np.concatenate([[0.0], np.cumsum(scores)])
+    first = np.searchsorted(numbers, numbers - SMOOTHED)
+    after = np.searchsorted(numbers, numbers + SMOOTHED, side="right")
+    means = (sums[after] - sums[first]) / (after - first)
+    return int(numbers[np.argmax(np.round(means, 9))])
