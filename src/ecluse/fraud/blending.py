@@ -43,7 +43,8 @@ def choose_weights(
     """Weights by position that sum to 1: bagged greedy selection with replacement (Caruana et al. 2004).
 
     One selection on all rows follows their luck. Each of several draws sees half of them, and the members that are
-    chosen most, at most `most_members`, keep their shares. Never worse on these rows than the best alone.
+    chosen most, at most `most_members`, keep their shares. On few rows the best alone may rank these very rows
+    better; that it does is luck, and it does not on others.
     """
     alone = [mean_precision(labels, margin, panels) for margin in margins]
     considered = np.argsort(-np.array(alone), kind="stable")[:CONSIDERED].tolist()
@@ -60,9 +61,7 @@ def choose_weights(
     chosen = [int(at) for at in np.argsort(-votes, kind="stable")[:most_members] if votes[at] > least]
     if not chosen:
         return {best: 1.0}
-    weights = {at: float(votes[at] / votes[chosen].sum()) for at in chosen}
-    together: Floats = np.sum([weight * margins[at] for at, weight in weights.items()], axis=0)
-    return weights if mean_precision(labels, together, panels) >= alone[best] else {best: 1.0}
+    return {at: float(votes[at] / votes[chosen].sum()) for at in chosen}
 
 
 def _can_judge(labels: Labels, panels: NDArray[np.int64], all_panels: NDArray[np.int64]) -> bool:
