@@ -536,7 +536,7 @@ def score_over_time(result: Mapping[str, Any], say: Words) -> Chart:
     line["markLine"] = {
         **_level({"yAxis": 0.1}, "", "--c6"),
         "data": [
-            {"yAxis": mark, "label": {"formatter": text}}
+            {"yAxis": mark, "label": {"formatter": text, "backgroundColor": "transparent"}}
             for mark, text in ((0.1, say._("moved from here")), (0.25, say._("far from here")))
         ],
     }
