@@ -103,7 +103,6 @@ def sign_in(page: Page, app: Application) -> None:
 
 def watch(page: Page, done: Journey, app: Application, version: str) -> None:
     page.goto(f"{app.address.rstrip('/')}/models/payments/{version}")
-    done.addresses["model"] = page.url
     page.get_by_role("button", name="Watch it at work").click()
     expect(page.get_by_role("heading", name="Not watched yet")).to_be_visible()
     page.get_by_label("Table", exact=True).select_option(label=label_of(page, "Table", "february.csv"))
