@@ -227,8 +227,8 @@ def test_what_happens_in_the_test_part_changes_no_fitted_file(tmp_path: Path) ->
         amount=pl.when(pl.int_range(pl.len()) >= 480).then(pl.col("amount") * 1_000).otherwise("amount"),
         label=pl.when(pl.int_range(pl.len()) >= 480).then(1 - pl.col("label")).otherwise("label"),
     )
-    # Seconds enough to fit the chosen settings again in both, however busy the machine is.
-    plan = replace(QUICK, time_column="day", budget_s=8.0)
+    # Seconds enough to look for columns together and to fit again in both, however busy the machine is.
+    plan = replace(QUICK, time_column="day", budget_s=40.0)
     for name, rows in (("calm", frame), ("wild", wild)):
         (tmp_path / name).mkdir()
         run(rows, plan, tmp_path / name)

@@ -161,7 +161,8 @@ def _split_by_time(times: NDArray[np.float64], shares: _Shares) -> Split | None:
     order = np.argsort(known, kind="stable")
     ranked = known[order]
     bounds = np.flatnonzero(ranked[1:] > ranked[:-1]) + 1
-    if len(bounds) < shares.parts - 1:
+    # One cut alone tells how one period foretells one other: too little to choose by.
+    if len(bounds) < PARTS - 1:
         return None
     if shares.parts < PARTS:
         at = int(bounds[np.argmin(np.abs(bounds - shares.train * len(times)))])

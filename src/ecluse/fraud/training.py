@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from ecluse.fraud.blending import MOST_MEMBERS
 from ecluse.fraud.calibration import Calibration, fit_calibration
@@ -81,6 +82,14 @@ def train(
         InvalidInput: another named column is missing or does not fit its role.
     """
     clock = Clock(time.monotonic(), plan.budget_s, progress)
+    # Fits run side by side, one on each core: threads below them would only wait for each other.
+    with threadpool_limits(1, user_api="blas"):
+        return _train(table, plan, destination, clock, stop)
+
+
+def _train(
+    table: Table, plan: TrainingPlan, destination: Path, clock: Clock, stop: Callable[[], bool]
+) -> TrainingReport:
     rows = read_labelled(table, plan, clock)
     split, warnings = split_labelled(rows, plan)
     course = _prepare(rows, split, plan, clock)
