@@ -135,6 +135,25 @@ def test_unseen_and_missing_levels_have_places_of_their_own() -> None:
     assert np.isnan(missing)
 
 
+def test_levels_are_told_the_fraud_rate_of_other_rows() -> None:
+    rng = np.random.default_rng(2)
+    trade = rng.integers(0, 6, ROWS)
+    frame = pl.DataFrame({"trade": [f"trade {number}" for number in trade]})
+    labels = (rng.random(ROWS) < np.where(trade == 3, 0.7, 0.1)).astype(np.int8)
+    turned = labels.copy()
+    turned[7] = 1 - turned[7]
+    specs, plan = (ColumnSpec("trade", "category"),), FeaturePlan()
+    engineer, before = fit_features(frame, specs, Roles(), labels, seed=1, plan=plan)
+    _, after = fit_features(frame, specs, Roles(), turned, seed=1, plan=plan)
+    own = [column(engineer, matrix, "trade: fraud rate")[7] for matrix in (before, after)]
+    assert abs(own[0] - own[1]) < 2 / ROWS
+    scored = engineer.transform(pl.DataFrame({"trade": ["trade 3", "trade 1", "unheard of", None]}))
+    rates = column(engineer, scored, "trade: fraud rate")
+    assert rates[0] > 0.5 > 0.3 > rates[1]
+    assert rates[2] == pytest.approx(labels.mean())
+    assert np.isnan(rates[3])
+
+
 def test_counts_leave_the_row_itself_out() -> None:
     frame = pl.DataFrame({"device": [f"d{number}" for number in range(50)] * 3})
     labels = np.array([1, 0, 0] * 50, dtype=np.int8)
@@ -200,7 +219,8 @@ def test_a_plan_found_once_is_followed_without_a_new_search() -> None:
     frame, labels = ledger()
     plan = FeaturePlan(sums=((("before", 1), ("gone", -1)),), ratios=(("amount", "before"),), values=False)
     engineer, _ = fit_features(frame, LEDGER_SPECS, Roles(), labels, seed=0, plan=plan)
-    assert engineer.plan == FeaturePlan(ratios=(("amount", "before"),), values=False)
+    # There are no levels whose rates could be told.
+    assert engineer.plan == FeaturePlan(ratios=(("amount", "before"),), values=False, levels=False)
 
 
 def test_columns_that_tell_nothing_together_are_left_apart() -> None:

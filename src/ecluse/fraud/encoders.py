@@ -156,16 +156,20 @@ class RatioEncoder:
 class LevelEncoder:
     """A category as the place of its level when levels are ordered by their training fraud rate.
 
-    Levels unseen or rare in training share a place of their own in that order.
+    Levels unseen or rare in training share a place of their own in that order. With `rates`, the fraud rate by
+    place, a second feature: training rows get theirs from rows they are not among, so that it promises no more
+    than it keeps, which the order, known to those rows, does.
     """
 
     column: str
     levels: tuple[str, ...]
     codes: tuple[int, ...]
     unseen: int
+    rates: tuple[float, ...] = ()
 
     def features(self) -> list[Feature]:
-        return [Feature(self.column, self.column, "level")]
+        place = Feature(self.column, self.column, "level")
+        return [place, Feature(f"{self.column}: fraud rate", self.column, "rate")] if self.rates else [place]
 
     def columns(self) -> tuple[str, ...]:
         return (self.column,)
@@ -180,7 +184,12 @@ class LevelEncoder:
             )
         # replace_strict gives missing values the default too.
         codes = codes.set(text.is_null(), None)
-        return [codes.to_numpy().astype(np.float32)]
+        places = codes.to_numpy().astype(np.float32)
+        if not self.rates:
+            return [places]
+        missing = np.isnan(places)
+        rates = np.array(self.rates, dtype=np.float32)[np.where(missing, 0, places).astype(np.int64)]
+        return [places, np.where(missing, np.float32(np.nan), rates)]
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -189,6 +198,7 @@ class LevelEncoder:
             "levels": list(self.levels),
             "codes": list(self.codes),
             "unseen": self.unseen,
+            "rates": list(self.rates),
         }
 
 
@@ -375,7 +385,7 @@ def load_encoder(state: dict[str, Any], directory: Path) -> Encoder:
         return RatioEncoder(**values)
     if kind == "level":
         levels, codes = tuple(values["levels"]), tuple(values["codes"])
-        return LevelEncoder(values["column"], levels, codes, values["unseen"])
+        return LevelEncoder(values["column"], levels, codes, values["unseen"], tuple(values.get("rates", ())))
     if kind == "entity":
         of_this = (pl.col("column") == values["column"]) & pl.col("beside").eq_missing(values["beside"])
         rows = pl.scan_parquet(directory / ENTITY_FILE).filter(of_this).drop("column", "beside")

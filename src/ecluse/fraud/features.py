@@ -67,6 +67,8 @@ FORMAT = 2
 
 MAX_LEVELS = 40
 RARE = 5
+# The order of so few levels tells as much as their rates.
+FEW_LEVELS = 4
 FOLDS = 5
 SMOOTHING = 10.0
 LEAST_REPEATS = 0.02
@@ -111,6 +113,7 @@ class FeatureEngineer:
             ratios=tuple((e.column, e.over) for e in self.encoders if isinstance(e, RatioEncoder)),
             pairs=tuple((e.column, e.beside) for e in pairs if e.beside is not None),
             values=any(e.beside is None and e.column in numbers for e in pairs),
+            levels=any(isinstance(e, LevelEncoder) and e.rates for e in self.encoders),
         )
 
     def transform(self, frame: pl.DataFrame) -> Matrix:
@@ -219,14 +222,25 @@ def _helpful(
 ) -> list[Fitted]:
     """Without the groups of features that make no prediction better."""
     numbers = frozenset(spec.name for spec in specs if spec.kind == "number")
-    group = [name for encoder, columns in fitted for name in [_group_of(encoder, numbers)] * len(columns)]
+    group = [
+        "levels" if isinstance(encoder, LevelEncoder) and number else _group_of(encoder, numbers)
+        for encoder, columns in fitted
+        for number in range(len(columns))
+    ]
     groups = {
         name: np.flatnonzero([other == name for other in group])
-        for name in ("sums", "ratios", "values", "pairs")
+        for name in ("levels", "sums", "ratios", "values", "pairs")
     }
     matrix = _stack([column for _, columns in fitted for column in columns], len(labels))
     forward = folds.of_row if folds.forward else None
     chosen = helpful(matrix, groups, labels, seed=seed, forward=forward, deadline=deadline, tick=tick)
+    if "levels" not in chosen:
+        fitted = [
+            (replace(encoder, rates=()), columns[:1])
+            if isinstance(encoder, LevelEncoder)
+            else (encoder, columns)
+            for encoder, columns in fitted
+        ]
     return [item for item in fitted if _group_of(item[0], numbers) in (None, *chosen)]
 
 
@@ -269,9 +283,9 @@ def _fit_column(
         encoders.append(DateEncoder(spec.name, _date_parts(column)))
     elif spec.kind == "text":
         encoders.append(TextEncoder(spec.name))
-    if spec.kind not in ("number", "datetime") and distinct <= MAX_LEVELS:
-        encoders.append(_fit_levels(column, labels))
     fitted = [(encoder, encoder.transform(frame)) for encoder in encoders]
+    if spec.kind not in ("number", "datetime") and distinct <= MAX_LEVELS:
+        fitted.append(_fit_levels(column, labels, folds, rates=plan.levels and distinct > FEW_LEVELS))
     readable = spec.kind not in ("datetime", "number") or (spec.kind == "number" and plan.values)
     if readable and _is_entity(column, distinct, spec.kind):
         fitted.append(_fit_entity(frame, spec.name, None, labels, folds, seed))
@@ -321,7 +335,7 @@ def _is_entity(column: pl.Series, distinct: int, kind: str) -> bool:
     return distinct > least and repeats >= LEAST_REPEATS
 
 
-def _fit_levels(column: pl.Series, labels: Labels) -> LevelEncoder:
+def _fit_levels(column: pl.Series, labels: Labels, folds: _Folds, *, rates: bool) -> Fitted:
     counted = (
         pl.DataFrame({"level": column, "label": labels})
         .drop_nulls("level")
@@ -332,16 +346,25 @@ def _fit_levels(column: pl.Series, labels: Labels) -> LevelEncoder:
     common = counted.filter(pl.col("rows") >= RARE)
     rare = counted.filter(pl.col("rows") < RARE)
     prior = float(labels.mean())
-    rates = _smoothed(common["frauds"].to_numpy(), common["rows"].to_numpy(), prior)
+    of_common = _smoothed(common["frauds"].to_numpy(), common["rows"].to_numpy(), prior)
     of_rare = float(
         _smoothed(np.array([float(rare["frauds"].sum())]), np.array([float(rare["rows"].sum())]), prior)[0]
     )
-    order = np.argsort(np.append(rates, of_rare), kind="stable")
+    found = np.append(of_common, of_rare)
+    order = np.argsort(found, kind="stable")
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
-    return LevelEncoder(
+    encoder = LevelEncoder(
         column.name, tuple(common["level"].to_list()), tuple(int(p) for p in place[:-1]), int(place[-1])
     )
+    (places,) = encoder.transform(column.to_frame())
+    if not rates:
+        return encoder, [places]
+    missing = np.isnan(places)
+    member = np.where(missing, len(order), places).astype(np.int64)
+    _, held = _held_out(member, len(order) + 1, labels, folds)
+    own = np.where(missing, np.nan, held).astype(np.float32)
+    return replace(encoder, rates=tuple(float(rate) for rate in found[order])), [places, own]
 
 
 def _fit_entity(
@@ -352,23 +375,31 @@ def _fit_entity(
     rows = np.bincount(member).astype(np.float64)
     frauds = np.bincount(member, weights=labels).astype(np.float64)
     prior = float(labels.mean())
-    seen, rate = np.full(len(keys), np.nan), np.full(len(keys), np.nan)
-    for fold in np.unique(folds.of_row):
-        held = folds.of_row == fold
-        known = folds.of_row < fold if folds.forward else ~held
-        if not known.any():
-            continue
-        known_rows = np.bincount(member[known], minlength=len(unique)).astype(np.float64)
-        known_frauds = np.bincount(member[known], weights=labels[known], minlength=len(unique)).astype(
-            np.float64
-        )
-        rate[held] = _smoothed(known_frauds, known_rows, prior)[member[held]]
-        seen[held] = known_rows[member[held]] if folds.forward else rows[member[held]] - 1
+    seen, rate = _held_out(member, len(unique), labels, folds)
     missing = keys == 0
     kept = unique != 0
     table = KeyedTable(unique[kept], {"count": rows[kept], "rate": _smoothed(frauds, rows, prior)[kept]})
     columns = [np.where(missing, np.nan, values).astype(np.float32) for values in (seen, rate)]
     return EntityEncoder(column, seed, prior, table, beside), columns
+
+
+def _held_out(
+    member: NDArray[np.int64], groups: int, labels: Labels, folds: _Folds
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Other rows of each row's group, and their fraud rate (rows,); the rate is of rows in other folds."""
+    rows = np.bincount(member, minlength=groups).astype(np.float64)
+    seen, rate = np.full(len(member), np.nan), np.full(len(member), np.nan)
+    prior = float(labels.mean())
+    for fold in np.unique(folds.of_row):
+        held = folds.of_row == fold
+        known = folds.of_row < fold if folds.forward else ~held
+        if not known.any():
+            continue
+        known_rows = np.bincount(member[known], minlength=groups).astype(np.float64)
+        known_frauds = np.bincount(member[known], weights=labels[known], minlength=groups).astype(np.float64)
+        rate[held] = _smoothed(known_frauds, known_rows, prior)[member[held]]
+        seen[held] = known_rows[member[held]] if folds.forward else rows[member[held]] - 1
+    return seen, rate
 
 
 def _smoothed(frauds: NDArray[np.float64], rows: NDArray[Any], prior: float) -> NDArray[np.float64]:

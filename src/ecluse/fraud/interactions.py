@@ -71,13 +71,15 @@ class FeaturePlan:
     """What is made beyond the features of single columns.
 
     `sums` are signed columns to add up, `ratios` (numerator, denominator), `pairs` two columns read as one
-    entity; `values` says whether numbers whose values repeat are read as entities too.
+    entity; `values` says whether numbers whose values repeat are read as entities too, and `levels` whether
+    categories of few levels are told their fraud rates beside their order.
     """
 
     sums: tuple[tuple[Term, ...], ...] = ()
     ratios: tuple[tuple[str, str], ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     values: bool = True
+    levels: bool = True
 
 
 def propose(
