@@ -38,11 +38,14 @@ from ecluse.fraud.labelling.asking import ask_about, learn_about
 from ecluse.fraud.labelling.questions import QuestionSet
 from ecluse.fraud.labelling.scoring import save_learned
 from ecluse.fraud.profile import TableProfile, profile_table
+from ecluse.fraud.references.describing import describe
 from ecluse.fraud.references.domains import DOMAINS
 from ecluse.fraud.references.index import ReferenceIndex
 from ecluse.fraud.references.institutions import Institution, institution, library, simulate
 from ecluse.fraud.references.matching import MatchResult, ReferenceFacts, match_table
+from ecluse.fraud.references.sketches import ColumnSketch
 from ecluse.fraud.scorers import Scorer, load_scorer
+from ecluse.fraud.scoring import load_model
 from ecluse.fraud.training import TrainingPlan, train
 
 #: The label of each table of ../shared/data/fraud.
@@ -159,15 +162,16 @@ def truth_of(one: Institution) -> dict[str, dict[str, str]]:
 
 
 def real_tables(folder: Path, tables: Path, names: Sequence[str], budget: float, labels: int) -> None:
-    halves, known = {}, {}
+    wholes, halves, known = {}, {}, {}
     for name in names:
         progress(f"training {name}")
         frame = pl.read_csv(tables / f"{name}.csv", infer_schema=False)
         # As they are read everywhere: without lines of separators only, which would shift the labels.
-        frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
+        frame = frame.filter(~pl.all_horizontal(pl.exclude(TARGETS[name]).is_null()))
         order = np.random.default_rng(0).permutation(frame.height)
         first, second = frame[order[: frame.height // 2]], frame[order[frame.height // 2 :]]
         halves[name] = second
+        wholes[name] = frame
         known[name] = reference_of(first, TARGETS[name], name, name, folder, budget)
     by_renaming: dict[str, Figures] = {}
     refusals: list[bool] = []
@@ -191,9 +195,39 @@ def real_tables(folder: Path, tables: Path, names: Sequence[str], budget: float,
         others = {other: made for other, made in known.items() if other != name}
         result = match_table(profile_of(frame.drop(target)).sketches, index_of(others))
         refusals.append(result.abstain)
+    for name, frame in wholes.items():
+        parts = cut_by_time(frame)
+        if parts is None:
+            continue
+        progress(f"scoring {name}, cut by time")
+        earlier, later = parts
+        made = reference_of(earlier, TARGETS[name], name, name, folder, budget, part="-earlier")
+        truth = {column: column for column in frame.columns if column != TARGETS[name]}
+        row = judge(
+            later,
+            TARGETS[name],
+            f"{name}, later half",
+            known | {name: made},
+            folder,
+            budget,
+            {name: truth},
+            wanted=name,
+            original=later,
+        )
+        by_renaming.setdefault("the later half, the reference on the earlier", Figures()).rows.append(row)
     for what, figures in by_renaming.items():
         report(f"Real tables, {what}", figures)
     print(f"\nTables of another meaning refused: {statistics.mean(refusals):.0%} of {len(refusals)}")
+
+
+def cut_by_time(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+    """The earlier and the later half of the rows; None where the table has no time."""
+    profile = profile_of(frame)
+    if profile.guesses.timestamp is None:
+        return None
+    spec = next(one for one in profile.specs if one.name == profile.guesses.timestamp.column)
+    order = frame.select(spec.parse()).to_series().arg_sort()
+    return frame[order[: frame.height // 2]], frame[order[frame.height // 2 :]]
 
 
 def changes(frame: pl.DataFrame, target: str) -> Iterator[tuple[str, pl.DataFrame, dict[str, str]]]:
@@ -250,19 +284,23 @@ class Made:
 
 
 def reference_of(
-    frame: pl.DataFrame, target: str, name: str, domain: str, folder: Path, budget: float
+    frame: pl.DataFrame, target: str, name: str, domain: str, folder: Path, budget: float, part: str = ""
 ) -> Made:
-    made = folder / f"{name}-{budget:g}"
+    """Trained and described as the library does it; `part` names the rows it is made of, beside the default."""
+    made = folder / f"{name}{part}-{budget:g}"
     profile = profile_of(frame)
     if not (made / "performance.json").exists():
         fit(frame, target, profile, made, budget)
-    content = json.loads((made / "performance.json").read_text())
-    importance: dict[str, float] = {}
-    for item in content["importances"]:
-        importance[item["column"]] = importance.get(item["column"], 0.0) + item["share"]
-    sketches = tuple(sketch for sketch in profile.sketches if sketch.name != target)
-    rate = content["fraud_rate"]["train"]
-    return Made(ReferenceFacts(name, domain, sketches, importance, frame.height, rate), made)
+    report = json.loads((made / "performance.json").read_text())
+    specs = load_model(made).specs
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "table.csv"
+        frame.write_csv(path)
+        with open_table(path) as table:
+            told = describe(table, specs, target, str(report["positive_value"]), report["importances"])
+    sketches = tuple(ColumnSketch.from_dict(one) for one in told.sketches)
+    importance = {str(one["name"]): float(one["importance"]) for one in told.sketches}
+    return Made(ReferenceFacts(name, domain, sketches, importance, told.rows, told.fraud_rate), made)
 
 
 def fit(frame: pl.DataFrame, target: str, profile: TableProfile, folder: Path, budget: float) -> None:
