@@ -194,6 +194,25 @@ def test_references_that_a_person_unticks_do_not_judge(runtime: Runtime, client:
     assert run.plan["reference_names"] == ["kestrel_cards"]
 
 
+def test_a_reference_that_is_named_is_found_and_with_none_rows_are_ranked_by_anomaly(
+    runtime: Runtime, owner: User
+) -> None:
+    copies = [invented.references()[0] for _ in range(25)]
+    for number, row in enumerate(copies):
+        row.name = f"copy_{number:02d}"
+    with runtime.catalog.write() as transaction:
+        for row in copies:
+            references.keep_reference(transaction, row)
+        row = transaction.get(Dataset, "dpayments")
+        assert row is not None
+        transaction.expunge(row)
+    found = ensembles.match_dataset(runtime, row, references=["kestrel_cards"])
+    assert [match.reference for match in found.matches] == ["kestrel_cards"]
+    none = ensembles.match_dataset(runtime, row, references=[])
+    assert (none.abstain, none.reason) == (True, "No reference was chosen to judge this table.")
+    assert none.matches == ()
+
+
 @pytest.mark.parametrize(
     "form",
     [

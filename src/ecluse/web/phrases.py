@@ -660,6 +660,8 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Applying %(name)s"),
     N_("%(file)s is no ensemble that this version reads. Make the ensemble again."),
     N_("No reference matches this table: rows are ranked by how unusual they are, not by fraud."),
+    N_("%(error)s Rows are ranked by how unusual they are, not by fraud."),
+    N_("No reference was chosen to judge this table."),
     N_("Nothing was measured on this table: it has no labels. Label some rows to learn how good it is."),
     N_("%(name)s misses columns with %(share)s of what it looks at; its scores are less sure."),
     N_("Too many rows share the highest score to choose among them: no row is flagged."),

@@ -121,6 +121,38 @@ def test_corrections_override_what_was_found() -> None:
     assert "country" in match.missing
 
 
+def test_a_column_that_nothing_stands_for_is_left_empty_and_the_table_s_own_stays_free() -> None:
+    second = replace(named(payments(2, FRENCH), "montant"), name="montant_net")
+    table = [*payments(2, FRENCH), second]
+    match = match_table(table, INDEX, refused={"bank": {"amount"}}).matches[0]
+    assert "amount" in match.missing
+    assert not {"montant", "montant_net"} & {pair.theirs for pair in match.columns if pair.ours == "amount"}
+    both = ReferenceIndex.of([reference("bank", [*payments(1), replace(second, name="fee_amount")])])
+    free = match_table(payments(2, FRENCH), both, refused={"bank": {"amount"}}).matches[0]
+    assert {pair.ours for pair in free.columns if pair.theirs == "montant"} == {"fee_amount"}
+
+
+def test_a_reference_that_is_named_is_compared_however_many_are_nearer() -> None:
+    near = [reference(f"near_{number}", payments(1)) for number in range(30)]
+    far = reference("far", [one for one in payments(1) if one.name not in ("amount", "country")])
+    index = ReferenceIndex.of([*near, replace(far, columns=(*far.columns, dates("opened", 1e9, 900)))])
+    assert "far" not in {one.name for one in index.search(payments(2, FRENCH))}
+    found = match_table(payments(2, FRENCH), index, only=["far"])
+    assert [match.reference for match in found.matches] == ["far"]
+    assert not found.abstain
+    assert match_table(payments(2), index, only=[]).matches == ()
+
+
+def test_a_pair_that_is_worth_nothing_is_none() -> None:
+    match = match_names(["merchant_name_first", "amount"], INDEX).matches[0]
+    assert [pair.ours for pair in match.columns] == ["amount"]
+    assert "merchant_category" in match.missing
+
+
+def named(table: list[ColumnSketch], name: str) -> ColumnSketch:
+    return next(one for one in table if one.name == name)
+
+
 def components(seed: int, skewed: bool) -> list[list[ColumnSketch]]:
     """Both halves of a table of ten anonymous columns."""
     draw = np.random.default_rng(seed)

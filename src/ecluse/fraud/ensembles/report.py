@@ -54,9 +54,7 @@ def _least(judged: Judgement, flagged: np.ndarray[Any, np.dtype[np.bool_]]) -> f
 def _warnings(info: Mapping[str, Any], alerts: int, rows: int) -> list[str]:
     warnings = []
     if info["kind"] == "anomaly":
-        warnings.append(
-            "No reference matches this table: rows are ranked by how unusual they are, not by fraud."
-        )
+        warnings.append(f"{info['reason']} Rows are ranked by how unusual they are, not by fraud.")
     else:
         warnings.append(
             "Nothing was measured on this table: it has no labels. Label some rows to learn how good it is."

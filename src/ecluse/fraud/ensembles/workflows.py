@@ -36,7 +36,7 @@ def match_dataset(
 ) -> MatchResult:
     """The references that a stored table means the same as, its corrected mappings counted; best first.
 
-    `references` keeps only those of these names.
+    `references` compares only those of these names; with none of them nothing is matched.
 
     Raises:
         InvalidInput: the table is not read yet, or could not be.
@@ -148,33 +148,33 @@ def settled_by_theirs(corrections: Corrections) -> dict[str, dict[str, str | Non
     }
 
 
+def refused_of(corrections: Corrections) -> dict[str, frozenset[str]]:
+    """By reference, its columns that nothing stands for, as a person said."""
+    return {
+        reference: frozenset(ours for ours, theirs in columns.items() if theirs is None)
+        for reference, columns in corrections.items()
+    }
+
+
 def _matched(
     runtime: Runtime, dataset: Dataset, corrections: Corrections, references: Sequence[str] | None
 ) -> MatchResult:
-    """The match, in which no column stands for one that a person said nothing stands for."""
-    settled = settled_by_theirs(corrections)
-    limit = MOST if references is None else 1_000
-    found = library.match_dataset(runtime, dataset, corrections=settled, limit=limit)
-    refused = {
-        (match.reference, pair.theirs): None
-        for match in found.matches
-        for pair in match.columns
-        if corrections.get(match.reference, {}).get(pair.ours, pair.theirs) is None
-    }
-    if refused:
-        for reference, theirs in refused:
-            settled[reference][theirs] = None
-        found = library.match_dataset(runtime, dataset, corrections=settled, limit=limit)
-    return found if references is None else _only(found, references)
-
-
-def _only(found: MatchResult, references: Sequence[str]) -> MatchResult:
     from ecluse.fraud.references.matching import MatchResult
 
-    kept = tuple(match for match in found.matches if match.reference in references)[:MOST]
-    if kept or found.abstain:
-        return MatchResult(found.abstain, found.reason, kept)
-    return MatchResult(True, f"None of {', '.join(references)} means the same as this table.", ())
+    if references is not None and not references:
+        return MatchResult(True, "No reference was chosen to judge this table.", ())
+    found = library.match_dataset(
+        runtime,
+        dataset,
+        corrections=settled_by_theirs(corrections),
+        refused=refused_of(corrections),
+        only=references,
+        limit=MOST,
+    )
+    if references is None or not found.abstain:
+        return found
+    reason = f"None of {', '.join(references)} means the same as this table."
+    return MatchResult(True, reason, found.matches)
 
 
 def _check_corrections(runtime: Runtime, dataset: Dataset, corrections: Corrections) -> None:

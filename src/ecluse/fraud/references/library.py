@@ -7,7 +7,7 @@ table is matched.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -108,11 +108,14 @@ def match_dataset(
     dataset: Dataset,
     *,
     corrections: Mapping[str, Mapping[str, str | None]] | None = None,
+    refused: Mapping[str, Collection[str]] | None = None,
+    only: Collection[str] | None = None,
     limit: int = 3,
 ) -> MatchResult:
     """The references that a stored table means the same as; its profile has what is compared.
 
-    `corrections` by reference: {theirs: ours or None}, as a person has settled them.
+    `corrections` by reference: {theirs: ours or None}, as a person has settled them, and `refused`: columns of
+    the reference that nothing stands for. `only` these references are compared.
 
     Raises:
         InvalidInput: the table is not read yet, could not be, or was read by a release that kept no sketches.
@@ -129,7 +132,14 @@ def match_dataset(
             f"{dataset.filename} was read before tables could be matched. Delete it and upload it again."
         )
     sketches = [ColumnSketch.from_dict(one) for one in dataset.profile["sketches"]]
-    return match_table(sketches, reference_index(runtime), corrections=corrections or {}, limit=limit)
+    return match_table(
+        sketches,
+        reference_index(runtime),
+        corrections=corrections or {},
+        refused=refused or {},
+        only=only,
+        limit=limit,
+    )
 
 
 @dataclass(frozen=True)

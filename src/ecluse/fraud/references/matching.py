@@ -6,7 +6,7 @@ is refused, with the reason: a table is then scored by anomaly alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Final
@@ -121,23 +121,35 @@ def match_table(
     index: ReferenceIndex,
     *,
     corrections: Mapping[str, Mapping[str, str | None]] = {},
+    refused: Mapping[str, Collection[str]] = {},
+    only: Collection[str] | None = None,
     limit: int = 3,
 ) -> MatchResult:
     """The references that a table means the same as, at most `limit`, best first.
 
-    `corrections` by reference: {theirs: ours or None}, which a person has settled; they count in full.
+    `corrections` by reference: {theirs: ours or None}, which a person has settled; they count in full. `refused`
+    by reference: columns of it that nothing stands for, as a person said. `only` these references are compared,
+    however far down a search would put them.
     """
-    found = index.search(sketches, CANDIDATES)
-    corrected = [name for name in corrections if name not in {one.name for one in found}]
-    found = (*found, *index.candidates(corrected))
-    matches = _compare(columns_of(sketches), found, corrections, by_name_alone=False)
+    settled = {
+        name: _Settled(corrections.get(name, {}), frozenset(refused.get(name, ())))
+        for name in (*corrections, *refused)
+    }
+    if only is not None:
+        found = index.candidates(dict.fromkeys(only))
+    else:
+        found = index.search(sketches, CANDIDATES)
+        named = {one.name for one in found}
+        found = (*found, *index.candidates(name for name in settled if name not in named))
+    certain = settled.keys() if only is None else set(only)
+    matches = _compare(columns_of(sketches), found, settled, certain, by_name_alone=False)
     return _result(matches, limit, len(index))
 
 
 def match_names(columns: Sequence[str], index: ReferenceIndex, limit: int = 3) -> MatchResult:
     """`match_table` where nothing but the names is known. Anonymous names match nothing."""
     found = index.search_names(columns, CANDIDATES)
-    matches = _compare(columns_of([_named(name) for name in columns]), found, {}, by_name_alone=True)
+    matches = _compare(columns_of([_named(name) for name in columns]), found, {}, (), by_name_alone=True)
     return _result(matches, limit, len(index))
 
 
@@ -171,6 +183,17 @@ def _result(matches: list[Match], limit: int, references: int) -> MatchResult:
 
 
 @dataclass(frozen=True)
+class _Settled:
+    """What a person said of one reference: {theirs: ours or None}, and which of its columns nothing stands for."""
+
+    pairs: Mapping[str, str | None]
+    refused: frozenset[str]
+
+
+_NOTHING_SETTLED: Final = _Settled({}, frozenset())
+
+
+@dataclass(frozen=True)
 class _Likeness:
     """How like each of the table's columns is to each of a reference's, (mine, theirs) each. `scores`: 0 where
     a pair is not admitted. `shapes`: of the distributions. `nameless`: a name of the two says nothing.
@@ -197,12 +220,13 @@ class _Likeness:
 def _compare(
     mine: Columns,
     found: Sequence[Candidate],
-    corrections: Mapping[str, Mapping[str, str | None]],
+    settled: Mapping[str, _Settled],
+    certain: Collection[str],
     *,
     by_name_alone: bool,
 ) -> list[Match]:
-    # What lies so far below the gate that the full comparison cannot lift it there is left out.
-    some = [one for at, one in enumerate(found) if at < 3 or one.rough >= ROUGH or one.name in corrections]
+    # What lies so far below the gate that the full comparison cannot lift it there is left out, but for `certain`.
+    some = [one for at, one in enumerate(found) if at < 3 or one.rough >= ROUGH or one.name in certain]
     if not some or not len(mine):
         return []
     theirs = Columns.joined([one.columns for one in some])
@@ -212,7 +236,7 @@ def _compare(
     for one in some:
         part = slice(at, at + len(one.columns))
         at = part.stop
-        matches.append(_match(mine.names, one, like.part(part), corrections.get(one.name, {})))
+        matches.append(_match(mine.names, one, like.part(part), settled.get(one.name, _NOTHING_SETTLED)))
     return matches
 
 
@@ -269,10 +293,10 @@ def _nameless(mine: Columns, theirs: Columns) -> NDArray[np.bool_]:
 
 
 def _match(
-    theirs: Sequence[str], candidate: Candidate, like: _Likeness, corrections: Mapping[str, str | None]
+    theirs: Sequence[str], candidate: Candidate, like: _Likeness, said: _Settled
 ) -> Match:
     ours, importance = candidate.columns.names, candidate.importance
-    settled, scores, fills = _settled(theirs, ours, like, corrections)
+    settled, scores, fills = _settled(theirs, ours, like, said)
     chosen = _assigned(scores)
     chosen = _without_chance(chosen, like, settled)
     if sum(importance[other] for _, other in chosen) >= KNOWN:
@@ -289,7 +313,9 @@ def _match(
             score = max(scores[mine, other], fills[mine, other])
             pair = Pair(theirs[mine], ours[other], why or "same distribution", round(float(score), 4))
             quality[other] = _quality(score, like.shapes[mine, other])
-        pairs.append((other, mine, pair))
+        # A pair that is worth nothing is none: its column is missing.
+        if quality[other] > 0:
+            pairs.append((other, mine, pair))
     similarity = float((importance * quality).sum())
     pairs.sort(key=lambda found: (-importance[found[0]], found[0]))
     missing = sorted(np.flatnonzero(quality == 0), key=lambda place: (-importance[place], place))
@@ -345,19 +371,20 @@ def _quality(score: float, shape: float) -> float:
 
 
 def _settled(
-    theirs: Sequence[str], ours: Sequence[str], like: _Likeness, corrections: Mapping[str, str | None]
+    theirs: Sequence[str], ours: Sequence[str], like: _Likeness, said: _Settled
 ) -> tuple[set[tuple[int, int]], Matrix, Matrix]:
     """The pairs that a person has settled, and the scores with nothing else beside them."""
     scores, fills = like.scores.copy(), like.fills.copy()
     pairs = set()
     for mine, name in enumerate(theirs):
-        if name not in corrections:
+        if name not in said.pairs:
             continue
         scores[mine] = fills[mine] = 0.0
-        wanted = corrections[name]
+        wanted = said.pairs[name]
         if wanted in ours:
             pairs.add((mine, ours.index(str(wanted))))
-    for _, other in pairs:
+    refused = [other for other, name in enumerate(ours) if name in said.refused]
+    for other in (*refused, *(other for _, other in pairs)):
         scores[:, other] = fills[:, other] = 0.0
     for mine, other in pairs:
         scores[mine, other] = 1_000.0
