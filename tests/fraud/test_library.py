@@ -232,6 +232,33 @@ def test_a_table_that_cannot_be_learned_fails_its_own_job_and_says_why(
     assert library.find_all(runtime) == []
 
 
+def test_the_table_of_a_failed_import_stays_until_a_later_one_builds_its_reference(
+    runtime: Runtime, admin: User, tmp_path: Path
+) -> None:
+    path = write_labelled(institution("kestrel_cards"), tmp_path / "payments.csv")
+    dataset = workflows.add_table(runtime, admin.id, path.name, read_chunks(path))
+    failing = Recipe(
+        "payments",
+        "cards",
+        dataset.sha256,
+        dataset_id=dataset.id,
+        keeps_table=False,
+        target="none",
+        budget_s=BUDGET,
+    )
+    with working(runtime):
+        (started,) = building.start_building(runtime, admin, [failing])
+        assert [job.status for job in ended(runtime, admin, [started.job_id])] == ["failed"]
+        with runtime.catalog.read() as transaction:
+            assert [row.id for row in datasets.list_datasets(transaction, admin.id)] == [dataset.id]
+        # The next import finds the table stored, and takes it for one that was there before.
+        again = replace(failing, target="fraud_flg", keeps_table=True)
+        (started,) = building.start_building(runtime, admin, [again])
+        assert [job.status for job in ended(runtime, admin, [started.job_id])] == ["done"]
+    with runtime.catalog.read() as transaction:
+        assert datasets.list_datasets(transaction, admin.id) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["search", "save"])
 def test_a_killed_worker_loses_no_reference_and_doubles_none(

@@ -111,7 +111,8 @@ def import_references(
 ) -> Record:
     """Make a reference of every labelled table and of every model folder in DIRECTORY; exit 1 if one failed.
 
-    Run again, it leaves out what has not changed. The tables themselves are not kept.
+    Run again, it leaves out what has not changed. A table is removed once its reference is built; that of a
+    job that failed stays among yours, to be looked at, until a later import builds its reference.
     """
     tables = sorted(path for path in directory.iterdir() if _is_table(path))
     folders = [path for path in directory.iterdir() if path.is_dir() and not path.name.startswith(".")]

@@ -48,8 +48,9 @@ _PATIENCE: Final = (2.0, 10.0, 30.0)
 class Recipe:
     """What a reference is to be made from: a stored table, or a simulated institution.
 
-    `content` is the SHA-256 of the table, or names the simulation. A table that was stored for this alone is
-    removed at the end (`keeps_table` false).
+    `content` is the SHA-256 of the table, or names the simulation. A table that was stored for this alone
+    (`keeps_table` false) is removed once the reference is built; after a failure it stays, to be looked at, until
+    a job builds the reference.
     """
 
     name: str
@@ -267,12 +268,19 @@ def _publish(runtime: Runtime, task: Task, recipe: Recipe, built: dict[str, Any]
 
 
 def _tidy(runtime: Runtime, task: Task, recipe: Recipe) -> None:
-    if recipe.keeps_table or recipe.dataset_id is None:
-        return
-    try:
-        workflows.remove_dataset(runtime, task.user_id, recipe.dataset_id)
-    except NotFound:  # an attempt before this one has removed it
-        return
+    """Remove the tables that were stored for this reference alone, by this job or by one that failed before."""
+    ended = runtime.jobs.list(task.user_id, limit=1000)
+    recipes = [_recipe(job.subject["recipe"]) for job in ended if job.kind == KIND and not job.active]
+    stored = {
+        one.dataset_id
+        for one in (recipe, *(one for one in recipes if one.name == recipe.name))
+        if one.dataset_id is not None and not one.keeps_table
+    }
+    for dataset_id in sorted(stored):
+        try:
+            workflows.remove_dataset(runtime, task.user_id, dataset_id)
+        except NotFound:  # an attempt before this one has removed it, or its owner has
+            continue
 
 
 def _table(runtime: Runtime, task: Task, recipe: Recipe, folder: Path) -> tuple[Path, Dataset]:

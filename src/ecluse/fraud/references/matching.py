@@ -292,9 +292,7 @@ def _nameless(mine: Columns, theirs: Columns) -> NDArray[np.bool_]:
     return np.asarray(a[:, None] | b[None, :])
 
 
-def _match(
-    theirs: Sequence[str], candidate: Candidate, like: _Likeness, said: _Settled
-) -> Match:
+def _match(theirs: Sequence[str], candidate: Candidate, like: _Likeness, said: _Settled) -> Match:
     ours, importance = candidate.columns.names, candidate.importance
     settled, scores, fills = _settled(theirs, ours, like, said)
     chosen = _assigned(scores)
