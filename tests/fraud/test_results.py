@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -68,3 +69,12 @@ def test_budgets_are_round_numbers_up_to_all_rows(rows: int, tmp_path: Path) -> 
     assert told == sorted(set(told))
     assert (told[0], told[-1]) == (1, rows)
     assert {count for count in (2, 5, 10, 20, 50, 100, 200, 1_000) if count <= rows} <= set(told)
+
+
+def test_a_number_that_is_none_is_left_empty_where_json_cannot_hold_it(tmp_path: Path) -> None:
+    frame = scores([0.9, 0.8, 0.7]).with_columns(
+        amount=pl.Series([float("nan"), float("inf"), 2.5]), risk_level=pl.lit("LOW"), is_fraud=pl.lit(0)
+    )
+    summary = write_scores([frame], tmp_path / "scores.parquet", "parquet")
+    assert [row["amount"] for row in summary.top] == [None, None, 2.5]
+    json.dumps(summary.to_dict(), allow_nan=False)

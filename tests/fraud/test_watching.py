@@ -17,16 +17,21 @@ from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
 from ecluse.fraud.columns import infer_columns
 from ecluse.fraud.dataset import open_table
 from ecluse.fraud.ensembles.building import EnsemblePlan, build_ensemble
+from ecluse.fraud.ensembles.scoring import ENSEMBLE_COLUMNS
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.labelling.asking import ask_about, learn_about, rows_at
+from ecluse.fraud.labelling.asking import _shown, ask_about, learn_about, rows_at
 from ecluse.fraud.labelling.questions import QuestionSet
 from ecluse.fraud.labelling.scoring import LEARNED_FILE, save_learned
+from ecluse.fraud.labels import UNKNOWN
 from ecluse.fraud.monitoring.comparison import NAMES, Side, agreement, compare_on, paired_figures
 from ecluse.fraud.monitoring.drift import TrainingSketch
 from ecluse.fraud.monitoring.holding import hold_out, row_hashes, write_rows
-from ecluse.fraud.monitoring.outcomes import UNKNOWN, label_column, outcomes_within, read_outcomes
+from ecluse.fraud.monitoring.outcomes import label_column, outcomes_within, read_outcomes
 from ecluse.fraud.monitoring.report import Periods, watch
+from ecluse.fraud.references.describing import describe
+from ecluse.fraud.references.library import SAMPLE_LABEL
 from ecluse.fraud.references.matching import MatchResult
+from ecluse.fraud.results import known_labels
 from ecluse.fraud.sample import generate
 from ecluse.fraud.scorers import base_scorer, load_scorer
 from ecluse.fraud.training import TrainingPlan, train
@@ -152,6 +157,8 @@ def test_two_outcomes_of_one_row_and_a_lacking_column_are_refused(tmp_path: Path
         ("Y", ["Y", "n", "true", None, "0"], [1, 0, 1, -1, 0]),
         ("fraud", ["Fraud", "ok", None, "x", "fraud"], [1, 0, -1, 0, 1]),
         (None, ["yes", "no", "perhaps", "1", "0"], [1, 0, -1, 1, 0]),
+        (None, ["fraud", "Legit", "legitimate", None, "fraude"], [1, 0, 0, -1, 1]),
+        ("1", ["fraud", "legit", "yes", None, "1"], [1, 0, 1, -1, 1]),
     ],
 )
 def test_outcomes_are_read_as_the_model_learned_them(
@@ -164,6 +171,31 @@ def test_outcomes_are_read_as_the_model_learned_them(
     assert outcomes.of(batch).tolist() == expected
 
 
+def test_labels_are_read_alike_in_outcomes_scores_and_references(tmp_path: Path) -> None:
+    values = ["1", "yes", "TRUE", "0", "no", None] * 10
+    pl.DataFrame({"label": values, "amount": range(60)}).write_parquet(tmp_path / "t.parquet")
+    with open_table(tmp_path / "t.parquet") as table:
+        (batch,) = table.batches()
+        within = outcomes_within(table, "label", "1").of(batch)
+        beside = known_labels(table, "label", "1", {})
+        described = describe(table, infer_columns(table.head(60).select("amount")), "label", "1", [])
+    assert within.tolist() == [1, 1, 1, 0, 0, -1] * 10
+    assert beside is not None
+    assert beside.tolist() == within.tolist()
+    assert described.sample[SAMPLE_LABEL].to_list() == [1, 1, 1, 0, 0] * 10
+
+
+def test_outcomes_that_say_nothing_are_refused_with_what_they_hold(tmp_path: Path) -> None:
+    pl.DataFrame({"id": [1, 2], "state": ["open", "shut"]}).write_parquet(tmp_path / "t.parquet")
+    with open_table(tmp_path / "t.parquet") as table:
+        with pytest.raises(InvalidInput, match=r'"state" of t\.parquet holds "open", "shut"'):
+            outcomes_within(table, "state", None)
+        with pytest.raises(InvalidInput, match="none says fraud"):
+            read_outcomes(table, "id", "state", None)
+        with pytest.raises(InvalidInput, match="name that of the outcomes"):
+            label_column(("id", "state", "note"), "id", "")
+
+
 def test_a_version_compared_with_itself_differs_in_nothing(folder: Path) -> None:
     side = Side("v", load_scorer(folder / "model"), 0.1)
     with open_table(folder / "later.csv") as table:
@@ -173,6 +205,15 @@ def test_a_version_compared_with_itself_differs_in_nothing(folder: Path) -> None
     assert found["agreement"]["kappa"] == 1
     for figure in found["figures"].values():
         assert (figure["difference"], figure["interval"], figure["verdict"]) == (0, [0, 0], "overlap")
+
+
+def test_rows_that_change_are_named_by_their_own_columns_alone(folder: Path) -> None:
+    sides = [Side(kind, load_scorer(folder / kind), 0.5) for kind in ("model", "ensemble")]
+    with open_table(folder / "later.csv") as table:
+        found = compare_on(table, sides[1], sides[0])
+    named = {name for row in found["changed"] for name in row["values"]}
+    assert "transaction_id" in named
+    assert not named & ENSEMBLE_COLUMNS
 
 
 def test_a_table_that_one_side_cannot_score_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -246,6 +287,7 @@ def test_what_labels_teach_any_kind_of_version_is_applied_alike_however_rows_com
     with open_table(folder / "later.csv") as table:
         asked = ask_about(table, base, threshold=threshold, left_out=("is_fraud",), count=60)
         assert all("is_fraud" not in values for values in asked["shown"])
+        assert _shown(float("nan")) is _shown(float("inf")) is None
         questions = QuestionSet.from_dict(asked)
         answers = {question.row: int(labels[question.row - 1]) for question in questions.questions}
         made = learn_about(

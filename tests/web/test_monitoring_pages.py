@@ -16,7 +16,7 @@ from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web import charts
 from ecluse.web.i18n import Words
-from ecluse.web.pages.monitoring import findings
+from ecluse.web.pages.monitoring import Judged, findings
 from tests.web import invented
 from tests.web.test_pages import Browser, browser, publish
 
@@ -197,6 +197,18 @@ def test_a_look_says_first_what_is_out_of_the_usual_the_worst_before_the_rest() 
         "The scores are spread otherwise than before.",
         "Many more alerts than usual.",
     }
+
+
+def test_alerts_where_there_were_none_and_a_higher_brier_score_are_worse() -> None:
+    alerts = look_result()["alerts"]
+    said = findings(look_result(alerts=alerts | {"usual_rate": 0.0}), invented.report(), SAY)
+    assert "Many more alerts than usual." in [one.title for one in said]
+    none = findings(look_result(alerts=alerts | {"usual_rate": 0.0, "rate": 0.0}), invented.report(), SAY)
+    assert "Many more alerts than usual." not in [one.title for one in none]
+    for figure, apart in (("brier", "worse"), ("roc_auc", "better")):
+        assert Judged(figure, 0.3, [0.25, 0.35], 0.1, [0.05, 0.15]).apart == apart
+        other = "better" if apart == "worse" else "worse"
+        assert Judged(figure, 0.1, [0.05, 0.15], 0.3, [0.25, 0.35]).apart == other
 
 
 def test_a_look_at_usual_rows_is_calm() -> None:

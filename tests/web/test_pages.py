@@ -34,7 +34,7 @@ from ecluse.web.pages.datasets import (
 )
 from ecluse.web.pages.jobs import progress_of
 from ecluse.web.pages.models import fitted_rows, goal_text, suggested_table, suitable_first
-from ecluse.web.pages.predictions import percent_digits, scored_name, to_the_minute
+from ecluse.web.pages.predictions import own_columns, percent_digits, scored_name, to_the_minute
 from ecluse.web.security import COOKIE
 from tests.web import invented
 
@@ -695,3 +695,8 @@ def test_the_home_page_states_the_size_of_the_sample_that_is_made(client: Browse
     said = client.get("/").text.replace("\u00a0", "")
     assert f"Sample: {rows} invented" in said
     assert f"and {later} later ones" in said
+
+
+def test_a_column_of_the_table_that_is_named_like_a_reason_is_shown() -> None:
+    row = dict.fromkeys(["id", "reason_code", "reason_1", "reason_3_effect", "is_anomaly", "reason_12"])
+    assert own_columns([row]) == ["id", "reason_code", "reason_12"]

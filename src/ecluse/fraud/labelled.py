@@ -14,12 +14,11 @@ from ecluse.fraud.clock import Clock, with_heartbeat
 from ecluse.fraud.columns import LEVELS, SAMPLE_ROWS, ColumnSpec, infer_columns, parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.history import times_of
+from ecluse.fraud.labels import NO, YES
 from ecluse.fraud.plan import TrainingPlan
 from ecluse.fraud.selection import Dropped
 from ecluse.fraud.split import Split, check_labels, split_rows
 
-YES = frozenset({"yes", "y", "true", "t", "1"})
-NO = frozenset({"no", "n", "false", "f", "0"})
 BATCH_ROWS = 50_000
 COARSE_SHARE = 0.5
 """A time column whose cut leaves less than this share to train on is warned of."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput
-from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.dataset import Table
+from ecluse.fraud.labels import UNKNOWN, read_labels
 
 Known = NDArray[np.int8]
 
@@ -25,7 +26,6 @@ PLACES = 1_000_000
 ROUND = (10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90)
 #: Riskiest rows that are written in the order of risk; more of them come in the order of the table.
 SORTED_ROWS = 50_000
-UNKNOWN = -1
 
 
 @dataclass(frozen=True)
@@ -158,9 +158,7 @@ def _above(batches: Iterable[pl.DataFrame], cut: int, at_cut: int) -> Iterator[p
 def _labels_held(batch: pl.DataFrame, target: str | None, positive: str | None) -> Known:
     if target is None:
         return np.full(batch.height, UNKNOWN, dtype=np.int8)
-    said = batch.select(ColumnSpec(target, "category").parse()).to_series().str.to_lowercase()
-    label = (said == str(positive).lower()).cast(pl.Int8).fill_null(UNKNOWN)
-    return label.to_numpy()
+    return read_labels(batch[target], positive)
 
 
 class _Tally:
@@ -249,7 +247,10 @@ def _round_numbers(most: int) -> NDArray[np.int64]:
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+    """A value as JSON can hold it: what is no number is none."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, (str, int, bool, type(None))) else str(value)
 
 
 def _write_csv(batches: Iterator[pl.DataFrame], path: Path) -> None:

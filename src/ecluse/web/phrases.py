@@ -698,6 +698,9 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The table of the old version is gone: rows that it learned from may be among those compared."),
     N_("The old version learned from every row that was kept for the comparison. Use later rows."),
     N_('%(file)s gives two outcomes for one "%(column)s". Keep one row of each.'),
+    N_("The model predicts no column: name that of the outcomes (label). Theirs: %(columns)s."),
+    N_('"%(column)s" of %(file)s holds %(values)s: none says fraud or legitimate. '
+       "Write 1 or fraud, 0 or legitimate."),
     N_('The outcomes need the columns "%(column)s" and "%(value)s". Theirs: %(columns)s.'),
     N_("This version keeps no sketch of its training rows: drift is not measured. Train it again."),
     N_("Columns of the model are missing: the rows are not scored."),

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.encoders import floats
+from ecluse.fraud.labels import NO, YES
 from ecluse.fraud.references.names import name_similarity, normalised
 from ecluse.fraud.references.sketches import QUANTILES, ColumnSketch
 from ecluse.fraud.scoring import FraudModel
@@ -52,8 +53,6 @@ MAX_LEVELS: Final = 200
 ALIKE: Final = 0.6
 #: A feature made of so few columns is lost with any of them.
 JOINED: Final = 2
-YES: Final = frozenset({"yes", "y", "true", "t", "1", "oui", "o", "vrai", "v"})
-NO: Final = frozenset({"no", "n", "false", "f", "0", "non", "faux"})
 #: The outer quantiles of a sketch stand at 0.5 % and 99.5 % (see `sketches`).
 _LEVELS: Final = np.linspace(0.0, 1.0, QUANTILES).clip(0.005, 0.995)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -246,6 +247,9 @@ def _reasons(scorer: Scorer, rows: pl.DataFrame) -> list[list[tuple[str, float]]
 
 
 def _shown(value: Any) -> str | int | float | bool | None:
+    """A value as JSON can hold it: what is no number is none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if value is None or isinstance(value, bool | int | float):
         return value
     text = str(value)

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from ecluse.errors import ColumnsMissing
 from ecluse.fraud.dataset import Table
+from ecluse.fraud.ensembles.scoring import ENSEMBLE_COLUMNS
 from ecluse.fraud.evaluation import average_precision, confusion, precision_recall_curve, roc_auc
-from ecluse.fraud.monitoring.outcomes import UNKNOWN, Outcomes
+from ecluse.fraud.labels import UNKNOWN
+from ecluse.fraud.monitoring.outcomes import Outcomes
 from ecluse.fraud.scorers import Scorer
 from ecluse.fraud.scoring import missing_message
 
@@ -197,8 +199,8 @@ def _changes(
     scored: pl.DataFrame, before: int, of_a: Floats, of_b: Floats, labels: Labels, a: Side, b: Side
 ) -> pl.DataFrame:
     """The rows of a batch whose score changes most, those that become or cease to be an alert first."""
-    scores = {"fraud_probability", "risk_level", "is_fraud", "anomaly_score", "combined_score"}
-    kept = [name for name in scored.columns if name not in scores and scored[name].dtype != pl.Object][:5]
+    own = [name for name in scored.columns if name not in ENSEMBLE_COLUMNS]
+    kept = [name for name in own if scored[name].dtype != pl.Object][:5]
     turned = (of_a >= a.threshold) != (of_b >= b.threshold)
     frame = pl.DataFrame(
         {

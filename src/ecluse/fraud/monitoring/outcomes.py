@@ -9,13 +9,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput
-from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.dataset import Table
-from ecluse.fraud.labelled import NO, YES
+from ecluse.fraud.labels import UNKNOWN, plain_text, read_labels
 
 Labels = NDArray[np.int8]
-UNKNOWN = np.int8(-1)
 _SEED = 17
+_LOOKED_AT = 20_000
 
 
 @dataclass(frozen=True)
@@ -31,34 +30,42 @@ class Outcomes:
     def of(self, raw: pl.DataFrame) -> Labels:
         """(rows,) int8: fraud 1, legitimate 0, unknown -1."""
         if self.identifier is None or self.keys is None or self.labels is None:
-            return _labels(raw[self.label], self.positive)
+            return read_labels(raw[self.label], self.positive)
         found = np.full(raw.height, UNKNOWN, dtype=np.int8)
         if len(self.keys):
             wanted = _keys(raw[self.identifier])
             at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-            hit = (self.keys[at] == wanted) & _plain(raw[self.identifier]).is_not_null().to_numpy()
+            hit = (self.keys[at] == wanted) & plain_text(raw[self.identifier]).is_not_null().to_numpy()
             found[hit] = self.labels[at[hit]]
         return found
 
 
 def outcomes_within(table: Table, label: str, positive: str | None) -> Outcomes:
-    """Outcomes that stand in the table itself. Raises InvalidInput where it has no such column."""
+    """Outcomes that stand in the table itself.
+
+    Raises InvalidInput where it has no such column, or without a `positive` value, where no value says what it is.
+    """
     _require(table, label)
+    if positive is None:
+        _expect_meaning(table, label, table.sample(_LOOKED_AT)[label])
     return Outcomes(label, positive)
 
 
 def read_outcomes(table: Table, identifier: str, label: str, positive: str | None) -> Outcomes:
     """Outcomes of a table of their own, to be joined by `identifier`; nine bytes a row are kept.
 
-    Raises InvalidInput where a column is absent, or an identifier has two outcomes.
+    Raises InvalidInput where a column is absent, an identifier has two outcomes, or, without a `positive` value,
+    no value says what it is.
     """
     for column in (identifier, label):
         _require(table, column)
+    if positive is None:
+        _expect_meaning(table, label, table.sample(_LOOKED_AT)[label])
     keys, labels = [], []
     for batch in table.batches():
-        known = batch.select(identifier, label).filter(_plain(batch[identifier]).is_not_null())
+        known = batch.select(identifier, label).filter(plain_text(batch[identifier]).is_not_null())
         keys.append(_keys(known[identifier]))
-        labels.append(_labels(known[label], positive))
+        labels.append(read_labels(known[label], positive))
     hashed, truth = np.concatenate(keys), np.concatenate(labels)
     hashed, truth = hashed[truth != UNKNOWN], truth[truth != UNKNOWN]
     order = np.argsort(hashed, kind="stable")
@@ -75,37 +82,37 @@ def read_outcomes(table: Table, identifier: str, label: str, positive: str | Non
 def label_column(columns: tuple[str, ...], identifier: str, target: str) -> str:
     """The column of outcomes in a table of identifiers and outcomes: named like the target, or the only other one.
 
+    `target` is empty for a model that predicts no column, such as an ensemble.
+
     Raises InvalidInput where neither is there.
     """
-    if target in columns:
+    if target and target in columns:
         return target
     others = [column for column in columns if column != identifier]
     if len(others) == 1:
         return others[0]
+    if not target:
+        raise InvalidInput(
+            f"The model predicts no column: name that of the outcomes (label). Theirs: {', '.join(columns[:30])}."
+        )
     raise InvalidInput(
         f'The outcomes need the columns "{identifier}" and "{target}". Theirs: {", ".join(columns[:30])}.'
     )
 
 
-def _labels(values: pl.Series, positive: str | None) -> Labels:
-    """Yes, true and 1 mean fraud where no value is named; of one that means yes every spelling counts."""
-    text = _plain(values).str.to_lowercase()
-    meant = (positive or "1").lower()
-    yes = text.is_in(list(YES)) if meant in YES else text == meant
-    known = text.is_not_null()
-    if positive is None:
-        known &= text.is_in(list(YES | NO))
-    found = np.where(yes.fill_null(False).to_numpy(), np.int8(1), np.int8(0)).astype(np.int8)
-    found[~known.to_numpy()] = UNKNOWN
-    return found
-
-
-def _plain(values: pl.Series) -> pl.Series:
-    return ColumnSpec(values.name, "category").read(values)
+def _expect_meaning(table: Table, label: str, values: pl.Series) -> None:
+    """InvalidInput where not one of these values says fraud or legitimate of itself."""
+    text = plain_text(values).drop_nulls()
+    if len(text) and (read_labels(text, None) == UNKNOWN).all():
+        shown = ", ".join(f'"{value}"' for value in text.unique(maintain_order=True)[:6])
+        raise InvalidInput(
+            f'"{label}" of {table.filename} holds {shown}: none says fraud or legitimate. '
+            "Write 1 or fraud, 0 or legitimate."
+        )
 
 
 def _keys(values: pl.Series) -> NDArray[np.uint64]:
-    return _plain(values).hash(seed=_SEED).to_numpy()
+    return plain_text(values).hash(seed=_SEED).to_numpy()
 
 
 def _require(table: Table, column: str) -> None:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from ecluse.fraud.columns import ColumnSpec, infer_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.evaluation import bootstrap_intervals, confusion, measure
+from ecluse.fraud.labels import UNKNOWN
 from ecluse.fraud.monitoring.drift import DriftCounter, TrainingSketch, drift_of, stability_index
-from ecluse.fraud.monitoring.outcomes import UNKNOWN, Outcomes
+from ecluse.fraud.monitoring.outcomes import Outcomes
 from ecluse.fraud.scorers import Scorer
 
 Counts = NDArray[np.int64]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ecluse.errors import InvalidInput
 from ecluse.fraud.columns import ColumnSpec, parse_columns
 from ecluse.fraud.dataset import Table
+from ecluse.fraud.labels import UNKNOWN, read_labels
 from ecluse.fraud.references.library import SAMPLE_FILE, SAMPLE_LABEL
 from ecluse.fraud.references.sketches import sketch_columns
 
@@ -59,9 +60,8 @@ def describe(
     if any(spec.name == SAMPLE_LABEL for spec in specs):
         raise InvalidInput(f"A column is called {SAMPLE_LABEL!r}, which is the sample's own. Rename it.")
     looked_at = table.sample(LOOKED_AT)
-    labels = _labels(looked_at, target, positive_value)
-    looked_at = looked_at.filter(labels.is_not_null())
-    known = labels.drop_nulls().to_numpy()
+    labels = read_labels(looked_at[target], positive_value)
+    looked_at, known = looked_at.filter(labels != UNKNOWN), labels[labels != UNKNOWN]
     raw = looked_at.select([spec.name for spec in specs])
     weights = column_importances(importances, [spec.name for spec in specs])
     sketches = sketch_columns(parse_columns(raw, specs), specs)
@@ -91,12 +91,6 @@ def write_sample(description: TableDescription, folder: Path) -> Path:
     path = folder / SAMPLE_FILE
     description.sample.write_parquet(path)
     return path
-
-
-def _labels(frame: pl.DataFrame, target: str, positive_value: str) -> pl.Series:
-    """(rows,) 1 for fraud, 0 for any other value, null where there is none; spelt in any case."""
-    text = frame.select(ColumnSpec(target, "category").parse()).to_series()
-    return (text.str.to_lowercase() == positive_value.lower()).cast(pl.Int8)
 
 
 def _sample(raw: pl.DataFrame, labels: Labels, personal: Sequence[str], seed: int) -> pl.DataFrame:

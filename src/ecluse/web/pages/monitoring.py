@@ -16,6 +16,7 @@ from ecluse.errors import EcluseError, InvalidInput, JobNotFound, NotFound
 from ecluse.fraud.monitoring import workflows as watching
 from ecluse.runtime import Runtime
 from ecluse.web import charts
+from ecluse.web.comparison import LOWER
 from ecluse.web.i18n import Words
 from ecluse.web.pages.datasets import BUDGETS
 from ecluse.web.pages.jobs import Progress, progress_of
@@ -58,8 +59,10 @@ class Judged:
         if not self.interval or not self.tested_interval:
             return None
         if self.interval[1] < self.tested_interval[0]:
-            return "worse"
-        return "better" if self.interval[0] > self.tested_interval[1] else None
+            return "better" if self.name in LOWER else "worse"
+        if self.interval[0] > self.tested_interval[1]:
+            return "worse" if self.name in LOWER else "better"
+        return None
 
 
 @router.get("/models/{name}/{version}/monitor")
@@ -200,7 +203,7 @@ def _drift(result: Mapping[str, Any], say: Words) -> list[Finding]:
 def _alert_rate(result: Mapping[str, Any], say: Words) -> list[Finding]:
     alerts = result.get("alerts") or {}
     usual, rate = alerts.get("usual_rate"), alerts.get("rate")
-    if not usual or rate is None or usual / FAR_RATE < rate < usual * FAR_RATE:
+    if usual is None or rate is None or rate == usual or usual / FAR_RATE < rate < usual * FAR_RATE:
         return []
     title = say._("Many more alerts than usual.") if rate > usual else say._("Far fewer alerts than usual.")
     text = say._("%(rate)s of rows, usually %(usual)s.", rate=say.percent(rate), usual=say.percent(usual))

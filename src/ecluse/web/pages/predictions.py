@@ -28,9 +28,11 @@ from ecluse.web.templating import render, words_of
 
 router = APIRouter()
 DEFAULT_BUDGET: Final = 20
+REASONS: Final = 3
 #: Columns a scoring adds; the others are the table's own.
 ADDED: Final = frozenset(
     {
+        *(f"reason_{rank}{effect}" for rank in range(1, REASONS + 1) for effect in ("", "_effect")),
         "fraud_probability",
         "risk_level",
         "is_fraud",
@@ -42,7 +44,6 @@ ADDED: Final = frozenset(
         "fraud_probability_calibrated",
     }
 )
-REASONS: Final = 3
 MOMENT: Final = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}):\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?")
 Budget = Annotated[int, Query(ge=1, le=1_000_000_000)]
 
@@ -156,9 +157,7 @@ def scored_name(filename: str, file_format: str) -> str:
 
 def own_columns(rows: list[dict[str, Any]]) -> list[str]:
     """The columns of the table itself among those of its scored rows."""
-    return [
-        name for name in (rows[0] if rows else {}) if name not in ADDED and not name.startswith("reason_")
-    ]
+    return [name for name in (rows[0] if rows else {}) if name not in ADDED]
 
 
 def risky_row(row: Mapping[str, Any], columns: list[str], say: Words) -> Risky:
