@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.labelling.figures import figures_of, figures_of_all, wilson
+from ecluse.fraud.labelling.figures import figures_elsewhere, figures_of, figures_of_all, wilson
 from ecluse.fraud.labelling.learning import Learned, learn_from_labels, recalibrate
-from ecluse.fraud.labelling.questions import QuestionSet, choose_questions, without_known
+from ecluse.fraud.labelling.questions import QuestionSet, choose_questions
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -100,7 +100,73 @@ def test_known_rows_are_not_asked_about_again() -> None:
     known = [question.row for question in first.questions]
     second = choose_questions(scores, threshold=0.3, known=known)
     assert not {question.row for question in second.questions} & set(known)
-    assert not without_known(first, known).questions
+
+
+def test_a_second_round_counts_what_the_first_one_said() -> None:
+    scores = np.r_[np.linspace(0.9, 0.99, 10), np.random.default_rng(0).uniform(0, 0.3, 490)]
+    first = choose_questions(scores, threshold=0.8, count=40)
+    answers = {question.row: int(question.row <= 10) for question in first.questions}
+    assert set(range(1, 11)) <= answers.keys()
+    second = choose_questions(scores, threshold=0.8, count=40, known=list(answers), seed=1)
+    assert QuestionSet.from_dict(json.loads(json.dumps(second.to_dict()))) == second
+    before = figures_of(second, answers).precision
+    assert before is not None
+    assert (before.value, before.high) == (1.0, 1.0)
+    answers |= {question.row: 0 for question in second.questions}
+    figures = figures_of(second, answers)
+    assert (figures.precision, figures.labels, figures.frauds) == (before, 80, 10)
+    assert "not asked about" not in " ".join(figures.notes)
+
+
+def test_figures_stay_unbiased_over_rounds() -> None:
+    errors: dict[str, list[float]] = {"precision": [], "fraud_rate": []}
+    for seed in range(40):
+        labels, scores = world(seed, 2_000, 0.08, 1.5)
+        threshold = cut(scores, 0.06)
+        answers: dict[int, int] = {}
+        for turn in range(3):
+            asked = choose_questions(
+                scores, threshold=threshold, count=40, known=list(answers), seed=seed + turn
+            )
+            answers |= {q.row: int(labels[q.row - 1]) for q in asked.questions}
+        figures = figures_of(asked, answers, seed=seed)
+        assert figures.labels == len(answers) == 120
+        assert figures.precision is not None
+        assert figures.fraud_rate is not None
+        errors["precision"].append(figures.precision.value - labels[scores >= threshold].mean())
+        errors["fraud_rate"].append(figures.fraud_rate.value - labels.mean())
+    for values in errors.values():
+        assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
+
+
+def test_a_skipped_row_of_a_range_without_draws_leaves_the_figure_unknown() -> None:
+    scores = np.r_[np.linspace(0.9, 0.99, 10), np.random.default_rng(0).uniform(0, 0.3, 490)]
+    asked = choose_questions(scores, threshold=0.8, count=40)
+    answers = {q.row: int(q.row <= 10) for q in asked.questions if q.row not in (8, 9, 10)}
+    figures = figures_of(asked, answers)
+    assert (figures.precision, figures.recall) == (None, None)
+    assert any("no answer yet" in note for note in figures.notes)
+    answers |= {8: 1, 9: 1, 10: 0}
+    whole = figures_of(asked, answers).precision
+    assert whole is not None
+    assert whole.value == pytest.approx(0.9)
+
+
+def test_answers_to_the_questions_of_one_model_judge_another() -> None:
+    errors: dict[str, list[float]] = {"precision": [], "recall": []}
+    for seed in range(40):
+        labels, scores = world(seed, 3_000, 0.1, 1.5)
+        other = world(seed, 3_000, 0.1, 1.5)[1] + np.random.default_rng(seed).uniform(0, 0.1, 3_000)
+        asked = choose_questions(scores, threshold=cut(scores, 0.1), count=80, seed=seed)
+        answers = {q.row: int(labels[q.row - 1]) for q in asked.questions}
+        threshold = cut(other, 0.2)
+        figures = figures_elsewhere(asked, answers, other, threshold, seed=seed)
+        flagged = other >= threshold
+        truth = {"precision": labels[flagged].mean(), "recall": labels[flagged].sum() / labels.sum()}
+        for name, value in truth.items():
+            errors[name].append(getattr(figures, name).value - value)
+    for values in errors.values():
+        assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values)) + 0.02
 
 
 def test_a_count_out_of_range_is_refused() -> None:

@@ -7,7 +7,7 @@ Intervals hold for rows such as these: where few answers lie behind a figure, th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -59,13 +59,16 @@ class LabelFigures:
 class Answered:
     """Labelled rows with what they stand for: of the `population[g]` rows of a group g, these were labelled.
 
-    `scores`, `labels`, `groups` are (labels,); every row of the table belongs to one group.
+    `rows` (from 1), `scores`, `labels`, `groups` are (labels,); every row of the table belongs to one group.
+    `tops` are the groups that can hold one of the `flagged` rows.
     """
 
+    rows: Groups
     scores: Floats
     labels: Labels
     groups: Groups
     population: Floats
+    tops: NDArray[np.bool_]
     flagged: int
     threshold: float
 
@@ -73,9 +76,34 @@ class Answered:
 def figures_of(asked: QuestionSet, labels: Mapping[int, int], *, seed: int = 0) -> LabelFigures:
     """The figures of a model by the answers to its questions; `labels` {row from 1: 0 or 1} may hold others.
 
-    Labels of rows that were not asked about are not counted: no one knows what they stand for.
+    Labels that were there before the questions stand for their own rows. Later ones of rows that were not asked
+    about are not counted: no one knows what they stand for.
+    """
+    return _told(answers_to(asked, labels), labels, seed)
+
+
+def figures_elsewhere(
+    asked: QuestionSet, labels: Mapping[int, int], scores: Floats, threshold: float, *, seed: int = 0
+) -> LabelFigures:
+    """The figures of another model, whose `scores` are (rows,), by the answers to the questions of the first.
+
+    What a row stands for does not depend on whose scores are judged; but flagged rows may now be in any range.
     """
     answered = answers_to(asked, labels)
+    return _told(
+        replace(
+            answered,
+            scores=scores[answered.rows - 1],
+            tops=np.ones_like(answered.tops),
+            flagged=int(np.sum(scores >= threshold)),
+            threshold=threshold,
+        ),
+        labels,
+        seed,
+    )
+
+
+def _told(answered: Answered, labels: Mapping[int, int], seed: int) -> LabelFigures:
     found = figures_from(answered, seed=seed)
     others = len(labels) - len(answered.labels)
     if not others:
@@ -87,26 +115,34 @@ def figures_of(asked: QuestionSet, labels: Mapping[int, int], *, seed: int = 0) 
 def answers_to(asked: QuestionSet, labels: Mapping[int, int]) -> Answered:
     """The answered questions, grouped: first the rows of certainty above and below the threshold, then the draws.
 
-    A row of certainty that was skipped is taken to be like the rows drawn from its range.
+    A row of certainty that was skipped is taken to be like the rows drawn from its range. Where none were drawn,
+    nobody knows what it is like: such rows above and below the threshold are the last two groups, without answers.
     """
-    population = np.array([0.0, 0.0, *(float(stratum.rows) for stratum in asked.strata)])
-    known = []
-    for question in asked.questions:
-        flagged = question.score >= asked.threshold
-        if question.row in labels:
-            group = (0 if flagged else 1) if question.stratum is None else 2 + question.stratum
-            known.append((question.score, labels[question.row], group))
-            population[group] += question.stratum is None
-        elif question.stratum is None:
-            for at, stratum in enumerate(asked.strata):
-                if stratum.low <= question.score < stratum.high:
-                    population[2 + at] += 1
-    scores, truth, groups = zip(*known, strict=True) if known else ((), (), ())
+    strata = asked.strata
+    population = np.array([0.0, 0.0, *(float(stratum.rows) for stratum in strata), 0.0, 0.0])
+    answered = []
+    certain = [(question.row, question.score, question.stratum) for question in asked.questions]
+    certain += [(row, score, None) for row, score in asked.known]
+    for row, score, stratum in certain:
+        below = int(score < asked.threshold)
+        if row in labels:
+            group = below if stratum is None else 2 + stratum
+            answered.append((row, score, labels[row], group))
+            population[group] += stratum is None
+        elif stratum is None:
+            own = next(
+                (at for at, one in enumerate(strata) if one.low <= score < one.high), len(strata) + below
+            )
+            population[2 + own] += 1
+    rows, scores, truth, groups = zip(*answered, strict=True) if answered else ((), (), (), ())
+    tops = [True, False, *(stratum.low >= asked.threshold for stratum in strata), True, False]
     return Answered(
+        np.array(rows, dtype=np.int64),
         np.array(scores, dtype=np.float64),
         np.array(truth, dtype=np.int8),
         np.array(groups, dtype=np.int64),
         population,
+        np.array(tops, dtype=np.bool_),
         asked.flagged,
         asked.threshold,
     )
@@ -117,8 +153,9 @@ def figures_of_all(scores: Floats, labels: Labels, threshold: float, *, seed: in
     flagged = scores >= threshold
     groups = np.where(flagged, 0, 1).astype(np.int64)
     population = np.array([float(flagged.sum()), float((~flagged).sum())])
+    rows, tops = np.arange(1, len(labels) + 1), np.array([True, False])
     return figures_from(
-        Answered(scores, labels, groups, population, int(flagged.sum()), threshold), seed=seed
+        Answered(rows, scores, labels, groups, population, tops, int(flagged.sum()), threshold), seed=seed
     )
 
 
@@ -140,11 +177,10 @@ def figures_from(answered: Answered, *, seed: int = 0) -> LabelFigures:
     above = _total(answered, counts, flagged)
     below = _total(answered, counts, ~flagged)
     silent = present & (counts == 0)
-    tops = _tops(answered, counts)
     if silent.any():
         notes.append("Some ranges of score have no answer yet: what holds for all rows cannot be said.")
     precision = None
-    if answered.flagged and not (silent & tops).any():
+    if answered.flagged and not (silent & answered.tops).any():
         precision = Figure(*(min(value / answered.flagged, 1.0) for value in above))
     whole = not silent.any() and len(answered.labels) > 0
     rows = float(answered.population.sum())
@@ -171,20 +207,6 @@ def wilson(found: float, of: float) -> tuple[float, float, float]:
 
 
 Total = tuple[float, float, float]
-
-
-def _tops(answered: Answered, counts: Floats) -> NDArray[np.bool_]:
-    """Groups that hold flagged rows: the first by its meaning, the others by their answers.
-
-    Ranges are cut at the threshold and come from the highest down: one without an answer is of the flagged
-    while no answered one before it is not.
-    """
-    tops = np.zeros(len(counts), dtype=np.bool_)
-    tops[0] = True
-    for group in range(1, len(counts)):
-        mine = answered.scores[answered.groups == group]
-        tops[group] = bool((mine >= answered.threshold).any()) if len(mine) else group == 2
-    return tops
 
 
 def _total(answered: Answered, counts: Floats, part: NDArray[np.bool_]) -> Total:

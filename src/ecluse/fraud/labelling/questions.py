@@ -8,7 +8,7 @@ chance, so that a few answers already give unbiased figures of the whole table (
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -64,7 +64,8 @@ class Question:
 class QuestionSet:
     """The questions in the order of asking, and all that is needed to judge the answers.
 
-    `rows` of the table, `flagged` of them at or above `threshold`.
+    `rows` of the table, `flagged` of them at or above `threshold`. `known` are (row from 1, score) of the rows that
+    had a label already: they are not asked about again, and stand for themselves.
     """
 
     questions: tuple[Question, ...]
@@ -72,6 +73,7 @@ class QuestionSet:
     rows: int
     flagged: int
     threshold: float
+    known: tuple[tuple[int, float], ...] = ()
 
     def chance(self, question: Question) -> float:
         """The probability with which this row was to be asked about; 1 for a row chosen with certainty."""
@@ -89,6 +91,7 @@ class QuestionSet:
             "rows": self.rows,
             "flagged": self.flagged,
             "threshold": self.threshold,
+            "known": [list(one) for one in self.known],
         }
 
     @classmethod
@@ -100,6 +103,7 @@ class QuestionSet:
             data["rows"],
             data["flagged"],
             data["threshold"],
+            tuple((row, score) for row, score in data.get("known", ())),
         )
 
 
@@ -119,7 +123,7 @@ def choose_questions(
     `scores`, `anomaly` and `disagreement` are (rows,) float64, higher means more suspect (or more disputed);
     without `disagreement`, that of score and anomaly counts. `look_up` gives the parsed rows at some positions
     (from 0), at most `POOL_ROWS`, for the choice of rows unlike each other. Rows `known` (from 1) have a label
-    already and are not asked about.
+    already and are not asked about; they count for the figures as they are.
 
     Raises InvalidInput for a count out of range.
     """
@@ -170,7 +174,8 @@ def choose_questions(
         for position, stratum in drawn
     ]
     flagged = int(np.sum(scores >= threshold))
-    return QuestionSet(tuple(_mixed(questions)), strata, len(scores), flagged, float(threshold))
+    told = tuple((row, float(scores[row - 1])) for row in sorted(set(known)))
+    return QuestionSet(tuple(_mixed(questions)), strata, len(scores), flagged, float(threshold), told)
 
 
 def _shares(count: int) -> dict[Why, int]:
@@ -295,9 +300,3 @@ def _mixed(questions: Sequence[Question]) -> list[Question]:
 
 def _at(values: Floats | None, position: int) -> float | None:
     return None if values is None else float(values[position])
-
-
-def without_known(asked: QuestionSet, known: Sequence[int]) -> QuestionSet:
-    """The questions whose rows have no label yet, in the same order; what judges the answers stays."""
-    labelled = frozenset(known)
-    return replace(asked, questions=tuple(q for q in asked.questions if q.row not in labelled))
