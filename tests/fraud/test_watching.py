@@ -13,19 +13,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
-from ecluse.fraud.columns import infer_columns
+from ecluse.fraud.columns import ColumnSpec, infer_columns
 from ecluse.fraud.dataset import open_table
 from ecluse.fraud.ensembles.building import EnsemblePlan, build_ensemble
 from ecluse.fraud.ensembles.scoring import ENSEMBLE_COLUMNS
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.labelling.asking import _shown, ask_about, learn_about, rows_at
+from ecluse.fraud.labelling.asking import Made, _shown, ask_about, learn_about, rows_at, score_all
+from ecluse.fraud.labelling.learning import Column, Learned
 from ecluse.fraud.labelling.questions import QuestionSet
-from ecluse.fraud.labelling.scoring import LEARNED_FILE, save_learned
+from ecluse.fraud.labelling.scoring import (
+    LEARNED_FILE,
+    LearnedScorer,
+    margins_of,
+    probabilities,
+    save_learned,
+)
 from ecluse.fraud.labels import UNKNOWN
 from ecluse.fraud.monitoring.comparison import NAMES, Side, agreement, compare_on, paired_figures
 from ecluse.fraud.monitoring.drift import TrainingSketch
 from ecluse.fraud.monitoring.holding import hold_out, row_hashes, write_rows
+from ecluse.fraud.monitoring.jobs import learned_report, save_scores
 from ecluse.fraud.monitoring.outcomes import label_column, outcomes_within, read_outcomes
 from ecluse.fraud.monitoring.report import Periods, watch
 from ecluse.fraud.references.describing import describe
@@ -35,6 +44,8 @@ from ecluse.fraud.results import known_labels
 from ecluse.fraud.sample import generate
 from ecluse.fraud.scorers import base_scorer, load_scorer
 from ecluse.fraud.training import TrainingPlan, train
+from ecluse.web.charts import compared_curves, model_charts
+from ecluse.web.i18n import Words
 
 PLAN = TrainingPlan(
     "is_fraud",
@@ -312,6 +323,126 @@ def test_what_labels_teach_any_kind_of_version_is_applied_alike_however_rows_com
     (tmp_path / "learned" / LEARNED_FILE).write_text("{}", encoding="utf-8")
     with pytest.raises(ModelUnreadable):
         load_scorer(tmp_path / "learned")
+
+
+def test_a_column_that_only_a_correction_reads_is_asked_for_up_front(folder: Path, tmp_path: Path) -> None:
+    columns = (Column("shop", "level", level="A"),)
+    learned = Learned(1.0, 0.0, columns=columns, weights=(1.5, 0.0), specs=(ColumnSpec("shop", "category"),))
+    rows = pl.read_csv(folder / "unlabelled.csv", infer_schema=False)
+    scorer = LearnedScorer(base_scorer(folder / "model"), learned, 0.5, 0.2)
+    assert "shop" in scorer.required_columns
+    with pytest.raises(ColumnsMissing, match=r"lacks 1 column\(s\) of the model: shop"):
+        scorer.score_frame(rows.head(5))
+    with open_table(folder / "unlabelled.csv") as table, pytest.raises(ColumnsMissing, match="shop"):
+        scorer.score_table(table)
+    rows.with_columns(pl.lit("A").alias("Laden")).write_csv(tmp_path / "more.csv")
+    with open_table(tmp_path / "more.csv") as table:
+        with pytest.raises(InvalidInput, match='no column "Geschäft" to read as "shop"'):
+            scorer.score_table(table, columns={"shop": "Geschäft"})
+        found = pl.concat(scorer.score_table(table, reasons_for=None, columns={"shop": "Laden"}))
+    assert found.height == rows.height
+
+
+@pytest.mark.parametrize("kind", ["model", "ensemble"])
+@pytest.mark.parametrize("way", ["recalibrated", "corrected"])
+def test_a_version_that_learned_keeps_of_the_old_report_only_what_is_still_true(
+    kind: str, way: str, folder: Path
+) -> None:
+    before = json.loads((folder / kind / "performance.json").read_text())
+    report = learned_report(
+        ModelVersion(name="m", version="v1", report=before),
+        Dataset(id="d", filename="later.csv"),
+        made_of(way),
+        ("amount", "shop"),
+    )
+    old = {
+        "curves",
+        "histogram",
+        "groups",
+        "periods",
+        "intervals",
+        "confusion",
+        "cost",
+        "drift",
+        "goal",
+        "out_of_fold",
+    }
+    assert not old & report.keys()
+    assert (report["threshold"], report["required_columns"]) == (0.75, ["amount", "shop"])
+    assert report["learned"]["dataset"] == "d"
+    if kind == "ensemble":
+        assert sum(report["sample_histogram"]["counts"]) == report["rows"]["sample"] == 100
+        assert report["alerts"] == {"high": 25, "medium": 50}
+    if way == "corrected":
+        assert report["metrics"] == {"average_precision": 0.44}
+        assert report["learned"]["figures"] is None
+        again = learned_report(
+            ModelVersion(name="m", version="v2", report=report),
+            Dataset(id="d", filename="later.csv"), made_of("recalibrated"), (),
+        )  # fmt: skip
+        assert again["metrics"] == {}
+    else:
+        assert report["metrics"]["precision"] == 0.6
+        assert "recall" not in report["metrics"]
+        assert report["metrics"].get("roc_auc") == before["metrics"].get("roc_auc")
+    assert not any(chart.id == "chart-pr" for chart in model_charts(report, Words("en")))
+    # As versions that learned before this was so have it.
+    model_charts(before | report | {"curves": before.get("curves")}, Words("en"))
+    compared_curves(before | {"metrics": report["metrics"]}, before, ("v1", "v2"), Words("en"))
+
+
+def test_the_score_of_a_version_that_learned_does_not_drift_on_the_table_it_learned_from(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / "model", tmp_path / "model")
+    base = base_scorer(tmp_path / "model")
+    learned = Learned(0.4, -3.0)
+    with open_table(folder / "later.csv") as table:
+        scores = probabilities(
+            learned.margins(margins_of(score_all(table, base).probability), pl.DataFrame())
+        )
+        high = float(np.sort(scores)[::-1][50])
+        save_learned(tmp_path / "model", learned, high, high)
+        before = watch(
+            table, load_scorer(tmp_path / "model"), TrainingSketch.load(tmp_path / "model"), threshold=high
+        )
+        save_scores(tmp_path / "model", Made(learned, high, high, {}, scores))
+        after = watch(
+            table, load_scorer(tmp_path / "model"), TrainingSketch.load(tmp_path / "model"), threshold=high
+        )
+    assert before["score"]["verdict"] == "far"
+    assert after["score"]["index"] == 0
+    assert after["alerts"]["usual_rate"] == after["alerts"]["rate"]
+
+
+def made_of(way: str) -> Made:
+    """What was learned of a table of 100 rows, scored from 0 to 0.99."""
+    found = {"average_precision": {"model": 0.3, "corrected": 0.5, "sure": 0.97, "unseen": 0.44}}
+    figures = {"precision": {"value": 0.6, "low": 0.4, "high": 0.8}, "recall": None}
+    result = {"way": way, "labels": 40, "frauds": 12, "report": found, "figures": figures}
+    return Made(Learned(1.0, 0.0), 0.75, 0.5, result, np.arange(100) / 100)
+
+
+def test_a_version_that_learned_is_taught_again_from_where_it_started(folder: Path, tmp_path: Path) -> None:
+    """It alerts on as many rows as before, though the threshold is on the scale that was learned."""
+    shutil.copytree(folder / "model", tmp_path / "model")
+    base = base_scorer(folder / "model")
+    labels = truth(folder)
+    rows = np.r_[np.flatnonzero(labels == 1)[:4], np.flatnonzero(labels == 0)[:30]] + 1
+    answers = {int(row): int(labels[row - 1]) for row in rows}
+    with open_table(folder / "later.csv") as table:
+        learned = Learned(0.4, -3.0)
+        scores = probabilities(
+            learned.margins(margins_of(score_all(table, base).probability), pl.DataFrame())
+        )
+        high = float(np.sort(scores)[::-1][49])
+        save_learned(tmp_path / "model", learned, high, high)
+        made = learn_about(
+            table, base, answers, threshold=high, asked=None, fraud_rate=0.05, left_out=("is_fraud",),
+            before=load_scorer(tmp_path / "model"),
+        )  # fmt: skip
+    assert made.result["alerts"] == int(np.sum(scores >= high))
+    assert made.result["mean_before"] == pytest.approx(scores.mean(), abs=1e-6)
 
 
 def test_rows_come_in_the_order_of_their_positions(folder: Path) -> None:

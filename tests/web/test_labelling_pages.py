@@ -19,7 +19,7 @@ from ecluse.fraud.labelling.questions import choose_questions
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.i18n import Words
-from ecluse.web.pages.labelling import askable, asking_of, rows_of, whys
+from ecluse.web.pages.labelling import Step, askable, asking_of, steps_of, whys
 from tests.web import invented
 from tests.web.test_pages import Browser, browser
 
@@ -149,6 +149,64 @@ def test_a_skipped_row_comes_again_on_a_new_visit_and_an_answer_can_be_given_ane
     assert "You said: fraud." in again
     say(client, "legitimate", again)
     assert known(runtime, owner) == {asked[0]: 0}
+
+
+def test_undoing_gives_back_what_was_said_before(runtime: Runtime, owner: User, asked: list[int]) -> None:
+    client = browser(runtime, owner)
+    say(client, "fraud", client.get(PAGE).text)
+    again = say(client, "skip", client.get(f"{PAGE}?row={asked[0]}").text)
+    say(client, "undo", again)
+    assert known(runtime, owner) == {asked[0]: 1}
+    again = say(client, "legitimate", client.get(f"{PAGE}?row={asked[0]}").text)
+    assert known(runtime, owner) == {asked[0]: 0}
+    page = say(client, "undo", again)
+    assert (known(runtime, owner), shown(page)) == ({asked[0]: 1}, asked[0])
+
+
+def test_the_page_of_a_version_does_not_offer_what_made_it(
+    runtime: Runtime, owner: User, asked: list[int]
+) -> None:
+    with runtime.catalog.write() as transaction:
+        transaction.add(
+            ModelVersion(
+                id="vl", user_id=owner.id, name="transactions", version="v20991125_080000", application="fraud",
+                prefix="p", size_bytes=1, manifest_digest="0b" * 32, dataset_id="dlabelled",
+                report={"threshold": 0.5, "metrics": {}},
+            )
+        )  # fmt: skip
+        made = {"way": "recalibrated", "labels": 12, "frauds": 5, "report": {}, "alerts": 31, "rows": 5_000}
+        made |= {"mean_before": 0.02, "mean_after": 0.01}
+        learned = inspection(owner, "learning", made, other_version="v20991125_080000")
+        inspections.add_inspection(transaction, learned)
+        labels.put_labels(transaction, owner.id, "dunlabelled", dict.fromkeys(asked[:5], 1))
+    client = browser(runtime, owner)
+    assert "Open the new version" in client.get(f"{PAGE}?model={MODEL}").text
+    page = client.get(f"{PAGE}?model=transactions@v20991125_080000").text
+    assert "Open the new version" not in page
+    assert 'name="answer"' not in page
+    for model, found in ((MODEL, True), ("transactions@v20991125_080000", False)):
+        body = client.get(f"/api/labels?dataset=dunlabelled&model={model}").json()
+        assert bool(body["questions"]) is found
+
+
+def test_labels_beyond_those_that_are_kept_are_refused_and_blank_rows_do_not_count(
+    runtime: Runtime, owner: User, asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecluse.fraud.labelling.workflows.MOST_LABELS", 5)
+    client = browser(runtime, owner)
+
+    def sent(content: str) -> tuple[int, str]:
+        answer = client.post(
+            f"{PAGE}/upload", data={"model": MODEL}, files={"file": ("l.csv", content.encode())}
+        )
+        return answer.status_code, answer.text
+
+    blank = "".join(f"{row},\n" for row in range(1, 20))
+    assert sent(f"row,label\n{blank}20,1\n21,0\n")[0] == 303
+    assert known(runtime, owner) == {20: 1, 21: 0}
+    status, page = sent(f"row,label\n{blank}" + "".join(f"{row},1\n" for row in range(30, 36)))
+    assert status == 422
+    assert "6 labels are more than 5" in page
 
 
 def test_after_the_last_row_the_answers_say_how_good_the_model_is(
@@ -294,8 +352,13 @@ def test_versions_that_scored_the_table_are_offered_before_those_that_can(
 
 
 @given(st.text(max_size=30))
-def test_any_trail_gives_rows(text: str) -> None:
-    assert all(isinstance(row, int) for row in rows_of(text))
+def test_any_trail_gives_steps(text: str) -> None:
+    assert all(step.before in (0, 1, None) for step in steps_of(text))
+
+
+@given(st.lists(st.builds(Step, st.integers(0, 10**12 - 1), st.sampled_from([0, 1, None]))))
+def test_a_trail_comes_back_from_an_address(steps: list[Step]) -> None:
+    assert steps_of(",".join(map(str, steps))) == steps
 
 
 @given(st.data())
@@ -304,7 +367,7 @@ def test_the_row_asked_about_is_never_answered_or_passed(data: st.DataObject) ->
     rows = [question["row"] for question in result["questions"]]
     told = {row: row % 2 for row in data.draw(st.sets(st.sampled_from(rows)))}
     trail = data.draw(st.lists(st.sampled_from(rows), unique=True))
-    asking = asking_of(result, told, trail, None, ENGLISH)
+    asking = asking_of(result, told, [Step(row, None) for row in trail], None, ENGLISH)
     left = [row for row in rows if row not in told and row not in trail]
     assert (asking.card.row if asking.card else None) == (left[0] if left else None)
     assert asking.answered + asking.skipped + len(left) == asking.total == len(rows)

@@ -43,14 +43,14 @@ def list_inspections(
     status: str | None = None,
     limit: int = 50,
 ) -> list[Inspection]:
-    """The user's inspections, newest first; a version is that of either side of a comparison."""
+    """The user's inspections, newest first; a version is the one looked at, not the one made of it or beside it."""
     wanted = select(Inspection).where(Inspection.user_id == user_id)
     if kind is not None:
         wanted = wanted.where(Inspection.kind == kind)
     if model_name is not None:
         wanted = wanted.where(Inspection.model_name == model_name)
     if version is not None:
-        wanted = wanted.where((Inspection.version == version) | (Inspection.other_version == version))
+        wanted = wanted.where(Inspection.version == version)
     if dataset_id is not None:
         wanted = wanted.where(Inspection.dataset_id == dataset_id)
     if status is not None:

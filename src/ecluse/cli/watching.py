@@ -12,7 +12,6 @@ from ecluse.catalog.tables import Inspection, User
 from ecluse.cli.output import Record, reports, say
 from ecluse.cli.session import acting, finish, home_option, user_option
 from ecluse.cli.tables import add_table
-from ecluse.errors import InvalidInput
 from ecluse.fraud.labelling import workflows as labelling
 from ecluse.fraud.monitoring import workflows as monitoring
 from ecluse.runtime import Runtime
@@ -64,7 +63,12 @@ def label(
         fields = _figures(runtime, user, dataset_id, asked)
         if learn:
             learned = labelling.start_learning(
-                runtime, user.id, dataset_id, f"{asked.model_name}@{asked.version}", fraud_rate=fraud_rate
+                runtime,
+                user.id,
+                dataset_id,
+                f"{asked.model_name}@{asked.version}",
+                fraud_rate=fraud_rate,
+                seed=seed,
             )
             done = _finished(runtime, user, learned, f"Learning from the labels of {file.name}")
             fields["learned"] = {
@@ -161,7 +165,7 @@ def _questions(
     runtime: Runtime, user: User, dataset_id: str, model: str, count: int, seed: int
 ) -> Inspection:
     """The questions chosen before for this table, model, count and seed; else new ones."""
-    known = labelling.latest_questions(runtime, user.id, dataset_id, model.partition("@")[0])
+    known = labelling.latest_questions(runtime, user.id, dataset_id, model)
     if known is not None and known.request == {"count": count, "seed": seed} and _left(runtime, user, known):
         return known
     row = labelling.start_questions(runtime, user.id, dataset_id, model, count=count, seed=seed)
@@ -200,11 +204,6 @@ def _labels_of(file: Path) -> dict[int, int | None]:
     from ecluse.fraud.dataset import open_table
 
     with open_table(file) as table:
-        if table.row_count() > labelling.MOST_LABELS:
-            raise InvalidInput(
-                f"{table.row_count()} labels are more than {labelling.MOST_LABELS}, which are kept of a table. "
-                "Add them as a column and train a model."
-            )
         return dict(labelling.read_labels(table))
 
 

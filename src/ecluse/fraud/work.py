@@ -177,14 +177,14 @@ def _train(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
         path, destination = fetch_table(runtime, dataset, folder), folder / "model"
         destination.mkdir()
         with open_table(path, dataset.filename) as table:
-            plan, stop = TrainingPlan.from_dict(run.plan), _FinishRequest(runtime, run_id)
+            plan, stop = TrainingPlan.from_dict(run.plan), FinishRequest(runtime, run_id)
             report = train(table, plan, destination, task.report, stop=stop)
         task.report("save", 0.97)
         uploaded = patiently(lambda: upload(runtime, task, run.model_name, destination))
     return uploaded | {"report": report.to_dict()}
 
 
-class _FinishRequest:
+class FinishRequest:
     """Whether the person asked to stop with the best so far; the catalog is asked once a second at most."""
 
     def __init__(self, runtime: Runtime, run_id: str) -> None:

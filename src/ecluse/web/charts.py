@@ -63,16 +63,28 @@ class _Axes:
 def model_charts(report: Mapping[str, Any], say: Words) -> list[Chart]:
     """Every figure a performance report has the values for, in the order of the page."""
     curves = report.get("curves") or {}
-    charts = [pr_curve(report, say)] if curves.get("pr") else []
+    charts = (
+        [pr_curve(report, say)]
+        if _has_curve(report, "pr", "precision", "recall", "average_precision")
+        else []
+    )
     if report.get("importances"):
         charts.append(importances(report, say))
     if report.get("histogram") and report.get("confusion"):
         charts.append(separation(report, say))
     if curves.get("calibration"):
         charts.append(calibration(report, say))
-    if curves.get("roc"):
+    if _has_curve(report, "roc", "roc_auc"):
         charts.append(roc_curve(report, say))
     return charts
+
+
+def _has_curve(report: Mapping[str, Any], curve: str, *figures: str) -> bool:
+    """Whether a report has a curve and the figures that are shown with it, which labels may have left unknown."""
+    metrics = report.get("metrics") or {}
+    return bool((report.get("curves") or {}).get(curve)) and all(
+        metrics.get(name) is not None for name in figures
+    )
 
 
 def pr_curve(report: Mapping[str, Any], say: Words) -> Chart:
@@ -265,9 +277,11 @@ def compared_curves(
     a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, str], say: Words
 ) -> list[Chart]:
     """The curves of two reports over each other, where both have them; A is dashed, B drawn through."""
-    of_a, of_b = a.get("curves") or {}, b.get("curves") or {}
-    charts = [_compared_pr(a, b, names, say)] if of_a.get("pr") and of_b.get("pr") else []
-    if of_a.get("roc") and of_b.get("roc"):
+    figures = ("precision", "recall", "average_precision")
+    charts = (
+        [_compared_pr(a, b, names, say)] if all(_has_curve(one, "pr", *figures) for one in (a, b)) else []
+    )
+    if all(_has_curve(one, "roc", "roc_auc") for one in (a, b)):
         charts.append(_compared_roc(a, b, names, say))
     return charts
 

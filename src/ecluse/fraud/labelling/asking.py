@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +15,13 @@ from ecluse.errors import ColumnsMissing
 from ecluse.fraud.columns import ColumnSpec, infer_columns, parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.evaluation import alert_cut
-from ecluse.fraud.labelling.figures import answers_to, figures_of, figures_of_all
+from ecluse.fraud.labelling.figures import (
+    LabelFigures,
+    answers_to,
+    figures_elsewhere,
+    figures_of,
+    figures_of_all,
+)
 from ecluse.fraud.labelling.learning import Learned, learn_from_labels
 from ecluse.fraud.labelling.questions import QUESTIONS, QuestionSet, choose_questions
 from ecluse.fraud.labelling.scoring import LearnedScorer, margins_of, probabilities
@@ -46,12 +52,16 @@ class Scores:
 
 @dataclass(frozen=True)
 class Made:
-    """What was learned, from where on it alerts, and what to tell of it as plain JSON values."""
+    """What was learned, from where on it alerts, and what to tell of it as plain JSON values.
+
+    `scores` (rows,) are those of the table by what was learned.
+    """
 
     learned: Learned
     threshold: float
     medium_threshold: float
     result: dict[str, Any]
+    scores: Floats = field(repr=False)
 
 
 def score_all(table: Table, scorer: Scorer, progress: Callable[[int], None] | None = None) -> Scores:
@@ -103,7 +113,7 @@ def ask_about(
     specs = _learnable(table, left_out)
 
     def look_up(positions: Positions) -> pl.DataFrame:
-        return _parsed(rows_at(table, positions), specs)
+        return parse_columns(rows_at(table, positions), specs)
 
     asked = choose_questions(
         scores.probability,
@@ -129,16 +139,22 @@ def learn_about(
     threshold: float,
     asked: QuestionSet | None,
     fraud_rate: float | None,
+    before: Scorer | None = None,
+    asked_elsewhere: bool = False,
     left_out: Collection[str] = (),
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
     tell: Callable[[float, str], None] = lambda fraction, message: None,
 ) -> Made:
-    """Learn from the labels of a table; the new version alerts on as many of its rows as `base` did at `threshold`.
+    """Learn from the labels of a table; the new version alerts on as many of its rows as the old did at `threshold`.
+
+    `before` is the old version's scorer where it learned from labels itself: what it learned is replaced, and
+    `base` is what both go back to. `asked` are the questions of the old version; `asked_elsewhere`: of another.
 
     Raises InvalidInput with too few labels.
     """
     scores = score_all(table, base, progress)
+    old = scores.probability if before is None else score_all(table, before).probability
     tell(0.5, "Learning from the labels")
     rows = np.array(sorted(labels), dtype=np.int64)
     truth = np.array([labels[row] for row in rows.tolist()], dtype=np.int8)
@@ -148,9 +164,9 @@ def learn_about(
     learned = learn_from_labels(
         truth,
         margins[at],
-        _parsed(rows_at(table, at), specs),
+        parse_columns(rows_at(table, at), specs),
         specs,
-        sample=_parsed(table.sample(SAMPLE_ROWS), specs),
+        sample=parse_columns(table.sample(SAMPLE_ROWS), specs),
         anomaly=None if scores.anomaly is None else scores.anomaly[at],
         weights=_weights(asked, labels, rows),
         fraud_rate=fraud_rate,
@@ -158,11 +174,14 @@ def learn_about(
     )
     tell(0.6, "Scoring the table with what was learned")
     again = _scored_again(table, base, learned, scores, tell)
-    alerts = int(np.sum(scores.probability >= threshold))
+    alerts = int(np.sum(old >= threshold))
     high = alert_cut(again, alerts) if alerts else 1.0
     medium = min(alert_cut(again, MEDIUM_ALERTS * max(alerts, 1)), high)
+    figures: LabelFigures
     if asked is None:
-        figures = figures_of_all(scores.probability[at], truth, threshold, seed=seed)
+        figures = figures_of_all(old[at], truth, threshold, seed=seed)
+    elif asked_elsewhere:
+        figures = figures_elsewhere(asked, labels, old, threshold, seed=seed)
     else:
         figures = figures_of(asked, labels, seed=seed)
     result = {
@@ -173,10 +192,10 @@ def learn_about(
         "figures": figures.to_dict(),
         "alerts": int(np.sum(again >= high)),
         "rows": len(again),
-        "mean_before": float(scores.probability.mean()),
+        "mean_before": float(old.mean()),
         "mean_after": float(again.mean()),
     }
-    return Made(learned, float(high), float(medium), result)
+    return Made(learned, float(high), float(medium), result, again)
 
 
 def rows_at(table: Table, positions: Positions) -> pl.DataFrame:
@@ -217,8 +236,7 @@ def _weights(asked: QuestionSet | None, labels: Mapping[int, int], rows: Positio
     answered = answers_to(asked, labels)
     counts = np.bincount(answered.groups, minlength=len(answered.population))
     each = answered.population / np.maximum(counts, 1)
-    known = [question.row for question in asked.questions if question.row in labels]
-    weight = dict(zip(known, each[answered.groups].tolist(), strict=True))
+    weight = dict(zip(answered.rows.tolist(), each[answered.groups].tolist(), strict=True))
     return np.array([weight.get(row, 1.0) for row in rows.tolist()])
 
 
@@ -226,10 +244,6 @@ def _learnable(table: Table, left_out: Collection[str]) -> tuple[ColumnSpec, ...
     """How the columns read from which something can be learned."""
     specs = infer_columns(table.sample(SAMPLE_ROWS), decimal_comma=table.format.decimal_comma)
     return tuple(spec for spec in specs if spec.kind in LEARNABLE and spec.name not in left_out)
-
-
-def _parsed(raw: pl.DataFrame, specs: tuple[ColumnSpec, ...]) -> pl.DataFrame:
-    return parse_columns(raw, specs)
 
 
 def _reasons(scorer: Scorer, rows: pl.DataFrame) -> list[list[tuple[str, float]]]:

@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecluse.errors import ModelUnreadable
+from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.labelling.learning import Learned
-from ecluse.fraud.scoring import ColumnCheck, ReasonsFor
+from ecluse.fraud.scoring import ColumnCheck, ReasonsFor, missing_message, near_columns
 
 if TYPE_CHECKING:
     from ecluse.fraud.scorers import Scorer
@@ -46,9 +46,12 @@ class LearnedScorer:
         missing = tuple(s.name for s in self.learned.specs if s.name not in (*columns, *found.missing))
         used = {spec.name for spec in self.learned.specs}
         extra = tuple(name for name in found.extra if name not in used)
-        return ColumnCheck((*found.missing, *missing), extra, found.near)
+        return ColumnCheck((*found.missing, *missing), extra, found.near | near_columns(missing, extra))
 
     def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
+        check = self.check(raw.columns)
+        if check.missing:
+            raise ColumnsMissing(missing_message("The table", check))
         return self.apply(self.base.score_frame(raw, reasons_for=reasons_for), raw)
 
     def score_table(
@@ -59,9 +62,29 @@ class LearnedScorer:
         columns: Mapping[str, str] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Iterator[pl.DataFrame]:
-        scored = self.base.score_table(table, reasons_for=reasons_for, columns=columns, progress=progress)
         named = {ours: theirs for ours, theirs in (columns or {}).items() if ours in self.learned_columns}
+        alone = self.learned_columns - set(self.base.required_columns)
+        # The version it came from knows nothing of the columns that only the correction reads.
+        theirs = {ours: name for ours, name in (columns or {}).items() if ours not in alone}
+        self._require(table, named, theirs)
+        scored = self.base.score_table(
+            table, reasons_for=reasons_for, columns=theirs or None, progress=progress
+        )
         return self._apply_each(scored, table, named)
+
+    def _require(self, table: Table, named: Mapping[str, str], theirs: Mapping[str, str]) -> None:
+        """`ColumnsMissing` where the table lacks a column, `InvalidInput` where it lacks one that was named."""
+        for ours, name in named.items():
+            if name not in table.columns:
+                raise InvalidInput(
+                    f'The table has no column "{name}" to read as "{ours}". Correct the mapping.'
+                )
+        check = self.check(table.columns)
+        missing = tuple(name for name in check.missing if name not in named and name not in theirs)
+        if missing:
+            raise ColumnsMissing(
+                missing_message(table.filename, ColumnCheck(missing, check.extra, check.near))
+            )
 
     @property
     def learned_columns(self) -> frozenset[str]:

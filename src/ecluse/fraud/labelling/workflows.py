@@ -109,11 +109,6 @@ def labels_from_table(runtime: Runtime, user_id: str, dataset_id: str) -> dict[i
     from ecluse.fraud.dataset import open_table
 
     dataset = find_dataset(runtime, user_id, dataset_id)
-    if dataset.rows is not None and dataset.rows > MOST_LABELS:
-        raise InvalidInput(
-            f"{dataset.rows} labels are more than {MOST_LABELS}, which are kept of a table. "
-            "Add them as a column and train a model."
-        )
     located = runtime.stores.locate(dataset.url)
     with runtime.scratch() as folder:
         path = folder / "labels"
@@ -123,17 +118,28 @@ def labels_from_table(runtime: Runtime, user_id: str, dataset_id: str) -> dict[i
 
 
 def read_labels(table: Any) -> dict[int, int]:
-    """{row from 1: 0 or 1} of a table with the columns row and label; rows without a label are left out."""
+    """{row from 1: 0 or 1} of a table with the columns row and label; rows without a label are left out.
+
+    Raises InvalidInput for other columns, other values, or more labels than are kept of a table.
+    """
     if not {"row", "label"} <= set(table.columns):
         raise InvalidInput(
             f"{table.filename} needs the columns row and label. Its columns: {', '.join(table.columns[:30])}."
         )
-    frame = table.head(MOST_LABELS + 1).select("row", "label")
     found: dict[int, int] = {}
-    for row, label in frame.iter_rows():
-        if label is None or str(label).strip() == "":
-            continue
-        found[_row(row)] = label_of(str(label))
+    given = 0
+    for batch in table.batches():
+        for row, label in batch.select("row", "label").iter_rows():
+            if label is None or str(label).strip() == "":
+                continue
+            given += 1
+            if given <= MOST_LABELS:
+                found[_row(row)] = label_of(str(label))
+    if given > MOST_LABELS:
+        raise InvalidInput(
+            f"{given} labels are more than {MOST_LABELS}, which are kept of a table. "
+            "Add them as a column and train a model."
+        )
     return found
 
 
@@ -148,16 +154,21 @@ def label_of(text: str) -> int:
 
 
 def latest_questions(
-    runtime: Runtime, user_id: str, dataset_id: str, model_name: str | None = None
+    runtime: Runtime, user_id: str, dataset_id: str, model: str | None = None
 ) -> Inspection | None:
-    """The questions last chosen for a table (and model), None where there are none yet."""
+    """The questions last chosen for a table (and a version: NAME, NAME@VERSION), None where there are none yet.
+
+    Raises ModelNotFound, VersionNotFound.
+    """
+    used = None if model is None else models.resolve(runtime, user_id, model)
     with runtime.catalog.read() as transaction:
         found = inspections.list_inspections(
             transaction,
             user_id,
             kind="questions",
             dataset_id=dataset_id,
-            model_name=model_name,
+            model_name=used.name if used else None,
+            version=used.version if used else None,
             status="done",
             limit=1,
         )

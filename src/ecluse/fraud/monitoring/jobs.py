@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ecluse import models
 from ecluse.catalog import datasets, inspections, labels, training
@@ -22,9 +22,27 @@ from ecluse.fraud import work
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ecluse.fraud.dataset import Table
+    from ecluse.fraud.labelling.asking import Made
+
 #: Kinds of inspections whose jobs are here.
 OURS: Final = ("questions", "learning", "monitor", "comparison")
 REPORT_FILE: Final = "performance.json"
+#: What a report says of how a version was made, which stays true when it learns from labels. Figures, curves, groups
+#: and all else on the old scale do not.
+KEPT: Final = (
+    "format", "kind", "target", "positive_value", "family", "params", "members", "fitted_on", "abstained", "reason",
+    "matches", "weights", "agreement", "fraud_rate", "warnings", "rows", "split", "features", "dropped", "leaderboard",
+    "importances", "baseline", "required_columns", "versions", "seed",
+)  # fmt: skip
+#: Figures of an order: they hold on any scale.
+RANKING: Final = ("average_precision", "roc_auc", "recall_top_1_percent", "recall_top_5_percent")
+#: Of the table's rows, where the sample is shown.
+BINS: Final = 20
 
 
 def run_questions(runtime: Runtime, task: Task, inspection_id: str) -> None:
@@ -112,21 +130,14 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
     from ecluse.fraud.dataset import open_table
     from ecluse.fraud.labelling.asking import learn_about
     from ecluse.fraud.labelling.questions import QuestionSet
-    from ecluse.fraud.labelling.scoring import save_learned
-    from ecluse.fraud.scorers import base_scorer
+    from ecluse.fraud.labelling.scoring import LEARNED_FILE, save_learned
+    from ecluse.fraud.plots import FOLDER as PLOTS
+    from ecluse.fraud.scorers import base_scorer, load_scorer
 
     inspection, dataset = _inspection(runtime, task, inspection_id)
     with runtime.catalog.read() as transaction:
         known = labels.labels_of(transaction, task.user_id, dataset.id)
-        asked = inspections.list_inspections(
-            transaction,
-            task.user_id,
-            kind="questions",
-            dataset_id=dataset.id,
-            model_name=inspection.model_name,
-            status="done",
-            limit=1,
-        )
+    asked = _questions_of(runtime, inspection, dataset)
     version = _version(runtime, inspection, inspection.version)
     with runtime.scratch() as folder:
         task.report("read", 0.0)
@@ -140,7 +151,9 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 base_scorer(files),
                 known,
                 threshold=float(version.report["threshold"]),
-                asked=QuestionSet.from_dict(asked[0].result or {}) if asked else None,
+                asked=QuestionSet.from_dict(asked.result or {}) if asked else None,
+                asked_elsewhere=asked is not None and not _is_of(asked, inspection),
+                before=load_scorer(files) if (files / LEARNED_FILE).exists() else None,
                 fraud_rate=rate,
                 left_out=_targets(dataset, version),
                 seed=request["seed"],
@@ -148,9 +161,10 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 tell=lambda fraction, message: task.report("learn", fraction, message),
             )
         made_folder = folder / "learned"
-        shutil.copytree(files, made_folder)
+        shutil.copytree(files, made_folder, ignore=shutil.ignore_patterns(PLOTS))
         save_learned(made_folder, made.learned, made.threshold, made.medium_threshold)
-        report = _learned_report(version, dataset, made.result, made.threshold, made.medium_threshold)
+        save_scores(made_folder, made)
+        report = learned_report(version, dataset, made, load_scorer(made_folder).required_columns)
         (made_folder / REPORT_FILE).write_text(
             json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
         )
@@ -167,7 +181,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 [made_folder],
                 metadata=_learned_metadata(version, dataset, report, made.result),
                 application="fraud",
-                dataset_id=dataset.id,
+                dataset_id=version.dataset_id,
                 report=report,
                 nonce=f"learn-{task.job_id}",
             )
@@ -175,25 +189,75 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
     _done(runtime, inspection_id, made.result, other_version=published.version)
 
 
-def _learned_report(
-    version: ModelVersion, dataset: Dataset, result: dict[str, Any], threshold: float, medium: float
+def _questions_of(runtime: Runtime, inspection: Inspection, dataset: Dataset) -> Inspection | None:
+    """The questions last asked for a version; else those for another, by which the labelled rows were chosen."""
+    with runtime.catalog.read() as transaction:
+        found = inspections.list_inspections(
+            transaction, inspection.user_id, kind="questions", dataset_id=dataset.id, status="done"
+        )
+    own = next((one for one in found if _is_of(one, inspection)), None)
+    return own or next(iter(found), None)
+
+
+def _is_of(asked: Inspection, inspection: Inspection) -> bool:
+    return (asked.model_name, asked.version) == (inspection.model_name, inspection.version)
+
+
+def save_scores(folder: Path, made: Made) -> None:
+    """Bring what monitoring compares the score with to the new scale: the scores of the table that was labelled."""
+    import numpy as np
+
+    from ecluse.fraud.monitoring.drift import TrainingSketch, score_reference
+
+    sketch = TrainingSketch.load(folder)
+    if sketch is not None:
+        rate = float(np.mean(made.scores >= made.threshold))
+        replace(sketch, score=score_reference(made.scores), alert_rate=rate).save(folder)
+
+
+def learned_report(
+    version: ModelVersion, dataset: Dataset, made: Made, required: Sequence[str]
 ) -> dict[str, Any]:
-    """The report of the version it came from, with what is new; figures of rows it may have learned from go."""
-    figures = result["figures"]
-    metrics = {name: figures[name]["value"] for name in ("precision", "recall") if figures[name]}
-    if result["way"] == "corrected":
-        metrics["average_precision"] = result["report"]["average_precision"]["corrected"]
-    else:  # in the same order, rows rank as before
-        ranking = ("average_precision", "roc_auc", "recall_top_1_percent", "recall_top_5_percent")
-        before = version.report.get("metrics", {})
-        metrics |= {name: before[name] for name in ranking if before.get(name) is not None}
-    learned = {key: result[key] for key in ("way", "labels", "frauds", "report", "figures")}
-    kept = {key: value for key, value in version.report.items() if key not in ("intervals", "confusion")}
+    """What stays true of the version it came from, and what is new.
+
+    In the same order rows rank and are flagged as before, so its figures hold; in another order only what was
+    measured on labels that were not seen.
+    """
+    import numpy as np
+
+    result = made.result
+    before = version.report
+    kept: dict[str, Any] = {key: before[key] for key in KEPT if key in before}
+    same = result["way"] == "recalibrated" and (before.get("learned") or {}).get("way") != "corrected"
+    if same:
+        figures, measured = result["figures"], before.get("metrics", {})
+        metrics = {name: figures[name]["value"] for name in ("precision", "recall") if figures[name]}
+        metrics |= {name: measured[name] for name in RANKING if measured.get(name) is not None}
+    else:
+        # Rows that were tested on another order say nothing of this one.
+        kept = {key: value for key, value in kept.items() if key not in ("baseline", "importances")}
+        if "kind" not in kept:
+            kept |= {"rows": {}, "fraud_rate": {}}
+        told = result["report"].get("average_precision")
+        metrics = {"average_precision": told["unseen"]} if result["way"] == "corrected" else {}
+    if "sample_histogram" in before:
+        counts, edges = np.histogram(made.scores, bins=BINS, range=(0.0, 1.0))
+        kept |= {
+            "rows": {"sample": len(made.scores)},
+            "alerts": {
+                "high": int(np.sum(made.scores >= made.threshold)),
+                "medium": int(np.sum(made.scores >= made.medium_threshold)),
+            },
+            "sample_histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+        }
+    learned = {key: result[key] for key in ("way", "labels", "frauds", "report")}
+    learned |= {"figures": result["figures"] if same else None, "from": version.version}
     return kept | {
         "metrics": metrics,
-        "threshold": threshold,
-        "medium_threshold": medium,
-        "learned": learned | {"from": version.version, "table": dataset.filename},
+        "threshold": made.threshold,
+        "medium_threshold": made.medium_threshold,
+        "required_columns": list(required),
+        "learned": learned | {"table": dataset.filename, "dataset": dataset.id},
     }
 
 
@@ -205,8 +269,12 @@ def _learned_metadata(
         "application": "fraud",
         "metrics": {name: report["metrics"].get(name) for name in work.SUMMARY}
         | {"threshold": report["threshold"]},
-        "dataset": dataset.id,
-        "learned": {"from": version.version, "way": result["way"], "labels": result["labels"]},
+        "learned": {
+            "from": version.version,
+            "way": result["way"],
+            "labels": result["labels"],
+            "dataset": dataset.id,
+        },
     }
 
 
@@ -338,7 +406,7 @@ def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
         # The rows to measure on are kept already: of the others all are learned from.
         plan = replace(plan, test_share=0.0)
         with open_table(part, dataset.filename) as rest:
-            stop = work._FinishRequest(runtime, run_id)
+            stop = work.FinishRequest(runtime, run_id)
             report = train(rest, plan, destination, task.report, stop=stop)
         task.report("save", 0.97)
         uploaded = work.patiently(lambda: work.upload(runtime, task, run.model_name, destination))
@@ -360,7 +428,7 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
             held = hold_out(table, TrainingPlan.from_dict(run.plan))
             before = int(held.sum())
             other = inspection.request.get("trained_on")
-            learned = None if other == dataset.id else _older_table(runtime, task, other, folder)
+            learned = None if other == dataset.id else _older_table(runtime, task, other, folder / "older")
             if learned is not None:
                 with open_table(learned[0], learned[1].filename) as older:
                     shared = tuple(name for name in table.columns if name in older.columns)
@@ -370,6 +438,7 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
                 notes.append(
                     "The table of the old version is gone: rows that it learned from may be among those compared."
                 )
+            _leave_out_labelled(runtime, task, inspection, table, held, folder)
             kept = int(held.sum())
             if kept == 0:
                 raise InvalidInput(
@@ -382,6 +451,28 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
     _done(runtime, inspection_id, result, other_version=run.version)
 
 
+def _leave_out_labelled(
+    runtime: Runtime, task: Task, inspection: Inspection, table: Table, held: NDArray[np.bool_], folder: Path
+) -> None:
+    """Take out of the rows `held` (rows,) those whose labels the old version learned from."""
+    from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.monitoring.holding import row_hashes
+
+    learned = _version(runtime, inspection, inspection.version).report.get("learned") or {}
+    labelled = learned.get("dataset")
+    if labelled is None:
+        return
+    with runtime.catalog.read() as transaction:
+        rows = [row - 1 for row in labels.labels_of(transaction, task.user_id, labelled)]
+    if labelled == inspection.dataset_id:
+        held[rows] = False
+    elif (found := _older_table(runtime, task, labelled, folder / "labelled")) is not None:
+        with open_table(found[0], found[1].filename) as older:
+            shared = tuple(name for name in table.columns if name in older.columns)
+            seen = row_hashes(older, shared)[rows]
+        held &= ~row_hashes(table, shared).is_in(seen.implode()).to_numpy()
+
+
 def _older_table(
     runtime: Runtime, task: Task, dataset_id: str | None, folder: Path
 ) -> tuple[Path, Dataset] | None:
@@ -391,8 +482,8 @@ def _older_table(
         dataset = work.table_of(runtime, task.user_id, dataset_id)
     except NotFound:
         return None
-    (folder / "older").mkdir()
-    return work.fetch_table(runtime, dataset, folder / "older"), dataset
+    folder.mkdir()
+    return work.fetch_table(runtime, dataset, folder), dataset
 
 
 # What all share

@@ -66,8 +66,7 @@ def learn(body: LearnRequest, runtime: RuntimeDep, user: CurrentUser) -> Inspect
 def _labels(runtime: Runtime, user_id: str, dataset_id: str, model: str | None) -> LabelsBody:
     with runtime.catalog.read() as transaction:
         known = labels.labels_of(transaction, user_id, dataset_id)
-    name = None if model is None else model.partition("@")[0]
-    asked = labelling.latest_questions(runtime, user_id, dataset_id, name)
+    asked = labelling.latest_questions(runtime, user_id, dataset_id, model)
     return LabelsBody(
         dataset=dataset_id,
         rows=len(known),

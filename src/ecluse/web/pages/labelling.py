@@ -36,7 +36,20 @@ COUNTS: Final = (20, 30, 40, 50, 100)
 LEAST: Final = 3
 #: A trail longer than this is cut: nothing older is undone.
 MOST_TRAIL: Final = labelling.MOST
-TRAIL: Final = re.compile(r"\d{1,12}(,\d{1,12})*")
+TRAIL: Final = re.compile(r"\d{1,12}[fl]?(,\d{1,12}[fl]?)*")
+#: How a trail says what a row was labelled before.
+LETTERS: Final = {"f": 1, "l": 0}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A row acted on, and the label that it had before (None: none): what undoing gives back."""
+
+    row: int
+    before: int | None
+
+    def __str__(self) -> str:
+        return f"{self.row}{'' if self.before is None else 'lf'[self.before]}"
 
 
 @dataclass(frozen=True)
@@ -61,14 +74,14 @@ class Card:
 class Asking:
     """The questions about a table and how far one got: the card to answer, or None at the end.
 
-    `trail` are the rows acted on since the page was opened, in order; `answers` (row, label) by place.
+    `trail` are the steps since the page was opened, in order; `answers` (row, label) by place.
     """
 
     card: Card | None
     total: int
     answered: int
     skipped: int
-    trail: tuple[int, ...]
+    trail: tuple[Step, ...]
     answers: tuple[tuple[int, int], ...]
 
 
@@ -83,7 +96,7 @@ def show_labelling(
     trail: Annotated[str, Query(max_length=4_000)] = "",
 ) -> Response:
     """Label rows. `?model=` is NAME@VERSION, `?row=` one to answer again, `?trail=` the rows acted on so far."""
-    return _page(request, runtime, user.user.id, dataset_id, model=model, row=row, trail=rows_of(trail))
+    return _page(request, runtime, user.user.id, dataset_id, model=model, row=row, trail=steps_of(trail))
 
 
 @router.post("/datasets/{dataset_id}/label/questions")
@@ -115,18 +128,21 @@ def answer(
     trail: Field = "",
 ) -> Response:
     """Keep an answer, or take the last one back, and show the row that follows."""
-    passed = [one for one in rows_of(trail) if answer == "undo" or one != row]
+    passed = [step for step in steps_of(trail) if answer == "undo" or step.row != row]
     shown: int | None = None
     try:
         if answer == "undo":
             if passed:
-                shown = passed.pop()
-                labelling.put_labels(runtime, user.user.id, dataset_id, {shown: None})
+                last = passed.pop()
+                shown = last.row
+                labelling.put_labels(runtime, user.user.id, dataset_id, {shown: last.before})
         else:
+            with runtime.catalog.read() as transaction:
+                before = labels.labels_of(transaction, user.user.id, dataset_id).get(row)
             if answer != "skip":
                 said = {row: int(answer == "fraud")}
                 labelling.put_labels(runtime, user.user.id, dataset_id, said)
-            passed.append(row)
+            passed.append(Step(row, before))
     except InvalidInput as error:
         return _page(request, runtime, user.user.id, dataset_id, model=model, error=error)
     return _to(dataset_id, model, passed[-MOST_TRAIL:], shown)
@@ -170,9 +186,11 @@ def learn(
     return _to(dataset_id, model)
 
 
-def rows_of(trail: str) -> list[int]:
-    """The rows of a trail such as `12,7`; none where it is not one."""
-    return [int(one) for one in trail.split(",")] if TRAIL.fullmatch(trail) else []
+def steps_of(trail: str) -> list[Step]:
+    """The steps of a trail such as `12,7f`; none where it is not one."""
+    if not TRAIL.fullmatch(trail):
+        return []
+    return [Step(int(one.rstrip("fl")), LETTERS.get(one[-1])) for one in trail.split(",")]
 
 
 def askable(runtime: Runtime, dataset: Dataset) -> list[str]:
@@ -191,19 +209,20 @@ def askable(runtime: Runtime, dataset: Dataset) -> list[str]:
 
 
 def asking_of(
-    result: Mapping[str, Any], known: Mapping[int, int], trail: Sequence[int], row: int | None, say: Words
+    result: Mapping[str, Any], known: Mapping[int, int], trail: Sequence[Step], row: int | None, say: Words
 ) -> Asking:
     """Where one is in the questions of an inspection: at `row`, or at the first that is neither answered nor passed."""
     questions = list(result["questions"])
     rows = [int(question["row"]) for question in questions]
-    waiting = [number for number in rows if number not in known and number not in trail]
+    passed = {step.row for step in trail}
+    waiting = [number for number in rows if number not in known and number not in passed]
     at = row if row in rows else next(iter(waiting), None)
     answers = tuple((number, known[number]) for number in rows if number in known)
     return Asking(
         card=None if at is None else _card(result, rows.index(at), known, say),
         total=len(rows),
         answered=len(answers),
-        skipped=sum(number not in known and number in trail for number in rows),
+        skipped=sum(number not in known and number in passed for number in rows),
         trail=tuple(trail),
         answers=answers,
     )
@@ -259,7 +278,7 @@ def _fits(version: ModelVersion, dataset: Dataset) -> bool:
     return made_for or can_score(version, dataset)
 
 
-def _to(dataset_id: str, model: str, trail: Sequence[int] = (), row: int | None = None) -> Response:
+def _to(dataset_id: str, model: str, trail: Sequence[Step] = (), row: int | None = None) -> Response:
     query = {"model": model} if model else {}
     if trail:
         query["trail"] = ",".join(map(str, trail))
@@ -276,7 +295,7 @@ def _page(
     *,
     model: str | None = None,
     row: int | None = None,
-    trail: Sequence[int] = (),
+    trail: Sequence[Step] = (),
     error: EcluseError | None = None,
 ) -> Response:
     say, dataset = words_of(request), workflows.find_dataset(runtime, user_id, dataset_id)
