@@ -13,6 +13,7 @@ from ecluse.fraud.parts import (
     drifts,
     label_suspects,
     repeats,
+    step_to,
     warn_of_contradictions,
     warn_of_drift,
     warn_of_repeats,
@@ -98,3 +99,7 @@ def test_swapped_labels_are_among_the_suspects() -> None:
     assert clean["legitimate"] == 0
     assert found["legitimate"] >= 10
     assert found["rows"] == 4_000
+
+
+def test_rows_that_may_all_be_counted_are_all_counted() -> None:
+    assert [step_to(rows) for rows in (0, 1, 50_000, 50_001, 100_000)] == [1, 1, 1, 2, 2]

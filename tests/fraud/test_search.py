@@ -11,6 +11,7 @@ from ecluse.fraud.blending import choose_weights, mean_precision
 from ecluse.fraud.evaluation import average_precision
 from ecluse.fraud.models import FAMILIES, FitData
 from ecluse.fraud.models.blend import blend
+from ecluse.fraud.portfolio import portfolio
 from ecluse.fraud.search import FoldData, SearchResult, blend_of, fit_on_all, search_models
 
 
@@ -47,6 +48,13 @@ def test_settings_of_all_families_are_fitted_on_every_fold(found: SearchResult) 
     assert scores == sorted(scores, reverse=True)
     assert found.folds == 3
     assert all(len(candidate.models) == 3 for candidate in found.candidates)
+
+
+def test_families_that_do_not_vary_are_tried_at_their_starts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecluse.fraud.portfolio.FAMILIES", {"linear": FAMILIES["linear"]})
+    trials = portfolio(seed=0, categorical=False)
+    assert {trial.family for trial in trials} == {"linear"}
+    assert not [trial.name for trial in trials if "variation" in trial.name]
 
 
 def test_a_candidate_is_scored_on_rows_its_models_were_not_fitted_on(found: SearchResult) -> None:

@@ -67,13 +67,6 @@ def set_running(transaction: Transaction, inspection_id: str) -> None:
     )
 
 
-def set_other_version(transaction: Transaction, inspection_id: str, version: str) -> None:
-    """Note the version that a retraining has published, before it is compared."""
-    transaction.execute(
-        update(Inspection).where(Inspection.id == inspection_id).values(other_version=version)
-    )
-
-
 def set_done(
     transaction: Transaction,
     inspection_id: str,

@@ -29,7 +29,10 @@ _file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path
 @home_option
 @reports
 def match(file: Path, limit: int, email: str | None, home: Path | None) -> Record:
-    """The references that FILE means the same as, column by column, or why none does. Nothing is stored."""
+    """The references that FILE means the same as, column by column, or why none does.
+
+    Nothing is stored; corrections kept for a table that was uploaded do not count.
+    """
     from ecluse.fraud.dataset import open_table
     from ecluse.fraud.profile import profile_table
     from ecluse.fraud.references.matching import match_table

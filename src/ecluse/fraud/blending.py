@@ -38,7 +38,6 @@ def choose_weights(
     panels: NDArray[np.int64],
     *,
     most_members: int = MOST_MEMBERS,
-    seed: int = 0,
 ) -> dict[int, float]:
     """Weights by position that sum to 1: bagged greedy selection with replacement (Caruana et al. 2004).
 
@@ -49,7 +48,7 @@ def choose_weights(
     alone = [mean_precision(labels, margin, panels) for margin in margins]
     considered = np.argsort(-np.array(alone), kind="stable")[:CONSIDERED].tolist()
     best = int(considered[0])
-    rng, votes = np.random.default_rng(seed), np.zeros(len(margins))
+    rng, votes = np.random.default_rng(0), np.zeros(len(margins))
     draws = max(1, min(DRAWS, DRAWN_ROWS // len(labels)))
     for _ in range(draws):
         kept = rng.random(len(labels)) < (0.5 if draws > 1 else 1.0)

@@ -61,11 +61,16 @@ def contradictions(frame: pl.DataFrame, names: Sequence[str], labels: Labels) ->
 
 def drifts(before: pl.DataFrame, now: pl.DataFrame, kinds: Mapping[str, str]) -> tuple[ColumnDrift, ...]:
     """How far each column of parsed rows has moved, the farthest first; texts and identifiers are left out."""
-    first, second = (part.gather_every(1 + part.height // COUNTED_ROWS) for part in (before, now))
+    first, second = (part.gather_every(step_to(part.height)) for part in (before, now))
     found = (reference_of(first[name], kind) for name, kind in kinds.items())
     counter = DriftCounter(reference for reference in found if reference is not None)
     counter.add(second)
     return counter.drifts()
+
+
+def step_to(rows: int) -> int:
+    """Of so many rows each how-manieth is counted, so that they are `COUNTED_ROWS` at most."""
+    return max(1, -(-rows // COUNTED_ROWS))
 
 
 def label_suspects(labels: Labels, probabilities: Floats) -> dict[str, Any]:
@@ -132,6 +137,6 @@ def _among(keys: NDArray[np.uint64], known: NDArray[np.uint64]) -> NDArray[np.bo
 
 
 def _is_spread(frame: pl.DataFrame, kinds: Mapping[str, str]) -> bool:
-    some = frame.gather_every(1 + frame.height // COUNTED_ROWS)
+    some = frame.gather_every(step_to(frame.height))
     numbers = (name for name, kind in kinds.items() if kind == "number")
     return sum(some[name].n_unique() > SPREAD_VALUES for name in numbers) >= SPREAD_COLUMNS

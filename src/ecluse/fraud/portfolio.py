@@ -23,9 +23,10 @@ class Trial:
 
 
 def portfolio(*, seed: int, categorical: bool) -> tuple[Trial, ...]:
-    """The starts of all installed families in their turns, then variations drawn with `seed`.
+    """The starts of all installed families in their turns, then rounds of variations of each, drawn with `seed`.
 
-    Settings for level sets are left out when no feature is `categorical`.
+    The last round is the one that reaches `MAX_VARIATIONS`; there is none where no family varies. Settings for
+    level sets count, and are left out when no feature is `categorical`.
     """
     rng = np.random.default_rng(seed)
     families = {kind: family(kind) for kind in FAMILIES if is_installed(kind)}
@@ -36,11 +37,13 @@ def portfolio(*, seed: int, categorical: bool) -> tuple[Trial, ...]:
     trials = [Trial(start.name, kind, start.params, seed) for start, kind in starts]
     number = 0
     while number < MAX_VARIATIONS:
-        for kind, module in families.items():
-            for params in module.vary(rng):
-                number += 1
-                name = f"{FAMILIES[kind].shown_name}, variation {number}"
-                trials.append(Trial(name, kind, params, seed + number))
+        drawn = [(kind, params) for kind, module in families.items() for params in module.vary(rng)]
+        if not drawn:
+            break
+        for kind, params in drawn:
+            number += 1
+            name = f"{FAMILIES[kind].shown_name}, variation {number}"
+            trials.append(Trial(name, kind, params, seed + number))
     return tuple(t for t in trials if categorical or not t.params.get("native_categories"))
 
 

@@ -27,11 +27,11 @@ from ecluse.fraud.evaluation import (
 from ecluse.fraud.labelled import LabelledRows, days_between
 from ecluse.fraud.models import FAMILIES, FittedModel
 from ecluse.fraud.parts import (
-    COUNTED_ROWS,
     contradictions,
     drifts,
     label_suspects,
     repeats,
+    step_to,
     warn_of_contradictions,
     warn_of_drift,
     warn_of_repeats,
@@ -217,7 +217,7 @@ def _look_closer(
     learned, new = (split.learning, split.test) if len(split.test) else (split.train, split.validation)
     found = repeats(rows.frame, lasting, learned, new)
     twins = contradictions(rows.frame, list(lasting), rows.labels)
-    early = rows.frame[learned[:: 1 + len(learned) // COUNTED_ROWS]]
+    early = rows.frame[learned[:: step_to(len(learned))]]
     moved = drifts(early, rows.frame[new], lasting) if split.kind == "time" else ()
     warnings = [
         *warn_of_repeats(found),

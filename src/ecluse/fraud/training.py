@@ -94,7 +94,7 @@ def _train(
     split, warnings = split_labelled(rows, plan)
     course = _prepare(rows, split, plan, clock)
     found = _search(course, plan, clock, stop)
-    chosen = _choose(course, found, plan, clock)
+    chosen = _choose(course, found, clock)
     calibration, cuts = _calibrate(rows, course, found, chosen, split, plan, clock)
     final = _fit_final(rows, split, course, chosen, plan, clock)
     return _finish(
@@ -190,7 +190,7 @@ def _reserve(course: _Course) -> float:
     return 0.2 + 3e-5 * sum(len(fold.held) for fold in course.folds)
 
 
-def _choose(course: _Course, found: SearchResult, plan: TrainingPlan, clock: Clock) -> Blend:
+def _choose(course: _Course, found: SearchResult, clock: Clock) -> Blend:
     tick = clock.tick("calibrate", 0.9, "Choosing the blend")
     most = MOST_MEMBERS if course.refit else MOST_MEMBERS_LARGE
     return with_heartbeat(lambda: blend_of(found, most_members=most), tick)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecluse.errors import InvalidInput, ModelUnreadable
-from ecluse.fraud.columns import infer_columns
+from ecluse.fraud.columns import ColumnSpec, infer_columns
 from ecluse.fraud.ensembles.anomaly import ARRAYS_FILE, STATE_FILE, AnomalyModel, fit_anomaly
 
 
@@ -125,6 +125,22 @@ def test_reasons_name_the_unusual_columns_of_a_row(model: AnomalyModel, parsed: 
     assert "amount 4,017, higher than all but 0.25% of the rows" in words[0]
     assert 'shop "never seen" is rare' in words[0]
     assert (np.diff(effects[0]) <= 0).all()
+
+
+def test_hours_and_weekdays_are_unusual_by_how_rare_they_are_and_not_at_their_ends() -> None:
+    rows = 4_200
+    hour = np.where(np.arange(rows) % 84 == 0, 12, np.array([0, 1, 22, 23])[np.arange(rows) % 4])
+    at = np.datetime64("2025-03-03T00", "h") + (np.arange(rows) % 350) * 24 + hour
+    frame = pl.DataFrame({"at": at.astype("datetime64[us]"), "amount": np.arange(rows) % 97})
+    model = fit_anomaly(frame, [ColumnSpec("at", "datetime"), ColumnSpec("amount", "number")])
+    words, effects = model.reasons(frame, model.description.read(frame))
+    noon = hour == 12
+    said = [{str(word) for word in row if word and str(word).startswith("at")} for row in words]
+    assert {word for row, at_noon in zip(said, noon, strict=True) if at_noon for word in row} == {
+        "at: hour 12, as in 1% of the rows"
+    }
+    assert not any(row for row, at_noon in zip(said, noon, strict=True) if not at_noon)
+    assert np.nanmax(effects[noon]) >= -np.log(1 / 84) - 0.01
 
 
 def test_a_value_beyond_the_sample_is_more_unusual_still(model: AnomalyModel, parsed: pl.DataFrame) -> None:

@@ -142,8 +142,8 @@ class AnomalyModel:
     def reasons(self, frame: pl.DataFrame, matrix: Floats) -> tuple[NDArray[np.object_], Floats]:
         """(rows, 3) words for the most unusual values of each row, and (rows, 3) how surprising they are.
 
-        The surprise is minus the natural log of the share of the sample at least as extreme; where it is under
-        that of one row in five, there is no word and the surprise is NaN.
+        The surprise is minus the natural log of the share of the sample at least as extreme, of hours, weekdays and
+        days at least as rare; where it is under that of one row in five, there is no word and the surprise is NaN.
         """
         return _reasons(self.description, frame, matrix)
 
@@ -387,6 +387,10 @@ def _rounded(values: Floats, decimals: int) -> Floats:
 
 #: One row in five: what is more usual than that is no reason.
 LEAST_SURPRISE: Final = float(-np.log(0.2))
+#: What is read of a date and goes round.
+CALENDAR: Final = ("hour", "weekday", "day")
+#: Times the mean share of an hour (weekday, day) below which one is unusual.
+MUCH_RARER: Final = 0.5
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -394,11 +398,15 @@ def _reasons(
     description: Description, frame: pl.DataFrame, matrix: Floats
 ) -> tuple[NDArray[np.object_], Floats]:
     below, above = _shares(description.distributions, matrix)
-    surprise = np.empty_like(matrix)
+    surprise, own = np.empty_like(matrix), np.empty_like(matrix)
     for at, value in enumerate(description.values):
+        if value.kind in CALENDAR:
+            own[:, at], surprise[:, at] = _calendar_surprise(description.distributions[at], matrix[:, at])
+            continue
         low, high = -np.log(np.maximum(below[:, at], 1e-9)), -np.log(np.maximum(above[:, at], 1e-9))
         # Only rare values, and only what is missing, are unusual; common and present are not.
         surprise[:, at] = high if value.kind in ("rarity", "missing") else np.maximum(low, high)
+        own[:, at] = np.exp(-surprise[:, at])
     words = np.full((len(matrix), REASONS), None, dtype=object)
     effects = np.full((len(matrix), REASONS), np.nan)
     order = np.argsort(-surprise, axis=1, kind="stable")
@@ -415,12 +423,22 @@ def _reasons(
                 value,
                 raw[value.column][row],
                 float(matrix[row, at]),
-                share=_percent(float(np.exp(-size))),
+                share=_percent(float(own[row, at])),
                 high=bool(above[row, at] <= below[row, at]),
             )
             effects[row, len(said)] = round(float(size), 2)
             said.add(value.column)
     return words, effects
+
+
+def _calendar_surprise(distribution: Distribution, values: Floats) -> tuple[Floats, Floats]:
+    """(rows,) shares of the sample with the same hour, weekday or day, and how surprising that is.
+
+    These go round: the first and the last are not extreme. Only one much rarer than the others is unusual.
+    """
+    own, no_more_common = distribution.rarity(values)
+    rare = own < MUCH_RARER / len(distribution.knots)
+    return own, np.where(rare, -np.log(np.maximum(no_more_common, 1e-9)), 0.0)
 
 
 def _words(value: Value, raw: object, number: float, *, share: str, high: bool) -> str:

@@ -22,10 +22,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput
+from ecluse.fraud import plots
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.ensembles import transfer as transferring
-from ecluse.fraud.ensembles.anomaly import SAMPLE_ROWS, AnomalyModel, fit_anomaly, ranks_of
+from ecluse.fraud.ensembles.anomaly import SAMPLE_ROWS, fit_anomaly, ranks_of
 from ecluse.fraud.ensembles.card import card_of
 from ecluse.fraud.ensembles.ensemble import (
     FORMAT,
@@ -44,6 +45,7 @@ from ecluse.fraud.ensembles.ensemble import (
 from ecluse.fraud.ensembles.report import report_of
 from ecluse.fraud.ensembles.transfer import Transfer, fit_transfer
 from ecluse.fraud.monitoring.drift import TrainingSketch, sketch_training
+from ecluse.fraud.references.library import SAMPLE_FILE
 from ecluse.fraud.references.matching import GATE, Match, MatchResult, ReferenceFacts
 from ecluse.fraud.scoring import FraudModel, load_model
 
@@ -127,10 +129,10 @@ def build_ensemble(
     used = () if result.abstain else tuple(references)
     members, margins = _members(sample, specs, used, plan, progress)
     progress("calibrate", 0.8, "Calibrating on the sample")
-    matrix = anomaly.description.read(parsed)
+    detected = anomaly.detector_scores(anomaly.description.read(parsed))
     best = max((member.similarity for member in members), default=0.0)
     weight = anomaly_weight(best) if members else 1.0
-    combined = combined_margin(members, margins, weight, anomaly.scores_of(matrix))
+    combined = combined_margin(members, margins, weight, anomaly.together(detected))
     passed_on = dict.fromkeys([*plan.identifier_columns, plan.customer_column, plan.time_column])
     ensemble = Ensemble(
         members=members,
@@ -142,7 +144,7 @@ def build_ensemble(
         passed_on=tuple(name for name in passed_on if name is not None and name in table.columns),
         info={},
     )
-    facts = _Facts(ensemble, used, result, plan, sample, margins, matrix)
+    facts = _Facts(ensemble, used, result, plan, sample, margins, detected)
     progress("save", 0.9, "Saving the model")
     return _save(facts, destination, time.monotonic() - begun)
 
@@ -252,7 +254,7 @@ class _Facts:
     plan: EnsemblePlan
     sample: pl.DataFrame
     margins: list[Floats]
-    matrix: Floats
+    detected: Mapping[str, Floats]
 
 
 def _save(facts: _Facts, destination: Path, seconds: float) -> dict[str, Any]:
@@ -264,11 +266,11 @@ def _save(facts: _Facts, destination: Path, seconds: float) -> dict[str, Any]:
         shutil.copytree(
             folders[member.reference],
             destination / MEMBERS_FOLDER / member.reference,
-            ignore=shutil.ignore_patterns("sample.parquet", "plots"),
+            ignore=shutil.ignore_patterns(SAMPLE_FILE, plots.FOLDER),
         )
     files = anomaly.save(destination)
-    info = _info(facts)
-    judged = ensemble.judge_read(facts.margins, facts.matrix)
+    judged = ensemble.judge_read(facts.margins, facts.detected)
+    info = _info(facts, judged.anomaly)
     report = report_of(info, judged, facts.plan.fraud_rate, seconds, facts.plan.seed)
     files.append(_sketch(facts, judged.probability, report["threshold"]).save(destination))
     _write_json(destination / STATE_FILE, ensemble.state())
@@ -299,7 +301,7 @@ def _sketch(facts: _Facts, scores: Floats, threshold: float) -> TrainingSketch:
     return sketch_training(parsed, specs, scores=scores, threshold=threshold, time=time_spec)
 
 
-def _info(facts: _Facts) -> dict[str, Any]:
+def _info(facts: _Facts, scores: Floats) -> dict[str, Any]:
     ensemble, anomaly = facts.ensemble, facts.ensemble.anomaly
     by_name = {reference.match.reference: reference for reference in facts.references}
     return {
@@ -318,7 +320,7 @@ def _info(facts: _Facts) -> dict[str, Any]:
         "sample_sha256": hashlib.sha256(facts.sample.write_csv().encode()).hexdigest(),
         "anomaly_columns": list(anomaly.columns),
         "required_columns": list(ensemble.required_columns),
-        "agreement": _agreement(ensemble, facts.margins, facts.matrix),
+        "agreement": _agreement(ensemble, facts.margins, scores),
         "alerts": {"high": ensemble.fraud_rate, "medium": MEDIUM_ALERTS * ensemble.fraud_rate},
         "match": facts.result.to_dict(),
     }
@@ -363,13 +365,13 @@ def _estimated_rate(ensemble: Ensemble, margins: Sequence[Floats]) -> float | No
     return round(total, 6)
 
 
-def _agreement(ensemble: Ensemble, margins: Sequence[Floats], matrix: Floats) -> dict[str, Any]:
+def _agreement(ensemble: Ensemble, margins: Sequence[Floats], scores: Floats) -> dict[str, Any]:
     """Rank correlations on the sample: of each two members, and of each with the anomaly score."""
     from scipy.stats import rankdata
 
     names = [member.reference for member in ensemble.members]
     ranks = [rankdata(margin) for margin in margins]
-    anomaly = rankdata(_anomaly(ensemble.anomaly, matrix))
+    anomaly = rankdata(scores)
     return {
         "members": [
             {"first": names[a], "second": names[b], "correlation": _correlation(ranks[a], ranks[b])}
@@ -377,10 +379,6 @@ def _agreement(ensemble: Ensemble, margins: Sequence[Floats], matrix: Floats) ->
         ],
         "anomaly": {name: _correlation(rank, anomaly) for name, rank in zip(names, ranks, strict=True)},
     }
-
-
-def _anomaly(anomaly: AnomalyModel, matrix: Floats) -> Floats:
-    return anomaly.scores_of(matrix)
 
 
 def _correlation(first: Floats, second: Floats) -> float | None:

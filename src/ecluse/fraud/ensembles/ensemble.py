@@ -98,11 +98,11 @@ class Ensemble:
         """Judge raw rows (strings or native values). A row's judgement depends on no other row."""
         parsed = raw.select([spec.parse() for spec in self.anomaly.specs])
         matrix = self.anomaly.description.read(parsed)
-        return self.judge_read([member.margins(raw) for member in self.members], matrix)
+        margins = [member.margins(raw) for member in self.members]
+        return self.judge_read(margins, self.anomaly.detector_scores(matrix))
 
-    def judge_read(self, margins: Sequence[Floats], matrix: Floats) -> Judgement:
-        """The same, of what members and the anomaly part have read of the rows."""
-        detected = self.anomaly.detector_scores(matrix)
+    def judge_read(self, margins: Sequence[Floats], detected: Mapping[str, Floats]) -> Judgement:
+        """The same, of the members' log-odds and the scores of the anomaly part's detectors."""
         anomaly = self.anomaly.together(detected)
         margin = combined_margin(self.members, margins, self.anomaly_weight, anomaly)
         shifted = [sigmoid(one + member.shift) for one, member in zip(margins, self.members, strict=True)]

@@ -83,7 +83,7 @@ def score_frame(
         np.round(transferring.margins(member.model, read), 9)
         for member, read in zip(ensemble.members, rows, strict=True)
     ]
-    judged = ensemble.judge_read(margins, matrix)
+    judged = ensemble.judge_read(margins, ensemble.anomaly.detector_scores(matrix))
     high = judged.combined >= 1 - ensemble.fraud_rate
     medium = judged.combined >= 1 - MEDIUM_ALERTS * ensemble.fraud_rate
     levels = pl.Series("risk_level", ["LOW", "MEDIUM", "HIGH"])[medium.astype(np.int8) + high]

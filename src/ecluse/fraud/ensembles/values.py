@@ -72,6 +72,21 @@ class Distribution:
         below[missing] = above[missing] = 1.0
         return below, above
 
+    def rarity(self, values: Floats) -> tuple[Floats, Floats]:
+        """(rows,) shares of the sample with this very value, and with one that is no more common; 1 where missing.
+
+        For values of which each has a knot, such as hours. One that is not in the sample counts as half a row.
+        """
+        each = self.below + self.above - 1.0
+        rising = np.sort(each)
+        upto = np.cumsum(rising)
+        at = np.minimum(np.searchsorted(self.knots, values), len(self.knots) - 1)
+        met = self.knots[at] == values
+        own = np.where(met, each[at], 0.5 / self.known)
+        no_more = upto[np.searchsorted(rising, own + 1e-9, side="right") - 1]
+        missing = np.isnan(values)
+        return np.where(missing, 1.0, own), np.where(missing, 1.0, np.where(met, no_more, own))
+
 
 @dataclass(frozen=True)
 class Description:

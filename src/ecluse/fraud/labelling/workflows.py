@@ -33,9 +33,7 @@ def start_questions(
     """
     if not FEWEST <= count <= MOST:
         raise InvalidInput(f"{count} questions are out of range; ask {FEWEST} to {MOST}.")
-    return queue_inspection(
-        runtime, user_id, "questions", dataset_id, model, {"count": count, "seed": seed}, title="questions"
-    )
+    return queue_inspection(runtime, user_id, "questions", dataset_id, model, {"count": count, "seed": seed})
 
 
 def start_learning(
@@ -61,7 +59,7 @@ def start_learning(
         rows, frauds = labels.count_labels(transaction, user_id, dataset.id)
     check_labels(rows, frauds)
     request = {"fraud_rate": fraud_rate, "seed": seed}
-    return queue_inspection(runtime, user_id, "learning", dataset_id, model, request, title="labels")
+    return queue_inspection(runtime, user_id, "learning", dataset_id, model, request)
 
 
 def check_labels(rows: int, frauds: int) -> None:
@@ -183,7 +181,6 @@ def queue_inspection(
     model: str,
     request: Mapping[str, Any],
     *,
-    title: str,
     other_version: str | None = None,
 ) -> Inspection:
     """Write the row of an inspection and queue its job."""
@@ -208,7 +205,7 @@ def queue_inspection(
     subject = {"inspection_id": inspection.id}
     try:
         runtime.jobs.enqueue(
-            JOBS[kind], QUEUE, user_id, f"{used.name}, {title}: {dataset.filename}", subject,
+            JOBS[kind], QUEUE, user_id, f"{used.name}: {dataset.filename}", subject,
             job_id=inspection.job_id,
         )  # fmt: skip
     except Exception as error:

@@ -48,7 +48,7 @@ def start_monitoring(
         _require(dataset, joined)
         _require(other, joined, label)
         request |= {"outcomes": other.id, "identifier": joined}
-    return queue_inspection(runtime, user_id, "monitor", dataset.id, model, request, title="monitoring")
+    return queue_inspection(runtime, user_id, "monitor", dataset.id, model, request)
 
 
 def start_comparison(
@@ -79,7 +79,6 @@ def start_comparison(
         dataset.id,
         f"{first.name}@{first.version}",
         {"label": label},
-        title="comparison",
         other_version=second.version,
     )
 

@@ -19,7 +19,6 @@ PER_DOMAIN: Final = 6
 SHOWN: Final = 0.88
 RESEMBLES: Final = 0.42
 START: Final = np.datetime64("2025-02-03T00:00:00")
-_MINUTE: Final = 60
 
 
 @dataclass(frozen=True)
