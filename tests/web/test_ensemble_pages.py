@@ -50,7 +50,13 @@ def made(runtime: Runtime, owner: User, tmp_path_factory: pytest.TempPathFactory
         "payments": invented.ensemble_report(),
         "alone": invented.ensemble_report(abstained=True),
         "learned": invented.ensemble_report()
-        | {"learned": invented.learned(), "metrics": {"precision": 0.62}},
+        | {"learned": invented.learned(), "metrics": {"precision": 0.62}, "medium_threshold": 0.1},
+        "corrected": invented.ensemble_report()
+        | {
+            "learned": invented.learned() | {"way": "corrected", "figures": None},
+            "metrics": {"average_precision": 0.47},
+            "medium_threshold": 0.1,
+        },
     }
     return {
         name: published.publish(
@@ -82,7 +88,7 @@ def text(page: str) -> str:
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
-@pytest.mark.parametrize("name", ["payments", "alone", "learned"])
+@pytest.mark.parametrize("name", ["payments", "alone", "learned", "corrected"])
 def test_every_page_of_an_ensemble_is_drawn_in_both_languages(
     client: Browser, made: dict[str, ModelVersion], name: str, language: str
 ) -> None:
@@ -174,6 +180,23 @@ def test_a_version_that_learned_from_labels_shows_what_they_measured_with_its_in
     assert "62 %" in said
     assert "31 to 85 %" in said
     assert "This version learned from 30 labels of payments.csv, 6 of them fraud." in said
+
+
+def test_in_a_corrected_order_only_what_was_measured_on_unseen_labels_is_shown(
+    client: Browser, made: dict[str, ModelVersion]
+) -> None:
+    said = text(client.get(place(made["corrected"])).text)
+    assert "Precision, by labels" not in said
+    assert "Average precision, by labels 0.47 on labels that it had not seen" in said
+
+
+def test_after_learning_the_risk_is_said_to_follow_the_probability(
+    client: Browser, made: dict[str, ModelVersion]
+) -> None:
+    learned, before = (text(client.get(place(made[name])).text) for name in ("learned", "payments"))
+    assert "HIGH is the top" in before
+    assert "HIGH is the top" not in learned
+    assert "MEDIUM from 0.1" in learned
 
 
 def test_an_ensemble_is_scored_with_from_its_page_and_offered_on_its_table(

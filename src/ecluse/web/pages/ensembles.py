@@ -109,7 +109,9 @@ def meanings_of(report: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
         found.append(
             (
                 "fraud_probability_calibrated",
-                say._("Empty: how likely fraud is cannot be known here.")
+                say._("The same as fraud_probability.")
+                if report.get("learned")
+                else say._("Empty: how likely fraud is cannot be known here.")
                 if estimated is None
                 else say._(
                     "Follows the fraud rate that the references suggest, %(rate)s. It holds if fraud looks here "
@@ -118,16 +120,7 @@ def meanings_of(report: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
                 ),
             )
         )
-    found.append(
-        (
-            "combined_score",
-            say._(
-                "The share of the sample that ranks lower. HIGH is the top %(high)s, MEDIUM the top %(medium)s.",
-                high=say.percent(stated),
-                medium=say.percent(min(1.0, MEDIUM_ALERTS * stated)),
-            ),
-        )
-    )
+    found.append(("combined_score", _combined(report, stated, say)))
     found.append(
         (
             "anomaly_score",
@@ -168,6 +161,21 @@ def _probability(report: Mapping[str, Any], stated: float, say: Words) -> str:
     return say._(
         "A rank score: its mean on the sample is the stated fraud rate, %(rate)s. It is no measured probability.",
         rate=say.percent(stated),
+    )
+
+
+def _combined(report: Mapping[str, Any], stated: float, say: Words) -> str:
+    if report.get("learned"):
+        return say._(
+            "The share of the sample that ranks lower before anything was learned from labels. The risk does not "
+            "follow it: HIGH is a fraud_probability from %(high)s on, MEDIUM from %(medium)s on.",
+            high=say.threshold(float(report["threshold"])),
+            medium=say.threshold(float(report["medium_threshold"])),
+        )
+    return say._(
+        "The share of the sample that ranks lower. HIGH is the top %(high)s, MEDIUM the top %(medium)s.",
+        high=say.percent(stated),
+        medium=say.percent(min(1.0, MEDIUM_ALERTS * stated)),
     )
 
 
