@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +17,7 @@ import httpx
 import polars as pl
 import pytest
 
+from ecluse.catalog import inspections
 from ecluse.fraud.sample import generate
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings
@@ -148,6 +152,58 @@ def test_questions_are_answered_judged_and_learned_from(
     assert after["is_fraud"].sum() == learned["result"]["alerts"]
     assert after["fraud_probability"].mean() == pytest.approx(learned["result"]["mean_after"], abs=1e-6)
     assert not before["fraud_probability"].equals(after["fraud_probability"])
+
+
+def test_a_version_that_learned_is_watched_taught_and_trained_again_as_itself(
+    application: Application, client: httpx.Client, watched: Watched, tmp_path: Path
+) -> None:
+    """By what it learned from, on its own scale, by its own questions, with the seed that was asked for."""
+    rows, place = watched["rows"].tail(2_500), "/api/models/watched"
+    settings = Settings.from_environment(application.environ, home=application.home)
+    with Runtime.open(settings) as runtime:
+        owner = next(one for one in runtime.accounts.everyone() if one.email == "owner@example.org")
+    rows.drop("is_fraud").write_csv(tmp_path / "latest.csv")
+    every_other = rows.with_row_index("row", 1).gather_every(2)
+    every_other.select("row", pl.col("is_fraud").cast(pl.Int64).alias("label")).write_csv(
+        tmp_path / "labels.csv"
+    )
+
+    def learn(model: str, *more: str) -> dict[str, Any]:
+        """As in another window, where the worker of the first does the work."""
+        given = ["--from", str(tmp_path / "labels.csv"), "--count", "20", "--learn", "--json", *more]
+        whose = ["--user", owner.email, "--home", str(application.home)]
+        done = subprocess.run(
+            [sys.executable, "-m", "ecluse", "fraud", "label", tmp_path / "latest.csv", "--model", model, *given, *whose],
+            env=application.environ, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+    first = learn(f"watched@{watched['version']}", "--seed", "7")
+    assert first["model"] == f"watched@{watched['version']}"
+    version = first["learned"]["model"].partition("@")[2]
+    detail = client.get(f"{place}/{version}").json()
+    assert not {"curves", "histogram", "groups", "intervals"} & detail["report"].keys()
+    assert not [file["path"] for file in detail["files"] if file["path"].startswith("plots/")]
+    with Runtime.open(settings) as runtime, runtime.catalog.read() as transaction:
+        asked = inspections.list_inspections(
+            transaction, owner.id, kind="learning", dataset_id=first["dataset"]
+        )
+        assert [(one.request["seed"], one.other_version) for one in asked] == [(7, version)]
+    looked = client.post(f"{place}/{version}/monitor", json={"dataset": first["dataset"]})
+    assert done(application, client, looked)["result"]["score"]["index"] == 0
+
+    again = learn(f"watched@{version}")
+    assert again["model"] == f"watched@{version}"
+    last = client.get(f"{place}/{again['learned']['model'].partition('@')[2]}").json()
+    assert last["report"]["learned"]["from"] == version
+
+    body = {"dataset": watched["labelled"], "version": version, "budget_s": 5}
+    result = done(application, client, client.post(f"{place}/retrain", json=body))["result"]
+    # Of the rows kept for comparing, those with a label taught the old version.
+    assert 0.3 < result["left_out"] / result["held_out"] < 0.7
+    assert "The table of the old version is gone" not in " ".join(result["notes"])
 
 
 def test_labels_come_from_a_table_and_are_forgotten_again(client: httpx.Client, watched: Watched) -> None:
