@@ -30,6 +30,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from ecluse.fraud.columns import parse_columns
 from ecluse.fraud.dataset import open_table
 from ecluse.fraud.ensembles.anomaly import fit_anomaly
 from ecluse.fraud.ensembles.building import EnsemblePlan, Reference, build_ensemble
@@ -226,7 +227,7 @@ def cut_by_time(frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame] | None
     if profile.guesses.timestamp is None:
         return None
     spec = next(one for one in profile.specs if one.name == profile.guesses.timestamp.column)
-    order = frame.select(spec.parse()).to_series().arg_sort()
+    order = spec.read(frame[spec.name]).arg_sort()
     return frame[order[: frame.height // 2]], frame[order[frame.height // 2 :]]
 
 
@@ -443,7 +444,7 @@ def probabilities(scorer: Scorer, table: object) -> np.ndarray:
 
 def anomaly_scores(table: object, profile: TableProfile) -> np.ndarray:
     raw = pl.concat(list(table.batches()))  # type: ignore[attr-defined]
-    parsed = raw.select([spec.parse() for spec in profile.specs])
+    parsed = parse_columns(raw, profile.specs)
     left_out = [guess.column for guess in profile.guesses.identifiers]
     return fit_anomaly(parsed, profile.specs, left_out=left_out).scores(parsed)
 

@@ -67,18 +67,13 @@ class ColumnSpec:
     thousands: str | None = None
     note: str = ""
 
-    def parse(self) -> pl.Expr:
-        """The column under its own name as Float64, String or Datetime("us") in naive UTC.
+    def read(self, raw: pl.Series) -> pl.Series:
+        """The raw column, a series of any type, as Float64, String or Datetime("us") in naive UTC.
 
         Numbers: booleans become 0 and 1, percentages a hundredth, infinities and what is no number null.
         Categories, texts, identifiers and constants: trimmed strings in which 3, 3.0 and "3.0" are all "3",
         `NULL_TOKENS` null. Dates: years outside 1800-2200 are null. Accepts text as well as native columns.
         """
-        dtype = {"number": pl.Float64(), "datetime": pl.Datetime("us")}.get(self.kind, pl.String())
-        return pl.col(self.name).map_batches(self.read, return_dtype=dtype, is_elementwise=True)
-
-    def read(self, raw: pl.Series) -> pl.Series:
-        """What `parse` does, on a series of any type."""
         if self.kind == "number":
             return parse_numbers(raw, decimal_comma=self.decimal_comma, thousands=self.thousands)
         if self.kind == "datetime":
@@ -119,13 +114,16 @@ def infer_columns(sample: pl.DataFrame, *, decimal_comma: bool = False) -> tuple
 
 
 def parse_columns(frame: pl.DataFrame, specs: Sequence[ColumnSpec]) -> pl.DataFrame:
-    """The columns of `specs` parsed, as `frame.select([spec.parse() for spec in specs])` would.
+    """The columns of `specs` parsed, each under its own name as `ColumnSpec.read` gives it.
+
+    Series are read one after another, never by a Python function within an expression: a thread of Polars that
+    waits for the interpreter, and a thread of the interpreter that waits for Polars, would wait for ever.
 
     Few rows of many columns are read many columns at a time: each value is read on its own, so that columns
     may as well follow one another as stand side by side.
     """
     if frame.height > LEVELS or not frame.height:
-        return frame.select([spec.parse() for spec in specs])
+        return pl.DataFrame([spec.read(frame[spec.name]).alias(spec.name) for spec in specs])
     alike: dict[tuple[pl.DataType, ColumnSpec], list[str]] = {}
     schema = frame.schema  # made anew at each access
     for spec in specs:

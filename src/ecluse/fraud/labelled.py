@@ -179,8 +179,7 @@ def _positive_value(plan: TrainingPlan, alike: dict[str, str], values: list[str]
                 f"{plan.target} has {len(values)} values ({shown}). Name the one that means fraud."
             )
         return values[-1]
-    wanted = ColumnSpec("value", "category").parse()
-    parsed = str(pl.DataFrame({"value": [plan.positive_value]}).select(wanted).item())
+    parsed = str(ColumnSpec("value", "category").read(pl.Series([plan.positive_value])).item())
     for candidate in (plan.positive_value, parsed):
         if alike.get(candidate, candidate) in values:
             return alike.get(candidate, candidate)

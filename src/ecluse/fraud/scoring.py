@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
 from ecluse.fraud.calibration import Calibration
 from ecluse.fraud.clock import with_heartbeat
-from ecluse.fraud.columns import ColumnSpec
+from ecluse.fraud.columns import ColumnSpec, parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.encoders import LevelEncoder
 from ecluse.fraud.features import Feature, FeatureEngineer, Matrix
@@ -189,7 +189,7 @@ def score_frame(
     check = check_columns(model, raw.columns, mapping)
     if check.missing:
         raise ColumnsMissing(missing_message("The table", check))
-    parsed = _named_as_ours(raw, mapping).select([spec.parse() for spec in model.specs])
+    parsed = parse_columns(_named_as_ours(raw, mapping), model.specs)
     matrix = model.engineer.transform(parsed)
     if len(model.positions) != matrix.shape[1] or (np.diff(model.positions) != 1).any():
         matrix = np.ascontiguousarray(matrix[:, model.positions])
@@ -299,8 +299,8 @@ def _refuse_other_kinds(model: FraudModel, table: Table, mapping: Mapping[str, s
     for spec in model.specs:
         if spec.kind not in ("number", "datetime"):
             continue
-        text = head.select(ColumnSpec(spec.name, "category").parse()).to_series()
-        unread = text.filter(text.is_not_null() & head.select(spec.parse()).to_series().is_null())
+        text = ColumnSpec(spec.name, "category").read(head[spec.name])
+        unread = text.filter(text.is_not_null() & spec.read(head[spec.name]).is_null())
         if len(unread) > MOSTLY * max(len(text) - text.null_count(), 1):
             name = mapping.get(spec.name, spec.name)
             wrong.append(f'{name} should hold a {spec.kind}, and holds "{unread[0][:40]}"')

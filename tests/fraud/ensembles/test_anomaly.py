@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecluse.errors import InvalidInput, ModelUnreadable
-from ecluse.fraud.columns import ColumnSpec, infer_columns
+from ecluse.fraud.columns import ColumnSpec, infer_columns, parse_columns
 from ecluse.fraud.ensembles.anomaly import ARRAYS_FILE, STATE_FILE, AnomalyModel, fit_anomaly
 
 
@@ -39,7 +39,7 @@ def payments(rows: int = 1_200, seed: int = 5) -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def parsed() -> pl.DataFrame:
     raw = payments()
-    return raw.select([spec.parse() for spec in infer_columns(raw)])
+    return parse_columns(raw, infer_columns(raw))
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput
 from ecluse.fraud import plots
-from ecluse.fraud.columns import ColumnSpec
+from ecluse.fraud.columns import ColumnSpec, parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.ensembles import transfer as transferring
 from ecluse.fraud.ensembles.anomaly import SAMPLE_ROWS, fit_anomaly, ranks_of
@@ -122,7 +122,7 @@ def build_ensemble(
     checked_rate(plan.fraud_rate)
     progress("read", 0.05, "Reading the table")
     sample = table.sample(SAMPLE_ROWS)
-    parsed = sample.select([spec.parse() for spec in specs])
+    parsed = parse_columns(sample, specs)
     progress("anomaly", 0.15, "Learning what is usual")
     left_out = {*plan.left_out, *plan.identifier_columns, *_counter(specs, plan.time_column)}
     anomaly = fit_anomaly(parsed, specs, left_out=left_out, seed=plan.seed)
@@ -296,7 +296,7 @@ def _save(facts: _Facts, destination: Path, seconds: float) -> dict[str, Any]:
 def _sketch(facts: _Facts, scores: Floats, threshold: float) -> TrainingSketch:
     """What later rows are compared with: the sample that the ensemble was made for."""
     specs = facts.ensemble.anomaly.specs
-    parsed = facts.sample.select([spec.parse() for spec in specs])
+    parsed = parse_columns(facts.sample, specs)
     time_spec = next((spec for spec in specs if spec.name == facts.plan.time_column), None)
     return sketch_training(parsed, specs, scores=scores, threshold=threshold, time=time_spec)
 

@@ -19,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput, ModelUnreadable
+from ecluse.fraud.columns import parse_columns
 from ecluse.fraud.ensembles import transfer as transferring
 from ecluse.fraud.ensembles.anomaly import AnomalyModel, Ranks
 from ecluse.fraud.ensembles.transfer import Transfer
@@ -96,7 +97,7 @@ class Ensemble:
 
     def judge(self, raw: pl.DataFrame) -> Judgement:
         """Judge raw rows (strings or native values). A row's judgement depends on no other row."""
-        parsed = raw.select([spec.parse() for spec in self.anomaly.specs])
+        parsed = parse_columns(raw, self.anomaly.specs)
         matrix = self.anomaly.description.read(parsed)
         margins = [member.margins(raw) for member in self.members]
         return self.judge_read(margins, self.anomaly.detector_scores(matrix))

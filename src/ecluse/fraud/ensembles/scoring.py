@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ecluse.errors import ColumnsMissing
 from ecluse.fraud.clock import with_heartbeat
+from ecluse.fraud.columns import parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.ensembles import transfer as transferring
 from ecluse.fraud.ensembles.ensemble import MEDIUM_ALERTS, Ensemble, Floats
@@ -76,7 +77,7 @@ def score_frame(
     check = check_ensemble(ensemble, raw.columns)
     if check.missing:
         raise ColumnsMissing(missing_message("The table", check))
-    parsed = raw.select([spec.parse() for spec in ensemble.anomaly.specs])
+    parsed = parse_columns(raw, ensemble.anomaly.specs)
     matrix = ensemble.anomaly.description.read(parsed)
     rows = [member.transfer.read(raw) for member in ensemble.members]
     margins = [

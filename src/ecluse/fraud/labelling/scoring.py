@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
+from ecluse.fraud.columns import parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.labelling.learning import Learned
 from ecluse.fraud.scoring import ColumnCheck, ReasonsFor, missing_message, near_columns
@@ -93,7 +94,7 @@ class LearnedScorer:
     def apply(self, scored: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
         """Scores of the version this one came from, brought to the scale and order that were learned."""
         anomaly = scored["anomaly_score"].to_numpy() if "anomaly_score" in scored.columns else None
-        parsed = raw.select([spec.parse() for spec in self.learned.specs])
+        parsed = parse_columns(raw, self.learned.specs)
         margins = margins_of(scored["fraud_probability"].to_numpy())
         probability = probabilities(self.learned.margins(margins, parsed, anomaly))
         high, medium = probability >= self.threshold, probability >= self.medium_threshold

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput
 from ecluse.fraud.clock import Clock
-from ecluse.fraud.columns import ColumnSpec
+from ecluse.fraud.columns import ColumnSpec, parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.labelled import read_labelled, split_labelled
 from ecluse.fraud.plan import TrainingPlan
@@ -39,7 +39,7 @@ def hold_out(table: Table, plan: TrainingPlan) -> Mask:
         )
     target = ColumnSpec(plan.target, "category")
     labelled = np.concatenate(
-        [batch.select(target.parse()).to_series().is_not_null().to_numpy() for batch in table.batches()]
+        [target.read(batch[target.name]).is_not_null().to_numpy() for batch in table.batches()]
     )
     held = np.zeros(len(labelled), dtype=np.bool_)
     held[np.flatnonzero(labelled)[split.test]] = True
@@ -53,8 +53,8 @@ def write_rows(table: Table, chosen: Mask, path: Path) -> None:
 
 def row_hashes(table: Table, columns: Sequence[str]) -> pl.Series:
     """(rows,) uint64, equal for rows that are equal in these columns as text."""
-    parsed = [ColumnSpec(name, "category").parse() for name in columns]
-    return pl.concat([batch.select(parsed).hash_rows(seed=_SEED) for batch in table.batches()])
+    specs = [ColumnSpec(name, "category") for name in columns]
+    return pl.concat([parse_columns(batch, specs).hash_rows(seed=_SEED) for batch in table.batches()])
 
 
 def _chosen(table: Table, chosen: Mask) -> Iterator[pl.DataFrame]:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecluse.fraud.columns import ColumnSpec, infer_columns
+from ecluse.fraud.columns import ColumnSpec, infer_columns, parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.evaluation import bootstrap_intervals, confusion, measure
 from ecluse.fraud.labels import UNKNOWN
@@ -154,7 +154,7 @@ class _Counters:
 
     def add(self, batch: pl.DataFrame, scores: NDArray[np.float64] | None) -> list[Counts]:
         """Count a batch; for each reference the place of each row's bin."""
-        binned = self.columns.add(batch.select([spec.parse() for spec in self.specs])) if self.specs else []
+        binned = self.columns.add(parse_columns(batch, self.specs)) if self.specs else []
         if scores is not None and self.score.references:
             binned += self.score.add(pl.DataFrame({"score": scores}))
         return [bins + start for bins, start in zip(binned, self.starts, strict=False)]
@@ -194,7 +194,7 @@ def _add_days(
     events: Sequence[Event],
     binned: Sequence[Counts],
 ) -> None:
-    moment = batch.select(time.parse()).to_series()
+    moment = time.read(batch[time.name])
     there = moment.is_not_null().to_numpy()
     if not there.any():
         return
