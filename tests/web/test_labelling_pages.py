@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -30,10 +31,10 @@ PAGE = "/datasets/dunlabelled/label"
 QUESTIONS = 12
 
 
-def questions() -> dict[str, Any]:
+def questions(known: Sequence[int] = ()) -> dict[str, Any]:
     """What a choice of rows of an invented table found."""
     scores = np.round(np.random.default_rng(4).beta(0.3, 4.0, 20_000), 6)
-    asked = choose_questions(scores, threshold=0.62, count=QUESTIONS, seed=1)
+    asked = choose_questions(scores, threshold=0.62, count=QUESTIONS, seed=1, known=known)
     rows = [question.row for question in asked.questions]
     return asked.to_dict() | {
         "shown": [{"transaction_id": f"T{row}", "amount": 4.5 * row, "note": None} for row in rows],
@@ -187,6 +188,20 @@ def test_the_page_of_a_version_does_not_offer_what_made_it(
     for model, found in ((MODEL, True), ("transactions@v20991125_080000", False)):
         body = client.get(f"/api/labels?dataset=dunlabelled&model={model}").json()
         assert bool(body["questions"]) is found
+
+
+def test_other_rows_to_answer_leave_what_was_said_in_sight(
+    runtime: Runtime, owner: User, asked: list[int]
+) -> None:
+    with runtime.catalog.write() as transaction:
+        labels.put_labels(transaction, owner.id, "dunlabelled", {row: row % 2 for row in asked})
+        second = inspection(owner, "questions", questions(known=asked), id="second", job_id="second")
+        second.created_at = datetime(2099, 1, 1, tzinfo=UTC)
+        inspections.add_inspection(transaction, second)
+    page = browser(runtime, owner).get(PAGE).text
+    assert shown(page) not in (None, *asked)
+    assert "Nothing yet." not in page
+    assert "not asked about" not in page
 
 
 def test_labels_beyond_those_that_are_kept_are_refused_and_blank_rows_do_not_count(

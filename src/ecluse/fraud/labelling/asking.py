@@ -149,7 +149,8 @@ def learn_about(
     """Learn from the labels of a table; the new version alerts on as many of its rows as the old did at `threshold`.
 
     `before` is the old version's scorer where it learned from labels itself: what it learned is replaced, and
-    `base` is what both go back to. `asked` are the questions of the old version; `asked_elsewhere`: of another.
+    `base` is what both go back to. The figures told are the old version's. `asked` are its questions;
+    `asked_elsewhere`: those of another version, by which the rows were chosen.
 
     Raises InvalidInput with too few labels.
     """

@@ -192,11 +192,20 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
 def _questions_of(runtime: Runtime, inspection: Inspection, dataset: Dataset) -> Inspection | None:
     """The questions last asked for a version; else those for another, by which the labelled rows were chosen."""
     with runtime.catalog.read() as transaction:
-        found = inspections.list_inspections(
-            transaction, inspection.user_id, kind="questions", dataset_id=dataset.id, status="done"
-        )
-    own = next((one for one in found if _is_of(one, inspection)), None)
-    return own or next(iter(found), None)
+        for name, version in ((inspection.model_name, inspection.version), (None, None)):
+            found = inspections.list_inspections(
+                transaction,
+                inspection.user_id,
+                kind="questions",
+                dataset_id=dataset.id,
+                model_name=name,
+                version=version,
+                status="done",
+                limit=1,
+            )
+            if found:
+                return found[0]
+    return None
 
 
 def _is_of(asked: Inspection, inspection: Inspection) -> bool:

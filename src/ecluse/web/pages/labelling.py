@@ -366,10 +366,13 @@ def _progress(runtime: Runtime, rows: Sequence[Inspection | None], say: Words) -
 
 def _figures(asked: Inspection | None, known: Mapping[int, int]) -> dict[str, Any] | None:
     """What the answers say of the model; None before the first."""
-    rows = {int(question["row"]) for question in (asked.result or {})["questions"]} if asked else set()
-    if asked is None or not rows & known.keys():
+    if asked is None:
+        return None
+    result = asked.result or {}
+    rows = {int(question["row"]) for question in result["questions"]}
+    if not (rows | {int(row) for row, _ in result.get("known", ())}) & known.keys():
         return None
     from ecluse.fraud.labelling.figures import figures_of
     from ecluse.fraud.labelling.questions import QuestionSet
 
-    return figures_of(QuestionSet.from_dict(asked.result or {}), known).to_dict()
+    return figures_of(QuestionSet.from_dict(result), known).to_dict()
