@@ -93,6 +93,45 @@ def test_a_saved_engineer_makes_the_same_features(
     assert again.features == engineer.features
 
 
+def test_two_fits_of_one_seed_make_the_same_features_under_hashes_of_their_own(
+    fitted: tuple[FeatureEngineer, Matrix], tmp_path: Path
+) -> None:
+    engineer, matrix = fitted
+    frame, labels = table()
+    again, same = fit_features(frame, SPECS, ROLES, labels, seed=1)
+    assert np.array_equal(matrix, same, equal_nan=True)
+    rows, _ = table(100, seed=9)
+    assert np.array_equal(engineer.transform(rows), again.transform(rows), equal_nan=True)
+    keys = []
+    for name, one in (("first", engineer), ("second", again)):
+        (tmp_path / name).mkdir()
+        one.save(tmp_path / name)
+        keys.append(
+            {
+                *pl.read_parquet(tmp_path / name / "entities.parquet")["key"],
+                *pl.read_parquet(tmp_path / name / "history_customers.parquet")["key"],
+            }
+        )
+    assert keys[0]
+    assert not keys[0] & keys[1]
+
+
+def test_an_engineer_that_forgets_knows_no_customer_and_makes_the_same_features_of_strangers(
+    fitted: tuple[FeatureEngineer, Matrix], tmp_path: Path
+) -> None:
+    engineer = fitted[0].forgetting()
+    engineer.save(tmp_path)
+    assert [pl.read_parquet(path).height for path in tmp_path.glob("*.parquet")] == [0, 0, 0]
+    again = FeatureEngineer.load(tmp_path)
+    frame, _ = table(100, seed=9)
+    strange = frame.with_columns(pl.format("other {}", "customer").alias("customer"), device=pl.lit("new"))
+    strange = strange.with_columns(pl.format("other {}", "note").alias("note"))
+    assert np.array_equal(again.transform(strange), fitted[0].transform(strange), equal_nan=True)
+    known = again.transform(frame)
+    assert np.array_equal(known, engineer.transform(frame), equal_nan=True)
+    assert set(column(again, known, "device: seen")) == {0.0}
+
+
 def test_damaged_state_is_refused(fitted: tuple[FeatureEngineer, Matrix], tmp_path: Path) -> None:
     for name in fitted[0].save(tmp_path):
         content = (tmp_path / name).read_bytes()

@@ -153,6 +153,13 @@ def test_a_sample_holds_labels_and_enough_frauds_and_no_name_of_anyone(
     assert set(sample["tx_amt"].cast(pl.Float64)) <= set(table["tx_amt"])
 
 
+def test_a_reference_remembers_no_customer_and_no_value_of_its_table(folders: Path) -> None:
+    for name in NAMES:
+        tables = [path for path in (folders / name).glob("*.parquet") if path.name != library.SAMPLE_FILE]
+        assert tables
+        assert {pl.read_parquet(path).height for path in tables} == {0}
+
+
 def test_only_administrators_change_the_library(filled: Runtime) -> None:
     member = filled.accounts.sign_up("member@example.org", "a long password")
     for change in (

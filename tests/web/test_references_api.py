@@ -127,6 +127,21 @@ def test_a_demonstration_library_is_built_by_jobs_that_can_be_cancelled(admin: h
     assert (refused.status_code, refused.json()["error"]["code"]) == (422, "invalid_input")
 
 
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (["amount" * 20_000], "a name has at most 200 characters"),
+        ([f"amount {number}" for number in range(2_001)], "2000 items"),
+    ],
+)
+def test_names_that_no_table_has_and_more_than_any_has_are_refused(
+    member: httpx.Client, columns: list[str], said: str
+) -> None:
+    refused = member.post("/api/references/match", json={"columns": columns})
+    assert refused.status_code == 422
+    assert said in refused.json()["error"]["message"]
+
+
 def test_a_removed_reference_is_not_matched_any_more(admin: httpx.Client) -> None:
     assert admin.delete("/api/references/oakfield_insurance").status_code == 204
     assert admin.get("/api/references/oakfield_insurance").status_code == 404

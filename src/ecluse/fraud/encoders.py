@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -241,6 +241,10 @@ class EntityEncoder:
             np.where(known, rate[at], np.where(missing, np.nan, self.prior)).astype(np.float32),
         ]
 
+    def forgetting(self) -> EntityEncoder:
+        """The same features of values of which none has been seen."""
+        return replace(self, salt=0, table=self.table.emptied())
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "type": "entity",
@@ -366,6 +370,13 @@ class HistoryEncoder:
 
     def transform(self, frame: pl.DataFrame) -> list[Column]:
         return self.history.describe(frame)
+
+    def forgetting(self) -> HistoryEncoder:
+        """The same features of customers of whom none is known."""
+        known = self.history
+        return HistoryEncoder(
+            replace(known, salt=0, customers=known.customers.emptied(), seen=known.seen[:0])
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {"type": "history", **self.history.to_dict()}

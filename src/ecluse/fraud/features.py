@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -127,6 +128,17 @@ class FeatureEngineer:
         kept = [e for e in self.encoders if any(feature.name in names for feature in e.features())]
         return replace(self, encoders=tuple(kept))
 
+    def forgetting(self) -> FeatureEngineer:
+        """The same features without a customer's history or any value that was met: what others may be given.
+
+        Whoever holds the tables can try identifiers until one is found in them, with its rows and fraud rate.
+        """
+        return FeatureEngineer(
+            tuple(
+                e.forgetting() if isinstance(e, EntityEncoder | HistoryEncoder) else e for e in self.encoders
+            )
+        )
+
     def save(self, directory: Path) -> list[str]:
         """Write the state as JSON and its tables as Parquet; returns the files' names."""
         state = {"format": FORMAT, "encoders": [encoder.to_dict() for encoder in self.encoders]}
@@ -185,7 +197,11 @@ def fit_features(
     folds they are not in, and their counts leave the row itself out. With one, rates, counts and history of
     a row end before its block of time: fraud comes in bursts, and a rate from random folds would know of the
     rest of the burst, which no row to score does.
+
+    Values are remembered under hashes of a salt of their own, so that two models tell nothing together; no
+    feature depends on it.
     """
+    salt = secrets.randbits(63)
     folds = _Folds(np.random.default_rng(seed).integers(0, FOLDS, frame.height), forward=False)
     if roles.time:
         folds = _Folds(time_blocks(times_of(frame[roles.time])), forward=True)
@@ -195,16 +211,16 @@ def fit_features(
     fitted: list[Fitted] = []
     for spec in specs:
         tick()
-        fitted += with_heartbeat(partial(_fit_column, frame, spec, labels, folds, seed, wanted), tick)
+        fitted += with_heartbeat(partial(_fit_column, frame, spec, labels, folds, salt, wanted), tick)
     fitted += _fit_gaps(frame, [spec.name for spec in specs if spec.kind == "datetime"])
-    fitted += with_heartbeat(partial(_fit_together, frame, specs, labels, folds, seed, wanted), tick)
+    fitted += with_heartbeat(partial(_fit_together, frame, specs, labels, folds, salt, wanted), tick)
     gappy = tuple(s.name for s in specs if 0 < frame[s.name].null_count() < frame.height)
     if len(gappy) > 1:
         missing = MissingEncoder(gappy)
         fitted.append((missing, missing.transform(frame)))
     if roles.customer and roles.time:
         tick()
-        fitted.append(_fit_history(frame, specs, roles.customer, roles.time, seed, tick))
+        fitted.append(_fit_history(frame, specs, roles.customer, roles.time, salt, tick))
     if plan is None:
         fitted = _helpful(fitted, specs, labels, folds, seed, deadline, tick)
     engineer = FeatureEngineer(tuple(encoder for encoder, _ in fitted))
@@ -269,7 +285,7 @@ def _fit_column(
     spec: ColumnSpec,
     labels: Labels,
     folds: _Folds,
-    seed: int,
+    salt: int,
     plan: FeaturePlan,
 ) -> list[Fitted]:
     column = frame[spec.name]
@@ -288,7 +304,7 @@ def _fit_column(
         fitted.append(_fit_levels(column, labels, folds, rates=plan.levels and distinct > FEW_LEVELS))
     readable = spec.kind not in ("datetime", "number") or (spec.kind == "number" and plan.values)
     if readable and _is_entity(column, distinct, spec.kind):
-        fitted.append(_fit_entity(frame, spec.name, None, labels, folds, seed))
+        fitted.append(_fit_entity(frame, spec.name, None, labels, folds, salt))
     return fitted
 
 
@@ -305,7 +321,7 @@ def _fit_together(
     specs: tuple[ColumnSpec, ...],
     labels: Labels,
     folds: _Folds,
-    seed: int,
+    salt: int,
     plan: FeaturePlan,
 ) -> list[Fitted]:
     """The features of several columns together, of those that are still there."""
@@ -325,7 +341,7 @@ def _fit_together(
                 )
     fitted = [(encoder, encoder.transform(frame)) for encoder in encoders]
     pairs = [pair for pair in plan.pairs if there.issuperset(pair)]
-    return fitted + [_fit_entity(frame, column, beside, labels, folds, seed) for column, beside in pairs]
+    return fitted + [_fit_entity(frame, column, beside, labels, folds, salt) for column, beside in pairs]
 
 
 def _is_entity(column: pl.Series, distinct: int, kind: str) -> bool:
@@ -368,9 +384,9 @@ def _fit_levels(column: pl.Series, labels: Labels, folds: _Folds, *, rates: bool
 
 
 def _fit_entity(
-    frame: pl.DataFrame, column: str, beside: str | None, labels: Labels, folds: _Folds, seed: int
+    frame: pl.DataFrame, column: str, beside: str | None, labels: Labels, folds: _Folds, salt: int
 ) -> Fitted:
-    keys = entity_keys(frame, column, beside, seed)
+    keys = entity_keys(frame, column, beside, salt)
     unique, member = np.unique(keys, return_inverse=True)
     rows = np.bincount(member).astype(np.float64)
     frauds = np.bincount(member, weights=labels).astype(np.float64)
@@ -380,7 +396,7 @@ def _fit_entity(
     kept = unique != 0
     table = KeyedTable(unique[kept], {"count": rows[kept], "rate": _smoothed(frauds, rows, prior)[kept]})
     columns = [np.where(missing, np.nan, values).astype(np.float32) for values in (seen, rate)]
-    return EntityEncoder(column, seed, prior, table, beside), columns
+    return EntityEncoder(column, salt, prior, table, beside), columns
 
 
 def _held_out(
@@ -420,7 +436,7 @@ def _fit_gaps(frame: pl.DataFrame, dates: list[str]) -> list[Fitted]:
 
 
 def _fit_history(
-    frame: pl.DataFrame, specs: tuple[ColumnSpec, ...], customer: str, time: str, seed: int, tick: Tick
+    frame: pl.DataFrame, specs: tuple[ColumnSpec, ...], customer: str, time: str, salt: int, tick: Tick
 ) -> tuple[Encoder, list[Column]]:
     others = [spec for spec in specs if spec.name not in (customer, time)]
     history = freeze_history(
@@ -429,7 +445,7 @@ def _fit_history(
         time=time,
         amounts=_main_amounts(frame, others),
         entities=_main_entities(frame, others),
-        salt=seed,
+        salt=salt,
     )
     return HistoryEncoder(history), describe_forward(frame, history, tick)
 

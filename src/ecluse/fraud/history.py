@@ -39,6 +39,10 @@ class KeyedTable:
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return at, (self.keys[at] == keys) & (keys != NO_KEY)
 
+    def emptied(self) -> KeyedTable:
+        """The same columns without a row: no key is known to it."""
+        return KeyedTable(self.keys[:0], {name: values[:0] for name, values in self.values.items()})
+
     def to_frame(self) -> pl.DataFrame:
         return pl.DataFrame({"key": self.keys, **self.values})
 

@@ -110,14 +110,16 @@ def plants(rows: int = 1_500, seed: int = 3) -> pl.DataFrame:
     )
 
 
-def make_reference(frame: pl.DataFrame, name: str, domain: str, folder: Path) -> Made:
+def make_reference(
+    frame: pl.DataFrame, name: str, domain: str, folder: Path, plan: TrainingPlan | None = None
+) -> Made:
     path = folder / f"{name}.csv"
     frame.write_csv(path)
     with open_table(path) as table:
         profile = profile_table(table)
         identifiers = tuple(guess.column for guess in profile.guesses.identifiers)
-        plan = TrainingPlan("is_fraud", identifier_columns=identifiers, budget_s=5.0)
-        train(table, plan, folder / name, lambda *_: None)
+        guessed = TrainingPlan("is_fraud", identifier_columns=identifiers, budget_s=5.0)
+        train(table, plan or guessed, folder / name, lambda *_: None)
     report = json.loads((folder / name / "performance.json").read_text(encoding="utf-8"))
     importance: dict[str, float] = {}
     for item in report["importances"]:

@@ -24,10 +24,12 @@ from ecluse.fraud.ensembles.building import (
 from ecluse.fraud.ensembles.ensemble import load_ensemble, shift_to_rate, sigmoid
 from ecluse.fraud.ensembles.transfer import _lacking
 from ecluse.fraud.evaluation import roc_auc
+from ecluse.fraud.history import hash_keys
 from ecluse.fraud.references.matching import Match, MatchResult, Pair, match_table
 from ecluse.fraud.results import write_scores
 from ecluse.fraud.scorers import EnsembleScorer, ModelScorer, Scorer, load_scorer
 from ecluse.fraud.scoring import load_model
+from ecluse.fraud.training import TrainingPlan
 from tests.fraud.ensembles.library import (
     Made,
     claims,
@@ -251,6 +253,60 @@ def test_scores_are_written_as_csv_and_parquet(scorer: Scorer, folder: Path, tmp
         with open_table(folder / "table.csv") as table:
             summary = write_scores(scorer.score_table(table), tmp_path / f"scores.{form}", form)  # type: ignore[arg-type]
         assert (summary.rows, summary.high) == (1_500, summary.flagged)
+
+
+@pytest.fixture(scope="module")
+def with_customers(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A reference of a bank that knows its customers and devices, as an earlier release has left it."""
+    rng = np.random.default_rng(5)
+    frame = payments().with_columns(
+        customer_id=pl.Series([f"C{number:04d}" for number in rng.integers(0, 150, 2_000)]),
+        device_id=pl.Series([f"D{number:04d}" for number in rng.integers(0, 300, 2_000)]),
+    )
+    folder = tmp_path_factory.mktemp("customers")
+    plan = TrainingPlan(
+        "is_fraud",
+        identifier_columns=("payment_id",),
+        customer_column="customer_id",
+        time_column="payment_date",
+        budget_s=5.0,
+    )
+    return make_reference(frame, "payments", "cards", folder, plan)
+
+
+def test_an_ensemble_holds_no_customer_and_no_value_of_a_reference_whenever_that_was_built(
+    tmp_path: Path, with_customers: Made
+) -> None:
+    known = [f"C{number:04d}" for number in range(150)] + [f"D{number:04d}" for number in range(300)]
+    assert found_by_trying(with_customers.folder, known) > 300
+    others = french(payments(1_500, seed=8)).with_columns(
+        client_id=pl.Series([f"K{number % 90}" for number in range(1_500)]),
+        id_appareil=pl.Series([f"A{number % 200}" for number in range(1_500)]),
+    )
+    built(tmp_path, others, {"payments": with_customers})
+    member = tmp_path / "model" / "members" / "payments"
+    assert found_by_trying(member, known) == 0
+    tables = [pl.read_parquet(path) for path in member.glob("*.parquet")]
+    assert [table.height for table in tables] == [0, 0, 0]
+    for path in (path for path in (tmp_path / "model").rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        assert not [name for name in known if name.encode() in content], path.name
+    # Scoring goes by what was weighed when the ensemble was made, and with the tables gone.
+    ensemble = load_ensemble(tmp_path / "model")
+    assert ensemble.members[0].model.features == load_model(with_customers.folder).features
+    scores = load_scorer(tmp_path / "model").score_frame(others.drop("is_fraud"), None)
+    labels = payments(1_500, seed=8)["is_fraud"].to_numpy().astype(np.int8)
+    assert roc_auc(labels, scores["combined_score"].to_numpy()) > 0.6
+    assert scores["fraud_probability"].mean() == pytest.approx(RATE, abs=1e-4)
+
+
+def found_by_trying(folder: Path, names: list[str]) -> int:
+    """How many of the names stand in the tables of a model, as whoever holds its files can find out."""
+    encoders = json.loads((folder / "feature_engineer.json").read_text(encoding="utf-8"))["encoders"]
+    salts = [one["salt"] for one in encoders if "salt" in one]
+    keys = {key for salt in salts for key in hash_keys(pl.Series(names), salt).tolist()}
+    tables = [pl.read_parquet(folder / name) for name in ("entities.parquet", "history_customers.parquet")]
+    return len(keys & {key for table in tables for key in table["key"]})
 
 
 def test_a_cancelled_making_ends_at_the_next_word(tmp_path: Path, library: dict[str, Made]) -> None:

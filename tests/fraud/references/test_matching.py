@@ -223,3 +223,18 @@ def test_a_library_compares_names_as_a_pair_of_names_is_compared(mine: list[str]
         for column, b in enumerate(theirs):
             if not (is_anonymous(a) or is_anonymous(b) or split_words(a) == split_words(b)):
                 assert found[row, column] == pytest.approx(name_similarity(a, b), abs=1e-5)
+
+
+def test_of_a_table_of_very_many_columns_those_that_tell_most_are_compared() -> None:
+    table = payments(3)
+    noise = [replace(table[0], quantiles=(), kind="constant", name=f"col_{number}") for number in range(1_500)]
+    index = ReferenceIndex.of([reference("payments", payments(1))])
+    alone, among = match_table(table, index), match_table([*noise, *table], index)
+    assert not among.abstain
+    assert [(one.ours, one.theirs) for one in among.matches[0].columns] == [
+        (one.ours, one.theirs) for one in alone.matches[0].columns
+    ]
+    names = [one.name for one in (*noise, *table)]
+    assert match_names(names, index) == match_names([one.name for one in table], index)
+    settled = match_table([*noise, *table], index, corrections={"payments": {"col_1400": "amount"}})
+    assert {one.ours: one.theirs for one in settled.matches[0].columns}["amount"] == "col_1400"

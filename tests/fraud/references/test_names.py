@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -97,3 +99,19 @@ def test_similarity_is_symmetric_and_a_name_is_like_itself(a: str, b: str) -> No
     assert name_similarity(a, b) == name_similarity(b, a)
     assert 0.0 <= name_similarity(a, b) <= 1.0
     assert name_similarity(a, a) == 1.0
+
+
+@pytest.mark.parametrize(
+    "name", ["amount" * 20_000, "a1" * 60_000, "_".join(f"w{i}" for i in range(20_000)), "ﷺ" * 9_000]
+)
+def test_of_a_name_without_end_little_is_read_and_little_is_kept(name: str) -> None:
+    tracemalloc.start()
+    try:
+        is_anonymous(name), is_personal(name), name_reason(name, "amount"), name_similarity(name, "amount")
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(split_words(name)) <= 24
+    assert sum(len(word) for word in split_words(name)) <= 200
+    assert kept < 1_000_000
+    assert peak < 10_000_000

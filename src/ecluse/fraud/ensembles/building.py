@@ -25,6 +25,7 @@ from ecluse.errors import InvalidInput
 from ecluse.fraud import plots
 from ecluse.fraud.columns import ColumnSpec, parse_columns
 from ecluse.fraud.dataset import Table
+from ecluse.fraud.encoders import CUSTOMER_FILE, ENTITY_FILE, SEEN_FILE
 from ecluse.fraud.ensembles import transfer as transferring
 from ecluse.fraud.ensembles.anomaly import SAMPLE_ROWS, fit_anomaly, ranks_of
 from ecluse.fraud.ensembles.card import card_of
@@ -43,11 +44,12 @@ from ecluse.fraud.ensembles.ensemble import (
     sigmoid,
 )
 from ecluse.fraud.ensembles.report import report_of
-from ecluse.fraud.ensembles.transfer import Transfer, fit_transfer
-from ecluse.fraud.monitoring.drift import TrainingSketch, sketch_training
+from ecluse.fraud.ensembles.transfer import Transfer, fit_transfer, load_reference
+from ecluse.fraud.features import STATE_FILE as FEATURES_STATE
+from ecluse.fraud.monitoring.drift import SKETCH_FILE, TrainingSketch, sketch_training
 from ecluse.fraud.references.library import SAMPLE_FILE
 from ecluse.fraud.references.matching import GATE, Match, MatchResult, ReferenceFacts
-from ecluse.fraud.scoring import FraudModel, load_model
+from ecluse.fraud.scoring import FraudModel
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float, str], None]
@@ -63,6 +65,16 @@ UNMEASURED: Final = 0.7
 #: A probability can be known where so little of what the reference looks at is missing, read in its own units.
 KNOWN_SIMILARITY: Final = 0.8
 KNOWN_LACKING: Final = 0.05
+#: Files of a reference that are not copied into an ensemble; the state of its features is written anew.
+LEFT_BEHIND: Final = (
+    SAMPLE_FILE,
+    plots.FOLDER,
+    SKETCH_FILE,
+    FEATURES_STATE,
+    ENTITY_FILE,
+    CUSTOMER_FILE,
+    SEEN_FILE,
+)
 
 
 @dataclass(frozen=True)
@@ -176,7 +188,7 @@ def _members(
     found: list[tuple[Reference, FraudModel, Transfer, Floats]] = []
     for at, reference in enumerate(references):
         progress("match", 0.4 + 0.4 * at / len(references), f"Applying {reference.match.reference}")
-        model = load_model(reference.folder)
+        model = load_reference(reference.folder)
         mapping = {pair.ours: pair.theirs for pair in reference.match.columns}
         transfer = fit_transfer(sample, specs, mapping, model, reference.facts.columns)
         margin = np.round(transferring.margins(model, transfer.read(sample)), 9)
@@ -262,12 +274,10 @@ def _save(facts: _Facts, destination: Path, seconds: float) -> dict[str, Any]:
     ensemble, anomaly = facts.ensemble, facts.ensemble.anomaly
     folders = {reference.match.reference: reference.folder for reference in facts.references}
     for member in ensemble.members:
-        # Rows of the reference's own table are not everyone's; its plots are of no use here.
-        shutil.copytree(
-            folders[member.reference],
-            destination / MEMBERS_FOLDER / member.reference,
-            ignore=shutil.ignore_patterns(SAMPLE_FILE, plots.FOLDER),
-        )
+        # Rows, customers and values of the reference's own table are not everyone's; plots are of no use here.
+        folder = destination / MEMBERS_FOLDER / member.reference
+        shutil.copytree(folders[member.reference], folder, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
+        member.model.engineer.save(folder)
     files = anomaly.save(destination)
     judged = ensemble.judge_read(facts.margins, facts.detected)
     info = _info(facts, judged.anomaly)

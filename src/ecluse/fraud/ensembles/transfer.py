@@ -10,7 +10,8 @@ may a column lack, and `Transfer.lacking` says how much of what the reference lo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from ecluse.fraud.encoders import floats
 from ecluse.fraud.labels import NO, YES
 from ecluse.fraud.references.names import name_similarity, normalised
 from ecluse.fraud.references.sketches import QUANTILES, ColumnSketch
-from ecluse.fraud.scoring import FraudModel
+from ecluse.fraud.scoring import FraudModel, load_model
 
 Floats = NDArray[np.float64]
 How = Literal["same", "factor", "ranks", "words", "missing"]
@@ -128,6 +129,15 @@ class Transfer:
         )
         specs = tuple(None if spec is None else ColumnSpec.from_dict(spec) for spec in data["specs"])
         return cls(columns, tuple(data["kinds"]), specs, float(data["lacking"]))
+
+
+def load_reference(folder: Path) -> FraudModel:
+    """A reference's model as others are given it: customers and values of its own table are not known to it.
+
+    Raises ModelUnreadable for damaged or foreign files.
+    """
+    model = load_model(folder)
+    return replace(model, engineer=model.engineer.forgetting())
 
 
 def fit_transfer(

@@ -200,6 +200,7 @@ def run_building(runtime: Runtime, task: Task, recipe: dict[str, Any]) -> None:
 def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
     """Train, describe and upload under a version claimed by this attempt; what `_publish` needs."""
     from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.features import FeatureEngineer
     from ecluse.fraud.references.describing import describe, write_sample
     from ecluse.fraud.scoring import load_model
     from ecluse.fraud.training import TrainingPlan, train
@@ -222,6 +223,8 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
                 report["importances"],
                 personal=named,
             )
+        # The library is everyone's: what was measured above is the model that knew its customers.
+        FeatureEngineer.load(destination).forgetting().save(destination)
         told = ReferenceDescription(
             domain=recipe.domain,
             columns=[str(one["name"]) for one in described.sketches],

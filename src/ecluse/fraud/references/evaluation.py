@@ -133,10 +133,9 @@ def _measure(
 def _scores(row: ReferenceModel, match: Match, model_folder: Path, rows: pl.DataFrame) -> NDArray[np.float64]:
     """(rows,) what the reference says of the rows of another table, read as an ensemble would read them."""
     from ecluse.fraud.columns import infer_columns
-    from ecluse.fraud.ensembles.transfer import fit_transfer, margins
-    from ecluse.fraud.scoring import load_model
+    from ecluse.fraud.ensembles.transfer import fit_transfer, load_reference, margins
 
-    model, known = load_model(model_folder), library.facts(row)
+    model, known = load_reference(model_folder), library.facts(row)
     mapping: dict[str, str | None] = {pair.ours: pair.theirs for pair in match.columns}
     transfer = fit_transfer(rows, infer_columns(rows), mapping, model, known.columns)
     return margins(model, transfer.read(rows))

@@ -175,7 +175,7 @@ class Vocabulary:
             numbers = sorted(found)
             alike = [word_similarity(word, self.words[number]) for number in numbers]
             known = np.array(numbers, np.int64), np.array(alike, np.float32)
-            if len(self._near) < 50_000:
+            if len(self._near) < 10_000:
                 self._near[word] = known
         return known
 

@@ -66,6 +66,8 @@ CENTRED: Final = 0.3
 FEWEST: Final = 2
 """Least number of columns in a match."""
 CANDIDATES: Final = 20
+MOST_COLUMNS: Final = 1_000
+"""Columns of a table that are compared; of a wider one, those that tell most."""
 ROUGH: Final = 0.2
 
 
@@ -131,6 +133,8 @@ def match_table(
     by reference: columns of it that nothing stands for, as a person said. `only` these references are compared,
     however far down a search would put them.
     """
+    named = frozenset(name for one in corrections.values() for name in one)
+    sketches = _telling(sketches, named)
     settled = {
         name: _Settled(corrections.get(name, {}), frozenset(refused.get(name, ())))
         for name in (*corrections, *refused)
@@ -139,8 +143,8 @@ def match_table(
         found = index.candidates(dict.fromkeys(only))
     else:
         found = index.search(sketches, CANDIDATES)
-        named = {one.name for one in found}
-        found = (*found, *index.candidates(name for name in settled if name not in named))
+        near = {one.name for one in found}
+        found = (*found, *index.candidates(name for name in settled if name not in near))
     certain = settled.keys() if only is None else set(only)
     matches = _compare(columns_of(sketches), found, settled, certain, by_name_alone=False)
     return _result(matches, limit, len(index))
@@ -148,13 +152,30 @@ def match_table(
 
 def match_names(columns: Sequence[str], index: ReferenceIndex, limit: int = 3) -> MatchResult:
     """`match_table` where nothing but the names is known. Anonymous names match nothing."""
-    found = index.search_names(columns, CANDIDATES)
-    matches = _compare(columns_of([_named(name) for name in columns]), found, {}, (), by_name_alone=True)
+    sketches = _telling([_named(name) for name in columns], frozenset())
+    found = index.search_names([sketch.name for sketch in sketches], CANDIDATES)
+    matches = _compare(columns_of(sketches), found, {}, (), by_name_alone=True)
     return _result(matches, limit, len(index))
 
 
 def _named(name: str) -> ColumnSketch:
     return ColumnSketch(name, "constant", 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def _telling(sketches: Sequence[ColumnSketch], settled: Collection[str]) -> Sequence[ColumnSketch]:
+    """The columns that are compared, in their order: of very many those that a person has settled, then those whose
+    names mean something, then those whose names say nothing."""
+    if len(sketches) <= MOST_COLUMNS:
+        return sketches
+
+    def rank(place: int) -> tuple[bool, bool, bool, float, int]:
+        said = meaning(sketches[place].name)
+        known = [word.weight for word in said.words if word.senses]
+        settles = sketches[place].name in settled
+        return (not settles, not known, said.anonymous, -max(known, default=0.0), place)
+
+    chosen = sorted(range(len(sketches)), key=rank)[:MOST_COLUMNS]
+    return [sketches[place] for place in sorted(chosen)]
 
 
 def _result(matches: list[Match], limit: int, references: int) -> MatchResult:

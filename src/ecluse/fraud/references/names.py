@@ -36,6 +36,11 @@ LIGHT: Final = 0.35
 NEARLY: Final = 0.98
 """The most that two names of different words are alike, so that the same name always wins."""
 PHRASE: Final = 4
+LONGEST: Final = 200
+MOST_WORDS: Final = 24
+"""Characters and words of a name that are read: what is kept of a name, and the time for it, stay small."""
+REMEMBERED: Final = 20_000
+"""Names that are kept once they were read; some 6 kB for the longest."""
 GENERIC: Final = frozenset(
     {"col", "column", "colonne", "champ", "field", "feature", "feat", "variable", "var", "attr", "attribute"}
     | {"attribut", "input", "dim", "dimension", "component", "pc", "unnamed", "param", "factor", "facteur"}
@@ -88,14 +93,22 @@ def normalised(name: str) -> str:
     return " ".join(split_words(name))
 
 
-@lru_cache(maxsize=200_000)
 def split_words(name: str) -> tuple[str, ...]:
-    """Lower-case words and numbers, without accents: "cardTxn_AMT2" has card, txn, amt and 2."""
-    plain = unicodedata.normalize("NFKD", name)
+    """Lower-case words and numbers, without accents: "cardTxn_AMT2" has card, txn, amt and 2.
+
+    Of a name that no person would write, the first 200 characters and 24 words are read.
+    """
+    return _split_words(name[:LONGEST])
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _split_words(name: str) -> tuple[str, ...]:
+    # One character may stand for a dozen once it is taken apart.
+    plain = unicodedata.normalize("NFKD", name)[:LONGEST]
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
     plain = re.sub(r"([a-z\d])([A-Z])", r"\1 \2", plain)
     plain = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1 \2", plain)
-    return tuple(re.findall(r"[^\W\d_]+|\d+", plain.lower()))
+    return tuple(re.findall(r"[^\W\d_]+|\d+", plain.lower())[:MOST_WORDS])
 
 
 def is_anonymous(name: str) -> bool:
@@ -113,9 +126,13 @@ def is_personal(name: str) -> bool:
     return any(sense in known for word in meaning(name).words for sense, _ in word.senses)
 
 
-@lru_cache(maxsize=200_000)
 def meaning(name: str) -> Meaning:
     """The words of a name with what each may mean."""
+    return _meaning(name[:LONGEST])
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _meaning(name: str) -> Meaning:
     words = split_words(name)
     if is_anonymous(name):
         return Meaning(name, tuple(Word(word, (), 1.0) for word in words), anonymous=True)
@@ -139,7 +156,7 @@ def name_similarity(a: str, b: str) -> float:
     return min(NEARLY, alike / weight) if weight else 0.0
 
 
-@lru_cache(maxsize=500_000)
+@lru_cache(maxsize=10 * REMEMBERED)
 def word_similarity(a: Word, b: Word) -> float:
     """In [0, 1]: 1 for the same word or concept, less for related concepts and uncertain readings."""
     if a.text == b.text:
@@ -392,7 +409,7 @@ def _one_edit(a: str, b: str) -> bool:
     return left[1:] == right[1:] or left[1:] == right or left == right[1:] or swapped
 
 
-@lru_cache(maxsize=50_000)
+@lru_cache(maxsize=REMEMBERED)
 def _split_cost(word: str) -> tuple[str, ...]:
     """The fewest words of the dictionary (3 letters and more, or "id", "ip", "nb", "no") that make up `word`."""
     found = dictionary()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+#: Characters of a column's name that is matched: a longer one is none that a person wrote.
+LONGEST_NAME: Final = 200
 
 
 class DatasetReference(BaseModel):
@@ -473,9 +476,21 @@ class MatchRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    columns: list[str] | None = Field(None, max_length=10_000, description="Names of columns")
+    columns: list[str] | None = Field(
+        None, max_length=2_000, description="Names of columns, of at most 200 characters each"
+    )
     dataset: str | None = Field(None, description="Dataset id, or the address that its upload returned")
     limit: int = Field(3, ge=1, le=20, description="References at most, by columns; three for a dataset")
+
+    @field_validator("columns")
+    @classmethod
+    def _short_names(cls, columns: list[str] | None) -> list[str] | None:
+        longest = max((len(name) for name in columns or ()), default=0)
+        if longest > LONGEST_NAME:
+            raise ValueError(
+                f"a name has at most {LONGEST_NAME} characters, and one of these has {longest:,}; leave it out"
+            )
+        return columns
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
