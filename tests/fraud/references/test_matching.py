@@ -227,7 +227,9 @@ def test_a_library_compares_names_as_a_pair_of_names_is_compared(mine: list[str]
 
 def test_of_a_table_of_very_many_columns_those_that_tell_most_are_compared() -> None:
     table = payments(3)
-    noise = [replace(table[0], quantiles=(), kind="constant", name=f"col_{number}") for number in range(1_500)]
+    noise = [
+        replace(table[0], quantiles=(), kind="constant", name=f"col_{number}") for number in range(1_500)
+    ]
     index = ReferenceIndex.of([reference("payments", payments(1))])
     alone, among = match_table(table, index), match_table([*noise, *table], index)
     assert not among.abstain
