@@ -61,6 +61,12 @@ def analyze(file: Path) -> Record:
     help="Threshold: f1, recall=0.8, precision=0.9, alerts=50 per day, or cost=500:10 (missed fraud, false alarm).",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
+@click.option(
+    "--refit/--no-refit",
+    default=True,
+    show_default=True,
+    help="Fit the measured settings once more on all rows, for use; else the measured model is kept.",
+)
 @user_option
 @home_option
 @reports
@@ -75,6 +81,7 @@ def train(
     exclude: tuple[str, ...],
     goal: str,
     seed: int,
+    refit: bool,
     email: str | None,
     home: Path | None,
 ) -> Record:
@@ -89,6 +96,7 @@ def train(
         budget_s=budget,
         goal=goal,
         seed=seed,
+        refit=refit,
         without=workflows.chosen_none(time_column, customer_column),
     )
     workflows.check_request(request)

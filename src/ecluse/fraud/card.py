@@ -68,6 +68,13 @@ def _measured(report: dict[str, Any]) -> str:
             "fold held out, scored by models that had not seen them; the threshold was chosen on the same rows. "
             "Intervals are 95 %, from 200 resamples of these rows."
         )
+    if report.get("refitted"):
+        return (
+            "The figures are of a model that had not seen the test rows: it was fitted on "
+            f"{_fitted_on(report)}. The model saved here has the same settings and rounds, and was then fitted on "
+            "all rows, the test rows among them, so it knows the latest. Intervals are 95 %, from 200 resamples of "
+            "the test rows."
+        )
     return (
         "The test rows were used for nothing else, and the figures are of the very model saved here, fitted on "
         f"{_fitted_on(report)}. Intervals are 95 %, from 200 resamples of the test rows."

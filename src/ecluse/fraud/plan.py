@@ -15,6 +15,7 @@ class TrainingPlan:
     `positive_value` is the target's value that means fraud, as text; the rarer of two when None.
     `identifier_columns` and `excluded` are not learned from. `test_share` of the rows, in [0, 0.5], are kept back
     to measure on; with 0 all rows are learned from, and the figures are those of the rows each fold held out.
+    With `refit` the settings that were measured are fitted once more on all rows, if the seconds suffice.
     """
 
     target: str
@@ -27,6 +28,7 @@ class TrainingPlan:
     goal: Goal = Goal()  # noqa: RUF009 - frozen, so one value can serve all plans
     seed: int = 0
     test_share: float = 0.2
+    refit: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` gives the same plan back."""

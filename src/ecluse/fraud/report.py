@@ -78,7 +78,7 @@ class TrainingReport:
 
 @dataclass(frozen=True)
 class FinalModel:
-    """The model that is measured and saved, with its own features."""
+    """The model that is measured, with its own features."""
 
     prepared: Prepared
     model: FittedModel

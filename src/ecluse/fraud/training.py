@@ -23,6 +23,7 @@ from ecluse.fraud.dataset import Table
 from ecluse.fraud.evaluation import Goal, alert_cut, choose_threshold
 from ecluse.fraud.history import times_of
 from ecluse.fraud.labelled import LabelledRows, days_between, read_labelled, split_labelled
+from ecluse.fraud.models import FittedModel
 from ecluse.fraud.models.blend import Member, blend
 from ecluse.fraud.monitoring.drift import TrainingSketch, sketch_training
 from ecluse.fraud.plan import TrainingPlan
@@ -71,8 +72,9 @@ def train(
 
     Models are fitted on folds of the training and validation parts, and chosen, blended, calibrated and given
     a threshold by what they say of the rows each fold held out. The chosen settings are then fitted on both
-    parts whole and measured on the test part: the model that was measured is the one that is written. Large
-    tables have one fold, the split itself, and its models are kept.
+    parts whole and measured on the test part. With `plan.refit` they are fitted once more, with the same number
+    of rounds, on all rows, and that model is written; else it is the one that was measured. Large tables have
+    one fold, the split itself, and its models are kept.
 
     `stop` is asked between fits and rounds; once it is true the search ends, and the best so far is calibrated,
     measured and saved. `progress` may raise to cancel instead.
@@ -96,20 +98,36 @@ def _train(
     found = _search(course, plan, clock, stop)
     chosen = _choose(course, found, clock)
     calibration, cuts = _calibrate(rows, course, found, chosen, split, plan, clock)
+    begun = clock.seconds()
     final = _fit_final(rows, split, course, chosen, plan, clock)
+    again = MORE_TIME * (clock.seconds() - begun) * len(rows.labels) / len(split.learning)
     return _finish(
-        rows, split, course, final, found, chosen, calibration, cuts, warnings, plan, destination, clock
+        rows,
+        split,
+        course,
+        final,
+        found,
+        chosen,
+        calibration,
+        cuts,
+        warnings,
+        plan,
+        destination,
+        clock,
+        again,
     )
 
 
 @dataclass(frozen=True)
 class _Course:
-    """The folds with their features, and whether the chosen settings are fitted again on all of their rows."""
+    """The folds with their features, and whether the chosen settings are fitted again on all of their rows;
+    `fits` is how often: for the measurement, and for use."""
 
     folds: tuple[Fold, ...]
     prepared: tuple[Prepared, ...]
     refit: bool
     workers: int
+    fits: int
 
     def held(self, folds: int) -> Rows:
         """The rows that the first panel of so many folds held out, in the order of their margins."""
@@ -152,7 +170,8 @@ def _prepare(rows: LabelledRows, split: Split, plan: TrainingPlan, clock: Clock)
     left = plan.budget_s - clock.seconds()
     refit = size <= REFIT_ROWS and MORE_TIME * prepared[-1].seconds < FEATURE_SHARE * left
     prepared = prepared if refit else [first]
-    return _Course(folds[: len(prepared)], tuple(prepared), refit, cores if side_by_side else 1)
+    fits = (1 + (plan.refit and len(split.test) > 0)) if refit else 0
+    return _Course(folds[: len(prepared)], tuple(prepared), refit, cores if side_by_side else 1, fits)
 
 
 def _fold_count(rows: LabelledRows, split: Split) -> int:
@@ -166,7 +185,7 @@ def _fold_count(rows: LabelledRows, split: Split) -> int:
 
 def _search(course: _Course, plan: TrainingPlan, clock: Clock, stop: Callable[[], bool]) -> SearchResult:
     begun = clock.seconds()
-    again = MORE_TIME * course.prepared[-1].seconds if course.refit else 0.0
+    again = course.fits * MORE_TIME * course.prepared[-1].seconds
     left = max(SEARCH_UNTIL * plan.budget_s - _reserve(course) - again - begun, 0.0)
 
     def report(message: str) -> None:
@@ -179,7 +198,7 @@ def _search(course: _Course, plan: TrainingPlan, clock: Clock, stop: Callable[[]
         deadline=clock.started + begun + left,
         last_start=clock.started + LAST_START * plan.budget_s,
         workers=course.workers,
-        refits=MORE_TIME * course.growth,
+        refits=course.fits * MORE_TIME * course.growth,
         report=report,
         stop=stop,
     )
@@ -234,21 +253,47 @@ def _fit_final(
 ) -> FinalModel:
     """The chosen settings fitted on training and validation rows together; of large tables the models as they are."""
     tick = clock.tick("calibrate", 0.92, "Fitting the best settings on training and validation rows")
-    if not course.refit:
-        members = [Member(candidate.models[0], weight) for candidate, weight in chosen.members]
-        return FinalModel(
-            measured(course.prepared[0], rows, split, tick=tick), blend(members), refitted=False
-        )
-    side_by_side = course.workers > 1
-    threads = 1 if side_by_side else os.cpu_count() or 1
+    if course.refit:
+        prepared, model = _fit_on(split.learning, rows, split, course, chosen, plan, tick)
+        return FinalModel(measured(prepared, rows, split, tick=tick), model, refitted=True)
+    members = [Member(candidate.models[0], weight) for candidate, weight in chosen.members]
+    return FinalModel(measured(course.prepared[0], rows, split, tick=tick), blend(members), refitted=False)
+
+
+def _fit_for_use(
+    rows: LabelledRows,
+    split: Split,
+    course: _Course,
+    chosen: Blend,
+    plan: TrainingPlan,
+    clock: Clock,
+    seconds: float,
+) -> tuple[Prepared, FittedModel] | None:
+    """The settings that were measured, fitted on all rows; None where that is not wanted or takes too long."""
+    if course.fits < 2 or clock.seconds() + seconds > OVERRUN * plan.budget_s:
+        return None
+    tick = clock.tick("save", 0.96, "Fitting the measured settings on all rows")
+    everything = np.concatenate([split.learning, split.test])
+    where = everything if split.kind == "time" else np.sort(everything)
+    return _fit_on(where, rows, split, course, chosen, plan, tick)
+
+
+def _fit_on(
+    where: Rows,
+    rows: LabelledRows,
+    split: Split,
+    course: _Course,
+    chosen: Blend,
+    plan: TrainingPlan,
+    tick: Callable[[], None],
+) -> tuple[Prepared, FittedModel]:
+    threads = 1 if course.workers > 1 else os.cpu_count() or 1
     together = course.prepared[0].engineer.plan
-    prepared = prepare(
-        rows, split, plan, split.learning, NO_ROWS, threads=threads, tick=tick, together=together
-    )
+    prepared = prepare(rows, split, plan, where, NO_ROWS, threads=threads, tick=tick, together=together)
     members = fit_on_all(
         chosen.members, prepared.data, growth=course.growth, workers=course.workers, tick=tick
     )
-    return FinalModel(measured(prepared, rows, split, tick=tick), blend(members), refitted=True)
+    return prepared, blend(members)
 
 
 def _finish(
@@ -264,6 +309,7 @@ def _finish(
     plan: TrainingPlan,
     destination: Path,
     clock: Clock,
+    again: float,
 ) -> TrainingReport:
     clock.say("test", 0.94, "Measuring on the test rows")
     test = _measured_rows(split, course, final, found, chosen, calibration)
@@ -273,6 +319,9 @@ def _finish(
     )
     content["warnings"] = [*warnings, *content["warnings"]]
     content |= {"medium_threshold": cuts.medium, "calibration": calibration.method}
+    for_use = _fit_for_use(rows, split, course, chosen, plan, clock, again)
+    content["refitted"] = for_use is not None
+    prepared, model = for_use or (final.prepared, final.model)
     clock.say("save", 0.97, "Saving the model")
     content["seconds"] = round(clock.seconds(), 2)
     if clock.seconds() > OVERRUN * plan.budget_s:
@@ -280,8 +329,8 @@ def _finish(
             f"Training took {clock.seconds():.0f} s instead of {plan.budget_s:g} s: reading and describing so many "
             "values takes longer. Leave columns out, or give it more time."
         )
-    sketch = _sketch(rows, split, final, test.probabilities, content, plan)
-    _save(rows, final, calibration, content, sketch, plan, destination)
+    sketch = _sketch(rows, split, prepared, test.probabilities, content, plan)
+    _save(rows, prepared, model, calibration, content, sketch, plan, destination)
     clock.say("save", 1.0, "Saved")
     return TrainingReport(content)
 
@@ -308,7 +357,7 @@ def _measured_rows(
 def _sketch(
     rows: LabelledRows,
     split: Split,
-    final: FinalModel,
+    prepared: Prepared,
     unseen: NDArray[np.float64],
     content: dict[str, Any],
     plan: TrainingPlan,
@@ -321,12 +370,13 @@ def _sketch(
         importance[item["column"]] = importance.get(item["column"], 0.0) + item["share"]
     until = None
     if plan.time_column is not None:
-        learned = rows.frame[plan.time_column][np.concatenate([split.train, split.validation])]
+        parts = [split.learning, split.test] if content["refitted"] else [split.learning]
+        learned = rows.frame[plan.time_column][np.concatenate(parts)]
         times = times_of(learned) if learned.dtype != pl.String else np.array([np.nan])
         until = None if np.isnan(times).all() else float(np.nanmax(times))
     return sketch_training(
         sample,
-        [specs[name] for name in final.prepared.engineer.columns],
+        [specs[name] for name in prepared.engineer.columns],
         importance=importance,
         scores=unseen,
         threshold=content["threshold"],
@@ -337,7 +387,8 @@ def _sketch(
 
 def _save(
     rows: LabelledRows,
-    final: FinalModel,
+    prepared: Prepared,
+    model: FittedModel,
     calibration: Calibration,
     content: dict[str, Any],
     sketch: TrainingSketch,
@@ -345,7 +396,7 @@ def _save(
     destination: Path,
 ) -> None:
     destination.mkdir(parents=True, exist_ok=True)
-    prepared, model_files = final.prepared, final.model.save(destination)
+    model_files = model.save(destination)
     files = [*model_files, prepared.selector.save(destination), *prepared.engineer.save(destination)]
     files.append(sketch.save(destination))
     specs = {spec.name: spec for spec in rows.specs}
@@ -356,9 +407,9 @@ def _save(
     _write_json(destination / REPORT_FILE, content)
     write_card(destination, content)
     passed_on = dict.fromkeys([*plan.identifier_columns, plan.customer_column, plan.time_column])
-    model = {
+    description = {
         "format": FORMAT,
-        "family": final.model.family,
+        "family": model.family,
         "model_file": model_files[0],
         "files": [*files, FEATURES_FILE, REPORT_FILE, "model_card.md", *write_plots(destination, content)],
         "target": plan.target,
@@ -371,7 +422,7 @@ def _save(
         "time_column": plan.time_column,
         "usual_fraud_rate": content["fraud_rate"]["train"],
     }
-    _write_json(destination / MODEL_FILE, model)
+    _write_json(destination / MODEL_FILE, description)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ class TrainingRequest:
     budget_s: float = 60.0
     goal: str = "f1"
     seed: int = 0
+    refit: bool = True
     #: Choices that mean "none", although the profile guesses one.
     without: frozenset[Literal["time", "customer"]] = field(default_factory=frozenset)
 
@@ -245,6 +246,7 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
         "budget_s": request.budget_s,
         "goal": goal.to_dict(),
         "seed": request.seed,
+        "refit": request.refit,
     }
 
 

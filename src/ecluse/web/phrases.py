@@ -367,6 +367,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The table was deleted before the job ran. Upload it again."),
     N_("Waiting for the table to be read"),
     N_("Fitting the best settings on training and validation rows"),
+    N_("Fitting the measured settings on all rows"),
     N_("%(model)s, variation %(number)s"),
     N_("LightGBM, shallow"),
     N_("LightGBM, extra trees"),

@@ -106,7 +106,7 @@ def start_retraining(
     dataset = find_dataset(runtime, user_id, dataset_id)
     if dataset.state == "failed":
         raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
-    if old.dataset_id == dataset.id and plan.get("test_share") == 0:
+    if old.dataset_id == dataset.id and (plan.get("test_share") == 0 or old.report.get("refitted")):
         raise InvalidInput(
             "The old version learned from every row that was kept for the comparison. Use later rows."
         )

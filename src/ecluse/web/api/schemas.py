@@ -51,6 +51,10 @@ class TrainRequest(DatasetReference):
         "(of a missed fraud, and of a false alarm)",
     )
     seed: int = Field(0, ge=0, lt=2**31)
+    refit: bool = Field(
+        True,
+        description="Fit the measured settings once more on all rows, for use; else the measured model is kept",
+    )
 
 
 class PredictRequest(DatasetReference):

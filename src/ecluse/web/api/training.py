@@ -54,5 +54,6 @@ def _request(body: TrainRequest) -> TrainingRequest:
         budget_s=body.budget_s,
         goal=body.goal,
         seed=body.seed,
+        refit=body.refit,
         without=workflows.chosen_none(body.time_column, body.customer_column),
     )

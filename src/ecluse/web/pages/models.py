@@ -349,6 +349,8 @@ def family_names(say: Words) -> dict[str, str]:
 def fitted_rows(report: Mapping[str, Any]) -> int | None:
     """How many rows the saved model was fitted on; None when the report does not say."""
     rows: Mapping[str, int] = report.get("rows") or {}
+    if report.get("refitted"):
+        return sum(rows.values())
     counts = [rows[part] for part in report.get("fitted_on", ["train"]) if part in rows]
     return sum(counts) if counts else None
 
