@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -27,12 +28,12 @@ from ecluse.errors import DigestMismatch, Forbidden, InvalidInput, NotFound
 from ecluse.fraud import workflows
 from ecluse.fraud.dataset import open_table
 from ecluse.fraud.profile import profile_table
-from ecluse.fraud.references import building, evaluation, library
+from ecluse.fraud.references import building, evaluation, library, sketches
 from ecluse.fraud.references.building import Recipe
 from ecluse.fraud.references.institutions import institution, simulate, write_labelled, write_unlabelled
 from ecluse.fraud.scoring import load_model, score_frame
 from ecluse.jobs import Job
-from ecluse.models.references import DESCRIPTION_FILE, REFERENCES
+from ecluse.models.references import DESCRIPTION_FILE, REFERENCES, SKETCH_KINDS, SKETCH_QUANTILES
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
 from ecluse.storage import read_chunks
@@ -382,6 +383,67 @@ def test_each_reference_is_measured_on_the_tables_of_the_others(filled: Runtime,
     assert min(one["roc_auc"] for one in scored) > 0.7
     assert all(0.5 <= one["similarity"] <= 1 for one in scored)
     assert library.facts(reference(filled, "kestrel_cards")).transfer["count"] >= 1
+
+
+def sketch(**told: Any) -> dict[str, Any]:
+    shares = dict.fromkeys(("missing", "zeros", "whole", "negative"), 0.0)
+    return {"name": "tx_amt", "kind": "number", "importance": 1.0, "distinct": 1.0, **shares} | {
+        "quantiles": list(range(21)), "top": []} | told  # fmt: skip
+
+
+MALFORMED = {
+    "kind": {"sketches": [sketch(kind="xyz")]},
+    "quantiles": {"sketches": [sketch(quantiles=[1, 2])]},
+    "bare": {"sketches": [{"name": "tx_amt", "importance": 1}]},
+    "top": {"sketches": [sketch(top="x")]},
+    "share": {"sketches": [sketch(missing="a lot")]},
+    "infinite": {"sketches": [sketch(importance=float("inf"))]},
+    "nul": {"sketches": [sketch(name="tx\0amt")]},
+    "surrogate": {"sketches": [sketch(name="\ud800")]},
+    "intervals": {"sketches": [sketch()], "performance": {"intervals": "no"}},
+    "bounds": {"sketches": [sketch()], "performance": {"intervals": {"roc_auc": "no"}}},
+    "unknown": {"sketches": [sketch()], "performance": {"roc_auc": float("nan")}},
+    "words": {"sketches": [sketch()], "performance": {"roc_auc": "<b>"}},
+    "rate": {"sketches": [sketch()], "fraud_rate": 2.0},
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_description_that_nothing_could_be_matched_with_is_refused_at_its_import(
+    runtime: Runtime, admin: User, tmp_path: Path, case: str
+) -> None:
+    well = {
+        "format": 1, "domain": "cards", "columns": ["tx_amt"], "performance": {}, "target": "y",
+        "rows": 10, "fraud_rate": 0.1, "sketches": [],
+    }  # fmt: skip
+    folder = tmp_path / "more" / "odd_cards"
+    folder.mkdir(parents=True)
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(well | MALFORMED[case]))
+    (done,) = models.import_folder(runtime, admin, folder.parent, prefix=REFERENCES)
+    assert "reference.json cannot be read, so no table is matched" in done.problems[0]
+    assert reference(runtime, "odd_cards").sketches == []
+    assert library.match_columns(runtime, ["tx_amt"]).abstain
+
+
+@pytest.mark.parametrize("case", ["kind", "bare", "top", "infinite", "intervals"])
+def test_one_reference_that_cannot_be_read_keeps_no_table_from_being_matched_with_the_others(
+    filled: Runtime, admin: User, case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with filled.catalog.write() as transaction:
+        row = references.reference_of(transaction, "banque_du_canal")
+        row.sketches = MALFORMED[case]["sketches"]
+        row.performance = MALFORMED[case].get("performance", {})
+        row.updated_at = row.created_at + timedelta(days=1)
+    names = [str(one["name"]) for one in reference(filled, "kestrel_cards").sketches]
+    assert library.match_columns(filled, names).matches[0].reference == "kestrel_cards"
+    assert len(library.reference_index(filled)) == 2
+    assert "banque_du_canal is left out" in caplog.text
+    assert not library.is_readable(reference(filled, "banque_du_canal"))
+    assert len(evaluation.start_evaluation(filled, admin)) == 2
+
+
+def test_what_a_sketch_may_say_is_what_sketches_say() -> None:
+    assert (SKETCH_KINDS, SKETCH_QUANTILES) == (sketches.KINDS, sketches.QUANTILES)
 
 
 def test_a_reference_without_sketches_is_listed_and_neither_matched_nor_measured(

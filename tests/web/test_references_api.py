@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from ecluse import models
+from ecluse.catalog import references
 from ecluse.fraud.references.institutions import institution, write_unlabelled
 from ecluse.models.references import REFERENCES
 from ecluse.runtime import Runtime
@@ -140,6 +141,30 @@ def test_names_that_no_table_has_and_more_than_any_has_are_refused(
     refused = member.post("/api/references/match", json={"columns": columns})
     assert refused.status_code == 422
     assert said in refused.json()["error"]["message"]
+
+
+def test_a_reference_that_cannot_be_read_is_shown_as_that_and_the_library_with_it(
+    library: Application,
+) -> None:
+    with Runtime.open(Settings.from_environment({}, home=library.home)) as runtime:
+        with runtime.catalog.write() as transaction:
+            row = references.reference_of(transaction, "oakfield_insurance")
+            kept = row.sketches, row.performance
+            row.sketches = [{"name": "amount", "importance": 1, "kind": "xyz"}]
+            row.performance = {"intervals": "no"}
+        with library.client("member@example.org") as member:
+            page = member.get("/fraud/references").raise_for_status().text
+            assert page.count("unreadable") == 1
+            assert (
+                "cannot be read" in member.get("/fraud/references/oakfield_insurance").raise_for_status().text
+            )
+            told = member.get("/api/references/oakfield_insurance").raise_for_status().json()
+            assert (told["matchable"], told["sketches"], told["performance"]) == (False, [], {})
+            member.get("/api/references").raise_for_status()
+            member.post("/api/references/match", json={"columns": ["amount"]}).raise_for_status()
+        with runtime.catalog.write() as transaction:
+            row = references.reference_of(transaction, "oakfield_insurance")
+            row.sketches, row.performance = kept
 
 
 def test_a_removed_reference_is_not_matched_any_more(admin: httpx.Client) -> None:

@@ -169,8 +169,8 @@ def show(name: str, email: str | None, home: Path | None) -> Record:
         files = [asdict(file) for file in library.manifest_of(runtime, row).files]
     fields = _row(row) | {
         "target": row.target,
-        "performance": row.performance,
-        "columns": row.sketches or [{"name": column} for column in row.columns],
+        "performance": row.performance if library.is_readable(row) else {},
+        "columns": _sketches(row) or [{"name": column} for column in row.columns],
         "transfer": row.transfer,
         "files": files,
         "url": row.url,
@@ -317,8 +317,12 @@ def _row(row: ReferenceModel) -> dict[str, Any]:
         "transfer": _transfer_words(row.transfer),
         "version": row.version or None,
         "size_bytes": row.size_bytes,
-        "matchable": bool(row.sketches),
+        "matchable": bool(_sketches(row)),
     }
+
+
+def _sketches(row: ReferenceModel) -> list[dict[str, Any]]:
+    return row.sketches if library.is_readable(row) else []
 
 
 def _transfer_words(measured: Mapping[str, Any]) -> str | None:
@@ -343,7 +347,7 @@ def _transfer_row(row: ReferenceModel) -> dict[str, Any]:
 
 def _reference_text(row: ReferenceModel, files: Sequence[Mapping[str, Any]]) -> str:
     told = [f"{name.replace('_', ' '):<18} {value}" for name, value in _row(row).items() if value is not None]
-    columns = [f"  {one['importance']:>6.1%}  {one['kind']:<11} {one['name']}" for one in row.sketches]
+    columns = [f"  {one['importance']:>6.1%}  {one['kind']:<11} {one['name']}" for one in _sketches(row)]
     measured = [
         f"  {name:<28} similarity {one['similarity']:.2f}, ROC AUC {one['roc_auc']:.3f}, "
         f"average precision {one['average_precision']:.3f}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,11 @@ REFERENCES: Final = "automl_models"
 #: What a version says of the table it was trained on, so that a row can be made from its files alone.
 DESCRIPTION_FILE: Final = "reference.json"
 DESCRIPTION_FORMAT: Final = 1
+#: What a sketch of a column may say: those of `fraud.references.sketches`.
+SKETCH_KINDS: Final = ("number", "datetime", "category", "identifier", "text", "constant")
+SKETCH_QUANTILES: Final = 21
+SHARES: Final = ("missing", "zeros", "whole", "negative", "distinct")
+MOST_ROWS: Final = 2**53
 
 
 @dataclass(frozen=True)
@@ -55,18 +61,71 @@ class ReferenceDescription:
         """Raises ValueError, KeyError or TypeError for what `to_dict` has not written."""
         if data["format"] != DESCRIPTION_FORMAT:
             raise ValueError(f"it has format {data['format']!r}; this Écluse reads {DESCRIPTION_FORMAT}")
-        sketches = [dict(one) for one in data["sketches"]]
-        if any(not isinstance(one["name"], str) or not one["importance"] >= 0 for one in sketches):
-            raise ValueError("a sketch has no name, or no importance")
-        return cls(
-            domain=str(data["domain"])[:100],
-            columns=[str(name) for name in data["columns"]],
+        told = cls(
+            domain=_text(data["domain"], "the domain")[:100],
+            columns=[_text(name, "a name of a column") for name in _list(data["columns"], "columns")],
             performance=dict(data["performance"]),
-            target=str(data["target"])[:300],
-            rows=None if data["rows"] is None else int(data["rows"]),
-            fraud_rate=None if data["fraud_rate"] is None else float(data["fraud_rate"]),
-            sketches=sketches,
+            target=_text(data["target"], "the label")[:300],
+            rows=None if data["rows"] is None else int(_number(data["rows"], "rows", 0, MOST_ROWS)),
+            fraud_rate=None
+            if data["fraud_rate"] is None
+            else _number(data["fraud_rate"], "the fraud rate", 0, 1),
+            sketches=[dict(one) for one in _list(data["sketches"], "sketches")],
         )
+        for name, value in told.performance.items():
+            if name != "intervals" and value is not None:
+                _number(value, f"the figure {name!r}")
+        check_told(told.sketches, told.performance)
+        return told
+
+
+def check_told(sketches: Sequence[Mapping[str, Any]], performance: Mapping[str, Any]) -> None:
+    """ValueError, KeyError or TypeError where a row's sketches or figures are none that matching and pages read."""
+    for one in sketches:
+        name = _text(one["name"], "a name of a column")
+        if one["kind"] not in SKETCH_KINDS:
+            raise ValueError(f"column {name!r} is of a kind that does not exist, {one['kind']!r}")
+        _number(one["importance"], f"the importance of {name!r}", 0)
+        for share in SHARES:
+            _number(one.get(share, 0.0), f"{share!r} of {name!r}", 0, 1)
+        quantiles = _list(one.get("quantiles", ()), f"the quantiles of {name!r}")
+        if len(quantiles) not in (0, SKETCH_QUANTILES):
+            raise ValueError(
+                f"column {name!r} has {len(quantiles)} quantiles instead of {SKETCH_QUANTILES} or none"
+            )
+        for value in quantiles:
+            _number(value, f"a quantile of {name!r}")
+        for level in _list(one.get("top", ()), f"the frequent values of {name!r}"):
+            value, share = _list(level, f"a frequent value of {name!r}")
+            _text(value, f"a frequent value of {name!r}")
+            _number(share, f"the share of a frequent value of {name!r}", 0, 1)
+    for bounds in dict(performance.get("intervals") or {}).values():
+        low, high = _list(bounds, "the bounds of an interval")
+        _number(low, "a bound of an interval")
+        _number(high, "a bound of an interval")
+    # What else is there is shown as JSON, which knows no infinity.
+    json.dumps([list(sketches), performance], allow_nan=False)
+
+
+def _text(value: object, what: str) -> str:
+    """Text that every catalog can hold."""
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError(f"{what} is no text: {value!r:.100}")
+    value.encode()
+    return value
+
+
+def _list(value: object, what: str) -> Sequence[Any]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"there is no list of {what}: {value!r:.100}")
+    return value
+
+
+def _number(value: object, what: str, low: float = -math.inf, high: float = math.inf) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not low <= float(str(value)) <= high:
+        raise ValueError(f"{what} is {value!r:.100}, which is no number that it can be")
+    return float(str(value))
 
 
 def read_description(file: Path | None) -> tuple[ReferenceDescription | None, str | None]:
@@ -75,7 +134,7 @@ def read_description(file: Path | None) -> tuple[ReferenceDescription | None, st
         return None, None
     try:
         return ReferenceDescription.from_dict(json.loads(file.read_bytes())), None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         return (
             None,
             f"{DESCRIPTION_FILE} cannot be read, so no table is matched with this reference: {error!r}",

@@ -54,7 +54,7 @@ def start_evaluation(runtime: Runtime, user: User, names: Sequence[str] = ()) ->
     """
     library.expect_administrator(user)
     rows = [library.find(runtime, name) for name in names] or library.find_all(runtime)
-    chosen = [row for row in rows if row.sketches]
+    chosen = [row for row in rows if row.sketches and library.is_readable(row)]
     if not chosen or (names and len(chosen) < len(rows)):
         raise InvalidInput(
             "There is no reference to measure: only one built from a table can be. "
@@ -82,7 +82,8 @@ def _evaluate(runtime: Runtime, task: Task, name: str) -> None:
     with runtime.scratch() as folder:
         task.report("read", 0.0)
         library.checkout(runtime, row, folder / "model")
-        others = [one for one in library.find_all(runtime) if one.sketches and one.name != name]
+        others = [one for one in library.find_all(runtime) if one.sketches and library.is_readable(one)]
+        others = [one for one in others if one.name != name]
         for done, other in enumerate(others):
             task.report("score", done / len(others), other.name)
             match = _match(runtime, other, name)

@@ -6,6 +6,7 @@ table is matched.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from ecluse.catalog import Catalog, audit, references
 from ecluse.catalog.tables import Dataset, ReferenceModel, User
 from ecluse.errors import Forbidden, InvalidInput
 from ecluse.models import CheckedOut
+from ecluse.models.references import check_told
 from ecluse.registry import Manifest, Progress
 from ecluse.runtime import Runtime
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from ecluse.fraud.references.index import ReferenceIndex
     from ecluse.fraud.references.matching import MatchResult, ReferenceFacts
 
+logger = logging.getLogger(__name__)
 #: Rows of a reference's table, with their label, beside its model.
 SAMPLE_FILE: Final = "sample.parquet"
 #: The column of the sample that holds the label, 0 or 1; the others are the table's own, as they were.
@@ -74,6 +77,15 @@ def checkout(
     manifest = manifest_of(runtime, row)
     fetched = runtime.registry_at(row.url).fetch(manifest, folder, progress, link=True)
     return CheckedOut(len(fetched), manifest.size, sum(one.from_cache for one in fetched))
+
+
+def is_readable(row: ReferenceModel) -> bool:
+    """Whether what a row says of its table can be read; rows of earlier releases hold what a file said."""
+    try:
+        check_told(row.sketches, row.performance)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return True
 
 
 def facts(row: ReferenceModel) -> ReferenceFacts:
@@ -168,10 +180,18 @@ def reference_index(runtime: Runtime) -> ReferenceIndex:
         changes = references.changes(transaction)
         changed = [name for name, at in changes.items() if known.changes.get(name) != at]
         gone = (known.changes.keys() - changes.keys()) | set(changed)
-        read = [facts(row) for row in references.references_named(transaction, changed)]
+        read = [facts(row) for row in references.references_named(transaction, changed) if _indexed(row)]
         index = known.index.updated(read, gone)
         _known[catalog] = _Known(revision, changes, index)
         return index
+
+
+def _indexed(row: ReferenceModel) -> bool:
+    """One reference that cannot be read keeps no table from being matched with the others."""
+    readable = is_readable(row)
+    if not readable:
+        logger.warning("The reference %s is left out of matching: what it says cannot be read", row.name)
+    return readable
 
 
 # Remove

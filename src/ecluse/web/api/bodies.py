@@ -16,6 +16,7 @@ from ecluse.catalog.tables import (
     ReferenceModel,
     TrainingRun,
 )
+from ecluse.fraud.references import library
 from ecluse.jobs import Job
 from ecluse.migration import Estimate, Summary
 from ecluse.registry import ManifestFile
@@ -209,6 +210,7 @@ def _amount_body(amount: Amount) -> AmountBody:
 
 
 def reference_body(row: ReferenceModel) -> ReferenceBody:
+    readable = library.is_readable(row)
     return ReferenceBody(
         name=row.name,
         domain=row.domain,
@@ -216,9 +218,9 @@ def reference_body(row: ReferenceModel) -> ReferenceBody:
         rows=row.rows,
         fraud_rate=row.fraud_rate,
         columns=row.columns,
-        performance=row.performance,
+        performance=row.performance if readable else {},
         transfer=row.transfer,
-        matchable=bool(row.sketches),
+        matchable=readable and bool(row.sketches),
         size_bytes=row.size_bytes,
         created_at=row.created_at,
     )

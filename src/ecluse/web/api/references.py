@@ -83,7 +83,9 @@ def show_reference(name: str, runtime: RuntimeDep, user: CurrentUser) -> Referen
     row = library.find(runtime, name)
     files = [file_body(file) for file in library.manifest_of(runtime, row).files]
     known = reference_body(row).model_dump()
-    return ReferenceDetail(**known, target=row.target, sketches=row.sketches, files=files)
+    return ReferenceDetail(
+        **known, target=row.target, sketches=row.sketches if known["matchable"] else [], files=files
+    )
 
 
 @router.delete("/references/{name}", status_code=204, responses=answers(403, 404))

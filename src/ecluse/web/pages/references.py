@@ -73,6 +73,7 @@ class Card:
     more_columns: int
     transfer: float | None
     transfer_tables: int
+    readable: bool
 
 
 @router.get("/fraud/references")
@@ -136,14 +137,16 @@ def show_reference(
     """One reference: its columns as they are sketched, its figures, how it does on the tables of others."""
     row = library.find(runtime, name)
     say = words_of(request)
-    shown = row.sketches if columns == "all" else row.sketches[:COLUMNS_SHOWN]
+    card = card_of(row, say)
+    sketches, performance = (row.sketches, row.performance) if card.readable else ([], {})
+    shown = sketches if columns == "all" else sketches[:COLUMNS_SHOWN]
     context = {
         "reference": row,
-        "card": card_of(row, say),
+        "card": card,
         "columns": [_Column.of(one, total_importance(row), say) for one in shown],
-        "columns_total": len(row.sketches),
-        "metrics": {key: value for key, value in row.performance.items() if isinstance(value, int | float)},
-        "intervals": row.performance.get("intervals") or {},
+        "columns_total": len(sketches),
+        "metrics": {key: value for key, value in performance.items() if isinstance(value, int | float)},
+        "intervals": performance.get("intervals") or {},
         "tables": sorted(
             (row.transfer.get("tables") or {}).items(), key=lambda item: -item[1].get("roc_auc", 0.0)
         ),
@@ -167,17 +170,21 @@ def domain_name(domain: str, say: Words) -> str:
 
 def card_of(row: ReferenceModel, say: Words) -> Card:
     """A reference as the library shows it."""
-    named = [str(one["name"]) for one in row.sketches] or [str(one) for one in row.columns]
-    precision, transfer = row.performance.get("average_precision"), row.transfer.get("roc_auc")
+    readable = library.is_readable(row)
+    performance = row.performance if readable else {}
+    named = [str(one["name"]) for one in row.sketches] if readable else []
+    named = named or [str(one) for one in row.columns]
+    precision, transfer = performance.get("average_precision"), row.transfer.get("roc_auc")
     return Card(
         row=row,
         domain=domain_name(row.domain, say),
         precision=_number(precision),
-        interval=(row.performance.get("intervals") or {}).get("average_precision"),
+        interval=(performance.get("intervals") or {}).get("average_precision"),
         columns=tuple(named[:COLUMNS_NAMED]),
         more_columns=max(0, len(named) - COLUMNS_NAMED),
         transfer=_number(transfer),
         transfer_tables=len(row.transfer.get("tables") or {}),
+        readable=readable,
     )
 
 
