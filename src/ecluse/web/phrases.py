@@ -698,6 +698,9 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Keeping rows for the comparison"),
     N_("The table of the old version is gone: rows that it learned from may be among those compared."),
     N_("The old version learned from every row that was kept for the comparison. Use later rows."),
+    N_("%(who)s learned from %(count)s of these %(total)s rows: no figure counts them."),
+    N_("%(who)s learned from a table that is gone: rows of it may be among these."),
+    N_("This version"),
     N_('%(file)s gives two outcomes for one "%(column)s". Keep one row of each.'),
     N_("The model predicts no column: name that of the outcomes (label). Theirs: %(columns)s."),
     N_('"%(column)s" of %(file)s holds %(values)s: none says fraud or legitimate. '

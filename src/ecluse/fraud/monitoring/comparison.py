@@ -26,6 +26,8 @@ Verdict = Literal["better", "worse", "overlap"]
 NAMES: Final = ("average_precision", "roc_auc", "precision", "recall")
 BATCH_ROWS: Final = 50_000
 CHANGED: Final = 50
+#: Of each kind, so that figures are told although rows had to be left out.
+FEWEST: Final = 10
 #: Row draws in all: fewer resamples of more rows, for the same time.
 DRAWN_ROWS: Final = 40_000_000
 RESAMPLES: Final = (50, 400)
@@ -46,12 +48,14 @@ def compare_on(
     b: Side,
     *,
     outcomes: Outcomes | None = None,
+    seen: NDArray[np.bool_] | None = None,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Both versions on every row of a table, as plain JSON values; figures only where `outcomes` are known.
 
-    Sixteen bytes a row are kept. Raises ColumnsMissing where either version cannot score the table.
+    Figures leave out the rows `seen` (rows,), from which a version learned, and are none where too few others
+    are known. Sixteen bytes a row are kept. Raises ColumnsMissing where either version cannot score the table.
     """
     for side in (a, b):
         check = side.scorer.check(table.columns)
@@ -70,13 +74,13 @@ def compare_on(
         if progress is not None:
             progress(done)
     scores_a, scores_b, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
-    known = truth != UNKNOWN
+    known = judged_rows(truth, seen)
     found: dict[str, Any] = {
         "a": _side(a, scores_a),
         "b": _side(b, scores_b),
         "rows": len(truth),
         "labelled": int(known.sum()),
-        "frauds": int((truth == 1).sum()),
+        "frauds": int((truth[known] == 1).sum()),
         "agreement": agreement(scores_a >= a.threshold, scores_b >= b.threshold),
         "rank_correlation": _rank_correlation(scores_a, scores_b),
         "changed": [] if changed is None else [_plain(row) for row in changed.to_dicts()],
@@ -92,6 +96,19 @@ def compare_on(
             for letter, scores in (("a", scores_a), ("b", scores_b))
         }
     return found
+
+
+def judged_rows(labels: Labels, seen: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """(rows,) true for the rows that figures come from: those of a known outcome that no version learned from.
+
+    None at all where rows were left out and fewer than `FEWEST` of a kind remain.
+    """
+    known: NDArray[np.bool_] = labels != UNKNOWN
+    if seen is None or not (known & seen).any():
+        return known
+    known = known & ~seen
+    frauds = int((labels[known] == 1).sum())
+    return known if min(frauds, int(known.sum()) - frauds) >= FEWEST else np.zeros_like(known)
 
 
 def paired_figures(

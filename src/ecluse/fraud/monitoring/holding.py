@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput
 from ecluse.fraud.clock import Clock
-from ecluse.fraud.columns import ColumnSpec, parse_columns
+from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.labelled import read_labelled, split_labelled
 from ecluse.fraud.plan import TrainingPlan
 from ecluse.fraud.results import write_parquet
 
 Mask = NDArray[np.bool_]
-_SEED = 23
 
 
 def hold_out(table: Table, plan: TrainingPlan) -> Mask:
@@ -29,14 +28,19 @@ def hold_out(table: Table, plan: TrainingPlan) -> Mask:
     Of a table that a version was trained on by the same plan they are the rows it was tested on, so that it has
     not learned from them either. Raises as a training does.
     """
-    plan = plan if plan.test_share else replace(plan, test_share=TrainingPlan.test_share)
-    rows = read_labelled(table, plan, Clock(time.monotonic(), plan.budget_s, lambda *said: None))
-    split, _ = split_labelled(rows, plan)
-    del rows
-    if not len(split.test):
+    held = tested_rows(table, plan if plan.test_share else replace(plan, test_share=TrainingPlan.test_share))
+    if not held.any():
         raise InvalidInput(
             f"{table.filename} holds too few frauds to keep some for a comparison. Label more rows."
         )
+    return held
+
+
+def tested_rows(table: Table, plan: TrainingPlan) -> Mask:
+    """(rows,) true for the rows that a training by this plan keeps back to measure on; none of few frauds."""
+    rows = read_labelled(table, plan, Clock(time.monotonic(), plan.budget_s, lambda *said: None))
+    split, _ = split_labelled(rows, plan)
+    del rows
     target = ColumnSpec(plan.target, "category")
     labelled = np.concatenate(
         [target.read(batch[target.name]).is_not_null().to_numpy() for batch in table.batches()]
@@ -49,12 +53,6 @@ def hold_out(table: Table, plan: TrainingPlan) -> Mask:
 def write_rows(table: Table, chosen: Mask, path: Path) -> None:
     """The chosen rows as a Parquet file, values as they were."""
     write_parquet(_chosen(table, chosen), path)
-
-
-def row_hashes(table: Table, columns: Sequence[str]) -> pl.Series:
-    """(rows,) uint64, equal for rows that are equal in these columns as text."""
-    specs = [ColumnSpec(name, "category") for name in columns]
-    return pl.concat([parse_columns(batch, specs).hash_rows(seed=_SEED) for batch in table.batches()])
 
 
 def _chosen(table: Table, chosen: Mask) -> Iterator[pl.DataFrame]:

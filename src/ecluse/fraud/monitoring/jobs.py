@@ -17,8 +17,9 @@ from ecluse import models
 from ecluse.catalog import datasets, inspections, labels, training
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
-from ecluse.errors import InvalidInput, JobCancelled, JobNotFound, NotFound
+from ecluse.errors import InvalidInput, JobCancelled, JobNotFound
 from ecluse.fraud import work
+from ecluse.fraud.seen import Seen, rows_learned
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
 
@@ -37,7 +38,7 @@ REPORT_FILE: Final = "performance.json"
 KEPT: Final = (
     "format", "kind", "target", "positive_value", "family", "params", "members", "fitted_on", "abstained", "reason",
     "matches", "weights", "agreement", "fraud_rate", "warnings", "rows", "split", "features", "dropped", "leaderboard",
-    "importances", "baseline", "required_columns", "versions", "seed",
+    "importances", "baseline", "required_columns", "versions", "seed", "refitted", "held_out",
 )  # fmt: skip
 #: Figures of an order: they hold on any scale.
 RANKING: Final = ("average_precision", "roc_auc", "recall_top_1_percent", "recall_top_5_percent")
@@ -70,7 +71,7 @@ def run_retraining(runtime: Runtime, task: Task, run_id: str, inspection_id: str
     with runtime.catalog.write() as transaction:
         training.set_running(transaction, run_id)
     trained = task.step("train", _retrain, runtime, task, run_id)
-    task.step("publish", work.publish, runtime, task, run_id, trained)
+    task.step("publish", _publish_retrained, runtime, task, run_id, inspection_id, trained)
     task.step("compare", _compare_retrained, runtime, task, run_id, inspection_id)
 
 
@@ -331,15 +332,19 @@ def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
                     outcomes = read_outcomes(given, request["identifier"], column, positive)
             elif request["label"] or target in table.columns:
                 outcomes = outcomes_within(table, request["label"] or target, positive)
+            seen = rows_learned(runtime, version, dataset, table, folder / "seen")
             result = watch(
                 table,
                 load_scorer(files),
                 TrainingSketch.load(files),
                 threshold=float(version.report["threshold"]),
                 outcomes=outcomes,
+                seen=seen.rows,
                 time_column=request["time_column"],
                 progress=_scoring(task, dataset, 1.0),
             )
+    result["seen"] = seen.count
+    result["notes"] += seen_notes("This version", seen, result["rows"])
     _done(runtime, inspection_id, result)
 
 
@@ -354,10 +359,40 @@ def _compare(runtime: Runtime, task: Task, inspection_id: str) -> None:
         task.report("read", 0.0)
         path = work.fetch_table(runtime, dataset, folder)
         with open_table(path, dataset.filename) as table:
+            seen = {
+                letter: rows_learned(
+                    runtime,
+                    _version(runtime, inspection, name or ""),
+                    dataset,
+                    table,
+                    folder / f"seen-{letter}",
+                )
+                for letter, name in (("a", inspection.version), ("b", inspection.other_version))
+            }
             result = _compared(
-                runtime, task, inspection, inspection.other_version, table, folder, dataset.rows or 0
+                runtime,
+                task,
+                inspection,
+                inspection.other_version,
+                table,
+                folder,
+                seen=seen["a"].rows | seen["b"].rows,
             )
+    notes = [
+        note for letter, one in seen.items() for note in seen_notes(letter.upper(), one, result["rows"])
+    ]
+    result |= {"seen": {letter: one.count for letter, one in seen.items()}, "notes": notes}
     _done(runtime, inspection_id, result)
+
+
+def seen_notes(who: str, seen: Seen, rows: int) -> list[str]:
+    """What to say of rows that a version learned from, and of a table of its that is gone."""
+    notes = []
+    if seen.count:
+        notes.append(f"{who} learned from {seen.count:,} of these {rows:,} rows: no figure counts them.")
+    if seen.gone:
+        notes.append(f"{who} learned from a table that is gone: rows of it may be among these.")
+    return notes
 
 
 def _compared(
@@ -365,9 +400,10 @@ def _compared(
     task: Task,
     inspection: Inspection,
     other_version: str | None,
-    table: Any,
+    table: Table,
     folder: Path,
-    rows: int,
+    *,
+    seen: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     from ecluse.fraud.monitoring.comparison import Side, compare_on
     from ecluse.fraud.monitoring.outcomes import outcomes_within
@@ -383,11 +419,12 @@ def _compared(
         sides.append(Side(name, load_scorer(files), float(version.report["threshold"])))
     label = inspection.request.get("label") or (target if target in table.columns else None)
     outcomes = outcomes_within(table, label, positive) if label else None
-    total = max(rows, 1)
+    total = table.row_count()
     return compare_on(
         table,
         *sides,
         outcomes=outcomes,
+        seen=seen,
         progress=lambda done: task.report("compare", min(done / total, 1) * 0.95, f"{done} / {total}"),
     )
 
@@ -419,35 +456,37 @@ def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
             report = train(rest, plan, destination, task.report, stop=stop)
         task.report("save", 0.97)
         uploaded = work.patiently(lambda: work.upload(runtime, task, run.model_name, destination))
-    return uploaded | {"report": report.to_dict()}
+    # Rows that no version of this training has learned from, whatever `refitted` says of the others.
+    return uploaded | {"report": report.to_dict() | {"held_out": int(held.sum())}}
+
+
+def _publish_retrained(
+    runtime: Runtime, task: Task, run_id: str, inspection_id: str, trained: dict[str, Any]
+) -> None:
+    """Publish, and name the version in the comparison at once: it stays when that is cancelled."""
+    work.publish(runtime, task, run_id, trained)
+    version = work.run_of(runtime, task, run_id).version
+    if version is not None:
+        with runtime.catalog.write() as transaction:
+            inspections.set_other_version(transaction, inspection_id, version)
 
 
 def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id: str) -> None:
     """Both versions on the rows kept from the new one, but for those that the old one may have learned from."""
     from ecluse.fraud.dataset import open_table
-    from ecluse.fraud.monitoring.holding import hold_out, row_hashes, write_rows
-    from ecluse.fraud.training import TrainingPlan
+    from ecluse.fraud.monitoring.holding import hold_out, write_rows
+    from ecluse.fraud.plan import TrainingPlan
 
     run = work.run_of(runtime, task, run_id)
     inspection, dataset = _inspection(runtime, task, inspection_id)
-    notes = []
+    old = _version(runtime, inspection, inspection.version)
     with runtime.scratch() as folder:
         path, part = work.fetch_table(runtime, dataset, folder), folder / "part"
         with open_table(path, dataset.filename) as table:
             held = hold_out(table, TrainingPlan.from_dict(run.plan))
             before = int(held.sum())
-            other = inspection.request.get("trained_on")
-            learned = None if other == dataset.id else _older_table(runtime, task, other, folder / "older")
-            if learned is not None:
-                with open_table(learned[0], learned[1].filename) as older:
-                    shared = tuple(name for name in table.columns if name in older.columns)
-                    seen = row_hashes(older, shared)
-                held &= ~row_hashes(table, shared).is_in(seen.implode()).to_numpy()
-            elif other != dataset.id:
-                notes.append(
-                    "The table of the old version is gone: rows that it learned from may be among those compared."
-                )
-            _leave_out_labelled(runtime, task, inspection, table, held, folder)
+            seen = rows_learned(runtime, old, dataset, table, folder / "seen")
+            held &= ~seen.rows
             kept = int(held.sum())
             if kept == 0:
                 raise InvalidInput(
@@ -455,44 +494,14 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
                 )
             write_rows(table, held, part)
         with open_table(part, dataset.filename) as rest:
-            result = _compared(runtime, task, inspection, run.version, rest, folder, kept)
+            result = _compared(runtime, task, inspection, run.version, rest, folder)
+    notes = (
+        ["The table of the old version is gone: rows that it learned from may be among those compared."]
+        if seen.gone
+        else []
+    )
     result |= {"held_out": before, "left_out": before - kept, "notes": notes}
     _done(runtime, inspection_id, result, other_version=run.version)
-
-
-def _leave_out_labelled(
-    runtime: Runtime, task: Task, inspection: Inspection, table: Table, held: NDArray[np.bool_], folder: Path
-) -> None:
-    """Take out of the rows `held` (rows,) those whose labels the old version learned from."""
-    from ecluse.fraud.dataset import open_table
-    from ecluse.fraud.monitoring.holding import row_hashes
-
-    learned = _version(runtime, inspection, inspection.version).report.get("learned") or {}
-    labelled = learned.get("dataset")
-    if labelled is None:
-        return
-    with runtime.catalog.read() as transaction:
-        rows = [row - 1 for row in labels.labels_of(transaction, task.user_id, labelled)]
-    if labelled == inspection.dataset_id:
-        held[rows] = False
-    elif (found := _older_table(runtime, task, labelled, folder / "labelled")) is not None:
-        with open_table(found[0], found[1].filename) as older:
-            shared = tuple(name for name in table.columns if name in older.columns)
-            seen = row_hashes(older, shared)[rows]
-        held &= ~row_hashes(table, shared).is_in(seen.implode()).to_numpy()
-
-
-def _older_table(
-    runtime: Runtime, task: Task, dataset_id: str | None, folder: Path
-) -> tuple[Path, Dataset] | None:
-    if dataset_id is None:
-        return None
-    try:
-        dataset = work.table_of(runtime, task.user_id, dataset_id)
-    except NotFound:
-        return None
-    folder.mkdir()
-    return work.fetch_table(runtime, dataset, folder), dataset
 
 
 # What all share

@@ -81,13 +81,15 @@ def watch(
     *,
     threshold: float,
     outcomes: Outcomes | None = None,
+    seen: NDArray[np.bool_] | None = None,
     time_column: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """What a table says of a model, as plain JSON values: columns, drift, score, alerts, periods and outcomes.
 
-    Without a sketch no drift is measured, and where columns lack no score; `notes` say so. `progress` is told the
-    number of rows done, and may raise to cancel.
+    Without a sketch no drift is measured, and where columns lack no score; `notes` say so. The outcomes of the
+    rows `seen` (rows,), from which the model learned, count as unknown. `progress` is told the number of rows done,
+    and may raise to cancel.
     """
     check = scorer.check(table.columns)
     counters = _Counters(sketch, table, scored=not check.missing)
@@ -103,6 +105,9 @@ def watch(
             scores = scored["fraud_probability"].to_numpy().astype(np.float64)
         binned = counters.add(batch, scores)
         labels = np.full(batch.height, UNKNOWN, dtype=np.int8) if outcomes is None else outcomes.of(batch)
+        if seen is not None:
+            start = int(totals[_ROWS])
+            labels = np.where(seen[start : start + batch.height], UNKNOWN, labels)
         events = _events(scores, threshold, labels)
         totals += np.array([int(true.sum()) for true, _ in events])
         if scores is not None and (labels != UNKNOWN).any():

@@ -112,7 +112,7 @@ def _comparison_page(
         "names": names,
         "retraining": bool(row.request.get("retraining")),
         "progress": look_progress(runtime, row, say),
-        "run": run,
+        "made": run.version if run and run.status == "done" else None,
         "figures": figures,
         "figure_names": figure_names(say),
         "turned": [one for one in (result or {}).get("changed", ()) if one["turned"]],

@@ -138,7 +138,8 @@ def findings(result: Mapping[str, Any], report: Mapping[str, Any], say: Words) -
     """What a look says, worst first; one calm sentence where nothing is out of the usual."""
     found = [*_columns(result, say), *_drift(result, say), *_alert_rate(result, say)]
     found += _outcomes(result, report, say)
-    if not found and result["drift"]:
+    # Rows a model learned from are as usual as can be: that says nothing of its work.
+    if not found and result["drift"] and not result.get("seen"):
         found = [Finding("ok", say._("Nothing is far from the usual."))]
     return sorted(found, key=lambda one: ("bad", "warn", "ok").index(one.tone))
 
