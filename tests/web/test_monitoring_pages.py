@@ -282,6 +282,41 @@ def test_versions_are_compared_from_the_page_of_their_reports(client: Browser) -
     assert "Name two versions." in same.text
 
 
+def test_rows_that_a_version_learned_from_recommend_nothing(
+    runtime: Runtime, owner: User, client: Browser
+) -> None:
+    note = "B learned from 1,000 of these 1,000 rows: no figure counts them."
+    seen = compared_result(figures=None, curves=None, seen={"a": 0, "b": 1_000}, notes=[note])
+    usual = look_result(
+        drift=[drifted("amount", 0.05, "same")], score=None, alerts=None, outcomes=None, seen=1_400
+    )
+    with runtime.catalog.write() as transaction:
+        transaction.add(inspection(owner, "seen", "comparison", seen, version=OLD, other_version=NEW))
+    page = client.get("/models/transactions/compare/seen").text
+    assert note in page
+    assert 'href="#use"' not in page
+    assert 'href="#use"' in client.get("/models/transactions/compare/unlabelled").text
+    assert findings(usual, invented.report(), SAY) == []
+
+
+def test_a_version_that_was_made_before_its_comparison_was_cancelled_is_named(
+    runtime: Runtime, owner: User, client: Browser
+) -> None:
+    with runtime.catalog.write() as transaction:
+        transaction.add(TrainingRun(
+            id="stopped", user_id=owner.id, job_id="stopped", dataset_id="dlabelled", model_name="transactions",
+            target_column="is_fraud", plan={}, status="done", version=NEW,
+        ))  # fmt: skip
+        transaction.add(inspection(
+            owner, "stopped", "comparison", None, status="cancelled", version=OLD, job_id="stopped",
+            request={"retraining": True},
+        ))  # fmt: skip
+    page = client.get("/models/transactions/compare/stopped").text
+    assert f'made all the same: <a class="mono" href="/models/transactions/{NEW}">' in page.replace(
+        "</p>", ""
+    )
+
+
 def test_rows_flagged_by_one_alone_are_told_by_the_threshold_of_each(client: Browser) -> None:
     page = client.get("/models/transactions/compare/compared").text
     rows = [row for row in page.split("<tr>") if 'data-l="Flagged by"' in row]

@@ -120,6 +120,26 @@ def test_a_look_at_the_rows_a_version_learned_from_gives_no_figure(
     assert all(period["recall"] is None for period in result["periods"])
 
 
+def test_a_version_published_before_its_comparison_is_cancelled_is_named(
+    application: Application, client: httpx.Client, learned: Learned
+) -> None:
+    large = upload(client, "large.csv", pl.concat([learned["rows"]] * 12))
+    body = {"dataset": large, "version": learned["a"], "budget_s": 5}
+    before = {row["version"] for row in client.get("/api/models/seen/versions").json()}
+    asked = client.post("/api/models/seen/retrain", json=body).json()
+    deadline = time.monotonic() + 120
+    while len(made := client.get("/api/models/seen/versions").json()) == len(before):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    client.post(f"/api/jobs/{asked['job']}/cancel")
+    assert application.wait_for_job(client, asked["job"])["status"] == "cancelled"
+    while not (found := client.get(f"/api/inspections/{asked['inspection']}").json())["other_version"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert found["status"] == "cancelled"
+    assert {found["other_version"]} == {row["version"] for row in made} - before
+
+
 def test_a_table_that_is_gone_leaves_a_doubt_that_is_told(
     application: Application, client: httpx.Client, learned: Learned
 ) -> None:

@@ -67,6 +67,13 @@ def set_running(transaction: Transaction, inspection_id: str) -> None:
     )
 
 
+def set_other_version(transaction: Transaction, inspection_id: str, version: str) -> None:
+    """Name the version that a retraining has published, whatever becomes of its comparison."""
+    transaction.execute(
+        update(Inspection).where(Inspection.id == inspection_id).values(other_version=version)
+    )
+
+
 def set_done(
     transaction: Transaction,
     inspection_id: str,

@@ -1,4 +1,4 @@
-"""Find the rows that two tables share, however either was written: text or typed, 12.50 or 12.5, another file format."""
+"""Find the rows that two tables share, however either was written: as text or typed, 12.50 or 12.5."""
 
 from __future__ import annotations
 

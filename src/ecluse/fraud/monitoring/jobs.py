@@ -378,9 +378,7 @@ def _compare(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 folder,
                 seen=seen["a"].rows | seen["b"].rows,
             )
-    notes = [
-        note for letter, one in seen.items() for note in seen_notes(letter.upper(), one, result["rows"])
-    ]
+    notes = [note for letter, one in seen.items() for note in seen_notes(letter.upper(), one, result["rows"])]
     result |= {"seen": {letter: one.count for letter, one in seen.items()}, "notes": notes}
     _done(runtime, inspection_id, result)
 

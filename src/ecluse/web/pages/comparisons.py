@@ -112,6 +112,7 @@ def _comparison_page(
         "names": names,
         "retraining": bool(row.request.get("retraining")),
         "progress": look_progress(runtime, row, say),
+        "seen": any((result or {}).get("seen", {}).values()),
         "made": run.version if run and run.status == "done" else None,
         "figures": figures,
         "figure_names": figure_names(say),
