@@ -121,8 +121,7 @@ def test_everything_is_moved_followed_verified_and_rolled_back(app: Application,
     assert not list(moved.rglob("weights.bin"))
 
 
-@pytest.mark.parametrize("width", ["desktop", "phone"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "width"), [("light", "desktop"), ("dark", "phone")])
 def test_no_page_of_models_and_migrations_has_a_barrier(
     app: Application, browser: Browser, page: Page, theme: str, width: str
 ) -> None:

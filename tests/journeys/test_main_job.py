@@ -152,8 +152,7 @@ def test_no_page_made_the_browser_complain(journey: Journey) -> None:
     assert journey.complaints == []
 
 
-@pytest.mark.parametrize("width", ["desktop", "phone"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "width"), [("light", "desktop"), ("dark", "phone")])
 def test_no_page_has_a_barrier(
     journey: Journey, browser: Browser, theme: Literal["light", "dark"], width: str
 ) -> None:
