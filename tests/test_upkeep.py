@@ -211,6 +211,26 @@ def test_a_second_worker_of_one_process_is_refused_and_one_that_never_started_is
         assert job.status == "done"
 
 
+def test_a_worker_in_which_nothing_runs_any_more_ends_and_says_where_it_stood(tmp_path: Path) -> None:
+    script = """
+import ctypes, sys, threading, time
+from pathlib import Path
+from ecluse import runtime
+from ecluse.settings import Settings
+
+runtime.GUARD_SECONDS, runtime.STANDSTILL_SECONDS = 0.1, 1.0
+with runtime.Runtime.open(Settings.from_environment({}, home=Path(sys.argv[1]))) as opened:
+    worker = runtime.Worker(opened, {})
+    threading.Thread(target=worker.run_until_stopped, daemon=True).start()
+    time.sleep(2)  # longer than a standstill: all is well
+    ctypes.PyDLL(None).sleep(60)  # holds the interpreter
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "home")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 1
+    assert "line 12 in <module>" in done.stderr
+
+
 @pytest.mark.parametrize("error", [SettingsError, NotFound, MigrationHeld, JobNotFound])
 def test_a_worker_goes_on_where_a_sweep_fails(runtime: Runtime, error: type[EcluseError]) -> None:
     swept = []

@@ -6,10 +6,12 @@ a worker process.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -35,6 +37,8 @@ from ecluse.storage import PATIENCE, Cache, ObjectStore, Stores, join_key
 
 HEARTBEAT_SECONDS: Final = 5.0
 SWEEP_SECONDS: Final = 300.0
+GUARD_SECONDS = 5.0
+STANDSTILL_SECONDS = 120.0
 #: A staged upload of this age has no one left to finish it.
 UPLOAD_PATIENCE: Final = timedelta(hours=24)
 logger = logging.getLogger(__name__)
@@ -178,6 +182,7 @@ class Worker:
 
     def run_until_stopped(self) -> None:
         """Beat and sweep until `stop` is called from a signal handler or another thread."""
+        threading.Thread(target=self._guard, name="guard", daemon=True).start()
         swept_at = float("-inf")
         while True:
             try:
@@ -192,6 +197,17 @@ class Worker:
                 logger.warning("The next heartbeat tries again: %s", error)
             if self._stop.wait(HEARTBEAT_SECONDS):
                 return
+
+    def _guard(self) -> None:
+        """End a process in which no Python runs any more, as two libraries that wait for each other leave it.
+
+        It says where each thread stands. What started it starts another, and that takes the jobs over.
+        """
+        while not self._stop.wait(GUARD_SECONDS):
+            faulthandler.dump_traceback_later(
+                STANDSTILL_SECONDS, exit=True, file=sys.__stderr__ or sys.stderr
+            )
+        faulthandler.cancel_dump_traceback_later()
 
     def _sweep(self) -> None:
         """Each part by itself: what one store or row is in the way of does not stop the others."""
