@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.fraud.columns import ColumnSpec
+from ecluse.fraud.dataset import open_table
 from ecluse.fraud.evaluation import average_precision
 from ecluse.fraud.labelling.figures import figures_elsewhere, figures_of, figures_of_all, wilson
 from ecluse.fraud.labelling.learning import Learned, learn_from_labels, recalibrate
 from ecluse.fraud.labelling.questions import QuestionSet, choose_questions
+from ecluse.fraud.labelling.workflows import read_labels
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -43,6 +46,30 @@ def table(seed: int, rows: int = 4_000) -> tuple[Labels, Floats, pl.DataFrame]:
     country = np.where(rng.random(rows) < np.where(labels == 1, 0.8, 0.1), "XX", "FR")
     frame = pl.DataFrame({"amount": amount, "country": country, "noise": rng.normal(size=rows)})
     return labels, np.log(amount) - 5 + rng.normal(size=rows), frame
+
+
+@pytest.mark.parametrize("row", ["inf", "nan", "1e400", "-inf", "0", "1.5", "9" * 400])
+def test_what_is_no_number_of_a_row_is_refused_as_that(tmp_path: Path, row: str) -> None:
+    (tmp_path / "labels.csv").write_text(f"row,label\n{row},1\n")
+    with (
+        open_table(tmp_path / "labels.csv") as labels,
+        pytest.raises(InvalidInput, match="is no number of a row"),
+    ):
+        read_labels(labels)
+
+
+def test_labels_of_one_row_that_contradict_each_other_are_refused_and_repeated_ones_are_not(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "same.csv").write_text("row,label\n1,fraud\n1,1\n2,0\n2,\n")
+    with open_table(tmp_path / "same.csv") as labels:
+        assert read_labels(labels) == {1: 1, 2: 0}
+    (tmp_path / "both.csv").write_text("row,label\n1,1\n1,0\n")
+    with (
+        open_table(tmp_path / "both.csv") as labels,
+        pytest.raises(InvalidInput, match="Row 1 has two labels"),
+    ):
+        read_labels(labels)
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ecluse.fraud import results
@@ -78,3 +79,49 @@ def test_a_number_that_is_none_is_left_empty_where_json_cannot_hold_it(tmp_path:
     summary = write_scores([frame], tmp_path / "scores.parquet", "parquet")
     assert [row["amount"] for row in summary.top] == [None, None, 2.5]
     json.dumps(summary.to_dict(), allow_nan=False)
+
+
+HEADERS = st.lists(
+    st.text(st.sampled_from("=+-@'＝;\t\"a,b\n "), min_size=1, max_size=6),
+    min_size=1,
+    max_size=5,
+    unique=True,
+)
+
+
+@given(HEADERS)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(["=id", "'=id", "''=id"])
+@example(['a"b', 'a""b'])
+def test_names_of_any_columns_stay_distinct_and_are_read_again_as_they_were_written(
+    tmp_path: Path, names: list[str]
+) -> None:
+    frame = pl.DataFrame({name: [f"v{place}"] for place, name in enumerate(names)}).with_columns(
+        fraud_probability=pl.lit(0.5)
+    )
+    safe = neutralise_formulas(frame)
+    assert len(set(safe.columns)) == len(frame.columns)
+    assert not [name for name in safe.columns if name[0] in "=+-@＝\t\n"]
+    assert write_riskiest(stored(frame, tmp_path, "csv"), "csv", 1, tmp_path / "riskiest.csv") == 1
+    with (tmp_path / "riskiest.csv").open(encoding="utf-8", newline="") as file:
+        header, values = csv.reader(file)
+    assert header == safe.columns
+    assert values[:-1] == [f"v{place}" for place in range(len(names))]
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("＝1+1", "'＝1+1"),
+        ("＠SUM(1)", "'＠SUM(1)"),
+        ("a;=cmd()", "a;'=cmd()"),
+        ("a; +1;\t-2", "a; '+1;\t'-2"),
+        ("=a;@b", "'=a;'@b"),
+        ("-12.5", "-12.5"),
+        ("a;b = c", "a;b = c"),
+    ],
+)
+def test_no_cell_begins_as_a_formula_wherever_a_spreadsheet_cuts(text: str, written: str) -> None:
+    safe = neutralise_formulas(pl.DataFrame({"name": [text], f"x{text}": ["a"]}))
+    assert safe["name"].to_list() == [written]
+    assert ";=" not in safe.columns[1]

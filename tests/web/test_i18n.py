@@ -31,6 +31,17 @@ def translations(language: str) -> dict[str | tuple[str, ...], Message]:
         return {m.id if isinstance(m.id, str) else tuple(m.id): m for m in read_po(file) if m.id}
 
 
+def test_a_name_that_turns_the_direction_of_writing_turns_no_sentence_around_it() -> None:
+    name = "photo\u202egpj.exe"
+    said = ENGLISH._("Remove %(file)s?", file=name)
+    assert said == f"Remove \u2068{name}\u2069?"
+    ended = FRENCH.ngettext(
+        "%(count)s row of %(file)s", "%(count)s rows of %(file)s", 2, file="a\u2069\u202eb"
+    )
+    assert ended.endswith("\u2068a\u202eb\u2069")
+    assert ENGLISH._("Remove %(file)s?", file="a.csv") == "Remove a.csv?"
+
+
 def test_every_message_of_the_pages_is_translated() -> None:
     assert len(messages()) > 200
     assert messages() - translations("fr").keys() == set()

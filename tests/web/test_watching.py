@@ -230,6 +230,21 @@ def test_labels_of_no_row_or_no_kind_are_refused(
     assert words in answer.text
 
 
+@pytest.mark.parametrize("rate", [0.00001, 0.6, 1.5])
+def test_a_rate_that_no_table_has_is_not_learned_with(
+    client: httpx.Client, watched: Watched, rate: float
+) -> None:
+    learn = {"dataset": watched["later"], "model": "watched", "fraud_rate": rate}
+    assert client.post("/api/labels/learn", json=learn).status_code == 422
+
+
+def test_two_labels_of_one_row_that_differ_are_refused(client: httpx.Client, watched: Watched) -> None:
+    labels = [{"row": 1, "label": 1}, {"row": 1, "label": 0}]
+    answer = client.post("/api/labels", json={"dataset": watched["later"], "labels": labels})
+    assert answer.status_code == 422
+    assert "Row 1 has two labels" in answer.json()["error"]["message"]
+
+
 def test_learning_from_too_few_labels_is_refused_at_once(client: httpx.Client, watched: Watched) -> None:
     answer = client.post("/api/labels/learn", json={"dataset": watched["old"], "model": "watched"})
     assert answer.status_code == 422

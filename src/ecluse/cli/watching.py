@@ -31,9 +31,7 @@ _KEYS: Final = {"f": 1, "l": 0}
     "--count", default=40, show_default=True, type=click.IntRange(5, 200), help="Rows to ask about."
 )
 @click.option("--learn", is_flag=True, help="Then learn from the labels: a new version of the model.")
-@click.option(
-    "--fraud-rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Held to be true."
-)
+@click.option("--fraud-rate", type=click.FloatRange(0.0001, 0.5), help="Held to be true.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
 @user_option
 @home_option

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +26,10 @@ BINS = 20
 PLACES = 1_000_000
 #: First two digits of the numbers of alerts that a budget is told for: those that people choose.
 ROUND = (10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90)
+#: What begins a formula, its full-width forms too, which some spreadsheets take for the plain ones.
+_RISKY = r"^[=+\-@＝＋－＠\t\r\n]"
+_RISKY_INSIDE = r"([;\t]\s*)([=+\-@＝＋－＠])"
+_PLAIN = r"^[+-]?\d+([.,]\d+)?$"
 #: Riskiest rows that are written in the order of risk; more of them come in the order of the table.
 SORTED_ROWS = 50_000
 
@@ -85,7 +91,7 @@ def write_riskiest(scores: Path, format: Literal["csv", "parquet"], alerts: int,
     They come riskiest first, and where they are more than `SORTED_ROWS`, in the order of the table: the memory
     this takes does not grow with the file.
     """
-    lazy = pl.scan_csv(scores, infer_schema=False) if format == "csv" else pl.scan_parquet(scores)
+    lazy = _scan_csv(scores) if format == "csv" else pl.scan_parquet(scores)
     cut, below = _cut_for(lazy, alerts)
     written = 0
     chosen = _above(lazy.collect_batches(maintain_order=True), cut, below)
@@ -97,6 +103,13 @@ def write_riskiest(scores: Path, format: Literal["csv", "parquet"], alerts: int,
             neutralise_formulas(batch).write_csv(file, include_header=number == 0)
             written += batch.height
     return written
+
+
+def _scan_csv(scores: Path) -> pl.LazyFrame:
+    """A file of scores as text; its header is read here, as Polars leaves the quotes of names doubled."""
+    with scores.open(encoding="utf-8", newline="") as file:
+        names = next(csv.reader(file))
+    return pl.scan_csv(scores, infer_schema=False, new_columns=names)
 
 
 def known_labels(
@@ -120,14 +133,29 @@ def known_labels(
 def neutralise_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     """Prefix with ' the text that a spreadsheet would run: = + - @, tab or return first (OWASP).
 
-    Column names too. Text that is a plain number, such as "-12.5", is left as it is.
+    Also behind a semicolon or a tab within it, where many spreadsheets begin a cell. Column names too, which stay
+    distinct. Text that is a plain number, such as "-12.5", is left as it is.
     """
-    risky = r"^[=+\-@\t\r\n]"
-    plain = r"^[+-]?\d+([.,]\d+)?$"
     text = pl.col(pl.String)
-    dangerous = text.str.contains(risky) & ~text.str.contains(plain)
-    safe = frame.with_columns(pl.when(dangerous).then(pl.lit("'") + text).otherwise(text).name.keep())
-    return safe.rename({name: f"'{name}" for name in frame.columns if name[:1] in tuple("=+-@\t\r\n")})
+    dangerous = text.str.contains(_RISKY) & ~text.str.contains(_PLAIN)
+    inside = text.str.replace_all(_RISKY_INSIDE, "${1}'${2}")
+    safe = frame.with_columns(pl.when(dangerous).then(pl.lit("'") + inside).otherwise(inside).name.keep())
+    renamed: dict[str, str] = {}
+    # Names that are safe keep what they are called; the others make way for them.
+    taken = {name for name in frame.columns if _harmless(name) == name}
+    for name in frame.columns:
+        if name not in taken:
+            free = _harmless(name)
+            while free in taken:
+                free = f"'{free}"
+            renamed[name] = free
+            taken.add(free)
+    return safe.rename(renamed)
+
+
+def _harmless(name: str) -> str:
+    inside = re.sub(_RISKY_INSIDE, r"\1'\2", name)
+    return f"'{inside}" if re.search(_RISKY, name) else inside
 
 
 def _place() -> pl.Expr:

@@ -62,19 +62,19 @@ class ReferenceDescription:
         if data["format"] != DESCRIPTION_FORMAT:
             raise ValueError(f"it has format {data['format']!r}; this Écluse reads {DESCRIPTION_FORMAT}")
         told = cls(
-            domain=_text(data["domain"], "the domain")[:100],
-            columns=[_text(name, "a name of a column") for name in _list(data["columns"], "columns")],
+            domain=_text(data["domain"], "domain")[:100],
+            columns=[_text(name, "columns") for name in _list(data["columns"], "columns")],
             performance=dict(data["performance"]),
-            target=_text(data["target"], "the label")[:300],
+            target=_text(data["target"], "target")[:300],
             rows=None if data["rows"] is None else int(_number(data["rows"], "rows", 0, MOST_ROWS)),
             fraud_rate=None
             if data["fraud_rate"] is None
-            else _number(data["fraud_rate"], "the fraud rate", 0, 1),
+            else _number(data["fraud_rate"], "fraud_rate", 0, 1),
             sketches=[dict(one) for one in _list(data["sketches"], "sketches")],
         )
         for name, value in told.performance.items():
             if name != "intervals" and value is not None:
-                _number(value, f"the figure {name!r}")
+                _number(value, f"performance.{name}")
         check_told(told.sketches, told.performance)
         return told
 
@@ -82,49 +82,49 @@ class ReferenceDescription:
 def check_told(sketches: Sequence[Mapping[str, Any]], performance: Mapping[str, Any]) -> None:
     """ValueError, KeyError or TypeError where a row's sketches or figures are none that matching and pages read."""
     for one in sketches:
-        name = _text(one["name"], "a name of a column")
+        place = f"sketches.{_text(one['name'], 'sketches')}"
         if one["kind"] not in SKETCH_KINDS:
-            raise ValueError(f"column {name!r} is of a kind that does not exist, {one['kind']!r}")
-        _number(one["importance"], f"the importance of {name!r}", 0)
+            raise ValueError(f"{place}.kind", f"{one['kind']!r:.100}")
+        _number(one["importance"], f"{place}.importance", 0)
         for share in SHARES:
-            _number(one.get(share, 0.0), f"{share!r} of {name!r}", 0, 1)
-        quantiles = _list(one.get("quantiles", ()), f"the quantiles of {name!r}")
+            _number(one.get(share, 0.0), f"{place}.{share}", 0, 1)
+        quantiles = _list(one.get("quantiles", ()), f"{place}.quantiles")
         if len(quantiles) not in (0, SKETCH_QUANTILES):
-            raise ValueError(
-                f"column {name!r} has {len(quantiles)} quantiles instead of {SKETCH_QUANTILES} or none"
-            )
+            raise ValueError(f"{place}.quantiles", f"{len(quantiles)} ≠ {SKETCH_QUANTILES}")
         for value in quantiles:
-            _number(value, f"a quantile of {name!r}")
-        for level in _list(one.get("top", ()), f"the frequent values of {name!r}"):
-            value, share = _list(level, f"a frequent value of {name!r}")
-            _text(value, f"a frequent value of {name!r}")
-            _number(share, f"the share of a frequent value of {name!r}", 0, 1)
-    for bounds in dict(performance.get("intervals") or {}).values():
-        low, high = _list(bounds, "the bounds of an interval")
-        _number(low, "a bound of an interval")
-        _number(high, "a bound of an interval")
+            _number(value, f"{place}.quantiles")
+        for level in _list(one.get("top", ()), f"{place}.top"):
+            value, share = _list(level, f"{place}.top")
+            _text(value, f"{place}.top")
+            _number(share, f"{place}.top", 0, 1)
+    for name, bounds in dict(performance.get("intervals") or {}).items():
+        if bounds is None:
+            continue
+        low, high = _list(bounds, f"intervals.{name}")
+        _number(low, f"intervals.{name}")
+        _number(high, f"intervals.{name}")
     # What else is there is shown as JSON, which knows no infinity.
     json.dumps([list(sketches), performance], allow_nan=False)
 
 
-def _text(value: object, what: str) -> str:
+def _text(value: object, place: str) -> str:
     """Text that every catalog can hold."""
     if not isinstance(value, str) or "\0" in value:
-        raise ValueError(f"{what} is no text: {value!r:.100}")
+        raise ValueError(place, f"{value!r:.100}")
     value.encode()
     return value
 
 
-def _list(value: object, what: str) -> Sequence[Any]:
+def _list(value: object, place: str) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
-        raise TypeError(f"there is no list of {what}: {value!r:.100}")
+        raise TypeError(place, f"{value!r:.100}")
     return value
 
 
-def _number(value: object, what: str, low: float = -math.inf, high: float = math.inf) -> float:
+def _number(value: object, place: str, low: float = -math.inf, high: float = math.inf) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not number or not low <= float(str(value)) <= high:
-        raise ValueError(f"{what} is {value!r:.100}, which is no number that it can be")
+        raise ValueError(place, f"{value!r:.100}")
     return float(str(value))
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gettext
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -28,6 +30,22 @@ MINUS: Final = "\N{MINUS SIGN}"
 ABSENT: Final = "–"
 
 
+#: Marks that turn the direction of what follows, and those that isolate what stands between them.
+_TURNS: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_ISOLATE: Final = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
+
+
+def _isolated(values: Mapping[str, object]) -> dict[str, object]:
+    """Text that turns the direction of writing, as a name of a file may, does not turn the sentence around it."""
+    return {
+        # A pop of its own would end the isolation before the text does.
+        name: _ISOLATE[0] + value.replace(_ISOLATE[1], "") + _ISOLATE[1]
+        if isinstance(value, str) and _TURNS.search(value)
+        else value
+        for name, value in values.items()
+    }
+
+
 @dataclass(frozen=True)
 class Words:
     """How to say things in one language, with moments told in one time zone (None: UTC, and said so)."""
@@ -37,12 +55,12 @@ class Words:
 
     def _(self, message: str, **values: object) -> str:
         """The sentence in this language, its `%(name)s` places filled; a literal percent sign is `%%`."""
-        return _catalogue(self.language).gettext(message) % values
+        return _catalogue(self.language).gettext(message) % _isolated(values)
 
     def ngettext(self, one: str, many: str, count: int, **values: object) -> str:
         """The sentence for this count; `%(count)s` is the count, grouped."""
         chosen = _catalogue(self.language).ngettext(one, many, count)
-        return chosen % {"count": self.num(count), **values}
+        return chosen % {"count": self.num(count), **_isolated(values)}
 
     def num(self, value: float | None, digits: int = 0) -> str:
         """`4 920.50`: no-break spaces between thousands, a true minus, a comma in French; `–` when absent."""

@@ -681,7 +681,8 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(done)s of %(count)s labels are fraud: too few of one kind to say much. Label more rows."),
     N_("%(count)s labels are of rows that were not asked about; these figures do not count them."),
     N_("Some ranges of score have no answer yet: what holds for all rows cannot be said."),
-    N_("A fraud rate of %(number)s is out of range; use a share such as 0.01."),
+    N_("Row %(row)s has two labels that contradict each other. Leave one of them."),
+    N_("%(count)s references are more than %(most)s, which may be named for a table. Name fewer."),
     N_("%(count)s labels are more than %(most)s, which are kept of a table. Add them as a column and "
        "train a model."),
     N_("%(file)s needs the columns row and label. Its columns: %(columns)s."),

@@ -13,7 +13,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ecluse.catalog import mappings
 from ecluse.fraud.evaluation import roc_auc
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
 from tests.application import Application, run_ecluse, running
 from tests.fraud.ensembles.library import french, payments, plants
 
@@ -174,6 +177,31 @@ def test_a_corrected_mapping_is_kept_for_the_table(
     wrong = client.put(url, json={"columns": {"amount": "nothing"}})
     assert wrong.status_code == 422
     assert 'has no column "nothing"' in wrong.json()["error"]["message"]
+
+
+def test_references_are_named_once_each_and_twenty_at_most(client: httpx.Client, dataset: str) -> None:
+    body = {"dataset": dataset, "model_name": "named"}
+    many = client.post("/api/apply_unlabeled", json=body | {"references": ["payments"] * 21})
+    assert many.status_code == 422
+    assert "20 items" in many.json()["error"]["message"]
+    lacking = client.post("/api/apply_unlabeled", json=body | {"references": ["payments", "nobody"]})
+    assert lacking.status_code == 404
+    assert "nobody" in lacking.json()["error"]["message"]
+    twice = client.post("/api/apply_unlabeled", json=body | {"references": ["payments"] * 2})
+    assert twice.status_code == 202
+    client.post(f"/api/jobs/{twice.json()['job']}/cancel").raise_for_status()
+
+
+def test_corrections_to_a_reference_that_was_removed_can_be_forgotten(
+    client: httpx.Client, application: Application, dataset: str
+) -> None:
+    settings = Settings.from_environment({}, home=application.home)
+    with Runtime.open(settings) as runtime, runtime.catalog.write() as transaction:
+        mappings.keep_mapping(transaction, dataset, "gone", {"amount": "montant"})
+    url = f"/api/datasets/{dataset}/mappings/gone"
+    assert client.put(url, json={"columns": {"amount": "solde"}}).status_code == 404
+    assert client.put(url, json={"columns": {}}).json()["corrections"] == {}
+    assert client.put(url, json={"columns": {}}).status_code == 404
 
 
 def test_a_table_of_another_person_is_not_there(

@@ -29,6 +29,8 @@ KIND: Final = "ensemble"
 FRAUD_RATE: Final = 0.01
 RATES: Final = (0.0001, 0.5)
 MOST: Final = 3
+#: References that may be named for one table.
+MOST_NAMED: Final = 20
 
 
 def match_dataset(
@@ -39,14 +41,13 @@ def match_dataset(
     `references` compares only those of these names; with none of them nothing is matched.
 
     Raises:
-        InvalidInput: the table is not read yet, or could not be.
+        InvalidInput: the table is not read yet, or could not be, or too many references are named.
         NotFound: there is no reference of a name.
     """
+    named = _checked_names(runtime, references)
     with runtime.catalog.read() as transaction:
         corrections = mappings.mappings_of(transaction, dataset.id)
-    for name in references or ():
-        library.find(runtime, name)
-    return _matched(runtime, dataset, corrections, references)
+    return _matched(runtime, dataset, corrections, named)
 
 
 def keep_corrections(
@@ -54,12 +55,17 @@ def keep_corrections(
 ) -> MatchResult:
     """Keep a person's corrections of the mapping to one reference, and match again. No corrections forget them.
 
+    Those to a reference that was removed since can be forgotten, too.
+
     Raises:
         NotFound: the user has no such table, or there is no such reference.
         InvalidInput: a column is not the reference's, or not the table's.
     """
     dataset = find_dataset(runtime, user_id, dataset_id)
-    _check_corrections(runtime, dataset, {reference: columns})
+    with runtime.catalog.read() as transaction:
+        kept = mappings.mappings_of(transaction, dataset.id)
+    if columns or reference not in kept:
+        _check_corrections(runtime, dataset, {reference: columns})
     with runtime.catalog.write() as transaction:
         mappings.keep_mapping(transaction, dataset.id, reference, columns)
         audit.record(transaction, user_id, "dataset.map", dataset.filename, reference=reference)
@@ -79,7 +85,8 @@ def start_ensemble(
     """Queue the making of an ensemble for a table without labels. `corrections` are kept for the table.
 
     Raises:
-        InvalidInput: the rate is out of range, the table could not be read, or a correction names no column.
+        InvalidInput: the rate is out of range, the table could not be read, too many references are named, or a
+            correction names no column.
         NotFound: the user has no such table, or there is no such reference.
     """
     low, high = RATES
@@ -90,12 +97,11 @@ def start_ensemble(
     dataset = find_dataset(runtime, user_id, dataset_id)
     if dataset.state == "failed":
         raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
-    for name in references or ():
-        library.find(runtime, name)
+    named = _checked_names(runtime, references)
     _check_corrections(runtime, dataset, corrections or {})
     plan: dict[str, Any] = {
         "kind": KIND,
-        "reference_names": None if references is None else list(references),
+        "reference_names": named,
         "fraud_rate": fraud_rate,
         "seed": 0,
         "target": "",
@@ -175,6 +181,23 @@ def _matched(
         return found
     reason = f"None of {', '.join(references)} means the same as this table."
     return MatchResult(True, reason, found.matches)
+
+
+def _checked_names(runtime: Runtime, references: Sequence[str] | None) -> list[str] | None:
+    """The names of references, each once; NotFound for one that there is not, InvalidInput for too many."""
+    if references is None:
+        return None
+    names = list(dict.fromkeys(references))
+    if len(names) > MOST_NAMED:
+        raise InvalidInput(
+            f"{len(names)} references are more than {MOST_NAMED}, which may be named for a table. Name fewer."
+        )
+    with runtime.catalog.read() as transaction:
+        known = {row.name for row in references_rows.references_named(transaction, names)}
+        for name in names:
+            if name not in known:
+                references_rows.reference_of(transaction, name)
+    return names
 
 
 def _check_corrections(runtime: Runtime, dataset: Dataset, corrections: Corrections) -> None:

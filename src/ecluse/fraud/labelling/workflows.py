@@ -5,6 +5,7 @@ Each function checks, writes a row and queues a job; it is quick and imports not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from ecluse.runtime import Runtime
 
 FEWEST, MOST, QUESTIONS = 5, 200, 40
 MOST_LABELS: Final = 20_000
+RATES: Final = (0.0001, 0.5)
 QUEUE: Final = "predict"
 #: Kind of inspection → kind of job.
 JOBS: Final = {"questions": "questions", "learning": "learn", "monitor": "monitor", "comparison": "compare"}
@@ -52,8 +54,11 @@ def start_learning(
     Raises:
         InvalidInput: the table has too few labels, or the rate is none.
     """
-    if fraud_rate is not None and not 0 < fraud_rate < 1:
-        raise InvalidInput(f"A fraud rate of {fraud_rate:g} is out of range; use a share such as 0.01.")
+    low, high = RATES
+    if fraud_rate is not None and not low <= fraud_rate <= high:
+        raise InvalidInput(
+            f"A fraud rate of {fraud_rate:g} is out of range; use {low:g} to {high:g}, such as 0.01."
+        )
     dataset = find_dataset(runtime, user_id, dataset_id)
     with runtime.catalog.read() as transaction:
         rows, frauds = labels.count_labels(transaction, user_id, dataset.id)
@@ -118,7 +123,8 @@ def labels_from_table(runtime: Runtime, user_id: str, dataset_id: str) -> dict[i
 def read_labels(table: Any) -> dict[int, int]:
     """{row from 1: 0 or 1} of a table with the columns row and label; rows without a label are left out.
 
-    Raises InvalidInput for other columns, other values, or more labels than are kept of a table.
+    Raises InvalidInput for other columns, other values, two labels of one row that differ, or more labels than are
+    kept of a table.
     """
     if not {"row", "label"} <= set(table.columns):
         raise InvalidInput(
@@ -132,13 +138,19 @@ def read_labels(table: Any) -> dict[int, int]:
                 continue
             given += 1
             if given <= MOST_LABELS:
-                found[_row(row)] = label_of(str(label))
+                add_label(found, _row(row), label_of(str(label)))
     if given > MOST_LABELS:
         raise InvalidInput(
             f"{given} labels are more than {MOST_LABELS}, which are kept of a table. "
             "Add them as a column and train a model."
         )
     return found
+
+
+def add_label(found: dict[int, int | None] | dict[int, int], row: int, label: Any) -> None:
+    """Note what is said of a row. Raises InvalidInput where something else was said of it before."""
+    if found.setdefault(row, label) != label:
+        raise InvalidInput(f"Row {row} has two labels that contradict each other. Leave one of them.")
 
 
 def label_of(text: str) -> int:
@@ -220,7 +232,7 @@ def _row(value: Any) -> int:
         number = float(value)
     except (TypeError, ValueError):
         number = 0.0
-    if number < 1 or number != int(number):
+    if not math.isfinite(number) or number < 1 or number != int(number):
         raise InvalidInput(f'"{value}" is no number of a row; rows count from 1.')
     return int(number)
 

@@ -83,7 +83,7 @@ def is_readable(row: ReferenceModel) -> bool:
     """Whether what a row says of its table can be read; rows of earlier releases hold what a file said."""
     try:
         check_told(row.sketches, row.performance)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return False
     return True
 

@@ -44,7 +44,7 @@ class LearnRequest(BaseModel):
     dataset: str
     model: str = Field(examples=["payments"])
     fraud_rate: float | None = Field(
-        None, gt=0, lt=1, description="Held to be true beforehand; without it the model's own"
+        None, ge=0.0001, le=0.5, description="Held to be true beforehand; without it the model's own"
     )
     seed: int = Field(0, ge=0, lt=2**31)
 

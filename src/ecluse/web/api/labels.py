@@ -40,7 +40,10 @@ def put_labels(body: LabelsRequest, runtime: RuntimeDep, user: CurrentUser) -> L
     given: dict[int, int | None] = {}
     if body.table is not None:
         given |= labelling.labels_from_table(runtime, user.user.id, body.table)
-    given |= {one.row: one.label for one in body.labels}
+    said: dict[int, int | None] = {}
+    for one in body.labels:
+        labelling.add_label(said, one.row, one.label)
+    given |= said
     labelling.put_labels(runtime, user.user.id, found.id, given)
     return _labels(runtime, user.user.id, found.id, None)
 

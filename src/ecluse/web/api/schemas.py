@@ -79,10 +79,11 @@ class ApplyRequest(DatasetReference):
     model_name: str = Field(examples=["march_payments"])
     fraud_rate: float = Field(0.01, ge=0.0001, le=0.5, description="Share of the rows taken to be fraud")
     references: list[str] | None = Field(
-        None, description="Use these references only; the best when left out"
+        None, max_length=20, description="Use these references only; the best when left out"
     )
     corrections: dict[str, dict[str, str | None]] = Field(
         {},
+        max_length=20,
         description="By reference, column of the reference → column of the table that stands for it, null for none",
         examples=[{"harbour_bank_cards": {"amount": "montant"}}],
     )
