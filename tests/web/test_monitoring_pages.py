@@ -11,12 +11,13 @@ import pytest
 
 from ecluse import models as published
 from ecluse.catalog import inspections
-from ecluse.catalog.tables import Inspection, ModelVersion, TrainingRun, User, now
+from ecluse.catalog.tables import Dataset, Inspection, ModelVersion, TrainingRun, User, now
+from ecluse.fraud.monitoring.workflows import labelled_counts, learned_counts
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web import charts
 from ecluse.web.i18n import Words
-from ecluse.web.pages.monitoring import Judged, findings
+from ecluse.web.pages.monitoring import Judged, _unlearned_table, findings
 from tests.web import invented
 from tests.web.test_pages import Browser, browser, publish
 
@@ -315,6 +316,106 @@ def test_a_version_that_was_made_before_its_comparison_was_cancelled_is_named(
     assert f'made all the same: <a class="mono" href="/models/transactions/{NEW}">' in page.replace(
         "</p>", ""
     )
+
+
+@pytest.mark.parametrize(
+    ("rate", "usual", "rows", "title"),
+    [
+        (0.019, 0.012, 4_900, "More alerts than usual."),
+        (0.019, 0.012, 400, None),
+        (0.0125, 0.012, 4_000_000, None),
+        (0.008, 0.012, 20_000, "Fewer alerts than usual."),
+        (0.03, 0.012, 4_900, "Many more alerts than usual."),
+    ],
+)
+def test_more_alerts_than_chance_gives_are_told(
+    rate: float, usual: float, rows: int, title: str | None
+) -> None:
+    alerts = look_result()["alerts"] | {"rate": rate, "usual_rate": usual}
+    result = look_result(
+        rows=rows, alerts=alerts, drift=[drifted("amount", 0.05, "same")], score=None, outcomes=None
+    )
+    said = [one.title for one in findings(result, invented.report(), SAY)]
+    assert said == [title or "Nothing is far from the usual."]
+
+
+def test_whoever_names_no_version_is_told_to_get_the_new_one(
+    runtime: Runtime, owner: User, client: Browser
+) -> None:
+    told = "transactions alone now means the new version."
+    page = client.get("/models/transactions/compare/again").text
+    assert told in page
+    assert f'action="/models/transactions/{OLD}/alias"' in page
+    published.set_alias(runtime, owner.id, "transactions", "production", OLD)
+    again = client.get("/models/transactions/compare/again").text
+    assert told in again
+    assert f'action="/models/transactions/{OLD}/alias"' not in again
+    assert told not in client.get("/models/transactions/compare/compared").text
+
+
+def test_tables_to_train_on_again_say_their_frauds_and_which_have_few(
+    runtime: Runtime, owner: User, client: Browser
+) -> None:
+    report = {"rows": {"train": 8_000, "test": 2_000}, "fraud_rate": {"train": 0.02, "test": 0.03}}
+    assert learned_counts(report) == (8_000, 160)
+    assert learned_counts(report | {"refitted": True}) == (10_000, 220)
+    assert learned_counts(report | {"kind": "ensemble"}) is None
+    with runtime.catalog.write() as transaction:
+        for one in transaction.query(ModelVersion):
+            one.report = {
+                **one.report,
+                **report,
+                "target": "is_fraud",
+                "fraud_rate": {"train": 0.5},
+                "required_columns": ["amount"],
+            }
+            one.dataset_id = None
+        rows = transaction.query(Dataset).filter_by(id="dlabelled").one()
+        held = labelled_counts(rows, "is_fraud", "1")
+    assert held is not None
+    page = client.get(f"{PLACE}/monitor").text
+    again = page[page.index('id="again-dataset"') :]
+    assert f"{SAY.num(held[0])} rows, {SAY.num(held[1])} frauds ▼" in again
+    assert "This one learned from" in page
+
+
+def test_tables_without_the_columns_are_marked_and_one_of_outcomes_is_not_offered(
+    runtime: Runtime, owner: User, client: Browser
+) -> None:
+    with runtime.catalog.write() as transaction:
+        known = transaction.query(Dataset).filter_by(id="dlabelled").one()
+        columns = [column for column in known.profile["columns"] if column["name"] != "amount"]
+        few = [column for column in columns if column["name"] in ("transaction_id", "is_fraud")]
+        for name, profile in (
+            ("truth", known.profile | {"columns": few}),
+            ("partly", known.profile | {"columns": columns}),
+        ):
+            transaction.add(Dataset(
+                id=name, user_id=owner.id, filename=f"{name}.csv", key=name, url=name, size_bytes=1, rows=9,
+                sha256=name, state="ready", profile=profile, created_at=now(),
+            ))  # fmt: skip
+        for one in transaction.query(ModelVersion):
+            one.report = {**one.report, "required_columns": ["amount", "timestamp"], "target": "is_fraud"}
+    page = client.get(f"{PLACE}/monitor").text
+    tables = page[page.index('id="dataset"') : page.index('id="outcomes"')]
+    assert "truth.csv" not in tables
+    assert re.search(r"partly\.csv[^<]*columns missing</option></select>", tables)
+    assert "truth.csv" in page[page.index('id="outcomes"') :].split("</select>")[0]
+    assert 'id="again-dataset"' not in page or "truth.csv" not in page.split('id="again-dataset"')[1]
+    scoring = client.get(PLACE).text
+    assert scoring.index("to_score.csv") < scoring.index("partly.csv")
+    assert re.search(r"truth\.csv[^<]*columns missing</option>", scoring)
+
+
+def test_the_table_an_ensemble_was_made_for_or_a_copy_of_it_is_not_the_one_to_watch_it_on() -> None:
+    def table(name: str, digest: str) -> Dataset:
+        return Dataset(id=name, sha256=digest, state="ready", profile={"columns": [{"name": "amount"}]})
+
+    report = {"kind": "ensemble", "required_columns": ["amount"]}
+    made = ModelVersion(name="m", version="v", dataset_id="own", report=report)
+    own, copy, later = table("own", "a"), table("copy", "a"), table("later", "b")
+    assert _unlearned_table([own, copy, later], made) is later
+    assert _unlearned_table([own, copy], made) is None
 
 
 def test_rows_flagged_by_one_alone_are_told_by_the_threshold_of_each(client: Browser) -> None:

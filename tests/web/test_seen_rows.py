@@ -10,6 +10,7 @@ import httpx
 import polars as pl
 import pytest
 
+from ecluse.fraud.monitoring.workflows import is_poorer
 from ecluse.fraud.sample import generate
 from tests.application import Application
 from tests.web.test_watching import done, upload
@@ -118,6 +119,27 @@ def test_a_look_at_the_rows_a_version_learned_from_gives_no_figure(
     assert (result["seen"], result["outcomes"]) == (1_000, None)
     assert result["notes"] == ["This version learned from 1,000 of these 1,000 rows: no figure counts them."]
     assert all(period["recall"] is None for period in result["periods"])
+
+
+def test_a_poorer_table_is_warned_of_and_what_was_learned_is_counted(learned: Learned) -> None:
+    counts = learned["result"]["learned"]
+    assert counts["a"][0] in (2_400, 3_000)
+    assert counts["b"][0] == 2_000 - learned["result"]["held_out"]
+    assert is_poorer(49, 100)
+    assert not is_poorer(50, 100)
+    said = any("Train on one table" in note for note in learned["result"]["notes"])
+    assert said == is_poorer(counts["b"][1], counts["a"][1])
+
+
+def test_scores_of_rows_learned_from_are_not_counted_as_known(
+    application: Application, client: httpx.Client, learned: Learned
+) -> None:
+    mixed = upload(client, "scored.csv", pl.concat([learned["rows"][:1_000], learned["rows"][5_000:]]))
+    body = {"model": "seen", "version": learned["a"], "dataset": mixed}
+    job = client.post("/api/predict", json=body).json()["job"]
+    assert application.wait_for_job(client, job)["status"] == "done"
+    newest = client.get("/api/predictions").json()[0]["id"]
+    assert client.get(f"/api/predictions/{newest}").json()["summary"]["labelled"] == 400
 
 
 def test_a_version_published_before_its_comparison_is_cancelled_is_named(

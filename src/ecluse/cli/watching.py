@@ -153,7 +153,7 @@ def retrain(model: str, file: Path, budget: float | None, email: str | None, hom
         "inspection": done.id,
         **(done.result or {}),
     }
-    return Record(fields, _compare_text(done.model_name, fields))
+    return Record(fields, "\n".join([_compare_text(done.model_name, fields), *_retrained(done)]))
 
 
 COMMANDS: Final = (label, monitor, compare, retrain)
@@ -240,6 +240,8 @@ def _label_text(fields: dict[str, Any]) -> str:
     lines += [f"Check: {note}" for note in figures["notes"]]
     if learned := fields.get("learned"):
         lines.append(f"{learned['model']}: {learned['way']} with {learned['labels']} labels.")
+        name, _, new = str(learned["model"]).partition("@")
+        lines += _now_means(name, str(fields["model"]).partition("@")[2], new)
     return "\n".join(lines)
 
 
@@ -264,8 +266,30 @@ def _monitor_text(fields: dict[str, Any]) -> str:
         lines.append(f"  outcomes           {outcomes['rows']} rows, {outcomes['frauds']} frauds")
         for name in ("average_precision", "precision", "recall"):
             if outcomes["metrics"]:
-                lines.append(f"  {name.replace('_', ' '):<18} {outcomes['metrics'][name]:.4f}")
+                low, high = outcomes["intervals"][name]
+                lines.append(
+                    f"  {name.replace('_', ' '):<18} {outcomes['metrics'][name]:.4f}  (95 %: {low:.4f} to {high:.4f})"
+                )
     return "\n".join([*lines, *(f"Check: {note}" for note in fields["notes"])])
+
+
+def _retrained(done: Inspection) -> list[str]:
+    """What the new version learned from beside the old one, and who uses it from now on."""
+    counts = (done.result or {}).get("learned") or {}
+    lines = [
+        f"  {side:<18} learned from {counts[letter][0]} rows, {counts[letter][1]} frauds"
+        for letter, side in (("a", "old"), ("b", "new"))
+        if counts.get(letter)
+    ]
+    return [*lines, *_now_means(done.model_name, done.version, done.other_version or "")]
+
+
+def _now_means(name: str, old: str, new: str) -> list[str]:
+    return [
+        f"{name} alone now means {new}, for everyone who names no version and no alias.",
+        f"  To keep the old one for them: ecluse models alias {name}@{old} production, and ask for {name}@production;",
+        f"  or delete the new one: ecluse models delete {name}@{new}",
+    ]
 
 
 def _compare_text(name: str, fields: dict[str, Any]) -> str:

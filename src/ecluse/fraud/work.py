@@ -324,20 +324,25 @@ def _model_files(
 def _unseen_labels(
     runtime: Runtime, version: ModelVersion, files: Path, dataset: Dataset, table: Table
 ) -> Known | None:
-    """The table's labels, where the model has not learned from them: its figures would promise too much."""
+    """The table's labels, but for the rows the model has learned from: its figures would promise too much."""
     from ecluse.fraud.labelling.scoring import LEARNED_FILE
+    from ecluse.fraud.labels import UNKNOWN
     from ecluse.fraud.results import known_labels
-    from ecluse.fraud.scorers import kind_of
+    from ecluse.fraud.seen import rows_learned
 
+    if (files / LEARNED_FILE).exists():
+        return None
     with runtime.catalog.read() as transaction:
         given = labels.labels_of(transaction, dataset.user_id, dataset.id)
-        learned_from = datasets.digest_of(transaction, dataset.user_id, version.dataset_id)
-    if (files / LEARNED_FILE).exists() or (
-        kind_of(files) == "supervised" and learned_from in (None, dataset.sha256)
-    ):
-        return None
     report = version.report
-    return known_labels(table, report.get("target"), report.get("positive_value"), given)
+    known = known_labels(table, report.get("target"), report.get("positive_value"), given)
+    if known is None:
+        return None
+    seen = rows_learned(runtime, version, dataset, table, files.parent / "seen")
+    if seen.gone:
+        return None
+    known[seen.rows] = UNKNOWN
+    return known if (known != UNKNOWN).any() else None
 
 
 def _profile_failed(runtime: Runtime, task: Task, message: str, dataset_id: str) -> None:

@@ -702,6 +702,8 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(who)s learned from %(count)s of these %(total)s rows: no figure counts them."),
     N_("%(who)s learned from a table that is gone: rows of it may be among these."),
     N_("This version"),
+    N_("The new version learned from %(count)s frauds alone, the old one from %(total)s. "
+       "Train on one table that holds the rows of both."),
     N_('%(file)s gives two outcomes for one "%(column)s". Keep one row of each.'),
     N_("The model predicts no column: name that of the outcomes (label). Theirs: %(columns)s."),
     N_('"%(column)s" of %(file)s holds %(values)s: none says fraud or legitimate. '

@@ -19,6 +19,7 @@ from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
 from ecluse.errors import InvalidInput, JobCancelled, JobNotFound
 from ecluse.fraud import work
+from ecluse.fraud.monitoring.workflows import is_poorer, learned_counts
 from ecluse.fraud.seen import Seen, rows_learned
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
@@ -493,12 +494,19 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
             write_rows(table, held, part)
         with open_table(part, dataset.filename) as rest:
             result = _compared(runtime, task, inspection, run.version, rest, folder)
-    notes = (
-        ["The table of the old version is gone: rows that it learned from may be among those compared."]
-        if seen.gone
-        else []
-    )
-    result |= {"held_out": before, "left_out": before - kept, "notes": notes}
+    notes = []
+    if seen.gone:
+        notes.append(
+            "The table of the old version is gone: rows that it learned from may be among those compared."
+        )
+    new = _version(runtime, inspection, run.version or "")
+    learned = {"a": learned_counts(old.report), "b": learned_counts(new.report)}
+    if learned["a"] and learned["b"] and is_poorer(learned["b"][1], learned["a"][1]):
+        notes.append(
+            f"The new version learned from {learned['b'][1]:,} frauds alone, the old one from "
+            f"{learned['a'][1]:,}. Train on one table that holds the rows of both."
+        )
+    result |= {"held_out": before, "left_out": before - kept, "notes": notes, "learned": learned}
     _done(runtime, inspection_id, result, other_version=run.version)
 
 

@@ -6,6 +6,7 @@ alias: that is an act of its own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ecluse import models
@@ -145,6 +146,35 @@ def start_retraining(
             inspections.set_ended(transaction, inspection.id, "failed", f"It could not be queued: {error}")
         raise
     return run, inspection
+
+
+def learned_counts(report: Mapping[str, Any]) -> tuple[int, int] | None:
+    """How many rows a version learned from, and frauds among them; None where its report does not say."""
+    rows, rates = report.get("rows") or {}, report.get("fraud_rate") or {}
+    parts = [part for part in rows if part in rates and (part != "test" or report.get("refitted"))]
+    if report.get("kind") is not None or not parts:
+        return None
+    return sum(rows[part] for part in parts), round(sum(rows[part] * rates[part] for part in parts))
+
+
+def labelled_counts(dataset: Dataset, target: str, positive: str | None) -> tuple[int, int] | None:
+    """How many rows a table has, and frauds among them by its profile; None where that does not say."""
+    profile = dataset.profile or {}
+    guesses = profile.get("guesses") or {}
+    column = next((one for one in profile.get("columns", ()) if one["name"] == target), None)
+    if column is None or dataset.rows is None:
+        return None
+    known = dataset.rows * (1 - column["missing_share"])
+    guess = guesses.get("target")
+    if guess and guess["column"] == target and guesses.get("fraud_rate") is not None:
+        return dataset.rows, round(known * guesses["fraud_rate"])
+    shares = [share for level, share in column["top"] if positive is not None and level == positive]
+    return (dataset.rows, round(known * shares[0])) if shares else None
+
+
+def is_poorer(frauds: int, before: int) -> bool:
+    """Whether so few frauds are under half of those that an older version learned from."""
+    return 2 * frauds < before
 
 
 def _of_table(dataset: Dataset, plan: dict[str, Any]) -> dict[str, Any]:

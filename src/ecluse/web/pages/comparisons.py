@@ -98,6 +98,8 @@ def _comparison_page(
         ]
         names = datasets.filenames(transaction, user_id, [row.dataset_id])
         run = training.run_by_job(transaction, row.job_id) if row.job_id else None
+        latest = models.versions_page(transaction, user_id, row.model_name, limit=1)
+    made = run.version if run and run.status == "done" else None
     known = published.aliases(runtime, user_id, row.model_name)
     there = [version for version in named if version is not None]
     figures = []
@@ -113,7 +115,9 @@ def _comparison_page(
         "retraining": bool(row.request.get("retraining")),
         "progress": look_progress(runtime, row, say),
         "seen": any((result or {}).get("seen", {}).values()),
-        "made": run.version if run and run.status == "done" else None,
+        "newest": any(one.version in (row.other_version, made) for one in latest),
+        "known_aliases": bool(known),
+        "made": made,
         "figures": figures,
         "figure_names": figure_names(say),
         "turned": [one for one in (result or {}).get("changed", ()) if one["turned"]],

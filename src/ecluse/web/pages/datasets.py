@@ -214,10 +214,15 @@ def train_form(row: Dataset) -> TrainForm | None:
 
 def can_score(version: ModelVersion, table: Dataset) -> bool:
     """Whether a table that was read has every column the model reads."""
+    needed = needed_columns(version)
+    return table.state == "ready" and bool(needed) and needed <= {c["name"] for c in _columns(table)}
+
+
+def needed_columns(version: ModelVersion) -> frozenset[str]:
+    """The columns a model reads."""
     report = version.report
     looked_at = [item["column"] for item in report.get("importances") or [] if item.get("column")]
-    needed = {str(name) for name in report.get("required_columns") or looked_at}
-    return table.state == "ready" and bool(needed) and needed <= {c["name"] for c in _columns(table)}
+    return frozenset(str(name) for name in report.get("required_columns") or looked_at)
 
 
 def years(columns: list[dict[str, Any]]) -> frozenset[str]:

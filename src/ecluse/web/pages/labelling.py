@@ -305,6 +305,8 @@ def _page(
     learned = _latest(runtime, dataset, "learning", chosen)
     with runtime.catalog.read() as transaction:
         known = labels.labels_of(transaction, user_id, dataset.id)
+        name = (learned.model_name if learned else "") or ""
+        newest = models.list_versions(transaction, user_id, name)[:1] if name else []
     done = _latest(runtime, dataset, "questions", chosen, done=True)
     frauds = sum(known.values())
     context = {
@@ -321,6 +323,7 @@ def _page(
         "frauds": frauds,
         "enough": min(frauds, len(known) - frauds) >= LEAST,
         "learned": learned if learned and learned.status == "done" else None,
+        "newest": learned is not None and any(one.version == learned.other_version for one in newest),
         "error": str(error) if error else None,
     }
     return render(request, "label.html", context, status=error.status if error else 200)

@@ -39,7 +39,7 @@ from ecluse.web import charts
 from ecluse.web.api.models import download_file
 from ecluse.web.comparison import Figure, compare, figures_of, headline, settings_of
 from ecluse.web.i18n import Words
-from ecluse.web.pages.datasets import can_score, default_reasons
+from ecluse.web.pages.datasets import can_score, default_reasons, needed_columns
 from ecluse.web.pages.ensembles import ensemble_context
 from ecluse.web.pages.jobs import progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
@@ -286,6 +286,7 @@ def compare_page(
         "families": family_names(say),
         "tried": tried,
         "tables": suitable_first(tables, rows[1]) if both_score and first != second else [],
+        "lacking": lacking(tables, rows[1]),
         "tables_total": tables_total,
         "suggested": dataset or (suggested.id if suggested else None),
         "error": str(error) if error else None,
@@ -296,6 +297,18 @@ def compare_page(
 def suitable_first(tables: list[Dataset], version: ModelVersion) -> list[Dataset]:
     """The tables, those that have every column the model needs before the others, each kind as it came."""
     return sorted(tables, key=lambda row: not can_score(version, row))
+
+
+def may_be_scored(table: Dataset, version: ModelVersion) -> bool:
+    """Whether a table is worth offering: it is being read, or has at least half of the columns that are needed."""
+    needed = needed_columns(version)
+    names = {column["name"] for column in (table.profile or {}).get("columns", ())}
+    return table.state != "ready" or 2 * len(needed & names) >= len(needed)
+
+
+def lacking(tables: list[Dataset], version: ModelVersion) -> frozenset[str]:
+    """The ids of those tables that were read and lack columns of the model."""
+    return frozenset(row.id for row in tables if row.state == "ready" and not can_score(version, row))
 
 
 def suggested_table(tables: list[Dataset], version: ModelVersion) -> Dataset | None:
@@ -474,6 +487,7 @@ def _scoring(runtime: Runtime, version: ModelVersion) -> dict[str, Any]:
     suggested = suggested_table(tables, version)
     return {
         "datasets": suitable_first(tables, version),
+        "lacking": lacking(tables, version),
         "datasets_total": tables_total,
         "suggested": suggested.id if suggested else None,
         "suggested_labelled": suggested is not None and _labelled(suggested),

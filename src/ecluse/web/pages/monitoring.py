@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any, Final, Literal
@@ -18,9 +19,16 @@ from ecluse.runtime import Runtime
 from ecluse.web import charts
 from ecluse.web.comparison import LOWER
 from ecluse.web.i18n import Words
-from ecluse.web.pages.datasets import BUDGETS
+from ecluse.web.pages.datasets import BUDGETS, can_score
 from ecluse.web.pages.jobs import Progress, progress_of
-from ecluse.web.pages.models import TABLES_OFFERED, figure_names, suggested_table, suitable_first
+from ecluse.web.pages.models import (
+    TABLES_OFFERED,
+    figure_names,
+    lacking,
+    may_be_scored,
+    suggested_table,
+    suitable_first,
+)
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
@@ -29,8 +37,11 @@ LOOKS_SHOWN: Final = 20
 #: Columns named in a finding, and rows of the drift table before the rest is folded away.
 NAMED: Final = 4
 COLUMNS_SHOWN: Final = 12
-#: A rate of alerts so many times the usual one, or less than its inverse, is worth a word.
+#: A rate of alerts so many times the usual one, or less than its inverse, is worth a word; from the second factor on
+#: where chance does not explain it: so many standard errors.
 FAR_RATE: Final = 2.0
+OFF_RATE: Final = 1.3
+ERRORS: Final = 3.0
 JUDGED: Final = ("average_precision", "roc_auc", "precision", "recall", "brier")
 Tone = Literal["ok", "warn", "bad"]
 
@@ -204,11 +215,23 @@ def _drift(result: Mapping[str, Any], say: Words) -> list[Finding]:
 def _alert_rate(result: Mapping[str, Any], say: Words) -> list[Finding]:
     alerts = result.get("alerts") or {}
     usual, rate = alerts.get("usual_rate"), alerts.get("rate")
-    if usual is None or rate is None or rate == usual or usual / FAR_RATE < rate < usual * FAR_RATE:
+    if usual is None or rate is None or rate == usual:
         return []
-    title = say._("Many more alerts than usual.") if rate > usual else say._("Far fewer alerts than usual.")
+    if not usual / FAR_RATE < rate < usual * FAR_RATE:
+        title = (
+            say._("Many more alerts than usual.") if rate > usual else say._("Far fewer alerts than usual.")
+        )
+    elif not usual / OFF_RATE < rate < usual * OFF_RATE and not _by_chance(rate, usual, result["rows"]):
+        title = say._("More alerts than usual.") if rate > usual else say._("Fewer alerts than usual.")
+    else:
+        return []
     text = say._("%(rate)s of rows, usually %(usual)s.", rate=say.percent(rate), usual=say.percent(usual))
     return [Finding("warn", title, text)]
+
+
+def _by_chance(rate: float, usual: float, rows: int) -> bool:
+    """Whether so many rows of the usual rate may well have this one."""
+    return abs(rate - usual) <= ERRORS * math.sqrt(usual * (1 - usual) / max(rows, 1))
 
 
 def _outcomes(result: Mapping[str, Any], report: Mapping[str, Any], say: Words) -> list[Finding]:
@@ -268,6 +291,7 @@ def _monitor_page(
         told = [*looks, *([shown] if shown else [])]
         names = datasets.filenames(transaction, user_id, [one.dataset_id for one in told])
     result = shown.result if shown and shown.status == "done" else None
+    counts = _counts(tables, version)
     context = {
         "version": version,
         "shown": shown,
@@ -280,12 +304,22 @@ def _monitor_page(
         "progress": look_progress(runtime, shown, say) if shown else None,
         "looks": looks,
         "names": names,
-        "tables": suitable_first(tables, version),
+        "tables": [one for one in suitable_first(tables, version) if may_be_scored(one, version)],
+        "lacking": lacking(tables, version),
+        "others": tables,
         "tables_total": total,
-        "suggested": _chosen(suggested_table(tables, version)),
+        "suggested": _chosen(_unlearned_table(tables, version)),
         "labelled": suitable_first(
-            [one for one in tables if one.id != version.dataset_id and _has_target(one, version)], version
+            [
+                one
+                for one in tables
+                if one.id != version.dataset_id and _has_target(one, version) and can_score(version, one)
+            ],
+            version,
         ),
+        "counts": counts,
+        "poorer": [one for one, held in counts.items() if held.poorer],
+        "learned_from": watching.learned_counts(version.report),
         "again": can_train_again(version),
         "budgets": BUDGETS,
         "planned": (version.details.get("plan") or {}).get("budget_s"),
@@ -294,6 +328,35 @@ def _monitor_page(
         "error": str(error) if error else None,
     }
     return render(request, "monitor.html", context, status=error.status if error else 200)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows and frauds of a table that a version may be trained on; `poorer` with under half of its frauds so far."""
+
+    rows: int
+    frauds: int
+    poorer: bool
+
+
+def _counts(tables: Sequence[Dataset], version: ModelVersion) -> dict[str, Counts]:
+    """What each table that has the label holds to learn from, by its id."""
+    report = version.report
+    target = report.get("target") or (version.details.get("plan") or {}).get("target") or ""
+    before = watching.learned_counts(report)
+    found = {}
+    for table in tables:
+        held = watching.labelled_counts(table, target, report.get("positive_value"))
+        if held is not None:
+            found[table.id] = Counts(*held, before is not None and watching.is_poorer(held[1], before[1]))
+    return found
+
+
+def _unlearned_table(tables: Sequence[Dataset], version: ModelVersion) -> Dataset | None:
+    """The table to look at next: not one that a version was made of or labelled on, nor a copy of it."""
+    labelled = (version.report.get("learned") or {}).get("dataset")
+    known = {one.sha256 for one in tables if one.id in (version.dataset_id, labelled)}
+    return suggested_table([one for one in tables if one.sha256 not in known], version)
 
 
 def _chosen(table: Dataset | None) -> str | None:
