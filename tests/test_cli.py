@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ecluse.cli import serve
+from ecluse.cli import serve, session
 from tests.application import run_ecluse, running
 from tools import reference
 
@@ -106,10 +106,20 @@ def test_an_unreadable_database_address_is_told_in_one_line(tmp_path: Path) -> N
 def test_the_first_added_user_administers_and_gets_a_link(tmp_path: Path) -> None:
     added = json.loads(run(tmp_path, "users", "add", "a@b.c", "--json").stdout)
     assert added["role"] == "admin"
-    assert "/sign-in/link/" in added["sign_in_link"]
+    assert added["sign_in_link"].startswith("/sign-in/link/")
     assert json.loads(run(tmp_path, "users", "add", "d@e.f", "--json").stdout)["role"] == "member"
     assert json.loads(run(tmp_path, "users", "add", "g@h.i", "--admin", "--json").stdout)["role"] == "admin"
     assert run(tmp_path, "users", "add", "A@b.c").returncode == 1
+
+
+def test_a_sign_in_link_leads_to_where_the_pages_were_last_started(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    assert session.last_address(home) is None
+    session.note_address(home, "http://127.0.0.1:8123")
+    session.note_address(home, "http://127.0.0.1:8124")
+    assert session.last_address(home) == "http://127.0.0.1:8124"
+    assert [one.name for one in home.iterdir()] == ["address"]
 
 
 def test_a_port_that_is_taken_is_told_with_the_way_out(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_it_leads_to_scoring_its_own_table_to_labelling_and_to_monitoring(
     assert '<option value="dpayments" selected>' in page
     assert 'href="/datasets/dpayments/label?model=payments%40' in page
     assert f'href="{place(made["payments"])}/monitor"' in page
-    assert ">Label 30 rows</a>" in page
+    assert ">Label 40 rows</a>" in page
 
 
 def test_labels_of_its_table_are_counted_and_linked(

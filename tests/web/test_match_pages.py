@@ -159,6 +159,37 @@ def test_a_mapping_that_cannot_be_is_refused_on_the_page_and_nothing_is_kept(
     assert kept(runtime) == {}
 
 
+def test_a_mapping_that_is_refused_comes_back_as_it_was_sent(client: Browser) -> None:
+    changed = [("tx_amt", "amount", "card"), ("merch_category", "category", "category"), ("zzz", "", "card")]
+    form = {**form_of(changed), "name": "spring", "fraud_rate": "3", "offered": [REFERENCE], "judges": []}
+    for path in (PAGE, f"{PAGE}/ensemble"):
+        answer = client.post(path, data=form)
+        assert answer.status_code == 422
+        assert chosen_in(answer.text)[:3] == ["card", "category", "card"]
+        assert 'value="spring"' in answer.text
+        assert f'name="judges" value="{REFERENCE}" form="columns">' in answer.text
+
+
+def test_creating_keeps_what_was_changed_among_the_columns(runtime: Runtime, client: Browser) -> None:
+    page = client.get(PAGE).text
+    assert re.search(r'<button form="columns" formaction="/fraud/m/dpayments/ensemble"', page)
+    changed = [(t, was, "card" if t == "zzz" else was) for t, was in sent_form(page)]
+    offered = [REFERENCE, "kestrel_cards"]
+    form = {**form_of(changed), "name": "march", "offered": offered, "judges": offered}
+    answer = client.post(f"{PAGE}/ensemble", data=form)
+    assert answer.status_code == 303, answer.text
+    assert kept(runtime) == {REFERENCE: {"card": "zzz"}}
+
+
+def test_saving_brings_back_the_rest_of_the_form(client: Browser) -> None:
+    rows = [(t, was, was) for t, was in sent_form(client.get(PAGE).text)]
+    form = {**form_of(rows), "name": "spring", "fraud_rate": "2,5", "offered": [REFERENCE], "judges": []}
+    page = client.get(client.post(PAGE, data=form).headers["location"].removesuffix("#columns")).text
+    assert 'value="spring"' in page
+    assert 'value="2,5"' in page
+    assert f'name="judges" value="{REFERENCE}" form="columns">' in page
+
+
 def test_a_form_that_lost_a_field_is_refused(runtime: Runtime, client: Browser) -> None:
     form = {"reference": REFERENCE, "theirs": ["tx_amt", "zzz"], "was": ["amount"], "ours": ["amount", ""]}
     assert client.post(PAGE, data=form).status_code == 422
@@ -376,6 +407,13 @@ def sent_form(page: str) -> list[tuple[str, str]]:
     fields.feed(page)
     assert fields.was == fields.chosen
     return list(zip(fields.theirs, fields.chosen, strict=True))
+
+
+def chosen_in(page: str) -> list[str]:
+    """What the mapping form shows as chosen, row by row."""
+    fields = _Fields()
+    fields.feed(page)
+    return fields.chosen
 
 
 def form_of(rows: list[tuple[str, str, str]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import click
 
 from ecluse.cli.output import say
 from ecluse.cli.servers import local_servers, port_options
-from ecluse.cli.session import home_option, opened
+from ecluse.cli.session import home_option, note_address, opened
 from ecluse.errors import InvalidInput, SettingsError
 
 if TYPE_CHECKING:
@@ -158,7 +158,9 @@ def _address(runtime: Runtime, listener: socket.socket) -> str:
         return runtime.settings.public_url
     host, port = listener.getsockname()[:2]
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 (read, not bound)
-    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    note_address(runtime.settings.home, address)
+    return address
 
 
 class _WorkerProcess:

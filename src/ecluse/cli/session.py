@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from ecluse.work import KINDS, reconcile
 
 F = TypeVar("F", bound=Any)
 LOOK_SECONDS: Final = 3.0
+ADDRESS_FILE: Final = "address"
 
 
 def home_option(command: F) -> F:
@@ -50,6 +52,21 @@ def opened(home: Path | None, *, patience: timedelta = PATIENCE) -> Iterator[Run
     """The runtime that the environment and `--home` describe; a store that is away is tried for `patience`."""
     with Runtime.open(Settings.from_environment(home=home), patience=patience) as runtime:
         yield runtime
+
+
+def note_address(home: Path, address: str) -> None:
+    """Keep where the pages were last started, for links that other commands print."""
+    hidden = home / f".{ADDRESS_FILE}.{os.getpid()}"
+    hidden.write_text(f"{address}\n", encoding="utf-8")
+    hidden.replace(home / ADDRESS_FILE)
+
+
+def last_address(home: Path) -> str | None:
+    """Where the pages were last started; None before they were."""
+    try:
+        return (home / ADDRESS_FILE).read_text(encoding="utf-8").strip() or None
+    except FileNotFoundError:
+        return None
 
 
 @contextmanager

@@ -110,12 +110,29 @@ def _corrections(mapped: Sequence[str]) -> dict[str, dict[str, str | None]]:
 
 
 def _match_text(filename: str, result: MatchResult) -> str:
+    from ecluse.fraud.references.matching import GATE
+
     lines = [f"{filename}: {'no match' if result.abstain else 'matched'}. {result.reason}"]
     for one in result.matches:
         lines.append(f"\n{one.reference} ({one.domain}), similarity {one.similarity:.2f}")
-        lines += [f"  {pair.theirs:<28} {pair.ours:<28} {pair.score:.2f}  {pair.why}" for pair in one.columns]
+        lines.append("  your column → reference's column (why, score)")
+        lines += [
+            f"  {pair.theirs:<28} → {pair.ours:<28} ({pair.why}, {pair.score:.2f})" for pair in one.columns
+        ]
         if one.missing:
             lines.append(f"  missing: {', '.join(one.missing)}")
+    if result.below:
+        lines.append("\nNot used:" if not result.abstain else "\nFurther off:")
+        lines += [
+            f"  {one.reference:<28} ({one.domain}) similarity {one.similarity:.2f}"
+            f"{', not usable' if one.similarity < GATE else ''}"
+            for one in result.below
+        ]
+    if result.abstain:
+        lines.append(
+            "\nNext: `ecluse fraud ensemble` ranks its rows by how unusual they are; it uses a reference where --map\n"
+            "settles the columns. `ecluse fraud references import` builds references from labelled tables of yours."
+        )
     return "\n".join(lines)
 
 

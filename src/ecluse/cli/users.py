@@ -9,7 +9,7 @@ import click
 
 from ecluse.catalog.tables import User
 from ecluse.cli.output import Record, Rows, reports, say
-from ecluse.cli.session import home_option, opened
+from ecluse.cli.session import home_option, last_address, opened
 from ecluse.runtime import Runtime
 
 
@@ -53,10 +53,12 @@ def sign_in_link(email: str, home: Path | None) -> Record:
 
 
 def _with_link(runtime: Runtime, user: User) -> Record:
-    base = runtime.settings.public_url or "http://127.0.0.1:8000"
-    if runtime.settings.public_url is None:
-        say("If Écluse runs on another address or port, put that in place of the one in the link.")
-    link = f"{base}/sign-in/link/{runtime.accounts.sign_in_link(user.id)}"
+    base = runtime.settings.public_url or last_address(runtime.settings.home)
+    if base is None:
+        say("Open the link at the address that `ecluse up` printed.")
+    elif runtime.settings.public_url is None:
+        say("The link leads to where Écluse was last started here.")
+    link = f"{base or ''}/sign-in/link/{runtime.accounts.sign_in_link(user.id)}"
     return Record(_row(user) | {"sign_in_link": link})
 
 

@@ -560,9 +560,10 @@ def score_over_time(result: Mapping[str, Any], say: Words) -> Chart:
     return Chart(
         id="chart-score-drift",
         title=say._("Drift of the score"),
-        unit=say._(
+        unit=say.ngettext(
+            "population stability index of %(count)s day against the training; small parts move more by chance",
             "population stability index of %(count)s days against the training; small parts move more by chance",
-            count=say.num(result["period_days"]),
+            result["period_days"],
         ),
         finding=say._(
             "Farthest from %(day)s on: %(index)s.",

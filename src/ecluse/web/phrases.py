@@ -615,6 +615,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("corrected by you"),
     N_("both say %(word)s"),
     N_("%(word)s is close to %(name)s"),
+    N_("related words alone: %(word)s, %(name)s"),
     N_("%(word)s = %(name)s (French)"),
     N_("%(word)s = %(name)s (abbreviation)"),
     N_("%(word)s = %(name)s (same meaning)"),

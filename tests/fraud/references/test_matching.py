@@ -240,3 +240,39 @@ def test_of_a_table_of_very_many_columns_those_that_tell_most_are_compared() -> 
     assert match_names(names, index) == match_names([one.name for one in table], index)
     settled = match_table([*noise, *table], index, corrections={"payments": {"col_1400": "amount"}})
     assert {one.ours: one.theirs for one in settled.matches[0].columns}["amount"] == "col_1400"
+
+
+def numbers(name: str, values: list[float]) -> ColumnSketch:
+    spec = ColumnSpec(name=name, kind="number")
+    return sketch_columns(pl.DataFrame({name: values}), [spec])[0]
+
+
+def test_an_amount_never_stands_for_a_yes_or_no_nor_a_country_for_whether_it_is_abroad() -> None:
+    flag = numbers("transfer_to_receiver", [0.0, 1.0] * 500)
+    amount = numbers("transfer_to_receiver_balance", [float(value) for value in range(1000)])
+    abroad = numbers("is_country", [0.0, 0.0, 0.0, 1.0] * 250)
+    country = next(one for one in payments(1) if one.name == "country")
+    sizes = next(one for one in payments(1) if one.name == "amount")
+    rest = [one for one in payments(1) if one.name not in ("country", "amount")]
+    for mine, ours in ((amount, flag), (flag, amount), (country, abroad), (abroad, country), (sizes, flag)):
+        facts = reference("bank", [*rest, ours])
+        match = match_table([*rest, mine], ReferenceIndex.of([facts])).matches[0]
+        assert ours.name in match.missing, (mine.name, ours.name)
+    kept = match_table([*rest, flag], ReferenceIndex.of([reference("bank", [*rest, flag])])).matches[0]
+    assert kept.missing == ()
+
+
+def test_references_that_are_not_used_are_told_beside_those_that_are() -> None:
+    one, two, three, *_ = payments(1)
+    whole = [reference(f"bank_{place}", payments(1)) for place in range(4)]
+    part = replace(
+        reference("poor", payments(1)),
+        columns=(one, two, three, *(numbers(f"odd_{n}", [1.0, 2.0, 5.0] * 300) for n in range(5))),
+    )
+    part = replace(part, importance={column.name: 1.0 for column in part.columns})
+    found = match_table(payments(2), ReferenceIndex.of([*whole, part]))
+    assert len(found.matches) == 3
+    assert {match.reference for match in found.below} == {*(one.name for one in whole), "poor"} - {
+        match.reference for match in found.matches
+    }
+    assert min(match.similarity for match in found.below) < GATE

@@ -12,6 +12,7 @@ from ecluse.fraud.references.names import (
     dictionary,
     is_anonymous,
     is_personal,
+    is_weak_reason,
     name_reason,
     name_similarity,
     split_words,
@@ -88,10 +89,20 @@ def test_names_of_personal_data_are_known(name: str) -> None:
         ("Amount", "amount", "same name"),
         ("V1", "amount", ""),
         ("vendor", "seller", "seller = vendor (same meaning)"),
+        ("new_amount", "first_amount", "both say amount"),
     ],
 )
 def test_the_reason_names_the_words_that_were_taken_for_the_same(theirs: str, ours: str, why: str) -> None:
     assert name_reason(theirs, ours) == why
+
+
+def test_a_reason_of_related_words_says_that_it_is_weak_and_one_of_synonyms_does_not() -> None:
+    related = name_reason("age", "since")
+    assert related.startswith("related words alone: ")
+    assert is_weak_reason(related)
+    assert not any(
+        is_weak_reason(why) for why in ("same name", "amount = montant (French)", "same distribution")
+    )
 
 
 @given(NAMES, NAMES)

@@ -180,7 +180,7 @@ def _matched(
     if references is None or not found.abstain:
         return found
     reason = f"None of {', '.join(references)} means the same as this table."
-    return MatchResult(True, reason, found.matches)
+    return MatchResult(True, reason, found.matches, found.below)
 
 
 def _checked_names(runtime: Runtime, references: Sequence[str] | None) -> list[str] | None:

@@ -6,6 +6,7 @@ is refused, with the reason: a table is then scored by anomaly alone.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import NormalDist
@@ -56,15 +57,23 @@ AGE: Final = 10 * 365.25 * 86_400
 LENGTH: Final = 30.0
 """Seconds by which the middles of two such dates may lie apart, and how many times the longer period may be
 the shorter one: a date of birth is no date of payment."""
+ALL_ROWS: Final = 0.999
 KNOWN: Final = 0.4
 """Share of importance by which a table is known, so that columns of like distribution may follow."""
 MARGIN: Final = 0.02
 COMMON: Final = 0.03
 """Mean gap of distribution functions below which a column is one of those that any table may hold."""
+MANY: Final = 6
+LEVELS: Final = 4
+"""Distinct quantiles, and levels, from which a column takes many values: yes, no and unknown are three."""
+FEW_ROWS: Final = 0.04
+"""Share of distinct values above which a column has too few rows to be called one of two values."""
 CENTRED: Final = 0.3
 """Standard deviations from zero within which a bell is one around zero."""
 FEWEST: Final = 2
 """Least number of columns in a match."""
+BELOW: Final = 5
+"""References told that are not used, beside those that are."""
 CANDIDATES: Final = 20
 MOST_COLUMNS: Final = 1_000
 """Columns of a table that are compared; of a wider one, those that tell most."""
@@ -108,11 +117,13 @@ class Match:
 
 @dataclass(frozen=True)
 class MatchResult:
-    """`matches` holds what reached the gate, best first; where nothing did (`abstain`), the nearest, to show."""
+    """`matches` holds what reached the gate, best first; where nothing did (`abstain`), the nearest, to show.
+    `below`: the next nearest, which are not used, to show."""
 
     abstain: bool
     reason: str
     matches: tuple[Match, ...]
+    below: tuple[Match, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -181,22 +192,28 @@ def _telling(sketches: Sequence[ColumnSketch], settled: Collection[str]) -> Sequ
 def _result(matches: list[Match], limit: int, references: int) -> MatchResult:
     matches.sort(key=lambda match: (-match.similarity, match.reference))
     # A column in common is none too many: amounts and ages stand in every table.
-    passed = tuple(m for m in matches if m.similarity >= GATE and len(m.columns) >= FEWEST)[:limit]
-    if passed:
-        return MatchResult(False, f"{passed[0].reference} means the same", passed)
-    nearest = tuple(match for match in matches if match.columns)[:limit]
+    near = [match for match in matches if match.columns]
+    reached = [m for m in near if m.similarity >= GATE and len(m.columns) >= FEWEST]
+    if reached:
+        passed = tuple(reached[:limit])
+        below = tuple(match for match in near if match not in passed)[:BELOW]
+        return MatchResult(False, f"{passed[0].reference} means the same", passed, below)
+    nearest, below = tuple(near[:limit]), tuple(near[limit : limit + BELOW])
     if not references:
         return MatchResult(True, "The library holds no reference.", ())
     if not nearest:
         return MatchResult(True, "No column of this table is like one of a reference.", ())
     best = nearest[0]
     if best.similarity >= GATE:
-        return MatchResult(True, f"{best.reference} has one column in common, which is too little.", nearest)
+        return MatchResult(
+            True, f"{best.reference} has one column in common, which is too little.", nearest, below
+        )
     return MatchResult(
         True,
         f"No reference is near enough: the nearest, {best.reference}, reaches {best.similarity:.2f} of the "
         f"{GATE:.2f} that a match needs.",
         nearest,
+        below,
     )
 
 
@@ -282,6 +299,8 @@ def _likeness(mine: Columns, theirs: Columns, names: Matrix) -> _Likeness:
     fills = np.where(follows & (types >= 0.6), fills, 0.0)
     dates = _of_one_age(mine, theirs) & (fills < DATES)
     fills = np.where(dates, DATES, fills)
+    never = _never_alike(mine, theirs)
+    admitted, fills, dates = admitted & ~never, np.where(never, 0.0, fills), dates & ~never
     return _Likeness(
         np.where(admitted, scores, 0.0),
         names,
@@ -290,6 +309,48 @@ def _likeness(mine: Columns, theirs: Columns, names: Matrix) -> _Likeness:
         fills,
         dates,
     )
+
+
+def _never_alike(mine: Columns, theirs: Columns) -> NDArray[np.bool_]:
+    """(mine, theirs) whether one takes two values and the other many: an amount is no yes or no, nor a country
+    whether it is abroad. A category of two levels may still be one of many, in a table of few countries."""
+    vetoed = np.zeros((len(mine), len(theirs)), bool)
+    for one, other, turned in ((mine, theirs, False), (theirs, mine, True)):
+        two, flags = _two_valued(one)
+        numbers, others = _many_valued(other)
+        found = (two[:, None] & numbers[None, :]) | (flags[:, None] & others[None, :])
+        vetoed |= found.T if turned else found
+    return vetoed
+
+
+def _two_valued(columns: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(columns,) whether a column takes two values, and whether these are yes and no."""
+    plain = np.rint(np.sign(columns.quantiles) * np.expm1(np.abs(columns.quantiles.astype(np.float64))))
+    numbers = columns.kinds == KINDS.index("number")
+    whole = columns.shares[:, 2] >= 1.0
+    sizes = _distinct(plain)
+    flags = numbers & whole & (sizes == 2) & (plain[:, -1] - plain[:, 0] == 1)
+    flags &= columns.shares[:, 4] <= FEW_ROWS
+    two, held = flags.copy(), np.diff(columns.level_starts)
+    for place in np.flatnonzero(held == 2):
+        levels = slice(int(columns.level_starts[place]), int(columns.level_starts[place + 1]))
+        if columns.level_shares[levels].sum() >= ALL_ROWS:
+            two[place] = True
+            flags[place] = bool(np.isin(columns.levels[levels], _YES_NO).all())
+    return two, flags
+
+
+def _many_valued(columns: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(columns,) whether a column is a number or moment of many values, and whether it is anything else of many."""
+    ordered = np.isin(columns.kinds, [KINDS.index("number"), KINDS.index("datetime")])
+    named = np.isin(columns.kinds, [KINDS.index("identifier"), KINDS.index("text")])
+    return ordered & (_distinct(columns.quantiles) >= MANY), named | (np.diff(columns.level_starts) >= LEVELS)
+
+
+def _distinct(quantiles: Matrix) -> NDArray[np.intp]:
+    """(columns,) how many of the quantiles differ; 0 where there are none."""
+    steps = (np.diff(quantiles, axis=1) != 0).sum(axis=1) + 1
+    return np.where(np.isfinite(quantiles[:, 0]), steps, 0)
 
 
 def _of_one_age(mine: Columns, theirs: Columns) -> NDArray[np.bool_]:
@@ -571,6 +632,8 @@ def _tells_apart(quantiles: Matrix) -> NDArray[np.bool_]:
     return np.asarray(several & ~(centred & bell) & ~even[0] & ~even[1])
 
 
+_SAID: Final = ("0", "1", "y", "n", "t", "f", "o", "yes", "no", "true", "false", "oui", "non", "vrai", "faux")
+_YES_NO: Final = np.array([zlib.crc32(word.encode()) for word in _SAID], np.uint32)
 _LEVELS: Final = np.linspace(0.0, 1.0, QUANTILES).clip(OUTER, 1 - OUTER)
 _BELL: Final = np.array([NormalDist().inv_cdf(level) for level in _LEVELS])
 _EVEN: Final = (_LEVELS, 2 * _LEVELS - 1)

@@ -23,6 +23,7 @@ __all__ = [
     "dictionary",
     "is_anonymous",
     "is_personal",
+    "is_weak_reason",
     "meaning",
     "name_reason",
     "name_similarity",
@@ -180,28 +181,34 @@ def name_reason(theirs: str, ours: str) -> str:
     mine, yours = meaning(theirs), meaning(ours)
     if mine.anonymous or yours.anonymous:
         return ""
-    told = ""
+    same: list[tuple[float, str]] = []
+    near: list[tuple[float, str]] = []
     for word in mine.words:
-        near = max(yours.words, key=lambda other: (word_similarity(word, other), other.text))
-        alike = word_similarity(word, near)
-        if not alike or word.text == near.text:
+        other = max(yours.words, key=lambda one: (word_similarity(word, one), one.text))
+        if not word_similarity(word, other):
             continue
-        said = _relation(word, near)
-        if not told or (word.weight > LIGHT and "=" in said):
-            told = said
-            if word.weight > LIGHT:
-                break
-    if told:
-        return told
-    shared = [w.text for w in mine.words if any(w.text == other.text for other in yours.words)]
-    return f"both say {shared[0]}" if shared else ""
+        if word.text == other.text:
+            near.append((word.weight + 1, f"both say {word.text}"))
+        elif _common(word, other):
+            same.append((word.weight, _relation(word, other)))
+        else:
+            near.append((word.weight, f"related words alone: {word.text}, {other.text}"))
+    told = same or near
+    return max(told, key=lambda one: one[0])[1] if told else ""
+
+
+def is_weak_reason(why: str) -> bool:
+    """Whether a reason rests on less than equal words, synonyms or distributions."""
+    return why.partition(" ")[0] == "related"
+
+
+def _common(theirs: Word, ours: Word) -> set[str]:
+    return {sense for sense, _ in theirs.senses} & {sense for sense, _ in ours.senses}
 
 
 def _relation(theirs: Word, ours: Word) -> str:
     """One word beside the other, the shorter or the French one last."""
-    common = {s for s, _ in theirs.senses} & {s for s, _ in ours.senses}
-    if not common:
-        return f"{theirs.text} is close to {ours.text}"
+    common = _common(theirs, ours)
     mine, yours = _languages(theirs.text, common), _languages(ours.text, common)
     if "en" in mine and "en" not in yours and "fr" in yours:
         return f"{theirs.text} = {ours.text} (French)"

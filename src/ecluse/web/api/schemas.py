@@ -84,7 +84,8 @@ class ApplyRequest(DatasetReference):
     corrections: dict[str, dict[str, str | None]] = Field(
         {},
         max_length=20,
-        description="By reference, column of the reference → column of the table that stands for it, null for none",
+        description="By reference, {ours: theirs}: column of the reference → column of your table that stands for it, "
+        "null for none",
         examples=[{"harbour_bank_cards": {"amount": "montant"}}],
     )
 
@@ -95,7 +96,7 @@ class MappingRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     columns: dict[str, str | None] = Field(
-        description="Column of the reference → column of the table that stands for it, null for none",
+        description="{ours: theirs}: column of the reference → column of your table that stands for it, null for none",
         examples=[{"amount": "montant", "country": None}],
     )
 
@@ -522,11 +523,15 @@ class MatchBody(BaseModel):
 
 
 class MatchResultBody(BaseModel):
-    """With `abstain`, `matches` are the nearest references, none of them near enough."""
+    """With `abstain`, `matches` are the nearest references, none of them near enough. `theirs` are columns of your
+    table, `ours` those of the reference."""
 
     abstain: bool
     reason: str
     matches: list[MatchBody]
+    below: list[MatchBody] = Field(
+        [], description="The next nearest references, which are not used; at most 5"
+    )
 
 
 class DemoRequest(BaseModel):

@@ -224,7 +224,7 @@ def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Link, ...]:
             model = f"/models/{scored.model_name}/{scored.version}", say._("Open the model")
             return (_table(scored.dataset_id, say), model) if scored.dataset_id else (model,)
         if job.kind in WATCHING and (look := inspections.inspection_by_job(transaction, job.id)):
-            return ((f"/models/{look.model_name}/{look.version}/monitor", say._("Watch the model")),)
+            return ((f"/models/{look.model_name}/{look.version}/monitor", say._("Monitor the model")),)
         if job.kind in ("questions", "learn"):
             asked = inspections.inspection_by_job(transaction, job.id)
             return (_labelling(asked, say),) if asked and asked.dataset_id else ()

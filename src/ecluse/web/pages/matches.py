@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.catalog import mappings, references
@@ -15,6 +16,7 @@ from ecluse.catalog.tables import Dataset, ReferenceModel
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.fraud import workflows
 from ecluse.fraud.ensembles import workflows as ensembles
+from ecluse.fraud.references.names import is_weak_reason
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
 from ecluse.web.pages.datasets import default_name, reading_progress
@@ -39,7 +41,8 @@ Verdict = Literal["sure", "check", "abstain"]
 
 @dataclass(frozen=True)
 class Row:
-    """A column of the table and what it stands for: `ours` is "" where nothing does, and then so is the score."""
+    """A column of the table and what it stands for: `ours` is "" where nothing does, and then the score is None.
+    `chosen` is what the form shows: `ours`, or what a person chose in a form that was refused."""
 
     theirs: str
     kind: str
@@ -47,17 +50,21 @@ class Row:
     why: str
     score: float | None
     settled: bool
+    chosen: str
 
     @property
     def verdict(self) -> str:
         if self.score is None:
             return "none"
-        return "settled" if self.settled else "sure" if self.score >= SURE_PAIR else "check"
+        if self.settled:
+            return "settled"
+        return "sure" if self.score >= SURE_PAIR and not is_weak_reason(self.why) else "check"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A reference beside the table. `read` is the share of what its model looks at that the table has."""
+    """A reference beside the table. `read` is the share of what its model looks at that the table has; `usable`
+    says that it reaches the gate."""
 
     name: str
     domain: str
@@ -65,6 +72,7 @@ class Compared:
     columns: int
     columns_total: int
     read: float
+    usable: bool
 
 
 @dataclass(frozen=True)
@@ -87,11 +95,15 @@ class Shown:
 
 @dataclass(frozen=True)
 class CreateForm:
-    """The form that makes an ensemble, as it is shown; the rate in per cent, as it was typed."""
+    """The form that makes an ensemble, as it is shown; the rate in per cent, as it was typed. `unticked`:
+    references that are not to judge."""
 
     name: str
     rate: str = "1"
-    wrong: frozenset[str] = frozenset()
+    unticked: frozenset[str] = frozenset()
+
+
+Sent = Sequence[tuple[str, str, str]]
 
 
 @router.post("/fraud/m")
@@ -103,11 +115,22 @@ def add_sample(runtime: RuntimeDep, user: CurrentUser) -> Response:
 
 @router.get("/fraud/m/{dataset_id}")
 def show_match(
-    request: Request, dataset_id: str, runtime: RuntimeDep, user: CurrentUser, reference: str = ""
+    request: Request,
+    dataset_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    reference: str = "",
+    name: str = "",
+    fraud_rate: str = "",
+    without: Annotated[list[str] | None, Query()] = None,
 ) -> Response:
-    """How a table meets the library. `?reference=` chooses whose columns are shown, else the nearest."""
+    """How a table meets the library. `?reference=` chooses whose columns are shown, else the nearest; `name`,
+    `fraud_rate` and `without` fill the form that makes an ensemble."""
     row = workflows.find_dataset(runtime, user.user.id, dataset_id)
-    return _match_page(request, runtime, row, reference=reference)
+    form = CreateForm(
+        name[:64] or default_name(row.filename), fraud_rate[:20] or "1", frozenset(without or ())
+    )
+    return _match_page(request, runtime, row, reference=reference, form=form)
 
 
 @router.post("/fraud/m/{dataset_id}")
@@ -120,23 +143,28 @@ def save(
     theirs: Annotated[list[str] | None, Form()] = None,
     was: Annotated[list[str] | None, Form()] = None,
     ours: Annotated[list[str] | None, Form()] = None,
+    name: Annotated[str, Form()] = "",
+    fraud_rate: Annotated[str, Form()] = "",
+    offered: Annotated[list[str] | None, Form()] = None,
+    judges: Annotated[list[str] | None, Form()] = None,
 ) -> Response:
-    """Keep what was changed in the mapping to a reference, and match again."""
+    """Keep what was changed in the mapping to a reference, and match again; the rest of the form stays as it was."""
     row = workflows.find_dataset(runtime, user.user.id, dataset_id)
+    sent = _sent(theirs, was, ours)
+    unticked = frozenset(offered or ()) - frozenset(judges or ())
+    form = CreateForm(name.strip() or default_name(row.filename), fraud_rate.strip() or "1", unticked)
     try:
-        sent = list(zip(theirs or (), was or (), ours or (), strict=True))
-    except ValueError:
-        raise InvalidInput(
-            "The form did not arrive whole. Load the page again and send it once more."
-        ) from None
-    with runtime.catalog.read() as transaction:
-        before = mappings.mappings_of(transaction, row.id).get(reference, {})
-    try:
-        columns = corrected(before, sent)
+        columns = corrected(_kept(runtime, row, reference), sent)
         ensembles.keep_corrections(runtime, user.user.id, row.id, reference, columns)
     except InvalidInput as error:
-        return _match_page(request, runtime, row, reference=reference, error=error)
-    return RedirectResponse(f"/fraud/m/{row.id}?reference={reference}#columns", 303)
+        return _match_page(request, runtime, row, reference=reference, form=form, sent=sent, error=error)
+    told: list[tuple[str, str]] = [("reference", reference)]
+    if form.name != default_name(row.filename):
+        told.append(("name", form.name))
+    if form.rate != "1":
+        told.append(("fraud_rate", form.rate))
+    told += [("without", one) for one in sorted(unticked)]
+    return RedirectResponse(f"/fraud/m/{row.id}?{urlencode(told)}#columns", 303)
 
 
 @router.post("/fraud/m/{dataset_id}/forget")
@@ -158,23 +186,52 @@ def create(
     fraud_rate: Annotated[str, Form()] = "1",
     offered: Annotated[list[str] | None, Form()] = None,
     judges: Annotated[list[str] | None, Form()] = None,
+    reference: Annotated[str, Form()] = "",
+    theirs: Annotated[list[str] | None, Form()] = None,
+    was: Annotated[list[str] | None, Form()] = None,
+    ours: Annotated[list[str] | None, Form()] = None,
+    alone: Annotated[bool, Form()] = False,
 ) -> Response:
-    """Queue the making of an ensemble, and show its progress; the form again where a choice cannot be used."""
+    """Keep what was changed in the mapping, queue the making of an ensemble, and show its progress; the form again,
+    as it was sent, where a choice cannot be used. `alone`: by anomaly alone, whatever the mapping now says."""
     row = workflows.find_dataset(runtime, user.user.id, dataset_id)
-    form = CreateForm(name.strip(), fraud_rate.strip())
-    chosen = None if set(judges or ()) == set(offered or ()) else list(judges or ())
+    sent = _sent(theirs, was, ours)
+    unticked = frozenset(offered or ()) - frozenset(judges or ())
+    form = CreateForm(name.strip(), fraud_rate.strip(), unticked)
+    chosen = list(judges or ()) if unticked else None
     try:
+        before = _kept(runtime, row, reference)
+        columns = corrected(before, sent)
+        changed = columns != before
         run = ensembles.start_ensemble(
-            runtime, user.user.id, row.id, form.name, fraud_rate=stated_rate(form.rate), references=chosen
+            runtime,
+            user.user.id,
+            row.id,
+            form.name,
+            fraud_rate=stated_rate(form.rate),
+            references=[] if alone and changed else chosen,
+            corrections={reference: columns} if changed else None,
         )
     except InvalidInput as error:
-        return _match_page(request, runtime, row, form=form, error=error)
+        return _match_page(request, runtime, row, reference=reference, form=form, sent=sent, error=error)
     return RedirectResponse(f"/jobs/{run.job_id}", 303)
 
 
-def corrected(
-    before: Mapping[str, str | None], sent: Sequence[tuple[str, str, str]]
-) -> dict[str, str | None]:
+def _sent(theirs: list[str] | None, was: list[str] | None, ours: list[str] | None) -> Sent:
+    try:
+        return list(zip(theirs or (), was or (), ours or (), strict=True))
+    except ValueError:
+        raise InvalidInput(
+            "The form did not arrive whole. Load the page again and send it once more."
+        ) from None
+
+
+def _kept(runtime: Runtime, row: Dataset, reference: str) -> Mapping[str, str | None]:
+    with runtime.catalog.read() as transaction:
+        return mappings.mappings_of(transaction, row.id).get(reference, {})
+
+
+def corrected(before: Mapping[str, str | None], sent: Sent) -> dict[str, str | None]:
     """What a person has settled, {ours: theirs or None}: `before`, and what was changed in the form since.
 
     `sent` has for each column of the table what it stood for and what it is to stand for, "" for nothing.
@@ -228,6 +285,7 @@ def _match_page(
     *,
     reference: str = "",
     form: CreateForm | None = None,
+    sent: Sent = (),
     error: EcluseError | None = None,
 ) -> Response:
     say = words_of(request)
@@ -249,43 +307,63 @@ def _match_page(
     }
     if row.state != "profiling":
         try:
-            context |= _matched(runtime, row, reference, say)
+            context |= _matched(runtime, row, reference, sent, say)
         except InvalidInput as refused:  # it was not, or cannot be, read: the page says so
             error = error or refused
             context["error"] = str(error)
     return render(request, "match.html", context, status=error.status if error else 200)
 
 
-def _matched(runtime: Runtime, row: Dataset, reference: str, say: Words) -> dict[str, Any]:
+def _matched(runtime: Runtime, row: Dataset, reference: str, sent: Sent, say: Words) -> dict[str, Any]:
     from ecluse.fraud.references.matching import GATE
 
     result = ensembles.match_dataset(runtime, row)
+    near = (*result.matches, *result.below)
+    usable = set() if result.abstain else {match.reference for match in result.matches}
     with runtime.catalog.read() as transaction:
         known = {
             one.name: one
-            for one in references.references_named(transaction, [match.reference for match in result.matches])
+            for one in references.references_named(transaction, [match.reference for match in near])
         }
         settled = mappings.mappings_of(transaction, row.id)
-    found = [match for match in result.matches if match.reference in known]
+    found = [match for match in near if match.reference in known]
     chosen = next((match for match in found if match.reference == reference), found[0] if found else None)
     return {
         "verdict": verdict_of(result),
         "gate": GATE,
         "reason": result.reason,
         "lost": reference if reference in settled and reference != (chosen and chosen.reference) else None,
-        "compared": [_compared(match, known[match.reference], say) for match in found],
-        "shown": chosen and _shown(chosen, known[chosen.reference], row, settled.get(chosen.reference, {})),
+        "compared": [_compared(match, known[match.reference], usable, say) for match in found],
+        "shown": chosen
+        and _shown(
+            chosen,
+            known[chosen.reference],
+            row,
+            settled.get(chosen.reference, {}),
+            sent if chosen.reference == reference else (),
+        ),
     }
 
 
-def _compared(match: Match, row: ReferenceModel, say: Words) -> Compared:
+def _compared(match: Match, row: ReferenceModel, usable: Collection[str], say: Words) -> Compared:
     importance = {str(one["name"]): float(one.get("importance", 0.0)) for one in row.sketches}
     read = sum(importance.get(pair.ours, 0.0) for pair in match.columns) / total_importance(row)
     domain = domain_name(match.domain, say)
-    return Compared(match.reference, domain, match.similarity, len(match.columns), len(importance), read)
+    return Compared(
+        match.reference,
+        domain,
+        match.similarity,
+        len(match.columns),
+        len(importance),
+        read,
+        match.reference in usable,
+    )
 
 
-def _shown(match: Match, row: ReferenceModel, dataset: Dataset, settled: Mapping[str, str | None]) -> Shown:
+def _shown(
+    match: Match, row: ReferenceModel, dataset: Dataset, settled: Mapping[str, str | None], sent: Sent
+) -> Shown:
+    chosen = {theirs: ours for theirs, _, ours in sent}
     kinds = {str(one["name"]): str(one["kind"]) for one in (dataset.profile or {}).get("columns") or []}
     matched = [
         Row(
@@ -295,13 +373,14 @@ def _shown(match: Match, row: ReferenceModel, dataset: Dataset, settled: Mapping
             why=pair.why,
             score=pair.score,
             settled=settled.get(pair.ours) == pair.theirs,
+            chosen=chosen.get(pair.theirs, pair.ours),
         )
         for pair in match.columns
     ]
     taken = {pair.theirs for pair in match.columns}
     label = _label(dataset)
     free = [
-        Row(name, kind, "", "", None, False)
+        Row(name, kind, "", "", None, False, chosen.get(name, ""))
         for name, kind in kinds.items()
         if name not in taken and name != label
     ]

@@ -23,6 +23,7 @@
 
   const send = async (button) => {
     busy = true;
+    tooSoon(false);
     const body = new URLSearchParams(new FormData(form(), button));
     try {
       const answer = await fetch(form().action, { method: "POST", body, headers: { Accept: "text/html" } });
@@ -48,11 +49,18 @@
     }
   };
 
+  // An answer for a row that nobody has seen yet is not taken: say so.
+  const tooSoon = (so) => {
+    const shown = document.getElementById("label-soon");
+    if (shown) shown.hidden = !so;
+  };
+
   document.addEventListener("submit", (event) => {
     if (event.target !== form() || !event.submitter?.dataset.key) return;
     event.preventDefault();
     event.stopImmediatePropagation(); // its buttons do not rest: the next row needs them
-    if (!busy) send(event.submitter);
+    if (busy) tooSoon(true);
+    else send(event.submitter);
   }, true);
 
   document.addEventListener("change", (event) => {
