@@ -310,6 +310,11 @@ def test_no_one_else_sees_or_labels_the_table(runtime: Runtime, owner: User, ask
             "not surely better",
         ),
         (
+            "recalibrated",
+            {"average_precision": {"model": 0.5, "corrected": 0.31, "sure": 0.0}},
+            ", which is worse.",
+        ),
+        (
             "corrected",
             {"average_precision": {"model": 0.5, "corrected": 0.7, "sure": 0.99}},
             "0.700 instead of 0.500",
