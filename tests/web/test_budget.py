@@ -191,7 +191,13 @@ def test_the_scores_of_an_ensemble_show_both_and_say_by_what_rate_they_are_scale
     runtime: Runtime, owner: User, tmp_path: Path
 ) -> None:
     page = of_ensemble(runtime, owner, tmp_path, [{"reference": "kestrel_cards", "weight": 1.0}])
-    for said in ("98.76", "54.32", "75", "so that 2.0\u00a0% of the rows are fraud", "Expected precision"):
+    for said in (
+        "98.76",
+        "54.32",
+        "75",
+        "so that 2.0\u00a0% of the rows are fraud",
+        "Expected precision, if 2.0\u00a0% are fraud",
+    ):
         assert said in page
     assert "Unusual, not fraud" not in page
 

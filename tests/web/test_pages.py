@@ -34,7 +34,7 @@ from ecluse.web.pages.datasets import (
 )
 from ecluse.web.pages.jobs import progress_of
 from ecluse.web.pages.models import fitted_rows, goal_text, suggested_table, suitable_first
-from ecluse.web.pages.predictions import own_columns, percent_digits, scored_name, to_the_minute
+from ecluse.web.pages.predictions import own_columns, percent_digits, risky_row, scored_name, to_the_minute
 from ecluse.web.security import COOKIE
 from tests.web import invented
 
@@ -373,6 +373,25 @@ def test_the_rows_a_model_was_fitted_on_are_those_of_its_parts() -> None:
     assert fitted_rows(report) == 12_000
     assert fitted_rows(report | {"fitted_on": ["train", "validation"]}) == 16_000
     assert fitted_rows({}) is None
+
+
+def test_a_scoring_that_failed_for_a_missing_column_says_how_to_map_it(
+    runtime: Runtime, owner: User, client: Browser
+) -> None:
+    failed = invented.prediction(owner.id)
+    failed.id, failed.key, failed.job_id, failed.status, failed.summary = "placks", None, None, "failed", None
+    failed.error = "march.csv lacks 1 column(s) of the model: amount. Add, rename or map them."
+    with runtime.catalog.write() as transaction:
+        transaction.add(failed)
+    assert "--map YOUR_COLUMN=ITS_COLUMN" in client.get("/fraud/p/placks").text
+
+
+def test_values_of_rows_have_the_decimal_mark_of_the_reasons() -> None:
+    row = {**invented.summary()["top"][0], "amount": 28551.08, "code": "1.2.3"}
+    shown = {
+        say.language: risky_row(row, ["amount", "code"], say).cells for say in (Words("en"), Words("fr"))
+    }
+    assert shown == {"en": ("28551.08", "1.2.3"), "fr": ("28551,08", "1.2.3")}
 
 
 @pytest.mark.parametrize(

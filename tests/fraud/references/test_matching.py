@@ -258,6 +258,9 @@ def test_an_amount_never_stands_for_a_yes_or_no_nor_a_country_for_whether_it_is_
         facts = reference("bank", [*rest, ours])
         match = match_table([*rest, mine], ReferenceIndex.of([facts])).matches[0]
         assert ours.name in match.missing, (mine.name, ours.name)
+    slight = numbers("amount", [0.0, 1.0] * 500)  # a slice of a table: the very same name may stand
+    named = match_table([*rest, slight], ReferenceIndex.of([reference("bank", [*rest, sizes])])).matches[0]
+    assert "amount" in {pair.ours for pair in named.columns}
     kept = match_table([*rest, flag], ReferenceIndex.of([reference("bank", [*rest, flag])])).matches[0]
     assert kept.missing == ()
 

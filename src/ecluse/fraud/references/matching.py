@@ -65,7 +65,9 @@ COMMON: Final = 0.03
 """Mean gap of distribution functions below which a column is one of those that any table may hold."""
 MANY: Final = 6
 LEVELS: Final = 4
-"""Distinct quantiles, and levels, from which a column takes many values: yes, no and unknown are three."""
+SAME: Final = 0.99
+"""Distinct quantiles, and levels, from which a column takes many values (yes, no and unknown are three); likeness of
+names from which they are the same, whatever part of its values a table happens to hold."""
 FEW_ROWS: Final = 0.04
 """Share of distinct values above which a column has too few rows to be called one of two values."""
 CENTRED: Final = 0.3
@@ -299,7 +301,7 @@ def _likeness(mine: Columns, theirs: Columns, names: Matrix) -> _Likeness:
     fills = np.where(follows & (types >= 0.6), fills, 0.0)
     dates = _of_one_age(mine, theirs) & (fills < DATES)
     fills = np.where(dates, DATES, fills)
-    never = _never_alike(mine, theirs)
+    never = _never_alike(mine, theirs) & (names < SAME)
     admitted, fills, dates = admitted & ~never, np.where(never, 0.0, fills), dates & ~never
     return _Likeness(
         np.where(admitted, scores, 0.0),

@@ -107,6 +107,7 @@ def show_prediction(
         "summary": row.summary,
         "threshold": threshold,
         "given": given,
+        "lacks": " column(s) of the model: " in (row.error or ""),
         "meaning": _meaning(row, report),
         "stated_rate": (report.get("fraud_rate") or {}).get("stated"),
         "progress": _progress(runtime, row, say),
@@ -168,13 +169,20 @@ def risky_row(row: Mapping[str, Any], columns: list[str], say: Words) -> Risky:
         if row.get(f"reason_{i}") and row.get(f"reason_{i}_effect") is not None
     ]
     return Risky(
-        cells=tuple("" if row[name] is None else str(row[name]) for name in columns),
+        cells=tuple(_cell(row[name], say) for name in columns),
         probability=float(row["fraud_probability"]),
         level=str(row["risk_level"]),
         flagged=bool(int(row["is_fraud"])),
         reasons=tuple(reasons),
         opinions=_opinions(row),
     )
+
+
+def _cell(value: object, say: Words) -> str:
+    """A value as the table has it, with the reader's decimal mark, as the reasons have theirs."""
+    text = "" if value is None else str(value)
+    decimal = say.language == "fr" and re.fullmatch(r"-?\d+\.\d+", text)
+    return text.replace(".", ",") if decimal else text
 
 
 def to_the_minute(cell: str) -> str:
