@@ -172,7 +172,7 @@ def test_a_skipped_row_of_a_range_without_draws_leaves_the_figure_unknown() -> N
     answers = {q.row: int(q.row <= 10) for q in asked.questions if q.row not in (8, 9, 10)}
     figures = figures_of(asked, answers)
     assert (figures.precision, figures.recall) == (None, None)
-    assert any("no answer yet" in note for note in figures.notes)
+    assert any("too few answers yet" in note for note in figures.notes)
     answers |= {8: 1, 9: 1, 10: 0}
     whole = figures_of(asked, answers).precision
     assert whole is not None
@@ -255,7 +255,7 @@ def test_few_or_no_answers_are_said_to_be_few() -> None:
     asked = choose_questions(scores, threshold=0.3)
     nothing = figures_of(asked, {})
     assert (nothing.precision, nothing.recall, nothing.average_precision) == (None, None, None)
-    assert "too few" in nothing.notes[0]
+    assert "No row that was asked about" in nothing.notes[0]
     strange = next(row for row in range(1, 501) if row not in {q.row for q in asked.questions})
     assert "not asked about" in figures_of(asked, {strange: 1}).notes[-1]
 
@@ -344,3 +344,38 @@ def test_too_few_of_a_kind_are_refused() -> None:
     _, margins, frame = table(1)
     with pytest.raises(InvalidInput, match="at least 3 of each kind"):
         learn_from_labels(np.array([1, 0, 0, 0], dtype=np.int8), margins[:4], frame[:4], SPECS, sample=frame)
+
+
+@pytest.mark.parametrize("count", [17, 40, 100])
+def test_a_few_answers_never_make_the_probabilities_worse_on_average(count: int) -> None:
+    """Models that say too little, too much or about the right thing; answers in the order asked."""
+    before, after, rates = [], [], []
+    for seed in range(24):
+        rate, off = ((0.04, 0.0), (0.03, -1.2), (0.08, 1.0), (0.02, 0.5))[seed % 4]
+        labels, scores = world(seed, 4_000, rate, 2.0)
+        margins = np.log(scores / (1 - scores)) - 2.0 + off
+        scores = 1 / (1 + np.exp(-margins))
+        asked = choose_questions(scores, threshold=cut(scores, 0.02), count=max(count, 40), seed=seed)
+        answers = {q.row: int(labels[q.row - 1]) for q in asked.questions[:count]}
+        rows = np.array(sorted(answers))
+        truth = np.array([answers[row] for row in rows.tolist()], dtype=np.int8)
+        within = figures_of(asked, answers).fraud_rate
+        assert within is not None
+        rates.append(within.low <= labels.mean() <= within.high)
+        slope, intercept = recalibrate(
+            truth, margins[rows - 1], np.ones(len(rows)), None,
+            everyone=margins, within=(within.low, within.high),
+        )  # fmt: skip
+        learned = 1 / (1 + np.exp(-slope * margins - intercept))
+        assert within.low - 0.005 <= learned.mean() <= within.high + 0.005
+        for found, probability in ((before, scores), (after, learned)):
+            level = abs(np.log(probability.sum() / labels.sum()))
+            found.append((level, float(np.mean((probability - labels) ** 2))))
+    assert np.mean(rates) >= 0.9
+    assert (np.mean(after, axis=0) <= np.mean(before, axis=0)).all()
+
+
+def test_half_of_the_first_answers_are_of_chance() -> None:
+    _, scores = world(0, 4_000, 0.05, 2.0)
+    asked = choose_questions(scores, threshold=cut(scores, 0.05))
+    assert all(2 * sum(q.why == "random" for q in asked.questions[:n]) >= n - 4 for n in range(5, 30))

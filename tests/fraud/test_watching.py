@@ -377,6 +377,12 @@ def test_a_version_that_learned_keeps_of_the_old_report_only_what_is_still_true(
         assert report["alerts"] == {"high": 25, "medium": 50}
     if way == "corrected":
         assert report["metrics"] == {"average_precision": 0.44}
+        few = learned_report(
+            ModelVersion(name="m", version="v1", report=before),
+            Dataset(id="d", filename="later.csv"), made_of(way, 17), (),
+        )  # fmt: skip
+        assert few["metrics"] == {}
+        assert few["warnings"][-1].startswith("Measured on 17 labels only")
         assert report["learned"]["figures"] is None
         again = learned_report(
             ModelVersion(name="m", version="v2", report=report),
@@ -417,11 +423,11 @@ def test_the_score_of_a_version_that_learned_does_not_drift_on_the_table_it_lear
     assert after["alerts"]["usual_rate"] == after["alerts"]["rate"]
 
 
-def made_of(way: str) -> Made:
+def made_of(way: str, labels: int = 140) -> Made:
     """What was learned of a table of 100 rows, scored from 0 to 0.99."""
     found = {"average_precision": {"model": 0.3, "corrected": 0.5, "sure": 0.97, "unseen": 0.44}}
     figures = {"precision": {"value": 0.6, "low": 0.4, "high": 0.8}, "recall": None}
-    result = {"way": way, "labels": 40, "frauds": 12, "report": found, "figures": figures}
+    result = {"way": way, "labels": labels, "frauds": 12, "report": found, "figures": figures}
     return Made(Learned(1.0, 0.0), 0.75, 0.5, result, np.arange(100) / 100)
 
 

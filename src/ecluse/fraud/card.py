@@ -48,9 +48,10 @@ def model_card(report: dict[str, Any]) -> str:
 
 def add_learned(folder: Path, version: str, table: str, result: Mapping[str, Any]) -> None:
     """Say at the end of a copied card what labels of a table changed; `result` is that of learning."""
-    what = (
-        "a new scale, and a correction of the order" if result["way"] == "corrected" else "a new scale alone"
-    )
+    what = {
+        "corrected": "a new scale, and a correction of the order",
+        "kept": "the scale and the order as they were",
+    }.get(result["way"], "a new scale alone")
     section = (
         "\n## Learned from labels\n\n"
         f"Version {version} with {what}, from {result['labels']} labelled rows of {table}, {result['frauds']} of "

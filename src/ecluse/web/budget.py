@@ -45,7 +45,8 @@ class Told:
 
 def meaning_of(report: Mapping[str, Any]) -> Meaning:
     """What the probabilities of a version are, from its report."""
-    if report.get("learned"):
+    # A version that kept what it had says what the one it came from says.
+    if (report.get("learned") or {}).get("way", "kept") != "kept":
         return "labelled"
     if report.get("kind") != "ensemble":
         return "calibrated"

@@ -681,9 +681,11 @@ MESSAGES: Final[tuple[str, ...]] = (
        "Label more rows."),
     N_("%(done)s of %(count)s labels are fraud: too few of one kind to say much. Label more rows."),
     N_("%(count)s labels are of rows that were not asked about; these figures do not count them."),
-    N_("Some ranges of score have no answer yet: what holds for all rows cannot be said."),
+    N_("Some ranges of score have too few answers yet: what holds for all rows cannot be said."),
     N_("Row %(row)s has two labels that contradict each other. Leave one of them."),
     N_("%(count)s references are more than %(most)s, which may be named for a table. Name fewer."),
+    N_("No row that was asked about has an answer yet."),
+    N_("Measured on %(count)s labels only: figures are rough, and lists show none."),
     N_("%(count)s labels are more than %(most)s, which are kept of a table. Add them as a column and "
        "train a model."),
     N_("%(file)s needs the columns row and label. Its columns: %(columns)s."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -22,9 +22,18 @@ from ecluse.fraud.labelling.figures import (
     figures_of,
     figures_of_all,
 )
-from ecluse.fraud.labelling.learning import Learned, learn_from_labels
+from ecluse.fraud.labelling.learning import (
+    KNOWN_DEVIATION,
+    LEAST_DRAWN,
+    LEAST_LABELS,
+    RATE_DEVIATION,
+    Learned,
+    check_kinds,
+    learn_from_labels,
+    recalibrate,
+)
 from ecluse.fraud.labelling.questions import QUESTIONS, QuestionSet, choose_questions
-from ecluse.fraud.labelling.scoring import LearnedScorer, margins_of, probabilities
+from ecluse.fraud.labelling.scoring import margins_of, probabilities
 from ecluse.fraud.scorers import Scorer
 from ecluse.fraud.scoring import REASONS, missing_message
 
@@ -48,6 +57,7 @@ class Scores:
     probability: Floats
     anomaly: Floats | None
     disagreement: Floats | None
+    calibrated: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ def score_all(table: Table, scorer: Scorer, progress: Callable[[int], None] | No
     check = scorer.check(table.columns)
     if check.missing:
         raise ColumnsMissing(missing_message(table.filename, check))
-    names = ("fraud_probability", "anomaly_score", "prediction_variance")
+    names = ("fraud_probability", "anomaly_score", "prediction_variance", "fraud_probability_calibrated")
     parts: dict[str, list[Floats]] = {name: [] for name in names}
     done = 0
     for batch in table.batches(BATCH_ROWS):
@@ -85,12 +95,9 @@ def score_all(table: Table, scorer: Scorer, progress: Callable[[int], None] | No
             progress(done)
     whole = {name: np.concatenate(found) for name, found in parts.items() if found}
     rows = len(whole["fraud_probability"])
-    anomaly, variance = (whole.get(name) for name in names[1:])
-    return Scores(
-        whole["fraud_probability"],
-        anomaly if anomaly is not None and len(anomaly) == rows else None,
-        variance if variance is not None and len(variance) == rows else None,
-    )
+    others = (whole.get(name) for name in names[1:])
+    anomaly, variance, calibrated = (one if one is not None and len(one) == rows else None for one in others)
+    return Scores(whole["fraud_probability"], anomaly, variance, calibrated)
 
 
 def ask_about(
@@ -162,19 +169,42 @@ def learn_about(
     at = rows - 1
     specs = _learnable(table, left_out)
     margins = margins_of(scores.probability)
-    learned = learn_from_labels(
-        truth,
-        margins[at],
-        parse_columns(rows_at(table, at), specs),
-        specs,
-        sample=parse_columns(table.sample(SAMPLE_ROWS), specs),
-        anomaly=None if scores.anomaly is None else scores.anomaly[at],
-        weights=_weights(asked, labels, rows),
-        fraud_rate=fraud_rate,
-        seed=seed,
-    )
-    tell(0.6, "Scoring the table with what was learned")
-    again = _scored_again(table, base, learned, scores, tell)
+    weights = _weights(asked, labels, rows)
+    likely = scores.probability if scores.calibrated is None else scores.calibrated
+    if _teaches_scale(asked, labels):
+        learned = learn_from_labels(
+            truth,
+            margins[at],
+            parse_columns(rows_at(table, at), specs),
+            specs,
+            sample=parse_columns(table.sample(SAMPLE_ROWS), specs),
+            anomaly=None if scores.anomaly is None else scores.anomaly[at],
+            weights=weights,
+            fraud_rate=fraud_rate,
+            seed=seed,
+        )
+        tell(0.6, "Scoring the table with what was learned")
+        ordered = _margins(table, learned, scores, tell) if learned.reorders else margins
+        suggested = fraud_rate is not None or scores.calibrated is not None
+        slope, intercept = recalibrate(
+            truth,
+            ordered[at],
+            np.ones(len(truth)) if weights is None else weights,
+            float(likely.mean()) if fraud_rate is None else fraud_rate,
+            everyone=ordered,
+            within=_rate_within(asked, labels, seed),
+            deviation=KNOWN_DEVIATION if suggested else RATE_DEVIATION,
+        )
+        if learned.reorders:
+            learned = learned.rescaled(slope, intercept)
+        else:
+            learned = replace(learned, slope=slope, intercept=intercept)
+        again = probabilities(slope * ordered + intercept)
+        expected = float(again.mean())
+    else:
+        check_kinds(truth)
+        learned = Learned(1.0, 0.0, report={"labels": len(truth), "frauds": int(truth.sum()), "way": "kept"})
+        again, expected = scores.probability, float(likely.mean())
     alerts = int(np.sum(old >= threshold))
     high = alert_cut(again, alerts) if alerts else 1.0
     medium = min(alert_cut(again, MEDIUM_ALERTS * max(alerts, 1)), high)
@@ -193,8 +223,8 @@ def learn_about(
         "figures": figures.to_dict(),
         "alerts": int(np.sum(again >= high)),
         "rows": len(again),
-        "mean_before": float(old.mean()),
-        "mean_after": float(again.mean()),
+        "mean_before": float(likely.mean() if before is None else old.mean()),
+        "mean_after": expected,
     }
     return Made(learned, float(high), float(medium), result, again)
 
@@ -216,18 +246,29 @@ def rows_at(table: Table, positions: Positions) -> pl.DataFrame:
     return found[back]
 
 
-def _scored_again(
-    table: Table, base: Scorer, learned: Learned, scores: Scores, tell: Callable[[float, str], None]
-) -> Floats:
-    if not learned.reorders:
-        return probabilities(learned.margins(margins_of(scores.probability), pl.DataFrame(), None))
-    scorer = LearnedScorer(base, learned, 1.0, 1.0)
-    parts, done = [], 0
+def _teaches_scale(asked: QuestionSet | None, labels: Mapping[int, int]) -> bool:
+    """Whether enough rows of chance were answered, or enough rows at all, to change the probabilities."""
+    if asked is None or len(labels) >= LEAST_LABELS:
+        return True
+    return sum(one.stratum is not None and one.row in labels for one in asked.questions) >= LEAST_DRAWN
+
+
+def _rate_within(asked: QuestionSet | None, labels: Mapping[int, int], seed: int) -> tuple[float, float]:
+    """The fraud rates that the answers allow; any where nobody knows how the labelled rows were chosen."""
+    rate = None if asked is None else figures_of(asked, labels, seed=seed).fraud_rate
+    return (0.0, 1.0) if rate is None else (rate.low, rate.high)
+
+
+def _margins(table: Table, learned: Learned, scores: Scores, tell: Callable[[float, str], None]) -> Floats:
+    """(rows,) log-odds of the table in the order learned."""
+    margins, parts, done = margins_of(scores.probability), [], 0
     for batch in table.batches(BATCH_ROWS):
-        parts.append(scorer.score_frame(batch, reasons_for=None)["fraud_probability"].to_numpy())
+        part = slice(done, done + batch.height)
+        anomaly = None if scores.anomaly is None else scores.anomaly[part]
+        parts.append(learned.margins(margins[part], parse_columns(batch, learned.specs), anomaly))
         done += batch.height
-        tell(0.6 + 0.35 * done / len(scores.probability), "Scoring the table with what was learned")
-    return np.concatenate(parts).astype(np.float64)
+        tell(0.6 + 0.35 * done / len(margins), "Scoring the table with what was learned")
+    return np.concatenate(parts)
 
 
 def _weights(asked: QuestionSet | None, labels: Mapping[int, int], rows: Positions) -> Floats | None:

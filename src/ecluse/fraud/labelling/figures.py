@@ -20,8 +20,11 @@ Labels = NDArray[np.int8]
 Groups = NDArray[np.int64]
 
 Z: Final = 1.959964
+TAIL: Final = 0.025
 #: With fewer of either class, figures are shown with a warning.
 FEW: Final = 5
+#: Fewer answers among the rows of a range tell nothing of it.
+LEAST_OF_RANGE: Final = 2
 DRAWS: Final = 200
 PIECES: Final = 8
 #: Wider than 2.5 and 97.5: where few rows stand for many, those held the truth less often than stated.
@@ -167,7 +170,9 @@ def figures_from(answered: Answered, *, seed: int = 0) -> LabelFigures:
     """
     frauds = int(answered.labels.sum())
     notes = []
-    if min(frauds, len(answered.labels) - frauds) < FEW:
+    if not len(answered.labels):
+        notes.append("No row that was asked about has an answer yet.")
+    elif min(frauds, len(answered.labels) - frauds) < FEW:
         notes.append(
             f"{frauds} of {len(answered.labels)} labels are fraud: too few of one kind to say much. Label more rows."
         )
@@ -176,9 +181,10 @@ def figures_from(answered: Answered, *, seed: int = 0) -> LabelFigures:
     flagged = answered.scores >= answered.threshold
     above = _total(answered, counts, flagged)
     below = _total(answered, counts, ~flagged)
-    silent = present & (counts == 0)
-    if silent.any():
-        notes.append("Some ranges of score have no answer yet: what holds for all rows cannot be said.")
+    # One answer of a range, for many rows, is no figure yet.
+    silent = present & (counts < np.minimum(answered.population, LEAST_OF_RANGE))
+    if silent.any() and len(answered.labels):
+        notes.append("Some ranges of score have too few answers yet: what holds for all rows cannot be said.")
     precision = None
     if answered.flagged and not (silent & answered.tops).any():
         precision = Figure(*(min(value / answered.flagged, 1.0) for value in above))
@@ -206,6 +212,21 @@ def wilson(found: float, of: float) -> tuple[float, float, float]:
     return share, float(min(max(middle - half, 0.0), share)), float(max(min(middle + half, 1.0), share))
 
 
+def _drawn(found: float, of: float, rows: float) -> tuple[float, float, float]:
+    """A share of some of `rows` with its 95 % interval (Clopper and Pearson, 1934); known where all were looked at.
+
+    Unlike Wilson's, it holds for a rare fraud of which one of a few draws is one.
+    """
+    from scipy.special import betaincinv
+
+    share = found / of
+    if of >= rows:
+        return share, share, share
+    low = float(betaincinv(found, of - found + 1, TAIL)) if found else 0.0
+    high = float(betaincinv(found + 1, of - found, 1 - TAIL)) if found < of else 1.0
+    return share, low, high
+
+
 Total = tuple[float, float, float]
 
 
@@ -216,7 +237,7 @@ def _total(answered: Answered, counts: Floats, part: NDArray[np.bool_]) -> Total
         mine = (answered.groups == group) & part
         if not mine.any():
             continue
-        share, low, high = wilson(float(answered.labels[mine].sum()), counts[group])
+        share, low, high = _drawn(float(answered.labels[mine].sum()), counts[group], rows)
         estimate += rows * share
         down += (rows * (share - low)) ** 2
         up += (rows * (high - share)) ** 2

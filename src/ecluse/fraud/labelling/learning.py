@@ -7,7 +7,7 @@ columns, ranks labelled rows it has not seen better. Its state is plain JSON.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -39,7 +39,18 @@ MOST_COLUMNS: Final = 60
 LEVELS: Final = 8
 COMMON: Final = 0.02
 #: The prior of the slope of the model's log-odds: around 1, a factor of e is two deviations.
-SLOPE_DEVIATION: Final = 0.5
+SLOPE_DEVIATION: Final = 0.3
+#: The prior of the log-odds of the fraud rate, in deviations: a factor of two where nobody estimated it, and a
+#: factor of 1.4 where a person stated it or references that match suggest it.
+RATE_DEVIATION, KNOWN_DEVIATION = 0.7, 0.35
+#: Fewer drawn at random among fewer labels teach no scale: the model's own is kept.
+LEAST_DRAWN, LEAST_LABELS = 6, 30
+#: Power of the number of rows that a label stands for, when a scale is learned.
+LEVEL_TEMPER: Final = 0.25
+#: The posterior is summed over so many values of slope and rate, so many times, each time so many deviations wide.
+GRID, PASSES, REACH = 25, 3, 3.5
+BINS: Final = 300
+SMALLEST: Final = 1e-6
 #: The stated fraud rate counts as so many labelled rows.
 PRIOR_ROWS: Final = 4.0
 
@@ -88,6 +99,20 @@ class Learned:
         if anomaly is not None:
             result = result + self.weights[-1] * self._anomaly(anomaly)
         return result
+
+    @property
+    def keeps(self) -> bool:
+        """Whether all stays as the model has it."""
+        return not self.weights and (self.slope, self.intercept) == (1.0, 0.0)
+
+    def rescaled(self, slope: float, intercept: float) -> Learned:
+        """The same order on another scale of its log-odds."""
+        return replace(
+            self,
+            slope=slope * self.slope,
+            intercept=slope * self.intercept + intercept,
+            weights=tuple(slope * weight for weight in self.weights),
+        )
 
     def _anomaly(self, anomaly: Floats) -> Floats:
         return (anomaly - self.anomaly_mean) / self.anomaly_deviation
@@ -142,12 +167,7 @@ def learn_from_labels(
 
     Raises InvalidInput with fewer than three labels of either class.
     """
-    frauds = int(labels.sum())
-    if min(frauds, len(labels) - frauds) < LEAST:
-        raise InvalidInput(
-            f"{frauds} of {len(labels)} labels are fraud; at least {LEAST} of each kind are needed to learn. "
-            "Label more rows."
-        )
+    frauds = check_kinds(labels)
     represented = np.ones(len(labels)) if weights is None else weights
     slope, intercept = recalibrate(labels, margins, represented, fraud_rate)
     report: dict[str, Any] = {"labels": len(labels), "frauds": frauds}
@@ -179,16 +199,96 @@ def learn_from_labels(
     )
 
 
-def recalibrate(
-    labels: Labels, margins: Floats, weights: Floats, fraud_rate: float | None
-) -> tuple[float, float]:
-    """Platt scaling, `log-odds = slope * margin + intercept`, with a prior: a slope near 1, a rate near that stated.
+def check_kinds(labels: Labels) -> int:
+    """The number of frauds; `InvalidInput` for labels too few of a kind to learn from."""
+    frauds = int(labels.sum())
+    if min(frauds, len(labels) - frauds) < LEAST:
+        raise InvalidInput(
+            f"{frauds} of {len(labels)} labels are fraud; at least {LEAST} of each kind are needed to learn. "
+            "Label more rows."
+        )
+    return frauds
 
-    Weights (labels,) are brought to the number of labels, so that a few heavy rows do not feign certainty.
+
+def recalibrate(
+    labels: Labels,
+    margins: Floats,
+    weights: Floats,
+    fraud_rate: float | None,
+    *,
+    everyone: Floats | None = None,
+    within: tuple[float, float] = (0.0, 1.0),
+    deviation: float = RATE_DEVIATION,
+) -> tuple[float, float]:
+    """Platt scaling, `log-odds = slope * margin + intercept`, held near a slope of 1 and the rate known beforehand.
+
+    `everyone` (rows,) are the margins of the whole table, whose expected share of frauds is kept `within` bounds;
+    without it, the labels stand for `weights` rows each. The rate held beforehand is `fraud_rate`, else what the
+    margins themselves say, give or take `deviation` in log-odds. Both numbers are the means of their posterior
+    under normal priors of the logarithm of the slope and the log-odds of the rate: few labels move them little.
     """
-    weight = weights / weights.sum() * len(labels)
+    places, mass = _summary(margins, weights) if everyone is None else _summary(everyone)
+    rate = float(mass @ _sigmoid(places)) if fraud_rate is None else fraud_rate
+    prior = _log_odds(rate)
+    # Labels count for more the more rows they stand for, yet a few heavy ones must not decide alone.
+    weight = weights**LEVEL_TEMPER
+    weight = weight / weight.sum() * len(labels)
+    signs = 1.0 - 2.0 * labels.astype(np.float64)
+    center, wide = np.array([0.0, prior]), np.array([SLOPE_DEVIATION, deviation])
+    # Each pass looks closer at where the last one found the labels to point.
+    for _ in range(PASSES):
+        thetas = center[0] + REACH * wide[0] * np.linspace(-1, 1, GRID)
+        levels = center[1] + REACH * wide[1] * np.linspace(-1, 1, GRID)
+        told = np.empty((GRID, GRID))
+        for at, theta in enumerate(thetas):
+            scaled = np.exp(theta) * margins
+            shifts = _shifts(np.exp(theta) * places, mass, levels)
+            told[at] = -np.logaddexp(0.0, signs * (scaled + shifts[:, None])) @ weight
+        told -= ((thetas / SLOPE_DEVIATION) ** 2 / 2)[:, None]
+        told -= ((levels - prior) / deviation) ** 2 / 2
+        chance = np.exp(told - told.max())
+        chance /= chance.sum()
+        of_theta, of_level = chance.sum(axis=1), chance.sum(axis=0)
+        center = np.array([of_theta @ thetas, of_level @ levels])
+        spread = [of_theta @ (thetas - center[0]) ** 2, of_level @ (levels - center[1]) ** 2]
+        wide = np.maximum(np.sqrt(spread), REACH * wide / GRID)
+    slope = float(np.exp(center[0]))
+    low, high = (_log_odds(share) for share in within)
+    level = np.clip(center[1:], low, high)
+    return slope, float(_shifts(slope * places, mass, level)[0])
+
+
+def _summary(margins: Floats, weights: Floats | None = None) -> tuple[Floats, Floats]:
+    """Margins of many rows as at most `BINS`, and the share of rows at each; the highest are kept apart."""
+    order = np.argsort(margins, kind="stable")
+    ranked = margins[order]
+    share = np.full(len(ranked), 1.0) if weights is None else weights[order]
+    top = max(len(ranked) - BINS // 2, 0)
+    lower = np.linspace(0, top, BINS // 2, endpoint=False).astype(np.int64)
+    starts = np.unique(np.r_[lower, np.arange(top, len(ranked))])
+    mass = np.add.reduceat(share, starts)
+    return np.add.reduceat(ranked * share, starts) / mass, mass / mass.sum()
+
+
+def _shifts(places: Floats, mass: Floats, levels: Floats) -> Floats:
+    """What to add to margins so that the mean probability has the log-odds `levels` (levels,)."""
+    ends = float(places.min()), float(places.max())
+    tried = np.linspace(levels.min() - ends[1] - 1e-6, levels.max() - ends[0] + 1e-6, 160)
+    rates = _sigmoid(places + tried[:, None]) @ mass
+    found: Floats = np.interp(levels, np.log(rates / (1 - rates)), tried)
+    return found
+
+
+def _log_odds(share: float) -> float:
+    kept = min(max(share, SMALLEST), 1 - SMALLEST)
+    return float(np.log(kept / (1 - kept)))
+
+
+def _slope(labels: Labels, margins: Floats) -> float:
+    """The slope alone, of labels as they are: quick, for models that are tried and left."""
+    weight = np.ones(len(labels))
     target = labels.astype(np.float64)
-    rate = float(np.average(target, weights=weight)) if fraud_rate is None else fraud_rate
+    rate = float(target.mean())
     prior = np.log(rate / (1 - rate)) if 0 < rate < 1 else 0.0
     center = float(np.average(margins, weights=weight))
     # Theta is the logarithm of the slope, so that the order of rows is never turned round.
@@ -210,8 +310,7 @@ def recalibrate(
         theta, level = float(np.clip(theta + step[0], -3.0, 2.0)), float(level + step[1])
         if np.abs(step).max() < 1e-9:
             break
-    slope = float(np.exp(theta))
-    return slope, float(level - slope * center)
+    return float(np.exp(theta))
 
 
 def _compare(
@@ -259,7 +358,7 @@ def _unseen(
             out = fold == number
             if not out.any():
                 continue
-            slope, _ = recalibrate(labels[~out], margins[~out], np.ones(int((~out).sum())), None)
+            slope = _slope(labels[~out], margins[~out])
             weights = _correct(labels[~out], slope * margins[~out], matrix[~out], penalty)
             scores[out] = slope * margins[out] + matrix[out] @ weights[:-1] + weights[-1]
         found.append(scores)

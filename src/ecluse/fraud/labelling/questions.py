@@ -25,11 +25,11 @@ QUESTIONS: Final = 40
 FEWEST, MOST = 5, 200
 #: Shares of the questions; what one way cannot fill falls to the random draw.
 MIX: Final[Mapping[Why, float]] = {
-    "highest": 0.25,
-    "threshold": 0.2,
-    "disagreement": 0.15,
-    "diverse": 0.15,
-    "random": 0.25,
+    "highest": 0.2,
+    "threshold": 0.175,
+    "disagreement": 0.125,
+    "diverse": 0.1,
+    "random": 0.4,
 }
 #: Rows that are compared with each other to find such as are unlike.
 POOL_ROWS: Final = 1_000
@@ -290,11 +290,14 @@ def _mixed(questions: Sequence[Question]) -> list[Question]:
         per_stratum[question.stratum] = place + 1
         ranked.append((place, question))
     waiting["random"] = [question for _, question in sorted(ranked, key=lambda pair: pair[0])]
-    mixed = []
-    while any(waiting.values()):
-        for queue in waiting.values():
-            if queue:
-                mixed.append(queue.pop(0))
+    chance = waiting.pop("random")
+    mixed = [queue.pop(0) for queue in (chance, *waiting.values()) if queue]
+    # After one of each, every other row is one of chance: only these stand for the whole table.
+    taught = [
+        queue[turn] for turn in range(len(questions)) for queue in waiting.values() if turn < len(queue)
+    ]
+    for turn in range(max(len(chance), len(taught))):
+        mixed += [*chance[turn : turn + 1], *taught[turn : turn + 1]]
     return mixed
 
 

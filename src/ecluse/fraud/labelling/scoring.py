@@ -104,7 +104,7 @@ class LearnedScorer:
             pl.Series("risk_level", level.tolist(), dtype=pl.String),
             pl.Series("is_fraud", high.astype(np.int8)),
         ]
-        if "fraud_probability_calibrated" in scored.columns:
+        if "fraud_probability_calibrated" in scored.columns and not self.learned.keeps:
             changed.append(pl.Series("fraud_probability_calibrated", probability))
         return scored.with_columns(changed)
 

@@ -43,6 +43,8 @@ KEPT: Final = (
 )  # fmt: skip
 #: Figures of an order: they hold on any scale.
 RANKING: Final = ("average_precision", "roc_auc", "recall_top_1_percent", "recall_top_5_percent")
+#: Fewer labels give no figure to sort versions by.
+MEASURED: Final = 100
 #: Of the table's rows, where the sample is shown.
 BINS: Final = 20
 
@@ -146,7 +148,6 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
         files = _files(runtime, version, folder / "model")
         path = work.fetch_table(runtime, dataset, folder)
         request = inspection.request
-        rate = request["fraud_rate"] or _usual_rate(files)
         with open_table(path, dataset.filename) as table:
             made = learn_about(
                 table,
@@ -156,7 +157,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 asked=QuestionSet.from_dict(asked.result or {}) if asked else None,
                 asked_elsewhere=asked is not None and not _is_of(asked, inspection),
                 before=load_scorer(files) if (files / LEARNED_FILE).exists() else None,
-                fraud_rate=rate,
+                fraud_rate=request["fraud_rate"],
                 left_out=_targets(dataset, version),
                 seed=request["seed"],
                 progress=_scoring(task, dataset, 0.45),
@@ -239,18 +240,28 @@ def learned_report(
     result = made.result
     before = version.report
     kept: dict[str, Any] = {key: before[key] for key in KEPT if key in before}
-    same = result["way"] == "recalibrated" and (before.get("learned") or {}).get("way") != "corrected"
+    same = (
+        result["way"] in ("recalibrated", "kept") and (before.get("learned") or {}).get("way") != "corrected"
+    )
     if same:
         figures, measured = result["figures"], before.get("metrics", {})
-        metrics = {name: figures[name]["value"] for name in ("precision", "recall") if figures[name]}
+        # Lists show and sort these without an interval: they take enough labels.
+        told = ("precision", "recall") if result["labels"] >= MEASURED else ()
+        metrics = {name: figures[name]["value"] for name in told if figures[name]}
         metrics |= {name: measured[name] for name in RANKING if measured.get(name) is not None}
     else:
         # Rows that were tested on another order say nothing of this one.
         kept = {key: value for key, value in kept.items() if key not in ("baseline", "importances")}
         if "kind" not in kept:
             kept |= {"rows": {}, "fraud_rate": {}}
-        told = result["report"].get("average_precision")
-        metrics = {"average_precision": told["unseen"]} if result["way"] == "corrected" else {}
+        unseen = result["report"].get("average_precision")
+        enough = result["way"] == "corrected" and result["labels"] >= MEASURED
+        metrics = {"average_precision": unseen["unseen"]} if enough else {}
+    if result["labels"] < MEASURED:
+        kept["warnings"] = [
+            *(one for one in kept.get("warnings", ()) if not one.startswith("Measured on ")),
+            f"Measured on {result['labels']} labels only: figures are rough, and lists show none.",
+        ]
     if "sample_histogram" in before:
         counts, edges = np.histogram(made.scores, bins=BINS, range=(0.0, 1.0))
         kept |= {
@@ -287,13 +298,6 @@ def _learned_metadata(
             "dataset": dataset.id,
         },
     }
-
-
-def _usual_rate(files: Path) -> float | None:
-    """The rate that a model was made for, where it says so."""
-    info = json.loads((files / "model.json").read_text(encoding="utf-8"))
-    rate = info.get("fraud_rate", info.get("usual_fraud_rate"))
-    return float(rate) if rate else None
 
 
 def _targets(dataset: Dataset, version: ModelVersion) -> tuple[str, ...]:

@@ -109,6 +109,7 @@ def show_prediction(
         "given": given,
         "lacks": " column(s) of the model: " in (row.error or ""),
         "meaning": _meaning(row, report),
+        "taught": (report.get("learned") or {}).get("labels", 0),
         "stated_rate": (report.get("fraud_rate") or {}).get("stated"),
         "progress": _progress(runtime, row, say),
         "rows": [],
