@@ -53,8 +53,9 @@ def made(runtime: Runtime, owner: User, tmp_path_factory: pytest.TempPathFactory
         | {"learned": invented.learned(), "metrics": {"precision": 0.62}, "medium_threshold": 0.1},
         "corrected": invented.ensemble_report()
         | {
-            "learned": invented.learned() | {"way": "corrected", "figures": None},
-            "metrics": {"average_precision": 0.47},
+            "learned": invented.learned()
+            | {"way": "corrected", "figures": None, "report": {"average_precision": {"unseen": 0.47}}},
+            "metrics": {},
             "medium_threshold": 0.1,
         },
     }
