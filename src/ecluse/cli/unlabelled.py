@@ -141,10 +141,10 @@ def _ensemble_text(name: str, version: str, report: Mapping[str, Any]) -> str:
     lines = [f"{name}@{version}: {report['reason']}"]
     for member in report["members"]:
         lines.append(
-            f"  {member['reference']:<28} weight {member['weight']:>4.0%}, similarity {member['similarity']:.2f}, "
+            f"  {member['reference']:<28} weight {member['weight']:>6.1%}, similarity {member['similarity']:.2f}, "
             f"{member['lacking']:.0%} of what it looks at missing"
         )
-    lines.append(f"  {'how unusual a row is':<28} weight {report['weights']['anomaly']:>4.0%}")
+    lines.append(f"  {'how unusual a row is':<28} weight {report['weights']['anomaly']:>6.1%}")
     estimated = f"; the references suggest {rate['estimated']:.2%}" if rate["estimated"] is not None else ""
     lines.append(f"  alerts: the top {rate['stated']:.2%}, as stated{estimated}")
     return "\n".join([*lines, *(f"Check: {warning}" for warning in report["warnings"])])
