@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -78,9 +79,18 @@ def postgresql_url(postgresql_server: str) -> str:
     return postgresql_server.replace("/postgres?", f"/{name}?")
 
 
+@pytest.fixture(scope="session")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a fresh embedded installation: its databases made, nothing in them."""
+    home = tmp_path_factory.mktemp("empty") / "home"
+    with Runtime.open(Settings.from_environment({}, home=home)):
+        return home
+
+
 @pytest.fixture
-def runtime(tmp_path: Path) -> Iterator[Runtime]:
+def runtime(tmp_path: Path, empty_home: Path) -> Iterator[Runtime]:
     """The embedded default, in a temporary folder."""
+    shutil.copytree(empty_home, tmp_path / "home")
     with Runtime.open(Settings.from_environment({}, home=tmp_path / "home")) as opened:
         yield opened
 
