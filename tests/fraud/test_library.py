@@ -339,7 +339,7 @@ def test_a_table_of_an_institution_that_no_one_knows_is_recognised(
     pairs = {pair.theirs: pair.ours for pair in found.matches[0].columns}
     assert "txn_amount" in pairs
     names_only = library.match_columns(filled, list(pairs))
-    assert set(names_only.to_dict()) == {"abstain", "reason", "matches"}
+    assert set(names_only.to_dict()) == {"abstain", "reason", "matches", "below"}
 
 
 def test_a_table_that_is_not_read_yet_or_could_not_be_is_not_matched(filled: Runtime, admin: User) -> None:
