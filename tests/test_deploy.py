@@ -318,7 +318,7 @@ def test_each_role_can_do_its_part_of_the_main_job_and_nothing_beyond(
 def _main_job(client: httpx.Client, folder: Path) -> None:
     sample = write_sample(folder, rows=4000, score_rows=200)
     table = upload(client, sample.labelled)
-    body = {"dataset": table, "model_name": "payments", "target_column": "is_fraud", "budget_s": 5}
+    body = {"dataset": table, "model_name": "payments", "target_column": "is_fraud", "budget_s": 2}
     wait_for_job(client, client.post("/api/train", json=body).raise_for_status().json())
     body = {"model": "payments", "dataset": upload(client, sample.unlabelled)}
     prediction = wait_for_job(client, client.post("/api/predict", json=body).raise_for_status().json())

@@ -176,7 +176,7 @@ def test_a_training_whose_worker_is_killed_is_published_once(
             dataset = client.post("/api/upload", files={"file": ("t.csv", file)}).json()
         asked = client.post(
             "/api/train",
-            json={"dataset": dataset["id"], "model_name": "m", "target_column": "is_fraud", "budget_s": 12},
+            json={"dataset": dataset["id"], "model_name": "m", "target_column": "is_fraud", "budget_s": 8},
         )
         job = asked.json()["job"]
         while client.get(f"/api/status/{job}").json()["stage"] != "search":
@@ -240,7 +240,7 @@ def test_two_models_train_side_by_side_on_two_workers(application: Application, 
                         "dataset": dataset["id"],
                         "model_name": name,
                         "target_column": "is_fraud",
-                        "budget_s": 5,
+                        "budget_s": 3,
                     },
                 ).json()["job"]
                 for name in ("one", "other")

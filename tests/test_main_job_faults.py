@@ -50,7 +50,7 @@ def test_the_main_job_loses_nothing_and_does_nothing_twice_under_faults(
                     "dataset": uploaded["labelled.csv"],
                     "model_name": f"m{number}",
                     "target_column": "is_fraud",
-                    "budget_s": 5,
+                    "budget_s": 2,
                 }
                 _finished(application, client, client.post("/api/train", json=body))
             scored = [

@@ -42,7 +42,7 @@ from tests.application import KEPT
 from tests.servers import ObjectServer
 
 NAMES = ("harbour_bank_cards", "kestrel_cards", "banque_du_canal")
-BUDGET = 5.0
+BUDGET = 2.0
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def trained(app: Application) -> str:
                 "dataset": early,
                 "model_name": "payments",
                 "target_column": "is_fraud",
-                "budget_s": 5,
+                "budget_s": 2,
                 "seed": seed,
             }
             ended = app.wait_for_job(client, client.post("/api/train", json=body).json()["job"])

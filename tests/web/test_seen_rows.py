@@ -24,12 +24,12 @@ def learned(application: Application, client: httpx.Client) -> Learned:
     rows = generate(rows=5_400, seed=7, fraud_share=0.05)
     old, later = rows.head(3_000), rows[3_000:5_000]
     tables = {"old": upload(client, "seen-old.csv", old), "later": upload(client, "seen-later.csv", later)}
-    body = {"dataset": tables["old"], "model_name": "seen", "target_column": "is_fraud", "budget_s": 5}
+    body = {"dataset": tables["old"], "model_name": "seen", "target_column": "is_fraud", "budget_s": 2}
     trained = application.wait_for_job(client, client.post("/api/train", json=body).json()["job"])
     assert trained["status"] == "done", trained
     version = trained["result"]["version"]  # type: ignore[index]
     again = client.post(
-        "/api/models/seen/retrain", json={"dataset": tables["later"], "version": version, "budget_s": 5}
+        "/api/models/seen/retrain", json={"dataset": tables["later"], "version": version, "budget_s": 2}
     )
     second = done(application, client, again)
     return {**tables, "rows": rows, "a": version, "b": second["other_version"], "result": second["result"]}
@@ -64,7 +64,7 @@ def test_training_again_on_another_copy_of_the_old_table_compares_on_no_row_of_i
     rows = pl.concat([learned["rows"].head(3_000), learned["rows"][5_000:]])
     copy = upload_typed(client, "copy.parquet", rows)
     asked = client.post(
-        "/api/models/seen/retrain", json={"dataset": copy, "version": learned["a"], "budget_s": 5}
+        "/api/models/seen/retrain", json={"dataset": copy, "version": learned["a"], "budget_s": 2}
     )
     result = done(application, client, asked)["result"]
     tested = client.get(f"/api/models/seen/{learned['a']}").json()["report"]
@@ -146,7 +146,7 @@ def test_a_version_published_before_its_comparison_is_cancelled_is_named(
     application: Application, client: httpx.Client, learned: Learned
 ) -> None:
     large = upload(client, "large.csv", pl.concat([learned["rows"]] * 12))
-    body = {"dataset": large, "version": learned["a"], "budget_s": 5}
+    body = {"dataset": large, "version": learned["a"], "budget_s": 2}
     before = {row["version"] for row in client.get("/api/models/seen/versions").json()}
     asked = client.post("/api/models/seen/retrain", json=body).json()
     deadline = time.monotonic() + 120

@@ -55,7 +55,7 @@ def watched(application: Application, client: httpx.Client) -> Watched:
         "labelled": upload(client, "labelled.csv", later),
         "outcomes": upload(client, "outcomes.csv", later.select("transaction_id", "is_fraud").head(2_000)),
     }
-    body = {"dataset": tables["old"], "model_name": "watched", "target_column": "is_fraud", "budget_s": 6}
+    body = {"dataset": tables["old"], "model_name": "watched", "target_column": "is_fraud", "budget_s": 3}
     trained = application.wait_for_job(client, client.post("/api/train", json=body).json()["job"])
     assert trained["status"] == "done", trained
     return {**tables, "rows": later, "version": trained["result"]["version"]}  # type: ignore[index]
@@ -199,7 +199,7 @@ def test_a_version_that_learned_is_watched_taught_and_trained_again_as_itself(
     last = client.get(f"{place}/{again['learned']['model'].partition('@')[2]}").json()
     assert last["report"]["learned"]["from"] == version
 
-    body = {"dataset": watched["labelled"], "version": version, "budget_s": 5}
+    body = {"dataset": watched["labelled"], "version": version, "budget_s": 2}
     result = done(application, client, client.post(f"{place}/retrain", json=body))["result"]
     # Of the rows kept for comparing, those with a label taught the old version.
     assert 0.3 < result["left_out"] / result["held_out"] < 0.7
@@ -257,7 +257,7 @@ def test_two_versions_are_compared_and_a_retrained_one_moves_no_alias(
     client.put("/api/models/watched/aliases/production", json={"version": watched["version"]})
     asked = client.post(
         "/api/models/watched/retrain",
-        json={"dataset": watched["labelled"], "version": "production", "budget_s": 5},
+        json={"dataset": watched["labelled"], "version": "production", "budget_s": 2},
     )
     found = done(application, client, asked)
     result = found["result"]
@@ -320,7 +320,7 @@ def test_a_look_whose_worker_is_killed_is_finished_and_a_cancelled_one_ends(alon
         old = upload(client, "old.csv", rows)
         many = pl.concat([rows.drop("is_fraud")] * 60)
         large = upload(client, "large.csv", many)
-        body = {"dataset": old, "model_name": "m", "target_column": "is_fraud", "budget_s": 5}
+        body = {"dataset": old, "model_name": "m", "target_column": "is_fraud", "budget_s": 2}
         version = alone.wait_for_job(client, client.post("/api/train", json=body).json()["job"])["result"][  # type: ignore[index]
             "version"
         ]

@@ -20,7 +20,7 @@ from ecluse.storage import Stored, is_within, join_key, read_chunks, safe_filena
 
 ResultFormat = Literal["csv", "parquet"]
 Reasons = Literal["all", "risky", "none"]
-MIN_BUDGET: Final = 5.0
+MIN_BUDGET: Final = 2.0
 MAX_BUDGET: Final = 24 * 3600.0
 #: What of a report is kept in `training_history.metrics` for lists.
 SUMMARY: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
@@ -209,7 +209,7 @@ def check_request(request: TrainingRequest) -> None:
 
     checked_name(request.model_name)
     if not MIN_BUDGET <= request.budget_s <= MAX_BUDGET:
-        raise InvalidInput(f"A budget of {request.budget_s:g} s is out of range; use 5 s to 24 h.")
+        raise InvalidInput(f"A budget of {request.budget_s:g} s is out of range; use 2 s to 24 h.")
     Goal.parse(request.goal)
 
 

@@ -328,7 +328,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("A number of alerts per day needs a column of dates, and %(trouble)s. Choose another goal."),
     N_("%(column)s holds no dates"),
     N_("no time column is chosen"),
-    N_("A budget of %(number)s s is out of range; use 5 s to 24 h."),
+    N_("A budget of %(number)s s is out of range; use 2 s to 24 h."),
     N_("%(file)s has no column %(column)s. It has: %(columns)s."),
     N_('Scores cannot be written as "%(value)s". Use csv or parquet.'),
     N_("There are no scores to write."),
@@ -629,7 +629,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     # Reference library
     N_('No reference model "%(name)s". See: ecluse fraud references list'),
     N_("No simulated domain is called %(name)s. There are: %(names)s."),
-    N_("A budget of %(number)s s is out of range for a reference; use 5 s to 1 h."),
+    N_("A budget of %(number)s s is out of range for a reference; use 2 s to 1 h."),
     N_("A column is called %(name)s, which is the sample's own. Rename it."),
     N_("There is no reference to measure: only one built from a table can be. "
        "Build some: ecluse fraud references demo"),

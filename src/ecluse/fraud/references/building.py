@@ -134,7 +134,7 @@ def start_building(runtime: Runtime, user: User, recipes: Sequence[Recipe]) -> l
         checked_name(recipe.name)
         if not workflows.MIN_BUDGET <= recipe.budget_s <= MOST_BUDGET:
             raise InvalidInput(
-                f"A budget of {recipe.budget_s:g} s is out of range for a reference; use 5 s to 1 h."
+                f"A budget of {recipe.budget_s:g} s is out of range for a reference; use 2 s to 1 h."
             )
     running = running_jobs(runtime, user)
     return [_start(runtime, user, recipe, running.get((recipe.name, recipe.digest))) for recipe in recipes]

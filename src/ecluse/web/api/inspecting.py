@@ -151,7 +151,7 @@ class RetrainRequest(BaseModel):
 
     dataset: str
     version: str | None = Field(None, description="Version or alias to train again; the latest without it")
-    budget_s: float | None = Field(None, ge=5, le=86400, description="Seconds; as before without it")
+    budget_s: float | None = Field(None, ge=2, le=86400, description="Seconds; as before without it")
 
 
 def inspection_body(row: Inspection) -> InspectionBody:
