@@ -43,6 +43,15 @@
     │   ├── MigrationHeld                       another process is at work on it
     │   └── MigrationStopped                    it ended early and can be continued
     ├── InvalidInput (ValueError)               a form field or argument that cannot be used
+    ├── DocumentError
+    │   ├── DocumentNotFound (LookupError)
+    │   ├── InvalidDocument (ValueError)        a document that not every database can keep
+    │   ├── DocumentsUnavailable (ConnectionError)  the database of the documents does not answer
+    │   └── DocumentsMissing (LookupError)      its tables or indexes are not there: ecluse documents create
+    ├── CityError
+    │   ├── BadRaw (ValueError)                 a raw file is not what its name says
+    │   ├── NoSuchDay (LookupError)             nothing is known of a day; the message names the nearest
+    │   └── NoRawData (LookupError)             there is no raw data for a day
     └── FraudError
         ├── UnreadableTable (ValueError)        the file is not a table we can read
         ├── UnusableTarget (ValueError)         the target column cannot be learned
@@ -261,6 +270,42 @@ class MigrationStopped(MigrationError):
 class InvalidInput(EcluseError, ValueError):
     code = "invalid_input"
     status = 422
+
+
+class DocumentError(EcluseError):
+    code = "document_error"
+
+
+class DocumentNotFound(DocumentError, LookupError):
+    code, status = "document_not_found", 404
+
+
+class InvalidDocument(DocumentError, ValueError):
+    code, status = "invalid_document", 422
+
+
+class DocumentsUnavailable(DocumentError, ConnectionError):
+    code, status = "documents_unavailable", 503
+
+
+class DocumentsMissing(DocumentError, LookupError):
+    code, status = "documents_missing", 503
+
+
+class CityError(EcluseError):
+    code = "city_error"
+
+
+class BadRaw(CityError, ValueError):
+    code, status = "bad_raw", 422
+
+
+class NoSuchDay(CityError, LookupError):
+    code, status = "no_such_day", 404
+
+
+class NoRawData(CityError, LookupError):
+    code, status = "no_raw_data", 404
 
 
 class FraudError(EcluseError):

@@ -10,6 +10,7 @@ import builtins
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final, Literal, Protocol
 
 CHUNK: Final = 8 * 1024 * 1024
@@ -76,6 +77,9 @@ class Backend(Protocol):
 
     def list(self, prefix: str, *, after: str | None) -> Iterator[ObjectInfo]:
         """What lies under the folder `prefix` ("" is everything), in the store's order, behind `after`."""
+
+    def local_path(self, path: str) -> Path | None:
+        """The file that holds the object on this machine, for reading alone; None where there is none."""
 
     def list_names(self, prefix: str) -> builtins.list[str]:
         """The folders directly under `prefix`."""

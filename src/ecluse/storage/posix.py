@@ -156,6 +156,10 @@ class PosixBackend:
                 return
             yield from _walk(folder, f"{prefix}/" if prefix else "", after)
 
+    def local_path(self, path: str) -> Path | None:
+        with self._opened(path):
+            return self._root / path
+
     def list_names(self, prefix: str) -> builtins.list[str]:
         with self._reported(prefix or "/"):
             try:

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import obstore
@@ -212,6 +213,9 @@ class RemoteBackend:
                 self._wait(next(pauses), "LIST", prefix, error, begun)
             else:
                 return
+
+    def local_path(self, path: str) -> Path | None:
+        return None
 
     def list_names(self, prefix: str) -> builtins.list[str]:
         found = self._insist("LIST", prefix, lambda: obstore.list_with_delimiter(self._store, prefix or None))

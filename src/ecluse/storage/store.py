@@ -320,6 +320,13 @@ class ObjectStore:
             items.append(info)
         return Page(tuple(items), None)
 
+    def local_path(self, key: str) -> Path | None:
+        """The file of this machine that holds an object of a `file://` store, for reading alone; None elsewhere.
+
+        For libraries that read a large file themselves. Whoever can, streams or downloads.
+        """
+        return self._backend.local_path(self._path(key))
+
     def list_names(self, prefix: str = "") -> builtins.list[str]:
         """The names directly under `prefix`, folders only, sorted: one request, whatever lies deeper."""
         where = join_key(self.prefix, prefix)

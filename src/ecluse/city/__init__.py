@@ -1,0 +1,1 @@
+"""Turn the raw mobility data of a city into daily indicators, reports, forecasts and alerts."""

@@ -1,0 +1,68 @@
+"""Know the hours of a local day: 24 of them, 23 or 25 where the clocks change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class LocalDay:
+    """One day of a city's clocks."""
+
+    date: date
+    zone: ZoneInfo
+
+    @cached_property
+    def begin(self) -> datetime:
+        """Its first moment, in UTC."""
+        return datetime.combine(self.date, time(), self.zone).astimezone(UTC)
+
+    @cached_property
+    def end(self) -> datetime:
+        """The first moment of the next day, in UTC."""
+        return LocalDay(self.date + timedelta(days=1), self.zone).begin
+
+    @cached_property
+    def starts(self) -> tuple[datetime, ...]:
+        """The start of each of its hours, in UTC, in order."""
+        return tuple(self.begin + n * HOUR for n in range(round((self.end - self.begin) / HOUR)))
+
+    @property
+    def hours(self) -> int:
+        """How many hours it has: 23, 24 or 25."""
+        return len(self.starts)
+
+    @cached_property
+    def clock_hours(self) -> tuple[int, ...]:
+        """What the city's clocks show at each start, 0 to 23; on the long day one hour comes twice."""
+        return tuple(start.astimezone(self.zone).hour for start in self.starts)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Each hour as people call it, such as "18:00"; the hour that comes twice carries its offset."""
+        clock = self.clock_hours
+        return tuple(
+            f"{hour:02d}:00" if clock.count(hour) == 1 else f"{hour:02d}:00 {_offset(start, self.zone)}"
+            for hour, start in zip(clock, self.starts, strict=True)
+        )
+
+    def index_of(self, moment: datetime) -> int | None:
+        """Which of its hours holds a moment, from 0; None for a moment of another day."""
+        index = (moment - self.begin) // HOUR
+        return index if 0 <= index < self.hours else None
+
+
+def days_between(first: date, last: date) -> Iterator[date]:
+    """Every date from `first` to `last`, both included."""
+    for n in range((last - first).days + 1):
+        yield first + timedelta(days=n)
+
+
+def _offset(moment: datetime, zone: ZoneInfo) -> str:
+    return moment.astimezone(zone).strftime("%z")[:3] + ":00"

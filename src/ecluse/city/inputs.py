@@ -1,0 +1,86 @@
+"""Hold what the processors of one day read: curated tables of the day and of the weeks before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import cached_property
+from typing import Any, Final
+
+import polars as pl
+
+from ecluse.city.calendar import LocalDay
+from ecluse.city.curated import Curated, Part
+from ecluse.city.tables import DAILY
+from ecluse.city.thresholds import Thresholds
+
+#: How many days before a day its typical day, bands and persistence may rest on.
+HISTORY_DAYS: Final = 84
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The tables of one day. `roads`, `bikes` and `weather` reach back `HISTORY_DAYS`; the others are the day's.
+
+    Columns and units: `ecluse.city.tables`. A processor computes from these and changes none of them.
+    """
+
+    day: LocalDay
+    thresholds: Thresholds
+    roads: pl.DataFrame
+    bikes: pl.DataFrame
+    weather: pl.DataFrame
+    disruptions: pl.DataFrame
+    works: pl.DataFrame
+    arcs: pl.DataFrame
+    zones: pl.DataFrame
+    #: Table → the parts that the day was made of.
+    parts: Mapping[str, list[Part]] = field(default_factory=dict)
+
+    @cached_property
+    def roads_today(self) -> pl.DataFrame:
+        """The day's rows of `roads`, with `hour`: which hour of the day, from 0 to 22, 23 or 24."""
+        return _of_day(self.roads, self.day)
+
+    @cached_property
+    def bikes_today(self) -> pl.DataFrame:
+        """The day's rows of `bikes`, with `hour`."""
+        return _of_day(self.bikes, self.day)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a processor found. `body` becomes `metrics/{kind}/{date}`; `parts` become `metrics/{kind}/{date}/{key}`.
+
+    Both are plain JSON: no NaN, no dates, keys that are text.
+    """
+
+    body: dict[str, Any]
+    parts: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def read_inputs(curated: Curated, day: LocalDay, thresholds: Thresholds) -> Inputs:
+    """Read what a day's processors need."""
+    first = day.date - timedelta(days=HISTORY_DAYS)
+
+    def read(table: str, since: date) -> pl.DataFrame:
+        return curated.read(table, since, day.date)
+
+    return Inputs(
+        day=day,
+        thresholds=thresholds,
+        roads=read("roads", first),
+        bikes=read("bikes", first),
+        weather=read("weather", first),
+        disruptions=read("disruptions", day.date),
+        works=read("works", day.date),
+        arcs=curated.read_whole("arcs"),
+        zones=curated.read_whole("zones"),
+        parts={table: curated.parts(table, day.date) for table in DAILY},
+    )
+
+
+def _of_day(rows: pl.DataFrame, day: LocalDay) -> pl.DataFrame:
+    of_day = rows.filter(pl.col("at").is_between(day.begin, day.end, closed="left"))
+    return of_day.with_columns(hour=((pl.col("at") - day.begin).dt.total_seconds() // 3600).cast(pl.Int32))

@@ -1,0 +1,25 @@
+"""Compute a day's metrics from its curated tables. One file per kind of metrics, one line in `PROCESSORS`.
+
+`compute(inputs, found)` is a pure function: the same tables give the same metrics. `found` has what the
+processors before it in the table made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from ecluse.city.inputs import Inputs, Metrics
+
+Compute = Callable[[Inputs, Mapping[str, Metrics]], Metrics]
+
+#: Kind of metrics → what computes it, in the order in which they run.
+PROCESSORS: Final[dict[str, Compute]] = {}
+
+
+def compute_day(inputs: Inputs) -> dict[str, Metrics]:
+    """Every kind of metrics of a day."""
+    found: dict[str, Metrics] = {}
+    for kind, compute in PROCESSORS.items():
+        found[kind] = compute(inputs, found)
+    return found

@@ -1,0 +1,154 @@
+"""Find the raw files of a city by partition or by batch name, in any store, and read them.
+
+    {raw}/api/{feed}/dt=YYYY-MM-DD/hour=HH/*.json[.gz]
+    {raw}/batch/{name}*.csv[.gz] | .parquet | .geojson | .json
+
+Where a fallback is set, a file that the store lacks, or any file while the store does not answer, is taken
+from there, and says so.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Final
+
+from ecluse.errors import BadRaw, StoreUnavailable
+from ecluse.storage import ObjectInfo, ObjectStore, join_key
+
+logger = logging.getLogger(__name__)
+#: A file of a feed holds some hours of some sensors; what is larger than this, unpacked, is not one.
+LARGEST_FEED_FILE: Final = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """One raw file as the store lists it. `is_fallback`: it is the local copy."""
+
+    store: ObjectStore
+    info: ObjectInfo
+    is_fallback: bool = False
+
+    @property
+    def key(self) -> str:
+        return self.info.key
+
+    @property
+    def url(self) -> str:
+        return self.store.url_of(self.key)
+
+    @property
+    def last_modified(self) -> datetime:
+        return self.info.last_modified
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the file: its address, size, and the store's mark of its content."""
+        mark = self.info.e_tag or self.info.last_modified.isoformat()
+        told = f"{self.url}\n{self.info.size}\n{mark}"
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    def read(self) -> bytes:
+        """Its bytes, unpacked where it ends in `.gz`. For the files of a feed.
+
+        Raises:
+            BadRaw: it is damaged, or far too large.
+        """
+        if self.info.size > LARGEST_FEED_FILE:
+            raise BadRaw(f"{self.url} has {self.info.size:,} bytes; a file of a feed is far smaller.")
+        data = self.store.get(self.key)
+        if not self.key.endswith(".gz"):
+            return data
+        try:
+            unpacked = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, LARGEST_FEED_FILE + 1)
+        except zlib.error as error:
+            raise BadRaw(f"{self.url} is no whole gzip file: {error}. Fetch it again.") from error
+        if len(unpacked) > LARGEST_FEED_FILE:
+            raise BadRaw(f"{self.url} unpacks to more than {LARGEST_FEED_FILE:,} bytes.")
+        return unpacked
+
+    def local(self, scratch: Path) -> Path:
+        """A file on this disk with its content, as stored: the original of a `file://` store, else a copy."""
+        if (path := self.store.local_path(self.key)) is not None:
+            return path
+        destination = scratch / f"{self.fingerprint}-{self.key.rpartition('/')[2]}"
+        if not destination.exists():
+            self.store.download(self.key, destination)
+        return destination
+
+
+@dataclass(frozen=True)
+class Raw:
+    """The raw layout in a store, with an optional local copy to fall back to."""
+
+    store: ObjectStore
+    fallback: ObjectStore | None = None
+
+    def partition(self, feed: str, day: date) -> list[RawFile]:
+        """The files of one feed and one day of its partitions, in the order of their hours and names."""
+        prefix = join_key("api", feed, f"dt={day.isoformat()}")
+        return self._found(prefix, lambda key: key.endswith((".json", ".json.gz")))
+
+    def days(self, feed: str) -> list[date]:
+        """The days that a feed has partitions for, in order."""
+        found: set[date] = set()
+        for store in self._places():
+            for name in store.list_names(join_key("api", feed)):
+                label, _, value = name.strip("/").partition("=")
+                if label == "dt" and (day := _date(value)) is not None:
+                    found.add(day)
+        return sorted(found)
+
+    def batch(self, *names: str, endings: tuple[str, ...] = (".csv", ".csv.gz", ".parquet")) -> list[RawFile]:
+        """The batch files whose name begins with one of `names`, oldest first: the later file wins."""
+
+        def fits(key: str) -> bool:
+            name = key.rpartition("/")[2]
+            return name.startswith(names) and name.endswith(endings)
+
+        return sorted(self._found("batch", fits), key=lambda file: (file.last_modified, file.key))
+
+    def _found(self, prefix: str, fits: Callable[[str], bool]) -> list[RawFile]:
+        try:
+            found = [RawFile(self.store, info) for info in self.store.list(prefix) if fits(info.key)]
+        except StoreUnavailable:
+            if self.fallback is None:
+                raise
+            logger.warning("%s does not answer; its local copy is read instead.", self.store.url)
+            found = []
+        if found or self.fallback is None:
+            return found
+        return [
+            RawFile(self.fallback, info, is_fallback=True)
+            for info in self.fallback.list(prefix)
+            if fits(info.key)
+        ]
+
+    def _places(self) -> Iterator[ObjectStore]:
+        yield self.store
+        if self.fallback is not None:
+            yield self.fallback
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file begins as gzip does."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
+def unpacked(path: Path) -> gzip.GzipFile:
+    """A packed file, to be read in pieces."""
+    return gzip.open(path, "rb")
+
+
+def _date(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None

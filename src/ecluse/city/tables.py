@@ -1,0 +1,127 @@
+"""Name the curated tables, their columns, types and units.
+
+Every moment is the start of an hour in UTC; the day and the hour people see follow from the city's time zone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import polars as pl
+
+#: The states of traffic as the source publishes them, from the unknown to the worst.
+STATES: Final = ("Inconnu", "Fluide", "Pré-saturé", "Saturé", "Bloqué")
+ARC_STATES: Final = ("Ouvert", "Barré", "Invalide")
+MOMENT: Final = pl.Datetime("us", "UTC")
+
+#: One row per arc and hour. flow: vehicles per hour; occupancy: percent of the hour. Both may be missing.
+ROADS: Final = pl.Schema(
+    {
+        "arc": pl.Int32(),
+        "at": MOMENT,
+        "flow": pl.Float64(),
+        "occupancy": pl.Float64(),
+        "state": pl.Enum(STATES),
+        "arc_state": pl.Enum(ARC_STATES),
+    }
+)
+#: One row per bike counter and hour. count: bikes in the hour.
+BIKES: Final = pl.Schema(
+    {
+        "counter": pl.String(),
+        "name": pl.String(),
+        "at": MOMENT,
+        "count": pl.Float64(),
+        "latitude": pl.Float64(),
+        "longitude": pl.Float64(),
+    }
+)
+#: One row per disruption, line and period; no line: the disruption names none.
+#: severity: blocked, disturbed or information. `seen_at`: when the file that told of it was made.
+DISRUPTIONS: Final = pl.Schema(
+    {
+        "disruption": pl.String(),
+        "line": pl.String(),
+        "line_name": pl.String(),
+        "mode": pl.String(),
+        "network": pl.String(),
+        "begin": MOMENT,
+        "end": MOMENT,
+        "severity": pl.Enum(("blocked", "disturbed", "information")),
+        "effect": pl.String(),
+        "cause": pl.String(),
+        "title": pl.String(),
+        "message": pl.String(),
+        "updated_at": MOMENT,
+    }
+)
+#: One row per day. Temperatures: °C; precipitation: mm; wind: highest of the day in km/h;
+#: hours: how many hours the figures rest on, 24 for a daily figure of the provider.
+WEATHER: Final = pl.Schema(
+    {
+        "date": pl.Date(),
+        "temperature": pl.Float64(),
+        "temperature_min": pl.Float64(),
+        "temperature_max": pl.Float64(),
+        "precipitation": pl.Float64(),
+        "wind": pl.Float64(),
+        "conditions": pl.String(),
+        "provider": pl.String(),
+        "hours": pl.Int32(),
+    }
+)
+#: One row per site active on the day. impact: as the source writes it, or null; level 1 (high) to 2, or null;
+#: begin and end: first and last day; area: m²; geometry: GeoJSON; zone: None outside every zone.
+WORKS: Final = pl.Schema(
+    {
+        "site": pl.String(),
+        "title": pl.String(),
+        "description": pl.String(),
+        "streets": pl.String(),
+        "begin": pl.Date(),
+        "end": pl.Date(),
+        "impact": pl.String(),
+        "level": pl.Int32(),
+        "status": pl.Int32(),
+        "zone": pl.Int32(),
+        "area": pl.Float64(),
+        "latitude": pl.Float64(),
+        "longitude": pl.Float64(),
+        "geometry": pl.String(),
+    }
+)
+#: One row per arc: the reference. geometry: LineString as GeoJSON; length: geodesic, in m; latitude and
+#: longitude: its middle; zone: None outside every zone.
+ARCS: Final = pl.Schema(
+    {
+        "arc": pl.Int32(),
+        "label": pl.String(),
+        "upstream": pl.Int32(),
+        "upstream_name": pl.String(),
+        "downstream": pl.Int32(),
+        "downstream_name": pl.String(),
+        "latitude": pl.Float64(),
+        "longitude": pl.Float64(),
+        "length": pl.Float64(),
+        "zone": pl.Int32(),
+        "geometry": pl.String(),
+    }
+)
+#: One row per zone (arrondissement). geometry: Polygon or MultiPolygon as GeoJSON; area: m².
+ZONES: Final = pl.Schema(
+    {"zone": pl.Int32(), "name": pl.String(), "area": pl.Float64(), "geometry": pl.String()}
+)
+
+#: The tables kept per day, and what makes a record of each one of a kind.
+DAILY: Final[dict[str, tuple[pl.Schema, tuple[str, ...]]]] = {
+    "roads": (ROADS, ("arc", "at")),
+    "bikes": (BIKES, ("counter", "at")),
+    "disruptions": (DISRUPTIONS, ("disruption", "line", "begin", "end")),
+    "weather": (WEATHER, ("date",)),
+    "works": (WORKS, ("site",)),
+}
+#: The tables kept once for all days.
+WHOLE: Final[dict[str, tuple[pl.Schema, tuple[str, ...]]]] = {
+    "arcs": (ARCS, ("arc",)),
+    "zones": (ZONES, ("zone",)),
+}
