@@ -186,7 +186,10 @@ class Curated:
             for info in (self._store.list(folder) if folder else self._store_root())
             if info.key.endswith(".json")
         ]
-        return sorted((self._part(info.key, info.e_tag) for info in infos), key=lambda part: (part.modified, part.origin))
+        return sorted(
+            (self._part(info.key, info.e_tag) for info in infos),
+            key=lambda part: (part.modified, part.origin),
+        )
 
     def _store_root(self) -> Iterator[Any]:
         for table in WHOLE:
