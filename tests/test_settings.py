@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ecluse.errors import SettingsError
-from ecluse.settings import AREAS, VARIABLES, Settings, shows_traces, without_password
+from ecluse.settings import AREAS, VARIABLES, CitySettings, Settings, shows_traces, without_password
 from ecluse.storage import open_store
 
 HOME = Path("/somewhere")
@@ -247,3 +247,34 @@ def test_a_key_of_azure_that_is_none_is_refused_without_showing_it(key: str) -> 
     with pytest.raises(SettingsError, match="written in base64") as refused:
         read(AZURE_STORAGE_ACCOUNT="a", AZURE_STORAGE_KEY=key)
     assert key not in str(refused.value)
+
+
+def test_the_city_is_paris_by_its_own_clocks_unless_another_is_named() -> None:
+    assert read().city == CitySettings("Paris", "Europe/Paris", {}, None)
+    city = read(
+        ECLUSE_CITY_NAME="Lima",
+        ECLUSE_CITY_ZONE="America/Lima",
+        ECLUSE_CITY_THRESHOLDS="rain=4, wind = 40.5,",
+        ECLUSE_RAW_FALLBACK_URL="/copies/raw data",
+    ).city
+    assert (city.name, city.zone) == ("Lima", "America/Lima")
+    assert city.thresholds == {"rain": 4.0, "wind": 40.5}
+    assert city.raw_fallback_url == "file:///copies/raw%20data"
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"ECLUSE_CITY_ZONE": "Europe/Nowhere"}, "Europe/Nowhere"),
+        ({"ECLUSE_CITY_ZONE": "../etc/passwd"}, "no time zone"),
+        ({"ECLUSE_CITY_ZONE": "Europe"}, "no time zone"),
+        ({"ECLUSE_CITY_THRESHOLDS": "rain"}, "rain is not a name"),
+        ({"ECLUSE_CITY_THRESHOLDS": "rain=wet"}, "rain=wet"),
+        ({"ECLUSE_CITY_THRESHOLDS": "rain=nan"}, "rain=nan"),
+        ({"ECLUSE_CITY_THRESHOLDS": "rain=1,rain=2"}, "rain=2"),
+        ({"ECLUSE_RAW_FALLBACK_URL": "s3://k:s@b"}, "carries no keys"),
+    ],
+)
+def test_a_setting_of_the_city_that_cannot_be_used_is_named(environ: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(named)):
+        read(**environ)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ecluse.errors import SettingsError
 
@@ -26,6 +28,11 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_IMAGES_URL": "Store of the images. Default: ECLUSE_STORE_URL",
     "ECLUSE_DATA_URL": "Store of uploaded tables and results. Default: ECLUSE_STORE_URL",
     "ECLUSE_RAW_URL": "Store of the raw data of a city. Default: raw/ in the store of the data",
+    "ECLUSE_RAW_FALLBACK_URL": "Store or folder with a copy of the raw data, read where the other lacks a file or does "
+    "not answer; reports say so",
+    "ECLUSE_CITY_NAME": "Name of the city. Default: Paris",
+    "ECLUSE_CITY_ZONE": "Time zone whose days are counted, such as Europe/Paris, the default",
+    "ECLUSE_CITY_THRESHOLDS": "Numbers of the city's rules to change, such as rain=4,wind=40",
     "DATABASE_URL": "Catalog: sqlite:///file or postgresql+psycopg://… Default: sqlite:///{home}/catalog.db",
     "ECLUSE_JOBS_URL": "Database of the job engine. Default: DATABASE_URL on PostgreSQL, else {home}/jobs.db",
     "STORAGE_TYPE": "local or s3; used when ECLUSE_STORE_URL is not set",
@@ -131,6 +138,17 @@ class Access:
 
 
 @dataclass(frozen=True)
+class CitySettings:
+    """Which city it is, whose clocks count its days, and what is changed of the numbers of its rules."""
+
+    name: str = "Paris"
+    zone: str = "Europe/Paris"
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    #: A second place with the raw layout, for what the first lacks.
+    raw_fallback_url: str | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything a process needs to know, decided once."""
 
@@ -146,6 +164,7 @@ class Settings:
     public_url: str | None = None
     user: str | None = None
     open_sign_up: bool = True
+    city: CitySettings = CitySettings()
     detected: tuple[Detected, ...] = ()
 
     @classmethod
@@ -185,6 +204,7 @@ class Settings:
             public_url=_public_url(env),
             user=env.get("ECLUSE_USER"),
             open_sign_up=_flag(env, "ECLUSE_OPEN_SIGN_UP", default=True) is not False,
+            city=_city(env),
             detected=tuple(detected),
         )
 
@@ -472,6 +492,58 @@ def _describe_s3(env: Mapping[str, str], s3: S3Settings) -> list[Detected]:
 def _public_url(env: Mapping[str, str]) -> str | None:
     url = env.get("ECLUSE_PUBLIC_URL")
     return None if url is None else _web_address("ECLUSE_PUBLIC_URL", url).rstrip("/")
+
+
+def _city(env: Mapping[str, str]) -> CitySettings:
+    usual = CitySettings()
+    return CitySettings(
+        name=env.get("ECLUSE_CITY_NAME", usual.name),
+        zone=_zone(env, usual.zone),
+        thresholds=_thresholds(env.get("ECLUSE_CITY_THRESHOLDS", "")),
+        raw_fallback_url=_fallback_url(env),
+    )
+
+
+def _zone(env: Mapping[str, str], usual: str) -> str:
+    zone = env.get("ECLUSE_CITY_ZONE", usual)
+    try:
+        return ZoneInfo(zone).key
+    except (
+        ZoneInfoNotFoundError,
+        ValueError,
+        OSError,
+    ):  # also for what is no name at all, and for folders of zones
+        raise SettingsError(
+            f"ECLUSE_CITY_ZONE={zone} is no time zone that is known here; write it as Europe/Paris or America/Lima."
+        ) from None
+
+
+def _thresholds(text: str) -> dict[str, float]:
+    """{name: number} of "rain=4,wind=40"; which names there are, the rules of the city know."""
+    found: dict[str, float] = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        name, _, written = (part.strip() for part in pair.partition("="))
+        try:
+            value = float(written)
+        except ValueError:
+            value = math.nan
+        if not name or not math.isfinite(value) or name in found:
+            raise SettingsError(
+                f"ECLUSE_CITY_THRESHOLDS: {pair} is not a name and its number, each once, such as rain=4,wind=40."
+            )
+        found[name] = value
+    return found
+
+
+def _fallback_url(env: Mapping[str, str]) -> str | None:
+    url = env.get("ECLUSE_RAW_FALLBACK_URL")
+    if url is None:
+        return None
+    return _checked_store_url("ECLUSE_RAW_FALLBACK_URL", url if "://" in url else _folder_url(url))
+
+
+def _folder_url(path: str) -> str:
+    return f"file://{quote(str(_folder('ECLUSE_RAW_FALLBACK_URL', Path(path))))}"
 
 
 def _is_base64(text: str) -> bool:

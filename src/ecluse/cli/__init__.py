@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "servers": ("servers", "servers", "Start SeaweedFS and PostgreSQL on this machine, or stop them."),
     "doctor": ("doctor", "doctor", "Show what was detected and prove every part with a round trip."),
     "fraud": ("fraud", "fraud", "Analyze, train on and score tables of transactions."),
+    "city": ("city", "city", "Compute a city's daily indicators, forecasts, alerts and reports."),
     "models": ("models", "models", "Publish, find, verify, alias, import and sign models."),
     "migrate": ("migrate", "migrate", "Move what is stored to another place, and back."),
     "cache": ("cache", "cache", "Show, verify and clear the local cache of what was downloaded."),
