@@ -109,7 +109,9 @@ class Curated:
             "rejected": dict(rejected or {}),
             "examples": tuple(vars(one) for one in list(examples)[:QUOTED]),
         }
-        return self._put(_folder(table, day), origin, rows.select(schema.names()).cast(schema).sort(key), told)
+        return self._put(
+            _folder(table, day), origin, rows.select(schema.names()).cast(schema).sort(key), told
+        )
 
     def write_whole(self, table: str, rows: pl.DataFrame, *, fingerprint: str, **told: Any) -> Part:
         """Replace a table that is kept once for all days."""
