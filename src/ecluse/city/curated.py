@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -99,7 +100,6 @@ class Curated:
 
         `fingerprint` says what they were made from, so that the same need not be read twice.
         """
-        schema, key = DAILY[table]
         told = {
             "fingerprint": fingerprint,
             "modified": modified,
@@ -107,17 +107,34 @@ class Curated:
             "files": tuple(files),
             "fallback": tuple(fallback),
             "rejected": dict(rejected or {}),
-            "examples": tuple(vars(one) for one in list(examples)[:QUOTED]),
+            "examples": tuple(vars(one) for one in islice(examples, QUOTED)),
         }
-        return self._put(
-            _folder(table, day), origin, rows.select(schema.names()).cast(schema).sort(key), told
-        )
+        return self._put(_folder(table, day), origin, _ordered(rows, *DAILY[table]), told)
 
-    def write_whole(self, table: str, rows: pl.DataFrame, *, fingerprint: str, **told: Any) -> Part:
-        """Replace a table that is kept once for all days."""
-        schema, key = WHOLE[table]
-        ordered = rows.select(schema.names()).cast(schema).sort(key)
-        return self._put("", table, ordered, {"fingerprint": fingerprint, **told})
+    def write_whole(
+        self,
+        table: str,
+        rows: pl.DataFrame,
+        *,
+        fingerprint: str,
+        modified: str = "",
+        records: int | None = None,
+        files: Sequence[str] = (),
+        fallback: Sequence[str] = (),
+        rejected: Mapping[str, int] | None = None,
+        examples: Iterable[SetAside] = (),
+    ) -> Part:
+        """Replace a table that is kept once for all days; see `write`."""
+        told = {
+            "fingerprint": fingerprint,
+            "modified": modified,
+            "records": rows.height if records is None else records,
+            "files": tuple(files),
+            "fallback": tuple(fallback),
+            "rejected": dict(rejected or {}),
+            "examples": tuple(vars(one) for one in islice(examples, QUOTED)),
+        }
+        return self._put("", table, _ordered(rows, *WHOLE[table]), told)
 
     def remove(self, table: str, day: date, origin: str) -> None:
         """Take the rows of an origin away; where there are none, nothing happens."""
@@ -229,6 +246,10 @@ class Curated:
             if old.file != name and not any(p.file == old.file for p in self._parts(folder)):
                 self._store.delete(join_key(folder, old.file))
         return part
+
+
+def _ordered(rows: pl.DataFrame, schema: pl.Schema, key: Sequence[str]) -> pl.DataFrame:
+    return rows.select(schema.names()).cast(schema).sort(key)
 
 
 def _folder(table: str, day: date) -> str:

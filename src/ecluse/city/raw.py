@@ -13,7 +13,7 @@ import gzip
 import hashlib
 import logging
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -134,6 +134,11 @@ class Raw:
         yield self.store
         if self.fallback is not None:
             yield self.fallback
+
+
+def fingerprint_of(files: Sequence[RawFile]) -> str:
+    """Changes when one of them changes, comes or goes."""
+    return hashlib.sha256("\n".join(file.fingerprint for file in files).encode()).hexdigest()[:16]
 
 
 def is_packed(path: Path) -> bool:

@@ -7,36 +7,18 @@ file that is not what its name says raises `BadRaw` with file, line and column.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
 from typing import Final
-from zoneinfo import ZoneInfo
 
-from ecluse.city.curated import Curated
 from ecluse.city.raw import Raw
+from ecluse.city.sources import zones
+from ecluse.city.sources.curating import Curate, Curating, Report
 
-#: Told how far it is (0 to 1) and what is being read; what it raises ends the work.
-Report = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class Curating:
-    """What sources share: where the curated layer is, the local days wanted, and a folder for passing files."""
-
-    curated: Curated
-    first: date
-    last: date
-    zone: ZoneInfo
-    scratch: Path
-    report: Report
-
-
-Curate = Callable[[Raw, Curating], None]
+__all__ = ["SOURCES", "Curate", "Curating", "Report", "curate_all"]
 
 #: Source → what brings its curated table up to date, in the order in which they run.
-SOURCES: Final[dict[str, Curate]] = {}
+SOURCES: Final[dict[str, Curate]] = {
+    "zones": zones.curate,
+}
 
 
 def curate_all(raw: Raw, work: Curating) -> None:

@@ -1,0 +1,121 @@
+"""Know the zones of the city (arrondissements) and which of them holds a point.
+
+Batch `arrondissements*.geojson`: a FeatureCollection of polygons; `c_ar` is the number of the zone, `l_aroff` its
+name, else `l_ar`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import shapely
+from numpy.typing import ArrayLike
+from pyproj import Geod
+
+from ecluse.city.curated import SetAside
+from ecluse.city.raw import Raw, RawFile, fingerprint_of
+from ecluse.city.sources.curating import Curating
+from ecluse.city.tables import ZONES
+from ecluse.errors import BadRaw
+
+BATCH: Final = "arrondissements"
+EARTH: Final = Geod(ellps="WGS84")
+_AREAS: Final = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
+
+
+def curate(raw: Raw, work: Curating) -> None:
+    """Bring `zones` up to date; of two features of one number that of the later file is taken."""
+    files = raw.batch(BATCH, endings=(".geojson", ".geojson.gz", ".json", ".json.gz"))
+    fingerprint = fingerprint_of(files)
+    known = work.curated.whole("zones")
+    if not files or (known is not None and known.fingerprint == fingerprint):
+        return
+    zones: dict[int, dict[str, Any]] = {}
+    aside: list[SetAside] = []
+    records = 0
+    for file in files:
+        for n, feature in enumerate(_features(file), start=1):
+            records += 1
+            zone = _zone(feature)
+            if isinstance(zone, str):
+                aside.append(SetAside(file.url, n, None, zone))
+            else:
+                zones[zone["zone"]] = zone
+    work.curated.write_whole(
+        "zones",
+        pl.DataFrame(list(zones.values()), schema=ZONES),
+        fingerprint=fingerprint,
+        modified=files[-1].last_modified.isoformat(),
+        records=records,
+        files=[file.url for file in files],
+        fallback=[file.url for file in files if file.is_fallback],
+        rejected=Counter(one.reason for one in aside),
+        examples=aside,
+    )
+
+
+def locate(zones: pl.DataFrame, longitudes: ArrayLike, latitudes: ArrayLike) -> pl.Series:
+    """The number of the zone that holds each point (degrees, WGS 84): (points,) Int32, null outside every zone.
+
+    By point in polygon. A point on a border belongs to the zone of the lower number; one without a position to none.
+    """
+    points = shapely.points(np.asarray(longitudes, np.float64), np.asarray(latitudes, np.float64))
+    points = np.atleast_1d(points)
+    numbers = zones["zone"].to_numpy()
+    nowhere = np.iinfo(np.int32).max
+    found = np.full(len(points), nowhere, np.int32)
+    if len(numbers) and len(points):
+        tree = shapely.STRtree(shapely.from_geojson(zones["geometry"].to_numpy()))
+        point, polygon = tree.query(points, predicate="intersects")
+        np.minimum.at(found, point, numbers[polygon].astype(np.int32))
+    return pl.Series("zone", found).replace(nowhere, None)
+
+
+def area_of(geometry: Any) -> float:
+    """The geodesic area of a polygon or several (shapely, degrees, WGS 84), holes left out: m²."""
+    area, _ = EARTH.geometry_area_perimeter(shapely.orient_polygons(geometry))
+    return abs(float(area))
+
+
+def _features(file: RawFile) -> list[Any]:
+    try:
+        told = json.loads(file.read())
+    except ValueError as error:
+        where = (
+            f", line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        )
+        raise BadRaw(f"{file.url}{where}: this is no GeoJSON: {error}. Fetch it again.") from error
+    features = told.get("features") if isinstance(told, dict) else None
+    if not isinstance(features, list):
+        raise BadRaw(f'{file.url} has no "features": this is no GeoJSON of zones. Fetch it again.')
+    return features
+
+
+def _zone(feature: Any) -> dict[str, Any] | str:
+    """A row of `zones`, or why there is none."""
+    properties = feature.get("properties") if isinstance(feature, Mapping) else None
+    number = properties.get("c_ar") if isinstance(properties, Mapping) else None
+    if (
+        not isinstance(properties, Mapping)
+        or not isinstance(number, int | str)
+        or not str(number).isdecimal()
+    ):
+        return "no number"
+    try:
+        geometry = shapely.from_geojson(json.dumps(feature.get("geometry")))
+    except shapely.errors.GEOSException:
+        return "bad geometry"
+    geometry = geometry if shapely.is_valid(geometry) else shapely.make_valid(geometry)
+    if shapely.get_type_id(geometry) not in _AREAS or shapely.is_empty(geometry):
+        return "bad geometry"
+    return {
+        "zone": int(number),
+        "name": str(properties.get("l_aroff") or properties.get("l_ar") or number),
+        "area": area_of(geometry),
+        "geometry": shapely.to_geojson(geometry),
+    }
