@@ -1,0 +1,183 @@
+"""Read the files of a feed: by partition around a local day, each once, with bad files and records set aside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+from ecluse.city.calendar import HOUR, LocalDay
+from ecluse.city.curated import LAYOUT, QUOTED, Curated, SetAside
+from ecluse.city.raw import Raw, RawFile
+from ecluse.errors import BadRaw
+from ecluse.storage.side_by_side import transfer_all
+
+BROKEN_FILE: Final = "the file is broken"
+NO_RECORDS: Final = "the file holds no such records"
+_HOUR_FOLDER: Final = re.compile(r"/hour=(\d{1,2})/")
+#: How much of a bad value is quoted.
+_LONGEST_VALUE: Final = 80
+
+
+@dataclass(frozen=True)
+class FeedFile:
+    """One file of a feed, in the partition of `day` (UTC); `hour`: None outside the folders of hours."""
+
+    raw: RawFile
+    day: date
+    hour: int | None
+
+    @property
+    def begin(self) -> datetime:
+        """When the time begins that its partition stands for."""
+        return datetime(self.day.year, self.day.month, self.day.day, tzinfo=UTC) + (self.hour or 0) * HOUR
+
+
+@dataclass
+class Aside:
+    """The records that were not taken: how many for which reason, and the first of them in full."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: list[SetAside] = field(default_factory=list)
+
+    def add(
+        self,
+        file: str,
+        reason: str,
+        *,
+        line: int | None = None,
+        column: str | None = None,
+        value: object = "",
+    ) -> None:
+        self.counts[reason] += 1
+        if len(self.examples) < QUOTED:
+            self.examples.append(SetAside(file, line, column, reason, str(value)[:_LONGEST_VALUE]))
+
+    def extend(self, other: Aside) -> None:
+        self.counts.update(other.counts)
+        self.examples.extend(other.examples[: QUOTED - len(self.examples)])
+
+
+@dataclass(frozen=True)
+class Document:
+    """What one file of a feed says; `content` is None where the file is broken, and `aside` says how."""
+
+    file: FeedFile
+    content: Any
+    aside: Aside
+
+
+class Feed:
+    """The files of one feed in the raw layout. Each is listed and read once while days go by in order."""
+
+    def __init__(self, raw: Raw, name: str) -> None:
+        self._raw = raw
+        self._name = name
+        self._listed: dict[date, list[FeedFile]] = {}
+        self._read: dict[str, Document] = {}
+
+    def around(self, day: LocalDay) -> list[FeedFile]:
+        """The files that may tell of a local day, oldest partition first: those of three partitions.
+
+        Partitions are days in UTC, so a local day lies in two of them; the third holds what was told late.
+        """
+        days = [day.date + timedelta(days=n) for n in (-1, 0, 1)]
+        self._listed = {known: files for known, files in self._listed.items() if known >= days[0]}
+        for one in days:
+            if one not in self._listed:
+                self._listed[one] = _in_order(one, self._raw.partition(self._name, one))
+        files = [file for one in days for file in self._listed[one]]
+        wanted = {file.raw.url for file in files}
+        self._read = {url: read for url, read in self._read.items() if url in wanted}
+        return files
+
+    def documents(self, files: Sequence[FeedFile]) -> list[Document]:
+        """What `files` say, in their order. A file that is broken is set aside whole, with its reason."""
+        missing = [file for file in files if file.raw.url not in self._read]
+        for document in transfer_all(lambda file, _: _document(file), missing):
+            self._read[document.file.raw.url] = document
+        return [self._read[file.raw.url] for file in files]
+
+
+def fingerprint_of(files: Iterable[RawFile]) -> str:
+    """Changes when one of `files` changes, goes or joins."""
+    return hashlib.sha256("\n".join(file.fingerprint for file in files).encode()).hexdigest()[:16]
+
+
+def newest(files: Iterable[RawFile]) -> str:
+    """When the youngest of `files` was written, in ISO 8601."""
+    return max(file.last_modified.astimezone(UTC) for file in files).isoformat()
+
+
+def is_current(curated: Curated, table: str, day: date, origin: str, fingerprint: str) -> bool:
+    """Whether the rows of `origin` on `day` were made from just these files."""
+    return any(
+        part.origin == origin and part.fingerprint == fingerprint and part.layout == LAYOUT
+        for part in curated.parts(table, day)
+    )
+
+
+def told_of(files: Sequence[RawFile], aside: Aside, records: int) -> dict[str, Any]:
+    """What a part says of the files that it was made from: the arguments of `Curated.write`."""
+    return {
+        "fingerprint": fingerprint_of(files),
+        "modified": newest(files),
+        "records": records,
+        "files": [file.url for file in files],
+        "fallback": [file.url for file in files if file.is_fallback],
+        "rejected": dict(aside.counts),
+        "examples": aside.examples,
+    }
+
+
+def origin_of(file: RawFile) -> str:
+    """The name of a batch file as an origin: small letters, digits and hyphens, at most 64."""
+    name = file.key.rpartition("/")[2]
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if len(slug) <= 64 and slug == re.sub(r"[._]", "-", name):
+        return slug
+    return f"{slug[:55].strip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def number(value: object) -> float | None:
+    """A finite number, also written as text; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def _in_order(day: date, files: Iterable[RawFile]) -> list[FeedFile]:
+    found = [FeedFile(file, day, _hour(file.key)) for file in files]
+    return sorted(found, key=lambda file: (-1 if file.hour is None else file.hour, file.raw.key))
+
+
+def _hour(key: str) -> int | None:
+    match = _HOUR_FOLDER.search(key)
+    return int(match[1]) if match else None
+
+
+def _document(file: FeedFile) -> Document:
+    aside = Aside()
+    content = None
+    try:
+        content = json.loads(file.raw.read().decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        reason = f"no whole JSON: {error.msg}"
+        aside.add(file.raw.url, BROKEN_FILE, line=error.lineno, column=str(error.colno), value=reason)
+    except UnicodeDecodeError as error:
+        aside.add(file.raw.url, BROKEN_FILE, value=f"no UTF-8 at byte {error.start}")
+    except RecursionError:
+        aside.add(file.raw.url, BROKEN_FILE, value="nested too deeply")
+    except BadRaw as error:
+        aside.add(file.raw.url, BROKEN_FILE, value=error)
+    return Document(file, content, aside)
