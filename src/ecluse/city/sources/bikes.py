@@ -18,14 +18,13 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from ecluse.city.calendar import LocalDay, days_between
-from ecluse.city.raw import Raw, RawFile
-from ecluse.city.sources import Curating
+from ecluse.city.raw import Raw, RawFile, fingerprint_of
+from ecluse.city.sources.curating import Curating
 from ecluse.city.sources.feed import (
     NO_RECORDS,
     Aside,
     Document,
     Feed,
-    fingerprint_of,
     is_current,
     number,
     origin_of,
@@ -78,8 +77,8 @@ def curate(raw: Raw, work: Curating) -> None:
         _curate_batch(file, days, work)
 
 
-def read_document(document: Document) -> tuple[list[Count], Aside]:
-    """The good records of one file of the feed, and those set aside."""
+def read_document(document: Document, day: LocalDay) -> tuple[list[Count], Aside]:
+    """The good records of one day in one file of the feed, and those set aside, be they of that day or of none."""
     aside = Aside()
     aside.extend(document.aside)
     if document.content is None:
@@ -91,7 +90,10 @@ def read_document(document: Document) -> tuple[list[Count], Aside]:
         return [], aside
     counts: list[Count] = []
     for where, record in records:
-        found = _count(record)
+        at = _moment(record.get("date")) if isinstance(record, dict) else None
+        if at is not None and not day.begin <= at < day.end:
+            continue
+        found = _count(record, at)
         if isinstance(found, Count):
             counts.append(found)
         else:
@@ -108,11 +110,9 @@ def _curate_day(feed: Feed, day: LocalDay, work: Curating) -> None:
     told = Aside()
     counts: dict[tuple[str, datetime], Count] = {}
     for document in feed.documents(files):
-        found, aside = read_document(document)
+        found, aside = read_document(document, day)
         told.extend(aside)
-        counts.update(
-            ((count.counter, count.at), count) for count in found if day.begin <= count.at < day.end
-        )
+        counts.update(((count.counter, count.at), count) for count in found)
     rows = pl.DataFrame([vars(count) for count in counts.values()], schema=BIKES)
     records = len(counts) + told.counts.total()
     work.curated.write("bikes", day.date, "feed", rows, **told_of(raws, told, records))
@@ -137,7 +137,7 @@ def _flat(record: Any) -> Any:
     return record
 
 
-def _count(record: Any) -> Count | tuple[str, str, object]:
+def _count(record: Any, at: datetime | None) -> Count | tuple[str, str, object]:
     if not isinstance(record, dict):
         return "the record is no object", "", record
     counter = record.get("id_compteur")
@@ -148,7 +148,6 @@ def _count(record: Any) -> Count | tuple[str, str, object]:
     count = number(told)
     if count is None or count < 0:
         return BAD_COUNT, "sum_counts", told
-    at = _moment(record.get("date"))
     if at is None:
         return NO_TIME, "date", record.get("date")
     if at.minute or at.second or at.microsecond:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ecluse.city.calendar import HOUR, LocalDay
 from ecluse.city.curated import LAYOUT, QUOTED, Curated, SetAside
-from ecluse.city.raw import Raw, RawFile
+from ecluse.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.errors import BadRaw
 from ecluse.storage.side_by_side import transfer_all
 
@@ -103,11 +103,6 @@ class Feed:
         for document in transfer_all(lambda file, _: _document(file), missing):
             self._read[document.file.raw.url] = document
         return [self._read[file.raw.url] for file in files]
-
-
-def fingerprint_of(files: Iterable[RawFile]) -> str:
-    """Changes when one of `files` changes, goes or joins."""
-    return hashlib.sha256("\n".join(file.fingerprint for file in files).encode()).hexdigest()[:16]
 
 
 def newest(files: Iterable[RawFile]) -> str:

@@ -53,18 +53,15 @@ def records(text: TextIO, separator: str, url: str) -> Iterator[tuple[int, list[
     Raises:
         BadRaw: a quote is left open, or a cell has no end.
     """
-    before = csv.field_size_limit(LONGEST_CELL)
+    csv.field_size_limit(max(LONGEST_CELL, csv.field_size_limit()))
+    reader = csv.reader(text, delimiter=separator, strict=True)
+    line = 1
     try:
-        reader = csv.reader(text, delimiter=separator, strict=True)
-        line = 1
-        try:
-            for record in reader:
-                yield line, record
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise BadRaw(f"{url}, line {line}: {error}.") from error
-    finally:
-        csv.field_size_limit(before)
+        for record in reader:
+            yield line, record
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise BadRaw(f"{url}, line {line}: {error}.") from error
 
 
 def fault_of(path: Path, url: str, separator: str, error: Exception) -> BadRaw:
