@@ -12,6 +12,7 @@ import polars as pl
 
 from ecluse.city.calendar import LocalDay
 from ecluse.city.curated import Curated, Part
+from ecluse.city.road_hours import Network, RoadHours, network_of, road_hours
 from ecluse.city.tables import DAILY
 from ecluse.city.thresholds import Thresholds
 
@@ -42,6 +43,16 @@ class Inputs:
     def roads_today(self) -> pl.DataFrame:
         """The day's rows of `roads`, with `hour`: which hour of the day, from 0 to 22, 23 or 24."""
         return _of_day(self.roads, self.day)
+
+    @cached_property
+    def network(self) -> Network:
+        """The arcs of the reference, and those that only the rows of these weeks tell of."""
+        return network_of(self.arcs, self.roads)
+
+    @cached_property
+    def road_hours(self) -> RoadHours:
+        """The day's rows of `roads` as a grid of arcs and hours, without impossible values."""
+        return road_hours(self.roads, self.network, self.day, self.thresholds)
 
     @cached_property
     def bikes_today(self) -> pl.DataFrame:

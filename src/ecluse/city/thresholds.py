@@ -20,7 +20,47 @@ class Thresholds:
     presaturated: float = _of(15, "% occupancy", "the state Pré-saturé begins here in the published data")
     congested: float = _of(30, "% occupancy", "the state Saturé begins here in the published data")
     blocked: float = _of(50, "% occupancy", "the state Bloqué begins here in the published data")
+    speed_street: float = _of(30, "km/h", "limit in Paris since 30 August 2021 but for the axes")
+    speed_axis: float = _of(
+        50,
+        "km/h",
+        "limit of the axes left out on 30 August 2021 (boulevards des Maréchaux, Champs-Élysées, Foch, "
+        "Grande-Armée, rue Royale, voie Georges-Pompidou), of ramps, and of every street before that day",
+    )
+    speed_ring: float = _of(
+        50, "km/h", "limit of the boulevard périphérique, everywhere since 10 October 2024"
+    )
+    speed_ring_before: float = _of(
+        70, "km/h", "limit of the boulevard périphérique from 10 January 2014 to the change of October 2024"
+    )
+    jam_occupancy: float = _of(
+        100,
+        "% occupancy",
+        "Greenshields (1935), speed falls in a line with density; density is proportional to occupancy, and a "
+        "loop under standing traffic is always occupied",
+    )
+    speed_floor: float = _of(
+        5,
+        "km/h",
+        "a walking pace; the curve ends at 0 km/h, where an hour's vehicles would lose time without end",
+    )
     alert_hours: float = _of(2, "hours in a row", "an hour alone may be one bad measurement")
+    severe_hours: float = _of(
+        4, "hours in a row", "a rush hour lasts three; from here an alert has severity 2"
+    )
+    gravest_hours: float = _of(8, "hours in a row", "a third of the day; from here an alert has severity 3")
+    largest_flow: float = _of(
+        12000,
+        "vehicles per hour",
+        "five lanes at 2,400 each, the capacity of a motorway lane in the Highway Capacity Manual; the boulevard "
+        "périphérique has four for most of its length; a higher value is impossible",
+    )
+    constant_hours: float = _of(
+        6, "hours in a row", "in 16,599 measured hours of two arcs no flow was ever the same for three"
+    )
+    constant_least: float = _of(
+        5, "vehicles or bikes per hour", "a smaller count can be the same for hours by chance alone"
+    )
     rain: float = _of(5, "mm a day", "design of the mobility score")
     wind: float = _of(30, "km/h", "design of the mobility score")
     cold: float = _of(10, "°C", "design of the mobility score")

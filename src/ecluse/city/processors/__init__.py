@@ -10,11 +10,19 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ecluse.city.inputs import Inputs, Metrics
+from ecluse.city.processors import arcs, ranking, traffic, zones
+from ecluse.city.processors import map as map_of_arcs
 
 Compute = Callable[[Inputs, Mapping[str, Metrics]], Metrics]
 
 #: Kind of metrics → what computes it, in the order in which they run.
-PROCESSORS: Final[dict[str, Compute]] = {}
+PROCESSORS: Final[dict[str, Compute]] = {
+    "traffic": traffic.compute,
+    "arcs": arcs.compute,
+    "map": map_of_arcs.compute,
+    "zones": zones.compute,
+    "ranking": ranking.compute,
+}
 
 
 def compute_day(inputs: Inputs) -> dict[str, Metrics]:

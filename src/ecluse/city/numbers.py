@@ -1,0 +1,68 @@
+"""Write numbers into documents: six significant digits, whole counts, null for what is not known."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+DIGITS: Final = 6
+
+
+def rounded(value: float | None) -> float | None:
+    """A number with six significant digits; None for what is missing or no number."""
+    if value is None or not math.isfinite(value):
+        return None
+    return float(f"{value:.{DIGITS}g}")
+
+
+def whole(value: float | None) -> int | None:
+    """The nearest whole number; None for what is missing or no number."""
+    return None if value is None or not math.isfinite(value) else round(value)
+
+
+def ratio(part: float | None, of: float | None) -> float | None:
+    """`part / of`, rounded; None where either is missing or `of` is nothing."""
+    if part is None or not of:
+        return None
+    return rounded(part / of)
+
+
+def rounded_list(values: NDArray[Any]) -> Any:
+    """`rounded` for an array of any shape, as nested lists."""
+    values = np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(values)
+    size = np.abs(np.where(finite & (values != 0), values, 1.0))
+    digits = DIGITS - 1 - np.floor(np.log10(size)).astype(np.int64)
+    up, down = 10.0 ** np.clip(digits, 0, 300), 10.0 ** np.clip(-digits, 0, 300)
+    near = np.rint(np.where(finite, values, 0.0) / down * up) / up * down
+    return _with_null(near, finite)
+
+
+def whole_list(values: NDArray[Any]) -> Any:
+    """`whole` for an array of any shape, as nested lists."""
+    values = np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(values)
+    return _with_null(np.rint(np.where(finite, values, 0.0)).astype(np.int64), finite)
+
+
+def degrees(value: float | None) -> float | None:
+    """A latitude or longitude with six decimals, a tenth of a metre."""
+    return None if value is None or not math.isfinite(value) else round(value, 6)
+
+
+def degrees_list(values: NDArray[Any]) -> Any:
+    """`degrees` for an array of any shape, as nested lists."""
+    values = np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(values)
+    return _with_null(np.round(np.where(finite, values, 0.0), 6), finite)
+
+
+def _with_null(values: NDArray[Any], known: NDArray[np.bool_]) -> Any:
+    if known.all():
+        return values.tolist()
+    told = values.astype(object)
+    told[~known] = None
+    return told.tolist()

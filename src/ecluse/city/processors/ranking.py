@@ -1,0 +1,122 @@
+"""Rank arcs by flow and by lost time, and zones by lost time; say how often each was in the top ten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.city.calendar import LocalDay, days_between
+from ecluse.city.inputs import Inputs, Metrics
+from ecluse.city.numbers import rounded, whole
+from ecluse.city.road_hours import OUTSIDE, possible
+from ecluse.city.speed import free_flow_speeds, lost_time
+
+TOP: Final = 10
+#: Over how many days, the day itself included, persistence counts.
+PERSISTENCE_DAYS: Final = 28
+
+
+def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+    """The top ten of the day; who measured nothing or lost nothing has no rank."""
+    network = inputs.network
+    vehicles, lost = daily_totals(inputs, PERSISTENCE_DAYS)
+    zones = [int(zone) for zone in np.unique(network.zone[network.zone != OUTSIDE])]
+    of_zones = np.full((len(zones), PERSISTENCE_DAYS), np.nan)
+    for n, zone in enumerate(zones):
+        of_zone = lost[network.zone == zone]
+        of_zones[n] = np.where(np.isnan(of_zone).all(axis=0), np.nan, np.nansum(of_zone, axis=0))
+    coverage = inputs.road_hours.observed.mean(axis=1)
+    lost_coverage = (~np.isnan(inputs.road_hours.lost)).mean(axis=1)
+    names = dict(zip(inputs.zones["zone"].to_list(), inputs.zones["name"].to_list(), strict=True))
+
+    def arc(n: int) -> dict[str, Any]:
+        zone = int(network.zone[n])
+        return {
+            "arc": int(network.ids[n]),
+            "label": network.labels[n],
+            "zone": None if zone == OUTSIDE else zone,
+        }
+
+    return Metrics(
+        {
+            "by_flow": [
+                {
+                    **one,
+                    **arc(n),
+                    "value": whole(one["value"]),
+                    "unit": "vehicles",
+                    "coverage": rounded(coverage[n]),
+                }
+                for n, one in _ranked(vehicles)
+            ],
+            "by_lost_time": [
+                {**one, **arc(n), "unit": "vehicle-hours", "coverage": rounded(lost_coverage[n])}
+                for n, one in _ranked(lost)
+            ],
+            "zones": [
+                {**one, "zone": zones[n], "name": names.get(zones[n]), "unit": "vehicle-hours"}
+                for n, one in _ranked(of_zones)
+            ],
+        }
+    )
+
+
+def daily_totals(inputs: Inputs, days: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(arcs, days) vehicles and vehicle-hours lost, the last column the day itself; NaN where nothing is known."""
+    network, zone, last = inputs.network, inputs.day.zone, inputs.day.date
+    wanted = [LocalDay(date, zone) for date in days_between(last - timedelta(days=days - 1), last)]
+    rows = inputs.roads.filter(
+        pl.col("at").is_between(wanted[0].begin, inputs.day.end, closed="left")
+    ).select(
+        "arc",
+        pl.col("flow").fill_null(float("nan")),
+        pl.col("occupancy").fill_null(float("nan")),
+        hour=((pl.col("at") - wanted[0].begin).dt.total_seconds() // 3600).cast(pl.Int32),
+    )
+    flow, occupancy = possible(rows["flow"].to_numpy(), rows["occupancy"].to_numpy(), inputs.thresholds)
+    of_hour = np.repeat(np.arange(days), [one.hours for one in wanted])
+    day = of_hour[rows["hour"].to_numpy()]
+    place = network.places(rows["arc"].to_numpy())
+    free = free_flow_speeds(network.labels, last, inputs.thresholds)
+    lost = lost_time(flow, occupancy, network.length[place], free[place], inputs.thresholds)
+    shape = (len(network.ids), days)
+    return _sums(shape, place, day, flow), _sums(shape, place, day, lost)
+
+
+def _sums(
+    shape: tuple[int, int], place: NDArray[np.int64], day: NDArray[np.int64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    known = ~np.isnan(values)
+    cell = place[known] * shape[1] + day[known]
+    cells = shape[0] * shape[1]
+    sums = np.bincount(cell, weights=values[known], minlength=cells)
+    counts = np.bincount(cell, minlength=cells)
+    return np.where(counts > 0, sums, np.nan).reshape(shape)
+
+
+def _ranked(values: NDArray[np.float64]) -> list[tuple[int, dict[str, Any]]]:
+    """(row, its rank with persistence) of the top ten of the last column; of equals, the first row goes first."""
+    positive = np.where(np.nan_to_num(values) > 0, values, 0.0)
+    order = np.argsort(-positive, axis=0, kind="stable")[:TOP]
+    top = np.zeros(values.shape, dtype=bool)
+    np.put_along_axis(top, order, values=True, axis=0)
+    persistence = (top & (positive > 0)).sum(axis=1)
+    known = (~np.isnan(values)).sum(axis=1)
+    return [
+        (
+            n,
+            {
+                "rank": rank,
+                "value": rounded(float(values[n, -1])),
+                "persistence": int(persistence[n]),
+                "persistence_days": int(known[n]),
+            },
+        )
+        for rank, n in enumerate(order[:, -1].tolist(), start=1)
+        if positive[n, -1] > 0
+    ]
