@@ -18,6 +18,7 @@ import httpx
 
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
+from tests.forking import run_forked
 
 #: Of the surrounding environment, what a process needs to run at all; no setting of the person who runs the tests.
 KEPT = (
@@ -117,13 +118,7 @@ def run_ecluse(home: Path, environ: Mapping[str, str], *arguments: str) -> subpr
     """One `ecluse` command with its own home folder, its output captured."""
     variables = {name: os.environ[name] for name in KEPT if name in os.environ} | dict(environ)
     variables["ECLUSE_HOME"] = str(home)
-    return subprocess.run(
-        [sys.executable, "-m", "ecluse", *arguments],
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return run_forked(list(arguments), variables, timeout=300)
 
 
 def _collect(process: subprocess.Popen[str], lines: list[str]) -> None:
