@@ -1,0 +1,165 @@
+"""Write invented raw data of a city, of the true schema, so that everything works without a network.
+
+    write_demo(raw, date(2025, 9, 1), 63, report=report)
+
+The same seed, period and number of arcs give the same bytes, and a day is the same in every period. In it are rush
+hours, weekends, holidays, rain, works, matches, strikes, incidents, broken sensors, lost hours, changes of the
+clocks, and a few records that are bad or there twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Final
+
+from ecluse.city.calendar import days_between
+from ecluse.city.demo.bikes import COUNTERS, write_bikes
+from ecluse.city.demo.days import Day, day_of
+from ecluse.city.demo.disruptions import write_disruptions
+from ecluse.city.demo.ground import draw_ground, zone_features
+from ecluse.city.demo.roads import write_reference, write_roads
+from ecluse.city.demo.weather import write_weather
+from ecluse.city.demo.works import sites_open, write_works
+from ecluse.city.sources import Report
+from ecluse.errors import InvalidInput, KeyConflict, ObjectNotFound
+from ecluse.storage import ObjectStore
+from ecluse.storage.side_by_side import transfer_all
+
+#: Nine weeks of autumn, so that the last days have eight to be compared with, and the day of 25 hours is among them.
+FIRST: Final = date(2025, 9, 1)
+DAYS: Final = 63
+ARCS: Final = 400
+MOST_DAYS, MOST_ARCS, FEWEST_ARCS = 800, 3348, 12
+#: The object at the root of a raw store that says that what is there is invented.
+MARKER: Final = "demo.json"
+_ROADS: Final = "batch/comptages-routiers-permanents-demo.csv"
+_REFERENCE: Final = (
+    "batch/referentiel-geographique-pour-les-donnees-trafic-issues-des-capteurs-permanents-demo.csv"
+)
+_WORKS: Final = "batch/chantiers-perturbants-la-circulation-demo.csv"
+_ZONES: Final = "batch/arrondissements-demo.geojson"
+#: How much of the work the road file is.
+_ROADS_SHARE: Final = 0.7
+
+
+@dataclass(frozen=True)
+class DemoWritten:
+    """What was written where. `rows`: of the road file; `size`: bytes of all files."""
+
+    url: str
+    first: date
+    last: date
+    arcs: int
+    counters: int
+    rows: int
+    files: int
+    size: int
+    seed: int
+
+
+def write_demo(
+    raw: ObjectStore,
+    first: date = FIRST,
+    days: int = DAYS,
+    *,
+    seed: int = 0,
+    arcs: int = ARCS,
+    report: Report = lambda fraction, doing: None,
+) -> DemoWritten:
+    """Write `days` days from `first` into the raw layout, instead of an earlier sample there.
+
+    `report` is told how far it is; what it raises ends the work, and the same call begins it anew.
+
+    Raises:
+        KeyConflict: the store holds raw data that is not the sample's; nothing is written.
+        InvalidInput: a period or a number of arcs that the sample cannot have.
+    """
+    _check(first, days, seed, arcs)
+    last = first + timedelta(days=days - 1)
+    earlier = _claim(raw, {"first": first.isoformat(), "days": days, "seed": seed, "arcs": arcs})
+    sizes: dict[str, int] = {}
+    kinds = [day_of(when, seed) for when in days_between(first, last)]
+    for n, day in enumerate(kinds):
+        report((1 - _ROADS_SHARE) * n / days, f"feeds of {day.date.isoformat()}")
+        sizes |= _write_feeds(raw, day)
+    ground = draw_ground(arcs)
+    sites = sites_open(ground, seed, first, last)
+    zones = json.dumps({"type": "FeatureCollection", "features": zone_features()}, ensure_ascii=False)
+    for key, data in (
+        (_REFERENCE, write_reference(ground)),
+        (_WORKS, write_works(ground, sites, last)),
+        (_ZONES, zones.encode()),
+    ):
+        sizes[key] = raw.put(key, data).size
+    rows = 0
+
+    def told(n: int, count: int) -> None:
+        nonlocal rows
+        rows += count
+        report(1 - _ROADS_SHARE * (1 - (n + 1) / days), f"roads of {kinds[n].date.isoformat()}")
+
+    sizes[_ROADS] = raw.put_stream(_ROADS, write_roads(ground, kinds, sites, told)).size
+    for key in earlier - sizes.keys():
+        raw.delete(key)
+    return DemoWritten(raw.url, first, last, arcs, COUNTERS, rows, len(sizes), sum(sizes.values()), seed)
+
+
+def is_demo(raw: ObjectStore) -> bool:
+    """Whether what lies in a raw store is the sample."""
+    return raw.exists(MARKER)
+
+
+def _check(first: date, days: int, seed: int, arcs: int) -> None:
+    if not 1 <= days <= MOST_DAYS:
+        raise InvalidInput(f"A sample of {days} days cannot be written; ask for 1 to {MOST_DAYS}.")
+    if not FEWEST_ARCS <= arcs <= MOST_ARCS:
+        raise InvalidInput(
+            f"A sample of {arcs} arcs cannot be written; ask for {FEWEST_ARCS} to {MOST_ARCS}."
+        )
+    if seed < 0:
+        raise InvalidInput(f"{seed} is no seed of a sample; ask for 0 or more.")
+    if not 1970 <= first.year <= 2100:
+        raise InvalidInput(f"A sample cannot begin on {first.isoformat()}; ask for a day from 1970 to 2100.")
+
+
+def _claim(raw: ObjectStore, told: dict[str, Any]) -> set[str]:
+    """Mark the store as the sample's, and return the keys that an earlier sample left there."""
+    keys = [info.key for info in raw.list()]
+    data = [key for key in keys if key.startswith(("api/", "batch/"))]
+    foreign = [key for key in data if not _is_ours(key)]
+    if foreign or (data and not _is_marked(raw)):
+        found = (foreign or data)[0]
+        raise KeyConflict(
+            f"{raw.url} holds raw data that is not the sample's, such as {found}; nothing was written. Write the "
+            "sample elsewhere: ecluse city demo --raw file:///another/folder"
+        )
+    body = json.dumps({"demo": True, "written_by": "ecluse city demo", **told}, sort_keys=True)
+    raw.put(MARKER, body.encode())
+    return set(data)
+
+
+def _is_ours(key: str) -> bool:
+    return key.rpartition("/")[2].partition(".")[0].endswith("-demo")
+
+
+def _is_marked(raw: ObjectStore) -> bool:
+    try:
+        told = json.loads(raw.get(MARKER))
+    except (ObjectNotFound, ValueError):
+        return False
+    return isinstance(told, dict) and told.get("demo") is True
+
+
+def _write_feeds(raw: ObjectStore, day: Day) -> dict[str, int]:
+    files = list(_feeds(day))
+    stored = transfer_all(lambda file, _: raw.put(*file), files)
+    return {one.key: one.size for one in stored}
+
+
+def _feeds(day: Day) -> Iterator[tuple[str, bytes]]:
+    yield from write_bikes(day)
+    yield from write_disruptions(day)
+    yield from write_weather(day)
