@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ecluse.cli.city_data import demo
+
 
 @click.group()
 def city() -> None:
@@ -11,6 +13,6 @@ def city() -> None:
 
 
 #: Commands of the group that have a file of their own: import it above and name its command here.
-OTHERS: tuple[click.Command, ...] = ()
+OTHERS: tuple[click.Command, ...] = (demo,)
 for command in OTHERS:
     city.add_command(command)
