@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
@@ -70,13 +70,23 @@ def postgresql_server() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def new_postgresql_url(postgresql_server: str) -> Callable[[], str]:
+    """Makes an empty database; its address."""
+
+    def make() -> str:
+        name = f"test_{uuid.uuid4().hex}"
+        with psycopg.connect(postgresql_server, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+        return postgresql_server.replace("/postgres?", f"/{name}?")
+
+    return make
+
+
 @pytest.fixture
-def postgresql_url(postgresql_server: str) -> str:
+def postgresql_url(new_postgresql_url: Callable[[], str]) -> str:
     """The address of an empty database of its own."""
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(postgresql_server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    return postgresql_server.replace("/postgres?", f"/{name}?")
+    return new_postgresql_url()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Hold everything one process keeps open: the store, the catalog, the jobs, the cache.
+"""Hold everything one process keeps open: the store, the catalog, the jobs, the cache, the documents.
 
 `Runtime.open(settings)` is what a web process, a worker or a command starts from; `Worker` is the loop of
 a worker process.
@@ -29,6 +29,7 @@ from ecluse.accounts import Accounts
 from ecluse.catalog import Catalog, places, pointers, workers
 from ecluse.catalog.tables import ModelVersion
 from ecluse.catalog.tables import Worker as WorkerRow
+from ecluse.documents import Documents, open_documents
 from ecluse.errors import EcluseError
 from ecluse.jobs import JobKind, JobRunner, Jobs
 from ecluse.registry import Registry
@@ -54,6 +55,8 @@ class Runtime:
     jobs: Jobs
     cache: Cache
     accounts: Accounts
+    #: Connected when it is first asked for something.
+    documents: Documents
 
     @classmethod
     def open(cls, settings: Settings, *, migrate: bool = True, patience: timedelta = PATIENCE) -> Self:
@@ -65,6 +68,7 @@ class Runtime:
             StoreUnavailable, CatalogUnavailable, JobsUnavailable: a part does not answer.
         """
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        documents = open_documents(settings.documents)  # a package that is missing is found here
         catalog, jobs = Catalog(settings.database_url), Jobs(settings.jobs_url)
         urls = {area: settings.area_url(area) for area in AREAS}
         stores = Stores(urls, settings.access, patience=patience)
@@ -81,9 +85,11 @@ class Runtime:
             jobs=jobs,
             cache=Cache(settings.home / "cache", settings.cache_max_bytes),
             accounts=Accounts(catalog),
+            documents=documents,
         )
 
     def close(self) -> None:
+        self.documents.close()
         self.jobs.close()
         self.catalog.close()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, get_args
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
@@ -18,6 +19,9 @@ GIB: Final = 1024**3
 #: What is stored, by kind; each may have a store of its own. "raw" is what a city's sources deliver.
 Area = Literal["models", "images", "data", "raw"]
 AREAS: Final[tuple[Area, ...]] = get_args(Area)
+#: What keeps the documents of a city.
+DatabaseType = Literal["sql", "mongodb", "dynamodb"]
+DATABASE_TYPES: Final[tuple[DatabaseType, ...]] = get_args(DatabaseType)
 
 #: Every environment variable Écluse reads, with what it does. `docs/reference/settings.md` is made from it.
 VARIABLES: Final[dict[str, str]] = {
@@ -35,6 +39,16 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_CITY_THRESHOLDS": "Numbers of the city's rules to change, such as rain=4,wind=40",
     "DATABASE_URL": "Catalog: sqlite:///file or postgresql+psycopg://… Default: sqlite:///{home}/catalog.db",
     "ECLUSE_JOBS_URL": "Database of the job engine. Default: DATABASE_URL on PostgreSQL, else {home}/jobs.db",
+    "DATABASE_TYPE": "Database of a city's documents: sql (that of the catalog), mongodb or dynamodb. Default: sql",
+    "USE_DYNAMODB": "true or false; the same choice under the name older applications use",
+    "MONGODB_URL": "MongoDB of the documents, such as mongodb://user:password@host/?replicaSet=rs0",
+    "MONGODB_DATABASE": "Database in it. Default: that of the address, else ecluse",
+    "DYNAMODB_METRICS_TABLE": "DynamoDB table of the documents that are no reports. Default: ecluse_metrics",
+    "DYNAMODB_REPORTS_TABLE": "DynamoDB table of the reports. Default: ecluse_reports",
+    "DYNAMODB_ENDPOINT": "Endpoint of a DynamoDB that is not that of AWS, such as http://127.0.0.1:8000",
+    "AWS_ENDPOINT_URL_DYNAMODB": "The same, under the name the AWS tools use; DYNAMODB_ENDPOINT wins",
+    "AWS_EXECUTION_ENV": "Set by AWS where it runs a function or a container. Then, unless other variables choose: "
+    "stores on S3, in the buckets named, and documents in DynamoDB",
     "STORAGE_TYPE": "local or s3; used when ECLUSE_STORE_URL is not set",
     "USE_S3": "true or false; the same choice under the name older applications use",
     "AWS_S3_BUCKET": "Bucket for s3 when ECLUSE_STORE_URL is not set",
@@ -149,6 +163,74 @@ class CitySettings:
 
 
 @dataclass(frozen=True)
+class MongoDBSettings:
+    """How to reach MongoDB. `hosts`: the address as it may be shown."""
+
+    url: Secret | None = field(default=None, repr=False)
+    database: str = "ecluse"
+
+    @property
+    def hosts(self) -> str:
+        """Scheme and hosts: no name, no password and no option."""
+        scheme, _, rest = (self.url or "mongodb://").partition("://")
+        return f"{scheme}://{re.split('[/?]', rest)[0].rpartition('@')[2]}"
+
+
+@dataclass(frozen=True)
+class DynamoDBSettings:
+    """How to reach DynamoDB, and its tables. Without keys: the ambient AWS credentials."""
+
+    metrics_table: str = "ecluse_metrics"
+    reports_table: str = "ecluse_reports"
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: Secret | None = field(default=None, repr=False)
+    session_token: Secret | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class DocumentsSettings:
+    """Which database keeps the documents, and how to reach each of them."""
+
+    sql_url: Secret
+    database: DatabaseType = "sql"
+    mongodb: MongoDBSettings = MongoDBSettings()
+    dynamodb: DynamoDBSettings = DynamoDBSettings()
+
+    @property
+    def place(self) -> str:
+        """Where the documents are, as it may be shown; an address that `ecluse documents copy` takes."""
+        if self.database == "mongodb":
+            return f"{self.mongodb.hosts}/{self.mongodb.database}"
+        if self.database == "dynamodb":
+            there = self.dynamodb
+            return f"dynamodb://{there.region}/{there.metrics_table},{there.reports_table}"
+        return without_password(self.sql_url)
+
+    def at(self, name: str, place: str) -> DocumentsSettings:
+        """The same for another place: sql, mongodb or dynamodb as configured, or an address; `name` is who gave it.
+
+        Raises:
+            SettingsError: this is no such place.
+        """
+        if place in DATABASE_TYPES:
+            return _configured(replace(self, database=place))
+        if place.startswith(("mongodb:", "mongodb+srv:")):
+            url = _mongodb_url(name, place)
+            database = _mongodb_database(name, url, None)
+            return replace(self, database="mongodb", mongodb=MongoDBSettings(Secret(url), database))
+        if place.startswith("dynamodb:"):
+            return replace(self, database="dynamodb", dynamodb=_dynamodb_at(name, place, self.dynamodb))
+        if "://" not in place:
+            raise SettingsError(
+                f"{name}: {place!r} is no database of documents. Write sql, mongodb or dynamodb, or an address: "
+                "sqlite:///file, postgresql://host/name, mongodb://host/name or dynamodb://region/metrics,reports."
+            )
+        return replace(self, database="sql", sql_url=Secret(_with_driver(name, place)))
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything a process needs to know, decided once."""
 
@@ -156,6 +238,7 @@ class Settings:
     store_url: str
     database_url: Secret
     jobs_url: Secret
+    documents: DocumentsSettings
     access: Access = Access()
     #: The areas that have a store of their own; see `area_url`.
     areas: Mapping[Area, str] = field(default_factory=dict)
@@ -181,6 +264,7 @@ class Settings:
         store, store_reason = _store_url(env, folder)
         database, database_reason = _database_url(env, folder)
         jobs, jobs_reason = _jobs_url(env, folder, database)
+        documents, documents_reason = _documents(env, database)
         access, areas = _access(env), _areas(env)
         detected = [
             Detected("home", str(folder), home_reason),
@@ -188,6 +272,7 @@ class Settings:
             *(Detected(area, url, reason) for area, (url, reason) in areas.items()),
             Detected("database", without_password(database), database_reason),
             Detected("jobs", without_password(jobs), jobs_reason),
+            Detected("documents", documents.place, documents_reason),
         ]
         urls = [store, *(url for url, _ in areas.values())]
         if any(url.startswith("s3:") for url in urls):
@@ -197,6 +282,7 @@ class Settings:
             store_url=store,
             database_url=Secret(database),
             jobs_url=Secret(jobs),
+            documents=documents,
             access=access,
             areas={area: url for area, (url, _) in areas.items()},
             cache_max_bytes=_bytes(env, "ECLUSE_CACHE_MAX_BYTES", 10 * GIB),
@@ -335,6 +421,8 @@ def _wants_s3(env: Mapping[str, str]) -> tuple[bool | None, str]:
             f"STORAGE_TYPE={kind} is not known; use local or s3, or ECLUSE_STORE_URL with a full address."
         )
     by_kind, by_flag = kinds.get(kind), _flag(env, "USE_S3", default=None)
+    if by_kind is None and by_flag is None and _IN_AWS in env:
+        return True, f"{_IN_AWS}={env[_IN_AWS]}"
     if by_kind is not None and by_flag is not None and by_kind != by_flag:
         raise SettingsError(
             f"STORAGE_TYPE={kind} and USE_S3={env['USE_S3']} contradict each other. Unset one of them."
@@ -359,6 +447,10 @@ def _checked_store_url(name: str, url: str) -> str:
             f"{name}={url} is not a store address such as file:///folder or s3://bucket/prefix."
         )
     return f"{scheme.lower()}://{place.rstrip('/') or place[:1]}"
+
+
+#: AWS sets it where it runs a function or a container.
+_IN_AWS: Final = "AWS_EXECUTION_ENV"
 
 
 def _database_url(env: Mapping[str, str], home: Path) -> tuple[str, str]:
@@ -397,6 +489,116 @@ def _with_driver(name: str, url: str) -> str:
         f"{name}, with the scheme {parts.scheme!r}, is not known; use sqlite:///file or "
         "postgresql+psycopg://user@host/name."
     )
+
+
+def _documents(env: Mapping[str, str], database: str) -> tuple[DocumentsSettings, str]:
+    chosen, reason = _database_type(env)
+    url = _mongodb_url("MONGODB_URL", env["MONGODB_URL"]) if "MONGODB_URL" in env else None
+    named = env.get("MONGODB_DATABASE")
+    mongodb = MongoDBSettings(
+        None if url is None else Secret(url), _mongodb_database("MONGODB_DATABASE", url or "", named)
+    )
+    documents = DocumentsSettings(Secret(database), chosen, mongodb, _dynamodb(env))
+    return _configured(documents), reason
+
+
+def _database_type(env: Mapping[str, str]) -> tuple[DatabaseType, str]:
+    """What DATABASE_TYPE and USE_DYNAMODB say together, and else where this runs."""
+    kind = env.get("DATABASE_TYPE", "").lower()
+    known = {name: name for name in DATABASE_TYPES}
+    if kind and kind not in known:
+        raise SettingsError(f"DATABASE_TYPE={kind} is not known; use sql, mongodb or dynamodb.")
+    by_flag = _flag(env, "USE_DYNAMODB", default=None)
+    if kind and by_flag is not None and by_flag != (kind == "dynamodb"):
+        raise SettingsError(
+            f"DATABASE_TYPE={kind} and USE_DYNAMODB={env['USE_DYNAMODB']} contradict each other. Unset one of them."
+        )
+    if kind:
+        return known[kind], f"DATABASE_TYPE={kind}"
+    if by_flag is not None:
+        return "dynamodb" if by_flag else "sql", f"USE_DYNAMODB={env['USE_DYNAMODB']}"
+    if _IN_AWS in env:
+        return "dynamodb", f"{_IN_AWS}={env[_IN_AWS]}"
+    return "sql", "default: the database of the catalog"
+
+
+def _configured(documents: DocumentsSettings) -> DocumentsSettings:
+    if documents.database == "mongodb" and documents.mongodb.url is None:
+        raise SettingsError(
+            "Documents are to be in MongoDB, and its address is not set. Set MONGODB_URL=mongodb://host:27017."
+        )
+    return documents
+
+
+def _mongodb_url(name: str, url: str) -> str:
+    """An address with one host or several, which `urlsplit` does not read; no message shows it."""
+    scheme, _, rest = url.partition("://")
+    place = re.split("[/?]", rest)[0]
+    if scheme not in ("mongodb", "mongodb+srv") or not place.rpartition("@")[2]:
+        raise SettingsError(
+            f"{name} is no address of a MongoDB, such as mongodb://host:27017 or mongodb+srv://host."
+        )
+    if place.count("@") > 1 or "@" in rest[len(place) :].partition("?")[0]:
+        raise SettingsError(
+            f"{name} cannot be read as an address: where the password ends is not clear. In it, write @ as %40, "
+            "/ as %2F, ? as %3F and # as %23."
+        )
+    return url
+
+
+def _mongodb_database(name: str, url: str, given: str | None) -> str:
+    """The database named, else that of the address."""
+    path = url.partition("://")[2].partition("?")[0].partition("/")[2]
+    database = given or path or "ecluse"
+    if len(database) > 63 or re.search(r'[/\\. "$*<>:|?\x00]', database):
+        raise SettingsError(f"{name}: {database!r} is no name of a database in MongoDB, such as ecluse.")
+    return database
+
+
+_TABLE_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{3,255}")
+
+
+def _dynamodb(env: Mapping[str, str]) -> DynamoDBSettings:
+    endpoint, named = _first(env, ("DYNAMODB_ENDPOINT", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL"))
+    region, _ = _first(env, _REGIONS)
+    # The pair S3_ACCESS_KEY is that of a store, which need not be AWS; a database in AWS is not opened with it.
+    access, secret, token = _keys({name: env[name] for name in env if not name.startswith("S3_")})
+    default = DynamoDBSettings()
+    return _tables(
+        "DYNAMODB_METRICS_TABLE or DYNAMODB_REPORTS_TABLE",
+        DynamoDBSettings(
+            metrics_table=env.get("DYNAMODB_METRICS_TABLE", default.metrics_table),
+            reports_table=env.get("DYNAMODB_REPORTS_TABLE", default.reports_table),
+            endpoint=None if endpoint is None else _web_address(named, endpoint),
+            region=region or default.region,
+            access_key=access,
+            secret_key=secret,
+            session_token=token,
+        ),
+    )
+
+
+def _dynamodb_at(name: str, place: str, there: DynamoDBSettings) -> DynamoDBSettings:
+    """The tables and the region of an address; keys and endpoint are those of the settings."""
+    match = re.fullmatch(r"dynamodb://([a-z0-9-]+)(?:/([^/,]+),([^/,]+))?", place)
+    if match is None:
+        raise SettingsError(
+            f"{name} is no address of documents in DynamoDB. Write dynamodb://region/metrics,reports with the names of "
+            "the two tables; keys are those of the environment."
+        )
+    metrics, reports = match[2] or there.metrics_table, match[3] or there.reports_table
+    return _tables(name, replace(there, region=match[1], metrics_table=metrics, reports_table=reports))
+
+
+def _tables(name: str, there: DynamoDBSettings) -> DynamoDBSettings:
+    for table in (there.metrics_table, there.reports_table):
+        if not _TABLE_NAME.fullmatch(table):
+            raise SettingsError(
+                f"{name}: {table!r} is no name of a table in DynamoDB: 3 to 255 letters, digits and _ . -"
+            )
+    if there.metrics_table == there.reports_table:
+        raise SettingsError(f"{name}: both tables are {there.metrics_table!r}. Name two.")
+    return there
 
 
 def _access(env: Mapping[str, str]) -> Access:

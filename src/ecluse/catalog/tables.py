@@ -9,9 +9,20 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, String, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
 
 _ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"
 
@@ -36,6 +47,11 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+def _by_bytes(limit: int) -> TypeEngine[str]:
+    """Text whose order is that of its bytes, as SQLite's is anyway."""
+    return String(limit).with_variant(String(limit, collation="C"), "postgresql")
 
 
 class Base(DeclarativeBase):
@@ -357,6 +373,15 @@ class AuditEntry(Base):
     subject: Mapped[str] = mapped_column(String(300))
     detail: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class StoredDocument(Base):
+    """A document by kind and key; `ecluse.documents` reads and writes it. The order is that of the bytes."""
+
+    __tablename__ = "documents"
+    kind: Mapped[str] = mapped_column(_by_bytes(255), primary_key=True)
+    key: Mapped[str] = mapped_column(_by_bytes(512), primary_key=True)
+    body: Mapped[str] = mapped_column(Text)
 
 
 class Worker(Base):

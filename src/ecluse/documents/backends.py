@@ -1,0 +1,49 @@
+"""Open the documents of any database: SQL, MongoDB or DynamoDB, by the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from typing import Final
+
+from ecluse.documents.backend import Backend
+from ecluse.documents.store import Documents
+from ecluse.errors import SettingsError
+from ecluse.settings import DatabaseType, DocumentsSettings
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A database: the package it needs, and what opens it. The package is imported when it is opened."""
+
+    package: str
+    extra: str | None
+    open: Callable[[DocumentsSettings], Backend]
+
+
+def open_documents(settings: DocumentsSettings) -> Documents:
+    """The documents that the settings choose; nothing is asked of the database yet.
+
+    Raises:
+        SettingsError: the package for this database is not installed.
+    """
+    kind = BACKENDS[settings.database]
+    if find_spec(kind.package) is None:
+        raise SettingsError(
+            f"Documents in {settings.place} need {kind.package}, which is not installed. Install it: "
+            f"pip install 'ecluse[{kind.extra}]'"
+        )
+    return Documents(settings.place, partial(kind.open, settings))
+
+
+def _sql(settings: DocumentsSettings) -> Backend:
+    from ecluse.documents.sql import SqlDocuments
+
+    return SqlDocuments(settings.sql_url)
+
+
+BACKENDS: Final[dict[DatabaseType, _Kind]] = {
+    "sql": _Kind("sqlalchemy", None, _sql),
+}

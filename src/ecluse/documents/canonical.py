@@ -1,0 +1,216 @@
+"""Bring kinds, keys and bodies into the one form that every database keeps and gives back unchanged.
+
+A body is JSON that SQL, MongoDB and DynamoDB agree on. The keys of an object are in the order of their characters;
+a float without a fraction is an int; what one of the three would refuse or change is refused here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ecluse.errors import InvalidDocument
+
+Body = dict[str, Any]
+
+#: A body's JSON text, in bytes. DynamoDB keeps items of 400 KiB, by a measure of its own (`_weight`): in a list, a
+#: number of one digit weighs 3 bytes where JSON writes 2 with its comma, and a list within a list 4 where JSON writes
+#: 2; everything else weighs less. So a text weighs 1.5 times its bytes at most, but for lists of lists: twice.
+TEXT_LIMIT: Final = 250_000
+#: The same by DynamoDB's measure, with room below 409,600 for kind, key and the names of the attributes.
+WEIGHT_LIMIT: Final = 400_000
+#: Of a body: itself, what it holds, and so on. DynamoDB allows 32.
+DEPTH_LIMIT: Final = 20
+#: Beyond, a float no longer tells neighbours apart, and what reads JSON with floats would change an int.
+LARGEST_INT: Final = 2**53
+#: The numbers DynamoDB keeps; zero aside.
+SMALLEST_FLOAT: Final = 1e-130
+LARGEST_FLOAT: Final = 9.9e125
+
+KIND_LIMIT: Final = 255
+KEY_LIMIT: Final = 512
+_KIND: Final = re.compile(r"[a-z0-9_.:-]+(/[a-z0-9_.:-]+)*")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A document as it is to be written: its body in the common form, and that as JSON text."""
+
+    kind: str
+    key: str
+    body: Body
+    text: str
+
+
+def entry(kind: str, key: str, body: Mapping[str, Any]) -> Entry:
+    """Check a document and bring it into the common form.
+
+    Raises:
+        InvalidDocument: not every database could keep it; the message names the value and the way out.
+    """
+    name = f"{checked_kind(kind)} {checked_key(key)}"
+    if not isinstance(body, Mapping):
+        raise InvalidDocument(
+            f"The document {name} is of the type {type(body).__name__}. Give an object: a dict."
+        )
+    made = _object(name, "", body, 1)
+    text = json.dumps(made, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    size = len(text.encode())
+    if size > TEXT_LIMIT:
+        raise _too_large(name, size)
+    if 2 * size > WEIGHT_LIMIT and _weight(made) > WEIGHT_LIMIT:
+        raise _too_large(name, size)
+    return Entry(kind, key, made, text)
+
+
+def checked_kind(kind: str) -> str:
+    """A kind: names of small letters, digits and `_ . : -`, joined by slashes."""
+    if not isinstance(kind, str) or len(kind) > KIND_LIMIT or not _KIND.fullmatch(kind):
+        raise InvalidDocument(
+            f"{kind!r} is no kind of documents. A kind is names of small letters, digits and _ . : - joined by "
+            f"slashes, {KIND_LIMIT} characters at most: metrics/zones."
+        )
+    return kind
+
+
+def checked_key(key: str) -> str:
+    """A key: 1 to 512 bytes of text without control characters."""
+    if not isinstance(key, str) or not key or not _is_bound(key):
+        raise InvalidDocument(
+            f"{key!r} is no key of a document. A key is text of 1 to {KEY_LIMIT} bytes in UTF-8, without control "
+            "characters: 2025-10-14."
+        )
+    return key
+
+
+def checked_bound(bound: str) -> str:
+    """The start or the end of a range: what a key may be, or nothing."""
+    return bound if bound == "" else checked_key(bound)
+
+
+def _is_bound(text: str) -> bool:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return False
+    return size <= KEY_LIMIT and not any(unicodedata.category(one) == "Cc" for one in text)
+
+
+def _too_large(name: str, size: int) -> InvalidDocument:
+    return InvalidDocument(
+        f"The document {name} is too large: {size} bytes of JSON, where {TEXT_LIMIT} fit into every database. "
+        "Shorten its lists, or split it over several keys."
+    )
+
+
+def _value(name: str, path: str, value: Any, depth: int) -> Any:
+    """A value at `path` in the common form."""
+    match value:
+        case None | bool():
+            return value
+        case str():
+            return _text(name, path, value)
+        case int():
+            return _int(name, path, value)
+        case float():
+            return _float(name, path, value)
+        case Mapping():
+            return _object(name, path, value, depth + 1)
+        case list() | tuple():
+            _check_depth(name, path, depth + 1)
+            return [_value(name, f"{path}[{at}]", one, depth + 1) for at, one in enumerate(value)]
+    raise _invalid(
+        name,
+        path,
+        f"is of the type {type(value).__name__}, which is not JSON",
+        "Give text, a number, true, false, null, a list or an object",
+    )
+
+
+def _object(name: str, path: str, value: Mapping[Any, Any], depth: int) -> Body:
+    _check_depth(name, path, depth)
+    for key in value:
+        if not isinstance(key, str):
+            raise _invalid(name, path, f"has the name {key!r}, which is not text", "Write names as text")
+        if not key or key.startswith("$") or "." in key or not _is_storable(key):
+            raise _invalid(
+                name,
+                path,
+                f"has the name {key!r}, which not every database keeps",
+                "A name is not empty, does not begin with $ and holds no dot and no NUL",
+            )
+    return {key: _value(name, f"{path}.{key}" if path else key, value[key], depth) for key in sorted(value)}
+
+
+def _check_depth(name: str, path: str, depth: int) -> None:
+    if depth > DEPTH_LIMIT:
+        raise _invalid(
+            name,
+            path,
+            f"lies deeper than {DEPTH_LIMIT} levels",
+            "Put fewer lists and objects into one another",
+        )
+
+
+def _text(name: str, path: str, value: str) -> str:
+    if not _is_storable(value):
+        raise _invalid(
+            name, path, "holds a NUL or half of a character", "Remove it, or keep bytes in the object store"
+        )
+    return str(value)
+
+
+def _is_storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\x00" not in text
+
+
+def _int(name: str, path: str, value: int) -> int:
+    if abs(value) > LARGEST_INT:
+        raise _invalid(name, path, "is beyond 2^53, where numbers lose digits", "Write it as text")
+    return int(value)
+
+
+def _float(name: str, path: str, value: float) -> float | int:
+    if not math.isfinite(value):
+        raise _invalid(name, path, f"is {value}, which is no number", "What is missing is null")
+    if value.is_integer() and abs(value) <= LARGEST_INT:
+        return int(value)
+    if not SMALLEST_FLOAT <= abs(value) <= LARGEST_FLOAT:
+        raise _invalid(
+            name,
+            path,
+            f"is {value!r}, outside {SMALLEST_FLOAT} to {LARGEST_FLOAT}",
+            "Choose another unit, or write 0",
+        )
+    return float(value)
+
+
+def _invalid(name: str, path: str, fact: str, way: str) -> InvalidDocument:
+    return InvalidDocument(f"In the document {name}, {path or 'the body'} {fact}. {way}.")
+
+
+def _weight(value: Any) -> int:
+    """The bytes of a value as DynamoDB counts them, rounded up.
+
+    Source: Amazon DynamoDB Developer Guide, "DynamoDB item sizes and formats".
+    """
+    match value:
+        case None | bool():
+            return 1
+        case str():
+            return len(value.encode())
+        case int() | float():
+            digits = sum(character.isdigit() for character in repr(value).partition("e")[0])
+            return 2 + digits // 2 + (value < 0)
+        case dict():
+            return 3 + sum(1 + len(key.encode()) + _weight(one) for key, one in value.items())
+    return 3 + sum(1 + _weight(one) for one in value)

@@ -1,0 +1,191 @@
+"""Keep documents in a table of the catalog's database: SQLite or PostgreSQL, in transactions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    MetaData,
+    Select,
+    String,
+    Table,
+    Text,
+    create_engine,
+    event,
+    inspect,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+
+from ecluse.documents.backend import Document, Range
+from ecluse.documents.canonical import KEY_LIMIT, KIND_LIMIT, Body, Entry
+from ecluse.errors import DocumentsMissing, DocumentsUnavailable
+
+#: Text whose order is that of its bytes, as SQLite's is anyway.
+_BY_BYTES: Final = {
+    limit: String(limit).with_variant(String(limit, collation="C"), "postgresql")
+    for limit in (KIND_LIMIT, KEY_LIMIT)
+}
+#: The migrations of the catalog make this table; here it is made for databases that are no catalog.
+TABLE: Final = Table(
+    "documents",
+    MetaData(),
+    Column("kind", _BY_BYTES[KIND_LIMIT], primary_key=True),
+    Column("key", _BY_BYTES[KEY_LIMIT], primary_key=True),
+    Column("body", Text, nullable=False),
+)
+#: What SQLite and PostgreSQL say of a table that is not there.
+_NO_TABLE: Final = ("no such table", "UndefinedTable")
+
+
+class SqlDocuments:
+    """The table `documents` at a SQLAlchemy address."""
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+        self._engine = _engine(url)
+        self._writing = self._engine.execution_options(ecluse_write=True)
+        is_file = self._url.get_backend_name() == "sqlite" and self._url.database not in (
+            None,
+            "",
+            ":memory:",
+        )
+        self._file = Path(str(self._url.database)) if is_file else None
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        insert = (postgresql if self._engine.dialect.name == "postgresql" else sqlite).insert(TABLE)
+        statement = insert.on_conflict_do_update(
+            index_elements=["kind", "key"], set_={"body": insert.excluded.body}
+        )
+        # In the order of the keys: two writers that hold rows the other wants would wait for each other.
+        rows = sorted(({"kind": e.kind, "key": e.key, "body": e.text} for e in entries), key=_name)
+        with self._write() as connection:
+            connection.execute(statement, rows)
+
+    def get(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Body]:
+        named = tuple_(TABLE.c.kind, TABLE.c.key).in_(list(keys))
+        with self._read() as connection:
+            rows = connection.execute(select(TABLE).where(named)).all()
+        return {(kind, key): json.loads(body) for kind, key, body in rows}
+
+    def delete(self, kind: str, keys: Sequence[str]) -> None:
+        with self._write() as connection:
+            connection.execute(TABLE.delete().where(TABLE.c.kind == kind, TABLE.c.key.in_(keys)))
+
+    def range(self, wanted: Range) -> list[Document]:
+        with self._read() as connection:
+            rows = connection.execute(_within(select(TABLE.c.key, TABLE.c.body), wanted)).all()
+        return [Document(wanted.kind, key, json.loads(body)) for key, body in rows]
+
+    def keys(self, wanted: Range) -> list[str]:
+        with self._read() as connection:
+            return list(connection.execute(_within(select(TABLE.c.key), wanted)).scalars())
+
+    def kinds(self) -> Iterator[str]:
+        """One look into the index for each, however many documents it has."""
+        last: str | None = ""
+        while last is not None:
+            following = select(TABLE.c.kind).where(TABLE.c.kind > last).order_by(TABLE.c.kind).limit(1)
+            with self._read() as connection:
+                last = connection.execute(following).scalar_one_or_none()
+            if last is not None:
+                yield last
+
+    def create(self) -> list[str]:
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._reported(), self._writing.begin() as connection:
+            if inspect(connection).has_table(TABLE.name):
+                return []
+            TABLE.create(connection, checkfirst=True)
+        return [TABLE.name]
+
+    def check(self) -> None:
+        with self._read() as connection:
+            connection.execute(select(TABLE.c.kind).limit(1)).all()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with self._reported(), self._found().connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        self._found()
+        with self._reported(), self._writing.begin() as connection:
+            yield connection
+
+    def _found(self) -> Engine:
+        """The engine; SQLite would make an empty file where none is."""
+        if self._file is not None and not self._file.exists():
+            raise DocumentsMissing(f"There is no database {self._file}. Make it: ecluse documents create")
+        return self._engine
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        place = self._url.render_as_string(hide_password=True)
+        try:
+            yield
+        except (OperationalError, ProgrammingError) as error:
+            said = str(error.orig).strip().splitlines()[0]
+            if any(sign in f"{type(error.orig).__name__} {said}" for sign in _NO_TABLE):
+                raise DocumentsMissing(
+                    f"{place} has no table of documents. Make it: ecluse documents create"
+                ) from error
+            if isinstance(error, ProgrammingError):
+                raise
+            raise DocumentsUnavailable(
+                f"The documents in {place} do not answer: {said}. See: ecluse doctor"
+            ) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise DocumentsUnavailable("The connection to the documents was lost. Try again.") from error
+            raise
+
+
+def _name(row: Mapping[str, str]) -> tuple[str, str]:
+    return row["kind"], row["key"]
+
+
+def _within(chosen: Select[Any], wanted: Range) -> Select[Any]:
+    """A statement for the part of the primary key's index that is wanted."""
+    bounds: list[ColumnElement[bool]] = [TABLE.c.kind == wanted.kind]
+    bounds += [] if wanted.low is None else [TABLE.c.key >= wanted.low]
+    bounds += [] if wanted.high is None else [TABLE.c.key < wanted.high]
+    order = TABLE.c.key.desc() if wanted.newest_first else TABLE.c.key
+    return chosen.where(*bounds).order_by(order).limit(wanted.limit)
+
+
+def _engine(url: str) -> Engine:
+    """Connections as the catalog's: on SQLite, writers wait for one another and readers for no one."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+    engine = create_engine(url, connect_args={"timeout": 30})
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # the driver begins no transaction of its own; `_begin_sqlite` does
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("ecluse_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
