@@ -105,6 +105,24 @@ class Feed:
         return [self._read[file.raw.url] for file in files]
 
 
+def parsed(file: RawFile) -> Any:
+    """What a JSON file says.
+
+    Raises:
+        BadRaw: it is damaged; the message names file, line and column.
+    """
+    try:
+        return json.loads(file.read().decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise BadRaw(
+            f"{file.url}, line {error.lineno}, column {error.colno}: no whole JSON: {error.msg}. Fetch it again."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise BadRaw(f"{file.url} is no UTF-8 text: {error.reason}. Fetch it again.") from error
+    except RecursionError as error:
+        raise BadRaw(f"{file.url} is nested too deeply to be read.") from error
+
+
 def newest(files: Iterable[RawFile]) -> str:
     """When the youngest of `files` was written, in ISO 8601."""
     return max(file.last_modified.astimezone(UTC) for file in files).isoformat()
@@ -165,14 +183,11 @@ def _document(file: FeedFile) -> Document:
     aside = Aside()
     content = None
     try:
-        content = json.loads(file.raw.read().decode("utf-8-sig"))
-    except json.JSONDecodeError as error:
-        reason = f"no whole JSON: {error.msg}"
-        aside.add(file.raw.url, BROKEN_FILE, line=error.lineno, column=str(error.colno), value=reason)
-    except UnicodeDecodeError as error:
-        aside.add(file.raw.url, BROKEN_FILE, value=f"no UTF-8 at byte {error.start}")
-    except RecursionError:
-        aside.add(file.raw.url, BROKEN_FILE, value="nested too deeply")
+        content = parsed(file.raw)
     except BadRaw as error:
-        aside.add(file.raw.url, BROKEN_FILE, value=error)
+        cause = error.__cause__
+        line, column = (
+            (cause.lineno, str(cause.colno)) if isinstance(cause, json.JSONDecodeError) else (None, None)
+        )
+        aside.add(file.raw.url, BROKEN_FILE, line=line, column=column, value=cause or error)
     return Document(file, content, aside)

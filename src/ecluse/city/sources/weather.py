@@ -1,0 +1,459 @@
+"""Curate one row of weather per day, from Visual Crossing and Open-Meteo: the API's partitions and exports.
+
+Visual Crossing gives days; its units are metric unless the file says otherwise (`unitGroup`). Open-Meteo gives
+hours, days or both, as JSON or as a CSV export, and names the unit of each column. The later file wins; a
+daily figure is taken before the hours of the same file, and hours that do not fill the day leave a daily
+figure of an earlier file as it is. A value that the figure lacks is taken from the hours, where they fill the day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from math import fsum
+from statistics import fmean
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import polars as pl
+
+from ecluse.city.calendar import LocalDay, days_between
+from ecluse.city.raw import Raw, RawFile, fingerprint_of
+from ecluse.city.sources.curating import Curating
+from ecluse.city.sources.feed import NO_RECORDS, Aside, Document, Feed, is_current, number, parsed, told_of
+from ecluse.city.sources.text import opened, records
+from ecluse.city.tables import WEATHER
+from ecluse.errors import BadRaw
+
+FEED: Final = "weather"
+BATCH: Final = "open-meteo"
+VISUAL_CROSSING: Final = "Visual Crossing"
+OPEN_METEO: Final = "Open-Meteo"
+NO_DATE: Final = "the date cannot be read"
+BAD_VALUE: Final = "the value is not possible"
+UNKNOWN_UNIT: Final = "the unit is not known"
+
+#: Column of the table → its names in Open-Meteo's daily block.
+DAILY_NAMES: Final = {
+    "temperature": "temperature_2m_mean",
+    "temperature_min": "temperature_2m_min",
+    "temperature_max": "temperature_2m_max",
+    "precipitation": "precipitation_sum",
+    "wind": "wind_speed_10m_max",
+    "conditions": "weather_code",
+}
+#: The same for its hours.
+HOURLY_NAMES: Final = {
+    "temperature": "temperature_2m",
+    "precipitation": "precipitation",
+    "wind": "wind_speed_10m",
+    "conditions": "weather_code",
+}
+#: Older names of the same columns.
+_FORMER: Final = {
+    "weathercode": "weather_code",
+    "windspeed_10m": "wind_speed_10m",
+    "windspeed_10m_max": "wind_speed_10m_max",
+}
+#: What is told in these units becomes °C, mm and km/h.
+UNITS: Final[dict[str, Callable[[float], float]]] = {
+    "°C": lambda value: value,
+    "°F": lambda value: (value - 32) / 1.8,
+    "K": lambda value: value - 273.15,
+    "mm": lambda value: value,
+    "cm": lambda value: value * 10,
+    "inch": lambda value: value * 25.4,
+    "km/h": lambda value: value,
+    "m/s": lambda value: value * 3.6,
+    "mp/h": lambda value: value * 1.609344,
+    "mph": lambda value: value * 1.609344,
+    "kn": lambda value: value * 1.852,
+}
+#: Visual Crossing's groups of units: temperature, precipitation, wind.
+UNIT_GROUPS: Final = {
+    "metric": ("°C", "mm", "km/h"),
+    "us": ("°F", "inch", "mph"),
+    "uk": ("°C", "mm", "mph"),
+    "base": ("K", "mm", "m/s"),
+}
+#: Where a value in °C, mm or km/h cannot lie, on any day on Earth.
+POSSIBLE: Final = {
+    "temperature": (-90, 60),
+    "temperature_min": (-90, 60),
+    "temperature_max": (-90, 60),
+    "precipitation": (0, 2000),
+    "wind": (0, 420),
+}
+#: The weather codes of the WMO (table 4677) that Open-Meteo uses, in words.
+WMO: Final = {
+    0: "Clear",
+    1: "Mainly clear",
+    2: "Partially cloudy",
+    3: "Overcast",
+    45: "Fog",
+    48: "Rime fog",
+    **dict.fromkeys((51, 53, 55), "Drizzle"),
+    **dict.fromkeys((56, 57), "Freezing drizzle"),
+    **dict.fromkeys((61, 63, 65), "Rain"),
+    **dict.fromkeys((66, 67), "Freezing rain"),
+    **dict.fromkeys((71, 73, 75, 77), "Snow"),
+    **dict.fromkeys((80, 81, 82), "Rain showers"),
+    **dict.fromkeys((85, 86), "Snow showers"),
+    **dict.fromkeys((95, 96, 99), "Thunderstorm"),
+}
+_MEASURES: Final = ("temperature", "temperature_min", "temperature_max", "precipitation", "wind")
+
+
+@dataclass
+class Told:
+    """What one file says of one day: the provider's daily figures, and hours (UTC start → values)."""
+
+    provider: str
+    daily: dict[str, Any] = field(default_factory=dict)
+    hours: dict[datetime, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A table of Open-Meteo: its `time` and its columns, by name, with the unit of each."""
+
+    times: list[Any]
+    columns: Mapping[str, list[Any]]
+    units: Mapping[str, str]
+    #: How its times are to be read; None: it says nothing, so they are those of the city.
+    zone: tzinfo | None
+    is_daily: bool
+    #: The line of each row in a CSV; empty for JSON.
+    lines: list[int] = field(default_factory=list)
+
+
+def curate(raw: Raw, work: Curating) -> None:
+    """Bring the curated `weather` up to date.
+
+    Raises:
+        BadRaw: a batch file is no export of Open-Meteo.
+    """
+    feed = Feed(raw, FEED)
+    batch = raw.batch(BATCH, endings=(".csv", ".csv.gz", ".json", ".json.gz"))
+    blocks: dict[str, list[Block]] = {}
+    for date_ in days_between(work.first, work.last):
+        day = LocalDay(date_, work.zone)
+        files = feed.around(day)
+        raws = [*batch, *(file.raw for file in files)]
+        if not raws or is_current(work.curated, "weather", date_, "weather", fingerprint_of(raws)):
+            continue
+        told = Aside()
+        found: list[tuple[datetime, Told]] = []
+        for file in batch:
+            if file.url not in blocks:
+                blocks[file.url] = read_batch(file, work)
+            found.append((file.last_modified, _of_blocks(blocks[file.url], day, file.url, told)))
+        for document in feed.documents(files):
+            found.append((document.file.begin, read_document(document, day, told)))
+        found.sort(key=lambda one: one[0])
+        row = one_day([one for _, one in found], day)
+        rows = pl.DataFrame([row] if row else [], schema=WEATHER)
+        work.curated.write(
+            "weather", date_, "weather", rows, **told_of(raws, told, rows.height + told.counts.total())
+        )
+
+
+def one_day(told: list[Told], day: LocalDay) -> dict[str, Any] | None:
+    """The row of a day from what files say of it, oldest first; None where they say nothing."""
+    hours: dict[datetime, dict[str, Any]] = {}
+    daily: dict[str, Any] = {}
+    provider, hourly_provider = "", ""
+    for one in told:
+        hours.update({at: {**hours.get(at, {}), **values} for at, values in one.hours.items()})
+        if one.hours:
+            hourly_provider = one.provider
+        if one.daily:
+            daily, provider = one.daily, one.provider
+        elif one.hours and len(hours) == day.hours:
+            daily, provider = {}, ""  # the later file wins, as its hours fill the day
+    from_hours = _from_hours(hours)
+    if not daily:
+        if not from_hours:
+            return None
+        return _row(day, from_hours, hourly_provider, len(hours))
+    if len(hours) == day.hours:
+        daily = {**from_hours, **daily}
+    return _row(day, daily, provider, 24)
+
+
+def read_document(document: Document, day: LocalDay, told: Aside) -> Told:
+    """What one file of the feed says of a day; what cannot be read is added to `told`."""
+    told.extend(document.aside)
+    content, url = document.content, document.file.raw.url
+    if content is None:
+        return Told("")
+    if isinstance(content, dict) and isinstance(content.get("days"), list):
+        return _visual_crossing(content, day, url, told)
+    blocks = _json_blocks(content)
+    if not blocks:
+        told.add(url, NO_RECORDS, value=repr(content)[:80])
+        return Told("")
+    return _of_blocks(blocks, day, url, told)
+
+
+def read_batch(file: RawFile, work: Curating) -> list[Block]:
+    """The tables of an export of Open-Meteo, CSV or JSON.
+
+    Raises:
+        BadRaw: it is none; the message names file, line and column.
+    """
+    if file.key.endswith((".json", ".json.gz")):
+        content = parsed(file)
+        blocks = _json_blocks(content)
+        if not blocks:
+            raise BadRaw(f'{file.url} has neither "hourly" nor "daily", so it is no export of Open-Meteo.')
+        return blocks
+    return _csv_blocks(file, work)
+
+
+# Visual Crossing
+
+
+def _visual_crossing(content: dict[str, Any], day: LocalDay, url: str, told: Aside) -> Told:
+    group = str(content.get("unitGroup") or "metric").lower()
+    found = Told(VISUAL_CROSSING)
+    if group not in UNIT_GROUPS:
+        told.add(url, UNKNOWN_UNIT, column="unitGroup", value=group)
+        return found
+    warm, wet, fast = UNIT_GROUPS[group]
+    for n, one in enumerate(content["days"]):
+        where = f"days[{n}]"
+        of = _date(one.get("datetime")) if isinstance(one, dict) else None
+        if of is None:
+            told.add(url, NO_DATE, column=f"{where}.datetime", value=one)
+        elif of == day.date:
+            names = {"temperature": "temp", "temperature_min": "tempmin", "temperature_max": "tempmax"}
+            measures = {column: (one.get(name), warm, f"{where}.{name}") for column, name in names.items()}
+            measures["precipitation"] = (one.get("precip"), wet, f"{where}.precip")
+            measures["wind"] = (one.get("windspeed"), fast, f"{where}.windspeed")
+            values = _measured(measures, url, None, told)
+            if one.get("conditions"):
+                values["conditions"] = str(one["conditions"])
+            found.daily.update(values)
+    return found
+
+
+# Open-Meteo
+
+
+def _json_blocks(content: Any) -> list[Block]:
+    blocks: list[Block] = []
+    if isinstance(content, list):
+        content = content[0] if len(content) == 1 else None  # several places are no city
+    if not isinstance(content, dict):
+        return blocks
+    zone = _zone_of(content)
+    for name in ("hourly", "daily"):
+        table = content.get(name)
+        if isinstance(table, dict) and isinstance(table.get("time"), list):
+            columns = {
+                _named(key): values
+                for key, values in table.items()
+                if key != "time" and isinstance(values, list)
+            }
+            units = content.get(f"{name}_units")
+            named = {
+                _named(key): str(unit) for key, unit in (units.items() if isinstance(units, dict) else ())
+            }
+            blocks.append(Block(table["time"], columns, named, zone, name == "daily"))
+    return blocks
+
+
+def _csv_blocks(file: RawFile, work: Curating) -> list[Block]:
+    """The tables of a CSV: each begins with a header, a blank line ends it, and the first may tell of the place."""
+    tables: list[list[tuple[int, list[str]]]] = [[]]
+    with opened(file.local(work.scratch), file.url) as text:
+        for line, cells in records(text, ",", file.url):
+            if any(cells):
+                tables[-1].append((line, cells))
+            elif tables[-1]:
+                tables.append([])
+    zone: tzinfo | None = None
+    blocks: list[Block] = []
+    for table in tables:
+        if not table:
+            continue
+        (line, header), *rows = table
+        if header[0] == "latitude" and rows:
+            zone = _zone_of(dict(zip(header, rows[0][1], strict=False)))
+            continue
+        if header[0] != "time" or len(header) < 2:
+            raise BadRaw(
+                f"{file.url}, line {line}, column 1: a table of Open-Meteo begins with 'time', not {header[0]!r}."
+            )
+        blocks.append(_csv_block(file.url, header, rows, zone))
+    if not blocks:
+        raise BadRaw(f"{file.url}, line 1: there is no table in it. Fetch it again.")
+    return blocks
+
+
+def _csv_block(url: str, header: list[str], rows: list[tuple[int, list[str]]], zone: tzinfo | None) -> Block:
+    for line, cells in rows:
+        if len(cells) != len(header):
+            raise BadRaw(
+                f"{url}, line {line}, column {min(len(cells), len(header)) + 1}: there are {len(cells)} cells, "
+                f"and the header names {len(header)}."
+            )
+    names, units = [], {}
+    for told in header:
+        name, _, unit = told.partition(" (")
+        names.append(_named(name))
+        units[names[-1]] = unit.removesuffix(")")
+    columns = {name: [cells[n] for _, cells in rows] for n, name in enumerate(names)}
+    times = columns.pop("time")
+    is_daily = bool(times) and len(times[0]) == len("2024-07-18")
+    return Block(times, columns, units, zone, is_daily, [line for line, _ in rows])
+
+
+def _zone_of(told: Mapping[str, Any]) -> tzinfo | None:
+    """Open-Meteo's times carry one fixed offset, that of the moment of the answer, through all of a file."""
+    seconds = number(told.get("utc_offset_seconds"))
+    if seconds is not None and abs(seconds) < 24 * 3600:
+        return timezone(timedelta(seconds=seconds))
+    try:
+        return ZoneInfo(str(told["timezone"])) if told.get("timezone") else None
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
+
+
+def _of_blocks(blocks: list[Block], day: LocalDay, url: str, told: Aside) -> Told:
+    found = Told(OPEN_METEO)
+    for block in blocks:
+        names = DAILY_NAMES if block.is_daily else HOURLY_NAMES
+        for n, time in _rows_of(block, day, url, told):
+            line = block.lines[n] if block.lines else None
+            measures = {
+                column: (values[n], block.units.get(name) or _usual_unit(column), _place(block, name, n))
+                for column, name in names.items()
+                if column != "conditions"
+                and (values := block.columns.get(name)) is not None
+                and n < len(values)
+            }
+            values_ = _measured(measures, url, line, told)
+            codes = block.columns.get("weather_code")
+            code = number(codes[n]) if codes is not None and n < len(codes) else None
+            if code is not None:
+                values_["code"] = int(code)
+            if not values_:
+                continue
+            if block.is_daily:
+                found.daily.update(values_)
+            else:
+                found.hours[time] = values_
+    return found
+
+
+def _rows_of(block: Block, day: LocalDay, url: str, told: Aside) -> Iterator[tuple[int, datetime]]:
+    """The rows of a block that belong to a day, each with the hour that it stands for, in UTC."""
+    for n, text in enumerate(block.times):
+        if block.is_daily:
+            of = _date(text, block.zone)
+            if of == day.date:
+                yield n, day.begin
+            failed = of is None
+        else:
+            at = _moment(text, block.zone or day.zone)
+            if at is not None and day.begin <= at < day.end:
+                yield n, at
+            failed = at is None
+        if failed:
+            line = block.lines[n] if block.lines else None
+            told.add(url, NO_DATE, line=line, column=_place(block, "time", n), value=text)
+
+
+def _place(block: Block, name: str, n: int) -> str:
+    if block.lines:
+        return name
+    return f"{'daily' if block.is_daily else 'hourly'}.{name}[{n}]"
+
+
+def _named(name: str) -> str:
+    return _FORMER.get(name, name)
+
+
+def _usual_unit(column: str) -> str:
+    """What Open-Meteo writes unless it is asked for something else."""
+    return {"precipitation": "mm", "wind": "km/h"}.get(column, "°C")
+
+
+# Values
+
+
+def _measured(
+    measures: Mapping[str, tuple[Any, str, str]], url: str, line: int | None, told: Aside
+) -> dict[str, Any]:
+    """Column → its value in the table's unit; a missing value is left out, a bad one is set aside."""
+    found: dict[str, Any] = {}
+    for column, (text, unit, where) in measures.items():
+        if text is None or (isinstance(text, str) and text.strip() in ("", "NaN", "nan")):
+            continue
+        value = number(text)
+        low, high = POSSIBLE[column]
+        if value is None:
+            told.add(url, BAD_VALUE, line=line, column=where, value=text)
+        elif (convert := UNITS.get(unit)) is None:
+            told.add(url, UNKNOWN_UNIT, line=line, column=where, value=unit)
+        elif low <= (converted := convert(value)) <= high:
+            found[column] = converted
+        else:
+            told.add(url, BAD_VALUE, line=line, column=where, value=text)
+    return found
+
+
+def _from_hours(hours: Mapping[datetime, Mapping[str, Any]]) -> dict[str, Any]:
+    def of(column: str) -> list[Any]:
+        return [values[column] for values in hours.values() if column in values]
+
+    found: dict[str, Any] = {}
+    if temperatures := of("temperature"):
+        found["temperature"] = fmean(temperatures)
+        found["temperature_min"] = min(temperatures)
+        found["temperature_max"] = max(temperatures)
+    if rain := of("precipitation"):
+        found["precipitation"] = fsum(rain)
+    if winds := of("wind"):
+        found["wind"] = max(winds)
+    if codes := of("code"):
+        found["code"] = max(codes)  # as Open-Meteo's daily code: the most severe of the day
+    return found
+
+
+def _row(day: LocalDay, values: Mapping[str, Any], provider: str, hours: int) -> dict[str, Any]:
+    code = values.get("code")
+    conditions = values.get("conditions") or (None if code is None else WMO.get(code, f"WMO {code}"))
+    return {
+        "date": day.date,
+        **{name: values.get(name) for name in _MEASURES},
+        "conditions": conditions,
+        "provider": provider,
+        "hours": hours,
+    }
+
+
+def _date(text: object, zone: tzinfo | None = None) -> date | None:
+    """A date as text, or as seconds since 1970 of its local midnight."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        at = _moment(text, UTC)
+        return None if at is None else at.astimezone(zone or UTC).date()
+    try:
+        return date.fromisoformat(text[:10]) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _moment(text: object, zone: tzinfo) -> datetime | None:
+    try:
+        if isinstance(text, int) and not isinstance(text, bool):
+            return datetime.fromtimestamp(text, UTC)
+        if not isinstance(text, str):
+            return None
+        at = datetime.fromisoformat(text)
+        return (at.replace(tzinfo=zone) if at.tzinfo is None else at).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,239 @@
+"""Weather: one row for a day in °C, mm and km/h, from days and hours of two providers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ecluse.city.calendar import days_between
+from ecluse.city.sources import weather
+from ecluse.errors import BadRaw
+from tests.city.layers import SAMPLES, Layers, make_layers
+from tests.conftest import SHARED
+
+DAY = date(2024, 7, 18)
+DAILY, HOURLY = "open-meteo-paris-daily.csv", "open-meteo-paris-hourly.csv"
+REAL = SHARED / "city"
+
+
+@pytest.fixture
+def layers(tmp_path: Path) -> Layers:
+    return make_layers(tmp_path)
+
+
+def curate(layers: Layers, first: date = DAY, last: date | None = None) -> pl.DataFrame:
+    last = last or first
+    weather.curate(layers.raw, replace(layers.work, first=first, last=last))
+    return layers.curated.read("weather", first, last)
+
+
+def one(layers: Layers, day: date = DAY) -> dict[str, Any]:
+    (row,) = curate(layers, day).rows(named=True)
+    return row
+
+
+def put(layers: Layers, key: str, content: object) -> None:
+    layers.put(f"api/weather/{key}", json.dumps(content))
+
+
+def crossing(day: date = DAY, **values: object) -> dict[str, Any]:
+    told: dict[str, object] = {
+        "temp": 20.0,
+        "tempmin": 15.0,
+        "tempmax": 27.0,
+        "precip": 1.5,
+        "windspeed": 18.0,
+    }
+    return {"days": [{"datetime": day.isoformat(), "conditions": "Rain", **told, **values}]}
+
+
+def hourly(first: str, hours: int, temperature: float = 10.0, **changed: object) -> dict[str, Any]:
+    begin = datetime.fromisoformat(first)
+    times = [(begin + timedelta(hours=n)).strftime("%Y-%m-%dT%H:%M") for n in range(hours)]
+    block: dict[str, object] = {
+        "time": times,
+        "temperature_2m": [temperature + n / 10 for n in range(hours)],
+        "precipitation": [0.25] * hours,
+        "wind_speed_10m": [float(n) for n in range(hours)],
+        "weather_code": [3] * (hours - 1) + [61],
+    }
+    units = {"temperature_2m": "°C", "precipitation": "mm", "wind_speed_10m": "km/h"}
+    told = {"utc_offset_seconds": 7200, "timezone": "Europe/Paris", "hourly_units": units}
+    return {**told, "hourly": block, **changed}
+
+
+def test_visual_crossing_gives_the_day_of_the_date_alone(layers: Layers) -> None:
+    content = crossing()
+    content["days"].append({"datetime": "2024-07-19", "temp": 5})
+    put(layers, "dt=2024-07-18/hour=06/a.json", content)
+    assert one(layers) == {
+        "date": DAY,
+        "temperature": 20.0,
+        "temperature_min": 15.0,
+        "temperature_max": 27.0,
+        "precipitation": 1.5,
+        "wind": 18.0,
+        "conditions": "Rain",
+        "provider": "Visual Crossing",
+        "hours": 24,
+    }
+
+
+def test_visual_crossing_in_american_units_becomes_metric(layers: Layers) -> None:
+    content = {"unitGroup": "us", **crossing(temp=68, tempmin=59, tempmax=80.6, precip=0.1, windspeed=10)}
+    put(layers, "dt=2024-07-18/hour=06/a.json", content)
+    row = one(layers)
+    measures = ("temperature", "temperature_min", "temperature_max", "precipitation", "wind")
+    assert [row[name] for name in measures] == pytest.approx([20, 15, 27, 2.54, 16.09344])
+
+
+def test_the_later_file_wins_over_three_partitions(layers: Layers) -> None:
+    put(layers, "dt=2024-07-17/hour=06/forecast.json", crossing(temp=30))
+    put(layers, "dt=2024-07-18/hour=06/a.json", crossing(temp=21))
+    put(layers, "dt=2024-07-19/hour=01/late.json", crossing(temp=22))
+    put(layers, "dt=2024-07-20/hour=01/too-late.json", crossing(temp=40))
+    assert one(layers)["temperature"] == 22
+
+
+def test_hours_become_the_day_in_the_zone_of_the_file(layers: Layers) -> None:
+    put(layers, "dt=2024-07-18/hour=00/a.json", hourly("2024-07-18T00:00", 24))
+    row = one(layers)
+    assert (row["hours"], row["provider"], row["conditions"]) == (24, "Open-Meteo", "Rain")
+    assert row["temperature"] == pytest.approx(10 + 2.3 / 2)
+    assert (row["temperature_min"], row["temperature_max"]) == (10.0, 12.3)
+    assert (row["precipitation"], row["wind"]) == (6.0, 23.0)
+
+
+def test_hours_told_in_utc_belong_to_the_local_day(layers: Layers) -> None:
+    put(layers, "dt=2024-07-18/hour=00/a.json", hourly("2024-07-18T00:00", 24, utc_offset_seconds=0))
+    row = one(layers)  # 02:00 to 23:00 local
+    assert (row["hours"], row["wind"]) == (22, 21.0)
+
+
+def test_daily_figures_are_taken_before_the_hours_of_the_same_file(layers: Layers) -> None:
+    daily = {"time": ["2024-07-18"], "temperature_2m_max": [29.0], "precipitation_sum": [None]}
+    put(layers, "dt=2024-07-18/hour=00/a.json", hourly("2024-07-18T00:00", 24, daily=daily))
+    row = one(layers)
+    assert row["temperature_max"] == 29.0
+    assert row["temperature_min"] == 10.0  # the daily figures lack it, and the hours fill the day
+    assert row["precipitation"] == 6.0
+
+
+def test_a_few_later_hours_leave_the_daily_figure_and_a_full_day_of_them_does_not(layers: Layers) -> None:
+    put(layers, "dt=2024-07-18/hour=00/a.json", crossing(temp=21))
+    put(layers, "dt=2024-07-18/hour=01/b.json", hourly("2024-07-18T00:00", 3))
+    assert one(layers)["temperature"] == 21
+    put(layers, "dt=2024-07-19/hour=01/c.json", hourly("2024-07-18T03:00", 21, temperature=5))
+    row = one(layers)
+    assert (row["provider"], row["hours"], row["temperature_min"]) == ("Open-Meteo", 24, 5)
+
+
+def test_times_in_seconds_are_read(layers: Layers) -> None:
+    content = hourly("2024-07-18T00:00", 2)
+    content["hourly"]["time"] = [1721253600, 1721257200]  # 00:00 and 01:00 of the 18th in Paris
+    content["daily"] = {"time": [1721253600], "wind_speed_10m_max": [12.5]}
+    put(layers, "dt=2024-07-18/hour=00/a.json", content)
+    assert one(layers)["wind"] == 12.5
+
+
+def test_bad_values_and_files_are_set_aside_and_the_day_stays(layers: Layers) -> None:
+    put(layers, "dt=2024-07-18/hour=00/a.json", crossing(temp="warm", tempmin=-300, precip=None))
+    put(layers, "dt=2024-07-18/hour=01/b.json", {"message": "limit"})
+    layers.put("api/weather/dt=2024-07-18/hour=02/c.json", '{"days": [')
+    put(layers, "dt=2024-07-18/hour=03/d.json", {"days": [{"datetime": "soon"}, 7]})
+    row = one(layers)
+    assert (row["temperature"], row["temperature_min"], row["precipitation"]) == (None, None, None)
+    assert row["wind"] == 18.0
+    (part,) = layers.curated.parts("weather", DAY)
+    assert part.rejected == {
+        weather.BAD_VALUE: 2,
+        "the file holds no such records": 1,
+        "the file is broken": 1,
+        weather.NO_DATE: 2,
+    }
+    assert {one["column"] for one in part.examples} >= {"days[0].temp", "days[0].tempmin", "days[1].datetime"}
+
+
+def test_an_unknown_unit_is_set_aside_not_guessed(layers: Layers) -> None:
+    put(layers, "dt=2024-07-18/hour=00/a.json", {"unitGroup": "martian", **crossing()})
+    assert curate(layers).height == 0
+    (part,) = layers.curated.parts("weather", DAY)
+    assert part.rejected == {weather.UNKNOWN_UNIT: 1}
+
+
+def test_a_daily_and_an_hourly_export_make_one_row(layers: Layers) -> None:
+    layers.put_sample(DAILY)
+    layers.put_sample(HOURLY)
+    row = one(layers)
+    rows = list(csv.DictReader((SAMPLES / HOURLY).read_text().splitlines()[3:]))[:24]
+    mean = sum(float(one["temperature_2m (°C)"]) for one in rows) / 24
+    assert row["provider"] == "Open-Meteo"
+    assert row["temperature"] == pytest.approx(mean)
+    assert row["hours"] == 24
+
+
+def test_an_export_with_units_and_a_block_of_the_place_is_converted(layers: Layers) -> None:
+    text = (
+        "latitude,longitude,elevation,utc_offset_seconds,timezone,timezone_abbreviation\n"
+        "48.8,2.3,43.0,7200,Europe/Paris,CEST\n\n"
+        "time,temperature_2m (°F),wind_speed_10m (m/s)\n2024-07-18T10:00,68,10\n\n"
+        "time,temperature_2m_max (°F),precipitation_sum (inch)\n2024-07-18,86,1\n"
+    )
+    layers.put(f"batch/{HOURLY}", text)
+    row = one(layers)
+    assert (row["temperature_max"], row["precipitation"]) == pytest.approx((30, 25.4))
+    assert (row["temperature"], row["wind"]) == (None, None)  # one hour is no day
+
+
+def test_what_did_not_change_is_not_written_again(layers: Layers) -> None:
+    put(layers, "dt=2024-07-18/hour=00/a.json", crossing())
+    curate(layers)
+    store = layers.curated._store
+    before = [(info.key, info.last_modified) for info in store.list("weather")]
+    curate(layers)
+    assert [(info.key, info.last_modified) for info in store.list("weather")] == before
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", "line 1: there is no table"),
+        ("date,temp\n2024-07-18,3\n", "line 1, column 1"),
+        ("time,temperature_2m (°C)\n2024-07-18T00:00,3\n2024-07-18T01:00\n", "line 3, column 2"),
+        ('time,"temperature\n', "line 1"),
+    ],
+)
+def test_an_export_that_is_none_is_refused_with_line_and_column(
+    layers: Layers, content: str, told: str
+) -> None:
+    layers.put(f"batch/{DAILY}", content)
+    with pytest.raises(BadRaw, match=told) as raised:
+        curate(layers)
+    assert f"batch/{DAILY}" in str(raised.value)
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real files are not beside this checkout")
+def test_the_real_exports_give_the_figures_of_their_rows(layers: Layers) -> None:
+    for name in (DAILY, HOURLY):
+        layers.put(f"batch/{name}", (REAL / name).read_bytes())
+    with (REAL / DAILY).open() as text:
+        days = {row["time"]: row for row in csv.DictReader(text)}
+    with (REAL / HOURLY).open() as text:
+        hours = list(csv.DictReader(text))
+    first, last = date(2024, 7, 18), date(2024, 8, 7)
+    rows = curate(layers, first, last)
+    assert rows["date"].to_list() == list(days_between(first, last))
+    for row in rows.iter_rows(named=True):
+        daily = days[row["date"].isoformat()]
+        of_day = [float(h["temperature_2m (°C)"]) for h in hours if h["time"][:10] == row["date"].isoformat()]
+        assert row["temperature_max"] == float(daily["temperature_2m_max (°C)"])
+        assert row["precipitation"] == pytest.approx(float(daily["precipitation_sum (mm)"]))
+        assert row["wind"] == float(daily["wind_speed_10m_max (km/h)"])
+        assert row["temperature"] == pytest.approx(sum(of_day) / len(of_day))
