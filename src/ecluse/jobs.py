@@ -29,6 +29,7 @@ from sqlalchemy.exc import DataError, SQLAlchemyError
 
 from ecluse.errors import (
     CatalogUnavailable,
+    DocumentsUnavailable,
     EcluseError,
     JobCancelled,
     JobFailed,
@@ -115,7 +116,7 @@ class Task:
     def step(self, name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `function` and remember its result (plain JSON), so that a restart does not run it again.
 
-        A store or catalog that is away is tried three times before the job fails.
+        A store or database that is away is tried three times before the job fails.
         """
 
         def remembering(*inner: P.args, **named: P.kwargs) -> R:
@@ -129,7 +130,9 @@ class Task:
                     "retries_allowed": True,
                     "max_attempts": 3,
                     "interval_seconds": 2.0,
-                    "should_retry": lambda error: isinstance(error, StoreUnavailable | CatalogUnavailable),
+                    "should_retry": lambda error: isinstance(
+                        error, StoreUnavailable | CatalogUnavailable | DocumentsUnavailable
+                    ),
                 },
                 remembering,
                 *args,
@@ -178,7 +181,7 @@ class JobKind:
 
 
 #: How many jobs of each queue one worker runs at a time.
-QUEUES: Final[dict[str, int]] = {"profile": 2, "train": 1, "predict": 1, "upkeep": 1}
+QUEUES: Final[dict[str, int]] = {"profile": 2, "train": 1, "predict": 1, "upkeep": 1, "city": 1}
 
 
 def _reported(method: Callable[P, R]) -> Callable[P, R]:
@@ -255,6 +258,15 @@ class Jobs:
         if not found:
             raise JobNotFound(f"No job {job_id}. See: ecluse jobs list")
         return self._job(found[0], self._waiting() if found[0].status == "ENQUEUED" else [])
+
+    @_reported
+    def get_many(self, user_id: str, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Those of these jobs that are there and this user's, by their ids."""
+        if not job_ids:
+            return {}
+        found = self._client.list_workflows(workflow_ids=[*job_ids], user=user_id, load_input=False)
+        waiting = self._waiting() if any(w.status == "ENQUEUED" for w in found) else []
+        return {workflow.workflow_id: self._job(workflow, waiting) for workflow in found}
 
     @_reported
     def list(self, user_id: str, *, limit: int = 50, active: bool = False) -> Sequence[Job]:

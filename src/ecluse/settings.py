@@ -326,6 +326,17 @@ def adopt(variables: Mapping[str, str]) -> None:
     os.environ.update(variables)
 
 
+def store_or_folder(name: str, place: str) -> str:
+    """The store address of `place`, which may also be the path of a local folder. `name`: who gave it.
+
+    Raises:
+        SettingsError: it is no address, or carries a key.
+    """
+    if "://" in place:
+        return _checked_store_url(name, place)
+    return f"file://{quote(str(_folder(name, Path(place))))}"
+
+
 def without_password(url: str) -> str:
     """The address as it may be shown: its password becomes three dots."""
     parts = urlsplit(url)
@@ -738,14 +749,8 @@ def _thresholds(text: str) -> dict[str, float]:
 
 
 def _fallback_url(env: Mapping[str, str]) -> str | None:
-    url = env.get("ECLUSE_RAW_FALLBACK_URL")
-    if url is None:
-        return None
-    return _checked_store_url("ECLUSE_RAW_FALLBACK_URL", url if "://" in url else _folder_url(url))
-
-
-def _folder_url(path: str) -> str:
-    return f"file://{quote(str(_folder('ECLUSE_RAW_FALLBACK_URL', Path(path))))}"
+    place = env.get("ECLUSE_RAW_FALLBACK_URL")
+    return None if place is None else store_or_folder("ECLUSE_RAW_FALLBACK_URL", place)
 
 
 def _is_base64(text: str) -> bool:

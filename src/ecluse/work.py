@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ecluse import upkeep
+from ecluse.city import work as city
 from ecluse.fraud import work as fraud
 from ecluse.fraud.ensembles import jobs as ensembles
 from ecluse.fraud.monitoring import jobs as watching
@@ -13,7 +14,13 @@ from ecluse.jobs import JobKind
 from ecluse.runtime import Runtime
 
 KINDS: Final[dict[str, JobKind]] = (
-    fraud.KINDS | ensembles.KINDS | watching.KINDS | building.KINDS | evaluation.KINDS | upkeep.KINDS
+    fraud.KINDS
+    | ensembles.KINDS
+    | watching.KINDS
+    | building.KINDS
+    | evaluation.KINDS
+    | city.KINDS
+    | upkeep.KINDS
 )
 
 

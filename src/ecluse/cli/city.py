@@ -2,14 +2,245 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from ecluse.cli.city_data import demo
+from ecluse.cli.output import Record, Rows, progress, reports, say
+from ecluse.cli.session import acting, attended, home_option, last_address, opened, user_option
+from ecluse.errors import JobFailed
+
+if TYPE_CHECKING:
+    from ecluse.catalog.tables import User
+    from ecluse.documents import Documents
+    from ecluse.jobs import Job
+    from ecluse.runtime import Runtime
+
+
+class Day(click.ParamType[date, Any]):
+    """A date, written as 2025-10-14."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        if isinstance(value, date):
+            return value
+        try:
+            return datetime.strptime(value, "%Y-%m-%d").date()
+        except ValueError:
+            self.fail(f"{value!r} is no date; write it as 2025-10-14.", param, ctx)
 
 
 @click.group()
 def city() -> None:
     """Compute a city's daily indicators, forecasts, alerts and reports."""
+
+
+@city.command()
+@click.option("--date", "day", type=Day(), help="The day to compute, here and now.")
+@click.option("--from", "first", type=Day(), help="The first of many days, computed by all workers.")
+@click.option("--to", "last", type=Day(), help="The last of many days.")
+@click.option("--raw", help="Store or folder of the raw data. Default: ECLUSE_RAW_URL.")
+@click.option("--again", is_flag=True, help="Compute days of --from and --to that are up to date too.")
+@click.option("--arcs", is_flag=True, help="With --json: every arc too.")
+@user_option
+@home_option
+@reports
+def run(
+    day: date | None,
+    first: date | None,
+    last: date | None,
+    raw: str | None,
+    again: bool,
+    arcs: bool,
+    email: str | None,
+    home: Path | None,
+) -> Record:
+    """Compute one day (--date), or many (--from and --to). What is up to date of many is left as it is."""
+    if (day is None) == (first is None and last is None) or (first is None) != (last is None):
+        raise click.UsageError("Give --date, or --from and --to.")
+    if day is not None:
+        return _run_day(day, raw, arcs, email, home)
+    assert first is not None  # noqa: S101 (checked above)
+    assert last is not None  # noqa: S101 (checked above)
+    return _run_days(first, last, raw, again, email, home)
+
+
+def _run_day(day: date, raw: str | None, arcs: bool, email: str | None, home: Path | None) -> Record:
+    from ecluse.city import work, workflows
+
+    with acting(home, email) as (runtime, user):
+        work.expect_administrator(user)
+        with workflows.open_city(runtime, raw) as opened_city, progress(f"Computing {day}") as report:
+            computed = workflows.run_day(opened_city, day, run="command", report=report)
+        assert computed is not None  # noqa: S101 (asked for again)
+        fields: dict[str, Any] = {
+            "date": day.isoformat(),
+            "zone": computed.day.zone.key,
+            "hours": list(computed.day.labels),
+            "metrics": {kind: made.body for kind, made in computed.metrics.items()},
+        }
+        if arcs:
+            fields["arcs"] = dict(computed.metrics["arcs"].parts) if "arcs" in computed.metrics else {}
+        bodies = {kind: made.body for kind, made in computed.metrics.items()}
+        return Record(fields, _day_text(day, bodies, last_address(runtime.settings.home)))
+
+
+def _run_days(
+    first: date, last: date, raw: str | None, again: bool, email: str | None, home: Path | None
+) -> Record:
+    from ecluse.city import work
+    from ecluse.city.calendar import days_between
+
+    with acting(home, email) as (runtime, user):
+        run_id = work.start_runs(runtime, user, first, last, raw, again=again)
+        days = _follow(runtime, user, run_id, f"Computing {first} to {last}")
+    told = [
+        {"date": one.isoformat()}
+        | ({"status": "up to date", "error": None} if (job := days.get(one)) is None else _outcome(job))
+        for one in days_between(first, last)
+    ]
+    failed = [one for one in told if one["status"] not in ("done", "up to date")]
+    counts = {
+        status: sum(one["status"] == status for one in told)
+        for status in ("done", "up to date", "failed", "cancelled")
+    }
+    lines = [
+        f"{counts['done']} days computed, {counts['up to date']} were up to date, {len(failed)} not computed.",
+        *(f"  {one['date']}  {one['error'] or one['status']}" for one in failed),
+        "See: ecluse city days",
+    ]
+    return Record({"run": run_id, "days": told}, "\n".join(lines), failed=bool(failed))
+
+
+def _outcome(job: Job) -> dict[str, Any]:
+    return {"status": job.status, "error": job.error}
+
+
+def _follow(runtime: Runtime, user: User, run_id: str, title: str) -> dict[date, Job]:
+    """The jobs of a run's days once they have ended. Ctrl-C cancels what has not."""
+    from ecluse.city import work
+    from ecluse.fraud.workflows import cancel_job
+
+    try:
+        with progress(title) as report, attended(runtime) as attend:
+            while True:
+                attend()
+                now = work.run_of(runtime, user.id, run_id)
+                if now.prepare.status in ("failed", "cancelled"):
+                    raise JobFailed(now.prepare.error or f"The run was {now.prepare.status}.")
+                ended = [job for job in now.days.values() if not job.active]
+                if not now.active:
+                    return now.days
+                if now.prepare.active:
+                    report(0.2 * now.prepare.fraction, now.prepare.message or "waiting")
+                else:
+                    done = sum(job.fraction if job.active else 1.0 for job in now.days.values())
+                    failed = sum(job.status != "done" for job in ended)
+                    said = f"{len(ended)} of {len(now.days)} days" + (
+                        f", {failed} not computed" if failed else ""
+                    )
+                    report(0.2 + 0.8 * done / max(len(now.days), 1), said)
+                time.sleep(0.3)
+    except KeyboardInterrupt:
+        now = work.run_of(runtime, user.id, run_id)
+        for job in (now.prepare, *now.days.values()):
+            if job.active:
+                cancel_job(runtime, user.id, job.id)
+        say("Cancelled. The days that were computed stay; the same command goes on from there.")
+        raise
+
+
+@city.command("days")
+@home_option
+@reports
+def list_days(home: Path | None) -> Rows:
+    """The days that were computed, with the share of the roads' hours that were observed."""
+    from ecluse.city import workflows
+
+    with opened(home) as runtime:
+        marks = [found.body for found in runtime.documents.all(workflows.DAY)]
+    items = [
+        mark | {f"{table}_rows": rows for table, rows in mark["rows"].items()} | {"computed_at": _at(mark)}
+        for mark in marks
+    ]
+    columns = ("date", "coverage", "roads_rows", "bikes_rows", "disruptions_rows", "computed_at")
+    return Rows(items, columns, "No day was computed yet. See: ecluse city run --date 2025-10-14")
+
+
+def _at(mark: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(mark["computed_at"])
+
+
+@city.command("show")
+@click.argument("day", type=Day())
+@click.argument("kind", required=False)
+@home_option
+@reports
+def show_day(day: date, kind: str | None, home: Path | None) -> Record:
+    """What was found on a day: its headline figures, or one KIND of metrics whole, such as traffic."""
+    from ecluse.city import workflows
+    from ecluse.errors import InvalidInput
+
+    with opened(home) as runtime:
+        mark = workflows.find_day(runtime.documents, day)
+        if kind is not None and kind not in mark["kinds"]:
+            raise InvalidInput(f"{day} has no metrics {kind!r}. There are: {', '.join(mark['kinds'])}.")
+        bodies = _bodies(runtime.documents, day, mark["kinds"] if kind is None else [kind])
+        if kind is not None:
+            return Record(bodies[kind], _body_text(bodies[kind]))
+        fields = {"date": mark["date"], "computed_at": mark["computed_at"], "metrics": bodies}
+        return Record(fields, _day_text(day, bodies, last_address(runtime.settings.home)))
+
+
+def _bodies(documents: Documents, day: date, kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
+    key = day.isoformat()
+    found = documents.get_many([(f"metrics/{kind}", key) for kind in kinds])
+    return {kind: found[f"metrics/{kind}", key] for kind in kinds if (f"metrics/{kind}", key) in found}
+
+
+#: The headline figures: what they are called, their kind and field, and how they are written.
+HEADLINES: tuple[tuple[str, str, str, str], ...] = (
+    ("vehicles counted", "traffic", "vehicles", "{:,.0f}"),
+    ("arc-hours congested", "traffic", "saturation_share", "{:.1%}"),
+    ("lost time", "traffic", "lost_time", "{:,.0f} vehicle-hours"),
+    ("bikes counted", "bikes", "total", "{:,.0f}"),
+    ("alerts", "alerts", "alerts", "{:,}"),
+)
+
+
+def _day_text(day: date, bodies: Mapping[str, Mapping[str, Any]], address: str | None) -> str:
+    lines = [f"{day:%A} {day}"]
+    for title, kind, name, form in HEADLINES:
+        value = bodies.get(kind, {}).get(name)
+        value = len(value) if isinstance(value, list) else value
+        lines.append(f"  {title:<20} {'not known' if value is None else form.format(value)}")
+    if missing := bodies.get("quality", {}).get("missing"):
+        lines.append(f"No data of: {', '.join(missing)}")
+    lines.append(f"See: ecluse city show {day} KIND" + (f", or {address}/city/{day}" if address else ""))
+    return "\n".join(lines)
+
+
+def _body_text(body: Mapping[str, Any]) -> str:
+    """The plain figures of a body; of a list, how many it has."""
+    width = max(map(len, body), default=0)
+    return "\n".join(f"{name.replace('_', ' '):<{width}}  {_brief(value)}" for name, value in body.items())
+
+
+def _brief(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, list):
+        plain = len(value) <= 25 and not any(isinstance(one, dict | list) for one in value)
+        return " ".join(_brief(one) for one in value) if plain and value else f"{len(value)} entries"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_brief(one)}" for name, one in value.items())
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)
 
 
 #: Commands of the group that have a file of their own: import it above and name its command here.

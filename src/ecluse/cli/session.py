@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -105,15 +105,10 @@ def finish_all(runtime: Runtime, user: User, job_ids: Sequence[str], title: str)
     A worker is started in this process where none is alive. Ctrl-C cancels what has not ended.
     """
     ended: dict[str, Job] = {}
-    looked_at = float("-inf")
     try:
-        with contextlib.ExitStack() as stack:
-            report = stack.enter_context(progress(title))
+        with progress(title) as report, attended(runtime) as attend:
             while len(ended) < len(job_ids):
-                if time.monotonic() - looked_at > LOOK_SECONDS:
-                    looked_at = time.monotonic()
-                    if not living_workers(runtime):
-                        stack.enter_context(_worker(runtime))
+                attend()
                 open_ = [runtime.jobs.get(user.id, one) for one in job_ids if one not in ended]
                 ended |= {job.id: job for job in open_ if not job.active}
                 running = [job.title for job in open_ if job.status == "running"]
@@ -130,19 +125,30 @@ def finish_all(runtime: Runtime, user: User, job_ids: Sequence[str], title: str)
 
 
 def _follow(runtime: Runtime, user: User, job_id: str, title: str) -> Job:
-    looked_at = float("-inf")
-    with contextlib.ExitStack() as stack:
-        report = stack.enter_context(progress(title))
+    with progress(title) as report, attended(runtime) as attend:
         while (job := runtime.jobs.get(user.id, job_id)).active:
-            # The worker of another command may end with that command, so look again now and then.
-            if time.monotonic() - looked_at > LOOK_SECONDS:
-                looked_at = time.monotonic()
-                if not living_workers(runtime):
-                    stack.enter_context(_worker(runtime))
+            attend()
             queued = f"waiting, number {job.position} in the queue" if job.position else ""
             report(job.fraction, job.message or job.stage or queued)
             time.sleep(0.2)
     return job
+
+
+@contextmanager
+def attended(runtime: Runtime) -> Iterator[Callable[[], None]]:
+    """See that jobs are taken: call what this gives while you wait; it starts a worker here where none is alive."""
+    looked_at = float("-inf")
+    with contextlib.ExitStack() as stack:
+
+        def attend() -> None:
+            # The worker of another command may end with that command, so look again now and then.
+            nonlocal looked_at
+            if time.monotonic() - looked_at > LOOK_SECONDS:
+                looked_at = time.monotonic()
+                if not living_workers(runtime):
+                    stack.enter_context(_worker(runtime))
+
+        yield attend
 
 
 @contextmanager

@@ -301,7 +301,17 @@ def start_prediction(
 
 
 #: Jobs that no row waits for: those that only look, and those whose row comes with what they have made.
-ROWLESS: Final = frozenset({"plan_migration", "verify_model", "build_reference", "evaluate_reference"})
+ROWLESS: Final = frozenset(
+    {
+        "plan_migration",
+        "verify_model",
+        "build_reference",
+        "evaluate_reference",
+        "city_prepare",
+        "city_day",
+        "city_scheduled",
+    }
+)
 
 
 def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:

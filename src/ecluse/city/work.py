@@ -1,0 +1,178 @@
+"""Compute days of a city as jobs: many at once on all workers, and each day at its time.
+
+`start_runs` queues one job that curates; it then queues one job per day. A job may run twice, on any worker,
+and leaves the same documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+from ecluse.catalog import audit
+from ecluse.catalog.tables import User, new_id
+from ecluse.city.calendar import days_between
+from ecluse.errors import Forbidden, InvalidInput
+from ecluse.jobs import Job, JobKind, Task
+from ecluse.runtime import Runtime
+from ecluse.settings import store_or_folder
+
+QUEUE: Final = "city"
+PREPARE: Final = "city_prepare"
+DAY: Final = "city_day"
+#: A run of more days than this is a slip of a year.
+MOST_DAYS: Final = 1100
+
+
+@dataclass(frozen=True)
+class Run:
+    """The jobs of a run: that which curates, and those of the days that were missing or changed."""
+
+    prepare: Job
+    days: dict[date, Job]
+
+    @property
+    def active(self) -> bool:
+        return self.prepare.active or any(job.active for job in self.days.values())
+
+
+def start_runs(
+    runtime: Runtime, user: User, first: date, last: date, raw: str | None = None, *, again: bool = False
+) -> str:
+    """Queue the days from `first` to `last` that are missing or changed, all of them with `again`; the run's id.
+
+    The same run that still goes on is not started a second time.
+
+    Raises:
+        Forbidden: the user is no administrator.
+        InvalidInput: the dates are in the wrong order, or too many.
+        SettingsError: `raw` is no address.
+    """
+    expect_administrator(user)
+    if last < first:
+        raise InvalidInput(f"The last day, {last}, is before the first, {first}.")
+    if (last - first).days >= MOST_DAYS:
+        raise InvalidInput(
+            f"{first} to {last} are more than {MOST_DAYS} days. Take a part of them at a time."
+        )
+    subject = {
+        "first": first.isoformat(),
+        "last": last.isoformat(),
+        "raw": None if raw is None else store_or_folder("--raw", raw),
+        "again": again,
+    }
+    if (running := _running(runtime, user, subject)) is not None:
+        return running
+    with runtime.catalog.write() as transaction:
+        audit.record(transaction, user.id, "city.run", f"{first} – {last}", again=again)
+    return runtime.jobs.enqueue(PREPARE, QUEUE, user.id, f"{first} – {last}", subject, job_id=new_id())
+
+
+def expect_administrator(user: User) -> None:
+    if user.role != "admin":
+        raise Forbidden("Only administrators compute days of the city. Ask one of yours.")
+
+
+def run_of(runtime: Runtime, user_id: str, run_id: str) -> Run:
+    """How far a run is. Days that were up to date have no job.
+
+    Raises:
+        JobNotFound: there is no such run, or it is someone else's.
+    """
+    prepare = runtime.jobs.get(user_id, run_id)
+    first, last = (date.fromisoformat(prepare.subject[name]) for name in ("first", "last"))
+    ids = {day_id(run_id, day): day for day in days_between(first, last)}
+    found = runtime.jobs.get_many(user_id, list(ids))
+    return Run(prepare, {day: found[job_id] for job_id, day in ids.items() if job_id in found})
+
+
+def day_id(run_id: str, day: date) -> str:
+    """The id of a day's job: fixed, so that a day is queued once however often its run is taken up."""
+    return f"{run_id}-{day.isoformat()}"
+
+
+def _running(runtime: Runtime, user: User, subject: dict[str, Any]) -> str | None:
+    """The run with this subject that has a waiting or running job."""
+    for job in runtime.jobs.list(user.id, limit=1000, active=True):
+        run_id = job.id if job.kind == PREPARE else job.subject.get("run") if job.kind == DAY else None
+        found = None if run_id is None else runtime.jobs.get_many(user.id, [run_id]).get(run_id)
+        if found is not None and found.subject == subject:
+            return found.id
+    return None
+
+
+# The jobs
+
+
+def run_prepare(runtime: Runtime, task: Task, first: str, last: str, raw: str | None, again: bool) -> None:
+    """Curate, then queue a job for each day that is missing or changed."""
+    begin, end = date.fromisoformat(first), date.fromisoformat(last)
+    wanted: Sequence[str] = task.step("curate", _curate, runtime, task, begin, end, raw, again)
+    task.step("queue", _queue, runtime, task, wanted, raw)
+
+
+def run_city_day(runtime: Runtime, task: Task, day: str, raw: str | None, run: str) -> None:
+    task.step("compute", _compute, runtime, task, date.fromisoformat(day), raw, run)
+
+
+def _curate(
+    runtime: Runtime, task: Task, first: date, last: date, raw: str | None, again: bool
+) -> Sequence[str]:
+    """Bring the curated layer up to date; the days that are to be computed."""
+    from ecluse.city import workflows
+
+    days = list(days_between(first, last))
+    with workflows.open_city(runtime, raw) as city:
+        workflows.prepare(
+            city, first, last, lambda fraction, message: task.report("curate", fraction * 0.9, message)
+        )
+        wanted = []
+        for n, day in enumerate(days):
+            task.report("queue", 0.9 + 0.1 * n / len(days), day.isoformat())
+            if again or not workflows.is_up_to_date(city, day):
+                wanted.append(day.isoformat())
+        return wanted
+
+
+def _queue(runtime: Runtime, task: Task, days: Sequence[str], raw: str | None) -> None:
+    for day in days:
+        subject = {"day": day, "raw": raw, "run": task.job_id}
+        job_id = day_id(task.job_id, date.fromisoformat(day))
+        runtime.jobs.enqueue(DAY, QUEUE, task.user_id, day, subject, job_id=job_id)
+
+
+def _compute(runtime: Runtime, task: Task, day: date, raw: str | None, run: str) -> None:
+    from ecluse.city import workflows
+
+    with workflows.open_city(runtime, raw) as city:
+        workflows.make_day(
+            city,
+            day,
+            run=run,
+            report=lambda fraction, message: task.report("compute", min(fraction, 0.999), message),
+        )
+
+
+def _prepare_failed(runtime: Runtime, task: Task, message: str, **subject: Any) -> None:
+    with runtime.catalog.write() as transaction:
+        audit.record(
+            transaction,
+            task.user_id,
+            "city.run_failed",
+            f"{subject['first']} – {subject['last']}",
+            found=message,
+        )
+
+
+def _day_failed(runtime: Runtime, task: Task, message: str, day: str, **_: Any) -> None:
+    with runtime.catalog.write() as transaction:
+        audit.record(transaction, task.user_id, "city.day_failed", day, found=message)
+
+
+#: Every kind of job of the city; a worker is started with them.
+KINDS: Final[dict[str, JobKind]] = {
+    PREPARE: JobKind(run_prepare, _prepare_failed, QUEUE, ("curate", "queue")),
+    DAY: JobKind(run_city_day, _day_failed, QUEUE, ("compute",)),
+}

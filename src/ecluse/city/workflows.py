@@ -1,0 +1,340 @@
+"""Compute a day of a city and keep it: curate its raw files, run the processors, write the documents.
+
+`run_day` is the whole of it for one date. The same inputs give the same documents in every database, so that a
+day may be computed again at any time, by any number of processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from ecluse.city import reference
+from ecluse.city.calendar import LocalDay, days_between
+from ecluse.city.curated import Curated, Part
+from ecluse.city.inputs import HISTORY_DAYS, Inputs, Metrics, read_inputs
+from ecluse.city.processors import PROCESSORS
+from ecluse.city.raw import Raw
+from ecluse.city.sources import Curating, curate_all
+from ecluse.city.tables import WHOLE
+from ecluse.city.thresholds import Thresholds
+from ecluse.documents import Body, Document, Documents
+from ecluse.errors import NoRawData, NoSuchDay
+from ecluse.runtime import Runtime
+from ecluse.settings import store_or_folder
+from ecluse.storage import ObjectStore, join_key
+from ecluse.storage.side_by_side import transfer_all
+
+Report = Callable[[float, str], None]
+#: The kind of documents that say which days are whole.
+DAY: Final = "metrics/day"
+#: Raised where the meaning of the metrics changes, so that days computed before are computed again.
+MEANING: Final = 1
+#: The feeds of the raw layout that have partitions.
+FEEDS: Final = ("bikes", "traffic", "weather")
+#: The tables one of which a day must have rows of: sites of works are known long before and after their days.
+MEASURED: Final = ("roads", "bikes", "disruptions", "weather")
+#: The tables whose past the processors read.
+REACHING_BACK: Final = ("roads", "bikes", "weather")
+#: How many files and bad records the document on quality quotes.
+QUOTED_FILES: Final = 100
+QUOTED_RECORDS: Final = 20
+
+
+def _unheard(fraction: float, message: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class City:
+    """What a run needs: where it reads and writes, whose clocks count, and the numbers of the rules."""
+
+    name: str
+    zone: ZoneInfo
+    thresholds: Thresholds
+    raw: Raw
+    curated: Curated
+    documents: Documents
+    scratch: Path
+
+    @property
+    def raw_url(self) -> str:
+        return self.raw.store.url
+
+    def day(self, day: date) -> LocalDay:
+        return LocalDay(day, self.zone)
+
+
+@dataclass(frozen=True)
+class ComputedDay:
+    """A day's metrics, not written yet. `inputs`: a digest of all they were computed from."""
+
+    day: LocalDay
+    metrics: Mapping[str, Metrics]
+    inputs: str
+    #: Table → how many rows the day has of it.
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def open_city(runtime: Runtime, raw: str | None = None) -> Iterator[City]:
+    """The city of the settings. `raw`: a store address or a local folder to read instead of the settings' store.
+
+    Each raw store has a curated layer of its own in the store of the data.
+
+    Raises:
+        SettingsError: an address cannot be used, or a threshold has no such name.
+    """
+    settings = runtime.settings.city
+    usual = runtime.stores.area("raw")
+    store = usual if raw is None else runtime.stores.open(store_or_folder("--raw", raw))
+    fallback = settings.raw_fallback_url
+    with runtime.scratch() as scratch:
+        yield City(
+            name=settings.name,
+            zone=ZoneInfo(settings.zone),
+            thresholds=Thresholds.changed(settings.thresholds),
+            raw=Raw(store, None if fallback is None else runtime.stores.open(fallback)),
+            curated=Curated(runtime.data.scoped(_curated_prefix(store, usual)), runtime.cache, scratch),
+            documents=runtime.documents,
+            scratch=scratch,
+        )
+
+
+def _curated_prefix(store: ObjectStore, usual: ObjectStore) -> str:
+    place = store.url.rstrip("/")
+    if place == usual.url.rstrip("/"):
+        return join_key("city", "curated")
+    return join_key("city", f"curated-{hashlib.sha256(place.encode()).hexdigest()[:8]}")
+
+
+# Compute
+
+
+def run_day(
+    city: City, day: date, *, run: str, report: Report = _unheard, again: bool = True
+) -> ComputedDay | None:
+    """Curate, compute and write one day; None where it is up to date and not wanted `again`. `run`: who asked.
+
+    Raises:
+        NoRawData: nothing is known of the day.
+        BadRaw: a raw file is not what its name says.
+    """
+    prepare(city, day, day, _part_of(report, 0.0, 0.5))
+    if not again and is_up_to_date(city, day):
+        return None
+    return make_day(city, day, run=run, report=_part_of(report, 0.5, 1.0))
+
+
+def make_day(city: City, day: date, *, run: str, report: Report = _unheard) -> ComputedDay:
+    """Compute and write a day whose curated layer is up to date. Raises as `compute_day` does."""
+    computed = compute_day(city, day, _part_of(report, 0.0, 0.8))
+    write_day(city, computed, run=run, report=_part_of(report, 0.8, 1.0))
+    return computed
+
+
+def _part_of(report: Report, begin: float, end: float) -> Report:
+    return lambda fraction, message: report(begin + (end - begin) * fraction, message)
+
+
+def prepare(city: City, first: date, last: date, report: Report = _unheard) -> None:
+    """Bring the curated layer up to date for these days and for the past that they are compared with."""
+    since = first - timedelta(days=HISTORY_DAYS)
+    curate_all(city.raw, Curating(city.curated, since, last, city.zone, city.scratch, report))
+
+
+def compute_day(city: City, day: date, report: Report = _unheard) -> ComputedDay:
+    """A day's metrics from the curated layer, each with the date, the time zone and the labels of the hours.
+
+    Raises:
+        NoRawData: nothing was measured on that day; the message names the nearest days that have data.
+    """
+    local = city.day(day)
+    report(0.0, "reading")
+    digest = inputs_digest(city, day)
+    inputs = read_inputs(city.curated, local, city.thresholds)
+    rows = {table: sum(part.rows for part in parts) for table, parts in inputs.parts.items()}
+    if not any(rows.get(table) for table in MEASURED):
+        raise NoRawData(_nothing_known(city, day))
+    found: dict[str, Metrics] = {}
+    for n, (kind, compute) in enumerate(PROCESSORS.items(), start=1):
+        report(n / (len(PROCESSORS) + 1), kind)
+        found[kind] = compute(inputs, found)
+    found["quality"] = Metrics(_quality(city, inputs))
+    named = {"date": day.isoformat(), "zone": city.zone.key, "hours": list(local.labels)}
+    metrics = {kind: Metrics(named | made.body, made.parts) for kind, made in found.items()}
+    return ComputedDay(local, metrics, digest, rows)
+
+
+def write_day(city: City, computed: ComputedDay, *, run: str, report: Report = _unheard) -> None:
+    """Keep a day. Its mark is written last, and goes first where its inputs changed, so that no one reads half of it.
+
+    What an earlier run of the day left and this one did not make is removed.
+    """
+    documents, key = city.documents, computed.day.date.isoformat()
+    before = documents.get_many([(DAY, key)]).get((DAY, key))
+    if before is not None and before["inputs"] != computed.inputs:
+        documents.delete(DAY, key)
+    gone = set(before["kinds"] if before else ()) - computed.metrics.keys()
+    for kind in sorted(gone):
+        documents.delete_kind(f"metrics/{kind}/{key}")
+        documents.delete(f"metrics/{kind}", key)
+    for n, (kind, made) in enumerate(computed.metrics.items()):
+        report(n / len(computed.metrics), f"writing {kind}")
+        _write_parts(documents, f"metrics/{kind}/{key}", made.parts)
+    reference.write_reference(documents, city.curated)
+    documents.put_many(Document(f"metrics/{kind}", key, made.body) for kind, made in computed.metrics.items())
+    documents.put(DAY, key, _mark(city, computed, run))
+
+
+def _write_parts(documents: Documents, kind: str, parts: Mapping[str, Body]) -> None:
+    documents.put_many(Document(kind, key, body) for key, body in parts.items())
+    for key in documents.keys(kind):
+        if key not in parts:
+            documents.delete(kind, key)
+
+
+def _mark(city: City, computed: ComputedDay, run: str) -> Body:
+    traffic = computed.metrics.get("traffic")
+    return {
+        "date": computed.day.date.isoformat(),
+        "computed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run": run,
+        "kinds": sorted(computed.metrics),
+        "raw": city.raw_url,
+        "inputs": computed.inputs,
+        "rows": dict(computed.rows),
+        "coverage": traffic.body.get("coverage") if traffic else None,
+    }
+
+
+# Look
+
+
+def is_up_to_date(city: City, day: date) -> bool:
+    """Whether a day is there and was computed from what would be read now, by the same rules."""
+    key = day.isoformat()
+    mark = city.documents.get_many([(DAY, key)]).get((DAY, key))
+    return mark is not None and mark["inputs"] == inputs_digest(city, day)
+
+
+def find_day(documents: Documents, day: date) -> Body:
+    """The mark of a day that is whole.
+
+    Raises:
+        NoSuchDay: there is none; the message names the nearest days.
+    """
+    key = day.isoformat()
+    mark = documents.get_many([(DAY, key)]).get((DAY, key))
+    if mark is not None:
+        return mark
+    near = nearest_days(documents, day)
+    if not near:
+        raise NoSuchDay(
+            f"Nothing is known of {key}: no day was computed yet. See: ecluse city run --date {key}"
+        )
+    raise NoSuchDay(f"Nothing is known of {key}. The nearest days are {_listed(near)}. See: ecluse city days")
+
+
+def nearest_days(documents: Documents, day: date) -> list[str]:
+    """The day before and the day after a date that were computed, as far as there are such."""
+    key = day.isoformat()
+    earlier = documents.range(DAY, stop=key, limit=1, newest_first=True).items
+    later = documents.range(DAY, start=key, limit=1).items
+    return [found.key for found in (*earlier, *later)]
+
+
+def latest_day(documents: Documents) -> date | None:
+    """The last day that was computed."""
+    found = documents.latest(DAY)
+    return None if found is None else date.fromisoformat(found.key)
+
+
+def inputs_digest(city: City, day: date) -> str:
+    """A digest of all that decides a day's metrics: the curated rows, the zone, the thresholds, the rules."""
+    wanted: list[tuple[str, date | None]] = [(table, None) for table in WHOLE]
+    for table in REACHING_BACK:
+        wanted += [(table, one) for one in days_between(day - timedelta(days=HISTORY_DAYS), day)]
+    wanted += [("disruptions", day), ("works", day)]
+    parts = transfer_all(lambda one, _: _parts(city.curated, *one), wanted)
+    held = [
+        [table, str(one), [part.sha256 for part in found]]
+        for (table, one), found in zip(wanted, parts, strict=True)
+        if found
+    ]
+    deciding = [MEANING, city.zone.key, asdict(city.thresholds), held]
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _parts(curated: Curated, table: str, day: date | None) -> Sequence[Part]:
+    if day is not None:
+        return curated.parts(table, day)
+    whole = curated.whole(table)
+    return [] if whole is None else [whole]
+
+
+def _nothing_known(city: City, day: date) -> str:
+    known = sorted({one for feed in FEEDS for one in city.raw.days(feed)} | set(_measured_days(city, day)))
+    near = [
+        max((one for one in known if one < day), default=None),
+        next((one for one in known if one > day), None),
+    ]
+    found = [one.isoformat() for one in near if one is not None]
+    if not found:
+        return (
+            f"There is no raw data for {day} in {city.raw_url}, nor for any other day. "
+            "Get some: ecluse city fetch, or ecluse city demo"
+        )
+    return f"There is no raw data for {day} in {city.raw_url}. The nearest days that have some are {_listed(found)}."
+
+
+def _measured_days(city: City, day: date) -> Iterator[date]:
+    """Days with rows of the roads; the nearest on either side are enough."""
+    days = city.curated.days("roads")
+    earlier, later = [one for one in reversed(days) if one < day], [one for one in days if one > day]
+    for side in (earlier, later):
+        for one in side:
+            if any(part.rows for part in city.curated.parts("roads", one)):
+                yield one
+                break
+
+
+def _listed(days: Sequence[str]) -> str:
+    return " and ".join(days)
+
+
+def _quality(city: City, inputs: Inputs) -> Body:
+    """What each table of the day was made from, and what was set aside."""
+    parts: dict[str, Sequence[Part]] = dict(inputs.parts) | {
+        table: _parts(city.curated, table, None) for table in WHOLE
+    }
+    sources = {table: _source(found) if found else None for table, found in parts.items()}
+    return {
+        "sources": sources,
+        "missing": [table for table, told in sources.items() if told is None or not told["rows"]],
+    }
+
+
+def _source(parts: Sequence[Part]) -> Body:
+    files = list(dict.fromkeys(file for part in parts for file in part.files))
+    fallback = list(dict.fromkeys(file for part in parts for file in part.fallback))
+    rejected: dict[str, int] = {}
+    for part in parts:
+        for reason, count in part.rejected.items():
+            rejected[reason] = rejected.get(reason, 0) + count
+    return {
+        "files": files[:QUOTED_FILES],
+        "files_total": len(files),
+        "fallback": fallback[:QUOTED_FILES],
+        "records": sum(part.records for part in parts),
+        "rows": sum(part.rows for part in parts),
+        "rejected": dict(sorted(rejected.items())),
+        "examples": [dict(one) for part in parts for one in part.examples][:QUOTED_RECORDS],
+    }
