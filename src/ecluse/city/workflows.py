@@ -240,7 +240,7 @@ def find_day(documents: Documents, day: date) -> Body:
         raise NoSuchDay(
             f"Nothing is known of {key}: no day was computed yet. See: ecluse city run --date {key}"
         )
-    raise NoSuchDay(f"Nothing is known of {key}. The nearest days are {_listed(near)}. See: ecluse city days")
+    raise NoSuchDay(f"Nothing is known of {key}. The nearest that is: {_listed(near)}. See: ecluse city days")
 
 
 def nearest_days(documents: Documents, day: date) -> list[str]:
@@ -292,7 +292,7 @@ def _nothing_known(city: City, day: date) -> str:
             f"There is no raw data for {day} in {city.raw_url}, nor for any other day. "
             "Get some: ecluse city fetch, or ecluse city demo"
         )
-    return f"There is no raw data for {day} in {city.raw_url}. The nearest days that have some are {_listed(found)}."
+    return f"There is no raw data for {day} in {city.raw_url}. The nearest with data: {_listed(found)}."
 
 
 def _measured_days(city: City, day: date) -> Iterator[date]:
@@ -307,7 +307,7 @@ def _measured_days(city: City, day: date) -> Iterator[date]:
 
 
 def _listed(days: Sequence[str]) -> str:
-    return " and ".join(days)
+    return ", ".join(days)
 
 
 def _quality(city: City, inputs: Inputs) -> Body:
