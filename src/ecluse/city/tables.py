@@ -36,8 +36,9 @@ BIKES: Final = pl.Schema(
         "longitude": pl.Float64(),
     }
 )
-#: One row per disruption, line and period; no line: the disruption names none.
-#: severity: blocked, disturbed or information. `seen_at`: when the file that told of it was made.
+#: One row per disruption, line and period that lies in the day; no line: the disruption names none; no end: none
+#: is known. A row without a disruption tells that a line exists. severity: blocked, disturbed or information.
+#: scope: whether it concerns the whole line, its whole network, or a part such as some stops.
 DISRUPTIONS: Final = pl.Schema(
     {
         "disruption": pl.String(),
@@ -47,6 +48,7 @@ DISRUPTIONS: Final = pl.Schema(
         "network": pl.String(),
         "begin": MOMENT,
         "end": MOMENT,
+        "scope": pl.Enum(("line", "network", "part")),
         "severity": pl.Enum(("blocked", "disturbed", "information")),
         "effect": pl.String(),
         "cause": pl.String(),

@@ -1,0 +1,409 @@
+"""Curate the disruptions of public transport, in the forms of Navitia and of PRIM's bulk answer.
+
+Navitia tells each disruption with the objects that it concerns; PRIM tells disruptions and lines apart, in one
+file or in two, and each line names its disruptions. Lines come from these fields alone: of 34 disruptions of the
+metro in a real answer the words "Ligne N" in their text find none, and find ten that are not there.
+
+Both write the city's clocks without an offset. A file is a snapshot: those made during the local day, and those of
+the partition of its date, are merged disruption by disruption, and the later file wins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from ecluse.city.calendar import LocalDay, days_between
+from ecluse.city.raw import Raw, fingerprint_of
+from ecluse.city.sources.curating import Curating
+from ecluse.city.sources.feed import NO_RECORDS, Aside, Document, Feed, FeedFile, is_current, told_of
+from ecluse.city.tables import DISRUPTIONS
+
+FEED: Final = "traffic"
+NO_ID: Final = "no identifier"
+NO_PERIOD: Final = "no period"
+BAD_TIME: Final = "a time cannot be read"
+BACKWARDS: Final = "the period ends before it begins"
+
+BLOCKING_EFFECTS: Final = ("NO_SERVICE",)
+DISTURBING_EFFECTS: Final = (
+    "SIGNIFICANT_DELAYS",
+    "REDUCED_SERVICE",
+    "DETOUR",
+    "MODIFIED_SERVICE",
+    "STOP_MOVED",
+)
+PRIM_SEVERITIES: Final = {
+    "BLOQUANTE": "blocked",
+    "PERTURBEE": "disturbed",
+    "INFORMATION": "information",
+}
+#: How much of a message is kept.
+LONGEST_MESSAGE: Final = 2000
+#: Of the scopes with which a disruption concerns a line, the widest counts.
+SCOPES: Final = ("part", "network", "line")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line as its source names it."""
+
+    id: str
+    name: str | None = None
+    mode: str | None = None
+    network: str | None = None
+
+
+@dataclass(frozen=True)
+class Disruption:
+    """One disruption; `periods` in UTC, the end None where none is known. `lines`: line id → scope."""
+
+    id: str
+    periods: tuple[tuple[datetime, datetime | None], ...]
+    severity: str
+    effect: str | None
+    cause: str | None
+    title: str | None
+    message: str | None
+    updated_at: datetime | None
+    network: str | None = None
+    lines: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Snapshot:
+    """What one file tells, or several merged."""
+
+    disruptions: dict[str, Disruption] = field(default_factory=dict)
+    lines: dict[str, Line] = field(default_factory=dict)
+    #: Disruption → line → scope, as PRIM's lines tell it.
+    links: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def update(self, later: Snapshot) -> None:
+        """Take what a later file tells instead of what is known."""
+        self.disruptions.update(later.disruptions)
+        self.lines.update(later.lines)
+        self.links.update(later.links)
+
+
+def curate(raw: Raw, work: Curating) -> None:
+    """Bring the curated `disruptions` up to date: the rows active on each local day, and the lines known on it."""
+    feed = Feed(raw, FEED)
+    for date in days_between(work.first, work.last):
+        day = LocalDay(date, work.zone)
+        files = [file for file in feed.around(day) if _tells_of(file, day)]
+        raws = [file.raw for file in files]
+        if not files or is_current(work.curated, "disruptions", date, "feed", fingerprint_of(raws)):
+            continue
+        told, known = Aside(), Snapshot()
+        for document in feed.documents(files):
+            known.update(read_document(document, work.zone, told))
+        rows = pl.DataFrame(list(_rows(known, day)), schema=DISRUPTIONS)
+        records = len(known.disruptions) + told.counts.total()
+        work.curated.write("disruptions", date, "feed", rows, **told_of(raws, told, records))
+
+
+def read_document(document: Document, zone: ZoneInfo, told: Aside) -> Snapshot:
+    """What one file of the feed tells; what cannot be read is added to `told`."""
+    told.extend(document.aside)
+    found, content, url = Snapshot(), document.content, document.file.raw.url
+    if content is None:
+        return found
+    lists = _lists(content)
+    if lists is None:
+        told.add(url, NO_RECORDS, value=repr(content)[:80])
+        return found
+    for where, record in lists["disruptions"]:
+        disruption = _disruption(record, where, zone, found, url, told)
+        if disruption is not None:
+            found.disruptions[disruption.id] = disruption
+    for where, record in lists["lines"]:
+        _prim_line(record, where, found, url, told)
+    for _, record in lists["line_reports"]:
+        if isinstance(record, dict) and (line := _navitia_line(record.get("line"))) is not None:
+            found.lines[line.id] = line
+    return found
+
+
+def plain_text(html: object) -> str | None:
+    """The words of a message without its markup: blocks become lines; None where nothing is left."""
+    if not isinstance(html, str):
+        return None
+    reader = _Text()
+    reader.feed(html)
+    reader.close()
+    lines = (re.sub(r"\s+", " ", line).strip() for line in "".join(reader.words).split("\n"))
+    text = "\n".join(line for line in lines if line)
+    return text[: LONGEST_MESSAGE - 1].rstrip() + "…" if len(text) > LONGEST_MESSAGE else text or None
+
+
+class _Text(HTMLParser):
+    _BREAKS: Final = frozenset(
+        ["br", "div", "h1", "h2", "h3", "h4", "h5", "h6", "li", "ol", "p", "table", "tr", "ul"]
+    )
+    _UNSEEN: Final = frozenset(("script", "style"))
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.words: list[str] = []
+        self._unseen = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in self._BREAKS:
+            self.words.append("\n")
+        self._unseen += tag in self._UNSEEN
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._BREAKS:
+            self.words.append("\n")
+        self._unseen -= tag in self._UNSEEN and self._unseen > 0
+
+    def handle_data(self, data: str) -> None:
+        if not self._unseen:
+            self.words.append(re.sub(r"\s+", " ", data))
+
+
+def _tells_of(file: FeedFile, day: LocalDay) -> bool:
+    return file.day == day.date or (file.hour is not None and day.begin <= file.begin < day.end)
+
+
+def _lists(content: Any) -> dict[str, list[tuple[str, Any]]] | None:
+    """Every list of records in a file, each record with its place; None where there is none."""
+    names = ("disruptions", "lines", "line_reports")
+    found: dict[str, list[tuple[str, Any]]] = {name: [] for name in names}
+    if isinstance(content, list):
+        for n, record in enumerate(content):
+            of_line = isinstance(record, dict) and ("impactedObjects" in record or "networkId" in record)
+            found["lines" if of_line else "disruptions"].append((f"[{n}]", record))
+        return found
+    if not isinstance(content, dict) or not any(isinstance(content.get(name), list) for name in names):
+        return None
+    for name in names:
+        if isinstance(records := content.get(name), list):
+            found[name] = [(f"{name}[{n}]", record) for n, record in enumerate(records)]
+    return found
+
+
+def _disruption(
+    record: Any, where: str, zone: ZoneInfo, found: Snapshot, url: str, told: Aside
+) -> Disruption | None:
+    if not isinstance(record, dict):
+        told.add(url, "the record is no object", column=where, value=record)
+        return None
+    if not isinstance(record.get("id"), str) or not record["id"].strip():
+        told.add(url, NO_ID, column=f"{where}.id", value=record.get("id"))
+        return None
+    is_prim = "applicationPeriods" in record
+    name = "applicationPeriods" if is_prim else "application_periods"
+    periods = tuple(_periods(record.get(name), f"{where}.{name}", zone, url, told))
+    if not periods:
+        if not record.get(name):
+            told.add(url, NO_PERIOD, column=f"{where}.{name}", value=record["id"])
+        return None
+    return _prim(record, periods, zone) if is_prim else _navitia(record, periods, zone, found)
+
+
+def _periods(
+    told_periods: Any, where: str, zone: ZoneInfo, url: str, told: Aside
+) -> Iterator[tuple[datetime, datetime | None]]:
+    for n, period in enumerate(told_periods if isinstance(told_periods, list) else ()):
+        period = period if isinstance(period, dict) else {}
+        begin, end = _local(period.get("begin"), zone), _local(period.get("end"), zone)
+        if begin is None or (end is None and period.get("end")):
+            side = "begin" if begin is None else "end"
+            told.add(url, BAD_TIME, column=f"{where}[{n}].{side}", value=period.get(side))
+        elif end is not None and end < begin:
+            told.add(url, BACKWARDS, column=f"{where}[{n}].end", value=period.get("end"))
+        else:
+            yield begin, end
+
+
+def _local(text: object, zone: ZoneInfo) -> datetime | None:
+    """A moment as the city's clocks show it, `20250828T182100`, in UTC."""
+    if not isinstance(text, str) or not text.strip():
+        return None
+    try:
+        at = datetime.fromisoformat(text.strip())
+        return (at.replace(tzinfo=zone) if at.tzinfo is None else at).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+# PRIM
+
+
+def _prim(
+    record: dict[str, Any], periods: tuple[tuple[datetime, datetime | None], ...], zone: ZoneInfo
+) -> Disruption:
+    severity = record.get("severity")
+    return Disruption(
+        id=record["id"].strip(),
+        periods=periods,
+        severity=PRIM_SEVERITIES.get(str(severity).upper(), "information"),
+        effect=_word(severity),
+        cause=_word(record.get("cause")),
+        title=plain_text(record.get("title")) or plain_text(record.get("shortMessage")),
+        message=plain_text(record.get("message")) or plain_text(record.get("shortMessage")),
+        updated_at=_local(record.get("lastUpdate"), zone),
+    )
+
+
+def _prim_line(record: Any, where: str, found: Snapshot, url: str, told: Aside) -> None:
+    if not isinstance(record, dict) or not isinstance(record.get("id"), str) or not record["id"].strip():
+        told.add(url, NO_ID, column=f"{where}.id", value=record)
+        return
+    line = Line(
+        record["id"].strip(),
+        _word(record.get("shortName")) or _word(record.get("name")),
+        _word(record.get("mode")),
+        _word(record.get("networkId")),
+    )
+    found.lines[line.id] = line
+    impacted = record.get("impactedObjects")
+    for one in impacted if isinstance(impacted, list) else ():
+        kind = one.get("type") if isinstance(one, dict) else None
+        scope = str(kind) if kind in ("line", "network") else "part"
+        ids = one.get("disruptionIds") if isinstance(one, dict) else None
+        for id_ in ids if isinstance(ids, list) else ():
+            links = found.links.setdefault(str(id_), {})
+            links[line.id] = _wider(links.get(line.id), scope)
+
+
+# Navitia
+
+
+def _navitia(
+    record: dict[str, Any],
+    periods: tuple[tuple[datetime, datetime | None], ...],
+    zone: ZoneInfo,
+    found: Snapshot,
+) -> Disruption:
+    severity = record.get("severity") if isinstance(record.get("severity"), dict) else {}
+    effect = str((severity or {}).get("effect") or "").upper()
+    lines: dict[str, str] = {}
+    network = None
+    impacted = record.get("impacted_objects")
+    for one in impacted if isinstance(impacted, list) else ():
+        place = one.get("pt_object") if isinstance(one, dict) else None
+        if not isinstance(place, dict):
+            continue
+        network = network or _name_of(place.get("network"))
+        line, scope = _impacted(one, place)
+        if line is not None:
+            found.lines[line.id] = line
+            lines[line.id] = _wider(lines.get(line.id), scope)
+    title, message = _texts(record.get("messages"))
+    return Disruption(
+        id=record["id"].strip(),
+        periods=periods,
+        severity="blocked"
+        if effect in BLOCKING_EFFECTS
+        else "disturbed"
+        if effect in DISTURBING_EFFECTS
+        else "information",
+        effect=effect or None,
+        cause=_word(record.get("cause")),
+        title=title,
+        message=message,
+        updated_at=_local(record.get("updated_at"), zone),
+        network=network,
+        lines=lines,
+    )
+
+
+def _impacted(told: dict[str, Any], place: dict[str, Any]) -> tuple[Line | None, str]:
+    """The line that an impacted object names, and whether all of it is concerned."""
+    for kind in ("line", "route", "line_section", "trip"):
+        one = place.get(kind)
+        if isinstance(one, dict):
+            line = _navitia_line(one if kind == "line" else one.get("line"))
+            whole = kind == "line" and not (told.get("impacted_section") or told.get("impacted_stops"))
+            return line, "line" if whole else "part"
+    return None, "part"
+
+
+def _navitia_line(told: Any) -> Line | None:
+    if not isinstance(told, dict) or not isinstance(told.get("id"), str) or not told["id"].strip():
+        return None
+    return Line(
+        told["id"].strip(),
+        _word(told.get("code")) or _word(told.get("name")),
+        _mode(told.get("commercial_mode")),
+        _name_of(told.get("network")),
+    )
+
+
+def _mode(told: Any) -> str | None:
+    """The mode by its identifier, as PRIM names it: Metro, Bus, RapidTransit …"""
+    if isinstance(told, dict) and isinstance(id_ := told.get("id"), str) and ":" in id_:
+        return _word(id_.rpartition(":")[2])
+    return _name_of(told)
+
+
+def _texts(messages: Any) -> tuple[str | None, str | None]:
+    """The title and the longest other message, as plain text."""
+    title: str | None = None
+    others: list[str] = []
+    for one in messages if isinstance(messages, list) else ():
+        text = plain_text(one.get("text")) if isinstance(one, dict) else None
+        if text is None:
+            continue
+        channel = one.get("channel")
+        types = channel.get("types") if isinstance(channel, dict) else None
+        if title is None and isinstance(types, list) and "title" in types:
+            title = text
+        else:
+            others.append(text)
+    message = max(others, key=len, default=None)
+    return title or (message.partition("\n")[0] if message else None), message or title
+
+
+# Rows
+
+
+def _rows(known: Snapshot, day: LocalDay) -> Iterator[dict[str, Any]]:
+    for disruption in known.disruptions.values():
+        lines = {**disruption.lines, **known.links.get(disruption.id, {})}
+        named: Iterable[tuple[str | None, str | None]] = lines.items() or ((None, None),)
+        for begin, end in dict.fromkeys(disruption.periods):
+            if begin >= day.end or (end is not None and end <= day.begin):
+                continue
+            for line_id, scope in named:
+                line = known.lines.get(line_id) if line_id is not None else None
+                yield {
+                    "disruption": disruption.id,
+                    "line": line_id,
+                    "line_name": line.name if line else None,
+                    "mode": line.mode if line else None,
+                    "network": line.network if line else disruption.network,
+                    "begin": begin,
+                    "end": end,
+                    "scope": scope,
+                    "severity": disruption.severity,
+                    "effect": disruption.effect,
+                    "cause": disruption.cause,
+                    "title": disruption.title,
+                    "message": disruption.message,
+                    "updated_at": disruption.updated_at,
+                }
+    for line in known.lines.values():
+        yield {"line": line.id, "line_name": line.name, "mode": line.mode, "network": line.network}
+
+
+def _wider(known: str | None, scope: str) -> str:
+    return scope if known is None or SCOPES.index(scope) > SCOPES.index(known) else known
+
+
+def _word(told: object) -> str | None:
+    return str(told).strip() or None if isinstance(told, str | int) else None
+
+
+def _name_of(told: Any) -> str | None:
+    return _word(told.get("name")) if isinstance(told, dict) else None
