@@ -12,9 +12,10 @@ import polars as pl
 
 from ecluse.city.calendar import LocalDay
 from ecluse.city.curated import Curated, Part
-from ecluse.city.road_hours import Network, RoadHours, network_of, road_hours
+from ecluse.city.road_hours import Network, RoadHours, network_of, possible_values, road_hours
 from ecluse.city.tables import DAILY
 from ecluse.city.thresholds import Thresholds
+from ecluse.city.typical import Panel, Usual, Verdict, panel_of, usual_days
 
 #: How many days before a day its typical day, bands and persistence may rest on.
 HISTORY_DAYS: Final = 84
@@ -53,6 +54,37 @@ class Inputs:
     def road_hours(self) -> RoadHours:
         """The day's rows of `roads` as a grid of arcs and hours, without impossible values."""
         return road_hours(self.roads, self.network, self.day, self.thresholds)
+
+    @cached_property
+    def flow_panel(self) -> Panel:
+        """The flow of every arc of the network, over the day and the weeks before it."""
+        return self._road_panel("flow")
+
+    @cached_property
+    def occupancy_panel(self) -> Panel:
+        """The occupancy of every arc of the network, over the day and the weeks before it."""
+        return self._road_panel("occupancy")
+
+    @cached_property
+    def flow_usual(self) -> Usual:
+        """The usual flow of such a day, for every arc of the network."""
+        return usual_days(self.flow_panel, self.day.date)
+
+    @cached_property
+    def occupancy_usual(self) -> Usual:
+        """The usual occupancy of such a day, for every arc of the network."""
+        return usual_days(self.occupancy_panel, self.day.date)
+
+    @cached_property
+    def flow_verdicts(self) -> list[Verdict]:
+        """How usual the day's flow was, one verdict per arc of the network."""
+        return self.flow_usual.verdicts(self.flow_panel.of(self.day.date))
+
+    def _road_panel(self, value: str) -> Panel:
+        first = self.day.date - timedelta(days=HISTORY_DAYS)
+        rows = possible_values(self.roads, value, self.thresholds)
+        sensors = self.network.ids.tolist()
+        return panel_of(rows, value, first, self.day.date, self.day.zone, sensors=sensors)
 
     @cached_property
     def bikes_today(self) -> pl.DataFrame:

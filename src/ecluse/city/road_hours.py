@@ -120,6 +120,12 @@ def possible(flow: Floats, occupancy: Floats, thresholds: Thresholds) -> tuple[F
     return np.where(bad_flow, np.nan, flow), np.where(bad_occupancy, np.nan, occupancy)
 
 
+def possible_values(roads: pl.DataFrame, value: str, thresholds: Thresholds) -> pl.DataFrame:
+    """arc, at and `value` ("flow" or "occupancy") of the rows that have a value a sensor can measure."""
+    most = {"flow": thresholds.largest_flow, "occupancy": 100.0}[value]
+    return roads.lazy().select("arc", "at", value).filter(pl.col(value).is_between(0, most)).collect()
+
+
 def total(values: NDArray[Any], axis: int | None = None) -> Any:
     """The sum of what is known; NaN where nothing is."""
     known = ~np.isnan(values)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ecluse.city.inputs import Inputs, Metrics
-from ecluse.city.processors import arcs, ranking, traffic, zones
+from ecluse.city.processors import alerts, arcs, ranking, sensors, traffic, zones
 from ecluse.city.processors import map as map_of_arcs
 
 Compute = Callable[[Inputs, Mapping[str, Metrics]], Metrics]
@@ -22,6 +22,8 @@ PROCESSORS: Final[dict[str, Compute]] = {
     "map": map_of_arcs.compute,
     "zones": zones.compute,
     "ranking": ranking.compute,
+    "alerts": alerts.compute,
+    "sensors": sensors.compute,
 }
 
 

@@ -12,30 +12,26 @@ from ecluse.city.numbers import degrees_list, rounded_list, whole_list
 from ecluse.city.road_hours import NO_STATE, OUTSIDE, RoadHours, mean, total
 from ecluse.city.spells import longest_spells
 from ecluse.city.tables import ARC_STATES, STATES
+from ecluse.city.typical import VERDICTS, Usual
 
 #: How many arcs a chunk of the map holds.
 CHUNK: Final = 400
-VERDICTS: Final = ("as usual", "unusual", "exceptional", "unknown")
 
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
     """One part per arc, those without any hour of the day too; in the body, how many there are of each verdict."""
     day = inputs.road_hours
-    parts = _parts(day, inputs.thresholds.congested)
-    verdicts = dict.fromkeys(VERDICTS, 0)
+    columns = _columns(day, inputs.thresholds.congested)
+    columns |= {"verdict": list(inputs.flow_verdicts), "usual": _usual(inputs)}
+    parts = {
+        str(arc): {name: values[n] for name, values in columns.items()}
+        for n, arc in enumerate(columns["arc"])
+    }
+    verdicts: dict[str, int] = dict.fromkeys(VERDICTS, 0)
     for part in parts.values():
         verdicts[part["verdict"]] += 1
     chunks = -(-len(parts) // CHUNK)
     return Metrics({"arcs": len(parts), "verdicts": verdicts, "chunks": chunks}, parts)
-
-
-def _parts(day: RoadHours, congested: float) -> dict[str, dict[str, Any]]:
-    columns = _columns(day, congested)
-    parts = {}
-    for n, arc in enumerate(columns["arc"]):
-        part = {name: values[n] for name, values in columns.items()}
-        parts[str(arc)] = part
-    return parts
 
 
 def _columns(day: RoadHours, congested: float) -> dict[str, list[Any]]:
@@ -65,14 +61,12 @@ def _columns(day: RoadHours, congested: float) -> dict[str, list[Any]]:
         "vehicles_coverage": rounded_list((~np.isnan(day.flow)).mean(axis=1)),
         "lost_time": rounded_list(total(day.lost, axis=1)),
         "lost_time_coverage": rounded_list((~np.isnan(day.lost)).mean(axis=1)),
-        "verdict": ["unknown"] * len(network.ids),
         "flow": rounded_list(day.flow),
         "occupancy": rounded_list(day.occupancy),
         "state": [
             [None if code == NO_STATE else STATES[code] for code in codes] for codes in day.state.tolist()
         ],
         "arc_state": _arc_states(day),
-        "usual": [None] * len(network.ids),
     }
 
 
@@ -101,3 +95,24 @@ def _arc_states(day: RoadHours) -> list[str | None]:
     counts = np.stack([(day.arc_state == code).sum(axis=1) for code in range(len(ARC_STATES))], axis=1)
     rows: list[list[int]] = counts.tolist()
     return [ARC_STATES[row.index(max(row))] if any(row) else None for row in rows]
+
+
+def _usual(inputs: Inputs) -> list[dict[str, Any] | None]:
+    """Median and band of flow and of occupancy by hour; None where nothing is usual yet."""
+    flow, occupancy = _bands(inputs.flow_usual, inputs), _bands(inputs.occupancy_usual, inputs)
+    days = np.maximum(inputs.flow_usual.days, inputs.occupancy_usual.days).tolist()
+    return [
+        {"flow": one, "occupancy": other, "days": n} if one or other else None
+        for one, other, n in zip(flow, occupancy, days, strict=True)
+    ]
+
+
+def _bands(usual: Usual, inputs: Inputs) -> list[dict[str, Any] | None]:
+    hours = list(inputs.day.clock_hours)
+    median, low, high = (
+        rounded_list(values[:, hours]) for values in (usual.median, usual.low[0], usual.high[0])
+    )
+    known: list[bool] = np.asarray(np.isfinite(usual.median).any(axis=1)).tolist()
+    return [
+        {"median": median[n], "low": low[n], "high": high[n]} if one else None for n, one in enumerate(known)
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,6 +13,10 @@ from ecluse.city.inputs import Inputs, Metrics
 from ecluse.city.numbers import ratio, rounded, rounded_list, whole, whole_list
 from ecluse.city.road_hours import RoadHours, mean, road_hours, total
 from ecluse.city.tables import STATES
+from ecluse.city.typical import REPORTING_SHARE, Panel, usual_days, usual_of_total
+
+#: What `ecluse.city.typical` calls the total of all arcs.
+CITY: Final = "all"
 
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
@@ -22,7 +26,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
     body = figures(day, congested) | {
         "states": _state_shares(day),
         "by_hour": by_hour,
-        "usual": None,
+        "usual": _usual(inputs),
         "worst_hour": _worst_hour(by_hour["lost_time"]),
         "week_before": _week_before(inputs),
     }
@@ -78,6 +82,32 @@ def _worst_hour(lost: list[float | None]) -> int | None:
     """The first hour with the most lost time; None where none is known or nothing was lost."""
     known = [(-value, hour) for hour, value in enumerate(lost) if value]
     return min(known)[1] if known else None
+
+
+def _usual(inputs: Inputs) -> dict[str, Any]:
+    """Median and band by hour of the city's saturation share and vehicles on such a day."""
+    day = inputs.day
+    share = usual_days(_saturation_panel(inputs), day.date).by_hour(CITY, day)
+    vehicles = usual_of_total(inputs.flow_panel, day.date).by_hour(CITY, day)
+    return {
+        "saturation_share": {
+            name: [None if value is None else rounded(min(value, 1.0)) for value in values]
+            for name, values in share.items()
+        },
+        "vehicles": {name: [whole(value) for value in values] for name, values in vehicles.items()},
+    }
+
+
+def _saturation_panel(inputs: Inputs) -> Panel:
+    """The city's saturation share by day and hour of the clock, where at least half of the arcs report that
+    usually do."""
+    occupancy = inputs.occupancy_panel.values
+    known = np.isfinite(occupancy).sum(axis=0)
+    slow = (occupancy >= inputs.thresholds.congested).sum(axis=0)
+    usually = np.median(known[known > 0]) if known.any() else 0.0
+    enough = known >= max(REPORTING_SHARE * float(usually), 1)
+    share = np.where(enough, slow / np.maximum(known, 1), np.nan).astype(np.float32)
+    return Panel((CITY,), inputs.occupancy_panel.first, share[None])
 
 
 def _week_before(inputs: Inputs) -> dict[str, Any] | None:
