@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-
-#: Mean metres of a degree of latitude (WGS 84, meridian length / 180).
-DEGREE: Final = 20_003_931.459 / 180
 
 
 def pairs_within(
@@ -27,11 +24,19 @@ def pairs_within(
     if not len(known):
         return []
     bounds = shapely.total_bounds(known)
-    metres = np.array([math.cos(math.radians((bounds[1] + bounds[3]) / 2)) * DEGREE, DEGREE])
+    metres = metres_of_degree((bounds[1] + bounds[3]) / 2)
     first, second = _on_plane(first, metres), _on_plane(second, metres)
     at, found = shapely.STRtree(second).query(first, predicate="dwithin", distance=radius)
     distances = shapely.distance(first[at], second[found])
     return sorted(zip(at.tolist(), found.tolist(), distances.tolist(), strict=True))
+
+
+def metres_of_degree(latitude: float) -> NDArray[np.float64]:
+    """The metres of a degree of longitude and of latitude on the ellipsoid WGS 84, by their usual series."""
+    phi = math.radians(latitude)
+    east = 111_412.84 * math.cos(phi) - 93.5 * math.cos(3 * phi) + 0.118 * math.cos(5 * phi)
+    north = 111_132.92 - 559.82 * math.cos(2 * phi) + 1.175 * math.cos(4 * phi)
+    return np.array([east, north])
 
 
 def _geometries(told: Sequence[str | None]) -> NDArray[Any]:

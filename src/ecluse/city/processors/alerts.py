@@ -1,9 +1,15 @@
 """Raise alerts where roads were blocked, or where traffic was far from usual for hours.
 
-Congestion: at least `alert_hours` hours in a row with an occupancy of at least `blocked`. Flow: at least
-`flow_alert_hours` hours in a row on the same side of a band that holds `FLOW_LEVEL` of the hours of such days, on
-a day whose verdict is exceptional. A missing hour ends a spell. Severity is 1, from `severe_hours` in a row 2, from
-`gravest_hours` 3.
+Congestion: at least `alert_hours` hours in a row with an occupancy of at least `blocked`. Severity is 1, from
+`severe_hours` in a row 2, from `gravest_hours` 3.
+
+Flow: at least `flow_alert_hours` hours in a row on the same side of the band that holds `FLOW_LEVEL` of the hours
+of such days; `alert_hours` are enough on a day whose verdict is exceptional. Severity is 1, and 1 more for each of:
+an exceptional day, `gravest_hours` in a row. Measured on the days of two road sensors from 2021-11 to 2022-12 that
+have 12 weeks before them, 1.3 % (7 of 520) would raise such an alert by four hours, 2.7 % by three, 6 % by two;
+of the days of 56 bike counters (2020-09 to 2021-08, with lockdowns) 1.0 % by four, 1.8 % by the whole rule.
+
+A missing hour ends a spell.
 """
 
 from __future__ import annotations
@@ -18,7 +24,7 @@ from ecluse.city.inputs import Inputs, Metrics
 from ecluse.city.numbers import degrees, rounded, rounded_list
 from ecluse.city.road_hours import OUTSIDE, total
 from ecluse.city.spells import spells
-from ecluse.city.thresholds import Thresholds
+from ecluse.city.typical import Usual
 
 #: How many alerts are listed, the worst ones; `alerts_total` has all.
 LISTED: Final = 200
@@ -29,7 +35,7 @@ FLOW_LEVEL: Final = 0.99
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
     """The alerts of the day, worst first: by severity, then by lost time."""
     alerts = [*_congestion(inputs), *_flow(inputs)]
-    alerts.sort(key=lambda one: (-one["severity"], -(one["lost_time"] or 0), one["id"]))
+    alerts.sort(key=lambda one: (-one["severity"], -(one["lost_time"] or 0), one["arc"], one["hours"]))
     told = alerts[:LISTED]
     _name_works(inputs, told)
     kinds = {kind: sum(one["kind"] == kind for one in alerts) for kind in ("congestion", "flow")}
@@ -37,7 +43,8 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
 
 
 def _congestion(inputs: Inputs) -> Iterator[dict[str, Any]]:
-    limit, least = inputs.thresholds.blocked, round(inputs.thresholds.alert_hours)
+    thresholds = inputs.thresholds
+    limit, least = thresholds.blocked, round(thresholds.alert_hours)
     occupancy = inputs.road_hours.occupancy
     for place, begin, end in spells(occupancy >= limit, least):
         why = {
@@ -48,18 +55,21 @@ def _congestion(inputs: Inputs) -> Iterator[dict[str, Any]]:
             "observed": rounded_list(occupancy[place, begin:end]),
             "usual": _usual(inputs.occupancy_usual, inputs, place, begin, end, 0),
         }
-        yield _alert(inputs, "congestion", place, begin, end, why)
+        grave = 1 + (end - begin >= thresholds.severe_hours) + (end - begin >= thresholds.gravest_hours)
+        yield _alert(inputs, "congestion", place, begin, end, grave, why)
 
 
 def _flow(inputs: Inputs) -> Iterator[dict[str, Any]]:
-    usual, flow = inputs.flow_usual, inputs.road_hours.flow
+    usual, flow, thresholds = inputs.flow_usual, inputs.road_hours.flow, inputs.thresholds
     at = usual.levels.index(FLOW_LEVEL)
     clock = list(inputs.day.clock_hours)
-    least = round(inputs.thresholds.flow_alert_hours)
-    exceptional = np.array([verdict == "exceptional" for verdict in inputs.flow_verdicts], dtype=bool)
     sides = {"above": flow > usual.high[at][:, clock], "below": flow < usual.low[at][:, clock]}
     for side, out in sides.items():
-        for place, begin, end in spells(out & exceptional[:, None], least):
+        for place, begin, end in spells(out, round(min(thresholds.alert_hours, thresholds.flow_alert_hours))):
+            exceptional = inputs.flow_verdicts[place] == "exceptional"
+            least = round(thresholds.alert_hours if exceptional else thresholds.flow_alert_hours)
+            if end - begin < least:
+                continue
             why = {
                 "rule": side,
                 "threshold": FLOW_LEVEL,
@@ -68,11 +78,15 @@ def _flow(inputs: Inputs) -> Iterator[dict[str, Any]]:
                 "observed": rounded_list(flow[place, begin:end]),
                 "usual": _usual(usual, inputs, place, begin, end, at),
                 "days": int(usual.days[place]),
+                "verdict": inputs.flow_verdicts[place],
             }
-            yield _alert(inputs, "flow", place, begin, end, why)
+            grave = 1 + exceptional + (end - begin >= thresholds.gravest_hours)
+            yield _alert(inputs, "flow", place, begin, end, grave, why)
 
 
-def _usual(usual: Any, inputs: Inputs, place: int, begin: int, end: int, level: int) -> dict[str, Any] | None:
+def _usual(
+    usual: Usual, inputs: Inputs, place: int, begin: int, end: int, level: int
+) -> dict[str, Any] | None:
     """Median and band of the hours of a spell; None where nothing is usual yet."""
     hours = list(inputs.day.clock_hours[begin:end])
     median = usual.median[place, hours]
@@ -83,14 +97,14 @@ def _usual(usual: Any, inputs: Inputs, place: int, begin: int, end: int, level: 
 
 
 def _alert(
-    inputs: Inputs, kind: str, place: int, begin: int, end: int, why: Mapping[str, Any]
+    inputs: Inputs, kind: str, place: int, begin: int, end: int, severity: int, why: Mapping[str, Any]
 ) -> dict[str, Any]:
     network, day = inputs.network, inputs.day
     arc, zone = int(network.ids[place]), int(network.zone[place])
     return {
         "id": f"{day.date.isoformat()}-{kind}-{arc}-{begin}",
         "kind": kind,
-        "severity": severity(end - begin, inputs.thresholds),
+        "severity": severity,
         "arc": arc,
         "label": network.labels[place],
         "zone": None if zone == OUTSIDE else zone,
@@ -103,11 +117,6 @@ def _alert(
         "why": dict(why),
         "works": [],
     }
-
-
-def severity(hours: int, thresholds: Thresholds) -> int:
-    """1, or 2 from `severe_hours`, or 3 from `gravest_hours` in a row."""
-    return 1 + (hours >= thresholds.severe_hours) + (hours >= thresholds.gravest_hours)
 
 
 def _name_works(inputs: Inputs, alerts: list[dict[str, Any]]) -> None:
