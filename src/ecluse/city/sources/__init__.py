@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from ecluse.city.raw import Raw
-from ecluse.city.sources import bikes, disruptions, weather, zones
+from ecluse.city.sources import bikes, disruptions, weather, works, zones
 from ecluse.city.sources.curating import Curate, Curating, Report
 
 __all__ = ["SOURCES", "Curate", "Curating", "Report", "curate_all"]
@@ -21,6 +21,7 @@ SOURCES: Final[dict[str, Curate]] = {
     "bikes": bikes.curate,
     "disruptions": disruptions.curate,
     "weather": weather.curate,
+    "works": works.curate,
 }
 
 
