@@ -1,12 +1,14 @@
 """Keep the curated layer: typed Parquet per source and day, written whole, read by day.
 
-    {curated}/{table}/dt=YYYY-MM-DD/{origin}.json           what a part holds, and the name of its file
-    {curated}/{table}/dt=YYYY-MM-DD/part-{digest}.parquet   the rows
-    {curated}/{table}.json, {table}-{digest}.parquet        a table that is kept once for all days
+    {curated}/{table}/dt=YYYY-MM-DD/{origin}.json               what a part holds, and the name of its file
+    {curated}/{table}/dt=YYYY-MM-DD/{origin}-{nonce}.parquet    the rows
+    {curated}/{table}/{origin}.json                             what is known of a batch file, and its days
+    {curated}/{table}.json, {table}-{nonce}.parquet             a table that is kept once for all days
 
 `origin` names what the rows were made from: a batch file, or a day's partitions. Writing an origin again
 replaces its rows. A part's file is there before the JSON names it, and the old one goes afterwards, so that a
-reader sees the old rows or the new ones.
+reader sees the old rows or the new ones. No two writes share a file, so that no writer takes away what another
+one's JSON names.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -25,16 +28,19 @@ from typing import Any, Final
 
 import polars as pl
 
-from ecluse.city.calendar import days_between
 from ecluse.city.tables import DAILY, WHOLE
 from ecluse.errors import ObjectNotFound
-from ecluse.storage import Cache, ObjectStore, join_key
+from ecluse.storage import Cache, ObjectInfo, ObjectStore, join_key
 from ecluse.storage.side_by_side import transfer_all
 
 #: Changes with the meaning of a curated table; what was written under another is written anew.
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 #: How many bad records a part quotes.
 QUOTED: Final = 20
+#: A file that no JSON names is one that a writer is about to name, unless it is older than this.
+LEFT_BEHIND: Final = timedelta(hours=6)
+#: How often a reader looks again where writers replace what it reads.
+_LOOKS: Final = 5
 _ORIGIN: Final = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -69,6 +75,24 @@ class Part:
     examples: tuple[Mapping[str, Any], ...] = ()
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What is known of a batch file that was spread over many days: the days, and what it was.
+
+    It is noted twice: before the first day is written, with no fingerprint and the days that may be touched, and
+    when the last one is. So a fingerprint means that every day is there, and without one no day is forgotten.
+    """
+
+    origin: str
+    file: str
+    fingerprint: str = ""
+    days: tuple[str, ...] = ()
+    layout: int = LAYOUT
+    records: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    examples: tuple[Mapping[str, Any], ...] = ()
+
+
 class Curated:
     """The curated layer in `store`; remote parts are read through `cache`, linked into `scratch`."""
 
@@ -77,7 +101,7 @@ class Curated:
         self._cache = cache
         self._scratch = scratch
         self._lock = threading.Lock()
-        self._known: dict[tuple[str, str | None, str], Part] = {}
+        self._known: dict[tuple[str, str | None], Part] = {}
 
     # Write
 
@@ -95,10 +119,12 @@ class Curated:
         fallback: Sequence[str] = (),
         rejected: Mapping[str, int] | None = None,
         examples: Iterable[SetAside] = (),
+        in_order: bool = False,
     ) -> Part:
-        """Replace the rows of `origin` on `day`. `rows` has the columns of the table, in its order.
+        """Replace the rows of `origin` on `day`. `rows` has the columns of the table.
 
-        `fingerprint` says what they were made from, so that the same need not be read twice.
+        `fingerprint` says what they were made from, so that the same need not be read twice; `in_order`: the rows
+        are in the order of the table's key already.
         """
         told = {
             "fingerprint": fingerprint,
@@ -109,7 +135,9 @@ class Curated:
             "rejected": dict(rejected or {}),
             "examples": tuple(vars(one) for one in islice(examples, QUOTED)),
         }
-        return self._put(_folder(table, day), origin, _ordered(rows, *DAILY[table]), told)
+        schema, key = DAILY[table]
+        typed = rows.select(schema.names()).cast(schema)
+        return self._put(_folder(table, day), origin, typed if in_order else typed.sort(key), told)
 
     def write_whole(
         self,
@@ -134,15 +162,19 @@ class Curated:
             "rejected": dict(rejected or {}),
             "examples": tuple(vars(one) for one in islice(examples, QUOTED)),
         }
-        return self._put("", table, _ordered(rows, *WHOLE[table]), told)
+        schema, key = WHOLE[table]
+        return self._put("", table, rows.select(schema.names()).cast(schema).sort(key), told)
 
     def remove(self, table: str, day: date, origin: str) -> None:
         """Take the rows of an origin away; where there are none, nothing happens."""
         folder = _folder(table, day)
-        for part in self._parts(folder):
-            if part.origin == origin:
-                self._store.delete(join_key(folder, f"{origin}.json"))
-                self._store.delete(join_key(folder, part.file))
+        if (part := self._part_of(folder, origin)) is not None:
+            self._store.delete(join_key(folder, f"{origin}.json"))
+            self._store.delete(join_key(folder, part.file))
+
+    def note_batch(self, table: str, batch: Batch) -> None:
+        """Write down what is known of a batch file."""
+        self._put_json(join_key(table, f"{_checked(batch.origin)}.json"), batch)
 
     # Look
 
@@ -153,11 +185,16 @@ class Curated:
 
     def parts(self, table: str, day: date) -> list[Part]:
         """What a day of a table was made of, oldest first."""
-        return self._parts(_folder(table, day))
+        return self._parts(self._jsons(_folder(table, day)))
 
     def whole(self, table: str) -> Part | None:
         """What a table that is kept once was made of; None before it is written."""
-        return next((part for part in self._parts("") if part.origin == table), None)
+        return self._part_of("", table)
+
+    def batch(self, table: str, origin: str) -> Batch | None:
+        """What is known of a batch file; None before it is begun."""
+        told = self._json(join_key(table, f"{origin}.json"))
+        return None if told is None else Batch(**told)
 
     # Read
 
@@ -167,23 +204,45 @@ class Curated:
         Of records of the same key, that of the later part is taken.
         """
         schema, _ = DAILY[table]
-        days = list(days_between(first, last))
-        found = transfer_all(lambda day, _: self._read_day(table, day), days)
+        days = list(self._listed(table, first, last).items())
+        found = transfer_all(lambda one, _: self._read_day(table, *one), days)
         frames = [frame for frame in found if frame.height]
         return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
     def read_whole(self, table: str) -> pl.DataFrame:
         """A table that is kept once for all days; empty where nothing is known."""
-        part = self.whole(table)
-        return pl.DataFrame(schema=WHOLE[table][0]) if part is None else self._rows("", part)
+        for _ in range(_LOOKS):
+            part = self.whole(table)
+            try:
+                return pl.DataFrame(schema=WHOLE[table][0]) if part is None else self._rows("", part)
+            except ObjectNotFound as error:
+                lost = error
+        raise lost
 
-    def _read_day(self, table: str, day: date) -> pl.DataFrame:
+    def _listed(self, table: str, first: date, last: date) -> dict[date, list[ObjectInfo]]:
+        """The JSONs of each day, by one listing, whatever the number of days."""
+        found: dict[date, list[ObjectInfo]] = {}
+        for info in self._store.list(table, after=_folder(table, first)):
+            name = info.key.split("/")[1]
+            if not name.startswith("dt="):
+                continue
+            if (day := date.fromisoformat(name[3:])) > last:
+                break
+            if info.key.endswith(".json"):
+                found.setdefault(day, []).append(info)
+        return found
+
+    def _read_day(self, table: str, day: date, infos: Iterable[ObjectInfo]) -> pl.DataFrame:
         schema, key = DAILY[table]
         folder = _folder(table, day)
-        try:
-            frames = [self._rows(folder, part) for part in self._parts(folder)]
-        except ObjectNotFound:  # a writer replaced a part between our two looks
-            frames = [self._rows(folder, part) for part in self._parts(folder)]
+        for _ in range(_LOOKS):
+            try:
+                frames = [self._rows(folder, part) for part in self._parts(infos)]
+                break
+            except ObjectNotFound as error:  # a writer replaced a part between our two looks
+                infos, lost = self._jsons(folder), error
+        else:
+            raise lost
         if not frames:
             return pl.DataFrame(schema=schema)
         if len(frames) == 1:
@@ -193,63 +252,86 @@ class Curated:
     def _rows(self, folder: str, part: Part) -> pl.DataFrame:
         key = join_key(folder, part.file)
         if (path := self._store.local_path(key)) is not None:
-            return pl.read_parquet(path)
+            try:
+                return pl.read_parquet(path)
+            except FileNotFoundError as error:
+                raise ObjectNotFound(f"{self._store.url_of(key)} is gone. Run it again.") from error
         destination = self._scratch / f"{part.sha256}.parquet"
         if not destination.exists():
             self._cache.link(self._store, key, part.sha256, part.size, destination)
         return pl.read_parquet(destination)
 
-    def _parts(self, folder: str) -> list[Part]:
-        infos = [
-            info
-            for info in (self._store.list(folder) if folder else self._store_root())
-            if info.key.endswith(".json")
-        ]
+    def _jsons(self, folder: str) -> list[ObjectInfo]:
+        return list(self._store.list(folder, suffix=".json"))
+
+    def _parts(self, infos: Iterable[ObjectInfo]) -> list[Part]:
+        told = (self._part(info) for info in infos)
         return sorted(
-            (self._part(info.key, info.e_tag) for info in infos),
-            key=lambda part: (part.modified, part.origin),
+            (part for part in told if part is not None), key=lambda part: (part.modified, part.origin)
         )
 
-    def _store_root(self) -> Iterator[Any]:
-        for table in WHOLE:
-            if self._store.exists(f"{table}.json"):
-                yield self._store.head(f"{table}.json")
+    def _part_of(self, folder: str, origin: str) -> Part | None:
+        try:
+            return self._part(self._store.head(join_key(folder, f"{origin}.json")))
+        except ObjectNotFound:
+            return None
 
-    def _part(self, key: str, e_tag: str | None) -> Part:
-        at = (key, e_tag, "")
+    def _part(self, info: ObjectInfo) -> Part | None:
+        """What a JSON says of a part; None where it went, or was written under another layout."""
+        at = (info.key, info.e_tag)
         with self._lock:
-            known = self._known.get(at) if e_tag else None
+            known = self._known.get(at) if info.e_tag else None
         if known is not None:
             return known
-        told = json.loads(self._store.get(key))
-        for name in ("files", "fallback", "examples"):
-            told[name] = tuple(told.get(name, ()))
+        told = self._json(info.key)
+        if told is None:
+            return None
         part = Part(**told)
         with self._lock:
             self._known[at] = part
         return part
 
+    def _json(self, key: str) -> dict[str, Any] | None:
+        try:
+            told: dict[str, Any] = json.loads(self._store.get(key))
+        except ObjectNotFound:
+            return None
+        if told["layout"] != LAYOUT:
+            return None
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+
+    def _put_json(self, key: str, what: Part | Batch) -> None:
+        self._store.put(key, json.dumps(vars(what), ensure_ascii=False, sort_keys=True).encode())
+
     def _put(self, folder: str, origin: str, rows: pl.DataFrame, told: Mapping[str, Any]) -> Part:
-        if not _ORIGIN.fullmatch(origin):
-            raise ValueError(f"{origin!r} is no name of an origin")
+        before = self._part_of(folder, _checked(origin))
+        name = f"{origin}-{uuid.uuid4().hex[:16]}.parquet"
         buffer = BytesIO()
-        rows.write_parquet(buffer, compression="zstd", statistics=True)
+        rows.write_parquet(buffer, compression="zstd", compression_level=1, statistics=True)
         data = buffer.getvalue()
-        digest = hashlib.sha256(data).hexdigest()
-        name = f"part-{digest[:16]}.parquet" if folder else f"{origin}-{digest[:16]}.parquet"
-        before = [part for part in self._parts(folder) if part.origin == origin]
-        part = Part(origin, name, digest, len(data), rows.height, **told)
+        part = Part(origin, name, hashlib.sha256(data).hexdigest(), len(data), rows.height, **told)
         self._store.put(join_key(folder, name), data)
-        body = json.dumps(vars(part), ensure_ascii=False, sort_keys=True)
-        self._store.put(join_key(folder, f"{origin}.json"), body.encode())
-        for old in before:
-            if old.file != name and not any(p.file == old.file for p in self._parts(folder)):
-                self._store.delete(join_key(folder, old.file))
+        self._put_json(join_key(folder, f"{origin}.json"), part)
+        if before is not None:
+            self._store.delete(join_key(folder, before.file))
+        if folder:
+            self._sweep(folder, part)
         return part
 
+    def _sweep(self, folder: str, part: Part) -> None:
+        """Remove what writers that were killed left; the file of a writer at work is younger."""
+        left = re.compile(re.escape(part.origin) + r"-[0-9a-f]{16}\.parquet")
+        limit = datetime.now(UTC) - LEFT_BEHIND
+        for info in self._store.list(folder, suffix=".parquet"):
+            name = info.key.rpartition("/")[2]
+            if name != part.file and left.fullmatch(name) and info.last_modified < limit:
+                self._store.delete(info.key)
 
-def _ordered(rows: pl.DataFrame, schema: pl.Schema, key: Sequence[str]) -> pl.DataFrame:
-    return rows.select(schema.names()).cast(schema).sort(key)
+
+def _checked(origin: str) -> str:
+    if not _ORIGIN.fullmatch(origin):
+        raise ValueError(f"{origin!r} is no name of an origin")
+    return origin
 
 
 def _folder(table: str, day: date) -> str:

@@ -109,8 +109,8 @@ class Raw:
         """The batch files whose name begins with one of `names`, oldest first: the later file wins."""
 
         def fits(key: str) -> bool:
-            name = key.rpartition("/")[2]
-            return name.startswith(names) and name.endswith(endings)
+            folder, _, name = key.rpartition("/")
+            return folder == "batch" and name.startswith(names) and name.endswith(endings)
 
         return sorted(self._found("batch", fits), key=lambda file: (file.last_modified, file.key))
 
