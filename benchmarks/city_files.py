@@ -51,11 +51,15 @@ def known_arcs(reference: Path | None) -> list[tuple[str, str]]:
     """How a row of each arc begins and ends: the real arcs of a reference file, else as many invented ones."""
     if reference is None:
         return [_invented(n) for n in range(ARCS)]
-    table = pl.read_csv(reference, separator=";", infer_schema=False).unique("IU_AC", keep="last").sort("IU_AC")
+    table = (
+        pl.read_csv(reference, separator=";", infer_schema=False).unique("IU_AC", keep="last").sort("IU_AC")
+    )
     return [_ends(row) for row in table.iter_rows(named=True)]
 
 
-def _rows_of(begin: str, end: str, moments: pl.Series, share: float, random: np.random.Generator) -> pl.Series:
+def _rows_of(
+    begin: str, end: str, moments: pl.Series, share: float, random: np.random.Generator
+) -> pl.Series:
     """The lines of one arc: some of its days whole, with flows, occupancies and gaps as a real arc has them."""
     hours = len(moments)
     kept = np.repeat(random.random(hours // 24 + 1) < share, 24)[:hours]
@@ -100,7 +104,11 @@ def _ends(row: dict[str, str]) -> tuple[str, str]:
 def _invented(n: int) -> tuple[str, str]:
     longitude, latitude = 2.25 + (n % 60) / 400, 48.82 + (n // 60) / 700
     street = f"Rue_{n // 8:03d}"
-    line = [[longitude, latitude], [longitude + 0.0011, latitude + 0.0003], [longitude + 0.0021, latitude + 0.0004]]
+    line = [
+        [longitude, latitude],
+        [longitude + 0.0011, latitude + 0.0003],
+        [longitude + 0.0021, latitude + 0.0004],
+    ]
     row = {
         "IU_AC": str(1_000 + n),
         "LIBELLE": street,
