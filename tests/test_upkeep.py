@@ -16,11 +16,10 @@ import pytest
 from ecluse import migration, upkeep
 from ecluse.catalog import journal
 from ecluse.errors import EcluseError, JobNotFound, MigrationHeld, NotFound, SettingsError
-from ecluse.fraud.workflows import cancel_job
 from ecluse.jobs import Job
 from ecluse.migration.hold import Hold
 from ecluse.runtime import Runtime, Worker
-from ecluse.work import KINDS, reconcile
+from ecluse.work import KINDS, cancel_job, reconcile
 from tests.application import KEPT
 from tests.migrating import Sizes, all_pointers, check_rows, fill
 

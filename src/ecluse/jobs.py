@@ -171,13 +171,15 @@ class JobKind:
     """One kind of job: the function that does it, its queue, the stages it passes, and what to do when it fails.
 
     `run(context, task, **arguments)` and `failed(context, task, message, **arguments)`, where `context` is
-    what the worker was started with.
+    what the worker was started with. `cancel(transaction, job_id)` records in the catalog that it was
+    cancelled, and is false where it has ended or publishes what it made; None: no row waits for the job.
     """
 
     run: Callable[..., None]
     failed: Callable[..., None]
     queue: str
     stages: tuple[str, ...]
+    cancel: Callable[[Any, str], bool] | None = None
 
 
 #: How many jobs of each queue one worker runs at a time.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ecluse import upkeep
+from ecluse.catalog import audit
 from ecluse.city import work as city
 from ecluse.fraud import work as fraud
 from ecluse.fraud.ensembles import jobs as ensembles
@@ -22,6 +23,25 @@ KINDS: Final[dict[str, JobKind]] = (
     | city.KINDS
     | upkeep.KINDS
 )
+
+
+def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
+    """Stop one of the user's jobs; what it would have made is recorded as cancelled.
+
+    A job that has ended, or is publishing what it made, stays as it is.
+
+    Raises:
+        JobNotFound: there is none of this id, or it is someone else's.
+    """
+    job = runtime.jobs.get(user_id, job_id)
+    kind = KINDS.get(job.kind)
+    cancel = None if kind is None else kind.cancel
+    with runtime.catalog.write() as transaction:
+        stopped = job.active if cancel is None else cancel(transaction, job_id)
+        if stopped:
+            audit.record(transaction, user_id, "job.cancel", job_id)
+    if stopped:
+        runtime.jobs.cancel(user_id, job_id)
 
 
 def reconcile(runtime: Runtime) -> int:

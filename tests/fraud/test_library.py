@@ -37,7 +37,7 @@ from ecluse.models.references import DESCRIPTION_FILE, REFERENCES, SKETCH_KINDS,
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
 from ecluse.storage import read_chunks
-from ecluse.work import KINDS, reconcile
+from ecluse.work import KINDS, cancel_job, reconcile
 from tests.application import KEPT
 from tests.servers import ObjectServer
 
@@ -190,7 +190,7 @@ def test_the_same_reference_is_queued_once_and_cancelled_without_a_trace(
 ) -> None:
     first = building.start_building(runtime, admin, [recipe("marlowe_pay")])
     assert building.start_building(runtime, admin, [recipe("marlowe_pay")]) == first
-    workflows.cancel_job(runtime, admin.id, first[0].job_id or "")
+    cancel_job(runtime, admin.id, first[0].job_id or "")
     with working(runtime):
         assert [job.status for job in ended(runtime, admin, [first[0].job_id])] == ["cancelled"]
     assert library.find_all(runtime) == []

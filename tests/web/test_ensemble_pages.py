@@ -12,12 +12,12 @@ import pytest
 from ecluse import models as published
 from ecluse.catalog import labels, references
 from ecluse.catalog.tables import Dataset, ModelVersion, User
-from ecluse.fraud import workflows
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.i18n import Words
 from ecluse.web.pages.ensembles import MEDIUM_ALERTS, agreement_of, members_of, warnings_of
 from ecluse.web.pages.models import suggested_table
+from ecluse.work import cancel_job
 from tests.web import invented
 from tests.web.test_pages import Browser, browser
 
@@ -206,7 +206,7 @@ def test_an_ensemble_is_scored_with_from_its_page_and_offered_on_its_table(
     answer = client.post(f"{place(made['payments'])}/score", data={"dataset": "dpayments"})
     assert answer.status_code == 303, answer.text
     (job,) = [one for one in runtime.jobs.list(owner.id) if one.kind == "predict"]
-    workflows.cancel_job(runtime, owner.id, job.id)
+    cancel_job(runtime, owner.id, job.id)
     page = client.get("/fraud/d/dpayments").text
     assert page.index('id="score"') < page.index('id="unlabelled"')
 

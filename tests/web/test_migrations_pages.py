@@ -14,12 +14,12 @@ from ecluse import models as published
 from ecluse.catalog import journal
 from ecluse.catalog.journal import Amount
 from ecluse.catalog.tables import Migration, User, now
-from ecluse.fraud.workflows import cancel_job
 from ecluse.migration import Summary
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.pages import models as model_pages
 from ecluse.web.pages.migrations import copy_rate, places_of
+from ecluse.work import cancel_job
 from tests.migrating import all_pointers, check_rows, fill
 from tests.test_upkeep import ended, working
 from tests.web.test_pages import Browser, browser

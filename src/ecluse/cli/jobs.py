@@ -9,7 +9,8 @@ import click
 
 from ecluse.cli.output import Record, Rows, reports
 from ecluse.cli.session import acting, home_option, user_option
-from ecluse.fraud.workflows import cancel_job, finish_job
+from ecluse.fraud.workflows import finish_job
+from ecluse.work import cancel_job
 
 
 @click.group()

@@ -17,12 +17,11 @@ import click
 from ecluse.catalog.tables import User
 from ecluse.cli.output import progress, say
 from ecluse.errors import JobFailed
-from ecluse.fraud.workflows import cancel_job
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime, Worker, living_workers
 from ecluse.settings import Settings
 from ecluse.storage import PATIENCE
-from ecluse.work import KINDS, reconcile
+from ecluse.work import KINDS, cancel_job, reconcile
 
 F = TypeVar("F", bound=Any)
 LOOK_SECONDS: Final = 3.0

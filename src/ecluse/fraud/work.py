@@ -385,12 +385,19 @@ def run_of(runtime: Runtime, task: Task, run_id: str) -> TrainingRun:
 
 #: Every kind of job of this application; a worker is started with them.
 KINDS: Final[dict[str, JobKind]] = {
-    "profile": JobKind(run_profile, _profile_failed, "profile", ("read", "profile")),
+    "profile": JobKind(run_profile, _profile_failed, "profile", ("read", "profile"), datasets.cancel_profile),
     "train": JobKind(
         run_training,
         training_failed,
         "train",
         ("read", "features", "search", "calibrate", "test", "save"),
+        training.cancel_run,
     ),
-    "predict": JobKind(run_prediction, _prediction_failed, "predict", ("read", "score", "save")),
+    "predict": JobKind(
+        run_prediction,
+        _prediction_failed,
+        "predict",
+        ("read", "score", "save"),
+        predictions.cancel_prediction,
+    ),
 }

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ecluse.catalog import audit, datasets, inspections, journal, models, predictions, training
+from ecluse.catalog import audit, datasets, models, predictions, training
 from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, new_id, now
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.registry import checked_name
@@ -298,41 +298,6 @@ def start_prediction(
             predictions.set_ended(transaction, prediction.id, "failed", f"It could not be queued: {error}")
         raise
     return prediction
-
-
-#: Jobs that no row waits for: those that only look, and those whose row comes with what they have made.
-ROWLESS: Final = frozenset(
-    {
-        "plan_migration",
-        "verify_model",
-        "build_reference",
-        "evaluate_reference",
-        "city_prepare",
-        "city_day",
-        "city_scheduled",
-    }
-)
-
-
-def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
-    """Stop one of the user's jobs; what it would have made is recorded as cancelled.
-
-    A job that has ended, or is publishing what it made, stays as it is.
-    """
-    job = runtime.jobs.get(user_id, job_id)
-    with runtime.catalog.write() as transaction:
-        looked = inspections.cancel_inspection(transaction, job_id)
-        stopped = (
-            training.cancel_run(transaction, job_id)
-            or looked
-            or predictions.cancel_prediction(transaction, job_id)
-            or datasets.cancel_profile(transaction, job_id)
-            or (job.active and (job.kind in ROWLESS or journal.has_job(transaction, job_id)))
-        )
-        if stopped:
-            audit.record(transaction, user_id, "job.cancel", job_id)
-    if stopped:
-        runtime.jobs.cancel(user_id, job_id)
 
 
 def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:

@@ -89,5 +89,11 @@ def _failed(runtime: Runtime, task: Task, message: str, run_id: str) -> None:
 
 #: The kinds of job of ensembles; a worker is started with them.
 KINDS: Final[dict[str, JobKind]] = {
-    KIND: JobKind(run_ensemble, _failed, "train", ("read", "match", "anomaly", "calibrate", "save")),
+    KIND: JobKind(
+        run_ensemble,
+        _failed,
+        "train",
+        ("read", "match", "anomaly", "calibrate", "save"),
+        training.cancel_run,
+    ),
 }

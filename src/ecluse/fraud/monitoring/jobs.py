@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse import models
-from ecluse.catalog import datasets, inspections, labels, training
+from ecluse.catalog import Transaction, datasets, inspections, labels, training
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
 from ecluse.errors import InvalidInput, JobCancelled, JobNotFound
@@ -575,16 +575,28 @@ def _retraining_failed(runtime: Runtime, task: Task, message: str, run_id: str, 
     work.training_failed(runtime, task, message, run_id)
 
 
+def _cancel_retraining(transaction: Transaction, job_id: str) -> bool:
+    looked = inspections.cancel_inspection(transaction, job_id)
+    return training.cancel_run(transaction, job_id) or looked
+
+
 #: Every kind of job that looks at a model beside a table.
 KINDS: Final[dict[str, JobKind]] = {
-    "questions": JobKind(run_questions, _failed, "predict", ("read", "score", "ask")),
-    "learn": JobKind(run_learning, _failed, "predict", ("read", "score", "learn", "save")),
-    "monitor": JobKind(run_monitor, _failed, "predict", ("read", "score")),
-    "compare": JobKind(run_comparison, _failed, "predict", ("read", "compare")),
+    "questions": JobKind(
+        run_questions, _failed, "predict", ("read", "score", "ask"), inspections.cancel_inspection
+    ),
+    "learn": JobKind(
+        run_learning, _failed, "predict", ("read", "score", "learn", "save"), inspections.cancel_inspection
+    ),
+    "monitor": JobKind(run_monitor, _failed, "predict", ("read", "score"), inspections.cancel_inspection),
+    "compare": JobKind(
+        run_comparison, _failed, "predict", ("read", "compare"), inspections.cancel_inspection
+    ),
     "retrain": JobKind(
         run_retraining,
         _retraining_failed,
         "train",
         ("read", "features", "search", "calibrate", "test", "save", "compare"),
+        _cancel_retraining,
     ),
 }

@@ -11,6 +11,7 @@ from ecluse.web.api.bodies import job_body, job_result
 from ecluse.web.api.schemas import JobBody, Me
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.work import cancel_job
 
 router = APIRouter(tags=["jobs"])
 
@@ -33,7 +34,7 @@ def list_jobs(
 @router.post("/jobs/{job}/cancel", responses=answers(404))
 def cancel(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
     """Stop a job. One that has ended stays as it is."""
-    workflows.cancel_job(runtime, user.user.id, job)
+    cancel_job(runtime, user.user.id, job)
     return job_body(runtime.jobs.get(user.user.id, job))
 
 

@@ -18,7 +18,7 @@ from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, Pager, page_of
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
-from ecluse.work import KINDS
+from ecluse.work import KINDS, cancel_job
 
 router = APIRouter()
 #: Jobs shown as queued or running at most; more than anyone waits for.
@@ -87,7 +87,7 @@ def show_progress(
 @router.post("/jobs/{job_id}/cancel")
 def cancel(job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Stop a job, then show it."""
-    workflows.cancel_job(runtime, user.user.id, job_id)
+    cancel_job(runtime, user.user.id, job_id)
     return RedirectResponse(f"/jobs/{job_id}", 303)
 
 

@@ -14,7 +14,6 @@ from starlette.responses import RedirectResponse, Response
 from ecluse.catalog import references
 from ecluse.catalog.tables import ReferenceModel
 from ecluse.errors import EcluseError, InvalidInput
-from ecluse.fraud import workflows
 from ecluse.fraud.references import building, evaluation, library
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime
@@ -24,6 +23,7 @@ from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.phrases import N_
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
+from ecluse.work import cancel_job
 
 router = APIRouter()
 #: Jobs queued within so long of the first that is not done are shown as one piece of work.
@@ -126,7 +126,7 @@ def measure(
 def stop(runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Stop the user's jobs on the library. What is built stays."""
     for job in _jobs(runtime, user.user.id, active=True):
-        workflows.cancel_job(runtime, user.user.id, job.id)
+        cancel_job(runtime, user.user.id, job.id)
     return RedirectResponse("/fraud/references", 303)
 
 
