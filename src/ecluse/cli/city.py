@@ -125,7 +125,7 @@ def _outcome(job: Job) -> dict[str, Any]:
 def _follow(runtime: Runtime, user: User, run_id: str, title: str) -> dict[date, Job]:
     """The jobs of a run's days once they have ended. Ctrl-C cancels what has not."""
     from ecluse.city import work
-    from ecluse.fraud.workflows import cancel_job
+    from ecluse.work import cancel_job
 
     try:
         with progress(title) as report, attended(runtime) as attend:
