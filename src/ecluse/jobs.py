@@ -47,6 +47,8 @@ REPORT_SECONDS: Final = 0.5
 #: How long the record of an ended job is kept.
 KEPT_FOR: Final = timedelta(days=90)
 PROGRESS: Final = "progress"
+#: How many jobs are asked for by id at a time.
+MANY: Final = 500
 #: Held by the runner that takes jobs in this process.
 _engine = threading.Lock()
 
@@ -262,13 +264,20 @@ class Jobs:
         return self._job(found[0], self._waiting() if found[0].status == "ENQUEUED" else [])
 
     @_reported
-    def get_many(self, user_id: str, job_ids: Sequence[str]) -> dict[str, Job]:
-        """Those of these jobs that are there and this user's, by their ids."""
-        if not job_ids:
-            return {}
-        found = self._client.list_workflows(workflow_ids=[*job_ids], user=user_id, load_input=False)
+    def get_many(self, user_id: str | None, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Those of these jobs that are there and this user's (None: anyone's), by their ids.
+
+        Of those that have ended the last stage is not read.
+        """
+        found: Sequence[WorkflowStatus] = []
+        for start in range(0, len(job_ids), MANY):
+            wanted = [*job_ids[start : start + MANY]]
+            found = [
+                *found,
+                *self._client.list_workflows(workflow_ids=wanted, user=user_id, load_input=False),
+            ]
         waiting = self._waiting() if any(w.status == "ENQUEUED" for w in found) else []
-        return {workflow.workflow_id: self._job(workflow, waiting) for workflow in found}
+        return {one.workflow_id: self._job(one, waiting, told=one.status == "PENDING") for one in found}
 
     @_reported
     def list(self, user_id: str, *, limit: int = 50, active: bool = False) -> Sequence[Job]:
@@ -340,10 +349,10 @@ class Jobs:
     def _waiting(self) -> Sequence[WorkflowStatus]:
         return self._client.list_workflows(status="ENQUEUED", load_input=False, load_output=False)
 
-    def _job(self, workflow: WorkflowStatus, waiting: Sequence[WorkflowStatus]) -> Job:
+    def _job(self, workflow: WorkflowStatus, waiting: Sequence[WorkflowStatus], *, told: bool = True) -> Job:
         attributes = workflow.attributes or {}
         status = _STATUSES[workflow.status]
-        progress = self._progress(workflow, status)
+        progress = self._progress(workflow, status) if told else {}
         return Job(
             id=workflow.workflow_id,
             kind=workflow.name,

@@ -6,6 +6,7 @@ from typing import Final
 
 from ecluse import upkeep
 from ecluse.catalog import audit
+from ecluse.city import schedule
 from ecluse.city import work as city
 from ecluse.fraud import work as fraud
 from ecluse.fraud.ensembles import jobs as ensembles
@@ -21,6 +22,7 @@ KINDS: Final[dict[str, JobKind]] = (
     | building.KINDS
     | evaluation.KINDS
     | city.KINDS
+    | schedule.KINDS
     | upkeep.KINDS
 )
 
@@ -45,5 +47,6 @@ def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
 
 
 def reconcile(runtime: Runtime) -> int:
-    """End the rows whose job or process ended without saying so; how many that were."""
-    return fraud.reconcile(runtime) + watching.reconcile(runtime) + upkeep.reconcile(runtime)
+    """End the rows whose job or process ended without saying so, and queue what is due; how many that were."""
+    ended = fraud.reconcile(runtime) + watching.reconcile(runtime) + upkeep.reconcile(runtime)
+    return ended + schedule.queue_due(runtime)

@@ -6,7 +6,7 @@ Identifiers are opaque random strings, so one person's cannot be guessed from an
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -393,3 +393,15 @@ class Worker(Base):
     pid: Mapped[int]
     started_at: Mapped[datetime] = mapped_column(default=now)
     beat_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Schedule(Base):
+    """Work that is begun once a day. `at`: HH:MM on the clocks of the work; `since`: the first day it is done for."""
+
+    __tablename__ = "schedules"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    at: Mapped[str] = mapped_column(String(5))
+    since: Mapped[date]
+    fetches: Mapped[bool] = mapped_column(default=False)
+    updated_at: Mapped[datetime] = mapped_column(default=now)

@@ -198,6 +198,75 @@ def show_day(day: date, kind: str | None, home: Path | None) -> Record:
         return Record(fields, _day_text(day, bodies, last_address(runtime.settings.home)))
 
 
+@city.command("schedule")
+@click.option(
+    "--at", help="Time of the next day at which a day is computed, on the city's clocks, such as 06:30."
+)
+@click.option("--fetch/--no-fetch", "fetches", default=None, help="Get the open data before.")
+@click.option(
+    "--since", type=Day(), help="The first day. Days that are missing are computed. Default: yesterday."
+)
+@click.option("--off", is_flag=True, help="Compute no more days by themselves.")
+@user_option
+@home_option
+@reports
+def schedule(
+    at: str | None,
+    fetches: bool | None,
+    since: date | None,
+    off: bool,
+    email: str | None,
+    home: Path | None,
+) -> Record:
+    """Have each day computed by itself once its time has come; without options, show how that stands.
+
+    A worker must run for that: ecluse up, or ecluse worker. Days that were missed meanwhile are computed later.
+    """
+    from ecluse.city import schedule as daily
+
+    if off and (at is not None or fetches is not None or since is not None):
+        raise click.UsageError("--off goes without other options.")
+    with acting(home, email) as (runtime, user):
+        if off:
+            removed = daily.remove_schedule(runtime, user)
+            return Record({"removed": removed}, "Off." if removed else "There was no schedule.")
+        known = daily.find_schedule(runtime)
+        if at is not None or fetches is not None or since is not None:
+            daily.set_schedule(
+                runtime,
+                user,
+                at=at or (f"{known.at:%H:%M}" if known else daily.USUAL_TIME),
+                fetches=known.fetches if fetches is None and known else bool(fetches),
+                since=since,
+            )
+        now = daily.standing(runtime)
+    if now is None:
+        return Record({"at": None}, "No day is computed by itself. See: ecluse city schedule --at 06:30")
+    fields = {
+        "at": f"{now.daily.at:%H:%M}",
+        "zone": now.daily.zone.key,
+        "fetch": now.daily.fetches,
+        "since": now.daily.since.isoformat(),
+        "next_at": now.next_at,
+        "missing": [day.isoformat() for day in now.missing],
+        "failed": [{"date": job.title, "error": job.error} for job in now.failed],
+    }
+    lines = [
+        f"Each day is computed at {fields['at']} of the next ({now.daily.zone.key})"
+        + (", once the open data were fetched" if now.daily.fetches else "")
+        + f", since {now.daily.since}.",
+        f"Next: {now.next_at.astimezone(now.daily.zone):%Y-%m-%d %H:%M}.",
+    ]
+    if now.missing:
+        lines.append(f"Due and not there yet: {_some([day.isoformat() for day in now.missing])}")
+    lines += [f"  {job.title}  {job.error}" for job in now.failed[:10]]
+    return Record(fields, "\n".join(lines))
+
+
+def _some(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:10]) + (f" and {len(texts) - 10} more" if len(texts) > 10 else "")
+
+
 def _bodies(documents: Documents, day: date, kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
     key = day.isoformat()
     found = documents.get_many([(f"metrics/{kind}", key) for kind in kinds])
