@@ -1,4 +1,7 @@
-"""Write docs/reference from the code: settings, commands, HTTP API. `just docs` runs it; a test holds it current."""
+"""Write docs/reference from the code: settings, thresholds, commands, HTTP API.
+
+`just docs` runs it; a test holds it current.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ecluse.city.thresholds import Thresholds
 from ecluse.cli import COMMANDS, cli
 from ecluse.runtime import Runtime
 from ecluse.settings import VARIABLES, Settings
@@ -20,7 +25,12 @@ TARGET = Path(__file__).parents[1] / "docs" / "reference"
 
 def pages() -> dict[str, str]:
     """File name → text of every generated page."""
-    return {"settings.md": _settings(), "commands.md": _commands(), "api.md": _api()}
+    return {
+        "settings.md": _settings(),
+        "thresholds.md": _thresholds(),
+        "commands.md": _commands(),
+        "api.md": _api(),
+    }
 
 
 def _settings() -> str:
@@ -32,6 +42,23 @@ def _settings() -> str:
     ]
     lines += ["| variable | meaning |", "|---|---|"]
     lines += [f"| `{name}` | {meaning} |" for name, meaning in VARIABLES.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _thresholds() -> str:
+    lines = [
+        "# Thresholds of the city",
+        "",
+        "The numbers that the rules of a city's day rest on. Those that differ are set by name:",
+        "`ECLUSE_CITY_THRESHOLDS=rain=4,wind=40`.",
+        "",
+        "| name | value | unit | where it comes from |",
+        "|---|---|---|---|",
+    ]
+    for one in fields(Thresholds):
+        lines.append(
+            f"| `{one.name}` | {one.default:g} | {one.metadata['unit']} | {one.metadata['source']} |"
+        )
     return "\n".join(lines) + "\n"
 
 

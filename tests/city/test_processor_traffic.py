@@ -142,10 +142,37 @@ def test_the_day_stands_beside_the_week_before() -> None:
     body = traffic.compute(made(TUESDAY, rows, [arc(1)]), {}).body
     week = body["week_before"]
     assert week["date"] == "2025-05-27"
-    assert week["vehicles"] == {"value": 2400, "change": 0.5}
+    assert week["vehicles"] == {"value": 2400, "change": 0.5, "compared": 1.0}
     assert week["lost_time"]["change"] == pytest.approx(0.5, rel=1e-5)
-    assert week["saturation_share"] == {"value": 1.0, "change": 0.0}
+    assert week["saturation_share"] == {"value": 1.0, "change": 0.0, "compared": 1.0}
     assert traffic.compute(made(TUESDAY, rows[1:], [arc(1)]), {}).body["week_before"] is None
+
+
+def test_a_change_looks_at_the_hours_that_both_days_know() -> None:
+    """Six hours of 150 beside a whole day of 100: half as much again, not three eighths of it."""
+    before = TUESDAY - timedelta(days=7)
+    rows = [
+        road_rows(1, before, [100.0] * 24, [40.0] * 24),
+        road_rows(1, TUESDAY, [150.0] * 24, skip=range(6, 24)),
+    ]
+    week = traffic.compute(made(TUESDAY, rows, [arc(1)]), {}).body["week_before"]
+    assert week["vehicles"] == {"value": 2400, "change": 0.5, "compared": 0.25}
+    assert (week["lost_time"]["change"], week["lost_time"]["compared"]) == (None, 0.0)
+    assert week["saturation_share"] == {"value": 1.0, "change": None, "compared": 0.0}
+
+
+def test_the_short_day_is_compared_hour_by_hour_of_the_clock() -> None:
+    """The hour after 01:00 is 03:00: each hour has the flow of its clock on both days."""
+    before = SHORT - timedelta(days=7)
+    rows = [road_rows(1, day, [100.0 + hour for hour in local(day).clock_hours]) for day in (before, SHORT)]
+    week = traffic.compute(made(SHORT, rows, [arc(1)]), {}).body["week_before"]
+    assert week["vehicles"] == {"value": 2400 + 276, "change": 0.0, "compared": 1.0}
+    long_before = [
+        road_rows(1, day, [100.0 + hour for hour in local(day).clock_hours])
+        for day in (LONG - timedelta(days=7), LONG)
+    ]
+    week = traffic.compute(made(LONG, long_before, [arc(1)]), {}).body["week_before"]
+    assert week["vehicles"]["change"] == 0.0
 
 
 def test_a_day_without_any_row_is_told_without_a_number_that_is_none() -> None:

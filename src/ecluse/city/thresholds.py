@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from ecluse.errors import SettingsError
+
+#: Of these there must be more than nothing: speeds and occupancies divide, and no spell has no hour.
+POSITIVE: Final = ("km/h", "% occupancy", "hours in a row")
 
 
 def _of(default: float, unit: str, source: str) -> Any:
@@ -51,9 +54,11 @@ class Thresholds:
         "measured on two road sensors over 13 months: 1.3 % of their days have four such hours, 6 % have two",
     )
     severe_hours: float = _of(
-        4, "hours in a row", "a rush hour lasts three; from here an alert has severity 2"
+        4, "hours in a row", "twice alert_hours; from here an alert of congestion has severity 2"
     )
-    gravest_hours: float = _of(8, "hours in a row", "a third of the day; from here an alert has severity 3")
+    gravest_hours: float = _of(
+        8, "hours in a row", "a third of the day, from here an alert is one degree more severe"
+    )
     largest_flow: float = _of(
         12000,
         "vehicles per hour",
@@ -78,10 +83,14 @@ class Thresholds:
         """The defaults, but for `values`.
 
         Raises:
-            SettingsError: a name is not one of them.
+            SettingsError: a name is not one of them, or a value that must be positive is not.
         """
-        known = [one.name for one in fields(cls)]
-        for name in values:
+        known = {one.name: one.metadata["unit"] for one in fields(cls)}
+        for name, value in values.items():
             if name not in known:
                 raise SettingsError(f"{name!r} is no threshold of the city; there are {', '.join(known)}.")
+            if known[name] in POSITIVE and value <= 0:
+                raise SettingsError(
+                    f"ECLUSE_CITY_THRESHOLDS: {name}={value:g} must be more than 0 {known[name]}."
+                )
         return replace(cls(), **values)

@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ecluse.city.calendar import LocalDay
 from ecluse.city.inputs import Inputs, Metrics
 from ecluse.city.numbers import ratio, rounded, rounded_list, whole, whole_list
-from ecluse.city.road_hours import RoadHours, mean, road_hours, total
+from ecluse.city.road_hours import Floats, RoadHours, mean, road_hours, total
 from ecluse.city.tables import STATES
 from ecluse.city.typical import REPORTING_SHARE, Panel, usual_days, usual_of_total
 
@@ -111,19 +112,41 @@ def _saturation_panel(inputs: Inputs) -> Panel:
 
 
 def _week_before(inputs: Inputs) -> dict[str, Any] | None:
-    """The same weekday a week ago, and how far the day is from it; None where no hour of it is known."""
+    """The same weekday a week ago, and how far the day is from it; None where no hour of it is known.
+
+    A `value` is that day's whole figure. A `change` looks at the arc-hours alone that are known on both days (their
+    share is in `compared`): two sums over different hours cannot be compared.
+    """
     before = LocalDay(inputs.day.date - timedelta(days=7), inputs.day.zone)
-    then = road_hours(inputs.roads, inputs.network, before, inputs.thresholds)
+    then, now = road_hours(inputs.roads, inputs.network, before, inputs.thresholds), inputs.road_hours
     if not then.reporting.any():
         return None
     congested = inputs.thresholds.congested
-    now, was = figures(inputs.road_hours, congested), figures(then, congested)
-    compared = {
-        name: {"value": was[name], "change": _change(now[name], was[name])}
-        for name in ("vehicles", "lost_time", "saturation_share")
+    value = figures(then, congested)
+    clock = before.clock_hours
+    same = [clock.index(hour) if hour in clock else len(clock) for hour in inputs.day.clock_hours]
+    vehicles = _known_on_both(now.flow, then.flow, same)
+    lost = _known_on_both(now.lost, then.lost, same)
+    occupancy = _known_on_both(now.occupancy, then.occupancy, same)
+
+    def compared(name: str, pair: tuple[NDArray[Any], NDArray[Any]]) -> dict[str, Any]:
+        new, old = (float(values.sum()) for values in pair)
+        change = ratio(new - old, old) if pair[0].size else None
+        return {"value": value[name], "change": change, "compared": ratio(pair[0].size, now.flow.size)}
+
+    return {
+        "date": before.date.isoformat(),
+        "coverage": value["coverage"],
+        "vehicles": compared("vehicles", vehicles),
+        "lost_time": compared("lost_time", lost),
+        "saturation_share": compared(
+            "saturation_share", (occupancy[0] >= congested, occupancy[1] >= congested)
+        ),
     }
-    return {"date": before.date.isoformat(), "coverage": was["coverage"], **compared}
 
 
-def _change(now: float | None, was: float | None) -> float | None:
-    return None if now is None or was is None else ratio(now - was, was)
+def _known_on_both(now: Floats, then: Floats, same: list[int]) -> tuple[Floats, Floats]:
+    """The values of the arc-hours known on both days; `same`: the hour of the other day for each of this one."""
+    other = np.pad(then, ((0, 0), (0, 1)), constant_values=np.nan)[:, same]
+    known = ~(np.isnan(now) | np.isnan(other))
+    return now[known], other[known]
