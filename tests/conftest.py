@@ -15,7 +15,7 @@ from hypothesis import settings
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.storage import ensure_bucket
-from tests.servers import ObjectServer, ServerMissing, azurite, postgresql, s3rver, seaweedfs
+from tests.servers import ObjectServer, ServerMissing, azurite, postgresql, s3rver, seaweedfs, secantusdb
 
 # What a machine does beside the tests must not decide them.
 settings.register_profile("ecluse", deadline=None)
@@ -87,6 +87,12 @@ def new_postgresql_url(postgresql_server: str) -> Callable[[], str]:
 def postgresql_url(new_postgresql_url: Callable[[], str]) -> str:
     """The address of an empty database of its own."""
     return new_postgresql_url()
+
+
+@pytest.fixture(scope="session")
+def secantus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with secantusdb(tmp_path_factory.mktemp("secantusdb")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from tests.servers import free_port
 
 #: What points the documents at a database of its own that is empty: no tables yet.
 Fresh = Callable[[], dict[str, str]]
-DATABASES = ("sqlite", "postgresql")
+DATABASES = ("sqlite", "postgresql", "mongodb")
 
 
 def sqlite(request: pytest.FixtureRequest) -> Fresh:
@@ -37,6 +37,15 @@ def sqlite(request: pytest.FixtureRequest) -> Fresh:
 def postgresql(request: pytest.FixtureRequest) -> Fresh:
     make: Callable[[], str] = request.getfixturevalue("new_postgresql_url")
     return lambda: {"DATABASE_URL": make()}
+
+
+def mongodb(request: pytest.FixtureRequest) -> Fresh:
+    url = request.getfixturevalue("secantus_url")
+    return lambda: {
+        "DATABASE_TYPE": "mongodb",
+        "MONGODB_URL": url,
+        "MONGODB_DATABASE": f"test_{uuid.uuid4().hex}",
+    }
 
 
 def places(environment: dict[str, str]) -> DocumentsSettings:
@@ -424,6 +433,10 @@ def away(database: str) -> dict[str, str]:
     return {
         "sqlite": {"DATABASE_URL": "sqlite:////proc/no/folder/documents.db"},
         "postgresql": {"DATABASE_URL": f"postgresql://me:hidden-word@127.0.0.1:{port}/db"},
+        "mongodb": {
+            "DATABASE_TYPE": "mongodb",
+            "MONGODB_URL": f"mongodb://me:hidden-word@127.0.0.1:{port}/?serverSelectionTimeoutMS=500",
+        },
     }[database]
 
 

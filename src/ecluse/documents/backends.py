@@ -44,6 +44,13 @@ def _sql(settings: DocumentsSettings) -> Backend:
     return SqlDocuments(settings.sql_url)
 
 
+def _mongodb(settings: DocumentsSettings) -> Backend:
+    from ecluse.documents.mongodb import MongoDocuments
+
+    return MongoDocuments(settings.mongodb)
+
+
 BACKENDS: Final[dict[DatabaseType, _Kind]] = {
     "sql": _Kind("sqlalchemy", None, _sql),
+    "mongodb": _Kind("pymongo", "mongodb", _mongodb),
 }
