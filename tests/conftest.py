@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 import pytest
@@ -15,12 +16,23 @@ from hypothesis import settings
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.storage import ensure_bucket
-from tests.servers import ObjectServer, ServerMissing, azurite, postgresql, s3rver, seaweedfs, secantusdb
+from tests.servers import (
+    ObjectServer,
+    ServerMissing,
+    azurite,
+    dynalite,
+    moto,
+    postgresql,
+    s3rver,
+    seaweedfs,
+    secantusdb,
+)
 
 # What a machine does beside the tests must not decide them.
 settings.register_profile("ecluse", deadline=None)
 settings.load_profile("ecluse")
 
+T = TypeVar("T")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -54,14 +66,14 @@ def s3rver_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str
 
 
 @contextmanager
-def _installed(server: AbstractContextManager[dict[str, str]]) -> Iterator[dict[str, str]]:
+def _installed(server: AbstractContextManager[T]) -> Iterator[T]:
     """The server, or a skipped test where it cannot be installed."""
     with ExitStack() as stack:
         try:
-            environment = stack.enter_context(server)
+            found = stack.enter_context(server)
         except ServerMissing as error:
             pytest.skip(str(error))
-        yield environment
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +104,18 @@ def postgresql_url(new_postgresql_url: Callable[[], str]) -> str:
 @pytest.fixture(scope="session")
 def secantus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with secantusdb(tmp_path_factory.mktemp("secantusdb")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def dynalite_url() -> Iterator[str]:
+    with _installed(dynalite()) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    with moto() as url:
         yield url
 
 

@@ -1,4 +1,4 @@
-"""Start real servers on loopback for the tests, the benchmarks and the journeys: SeaweedFS, PostgreSQL, Azurite."""
+"""Start real servers on loopback for the tests, the benchmarks and the journeys: of objects, tables and documents."""
 
 from __future__ import annotations
 
@@ -152,6 +152,28 @@ def s3rver(folder: Path) -> Iterator[dict[str, str]]:
             "AWS_ACCESS_KEY_ID": "S3RVER",
             "AWS_SECRET_ACCESS_KEY": "S3RVER",
         }
+
+
+@contextmanager
+def dynalite() -> Iterator[str]:
+    """A server that speaks DynamoDB and keeps its limits, in memory; its address."""
+    port = free_port()
+    with _npm_server("dynalite", ["--host", "127.0.0.1", "--port", str(port), "--createTableMs", "50"], port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def moto() -> Iterator[str]:
+    """Another, in this process; its address."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
 
 
 @contextmanager

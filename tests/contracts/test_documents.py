@@ -26,7 +26,7 @@ from tests.servers import free_port
 
 #: What points the documents at a database of its own that is empty: no tables yet.
 Fresh = Callable[[], dict[str, str]]
-DATABASES = ("sqlite", "postgresql", "mongodb")
+DATABASES = ("sqlite", "postgresql", "mongodb", "dynalite", "moto")
 
 
 def sqlite(request: pytest.FixtureRequest) -> Fresh:
@@ -45,6 +45,26 @@ def mongodb(request: pytest.FixtureRequest) -> Fresh:
         "DATABASE_TYPE": "mongodb",
         "MONGODB_URL": url,
         "MONGODB_DATABASE": f"test_{uuid.uuid4().hex}",
+    }
+
+
+def dynalite(request: pytest.FixtureRequest) -> Fresh:
+    return lambda: dynamodb(request.getfixturevalue("dynalite_url"))
+
+
+def moto(request: pytest.FixtureRequest) -> Fresh:
+    return lambda: dynamodb(request.getfixturevalue("moto_url"))
+
+
+def dynamodb(endpoint: str) -> dict[str, str]:
+    name = uuid.uuid4().hex
+    return {
+        "USE_DYNAMODB": "true",
+        "DYNAMODB_ENDPOINT": endpoint,
+        "DYNAMODB_METRICS_TABLE": f"metrics_{name}",
+        "DYNAMODB_REPORTS_TABLE": f"reports_{name}",
+        "AWS_ACCESS_KEY_ID": "tests",
+        "AWS_SECRET_ACCESS_KEY": "hidden-word",
     }
 
 
@@ -437,6 +457,8 @@ def away(database: str) -> dict[str, str]:
             "DATABASE_TYPE": "mongodb",
             "MONGODB_URL": f"mongodb://me:hidden-word@127.0.0.1:{port}/?serverSelectionTimeoutMS=500",
         },
+        "dynalite": dynamodb(f"http://127.0.0.1:{port}"),
+        "moto": dynamodb(f"http://127.0.0.1:{port}"),
     }[database]
 
 

@@ -50,7 +50,14 @@ def _mongodb(settings: DocumentsSettings) -> Backend:
     return MongoDocuments(settings.mongodb)
 
 
+def _dynamodb(settings: DocumentsSettings) -> Backend:
+    from ecluse.documents.dynamodb import DynamoDocuments
+
+    return DynamoDocuments(settings.dynamodb)
+
+
 BACKENDS: Final[dict[DatabaseType, _Kind]] = {
     "sql": _Kind("sqlalchemy", None, _sql),
     "mongodb": _Kind("pymongo", "mongodb", _mongodb),
+    "dynamodb": _Kind("boto3", "dynamodb", _dynamodb),
 }

@@ -1,0 +1,299 @@
+"""Keep documents in DynamoDB: two tables, partitioned by kind and sorted by key.
+
+Reads are consistent and by key; only `kinds`, which copies ask for, reads a whole table.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+
+from ecluse.documents.backend import Document, Range, is_report
+from ecluse.documents.canonical import LARGEST_INT, Body, Entry
+from ecluse.errors import DocumentsMissing, DocumentsUnavailable
+from ecluse.settings import DynamoDBSettings
+
+Item = dict[str, Any]
+
+#: What one request of DynamoDB takes.
+WRITES: Final = 25
+READS: Final = 100
+#: Times that a batch is sent again for what DynamoDB left undone, with nothing done in between; some 20 s.
+TURNS: Final = 12
+LONGEST_PAUSE: Final = 3.0
+READY_SECONDS: Final = 120.0
+_SCHEMA: Final = (("kind", "HASH"), ("key", "RANGE"))
+
+
+class DynamoDocuments:
+    """The two tables of a region."""
+
+    def __init__(self, settings: DynamoDBSettings) -> None:
+        self._settings = settings
+        self._tables = (settings.metrics_table, settings.reports_table)
+        self._client = _client(settings)
+
+    def put(self, entries: Sequence[Entry]) -> None:
+        by_table: dict[str, list[Item]] = defaultdict(list)
+        for one in entries:
+            item = _name(one.kind, one.key) | {"body": written(one.body)}
+            by_table[self._table(one.kind)].append({"PutRequest": {"Item": item}})
+        for table, requests in by_table.items():
+            self._write(table, requests)
+
+    def get(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Body]:
+        by_table: dict[str, list[Item]] = defaultdict(list)
+        for kind, key in keys:
+            by_table[self._table(kind)].append(_name(kind, key))
+        found: dict[tuple[str, str], Body] = {}
+        for table, names in by_table.items():
+            for at in range(0, len(names), READS):
+                for item in self._read(table, names[at : at + READS]):
+                    found[item["kind"]["S"], item["key"]["S"]] = read(item["body"])
+        return found
+
+    def delete(self, kind: str, keys: Sequence[str]) -> None:
+        self._write(self._table(kind), [{"DeleteRequest": {"Key": _name(kind, key)}} for key in keys])
+
+    def range(self, wanted: Range) -> list[Document]:
+        return [Document(wanted.kind, item["key"]["S"], read(item["body"])) for item in self._query(wanted)]
+
+    def keys(self, wanted: Range) -> list[str]:
+        return [item["key"]["S"] for item in self._query(wanted, ProjectionExpression="#key")]
+
+    def kinds(self) -> Iterator[str]:
+        found: set[str] = set()
+        with self._reported():
+            for table in self._tables:
+                pages = self._client.get_paginator("scan").paginate(
+                    TableName=table,
+                    ProjectionExpression="#kind",
+                    ExpressionAttributeNames={"#kind": "kind"},
+                    ConsistentRead=True,
+                )
+                found |= {item["kind"]["S"] for page in pages for item in page["Items"]}
+        yield from sorted(found)
+
+    def create(self) -> list[str]:
+        with self._reported():
+            made = [table for table in self._tables if self._make(table)]
+            for table in self._tables:
+                self._wait_until_ready(table)
+        return made
+
+    def check(self) -> None:
+        with self._reported():
+            for table in self._tables:
+                self._client.get_item(TableName=table, Key=_name("check", "check"), ConsistentRead=True)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _table(self, kind: str) -> str:
+        return self._settings.reports_table if is_report(kind) else self._settings.metrics_table
+
+    def _query(self, wanted: Range, **projection: str) -> list[Item]:
+        """The items of a range; DynamoDB's own are closed at both ends, so that at `high` is left out here."""
+        conditions, values = ["#kind = :kind"], {":kind": {"S": wanted.kind}}
+        if wanted.low is not None:
+            values[":low"] = {"S": wanted.low}
+        if wanted.high is not None:
+            values[":high"] = {"S": wanted.high}
+        if wanted.low is not None and wanted.high is not None:
+            conditions.append("#key BETWEEN :low AND :high")
+        elif wanted.low is not None:
+            conditions.append("#key >= :low")
+        elif wanted.high is not None:
+            conditions.append("#key < :high")
+        asked: dict[str, Any] = {
+            "TableName": self._table(wanted.kind),
+            "KeyConditionExpression": " AND ".join(conditions),
+            # DynamoDB refuses a name that no expression uses.
+            "ExpressionAttributeNames": {
+                name: name[1:] for name in ("#kind", "#key") if name in f"{conditions} {projection}"
+            },
+            "ExpressionAttributeValues": values,
+            "ScanIndexForward": not wanted.newest_first,
+            "ConsistentRead": True,
+            **projection,
+        }
+        found: list[Item] = []
+        with self._reported():
+            while True:
+                answer = self._client.query(**asked, Limit=wanted.limit - len(found) + 1)
+                found += [item for item in answer["Items"] if item["key"]["S"] != wanted.high]
+                if len(found) >= wanted.limit or "LastEvaluatedKey" not in answer:
+                    return found[: wanted.limit]
+                asked["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    def _write(self, table: str, requests: Sequence[Item]) -> None:
+        def send(left: Mapping[str, Any]) -> tuple[list[Item], Mapping[str, Any]]:
+            return [], self._client.batch_write_item(RequestItems=left).get("UnprocessedItems", {})
+
+        for at in range(0, len(requests), WRITES):
+            self._until_done(send, {table: list(requests[at : at + WRITES])}, len)
+
+    def _read(self, table: str, names: list[Item]) -> list[Item]:
+        def send(left: Mapping[str, Any]) -> tuple[list[Item], Mapping[str, Any]]:
+            answer = self._client.batch_get_item(RequestItems=left)
+            return answer["Responses"].get(table, []), answer.get("UnprocessedKeys", {})
+
+        return self._until_done(
+            send, {table: {"Keys": names, "ConsistentRead": True}}, lambda left: len(left["Keys"])
+        )
+
+    def _until_done(
+        self,
+        send: Callable[[Mapping[str, Any]], tuple[list[Item], Mapping[str, Any]]],
+        left: Mapping[str, Any],
+        count: Callable[[Any], int],
+    ) -> list[Item]:
+        """Send a batch, and again what was left undone, more slowly while nothing of it is done."""
+        found: list[Item] = []
+        turns = 0
+        while left:
+            before = sum(map(count, left.values()))
+            with self._reported():
+                some, left = send(left)
+            found += some
+            turns = 0 if sum(map(count, left.values())) < before else turns + 1
+            if turns == TURNS:
+                raise DocumentsUnavailable(
+                    f"DynamoDB takes no more requests for {', '.join(left)} at this rate. Try again later, or raise "
+                    "the table's limits."
+                )
+            if left:
+                time.sleep(random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.05 * 2**turns))  # noqa: S311
+        return found
+
+    def _make(self, table: str) -> bool:
+        """Make a table; whether it was missing."""
+        try:
+            self._client.create_table(
+                TableName=table,
+                AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in _SCHEMA],
+                KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in _SCHEMA],
+                BillingMode="PAY_PER_REQUEST",
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceInUseException":
+                raise
+            return False
+        return True
+
+    def _wait_until_ready(self, table: str) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            found = self._client.describe_table(TableName=table)["Table"]
+            schema = tuple((one["AttributeName"], one["KeyType"]) for one in found["KeySchema"])
+            if schema != _SCHEMA:
+                raise DocumentsMissing(
+                    f"The DynamoDB table {table} has other keys than kind and key. Name another in "
+                    "DYNAMODB_METRICS_TABLE or DYNAMODB_REPORTS_TABLE, and make it: ecluse documents create"
+                )
+            if found["TableStatus"] != "CREATING":
+                return
+            if time.monotonic() > deadline:
+                raise DocumentsUnavailable(
+                    f"The DynamoDB table {table} is still being made. Try again later: ecluse documents create"
+                )
+            time.sleep(0.25)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise DocumentsUnavailable(
+                "There are no AWS credentials for DynamoDB. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give "
+                "this machine a role; a DynamoDB of your own takes any."
+            ) from error
+        except ClientError as error:
+            self._raise(error)
+        except BotoCoreError as error:
+            raise DocumentsUnavailable(
+                f"DynamoDB at {self._settings.endpoint or self._settings.region} does not answer: "
+                f"{str(error).rstrip('. ')}. See: ecluse doctor"
+            ) from error
+
+    def _raise(self, error: ClientError) -> NoReturn:
+        code, said = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        tables = " and ".join(self._tables)
+        if code == "ResourceNotFoundException":
+            raise DocumentsMissing(
+                f"The DynamoDB tables {tables} are not both there. Make them: ecluse documents create"
+            ) from error
+        if code in ("AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException"):
+            raise DocumentsUnavailable(
+                f"DynamoDB refuses what was asked of {tables} ({code}). Check the credentials, and that they may read "
+                "and write these tables."
+            ) from error
+        raise DocumentsUnavailable(
+            f"DynamoDB could not do what was asked of {tables} ({code}): {said.rstrip('. ')}. See: ecluse doctor"
+        ) from error
+
+
+def written(value: Any) -> dict[str, Any]:
+    """A value as DynamoDB takes it; a number goes as its shortest decimal digits, which name that float alone."""
+    match value:
+        case None:
+            return {"NULL": True}
+        case bool():
+            return {"BOOL": value}
+        case str():
+            return {"S": value}
+        case int() | float():
+            return {"N": repr(value)}
+        case dict():
+            return {"M": {name: written(one) for name, one in value.items()}}
+    return {"L": [written(one) for one in value]}
+
+
+def read(attribute: Mapping[str, Any]) -> Any:
+    """The value that `written` made this of; DynamoDB keeps no order of names and gives it in one of its own."""
+    ((kind, value),) = attribute.items()
+    match kind:
+        case "M":
+            return {name: read(value[name]) for name in sorted(value)}
+        case "L":
+            return [read(one) for one in value]
+        case "N":
+            return _number(value)
+        case "NULL":
+            return None
+    return value
+
+
+def _number(text: str) -> int | float:
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) <= LARGEST_INT else number
+
+
+def _name(kind: str, key: str) -> Item:
+    return {"kind": {"S": kind}, "key": {"S": key}}
+
+
+def _client(settings: DynamoDBSettings) -> Any:
+    """Connects with the first request; keys that the settings lack are looked for as the AWS tools do."""
+    return boto3.session.Session().client(
+        "dynamodb",
+        region_name=settings.region,
+        endpoint_url=settings.endpoint,
+        aws_access_key_id=settings.access_key,
+        aws_secret_access_key=settings.secret_key,
+        aws_session_token=settings.session_token,
+        config=Config(
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"mode": "standard", "total_max_attempts": 4},
+            max_pool_connections=32,
+        ),
+    )
