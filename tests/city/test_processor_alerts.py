@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ecluse.city.distance import pairs_within
-from ecluse.city.processors import alerts, arcs, traffic
+from ecluse.city.inputs import Inputs
+from ecluse.city.processors import alerts, arcs, sensors, traffic
 from ecluse.city.thresholds import Thresholds
 from tests.city.by_hand import LONG, SHORT, TUESDAY, arc, local, made, road_rows
 
@@ -20,9 +21,13 @@ def _occupied(*hours: int, level: float = 60.0, count: int = 24) -> list[float |
     return [level if hour in hours else 10.0 for hour in range(count)]
 
 
+def _body(inputs: Inputs) -> dict[str, Any]:
+    return alerts.compute(inputs, {"sensors": sensors.compute(inputs, {})}).body
+
+
 def _alerts(occupancy: list[float | None], **more: Any) -> list[dict[str, Any]]:
     inputs = made(TUESDAY, [road_rows(7, TUESDAY, [100.0] * 24, occupancy)], [arc(7)], **more)
-    told: list[dict[str, Any]] = alerts.compute(inputs, {}).body["alerts"]
+    told: list[dict[str, Any]] = _body(inputs)["alerts"]
     return told
 
 
@@ -74,14 +79,14 @@ def test_hours_are_those_of_the_clocks_on_days_of_23_and_25_hours() -> None:
     for day, spell in ((SHORT, ("01:00", "04:00")), (LONG, ("01:00", "02:00 +01:00"))):
         hours = local(day).hours
         rows = road_rows(7, day, None, _occupied(1, 2, count=hours))
-        (one,) = alerts.compute(made(day, [rows], [arc(7)]), {}).body["alerts"]
+        (one,) = _body(made(day, [rows], [arc(7)]))["alerts"]
         assert (one["hours"], (one["from"], one["to"])) == ([1, 2], spell)
         assert one["lost_time"] is None  # no flow is known
 
 
 def test_at_most_200_are_listed_and_all_are_counted() -> None:
     rows = [road_rows(n, TUESDAY, [float(n)] * 24, _occupied(8, 9)) for n in range(1, 221)]
-    body = alerts.compute(made(TUESDAY, rows, [arc(n) for n in range(1, 221)]), {}).body
+    body = _body(made(TUESDAY, rows, [arc(n) for n in range(1, 221)]))
     assert (len(body["alerts"]), body["alerts_total"]) == (200, 220)
     assert [one["arc"] for one in body["alerts"]] == list(range(220, 20, -1))
     assert body["by_kind"] == {"congestion": 220, "flow": 0}
@@ -94,12 +99,12 @@ def _weeks(jump: dict[int, float], weeks: int = 12) -> Any:
         date = TUESDAY - timedelta(days=back)
         wave = [500.0 + 10 * ((back * 7 + hour * 5) % 11) for hour in range(local(date).hours)]
         rows.append(road_rows(7, date, list(wave), [10.0] * len(wave)))
-    today: list[float | None] = [jump.get(hour, 550.0) for hour in range(24)]
+    today: list[float | None] = [jump.get(hour, 545.0 + hour % 11) for hour in range(24)]
     return made(TUESDAY, [*rows, road_rows(7, TUESDAY, today, [10.0] * 24)], [arc(7)])
 
 
 def test_a_flow_far_from_usual_for_four_hours_raises_an_alert() -> None:
-    (one,) = alerts.compute(_weeks(dict.fromkeys(range(18, 22), 1500.0)), {}).body["alerts"]
+    (one,) = _body(_weeks(dict.fromkeys(range(18, 22), 1500.0)))["alerts"]
     assert (one["kind"], one["hours"], one["severity"]) == ("flow", [18, 19, 20, 21], 1)
     assert (one["why"]["rule"], one["why"]["threshold"]) == ("above", 0.99)
     assert one["why"]["observed"] == [1500.0] * 4
@@ -110,18 +115,26 @@ def test_a_flow_far_from_usual_for_four_hours_raises_an_alert() -> None:
 
 
 def test_three_hours_are_not_enough_on_a_day_that_is_not_exceptional() -> None:
-    assert alerts.compute(_weeks(dict.fromkeys(range(18, 21), 1500.0)), {}).body["alerts"] == []
+    assert _body(_weeks(dict.fromkeys(range(18, 21), 1500.0)))["alerts"] == []
 
 
 def test_a_flow_far_below_usual_says_so() -> None:
-    (one,) = alerts.compute(_weeks(dict.fromkeys(range(10, 18), 20.0)), {}).body["alerts"]
+    (one,) = _body(_weeks({hour: 10.0 + hour for hour in range(10, 18)}))["alerts"]
     assert (one["why"]["rule"], one["severity"]) == ("below", 2)
     assert one["why"]["days"] == 8
 
 
+def test_a_sensor_that_fails_raises_no_alert_of_flow() -> None:
+    """Zeros all day are far below usual, and the same count all day far above; both are told of the sensor."""
+    for value, reason in ((0.0, "all_zero"), (1500.0, "constant")):
+        inputs = _weeks(dict.fromkeys(range(24), value))
+        assert [one["reason"] for one in sensors.compute(inputs, {}).body["failing"]] == [reason]
+        assert _body(inputs)["alerts"] == []
+
+
 def test_an_ordinary_day_raises_none_and_has_its_bands() -> None:
     inputs = _weeks({})
-    assert alerts.compute(inputs, {}).body["alerts"] == []
+    assert _body(inputs)["alerts"] == []
     part = arcs.compute(inputs, {}).parts["7"]
     assert part["verdict"] == "as usual"
     flow = part["usual"]["flow"]
@@ -152,7 +165,7 @@ def test_works_near_the_street_are_named_nearest_first() -> None:
         [arc(7, geometry=LINE)],
         works=works,
     )
-    told = {one["arc"]: one["works"] for one in alerts.compute(inputs, {}).body["alerts"]}
+    told = {one["arc"]: one["works"] for one in _body(inputs)["alerts"]}
     assert told == {7: ["on it", "near"], 9: []}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import timedelta
 
 import pytest
@@ -107,3 +108,29 @@ def test_persistence_counts_the_days_in_the_top_ten_and_the_days_known() -> None
     assert ranked[1]["rank"] == 1
     assert (ranked[1]["persistence"], ranked[1]["persistence_days"]) == (4, 26)
     assert 2 not in ranked
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.permutations(range(6)), st.randoms(use_true_random=False))
+def test_the_order_of_the_rows_changes_nothing(order: list[int], chance: random.Random) -> None:
+    """The same tables give the same metrics, whichever way their rows come; and the tables stay as they were."""
+    frames = [
+        road_rows(
+            n,
+            TUESDAY - timedelta(days=7 * week),
+            [chance.choice([None, float(chance.randint(0, 900))]) for _ in range(24)],
+            [chance.choice([None, chance.uniform(0, 100)]) for _ in range(24)],
+        )
+        for n in (1, 2)
+        for week in range(3)
+    ]
+    network, places = [arc(1), arc(2, zone=None)], [zone(8)]
+    inputs = made(TUESDAY, frames, network, places)
+    before = inputs.roads.clone()
+    told = compute_day(inputs)
+    assert inputs.roads.equals(before)
+    mixed = [frames[n].sample(fraction=1.0, shuffle=True, seed=n) for n in order]
+    again = compute_day(made(TUESDAY, mixed, network[::-1], places))
+    assert {kind: (one.body, one.parts) for kind, one in told.items()} == {
+        kind: (one.body, one.parts) for kind, one in again.items()
+    }

@@ -121,9 +121,13 @@ def possible(flow: Floats, occupancy: Floats, thresholds: Thresholds) -> tuple[F
 
 
 def possible_values(roads: pl.DataFrame, value: str, thresholds: Thresholds) -> pl.DataFrame:
-    """arc, at and `value` ("flow" or "occupancy") of the rows that have a value a sensor can measure."""
+    """arc, at and `value` ("flow" or "occupancy"), without the rows of values that no sensor can measure."""
     most = {"flow": thresholds.largest_flow, "occupancy": 100.0}[value]
-    return roads.lazy().select("arc", "at", value).filter(pl.col(value).is_between(0, most)).collect()
+    rows = roads.select("arc", "at", value)
+    lowest, highest = roads.select(low=pl.col(value).min(), high=pl.col(value).max()).row(0)
+    if lowest is None or (lowest >= 0 and highest <= most):  # as nearly always: nothing to copy
+        return rows
+    return rows.filter(pl.col(value).is_between(0, most))
 
 
 def total(values: NDArray[Any], axis: int | None = None) -> Any:

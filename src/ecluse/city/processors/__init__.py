@@ -22,8 +22,8 @@ PROCESSORS: Final[dict[str, Compute]] = {
     "map": map_of_arcs.compute,
     "zones": zones.compute,
     "ranking": ranking.compute,
-    "alerts": alerts.compute,
     "sensors": sensors.compute,
+    "alerts": alerts.compute,
 }
 
 

@@ -9,7 +9,7 @@ an exceptional day, `gravest_hours` in a row. Measured on the days of two road s
 have 12 weeks before them, 1.3 % (7 of 520) would raise such an alert by four hours, 2.7 % by three, 6 % by two;
 of the days of 56 bike counters (2020-09 to 2021-08, with lockdowns) 1.0 % by four, 1.8 % by the whole rule.
 
-A missing hour ends a spell.
+A missing hour ends a spell. A sensor that fails raises no alert of flow; it is told among the sensors.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FLOW_LEVEL: Final = 0.99
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
     """The alerts of the day, worst first: by severity, then by lost time."""
-    alerts = [*_congestion(inputs), *_flow(inputs)]
+    alerts = [*_congestion(inputs), *_flow(inputs, _not_counting(found["sensors"]))]
     alerts.sort(key=lambda one: (-one["severity"], -(one["lost_time"] or 0), one["arc"], one["hours"]))
     told = alerts[:LISTED]
     _name_works(inputs, told)
@@ -59,7 +59,12 @@ def _congestion(inputs: Inputs) -> Iterator[dict[str, Any]]:
         yield _alert(inputs, "congestion", place, begin, end, grave, why)
 
 
-def _flow(inputs: Inputs) -> Iterator[dict[str, Any]]:
+def _not_counting(sensors: Metrics) -> set[int]:
+    """The arcs whose sensor gives one value, or zeros, all the time: their flow is no news of the traffic."""
+    return {one["id"] for one in sensors.body["failing"] if one["reason"] in ("constant", "all_zero")}
+
+
+def _flow(inputs: Inputs, left_out: set[int]) -> Iterator[dict[str, Any]]:
     usual, flow, thresholds = inputs.flow_usual, inputs.road_hours.flow, inputs.thresholds
     at = usual.levels.index(FLOW_LEVEL)
     clock = list(inputs.day.clock_hours)
@@ -68,7 +73,7 @@ def _flow(inputs: Inputs) -> Iterator[dict[str, Any]]:
         for place, begin, end in spells(out, round(min(thresholds.alert_hours, thresholds.flow_alert_hours))):
             exceptional = inputs.flow_verdicts[place] == "exceptional"
             least = round(thresholds.alert_hours if exceptional else thresholds.flow_alert_hours)
-            if end - begin < least:
+            if end - begin < least or int(inputs.network.ids[place]) in left_out:
                 continue
             why = {
                 "rule": side,

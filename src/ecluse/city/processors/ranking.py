@@ -32,6 +32,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
         of_zones[n] = np.where(np.isnan(of_zone).all(axis=0), np.nan, np.nansum(of_zone, axis=0))
     coverage = inputs.road_hours.observed.mean(axis=1)
     lost_coverage = (~np.isnan(inputs.road_hours.lost)).mean(axis=1)
+    zone_coverage = [lost_coverage[network.zone == zone].mean() for zone in zones]
     names = dict(zip(inputs.zones["zone"].to_list(), inputs.zones["name"].to_list(), strict=True))
 
     def arc(n: int) -> dict[str, Any]:
@@ -59,7 +60,13 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
                 for n, one in _ranked(lost)
             ],
             "zones": [
-                {**one, "zone": zones[n], "name": names.get(zones[n]), "unit": "vehicle-hours"}
+                {
+                    **one,
+                    "zone": zones[n],
+                    "name": names.get(zones[n]),
+                    "unit": "vehicle-hours",
+                    "coverage": rounded(zone_coverage[n]),
+                }
                 for n, one in _ranked(of_zones)
             ],
         }
