@@ -18,7 +18,8 @@ from ecluse.documents import Body
 TEMPLATES: Final = Path(__file__).parent / "templates"
 Language = Literal["en", "fr"]
 LANGUAGES: Final[tuple[Language, ...]] = ("en", "fr")
-THIN: Final = " "
+#: A narrow no-break space.
+THIN: Final = "\u202f"
 #: Of the drawing of a chart and of the map, in units of the drawing.
 WIDTH: Final = 640
 HEIGHT: Final = 200
@@ -109,11 +110,11 @@ def draw_hours(
     if not values or not known:
         return None
     usual = usual or {}
-    band = [
+    band: list[float] = [
         value for name in ("low", "high", "median") for value in usual.get(name) or () if value is not None
     ]
     step = _step(scale * max(known + band))
-    top = step * math.ceil(max(scale * max(known + band) / step, 1))
+    top: float = step * math.ceil(max(scale * max(known + band) / step, 1))
     hours = len(values)
 
     def x(hour: int) -> float:
@@ -152,8 +153,9 @@ def _step(highest: float) -> float:
     """A round step that divides an axis into about four."""
     if highest <= 0:
         return 1.0
-    size = 10.0 ** math.floor(math.log10(highest / 4))
-    return next(size * n for n in (1, 2, 2.5, 5, 10) if size * n * 4 >= highest * 0.999)
+    size = math.pow(10, math.floor(math.log10(highest / 4)))
+    steps = [size * n for n in (1.0, 2.0, 2.5, 5.0, 10.0)]
+    return next(step for step in steps if step * 4 >= highest * 0.999)
 
 
 def draw_map(arcs: Iterable[Body], lost_time: Mapping[int, float]) -> list[Stroke]:

@@ -20,8 +20,10 @@ from ecluse.city import reference
 from ecluse.city.calendar import LocalDay, days_between
 from ecluse.city.curated import Curated, Part
 from ecluse.city.inputs import HISTORY_DAYS, Inputs, Metrics, read_inputs
+from ecluse.city.printed import LANGUAGES, print_report
 from ecluse.city.processors import PROCESSORS
 from ecluse.city.raw import Raw
+from ecluse.city.report import make_report, tidy_csv
 from ecluse.city.sources import Curating, curate_all
 from ecluse.city.tables import WHOLE
 from ecluse.city.thresholds import Thresholds
@@ -62,6 +64,7 @@ class City:
     raw: Raw
     curated: Curated
     documents: Documents
+    reports: ObjectStore
     scratch: Path
 
     @property
@@ -104,6 +107,7 @@ def open_city(runtime: Runtime, raw: str | None = None) -> Iterator[City]:
             raw=Raw(store, None if fallback is None else runtime.stores.open(fallback)),
             curated=Curated(runtime.data.scoped(_curated_prefix(store, usual)), runtime.cache, scratch),
             documents=runtime.documents,
+            reports=runtime.data.scoped(join_key("city", "reports")),
             scratch=scratch,
         )
 
@@ -190,8 +194,34 @@ def write_day(city: City, computed: ComputedDay, *, run: str, report: Report = _
         report(n / len(computed.metrics), f"writing {kind}")
         _write_parts(documents, f"metrics/{kind}/{key}", made.parts)
     reference.write_reference(documents, city.curated)
+    report(0.9, "writing the report")
+    _write_report(city, computed)
     documents.put_many(Document(f"metrics/{kind}", key, made.body) for kind, made in computed.metrics.items())
     documents.put(DAY, key, _mark(city, computed, run))
+
+
+def _write_report(city: City, computed: ComputedDay) -> None:
+    """Keep the report as a document, and beside it as files: JSON, the tidy table, and a page for each language."""
+    key = computed.day.date.isoformat()
+    told = make_report(city.name, computed.day, {kind: made.body for kind, made in computed.metrics.items()})
+    arcs = [arc for chunk in city.documents.all(reference.ARCS) for arc in chunk.body["arcs"]]
+    lost = lost_times(computed.metrics)
+    files = {
+        "report.json": json.dumps(told, ensure_ascii=False, indent=1).encode(),
+        "report.csv": tidy_csv(told).encode("utf-8-sig"),
+    }
+    for language in LANGUAGES:
+        name = "report.html" if language == "en" else f"report.{language}.html"
+        files[name] = print_report(told, arcs, lost, language).encode()
+    for name, data in files.items():
+        city.reports.put(join_key(key, name), data)
+    city.documents.put("reports", key, told)
+
+
+def lost_times(metrics: Mapping[str, Metrics]) -> dict[int, float]:
+    """Arc → vehicle-hours lost on the day, of the arcs where that is known."""
+    parts = metrics["arcs"].parts.values() if "arcs" in metrics else ()
+    return {part["arc"]: part["lost_time"] for part in parts if part.get("lost_time") is not None}
 
 
 def _write_parts(documents: Documents, kind: str, parts: Mapping[str, Body]) -> None:
