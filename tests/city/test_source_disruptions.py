@@ -96,7 +96,7 @@ def navitia(id_: str, effect: str, **changed: object) -> dict[str, Any]:
 def test_prim_joins_disruptions_to_lines_by_identifier_in_one_file(layers: Layers) -> None:
     content = {
         "disruptions": [prim("a"), prim("b")],
-        "lines": [prim_line("line:1", "1", stop_point=["a"], line=["a"]), prim_line("line:2", "2")],
+        "lines": [prim_line("line:1", "1", stop_point=["z"], line=["a"]), prim_line("line:2", "2")],
     }
     put(layers, "dt=2025-02-04/hour=08/a.json", content)
     rows = curate(layers)
@@ -125,7 +125,7 @@ def test_prim_joins_disruptions_to_lines_by_identifier_in_one_file(layers: Layer
 
 def test_prim_is_read_from_two_files_of_bare_lists(layers: Layers) -> None:
     put(layers, "dt=2025-02-04/hour=08/prim-disruptions.json", [prim("a")])
-    put(layers, "dt=2025-02-04/hour=08/prim-lines.json", [prim_line("line:1", "1", stop_point=["a"])])
+    put(layers, "dt=2025-02-04/hour=08/prim-lines.json", [prim_line("line:1", "1", line=["a"], stop_point=["a"])])
     assert active(layers).select("line", "scope").rows() == [("line:1", "part")]
 
 
@@ -159,6 +159,7 @@ def test_a_section_or_a_stop_is_a_part_and_a_network_names_no_line(layers: Layer
         navitia("section", "NO_SERVICE", impacted_objects=[section]),
         navitia("network", "NO_SERVICE", impacted_objects=[network]),
         navitia("stop", "NO_SERVICE", impacted_objects=[stop, "x", {}]),
+        navitia("both", "NO_SERVICE", impacted_objects=[{"pt_object": {"line": line}}, stop]),
     ]
     put(layers, "dt=2025-02-04/hour=08/a.json", {"disruptions": content})
     found = {
@@ -168,6 +169,7 @@ def test_a_section_or_a_stop_is_a_part_and_a_network_names_no_line(layers: Layer
         "section": ("line:6", "part", None),
         "network": (None, None, "RATP"),
         "stop": (None, None, None),
+        "both": ("line:6", "part", None),
     }
 
 
