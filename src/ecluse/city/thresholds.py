@@ -75,6 +75,9 @@ class Thresholds:
     wind: float = _of(30, "km/h", "design of the mobility score")
     cold: float = _of(10, "°C", "design of the mobility score")
     hot: float = _of(25, "°C", "design of the mobility score")
+    service_hours: float = _of(
+        20, "hours a day", "the metro of Paris runs from about 5:30 to 1:15, which is 19 h 45 min"
+    )
     critical_works: float = _of(3, "sites in a zone", "a zone with more active sites is critical")
     works_radius: float = _of(150, "m", "arcs nearer than this to a site are compared before and after")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ecluse.city.inputs import Inputs, Metrics
-from ecluse.city.processors import alerts, arcs, ranking, sensors, traffic, zones
+from ecluse.city.processors import alerts, arcs, disruptions, ranking, sensors, traffic, weather, works, zones
 from ecluse.city.processors import map as map_of_arcs
 
 Compute = Callable[[Inputs, Mapping[str, Metrics]], Metrics]
@@ -24,6 +24,9 @@ PROCESSORS: Final[dict[str, Compute]] = {
     "ranking": ranking.compute,
     "sensors": sensors.compute,
     "alerts": alerts.compute,
+    "disruptions": disruptions.compute,
+    "weather": weather.compute,
+    "works": works.compute,
 }
 
 
