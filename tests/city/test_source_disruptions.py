@@ -125,7 +125,11 @@ def test_prim_joins_disruptions_to_lines_by_identifier_in_one_file(layers: Layer
 
 def test_prim_is_read_from_two_files_of_bare_lists(layers: Layers) -> None:
     put(layers, "dt=2025-02-04/hour=08/prim-disruptions.json", [prim("a")])
-    put(layers, "dt=2025-02-04/hour=08/prim-lines.json", [prim_line("line:1", "1", line=["a"], stop_point=["a"])])
+    put(
+        layers,
+        "dt=2025-02-04/hour=08/prim-lines.json",
+        [prim_line("line:1", "1", line=["a"], stop_point=["a"])],
+    )
     assert active(layers).select("line", "scope").rows() == [("line:1", "part")]
 
 
