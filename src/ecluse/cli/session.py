@@ -21,7 +21,6 @@ from ecluse.jobs import Job
 from ecluse.runtime import Runtime, Worker, living_workers
 from ecluse.settings import Settings
 from ecluse.storage import PATIENCE
-from ecluse.work import KINDS, cancel_job, reconcile
 
 F = TypeVar("F", bound=Any)
 LOOK_SECONDS: Final = 3.0
@@ -90,6 +89,8 @@ def finish(runtime: Runtime, user: User, job_id: str, title: str) -> Job:
     try:
         job = _follow(runtime, user, job_id, title)
     except KeyboardInterrupt:
+        from ecluse.work import cancel_job
+
         cancel_job(runtime, user.id, job_id)
         say("Cancelled. Nothing was published.")
         raise
@@ -116,6 +117,8 @@ def finish_all(runtime: Runtime, user: User, job_ids: Sequence[str], title: str)
                 report(done / len(job_ids), f"{len(ended)} of {len(job_ids)}: {said}")
                 time.sleep(0.5)
     except KeyboardInterrupt:
+        from ecluse.work import cancel_job
+
         for job_id in job_ids:
             cancel_job(runtime, user.id, job_id)
         say("Cancelled. What was built until now stays; the same command goes on from there.")
@@ -152,7 +155,9 @@ def attended(runtime: Runtime) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _worker(runtime: Runtime) -> Iterator[None]:
-    """A worker in this process."""
+    """A worker in this process; the work itself is imported now, as most commands start none."""
+    from ecluse.work import KINDS, reconcile
+
     worker = Worker(runtime, KINDS, reconcile)
     worker.start()
     beating = threading.Thread(target=worker.run_until_stopped, daemon=True)
