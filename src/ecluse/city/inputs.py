@@ -87,6 +87,21 @@ class Inputs:
         return panel_of(rows, value, first, self.day.date, self.day.zone, sensors=sensors)
 
     @cached_property
+    def bike_panel(self) -> Panel:
+        """The count of every bike counter of these weeks, without impossible values."""
+        first = self.day.date - timedelta(days=HISTORY_DAYS)
+        rows = self.bikes.filter(pl.col("count").is_between(0, self.thresholds.largest_bikes))
+        counters = self.bikes["counter"].unique().sort().to_list()
+        return panel_of(
+            rows, "count", first, self.day.date, self.day.zone, sensor="counter", sensors=counters
+        )
+
+    @cached_property
+    def bike_usual(self) -> Usual:
+        """The usual count of such a day, for every bike counter."""
+        return usual_days(self.bike_panel, self.day.date)
+
+    @cached_property
     def bikes_today(self) -> pl.DataFrame:
         """The day's rows of `bikes`, with `hour`."""
         return _of_day(self.bikes, self.day)

@@ -65,6 +65,12 @@ class Thresholds:
         "five lanes at 2,400 each, the capacity of a motorway lane in the Highway Capacity Manual; the boulevard "
         "périphérique has four for most of its length; a higher value is impossible",
     )
+    largest_bikes: float = _of(
+        6000,
+        "bikes per hour",
+        "more than four times the most that 56 counters of Paris had in 455,163 hours of 2020 and 2021 (1,275); a "
+        "higher value is impossible",
+    )
     constant_hours: float = _of(
         6, "hours in a row", "in 16,599 measured hours of two arcs no flow was ever the same for three"
     )

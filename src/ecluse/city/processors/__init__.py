@@ -10,7 +10,18 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ecluse.city.inputs import Inputs, Metrics
-from ecluse.city.processors import alerts, arcs, disruptions, ranking, sensors, traffic, weather, works, zones
+from ecluse.city.processors import (
+    alerts,
+    arcs,
+    bikes,
+    disruptions,
+    ranking,
+    sensors,
+    traffic,
+    weather,
+    works,
+    zones,
+)
 from ecluse.city.processors import map as map_of_arcs
 
 Compute = Callable[[Inputs, Mapping[str, Metrics]], Metrics]
@@ -24,6 +35,7 @@ PROCESSORS: Final[dict[str, Compute]] = {
     "ranking": ranking.compute,
     "sensors": sensors.compute,
     "alerts": alerts.compute,
+    "bikes": bikes.compute,
     "disruptions": disruptions.compute,
     "weather": weather.compute,
     "works": works.compute,
