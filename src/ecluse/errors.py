@@ -51,7 +51,8 @@
     ├── CityError
     │   ├── BadRaw (ValueError)                 a raw file is not what its name says
     │   ├── NoSuchDay (LookupError)             nothing is known of a day; the message names the nearest
-    │   └── NoRawData (LookupError)             there is no raw data for a day
+    │   ├── NoRawData (LookupError)             there is no raw data for a day
+    │   └── FetchFailed (ConnectionError)       open data did not come, or is not what was asked for
     └── FraudError
         ├── UnreadableTable (ValueError)        the file is not a table we can read
         ├── UnusableTarget (ValueError)         the target column cannot be learned
@@ -306,6 +307,10 @@ class NoSuchDay(CityError, LookupError):
 
 class NoRawData(CityError, LookupError):
     code, status = "no_raw_data", 404
+
+
+class FetchFailed(CityError, ConnectionError):
+    code, status = "fetch_failed", 502
 
 
 class FraudError(EcluseError):

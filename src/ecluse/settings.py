@@ -37,6 +37,7 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_CITY_NAME": "Name of the city. Default: Paris",
     "ECLUSE_CITY_ZONE": "Time zone whose days are counted, such as Europe/Paris, the default",
     "ECLUSE_CITY_THRESHOLDS": "Numbers of the city's rules to change, such as rain=4,wind=40",
+    "IDFM_API_KEY": "Key of the portal prim.iledefrance-mobilites.fr, to fetch disruptions of public transport",
     "DATABASE_URL": "Catalog: sqlite:///file or postgresql+psycopg://… Default: sqlite:///{home}/catalog.db",
     "ECLUSE_JOBS_URL": "Database of the job engine. Default: DATABASE_URL on PostgreSQL, else {home}/jobs.db",
     "DATABASE_TYPE": "Database of a city's documents: sql (that of the catalog), mongodb or dynamodb. Default: sql",
@@ -160,6 +161,8 @@ class CitySettings:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     #: A second place with the raw layout, for what the first lacks.
     raw_fallback_url: str | None = None
+    #: For disruptions of public transport.
+    idfm_api_key: Secret | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -714,6 +717,7 @@ def _city(env: Mapping[str, str]) -> CitySettings:
         zone=_zone(env, usual.zone),
         thresholds=_thresholds(env.get("ECLUSE_CITY_THRESHOLDS", "")),
         raw_fallback_url=_fallback_url(env),
+        idfm_api_key=Secret(env["IDFM_API_KEY"]) if env.get("IDFM_API_KEY") else None,
     )
 
 

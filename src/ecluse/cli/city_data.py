@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +13,10 @@ import click
 
 from ecluse.cli.output import Record, progress, reports
 from ecluse.cli.session import home_option, opened
+from ecluse.errors import SettingsError
 
 if TYPE_CHECKING:
+    from ecluse.city.fetch import Fetched, Source
     from ecluse.runtime import Runtime
     from ecluse.storage import ObjectStore
 
@@ -28,16 +32,31 @@ _raw = click.option("--raw", help="Store or folder of the raw data. Default: ECL
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the same seed: the same bytes."
 )
 @_raw
+@click.option("--remove", is_flag=True, help="Remove the sample instead, and nothing else.")
 @home_option
 @reports
 def demo(
-    days: int | None, first: datetime | None, arcs: int | None, seed: int, raw: str | None, home: Path | None
+    days: int | None,
+    first: datetime | None,
+    arcs: int | None,
+    seed: int,
+    raw: str | None,
+    remove: bool,
+    home: Path | None,
 ) -> Record:
     """Write invented raw data of the true schema, so that everything works without a network.
 
     The default period has the day of 25 hours. A raw store that holds other data is left as it is.
     """
     from ecluse.city import demo as sample
+
+    if remove:
+        with opened(home) as runtime:
+            store = open_raw(runtime, raw)
+            count = sample.remove_demo(store)
+        return Record(
+            {"removed": count, "url": store.url}, f"{count:,} files of the sample removed from {store.url}"
+        )
 
     with opened(home) as runtime, progress("Writing the sample") as report:
         written = sample.write_demo(
@@ -55,6 +74,77 @@ def demo(
     )
     fields = asdict(written) | {name: getattr(written, name).isoformat() for name in ("first", "last")}
     return Record(fields | {"next": following}, text)
+
+
+@click.command("fetch")
+@click.option("--date", "day", type=_day, metavar="DATE", help="The day to fetch.  [default: yesterday]")
+@click.option("--from", "first", type=_day, metavar="DATE", help="The first of many days.")
+@click.option("--to", "last", type=_day, metavar="DATE", help="The last of many days.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    type=click.Choice(["roads", "bikes", "disruptions", "weather", "works", "arcs", "zones"]),
+    help="Only this source; may be given several times.",
+)
+@click.option("--portal", help="Another portal of the same kind.  [default: https://opendata.paris.fr]")
+@click.option("--again", is_flag=True, help="Ask also for what is there already.")
+@_raw
+@home_option
+@reports
+def fetch(
+    day: datetime | None,
+    first: datetime | None,
+    last: datetime | None,
+    sources: tuple[Source, ...],
+    portal: str | None,
+    again: bool,
+    raw: str | None,
+    home: Path | None,
+) -> Record:
+    """Download open data into the raw layout; what is there already is not asked for again.
+
+    Disruptions are those known now, and need a key of prim.iledefrance-mobilites.fr in IDFM_API_KEY.
+    """
+    from zoneinfo import ZoneInfo
+
+    from ecluse.city import fetch as open_data
+
+    if (first is None) != (last is None) or (day is not None and first is not None):
+        raise click.UsageError("Give --date, or --from and --to.")
+    with opened(home) as runtime, runtime.scratch() as scratch:
+        settings = runtime.settings.city
+        zone = ZoneInfo(settings.zone)
+        given = (day or first, day or last)
+        yesterday = datetime.now(zone).date() - timedelta(days=1)
+        begin, end = (yesterday if one is None else one.date() for one in given)
+        if "disruptions" in sources and settings.idfm_api_key is None:
+            raise SettingsError("Disruptions need a key of prim.iledefrance-mobilites.fr: set IDFM_API_KEY.")
+        portals = open_data.Portals() if portal is None else open_data.Portals(open_data.check_portal(portal))
+        with progress("Fetching") as report:
+            found = open_data.fetch_data(
+                open_raw(runtime, raw),
+                begin,
+                end,
+                scratch,
+                sources=sources or open_data.SOURCES,
+                portals=portals,
+                zone=zone,
+                key=settings.idfm_api_key,
+                again=again,
+                report=report,
+            )
+    return _told(found, run_command(begin, end, raw))
+
+
+def _told(found: Sequence[Fetched], following: str) -> Record:
+    counts = Counter(one.outcome for one in found)
+    lines = [", ".join(f"{count} {outcome}" for outcome, count in counts.items()) + "."]
+    lines += [f"  {one.source}, {one.what}: {one.reason}" for one in found if one.reason]
+    is_failed = counts["failed"] > 0
+    lines.append("The same command goes on where this one stopped." if is_failed else f"Next: {following}")
+    fields = {"fetched": [asdict(one) for one in found], "next": following}
+    return Record(fields, "\n".join(lines), failed=is_failed)
 
 
 def open_raw(runtime: Runtime, raw: str | None) -> ObjectStore:

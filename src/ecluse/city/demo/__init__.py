@@ -112,6 +112,16 @@ def is_demo(raw: ObjectStore) -> bool:
     return raw.exists(MARKER)
 
 
+def remove_demo(raw: ObjectStore) -> int:
+    """Remove the sample from a raw store; how many objects that were. Other files stay."""
+    if not _is_marked(raw):
+        return 0
+    keys = [info.key for info in raw.list() if info.key.startswith(("api/", "batch/")) and _is_ours(info.key)]
+    transfer_all(lambda key, _: raw.delete(key), keys)
+    raw.delete(MARKER)
+    return len(keys) + 1
+
+
 def _check(first: date, days: int, seed: int, arcs: int) -> None:
     if not 1 <= days <= MOST_DAYS:
         raise InvalidInput(f"A sample of {days} days cannot be written; ask for 1 to {MOST_DAYS}.")

@@ -1,0 +1,412 @@
+"""Download a file from an open-data portal: politely, resumably, and whole or not at all.
+
+One request at a time, a pause between two to the same host, waits where it asks for them, conditional requests, and
+after a break the rest of the file where the host can give it. A body that ends early, is longer than it may be, or is
+of another type than was asked for is never returned.
+"""
+
+from __future__ import annotations
+
+import http.client
+import random
+import ssl
+import time
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import IO, Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+    UnknownHandler,
+)
+
+from ecluse import __version__
+from ecluse.errors import FetchFailed
+
+#: Told now and then while a file comes; what it raises ends the work.
+Beat = Callable[[], None]
+USER_AGENT: Final = f"ecluse/{__version__} (open data, one request at a time)"
+CHUNK: Final = 256 * 1024
+#: Answers after which the same request may be made again, later.
+_PASSING: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_BEAT_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a host is treated: seconds between two requests, how often one is made, and how long is waited."""
+
+    between: float = 0.5
+    attempts: int = 6
+    #: Of a host that cannot be reached at all.
+    attempts_unreachable: int = 3
+    first_wait: float = 2.0
+    #: A host that asks for a longer wait is left alone.
+    longest_wait: float = 120.0
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a host said of a file when it came last, for asking whether it changed."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that came whole, unpacked, in a folder of passing files."""
+
+    url: str
+    path: Path
+    size: int
+    content_type: str
+    known: Known
+
+
+class Downloads:
+    """Downloads into `scratch`, at a `pace`; `beat` is told while they come and while they wait."""
+
+    def __init__(self, scratch: Path, *, pace: Pace | None = None, beat: Beat = lambda: None) -> None:
+        self._scratch = scratch
+        self._pace = pace or Pace()
+        self._beat = beat
+        self._asked: dict[str, float] = {}
+        self._opener = _opener()
+
+    def get(
+        self,
+        url: str,
+        *,
+        types: Iterable[str],
+        largest: int,
+        known: Known | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Download | None:
+        """The file at `url`; None where it is the one that is `known`.
+
+        `types`: the content types that it may have; `largest`: the most bytes it may have, unpacked.
+
+        Raises:
+            FetchFailed: it did not come; the message says why and what to do.
+        """
+        host = checked_address(url).netloc
+        partial = _Partial(self._scratch / f"{uuid.uuid4().hex}.part")
+        try:
+            attempt = 0
+            while True:
+                attempt += 1
+                self._take_turn(host)
+                try:
+                    return self._attempt(
+                        url, tuple(types), largest, known or Known(), dict(headers or {}), partial
+                    )
+                except _Passing as passing:
+                    self._wait(passing, attempt, url, host)
+        finally:
+            partial.path.unlink(missing_ok=True)
+
+    def _take_turn(self, host: str) -> None:
+        self._sleep(self._asked.get(host, 0.0) + self._pace.between - time.monotonic())
+        self._asked[host] = time.monotonic()
+
+    def _wait(self, passing: _Passing, attempt: int, url: str, host: str) -> None:
+        """Wait before the next attempt, or give up."""
+        most = self._pace.attempts_unreachable if passing.is_unreachable else self._pace.attempts
+        if attempt >= most:
+            way_out = (
+                "Look at your connection, or whether the portal is up, and give the same command again: what was "
+                "fetched stays."
+            )
+            raise FetchFailed(
+                f"{host} did not give {_shown(url)} in {attempt} attempts: {passing}. {way_out}"
+            ) from passing
+        wait = self._pace.first_wait * 2 ** (attempt - 1) * random.uniform(0.8, 1.2)  # noqa: S311 (no secret)
+        wait = min(wait, self._pace.longest_wait)
+        if passing.wait_s is not None:
+            if passing.wait_s > self._pace.longest_wait:
+                raise FetchFailed(
+                    f"{host} asks to be left alone for {passing.wait_s:.0f} s. Give the same command again after that: "
+                    "what was fetched stays."
+                ) from passing
+            wait = max(wait, passing.wait_s)
+        self._sleep(wait)
+
+    def _sleep(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._beat()
+            time.sleep(min(left, _BEAT_SECONDS))
+
+    def _attempt(
+        self,
+        url: str,
+        types: tuple[str, ...],
+        largest: int,
+        known: Known,
+        headers: dict[str, str],
+        partial: _Partial,
+    ) -> Download | None:
+        asked = {"User-Agent": USER_AGENT, "Accept": ", ".join(types), "Accept-Encoding": "gzip"} | headers
+        request = Request(url, headers=asked | _conditions(known, partial))  # noqa: S310 (checked above)
+        try:
+            with self._opener.open(request, timeout=self._pace.timeout) as response:
+                _expect_type(response.headers, types, url)
+                self._receive(response, partial, largest, url)
+                told = partial.headers
+        except HTTPError as error:
+            with error:
+                if error.code == 304:
+                    return None
+                raise _refused(error, url) from None
+        except (URLError, OSError, http.client.HTTPException) as error:
+            if isinstance(error, FetchFailed | _Passing):
+                raise
+            raise _broken(error, url) from error
+        path = partial.path.with_suffix(".file")
+        size = _unpack(partial, path, largest, url, self._beat)
+        return Download(url, path, size, _type_of(told), Known(told.get("ETag"), told.get("Last-Modified")))
+
+    def _receive(self, response: Any, partial: _Partial, largest: int, url: str) -> None:
+        """Write the body to the partial file, behind what an earlier attempt left where the host goes on from there."""
+        partial.begin(response.status, response.headers)
+        expected = _length(response.headers)
+        came = 0
+        with partial.path.open("ab") as file:
+            while chunk := _read(response):
+                came += len(chunk)
+                if partial.size + len(chunk) > largest:
+                    raise FetchFailed(
+                        f"{_shown(url)} is larger than {largest:,} bytes; it is not what was asked for."
+                    )
+                file.write(chunk)
+                partial.size += len(chunk)
+                self._beat()
+        if expected is not None and came < expected:
+            raise _Passing(f"the answer ended after {came:,} of {expected:,} bytes")
+
+
+def checked_address(url: str) -> SplitResult:
+    """The parts of an address that may be asked.
+
+    Raises:
+        FetchFailed: it is not http or https, or carries a name or a password.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise FetchFailed(f"{_shown(url)} is no address of a portal; it begins with https:// or http://.")
+    if "@" in parts.netloc:
+        raise FetchFailed(f"An address at {parts.hostname} carries a name or a password; give it without.")
+    return parts
+
+
+class _Passing(Exception):
+    """What may be gone at the next attempt."""
+
+    def __init__(self, reason: str, *, wait_s: float | None = None, is_unreachable: bool = False) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
+        self.is_unreachable = is_unreachable
+
+
+class _Partial:
+    """What has come of a file, packed as it came, and what the host said of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self.headers: Message = Message()
+
+    @property
+    def validator(self) -> str | None:
+        """By what the host knows the very same bytes again; None where it cannot give the rest of them."""
+        etag = self.headers.get("ETag")
+        if (
+            self.size == 0
+            or etag is None
+            or etag.startswith("W/")
+            or self.headers.get("Accept-Ranges") != "bytes"
+        ):
+            return None
+        return str(etag)
+
+    def begin(self, status: int, headers: Message) -> None:
+        """A body comes: the rest of the file, or all of it."""
+        goes_on = status == 206 and str(headers.get("Content-Range", "")).startswith(f"bytes {self.size}-")
+        if goes_on and headers.get("ETag") in (None, self.headers.get("ETag")):
+            return
+        self.forget()
+        if status == 206:
+            raise _Passing("the answer is another part of the file than was asked for")
+        self.headers = headers
+
+    def forget(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.size = 0
+        self.headers = Message()
+
+
+class _SameHost(HTTPRedirectHandler):
+    """Follows a redirect within one host, never from https to http."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
+    ) -> Request | None:
+        before, after = urlsplit(req.full_url), urlsplit(urljoin(req.full_url, newurl))
+        is_safe = after.scheme in ("http", "https") and not (
+            before.scheme == "https" and after.scheme == "http"
+        )
+        if not is_safe or after.hostname != before.hostname or "@" in after.netloc:
+            where = f"{after.scheme}://{after.hostname or ''}"
+            raise FetchFailed(
+                f"{before.hostname} sends on to {where}, which is not asked. If the portal moved: "
+                "ecluse city fetch --portal https://its-address"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> OpenerDirector:
+    """Speaks http and https alone: no files, no FTP."""
+    opener = OpenerDirector()
+    for handler in (
+        ProxyHandler(), UnknownHandler(), HTTPHandler(), HTTPSHandler(), HTTPDefaultErrorHandler(), _SameHost(),
+        HTTPErrorProcessor(),
+    ):  # fmt: skip
+        opener.add_handler(handler)
+    return opener
+
+
+def _conditions(known: Known, partial: _Partial) -> dict[str, str]:
+    if (validator := partial.validator) is not None:
+        return {"Range": f"bytes={partial.size}-", "If-Range": validator}
+    asked = {"If-None-Match": known.etag, "If-Modified-Since": None if known.etag else known.last_modified}
+    return {name: value for name, value in asked.items() if value}
+
+
+def _read(response: Any) -> bytes:
+    try:
+        data: bytes = response.read(CHUNK)
+    except http.client.IncompleteRead as error:
+        raise _Passing("the answer broke off") from error
+    return data
+
+
+def _refused(error: HTTPError, url: str) -> Exception:
+    """What an answer that is no file means."""
+    host = urlsplit(url).netloc
+    if error.code in _PASSING:
+        return _Passing(f"it answers {error.code} {error.reason}", wait_s=_wait_asked(error.headers))
+    if error.code == 416:
+        return _Passing("it no longer has the part that was asked for")
+    if error.code in (401, 403):
+        return FetchFailed(
+            f"{host} refuses {_shown(url)} ({error.code}). Where it asks for a key, look at the one you set."
+        )
+    said = _said(error)
+    return FetchFailed(f"{host} answers {error.code} to {_shown(url)}{f': {said}' if said else ''}.")
+
+
+def _said(error: HTTPError) -> str:
+    """The message of a portal's answer, which is JSON; nothing where it is something else."""
+    import json
+
+    try:
+        told = json.loads(error.read(20_000))
+    except (ValueError, OSError, http.client.HTTPException):
+        return ""
+    message = told.get("message") if isinstance(told, dict) else None
+    return message[:200].rstrip(".") if isinstance(message, str) else ""
+
+
+def _broken(error: BaseException, url: str) -> Exception:
+    reason = error.reason if isinstance(error, URLError) else error
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return FetchFailed(
+            f"The certificate of {urlsplit(url).netloc} cannot be trusted: {reason.verify_message}."
+        )
+    text = str(reason) or type(reason).__name__
+    return _Passing(text, is_unreachable=isinstance(error, URLError))
+
+
+def _wait_asked(headers: Message) -> float | None:
+    """Seconds of a Retry-After, given as such or as a date."""
+    told = headers.get("Retry-After")
+    if told is None:
+        return None
+    try:
+        return max(0.0, float(told))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+def _length(headers: Message) -> int | None:
+    told = headers.get("Content-Length")
+    return int(told) if told is not None and told.isdigit() else None
+
+
+def _type_of(headers: Message) -> str:
+    return str(headers.get("Content-Type", "")).partition(";")[0].strip().lower()
+
+
+def _expect_type(headers: Message, types: tuple[str, ...], url: str) -> None:
+    if (found := _type_of(headers)) not in types:
+        raise FetchFailed(
+            f"{urlsplit(url).netloc} answers {_shown(url)} with {found or 'something that has no type'} where "
+            f"{types[0]} was asked for. Open the address in a browser to see what it says."
+        )
+
+
+def _unpack(partial: _Partial, path: Path, largest: int, url: str, beat: Beat) -> int:
+    """Write the file as it is meant; how many bytes that are."""
+    coding = str(partial.headers.get("Content-Encoding", "identity")).strip().lower()
+    if coding not in ("identity", "gzip", "x-gzip"):
+        raise FetchFailed(f"{_shown(url)} comes packed as {coding}, which was not asked for.")
+    if coding == "identity":
+        if partial.size == 0:
+            partial.path.touch()
+        partial.path.replace(path)
+        return partial.size
+    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    size = 0
+    try:
+        with partial.path.open("rb") as packed, path.open("wb") as file:
+            while chunk := packed.read(CHUNK):
+                while chunk:
+                    data = unpacking.decompress(chunk, CHUNK)
+                    chunk = unpacking.unconsumed_tail
+                    size += len(data)
+                    if size > largest:
+                        raise FetchFailed(f"{_shown(url)} unpacks to more than {largest:,} bytes.")
+                    file.write(data)
+                beat()
+    except zlib.error as error:
+        partial.forget()
+        raise _Passing(f"the packed answer is damaged: {error}") from error
+    if not unpacking.eof:
+        partial.forget()
+        raise _Passing("the packed answer ended early")
+    return size
+
+
+def _shown(url: str) -> str:
+    """An address as messages show it: without its query, which is long."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"

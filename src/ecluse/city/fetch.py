@@ -1,0 +1,553 @@
+"""Fetch open data into the raw layout: Paris's portal, Open-Meteo, and the disruptions of Île-de-France.
+
+    fetch_data(raw, first, last, downloads, sources=("roads", "weather"), report=report)
+
+What came whole is noted in `fetch/` beside the data and not asked for again, so that the same call goes on where it
+stopped; what the source may still correct is asked for again, and written only where it changed. A file appears under
+its name when it has come whole and is what its name says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+from urllib.parse import urlencode, urlsplit
+from zoneinfo import ZoneInfo
+
+from ecluse.city.calendar import LocalDay, days_between
+from ecluse.city.demo import is_demo
+from ecluse.city.download import Beat, Download, Downloads, Known, Pace, checked_address
+from ecluse.city.sources import Report
+from ecluse.errors import FetchFailed, InvalidInput, KeyConflict, ObjectNotFound
+from ecluse.settings import Secret
+from ecluse.storage import ObjectStore, read_chunks
+
+Source = Literal["roads", "bikes", "disruptions", "weather", "works", "arcs", "zones"]
+SOURCES: Final[tuple[Source, ...]] = get_args(Source)
+#: fetched: new or changed. unchanged: asked for, and as it was. kept: whole already, not asked for. empty: the portal
+#: has nothing for it. failed, skipped: the reason is told.
+Outcome = Literal["fetched", "unchanged", "kept", "empty", "failed", "skipped"]
+
+#: A day of roads has about 30 MB; a list of all sites of works 2 MB.
+LARGEST_TABLE: Final = 1024 * 1024 * 1024
+LARGEST_ANSWER: Final = 256 * 1024 * 1024
+#: For so long after a day its figures are still corrected.
+SETTLES: Final = timedelta(days=3)
+#: The archive of the weather is complete for days older than this; for later ones the forecast's analysis is taken.
+WEATHER_SETTLES: Final = 7
+#: As many days of weather come with one request.
+WEATHER_DAYS: Final = 31
+#: A list that is kept whole is not asked for again within so long.
+FRESH: Final[Mapping[Source, timedelta]] = {
+    "works": timedelta(hours=6), "arcs": timedelta(days=7), "zones": timedelta(days=30),
+}  # fmt: skip
+CSV_TYPES: Final = ("text/csv", "application/csv", "text/plain")
+JSON_TYPES: Final = ("application/json", "application/geo+json", "application/vnd.geo+json", "text/json")
+_HOURLY: Final = "temperature_2m,precipitation,wind_speed_10m,weather_code"
+
+
+@dataclass(frozen=True)
+class Portals:
+    """Where the data is. `latitude`, `longitude`: of the weather."""
+
+    opendata: str = "https://opendata.paris.fr"
+    archive: str = "https://archive-api.open-meteo.com"
+    forecast: str = "https://api.open-meteo.com"
+    prim: str = "https://prim.iledefrance-mobilites.fr"
+    latitude: float = 48.8566
+    longitude: float = 2.3522
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What became of one thing to fetch: a source, and the day or the list that it is."""
+
+    source: Source
+    what: str
+    outcome: Outcome
+    keys: tuple[str, ...] = ()
+    size: int = 0
+    records: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What is noted in the store of something that was fetched."""
+
+    sha256: str
+    size: int
+    records: int
+    keys: tuple[str, ...]
+    fetched_at: str
+    #: Its figures are not corrected any more.
+    settled: bool
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True)
+class _Work:
+    raw: ObjectStore
+    downloads: Downloads
+    portals: Portals
+    zone: ZoneInfo
+    key: Secret | None
+    again: bool
+    now: datetime
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One request's worth of work."""
+
+    source: Source
+    what: str
+    url: str
+    run: Callable[[], Iterable[Fetched]] = field(compare=False)
+
+
+def fetch_data(
+    raw: ObjectStore,
+    first: date,
+    last: date,
+    scratch: Path,
+    *,
+    sources: Sequence[Source] = SOURCES,
+    portals: Portals | None = None,
+    zone: ZoneInfo,
+    key: Secret | None = None,
+    again: bool = False,
+    pace: Pace | None = None,
+    report: Report = lambda fraction, doing: None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> list[Fetched]:
+    """Fetch what `sources` have for the local days from `first` to `last`; what became of each.
+
+    `key`: of the portal of disruptions; without one they are skipped. `again`: ask for what is there already.
+    What cannot be had is told and the rest goes on; a host that is away is not asked for the rest.
+
+    Raises:
+        KeyConflict: the store holds the sample, and true data would mix with it.
+        InvalidInput: a period that is to come, or none.
+    """
+    if not first <= last <= now().astimezone(zone).date():
+        raise InvalidInput(
+            f"From {first} to {last} is no period that has passed; there is no data to fetch yet."
+        )
+    if is_demo(raw):
+        raise KeyConflict(
+            f"{raw.url} holds the sample, which is invented; nothing was fetched. Fetch elsewhere: "
+            "ecluse city fetch --raw file:///another/folder, or remove the sample: ecluse city demo --remove"
+        )
+    done, doing = 0.0, ""
+
+    def beat() -> None:
+        report(min(done, 0.999), doing)
+
+    work = _Work(raw, Downloads(scratch, pace=pace, beat=beat), portals or Portals(), zone, key, again, now())
+    tasks = [task for source in SOURCES if source in sources for task in _tasks(work, source, first, last)]
+    found: list[Fetched] = []
+    away: dict[str, str] = {}
+    for n, task in enumerate(tasks):
+        done, doing = n / len(tasks), f"{task.source}, {task.what}"
+        beat()
+        found += _run(task, away)
+    return found
+
+
+def _run(task: _Task, away: dict[str, str]) -> list[Fetched]:
+    host = urlsplit(task.url).netloc
+    if host in away:
+        return [Fetched(task.source, task.what, "skipped", reason=f"{host} was not asked any more.")]
+    found: list[Fetched] = []
+    try:
+        found.extend(task.run())
+    except FetchFailed as error:
+        found.append(Fetched(task.source, task.what, "failed", reason=str(error)))
+        if error.__cause__ is not None:  # the host itself, after every attempt
+            away[host] = str(error)
+    return found
+
+
+def _tasks(work: _Work, source: Source, first: date, last: date) -> Iterator[_Task]:
+    if source == "roads":
+        for day in days_between(first, last):
+            yield _day_task(work, "roads", day, "comptages-routiers-permanents", "csv", "t_1h", _store_roads)
+    elif source == "bikes":
+        for day in days_between(first, last):
+            yield _day_task(
+                work, "bikes", day, "comptage-velo-donnees-compteurs", "json", "date", _store_bikes
+            )
+    elif source == "disruptions":
+        yield _disruptions(work)
+    elif source == "weather":
+        yield from _weather(work, first, last)
+    elif source == "works":
+        yield _list_task(work, "works", "chantiers-perturbants", "csv", _WORKS, ("Identifiant", "id"))
+    elif source == "arcs":
+        yield _list_task(
+            work, "arcs", "referentiel-comptages-routiers", "csv", _ARCS, ("Identifiant arc", "iu_ac")
+        )
+    else:
+        yield _list_task(work, "zones", "arrondissements", "geojson", _ZONES, ())
+
+
+# The portal of the city: exports of whole data sets, or of a day
+
+_WORKS: Final = "batch/chantiers-perturbants-la-circulation.csv"
+_ARCS: Final = "batch/referentiel-geographique-pour-les-donnees-trafic-issues-des-capteurs-permanents.csv"
+_ZONES: Final = "batch/arrondissements.geojson"
+Store = Callable[[_Work, LocalDay, Download], tuple[int, tuple[str, ...]]]
+
+
+def export_url(portal: str, dataset: str, form: str, zone: str, where: str | None = None) -> str:
+    """The address of an export of the Explore API 2.1, whole or of the records for which `where` holds."""
+    asked = {"lang": "fr", "timezone": zone}
+    if form == "csv":
+        asked |= {"use_labels": "true", "delimiter": ";"}
+    if where is not None:
+        asked["where"] = where
+    base = f"{portal.rstrip('/')}/api/explore/v2.1/catalog/datasets/{dataset}/exports/{form}"
+    return f"{base}?{urlencode(asked)}"
+
+
+def _day_task(
+    work: _Work, source: Source, day: date, dataset: str, form: str, column: str, store: Store
+) -> _Task:
+    local = LocalDay(day, work.zone)
+    begin, end = (moment.isoformat() for moment in (local.begin, local.end))
+    where = f"{column} >= date'{begin}' AND {column} < date'{end}'"
+    url = export_url(work.portals.opendata, dataset, form, work.zone.key, where)
+
+    def run() -> Iterator[Fetched]:
+        note = _note(work, source, day.isoformat())
+        if note is not None and note.settled and not work.again and _is_there(work, note):
+            yield Fetched(source, day.isoformat(), "kept", note.keys, note.size, note.records)
+            return
+        types = CSV_TYPES if form == "csv" else JSON_TYPES
+        settled = work.now >= local.end + SETTLES
+        yield _bring(
+            work, source, day.isoformat(), url, types, LARGEST_TABLE, note,
+            lambda download: store(work, local, download), settled=settled,
+        )  # fmt: skip
+
+    return _Task(source, day.isoformat(), url, run)
+
+
+def _list_task(
+    work: _Work, source: Source, dataset: str, form: str, key: str, begins: tuple[str, ...]
+) -> _Task:
+    url = export_url(work.portals.opendata, dataset, form, work.zone.key)
+
+    def store(download: Download) -> tuple[int, tuple[str, ...]]:
+        records = _features(download) if form == "geojson" else _lines(download, begins)
+        if records:
+            work.raw.upload(download.path, key)
+        return records, (key,)
+
+    def run() -> Iterator[Fetched]:
+        note = _note(work, source, "all")
+        if note is not None and not work.again and _is_there(work, note):
+            age = work.now - datetime.fromisoformat(note.fetched_at)
+            if timedelta(0) <= age < FRESH[source]:
+                yield Fetched(source, "all", "kept", note.keys, note.size, note.records)
+                return
+        types = CSV_TYPES if form == "csv" else JSON_TYPES
+        yield _bring(work, source, "all", url, types, LARGEST_ANSWER, note, store, settled=False)
+
+    return _Task(source, "all", url, run)
+
+
+def _store_roads(work: _Work, day: LocalDay, download: Download) -> tuple[int, tuple[str, ...]]:
+    key = f"batch/comptages-routiers-permanents-{day.date.isoformat()}.csv"
+    records = _lines(download, ("Identifiant arc", "iu_ac"))
+    if records:
+        work.raw.upload(download.path, key)
+    return records, (key,)
+
+
+def _store_bikes(work: _Work, day: LocalDay, download: Download) -> tuple[int, tuple[str, ...]]:
+    """The records by the hour in UTC in which they were counted, each hour a file."""
+    records = _json(download)
+    if not isinstance(records, list):
+        raise FetchFailed(f"{_place(download)} is no list of records; the portal may have changed its form.")
+    hours: dict[str, list[Any]] = {}
+    for record in records:
+        at = _moment(record.get("date")) if isinstance(record, dict) else None
+        start = at if at is not None and day.begin <= at < day.end else day.begin
+        hours.setdefault(f"dt={start:%Y-%m-%d}/hour={start:%H}", []).append(record)
+    keys = []
+    for hour, counted in sorted(hours.items()):
+        key = f"api/bikes/{hour}/comptage-velo-donnees-compteurs.json"
+        work.raw.put(key, json.dumps({"results": counted}, ensure_ascii=False).encode())
+        keys.append(key)
+    return len(records), tuple(keys)
+
+
+# The weather: hours in UTC, as many days as there are in a request
+
+
+def _weather(work: _Work, first: date, last: date) -> Iterator[_Task]:
+    """A local day lies in two days of UTC, so the day before the first is fetched too."""
+    today = work.now.date()
+    days = [day for day in days_between(first - timedelta(days=1), last) if day <= today]
+    wanted = []
+    for day in days:
+        note = _note(work, "weather", day.isoformat())
+        if note is not None and note.settled and not work.again and _is_there(work, note):
+            continue
+        wanted.append(day)
+    if days and not wanted:
+        url = work.portals.archive
+        what = f"{days[0]} to {days[-1]}"
+        yield _Task("weather", what, url, lambda: [Fetched("weather", what, "kept")])
+    for run in _runs(wanted, lambda day: _is_archived(work, day)):
+        yield _weather_task(work, run)
+
+
+def _is_archived(work: _Work, day: date) -> bool:
+    return day < work.now.date() - timedelta(days=WEATHER_SETTLES)
+
+
+def _runs(days: Sequence[date], kind: Callable[[date], bool]) -> Iterator[list[date]]:
+    """Days that follow each other and are of one kind, at most `WEATHER_DAYS` together."""
+    run: list[date] = []
+    for day in days:
+        if run and (
+            day - run[-1] != timedelta(days=1) or kind(day) != kind(run[0]) or len(run) == WEATHER_DAYS
+        ):
+            yield run
+            run = []
+        run.append(day)
+    if run:
+        yield run
+
+
+def _weather_task(work: _Work, days: list[date]) -> _Task:
+    is_archived = _is_archived(work, days[0])
+    base = f"{work.portals.archive}/v1/archive" if is_archived else f"{work.portals.forecast}/v1/forecast"
+    asked = {
+        "latitude": work.portals.latitude,
+        "longitude": work.portals.longitude,
+        "start_date": days[0].isoformat(),
+        "end_date": days[-1].isoformat(),
+        "hourly": _HOURLY,
+        "timezone": "GMT",
+    }
+    url = f"{base}?{urlencode(asked)}"
+    what = f"{days[0]} to {days[-1]}"
+
+    def run() -> Iterator[Fetched]:
+        download = work.downloads.get(url, types=JSON_TYPES, largest=LARGEST_ANSWER)
+        assert download is not None  # noqa: S101 (no condition was set)
+        told = _json(download)
+        download.path.unlink()
+        if not isinstance(told, dict) or not _has_hours(told):
+            raise FetchFailed(
+                f"{_place(download)} is no weather by the hour; the service may have changed its form."
+            )
+        for day in days:
+            yield _store_weather(work, day, told, settled=is_archived)
+
+    return _Task("weather", what, url, run)
+
+
+def _store_weather(work: _Work, day: date, told: dict[str, Any], *, settled: bool) -> Fetched:
+    key = f"api/weather/dt={day.isoformat()}/hour=00/open-meteo.json"
+    at = [n for n, moment in enumerate(told["hourly"]["time"]) if str(moment).startswith(day.isoformat())]
+    hourly = {name: [values[n] for n in at] for name, values in told["hourly"].items()}
+    measured = sum(value is not None for value in hourly["temperature_2m"])
+    if not measured:
+        return Fetched(
+            "weather", day.isoformat(), "empty", reason="The service has no weather for this day yet."
+        )
+    kept = {name: value for name, value in told.items() if name not in ("hourly", "generationtime_ms")}
+    data = json.dumps(kept | {"hourly": hourly}, ensure_ascii=False, sort_keys=True).encode()
+    digest = hashlib.sha256(data).hexdigest()
+    before = _note(work, "weather", day.isoformat())
+    is_same = before is not None and before.sha256 == digest and _is_there(work, before)
+    if not is_same:
+        work.raw.put(key, data)
+    whole = settled and measured == len(at)
+    note = _Note(digest, len(data), measured, (key,), work.now.isoformat(), whole)
+    _write_note(work, "weather", day.isoformat(), note)
+    return Fetched(
+        "weather", day.isoformat(), "unchanged" if is_same else "fetched", (key,), len(data), measured
+    )
+
+
+def _has_hours(told: dict[str, Any]) -> bool:
+    hourly = told.get("hourly")
+    if not isinstance(hourly, dict) or not {"time", *_HOURLY.split(",")} <= hourly.keys():
+        return False
+    return all(isinstance(values, list) and len(values) == len(hourly["time"]) for values in hourly.values())
+
+
+# Disruptions: what the portal knows now
+
+
+def _disruptions(work: _Work) -> _Task:
+    url = f"{work.portals.prim}/marketplace/disruptions_bulk/disruptions/v2"
+
+    def run() -> Iterator[Fetched]:
+        if work.key is None:
+            reason = "It needs a key of the portal: set IDFM_API_KEY."
+            yield Fetched("disruptions", "now", "skipped", reason=reason)
+            return
+        download = work.downloads.get(
+            url, types=JSON_TYPES, largest=LARGEST_ANSWER, headers={"apikey": work.key}
+        )
+        assert download is not None  # noqa: S101 (no condition was set)
+        told = _json(download)
+        if not isinstance(told, dict) or not all(
+            isinstance(told.get(name), list) for name in ("disruptions", "lines")
+        ):
+            raise FetchFailed(
+                f"{_place(download)} lacks disruptions or lines; the portal may have changed its form."
+            )
+        now = work.now.astimezone(UTC)
+        key = f"api/traffic/dt={now:%Y-%m-%d}/hour={now:%H}/disruptions-bulk-{now:%H%M%S}.json"
+        work.raw.upload(download.path, key)
+        download.path.unlink()
+        yield Fetched("disruptions", "now", "fetched", (key,), download.size, len(told["disruptions"]))
+
+    return _Task("disruptions", "now", url, run)
+
+
+# What came, and what is noted of it
+
+
+def _bring(
+    work: _Work,
+    source: Source,
+    what: str,
+    url: str,
+    types: tuple[str, ...],
+    largest: int,
+    note: _Note | None,
+    store: Callable[[Download], tuple[int, tuple[str, ...]]],
+    *,
+    settled: bool,
+) -> Fetched:
+    """Download, and write what changed."""
+    is_there = note is not None and _is_there(work, note)
+    known = Known(note.etag, note.last_modified) if note is not None and is_there and not work.again else None
+    download = work.downloads.get(url, types=types, largest=largest, known=known)
+    moment = work.now.isoformat()
+    if download is None:
+        assert note is not None  # noqa: S101 (it was asked whether it changed)
+        _write_note(work, source, what, _Note(**{**asdict(note), "fetched_at": moment, "settled": settled}))
+        return Fetched(source, what, "unchanged", note.keys, note.size, note.records)
+    digest = hashlib.sha256()
+    for chunk in read_chunks(download.path):
+        digest.update(chunk)
+    if note is not None and is_there and note.sha256 == digest.hexdigest():
+        records, keys, outcome = note.records, note.keys, "unchanged"
+    else:
+        records, keys = store(download)
+        outcome = "fetched" if records else "empty"
+    download.path.unlink()
+    if outcome == "empty":
+        return Fetched(source, what, "empty", reason="The portal has no records for it.")
+    noted = _Note(
+        digest.hexdigest(), download.size, records, keys, moment, settled, download.known.etag,
+        download.known.last_modified,
+    )  # fmt: skip
+    _write_note(work, source, what, noted)
+    return Fetched(
+        source, what, "unchanged" if outcome == "unchanged" else "fetched", keys, download.size, records
+    )
+
+
+def _note(work: _Work, source: Source, what: str) -> _Note | None:
+    try:
+        told = json.loads(work.raw.get(_note_key(source, what)))
+    except ObjectNotFound:
+        return None
+    return _Note(**{**told, "keys": tuple(told["keys"])})
+
+
+def _write_note(work: _Work, source: Source, what: str, note: _Note) -> None:
+    work.raw.put(_note_key(source, what), json.dumps(asdict(note), sort_keys=True).encode())
+
+
+def _note_key(source: Source, what: str) -> str:
+    return f"fetch/{source}/{what}.json"
+
+
+def _is_there(work: _Work, note: _Note) -> bool:
+    return all(work.raw.exists(key) for key in note.keys)
+
+
+def _lines(download: Download, begins: tuple[str, ...]) -> int:
+    """How many records a table has; a cell may have several lines.
+
+    Raises:
+        FetchFailed: it does not begin with one of these columns, or its last line is not whole.
+    """
+    lines, last, head, is_quoted = 0, b"\n", b"", False
+    for chunk in read_chunks(download.path):
+        head = head or chunk[:200]
+        for n, piece in enumerate(chunk.split(b'"')):
+            is_quoted ^= n > 0
+            lines += 0 if is_quoted else piece.count(b"\n")
+        last = chunk[-1:]
+    first = head.decode("utf-8-sig", errors="replace").partition("\n")[0].strip().partition(";")[0].strip('"')
+    if download.size and first.lower() not in [name.lower() for name in begins]:
+        raise FetchFailed(
+            f"{_place(download)} begins with the column {first[:40]!r}, not with {begins[0]!r}; the portal may have "
+            "changed its form."
+        )
+    if last != b"\n" or is_quoted:
+        raise FetchFailed(f"{_place(download)} ends within a line; give the same command again.")
+    return max(0, lines - 1)
+
+
+def _features(download: Download) -> int:
+    told = _json(download)
+    features = told.get("features") if isinstance(told, dict) else None
+    if not isinstance(features, list):
+        raise FetchFailed(f"{_place(download)} is no GeoJSON; the portal may have changed its form.")
+    return len(features)
+
+
+def _json(download: Download) -> Any:
+    try:
+        return json.loads(download.path.read_bytes())
+    except ValueError as error:
+        raise FetchFailed(
+            f"{_place(download)} is no whole JSON: {error}. Give the same command again."
+        ) from None
+
+
+def _moment(text: object) -> datetime | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _place(download: Download) -> str:
+    return download.url.partition("?")[0]
+
+
+def check_portal(url: str) -> str:
+    """An address of a portal, as it was given.
+
+    Raises:
+        FetchFailed: it is none.
+    """
+    checked_address(url)
+    return url
+
+
+__all__ = ["SOURCES", "Beat", "Fetched", "Portals", "Source", "check_portal", "export_url", "fetch_data"]
