@@ -8,12 +8,14 @@ of another type than was asked for is never returned.
 from __future__ import annotations
 
 import http.client
+import json
 import random
 import ssl
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from email.utils import parsedate_to_datetime
@@ -88,6 +90,7 @@ class Downloads:
         self._asked: dict[str, float] = {}
         self._opener = _opener()
 
+    @contextmanager
     def get(
         self,
         url: str,
@@ -96,8 +99,8 @@ class Downloads:
         largest: int,
         known: Known | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Download | None:
-        """The file at `url`; None where it is the one that is `known`.
+    ) -> Iterator[Download | None]:
+        """The file at `url`, there until the end of the `with`; None where it is the one that is `known`.
 
         `types`: the content types that it may have; `largest`: the most bytes it may have, unpacked.
 
@@ -105,20 +108,23 @@ class Downloads:
             FetchFailed: it did not come; the message says why and what to do.
         """
         host = checked_address(url).netloc
+        wanted = _Wanted(url, tuple(types), largest, known or Known(), dict(headers or {}))
         partial = _Partial(self._scratch / f"{uuid.uuid4().hex}.part")
         try:
-            attempt = 0
-            while True:
-                attempt += 1
-                self._take_turn(host)
-                try:
-                    return self._attempt(
-                        url, tuple(types), largest, known or Known(), dict(headers or {}), partial
-                    )
-                except _Passing as passing:
-                    self._wait(passing, attempt, url, host)
+            yield self._download(wanted, host, partial)
         finally:
             partial.path.unlink(missing_ok=True)
+            partial.unpacked.unlink(missing_ok=True)
+
+    def _download(self, wanted: _Wanted, host: str, partial: _Partial) -> Download | None:
+        attempt = 0
+        while True:
+            attempt += 1
+            self._take_turn(host)
+            try:
+                return self._attempt(wanted, partial)
+            except _Passing as passing:
+                self._wait(passing, attempt, wanted.url, host)
 
     def _take_turn(self, host: str) -> None:
         self._sleep(self._asked.get(host, 0.0) + self._pace.between - time.monotonic())
@@ -152,36 +158,33 @@ class Downloads:
             self._beat()
             time.sleep(min(left, _BEAT_SECONDS))
 
-    def _attempt(
-        self,
-        url: str,
-        types: tuple[str, ...],
-        largest: int,
-        known: Known,
-        headers: dict[str, str],
-        partial: _Partial,
-    ) -> Download | None:
-        asked = {"User-Agent": USER_AGENT, "Accept": ", ".join(types), "Accept-Encoding": "gzip"} | headers
-        request = Request(url, headers=asked | _conditions(known, partial))  # noqa: S310 (checked above)
+    def _attempt(self, wanted: _Wanted, partial: _Partial) -> Download | None:
+        url, types = wanted.url, wanted.types
+        asked = {
+            "User-Agent": USER_AGENT,
+            "Accept": ", ".join(types),
+            "Accept-Encoding": "gzip",
+        } | wanted.headers
+        request = Request(url, headers=asked | _conditions(wanted.known, partial))  # noqa: S310 (checked above)
         try:
             with self._opener.open(request, timeout=self._pace.timeout) as response:
                 _expect_type(response.headers, types, url)
-                self._receive(response, partial, largest, url)
-                told = partial.headers
+                self._receive(response, partial, wanted)
         except HTTPError as error:
             with error:
                 if error.code == 304:
                     return None
                 raise _refused(error, url) from None
-        except (URLError, OSError, http.client.HTTPException) as error:
-            if isinstance(error, FetchFailed | _Passing):
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, FetchFailed):
                 raise
             raise _broken(error, url) from error
-        path = partial.path.with_suffix(".file")
-        size = _unpack(partial, path, largest, url, self._beat)
-        return Download(url, path, size, _type_of(told), Known(told.get("ETag"), told.get("Last-Modified")))
+        size = _unpack(partial, wanted, self._beat)
+        told = partial.headers
+        known = Known(told.get("ETag"), told.get("Last-Modified"))
+        return Download(url, partial.unpacked, size, _type_of(told), known)
 
-    def _receive(self, response: Any, partial: _Partial, largest: int, url: str) -> None:
+    def _receive(self, response: Any, partial: _Partial, wanted: _Wanted) -> None:
         """Write the body to the partial file, behind what an earlier attempt left where the host goes on from there."""
         partial.begin(response.status, response.headers)
         expected = _length(response.headers)
@@ -189,9 +192,9 @@ class Downloads:
         with partial.path.open("ab") as file:
             while chunk := _read(response):
                 came += len(chunk)
-                if partial.size + len(chunk) > largest:
+                if partial.size + len(chunk) > wanted.largest:
                     raise FetchFailed(
-                        f"{_shown(url)} is larger than {largest:,} bytes; it is not what was asked for."
+                        f"{_shown(wanted.url)} has more than {wanted.largest:,} bytes; it is not what was asked for."
                     )
                 file.write(chunk)
                 partial.size += len(chunk)
@@ -223,11 +226,23 @@ class _Passing(Exception):
         self.is_unreachable = is_unreachable
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What is asked for, and what it may be."""
+
+    url: str
+    types: tuple[str, ...]
+    largest: int
+    known: Known
+    headers: dict[str, str]
+
+
 class _Partial:
     """What has come of a file, packed as it came, and what the host said of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.unpacked = path.with_suffix(".file")
         self.size = 0
         self.headers: Message = Message()
 
@@ -271,11 +286,7 @@ class _SameHost(HTTPRedirectHandler):
             before.scheme == "https" and after.scheme == "http"
         )
         if not is_safe or after.hostname != before.hostname or "@" in after.netloc:
-            where = f"{after.scheme}://{after.hostname or ''}"
-            raise FetchFailed(
-                f"{before.hostname} sends on to {where}, which is not asked. If the portal moved: "
-                "ecluse city fetch --portal https://its-address"
-            )
+            raise _sent_on(req.full_url, newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -310,6 +321,8 @@ def _refused(error: HTTPError, url: str) -> Exception:
     host = urlsplit(url).netloc
     if error.code in _PASSING:
         return _Passing(f"it answers {error.code} {error.reason}", wait_s=_wait_asked(error.headers))
+    if 300 <= error.code < 400:  # to what is no web address, or in circles
+        return _sent_on(url, urljoin(url, str(error.headers.get("Location", ""))))
     if error.code == 416:
         return _Passing("it no longer has the part that was asked for")
     if error.code in (401, 403):
@@ -320,10 +333,16 @@ def _refused(error: HTTPError, url: str) -> Exception:
     return FetchFailed(f"{host} answers {error.code} to {_shown(url)}{f': {said}' if said else ''}.")
 
 
+def _sent_on(url: str, place: str) -> FetchFailed:
+    parts = urlsplit(place)
+    return FetchFailed(
+        f"{urlsplit(url).hostname} sends on to {parts.scheme}://{parts.hostname or ''}, which is not asked. If the "
+        "portal moved: ecluse city fetch --portal https://its-address"
+    )
+
+
 def _said(error: HTTPError) -> str:
     """The message of a portal's answer, which is JSON; nothing where it is something else."""
-    import json
-
     try:
         told = json.loads(error.read(20_000))
     except (ValueError, OSError, http.client.HTTPException):
@@ -374,28 +393,23 @@ def _expect_type(headers: Message, types: tuple[str, ...], url: str) -> None:
         )
 
 
-def _unpack(partial: _Partial, path: Path, largest: int, url: str, beat: Beat) -> int:
+def _unpack(partial: _Partial, wanted: _Wanted, beat: Beat) -> int:
     """Write the file as it is meant; how many bytes that are."""
     coding = str(partial.headers.get("Content-Encoding", "identity")).strip().lower()
     if coding not in ("identity", "gzip", "x-gzip"):
-        raise FetchFailed(f"{_shown(url)} comes packed as {coding}, which was not asked for.")
+        raise FetchFailed(f"{_shown(wanted.url)} comes packed as {coding}, which was not asked for.")
     if coding == "identity":
-        if partial.size == 0:
-            partial.path.touch()
-        partial.path.replace(path)
+        partial.path.replace(partial.unpacked)
         return partial.size
     unpacking = zlib.decompressobj(zlib.MAX_WBITS | 16)
     size = 0
     try:
-        with partial.path.open("rb") as packed, path.open("wb") as file:
-            while chunk := packed.read(CHUNK):
-                while chunk:
-                    data = unpacking.decompress(chunk, CHUNK)
-                    chunk = unpacking.unconsumed_tail
-                    size += len(data)
-                    if size > largest:
-                        raise FetchFailed(f"{_shown(url)} unpacks to more than {largest:,} bytes.")
-                    file.write(data)
+        with partial.path.open("rb") as packed, partial.unpacked.open("wb") as file:
+            for data in _pieces(packed, unpacking):
+                size += len(data)
+                if size > wanted.largest:
+                    raise FetchFailed(f"{_shown(wanted.url)} unpacks to more than {wanted.largest:,} bytes.")
+                file.write(data)
                 beat()
     except zlib.error as error:
         partial.forget()
@@ -404,6 +418,14 @@ def _unpack(partial: _Partial, path: Path, largest: int, url: str, beat: Beat) -
         partial.forget()
         raise _Passing("the packed answer ended early")
     return size
+
+
+def _pieces(packed: IO[bytes], unpacking: Any) -> Iterator[bytes]:
+    """What a packed file holds, never much of it at once."""
+    while chunk := packed.read(CHUNK):
+        while chunk:
+            yield unpacking.decompress(chunk, CHUNK)
+            chunk = unpacking.unconsumed_tail
 
 
 def _shown(url: str) -> str:

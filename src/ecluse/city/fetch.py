@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -276,7 +276,9 @@ def _store_bikes(work: _Work, day: LocalDay, download: Download) -> tuple[int, t
     """The records by the hour in UTC in which they were counted, each hour a file."""
     records = _json(download)
     if not isinstance(records, list):
-        raise FetchFailed(f"{_place(download)} is no list of records; the portal may have changed its form.")
+        raise FetchFailed(
+            f"{_place(download.url)} is no list of records; the portal may have changed its form."
+        )
     hours: dict[str, list[Any]] = {}
     for record in records:
         at = _moment(record.get("date")) if isinstance(record, dict) else None
@@ -344,13 +346,12 @@ def _weather_task(work: _Work, days: list[date]) -> _Task:
     what = f"{days[0]} to {days[-1]}"
 
     def run() -> Iterator[Fetched]:
-        download = work.downloads.get(url, types=JSON_TYPES, largest=LARGEST_ANSWER)
-        assert download is not None  # noqa: S101 (no condition was set)
-        told = _json(download)
-        download.path.unlink()
+        with work.downloads.get(url, types=JSON_TYPES, largest=LARGEST_ANSWER) as download:
+            assert download is not None  # noqa: S101 (no condition was set)
+            told = _json(download)
         if not isinstance(told, dict) or not _has_hours(told):
             raise FetchFailed(
-                f"{_place(download)} is no weather by the hour; the service may have changed its form."
+                f"{_place(url)} is no weather by the hour; the service may have changed its form."
             )
         for day in days:
             yield _store_weather(work, day, told, settled=is_archived)
@@ -400,24 +401,25 @@ def _disruptions(work: _Work) -> _Task:
             reason = "It needs a key of the portal: set IDFM_API_KEY."
             yield Fetched("disruptions", "now", "skipped", reason=reason)
             return
-        download = work.downloads.get(
-            url, types=JSON_TYPES, largest=LARGEST_ANSWER, headers={"apikey": work.key}
-        )
-        assert download is not None  # noqa: S101 (no condition was set)
-        told = _json(download)
-        if not isinstance(told, dict) or not all(
-            isinstance(told.get(name), list) for name in ("disruptions", "lines")
-        ):
-            raise FetchFailed(
-                f"{_place(download)} lacks disruptions or lines; the portal may have changed its form."
-            )
-        now = work.now.astimezone(UTC)
-        key = f"api/traffic/dt={now:%Y-%m-%d}/hour={now:%H}/disruptions-bulk-{now:%H%M%S}.json"
-        work.raw.upload(download.path, key)
-        download.path.unlink()
-        yield Fetched("disruptions", "now", "fetched", (key,), download.size, len(told["disruptions"]))
+        headers = {"apikey": str(work.key)}
+        with work.downloads.get(url, types=JSON_TYPES, largest=LARGEST_ANSWER, headers=headers) as download:
+            assert download is not None  # noqa: S101 (no condition was set)
+            yield _store_disruptions(work, download)
 
     return _Task("disruptions", "now", url, run)
+
+
+def _store_disruptions(work: _Work, download: Download) -> Fetched:
+    told = _json(download)
+    lists = [told.get(name) for name in ("disruptions", "lines")] if isinstance(told, dict) else [None]
+    if not all(isinstance(one, list) for one in lists):
+        raise FetchFailed(
+            f"{_place(download.url)} lacks disruptions or lines; the portal may have changed its form."
+        )
+    now = work.now.astimezone(UTC)
+    key = f"api/traffic/dt={now:%Y-%m-%d}/hour={now:%H}/disruptions-bulk-{now:%H%M%S}.json"
+    work.raw.upload(download.path, key)
+    return Fetched("disruptions", "now", "fetched", (key,), download.size, len(told["disruptions"]))
 
 
 # What came, and what is noted of it
@@ -438,31 +440,49 @@ def _bring(
     """Download, and write what changed."""
     is_there = note is not None and _is_there(work, note)
     known = Known(note.etag, note.last_modified) if note is not None and is_there and not work.again else None
-    download = work.downloads.get(url, types=types, largest=largest, known=known)
-    moment = work.now.isoformat()
-    if download is None:
-        assert note is not None  # noqa: S101 (it was asked whether it changed)
-        _write_note(work, source, what, _Note(**{**asdict(note), "fetched_at": moment, "settled": settled}))
-        return Fetched(source, what, "unchanged", note.keys, note.size, note.records)
+    with work.downloads.get(url, types=types, largest=largest, known=known) as download:
+        if download is not None:
+            return _keep(work, source, what, download, note if is_there else None, store, settled=settled)
+    assert note is not None  # noqa: S101 (it was asked whether it changed)
+    _write_note(work, source, what, replace(note, fetched_at=work.now.isoformat(), settled=settled))
+    return Fetched(source, what, "unchanged", note.keys, note.size, note.records)
+
+
+def _keep(
+    work: _Work,
+    source: Source,
+    what: str,
+    download: Download,
+    before: _Note | None,
+    store: Callable[[Download], tuple[int, tuple[str, ...]]],
+    *,
+    settled: bool,
+) -> Fetched:
+    """Write what came, unless it is what is there `before`."""
     digest = hashlib.sha256()
     for chunk in read_chunks(download.path):
         digest.update(chunk)
-    if note is not None and is_there and note.sha256 == digest.hexdigest():
-        records, keys, outcome = note.records, note.keys, "unchanged"
-    else:
-        records, keys = store(download)
-        outcome = "fetched" if records else "empty"
-    download.path.unlink()
-    if outcome == "empty":
+    is_same = before is not None and before.sha256 == digest.hexdigest()
+    records, keys = (before.records, before.keys) if before is not None and is_same else store(download)
+    if not records:
         return Fetched(source, what, "empty", reason="The portal has no records for it.")
-    noted = _Note(
-        digest.hexdigest(), download.size, records, keys, moment, settled, download.known.etag,
-        download.known.last_modified,
-    )  # fmt: skip
-    _write_note(work, source, what, noted)
-    return Fetched(
-        source, what, "unchanged" if outcome == "unchanged" else "fetched", keys, download.size, records
+    told = download.known
+    _write_note(
+        work,
+        source,
+        what,
+        _Note(
+            digest.hexdigest(),
+            download.size,
+            records,
+            keys,
+            work.now.isoformat(),
+            settled,
+            told.etag,
+            told.last_modified,
+        ),
     )
+    return Fetched(source, what, "unchanged" if is_same else "fetched", keys, download.size, records)
 
 
 def _note(work: _Work, source: Source, what: str) -> _Note | None:
@@ -501,11 +521,11 @@ def _lines(download: Download, begins: tuple[str, ...]) -> int:
     first = head.decode("utf-8-sig", errors="replace").partition("\n")[0].strip().partition(";")[0].strip('"')
     if download.size and first.lower() not in [name.lower() for name in begins]:
         raise FetchFailed(
-            f"{_place(download)} begins with the column {first[:40]!r}, not with {begins[0]!r}; the portal may have "
-            "changed its form."
+            f"{_place(download.url)} begins with the column {first[:40]!r}, not with {begins[0]!r}; the portal may "
+            "have changed its form."
         )
     if last != b"\n" or is_quoted:
-        raise FetchFailed(f"{_place(download)} ends within a line; give the same command again.")
+        raise FetchFailed(f"{_place(download.url)} ends within a line; give the same command again.")
     return max(0, lines - 1)
 
 
@@ -513,7 +533,7 @@ def _features(download: Download) -> int:
     told = _json(download)
     features = told.get("features") if isinstance(told, dict) else None
     if not isinstance(features, list):
-        raise FetchFailed(f"{_place(download)} is no GeoJSON; the portal may have changed its form.")
+        raise FetchFailed(f"{_place(download.url)} is no GeoJSON; the portal may have changed its form.")
     return len(features)
 
 
@@ -522,7 +542,7 @@ def _json(download: Download) -> Any:
         return json.loads(download.path.read_bytes())
     except ValueError as error:
         raise FetchFailed(
-            f"{_place(download)} is no whole JSON: {error}. Give the same command again."
+            f"{_place(download.url)} is no whole JSON: {error}. Give the same command again."
         ) from None
 
 
@@ -536,8 +556,8 @@ def _moment(text: object) -> datetime | None:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
-def _place(download: Download) -> str:
-    return download.url.partition("?")[0]
+def _place(url: str) -> str:
+    return url.partition("?")[0]
 
 
 def check_portal(url: str) -> str:
