@@ -38,7 +38,7 @@ def test_two_blocked_hours_in_a_row_raise_an_alert_and_one_does_not() -> None:
     ]
     (one,) = told
     assert (one["kind"], one["severity"], one["arc"], one["zone"]) == ("congestion", 1, 7, 8)
-    assert one["lost_time"] == pytest.approx(2 * 100 * (1 / 12 - 1 / 30), rel=1e-5)
+    assert one["lost_time"] == pytest.approx(2 * 100 * (1 / 5 - 1 / 30), rel=1e-5)
     assert one["why"] == {
         "rule": "blocked",
         "threshold": 50,

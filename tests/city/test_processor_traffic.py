@@ -10,7 +10,7 @@ import pytest
 from ecluse.city.inputs import Inputs, Metrics
 from ecluse.city.processors import arcs, traffic
 from ecluse.city.processors import map as map_of_arcs
-from tests.city.by_hand import LONG, SHORT, TUESDAY, arc, local, made, road_rows
+from tests.city.by_hand import LONG, SHORT, TUESDAY, arc, late, local, made, road_rows
 
 
 def _part(inputs: Inputs, number: int) -> dict[str, object]:
@@ -26,7 +26,7 @@ def _quiet_day(peak_hour: int = 8) -> Inputs:
 
 
 def test_an_arc_tells_its_day() -> None:
-    """40 % leaves 18 of 30 km/h: 300 vehicles lose 1/18 - 1/30 of an hour each, 6.6667 hours together."""
+    """40 % leaves 30 exp(-4/3) = 7.90792 km/h: 300 vehicles lose 0.0931222 hours each, 27.9367 together."""
     part = _part(_quiet_day(), 7)
     assert part["vehicles"] == 23 * 100 + 300
     assert part["mean_flow"] == pytest.approx(2600 / 24, rel=1e-5)
@@ -35,7 +35,7 @@ def test_an_arc_tells_its_day() -> None:
     assert part["states"] == {"Fluide": 0.958333, "Saturé": 0.0416667}
     assert (part["congested_hours"], part["longest_congested"]) == (1, 1)
     assert (part["hours_observed"], part["coverage"]) == (24, 1.0)
-    assert part["lost_time"] == pytest.approx(300 * (1 / 18 - 1 / 30), rel=1e-5)
+    assert part["lost_time"] == pytest.approx(27.9367, rel=1e-5)
     assert (part["verdict"], part["zone"], part["label"]) == ("unknown", 8, "Rue_7")
 
 
@@ -49,7 +49,7 @@ def test_missing_hours_are_missing_and_never_zero() -> None:
     assert (part["vehicles"], part["mean_flow"], part["mean_occupancy"]) == (30, 15, 45)
     assert (part["hours_observed"], part["coverage"]) == (3, 0.125)
     assert (part["vehicles_coverage"], part["lost_time_coverage"]) == (0.0833333, 0.0416667)
-    assert part["lost_time"] == pytest.approx(10 * (1 / 21 - 1 / 30), rel=1e-5)
+    assert part["lost_time"] == pytest.approx(10 * late(30), rel=1e-5)
     assert (part["congested_hours"], part["longest_congested"]) == (2, 1)
     assert part["state"] == ["Inconnu", "Saturé", "Inconnu", "Bloqué", "Inconnu", "Inconnu", *[None] * 18]
     silent = _part(inputs, 9)
@@ -71,7 +71,7 @@ def test_an_arc_without_a_length_loses_no_time_that_is_known() -> None:
     rows = [road_rows(7, TUESDAY, [50.0] * 24, [60.0] * 24), road_rows(9, TUESDAY, [50.0] * 24, [60.0] * 24)]
     body = traffic.compute(made(TUESDAY, rows, [arc(7)]), {}).body
     assert body["arcs_known"] == 2
-    assert body["lost_time"] == pytest.approx(24 * 50 * (1 / 12 - 1 / 30), rel=1e-5)
+    assert body["lost_time"] == pytest.approx(24 * 50 * (1 / 5 - 1 / 30), rel=1e-5)
     assert body["lost_time_coverage"] == 0.5
 
 
@@ -129,7 +129,7 @@ def test_the_city_adds_its_arcs_up() -> None:
     assert (body["arcs_known"], body["arcs_reporting"], body["coverage"]) == (3, 2, 0.666667)
     assert (body["vehicles"], body["mean_flow"], body["mean_occupancy"]) == (3600, 75, 20)
     assert body["saturation_share"] == 0.25
-    of_one, of_two, later = 100 * (1 / 27 - 1 / 30), 25 * (1 / 18 - 1 / 30), 25 * (1 / 24 - 1 / 30)
+    of_one, of_two, later = 100 * late(10), 25 * late(40), 25 * late(20)
     assert body["lost_time"] == pytest.approx(24 * of_one + 12 * of_two + 12 * later, rel=1e-5)
     assert body["by_hour"]["saturation_share"] == [0.5] * 12 + [0.0] * 12
     assert body["by_hour"]["states"]["Inconnu"] == [1] * 24

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecluse.city.processors import compute_day, ranking, traffic, zones
-from tests.city.by_hand import TUESDAY, arc, local, made, road_rows, zone
+from tests.city.by_hand import TUESDAY, arc, late, local, made, road_rows, zone
 
 FLOWS = st.one_of(st.none(), st.integers(0, 3000).map(float))
 OCCUPANCIES = st.one_of(st.none(), st.floats(0, 100))
@@ -22,10 +22,9 @@ def test_a_zone_sums_its_arcs_and_names_its_worst() -> None:
     network = [arc(n) for n in range(1, 7)] + [arc(7, zone=None)]
     body = zones.compute(made(TUESDAY, rows, network, [zone(8, "Élysée"), zone(9)]), {}).body
     eight, nine = body["zones"]
-    late = 1 / 18 - 1 / 30
     assert (eight["name"], eight["arcs"], eight["reporting"]) == ("Élysée", 6, 6)
     assert (eight["vehicles"], eight["saturation_share"], eight["coverage"]) == (24 * 2100, 1.0, 1.0)
-    assert eight["lost_time"] == pytest.approx(24 * 2100 * late, rel=1e-5)
+    assert eight["lost_time"] == pytest.approx(24 * 2100 * late(40), rel=1e-5)
     assert [one["arc"] for one in eight["worst"]] == [6, 5, 4, 3, 2]
     assert eight["worst"][0]["vehicles"] == 24 * 600
     assert (nine["arcs"], nine["vehicles"], nine["lost_time"], nine["worst"]) == (0, None, None, [])

@@ -20,7 +20,9 @@ def test_an_unknown_name_is_told_with_those_there_are() -> None:
         Thresholds.changed({"snow": 3})
 
 
-@pytest.mark.parametrize("name", ["speed_street", "speed_floor", "jam_occupancy", "alert_hours", "blocked"])
+@pytest.mark.parametrize(
+    "name", ["speed_street", "speed_floor", "capacity_occupancy", "alert_hours", "blocked"]
+)
 def test_what_divides_or_counts_hours_is_more_than_nothing(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}=0 must be more than 0 "):
         Thresholds.changed({name: 0})

