@@ -304,6 +304,11 @@ class BadRaw(CityError, ValueError):
 class NoSuchDay(CityError, LookupError):
     code, status = "no_such_day", 404
 
+    def __init__(self, message: str, nearest: tuple[str, ...] = ()) -> None:
+        """`nearest`: the dates around it that are known, the closest first."""
+        super().__init__(message)
+        self.nearest = nearest
+
 
 class NoRawData(CityError, LookupError):
     code, status = "no_raw_data", 404

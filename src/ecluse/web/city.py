@@ -1,0 +1,285 @@
+"""Read what is known of a city's days from its documents, for the pages and the API.
+
+Nothing here computes: a day's metrics are as its run wrote them. A kind that a day lacks is None.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from hashlib import sha256
+from typing import Any, Final
+
+from ecluse.documents import Body, Documents
+from ecluse.errors import InvalidInput, NoSuchDay, NotFound
+
+#: The metrics of a day, in the order of its pages. Every run writes the first, whatever else it found.
+KINDS: Final = (
+    "quality",
+    "traffic",
+    "arcs",
+    "zones",
+    "ranking",
+    "alerts",
+    "sensors",
+    "bikes",
+    "disruptions",
+    "works",
+    "weather",
+)
+DAYS: Final = "metrics/quality"
+#: A letter for each state of traffic in `metrics/map`, from what is not known to the worst; - has no row at all.
+LETTERS: Final = {"-": None, "i": "Inconnu", "f": "Fluide", "p": "Pré-saturé", "s": "Saturé", "b": "Bloqué"}
+WORST_FIRST: Final = "bspfi-"
+NEAREST: Final = 4
+#: Days that one answer of a range may span.
+LONGEST_RANGE: Final = 366
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day as its run wrote it: a body for each kind, or None."""
+
+    date: date
+    metrics: Mapping[str, Body | None]
+    previous: date | None = None
+    next: date | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """What each of its hours is called; 23, 24 or 25 of them."""
+        for body in self.metrics.values():
+            if body and body.get("hours"):
+                return list(body["hours"])
+        return [f"{hour:02d}:00" for hour in range(24)]
+
+    def __getitem__(self, kind: str) -> Body | None:
+        return self.metrics[kind]
+
+
+@dataclass(frozen=True)
+class MapOfDay:
+    """The states of a day's arcs by hour, as `metrics/map` holds them."""
+
+    arcs: list[int] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)
+    flows: list[list[int | None]] = field(default_factory=list)
+    lost: list[float | None] = field(default_factory=list)
+
+    def worst(self, hour: int, count: int) -> list[int]:
+        """Places in the lists of the worst arcs of an hour: by state, then by the time lost that day."""
+        known = [place for place, state in enumerate(self.states) if state[hour : hour + 1] in ("b", "s", "p")]
+        return sorted(
+            known, key=lambda place: (WORST_FIRST.index(self.states[place][hour]), -(self.lost[place] or 0))
+        )[:count]
+
+
+def date_of(text: str) -> date:
+    """A date as addresses have it.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(f"{text[:40]!r} is no date. Write it as 2025-10-14.") from None
+    if found.isoformat() != text:
+        raise InvalidInput(f"{text[:40]!r} is no date. Write it as 2025-10-14.")
+    return found
+
+
+def read_day(documents: Documents, day: date, kinds: Sequence[str] = KINDS) -> Day:
+    """A day with its neighbours.
+
+    Raises:
+        NoSuchDay: nothing was computed for it; carries the nearest days that are known.
+    """
+    key = day.isoformat()
+    found = documents.get_many([(DAYS, key), *((f"metrics/{kind}", key) for kind in kinds)])
+    if not found:
+        raise no_such_day(documents, day)
+    before, after = _neighbours(documents, key)
+    return Day(day, {kind: found.get((f"metrics/{kind}", key)) for kind in kinds}, before, after)
+
+
+def no_such_day(documents: Documents, day: date, kind: str = DAYS) -> NoSuchDay:
+    """What to say of a day that is not known: the days around it that are."""
+    nearest = nearest_days(documents, day, kind)
+    if not nearest:
+        return NoSuchDay(f"Nothing is known of {day}, nor of any other day. Run one: ecluse city run")
+    return NoSuchDay(
+        f"Nothing is known of {day}. The nearest days that are: {', '.join(nearest)}.", tuple(nearest)
+    )
+
+
+def nearest_days(documents: Documents, day: date, kind: str = DAYS, count: int = NEAREST) -> list[str]:
+    """The known dates around a day, the closest first."""
+    key = day.isoformat()
+    after = documents.range(kind, key, limit=count).items
+    before = documents.range(kind, None, key, limit=count, newest_first=True).items
+    around = [one.key for one in (*before, *after)]
+    return sorted(around, key=lambda one: abs(date.fromisoformat(one) - day))[:count]
+
+
+def known_days(documents: Documents) -> list[date]:
+    """Every day with documents, oldest first."""
+    return [date.fromisoformat(key) for key in documents.keys(DAYS)]
+
+
+def read_range(documents: Documents, kind: str, first: date, last: date) -> Iterator[tuple[date, Body]]:
+    """The metrics of a kind for each known day from `first` to `last`, both included."""
+    for one in documents.all(f"metrics/{kind}", first.isoformat(), after(last.isoformat())):
+        yield date.fromisoformat(one.key), one.body
+
+
+def read_map(documents: Documents, day: date) -> MapOfDay:
+    """Every arc's states of a day; empty where no roads were measured."""
+    found = MapOfDay()
+    for one in documents.all(f"metrics/map/{day}"):
+        body = one.body
+        found.arcs.extend(body["arc"])
+        found.states.extend(body["state"])
+        found.flows.extend(body["flow"])
+        found.lost.extend(body["lost_time"])
+    return found
+
+
+def map_answer(documents: Documents, day: date) -> dict[str, Any]:
+    """What the map in a browser reads of a day.
+
+    Raises:
+        NoSuchDay: nothing was computed for it.
+    """
+    found = read_map(documents, day)
+    if not found.arcs:
+        read_day(documents, day, ("traffic",))
+    return {"date": day.isoformat(), "arc": found.arcs, "state": found.states}
+
+
+def arcs_geojson(documents: Documents) -> dict[str, Any]:
+    """Every known arc as a line, its id as the feature's own."""
+    features = [
+        {
+            "type": "Feature",
+            "id": arc["arc"],
+            "properties": {"label": street_name(arc["label"]), "zone": arc.get("zone")},
+            "geometry": {"type": "LineString", "coordinates": [_short(point) for point in arc["coordinates"]]},
+        }
+        for arc in all_arcs(documents)
+        if arc.get("coordinates")
+    ]
+    return {"type": "FeatureCollection", "features": features}
+
+
+def zones_geojson(documents: Documents) -> dict[str, Any]:
+    """The outlines of the zones."""
+    features = [
+        {
+            "type": "Feature",
+            "id": one.body["zone"],
+            "properties": {"name": one.body["name"]},
+            "geometry": one.body["geometry"],
+        }
+        for one in documents.all("reference/zones")
+    ]
+    return {"type": "FeatureCollection", "features": features}
+
+
+def all_arcs(documents: Documents) -> list[Body]:
+    """The reference of every arc, by id."""
+    return [arc for one in documents.all("reference/arcs") for arc in one.body["arcs"]]
+
+
+def arc_of(documents: Documents, arc: int) -> Body:
+    """The reference of one arc.
+
+    Raises:
+        NotFound: no arc has this id.
+    """
+    for one in documents.all("reference/arcs"):
+        arcs = one.body["arcs"]
+        if arcs and arcs[0]["arc"] <= arc <= arcs[-1]["arc"]:
+            found = next((body for body in arcs if body["arc"] == arc), None)
+            if found is not None:
+                return dict(found)
+    raise NotFound(f"No arc {arc}. The arcs that are known: /city/arcs.geojson")
+
+
+def arcs_on(documents: Documents, day: date, arcs: Iterable[int]) -> dict[int, Body]:
+    """The metrics of these arcs on a day, where there are any."""
+    kind = f"metrics/arcs/{day}"
+    wanted = [(kind, str(arc)) for arc in arcs]
+    return {int(key): body for (_, key), body in documents.get_many(wanted).items()} if wanted else {}
+
+
+def arc_days(documents: Documents, arc: int, days: Iterable[date]) -> list[tuple[date, Body]]:
+    """One arc's metrics on each of these days that has them, oldest first."""
+    wanted = {(f"metrics/arcs/{day}", str(arc)): day for day in days}
+    found = documents.get_many(list(wanted)) if wanted else {}
+    return sorted(((wanted[key], body) for key, body in found.items()), key=lambda pair: pair[0])
+
+
+def chains_of(arcs: Sequence[Body]) -> list[list[Body]]:
+    """The arcs of a street in the order in which they are driven, one list for each way along it.
+
+    Arcs follow each other where one's downstream node is another's upstream node. The longest come first.
+    """
+    starting: dict[Any, list[Body]] = defaultdict(list)
+    for arc in arcs:
+        starting[arc.get("upstream")].append(arc)
+    reached = {arc.get("downstream") for arc in arcs}
+    used: set[int] = set()
+    chains: list[list[Body]] = []
+    # Where nothing leads to an arc a way begins; what is left after those are rings.
+    for arc in sorted(arcs, key=lambda one: (one.get("upstream") in reached, one["arc"])):
+        if arc["arc"] in used:
+            continue
+        chain, here = [arc], arc
+        used.add(arc["arc"])
+        while True:
+            onward = [
+                one
+                for one in starting[here.get("downstream")]
+                if one["arc"] not in used and one.get("downstream") != here.get("upstream")
+            ]
+            if here.get("downstream") is None or not onward:
+                break
+            here = min(onward, key=lambda one: int(one["arc"]))
+            used.add(here["arc"])
+            chain.append(here)
+        chains.append(chain)
+    return sorted(chains, key=len, reverse=True)
+
+
+def street_name(label: str | None) -> str:
+    """A label of the source as people read it: `Av_Champs_Elysees` has words."""
+    return (label or "").replace("_", " ").strip() or "–"
+
+
+def encoded(body: Mapping[str, Any]) -> tuple[bytes, str]:
+    """A body as compact JSON, and the digest that names this very text."""
+    data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return data, sha256(data).hexdigest()[:20]
+
+
+def after(key: str) -> str:
+    """The key just behind this one, as the open end of a range that includes it."""
+    return key + "\0"
+
+
+def _neighbours(documents: Documents, key: str) -> tuple[date | None, date | None]:
+    before = documents.range(DAYS, None, key, limit=1, newest_first=True).items
+    behind = documents.range(DAYS, after(key), limit=1).items
+    return (
+        date.fromisoformat(before[0].key) if before else None,
+        date.fromisoformat(behind[0].key) if behind else None,
+    )
+
+
+def _short(point: Sequence[float]) -> list[float]:
+    """A place to a tenth of a metre."""
+    return [round(point[0], 6), round(point[1], 6)]
