@@ -99,7 +99,7 @@ def pr_curve(report: Mapping[str, Any], say: Words) -> Chart:
         precision=precision,
         recall=recall,
     )
-    series = [_line("--c1", [(p["recall"], p["precision"]) for p in points], step="end")]
+    series = [line_of("--c1", [(p["recall"], p["precision"]) for p in points], step="end")]
     series[0]["markPoint"] = _dot(
         metrics["recall"],
         metrics["precision"],
@@ -141,7 +141,7 @@ def roc_curve(report: Mapping[str, Any], say: Words) -> Chart:
         ),
         option=_plot(
             _Axes(say._("false alarms"), say._("recall")),
-            [_line("--c1", [(p["fpr"], p["tpr"]) for p in points]), diagonal],
+            [line_of("--c1", [(p["fpr"], p["tpr"]) for p in points]), diagonal],
         ),
         headings=(say._("False alarms"), say._("Recall")),
         rows=tuple((say.percent(p["fpr"], 1), say.percent(p["tpr"], 1)) for p in _spread(points)),
@@ -365,7 +365,7 @@ def _compared_line(
     letter: str, names: tuple[str, str], points: list[tuple[float, float]], *, step: str | None = None
 ) -> dict[str, Any]:
     colour, kind = _COMPARED[letter]
-    line = _line(colour, points, step=step)
+    line = line_of(colour, points, step=step)
     line["lineStyle"] |= {"type": kind}
     return line | {"name": f"{letter} · {names['AB'.index(letter)]}"}
 
@@ -409,17 +409,17 @@ def stored_growth(points: Sequence[DayUsage], until: date, say: Words) -> Chart:
             first=say.calendar_day(first.day),
         ),
         option={
-            **_frame(),
+            **frame(),
             "grid": {"left": 6, "right": 70, "top": 14, "bottom": 8, "containLabel": True},
             "xAxis": {
                 "type": "time",
-                **_axis("", line=True),
+                **axis("", line=True),
                 "splitNumber": 3,
-                "axisLabel": {**_labels("@day"), "hideOverlap": True},
+                "axisLabel": {**axis_labels("@day"), "hideOverlap": True},
                 "axisPointer": {"label": {"formatter": "@day-label"}},
             },
-            "yAxis": {"type": "value", "min": 0, **_axis("", line=False), "axisLabel": _labels("@bytes")},
-            "tooltip": _tooltip("@bytes"),
+            "yAxis": {"type": "value", "min": 0, **axis("", line=False), "axisLabel": axis_labels("@bytes")},
+            "tooltip": tooltip("@bytes"),
             "series": series,
         },
         headings=(say._("Day"), say._("Tables"), say._("Results"), say._("Models"), say._("In all")),
@@ -507,7 +507,7 @@ def alerts_by_day(alerts: Mapping[str, Any], say: Words) -> Chart:
         "barMaxWidth": 14,
     }
     if usual is not None:
-        bars["markLine"] = _level({"yAxis": usual}, say._("usual, %(rate)s", rate=say.percent(usual)), "--c6")
+        bars["markLine"] = level_line({"yAxis": usual}, say._("usual, %(rate)s", rate=say.percent(usual)), "--c6")
     most = max(range(len(rates)), key=rates.__getitem__)
     return Chart(
         id="chart-alerts",
@@ -545,10 +545,10 @@ def score_over_time(result: Mapping[str, Any], say: Words) -> Chart:
     """How far the scores of each period are from those of the training, with the two usual marks."""
     periods = [period for period in result["periods"] if period["score_index"] is not None]
     points = [(period["first"], round(period["score_index"], 4)) for period in periods]
-    line = {**_line("--c1", []), "data": [list(point) for point in points]}
+    line = {**line_of("--c1", []), "data": [list(point) for point in points]}
     line |= {"symbol": "circle", "symbolSize": 7, "showSymbol": True}
     line["markLine"] = {
-        **_level({"yAxis": 0.1}, "", "--c6"),
+        **level_line({"yAxis": 0.1}, "", "--c6"),
         "data": [
             {"yAxis": mark, "label": {"formatter": text, "backgroundColor": "transparent"}}
             for mark, text in ((0.1, say._("moved from here")), (0.25, say._("far from here")))
@@ -596,22 +596,22 @@ def compared_on_rows(
 def _over_days(series: list[dict[str, Any]], unit: str) -> dict[str, Any]:
     """Something by day, from 0."""
     return {
-        **_frame(),
+        **frame(),
         "grid": {"left": 6, "right": 22, "top": 22, "bottom": 8, "containLabel": True},
         "xAxis": {
             "type": "time",
-            **_axis("", line=True),
+            **axis("", line=True),
             "splitNumber": 3,
-            "axisLabel": {**_labels("@day"), "hideOverlap": True},
+            "axisLabel": {**axis_labels("@day"), "hideOverlap": True},
             "axisPointer": {"label": {"formatter": "@day-label"}},
         },
-        "yAxis": {"type": "value", "min": 0, **_axis("", line=False), "axisLabel": _labels(unit)},
-        "tooltip": _tooltip("@percent-tooltip" if unit == "@percent" else unit),
+        "yAxis": {"type": "value", "min": 0, **axis("", line=False), "axisLabel": axis_labels(unit)},
+        "tooltip": tooltip("@percent-tooltip" if unit == "@percent" else unit),
         "series": series,
     }
 
 
-def _level(place: dict[str, float], label: str, colour: str) -> dict[str, Any]:
+def level_line(place: dict[str, float], label: str, colour: str) -> dict[str, Any]:
     """A line across the plot at a height, labelled above its right end."""
     return {
         "symbol": "none",
@@ -668,10 +668,10 @@ def sketch_counts(sketch: Mapping[str, Any]) -> list[float]:
 def _plot(axes: _Axes, series: list[dict[str, Any]]) -> dict[str, Any]:
     scale = {"type": "value", "min": 0, "max": 1, **axes.extra}
     return {
-        **_frame(),
-        "xAxis": {**scale, **_axis(axes.x, line=True), "axisLabel": _labels("@percent")},
-        "yAxis": {**scale, **_axis(axes.y, line=False), "axisLabel": _labels("@percent")},
-        "tooltip": _tooltip("@percent-tooltip"),
+        **frame(),
+        "xAxis": {**scale, **axis(axes.x, line=True), "axisLabel": axis_labels("@percent")},
+        "yAxis": {**scale, **axis(axes.y, line=False), "axisLabel": axis_labels("@percent")},
+        "tooltip": tooltip("@percent-tooltip"),
         "series": series,
     }
 
@@ -680,7 +680,7 @@ def _bars_across(
     names: list[str], values: Sequence[float | dict[str, Any]], unit: str = "@percent"
 ) -> dict[str, Any]:
     return {
-        **_frame(),
+        **frame(),
         "grid": {
             "left": 4,
             "right": 48 if unit == "@percent" else 64,
@@ -704,7 +704,7 @@ def _bars_across(
             },
         },
         "tooltip": {
-            **_tooltip("@percent-tooltip" if unit == "@percent" else unit),
+            **tooltip("@percent-tooltip" if unit == "@percent" else unit),
             "axisPointer": {"type": "shadow"},
         },
         "series": [
@@ -745,36 +745,36 @@ def _log_bars(
     ]
     bars[0]["markLine"] = _cut(threshold, label)
     return {
-        **_frame(),
+        **frame(),
         "legend": {"top": 0, "right": 0, "itemWidth": 10, "itemHeight": 10, "textStyle": AXIS_TEXT},
         "xAxis": {
             "type": "value",
             "min": 0,
             "max": 1,
-            **_axis("", line=True),
-            "axisLabel": _labels("@number"),
+            **axis("", line=True),
+            "axisLabel": axis_labels("@number"),
         },
         "yAxis": {
             "type": "log",
             "min": 0.5,
             "startValue": 0.5,
             "max": 10 ** len(str(most)),
-            **_axis("", line=False),
-            "axisLabel": _labels("@count"),
+            **axis("", line=False),
+            "axisLabel": axis_labels("@count"),
         },
-        "tooltip": {**_tooltip("@number"), "axisPointer": {"type": "shadow"}},
+        "tooltip": {**tooltip("@number"), "axisPointer": {"type": "shadow"}},
         "series": bars,
     }
 
 
-def _frame() -> dict[str, Any]:
+def frame() -> dict[str, Any]:
     return {
         "grid": {"left": 6, "right": 14, "top": 30, "bottom": 22, "containLabel": True},
         "textStyle": {"fontFamily": "system-ui, sans-serif", "color": "--ink-2"},
     }
 
 
-def _axis(name: str, *, line: bool) -> dict[str, Any]:
+def axis(name: str, *, line: bool) -> dict[str, Any]:
     place = {"nameLocation": "end"} if not line else {"nameLocation": "middle", "nameGap": 24}
     return {
         "name": name,
@@ -786,11 +786,11 @@ def _axis(name: str, *, line: bool) -> dict[str, Any]:
     }
 
 
-def _labels(formatter: str) -> dict[str, Any]:
+def axis_labels(formatter: str) -> dict[str, Any]:
     return {**AXIS_TEXT, "formatter": formatter}
 
 
-def _tooltip(formatter: str) -> dict[str, Any]:
+def tooltip(formatter: str) -> dict[str, Any]:
     # The HTML tooltip writes style attributes, which the content policy refuses; this one is on the canvas.
     return {
         "trigger": "axis",
@@ -803,7 +803,7 @@ def _tooltip(formatter: str) -> dict[str, Any]:
     }
 
 
-def _line(colour: str, points: list[tuple[float, float]], *, step: str | None = None) -> dict[str, Any]:
+def line_of(colour: str, points: list[tuple[float, float]], *, step: str | None = None) -> dict[str, Any]:
     return {
         "type": "line",
         "data": [list(point) for point in points],
@@ -819,7 +819,7 @@ def _band(
 ) -> dict[str, Any]:
     """A stacked area of steps, named at its end where there is room."""
     return {
-        **_line(colour, [], step="end"),
+        **line_of(colour, [], step="end"),
         "name": name,
         "data": [[day.isoformat(), size] for day, size in zip(days, sizes, strict=True)],
         "stack": "stored",
@@ -830,7 +830,7 @@ def _band(
 
 def _dashed(points: list[tuple[float, float]], label: str) -> dict[str, Any]:
     return {
-        **_line("--c6", points),
+        **line_of("--c6", points),
         "lineStyle": {"width": 1.5, "type": "dashed", "color": "--c6"},
         "silent": True,
         "tooltip": {"show": False},

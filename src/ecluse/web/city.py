@@ -9,7 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from hashlib import sha256
 from typing import Any, Final
 
@@ -102,8 +102,8 @@ def read_day(documents: Documents, day: date, kinds: Sequence[str] = KINDS) -> D
     found = documents.get_many([(DAYS, key), *((f"metrics/{kind}", key) for kind in kinds)])
     if not found:
         raise no_such_day(documents, day)
-    before, after = _neighbours(documents, key)
-    return Day(day, {kind: found.get((f"metrics/{kind}", key)) for kind in kinds}, before, after)
+    before, behind = _neighbours(documents, day)
+    return Day(day, {kind: found.get((f"metrics/{kind}", key)) for kind in kinds}, before, behind)
 
 
 def no_such_day(documents: Documents, day: date, kind: str = DAYS) -> NoSuchDay:
@@ -132,7 +132,7 @@ def known_days(documents: Documents) -> list[date]:
 
 def read_range(documents: Documents, kind: str, first: date, last: date) -> Iterator[tuple[date, Body]]:
     """The metrics of a kind for each known day from `first` to `last`, both included."""
-    for one in documents.all(f"metrics/{kind}", first.isoformat(), after(last.isoformat())):
+    for one in documents.all(f"metrics/{kind}", first.isoformat(), day_after(last)):
         yield date.fromisoformat(one.key), one.body
 
 
@@ -200,12 +200,9 @@ def arc_of(documents: Documents, arc: int) -> Body:
     Raises:
         NotFound: no arc has this id.
     """
-    for one in documents.all("reference/arcs"):
-        arcs = one.body["arcs"]
-        if arcs and arcs[0]["arc"] <= arc <= arcs[-1]["arc"]:
-            found = next((body for body in arcs if body["arc"] == arc), None)
-            if found is not None:
-                return dict(found)
+    found = next((body for body in all_arcs(documents) if body["arc"] == arc), None)
+    if found is not None:
+        return found
     raise NotFound(f"No arc {arc}. The arcs that are known: /city/arcs.geojson")
 
 
@@ -266,14 +263,14 @@ def encoded(body: Mapping[str, Any]) -> tuple[bytes, str]:
     return data, sha256(data).hexdigest()[:20]
 
 
-def after(key: str) -> str:
-    """The key just behind this one, as the open end of a range that includes it."""
-    return key + "\0"
+def day_after(day: date) -> str:
+    """The key of the next day, as the open end of a range that includes this one."""
+    return (day + timedelta(days=1)).isoformat()
 
 
-def _neighbours(documents: Documents, key: str) -> tuple[date | None, date | None]:
-    before = documents.range(DAYS, None, key, limit=1, newest_first=True).items
-    behind = documents.range(DAYS, after(key), limit=1).items
+def _neighbours(documents: Documents, day: date) -> tuple[date | None, date | None]:
+    before = documents.range(DAYS, None, day.isoformat(), limit=1, newest_first=True).items
+    behind = documents.range(DAYS, day_after(day), limit=1).items
     return (
         date.fromisoformat(before[0].key) if before else None,
         date.fromisoformat(behind[0].key) if behind else None,

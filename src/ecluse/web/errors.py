@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from datetime import date
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -13,18 +14,22 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Match, Mount
 
-from ecluse.errors import EcluseError, NotSignedIn
+from ecluse.errors import EcluseError, NoSuchDay, NotSignedIn
 from ecluse.web.templating import render
 
 logger = logging.getLogger(__name__)
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong. `code` is stable; `message` says the way out; `reference` finds it in the log."""
+    """What went wrong. `code` is stable; `message` says the way out; `reference` finds it in the log.
+
+    `nearest`: where a day is not known, the dates around it that are.
+    """
 
     code: str
     message: str
     reference: str | None = None
+    nearest: list[str] | None = None
 
 
 class ErrorBody(BaseModel):
@@ -53,6 +58,7 @@ _AWAY: Final = {
         "store_unavailable": "The object store",
         "catalog_unavailable": "The catalog",
         "jobs_unavailable": "The job engine",
+        "documents_unavailable": "The database of the documents",
     }.items()
 }
 
@@ -85,6 +91,8 @@ def _on_ecluse_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, EcluseError)  # noqa: S101 (registered for this class)
     if isinstance(error, NotSignedIn) and not _wants_json(request):
         return _to_sign_in(request)
+    if isinstance(error, NoSuchDay):
+        return _answer_with_days(request, error)
     if error.status < 500:
         return _answer(request, error.status, error.code, str(error))
     reference = _note(request, error)
@@ -147,6 +155,15 @@ def _answer(request: Request, status: int, code: str, message: str, reference: s
     return render(
         request, template, {"status": status, "message": message, "reference": reference}, status=status
     )
+
+
+def _answer_with_days(request: Request, error: NoSuchDay) -> Response:
+    nearest = list(error.nearest)
+    if _wants_json(request):
+        detail = {"code": error.code, "message": str(error), "nearest": nearest}
+        return JSONResponse({"error": detail}, error.status)
+    days = [date.fromisoformat(day) for day in nearest]
+    return render(request, "city_no_day.html", {"days": days}, status=error.status)
 
 
 def _wants_json(request: Request) -> bool:

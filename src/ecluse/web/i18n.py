@@ -122,6 +122,22 @@ class Words:
         """`21 Nov 2025` / `21 nov. 2025`: a day of a calendar, the same in every zone."""
         return format_date(day, "d MMM y", locale=self.language)
 
+    def weekday_day(self, day: date) -> str:
+        """`Tuesday 14 October 2025` / `mardi 14 octobre 2025`: a day of a calendar."""
+        return format_date(day, "EEEE d MMMM y", locale=self.language)
+
+    def short_day(self, day: date) -> str:
+        """`14 Oct` / `14 oct.`: a day beside others of its year."""
+        return format_date(day, "d MMM", locale=self.language)
+
+    def hour(self, label: str) -> str:
+        """`18:00` / `18 h`: an hour of a day by its label; that of a day that has it twice keeps its offset."""
+        clock, _, offset = label.partition(" ")
+        if self.language != "fr" or not clock.endswith(":00"):
+            return label.replace(" ", NBSP)
+        text = f"{int(clock[:2])}{NBSP}h"
+        return f"{text}{NBSP}({offset})" if offset else text
+
     def when(self, moment: datetime | None) -> str:
         """`21 Nov 2025, 04:10` / `21 nov. 2025, 4 h 10`, with "UTC" when the reader's zone is not known."""
         if moment is None:

@@ -36,6 +36,9 @@ FILTERS: Final = (
     "bytes",
     "money",
     "calendar_day",
+    "weekday_day",
+    "short_day",
+    "hour",
 )
 
 

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from ecluse.web.api import (
+    city,
     datasets,
     jobs,
     labels,
@@ -31,6 +32,7 @@ PARTS = (
     jobs,
     storage,
     migrations,
+    city,
 )
 for part in PARTS:
     router.include_router(part.router)

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request
 
 from ecluse.web.pages import (
     account,
+    city,
     comparisons,
     datasets,
     fraud,
@@ -44,5 +45,6 @@ for part in (
     jobs,
     storage,
     migrations,
+    city,
 ):
     router.include_router(part.router)

@@ -4,18 +4,6 @@
   const drawn = new Map();
   const locale = document.documentElement.lang;
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
-  const probe = document.createElement("span");
-  const pixel = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-
-  // ECharts reads neither oklch() nor light-dark(): paint the token on one pixel and read it back.
-  const colour = (token) => {
-    probe.style.color = `var(${token})`;
-    pixel.clearRect(0, 0, 1, 1);
-    pixel.fillStyle = getComputedStyle(probe).color;
-    pixel.fillRect(0, 0, 1, 1);
-    const [r, g, b] = pixel.getImageData(0, 0, 1, 1).data;
-    return `rgb(${r}, ${g}, ${b})`;
-  };
 
   const grouped = (value, digits, least = 0) =>
     new Intl.NumberFormat(locale, { minimumFractionDigits: least, maximumFractionDigits: digits, useGrouping: "always" })
@@ -47,7 +35,7 @@
 
   const resolve = (value) => {
     if (typeof value === "string") {
-      if (value.startsWith("--")) return colour(value);
+      if (value.startsWith("--")) return tokenColour(value);
       return formats[value] ?? value;
     }
     if (Array.isArray(value)) return value.map(resolve);
@@ -79,10 +67,6 @@
         chart.dispose();
         drawn.delete(place);
       }
-    }
-    if (!probe.isConnected) {
-      probe.hidden = true;
-      document.body.append(probe);
     }
     document.querySelectorAll("[data-chart]").forEach(draw);
   };

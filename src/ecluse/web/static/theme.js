@@ -14,6 +14,22 @@
     document.dispatchEvent(new CustomEvent("themechange"));
   };
 
+  // What draws on a canvas reads neither oklch() nor light-dark(): paint the token on one pixel and read it back.
+  const probe = document.createElement("span");
+  const pixel = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  window.tokenColour = (token) => {
+    if (!probe.isConnected) {
+      probe.hidden = true;
+      document.body.append(probe);
+    }
+    probe.style.color = `var(${token})`;
+    pixel.clearRect(0, 0, 1, 1);
+    pixel.fillStyle = getComputedStyle(probe).color;
+    pixel.fillRect(0, 0, 1, 1);
+    const [r, g, b] = pixel.getImageData(0, 0, 1, 1).data;
+    return `rgb(${r}, ${g}, ${b})`;
+  };
+
   remember("zone", Intl.DateTimeFormat().resolvedOptions().timeZone || "");
 
   document.addEventListener("click", (event) => {

@@ -1,0 +1,165 @@
+"""Give the metrics of a day as flat tables, and those as CSV or Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date
+from io import BytesIO
+from typing import Any, Final, Literal
+
+import polars as pl
+
+from ecluse.documents import Body, Documents
+from ecluse.errors import NotFound
+from ecluse.fraud.results import neutralise_formulas
+from ecluse.web.city import no_such_day, read_day
+
+Format = Literal["csv", "parquet"]
+Row = dict[str, Any]
+MEDIA_TYPES: Final[dict[str, str]] = {
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
+
+
+def table_of(documents: Documents, name: str, day: date) -> pl.DataFrame:
+    """One table of a day; each row is flat, its lists joined.
+
+    Raises:
+        NotFound: no table has this name.
+        NoSuchDay: the day has no such table.
+    """
+    if name not in TABLES:
+        raise NotFound(f"No table {name[:40]!r} of a day; there are {', '.join(TABLES)}.")
+    kind, rows_of = TABLES[name]
+    body = read_day(documents, day, (kind,))[kind]
+    if body is None:
+        raise no_such_day(documents, day, f"metrics/{kind}")
+    rows = [_flat(row) for row in rows_of(documents, day, body)]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    return pl.DataFrame(
+        {column: _column([row.get(column) for row in rows]) for column in ("date", *columns) if column != "date"}
+        or {"date": []},
+        strict=False,
+    ).with_columns(pl.lit(day).alias("date"))
+
+
+def encode_table(frame: pl.DataFrame, form: Format) -> bytes:
+    """A table as a file; text that a spreadsheet would run is made harmless in CSV."""
+    buffer = BytesIO()
+    if form == "csv":
+        neutralise_formulas(frame).write_csv(buffer)
+    else:
+        frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _hours(documents: Documents, day: date, body: Body) -> Iterable[Row]:
+    by_hour = dict(body.get("by_hour") or {})
+    states = by_hour.pop("states", None) or {}
+    columns = {**by_hour, **{f"arcs {state}": counts for state, counts in states.items()}}
+    labels = body.get("hours") or [f"{hour:02d}:00" for hour in range(24)]
+    for i, label in enumerate(labels):
+        yield {"hour": label, **{name: values[i] for name, values in columns.items() if i < len(values)}}
+
+
+def _arcs(documents: Documents, day: date, body: Body) -> Iterable[Row]:
+    for one in documents.all(f"metrics/arcs/{day}"):
+        yield _without(one.body, "flow", "occupancy", "state", "usual")
+
+
+def _arc_hours(documents: Documents, day: date, body: Body) -> Iterable[Row]:
+    labels = body.get("hours") or [f"{hour:02d}:00" for hour in range(24)]
+    for one in documents.all(f"metrics/arcs/{day}"):
+        arc = one.body
+        for i, flow in enumerate(arc["flow"]):
+            yield {
+                "arc": arc["arc"],
+                "hour": labels[i],
+                "flow": flow,
+                "occupancy": arc["occupancy"][i],
+                "state": arc["state"][i],
+            }
+
+
+def _ranking(documents: Documents, day: date, body: Body) -> Iterable[Row]:
+    for list_name in ("by_flow", "by_lost_time", "zones"):
+        for row in body.get(list_name) or ():
+            yield {"list": list_name, **row}
+
+
+def _bike_hours(documents: Documents, day: date, body: Body) -> Iterable[Row]:
+    labels = body.get("hours") or [f"{hour:02d}:00" for hour in range(24)]
+    for counter in body.get("counters") or ():
+        for i, count in enumerate(counter.get("by_hour") or ()):
+            yield {"counter": counter["counter"], "hour": labels[i], "count": count}
+
+
+def _list(name: str, *left_out: str) -> Callable[[Documents, date, Body], Iterable[Row]]:
+    def rows(documents: Documents, day: date, body: Body) -> Iterable[Row]:
+        return [_without(row, *left_out) for row in body.get(name) or ()]
+
+    return rows
+
+
+def _whole(documents: Documents, day: date, body: Body) -> Iterable[Row]:
+    return [_without(body, "hours", "effect")]
+
+
+def _sources(documents: Documents, day: date, body: Body) -> Iterable[Row]:
+    for table, source in (body.get("sources") or {}).items():
+        yield {"table": table, **_without(source or {}, "examples")}
+
+
+#: Table → the kind of metrics it is of, and its rows.
+TABLES: Final[dict[str, tuple[str, Callable[[Documents, date, Body], Iterable[Row]]]]] = {
+    "hours": ("traffic", _hours),
+    "arcs": ("arcs", _arcs),
+    "arc_hours": ("arcs", _arc_hours),
+    "zones": ("zones", _list("zones", "worst")),
+    "ranking": ("ranking", _ranking),
+    "alerts": ("alerts", _list("alerts")),
+    "sensors": ("sensors", _list("failing")),
+    "bikes": ("bikes", _list("counters", "by_hour", "usual")),
+    "bike_hours": ("bikes", _bike_hours),
+    "lines": ("disruptions", _list("lines")),
+    "disruptions": ("disruptions", _list("items")),
+    "works": ("works", _list("items")),
+    "weather": ("weather", _whole),
+    "quality": ("quality", _sources),
+}
+
+
+def _without(row: Mapping[str, Any], *names: str) -> Row:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def _flat(row: Mapping[str, Any]) -> Row:
+    """A row whose parts of parts are columns of their own, and whose lists are text."""
+    flat: Row = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}_{part}": inner for part, inner in _flat(value).items()}
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            flat[name] = "; ".join(_text(item) for item in value)
+        else:
+            flat[name] = value
+    return flat
+
+
+def _text(item: Any) -> str:
+    if isinstance(item, Mapping):
+        return ", ".join(f"{name}={value}" for name, value in item.items() if value is not None)
+    return "" if item is None else str(item)
+
+
+def _column(values: list[Any]) -> pl.Series:
+    """Values of one type: numbers together, everything else as text."""
+    known = [value for value in values if value is not None]
+    if all(isinstance(value, bool) for value in known) and known:
+        return pl.Series(values, dtype=pl.Boolean)
+    if all(isinstance(value, int) for value in known) and known:
+        return pl.Series(values, dtype=pl.Int64)
+    if all(isinstance(value, int | float) for value in known) and known:
+        return pl.Series([None if value is None else float(value) for value in values], dtype=pl.Float64)
+    return pl.Series([None if value is None else str(value) for value in values], dtype=pl.String)
