@@ -507,7 +507,9 @@ def alerts_by_day(alerts: Mapping[str, Any], say: Words) -> Chart:
         "barMaxWidth": 14,
     }
     if usual is not None:
-        bars["markLine"] = level_line({"yAxis": usual}, say._("usual, %(rate)s", rate=say.percent(usual)), "--c6")
+        bars["markLine"] = level_line(
+            {"yAxis": usual}, say._("usual, %(rate)s", rate=say.percent(usual)), "--c6"
+        )
     most = max(range(len(rates)), key=rates.__getitem__)
     return Chart(
         id="chart-alerts",

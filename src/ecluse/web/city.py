@@ -13,10 +13,12 @@ from datetime import date, timedelta
 from hashlib import sha256
 from typing import Any, Final
 
+from ecluse.city import workflows
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NoSuchDay, NotFound
 
-#: The metrics of a day, in the order of its pages. Every run writes the first, whatever else it found.
+Date = date
+#: The metrics of a day, in the order of its pages; `quality` says what they rest on.
 KINDS: Final = (
     "quality",
     "traffic",
@@ -30,7 +32,8 @@ KINDS: Final = (
     "works",
     "weather",
 )
-DAYS: Final = "metrics/quality"
+#: The mark of a day that is whole, written last.
+DAYS: Final = workflows.DAY
 #: A letter for each state of traffic in `metrics/map`, from what is not known to the worst; - has no row at all.
 LETTERS: Final = {"-": None, "i": "Inconnu", "f": "Fluide", "p": "Pré-saturé", "s": "Saturé", "b": "Bloqué"}
 WORST_FIRST: Final = "bspfi-"
@@ -44,9 +47,10 @@ class Day:
     """One day as its run wrote it: a body for each kind, or None."""
 
     date: date
+    mark: Body
     metrics: Mapping[str, Body | None]
-    previous: date | None = None
-    next: date | None = None
+    previous: Date | None = None
+    next: Date | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -71,7 +75,9 @@ class MapOfDay:
 
     def worst(self, hour: int, count: int) -> list[int]:
         """Places in the lists of the worst arcs of an hour: by state, then by the time lost that day."""
-        known = [place for place, state in enumerate(self.states) if state[hour : hour + 1] in ("b", "s", "p")]
+        known = [
+            place for place, state in enumerate(self.states) if state[hour : hour + 1] in ("b", "s", "p")
+        ]
         return sorted(
             known, key=lambda place: (WORST_FIRST.index(self.states[place][hour]), -(self.lost[place] or 0))
         )[:count]
@@ -100,10 +106,11 @@ def read_day(documents: Documents, day: date, kinds: Sequence[str] = KINDS) -> D
     """
     key = day.isoformat()
     found = documents.get_many([(DAYS, key), *((f"metrics/{kind}", key) for kind in kinds)])
-    if not found:
+    if (DAYS, key) not in found:
         raise no_such_day(documents, day)
     before, behind = _neighbours(documents, day)
-    return Day(day, {kind: found.get((f"metrics/{kind}", key)) for kind in kinds}, before, behind)
+    mark = found[DAYS, key]
+    return Day(day, mark, {kind: found.get((f"metrics/{kind}", key)) for kind in kinds}, before, behind)
 
 
 def no_such_day(documents: Documents, day: date, kind: str = DAYS) -> NoSuchDay:
@@ -167,7 +174,10 @@ def arcs_geojson(documents: Documents) -> dict[str, Any]:
             "type": "Feature",
             "id": arc["arc"],
             "properties": {"label": street_name(arc["label"]), "zone": arc.get("zone")},
-            "geometry": {"type": "LineString", "coordinates": [_short(point) for point in arc["coordinates"]]},
+            "geometry": {
+                "type": "LineString",
+                "coordinates": [_short(point) for point in arc["coordinates"]],
+            },
         }
         for arc in all_arcs(documents)
         if arc.get("coordinates")

@@ -121,11 +121,19 @@ def band_chart(
         for i in range(len(hours))
     ]
     columns = (say._("Usual"), say._("Usual, low"), say._("Usual, high")) if usual else ()
-    return Chart(name, title, unit, finding, option, (say._("Hour"), say._("This day"), *columns), tuple(rows))
+    return Chart(
+        name, title, unit, finding, option, (say._("Hour"), say._("This day"), *columns), tuple(rows)
+    )
 
 
 def by_day(
-    name: str, points: Sequence[tuple[date, float | None]], say: Words, *, title: str, unit: str, digits: int = 0
+    name: str,
+    points: Sequence[tuple[date, float | None]],
+    say: Words,
+    *,
+    title: str,
+    unit: str,
+    digits: int = 0,
 ) -> Chart:
     """One value for each day, oldest first."""
     known = [(day, value) for day, value in points if value is not None]
@@ -156,9 +164,7 @@ def by_day(
         name,
         title,
         unit,
-        say._(
-            "Most on %(day)s, %(value)s.", day=say.calendar_day(most[0]), value=say.num(most[1], digits)
-        ),
+        say._("Most on %(day)s, %(value)s.", day=say.calendar_day(most[0]), value=say.num(most[1], digits)),
         option,
         (say._("Day"), say._("Value")),
         tuple((say.calendar_day(day), say.num(value, digits)) for day, value in points),
@@ -180,7 +186,11 @@ def two_periods(
     """Mean values by hour of two periods over each other; A is dashed, B drawn through."""
     series = []
     for period, values, colour, kind in (("A", a, "--c2", "dashed"), ("B", b, "--c1", "solid")):
-        line = {**line_of(colour, []), "data": list(values), "name": f"{period} · {names['AB'.index(period)]}"}
+        line = {
+            **line_of(colour, []),
+            "data": list(values),
+            "name": f"{period} · {names['AB'.index(period)]}",
+        }
         line["lineStyle"] = {"width": 2, "color": colour, "type": kind}
         series.append(line)
     hours = [say.hour(label) for label in labels]
@@ -220,9 +230,7 @@ def two_periods(
             a=told(_at_place(a, most)),
         )
     )
-    rows = tuple(
-        (hours[i], told(_at_place(a, i)), told(_at_place(b, i))) for i in range(len(hours))
-    )
+    rows = tuple((hours[i], told(_at_place(a, i)), told(_at_place(b, i))) for i in range(len(hours)))
     return Chart(name, title, unit, finding, option, (say._("Hour"), "A", "B"), rows)
 
 
@@ -257,7 +265,13 @@ def _band(usual: Mapping[str, Values], say: Words) -> list[dict[str, Any]]:
 
 
 def _bars(values: Values, name: str) -> dict[str, Any]:
-    return {"type": "bar", "data": list(values), "name": name, "itemStyle": {"color": "--c1"}, "barWidth": "70%"}
+    return {
+        "type": "bar",
+        "data": list(values),
+        "name": name,
+        "itemStyle": {"color": "--c1"},
+        "barWidth": "70%",
+    }
 
 
 def _at(hour: str) -> dict[str, Any]:

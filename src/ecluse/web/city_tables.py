@@ -38,7 +38,11 @@ def table_of(documents: Documents, name: str, day: date) -> pl.DataFrame:
     rows = [_flat(row) for row in rows_of(documents, day, body)]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     return pl.DataFrame(
-        {column: _column([row.get(column) for row in rows]) for column in ("date", *columns) if column != "date"}
+        {
+            column: _column([row.get(column) for row in rows])
+            for column in ("date", *columns)
+            if column != "date"
+        }
         or {"date": []},
         strict=False,
     ).with_columns(pl.lit(day).alias("date"))

@@ -130,6 +130,10 @@ class Words:
         """`14 Oct` / `14 oct.`: a day beside others of its year."""
         return format_date(day, "d MMM", locale=self.language)
 
+    def weekday(self, day: date) -> str:
+        """`Tue` / `mar.`"""
+        return format_date(day, "EEE", locale=self.language)
+
     def hour(self, label: str) -> str:
         """`18:00` / `18 h`: an hour of a day by its label; that of a day that has it twice keeps its offset."""
         clock, _, offset = label.partition(" ")

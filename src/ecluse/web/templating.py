@@ -38,6 +38,7 @@ FILTERS: Final = (
     "calendar_day",
     "weekday_day",
     "short_day",
+    "weekday",
     "hour",
 )
 

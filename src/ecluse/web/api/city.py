@@ -105,9 +105,7 @@ def stats(runtime: RuntimeDep, user: CurrentUser) -> CityStats:
 
 
 @router.get("/days")
-def list_days(
-    runtime: RuntimeDep, user: CurrentUser, first: First = None, last: Last = None
-) -> CityDays:
+def list_days(runtime: RuntimeDep, user: CurrentUser, first: First = None, last: Last = None) -> CityDays:
     """The days that have metrics."""
     start = city.date_of(first).isoformat() if first else None
     stop = city.day_after(city.date_of(last)) if last else None

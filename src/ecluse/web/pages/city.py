@@ -11,7 +11,6 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.documents import Body, Documents
-from ecluse.runtime import Runtime
 from ecluse.web import city
 from ecluse.web.charts import Chart
 from ecluse.web.city import Day, MapOfDay
@@ -22,8 +21,8 @@ from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
 router = APIRouter()
-#: Days of the calendar strip: half a year of whole weeks.
-STRIP_WEEKS: Final = 26
+#: Weeks of the calendar strip.
+STRIP_WEEKS: Final = 16
 #: Days in the table of days.
 DAYS_SHOWN: Final = 31
 ALERTS_SHOWN: Final = 6
@@ -330,15 +329,15 @@ def sources_of(day: Day) -> list[tuple[str, Body | None]]:
 
 
 def strip(days: Sequence[date], bodies: Mapping[date, Body]) -> list[list[Cell]]:
-    """The last half year as weeks of seven cells, Monday first, up to the week of the latest day."""
+    """The last months as weeks of seven cells, Monday first, up to the week of the latest day."""
     latest = days[-1]
     there = set(days)
     monday = latest - timedelta(days=latest.weekday())
-    begin = max(
-        monday - timedelta(weeks=STRIP_WEEKS - 1), days[0] - timedelta(days=days[0].weekday())
-    )
+    begin = max(monday - timedelta(weeks=STRIP_WEEKS - 1), days[0] - timedelta(days=days[0].weekday()))
     count = (monday - begin).days // 7 + 1
-    return [[_cell(begin + timedelta(weeks=w, days=d), there, bodies) for d in range(7)] for w in range(count)]
+    return [
+        [_cell(begin + timedelta(weeks=w, days=d), there, bodies) for d in range(7)] for w in range(count)
+    ]
 
 
 def day_row(day: date, traffic: Body | None) -> DayRow:
@@ -384,9 +383,7 @@ def _bikes_kpi(day: Day, say: Words) -> Kpi:
     if rain:
         notes.append(say._("rain %(amount)s", amount=say.qty(rain, "mm", 1)))
     if not notes:
-        notes.append(
-            say.ngettext("%(count)s counter", "%(count)s counters", bikes.get("reporting") or 0)
-        )
+        notes.append(say.ngettext("%(count)s counter", "%(count)s counters", bikes.get("reporting") or 0))
     return Kpi(term, say.num(total), "", "; ".join(notes))
 
 
