@@ -48,7 +48,7 @@ def test_vendored_files_are_what_their_list_says() -> None:
     listed = dict(
         re.findall(r"^\| `([^`]+)` .*`([0-9a-f]{64})` \|$", (STATIC / "VENDORED.md").read_text(), re.M)
     )
-    kept = {path.name for path in (STATIC / "vendor").iterdir() if path.suffix in (".js", ".css")}
+    kept = {path.name for path in (STATIC / "vendor").iterdir() if path.suffix in (".js", ".mjs", ".css")}
     assert listed.keys() == kept
     for name, digest in listed.items():
         assert hashlib.sha256((STATIC / "vendor" / name).read_bytes()).hexdigest() == digest
@@ -104,6 +104,11 @@ CONTRASTS: list[tuple[str, tuple[str, ...], float]] = [
     ("c1", ("sheet",), 3),
     ("c3", ("sheet",), 3),
     ("c6", ("sheet",), 3),
+    ("t-fluide", ("sheet",), 3),
+    ("t-pre", ("sheet",), 3),
+    ("t-sature", ("sheet",), 3),
+    ("t-bloque", ("sheet",), 3),
+    ("t-inconnu", ("sheet",), 3),
     ("r-low", ("sheet",), 3),
     ("r-medium", ("sheet",), 3),
     ("r-high", ("sheet",), 3),

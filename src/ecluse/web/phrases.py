@@ -112,6 +112,10 @@ MESSAGES: Final[tuple[str, ...]] = (
        "beginning with a letter or digit."),
     N_("No label column could be guessed. Name it: target_column"),
     N_("%(file)s could not be read: %(error)s"),
+    # The city
+    N_("%(value)s is no date. Write it as 2025-10-14."),
+    N_("The range ends on %(last)s, before it begins on %(first)s. Exchange them."),
+    N_("That range has %(days)s days; ask for %(most)s at most."),
     # Accounts
     N_("No account has this address and password. Check both, or make an account."),
     N_("That is not your current password."),

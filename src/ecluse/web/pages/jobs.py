@@ -160,6 +160,9 @@ def stages_of(job: Job, say: Words) -> list[tuple[str, str]]:
         "compare": say._("Compare"),
         "ask": say._("Choose rows"),
         "learn": say._("Learn from labels"),
+        "curate": say._("Curate"),
+        "queue": say._("Queue the days"),
+        "compute": say._("Compute"),
         "copy": say._("Copy"),
         "switch": say._("Switch the rows"),
         "verify": say._("Read again"),
@@ -189,6 +192,10 @@ def poll_seconds(job: Job) -> int:
 
 def result_of(runtime: Runtime, job: Job, say: Words) -> Link | None:
     """Where a job's result is, and what to call the way there; None when there is none."""
+    if job.kind == "city_day":
+        return f"/city/{job.subject['day']}", say._("Open the day")
+    if job.kind == "city_prepare":
+        return "/city", say._("Open the city")
     if job.kind == "profile":
         return f"/fraud/d/{job.subject['dataset_id']}", say._("Open the table")
     if job.kind == "verify_model":

@@ -1,0 +1,193 @@
+import csv
+import io
+from collections.abc import Iterator
+from datetime import date
+
+import polars as pl
+import pytest
+
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+from ecluse.web.city import chains_of
+from ecluse.web.city_tables import TABLES, encode_table
+from tests.web.city_documents import LAST, invented_city
+from tests.web.test_pages import Browser, browser
+
+DAY = LAST.isoformat()
+JSON = {"accept": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    """A city of 24 arcs and three days."""
+    home = tmp_path_factory.mktemp("home")
+    with Runtime.open(Settings.from_environment({}, home=home)) as opened:
+        opened.documents.put_many(invented_city())
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def asking(runtime: Runtime) -> Browser:
+    return browser(runtime, runtime.accounts.sign_up("ines@example.org", "a long password", "Inès"))
+
+
+@pytest.fixture(scope="module")
+def visitor(runtime: Runtime) -> Browser:
+    return browser(runtime, None)
+
+
+def test_health_is_open_and_names_the_latest_day(visitor: Browser) -> None:
+    assert visitor.get("/api/city/health").json() == {"status": "ok", "latest": DAY}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "stats",
+        "days",
+        f"metrics/traffic/{DAY}",
+        f"metrics/{DAY}",
+        "metrics/traffic",
+        "arcs/100",
+        f"report/{DAY}",
+        "report/latest",
+        "forecast/100",
+        f"export/zones/{DAY}.csv",
+    ],
+)
+def test_everything_else_needs_an_account(visitor: Browser, path: str) -> None:
+    assert visitor.get(f"/api/city/{path}").status_code == 401
+
+
+def test_stats_count_days_arcs_and_documents(asking: Browser) -> None:
+    body = asking.get("/api/city/stats").json()
+    assert (body["city"], body["zone"], body["days"], body["arcs"], body["zones"]) == (
+        "Paris",
+        "Europe/Paris",
+        3,
+        24,
+        4,
+    )
+    assert (body["first"], body["latest"]) == ("2025-10-12", DAY)
+    assert body["documents"]["metrics/traffic"] == 3
+
+
+def test_days_are_those_of_the_range(asking: Browser) -> None:
+    assert asking.get("/api/city/days").json()["days"] == ["2025-10-12", "2025-10-13", DAY]
+    assert asking.get("/api/city/days?from=2025-10-13&to=2025-10-13").json()["days"] == ["2025-10-13"]
+
+
+def test_a_kind_of_a_day_is_what_was_written(asking: Browser, runtime: Runtime) -> None:
+    written = runtime.documents.get("metrics/zones", DAY)
+    assert asking.get(f"/api/city/metrics/zones/{DAY}").json() == written
+
+
+def test_a_day_answers_with_every_kind(asking: Browser) -> None:
+    body = asking.get(f"/api/city/metrics/{DAY}").json()
+    assert body["date"] == DAY
+    assert body["metrics"]["traffic"]["arcs_known"] == 24
+    assert all(body["metrics"].values())
+
+
+def test_a_range_is_read_a_page_at_a_time(asking: Browser) -> None:
+    first = asking.get("/api/city/metrics/traffic?limit=2").json()
+    assert [item["date"] for item in first["items"]] == ["2025-10-12", "2025-10-13"]
+    rest = asking.get(f"/api/city/metrics/traffic?from={first['next']}").json()
+    assert ([item["date"] for item in rest["items"]], rest["next"]) == ([DAY], None)
+
+
+@pytest.mark.parametrize("path", ["metrics/traffic/2025-10-20", "metrics/2025-10-20", "report/2025-10-20"])
+def test_an_unknown_date_names_the_nearest_that_are_known(
+    asking: Browser, runtime: Runtime, path: str
+) -> None:
+    runtime.documents.put("reports", DAY, {"headline": []})
+    answer = asking.get(f"/api/city/{path}")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (404, "no_such_day")
+    assert error["nearest"][0] == DAY
+    assert DAY in error["message"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "metrics/traffic/2025-13-45",
+        "metrics/2025-02-30",
+        "metrics/traffic/yesterday",
+        "metrics/traffic?from=14.10.2025",
+        "metrics/traffic?from=2025-10-14&to=2025-10-01",
+        "arcs/100?to=20251014",
+        f"metrics/traffic/{DAY.replace('-', '')}",
+    ],
+)
+def test_a_date_that_is_none_is_refused(asking: Browser, path: str) -> None:
+    answer = asking.get(f"/api/city/{path}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_input")
+
+
+@pytest.mark.parametrize(
+    "path", [f"metrics/trafic/{DAY}", "metrics/trafic", f"export/arc/{DAY}.csv", "arcs/7", "forecast/7"]
+)
+def test_what_does_not_exist_is_not_found(asking: Browser, path: str) -> None:
+    assert asking.get(f"/api/city/{path}").status_code == 404
+
+
+def test_an_arc_comes_with_its_days_and_its_place(asking: Browser) -> None:
+    body = asking.get("/api/city/arcs/101?from=2025-10-13").json()
+    assert [item["date"] for item in body["items"]] == ["2025-10-13", DAY]
+    assert (body["label"], body["reference"]["zone"]) == ("Rue_1", body["items"][0]["zone"])
+
+
+def test_a_forecast_carries_its_interval(asking: Browser) -> None:
+    body = asking.get("/api/city/forecast/100").json()
+    assert body["date"] == "2025-10-15"
+    assert all(low <= high for low, high in zip(body["flow"]["low"], body["flow"]["high"], strict=True))
+
+
+def test_the_latest_report_is_that_of_the_latest_day(asking: Browser, runtime: Runtime) -> None:
+    runtime.documents.put("reports", "2025-10-13", {"headline": []})
+    runtime.documents.put("reports", DAY, {"headline": ["last"]})
+    assert asking.get("/api/city/report/latest").json() == {"date": DAY, "headline": ["last"]}
+
+
+@pytest.mark.parametrize("table", list(TABLES))
+def test_each_table_has_the_same_rows_in_both_forms(asking: Browser, table: str) -> None:
+    as_csv = asking.get(f"/api/city/export/{table}/{DAY}.csv")
+    as_parquet = asking.get(f"/api/city/export/{table}/{DAY}.parquet")
+    rows = list(csv.DictReader(io.StringIO(as_csv.text)))
+    frame = pl.read_parquet(io.BytesIO(as_parquet.content))
+    assert len(rows) == frame.height > 0
+    assert list(rows[0]) == frame.columns
+    assert frame["date"].unique().to_list() == [date(2025, 10, 14)]
+    assert as_csv.headers["content-disposition"] == f'attachment; filename="{table}-{DAY}.csv"'
+
+
+def test_hours_without_a_measurement_are_empty_and_not_zero(asking: Browser) -> None:
+    frame = pl.read_parquet(io.BytesIO(asking.get(f"/api/city/export/arc_hours/{DAY}.parquet").content))
+    assert frame.height == 24 * 24
+    assert frame["flow"].null_count() > 0
+
+
+def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless_in_csv() -> None:
+    frame = pl.DataFrame({"title": ["=HYPERLINK(1)", "Rue 1"], "lost": [-1.5, 2.0]})
+    assert encode_table(frame, "csv").decode().splitlines()[1] == "'=HYPERLINK(1),-1.5"
+    assert pl.read_parquet(io.BytesIO(encode_table(frame, "parquet"))).equals(frame)
+
+
+def test_arcs_of_a_street_follow_each_other_by_their_nodes() -> None:
+    def arc(number: int, start: int, end: int) -> dict[str, int]:
+        return {"arc": number, "upstream": start, "downstream": end}
+
+    there, back = [arc(3, 1, 2), arc(1, 2, 3), arc(2, 3, 4)], [arc(4, 4, 3), arc(5, 3, 2)]
+    found = chains_of([*back, *there])
+    assert [[one["arc"] for one in chain] for chain in found] == [[3, 1, 2], [4, 5]]
+
+
+def test_a_ring_of_arcs_is_driven_once() -> None:
+    ring = [{"arc": n, "upstream": n, "downstream": (n + 1) % 4} for n in range(4)]
+    assert [[one["arc"] for one in chain] for chain in chains_of(ring)] == [[0, 1, 2, 3]]
+
+
+def test_arcs_without_nodes_stand_alone() -> None:
+    arcs = [{"arc": n, "upstream": None, "downstream": None} for n in range(2)]
+    assert [len(chain) for chain in chains_of(arcs)] == [1, 1]

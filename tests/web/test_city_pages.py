@@ -1,0 +1,167 @@
+import json
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from xml.etree import ElementTree
+
+import pytest
+
+from ecluse.catalog.tables import User
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+from ecluse.web.city_map import THEMES
+from tests.web import test_templates
+from tests.web.city_documents import LAST, invented_city
+from tests.web.test_pages import Browser, browser
+
+DAY = LAST.isoformat()
+PLACE = f"/city/{DAY}"
+PAGES = ["/city", PLACE, f"{PLACE}?hour=8", f"{PLACE}/hour?hour=8"]
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    home = tmp_path_factory.mktemp("home")
+    with Runtime.open(Settings.from_environment({}, home=home)) as opened:
+        opened.documents.put_many(invented_city(days=10))
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def owner(runtime: Runtime) -> User:
+    return runtime.accounts.sign_up("ines@example.org", "a long password", "Inès")
+
+
+@pytest.fixture
+def reader(runtime: Runtime, owner: User) -> Browser:
+    return browser(runtime, owner)
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_every_page_answers_in_both_languages(reader: Browser, path: str, language: str) -> None:
+    more = "&" if "?" in path else "?"
+    answer = reader.get(f"{path}{more}lang={language}")
+    assert answer.status_code == 200
+    assert "None" not in re.sub(r"<[^>]*>", " ", answer.text)
+
+
+@pytest.mark.parametrize("path", [*PAGES, f"{PLACE}/map.json", f"{PLACE}/map.svg", "/city/arcs.geojson"])
+def test_a_visitor_is_sent_to_sign_in(runtime: Runtime, path: str) -> None:
+    answer = browser(runtime, None).get(path)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+
+
+def test_without_days_the_city_says_how_to_get_some(tmp_path_factory: pytest.TempPathFactory) -> None:
+    home = tmp_path_factory.mktemp("home")
+    with Runtime.open(Settings.from_environment({}, home=home)) as empty:
+        first = empty.accounts.sign_up("ines@example.org", "a long password")
+        text = browser(empty, first).get("/city").text
+        assert "ecluse city demo" in text
+        answer = browser(empty, first).get(PLACE)
+        assert (answer.status_code, "No day has been computed yet" in answer.text) == (404, True)
+
+
+def test_the_hour_shown_is_the_worst_until_another_is_asked_for(reader: Browser, runtime: Runtime) -> None:
+    worst = runtime.documents.get("metrics/traffic", DAY)["worst_hour"]
+    assert f'value="{worst}" step="1"' in reader.get(PLACE).text
+    assert "Saturated at 05:00" in reader.get(f"{PLACE}?hour=5").text
+    assert f'value="{worst}" step="1"' in reader.get(f"{PLACE}?hour=24").text
+
+
+def test_what_the_slider_puts_in_place_is_what_the_page_has(reader: Browser) -> None:
+    page, part = reader.get(f"{PLACE}?hour=9").text, reader.get(f"{PLACE}/hour?hour=9").text
+    for name in ("hour-legend", "hour-now", "hour-kpi"):
+        assert f'id="{name}"' in part
+    table = part[part.index('id="hour-now"') :].strip()
+    assert table in page
+
+
+def test_the_map_has_a_letter_for_each_arc_and_hour(reader: Browser) -> None:
+    body = reader.get(f"{PLACE}/map.json").json()
+    assert len(body["arc"]) == len(body["state"]) == 24
+    assert {len(states) for states in body["state"]} == {24}
+    arcs = json.loads(reader.get("/city/arcs.geojson").text)["features"]
+    assert [feature["id"] for feature in arcs] == body["arc"]
+
+
+@pytest.mark.parametrize("path", ["/city/arcs.geojson", "/city/zones.geojson", f"{PLACE}/map.json"])
+def test_what_the_map_reads_is_sent_once_and_then_only_if_it_changed(reader: Browser, path: str) -> None:
+    first = reader.get(path)
+    assert (first.status_code, first.headers["cache-control"]) == (200, "private, no-cache")
+    again = reader.get(path, {"if-none-match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert reader.get(path, {"if-none-match": '"another"'}).status_code == 200
+
+
+def test_the_drawing_has_every_arc_and_the_alerts_of_the_hour(reader: Browser, runtime: Runtime) -> None:
+    alerts = runtime.documents.get("metrics/alerts", DAY)["alerts"]
+    answer = reader.get(f"{PLACE}/map.svg?hour=18")
+    assert answer.headers["content-type"].startswith("image/svg+xml")
+    drawing = ElementTree.fromstring(answer.text)  # noqa: S314 (our own drawing)
+    space = "{http://www.w3.org/2000/svg}"
+    numbers = [element.text for element in drawing.iter(f"{space}text")]
+    assert numbers == [str(n) for n, alert in enumerate(alerts, 1) if 18 in alert["hours"]]
+    lines = [path for path in drawing.iter(f"{space}path") if path.get("stroke-dasharray") != "1.5 5"]
+    assert sum(path.attrib["d"].count("M") for path in lines if path.get("fill") == "none") == 24
+
+
+def test_the_drawing_has_the_colours_of_the_pages() -> None:
+    for place, theme in enumerate(THEMES.values()):
+        tokens = {name: in_srgb(colour) for name, colour in test_templates.tokens(place).items()}
+        names = {
+            "f": "t-fluide",
+            "p": "t-pre",
+            "s": "t-sature",
+            "b": "t-bloque",
+            "i": "t-inconnu",
+            "-": "t-inconnu",
+        }
+        assert theme.states == {letter: tokens[name] for letter, name in names.items()}
+        assert (theme.ground, theme.zone, theme.ink) == (tokens["sunk"], tokens["sheet"], tokens["ink"])
+
+
+def in_srgb(colour: tuple[float, float, float]) -> str:
+    parts = []
+    for part in colour:
+        value = min(1.0, max(0.0, part))
+        parts.append(
+            round(255 * (12.92 * value if value <= 0.0031308 else 1.055 * value ** (1 / 2.4) - 0.055))
+        )
+    return "#" + "".join(f"{part:02x}" for part in parts)
+
+
+def test_an_unknown_day_offers_the_nearest(reader: Browser) -> None:
+    answer = reader.get("/city/2025-11-01")
+    assert answer.status_code == 404
+    assert f'href="{PLACE}"' in answer.text
+
+
+def test_an_address_that_is_no_date_says_how_to_write_one(reader: Browser) -> None:
+    answer = reader.get("/city/2025-02-30?lang=fr")
+    assert answer.status_code == 422
+    assert "est pas une date" in answer.text
+
+
+def test_choosing_a_day_leads_to_it(reader: Browser) -> None:
+    answer = reader.get(f"/city/day?date={DAY}")
+    assert (answer.status_code, answer.headers["location"]) == (303, PLACE)
+
+
+def test_a_source_that_delivered_nothing_is_said_where_its_figure_stands(
+    runtime: Runtime, reader: Browser
+) -> None:
+    day = (LAST - timedelta(days=30)).isoformat()
+    mark = runtime.documents.get("metrics/day", DAY) | {"date": day}
+    runtime.documents.put("metrics/day", day, mark)
+    runtime.documents.put(
+        "metrics/quality", day, {"date": day, "sources": {"roads": None}, "missing": ["roads"]}
+    )
+    text = reader.get(f"/city/{day}").text
+    assert text.count("no data: the source delivered none") == 2
+    assert "No map of this day" in text
+
+
+def test_the_side_bar_knows_that_a_day_is_of_the_city(reader: Browser) -> None:
+    assert re.search(r'<a href="/city" aria-current="true">', reader.get(PLACE).text)
+    assert re.search(r'<a href="/city" aria-current="page">', reader.get("/city").text)
