@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pytest
 
 from ecluse.city.inputs import Inputs, Metrics
-from ecluse.city.processors import arcs, traffic
+from ecluse.city.processors import arcs, compute_day, traffic
 from ecluse.city.processors import map as map_of_arcs
 from tests.city.by_hand import LONG, SHORT, TUESDAY, arc, late, local, made, road_rows
 
@@ -176,11 +176,35 @@ def test_the_short_day_is_compared_hour_by_hour_of_the_clock() -> None:
 
 
 def test_a_day_without_any_row_is_told_without_a_number_that_is_none() -> None:
-    body = traffic.compute(made(TUESDAY), {}).body
-    assert (body["arcs_known"], body["vehicles"], body["coverage"]) == (0, None, None)
-    found = arcs.compute(made(TUESDAY), {})
-    assert (found.body["arcs"], found.body["chunks"], found.parts) == (0, 0, {})
-    json.dumps([body, found.body], allow_nan=False)
+    for inputs in (made(TUESDAY), made(TUESDAY, [], [arc(1)])):
+        found = compute_day(inputs)
+        json.dumps([[one.body, dict(one.parts)] for one in found.values()], allow_nan=False)
+        body = found["traffic"].body
+        told = (body["vehicles"], body["lost_time"], body["worst_hour"], body["week_before"])
+        assert told == (None, None, None, None)
+        assert body["by_hour"]["vehicles"] == [None] * 24
+        assert found["alerts"].body["alerts"] == []
+    assert (body["arcs_known"], body["coverage"]) == (1, 0.0)
+    assert found["sensors"].body["reasons"]["silent"] == 1
+
+
+@pytest.mark.parametrize(("day", "hours"), [(SHORT, 23), (LONG, 25)])
+def test_what_is_usual_has_the_hours_of_the_day(day: date, hours: int) -> None:
+    """Each hour usually has the flow of its clock; the hour that comes twice twice, the one left out never."""
+    rows = []
+    for back in range(85):
+        date = day - timedelta(days=back)
+        clock = local(date).clock_hours
+        rows.append(road_rows(7, date, [100.0 + 10 * hour for hour in clock], [20.0] * len(clock)))
+    inputs = made(day, rows, [arc(7)])
+    part = _part(inputs, 7)
+    clock = local(day).clock_hours
+    assert part["flow"] == [100.0 + 10 * hour for hour in clock]
+    assert part["usual"]["flow"]["median"] == part["flow"]  # type: ignore[index]
+    assert part["usual"]["occupancy"]["median"] == [20.0] * hours  # type: ignore[index]
+    usual = traffic.compute(inputs, {}).body["usual"]
+    assert [len(usual[name]["high"]) for name in usual] == [hours, hours]
+    assert usual["vehicles"]["median"] == part["flow"]
 
 
 def test_the_map_has_a_letter_per_hour_in_chunks_of_400() -> None:

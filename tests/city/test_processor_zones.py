@@ -61,6 +61,9 @@ def test_zones_and_outside_add_up_to_the_city(
     of_city = traffic.compute(inputs, {}).body
     assert of_city["vehicles"] == body["city"]["vehicles"]
     assert of_city["lost_time"] == body["city"]["lost_time"]
+    by_hour = of_city["by_hour"]
+    assert sum(value or 0 for value in by_hour["vehicles"]) == (of_city["vehicles"] or 0)
+    assert sum(by_hour["reporting"]) == pytest.approx(of_city["coverage"] * 24 * len(arcs), rel=1e-5)
     assert of_city["saturation_share"] == body["city"]["saturation_share"]
     for metrics in compute_day(inputs).values():
         json.dumps([metrics.body, dict(metrics.parts)], allow_nan=False)
