@@ -1,0 +1,94 @@
+"""Compute one day of the city per event, and answer the API, as AWS Lambda functions.
+
+`compute_day` is for EventBridge, `answer` for an HTTP API. Nothing is kept on the function's disk: objects are in S3,
+documents in DynamoDB, and accounts in the database of `DATABASE_URL`, which `answer` alone needs.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ecluse.city import workflows
+from ecluse.errors import InvalidInput, SettingsError
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+
+#: The only folder a function may write to; it goes with the instance.
+HOME = Path("/tmp/ecluse")  # noqa: S108 (Lambda gives each instance a /tmp of its own)
+
+
+def compute_day(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Compute and write the day of an event; what was written.
+
+    `event`: {"date": "2025-10-14"}, or what EventBridge sends, whose `time` says which day was yesterday. The same
+    event may come twice, as Lambda allows: the second leaves the same documents.
+
+    Raises:
+        NoRawData: nothing was measured on that day. EventBridge tries again, then puts the event into the queue.
+    """
+    runtime = computing()
+    day = day_of(event, ZoneInfo(runtime.settings.city.zone))
+    run = getattr(context, "aws_request_id", None) or str(event.get("id", "lambda"))
+    with workflows.open_city(runtime, event.get("raw")) as city:
+        workflows.run_day(city, day, run=run, report=_print)
+    return workflows.find_day(runtime.documents, day)
+
+
+def answer(event: dict[str, Any], context: Any) -> Any:
+    """Answer a request of an API Gateway, a function URL or a load balancer."""
+    return _adapter()(event, context)
+
+
+def day_of(event: dict[str, Any], zone: ZoneInfo) -> date:
+    """The day an event asks for: its `date`, or the day before its `time` (now, without one) on the city's clocks.
+
+    Raises:
+        InvalidInput: it cannot be read.
+    """
+    try:
+        if event.get("date"):
+            return date.fromisoformat(event["date"])
+        moment = datetime.fromisoformat(event["time"]) if event.get("time") else datetime.now(UTC)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f'The event has no day that can be read: {error}. Send {{"date": "2025-10-14"}}.'
+        ) from error
+    if moment.tzinfo is None:
+        raise InvalidInput(f"The time {event['time']} of the event has no zone; write it with Z or +00:00.")
+    return moment.astimezone(zone).date() - timedelta(days=1)
+
+
+@cache
+def computing() -> Runtime:
+    """What an instance keeps open between events. The catalog and the job engine are not used, and not made."""
+    settings = _settings()
+    return Runtime.open(settings, migrate=settings.documents.database == "sql")
+
+
+@cache
+def _adapter() -> Any:
+    from mangum import Mangum
+
+    from ecluse.web.app import make_app
+
+    settings = _settings()
+    if settings.database_url.startswith("sqlite"):
+        raise SettingsError(
+            "The API keeps accounts and tokens in a database that all instances share. Set DATABASE_URL to a "
+            "PostgreSQL: postgresql+psycopg://user@host/name."
+        )
+    return Mangum(make_app(Runtime.open(settings)), lifespan="off")
+
+
+def _settings() -> Settings:
+    return Settings.from_environment(home=Path(os.environ.get("ECLUSE_HOME", HOME)))
+
+
+def _print(fraction: float, message: str) -> None:
+    """Into the function's log."""
+    print(f"{fraction:4.0%}  {message}")
