@@ -31,6 +31,8 @@ FIRST_PAUSE: Final = timedelta(hours=1)
 LONGEST_PAUSE: Final = timedelta(days=1)
 #: So a day is given up after a week; it may still be computed by hand.
 ATTEMPTS: Final = 10
+#: The sources still correct a day for so long; where they did, it is computed again with the days after it.
+SETTLES: Final = timedelta(days=3)
 #: How many jobs one look queues at most; the next look goes on.
 AT_ONCE: Final = 30
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
@@ -214,13 +216,15 @@ def _fetch(runtime: Runtime, task: Task, day: date) -> None:
 def _compute(runtime: Runtime, task: Task, day: date) -> None:
     from ecluse.city import workflows
 
+    def told(fraction: float, message: str) -> None:
+        task.report("compute", min(fraction, 0.999), message)
+
     with workflows.open_city(runtime) as city:
-        workflows.run_day(
-            city,
-            day,
-            run=task.job_id,
-            report=lambda fraction, message: task.report("compute", min(fraction, 0.999), message),
-        )
+        workflows.run_day(city, day, run=task.job_id, report=told)
+        for earlier in days_between(day - SETTLES, day - timedelta(days=1)):
+            told(0.95, earlier.isoformat())
+            if workflows.is_there(city, earlier) and not workflows.is_up_to_date(city, earlier):
+                workflows.make_day(city, earlier, run=task.job_id)
 
 
 def _failed(runtime: Runtime, task: Task, message: str, day: str, **_: Any) -> None:

@@ -248,6 +248,11 @@ def _mark(city: City, computed: ComputedDay, run: str) -> Body:
 # Look
 
 
+def is_there(city: City, day: date) -> bool:
+    """Whether a day was computed and is whole."""
+    return bool(city.documents.get_many([(DAY, day.isoformat())]))
+
+
 def is_up_to_date(city: City, day: date) -> bool:
     """Whether a day is there and was computed from what would be read now, by the same rules."""
     key = day.isoformat()
