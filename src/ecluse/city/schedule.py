@@ -7,6 +7,7 @@ whoever looks, and a day that was missed is found whenever someone looks again.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,14 +19,15 @@ from ecluse.catalog import audit, schedules
 from ecluse.catalog.tables import User, now
 from ecluse.city.calendar import days_between
 from ecluse.city.work import QUEUE, expect_administrator
-from ecluse.errors import InvalidInput
+from ecluse.errors import FetchFailed, InvalidInput
 from ecluse.jobs import Job, JobKind, Task
 from ecluse.runtime import Runtime
 
 KIND: Final = "city_scheduled"
 NAME: Final = "city"
 #: The sources publish a day in the course of the next morning.
-USUAL_TIME: Final = "06:30"
+USUALlogger = logging.getLogger(__name__)
+_TIME: Final = "06:30"
 #: A day that could not be computed, as when its data came late, is tried again after 1, 2, 4… hours, a day at most.
 FIRST_PAUSE: Final = timedelta(hours=1)
 LONGEST_PAUSE: Final = timedelta(days=1)
@@ -210,7 +212,29 @@ def run_scheduled(runtime: Runtime, task: Task, day: str, fetch: bool) -> None:
 
 
 def _fetch(runtime: Runtime, task: Task, day: date) -> None:
-    raise NotImplementedError
+    """Get the day, and the days before it that the sources may have corrected.
+
+    Raises:
+        FetchFailed: nothing came. Where a part came, the rest is asked for again with the next day.
+    """
+    from ecluse.city.fetch import fetch_data
+
+    settings = runtime.settings.city
+    with runtime.scratch() as scratch:
+        found = fetch_data(
+            runtime.stores.area("raw"),
+            day - SETTLES,
+            day,
+            scratch,
+            zone=ZoneInfo(settings.zone),
+            key=settings.idfm_api_key,
+            report=lambda fraction, message: task.report("fetch", min(fraction, 0.999), message),
+        )
+    failed = [one for one in found if one.outcome == "failed"]
+    for one in failed:
+        logger.warning("%s of %s was not fetched: %s", one.source, one.what, one.reason)
+    if failed and not any(one.outcome in ("fetched", "unchanged", "kept") for one in found):
+        raise FetchFailed(failed[0].reason or "Nothing could be fetched.")
 
 
 def _compute(runtime: Runtime, task: Task, day: date) -> None:

@@ -304,7 +304,7 @@ def inputs_digest(city: City, day: date) -> str:
         for (table, one), found in zip(wanted, parts, strict=True)
         if found
     ]
-    deciding = [MEANING, city.zone.key, asdict(city.thresholds), held]
+    deciding = [MEANING, city.name, city.zone.key, asdict(city.thresholds), held]
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:32]
 
 
