@@ -26,8 +26,7 @@ from ecluse.runtime import Runtime
 KIND: Final = "city_scheduled"
 NAME: Final = "city"
 #: The sources publish a day in the course of the next morning.
-USUALlogger = logging.getLogger(__name__)
-_TIME: Final = "06:30"
+USUAL_TIME: Final = "06:30"
 #: A day that could not be computed, as when its data came late, is tried again after 1, 2, 4… hours, a day at most.
 FIRST_PAUSE: Final = timedelta(hours=1)
 LONGEST_PAUSE: Final = timedelta(days=1)
@@ -37,6 +36,7 @@ ATTEMPTS: Final = 10
 SETTLES: Final = timedelta(days=3)
 #: How many jobs one look queues at most; the next look goes on.
 AT_ONCE: Final = 30
+logger = logging.getLogger(__name__)
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 
 
