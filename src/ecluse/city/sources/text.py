@@ -61,7 +61,7 @@ def records(text: TextIO, separator: str, url: str) -> Iterator[tuple[int, list[
             yield line, record
             line = reader.line_num + 1
     except csv.Error as error:
-        raise BadRaw(f"{url}, line {line}: {error}.") from error
+        raise BadRaw(f"{url}, line {line}: it cannot be read as CSV: {error}. Fetch it again.") from error
 
 
 def fault_of(path: Path, url: str, separator: str, error: Exception) -> BadRaw:

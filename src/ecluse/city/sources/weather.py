@@ -207,7 +207,9 @@ def read_batch(file: RawFile, work: Curating) -> list[Block]:
         content = parsed(file)
         blocks = _json_blocks(content)
         if not blocks:
-            raise BadRaw(f'{file.url} has neither "hourly" nor "daily", so it is no export of Open-Meteo.')
+            raise BadRaw(
+                f'{file.url} has neither "hourly" nor "daily", so it is no export of Open-Meteo. Fetch it again.'
+            )
         return blocks
     return _csv_blocks(file, work)
 
