@@ -48,9 +48,16 @@ def test_the_doctor_proves_every_part(tmp_path: Path) -> None:
         "store": "ok",
         "catalog": "ok",
         "jobs": "ok",
+        "documents": "ok",
         "workers": "none",
     }
-    assert {found["name"] for found in told["detected"]} >= {"home", "store", "database", "jobs"}
+    assert {found["name"] for found in told["detected"]} >= {
+        "home",
+        "store",
+        "database",
+        "jobs",
+        "documents",
+    }
 
 
 def test_the_doctor_says_which_part_is_away_and_fails(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "migrate": ("migrate", "migrate", "Move what is stored to another place, and back."),
     "cache": ("cache", "cache", "Show, verify and clear the local cache of what was downloaded."),
     "storage": ("storage", "storage", "List, copy, remove, sign, price and verify what is stored."),
+    "documents": ("documents", "documents", "Make, list, show and copy the documents of a city."),
     "jobs": ("jobs", "jobs", "List, show and cancel jobs."),
     "users": ("users", "users", "List and add accounts, and make sign-in links."),
 }

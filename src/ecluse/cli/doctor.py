@@ -13,11 +13,15 @@ import click
 from ecluse.catalog import Catalog, users
 from ecluse.cli.output import Record, reports
 from ecluse.cli.session import home_option
-from ecluse.errors import EcluseError, StorageError
+from ecluse.documents import open_documents
+from ecluse.errors import DocumentError, EcluseError, StorageError
 from ecluse.jobs import Jobs
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings
 from ecluse.storage import open_store
+
+#: The kind of the documents that are written to be read again.
+_PROBES: Final = "doctor"
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,24 @@ def _check_jobs(settings: Settings) -> Proof:
     return Proof("a job queued, read back and removed")
 
 
+def _check_documents(settings: Settings) -> Proof:
+    import secrets
+
+    documents, key = open_documents(settings.documents), secrets.token_hex(8)
+    written = {"half": 0.5, "count": 1, "none": None, "text": key}
+    try:
+        documents.put(_PROBES, key, written)
+        try:
+            found = [one.body for one in documents.all(_PROBES) if one.key == key]
+            if documents.get(_PROBES, key) != written or found != [written]:
+                raise DocumentError(f"{documents.place} gave back another document. Use another database.")
+        finally:
+            documents.delete(_PROBES, key)
+    finally:
+        documents.close()
+    return Proof("a document written, read by its key and in its range, and deleted")
+
+
 def _check_workers(settings: Settings) -> Proof:
     with Runtime.open(settings) as runtime:
         alive = len(living_workers(runtime))
@@ -104,6 +126,7 @@ CHECKS: Final[Mapping[str, Callable[[Settings], Proof]]] = {
     "store": _check_store,
     "catalog": _check_catalog,
     "jobs": _check_jobs,
+    "documents": _check_documents,
     "workers": _check_workers,
 }
 

@@ -62,9 +62,9 @@ def entry(kind: str, key: str, body: Mapping[str, Any]) -> Entry:
     text = json.dumps(made, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     size = len(text.encode())
     if size > TEXT_LIMIT:
-        raise _too_large(name, size)
-    if 2 * size > WEIGHT_LIMIT and _weight(made) > WEIGHT_LIMIT:
-        raise _too_large(name, size)
+        raise _too_large(name, f"{size} bytes of JSON", TEXT_LIMIT)
+    if 2 * size > WEIGHT_LIMIT and (weight := _weight(made)) > WEIGHT_LIMIT:
+        raise _too_large(name, f"{weight} bytes as DynamoDB counts them", WEIGHT_LIMIT)
     return Entry(kind, key, made, text)
 
 
@@ -101,10 +101,10 @@ def _is_bound(text: str) -> bool:
     return size <= KEY_LIMIT and not any(unicodedata.category(one) == "Cc" for one in text)
 
 
-def _too_large(name: str, size: int) -> InvalidDocument:
+def _too_large(name: str, size: str, limit: int) -> InvalidDocument:
     return InvalidDocument(
-        f"The document {name} is too large: {size} bytes of JSON, where {TEXT_LIMIT} fit into every database. "
-        "Shorten its lists, or split it over several keys."
+        f"The document {name} is too large: {size}, where {limit} fit into every database. Shorten its lists, or "
+        "split it over several keys."
     )
 
 

@@ -1,0 +1,131 @@
+"""What no document may be is refused before any database is asked, with the value's place and the way out."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecluse.documents.canonical import (
+    DEPTH_LIMIT,
+    KEY_LIMIT,
+    TEXT_LIMIT,
+    WEIGHT_LIMIT,
+    _weight,
+    checked_key,
+    checked_kind,
+    entry,
+)
+from ecluse.errors import InvalidDocument
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"a": {"b": [1, math.nan]}}, "a.b[1] is nan, which is no number. What is missing is null."),
+        ({"a": math.inf}, "a is inf, which is no number"),
+        ({"a": 1e-131}, "a is 1e-131, outside 1e-130 to 9.9e+125. Choose another unit"),
+        ({"a": -1e126}, "a is -1e+126, outside"),
+        ({"a": 5e-324}, "a is 5e-324, outside"),
+        ({"a": 2**53 + 1}, "a is beyond 2^53, where numbers lose digits. Write it as text."),
+        ({"a": "x\x00y"}, "a holds a NUL or half of a character"),
+        ({"a": ["\ud800"]}, "a[0] holds a NUL or half of a character"),
+        ({"a": {1: 2}}, "a has the name 1, which is not text"),
+        ({"a": {"": 2}}, "a has the name '', which not every database keeps"),
+        ({"$a": 2}, "the body has the name '$a'"),
+        ({"a": {"b.c": 2}}, "a has the name 'b.c'"),
+        ({"a\x00": 2}, "the body has the name 'a\\x00'"),
+        ({"\udfff": 2}, "the body has the name"),
+        ({"a": {1, 2}}, "a is of the type set, which is not JSON"),
+        ({"a": b"bytes"}, "a is of the type bytes, which is not JSON"),
+    ],
+)
+def test_a_value_that_not_every_database_keeps_is_named_with_the_way_out(
+    body: dict[Any, Any], said: str
+) -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        entry("metrics/zones", "2025-10-14", body)
+    assert str(caught.value).startswith("In the document metrics/zones 2025-10-14, ")
+    assert said in str(caught.value)
+
+
+def test_a_body_is_an_object() -> None:
+    with pytest.raises(InvalidDocument, match="is of the type list"):
+        entry("metrics/zones", "2025-10-14", [1])  # type: ignore[arg-type]
+
+
+def test_depth_ends_where_it_is_said_to() -> None:
+    value: Any = 1
+    for _ in range(DEPTH_LIMIT - 1):
+        value = [value]
+    entry("a", "k", {"a": value})
+    with pytest.raises(InvalidDocument, match="lies deeper than 20 levels"):
+        entry("a", "k", {"a": [value]})
+
+
+def test_a_body_is_brought_into_one_form() -> None:
+    made = entry("a", "k", {"b": 2.0, "a": (1, -0.0, 1e20), "c": True, "é": "é"})
+    assert made.text == '{"a":[1,0,1e+20],"b":2,"c":true,"é":"é"}'
+    assert json.loads(made.text) == made.body
+
+
+def test_a_body_given_stays_as_it_was() -> None:
+    body = {"b": [2.0], "a": 1}
+    entry("a", "k", body)
+    assert repr(body) == "{'b': [2.0], 'a': 1}"
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "/", "a/", "/a", "a//b", "Metrics", "a b", "é", "a\n", "a" * 256, "../\x1f", 3]
+)
+def test_what_is_no_kind_is_refused(kind: Any) -> None:
+    with pytest.raises(InvalidDocument, match="is no kind of documents"):
+        checked_kind(kind)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "a\n", "\x00", "\x7f", "\x85", "\ud800", "a" * (KEY_LIMIT + 1), "é" * 257, 3]
+)
+def test_what_is_no_key_is_refused(key: Any) -> None:
+    with pytest.raises(InvalidDocument, match="is no key of a document"):
+        checked_key(key)
+
+
+def test_the_longest_kind_and_key_are_taken() -> None:
+    assert checked_kind("a" * 255)
+    assert checked_key("é" * 256)
+
+
+def test_lists_of_lists_that_dynamodb_would_not_keep_are_refused_below_the_limit_of_text() -> None:
+    nested = {"a": [[[[[[[[[[]]]]]]]]]] * 12_000}
+    assert len(json.dumps(nested, separators=(",", ":"))) < TEXT_LIMIT
+    with pytest.raises(InvalidDocument, match="432008 bytes as DynamoDB counts them, where 400000"):
+        entry("a", "k", nested)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(0.001, 1e6) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(min_size=1, max_size=3), inner, max_size=4)
+    ),
+    max_leaves=30,
+)
+
+
+@given(values)
+def test_a_value_weighs_twice_its_text_at_most(value: Any) -> None:
+    """So a document whose text is half of what DynamoDB keeps need not be weighed."""
+    text = json.dumps({"v": value}, ensure_ascii=False, separators=(",", ":"))
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        return
+    assert _weight({"v": value}) <= 2 * size + 1
+
+
+def test_kind_key_and_attributes_fit_beside_the_heaviest_body() -> None:
+    assert WEIGHT_LIMIT + len("kindkeybody") + 255 + KEY_LIMIT < 400 * 1024
