@@ -193,7 +193,7 @@ def usual_days(panel: Panel, day: date, *, levels: Sequence[float] = LEVELS, flo
     medians, counts = typical_days(before, targets)
     truth = np.stack([before.of(target) for target in targets[:-1]], axis=1)
     residuals = truth - medians[:, :-1]
-    bands = _Bands.calibrated(residuals, tuple(levels))
+    bands = Bands.calibrated(residuals, tuple(levels))
     median = medians[:, -1]
     low = np.maximum(median - bands.below, np.float32(floor))
     high = median + bands.above
@@ -313,7 +313,7 @@ _NETWORK: Final = _network(WEEKS)
 
 
 @dataclass(frozen=True)
-class _Bands:
+class Bands:
     """How far below and above its typical value an hour may be: (levels, sensors, 24) each."""
 
     below: Floats
@@ -326,7 +326,7 @@ class _Bands:
     scores: Floats
 
     @classmethod
-    def calibrated(cls, residuals: Floats, levels: tuple[float, ...]) -> _Bands:
+    def calibrated(cls, residuals: Floats, levels: tuple[float, ...]) -> Bands:
         """From the differences of the calibration days, (sensors, days, 24), NaN where unknown."""
         is_there = residuals == residuals
         size = np.abs(np.where(is_there, residuals, np.float32(0)))
@@ -395,7 +395,7 @@ class _Judge:
     limits: tuple[float | None, ...]
 
     @classmethod
-    def calibrated(cls, residuals: Floats, bands: _Bands, levels: tuple[float, ...]) -> _Judge:
+    def calibrated(cls, residuals: Floats, bands: Bands, levels: tuple[float, ...]) -> _Judge:
         difference, is_known = _total(residuals)
         size = np.where(is_known, np.abs(difference), np.float32(0))
         days = is_known.sum(axis=1)

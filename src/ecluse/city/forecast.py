@@ -1,0 +1,384 @@
+"""Forecast the next day of every arc and bike counter, hour by hour, with an interval.
+
+Two models give it. The typical day (`ecluse.city.typical`) always can. LightGBM, one model for all sensors of a
+kind, learns how an hour departs from its typical one: from yesterday, the week before, the level of the last
+days, the hour, the weekday and the holidays near. It is asked where there are `FEWEST_WEEKS` of history. The
+last days are held out: they give its interval (split conformal, as that of the typical day), and the sensors for
+which it was no better there keep the typical day. Then it learns from these days too.
+
+The same panel and seed give the same forecast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from typing import Any, Final, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.city.calendar import LocalDay
+from ecluse.city.holidays import is_public_holiday
+from ecluse.city.inputs import Inputs
+from ecluse.city.numbers import rounded_list
+from ecluse.city.typical import (
+    CLOCK_HOURS,
+    LEVELS,
+    Bands,
+    Floats,
+    Panel,
+    counts_as_sunday,
+    typical_days,
+    usual_days,
+)
+
+Model = Literal["typical day", "LightGBM"]
+Ints = NDArray[np.int64]
+
+#: LightGBM is asked where a panel goes back this far; each day it learns from has four weeks behind it.
+FEWEST_WEEKS: Final = 8
+FIRST_LEARNED: Final = 28
+#: And where the days before those held out have so many hours with a value and a typical one.
+FEWEST_HOURS: Final = 1000
+#: The days held out for the interval and the choice: of a short history the fewer.
+HELD_OUT: Final = (14, 28)
+#: From so many days to learn from on, the longer of the two.
+LONG_HISTORY: Final = 84
+#: It learns from so many hours at most, drawn by chance.
+MOST_HOURS: Final = 300_000
+#: A difference beyond this many times the sensor's usual one is taken as this one.
+CLIPPED: Final = 20.0
+#: Sensors whose differences are smaller than this are taken as differing by it.
+SMALLEST_SCALE: Final = 0.5
+TREES: Final = 200
+#: Chosen on weeks 20 to 8 before the end of 58 real series (benchmarks/city_forecast.py).
+PARAMETERS: Final[Mapping[str, Any]] = {
+    "objective": "l1",
+    "learning_rate": 0.05,
+    "num_leaves": 31,
+    "min_data_in_leaf": 200,
+    "feature_fraction": 0.7,
+    "bagging_fraction": 0.7,
+    "bagging_freq": 1,
+    "num_threads": 1,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbose": -1,
+}
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The expected values of a date and an interval that is to hold a share of `level` of them.
+
+    `median`, `low`, `high`: (sensors, 24) by hour of the clock, NaN where nothing can be told; `models`: which of
+    the two each sensor's values come from; `days`: (sensors,) how many days its typical day rests on.
+    """
+
+    date: date
+    sensors: tuple[Any, ...]
+    level: float
+    models: tuple[Model, ...]
+    median: Floats
+    low: Floats
+    high: Floats
+    days: Ints
+
+
+def forecast_day(inputs: Inputs, *, learns: bool, seed: int = 0) -> dict[str, dict[str, dict[str, Any]]]:
+    """The day after `inputs.day`: {kind of documents: {key: body}}, of `forecast/arcs` and `forecast/bikes`.
+
+    `learns`: ask LightGBM too, which takes seconds to minutes; else the typical day alone.
+    """
+    tomorrow = LocalDay(inputs.day.date + timedelta(days=1), inputs.day.zone)
+    network = inputs.network
+    labels = dict(zip(network.ids.tolist(), network.labels, strict=True))
+    names = inputs.bikes.select("counter", "name").drop_nulls().unique("counter", keep="last")
+    counters = dict(names.select(pl.col("counter"), pl.col("name")).iter_rows())
+    arcs = forecast(inputs.flow_panel, tomorrow.date, learns=learns, seed=seed)
+    bikes = forecast(inputs.bike_panel, tomorrow.date, learns=learns, seed=seed)
+    return {
+        "forecast/arcs": _bodies(arcs, tomorrow, "flow", lambda arc: {"arc": arc, "label": labels.get(arc)}),
+        "forecast/bikes": _bodies(
+            bikes, tomorrow, "count", lambda one: {"counter": one, "name": counters.get(one)}
+        ),
+    }
+
+
+def forecast(panel: Panel, day: date, *, learns: bool, seed: int = 0, level: float = LEVELS[0]) -> Forecast:
+    """What to expect of `day` from the days of the panel before it."""
+    before = panel.until(day)
+    usual = usual_days(before, day, levels=(level,))
+    typical = Forecast(
+        date=day,
+        sensors=panel.sensors,
+        level=level,
+        models=tuple[Model, ...](["typical day"] * len(panel.sensors)),
+        median=usual.median,
+        low=usual.low[0],
+        high=usual.high[0],
+        days=usual.days,
+    )
+    past = Past(before)
+    if not learns or not past.is_enough:
+        return typical
+    learned = Learned.from_past(past, past.days, since=past.since, seed=seed)
+    return _chosen(typical, learned.median(past.days), learned)
+
+
+# Learn
+
+
+class Past:
+    """What is known before each day of a panel, and before the day after its last."""
+
+    def __init__(self, panel: Panel) -> None:
+        sensors, self.days = panel.values.shape[:2]
+        self.dates = [panel.first + timedelta(days=n) for n in range(self.days + 1)]
+        after = np.full((sensors, 1, CLOCK_HOURS), np.nan, np.float32)
+        self.values: Floats = np.concatenate([panel.values, after], axis=1)
+        self._panel = panel
+
+    @cached_property
+    def since(self) -> int:
+        """The first day that has a value; `days` where none has."""
+        known = np.isfinite(self.values).any(axis=(0, 2))
+        return int(known.argmax()) if known.any() else self.days
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there is enough to learn from."""
+        learned_from = self.residuals[:, self.since + FIRST_LEARNED : self.days - HELD_OUT[0]]
+        weeks = (self.days - self.since) // 7
+        return weeks >= FEWEST_WEEKS and int(np.isfinite(learned_from).sum()) >= FEWEST_HOURS
+
+    @cached_property
+    def typical(self) -> Floats:
+        """(sensors, days + 1, 24): the typical day of each."""
+        return typical_days(self._panel, self.dates)[0]
+
+    @cached_property
+    def residuals(self) -> Floats:
+        return self.values - self.typical
+
+    @cached_property
+    def scale(self) -> Floats:
+        """(sensors, days + 1, 1): how much an hour of these four weeks differed from the one a week before it."""
+        change = np.full_like(self.values, np.nan)
+        change[:, 7:] = np.abs(self.values[:, 7:] - self.values[:, :-7])
+        return np.maximum(_before(_hourly_mean(change), 28), np.float32(SMALLEST_SCALE))
+
+    @cached_property
+    def level(self) -> Floats:
+        """(sensors, days + 1, 1): the mean of an hour of these four weeks."""
+        return np.maximum(_before(_hourly_mean(self.values), 28), np.float32(SMALLEST_SCALE))
+
+    @cached_property
+    def _over(self) -> dict[str, Floats]:
+        """(sensors, days + 1, 24): means over the days before."""
+        return {
+            "values 7": _before(self.values, 7),
+            "residuals 7": _before(self.residuals, 7),
+            "residuals 28": _before(self.residuals, 28),
+        }
+
+    @cached_property
+    def _ratios(self) -> Floats:
+        """(sensors, days + 1, 4): total over typical total of the 1, 3, 7 and 28 days before."""
+        both = np.isfinite(self.residuals)
+        counted = _sum_before(np.where(both, self.values, 0).sum(axis=2, keepdims=True))
+        usual = _sum_before(np.where(both, self.typical, 0).sum(axis=2, keepdims=True))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = [_window(counted, days) / _window(usual, days) for days in (1, 3, 7, 28)]
+        return np.clip(np.concatenate(found, axis=2), 0, 5).astype(np.float32)
+
+    @cached_property
+    def _calendar(self) -> Floats:
+        """(days + 1, 6)."""
+        one = timedelta(days=1)
+        rows = [
+            (
+                day.weekday(),
+                counts_as_sunday(day),
+                is_public_holiday(day),
+                is_public_holiday(day - one),
+                is_public_holiday(day + one),
+                sum(is_public_holiday(day + n * one) for n in range(-3, 4)),
+            )
+            for day in self.dates
+        ]
+        return np.array(rows, np.float32)
+
+    def features(self, sensors: Ints, days: Ints) -> Floats:
+        """(pairs, 24, features) of pairs of sensor and day, all from days before that day."""
+        scale, level = self.scale[sensors, days], self.level[sensors, days]
+        typical = self.typical[sensors, days]
+        lagged = [(self.values[sensors, days - k] - typical) / scale for k in (1, 2, 3, 7, 14)]
+        departed = [self.residuals[sensors, days - k] / scale for k in (1, 2, 7)]
+        over = {name: values[sensors, days] for name, values in self._over.items()}
+        evening = self.residuals[sensors, days - 1][:, 20:].mean(axis=1, keepdims=True) / scale
+        of_day = np.concatenate(
+            [np.log1p(level), scale / level, evening, self._ratios[sensors, days], self._calendar[days]],
+            axis=1,
+        )
+        by_hour = [
+            typical / scale,
+            typical / level,
+            *lagged,
+            *departed,
+            (over["values 7"] - typical) / scale,
+            over["residuals 7"] / scale,
+            over["residuals 28"] / scale,
+            np.broadcast_to(np.arange(CLOCK_HOURS, dtype=np.float32), typical.shape),
+        ]
+        repeated = np.broadcast_to(of_day[:, None], (len(sensors), CLOCK_HOURS, of_day.shape[1]))
+        return np.concatenate([np.stack(by_hour, axis=-1), repeated], axis=-1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A model that learned from the days before `until`, and what it missed on days it had not seen."""
+
+    past: Past
+    #: (sensors, held-out days, 24): value minus forecast, by a model that learned before these days.
+    missed: Floats
+    #: The same of the typical day.
+    missed_by_typical: Floats
+    booster: Any
+
+    @classmethod
+    def from_past(cls, past: Past, until: int, *, since: int = 0, seed: int = 0) -> Learned:
+        """Learn from the days from `since` to before `until`, places in the panel."""
+        first = since + FIRST_LEARNED
+        held_out = HELD_OUT[until - first >= LONG_HISTORY]
+        rehearsal = _learn(past, first, until - held_out, seed)
+        days = range(until - held_out, until)
+        told = np.stack([_predicted(rehearsal, past, n) for n in days], axis=1)
+        return cls(
+            past=past,
+            missed=past.values[:, days.start : days.stop] - told,
+            missed_by_typical=past.residuals[:, days.start : days.stop],
+            booster=_learn(past, first, until, seed),
+        )
+
+    def median(self, day: int) -> Floats:
+        """(sensors, 24): the forecast of a day of the panel, or of the day after its last."""
+        return _predicted(self.booster, self.past, day)
+
+    def bands(self, level: float) -> tuple[Floats, Floats]:
+        """(sensors, 24) each: how far below and above the forecast the interval goes."""
+        bands = Bands.calibrated(self.missed, (level,))
+        return bands.below[0], bands.above[0]
+
+    @cached_property
+    def is_better(self) -> NDArray[np.bool_]:
+        """(sensors,): where it missed by less than the typical day on the days held out."""
+        both = np.isfinite(self.missed) & np.isfinite(self.missed_by_typical)
+        own = np.where(both, np.abs(self.missed), 0).sum(axis=(1, 2))
+        other = np.where(both, np.abs(self.missed_by_typical), 0).sum(axis=(1, 2))
+        return np.asarray(own < other)
+
+
+def _learn(past: Past, first: int, until: int, seed: int) -> Any:
+    import lightgbm
+
+    sensors, days = np.divmod(_drawn(len(past.values) * (until - first), seed), until - first)
+    days += first
+    target = past.residuals[sensors, days] / past.scale[sensors, days]
+    usable = np.isfinite(target)
+    features = past.features(sensors, days)[usable]
+    data = lightgbm.Dataset(features, np.clip(target[usable], -CLIPPED, CLIPPED))
+    return lightgbm.train({**PARAMETERS, "seed": seed}, data, TREES)
+
+
+def _drawn(pairs: int, seed: int) -> Ints:
+    """All of so many pairs of sensor and day, or as many of them as may be learned from."""
+    most = MOST_HOURS // CLOCK_HOURS
+    if pairs <= most:
+        return np.arange(pairs)
+    return np.sort(np.random.default_rng(seed).choice(pairs, most, replace=False))
+
+
+def _predicted(booster: Any, past: Past, day: int) -> Floats:
+    sensors = np.arange(len(past.values))
+    days = np.full(len(sensors), day)
+    features = past.features(sensors, days)
+    told = booster.predict(features.reshape(-1, features.shape[-1]), num_threads=1)
+    departure = told.reshape(features.shape[:2]) * past.scale[sensors, days]
+    return np.asarray(np.maximum(past.typical[sensors, days] + departure, 0), np.float32)
+
+
+def _chosen(typical: Forecast, median: Floats, learned: Learned) -> Forecast:
+    """The typical forecast, but for the sensors that LightGBM does better."""
+    below, above = learned.bands(typical.level)
+    is_better = learned.is_better & np.isfinite(median).any(axis=1)
+    pick = is_better[:, None]
+    return Forecast(
+        date=typical.date,
+        sensors=typical.sensors,
+        level=typical.level,
+        models=tuple("LightGBM" if one else "typical day" for one in is_better),
+        median=np.where(pick, median, typical.median),
+        low=np.where(pick, np.maximum(median - below, 0), typical.low),
+        high=np.where(pick, median + above, typical.high),
+        days=typical.days,
+    )
+
+
+# Means over the days before
+
+
+def _hourly_mean(values: Floats) -> Floats:
+    """(sensors, days, 24) → (sensors, days, 1): the mean of the hours known."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        total = np.where(known, values, 0).sum(axis=2, keepdims=True)
+        return np.asarray(total / known.sum(axis=2, keepdims=True), np.float32)
+
+
+def _before(values: Floats, days: int) -> Floats:
+    """The mean of what is known of so many days before each day (axis 1)."""
+    known = np.isfinite(values)
+    sums, counts = _sum_before(np.where(known, values, 0)), _sum_before(known)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(_window(sums, days) / _window(counts, days), np.float32)
+
+
+def _sum_before(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Sums of all days before each day, and of all days: one more along axis 1."""
+    sums = np.zeros((values.shape[0], values.shape[1] + 1, *values.shape[2:]))
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    return sums
+
+
+def _window(sums: NDArray[np.float64], days: int) -> NDArray[np.float64]:
+    n = np.arange(sums.shape[1] - 1)
+    return sums[:, n] - sums[:, np.maximum(n - days, 0)]
+
+
+# Documents
+
+
+def _bodies(
+    told: Forecast, day: LocalDay, value: str, named: Callable[[Any], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    hours = list(day.clock_hours)
+    lists: Sequence[Any] = [rounded_list(one[:, hours]) for one in (told.median, told.low, told.high)]
+    return {
+        str(sensor): {
+            **named(sensor),
+            "date": day.date.isoformat(),
+            "zone": day.zone.key,
+            "hours": list(day.labels),
+            "model": told.models[n],
+            "level": told.level,
+            "days": int(told.days[n]),
+            value: {"median": lists[0][n], "low": lists[1][n], "high": lists[2][n]},
+        }
+        for n, sensor in enumerate(told.sensors)
+        if np.isfinite(told.median[n]).any()
+    }
