@@ -99,7 +99,13 @@ class Raw:
         """The days that a feed has partitions for, in order."""
         found: set[date] = set()
         for store in self._places():
-            for name in store.list_names(join_key("api", feed)):
+            try:
+                names = store.list_names(join_key("api", feed))
+            except StoreUnavailable:
+                if self.fallback is None or store is self.fallback:
+                    raise
+                continue  # each partition is then asked of the local copy, with a warning
+            for name in names:
                 label, _, value = name.strip("/").partition("=")
                 if label == "dt" and (day := _date(value)) is not None:
                     found.add(day)

@@ -8,9 +8,9 @@ clocks leave out in March is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from ecluse.city.calendar import LocalDay, days_between
+from ecluse.city.curated import Part
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.city.sources.curating import Curating
 from ecluse.city.sources.feed import (
@@ -25,9 +26,10 @@ from ecluse.city.sources.feed import (
     Aside,
     Document,
     Feed,
-    is_current,
+    is_among,
     number,
     origin_of,
+    parts_of,
     told_of,
 )
 from ecluse.city.sources.text import fault_of, first_line
@@ -69,12 +71,13 @@ def curate(raw: Raw, work: Curating) -> None:
     Raises:
         BadRaw: a batch file is no table of counts.
     """
-    feed = Feed(raw, FEED)
     days = [LocalDay(day, work.zone) for day in days_between(work.first, work.last)]
+    known = parts_of(work.curated, "bikes", [day.date for day in days])
+    feed = Feed(raw, FEED, days)
     for day in days:
-        _curate_day(feed, day, work)
+        _curate_day(feed, day, known[day.date], work)
     for file in raw.batch(*BATCH):
-        _curate_batch(file, days, work)
+        _curate_batch(file, days, known, work)
 
 
 def read_document(document: Document, day: LocalDay) -> tuple[list[Count], Aside]:
@@ -102,10 +105,10 @@ def read_document(document: Document, day: LocalDay) -> tuple[list[Count], Aside
     return counts, aside
 
 
-def _curate_day(feed: Feed, day: LocalDay, work: Curating) -> None:
+def _curate_day(feed: Feed, day: LocalDay, known: Sequence[Part], work: Curating) -> None:
     files = feed.around(day)
     raws = [file.raw for file in files]
-    if not files or is_current(work.curated, "bikes", day.date, "feed", fingerprint_of(raws)):
+    if not files or is_among(known, "feed", fingerprint_of(raws)):
         return
     told = Aside()
     counts: dict[tuple[str, datetime], Count] = {}
@@ -190,9 +193,11 @@ def _shape(content: Any) -> str:
     return f"an object with {', '.join(list(content)[:5])}" if isinstance(content, dict) else repr(content)
 
 
-def _curate_batch(file: RawFile, days: list[LocalDay], work: Curating) -> None:
+def _curate_batch(
+    file: RawFile, days: Sequence[LocalDay], known: Mapping[date, Sequence[Part]], work: Curating
+) -> None:
     origin, fingerprint = origin_of(file), fingerprint_of([file])
-    stale = [day for day in days if not is_current(work.curated, "bikes", day.date, origin, fingerprint)]
+    stale = [day for day in days if not is_among(known[day.date], origin, fingerprint)]
     if not stale:
         return
     table = read_batch(file.local(work.scratch), file.url)

@@ -23,7 +23,7 @@ import polars as pl
 from ecluse.city.calendar import LocalDay, days_between
 from ecluse.city.raw import Raw, fingerprint_of
 from ecluse.city.sources.curating import Curating
-from ecluse.city.sources.feed import NO_RECORDS, Aside, Document, Feed, FeedFile, is_current, told_of
+from ecluse.city.sources.feed import NO_RECORDS, Aside, Document, Feed, FeedFile, is_among, parts_of, told_of
 from ecluse.city.tables import DISRUPTIONS
 
 FEED: Final = "traffic"
@@ -97,19 +97,20 @@ class Snapshot:
 
 def curate(raw: Raw, work: Curating) -> None:
     """Bring the curated `disruptions` up to date: the rows active on each local day, and the lines known on it."""
-    feed = Feed(raw, FEED)
-    for date in days_between(work.first, work.last):
-        day = LocalDay(date, work.zone)
+    days = [LocalDay(date, work.zone) for date in days_between(work.first, work.last)]
+    parts = parts_of(work.curated, "disruptions", [day.date for day in days])
+    feed = Feed(raw, FEED, days)
+    for day in days:
         files = [file for file in feed.around(day) if _tells_of(file, day)]
         raws = [file.raw for file in files]
-        if not files or is_current(work.curated, "disruptions", date, "feed", fingerprint_of(raws)):
+        if not files or is_among(parts[day.date], "feed", fingerprint_of(raws)):
             continue
         told, known = Aside(), Snapshot()
         for document in feed.documents(files):
             known.update(read_document(document, work.zone, told))
         rows = pl.DataFrame(list(_rows(known, day)), schema=DISRUPTIONS)
         records = len(known.disruptions) + told.counts.total()
-        work.curated.write("disruptions", date, "feed", rows, **told_of(raws, told, records))
+        work.curated.write("disruptions", day.date, "feed", rows, **told_of(raws, told, records))
 
 
 def read_document(document: Document, zone: ZoneInfo, told: Aside) -> Snapshot:

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from ecluse.city.calendar import HOUR, LocalDay
-from ecluse.city.curated import LAYOUT, QUOTED, Curated, SetAside
+from ecluse.city.curated import LAYOUT, QUOTED, Curated, Part, SetAside
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.errors import BadRaw
 from ecluse.storage.side_by_side import transfer_all
@@ -74,12 +74,13 @@ class Document:
 
 
 class Feed:
-    """The files of one feed in the raw layout. Each is listed and read once while days go by in order."""
+    """The files of one feed for local days, listed at once; each is read once while the days go by in order."""
 
-    def __init__(self, raw: Raw, name: str) -> None:
-        self._raw = raw
-        self._name = name
-        self._listed: dict[date, list[FeedFile]] = {}
+    def __init__(self, raw: Raw, name: str, days: Sequence[LocalDay]) -> None:
+        wanted = {day.date + timedelta(days=n) for day in days for n in (-1, 0, 1)}
+        there = [day for day in raw.days(name) if day in wanted]
+        found = transfer_all(lambda day, _: _in_order(day, raw.partition(name, day)), there)
+        self._listed: dict[date, list[FeedFile]] = dict(zip(there, found, strict=True))
         self._read: dict[str, Document] = {}
 
     def around(self, day: LocalDay) -> list[FeedFile]:
@@ -88,11 +89,7 @@ class Feed:
         Partitions are days in UTC, so a local day lies in two of them; the third holds what was told late.
         """
         days = [day.date + timedelta(days=n) for n in (-1, 0, 1)]
-        self._listed = {known: files for known, files in self._listed.items() if known >= days[0]}
-        for one in days:
-            if one not in self._listed:
-                self._listed[one] = _in_order(one, self._raw.partition(self._name, one))
-        files = [file for one in days for file in self._listed[one]]
+        files = [file for one in days for file in self._listed.get(one, ())]
         wanted = {file.raw.url for file in files}
         self._read = {url: read for url, read in self._read.items() if url in wanted}
         return files
@@ -130,10 +127,19 @@ def newest(files: Iterable[RawFile]) -> str:
 
 def is_current(curated: Curated, table: str, day: date, origin: str, fingerprint: str) -> bool:
     """Whether the rows of `origin` on `day` were made from just these files."""
+    return is_among(curated.parts(table, day), origin, fingerprint)
+
+
+def is_among(parts: Iterable[Part], origin: str, fingerprint: str) -> bool:
+    """Whether one of the parts of a day was made from just these files."""
     return any(
-        part.origin == origin and part.fingerprint == fingerprint and part.layout == LAYOUT
-        for part in curated.parts(table, day)
+        part.origin == origin and part.fingerprint == fingerprint and part.layout == LAYOUT for part in parts
     )
+
+
+def parts_of(curated: Curated, table: str, days: Sequence[date]) -> dict[date, list[Part]]:
+    """What each day of a table was made of, asked side by side."""
+    return dict(zip(days, transfer_all(lambda day, _: curated.parts(table, day), days), strict=True))
 
 
 def told_of(files: Sequence[RawFile], aside: Aside, records: int) -> dict[str, Any]:

@@ -21,7 +21,17 @@ import polars as pl
 from ecluse.city.calendar import LocalDay, days_between
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.city.sources.curating import Curating
-from ecluse.city.sources.feed import NO_RECORDS, Aside, Document, Feed, is_current, number, parsed, told_of
+from ecluse.city.sources.feed import (
+    NO_RECORDS,
+    Aside,
+    Document,
+    Feed,
+    is_among,
+    number,
+    parsed,
+    parts_of,
+    told_of,
+)
 from ecluse.city.sources.text import opened, records
 from ecluse.city.tables import WEATHER
 from ecluse.errors import BadRaw
@@ -134,14 +144,15 @@ def curate(raw: Raw, work: Curating) -> None:
     Raises:
         BadRaw: a batch file is no export of Open-Meteo.
     """
-    feed = Feed(raw, FEED)
+    days = [LocalDay(date_, work.zone) for date_ in days_between(work.first, work.last)]
+    parts = parts_of(work.curated, "weather", [day.date for day in days])
+    feed = Feed(raw, FEED, days)
     batch = raw.batch(BATCH, endings=(".csv", ".csv.gz", ".json", ".json.gz"))
     blocks: dict[str, list[Block]] = {}
-    for date_ in days_between(work.first, work.last):
-        day = LocalDay(date_, work.zone)
+    for day in days:
         files = feed.around(day)
         raws = [*batch, *(file.raw for file in files)]
-        if not raws or is_current(work.curated, "weather", date_, "weather", fingerprint_of(raws)):
+        if not raws or is_among(parts[day.date], "weather", fingerprint_of(raws)):
             continue
         told = Aside()
         found: list[tuple[datetime, Told]] = []
@@ -155,7 +166,7 @@ def curate(raw: Raw, work: Curating) -> None:
         row = one_day([one for _, one in found], day)
         rows = pl.DataFrame([row] if row else [], schema=WEATHER)
         work.curated.write(
-            "weather", date_, "weather", rows, **told_of(raws, told, rows.height + told.counts.total())
+            "weather", day.date, "weather", rows, **told_of(raws, told, rows.height + told.counts.total())
         )
 
 

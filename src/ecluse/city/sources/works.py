@@ -21,7 +21,7 @@ import shapely
 from ecluse.city.calendar import days_between
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.city.sources.curating import Curating
-from ecluse.city.sources.feed import Aside, is_current, number, told_of
+from ecluse.city.sources.feed import Aside, is_among, number, parts_of, told_of
 from ecluse.city.sources.text import opened, records
 from ecluse.city.sources.zones import area_of, locate
 from ecluse.city.tables import WORKS
@@ -73,11 +73,8 @@ def curate(raw: Raw, work: Curating) -> None:
     zones = work.curated.whole("zones")
     # the zones of the sites follow from the polygons too
     fingerprint = fingerprint_of(files) + ("" if zones is None else f"-{zones.sha256[:16]}")
-    stale = [
-        day
-        for day in days_between(work.first, work.last)
-        if not is_current(work.curated, "works", day, "sites", fingerprint)
-    ]
+    parts = parts_of(work.curated, "works", list(days_between(work.first, work.last)))
+    stale = [day for day, known in parts.items() if not is_among(known, "sites", fingerprint)]
     if not stale:
         return
     sites = _merged([read_sites(file, work) for file in files])
