@@ -6,19 +6,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
+from ecluse.city import tables
 from ecluse.city.inputs import Inputs
-from ecluse.city.processors import sensors
+from ecluse.city.processors import bikes, sensors
 from ecluse.city.sensors import SensorDay, failing_sensors
 from ecluse.city.thresholds import Thresholds
-from tests.city.by_hand import TUESDAY, arc, made, road_rows
+from tests.city.by_hand import TUESDAY, arc, local, made, road_rows
 
 VARIED: list[float | None] = [100.0 + 3 * hour for hour in range(24)]
 
 
+def _body(inputs: Inputs) -> dict[str, Any]:
+    return sensors.compute(inputs, {"bikes": bikes.compute(inputs, {})}).body
+
+
 def _failing(inputs: Inputs) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = sensors.compute(inputs, {}).body["failing"]
+    told: list[dict[str, Any]] = _body(inputs)["failing"]
     return told
 
 
@@ -27,11 +33,15 @@ def _day(flow: list[float | None], **more: Any) -> Inputs:
 
 
 def test_a_sensor_that_counts_does_not_fail() -> None:
-    body = sensors.compute(_day(VARIED), {}).body
+    body = _body(_day(VARIED))
     assert body == {
         "known": 1,
         "reporting": 1,
         "availability": 1.0,
+        "by_kind": {
+            "arc": {"known": 1, "reporting": 1, "availability": 1.0},
+            "bike": {"known": 0, "reporting": 0, "availability": None},
+        },
         "failing": [],
         "failing_total": 0,
         "reasons": {"impossible": 0, "constant": 0, "all_zero": 0, "silent": 0},
@@ -43,7 +53,7 @@ def test_a_sensor_without_a_value_is_silent_and_says_since_when() -> None:
     before = road_rows(7, TUESDAY - timedelta(days=3), VARIED, skip=range(20, 24))
     empty = road_rows(7, TUESDAY - timedelta(days=1))
     inputs = made(TUESDAY, [before, empty, road_rows(9, TUESDAY)], [arc(7), arc(8, zone=None), arc(9)])
-    body = sensors.compute(inputs, {}).body
+    body = _body(inputs)
     assert [(one["sensor"], one["reason"], one["evidence"]["last_seen"]) for one in body["failing"]] == [
         ("arc:7", "silent", "2025-05-31T17:00:00+00:00"),  # 19:00 in Paris
         ("arc:8", "silent", None),
@@ -116,10 +126,44 @@ def test_the_bounds_themselves_are_possible() -> None:
 
 def test_a_sensor_with_nothing_but_impossible_values_is_not_called_silent() -> None:
     inputs = made(TUESDAY, [road_rows(7, TUESDAY, [-1.0] * 24)], [arc(7)])
-    body = sensors.compute(inputs, {}).body
+    body = _body(inputs)
     assert [one["reason"] for one in body["failing"]] == ["impossible"]
     assert (body["failing"][0]["evidence"]["times"], len(body["failing"][0]["evidence"]["values"])) == (24, 5)
     assert body["reporting"] == 0
+
+
+def _bikes(counts: dict[str, float | None]) -> pl.DataFrame:
+    """A count for each counter at every hour of the day; None: the counter was last heard of the day before."""
+    starts = {name: local(TUESDAY - timedelta(days=value is None)).starts for name, value in counts.items()}
+    rows = [
+        {"counter": name, "name": f"Rue {name}", "at": at, "count": 30.0 + n if value is None else value + n}
+        for name, value in counts.items()
+        for n, at in enumerate(starts[name])
+    ]
+    return pl.DataFrame([dict.fromkeys(tables.BIKES.names()) | row for row in rows], schema=tables.BIKES)
+
+
+def test_counters_of_bikes_stand_among_the_sensors() -> None:
+    """Two arcs, one silent; three counters, one silent and one with values that cannot be."""
+    inputs = made(
+        TUESDAY,
+        [road_rows(7, TUESDAY, VARIED)],
+        [arc(7), arc(9)],
+        bikes=_bikes({"A": 20.0, "B": None, "C": -500.0}),
+    )
+    body = _body(inputs)
+    assert (body["known"], body["reporting"], body["availability"]) == (5, 2, 0.4)
+    assert body["by_kind"]["bike"] == {"known": 3, "reporting": 1, "availability": 0.333333}
+    assert [(one["sensor"], one["reason"]) for one in body["failing"]] == [
+        ("bike:C", "impossible"),
+        ("arc:9", "silent"),
+        ("bike:B", "silent"),
+    ]
+    assert body["failing_total"] == 3
+    assert body["by_zone"] == [
+        {"zone": 8, "known": 2, "reporting": 1},
+        {"zone": None, "known": 3, "reporting": 1},
+    ]
 
 
 def test_bikes_are_judged_by_the_same_rules_and_each_sensor_once() -> None:

@@ -61,7 +61,9 @@ def _congestion(inputs: Inputs) -> Iterator[dict[str, Any]]:
 
 def _not_counting(sensors: Metrics) -> set[int]:
     """The arcs whose sensor gives one value, or zeros, all the time: their flow is no news of the traffic."""
-    return {one["id"] for one in sensors.body["failing"] if one["reason"] in ("constant", "all_zero")}
+    reasons = ("constant", "all_zero")
+    failing = sensors.body["failing"]
+    return {one["id"] for one in failing if one["kind"] == "arc" and one["reason"] in reasons}
 
 
 def _flow(inputs: Inputs, left_out: set[int]) -> Iterator[dict[str, Any]]:

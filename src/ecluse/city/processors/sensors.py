@@ -1,4 +1,4 @@
-"""Tell how many road sensors report, and which fail and why."""
+"""Tell how many sensors report, of roads and of bikes, and which fail and why."""
 
 from __future__ import annotations
 
@@ -16,16 +16,42 @@ from ecluse.city.tables import ARC_STATES
 
 #: How many failing sensors are listed; `failing_total` has all.
 LISTED: Final = 500
+#: Zone and whether it reports, of each sensor.
+Sensors = list[tuple[int | None, bool]]
 
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
-    """Availability is the share of the known arcs with at least one value on the day."""
-    day, network = inputs.road_hours, inputs.network
-    zones = [None if zone == OUTSIDE else int(zone) for zone in network.zone]
-    sensors = SensorDay(
+    """Availability is the share of the known sensors with at least one possible value on the day.
+
+    What fails comes by reason, roads before bikes; the bike counters are those of `found["bikes"]`.
+    """
+    day, bikes = inputs.road_hours, found["bikes"].body
+    arcs = [(None if zone == OUTSIDE else int(zone)) for zone in inputs.network.zone]
+    known = {
+        "arc": list(zip(arcs, day.reporting.tolist(), strict=True)),
+        "bike": [(one["zone"], bool(one["coverage"])) for one in bikes["counters"]],
+    }
+    of_arcs = failing_sensors(_sensor_day(inputs, arcs), inputs.thresholds)
+    failing = sorted([*of_arcs, *bikes["failing"]], key=lambda one: REASONS.index(one["reason"]))
+    every = known["arc"] + known["bike"]
+    return Metrics(
+        {
+            **_availability(every),
+            "by_kind": {kind: _availability(some) for kind, some in known.items()},
+            "failing": failing[:LISTED],
+            "failing_total": len(of_arcs) + bikes["failing_total"],
+            "reasons": {reason: sum(one["reason"] == reason for one in failing) for reason in REASONS},
+            "by_zone": _by_zone(every),
+        }
+    )
+
+
+def _sensor_day(inputs: Inputs, zones: list[int | None]) -> SensorDay:
+    day = inputs.road_hours
+    return SensorDay(
         kind="arc",
-        ids=network.ids.tolist(),
-        labels=network.labels,
+        ids=inputs.network.ids.tolist(),
+        labels=inputs.network.labels,
         zones=zones,
         counts=day.flow,
         observed=day.reporting | day.impossible.any(axis=1),
@@ -33,19 +59,6 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
         impossible=_impossible(inputs),
         last_seen=_last_seen(inputs),
         closed=(day.arc_state == ARC_STATES.index("Barré")).any(axis=1),
-    )
-    failing = failing_sensors(sensors, inputs.thresholds)
-    reporting = int(day.reporting.sum())
-    return Metrics(
-        {
-            "known": len(zones),
-            "reporting": reporting,
-            "availability": ratio(reporting, len(zones)),
-            "failing": failing[:LISTED],
-            "failing_total": len(failing),
-            "reasons": {reason: sum(one["reason"] == reason for one in failing) for reason in REASONS},
-            "by_zone": _by_zone(zones, day.reporting.tolist()),
-        }
     )
 
 
@@ -81,10 +94,19 @@ def _last_seen(inputs: Inputs) -> dict[int, datetime]:
     return dict(zip(places, rows["at"].to_list(), strict=True))
 
 
-def _by_zone(zones: list[int | None], reporting: list[bool]) -> list[dict[str, Any]]:
+def _availability(sensors: Sensors) -> dict[str, Any]:
+    reporting = sum(reports for _, reports in sensors)
+    return {
+        "known": len(sensors),
+        "reporting": reporting,
+        "availability": ratio(reporting, len(sensors)),
+    }
+
+
+def _by_zone(sensors: Sensors) -> list[dict[str, Any]]:
     """Known and reporting per zone, those outside every zone last."""
     known: dict[int | None, list[bool]] = {}
-    for zone, reports in zip(zones, reporting, strict=True):
+    for zone, reports in sensors:
         known.setdefault(zone, []).append(reports)
     ordered = sorted(known, key=lambda zone: (zone is None, zone or 0))
     return [{"zone": zone, "known": len(known[zone]), "reporting": sum(known[zone])} for zone in ordered]
