@@ -34,7 +34,7 @@ from ecluse.storage import Cache, ObjectInfo, ObjectStore, join_key
 from ecluse.storage.side_by_side import transfer_all
 
 #: Changes with the meaning of a curated table; what was written under another is written anew.
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 #: How many bad records a part quotes.
 QUOTED: Final = 20
 #: A file that no JSON names is one that a writer is about to name, unless it is older than this.
@@ -87,6 +87,8 @@ class Batch:
     file: str
     fingerprint: str = ""
     days: tuple[str, ...] = ()
+    #: Of road counts: the arcs that it tells of.
+    arcs: tuple[int, ...] = ()
     layout: int = LAYOUT
     records: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
@@ -136,7 +138,7 @@ class Curated:
             "examples": tuple(vars(one) for one in islice(examples, QUOTED)),
         }
         schema, key = DAILY[table]
-        typed = rows.select(schema.names()).cast(schema)
+        typed = rows if rows.schema == schema else rows.select(schema.names()).cast(schema)
         return self._put(_folder(table, day), origin, typed if in_order else typed.sort(key), told)
 
     def write_whole(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from ecluse.city.raw import Raw
-from ecluse.city.sources import bikes, disruptions, roads, weather, works, zones
+from ecluse.city.sources import arcs, bikes, disruptions, roads, weather, works, zones
 from ecluse.city.sources.curating import Curate, Curating, Report
 
 __all__ = ["SOURCES", "Curate", "Curating", "Report", "curate_all"]
@@ -19,6 +19,7 @@ __all__ = ["SOURCES", "Curate", "Curating", "Report", "curate_all"]
 SOURCES: Final[dict[str, Curate]] = {
     "zones": zones.curate,
     "roads": roads.curate,
+    "arcs": arcs.curate,
     "bikes": bikes.curate,
     "disruptions": disruptions.curate,
     "weather": weather.curate,

@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from ecluse.city.raw import RawFile
-from ecluse.city.sources.road_records import COLUMNS, Block, Clock, Dialect, parse, sift
+from ecluse.city.sources.road_records import COLUMNS, Block, Clock, Dialect, first_records, parse, sift
 from ecluse.errors import BadRaw
 
 #: Blocks of this size stay in the processor's caches: with 32 MiB parsing takes half as long again.
@@ -52,6 +52,33 @@ def open_roads(file: RawFile, clock: Clock, scratch: Path) -> Iterator[RoadSourc
     else:
         with _bytes_of(file) as source, _as_bad(file):
             yield _open_csv(source, file, clock)
+
+
+def rows_of_arcs(
+    file: RawFile, arcs: Collection[int], scratch: Path, waiting: Callable[[], None]
+) -> Iterator[dict[str, str]]:
+    """One row of each of `arcs` that a road file tells of, as text by the source's columns.
+
+    It is read until the last of them is found; `waiting` is called now and then.
+    """
+    if file.key.endswith(".parquet"):
+        with _copied(file, scratch) as path, _as_bad(file):
+            wanted = pl.col(COLUMNS["arc"]).cast(pl.Int64, strict=False).is_in(sorted(arcs))
+            found = pl.scan_parquet(path).filter(wanted).unique(COLUMNS["arc"], keep="any").collect()
+            yield from found.cast(pl.String).iter_rows(named=True)
+        return
+    missing = {*arcs}
+    with _bytes_of(file) as source, _as_bad(file):
+        header = source.text.readline(LONGEST_HEADER)
+        dialect = _dialect(header, file.url)
+        names = next(csv.reader([header.decode("utf-8-sig").strip()], delimiter=dialect.separator))
+        for block in _blocks(source.text):
+            for arc, record in first_records(block, dialect, missing).items():
+                missing.discard(arc)
+                yield dict(zip(names, record, strict=False))
+            if not missing:
+                return
+            waiting()
 
 
 # CSV

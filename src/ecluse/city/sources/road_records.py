@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -244,6 +244,40 @@ def parse_with_care(block: bytes, dialect: Dialect, clock: Clock) -> Block:
     rows, faulty = sift(frame, np.array(lines, np.int64), clock)
     found = sorted(rejected + faulty, key=lambda one: one.line)
     return Block(rows, found, len(texts) - 1)
+
+
+def first_records(block: bytes, dialect: Dialect, arcs: Collection[int]) -> dict[int, list[str]]:
+    """The cells of the first record of each of `arcs` in a block of whole lines."""
+    numbers = _arcs_of(block, dialect)
+    if numbers is not None and not any(arc in arcs for arc in numbers):
+        return {}
+    found: dict[int, list[str]] = {}
+    for _, record, _ in _records(block.decode("utf-8", errors="replace").split("\n"), dialect):
+        if record is not None and len(record) >= dialect.needed:
+            text = record[dialect.places["arc"]].strip()
+            if text.isdecimal() and (arc := int(text)) in arcs and arc not in found:
+                found[arc] = record
+                if len(found) == len(arcs):
+                    break
+    return found
+
+
+def _arcs_of(block: bytes, dialect: Dialect) -> list[int] | None:
+    """Which arcs a block tells of; None where that takes a closer look."""
+    place = dialect.places["arc"]
+    try:
+        frame = pl.read_csv(
+            block,
+            separator=dialect.separator,
+            has_header=False,
+            columns=[place],
+            infer_schema=False,
+            schema_overrides={f"column_{place}": pl.Int32()},
+        )
+    except pl.exceptions.PolarsError:
+        return None
+    column = frame.to_series()
+    return None if column.null_count() else column.unique().to_list()
 
 
 def _records(lines: list[str], dialect: Dialect) -> Iterator[tuple[int, list[str] | None, str]]:

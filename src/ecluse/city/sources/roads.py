@@ -36,7 +36,9 @@ R = TypeVar("R")
 BATCH: Final = "comptages"
 #: Of the time a file takes, about so much goes by before its first day is written.
 _READING: Final = 0.8
-_THREADS: Final = 4
+_PARSING: Final = 3
+#: A day that is written waits for the disk, or the network, most of its time.
+_WRITING: Final = 8
 #: Someone who waits hears so often, in seconds, even while nothing gets done.
 _SILENCE: Final = 0.5
 _EPOCH: Final = date(1970, 1, 1)
@@ -64,6 +66,7 @@ class _Told:
     file: RawFile
     fingerprint: str
     records: int = 0
+    arcs: set[int] = field(default_factory=set)
     #: By day since 1970; None: the day cannot be told.
     aside: dict[int | None, Aside] = field(default_factory=dict)
 
@@ -73,6 +76,7 @@ class _Told:
 
     def add(self, block: Block, line: int) -> None:
         """Take note of a block that begins behind `line`."""
+        self.arcs.update(np.unique(block.rows["arc"]).tolist())
         self.records += len(block.rows["day"]) + len(block.rejected)
         for one in block.rejected:
             self.aside.setdefault(one.day, Aside()).add(
@@ -114,7 +118,7 @@ def _curate_file(told: _Told, known: Batch | None, work: Curating) -> None:
             work.report(_READING + (1 - _READING) * done / len(days), f"writing {name}")
 
         done = 0
-        with closing(in_order(write, days, lambda: tell(done))) as written:
+        with closing(in_order(write, days, _WRITING, lambda: tell(done))) as written:
             for done, _ in enumerate(written, start=1):
                 tell(done)
         for gone in sorted({*begun.days} - {*map(str, dates)}):
@@ -126,6 +130,7 @@ def _curate_file(told: _Told, known: Batch | None, work: Curating) -> None:
                 begun,
                 fingerprint=told.fingerprint,
                 days=tuple(map(str, dates)),
+                arcs=tuple(sorted(told.arcs)),
                 records=told.records,
                 rejected=dict(aside.counts),
                 examples=tuple(vars(one) for one in aside.examples),
@@ -147,7 +152,7 @@ def _read(told: _Told, shelves: Shelves, work: Curating, name: str) -> None:
         def tell() -> None:
             work.report(_READING * min(1.0, source.done()), f"reading {name}")
 
-        with closing(in_order(lambda parse: parse(), source.blocks, tell)) as blocks:
+        with closing(in_order(lambda parse: parse(), source.blocks, _PARSING, tell)) as blocks:
             for block in blocks:
                 told.add(block, line)
                 shelves.add(block.rows)
@@ -186,19 +191,17 @@ def _table(rows: dict[str, NDArray[Any]]) -> pl.DataFrame:
     arc, at = rows["arc"][order], rows["at"][order]
     last = np.ones(len(order), np.bool_)
     last[:-1] = (arc[1:] != arc[:-1]) | (at[1:] != at[:-1])
-    kept = order[last]
-    states = {
-        name: pl.Series(rows[name][kept]).replace(MISSING, None).cat.to(ROADS[name])
-        for name in ("state", "arc_state")
+    columns = {"arc": arc, "at": at.astype(np.int64) * _MINUTE} | {
+        name: rows[name][order] for name in ("flow", "occupancy", "state", "arc_state")
     }
-    return pl.DataFrame(
-        {
-            "arc": arc[last],
-            "at": pl.Series(at[last].astype(np.int64) * _MINUTE).cast(MOMENT),
-            "flow": pl.Series(rows["flow"][kept]).fill_nan(None),
-            "occupancy": pl.Series(rows["occupancy"][kept]).fill_nan(None),
-            **states,
-        }
+    return pl.DataFrame({name: column[last] for name, column in columns.items()}).select(
+        "arc",
+        pl.col("at").cast(MOMENT),
+        pl.col("flow", "occupancy").fill_nan(None),
+        *(
+            pl.when(pl.col(name) != MISSING).then(pl.col(name)).cat.to(ROADS[name])
+            for name in ("state", "arc_state")
+        ),
     )
 
 
@@ -214,18 +217,18 @@ def _by_arc_and_hour(arc: NDArray[np.int32], at: NDArray[np.int32]) -> NDArray[n
 
 
 def in_order(
-    work: Callable[[T], R], items: Iterable[T], waiting: Callable[[], None]
+    work: Callable[[T], R], items: Iterable[T], threads: int, waiting: Callable[[], None]
 ) -> Generator[R, None, None]:
     """`work` of each item in their order, several at a time; few are taken from `items` ahead.
 
     `waiting` is called twice a second while the next one is not done; what it raises ends the work.
     """
     running: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="roads") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="roads") as pool:
         try:
             for item in items:
                 running.append(pool.submit(work, item))
-                if len(running) > _THREADS + 1:
+                if len(running) > threads:
                     yield _result(running.popleft(), waiting)
             while running:
                 yield _result(running.popleft(), waiting)

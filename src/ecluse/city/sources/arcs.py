@@ -1,0 +1,231 @@
+"""Know the arcs of the road network: where each lies, how long it is, and in which zone.
+
+Batch `referentiel-geographique-pour-les-donnees-trafic-issues-des-capteurs-permanents*` and
+`referentiel-comptages-routiers*`: CSV with long names or the short ones of the shapefile, one record per arc and
+period of validity, of which the newest is taken. An arc that only road counts tell of comes from their rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+import shapely
+from numpy.typing import NDArray
+
+from ecluse.city.curated import Batch
+from ecluse.city.raw import Raw, RawFile, fingerprint_of
+from ecluse.city.sources import roads
+from ecluse.city.sources.curating import Curating
+from ecluse.city.sources.feed import Aside, newest, origin_of
+from ecluse.city.sources.road_files import rows_of_arcs
+from ecluse.city.sources.text import opened, records
+from ecluse.city.sources.zones import EARTH, locate
+from ecluse.city.tables import ARCS
+from ecluse.errors import BadRaw
+
+BATCHES: Final = (
+    "referentiel-geographique-pour-les-donnees-trafic-issues-des-capteurs-permanents",
+    "referentiel-comptages-routiers",
+)
+#: Our name → the source's long name and its short one, without regard to case.
+COLUMNS: Final = {
+    "arc": ("identifiant arc", "iu_ac"),
+    "label": ("libelle", "libelle"),
+    "upstream": ("identifiant noeud amont", "iu_nd_amont"),
+    "upstream_name": ("libelle noeud amont", "libelle_nd_amont"),
+    "downstream": ("identifiant noeud aval", "iu_nd_aval"),
+    "downstream_name": ("libelle noeud aval", "libelle_nd_aval"),
+    "begin": ("date debut dispo data", "date_debut"),
+    "end": ("date fin dispo data", "date_fin"),
+    "shape": ("geo_shape", "geo_shape"),
+}
+NEEDED: Final = ("arc", "label", "shape")
+NO_ARC: Final = "the arc is no number"
+BAD_SHAPE: Final = "the shape is no line"
+_LINES: Final = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)
+_HIGHEST: Final = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Arc:
+    """An arc as a record tells of it; length in m, None without a shape."""
+
+    arc: int
+    label: str
+    upstream: int | None
+    upstream_name: str | None
+    downstream: int | None
+    downstream_name: str | None
+    latitude: float | None
+    longitude: float | None
+    length: float | None
+    geometry: str | None
+
+
+def curate(raw: Raw, work: Curating) -> None:
+    """Bring `arcs` up to date, once the road counts are: the later file wins, and in it the newest period."""
+    files = raw.batch(*BATCHES, endings=(".csv", ".csv.gz"))
+    counts = [(file, work.curated.batch("roads", origin_of(file))) for file in raw.batch(roads.BATCH)]
+    zones = work.curated.whole("zones")
+    parts = [fingerprint_of(files), zones.fingerprint if zones else "", *_arcs_counted(counts)]
+    fingerprint = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    known = work.curated.whole("arcs")
+    if not (files or counts) or (known is not None and known.fingerprint == fingerprint):
+        return
+    aside = Aside()
+    arcs: dict[int, Arc] = {}
+    told = 0
+    for file in files:
+        work.report(0.0, f"reading {file.key.rpartition('/')[2]}")
+        count, found = _read_reference(file, work, aside)
+        told += count
+        arcs |= found
+    used = [*files]
+    for file, batch in reversed(counts):
+        if missing := {*(batch.arcs if batch else ())} - arcs.keys():
+            work.report(0.5, f"looking for {len(missing):,} more arcs in {file.key.rpartition('/')[2]}")
+            arcs |= _read_counts(file, missing, work, aside)
+            used.append(file)
+    work.curated.write_whole(
+        "arcs",
+        _table(arcs.values(), work.curated.read_whole("zones")),
+        fingerprint=fingerprint,
+        modified=newest(used) if used else "",
+        records=told,
+        files=[file.url for file in used],
+        fallback=[file.url for file in used if file.is_fallback],
+        rejected=dict(aside.counts),
+        examples=aside.examples,
+    )
+
+
+def read_line(told: str) -> tuple[float, float, float, str] | None:
+    """Length in m, longitude and latitude of the middle, and GeoJSON, of a LineString; None for what is none.
+
+    The length is geodesic (WGS 84), and the middle lies on the line, as far from one end as from the other. Of
+    several lines it is that of the longest.
+    """
+    try:
+        shape = shapely.from_geojson(json.dumps(json.loads(told)))
+    except (ValueError, shapely.errors.GEOSException):
+        return None
+    if shapely.get_type_id(shape) not in _LINES or shapely.is_empty(shape):
+        return None
+    lines = [shapely.get_coordinates(part) for part in shapely.get_parts(shape)]
+    if not np.isfinite(np.concatenate(lines)).all() or np.abs(np.concatenate(lines)[:, 1]).max() > 90:
+        return None
+    lengths = [float(EARTH.line_length(*line.T)) for line in lines]
+    longitude, latitude = _middle(lines[int(np.argmax(lengths))])
+    return sum(lengths), longitude, latitude, shapely.to_geojson(shape)
+
+
+def _middle(line: NDArray[np.float64]) -> tuple[float, float]:
+    longitudes, latitudes = line.T
+    courses, _, steps = EARTH.inv(longitudes[:-1], latitudes[:-1], longitudes[1:], latitudes[1:])
+    reached = np.concatenate([[0.0], np.cumsum(steps)])
+    half = reached[-1] / 2
+    step = min(int(np.searchsorted(reached, half, side="right")) - 1, len(steps) - 1)
+    longitude, latitude, _ = EARTH.fwd(longitudes[step], latitudes[step], courses[step], half - reached[step])
+    return float(longitude), float(latitude)
+
+
+def _arcs_counted(counts: Iterable[tuple[RawFile, Batch | None]]) -> list[str]:
+    """What the road counts add to the fingerprint: the arcs, for the reference may lack some of them."""
+    return [",".join(map(str, sorted({arc for _, batch in counts if batch for arc in batch.arcs})))]
+
+
+def _read_reference(file: RawFile, work: Curating, aside: Aside) -> tuple[int, dict[int, Arc]]:
+    """How many records there are, and each arc in its newest period."""
+    found: dict[int, tuple[tuple[str, str], Arc]] = {}
+    count = 0
+    with opened(file.local(work.scratch), file.url) as text:
+        rows = records(text, ";", file.url)
+        _, header = next(rows, (1, []))
+        places = _places(header, file.url)
+        for line, cells in rows:
+            if not any(cells):
+                continue
+            count += 1
+            told = {name: cells[place].strip() for name, place in places.items() if place < len(cells)}
+            arc = _arc(told)
+            if isinstance(arc, str):
+                name = "arc" if arc == NO_ARC else "shape"
+                aside.add(file.url, arc, line=line, column=header[places[name]], value=told.get(name, ""))
+                continue
+            # An end that is not told lies ahead.
+            period = (told.get("end") or "9999", told.get("begin") or "")
+            if arc.arc not in found or period >= found[arc.arc][0]:
+                found[arc.arc] = (period, arc)
+    return count, {number: arc for number, (_, arc) in found.items()}
+
+
+def _places(header: Sequence[str], url: str) -> dict[str, int]:
+    names = [name.strip().casefold() for name in header]
+    places = {
+        ours: names.index(theirs) for ours, known in COLUMNS.items() for theirs in known if theirs in names
+    }
+    for name in NEEDED:
+        if name not in places:
+            raise BadRaw(
+                f"{url}, line 1: there is no column {COLUMNS[name][0]!r} (or {COLUMNS[name][1]!r}), so this is no "
+                "reference of arcs. Fetch it again."
+            )
+    return places
+
+
+def _read_counts(file: RawFile, missing: set[int], work: Curating, aside: Aside) -> dict[int, Arc]:
+    """The arcs that are missing, from the first row of each in a file of road counts."""
+    found: dict[int, Arc] = {}
+    for row in rows_of_arcs(file, missing, work.scratch, lambda: work.report(0.5, "looking for more arcs")):
+        told = {
+            ours: row[theirs]
+            for theirs in row
+            for ours, known in COLUMNS.items()
+            if theirs.casefold() == known[0] and row[theirs]
+        }
+        arc = _arc(told)
+        if isinstance(arc, str):  # it is counted all the same, only not on the map
+            aside.add(file.url, arc, column="geo_shape", value=told.get("shape", ""))
+            arc = _arc(told | {"shape": ""})
+        if isinstance(arc, Arc):
+            found[arc.arc] = arc
+    return found
+
+
+def _arc(told: Mapping[str, str]) -> Arc | str:
+    """An arc, or why the record tells of none."""
+    number = _whole(told["arc"])
+    if number is None:
+        return NO_ARC
+    line = None
+    if told.get("shape") and (line := read_line(told["shape"])) is None:
+        return BAD_SHAPE
+    length, longitude, latitude, geometry = line or (None, None, None, None)
+    return Arc(
+        arc=number,
+        label=told.get("label", ""),
+        upstream=_whole(told.get("upstream", "")),
+        upstream_name=told.get("upstream_name") or None,
+        downstream=_whole(told.get("downstream", "")),
+        downstream_name=told.get("downstream_name") or None,
+        latitude=latitude,
+        longitude=longitude,
+        length=length,
+        geometry=geometry,
+    )
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() and int(text) <= _HIGHEST else None
+
+
+def _table(arcs: Iterable[Arc], zones: pl.DataFrame) -> pl.DataFrame:
+    schema = {name: kind for name, kind in ARCS.items() if name != "zone"}
+    rows = pl.DataFrame([vars(arc) for arc in arcs], schema=schema)
+    return rows.with_columns(zone=locate(zones, rows["longitude"].to_numpy(), rows["latitude"].to_numpy()))
