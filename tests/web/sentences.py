@@ -14,6 +14,7 @@ ROOT = Path(ecluse.__file__).parent
 CORE = (
     "accounts.py",
     "catalog",
+    "documents",
     "fraud",
     "jobs.py",
     "migration",

@@ -127,8 +127,8 @@ def _value(name: str, path: str, value: Any, depth: int) -> Any:
     raise _invalid(
         name,
         path,
-        f"is of the type {type(value).__name__}, which is not JSON",
-        "Give text, a number, true, false, null, a list or an object",
+        f"is of the type {type(value).__name__}, which is not JSON. Give text, a number, true, false, null, a list or "
+        "an object.",
     )
 
 
@@ -136,13 +136,13 @@ def _object(name: str, path: str, value: Mapping[Any, Any], depth: int) -> Body:
     _check_depth(name, path, depth)
     for key in value:
         if not isinstance(key, str):
-            raise _invalid(name, path, f"has the name {key!r}, which is not text", "Write names as text")
+            raise _invalid(name, path, f"has the name {key!r}, which is not text. Write names as text.")
         if not key or key.startswith("$") or "." in key or not _is_storable(key):
             raise _invalid(
                 name,
                 path,
-                f"has the name {key!r}, which not every database keeps",
-                "A name is not empty, does not begin with $ and holds no dot and no NUL",
+                f"has the name {key!r}, which not every database keeps. A name is not empty, does not begin with $ and "
+                "holds no dot and no NUL.",
             )
     return {key: _value(name, f"{path}.{key}" if path else key, value[key], depth) for key in sorted(value)}
 
@@ -152,15 +152,14 @@ def _check_depth(name: str, path: str, depth: int) -> None:
         raise _invalid(
             name,
             path,
-            f"lies deeper than {DEPTH_LIMIT} levels",
-            "Put fewer lists and objects into one another",
+            f"lies deeper than {DEPTH_LIMIT} levels. Put fewer lists and objects into one another.",
         )
 
 
 def _text(name: str, path: str, value: str) -> str:
     if not _is_storable(value):
         raise _invalid(
-            name, path, "holds a NUL or half of a character", "Remove it, or keep bytes in the object store"
+            name, path, "holds a NUL or half of a character. Remove it, or keep bytes in the object store."
         )
     return str(value)
 
@@ -175,27 +174,26 @@ def _is_storable(text: str) -> bool:
 
 def _int(name: str, path: str, value: int) -> int:
     if abs(value) > LARGEST_INT:
-        raise _invalid(name, path, "is beyond 2^53, where numbers lose digits", "Write it as text")
+        raise _invalid(name, path, "is beyond 2^53, where numbers lose digits. Write it as text.")
     return int(value)
 
 
 def _float(name: str, path: str, value: float) -> float | int:
     if not math.isfinite(value):
-        raise _invalid(name, path, f"is {value}, which is no number", "What is missing is null")
+        raise _invalid(name, path, f"is {value}, which is no number. What is missing is null.")
     if value.is_integer() and abs(value) <= LARGEST_INT:
         return int(value)
     if not SMALLEST_FLOAT <= abs(value) <= LARGEST_FLOAT:
         raise _invalid(
             name,
             path,
-            f"is {value!r}, outside {SMALLEST_FLOAT} to {LARGEST_FLOAT}",
-            "Choose another unit, or write 0",
+            f"is {value!r}, outside {SMALLEST_FLOAT} to {LARGEST_FLOAT}. Choose another unit, or write 0.",
         )
     return float(value)
 
 
-def _invalid(name: str, path: str, fact: str, way: str) -> InvalidDocument:
-    return InvalidDocument(f"In the document {name}, {path or 'the body'} {fact}. {way}.")
+def _invalid(name: str, path: str, reason: str) -> InvalidDocument:
+    return InvalidDocument(f"In the document {name}, {path or 'the body'} {reason}")
 
 
 def _weight(value: Any) -> int:

@@ -30,6 +30,8 @@ READS: Final = 100
 TURNS: Final = 12
 LONGEST_PAUSE: Final = 3.0
 READY_SECONDS: Final = 120.0
+#: The partition key and the sort key, as expressions call them: "key" is a word of theirs.
+_NAMES: Final = {"#p": "kind", "#s": "key"}
 _SCHEMA: Final = (("kind", "HASH"), ("key", "RANGE"))
 
 
@@ -67,7 +69,7 @@ class DynamoDocuments:
         return [Document(wanted.kind, item["key"]["S"], read(item["body"])) for item in self._query(wanted)]
 
     def keys(self, wanted: Range) -> list[str]:
-        return [item["key"]["S"] for item in self._query(wanted, ProjectionExpression="#key")]
+        return [item["key"]["S"] for item in self._query(wanted, ProjectionExpression="#s")]
 
     def kinds(self) -> Iterator[str]:
         found: set[str] = set()
@@ -75,8 +77,8 @@ class DynamoDocuments:
             for table in self._tables:
                 pages = self._client.get_paginator("scan").paginate(
                     TableName=table,
-                    ProjectionExpression="#kind",
-                    ExpressionAttributeNames={"#kind": "kind"},
+                    ProjectionExpression="#p",
+                    ExpressionAttributeNames={"#p": _NAMES["#p"]},
                     ConsistentRead=True,
                 )
                 found |= {item["kind"]["S"] for page in pages for item in page["Items"]}
@@ -102,23 +104,23 @@ class DynamoDocuments:
 
     def _query(self, wanted: Range, **projection: str) -> list[Item]:
         """The items of a range; DynamoDB's own are closed at both ends, so that at `high` is left out here."""
-        conditions, values = ["#kind = :kind"], {":kind": {"S": wanted.kind}}
+        conditions, values = ["#p = :p"], {":p": {"S": wanted.kind}}
         if wanted.low is not None:
-            values[":low"] = {"S": wanted.low}
+            values[":a"] = {"S": wanted.low}
         if wanted.high is not None:
-            values[":high"] = {"S": wanted.high}
+            values[":z"] = {"S": wanted.high}
         if wanted.low is not None and wanted.high is not None:
-            conditions.append("#key BETWEEN :low AND :high")
+            conditions.append("#s BETWEEN :a AND :z")
         elif wanted.low is not None:
-            conditions.append("#key >= :low")
+            conditions.append("#s >= :a")
         elif wanted.high is not None:
-            conditions.append("#key < :high")
+            conditions.append("#s < :z")
         asked: dict[str, Any] = {
             "TableName": self._table(wanted.kind),
             "KeyConditionExpression": " AND ".join(conditions),
             # DynamoDB refuses a name that no expression uses.
             "ExpressionAttributeNames": {
-                name: name[1:] for name in ("#kind", "#key") if name in f"{conditions} {projection}"
+                short: name for short, name in _NAMES.items() if short in f"{conditions} {projection}"
             },
             "ExpressionAttributeValues": values,
             "ScanIndexForward": not wanted.newest_first,

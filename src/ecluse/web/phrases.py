@@ -457,6 +457,49 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(file)s is missing from %(name)s. Publish the model again, or use another version."),
     N_("%(file)s is damaged: its SHA-256 is %(value)s…, %(word)s… was recorded. Make or publish it "
        "again."),
+    # Documents
+    N_("There is no document %(name)s. See those there are: ecluse documents list %(word)s"),
+    N_("The documents in %(value)s do not answer: %(error)s. See: ecluse doctor"),
+    N_("The connection to the documents was lost. Try again."),
+    N_("%(value)s has no table of documents. Make it: ecluse documents create"),
+    N_("There is no database %(value)s. Make it: ecluse documents create"),
+    N_("The documents in %(value)s were never made. Make them: ecluse documents create"),
+    N_("The DynamoDB tables %(value)s are not both there. Make them: ecluse documents create"),
+    N_("The DynamoDB table %(value)s is still being made. Try again later: ecluse documents create"),
+    N_("The DynamoDB table %(value)s has other keys than kind and key. Name another in DYNAMODB_METRICS_TABLE or "
+       "DYNAMODB_REPORTS_TABLE, and make it: ecluse documents create"),
+    N_("DynamoDB at %(value)s does not answer: %(error)s. See: ecluse doctor"),
+    N_("DynamoDB could not do what was asked of %(value)s (%(word)s): %(error)s. See: ecluse doctor"),
+    N_("DynamoDB refuses what was asked of %(value)s (%(word)s). Check the credentials, and that they may read "
+       "and write these tables."),
+    N_("DynamoDB takes no more requests for %(value)s at this rate. Try again later, or raise the table's limits."),
+    N_("There are no AWS credentials for DynamoDB. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give this "
+       "machine a role; a DynamoDB of your own takes any."),
+    N_("%(value)s refuses what was asked of it: the name or the password is wrong, or may not do this. Give the "
+       "user of MONGODB_URL the role readWrite on the database."),
+    N_("The address of %(value)s cannot be used (%(word)s). Check the options of MONGODB_URL and, in its "
+       "password, write @ as %%40, : as %%3A, / as %%2F and %% as %%25."),
+    N_("Documents in %(value)s need %(word)s, which is not installed. Install it: pip install 'ecluse[%(name)s]'"),
+    N_("The document %(name)s is of the type %(word)s. Give an object: a dict."),
+    N_("The document %(name)s is too large: %(what)s, where %(count)s fit into every database. Shorten its lists,"
+       " or split it over several keys."),
+    N_("%(count)s bytes of JSON"),
+    N_("%(count)s bytes as DynamoDB counts them"),
+    N_("%(value)s is no kind of documents. A kind is names of small letters, digits and _ . : - joined by "
+       "slashes, %(count)s characters at most: metrics/zones."),
+    N_("%(value)s is no key of a document. A key is text of 1 to %(count)s bytes in UTF-8, without control "
+       "characters: 2025-10-14."),
+    N_("In the document %(name)s, %(part)s %(reason)s"),
+    N_("the body"),
+    N_("is of the type %(word)s, which is not JSON. Give text, a number, true, false, null, a list or an object."),
+    N_("has the name %(name)s, which is not text. Write names as text."),
+    N_("has the name %(name)s, which not every database keeps. A name is not empty, does not begin with $ and "
+       "holds no dot and no NUL."),
+    N_("lies deeper than %(count)s levels. Put fewer lists and objects into one another."),
+    N_("holds a NUL or half of a character. Remove it, or keep bytes in the object store."),
+    N_("is beyond 2^53, where numbers lose digits. Write it as text."),
+    N_("is %(value)s, which is no number. What is missing is null."),
+    N_("is %(value)s, outside %(number)s to %(total)s. Choose another unit, or write 0."),
     # Parts of the service that do not answer
     N_("The catalog %(value)s does not answer: %(error)s. See: ecluse doctor"),
     N_("The connection to the catalog was lost. Try again."),
