@@ -96,7 +96,7 @@ def road_hours(roads: pl.DataFrame, network: Network, day: LocalDay, thresholds:
     flow, occupancy = possible(raw_flow, raw_occupancy, thresholds)
     impossible = np.zeros(shape, dtype=bool)
     impossible[at] = (np.isnan(flow) & ~np.isnan(raw_flow)) | (np.isnan(occupancy) & ~np.isnan(raw_occupancy))
-    flows, occupancies = _grid(shape, at, flow), _grid(shape, at, occupancy)
+    flows, occupancies = grid(shape, at, flow), grid(shape, at, occupancy)
     state = _states(shape, at, rows["state"])
     state[(state == NO_STATE) & ~(np.isnan(flows) & np.isnan(occupancies))] = STATES.index("Inconnu")
     free = free_flow_speeds(network.labels, day.date, thresholds)
@@ -130,6 +130,13 @@ def possible_values(roads: pl.DataFrame, value: str, thresholds: Thresholds) -> 
     return rows.filter(pl.col(value).is_between(0, most))
 
 
+def grid(shape: tuple[int, int], at: tuple[Any, Any], values: Floats) -> Floats:
+    """`values` at their (row, column) in a table of NaN."""
+    table = np.full(shape, np.nan)
+    table[at] = values
+    return table
+
+
 def total(values: NDArray[Any], axis: int | None = None) -> Any:
     """The sum of what is known; NaN where nothing is."""
     known = ~np.isnan(values)
@@ -140,12 +147,6 @@ def mean(values: NDArray[Any], axis: int | None = None) -> Any:
     """The mean of what is known; NaN where nothing is."""
     count = (~np.isnan(values)).sum(axis=axis)
     return np.where(count > 0, np.nansum(values, axis=axis) / np.maximum(count, 1), np.nan)
-
-
-def _grid(shape: tuple[int, int], at: tuple[Any, Any], values: Floats) -> Floats:
-    grid = np.full(shape, np.nan)
-    grid[at] = values
-    return grid
 
 
 def _states(shape: tuple[int, int], at: tuple[Any, Any], values: pl.Series) -> NDArray[np.int8]:

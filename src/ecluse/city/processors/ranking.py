@@ -8,12 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ecluse.city.calendar import LocalDay, days_between
 from ecluse.city.inputs import Inputs, Metrics
 from ecluse.city.numbers import rounded, whole
-from ecluse.city.road_hours import OUTSIDE, possible
+from ecluse.city.road_hours import OUTSIDE, Floats, grid, possible
 from ecluse.city.speed import free_flow_speeds, lost_time
 
 TOP: Final = 10
@@ -73,40 +72,34 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
     )
 
 
-def daily_totals(inputs: Inputs, days: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def daily_totals(inputs: Inputs, days: int) -> tuple[Floats, Floats]:
     """(arcs, days) vehicles and vehicle-hours lost, the last column the day itself; NaN where nothing is known."""
     network, zone, last = inputs.network, inputs.day.zone, inputs.day.date
     wanted = [LocalDay(date, zone) for date in days_between(last - timedelta(days=days - 1), last)]
-    rows = inputs.roads.filter(
-        pl.col("at").is_between(wanted[0].begin, inputs.day.end, closed="left")
-    ).select(
-        "arc",
-        pl.col("flow").fill_null(float("nan")),
-        pl.col("occupancy").fill_null(float("nan")),
-        hour=((pl.col("at") - wanted[0].begin).dt.total_seconds() // 3600).cast(pl.Int32),
+    begin = wanted[0].begin
+    rows = inputs.roads.filter(pl.col("at").is_between(begin, inputs.day.end, closed="left")).select(
+        "arc", "flow", "occupancy", hour=((pl.col("at") - begin).dt.total_seconds() // 3600).cast(pl.Int32)
     )
-    flow, occupancy = possible(rows["flow"].to_numpy(), rows["occupancy"].to_numpy(), inputs.thresholds)
-    of_hour = np.repeat(np.arange(days), [one.hours for one in wanted])
-    day = of_hour[rows["hour"].to_numpy()]
-    place = network.places(rows["arc"].to_numpy())
+    at = (network.places(rows["arc"].to_numpy()), rows["hour"].to_numpy())
+    hours = [one.hours for one in wanted]
+    flow, occupancy = (
+        grid((len(network.ids), sum(hours)), at, rows[name].to_numpy()) for name in ("flow", "occupancy")
+    )
+    flow, occupancy = possible(flow, occupancy, inputs.thresholds)
     free = free_flow_speeds(network.labels, last, inputs.thresholds)
-    lost = lost_time(flow, occupancy, network.length[place], free[place], inputs.thresholds)
-    shape = (len(network.ids), days)
-    return _sums(shape, place, day, flow), _sums(shape, place, day, lost)
+    lost = lost_time(flow, occupancy, network.length[:, None], free[:, None], inputs.thresholds)
+    return _by_day(flow, hours), _by_day(lost, hours)
 
 
-def _sums(
-    shape: tuple[int, int], place: NDArray[np.int64], day: NDArray[np.int64], values: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _by_day(values: Floats, hours: list[int]) -> Floats:
+    """The sums over days of so many hours each; NaN where none is known."""
     known = ~np.isnan(values)
-    cell = place[known] * shape[1] + day[known]
-    cells = shape[0] * shape[1]
-    sums = np.bincount(cell, weights=values[known], minlength=cells)
-    counts = np.bincount(cell, minlength=cells)
-    return np.where(counts > 0, sums, np.nan).reshape(shape)
+    begins = np.cumsum([0, *hours[:-1]])
+    sums = np.add.reduceat(np.where(known, values, 0.0), begins, axis=1)
+    return np.where(np.logical_or.reduceat(known, begins, axis=1), sums, np.nan)
 
 
-def _ranked(values: NDArray[np.float64]) -> list[tuple[int, dict[str, Any]]]:
+def _ranked(values: Floats) -> list[tuple[int, dict[str, Any]]]:
     """(row, its rank with persistence) of the top ten of the last column; of equals, the first row goes first."""
     positive = np.where(np.nan_to_num(values) > 0, values, 0.0)
     order = np.argsort(-positive, axis=0, kind="stable")[:TOP]
