@@ -224,13 +224,15 @@ class Curated:
     def _listed(self, table: str, first: date, last: date) -> dict[date, list[ObjectInfo]]:
         """The JSONs of each day, by one listing, whatever the number of days."""
         found: dict[date, list[ObjectInfo]] = {}
-        for info in self._store.list(table, after=_folder(table, first)):
+        # a store may leave out all of the folder that a listing is to begin behind (SeaweedFS does), so that it is
+        # the folder of the day before
+        for info in self._store.list(table, after=_folder(table, first - timedelta(days=1))):
             name = info.key.split("/")[1]
             if not name.startswith("dt="):
                 continue
             if (day := date.fromisoformat(name[3:])) > last:
                 break
-            if info.key.endswith(".json"):
+            if day >= first and info.key.endswith(".json"):
                 found.setdefault(day, []).append(info)
         return found
 

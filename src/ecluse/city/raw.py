@@ -12,9 +12,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import logging
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
@@ -89,6 +90,8 @@ class Raw:
 
     store: ObjectStore
     fallback: ObjectStore | None = None
+    #: Set once the store did not answer: each question would wait for it anew, and there are hundreds.
+    _away: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     def partition(self, feed: str, day: date) -> list[RawFile]:
         """The files of one feed and one day of its partitions, in the order of their hours and names."""
@@ -102,9 +105,9 @@ class Raw:
             try:
                 names = store.list_names(join_key("api", feed))
             except StoreUnavailable:
-                if self.fallback is None or store is self.fallback:
+                if store is self.fallback or not self._has_copy():
                     raise
-                continue  # each partition is then asked of the local copy, with a warning
+                continue
             for name in names:
                 label, _, value = name.strip("/").partition("=")
                 if label == "dt" and (day := _date(value)) is not None:
@@ -121,13 +124,13 @@ class Raw:
         return sorted(self._found("batch", fits), key=lambda file: (file.last_modified, file.key))
 
     def _found(self, prefix: str, fits: Callable[[str], bool]) -> list[RawFile]:
-        try:
-            found = [RawFile(self.store, info) for info in self.store.list(prefix) if fits(info.key)]
-        except StoreUnavailable:
-            if self.fallback is None:
-                raise
-            logger.warning("%s does not answer; its local copy is read instead.", self.store.url)
-            found = []
+        found: list[RawFile] = []
+        if not self._away.is_set():
+            try:
+                found = [RawFile(self.store, info) for info in self.store.list(prefix) if fits(info.key)]
+            except StoreUnavailable:
+                if not self._has_copy():
+                    raise
         if found or self.fallback is None:
             return found
         return [
@@ -136,8 +139,18 @@ class Raw:
             if fits(info.key)
         ]
 
+    def _has_copy(self) -> bool:
+        """Whether there is a local copy to go on with, now that the store does not answer."""
+        if self.fallback is None:
+            return False
+        if not self._away.is_set():
+            logger.warning("%s does not answer; its local copy is read instead.", self.store.url)
+        self._away.set()
+        return True
+
     def _places(self) -> Iterator[ObjectStore]:
-        yield self.store
+        if not self._away.is_set():
+            yield self.store
         if self.fallback is not None:
             yield self.fallback
 
