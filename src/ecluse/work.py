@@ -6,7 +6,7 @@ from typing import Final
 
 from ecluse import upkeep
 from ecluse.catalog import audit
-from ecluse.city import schedule
+from ecluse.city import sample, schedule
 from ecluse.city import work as city
 from ecluse.fraud import work as fraud
 from ecluse.fraud.ensembles import jobs as ensembles
@@ -22,6 +22,7 @@ KINDS: Final[dict[str, JobKind]] = (
     | building.KINDS
     | evaluation.KINDS
     | city.KINDS
+    | sample.KINDS
     | schedule.KINDS
     | upkeep.KINDS
 )

@@ -1,0 +1,64 @@
+"""Write the sample of a city as a job, then queue the days of it to be computed."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ecluse.catalog import audit
+from ecluse.catalog.tables import User, new_id
+from ecluse.city import work
+from ecluse.jobs import JobKind, Task
+from ecluse.runtime import Runtime
+
+KIND: Final = "city_demo"
+
+
+def start_sample(runtime: Runtime, user: User) -> str:
+    """Queue the sample and its days; the job's id. One that still goes on is not started a second time.
+
+    Raises:
+        Forbidden: the user is no administrator.
+    """
+    work.expect_administrator(user)
+    for job in runtime.jobs.list(user.id, limit=1000, active=True):
+        if job.kind == KIND:
+            return job.id
+    with runtime.catalog.write() as transaction:
+        audit.record(transaction, user.id, "city.sample", runtime.stores.area("raw").url)
+    return runtime.jobs.enqueue(KIND, work.QUEUE, user.id, "sample", {}, job_id=new_id())
+
+
+def run_sample(runtime: Runtime, task: Task) -> None:
+    """Write the sample, then queue what computes its days."""
+    first, last = task.step("write", _write, runtime, task)
+    task.step("queue", _queue, runtime, task, first, last)
+
+
+def run_of(job_id: str) -> str:
+    """The id of the run that a sample's job queues."""
+    return f"{job_id}-run"
+
+
+def _write(runtime: Runtime, task: Task) -> tuple[str, str]:
+    from ecluse.city import demo
+
+    written = demo.write_demo(
+        runtime.stores.area("raw"),
+        report=lambda fraction, message: task.report("write", min(fraction, 0.999), message),
+    )
+    return written.first.isoformat(), written.last.isoformat()
+
+
+def _queue(runtime: Runtime, task: Task, first: str, last: str) -> None:
+    subject = {"first": first, "last": last, "raw": None, "again": False}
+    runtime.jobs.enqueue(
+        work.PREPARE, work.QUEUE, task.user_id, f"{first} – {last}", subject, job_id=run_of(task.job_id)
+    )
+
+
+def _failed(runtime: Runtime, task: Task, message: str, **_: Any) -> None:
+    with runtime.catalog.write() as transaction:
+        audit.record(transaction, task.user_id, "city.sample_failed", "sample", found=message)
+
+
+KINDS: Final[dict[str, JobKind]] = {KIND: JobKind(run_sample, _failed, work.QUEUE, ("write", "queue"))}
