@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, Final
 
 from ecluse.catalog import audit
@@ -11,9 +12,13 @@ from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
 
 KIND: Final = "city_demo"
+#: Nine weeks of autumn, so that the last days have eight to be compared with, and the day of 25 hours is among them.
+FIRST: Final = date(2025, 9, 1)
+DAYS: Final = 63
+ARCS: Final = 400
 
 
-def start_sample(runtime: Runtime, user: User) -> str:
+def start_sample(runtime: Runtime, user: User, *, days: int = DAYS, arcs: int = ARCS) -> str:
     """Queue the sample and its days; the job's id. One that still goes on is not started a second time.
 
     Raises:
@@ -25,12 +30,14 @@ def start_sample(runtime: Runtime, user: User) -> str:
             return job.id
     with runtime.catalog.write() as transaction:
         audit.record(transaction, user.id, "city.sample", runtime.stores.area("raw").url)
-    return runtime.jobs.enqueue(KIND, work.QUEUE, user.id, "sample", {}, job_id=new_id())
+    return runtime.jobs.enqueue(
+        KIND, work.QUEUE, user.id, "sample", {"days": days, "arcs": arcs}, job_id=new_id()
+    )
 
 
-def run_sample(runtime: Runtime, task: Task) -> None:
+def run_sample(runtime: Runtime, task: Task, days: int, arcs: int) -> None:
     """Write the sample, then queue what computes its days."""
-    first, last = task.step("write", _write, runtime, task)
+    first, last = task.step("write", _write, runtime, task, days, arcs)
     task.step("queue", _queue, runtime, task, first, last)
 
 
@@ -39,11 +46,14 @@ def run_of(job_id: str) -> str:
     return f"{job_id}-run"
 
 
-def _write(runtime: Runtime, task: Task) -> tuple[str, str]:
+def _write(runtime: Runtime, task: Task, days: int, arcs: int) -> tuple[str, str]:
     from ecluse.city import demo
 
     written = demo.write_demo(
         runtime.stores.area("raw"),
+        FIRST,
+        days,
+        arcs=arcs,
         report=lambda fraction, message: task.report("write", min(fraction, 0.999), message),
     )
     return written.first.isoformat(), written.last.isoformat()

@@ -48,18 +48,19 @@ def demo(
 
     The default period has the day of 25 hours. A raw store that holds other data is left as it is.
     """
-    from ecluse.city import demo as sample
+    from ecluse.city import demo as invented
+    from ecluse.city import sample
 
     if remove:
         with opened(home) as runtime:
             store = open_raw(runtime, raw)
-            count = sample.remove_demo(store)
+            count = invented.remove_demo(store)
         return Record(
             {"removed": count, "url": store.url}, f"{count:,} files of the sample removed from {store.url}"
         )
 
     with opened(home) as runtime, progress("Writing the sample") as report:
-        written = sample.write_demo(
+        written = invented.write_demo(
             open_raw(runtime, raw),
             sample.FIRST if first is None else first.date(),
             sample.DAYS if days is None else days,

@@ -116,6 +116,11 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(value)s is no date. Write it as 2025-10-14."),
     N_("The range ends on %(last)s, before it begins on %(first)s. Exchange them."),
     N_("That range has %(days)s days; ask for %(most)s at most."),
+    N_("Only administrators compute days of the city. Ask one of yours."),
+    N_("%(place)s holds raw data that is not the sample's, such as %(key)s; nothing was written. Write the sample "
+       "elsewhere: ecluse city demo --raw file:///another/folder"),
+    N_("feeds of %(day)s"),
+    N_("roads of %(day)s"),
     # Accounts
     N_("No account has this address and password. Check both, or make an account."),
     N_("That is not your current password."),

@@ -23,15 +23,12 @@ from ecluse.city.demo.ground import draw_ground, zone_features
 from ecluse.city.demo.roads import write_reference, write_roads
 from ecluse.city.demo.weather import write_weather
 from ecluse.city.demo.works import sites_open, write_works
+from ecluse.city.sample import ARCS, DAYS, FIRST
 from ecluse.city.sources import Report
 from ecluse.errors import InvalidInput, KeyConflict, ObjectNotFound
 from ecluse.storage import ObjectStore
 from ecluse.storage.side_by_side import transfer_all
 
-#: Nine weeks of autumn, so that the last days have eight to be compared with, and the day of 25 hours is among them.
-FIRST: Final = date(2025, 9, 1)
-DAYS: Final = 63
-ARCS: Final = 400
 MOST_DAYS, MOST_ARCS, FEWEST_ARCS = 800, 3348, 12
 #: The object at the root of a raw store that says that what is there is invented.
 MARKER: Final = "demo.json"

@@ -37,8 +37,8 @@ _PURPOSES: Final = ("CREATION_RESEAUX", "REFECTION_CHAUSSEE", "CONSTRUCTION_IMME
                     "ENTRETIEN_RESEAU", "TRAVAUX_URGENCE")  # fmt: skip
 _OWNERS: Final = ("Ville", "Réseau de chaleur", "Réseau d'eau", "Mission Vélo", "Bailleur")
 _LONGEST: Final = 84
-#: Most sites of a block; a city of 3,348 arcs has about 75 of them open.
-_EVERY: Final = 48
+#: Most sites of a block; a city of 3,348 arcs has about 250 of them open.
+_EVERY: Final = 24
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,14 @@ def write_works(ground: Ground, sites: Iterable[Site], last: date) -> bytes:
 def _begun(arcs: int, seed: int, block: int) -> tuple[Site, ...]:
     rng = np.random.default_rng([seed, Draw.WORKS, block, arcs])
     found = []
+    hot = int(rng.integers(0, arcs))
     for n in range(max(3, arcs // _EVERY)):
         begin = block_start(block) + timedelta(days=int(rng.integers(0, BLOCK)))
         impact = _IMPACTS[int(rng.integers(0, len(_IMPACTS)))]
         # A street that is closed for a quarter of a year is rare.
         longest = 10 if impact == "BARRAGE_TOTAL" else _LONGEST
-        # The last places are streets, where works are commoner than on a ring road.
-        arc = int(arcs * min(0.999, rng.beta(1.6, 1.1)))
+        # The last places are streets, where works are commoner than on a ring road; a third are in one quarter.
+        arc = int(arcs * min(0.999, rng.beta(1.6, 1.1))) if n % 3 else (hot + 2 * n // 3) % arcs
         found.append(
             Site(
                 number=(block % 10_000) * 100 + n,

@@ -12,11 +12,13 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse.catalog import datasets, models, predictions
 from ecluse.catalog.tables import ModelVersion, Prediction
+from ecluse.city.sample import ARCS, DAYS, start_sample
 from ecluse.fraud.sample import FRAUD_SHARE, write_sample
 from ecluse.runtime import Runtime
+from ecluse.web.city import known_days
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import running_jobs
-from ecluse.web.security import RuntimeDep, Visitor
+from ecluse.web.security import CurrentUser, RuntimeDep, Visitor
 from ecluse.web.templating import render, words_of
 
 router = APIRouter()
@@ -46,13 +48,24 @@ def home(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Response:
     say, user_id = words_of(request), visitor.user.id
     with runtime.catalog.read() as transaction:
         tables = datasets.count_datasets(transaction, user_id)
+    running = running_jobs(runtime, user_id, say)
     context = {
-        "running": running_jobs(runtime, user_id, say),
+        "running": running.jobs,
+        "days_left": running.days,
         "results": latest_results(runtime, user_id, say),
         "datasets": tables,
         "sample": SAMPLE | {"fraud_share": FRAUD_SHARE},
+        "city_sample": {"arcs": ARCS, "days": DAYS},
+        "city_days": known_days(runtime.documents)[-1:],
+        "administers": visitor.user.role == "admin",
     }
     return render(request, "home.html", context)
+
+
+@router.post("/city/sample")
+def add_city_sample(runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Write the city's sample and compute its days, and show how far that is."""
+    return RedirectResponse(f"/jobs/{start_sample(runtime, user.user)}", 303)
 
 
 def latest_results(runtime: Runtime, user_id: str, say: Words) -> list[Result]:

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse.catalog import inspections, journal, predictions, training
 from ecluse.catalog.tables import Inspection
+from ecluse.city.work import DAY
 from ecluse.fraud import workflows
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime
@@ -45,6 +46,14 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Running:
+    """The jobs that run or wait, and how many days of the city do: they come by the dozen and are told together."""
+
+    jobs: list[Progress]
+    days: int
+
+
+@dataclass(frozen=True)
 class Ended:
     """A row of the history."""
 
@@ -58,9 +67,26 @@ def list_jobs(request: Request, runtime: RuntimeDep, user: CurrentUser, page: Pa
     """Running jobs with their progress, then the ended ones, a page at a time."""
     say = words_of(request)
     running = running_jobs(runtime, user.user.id, say)
-    jobs, pager = ended_page(runtime, user.user.id, page, len(running))
+    jobs, pager = ended_page(runtime, user.user.id, page, len(running.jobs) + running.days)
     ended = [Ended(job, seconds_of(job), result_of(runtime, job, say)) for job in jobs]
-    return render(request, "jobs.html", {"running": running, "ended": ended, "pager": pager})
+    context = {"running": running.jobs, "days_left": running.days, "ended": ended, "pager": pager}
+    return render(request, "jobs.html", context)
+
+
+@router.get("/jobs/days")
+def show_days(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """The part of a page that tells how many days of the city are left; their end changes the rest of the page."""
+    left = len(_city_days(runtime, user.user.id))
+    headers = {} if left else {"HX-Refresh": "true"}
+    return render(request, "_city_days.html", {"days_left": left}, headers=headers)
+
+
+@router.post("/jobs/days/cancel")
+def cancel_days(runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Stop the days of the city that run or wait."""
+    for job in _city_days(runtime, user.user.id):
+        cancel_job(runtime, user.user.id, job.id)
+    return RedirectResponse("/jobs", 303)
 
 
 @router.get("/jobs/{job_id}")
@@ -98,10 +124,15 @@ def finish(job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     return RedirectResponse(f"/jobs/{job_id}", 303)
 
 
-def running_jobs(runtime: Runtime, user_id: str, say: Words) -> list[Progress]:
+def running_jobs(runtime: Runtime, user_id: str, say: Words) -> Running:
     """The user's queued and running jobs."""
     jobs = runtime.jobs.list(user_id, active=True, limit=ACTIVE_SHOWN)
-    return [progress_of(runtime, job, say) for job in jobs]
+    shown = [progress_of(runtime, job, say) for job in jobs if job.kind != DAY]
+    return Running(shown, len(jobs) - len(shown))
+
+
+def _city_days(runtime: Runtime, user_id: str) -> list[Job]:
+    return [job for job in runtime.jobs.list(user_id, active=True, limit=ACTIVE_SHOWN) if job.kind == DAY]
 
 
 def ended_page(runtime: Runtime, user_id: str, page: int, running: int) -> tuple[list[Job], Pager]:
@@ -163,6 +194,7 @@ def stages_of(job: Job, say: Words) -> list[tuple[str, str]]:
         "curate": say._("Curate"),
         "queue": say._("Queue the days"),
         "compute": say._("Compute"),
+        "write": say._("Write"),
         "copy": say._("Copy"),
         "switch": say._("Switch the rows"),
         "verify": say._("Read again"),
@@ -192,9 +224,9 @@ def poll_seconds(job: Job) -> int:
 
 def result_of(runtime: Runtime, job: Job, say: Words) -> Link | None:
     """Where a job's result is, and what to call the way there; None when there is none."""
-    if job.kind == "city_day":
+    if job.kind == DAY:
         return f"/city/{job.subject['day']}", say._("Open the day")
-    if job.kind == "city_prepare":
+    if job.kind in ("city_prepare", "city_demo"):
         return "/city", say._("Open the city")
     if job.kind == "profile":
         return f"/fraud/d/{job.subject['dataset_id']}", say._("Open the table")
