@@ -17,23 +17,34 @@ import numpy as np
 import polars as pl
 
 from ecluse.city.raw import RawFile
-from ecluse.city.sources.road_records import COLUMNS, Block, Clock, Dialect, first_records, parse, sift
+from ecluse.city.sources.road_records import (
+    COLUMNS,
+    Block,
+    Clock,
+    Dialect,
+    first_records,
+    parse,
+    parse_with_care,
+    sift,
+)
 from ecluse.errors import BadRaw
 
 #: Blocks of this size stay in the processor's caches: with 32 MiB parsing takes half as long again.
 BLOCK: Final = 8 * 1024 * 1024
 PARQUET_ROWS: Final = 250_000
-#: So many bytes behind a block are looked through for the end of a cell that holds line ends.
-LOOKAHEAD: Final = 1024 * 1024
 LONGEST_HEADER: Final = 64 * 1024
 _SEPARATORS: Final = (";", ",", "\t")
 
 
 @dataclass(frozen=True)
 class RoadSource:
-    """A file that is open. Each of `blocks`, called in any thread, parses one; they count lines from 1 each."""
+    """A file that is open. Each of `blocks`, called in any thread, parses one; they count lines from 1 each.
+
+    Where a block has a `rest`, the next one is made `anew` from the rest and its text.
+    """
 
     blocks: Iterator[Callable[[], Block]]
+    anew: Callable[[bytes, bool], Block]
     #: How much of it was read, from 0 to 1.
     done: Callable[[], float]
     header_lines: int
@@ -138,31 +149,17 @@ def _open_csv(source: _Bytes, file: RawFile, clock: Clock) -> RoadSource:
     dialect = _dialect(header, file.url)
     blocks = (partial(parse, block, dialect, clock) for block in _blocks(source.text))
     size = max(1, file.info.size)
-    return RoadSource(blocks, lambda: source.position() / size, header_lines=1)
+
+    def anew(text: bytes, is_last: bool) -> Block:
+        return parse_with_care(text, dialect, clock, is_last=is_last)
+
+    return RoadSource(blocks, anew, lambda: source.position() / size, header_lines=1)
 
 
 def _blocks(text: BinaryIO) -> Iterator[bytes]:
-    """The text in blocks that end where a record does."""
+    """The text in blocks of whole lines."""
     while block := text.read(BLOCK):
-        block += text.readline()
-        if _is_open(block):
-            block += _closing(text)
-        yield block
-
-
-def _is_open(block: bytes) -> bool:
-    """Whether a cell in quotes goes on behind the block, or a quote stands alone."""
-    return bool(np.count_nonzero(np.frombuffer(block, np.uint8) == ord('"')) % 2)
-
-
-def _closing(text: BinaryIO) -> bytes:
-    """The lines to the next one with a single quote, which closes the cell. A stray quote is found by the parser."""
-    lines: list[bytes] = []
-    while sum(map(len, lines)) < LOOKAHEAD and (line := text.readline()):
-        lines.append(line)
-        if line.count(b'"') % 2:
-            break
-    return b"".join(lines)
+        yield block if block.endswith(b"\n") else block + text.readline()
 
 
 def _dialect(header: bytes, url: str) -> Dialect:
@@ -220,7 +217,11 @@ def _open_parquet(path: Path, file: RawFile, clock: Clock) -> RoadSource:
             read += frame.height
             yield partial(_sifted, frame, clock)
 
-    return RoadSource(blocks(), lambda: read / rows, header_lines=0)
+    return RoadSource(blocks(), _never, lambda: read / rows, header_lines=0)
+
+
+def _never(text: bytes, is_last: bool) -> Block:
+    raise AssertionError("a record of Parquet has no rest")
 
 
 def _sifted(frame: pl.DataFrame, clock: Clock) -> Block:

@@ -59,6 +59,7 @@ _TYPES: Final[dict[str, Any]] = {
 _FIRST_YEAR, _LAST_YEAR = 1970, 2148
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNREADABLE, _UNEVEN = -1, -2
+_OPEN: Final[list[str]] = []
 #: So many texts are remembered; a file of hours has far fewer.
 _REMEMBERED: Final = 200_000
 
@@ -76,11 +77,16 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Block:
-    """What some records of a file became; `lines`: how many lines (or rows of Parquet) they fill."""
+    """What some records of a file became; `lines`: how many lines (or rows of Parquet) they fill.
+
+    `text`: what it was made of. `rest`: its end, of a record that goes on behind it and is not among the others.
+    """
 
     rows: Rows
     rejected: list[Rejected]
     lines: int
+    text: bytes = b""
+    rest: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -164,20 +170,18 @@ def _moment(text: str, zone: ZoneInfo) -> tuple[int, int]:
 # A block at once
 
 
-def parse(block: bytes, dialect: Dialect, clock: Clock) -> Block:
+def parse(text: bytes, dialect: Dialect, clock: Clock) -> Block:
     """The rows of a block of whole lines."""
-    data = np.frombuffer(block, np.uint8)
+    data = np.frombuffer(text, np.uint8)
     lines = int(np.count_nonzero(data == 10))
-    records = lines if block.endswith(b"\n") else lines + 1
-    if not dialect.ends_in_state:
+    records = lines if text.endswith(b"\n") else lines + 1
+    is_odd = np.count_nonzero(data == ord('"')) % 2 == 1
+    if not is_odd and not dialect.ends_in_state:
         cells = int(np.count_nonzero(data == ord(dialect.separator)))
-        if cells % records or cells // records + 1 < dialect.needed:
-            return parse_with_care(block, dialect, clock)
-    frame = _typed(block, dialect)
-    if frame is None or frame.height != records:
-        return parse_with_care(block, dialect, clock)
-    rows = _all_good(frame, clock)
-    return parse_with_care(block, dialect, clock) if rows is None else Block(rows, [], lines)
+        is_odd = cells % records > 0 or cells // records + 1 < dialect.needed
+    frame = None if is_odd else _typed(text, dialect)
+    rows = None if frame is None or frame.height != records else _all_good(frame, clock)
+    return parse_with_care(text, dialect, clock) if rows is None else Block(rows, [], lines, text)
 
 
 def _typed(block: bytes, dialect: Dialect) -> pl.DataFrame | None:
@@ -225,25 +229,30 @@ def _all_good(frame: pl.DataFrame, clock: Clock) -> Rows | None:
 # Record by record
 
 
-def parse_with_care(block: bytes, dialect: Dialect, clock: Clock) -> Block:
-    """The rows of a block of whole lines, with every bad record set aside."""
-    lines: list[int] = []
+def parse_with_care(text: bytes, dialect: Dialect, clock: Clock, *, is_last: bool = False) -> Block:
+    """The rows of a block of whole lines, with every bad record set aside. `is_last`: nothing comes behind."""
+    places: list[int] = []
     cells: dict[str, list[str]] = {name: [] for name in COLUMNS}
     rejected: list[Rejected] = []
-    texts = block.decode("utf-8", errors="replace").split("\n")
-    for line, record, text in _records(texts, dialect):
-        if record is None:
-            rejected.append(Rejected(None, line, None, BAD_QUOTES, text))
+    lines = text.decode("utf-8", errors="replace").split("\n")
+    end = len(lines) - 1
+    rest = b""
+    for line, after, record, told in _records(lines, dialect):
+        if record is None and after == len(lines) and len(told) < LONGEST_CELL and not is_last:
+            end = line - 1
+            rest = b"\n".join(text.split(b"\n")[end:])
+        elif record is None:
+            rejected.append(Rejected(None, line, None, BAD_QUOTES, told))
         elif len(record) < dialect.needed:
-            rejected.append(Rejected(None, line, None, TOO_SHORT, text))
+            rejected.append(Rejected(None, line, None, TOO_SHORT, told))
         else:
-            lines.append(line)
+            places.append(line)
             for name, place in dialect.places.items():
                 cells[name].append(record[place])
     frame = pl.DataFrame(cells, schema=dict.fromkeys(COLUMNS, pl.String()))
-    rows, faulty = sift(frame, np.array(lines, np.int64), clock)
+    rows, faulty = sift(frame, np.array(places, np.int64), clock)
     found = sorted(rejected + faulty, key=lambda one: one.line)
-    return Block(rows, found, len(texts) - 1)
+    return Block(rows, found, end, text, rest)
 
 
 def first_records(block: bytes, dialect: Dialect, arcs: Collection[int]) -> dict[int, list[str]]:
@@ -252,7 +261,7 @@ def first_records(block: bytes, dialect: Dialect, arcs: Collection[int]) -> dict
     if numbers is not None and not any(arc in arcs for arc in numbers):
         return {}
     found: dict[int, list[str]] = {}
-    for _, record, _ in _records(block.decode("utf-8", errors="replace").split("\n"), dialect):
+    for _, _, record, _ in _records(block.decode("utf-8", errors="replace").split("\n"), dialect):
         if record is not None and len(record) >= dialect.needed:
             text = record[dialect.places["arc"]].strip()
             if text.isdecimal() and (arc := int(text)) in arcs and arc not in found:
@@ -280,8 +289,11 @@ def _arcs_of(block: bytes, dialect: Dialect) -> list[int] | None:
     return None if column.null_count() else column.unique().to_list()
 
 
-def _records(lines: list[str], dialect: Dialect) -> Iterator[tuple[int, list[str] | None, str]]:
-    """Each record with its line and its text; no cells where its quotes are wrong."""
+def _records(lines: list[str], dialect: Dialect) -> Iterator[tuple[int, int, list[str] | None, str]]:
+    """Each record: its line, how many lines there are up to its end, its cells and its text.
+
+    There are no cells where a quote is not closed.
+    """
     csv.field_size_limit(max(LONGEST_CELL, csv.field_size_limit()))
     n = 0
     while n < len(lines):
@@ -292,7 +304,7 @@ def _records(lines: list[str], dialect: Dialect) -> Iterator[tuple[int, list[str
         record = _cells(text, dialect)
         # A cell may hold line ends; but a line that is a record by itself is no part of one before it.
         while (
-            record is None
+            record is _OPEN
             and n < len(lines)
             and len(text) < LONGEST_CELL
             and not _is_whole(lines[n], dialect)
@@ -300,19 +312,22 @@ def _records(lines: list[str], dialect: Dialect) -> Iterator[tuple[int, list[str
             text = f"{text}\n{lines[n]}"
             n += 1
             record = _cells(text, dialect)
-        yield begin + 1, record, text
+        if record is None:
+            n, text = begin + 1, lines[begin]
+        yield begin + 1, n, record or None, text
 
 
 def _is_whole(line: str, dialect: Dialect) -> bool:
-    record = _cells(line, dialect)
-    return record is not None and len(record) >= dialect.needed and record[dialect.places["arc"]].isdecimal()
+    record = _cells(line, dialect) or ()
+    return len(record) >= dialect.needed and record[dialect.places["arc"]].isdecimal()
 
 
 def _cells(text: str, dialect: Dialect) -> list[str] | None:
+    """The cells of a record; none of them where a quote is open at its end, None where it can never be closed."""
     try:
         return next(csv.reader([text.rstrip("\r")], delimiter=dialect.separator, strict=True))
-    except csv.Error:
-        return None
+    except csv.Error as error:
+        return _OPEN if "unexpected end of data" in str(error) else None
 
 
 def sift(frame: pl.DataFrame, lines: NDArray[np.int64], clock: Clock) -> tuple[Rows, list[Rejected]]:

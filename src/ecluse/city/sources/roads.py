@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ from ecluse.city.curated import Batch, Part
 from ecluse.city.raw import Raw, RawFile
 from ecluse.city.sources.curating import Curating
 from ecluse.city.sources.feed import Aside, is_current, newest, origin_of
-from ecluse.city.sources.road_files import open_roads
+from ecluse.city.sources.road_files import RoadSource, open_roads
 from ecluse.city.sources.road_records import Block, Clock
 from ecluse.city.sources.shelves import HELD, MISSING, Shelves
 from ecluse.city.tables import MOMENT, ROADS
@@ -152,13 +152,12 @@ def _read(told: _Told, shelves: Shelves, work: Curating, name: str) -> None:
         def tell() -> None:
             work.report(_READING * min(1.0, source.done()), f"reading {name}")
 
-        with closing(in_order(lambda parse: parse(), source.blocks, _PARSING, tell)) as blocks:
-            for block in blocks:
-                told.add(block, line)
-                shelves.add(block.rows)
-                rows += len(block.rows["day"])
-                line += block.lines
-                tell()
+        for block in _whole_blocks(source, tell):
+            told.add(block, line)
+            shelves.add(block.rows)
+            rows += len(block.rows["day"])
+            line += block.lines
+            tell()
     if told.records and not rows:
         first = told.of_all().examples[0]
         column = f", column {first.column}" if first.column else ""
@@ -166,6 +165,17 @@ def _read(told: _Told, shelves: Shelves, work: Curating, name: str) -> None:
             f"{told.file.url}, line {first.line}{column}: {first.reason} ({first.value!r}), and no record of the "
             "file is good. Fetch it again."
         )
+
+
+def _whole_blocks(source: RoadSource, tell: Callable[[], None]) -> Iterator[Block]:
+    rest = b""
+    with closing(in_order(lambda parse: parse(), source.blocks, _PARSING, tell)) as blocks:
+        for block in blocks:
+            whole = source.anew(rest + block.text, False) if rest else block
+            rest = whole.rest
+            yield whole
+    if rest:
+        yield source.anew(rest, True)
 
 
 def _write_day(told: _Told, day: date, rows: dict[str, NDArray[Any]], aside: Aside, work: Curating) -> Part:
