@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from ecluse.documents import Document, Documents, open_documents
-from ecluse.documents.copying import Comparison, compare, copy
-from ecluse.errors import DocumentsUnavailable
+from ecluse.documents.copying import compare, copy
 from ecluse.settings import Settings
 from tests.application import run_ecluse
 
@@ -94,28 +93,6 @@ def test_a_copy_replaces_what_differs_and_leaves_what_is_there_alone(
         "other": 0,
         "extra": 2,
     }
-
-
-def test_a_copy_that_stopped_goes_on_and_writes_nothing_twice(two: tuple[Documents, Documents]) -> None:
-    source, destination = two
-    source.put_many(sample())
-    put, written = destination.put_many, 0
-
-    def put_two_batches(items: Iterable[Document]) -> None:
-        nonlocal written
-        some = list(items)
-        if written >= 200:
-            raise DocumentsUnavailable("gone")
-        written += len(some)
-        put(some)
-
-    destination.put_many = put_two_batches  # type: ignore[method-assign]
-    with pytest.raises(DocumentsUnavailable):
-        copy(source, destination, quiet)
-    destination.put_many = put  # type: ignore[method-assign]
-    found: Comparison = copy(source, destination, quiet)
-    assert found.counts == {"same": 200, "missing": len(sample()) - 200, "other": 0, "extra": 0}
-    assert contents(destination) == contents(source)
 
 
 class Here:
