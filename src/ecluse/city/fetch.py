@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 
 from ecluse.city.calendar import LocalDay, days_between
 from ecluse.city.demo import is_demo
-from ecluse.city.download import Beat, Download, Downloads, Known, Pace, checked_address
+from ecluse.city.download import Download, Downloads, Known, Pace
 from ecluse.city.sources import Report
 from ecluse.errors import FetchFailed, InvalidInput, KeyConflict, ObjectNotFound
 from ecluse.settings import Secret
@@ -558,16 +558,3 @@ def _moment(text: object) -> datetime | None:
 
 def _place(url: str) -> str:
     return url.partition("?")[0]
-
-
-def check_portal(url: str) -> str:
-    """An address of a portal, as it was given.
-
-    Raises:
-        FetchFailed: it is none.
-    """
-    checked_address(url)
-    return url
-
-
-__all__ = ["SOURCES", "Beat", "Fetched", "Portals", "Source", "check_portal", "export_url", "fetch_data"]

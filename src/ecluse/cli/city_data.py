@@ -110,6 +110,7 @@ def fetch(
     from zoneinfo import ZoneInfo
 
     from ecluse.city import fetch as open_data
+    from ecluse.city.download import checked_address
 
     if (first is None) != (last is None) or (day is not None and first is not None):
         raise click.UsageError("Give --date, or --from and --to.")
@@ -121,7 +122,10 @@ def fetch(
         begin, end = (yesterday if one is None else one.date() for one in given)
         if "disruptions" in sources and settings.idfm_api_key is None:
             raise SettingsError("Disruptions need a key of prim.iledefrance-mobilites.fr: set IDFM_API_KEY.")
-        portals = open_data.Portals() if portal is None else open_data.Portals(open_data.check_portal(portal))
+        portals = open_data.Portals()
+        if portal is not None:
+            checked_address(portal)
+            portals = open_data.Portals(portal)
         with progress("Fetching") as report:
             found = open_data.fetch_data(
                 open_raw(runtime, raw),
