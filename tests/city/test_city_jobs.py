@@ -1,0 +1,333 @@
+"""Days are computed by any number of workers, each once, whatever becomes of a worker; a day that fails stops no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecluse.catalog.tables import User
+from ecluse.city import schedule, work, workflows
+from ecluse.city.calendar import days_between
+from ecluse.city.workflows import DAY
+from ecluse.errors import Forbidden, InvalidInput, SettingsError
+from ecluse.runtime import Runtime, Worker, living_workers
+from ecluse.settings import Settings
+from ecluse.work import KINDS, cancel_job
+from tests.application import KEPT, run_ecluse
+from tests.city.sample import FIRST, LAST, held
+
+MONDAY = date(2025, 10, 13)
+
+
+@pytest.fixture
+def administrator(runtime: Runtime) -> User:
+    return runtime.accounts.local_administrator()
+
+
+@contextmanager
+def worker(runtime: Runtime) -> Iterator[None]:
+    """A worker in this process."""
+    running = Worker(runtime, KINDS)
+    running.start()
+    try:
+        yield
+    finally:
+        running.stop()
+        running.close()
+
+
+def until(condition: Callable[[], bool], seconds: float = 180) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def ended(runtime: Runtime, user: User, run_id: str) -> work.Run:
+    until(lambda: not work.run_of(runtime, user.id, run_id).active)
+    return work.run_of(runtime, user.id, run_id)
+
+
+def test_days_are_computed_as_jobs_and_what_is_up_to_date_has_none(
+    runtime: Runtime, administrator: User, sample: Path
+) -> None:
+    with worker(runtime):
+        first = work.start_runs(runtime, administrator, MONDAY, MONDAY + timedelta(days=1), str(sample))
+        assert [job.status for job in ended(runtime, administrator, first).days.values()] == ["done", "done"]
+        second = work.start_runs(runtime, administrator, MONDAY, MONDAY + timedelta(days=2), str(sample))
+        assert list(ended(runtime, administrator, second).days) == [MONDAY + timedelta(days=2)]
+        again = work.start_runs(runtime, administrator, MONDAY, MONDAY, str(sample), again=True)
+        assert list(ended(runtime, administrator, again).days) == [MONDAY]
+    assert workflows.find_day(runtime.documents, MONDAY)["run"] == again
+
+
+def test_a_day_that_fails_is_told_with_its_reason_and_the_others_are_computed(
+    runtime: Runtime, administrator: User, sample: Path
+) -> None:
+    last = LAST + timedelta(days=2)
+    with worker(runtime):
+        run = ended(runtime, administrator, work.start_runs(runtime, administrator, LAST, last, str(sample)))
+    assert [job.status for job in run.days.values()] == ["done", "failed", "failed"]
+    assert "no raw data for 2025-11-04" in str(run.days[last].error)
+    assert runtime.documents.keys(DAY) == [LAST.isoformat()]
+
+
+def test_a_run_that_goes_on_is_not_started_a_second_time(
+    runtime: Runtime, administrator: User, sample: Path
+) -> None:
+    first = work.start_runs(runtime, administrator, MONDAY, MONDAY, str(sample))
+    assert work.start_runs(runtime, administrator, MONDAY, MONDAY, str(sample)) == first
+    assert work.start_runs(runtime, administrator, MONDAY, MONDAY, str(sample), again=True) != first
+    runtime.jobs.cancel(administrator.id, first)
+    assert work.start_runs(runtime, administrator, MONDAY, MONDAY, str(sample)) != first
+
+
+def test_a_cancelled_run_queues_no_days(runtime: Runtime, administrator: User, sample: Path) -> None:
+    run_id = work.start_runs(runtime, administrator, MONDAY, MONDAY, str(sample))
+    cancel_job(runtime, administrator.id, run_id)
+    with worker(runtime):
+        run = ended(runtime, administrator, run_id)
+    assert run.prepare.status == "cancelled"
+    assert run.days == {}
+
+
+def test_a_cancelled_day_is_not_there_and_the_others_are(
+    runtime: Runtime, administrator: User, sample: Path
+) -> None:
+    run_id = work.start_runs(runtime, administrator, MONDAY, MONDAY + timedelta(days=1), str(sample))
+    other = work.day_id(run_id, MONDAY + timedelta(days=1))
+    with worker(runtime):
+        until(lambda: other in runtime.jobs.get_many(administrator.id, [other]))
+        cancel_job(runtime, administrator.id, other)
+        run = ended(runtime, administrator, run_id)
+    assert {day: job.status for day, job in run.days.items()} == {
+        MONDAY: "done",
+        MONDAY + timedelta(days=1): "cancelled",
+    }
+    assert runtime.documents.keys(DAY) == [MONDAY.isoformat()]
+
+
+def test_who_is_no_administrator_starts_nothing(runtime: Runtime, administrator: User) -> None:
+    member = runtime.accounts.sign_up("member@example.org", "a long password")
+    with pytest.raises(Forbidden, match="Only administrators"):
+        work.start_runs(runtime, member, MONDAY, MONDAY)
+    assert not runtime.jobs.list(member.id)
+
+
+def test_days_in_the_wrong_order_or_far_too_many_are_refused(runtime: Runtime, administrator: User) -> None:
+    with pytest.raises(InvalidInput, match="before the first"):
+        work.start_runs(runtime, administrator, MONDAY, MONDAY - timedelta(days=1))
+    with pytest.raises(InvalidInput, match="more than 1100 days"):
+        work.start_runs(runtime, administrator, date(202, 10, 13), MONDAY)
+    with pytest.raises(SettingsError, match="carries no keys"):
+        work.start_runs(runtime, administrator, MONDAY, MONDAY, "s3://key:word@bucket")
+
+
+def test_a_scheduled_day_is_computed_and_a_corrected_one_before_it_again(
+    runtime: Runtime, administrator: User, sample: Path
+) -> None:
+    raw = runtime.settings.home / "store" / "raw"
+    shutil.copytree(sample, raw)
+    tuesday = MONDAY + timedelta(days=1)
+    schedule.set_schedule(runtime, administrator, since=tuesday)
+    with workflows.open_city(runtime) as city:
+        workflows.run_day(city, MONDAY, run="before")
+    shutil.rmtree(next(iter(sorted((raw / f"api/bikes/dt={MONDAY}").iterdir()))))
+    daily = schedule.find_schedule(runtime)
+    assert daily is not None
+    with worker(runtime):
+        assert schedule.queue_due(runtime, daily.due_at(tuesday)) == 1
+        job_id = schedule.attempt_id(tuesday, 0)
+        until(lambda: not runtime.jobs.get(administrator.id, job_id).active)
+    assert runtime.jobs.get(administrator.id, job_id).status == "done"
+    assert workflows.find_day(runtime.documents, tuesday)["run"] == job_id
+    assert workflows.find_day(runtime.documents, MONDAY)["run"] == job_id
+    assert schedule.queue_due(runtime, daily.due_at(tuesday)) == 0
+
+
+def test_a_scheduled_day_without_data_is_tried_again_later_and_given_up_at_last(
+    runtime: Runtime, administrator: User, sample: Path
+) -> None:
+    schedule.set_schedule(runtime, administrator, since=MONDAY)
+    daily = schedule.find_schedule(runtime)
+    assert daily is not None
+    moment = daily.due_at(MONDAY)
+    with worker(runtime):
+        for attempt in range(schedule.ATTEMPTS):
+            assert schedule.queue_due(runtime, moment) == 1
+            job_id = schedule.attempt_id(MONDAY, attempt)
+            until(lambda one=job_id: not runtime.jobs.get(administrator.id, one).active)
+            job = runtime.jobs.get(administrator.id, job_id)
+            assert "There is no raw data for 2025-10-13" in str(job.error)
+            assert schedule.queue_due(runtime, moment) == 0, "not at once"
+            assert job.finished_at is not None
+            moment = job.finished_at + min(schedule.FIRST_PAUSE * 2**attempt, schedule.LONGEST_PAUSE)
+    assert schedule.queue_due(runtime, moment + timedelta(days=60)) == 0
+    now = schedule.standing(runtime, daily.due_at(MONDAY))
+    assert now is not None
+    assert [job.title for job in now.failed] == ["2025-10-13"]
+
+
+# In processes
+
+
+def ecluse(home: Path, *arguments: str, code: int = 0) -> Any:
+    done = run_ecluse(home, {}, *arguments, "--json")
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+def environ(home: Path) -> dict[str, str]:
+    return {name: os.environ[name] for name in KEPT if name in os.environ} | {"ECLUSE_HOME": str(home)}
+
+
+@contextmanager
+def worker_process(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ecluse", "worker"], env=environ(home), stderr=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_thirty_days_on_two_workers_are_all_there_and_none_twice_though_one_is_killed(
+    runtime: Runtime, administrator: User, sample: Path, tmp_path: Path, empty_home: Path
+) -> None:
+    last = FIRST + timedelta(days=29)
+    days = [day.isoformat() for day in days_between(FIRST, last)]
+    home = runtime.settings.home
+    command = ["city", "run", "--from", str(FIRST), "--to", str(last), "--raw", str(sample), "--json"]
+    with worker_process(home) as killed, worker_process(home):
+        until(lambda: len(living_workers(runtime)) == 2)
+        following = subprocess.Popen(
+            [sys.executable, "-m", "ecluse", *command],
+            env=environ(home),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        until(lambda: len(runtime.documents.keys(DAY)) >= 4)
+        killed.send_signal(signal.SIGKILL)
+        out, _ = following.communicate(timeout=500)
+    assert following.returncode == 0
+    told = json.loads(out)
+    assert [(one["date"], one["status"]) for one in told["days"]] == [(day, "done") for day in days]
+    assert runtime.documents.keys(DAY) == days
+    jobs = Counter(
+        job.title for job in runtime.jobs.list(administrator.id, limit=1000) if job.kind == work.DAY
+    )
+    assert jobs == Counter(days)
+    shutil.copytree(empty_home, tmp_path / "undisturbed")
+    settings = Settings.from_environment({}, home=tmp_path / "undisturbed")
+    with Runtime.open(settings) as other, workflows.open_city(other, str(sample)) as city:
+        workflows.prepare(city, FIRST, last)
+        for day in days_between(FIRST, last):
+            workflows.make_day(city, day, run="undisturbed")
+        assert held(other.documents) == held(runtime.documents)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_week_of_missed_days_is_computed_by_two_workers_and_none_twice(
+    runtime: Runtime, administrator: User, sample: Path
+) -> None:
+    raw = runtime.settings.home / "store" / "raw"
+    shutil.copytree(sample, raw)
+    schedule.set_schedule(runtime, administrator, since=LAST - timedelta(days=6))
+    daily = schedule.find_schedule(runtime)
+    assert daily is not None
+    script = (
+        "import sys, datetime\n"
+        "from ecluse.city import schedule\n"
+        "from ecluse.runtime import Runtime, Worker\n"
+        "from ecluse.settings import Settings\n"
+        "from ecluse.work import KINDS\n"
+        "moment = datetime.datetime.fromisoformat(sys.argv[1])\n"
+        "with Runtime.open(Settings.from_environment()) as runtime:\n"
+        "    worker = Worker(runtime, KINDS, lambda runtime: schedule.queue_due(runtime, moment))\n"
+        "    worker.start()\n"
+        "    worker.run_until_stopped()\n"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, daily.due_at(LAST).isoformat()],
+            env=environ(runtime.settings.home),
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(2)
+    ]
+    days = [day.isoformat() for day in days_between(LAST - timedelta(days=6), LAST)]
+    try:
+        until(lambda: runtime.documents.keys(DAY) == days)
+        until(lambda: not runtime.jobs.list(administrator.id, active=True))
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    jobs = Counter(job.title for job in runtime.jobs.list(administrator.id, limit=1000))
+    assert jobs == Counter(days)
+
+
+def test_the_commands_compute_list_and_show_days(sample: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    raw = ["--raw", str(sample)]
+    one = ecluse(home, "city", "run", "--date", "2025-10-13", *raw)
+    assert (one["date"], one["zone"], len(one["hours"])) == ("2025-10-13", "Europe/Paris", 24)
+    assert "arcs" not in one
+    assert one["metrics"]["traffic"]["date"] == "2025-10-13"
+    many = ecluse(home, "city", "run", "--from", "2025-10-12", "--to", "2025-10-13", *raw)
+    assert [day["status"] for day in many["days"]] == ["done", "up to date"]
+    assert [day["date"] for day in ecluse(home, "city", "days")] == ["2025-10-12", "2025-10-13"]
+    shown = ecluse(home, "city", "show", "2025-10-13")
+    assert shown["metrics"] == one["metrics"]
+    assert ecluse(home, "city", "show", "2025-10-13", "traffic") == one["metrics"]["traffic"]
+    error = ecluse(home, "city", "show", "2025-10-20", code=1)["error"]
+    assert error["code"] == "no_such_day"
+    assert "2025-10-13" in error["message"]
+    failed = ecluse(home, "city", "run", "--from", "2025-11-02", "--to", "2025-11-03", *raw, code=1)
+    assert [day["status"] for day in failed["days"]] == ["done", "failed"]
+    assert "no raw data for 2025-11-03" in failed["days"][1]["error"]
+
+
+def test_the_commands_speak_to_people_too(sample: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    done = run_ecluse(home, {}, "city", "run", "--date", "2025-10-13", "--raw", str(sample))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Monday 2025-10-13\n  vehicles counted")
+    assert "ecluse city show 2025-10-13" in done.stdout
+    assert "curat" not in done.stdout, "progress goes to standard error"
+    assert "writing" in done.stderr
+    assert "lost time" in run_ecluse(home, {}, "city", "show", "2025-10-13", "traffic").stdout
+    assert "2025-10-13" in run_ecluse(home, {}, "city", "days").stdout
+    none = run_ecluse(home, {}, "city", "run", "--date", "2024-01-01", "--raw", str(sample))
+    assert none.returncode == 1
+    assert "no raw data for 2024-01-01" in none.stderr
+    for wrong in (
+        ["run"],
+        ["run", "--date", "13/10/2025"],
+        ["run", "--date", "2025-10-13", "--from", "2025-10-13", "--to", "2025-10-13"],
+        ["run", "--from", "2025-10-13"],
+        ["schedule", "--off", "--at", "06:30"],
+    ):
+        assert run_ecluse(home, {}, "city", *wrong).returncode == 2, wrong
+    assert run_ecluse(home, {}, "city", "schedule", "--at", "07:15").returncode == 0
+    assert "07:15" in run_ecluse(home, {}, "city", "schedule").stdout
+    assert run_ecluse(home, {}, "city", "schedule", "--at", "7h").returncode == 1
+    assert run_ecluse(home, {}, "city", "schedule", "--off").stdout == "Off.\n"
