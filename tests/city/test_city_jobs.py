@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ecluse.catalog.tables import User
 from ecluse.city import schedule, work, workflows
 from ecluse.city.calendar import days_between
 from ecluse.city.workflows import DAY
+from ecluse.documents import Document
 from ecluse.errors import Forbidden, InvalidInput, SettingsError
 from ecluse.runtime import Runtime, Worker, living_workers
 from ecluse.settings import Settings
@@ -165,6 +166,8 @@ def test_a_scheduled_day_without_data_is_tried_again_later_and_given_up_at_last(
     daily = schedule.find_schedule(runtime)
     assert daily is not None
     moment = daily.due_at(MONDAY)
+    others = days_between(MONDAY + timedelta(days=1), datetime.now(UTC).date() + timedelta(days=10))
+    runtime.documents.put_many(Document(DAY, day.isoformat(), {}) for day in others)
     with worker(runtime):
         for attempt in range(schedule.ATTEMPTS):
             assert schedule.queue_due(runtime, moment) == 1
@@ -172,10 +175,10 @@ def test_a_scheduled_day_without_data_is_tried_again_later_and_given_up_at_last(
             until(lambda one=job_id: not runtime.jobs.get(administrator.id, one).active)
             job = runtime.jobs.get(administrator.id, job_id)
             assert "There is no raw data for 2025-10-13" in str(job.error)
-            assert schedule.queue_due(runtime, moment) == 0, "not at once"
             assert job.finished_at is not None
             moment = job.finished_at + min(schedule.FIRST_PAUSE * 2**attempt, schedule.LONGEST_PAUSE)
-    assert schedule.queue_due(runtime, moment + timedelta(days=60)) == 0
+            assert schedule.queue_due(runtime, moment - timedelta(seconds=1)) == 0, "not at once"
+    assert schedule.queue_due(runtime, moment + timedelta(days=2)) == 0
     now = schedule.standing(runtime, daily.due_at(MONDAY))
     assert now is not None
     assert [job.title for job in now.failed] == ["2025-10-13"]
