@@ -1,29 +1,38 @@
 """Measure the forecasts on days that no model had seen: how far off they are, and what their intervals hold.
 
 Each day of the last weeks is forecast from the days before it, 24 hours ahead: by the day a week before, by the
-typical day, by LightGBM (learned anew each week), and by the choice of both that a forecast makes. An error is
-told as MASE (Hyndman and Koehler, International Journal of Forecasting 22, 2006): the mean absolute error over
-that of the value a week before (168 hours) on the days before the test; less than 1 is better than that.
+typical day, by the recent level, by LightGBM (learned anew each week), and by the choice that a forecast makes. An
+error is told as MASE (Hyndman and Koehler, International Journal of Forecasting 22, 2006): the mean absolute error
+over that of the value a week before (168 hours) on the days before the test; less than 1 is better than that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecluse.city.forecast import FEWEST_WEEKS, Learned, Past
+from ecluse.city.forecast import (
+    FEWEST_WEEKS,
+    Forecast,
+    Learned,
+    Past,
+    by_recent_level,
+    by_typical_day,
+    chosen,
+    plain,
+)
 from ecluse.city.inputs import HISTORY_DAYS
-from ecluse.city.typical import LEVELS, Floats, Panel, usual_days
+from ecluse.city.typical import LEVELS, Floats, Panel
 from ecluse.errors import InvalidInput
 
 Report = Callable[[float, str], None]
 #: What is measured, in the order of the tables.
-MODELS: Final = ("weekly naive", "typical day", "LightGBM", "chosen")
+MODELS: Final = ("weekly naive", "typical day", "recent level", "LightGBM", "chosen")
 #: LightGBM learns anew after so many days.
 LEARNED_EVERY: Final = 7
 _WEEK: Final = 7
@@ -67,17 +76,16 @@ class Backtest:
     overall: Mapping[str, Overall]
 
 
-@dataclass
 class _Told:
-    """Forecasts of the days of the test: (sensors, days, 24)."""
+    """Forecasts of the days of the test: (sensors, days, 24) each."""
 
-    median: Floats
-    low: Floats
-    high: Floats
+    def __init__(self, sensors: int, days: int) -> None:
+        self.median, self.low, self.high = (
+            np.full((sensors, days, 24), np.nan, np.float32) for _ in range(3)
+        )
 
-    @classmethod
-    def empty(cls, sensors: int, days: int) -> _Told:
-        return cls(*(np.full((sensors, days, 24), np.nan, np.float32) for _ in range(3)))
+    def put(self, at: int, told: Forecast) -> None:
+        self.median[:, at], self.low[:, at], self.high[:, at] = told.median, told.low, told.high
 
 
 def _unheard(fraction: float, message: str) -> None:
@@ -109,51 +117,31 @@ def backtest(
             f"A backtest of {weeks} weeks needs {weeks + NEEDED_WEEKS} weeks of data; there are {days // _WEEK}. "
             "Ask for fewer (--weeks), or fetch more: ecluse city fetch"
         )
-    told = _typical(panel, first, level)
-    if learns:
-        told |= _learned(panel, first, history_days, level, seed, told["typical day"], report)
+    told = _told(Past(panel), first, learns, history_days, level, seed, report)
+    told["weekly naive"].median[:] = panel.values[:, first - _WEEK : days - _WEEK]
     return _scored(panel, first, level, told)
 
 
-def _typical(panel: Panel, first: int, level: float) -> dict[str, _Told]:
-    days = panel.values.shape[1]
-    naive, typical = (_Told.empty(len(panel.sensors), days - first) for _ in range(2))
-    naive.median[:] = panel.values[:, first - _WEEK : days - _WEEK]
-    for n in range(first, days):
-        usual = usual_days(panel, panel.first + timedelta(days=n), levels=(level,))
-        at = n - first
-        typical.median[:, at], typical.low[:, at], typical.high[:, at] = (
-            usual.median,
-            usual.low[0],
-            usual.high[0],
-        )
-    return {"weekly naive": naive, "typical day": typical}
-
-
-def _learned(
-    panel: Panel, first: int, history: int | None, level: float, seed: int, typical: _Told, report: Report
+def _told(
+    past: Past, first: int, learns: bool, history: int | None, level: float, seed: int, report: Report
 ) -> dict[str, _Told]:
-    days = panel.values.shape[1]
-    past = Past(panel)
-    told = _Told.empty(len(panel.sensors), days - first)
-    chosen = _Told(*(values.copy() for values in (typical.median, typical.low, typical.high)))
-    for origin in range(first, days, LEARNED_EVERY):
-        report((origin - first) / (days - first), f"learning before {panel.dates[origin]}")
-        since = 0 if history is None else max(0, origin - history)
-        learned = Learned.from_past(past, origin, since=since, seed=seed)
-        below, above = learned.bands(level)
-        for n in range(origin, min(origin + LEARNED_EVERY, days)):
-            at, median = n - first, learned.median(n)
-            told.median[:, at] = median
-            told.low[:, at], told.high[:, at] = np.maximum(median - below, 0), median + above
-            better = learned.is_better & np.isfinite(median).any(axis=1)
-            for own, values in (
-                (chosen.median, told.median),
-                (chosen.low, told.low),
-                (chosen.high, told.high),
-            ):
-                own[better, at] = values[better, at]
-    return {"LightGBM": told, "chosen": chosen}
+    told = {model: _Told(len(past.sensors), past.days - first) for model in MODELS}
+    if not learns:
+        del told["LightGBM"]
+    learned: Learned | None = None
+    for n in range(first, past.days):
+        if learns and (n - first) % LEARNED_EVERY == 0:
+            report((n - first) / (past.days - first), f"learning before {past.dates[n]}")
+            since = 0 if history is None else max(0, n - history)
+            learned = Learned.from_past(past, n, since=since, seed=seed)
+        told["typical day"].put(n - first, by_typical_day(past, n, level))
+        told["recent level"].put(n - first, by_recent_level(past, n, level))
+        best = plain(past, n, level)
+        if learned is not None:
+            told["LightGBM"].put(n - first, learned.forecast(n, level))
+            best = chosen(best, learned, past, n)
+        told["chosen"].put(n - first, best)
+    return told
 
 
 # Scores

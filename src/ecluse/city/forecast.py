@@ -1,10 +1,12 @@
 """Forecast the next day of every arc and bike counter, hour by hour, with an interval.
 
-Two models give it. The typical day (`ecluse.city.typical`) always can. LightGBM, one model for all sensors of a
-kind, learns how an hour departs from its typical one: from yesterday, the week before, the level of the last
-days, the hour, the weekday and the holidays near. It is asked where there are `FEWEST_WEEKS` of history. The
-last days are held out: they give its interval (split conformal, as that of the typical day), and the sensors for
-which it was no better there keep the typical day. Then it learns from these days too.
+Three models give it. The typical day (`ecluse.city.typical`) always can. The recent level is the typical day
+times what the last `LEVEL_DAYS` days had of theirs, damped; each sensor takes whichever of the two was nearer on
+the four weeks before. LightGBM, one model for all sensors of a kind, learns how an hour departs from its typical
+one: from yesterday, the week before, the level of the last days, the hour, the weekday and the holidays near. It
+is asked where there are `FEWEST_WEEKS` of history. The last days are held out: they give its interval (split
+conformal, as that of the typical day), and sensors for which another was clearly nearer there keep the other.
+Then it learns from these days too.
 
 The same panel and seed give the same forecast.
 """
@@ -12,7 +14,7 @@ The same panel and seed give the same forecast.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property
 from typing import Any, Final, Literal
@@ -26,6 +28,7 @@ from ecluse.city.holidays import is_public_holiday
 from ecluse.city.inputs import Inputs
 from ecluse.city.numbers import rounded_list
 from ecluse.city.typical import (
+    CALIBRATION_DAYS,
     CLOCK_HOURS,
     LEVELS,
     Bands,
@@ -33,12 +36,17 @@ from ecluse.city.typical import (
     Panel,
     counts_as_sunday,
     typical_days,
-    usual_days,
 )
 
-Model = Literal["typical day", "LightGBM"]
+Model = Literal["typical day", "recent level", "LightGBM"]
 Ints = NDArray[np.int64]
 
+#: The recent level is that of so many days, to this power; chosen on weeks 20 to 8 before the end of 58 real
+#: series (benchmarks/city_forecast.py), as `PARAMETERS` are.
+LEVEL_DAYS: Final = 3
+LEVEL_POWER: Final = 0.7
+#: No level is taken to be farther from the typical one than this many times, up or down.
+FARTHEST_LEVEL: Final = 5.0
 #: LightGBM is asked where a panel goes back this far; each day it learns from has four weeks behind it.
 FEWEST_WEEKS: Final = 8
 FIRST_LEARNED: Final = 28
@@ -55,7 +63,8 @@ CLIPPED: Final = 20.0
 #: Sensors whose differences are smaller than this are taken as differing by it.
 SMALLEST_SCALE: Final = 0.5
 TREES: Final = 200
-#: Chosen on weeks 20 to 8 before the end of 58 real series (benchmarks/city_forecast.py).
+#: What it missed in rehearsal, when it had learned from fewer days, may be so many times what another did.
+HANDICAP: Final = 1.05
 PARAMETERS: Final[Mapping[str, Any]] = {
     "objective": "l1",
     "learning_rate": 0.05,
@@ -111,23 +120,74 @@ def forecast_day(inputs: Inputs, *, learns: bool, seed: int = 0) -> dict[str, di
 
 def forecast(panel: Panel, day: date, *, learns: bool, seed: int = 0, level: float = LEVELS[0]) -> Forecast:
     """What to expect of `day` from the days of the panel before it."""
-    before = panel.until(day)
-    usual = usual_days(before, day, levels=(level,))
-    typical = Forecast(
-        date=day,
-        sensors=panel.sensors,
-        level=level,
-        models=tuple[Model, ...](["typical day"] * len(panel.sensors)),
-        median=usual.median,
-        low=usual.low[0],
-        high=usual.high[0],
-        days=usual.days,
-    )
-    past = Past(before)
+    past = Past(panel.until(day))
+    told = plain(past, past.days, level)
     if not learns or not past.is_enough:
-        return typical
-    learned = Learned.from_past(past, past.days, since=past.since, seed=seed)
-    return _chosen(typical, learned.median(past.days), learned)
+        return told
+    return chosen(told, Learned.from_past(past, past.days, since=past.since, seed=seed), past, past.days)
+
+
+def plain(past: Past, day: int, level: float) -> Forecast:
+    """The typical day or the recent level of a day of the panel (its place), or of the day after its last."""
+    typical, levelled = (told(past, day, level) for told in (by_typical_day, by_recent_level))
+    before = slice(max(day - CALIBRATION_DAYS, 0), day)
+    own, other = past.values[:, before] - past.levelled[:, before], past.residuals[:, before]
+    return _either(typical, levelled, _is_nearer(own, other))
+
+
+def by_typical_day(past: Past, day: int, level: float) -> Forecast:
+    """The typical day alone."""
+    return _with_band(past, past.typical, "typical day", day, level)
+
+
+def by_recent_level(past: Past, day: int, level: float) -> Forecast:
+    """The typical day at the level of the last days alone."""
+    return _with_band(past, past.levelled, "recent level", day, level)
+
+
+def chosen(told: Forecast, learned: Learned, past: Past, day: int) -> Forecast:
+    """What LightGBM tells of a day, but for the sensors that `told` was clearly nearer for on the days held out."""
+    by_level = np.array([model == "recent level" for model in told.models])
+    days = learned.held_out
+    other = np.where(by_level[:, None, None], past.levelled[:, days], past.typical[:, days])
+    is_nearer = _is_nearer(learned.missed, past.values[:, days] - other, HANDICAP)
+    return _either(told, learned.forecast(day, told.level), is_nearer)
+
+
+def _with_band(past: Past, medians: Floats, model: Model, day: int, level: float) -> Forecast:
+    before = slice(max(day - CALIBRATION_DAYS, 0), day)
+    bands = Bands.calibrated(past.values[:, before] - medians[:, before], (level,))
+    median = medians[:, day]
+    return Forecast(
+        date=past.dates[day],
+        sensors=past.sensors,
+        level=level,
+        models=tuple[Model, ...]([model] * len(past.sensors)),
+        median=median,
+        low=np.maximum(median - bands.below[0], 0),
+        high=median + bands.above[0],
+        days=past.typical_of[:, day],
+    )
+
+
+def _is_nearer(own: Floats, other: Floats, handicap: float = 1.0) -> NDArray[np.bool_]:
+    """(sensors,): whose differences, (sensors, days, 24), are the smaller ones where both are known."""
+    both = np.isfinite(own) & np.isfinite(other)
+    totals = [np.where(both, np.abs(one), 0).sum(axis=(1, 2)) for one in (own, other)]
+    return np.asarray(totals[0] < handicap * totals[1])
+
+
+def _either(one: Forecast, other: Forecast, takes_other: NDArray[np.bool_]) -> Forecast:
+    """For each sensor one forecast, or the other where it is wanted and tells something."""
+    takes = takes_other & np.isfinite(other.median).any(axis=1)
+    pick = takes[:, None]
+    return replace(
+        one,
+        models=tuple(b if take else a for a, b, take in zip(one.models, other.models, takes, strict=True)),
+        median=np.where(pick, other.median, one.median),
+        low=np.where(pick, other.low, one.low),
+        high=np.where(pick, other.high, one.high),
+    )
 
 
 # Learn
@@ -137,6 +197,7 @@ class Past:
     """What is known before each day of a panel, and before the day after its last."""
 
     def __init__(self, panel: Panel) -> None:
+        self.sensors = panel.sensors
         sensors, self.days = panel.values.shape[:2]
         self.dates = [panel.first + timedelta(days=n) for n in range(self.days + 1)]
         after = np.full((sensors, 1, CLOCK_HOURS), np.nan, np.float32)
@@ -157,9 +218,24 @@ class Past:
         return weeks >= FEWEST_WEEKS and int(np.isfinite(learned_from).sum()) >= FEWEST_HOURS
 
     @cached_property
+    def _typical(self) -> tuple[Floats, Ints]:
+        return typical_days(self._panel, self.dates)
+
+    @property
     def typical(self) -> Floats:
         """(sensors, days + 1, 24): the typical day of each."""
-        return typical_days(self._panel, self.dates)[0]
+        return self._typical[0]
+
+    @property
+    def typical_of(self) -> Ints:
+        """(sensors, days + 1): how many days each typical day rests on."""
+        return self._typical[1]
+
+    @cached_property
+    def levelled(self) -> Floats:
+        """(sensors, days + 1, 24): the typical day at the level of the days before; where unknown, as it is."""
+        level = np.clip(self._ratios[:, :, 1:2], 1 / FARTHEST_LEVEL, FARTHEST_LEVEL)
+        return np.asarray(self.typical * np.where(np.isfinite(level), level, 1) ** LEVEL_POWER, np.float32)
 
     @cached_property
     def residuals(self) -> Floats:
@@ -193,8 +269,8 @@ class Past:
         counted = _sum_before(np.where(both, self.values, 0).sum(axis=2, keepdims=True))
         usual = _sum_before(np.where(both, self.typical, 0).sum(axis=2, keepdims=True))
         with np.errstate(invalid="ignore", divide="ignore"):
-            found = [_window(counted, days) / _window(usual, days) for days in (1, 3, 7, 28)]
-        return np.clip(np.concatenate(found, axis=2), 0, 5).astype(np.float32)
+            found = [_window(counted, days) / _window(usual, days) for days in (1, LEVEL_DAYS, 7, 28)]
+        return np.clip(np.concatenate(found, axis=2), 0, FARTHEST_LEVEL).astype(np.float32)
 
     @cached_property
     def _calendar(self) -> Floats:
@@ -244,43 +320,36 @@ class Learned:
     """A model that learned from the days before `until`, and what it missed on days it had not seen."""
 
     past: Past
-    #: (sensors, held-out days, 24): value minus forecast, by a model that learned before these days.
+    #: The days held out, places in the panel.
+    held_out: slice
+    #: (sensors, days held out, 24): value minus forecast, by a model that had learned before these days.
     missed: Floats
-    #: The same of the typical day.
-    missed_by_typical: Floats
     booster: Any
 
     @classmethod
     def from_past(cls, past: Past, until: int, *, since: int = 0, seed: int = 0) -> Learned:
         """Learn from the days from `since` to before `until`, places in the panel."""
         first = since + FIRST_LEARNED
-        held_out = HELD_OUT[until - first >= LONG_HISTORY]
-        rehearsal = _learn(past, first, until - held_out, seed)
-        days = range(until - held_out, until)
-        told = np.stack([_predicted(rehearsal, past, n) for n in days], axis=1)
-        return cls(
-            past=past,
-            missed=past.values[:, days.start : days.stop] - told,
-            missed_by_typical=past.residuals[:, days.start : days.stop],
-            booster=_learn(past, first, until, seed),
-        )
+        begin = until - HELD_OUT[until - first >= LONG_HISTORY]
+        rehearsal = _learn(past, first, begin, seed)
+        told = np.stack([_predicted(rehearsal, past, n) for n in range(begin, until)], axis=1)
+        held_out = slice(begin, until)
+        return cls(past, held_out, past.values[:, held_out] - told, _learn(past, first, until, seed))
 
-    def median(self, day: int) -> Floats:
-        """(sensors, 24): the forecast of a day of the panel, or of the day after its last."""
-        return _predicted(self.booster, self.past, day)
-
-    def bands(self, level: float) -> tuple[Floats, Floats]:
-        """(sensors, 24) each: how far below and above the forecast the interval goes."""
+    def forecast(self, day: int, level: float) -> Forecast:
+        """What it tells of a day of the panel (its place), or of the day after its last."""
         bands = Bands.calibrated(self.missed, (level,))
-        return bands.below[0], bands.above[0]
-
-    @cached_property
-    def is_better(self) -> NDArray[np.bool_]:
-        """(sensors,): where it missed by less than the typical day on the days held out."""
-        both = np.isfinite(self.missed) & np.isfinite(self.missed_by_typical)
-        own = np.where(both, np.abs(self.missed), 0).sum(axis=(1, 2))
-        other = np.where(both, np.abs(self.missed_by_typical), 0).sum(axis=(1, 2))
-        return np.asarray(own < other)
+        median = _predicted(self.booster, self.past, day)
+        return Forecast(
+            date=self.past.dates[day],
+            sensors=self.past.sensors,
+            level=level,
+            models=tuple[Model, ...](["LightGBM"] * len(median)),
+            median=median,
+            low=np.maximum(median - bands.below[0], 0),
+            high=median + bands.above[0],
+            days=self.past.typical_of[:, day],
+        )
 
 
 def _learn(past: Past, first: int, until: int, seed: int) -> Any:
@@ -310,23 +379,6 @@ def _predicted(booster: Any, past: Past, day: int) -> Floats:
     told = booster.predict(features.reshape(-1, features.shape[-1]), num_threads=1)
     departure = told.reshape(features.shape[:2]) * past.scale[sensors, days]
     return np.asarray(np.maximum(past.typical[sensors, days] + departure, 0), np.float32)
-
-
-def _chosen(typical: Forecast, median: Floats, learned: Learned) -> Forecast:
-    """The typical forecast, but for the sensors that LightGBM does better."""
-    below, above = learned.bands(typical.level)
-    is_better = learned.is_better & np.isfinite(median).any(axis=1)
-    pick = is_better[:, None]
-    return Forecast(
-        date=typical.date,
-        sensors=typical.sensors,
-        level=typical.level,
-        models=tuple("LightGBM" if one else "typical day" for one in is_better),
-        median=np.where(pick, median, typical.median),
-        low=np.where(pick, np.maximum(median - below, 0), typical.low),
-        high=np.where(pick, median + above, typical.high),
-        days=typical.days,
-    )
 
 
 # Means over the days before
