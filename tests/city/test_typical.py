@@ -24,8 +24,10 @@ from ecluse.city.typical import (
     usual_days,
     usual_of_total,
 )
+from tests.conftest import SHARED
 
 PARIS = ZoneInfo("Europe/Paris")
+REAL = SHARED / "city" / "bike-counters-train.parquet"
 FIRST = date(2022, 1, 3)  # a Monday
 DAY = FIRST + timedelta(days=84)  # Monday 28 March 2022, no holiday near
 
@@ -224,6 +226,29 @@ def test_the_band_by_hour_follows_the_hours_of_the_long_day() -> None:
     assert {len(values) for values in told.values()} == {25}
     assert told["median"][2] == told["median"][3]
     assert told["low"][5] <= told["median"][5] <= told["high"][5]  # type: ignore[operator]
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real counts are not here")
+def test_on_real_counters_bands_and_verdicts_hold_their_shares() -> None:
+    rows = pl.read_parquet(REAL).select(
+        counter=pl.col("counter_id").cast(pl.String),
+        at=pl.col("date").dt.replace_time_zone("UTC"),
+        count=pl.col("bike_count"),
+    )
+    first, last = date(2020, 9, 2), date(2021, 8, 8)
+    panel = panel_of(rows, "count", first, last, PARIS, sensor="counter")
+    inside: list[np.ndarray] = []
+    verdicts: list[str] = []
+    for n in range(56):
+        day = last - timedelta(days=n)
+        usual, values = usual_days(panel, day), panel.of(day)
+        inside.append((values >= usual.low) & (values <= usual.high))
+        verdicts += usual.verdicts(values)
+    held = np.mean(inside, axis=(0, 2, 3))
+    assert 0.88 <= held[0] <= 0.95
+    assert 0.98 <= held[1] <= 0.998
+    assert 0.05 <= 1 - verdicts.count("as usual") / len(verdicts) <= 0.18
+    assert 0.002 <= verdicts.count("exceptional") / len(verdicts) <= 0.05
 
 
 def test_a_total_is_unknown_while_most_sensors_are_silent() -> None:

@@ -39,6 +39,8 @@ class Inputs:
     zones: pl.DataFrame
     #: Table → the parts that the day was made of.
     parts: Mapping[str, list[Part]] = field(default_factory=dict)
+    #: How many days before the day `roads`, `bikes` and `weather` reach back.
+    history_days: int = HISTORY_DAYS
 
     @cached_property
     def roads_today(self) -> pl.DataFrame:
@@ -81,7 +83,7 @@ class Inputs:
         return self.flow_usual.verdicts(self.flow_panel.of(self.day.date))
 
     def _road_panel(self, value: str) -> Panel:
-        first = self.day.date - timedelta(days=HISTORY_DAYS)
+        first = self.day.date - timedelta(days=self.history_days)
         rows = possible_values(self.roads, value, self.thresholds)
         sensors = self.network.ids.tolist()
         return panel_of(rows, value, first, self.day.date, self.day.zone, sensors=sensors)
@@ -89,7 +91,7 @@ class Inputs:
     @cached_property
     def bike_panel(self) -> Panel:
         """The count of every bike counter of these weeks, without impossible values."""
-        first = self.day.date - timedelta(days=HISTORY_DAYS)
+        first = self.day.date - timedelta(days=self.history_days)
         rows = self.bikes.filter(pl.col("count").is_between(0, self.thresholds.largest_bikes))
         counters = self.bikes["counter"].unique().sort().to_list()
         return panel_of(
@@ -118,9 +120,11 @@ class Metrics:
     parts: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def read_inputs(curated: Curated, day: LocalDay, thresholds: Thresholds) -> Inputs:
-    """Read what a day's processors need."""
-    first = day.date - timedelta(days=HISTORY_DAYS)
+def read_inputs(
+    curated: Curated, day: LocalDay, thresholds: Thresholds, *, history_days: int = HISTORY_DAYS
+) -> Inputs:
+    """Read what a day's processors need; to learn a forecast, `history_days` may be more than that."""
+    first = day.date - timedelta(days=history_days)
 
     def read(table: str, since: date) -> pl.DataFrame:
         return curated.read(table, since, day.date)
@@ -136,6 +140,7 @@ def read_inputs(curated: Curated, day: LocalDay, thresholds: Thresholds) -> Inpu
         arcs=curated.read_whole("arcs"),
         zones=curated.read_whole("zones"),
         parts={table: curated.parts(table, day.date) for table in DAILY},
+        history_days=history_days,
     )
 
 

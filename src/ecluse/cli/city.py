@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ecluse.cli.city_backtest import backtest
 from ecluse.cli.city_data import demo, fetch
 from ecluse.cli.output import Record, Rows, progress, reports, say
 from ecluse.cli.session import acting, attended, home_option, last_address, opened, user_option
@@ -313,6 +314,6 @@ def _brief(value: Any) -> str:
 
 
 #: Commands of the group that have a file of their own: import it above and name its command here.
-OTHERS: tuple[click.Command, ...] = (demo, fetch)
+OTHERS: tuple[click.Command, ...] = (backtest, demo, fetch)
 for command in OTHERS:
     city.add_command(command)
