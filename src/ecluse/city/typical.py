@@ -53,7 +53,8 @@ PRIOR_DAYS: Final = 2
 #: Hours of the clock whose differences, each by its own scale, make one band where they are enough for it.
 BLOCK: Final = 3
 #: The share of the nominal tail that is cut. The differences of one day go together, so that they count for fewer
-#: than they are, the more so the fewer the days; chosen on the earlier part of 58 real series, held on the later (benchmarks/city_forecast.py).
+#: than they are, the more so the fewer the days; chosen on the earlier part of 58 real series, held on the later
+#: (benchmarks/city_forecast.py).
 TAIL: Final = 0.7
 #: A total over sensors is known where at least this share of those that usually report do.
 REPORTING_SHARE: Final = 0.5
