@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ecluse.city.calendar import LocalDay
+from ecluse.city.report import make_report
 from ecluse.documents import Document
 
 ZONE = "Europe/Paris"
@@ -84,8 +85,10 @@ def day_documents(day: date, arcs: list[dict[str, Any]], *, with_arcs: bool = Tr
             yield Document(f"metrics/arcs/{key}", str(body["arc"]), body)
     for n, start in enumerate(range(0, len(bodies), 400)):
         yield Document(f"metrics/map/{key}", f"{n:03d}", map_chunk(bodies[start : start + 400]))
-    for kind, body in metrics_of(day, bodies, clock).items():
-        yield Document(f"metrics/{kind}", key, named | body)
+    metrics = {kind: named | body for kind, body in metrics_of(day, bodies, clock).items()}
+    for kind, body in metrics.items():
+        yield Document(f"metrics/{kind}", key, body)
+    yield Document("reports", key, make_report("Paris", local, metrics))
     mark = {
         "computed_at": f"{key}T23:30:00+00:00",
         "run": "r1",

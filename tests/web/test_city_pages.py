@@ -16,7 +16,18 @@ from tests.web.test_pages import Browser, browser
 
 DAY = LAST.isoformat()
 PLACE = f"/city/{DAY}"
-PAGES = ["/city", PLACE, f"{PLACE}?hour=8", f"{PLACE}/hour?hour=8"]
+SUBJECTS = ("zones", "alerts", "bikes", "sensors", "disruptions", "works", "scan", "report")
+PAGES = [
+    "/city",
+    PLACE,
+    f"{PLACE}?hour=8",
+    f"{PLACE}/hour?hour=8",
+    *(f"{PLACE}/{subject}" for subject in SUBJECTS),
+    "/city/arcs/101",
+    f"/city/arcs/101?date={DAY}",
+    "/city/compare",
+    "/city/compare?a=2025-10-05..2025-10-07&b=2025-10-12..2025-10-14",
+]
 
 
 @pytest.fixture(scope="module")

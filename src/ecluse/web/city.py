@@ -13,7 +13,6 @@ from datetime import date, timedelta
 from hashlib import sha256
 from typing import Any, Final
 
-from ecluse.city import workflows
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NoSuchDay, NotFound
 
@@ -33,7 +32,7 @@ KINDS: Final = (
     "weather",
 )
 #: The mark of a day that is whole, written last.
-DAYS: Final = workflows.DAY
+DAYS: Final = "metrics/day"
 #: A letter for each state of traffic in `metrics/map`, from what is not known to the worst; - has no row at all.
 LETTERS: Final = {"-": None, "i": "Inconnu", "f": "Fluide", "p": "Pré-saturé", "s": "Saturé", "b": "Bloqué"}
 WORST_FIRST: Final = "bspfi-"

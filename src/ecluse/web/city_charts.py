@@ -234,6 +234,60 @@ def two_periods(
     return Chart(name, title, unit, finding, option, (say._("Hour"), "A", "B"), rows)
 
 
+def bars_across(
+    name: str,
+    names: Sequence[str],
+    values: Sequence[float],
+    say: Words,
+    *,
+    title: str,
+    unit: str,
+    heading: str,
+    digits: int = 0,
+) -> Chart:
+    """A bar across for each name, the first on top."""
+    option = {
+        **frame(),
+        "grid": {"left": 6, "right": 30, "top": 6, "bottom": 6, "containLabel": True},
+        "xAxis": {
+            "type": "value",
+            "min": 0,
+            **axis("", line=False),
+            "splitNumber": 4,
+            "axisLabel": axis_labels("@number"),
+        },
+        "yAxis": {
+            "type": "category",
+            "data": list(names),
+            "inverse": True,
+            "axisLine": {"show": True, "lineStyle": {"color": "--ink-2"}},
+            "axisTick": {"show": False},
+            "axisLabel": {**AXIS_TEXT, "interval": 0, "width": 130, "overflow": "truncate"},
+        },
+        "tooltip": {**tooltip("@number"), "axisPointer": {"type": "shadow"}},
+        "series": [
+            {
+                "type": "bar",
+                "data": list(values),
+                "itemStyle": {"color": "--c1"},
+                "barMaxWidth": 14,
+                "name": title,
+            }
+        ],
+    }
+    most = max(range(len(values)), key=values.__getitem__)
+    return Chart(
+        name,
+        title,
+        unit,
+        say._("Most: %(name)s, %(value)s.", name=names[most], value=say.num(values[most], digits)),
+        option,
+        (heading, title),
+        tuple((one, say.num(value, digits)) for one, value in zip(names, values, strict=True)),
+        tall=len(names) > 8,
+    )
+
+
 _BAND: Final = ("median", "low", "high")
 
 

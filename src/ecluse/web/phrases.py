@@ -121,6 +121,7 @@ MESSAGES: Final[tuple[str, ...]] = (
        "elsewhere: ecluse city demo --raw file:///another/folder"),
     N_("feeds of %(day)s"),
     N_("roads of %(day)s"),
+    N_("%(value)s is no period. Write it as 2025-10-01..2025-10-07."),
     # Accounts
     N_("No account has this address and password. Check both, or make an account."),
     N_("That is not your current password."),

@@ -7,6 +7,9 @@ from fastapi import APIRouter, Depends, Request
 from ecluse.web.pages import (
     account,
     city,
+    city_arcs,
+    city_periods,
+    city_subjects,
     comparisons,
     datasets,
     fraud,
@@ -45,6 +48,9 @@ for part in (
     jobs,
     storage,
     migrations,
+    city_periods,
+    city_arcs,
     city,
+    city_subjects,
 ):
     router.include_router(part.router)

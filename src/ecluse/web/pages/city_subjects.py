@@ -1,0 +1,280 @@
+"""Show one subject of a day by itself: zones, alerts, bikes, sensors, transit, works, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ecluse.city.printed import print_report
+from ecluse.city.report import tidy_csv
+from ecluse.documents import Body
+from ecluse.errors import NotFound
+from ecluse.runtime import Runtime
+from ecluse.web import city
+from ecluse.web.charts import Chart
+from ecluse.web.city_charts import bars_across, bikes_by_hour
+from ecluse.web.i18n import Words
+from ecluse.web.pages.city import alerts_of
+from ecluse.web.pages.city_arcs import flow_chart, occupancy_chart
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+
+router = APIRouter()
+#: Rows of a long table before the rest is folded away.
+SHOWN: Final = 30
+#: Kinds of metrics each page reads.
+READS: Final = {
+    "zones": ("zones", "ranking"),
+    "alerts": ("alerts",),
+    "bikes": ("bikes", "weather"),
+    "sensors": ("sensors", "bikes"),
+    "disruptions": ("disruptions",),
+    "works": ("works",),
+}
+
+
+@dataclass(frozen=True)
+class Observed:
+    """An hour of an alert: what was observed, and the usual."""
+
+    label: str
+    value: float | None
+    median: float | None
+    low: float | None
+    high: float | None
+
+
+@router.get("/city/{day}/zones")
+def show_zones(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Each zone's roads: vehicles, time lost, saturation, its worst arcs."""
+    found = _read(runtime, day, "zones")
+    say, body = words_of(request), found["zones"] or {}
+    zones = sorted(body.get("zones") or (), key=lambda zone: -(zone.get("lost_time") or 0))
+    persistence = {row["zone"]: row for row in (found["ranking"] or {}).get("zones") or ()}
+    return _page(
+        request,
+        runtime,
+        found,
+        "city_zones.html",
+        zones=zones,
+        whole=body.get("city"),
+        outside=body.get("outside"),
+        persistence=persistence,
+        figures=_zone_figures(zones, say),
+    )
+
+
+@router.get("/city/{day}/alerts")
+def show_alerts(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Every alert of a day, worst first."""
+    found = _read(runtime, day, "alerts")
+    body = found["alerts"] or {}
+    alerts = alerts_of(found)
+    total = body.get("alerts_total", len(alerts))
+    return _page(request, runtime, found, "city_alerts.html", alerts=alerts, total=total)
+
+
+@router.get("/city/{day}/alerts/{alert}")
+def show_alert(request: Request, day: str, alert: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Why an alert was raised: the rule, what was observed against the usual, works near."""
+    say = words_of(request)
+    found = city.read_day(runtime.documents, city.date_of(day), ("traffic", "alerts", "works"))
+    number, body = next(((n, one) for n, one in alerts_of(found) if one["id"] == alert), (0, None))
+    if body is None:
+        raise NotFound(f"No alert {alert[:60]} on {found.date}. See: /city/{found.date}/alerts")
+    sites = {site["site"]: site for site in (found["works"] or {}).get("items") or ()}
+    arc = city.arcs_on(runtime.documents, found.date, [body["arc"]]).get(body["arc"])
+    return _page(
+        request,
+        runtime,
+        found,
+        "city_alert.html",
+        number=number,
+        alert=body,
+        observed=observed_hours(body, found.labels),
+        figures=_alert_figures(body, arc, found.labels, say),
+        arc=arc,
+        works=[sites.get(site, {"site": site}) for site in body.get("works") or ()],
+    )
+
+
+@router.get("/city/{day}/bikes")
+def show_bikes(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Bikes by counter against the usual, by zone, anomalies, counters that fail."""
+    found = _read(runtime, day, "bikes")
+    say, body = words_of(request), found["bikes"]
+    counters = sorted((body or {}).get("counters") or (), key=lambda one: -(one.get("total") or 0))
+    chart = bikes_by_hour(body, found.labels, body.get("peak_hour"), say) if body else None
+    return _page(
+        request,
+        runtime,
+        found,
+        "city_bikes.html",
+        body=body,
+        counters=counters,
+        weather=found["weather"],
+        figures=[chart] if chart else [],
+    )
+
+
+@router.get("/city/{day}/sensors")
+def show_sensors(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Which sensors report, which fail and why."""
+    found = _read(runtime, day, "sensors")
+    body = found["sensors"] or {}
+    bikes = (found["bikes"] or {}).get("failing") or []
+    failing = [*(body.get("failing") or ()), *bikes]
+    return _page(request, runtime, found, "city_sensors.html", body=found["sensors"], failing=failing)
+
+
+@router.get("/city/{day}/disruptions")
+def show_disruptions(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Disruptions of transit by line and by mode."""
+    found = _read(runtime, day, "disruptions")
+    say, body = words_of(request), found["disruptions"]
+    return _page(
+        request,
+        runtime,
+        found,
+        "city_disruptions.html",
+        body=body,
+        figures=_line_figures((body or {}).get("most_affected") or (), say),
+        moment=_moment,
+    )
+
+
+@router.get("/city/{day}/works")
+def show_works(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Works active on a day, by zone and impact, and traffic near them before and since."""
+    found = _read(runtime, day, "works")
+    return _page(request, runtime, found, "city_works.html", body=found["works"], as_date=date.fromisoformat)
+
+
+@router.get("/city/{day}/report")
+def show_report(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """The day's report as a page that prints."""
+    found = city.read_day(runtime.documents, city.date_of(day), ("quality",))
+    key = ("reports", found.date.isoformat())
+    report = runtime.documents.get_many([key]).get(key)
+    return _page(request, runtime, found, "city_report.html", report=report, quality=found["quality"])
+
+
+@router.get("/city/{day}/report.html")
+def download_report(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """The report as one file that needs nothing else; as a download, as its styles stand inside it."""
+    documents, at = runtime.documents, city.date_of(day)
+    report = _report(runtime, at)
+    mapped = city.read_map(documents, at)
+    lost = {arc: value for arc, value in zip(mapped.arcs, mapped.lost, strict=True) if value is not None}
+    text = print_report(report, city.all_arcs(documents), lost, words_of(request).language)
+    return _download(text, "text/html; charset=utf-8", f"report-{at}.html")
+
+
+@router.get("/city/{day}/report.csv")
+def download_rows(day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """The report as a tidy table: section, rank, id, name, metric, value, unit."""
+    at = city.date_of(day)
+    return _download(tidy_csv(_report(runtime, at)), "text/csv; charset=utf-8", f"report-{at}.csv")
+
+
+def observed_hours(alert: Body, labels: Sequence[str]) -> list[Observed]:
+    """What was observed at each hour of an alert, with the usual where it is known."""
+    why = alert["why"]
+    usual = why.get("usual") or {}
+
+    def part(name: str, place: int) -> float | None:
+        values = usual.get(name)
+        if isinstance(values, list):
+            return values[place] if place < len(values) else None
+        return values
+
+    return [
+        Observed(labels[hour], value, part("median", i), part("low", i), part("high", i))
+        for i, (hour, value) in enumerate(zip(alert["hours"], why["observed"], strict=True))
+        if hour < len(labels)
+    ]
+
+
+def _alert_figures(alert: Body, arc: Body | None, labels: Sequence[str], say: Words) -> list[Chart]:
+    if arc is None:
+        return []
+    usual = arc.get("usual") or {}
+    first = alert["hours"][0] if alert["hours"] else None
+    charts = [flow_chart(arc, usual, labels, say, hour=first)]
+    if any(value is not None for value in arc["occupancy"]):
+        charts.append(occupancy_chart(arc, usual, labels, say, hour=first))
+    return charts if alert["kind"] == "flow" else list(reversed(charts))
+
+
+def _zone_figures(zones: Sequence[Body], say: Words) -> list[Chart]:
+    known = [zone for zone in zones if zone.get("lost_time")]
+    if not known:
+        return []
+    return [
+        bars_across(
+            "chart-zones",
+            [zone["name"] or str(zone["zone"]) for zone in known],
+            [zone["lost_time"] for zone in known],
+            say,
+            title=say._("Time lost by zone"),
+            unit=say._("vehicle-hours"),
+            heading=say._("Zone"),
+        )
+    ]
+
+
+def _line_figures(lines: Sequence[Body], say: Words) -> list[Chart]:
+    known = [line for line in lines if line.get("blocked_hours") or line.get("disturbed_hours")]
+    if not known:
+        return []
+    return [
+        bars_across(
+            "chart-lines",
+            [f"{line['mode'] or ''} {line['name']}".strip() for line in known],
+            [(line["blocked_hours"] or 0) + (line["disturbed_hours"] or 0) for line in known],
+            say,
+            title=say._("Hours of blocked or disturbed service"),
+            unit=say._("hours, the ten lines most affected"),
+            heading=say._("Line"),
+            digits=1,
+        )
+    ]
+
+
+def _read(runtime: Runtime, day: str, page: str) -> city.Day:
+    return city.read_day(runtime.documents, city.date_of(day), READS[page])
+
+
+def _report(runtime: Runtime, day: date) -> Body:
+    key = ("reports", day.isoformat())
+    report = runtime.documents.get_many([key]).get(key)
+    if report is None:
+        raise city.no_such_day(runtime.documents, day, "reports")
+    return report
+
+
+def _page(request: Request, runtime: Runtime, day: city.Day, template: str, **context: Any) -> Response:
+    shared = {
+        "city": runtime.settings.city.name,
+        "day": day,
+        "street": city.street_name,
+        "shown": SHOWN,
+        "figures": [],
+    }
+    return render(request, template, shared | context)
+
+
+def _download(text: str, media_type: str, name: str) -> Response:
+    return Response(
+        text, media_type=media_type, headers={"content-disposition": f'attachment; filename="{name}"'}
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    """A moment as documents have it; None for one that is not known."""
+    return datetime.fromisoformat(text) if text else None
