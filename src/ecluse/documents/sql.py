@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,6 @@ from sqlalchemy import (
     event,
     inspect,
     select,
-    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
@@ -74,10 +74,16 @@ class SqlDocuments:
             connection.execute(statement, rows)
 
     def get(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Body]:
-        named = tuple_(TABLE.c.kind, TABLE.c.key).in_(list(keys))
+        by_kind: dict[str, list[str]] = defaultdict(list)
+        for kind, key in keys:
+            by_kind[kind].append(key)
+        found: dict[tuple[str, str], Body] = {}
         with self._read() as connection:
-            rows = connection.execute(select(TABLE).where(named)).all()
-        return {(kind, key): json.loads(body) for kind, key, body in rows}
+            # Kind by kind: SQLite reads the whole table for (kind, key) IN (…).
+            for kind, some in by_kind.items():
+                wanted = select(TABLE.c.key, TABLE.c.body).where(TABLE.c.kind == kind, TABLE.c.key.in_(some))
+                found |= {(kind, key): json.loads(body) for key, body in connection.execute(wanted)}
+        return found
 
     def delete(self, kind: str, keys: Sequence[str]) -> None:
         with self._write() as connection:
