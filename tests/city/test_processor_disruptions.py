@@ -123,6 +123,17 @@ def test_the_worst_come_first_and_lists_are_bounded() -> None:
     assert len(json.dumps(found, ensure_ascii=False, allow_nan=False).encode()) < 250_000
 
 
+def test_long_texts_shorten_the_lists_so_that_the_document_fits_everywhere() -> None:
+    rows = [
+        row(f"d{n:03d}", f"{'é' * 300}{n % 290}", title="é" * 400, message="é" * 4000) for n in range(300)
+    ]
+    found = body(*rows)
+    assert 20 < len(found["items"]) < 200
+    assert (found["items_total"], found["lines_total"]) == (300, 290)
+    assert 20 < len(found["lines"]) < 290
+    assert len(json.dumps(found, ensure_ascii=False).encode()) < 250_000
+
+
 def test_a_day_of_which_nothing_was_read_is_null_and_a_quiet_day_is_zero() -> None:
     assert disruptions.compute(made(TUESDAY), {}).body["active"] is None
     quiet = disruptions.compute(replace(made(TUESDAY), parts={"disruptions": [object()]}), {})  # type: ignore[list-item]

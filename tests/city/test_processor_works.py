@@ -74,6 +74,16 @@ def test_the_gravest_sites_come_first_and_the_list_is_bounded() -> None:
     assert (len(found["items"]), found["items_total"]) == (150, 164)
 
 
+def test_long_texts_shorten_the_list_so_that_the_document_fits_everywhere() -> None:
+    sites = [site(f"S{n:03d}", title="é" * 999, streets="é" * 999) for n in range(150)]
+    near = line((2.299, 48.869), (2.299, 48.873))
+    arcs = [arc(n, label="é" * 60, geometry=near) for n in range(1, 40)]
+    found = body(made(TUESDAY, works=sites, arcs=arcs))
+    assert 20 < len(found["items"]) < 150
+    assert (len(found["items"][0]["arcs"]), found["items"][0]["arcs_total"]) == (12, 39)
+    assert len(json.dumps(found, ensure_ascii=False).encode()) < 250_000
+
+
 def test_arcs_within_150_m_are_near_by_the_distance_of_their_nearest_points() -> None:
     # at this latitude 0.001 degrees are 73.3 m to the east and 111.2 m to the north
     arcs = [

@@ -807,4 +807,6 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("the last day is before the first"),
     N_("the polygon cannot be read"),
     N_("the record has more cells than the header"),
+    # Raw files of a city, and why records of them were set aside
+    N_("%(file)s holds what cannot be read: %(error)s. Fetch it again."),
 )  # fmt: skip

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from ecluse.city.bounded import first_that_fit
 from ecluse.city.calendar import LocalDay
 from ecluse.city.inputs import Inputs, Metrics
 from ecluse.city.numbers import rounded
@@ -25,6 +26,8 @@ from ecluse.city.numbers import rounded
 LISTED: Final = 200
 #: How many lines are listed, the worst ones; `lines_total` has all.
 LINES_LISTED: Final = 300
+#: Of each list at most so many bytes, so that the document fits into every database.
+ITEMS_SIZE, LINES_SIZE = 140_000, 60_000
 MOST_AFFECTED: Final = 10
 #: Of the names of a disruption's lines, and of its texts, at most so much.
 NAMES_LISTED: Final = 20
@@ -49,14 +52,14 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
         "active": len(items),
         "open": sum(item["open"] for item in items),
         "by_mode": _by_mode(active, lines),
-        "lines": affected[:LINES_LISTED],
+        "lines": first_that_fit(affected, LINES_LISTED, LINES_SIZE),
         "lines_total": len(affected),
         "lines_known": len(lines),
         "most_affected": affected[:MOST_AFFECTED],
         "reliability": rounded(1 - blocked / scheduled) if scheduled else None,
         "scheduled_line_hours": rounded(scheduled),
         "blocked_line_hours": rounded(blocked),
-        "items": items[:LISTED],
+        "items": first_that_fit(items, LISTED, ITEMS_SIZE),
         "items_total": len(items),
     }
     return Metrics(body)

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ecluse.city.bounded import first_that_fit
 from ecluse.city.distance import pairs_within
 from ecluse.city.inputs import Inputs, Metrics
 from ecluse.city.numbers import degrees, rounded
@@ -25,6 +26,8 @@ from ecluse.city.typical import FEWEST, WEEKS, Panel, counts_as_sunday
 
 #: How many sites are told in full, the worst ones; `items_total` has all.
 LISTED: Final = 150
+#: And at most so many bytes of them, so that the document fits into every database.
+ITEMS_SIZE: Final = 190_000
 #: How many arcs near a site are named, the nearest; `arcs_total` has all.
 ARCS_LISTED: Final = 12
 #: Impacts from the gravest; what is not told comes last.
@@ -42,6 +45,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
     impacts = works.group_by("impact").len("active").sort(["active", "impact"], descending=[True, False])
     sites = sorted(works.iter_rows(named=True), key=_how_grave)[:LISTED]
     near = _arcs_near(inputs, sites)
+    items = (_item(inputs, site, near.get(n, [])) for n, site in enumerate(sites))
     body = {
         "active": works.height,
         "area": rounded(works.select(_area()).item()),
@@ -49,7 +53,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
         "by_zone": by_zone,
         "by_impact": impacts.to_dicts(),
         "critical_zones": [one["zone"] for one in by_zone if one["critical"]],
-        "items": [_item(inputs, site, near.get(n, [])) for n, site in enumerate(sites)],
+        "items": first_that_fit(items, LISTED, ITEMS_SIZE),
         "items_total": works.height,
     }
     return Metrics(body)
@@ -118,7 +122,7 @@ def _arcs_near(inputs: Inputs, sites: list[dict[str, Any]]) -> dict[int, list[di
     for n, arc, metres in pairs_within(
         inputs.thresholds.works_radius, shapes, inputs.arcs["geometry"].to_list()
     ):
-        near.setdefault(n, []).append({"arc": arcs[arc], "label": labels[arc], "distance": rounded(metres)})
+        near.setdefault(n, []).append({"arc": arcs[arc], "label": labels[arc], "distance": round(metres, 1)})
     return {n: sorted(found, key=lambda one: (one["distance"], one["arc"])) for n, found in near.items()}
 
 

@@ -30,6 +30,7 @@ from ecluse.city.sources.feed import (
     number,
     origin_of,
     parts_of,
+    text_of,
     told_of,
 )
 from ecluse.city.sources.text import fault_of, first_line
@@ -143,9 +144,9 @@ def _flat(record: Any) -> Any:
 def _count(record: Any, at: datetime | None) -> Count | tuple[str, str, object]:
     if not isinstance(record, dict):
         return "the record is no object", "", record
-    counter = record.get("id_compteur")
-    if not isinstance(counter, str | int) or not str(counter).strip():
-        return NO_COUNTER, "id_compteur", counter
+    counter = text_of(record.get("id_compteur"))
+    if counter is None:
+        return NO_COUNTER, "id_compteur", record.get("id_compteur")
     if (told := record.get("sum_counts")) is None:
         return NO_COUNT, "sum_counts", ""
     count = number(told)
@@ -155,9 +156,9 @@ def _count(record: Any, at: datetime | None) -> Count | tuple[str, str, object]:
         return NO_TIME, "date", record.get("date")
     if at.minute or at.second or at.microsecond:
         return NO_HOUR, "date", record.get("date")
-    name = record.get("nom_compteur") or record.get("name")
+    name = text_of(record.get("nom_compteur")) or text_of(record.get("name"))
     latitude, longitude = _position(record.get("coordinates"))
-    return Count(str(counter).strip(), str(name).strip() if name else None, at, count, latitude, longitude)
+    return Count(counter, name, at, count, latitude, longitude)
 
 
 def _moment(text: object) -> datetime | None:

@@ -23,7 +23,17 @@ import polars as pl
 from ecluse.city.calendar import LocalDay, days_between
 from ecluse.city.raw import Raw, fingerprint_of
 from ecluse.city.sources.curating import Curating
-from ecluse.city.sources.feed import NO_RECORDS, Aside, Document, Feed, FeedFile, is_among, parts_of, told_of
+from ecluse.city.sources.feed import (
+    NO_RECORDS,
+    Aside,
+    Document,
+    Feed,
+    FeedFile,
+    is_among,
+    parts_of,
+    text_of,
+    told_of,
+)
 from ecluse.city.tables import DISRUPTIONS
 
 FEED: Final = "traffic"
@@ -45,6 +55,8 @@ PRIM_SEVERITIES: Final = {
     "PERTURBEE": "disturbed",
     "INFORMATION": "information",
 }
+#: An end in such a year, as 9999-12-31, stands for none.
+_NEVER: Final = 9000
 #: How much of a message is kept.
 LONGEST_MESSAGE: Final = 2000
 #: Of the ways in which a disruption concerns a line the first counts: who names a line and some of its stops means
@@ -108,7 +120,7 @@ def curate(raw: Raw, work: Curating) -> None:
         told, known = Aside(), Snapshot()
         for document in feed.documents(files):
             known.update(read_document(document, work.zone, told))
-        rows = pl.DataFrame(list(_rows(known, day)), schema=DISRUPTIONS)
+        rows = pl.DataFrame(list(rows_of(known, day)), schema=DISRUPTIONS)
         records = len(known.disruptions) + told.counts.total()
         work.curated.write("disruptions", day.date, "feed", rows, **told_of(raws, told, records))
 
@@ -142,7 +154,8 @@ def plain_text(html: object) -> str | None:
     reader = _Text()
     reader.feed(html)
     reader.close()
-    lines = (re.sub(r"\s+", " ", line).strip() for line in "".join(reader.words).split("\n"))
+    words = text_of("".join(reader.words)) or ""
+    lines = (re.sub(r"\s+", " ", line).strip() for line in words.split("\n"))
     text = "\n".join(line for line in lines if line)
     return text[: LONGEST_MESSAGE - 1].rstrip() + "…" if len(text) > LONGEST_MESSAGE else text or None
 
@@ -200,7 +213,8 @@ def _disruption(
     if not isinstance(record, dict):
         told.add(url, "the record is no object", column=where, value=record)
         return None
-    if not isinstance(record.get("id"), str) or not record["id"].strip():
+    id_ = text_of(record.get("id"))
+    if id_ is None:
         told.add(url, NO_ID, column=f"{where}.id", value=record.get("id"))
         return None
     is_prim = "applicationPeriods" in record
@@ -208,9 +222,9 @@ def _disruption(
     periods = tuple(_periods(record.get(name), f"{where}.{name}", zone, url, told))
     if not periods:
         if not record.get(name):
-            told.add(url, NO_PERIOD, column=f"{where}.{name}", value=record["id"])
+            told.add(url, NO_PERIOD, column=f"{where}.{name}", value=id_)
         return None
-    return _prim(record, periods, zone) if is_prim else _navitia(record, periods, zone, found)
+    return _prim(id_, record, periods, zone) if is_prim else _navitia(id_, record, periods, zone, found)
 
 
 def _periods(
@@ -225,7 +239,7 @@ def _periods(
         elif end is not None and end < begin:
             told.add(url, BACKWARDS, column=f"{where}[{n}].end", value=period.get("end"))
         else:
-            yield begin, end
+            yield begin, None if end is not None and end.year >= _NEVER else end
 
 
 def _local(text: object, zone: ZoneInfo) -> datetime | None:
@@ -243,15 +257,15 @@ def _local(text: object, zone: ZoneInfo) -> datetime | None:
 
 
 def _prim(
-    record: dict[str, Any], periods: tuple[tuple[datetime, datetime | None], ...], zone: ZoneInfo
+    id_: str, record: dict[str, Any], periods: tuple[tuple[datetime, datetime | None], ...], zone: ZoneInfo
 ) -> Disruption:
     severity = record.get("severity")
     return Disruption(
-        id=record["id"].strip(),
+        id=id_,
         periods=periods,
         severity=PRIM_SEVERITIES.get(str(severity).upper(), "information"),
-        effect=_word(severity),
-        cause=_word(record.get("cause")),
+        effect=text_of(severity),
+        cause=text_of(record.get("cause")),
         title=plain_text(record.get("title")) or plain_text(record.get("shortMessage")),
         message=plain_text(record.get("message")) or plain_text(record.get("shortMessage")),
         updated_at=_local(record.get("lastUpdate"), zone),
@@ -259,14 +273,15 @@ def _prim(
 
 
 def _prim_line(record: Any, where: str, found: Snapshot, url: str, told: Aside) -> None:
-    if not isinstance(record, dict) or not isinstance(record.get("id"), str) or not record["id"].strip():
+    id_ = text_of(record.get("id")) if isinstance(record, dict) else None
+    if id_ is None:
         told.add(url, NO_ID, column=f"{where}.id", value=record)
         return
     line = Line(
-        record["id"].strip(),
-        _word(record.get("shortName")) or _word(record.get("name")),
-        _word(record.get("mode")),
-        _word(record.get("networkId")),
+        id_,
+        text_of(record.get("shortName")) or text_of(record.get("name")),
+        text_of(record.get("mode")),
+        text_of(record.get("networkId")),
     )
     found.lines[line.id] = line
     impacted = record.get("impactedObjects")
@@ -274,8 +289,8 @@ def _prim_line(record: Any, where: str, found: Snapshot, url: str, told: Aside) 
         kind = one.get("type") if isinstance(one, dict) else None
         scope = str(kind) if kind in ("line", "network") else "part"
         ids = one.get("disruptionIds") if isinstance(one, dict) else None
-        for id_ in ids if isinstance(ids, list) else ():
-            links = found.links.setdefault(str(id_), {})
+        for one_id in ids if isinstance(ids, list) else ():
+            links = found.links.setdefault(str(text_of(one_id)), {})
             links[line.id] = _narrower(links.get(line.id), scope)
 
 
@@ -283,6 +298,7 @@ def _prim_line(record: Any, where: str, found: Snapshot, url: str, told: Aside) 
 
 
 def _navitia(
+    id_: str,
     record: dict[str, Any],
     periods: tuple[tuple[datetime, datetime | None], ...],
     zone: ZoneInfo,
@@ -306,7 +322,7 @@ def _navitia(
             lines[line.id] = _narrower(lines.get(line.id), scope)
     title, message = _texts(record.get("messages"))
     return Disruption(
-        id=record["id"].strip(),
+        id=id_,
         periods=periods,
         severity="blocked"
         if effect in BLOCKING_EFFECTS
@@ -314,7 +330,7 @@ def _navitia(
         if effect in DISTURBING_EFFECTS
         else "information",
         effect=effect or None,
-        cause=_word(record.get("cause")),
+        cause=text_of(record.get("cause")),
         title=title,
         message=message,
         updated_at=_local(record.get("updated_at"), zone),
@@ -335,11 +351,12 @@ def _impacted(told: dict[str, Any], place: dict[str, Any]) -> tuple[Line | None,
 
 
 def _navitia_line(told: Any) -> Line | None:
-    if not isinstance(told, dict) or not isinstance(told.get("id"), str) or not told["id"].strip():
+    id_ = text_of(told.get("id")) if isinstance(told, dict) else None
+    if id_ is None:
         return None
     return Line(
-        told["id"].strip(),
-        _word(told.get("code")) or _word(told.get("name")),
+        id_,
+        text_of(told.get("code")) or text_of(told.get("name")),
         _mode(told.get("commercial_mode")),
         _name_of(told.get("network")),
     )
@@ -348,7 +365,7 @@ def _navitia_line(told: Any) -> Line | None:
 def _mode(told: Any) -> str | None:
     """The mode by its identifier, as PRIM names it: Metro, Bus, RapidTransit …"""
     if isinstance(told, dict) and isinstance(id_ := told.get("id"), str) and ":" in id_:
-        return _word(id_.rpartition(":")[2])
+        return text_of(id_.rpartition(":")[2])
     return _name_of(told)
 
 
@@ -370,10 +387,8 @@ def _texts(messages: Any) -> tuple[str | None, str | None]:
     return title or (message.partition("\n")[0] if message else None), message or title
 
 
-# Rows
-
-
-def _rows(known: Snapshot, day: LocalDay) -> Iterator[dict[str, Any]]:
+def rows_of(known: Snapshot, day: LocalDay) -> Iterator[dict[str, Any]]:
+    """The rows of a local day: the active periods, line by line, then the lines that are known."""
     for disruption in known.disruptions.values():
         lines = {**disruption.lines, **known.links.get(disruption.id, {})}
         named: Iterable[tuple[str | None, str | None]] = lines.items() or ((None, None),)
@@ -406,9 +421,5 @@ def _narrower(known: str | None, scope: str) -> str:
     return scope if known is None or SCOPES.index(scope) < SCOPES.index(known) else known
 
 
-def _word(told: object) -> str | None:
-    return str(told).strip() or None if isinstance(told, str | int) else None
-
-
 def _name_of(told: Any) -> str | None:
-    return _word(told.get("name")) if isinstance(told, dict) else None
+    return text_of(told.get("name")) if isinstance(told, dict) else None

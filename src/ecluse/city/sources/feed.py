@@ -21,6 +21,8 @@ from ecluse.storage.side_by_side import transfer_all
 BROKEN_FILE: Final = "the file is broken"
 NO_RECORDS: Final = "the file holds no such records"
 _HOUR_FOLDER: Final = re.compile(r"/hour=(\d{1,2})/")
+#: Control characters but for tabs and line breaks, and halves of characters, which JSON can escape.
+_UNKEPT: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 #: How much of a bad value is quoted.
 _LONGEST_VALUE: Final = 80
 
@@ -57,7 +59,9 @@ class Aside:
     ) -> None:
         self.counts[reason] += 1
         if len(self.examples) < QUOTED:
-            self.examples.append(SetAside(file, line, column, reason, str(value)[:_LONGEST_VALUE]))
+            self.examples.append(
+                SetAside(file, line, column, reason, text_of(str(value)[:_LONGEST_VALUE]) or "")
+            )
 
     def extend(self, other: Aside) -> None:
         self.counts.update(other.counts)
@@ -116,6 +120,8 @@ def parsed(file: RawFile) -> Any:
         ) from error
     except UnicodeDecodeError as error:
         raise BadRaw(f"{file.url} is no UTF-8 text: {error.reason}. Fetch it again.") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise BadRaw(f"{file.url} holds what cannot be read: {error}. Fetch it again.") from error
     except RecursionError as error:
         raise BadRaw(f"{file.url} is nested too deeply to be read.") from error
 
@@ -162,6 +168,13 @@ def origin_of(file: RawFile) -> str:
     if len(slug) <= 64 and slug == re.sub(r"[._]", "-", name):
         return slug
     return f"{slug[:55].strip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def text_of(value: object) -> str | None:
+    """Text without blanks around it and without what no database keeps; None where nothing is left."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return _UNKEPT.sub("", str(value)).strip() or None
 
 
 def number(value: object) -> float | None:

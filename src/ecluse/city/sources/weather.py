@@ -30,6 +30,7 @@ from ecluse.city.sources.feed import (
     number,
     parsed,
     parts_of,
+    text_of,
     told_of,
 )
 from ecluse.city.sources.text import opened, records
@@ -246,8 +247,8 @@ def _visual_crossing(content: dict[str, Any], day: LocalDay, url: str, told: Asi
             measures["precipitation"] = (one.get("precip"), wet, f"{where}.precip")
             measures["wind"] = (one.get("windspeed"), fast, f"{where}.windspeed")
             values = _measured(measures, url, None, told)
-            if one.get("conditions"):
-                values["conditions"] = str(one["conditions"])
+            if conditions := text_of(one.get("conditions")):
+                values["conditions"] = conditions
             found.daily.update(values)
     return found
 

@@ -21,7 +21,7 @@ import shapely
 from ecluse.city.calendar import days_between
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.city.sources.curating import Curating
-from ecluse.city.sources.feed import Aside, is_among, number, parts_of, told_of
+from ecluse.city.sources.feed import Aside, is_among, number, parts_of, text_of, told_of
 from ecluse.city.sources.text import opened, records
 from ecluse.city.sources.zones import area_of, locate
 from ecluse.city.tables import WORKS
@@ -129,7 +129,7 @@ def _merged(several: list[Sites]) -> Sites:
 
 
 def _site(cells: Mapping[str, str], url: str, line: int, aside: Aside) -> dict[str, Any] | None:
-    told = {name: text.strip() for name, text in cells.items()}
+    told = {name: text_of(text) or "" for name, text in cells.items()}
     if not told[ID]:
         aside.add(url, NO_ID, line=line, column=ID)
         return None

@@ -1,0 +1,19 @@
+"""Keep lists of documents short enough for every database, whatever the texts in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+
+def first_that_fit(items: Iterable[dict[str, Any]], most: int, size: int) -> list[dict[str, Any]]:
+    """The first of `items`: at most `most`, and no more than fit into `size` bytes of JSON."""
+    found: list[dict[str, Any]] = []
+    left = size
+    for item in items:
+        left -= len(json.dumps(item, ensure_ascii=False, separators=(",", ":")).encode()) + 1
+        if len(found) == most or left < 0:
+            break
+        found.append(item)
+    return found
