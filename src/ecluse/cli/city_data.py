@@ -55,10 +55,10 @@ def demo(
         with opened(home) as runtime:
             store = open_raw(runtime, raw)
             count = invented.remove_demo(store)
-        return Record(
-            {"removed": count, "url": store.url}, f"{count:,} files of the sample removed from {store.url}"
+        text = (
+            f"{count:,} files of the sample removed from {store.url}. Days that were computed from it stay."
         )
-
+        return Record({"removed": count, "url": store.url}, text)
     with opened(home) as runtime, progress("Writing the sample") as report:
         written = invented.write_demo(
             open_raw(runtime, raw),

@@ -15,7 +15,6 @@ from ecluse.catalog.tables import ModelVersion, Prediction
 from ecluse.city.sample import ARCS, DAYS, start_sample
 from ecluse.fraud.sample import FRAUD_SHARE, write_sample
 from ecluse.runtime import Runtime
-from ecluse.web.city import known_days
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import running_jobs
 from ecluse.web.security import CurrentUser, RuntimeDep, Visitor
@@ -56,7 +55,6 @@ def home(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Response:
         "datasets": tables,
         "sample": SAMPLE | {"fraud_share": FRAUD_SHARE},
         "city_sample": {"arcs": ARCS, "days": DAYS},
-        "city_days": known_days(runtime.documents)[-1:],
         "administers": visitor.user.role == "admin",
     }
     return render(request, "home.html", context)
