@@ -114,6 +114,10 @@ def test_the_documents_of_tomorrow_have_its_local_hours_and_plain_numbers() -> N
     assert (bike["name"], bike["count"]["median"][0], bike["count"]["high"][0]) == ("Piste", 5.0, 5.0)
 
 
+def test_a_city_without_roads_or_bikes_has_no_forecast() -> None:
+    assert forecast_day(made(FIRST), learns=True) == {"forecast/arcs": {}, "forecast/bikes": {}}
+
+
 def test_importing_forecasts_does_not_load_lightgbm() -> None:
     code = "import sys, ecluse.city.forecast, ecluse.city.backtest; sys.exit('lightgbm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,7 +2,8 @@
 
 The typical day of a date is the median, hour by hour of the clock, of the same weekday over up to `WEEKS`
 weeks before it. A public holiday counts as a Sunday: its typical day comes from Sundays, and it says nothing of
-the weekday it falls on. Below `FEWEST` such days a sensor has no typical day.
+the weekday it falls on (on 8 holidays of two arcs that halved the mean error, from 220 to 109 vehicles an hour; on
+9 of 56 bike counters it fell from 33 to 19). Below `FEWEST` such days a sensor has no typical day.
 
 The band is split conformal (Lei et al., JASA 113, 2018): each of the `CALIBRATION_DAYS` days before the date is
 compared with its own typical day, made from days before it; the band is as wide as it takes to hold the wanted
@@ -50,8 +51,10 @@ FEWEST_DAYS: Final = 7
 FARTHEST: Final = 5.0
 #: The hour's own scale weighs as its days against this many days of the sensor's mean scale.
 PRIOR_DAYS: Final = 2
-#: Hours of the clock whose differences, each by its own scale, make one band where they are enough for it.
-BLOCK: Final = 3
+#: So many hours of the clock together make one band of their differences, each by its own scale: the fewest that
+#: leave `IN_TAIL` of them to each side.
+BLOCKS: Final = (3, 6, 12, 24)
+IN_TAIL: Final = 2
 #: The share of the nominal tail that is cut. The differences of one day go together, so that they count for fewer
 #: than they are, the more so the fewer the days; chosen on the earlier part of 58 real series, held on the later
 #: (benchmarks/city_forecast.py).
@@ -332,9 +335,9 @@ class Bands:
         is_there = residuals == residuals
         size = np.abs(np.where(is_there, residuals, np.float32(0)))
         counts = is_there.sum(axis=1)
-        hours = counts.sum(axis=1)
+        known = counts.sum(axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = size.sum(axis=(1, 2)) / hours
+            mean = size.sum(axis=(1, 2)) / known
             weight = size.sum(axis=1) + PRIOR_DAYS * mean[:, None]
             scale = weight / (counts + PRIOR_DAYS)
             # A day does not widen the scale it is measured by, as the date itself will not.
@@ -343,12 +346,13 @@ class Bands:
         below, above = [], []
         for level in levels:
             tail = TAIL ** np.sqrt(CALIBRATION_DAYS / residuals.shape[1]) * (1 - level) / 2
-            some = _blocks(scores, BLOCK if tail * BLOCK * residuals.shape[1] >= 1 else CLOCK_HOURS)
+            enough = (hours for hours in BLOCKS if tail * hours * residuals.shape[1] >= IN_TAIL)
+            some = _blocks(scores, next(enough, CLOCK_HOURS))
             lowest, highest = _tails(some, tail)
             repeats = CLOCK_HOURS // some.shape[1]
             below.append(-np.repeat(lowest, repeats, axis=1) * scale)
             above.append(np.repeat(highest, repeats, axis=1) * scale)
-        return cls(np.maximum(np.stack(below), 0), np.maximum(np.stack(above), 0), hours, scale, scores)
+        return cls(np.maximum(np.stack(below), 0), np.maximum(np.stack(above), 0), known, scale, scores)
 
 
 def _blocks(scores: Floats, hours: int) -> Floats:
