@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ecluse.city.sources import SOURCES
+from ecluse.city.sources import SOURCES, curate_all
 from ecluse.errors import StoreUnavailable
 from ecluse.settings import Settings
 from ecluse.storage import ObjectStore, open_store
@@ -86,3 +86,25 @@ def test_a_store_that_does_not_answer_leaves_its_copy_which_the_parts_name(tmp_p
         assert rows[name].equals(expected), name
         for part in layers.curated.parts(name, DAY):
             assert part.fallback == part.files != ()
+
+
+def test_progress_never_goes_back_and_what_a_report_raises_ends_the_work(tmp_path: Path) -> None:
+    heard: list[tuple[float, str]] = []
+    layers = make_layers(tmp_path, report=lambda done, what: heard.append((done, what)))
+    fill(layers.store)
+    work = replace(layers.work, first=DAY - timedelta(days=2), last=DAY)
+    curate_all(layers.raw, work)
+    shares = [done for done, _ in heard]
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] <= shares[-1] <= 1
+    assert set(TABLES) <= {what for _, what in heard}
+
+    def stop(done: float, what: str) -> None:
+        if what == "weather":
+            raise InterruptedError(what)
+
+    fresh = make_layers(tmp_path / "fresh", store=layers.store)
+    with pytest.raises(InterruptedError, match="weather"):
+        curate_all(fresh.raw, replace(fresh.work, first=work.first, last=work.last, report=stop))
+    assert fresh.curated.days("weather") == []
+    assert fresh.curated.days("disruptions") == [DAY]

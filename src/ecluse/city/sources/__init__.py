@@ -7,6 +7,7 @@ file that is not what its name says raises `BadRaw` with file, line and column.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from ecluse.city.raw import Raw
@@ -30,5 +31,10 @@ SOURCES: Final[dict[str, Curate]] = {
 def curate_all(raw: Raw, work: Curating) -> None:
     """Bring every curated table up to date for the days of `work`."""
     for n, (name, curate) in enumerate(SOURCES.items()):
-        work.report(n / len(SOURCES), name)
-        curate(raw, work)
+        report = _share_of(work.report, n / len(SOURCES), 1 / len(SOURCES))
+        report(0.0, name)
+        curate(raw, replace(work, report=report))
+
+
+def _share_of(report: Report, begin: float, share: float) -> Report:
+    return lambda done, what: report(begin + share * done, what)

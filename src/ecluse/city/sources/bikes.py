@@ -75,7 +75,8 @@ def curate(raw: Raw, work: Curating) -> None:
     days = [LocalDay(day, work.zone) for day in days_between(work.first, work.last)]
     known = parts_of(work.curated, "bikes", [day.date for day in days])
     feed = Feed(raw, FEED, days)
-    for day in days:
+    for n, day in enumerate(days):
+        work.report(n / len(days), "bikes")
         _curate_day(feed, day, known[day.date], work)
     for file in raw.batch(*BATCH):
         _curate_batch(file, days, known, work)
@@ -205,6 +206,7 @@ def _curate_batch(
     # a record whose time cannot be read may be of any day, so each day tells of it
     timeless = _set_aside(table.filter(pl.col("at").is_null()), file.url)
     for day in stale:
+        work.report(1.0, "bikes")
         of_day = table.filter(pl.col("at").is_between(day.begin, day.end, closed="left"))
         bad = of_day.filter(pl.col("reason").is_not_null())
         aside = _set_aside(bad, file.url)

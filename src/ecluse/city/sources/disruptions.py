@@ -112,7 +112,8 @@ def curate(raw: Raw, work: Curating) -> None:
     days = [LocalDay(date, work.zone) for date in days_between(work.first, work.last)]
     parts = parts_of(work.curated, "disruptions", [day.date for day in days])
     feed = Feed(raw, FEED, days)
-    for day in days:
+    for n, day in enumerate(days):
+        work.report(n / len(days), "disruptions")
         files = [file for file in feed.around(day) if _tells_of(file, day)]
         raws = [file.raw for file in files]
         if not files or is_among(parts[day.date], "feed", fingerprint_of(raws)):

@@ -150,7 +150,8 @@ def curate(raw: Raw, work: Curating) -> None:
     feed = Feed(raw, FEED, days)
     batch = raw.batch(BATCH, endings=(".csv", ".csv.gz", ".json", ".json.gz"))
     blocks: dict[str, list[Block]] = {}
-    for day in days:
+    for n, day in enumerate(days):
+        work.report(n / len(days), "weather")
         files = feed.around(day)
         raws = [*batch, *(file.raw for file in files)]
         if not raws or is_among(parts[day.date], "weather", fingerprint_of(raws)):

@@ -79,7 +79,8 @@ def curate(raw: Raw, work: Curating) -> None:
         return
     sites = _merged([read_sites(file, work) for file in files])
     table = _located(pl.DataFrame(list(sites.rows.values()), schema=_READ), work)
-    for day in stale:
+    for n, day in enumerate(stale):
+        work.report(n / len(stale), "works")
         active = table.filter((pl.col("begin") <= day) & (pl.col("end") >= day))
         told = told_of(files, sites.aside, sites.records)
         work.curated.write("works", day, "sites", active, **{**told, "fingerprint": fingerprint})
