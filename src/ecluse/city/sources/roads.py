@@ -43,6 +43,7 @@ _WRITING: Final = 8
 _SILENCE: Final = 0.5
 _EPOCH: Final = date(1970, 1, 1)
 _MINUTE: Final = 60_000_000
+_SMALL_ARC: Final = 1 << 16
 
 
 def curate(raw: Raw, work: Curating) -> None:
@@ -66,7 +67,9 @@ class _Told:
     file: RawFile
     fingerprint: str
     records: int = 0
-    arcs: set[int] = field(default_factory=set)
+    #: Whether an arc was told of; those of higher numbers are in `others`.
+    seen: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(_SMALL_ARC, np.bool_))
+    others: set[int] = field(default_factory=set)
     #: By day since 1970; None: the day cannot be told.
     aside: dict[int | None, Aside] = field(default_factory=dict)
 
@@ -74,9 +77,17 @@ class _Told:
     def origin(self) -> str:
         return origin_of(self.file)
 
+    @property
+    def arcs(self) -> tuple[int, ...]:
+        return tuple(sorted(self.others.union(np.flatnonzero(self.seen).tolist())))
+
     def add(self, block: Block, line: int) -> None:
         """Take note of a block that begins behind `line`."""
-        self.arcs.update(np.unique(block.rows["arc"]).tolist())
+        arcs = block.rows["arc"]
+        if int(arcs.max(initial=0)) < len(self.seen):
+            self.seen[arcs] = True
+        else:
+            self.others.update(np.unique(arcs).tolist())
         self.records += len(block.rows["day"]) + len(block.rejected)
         for one in block.rejected:
             self.aside.setdefault(one.day, Aside()).add(
@@ -130,7 +141,7 @@ def _curate_file(told: _Told, known: Batch | None, work: Curating) -> None:
                 begun,
                 fingerprint=told.fingerprint,
                 days=tuple(map(str, dates)),
-                arcs=tuple(sorted(told.arcs)),
+                arcs=told.arcs,
                 records=told.records,
                 rejected=dict(aside.counts),
                 examples=tuple(vars(one) for one in aside.examples),

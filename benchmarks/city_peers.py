@@ -1,0 +1,80 @@
+"""Answer `benchmarks.city`'s question with pandas or DuckDB, in an environment where these are installed.
+
+    python city_peers.py pandas|duckdb ROADS.csv ANSWER.csv
+
+Per arc and local day: vehicles, hours observed, congested hours, mean occupancy. Prints its seconds, without those of
+the imports, and its peak memory as JSON. Knows nothing of Écluse.
+"""
+
+import json
+import resource
+import sys
+import time
+
+ZONE = "Europe/Paris"
+CONGESTED = 30
+
+
+def with_pandas(path, answer):
+    """Chunks of a million rows; what each adds to the sums of an arc and day."""
+    import pandas as pd
+
+    began = time.perf_counter()
+    arc, at, flow, occupancy = (
+        "Identifiant arc",
+        "Date et heure de comptage",
+        "Débit horaire",
+        "Taux d'occupation",
+    )
+    sums = None
+    chunks = pd.read_csv(path, sep=";", usecols=[arc, at, flow, occupancy], chunksize=1_000_000)
+    for chunk in chunks:
+        day = pd.to_datetime(chunk[at], utc=True).dt.tz_convert(ZONE).dt.strftime("%Y-%m-%d")
+        told = pd.DataFrame(
+            {
+                "arc": chunk[arc],
+                "day": day,
+                "vehicles": chunk[flow],
+                "hours": chunk[flow].notna() | chunk[occupancy].notna(),
+                "congested": chunk[occupancy] >= CONGESTED,
+                "occupancy": chunk[occupancy],
+                "known": chunk[occupancy].notna(),
+            }
+        )
+        part = told.groupby(["arc", "day"]).sum()
+        sums = part if sums is None else sums.add(part, fill_value=0)
+    sums["occupancy"] /= sums["known"].where(sums["known"] > 0)
+    sums.drop(columns="known").reset_index().sort_values(["arc", "day"]).to_csv(answer, index=False)
+    return time.perf_counter() - began
+
+
+def with_duckdb(path, answer):
+    """One query, as one would write it by hand: on all processors, with the types of the columns that it needs."""
+    import duckdb
+
+    began = time.perf_counter()
+    connection = duckdb.connect()
+    connection.execute(f"SET TimeZone = '{ZONE}'")
+    connection.execute(
+        f"""
+        COPY (
+            SELECT "Identifiant arc"::INTEGER AS arc,
+                   strftime("Date et heure de comptage"::TIMESTAMPTZ, '%Y-%m-%d') AS day,
+                   coalesce(sum("Débit horaire"::DOUBLE), 0) AS vehicles,
+                   count(*) FILTER ("Débit horaire" IS NOT NULL OR "Taux d'occupation" IS NOT NULL) AS hours,
+                   count(*) FILTER ("Taux d'occupation"::DOUBLE >= {CONGESTED}) AS congested,
+                   avg("Taux d'occupation"::DOUBLE) AS occupancy
+            FROM read_csv(?, delim = ';', header = true, quote = '"', all_varchar = true)
+            GROUP BY 1, 2 ORDER BY 1, 2
+        ) TO '{answer}' (HEADER)
+        """,  # noqa: S608
+        [path],
+    )
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    contender, path, answer = sys.argv[1:]
+    seconds = {"pandas": with_pandas, "duckdb": with_duckdb}[contender](path, answer)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "peak_mb": peak}))
