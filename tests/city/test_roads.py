@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import uuid
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -17,8 +18,11 @@ from hypothesis import strategies as st
 from ecluse.city.sources import road_files, roads
 from ecluse.city.tables import ROADS
 from ecluse.errors import BadRaw
+from ecluse.settings import Settings
+from ecluse.storage import open_store
 from tests.city.layers import PARIS, Layers, make_layers
 from tests.conftest import SHARED
+from tests.servers import ObjectServer
 
 NAME = "comptages-routiers-permanents.csv"
 HEADER = (
@@ -326,6 +330,28 @@ def test_parquet_gives_what_csv_gives(layers: Layers, tmp_path: Path, typed: boo
     other.put("batch/comptages-routiers-permanents.parquet", damaged)
     with pytest.raises(BadRaw, match=r"comptages-routiers-permanents\.parquet"):
         curated(other)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz", ".parquet"])
+def test_a_file_in_an_object_store_gives_the_same_rows_and_leaves_no_copy(
+    layers: Layers, tmp_path: Path, object_server: ObjectServer, ending: str
+) -> None:
+    lines = [
+        line(arc=arc, at=f"2022-01-{day:02d}T05:00:00+01:00") for arc in range(200) for day in range(1, 4)
+    ]
+    put(layers, lines)
+    expected = curated(layers)
+    environ = object_server.environment(uuid.uuid4().hex)
+    store = open_store(environ["ECLUSE_STORE_URL"], Settings.from_environment(environ).access)
+    far = make_layers(tmp_path / "far", store=store.scoped("raw"), curated=store.scoped("curated"))
+    text = "\n".join([HEADER, *lines]).encode()
+    buffer = io.BytesIO()
+    pl.read_csv(text, separator=";", infer_schema=False).write_parquet(buffer)
+    data = {".csv": text, ".csv.gz": gzip.compress(text), ".parquet": buffer.getvalue()}[ending]
+    far.put(f"batch/comptages-routiers-permanents{ending}", data)
+    roads.curate(far.raw, far.work)
+    assert list(far.work.scratch.iterdir()) == []
+    assert far.curated.read("roads", *ALL).equals(expected)
 
 
 def test_what_did_not_change_is_not_read_again(layers: Layers, monkeypatch: pytest.MonkeyPatch) -> None:

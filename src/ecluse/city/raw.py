@@ -3,8 +3,8 @@
     {raw}/api/{feed}/dt=YYYY-MM-DD/hour=HH/*.json[.gz]
     {raw}/batch/{name}*.csv[.gz] | .parquet | .geojson | .json
 
-Where a fallback is set, a file that the store lacks, or any file while the store does not answer, is taken
-from there, and says so.
+Where a fallback is set and the store has nothing of what is asked for, or does not answer, it is taken from there,
+and says so.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -67,9 +68,12 @@ class RawFile:
         if not self.key.endswith(".gz"):
             return data
         try:
-            unpacked = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, LARGEST_FEED_FILE + 1)
-        except zlib.error as error:
+            with gzip.GzipFile(fileobj=BytesIO(data)) as file:
+                unpacked = file.read(LARGEST_FEED_FILE + 1)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise BadRaw(f"{self.url} is no whole gzip file: {error}. Fetch it again.") from error
+        if not data:
+            raise BadRaw(f"{self.url} is no whole gzip file: it is empty. Fetch it again.")
         if len(unpacked) > LARGEST_FEED_FILE:
             raise BadRaw(f"{self.url} unpacks to more than {LARGEST_FEED_FILE:,} bytes.")
         return unpacked
@@ -102,13 +106,7 @@ class Raw:
         """The days that a feed has partitions for, in order."""
         found: set[date] = set()
         for store in self._places():
-            try:
-                names = store.list_names(join_key("api", feed))
-            except StoreUnavailable:
-                if store is self.fallback or not self._has_copy():
-                    raise
-                continue
-            for name in names:
+            for name in self._names(store, join_key("api", feed)):
                 label, _, value = name.strip("/").partition("=")
                 if label == "dt" and (day := _date(value)) is not None:
                     found.add(day)
@@ -148,6 +146,21 @@ class Raw:
         self._away.set()
         return True
 
+    def _names(self, store: ObjectStore, prefix: str) -> list[str]:
+        try:
+            return store.list_names(prefix)
+        except StoreUnavailable as error:
+            if store is not self.store:
+                raise
+            self._note_away(error)
+            return []
+
+    def _note_away(self, error: StoreUnavailable) -> None:
+        """Say that the copy is read instead; where there is none, the error stands."""
+        if self.fallback is None:
+            raise error
+        logger.warning("%s does not answer; its local copy is read instead.", self.store.url)
+
     def _places(self) -> Iterator[ObjectStore]:
         if not self._away.is_set():
             yield self.store
@@ -164,11 +177,6 @@ def is_packed(path: Path) -> bool:
     """Whether a file begins as gzip does."""
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
-
-
-def unpacked(path: Path) -> gzip.GzipFile:
-    """A packed file, to be read in pieces."""
-    return gzip.open(path, "rb")
 
 
 def _date(text: str) -> date | None:
