@@ -1,11 +1,11 @@
 """Measure the forecasts of the city on real series: hourly traffic of road arcs and counts of bike counters.
 
-    python -m benchmarks.city_forecast FOLDER [--weeks 8] [--skip 0] [--history 84]
+    python -m benchmarks.city_forecast FOLDER [--weeks 8] [--skip 0] [--history 168]
 
 FOLDER holds exports of the open data: `comptages-*.csv` (comptages routiers permanents, `;`) and
 `bike-counters-train.parquet` (counter_id, date in UTC, bike_count). The last `--weeks` of each are forecast day by
 day, after `--skip` weeks at the end were put away: parameters were chosen with `--weeks 12 --skip 8`, and are
-judged with `--weeks 8`. `--history 0`: LightGBM learns from all there is, not from the last 84 days alone.
+judged with `--weeks 8`. `--history 0`: LightGBM learns from all there is, not from the last 168 days alone.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from ecluse.city.backtest import MODELS, Backtest, backtest
+from ecluse.city.forecast import LEARNING_DAYS
 from ecluse.city.typical import LEVELS, VERDICTS, Panel, panel_of, usual_days
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weeks", type=int, default=8)
     parser.add_argument("--skip", type=int, default=0)
-    parser.add_argument("--history", type=int, default=84)
+    parser.add_argument("--history", type=int, default=LEARNING_DAYS)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     panels = {"roads": roads(args.folder), "bikes": bikes(args.folder)}

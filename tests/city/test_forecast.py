@@ -165,3 +165,10 @@ def test_an_hour_counts_where_every_model_told_something() -> None:
 def test_a_backtest_of_too_short_a_history_says_what_it_needs() -> None:
     with pytest.raises(InvalidInput, match="A backtest of 8 weeks needs 16 weeks of data; there are 10"):
         backtest(alternating(10))
+
+
+def test_a_backtest_of_sensors_that_were_mostly_silent_says_so() -> None:
+    panel = waves(days=112)
+    panel.values[:, 10:90] = np.nan
+    with pytest.raises(InvalidInput, match="too few values to learn from"):
+        backtest(panel, weeks=2)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ecluse.city.forecast import (
     FEWEST_WEEKS,
+    LEARNING_DAYS,
     Forecast,
     Learned,
     Past,
@@ -26,7 +27,6 @@ from ecluse.city.forecast import (
     chosen,
     plain,
 )
-from ecluse.city.inputs import HISTORY_DAYS
 from ecluse.city.typical import LEVELS, Floats, Panel
 from ecluse.errors import InvalidInput
 
@@ -97,7 +97,7 @@ def backtest(
     *,
     weeks: int = 8,
     learns: bool = True,
-    history_days: int | None = HISTORY_DAYS,
+    history_days: int | None = LEARNING_DAYS,
     level: float = LEVELS[0],
     seed: int = 0,
     report: Report = _unheard,
@@ -108,7 +108,7 @@ def backtest(
     forecast has. Hours count where every model told something.
 
     Raises:
-        InvalidInput: the panel is too short; the message says how many weeks it needs.
+        InvalidInput: the panel is too short, and the message says how many weeks it needs; or too empty.
     """
     days = panel.values.shape[1]
     first = days - weeks * _WEEK
@@ -133,6 +133,10 @@ def _told(
         if learns and (n - first) % LEARNED_EVERY == 0:
             report((n - first) / (past.days - first), f"learning before {past.dates[n]}")
             since = 0 if history is None else max(0, n - history)
+            if not past.has_enough(since, n):
+                raise InvalidInput(
+                    f"Before {past.dates[n]} there are too few values to learn from. Measure the others: --no-learn"
+                )
             learned = Learned.from_past(past, n, since=since, seed=seed)
         told["typical day"].put(n - first, by_typical_day(past, n, level))
         told["recent level"].put(n - first, by_recent_level(past, n, level))

@@ -217,10 +217,14 @@ class Past:
 
     @property
     def is_enough(self) -> bool:
-        """Whether there is enough to learn from."""
-        learned_from = self.residuals[:, self.since + FIRST_LEARNED : self.days - HELD_OUT[0]]
-        weeks = (self.days - self.since) // 7
-        return weeks >= FEWEST_WEEKS and int(np.isfinite(learned_from).sum()) >= FEWEST_HOURS
+        """Whether there is enough to learn from for the day after the last."""
+        return (self.days - self.since) // 7 >= FEWEST_WEEKS and self.has_enough(self.since, self.days)
+
+    def has_enough(self, since: int, until: int) -> bool:
+        """Whether the days from `since` to before `until`, without those held out, have `FEWEST_HOURS`."""
+        first = since + FIRST_LEARNED
+        learned_from = self.residuals[:, first : until - _held_out(first, until)]
+        return int(np.isfinite(learned_from).sum()) >= FEWEST_HOURS
 
     @cached_property
     def _typical(self) -> tuple[Floats, Ints]:
@@ -335,7 +339,7 @@ class Learned:
     def from_past(cls, past: Past, until: int, *, since: int = 0, seed: int = 0) -> Learned:
         """Learn from the days from `since` to before `until`, places in the panel."""
         first = since + FIRST_LEARNED
-        begin = until - HELD_OUT[until - first >= LONG_HISTORY]
+        begin = until - _held_out(first, until)
         rehearsal = _learn(past, first, begin, seed)
         told = np.stack([_predicted(rehearsal, past, n) for n in range(begin, until)], axis=1)
         held_out = slice(begin, until)
@@ -355,6 +359,10 @@ class Learned:
             high=median + bands.above[0],
             days=self.past.typical_of[:, day],
         )
+
+
+def _held_out(first: int, until: int) -> int:
+    return HELD_OUT[until - first >= LONG_HISTORY]
 
 
 def _learn(past: Past, first: int, until: int, seed: int) -> Any:
