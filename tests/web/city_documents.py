@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
@@ -134,7 +135,7 @@ def arc_day(arc: dict[str, Any], day: date, clock: tuple[int, ...]) -> dict[str,
         "mean_occupancy": round(sum(one or 0 for one in occupancy) / len(seen), 2),
         "states": {STATES[one]: round(known.count(one) / len(known), 4) for one in set(known)},
         "congested_hours": sum(one in "sb" for one in state),
-        "longest_congested": max((len(run) for run in state.replace("b", "s").split("s")), default=0),
+        "longest_congested": max((len(run) for run in re.findall("[sb]+", state)), default=0),
         "hours_observed": len(seen),
         "coverage": round(len(seen) / len(flow), 3),
         "lost_time": round(lost, 2),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Annotated, Any, Final
@@ -50,9 +50,10 @@ class PastDay:
 
 @dataclass(frozen=True)
 class Way:
-    """The arcs of a street in the order in which they are driven, each with its hours."""
+    """The arcs of a street in the order in which they are driven, each with its hours; `alone`: they lead into none."""
 
     rows: list[tuple[Body, float, list[Body]]]
+    alone: bool = False
 
 
 @router.get("/city/arcs/{arc}")
@@ -121,23 +122,21 @@ def usual_street(day: city.Day, counts: Counter[str]) -> str:
 def ways_of(documents: Documents, day: date, arcs: Sequence[Body]) -> list[Way]:
     """The ways along a street, the longest first; each arc with where it begins, in metres, and its hours."""
     bodies = city.arcs_on(documents, day, [arc["arc"] for arc in arcs])
-    ways = []
-    for chain in city.chains_of(arcs):
-        rows, metres = [], 0.0
-        for arc in chain:
-            body = bodies.get(arc["arc"])
-            if body is not None:
-                hours = [
-                    {"state": state, "occupancy": occupancy, "flow": flow}
-                    for state, occupancy, flow in zip(
-                        body["state"], body["occupancy"], body["flow"], strict=True
-                    )
-                ]
-                rows.append((arc, metres, hours))
-            metres += arc.get("length") or 0.0
-        if rows:
-            ways.append(Way(rows))
-    return ways
+    chains = city.chains_of([arc for arc in arcs if arc["arc"] in bodies])
+    ways = [Way(_rows(chain, bodies)) for chain in chains if len(chain) > 1]
+    alone = [row for chain in chains if len(chain) == 1 for row in _rows(chain, bodies)]
+    return [*ways, *([Way(alone, alone=True)] if alone else [])]
+
+
+def _rows(chain: Sequence[Body], bodies: Mapping[int, Body]) -> list[tuple[Body, float, list[Body]]]:
+    rows, metres = [], 0.0
+    for arc in chain:
+        body = bodies[arc["arc"]]
+        measured = zip(body["state"], body["occupancy"], body["flow"], strict=True)
+        hours = [{"state": state, "occupancy": held, "flow": flow} for state, held, flow in measured]
+        rows.append((arc, metres, hours))
+        metres += arc.get("length") or 0.0
+    return rows
 
 
 def arc_figures(

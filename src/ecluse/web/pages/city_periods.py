@@ -30,8 +30,6 @@ LONGEST: Final = 62
 USUAL: Final = 7
 CHANGES_SHOWN: Final = 10
 WEEKDAY_HOURS: Final = range(24)
-#: The share in per cent that the darkest cell stands for, the same in both periods.
-MOST_SATURATED: Final = 40.0
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def compare(
         "error": error,
         "figures_compared": compared_figures(*sides),
         "figures": charts_of(*sides, zone, say),
-        "weeks": [(name, hours_of_week(side, zone, say)) for name, side in zip("AB", sides, strict=True)],
+        "weeks": weeks_of(*sides, zone, say),
         "zones": zone_changes(*sides),
         "arcs": arc_changes(documents, *sides),
         "counts": [len(side.traffic) for side in sides],
@@ -242,22 +240,34 @@ def charts_of(a: Side, b: Side, zone: ZoneInfo, say: Words) -> list[Chart]:
     return charts
 
 
-def hours_of_week(side: Side, zone: ZoneInfo, say: Words) -> list[tuple[str, list[Cell]]]:
-    """The mean share of saturated arcs by weekday and hour of the clock, in per cent."""
+def weeks_of(a: Side, b: Side, zone: ZoneInfo, say: Words) -> list[tuple[str, list[tuple[str, list[Cell]]]]]:
+    """For each period, the mean share of saturated arcs in per cent by weekday and hour; both in the same colours."""
+    means = [_week(side, zone) for side in (a, b)]
+    most = max((value for side in means for value in side.values()), default=0.0)
+    monday = date(2024, 1, 1)
+    return [
+        (
+            name,
+            [
+                (
+                    say.weekday(monday + timedelta(days=weekday)),
+                    [heat_cell(side.get((weekday, hour)), most, say) for hour in WEEKDAY_HOURS],
+                )
+                for weekday in sorted({weekday for weekday, _ in side})
+            ],
+        )
+        for name, side in zip("AB", means, strict=True)
+    ]
+
+
+def _week(side: Side, zone: ZoneInfo) -> dict[tuple[int, int], float]:
+    """(weekday, hour of the clock) → the mean share of saturated arcs in per cent."""
     found: dict[tuple[int, int], list[float]] = defaultdict(list)
     for day, values in _hours(side.traffic, "saturation_share").items():
         for hour, value in zip(LocalDay(day, zone).clock_hours, values, strict=False):
             if value is not None:
                 found[day.weekday(), hour].append(100 * value)
-    means = {place: sum(values) / len(values) for place, values in found.items()}
-    named = {day.weekday(): day for day in side.traffic}
-    return [
-        (
-            say.weekday(named[weekday]),
-            [heat_cell(means.get((weekday, hour)), MOST_SATURATED, say) for hour in WEEKDAY_HOURS],
-        )
-        for weekday in sorted(named)
-    ]
+    return {place: sum(values) / len(values) for place, values in found.items()}
 
 
 def zone_changes(a: Side, b: Side) -> list[ZoneChange]:

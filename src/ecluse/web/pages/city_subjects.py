@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -18,7 +19,7 @@ from ecluse.runtime import Runtime
 from ecluse.web import city
 from ecluse.web.charts import Chart
 from ecluse.web.city_charts import bars_across, bikes_by_hour
-from ecluse.web.i18n import Words
+from ecluse.web.i18n import ABSENT, Words
 from ecluse.web.pages.city import alerts_of
 from ecluse.web.pages.city_arcs import flow_chart, occupancy_chart
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -137,6 +138,7 @@ def show_disruptions(request: Request, day: str, runtime: RuntimeDep, user: Curr
     """Disruptions of transit by line and by mode."""
     found = _read(runtime, day, "disruptions")
     say, body = words_of(request), found["disruptions"]
+    local = Words(say.language, ZoneInfo(runtime.settings.city.zone))
     return _page(
         request,
         runtime,
@@ -144,7 +146,7 @@ def show_disruptions(request: Request, day: str, runtime: RuntimeDep, user: Curr
         "city_disruptions.html",
         body=body,
         figures=_line_figures((body or {}).get("most_affected") or (), say),
-        moment=_moment,
+        moment=lambda text: local.when(datetime.fromisoformat(text)) if text else ABSENT,
     )
 
 
@@ -273,8 +275,3 @@ def _download(text: str, media_type: str, name: str) -> Response:
     return Response(
         text, media_type=media_type, headers={"content-disposition": f'attachment; filename="{name}"'}
     )
-
-
-def _moment(text: str | None) -> datetime | None:
-    """A moment as documents have it; None for one that is not known."""
-    return datetime.fromisoformat(text) if text else None
