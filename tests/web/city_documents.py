@@ -327,10 +327,9 @@ def alert(body: dict[str, Any], worst: int, n: int) -> dict[str, Any]:
         "to": f"{hours[-1] + 1:02d}:00",
         "lost_time": body["lost_time"],
         "why": {
-            "rule": "occupancy of 50 % or more for at least 2 hours in a row"
-            if n % 3
-            else "flow outside the band",
-            "threshold": 50.0,
+            "rule": "blocked" if n % 3 else "below",
+            "threshold": 50.0 if n % 3 else 0.99,
+            "hours_needed": 2,
             "observed": [body["occupancy"][hour] for hour in hours],
             "usual": {"median": 18.0, "low": 12.0, "high": 25.0} if n % 2 else None,
         },

@@ -191,3 +191,28 @@ def test_a_ring_of_arcs_is_driven_once() -> None:
 def test_arcs_without_nodes_stand_alone() -> None:
     arcs = [{"arc": n, "upstream": None, "downstream": None} for n in range(2)]
     assert [len(chain) for chain in chains_of(arcs)] == [1, 1]
+
+
+def test_administrators_start_runs_and_follow_them(asking: Browser) -> None:
+    answer = asking.post("/api/city/runs", json={"from": "2025-10-12", "to": DAY})
+    assert answer.status_code == 202
+    run = answer.json()["run"]
+    body = asking.get(f"/api/city/runs/{run}").json()
+    assert (body["run"]["kind"], body["active"], body["days"]) == ("city_prepare", True, {})
+    again = asking.post("/api/city/runs", json={"from": "2025-10-12", "to": DAY})
+    assert again.json()["run"] == run
+
+
+@pytest.mark.parametrize(
+    "body", [{"from": DAY}, {"from": DAY, "to": "soon"}, {"from": DAY, "to": "2025-10-01"}]
+)
+def test_a_run_of_no_days_is_refused(asking: Browser, body: dict[str, str]) -> None:
+    assert asking.post("/api/city/runs", json=body).status_code == 422
+
+
+def test_only_administrators_start_runs(runtime: Runtime, asking: Browser) -> None:
+    other = browser(runtime, runtime.accounts.sign_up("other@example.org", "a long password"))
+    answer = other.post("/api/city/runs", json={"from": DAY, "to": DAY})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
+    assert other.post("/city/runs", data={"first": DAY, "last": DAY}).status_code == 403
+    assert "Compute days" not in other.get("/city").text

@@ -1,7 +1,7 @@
 import json
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from xml.etree import ElementTree
 
 import pytest
@@ -11,7 +11,7 @@ from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.city_map import THEMES
 from tests.web import test_templates
-from tests.web.city_documents import LAST, invented_city
+from tests.web.city_documents import LAST, day_documents, invented_arcs, invented_city
 from tests.web.test_pages import Browser, browser
 
 DAY = LAST.isoformat()
@@ -68,7 +68,8 @@ def test_without_days_the_city_says_how_to_get_some(tmp_path_factory: pytest.Tem
     with Runtime.open(Settings.from_environment({}, home=home)) as empty:
         first = empty.accounts.sign_up("ines@example.org", "a long password")
         text = browser(empty, first).get("/city").text
-        assert "ecluse city demo" in text
+        assert 'action="/city/sample"' in text
+        assert "ecluse city fetch" in text
         answer = browser(empty, first).get(PLACE)
         assert (answer.status_code, "No day has been computed yet" in answer.text) == (404, True)
 
@@ -176,3 +177,96 @@ def test_a_source_that_delivered_nothing_is_said_where_its_figure_stands(
 def test_the_side_bar_knows_that_a_day_is_of_the_city(reader: Browser) -> None:
     assert re.search(r'<a href="/city" aria-current="true">', reader.get(PLACE).text)
     assert re.search(r'<a href="/city" aria-current="page">', reader.get("/city").text)
+
+
+def test_an_administrator_computes_days_from_the_page(reader: Browser) -> None:
+    assert "Compute these days" in reader.get("/city").text
+    wrong = reader.post("/city/runs", data={"first": DAY, "last": "2025-10-01"})
+    assert wrong.status_code == 422
+    assert "Compute these days" in wrong.text
+    started = reader.post("/city/runs", data={"first": DAY, "last": DAY})
+    assert (started.status_code, started.headers["location"][:6]) == (303, "/jobs/")
+    assert reader.get(started.headers["location"]).status_code == 200
+
+
+def test_an_alert_says_its_rule_what_was_observed_and_the_works_near(
+    reader: Browser, runtime: Runtime
+) -> None:
+    alerts = runtime.documents.get("metrics/alerts", DAY)["alerts"]
+    first = reader.get(f"{PLACE}/alerts/{alerts[0]['id']}").text
+    assert "Fewer vehicles than the band that holds 99" in first
+    assert "Réfection de chaussée" in first
+    second = reader.get(f"{PLACE}/alerts/{alerts[1]['id']}").text
+    assert "Occupancy was at least 50" in second
+    assert reader.get(f"{PLACE}/alerts/none").status_code == 404
+
+
+def test_every_alert_of_a_day_has_its_page(reader: Browser, runtime: Runtime) -> None:
+    alerts = runtime.documents.get("metrics/alerts", DAY)["alerts"]
+    listed = re.findall(rf'href="({PLACE}/alerts/[^"]+)"', reader.get(f"{PLACE}/alerts").text)
+    assert listed == [f"{PLACE}/alerts/{alert['id']}" for alert in alerts]
+    assert {reader.get(path).status_code for path in listed} == {200}
+
+
+def test_an_arc_has_its_day_its_past_its_week_and_its_forecast(reader: Browser) -> None:
+    text = reader.get("/city/arcs/101").text
+    figures = re.findall(r'data-chart="([\w-]+)"', text)
+    assert figures == ["chart-flow", "chart-occupancy", "chart-days", "chart-forecast"]
+    assert text.count('<a class="nowrap" href="/city/arcs/101?date=') == 10
+    assert "Its week" in text
+
+
+def test_an_arc_without_a_measurement_on_a_day_says_so(reader: Browser, runtime: Runtime) -> None:
+    day = (LAST - timedelta(days=3)).isoformat()
+    runtime.documents.delete(f"metrics/arcs/{day}", "107")
+    text = reader.get(f"/city/arcs/107?date={day}").text
+    assert "Nothing was measured here on this day" in text
+    assert "Rue 2" in text
+    assert reader.get("/city/arcs/9999").status_code == 404
+
+
+def test_the_scan_has_a_cell_for_each_arc_and_hour(reader: Browser) -> None:
+    text = reader.get(f"{PLACE}/scan?street=Av_2").text
+    assert "Av 2, hour by hour" in text
+    assert text.count('<td class="num') == 4 * 24
+    rows = re.findall(r'<a href="/city/arcs/(\d+)\?date', text)
+    assert rows == ["116", "117", "118", "119"]
+
+
+def test_a_comparison_tells_both_periods(reader: Browser) -> None:
+    text = reader.get("/city/compare?a=2025-10-05..2025-10-07&b=2025-10-12..2025-10-14").text
+    assert "A: 5 Oct 2025 to 7 Oct 2025. B: 12 Oct 2025 to 14 Oct 2025." in text
+    assert re.search(r"data-l=\"Days of A and B\">3, 3<", text)
+    assert "Arcs that lose more time" in text
+
+
+def test_a_form_of_dates_leads_to_the_address_of_its_comparison(reader: Browser) -> None:
+    answer = reader.get("/city/compare?a_from=2025-10-05&a_to=2025-10-07&b_from=2025-10-12&b_to=2025-10-14")
+    assert answer.headers["location"] == "/city/compare?a=2025-10-05..2025-10-07&b=2025-10-12..2025-10-14"
+
+
+@pytest.mark.parametrize("a", ["2025-10-07..2025-10-05", "2025-10-05", "2025-01-01..2025-10-05", "x..y"])
+def test_a_period_that_is_none_is_said_on_the_page(reader: Browser, a: str) -> None:
+    answer = reader.get(f"/city/compare?a={a}")
+    assert answer.status_code == 422
+    assert 'role="alert"' in answer.text
+
+
+def test_the_report_can_be_read_printed_and_kept(reader: Browser) -> None:
+    page = reader.get(f"{PLACE}/report").text
+    assert "Download the report" in page
+    whole = reader.get(f"{PLACE}/report.html")
+    assert whole.headers["content-disposition"] == f'attachment; filename="report-{DAY}.html"'
+    assert "<svg" in whole.text
+    rows = reader.get(f"{PLACE}/report.csv").text.splitlines()
+    assert rows[0] == "section,rank,id,name,metric,value,unit"
+    assert reader.get("/city/2025-11-20/report.html").status_code == 404
+
+
+def test_a_day_of_25_hours_shows_each_of_them(runtime: Runtime, reader: Browser) -> None:
+    long = date(2025, 10, 26)
+    runtime.documents.put_many(day_documents(long, invented_arcs(3, 4)))
+    text = reader.get(f"/city/{long}?hour=3").text
+    assert 'max="24"' in text
+    assert "Saturated at 02:00\u00a0+01:00" in text
+    assert {len(states) for states in reader.get(f"/city/{long}/map.json").json()["state"]} == {25}

@@ -7,15 +7,18 @@ from datetime import date, timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
+from ecluse.city.work import run_of, start_runs
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.web import city
+from ecluse.web.api.bodies import job_body
+from ecluse.web.api.schemas import JobBody
 from ecluse.web.city_tables import MEDIA_TYPES, Format, encode_table, table_of
 from ecluse.web.errors import answers
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import Administrator, CurrentUser, RuntimeDep
 
 router = APIRouter(prefix="/city", tags=["city"])
 #: Every kind that a day has one document of.
@@ -66,6 +69,30 @@ class CityRange(BaseModel):
     kind: str
     items: list[dict[str, Any]]
     next: date | None
+
+
+class RunRequest(BaseModel):
+    """Which days to compute, both ends included."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    first: date = Field(alias="from", examples=["2025-10-01"])
+    last: date = Field(alias="to", examples=["2025-10-14"])
+    again: bool = Field(False, description="Compute days that are up to date as well")
+
+
+class RunAccepted(BaseModel):
+    """A run that was queued. `run` is the job that prepares; each day then has a job of its own."""
+
+    run: str
+
+
+class CityRun(BaseModel):
+    """How far a run is."""
+
+    run: JobBody
+    days: dict[date, JobBody]
+    active: bool
 
 
 class CityArc(BaseModel):
@@ -203,6 +230,20 @@ def export(table: str, day: str, form: Format, runtime: RuntimeDep, user: Curren
         media_type=MEDIA_TYPES[form],
         headers={"content-disposition": f'attachment; filename="{name}"'},
     )
+
+
+@router.post("/runs", status_code=202, responses=answers(403))
+def start_run(body: RunRequest, runtime: RuntimeDep, user: Administrator) -> RunAccepted:
+    """Compute days as jobs on all workers; those that are up to date are left as they are. For administrators."""
+    return RunAccepted(run=start_runs(runtime, user.user, body.first, body.last, again=body.again))
+
+
+@router.get("/runs/{run}", responses=answers(404))
+def show_run(run: str, runtime: RuntimeDep, user: Administrator) -> CityRun:
+    """How far a run is, and each of its days. For administrators."""
+    found = run_of(runtime, user.user.id, run)
+    days = {day: job_body(job) for day, job in found.days.items()}
+    return CityRun(run=job_body(found.prepare), days=days, active=found.active)
 
 
 def _metrics(documents: Documents, kind: str, day: date) -> Body:

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
+from ecluse.accounts import SignedIn
+from ecluse.city import work
 from ecluse.documents import Body, Documents
+from ecluse.errors import InvalidInput
+from ecluse.runtime import Runtime
 from ecluse.web import city
 from ecluse.web.charts import Chart
 from ecluse.web.city import Day, MapOfDay
 from ecluse.web.city_charts import bikes_by_hour, saturation_by_hour
 from ecluse.web.city_map import THEMES, city_svg
 from ecluse.web.i18n import Words
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.pages.jobs import running_jobs
+from ecluse.web.security import Administrator, CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
 router = APIRouter()
@@ -100,6 +105,33 @@ class Hour:
 @router.get("/city")
 def list_days(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """The days that are known, as a calendar and as a table."""
+    return _days_page(request, runtime, user)
+
+
+@router.post("/city/runs")
+def start_run(
+    request: Request,
+    runtime: RuntimeDep,
+    user: Administrator,
+    first: Annotated[str, Form()],
+    last: Annotated[str, Form()],
+) -> Response:
+    """Queue the days that an administrator asks for, and show how they get on."""
+    try:
+        run = work.start_runs(runtime, user.user, city.date_of(first), city.date_of(last))
+    except InvalidInput as error:
+        return _days_page(request, runtime, user, error=error)
+    return RedirectResponse(f"/jobs/{run}", 303)
+
+
+def _days_page(
+    request: Request,
+    runtime: Runtime,
+    user: SignedIn,
+    *,
+    error: InvalidInput | None = None,
+) -> Response:
+    running = running_jobs(runtime, user.user.id, words_of(request))
     documents = runtime.documents
     days = city.known_days(documents)
     latest = days[-1] if days else None
@@ -119,8 +151,12 @@ def list_days(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Respo
         "sources": sources_of(newest) if newest else [],
         "steps": STEPS,
         "administers": user.user.role == "admin",
+        "running": [one for one in running.jobs if one.job.kind.startswith("city")],
+        "days_left": running.days,
+        "today": date.today(),
+        "error": str(error) if error else None,
     }
-    return render(request, "city.html", context)
+    return render(request, "city.html", context, status=error.status if error else 200)
 
 
 @router.get("/city/arcs.geojson")
