@@ -127,38 +127,43 @@ def write_reference(ground: Ground) -> bytes:
 
 @dataclass(frozen=True)
 class _Character:
-    load: Floats  # how full the arc is at its usual peak
+    """What an arc always is like, (arcs,): how full at its usual peak, how much of that in the morning, in the
+    evening and at weekends, its occupancy beside others', and how many hours its queue lags behind."""
+
+    load: Floats
     morning: Floats
     evening: Floats
-    occupancy: Floats
     weekend: Floats
+    occupancy: Floats
+    lag: Floats
+
+
+#: A street has a bottleneck about every so many arcs; so many arcs before it are in its queue.
+_BOTTLENECKS, _QUEUE = 10, 3.0
 
 
 @lru_cache(maxsize=8)
-def _character_of(arcs: int, seed: int) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+def _drawn(arcs: int, seed: int) -> tuple[Floats, ...]:
     rng = np.random.default_rng([seed, Draw.CITY, arcs])
-    return (
-        np.exp(rng.normal(0, 0.13, arcs)),
-        np.exp(rng.normal(0, 0.08, arcs)),
-        np.exp(rng.normal(0, 0.08, arcs)),
-        np.exp(rng.normal(0, 0.15, arcs)),
-        np.exp(rng.normal(0, 0.12, arcs)),
-    )
+    return tuple(rng.normal(0, 1, arcs) for _ in range(5))
 
 
 def _character(ground: Ground, seed: int) -> _Character:
-    load, morning, evening, occupancy, weekend = _character_of(len(ground), seed)
-    # A street has a bottleneck; before it, arcs are fuller the nearer they are, behind it they are free.
-    rng = np.random.default_rng([seed, Draw.CITY, 2])
-    bottleneck = rng.uniform(0.3, 0.9, int(ground.street.max()) + 1)[ground.street] * ground.along
-    before = bottleneck - ground.place
-    queue = np.where(before >= 0, 0.24 * np.exp(-before / 2.0), -0.05)
+    load, morning, evening, weekend, occupancy = _drawn(len(ground), seed)
+    of_street = np.random.default_rng([seed, Draw.CITY, 2]).uniform(0, 1, (2, int(ground.street.max()) + 1))
+    # Neighbours along a street are alike; from one to the next bottleneck the queue grows, and behind it is room.
+    alike = np.convolve(load, np.ones(7) / np.sqrt(7), mode="same")
+    shift, share = of_street[0][ground.street], of_street[1][ground.street]
+    apart = ground.along / np.maximum(1, np.round(ground.along / _BOTTLENECKS))
+    before = (shift * apart - ground.place) % apart
+    queue = 0.45 * share * np.exp(-before / _QUEUE)
     return _Character(
-        load=1.04 * ground.load * load * (1 + queue),
-        morning=morning * (1 + 0.12 * ground.inward),
-        evening=evening * (1 - 0.10 * ground.inward),
-        occupancy=occupancy,
-        weekend=weekend,
+        load=ground.load * np.exp(0.055 * alike + 0.02 * load) * (1.0 + queue),
+        morning=np.exp(0.06 * morning) * (1 + 0.12 * ground.inward),
+        evening=np.exp(0.06 * evening) * (1 - 0.10 * ground.inward),
+        weekend=np.exp(0.12 * weekend),
+        occupancy=np.exp(0.07 * occupancy),
+        lag=np.where(before < 2 * _QUEUE, 0.13 * before, 0.0),
     )
 
 
@@ -166,23 +171,24 @@ def _demand(ground: Ground, day: Day, rng: np.random.Generator) -> Floats:
     """(arcs, hours) how full each arc would be with nothing in its way."""
     hours = np.asarray(day.local.clock_hours, dtype=float)
     own = _character(ground, day.seed)
+    felt = hours - own.lag[:, None]
     if day.rest == 0:
         shape = (
             0.10
-            + np.outer(own.morning, 0.78 * bump(hours, 8.3, 1.6))
-            + np.outer(own.evening, 0.80 * bump(hours, 18.0, 2.1))
+            + own.morning[:, None] * 0.78 * bump(felt, 8.3, 1.6)
+            + own.evening[:, None] * 0.80 * bump(felt, 18.0, 2.1)
             + 0.52 * bump(hours, 13.0, 3.0)
             + 0.14 * bump(hours, 22.0, 1.6)
         )
     else:
         late = 0.16 * bump(hours, 0.5, 1.6)
         afternoon = (0.72, 0.66)[day.rest - 1] * bump(hours, (16.0, 17.8)[day.rest - 1], 3.9)
-        shape = 0.11 + np.outer(own.weekend, afternoon + late + 0.18 * bump(hours, 11.5, 2.0))
+        shape = 0.11 + own.weekend[:, None] * (afternoon + late + 0.18 * bump(hours, 11.5, 2.0))
     levels = day.level * {4: 1.03, 0: 0.97}.get(day.date.weekday(), 1.0)
     levels *= 1.06 if day.strike else 1.0
     levels *= 0.985 if day.weather.rain >= 5 else 1.0
     street = np.exp(rng.normal(0, 0.035, int(ground.street.max()) + 1))[ground.street]
-    arc = np.exp(rng.normal(0, 0.03, len(ground)))
+    arc = np.exp(rng.normal(0, 0.018, len(ground)))
     hourly = np.exp(rng.normal(0, 0.02, len(hours)))
     full: Floats = own.load[:, None] * shape * levels * (street * arc)[:, None] * hourly
     full += _crowd(ground, day, hours)
