@@ -75,7 +75,7 @@ def test_a_feature_without_number_or_area_is_set_aside(layers: Layers) -> None:
     part = layers.curated.whole("zones")
     assert part is not None
     assert part.records == 6
-    assert part.rejected == {"no number": 2, "bad geometry": 2}
+    assert part.rejected == {"the number of the zone cannot be read": 2, "the polygon cannot be read": 2}
     assert [one["line"] for one in part.examples] == [3, 4, 5, 6]
 
 

@@ -807,6 +807,26 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("the last day is before the first"),
     N_("the polygon cannot be read"),
     N_("the record has more cells than the header"),
+    N_("%(file)s, line 1, column %(column)s: it is missing, so this is no file of road counts. Fetch it again."),
+    N_("%(file)s, column %(column)s: it is missing, so this is no file of road counts. Fetch it again."),
+    N_("%(file)s, line 1, column %(column)s: it is there twice. Fetch the file again."),
+    N_("%(file)s, column %(column)s: its type is %(value)s; it has to be text or moments with a time zone."),
+    N_("%(file)s, line %(number)s, column %(column)s: %(reason)s (%(value)s), and no record of "
+       "the file is good. Fetch it again."),
+    N_("%(file)s, line %(number)s: %(reason)s (%(value)s), and no record of the file is good. Fetch it again."),
+    N_("%(file)s, line 1: there is no column %(column)s (or %(other)s), so this is no reference "
+       "of arcs. Fetch it again."),
+    N_('%(file)s has no "features": this is no GeoJSON of zones. Fetch it again.'),
+    N_("%(file)s is gone. Run it again."),
+    N_("the arc is no number"),
+    N_("the flow is not possible"),
+    N_("the occupancy is not possible"),
+    N_("the state is not known"),
+    N_("the state of the arc is not known"),
+    N_("the record is too short"),
+    N_("the quotes are not closed"),
+    N_("the shape is no line"),
+    N_("the number of the zone cannot be read"),
     # Raw files of a city, and why records of them were set aside
     N_("%(file)s holds what cannot be read: %(error)s. Fetch it again."),
 )  # fmt: skip

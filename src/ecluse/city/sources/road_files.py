@@ -166,7 +166,7 @@ def _dialect(header: bytes, url: str) -> Dialect:
     try:
         text = header.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise BadRaw(f"{url}, line 1: this is no UTF-8 text: {error.reason}. Fetch it again.") from error
+        raise BadRaw(f"{url} is no UTF-8 text: {error.reason}. Fetch it again.") from error
     found = [
         (separator, [name.strip() for name in next(csv.reader([text], delimiter=separator), [])])
         for separator in _SEPARATORS
@@ -178,11 +178,12 @@ def _dialect(header: bytes, url: str) -> Dialect:
 
 def _check_columns(names: Sequence[str], where: str) -> None:
     for name in COLUMNS.values():
-        if names.count(name) != 1:
-            what = "missing" if name not in names else "there twice"
+        if name not in names:
             raise BadRaw(
-                f"{where}, column {name}: it is {what}, so this is no file of road counts. Fetch it again."
+                f"{where}, column {name}: it is missing, so this is no file of road counts. Fetch it again."
             )
+        if names.count(name) > 1:
+            raise BadRaw(f"{where}, column {name}: it is there twice. Fetch the file again.")
 
 
 # Parquet
@@ -238,5 +239,5 @@ def _as_bad(file: RawFile) -> Iterator[None]:
         raise BadRaw(f"{file.url} is no whole gzip file: {error}. Fetch it again.") from error
     except pl.exceptions.PolarsError as error:
         raise BadRaw(
-            f"{file.url} is no whole Parquet file: {str(error).splitlines()[0]}. Fetch it again."
+            f"{file.url} is no Parquet file: {str(error).splitlines()[0]}. Fetch it again."
         ) from error

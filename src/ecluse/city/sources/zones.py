@@ -20,10 +20,13 @@ from pyproj import Geod
 from ecluse.city.curated import SetAside
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.city.sources.curating import Curating
+from ecluse.city.sources.feed import parsed
 from ecluse.city.tables import ZONES
 from ecluse.errors import BadRaw
 
 BATCH: Final = "arrondissements"
+NO_NUMBER: Final = "the number of the zone cannot be read"
+BAD_POLYGON: Final = "the polygon cannot be read"
 EARTH: Final = Geod(ellps="WGS84")
 _AREAS: Final = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
@@ -83,13 +86,7 @@ def area_of(geometry: Any) -> float:
 
 
 def _features(file: RawFile) -> list[Any]:
-    try:
-        told = json.loads(file.read())
-    except ValueError as error:
-        where = (
-            f", line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        )
-        raise BadRaw(f"{file.url}{where}: this is no GeoJSON: {error}. Fetch it again.") from error
+    told = parsed(file)
     features = told.get("features") if isinstance(told, dict) else None
     if not isinstance(features, list):
         raise BadRaw(f'{file.url} has no "features": this is no GeoJSON of zones. Fetch it again.')
@@ -105,14 +102,14 @@ def _zone(feature: Any) -> dict[str, Any] | str:
         or not isinstance(number, int | str)
         or not str(number).isdecimal()
     ):
-        return "no number"
+        return NO_NUMBER
     try:
         geometry = shapely.from_geojson(json.dumps(feature.get("geometry")))
     except shapely.errors.GEOSException:
-        return "bad geometry"
+        return BAD_POLYGON
     geometry = geometry if shapely.is_valid(geometry) else shapely.make_valid(geometry)
     if shapely.get_type_id(geometry) not in _AREAS or shapely.is_empty(geometry):
-        return "bad geometry"
+        return BAD_POLYGON
     return {
         "zone": int(number),
         "name": str(properties.get("l_aroff") or properties.get("l_ar") or number),
