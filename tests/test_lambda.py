@@ -125,8 +125,9 @@ def handler(cloud: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.chdir(tmp_path / "task")
     module = load()
     yield module
-    if module.computing.cache_info().currsize:
-        module.computing().close()
+    for opened in (module.computing, module.answering):
+        if opened.cache_info().currsize:
+            opened().close()
 
 
 # One day, one event

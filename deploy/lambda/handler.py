@@ -36,6 +36,8 @@ def compute_day(event: dict[str, Any], context: Any) -> dict[str, Any]:
     run = getattr(context, "aws_request_id", None) or str(event.get("id", "lambda"))
     with workflows.open_city(runtime, event.get("raw")) as city:
         workflows.run_day(city, day, run=run, report=_print)
+        if workflows.latest_day(city.documents) == day:
+            workflows.update_forecast(city, _print)
     return workflows.find_day(runtime.documents, day)
 
 
@@ -71,18 +73,24 @@ def computing() -> Runtime:
 
 
 @cache
-def _adapter() -> Any:
-    from mangum import Mangum
-
-    from ecluse.web.app import make_app
-
+def answering() -> Runtime:
+    """What an instance of the API keeps open between requests."""
     settings = _settings()
     if settings.database_url.startswith("sqlite"):
         raise SettingsError(
             "The API keeps accounts and tokens in a database that all instances share. Set DATABASE_URL to a "
             "PostgreSQL: postgresql+psycopg://user@host/name."
         )
-    return Mangum(make_app(Runtime.open(settings)), lifespan="off")
+    return Runtime.open(settings)
+
+
+@cache
+def _adapter() -> Any:
+    from mangum import Mangum
+
+    from ecluse.web.app import make_app
+
+    return Mangum(make_app(answering()), lifespan="off")
 
 
 def _settings() -> Settings:

@@ -185,7 +185,14 @@ class JobKind:
 
 
 #: How many jobs of each queue one worker runs at a time.
-QUEUES: Final[dict[str, int]] = {"profile": 2, "train": 1, "predict": 1, "upkeep": 1, "city": 1}
+QUEUES: Final[dict[str, int]] = {
+    "profile": 2,
+    "train": 1,
+    "predict": 1,
+    "upkeep": 1,
+    "city": 1,
+    "forecast": 1,
+}
 
 
 def _reported(method: Callable[P, R]) -> Callable[P, R]:

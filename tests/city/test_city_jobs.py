@@ -31,6 +31,8 @@ from tests.application import KEPT, run_ecluse
 from tests.city.sample import FIRST, LAST, held
 
 MONDAY = date(2025, 10, 13)
+#: With four weeks before it.
+THURSDAY = date(2025, 10, 30)
 
 
 @pytest.fixture
@@ -73,6 +75,7 @@ def test_days_are_computed_as_jobs_and_what_is_up_to_date_has_none(
         again = work.start_runs(runtime, administrator, MONDAY, MONDAY, str(sample), again=True)
         assert list(ended(runtime, administrator, again).days) == [MONDAY]
     assert workflows.find_day(runtime.documents, MONDAY)["run"] == again
+    assert runtime.documents.get(workflows.FORECAST, "state")["date"] == str(MONDAY + timedelta(days=3))
 
 
 def test_a_day_that_fails_is_told_with_its_reason_and_the_others_are_computed(
@@ -126,6 +129,25 @@ def test_who_is_no_administrator_starts_nothing(runtime: Runtime, administrator:
     with pytest.raises(Forbidden, match="Only administrators"):
         work.start_runs(runtime, member, MONDAY, MONDAY)
     assert not runtime.jobs.list(member.id)
+
+
+def test_the_next_day_is_forecast_from_the_last_that_was_computed(
+    runtime: Runtime, administrator: User, sample: Path
+) -> None:
+    with workflows.open_city(runtime, str(sample)) as city:
+        assert workflows.update_forecast(city) is None
+        workflows.run_day(city, THURSDAY, run="test")
+        assert workflows.update_forecast(city) == THURSDAY + timedelta(days=1)
+        forecasts = list(city.documents.all("forecast/arcs"))
+        assert {one.body["date"] for one in forecasts} == {"2025-10-31"}
+        city.documents.put("forecast/arcs", forecasts[0].key, {"changed": True})
+        workflows.run_day(city, THURSDAY - timedelta(days=1), run="test")
+        workflows.update_forecast(city)
+        assert city.documents.get("forecast/arcs", forecasts[0].key) == {"changed": True}, "it is up to date"
+        city.documents.put("forecast/arcs", "999999", {"left": True})
+        workflows.run_day(city, THURSDAY + timedelta(days=1), run="test")
+        workflows.update_forecast(city)
+        assert {one.body["date"] for one in city.documents.all("forecast/arcs")} == {"2025-11-01"}
 
 
 def test_days_in_the_wrong_order_or_far_too_many_are_refused(runtime: Runtime, administrator: User) -> None:
@@ -243,6 +265,7 @@ def test_thirty_days_on_two_workers_are_all_there_and_none_twice_though_one_is_k
         workflows.prepare(city, FIRST, last)
         for day in days_between(FIRST, last):
             workflows.make_day(city, day, run="undisturbed")
+        assert workflows.update_forecast(city) == last + timedelta(days=1)
         assert held(other.documents) == held(runtime.documents)
 
 
@@ -286,6 +309,7 @@ def test_a_week_of_missed_days_is_computed_by_two_workers_and_none_twice(
             process.wait()
     jobs = Counter(job.title for job in runtime.jobs.list(administrator.id, limit=1000))
     assert jobs == Counter(days)
+    assert runtime.documents.get(workflows.FORECAST, "state")["date"] == str(LAST + timedelta(days=1))
 
 
 def test_the_commands_compute_list_and_show_days(sample: Path, tmp_path: Path) -> None:

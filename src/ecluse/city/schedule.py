@@ -249,6 +249,8 @@ def _compute(runtime: Runtime, task: Task, day: date) -> None:
             told(0.95, earlier.isoformat())
             if workflows.is_there(city, earlier) and not workflows.is_up_to_date(city, earlier):
                 workflows.make_day(city, earlier, run=task.job_id)
+        if workflows.latest_day(city.documents) == day:
+            workflows.update_forecast(city, lambda _, message: told(0.97, message))
 
 
 def _failed(runtime: Runtime, task: Task, message: str, day: str, **_: Any) -> None:

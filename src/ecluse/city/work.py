@@ -6,6 +6,7 @@ and leaves the same documents.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -22,20 +23,30 @@ from ecluse.settings import store_or_folder
 QUEUE: Final = "city"
 PREPARE: Final = "city_prepare"
 DAY: Final = "city_day"
+FORECAST: Final = "city_forecast"
+#: A queue of its own: a forecast waits for its run's days, and must not take their place meanwhile.
+FORECASTS: Final = "forecast"
+#: Seconds between two looks at days that are waited for.
+LOOK: Final = 2.0
 #: A run of more days than this is a slip of a year.
 MOST_DAYS: Final = 1100
 
 
 @dataclass(frozen=True)
 class Run:
-    """The jobs of a run: that which curates, and those of the days that were missing or changed."""
+    """The jobs of a run: that which curates, those of the days that were missing or changed, and the forecast."""
 
     prepare: Job
     days: dict[date, Job]
+    forecast: Job | None
+
+    @property
+    def all(self) -> list[Job]:
+        return [self.prepare, *self.days.values(), *([] if self.forecast is None else [self.forecast])]
 
     @property
     def active(self) -> bool:
-        return self.prepare.active or any(job.active for job in self.days.values())
+        return any(job.active for job in self.all)
 
 
 def start_runs(
@@ -84,13 +95,19 @@ def run_of(runtime: Runtime, user_id: str, run_id: str) -> Run:
     prepare = runtime.jobs.get(user_id, run_id)
     first, last = (date.fromisoformat(prepare.subject[name]) for name in ("first", "last"))
     ids = {day_id(run_id, day): day for day in days_between(first, last)}
-    found = runtime.jobs.get_many(user_id, list(ids))
-    return Run(prepare, {day: found[job_id] for job_id, day in ids.items() if job_id in found})
+    found = runtime.jobs.get_many(user_id, [*ids, forecast_id(run_id)])
+    days = {day: found[job_id] for job_id, day in ids.items() if job_id in found}
+    return Run(prepare, days, found.get(forecast_id(run_id)))
 
 
 def day_id(run_id: str, day: date) -> str:
     """The id of a day's job: fixed, so that a day is queued once however often its run is taken up."""
     return f"{run_id}-{day.isoformat()}"
+
+
+def forecast_id(run_id: str) -> str:
+    """The id of the job that forecasts the day after a run's days."""
+    return f"{run_id}-forecast"
 
 
 def _running(runtime: Runtime, user: User, subject: dict[str, Any]) -> str | None:
@@ -117,6 +134,28 @@ def run_city_day(runtime: Runtime, task: Task, day: str, raw: str | None, run: s
     task.step("compute", _compute, runtime, task, date.fromisoformat(day), raw, run)
 
 
+def run_forecast(runtime: Runtime, task: Task, raw: str | None, run: str, days: Sequence[str]) -> None:
+    """Forecast the next day once the days of the run have ended, however they did."""
+    ids = [day_id(run, date.fromisoformat(day)) for day in days]
+    task.step("wait", _wait, runtime, task, ids)
+    task.step("forecast", _forecast, runtime, task, raw)
+
+
+def _wait(runtime: Runtime, task: Task, job_ids: Sequence[str]) -> None:
+    while waiting := sum(job.active for job in runtime.jobs.get_many(task.user_id, job_ids).values()):
+        task.report("wait", 0.0, f"waiting for {waiting} days")
+        time.sleep(LOOK)
+
+
+def _forecast(runtime: Runtime, task: Task, raw: str | None) -> None:
+    from ecluse.city import workflows
+
+    with workflows.open_city(runtime, raw) as city:
+        workflows.update_forecast(
+            city, lambda fraction, message: task.report("forecast", min(fraction, 0.999), message)
+        )
+
+
 def _curate(
     runtime: Runtime, task: Task, first: date, last: date, raw: str | None, again: bool
 ) -> Sequence[str]:
@@ -137,10 +176,13 @@ def _curate(
 
 
 def _queue(runtime: Runtime, task: Task, days: Sequence[str], raw: str | None) -> None:
+    jobs, user_id, run = runtime.jobs, task.user_id, task.job_id
     for day in days:
-        subject = {"day": day, "raw": raw, "run": task.job_id}
-        job_id = day_id(task.job_id, date.fromisoformat(day))
-        runtime.jobs.enqueue(DAY, QUEUE, task.user_id, day, subject, job_id=job_id)
+        subject = {"day": day, "raw": raw, "run": run}
+        jobs.enqueue(DAY, QUEUE, user_id, day, subject, job_id=day_id(run, date.fromisoformat(day)))
+    if days:
+        following = {"raw": raw, "run": run, "days": list(days)}
+        jobs.enqueue(FORECAST, FORECASTS, user_id, "Forecast", following, job_id=forecast_id(run))
 
 
 def _compute(runtime: Runtime, task: Task, day: date, raw: str | None, run: str) -> None:
@@ -171,8 +213,14 @@ def _day_failed(runtime: Runtime, task: Task, message: str, day: str, **_: Any) 
         audit.record(transaction, task.user_id, "city.day_failed", day, found=message)
 
 
+def _forecast_failed(runtime: Runtime, task: Task, message: str, run: str, **_: Any) -> None:
+    with runtime.catalog.write() as transaction:
+        audit.record(transaction, task.user_id, "city.forecast_failed", run, found=message)
+
+
 #: Every kind of job of the city; a worker is started with them.
 KINDS: Final[dict[str, JobKind]] = {
     PREPARE: JobKind(run_prepare, _prepare_failed, QUEUE, ("curate", "queue")),
     DAY: JobKind(run_city_day, _day_failed, QUEUE, ("compute",)),
+    FORECAST: JobKind(run_forecast, _forecast_failed, FORECASTS, ("wait", "forecast")),
 }

@@ -37,6 +37,8 @@ from ecluse.storage.side_by_side import transfer_all
 Report = Callable[[float, str], None]
 #: The kind of documents that say which days are whole.
 DAY: Final = "metrics/day"
+#: The kind of the document that says which day is forecast; the forecasts are `forecast/arcs` and `forecast/bikes`.
+FORECAST: Final = "forecast"
 #: Raised where the meaning of the metrics changes, so that days computed before are computed again.
 MEANING: Final = 1
 #: The feeds of the raw layout that have partitions.
@@ -148,9 +150,11 @@ def _part_of(report: Report, begin: float, end: float) -> Report:
     return lambda fraction, message: report(begin + (end - begin) * fraction, message)
 
 
-def prepare(city: City, first: date, last: date, report: Report = _unheard) -> None:
+def prepare(
+    city: City, first: date, last: date, report: Report = _unheard, *, history_days: int = HISTORY_DAYS
+) -> None:
     """Bring the curated layer up to date for these days and for the past that they are compared with."""
-    since = first - timedelta(days=HISTORY_DAYS)
+    since = first - timedelta(days=history_days)
     curate_all(city.raw, Curating(city.curated, since, last, city.zone, city.scratch, report))
 
 
@@ -245,6 +249,37 @@ def _mark(city: City, computed: ComputedDay, run: str) -> Body:
     }
 
 
+def update_forecast(city: City, report: Report = _unheard) -> date | None:
+    """Forecast the day after the last that was computed; which day that is, None before there is any.
+
+    What is there for that day and from the same data stays. A later day that is computed meanwhile is seen.
+    """
+    done = None
+    while (latest := latest_day(city.documents)) is not None and latest != done:
+        _write_forecast(city, latest, report)
+        done = latest
+    return None if done is None else done + timedelta(days=1)
+
+
+def _write_forecast(city: City, latest: date, report: Report) -> None:
+    from ecluse.city.forecast import LEARNING_DAYS, forecast_day
+
+    documents = city.documents
+    prepare(city, latest, latest, _part_of(report, 0.0, 0.4), history_days=LEARNING_DAYS)
+    digest = inputs_digest(city, latest, history_days=LEARNING_DAYS)
+    state = {"date": (latest + timedelta(days=1)).isoformat(), "inputs": digest}
+    if documents.get_many([(FORECAST, "state")]).get((FORECAST, "state")) == state:
+        return
+    report(0.4, "reading")
+    inputs = read_inputs(city.curated, city.day(latest), city.thresholds, history_days=LEARNING_DAYS)
+    report(0.5, "learning")
+    found = forecast_day(inputs, learns=True)
+    report(0.9, "writing the forecast")
+    for kind, bodies in found.items():
+        _write_parts(documents, kind, bodies)
+    documents.put(FORECAST, "state", state)
+
+
 # Look
 
 
@@ -292,11 +327,11 @@ def latest_day(documents: Documents) -> date | None:
     return None if found is None else date.fromisoformat(found.key)
 
 
-def inputs_digest(city: City, day: date) -> str:
+def inputs_digest(city: City, day: date, *, history_days: int = HISTORY_DAYS) -> str:
     """A digest of all that decides a day's metrics: the curated rows, the zone, the thresholds, the rules."""
     wanted: list[tuple[str, date | None]] = [(table, None) for table in WHOLE]
     for table in REACHING_BACK:
-        wanted += [(table, one) for one in days_between(day - timedelta(days=HISTORY_DAYS), day)]
+        wanted += [(table, one) for one in days_between(day - timedelta(days=history_days), day)]
     wanted += [("disruptions", day), ("works", day)]
     parts = transfer_all(lambda one, _: _parts(city.curated, *one), wanted)
     held = [

@@ -18,6 +18,7 @@ from ecluse.errors import JobFailed
 
 if TYPE_CHECKING:
     from ecluse.catalog.tables import User
+    from ecluse.city.work import Run
     from ecluse.documents import Documents
     from ecluse.jobs import Job
     from ecluse.runtime import Runtime
@@ -78,7 +79,11 @@ def _run_day(day: date, raw: str | None, arcs: bool, email: str | None, home: Pa
     with acting(home, email) as (runtime, user):
         work.expect_administrator(user)
         with workflows.open_city(runtime, raw) as opened_city, progress(f"Computing {day}") as report:
-            computed = workflows.run_day(opened_city, day, run="command", report=report)
+            computed = workflows.run_day(
+                opened_city, day, run="command", report=lambda done, said: report(0.8 * done, said)
+            )
+            if workflows.latest_day(runtime.documents) == day:
+                workflows.update_forecast(opened_city, lambda done, said: report(0.8 + 0.2 * done, said))
         assert computed is not None  # noqa: S101 (asked for again)
         fields: dict[str, Any] = {
             "date": day.isoformat(),
@@ -100,7 +105,9 @@ def _run_days(
 
     with acting(home, email) as (runtime, user):
         run_id = work.start_runs(runtime, user, first, last, raw, again=again)
-        days = _follow(runtime, user, run_id, f"Computing {first} to {last}")
+        ended = _follow(runtime, user, run_id, f"Computing {first} to {last}")
+    days, forecast = ended.days, ended.forecast
+    without = forecast is not None and forecast.status != "done"
     told = [
         {"date": one.isoformat()}
         | ({"status": "up to date", "error": None} if (job := days.get(one)) is None else _outcome(job))
@@ -114,17 +121,19 @@ def _run_days(
     lines = [
         f"{counts['done']} days computed, {counts['up to date']} were up to date, {len(failed)} not computed.",
         *(f"  {one['date']}  {one['error'] or one['status']}" for one in failed),
+        *([f"There is no forecast: {forecast.error or forecast.status}"] if forecast and without else []),
         "See: ecluse city days",
     ]
-    return Record({"run": run_id, "days": told}, "\n".join(lines), failed=bool(failed))
+    fields = {"run": run_id, "days": told, "forecast": _outcome(forecast) if forecast else None}
+    return Record(fields, "\n".join(lines), failed=bool(failed) or without)
 
 
 def _outcome(job: Job) -> dict[str, Any]:
     return {"status": job.status, "error": job.error}
 
 
-def _follow(runtime: Runtime, user: User, run_id: str, title: str) -> dict[date, Job]:
-    """The jobs of a run's days once they have ended. Ctrl-C cancels what has not."""
+def _follow(runtime: Runtime, user: User, run_id: str, title: str) -> Run:
+    """A run once it has ended. Ctrl-C cancels what has not."""
     from ecluse.city import work
     from ecluse.work import cancel_job
 
@@ -137,7 +146,7 @@ def _follow(runtime: Runtime, user: User, run_id: str, title: str) -> dict[date,
                     raise JobFailed(now.prepare.error or f"The run was {now.prepare.status}.")
                 ended = [job for job in now.days.values() if not job.active]
                 if not now.active:
-                    return now.days
+                    return now
                 if now.prepare.active:
                     report(0.2 * now.prepare.fraction, now.prepare.message or "waiting")
                 else:
@@ -146,11 +155,13 @@ def _follow(runtime: Runtime, user: User, run_id: str, title: str) -> dict[date,
                     said = f"{len(ended)} of {len(now.days)} days" + (
                         f", {failed} not computed" if failed else ""
                     )
-                    report(0.2 + 0.8 * done / max(len(now.days), 1), said)
+                    if len(ended) == len(now.days) and now.forecast is not None:
+                        said = f"forecast: {now.forecast.message or now.forecast.stage or 'waiting'}"
+                    report(0.2 + 0.75 * done / max(len(now.days), 1), said)
                 time.sleep(0.3)
     except KeyboardInterrupt:
         now = work.run_of(runtime, user.id, run_id)
-        for job in (now.prepare, *now.days.values()):
+        for job in now.all:
             if job.active:
                 cancel_job(runtime, user.id, job.id)
         say("Cancelled. The days that were computed stay; the same command goes on from there.")
