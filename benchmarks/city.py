@@ -61,9 +61,10 @@ CONTENDERS = {
 
 @dataclass(frozen=True)
 class Taken:
-    """What one contender took: seconds without imports, and the most memory its process held."""
+    """What one contender took: seconds without imports, and what its whole process used of processors and memory."""
 
     seconds: float
+    cpu_seconds: float
     peak_mb: float
 
 
@@ -173,8 +174,9 @@ def step(name: str, path: Path, work: Path) -> None:
     began = time.perf_counter()
     steps[name](path, work)
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak_mb": peak}))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = used.ru_utime + used.ru_stime
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_mb": used.ru_maxrss / 1024}))
 
 
 def count_lines(path: Path, work: Path) -> None:
@@ -254,13 +256,15 @@ def print_table(path: Path, found: dict[str, Taken]) -> None:
     print(
         f"{path.parent.name}: {path.stat().st_size:,} bytes; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}"
     )
-    print(f"{'':42}{'seconds':>9}{'peak MB':>9}{'× count':>9}{'× DuckDB':>10}")
+    print(f"{'':42}{'seconds':>9}{'CPU s':>9}{'peak MB':>9}{'× count':>9}{'× DuckDB':>10}")
     for name, taken in found.items():
         ratios = [
             f"{taken.seconds / found[other].seconds:.2f}" if other in found else "-"
             for other in ("lines", "duckdb")
         ]
-        print(f"{CONTENDERS[name]:42}{taken.seconds:9.2f}{taken.peak_mb:9.0f}{ratios[0]:>9}{ratios[1]:>10}")
+        print(
+            f"{CONTENDERS[name]:42}{taken.seconds:9.2f}{taken.cpu_seconds:9.2f}{taken.peak_mb:9.0f}{ratios[0]:>9}{ratios[1]:>10}"
+        )
 
 
 def ignore(*_: object) -> None:

@@ -43,6 +43,7 @@ def with_pandas(path, answer):
         )
         part = told.groupby(["arc", "day"]).sum()
         sums = part if sums is None else sums.add(part, fill_value=0)
+    sums = sums.astype({"hours": int, "congested": int})
     sums["occupancy"] /= sums["known"].where(sums["known"] > 0)
     sums.drop(columns="known").reset_index().sort_values(["arc", "day"]).to_csv(answer, index=False)
     return time.perf_counter() - began
@@ -76,5 +77,6 @@ def with_duckdb(path, answer):
 if __name__ == "__main__":
     contender, path, answer = sys.argv[1:]
     seconds = {"pandas": with_pandas, "duckdb": with_duckdb}[contender](path, answer)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak_mb": peak}))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = used.ru_utime + used.ru_stime
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu, "peak_mb": used.ru_maxrss / 1024}))
