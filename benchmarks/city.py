@@ -10,7 +10,8 @@ as in the published files; 6.2 GB are about 19 million rows), with the arcs of a
 - curates the file, as `ecluse city run` does: from CSV to Parquet per day, in a folder;
 - answers a question from those Parquet files: per arc and local day the vehicles, the hours observed, the congested
   hours and the mean occupancy; and reads the rows of one day;
-- answers the same question from the CSV with pandas, in chunks, and with a query for DuckDB.
+- answers the same question from the CSV with pandas, in chunks, and with a query for DuckDB;
+- makes Parquet per local day with DuckDB, each arc and hour once: what curating does, but for what is bad.
 
 All answers must agree. The peers are installed at the first run, in an environment of their own, under
 `~/.cache/ecluse-benchmarks`. Each needs the size of the file on disk once; nothing is left without `--keep`.
@@ -55,6 +56,7 @@ CONTENDERS = {
     "answer": "Écluse: the answer from Parquet",
     "day": "Écluse: the rows of one day",
     "duckdb": "DuckDB: the answer from CSV",
+    "duckdb-days": "DuckDB: CSV to Parquet per day",
     "pandas": "pandas in chunks: the answer from CSV",
 }
 
@@ -132,7 +134,8 @@ def measure(path: Path, work: Path, wanted: list[str], rounds: int) -> dict[str,
 def run(name: str, path: Path, work: Path) -> Taken:
     """One contender in a process of its own."""
     work.mkdir(exist_ok=True)
-    if name in ("pandas", "duckdb"):
+    if name in ("pandas", "duckdb", "duckdb-days"):
+        shutil.rmtree(work / f"{name}.csv.days", ignore_errors=True)
         here = Path(__file__).parent
         python = peers()
         command = [str(python), str(here / "city_peers.py"), name, str(path), str(work / f"{name}.csv")]
