@@ -270,6 +270,30 @@ def test_thirty_days_on_two_workers_are_all_there_and_none_twice_though_one_is_k
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_ctrl_c_cancels_what_has_not_ended_and_the_same_command_goes_on_from_there(
+    runtime: Runtime, administrator: User, sample: Path
+) -> None:
+    last = FIRST + timedelta(days=7)
+    home = runtime.settings.home
+    command = ["city", "run", "--from", str(FIRST), "--to", str(last), "--raw", str(sample)]
+    following = subprocess.Popen(
+        [sys.executable, "-m", "ecluse", *command], env=environ(home), stderr=subprocess.PIPE, text=True
+    )
+    until(lambda: len(runtime.documents.keys(DAY)) >= 2)
+    following.send_signal(signal.SIGINT)
+    _, said = following.communicate(timeout=100)
+    assert following.returncode == 130
+    assert "the same command goes on from there" in said
+    there = runtime.documents.keys(DAY)
+    assert 2 <= len(there) < 8
+    assert not runtime.jobs.list(administrator.id, active=True)
+    told = ecluse(home, *command)["days"]
+    assert [one["date"] for one in told if one["status"] == "up to date"] == there
+    assert {one["status"] for one in told} == {"up to date", "done"}
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_week_of_missed_days_is_computed_by_two_workers_and_none_twice(
     runtime: Runtime, administrator: User, sample: Path
