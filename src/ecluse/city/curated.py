@@ -189,6 +189,12 @@ class Curated:
         """What a day of a table was made of, oldest first."""
         return self._parts(self._jsons(_folder(table, day)))
 
+    def parts_between(self, table: str, first: date, last: date) -> dict[date, list[Part]]:
+        """The same for each day from `first` to `last` that has any, by one listing."""
+        days = list(self._listed(table, first, last).items())
+        found = transfer_all(lambda one, _: self._parts(one[1]), days)
+        return {day: parts for (day, _), parts in zip(days, found, strict=True)}
+
     def whole(self, table: str) -> Part | None:
         """What a table that is kept once was made of; None before it is written."""
         return self._part_of("", table)

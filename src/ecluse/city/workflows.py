@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from ecluse.city import reference
-from ecluse.city.calendar import LocalDay, days_between
+from ecluse.city.calendar import LocalDay
 from ecluse.city.curated import Curated, Part
 from ecluse.city.inputs import HISTORY_DAYS, Inputs, Metrics, read_inputs
 from ecluse.city.printed import LANGUAGES, print_report
@@ -25,14 +25,13 @@ from ecluse.city.processors import PROCESSORS
 from ecluse.city.raw import Raw
 from ecluse.city.report import make_report, tidy_csv
 from ecluse.city.sources import Curating, curate_all
-from ecluse.city.tables import WHOLE
+from ecluse.city.tables import DAILY, WHOLE
 from ecluse.city.thresholds import Thresholds
 from ecluse.documents import Body, Document, Documents
 from ecluse.errors import NoRawData, NoSuchDay
 from ecluse.runtime import Runtime
 from ecluse.settings import store_or_folder
 from ecluse.storage import ObjectStore, join_key
-from ecluse.storage.side_by_side import transfer_all
 
 Report = Callable[[float, str], None]
 #: The kind of documents that say which days are whole.
@@ -329,25 +328,15 @@ def latest_day(documents: Documents) -> date | None:
 
 def inputs_digest(city: City, day: date, *, history_days: int = HISTORY_DAYS) -> str:
     """A digest of all that decides a day's metrics: the curated rows, the zone, the thresholds, the rules."""
-    wanted: list[tuple[str, date | None]] = [(table, None) for table in WHOLE]
-    for table in REACHING_BACK:
-        wanted += [(table, one) for one in days_between(day - timedelta(days=history_days), day)]
-    wanted += [("disruptions", day), ("works", day)]
-    parts = transfer_all(lambda one, _: _parts(city.curated, *one), wanted)
-    held = [
-        [table, str(one), [part.sha256 for part in found]]
-        for (table, one), found in zip(wanted, parts, strict=True)
-        if found
+    since = day - timedelta(days=history_days)
+    held: list[list[Any]] = [
+        [table, "", part.sha256] for table in WHOLE if (part := city.curated.whole(table)) is not None
     ]
+    for table in DAILY:
+        found = city.curated.parts_between(table, since if table in REACHING_BACK else day, day)
+        held += [[table, one.isoformat(), [part.sha256 for part in parts]] for one, parts in found.items()]
     deciding = [MEANING, city.name, city.zone.key, asdict(city.thresholds), held]
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _parts(curated: Curated, table: str, day: date | None) -> Sequence[Part]:
-    if day is not None:
-        return curated.parts(table, day)
-    whole = curated.whole(table)
-    return [] if whole is None else [whole]
 
 
 def _nothing_known(city: City, day: date) -> str:
@@ -382,9 +371,10 @@ def _listed(days: Sequence[str]) -> str:
 
 def _quality(city: City, inputs: Inputs) -> Body:
     """What each table of the day was made from, and what was set aside."""
-    parts: dict[str, Sequence[Part]] = dict(inputs.parts) | {
-        table: _parts(city.curated, table, None) for table in WHOLE
-    }
+    parts: dict[str, Sequence[Part]] = dict(inputs.parts)
+    for table in WHOLE:
+        whole = city.curated.whole(table)
+        parts[table] = [] if whole is None else [whole]
     sources = {table: _source(found) if found else None for table, found in parts.items()}
     return {
         "sources": sources,
