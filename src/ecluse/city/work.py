@@ -182,7 +182,8 @@ def _queue(runtime: Runtime, task: Task, days: Sequence[str], raw: str | None) -
         jobs.enqueue(DAY, QUEUE, user_id, day, subject, job_id=day_id(run, date.fromisoformat(day)))
     if days:
         following = {"raw": raw, "run": run, "days": list(days)}
-        jobs.enqueue(FORECAST, FORECASTS, user_id, "Forecast", following, job_id=forecast_id(run))
+        title = f"{days[0]} – {days[-1]}"
+        jobs.enqueue(FORECAST, FORECASTS, user_id, title, following, job_id=forecast_id(run))
 
 
 def _compute(runtime: Runtime, task: Task, day: date, raw: str | None, run: str) -> None:
