@@ -95,6 +95,7 @@ PIECES = {
     "dates C7", "over 7 days", "over 7 hours", "nearly every", " in 7 rows", "C7 value is differentC7",
     "earlier rows", "since the customer's last row", "times the customer's usual",
     "distance from the customer's usual", "new for the customer", "digit share",
+    "C7, line 1", ", column C7",
 }  # fmt: skip
 #: Strings that no page shows: notes on how columns are read, names within files, what a terminal is told.
 NOT_SHOWN = {
@@ -114,6 +115,18 @@ NOT_SHOWN = {
     "the last turn returns or raises", "pauses never end", "closed before its end",
     "bytes C7 to C7: a range counts from the start of the object",
     "no such table", "limit=C7: a page holds one document at least",
+    "Identifiant arc", "identifiant arc", "identifiant noeud amont", "libelle noeud amont", "identifiant noeud aval",
+    "libelle noeud aval", "date debut dispo data", "date fin dispo data", "Débit horaire", "Etat trafic", "Etat arc",
+    "Identifiant du compteur", "Nom du compteur", "Comptage horaire", "Date et heure de comptage",
+    "Coordonnées géographiques", "Date de début", "Date de fin", "Impact sur la circulation",
+    "Niveau de perturbation", "Code postal de l'arrondissement",
+    "values 7", "residuals 7", "residuals 28", "vehicles per hour", "as usual",
+    "Mainly clear", "Partially cloudy", "Rime fog", "Freezing drizzle", "Freezing rain", "Rain showers",
+    "Snow showers",
+    "ecluse/C7 (open data, one request at a time)", "bytes C7-", "C7 >= date'C7' AND C7 < date'C7'",
+    "C7 was not asked any more.", "The service has no weather for this day yet.",
+    "It needs a key of the portal: set IDFM_API_KEY.", "The portal has no records for it.",
+    "C7 is no name of an origin", "a record of Parquet has no rest", "unexpected end of data",
 }  # fmt: skip
 
 

@@ -134,12 +134,9 @@ class Downloads:
         """Wait before the next attempt, or give up."""
         most = self._pace.attempts_unreachable if passing.is_unreachable else self._pace.attempts
         if attempt >= most:
-            way_out = (
-                "Look at your connection, or whether the portal is up, and give the same command again: what was "
-                "fetched stays."
-            )
             raise FetchFailed(
-                f"{host} did not give {_shown(url)} in {attempt} attempts: {passing}. {way_out}"
+                f"{host} did not give {_shown(url)} in {attempt} attempts: {passing}. Look at your connection, or "
+                "whether the portal is up, and give the same command again: what was fetched stays."
             ) from passing
         wait = self._pace.first_wait * 2 ** (attempt - 1) * random.uniform(0.8, 1.2)  # noqa: S311 (no secret)
         wait = min(wait, self._pace.longest_wait)

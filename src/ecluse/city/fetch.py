@@ -157,7 +157,7 @@ def fetch_data(
     found: list[Fetched] = []
     away: dict[str, str] = {}
     for n, task in enumerate(tasks):
-        done, doing = n / len(tasks), f"{task.source}, {task.what}"
+        done, doing = n / len(tasks), f"fetching {task.source}: {task.what}"
         beat()
         found += _run(task, away)
     return found

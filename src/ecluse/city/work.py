@@ -143,7 +143,7 @@ def run_forecast(runtime: Runtime, task: Task, raw: str | None, run: str, days: 
 
 def _wait(runtime: Runtime, task: Task, job_ids: Sequence[str]) -> None:
     while waiting := sum(job.active for job in runtime.jobs.get_many(task.user_id, job_ids).values()):
-        task.report("wait", 0.0, f"waiting for {waiting} days")
+        task.report("wait", 0.0, "waiting for 1 day" if waiting == 1 else f"waiting for {waiting} days")
         time.sleep(LOOK)
 
 

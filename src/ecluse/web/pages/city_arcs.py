@@ -20,6 +20,7 @@ from ecluse.web import city
 from ecluse.web.charts import Chart
 from ecluse.web.city_charts import band_chart, by_day
 from ecluse.web.i18n import Words
+from ecluse.web.phrases import translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
@@ -237,7 +238,7 @@ def forecast_chart(forecast: Body, labels: Sequence[str], say: Words) -> Chart:
         title=say._("Expected on %(day)s", day=day),
         unit=say._(
             "vehicles an hour, by the model %(model)s; the band holds %(level)s of days",
-            model=forecast["model"],
+            model=translated(forecast["model"], say),
             level=say.percent(forecast["level"], 0),
         ),
         finding=say._("A forecast, made after the latest day; it is not a measurement."),
