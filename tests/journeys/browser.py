@@ -33,10 +33,16 @@ def executable() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+#: What draws WebGL without a graphics card.
+WEBGL = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+
+
 @contextmanager
-def opened() -> Iterator[Browser]:
+def opened(*, webgl: bool = False) -> Iterator[Browser]:
+    """A browser; maps need `webgl`, and show a drawing without it."""
+    flags = [flag for flag in FLAGS if flag != "--disable-gpu"] + WEBGL if webgl else FLAGS
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable(), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=executable(), args=flags)
         yield browser
         browser.close()
 

@@ -80,6 +80,7 @@ def band_chart(
     bars: bool = False,
     hour: int | None = None,
     digits: int = 0,
+    most: float | None = None,
 ) -> Chart:
     """Values by hour, the usual ones as a dashed line within their band where they are known."""
     hours = [say.hour(label) for label in labels]
@@ -103,6 +104,7 @@ def band_chart(
         "yAxis": {
             "type": "value",
             "min": 0,
+            **({} if most is None else {"max": most}),
             **axis("", line=False),
             "splitNumber": 4,
             "axisLabel": axis_labels("@percent" if share else "@number"),
@@ -155,6 +157,7 @@ def by_day(
                 **line_of("--c1", []),
                 "data": [[day.isoformat(), value] for day, value in points],
                 "showSymbol": True,
+                "showAllSymbol": True,
                 "symbol": "circle",
                 "symbolSize": 6,
             }

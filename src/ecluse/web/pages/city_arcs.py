@@ -209,6 +209,9 @@ def occupancy_chart(
 ) -> Chart:
     """The share of each hour that a vehicle stood over the sensor."""
     slow = body.get("congested_hours") or 0
+    # The band of a volatile arc goes beyond what an occupancy can be.
+    high = [value for value in (usual.get("occupancy") or {}).get("high") or () if value is not None]
+    most = 100.0 if max(high, default=0) > 100 else None
     return band_chart(
         "chart-occupancy",
         labels,
@@ -222,6 +225,7 @@ def occupancy_chart(
         ),
         digits=1,
         hour=hour,
+        most=most,
     )
 
 

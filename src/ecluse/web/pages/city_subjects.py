@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -128,9 +128,18 @@ def show_sensors(request: Request, day: str, runtime: RuntimeDep, user: CurrentU
     """Which sensors report, which fail and why."""
     found = _read(runtime, day, "sensors")
     body = found["sensors"] or {}
-    bikes = (found["bikes"] or {}).get("failing") or []
-    failing = [*(body.get("failing") or ()), *bikes]
-    return _page(request, runtime, found, "city_sensors.html", body=found["sensors"], failing=failing)
+    failing = {one["sensor"]: one for one in (body.get("failing") or ())}
+    for one in (found["bikes"] or {}).get("failing") or ():
+        failing.setdefault(one["sensor"], one)
+    return _page(
+        request,
+        runtime,
+        found,
+        "city_sensors.html",
+        body=found["sensors"],
+        failing=list(failing.values()),
+        moment=_teller(request, runtime),
+    )
 
 
 @router.get("/city/{day}/disruptions")
@@ -138,7 +147,6 @@ def show_disruptions(request: Request, day: str, runtime: RuntimeDep, user: Curr
     """Disruptions of transit by line and by mode."""
     found = _read(runtime, day, "disruptions")
     say, body = words_of(request), found["disruptions"]
-    local = Words(say.language, ZoneInfo(runtime.settings.city.zone))
     return _page(
         request,
         runtime,
@@ -146,7 +154,7 @@ def show_disruptions(request: Request, day: str, runtime: RuntimeDep, user: Curr
         "city_disruptions.html",
         body=body,
         figures=_line_figures((body or {}).get("most_affected") or (), say),
-        moment=lambda text: local.when(datetime.fromisoformat(text)) if text else ABSENT,
+        moment=_teller(request, runtime),
     )
 
 
@@ -269,6 +277,12 @@ def _page(request: Request, runtime: Runtime, day: city.Day, template: str, **co
         "figures": [],
     }
     return render(request, template, shared | context)
+
+
+def _teller(request: Request, runtime: Runtime) -> Callable[[str | None], str]:
+    """What says a moment as documents have it, on the city's clocks."""
+    local = Words(words_of(request).language, ZoneInfo(runtime.settings.city.zone))
+    return lambda text: local.when(datetime.fromisoformat(text)) if text else ABSENT
 
 
 def _download(text: str, media_type: str, name: str) -> Response:
