@@ -49,6 +49,17 @@ FRENCH_SENTENCES = [
             "XGBoost, profond, 3 sur 29 au plus. Meilleure précision moyenne\u00a0: 0,713",
         ),
         ("constant not seen in training", "constant jamais vu à l’entraînement"),
+        ("writing disruptions", "écriture\u00a0: perturbations"),
+        (
+            "fetching weather: 2025-10-01 to 2025-10-07",
+            "récupération\u00a0: météo, du 2025-10-01 au 2025-10-07",
+        ),
+        (
+            "a.org did not give https://a.org/b in 6 attempts: the answer broke off. Look at your connection, or "
+            "whether the portal is up, and give the same command again: what was fetched stays.",
+            "a.org n'a pas donné https://a.org/b en 6 essais\u00a0: la réponse s'est interrompue. Vérifiez votre "
+            "connexion, et si le portail fonctionne, puis relancez\u00a0: ce qui a été récupéré reste.",
+        ),
         ("The moon is full.", "The moon is full."),
         ("", ""),
     ],
@@ -126,6 +137,9 @@ NOT_SHOWN = {
     "ecluse/C7 (open data, one request at a time)", "bytes C7-", "C7 >= date'C7' AND C7 < date'C7'",
     "C7 was not asked any more.", "The service has no weather for this day yet.",
     "It needs a key of the portal: set IDFM_API_KEY.", "The portal has no records for it.",
+    "A sample of C7 days cannot be written; ask for 1 to C7.", "ecluse city demo",
+    "A sample of C7 arcs cannot be written; ask for C7 to C7.", "C7 is no seed of a sample; ask for 0 or more.",
+    "A sample cannot begin on C7; ask for a day from 1970 to 2100.",
     "C7 is no name of an origin", "a record of Parquet has no rest", "unexpected end of data",
 }  # fmt: skip
 

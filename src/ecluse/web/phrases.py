@@ -133,6 +133,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(day)s lies ahead; a schedule begins with a day that has begun."),
     N_("Nothing could be fetched."),
     N_("%(value)s is no threshold of the city; there are %(known)s."),
+    N_("ECLUSE_CITY_THRESHOLDS: %(name)s=%(value)s must be more than 0 %(unit)s."),
     N_("waiting for %(count)s days"),
     N_("writing the report"),
     N_("writing the forecast"),
