@@ -66,8 +66,8 @@ def page(app: Application, browser: Browser, complaints: list[str]) -> Iterator[
 def signed_in(context: BrowserContext, app: Application, complaints: list[str]) -> Page:
     page = new_page(context, complaints)
     page.goto(address(app, "/sign-in"))
-    page.get_by_label(re.compile("Email|courriel|mail", re.I)).fill(OWNER)
-    page.get_by_label(re.compile("Password|Mot de passe")).fill(PASSWORD)
+    page.locator("input[name=email]").fill(OWNER)
+    page.locator("input[name=password]").fill(PASSWORD)
     page.locator("main form button").first.click()
     expect(page.locator("nav.side, nav.tabbar").first).to_be_attached()
     return page
