@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecluse.city import reference
 from ecluse.city.sources import arcs, roads, zones
 from ecluse.city.sources.zones import EARTH
 from ecluse.errors import BadRaw
@@ -86,6 +87,24 @@ def test_the_newest_period_of_an_arc_is_taken_wherever_it_stands(layers: Layers)
     ]
     layers.put(f"batch/{SHORT_NAME}", "\n".join([SHORT, *periods]))
     assert curated(layers)["label"].to_list() == ["new", "open"]
+
+
+def test_pieces_of_one_period_are_one_arc(layers: Layers) -> None:
+    first, second = [[2.300, 48.87], [2.301, 48.87]], [[2.301, 48.87], [2.303, 48.87]]
+    apart = [[2.310, 48.87], [2.311, 48.87]]
+    pieces = [
+        *(short(1, geometry=shape(line)) for line in (second, first, second)),
+        *(short(2, geometry=shape(line)) for line in (first, second, apart)),
+        short(3, geometry=shape(apart)),
+        short(3, "2019-06-01", "2030-12-31", geometry=shape(first)),
+    ]
+    layers.put(f"batch/{SHORT_NAME}", "\n".join([SHORT, *pieces]))
+    found = curated(layers)
+    # A thousandth of a degree of longitude is 73.4 m here.
+    assert found["length"].to_list() == pytest.approx([3 * 73.36, 4 * 73.36, 73.36], abs=0.1)
+    assert found["longitude"].to_list() == pytest.approx([2.3015, 2.3015, 2.3005], abs=1e-6)
+    drawn = [arc["coordinates"] for _, body in reference.arc_chunks(found) for arc in body["arcs"]]
+    assert drawn == [[[2.3, 48.87], [2.301, 48.87], [2.303, 48.87]]] * 2 + [first]
 
 
 def test_the_middle_of_a_bent_line_lies_on_it_and_in_its_zone(layers: Layers) -> None:
@@ -212,7 +231,11 @@ def test_the_real_reference_gives_its_3348_arcs(layers: Layers) -> None:
         layers.put(f"batch/{name}", (SHARED / "city" / name).read_bytes())
     found = curated(layers)
     assert found.height == 3_348
-    assert found["zone"].null_count() == 35  # beyond the ring road
+    assert found["zone"].null_count() == 36  # beyond the ring road
     champs = found.filter(pl.col("arc") == 4264).row(0, named=True)
     assert (champs["zone"], champs["label"]) == (8, "AV_Champs_Elysees")
     assert champs["length"] == pytest.approx(119.477, abs=0.001)
+    louvre = found.filter(pl.col("arc") == 3).row(
+        0, named=True
+    )  # two records: 136.7 m, and 13.2 m after them
+    assert louvre["length"] == pytest.approx(149.861, abs=0.001)

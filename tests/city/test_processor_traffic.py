@@ -102,6 +102,16 @@ def test_an_impossible_value_counts_as_missing() -> None:
     assert part["occupancy"][2] is None
 
 
+def test_a_state_of_an_impossible_occupancy_is_no_state() -> None:
+    """127 % would be blocked: with a flow the state is unknown, without one there is none."""
+    rows = road_rows(7, TUESDAY, [65535.0, 10.0, *[10.0] * 22], [127.0, 127.0, *[5.0] * 22])
+    assert rows["state"].to_list()[:3] == ["Bloqué", "Bloqué", "Fluide"]
+    part = _part(made(TUESDAY, [rows], [arc(7)]), 7)
+    assert part["state"] == [None, "Inconnu", *["Fluide"] * 22]
+    assert part["states"] == {"Inconnu": 0.0434783, "Fluide": 0.956522}
+    assert part["hours_observed"] == 23
+
+
 @pytest.mark.parametrize(("day", "hours"), [(SHORT, 23), (TUESDAY, 24), (LONG, 25)])
 def test_a_day_has_the_hours_of_its_clocks(day: date, hours: int) -> None:
     """Flow n in hour n: the sum of 0 to n-1, and the last hour is the peak."""

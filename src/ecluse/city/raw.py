@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -41,7 +42,7 @@ class RawFile:
     def key(self) -> str:
         return self.info.key
 
-    @property
+    @cached_property
     def url(self) -> str:
         return self.store.url_of(self.key)
 
@@ -49,7 +50,7 @@ class RawFile:
     def last_modified(self) -> datetime:
         return self.info.last_modified
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Changes with the file: its address, size, and the store's mark of its content."""
         mark = self.info.e_tag or self.info.last_modified.isoformat()

@@ -72,13 +72,18 @@ def simplified(shape: shapely.Geometry) -> shapely.Geometry:
 
 
 def _arc(row: dict[str, Any]) -> Body:
-    geometry = json.loads(row["geometry"]) if row["geometry"] else None
     names = ("arc", "label", "zone", "length", "latitude", "longitude")
     return {name: row[name] for name in names} | {
         "upstream": row["upstream_name"],
         "downstream": row["downstream_name"],
-        "coordinates": _rounded(geometry)["coordinates"] if geometry else [],
+        "coordinates": _round(_line(row["geometry"])) if row["geometry"] else [],
     }
+
+
+def _line(geometry: str) -> Any:
+    """Its points; of an arc of lines apart from each other, those of the longest, as a map draws one per arc."""
+    parts = shapely.get_parts(shapely.from_geojson(geometry))
+    return shapely.get_coordinates(max(parts, key=shapely.length)).tolist()
 
 
 def _rounded(geometry: dict[str, Any]) -> dict[str, Any]:

@@ -44,8 +44,8 @@ class RoadHours:
     """One local day on the network. Grids are (arcs, hours); NaN or `NO_STATE` where nothing is known.
 
     flow: vehicles per hour; occupancy: percent; state and arc_state: places in `tables.STATES` and `ARC_STATES`;
-    lost: vehicle-hours, where flow, occupancy and length are known. An impossible value counts as missing, and
-    `impossible` says where there was one.
+    lost: vehicle-hours, where flow, occupancy and length are known. An impossible value counts as missing,
+    and with an occupancy the state; `impossible` says where there was one.
     """
 
     day: LocalDay
@@ -98,6 +98,9 @@ def road_hours(roads: pl.DataFrame, network: Network, day: LocalDay, thresholds:
     impossible[at] = (np.isnan(flow) & ~np.isnan(raw_flow)) | (np.isnan(occupancy) & ~np.isnan(raw_occupancy))
     flows, occupancies = grid(shape, at, flow), grid(shape, at, occupancy)
     state = _states(shape, at, rows["state"])
+    is_impossible = np.zeros(shape, dtype=bool)
+    is_impossible[at] = np.isnan(occupancy) & ~np.isnan(raw_occupancy)
+    state[is_impossible] = NO_STATE  # it was made of the occupancy
     state[(state == NO_STATE) & ~(np.isnan(flows) & np.isnan(occupancies))] = STATES.index("Inconnu")
     free = free_flow_speeds(network.labels, day.date, thresholds)
     return RoadHours(

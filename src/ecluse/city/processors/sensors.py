@@ -23,7 +23,8 @@ Sensors = list[tuple[int | None, bool]]
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
     """Availability is the share of the known sensors with at least one possible value on the day.
 
-    What fails comes by reason, roads before bikes; the bike counters are those of `found["bikes"]`.
+    What fails comes by reason, roads before bikes, and what never reported in these weeks last: the reference tells of
+    many such arcs. The bike counters are those of `found["bikes"]`.
     """
     day, bikes = inputs.road_hours, found["bikes"].body
     arcs = [(None if zone == OUTSIDE else int(zone)) for zone in inputs.network.zone]
@@ -32,7 +33,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
         "bike": [(one["zone"], bool(one["coverage"])) for one in bikes["counters"]],
     }
     of_arcs = failing_sensors(_sensor_day(inputs, arcs), inputs.thresholds)
-    failing = sorted([*of_arcs, *bikes["failing"]], key=lambda one: REASONS.index(one["reason"]))
+    failing = sorted([*of_arcs, *bikes["failing"]], key=_place)
     every = known["arc"] + known["bike"]
     return Metrics(
         {
@@ -44,6 +45,11 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
             "by_zone": _by_zone(every),
         }
     )
+
+
+def _place(failing: Mapping[str, Any]) -> tuple[int, bool]:
+    evidence = failing["evidence"]
+    return REASONS.index(failing["reason"]), "last_seen" in evidence and evidence["last_seen"] is None
 
 
 def _sensor_day(inputs: Inputs, zones: list[int | None]) -> SensorDay:
