@@ -86,6 +86,12 @@ def test_visual_crossing_gives_the_day_of_the_date_alone(layers: Layers) -> None
     }
 
 
+@pytest.mark.parametrize(("day", "hours"), [(date(2025, 3, 30), 23), (date(2025, 10, 26), 25)])
+def test_a_daily_figure_rests_on_every_hour_of_its_day(layers: Layers, day: date, hours: int) -> None:
+    put(layers, f"dt={day}/hour=06/a.json", crossing(day))
+    assert one(layers, day)["hours"] == hours
+
+
 def test_visual_crossing_in_american_units_becomes_metric(layers: Layers) -> None:
     content = {"unitGroup": "us", **crossing(temp=68, tempmin=59, tempmax=80.6, precip=0.1, windspeed=10)}
     put(layers, "dt=2024-07-18/hour=06/a.json", content)

@@ -219,6 +219,13 @@ def test_no_band_of_a_flow_goes_below_zero() -> None:
     assert (usual_days(drawn(11), DAY).low >= 0).all()
 
 
+def test_no_band_of_an_occupancy_goes_above_its_ceiling() -> None:
+    panel = drawn(11)
+    free, bounded = usual_days(panel, DAY), usual_days(panel, DAY, ceiling=float(panel.values.max()) / 2)
+    assert np.array_equal(bounded.high, np.minimum(free.high, panel.values.max() / 2))
+    assert not np.array_equal(bounded.high, free.high)
+
+
 def test_the_band_by_hour_follows_the_hours_of_the_long_day() -> None:
     panel = drawn(12, first=date(2022, 10, 30) - timedelta(days=84))
     day = LocalDay(date(2022, 10, 30), PARIS)

@@ -75,7 +75,7 @@ class Inputs:
     @cached_property
     def occupancy_usual(self) -> Usual:
         """The usual occupancy of such a day, for every arc of the network."""
-        return usual_days(self.occupancy_panel, self.day.date)
+        return usual_days(self.occupancy_panel, self.day.date, ceiling=100.0)
 
     @cached_property
     def flow_verdicts(self) -> list[Verdict]:

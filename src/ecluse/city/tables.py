@@ -58,7 +58,7 @@ DISRUPTIONS: Final = pl.Schema(
     }
 )
 #: One row per day. Temperatures: °C; precipitation: mm; wind: highest of the day in km/h;
-#: hours: how many hours the figures rest on, 24 for a daily figure of the provider.
+#: hours: how many hours the figures rest on, all of the day for a daily figure of the provider.
 WEATHER: Final = pl.Schema(
     {
         "date": pl.Date(),
@@ -92,8 +92,8 @@ WORKS: Final = pl.Schema(
         "geometry": pl.String(),
     }
 )
-#: One row per arc: the reference. geometry: LineString as GeoJSON; length: geodesic, in m; latitude and
-#: longitude: its middle; zone: None outside every zone.
+#: One row per arc: the reference. geometry: LineString or MultiLineString as GeoJSON; length: geodesic, in m;
+#: latitude and longitude: its middle; zone: None outside every zone.
 ARCS: Final = pl.Schema(
     {
         "arc": pl.Int32(),

@@ -110,8 +110,8 @@ class Panel:
 class Usual:
     """What is usual on one date, for the sensors of a panel. NaN where a sensor has too few days behind it.
 
-    `median`: (sensors, 24); `low` and `high`: (levels, sensors, 24), never below `floor`; `days`: (sensors,) how
-    many days the typical day rests on; `calibration`: (sensors,) how many hours the band rests on. All in the
+    `median`: (sensors, 24); `low` and `high`: (levels, sensors, 24), within `floor` and `ceiling`; `days`: (sensors,)
+    how many days the typical day rests on; `calibration`: (sensors,) how many hours the band rests on. All in the
     unit of the panel.
     """
 
@@ -186,11 +186,18 @@ def panel_of_days(sensors: Sequence[Any], days: Mapping[date, Floats]) -> Panel:
     return Panel(tuple(sensors), first, values)
 
 
-def usual_days(panel: Panel, day: date, *, levels: Sequence[float] = LEVELS, floor: float = 0.0) -> Usual:
+def usual_days(
+    panel: Panel,
+    day: date,
+    *,
+    levels: Sequence[float] = LEVELS,
+    floor: float = 0.0,
+    ceiling: float | None = None,
+) -> Usual:
     """What is usual on `day` for every sensor of a panel. Only days before it are looked at.
 
-    `floor`: no band goes below it (flows and counts are never negative). The band wants
-    `WEEKS` × 7 + `CALIBRATION_DAYS` days of history, and is narrower in what it rests on with less.
+    `floor`, `ceiling`: no band goes beyond (flows and counts are never negative, no occupancy is above 100 %). The
+    band wants `WEEKS` × 7 + `CALIBRATION_DAYS` days of history, and is narrower in what it rests on with less.
     """
     before = panel.until(day)
     targets = [day - timedelta(days=n) for n in range(CALIBRATION_DAYS, -1, -1)]
@@ -201,6 +208,8 @@ def usual_days(panel: Panel, day: date, *, levels: Sequence[float] = LEVELS, flo
     median = medians[:, -1]
     low = np.maximum(median - bands.below, np.float32(floor))
     high = median + bands.above
+    if ceiling is not None:
+        high = np.minimum(high, np.float32(ceiling))
     return Usual(
         date=day,
         sensors=panel.sensors,

@@ -88,13 +88,10 @@ def _worst_hour(lost: list[float | None]) -> int | None:
 def _usual(inputs: Inputs) -> dict[str, Any]:
     """Median and band by hour of the city's saturation share and vehicles on such a day."""
     day = inputs.day
-    share = usual_days(_saturation_panel(inputs), day.date).by_hour(CITY, day)
+    share = usual_days(_saturation_panel(inputs), day.date, ceiling=1.0).by_hour(CITY, day)
     vehicles = usual_of_total(inputs.flow_panel, day.date).by_hour(CITY, day)
     return {
-        "saturation_share": {
-            name: [None if value is None else rounded(min(value, 1.0)) for value in values]
-            for name, values in share.items()
-        },
+        "saturation_share": {name: [*map(rounded, values)] for name, values in share.items()},
         "vehicles": {name: [whole(value) for value in values] for name, values in vehicles.items()},
     }
 

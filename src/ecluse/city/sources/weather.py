@@ -192,7 +192,7 @@ def one_day(told: list[Told], day: LocalDay) -> dict[str, Any] | None:
         return _row(day, from_hours, hourly_provider, len(hours))
     if len(hours) == day.hours:
         daily = {**from_hours, **daily}
-    return _row(day, daily, provider, 24)
+    return _row(day, daily, provider, day.hours)
 
 
 def read_document(document: Document, day: LocalDay, told: Aside) -> Told:
