@@ -9,13 +9,14 @@ import uuid
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecluse.city.sources import road_files, roads
+from ecluse.city.sources import road_files, road_records, roads
 from ecluse.city.tables import ROADS
 from ecluse.errors import BadRaw
 from ecluse.settings import Settings
@@ -127,8 +128,10 @@ BAD = {
     line(flow="-1"): "the flow is not possible",
     line(flow="NaN"): "the flow is not possible",
     line(flow="5,5"): "the flow is not possible",
+    line(flow="1e308"): "the flow is not possible",
     line(occupancy="inf"): "the occupancy is not possible",
     line(occupancy="-0.1"): "the occupancy is not possible",
+    line(occupancy="1e300"): "the occupancy is not possible",
     line(state="Fluid"): "the state is not known",
     line(arc_state="Inval"): "the state of the arc is not known",
     line(at="2022-01-01T11:30:00+01:00"): "the time is not the start of an hour",
@@ -286,7 +289,7 @@ def test_a_file_without_a_column_is_an_error_that_names_file_line_and_column(
     assert layers.curated.days("roads") == []
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00\x01", b"PK\x03\x04", "Débit".encode("latin-1")])
+@pytest.mark.parametrize("content", [b"", b"\x00\x01", b"PK\x03\x04", b"a\rb", "Débit".encode("latin-1")])
 def test_what_is_no_table_is_an_error(layers: Layers, content: bytes) -> None:
     layers.put(f"batch/{NAME}", content)
     with pytest.raises(BadRaw, match=NAME):
@@ -297,6 +300,45 @@ def test_a_file_without_any_good_record_is_an_error(layers: Layers) -> None:
     put(layers, [line(at="yesterday")] * 3)
     with pytest.raises(BadRaw, match=r"line 2, column Date et heure de comptage: the date cannot be read"):
         curated(layers)
+
+
+@pytest.mark.parametrize("cell", ['"', ""])
+def test_a_line_without_an_end_is_set_aside_and_never_held_whole(
+    layers: Layers, monkeypatch: pytest.MonkeyPatch, cell: str
+) -> None:
+    monkeypatch.setattr(road_files, "BLOCK", 64 * 1024)
+    monkeypatch.setattr(road_files, "LONGEST_RECORD", 256 * 1024)
+    monkeypatch.setattr(road_records, "LONGEST_RECORD", 256 * 1024)
+    held: list[int] = []
+    parse = road_files.parse
+
+    def measured(text: bytes, *others: Any) -> road_records.Block:
+        held.append(len(text))
+        return parse(text, *others)
+
+    monkeypatch.setattr(road_files, "parse", measured)
+    put(layers, [line(), f"4264;{cell}" + "9" * 5_000_000, line(arc=5)])
+    assert curated(layers)["arc"].to_list() == [5, 4264]
+    assert told(layers, date(2022, 1, 1)) == (3, {"the record is too long": 1})
+    assert max(held) <= 64 * 1024 + 256 * 1024 + 1
+
+
+def test_a_cell_that_never_ends_is_not_read_again_for_each_of_its_lines(
+    layers: Layers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+    cells = road_records._cells
+
+    def counted(text: str, dialect: road_records.Dialect) -> list[str] | None:
+        nonlocal read
+        read += len(text)
+        return cells(text, dialect)
+
+    monkeypatch.setattr(road_records, "_cells", counted)
+    endless = '4264;"' + "x\n" * 20_000
+    put(layers, [line(), endless, line(arc=5)])
+    assert curated(layers)["arc"].to_list() == [5, 4264]
+    assert read < 20 * len(endless)
 
 
 def test_half_a_packed_file_is_an_error_and_leaves_no_day(layers: Layers) -> None:

@@ -12,6 +12,8 @@ import polars as pl
 #: The states of traffic as the source publishes them, from the unknown to the worst.
 STATES: Final = ("Inconnu", "Fluide", "Pré-saturé", "Saturé", "Bloqué")
 ARC_STATES: Final = ("Ouvert", "Barré", "Invalide")
+#: What is larger is no measurement; what no sensor of a kind can measure, the thresholds tell.
+LARGEST: Final = 1e9
 MOMENT: Final = pl.Datetime("us", "UTC")
 
 #: One row per arc and hour. flow: vehicles per hour; occupancy: percent of the hour. Both may be missing.

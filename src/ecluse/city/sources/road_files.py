@@ -19,6 +19,7 @@ import polars as pl
 from ecluse.city.raw import RawFile
 from ecluse.city.sources.road_records import (
     COLUMNS,
+    LONGEST_RECORD,
     Block,
     Clock,
     Dialect,
@@ -157,9 +158,23 @@ def _open_csv(source: _Bytes, file: RawFile, clock: Clock) -> RoadSource:
 
 
 def _blocks(text: BinaryIO) -> Iterator[bytes]:
-    """The text in blocks of whole lines."""
+    """The text in blocks of whole lines; of a line that is far too long, the begin."""
     while block := text.read(BLOCK):
-        yield block if block.endswith(b"\n") else block + text.readline()
+        if not block.endswith(b"\n"):
+            block += text.readline(LONGEST_RECORD)
+            if not block.endswith(b"\n") and _skip_line(text):
+                block += b"\n"
+        yield block
+
+
+def _skip_line(text: BinaryIO) -> bool:
+    """Go to the end of a line; whether there was more of it."""
+    was_more = False
+    while piece := text.readline(LONGEST_RECORD):
+        was_more = True
+        if piece.endswith(b"\n"):
+            break
+    return was_more
 
 
 def _dialect(header: bytes, url: str) -> Dialect:
@@ -167,10 +182,13 @@ def _dialect(header: bytes, url: str) -> Dialect:
         text = header.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         raise BadRaw(f"{url} is no UTF-8 text: {error.reason}. Fetch it again.") from error
-    found = [
-        (separator, [name.strip() for name in next(csv.reader([text], delimiter=separator), [])])
-        for separator in _SEPARATORS
-    ]
+    try:
+        found = [
+            (separator, [name.strip() for name in next(csv.reader([text], delimiter=separator), [])])
+            for separator in _SEPARATORS
+        ]
+    except csv.Error as error:
+        raise BadRaw(f"{url}, line 1: it cannot be read as CSV: {error}. Fetch it again.") from error
     separator, names = max(found, key=lambda one: len(set(COLUMNS.values()) & set(one[1])))
     _check_columns(names, f"{url}, line 1")
     return Dialect(separator, {ours: names.index(theirs) for ours, theirs in COLUMNS.items()})

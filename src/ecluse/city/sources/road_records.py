@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ecluse.city.sources.shelves import MISSING, Rows
 from ecluse.city.sources.text import LONGEST_CELL
-from ecluse.city.tables import ARC_STATES, STATES
+from ecluse.city.tables import ARC_STATES, LARGEST, STATES
 
 #: Our name → the source's.
 COLUMNS: Final = {
@@ -40,6 +40,7 @@ UNKNOWN_STATE: Final = "the state is not known"
 UNKNOWN_ARC_STATE: Final = "the state of the arc is not known"
 TOO_SHORT: Final = "the record is too short"
 BAD_QUOTES: Final = "the quotes are not closed"
+TOO_LONG: Final = "the record is too long"
 
 _FAULTS: Final = (
     ("arc", NO_ARC),
@@ -58,8 +59,14 @@ _TYPES: Final[dict[str, Any]] = {
 #: Days outside do not fit the shelves, and no sensor tells of them.
 _FIRST_YEAR, _LAST_YEAR = 1970, 2148
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+#: A record is a line of a street in text, some kilobytes at most.
+LONGEST_RECORD: Final = 1024 * 1024
+#: So many lines with quotes are tried for the end of a cell, as each try reads the record from its begin.
+_MOST_TRIES: Final = 1000
 _UNREADABLE, _UNEVEN = -1, -2
 _OPEN: Final[list[str]] = []
+#: How much of a bad record is kept.
+_QUOTED: Final = 200
 _COMPARED: Final = 128 * 1024
 #: So many texts are remembered; a file of hours has far fewer.
 _REMEMBERED: Final = 200_000
@@ -220,7 +227,7 @@ def _all_good(frame: pl.DataFrame, clock: Clock) -> Rows | None:
         any(one.null_count() for one in states.values())
         or (len(arcs) and (arcs.min() < 0 or minutes.min() < 0))
         or any(
-            np.count_nonzero((one >= 0) & (one < np.inf)) != frame.height - frame[name].null_count()
+            np.count_nonzero((one >= 0) & (one <= LARGEST)) != frame.height - frame[name].null_count()
             for name, one in numbers.items()
         )
     ):
@@ -246,13 +253,13 @@ def parse_with_care(text: bytes, dialect: Dialect, clock: Clock, *, is_last: boo
     end = len(lines) - 1
     rest = b""
     for line, after, record, told in _records(lines, dialect):
-        if record is None and after == len(lines) and len(told) < LONGEST_CELL and not is_last:
+        if record is None and after == len(lines) and len(told) < LONGEST_RECORD and not is_last:
             end = line - 1
             rest = b"\n".join(text.split(b"\n")[end:])
         elif record is None:
-            rejected.append(Rejected(None, line, None, BAD_QUOTES, told))
+            rejected.append(_not_taken(line, told, BAD_QUOTES))
         elif len(record) < dialect.needed:
-            rejected.append(Rejected(None, line, None, TOO_SHORT, told))
+            rejected.append(_not_taken(line, told, TOO_SHORT))
         else:
             places.append(line)
             for name, place in dialect.places.items():
@@ -261,6 +268,10 @@ def parse_with_care(text: bytes, dialect: Dialect, clock: Clock, *, is_last: boo
     rows, faulty = sift(frame, np.array(places, np.int64), clock)
     found = sorted(rejected + faulty, key=lambda one: one.line)
     return Block(rows, found, end, text, rest)
+
+
+def _not_taken(line: int, told: str, reason: str) -> Rejected:
+    return Rejected(None, line, None, reason if len(told) < LONGEST_RECORD else TOO_LONG, told[:_QUOTED])
 
 
 def first_records(block: bytes, dialect: Dialect, arcs: Collection[int]) -> dict[int, list[str]]:
@@ -310,19 +321,31 @@ def _records(lines: list[str], dialect: Dialect) -> Iterator[tuple[int, int, lis
         if not text.strip():
             continue
         record = _cells(text, dialect)
-        # A cell may hold line ends; but a line that is a record by itself is no part of one before it.
-        while (
-            record is _OPEN
-            and n < len(lines)
-            and len(text) < LONGEST_CELL
-            and not _is_whole(lines[n], dialect)
-        ):
-            text = f"{text}\n{lines[n]}"
-            n += 1
-            record = _cells(text, dialect)
+        if record is _OPEN:
+            n, record, text = _continued(lines, begin, dialect)
         if record is None:
             n, text = begin + 1, lines[begin]
         yield begin + 1, n, record or None, text
+
+
+def _continued(lines: list[str], begin: int, dialect: Dialect) -> tuple[int, list[str] | None, str]:
+    """A record whose first line leaves a quote open: how many lines there are up to its end, its cells and its text.
+
+    A cell may hold line ends; but a line that is a record by itself is no part of one before it.
+    """
+    n, size, tries = begin + 1, len(lines[begin]), 0
+    while (
+        n < len(lines) and size < LONGEST_RECORD and tries < _MOST_TRIES and not _is_whole(lines[n], dialect)
+    ):
+        line = lines[n]
+        n += 1
+        size += len(line) + 1
+        if '"' in line:
+            tries += 1
+            text = "\n".join(lines[begin:n])
+            if (record := _cells(text, dialect)) is not _OPEN:
+                return n, record, text
+    return n, _OPEN, "\n".join(lines[begin:n])
 
 
 def _is_whole(line: str, dialect: Dialect) -> bool:
@@ -382,4 +405,4 @@ def _faulty(name: str, told: pl.Series, typed: pl.Series) -> NDArray[np.bool_]:
         return (typed.is_null() | (typed < 0).fill_null(False)).to_numpy()
     if name in _STATES:
         return lost.to_numpy()
-    return (lost | ~(typed.is_finite() & (typed >= 0)).fill_null(True)).to_numpy()
+    return (lost | ~((typed >= 0) & (typed <= LARGEST)).fill_null(True)).to_numpy()
