@@ -157,7 +157,11 @@ def _parted(line: list[tuple[float, float]], x: float, y: float) -> tuple[list[t
         (short("x"), "the arc is no number"),
         (short(-1), "the arc is no number"),
         (short(9, geometry='"{""type"": ""Point"", ""coordinates"": [2.3, 48.8]}"'), "the shape is no line"),
+        (short("9" * 5000), "the arc is no number"),
+        (short(3_000_000_000), "the arc is no number"),
         (short(9, geometry="LINESTRING"), "the shape is no line"),
+        (short(9, geometry="[" * 100_000), "the shape is no line"),
+        (short(9, geometry=shape([[1e300, 48.8], [2.3, 48.8]])), "the shape is no line"),
         (short(9, geometry=shape([[2.3, 48.8]])), "the shape is no line"),
     ],
 )
@@ -168,6 +172,13 @@ def test_a_bad_record_is_set_aside(layers: Layers, row: str, reason: str) -> Non
     assert part is not None
     assert (part.records, part.rejected) == (3, {reason: 1})
     assert part.examples[0]["line"] == 3
+
+
+def test_a_label_keeps_what_documents_can_hold(layers: Layers) -> None:
+    odd = short(1, label="AV\0\x1b[31m" + "x" * 300_000)
+    layers.put(f"batch/{SHORT_NAME}", "\n".join([SHORT, odd]))
+    (label,) = curated(layers)["label"].to_list()
+    assert label == "AV[31m" + "x" * 494
 
 
 @pytest.mark.parametrize("column", ["IU_AC", "LIBELLE;", "geo_shape"])

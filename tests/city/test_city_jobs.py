@@ -154,7 +154,10 @@ def test_days_in_the_wrong_order_or_far_too_many_are_refused(runtime: Runtime, a
     with pytest.raises(InvalidInput, match="before the first"):
         work.start_runs(runtime, administrator, MONDAY, MONDAY - timedelta(days=1))
     with pytest.raises(InvalidInput, match="more than 1100 days"):
-        work.start_runs(runtime, administrator, date(202, 10, 13), MONDAY)
+        work.start_runs(runtime, administrator, date(1982, 10, 13), MONDAY)
+    for far in (date.min, date(202, 10, 13), date.max):
+        with pytest.raises(InvalidInput, match="is no day of a city"):
+            work.start_runs(runtime, administrator, far, far)
     with pytest.raises(SettingsError, match="carries no keys"):
         work.start_runs(runtime, administrator, MONDAY, MONDAY, "s3://key:word@bucket")
 

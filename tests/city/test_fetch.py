@@ -388,6 +388,12 @@ def test_true_data_does_not_mix_with_the_sample(raw: ObjectStore, portal: Portal
     assert portal.requests == []
 
 
+def test_days_of_no_city_are_not_asked_for(raw: ObjectStore, portal: Portal, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="is no day of a city"):
+        fetch(raw, portal, tmp_path, "roads", first=date.min, last=NOW.date())
+    assert portal.requests == []
+
+
 def test_days_to_come_are_not_asked_for(raw: ObjectStore, portal: Portal, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no period that has passed"):
         fetch(raw, portal, tmp_path, "roads", first=NOW.date(), last=NOW.date() + timedelta(days=1))

@@ -47,6 +47,16 @@ def test_a_partition_holds_the_json_files_of_its_day_and_feed(store: ObjectStore
     assert raw.days("traffic") == []
 
 
+def test_a_name_that_no_key_of_ours_has_is_left_out_and_told(
+    tmp_path: Path, store: ObjectStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.put(f"api/bikes/dt={DAY}/hour=04/a.json", b"{}")
+    (place,) = tmp_path.rglob("a.json")
+    place.with_name("b\nc.json").write_text("{}")
+    assert keys(Raw(store).partition("bikes", DAY)) == ["a.json"]
+    assert "control or invisible character" in caplog.text
+
+
 def test_a_batch_is_found_by_the_beginning_and_the_ending_of_its_name_oldest_first(
     store: ObjectStore, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from ecluse.city import reference, workflows
 from ecluse.city.thresholds import Thresholds
 from ecluse.city.workflows import DAY, City
 from ecluse.documents import Document, Documents
-from ecluse.errors import NoRawData, NoSuchDay, SettingsError, StoreUnavailable
+from ecluse.errors import BadRaw, InvalidInput, NoRawData, NoSuchDay, SettingsError, StoreUnavailable
 from ecluse.runtime import Runtime
 from tests.city.sample import LAST, LONG_DAY, held
 
@@ -165,6 +165,20 @@ def test_a_day_without_raw_data_names_the_nearest_that_have_some(city: City) -> 
     with pytest.raises(NoRawData, match=r"2025-09-\d\d\.$"):
         run(city, date(2025, 9, 1))
     assert not city.documents.keys(DAY)
+
+
+@pytest.mark.parametrize("day", [date.min, date(1, 3, 1), date.max, date.max - timedelta(days=1)])
+def test_a_day_that_no_city_has_is_refused(city: City, day: date) -> None:
+    with pytest.raises(InvalidInput, match="is no day of a city; ask for one from 1971-01-01 to 2147-12-31"):
+        run(city, day)
+
+
+def test_a_reference_of_more_arcs_than_fit_into_memory_is_refused(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflows, "MOST_ARCS", 11)
+    with pytest.raises(BadRaw, match="arcs, and a day is computed of 11 at most"):
+        run(city)
 
 
 def test_an_empty_raw_store_says_how_to_fill_it(runtime: Runtime, tmp_path: Path) -> None:

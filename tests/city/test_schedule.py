@@ -169,6 +169,12 @@ def test_what_is_no_time_of_the_day_is_refused(runtime: Runtime, administrator: 
         schedule.set_schedule(runtime, administrator, at=at)
 
 
+def test_a_schedule_does_not_begin_centuries_ago(runtime: Runtime, administrator: User) -> None:
+    with pytest.raises(InvalidInput, match="more than 5,000 days ago"):
+        schedule.set_schedule(runtime, administrator, since=date.min)
+    assert schedule.find_schedule(runtime) is None
+
+
 def test_a_schedule_does_not_begin_with_a_day_ahead(runtime: Runtime, administrator: User) -> None:
     with pytest.raises(InvalidInput, match="lies ahead"):
         schedule.set_schedule(runtime, administrator, since=date(2999, 1, 1))

@@ -56,6 +56,16 @@ def counts(rows: pl.DataFrame) -> dict[tuple[str, str], float]:
     return {(row["counter"], row["at"].strftime("%d %H")): row["count"] for row in rows.iter_rows(named=True)}
 
 
+@pytest.mark.parametrize("count", [1e308, "1e300", 10**400, -1e300])
+def test_a_count_larger_than_any_measurement_is_set_aside(layers: Layers, count: object) -> None:
+    records = [
+        record("1-1", "2022-03-27T09:00:00+00:00", 5),
+        record("1-1", "2022-03-27T10:00:00+00:00", count),
+    ]
+    put(layers, "dt=2022-03-27/hour=10/a.json", records)
+    assert curated(layers, DAY)["count"].to_list() == [5]
+
+
 def test_a_local_day_takes_its_hours_from_the_partitions_before_and_after(layers: Layers) -> None:
     put(layers, "dt=2022-03-26/hour=23/a.json", [record("1-1", "2022-03-26T22:00:00+00:00", 1)])
     put(layers, "dt=2022-03-27/hour=00/a.json", [record("1-1", "2022-03-26T23:00:00+00:00", 2)])

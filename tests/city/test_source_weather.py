@@ -123,6 +123,13 @@ def test_hours_told_in_utc_belong_to_the_local_day(layers: Layers) -> None:
     assert (row["hours"], row["wind"]) == (22, 21.0)
 
 
+@pytest.mark.parametrize("zone", ["Europe", "a" * 5000, "../../etc/passwd", "\0", 5])
+def test_a_time_zone_that_is_none_leaves_the_citys(layers: Layers, zone: object) -> None:
+    content = hourly("2024-07-18T00:00", 24, utc_offset_seconds=None, timezone=zone)
+    put(layers, "dt=2024-07-18/hour=00/a.json", content)
+    assert one(layers)["hours"] == 24
+
+
 def test_daily_figures_are_taken_before_the_hours_of_the_same_file(layers: Layers) -> None:
     daily = {"time": ["2024-07-18"], "temperature_2m_max": [29.0], "precipitation_sum": [None]}
     put(layers, "dt=2024-07-18/hour=00/a.json", hourly("2024-07-18T00:00", 24, daily=daily))

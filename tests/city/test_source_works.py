@@ -94,6 +94,24 @@ def test_bad_records_are_set_aside_with_line_column_and_reason(layers: Layers) -
     ]
 
 
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        "[[[1e300,48.8],[2.4,1e300],[2.4,48.8],[1e300,48.8]]]",
+        "[[[2.3,91],[2.4,91],[2.4,92],[2.3,91]]]",
+        "[]",
+    ],
+)
+def test_a_polygon_off_the_earth_leaves_the_site_without_a_place(layers: Layers, polygon: str) -> None:
+    header = "Identifiant;Objet;Date de début;Date de fin;geo_shape"
+    shape = f'{{"type":"Polygon","coordinates":{polygon}}}'.replace('"', '""')
+    layers.put(
+        "batch/chantiers-perturbants-odd.csv", f'{header}\nCP1;{"x" * 300_000};{DAY};{DAY};"{shape}"\n'
+    )
+    (site,) = curate(layers).filter(pl.col("site") == "CP1").to_dicts()
+    assert (site["latitude"], site["area"], site["title"]) == (None, None, "x" * 500)
+
+
 def test_without_polygons_of_zones_the_postal_code_serves_and_a_warning_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -79,6 +79,31 @@ def test_a_feature_without_number_or_area_is_set_aside(layers: Layers) -> None:
     assert [one["line"] for one in part.examples] == [3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("number", [2**40, -1, 1.5, True, "x", "\u0663", "9" * 5000, None])
+def test_a_number_that_is_none_is_set_aside_with_its_zone(layers: Layers, number: object) -> None:
+    collection = json.loads((Path(__file__).parents[1] / "data/city" / NAME).read_text())
+    collection["features"].append({**collection["features"][0], "properties": {"c_ar": number}})
+    layers.put(f"batch/{NAME}", json.dumps(collection))
+    assert curated(layers).height == 2
+    part = layers.curated.whole("zones")
+    assert part is not None
+    assert part.rejected == {"the number of the zone cannot be read": 1}
+
+
+def test_a_polygon_off_the_earth_is_set_aside_and_a_name_keeps_what_can_be_kept(layers: Layers) -> None:
+    collection = json.loads((Path(__file__).parents[1] / "data/city" / NAME).read_text())
+    far = [[[1e300, 48.8], [2.4, 1e300], [2.4, 48.8], [1e300, 48.8]]]
+    collection["features"].append(
+        {"properties": {"c_ar": 7}, "geometry": {"type": "Polygon", "coordinates": far}}
+    )
+    collection["features"][0]["properties"]["l_aroff"] = "Lou\ud800\0vre"
+    layers.put(f"batch/{NAME}", json.dumps(collection))
+    assert "Louvre" in curated(layers)["name"].to_list()
+    part = layers.curated.whole("zones")
+    assert part is not None
+    assert part.rejected == {"the polygon cannot be read": 1}
+
+
 def test_the_later_file_wins_and_what_did_not_change_is_not_read_again(layers: Layers) -> None:
     layers.put_sample(NAME)
     curated(layers)

@@ -216,3 +216,20 @@ def test_only_administrators_start_runs(runtime: Runtime, asking: Browser) -> No
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden")
     assert other.post("/city/runs", data={"first": DAY, "last": DAY}).status_code == 403
     assert "Compute days" not in other.get("/city").text
+
+
+def test_a_range_of_all_days_that_can_be_written_is_answered(asking: Browser) -> None:
+    whole = "from=0001-01-01&to=9999-12-31"
+    for path in ("days", "metrics/traffic", "arcs/100"):
+        found = asking.get(f"/api/city/{path}?{whole}")
+        assert found.status_code == 200, path
+        assert DAY in found.text
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_a_day_at_the_end_of_the_calendar_is_unknown_like_any_other(asking: Browser, day: str) -> None:
+    for path in (f"metrics/traffic/{day}", f"metrics/{day}", f"report/{day}", f"export/zones/{day}.csv"):
+        assert asking.get(f"/api/city/{path}").status_code == 404
+    assert asking.get(f"/city/{day}").status_code == 404
+    run = asking.post("/api/city/runs", json={"from": day, "to": day})
+    assert (run.status_code, run.json()["error"]["code"]) == (422, "invalid_input")

@@ -8,7 +8,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
+from ecluse.errors import InvalidInput
+
 HOUR = timedelta(hours=1)
+#: A city has no days outside: sensors tell of none, and the weeks before and after them are days too.
+FIRST_DAY, LAST_DAY = date(1971, 1, 1), date(2147, 12, 31)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,19 @@ class LocalDay:
         """Which of its hours holds a moment, from 0; None for a moment of another day."""
         index = (moment - self.begin) // HOUR
         return index if 0 <= index < self.hours else None
+
+
+def expect_days(first: date, last: date) -> None:
+    """Refuse a period that is none, or that a city cannot have.
+
+    Raises:
+        InvalidInput: the last day is before the first, or one is far away.
+    """
+    if last < first:
+        raise InvalidInput(f"The last day, {last}, is before the first, {first}.")
+    for day in (first, last):
+        if not FIRST_DAY <= day <= LAST_DAY:
+            raise InvalidInput(f"{day} is no day of a city; ask for one from {FIRST_DAY} to {LAST_DAY}.")
 
 
 def days_between(first: date, last: date) -> Iterator[date]:

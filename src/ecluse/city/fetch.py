@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, get_args
 from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
-from ecluse.city.calendar import LocalDay, days_between
+from ecluse.city.calendar import LocalDay, days_between, expect_days
 from ecluse.city.demo import is_demo
 from ecluse.city.download import Download, Downloads, Known, Pace
 from ecluse.city.sources import Report
@@ -138,6 +138,7 @@ def fetch_data(
         KeyConflict: the store holds the sample, and true data would mix with it.
         InvalidInput: a period that is to come, or none.
     """
+    expect_days(first, first)
     if not first <= last <= now().astimezone(zone).date():
         raise InvalidInput(
             f"From {first} to {last} is no period that has passed; there is no data to fetch yet."

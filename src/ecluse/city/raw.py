@@ -14,7 +14,7 @@ import hashlib
 import logging
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
@@ -22,12 +22,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final
 
-from ecluse.errors import BadRaw, StoreUnavailable
-from ecluse.storage import ObjectInfo, ObjectStore, join_key
+from ecluse.errors import BadRaw, InvalidKey, StoreUnavailable
+from ecluse.storage import ObjectInfo, ObjectStore, checked_key, join_key
 
 logger = logging.getLogger(__name__)
 #: A file of a feed holds some hours of some sensors; what is larger than this, unpacked, is not one.
-LARGEST_FEED_FILE: Final = 512 * 1024 * 1024
+LARGEST_FEED_FILE: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,9 @@ class Raw:
         found: list[RawFile] = []
         if not self._away.is_set():
             try:
-                found = [RawFile(self.store, info) for info in self.store.list(prefix) if fits(info.key)]
+                found = [
+                    RawFile(self.store, info) for info in _usable(self.store.list(prefix)) if fits(info.key)
+                ]
             except StoreUnavailable:
                 if not self._has_copy():
                     raise
@@ -134,7 +136,7 @@ class Raw:
             return found
         return [
             RawFile(self.fallback, info, is_fallback=True)
-            for info in self.fallback.list(prefix)
+            for info in _usable(self.fallback.list(prefix))
             if fits(info.key)
         ]
 
@@ -178,6 +180,17 @@ def is_packed(path: Path) -> bool:
     """Whether a file begins as gzip does."""
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
+
+
+def _usable(listed: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
+    """What can be read by its key; another program may have written a name that no key of ours has."""
+    for info in listed:
+        try:
+            checked_key(info.key)
+        except InvalidKey as error:
+            logger.warning("A raw file is left out: %s", error)
+        else:
+            yield info
 
 
 def _date(text: str) -> date | None:

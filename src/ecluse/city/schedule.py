@@ -34,6 +34,8 @@ LONGEST_PAUSE: Final = timedelta(days=1)
 ATTEMPTS: Final = 10
 #: The sources still correct a day for so long; where they did, it is computed again with the days after it.
 SETTLES: Final = timedelta(days=3)
+#: A schedule that begins earlier is a slip of a century; each look lists all its days.
+MOST_BACK: Final = 5000
 #: How many jobs one look queues at most; the next look goes on.
 AT_ONCE: Final = 30
 logger = logging.getLogger(__name__)
@@ -86,7 +88,7 @@ def set_schedule(
 
     Raises:
         Forbidden: the user is no administrator.
-        InvalidInput: the time is none, or `since` lies ahead.
+        InvalidInput: the time is none, or `since` lies ahead or far back.
     """
     expect_administrator(user)
     if not _TIME.fullmatch(at):
@@ -95,6 +97,8 @@ def set_schedule(
     today = now().astimezone(zone).date()
     if since is not None and since > today:
         raise InvalidInput(f"{since} lies ahead; a schedule begins with a day that has begun.")
+    if since is not None and (today - since).days > MOST_BACK:
+        raise InvalidInput(f"{since} is more than {MOST_BACK:,} days ago. Begin with a later day.")
     with runtime.catalog.write() as transaction:
         known = schedules.schedule_of(transaction, NAME)
         first = since or (known.since if known else today - timedelta(days=1))

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ecluse.catalog import audit
 from ecluse.catalog.tables import User, new_id
-from ecluse.city.calendar import days_between
+from ecluse.city.calendar import days_between, expect_days
 from ecluse.errors import Forbidden, InvalidInput
 from ecluse.jobs import Job, JobKind, Task
 from ecluse.runtime import Runtime
@@ -62,8 +62,7 @@ def start_runs(
         SettingsError: `raw` is no address.
     """
     expect_administrator(user)
-    if last < first:
-        raise InvalidInput(f"The last day, {last}, is before the first, {first}.")
+    expect_days(first, last)
     if (last - first).days >= MOST_DAYS:
         raise InvalidInput(
             f"{first} to {last} are more than {MOST_DAYS} days. Take a part of them at a time."

@@ -17,7 +17,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from ecluse.city import reference
-from ecluse.city.calendar import LocalDay
+from ecluse.city.calendar import LocalDay, expect_days
 from ecluse.city.curated import Curated, Part
 from ecluse.city.inputs import HISTORY_DAYS, Inputs, Metrics, read_inputs
 from ecluse.city.printed import LANGUAGES, print_report
@@ -28,7 +28,7 @@ from ecluse.city.sources import Curating, curate_all
 from ecluse.city.tables import DAILY, WHOLE
 from ecluse.city.thresholds import Thresholds
 from ecluse.documents import Body, Document, Documents
-from ecluse.errors import NoRawData, NoSuchDay
+from ecluse.errors import BadRaw, NoRawData, NoSuchDay
 from ecluse.runtime import Runtime
 from ecluse.settings import store_or_folder
 from ecluse.storage import ObjectStore, join_key
@@ -46,6 +46,8 @@ FEEDS: Final = ("bikes", "traffic", "weather")
 MEASURED: Final = ("roads", "bikes", "disruptions", "weather")
 #: The tables whose past the processors read.
 REACHING_BACK: Final = ("roads", "bikes", "weather")
+#: The weeks of so many arcs are held in memory at once, in some gigabytes; Paris has 3,348.
+MOST_ARCS: Final = 20_000
 #: How many files and bad records the document on quality quotes.
 QUOTED_FILES: Final = 100
 QUOTED_RECORDS: Final = 20
@@ -152,7 +154,13 @@ def _part_of(report: Report, begin: float, end: float) -> Report:
 def prepare(
     city: City, first: date, last: date, report: Report = _unheard, *, history_days: int = HISTORY_DAYS
 ) -> None:
-    """Bring the curated layer up to date for these days and for the past that they are compared with."""
+    """Bring the curated layer up to date for these days and for the past that they are compared with.
+
+    Raises:
+        InvalidInput: no such days.
+        BadRaw: a raw file is not what its name says.
+    """
+    expect_days(first, last)
     since = first - timedelta(days=history_days)
     curate_all(city.raw, Curating(city.curated, since, last, city.zone, city.scratch, report))
 
@@ -162,6 +170,7 @@ def compute_day(city: City, day: date, report: Report = _unheard) -> ComputedDay
 
     Raises:
         NoRawData: nothing was measured on that day; the message names the nearest days that have data.
+        BadRaw: there are more arcs than fit into memory.
     """
     local = city.day(day)
     report(0.0, "reading")
@@ -170,6 +179,11 @@ def compute_day(city: City, day: date, report: Report = _unheard) -> ComputedDay
     rows = {table: sum(part.rows for part in parts) for table, parts in inputs.parts.items()}
     if not any(rows.get(table) for table in MEASURED):
         raise NoRawData(_nothing_known(city, day))
+    if (arcs := len(inputs.network.ids)) > MOST_ARCS:
+        raise BadRaw(
+            f"The raw data tells of {arcs:,} arcs, and a day is computed of {MOST_ARCS:,} at most. Look at the "
+            "reference of the arcs."
+        )
     found: dict[str, Metrics] = {}
     for n, (kind, compute) in enumerate(PROCESSORS.items(), start=1):
         report(n / (len(PROCESSORS) + 1), kind)

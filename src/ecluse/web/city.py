@@ -9,7 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from hashlib import sha256
 from typing import Any, Final
 
@@ -273,8 +273,8 @@ def encoded(body: Mapping[str, Any]) -> tuple[bytes, str]:
 
 
 def day_after(day: date) -> str:
-    """The key of the next day, as the open end of a range that includes this one."""
-    return (day + timedelta(days=1)).isoformat()
+    """A key between this day and the next, as the open end of a range that includes this one."""
+    return f"{day}~"
 
 
 def _neighbours(documents: Documents, day: date) -> tuple[date | None, date | None]:

@@ -128,6 +128,12 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Nothing is known of %(day)s. The nearest that is: %(days)s. See: ecluse city days"),
     N_("Nothing is known of %(day)s: no day was computed yet. See: ecluse city run --date %(value)s"),
     N_("The last day, %(last)s, is before the first, %(first)s."),
+    N_("%(day)s is no day of a city; ask for one from %(first)s to %(last)s."),
+    N_("%(day)s is more than %(count)s days ago. Begin with a later day."),
+    N_(
+        "The raw data tells of %(count)s arcs, and a day is computed of %(most)s at most. Look at the reference of the "
+        "arcs."
+    ),
     N_("%(first)s to %(last)s are more than %(most)s days. Take a part of them at a time."),
     N_("%(value)s is no time of the day; write it as 06:30."),
     N_("%(day)s lies ahead; a schedule begins with a day that has begun."),
@@ -905,6 +911,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("the state of the arc is not known"),
     N_("the record is too short"),
     N_("the quotes are not closed"),
+    N_("the record is too long"),
     N_("the shape is no line"),
     N_("the number of the zone cannot be read"),
     N_("%(file)s holds what cannot be read: %(error)s. Fetch it again."),

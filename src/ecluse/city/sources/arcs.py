@@ -23,10 +23,10 @@ from ecluse.city.curated import Batch
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.city.sources import roads
 from ecluse.city.sources.curating import Curating
-from ecluse.city.sources.feed import Aside, newest, origin_of
+from ecluse.city.sources.feed import Aside, newest, origin_of, text_of, whole_of
 from ecluse.city.sources.road_files import rows_of_arcs
 from ecluse.city.sources.text import opened, records
-from ecluse.city.sources.zones import EARTH, locate
+from ecluse.city.sources.zones import EARTH, is_on_earth, locate
 from ecluse.city.tables import ARCS
 from ecluse.errors import BadRaw
 
@@ -50,7 +50,6 @@ NEEDED: Final = ("arc", "label", "shape")
 NO_ARC: Final = "the arc is no number"
 BAD_SHAPE: Final = "the shape is no line"
 _LINES: Final = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)
-_HIGHEST: Final = 2**31 - 1
 #: Changes with what is made of the same files.
 _FORM: Final = "2"
 
@@ -116,12 +115,12 @@ def read_line(told: str) -> tuple[float, float, float, str] | None:
     """
     try:
         shape = shapely.from_geojson(json.dumps(json.loads(told)))
-    except (ValueError, shapely.errors.GEOSException):
+    except (ValueError, RecursionError, shapely.errors.GEOSException):
         return None
     if shapely.get_type_id(shape) not in _LINES or shapely.is_empty(shape):
         return None
     lines = [shapely.get_coordinates(part) for part in shapely.get_parts(shape)]
-    if not np.isfinite(np.concatenate(lines)).all() or np.abs(np.concatenate(lines)[:, 1]).max() > 90:
+    if not is_on_earth(shape):
         return None
     lengths = [float(EARTH.line_length(*line.T)) for line in lines]
     longitude, latitude = _middle(lines[int(np.argmax(lengths))])
@@ -222,7 +221,7 @@ def _read_counts(file: RawFile, missing: set[int], work: Curating, aside: Aside)
 
 def _arc(told: Mapping[str, str]) -> Arc | str:
     """An arc, or why the record tells of none."""
-    number = _whole(told["arc"])
+    number = whole_of(told["arc"])
     if number is None:
         return NO_ARC
     line = None
@@ -231,20 +230,16 @@ def _arc(told: Mapping[str, str]) -> Arc | str:
     length, longitude, latitude, geometry = line or (None, None, None, None)
     return Arc(
         arc=number,
-        label=told.get("label", ""),
-        upstream=_whole(told.get("upstream", "")),
-        upstream_name=told.get("upstream_name") or None,
-        downstream=_whole(told.get("downstream", "")),
-        downstream_name=told.get("downstream_name") or None,
+        label=text_of(told.get("label")) or "",
+        upstream=whole_of(told.get("upstream", "")),
+        upstream_name=text_of(told.get("upstream_name")),
+        downstream=whole_of(told.get("downstream", "")),
+        downstream_name=text_of(told.get("downstream_name")),
         latitude=latitude,
         longitude=longitude,
         length=length,
         geometry=geometry,
     )
-
-
-def _whole(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdecimal() and int(text) <= _HIGHEST else None
 
 
 def _table(arcs: Iterable[Arc], zones: pl.DataFrame) -> pl.DataFrame:

@@ -34,7 +34,7 @@ from ecluse.city.sources.feed import (
     told_of,
 )
 from ecluse.city.sources.text import fault_of, first_line
-from ecluse.city.tables import BIKES, MOMENT
+from ecluse.city.tables import BIKES, LARGEST, MOMENT
 from ecluse.errors import BadRaw
 
 FEED: Final = "bikes"
@@ -239,7 +239,7 @@ def read_batch(path: Path, url: str) -> pl.DataFrame:
         told_count=told,
         told_at=pl.col("at").cast(pl.String),
     )
-    counted = pl.col("count").is_finite() & (pl.col("count") >= 0)
+    counted = pl.col("count").is_between(0, LARGEST)
     first_fault = (
         pl.when(pl.col("counter").fill_null("") == "").then(pl.lit(NO_COUNTER))
         .when(pl.col("at").is_null()).then(pl.lit(NO_TIME))

@@ -155,7 +155,7 @@ def plain_text(html: object) -> str | None:
     reader = _Text()
     reader.feed(html)
     reader.close()
-    words = text_of("".join(reader.words)) or ""
+    words = text_of("".join(reader.words), len(html)) or ""
     lines = (re.sub(r"\s+", " ", line).strip() for line in words.split("\n"))
     text = "\n".join(line for line in lines if line)
     return text[: LONGEST_MESSAGE - 1].rstrip() + "…" if len(text) > LONGEST_MESSAGE else text or None

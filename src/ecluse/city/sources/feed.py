@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ from typing import Any, Final
 from ecluse.city.calendar import HOUR, LocalDay
 from ecluse.city.curated import LAYOUT, QUOTED, Curated, Part, SetAside
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
+from ecluse.city.tables import LARGEST
 from ecluse.errors import BadRaw
 from ecluse.storage.side_by_side import transfer_all
 
@@ -23,6 +23,13 @@ NO_RECORDS: Final = "the file holds no such records"
 _HOUR_FOLDER: Final = re.compile(r"/hour=(\d{1,2})/")
 #: Control characters but for tabs and line breaks, and halves of characters, which JSON can escape.
 _UNKEPT: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_HIGHEST: Final = 2**31 - 1
+#: Zeros in front included.
+_MOST_DIGITS: Final = 20
+#: No identifier is larger, and thousands of digits cannot be written.
+_HIGHEST_ID: Final = 10**30
+#: Names and titles are far shorter; a day's documents quote hundreds of them.
+LONGEST_TEXT: Final = 500
 #: How much of a bad value is quoted.
 _LONGEST_VALUE: Final = 80
 
@@ -170,22 +177,32 @@ def origin_of(file: RawFile) -> str:
     return f"{slug[:55].strip('-')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def text_of(value: object) -> str | None:
-    """Text without blanks around it and without what no database keeps; None where nothing is left."""
+def text_of(value: object, longest: int = LONGEST_TEXT) -> str | None:
+    """Text without blanks around it and without what no database keeps, at most so long; None where nothing is left."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
-    return _UNKEPT.sub("", str(value)).strip() or None
+    if isinstance(value, int) and abs(value) > _HIGHEST_ID:
+        return None
+    return _UNKEPT.sub("", str(value)).strip()[:longest].rstrip() or None
+
+
+def whole_of(text: str) -> int | None:
+    """A whole number of 32 bits and no sign, as ids are written; None for what is none."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
+        return None
+    found = int(text)
+    return found if found <= _HIGHEST else None
 
 
 def number(value: object) -> float | None:
-    """A finite number, also written as text; None for what is none."""
+    """A number, also written as text; None for what is none, or larger than any measurement."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         found = float(value)
     except (ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return found if abs(found) <= LARGEST else None
 
 
 def _in_order(day: date, files: Iterable[RawFile]) -> list[FeedFile]:

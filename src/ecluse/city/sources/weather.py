@@ -333,7 +333,11 @@ def _zone_of(told: Mapping[str, Any]) -> tzinfo | None:
         return timezone(timedelta(seconds=seconds))
     try:
         return ZoneInfo(str(told["timezone"])) if told.get("timezone") else None
-    except (ZoneInfoNotFoundError, ValueError):
+    except (
+        ZoneInfoNotFoundError,
+        ValueError,
+        OSError,
+    ):  # also for folders of zones, and names without an end
         return None
 
 

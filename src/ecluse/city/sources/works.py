@@ -21,9 +21,9 @@ import shapely
 from ecluse.city.calendar import days_between
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.city.sources.curating import Curating
-from ecluse.city.sources.feed import Aside, is_among, number, parts_of, text_of, told_of
-from ecluse.city.sources.text import opened, records
-from ecluse.city.sources.zones import area_of, locate
+from ecluse.city.sources.feed import LONGEST_TEXT, Aside, is_among, number, parts_of, text_of, told_of
+from ecluse.city.sources.text import LONGEST_CELL, opened, records
+from ecluse.city.sources.zones import area_of, is_on_earth, locate
 from ecluse.city.tables import WORKS
 from ecluse.errors import BadRaw
 
@@ -49,6 +49,8 @@ BACKWARDS: Final = "the last day is before the first"
 BAD_SHAPE: Final = "the polygon cannot be read"
 BAD_WIDTH: Final = "the record has more cells than the header"
 POSTAL_CODE: Final = "Code postal de l'arrondissement"
+#: What is kept of a text, where that is more than of others.
+_LONGEST: Final = {SHAPE: LONGEST_CELL, DESCRIPTION: 5000}
 _AREAS: Final = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
 
@@ -130,7 +132,7 @@ def _merged(several: list[Sites]) -> Sites:
 
 
 def _site(cells: Mapping[str, str], url: str, line: int, aside: Aside) -> dict[str, Any] | None:
-    told = {name: text_of(text) or "" for name, text in cells.items()}
+    told = {name: text_of(text, _LONGEST.get(name, LONGEST_TEXT)) or "" for name, text in cells.items()}
     if not told[ID]:
         aside.add(url, NO_ID, line=line, column=ID)
         return None
@@ -168,7 +170,8 @@ def _shape(told: Mapping[str, str], url: str, line: int, aside: Aside) -> dict[s
     if not text:
         return _point(told)
     try:
-        geometry = shapely.make_valid(shapely.from_geojson(text))
+        geometry = shapely.from_geojson(text)
+        geometry = shapely.make_valid(geometry) if is_on_earth(geometry) else shapely.Polygon()
     except shapely.errors.GEOSException:
         geometry = shapely.Polygon()
     if shapely.get_type_id(geometry) == shapely.GeometryType.GEOMETRYCOLLECTION:

@@ -20,7 +20,7 @@ from pyproj import Geod
 from ecluse.city.curated import SetAside
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.city.sources.curating import Curating
-from ecluse.city.sources.feed import parsed
+from ecluse.city.sources.feed import parsed, text_of, whole_of
 from ecluse.city.tables import ZONES
 from ecluse.errors import BadRaw
 
@@ -79,6 +79,12 @@ def locate(zones: pl.DataFrame, longitudes: ArrayLike, latitudes: ArrayLike) -> 
     return pl.Series("zone", found).replace(nowhere, None)
 
 
+def is_on_earth(geometry: Any) -> bool:
+    """Whether each point of a geometry (shapely; also none) is a longitude and a latitude in degrees."""
+    points = np.abs(shapely.get_coordinates(geometry))
+    return bool((points <= (180.0, 90.0)).all())
+
+
 def area_of(geometry: Any) -> float:
     """The geodesic area of a polygon or several (shapely, degrees, WGS 84), holes left out: m²."""
     area, _ = EARTH.geometry_area_perimeter(shapely.orient_polygons(geometry))
@@ -96,23 +102,22 @@ def _features(file: RawFile) -> list[Any]:
 def _zone(feature: Any) -> dict[str, Any] | str:
     """A row of `zones`, or why there is none."""
     properties = feature.get("properties") if isinstance(feature, Mapping) else None
-    number = properties.get("c_ar") if isinstance(properties, Mapping) else None
-    if (
-        not isinstance(properties, Mapping)
-        or not isinstance(number, int | str)
-        or not str(number).isdecimal()
-    ):
+    told = text_of(properties.get("c_ar")) if isinstance(properties, Mapping) else None
+    number = None if told is None else whole_of(told)
+    if not isinstance(properties, Mapping) or number is None:
         return NO_NUMBER
     try:
         geometry = shapely.from_geojson(json.dumps(feature.get("geometry")))
     except shapely.errors.GEOSException:
         return BAD_POLYGON
+    if not is_on_earth(geometry):
+        return BAD_POLYGON
     geometry = geometry if shapely.is_valid(geometry) else shapely.make_valid(geometry)
     if shapely.get_type_id(geometry) not in _AREAS or shapely.is_empty(geometry):
         return BAD_POLYGON
     return {
-        "zone": int(number),
-        "name": str(properties.get("l_aroff") or properties.get("l_ar") or number),
+        "zone": number,
+        "name": text_of(properties.get("l_aroff")) or text_of(properties.get("l_ar")) or str(number),
         "area": area_of(geometry),
         "geometry": shapely.to_geojson(geometry),
     }
