@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecluse.city.inputs import Metrics
 from ecluse.city.processors import compute_day, ranking, traffic, zones
 from tests.city.by_hand import TUESDAY, arc, late, local, made, road_rows, zone
 
 FLOWS = st.one_of(st.none(), st.integers(0, 3000).map(float))
+NO_FAILING = {"sensors": Metrics({"failing": []})}
 OCCUPANCIES = st.one_of(st.none(), st.floats(0, 100))
 
 
@@ -69,9 +71,22 @@ def test_zones_and_outside_add_up_to_the_city(
         json.dumps([metrics.body, dict(metrics.parts)], allow_nan=False)
 
 
+def test_a_rank_says_when_its_sensor_fails_and_how_many_hours_of_flow_it_has() -> None:
+    varied = [float(100 + n) for n in range(24)]
+    rows = [
+        road_rows(1, TUESDAY, [500.0] * 24, [20.0] * 24),
+        road_rows(2, TUESDAY, [None] * 12 + varied[12:], [20.0] * 24),
+    ]
+    body = compute_day(made(TUESDAY, rows, [arc(1), arc(2)]))["ranking"].body
+    assert [(one["arc"], one["failing"], one["coverage"]) for one in body["by_flow"]] == [
+        (1, "constant", 1.0),
+        (2, None, 0.5),
+    ]
+
+
 def test_the_ten_highest_are_ranked_and_equals_by_their_number() -> None:
     rows = [road_rows(n, TUESDAY, [float(min(n, 8))] * 24, [20.0] * 24) for n in range(1, 15)]
-    body = ranking.compute(made(TUESDAY, rows, [arc(n) for n in range(1, 15)], [zone(8)]), {}).body
+    body = ranking.compute(made(TUESDAY, rows, [arc(n) for n in range(1, 15)], [zone(8)]), NO_FAILING).body
     assert [(one["rank"], one["arc"], one["value"]) for one in body["by_flow"]] == [
         *[(n - 7, n, 192) for n in range(8, 15)],
         (8, 7, 168),
@@ -85,7 +100,7 @@ def test_the_ten_highest_are_ranked_and_equals_by_their_number() -> None:
 
 def test_who_loses_nothing_has_no_rank() -> None:
     rows = [road_rows(1, TUESDAY, [10.0] * 24, [0.0] * 24), road_rows(2, TUESDAY, None, [90.0] * 24)]
-    body = ranking.compute(made(TUESDAY, rows, [arc(1), arc(2)]), {}).body
+    body = ranking.compute(made(TUESDAY, rows, [arc(1), arc(2)]), NO_FAILING).body
     assert [one["arc"] for one in body["by_flow"]] == [1]
     assert body["by_lost_time"] == []
     assert body["zones"] == []
@@ -102,11 +117,13 @@ def test_persistence_counts_the_days_in_the_top_ten_and_the_days_known() -> None
             if not (n == 1 and back in (7, 8)):
                 rows.append(road_rows(n, date, [float(100 + n if top else 1)] * hours))
     inputs = made(TUESDAY, rows, [arc(n) for n in range(2, 12)] + [arc(1, label="A")])
-    ranked = {one["arc"]: one for one in ranking.compute(inputs, {}).body["by_flow"]}
+    ranked = {one["arc"]: one for one in ranking.compute(inputs, NO_FAILING).body["by_flow"]}
     assert 1 not in ranked  # 101 is the smallest of the eleven
     assert (ranked[2]["persistence"], ranked[2]["persistence_days"]) == (28, 28)
     again = [rows_.with_columns(flow=rows_["flow"] * 2) if rows_["arc"][0] == 1 else rows_ for rows_ in rows]
-    ranked = {one["arc"]: one for one in ranking.compute(made(TUESDAY, again, []), {}).body["by_flow"]}
+    ranked = {
+        one["arc"]: one for one in ranking.compute(made(TUESDAY, again, []), NO_FAILING).body["by_flow"]
+    }
     assert ranked[1]["rank"] == 1
     assert (ranked[1]["persistence"], ranked[1]["persistence_days"]) == (4, 26)
     assert 2 not in ranked

@@ -21,7 +21,11 @@ PERSISTENCE_DAYS: Final = 28
 
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
-    """The top ten of the day; who measured nothing or lost nothing has no rank."""
+    """The top ten of the day; who measured nothing or lost nothing has no rank.
+
+    `coverage` is the share of the hours that the value rests on. An arc whose sensor fails, by `found["sensors"]`, has
+    the reason in `failing`: one that gives the same flow all night may stand among the busiest.
+    """
     network = inputs.network
     vehicles, lost = daily_totals(inputs, PERSISTENCE_DAYS)
     zones = [int(zone) for zone in np.unique(network.zone[network.zone != OUTSIDE])]
@@ -29,9 +33,10 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
     for n, zone in enumerate(zones):
         of_zone = lost[network.zone == zone]
         of_zones[n] = np.where(np.isnan(of_zone).all(axis=0), np.nan, np.nansum(of_zone, axis=0))
-    coverage = inputs.road_hours.observed.mean(axis=1)
+    coverage = (~np.isnan(inputs.road_hours.flow)).mean(axis=1)
     lost_coverage = (~np.isnan(inputs.road_hours.lost)).mean(axis=1)
     zone_coverage = [lost_coverage[network.zone == zone].mean() for zone in zones]
+    failing = {one["id"]: one["reason"] for one in found["sensors"].body["failing"] if one["kind"] == "arc"}
     names = dict(zip(inputs.zones["zone"].to_list(), inputs.zones["name"].to_list(), strict=True))
 
     def arc(n: int) -> dict[str, Any]:
@@ -40,6 +45,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
             "arc": int(network.ids[n]),
             "label": network.labels[n],
             "zone": None if zone == OUTSIDE else zone,
+            "failing": failing.get(int(network.ids[n])),
         }
 
     return Metrics(
