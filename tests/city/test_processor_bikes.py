@@ -63,9 +63,9 @@ def test_totals_means_and_peak_hours_are_those_of_the_local_day() -> None:
     )
     assert (other["total"], other["mean"], other["coverage"], other["zone"]) == (61, 5.08333, 0.5, None)
     assert other["by_hour"][:12] == [None] * 12
-    assert [(one["zone"], one["total"], one["counters"]) for one in body["zones"]] == [
-        (8, 280, 1),
-        (None, 61, 1),
+    assert [(one["zone"], one["total"], one["counters"], one["coverage"]) for one in body["zones"]] == [
+        (8, 280, 1, 1.0),
+        (None, 61, 1, 0.5),
     ]
 
 

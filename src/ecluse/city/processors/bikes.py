@@ -45,6 +45,7 @@ class _Counters:
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
     """Totals, peak hour (of the local day), index against the typical day, anomalies and failing counters.
 
+    `mean`: of a counter, bikes per observed hour; of a zone and of the whole, the day's bikes per reporting counter.
     `index`: the total of the hours that have a typical value over the typical total of these hours. `usual` of the
     whole is that of the sum over the counters.
     """
@@ -158,6 +159,7 @@ def _zones(inputs: Inputs, counters: _Counters) -> list[dict[str, Any]]:
                 "peak_hour": _peak(total(counts, axis=0)),
                 "counters": len(counts),
                 "reporting": int(counters.reporting[groups[zone]].sum()),
+                "coverage": ratio(float(np.isfinite(counts).sum()), counts.size),
             }
         )
     return told
