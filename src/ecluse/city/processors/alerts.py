@@ -80,7 +80,7 @@ def _flow(inputs: Inputs, left_out: set[int]) -> Iterator[dict[str, Any]]:
             why = {
                 "rule": side,
                 "threshold": FLOW_LEVEL,
-                "threshold_is": "share of the hours that the band holds",
+                "threshold_is": "share_in_band",
                 "unit": "vehicles per hour",
                 "hours_needed": least,
                 "observed": rounded_list(flow[place, begin:end]),
