@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ecluse.cli import serve, session
+from ecluse.cli.output import harmless
 from tests.application import run_ecluse, running
 from tools import reference
 
@@ -81,6 +82,16 @@ def test_wrong_usage_ends_with_2_and_an_expected_failure_with_1(tmp_path: Path) 
     assert failed.returncode == 1
     assert json.loads(failed.stdout)["error"]["code"] == "model_not_found"
     assert "Traceback" not in failed.stderr
+
+
+def test_a_name_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    odd = tmp_path / "a\x1b[31m\u202eb\x9bc"
+    odd.mkdir()
+    told = run(tmp_path, "city", "run", "--date", "2025-10-14", "--raw", str(odd))
+    assert told.returncode == 1
+    assert "There is no raw data for 2025-10-14" in told.stderr
+    assert not re.search("[\x1b\u202e\x9b]", told.stderr + told.stdout)
+    assert harmless("a\x1b]0;b\x07\n\tc\u202e é日") == "a\\x1b]0;b\\x07\n\tc\\u202e é日"
 
 
 def test_a_contradiction_in_the_settings_is_told_in_one_line(tmp_path: Path) -> None:

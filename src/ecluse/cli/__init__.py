@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from ecluse import __version__
+from ecluse.cli.output import say
 from ecluse.errors import EcluseError
 from ecluse.settings import shows_traces
 
@@ -76,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if shows_traces():
             raise
-        click.echo(f"Error: a fault of ours stopped this ({type(error).__name__}: {error}).", err=True)
+        say(f"Error: a fault of ours stopped this ({type(error).__name__}: {error}).")
         click.echo("Set ECLUSE_TRACE=1 and run it again to see where, and report it.", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
@@ -85,4 +86,4 @@ def main(arguments: list[str] | None = None) -> None:
 def _show(error: EcluseError, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"error": {"code": error.code, "message": str(error)}}, ensure_ascii=False))
-    click.echo(f"Error: {error}", err=True)
+    say(f"Error: {error}")

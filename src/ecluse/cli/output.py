@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
 import threading
 import time
@@ -19,6 +20,8 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 #: Between two lines on what has come, where no terminal can show a bar.
 LINE_SECONDS: Final = 5.0
+#: Controls of a terminal, and what turns the direction of writing; names and messages of others may hold them.
+_STEERING: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,12 @@ def reports(command: F) -> F:
 
 def say(text: str) -> None:
     """Tell a person something, on standard error."""
-    click.echo(text, err=True)
+    click.echo(harmless(text), err=True)
+
+
+def harmless(text: str) -> str:
+    """Text in which what would steer a terminal is written out: `\\x1b` for an escape. Lines and tabs stay."""
+    return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 Report = Callable[[float, str], None]
@@ -80,10 +88,16 @@ def progress(title: str) -> Iterator[Report]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+    )
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=1.0)
-        yield lambda fraction, message: bar.update(task, completed=fraction, description=message or title)
+        yield lambda fraction, message: bar.update(
+            task, completed=fraction, description=harmless(message or title)
+        )
 
 
 Transferred = Callable[[int], None]
@@ -109,7 +123,12 @@ def transfer(title: str, total_bytes: int) -> Iterator[Transferred]:
         TransferSpeedColumn,
     )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
     with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total_bytes)
         yield lambda size: bar.update(task, advance=size)
@@ -159,7 +178,7 @@ def _lines(title: str) -> Report:
 
 def _draw(result: Rows | Record) -> None:
     if isinstance(result, Record):
-        click.echo(result.text if result.text is not None else _record_text(result.fields))
+        click.echo(harmless(result.text if result.text is not None else _record_text(result.fields)))
     elif not result.items:
         say(result.empty)
     else:
@@ -194,7 +213,7 @@ def _cell(value: Any, decimals: int | None = None) -> str:
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return harmless(str(value))
 
 
 def _plain(result: Any) -> Any:

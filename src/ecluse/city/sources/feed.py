@@ -21,8 +21,9 @@ from ecluse.storage.side_by_side import transfer_all
 BROKEN_FILE: Final = "the file is broken"
 NO_RECORDS: Final = "the file holds no such records"
 _HOUR_FOLDER: Final = re.compile(r"/hour=(\d{1,2})/")
-#: Control characters but for tabs and line breaks, and halves of characters, which JSON can escape.
-_UNKEPT: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+#: Control characters but for tabs and line breaks, what turns the direction of writing, and halves of characters,
+#: which JSON can escape.
+_UNKEPT: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _HIGHEST: Final = 2**31 - 1
 #: Zeros in front included.
 _MOST_DIGITS: Final = 20
