@@ -273,8 +273,17 @@ def test_the_city_is_paris_by_its_own_clocks_unless_another_is_named() -> None:
         ({"ECLUSE_CITY_THRESHOLDS": "rain=nan"}, "rain=nan"),
         ({"ECLUSE_CITY_THRESHOLDS": "rain=1,rain=2"}, "rain=2"),
         ({"ECLUSE_RAW_FALLBACK_URL": "s3://k:s@b"}, "carries no keys"),
+        ({"IDFM_API_KEY": "a\nb"}, "IDFM_API_KEY holds blanks or characters that no key has"),
+        ({"IDFM_API_KEY": "clé"}, "IDFM_API_KEY holds blanks or characters that no key has"),
     ],
 )
 def test_a_setting_of_the_city_that_cannot_be_used_is_named(environ: dict[str, str], named: str) -> None:
     with pytest.raises(SettingsError, match=re.escape(named)):
         read(**environ)
+
+
+def test_the_key_of_the_disruptions_is_read_without_the_line_end_of_a_file() -> None:
+    key = read(IDFM_API_KEY="abc\n").city.idfm_api_key
+    assert key is not None
+    assert str(key) == "abc"
+    assert read(IDFM_API_KEY="  ").city.idfm_api_key is None

@@ -717,8 +717,16 @@ def _city(env: Mapping[str, str]) -> CitySettings:
         zone=_zone(env, usual.zone),
         thresholds=_thresholds(env.get("ECLUSE_CITY_THRESHOLDS", "")),
         raw_fallback_url=_fallback_url(env),
-        idfm_api_key=Secret(env["IDFM_API_KEY"]) if env.get("IDFM_API_KEY") else None,
+        idfm_api_key=_idfm_key(env.get("IDFM_API_KEY", "")),
     )
+
+
+def _idfm_key(told: str) -> Secret | None:
+    """A key that a header can carry, or none; one that cannot would stand in the message of the fault."""
+    key = told.strip()
+    if not all("!" <= character <= "~" for character in key):
+        raise SettingsError("IDFM_API_KEY holds blanks or characters that no key has. Copy it again.")
+    return Secret(key) if key else None
 
 
 def _zone(env: Mapping[str, str], usual: str) -> str:
