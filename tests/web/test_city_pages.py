@@ -170,7 +170,7 @@ def test_a_source_that_delivered_nothing_is_said_where_its_figure_stands(
         "metrics/quality", day, {"date": day, "sources": {"roads": None}, "missing": ["roads"]}
     )
     text = reader.get(f"/city/{day}").text
-    assert text.count("no data: the source delivered none") == 2
+    assert text.count("the source delivered nothing") == 2
     assert "No map of this day" in text
 
 
@@ -270,3 +270,85 @@ def test_a_day_of_25_hours_shows_each_of_them(runtime: Runtime, reader: Browser)
     assert 'max="24"' in text
     assert "Saturated at 02:00\u00a0+01:00" in text
     assert {len(states) for states in reader.get(f"/city/{long}/map.json").json()["state"]} == {25}
+
+
+def test_arcs_of_one_street_are_told_apart_by_their_ends(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    with Runtime.open(Settings.from_environment({}, home=home)) as opened:
+        opened.documents.put_many(invented_city(days=1))
+        reader = browser(opened, opened.accounts.sign_up("ines@example.org", "a long password"))
+        assert "→ Gare" not in reader.get("/city/arcs/101").text
+        body = opened.documents.get("reference/arcs", "000")
+        for arc in body["arcs"]:
+            arc |= {"upstream": f"{arc['label']}-Pont_{arc['arc']}", "downstream": f"Gare_{arc['arc']}"}
+        opened.documents.put("reference/arcs", "000", body)
+        opened.documents.put("reference", "arcs", {"made_from": "the first", "chunks": 1})
+        assert "Pont 101 → Gare 101" in reader.get("/city/arcs/101").text
+        worst = opened.documents.get("metrics/ranking", DAY)["by_lost_time"][0]["arc"]
+        for page in (PLACE, f"{PLACE}/hour", f"{PLACE}/zones", f"{PLACE}/report"):
+            assert f"Pont {worst} → Gare {worst}" in reader.get(page).text, page
+        alert = opened.documents.get("metrics/alerts", DAY)["alerts"][0]["arc"]
+        assert f"Pont {alert} → Gare {alert}" in reader.get(f"{PLACE}/alerts").text
+        body["arcs"][1]["downstream"] = "Port"
+        opened.documents.put("reference/arcs", "000", body)
+        opened.documents.put("reference", "arcs", {"made_from": "the second", "chunks": 1})
+        assert "Pont 101 → Port" in reader.get("/city/arcs/101").text
+
+
+def test_a_day_that_rests_on_few_arcs_says_so_and_lists_no_silent_ones(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    with Runtime.open(Settings.from_environment({}, home=home)) as opened:
+        opened.documents.put_many(invented_city(days=1))
+        reader = browser(opened, opened.accounts.sign_up("ines@example.org", "a long password"))
+        assert "road sensors report." not in reader.get(PLACE).text
+        traffic = opened.documents.get("metrics/traffic", DAY) | {"arcs_known": 3348, "arcs_reporting": 2}
+        silent = [
+            {"sensor": f"arc:{n}", "kind": "arc", "id": n, "label": "Quai_Nord", "zone": 1}
+            | {"reason": "silent", "evidence": {"last_seen": None}}
+            for n in range(500, 505)
+        ]
+        counter = silent[0] | {"sensor": "bike:9", "kind": "bike", "id": "9", "label": "Pont Sud"}
+        kinds = {"arc": {"known": 3348, "reporting": 2, "availability": 2 / 3348}}
+        sensors = opened.documents.get("metrics/sensors", DAY)
+        sensors |= {"failing": [*silent, counter], "failing_total": 3347, "by_kind": kinds}
+        opened.documents.put("metrics/traffic", DAY, traffic)
+        opened.documents.put("metrics/sensors", DAY, sensors)
+        for page in (PLACE, f"{PLACE}/report"):
+            assert "Only 2 of 3" in reader.get(page).text, page
+        text = reader.get(f"{PLACE}/sensors").text
+        assert ("346 road sensors are silent." in text, "Quai Nord" in text, "Pont Sud" in text) == (
+            True,
+            False,
+            True,
+        )
+
+
+def test_the_neighbour_of_another_year_has_its_year(tmp_path_factory: pytest.TempPathFactory) -> None:
+    home = tmp_path_factory.mktemp("home")
+    with Runtime.open(Settings.from_environment({}, home=home)) as opened:
+        opened.documents.put_many(invented_city(days=1))
+        opened.documents.put_many(invented_city(days=1, last=LAST + timedelta(days=1)))
+        opened.documents.put_many(invented_city(days=1, last=date(2022, 3, 27)))
+        text = browser(opened, opened.accounts.sign_up("ines@example.org", "a long password")).get(PLACE).text
+        assert ("← 27 Mar 2022" in text, "15 Oct →" in text) == (True, True)
+
+
+def test_a_source_that_delivered_nothing_is_said_to_have_no_news_rather_than_good_ones(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    with Runtime.open(Settings.from_environment({}, home=home)) as opened:
+        opened.documents.put_many(invented_city(days=1))
+        weather = opened.documents.get("metrics/weather", DAY)
+        nothing = dict.fromkeys(("temperature", "precipitation", "wind", "score"))
+        opened.documents.put("metrics/weather", DAY, weather | nothing | {"categories": []})
+        disruptions = opened.documents.get("metrics/disruptions", DAY)
+        opened.documents.put("metrics/disruptions", DAY, disruptions | {"active": None, "most_affected": []})
+        text = browser(opened, opened.accounts.sign_up("ines@example.org", "a long password")).get(PLACE).text
+        assert "Neither rain, wind" not in text
+        assert "No line was affected" not in text
+        assert text.count("The source delivered nothing.") == 2

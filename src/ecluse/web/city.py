@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
@@ -39,6 +39,13 @@ WORST_FIRST: Final = "bspfi-"
 NEAREST: Final = 4
 #: Days that one answer of a range may span.
 LONGEST_RANGE: Final = 366
+#: The document that says from what the reference of the arcs was made.
+REFERENCE: Final = ("reference", "arcs")
+#: A crossing without a name.
+UNNAMED: Final = "…"
+#: Below this share of the known arcs a day is said to rest on few.
+FEW_ARCS: Final = 0.5
+_STRETCHES: dict[str, dict[int, str]] = {}
 
 
 @dataclass(frozen=True)
@@ -172,7 +179,11 @@ def arcs_geojson(documents: Documents) -> dict[str, Any]:
         {
             "type": "Feature",
             "id": arc["arc"],
-            "properties": {"label": street_name(arc["label"]), "zone": arc.get("zone")},
+            "properties": {
+                "label": street_name(arc["label"]),
+                "stretch": stretch_of(arc),
+                "zone": arc.get("zone"),
+            },
             "geometry": {
                 "type": "LineString",
                 "coordinates": [_short(point) for point in arc["coordinates"]],
@@ -264,6 +275,49 @@ def chains_of(arcs: Sequence[Body]) -> list[list[Body]]:
 def street_name(label: str | None) -> str:
     """A label of the source as people read it: `Av_Champs_Elysees` has words."""
     return (label or "").replace("_", " ").strip() or "–"
+
+
+def stretch_of(arc: Body) -> str:
+    """From which crossing to which an arc leads, as `Marne → Musee`; empty where the source names neither.
+
+    Many arcs have the label of one street. Its own name is left out of the names of its crossings.
+    """
+    ends = [_crossing(arc.get(end), arc.get("label") or "") for end in ("upstream", "downstream")]
+    return " → ".join(ends) if any(end != UNNAMED for end in ends) else ""
+
+
+def _crossing(node: Any, label: str) -> str:
+    if not isinstance(node, str) or not node.strip():
+        return UNNAMED
+    return street_name(node.removeprefix(f"{label}-").removesuffix(f"-{label}") if label else node)
+
+
+def stretches(documents: Documents) -> Callable[[int | str], str]:
+    """What says of an arc, by its id, from where to where it leads; empty where that is not known.
+
+    The reference changes rarely and is large, so its last version is kept by the digest that it was made from.
+    """
+    before = _reference_digest(documents)
+    found = _STRETCHES.get(before) if before else None
+    if found is None:
+        found = {int(arc["arc"]): stretch_of(arc) for arc in all_arcs(documents)}
+        # A run may write the reference meanwhile: what was read then belongs to neither version.
+        if before and _reference_digest(documents) == before:
+            _STRETCHES.clear()
+            _STRETCHES[before] = found
+    known = found
+    return lambda arc: known.get(int(arc), "")
+
+
+def _reference_digest(documents: Documents) -> str | None:
+    state = documents.get_many([REFERENCE]).get(REFERENCE)
+    return None if state is None else str(state["made_from"])
+
+
+def rests_on_few(traffic: Body | None) -> bool:
+    """Whether so few arcs report that a day's figures of the roads say little of the city."""
+    known, reporting = (traffic or {}).get("arcs_known"), (traffic or {}).get("arcs_reporting")
+    return bool(known and reporting) and reporting < FEW_ARCS * known
 
 
 def encoded(body: Mapping[str, Any]) -> tuple[bytes, str]:

@@ -193,11 +193,13 @@ def show_day(
         "hour": hour_of(documents, found, mapped, at),
         "pins": pins(found),
         "has_map": bool(mapped.arcs),
+        "few": city.rests_on_few(found["traffic"]),
         "figures": figures(found, at, say),
         "metrics": found.metrics,
         "rankings": rankings(found, say),
         "sources": sources_of(found),
         "street": city.street_name,
+        "stretch": city.stretches(documents),
         "ranked": RANKED,
         "listed": LISTED,
         "age": (date.today() - found.date).days,
@@ -219,6 +221,7 @@ def show_hour(
         "kpi": saturation_kpi(found, at, say),
         "hour": hour_of(documents, found, city.read_map(documents, found.date), at),
         "street": city.street_name,
+        "stretch": city.stretches(documents),
     }
     return render(request, "city_hour.html", context)
 
@@ -441,13 +444,13 @@ def _sensors_kpi(day: Day, say: Words) -> Kpi:
     if not known or reporting is None:
         return Kpi(term, None, "", say._("no sensor is known"))
     note = say._("%(reporting)s of %(known)s", reporting=say.num(reporting), known=say.num(known))
-    return Kpi(term, say.num(100 * reporting / known, 0), "%", note)
+    return Kpi(term, say.num(100 * reporting / known, 0 if reporting >= 0.1 * known else 1), "%", note)
 
 
 def _why_missing(day: Day, table: str, say: Words) -> str:
     missing = (day["quality"] or {}).get("missing") or ()
     if table in missing:
-        return say._("no data: the source delivered none")
+        return say._("the source delivered nothing")
     return say._("no data for this hour or day")
 
 

@@ -80,6 +80,7 @@ def show_arc(
         "reference": reference,
         "name": city.street_name(reference.get("label")),
         "label": reference.get("label"),
+        "stretch": city.stretches(documents)(arc),
         "figures": arc_figures(runtime, day, body, past, forecast, say),
         "forecast_day": city.date_of(forecast["date"]) if forecast else None,
         "history": [past_day(at, one) for at, one in reversed(past)],
@@ -109,6 +110,7 @@ def show_scan(
         "ways": ways_of(documents, found.date, mine),
         "short": [label[:2] for label in found.labels],
         "street": city.street_name,
+        "stretch": city.stretch_of,
     }
     return render(request, "city_scan.html", context)
 

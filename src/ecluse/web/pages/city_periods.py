@@ -72,6 +72,7 @@ class ArcChange:
 
     arc: int
     label: str
+    stretch: str
     a: float
     b: float
 
@@ -295,11 +296,18 @@ def arc_changes(documents: Documents, a: Side, b: Side) -> tuple[list[ArcChange]
     fallen = [one for one in ordered[:CHANGES_SHOWN] if one[2] < one[1]]
     grown = [one for one in reversed(ordered[-CHANGES_SHOWN:]) if one[2] > one[1]]
     wanted = {one[0] for one in (*fallen, *grown)}
-    labels = {arc["arc"]: arc["label"] for arc in city.all_arcs(documents) if arc["arc"] in wanted}
+    known = {arc["arc"]: arc for arc in city.all_arcs(documents) if arc["arc"] in wanted}
 
     def told(changes: Sequence[tuple[int, float, float]]) -> list[ArcChange]:
         return [
-            ArcChange(arc, city.street_name(labels.get(arc)), before, since) for arc, before, since in changes
+            ArcChange(
+                arc,
+                city.street_name(known.get(arc, {}).get("label")),
+                city.stretch_of(known.get(arc, {})),
+                before,
+                since,
+            )
+            for arc, before, since in changes
         ]
 
     return told(grown), told(fallen)

@@ -131,13 +131,15 @@ def show_sensors(request: Request, day: str, runtime: RuntimeDep, user: CurrentU
     failing = {one["sensor"]: one for one in (body.get("failing") or ())}
     for one in (found["bikes"] or {}).get("failing") or ():
         failing.setdefault(one["sensor"], one)
+    silent = silent_roads(body)
     return _page(
         request,
         runtime,
         found,
         "city_sensors.html",
         body=found["sensors"],
-        failing=list(failing.values()),
+        failing=[one for one in failing.values() if not (silent and _is_silent_road(one))],
+        silent=silent,
         moment=_teller(request, runtime),
     )
 
@@ -168,10 +170,20 @@ def show_works(request: Request, day: str, runtime: RuntimeDep, user: CurrentUse
 @router.get("/city/{day}/report")
 def show_report(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """The day's report as a page that prints."""
-    found = city.read_day(runtime.documents, city.date_of(day), ("quality",))
+    found = city.read_day(runtime.documents, city.date_of(day), ("quality", "traffic", "sensors"))
     key = ("reports", found.date.isoformat())
     report = runtime.documents.get_many([key]).get(key)
-    return _page(request, runtime, found, "city_report.html", report=report, quality=found["quality"])
+    return _page(
+        request,
+        runtime,
+        found,
+        "city_report.html",
+        report=report,
+        quality=found["quality"],
+        traffic=found["traffic"],
+        few=city.rests_on_few(found["traffic"]),
+        silent=silent_roads(found["sensors"] or {}),
+    )
 
 
 @router.get("/city/{day}/report.html")
@@ -190,6 +202,17 @@ def download_rows(day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """The report as a tidy table: section, rank, id, name, metric, value, unit."""
     at = city.date_of(day)
     return _download(tidy_csv(_report(runtime, at)), "text/csv; charset=utf-8", f"report-{at}.csv")
+
+
+def silent_roads(sensors: Body) -> int:
+    """How many road sensors are silent where those are most of them, so that no list of them helps; else 0."""
+    roads = (sensors.get("by_kind") or {}).get("arc") or {}
+    known, reporting = roads.get("known") or 0, roads.get("reporting") or 0
+    return known - reporting if reporting < city.FEW_ARCS * known else 0
+
+
+def _is_silent_road(sensor: Body) -> bool:
+    return bool(sensor["kind"] == "arc" and sensor["reason"] == "silent")
 
 
 def observed_hours(alert: Body, labels: Sequence[str]) -> list[Observed]:
@@ -273,6 +296,7 @@ def _page(request: Request, runtime: Runtime, day: city.Day, template: str, **co
         "city": runtime.settings.city.name,
         "day": day,
         "street": city.street_name,
+        "stretch": city.stretches(runtime.documents),
         "shown": SHOWN,
         "figures": [],
     }

@@ -229,7 +229,7 @@ const begin = async () => {
   map.on("mousemove", "near", ({ features }) => {
     map.getCanvas().style.cursor = "pointer";
     const [{ id, properties }] = features;
-    over.textContent = `${properties.label} · ${NAMES[shown.get(id) ?? "-"]}`;
+    over.textContent = `${properties.label}${properties.stretch ? ` (${properties.stretch})` : ""} · ${NAMES[shown.get(id) ?? "-"]}`;
   });
   map.on("mouseleave", "near", () => {
     map.getCanvas().style.cursor = "";
