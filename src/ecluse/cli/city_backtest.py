@@ -18,13 +18,18 @@ if TYPE_CHECKING:
     from ecluse.city.workflows import City
 
 KINDS = ("roads", "bikes")
+#: Weeks that only are learnt from (`city.backtest` holds them), and how many of those behind are forecast.
+FIRST_WEEKS = 8
+USUAL_WEEKS = 8
 _day = click.DateTime(["%Y-%m-%d"])
 
 
 @click.command("backtest")
 @click.option("--raw", help="Store or folder of the raw data. Default: ECLUSE_RAW_URL.")
 @click.option(
-    "--weeks", type=click.IntRange(1), default=8, show_default=True, help="How many weeks to forecast."
+    "--weeks",
+    type=click.IntRange(1),
+    help=f"How many weeks to forecast.  [default: those after the first {FIRST_WEEKS}, {USUAL_WEEKS} at most]",
 )
 @click.option(
     "--series", type=click.Choice(KINDS), multiple=True, help="Of roads or bikes alone; repeatable."
@@ -42,7 +47,7 @@ _day = click.DateTime(["%Y-%m-%d"])
 @reports
 def backtest(
     raw: str | None,
-    weeks: int,
+    weeks: int | None,
     series: tuple[str, ...],
     first: datetime | None,
     last: datetime | None,
@@ -74,7 +79,8 @@ def backtest(
                 )
                 if panel is None:
                     continue
-                found = measure(panel, weeks=weeks, learns=learns, report=_named(report, kind))
+                told = weeks or min(USUAL_WEEKS, max(1, panel.values.shape[1] // 7 - FIRST_WEEKS))
+                found = measure(panel, weeks=told, learns=learns, report=_named(report, kind))
                 items += _each(kind, found) if each else _overall(kind, found)
     columns = ["series", "sensor", "model", "mase"] if each else ["series", "sensors", "model", "mase_mean"]
     columns += ["coverage", "width", "hours"] if each else ["mase_median", "coverage", "width"]

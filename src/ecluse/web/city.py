@@ -316,8 +316,9 @@ def _reference_digest(documents: Documents) -> str | None:
 
 def rests_on_few(traffic: Body | None) -> bool:
     """Whether so few arcs report that a day's figures of the roads say little of the city."""
-    known, reporting = (traffic or {}).get("arcs_known"), (traffic or {}).get("arcs_reporting")
-    return bool(known and reporting) and reporting < FEW_ARCS * known
+    known = int((traffic or {}).get("arcs_known") or 0)
+    reporting = int((traffic or {}).get("arcs_reporting") or 0)
+    return 0 < reporting < FEW_ARCS * known
 
 
 def encoded(body: Mapping[str, Any]) -> tuple[bytes, str]:
