@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ import polars as pl
 from ecluse.city.calendar import LocalDay
 from ecluse.city.curated import Curated, Part
 from ecluse.city.road_hours import Network, RoadHours, network_of, possible_values, road_hours
-from ecluse.city.tables import DAILY
+from ecluse.city.tables import DAILY, REACHING_BACK
 from ecluse.city.thresholds import Thresholds
 from ecluse.city.typical import Panel, Usual, Verdict, panel_of, usual_days
 
@@ -23,7 +23,7 @@ HISTORY_DAYS: Final = 84
 
 @dataclass(frozen=True)
 class Inputs:
-    """The tables of one day. `roads`, `bikes` and `weather` reach back `HISTORY_DAYS`; the others are the day's.
+    """The tables of one day, those of `REACHING_BACK` with the `history_days` before it.
 
     Columns and units: `ecluse.city.tables`. A processor computes from these and changes none of them.
     """
@@ -39,7 +39,6 @@ class Inputs:
     zones: pl.DataFrame
     #: Table → the parts that the day was made of.
     parts: Mapping[str, list[Part]] = field(default_factory=dict)
-    #: How many days before the day `roads`, `bikes` and `weather` reach back.
     history_days: int = HISTORY_DAYS
 
     @cached_property
@@ -126,17 +125,13 @@ def read_inputs(
     """Read what a day's processors need; to learn a forecast, `history_days` may be more than that."""
     first = day.date - timedelta(days=history_days)
 
-    def read(table: str, since: date) -> pl.DataFrame:
-        return curated.read(table, since, day.date)
-
+    tables = {
+        table: curated.read(table, first if table in REACHING_BACK else day.date, day.date) for table in DAILY
+    }
     return Inputs(
         day=day,
         thresholds=thresholds,
-        roads=read("roads", first),
-        bikes=read("bikes", first),
-        weather=read("weather", first),
-        disruptions=read("disruptions", day.date),
-        works=read("works", day.date),
+        **tables,
         arcs=curated.read_whole("arcs"),
         zones=curated.read_whole("zones"),
         parts={table: curated.parts(table, day.date) for table in DAILY},

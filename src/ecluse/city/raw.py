@@ -103,11 +103,12 @@ class Raw:
         prefix = join_key("api", feed, f"dt={day.isoformat()}")
         return self._found(prefix, lambda key: key.endswith((".json", ".json.gz")))
 
-    def days(self, feed: str) -> list[date]:
-        """The days that a feed has partitions for, in order."""
+    def days(self, feed: str | None = None) -> list[date]:
+        """The days that a feed, or any of them, has partitions for, in order."""
         found: set[date] = set()
         for store in self._places():
-            for name in self._names(store, join_key("api", feed)):
+            feeds = [name.strip("/") for name in self._names(store, "api")] if feed is None else [feed]
+            for name in [name for one in feeds for name in self._names(store, join_key("api", one))]:
                 label, _, value = name.strip("/").partition("=")
                 if label == "dt" and (day := _date(value)) is not None:
                     found.add(day)
@@ -129,9 +130,8 @@ class Raw:
                 found = [
                     RawFile(self.store, info) for info in _usable(self.store.list(prefix)) if fits(info.key)
                 ]
-            except StoreUnavailable:
-                if not self._has_copy():
-                    raise
+            except StoreUnavailable as error:
+                self._note_away(error)
         if found or self.fallback is None:
             return found
         return [
@@ -139,15 +139,6 @@ class Raw:
             for info in _usable(self.fallback.list(prefix))
             if fits(info.key)
         ]
-
-    def _has_copy(self) -> bool:
-        """Whether there is a local copy to go on with, now that the store does not answer."""
-        if self.fallback is None:
-            return False
-        if not self._away.is_set():
-            logger.warning("%s does not answer; its local copy is read instead.", self.store.url)
-        self._away.set()
-        return True
 
     def _names(self, store: ObjectStore, prefix: str) -> list[str]:
         try:
@@ -162,7 +153,9 @@ class Raw:
         """Say that the copy is read instead; where there is none, the error stands."""
         if self.fallback is None:
             raise error
-        logger.warning("%s does not answer; its local copy is read instead.", self.store.url)
+        if not self._away.is_set():
+            logger.warning("%s does not answer; its local copy is read instead.", self.store.url)
+        self._away.set()
 
     def _places(self) -> Iterator[ObjectStore]:
         if not self._away.is_set():

@@ -16,6 +16,7 @@ from ecluse.documents import Body
 
 #: How many rows of each list a report has; the pages and the API have them all.
 LISTED: Final = {"zones": 20, "alerts": 20, "failing": 30, "sites": 20, "lines": 10}
+#: What it keeps of the metrics of bikes and of traffic.
 BIKES: Final = ("total", "peak_hour", "counters_known", "reporting", "by_hour", "usual")
 TRAFFIC: Final = ("vehicles", "lost_time", "saturation_share", "coverage", "by_hour", "usual")
 COLUMNS: Final = ("section", "rank", "id", "name", "metric", "value", "unit")
@@ -58,12 +59,8 @@ def make_report(city: str, day: LocalDay, found: Found) -> Body:
         "works": _works(found),
         "disruptions": _disruptions(found),
         "weather": _weather(found),
-        "bikes": _some(
-            found, "bikes", ("total", "peak_hour", "counters_known", "reporting", "by_hour", "usual")
-        ),
-        "traffic": _some(
-            found, "traffic", ("vehicles", "lost_time", "saturation_share", "coverage", "by_hour", "usual")
-        ),
+        "bikes": _some(found, "bikes", BIKES),
+        "traffic": _some(found, "traffic", TRAFFIC),
         "week_before": _value(found, "traffic", "week_before"),
         "quality": _quality(found),
     }

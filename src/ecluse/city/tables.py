@@ -124,6 +124,10 @@ DAILY: Final[dict[str, tuple[pl.Schema, tuple[str, ...]]]] = {
     "weather": (WEATHER, ("date",)),
     "works": (WORKS, ("site",)),
 }
+#: The tables whose past the processors read, to know what is usual; of the others, the day alone.
+REACHING_BACK: Final = ("roads", "bikes", "weather")
+#: The tables one of which a day must have rows of: sites of works are known long before and after their days.
+MEASURED: Final = ("roads", "bikes", "disruptions", "weather")
 #: The tables kept once for all days.
 WHOLE: Final[dict[str, tuple[pl.Schema, tuple[str, ...]]]] = {
     "arcs": (ARCS, ("arc",)),

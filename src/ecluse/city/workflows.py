@@ -25,7 +25,7 @@ from ecluse.city.processors import PROCESSORS
 from ecluse.city.raw import Raw
 from ecluse.city.report import make_report, tidy_csv
 from ecluse.city.sources import Curating, curate_all
-from ecluse.city.tables import DAILY, WHOLE
+from ecluse.city.tables import DAILY, MEASURED, REACHING_BACK, WHOLE
 from ecluse.city.thresholds import Thresholds
 from ecluse.documents import Body, Document, Documents
 from ecluse.errors import BadRaw, NoRawData, NoSuchDay
@@ -40,12 +40,6 @@ DAY: Final = "metrics/day"
 FORECAST: Final = "forecast"
 #: Raised where the meaning of the metrics changes, so that days computed before are computed again.
 MEANING: Final = 1
-#: The feeds of the raw layout that have partitions.
-FEEDS: Final = ("bikes", "traffic", "weather")
-#: The tables one of which a day must have rows of: sites of works are known long before and after their days.
-MEASURED: Final = ("roads", "bikes", "disruptions", "weather")
-#: The tables whose past the processors read.
-REACHING_BACK: Final = ("roads", "bikes", "weather")
 #: The weeks of so many arcs are held in memory at once, in some gigabytes; Paris has 3,348.
 MOST_ARCS: Final = 20_000
 #: How many files and bad records the document on quality quotes.
@@ -354,7 +348,7 @@ def inputs_digest(city: City, day: date, *, history_days: int = HISTORY_DAYS) ->
 
 
 def _nothing_known(city: City, day: date) -> str:
-    known = sorted({one for feed in FEEDS for one in city.raw.days(feed)} | set(_measured_days(city, day)))
+    known = sorted({*city.raw.days(), *_measured_days(city, day)})
     near = [
         max((one for one in known if one < day), default=None),
         next((one for one in known if one > day), None),
