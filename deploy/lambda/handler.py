@@ -14,6 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ecluse.city import workflows
+from ecluse.city.days import find_day, latest_day
 from ecluse.errors import InvalidInput, SettingsError
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
@@ -36,9 +37,9 @@ def compute_day(event: dict[str, Any], context: Any) -> dict[str, Any]:
     run = getattr(context, "aws_request_id", None) or str(event.get("id", "lambda"))
     with workflows.open_city(runtime, event.get("raw")) as city:
         workflows.run_day(city, day, run=run, report=_print)
-        if workflows.latest_day(city.documents) == day:
+        if latest_day(city.documents) == day:
             workflows.update_forecast(city, _print)
-    return workflows.find_day(runtime.documents, day)
+    return find_day(runtime.documents, day)
 
 
 def answer(event: dict[str, Any], context: Any) -> Any:

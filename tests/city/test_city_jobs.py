@@ -21,7 +21,7 @@ import pytest
 from ecluse.catalog.tables import User
 from ecluse.city import schedule, work, workflows
 from ecluse.city.calendar import days_between
-from ecluse.city.workflows import DAY
+from ecluse.city.days import MARK, find_day
 from ecluse.documents import Document
 from ecluse.errors import Forbidden, InvalidInput, SettingsError
 from ecluse.runtime import Runtime, Worker, living_workers
@@ -74,7 +74,7 @@ def test_days_are_computed_as_jobs_and_what_is_up_to_date_has_none(
         assert list(ended(runtime, administrator, second).days) == [MONDAY + timedelta(days=2)]
         again = work.start_runs(runtime, administrator, MONDAY, MONDAY, str(sample), again=True)
         assert list(ended(runtime, administrator, again).days) == [MONDAY]
-    assert workflows.find_day(runtime.documents, MONDAY)["run"] == again
+    assert find_day(runtime.documents, MONDAY)["run"] == again
     assert runtime.documents.get(workflows.FORECAST, "state")["date"] == str(MONDAY + timedelta(days=3))
 
 
@@ -86,7 +86,7 @@ def test_a_day_that_fails_is_told_with_its_reason_and_the_others_are_computed(
         run = ended(runtime, administrator, work.start_runs(runtime, administrator, LAST, last, str(sample)))
     assert [job.status for job in run.days.values()] == ["done", "failed", "failed"]
     assert "no raw data for 2025-11-04" in str(run.days[last].error)
-    assert runtime.documents.keys(DAY) == [LAST.isoformat()]
+    assert runtime.documents.keys(MARK) == [LAST.isoformat()]
 
 
 def test_a_run_that_goes_on_is_not_started_a_second_time(
@@ -121,7 +121,7 @@ def test_a_cancelled_day_is_not_there_and_the_others_are(
         MONDAY: "done",
         MONDAY + timedelta(days=1): "cancelled",
     }
-    assert runtime.documents.keys(DAY) == [MONDAY.isoformat()]
+    assert runtime.documents.keys(MARK) == [MONDAY.isoformat()]
 
 
 def test_who_is_no_administrator_starts_nothing(runtime: Runtime, administrator: User) -> None:
@@ -179,8 +179,8 @@ def test_a_scheduled_day_is_computed_and_a_corrected_one_before_it_again(
         job_id = schedule.attempt_id(tuesday, 0)
         until(lambda: not runtime.jobs.get(administrator.id, job_id).active)
     assert runtime.jobs.get(administrator.id, job_id).status == "done"
-    assert workflows.find_day(runtime.documents, tuesday)["run"] == job_id
-    assert workflows.find_day(runtime.documents, MONDAY)["run"] == job_id
+    assert find_day(runtime.documents, tuesday)["run"] == job_id
+    assert find_day(runtime.documents, MONDAY)["run"] == job_id
     assert schedule.queue_due(runtime, daily.due_at(tuesday)) == 0
 
 
@@ -192,7 +192,7 @@ def test_a_scheduled_day_without_data_is_tried_again_later_and_given_up_at_last(
     assert daily is not None
     moment = daily.due_at(MONDAY)
     others = days_between(MONDAY + timedelta(days=1), datetime.now(UTC).date() + timedelta(days=10))
-    runtime.documents.put_many(Document(DAY, day.isoformat(), {}) for day in others)
+    runtime.documents.put_many(Document(MARK, day.isoformat(), {}) for day in others)
     with worker(runtime):
         for attempt in range(schedule.ATTEMPTS):
             assert schedule.queue_due(runtime, moment) == 1
@@ -251,13 +251,13 @@ def test_thirty_days_on_two_workers_are_all_there_and_none_twice_though_one_is_k
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        until(lambda: len(runtime.documents.keys(DAY)) >= 4)
+        until(lambda: len(runtime.documents.keys(MARK)) >= 4)
         killed.send_signal(signal.SIGKILL)
         out, _ = following.communicate(timeout=500)
     assert following.returncode == 0
     told = json.loads(out)
     assert [(one["date"], one["status"]) for one in told["days"]] == [(day, "done") for day in days]
-    assert runtime.documents.keys(DAY) == days
+    assert runtime.documents.keys(MARK) == days
     jobs = Counter(
         job.title for job in runtime.jobs.list(administrator.id, limit=1000) if job.kind == work.DAY
     )
@@ -283,12 +283,12 @@ def test_ctrl_c_cancels_what_has_not_ended_and_the_same_command_goes_on_from_the
     following = subprocess.Popen(
         [sys.executable, "-m", "ecluse", *command], env=environ(home), stderr=subprocess.PIPE, text=True
     )
-    until(lambda: len(runtime.documents.keys(DAY)) >= 2)
+    until(lambda: len(runtime.documents.keys(MARK)) >= 2)
     following.send_signal(signal.SIGINT)
     _, said = following.communicate(timeout=100)
     assert following.returncode == 130
     assert "the same command goes on from there" in said
-    there = runtime.documents.keys(DAY)
+    there = runtime.documents.keys(MARK)
     assert 2 <= len(there) < 8
     assert not runtime.jobs.list(administrator.id, active=True)
     told = ecluse(home, *command)["days"]
@@ -328,7 +328,7 @@ def test_a_week_of_missed_days_is_computed_by_two_workers_and_none_twice(
     ]
     days = [day.isoformat() for day in days_between(LAST - timedelta(days=6), LAST)]
     try:
-        until(lambda: runtime.documents.keys(DAY) == days)
+        until(lambda: runtime.documents.keys(MARK) == days)
         until(lambda: not runtime.jobs.list(administrator.id, active=True))
     finally:
         for process in started:

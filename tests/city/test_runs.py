@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from ecluse.city import reference, workflows
+from ecluse.city.days import MARK, find_day, latest_day, nearest_days
 from ecluse.city.thresholds import Thresholds
-from ecluse.city.workflows import DAY, City
+from ecluse.city.workflows import City
 from ecluse.documents import Document, Documents
 from ecluse.errors import BadRaw, InvalidInput, NoRawData, NoSuchDay, SettingsError, StoreUnavailable
 from ecluse.runtime import Runtime
@@ -62,7 +63,7 @@ def run(city: City, day: date = WEDNESDAY, **options: Any) -> workflows.Computed
 
 def test_a_day_is_there_with_its_kinds_its_zone_and_the_labels_of_its_hours(city: City) -> None:
     run(city)
-    mark = workflows.find_day(city.documents, WEDNESDAY)
+    mark = find_day(city.documents, WEDNESDAY)
     assert mark["run"] == "test"
     assert mark["raw"] == city.raw_url
     assert {"traffic", "arcs", "map", "zones", "ranking", "alerts", "sensors", "quality"} <= set(
@@ -100,8 +101,8 @@ def test_what_an_earlier_run_left_and_this_one_did_not_make_goes(city: City) -> 
         ("metrics/former", "2025-10-15"),
     ):
         city.documents.put(kind, key, {"left": True})
-    mark = city.documents.get(DAY, "2025-10-15")
-    city.documents.put(DAY, "2025-10-15", mark | {"kinds": [*mark["kinds"], "former"]})
+    mark = city.documents.get(MARK, "2025-10-15")
+    city.documents.put(MARK, "2025-10-15", mark | {"kinds": [*mark["kinds"], "former"]})
     city.documents.put(reference.STATE, "arcs", {"made_from": "another"})
     run(city)
     assert held(city.documents) == before
@@ -117,8 +118,8 @@ def test_other_days_stay_as_they_are_when_one_is_computed(city: City) -> None:
 def test_a_day_is_marked_after_all_else_was_written(city: City) -> None:
     watched, documents = noted(city)
     run(watched)
-    assert documents.written[-1] == ("put", DAY, "2025-10-15")
-    assert [one for one in documents.written if one[1] == DAY] == [("put", DAY, "2025-10-15")]
+    assert documents.written[-1] == ("put", MARK, "2025-10-15")
+    assert [one for one in documents.written if one[1] == MARK] == [("put", MARK, "2025-10-15")]
     parts = [n for n, (_, kind, _) in enumerate(documents.written) if kind.startswith("metrics/arcs/")]
     summary = documents.written.index(("put", "metrics/arcs", "2025-10-15"))
     assert parts[-1] < summary
@@ -131,13 +132,13 @@ def test_a_day_whose_inputs_changed_is_not_there_until_it_is_whole_again(city: C
     watched, _ = noted(changed, 0)
     with pytest.raises(StoreUnavailable):
         workflows.write_day(watched, computed, run="test")
-    assert workflows.find_day(city.documents, WEDNESDAY)
+    assert find_day(city.documents, WEDNESDAY)
     for most in (1, 2, 12, 24):
         watched, _ = noted(changed, most)
         with pytest.raises(StoreUnavailable):
             workflows.write_day(watched, computed, run="test")
         with pytest.raises(NoSuchDay):
-            workflows.find_day(city.documents, WEDNESDAY)
+            find_day(city.documents, WEDNESDAY)
     watched, _ = noted(changed)
     workflows.write_day(watched, computed, run="test")
     assert workflows.is_up_to_date(changed, WEDNESDAY)
@@ -164,7 +165,7 @@ def test_a_day_without_raw_data_names_the_nearest_that_have_some(city: City) -> 
         run(city, date(2025, 12, 24))
     with pytest.raises(NoRawData, match=r"2025-09-\d\d\.$"):
         run(city, date(2025, 9, 1))
-    assert not city.documents.keys(DAY)
+    assert not city.documents.keys(MARK)
 
 
 @pytest.mark.parametrize("day", [date.min, date(1, 3, 1), date.max, date.max - timedelta(days=1)])
@@ -191,13 +192,13 @@ def test_an_empty_raw_store_says_how_to_fill_it(runtime: Runtime, tmp_path: Path
 
 def test_a_day_that_was_not_computed_names_its_neighbours(city: City) -> None:
     with pytest.raises(NoSuchDay, match="ecluse city run --date 2025-10-16"):
-        workflows.find_day(city.documents, date(2025, 10, 16))
+        find_day(city.documents, date(2025, 10, 16))
     run(city)
     run(city, date(2025, 10, 17))
     with pytest.raises(NoSuchDay, match="2025-10-15, 2025-10-17"):
-        workflows.find_day(city.documents, date(2025, 10, 16))
-    assert workflows.nearest_days(city.documents, LAST) == ["2025-10-17"]
-    assert workflows.latest_day(city.documents) == date(2025, 10, 17)
+        find_day(city.documents, date(2025, 10, 16))
+    assert nearest_days(city.documents, LAST) == ["2025-10-17", "2025-10-15"]
+    assert latest_day(city.documents) == date(2025, 10, 17)
 
 
 def test_each_raw_store_has_a_curated_layer_of_its_own(runtime: Runtime, sample: Path) -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ecluse.catalog.tables import User
 from ecluse.city import schedule
 from ecluse.city.calendar import days_between
+from ecluse.city.days import MARK
 from ecluse.city.schedule import DailyRun
-from ecluse.city.workflows import DAY
 from ecluse.errors import Forbidden, InvalidInput
 from ecluse.runtime import Runtime
 
@@ -123,7 +123,7 @@ def test_a_week_of_missed_days_is_queued_once_though_two_workers_look_at_once(
 
 def test_a_day_that_is_there_is_not_queued(runtime: Runtime, administrator: User) -> None:
     schedule.set_schedule(runtime, administrator, since=date(2025, 10, 24))
-    runtime.documents.put(DAY, "2025-10-25", {"date": "2025-10-25"})
+    runtime.documents.put(MARK, "2025-10-25", {"date": "2025-10-25"})
     assert schedule.queue_due(runtime, utc("2025-10-27T12:00:00")) == 2
     assert jobs_of(runtime, administrator) == ["city-2025-10-24", "city-2025-10-26"]
 
@@ -211,7 +211,7 @@ def test_how_a_schedule_stands_tells_its_next_moment_and_what_is_missing(
     runtime: Runtime, administrator: User
 ) -> None:
     schedule.set_schedule(runtime, administrator, since=date(2025, 10, 25))
-    runtime.documents.put(DAY, "2025-10-25", {"date": "2025-10-25"})
+    runtime.documents.put(MARK, "2025-10-25", {"date": "2025-10-25"})
     now = schedule.standing(runtime, utc("2025-10-27T12:00:00"))
     assert now is not None
     assert now.missing == (date(2025, 10, 26),)

@@ -93,7 +93,7 @@ def day_documents(day: date, arcs: list[dict[str, Any]], *, with_arcs: bool = Tr
     mark = {
         "computed_at": f"{key}T23:30:00+00:00",
         "run": "r1",
-        "kinds": [],
+        "kinds": sorted(metrics),
         "raw": "file:///raw",
         "rows": {},
     }

@@ -190,12 +190,12 @@ def _is_wanted(attempts: list[Job], moment: datetime) -> bool:
 
 def _missing(runtime: Runtime, days: list[date]) -> list[date]:
     """Those of these days (in order) that were not computed."""
-    from ecluse.city.workflows import DAY
+    from ecluse.city.days import MARK
 
     if not days:
         return []
     stop = (days[-1] + timedelta(days=1)).isoformat()
-    there = set(runtime.documents.keys(DAY, days[0].isoformat(), stop))
+    there = set(runtime.documents.keys(MARK, days[0].isoformat(), stop))
     return [day for day in days if day.isoformat() not in there]
 
 
@@ -243,6 +243,7 @@ def _fetch(runtime: Runtime, task: Task, day: date) -> None:
 
 def _compute(runtime: Runtime, task: Task, day: date) -> None:
     from ecluse.city import workflows
+    from ecluse.city.days import is_there, latest_day
 
     def told(fraction: float, message: str) -> None:
         task.report("compute", min(fraction, 0.999), message)
@@ -251,9 +252,9 @@ def _compute(runtime: Runtime, task: Task, day: date) -> None:
         workflows.run_day(city, day, run=task.job_id, report=told)
         for earlier in days_between(day - SETTLES, day - timedelta(days=1)):
             told(0.95, earlier.isoformat())
-            if workflows.is_there(city, earlier) and not workflows.is_up_to_date(city, earlier):
+            if is_there(city.documents, earlier) and not workflows.is_up_to_date(city, earlier):
                 workflows.make_day(city, earlier, run=task.job_id)
-        if workflows.latest_day(city.documents) == day:
+        if latest_day(city.documents) == day:
             workflows.update_forecast(city, lambda _, message: told(0.97, message))
 
 

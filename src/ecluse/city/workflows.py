@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from ecluse.city import reference
 from ecluse.city.calendar import LocalDay, expect_days
 from ecluse.city.curated import Curated, Part
+from ecluse.city.days import MARK, latest_day
 from ecluse.city.inputs import HISTORY_DAYS, Inputs, Metrics, read_inputs
 from ecluse.city.printed import LANGUAGES, print_report
 from ecluse.city.processors import PROCESSORS
@@ -28,14 +29,12 @@ from ecluse.city.sources import Curating, curate_all
 from ecluse.city.tables import DAILY, MEASURED, REACHING_BACK, WHOLE
 from ecluse.city.thresholds import Thresholds
 from ecluse.documents import Body, Document, Documents
-from ecluse.errors import BadRaw, NoRawData, NoSuchDay
+from ecluse.errors import BadRaw, NoRawData
 from ecluse.runtime import Runtime
 from ecluse.settings import store_or_folder
 from ecluse.storage import ObjectStore, join_key
 
 Report = Callable[[float, str], None]
-#: The kind of documents that say which days are whole.
-DAY: Final = "metrics/day"
 #: The kind of the document that says which day is forecast; the forecasts are `forecast/arcs` and `forecast/bikes`.
 FORECAST: Final = "forecast"
 #: Raised where the meaning of the metrics changes, so that days computed before are computed again.
@@ -194,9 +193,9 @@ def write_day(city: City, computed: ComputedDay, *, run: str, report: Report = _
     What an earlier run of the day left and this one did not make is removed.
     """
     documents, key = city.documents, computed.day.date.isoformat()
-    before = documents.get_many([(DAY, key)]).get((DAY, key))
+    before = documents.get_many([(MARK, key)]).get((MARK, key))
     if before is not None and before["inputs"] != computed.inputs:
-        documents.delete(DAY, key)
+        documents.delete(MARK, key)
     gone = set(before["kinds"] if before else ()) - computed.metrics.keys()
     for kind in sorted(gone):
         documents.delete_kind(f"metrics/{kind}/{key}")
@@ -208,7 +207,7 @@ def write_day(city: City, computed: ComputedDay, *, run: str, report: Report = _
     report(0.9, "writing the report")
     _write_report(city, computed)
     documents.put_many(Document(f"metrics/{kind}", key, made.body) for kind, made in computed.metrics.items())
-    documents.put(DAY, key, _mark(city, computed, run))
+    documents.put(MARK, key, _mark(city, computed, run))
 
 
 def _write_report(city: City, computed: ComputedDay) -> None:
@@ -290,48 +289,11 @@ def _write_forecast(city: City, latest: date, report: Report) -> None:
 # Look
 
 
-def is_there(city: City, day: date) -> bool:
-    """Whether a day was computed and is whole."""
-    return bool(city.documents.get_many([(DAY, day.isoformat())]))
-
-
 def is_up_to_date(city: City, day: date) -> bool:
     """Whether a day is there and was computed from what would be read now, by the same rules."""
     key = day.isoformat()
-    mark = city.documents.get_many([(DAY, key)]).get((DAY, key))
+    mark = city.documents.get_many([(MARK, key)]).get((MARK, key))
     return mark is not None and mark["inputs"] == inputs_digest(city, day)
-
-
-def find_day(documents: Documents, day: date) -> Body:
-    """The mark of a day that is whole.
-
-    Raises:
-        NoSuchDay: there is none; the message names the nearest days.
-    """
-    key = day.isoformat()
-    mark = documents.get_many([(DAY, key)]).get((DAY, key))
-    if mark is not None:
-        return mark
-    near = nearest_days(documents, day)
-    if not near:
-        raise NoSuchDay(
-            f"Nothing is known of {key}: no day was computed yet. See: ecluse city run --date {key}"
-        )
-    raise NoSuchDay(f"Nothing is known of {key}. The nearest that is: {_listed(near)}. See: ecluse city days")
-
-
-def nearest_days(documents: Documents, day: date) -> list[str]:
-    """The day before and the day after a date that were computed, as far as there are such."""
-    key = day.isoformat()
-    earlier = documents.range(DAY, stop=key, limit=1, newest_first=True).items
-    later = documents.range(DAY, start=key, limit=1).items
-    return [found.key for found in (*earlier, *later)]
-
-
-def latest_day(documents: Documents) -> date | None:
-    """The last day that was computed."""
-    found = documents.latest(DAY)
-    return None if found is None else date.fromisoformat(found.key)
 
 
 def inputs_digest(city: City, day: date, *, history_days: int = HISTORY_DAYS) -> str:

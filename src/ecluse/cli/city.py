@@ -75,6 +75,7 @@ def run(
 
 def _run_day(day: date, raw: str | None, arcs: bool, email: str | None, home: Path | None) -> Record:
     from ecluse.city import work, workflows
+    from ecluse.city.days import latest_day
 
     with acting(home, email) as (runtime, user):
         work.expect_administrator(user)
@@ -82,7 +83,7 @@ def _run_day(day: date, raw: str | None, arcs: bool, email: str | None, home: Pa
             computed = workflows.run_day(
                 opened_city, day, run="command", report=lambda done, said: report(0.8 * done, said)
             )
-            if workflows.latest_day(runtime.documents) == day:
+            if latest_day(runtime.documents) == day:
                 workflows.update_forecast(opened_city, lambda done, said: report(0.8 + 0.2 * done, said))
         assert computed is not None  # noqa: S101 (asked for again)
         fields: dict[str, Any] = {
@@ -173,10 +174,10 @@ def _follow(runtime: Runtime, user: User, run_id: str, title: str) -> Run:
 @reports
 def list_days(home: Path | None) -> Rows:
     """The days that were computed, with the share of the roads' hours that were observed."""
-    from ecluse.city import workflows
+    from ecluse.city.days import MARK
 
     with opened(home) as runtime:
-        marks = [found.body for found in runtime.documents.all(workflows.DAY)]
+        marks = [found.body for found in runtime.documents.all(MARK)]
     items = [
         mark | {f"{table}_rows": rows for table, rows in mark["rows"].items()} | {"computed_at": _at(mark)}
         for mark in marks
@@ -196,11 +197,11 @@ def _at(mark: Mapping[str, Any]) -> datetime:
 @reports
 def show_day(day: date, kind: str | None, home: Path | None) -> Record:
     """What was found on a day: its headline figures, or one KIND of metrics whole, such as traffic."""
-    from ecluse.city import workflows
+    from ecluse.city.days import find_day
     from ecluse.errors import InvalidInput
 
     with opened(home) as runtime:
-        mark = workflows.find_day(runtime.documents, day)
+        mark = find_day(runtime.documents, day)
         if kind is not None and kind not in mark["kinds"]:
             raise InvalidInput(f"{day} has no metrics {kind!r}. There are: {', '.join(mark['kinds'])}.")
         bodies = _bodies(runtime.documents, day, mark["kinds"] if kind is None else [kind])

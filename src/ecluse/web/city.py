@@ -13,30 +13,14 @@ from datetime import date
 from hashlib import sha256
 from typing import Any, Final
 
+from ecluse.city.days import MARK, find_day, no_such_day
 from ecluse.documents import Body, Documents
-from ecluse.errors import InvalidInput, NoSuchDay, NotFound
+from ecluse.errors import InvalidInput, NotFound
 
 Date = date
-#: The metrics of a day, in the order of its pages; `quality` says what they rest on.
-KINDS: Final = (
-    "quality",
-    "traffic",
-    "arcs",
-    "zones",
-    "ranking",
-    "alerts",
-    "sensors",
-    "bikes",
-    "disruptions",
-    "works",
-    "weather",
-)
-#: The mark of a day that is whole, written last.
-DAYS: Final = "metrics/day"
 #: A letter for each state of traffic in `metrics/map`, from what is not known to the worst; - has no row at all.
 LETTERS: Final = {"-": None, "i": "Inconnu", "f": "Fluide", "p": "Pré-saturé", "s": "Saturé", "b": "Bloqué"}
 WORST_FIRST: Final = "bspfi-"
-NEAREST: Final = 4
 #: Days that one answer of a range may span.
 LONGEST_RANGE: Final = 366
 #: The document that says from what the reference of the arcs was made.
@@ -104,43 +88,21 @@ def date_of(text: str) -> date:
     return found
 
 
-def read_day(documents: Documents, day: date, kinds: Sequence[str] = KINDS) -> Day:
-    """A day with its neighbours.
+def read_day(documents: Documents, day: date, kinds: Sequence[str] | None = None) -> Day:
+    """A day with its neighbours, and its metrics of these kinds, or of all that it has.
 
     Raises:
         NoSuchDay: nothing was computed for it; carries the nearest days that are known.
     """
     key = day.isoformat()
-    found = documents.get_many([(DAYS, key), *((f"metrics/{kind}", key) for kind in kinds)])
-    if (DAYS, key) not in found:
+    if kinds is None:
+        kinds = find_day(documents, day)["kinds"]
+    found = documents.get_many([(MARK, key), *((f"metrics/{kind}", key) for kind in kinds)])
+    if (MARK, key) not in found:
         raise no_such_day(documents, day)
     before, behind = _neighbours(documents, day)
-    mark = found[DAYS, key]
+    mark = found[MARK, key]
     return Day(day, mark, {kind: found.get((f"metrics/{kind}", key)) for kind in kinds}, before, behind)
-
-
-def no_such_day(documents: Documents, day: date, kind: str = DAYS) -> NoSuchDay:
-    """What to say of a day that is not known: the days around it that are."""
-    nearest = nearest_days(documents, day, kind)
-    if not nearest:
-        return NoSuchDay(f"Nothing is known of {day}, nor of any other day. Run one: ecluse city run")
-    return NoSuchDay(
-        f"Nothing is known of {day}. The nearest days that are: {', '.join(nearest)}.", tuple(nearest)
-    )
-
-
-def nearest_days(documents: Documents, day: date, kind: str = DAYS, count: int = NEAREST) -> list[str]:
-    """The known dates around a day, the closest first."""
-    key = day.isoformat()
-    after = documents.range(kind, key, limit=count).items
-    before = documents.range(kind, None, key, limit=count, newest_first=True).items
-    around = [one.key for one in (*before, *after)]
-    return sorted(around, key=lambda one: abs(date.fromisoformat(one) - day))[:count]
-
-
-def known_days(documents: Documents) -> list[date]:
-    """Every day with documents, oldest first."""
-    return [date.fromisoformat(key) for key in documents.keys(DAYS)]
 
 
 def read_range(documents: Documents, kind: str, first: date, last: date) -> Iterator[tuple[date, Body]]:
@@ -333,8 +295,8 @@ def day_after(day: date) -> str:
 
 
 def _neighbours(documents: Documents, day: date) -> tuple[date | None, date | None]:
-    before = documents.range(DAYS, None, day.isoformat(), limit=1, newest_first=True).items
-    behind = documents.range(DAYS, day_after(day), limit=1).items
+    before = documents.range(MARK, None, day.isoformat(), limit=1, newest_first=True).items
+    behind = documents.range(MARK, day_after(day), limit=1).items
     return (
         date.fromisoformat(before[0].key) if before else None,
         date.fromisoformat(behind[0].key) if behind else None,

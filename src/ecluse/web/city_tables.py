@@ -9,10 +9,11 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
+from ecluse.city.days import no_such_day
 from ecluse.documents import Body, Documents
 from ecluse.errors import NotFound
 from ecluse.fraud.results import neutralise_formulas
-from ecluse.web.city import no_such_day, read_day
+from ecluse.web.city import read_day
 
 Format = Literal["csv", "parquet"]
 Row = dict[str, Any]

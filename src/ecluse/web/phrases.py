@@ -125,7 +125,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("There is no raw data for %(day)s in %(place)s. The nearest with data: %(days)s."),
     N_("There is no raw data for %(day)s in %(place)s, nor for any other day. "
        "Get some: ecluse city fetch, or ecluse city demo"),
-    N_("Nothing is known of %(day)s. The nearest that is: %(days)s. See: ecluse city days"),
+    N_("Nothing is known of %(day)s. The nearest days that are known: %(days)s. See: ecluse city days"),
     N_("Nothing is known of %(day)s: no day was computed yet. See: ecluse city run --date %(value)s"),
     N_("The last day, %(last)s, is before the first, %(first)s."),
     N_("%(day)s is no day of a city; ask for one from %(first)s to %(last)s."),

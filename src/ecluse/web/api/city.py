@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
+from ecluse.city.days import MARK, known_days, no_such_day
 from ecluse.city.work import run_of, start_runs
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
@@ -21,8 +22,6 @@ from ecluse.web.errors import answers
 from ecluse.web.security import Administrator, CurrentUser, RuntimeDep
 
 router = APIRouter(prefix="/city", tags=["city"])
-#: Every kind that a day has one document of.
-KINDS: Final = (*city.KINDS, "map")
 _DATE: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
 ArcId = Annotated[int, Path(ge=0, le=2**53)]
 First = Annotated[str | None, Query(alias="from", description="First date, such as 2025-10-01")]
@@ -107,7 +106,7 @@ class CityArc(BaseModel):
 @router.get("/health")
 def health(runtime: RuntimeDep) -> CityHealth:
     """Whether the documents answer, and which day is the latest. Needs no token."""
-    latest = runtime.documents.latest(city.DAYS)
+    latest = runtime.documents.latest(MARK)
     return CityHealth(
         status="ok" if latest else "empty", latest=date.fromisoformat(latest.key) if latest else None
     )
@@ -117,8 +116,8 @@ def health(runtime: RuntimeDep) -> CityHealth:
 def stats(runtime: RuntimeDep, user: CurrentUser) -> CityStats:
     """How many days, arcs and documents of each kind there are."""
     documents, settings = runtime.documents, runtime.settings.city
-    days = city.known_days(documents)
-    kinds = [f"metrics/{kind}" for kind in KINDS] + ["reports", "forecast/arcs"]
+    days = known_days(documents)
+    kinds = [f"metrics/{kind}" for kind in _kinds(documents)] + ["reports", "forecast/arcs"]
     return CityStats(
         city=settings.name,
         zone=settings.zone,
@@ -136,7 +135,7 @@ def list_days(runtime: RuntimeDep, user: CurrentUser, first: First = None, last:
     """The days that have metrics."""
     start = city.date_of(first).isoformat() if first else None
     stop = city.day_after(city.date_of(last)) if last else None
-    keys = runtime.documents.keys(city.DAYS, start, stop)
+    keys = runtime.documents.keys(MARK, start, stop)
     return CityDays(days=[date.fromisoformat(key) for key in keys])
 
 
@@ -160,7 +159,7 @@ def list_metrics(
     if _DATE.fullmatch(kind_or_day):
         day = city.read_day(documents, city.date_of(kind_or_day))
         return CityDay(date=day.date, metrics=dict(day.metrics))
-    kind = _known_kind(kind_or_day)
+    kind = _known_kind(documents, kind_or_day)
     start, stop = _range(first, last)
     page = documents.range(
         f"metrics/{kind}",
@@ -180,9 +179,7 @@ def show_arc(
     """One arc on each day of a range, of the last 31 known days without one."""
     documents = runtime.documents
     start, stop = _range(first, last)
-    keys = documents.keys(
-        city.DAYS, start.isoformat() if start else None, city.day_after(stop) if stop else None
-    )
+    keys = documents.keys(MARK, start.isoformat() if start else None, city.day_after(stop) if stop else None)
     days = [date.fromisoformat(key) for key in keys]
     days = days if first or last else days[-31:]
     if len(days) > city.LONGEST_RANGE:
@@ -247,7 +244,7 @@ def show_run(run: str, runtime: RuntimeDep, user: Administrator) -> CityRun:
 
 
 def _metrics(documents: Documents, kind: str, day: date) -> Body:
-    return _one(documents, f"metrics/{_known_kind(kind)}", day)
+    return _one(documents, f"metrics/{_known_kind(documents, kind)}", day)
 
 
 def _one(documents: Documents, kind: str, day: date) -> Body:
@@ -259,13 +256,20 @@ def _one(documents: Documents, kind: str, day: date) -> Body:
     key = (kind, day.isoformat())
     found = documents.get_many([key]).get(key)
     if found is None:
-        raise city.no_such_day(documents, day, kind)
+        raise no_such_day(documents, day, kind)
     return {"date": day.isoformat(), **found}
 
 
-def _known_kind(kind: str) -> str:
-    if kind not in KINDS:
-        raise NotFound(f"No kind of metrics {kind[:40]!r}; there are {', '.join(KINDS)}.")
+def _kinds(documents: Documents) -> list[str]:
+    """The kinds of metrics that the latest day has one document each of."""
+    latest = documents.latest(MARK)
+    return [] if latest is None else list(latest.body["kinds"])
+
+
+def _known_kind(documents: Documents, kind: str) -> str:
+    known = _kinds(documents)
+    if known and kind not in known:
+        raise NotFound(f"No kind of metrics {kind[:40]!r}; there are {', '.join(known)}.")
     return kind
 
 

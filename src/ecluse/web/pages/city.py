@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse.accounts import SignedIn
 from ecluse.city import work
+from ecluse.city.days import known_days
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
@@ -36,6 +37,18 @@ RANKED: Final = 10
 LISTED: Final = 5
 #: The hour shown where no roads say which was the worst.
 USUAL_HOUR: Final = 8
+#: The kinds of metrics that the page of a day shows.
+READ: Final = (
+    "quality",
+    "traffic",
+    "ranking",
+    "alerts",
+    "sensors",
+    "bikes",
+    "disruptions",
+    "works",
+    "weather",
+)
 #: Steps of the strip's colours: the share of arcs that are saturated or worse, up to each.
 STEPS: Final = (0.03, 0.06, 0.1, 0.15, 0.22)
 #: The states of traffic, best first, and the class that colours each.
@@ -133,13 +146,13 @@ def _days_page(
 ) -> Response:
     running = running_jobs(runtime, user.user.id, words_of(request))
     documents = runtime.documents
-    days = city.known_days(documents)
+    days = known_days(documents)
     latest = days[-1] if days else None
     bodies: dict[date, Body] = {}
     if latest is not None:
         first = latest - timedelta(weeks=STRIP_WEEKS)
         bodies = dict(city.read_range(documents, "traffic", first, latest))
-    newest = city.read_day(documents, latest) if latest else None
+    newest = city.read_day(documents, latest, ("quality",)) if latest else None
     context = {
         "city": runtime.settings.city.name,
         "total": len(days),
@@ -183,7 +196,7 @@ def show_day(
 ) -> Response:
     """One day: figures, map at an hour, alerts, rankings, works, disruptions, weather, and what it rests on."""
     say, documents = words_of(request), runtime.documents
-    found = city.read_day(documents, city.date_of(day))
+    found = city.read_day(documents, city.date_of(day), READ)
     at = chosen_hour(found, hour)
     mapped = city.read_map(documents, found.date)
     context = {

@@ -13,6 +13,7 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from ecluse.city.calendar import LocalDay
+from ecluse.city.days import MARK
 from ecluse.documents import Body, Documents
 from ecluse.errors import NotFound
 from ecluse.runtime import Runtime
@@ -63,7 +64,7 @@ def show_arc(
 ) -> Response:
     """One arc: a day against its usual band, the days before, its week by hour, and its forecast."""
     say, documents = words_of(request), runtime.documents
-    latest = documents.latest(city.DAYS)
+    latest = documents.latest(MARK)
     if latest is None:
         raise NotFound("No day has been computed yet, so nothing is known of any arc. See: ecluse city run")
     day = city.read_day(documents, city.date_of(date or latest.key), ("traffic",))

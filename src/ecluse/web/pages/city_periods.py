@@ -13,6 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.city.calendar import LocalDay
+from ecluse.city.days import MARK
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.web import city
@@ -110,7 +111,7 @@ def compare(
     if a_from or b_from:
         return RedirectResponse(f"/city/compare?a={a_from}..{a_to}&b={b_from}..{b_to}", 303)
     say, documents = words_of(request), runtime.documents
-    latest = documents.latest(city.DAYS)
+    latest = documents.latest(MARK)
     if latest is None:
         raise NotFound("No day has been computed yet, so there is nothing to compare. See: ecluse city run")
     error, status = None, 200

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from ecluse.city.days import no_such_day
 from ecluse.city.printed import print_report
 from ecluse.city.report import tidy_csv
 from ecluse.documents import Body
@@ -287,7 +288,7 @@ def _report(runtime: Runtime, day: date) -> Body:
     key = ("reports", day.isoformat())
     report = runtime.documents.get_many([key]).get(key)
     if report is None:
-        raise city.no_such_day(runtime.documents, day, "reports")
+        raise no_such_day(runtime.documents, day, "reports")
     return report
 
 

@@ -1,0 +1,65 @@
+"""Find the days of a city that are whole, by their marks: of each day's documents the mark is written last."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Final
+
+from ecluse.documents import Body, Documents
+from ecluse.errors import NoSuchDay
+
+#: The kind of the documents that say which days are whole.
+MARK: Final = "metrics/day"
+NEAREST: Final = 4
+
+
+def find_day(documents: Documents, day: date) -> Body:
+    """The mark of a day that is whole.
+
+    Raises:
+        NoSuchDay: there is none; carries the nearest days.
+    """
+    key = (MARK, day.isoformat())
+    mark = documents.get_many([key]).get(key)
+    if mark is None:
+        raise no_such_day(documents, day)
+    return mark
+
+
+def is_there(documents: Documents, day: date) -> bool:
+    """Whether a day was computed and is whole."""
+    return bool(documents.get_many([(MARK, day.isoformat())]))
+
+
+def latest_day(documents: Documents) -> date | None:
+    """The last day that was computed."""
+    found = documents.latest(MARK)
+    return None if found is None else date.fromisoformat(found.key)
+
+
+def known_days(documents: Documents) -> list[date]:
+    """Every day that was computed, oldest first."""
+    return [date.fromisoformat(key) for key in documents.keys(MARK)]
+
+
+def nearest_days(documents: Documents, day: date, kind: str = MARK) -> list[str]:
+    """At most `NEAREST` dates around a day that have a document of `kind`, the closest first."""
+    key = day.isoformat()
+    after = documents.range(kind, key, limit=NEAREST).items
+    before = documents.range(kind, None, key, limit=NEAREST, newest_first=True).items
+    around = [one.key for one in (*before, *after)]
+    return sorted(around, key=lambda one: abs(date.fromisoformat(one) - day))[:NEAREST]
+
+
+def no_such_day(documents: Documents, day: date, kind: str = MARK) -> NoSuchDay:
+    """What to say of a day that has no document of `kind`: the days around it that have."""
+    nearest = nearest_days(documents, day, kind)
+    if not nearest:
+        return NoSuchDay(
+            f"Nothing is known of {day}: no day was computed yet. See: ecluse city run --date {day}"
+        )
+    return NoSuchDay(
+        f"Nothing is known of {day}. The nearest days that are known: {', '.join(nearest)}. "
+        "See: ecluse city days",
+        tuple(nearest),
+    )
