@@ -190,9 +190,20 @@ def test_an_event_without_a_time_means_yesterday() -> None:
 
 
 @pytest.mark.parametrize(
-    "event", [{"date": "yesterday"}, {"date": 5}, {"time": "2025"}, {"time": "2025-10-26T05:00"}]
+    "event",
+    [
+        {"date": "yesterday"},
+        {"date": 5},
+        {"time": "2025"},
+        {"time": "2025-10-26T05:00"},
+        {"time": "0001-01-01T00:00:00Z"},
+        {"time": "9999-12-31T23:59:59-12:00"},
+        None,
+        [],
+        "2025-10-26",
+    ],
 )
-def test_an_event_whose_day_cannot_be_read_is_refused(event: dict[str, Any]) -> None:
+def test_an_event_whose_day_cannot_be_read_is_refused(event: Any) -> None:
     with pytest.raises(InvalidInput):
         load().day_of(event, PARIS)
 

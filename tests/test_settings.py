@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from ecluse.errors import SettingsError
-from ecluse.settings import AREAS, VARIABLES, CitySettings, Settings, shows_traces, without_password
+from ecluse.settings import (
+    AREAS,
+    VARIABLES,
+    CitySettings,
+    Settings,
+    shows_traces,
+    store_or_folder,
+    without_password,
+)
 from ecluse.storage import open_store
 
 HOME = Path("/somewhere")
@@ -287,3 +295,9 @@ def test_the_key_of_the_disruptions_is_read_without_the_line_end_of_a_file() -> 
     assert key is not None
     assert str(key) == "abc"
     assert read(IDFM_API_KEY="  ").city.idfm_api_key is None
+
+
+@pytest.mark.parametrize("place", ["", "  "])
+def test_an_empty_place_is_not_the_folder_one_stands_in(place: str) -> None:
+    with pytest.raises(SettingsError, match="--raw is empty"):
+        store_or_folder("--raw", place)

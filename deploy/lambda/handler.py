@@ -35,7 +35,10 @@ def compute_day(event: dict[str, Any], context: Any) -> dict[str, Any]:
     runtime = computing()
     day = day_of(event, ZoneInfo(runtime.settings.city.zone))
     run = getattr(context, "aws_request_id", None) or str(event.get("id", "lambda"))
-    with workflows.open_city(runtime, event.get("raw")) as city:
+    raw = event.get("raw")
+    if raw is not None and not isinstance(raw, str):
+        raise InvalidInput("The raw of the event is no text. Send the address of a store, or none.")
+    with workflows.open_city(runtime, raw) as city:
         workflows.run_day(city, day, run=run, report=_print)
         if latest_day(city.documents) == day:
             workflows.update_forecast(city, _print)
@@ -56,14 +59,16 @@ def day_of(event: dict[str, Any], zone: ZoneInfo) -> date:
     try:
         if event.get("date"):
             return date.fromisoformat(event["date"])
-        moment = datetime.fromisoformat(event["time"]) if event.get("time") else datetime.now(UTC)
-    except (TypeError, ValueError) as error:
+        told = event.get("time")
+        moment = datetime.fromisoformat(told) if told else datetime.now(UTC)
+        day = moment.astimezone(zone).date() - timedelta(days=1)
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(
             f'The event has no day that can be read: {error}. Send {{"date": "2025-10-14"}}.'
         ) from error
     if moment.tzinfo is None:
-        raise InvalidInput(f"The time {event['time']} of the event has no zone; write it with Z or +00:00.")
-    return moment.astimezone(zone).date() - timedelta(days=1)
+        raise InvalidInput(f"The time {told} of the event has no zone; write it with Z or +00:00.")
+    return day
 
 
 @cache

@@ -204,7 +204,7 @@ def _reported(method: Callable[P, R]) -> Callable[P, R]:
             return method(*args, **kwargs)
         except (DataError, UnicodeEncodeError) as error:
             raise JobNotFound("No job has such an id. See: ecluse jobs list") from error
-        except (SQLAlchemyError, dbos_errors.DBOSException) as error:
+        except (SQLAlchemyError, sqlite3.Error, dbos_errors.DBOSException) as error:
             said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise JobsUnavailable(
                 f"The job engine's database does not answer: {said}. See: ecluse doctor"

@@ -333,8 +333,10 @@ def store_or_folder(name: str, place: str) -> str:
     """The store address of `place`, which may also be the path of a local folder. `name`: who gave it.
 
     Raises:
-        SettingsError: it is no address, or carries a key.
+        SettingsError: it is no address, is empty, or carries a key.
     """
+    if not place.strip():
+        raise SettingsError(f"{name} is empty. Name a store or a folder.")
     if "://" in place:
         return _checked_store_url(name, place)
     return f"file://{quote(str(_folder(name, Path(place))))}"

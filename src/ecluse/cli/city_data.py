@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +15,7 @@ import click
 from ecluse.cli.output import Record, progress, reports
 from ecluse.cli.session import home_option, opened
 from ecluse.errors import SettingsError
+from ecluse.settings import store_or_folder
 
 if TYPE_CHECKING:
     from ecluse.city.fetch import Fetched, Source
@@ -158,11 +160,10 @@ def open_raw(runtime: Runtime, raw: str | None) -> ObjectStore:
 
     if raw is None:
         return runtime.stores.area("raw")
-    url = raw if "://" in raw else Path(raw).absolute().as_uri()
-    return open_store(url, runtime.settings.access)
+    return open_store(store_or_folder("--raw", raw), runtime.settings.access)
 
 
 def run_command(first: date, last: date, raw: str | None) -> str:
     """The command that computes these days."""
-    place = f" --raw {raw}" if raw else ""
+    place = f" --raw {shlex.quote(raw)}" if raw else ""
     return f"ecluse city run --from {first.isoformat()} --to {last.isoformat()}{place}"
