@@ -23,6 +23,11 @@ def test_six_digits_stay() -> None:
     ]
 
 
+def test_what_is_next_to_nothing_is_nothing_as_no_database_would_keep_it() -> None:
+    assert [rounded(4.57e-138), rounded(-1e-300), rounded(1e-9)] == [0.0, 0.0, 1e-9]
+    assert rounded_list(np.array([4.57e-138, 2.5])) == [0.0, 2.5]
+
+
 def test_counts_are_whole() -> None:
     assert json.dumps([whole(33_123_456.4), whole(math.nan), *whole_list(np.array([3.6, np.nan]))]) == (
         "[33123456, null, 4, null]"

@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 DIGITS: Final = 6
+#: Nearer to 0 than any measurement, and than a figure made of some: written as 0.
+NOTHING: Final = 1e-12
 
 
 def rounded(value: float | None) -> float | None:
-    """A number with six significant digits; None for what is missing or no number."""
+    """A number with six significant digits; None for what is missing or no number, 0 for what is next to nothing."""
     if value is None or not math.isfinite(value):
         return None
+    if abs(value) < NOTHING:
+        return 0.0
     return float(f"{value:.{DIGITS}g}")
 
 
@@ -34,6 +38,7 @@ def rounded_list(values: NDArray[Any]) -> Any:
     """`rounded` for an array of any shape, as nested lists."""
     values = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(values)
+    values = np.where(np.abs(values) < NOTHING, 0.0, values)
     size = np.abs(np.where(finite & (values != 0), values, 1.0))
     digits = DIGITS - 1 - np.floor(np.log10(size)).astype(np.int64)
     up, down = 10.0 ** np.clip(digits, 0, 300), 10.0 ** np.clip(-digits, 0, 300)
