@@ -281,6 +281,12 @@ def test_the_city_is_paris_by_its_own_clocks_unless_another_is_named() -> None:
         ({"ECLUSE_CITY_THRESHOLDS": "rain=nan"}, "rain=nan"),
         ({"ECLUSE_CITY_THRESHOLDS": "rain=1,rain=2"}, "rain=2"),
         ({"ECLUSE_RAW_FALLBACK_URL": "s3://k:s@b"}, "carries no keys"),
+        ({"ECLUSE_MAP_TILES_URL": "https://tiles.example.org/"}, "{z}/{x}/{y}"),
+        (
+            {"ECLUSE_MAP_TILES_URL": "https://a;b/{z}/{x}/{y}", "ECLUSE_MAP_TILES_CREDIT": "x"},
+            "no address of tiles",
+        ),
+        ({"ECLUSE_MAP_TILES_URL": "https://tiles.example.org/{z}/{x}/{y}.png"}, "whose tiles"),
         ({"IDFM_API_KEY": "a\nb"}, "IDFM_API_KEY holds blanks or characters that no key has"),
         ({"IDFM_API_KEY": "clé"}, "IDFM_API_KEY holds blanks or characters that no key has"),
     ],

@@ -37,6 +37,9 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_CITY_NAME": "Name of the city. Default: Paris",
     "ECLUSE_CITY_ZONE": "Time zone whose days are counted, such as Europe/Paris, the default",
     "ECLUSE_CITY_THRESHOLDS": "Numbers of the city's rules to change, such as rain=4,wind=40",
+    "ECLUSE_MAP_TILES_URL": "Tiles behind the map of a city, such as https://tiles.example.org/{z}/{x}/{y}.png, which "
+    "browsers fetch. Default: none, and the map needs no network",
+    "ECLUSE_MAP_TILES_CREDIT": "Whose tiles they are, shown below the map, such as © OpenStreetMap contributors",
     "IDFM_API_KEY": "Key of the portal prim.iledefrance-mobilites.fr, to fetch disruptions of public transport",
     "DATABASE_URL": "Catalog: sqlite:///file or postgresql+psycopg://… Default: sqlite:///{home}/catalog.db",
     "ECLUSE_JOBS_URL": "Database of the job engine. Default: DATABASE_URL on PostgreSQL, else {home}/jobs.db",
@@ -161,6 +164,9 @@ class CitySettings:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     #: A second place with the raw layout, for what the first lacks.
     raw_fallback_url: str | None = None
+    #: Address with {z}, {x} and {y} of the tiles behind the map, and whose they are.
+    map_tiles_url: str | None = None
+    map_tiles_credit: str | None = None
     #: For disruptions of public transport.
     idfm_api_key: Secret | None = field(default=None, repr=False)
 
@@ -719,6 +725,8 @@ def _city(env: Mapping[str, str]) -> CitySettings:
         zone=_zone(env, usual.zone),
         thresholds=_thresholds(env.get("ECLUSE_CITY_THRESHOLDS", "")),
         raw_fallback_url=_fallback_url(env),
+        map_tiles_url=_tiles_url(env),
+        map_tiles_credit=env.get("ECLUSE_MAP_TILES_CREDIT"),
         idfm_api_key=_idfm_key(env.get("IDFM_API_KEY", "")),
     )
 
@@ -765,6 +773,23 @@ def _thresholds(text: str) -> dict[str, float]:
 def _fallback_url(env: Mapping[str, str]) -> str | None:
     place = env.get("ECLUSE_RAW_FALLBACK_URL")
     return None if place is None else store_or_folder("ECLUSE_RAW_FALLBACK_URL", place)
+
+
+def _tiles_url(env: Mapping[str, str]) -> str | None:
+    """The address of the tiles; it may carry a key, so that no message repeats it."""
+    url = env.get("ECLUSE_MAP_TILES_URL")
+    if url is None:
+        return None
+    is_whole = re.match(r"https?://[A-Za-z0-9.-]+(:\d+)?/", url) and all(
+        part in url for part in ("{z}", "{x}", "{y}")
+    )
+    if not is_whole:
+        raise SettingsError(
+            "ECLUSE_MAP_TILES_URL is no address of tiles; write it as https://tiles.example.org/{z}/{x}/{y}.png."
+        )
+    if not env.get("ECLUSE_MAP_TILES_CREDIT"):
+        raise SettingsError("ECLUSE_MAP_TILES_URL needs ECLUSE_MAP_TILES_CREDIT: whose tiles they are.")
+    return url
 
 
 def _is_base64(text: str) -> bool:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -32,6 +36,10 @@ pytestmark = [
 ]
 OWNER, PASSWORD = "owner@example.org", "a long password"
 PLACE = f"/city/{LAST}"
+#: One grey pixel.
+TILE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
 SUBJECTS = ("alerts", "zones", "scan", "bikes", "disruptions", "works", "sensors", "report")
 
 
@@ -94,8 +102,14 @@ def test_the_hour_moves_the_map_the_tables_and_the_address(
     slider.press("PageUp")
     slider.press("ArrowRight")
     expect(page.get_by_role("heading", name="Alerts at 04:00")).to_be_visible()
+    number = page.get_by_label("Hours since midnight")
+    expect(number).to_have_value("4")
+    number.fill("17")
+    number.press("Enter")
+    expect(page.get_by_role("heading", name="Alerts at 17:00")).to_be_visible()
+    assert slider.input_value() == "17"
     page.reload()
-    expect(page.locator("#hour-label")).to_have_text("04:00")
+    expect(page.locator("#hour-label")).to_have_text("17:00")
     assert complaints == []
 
 
@@ -179,6 +193,46 @@ def test_without_scripts_the_hour_has_a_button_and_the_map_is_a_drawing(
     page.get_by_role("button", name="Show this hour").click()
     expect(page.get_by_role("heading", name="Alerts at 18:00")).to_be_visible()
     context.close()
+
+
+def test_tiles_of_the_settings_come_from_their_host_and_lie_behind_the_streets(
+    tmp_path: Path, browser: Browser, complaints: list[str]
+) -> None:
+    asked: list[str] = []
+
+    class Tiles(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("content-type", "image/png")
+            self.send_header("access-control-allow-origin", "*")
+            self.end_headers()
+            self.wfile.write(TILE)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Nothing: the test says what was asked."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Tiles) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        named = {
+            "ECLUSE_MAP_TILES_URL": f"http://127.0.0.1:{server.server_port}/{{z}}/{{x}}/{{y}}.png",
+            "ECLUSE_MAP_TILES_CREDIT": "© the surveyors",
+        }
+        home = tmp_path / "home"
+        with Runtime.open(Settings.from_environment({}, home=home)) as runtime:
+            runtime.accounts.sign_up(OWNER, PASSWORD, "Inès")
+            runtime.documents.put_many(invented_city(days=1, streets=6, blocks=8))
+        with application.running(home, named) as started:
+            context = browser.new_context(viewport=DESKTOP, locale="en-GB")
+            page = signed_in(context, started, complaints)
+            page.goto(address(started, PLACE))
+            expect(page.locator("[data-map][data-drawn=map]")).to_be_visible(timeout=30_000)
+            expect(page.get_by_text("© the surveyors")).to_be_visible()
+            context.close()
+        server.shutdown()
+    assert asked
+    assert all(re.fullmatch(r"/\d+/\d+/\d+\.png", path) for path in asked)
+    assert complaints == []
 
 
 @pytest.mark.parametrize(("scheme", "viewport"), [("light", DESKTOP), ("dark", PHONE)])

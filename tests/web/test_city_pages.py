@@ -2,6 +2,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import date, timedelta
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -10,6 +11,7 @@ from ecluse.catalog.tables import User
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.city_map import THEMES
+from ecluse.web.security import CONTENT_POLICY
 from tests.web import test_templates
 from tests.web.city_documents import LAST, day_documents, invented_arcs, invented_city
 from tests.web.test_pages import Browser, browser
@@ -352,3 +354,24 @@ def test_a_source_that_delivered_nothing_is_said_to_have_no_news_rather_than_goo
         assert "Neither rain, wind" not in text
         assert "No line was affected" not in text
         assert text.count("The source delivered nothing.") == 2
+
+
+def test_the_tiles_of_the_settings_lie_behind_the_map_of_the_day_alone(tmp_path: Path) -> None:
+    tiles = "https://tiles.example.org/{z}/{x}/{y}.png"
+    named = {"ECLUSE_MAP_TILES_URL": tiles, "ECLUSE_MAP_TILES_CREDIT": "© the surveyors"}
+    with Runtime.open(Settings.from_environment(named, home=tmp_path)) as runtime:
+        runtime.documents.put_many(invented_city(days=1))
+        reading = browser(runtime, runtime.accounts.sign_up("ines@example.org", "a long password", "Inès"))
+        day, other = reading.get(PLACE), reading.get("/city")
+    assert f'data-tiles="{tiles}"' in day.text
+    assert "© the surveyors" in day.text
+    policy = day.headers["content-security-policy"]
+    assert "connect-src 'self' https://tiles.example.org" in policy
+    assert "img-src 'self' https://tiles.example.org data:" in policy
+    assert other.headers["content-security-policy"] == CONTENT_POLICY
+
+
+def test_without_tiles_the_map_asks_no_other_host(reader: Browser) -> None:
+    answer = reader.get(PLACE)
+    assert "data-tiles" not in answer.text
+    assert answer.headers["content-security-policy"] == CONTENT_POLICY

@@ -28,6 +28,7 @@ CONTENT_POLICY: Final = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'"
 )
+
 HEADERS: Final = {
     "content-security-policy": CONTENT_POLICY,
     "x-content-type-options": "nosniff",
@@ -160,6 +161,13 @@ class BodyLimit:
             return messages.pop(0) if messages else await receive()
 
         await self._app(scope, replay, send)
+
+
+def policy_with_tiles(url: str) -> str:
+    """The content policy of a page whose map may ask for the tiles at `url`."""
+    parts = urlsplit(url)
+    host = f"{parts.scheme}://{parts.netloc}"
+    return f"{CONTENT_POLICY}; connect-src 'self' {host}".replace("img-src 'self'", f"img-src 'self' {host}")
 
 
 def is_cross_site(method: str, headers: Headers, public_host: str | None = None) -> bool:

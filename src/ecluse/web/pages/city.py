@@ -23,7 +23,7 @@ from ecluse.web.city_charts import bikes_by_hour, saturation_by_hour
 from ecluse.web.city_map import THEMES, city_svg
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import running_jobs
-from ecluse.web.security import Administrator, CurrentUser, RuntimeDep
+from ecluse.web.security import Administrator, CurrentUser, RuntimeDep, policy_with_tiles
 from ecluse.web.templating import render, words_of
 
 router = APIRouter()
@@ -195,17 +195,19 @@ def show_day(
     request: Request, day: str, runtime: RuntimeDep, user: CurrentUser, hour: int | None = None
 ) -> Response:
     """One day: figures, map at an hour, alerts, rankings, works, disruptions, weather, and what it rests on."""
-    say, documents = words_of(request), runtime.documents
+    say, documents, settings = words_of(request), runtime.documents, runtime.settings.city
     found = city.read_day(documents, city.date_of(day), READ)
     at = chosen_hour(found, hour)
     mapped = city.read_map(documents, found.date)
     context = {
-        "city": runtime.settings.city.name,
+        "city": settings.name,
         "day": found,
         "kpis": kpis(found, at, say),
         "hour": hour_of(documents, found, mapped, at),
         "pins": pins(found),
         "has_map": bool(mapped.arcs),
+        "tiles": settings.map_tiles_url,
+        "credit": settings.map_tiles_credit,
         "few": city.rests_on_few(found["traffic"]),
         "figures": figures(found, at, say),
         "metrics": found.metrics,
@@ -218,7 +220,10 @@ def show_day(
         "age": (date.today() - found.date).days,
         "week_before": _week_before(found),
     }
-    return render(request, "city_day.html", context)
+    headers = (
+        {"content-security-policy": policy_with_tiles(tiles)} if (tiles := settings.map_tiles_url) else None
+    )
+    return render(request, "city_day.html", context, headers=headers)
 
 
 @router.get("/city/{day}/hour")

@@ -4,6 +4,7 @@
 const place = document.querySelector("[data-map]");
 const canvas = place.querySelector("[data-canvas]");
 const slider = place.querySelector("#hour");
+const number = place.querySelector("[data-hour-number]");
 const told = place.querySelector("#hour-label");
 const over = place.querySelector("[data-over]");
 const play = place.querySelector("[data-play-button]");
@@ -47,6 +48,7 @@ const refresh = async () => {
 
 const show = (settled) => {
   told.textContent = hours[hour()];
+  if (document.activeElement !== number || settled) number.value = slider.value;
   slider.setAttribute("aria-valuetext", hours[hour()]);
   draw(hour());
   if (!settled) return;
@@ -63,6 +65,11 @@ const stop = () => {
 };
 
 slider.addEventListener("input", () => show(false));
+number.hidden = false;
+number.addEventListener("change", () => {
+  if (number.value !== "") slider.value = number.value;
+  show(true);
+});
 slider.addEventListener("change", () => show(true));
 slider.addEventListener("keydown", (event) => {
   const steps = { PageUp: 3, PageDown: -3 }[event.key];
@@ -110,15 +117,20 @@ const colour = (token) => window.tokenColour(token);
 const scaled = (width) => ["interpolate", ["exponential", 1.5], ["zoom"], 10, width * 0.35, 12, width * 0.7, 14, width * 1.4];
 const shownFor = (letters) => ["case", ["in", ["coalesce", ["feature-state", "s"], "-"], ["literal", letters]], 1, 0];
 
+// Tiles of another host lie behind everything where the settings name some, greyed so that the states stand out.
+const { tiles } = place.dataset;
+
 const style = (arcs, zones) => ({
   version: 8,
   sources: {
+    ...(tiles ? { tiles: { type: "raster", tiles: [tiles], tileSize: 256, maxzoom: 19 } } : {}),
     zones: { type: "geojson", data: zones },
     arcs: { type: "geojson", data: arcs },
   },
   layers: [
     { id: "ground", type: "background" },
-    { id: "zones", type: "fill", source: "zones" },
+    ...(tiles ? [{ id: "tiles", type: "raster", source: "tiles", paint: { "raster-saturation": -0.9, "raster-opacity": 0.5 } }] : []),
+    { id: "zones", type: "fill", source: "zones", paint: { "fill-opacity": tiles ? 0 : 1 } },
     { id: "outlines", type: "line", source: "zones", paint: { "line-width": 1 } },
     ...STATES.map(({ letters, width, dash }, i) => ({
       id: `state-${i}`,
