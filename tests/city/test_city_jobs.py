@@ -74,8 +74,13 @@ def test_days_are_computed_as_jobs_and_what_is_up_to_date_has_none(
         assert list(ended(runtime, administrator, second).days) == [MONDAY + timedelta(days=2)]
         again = work.start_runs(runtime, administrator, MONDAY, MONDAY, str(sample), again=True)
         assert list(ended(runtime, administrator, again).days) == [MONDAY]
-    assert find_day(runtime.documents, MONDAY)["run"] == again
-    assert runtime.documents.get(workflows.FORECAST, "state")["date"] == str(MONDAY + timedelta(days=3))
+        assert find_day(runtime.documents, MONDAY)["run"] == again
+        assert workflows.forecast_of(runtime.documents) == MONDAY + timedelta(days=3)
+        runtime.documents.delete(workflows.FORECAST, "state")  # as where the forecast of that run failed
+        last = work.start_runs(runtime, administrator, MONDAY, MONDAY + timedelta(days=2), str(sample))
+        made_up = ended(runtime, administrator, last)
+        assert (made_up.days, made_up.forecast and made_up.forecast.status) == ({}, "done")
+    assert workflows.forecast_of(runtime.documents) == MONDAY + timedelta(days=3)
 
 
 def test_a_day_that_fails_is_told_with_its_reason_and_the_others_are_computed(

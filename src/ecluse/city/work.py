@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 from ecluse.catalog import audit
@@ -179,10 +179,19 @@ def _queue(runtime: Runtime, task: Task, days: Sequence[str], raw: str | None) -
     for day in days:
         subject = {"day": day, "raw": raw, "run": run}
         jobs.enqueue(DAY, QUEUE, user_id, day, subject, job_id=day_id(run, date.fromisoformat(day)))
-    if days:
+    if days or _lacks_forecast(runtime):
         following = {"raw": raw, "run": run, "days": list(days)}
-        title = f"{days[0]} – {days[-1]}"
+        title = f"{days[0]} – {days[-1]}" if days else "forecast"
         jobs.enqueue(FORECAST, FORECASTS, user_id, title, following, job_id=forecast_id(run))
+
+
+def _lacks_forecast(runtime: Runtime) -> bool:
+    """Whether the day after the last is not forecast, as where an earlier run's forecast failed."""
+    from ecluse.city import workflows
+    from ecluse.city.days import latest_day
+
+    latest = latest_day(runtime.documents)
+    return latest is not None and workflows.forecast_of(runtime.documents) != latest + timedelta(days=1)
 
 
 def _compute(runtime: Runtime, task: Task, day: date, raw: str | None, run: str) -> None:

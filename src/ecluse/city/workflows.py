@@ -289,6 +289,12 @@ def _write_forecast(city: City, latest: date, report: Report) -> None:
 # Look
 
 
+def forecast_of(documents: Documents) -> date | None:
+    """The day that is forecast; None before there is one."""
+    state = documents.get_many([(FORECAST, "state")]).get((FORECAST, "state"))
+    return None if state is None else date.fromisoformat(state["date"])
+
+
 def is_up_to_date(city: City, day: date) -> bool:
     """Whether a day is there and was computed from what would be read now, by the same rules."""
     key = day.isoformat()
