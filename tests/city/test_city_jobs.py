@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -133,6 +134,8 @@ def test_who_is_no_administrator_starts_nothing(runtime: Runtime, administrator:
     member = runtime.accounts.sign_up("member@example.org", "a long password")
     with pytest.raises(Forbidden, match="Only administrators"):
         work.start_runs(runtime, member, MONDAY, MONDAY)
+    with pytest.raises(Forbidden, match="Only administrators"):
+        work.remove_days(runtime, member, [MONDAY])
     assert not runtime.jobs.list(member.id)
 
 
@@ -374,6 +377,8 @@ def test_the_commands_speak_to_people_too(sample: Path, tmp_path: Path) -> None:
     assert "curat" not in done.stdout, "progress goes to standard error"
     assert "writing" in done.stderr
     assert "lost time" in run_ecluse(home, {}, "city", "show", "2025-10-13", "traffic").stdout
+    ranked = run_ecluse(home, {}, "city", "show", "2025-10-13", "ranking").stdout
+    assert re.search(r"^by flow \(\d+\)\n  rank +arc +label +zone +value +unit", ranked, re.M), ranked
     assert "2025-10-13" in run_ecluse(home, {}, "city", "days").stdout
     none = run_ecluse(home, {}, "city", "run", "--date", "2024-01-01", "--raw", str(sample))
     assert none.returncode == 1
@@ -384,9 +389,17 @@ def test_the_commands_speak_to_people_too(sample: Path, tmp_path: Path) -> None:
         ["run", "--date", "2025-10-13", "--from", "2025-10-13", "--to", "2025-10-13"],
         ["run", "--from", "2025-10-13"],
         ["schedule", "--off", "--at", "06:30"],
+        ["remove"],
+        ["remove", "2025-10-13", "--from", "2025-10-13", "--to", "2025-10-13"],
     ):
         assert run_ecluse(home, {}, "city", *wrong).returncode == 2, wrong
     assert run_ecluse(home, {}, "city", "schedule", "--at", "07:15").returncode == 0
     assert "07:15" in run_ecluse(home, {}, "city", "schedule").stdout
     assert run_ecluse(home, {}, "city", "schedule", "--at", "7h").returncode == 1
     assert run_ecluse(home, {}, "city", "schedule", "--off").stdout == "Off.\n"
+    assert run_ecluse(home, {}, "city", "remove", "2025-10-13").returncode == 130, "nobody said yes"
+    unknown = run_ecluse(home, {}, "city", "remove", "2025-10-13", "2025-10-20", "--yes")
+    assert "Nothing is known of 2025-10-20" in unknown.stderr
+    assert "2025-10-13" in run_ecluse(home, {}, "city", "days").stdout, "one unknown day: none is removed"
+    assert run_ecluse(home, {}, "city", "remove", "2025-10-13", "--yes").stdout == "1 day removed.\n"
+    assert "No day was computed" in run_ecluse(home, {}, "city", "days").stdout

@@ -261,3 +261,41 @@ def test_streets_and_zones_are_there_for_the_map(city: City) -> None:
     zones = list(city.documents.all(reference.ZONES))
     assert zones[0].key == "01"
     assert zones[0].body["geometry"]["type"] in ("Polygon", "MultiPolygon")
+
+
+def put_forecast(city: City, day: str) -> None:
+    city.documents.put("forecast/arcs", "101", {"date": day})
+    city.documents.put("forecast", "state", {"date": day, "inputs": "digest"})
+
+
+def test_a_removed_day_leaves_nothing_but_what_it_can_be_computed_from(city: City, runtime: Runtime) -> None:
+    tuesday = WEDNESDAY - timedelta(days=1)
+    run(city, tuesday)
+    before = held(city.documents)
+    run(city)
+    put_forecast(city, "2025-10-16")
+    workflows.remove_day(city.documents, city.reports, WEDNESDAY)
+    assert held(city.documents) == before
+    assert [info.key.partition("/")[0] for info in city.reports.list("")] == ["2025-10-14"] * 4
+    with pytest.raises(NoSuchDay, match="2025-10-14"):
+        workflows.find_day(city.documents, WEDNESDAY)
+    run(city)
+    assert workflows.is_up_to_date(city, WEDNESDAY)
+
+
+def test_a_removal_that_was_interrupted_is_done_again_and_the_forecast_of_a_later_day_stays(
+    city: City,
+) -> None:
+    tuesday = WEDNESDAY - timedelta(days=1)
+    run(city, tuesday)
+    run(city)
+    put_forecast(city, "2025-10-16")
+    half, _ = noted(city, most=2)
+    with pytest.raises(StoreUnavailable):
+        workflows.remove_day(half.documents, city.reports, tuesday)
+    assert not workflows.is_there(city, tuesday)
+    assert workflows.removable_days(city.documents, tuesday, WEDNESDAY) == [tuesday, WEDNESDAY]
+    workflows.remove_day(city.documents, city.reports, tuesday)
+    assert workflows.removable_days(city.documents, tuesday, WEDNESDAY) == [WEDNESDAY]
+    assert city.documents.get("forecast", "state")["date"] == "2025-10-16"
+    assert city.documents.keys("forecast/arcs") == ["101"]

@@ -16,6 +16,8 @@ from ecluse.documents import Body
 
 #: How many rows of each list a report has; the pages and the API have them all.
 LISTED: Final = {"zones": 20, "alerts": 20, "failing": 30, "sites": 20, "lines": 10}
+#: Below this share of the known arcs a day is said to rest on few.
+FEW_ARCS: Final = 0.5
 #: What it keeps of the metrics of bikes and of traffic.
 BIKES: Final = ("total", "peak_hour", "counters_known", "reporting", "by_hour", "usual")
 TRAFFIC: Final = ("vehicles", "lost_time", "saturation_share", "coverage", "by_hour", "usual")
@@ -64,6 +66,13 @@ def make_report(city: str, day: LocalDay, found: Found) -> Body:
         "week_before": _value(found, "traffic", "week_before"),
         "quality": _quality(found),
     }
+
+
+def rests_on_few(traffic: Mapping[str, Any] | None) -> bool:
+    """Whether so few arcs report that a day's figures of the roads say little of the city. `traffic`: its metrics."""
+    known = int((traffic or {}).get("arcs_known") or 0)
+    reporting = int((traffic or {}).get("arcs_reporting") or 0)
+    return 0 < reporting < FEW_ARCS * known
 
 
 def _headlines(found: Found) -> Iterator[Headline]:

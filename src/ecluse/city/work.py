@@ -80,6 +80,25 @@ def start_runs(
     return runtime.jobs.enqueue(PREPARE, QUEUE, user.id, f"{first} – {last}", subject, job_id=new_id())
 
 
+def remove_days(runtime: Runtime, user: User, days: Sequence[date]) -> None:
+    """Remove what was computed of these days, as `workflows.remove_day` does; all of them must be there.
+
+    Raises:
+        Forbidden: the user is no administrator.
+        NoSuchDay: one is not there; none is removed.
+    """
+    from ecluse.city import workflows
+
+    expect_administrator(user)
+    for day in days:
+        if not workflows.removable_days(runtime.documents, day, day):
+            workflows.find_day(runtime.documents, day)
+    with runtime.catalog.write() as transaction:
+        audit.record(transaction, user.id, "city.remove", ", ".join(map(str, days))[:200], days=len(days))
+    for day in days:
+        workflows.remove_day(runtime.documents, workflows.reports_of(runtime), day)
+
+
 def expect_administrator(user: User) -> None:
     if user.role != "admin":
         raise Forbidden("Only administrators compute days of the city. Ask one of yours.")

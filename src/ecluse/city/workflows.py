@@ -37,6 +37,7 @@ from ecluse.storage import ObjectStore, join_key
 Report = Callable[[float, str], None]
 #: The kind of the document that says which day is forecast; the forecasts are `forecast/arcs` and `forecast/bikes`.
 FORECAST: Final = "forecast"
+FORECASTS: Final = ("forecast/arcs", "forecast/bikes")
 #: Raised where the meaning of the metrics changes, so that days computed before are computed again.
 MEANING: Final = 1
 #: The weeks of so many arcs are held in memory at once, in some gigabytes; Paris has 3,348.
@@ -103,9 +104,14 @@ def open_city(runtime: Runtime, raw: str | None = None) -> Iterator[City]:
             raw=Raw(store, None if fallback is None else runtime.stores.open(fallback)),
             curated=Curated(runtime.data.scoped(_curated_prefix(store, usual)), runtime.cache, scratch),
             documents=runtime.documents,
-            reports=runtime.data.scoped(join_key("city", "reports")),
+            reports=reports_of(runtime),
             scratch=scratch,
         )
+
+
+def reports_of(runtime: Runtime) -> ObjectStore:
+    """The store of the reports' files: a folder for each day."""
+    return runtime.data.scoped(join_key("city", "reports"))
 
 
 def _curated_prefix(store: ObjectStore, usual: ObjectStore) -> str:
@@ -226,6 +232,35 @@ def _write_report(city: City, computed: ComputedDay) -> None:
     for name, data in files.items():
         city.reports.put(join_key(key, name), data)
     city.documents.put("reports", key, told)
+
+
+def remove_day(documents: Documents, reports: ObjectStore, day: date) -> None:
+    """Remove what was computed of a day: metrics, report and its files; a forecast that follows no day then goes too.
+
+    The mark goes first, so that no one reads half a day, and the report last: what was interrupted can be removed
+    again. Raw files and curated tables stay.
+    """
+    key = day.isoformat()
+    documents.delete(DAY, key)
+    for kind in (*PROCESSORS, "quality"):
+        documents.delete_kind(f"metrics/{kind}/{key}")
+        documents.delete(f"metrics/{kind}", key)
+    reports.delete_prefix(key)
+    latest = latest_day(documents)
+    told = documents.get_many([(FORECAST, "state")]).get((FORECAST, "state"))
+    following = None if latest is None else (latest + timedelta(days=1)).isoformat()
+    if told is not None and told["date"] != following:
+        for kind in FORECASTS:
+            documents.delete_kind(kind)
+        documents.delete(FORECAST, "state")
+    documents.delete("reports", key)
+
+
+def removable_days(documents: Documents, first: date, last: date) -> list[date]:
+    """The days from `first` to `last` of which something is kept: those that are there, or were removed in part."""
+    span = (first.isoformat(), (last + timedelta(days=1)).isoformat())
+    kept = {*documents.keys(DAY, *span), *documents.keys("reports", *span)}
+    return [date.fromisoformat(key) for key in sorted(kept)]
 
 
 def lost_times(metrics: Mapping[str, Metrics]) -> dict[int, float]:

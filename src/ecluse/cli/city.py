@@ -120,7 +120,7 @@ def _run_days(
         for status in ("done", "up to date", "failed", "cancelled")
     }
     lines = [
-        f"{counts['done']} days computed, {counts['up to date']} were up to date, {len(failed)} not computed.",
+        f"{_days(counts['done'])} computed, {counts['up to date']} up to date, {len(failed)} not computed.",
         *(f"  {one['date']}  {one['error'] or one['status']}" for one in failed),
         *([f"There is no forecast: {forecast.error or forecast.status}"] if forecast and without else []),
         "See: ecluse city days",
@@ -211,6 +211,48 @@ def show_day(day: date, kind: str | None, home: Path | None) -> Record:
         return Record(fields, _day_text(day, bodies, last_address(runtime.settings.home)))
 
 
+@city.command("remove")
+@click.argument("days", metavar="DATE...", nargs=-1, type=Day())
+@click.option("--from", "first", type=Day(), help="The first of many days: those that are there go.")
+@click.option("--to", "last", type=Day(), help="The last of many days.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@user_option
+@home_option
+@reports
+def remove(
+    days: tuple[date, ...],
+    first: date | None,
+    last: date | None,
+    yes: bool,
+    email: str | None,
+    home: Path | None,
+) -> Record:
+    """Remove what was computed of days: metrics, reports and their files.
+
+    Raw data and the curated tables stay: ecluse city run computes the days again, as does the schedule where they
+    are since its first.
+    """
+    from ecluse.city import work, workflows
+
+    if bool(days) == (first is not None or last is not None) or (first is None) != (last is None):
+        raise click.UsageError("Give the days, or --from and --to.")
+    with acting(home, email) as (runtime, user):
+        work.expect_administrator(user)
+        wanted = sorted(set(days))
+        if first is not None and last is not None:
+            wanted = workflows.removable_days(runtime.documents, first, last)
+        if wanted and not yes:
+            click.confirm(f"Remove {_days(len(wanted))} for everyone?", abort=True, err=True)
+        if wanted:
+            work.remove_days(runtime, user, wanted)
+    text = f"{_days(len(wanted))} removed." if wanted else f"No day from {first} to {last} is there."
+    return Record({"removed": [day.isoformat() for day in wanted]}, text)
+
+
+def _days(count: int) -> str:
+    return f"{count} day" if count == 1 else f"{count} days"
+
+
 @city.command("schedule")
 @click.option(
     "--at", help="Time of the next day at which a day is computed, on the city's clocks, such as 06:30."
@@ -286,6 +328,10 @@ def _bodies(documents: Documents, day: date, kinds: Sequence[str]) -> dict[str, 
     return {kind: found[f"metrics/{kind}", key] for kind in kinds if (f"metrics/{kind}", key) in found}
 
 
+#: Rows of a list that `show` prints, and letters of a cell.
+LISTED = 10
+LEADING = ("rank", "arc", "label", "name", "zone", "value", "unit")
+WIDEST = 40
 #: The headline figures: what they are called, their kind and field, and how they are written.
 HEADLINES: tuple[tuple[str, str, str, str], ...] = (
     ("vehicles counted", "traffic", "vehicles", "{:,.0f}"),
@@ -297,11 +343,17 @@ HEADLINES: tuple[tuple[str, str, str, str], ...] = (
 
 
 def _day_text(day: date, bodies: Mapping[str, Mapping[str, Any]], address: str | None) -> str:
+    from ecluse.city.report import rests_on_few
+
     lines = [f"{day:%A} {day}"]
     for title, kind, name, form in HEADLINES:
         value = bodies.get(kind, {}).get(name)
         value = len(value) if isinstance(value, list) else value
         lines.append(f"  {title:<20} {'not known' if value is None else form.format(value)}")
+    if rests_on_few(traffic := bodies.get("traffic")):
+        assert traffic is not None  # noqa: S101 (it rests on some)
+        counts = f"{traffic['arcs_reporting']:,} of {traffic['arcs_known']:,}"
+        lines.append(f"Only {counts} road sensors report: the figures of roads are theirs, not the city's.")
     if missing := bodies.get("quality", {}).get("missing"):
         lines.append(f"No data of: {', '.join(missing)}")
     lines.append(f"See: ecluse city show {day} KIND" + (f", or {address}/city/{day}" if address else ""))
@@ -309,9 +361,38 @@ def _day_text(day: date, bodies: Mapping[str, Mapping[str, Any]], address: str |
 
 
 def _body_text(body: Mapping[str, Any]) -> str:
-    """The plain figures of a body; of a list, how many it has."""
-    width = max(map(len, body), default=0)
-    return "\n".join(f"{name.replace('_', ' '):<{width}}  {_brief(value)}" for name, value in body.items())
+    """The plain figures of a body, then its lists: the first rows of each, and how many there are."""
+    lists = {name: value for name, value in body.items() if _is_table(value)}
+    plain = {name: value for name, value in body.items() if name not in lists}
+    width = max(map(len, plain), default=0)
+    lines = [f"{name.replace('_', ' '):<{width}}  {_brief(value)}" for name, value in plain.items()]
+    for name, rows in lists.items():
+        lines += ["", f"{name.replace('_', ' ')} ({_shown(len(rows))})", *_table_lines(rows[:LISTED])]
+    if lists:
+        lines += ["", "All of it: --json"]
+    return "\n".join(lines)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value)
+
+
+def _shown(count: int) -> str:
+    return f"{count:,}" if count <= LISTED else f"the first {LISTED} of {count:,}"
+
+
+def _table_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The fields that hold neither lists nor records, below their names."""
+    told = {name for row in rows for name, value in row.items() if not isinstance(value, list | dict)}
+    names = [name for name in LEADING if name in told] + sorted(told - set(LEADING))
+    cells = [[name.replace("_", " ") for name in names]]
+    cells += [[_cut(_brief(row.get(name))) for name in names] for row in rows]
+    widths = [max(len(line[n]) for line in cells) for n in range(len(names))]
+    return ["  " + "  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= WIDEST else text[: WIDEST - 1] + "…"
 
 
 def _brief(value: Any) -> str:

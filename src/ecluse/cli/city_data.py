@@ -58,7 +58,8 @@ def demo(
             store = open_raw(runtime, raw)
             count = invented.remove_demo(store)
         text = (
-            f"{count:,} files of the sample removed from {store.url}. Days that were computed from it stay."
+            f"{count:,} files of the sample removed from {store.url}. Days that were computed from it stay;"
+            " remove them: ecluse city remove DATE"
         )
         return Record({"removed": count, "url": store.url}, text)
     with opened(home) as runtime, progress("Writing the sample") as report:

@@ -27,8 +27,6 @@ LONGEST_RANGE: Final = 366
 REFERENCE: Final = ("reference", "arcs")
 #: A crossing without a name.
 UNNAMED: Final = "…"
-#: Below this share of the known arcs a day is said to rest on few.
-FEW_ARCS: Final = 0.5
 _STRETCHES: dict[str, dict[int, str]] = {}
 
 
@@ -274,13 +272,6 @@ def stretches(documents: Documents) -> Callable[[int | str], str]:
 def _reference_digest(documents: Documents) -> str | None:
     state = documents.get_many([REFERENCE]).get(REFERENCE)
     return None if state is None else str(state["made_from"])
-
-
-def rests_on_few(traffic: Body | None) -> bool:
-    """Whether so few arcs report that a day's figures of the roads say little of the city."""
-    known = int((traffic or {}).get("arcs_known") or 0)
-    reporting = int((traffic or {}).get("arcs_reporting") or 0)
-    return 0 < reporting < FEW_ARCS * known
 
 
 def encoded(body: Mapping[str, Any]) -> tuple[bytes, str]:

@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from ecluse.accounts import SignedIn
 from ecluse.city import work
 from ecluse.city.days import known_days
+from ecluse.city.report import rests_on_few
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
@@ -208,7 +209,7 @@ def show_day(
         "has_map": bool(mapped.arcs),
         "tiles": settings.map_tiles_url,
         "credit": settings.map_tiles_credit,
-        "few": city.rests_on_few(found["traffic"]),
+        "few": rests_on_few(found["traffic"]),
         "figures": figures(found, at, say),
         "metrics": found.metrics,
         "rankings": rankings(found, say),

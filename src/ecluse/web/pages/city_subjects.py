@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from ecluse.city.days import no_such_day
 from ecluse.city.printed import print_report
-from ecluse.city.report import tidy_csv
+from ecluse.city.report import FEW_ARCS, rests_on_few, tidy_csv
 from ecluse.documents import Body
 from ecluse.errors import NotFound
 from ecluse.runtime import Runtime
@@ -182,7 +182,7 @@ def show_report(request: Request, day: str, runtime: RuntimeDep, user: CurrentUs
         report=report,
         quality=found["quality"],
         traffic=found["traffic"],
-        few=city.rests_on_few(found["traffic"]),
+        few=rests_on_few(found["traffic"]),
         silent=silent_roads(found["sensors"] or {}),
     )
 
@@ -209,7 +209,7 @@ def silent_roads(sensors: Body) -> int:
     """How many road sensors are silent where those are most of them, so that no list of them helps; else 0."""
     roads = (sensors.get("by_kind") or {}).get("arc") or {}
     known, reporting = roads.get("known") or 0, roads.get("reporting") or 0
-    return known - reporting if reporting < city.FEW_ARCS * known else 0
+    return known - reporting if reporting < FEW_ARCS * known else 0
 
 
 def _is_silent_road(sensor: Body) -> bool:
