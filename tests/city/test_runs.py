@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ecluse.city import reference, workflows
-from ecluse.city.days import MARK, find_day, latest_day, nearest_days
+from ecluse.city.days import MARK, find_day, is_there, latest_day, nearest_days
 from ecluse.city.thresholds import Thresholds
 from ecluse.city.workflows import City
 from ecluse.documents import Document, Documents
@@ -278,7 +278,7 @@ def test_a_removed_day_leaves_nothing_but_what_it_can_be_computed_from(city: Cit
     assert held(city.documents) == before
     assert [info.key.partition("/")[0] for info in city.reports.list("")] == ["2025-10-14"] * 4
     with pytest.raises(NoSuchDay, match="2025-10-14"):
-        workflows.find_day(city.documents, WEDNESDAY)
+        find_day(city.documents, WEDNESDAY)
     run(city)
     assert workflows.is_up_to_date(city, WEDNESDAY)
 
@@ -293,7 +293,7 @@ def test_a_removal_that_was_interrupted_is_done_again_and_the_forecast_of_a_late
     half, _ = noted(city, most=2)
     with pytest.raises(StoreUnavailable):
         workflows.remove_day(half.documents, city.reports, tuesday)
-    assert not workflows.is_there(city, tuesday)
+    assert not is_there(city.documents, tuesday)
     assert workflows.removable_days(city.documents, tuesday, WEDNESDAY) == [tuesday, WEDNESDAY]
     workflows.remove_day(city.documents, city.reports, tuesday)
     assert workflows.removable_days(city.documents, tuesday, WEDNESDAY) == [WEDNESDAY]

@@ -2,13 +2,14 @@ import csv
 import io
 from collections.abc import Iterator
 from datetime import date
+from typing import Any
 
 import polars as pl
 import pytest
 
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from ecluse.web.city import chains_of
+from ecluse.web.city import chains_of, stretch_of
 from ecluse.web.city_tables import TABLES, encode_table
 from tests.web.city_documents import LAST, invented_city
 from tests.web.test_pages import Browser, browser
@@ -233,3 +234,25 @@ def test_a_day_at_the_end_of_the_calendar_is_unknown_like_any_other(asking: Brow
     assert asking.get(f"/city/{day}").status_code == 404
     run = asking.post("/api/city/runs", json={"from": day, "to": day})
     assert (run.status_code, run.json()["error"]["code"]) == (422, "invalid_input")
+
+
+@pytest.mark.parametrize(
+    ("label", "upstream", "downstream", "said"),
+    [
+        (
+            "AV_Champs_Elysees",
+            "Av_Champs_Elysees-Washington",
+            "Av_Champs_Elysees-Berri",
+            "Washington → Berri",
+        ),
+        ("Convention", "Lecourbe-Convention", "Convention-Blomet", "Lecourbe → Blomet"),
+        ("Convention", "Convention", None, "Convention → …"),
+        ("Convention", None, "", ""),
+        (None, "Pont_Neuf", "Gare", "Pont Neuf → Gare"),
+        ("Rue", 12, 13, ""),
+    ],
+)
+def test_an_arc_is_told_by_the_crossings_it_leads_from_and_to(
+    label: str | None, upstream: Any, downstream: Any, said: str
+) -> None:
+    assert stretch_of({"label": label, "upstream": upstream, "downstream": downstream}) == said

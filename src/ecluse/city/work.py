@@ -88,11 +88,12 @@ def remove_days(runtime: Runtime, user: User, days: Sequence[date]) -> None:
         NoSuchDay: one is not there; none is removed.
     """
     from ecluse.city import workflows
+    from ecluse.city.days import no_such_day
 
     expect_administrator(user)
     for day in days:
         if not workflows.removable_days(runtime.documents, day, day):
-            workflows.find_day(runtime.documents, day)
+            raise no_such_day(runtime.documents, day)
     with runtime.catalog.write() as transaction:
         audit.record(transaction, user.id, "city.remove", ", ".join(map(str, days))[:200], days=len(days))
     for day in days:

@@ -241,7 +241,7 @@ def remove_day(documents: Documents, reports: ObjectStore, day: date) -> None:
     again. Raw files and curated tables stay.
     """
     key = day.isoformat()
-    documents.delete(DAY, key)
+    documents.delete(MARK, key)
     for kind in (*PROCESSORS, "quality"):
         documents.delete_kind(f"metrics/{kind}/{key}")
         documents.delete(f"metrics/{kind}", key)
@@ -259,7 +259,7 @@ def remove_day(documents: Documents, reports: ObjectStore, day: date) -> None:
 def removable_days(documents: Documents, first: date, last: date) -> list[date]:
     """The days from `first` to `last` of which something is kept: those that are there, or were removed in part."""
     span = (first.isoformat(), (last + timedelta(days=1)).isoformat())
-    kept = {*documents.keys(DAY, *span), *documents.keys("reports", *span)}
+    kept = {*documents.keys(MARK, *span), *documents.keys("reports", *span)}
     return [date.fromisoformat(key) for key in sorted(kept)]
 
 

@@ -249,7 +249,8 @@ def stretch_of(arc: Body) -> str:
 def _crossing(node: Any, label: str) -> str:
     if not isinstance(node, str) or not node.strip():
         return UNNAMED
-    return street_name(node.removeprefix(f"{label}-").removesuffix(f"-{label}") if label else node)
+    parts = [part for part in node.split("-") if part.casefold() != label.casefold()]
+    return street_name("-".join(parts) or node)
 
 
 def stretches(documents: Documents) -> Callable[[int | str], str]:
