@@ -210,12 +210,14 @@ class DocumentsSettings:
     @property
     def place(self) -> str:
         """Where the documents are, as it may be shown; an address that `ecluse documents copy` takes."""
-        if self.database == "mongodb":
-            return f"{self.mongodb.hosts}/{self.mongodb.database}"
-        if self.database == "dynamodb":
-            there = self.dynamodb
-            return f"dynamodb://{there.region}/{there.metrics_table},{there.reports_table}"
-        return without_password(self.sql_url)
+        match self.database:
+            case "sql":
+                return without_password(self.sql_url)
+            case "mongodb":
+                return f"{self.mongodb.hosts}/{self.mongodb.database}"
+            case "dynamodb":
+                there = self.dynamodb
+                return f"dynamodb://{there.region}/{there.metrics_table},{there.reports_table}"
 
     def at(self, name: str, place: str) -> DocumentsSettings:
         """The same for another place: sql, mongodb or dynamodb as configured, or an address; `name` is who gave it.
@@ -529,7 +531,9 @@ def _database_type(env: Mapping[str, str]) -> tuple[DatabaseType, str]:
     kind = env.get("DATABASE_TYPE", "").lower()
     known = {name: name for name in DATABASE_TYPES}
     if kind and kind not in known:
-        raise SettingsError(f"DATABASE_TYPE={kind} is not known; use sql, mongodb or dynamodb.")
+        raise SettingsError(
+            f"DATABASE_TYPE={kind} is not known; use {', '.join(DATABASE_TYPES[:-1])} or {DATABASE_TYPES[-1]}."
+        )
     by_flag = _flag(env, "USE_DYNAMODB", default=None)
     if kind and by_flag is not None and by_flag != (kind == "dynamodb"):
         raise SettingsError(

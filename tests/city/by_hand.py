@@ -87,14 +87,11 @@ def made(
     bikes: pl.DataFrame | None = None,
 ) -> Inputs:
     """The inputs of a day with these tables; those not named are empty."""
-    return Inputs(
-        day=local(day),
-        thresholds=thresholds or Thresholds(),
-        roads=pl.concat(roads) if roads else pl.DataFrame(schema=tables.ROADS),
-        bikes=pl.DataFrame(schema=tables.BIKES) if bikes is None else bikes,
-        weather=pl.DataFrame(schema=tables.WEATHER),
-        disruptions=pl.DataFrame(schema=tables.DISRUPTIONS),
-        works=pl.DataFrame(list(works), schema=tables.WORKS),
-        arcs=pl.DataFrame(list(arcs), schema=tables.ARCS),
-        zones=pl.DataFrame(list(zones), schema=tables.ZONES),
-    )
+    schemas = {table: schema for table, (schema, _) in (tables.DAILY | tables.WHOLE).items()}
+    given = {"works": list(works), "arcs": list(arcs), "zones": list(zones)}
+    found = {table: pl.DataFrame(given.get(table), schema=schema) for table, schema in schemas.items()}
+    if roads:
+        found["roads"] = pl.concat(roads)
+    if bikes is not None:
+        found["bikes"] = bikes
+    return Inputs(day=local(day), thresholds=thresholds or Thresholds(), **found)

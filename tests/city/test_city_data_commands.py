@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from ecluse.city.demo import write_demo
+from ecluse.city.fetch import SOURCES
+from ecluse.cli import city_data as commands
 from ecluse.settings import Settings
 from ecluse.storage import ObjectStore, open_store
 from tests.application import KEPT, run_ecluse
@@ -174,3 +176,8 @@ def test_a_fetch_that_is_stopped_goes_on_from_there(
         sorted(data.count(b"\n") - 1 for key, data in found.items() if key.startswith("batch/")) == [720] * 3
     )
     assert len(found) == 3 + 3 * 24
+
+
+def test_every_source_that_can_be_fetched_can_be_named() -> None:
+    named = next(option for option in commands.fetch.params if option.name == "sources").type
+    assert tuple(getattr(named, "choices", ())) == SOURCES

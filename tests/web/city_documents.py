@@ -317,6 +317,8 @@ def ranking(by_flow: list[dict[str, Any]], by_lost: list[dict[str, Any]]) -> dic
 
 def alert(body: dict[str, Any], worst: int, n: int) -> dict[str, Any]:
     hours = [worst - 1, worst] if n % 2 == 0 else [worst, worst + 1, worst + 2]
+    measured, unit = ("occupancy", "% occupancy") if n % 3 else ("flow", "vehicles per hour")
+    band = {"median": 18.0, "low": 12.0, "high": 25.0}
     return {
         "id": f"congestion-{body['arc']}-{hours[0]}",
         "kind": "congestion" if n % 3 else "flow",
@@ -329,9 +331,10 @@ def alert(body: dict[str, Any], worst: int, n: int) -> dict[str, Any]:
         "why": {
             "rule": "blocked" if n % 3 else "below",
             "threshold": 50.0 if n % 3 else 0.99,
+            "unit": unit,
             "hours_needed": 2,
-            "observed": [body["occupancy"][hour] for hour in hours],
-            "usual": {"median": 18.0, "low": 12.0, "high": 25.0} if n % 2 else None,
+            "observed": [body[measured][hour] for hour in hours],
+            "usual": {name: [value] * len(hours) for name, value in band.items()} if n % 2 else None,
         },
         "works": ["W1"] if n == 0 else [],
     }

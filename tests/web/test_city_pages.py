@@ -375,3 +375,18 @@ def test_without_tiles_the_map_asks_no_other_host(reader: Browser) -> None:
     answer = reader.get(PLACE)
     assert "data-tiles" not in answer.text
     assert answer.headers["content-security-policy"] == CONTENT_POLICY
+
+
+def test_an_alert_of_a_kind_without_words_of_its_own_is_shown_by_its_name_and_unit(tmp_path: Path) -> None:
+    with Runtime.open(Settings.from_environment({}, home=tmp_path)) as runtime:
+        runtime.documents.put_many(invented_city(days=1))
+        body = runtime.documents.get("metrics/alerts", DAY)
+        first = body["alerts"][0] | {"kind": "bridge closed"}
+        first["why"] = first["why"] | {"unit": "boats"}
+        runtime.documents.put("metrics/alerts", DAY, body | {"alerts": [first]})
+        reading = browser(runtime, runtime.accounts.sign_up("ines@example.org", "a long password", "Inès"))
+        for path in (PLACE, f"{PLACE}/alerts", f"{PLACE}/alerts/{first['id']}"):
+            text = reading.get(path + f"?hour={first['hours'][0]}").text
+            assert "bridge closed" in text
+            assert "unusual flow" not in text
+        assert "boats" in text

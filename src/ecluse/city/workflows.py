@@ -38,7 +38,7 @@ Report = Callable[[float, str], None]
 #: The kind of the document that says which day is forecast; the forecasts are `forecast/arcs` and `forecast/bikes`.
 FORECAST: Final = "forecast"
 FORECASTS: Final = ("forecast/arcs", "forecast/bikes")
-#: Raised where the meaning of the metrics changes, so that days computed before are computed again.
+#: Raised where the meaning of a kind of metrics changes, so that days computed before are computed again.
 MEANING: Final = 1
 #: The weeks of so many arcs are held in memory at once, in some gigabytes; Paris has 3,348.
 MOST_ARCS: Final = 20_000
@@ -346,7 +346,7 @@ def inputs_digest(city: City, day: date, *, history_days: int = HISTORY_DAYS) ->
     for table in DAILY:
         found = city.curated.parts_between(table, since if table in REACHING_BACK else day, day)
         held += [[table, one.isoformat(), [part.sha256 for part in parts]] for one, parts in found.items()]
-    deciding = [MEANING, city.name, city.zone.key, asdict(city.thresholds), held]
+    deciding = [MEANING, list(PROCESSORS), city.name, city.zone.key, asdict(city.thresholds), held]
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -219,13 +219,10 @@ def _is_silent_road(sensor: Body) -> bool:
 def observed_hours(alert: Body, labels: Sequence[str]) -> list[Observed]:
     """What was observed at each hour of an alert, with the usual where it is known."""
     why = alert["why"]
-    usual = why.get("usual") or {}
+    usual = why["usual"]
 
     def part(name: str, place: int) -> float | None:
-        values = usual.get(name)
-        if isinstance(values, list):
-            return values[place] if place < len(values) else None
-        return values
+        return usual[name][place] if usual else None
 
     return [
         Observed(labels[hour], value, part("median", i), part("low", i), part("high", i))
