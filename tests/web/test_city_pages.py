@@ -10,7 +10,9 @@ import pytest
 from ecluse.catalog.tables import User
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
+from ecluse.web.city_charts import saturation_by_hour
 from ecluse.web.city_map import THEMES
+from ecluse.web.i18n import Words
 from ecluse.web.security import CONTENT_POLICY
 from tests.web import test_templates
 from tests.web.city_documents import LAST, day_documents, invented_arcs, invented_city
@@ -390,3 +392,34 @@ def test_an_alert_of_a_kind_without_words_of_its_own_is_shown_by_its_name_and_un
             assert "bridge closed" in text
             assert "unusual flow" not in text
         assert "boats" in text
+
+
+def test_codes_of_the_sources_are_put_in_words_and_dates_of_works_written_as_elsewhere(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    with Runtime.open(Settings.from_environment({}, home=home)) as opened:
+        opened.documents.put_many(invented_city(days=1))
+        reader = browser(opened, opened.accounts.sign_up("ines@example.org", "a long password"))
+        works = opened.documents.get("metrics/works", DAY)
+        site = works["items"][0] | {"site": "S-1", "title": "CREATION_RESEAUX"}
+        site |= {"begin": "2025-09-13", "end": "2025-11-02"}
+        opened.documents.put("metrics/works", DAY, works | {"items": [site]})
+        alerts = opened.documents.get("metrics/alerts", DAY)
+        alerts["alerts"][0]["works"] = ["S-1"]
+        opened.documents.put("metrics/alerts", DAY, alerts)
+        alert = reader.get(f"{PLACE}/alerts/{alerts['alerts'][0]['id']}").text
+        assert "Creation reseaux, 13 Sep 2025 to 2 Nov 2025" in alert
+        assert "Creation reseaux" in reader.get(f"{PLACE}/works").text
+        disruptions = opened.documents.get("metrics/disruptions", DAY)
+        disruptions["lines"] = [one | {"network": "network:IDFM:1082"} for one in disruptions["lines"]]
+        opened.documents.put("metrics/disruptions", DAY, disruptions)
+        assert "IDFM" not in reader.get(f"{PLACE}/disruptions").text
+
+
+@pytest.mark.parametrize(("highest", "end"), [(0.3, None), (1.0, 1.0)])
+def test_an_axis_of_shares_goes_no_further_than_the_whole(highest: float, end: float | None) -> None:
+    traffic = {"by_hour": {"saturation_share": [0.1, None, highest]}}
+    chart = saturation_by_hour(traffic, ["00:00", "01:00", "02:00"], None, Words("en"))
+    assert chart is not None
+    assert chart.option["yAxis"].get("max") == end

@@ -12,6 +12,8 @@ from ecluse.web.i18n import Words
 Values = Sequence[float | None]
 #: Decimals of a count that may be a mean of several days, and of a share that a table gives.
 BAND_OPACITY: Final = 0.16
+#: From this share on an axis of shares ends at the whole.
+NEAR_WHOLE: Final = 0.8
 
 
 def saturation_by_hour(
@@ -22,11 +24,12 @@ def saturation_by_hour(
     if not any(value is not None for value in values):
         return None
     most = _place_of_most(values)
+    usual = (traffic.get("usual") or {}).get("saturation_share") or {}
     return band_chart(
         "chart-saturation",
         labels,
         values,
-        (traffic.get("usual") or {}).get("saturation_share"),
+        usual or None,
         say,
         title=say._("Saturated or blocked, by hour"),
         unit=say._("%% of the arcs that report; the band holds the usual"),
@@ -35,7 +38,13 @@ def saturation_by_hour(
         ),
         share=True,
         hour=hour,
+        most=_whole([*values, *(usual.get("high") or ())]),
     )
+
+
+def _whole(shares: Values) -> float | None:
+    """The end of an axis of shares that come near the whole: none is more than that."""
+    return 1.0 if max((share for share in shares if share is not None), default=0) > NEAR_WHOLE else None
 
 
 def bikes_by_hour(
@@ -104,7 +113,7 @@ def band_chart(
         "yAxis": {
             "type": "value",
             "min": 0,
-            **({} if most is None else {"max": most}),
+            **({} if most is None else {"max": most, "interval": most / 4}),
             **axis("", line=False),
             "splitNumber": 4,
             "axisLabel": axis_labels("@percent" if share else "@number"),

@@ -101,6 +101,7 @@ def show_alert(request: Request, day: str, alert: str, runtime: RuntimeDep, user
         observed=observed_hours(body, found.labels),
         figures=_alert_figures(body, arc, found.labels, say),
         arc=arc,
+        as_date=date.fromisoformat,
         works=[sites.get(site, {"site": site}) for site in body.get("works") or ()],
     )
 
