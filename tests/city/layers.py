@@ -9,18 +9,14 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from ecluse.city.curated import Curated
+from ecluse.city.progress import Report, unheard
 from ecluse.city.raw import Raw
 from ecluse.city.sources import Curating
-from ecluse.city.sources.curating import Report
 from ecluse.settings import Settings
 from ecluse.storage import Cache, ObjectStore, open_store
 
 PARIS = ZoneInfo("Europe/Paris")
 SAMPLES = Path(__file__).parents[1] / "data" / "city"
-
-
-def ignore(done: float, what: str) -> None:
-    """A report that nobody reads."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ def make_layers(
     store: ObjectStore | None = None,
     curated: ObjectStore | None = None,
     fallback: ObjectStore | None = None,
-    report: Report = ignore,
+    report: Report = unheard,
     opened: Callable[[Path], ObjectStore] | None = None,
 ) -> Layers:
     """Both layers below `folder`, unless stores are given."""

@@ -274,7 +274,7 @@ def test_a_day_without_records_leaves_no_file(raw: ObjectStore, portal: Portal, 
 def test_bikes_lie_by_the_hour_in_which_they_were_counted_and_are_read(
     raw: ObjectStore, portal: Portal, tmp_path: Path
 ) -> None:
-    from tests.city.layers import ignore
+    from ecluse.city.progress import unheard
 
     portal.bikes.append(
         bike_row("10-9", LocalDay(DAY, PARIS).starts[0], 5) | {"date": "2025-10-14T00:00:00+02:00"}
@@ -290,7 +290,7 @@ def test_bikes_lie_by_the_hour_in_which_they_were_counted_and_are_read(
     from ecluse.storage import Cache
 
     curated = Curated(open_store((tmp_path / "curated").as_uri()), Cache(tmp_path / "cache", 10**9), tmp_path)
-    curate(Raw(raw), Curating(curated, DAY, DAY, PARIS, tmp_path, ignore))
+    curate(Raw(raw), Curating(curated, DAY, DAY, PARIS, tmp_path, unheard))
     rows = curated.read("bikes", DAY, DAY)
     assert rows.height == 73
     assert rows["count"].sum() == 24 * 3 + 5

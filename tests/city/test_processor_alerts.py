@@ -10,7 +10,7 @@ import pytest
 
 from ecluse.city.distance import pairs_within
 from ecluse.city.inputs import Inputs
-from ecluse.city.processors import alerts, arcs, bikes, compute_day, sensors, traffic
+from ecluse.city.processors import alerts, arcs, bikes, compute_all, sensors, traffic
 from ecluse.city.thresholds import Thresholds
 from tests.city.by_hand import LONG, SHORT, TUESDAY, arc, local, made, road_rows
 
@@ -129,7 +129,7 @@ def test_a_sensor_that_fails_raises_no_alert_of_flow() -> None:
     """Zeros all day are far below usual, and the same count all day far above; both are told of the sensor."""
     for value, reason in ((0.0, "all_zero"), (1500.0, "constant")):
         inputs = _weeks(dict.fromkeys(range(24), value))
-        assert [one["reason"] for one in compute_day(inputs)["sensors"].body["failing"]] == [reason]
+        assert [one["reason"] for one in compute_all(inputs)["sensors"].body["failing"]] == [reason]
         assert _body(inputs)["alerts"] == []
 
 

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pytest
 
 from ecluse.city.inputs import Inputs, Metrics
-from ecluse.city.processors import arcs, compute_day, traffic
+from ecluse.city.processors import arcs, compute_all, traffic
 from ecluse.city.processors import map as map_of_arcs
 from tests.city.by_hand import LONG, SHORT, TUESDAY, arc, late, local, made, road_rows
 
@@ -187,7 +187,7 @@ def test_the_short_day_is_compared_hour_by_hour_of_the_clock() -> None:
 
 def test_a_day_without_any_row_is_told_without_a_number_that_is_none() -> None:
     for inputs in (made(TUESDAY), made(TUESDAY, [], [arc(1)])):
-        found = compute_day(inputs)
+        found = compute_all(inputs)
         json.dumps([[one.body, dict(one.parts)] for one in found.values()], allow_nan=False)
         body = found["traffic"].body
         told = (body["vehicles"], body["lost_time"], body["worst_hour"], body["week_before"])

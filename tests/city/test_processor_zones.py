@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecluse.city.inputs import Metrics
-from ecluse.city.processors import compute_day, ranking, traffic, zones
+from ecluse.city.processors import compute_all, ranking, traffic, zones
 from tests.city.by_hand import TUESDAY, arc, late, local, made, road_rows, zone
 
 FLOWS = st.one_of(st.none(), st.integers(0, 3000).map(float))
@@ -67,7 +67,7 @@ def test_zones_and_outside_add_up_to_the_city(
     assert sum(value or 0 for value in by_hour["vehicles"]) == (of_city["vehicles"] or 0)
     assert sum(by_hour["reporting"]) == pytest.approx(of_city["coverage"] * 24 * len(arcs), rel=1e-5)
     assert of_city["saturation_share"] == body["city"]["saturation_share"]
-    for metrics in compute_day(inputs).values():
+    for metrics in compute_all(inputs).values():
         json.dumps([metrics.body, dict(metrics.parts)], allow_nan=False)
 
 
@@ -77,7 +77,7 @@ def test_a_rank_says_when_its_sensor_fails_and_how_many_hours_of_flow_it_has() -
         road_rows(1, TUESDAY, [500.0] * 24, [20.0] * 24),
         road_rows(2, TUESDAY, [None] * 12 + varied[12:], [20.0] * 24),
     ]
-    body = compute_day(made(TUESDAY, rows, [arc(1), arc(2)]))["ranking"].body
+    body = compute_all(made(TUESDAY, rows, [arc(1), arc(2)]))["ranking"].body
     assert [(one["arc"], one["failing"], one["coverage"]) for one in body["by_flow"]] == [
         (1, "constant", 1.0),
         (2, None, 0.5),
@@ -146,10 +146,10 @@ def test_the_order_of_the_rows_changes_nothing(order: list[int], chance: random.
     network, places = [arc(1), arc(2, zone=None)], [zone(8)]
     inputs = made(TUESDAY, frames, network, places)
     before = inputs.roads.clone()
-    told = compute_day(inputs)
+    told = compute_all(inputs)
     assert inputs.roads.equals(before)
     mixed = [frames[n].sample(fraction=1.0, shuffle=True, seed=n) for n in order]
-    again = compute_day(made(TUESDAY, mixed, network[::-1], places))
+    again = compute_all(made(TUESDAY, mixed, network[::-1], places))
     assert {kind: (one.body, one.parts) for kind, one in told.items()} == {
         kind: (one.body, one.parts) for kind, one in again.items()
     }

@@ -1,6 +1,7 @@
 """What is usual: panels by the hour of the clock, typical days, bands and verdicts."""
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -18,7 +19,6 @@ from ecluse.city.typical import (
     Panel,
     counts_as_sunday,
     panel_of,
-    panel_of_days,
     totals,
     typical_days,
     usual_days,
@@ -30,6 +30,15 @@ PARIS = ZoneInfo("Europe/Paris")
 REAL = SHARED / "city" / "bike-counters-train.parquet"
 FIRST = date(2022, 1, 3)  # a Monday
 DAY = FIRST + timedelta(days=84)  # Monday 28 March 2022, no holiday near
+
+
+def panel_of_days(sensors: list[int], days: dict[date, Any]) -> Panel:
+    """A panel from tables of (sensors, 24) by date; dates between them that are not there are NaN."""
+    first, last = min(days), max(days)
+    values = np.full((len(sensors), (last - first).days + 1, 24), np.nan, np.float32)
+    for day, table in days.items():
+        values[:, (day - first).days] = table
+    return Panel(tuple(sensors), first, values)
 
 
 def frame(begin: datetime, values: list[float | None], sensor: int = 1) -> pl.DataFrame:

@@ -27,10 +27,10 @@ from ecluse.city.forecast import (
     chosen,
     plain,
 )
+from ecluse.city.progress import Report, unheard
 from ecluse.city.typical import LEVELS, Floats, Panel
 from ecluse.errors import InvalidInput
 
-Report = Callable[[float, str], None]
 #: What is measured, in the order of the tables.
 MODELS: Final = ("weekly naive", "typical day", "recent level", "LightGBM", "chosen")
 #: LightGBM learns anew after so many days.
@@ -88,10 +88,6 @@ class _Told:
         self.median[:, at], self.low[:, at], self.high[:, at] = told.median, told.low, told.high
 
 
-def _unheard(fraction: float, message: str) -> None:
-    pass
-
-
 def backtest(
     panel: Panel,
     *,
@@ -100,7 +96,7 @@ def backtest(
     history_days: int | None = LEARNING_DAYS,
     level: float = LEVELS[0],
     seed: int = 0,
-    report: Report = _unheard,
+    report: Report = unheard,
 ) -> Backtest:
     """Forecast the last weeks of a panel day by day, and compare.
 

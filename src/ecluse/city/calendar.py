@@ -56,11 +56,6 @@ class LocalDay:
             for hour, start in zip(clock, self.starts, strict=True)
         )
 
-    def index_of(self, moment: datetime) -> int | None:
-        """Which of its hours holds a moment, from 0; None for a moment of another day."""
-        index = (moment - self.begin) // HOUR
-        return index if 0 <= index < self.hours else None
-
 
 def expect_days(first: date, last: date) -> None:
     """Refuse a period that is none, or that a city cannot have.

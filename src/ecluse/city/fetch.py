@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 from ecluse.city.calendar import LocalDay, days_between, expect_days
 from ecluse.city.demo import is_demo
 from ecluse.city.download import Download, Downloads, Known, Pace
-from ecluse.city.sources import Report
+from ecluse.city.progress import Report
 from ecluse.errors import FetchFailed, InvalidInput, KeyConflict, ObjectNotFound
 from ecluse.settings import Secret
 from ecluse.storage import ObjectStore, read_chunks

@@ -177,15 +177,6 @@ def panel_of(
     return Panel(names, first, _by_clock(table[:-1], first, last, zone))
 
 
-def panel_of_days(sensors: Sequence[Any], days: Mapping[date, Floats]) -> Panel:
-    """A panel from tables of (sensors, 24) by date; dates between them that are not there are NaN."""
-    first, last = min(days), max(days)
-    values = np.full((len(sensors), (last - first).days + 1, CLOCK_HOURS), np.nan, np.float32)
-    for day, table in days.items():
-        values[:, (day - first).days] = table
-    return Panel(tuple(sensors), first, values)
-
-
 def usual_days(
     panel: Panel,
     day: date,

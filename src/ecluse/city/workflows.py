@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -22,7 +22,8 @@ from ecluse.city.curated import Curated, Part
 from ecluse.city.days import MARK, latest_day
 from ecluse.city.inputs import HISTORY_DAYS, Inputs, Metrics, read_inputs
 from ecluse.city.printed import LANGUAGES, print_report
-from ecluse.city.processors import PROCESSORS
+from ecluse.city.processors import PROCESSORS, compute_all
+from ecluse.city.progress import Report, part_of, unheard
 from ecluse.city.raw import Raw
 from ecluse.city.report import make_report, tidy_csv
 from ecluse.city.sources import Curating, curate_all
@@ -34,7 +35,6 @@ from ecluse.runtime import Runtime
 from ecluse.settings import store_or_folder
 from ecluse.storage import ObjectStore, join_key
 
-Report = Callable[[float, str], None]
 #: The kind of the document that says which day is forecast; the forecasts are `forecast/arcs` and `forecast/bikes`.
 FORECAST: Final = "forecast"
 FORECASTS: Final = ("forecast/arcs", "forecast/bikes")
@@ -45,10 +45,6 @@ MOST_ARCS: Final = 20_000
 #: How many files and bad records the document on quality quotes.
 QUOTED_FILES: Final = 100
 QUOTED_RECORDS: Final = 20
-
-
-def _unheard(fraction: float, message: str) -> None:
-    pass
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,7 @@ def _curated_prefix(store: ObjectStore, usual: ObjectStore) -> str:
 
 
 def run_day(
-    city: City, day: date, *, run: str, report: Report = _unheard, again: bool = True
+    city: City, day: date, *, run: str, report: Report = unheard, again: bool = True
 ) -> ComputedDay | None:
     """Curate, compute and write one day; None where it is up to date and not wanted `again`. `run`: who asked.
 
@@ -133,25 +129,21 @@ def run_day(
         NoRawData: nothing is known of the day.
         BadRaw: a raw file is not what its name says.
     """
-    prepare(city, day, day, _part_of(report, 0.0, 0.5))
+    prepare(city, day, day, part_of(report, 0.0, 0.5))
     if not again and is_up_to_date(city, day):
         return None
-    return make_day(city, day, run=run, report=_part_of(report, 0.5, 1.0))
+    return make_day(city, day, run=run, report=part_of(report, 0.5, 1.0))
 
 
-def make_day(city: City, day: date, *, run: str, report: Report = _unheard) -> ComputedDay:
+def make_day(city: City, day: date, *, run: str, report: Report = unheard) -> ComputedDay:
     """Compute and write a day whose curated layer is up to date. Raises as `compute_day` does."""
-    computed = compute_day(city, day, _part_of(report, 0.0, 0.8))
-    write_day(city, computed, run=run, report=_part_of(report, 0.8, 1.0))
+    computed = compute_day(city, day, part_of(report, 0.0, 0.8))
+    write_day(city, computed, run=run, report=part_of(report, 0.8, 1.0))
     return computed
 
 
-def _part_of(report: Report, begin: float, end: float) -> Report:
-    return lambda fraction, message: report(begin + (end - begin) * fraction, message)
-
-
 def prepare(
-    city: City, first: date, last: date, report: Report = _unheard, *, history_days: int = HISTORY_DAYS
+    city: City, first: date, last: date, report: Report = unheard, *, history_days: int = HISTORY_DAYS
 ) -> None:
     """Bring the curated layer up to date for these days and for the past that they are compared with.
 
@@ -164,7 +156,7 @@ def prepare(
     curate_all(city.raw, Curating(city.curated, since, last, city.zone, city.scratch, report))
 
 
-def compute_day(city: City, day: date, report: Report = _unheard) -> ComputedDay:
+def compute_day(city: City, day: date, report: Report = unheard) -> ComputedDay:
     """A day's metrics from the curated layer, each with the date, the time zone and the labels of the hours.
 
     Raises:
@@ -183,17 +175,14 @@ def compute_day(city: City, day: date, report: Report = _unheard) -> ComputedDay
             f"The raw data tells of {arcs:,} arcs, and a day is computed of {MOST_ARCS:,} at most. Look at the "
             "reference of the arcs."
         )
-    found: dict[str, Metrics] = {}
-    for n, (kind, compute) in enumerate(PROCESSORS.items(), start=1):
-        report(n / (len(PROCESSORS) + 1), kind)
-        found[kind] = compute(inputs, found)
+    found = compute_all(inputs, part_of(report, 0.1, 1.0))
     found["quality"] = Metrics(_quality(city, inputs))
     named = {"date": day.isoformat(), "zone": city.zone.key, "hours": list(local.labels)}
     metrics = {kind: Metrics(named | made.body, made.parts) for kind, made in found.items()}
     return ComputedDay(local, metrics, digest, rows)
 
 
-def write_day(city: City, computed: ComputedDay, *, run: str, report: Report = _unheard) -> None:
+def write_day(city: City, computed: ComputedDay, *, run: str, report: Report = unheard) -> None:
     """Keep a day. Its mark is written last, and goes first where its inputs changed, so that no one reads half of it.
 
     What an earlier run of the day left and this one did not make is removed.
@@ -290,7 +279,7 @@ def _mark(city: City, computed: ComputedDay, run: str) -> Body:
     }
 
 
-def update_forecast(city: City, report: Report = _unheard) -> date | None:
+def update_forecast(city: City, report: Report = unheard) -> date | None:
     """Forecast the day after the last that was computed; which day that is, None before there is any.
 
     What is there for that day and from the same data stays. A later day that is computed meanwhile is seen.
@@ -306,7 +295,7 @@ def _write_forecast(city: City, latest: date, report: Report) -> None:
     from ecluse.city.forecast import LEARNING_DAYS, forecast_day
 
     documents = city.documents
-    prepare(city, latest, latest, _part_of(report, 0.0, 0.4), history_days=LEARNING_DAYS)
+    prepare(city, latest, latest, part_of(report, 0.0, 0.4), history_days=LEARNING_DAYS)
     digest = inputs_digest(city, latest, history_days=LEARNING_DAYS)
     state = {"date": (latest + timedelta(days=1)).isoformat(), "inputs": digest}
     if documents.get_many([(FORECAST, "state")]).get((FORECAST, "state")) == state:

@@ -23,8 +23,8 @@ from ecluse.city.demo.ground import draw_ground, zone_features
 from ecluse.city.demo.roads import write_reference, write_roads
 from ecluse.city.demo.weather import write_weather
 from ecluse.city.demo.works import sites_open, write_works
+from ecluse.city.progress import Report
 from ecluse.city.sample import ARCS, DAYS, FIRST
-from ecluse.city.sources import Report
 from ecluse.errors import InvalidInput, KeyConflict, ObjectNotFound
 from ecluse.storage import ObjectStore
 from ecluse.storage.side_by_side import transfer_all

@@ -23,6 +23,7 @@ from ecluse.city.processors import (
     zones,
 )
 from ecluse.city.processors import map as map_of_arcs
+from ecluse.city.progress import Report, unheard
 
 Compute = Callable[[Inputs, Mapping[str, Metrics]], Metrics]
 
@@ -42,9 +43,10 @@ PROCESSORS: Final[dict[str, Compute]] = {
 }
 
 
-def compute_day(inputs: Inputs) -> dict[str, Metrics]:
+def compute_all(inputs: Inputs, report: Report = unheard) -> dict[str, Metrics]:
     """Every kind of metrics of a day."""
     found: dict[str, Metrics] = {}
-    for kind, compute in PROCESSORS.items():
+    for n, (kind, compute) in enumerate(PROCESSORS.items()):
+        report(n / len(PROCESSORS), kind)
         found[kind] = compute(inputs, found)
     return found

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from ecluse.city.progress import part_of
 from ecluse.city.raw import Raw
 from ecluse.city.sources import arcs, bikes, disruptions, roads, weather, works, zones
-from ecluse.city.sources.curating import Curate, Curating, Report
+from ecluse.city.sources.curating import Curate, Curating
 
-__all__ = ["SOURCES", "Curate", "Curating", "Report", "curate_all"]
+__all__ = ["SOURCES", "Curate", "Curating", "curate_all"]
 
 #: Source → what brings its curated table up to date, in the order in which they run.
 SOURCES: Final[dict[str, Curate]] = {
@@ -31,10 +32,6 @@ SOURCES: Final[dict[str, Curate]] = {
 def curate_all(raw: Raw, work: Curating) -> None:
     """Bring every curated table up to date for the days of `work`."""
     for n, (name, curate) in enumerate(SOURCES.items()):
-        report = _share_of(work.report, n / len(SOURCES), 1 / len(SOURCES))
+        report = part_of(work.report, n / len(SOURCES), (n + 1) / len(SOURCES))
         report(0.0, name)
         curate(raw, replace(work, report=report))
-
-
-def _share_of(report: Report, begin: float, share: float) -> Report:
-    return lambda done, what: report(begin + share * done, what)

@@ -9,10 +9,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from ecluse.city.curated import Curated
+from ecluse.city.progress import Report
 from ecluse.city.raw import Raw
-
-#: Told how far it is (0 to 1) and what is being read; what it raises ends the work.
-Report = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.city.curated import Batch, Part
+from ecluse.city.progress import part_of
 from ecluse.city.raw import Raw, RawFile
 from ecluse.city.sources.curating import Curating
 from ecluse.city.sources.feed import Aside, is_current, newest, origin_of
@@ -53,11 +54,9 @@ def curate(raw: Raw, work: Curating) -> None:
         told = _Told(file, hashlib.sha256(f"{file.fingerprint} {work.zone.key}".encode()).hexdigest()[:16])
         known = work.curated.batch("roads", told.origin)
         if known is None or known.fingerprint != told.fingerprint:
-            _curate_file(told, known, replace(work, report=_part_of(work, n, len(files))))
-
-
-def _part_of(work: Curating, turn: int, turns: int) -> Callable[[float, str], None]:
-    return lambda done, what: work.report((turn + done) / turns, what)
+            _curate_file(
+                told, known, replace(work, report=part_of(work.report, n / len(files), (n + 1) / len(files)))
+            )
 
 
 @dataclass
