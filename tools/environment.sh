@@ -22,6 +22,10 @@ ensure_environment() {
   stamp=$(cat "$lock" pyproject.toml requirements-tools.lock | cksum)
   held=$(cat .venv/.installed 2>/dev/null || true)
   case "$held" in *"$stamp"*) [ -x .venv/bin/ecluse ] && return ;; esac
+  if [ -L .venv ]; then
+    echo "Nothing was installed: .venv is a link, and what it points at would change. Remove the link: rm .venv" >&2
+    return 1
+  fi
   python=$(find_python)
   echo "Installing from $lock with $("$python" --version) …" >&2
   if ! [ -x .tools/bin/uv ]; then

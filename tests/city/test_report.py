@@ -22,6 +22,8 @@ DAY = LocalDay(date(2022, 3, 27), ZoneInfo("Europe/Paris"))
 FLOWS = [100.0 * (hour % 12) for hour in range(23)]
 FOUND: dict[str, dict[str, Any]] = {
     "traffic": {
+        "arcs_known": 3_348,
+        "arcs_reporting": 2,
         "vehicles": 123_456,
         "lost_time": 41.5,
         "saturation_share": 0.125,
@@ -114,7 +116,13 @@ FOUND: dict[str, dict[str, Any]] = {
     },
 }
 ARCS = [
-    {"arc": 4264, "coordinates": [[2.30, 48.87], [2.31, 48.871]]},
+    {
+        "arc": 4264,
+        "label": "=cmd()",
+        "upstream": "Marne",
+        "downstream": "Musee",
+        "coordinates": [[2.30, 48.87], [2.31, 48.871]],
+    },
     {"arc": 5671, "coordinates": [[2.29, 48.839], [2.295, 48.838]]},
     {"arc": 7, "coordinates": []},
 ]
@@ -184,6 +192,8 @@ def test_the_printed_page_is_whole_needs_nothing_else_and_runs_no_text_of_the_da
     assert not re.search(r"""(src|href)=""", html)
     assert "<b>Avenue</b>" in "".join(read.texts)
     assert read.tags.count("svg") >= 3
+    assert "=cmd(), Marne → Musee" in "".join(read.texts)
+    assert "2 / 3\u202f348" in "".join(read.texts)
     assert html.count('class="g4"') >= 2  # the key, and the arc where the most was lost
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ecluse.city.streets import stretch_of
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from ecluse.web.city import chains_of, stretch_of
+from ecluse.web.city import chains_of
 from ecluse.web.city_tables import TABLES, encode_table
 from tests.web.city_documents import LAST, invented_city
 from tests.web.test_pages import Browser, browser

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ecluse.city.streets import street_name, stretch_of
 from ecluse.documents import Body
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -52,6 +53,8 @@ def print_report(
     """The report as a whole HTML page. `arcs`: the reference; `lost_time`: arc → vehicle-hours lost that day."""
     say = _words(language)
     template = _environment().get_template("report.html")
+    arcs = list(arcs)
+    stretches = {arc["arc"]: stretch_of(arc) for arc in arcs}
     traffic, bikes = report["traffic"] or {}, report["bikes"] or {}
     saturation = (traffic.get("usual") or {}).get("saturation_share")
     return template.render(
@@ -61,12 +64,19 @@ def print_report(
         day=_day(date.fromisoformat(report["date"]), language),
         num=lambda value, digits=0: number(value, digits, language),
         percent=lambda value, digits=0: _percent(value, digits, language),
+        street=lambda one: street_of(one, stretches),
         hour=lambda index: "–" if index is None else report["hours"][index],
         strokes=draw_map(arcs, lost_time),
         saturation=draw_hours((traffic.get("by_hour") or {}).get("saturation_share"), saturation, 100.0),
         bikes_by_hour=draw_hours(bikes.get("by_hour"), bikes.get("usual"), 1.0),
         size={"width": WIDTH, "height": HEIGHT, "map": MAP_HEIGHT, "left": LEFT, "bottom": BOTTOM},
     )
+
+
+def street_of(one: Body, stretches: Mapping[int, str]) -> str:
+    """An arc of a list by its street and, as many arcs share one, from where to where it leads."""
+    stretch = stretches.get(one["arc"], "")
+    return f"{street_name(one['label'])}, {stretch}" if stretch else street_name(one["label"])
 
 
 def number(value: float | None, digits: int, language: Language) -> str:

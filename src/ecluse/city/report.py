@@ -20,7 +20,16 @@ LISTED: Final = {"zones": 20, "alerts": 20, "failing": 30, "sites": 20, "lines":
 FEW_ARCS: Final = 0.5
 #: What it keeps of the metrics of bikes and of traffic.
 BIKES: Final = ("total", "peak_hour", "counters_known", "reporting", "by_hour", "usual")
-TRAFFIC: Final = ("vehicles", "lost_time", "saturation_share", "coverage", "by_hour", "usual")
+TRAFFIC: Final = (
+    "arcs_known",
+    "arcs_reporting",
+    "vehicles",
+    "lost_time",
+    "saturation_share",
+    "coverage",
+    "by_hour",
+    "usual",
+)
 COLUMNS: Final = ("section", "rank", "id", "name", "metric", "value", "unit")
 #: Of a text cell in the CSV: what a spreadsheet would run as a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -65,6 +74,7 @@ def make_report(city: str, day: LocalDay, found: Found) -> Body:
         "traffic": _some(found, "traffic", TRAFFIC),
         "week_before": _value(found, "traffic", "week_before"),
         "quality": _quality(found),
+        "rests_on_few": rests_on_few(found.get("traffic")),
     }
 
 

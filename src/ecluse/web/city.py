@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from ecluse.city.days import MARK, find_day, no_such_day
+from ecluse.city.streets import street_name, stretch_of
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
 
@@ -25,8 +26,6 @@ WORST_FIRST: Final = "bspfi-"
 LONGEST_RANGE: Final = 366
 #: The document that says from what the reference of the arcs was made.
 REFERENCE: Final = ("reference", "arcs")
-#: A crossing without a name.
-UNNAMED: Final = "…"
 _STRETCHES: dict[str, dict[int, str]] = {}
 
 
@@ -230,27 +229,6 @@ def chains_of(arcs: Sequence[Body]) -> list[list[Body]]:
             chain.append(here)
         chains.append(chain)
     return sorted(chains, key=len, reverse=True)
-
-
-def street_name(label: str | None) -> str:
-    """A label of the source as people read it: `Av_Champs_Elysees` has words."""
-    return (label or "").replace("_", " ").strip() or "–"
-
-
-def stretch_of(arc: Body) -> str:
-    """From which crossing to which an arc leads, as `Marne → Musee`; empty where the source names neither.
-
-    Many arcs have the label of one street. Its own name is left out of the names of its crossings.
-    """
-    ends = [_crossing(arc.get(end), arc.get("label") or "") for end in ("upstream", "downstream")]
-    return " → ".join(ends) if any(end != UNNAMED for end in ends) else ""
-
-
-def _crossing(node: Any, label: str) -> str:
-    if not isinstance(node, str) or not node.strip():
-        return UNNAMED
-    parts = [part for part in node.split("-") if part.casefold() != label.casefold()]
-    return street_name("-".join(parts) or node)
 
 
 def stretches(documents: Documents) -> Callable[[int | str], str]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
 
+from ecluse.city.streets import street_name
 from ecluse.documents import Body
-from ecluse.web.city import LETTERS, MapOfDay, street_name
+from ecluse.web.city import LETTERS, MapOfDay
 
 WIDTH: Final = 960
 PADDING: Final = 14

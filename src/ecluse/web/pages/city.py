@@ -14,6 +14,7 @@ from ecluse.accounts import SignedIn
 from ecluse.city import work
 from ecluse.city.days import known_days
 from ecluse.city.report import rests_on_few
+from ecluse.city.streets import street_name
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
@@ -214,7 +215,7 @@ def show_day(
         "metrics": found.metrics,
         "rankings": rankings(found, say),
         "sources": sources_of(found),
-        "street": city.street_name,
+        "street": street_name,
         "stretch": city.stretches(documents),
         "ranked": RANKED,
         "listed": LISTED,
@@ -239,7 +240,7 @@ def show_hour(
         "day": found,
         "kpi": saturation_kpi(found, at, say),
         "hour": hour_of(documents, found, city.read_map(documents, found.date), at),
-        "street": city.street_name,
+        "street": street_name,
         "stretch": city.stretches(documents),
     }
     return render(request, "city_hour.html", context)
@@ -306,7 +307,7 @@ def hour_of(documents: Documents, day: Day, mapped: MapOfDay, hour: int) -> Hour
         worst=[
             WorstArc(
                 arc=mapped.arcs[place],
-                label=city.street_name(bodies.get(mapped.arcs[place], {}).get("label")),
+                label=street_name(bodies.get(mapped.arcs[place], {}).get("label")),
                 state=city.LETTERS[mapped.states[place][hour]] or "Inconnu",
                 flow=mapped.flows[place][hour],
                 lost_time=mapped.lost[place],
@@ -372,7 +373,7 @@ def pins(day: Day) -> list[dict[str, Any]]:
             "n": number,
             "at": [body["longitude"], body["latitude"]],
             "hours": body["hours"],
-            "label": city.street_name(body["label"]),
+            "label": street_name(body["label"]),
             "id": body["id"],
         }
         for number, body in alerts_of(day)

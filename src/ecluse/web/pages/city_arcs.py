@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from ecluse.city.calendar import LocalDay
 from ecluse.city.days import MARK
+from ecluse.city.streets import street_name, stretch_of
 from ecluse.documents import Body, Documents
 from ecluse.errors import NotFound
 from ecluse.runtime import Runtime
@@ -79,7 +80,7 @@ def show_arc(
         "day": day,
         "body": body,
         "reference": reference,
-        "name": city.street_name(reference.get("label")),
+        "name": street_name(reference.get("label")),
         "label": reference.get("label"),
         "stretch": city.stretches(documents)(arc),
         "figures": arc_figures(runtime, day, body, past, forecast, say),
@@ -107,11 +108,11 @@ def show_scan(
         "day": found,
         "streets": streets if chosen in streets or not chosen else [chosen, *streets],
         "chosen": chosen,
-        "name": city.street_name(chosen),
+        "name": street_name(chosen),
         "ways": ways_of(documents, found.date, mine),
         "short": [label[:2] for label in found.labels],
-        "street": city.street_name,
-        "stretch": city.stretch_of,
+        "street": street_name,
+        "stretch": stretch_of,
     }
     return render(request, "city_scan.html", context)
 

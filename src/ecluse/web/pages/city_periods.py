@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse.city.calendar import LocalDay
 from ecluse.city.days import MARK
+from ecluse.city.streets import street_name, stretch_of
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.web import city
@@ -303,8 +304,8 @@ def arc_changes(documents: Documents, a: Side, b: Side) -> tuple[list[ArcChange]
         return [
             ArcChange(
                 arc,
-                city.street_name(known.get(arc, {}).get("label")),
-                city.stretch_of(known.get(arc, {})),
+                street_name(known.get(arc, {}).get("label")),
+                stretch_of(known.get(arc, {})),
                 before,
                 since,
             )

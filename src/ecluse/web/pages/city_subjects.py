@@ -14,6 +14,7 @@ from starlette.responses import Response
 from ecluse.city.days import no_such_day
 from ecluse.city.printed import print_report
 from ecluse.city.report import FEW_ARCS, rests_on_few, tidy_csv
+from ecluse.city.streets import street_name
 from ecluse.documents import Body
 from ecluse.errors import NotFound
 from ecluse.runtime import Runtime
@@ -294,7 +295,7 @@ def _page(request: Request, runtime: Runtime, day: city.Day, template: str, **co
     shared = {
         "city": runtime.settings.city.name,
         "day": day,
-        "street": city.street_name,
+        "street": street_name,
         "stretch": city.stretches(runtime.documents),
         "shown": SHOWN,
         "figures": [],
