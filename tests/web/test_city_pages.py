@@ -12,6 +12,7 @@ from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.city_charts import saturation_by_hour
 from ecluse.web.city_map import THEMES
+from ecluse.web.city_tables import TABLES
 from ecluse.web.i18n import Words
 from ecluse.web.security import CONTENT_POLICY
 from tests.web import test_templates
@@ -423,3 +424,9 @@ def test_an_axis_of_shares_goes_no_further_than_the_whole(highest: float, end: f
     chart = saturation_by_hour(traffic, ["00:00", "01:00", "02:00"], None, Words("en"))
     assert chart is not None
     assert chart.option["yAxis"].get("max") == end
+
+
+def test_every_table_of_a_day_is_offered_as_a_file_on_its_pages(reader: Browser) -> None:
+    pages = "".join(reader.get(path).text for path in (PLACE, *(f"{PLACE}/{one}" for one in SUBJECTS)))
+    offered = set(re.findall(rf"/api/city/export/(\w+)/{DAY}\.csv", pages))
+    assert offered == set(TABLES)
