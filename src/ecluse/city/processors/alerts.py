@@ -15,7 +15,7 @@ A missing hour ends a spell. A sensor that fails raises no alert of flow; it is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from ecluse.city.road_hours import OUTSIDE, total
 from ecluse.city.spells import spells
 from ecluse.city.typical import Usual
 
+Kind = Literal["congestion", "flow"]
 #: How many alerts are listed, the worst ones; `alerts_total` has all.
 LISTED: Final = 200
 #: The band that a flow must leave.
@@ -38,7 +39,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
     alerts.sort(key=lambda one: (-one["severity"], -(one["lost_time"] or 0), one["arc"], one["hours"]))
     told = alerts[:LISTED]
     _name_works(inputs, told)
-    kinds = {kind: sum(one["kind"] == kind for one in alerts) for kind in ("congestion", "flow")}
+    kinds = {kind: sum(one["kind"] == kind for one in alerts) for kind in get_args(Kind)}
     return Metrics({"alerts": told, "alerts_total": len(alerts), "by_kind": kinds})
 
 
@@ -105,7 +106,7 @@ def _usual(
 
 
 def _alert(
-    inputs: Inputs, kind: str, place: int, begin: int, end: int, severity: int, why: Mapping[str, Any]
+    inputs: Inputs, kind: Kind, place: int, begin: int, end: int, severity: int, why: Mapping[str, Any]
 ) -> dict[str, Any]:
     network, day = inputs.network, inputs.day
     arc, zone = int(network.ids[place]), int(network.zone[place])
