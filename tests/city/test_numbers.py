@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ecluse.city.numbers import degrees_list, ratio, rounded, rounded_list, whole, whole_list
 
 
-def test_six_digits_stay() -> None:
+def test_a_number_keeps_six_significant_digits() -> None:
     assert [rounded(value) for value in (1234567.0, 0.000123456789, 0.0, None, math.nan, math.inf)] == [
         1234570.0,
         0.000123457,
@@ -28,7 +28,7 @@ def test_what_is_next_to_nothing_is_nothing_as_no_database_would_keep_it() -> No
     assert rounded_list(np.array([4.57e-138, 2.5])) == [0.0, 2.5]
 
 
-def test_counts_are_whole() -> None:
+def test_counts_are_written_as_whole_numbers() -> None:
     assert json.dumps([whole(33_123_456.4), whole(math.nan), *whole_list(np.array([3.6, np.nan]))]) == (
         "[33123456, null, 4, null]"
     )

@@ -146,6 +146,14 @@ def test_a_forecast_carries_its_interval(asking: Browser) -> None:
     assert all(low <= high for low, high in zip(body["flow"]["low"], body["flow"]["high"], strict=True))
 
 
+def test_bike_counters_have_forecasts_too(asking: Browser, runtime: Runtime) -> None:
+    expected = {"counter": "100-200", "date": "2025-10-15", "bikes": {"median": [1, 2]}}
+    runtime.documents.put("forecast/bikes", "100-200", expected)
+    assert asking.get("/api/city/forecast/bikes/100-200").json() == expected
+    assert asking.get("/api/city/forecast/bikes/7").status_code == 404
+    assert asking.get("/api/city/forecast/bikes/a%0Ab").status_code == 422
+
+
 def test_the_latest_report_is_that_of_the_latest_day(asking: Browser, runtime: Runtime) -> None:
     runtime.documents.put("reports", "2025-10-13", {"headline": []})
     runtime.documents.put("reports", DAY, {"headline": ["last"]})

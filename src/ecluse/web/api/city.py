@@ -117,7 +117,7 @@ def stats(runtime: RuntimeDep, user: CurrentUser) -> CityStats:
     """How many days, arcs and documents of each kind there are."""
     documents, settings = runtime.documents, runtime.settings.city
     days = known_days(documents)
-    kinds = [f"metrics/{kind}" for kind in _kinds(documents)] + ["reports", "forecast/arcs"]
+    kinds = [f"metrics/{kind}" for kind in _kinds(documents)] + ["reports", "forecast/arcs", "forecast/bikes"]
     return CityStats(
         city=settings.name,
         zone=settings.zone,
@@ -208,12 +208,24 @@ def show_report(day: str, runtime: RuntimeDep, user: CurrentUser) -> dict[str, A
     return _one(runtime.documents, "reports", city.date_of(day))
 
 
+@router.get("/forecast/bikes/{counter}", responses=answers(404))
+def show_bike_forecast(
+    counter: Annotated[str, Path(pattern=r"^[\w.:-]{1,100}$")], runtime: RuntimeDep, user: CurrentUser
+) -> dict[str, Any]:
+    """What is expected of a bike counter on the day after the latest, by hour, with its interval."""
+    return _forecast(runtime.documents, "forecast/bikes", counter)
+
+
 @router.get("/forecast/{arc}", responses=answers(404))
 def show_forecast(arc: ArcId, runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
     """What is expected of an arc on the day after the latest, by hour, with its interval."""
-    body = runtime.documents.get_many([("forecast/arcs", str(arc))]).get(("forecast/arcs", str(arc)))
+    return _forecast(runtime.documents, "forecast/arcs", str(arc))
+
+
+def _forecast(documents: Documents, kind: str, key: str) -> Body:
+    body = documents.get_many([(kind, key)]).get((kind, key))
     if body is None:
-        raise NotFound(f"No forecast of arc {arc}. Run the latest day: ecluse city run")
+        raise NotFound(f"No forecast of {key}. Run the latest day: ecluse city run")
     return body
 
 
