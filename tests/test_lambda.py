@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import importlib.util
 import json
@@ -123,8 +124,12 @@ def handler(cloud: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("ECLUSE_HOME", str(tmp_path / "tmp" / "ecluse"))
     (tmp_path / "task").mkdir(mode=0o500)
     monkeypatch.chdir(tmp_path / "task")
+    loop = asyncio.new_event_loop()  # the adapter takes the thread's, or makes one that nobody closes
+    asyncio.set_event_loop(loop)
     module = load()
     yield module
+    asyncio.set_event_loop(None)
+    loop.close()
     for opened in (module.computing, module.answering):
         if opened.cache_info().currsize:
             opened().close()
