@@ -251,8 +251,9 @@ def test_no_page_keeps_someone_out(
         if page.locator("[data-map]").count():
             expect(page.locator("[data-map][data-drawn]")).to_be_visible(timeout=30_000)
         picture(page, f"city{re.sub('[^a-z]+', '-', path)}-{scheme}")
-        if overflow(page) > 0 or (barred := barriers(page)):
-            found[path] = "wider than the window" if overflow(page) > 0 else barred
+        told = (overflow(page) > 0, list(complaints), barriers(page))
+        complaints.clear()  # what looks for barriers writes styles, of which the browser complains
+        if any(told):
+            found[path] = told
     assert found == {}
-    assert complaints == []
     context.close()
