@@ -193,6 +193,12 @@ QUEUES: Final[dict[str, int]] = {
     "city": 1,
     "forecast": 1,
 }
+#: Seconds between two looks at a queue for work that takes seconds, while someone waits. Each look asks the
+#: database, and a worker without work does nothing else.
+PROMPT: Final = 0.25
+#: The same for work that takes its time.
+UNHURRIED: Final = 1.0
+_PROMPT_QUEUES: Final = frozenset({"profile", "predict"})
 
 
 def _reported(method: Callable[P, R]) -> Callable[P, R]:
@@ -418,7 +424,8 @@ class JobRunner:
                 register()
             DBOS.launch()
             for name, concurrency in QUEUES.items():
-                DBOS.register_queue(name, worker_concurrency=concurrency, polling_interval_sec=0.25)
+                pause = PROMPT if name in _PROMPT_QUEUES else UNHURRIED
+                DBOS.register_queue(name, worker_concurrency=concurrency, polling_interval_sec=pause)
             failed.pop_all()
 
     @_reported
