@@ -177,6 +177,21 @@ def test_the_tidy_table_has_one_figure_per_row_and_runs_no_formula() -> None:
     assert ["data quality", "", "roads", "no date", "set aside", "2", "records"] in rows
 
 
+def test_no_cell_of_the_tidy_table_begins_a_formula_within_it_either() -> None:
+    """Many spreadsheets begin a cell at a semicolon, and take the full-width signs for the plain ones."""
+    row = {"rank": 1, "arc": 1, "zone": 8, "value": 1, "unit": "vehicles", "coverage": 1.0, "persistence": 3}
+    hostile = ["Rue;=cmd()", "\uff1dcmd()", "-12.5"]
+    found = {
+        "ranking": {"by_flow": [row | {"label": label} for label in hostile], "by_lost_time": [], "zones": []}
+    }
+    names = [
+        row[3]
+        for row in csv.reader(io.StringIO(tidy_csv(make_report("Paris", DAY, found))))
+        if row[0] == "by flow"
+    ]
+    assert list(dict.fromkeys(names)) == ["Rue;'=cmd()", "'\uff1dcmd()", "-12.5"]
+
+
 def test_a_day_of_which_nothing_is_known_has_a_report_too() -> None:
     report = make_report("Paris", DAY, {})
     assert tidy_rows(report)

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from ecluse.formulas import neutralise_formulas
 from ecluse.fraud import results
-from ecluse.fraud.results import neutralise_formulas, write_riskiest, write_scores
+from ecluse.fraud.results import write_riskiest, write_scores
 
 Form = Literal["csv", "parquet"]
 

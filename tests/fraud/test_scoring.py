@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecluse.errors import ColumnsMissing, InvalidInput, JobCancelled, ModelUnreadable
+from ecluse.formulas import neutralise_formulas
 from ecluse.fraud.dataset import open_table
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.results import known_labels, neutralise_formulas, write_scores
+from ecluse.fraud.results import known_labels, write_scores
 from ecluse.fraud.sample import generate
 from ecluse.fraud.scoring import (
     FraudModel,

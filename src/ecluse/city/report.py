@@ -5,14 +5,15 @@ Everything is taken from the day's metrics, so that the report says what the pag
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import polars as pl
+
 from ecluse.city.calendar import LocalDay
 from ecluse.documents import Body
+from ecluse.formulas import neutralise_formulas
 
 #: How many rows of each list a report has; the pages and the API have them all.
 LISTED: Final = {"zones": 20, "alerts": 20, "failing": 30, "sites": 20, "lines": 10}
@@ -31,8 +32,6 @@ TRAFFIC: Final = (
     "usual",
 )
 COLUMNS: Final = ("section", "rank", "id", "name", "metric", "value", "unit")
-#: Of a text cell in the CSV: what a spreadsheet would run as a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 Found = Mapping[str, Body]
 
@@ -234,21 +233,14 @@ def tidy_rows(report: Body) -> list[Row]:
 
 
 def tidy_csv(report: Body) -> str:
-    """The tidy table as CSV, UTF-8; a text that a spreadsheet would run as a formula begins with an apostrophe."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in tidy_rows(report):
-        writer.writerow([_cell(getattr(row, name)) for name in COLUMNS])
-    return out.getvalue()
+    """The tidy table as CSV; no text of it is one that a spreadsheet would run as a formula."""
+    rows = tidy_rows(report)
+    cells = {name: [_cell(getattr(row, name)) for row in rows] for name in COLUMNS}
+    return neutralise_formulas(pl.DataFrame(cells, schema=dict.fromkeys(COLUMNS, pl.String()))).write_csv()
 
 
-def _cell(value: float | str | None) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA) else value
-    return repr(value)
+def _cell(value: float | str | None) -> str | None:
+    return repr(value) if isinstance(value, int | float) else value
 
 
 def _single_figures(report: Body) -> Iterator[Row]:

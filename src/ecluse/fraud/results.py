@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput
+from ecluse.formulas import neutralise_formulas
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.labels import UNKNOWN, read_labels
 
@@ -26,10 +26,6 @@ BINS = 20
 PLACES = 1_000_000
 #: First two digits of the numbers of alerts that a budget is told for: those that people choose.
 ROUND = (10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90)
-#: What begins a formula, its full-width forms too, which some spreadsheets take for the plain ones.
-_RISKY = r"^[=+\-@＝＋－＠\t\r\n]"
-_RISKY_INSIDE = r"([;\t]\s*)([=+\-@＝＋－＠])"
-_PLAIN = r"^[+-]?\d+([.,]\d+)?$"
 #: Riskiest rows that are written in the order of risk; more of them come in the order of the table.
 SORTED_ROWS = 50_000
 
@@ -128,34 +124,6 @@ def known_labels(
         if row <= len(known):
             known[row - 1] = label
     return known if (known != UNKNOWN).any() else None
-
-
-def neutralise_formulas(frame: pl.DataFrame) -> pl.DataFrame:
-    """Prefix with ' the text that a spreadsheet would run: = + - @, tab or return first (OWASP).
-
-    Also behind a semicolon or a tab within it, where many spreadsheets begin a cell. Column names too, which stay
-    distinct. Text that is a plain number, such as "-12.5", is left as it is.
-    """
-    text = pl.col(pl.String)
-    dangerous = text.str.contains(_RISKY) & ~text.str.contains(_PLAIN)
-    inside = text.str.replace_all(_RISKY_INSIDE, "${1}'${2}")
-    safe = frame.with_columns(pl.when(dangerous).then(pl.lit("'") + inside).otherwise(inside).name.keep())
-    renamed: dict[str, str] = {}
-    # Names that are safe keep what they are called; the others make way for them.
-    taken = {name for name in frame.columns if _harmless(name) == name}
-    for name in frame.columns:
-        if name not in taken:
-            free = _harmless(name)
-            while free in taken:
-                free = f"'{free}"
-            renamed[name] = free
-            taken.add(free)
-    return safe.rename(renamed)
-
-
-def _harmless(name: str) -> str:
-    inside = re.sub(_RISKY_INSIDE, r"\1'\2", name)
-    return f"'{inside}" if re.search(_RISKY, name) else inside
 
 
 def _place() -> pl.Expr:

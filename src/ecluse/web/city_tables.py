@@ -12,7 +12,7 @@ import polars as pl
 from ecluse.city.days import no_such_day
 from ecluse.documents import Body, Documents
 from ecluse.errors import NotFound
-from ecluse.fraud.results import neutralise_formulas
+from ecluse.formulas import neutralise_formulas
 from ecluse.web.city import read_day
 
 Format = Literal["csv", "parquet"]
