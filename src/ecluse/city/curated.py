@@ -24,7 +24,7 @@ from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Required, TypedDict, Unpack
 
 import polars as pl
 
@@ -95,6 +95,18 @@ class Batch:
     examples: tuple[Mapping[str, Any], ...] = ()
 
 
+class Made(TypedDict, total=False):
+    """What rows were made from; what is left out is empty, and `records` as many as the rows. See `Part`."""
+
+    fingerprint: Required[str]
+    modified: str
+    records: int
+    files: Sequence[str]
+    fallback: Sequence[str]
+    rejected: Mapping[str, int]
+    examples: Iterable[SetAside]
+
+
 class Curated:
     """The curated layer in `store`; remote parts are read through `cache`, linked into `scratch`."""
 
@@ -114,58 +126,29 @@ class Curated:
         origin: str,
         rows: pl.DataFrame,
         *,
-        fingerprint: str,
-        modified: str = "",
-        records: int | None = None,
-        files: Sequence[str] = (),
-        fallback: Sequence[str] = (),
-        rejected: Mapping[str, int] | None = None,
-        examples: Iterable[SetAside] = (),
         in_order: bool = False,
+        **made: Unpack[Made],
     ) -> Part:
         """Replace the rows of `origin` on `day`. `rows` has the columns of the table.
 
         `fingerprint` says what they were made from, so that the same need not be read twice; `in_order`: the rows
         are in the order of the table's key already.
         """
-        told = {
-            "fingerprint": fingerprint,
-            "modified": modified,
-            "records": rows.height if records is None else records,
-            "files": tuple(files),
-            "fallback": tuple(fallback),
-            "rejected": dict(rejected or {}),
-            "examples": tuple(vars(one) for one in islice(examples, QUOTED)),
-        }
         schema, key = DAILY[table]
         typed = rows if rows.schema == schema else rows.select(schema.names()).cast(schema)
-        return self._put(_folder(table, day), origin, typed if in_order else typed.sort(key), told)
+        return self._put(
+            _folder(table, day), origin, typed if in_order else typed.sort(key), _told(rows, made)
+        )
 
     def write_whole(
         self,
         table: str,
         rows: pl.DataFrame,
-        *,
-        fingerprint: str,
-        modified: str = "",
-        records: int | None = None,
-        files: Sequence[str] = (),
-        fallback: Sequence[str] = (),
-        rejected: Mapping[str, int] | None = None,
-        examples: Iterable[SetAside] = (),
+        **made: Unpack[Made],
     ) -> Part:
         """Replace a table that is kept once for all days; see `write`."""
-        told = {
-            "fingerprint": fingerprint,
-            "modified": modified,
-            "records": rows.height if records is None else records,
-            "files": tuple(files),
-            "fallback": tuple(fallback),
-            "rejected": dict(rejected or {}),
-            "examples": tuple(vars(one) for one in islice(examples, QUOTED)),
-        }
         schema, key = WHOLE[table]
-        return self._put("", table, rows.select(schema.names()).cast(schema).sort(key), told)
+        return self._put("", table, rows.select(schema.names()).cast(schema).sort(key), _told(rows, made))
 
     def remove(self, table: str, day: date, origin: str) -> None:
         """Take the rows of an origin away; where there are none, nothing happens."""
@@ -342,6 +325,19 @@ def _checked(origin: str) -> str:
     if not _ORIGIN.fullmatch(origin):
         raise ValueError(f"{origin!r} is no name of an origin")
     return origin
+
+
+def _told(rows: pl.DataFrame, made: Made) -> dict[str, Any]:
+    """What a part keeps of what its rows were made from."""
+    return {
+        "fingerprint": made["fingerprint"],
+        "modified": made.get("modified", ""),
+        "records": made.get("records", rows.height),
+        "files": tuple(made.get("files", ())),
+        "fallback": tuple(made.get("fallback", ())),
+        "rejected": dict(made.get("rejected", {})),
+        "examples": tuple(vars(one) for one in islice(made.get("examples", ()), QUOTED)),
+    }
 
 
 def _folder(table: str, day: date) -> str:
