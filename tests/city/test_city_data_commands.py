@@ -17,6 +17,7 @@ import pytest
 
 from ecluse.city.demo import write_demo
 from ecluse.city.fetch import SOURCES
+from ecluse.city.sample import FIRST
 from ecluse.cli import city_data as commands
 from ecluse.settings import Settings
 from ecluse.storage import ObjectStore, open_store
@@ -82,7 +83,7 @@ def test_demo_in_the_store_of_the_settings_is_the_same_in_an_object_store(
     settings = Settings.from_environment(environ, home=tmp_path / "home")
     remote = open_store(f"{settings.store_url.rstrip('/')}/raw", settings.access)
     local = open_store((tmp_path / "local").as_uri())
-    write_demo(local, days=1, arcs=20)
+    write_demo(local, FIRST, 1, arcs=20)
     assert contents(remote) == contents(local)
 
 

@@ -360,13 +360,9 @@ def _broken(error: BaseException, url: str) -> Exception:
 
 def _wait_asked(headers: Message) -> float | None:
     """Seconds of a Retry-After, given as such or as a date."""
-    told = headers.get("Retry-After")
-    if told is None:
-        return None
-    try:
-        return max(0.0, float(told))
-    except ValueError:
-        pass
+    told = (headers.get("Retry-After") or "").strip()
+    if told.isascii() and told.isdigit():
+        return float(told)
     try:
         return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
     except (TypeError, ValueError):

@@ -47,7 +47,7 @@ def run_of(job_id: str) -> str:
 
 
 def _write(runtime: Runtime, task: Task, days: int, arcs: int) -> tuple[str, str]:
-    from ecluse.city import demo
+    from ecluse.city import demo  # numpy, which no page needs
 
     written = demo.write_demo(
         runtime.stores.area("raw"),

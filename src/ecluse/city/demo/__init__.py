@@ -1,6 +1,6 @@
 """Write invented raw data of a city, of the true schema, so that everything works without a network.
 
-    write_demo(raw, date(2025, 9, 1), 63, report=report)
+    write_demo(raw, date(2025, 9, 1), 63, arcs=400, report=report)
 
 The same seed, period and number of arcs give the same bytes, and a day is the same in every period. In it are rush
 hours, weekends, holidays, rain, works, matches, strikes, incidents, broken sensors, lost hours, changes of the
@@ -24,7 +24,6 @@ from ecluse.city.demo.roads import write_reference, write_roads
 from ecluse.city.demo.weather import write_weather
 from ecluse.city.demo.works import sites_open, write_works
 from ecluse.city.progress import Report
-from ecluse.city.sample import ARCS, DAYS, FIRST
 from ecluse.errors import InvalidInput, KeyConflict, ObjectNotFound
 from ecluse.storage import ObjectStore
 from ecluse.storage.side_by_side import transfer_all
@@ -59,11 +58,11 @@ class DemoWritten:
 
 def write_demo(
     raw: ObjectStore,
-    first: date = FIRST,
-    days: int = DAYS,
+    first: date,
+    days: int,
     *,
     seed: int = 0,
-    arcs: int = ARCS,
+    arcs: int,
     report: Report = lambda fraction, doing: None,
 ) -> DemoWritten:
     """Write `days` days from `first` into the raw layout, instead of an earlier sample there.
