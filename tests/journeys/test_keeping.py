@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests import application
 from tests.application import Application
-from tests.journeys.browser import DESKTOP, PHONE, barriers, executable, new_page, opened, overflow, picture
+from tests.journeys.browser import DESKTOP, PHONE, barriers, executable, new_page, overflow, picture
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,12 +38,6 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
                 f"val_accuracy={accuracy}",
             )
             assert said.returncode == 0, said.stderr
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with opened() as started:
         yield started
 
 

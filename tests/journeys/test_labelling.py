@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests import application
 from tests.application import Application
-from tests.journeys.browser import DESKTOP, PHONE, barriers, executable, new_page, opened, overflow, picture
+from tests.journeys.browser import DESKTOP, PHONE, barriers, executable, new_page, overflow, picture
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,12 +37,6 @@ class Journey:
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
     with application.running(tmp_path_factory.mktemp("labelling") / "home") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with opened() as started:
         yield started
 
 

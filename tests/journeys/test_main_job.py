@@ -22,7 +22,6 @@ from tests.journeys.browser import (
     barriers,
     executable,
     new_page,
-    opened,
     overflow,
     picture,
 )
@@ -48,12 +47,6 @@ class Journey:
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
     with application.running(tmp_path_factory.mktemp("journey") / "home") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with opened() as started:
         yield started
 
 

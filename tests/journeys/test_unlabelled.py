@@ -24,7 +24,6 @@ from tests.journeys.browser import (
     barriers,
     executable,
     new_page,
-    opened,
     overflow,
     picture,
 )
@@ -54,12 +53,6 @@ class Journey:
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
     with application.running(tmp_path_factory.mktemp("unlabelled") / "home") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with opened() as started:
         yield started
 
 
