@@ -213,9 +213,10 @@ def occupancy_chart(
 ) -> Chart:
     """The share of each hour that a vehicle stood over the sensor."""
     slow = body.get("congested_hours") or 0
-    # The band of a volatile arc goes beyond what an occupancy can be.
-    high = [value for value in (usual.get("occupancy") or {}).get("high") or () if value is not None]
-    most = 100.0 if max(high, default=0) > 100 else None
+    high = (usual.get("occupancy") or {}).get("high") or ()
+    known = [value for value in (*body["occupancy"], *high) if value is not None]
+    # Near the whole hour a round axis would end beyond it.
+    most = 100.0 if max(known, default=0) > 80 else None
     return band_chart(
         "chart-occupancy",
         labels,
