@@ -53,6 +53,13 @@
     │   ├── NoSuchDay (LookupError)             nothing is known of a day; the message names the nearest
     │   ├── NoRawData (LookupError)             there is no raw data for a day
     │   └── FetchFailed (ConnectionError)       open data did not come, or is not what was asked for
+    ├── PlantsError
+    │   ├── UnreadableImage (ValueError)        a file is not an image that can be used; the message says why
+    │   ├── UnusableImages (ValueError)         too few images or labels to learn from
+    │   └── TorchMissing (LookupError)          fine-tuning needs torch, which is not installed
+    ├── MlflowError
+    │   ├── MlflowMissing (LookupError)         the extra ecluse[mlflow] is not installed
+    │   └── MlflowUnavailable (ConnectionError) the MLflow server does not answer, or refuses
     └── FraudError
         ├── UnreadableTable (ValueError)        the file is not a table we can read
         ├── UnusableTarget (ValueError)         the target column cannot be learned
@@ -316,6 +323,34 @@ class NoRawData(CityError, LookupError):
 
 class FetchFailed(CityError, ConnectionError):
     code, status = "fetch_failed", 502
+
+
+class PlantsError(EcluseError):
+    code, status = "plants_error", 422
+
+
+class UnreadableImage(PlantsError, ValueError):
+    code = "unreadable_image"
+
+
+class UnusableImages(PlantsError, ValueError):
+    code = "unusable_images"
+
+
+class TorchMissing(PlantsError, LookupError):
+    code, status = "torch_missing", 501
+
+
+class MlflowError(EcluseError):
+    code = "mlflow_error"
+
+
+class MlflowMissing(MlflowError, LookupError):
+    code, status = "mlflow_missing", 501
+
+
+class MlflowUnavailable(MlflowError, ConnectionError):
+    code, status = "mlflow_unavailable", 503
 
 
 class FraudError(EcluseError):

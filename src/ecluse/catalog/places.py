@@ -13,17 +13,22 @@ from sqlalchemy.orm import Session as Transaction
 from ecluse.catalog.pointers import POINTING, Pointer
 from ecluse.catalog.tables import (
     Dataset,
+    Image,
+    ImageSplit,
     Migration,
     MigrationRow,
     ModelVersion,
     Prediction,
     Publication,
     ReferenceModel,
+    Run,
     TrainingRun,
 )
 
 _AT_ONCE: Final = 500
-R = TypeVar("R", Dataset, ModelVersion, Prediction, Publication, ReferenceModel, TrainingRun)
+R = TypeVar(
+    "R", Dataset, Image, ImageSplit, ModelVersion, Prediction, Publication, ReferenceModel, Run, TrainingRun
+)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,17 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, Publication, ReferenceModel, TrainingRun
+from ecluse.catalog.tables import (
+    Dataset,
+    Image,
+    ImageSplit,
+    ModelVersion,
+    Prediction,
+    Publication,
+    ReferenceModel,
+    Run,
+    TrainingRun,
+)
 
 
 @dataclass(frozen=True)
@@ -51,9 +61,12 @@ class Pointing:
 POINTING: Final[dict[str, Pointing]] = {
     "datasets": Pointing(Dataset, "url", "sha256", "size_bytes", is_folder=False),
     "predictions": Pointing(Prediction, "url", "sha256", "size_bytes", is_folder=False),
+    "images": Pointing(Image, "url", "sha256", "size_bytes", is_folder=False),
+    "image_splits": Pointing(ImageSplit, "url", "sha256", "size_bytes", is_folder=False),
     "model_versions": Pointing(ModelVersion, "url", "manifest_digest", "size_bytes", is_folder=True),
     "publications": Pointing(Publication, "url", None, None, is_folder=True),
     "training_history": Pointing(TrainingRun, "model_path", None, None, is_folder=True),
+    "runs": Pointing(Run, "url", None, None, is_folder=True),
     "reference_models": Pointing(ReferenceModel, "url", None, None, is_folder=True),
 }
 

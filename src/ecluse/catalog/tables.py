@@ -405,3 +405,116 @@ class Schedule(Base):
     since: Mapped[date]
     fetches: Mapped[bool] = mapped_column(default=False)
     updated_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ImageSet(Base):
+    """A person's images with their labels. `job_id` is that of the last import or audit."""
+
+    __tablename__ = "image_sets"
+    __table_args__ = (UniqueConstraint("user_id", "name"),)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    job_id: Mapped[str | None] = mapped_column(String(64), index=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    imported_at: Mapped[datetime | None]
+    audited_at: Mapped[datetime | None]
+
+
+class Image(Base):
+    """A file that was imported. `state` is valid, rejected (`reason` says why; nothing is stored) or excluded.
+
+    `origin` is where it came from, `seen_again` other places with the same bytes. `perceptual_hash`: 64 bits as
+    16 hex digits. `group` is the id of the first of those that look nearly the same. `suspicion`: how improbable
+    its label is by models that have not seen it, 0 to 1; `suggested_label` what they say instead.
+    """
+
+    __tablename__ = "images"
+    __table_args__ = (
+        UniqueConstraint("set_id", "sha256"),
+        Index("ix_images_state", "set_id", "state", "label"),
+    )
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    set_id: Mapped[str] = mapped_column(ForeignKey("image_sets.id", ondelete="CASCADE"))
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    url: Mapped[str] = mapped_column(String(1200), default="", index=True)
+    size_bytes: Mapped[int]
+    format: Mapped[str] = mapped_column(String(8), default="")
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    label: Mapped[str] = mapped_column(String(100))
+    imported_label: Mapped[str] = mapped_column(String(100))
+    origin: Mapped[str] = mapped_column(String(1200))
+    seen_again: Mapped[list[Any]] = mapped_column(default=list)
+    state: Mapped[str] = mapped_column(String(16), default="valid")
+    reason: Mapped[str | None] = mapped_column(Text)
+    perceptual_hash: Mapped[str | None] = mapped_column(String(16))
+    group: Mapped[str | None] = mapped_column("near_group", String(32), index=True)
+    suspicion: Mapped[float | None]
+    suggested_label: Mapped[str | None] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ImageSplit(Base):
+    """Which image is learned from, chosen by, or tested on. The manifest at `url` says it of each by its digest.
+
+    `counts`: {part: {label: images}}.
+    """
+
+    __tablename__ = "image_splits"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    set_id: Mapped[str] = mapped_column(ForeignKey("image_sets.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    seed: Mapped[int]
+    shares: Mapped[dict[str, Any]]
+    counts: Mapped[dict[str, Any]]
+    data_digest: Mapped[str] = mapped_column(String(64))
+    url: Mapped[str] = mapped_column(String(1200))
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Run(Base):
+    """One training of any application, as it is tracked. A fraud training has the id of its row in the history.
+
+    `kind` is the recipe or search; `parameters`, `tags` and `metrics` (the last or best of each) are flat. An
+    artifact is {name, url, sha256, size}. `subject` says what it learned from: {"dataset_id"}, or {"set_id",
+    "split_id"}. `exports`: where else it is known, by name, such as {"mlflow": {…}}.
+    """
+
+    __tablename__ = "runs"
+    __table_args__ = (Index("ix_runs_user_time", "user_id", "created_at"),)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    application: Mapped[str] = mapped_column(String(16))
+    kind: Mapped[str] = mapped_column(String(32))
+    name: Mapped[str] = mapped_column(String(100))
+    status: Mapped[str] = mapped_column(String(16), default="queued", index=True)
+    parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    tags: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    artifacts: Mapped[list[Any]] = mapped_column(default=list)
+    subject: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    exports: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    job_id: Mapped[str | None] = mapped_column(String(64), index=True)
+    version: Mapped[str | None] = mapped_column(String(32))
+    url: Mapped[str | None] = mapped_column(String(1200))
+    parent_version: Mapped[str | None] = mapped_column(String(140))
+    finish_early_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class RunMetric(Base):
+    """A metric of a run at a step (an epoch, a trial); written again, it is replaced."""
+
+    __tablename__ = "run_metrics"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    value: Mapped[float]
+    at: Mapped[datetime] = mapped_column(default=now)

@@ -1,0 +1,121 @@
+"""Keep images with their labels and splits, and the trainings of every application with their metrics."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "image_sets",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("user_id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("job_id", sa.String(length=64), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("imported_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("audited_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("user_id", "name"),
+    )
+    op.create_index("ix_image_sets_user_id", "image_sets", ["user_id"])
+    op.create_index("ix_image_sets_job_id", "image_sets", ["job_id"])
+    op.create_table(
+        "images",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("set_id", sa.String(length=32), nullable=False),
+        sa.Column("user_id", sa.String(length=32), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("url", sa.String(length=1200), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("format", sa.String(length=8), nullable=False),
+        sa.Column("width", sa.BigInteger(), nullable=True),
+        sa.Column("height", sa.BigInteger(), nullable=True),
+        sa.Column("label", sa.String(length=100), nullable=False),
+        sa.Column("imported_label", sa.String(length=100), nullable=False),
+        sa.Column("origin", sa.String(length=1200), nullable=False),
+        sa.Column("seen_again", sa.JSON(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("perceptual_hash", sa.String(length=16), nullable=True),
+        sa.Column("near_group", sa.String(length=32), nullable=True),
+        sa.Column("suspicion", sa.Float(), nullable=True),
+        sa.Column("suggested_label", sa.String(length=100), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["set_id"], ["image_sets.id"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("set_id", "sha256"),
+    )
+    op.create_index("ix_images_state", "images", ["set_id", "state", "label"])
+    op.create_index("ix_images_user_id", "images", ["user_id"])
+    op.create_index("ix_images_url", "images", ["url"])
+    op.create_index("ix_images_near_group", "images", ["near_group"])
+    op.create_table(
+        "image_splits",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("set_id", sa.String(length=32), nullable=False),
+        sa.Column("user_id", sa.String(length=32), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
+        sa.Column("shares", sa.JSON(), nullable=False),
+        sa.Column("counts", sa.JSON(), nullable=False),
+        sa.Column("data_digest", sa.String(length=64), nullable=False),
+        sa.Column("url", sa.String(length=1200), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["set_id"], ["image_sets.id"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_image_splits_set_id", "image_splits", ["set_id"])
+    op.create_index("ix_image_splits_user_id", "image_splits", ["user_id"])
+    op.create_table(
+        "runs",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("user_id", sa.String(length=32), nullable=False),
+        sa.Column("application", sa.String(length=16), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("status", sa.String(length=16), nullable=False),
+        sa.Column("parameters", sa.JSON(), nullable=False),
+        sa.Column("tags", sa.JSON(), nullable=False),
+        sa.Column("metrics", sa.JSON(), nullable=False),
+        sa.Column("artifacts", sa.JSON(), nullable=False),
+        sa.Column("subject", sa.JSON(), nullable=False),
+        sa.Column("exports", sa.JSON(), nullable=False),
+        sa.Column("job_id", sa.String(length=64), nullable=True),
+        sa.Column("version", sa.String(length=32), nullable=True),
+        sa.Column("url", sa.String(length=1200), nullable=True),
+        sa.Column("parent_version", sa.String(length=140), nullable=True),
+        sa.Column("finish_early_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("error", sa.String(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_runs_user_time", "runs", ["user_id", "created_at"])
+    op.create_index("ix_runs_status", "runs", ["status"])
+    op.create_index("ix_runs_job_id", "runs", ["job_id"])
+    op.create_table(
+        "run_metrics",
+        sa.Column("run_id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("step", sa.BigInteger(), nullable=False),
+        sa.Column("value", sa.Float(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("run_id", "name", "step"),
+    )
+
+
+def downgrade() -> None:
+    for table in ("run_metrics", "runs", "image_splits", "images", "image_sets"):
+        op.drop_table(table)

@@ -1,0 +1,1 @@
+"""Turn images into a versioned, verified classifier that a page and an API serve."""

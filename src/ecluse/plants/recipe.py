@@ -1,0 +1,105 @@
+"""What a recipe learns from, what it is told, and what it gives back; `features` and `finetune` are recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecluse.plants.pictures import Transform
+
+RecipeName = Literal["features", "finetune"]
+#: Neural networks by name: "lite0" is EfficientNet-Lite0 as learned on ImageNet, "resnet18" starts from nothing.
+Architecture = Literal["lite0", "resnet18"]
+RECIPES: Final[tuple[RecipeName, ...]] = ("features", "finetune")
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image to learn from or to measure on. `label` counts from 0 in the order of the labels."""
+
+    id: str
+    sha256: str
+    label: int
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The images of a split that a recipe may see: never those of the test part."""
+
+    labels: tuple[str, ...]
+    train: Sequence[Example]
+    validation: Sequence[Example]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may choose. None: the recipe's own default."""
+
+    seed: int = 0
+    epochs: int | None = None
+    architecture: Architecture | None = None
+    learning_rate: float | None = None
+    batch_size: int | None = None
+    #: "auto" takes CUDA where torch sees it.
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of training_history.json; losses are mean cross-entropies in nats, accuracies 0 to 1."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    learning_rate: float | None = None
+    seconds: float | None = None
+
+
+class Teaching(Protocol):
+    """What a recipe tells while it learns, and asks."""
+
+    def report(self, stage: str, fraction: float, message: str = "") -> None:
+        """Say how far it is; raises `JobCancelled` when it is to stop."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Keep the metrics of an epoch; the same epoch told again replaces the first."""
+
+    def asked_to_finish(self) -> bool:
+        """Whether to end with the best so far."""
+
+    def save(self, checkpoint: bytes) -> None:
+        """Keep all that is needed to go on after this epoch, in place of what was kept before."""
+
+    def saved(self) -> bytes | None:
+        """What was kept last, by this process or one that was killed."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A classifier as a recipe leaves it.
+
+    `state` are the weights by name, as the architecture in torch names them, the last layer being
+    `classifier.weight` (labels, features) and `classifier.bias` (labels,).
+    """
+
+    architecture: Architecture
+    state: Mapping[str, NDArray[np.float32]]
+    transform: Transform
+    history: Sequence[Epoch]
+    best_epoch: int
+    device: str
+    #: What metrics.json says of it: optimiser, epochs, learning_rate, regularisation …
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Recipe(Protocol):
+    """Learn from a lesson."""
+
+    def __call__(self, lesson: Lesson, options: Options, teaching: Teaching) -> Learned: ...
