@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ecluse.errors import UnreadableImage
 
@@ -55,7 +55,7 @@ def read_picture(data: bytes, *, side: int | None = None) -> Picture:
         raise UnreadableImage(
             f"The image says it has more than {MAX_PIXELS:,} pixels, which are the most."
         ) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UnreadableImage("The file is not a JPEG, PNG or WebP image.") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
         if isinstance(error, UnreadableImage):
