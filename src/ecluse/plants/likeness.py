@@ -1,0 +1,96 @@
+"""Find images that look nearly the same: copies that were resized, compressed again, mirrored or turned.
+
+An image's perceptual hash says of each of its 63 lowest frequencies whether its cosine coefficient is positive.
+Mirrored, the odd frequencies change their sign; turned on its side, the frequencies of rows and columns change
+places. So the hashes of all eight positions of an image follow from its hash alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: Bits in which copies differ at most. Of 399 photographs of two kinds none are nearer than 9; of their copies,
+#: 100 % compressed again, 99.5 % at half the size, 100 % mirrored or turned and 91 % cropped by 2 % a side are.
+NEAR_BITS: Final = 8
+_SIDE: Final = 32
+_LOW: Final = 8
+#: Hashes compared at a time with all others.
+_BLOCK: Final = 512
+
+
+def perceptual_hash(image: Image.Image) -> str:
+    """64 bits as 16 hexadecimal digits, from the brightness of an upright RGB image; the first bit is always 0."""
+    from PIL import Image as Pillow
+
+    small = image.convert("L").resize((_SIDE, _SIDE), Pillow.Resampling.BOX, reducing_gap=None)
+    low = _COSINES @ np.asarray(small, dtype=np.float64) @ _COSINES.T
+    # Of an even surface nothing but rounding is left, which has no sign to speak of.
+    bits = low > 1e-6 * _SIDE * 255
+    bits[0, 0] = False  # the mean brightness, always positive
+    return np.packbits(bits.ravel()).tobytes().hex()
+
+
+def near_groups(
+    hashes: Sequence[str], *, bits: int = NEAR_BITS, report: Callable[[float], None] = lambda fraction: None
+) -> list[list[int]]:
+    """Groups of two and more that look nearly the same in some position, each by rising index, the first first.
+
+    Two images that both look like a third are in one group. `report` is told the fraction done.
+    """
+    values = np.array([int(one, 16) for one in hashes], dtype=np.uint64)
+    positions = np.stack(_positions(values))
+    parents = list(range(len(values)))
+    for start in range(0, len(values), _BLOCK):
+        block = values[start : start + _BLOCK, None]
+        # The half above the diagonal is enough: what turns one into the other turns it back.
+        for turned in positions[:, start:]:
+            left, right = np.nonzero(np.bitwise_count(block ^ turned) <= bits)
+            for one, other in zip((left + start).tolist(), (right + start).tolist(), strict=True):
+                _join(parents, one, other)
+        report(min(1.0, (start + _BLOCK) / len(values)))
+    found: dict[int, list[int]] = {}
+    for one in range(len(values)):
+        found.setdefault(_root(parents, one), []).append(one)
+    return [group for group in found.values() if len(group) > 1]
+
+
+def _positions(values: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
+    """The hashes of the eight positions: as it is, mirrored, upside down, both, and each turned on its side."""
+    bits = np.unpackbits(values.astype(">u8").view(np.uint8).reshape(-1, 8), axis=1).reshape(-1, _LOW, _LOW)
+    odd = np.arange(_LOW) % 2 == 1
+    across, down = np.broadcast_to(odd, (_LOW, _LOW)), np.broadcast_to(odd[:, None], (_LOW, _LOW))
+    found = []
+    for standing in (bits, bits.transpose(0, 2, 1)):
+        for flipped in (np.zeros((_LOW, _LOW), dtype=bool), across, down, across ^ down):
+            packed = np.packbits((standing ^ flipped).reshape(-1, 64), axis=1)
+            found.append(np.ascontiguousarray(packed).view(">u8").ravel().astype(np.uint64))
+    return found
+
+
+def _cosines() -> NDArray[np.float64]:
+    """The lowest frequencies of the type-II discrete cosine transform, (8, 32)."""
+    at = (np.arange(_SIDE) + 0.5) / _SIDE
+    return np.asarray(np.cos(np.pi * np.arange(_LOW)[:, None] * at))
+
+
+_COSINES: Final = _cosines()
+
+
+def _root(parents: list[int], one: int) -> int:
+    while parents[one] != one:
+        parents[one] = parents[parents[one]]
+        one = parents[one]
+    return one
+
+
+def _join(parents: list[int], one: int, other: int) -> None:
+    """The root of a group is its first."""
+    first, second = sorted((_root(parents, one), _root(parents, other)))
+    parents[second] = first
