@@ -341,6 +341,10 @@ class TorchMissing(PlantsError, LookupError):
     code, status = "torch_missing", 501
 
 
+class PretrainedWeights(PlantsError, ValueError):
+    code, status = "pretrained_weights", 500
+
+
 class MlflowError(EcluseError):
     code = "mlflow_error"
 
