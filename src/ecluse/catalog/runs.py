@@ -1,0 +1,445 @@
+"""Keep the trainings of every application as runs: their parameters, metrics by step, tags and artifacts.
+
+What a person asks for goes by their id; what a job writes of its own run goes by the run's alone. Every name is
+flat. A row of `TrainingRun` has a run of the same id, written by `training` in the same transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from sqlalchemy import ColumnElement, Select, String, Text, cast, extract, func, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import Session as Transaction
+
+from ecluse.catalog.tables import Run, RunMetric, now
+from ecluse.errors import InvalidInput, NotFound
+
+ACTIVE: Final = ("queued", "running")
+STATUSES: Final = (*ACTIVE, "done", "failed", "cancelled")
+#: What runs are sorted by besides a metric.
+COLUMNS: Final = ("name", "application", "kind", "status", "version", "created", "started", "duration")
+#: Runs that are compared side by side.
+MOST_COMPARED: Final = 5
+#: A tag says so where a metric was no finite number: {name}.not_finite.
+NOT_FINITE: Final = "not_finite"
+_NAME: Final = re.compile(r"\w[\w.\- ]{0,79}")
+_LONGEST_VALUE: Final = 500
+Direction = Literal["ascending", "descending"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A metric at a step (an epoch, a trial), and when it was written."""
+
+    step: int
+    value: float
+    at: datetime
+
+
+#: Of one run: its metrics by name, each by step.
+Curves = dict[str, list[Point]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which runs a list shows. `tags` and `parameters` hold for runs that have each name with this value.
+
+    A value is told as text: "0.001" finds the number and the word, "true" the truth value too.
+    """
+
+    application: str | None = None
+    name: str | None = None
+    kind: str | None = None
+    status: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+def add_run(transaction: Transaction, run: Run) -> Run:
+    """Begin to track a training.
+
+    Raises:
+        InvalidInput: a name or a value is not flat.
+    """
+    run.parameters, run.tags = checked_values(run.parameters or {}), checked_values(run.tags or {})
+    transaction.add(run)
+    transaction.flush()
+    return run
+
+
+def run_of(transaction: Transaction, user_id: str, run_id: str) -> Run:
+    """A run of this user.
+
+    Raises:
+        NotFound: there is none, or it is someone else's.
+    """
+    run = transaction.scalar(select(Run).where(Run.id == run_id, Run.user_id == user_id))
+    if run is None:
+        raise NotFound(f"No run {run_id}. See: ecluse runs list")
+    return run
+
+
+def runs_of(transaction: Transaction, user_id: str, run_ids: Sequence[str]) -> list[Run]:
+    """Several runs of this user, in the order asked for.
+
+    Raises:
+        NotFound: one of them is not there, or someone else's.
+    """
+    return [run_of(transaction, user_id, run_id) for run_id in run_ids]
+
+
+def run_by_job(transaction: Transaction, job_id: str) -> Run | None:
+    return transaction.scalar(select(Run).where(Run.job_id == job_id).limit(1))
+
+
+def run_of_version(transaction: Transaction, user_id: str, name: str, version: str) -> Run | None:
+    """The run that made a version; None for one that was published otherwise."""
+    wanted = (Run.user_id == user_id, Run.name == name, Run.version == version)
+    return transaction.scalar(select(Run).where(*wanted).order_by(Run.created_at).limit(1))
+
+
+def list_runs(
+    transaction: Transaction,
+    user_id: str,
+    wanted: Wanted | None = None,
+    *,
+    sort: str = "created",
+    direction: Direction = "descending",
+    limit: int = 50,
+    offset: int = 0,
+) -> tuple[list[Run], int]:
+    """One page of the user's runs, and how many there are in all.
+
+    `sort` is one of `COLUMNS`, or the name of a metric; runs without a value come last.
+
+    Raises:
+        InvalidInput: a name that no tag, parameter or metric can have.
+    """
+    found = _wanted(user_id, wanted or Wanted())
+    total = transaction.scalar(select(func.count()).select_from(found.subquery())) or 0
+    by = _sorted_by(sort)
+    order = by.asc() if direction == "ascending" else by.desc()
+    page = found.order_by(by.is_(None), order, Run.created_at.desc(), Run.id).limit(limit).offset(offset)
+    return list(transaction.scalars(page)), total
+
+
+def names_of(transaction: Transaction, user_id: str) -> list[tuple[str, str]]:
+    """Each (application, model) that the user has runs of."""
+    wanted = select(Run.application, Run.name).where(Run.user_id == user_id).distinct()
+    return [(application, name) for application, name in transaction.execute(wanted.order_by(Run.name))]
+
+
+def set_running(transaction: Transaction, run_id: str) -> None:
+    """Record that the work on a run began; begun again after a crash, it keeps its first moment."""
+    transaction.execute(
+        update(Run)
+        .where(Run.id == run_id, Run.status.in_(ACTIVE))
+        .values(status="running", started_at=func.coalesce(Run.started_at, now()))
+    )
+
+
+def begin_publishing(transaction: Transaction, run_id: str, version: str) -> bool:
+    """Whether this version may be published: the run was not cancelled and has no other version.
+
+    From then on it cannot be cancelled.
+    """
+    taken = transaction.execute(
+        update(Run)
+        .where(Run.id == run_id, Run.status.in_((*ACTIVE, "done")))
+        .where(Run.version.is_(None) | (Run.version == version))
+        .values(version=version)
+        .returning(Run.id)
+    )
+    return taken.first() is not None
+
+
+def set_done(
+    transaction: Transaction,
+    run_id: str,
+    *,
+    version: str | None = None,
+    url: str | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    artifacts: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Record that a run ended well. `metrics` are its last figures, beside those that were logged by step.
+
+    An artifact is {name, url, sha256, size}. `version` and `url` are those of what it published, if anything.
+    """
+    run = _held(transaction, run_id)
+    if run is None:
+        return
+    run.status, run.error, run.finished_at = "done", None, run.finished_at or now()
+    run.started_at = run.started_at or run.created_at
+    run.version, run.url = version or run.version, url or run.url
+    run.artifacts = [dict(artifact) for artifact in artifacts] or run.artifacts
+    _note_metrics(run, metrics or {}, "at the end")
+    transaction.flush()
+
+
+def set_ended(transaction: Transaction, run_id: str, status: str, error: str | None) -> None:
+    """Record that a run failed or was cancelled; one that is done stays done."""
+    transaction.execute(
+        update(Run)
+        .where(Run.id == run_id, Run.status.in_(ACTIVE))
+        .values(status=status, version=None, error=error, finished_at=now())
+    )
+
+
+def cancel_run(transaction: Transaction, job_id: str) -> bool:
+    """Record that the run of a job was cancelled; False once its publication has begun or it ended."""
+    cancelled = transaction.execute(
+        update(Run)
+        .where(Run.job_id == job_id, Run.status.in_(ACTIVE), Run.version.is_(None))
+        .values(status="cancelled", finished_at=now())
+        .returning(Run.id)
+    )
+    return cancelled.first() is not None
+
+
+def ask_to_finish(transaction: Transaction, job_id: str) -> bool:
+    """Record that the run of a job is to end with the best so far; False once it publishes or has ended."""
+    asked = transaction.execute(
+        update(Run)
+        .where(Run.job_id == job_id, Run.status.in_(ACTIVE), Run.version.is_(None))
+        .values(finish_early_at=func.coalesce(Run.finish_early_at, now()))
+        .returning(Run.id)
+    )
+    return asked.first() is not None
+
+
+def is_to_finish(transaction: Transaction, run_id: str) -> bool:
+    return transaction.scalar(select(Run.finish_early_at).where(Run.id == run_id)) is not None
+
+
+def active_runs(transaction: Transaction, application: str | None = None) -> list[Run]:
+    """Every run, of anyone, that has not ended."""
+    wanted = select(Run).where(Run.status.in_(ACTIVE))
+    return list(
+        transaction.scalars(wanted if application is None else wanted.where(Run.application == application))
+    )
+
+
+# Parameters, tags, metrics
+
+
+def set_parameters(transaction: Transaction, run_id: str, parameters: Mapping[str, Any]) -> None:
+    """Note parameters of a run; one that is named again is replaced.
+
+    Raises:
+        InvalidInput: a name or a value is not flat.
+    """
+    given = checked_values(parameters)
+    if (run := _held(transaction, run_id)) is not None:
+        run.parameters = run.parameters | given
+
+
+def set_tags(transaction: Transaction, run_id: str, tags: Mapping[str, Any]) -> None:
+    """Note tags of a run; one that is named again is replaced, and one that is None goes.
+
+    Raises:
+        InvalidInput: a name or a value is not flat.
+    """
+    given = checked_values(tags)
+    if (run := _held(transaction, run_id)) is not None:
+        kept = run.tags | given
+        run.tags = {name: value for name, value in kept.items() if value is not None}
+
+
+def set_subject(transaction: Transaction, run_id: str, subject: Mapping[str, Any]) -> None:
+    """Say what a run learns from, where that was not known when it was asked for."""
+    transaction.execute(update(Run).where(Run.id == run_id).values(subject=dict(subject)))
+
+
+def set_export(transaction: Transaction, run_id: str, where: str, what: Mapping[str, Any]) -> None:
+    """Note where else a run is known, such as at an MLflow server."""
+    if (run := _held(transaction, run_id)) is not None:
+        run.exports = run.exports | {where: dict(what)}
+
+
+def log_metrics(transaction: Transaction, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
+    """Keep metrics of a step; the same step told again replaces what it said before.
+
+    A value that is no finite number (a loss that diverged) is no point of a curve: a tag {name}.not_finite says at
+    which step it was first seen.
+
+    Raises:
+        InvalidInput: a name that is not flat, a value that is no number, or a negative step.
+        NotFound: there is no such run.
+    """
+    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        raise InvalidInput(f"A metric's step is a whole number from 0, not {step!r}.")
+    run = _held(transaction, run_id)
+    if run is None:
+        raise NotFound(f"No run {run_id}. See: ecluse runs list")
+    finite = _checked_metrics(run, metrics, f"at step {step}")
+    if not finite:
+        return
+    later = set(
+        transaction.scalars(
+            select(RunMetric.name)
+            .where(RunMetric.run_id == run_id, RunMetric.name.in_(list(finite)), RunMetric.step > step)
+            .distinct()
+        )
+    )
+    moment = now()
+    insert = postgresql.insert if transaction.get_bind().dialect.name == "postgresql" else sqlite.insert
+    statement = insert(RunMetric).values(
+        [
+            {"run_id": run_id, "name": name, "step": step, "value": value, "at": moment}
+            for name, value in finite.items()
+        ]
+    )
+    transaction.execute(
+        statement.on_conflict_do_update(
+            index_elements=["run_id", "name", "step"],
+            set_={"value": statement.excluded.value, "at": statement.excluded.at},
+        )
+    )
+    run.metrics = run.metrics | {name: value for name, value in finite.items() if name not in later}
+    transaction.flush()
+
+
+def curves_of(transaction: Transaction, run_id: str) -> Curves:
+    """The metrics of a run by name, each by step. Whose it is was asked before."""
+    return curves_of_all(transaction, [run_id])[run_id]
+
+
+def curves_of_all(
+    transaction: Transaction, run_ids: Collection[str], names: Collection[str] | None = None
+) -> dict[str, Curves]:
+    """The metrics of several runs; of each, by name and step. Whose they are was asked before."""
+    wanted = select(RunMetric).where(RunMetric.run_id.in_(list(run_ids)))
+    if names is not None:
+        wanted = wanted.where(RunMetric.name.in_(list(names)))
+    curves: dict[str, Curves] = {run_id: {} for run_id in run_ids}
+    for row in transaction.scalars(wanted.order_by(RunMetric.name, RunMetric.step)):
+        curves[row.run_id].setdefault(row.name, []).append(Point(row.step, row.value, row.at))
+    return curves
+
+
+def flat_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values with flat names: {"goal": {"kind": "f1"}} is {"goal.kind": "f1"}; a list is its words."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flat_values(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple | set | frozenset):
+            flat[f"{prefix}{name}"] = ", ".join(map(str, value))[:_LONGEST_VALUE]
+        elif value is not None:
+            flat[f"{prefix}{name}"] = value[:_LONGEST_VALUE] if isinstance(value, str) else value
+    return flat
+
+
+def checked_name(name: str) -> str:
+    """The name of a parameter, tag or metric.
+
+    Raises:
+        InvalidInput: it has other characters than letters, digits, `_`, `-`, `.` and spaces, or more than 80.
+    """
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise InvalidInput(
+            f"{name!r} cannot name a parameter, tag or metric. Use up to 80 letters, digits, dots, hyphens and "
+            "underscores."
+        )
+    return name
+
+
+def checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters or tags: text, numbers and truth values by flat names; a number that is not finite is its word.
+
+    Raises:
+        InvalidInput: a name or a value is not flat.
+    """
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        if value is not None and not isinstance(value, str | int | float):
+            raise InvalidInput(
+                f"{name} is {type(value).__name__}; a parameter or tag is text, a number or a truth value."
+            )
+        finite = not isinstance(value, float) or math.isfinite(value)
+        checked[checked_name(name)] = value if finite else str(value)
+    return checked
+
+
+def _checked_metrics(run: Run, metrics: Mapping[str, Any], when: str) -> dict[str, float]:
+    """Those with a finite value; a tag of the run tells of each other."""
+    finite: dict[str, float] = {}
+    for name, value in metrics.items():
+        checked_name(name)
+        if isinstance(value, bool) or not hasattr(value, "__float__"):
+            raise InvalidInput(f"The metric {name} is {value!r}, which is no number. Keep it as a tag.")
+        number = float(value)
+        if math.isfinite(number):
+            finite[name] = number
+        else:
+            run.tags = {f"{name}.{NOT_FINITE}": f"{number} {when}"} | run.tags
+    return finite
+
+
+def _note_metrics(run: Run, metrics: Mapping[str, Any], when: str) -> None:
+    """The last figures of a run; one that is None was not measured."""
+    measured = {name: value for name, value in metrics.items() if value is not None}
+    run.metrics = run.metrics | _checked_metrics(run, measured, when)
+
+
+def _held(transaction: Transaction, run_id: str) -> Run | None:
+    """A run as it is now, held until the transaction ends: what is merged into it is lost to no other writer."""
+    wanted = select(Run).where(Run.id == run_id).with_for_update().execution_options(populate_existing=True)
+    return transaction.scalar(wanted)
+
+
+def _wanted(user_id: str, wanted: Wanted) -> Select[Run]:
+    found = select(Run).where(Run.user_id == user_id)
+    for column in ("application", "name", "kind", "status"):
+        value = getattr(wanted, column)
+        if value is not None:
+            found = found.where(getattr(Run, column) == value)
+    for values, asked in ((Run.tags, wanted.tags), (Run.parameters, wanted.parameters)):
+        for name, value in asked.items():
+            found = found.where(_as_written(values, checked_name(name)).in_(_writings(value)))
+    return found
+
+
+def _as_written(values: InstrumentedAttribute[dict[str, Any]], name: str) -> ColumnElement[str]:
+    """A value of a JSON column as its JSON text, which both databases keep as it was written."""
+    found = values.op("->", return_type=Text())(literal(name, String()))
+    return cast(found, Text)
+
+
+def _writings(value: str) -> list[str]:
+    """Every JSON text that a person may mean by a text: the text itself, and the number or truth value it names."""
+    writings = {json.dumps(value), json.dumps(value, ensure_ascii=False)}
+    try:
+        named = json.loads(value)
+    except ValueError:
+        return sorted(writings)
+    if isinstance(named, bool):
+        writings.add(json.dumps(named))
+    elif isinstance(named, int | float) and math.isfinite(named):
+        writings |= {json.dumps(named), json.dumps(float(named))}
+        if float(named).is_integer():
+            writings.add(json.dumps(int(named)))
+    return sorted(writings)
+
+
+def _sorted_by(sort: str) -> ColumnElement[Any]:
+    columns: dict[str, ColumnElement[Any]] = {
+        "name": Run.name.expression,
+        "application": Run.application.expression,
+        "kind": Run.kind.expression,
+        "status": Run.status.expression,
+        "version": Run.version.expression,
+        "created": Run.created_at.expression,
+        "started": Run.started_at.expression,
+        "duration": extract("epoch", Run.finished_at) - extract("epoch", Run.started_at),
+    }
+    return columns[sort] if sort in COLUMNS else Run.metrics[checked_name(sort)].as_float()

@@ -1,0 +1,190 @@
+"""What the catalog keeps of runs, on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecluse.catalog import Catalog, runs, users
+from ecluse.catalog.runs import Wanted
+from ecluse.catalog.tables import Run, User, now
+from ecluse.errors import InvalidInput, NotFound
+from ecluse.settings import Settings
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'catalog.db'}"
+    else:
+        url = request.getfixturevalue("postgresql_url")
+    opened = Catalog(Settings.from_environment({"DATABASE_URL": url}).database_url)
+    opened.migrate()
+    yield opened
+    opened.close()
+
+
+def add_user(catalog: Catalog, email: str = "a@b.c") -> User:
+    with catalog.write() as transaction:
+        return users.add_user(transaction, email=email, name="", password_hash=None, role="member")
+
+
+def add_run(catalog: Catalog, user: User, name: str = "leaves", **values: Any) -> Run:
+    row = Run(user_id=user.id, name=name, **({"application": "plants", "kind": "features"} | values))
+    with catalog.write() as transaction:
+        return runs.add_run(transaction, row)
+
+
+def found(catalog: Catalog, user: User, wanted: Wanted | None = None, **how: Any) -> list[str]:
+    with catalog.read() as transaction:
+        return [run.name for run in runs.list_runs(transaction, user.id, wanted, **how)[0]]
+
+
+def test_a_metric_told_again_at_its_step_is_replaced_and_the_last_step_is_the_runs(catalog: Catalog) -> None:
+    run = add_run(catalog, add_user(catalog))
+    with catalog.write() as transaction:
+        runs.log_metrics(transaction, run.id, 0, {"train_loss": 0.7, "train_accuracy": 0.5})
+        runs.log_metrics(transaction, run.id, 1, {"train_loss": 0.6})
+        runs.log_metrics(transaction, run.id, 0, {"train_loss": 0.65})
+    with catalog.read() as transaction:
+        curves = runs.curves_of(transaction, run.id)
+        kept = runs.run_of(transaction, run.user_id, run.id)
+    assert {name: [(p.step, p.value) for p in points] for name, points in curves.items()} == {
+        "train_accuracy": [(0, 0.5)],
+        "train_loss": [(0, 0.65), (1, 0.6)],
+    }
+    assert kept.metrics == {"train_loss": 0.6, "train_accuracy": 0.5}
+    assert curves["train_loss"][0].at.tzinfo is not None
+
+
+def test_a_metric_that_is_not_finite_is_a_tag_and_no_point(catalog: Catalog) -> None:
+    run = add_run(catalog, add_user(catalog))
+    with catalog.write() as transaction:
+        runs.log_metrics(transaction, run.id, 3, {"loss": math.nan, "accuracy": 0.5})
+        runs.log_metrics(transaction, run.id, 4, {"loss": math.inf})
+    with catalog.read() as transaction:
+        kept = runs.run_of(transaction, run.user_id, run.id)
+        assert list(runs.curves_of(transaction, run.id)) == ["accuracy"]
+    assert kept.tags == {"loss.not_finite": "nan at step 3"}
+    assert kept.metrics == {"accuracy": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("step", "metrics"),
+    [(0, {"a/b": 1.0}), (0, {"": 1.0}), (0, {"a": "x"}), (0, {"a": True}), (-1, {"a": 1.0})],
+)
+def test_a_metric_that_is_no_number_of_a_flat_name_is_refused(
+    catalog: Catalog, step: int, metrics: dict[str, Any]
+) -> None:
+    run = add_run(catalog, add_user(catalog))
+    with pytest.raises(InvalidInput), catalog.write() as transaction:
+        runs.log_metrics(transaction, run.id, step, metrics)
+    with catalog.read() as transaction:
+        assert runs.curves_of(transaction, run.id) == {}
+
+
+def test_another_persons_run_is_not_found(catalog: Catalog) -> None:
+    owner, other = add_user(catalog), add_user(catalog, "x@y.z")
+    run = add_run(catalog, owner)
+    with catalog.read() as transaction:
+        assert runs.list_runs(transaction, other.id) == ([], 0)
+        with pytest.raises(NotFound):
+            runs.run_of(transaction, other.id, run.id)
+        with pytest.raises(NotFound):
+            runs.runs_of(transaction, other.id, [run.id])
+
+
+def test_runs_are_sorted_by_a_metric_and_those_without_it_come_last(catalog: Catalog) -> None:
+    user = add_user(catalog)
+    for name, metrics in (
+        ("a", {"accuracy": 0.8}),
+        ("b", {}),
+        ("c", {"accuracy": 0.95}),
+        ("d", {"other": 1.0}),
+    ):
+        add_run(catalog, user, name, metrics=metrics)
+    assert found(catalog, user, sort="accuracy")[:2] == ["c", "a"]
+    assert found(catalog, user, sort="accuracy", direction="ascending")[:2] == ["a", "c"]
+    with pytest.raises(InvalidInput):
+        found(catalog, user, sort="x'); DROP TABLE runs; --")
+
+
+def test_runs_are_sorted_by_every_column(catalog: Catalog) -> None:
+    user, begun = add_user(catalog), now()
+    for name, seconds in (("a", 100), ("b", 20), ("c", None)):
+        end = None if seconds is None else begun + timedelta(seconds=seconds)
+        add_run(catalog, user, name, started_at=begun, finished_at=end)
+    assert found(catalog, user, sort="duration") == ["a", "b", "c"]
+    assert found(catalog, user, sort="name", direction="ascending") == ["a", "b", "c"]
+    for column in runs.COLUMNS:
+        assert sorted(found(catalog, user, sort=column)) == ["a", "b", "c"]
+
+
+def test_runs_are_found_by_what_they_are_and_by_what_they_were_told(catalog: Catalog) -> None:
+    user = add_user(catalog)
+    add_run(catalog, user, "a", parameters={"rate": 1e-05, "epochs": 5, "flip": True}, tags={"who": "Zoé"})
+    add_run(
+        catalog, user, "b", application="fraud", kind="search", parameters={"rate": "fast"}, status="done"
+    )
+    wanted = [
+        (Wanted(parameters={"rate": "0.00001"}), ["a"]),
+        (Wanted(parameters={"rate": "fast"}), ["b"]),
+        (Wanted(parameters={"epochs": "5.0", "flip": "true"}), ["a"]),
+        (Wanted(parameters={"epochs": "6"}), []),
+        (Wanted(tags={"who": "Zoé"}), ["a"]),
+        (Wanted(application="fraud"), ["b"]),
+        (Wanted(status="queued"), ["a"]),
+        (Wanted(kind="search", name="b"), ["b"]),
+    ]
+    assert [found(catalog, user, which) for which, _ in wanted] == [names for _, names in wanted]
+
+
+def test_pages_of_runs_miss_none_and_say_how_many_there_are(catalog: Catalog) -> None:
+    user = add_user(catalog)
+    for number in range(5):
+        add_run(catalog, user, f"m{number}")
+    with catalog.read() as transaction:
+        pages = [runs.list_runs(transaction, user.id, limit=2, offset=offset) for offset in (0, 2, 4)]
+    assert {total for _, total in pages} == {5}
+    assert sorted(run.name for page, _ in pages for run in page) == [f"m{n}" for n in range(5)]
+
+
+def test_a_run_whose_publication_began_cannot_be_cancelled_and_a_cancelled_one_not_published(
+    catalog: Catalog,
+) -> None:
+    user = add_user(catalog)
+    first, second = (add_run(catalog, user, job_id=job) for job in ("j1", "j2"))
+    with catalog.write() as transaction:
+        runs.set_running(transaction, first.id)
+        assert runs.ask_to_finish(transaction, "j1")
+        assert runs.is_to_finish(transaction, first.id)
+        assert runs.begin_publishing(transaction, first.id, "v1")
+        assert not runs.begin_publishing(transaction, first.id, "v2")
+        assert not runs.cancel_run(transaction, "j1")
+        assert runs.cancel_run(transaction, "j2")
+        assert not runs.begin_publishing(transaction, second.id, "v1")
+        files = [{"name": "model.onnx", "url": "s3://b/m", "sha256": "0" * 64, "size": 3}]
+        runs.set_done(
+            transaction, first.id, version="v1", url="s3://b", metrics={"accuracy": 0.9}, artifacts=files
+        )
+        runs.set_ended(transaction, first.id, "failed", "late")
+    with catalog.read() as transaction:
+        done, cancelled = (runs.run_of(transaction, user.id, run.id) for run in (first, second))
+        assert runs.active_runs(transaction) == []
+        made = runs.run_of_version(transaction, user.id, "leaves", "v1")
+    assert (done.status, done.version, done.metrics, done.artifacts) == (
+        "done",
+        "v1",
+        {"accuracy": 0.9},
+        files,
+    )
+    assert done.started_at is not None
+    assert done.finished_at is not None
+    assert (cancelled.status, cancelled.version) == ("cancelled", None)
+    assert made is not None
+    assert made.id == first.id
