@@ -188,3 +188,18 @@ def test_a_run_whose_publication_began_cannot_be_cancelled_and_a_cancelled_one_n
     assert (cancelled.status, cancelled.version) == ("cancelled", None)
     assert made is not None
     assert made.id == first.id
+
+
+def test_a_run_names_its_newest_checkpoint_and_takes_none_once_it_has_ended(catalog: Catalog) -> None:
+    run = add_run(catalog, add_user(catalog))
+    with catalog.write() as transaction:
+        assert runs.set_checkpoint(transaction, run.id, "one") is None
+        assert runs.set_checkpoint(transaction, run.id, "one") is None
+        assert runs.set_checkpoint(transaction, run.id, "two") == "one"
+        assert runs.ended_with_checkpoint(transaction) == []
+        runs.set_ended(transaction, run.id, "failed", "It was stopped.")
+    with catalog.write() as transaction:
+        assert runs.set_checkpoint(transaction, run.id, "three") == "three"
+        assert [one.tags for one in runs.ended_with_checkpoint(transaction)] == [{"checkpoint": "two"}]
+        runs.set_tags(transaction, run.id, {"checkpoint": None})
+        assert runs.ended_with_checkpoint(transaction) == []

@@ -30,6 +30,8 @@ COLUMNS: Final = ("name", "application", "kind", "status", "version", "created",
 MOST_COMPARED: Final = 5
 #: A tag says so where a metric was no finite number: {name}.not_finite.
 NOT_FINITE: Final = "not_finite"
+#: The tag that names what a run goes on from when its worker dies.
+CHECKPOINT: Final = "checkpoint"
 _NAME: Final = re.compile(r"\w[\w.\- ]{0,79}")
 _LONGEST_VALUE: Final = 500
 Direction = Literal["ascending", "descending"]
@@ -252,6 +254,22 @@ def set_tags(transaction: Transaction, run_id: str, tags: Mapping[str, Any]) -> 
     if (run := _held(transaction, run_id)) is not None:
         kept = run.tags | given
         run.tags = {name: value for name, value in kept.items() if value is not None}
+
+
+def set_checkpoint(transaction: Transaction, run_id: str, key: str) -> str | None:
+    """Name the newest checkpoint of a run; the key of one that is of no use then, which is this where it has ended."""
+    run = _held(transaction, run_id)
+    if run is None or run.status not in ACTIVE:
+        return key
+    before = run.tags.get(CHECKPOINT)
+    run.tags = run.tags | {CHECKPOINT: key}
+    return None if before == key else before
+
+
+def ended_with_checkpoint(transaction: Transaction) -> list[Run]:
+    """Every run, of anyone, that has ended and still names a checkpoint."""
+    named = Run.tags[CHECKPOINT].as_string().is_not(None)
+    return list(transaction.scalars(select(Run).where(Run.status.not_in(ACTIVE), named)))
 
 
 def set_subject(transaction: Transaction, run_id: str, subject: Mapping[str, Any]) -> None:

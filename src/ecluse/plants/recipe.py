@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # pages and commands that only name a recipe read no images
+    import numpy as np
+    from numpy.typing import NDArray
 
-from ecluse.plants.pictures import Transform
+    from ecluse.plants.pictures import Transform
 
 RecipeName = Literal["features", "finetune"]
 #: Neural networks by name: "lite0" is EfficientNet-Lite0 as learned on ImageNet, "resnet18" starts from nothing.
