@@ -408,7 +408,10 @@ class Schedule(Base):
 
 
 class ImageSet(Base):
-    """A person's images with their labels. `job_id` is that of the last import or audit."""
+    """A person's images with their labels. `job_id` is that of the last import or audit.
+
+    `staged_url`: the folder of what was uploaded for an import, until that has ended.
+    """
 
     __tablename__ = "image_sets"
     __table_args__ = (UniqueConstraint("user_id", "name"),)
@@ -416,6 +419,7 @@ class ImageSet(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(String(100))
     job_id: Mapped[str | None] = mapped_column(String(64), index=True)
+    staged_url: Mapped[str | None] = mapped_column(String(1200))
     created_at: Mapped[datetime] = mapped_column(default=now)
     imported_at: Mapped[datetime | None]
     audited_at: Mapped[datetime | None]
@@ -424,9 +428,11 @@ class ImageSet(Base):
 class Image(Base):
     """A file that was imported. `state` is valid, rejected (`reason` says why; nothing is stored) or excluded.
 
-    `origin` is where it came from, `seen_again` other places with the same bytes. `perceptual_hash`: 64 bits as
-    16 hex digits. `group` is the id of the first of those that look nearly the same. `suspicion`: how improbable
-    its label is by models that have not seen it, 0 to 1; `suggested_label` what they say instead.
+    `origin` is where it came from, `seen_again` other places with the same bytes; `contested` says that one of these
+    had another label, and that nobody chose since. Of a file that was never read, such as one that could not be
+    fetched, `sha256` is the digest of its origin. `perceptual_hash`: 64 bits as 16 hex digits. `group` is the id of
+    the first of those that look nearly the same. `suspicion`: how improbable its label is by models that have not
+    seen it, 0 to 1; `suggested_label` what they say instead.
     """
 
     __tablename__ = "images"
@@ -447,6 +453,7 @@ class Image(Base):
     imported_label: Mapped[str] = mapped_column(String(100))
     origin: Mapped[str] = mapped_column(String(1200))
     seen_again: Mapped[list[Any]] = mapped_column(default=list)
+    contested: Mapped[bool] = mapped_column(default=False)
     state: Mapped[str] = mapped_column(String(16), default="valid")
     reason: Mapped[str | None] = mapped_column(Text)
     perceptual_hash: Mapped[str | None] = mapped_column(String(16))

@@ -1,0 +1,385 @@
+"""Find and keep sets of labelled images and their splits. Every query names the owner, but those by a set of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, update
+from sqlalchemy.orm import Session as Transaction
+
+from ecluse.catalog.tables import Image, ImageSet, ImageSplit, now
+from ecluse.errors import InvalidInput, NotFound
+
+State = Literal["valid", "rejected", "excluded"]
+STATES: Final[tuple[State, ...]] = ("valid", "excluded", "rejected")
+Order = Literal["origin", "suspicion", "group"]
+#: How many ids one query names.
+MANY: Final = 500
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which images of a set; what is left out does not matter.
+
+    `duplicates`: those with others that look nearly the same. `contested`: the same or nearly the same came under
+    another label too. `suspects`: another label is suggested. `text`: part of the origin, the label or the digest.
+    """
+
+    label: str | None = None
+    states: tuple[State, ...] = ("valid", "excluded")
+    duplicates: bool = False
+    contested: bool = False
+    suspects: bool = False
+    group: str | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many images of a set there are: {label: number} of each state."""
+
+    valid: Mapping[str, int] = field(default_factory=dict)
+    excluded: Mapping[str, int] = field(default_factory=dict)
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """Those that are stored: valid or excluded."""
+        return sum(self.valid.values()) + sum(self.excluded.values())
+
+    @property
+    def labels(self) -> list[str]:
+        """Those of the images that are stored, in their order."""
+        return sorted({*self.valid, *self.excluded})
+
+
+# Sets
+
+
+def add_set(transaction: Transaction, row: ImageSet) -> ImageSet:
+    transaction.add(row)
+    transaction.flush()
+    return row
+
+
+def set_of(transaction: Transaction, user_id: str, set_id: str) -> ImageSet:
+    """Raises:
+    NotFound: there is none, or it is someone else's.
+    """
+    found = transaction.scalar(select(ImageSet).where(ImageSet.id == set_id, ImageSet.user_id == user_id))
+    if found is None:
+        raise NotFound(f"No set of images {set_id}. See: ecluse plants sets")
+    return found
+
+
+def set_named(transaction: Transaction, user_id: str, name: str) -> ImageSet | None:
+    return transaction.scalar(select(ImageSet).where(ImageSet.user_id == user_id, ImageSet.name == name))
+
+
+def list_sets(transaction: Transaction, user_id: str, *, limit: int = 200, offset: int = 0) -> list[ImageSet]:
+    """The user's sets, that which was imported last first."""
+    return list(transaction.scalars(_newest(user_id).limit(limit).offset(offset)))
+
+
+def count_sets(transaction: Transaction, user_id: str) -> int:
+    return transaction.scalar(select(func.count()).where(ImageSet.user_id == user_id)) or 0
+
+
+def newest_set(transaction: Transaction, user_id: str) -> ImageSet | None:
+    """The set that images were imported into last."""
+    return transaction.scalar(_newest(user_id).where(ImageSet.imported_at.is_not(None)).limit(1))
+
+
+def lock_set(transaction: Transaction, set_id: str) -> bool:
+    """Keep others from adding images to this set until the transaction ends; whether it is still there."""
+    found = transaction.scalar(select(ImageSet.id).where(ImageSet.id == set_id).with_for_update())
+    return found is not None
+
+
+def set_job(transaction: Transaction, set_id: str, job_id: str | None, *, staged: str | None = None) -> None:
+    """Say which job is at work on a set, and the address of what was uploaded for it."""
+    transaction.execute(
+        update(ImageSet).where(ImageSet.id == set_id).values(job_id=job_id, staged_url=staged)
+    )
+
+
+def set_imported(transaction: Transaction, set_id: str) -> None:
+    transaction.execute(update(ImageSet).where(ImageSet.id == set_id).values(imported_at=now()))
+
+
+def set_audited(transaction: Transaction, set_id: str) -> None:
+    transaction.execute(update(ImageSet).where(ImageSet.id == set_id).values(audited_at=now()))
+
+
+def sets_with_staged(transaction: Transaction) -> list[ImageSet]:
+    """Every set, of anyone, for which something is uploaded and not removed yet."""
+    return list(transaction.scalars(select(ImageSet).where(ImageSet.staged_url.is_not(None))))
+
+
+def forget_staged(transaction: Transaction, set_id: str, url: str) -> None:
+    transaction.execute(
+        update(ImageSet).where(ImageSet.id == set_id, ImageSet.staged_url == url).values(staged_url=None)
+    )
+
+
+def remove_set(transaction: Transaction, user_id: str, set_id: str) -> list[str]:
+    """Forget a set, its images and its splits; the addresses of the objects that nothing points at then."""
+    found = set_of(transaction, user_id, set_id)
+    urls = [
+        *transaction.scalars(select(Image.url).where(Image.set_id == set_id, Image.url != "")),
+        *transaction.scalars(select(ImageSplit.url).where(ImageSplit.set_id == set_id)),
+    ]
+    transaction.execute(delete(Image).where(Image.set_id == set_id))
+    transaction.execute(delete(ImageSplit).where(ImageSplit.set_id == set_id))
+    transaction.delete(found)
+    return urls
+
+
+# Images
+
+
+def add_images(transaction: Transaction, rows: Iterable[Image]) -> None:
+    transaction.add_all(rows)
+    transaction.flush()
+
+
+def images_by_digest(transaction: Transaction, set_id: str, digests: Collection[str]) -> dict[str, Image]:
+    """Those images of a set that have one of these digests, whatever their state."""
+    wanted, found = list(digests), dict[str, Image]()
+    for start in range(0, len(wanted), MANY):
+        part = Image.sha256.in_(wanted[start : start + MANY])
+        rows = transaction.scalars(select(Image).where(Image.set_id == set_id, part))
+        found |= {row.sha256: row for row in rows}
+    return found
+
+
+def image_of(transaction: Transaction, user_id: str, image_id: str) -> Image:
+    """Raises:
+    NotFound: there is none, or it is someone else's.
+    """
+    found = transaction.scalar(select(Image).where(Image.id == image_id, Image.user_id == user_id))
+    if found is None:
+        raise NotFound(f"No image {image_id}. See: ecluse plants show SET")
+    return found
+
+
+def find_images(transaction: Transaction, user_id: str, set_id: str, names: Collection[str]) -> list[Image]:
+    """The images of a set by their ids, the beginnings of their digests (8 or more), or their origins, in that order.
+
+    Raises:
+        NotFound: one is not there.
+        InvalidInput: one names several.
+    """
+    return [_find_image(transaction, user_id, set_id, name) for name in names]
+
+
+def list_images(
+    transaction: Transaction,
+    user_id: str,
+    set_id: str,
+    wanted: Filter = Filter(),
+    *,
+    order: Order = "origin",
+    limit: int | None = 200,
+    offset: int = 0,
+) -> list[Image]:
+    """Images of a set: by label and origin, by suspicion from the highest, or those that look alike side by side."""
+    columns: dict[Order, tuple[Any, ...]] = {
+        "origin": (Image.label, Image.origin, Image.id),
+        "suspicion": (func.coalesce(Image.suspicion, -1.0).desc(), Image.label, Image.origin, Image.id),
+        "group": (func.coalesce(Image.group, Image.id), Image.label, Image.origin, Image.id),
+    }
+    query = _matching(select(Image), user_id, set_id, wanted).order_by(*columns[order])
+    return list(transaction.scalars(query.limit(limit).offset(offset)))
+
+
+def count_images(
+    transaction: Transaction,
+    user_id: str,
+    set_id: str,
+    wanted: Filter = Filter(),
+) -> int:
+    return transaction.scalar(_matching(select(func.count(Image.id)), user_id, set_id, wanted)) or 0
+
+
+def counts(transaction: Transaction, user_id: str, set_ids: Collection[str]) -> dict[str, Counts]:
+    """How many images each of these sets has, by state and label."""
+    found: dict[str, dict[str, dict[str, int]]] = {one: {state: {} for state in STATES} for one in set_ids}
+    rows = transaction.execute(
+        select(Image.set_id, Image.state, Image.label, func.count())
+        .where(Image.user_id == user_id, Image.set_id.in_(list(set_ids)))
+        .group_by(Image.set_id, Image.state, Image.label)
+        .order_by(Image.label)
+    )
+    for set_id, state, label, number in rows:
+        found[set_id][state][label] = number
+    return {set_id: Counts(**states) for set_id, states in found.items()}
+
+
+def reasons(transaction: Transaction, user_id: str, set_id: str) -> list[tuple[str, int]]:
+    """Why files of a set were rejected, and how many for each reason, the most first."""
+    number = func.count()
+    rows = transaction.execute(
+        select(Image.reason, number)
+        .where(Image.user_id == user_id, Image.set_id == set_id, Image.state == "rejected")
+        .group_by(Image.reason)
+        .order_by(number.desc(), Image.reason)
+    )
+    return [(reason or "", count) for reason, count in rows]
+
+
+def stored_bytes(transaction: Transaction, user_id: str, set_ids: Collection[str]) -> dict[str, int]:
+    """The bytes of the images of each of these sets."""
+    rows = transaction.execute(
+        select(Image.set_id, func.sum(Image.size_bytes))
+        .where(Image.user_id == user_id, Image.set_id.in_(list(set_ids)), Image.url != "")
+        .group_by(Image.set_id)
+    )
+    return dict.fromkeys(set_ids, 0) | {set_id: int(size) for set_id, size in rows}
+
+
+def set_label(
+    transaction: Transaction, user_id: str, set_id: str, image_ids: Collection[str], label: str
+) -> int:
+    """Give stored images another label; how many changed. What was suspected of the old one is forgotten."""
+    changed = 0
+    for part in _parts(image_ids):
+        mine = (Image.user_id == user_id, Image.set_id == set_id, Image.id.in_(part))
+        stored = and_(*mine, Image.state != "rejected")
+        transaction.execute(update(Image).where(stored).values(contested=False))
+        done = transaction.execute(
+            update(Image)
+            .where(stored, Image.label != label)
+            .values(label=label, suspicion=None, suggested_label=None)
+            .returning(Image.id)
+        )
+        changed += len(done.all())
+    return changed
+
+
+def set_state(
+    transaction: Transaction,
+    user_id: str,
+    set_id: str,
+    image_ids: Collection[str],
+    state: Literal["valid", "excluded"],
+) -> int:
+    """Take stored images out of use, or back in; how many changed. A rejected one stays so."""
+    changed = 0
+    for part in _parts(image_ids):
+        done = transaction.execute(
+            update(Image)
+            .where(Image.user_id == user_id, Image.set_id == set_id, Image.id.in_(part))
+            .where(Image.state.not_in(("rejected", state)))
+            .values(state=state)
+            .returning(Image.id)
+        )
+        changed += len(done.all())
+    return changed
+
+
+def remove_rejected(transaction: Transaction, set_id: str, digests: Collection[str]) -> None:
+    """Forget the rejections of what could be read since."""
+    for part in _parts(digests):
+        transaction.execute(
+            delete(Image).where(Image.set_id == set_id, Image.sha256.in_(part), Image.state == "rejected")
+        )
+
+
+# Splits
+
+
+def add_split(transaction: Transaction, row: ImageSplit) -> ImageSplit:
+    transaction.add(row)
+    transaction.flush()
+    return row
+
+
+def split_of(transaction: Transaction, user_id: str, split_id: str) -> ImageSplit:
+    """Raises:
+    NotFound: there is none, or it is someone else's.
+    """
+    found = transaction.scalar(
+        select(ImageSplit).where(ImageSplit.id == split_id, ImageSplit.user_id == user_id)
+    )
+    if found is None:
+        raise NotFound(f"No split {split_id}. See: ecluse plants show SET")
+    return found
+
+
+def list_splits(
+    transaction: Transaction, user_id: str, set_id: str, *, seed: int | None = None, limit: int = 100
+) -> list[ImageSplit]:
+    """The splits of a set, or those with one seed, the newest first."""
+    query = select(ImageSplit).where(ImageSplit.user_id == user_id, ImageSplit.set_id == set_id)
+    if seed is not None:
+        query = query.where(ImageSplit.seed == seed)
+    return list(transaction.scalars(query.order_by(ImageSplit.created_at.desc(), ImageSplit.id).limit(limit)))
+
+
+def newest_split(
+    transaction: Transaction, user_id: str, set_id: str, *, seed: int | None = None
+) -> ImageSplit | None:
+    found = list_splits(transaction, user_id, set_id, seed=seed, limit=1)
+    return found[0] if found else None
+
+
+def _newest(user_id: str) -> Select[ImageSet]:
+    latest = func.coalesce(ImageSet.imported_at, ImageSet.created_at)
+    return select(ImageSet).where(ImageSet.user_id == user_id).order_by(latest.desc(), ImageSet.id)
+
+
+def _find_image(transaction: Transaction, user_id: str, set_id: str, name: str) -> Image:
+    mine = select(Image).where(Image.user_id == user_id, Image.set_id == set_id)
+    conditions: list[ColumnElement[bool]] = [Image.id == name]
+    if len(name) >= 8:
+        conditions.append(Image.sha256.startswith(name.lower(), autoescape=True))
+    conditions.append(Image.origin == name)
+    for condition in conditions:
+        found = list(transaction.scalars(mine.where(condition).limit(2)))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise InvalidInput(f"{name} names several images of the set. Use their ids.")
+    raise NotFound(f"The set has no image {name}. See: ecluse plants show SET")
+
+
+def _matching(query: Select[Any], user_id: str, set_id: str, wanted: Filter) -> Select[Any]:
+    query = query.where(Image.user_id == user_id, Image.set_id == set_id, Image.state.in_(wanted.states))
+    if wanted.label is not None:
+        query = query.where(Image.label == wanted.label)
+    if wanted.duplicates:
+        query = query.where(Image.group.in_(_groups(set_id, func.count() > 1)))
+    if wanted.contested:
+        mixed = _groups(set_id, func.count(Image.label.distinct()) > 1)
+        query = query.where(or_(Image.contested, Image.group.in_(mixed)))
+    if wanted.suspects:
+        query = query.where(Image.suggested_label.is_not(None), Image.suggested_label != Image.label)
+    if wanted.group is not None:
+        query = query.where(Image.group == wanted.group)
+    if text := wanted.text.strip():
+        query = query.where(
+            or_(
+                Image.origin.icontains(text, autoescape=True),
+                Image.label.icontains(text, autoescape=True),
+                Image.sha256.startswith(text.lower(), autoescape=True),
+            )
+        )
+    return query
+
+
+def _groups(set_id: str, condition: ColumnElement[bool]) -> Select[str | None]:
+    """The groups of images in use that meet a condition."""
+    return (
+        select(Image.group)
+        .where(Image.set_id == set_id, Image.state == "valid", Image.group.is_not(None))
+        .group_by(Image.group)
+        .having(condition)
+    )
+
+
+def _parts(values: Collection[str]) -> Iterable[list[str]]:
+    every = list(values)
+    return (every[start : start + MANY] for start in range(0, len(every), MANY))
