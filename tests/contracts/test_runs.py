@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
+from alembic.config import Config
 
-from ecluse.catalog import Catalog, runs, users
+from ecluse import catalog as catalog_package
+from ecluse.catalog import Catalog, inspections, runs, training, users
 from ecluse.catalog.runs import Wanted
-from ecluse.catalog.tables import Run, User, now
+from ecluse.catalog.tables import Inspection, Run, TrainingRun, User, now
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.settings import Settings
 
@@ -203,3 +206,94 @@ def test_a_run_names_its_newest_checkpoint_and_takes_none_once_it_has_ended(cata
         assert [one.tags for one in runs.ended_with_checkpoint(transaction)] == [{"checkpoint": "two"}]
         runs.set_tags(transaction, run.id, {"checkpoint": None})
         assert runs.ended_with_checkpoint(transaction) == []
+
+
+def add_training(catalog: Catalog, user: User, job: str, plan: dict[str, Any]) -> TrainingRun:
+    row = TrainingRun(user_id=user.id, job_id=job, model_name="payments", target_column="fraud", plan=plan)
+    with catalog.write() as transaction:
+        return training.add_run(transaction, row)
+
+
+def test_what_the_history_says_of_a_training_its_run_says_too(catalog: Catalog) -> None:
+    user = add_user(catalog)
+    plan = {"target": "fraud", "goal": {"kind": "f1"}, "identifier_columns": ["id", "card"], "seed": 0}
+    done, cancelled, failed = (add_training(catalog, user, job, plan) for job in ("j1", "j2", "j3"))
+    with catalog.write() as transaction:
+        training.set_running(transaction, done.id)
+        assert training.begin_publishing(transaction, done.id, "v1")
+        assert not training.begin_publishing(transaction, done.id, "v2")
+        metrics = {"average_precision": 0.8, "roc_auc": None}
+        training.set_done(transaction, done.id, version="v1", metrics=metrics, model_path="s3://b/m/v1")
+        assert training.cancel_run(transaction, "j2")
+        assert training.ask_to_finish(transaction, "j3")
+        training.set_ended(transaction, failed.id, "failed", "it broke")
+    with catalog.read() as transaction:
+        told = [runs.run_of(transaction, user.id, run.id) for run in (done, cancelled, failed)]
+    assert [(run.status, run.version, run.error) for run in told] == [
+        ("done", "v1", None),
+        ("cancelled", None, None),
+        ("failed", None, "it broke"),
+    ]
+    assert (told[0].metrics, told[0].url) == ({"average_precision": 0.8}, "s3://b/m/v1")
+    assert told[0].parameters == {
+        "target": "fraud",
+        "goal.kind": "f1",
+        "identifier_columns": "id, card",
+        "seed": 0,
+    }
+    assert told[2].finish_early_at is not None
+
+
+def test_trainings_from_before_runs_were_kept_have_one(catalog: Catalog) -> None:
+    user = add_user(catalog)
+    row = add_training(catalog, user, "j1", {"target": "fraud", "goal": {"kind": "f1"}, "excluded": ["x"]})
+    with catalog.write() as transaction:
+        training.set_done(
+            transaction,
+            row.id,
+            version="v1",
+            metrics={"average_precision": 0.8, "f1": None},
+            model_path="s3://b",
+        )
+    config = Config()
+    config.set_main_option("script_location", str(Path(catalog_package.__file__).parent / "migrations"))
+    with catalog.engine.execution_options(ecluse_write=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0005")
+    catalog.migrate()
+    with catalog.read() as transaction:
+        kept = runs.run_of(transaction, user.id, row.id)
+    assert (kept.application, kept.kind, kept.status, kept.version) == ("fraud", "search", "done", "v1")
+    assert (kept.metrics, kept.url) == ({"average_precision": 0.8}, "s3://b")
+    assert kept.parameters == {"target": "fraud", "goal.kind": "f1", "excluded": "x"}
+    assert kept.created_at == row.created_at
+
+
+def test_learning_from_labels_is_a_run_and_looking_is_none(catalog: Catalog) -> None:
+    user = add_user(catalog)
+    looks = [
+        Inspection(
+            user_id=user.id, kind=kind, job_id=f"j-{kind}", model_name="m", version="v1", request={"seed": 0}
+        )
+        for kind in ("learning", "monitor")
+    ]
+    with catalog.write() as transaction:
+        for look in looks:
+            inspections.add_inspection(transaction, look)
+            inspections.set_running(transaction, look.id)
+            assert inspections.set_done(transaction, look.id, {}, other_version="v2", url="s3://b")
+    with catalog.read() as transaction:
+        kept, total = runs.list_runs(transaction, user.id)
+    assert total == 1
+    assert (kept[0].id, kept[0].kind, kept[0].status) == (looks[0].id, "learning", "done")
+    assert (kept[0].version, kept[0].parent_version, kept[0].url) == ("v2", "m@v1", "s3://b")
+
+
+def test_work_done_anew_forgets_the_metrics_of_the_attempt_before(catalog: Catalog) -> None:
+    run = add_run(catalog, add_user(catalog), metrics={"given": 1.0})
+    with catalog.write() as transaction:
+        runs.log_metrics(transaction, run.id, 7, {"loss": 0.5})
+        runs.forget_metrics(transaction, run.id)
+    with catalog.read() as transaction:
+        assert runs.curves_of(transaction, run.id) == {}
+        assert runs.run_of(transaction, run.user_id, run.id).metrics == {"given": 1.0}

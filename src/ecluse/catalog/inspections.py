@@ -1,21 +1,39 @@
-"""Keep what was found when a model was looked at beside a table."""
+"""Keep what was found when a model was looked at beside a table. Learning from labels is a run of the same id, too."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import Inspection, now
+from ecluse.catalog import runs
+from ecluse.catalog.tables import Inspection, Run, now
 from ecluse.errors import NotFound
 
 ACTIVE = ("queued", "running")
+#: The kind that makes a version, and so is a run.
+LEARNING: Final = "learning"
 
 
 def add_inspection(transaction: Transaction, inspection: Inspection) -> Inspection:
     transaction.add(inspection)
     transaction.flush()
+    if inspection.kind == LEARNING:
+        tracked = Run(
+            id=inspection.id,
+            user_id=inspection.user_id,
+            application="fraud",
+            kind=LEARNING,
+            name=inspection.model_name,
+            parameters=runs.flat_values(inspection.request),
+            subject={"dataset_id": inspection.dataset_id},
+            job_id=inspection.job_id,
+            parent_version=f"{inspection.model_name}@{inspection.version}",
+            created_at=inspection.created_at,
+        )
+        runs.add_run(transaction, tracked)
     return inspection
 
 
@@ -65,6 +83,7 @@ def set_running(transaction: Transaction, inspection_id: str) -> None:
         .where(Inspection.id == inspection_id, Inspection.status.in_(ACTIVE))
         .values(status="running")
     )
+    runs.set_running(transaction, inspection_id)
 
 
 def set_other_version(transaction: Transaction, inspection_id: str, version: str) -> None:
@@ -80,8 +99,14 @@ def set_done(
     result: dict[str, Any],
     *,
     other_version: str | None = None,
+    url: str | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    artifacts: Sequence[Mapping[str, Any]] = (),
 ) -> bool:
-    """Record what was found; False when the inspection was cancelled meanwhile."""
+    """Record what was found; False when the inspection was cancelled meanwhile.
+
+    `url`, `metrics` and `artifacts` are those of the version that learning published, as `runs.set_done` takes them.
+    """
     values: dict[str, Any] = {"status": "done", "result": result, "error": None, "finished_at": now()}
     if other_version is not None:
         values["other_version"] = other_version
@@ -89,9 +114,14 @@ def set_done(
         update(Inspection)
         .where(Inspection.id == inspection_id, Inspection.status.in_((*ACTIVE, "done")))
         .values(**values)
-        .returning(Inspection.id)
+        .returning(Inspection.kind)
     )
-    return done.first() is not None
+    kind = done.scalar()
+    if kind == LEARNING:
+        runs.set_done(
+            transaction, inspection_id, version=other_version, url=url, metrics=metrics, artifacts=artifacts
+        )
+    return kind is not None
 
 
 def set_ended(transaction: Transaction, inspection_id: str, status: str, error: str | None) -> None:
@@ -101,6 +131,7 @@ def set_ended(transaction: Transaction, inspection_id: str, status: str, error: 
         .where(Inspection.id == inspection_id, Inspection.status.in_(ACTIVE))
         .values(status=status, error=error, finished_at=now())
     )
+    runs.set_ended(transaction, inspection_id, status, error)
 
 
 def cancel_inspection(transaction: Transaction, job_id: str) -> bool:
@@ -109,9 +140,12 @@ def cancel_inspection(transaction: Transaction, job_id: str) -> bool:
         update(Inspection)
         .where(Inspection.job_id == job_id, Inspection.status.in_(ACTIVE))
         .values(status="cancelled", finished_at=now())
-        .returning(Inspection.id)
+        .returning(Inspection.kind)
     )
-    return cancelled.first() is not None
+    kind = cancelled.scalar()
+    if kind == LEARNING:
+        runs.cancel_run(transaction, job_id)
+    return kind is not None
 
 
 def active_inspections(transaction: Transaction, kinds: tuple[str, ...]) -> list[Inspection]:

@@ -14,7 +14,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import ColumnElement, Select, String, Text, cast, extract, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    Text,
+    cast,
+    delete,
+    extract,
+    func,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session as Transaction
@@ -324,6 +336,16 @@ def log_metrics(transaction: Transaction, run_id: str, step: int, metrics: Mappi
     )
     run.metrics = run.metrics | {name: value for name, value in finite.items() if name not in later}
     transaction.flush()
+
+
+def forget_metrics(transaction: Transaction, run_id: str) -> None:
+    """Drop every metric by step, as before the same work is done anew."""
+    run = _held(transaction, run_id)
+    if run is None:
+        return
+    names = set(transaction.scalars(select(RunMetric.name).where(RunMetric.run_id == run_id).distinct()))
+    run.metrics = {name: value for name, value in run.metrics.items() if name not in names}
+    transaction.execute(delete(RunMetric).where(RunMetric.run_id == run_id))
 
 
 def curves_of(transaction: Transaction, run_id: str) -> Curves:

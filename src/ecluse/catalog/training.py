@@ -1,21 +1,41 @@
-"""Keep the history of trainings and their results."""
+"""Keep the history of trainings and their results; what is told of one is told of the run of the same id, too."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import TrainingRun, now
+from ecluse.catalog import runs
+from ecluse.catalog.tables import Run, TrainingRun, now
 from ecluse.errors import NotFound
 
 ACTIVE = ("queued", "running")
 
 
-def add_run(transaction: Transaction, run: TrainingRun) -> TrainingRun:
+def add_run(transaction: Transaction, run: TrainingRun, *, parent_version: str | None = None) -> TrainingRun:
+    """Begin a training; `parent_version` is the one it trains again."""
     transaction.add(run)
     transaction.flush()
+    tracked = Run(
+        id=run.id,
+        user_id=run.user_id,
+        application="fraud",
+        kind="ensemble"
+        if run.plan.get("kind") == "ensemble"
+        else "retraining"
+        if parent_version
+        else "search",
+        name=run.model_name,
+        parameters=_parameters(run.plan),
+        subject={"dataset_id": run.dataset_id},
+        job_id=run.job_id,
+        parent_version=parent_version,
+        created_at=run.created_at,
+    )
+    runs.add_run(transaction, tracked)
     return run
 
 
@@ -64,6 +84,7 @@ def set_running(transaction: Transaction, run_id: str) -> None:
         .where(TrainingRun.id == run_id, TrainingRun.status.in_(ACTIVE))
         .values(status="running")
     )
+    runs.set_running(transaction, run_id)
 
 
 def set_plan(transaction: Transaction, run_id: str, plan: dict[str, Any]) -> None:
@@ -71,6 +92,7 @@ def set_plan(transaction: Transaction, run_id: str, plan: dict[str, Any]) -> Non
     transaction.execute(
         update(TrainingRun).where(TrainingRun.id == run_id).values(plan=plan, target_column=plan["target"])
     )
+    runs.set_parameters(transaction, run_id, _parameters(plan))
 
 
 def begin_publishing(transaction: Transaction, run_id: str, version: str) -> bool:
@@ -85,12 +107,22 @@ def begin_publishing(transaction: Transaction, run_id: str, version: str) -> boo
         .values(version=version)
         .returning(TrainingRun.id)
     )
-    return taken.first() is not None
+    if taken.first() is None:
+        return False
+    runs.begin_publishing(transaction, run_id, version)
+    return True
 
 
 def set_done(
-    transaction: Transaction, run_id: str, *, version: str, metrics: dict[str, Any], model_path: str
+    transaction: Transaction,
+    run_id: str,
+    *,
+    version: str,
+    metrics: dict[str, Any],
+    model_path: str,
+    artifacts: Sequence[Mapping[str, Any]] = (),
 ) -> None:
+    """Record what a training published; `artifacts` are its files as `runs.set_done` takes them."""
     transaction.execute(
         update(TrainingRun)
         .where(TrainingRun.id == run_id)
@@ -103,6 +135,7 @@ def set_done(
             finished_at=now(),
         )
     )
+    runs.set_done(transaction, run_id, version=version, url=model_path, metrics=metrics, artifacts=artifacts)
 
 
 def set_ended(transaction: Transaction, run_id: str, status: str, error: str | None) -> None:
@@ -112,6 +145,7 @@ def set_ended(transaction: Transaction, run_id: str, status: str, error: str | N
         .where(TrainingRun.id == run_id, TrainingRun.status.in_(ACTIVE))
         .values(status=status, version=None, error=error, finished_at=now())
     )
+    runs.set_ended(transaction, run_id, status, error)
 
 
 def cancel_run(transaction: Transaction, job_id: str) -> bool:
@@ -122,7 +156,10 @@ def cancel_run(transaction: Transaction, job_id: str) -> bool:
         .values(status="cancelled", finished_at=now())
         .returning(TrainingRun.id)
     )
-    return cancelled.first() is not None
+    if cancelled.first() is None:
+        return False
+    runs.cancel_run(transaction, job_id)
+    return True
 
 
 def ask_to_finish(transaction: Transaction, job_id: str) -> bool:
@@ -133,7 +170,10 @@ def ask_to_finish(transaction: Transaction, job_id: str) -> bool:
         .values(finish_early_at=func.coalesce(TrainingRun.finish_early_at, now()))
         .returning(TrainingRun.id)
     )
-    return asked.first() is not None
+    if asked.first() is None:
+        return False
+    runs.ask_to_finish(transaction, job_id)
+    return True
 
 
 def is_to_finish(transaction: Transaction, run_id: str) -> bool:
@@ -144,3 +184,8 @@ def is_to_finish(transaction: Transaction, run_id: str) -> bool:
 def active_runs(transaction: Transaction) -> list[TrainingRun]:
     """Every training, of anyone, that has not ended."""
     return list(transaction.scalars(select(TrainingRun).where(TrainingRun.status.in_(ACTIVE))))
+
+
+def _parameters(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan as parameters; one that waits for its table's profile is what was asked for so far."""
+    return runs.flat_values(plan.get("request") or plan)

@@ -43,7 +43,7 @@ _OWNED: Final = ("user_data", "user_models")
 #: Rows named when something is refused because of them.
 ROWS_NAMED: Final = 5
 #: Rows whose version need not be there: deleted since its training, or not committed yet.
-_NOT_STORED: Final = ("publications", "training_history")
+_NOT_STORED: Final = ("publications", "training_history", "runs")
 
 
 class Duration(click.ParamType[timedelta]):

@@ -20,11 +20,14 @@ from ecluse.fraud.models.blend import Member
 from ecluse.fraud.portfolio import Trial, portfolio
 
 Report = Callable[[str], None]
+#: Told the number of a candidate, from 1, and its average precision on the rows held out.
+Tried = Callable[[int, float], None]
 
 POLL_S = 0.25
 # The first settings must leave time for others, whatever they cost.
 FIRST_SHARE = 0.6
 NEVER: Callable[[], bool] = lambda: False  # noqa: E731 - a default for `stop`
+UNHEARD: Tried = lambda number, average_precision: None  # noqa: E731 - a default for `tried`
 
 
 @dataclass(frozen=True)
@@ -102,22 +105,27 @@ def search_models(
     workers: int = 1,
     refits: float = 0.0,
     stop: Callable[[], bool] = NEVER,
+    tried: Tried = UNHEARD,
 ) -> SearchResult:
     """Fit the portfolio on the folds until `deadline` (time.monotonic seconds), `workers` fits side by side.
 
     No settings are begun after `last_start`, nor when they would end too late to fit the best again, which takes
     `refits` times the seconds of one of their fits. At least one fold is fitted, whatever the deadline. `report`
     is called four times a second and may raise to cancel; once `stop` is true, what is complete is returned.
+    `tried` is told each candidate once it is fitted on every fold.
     Which settings are reached depends on the machine's speed; each fit itself depends on the seed only.
     """
     trials = portfolio(seed=seed, categorical=any(fold.data.categorical for fold in folds))
     race = _Race(folds, trials, deadline, last_start or deadline, workers, refits)
     with ThreadPoolExecutor(workers, "fit") as pool:
         try:
-            _run(race, pool, report, stop)
+            _run(race, pool, report, stop, tried)
         finally:
             race.over.set()
-    return race.result()
+    found = race.result()
+    if not race.complete:
+        tried(1, found.best.average_precision)
+    return found
 
 
 def blend_of(found: SearchResult, *, most_members: int = MOST_MEMBERS) -> Blend:
@@ -194,6 +202,8 @@ class _Race:
         self.workers = workers
         self.over = threading.Event()
         self.candidates: list[Candidate] = []
+        #: How many candidates were fitted on every fold.
+        self.complete = 0
         self.waiting: deque[tuple[int, int]] = deque()
         self._begun = 0
         self._fits: dict[int, dict[int, _Fit]] = {}
@@ -289,7 +299,9 @@ class _Race:
             raise _Abandoned
 
 
-def _run(race: _Race, pool: ThreadPoolExecutor, report: Report, stop: Callable[[], bool]) -> None:
+def _run(
+    race: _Race, pool: ThreadPoolExecutor, report: Report, stop: Callable[[], bool], tried: Tried
+) -> None:
     running: dict[Future[_Fit], tuple[int, int]] = {}
     while True:
         while len(running) < race.workers and (race.waiting or race.next_trial()):
@@ -301,6 +313,9 @@ def _run(race: _Race, pool: ThreadPoolExecutor, report: Report, stop: Callable[[
         done, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
         for future in done:
             race.add(*running.pop(future), future.result())
+            if len(race.candidates) > race.complete:
+                race.complete += 1
+                tried(race.complete, race.candidates[-1].average_precision)
         late = time.monotonic() >= race.end()
         if race.enough() and (stop() or (late and race.refits)):
             race.over.set()

@@ -30,7 +30,16 @@ from ecluse.fraud.plan import TrainingPlan
 from ecluse.fraud.plots import write_plots
 from ecluse.fraud.preparation import Prepared, measured, prepare
 from ecluse.fraud.report import FORMAT, FinalModel, MeasuredRows, TrainingReport, report_of
-from ecluse.fraud.search import Blend, FoldData, SearchResult, blend_of, fit_on_all, search_models
+from ecluse.fraud.search import (
+    UNHEARD,
+    Blend,
+    FoldData,
+    SearchResult,
+    Tried,
+    blend_of,
+    fit_on_all,
+    search_models,
+)
 from ecluse.fraud.split import FOLDS, Fold, Rows, Split, draw_folds
 
 __all__ = ["Goal", "Progress", "TrainingPlan", "TrainingReport", "train"]
@@ -67,6 +76,7 @@ def train(
     progress: Progress,
     *,
     stop: Callable[[], bool] = lambda: False,
+    tried: Tried = UNHEARD,
 ) -> TrainingReport:
     """Read the table, train within `plan.budget_s` seconds, and write the model's files into `destination`.
 
@@ -77,7 +87,8 @@ def train(
     one fold, the split itself, and its models are kept.
 
     `stop` is asked between fits and rounds; once it is true the search ends, and the best so far is calibrated,
-    measured and saved. `progress` may raise to cancel instead.
+    measured and saved. `progress` may raise to cancel instead. `tried` is told the average precision of each
+    candidate on the rows its folds held out.
 
     Raises:
         UnusableTarget: the target is missing, or has not two usable classes.
@@ -86,16 +97,21 @@ def train(
     clock = Clock(time.monotonic(), plan.budget_s, progress)
     # Fits run side by side, one on each core: threads below them would only wait for each other.
     with threadpool_limits(1, user_api="blas"):
-        return _train(table, plan, destination, clock, stop)
+        return _train(table, plan, destination, clock, stop, tried)
 
 
 def _train(
-    table: Table, plan: TrainingPlan, destination: Path, clock: Clock, stop: Callable[[], bool]
+    table: Table,
+    plan: TrainingPlan,
+    destination: Path,
+    clock: Clock,
+    stop: Callable[[], bool],
+    tried: Tried,
 ) -> TrainingReport:
     rows = read_labelled(table, plan, clock)
     split, warnings = split_labelled(rows, plan)
     course = _prepare(rows, split, plan, clock)
-    found = _search(course, plan, clock, stop)
+    found = _search(course, plan, clock, stop, tried)
     chosen = _choose(course, found, clock)
     calibration, cuts = _calibrate(rows, course, found, chosen, split, plan, clock)
     begun = clock.seconds()
@@ -183,7 +199,9 @@ def _fold_count(rows: LabelledRows, split: Split) -> int:
     return FOLDS * REPEATS if frauds < FEW_FRAUDS else FOLDS
 
 
-def _search(course: _Course, plan: TrainingPlan, clock: Clock, stop: Callable[[], bool]) -> SearchResult:
+def _search(
+    course: _Course, plan: TrainingPlan, clock: Clock, stop: Callable[[], bool], tried: Tried
+) -> SearchResult:
     begun = clock.seconds()
     again = course.fits * MORE_TIME * course.prepared[-1].seconds
     left = max(SEARCH_UNTIL * plan.budget_s - _reserve(course) - again - begun, 0.0)
@@ -201,6 +219,7 @@ def _search(course: _Course, plan: TrainingPlan, clock: Clock, stop: Callable[[]
         refits=course.fits * MORE_TIME * course.growth,
         report=report,
         stop=stop,
+        tried=tried,
     )
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from ecluse import models
-from ecluse.catalog import datasets, labels, predictions, training
+from ecluse.catalog import Transaction, datasets, labels, predictions, runs, training
 from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, Publication, TrainingRun
 from ecluse.errors import (
     CatalogUnavailable,
@@ -22,6 +22,7 @@ from ecluse.errors import (
     JobCancelled,
     JobNotFound,
     NotFound,
+    RegistryError,
     SettingsError,
     StoreUnavailable,
     UnreadableTable,
@@ -107,10 +108,11 @@ def _end_training(runtime: Runtime, run: TrainingRun, status: str, error: str) -
 
     False where that cannot be known until the store answers; `reconcile` asks again.
     """
-    version = None
+    version, files = None, tuple[ManifestFile, ...]()
     if run.version is not None:
         try:
             version = models.settle(runtime, run.user_id, run.model_name, run.version)
+            files = () if version is None else _files_of(runtime, version)
         except (StoreUnavailable, SettingsError) as away:
             logger.warning("The end of training %s is not known yet: %s", run.id, away)
             return False
@@ -120,13 +122,41 @@ def _end_training(runtime: Runtime, run: TrainingRun, status: str, error: str) -
         else:
             metrics = _summary(version.report)
             training.set_done(
-                transaction, run.id, version=version.version, metrics=metrics, model_path=version.url
+                transaction,
+                run.id,
+                version=version.version,
+                metrics=metrics,
+                model_path=version.url,
+                artifacts=artifacts_of(version.url, files),
             )
+            runs.set_tags(transaction, run.id, _tags(version.report))
     return True
 
 
 def _summary(report: dict[str, Any]) -> dict[str, Any]:
     return {name: report["metrics"].get(name) for name in SUMMARY} | {"threshold": report["threshold"]}
+
+
+def _files_of(runtime: Runtime, version: ModelVersion) -> tuple[ManifestFile, ...]:
+    """The files of a version; none where its manifest is damaged, which is told when it is verified or used."""
+    try:
+        return models.manifest_of(runtime, version).files
+    except RegistryError as damaged:
+        logger.warning("The files of %s@%s are not known: %s", version.name, version.version, damaged)
+        return ()
+
+
+def artifacts_of(url: str, files: Sequence[ManifestFile]) -> list[dict[str, Any]]:
+    """The files of the version at `url` as a run refers to them."""
+    return [
+        {"name": file.path, "url": f"{url}/{file.path}", "sha256": file.sha256, "size": file.size}
+        for file in files
+    ]
+
+
+def _tags(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training chose by itself."""
+    return {name: report[name] for name in ("family", "calibration") if isinstance(report.get(name), str)}
 
 
 def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
@@ -178,10 +208,11 @@ def _train(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
         destination.mkdir()
         with open_table(path, dataset.filename) as table:
             plan, stop = TrainingPlan.from_dict(run.plan), FinishRequest(runtime, run_id)
-            report = train(table, plan, destination, task.report, stop=stop)
+            trials = Trials(runtime, run_id)
+            report = train(table, plan, destination, task.report, stop=stop, tried=trials)
         task.report("save", 0.97)
         uploaded = patiently(lambda: upload(runtime, task, run.model_name, destination))
-    return uploaded | {"report": report.to_dict()}
+    return uploaded | {"report": report.to_dict(), "trials": trials.told}
 
 
 class FinishRequest:
@@ -200,6 +231,40 @@ class FinishRequest:
             except CatalogUnavailable as error:
                 logger.warning("Whether training %s is to end is not known now: %s", self._run_id, error)
         return self._asked
+
+
+class Trials:
+    """Keeps what each candidate of a search says of the rows held out, by its number from 1, while the search runs.
+
+    What the catalog does not take is kept with the result of the search instead: `told`, as [number, value].
+    """
+
+    def __init__(self, runtime: Runtime, run_id: str) -> None:
+        self._runtime, self._run_id = runtime, run_id
+        self.told: list[tuple[int, float]] = []
+        with runtime.catalog.write() as transaction:
+            runs.forget_metrics(transaction, run_id)  # of an attempt that was killed
+
+    def __call__(self, number: int, average_precision: float) -> None:
+        self.told.append((number, average_precision))
+        try:
+            with self._runtime.catalog.write() as transaction:
+                log_trials(transaction, self._run_id, self.told[-1:], self.told)
+        except CatalogUnavailable as error:
+            logger.warning("A trial of training %s is kept until it ends: %s", self._run_id, error)
+
+
+def log_trials(
+    transaction: Transaction,
+    run_id: str,
+    some: Sequence[Sequence[float]],
+    told: Sequence[Sequence[float]],
+) -> None:
+    """Keep some of the trials of a search, each with the best up to it."""
+    for number, value in some:
+        best = max(other for earlier, other in told if earlier <= number)
+        figures = {"validation_average_precision": value, "best_validation_average_precision": best}
+        runs.log_metrics(transaction, run_id, int(number), figures)
 
 
 def upload(runtime: Runtime, task: Task, model_name: str, folder: Path) -> dict[str, Any]:
@@ -238,7 +303,16 @@ def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) 
     )
     with runtime.catalog.write() as transaction:
         models.record(transaction, publication, manifest)
-        training.set_done(transaction, run.id, version=version, metrics=metrics, model_path=url)
+        log_trials(transaction, run.id, trained.get("trials", ()), trained.get("trials", ()))
+        training.set_done(
+            transaction,
+            run.id,
+            version=version,
+            metrics=metrics,
+            model_path=url,
+            artifacts=artifacts_of(url, manifest.files),
+        )
+        runs.set_tags(transaction, run.id, _tags(report))
 
 
 def patiently(work: Callable[[], T]) -> T:

@@ -721,7 +721,7 @@ def _switch(
         watch.passed(0, objects=1)
         if key is None:
             # A training whose version was deleted needs nothing any more, nor does what was never committed.
-            if pointer.table not in ("publications", "training_history") or pointer.url in versions:
+            if pointer.table not in ("publications", "training_history", "runs") or pointer.url in versions:
                 left.append(pointer.row)
         else:
             moves.append(Move(pointer, ends.destination.url_of(key), key))

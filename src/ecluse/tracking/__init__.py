@@ -1,1 +1,266 @@
-"""Track trainings of every application: parameters, metrics by step, tags, artifacts; compare them."""
+"""Track trainings of every application: parameters, metrics by step, tags, artifacts; read and compare them.
+
+    with tracking.start(catalog, user_id, "plants", "leaves", kind="features", parameters={"epochs": 20}) as run:
+        run.log(1, train_loss=0.61, validation_accuracy=0.84)
+
+A name is flat: letters, digits, `_`, `-`, `.`. A metric is a finite number; one that is not becomes the tag
+`{name}.not_finite`, which says at which step. A run is seen by its owner alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from ecluse.catalog import Catalog, Transaction, runs
+from ecluse.catalog import aliases as alias_rows
+from ecluse.catalog.runs import Curves, Point
+from ecluse.catalog.tables import Run
+from ecluse.errors import EcluseError, InvalidInput, JobCancelled
+
+__all__ = [
+    "Compared",
+    "Curves",
+    "Figure",
+    "Point",
+    "Setting",
+    "Tracked",
+    "Tracker",
+    "aliases_of",
+    "better_way",
+    "compare",
+    "figures_of",
+    "main_metric",
+    "read",
+    "start",
+    "tracker",
+]
+
+#: The figure a run is judged by, for each application; the first of them that it has.
+MAIN: Final[Mapping[str, tuple[str, ...]]] = {
+    "fraud": ("average_precision", "best_validation_average_precision", "roc_auc"),
+    "plants": ("accuracy", "validation_accuracy", "log_loss", "validation_loss"),
+    "city": ("flow.absolute_error", "bikes.absolute_error"),
+}
+_LOWER: Final = ("loss", "error", "brier")
+_HIGHER: Final = ("accuracy", "precision", "recall", "f1", "auc")
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """Writes what code that trains has to say of its run. `id` is the run's."""
+
+    catalog: Catalog
+    id: str
+
+    def log(self, step: int, /, **metrics: float) -> None:
+        """Keep metrics of a step (an epoch, a trial); the same step told again replaces what it said before."""
+        with self.catalog.write() as transaction:
+            runs.log_metrics(transaction, self.id, step, metrics)
+
+    def parameters(self, **parameters: Any) -> None:
+        """Note what the training was told; nested values get flat names, as `goal.kind`."""
+        with self.catalog.write() as transaction:
+            runs.set_parameters(transaction, self.id, runs.flat_values(parameters))
+
+    def tags(self, **tags: Any) -> None:
+        """Note words about the training; None takes one away."""
+        with self.catalog.write() as transaction:
+            runs.set_tags(transaction, self.id, tags)
+
+    def done(
+        self,
+        *,
+        version: str | None = None,
+        url: str | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        artifacts: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Record that it ended well; an artifact is {name, url, sha256, size}, of a file that lies elsewhere."""
+        with self.catalog.write() as transaction:
+            runs.set_done(
+                transaction, self.id, version=version, url=url, metrics=metrics, artifacts=artifacts
+            )
+
+    def ended(self, status: Literal["failed", "cancelled"], error: str | None = None) -> None:
+        """Record that it failed or was cancelled; one that is done stays done."""
+        with self.catalog.write() as transaction:
+            runs.set_ended(transaction, self.id, status, error)
+
+
+@contextmanager
+def start(
+    catalog: Catalog,
+    user_id: str,
+    application: str,
+    name: str,
+    *,
+    kind: str,
+    parameters: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+    subject: Mapping[str, Any] | None = None,
+    job_id: str | None = None,
+    parent_version: str | None = None,
+) -> Iterator[Tracker]:
+    """Track the training that the block does: it is done when the block ends, and failed when it raises.
+
+    A job that runs again after a crash goes on with its run, whose metrics are told anew.
+    """
+    with catalog.write() as transaction:
+        row = None if job_id is None else runs.run_by_job(transaction, job_id)
+        if row is None:
+            row = runs.add_run(
+                transaction,
+                Run(
+                    user_id=user_id,
+                    application=application,
+                    kind=kind,
+                    name=name,
+                    parameters=runs.flat_values(parameters or {}),
+                    tags=dict(tags or {}),
+                    subject=dict(subject or {}),
+                    job_id=job_id,
+                    parent_version=parent_version,
+                ),
+            )
+        else:
+            runs.forget_metrics(transaction, row.id)
+        runs.set_running(transaction, row.id)
+    run = Tracker(catalog, row.id)
+    try:
+        yield run
+    except JobCancelled:
+        run.ended("cancelled")
+        raise
+    except Exception as error:
+        run.ended("failed", str(error) if isinstance(error, EcluseError) else type(error).__name__)
+        raise
+    run.done()
+
+
+def tracker(catalog: Catalog, run_id: str) -> Tracker:
+    """The tracker of a run whose row was made when it was asked for."""
+    return Tracker(catalog, run_id)
+
+
+# Read and compare
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric with its value; `better` says which way it gets better, where that is known."""
+
+    name: str
+    value: float
+    better: Literal["higher", "lower"] | None
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """All that is known of a run: its row, its metrics by step, and what else points at its version."""
+
+    run: Run
+    curves: Curves
+    aliases: tuple[str, ...]
+
+    @property
+    def main(self) -> Figure | None:
+        return main_metric(self.run)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A parameter of several runs, in their order; None where one has it not."""
+
+    name: str
+    values: tuple[Any, ...]
+
+    @property
+    def differs(self) -> bool:
+        return any(
+            type(value) is not type(self.values[0]) or value != self.values[0] for value in self.values
+        )
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Runs beside each other. `parameters`: those that differ first; `metrics`: the last figure of each.
+
+    `curves`: by metric, of the runs that have it, {run id: points}.
+    """
+
+    runs: tuple[Run, ...]
+    parameters: tuple[Setting, ...]
+    metrics: tuple[Setting, ...]
+    curves: Mapping[str, Mapping[str, list[Point]]]
+
+
+def read(transaction: Transaction, user_id: str, run_id: str) -> Tracked:
+    """A run of this user with all that is known of it.
+
+    Raises:
+        NotFound: there is none, or it is someone else's.
+    """
+    run = runs.run_of(transaction, user_id, run_id)
+    return Tracked(run, runs.curves_of(transaction, run.id), aliases_of(transaction, run))
+
+
+def aliases_of(transaction: Transaction, run: Run) -> tuple[str, ...]:
+    """The aliases that point at the version a run published."""
+    if run.version is None:
+        return ()
+    rows = alias_rows.list_aliases(transaction, run.user_id, run.name)
+    return tuple(row.alias for row in rows if row.version == run.version)
+
+
+def compare(transaction: Transaction, user_id: str, run_ids: Sequence[str]) -> Compared:
+    """Up to five runs of this user beside each other, in the order asked for; each once.
+
+    Raises:
+        InvalidInput: none or too many are named.
+        NotFound: one of them is not there, or someone else's.
+    """
+    wanted = list(dict.fromkeys(run_ids))
+    if not 1 <= len(wanted) <= runs.MOST_COMPARED:
+        raise InvalidInput(f"{len(wanted)} runs cannot be compared. Name 1 to {runs.MOST_COMPARED}.")
+    rows = runs.runs_of(transaction, user_id, wanted)
+    by_run = runs.curves_of_all(transaction, wanted)
+    names = sorted({name for curves in by_run.values() for name in curves})
+    settings = _side_by_side([row.parameters for row in rows])
+    return Compared(
+        runs=tuple(rows),
+        parameters=tuple(sorted(settings, key=lambda one: (not one.differs, one.name))),
+        metrics=tuple(_side_by_side([row.metrics for row in rows])),
+        curves={
+            name: {run: curves[name] for run, curves in by_run.items() if name in curves} for name in names
+        },
+    )
+
+
+def figures_of(run: Run) -> tuple[Figure, ...]:
+    """The last figure of each metric, that which the run is judged by first."""
+    main = main_metric(run)
+    first = main.name if main else None
+    names = sorted(run.metrics, key=lambda name: (name != first, name))
+    return tuple(Figure(name, run.metrics[name], better_way(name)) for name in names)
+
+
+def main_metric(run: Run) -> Figure | None:
+    """The figure a run is judged by; None while it has none."""
+    known = MAIN.get(run.application, ())
+    name = next((name for name in known if name in run.metrics), next(iter(sorted(run.metrics)), None))
+    return None if name is None else Figure(name, run.metrics[name], better_way(name))
+
+
+def better_way(name: str) -> Literal["higher", "lower"] | None:
+    """Which way a metric gets better, by its name; None where that is not known."""
+    if any(word in name for word in _LOWER):
+        return "lower"
+    return "higher" if any(word in name for word in _HIGHER) else None
+
+
+def _side_by_side(values: Sequence[Mapping[str, Any]]) -> list[Setting]:
+    names = sorted({name for one in values for name in one})
+    return [Setting(name, tuple(one.get(name) for one in values)) for name in names]

@@ -189,7 +189,19 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 nonce=f"learn-{task.job_id}",
             )
         )
-    _done(runtime, inspection_id, made.result, other_version=published.version)
+    made_files = work.patiently(lambda: models.manifest_of(runtime, published).files)
+    with runtime.catalog.write() as transaction:
+        recorded = inspections.set_done(
+            transaction,
+            inspection_id,
+            made.result,
+            other_version=published.version,
+            url=published.url,
+            metrics={name: report["metrics"].get(name) for name in work.SUMMARY},
+            artifacts=work.artifacts_of(published.url, made_files),
+        )
+    if not recorded:
+        raise JobCancelled("The job was cancelled.")
 
 
 def _questions_of(runtime: Runtime, inspection: Inspection, dataset: Dataset) -> Inspection | None:
@@ -455,12 +467,12 @@ def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
         # The rows to measure on are kept already: of the others all are learned from.
         plan = replace(plan, test_share=0.0)
         with open_table(part, dataset.filename) as rest:
-            stop = work.FinishRequest(runtime, run_id)
-            report = train(rest, plan, destination, task.report, stop=stop)
+            stop, trials = work.FinishRequest(runtime, run_id), work.Trials(runtime, run_id)
+            report = train(rest, plan, destination, task.report, stop=stop, tried=trials)
         task.report("save", 0.97)
         uploaded = work.patiently(lambda: work.upload(runtime, task, run.model_name, destination))
     # Rows that no version of this training has learned from, whatever `refitted` says of the others.
-    return uploaded | {"report": report.to_dict() | {"held_out": int(held.sum())}}
+    return uploaded | {"report": report.to_dict() | {"held_out": int(held.sum())}, "trials": trials.told}
 
 
 def _publish_retrained(

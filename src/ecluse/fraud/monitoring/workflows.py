@@ -131,7 +131,7 @@ def start_retraining(
         request={"retraining": True, "trained_on": old.dataset_id},
     )
     with runtime.catalog.write() as transaction:
-        training.add_run(transaction, run)
+        training.add_run(transaction, run, parent_version=f"{old.name}@{old.version}")
         inspections.add_inspection(transaction, inspection)
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.retrain", old.name, dataset=dataset.filename)

@@ -1,5 +1,7 @@
 """Keep images with their labels and splits, and the trainings of every application with their metrics."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -116,6 +118,58 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_id", "name", "step"),
     )
+    _track_history()
+
+
+def _track_history() -> None:
+    """Make a run of each training that was asked for before runs were kept, under its id."""
+    moment = sa.DateTime(timezone=True)
+    text, past, stored = sa.String(), sa.MetaData(), sa.JSON()
+    columns: dict[str, sa.types.TypeEngine[Any]] = {
+        "id": text, "user_id": text, "job_id": text, "dataset_id": text, "model_name": text, "version": text,
+        "plan": stored, "status": text, "metrics": stored, "model_path": text, "finish_early_at": moment,
+        "error": text, "created_at": moment, "finished_at": moment,
+    }  # fmt: skip
+    history = sa.Table("training_history", past, *(sa.Column(name, kind) for name, kind in columns.items()))
+    kept: dict[str, sa.types.TypeEngine[Any]] = {
+        "id": text, "user_id": text, "application": text, "kind": text, "name": text, "status": text,
+        "parameters": stored, "tags": stored, "metrics": stored, "artifacts": stored, "subject": stored,
+        "exports": stored, "job_id": text, "version": text, "url": text, "finish_early_at": moment, "error": text,
+        "created_at": moment, "started_at": moment, "finished_at": moment,
+    }  # fmt: skip
+    runs = sa.Table("runs", past, *(sa.Column(name, kind) for name, kind in kept.items()))
+    connection = op.get_bind()
+    for row in connection.execute(sa.select(history)).mappings().all():
+        plan, metrics = row["plan"] or {}, row["metrics"] or {}
+        has_begun = row["status"] not in ("queued", "cancelled")
+        run = {name: row[name] for name in ("id", "user_id", "job_id", "version", "status", "error")}
+        run |= {name: row[name] for name in ("finish_early_at", "created_at", "finished_at")}
+        run |= {
+            "application": "fraud",
+            "kind": "ensemble" if plan.get("kind") == "ensemble" else "search",
+            "name": row["model_name"],
+            "parameters": _flat(plan.get("request") or plan),
+            "tags": {},
+            "metrics": {name: value for name, value in metrics.items() if isinstance(value, int | float)},
+            "artifacts": [],
+            "subject": {"dataset_id": row["dataset_id"]},
+            "exports": {},
+            "url": row["model_path"],
+            "started_at": row["created_at"] if has_begun else None,
+        }
+        connection.execute(runs.insert().values(**run))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            flat[f"{prefix}{name}"] = ", ".join(map(str, value))[:500]
+        elif value is not None:
+            flat[f"{prefix}{name}"] = value
+    return flat
 
 
 def downgrade() -> None:
