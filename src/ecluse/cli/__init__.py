@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "doctor": ("doctor", "doctor", "Show what was detected and prove every part with a round trip."),
     "fraud": ("fraud", "fraud", "Analyze, train on and score tables of transactions."),
     "city": ("city", "city", "Compute a city's daily indicators, forecasts, alerts and reports."),
+    "plants": ("plants", "plants", "Import, audit and learn from labelled images."),
     "models": ("models", "models", "Publish, find, verify, alias, import and sign models."),
     "migrate": ("migrate", "migrate", "Move what is stored to another place, and back."),
     "cache": ("cache", "cache", "Show, verify and clear the local cache of what was downloaded."),
