@@ -192,6 +192,7 @@ QUEUES: Final[dict[str, int]] = {
     "upkeep": 1,
     "city": 1,
     "forecast": 1,
+    "images": 1,
 }
 #: Seconds between two looks at a queue for work that takes seconds, while someone waits. Each look asks the
 #: database, and a worker without work does nothing else.

@@ -85,6 +85,8 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_CACHE_MAX_BYTES": "Bound of the local cache of models, in bytes. Default: 10 GiB",
     "ECLUSE_UPLOAD_MAX_BYTES": "Largest accepted upload, in bytes. Default: 5 GiB",
     "ECLUSE_PUBLIC_URL": "Address people use when a proxy stands in front, such as https://ecluse.example.org",
+    "ECLUSE_FETCH_PRIVATE": "true: lists of images may name addresses of this machine and of private networks. "
+    "Default: false",
     "ECLUSE_USER": "E-mail address the commands act for. Default: the first administrator",
     "ECLUSE_TRACE": "1, true, yes or on: a command stopped by a fault of ours shows where. Default: off",
     "ECLUSE_OPEN_SIGN_UP": "true: anyone who reaches the page may make an account. Default: true",
@@ -258,6 +260,7 @@ class Settings:
     public_url: str | None = None
     user: str | None = None
     open_sign_up: bool = True
+    fetch_private: bool = False
     city: CitySettings = CitySettings()
     detected: tuple[Detected, ...] = ()
 
@@ -301,6 +304,7 @@ class Settings:
             public_url=_public_url(env),
             user=env.get("ECLUSE_USER"),
             open_sign_up=_flag(env, "ECLUSE_OPEN_SIGN_UP", default=True) is not False,
+            fetch_private=_flag(env, "ECLUSE_FETCH_PRIVATE", default=False) is True,
             city=_city(env),
             detected=tuple(detected),
         )

@@ -13,6 +13,7 @@ from ecluse.fraud.ensembles import jobs as ensembles
 from ecluse.fraud.monitoring import jobs as watching
 from ecluse.fraud.references import building, evaluation
 from ecluse.jobs import JobKind
+from ecluse.plants import work as plants
 from ecluse.runtime import Runtime
 
 KINDS: Final[dict[str, JobKind]] = (
@@ -24,6 +25,7 @@ KINDS: Final[dict[str, JobKind]] = (
     | city.KINDS
     | sample.KINDS
     | schedule.KINDS
+    | plants.KINDS
     | upkeep.KINDS
 )
 
@@ -50,4 +52,5 @@ def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
 def reconcile(runtime: Runtime) -> int:
     """End the rows whose job or process ended without saying so, and queue what is due; how many that were."""
     ended = fraud.reconcile(runtime) + watching.reconcile(runtime) + upkeep.reconcile(runtime)
+    ended += plants.reconcile(runtime)
     return ended + schedule.queue_due(runtime)

@@ -105,8 +105,10 @@ def set_job(transaction: Transaction, set_id: str, job_id: str | None, *, staged
     )
 
 
-def set_imported(transaction: Transaction, set_id: str) -> None:
-    transaction.execute(update(ImageSet).where(ImageSet.id == set_id).values(imported_at=now()))
+def set_imported(transaction: Transaction, set_id: str, done: Mapping[str, int]) -> None:
+    """Say that an import has ended, and what became of its files."""
+    ended = {"imported_at": now(), "last_import": dict(done)}
+    transaction.execute(update(ImageSet).where(ImageSet.id == set_id).values(**ended))
 
 
 def set_audited(transaction: Transaction, set_id: str) -> None:

@@ -410,7 +410,8 @@ class Schedule(Base):
 class ImageSet(Base):
     """A person's images with their labels. `job_id` is that of the last import or audit.
 
-    `staged_url`: the folder of what was uploaded for an import, until that has ended.
+    `staged_url`: the folder of what was uploaded for an import, until that has ended. `last_import`: how many files
+    were added, known, duplicates, contested and rejected.
     """
 
     __tablename__ = "image_sets"
@@ -422,6 +423,7 @@ class ImageSet(Base):
     staged_url: Mapped[str | None] = mapped_column(String(1200))
     created_at: Mapped[datetime] = mapped_column(default=now)
     imported_at: Mapped[datetime | None]
+    last_import: Mapped[dict[str, Any]] = mapped_column(default=dict)
     audited_at: Mapped[datetime | None]
 
 

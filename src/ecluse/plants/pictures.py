@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import struct
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
@@ -23,6 +25,14 @@ FORMATS: Final[dict[str, tuple[str, str]]] = {
     "PNG": ("png", "image/png"),
     "WEBP": ("webp", "image/webp"),
 }
+#: What phones write beside a photograph is a second one in the same file; the first is the image.
+_SAME_AS: Final = {"MPO": "JPEG"}
+#: A marker of a JPEG that is neither a byte of the image nor a restart.
+_MARKER: Final = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+#: How a JPEG that is coded by Huffman begins: of others, a decoder may read on behind the end.
+_HUFFMAN: Final = frozenset({0xC0, 0xC1, 0xC2})
+#: What a decoder that lacks bytes takes for them.
+_FILLING: Final = b"\x5a\x3c" * 512
 
 
 @dataclass(frozen=True)
@@ -57,10 +67,46 @@ def read_picture(data: bytes, *, side: int | None = None) -> Picture:
         ) from error
     except UnidentifiedImageError as error:
         raise UnreadableImage("The file is not a JPEG, PNG or WebP image.") from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error) as error:
         if isinstance(error, UnreadableImage):
             raise
         raise UnreadableImage(f"The image is damaged: {error}.") from error
+
+
+def expect_whole(data: bytes) -> None:
+    """Refuse a JPEG that can be decoded and lacks bytes before its end, where a decoder silently invents the rest.
+
+    Bytes put in before the end of a whole image change nothing; where some are missing, they are taken for those. A
+    single one that is missing may pass.
+
+    Raises:
+        UnreadableImage: it lacks bytes.
+    """
+    end = _end_of_jpeg(data)
+    if end is not None and _small(data) != _small(data[:end] + _FILLING + data[end:]):
+        raise UnreadableImage("The image is damaged: bytes are missing before its end.")
+
+
+def _end_of_jpeg(data: bytes) -> int | None:
+    """Where the marker is that ends the image; None of what is no JPEG that can be asked."""
+    if not data.startswith(b"\xff\xd8"):
+        return None
+    at, is_huffman = 2, False
+    while (found := _MARKER.search(data, at)) is not None:
+        kind, at = found[1][0], found.end()
+        if kind == 0xD9:
+            return found.start() if is_huffman else None
+        is_huffman = is_huffman or kind in _HUFFMAN
+        if kind != 0x01:
+            at += int.from_bytes(data[at : at + 2], "big")
+    return None
+
+
+def _small(data: bytes) -> bytes:
+    """The pixels at an eighth of the size."""
+    with Image.open(io.BytesIO(data), formats=["JPEG"]) as opened:
+        opened.draft(None, (max(opened.width // 8, 1), max(opened.height // 8, 1)))
+        return opened.tobytes()
 
 
 def _decoded(opened: Image.Image, side: int | None) -> Picture:
@@ -73,7 +119,7 @@ def _decoded(opened: Image.Image, side: int | None) -> Picture:
         raise UnreadableImage(
             f"The image has {width} × {height} pixels; each side needs at least {MIN_SIDE}."
         )
-    kind = opened.format or ""
+    kind = _SAME_AS.get(opened.format or "", opened.format or "")
     if side is not None and kind == "JPEG" and min(width, height) >= 4 * side:
         opened.draft("RGB", (2 * side, 2 * side))
     upright = ImageOps.exif_transpose(opened)

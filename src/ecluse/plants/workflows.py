@@ -113,6 +113,8 @@ def remove_set(runtime: Runtime, user_id: str, set_id: str) -> int:
     for url in urls:
         located = runtime.stores.locate(url)
         located.store.delete(located.key)
+    # What an import that was killed stored, and did not write down.
+    runtime.stores.area("images").delete_prefix(images_prefix(user_id, row.id))
     if row.staged_url is not None:
         _remove_below(runtime, row.staged_url)
     return len(urls)
@@ -170,6 +172,11 @@ def _checked_words(text: str, what: str) -> str:
     return words
 
 
+def images_prefix(user_id: str, set_id: str) -> str:
+    """Where the images of a set lie in the store of the images."""
+    return join_key("user_data", user_id, "images", set_id)
+
+
 # Imports
 
 
@@ -194,7 +201,13 @@ def stage_bytes(runtime: Runtime, staging: str, filename: str, data: bytes, *, n
 
 
 def start_import(
-    runtime: Runtime, user_id: str, set_id: str, source: Source, *, label: str | None = None
+    runtime: Runtime,
+    user_id: str,
+    set_id: str,
+    source: Source,
+    *,
+    label: str | None = None,
+    at_terminal: bool = False,
 ) -> str:
     """Queue an import into a set; the job's id. `label` is that of files which no folder or list gives one.
 
@@ -206,7 +219,7 @@ def start_import(
     row = find_set(runtime, user_id, set_id)
     given = None if label is None or not label.strip() else checked_label(label)
     if not source.staged:
-        check_prefix(runtime, user_id, source.url)
+        check_prefix(runtime, user_id, source.url, at_terminal=at_terminal)
     if is_importing(runtime, row):
         raise InvalidInput(f"Images are being imported into {row.name}. Cancel that first, or wait.")
     if row.staged_url is not None:

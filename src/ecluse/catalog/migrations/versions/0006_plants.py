@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("staged_url", sa.String(length=1200), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("imported_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("last_import", sa.JSON(), nullable=False),
         sa.Column("audited_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),

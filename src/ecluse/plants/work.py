@@ -1,0 +1,126 @@
+"""Do the jobs of images: import what was uploaded, or what lies below an address of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from ecluse.catalog import audit, images
+from ecluse.errors import JobCancelled, JobNotFound
+from ecluse.jobs import JobKind, Task
+from ecluse.plants.importing import Imported, import_images
+from ecluse.plants.sources import File
+from ecluse.plants.sources.archives import is_archive_name, open_archive
+from ecluse.plants.sources.lists import is_list_name, open_list
+from ecluse.plants.sources.stores import open_prefix, reader
+from ecluse.plants.workflows import IMPORT, QUEUE, Source, forget_staged
+from ecluse.runtime import Runtime
+from ecluse.storage import ObjectInfo, ObjectStore
+
+#: How much of a job it is to bring an archive here.
+_FETCHED: Final = 0.1
+
+
+def run_import(runtime: Runtime, task: Task, set_id: str, source: dict[str, Any], label: str | None) -> None:
+    """Import, and remove what was uploaded for it; a job that is taken up again passes over what is there."""
+    wanted = Source(**source)
+    try:
+        task.step("import", _import, runtime, task, set_id, wanted, label)
+    except JobCancelled:
+        if wanted.staged and runtime.jobs.is_cancelled(task.job_id):
+            forget_staged(runtime, set_id, wanted.url)
+        raise
+    if wanted.staged:
+        task.step("clear", forget_staged, runtime, set_id, wanted.url)
+
+
+def reconcile(runtime: Runtime) -> int:
+    """Remove what was uploaded for imports that ended without doing so, such as those cancelled before their turn."""
+    with runtime.catalog.read() as transaction:
+        waiting = images.sets_with_staged(transaction)
+    ended = 0
+    for row in waiting:
+        try:
+            is_active = runtime.jobs.get(row.user_id, row.job_id or "").active
+        except JobNotFound:
+            is_active = False
+        if not is_active:
+            forget_staged(runtime, row.id, row.staged_url or "")
+            ended += 1
+    return ended
+
+
+def _import(runtime: Runtime, task: Task, set_id: str, source: Source, label: str | None) -> dict[str, int]:
+    with runtime.scratch() as scratch:
+        files = (
+            _staged(runtime, task, source, scratch)
+            if source.staged
+            else open_prefix(runtime.stores.folder(source.url))
+        )
+        done = import_images(
+            runtime,
+            task.user_id,
+            set_id,
+            files,
+            label=label,
+            report=lambda fraction, message: task.report("import", fraction, message),
+        )
+    with runtime.catalog.write() as transaction:
+        audit.record(transaction, task.user_id, "images.imported", source.name, **_plain(done))
+    task.report("import", 1.0, _said(done))
+    return _plain(done)
+
+
+def _staged(runtime: Runtime, task: Task, source: Source, scratch: Path) -> Iterator[File]:
+    """The files of each archive and list that was uploaded, and the images themselves."""
+    store = runtime.stores.folder(source.url)
+    found = sorted(store.list(), key=lambda info: info.key)
+    for number, info in enumerate(found):
+        done, share = number / len(found), 1 / len(found)
+        for file in _opened(runtime, task, store, info, scratch, done):
+            yield File(
+                file.origin, file.label, file.read, done + share * (_FETCHED + (1 - _FETCHED) * file.fraction)
+            )
+
+
+def _opened(
+    runtime: Runtime, task: Task, store: ObjectStore, info: ObjectInfo, scratch: Path, done: float
+) -> Iterator[File]:
+    name = info.key.partition("_")[2]  # behind the number that it was staged with
+    if is_archive_name(name):
+        local = scratch / "archive"
+        store.download(info.key, local, progress=_told(task, done, name))
+        yield from open_archive(local, name)
+        local.unlink()
+    elif is_list_name(name):
+        yield from open_list(store.get(info.key), name, allow_private=runtime.settings.fetch_private)
+    else:
+        yield File(name, None, reader(store, info), 0.0)
+
+
+def _told(task: Task, done: float, name: str) -> Callable[[int], None]:
+    return lambda size: task.report("read", done, f"reading {name}")
+
+
+def _said(done: Imported) -> str:
+    return f"{done.files} files, {done.rejected} rejected"
+
+
+def _plain(done: Imported) -> dict[str, int]:
+    return asdict(done)
+
+
+def _failed(
+    runtime: Runtime, task: Task, message: str, set_id: str, source: dict[str, Any], **_: Any
+) -> None:
+    wanted = Source(**source)
+    with runtime.catalog.write() as transaction:
+        audit.record(transaction, task.user_id, "images.import_failed", wanted.name, found=message)
+    if wanted.staged:
+        forget_staged(runtime, set_id, wanted.url)
+
+
+#: Every kind of job of images that belongs to an import; a worker is started with them.
+KINDS: Final[dict[str, JobKind]] = {IMPORT: JobKind(run_import, _failed, QUEUE, ("read", "import"))}
