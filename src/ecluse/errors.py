@@ -56,6 +56,8 @@
     ├── PlantsError
     │   ├── UnreadableImage (ValueError)        a file is not an image that can be used; the message says why
     │   ├── UnusableImages (ValueError)         too few images or labels to learn from
+    │   ├── TrainingDiverged (ArithmeticError)  the loss of a training is no longer a number
+    │   ├── UnusableCheckpoint (ValueError)     what a training kept to go on from is damaged or of another format
     │   └── TorchMissing (LookupError)          fine-tuning needs torch, which is not installed
     ├── MlflowError
     │   ├── MlflowMissing (LookupError)         the extra ecluse[mlflow] is not installed
@@ -335,6 +337,14 @@ class UnreadableImage(PlantsError, ValueError):
 
 class UnusableImages(PlantsError, ValueError):
     code = "unusable_images"
+
+
+class TrainingDiverged(PlantsError, ArithmeticError):
+    code = "training_diverged"
+
+
+class UnusableCheckpoint(PlantsError, ValueError):
+    code = "unusable_checkpoint"
 
 
 class TorchMissing(PlantsError, LookupError):

@@ -158,10 +158,13 @@ class Transform:
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """(3, crop, crop) float32."""
-        square = image.resize(
+        return self.normalised(self.square(image))
+
+    def square(self, image: Image.Image) -> Image.Image:
+        """What is looked at, at its size in pixels."""
+        return image.resize(
             (self.crop, self.crop), Image.Resampling.BICUBIC, box=self.box(*image.size), reducing_gap=3.0
         )
-        return self.normalised(square)
 
     def normalised(self, square: Image.Image) -> NDArray[np.float32]:
         """An RGB image as (3, height, width) float32, not resized: what augmentation ends with."""

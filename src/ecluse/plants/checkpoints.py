@@ -1,0 +1,93 @@
+"""Keep all that a training needs to go on after it was killed: one safetensors file, its figures as JSON metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from ecluse.errors import UnusableCheckpoint
+from ecluse.plants.recipe import Epoch
+
+FORMAT: Final = "ecluse checkpoint 1"
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training after a whole epoch. What comes next depends on these, the images, and nothing else.
+
+    `about` says what was being done: a training that does something else does not go on from here.
+    """
+
+    about: Mapping[str, Any]
+    history: Sequence[Epoch]
+    best_epoch: int
+    weights: Arrays
+    best: Arrays
+    #: The optimiser's values by the name of the weight: `exp_avg:layer1.0.conv1.weight`.
+    optimiser: Arrays
+    #: What mixed precision has learned of its scale.
+    scaler: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        return self.history[-1].epoch
+
+
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    parts = {"weights": checkpoint.weights, "optimiser": checkpoint.optimiser}
+    if checkpoint.best_epoch != checkpoint.epoch:
+        parts["best"] = checkpoint.best
+    figures = {
+        "about": checkpoint.about,
+        "history": [asdict(epoch) for epoch in checkpoint.history],
+        "best_epoch": checkpoint.best_epoch,
+        "scaler": checkpoint.scaler,
+    }
+    tensors = {
+        f"{part}/{name}": np.ascontiguousarray(array)
+        for part, arrays in parts.items()
+        for name, array in arrays.items()
+    }
+    return safetensors.save(tensors, metadata={"format": FORMAT, "figures": json.dumps(figures)})
+
+
+def from_bytes(data: bytes) -> Checkpoint:
+    """
+    Raises:
+        UnusableCheckpoint: they are not the bytes of one, or of another format.
+    """
+    try:
+        metadata = _metadata(data)
+        if metadata.get("format") != FORMAT:
+            raise UnusableCheckpoint(f"The checkpoint's format is not {FORMAT!r}: start the training anew.")
+        figures = json.loads(metadata["figures"])
+        parts: dict[str, dict[str, NDArray[Any]]] = {"weights": {}, "optimiser": {}}
+        for name, array in safetensors.load(data).items():
+            part, _, rest = name.partition("/")
+            parts.setdefault(part, {})[rest] = array
+        return Checkpoint(
+            about=figures["about"],
+            history=tuple(Epoch(**epoch) for epoch in figures["history"]),
+            best_epoch=figures["best_epoch"],
+            weights=parts["weights"],
+            best=parts.get("best", parts["weights"]),
+            optimiser=parts["optimiser"],
+            scaler=figures["scaler"],
+        )
+    except (SafetensorError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UnusableCheckpoint("The checkpoint is damaged: start the training anew.") from error
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The file begins with the length of its header, 8 bytes little-endian, then the header as JSON."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    return dict(header["__metadata__"])

@@ -1,0 +1,144 @@
+"""Learn a whole network from images: EfficientNet-Lite0 from what it knows of ImageNet on, or ResNet18 from nothing.
+
+On a CPU the same seed, images and number of threads give the same weights, bit for bit, also when the training was
+killed and went on from its checkpoint: what is drawn for an image depends on seed, epoch and image alone, and a
+resumed training takes the threads it began with. Another processor, another version of torch or another number of
+threads adds numbers up in another order; CUDA does so from run to run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
+from typing import Any, Final, Literal
+
+from ecluse.errors import InvalidInput, TorchMissing, UnusableImages
+from ecluse.plants.augmentation import Augmentation
+from ecluse.plants.pictures import Transform
+from ecluse.plants.recipe import Architecture, Learned, Lesson, Options, Teaching
+
+#: Threads of one training; more gain little on the small batches of a CPU.
+MOST_THREADS: Final = 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that decides how a network learns; what a person does not choose has been chosen by validation."""
+
+    architecture: Architecture
+    #: Whether it starts from what was learned on ImageNet; else from nothing.
+    pretrained: bool
+    epochs: int
+    #: Of the last layer, at the top of the schedule; that of the layers below is `below` times that.
+    learning_rate: float
+    below: float
+    #: The stem and so many blocks stay as they are, and so do all batch norms' statistics, where it is pretrained.
+    frozen: int = 0
+    batch_size: int = 16
+    seed: int = 0
+    weight_decay: float = 0.02
+    #: How much of each label is spread over all labels.
+    smoothing: float = 0.1
+    dropout: float = 0.2
+    #: Epochs in which the learning rate rises, and those without a better validation loss after which it ends.
+    warmup: float = 1.0
+    patience: int = 6
+    #: The longest gradient of a step, in the Euclidean norm.
+    clipped: float = 5.0
+    transform: Transform = field(default_factory=Transform)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    #: ResNet18's first channels; 64 is the published network.
+    width: int | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Plan:
+        parts = {"transform": Transform.from_dict(data["transform"])}
+        return cls(**data | parts | {"augmentation": Augmentation(**data["augmentation"])})
+
+
+PRETRAINED: Final = Plan("lite0", pretrained=True, epochs=12, learning_rate=2e-3, below=0.2, frozen=5)
+FROM_NOTHING: Final = Plan(
+    "resnet18", pretrained=False, epochs=40, learning_rate=1e-3, below=1.0, weight_decay=0.05, dropout=0.0, patience=12
+)  # fmt: skip
+
+
+def finetune(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
+    """The recipe: AdamW, a cosine schedule, augmented images, and of all epochs the one with the best validation loss.
+
+    Raises:
+        TorchMissing: torch is not installed.
+        UnusableImages: the training or the validation part has no image.
+        TrainingDiverged: the loss is no longer a number.
+        InvalidInput: an option that cannot be, or CUDA asked for where torch sees none.
+    """
+    require_torch()
+    return learn_by(plan_for(options), lesson, teaching)
+
+
+def plan_for(options: Options) -> Plan:
+    """
+    Raises:
+        InvalidInput: an option that cannot be, or CUDA asked for where torch sees none.
+    """
+    plan = replace(
+        FROM_NOTHING if options.architecture == "resnet18" else PRETRAINED,
+        seed=options.seed,
+        device=_device(options.device),
+    )
+    for name in ("epochs", "batch_size", "learning_rate"):
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if not 0 < value < float("inf"):
+            raise InvalidInput(f"{name} is {value}; it has to be greater than 0.")
+        plan = replace(plan, **{name: value})
+    return plan
+
+
+def learn_by(plan: Plan, lesson: Lesson, teaching: Teaching) -> Learned:
+    """Learn as the plan says: on one device, or on all GPUs where there are several. Raises as `finetune`."""
+    from ecluse.plants import learning
+
+    if not lesson.train or not lesson.validation:
+        raise UnusableImages(
+            "There is no image to learn from, or none to validate on. Split the images anew."
+        )
+    return learning.learn(plan, lesson, teaching, threads=_threads())
+
+
+def require_torch() -> None:
+    """
+    Raises:
+        TorchMissing: torch is not installed; the message says how it comes.
+    """
+    if find_spec("torch") is None:
+        raise TorchMissing(
+            "Fine-tuning needs torch, which is not installed. In a checkout: ./run plants train --recipe finetune "
+            'installs it. In an environment of your own: uv pip install --torch-backend=auto "ecluse[plants]". '
+            "The recipe features needs no torch."
+        )
+
+
+def _device(wanted: str) -> Literal["cpu", "cuda"]:
+    import torch
+
+    if wanted == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise InvalidInput(
+            "The device cuda was asked for, but torch sees no GPU. Use the device auto or cpu."
+        )
+    return "cpu"
+
+
+def _threads() -> int:
+    """As many as torch would take by itself: OMP_NUM_THREADS, or one for each core; but not too many."""
+    import torch
+
+    return min(int(torch.get_num_threads()), MOST_THREADS)
