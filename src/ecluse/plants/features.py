@@ -1,30 +1,180 @@
-"""See images as EfficientNet-Lite0 does: 1280 numbers each, from what it learned on ImageNet."""
+"""Learn a linear layer on what EfficientNet-Lite0 sees: the recipe `features`, which needs no torch.
+
+The network stays as it learned on ImageNet. Each training image is seen five times (its middle square, four
+squares in its corners); a regularised logistic regression tells the labels apart, and is folded into the network's
+last layer. An epoch of its history is a strength of regularisation, from strong to weak, not a pass over images.
+How views and strengths were chosen: docs/decisions/2026-11-21-linear-layer-on-features.md.
+"""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from ecluse.plants.architectures import lite0
+from ecluse.errors import InvalidInput, UnusableImages
+from ecluse.plants.architectures import CLASSIFIER, lite0
 from ecluse.plants.graphs import extractor
 from ecluse.plants.pictures import Transform, read_picture
-from ecluse.plants.weights import lite0_state
+from ecluse.plants.recipe import Epoch, Learned, Lesson, Options, Teaching
+from ecluse.plants.weights import PACKAGE, SHA256, lite0_state
 
 if TYPE_CHECKING:
     import onnxruntime
 
-#: What EfficientNet-Lite0 was evaluated with: the middle 7/8 of the shorter side, bicubic, each colour in [-1, 1].
-LITE0: Final = Transform(resize=256, crop=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-#: Images that are decoded and seen at a time: 16 × 3 × 224 × 224 float32 are 10 MB.
+#: The middle square of an image, bicubic; each colour in [-1, 1], as EfficientNet-Lite0 learned with.
+LITE0: Final = Transform(resize=224, crop=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+#: Pixels that are decoded and seen at a time: 16 × 3 × 224 × 224 float32 are 10 MB.
 _BATCH: Final = 16
+#: Above so many training images each is seen once: what five views teach, more images teach better.
+_FEW: Final = 2_000
+#: A corner's square, in shares of the shorter side.
+_CORNER: Final = 0.7
+#: Inverse strengths of regularisation, as scikit-learn's C: the first and the last of a path, and their number.
+_STRONGEST, _WEAKEST, _STRENGTHS = 1e-3, 1e1, 13
+#: Of the whole work: seeing the images, by far the longest.
+_SEEN: Final = 0.95
 
 View = Callable[[Image.Image], NDArray[np.float32]]
+Array = NDArray[np.float32]
+
+
+def features(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
+    """A linear layer on frozen features; the strength whose loss on the validation part is the least.
+
+    `options.epochs` is the number of strengths; the seed changes nothing, since nothing is drawn by lot.
+
+    Raises:
+        InvalidInput: another architecture, a learning rate or CUDA is asked for.
+        UnusableImages: the validation part, or the training images of a label, are none.
+    """
+    _check(lesson, options)
+    views: tuple[View, ...] = (LITE0, *CORNERS) if len(lesson.train) <= _FEW else (LITE0,)
+    train, validation = _seen_parts(lesson, views, teaching)
+    truth, held_out = (
+        np.array([example.label for example in part]) for part in (lesson.train, lesson.validation)
+    )
+    path = _Path(train, truth, len(lesson.labels))
+    strengths = np.geomspace(_STRONGEST, _WEAKEST, options.epochs or _STRENGTHS).tolist()
+    found: list[tuple[Epoch, _Layer]] = []
+    for number, strength in enumerate(strengths, start=1):
+        began = time.perf_counter()
+        layer = path.at(strength)
+        told = (*layer.measured(train[:, 0], truth), *layer.measured(validation, held_out))
+        epoch = Epoch(number, *told, seconds=time.perf_counter() - began)
+        found.append((epoch, layer))
+        teaching.epoch(epoch)
+        teaching.report("learn", _SEEN + (1 - _SEEN) * number / len(strengths))
+        if teaching.asked_to_finish():
+            break
+    best, layer = min(found, key=lambda one: one[0].validation_loss)
+    details = {
+        "optimiser": "L-BFGS",
+        "pretrained": {"package": PACKAGE, "sha256": SHA256},
+        "views": len(views),
+        "epochs_are": "strengths of regularisation, from strong to weak",
+        "strengths": strengths[: len(found)],
+        "strength": strengths[best.epoch - 1],
+    }
+    history = [epoch for epoch, _ in found]
+    return Learned("lite0", lite0_state() | layer.state(), LITE0, history, best.epoch, "cpu", details)
+
+
+def _check(lesson: Lesson, options: Options) -> None:
+    if options.architecture not in (None, "lite0"):
+        raise InvalidInput(
+            f"The recipe features learns on what lite0 sees; {options.architecture} is trained by finetune."
+        )
+    if options.device == "cuda":
+        raise InvalidInput("The recipe features needs no GPU; take the device auto or cpu.")
+    if options.learning_rate is not None:
+        raise InvalidInput("The recipe features has no learning rate: it finds the least loss exactly.")
+    counted = Counter(example.label for example in lesson.train)
+    for number, label in enumerate(lesson.labels):
+        if not counted[number]:
+            raise UnusableImages(f'No training image shows "{label}". Import more images of it.')
+    if not lesson.validation:
+        raise UnusableImages(
+            "The validation part has no image. Import more images, or split with other shares."
+        )
+
+
+def _seen_parts(lesson: Lesson, views: Sequence[View], teaching: Teaching) -> tuple[Array, Array]:
+    """What is seen of the training images, (images, views, features), and of the validation's, (images, features)."""
+    total = len(lesson.train) * len(views) + len(lesson.validation)
+
+    def progress(before: int, each: int) -> Callable[[int, int], None]:
+        return lambda done, _: teaching.report("learn", _SEEN * (before + done * each) / total)
+
+    train = extract_features(
+        [one.read for one in lesson.train], views=views, progress=progress(0, len(views))
+    ).reshape(len(lesson.train), len(views), -1)
+    validation = extract_features(
+        [one.read for one in lesson.validation],
+        progress=progress(len(lesson.train) * len(views), 1),
+    )
+    return train, validation
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A linear layer from features to labels: weights (labels, features) and biases (labels,)."""
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+    def measured(self, seen: Array, truth: NDArray[np.intp]) -> tuple[float, float]:
+        """Mean cross-entropy (nats) and accuracy."""
+        logits = seen @ self.weight.T + self.bias
+        logits -= logits.max(axis=1, keepdims=True)
+        logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        loss = -float(logs[np.arange(len(truth)), truth].mean())
+        return loss, float((logits.argmax(axis=1) == truth).mean())
+
+    def state(self) -> dict[str, Array]:
+        return {
+            f"{CLASSIFIER}.weight": self.weight.astype(np.float32),
+            f"{CLASSIFIER}.bias": self.bias.astype(np.float32),
+        }
+
+
+class _Path:
+    """Logistic regressions on the same features (images, views, features), each begun where the last ended.
+
+    Features are centred, and divided by one number for all: their differences in spread say something.
+    """
+
+    def __init__(self, seen: Array, truth: NDArray[np.intp], labels: int) -> None:
+        from sklearn.linear_model import LogisticRegression
+
+        self._views, self._labels = seen.shape[1], labels
+        self._truth = np.repeat(truth, self._views)
+        rows = seen.reshape(-1, seen.shape[2])
+        self._centre = rows.mean(axis=0, dtype=np.float64)
+        rows = rows - self._centre.astype(np.float32)
+        self._scale = float(np.sqrt(np.mean(rows * rows, dtype=np.float64))) or 1.0
+        self._rows = rows / np.float32(self._scale)
+        self._model = LogisticRegression(warm_start=True, max_iter=1000)
+
+    def at(self, strength: float) -> _Layer:
+        """`strength`: the inverse of the penalty, as scikit-learn's C; the views of an image count as one image."""
+        self._model.set_params(C=strength / self._views)
+        self._model.fit(self._rows, self._truth)
+        weight = np.asarray(self._model.coef_, dtype=np.float64)
+        bias = np.asarray(self._model.intercept_, dtype=np.float64)
+        if self._labels == 2:
+            # One row says how far the second label is ahead; two that differ by it say the same.
+            weight, bias = np.concatenate((-weight, weight)) / 2, np.concatenate((-bias, bias)) / 2
+        weight = weight / self._scale
+        return _Layer(weight, bias - weight @ self._centre)
 
 
 def extract_features(
@@ -53,12 +203,23 @@ def extract_features(
             found[start : start + len(batch)] = features.reshape(len(batch), len(views), -1)
             if progress is not None:
                 progress(start + len(batch), len(reads))
-    return found.reshape(len(reads), -1)
+    return found.reshape(len(reads), len(views) * lite0().features)
 
 
-def mirrored(image: Image.Image) -> NDArray[np.float32]:
-    """The view `LITE0` of an image's mirror image."""
-    return LITE0(ImageOps.mirror(image))
+def _corner(image: Image.Image, across: float, down: float) -> Array:
+    """A square of `_CORNER` of the shorter side; `across` and `down` are 0 at the left and the top, 1 at the end."""
+    width, height = image.size
+    side = _CORNER * min(width, height)
+    left, top = across * (width - side), down * (height - side)
+    size = (LITE0.crop, LITE0.crop)
+    box = (left, top, left + side, top + side)
+    return LITE0.normalised(image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))
+
+
+#: Views of the four corners, which training adds.
+CORNERS: Final[tuple[View, ...]] = tuple(
+    partial(_corner, across=across, down=down) for across in (0.0, 1.0) for down in (0.0, 1.0)
+)
 
 
 def _seen(read: Callable[[], bytes], views: Sequence[View]) -> NDArray[np.float32]:
