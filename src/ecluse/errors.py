@@ -38,6 +38,7 @@
     │   ├── JobFailed                           a job ended by a fault of ours; the log has the reference
     │   └── JobsUnavailable (ConnectionError)
     ├── ServersUnavailable (ConnectionError)    the servers of this machine cannot be started
+    ├── Overloaded                              more is asked at once than this process takes; try again soon
     ├── MigrationError
     │   ├── MigrationConflict (FileExistsError) another content is at the destination; it was left as it is
     │   ├── MigrationHeld                       another process is at work on it
@@ -258,6 +259,15 @@ class JobsUnavailable(JobError, ConnectionError):
 class ServersUnavailable(EcluseError, ConnectionError):
     code = "servers_unavailable"
     status = 503
+
+
+class Overloaded(EcluseError):
+    code, status = "overloaded", 503
+
+    def __init__(self, message: str, seconds: int = 2) -> None:
+        """`seconds`: when to try again."""
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class MigrationError(EcluseError):

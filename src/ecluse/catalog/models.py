@@ -88,6 +88,14 @@ def list_latest(
     return list(transaction.scalars(wanted))
 
 
+def newest_of(transaction: Transaction, user_id: str, application: str) -> ModelVersion | None:
+    """The version of an application that the user published last; None where there is none."""
+    wanted = select(ModelVersion).where(
+        ModelVersion.user_id == user_id, ModelVersion.application == application
+    )
+    return transaction.scalar(wanted.order_by(ModelVersion.created_at.desc(), *_HIGHEST_FIRST).limit(1))
+
+
 def count_models(transaction: Transaction, user_id: str) -> int:
     """How many models a user has, each with one version or more."""
     names = func.count(ModelVersion.name.distinct())

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Match, Mount
 
-from ecluse.errors import EcluseError, NoSuchDay, NotSignedIn
+from ecluse.errors import EcluseError, NoSuchDay, NotSignedIn, Overloaded
 from ecluse.web.templating import render
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ _MEANINGS: Final = {
     413: "The upload is too large",
     422: "A value cannot be used",
     429: "Too many attempts",
-    503: "The store, the catalog or the job engine does not answer; nothing was recorded",
+    503: "The store, the catalog or the job engine does not answer, or too much is asked at once; nothing was recorded",
 }
 
 
@@ -93,6 +93,10 @@ def _on_ecluse_error(request: Request, error: Exception) -> Response:
         return _to_sign_in(request)
     if isinstance(error, NoSuchDay):
         return _answer_with_days(request, error)
+    if isinstance(error, Overloaded):
+        answer = _answer(request, error.status, error.code, str(error))
+        answer.headers["retry-after"] = str(error.seconds)
+        return answer
     if error.status < 500:
         return _answer(request, error.status, error.code, str(error))
     reference = _note(request, error)

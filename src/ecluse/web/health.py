@@ -8,7 +8,14 @@ from types import FunctionType
 from typing import Final
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,6 +37,18 @@ class Metrics:
         )
         self.seconds = Histogram(
             "ecluse_http_request_duration_seconds", "Time to answer", labels, registry=self.registry
+        )
+        self.plants_images = Counter(
+            "ecluse_plants_images", "Images looked at", ("result",), registry=self.registry
+        )
+        self.plants_seconds = Histogram(
+            "ecluse_plants_image_seconds",
+            "Time to decode an image and to classify it",
+            buckets=(0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+            registry=self.registry,
+        )
+        self.plants_loaded = Gauge(
+            "ecluse_plants_models_loaded", "Models of images in memory", registry=self.registry
         )
 
 

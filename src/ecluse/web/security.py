@@ -21,7 +21,16 @@ from ecluse.runtime import Runtime
 
 COOKIE: Final = "ecluse_session"
 #: Addresses that take files; every other body is held to `MAX_BODY` bytes.
-UPLOADS: Final = frozenset({"/api/upload", "/fraud/upload"})
+UPLOADS: Final = frozenset(
+    {
+        "/api/upload",
+        "/fraud/upload",
+        "/api/plants/sets",
+        "/api/plants/predict",
+        "/api/plants/predict/batch",
+        "/plants/classify",
+    }
+)
 MAX_BODY: Final = 1_000_000
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CONTENT_POLICY: Final = (

@@ -20,6 +20,7 @@ from ecluse.web.pages import (
     migrations,
     models,
     monitoring,
+    plants_files,
     predictions,
     references,
     storage,
@@ -52,5 +53,6 @@ for part in (
     city_arcs,
     city,
     city_subjects,
+    plants_files,
 ):
     router.include_router(part.router)
