@@ -13,6 +13,7 @@ from ecluse.fraud.ensembles import jobs as ensembles
 from ecluse.fraud.monitoring import jobs as watching
 from ecluse.fraud.references import building, evaluation
 from ecluse.jobs import JobKind
+from ecluse.plants import audit_work
 from ecluse.plants import work as plants
 from ecluse.runtime import Runtime
 
@@ -26,6 +27,7 @@ KINDS: Final[dict[str, JobKind]] = (
     | sample.KINDS
     | schedule.KINDS
     | plants.KINDS
+    | audit_work.KINDS
     | upkeep.KINDS
 )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import Image, ImageSet, ImageSplit, now
@@ -280,6 +280,33 @@ def set_state(
         )
         changed += len(done.all())
     return changed
+
+
+def set_groups(transaction: Transaction, set_id: str, groups: Mapping[str, str | None]) -> None:
+    """Say of images, by their ids, which of them look nearly the same: the id of the first of its group, or None."""
+    table = cast(Table, Image.__table__)
+    change = update(table).where(table.c.set_id == set_id, table.c.id == bindparam("image"))
+    values = [{"image": one, "group": group} for one, group in groups.items()]
+    if values:
+        transaction.execute(change.values(near_group=bindparam("group")), values)
+
+
+def set_suspicions(
+    transaction: Transaction, set_id: str, judged: Iterable[tuple[str, str, float | None, str | None]]
+) -> None:
+    """Keep what was found of labels: (image, label, suspicion, suggested label); one that has another label now is
+    left as it is."""
+    table = cast(Table, Image.__table__)
+    change = (
+        update(table)
+        .where(
+            table.c.set_id == set_id, table.c.id == bindparam("image"), table.c.label == bindparam("given")
+        )
+        .values(suspicion=bindparam("found"), suggested_label=bindparam("suggested"))
+    )
+    values = [dict(zip(("image", "given", "found", "suggested"), one, strict=True)) for one in judged]
+    if values:
+        transaction.execute(change, values)
 
 
 def remove_rejected(transaction: Transaction, set_id: str, digests: Collection[str]) -> None:

@@ -9,6 +9,7 @@ import click
 
 #: Command → module, attribute, and the line `ecluse plants --help` shows for it.
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
+    "demo": ("plants_audit", "demo", "Draw leaves, healthy and spotted, and import them."),
     "import": (
         "plants_images",
         "import_images",
@@ -16,6 +17,13 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "sets": ("plants_images", "sets", "List the sets of images."),
     "show": ("plants_images", "show", "Show the images of a set by label, and what was rejected and why."),
+    "audit": (
+        "plants_audit",
+        "audit",
+        "Look for near duplicates, suspect labels and labels with few images.",
+    ),
+    "split": ("plants_audit", "split", "Divide a set into what is learned from, chosen by, and tested on."),
+    "export": ("plants_audit", "export", "Write the images of a set to a folder."),
     "relabel": ("plants_images", "relabel", "Give images of a set another label."),
     "exclude": ("plants_images", "exclude", "Leave images of a set out of use."),
     "include": ("plants_images", "include", "Take excluded images of a set back into use."),

@@ -19,6 +19,7 @@ from typing import Any, Final
 from ecluse.catalog import images
 from ecluse.catalog.tables import Image, new_id
 from ecluse.errors import InvalidInput, NotFound, UnreadableImage
+from ecluse.plants.likeness import perceptual_hash
 from ecluse.plants.pictures import FORMATS, expect_whole, read_picture
 from ecluse.plants.sources import File
 from ecluse.plants.sources.archives import is_archive
@@ -187,7 +188,6 @@ def _examine(place: _Place, file: File, label: str | None, stopped: threading.Ev
 
 
 def _stored(place: _Place, read: _Examined, data: bytes) -> _Examined:
-    import imagehash
 
     if not data:
         raise UnreadableImage("The file is empty.")
@@ -205,7 +205,7 @@ def _stored(place: _Place, read: _Examined, data: bytes) -> _Examined:
         format=picture.format,
         width=picture.width,
         height=picture.height,
-        perceptual_hash=str(imagehash.phash(picture.image)),
+        perceptual_hash=perceptual_hash(picture.image),
         url=place.store.url_of(key),
     )
 

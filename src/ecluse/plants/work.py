@@ -10,12 +10,13 @@ from typing import Any, Final
 from ecluse.catalog import audit, images
 from ecluse.errors import JobCancelled, JobNotFound
 from ecluse.jobs import JobKind, Task
+from ecluse.plants.audit import queue_audit
 from ecluse.plants.importing import Imported, import_images
 from ecluse.plants.sources import File
 from ecluse.plants.sources.archives import is_archive_name, open_archive
 from ecluse.plants.sources.lists import is_list_name, open_list
 from ecluse.plants.sources.stores import open_prefix, reader
-from ecluse.plants.workflows import IMPORT, QUEUE, Source, forget_staged
+from ecluse.plants.workflows import IMPORT, QUEUE, Source, find_set, forget_staged, summary_of
 from ecluse.runtime import Runtime
 from ecluse.storage import ObjectInfo, ObjectStore
 
@@ -34,6 +35,7 @@ def run_import(runtime: Runtime, task: Task, set_id: str, source: dict[str, Any]
         raise
     if wanted.staged:
         task.step("clear", forget_staged, runtime, set_id, wanted.url)
+    task.step("audit", _queue_audit, runtime, task, set_id)
 
 
 def reconcile(runtime: Runtime) -> int:
@@ -50,6 +52,12 @@ def reconcile(runtime: Runtime) -> int:
             forget_staged(runtime, row.id, row.staged_url or "")
             ended += 1
     return ended
+
+
+def _queue_audit(runtime: Runtime, task: Task, set_id: str) -> None:
+    row = find_set(runtime, task.user_id, set_id)
+    if summary_of(runtime, task.user_id, row).counts.total:
+        queue_audit(runtime, row)
 
 
 def _import(runtime: Runtime, task: Task, set_id: str, source: Source, label: str | None) -> dict[str, int]:
