@@ -171,7 +171,7 @@ def test_the_cost_where_things_are_is_known_where_one_provider_has_them_all(
 
 def test_a_chart_of_one_day_rises_from_nothing() -> None:
     day = date(2025, 11, 21)
-    chart = charts.stored_growth([DayUsage(day, 5, 0, 0)], day, Words("en"))
+    chart = charts.stored_growth([DayUsage(day, 5, 0, 0, 0)], day, Words("en"))
     assert [series["data"] for series in chart.option["series"]] == [[["2025-11-20", 0], ["2025-11-21", 5]]]
 
 

@@ -1,6 +1,6 @@
 """Add up what the catalog's rows say is stored: by kind, by user, by day, and the largest things.
 
-Bytes and counts are those of rows that are there now: a model version counts as one, and what was deleted counts
+Bytes and counts are those of rows that are there now: a model version counts as one, an image as one, and what was deleted counts
 nowhere, in no day of the past either. Nothing here asks a store.
 """
 
@@ -11,9 +11,11 @@ from datetime import UTC, date, datetime, time
 from typing import Any, Final, Literal
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     CompoundSelect,
     Date,
+    Select,
     Subquery,
     case,
     cast,
@@ -26,13 +28,18 @@ from sqlalchemy import (
 from sqlalchemy import String as Text
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, User
+from ecluse.catalog.tables import Dataset, Image, ImageSet, ModelVersion, Prediction, User
 from ecluse.settings import Area
 
-#: What a user has stored: uploaded tables, results of scorings, versions of models.
-StoredKind = Literal["uploads", "results", "models"]
+#: What a user has stored: uploaded tables, results of scorings, versions of models, images.
+StoredKind = Literal["uploads", "results", "models", "images"]
 #: Each kind, and the area its objects lie in.
-KINDS: Final[dict[StoredKind, Area]] = {"uploads": "data", "results": "data", "models": "models"}
+KINDS: Final[dict[StoredKind, Area]] = {
+    "uploads": "data",
+    "results": "data",
+    "models": "models",
+    "images": "images",
+}
 
 
 @dataclass(frozen=True)
@@ -58,11 +65,12 @@ class UserUsage:
     uploads: int
     results: int
     models: int
+    images: int
     count: int
 
     @property
     def size(self) -> int:
-        return self.uploads + self.results + self.models
+        return self.uploads + self.results + self.models + self.images
 
 
 @dataclass(frozen=True)
@@ -73,15 +81,16 @@ class DayUsage:
     uploads: int
     results: int
     models: int
+    images: int
 
     @property
     def size(self) -> int:
-        return self.uploads + self.results + self.models
+        return self.uploads + self.results + self.models + self.images
 
 
 @dataclass(frozen=True)
 class LargeItem:
-    """One stored thing. `id` is that of its row; `name` a file's or a model's, `version` a model's."""
+    """One stored thing, of images a set. `id` is that of its row; `name` a file's, a model's or a set's."""
 
     kind: StoredKind
     id: str
@@ -112,6 +121,7 @@ def usage_by_user(transaction: Transaction, *, limit: int = 50, offset: int = 0)
             _sum_of(stored, "uploads"),
             _sum_of(stored, "results"),
             _sum_of(stored, "models"),
+            _sum_of(stored, "images"),
             func.count(stored.c.kind),
         )
         .outerjoin(stored, stored.c.user_id == User.id)
@@ -121,7 +131,7 @@ def usage_by_user(transaction: Transaction, *, limit: int = 50, offset: int = 0)
         .offset(offset)
     )
     return [
-        UserUsage(row[0], row[1], row[2], int(row[3]), int(row[4]), int(row[5]), row[6])
+        UserUsage(row[0], row[1], row[2], int(row[3]), int(row[4]), int(row[5]), int(row[6]), row[7])
         for row in transaction.execute(rows)
     ]
 
@@ -142,22 +152,23 @@ def growth(transaction: Transaction, *, since: date, user_id: str | None = None)
     )
     points: list[DayUsage] = []
     for row in rows:
-        before = points[-1] if points else DayUsage(since, 0, 0, 0)
-        uploads, results, models = (int(size) for size in row[1:])
+        before = points[-1] if points else DayUsage(since, 0, 0, 0, 0)
+        uploads, results, models, images = (int(size) for size in row[1:])
         points.append(
             DayUsage(
                 date.fromisoformat(str(row[0])),
                 before.uploads + uploads,
                 before.results + results,
                 before.models + models,
+                before.images + images,
             )
         )
     return points
 
 
 def largest(transaction: Transaction, user_id: str, *, limit: int = 10) -> list[LargeItem]:
-    """The user's largest tables, results and model versions, the largest first."""
-    stored = _stored(user_id).subquery()
+    """The user's largest tables, results, model versions and sets of images, the largest first."""
+    stored = _stored(user_id, sets=True).subquery()
     rows = select(stored).order_by(stored.c.size.desc(), stored.c.id).limit(limit)
     return [
         LargeItem(row.kind, row.id, row.name, row.version, row.size, row.created_at)
@@ -165,8 +176,10 @@ def largest(transaction: Transaction, user_id: str, *, limit: int = 10) -> list[
     ]
 
 
-def _stored(user_id: str | None = None) -> CompoundSelect[Any]:
-    """One row for each stored thing: kind, id, user_id, name, version, size, created_at."""
+def _stored(user_id: str | None = None, *, sets: bool = False) -> CompoundSelect[Any]:
+    """One row for each stored thing, or with `sets` for each set of images: kind, id, user_id, name, version, size,
+    created_at.
+    """
     nothing = cast(null(), Text)
     uploads = select(
         literal("uploads").label("kind"),
@@ -199,11 +212,31 @@ def _stored(user_id: str | None = None) -> CompoundSelect[Any]:
         ModelVersion.size_bytes,
         ModelVersion.created_at,
     )
+    images = _sets() if sets else _images()
     if user_id is not None:
         uploads = uploads.where(Dataset.user_id == user_id)
         results = results.where(Prediction.user_id == user_id)
         models = models.where(ModelVersion.user_id == user_id)
-    return union_all(uploads, results, models)
+        images = images.where(Image.user_id == user_id)
+    return union_all(uploads, results, models, images)
+
+
+def _images() -> Select[Any]:
+    nothing = cast(null(), Text)
+    return select(
+        literal("images"), Image.id, Image.user_id, Image.origin, nothing, Image.size_bytes, Image.created_at
+    ).where(Image.url != "")
+
+
+def _sets() -> Select[Any]:
+    size = cast(func.sum(Image.size_bytes), BigInteger)
+    columns = (ImageSet.id, ImageSet.user_id, ImageSet.name, ImageSet.created_at)
+    return (
+        select(literal("images"), *columns[:3], cast(null(), Text), size, columns[3])
+        .join(Image, Image.set_id == ImageSet.id)
+        .where(Image.url != "")
+        .group_by(*columns)
+    )
 
 
 def _sum_of(stored: Subquery, kind: StoredKind) -> ColumnElement[int]:

@@ -383,13 +383,14 @@ def _at_alarms(points: Sequence[Mapping[str, float]], level: float) -> float:
 def stored_growth(points: Sequence[DayUsage], until: date, say: Words) -> Chart:
     """Bytes there by the end of each day, one band for each kind; the first day rises from nothing."""
     first, last = points[0], points[-1]
-    drawn = [DayUsage(first.day - timedelta(days=1), 0, 0, 0), *points]
+    drawn = [DayUsage(first.day - timedelta(days=1), 0, 0, 0, 0), *points]
     if last.day < until:
         drawn.append(replace(last, day=until))
     bands = {
         say._("tables"): ("--c1", [point.uploads for point in drawn]),
         say._("results"): ("--c2", [point.results for point in drawn]),
         say._("models"): ("--c4", [point.models for point in drawn]),
+        say._("images"): ("--c3", [point.images for point in drawn]),
     }
     series = [
         _band(name, colour, [point.day for point in drawn], sizes, named=sizes[-1] >= NAMED_BAND * last.size)
@@ -422,13 +423,21 @@ def stored_growth(points: Sequence[DayUsage], until: date, say: Words) -> Chart:
             "tooltip": tooltip("@bytes"),
             "series": series,
         },
-        headings=(say._("Day"), say._("Tables"), say._("Results"), say._("Models"), say._("In all")),
+        headings=(
+            say._("Day"),
+            say._("Tables"),
+            say._("Results"),
+            say._("Models"),
+            say._("Images"),
+            say._("In all"),
+        ),
         rows=tuple(
             (
                 say.calendar_day(point.day),
                 say.bytes(point.uploads),
                 say.bytes(point.results),
                 say.bytes(point.models),
+                say.bytes(point.images),
                 say.bytes(point.size),
             )
             for point in shown

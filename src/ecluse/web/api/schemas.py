@@ -288,16 +288,18 @@ class PredictionDetail(PredictionBody):
 
 
 class StoredKindBody(BaseModel):
-    """What is stored of one kind; a model version counts as one thing."""
+    """What is stored of one kind; a model version counts as one thing, an image too."""
 
-    kind: Literal["uploads", "results", "models"]
+    kind: Literal["uploads", "results", "models", "images"]
     area: str
     size_bytes: int
     count: int
 
 
 class LargeItemBody(BaseModel):
-    kind: Literal["uploads", "results", "models"]
+    """A stored thing; of images a whole set."""
+
+    kind: Literal["uploads", "results", "models", "images"]
     id: str
     name: str | None
     version: str | None
@@ -312,6 +314,7 @@ class GrowthBody(BaseModel):
     uploads: int
     results: int
     models: int
+    images: int
 
 
 class StorageBody(BaseModel):
@@ -333,6 +336,7 @@ class UserStorageBody(BaseModel):
     uploads: int
     results: int
     models: int
+    images: int
     count: int
 
 

@@ -42,7 +42,13 @@ def show_storage(runtime: RuntimeDep, user: CurrentUser) -> StorageBody:
         size_bytes=sum(kind.size for kind in kinds),
         kinds=[_kind_body(kind) for kind in kinds],
         growth=[
-            GrowthBody(day=one.day, uploads=one.uploads, results=one.results, models=one.models)
+            GrowthBody(
+                day=one.day,
+                uploads=one.uploads,
+                results=one.results,
+                models=one.models,
+                images=one.images,
+            )
             for one in points
         ],
         largest=[_item_body(item) for item in largest],
@@ -115,6 +121,7 @@ def _user_body(one: UserUsage) -> UserStorageBody:
         uploads=one.uploads,
         results=one.results,
         models=one.models,
+        images=one.images,
         count=one.count,
     )
 

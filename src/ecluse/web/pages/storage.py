@@ -153,7 +153,12 @@ def cost_now(places: Sequence[Place], costs: Sequence[Cost]) -> Cost | None:
 
 def kind_names(say: Words) -> dict[StoredKind, str]:
     """What to call each kind."""
-    return {"uploads": say._("Tables"), "results": say._("Results"), "models": say._("Model versions")}
+    return {
+        "uploads": say._("Tables"),
+        "results": say._("Results"),
+        "models": say._("Model versions"),
+        "images": say._("Images"),
+    }
 
 
 def offer_terms(offer: Offer, say: Words) -> list[str]:
