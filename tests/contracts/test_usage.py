@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ecluse.catalog import Catalog, usage, users
-from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, User
+from ecluse.catalog.tables import Dataset, Image, ImageSet, ModelVersion, Prediction, User
 from ecluse.settings import Settings
 
 FIRST = datetime(2025, 11, 20, 23, 30, tzinfo=UTC)
@@ -93,10 +93,11 @@ def test_each_kind_is_counted_for_one_user_and_for_all(catalog: Catalog) -> None
         ("uploads", 5_000_000_000, 1),
         ("results", 150, 2),
         ("models", 150, 1),
+        ("images", 0, 0),
     ]
-    assert [k.size for k in all_] == [5_000_000_007, 150, 150]
-    assert [(k.size, k.count) for k in other] == [(7, 1), (0, 0), (0, 0)]
-    assert [k.area for k in mine] == ["data", "data", "models"]
+    assert [k.size for k in all_] == [5_000_000_007, 150, 150, 0]
+    assert [(k.size, k.count) for k in other] == [(7, 1), (0, 0), (0, 0), (0, 0)]
+    assert [k.area for k in mine] == ["data", "data", "models", "images"]
 
 
 def test_users_are_listed_by_what_they_have_stored_a_page_at_a_time(catalog: Catalog) -> None:
@@ -150,6 +151,38 @@ def test_the_largest_things_are_those_of_the_user_and_bear_their_names(catalog: 
     ]
     assert items[1].version
     assert items[0].created_at == FIRST
+
+
+def test_images_count_one_by_one_and_are_large_as_sets(catalog: Catalog) -> None:
+    one, two = fill(catalog)
+    with catalog.write() as transaction:
+        leaves = ImageSet(user_id=one.id, name="leaves", created_at=FIRST)
+        empty = ImageSet(user_id=two.id, name="empty", created_at=FIRST)
+        transaction.add_all([leaves, empty])
+        transaction.flush()
+        columns = {"user_id": one.id, "set_id": leaves.id, "label": "a", "imported_label": "a", "origin": "o"}
+        stored = [
+            Image(sha256=str(n), url=f"k/{n}", size_bytes=2_000_000_000, created_at=FIRST, **columns)
+            for n in range(3)
+        ]
+        refused = Image(sha256="r", size_bytes=9, state="rejected", created_at=FIRST, **columns)
+        transaction.add_all([*stored, refused])
+    with catalog.read() as transaction:
+        mine = {k.kind: k for k in usage.usage_by_kind(transaction, one.id)}
+        items = usage.largest(transaction, one.id, limit=2)
+        points = usage.growth(transaction, since=date(2025, 1, 1), user_id=one.id)
+        users_ = usage.usage_by_user(transaction)
+        others = usage.largest(transaction, two.id)
+    assert (mine["images"].size, mine["images"].count) == (6_000_000_000, 3)
+    assert [(item.kind, item.id, item.name, item.size) for item in items][0] == (
+        "images",
+        leaves.id,
+        "leaves",
+        6_000_000_000,
+    )
+    assert points[0].images == 6_000_000_000
+    assert (users_[0].images, users_[0].count) == (6_000_000_000, 7)
+    assert [item.kind for item in others] == ["uploads"]
 
 
 def test_an_empty_catalog_has_nothing_stored(catalog: Catalog) -> None:

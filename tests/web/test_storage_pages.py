@@ -61,11 +61,11 @@ def members(runtime: Runtime, member: User) -> Browser:
 def test_a_program_learns_what_its_owner_has_stored(admins: Browser, members: Browser) -> None:
     mine = admins.get("/api/storage", JSON).json()
     assert mine["size_bytes"] == sum(kind["size_bytes"] for kind in mine["kinds"]) > 0
-    assert [kind["kind"] for kind in mine["kinds"]] == ["uploads", "results", "models"]
+    assert [kind["kind"] for kind in mine["kinds"]] == ["uploads", "results", "models", "images"]
     assert mine["largest"][0]["size_bytes"] == max(item["size_bytes"] for item in mine["largest"])
     assert mine["growth"]
     last = mine["growth"][-1]
-    assert last["uploads"] + last["results"] + last["models"] == mine["size_bytes"]
+    assert last["uploads"] + last["results"] + last["models"] + last["images"] == mine["size_bytes"]
     assert members.get("/api/storage", JSON).json()["size_bytes"] == 0
     assert members.get("/api/storage", JSON).json()["largest"] == []
 
@@ -157,7 +157,8 @@ def test_what_is_no_quantity_is_said_and_kept_in_its_field(admins: Browser, fiel
     [
         ({"ECLUSE_STORE_URL": "s3://models"}, "s3-standard"),
         ({"ECLUSE_STORE_URL": "memory://"}, None),
-        ({"ECLUSE_STORE_URL": "s3://models", "ECLUSE_IMAGES_URL": "memory://"}, "s3-standard"),
+        ({"ECLUSE_STORE_URL": "s3://models", "ECLUSE_RAW_URL": "memory://"}, "s3-standard"),
+        ({"ECLUSE_STORE_URL": "s3://models", "ECLUSE_IMAGES_URL": "memory://"}, None),
         ({"ECLUSE_STORE_URL": "s3://models", "ECLUSE_DATA_URL": "memory://"}, None),
     ],
 )

@@ -1,7 +1,7 @@
 """Add up what the catalog's rows say is stored: by kind, by user, by day, and the largest things.
 
-Bytes and counts are those of rows that are there now: a model version counts as one, an image as one, and what was deleted counts
-nowhere, in no day of the past either. Nothing here asks a store.
+Bytes and counts are those of rows that are there now: a model version counts as one, an image too, and what was
+deleted counts nowhere, in no day of the past either. Nothing here asks a store.
 """
 
 from __future__ import annotations

@@ -154,20 +154,21 @@ def checked_label(label: str) -> str:
     Raises:
         InvalidInput: it is empty, too long, or holds a slash or a control character.
     """
-    return _checked_words(label, "a label")
+    return _checked_words(label, is_label=True)
 
 
 def checked_set_name(name: str) -> str:
     """The name of a set as it is kept; raises as `checked_label` does."""
-    return _checked_words(name, "the name of a set")
+    return _checked_words(name, is_label=False)
 
 
-def _checked_words(text: str, what: str) -> str:
+def _checked_words(text: str, *, is_label: bool) -> str:
     words = unicodedata.normalize("NFC", text).strip()
     hidden = any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in words)
     if not 1 <= len(words) <= LONGEST_NAME or hidden or "/" in words or "\\" in words or words in (".", ".."):
         raise InvalidInput(
-            f"{words[:60]!r} cannot be {what}: use 1 to {LONGEST_NAME} characters, none of them a slash."
+            f"{words[:60]!r} cannot be {'a label' if is_label else 'the name of a set'}: use 1 to {LONGEST_NAME} "
+            "characters, none of them a slash."
         )
     return words
 
