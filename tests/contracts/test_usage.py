@@ -174,12 +174,8 @@ def test_images_count_one_by_one_and_are_large_as_sets(catalog: Catalog) -> None
         users_ = usage.usage_by_user(transaction)
         others = usage.largest(transaction, two.id)
     assert (mine["images"].size, mine["images"].count) == (6_000_000_000, 3)
-    assert [(item.kind, item.id, item.name, item.size) for item in items][0] == (
-        "images",
-        leaves.id,
-        "leaves",
-        6_000_000_000,
-    )
+    assert (items[0].kind, items[0].id, items[0].name) == ("images", leaves.id, "leaves")
+    assert [item.size for item in items] == [6_000_000_000, 5_000_000_000]
     assert points[0].images == 6_000_000_000
     assert (users_[0].images, users_[0].count) == (6_000_000_000, 7)
     assert [item.kind for item in others] == ["uploads"]
