@@ -222,10 +222,8 @@ def _stored(user_id: str | None = None, *, sets: bool = False) -> CompoundSelect
 
 
 def _images() -> Select[Any]:
-    nothing = cast(null(), Text)
-    return select(
-        literal("images"), Image.id, Image.user_id, Image.origin, nothing, Image.size_bytes, Image.created_at
-    ).where(Image.url != "")
+    name: list[Any] = [Image.id, Image.user_id, Image.origin, cast(null(), Text)]
+    return select(literal("images"), *name, Image.size_bytes, Image.created_at).where(Image.url != "")
 
 
 def _sets() -> Select[Any]:

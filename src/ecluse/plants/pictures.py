@@ -29,8 +29,9 @@ FORMATS: Final[dict[str, tuple[str, str]]] = {
 _SAME_AS: Final = {"MPO": "JPEG"}
 #: A marker of a JPEG that is neither a byte of the image nor a restart.
 _MARKER: Final = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
-#: How a JPEG that is coded by Huffman begins: of others, a decoder may read on behind the end.
-_HUFFMAN: Final = frozenset({0xC0, 0xC1, 0xC2})
+#: How a JPEG that is coded by Huffman and in one pass begins: of others, a decoder may read on behind the end, or the
+#: end adds details that are not seen in a small image.
+_HUFFMAN: Final = frozenset({0xC0, 0xC1})
 #: What a decoder that lacks bytes takes for them.
 _FILLING: Final = b"\x5a\x3c" * 512
 
@@ -77,7 +78,7 @@ def expect_whole(data: bytes) -> None:
     """Refuse a JPEG that can be decoded and lacks bytes before its end, where a decoder silently invents the rest.
 
     Bytes put in before the end of a whole image change nothing; where some are missing, they are taken for those. A
-    single one that is missing may pass.
+    single one that is missing may pass, and so does a progressive JPEG, which is whole, if coarse, at any length.
 
     Raises:
         UnreadableImage: it lacks bytes.
@@ -131,6 +132,8 @@ def _rgb(image: Image.Image) -> Image.Image:
     """Without transparency, over white."""
     if image.mode == "RGB":
         return image
+    if image.mode.startswith("I"):  # a grey of 16 bits, which Pillow would cut off at 255
+        image = Image.fromarray((np.asarray(image, dtype=np.uint32) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         over = Image.new("RGBA", image.size, "white")
         over.alpha_composite(image.convert("RGBA"))
