@@ -78,16 +78,18 @@ def acting(
         yield runtime, accounts.by_email(address) if address else accounts.local_administrator()
 
 
-def finish(runtime: Runtime, user: User, job_id: str, title: str) -> Job:
+def finish(
+    runtime: Runtime, user: User, job_id: str, title: str, look: Callable[[], None] = lambda: None
+) -> Job:
     """Follow a job until it is done; a worker is started in this process where none is alive.
 
-    Ctrl-C cancels the job: nothing is published.
+    `look` is called again and again meanwhile, and once it has ended. Ctrl-C cancels the job: nothing is published.
 
     Raises:
         JobFailed: the job failed or was cancelled.
     """
     try:
-        job = _follow(runtime, user, job_id, title)
+        job = _follow(runtime, user, job_id, title, look)
     except KeyboardInterrupt:
         from ecluse.work import cancel_job
 
@@ -126,13 +128,15 @@ def finish_all(runtime: Runtime, user: User, job_ids: Sequence[str], title: str)
     return [ended[job_id] for job_id in job_ids]
 
 
-def _follow(runtime: Runtime, user: User, job_id: str, title: str) -> Job:
+def _follow(runtime: Runtime, user: User, job_id: str, title: str, look: Callable[[], None]) -> Job:
     with progress(title) as report, attended(runtime) as attend:
         while (job := runtime.jobs.get(user.id, job_id)).active:
             attend()
             queued = f"waiting, number {job.position} in the queue" if job.position else ""
             report(job.fraction, job.message or job.stage or queued)
+            look()
             time.sleep(0.2)
+        look()
     return job
 
 

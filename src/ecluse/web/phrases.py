@@ -78,6 +78,29 @@ _SHAPES: Final = dict.fromkeys(("count", "number", "rows", "done", "total", "day
 _PLACE: Final = re.compile(r"%\((\w+)\)s")
 
 MESSAGES: Final[tuple[str, ...]] = (
+    # Trainings on images
+    N_("Images are being imported into %(name)s. Wait until they are there."),
+    N_("A model tells at least two labels apart; %(name)s has %(values)s. Import images of another."),
+    N_('There is no recipe "%(word)s"; there are %(values)s.'),
+    N_('There is no architecture "%(word)s"; there are %(values)s.'),
+    N_("The recipe features learns on what lite0 sees. Choose the recipe finetune for resnet18."),
+    N_("%(value)s cannot be the number of epochs; use 1 to %(most)s."),
+    N_("%(value)s cannot be the batch size; use 1 to %(most)s."),
+    N_("%(value)s cannot be the seed; use 0 to %(most)s."),
+    N_("%(value)s cannot be the learning rate; use more than 0 and at most 1."),
+    N_("%(count)s images of the split were removed while the training began. Train again."),
+    N_("The image %(file)s was changed in the store or is gone since it was imported. Leave it out: "
+       "ecluse plants exclude SET %(key)s"),
+    N_("It is gone from the store; the training began anew."),
+    N_("It was damaged in the store; the training began anew."),
+    N_("The test part is small: %(right)s of %(of)s right is %(share)s (%(low)s to %(high)s)."),
+    N_('Only %(count)s test images of "%(name)s": its precision and recall are rough.'),
+    N_('The model is not clearly better than answering "%(name)s" every time, which is right for '
+       '%(right)s of %(of)s.'),
+    N_('The labels are out of balance: %(count)s images of "%(name)s" to learn from, %(number)s of '
+       '"%(word)s".'),
+    N_("not checked: torch is not installed"),
+    N_("%(name)s is no model of images. Name one: ecluse models list"),
     # Tables that cannot be read
     N_("%(file)s is empty (0 bytes). Pick a file with a header and rows."),
     N_("%(file)s is empty once unpacked. Pick a file with a header and rows."),

@@ -1,0 +1,176 @@
+"""Train a classifier on a set of images, and ask one what images show."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from ecluse import models as published
+from ecluse.catalog import models, runs
+from ecluse.cli.output import Record, reports, say
+from ecluse.cli.session import acting, finish, home_option, user_option
+from ecluse.errors import InvalidInput, UnreadableImage
+from ecluse.plants import training, workflows
+from ecluse.plants.evaluation import in_words
+from ecluse.plants.recipe import RECIPES, Architecture, Options, RecipeName
+from ecluse.plants.training import TrainingRequest
+from ecluse.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ecluse.catalog.tables import ModelVersion, Run
+    from ecluse.plants.prediction import Prediction, Predictor
+
+#: Between two looks at the epochs of a training, in seconds.
+LOOK: float = 0.5
+
+
+@click.command()
+@click.option("--name", required=True, help="Name of the model.")
+@click.option("--set", "set_name", help="Set of images, by name or id. Default: the one imported last.")
+@click.option(
+    "--recipe",
+    type=click.Choice(RECIPES),
+    default="features",
+    show_default=True,
+    help="features: a linear layer on what a network learned on ImageNet. finetune: the whole network (torch).",
+)
+@click.option(
+    "--architecture",
+    type=click.Choice(["lite0", "resnet18"]),
+    help="Network. Default: lite0, EfficientNet-Lite0 with what it learned on ImageNet; resnet18 begins with nothing.",
+)
+@click.option("--epochs", type=click.IntRange(1, training.MAX_EPOCHS), help="Default: the recipe's own.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, training.MAX_SEED),
+    help="Of the split and of the training.",
+)
+@click.option("--learning-rate", type=float, help="Default: the recipe's own.")
+@click.option("--batch-size", type=click.IntRange(1, training.MAX_BATCH), help="Default: the recipe's own.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto takes a GPU where torch sees one.",
+)
+@user_option
+@home_option
+@reports
+def train(
+    name: str,
+    set_name: str | None,
+    recipe: RecipeName,
+    architecture: Architecture | None,
+    epochs: int | None,
+    seed: int,
+    learning_rate: float | None,
+    batch_size: int | None,
+    device: Literal["auto", "cpu", "cuda"],
+    email: str | None,
+    home: Path | None,
+) -> Record:
+    """Train a classifier on a set of images and publish it. Its figures come from images it has not seen.
+
+    Ctrl-C cancels the training; nothing is published then.
+    """
+    options = Options(seed, epochs, architecture, learning_rate, batch_size, device)
+    request = TrainingRequest(name, recipe, options)
+    training.check_request(request)
+    with acting(home, email) as (runtime, user):
+        found = workflows.find_set(runtime, user.id, set_name)
+        if set_name is None:
+            say(f"Training on {found.name}, the set imported last.")
+        run = training.start_training(runtime, user.id, found.id, request)
+        finish(runtime, user, run.job_id or "", f"Training {name}", _epochs(runtime, run))
+        with runtime.catalog.read() as transaction:
+            ended = runs.run_of(transaction, user.id, run.id)
+            row = models.version_of(transaction, user.id, name, ended.version)
+    return Record(_fields(row, found.name, run.id), _text(row))
+
+
+def _epochs(runtime: Runtime, run: Run) -> Callable[[], None]:
+    """Says each epoch once it is over; call it now and then."""
+    told = looked_at = 0.0
+
+    def look() -> None:
+        nonlocal told, looked_at
+        if time.monotonic() - looked_at < LOOK:
+            return
+        looked_at = time.monotonic()
+        with runtime.catalog.read() as transaction:
+            curves = runs.curves_of(transaction, run.id)
+        for point in curves.get("validation_loss", []):
+            if point.step > told:
+                told = point.step
+                values = {name: {p.step: p.value for p in points} for name, points in curves.items()}
+                say(_epoch_line(point.step, values))
+
+    return look
+
+
+def _epoch_line(step: int, values: dict[str, dict[int, float]]) -> str:
+    loss, accuracy = ([values.get(f"{part}_{what}", {}).get(step) for part in ("train", "validation")]
+                      for what in ("loss", "accuracy"))  # fmt: skip
+    losses = " / ".join("–" if value is None else f"{value:.3f}" for value in loss)
+    accuracies = " / ".join("–" if value is None else f"{value:.1%}" for value in accuracy)
+    return f"Epoch {step}: loss {losses}, accuracy {accuracies} (training / validation)"
+
+
+def _fields(row: ModelVersion, set_name: str, run_id: str) -> dict[str, Any]:
+    report = row.report
+    interval = report["interval"]
+    return {
+        "name": row.name,
+        "version": row.version,
+        "recipe": report["recipe"],
+        "architecture": report["architecture"],
+        "set": set_name,
+        "split": report["split"]["id"],
+        "split_sha256": report["split"]["sha256"],
+        "test_accuracy": report["metrics"]["accuracy"],
+        "test_accuracy_interval": [interval["low"], interval["high"]],
+        "tested": interval["of"],
+        "run": run_id,
+        "seconds": report["seconds"]["total"],
+        "training_seconds": report["seconds"]["training"],
+        "size_bytes": report["size_bytes"],
+        "epochs": report["epochs"],
+        "best_epoch": report["best_epoch"],
+        "export": report["export"],
+        "warnings": report["warnings"],
+    }
+
+
+def _text(row: ModelVersion) -> str:
+    report = row.report
+    images, seconds = report["images"], report["seconds"]
+    learned = sum(images["train"].values())
+    export = report["export"]
+    difference = export["largest_difference"]
+    checked = (
+        f"export {export['checked_against']}"
+        if difference is None
+        else f"export checked against {export['checked_against']} on {export['images']} images: logits differ by "
+        f"{difference:.1e} at most"
+    )
+    lines = [
+        f"{row.name}@{row.version}, {report['recipe']} ({report['architecture']}), trained on {learned} images "
+        f"in {seconds['training']:.0f} s, {seconds['total']:.0f} s in all",
+        f"On the test part {in_words(report['interval'])}.",
+    ]
+    lines += [f"  {one['label']:<20} {_class(one)}" for one in report["classes"]]
+    lines.append(f"model.onnx has {report['size_bytes'] / 1e6:.1f} MB; {checked}.")
+    return "\n".join([*lines, *(f"Check: {warning}" for warning in report["warnings"])])
+
+
+def _class(one: dict[str, Any]) -> str:
+    precision, recall = ("–" if one[what] is None else f"{one[what]:.1%}" for what in ("precision", "recall"))
+    return f"precision {precision:>6}, recall {recall:>6}, {one['images']} images"

@@ -1,0 +1,129 @@
+"""Ask for a training on a set of images, let it end early, and read what was asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, get_args
+
+from ecluse.catalog import audit, images, runs
+from ecluse.catalog.tables import Run, new_id
+from ecluse.errors import InvalidInput, UnusableImages
+from ecluse.plants.recipe import RECIPES, Architecture, Options, RecipeName
+from ecluse.plants.workflows import find_set, is_importing
+from ecluse.registry import checked_name
+from ecluse.runtime import Runtime
+
+APPLICATION: Final = "plants"
+#: The job that trains, and its queue.
+KIND: Final = "plants_train"
+QUEUE: Final = "train"
+MAX_EPOCHS: Final = 1000
+MAX_BATCH: Final = 1024
+MAX_SEED: Final = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What a person may choose."""
+
+    model_name: str
+    recipe: RecipeName = "features"
+    options: Options = field(default_factory=Options)
+
+
+def start_training(runtime: Runtime, user_id: str, set_id: str, request: TrainingRequest) -> Run:
+    """Queue a training on a set (its name or id); its run.
+
+    Raises:
+        InvalidInput: a choice cannot be used, or images are still being imported.
+        UnusableImages: the set has fewer than two labels.
+        NotFound: the user has no such set.
+    """
+    check_request(request)
+    found = find_set(runtime, user_id, set_id)
+    if is_importing(runtime, found):
+        raise InvalidInput(f"Images are being imported into {found.name}. Wait until they are there.")
+    with runtime.catalog.read() as transaction:
+        labels = images.counts(transaction, user_id, [found.id])[found.id].valid
+    if len(labels) < 2:
+        known = ", ".join(f'"{label}"' for label in labels) or "none"
+        raise UnusableImages(
+            f"A model tells at least two labels apart; {found.name} has {known}. Import images of another."
+        )
+    run = Run(
+        id=new_id(),
+        user_id=user_id,
+        application=APPLICATION,
+        kind=request.recipe,
+        name=request.model_name,
+        parameters=_parameters(request),
+        tags={"set": found.name},
+        subject={"set_id": found.id},
+        job_id=new_id(),
+    )
+    with runtime.catalog.write() as transaction:
+        runs.add_run(transaction, run)
+        audit.record(transaction, user_id, "model.train", request.model_name, images=found.name)
+    title = f"{request.model_name}: {found.name}"
+    try:
+        runtime.jobs.enqueue(KIND, QUEUE, user_id, title, {"run_id": run.id}, job_id=run.job_id)
+    except Exception as error:
+        with runtime.catalog.write() as transaction:
+            runs.set_ended(transaction, run.id, "failed", f"It could not be queued: {error}")
+        raise
+    return run
+
+
+def finish_early(runtime: Runtime, user_id: str, job_id: str) -> None:
+    """Let one of the user's trainings end now, and publish the best of its epochs so far.
+
+    The request outlives the worker. A training that publishes, or has ended, stays as it is.
+
+    Raises:
+        InvalidInput: the job is no training.
+        JobNotFound: there is no such job, or it is someone else's.
+    """
+    job = runtime.jobs.get(user_id, job_id)
+    if job.kind != KIND:
+        raise InvalidInput(f"Job {job_id} is no training: it has no best so far to keep. Cancel it instead.")
+    with runtime.catalog.write() as transaction:
+        if runs.ask_to_finish(transaction, job_id):
+            audit.record(transaction, user_id, "job.finish", job_id)
+
+
+def check_request(request: TrainingRequest) -> None:
+    """`InvalidInput` for a choice that can be used with no set."""
+    options = request.options
+    checked_name(request.model_name)
+    if request.recipe not in RECIPES:
+        raise InvalidInput(f'There is no recipe "{request.recipe}"; there are {" and ".join(RECIPES)}.')
+    if options.architecture is not None and options.architecture not in get_args(Architecture):
+        known = " and ".join(get_args(Architecture))
+        raise InvalidInput(f'There is no architecture "{options.architecture}"; there are {known}.')
+    if request.recipe == "features" and options.architecture not in (None, "lite0"):
+        raise InvalidInput(
+            "The recipe features learns on what lite0 sees. Choose the recipe finetune for resnet18."
+        )
+    if options.epochs is not None and not 1 <= options.epochs <= MAX_EPOCHS:
+        raise InvalidInput(f"{options.epochs} cannot be the number of epochs; use 1 to {MAX_EPOCHS:,}.")
+    if options.batch_size is not None and not 1 <= options.batch_size <= MAX_BATCH:
+        raise InvalidInput(f"{options.batch_size} cannot be the batch size; use 1 to {MAX_BATCH:,}.")
+    if not 0 <= options.seed <= MAX_SEED:
+        raise InvalidInput(f"{options.seed} cannot be the seed; use 0 to {MAX_SEED:,}.")
+    rate = options.learning_rate
+    if rate is not None and not (math.isfinite(rate) and 0 < rate <= 1):
+        raise InvalidInput(f"{rate:g} cannot be the learning rate; use more than 0 and at most 1.")
+
+
+def request_of(run: Run) -> TrainingRequest:
+    """What was asked for, as it was written into the run's parameters."""
+    known = {one.name for one in fields(Options)}
+    chosen: dict[str, Any] = {name: value for name, value in run.parameters.items() if name in known}
+    recipe: RecipeName = "finetune" if run.kind == "finetune" else "features"
+    return TrainingRequest(run.name, recipe, Options(**chosen))
+
+
+def _parameters(request: TrainingRequest) -> dict[str, Any]:
+    chosen = {name: value for name, value in asdict(request.options).items() if value is not None}
+    return {"recipe": request.recipe} | chosen

@@ -1,0 +1,263 @@
+"""Do the job of a training: read the images of a split, learn, measure, and publish a version.
+
+Each step may run twice and then leaves the same result: learning goes on from the last checkpoint, and a version
+is claimed anew by each attempt and published once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from ecluse import models
+from ecluse.catalog import Transaction, images, runs
+from ecluse.catalog.tables import Publication, Run
+from ecluse.errors import (
+    CatalogUnavailable,
+    JobCancelled,
+    JobNotFound,
+    NotFound,
+    SettingsError,
+    StoreUnavailable,
+)
+from ecluse.jobs import JobKind, Task
+from ecluse.plants.teaching import RunTeaching, log_epoch, remove_checkpoint
+from ecluse.plants.training import APPLICATION, KIND, QUEUE, request_of
+from ecluse.registry import ManifestFile
+from ecluse.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ecluse.plants.recipe import Recipe, RecipeName
+
+T = TypeVar("T")
+#: Pauses, in seconds, before a training is given up because the store did not take its result.
+PATIENCE: Final = (2.0, 10.0, 30.0)
+#: Which share of a job has passed when its images are read, and when it has learned.
+READ, LEARNED = 0.08, 0.85
+logger = logging.getLogger(__name__)
+
+
+def run_training(runtime: Runtime, task: Task, run_id: str) -> None:
+    with runtime.catalog.write() as transaction:
+        runs.set_running(transaction, run_id)
+    try:
+        split_id = task.step("split", _split, runtime, task, run_id)
+        learned = task.step("learn", _learn, runtime, task, run_id, split_id)
+        task.step("publish", publish, runtime, task, run_id, learned)
+    finally:
+        _tidy(runtime, task.user_id, run_id)
+
+
+def reconcile(runtime: Runtime) -> int:
+    """End the runs whose job ended without saying so, and remove checkpoints they left; how many ended."""
+    with runtime.catalog.read() as transaction:
+        active = runs.active_runs(transaction, APPLICATION)
+    ended = sum(_end_if_over(runtime, run) for run in active)
+    with runtime.catalog.read() as transaction:
+        left = runs.ended_with_checkpoint(transaction)
+    for run in left:
+        _tidy(runtime, run.user_id, run.id)
+    return ended
+
+
+def _split(runtime: Runtime, task: Task, run_id: str) -> str:
+    """The split this run learns from and is tested on: the set's newest with its seed, brought up to date."""
+    from ecluse.plants.splits import split_for
+
+    run = run_of(runtime, task.user_id, run_id)
+    task.report("read", 0.0)
+    split = split_for(runtime, run.user_id, run.subject["set_id"], seed=request_of(run).options.seed)
+    with runtime.catalog.write() as transaction:
+        runs.set_subject(transaction, run_id, run.subject | {"split_id": split.id})
+    return split.id
+
+
+def _learn(runtime: Runtime, task: Task, run_id: str, split_id: str) -> dict[str, Any]:
+    """Learn, measure and upload under a version claimed by this attempt; what `publish` needs to make it visible."""
+    from ecluse.plants.lessons import read_lessons
+    from ecluse.plants.publication import write_model
+
+    run = run_of(runtime, task.user_id, run_id)
+    request, began = request_of(run), time.monotonic()
+    with runtime.catalog.read() as transaction:
+        split = images.split_of(transaction, run.user_id, split_id)
+    with runtime.scratch() as folder:
+        lessons = read_lessons(
+            runtime, split, folder / "images", lambda done: task.report("read", READ * done)
+        )
+        read = time.monotonic()
+        learned = recipe(request.recipe)(
+            lessons.lesson, request.options, RunTeaching(runtime, task, run, READ, LEARNED)
+        )
+        with runtime.catalog.write() as transaction:
+            for epoch in learned.history:
+                log_epoch(transaction, run_id, epoch)
+        taught = time.monotonic()
+        model = write_model(
+            folder / "model",
+            learned,
+            lessons,
+            request,
+            seconds={"reading": read - began, "training": taught - read},
+            progress=lambda done: task.report("test", LEARNED + (0.97 - LEARNED) * done),
+        )
+        task.report("save", 0.97)
+        uploaded = patiently(lambda: upload(runtime, task, run.name, folder / "model"))
+    return uploaded | {"report": model.report, "details": model.details}
+
+
+def recipe(name: RecipeName) -> Recipe:
+    """The recipe of a name; what it needs is imported now.
+
+    Raises:
+        TorchMissing: it needs torch, which is not installed.
+    """
+    if name == "finetune":
+        from ecluse.plants.finetune import finetune
+
+        return finetune
+    from ecluse.plants.features import features
+
+    return features
+
+
+def upload(runtime: Runtime, task: Task, model_name: str, folder: Path) -> dict[str, Any]:
+    registry, nonce = runtime.registry(task.user_id), f"{task.job_id} {time.time_ns()}"
+    version = registry.claim(model_name, nonce)
+    files = registry.upload(model_name, version, folder)
+    url = registry.url_of(model_name, version)
+    return {"url": url, "nonce": nonce, "files": [asdict(file) for file in files]}
+
+
+def publish(runtime: Runtime, task: Task, run_id: str, learned: dict[str, Any]) -> None:
+    run, url, report = run_of(runtime, task.user_id, run_id), str(learned["url"]), learned["report"]
+    version = url.rsplit("/", 1)[1]
+    publication = Publication(
+        user_id=run.user_id,
+        name=run.name,
+        version=version,
+        url=url,
+        nonce=learned["nonce"],
+        application=APPLICATION,
+        report=report,
+    )
+    with runtime.catalog.write() as transaction:
+        if not runs.begin_publishing(transaction, run_id, version):
+            raise JobCancelled("The training was cancelled, or another attempt at it has published.")
+        models.announce(transaction, publication)
+    files = tuple(ManifestFile(**file) for file in learned["files"])
+    manifest = runtime.registry_at(url).commit(
+        run.name,
+        version,
+        files,
+        created_by=task.user_id,
+        nonce=learned["nonce"],
+        metadata=learned["details"] | {"run": run_id},
+    )
+    with runtime.catalog.write() as transaction:
+        models.record(transaction, publication, manifest)
+        _set_done(transaction, run_id, version, url, report, files)
+
+
+def _set_done(
+    transaction: Transaction,
+    run_id: str,
+    version: str,
+    url: str,
+    report: dict[str, Any],
+    files: tuple[ManifestFile, ...],
+) -> None:
+    artifacts = [
+        {"name": file.path, "url": f"{url}/{file.path}", "sha256": file.sha256, "size": file.size}
+        for file in files
+    ]
+    runs.set_done(
+        transaction, run_id, version=version, url=url, metrics=summary_of(report), artifacts=artifacts
+    )
+
+
+def summary_of(report: dict[str, Any]) -> dict[str, float | None]:
+    """The figures of a report that lists and comparisons of runs show."""
+    measured, interval = report["metrics"], report["interval"]
+    return {
+        "test_accuracy": measured["accuracy"],
+        "test_accuracy_low": interval["low"],
+        "test_accuracy_high": interval["high"],
+        "test_loss": measured["log_loss"],
+        "macro_f1": measured["macro_f1"],
+        "expected_calibration_error": measured["expected_calibration_error"],
+        "training_seconds": report["seconds"]["training"],
+        "size_bytes": report["size_bytes"],
+    }
+
+
+def _training_failed(runtime: Runtime, task: Task, message: str, run_id: str) -> None:
+    _end(runtime, run_of(runtime, task.user_id, run_id), "failed", message)
+    _tidy(runtime, task.user_id, run_id)
+
+
+def _end_if_over(runtime: Runtime, run: Run) -> bool:
+    """Whether the job of this run has ended while the run has not; then the run is ended too."""
+    try:
+        job = runtime.jobs.get(run.user_id, run.job_id or "")
+    except JobNotFound:
+        return _end(runtime, run, "failed", "Its job is gone. Ask for it again.")
+    if job.active or job.status == "done":
+        return False
+    return _end(runtime, run, job.status, job.error or "It was stopped.")
+
+
+def _end(runtime: Runtime, run: Run, status: str, error: str) -> bool:
+    """End a run whose job has ended: as done where its version was committed all the same.
+
+    False where that cannot be known until the store answers; `reconcile` asks again.
+    """
+    version = manifest = None
+    if run.version is not None:
+        try:
+            version = models.settle(runtime, run.user_id, run.name, run.version)
+            manifest = None if version is None else models.manifest_of(runtime, version)
+        except (StoreUnavailable, SettingsError) as away:
+            logger.warning("The end of training %s is not known yet: %s", run.id, away)
+            return False
+    with runtime.catalog.write() as transaction:
+        if version is None or manifest is None:
+            runs.set_ended(transaction, run.id, status, error)
+        else:
+            _set_done(transaction, run.id, version.version, version.url, version.report, manifest.files)
+    return True
+
+
+def _tidy(runtime: Runtime, user_id: str, run_id: str) -> None:
+    """Remove the checkpoint of a run that has ended; one that goes on keeps it. What fails is left to `reconcile`."""
+    try:
+        run = run_of(runtime, user_id, run_id)
+        if run.status not in runs.ACTIVE and runs.CHECKPOINT in run.tags:
+            remove_checkpoint(runtime, run)
+    except (CatalogUnavailable, StoreUnavailable, NotFound) as error:
+        logger.warning("The checkpoint of training %s is removed later: %s", run_id, error)
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """The result of `work`, tried again when the store does not answer."""
+    for pause in PATIENCE:
+        try:
+            return work()
+        except StoreUnavailable:
+            time.sleep(pause)
+    return work()
+
+
+def run_of(runtime: Runtime, user_id: str, run_id: str) -> Run:
+    with runtime.catalog.read() as transaction:
+        return runs.run_of(transaction, user_id, run_id)
+
+
+#: Every kind of job of trainings on images; a worker is started with them.
+KINDS: Final[dict[str, JobKind]] = {
+    KIND: JobKind(run_training, _training_failed, QUEUE, ("read", "learn", "test", "save"), runs.cancel_run),
+}
