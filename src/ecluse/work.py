@@ -14,6 +14,7 @@ from ecluse.fraud.monitoring import jobs as watching
 from ecluse.fraud.references import building, evaluation
 from ecluse.jobs import JobKind
 from ecluse.plants import audit_work
+from ecluse.plants import training_work as plants_training
 from ecluse.plants import work as plants
 from ecluse.runtime import Runtime
 
@@ -28,6 +29,7 @@ KINDS: Final[dict[str, JobKind]] = (
     | schedule.KINDS
     | plants.KINDS
     | audit_work.KINDS
+    | plants_training.KINDS
     | upkeep.KINDS
 )
 
@@ -54,5 +56,5 @@ def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
 def reconcile(runtime: Runtime) -> int:
     """End the rows whose job or process ended without saying so, and queue what is due; how many that were."""
     ended = fraud.reconcile(runtime) + watching.reconcile(runtime) + upkeep.reconcile(runtime)
-    ended += plants.reconcile(runtime)
+    ended += plants.reconcile(runtime) + plants_training.reconcile(runtime)
     return ended + schedule.queue_due(runtime)

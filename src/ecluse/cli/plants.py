@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "relabel": ("plants_images", "relabel", "Give images of a set another label."),
     "exclude": ("plants_images", "exclude", "Leave images of a set out of use."),
     "include": ("plants_images", "include", "Take excluded images of a set back into use."),
+    "train": ("plants_training", "train", "Train a classifier on a set and publish it."),
     "remove": ("plants_images", "remove", "Remove a set with its images and splits."),
 }
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ecluse import models as published
 from ecluse.catalog import models, runs
 from ecluse.cli.output import Record, reports, say
 from ecluse.cli.session import acting, finish, home_option, user_option
-from ecluse.errors import InvalidInput, UnreadableImage
 from ecluse.plants import training, workflows
 from ecluse.plants.evaluation import in_words
 from ecluse.plants.recipe import RECIPES, Architecture, Options, RecipeName
@@ -23,7 +20,6 @@ from ecluse.runtime import Runtime
 
 if TYPE_CHECKING:
     from ecluse.catalog.tables import ModelVersion, Run
-    from ecluse.plants.prediction import Prediction, Predictor
 
 #: Between two looks at the epochs of a training, in seconds.
 LOOK: float = 0.5

@@ -6,6 +6,7 @@ is claimed anew by each attempt and published once.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import time
 from collections.abc import Callable
@@ -116,13 +117,8 @@ def recipe(name: RecipeName) -> Recipe:
     Raises:
         TorchMissing: it needs torch, which is not installed.
     """
-    if name == "finetune":
-        from ecluse.plants.finetune import finetune
-
-        return finetune
-    from ecluse.plants.features import features
-
-    return features
+    learn: Recipe = getattr(importlib.import_module(f"ecluse.plants.{name}"), name)
+    return learn
 
 
 def upload(runtime: Runtime, task: Task, model_name: str, folder: Path) -> dict[str, Any]:
