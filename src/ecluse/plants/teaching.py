@@ -44,6 +44,7 @@ class RunTeaching:
         self._runtime, self._task, self._run = runtime, task, run
         self._start, self._share = start, end - start
         self._untold: list[Epoch] = []
+        self._is_noted = False
         self._asked, self._looked_at = False, 0.0
 
     def report(self, stage: str, fraction: float, message: str = "") -> None:
@@ -75,10 +76,11 @@ class RunTeaching:
         key = join_key(_folder(self._run), f"{hashlib.sha256(checkpoint).hexdigest()}.safetensors")
         store = self._runtime.data
         try:
+            self._note_folder()
             store.put(key, checkpoint)
             with self._runtime.catalog.write() as transaction:
                 unused = runs.set_checkpoint(transaction, self._run.id, key)
-            if unused is not None:
+            if unused is not None and unused != _folder(self._run):
                 store.delete(unused)
         except (StoreUnavailable, CatalogUnavailable) as away:
             logger.warning("A checkpoint of run %s was not kept: %s", self._run.id, away)
@@ -86,7 +88,7 @@ class RunTeaching:
     def saved(self) -> bytes | None:
         with self._runtime.catalog.read() as transaction:
             key = runs.run_of(transaction, self._run.user_id, self._run.id).tags.get(CHECKPOINT)
-        if key is None:
+        if key is None or key == _folder(self._run):
             return None
         named = _NAMED.fullmatch(key.rpartition("/")[2])
         try:
@@ -98,6 +100,16 @@ class RunTeaching:
             self._lose("It was damaged in the store; the training began anew.")
             return None
         return data
+
+    def _note_folder(self) -> None:
+        """Name the folder before the first checkpoint is there, so that it is removed whenever this process dies."""
+        if self._is_noted:
+            return
+        with self._runtime.catalog.write() as transaction:
+            tags = runs.run_of(transaction, self._run.user_id, self._run.id).tags
+            if CHECKPOINT not in tags:
+                runs.set_checkpoint(transaction, self._run.id, _folder(self._run))
+        self._is_noted = True
 
     def _lose(self, why: str) -> None:
         logger.warning("The checkpoint of run %s: %s", self._run.id, why)
