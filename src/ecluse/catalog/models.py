@@ -76,16 +76,26 @@ def hold_versions(transaction: Transaction, user_id: str, name: str) -> None:
 
 
 def list_latest(
-    transaction: Transaction, user_id: str, *, limit: int | None = None, offset: int = 0
+    transaction: Transaction,
+    user_id: str,
+    *,
+    application: str | None = None,
+    limit: int | None = None,
+    offset: int = 0,
 ) -> list[ModelVersion]:
-    """The newest version of each of the user's models, most recent first; no older one is read."""
+    """The newest version of each of the user's models, or those of an application, most recent first.
+
+    No older one is read.
+    """
     place = func.row_number().over(partition_by=ModelVersion.name, order_by=_HIGHEST_FIRST)
     of_user = ModelVersion.user_id == user_id
     ranked = select(ModelVersion.name, ModelVersion.version, place.label("place")).where(of_user).subquery()
     latest = select(ranked.c.name, ranked.c.version).where(ranked.c.place == 1)
     is_latest = tuple_(ModelVersion.name, ModelVersion.version).in_(latest)
-    wanted = _of_user(user_id).where(is_latest).limit(limit).offset(offset)
-    return list(transaction.scalars(wanted))
+    wanted = _of_user(user_id).where(is_latest)
+    if application is not None:
+        wanted = wanted.where(ModelVersion.application == application)
+    return list(transaction.scalars(wanted.limit(limit).offset(offset)))
 
 
 def newest_of(transaction: Transaction, user_id: str, application: str) -> ModelVersion | None:

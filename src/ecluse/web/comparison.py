@@ -24,13 +24,16 @@ HIGHER: Final = frozenset(
         "f1",
         "recall_top_1_percent",
         "recall_top_5_percent",
+        "accuracy",
+        "macro_f1",
     }
 )
-LOWER: Final = frozenset({"brier", "calibration_error", "log_loss"})
+LOWER: Final = frozenset({"brier", "calibration_error", "expected_calibration_error", "log_loss"})
 #: What of a performance report was chosen or given, rather than measured.
 _REPORT_SETTINGS: Final = (
     "target", "positive_value", "family", "params", "goal", "threshold", "fitted_on", "features", "budget_s",
-    "seed", "rows", "versions",
+    "seed", "rows", "versions", "recipe", "architecture", "labels", "image_size", "epochs", "best_epoch", "optimiser",
+    "device", "data_digest",
 )  # fmt: skip
 _GROUPS: Final = frozenset({"params", "parameters", "plan"})
 
@@ -212,6 +215,9 @@ def _same_test(a: ModelVersion, b: ModelVersion) -> bool | None:
 
 def _interval(version: ModelVersion, name: str) -> Interval | None:
     bounds = (version.report.get("intervals") or {}).get(name)
+    accuracy = version.report.get("interval")
+    if name == "accuracy" and isinstance(accuracy, Mapping):
+        bounds = accuracy.get("low"), accuracy.get("high")
     return (float(bounds[0]), float(bounds[1])) if bounds else None
 
 

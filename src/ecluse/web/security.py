@@ -29,6 +29,7 @@ UPLOADS: Final = frozenset(
         "/api/plants/predict",
         "/api/plants/predict/batch",
         "/plants/classify",
+        "/plants/import",
     }
 )
 MAX_BODY: Final = 1_000_000

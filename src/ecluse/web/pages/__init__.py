@@ -21,6 +21,9 @@ from ecluse.web.pages import (
     models,
     monitoring,
     plants_files,
+    plants,
+    plants_images,
+    plants_sets,
     predictions,
     references,
     storage,
@@ -54,5 +57,8 @@ for part in (
     city,
     city_subjects,
     plants_files,
+    plants,
+    plants_images,
+    plants_sets,
 ):
     router.include_router(part.router)

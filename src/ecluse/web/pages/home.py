@@ -10,7 +10,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.catalog import datasets, models, predictions
+from ecluse.catalog import datasets, images, models, predictions
 from ecluse.catalog.tables import ModelVersion, Prediction
 from ecluse.city.sample import ARCS, DAYS, start_sample
 from ecluse.fraud.sample import FRAUD_SHARE, write_sample
@@ -47,12 +47,14 @@ def home(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Response:
     say, user_id = words_of(request), visitor.user.id
     with runtime.catalog.read() as transaction:
         tables = datasets.count_datasets(transaction, user_id)
+        image_sets = images.count_sets(transaction, user_id)
     running = running_jobs(runtime, user_id, say)
     context = {
         "running": running.jobs,
         "days_left": running.days,
         "results": latest_results(runtime, user_id, say),
         "datasets": tables,
+        "image_sets": image_sets,
         "sample": SAMPLE | {"fraud_share": FRAUD_SHARE},
         "city_sample": {"arcs": ARCS, "days": DAYS},
         "administers": visitor.user.role == "admin",
@@ -79,12 +81,20 @@ def latest_results(runtime: Runtime, user_id: str, say: Words) -> list[Result]:
 
 
 def _model(row: ModelVersion, say: Words, names: dict[str, str]) -> Result:
-    precision = (row.report.get("metrics") or {}).get("average_precision")
+    figures = row.report.get("metrics") or {}
+    if row.application == "plants":
+        source = say._("images")
+        figure = say._("accuracy %(value)s", value=say.percent(figures.get("accuracy"), 0))
+    else:
+        source = names.get(row.dataset_id or "", say._("a removed table"))
+        figure = say._(
+            "average precision %(value)s", value=say.num(figures.get("average_precision"), 2)
+        )
     return Result(
         href=f"/models/{row.name}/{row.version}",
         title=say._("Model %(name)s", name=row.name),
-        source=names.get(row.dataset_id or "", say._("a removed table")),
-        figure=say._("average precision %(value)s", value=say.num(precision, 2)),
+        source=source,
+        figure=figure,
         at=row.created_at,
     )
 

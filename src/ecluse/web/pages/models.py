@@ -43,6 +43,7 @@ from ecluse.web.pages.datasets import can_score, default_reasons, needed_columns
 from ecluse.web.pages.ensembles import ensemble_context
 from ecluse.web.pages.jobs import progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
+from ecluse.web.pages.plants_models import classifier_context
 from ecluse.web.phrases import N_, translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
@@ -410,6 +411,9 @@ def figure_names(say: Words) -> dict[str, str]:
         "brier": say._("Brier score, 0 is best"),
         "log_loss": say._("Log loss, 0 is best"),
         "calibration_error": say._("Calibration error"),
+        "accuracy": say._("Accuracy"),
+        "macro_f1": say._("Mean F1 of the labels"),
+        "expected_calibration_error": say._("Calibration error"),
     }
 
 
@@ -453,6 +457,10 @@ def _model_page(
         "error": str(error) if error else None,
     }
     status = error.status if error else 200
+    if version.application == "plants" and version.report.get("recipe"):
+        context |= classifier_context(runtime, version, say)
+        context["card"] = _card(runtime, version, manifest) if manifest else None
+        return render(request, "model_plants.html", context, status=status)
     if version.application != "fraud":
         return render(request, "model_plain.html", context | _plain(version), status=status)
     context |= _scoring(runtime, version)

@@ -1,4 +1,5 @@
-// Sends the chosen or dropped file with a progress bar, its rate and the time left; the plain form works without.
+// Sends the chosen or dropped files with a progress bar, the rate and the time left; the plain form works without.
+// A form with data-upload="wait" is sent by its button, with what else it holds; any other as soon as a file is chosen.
 (() => {
   const locale = document.documentElement.lang;
   const number = (value, digits) =>
@@ -15,40 +16,46 @@
     const retry = form.querySelector("[data-retry]");
     const text = form.dataset;
     const fill = (sentence, values) => sentence.replace(/\{(\w+)\}/g, (_, key) => values[key]);
+    const waits = text.upload === "wait";
+    const button = form.querySelector("[data-send]");
     let request = null;
-    let file = null;
+    let files = [];
+    const called = () => (files.length === 1 ? files[0].name : fill(text.several, { count: number(files.length, 0) }));
 
     // A file that was refused would be refused again: only a transfer that broke off is worth another try.
     const fail = (message, again) => {
       request = null;
       panel.hidden = true;
       zone.hidden = false;
+      if (button) button.hidden = false;
       problem.hidden = false;
       retry.parentElement.hidden = !again;
       input.value = "";
-      problem.querySelector("b").textContent = file.name;
+      problem.querySelector("b").textContent = called();
       problem.querySelector("[data-message]").textContent = message;
       problem.tabIndex = -1;
       problem.focus();
     };
 
     const send = (chosen) => {
-      if (!chosen || request) return;
-      file = chosen;
-      const most = Number(text.maxBytes);
-      if (most && file.size > most) {
-        fail(fill(text.tooLarge, { size: megabytes(file.size), most: megabytes(most) }), false);
+      if (!chosen.length || request) return;
+      files = [...chosen];
+      const [most, size] = [Number(text.maxBytes), files.reduce((sum, file) => sum + file.size, 0)];
+      if (most && size > most) {
+        fail(fill(text.tooLarge, { size: megabytes(size), most: megabytes(most) }), false);
         return;
       }
+      const body = new FormData(form);
+      body.delete("file");
+      for (const file of files) body.append("file", file);
       problem.hidden = true;
       zone.hidden = true;
+      if (button) button.hidden = true;
       panel.hidden = false;
-      name.textContent = file.name;
+      name.textContent = called();
       bar.value = 0;
       state.textContent = text.starting;
       const begun = performance.now();
-      const body = new FormData();
-      body.append("file", file);
       request = new XMLHttpRequest();
       request.open("POST", form.action);
       request.setRequestHeader("Accept", "application/json");
@@ -83,14 +90,14 @@
       }
     };
 
-    input.addEventListener("change", () => send(input.files[0]));
+    input.addEventListener("change", () => waits || send(input.files));
     form.addEventListener("submit", (event) => {
-      if (!input.files[0]) return;
+      if (!input.files.length) return;
       event.preventDefault();
-      send(input.files[0]);
+      send(input.files);
     });
     cancel.addEventListener("click", () => request?.abort());
-    retry.addEventListener("click", () => send(file));
+    retry.addEventListener("click", () => send(files));
     for (const kind of ["dragover", "dragenter"]) {
       zone.addEventListener(kind, (event) => {
         event.preventDefault();
@@ -102,7 +109,8 @@
     }
     zone.addEventListener("drop", (event) => {
       event.preventDefault();
-      send(event.dataTransfer.files[0]);
+      if (waits) input.files = event.dataTransfer.files;
+      else send([...event.dataTransfer.files].slice(0, 1));
     });
     form.dataset.ready = "true";
   };

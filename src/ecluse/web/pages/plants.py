@@ -1,0 +1,193 @@
+"""Show the sets of images and the models made from them; take images in; draw the sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Form, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from ecluse.catalog import images, models
+from ecluse.catalog.tables import ImageSet
+from ecluse.errors import EcluseError, InvalidInput
+from ecluse.plants import workflows
+from ecluse.runtime import Runtime
+from ecluse.web.file_forms import FileForm, open_file_form
+from ecluse.web.i18n import Words
+from ecluse.web.pages.jobs import Progress, running_jobs
+from ecluse.web.pages.models import figure_names, listed
+from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
+from ecluse.web.phrases import translated
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+
+router = APIRouter()
+Field = Annotated[str, Form()]
+#: What jobs of this application are called by begins so.
+JOBS: Final = "plants_"
+MODELS_SHOWN: Final = 10
+#: Set names that the import form offers to choose from.
+NAMES_OFFERED: Final = 200
+#: Images of one upload; more come in an archive.
+MOST_FILES: Final = 2_000
+ENDINGS: Final = (".tar.gz", ".tgz", ".tar", ".zip", ".jpg", ".jpeg", ".png", ".webp")
+
+
+@dataclass(frozen=True)
+class SetLine:
+    """A set in the list: its numbers, and its labels with theirs, the most first."""
+
+    row: ImageSet
+    valid: int
+    excluded: int
+    rejected: int
+    labels: list[tuple[str, int]]
+    size: int
+
+
+@dataclass(frozen=True)
+class ImportForm:
+    """The import form as it was sent, or empty."""
+
+    set: str = ""
+    label: str = ""
+    urls: str = ""
+
+
+@router.get("/plants")
+def show_plants(
+    request: Request, runtime: RuntimeDep, user: CurrentUser, page: PageNumber = 1, set: str = ""
+) -> Response:
+    """The user's sets and classifiers, and where images are taken in. `?set=` names the set to add to."""
+    return _plants_page(request, runtime, user.user.id, page=page, typed=ImportForm(set[:100]))
+
+
+@router.post("/plants/import")
+async def import_files(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Keep the files of the form and queue their import; a script that asks for JSON is told where it is shown."""
+    scripted = request.headers.get("accept") == "application/json"
+    form = None
+    try:
+        form = await open_file_form(request, runtime.settings.upload_max_bytes, MOST_FILES)
+        set_id = await _import(runtime, user.user.id, form)
+    except EcluseError as error:
+        if error.status >= 500:
+            raise
+        if scripted:
+            message = translated(str(error), words_of(request))
+            return JSONResponse({"error": {"code": error.code, "message": message}}, error.status)
+        typed = ImportForm(form.fields.get("set", ""), form.fields.get("label", "")) if form else ImportForm()
+        return await run_in_threadpool(
+            _plants_page, request, runtime, user.user.id, error=error, typed=typed
+        )
+    address = f"/plants/{set_id}"
+    return JSONResponse({"location": address}, 201) if scripted else RedirectResponse(address, 303)
+
+
+@router.post("/plants/import-urls")
+def import_addresses(
+    request: Request,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    set: Field = "",
+    label: Field = "",
+    urls: Field = "",
+) -> Response:
+    """Queue the import of a list of addresses, a line each."""
+    typed = ImportForm(set, label, urls)
+    try:
+        if not urls.strip():
+            raise InvalidInput("The list names no address.")
+        row = workflows.make_set(runtime, user.user.id, set)
+        staging = workflows.new_staging(runtime, user.user.id)
+        workflows.stage_bytes(runtime, staging, "addresses.csv", urls.encode())
+        source = workflows.Source(staging, "addresses.csv", staged=True)
+        workflows.start_import(runtime, user.user.id, row.id, source, label=label or None)
+    except EcluseError as error:
+        if error.status >= 500:
+            raise
+        return _plants_page(request, runtime, user.user.id, error=error, typed=typed)
+    return RedirectResponse(f"/plants/{row.id}", 303)
+
+
+def plant_jobs(runtime: Runtime, user_id: str, say: Words, set_id: str | None = None) -> list[Progress]:
+    """The user's jobs of this application that run or wait, or those of one set."""
+    return [
+        progress
+        for progress in running_jobs(runtime, user_id, say).jobs
+        if progress.job.kind.startswith(JOBS) and set_id in (None, progress.job.subject.get("set_id"))
+    ]
+
+
+def set_name_of(filename: str) -> str:
+    """What to call a set after the file it came in: `/tmp/Roses and lilies.tar.gz` is `Roses and lilies`."""
+    name = PurePath(filename.replace("\\", "/")).name
+    ending = next((end for end in ENDINGS if name.lower().endswith(end)), "")
+    return name[: len(name) - len(ending)].strip() or "images"
+
+
+async def _import(runtime: Runtime, user_id: str, form: FileForm) -> str:
+    """Stage the files and queue their import; the set's id. Of an upload that breaks off nothing is kept."""
+    staging, names = workflows.new_staging(runtime, user_id), list[str]()
+    try:
+        async for upload in form.files():
+            await workflows.stage(runtime, staging, upload.filename, upload.chunks, number=len(names))
+            names.append(upload.filename)
+        if not names:
+            raise InvalidInput("The request carries no file. Choose an archive or images.")
+        return await run_in_threadpool(_start, runtime, user_id, staging, names, form.fields)
+    except Exception:
+        await run_in_threadpool(_unstage, runtime, staging)
+        raise
+
+
+def _start(runtime: Runtime, user_id: str, staging: str, names: list[str], fields: dict[str, str]) -> str:
+    row = workflows.make_set(runtime, user_id, fields.get("set", "").strip() or set_name_of(names[0]))
+    source = workflows.Source(staging, names[0] if len(names) == 1 else row.name, staged=True)
+    workflows.start_import(runtime, user_id, row.id, source, label=fields.get("label") or None)
+    return row.id
+
+
+def _unstage(runtime: Runtime, staging: str) -> None:
+    located = runtime.stores.locate(staging)
+    located.store.delete_prefix(located.key)
+
+
+def _plants_page(
+    request: Request,
+    runtime: Runtime,
+    user_id: str,
+    *,
+    page: int = 1,
+    typed: ImportForm = ImportForm(),  # noqa: B008 (it is frozen)
+    error: EcluseError | None = None,
+) -> Response:
+    say = words_of(request)
+    with runtime.catalog.read() as transaction:
+        pager = page_of(images.count_sets(transaction, user_id), page)
+        names = [row.name for row in images.list_sets(transaction, user_id, limit=NAMES_OFFERED)]
+        latest = models.list_latest(transaction, user_id, application="plants", limit=MODELS_SHOWN)
+    sets = workflows.list_sets(runtime, user_id, limit=PAGE_ROWS, offset=pager.offset)
+    context = {
+        "sets": [_line(one) for one in sets],
+        "pager": pager,
+        "models": listed(runtime, user_id, latest),
+        "figure_names": figure_names(say),
+        "running": plant_jobs(runtime, user_id, say),
+        "max_bytes": runtime.settings.upload_max_bytes,
+        "set_names": names,
+        "typed": typed,
+        "error": str(error) if error else None,
+    }
+    return render(request, "plants.html", context, status=error.status if error else 200)
+
+
+def _line(one: workflows.SetSummary) -> SetLine:
+    valid, excluded, rejected = (
+        sum(part.values()) for part in (one.counts.valid, one.counts.excluded, one.counts.rejected)
+    )
+    labels = sorted(one.counts.valid.items(), key=lambda pair: (-pair[1], pair[0]))
+    return SetLine(one.row, valid, excluded, rejected, labels, one.size)

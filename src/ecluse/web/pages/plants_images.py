@@ -1,0 +1,84 @@
+"""Show one image of a set: what is known of it, what looks like it; relabel or exclude it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import RedirectResponse, Response
+
+from ecluse.catalog import images
+from ecluse.catalog.images import Filter
+from ecluse.catalog.tables import Image
+from ecluse.errors import EcluseError, InvalidInput, NotFound
+from ecluse.runtime import Runtime
+from ecluse.web.pages.plants_sets import Field, change, part_names
+from ecluse.web.plants_pictures import shown
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+
+router = APIRouter()
+#: The longer side of the picture on its page, in pixels.
+SIDE = 640
+ALIKE_SHOWN = 24
+
+
+@router.get("/plants/{set_id}/images/{image_id}")
+def show_image(
+    request: Request, set_id: str, image_id: str, runtime: RuntimeDep, user: CurrentUser
+) -> Response:
+    """One image."""
+    return _image_page(request, runtime, _image(runtime, user.user.id, set_id, image_id))
+
+
+@router.post("/plants/{set_id}/images/{image_id}")
+def decide(
+    request: Request,
+    set_id: str,
+    image_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    do: Annotated[Literal["exclude", "include", "relabel"], Form()],
+    label: Field = "",
+) -> Response:
+    """Exclude, include or relabel the image, then show it."""
+    row = _image(runtime, user.user.id, set_id, image_id)
+    try:
+        change(runtime, user.user.id, set_id, [row.id], do, label)
+    except InvalidInput as error:
+        return _image_page(request, runtime, row, error=error, label=label)
+    return RedirectResponse(f"/plants/{set_id}/images/{row.id}", 303)
+
+
+def _image(runtime: Runtime, user_id: str, set_id: str, image_id: str) -> Image:
+    with runtime.catalog.read() as transaction:
+        row = images.image_of(transaction, user_id, image_id)
+    if row.set_id != set_id:
+        raise NotFound(f"The set has no image {image_id}. See: ecluse plants show SET")
+    return row
+
+
+def _image_page(
+    request: Request, runtime: Runtime, row: Image, *, error: EcluseError | None = None, label: str = ""
+) -> Response:
+    with runtime.catalog.read() as transaction:
+        home = images.set_of(transaction, row.user_id, row.set_id)
+        labels = images.counts(transaction, row.user_id, [row.set_id])[row.set_id].labels
+        alike = (
+            images.list_images(
+                transaction, row.user_id, row.set_id, Filter(group=row.group), limit=ALIKE_SHOWN
+            )
+            if row.group
+            else []
+        )
+    context = {
+        "image_set": home,
+        "picture": shown(row, side=SIDE),
+        "alike": [shown(one) for one in alike if one.id != row.id],
+        "labels": labels,
+        "part": None,
+        "parts": part_names(words_of(request)),
+        "label": label,
+        "error": str(error) if error else None,
+    }
+    return render(request, "plants_image.html", context, status=error.status if error else 200)

@@ -1,0 +1,234 @@
+"""Make the charts of a classifier of images: how it learned, and what its probabilities are worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ecluse.web.charts import AXIS_TEXT, Chart, axis, axis_labels, frame, line_of, tooltip
+from ecluse.web.i18n import Words
+
+#: A bin of fewer images says nothing on its own; its dot is drawn hollow.
+FEW: Final = 5
+#: Shades of a cell of the confusion matrix, by the share of its row; `app.css` has `h0` to `h6`.
+SHADES: Final = (0.0, 0.02, 0.1, 0.3, 0.55, 0.8)
+
+
+def classifier_charts(report: Mapping[str, Any], say: Words) -> list[Chart]:
+    """Every figure that the report of a classifier has the values for, in the order of the page."""
+    history: Sequence[Mapping[str, Any]] = report.get("history") or ()
+    charts = []
+    if len(history) > 1:
+        best = report.get("best_epoch")
+        charts += [losses(history, best, say), accuracies(history, best, say)]
+    if any(one.get("count") for one in (report.get("calibration") or {}).get("bins") or ()):
+        charts.append(calibration(report, say))
+    return charts
+
+
+def losses(history: Sequence[Mapping[str, Any]], best: int | None, say: Words) -> Chart:
+    """The mean cross-entropy of both parts by epoch."""
+    kept = _kept(history, best)
+    return Chart(
+        id="chart-loss",
+        title=say._("Learning: loss"),
+        unit=say._("mean cross-entropy by epoch, nats; lower is better"),
+        finding=say._(
+            "Kept: epoch %(epoch)s, loss %(validation)s on the validation images and %(train)s on those learned from.",
+            epoch=say.num(kept["epoch"]),
+            validation=say.num(kept["validation_loss"], 3),
+            train=say.num(kept["train_loss"], 3),
+        ),
+        option=_by_epoch(history, "loss", kept, say),
+        headings=(say._("Epoch"), say._("Validation"), say._("Training")),
+        rows=tuple(
+            (
+                say.num(one["epoch"]),
+                say.num(one["validation_loss"], 4),
+                say.num(one["train_loss"], 4),
+            )
+            for one in history
+        ),
+    )
+
+
+def accuracies(history: Sequence[Mapping[str, Any]], best: int | None, say: Words) -> Chart:
+    """The share of images that were named right, of both parts, by epoch."""
+    kept = _kept(history, best)
+    return Chart(
+        id="chart-accuracy",
+        title=say._("Learning: accuracy"),
+        unit=say._("%% of images named right, by epoch; the axis does not begin at 0"),
+        finding=say._(
+            "At epoch %(epoch)s %(validation)s of the validation images were right, and %(train)s of those learned from.",
+            epoch=say.num(kept["epoch"]),
+            validation=say.percent(kept["validation_accuracy"], 1),
+            train=say.percent(kept["train_accuracy"], 1),
+        ),
+        option=_by_epoch(history, "accuracy", kept, say),
+        headings=(say._("Epoch"), say._("Validation"), say._("Training")),
+        rows=tuple(
+            (
+                say.num(one["epoch"]),
+                say.percent(one["validation_accuracy"], 1),
+                say.percent(one["train_accuracy"], 1),
+            )
+            for one in history
+        ),
+    )
+
+
+def calibration(report: Mapping[str, Any], say: Words) -> Chart:
+    """How often a name was right, against how probable it was said to be."""
+    bins = [one for one in report["calibration"]["bins"] if one.get("count")]
+    error = (report.get("metrics") or {}).get("expected_calibration_error")
+    dots = {
+        **line_of("--c1", []),
+        "showSymbol": True,
+        "symbol": "circle",
+        "symbolSize": 8,
+        "lineStyle": {"width": 1.2, "color": "--c1"},
+        "data": [
+            {
+                "value": [round(one["confidence"], 4), round(one["accuracy"], 4)],
+                "symbol": "circle" if one["count"] >= FEW else "emptyCircle",
+            }
+            for one in bins
+        ],
+    }
+    even = {
+        **line_of("--c6", [(0, 0), (1, 1)]),
+        "lineStyle": {"width": 1.5, "type": "dashed", "color": "--c6"},
+        "silent": True,
+        "tooltip": {"show": False},
+        "endLabel": {
+            "show": True,
+            "formatter": say._("as often as said"),
+            "offset": [-96, 14],
+            **AXIS_TEXT,
+        },
+    }
+    scale = {"type": "value", "min": 0, "max": 1}
+    option = {
+        **frame(),
+        "xAxis": {
+            **scale,
+            **axis(say._("probability said"), line=True),
+            "axisLabel": axis_labels("@percent"),
+        },
+        "yAxis": {**scale, **axis(say._("right"), line=False), "axisLabel": axis_labels("@percent")},
+        "tooltip": tooltip("@percent-tooltip"),
+        "series": [dots, even],
+    }
+    return Chart(
+        id="chart-calibration",
+        title=say._("Calibration: said and right"),
+        unit=say.ngettext(
+            "mean probability of the name given against the share that was right; hollow: fewer than %(count)s image",
+            "mean probability of the name given against the share that was right; hollow: fewer than %(count)s images",
+            FEW,
+        ),
+        finding=say._("Probabilities are off by %(error)s on average.", error=say.percent(error, 1)),
+        option=option,
+        headings=(say._("Probability"), say._("Said"), say._("Right"), say._("Images")),
+        rows=tuple(
+            (
+                say._("%(low)s to %(high)s", low=say.num(one["from"], 2), high=say.num(one["to"], 2)),
+                say.percent(one["confidence"], 1),
+                say.percent(one["accuracy"], 1),
+                say.num(one["count"]),
+            )
+            for one in bins
+        ),
+    )
+
+
+def shaded(confusion: Sequence[Sequence[int]]) -> list[list[tuple[int, float | None, int]]]:
+    """Each cell of a confusion matrix: its images, its share of the row, and the shade of that (0 to 6)."""
+    rows = []
+    for row in confusion:
+        total = sum(row)
+        shares = [count / total if total else None for count in row]
+        rows.append([(n, share, _shade(share)) for n, share in zip(row, shares, strict=True)])
+    return rows
+
+
+def _shade(share: float | None) -> int:
+    return sum(share > step for step in SHADES) if share is not None else 0
+
+
+def _kept(history: Sequence[Mapping[str, Any]], best: int | None) -> Mapping[str, Any]:
+    """The epoch whose weights the version has: the one named, else that of the lowest validation loss."""
+    named = [one for one in history if one["epoch"] == best]
+    return named[0] if named else min(history, key=lambda one: float(one["validation_loss"]))
+
+
+def _by_epoch(
+    history: Sequence[Mapping[str, Any]], what: str, kept: Mapping[str, Any], say: Words
+) -> dict[str, Any]:
+    """Validation and training by epoch, named at their ends, the kept epoch marked."""
+    share = what == "accuracy"
+    series = []
+    parts = (("validation", "--c1", say._("validation")), ("train", "--c6", say._("training")))
+    ends = {part: float(history[-1][f"{part}_{what}"]) for part, _, _ in parts}
+    upper = max(ends, key=ends.__getitem__)
+    for part, colour, name in parts:
+        points = [(one["epoch"], round(float(one[f"{part}_{what}"]), 5)) for one in history]
+        series.append(
+            {
+                **line_of(colour, points),
+                "name": name,
+                "endLabel": {
+                    "show": True,
+                    "formatter": "{a}",
+                    "align": "right",
+                    "offset": [-2, -10 if part == upper else 12],
+                    "color": "--ink",
+                    "fontSize": 11,
+                },
+            }
+        )
+    low = min(float(one[f"{part}_{what}"]) for one in history for part, _, _ in parts)
+    series[0]["markPoint"] = {
+        "symbol": "circle",
+        "symbolSize": 9,
+        "itemStyle": {"color": "--c1"},
+        "data": [
+            {
+                "coord": [kept["epoch"], round(float(kept[f"validation_{what}"]), 5)],
+                "name": say._("kept: epoch %(epoch)s", epoch=say.num(kept["epoch"])),
+            }
+        ],
+        "label": {
+            "show": True,
+            "formatter": "{b}",
+            "position": "bottom" if share else "top",
+            "distance": 8,
+            "color": "--ink",
+            "fontSize": 11,
+            "backgroundColor": "--sheet",
+            "padding": 2,
+        },
+    }
+    bounds = {"min": max(0.0, math.floor(low * 10 - 1) / 10), "max": 1} if share else {"min": 0}
+    first, last = history[0]["epoch"], history[-1]["epoch"]
+    return {
+        **frame(),
+        "xAxis": {
+            "type": "value",
+            "min": first,
+            "max": last,
+            "minInterval": 1,
+            **axis(say._("epoch"), line=True),
+            "axisLabel": axis_labels("@number"),
+        },
+        "yAxis": {
+            "type": "value",
+            **bounds,
+            **axis("", line=False),
+            "axisLabel": axis_labels("@percent" if share else "@number"),
+        },
+        "tooltip": tooltip("@percent-tooltip" if share else "@number"),
+        "series": series,
+    }

@@ -1,0 +1,48 @@
+"""What pages say of an image beside its picture: its name, its size on the page, where it leads."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from ecluse.catalog.tables import Image
+
+#: The longer side of a thumbnail on a page, in pixels, and the shorter one of an image nothing is known of.
+THUMBNAIL: Final = 160
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An image as a page shows it. `width` and `height` are those of its thumbnail on the page, in pixels."""
+
+    row: Image
+    name: str
+    width: int
+    height: int
+
+    @property
+    def href(self) -> str:
+        return f"/plants/{self.row.set_id}/images/{self.row.id}"
+
+    @property
+    def thumbnail(self) -> str:
+        return f"/plants/images/{self.row.id}/thumbnail"
+
+    @property
+    def file(self) -> str:
+        return f"/plants/images/{self.row.id}/file"
+
+
+def shown(row: Image, *, side: int = THUMBNAIL) -> Shown:
+    """An image with its name and the size at which it fits a square of `side` pixels."""
+    width, height = row.width or side, row.height or side
+    scale = min(1.0, side / max(width, height))
+    return Shown(row, name_of(row.origin), max(1, round(width * scale)), max(1, round(height * scale)))
+
+
+def name_of(origin: str) -> str:
+    """The last part of where an image came from: `roses/12.jpg` in an archive, a path or an address is `12.jpg`."""
+    path = unquote(urlsplit(origin).path) if re.match(r"[a-z0-9]+://", origin) else origin
+    return re.split(r"[/\\!]", path.rstrip("/"))[-1] or origin
