@@ -61,7 +61,7 @@ def accuracies(history: Sequence[Mapping[str, Any]], best: int | None, say: Word
         title=say._("Learning: accuracy"),
         unit=say._("%% of images named right, by epoch; the axis does not begin at 0"),
         finding=say._(
-            "At epoch %(epoch)s %(validation)s of the validation images were right, and %(train)s of those learned from.",
+            "Epoch %(epoch)s: %(validation)s of the validation images and %(train)s of those learned from were right.",
             epoch=say.num(kept["epoch"]),
             validation=say.percent(kept["validation_accuracy"], 1),
             train=say.percent(kept["train_accuracy"], 1),

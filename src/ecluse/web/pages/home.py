@@ -87,9 +87,7 @@ def _model(row: ModelVersion, say: Words, names: dict[str, str]) -> Result:
         figure = say._("accuracy %(value)s", value=say.percent(figures.get("accuracy"), 0))
     else:
         source = names.get(row.dataset_id or "", say._("a removed table"))
-        figure = say._(
-            "average precision %(value)s", value=say.num(figures.get("average_precision"), 2)
-        )
+        figure = say._("average precision %(value)s", value=say.num(figures.get("average_precision"), 2))
     return Result(
         href=f"/models/{row.name}/{row.version}",
         title=say._("Model %(name)s", name=row.name),

@@ -80,9 +80,7 @@ async def import_files(request: Request, runtime: RuntimeDep, user: CurrentUser)
             message = translated(str(error), words_of(request))
             return JSONResponse({"error": {"code": error.code, "message": message}}, error.status)
         typed = ImportForm(form.fields.get("set", ""), form.fields.get("label", "")) if form else ImportForm()
-        return await run_in_threadpool(
-            _plants_page, request, runtime, user.user.id, error=error, typed=typed
-        )
+        return await run_in_threadpool(_plants_page, request, runtime, user.user.id, error=error, typed=typed)
     address = f"/plants/{set_id}"
     return JSONResponse({"location": address}, 201) if scripted else RedirectResponse(address, 303)
 
@@ -136,8 +134,6 @@ async def _import(runtime: Runtime, user_id: str, form: FileForm) -> str:
         async for upload in form.files():
             await workflows.stage(runtime, staging, upload.filename, upload.chunks, number=len(names))
             names.append(upload.filename)
-        if not names:
-            raise InvalidInput("The request carries no file. Choose an archive or images.")
         return await run_in_threadpool(_start, runtime, user_id, staging, names, form.fields)
     except Exception:
         await run_in_threadpool(_unstage, runtime, staging)
@@ -145,6 +141,8 @@ async def _import(runtime: Runtime, user_id: str, form: FileForm) -> str:
 
 
 def _start(runtime: Runtime, user_id: str, staging: str, names: list[str], fields: dict[str, str]) -> str:
+    if not names:
+        raise InvalidInput("The request carries no file. Choose an archive or images.")
     row = workflows.make_set(runtime, user_id, fields.get("set", "").strip() or set_name_of(names[0]))
     source = workflows.Source(staging, names[0] if len(names) == 1 else row.name, staged=True)
     workflows.start_import(runtime, user_id, row.id, source, label=fields.get("label") or None)
@@ -162,7 +160,7 @@ def _plants_page(
     user_id: str,
     *,
     page: int = 1,
-    typed: ImportForm = ImportForm(),  # noqa: B008 (it is frozen)
+    typed: ImportForm = ImportForm(),
     error: EcluseError | None = None,
 ) -> Response:
     say = words_of(request)

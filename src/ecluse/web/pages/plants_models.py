@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session as Transaction
 from ecluse.catalog.tables import Image, ImageSet, ImageSplit, ModelVersion, Run
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
-from ecluse.web.plants_recipes import RecipeText, recipe_texts
 from ecluse.web.plants_charts import classifier_charts, shaded
 from ecluse.web.plants_pictures import Shown, shown
+from ecluse.web.plants_recipes import RecipeText, recipe_texts
 
 #: Beyond so many labels the matrix is a list of the pairs that are confused.
 MATRIX_LABELS: Final = 16
@@ -97,9 +97,7 @@ def _doubts(transaction: Transaction, user_id: str, told: Sequence[Mapping[str, 
     ]
 
 
-def _split_of(
-    transaction: Transaction, version: ModelVersion
-) -> tuple[ImageSplit | None, ImageSet | None]:
+def _split_of(transaction: Transaction, version: ModelVersion) -> tuple[ImageSplit | None, ImageSet | None]:
     """The split that was learned from, and the set it is of; None for what was removed."""
     told = (version.report.get("split") or {}).get("id")
     split = transaction.get(ImageSplit, str(told)) if told else None

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from sqlalchemy.orm import Session as Transaction
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from ecluse.catalog import images, runs
 from ecluse.catalog.images import Counts, Filter, State
@@ -18,9 +18,12 @@ from ecluse.catalog.tables import ImageSet, Run
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.plants import workflows
 from ecluse.runtime import Runtime
+from ecluse.storage import safe_filename
+from ecluse.web.downloads import joined
 from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PageNumber, Pager, page_of
 from ecluse.web.pages.plants import plant_jobs
+from ecluse.web.plants_archive import zipped
 from ecluse.web.plants_pictures import Shown, shown
 from ecluse.web.plants_recipes import recipe_texts, torch_is_missing
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -117,7 +120,11 @@ class TrainForm:
 
 
 def sent_form(
-    name: Field = "", recipe: Field = "features", epochs: Field = "", seed: Field = "", architecture: Field = ""
+    name: Field = "",
+    recipe: Field = "features",
+    epochs: Field = "",
+    seed: Field = "",
+    architecture: Field = "",
 ) -> TrainForm:
     """The fields of the training form."""
     return TrainForm(*(text.strip()[:100] for text in (name, recipe, epochs, seed, architecture)))
@@ -160,9 +167,7 @@ def decide(
     """Exclude, include or relabel the images that are ticked, then show the gallery as it was."""
     row, shown_view = _set(runtime, user.user.id, set_id), View.of_query(view)
     try:
-        if not image:
-            raise InvalidInput("No image is ticked. Tick those that the change is for.")
-        change(runtime, user.user.id, row.id, image, do, label)
+        change(runtime, user.user.id, row.id, image or (), do, label)
     except InvalidInput as error:
         return _set_page(request, runtime, row, shown_view, error=error)
     return RedirectResponse(f"/plants/{row.id}?{shown_view.query}#gallery", 303)
@@ -196,6 +201,20 @@ def remove(request: Request, set_id: str, runtime: RuntimeDep, user: CurrentUser
     return RedirectResponse("/plants", 303)
 
 
+@router.get("/plants/{set_id}/export.zip")
+def export(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """The images of the set that are in use, in a folder for each label."""
+    row = _set(runtime, user.user.id, set_id)
+    with runtime.catalog.read() as transaction:
+        rows = images.list_images(transaction, row.user_id, row.id, Filter(states=("valid",)), limit=None)
+    chunks = zipped(runtime, rows)
+    # What can be found wrong before anything is sent is answered with an error.
+    body = joined(next(chunks), chunks)
+    name = f"{row.name}.zip"
+    disposition = f"attachment; filename=\"{safe_filename(name)}\"; filename*=UTF-8''{quote(name)}"
+    return StreamingResponse(body, media_type="application/zip", headers={"content-disposition": disposition})
+
+
 def change(
     runtime: Runtime,
     user_id: str,
@@ -204,7 +223,9 @@ def change(
     do: Literal["exclude", "include", "relabel"],
     label: str,
 ) -> None:
-    """Do to images of a set what a form asks for."""
+    """Do to images of a set what a form asks for. Raises InvalidInput."""
+    if not chosen:
+        raise InvalidInput("No image is ticked. Tick those that the change is for.")
     if do == "relabel":
         workflows.relabel(runtime, user_id, set_id, chosen, label)
     else:
@@ -368,24 +389,27 @@ def _gallery(
 
 def start(runtime: Runtime, user_id: str, row: ImageSet, form: TrainForm) -> str:
     """Queue the training that a form asks for; the id of its run. Raises InvalidInput."""
+    from importlib import import_module
+
     from ecluse.plants.recipe import Options
-    from ecluse.plants.training import TrainingRequest, start_training
+
+    training: Any = import_module("ecluse.plants.training")
 
     if form.recipe == "finetune" and torch_is_missing():
         raise InvalidInput(TORCH_MISSING)
     options = Options(
-        seed=_whole(form.seed, 0),
-        epochs=_whole(form.epochs, None),
+        seed=_whole(form.seed) or 0,
+        epochs=_whole(form.epochs),
         architecture=form.architecture or None,  # type: ignore[arg-type]
     )
-    request = TrainingRequest(form.name, form.recipe, options)  # type: ignore[arg-type]
-    return start_training(runtime, user_id, row.id, request).id
+    request = training.TrainingRequest(form.name, form.recipe, options)
+    return str(training.start_training(runtime, user_id, row.id, request).id)
 
 
-def _whole[T](text: str, default: T) -> int | T:
-    """The whole number of a field, or what stands for an empty one."""
+def _whole(text: str) -> int | None:
+    """The whole number of a field; None for an empty one."""
     if not text:
-        return default
+        return None
     if not re.fullmatch(r"\d{1,9}", text):
         raise InvalidInput(f'"{text}" is no whole number.')
     return int(text)
