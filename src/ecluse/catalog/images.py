@@ -167,6 +167,15 @@ def image_of(transaction: Transaction, user_id: str, image_id: str) -> Image:
     return found
 
 
+def images_with(transaction: Transaction, user_id: str, image_ids: Collection[str]) -> dict[str, Image]:
+    """Those of these images that are the user's and still there, by id."""
+    found = dict[str, Image]()
+    for part in _parts(image_ids):
+        rows = transaction.scalars(select(Image).where(Image.user_id == user_id, Image.id.in_(part)))
+        found |= {row.id: row for row in rows}
+    return found
+
+
 def find_images(transaction: Transaction, user_id: str, set_id: str, names: Collection[str]) -> list[Image]:
     """The images of a set by their ids, the beginnings of their digests (8 or more), or their origins, in that order.
 
@@ -336,6 +345,12 @@ def split_of(transaction: Transaction, user_id: str, split_id: str) -> ImageSpli
     if found is None:
         raise NotFound(f"No split {split_id}. See: ecluse plants show SET")
     return found
+
+
+def find_split(transaction: Transaction, user_id: str, split_id: str) -> ImageSplit | None:
+    """A split of the user; None once it is gone."""
+    wanted = select(ImageSplit).where(ImageSplit.id == split_id, ImageSplit.user_id == user_id)
+    return transaction.scalar(wanted)
 
 
 def list_splits(

@@ -192,24 +192,23 @@ def _by_epoch(
     low = min(float(one[f"{part}_{what}"]) for one in history for part, _, _ in parts)
     series[0]["markPoint"] = {
         "symbol": "circle",
-        "symbolSize": 9,
+        "symbolSize": 8,
         "itemStyle": {"color": "--c1"},
-        "data": [
-            {
-                "coord": [kept["epoch"], round(float(kept[f"validation_{what}"]), 5)],
-                "name": say._("kept: epoch %(epoch)s", epoch=say.num(kept["epoch"])),
-            }
-        ],
+        "data": [{"coord": [kept["epoch"], round(float(kept[f"validation_{what}"]), 5)]}],
+        "label": {"show": False},
+    }
+    series[0]["markLine"] = {
+        "symbol": "none",
+        "silent": True,
+        "lineStyle": {"color": "--ink", "type": "dashed", "width": 1.2},
         "label": {
-            "show": True,
-            "formatter": "{b}",
-            "position": "bottom" if share else "top",
-            "distance": 8,
+            "formatter": say._("kept: epoch %(epoch)s", epoch=say.num(kept["epoch"])),
+            "position": "end",
+            "align": "right" if kept["epoch"] > (history[0]["epoch"] + history[-1]["epoch"]) / 2 else "left",
             "color": "--ink",
             "fontSize": 11,
-            "backgroundColor": "--sheet",
-            "padding": 2,
         },
+        "data": [{"xAxis": kept["epoch"]}],
     }
     bounds = {"min": max(0.0, math.floor(low * 10 - 1) / 10), "max": 1} if share else {"min": 0}
     first, last = history[0]["epoch"], history[-1]["epoch"]

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session as Transaction
-
-from ecluse.catalog.tables import Image, ImageSet, ImageSplit, ModelVersion, Run
+from ecluse.catalog import images, runs
+from ecluse.catalog.tables import Image, ModelVersion
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
 from ecluse.web.plants_charts import classifier_charts, shaded
@@ -43,15 +41,13 @@ class Confused:
 def classifier_context(runtime: Runtime, version: ModelVersion, say: Words) -> dict[str, Any]:
     """What `model_plants.html` needs beside what every version's page has."""
     report = version.report
+    told = [*(report.get("mistakes") or ()), *(report.get("unsure") or ())]
+    split_id = str((report.get("split") or {}).get("id") or "")
     with runtime.catalog.read() as transaction:
-        mistakes = _doubts(transaction, version.user_id, report.get("mistakes") or ())
-        unsure = _doubts(transaction, version.user_id, report.get("unsure") or ())
-        split, home = _split_of(transaction, version)
-        run = transaction.scalars(
-            select(Run).where(
-                Run.user_id == version.user_id, Run.name == version.name, Run.version == version.version
-            )
-        ).first()
+        known = images.images_with(transaction, version.user_id, [str(one.get("image")) for one in told])
+        split = images.find_split(transaction, version.user_id, split_id)
+        home = images.set_of(transaction, version.user_id, split.set_id) if split else None
+        run = runs.run_of_version(transaction, version.user_id, version.name, version.version)
     labels = [str(label) for label in report.get("labels") or ()]
     confusion = report.get("confusion") or []
     named = str(report.get("recipe") or "–")
@@ -62,8 +58,8 @@ def classifier_context(runtime: Runtime, version: ModelVersion, say: Words) -> d
         "labels": labels,
         "matrix": shaded(confusion) if len(labels) <= MATRIX_LABELS else [],
         "pairs": confused_pairs(labels, confusion),
-        "mistakes": mistakes,
-        "unsure": unsure,
+        "mistakes": _doubts(report.get("mistakes") or (), known),
+        "unsure": _doubts(report.get("unsure") or (), known),
         "split": split,
         "image_set": home,
         "run": run,
@@ -82,25 +78,10 @@ def confused_pairs(labels: Sequence[str], confusion: Sequence[Sequence[int]]) ->
     return sorted(pairs, key=lambda pair: -pair.count)[:PAIRS_SHOWN]
 
 
-def _doubts(transaction: Transaction, user_id: str, told: Sequence[Mapping[str, Any]]) -> list[Doubt]:
-    ids = [str(one["image"]) for one in told if one.get("image")]
-    found = transaction.scalars(select(Image).where(Image.user_id == user_id, Image.id.in_(ids)))
-    known = {row.id: shown(row) for row in found if row.url}
-    return [
-        Doubt(
-            known.get(str(one.get("image"))),
-            str(one["truth"]),
-            str(one["predicted"]),
-            float(one["probability"]),
-        )
-        for one in told
-    ]
-
-
-def _split_of(transaction: Transaction, version: ModelVersion) -> tuple[ImageSplit | None, ImageSet | None]:
-    """The split that was learned from, and the set it is of; None for what was removed."""
-    told = (version.report.get("split") or {}).get("id")
-    split = transaction.get(ImageSplit, str(told)) if told else None
-    if split is None or split.user_id != version.user_id:
-        return None, None
-    return split, transaction.get(ImageSet, split.set_id)
+def _doubts(told: Sequence[Mapping[str, Any]], known: Mapping[str, Image]) -> list[Doubt]:
+    doubts = []
+    for one in told:
+        row = known.get(str(one.get("image")))
+        picture = shown(row) if row and row.url else None
+        doubts.append(Doubt(picture, str(one["truth"]), str(one["predicted"]), float(one["probability"])))
+    return doubts

@@ -9,12 +9,11 @@ from typing import Annotated, Any, Final, Literal, get_args
 from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request
-from sqlalchemy.orm import Session as Transaction
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from ecluse.catalog import images, runs
 from ecluse.catalog.images import Counts, Filter, State
-from ecluse.catalog.tables import ImageSet, Run
+from ecluse.catalog.tables import ImageSet
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.plants import workflows
 from ecluse.runtime import Runtime
@@ -36,6 +35,12 @@ OF_EACH: Final = 12
 LABELS_SHOWN: Final = 24
 REJECTED_SHOWN: Final = 10
 RUNS_SHOWN: Final = 6
+#: What a filtered gallery is sorted by.
+ORDERS: Final[dict[Only, images.Order]] = {
+    "duplicates": "group",
+    "contested": "group",
+    "suspects": "suspicion",
+}
 #: Runs of the user among which those of a set are looked for, the newest.
 RUNS_LOOKED_AT: Final = 200
 #: A label is rare with fewer images: of the test part, a single one then counts for much.
@@ -318,14 +323,17 @@ def _set_page(
             for only in get_args(Only)
             if only
         }
-        groups, pictures, pager = _gallery(transaction, row, counts, view)
         rejected = images.list_images(
             transaction, user_id, row.id, Filter(states=("rejected",)), limit=REJECTED_SHOWN
         )
         reasons = images.reasons(transaction, user_id, row.id)
         split = images.newest_split(transaction, user_id, row.id)
         size = images.stored_bytes(transaction, user_id, [row.id])[row.id]
-        trainings = _trainings(transaction, user_id, row.id)
+        found, _ = runs.list_runs(
+            transaction, user_id, runs.Wanted(application="plants"), limit=RUNS_LOOKED_AT
+        )
+    trainings = [run for run in found if run.subject.get("set_id") == row.id]
+    groups, pictures, pager = _gallery(runtime, row, counts, view)
     context = {
         "image_set": row,
         "counts": counts,
@@ -348,7 +356,7 @@ def _set_page(
         "recipes": list(recipe_texts(say).values()),
         "torch_missing": torch_is_missing(),
         "form": form or TrainForm(default_model_name(row.name)),
-        "runs": trainings,
+        "runs": trainings[:RUNS_SHOWN],
         "error": str(error) if error else None,
     }
     return render(request, "plants_set.html", context, status=error.status if error else 200)
@@ -360,31 +368,24 @@ def part_names(say: Words) -> dict[str, str]:
 
 
 def _gallery(
-    transaction: Transaction, row: ImageSet, counts: Counts, view: View
+    runtime: Runtime, row: ImageSet, counts: Counts, view: View
 ) -> tuple[list[tuple[str, int, list[Shown]]], list[Shown], Pager | None]:
     """A few images of each label, or one page of those that the view asks for."""
-    if not view.filtered:
-        groups = []
-        for label in counts.labels[:LABELS_SHOWN]:
-            total = counts.valid.get(label, 0) + counts.excluded.get(label, 0)
-            found = images.list_images(
-                transaction, row.user_id, row.id, Filter(label=label), limit=min(OF_EACH, total)
-            )
-            groups.append((label, total, [shown(one) for one in found]))
-        return groups, [], None
-    wanted = view.filter()
-    pager = page_of(images.count_images(transaction, row.user_id, row.id, wanted), view.page)
-    order: images.Order = (
-        "group"
-        if view.only in ("duplicates", "contested")
-        else "suspicion"
-        if view.only == "suspects"
-        else "origin"
-    )
-    found = images.list_images(
-        transaction, row.user_id, row.id, wanted, order=order, limit=pager.rows, offset=pager.offset
-    )
-    return [], [shown(one) for one in found], pager
+    with runtime.catalog.read() as transaction:
+        if not view.filtered:
+            groups = []
+            for label in counts.labels[:LABELS_SHOWN]:
+                wanted = Filter(label=label)
+                found = images.list_images(transaction, row.user_id, row.id, wanted, limit=OF_EACH)
+                total = counts.valid.get(label, 0) + counts.excluded.get(label, 0)
+                groups.append((label, total, [shown(one) for one in found]))
+            return groups, [], None
+        wanted, order = view.filter(), ORDERS.get(view.only, "origin")
+        pager = page_of(images.count_images(transaction, row.user_id, row.id, wanted), view.page)
+        found = images.list_images(
+            transaction, row.user_id, row.id, wanted, order=order, limit=pager.rows, offset=pager.offset
+        )
+        return [], [shown(one) for one in found], pager
 
 
 def start(runtime: Runtime, user_id: str, row: ImageSet, form: TrainForm) -> str:
@@ -413,9 +414,3 @@ def _whole(text: str) -> int | None:
     if not re.fullmatch(r"\d{1,9}", text):
         raise InvalidInput(f'"{text}" is no whole number.')
     return int(text)
-
-
-def _trainings(transaction: Transaction, user_id: str, set_id: str) -> list[Run]:
-    """The newest runs that learned from this set."""
-    found, _ = runs.list_runs(transaction, user_id, runs.Wanted(application="plants"), limit=RUNS_LOOKED_AT)
-    return [run for run in found if run.subject.get("set_id") == set_id][:RUNS_SHOWN]
