@@ -12,7 +12,10 @@ from typing import TypeVar
 import psycopg
 import pytest
 from hypothesis import settings
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 
+from ecluse import accounts
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.storage import ensure_bucket
@@ -31,6 +34,9 @@ from tests.servers import (
 # What a machine does beside the tests must not decide them.
 settings.register_profile("ecluse", deadline=None)
 settings.load_profile("ecluse")
+
+# As strong as it is, a hash takes a quarter of a second, and the suite signs up hundreds of people.
+accounts._hasher = lambda: PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
 
 T = TypeVar("T")
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -95,10 +95,10 @@ def publish(runtime: Runtime, user: User, folder: Path) -> None:
 
 
 class Browser:
-    """Asks the application for pages, keeps its cookies, follows no redirect."""
+    """Asks the application over a runtime for pages, keeps its cookies, follows no redirect."""
 
-    def __init__(self, app: FastAPI) -> None:
-        self._app = app
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self.cookies = httpx.Cookies()
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
@@ -109,7 +109,7 @@ class Browser:
 
     def _ask(self, method: str, path: str, headers: dict[str, str] | None, **body: Any) -> httpx.Response:
         async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(self._app)
+            transport = httpx.ASGITransport(application_over(self._runtime))
             async with httpx.AsyncClient(
                 transport=transport, base_url="http://ecluse.test", cookies=self.cookies
             ) as client:
@@ -122,8 +122,22 @@ class Browser:
         return asyncio.run(ask())
 
 
+#: What an application prepares at its first request takes longer than a test: there is one, over each in turn.
+_applications: list[FastAPI] = []
+
+
+def application_over(runtime: Runtime) -> FastAPI:
+    if not _applications:
+        _applications.append(make_app(runtime))
+    app = _applications[0]
+    if app.state.runtime is not runtime:
+        app.state.runtime = runtime
+        app.middleware_stack = None  # it knows the settings
+    return app
+
+
 def browser(runtime: Runtime, user: User | None) -> Browser:
-    opened = Browser(make_app(runtime))
+    opened = Browser(runtime)
     if user is not None:
         opened.cookies.set(COOKIE, runtime.accounts.open_session(user.id))
     return opened
