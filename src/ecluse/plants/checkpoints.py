@@ -52,7 +52,7 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
         "scaler": checkpoint.scaler,
     }
     tensors = {
-        f"{part}/{name}": np.ascontiguousarray(array)
+        f"{part}/{name}": np.asarray(array, order="C")
         for part, arrays in parts.items()
         for name, array in arrays.items()
     }
