@@ -101,12 +101,17 @@ def plan_for(options: Options) -> Plan:
 
 def learn_by(plan: Plan, lesson: Lesson, teaching: Teaching) -> Learned:
     """Learn as the plan says: on one device, or on all GPUs where there are several. Raises as `finetune`."""
-    from ecluse.plants import learning
+    import torch
+
+    from ecluse.plants import distributed, learning
 
     if not lesson.train or not lesson.validation:
         raise UnusableImages(
             "There is no image to learn from, or none to validate on. Split the images anew."
         )
+    devices = torch.cuda.device_count() if plan.device == "cuda" else 1
+    if devices > 1:
+        return distributed.learn(plan, lesson, teaching, devices, threads=_threads())
     return learning.learn(plan, lesson, teaching, threads=_threads())
 
 

@@ -46,6 +46,9 @@ class Group:
         """The network with its gradients averaged over all processes."""
         return classifier
 
+    def level(self, classifier: Classifier) -> None:
+        """Give all processes the norms' statistics of the first."""
+
 
 def learn(
     plan: Plan, lesson: Lesson, teaching: Teaching, *, threads: int, group: Group | None = None
@@ -254,6 +257,7 @@ class _Course:
 
     def _validate(self, epoch: int) -> tuple[float, float]:
         """Mean cross-entropy in nats and accuracy over the validation images, without augmentation."""
+        self.group.level(self.network)
         logits, labels = self._measured(self.lesson.validation, lambda at: self.network(at))
         loss = functional.cross_entropy(logits, labels, reduction="sum").item()
         right = (logits.argmax(1) == labels).sum().item()
