@@ -246,7 +246,9 @@ def _write_down(place: _Place, examined: Sequence[_Examined]) -> Imported:
         for one in examined:
             row = there.get(one.sha256)
             if row is None and not one.is_known:
-                row = there[one.sha256] = Image(id=new_id(), seen_again=[], **_columns(place, one))
+                row = there[one.sha256] = Image(
+                    id=new_id(), seen_again=[], contested=False, **_columns(place, one)
+                )
                 new.append(row)
                 done += Imported(rejected=1) if one.reason else Imported(added=1)
             elif row is not None:

@@ -31,7 +31,8 @@ class File:
 
 def is_hidden(path: str) -> bool:
     """Whether a part of a path begins with a dot, or is what other systems leave in folders."""
-    return any(part.startswith(".") or part in _HIDDEN for part in path.split("/"))
+    parts = path.split("/")
+    return any((part.startswith(".") and part not in (".", "..")) or part in _HIDDEN for part in parts)
 
 
 def folder_label(path: str) -> str | None:
