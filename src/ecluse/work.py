@@ -14,6 +14,7 @@ from ecluse.fraud.monitoring import jobs as watching
 from ecluse.fraud.references import building, evaluation
 from ecluse.jobs import JobKind
 from ecluse.plants import audit_work
+from ecluse.plants import sample as leaves
 from ecluse.plants import training_work as plants_training
 from ecluse.plants import work as plants
 from ecluse.runtime import Runtime
@@ -29,6 +30,7 @@ KINDS: Final[dict[str, JobKind]] = (
     | schedule.KINDS
     | plants.KINDS
     | audit_work.KINDS
+    | leaves.KINDS
     | plants_training.KINDS
     | upkeep.KINDS
 )

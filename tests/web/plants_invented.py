@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -49,7 +50,7 @@ def image_id(number: int) -> str:
 
 def fill(runtime: Runtime, user: User, *, each: int = 20) -> str:
     """Give the user a set of images with every kind of doubt, a split, a run and a classifier; the set's id."""
-    rows, number = list[Any](), 0
+    rows, number = list[Image](), 0
     for label in LABELS:
         for _ in range(each if label != "grass" else each // 2):
             data = drawn(number, label)
@@ -91,7 +92,7 @@ def fill(runtime: Runtime, user: User, *, each: int = 20) -> str:
         )
         transaction.flush()
         transaction.add_all(rows)
-        transaction.add(_split(user.id))
+        transaction.add(_split(runtime, user.id, rows))
         transaction.add(_run(user.id))
         transaction.add(_version(user.id))
     return SET
@@ -147,15 +148,20 @@ def report() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _split(user_id: str) -> ImageSplit:
-    counts = {
-        "train": dict.fromkeys(LABELS, 14),
-        "validation": dict.fromkeys(LABELS, 3),
-        "test": dict.fromkeys(LABELS, 3),
-    }
+def _split(runtime: Runtime, user_id: str, rows: list[Image]) -> ImageSplit:
+    """One image of four to test on, one to choose by."""
+    names = ("train", "train", "validation", "test")
+    parts = {row.sha256: names[number % 4] for number, row in enumerate(rows) if row.state == "valid"}
+    counts = {part: dict.fromkeys(LABELS, 0) for part in names}
+    for row in rows:
+        if row.sha256 in parts:
+            counts[parts[row.sha256]][row.label] += 1
+    data = json.dumps({"format": 1, "parts": parts}).encode()
+    stored = runtime.data.put(f"user_data/{user_id}/splits/split.json", data)
     return ImageSplit(
         id="split", set_id=SET, user_id=user_id, seed=0, shares={"train": 0.7}, counts=counts,
-        data_digest="d" * 64, url="", sha256="5" * 64, size_bytes=1, created_at=MOMENT,
+        data_digest="d" * 64, url=runtime.data.url_of(stored.key), sha256=stored.sha256,
+        size_bytes=len(data), created_at=MOMENT,
     )  # fmt: skip
 
 

@@ -9,11 +9,16 @@ from typing import Final, Literal
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.catalog import inspections, journal, predictions, training
+from ecluse.catalog import inspections, journal, predictions, runs, training
 from ecluse.catalog.tables import Inspection
 from ecluse.city.work import DAY
 from ecluse.fraud import workflows
 from ecluse.jobs import Job
+from ecluse.plants.audit import AUDIT
+from ecluse.plants.sample import KIND as DRAWING
+from ecluse.plants.training import KIND as TEACHING
+from ecluse.plants.training import finish_early
+from ecluse.plants.workflows import IMPORT
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, Pager, page_of
@@ -26,6 +31,8 @@ router = APIRouter()
 ACTIVE_SHOWN: Final = 1000
 #: Jobs that look at a model at work: their pages are those of the model.
 WATCHING: Final = ("monitor", "compare", "retrain")
+#: Jobs that are at work on a set of images.
+IMAGES: Final = (IMPORT, AUDIT, DRAWING)
 Link = tuple[str, str]
 #: Whether a training can be ended with the best so far, or was asked to.
 Finish = Literal["possible", "asked"] | None
@@ -120,7 +127,8 @@ def cancel(job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
 @router.post("/jobs/{job_id}/finish")
 def finish(job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """End a training with the best so far, then show it."""
-    workflows.finish_job(runtime, user.user.id, job_id)
+    job = runtime.jobs.get(user.user.id, job_id)
+    (finish_early if job.kind == TEACHING else workflows.finish_job)(runtime, user.user.id, job_id)
     return RedirectResponse(f"/jobs/{job_id}", 303)
 
 
@@ -164,10 +172,11 @@ def progress_of(runtime: Runtime, job: Job, say: Words, *, detail: bool = False)
 
 
 def _finish_of(runtime: Runtime, job: Job) -> Finish:
-    if job.kind not in ("train", "retrain") or job.status != "running":
+    if job.kind not in ("train", "retrain", TEACHING) or job.status != "running":
         return None
     with runtime.catalog.read() as transaction:
-        run = training.run_by_job(transaction, job.id)
+        by_job = runs.run_by_job if job.kind == TEACHING else training.run_by_job
+        run = by_job(transaction, job.id)
     if run is None or run.version is not None:
         return None
     return "asked" if run.finish_early_at else "possible"
@@ -202,7 +211,12 @@ def stages_of(job: Job, say: Words) -> list[tuple[str, str]]:
         "switch": say._("Switch the rows"),
         "verify": say._("Read again"),
         "remove": say._("Remove"),
+        "import": say._("Import"),
+        "draw": say._("Draw and import"),
+        "judge": say._("Judge the labels"),
     }
+    if job.kind == TEACHING:
+        texts["learn"] = say._("Learn")
     if job.status in ("done", "queued"):
         return [(texts.get(stage, stage), job.status) for stage in stages]
     reached = stages.index(job.stage) if job.stage in stages else 0
@@ -235,6 +249,8 @@ def result_of(runtime: Runtime, job: Job, say: Words) -> Link | None:
         return f"/fraud/d/{job.subject['dataset_id']}", say._("Open the table")
     if job.kind == "verify_model":
         return _model(job, say)
+    if job.kind in IMAGES:
+        return _images(job.subject["set_id"], say)
     if job.kind in ("build_reference", "evaluate_reference"):
         return _reference(job, say)
     with runtime.catalog.read() as transaction:
@@ -242,6 +258,8 @@ def result_of(runtime: Runtime, job: Job, say: Words) -> Link | None:
             run = training.run_by_job(transaction, job.id)
             if run and run.version and run.status == "done":
                 return f"/models/{run.model_name}/{run.version}", say._("Open the model")
+        if job.kind == TEACHING and (taught := runs.run_by_job(transaction, job.id)) and taught.version:
+            return f"/models/{taught.name}/{taught.version}", say._("Open the model")
         if job.kind == "predict" and (scored := predictions.prediction_by_job(transaction, job.id)):
             return f"/fraud/p/{scored.id}", say._("Open the scores")
         if job.kind in WATCHING and (look := inspections.inspection_by_job(transaction, job.id)):
@@ -270,6 +288,10 @@ def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Link, ...]:
         if job.kind in ("questions", "learn"):
             asked = inspections.inspection_by_job(transaction, job.id)
             return (_labelling(asked, say),) if asked and asked.dataset_id else ()
+        if job.kind == TEACHING and (taught := runs.run_by_job(transaction, job.id)):
+            return (_images(taught.subject["set_id"], say), (f"/runs/{taught.id}", say._("Open the run")))
+    if job.kind in IMAGES:
+        return (_images(job.subject["set_id"], say),)
     if job.kind == "verify_model":
         return (_model(job, say),)
     return (_migration(job.subject["migration_id"], say),) if "migration_id" in job.subject else ()
@@ -277,6 +299,10 @@ def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Link, ...]:
 
 def _model(job: Job, say: Words) -> Link:
     return f"/models/{job.subject['name']}/{job.subject['version']}", say._("Open the model")
+
+
+def _images(set_id: str, say: Words) -> Link:
+    return f"/plants/{set_id}", say._("Open the images")
 
 
 def _look(look: Inspection, say: Words) -> Link:

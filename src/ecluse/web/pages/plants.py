@@ -10,10 +10,13 @@ from fastapi import APIRouter, Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from ecluse.catalog import images, models
+from ecluse.catalog import images, models, runs
 from ecluse.catalog.tables import ImageSet
 from ecluse.errors import EcluseError, InvalidInput
+from ecluse.jobs import Job
 from ecluse.plants import workflows
+from ecluse.plants.sample import start_sample
+from ecluse.plants.training import KIND as TEACHING
 from ecluse.runtime import Runtime
 from ecluse.web.file_forms import FileForm, open_file_form
 from ecluse.web.i18n import Words
@@ -111,13 +114,25 @@ def import_addresses(
     return RedirectResponse(f"/plants/{row.id}", 303)
 
 
+@router.post("/plants/demo")
+def add_sample(runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Draw the sample of leaves into a set of the user's, and show how far that is."""
+    return RedirectResponse(f"/plants/{start_sample(runtime, user.user.id).id}", 303)
+
+
 def plant_jobs(runtime: Runtime, user_id: str, say: Words, set_id: str | None = None) -> list[Progress]:
     """The user's jobs of this application that run or wait, or those of one set."""
-    return [
-        progress
-        for progress in running_jobs(runtime, user_id, say).jobs
-        if progress.job.kind.startswith(JOBS) and set_id in (None, progress.job.subject.get("set_id"))
-    ]
+    found = [one for one in running_jobs(runtime, user_id, say).jobs if one.job.kind.startswith(JOBS)]
+    return [one for one in found if set_id in (None, _set_of(runtime, one.job))]
+
+
+def _set_of(runtime: Runtime, job: Job) -> str | None:
+    """The set that a job is at work on, or learns from."""
+    if job.kind != TEACHING:
+        return job.subject.get("set_id")
+    with runtime.catalog.read() as transaction:
+        run = runs.run_by_job(transaction, job.id)
+    return run.subject.get("set_id") if run else None
 
 
 def set_name_of(filename: str) -> str:

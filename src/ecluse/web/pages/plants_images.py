@@ -10,7 +10,15 @@ from starlette.responses import RedirectResponse, Response
 from ecluse.catalog import images
 from ecluse.catalog.images import Filter
 from ecluse.catalog.tables import Image
-from ecluse.errors import EcluseError, InvalidInput, NotFound
+from ecluse.errors import (
+    DigestMismatch,
+    EcluseError,
+    InvalidInput,
+    NotFound,
+    ObjectNotFound,
+    SettingsError,
+)
+from ecluse.plants.splits import manifest_of
 from ecluse.runtime import Runtime
 from ecluse.web.pages.plants_sets import Field, change, part_names
 from ecluse.web.plants_pictures import shown
@@ -58,6 +66,19 @@ def _image(runtime: Runtime, user_id: str, set_id: str, image_id: str) -> Image:
     return row
 
 
+def _part(runtime: Runtime, row: Image) -> str | None:
+    """The part of the newest split that an image is in; None where there is none, or its manifest cannot be read."""
+    with runtime.catalog.read() as transaction:
+        split = images.newest_split(transaction, row.user_id, row.set_id)
+    if split is None:
+        return None
+    try:
+        part = manifest_of(runtime, split)["parts"].get(row.sha256)
+    except (DigestMismatch, ObjectNotFound, SettingsError):  # the page of an image must open all the same
+        return None
+    return None if part is None else str(part)
+
+
 def _image_page(
     request: Request, runtime: Runtime, row: Image, *, error: EcluseError | None = None, label: str = ""
 ) -> Response:
@@ -76,7 +97,7 @@ def _image_page(
         "picture": shown(row, side=SIDE),
         "alike": [shown(one) for one in alike if one.id != row.id],
         "labels": labels,
-        "part": None,
+        "part": _part(runtime, row),
         "parts": part_names(words_of(request)),
         "label": label,
         "error": str(error) if error else None,

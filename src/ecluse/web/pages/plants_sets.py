@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Final, Literal, TypeVar, get_args
 from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request
@@ -14,15 +14,18 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from ecluse.catalog import images, runs
 from ecluse.catalog.images import Counts, Filter, State
 from ecluse.catalog.tables import ImageSet
-from ecluse.errors import EcluseError, InvalidInput
+from ecluse.errors import EcluseError, InvalidInput, UnusableImages
 from ecluse.plants import workflows
+from ecluse.plants.audit import start_audit
+from ecluse.plants.exporting import zip_chunks
+from ecluse.plants.recipe import RECIPES, Architecture, Options, RecipeName
+from ecluse.plants.training import TrainingRequest, start_training
 from ecluse.runtime import Runtime
 from ecluse.storage import safe_filename
 from ecluse.web.downloads import joined
 from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PageNumber, Pager, page_of
 from ecluse.web.pages.plants import plant_jobs
-from ecluse.web.plants_archive import zipped
 from ecluse.web.plants_pictures import Shown, shown
 from ecluse.web.plants_recipes import recipe_texts, torch_is_missing
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -30,6 +33,7 @@ from ecluse.web.templating import render, words_of
 
 router = APIRouter()
 Only = Literal["", "duplicates", "contested", "suspects"]
+Choice = TypeVar("Choice", RecipeName, Architecture)
 #: Images of each label, and labels, that the unfiltered gallery shows.
 OF_EACH: Final = 12
 LABELS_SHOWN: Final = 24
@@ -190,9 +194,20 @@ def train(
     row = _set(runtime, user.user.id, set_id)
     try:
         run = start(runtime, user.user.id, row, form)
-    except InvalidInput as error:
+    except (InvalidInput, UnusableImages) as error:
         return _set_page(request, runtime, row, View(), form=form, error=error)
     return RedirectResponse(f"/runs/{run}", 303)
+
+
+@router.post("/plants/{set_id}/audit")
+def look_through(request: Request, set_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Look for duplicates and doubtful labels again."""
+    row = _set(runtime, user.user.id, set_id)
+    try:
+        start_audit(runtime, user.user.id, row.id)
+    except InvalidInput as error:
+        return _set_page(request, runtime, row, View(), error=error)
+    return RedirectResponse(f"/plants/{row.id}", 303)
 
 
 @router.post("/plants/{set_id}/remove")
@@ -210,9 +225,7 @@ def remove(request: Request, set_id: str, runtime: RuntimeDep, user: CurrentUser
 def export(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """The images of the set that are in use, in a folder for each label."""
     row = _set(runtime, user.user.id, set_id)
-    with runtime.catalog.read() as transaction:
-        rows = images.list_images(transaction, row.user_id, row.id, Filter(states=("valid",)), limit=None)
-    chunks = zipped(runtime, rows)
+    chunks = zip_chunks(runtime, row.user_id, row.id)
     # What can be found wrong before anything is sent is answered with an error.
     body = joined(next(chunks), chunks)
     name = f"{row.name}.zip"
@@ -389,22 +402,30 @@ def _gallery(
 
 
 def start(runtime: Runtime, user_id: str, row: ImageSet, form: TrainForm) -> str:
-    """Queue the training that a form asks for; the id of its run. Raises InvalidInput."""
-    from importlib import import_module
+    """Queue the training that a form asks for; the id of its run.
 
-    from ecluse.plants.recipe import Options
-
-    training: Any = import_module("ecluse.plants.training")
-
-    if form.recipe == "finetune" and torch_is_missing():
+    Raises:
+        InvalidInput, UnusableImages: a choice cannot be used, or the set cannot.
+    """
+    recipe = _one_of(RECIPES, form.recipe)
+    if recipe == "finetune" and torch_is_missing():
         raise InvalidInput(TORCH_MISSING)
+    architectures: tuple[Architecture, ...] = get_args(Architecture)
     options = Options(
         seed=_whole(form.seed) or 0,
         epochs=_whole(form.epochs),
-        architecture=form.architecture or None,  # type: ignore[arg-type]
+        architecture=_one_of(architectures, form.architecture) if form.architecture else None,
     )
-    request = training.TrainingRequest(form.name, form.recipe, options)
-    return str(training.start_training(runtime, user_id, row.id, request).id)
+    request = TrainingRequest(form.name, recipe, options)
+    return start_training(runtime, user_id, row.id, request).id
+
+
+def _one_of(known: Sequence[Choice], text: str) -> Choice:
+    """The one of these that a field names."""
+    for one in known:
+        if one == text:
+            return one
+    raise InvalidInput(f'There is no choice "{text[:40]}". Choose one of the form.')
 
 
 def _whole(text: str) -> int | None:
