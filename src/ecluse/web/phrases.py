@@ -131,6 +131,16 @@ MESSAGES: Final[tuple[str, ...]] = (
     # Uploads and forms
     N_("The file is empty. Nothing was kept."),
     N_("The upload ended before the file did. Nothing was kept; send it again."),
+    N_("The form has more than %(count)s files. Put them into an archive."),
+    N_("The form has more than %(count)s fields."),
+    N_("The fields of the form are longer than %(count)s bytes."),
+    N_("The request carries no file. Choose an archive or images."),
+    N_("The list names no address."),
+    N_("No image is ticked. Tick those that the change is for."),
+    N_('"%(value)s" is no whole number.'),
+    N_('There is no choice "%(value)s". Choose one of the form.'),
+    N_('Fine-tuning needs torch, which is not installed here: pip install "ecluse[plants]". '
+       "The features of a known network need nothing more."),
     N_("%(name)s cannot be a model name: use 1 to 64 letters, digits, dots, hyphens or underscores, "
        "beginning with a letter or digit."),
     N_("No label column could be guessed. Name it: target_column"),
