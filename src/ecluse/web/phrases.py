@@ -101,6 +101,34 @@ MESSAGES: Final[tuple[str, ...]] = (
        '"%(word)s".'),
     N_("not checked: torch is not installed"),
     N_("%(name)s is no model of images. Name one: ecluse models list"),
+    # Audits, splits and exports of images
+    N_("%(name)s has no images yet. Import some: ecluse plants import DIR"),
+    N_("A classifier tells labels apart, and the set has %(count)s. Import images of another label."),
+    N_("Label %(name)s has only %(count)s images; from fewer than %(total)s little is learned."),
+    N_(
+        "Label %(name)s has %(count)s images and label %(word)s %(number)s: a classifier may favour "
+        "the first. Import more of the second."
+    ),
+    N_("%(count)s near duplicates, %(number)s suspects"),
+    N_("%(done)s of %(total)s images"),
+    N_("comparing"),
+    N_("judging the labels"),
+    N_("No image of %(name)s is in use, so that there is nothing to export."),
+    N_("%(file)s is not empty. Give another folder, or empty it."),
+    N_(
+        "The manifest of split %(key)s was changed in the store. Split anew: ecluse plants split SET "
+        "--seed 1"
+    ),
+    N_("Give a share above 0 for train, validation and test, such as 0.7, 0.15 and 0.15."),
+    N_("The shares of train, validation and test are %(number)s together; make them 1."),
+    N_(
+        "Label %(name)s has %(total)s images, of which %(count)s fall to the %(part)s part; it needs "
+        "%(number)s, and images that look alike stay together. Import more of them, exclude the "
+        "label's images, or split with another seed: ecluse plants split SET --seed 1"
+    ),
+    N_("train"),
+    N_("validation"),
+    N_("test"),
     # Tables that cannot be read
     N_("%(file)s is empty (0 bytes). Pick a file with a header and rows."),
     N_("%(file)s is empty once unpacked. Pick a file with a header and rows."),
