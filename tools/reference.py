@@ -132,6 +132,8 @@ def _operation(
 def _body(kind: str, schema: dict[str, Any], schemas: dict[str, dict[str, Any]]) -> list[str]:
     if "$ref" in schema:
         schema = schemas[schema["$ref"].rsplit("/", 1)[-1]]
+    if "properties" not in schema:
+        return [f"Body, `{kind}`: the file itself.", ""]
     lines = [f"Body, `{kind}`:", "", "| field | type | default | description |", "|---|---|---|---|"]
     for name, field in schema["properties"].items():
         default = (

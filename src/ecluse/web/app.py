@@ -14,6 +14,7 @@ from ecluse.runtime import Runtime
 from ecluse.web import api, health, pages
 from ecluse.web.errors import add_error_handlers, refuse_cross_site, refuse_large_body
 from ecluse.web.image_work import ImageWork
+from ecluse.web.plants import ServedModels
 from ecluse.web.security import BodyLimit, Protection
 from ecluse.web.templating import static_url
 
@@ -34,6 +35,7 @@ def make_app(runtime: Runtime) -> FastAPI:
     app.state.runtime = runtime
     app.state.metrics = health.Metrics()
     app.state.image_work = ImageWork()
+    app.state.plants = ServedModels(runtime, app.state.metrics, app.state.image_work)
     app.include_router(api.router)
     app.include_router(pages.router, include_in_schema=False)
     app.include_router(health.router)

@@ -47,7 +47,7 @@ _MEANINGS: Final = {
     413: "The upload is too large",
     422: "A value cannot be used",
     429: "Too many attempts",
-    503: "The store, the catalog or the job engine does not answer, or too much is asked at once; nothing was recorded",
+    503: "The store, the catalog or the job engine does not answer; nothing was recorded",
 }
 
 

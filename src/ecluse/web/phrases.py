@@ -156,6 +156,19 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The text is read as %(encoding)s."),
     N_("Column %(position)s %(reason)s; it is called %(name)s here."),
     N_("repeats the name %(name)s"),
+    # Images that are sent to be classified
+    N_("Too many images arrive at once. Nothing was kept; try again in a few seconds."),
+    N_("More images wait than can be looked at soon. Nothing was kept; try again in 2 seconds."),
+    N_("The upload is larger than %(count)s MB, the most that an image may have. Send less."),
+    N_("The upload is larger than %(count)s MB, the most that the images of one request "
+       "may have together. Send less."),
+    N_("The request carries more than %(count)s files. Send them in several."),
+    N_("No image was chosen. Choose one or several."),
+    N_("%(name)s is no model of images. See: GET /api/models"),
+    N_("You have no model of images yet. Train one: ecluse plants train --name NAME"),
+    # Images that are sent to be classified
+    N_("The upload is larger than %(count)s MB, the most that the images of one request "
+       "may have together. Send less."),
     # Uploads and forms
     N_("The file is empty. Nothing was kept."),
     N_("The upload ended before the file did. Nothing was kept; send it again."),

@@ -10,6 +10,7 @@ from ecluse.web.api import (
     migrations,
     models,
     monitoring,
+    plants,
     predictions,
     references,
     storage,
@@ -33,6 +34,7 @@ PARTS = (
     storage,
     migrations,
     city,
+    plants,
 )
 for part in PARTS:
     router.include_router(part.router)

@@ -1,0 +1,76 @@
+"""Ask the application within the test's own process, as someone who has nothing yet."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from ecluse.catalog.tables import ModelVersion
+from ecluse.runtime import Runtime
+from ecluse.web.image_work import ImageWork
+from ecluse.web.plants import MOST_LOADED, ServedModels
+from tests.plants.tiny import LABELS, publish_tiny
+
+
+@dataclass
+class Within:
+    """The application in this process, and a new person who asks it."""
+
+    app: FastAPI
+    runtime: Runtime
+    folder: Path
+    user_id: str
+    token: str
+
+    @classmethod
+    def enter(cls, app: FastAPI, folder: Path) -> Within:
+        runtime = app.state.runtime
+        # A hash of a password takes as long as the rest of a small test.
+        user = runtime.accounts.add(f"{uuid.uuid4().hex}@example.org")
+        token, _ = runtime.accounts.create_token(user.id, "tests")
+        folder.mkdir()
+        made = cls(app, runtime, folder, user.id, token)
+        made.serve()
+        return made
+
+    def serve(self, *, work: ImageWork | None = None, most_loaded: int = MOST_LOADED) -> None:
+        """Begin anew with no model loaded."""
+        state = self.app.state
+        state.image_work = work or ImageWork()
+        state.plants = ServedModels(self.runtime, state.metrics, state.image_work, most_loaded=most_loaded)
+
+    def ask(self, method: str, address: str, **sent: Any) -> httpx.Response:
+        async def send() -> httpx.Response:
+            async with self.client() as client:
+                return await client.request(method, address, **sent)
+
+        return asyncio.run(send())
+
+    def client(self, token: str | None = None) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        headers = {"authorization": f"Bearer {token or self.token}"}
+        return httpx.AsyncClient(transport=transport, base_url="http://a", headers=headers)
+
+    def predict(self, data: bytes, **query: str) -> httpx.Response:
+        return self.ask("POST", "/api/plants/predict", params=query, files={"file": ("a.jpg", data)})
+
+    def publish(self, name: str = "leaves", labels: tuple[str, ...] = LABELS) -> ModelVersion:
+        number = len(list(self.folder.iterdir()))
+        return publish_tiny(self.runtime, self.user_id, self.folder / str(number), name, labels=labels)
+
+    def someone_else(self) -> str:
+        """The token of another person."""
+        user = self.runtime.accounts.add(f"{uuid.uuid4().hex}@example.org")
+        return self.runtime.accounts.create_token(user.id, "tests")[0]
+
+    @property
+    def served(self) -> ServedModels:
+        served = self.app.state.plants
+        assert isinstance(served, ServedModels)
+        return served
