@@ -111,7 +111,9 @@ def runs_of(transaction: Transaction, user_id: str, run_ids: Sequence[str]) -> l
 
 
 def run_by_job(transaction: Transaction, job_id: str) -> Run | None:
-    return transaction.scalar(select(Run).where(Run.job_id == job_id).limit(1))
+    """The run of a job; the newest, where it has several."""
+    found = select(Run).where(Run.job_id == job_id).order_by(Run.created_at.desc(), Run.id)
+    return transaction.scalar(found.limit(1))
 
 
 def run_of_version(transaction: Transaction, user_id: str, name: str, version: str) -> Run | None:

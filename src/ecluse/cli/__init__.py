@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "cache": ("cache", "cache", "Show, verify and clear the local cache of what was downloaded."),
     "storage": ("storage", "storage", "List, copy, remove, sign, price and verify what is stored."),
     "documents": ("documents", "documents", "Make, list, show and copy the documents of a city."),
+    "runs": ("runs", "runs", "List, show and compare trainings of every application."),
     "jobs": ("jobs", "jobs", "List, show and cancel jobs."),
     "users": ("users", "users", "List and add accounts, and make sign-in links."),
 }

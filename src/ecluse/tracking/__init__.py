@@ -110,7 +110,7 @@ def start(
     """
     with catalog.write() as transaction:
         row = None if job_id is None else runs.run_by_job(transaction, job_id)
-        if row is None:
+        if row is None or row.status not in runs.ACTIVE:
             row = runs.add_run(
                 transaction,
                 Run(

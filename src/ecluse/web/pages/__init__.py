@@ -27,6 +27,7 @@ from ecluse.web.pages import (
     plants_sets,
     predictions,
     references,
+    runs,
     storage,
 )
 from ecluse.web.security import Visitor
@@ -50,6 +51,7 @@ for part in (
     models,
     monitoring,
     comparisons,
+    runs,
     jobs,
     storage,
     migrations,

@@ -23,6 +23,7 @@
   const formats = {
     "@percent": (value) => `${grouped(Number(value) * 100, 1)}\u00a0%`,
     "@percent-tooltip": (value) => `${grouped(Number(value) * 100, 2)}\u00a0%`,
+    "@figure": (value) => new Intl.NumberFormat(locale, { maximumSignificantDigits: 4 }).format(Number(value)).replace("-", "\u2212"),
     "@number": (value) => grouped(Number(value), 2),
     "@percent-label": ({ value }) => `${grouped(Number(value) * 100, 1)}\u00a0%`,
     "@bytes": (value) => sized(Number(value)),
@@ -70,6 +71,15 @@
     }
     document.querySelectorAll("[data-chart]").forEach(draw);
   };
+
+  // A figure that is drawn anew while work goes on keeps its table unfolded.
+  let unfolded = [];
+  document.addEventListener("htmx:before:swap", () => {
+    unfolded = [...document.querySelectorAll("figure.chart > details[open]")].map((part) => part.parentElement.getAttribute("aria-labelledby"));
+  });
+  document.addEventListener("htmx:after:swap", () => {
+    for (const title of unfolded) document.getElementById(title)?.closest("figure")?.querySelector("details")?.setAttribute("open", "");
+  });
 
   addEventListener("DOMContentLoaded", drawAll);
   document.addEventListener("themechange", drawAll);

@@ -1,0 +1,184 @@
+"""List, show and compare runs: the trainings of every application."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ecluse import tracking
+from ecluse.catalog import runs as run_rows
+from ecluse.catalog.runs import Point, Wanted
+from ecluse.catalog.tables import Run
+from ecluse.cli.output import Record, Rows, reports, say
+from ecluse.cli.session import acting, home_option, user_option
+
+_FIELDS = (
+    "id", "application", "kind", "name", "status", "parameters", "tags", "metrics", "artifacts", "subject", "exports",
+    "job_id", "version", "url", "parent_version", "error", "created_at", "started_at", "finished_at",
+)  # fmt: skip
+
+
+class _Pair(click.ParamType[tuple[str, str]]):
+    """`NAME=VALUE`."""
+
+    name = "name=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, told = str(value).partition("=")
+        if not name or not equals:
+            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+        return name, told
+
+
+@click.group()
+def runs() -> None:
+    """List, show and compare runs: the trainings of every application."""
+
+
+@runs.command("list")
+@click.option("--application", type=click.Choice(["fraud", "city", "plants"]))
+@click.option("--name", help="Runs of this model alone.")
+@click.option("--kind", help="Runs of this kind alone, such as search or finetune.")
+@click.option("--status", type=click.Choice(run_rows.STATUSES))
+@click.option("--tag", "tags", type=_Pair(), multiple=True, help="NAME=VALUE; may be repeated.")
+@click.option("--parameter", "parameters", type=_Pair(), multiple=True, help="NAME=VALUE; may be repeated.")
+@click.option("--sort", default="created", show_default=True, help="A column, or a metric such as accuracy.")
+@click.option("--ascending", is_flag=True, help="The smallest first.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@user_option
+@home_option
+@reports
+def list_runs(
+    application: str | None,
+    name: str | None,
+    kind: str | None,
+    status: str | None,
+    tags: tuple[tuple[str, str], ...],
+    parameters: tuple[tuple[str, str], ...],
+    sort: str,
+    ascending: bool,
+    limit: int,
+    email: str | None,
+    home: Path | None,
+) -> Rows:
+    """The user's runs, newest first. The figure is the one sorted by, or the one each run is judged by."""
+    wanted = Wanted(application, name, kind, status, dict(tags), dict(parameters))
+    with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
+        rows, total = run_rows.list_runs(
+            transaction,
+            user.id,
+            wanted,
+            sort=sort,
+            direction="ascending" if ascending else "descending",
+            limit=limit,
+        )
+    if total > len(rows):
+        say(f"{len(rows)} of {total} runs. For more: --limit {min(total, 1000)}")
+    metric = None if sort in run_rows.COLUMNS else sort
+    items = [_fields(row) | _figure(row, metric) for row in rows]
+    shown = ("id", "application", "name", "kind", "status", "metric", "value", "version", "created_at")
+    return Rows(items, shown, "No runs yet.")
+
+
+@runs.command("show")
+@click.argument("run_id")
+@user_option
+@home_option
+@reports
+def show_run(run_id: str, email: str | None, home: Path | None) -> Record:
+    """One run: what it was told, its metrics by step, and what it left."""
+    with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
+        found = tracking.read(transaction, user.id, run_id)
+    curves = {name: [asdict(point) for point in points] for name, points in found.curves.items()}
+    fields = _fields(found.run) | {"aliases": list(found.aliases), "metrics_by_step": curves}
+    return Record(fields, "\n\n".join(_told(found)))
+
+
+@runs.command("compare")
+@click.argument("run_ids", nargs=-1, required=True)
+@user_option
+@home_option
+@reports
+def compare(run_ids: tuple[str, ...], email: str | None, home: Path | None) -> Record:
+    """Up to five runs beside each other: parameters that differ, then figures."""
+    with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
+        found = tracking.compare(transaction, user.id, run_ids)
+    parts = [
+        _table(["", *(run.id for run in found.runs)], [["name", *(run.name for run in found.runs)]]),
+        *(
+            _table(
+                [title, *("" for _ in found.runs)], [[one.name, *map(_text, one.values)] for one in settings]
+            )
+            for title, settings in (
+                ("parameters that differ", [one for one in found.parameters if one.differs]),
+                ("metrics", found.metrics),
+            )
+            if settings
+        ),
+    ]
+    fields = {
+        "runs": [_fields(run) for run in found.runs],
+        "parameters": [asdict(one) | {"differs": one.differs} for one in found.parameters],
+        "metrics": [asdict(one) | {"differs": one.differs} for one in found.metrics],
+        "curves": {
+            name: {run: [asdict(point) for point in points] for run, points in by_run.items()}
+            for name, by_run in found.curves.items()
+        },
+    }
+    return Record(fields, "\n\n".join(parts))
+
+
+def _fields(run: Run) -> dict[str, Any]:
+    return {name: getattr(run, name) for name in _FIELDS}
+
+
+def _figure(run: Run, metric: str | None) -> dict[str, Any]:
+    if metric is not None:
+        return {"metric": metric, "value": run.metrics.get(metric)}
+    main = tracking.main_metric(run)
+    return {"metric": main.name, "value": main.value} if main else {"metric": None, "value": None}
+
+
+def _told(found: tracking.Tracked) -> list[str]:
+    """A run as people read it: its row, then its metrics with a line for each step."""
+    run = found.run
+    about = (*_FIELDS[:5], "version", "parent_version", "job_id", "error", "started_at", "finished_at")
+    parts = [_table(["run", ""], [[name, _text(getattr(run, name))] for name in about])]
+    for title, values in (("parameter", run.parameters), ("tag", run.tags), ("metric", run.metrics)):
+        if values:
+            parts.append(
+                _table([title, ""], [[name, _text(value)] for name, value in sorted(values.items())])
+            )
+    if found.curves:
+        parts.append(_by_step(found.curves))
+    if run.artifacts:
+        parts.append(_table(["file", "bytes"], [[one["name"], str(one["size"])] for one in run.artifacts]))
+    return parts
+
+
+def _by_step(curves: dict[str, list[Point]]) -> str:
+    steps = sorted({point.step for points in curves.values() for point in points})
+    values = {name: {point.step: point.value for point in points} for name, points in curves.items()}
+    lines = [[str(step), *(_text(values[name].get(step)) for name in curves)] for step in steps]
+    return _table(["step", *curves], lines)
+
+
+def _table(head: list[str], lines: list[list[str]]) -> str:
+    rows = [head, *lines]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,190 @@
+"""List, read and compare runs: the trainings of every application."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from ecluse import tracking
+from ecluse.catalog import runs
+from ecluse.catalog.runs import Curves, Wanted
+from ecluse.catalog.tables import Run
+from ecluse.errors import InvalidInput
+from ecluse.web.errors import answers
+from ecluse.web.security import CurrentUser, RuntimeDep
+
+router = APIRouter(tags=["runs"])
+Status = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
+class ArtifactBody(BaseModel):
+    """A file a run has left, where it lies."""
+
+    name: str
+    url: str
+    sha256: str
+    size: int
+
+
+class PointBody(BaseModel):
+    """A metric at a step (an epoch, a trial), and when it was written."""
+
+    step: int
+    value: float
+    at: datetime
+
+
+class RunBody(BaseModel):
+    """One training. `metrics` are the last figures; `main_metric` names the one it is judged by."""
+
+    id: str
+    application: str
+    kind: str
+    name: str
+    status: Status
+    main_metric: str | None
+    metrics: dict[str, float]
+    parameters: dict[str, Any]
+    tags: dict[str, Any]
+    artifacts: list[ArtifactBody]
+    subject: dict[str, Any]
+    exports: dict[str, Any]
+    job: str | None
+    version: str | None
+    url: str | None
+    parent_version: str | None
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class RunDetails(RunBody):
+    aliases: list[str] = Field(description="Aliases that point at its version")
+
+
+class RunPage(BaseModel):
+    items: list[RunBody]
+    total: int
+    page: int
+    per_page: int
+
+
+class SettingsBody(BaseModel):
+    """A parameter or metric of each run compared, in their order; null where one has it not."""
+
+    name: str
+    values: list[Any]
+    differs: bool
+
+
+class ComparedRuns(BaseModel):
+    """Runs beside each other: parameters that differ first; curves by metric and run."""
+
+    runs: list[RunBody]
+    parameters: list[SettingsBody]
+    metrics: list[SettingsBody]
+    curves: dict[str, dict[str, list[PointBody]]]
+
+
+@router.get("/runs")
+def list_runs(
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    application: str | None = None,
+    name: str | None = None,
+    kind: str | None = None,
+    status: Status | None = None,
+    tag: Annotated[str, Query(description="NAME=VALUE")] = "",
+    parameter: Annotated[str, Query(description="NAME=VALUE")] = "",
+    sort: Annotated[str, Query(description="A column (created, name, duration …) or a metric")] = "created",
+    direction: Literal["ascending", "descending"] = "descending",
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    per_page: Annotated[int, Query(ge=1, le=200)] = 20,
+) -> RunPage:
+    """Your runs, newest first unless sorted otherwise; those without the metric sorted by come last."""
+    wanted = Wanted(application, name, kind, status, condition_of(tag), condition_of(parameter))
+    with runtime.catalog.read() as transaction:
+        rows, total = runs.list_runs(
+            transaction,
+            user.user.id,
+            wanted,
+            sort=sort,
+            direction=direction,
+            limit=per_page,
+            offset=(page - 1) * per_page,
+        )
+    return RunPage(items=[run_body(row) for row in rows], total=total, page=page, per_page=per_page)
+
+
+@router.get("/runs/compare", responses=answers(404))
+def compare(
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    ids: Annotated[list[str], Query(description="Up to five ids: repeated, or with commas between them")],
+) -> ComparedRuns:
+    """Several runs beside each other."""
+    with runtime.catalog.read() as transaction:
+        found = tracking.compare(transaction, user.user.id, ids_of(ids))
+    return ComparedRuns(
+        runs=[run_body(row) for row in found.runs],
+        parameters=[_settings(one) for one in found.parameters],
+        metrics=[_settings(one) for one in found.metrics],
+        curves={name: _points(dict(by_run)) for name, by_run in found.curves.items()},
+    )
+
+
+@router.get("/runs/{run}", responses=answers(404))
+def show(run: str, runtime: RuntimeDep, user: CurrentUser) -> RunDetails:
+    """One run: what it was told, how it went, and what it left."""
+    with runtime.catalog.read() as transaction:
+        row = runs.run_of(transaction, user.user.id, run)
+        aliases = tracking.aliases_of(transaction, row)
+    return RunDetails(**run_body(row).model_dump(), aliases=list(aliases))
+
+
+@router.get("/runs/{run}/metrics", responses=answers(404))
+def metrics(run: str, runtime: RuntimeDep, user: CurrentUser) -> dict[str, list[PointBody]]:
+    """The metrics of a run by name, each by step."""
+    with runtime.catalog.read() as transaction:
+        row = runs.run_of(transaction, user.user.id, run)
+        return _points(runs.curves_of(transaction, row.id))
+
+
+def condition_of(text: str) -> dict[str, str]:
+    """`NAME=VALUE` as a mapping; nothing for an empty text.
+
+    Raises:
+        InvalidInput: it has another form.
+    """
+    if not text:
+        return {}
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise InvalidInput(f"{text!r} is no condition. Write a name and a value: seed=0")
+    return {name.strip(): value.strip()}
+
+
+def ids_of(given: list[str] | None) -> list[str]:
+    """The ids of an address that repeats `ids`, or has several with commas between them."""
+    return [one for text in given or () for one in text.split(",") if one]
+
+
+def run_body(row: Run) -> RunBody:
+    main = tracking.main_metric(row)
+    known = {name: getattr(row, name) for name in RunBody.model_fields if name not in ("job", "main_metric")}
+    return RunBody.model_validate(known | {"job": row.job_id, "main_metric": main.name if main else None})
+
+
+def _points(curves: Curves) -> dict[str, list[PointBody]]:
+    return {
+        name: [PointBody(step=point.step, value=point.value, at=point.at) for point in points]
+        for name, points in curves.items()
+    }
+
+
+def _settings(one: tracking.Setting) -> SettingsBody:
+    return SettingsBody(name=one.name, values=list(one.values), differs=one.differs)

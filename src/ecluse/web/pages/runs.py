@@ -1,0 +1,301 @@
+"""Show the trainings of every application: a list to sort and filter, one with its curves, several compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from ecluse import tracking
+from ecluse.catalog import Transaction, datasets, runs
+from ecluse.catalog import models as model_rows
+from ecluse.catalog.runs import Wanted
+from ecluse.catalog.tables import ModelVersion, Run, now
+from ecluse.errors import InvalidInput, JobNotFound
+from ecluse.runtime import Runtime
+from ecluse.tracking import Figure, Tracked
+from ecluse.web.api.runs import condition_of, ids_of
+from ecluse.web.comparison import headline
+from ecluse.web.i18n import Words
+from ecluse.web.pages.jobs import Progress, progress_of
+from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
+from ecluse.web.run_charts import (
+    LETTERS,
+    compared_charts,
+    figure_text,
+    main_meaning,
+    metric_name,
+    run_charts,
+)
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+
+router = APIRouter()
+Direction = Literal["ascending", "descending"]
+#: Columns that are sorted from the smallest or the first on.
+FIRST_UP: Final = ("name", "application", "kind", "status", "version")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the address of the list asks for; `tag` and `parameter` are NAME=VALUE texts."""
+
+    application: str = ""
+    name: str = ""
+    status: str = ""
+    tag: str = ""
+    parameter: str = ""
+    sort: str = "created"
+    direction: Direction = "descending"
+
+    def url(self, **changed: str) -> str:
+        """The address of the list with some of it changed; what is empty or usual is left out."""
+        values = vars(self) | changed
+        usual = vars(Asked())
+        return "/runs" + (
+            f"?{query}" if (query := urlencode({k: v for k, v in values.items() if v != usual[k]})) else ""
+        )
+
+    @property
+    def narrows(self) -> bool:
+        return any((self.application, self.name, self.status, self.tag, self.parameter))
+
+    def wanted(self) -> Wanted:
+        """Raises InvalidInput for a condition that is not NAME=VALUE."""
+        return Wanted(
+            application=self.application or None,
+            name=self.name or None,
+            status=self.status or None,
+            tags=condition_of(self.tag),
+            parameters=condition_of(self.parameter),
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run in a list, with the figure that stands for it, what that means, and the seconds it took so far."""
+
+    run: Run
+    figure: tuple[str, str, str] | None
+    seconds: float | None
+
+
+@router.get("/runs")
+def list_runs(
+    request: Request,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    application: str = "",
+    name: str = "",
+    status: str = "",
+    tag: str = "",
+    parameter: str = "",
+    sort: str = "created",
+    direction: Direction = "descending",
+    page: PageNumber = 1,
+) -> Response:
+    """The runs that fulfil what is asked, a page at a time, sorted by a column or by a metric."""
+    say = words_of(request)
+    asked = Asked(
+        application, name.strip(), status, tag.strip(), parameter.strip(), sort or "created", direction
+    )
+    error, shown, total = None, list[Run](), 0
+    with runtime.catalog.read() as transaction:
+        try:
+            wanted = asked.wanted()
+            _, total = runs.list_runs(transaction, user.user.id, wanted, limit=0)
+            pager = page_of(total, page)
+            shown, total = runs.list_runs(
+                transaction,
+                user.user.id,
+                wanted,
+                sort=asked.sort,
+                direction=asked.direction,
+                limit=PAGE_ROWS,
+                offset=pager.offset,
+            )
+        except InvalidInput as refused:
+            error, pager = refused, page_of(0, 1)
+        known = runs.names_of(transaction, user.user.id)
+    metric = asked.sort if asked.sort not in runs.COLUMNS else None
+    names = sorted({name for run in shown for name in run.metrics} | ({metric} if metric else set()))
+    context = {
+        "rows": [Row(run, _shown_figure(run, metric, say), seconds_of(run)) for run in shown],
+        "pager": pager,
+        "asked": asked,
+        "metrics": [(name, metric_name(name, say)) for name in names],
+        "metric": metric_name(metric, say) if metric else None,
+        "models": sorted({name for _, name in known}),
+        "applications": sorted({application for application, _ in known}),
+        "application_names": application_names(say),
+        "kind_names": kind_names(say),
+        "error": str(error) if error else None,
+        "first_up": FIRST_UP,
+    }
+    return render(request, "runs.html", context, status=error.status if error else 200)
+
+
+@router.get("/runs/compare")
+def compare_runs(
+    request: Request,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    ids: Annotated[list[str] | None, Query()] = None,
+) -> Response:
+    """Up to five runs beside each other: their curves, the parameters that differ, their figures."""
+    say = words_of(request)
+    with runtime.catalog.read() as transaction:
+        found = tracking.compare(transaction, user.user.id, ids_of(ids))
+    context = {
+        "found": found,
+        "letters": LETTERS,
+        "rows": [Row(run, _shown_figure(run, None, say), seconds_of(run)) for run in found.runs],
+        "figures": compared_charts(found, say),
+        "metric_rows": [
+            (metric_name(one.name, say), one.name, one.values, _best_at(one)) for one in found.metrics
+        ],
+        "application_names": application_names(say),
+        "kind_names": kind_names(say),
+    }
+    return render(request, "runs_compare.html", context)
+
+
+@router.get("/runs/{run_id}")
+def show_run(request: Request, run_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """One run, with its curves while they grow."""
+    return render(request, "run.html", _context(request, runtime, user.user.id, run_id))
+
+
+@router.get("/runs/{run_id}/live")
+def show_live(request: Request, run_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """The part of a page that tells of a run, for the page to put in place of the one it has."""
+    return render(request, "_run.html", _context(request, runtime, user.user.id, run_id))
+
+
+def seconds_of(run: Run) -> float | None:
+    """How long a run has taken, or takes so far; None before it began."""
+    if run.started_at is None:
+        return None
+    return max(0.0, ((run.finished_at or now()) - run.started_at).total_seconds())
+
+
+def application_names(say: Words) -> dict[str, str]:
+    return {"fraud": say._("Fraud"), "city": say._("City"), "plants": say._("Plants")}
+
+
+def kind_names(say: Words) -> dict[str, str]:
+    """What kinds of trainings there are, in a few words."""
+    return {
+        "search": say._("Search"),
+        "ensemble": say._("Ensemble of references"),
+        "retraining": say._("Trained again"),
+        "learning": say._("Learned from labels"),
+        "forecast": say._("Forecast"),
+        "features": say._("Known features, linear head"),
+        "finetune": say._("Fine-tuning"),
+    }
+
+
+def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> dict[str, Any]:
+    say = words_of(request)
+    with runtime.catalog.read() as transaction:
+        tracked = tracking.read(transaction, user_id, run_id)
+        run = tracked.run
+        version = _version_of(transaction, run)
+        table = run.subject.get("dataset_id")
+        names = datasets.filenames(transaction, user_id, [table]) if table else {}
+    progress = _progress(runtime, run, say)
+    is_active = run.status in runs.ACTIVE
+    return {
+        "run": run,
+        "aliases": tracked.aliases,
+        "version": version,
+        "table": (table, names[table]) if table in names else None,
+        "seconds": seconds_of(run),
+        "main": _main(tracked, version, say),
+        "figures": run_charts(tracked.curves, run.application, say),
+        "metric_rows": [
+            (metric_name(one.name, say), one.name, figure_text(one.value, say), main_meaning(one.name, say))
+            for one in tracking.figures_of(run)
+        ],
+        "parameters": sorted(run.parameters.items()),
+        "tags": sorted(run.tags.items()),
+        "progress": progress,
+        "poll": poll_seconds(run) if is_active else None,
+        "application_names": application_names(say),
+        "kind_names": kind_names(say),
+    }
+
+
+def poll_seconds(run: Run) -> int:
+    """As often as a job's progress is asked for: every second at first, then every 3 s, then every 10 s."""
+    age = (now() - run.created_at).total_seconds()
+    return 1 if age < 30 else 3 if age < 300 else 10
+
+
+def _progress(runtime: Runtime, run: Run, say: Words) -> Progress | None:
+    """The job of a run that has not ended, or came to nothing."""
+    if run.job_id is None or run.status == "done":
+        return None
+    try:
+        return progress_of(runtime, runtime.jobs.get(run.user_id, run.job_id), say)
+    except JobNotFound:
+        return None
+
+
+def _version_of(transaction: Transaction, run: Run) -> ModelVersion | None:
+    """What the run published, if that is still there."""
+    if run.version is None:
+        return None
+    return model_rows.find_version(transaction, run.user_id, run.name, run.version)
+
+
+def _main(tracked: Tracked, version: ModelVersion | None, say: Words) -> tuple[str, str, str] | None:
+    """The figure a run is judged by: its name, its value, and its interval and meaning."""
+    figure = tracked.main
+    if figure is None:
+        return None
+    note = main_meaning(figure.name, say)
+    interval = _interval(figure, version)
+    if interval:
+        interval_text = say._("95 %% interval %(range)s", range=say.interval(interval, 3))
+        note = f"{interval_text}; {note}" if note else interval_text
+    return metric_name(figure.name, say), figure_text(figure.value, say), note
+
+
+def _interval(figure: Figure, version: ModelVersion | None) -> tuple[float, float] | None:
+    """The interval that the report of the version gives this figure."""
+    if version is None:
+        return None
+    told = version.report.get("interval")
+    if figure.name == "accuracy" and isinstance(told, dict) and {"low", "high"} <= told.keys():
+        return float(told["low"]), float(told["high"])
+    known = headline(version)
+    return known.b_interval if known is not None and known.name == figure.name else None
+
+
+def _shown_figure(run: Run, metric: str | None, say: Words) -> tuple[str, str, str] | None:
+    """The name, value and meaning of a run's figure in a list: the metric it is sorted by, or its main one."""
+    if metric is not None:
+        value = run.metrics.get(metric)
+        return (
+            None
+            if value is None
+            else (metric_name(metric, say), figure_text(value, say), main_meaning(metric, say))
+        )
+    figure = tracking.main_metric(run)
+    if figure is None:
+        return None
+    return metric_name(figure.name, say), figure_text(figure.value, say), main_meaning(figure.name, say)
+
+
+def _best_at(setting: tracking.Setting) -> int | None:
+    """The place of the run with the best figure; None where no way is better, or they are all the same."""
+    better = tracking.better_way(setting.name)
+    known = {at: value for at, value in enumerate(setting.values) if value is not None}
+    if better is None or len(set(known.values())) < 2:
+        return None
+    return (max if better == "higher" else min)(known, key=lambda at: known[at])

@@ -1,0 +1,252 @@
+"""Runs on pages, over HTTP and on the command line: listed, shown while they go on, compared; another's are not found."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ecluse import tracking
+from ecluse.catalog import runs
+from ecluse.catalog.tables import Run, User
+from ecluse.cli import cli
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+from tests.web.test_pages import Browser, browser
+
+JSON = {"accept": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    home: Path = tmp_path_factory.mktemp("home")
+    with Runtime.open(Settings.from_environment({}, home=home)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def owner(runtime: Runtime) -> User:
+    return runtime.accounts.sign_up("ines@example.org", "a long password", "Inès")
+
+
+@pytest.fixture(scope="module")
+def made(runtime: Runtime, owner: User) -> dict[str, str]:
+    """A training of plants that goes on, two searches of fraud that are done, one run that failed; by name."""
+    ids = {}
+    with runtime.catalog.write() as transaction:
+        for name, seed, figure in (("first", 0, 0.61), ("second", 1, 0.72)):
+            row = Run(
+                user_id=owner.id,
+                application="fraud",
+                kind="search",
+                name=name,
+                parameters={"seed": seed, "goal.kind": "f1"},
+                tags={"family": "lightgbm"},
+                subject={"dataset_id": "gone"},
+            )
+            ids[name] = runs.add_run(transaction, row).id
+            runs.set_running(transaction, row.id)
+            for step in range(1, 4):
+                values = {"validation_average_precision": figure - 0.1 / step}
+                runs.log_metrics(transaction, row.id, step, values)
+            files = [{"name": "model.json", "url": "s3://b/m/model.json", "sha256": "a" * 64, "size": 12}]
+            runs.set_done(
+                transaction, row.id, version="v1", metrics={"average_precision": figure}, artifacts=files
+            )
+        row = Run(user_id=owner.id, application="plants", kind="finetune", name="leaves <b>")
+        ids["leaves"] = runs.add_run(transaction, row).id
+        runs.set_running(transaction, row.id)
+        for step in range(2):
+            epoch = {
+                "train_loss": 0.7 - step / 10,
+                "validation_loss": 0.72 - step / 20,
+                "train_accuracy": 0.5 + step / 10,
+                "validation_accuracy": 0.5 + step / 20,
+                "learning_rate": 0.001,
+                "made_up": 3.0,
+            }
+            runs.log_metrics(transaction, row.id, step, epoch)
+        row = Run(user_id=owner.id, application="city", kind="forecast", name="forecast")
+        ids["broken"] = runs.add_run(transaction, row).id
+        runs.set_ended(transaction, row.id, "failed", "It was stopped.")
+    return ids
+
+
+@pytest.fixture
+def client(runtime: Runtime, owner: User, made: dict[str, str]) -> Browser:
+    return browser(runtime, owner)
+
+
+@pytest.fixture(scope="module")
+def stranger(runtime: Runtime, made: dict[str, str]) -> Browser:
+    return browser(runtime, runtime.accounts.sign_up("other@example.org", "a long password"))
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/runs",
+        "/runs?application=fraud&sort=average_precision",
+        "/runs?name=nobody",
+        "/runs/{first}",
+        "/runs/{leaves}",
+        "/runs/{broken}",
+        "/runs/compare?ids={first},{second}",
+        "/runs/compare?ids={first}&ids={leaves}&ids={broken}",
+        "/runs/compare?ids={broken}",
+    ],
+)
+def test_every_page_of_runs_is_drawn_in_both_languages(
+    client: Browser, made: dict[str, str], path: str, language: str
+) -> None:
+    client.cookies.set("lang", language)
+    answer = client.get(path.format(**made))
+    assert answer.status_code == 200, answer.text
+    assert f'<html lang="{language}"' in answer.text
+    assert "%(" not in answer.text
+    assert "<b>" not in answer.text.split("<main")[1].split("leaves")[-1][:20]
+    ids = re.findall(r'\sid="([^"]+)"', answer.text)
+    assert len(ids) == len(set(ids))
+
+
+def test_another_persons_run_is_not_found_anywhere(stranger: Browser, made: dict[str, str]) -> None:
+    one = made["first"]
+    pages = (f"/runs/{one}", f"/runs/{one}/live", f"/runs/compare?ids={one}")
+    api = (f"/api/runs/{one}", f"/api/runs/{one}/metrics", f"/api/runs/compare?ids={one}")
+    for path in (*pages, *api):
+        assert stranger.get(path).status_code == 404, path
+    assert one not in stranger.get("/runs").text
+    assert stranger.get("/api/runs", JSON).json()["total"] == 0
+
+
+def test_a_list_is_sorted_and_narrowed_by_its_address(client: Browser, made: dict[str, str]) -> None:
+    def names(path: str) -> list[str]:
+        return re.findall(r'class="what" href="/runs/(\w+)"', client.get(path).text)
+
+    assert names("/runs?sort=average_precision")[:2] == [made["second"], made["first"]]
+    assert names("/runs?sort=average_precision&direction=ascending")[:2] == [made["first"], made["second"]]
+    assert names("/runs?parameter=seed%3D1") == [made["second"]]
+    assert set(names("/runs?tag=family%3Dlightgbm")) == {made["first"], made["second"]}
+    assert names("/runs?status=failed") == [made["broken"]]
+    assert names("/runs?application=plants") == [made["leaves"]]
+    refused = client.get("/runs?parameter=seed")
+    assert refused.status_code == 422
+    assert "is no condition" in refused.text
+
+
+def test_a_run_that_goes_on_is_asked_for_again_and_one_that_ended_is_not(
+    client: Browser, made: dict[str, str]
+) -> None:
+    goes_on = client.get(f"/runs/{made['leaves']}").text
+    assert f'hx-get="/runs/{made["leaves"]}/live" hx-trigger="every' in goes_on
+    assert [name for name in ("chart-run-0", "chart-run-1") if f'data-chart="{name}"' in goes_on] != []
+    live = client.get(f"/runs/{made['leaves']}/live").text
+    assert live.lstrip().startswith("<section id=")
+    assert "0.67" in live
+    assert "hx-get" not in client.get(f"/runs/{made['first']}/live").text
+
+
+def test_runs_compared_show_what_differs_first_and_which_is_best(
+    client: Browser, made: dict[str, str]
+) -> None:
+    page = client.get(f"/runs/compare?ids={made['first']},{made['second']}").text
+    differing, alike = page.rpartition("Parameters that differ")[2].split("1 parameter is the same")
+    assert "seed" in differing
+    assert "goal.kind" not in differing
+    assert "goal.kind" in alike
+    assert "Best of all B · second" in page
+    assert page.count("best of these") == 2  # of both metrics
+    for ids, status in (
+        ("", 422),
+        (",".join(f"r{n}" for n in range(6)), 422),
+        (made["first"] + ",none", 404),
+    ):
+        assert client.get(f"/runs/compare?ids={ids}").status_code == status
+
+
+def test_programs_read_runs_their_metrics_and_comparisons(client: Browser, made: dict[str, str]) -> None:
+    page = client.get("/api/runs?sort=average_precision&per_page=1", JSON).json()
+    assert (page["total"], page["items"][0]["id"]) == (4, made["second"])
+    assert page["items"][0]["main_metric"] == "average_precision"
+    shown = client.get(f"/api/runs/{made['second']}", JSON).json()
+    assert shown["metrics"]["average_precision"] == 0.72
+    assert shown["artifacts"][0]["sha256"] == "a" * 64
+    points = client.get(f"/api/runs/{made['leaves']}/metrics", JSON).json()["train_loss"]
+    assert [(point["step"], point["value"]) for point in points] == [(0, 0.7), (1, 0.6)]
+    found = client.get(f"/api/runs/compare?ids={made['first']}&ids={made['second']}", JSON).json()
+    assert [one["name"] for one in found["parameters"]] == ["seed", "goal.kind"]
+    assert set(found["curves"]["validation_average_precision"]) == {made["first"], made["second"]}
+
+
+def test_the_command_line_lists_shows_and_compares_runs(
+    runtime: Runtime, owner: User, made: dict[str, str]
+) -> None:
+    def told(*arguments: str) -> str:
+        home = ["--home", str(runtime.settings.home), "--user", owner.email]
+        done = CliRunner().invoke(cli, ["runs", *arguments, *home])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    listed = json.loads(told("list", "--application", "fraud", "--sort", "average_precision", "--json"))
+    assert [(run["name"], run["value"]) for run in listed] == [("second", 0.72), ("first", 0.61)]
+    shown = told("show", made["leaves"])
+    assert re.search(r"^step +learning_rate +made_up +train_accuracy +train_loss", shown, re.M)
+    assert re.search(r"^1 +0.001 +3 +0.6 +0.6 ", shown, re.M)
+    compared = told("compare", made["first"], made["second"])
+    assert "parameters that differ" in compared
+    assert re.search(r"^seed +0 +1$", compared, re.M)
+
+
+# The interface for code that trains
+
+
+def test_code_that_trains_is_tracked_to_its_end(runtime: Runtime, owner: User) -> None:
+    catalog = runtime.catalog
+    with tracking.start(
+        catalog, owner.id, "plants", "kept", kind="features", parameters={"goal": {"kind": "f1"}}
+    ) as run:
+        run.log(0, validation_accuracy=0.5)
+        run.tags(note="tried")
+    with (
+        pytest.raises(ZeroDivisionError),
+        tracking.start(catalog, owner.id, "plants", "lost", kind="x") as lost,
+    ):
+        _ = 1 / 0
+    with catalog.read() as transaction:
+        kept = tracking.read(transaction, owner.id, run.id)
+        failed = runs.run_of(transaction, owner.id, lost.id)
+    assert (kept.run.status, kept.run.tags, kept.run.parameters) == (
+        "done",
+        {"note": "tried"},
+        {"goal.kind": "f1"},
+    )
+    assert kept.main == tracking.Figure("validation_accuracy", 0.5, "higher")
+    assert (failed.status, failed.error) == ("failed", "ZeroDivisionError")
+
+
+def test_a_job_that_runs_again_after_a_crash_goes_on_with_its_run(runtime: Runtime, owner: User) -> None:
+    def begun() -> str:
+        with runtime.catalog.read() as transaction:
+            row = runs.run_by_job(transaction, "crashed")
+            return "" if row is None else row.id
+
+    class Killed(BaseException):
+        pass
+
+    try:
+        with tracking.start(runtime.catalog, owner.id, "city", "f", kind="forecast", job_id="crashed") as run:
+            run.log(7, error=1.0)
+            raise Killed
+    except Killed:
+        first = begun()
+    with tracking.start(runtime.catalog, owner.id, "city", "f", kind="forecast", job_id="crashed") as run:
+        assert run.id == first
+    with tracking.start(runtime.catalog, owner.id, "city", "f", kind="forecast", job_id="crashed") as another:
+        assert another.id != first  # the first has ended
+    with runtime.catalog.read() as transaction:
+        assert runs.curves_of(transaction, first) == {}
