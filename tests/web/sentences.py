@@ -32,6 +32,7 @@ CORE = (
     "registry.py",
     "runtime.py",
     "storage",
+    "tracking",
     "upkeep.py",
 )
 #: What a variable part of a sentence is taken to be: a name, or a number where it is formatted as one.

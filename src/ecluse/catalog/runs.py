@@ -40,7 +40,7 @@ STATUSES: Final = (*ACTIVE, "done", "failed", "cancelled")
 COLUMNS: Final = ("name", "application", "kind", "status", "version", "created", "started", "duration")
 #: Runs that are compared side by side.
 MOST_COMPARED: Final = 5
-#: A tag says so where a metric was no finite number: {name}.not_finite.
+#: A tag says so where a metric was no finite number: {name}.not_finite, with the first such step.
 NOT_FINITE: Final = "not_finite"
 #: The tag that names what a run goes on from when its worker dies.
 CHECKPOINT: Final = "checkpoint"
@@ -197,7 +197,7 @@ def set_done(
     run.started_at = run.started_at or run.created_at
     run.version, run.url = version or run.version, url or run.url
     run.artifacts = [dict(artifact) for artifact in artifacts] or run.artifacts
-    _note_metrics(run, metrics or {}, "at the end")
+    _note_metrics(run, metrics or {})
     transaction.flush()
 
 
@@ -300,8 +300,8 @@ def set_export(transaction: Transaction, run_id: str, where: str, what: Mapping[
 def log_metrics(transaction: Transaction, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
     """Keep metrics of a step; the same step told again replaces what it said before.
 
-    A value that is no finite number (a loss that diverged) is no point of a curve: a tag {name}.not_finite says at
-    which step it was first seen.
+    A value that is no finite number (a loss that diverged) is no point of a curve: a tag {name}.not_finite holds the
+    first step at which it was none.
 
     Raises:
         InvalidInput: a name that is not flat, a value that is no number, or a negative step.
@@ -312,7 +312,7 @@ def log_metrics(transaction: Transaction, run_id: str, step: int, metrics: Mappi
     run = _held(transaction, run_id)
     if run is None:
         raise NotFound(f"No run {run_id}. See: ecluse runs list")
-    finite = _checked_metrics(run, metrics, f"at step {step}")
+    finite = _checked_metrics(run, metrics, step)
     if not finite:
         return
     later = set(
@@ -412,7 +412,7 @@ def checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def _checked_metrics(run: Run, metrics: Mapping[str, Any], when: str) -> dict[str, float]:
+def _checked_metrics(run: Run, metrics: Mapping[str, Any], step: int | None) -> dict[str, float]:
     """Those with a finite value; a tag of the run tells of each other."""
     finite: dict[str, float] = {}
     for name, value in metrics.items():
@@ -423,14 +423,14 @@ def _checked_metrics(run: Run, metrics: Mapping[str, Any], when: str) -> dict[st
         if math.isfinite(number):
             finite[name] = number
         else:
-            run.tags = {f"{name}.{NOT_FINITE}": f"{number} {when}"} | run.tags
+            run.tags = {f"{name}.{NOT_FINITE}": str(number) if step is None else step} | run.tags
     return finite
 
 
-def _note_metrics(run: Run, metrics: Mapping[str, Any], when: str) -> None:
+def _note_metrics(run: Run, metrics: Mapping[str, Any]) -> None:
     """The last figures of a run; one that is None was not measured."""
     measured = {name: value for name, value in metrics.items() if value is not None}
-    run.metrics = run.metrics | _checked_metrics(run, measured, when)
+    run.metrics = run.metrics | _checked_metrics(run, measured, None)
 
 
 def _held(transaction: Transaction, run_id: str) -> Run | None:

@@ -4,7 +4,7 @@
         run.log(1, train_loss=0.61, validation_accuracy=0.84)
 
 A name is flat: letters, digits, `_`, `-`, `.`. A metric is a finite number; one that is not becomes the tag
-`{name}.not_finite`, which says at which step. A run is seen by its owner alone.
+`{name}.not_finite`, which holds the first such step. A run is seen by its owner alone.
 """
 
 from __future__ import annotations

@@ -1059,4 +1059,12 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("No split %(name)s. See: ecluse plants show SET"),
     N_("%(name)s names several images of the set. Use their ids."),
     N_("The set has no image %(name)s. See: ecluse plants show SET"),
+    # Runs
+    N_("A metric's step is a whole number from 0, not %(value)s."),
+    N_("%(name)s cannot name a parameter, tag or metric. Use up to 80 letters, digits, dots, hyphens and underscores."),
+    N_("%(name)s is %(what)s; a parameter or tag is text, a number or a truth value."),
+    N_("The metric %(name)s is %(value)s, which is no number. Keep it as a tag."),
+    N_("No run %(name)s. See: ecluse runs list"),
+    N_("%(count)s runs cannot be compared. Name 1 to %(most)s."),
+    N_("%(value)s is no condition. Write a name and a value: seed=0"),
 )  # fmt: skip
