@@ -9,11 +9,12 @@ from ecluse.catalog import audit
 from ecluse.city import sample, schedule
 from ecluse.city import work as city
 from ecluse.fraud import work as fraud
+from ecluse.fraud import workflows as fraud_workflows
 from ecluse.fraud.ensembles import jobs as ensembles
 from ecluse.fraud.monitoring import jobs as watching
 from ecluse.fraud.references import building, evaluation
 from ecluse.jobs import JobKind
-from ecluse.plants import audit_work
+from ecluse.plants import audit_work, training
 from ecluse.plants import sample as leaves
 from ecluse.plants import training_work as plants_training
 from ecluse.plants import work as plants
@@ -53,6 +54,20 @@ def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
             audit.record(transaction, user_id, "job.cancel", job_id)
     if stopped:
         runtime.jobs.cancel(user_id, job_id)
+
+
+def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:
+    """Let one of the user's trainings end now, and keep the best so far.
+
+    The request outlives the worker. A training that publishes, or has ended, stays as it is.
+
+    Raises:
+        InvalidInput: the job is no training.
+        JobNotFound: there is none of this id, or it is someone else's.
+    """
+    is_of_plants = runtime.jobs.get(user_id, job_id).kind == training.KIND
+    finish = training.finish_early if is_of_plants else fraud_workflows.finish_job
+    finish(runtime, user_id, job_id)
 
 
 def reconcile(runtime: Runtime) -> int:

@@ -9,8 +9,7 @@ import click
 
 from ecluse.cli.output import Record, Rows, reports
 from ecluse.cli.session import acting, home_option, user_option
-from ecluse.fraud.workflows import finish_job
-from ecluse.work import cancel_job
+from ecluse.work import cancel_job, finish_job
 
 
 @click.group()

@@ -6,12 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from ecluse.fraud import workflows
 from ecluse.web.api.bodies import job_body, job_result
 from ecluse.web.api.schemas import JobBody, Me
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
-from ecluse.work import cancel_job
+from ecluse.work import cancel_job, finish_job
 
 router = APIRouter(tags=["jobs"])
 
@@ -41,7 +40,7 @@ def cancel(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
 @router.post("/jobs/{job}/finish", responses=answers(404))
 def finish(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
     """End a training's search now and keep the best model so far. One that has ended stays as it is."""
-    workflows.finish_job(runtime, user.user.id, job)
+    finish_job(runtime, user.user.id, job)
     return job_body(runtime.jobs.get(user.user.id, job))
 
 

@@ -12,19 +12,17 @@ from starlette.responses import RedirectResponse, Response
 from ecluse.catalog import inspections, journal, predictions, runs, training
 from ecluse.catalog.tables import Inspection
 from ecluse.city.work import DAY
-from ecluse.fraud import workflows
 from ecluse.jobs import Job
 from ecluse.plants.audit import AUDIT
 from ecluse.plants.sample import KIND as DRAWING
 from ecluse.plants.training import KIND as TEACHING
-from ecluse.plants.training import finish_early
 from ecluse.plants.workflows import IMPORT
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, Pager, page_of
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
-from ecluse.work import KINDS, cancel_job
+from ecluse.work import KINDS, cancel_job, finish_job
 
 router = APIRouter()
 #: Jobs shown as queued or running at most; more than anyone waits for.
@@ -33,6 +31,8 @@ ACTIVE_SHOWN: Final = 1000
 WATCHING: Final = ("monitor", "compare", "retrain")
 #: Jobs that are at work on a set of images.
 IMAGES: Final = (IMPORT, AUDIT, DRAWING)
+#: Jobs of trainings that can end with the best so far.
+FINISHED_EARLY: Final = ("train", "retrain", TEACHING)
 Link = tuple[str, str]
 #: Whether a training can be ended with the best so far, or was asked to.
 Finish = Literal["possible", "asked"] | None
@@ -127,8 +127,7 @@ def cancel(job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
 @router.post("/jobs/{job_id}/finish")
 def finish(job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """End a training with the best so far, then show it."""
-    job = runtime.jobs.get(user.user.id, job_id)
-    (finish_early if job.kind == TEACHING else workflows.finish_job)(runtime, user.user.id, job_id)
+    finish_job(runtime, user.user.id, job_id)
     return RedirectResponse(f"/jobs/{job_id}", 303)
 
 
@@ -172,11 +171,10 @@ def progress_of(runtime: Runtime, job: Job, say: Words, *, detail: bool = False)
 
 
 def _finish_of(runtime: Runtime, job: Job) -> Finish:
-    if job.kind not in ("train", "retrain", TEACHING) or job.status != "running":
+    if job.kind not in FINISHED_EARLY or job.status != "running":
         return None
     with runtime.catalog.read() as transaction:
-        by_job = runs.run_by_job if job.kind == TEACHING else training.run_by_job
-        run = by_job(transaction, job.id)
+        run = runs.run_by_job(transaction, job.id)
     if run is None or run.version is not None:
         return None
     return "asked" if run.finish_early_at else "possible"
