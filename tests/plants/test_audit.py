@@ -161,6 +161,15 @@ def test_a_split_is_used_again_until_the_set_changes_and_then_goes_on_from_it(
     assert split_for(runtime, user.id, imported.id, seed=7).seed == 7
 
 
+def test_copies_are_on_one_side_of_a_split_that_is_made_before_any_audit(
+    runtime: Runtime, user: User, imported: ImageSet, leaves: Path
+) -> None:
+    digests = {row.origin: row.sha256 for row in _rows(runtime, user, imported)}
+    for seed in range(4):
+        parts = manifest_of(runtime, split_for(runtime, user.id, imported.id, seed=seed))["parts"]
+        assert all(parts[digests[copy]] == parts[digests[first]] for copy, first in _copies(leaves))
+
+
 def test_a_manifest_that_was_changed_in_the_store_is_not_believed(
     runtime: Runtime, user: User, imported: ImageSet
 ) -> None:

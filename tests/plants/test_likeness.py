@@ -59,6 +59,14 @@ def test_drawn_leaves_are_not_taken_for_copies(leaves: list[Image.Image]) -> Non
     assert _groups(leaves) == []
 
 
+def test_hashes_alone_find_what_was_turned_and_compressed_and_take_no_other_for_a_copy(
+    leaves: list[Image.Image],
+) -> None:
+    turned = [_compressed(image.transpose(Image.Transpose.ROTATE_90), 70) for image in leaves]
+    found = near_groups([perceptual_hash(one) for one in (*leaves, *turned)])
+    assert found == [[n, n + len(leaves)] for n in range(len(leaves))]
+
+
 def test_photographs_are_not_taken_for_copies_and_their_copies_are_found() -> None:
     if not PHOTOGRAPHS.is_dir():
         pytest.skip("the photographs are not here")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ecluse.catalog import audit, images
-from ecluse.catalog.tables import ImageSplit, new_id
+from ecluse.catalog.tables import Image, ImageSplit, new_id
 from ecluse.errors import DigestMismatch, InvalidInput, UnusableImages
 from ecluse.runtime import Runtime
 from ecluse.storage import join_key
@@ -60,7 +60,7 @@ def split_for(
     if before is not None and goes_on:
         kept, chosen = manifest_of(runtime, before)["parts"], _shares(before.shares)
     chosen = chosen or dict(SHARES)
-    divided = [Divided(row.sha256, row.label, row.group) for row in rows]
+    divided = _divided(rows)
     parts = assign_parts(divided, seed=seed, shares=chosen, kept=kept)
     digest = data_digest(divided)
     if before is not None and goes_on and parts == kept and digest == before.data_digest:
@@ -174,6 +174,33 @@ def data_digest(divided: Iterable[Divided]) -> str:
 
 def splits_prefix(user_id: str) -> str:
     return join_key("user_data", user_id, "splits")
+
+
+def _divided(rows: Sequence[Image]) -> list[Divided]:
+    """The images with their groups: those that an audit found, and what hashes say of images that came since.
+
+    Where an image joins two groups they are one.
+    """
+    from ecluse.plants.likeness import near_groups
+
+    hashed = [row for row in rows if row.perceptual_hash is not None]
+    found = near_groups([row.perceptual_hash or "" for row in hashed])
+    known: dict[str, str] = {row.id: row.group for row in rows if row.group is not None}
+    renamed: dict[str, str] = {}
+
+    def current(group: str) -> str:
+        while group in renamed:
+            group = renamed[group]
+        return group
+
+    for members in found:
+        ids = [hashed[one].id for one in members]
+        names = sorted({current(known[one]) for one in ids if one in known}) or [ids[0]]
+        renamed |= dict.fromkeys(names[1:], names[0])
+        known |= dict.fromkeys(ids, names[0])
+    return [
+        Divided(row.sha256, row.label, current(known[row.id]) if row.id in known else None) for row in rows
+    ]
 
 
 def _shares(shares: Mapping[Any, float]) -> dict[Part, float]:
