@@ -11,6 +11,7 @@ from ecluse.web.api import (
     models,
     monitoring,
     plants,
+    plants_sets,
     predictions,
     references,
     runs,
@@ -37,6 +38,7 @@ PARTS = (
     migrations,
     city,
     plants,
+    plants_sets,
 )
 for part in PARTS:
     router.include_router(part.router)
