@@ -274,6 +274,7 @@ def _import_text(fields: dict[str, Any]) -> str:
         lines.append(f"Check: {fields['contested']} files are there with another label.")
     if fields["rejected"] or fields["contested"]:
         lines.append(f"See: ecluse plants show {fields['set']!r}")
+    lines.append(f"Next: ecluse plants audit {fields['set']!r}")
     return "\n".join(lines)
 
 
