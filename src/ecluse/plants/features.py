@@ -91,7 +91,7 @@ def features(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
 def _check(lesson: Lesson, options: Options) -> None:
     if options.architecture not in (None, "lite0"):
         raise InvalidInput(
-            f"The recipe features learns on what lite0 sees; {options.architecture} is trained by finetune."
+            "The recipe features learns on what lite0 sees. Choose the recipe finetune for resnet18."
         )
     if options.device == "cuda":
         raise InvalidInput("The recipe features needs no GPU; take the device auto or cpu.")

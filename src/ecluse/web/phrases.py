@@ -129,6 +129,23 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("train"),
     N_("validation"),
     N_("test"),
+    # Networks, features and answers
+    N_("The package %(name)s is not installed. Install it, or train from nothing with --recipe "
+       "finetune --architecture resnet18."),
+    N_("The package %(name)s is installed without its file %(file)s."),
+    N_("The file of pretrained weights has the digest %(key)s, not %(word)s."),
+    N_("The file of pretrained weights cannot be read: %(error)s."),
+    N_("Images of %(count)s pixels do not fit %(name)s; take a multiple of %(number)s."),
+    N_("The weights %(key)s of %(name)s should have the shape %(word)s, not %(value)s."),
+    N_("The weights %(key)s of %(name)s are not all finite."),
+    N_("The recipe features needs no GPU; take the device auto or cpu."),
+    N_("The recipe features has no learning rate: it finds the least loss exactly."),
+    N_('No training image shows "%(name)s". Import more images of it.'),
+    N_("The validation part has no image. Import more images, or split with other shares."),
+    N_("The graph takes images of the shape %(word)s; its transform makes them %(count)s pixels wide."),
+    N_("The version has no %(file)s, which answering needs. Train the model again."),
+    N_("The files of the version do not fit each other: %(error)s. Train the model again."),
+    N_("%(file)s is no graph that can be run. Train the model again."),
     # Tables that cannot be read
     N_("%(file)s is empty (0 bytes). Pick a file with a header and rows."),
     N_("%(file)s is empty once unpacked. Pick a file with a header and rows."),
