@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from ecluse import models
@@ -23,6 +24,7 @@ from ecluse.cli.session import finish
 from ecluse.errors import InvalidInput, JobCancelled, JobFailed, NotFound, UnusableImages
 from ecluse.jobs import Task
 from ecluse.plants import training, training_work
+from ecluse.plants.prediction import Predictor
 from ecluse.plants.recipe import Epoch, Learned, Lesson, Options, Teaching
 from ecluse.plants.teaching import RunTeaching
 from ecluse.plants.training import TrainingRequest
@@ -76,9 +78,9 @@ def test_a_training_publishes_a_version_with_its_files_and_figures(
     report = row.report
     files = tmp_path / "files"
     models.download(runtime, row, files)
-    assert sorted(path.name for path in files.iterdir()) >= sorted(
-        ["best_model.safetensors", "labels.json", "metrics.json", "model.onnx", "model_card.md",
-         "split.json", "training_history.json", "transform.json"]
+    assert sorted(path.name for path in files.iterdir()) == sorted(
+        ["best_model.safetensors", "known.safetensors", "labels.json", "metrics.json", "model.onnx",
+         "model_card.md", "split.json", "training_history.json", "transform.json"]
     )  # fmt: skip
     assert json.loads((files / "metrics.json").read_text()) == report
     assert json.loads((files / "labels.json").read_text())["labels"] == list(LABELS) == report["labels"]
@@ -97,6 +99,21 @@ def test_a_training_publishes_a_version_with_its_files_and_figures(
     assert sum(report["images"]["test"].values()) == report["interval"]["of"] == 6
     assert checkpoints(runtime, user) == []
     assert "checkpoint" not in run.tags
+    # What the report says of the test part is what the served files answer.
+    manifest = json.loads((files / "split.json").read_text())
+    tested = [sha256 for sha256, part in manifest["parts"].items() if part == "test"]
+    with runtime.catalog.read() as transaction:
+        rows = images.images_by_digest(transaction, split.set_id, tested)
+    predictor = Predictor.open(files)
+    answers = [
+        (predictor.predict(runtime.data.get(runtime.stores.locate(rows[one].url).key)), rows[one].label)
+        for one in tested
+    ]
+    assert sum(said.nearest == label for said, label in answers) == report["interval"]["right"]
+    assert np.mean([said.known for said, _ in answers]) == report["none_of_these"]["accepted_test"]
+    assert np.mean([-np.log(said.probabilities[label]) for said, label in answers]) == pytest.approx(
+        report["metrics"]["log_loss"]
+    )
 
 
 def test_the_same_seed_gives_the_same_weights_from_the_same_split(

@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "exclude": ("plants_images", "exclude", "Leave images of a set out of use."),
     "include": ("plants_images", "include", "Take excluded images of a set back into use."),
     "train": ("plants_training", "train", "Train a classifier on a set and publish it."),
+    "predict": ("plants_training", "predict", "Ask a published classifier what images show."),
     "remove": ("plants_images", "remove", "Remove a set with its images and splits."),
 }
 

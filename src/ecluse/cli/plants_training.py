@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
+from ecluse import models as published
 from ecluse.catalog import models, runs
 from ecluse.cli.output import Record, reports, say
 from ecluse.cli.session import acting, finish, home_option, user_option
+from ecluse.errors import InvalidInput, UnreadableImage
 from ecluse.plants import training, workflows
 from ecluse.plants.evaluation import in_words
 from ecluse.plants.recipe import RECIPES, Architecture, Options, RecipeName
@@ -20,9 +23,12 @@ from ecluse.runtime import Runtime
 
 if TYPE_CHECKING:
     from ecluse.catalog.tables import ModelVersion, Run
+    from ecluse.plants.prediction import Prediction, Predictor
 
+#: Pixels of a side of a picture that explains an answer.
+EXPLAINED_SIDE: Final = 448
 #: Between two looks at the epochs of a training, in seconds.
-LOOK: float = 0.5
+LOOK: Final = 0.5
 
 
 @click.command()
@@ -170,3 +176,111 @@ def _text(row: ModelVersion) -> str:
 def _class(one: dict[str, Any]) -> str:
     precision, recall = ("–" if one[what] is None else f"{one[what]:.1%}" for what in ("precision", "recall"))
     return f"precision {precision:>6}, recall {recall:>6}, {one['images']} images"
+
+
+@click.command()
+@click.argument("model")
+@click.argument("files", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
+@click.option(
+    "--explain",
+    "explained",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for a picture of each image that shows what spoke for its label.",
+)
+@user_option
+@home_option
+@reports
+def predict(
+    model: str, files: tuple[Path, ...], explained: Path | None, email: str | None, home: Path | None
+) -> Record:
+    """Ask MODEL (NAME, NAME@VERSION, NAME@ALIAS) what each IMAGE shows.
+
+    A file that cannot be read is named and the others go on; the command then ends with code 1.
+    """
+    from ecluse.plants.prediction import Predictor
+
+    if explained is not None:
+        explained.mkdir(parents=True, exist_ok=True)
+    with acting(home, email) as (runtime, user):
+        row = published.resolve(runtime, user.id, model)
+        if row.application != training.APPLICATION:
+            raise InvalidInput(f"{row.name} is no model of images. Name one: ecluse models list")
+        with runtime.scratch() as folder:
+            published.checkout(runtime, row, folder / "model")
+            predictor = Predictor.open(folder / "model")
+    answers = [_answer(predictor, file, explained) for file in files]
+    took = [one["milliseconds"] for one in answers if "error" not in one]
+    failed = len(answers) - len(took)
+    fields = {
+        "name": row.name,
+        "version": row.version,
+        "images": answers,
+        "unreadable": failed,
+        "milliseconds": {"p50": percentile(took, 0.5), "p95": percentile(took, 0.95)},
+    }
+    return Record(fields, _answers_text(fields), failed=failed > 0)
+
+
+def _answer(predictor: Predictor, file: Path, explained: Path | None) -> dict[str, Any]:
+    """What the model says of a file, or why it says nothing; `milliseconds` from the file's bytes to the answer."""
+    try:
+        data = file.read_bytes()
+        began = time.perf_counter()
+        found = predictor.predict(data, explain=explained is not None)
+    except OSError as error:
+        return {"file": file, "error": f"{file} cannot be read: {error.strerror}."}
+    except UnreadableImage as error:
+        return {"file": file, "error": str(error)}
+    milliseconds = 1000 * (time.perf_counter() - began)
+    answer: dict[str, Any] = {
+        "file": file,
+        "label": found.label,
+        "nearest": found.nearest,
+        "probability": found.probability,
+        "probabilities": dict(found.probabilities),
+        "familiarity": found.familiarity,
+        "milliseconds": round(milliseconds, 2),
+    }
+    if explained is not None:
+        answer["explanation"] = _explain(predictor, data, found, file, explained)
+    return answer
+
+
+def _explain(predictor: Predictor, data: bytes, found: Prediction, file: Path, folder: Path) -> Path | None:
+    """A picture of what spoke for the label, under a name that is not taken in the folder."""
+    from ecluse.web.pictures import looked_at
+
+    if found.evidence is None:
+        return None
+    path, number = folder / f"{file.stem}.png", 1
+    while path.exists():
+        number += 1
+        path = folder / f"{file.stem}_{number}.png"
+    looked_at(data, predictor.transform, found.evidence, EXPLAINED_SIDE).save(path)
+    return path
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The smallest value that so large a share of them does not exceed; None of none."""
+    ordered = sorted(values)
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else None
+
+
+def _answers_text(fields: dict[str, Any]) -> str:
+    lines = [_answer_line(one) for one in fields["images"]]
+    took = fields["milliseconds"]
+    read = len(fields["images"]) - fields["unreadable"]
+    end = f"{fields['name']}@{fields['version']}: {read} images"
+    if took["p50"] is not None:
+        end += f", {took['p50']:.1f} ms each (p50), {took['p95']:.1f} ms (p95)"
+    if fields["unreadable"]:
+        end += f"; {fields['unreadable']} could not be read"
+    return "\n".join([*lines, f"{end}."])
+
+
+def _answer_line(one: dict[str, Any]) -> str:
+    if "error" in one:
+        return f"{one['file']}: {one['error']}"
+    if one["label"] is None:
+        return f"{one['file']}: none of these (nearest: {one['nearest']}, {one['probability']:.1%})"
+    return f"{one['file']}: {one['label']} {one['probability']:.1%}"

@@ -47,6 +47,12 @@ class Answers:
         """(images,) int64: the position of each image's label."""
         return np.array([example.label for example in self.examples], dtype=np.int64)
 
+    @property
+    def predicted(self) -> Positions:
+        """(images,) int64: the position of the likeliest label of each."""
+        found: Positions = self.logits.argmax(axis=1)
+        return found
+
     def probabilities(self, temperature: float = 1.0) -> Floats:
         """(images, labels) float64; each row adds up to 1."""
         return softmax(self.logits, temperature)
@@ -196,7 +202,7 @@ def expected_calibration_error(truth: Positions, probabilities: Floats) -> float
 
 
 def accuracy(answers: Answers) -> float:
-    return float(np.mean(answers.logits.argmax(axis=1) == answers.truth))
+    return float(np.mean(answers.predicted == answers.truth))
 
 
 def confusion(truth: Positions, predicted: Positions, labels: int) -> Positions:

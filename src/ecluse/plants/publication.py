@@ -6,6 +6,7 @@ The figures of the test part are those of `model.onnx` as it is served: bytes, p
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -23,19 +24,26 @@ from ecluse.plants.card import model_card
 from ecluse.plants.evaluation import Answers
 from ecluse.plants.graphs import build_graph
 from ecluse.plants.lessons import Lessons
-from ecluse.plants.pictures import Transform, read_picture
+from ecluse.plants.pictures import read_picture
+from ecluse.plants.prediction import (
+    GRAPH_FILE,
+    LABELS_FILE,
+    TRANSFORM_FILE,
+    Graph,
+    learn_familiarity,
+    write_familiarity,
+)
 from ecluse.plants.recipe import Example, Learned
 from ecluse.plants.training import APPLICATION, TrainingRequest
 
 WEIGHTS: Final = "best_model.safetensors"
-GRAPH: Final = "model.onnx"
-LABELS: Final = "labels.json"
-TRANSFORM: Final = "transform.json"
-KNOWN: Final = "known.safetensors"
 HISTORY: Final = "training_history.json"
 METRICS: Final = "metrics.json"
 SPLIT: Final = "split.json"
 CARD: Final = "model_card.md"
+#: Images of a label by which it is known what it looks like; more of them hardly move their mean.
+TYPICAL: Final = 200
+_BATCH: Final = 16
 NOT_CHECKED: Final = "not checked: torch is not installed"
 
 
@@ -64,14 +72,19 @@ def write_model(
     folder.mkdir(parents=True)
     labels = list(lessons.lesson.labels)
     write_network(folder, learned)
-    looking = _Looking(folder, progress, len(lessons.lesson.validation) + len(lessons.test))
-    validation = looking.at(lessons.lesson.validation)
-    reference = torch_logits(learned)
-    test = looking.at(lessons.test, reference)
+    typical = _typical(lessons)
+    looking = _Looking(folder, progress, len(typical) + len(lessons.lesson.validation) + len(lessons.test))
+    train, train_seen = looking.at(typical)
+    validation, validation_seen = looking.at(lessons.lesson.validation)
+    familiarity = learn_familiarity(train_seen, train.truth, validation_seen, validation.predicted)
     temperature = evaluation.fit_temperature(validation.logits, validation.truth)
-    none_of_these = _known(folder, validation, test, temperature)
+    test, test_seen = looking.at(lessons.test)
+    none_of_these = write_familiarity(familiarity, folder) | {
+        "accepted_validation": float(familiarity.accepted(validation_seen, validation.predicted).mean()),
+        "accepted_test": float(familiarity.accepted(test_seen, test.predicted).mean()),
+    }
     _write_json(
-        folder / LABELS,
+        folder / LABELS_FILE,
         {"labels": labels, "temperature": temperature, "none_of_these": none_of_these},
     )
     counted = lessons.counted()
@@ -98,8 +111,8 @@ def write_model(
         "split": _split(lessons),
         "data_digest": lessons.split.data_digest,
         "code_version": __version__,
-        "export": looking.export(reference is not None, len(lessons.test)),
-        "size_bytes": (folder / GRAPH).stat().st_size,
+        "export": check_export(looking.graph, test, torch_logits(learned)),
+        "size_bytes": (folder / GRAPH_FILE).stat().st_size,
     }
     _write_json(folder / HISTORY, report["history"])
     _write_json(folder / SPLIT, lessons.manifest)
@@ -117,8 +130,8 @@ def write_network(folder: Path, learned: Learned) -> None:
     }
     save_file(state, folder / WEIGHTS, metadata={"architecture": learned.architecture})
     graph = build_graph(_network(learned), state, learned.transform.crop)
-    (folder / GRAPH).write_bytes(graph)
-    _write_json(folder / TRANSFORM, learned.transform.to_dict())
+    (folder / GRAPH_FILE).write_bytes(graph)
+    _write_json(folder / TRANSFORM_FILE, learned.transform.to_dict())
 
 
 def _network(learned: Learned) -> Network:
@@ -154,47 +167,44 @@ class _Looking:
     """The written graph as it is served, looking at one image after another."""
 
     def __init__(self, folder: Path, progress: Callable[[float], None], images: int) -> None:
-        import onnxruntime
-
-        self._session = onnxruntime.InferenceSession(
-            (folder / GRAPH).read_bytes(), providers=["CPUExecutionProvider"]
-        )
-        self._transform = Transform.from_dict(json.loads((folder / TRANSFORM).read_text(encoding="utf-8")))
+        self.graph = Graph.open(folder)
         self._progress, self._images, self._done = progress, images, 0
-        self._difference = 0.0
 
-    def at(self, examples: Sequence[Example], reference: Logits | None = None) -> Answers:
-        logits = []
+    def at(self, examples: Sequence[Example]) -> tuple[Answers, NDArray[np.float32]]:
+        """What it says of images, and the features (images, features) that it says it by."""
+        seen = []
         for example in examples:
-            picture = read_picture(example.read(), side=self._transform.resize)
-            pixels = self._transform(picture.image)[np.newaxis]
-            (said,) = self._session.run(["logits"], {"images": pixels})
-            logits.append(said[0])
-            if reference is not None:
-                difference = float(np.abs(reference(pixels) - said).max())
-                self._difference = max(self._difference, difference)
+            found = self.graph.see(example.read())
+            seen.append((found.logits, found.features))
             self._done += 1
             self._progress(self._done / self._images)
-        return Answers(examples, np.array(logits, dtype=np.float64))
-
-    def export(self, is_checked: bool, images: int) -> dict[str, Any]:
-        """How far what is served is from the same weights in torch, in logits, at most."""
-        if not is_checked:
-            return {"checked_against": NOT_CHECKED, "largest_difference": None, "images": 0}
-        return {"checked_against": "torch", "largest_difference": self._difference, "images": images}
+        logits = np.array([one for one, _ in seen], dtype=np.float64)
+        return Answers(examples, logits), np.array([one for _, one in seen])
 
 
-def _known(folder: Path, validation: Answers, test: Answers, temperature: float) -> dict[str, Any]:
-    accepted = 0.97
-    sure = validation.probabilities(temperature).max(axis=1)
-    threshold = float(np.quantile(sure, 1 - accepted))
-    return {
-        "method": "probability",
-        "threshold": threshold,
-        "accepted_validation": float(np.mean(sure >= threshold)),
-        "accepted_test": float(np.mean(test.probabilities(temperature).max(axis=1) >= threshold)),
-        "expected": accepted,
-    }
+def check_export(graph: Graph, answers: Answers, reference: Logits | None) -> dict[str, Any]:
+    """How far what is served is from the same weights in torch, in logits, at most."""
+    if reference is None:
+        return {"checked_against": NOT_CHECKED, "largest_difference": None, "images": 0}
+    largest, images = 0.0, len(answers.examples)
+    for start in range(0, images, _BATCH):
+        batch = answers.examples[start : start + _BATCH]
+        side = graph.transform.resize
+        pixels = np.stack([graph.transform(read_picture(one.read(), side=side).image) for one in batch])
+        apart = np.abs(reference(pixels) - answers.logits[start : start + _BATCH])
+        largest = max(largest, float(apart.max()))
+    return {"checked_against": "torch", "largest_difference": largest, "images": images}
+
+
+def _typical(lessons: Lessons) -> list[Example]:
+    """Images that were learned from, `TYPICAL` of a label at most: what each label looks like."""
+    taken: Counter[int] = Counter()
+    found = []
+    for example in lessons.lesson.train:
+        taken[example.label] += 1
+        if taken[example.label] <= TYPICAL:
+            found.append(example)
+    return found
 
 
 def _split(lessons: Lessons) -> dict[str, Any]:
