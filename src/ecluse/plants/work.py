@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ecluse.catalog import audit, images
-from ecluse.errors import JobCancelled, JobNotFound
+from ecluse.errors import JobNotFound
 from ecluse.jobs import JobKind, Task
 from ecluse.plants.audit import queue_audit
 from ecluse.plants.importing import Imported, import_images
@@ -29,10 +29,9 @@ def run_import(runtime: Runtime, task: Task, set_id: str, source: dict[str, Any]
     wanted = Source(**source)
     try:
         task.step("import", _import, runtime, task, set_id, wanted, label)
-    except JobCancelled:
+    finally:  # the engine, too, ends what is cancelled, with an error of its own
         if wanted.staged and runtime.jobs.is_cancelled(task.job_id):
             forget_staged(runtime, set_id, wanted.url)
-        raise
     if wanted.staged:
         task.step("clear", forget_staged, runtime, set_id, wanted.url)
     task.step("audit", _queue_audit, runtime, task, set_id)

@@ -56,7 +56,10 @@ def read_list(data: bytes, name: str) -> list[Listed]:
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{name} is no text. Save it as UTF-8.") from error
     found = _from_table(text, name) if name.lower().endswith(".csv") else _from_lines(text)
-    listed = list({one.url: one for one in reversed(found)}.values())[::-1]
+    first: dict[str, Listed] = {}
+    for one in found:
+        first.setdefault(one.url, one)
+    listed = list(first.values())
     if not listed:
         raise InvalidInput(f"{name} names no addresses. Write one on each line, and its label after it.")
     if len(listed) > MOST_FILES:

@@ -146,13 +146,13 @@ def _answer(parts: SplitResult, address: tuple[str, int], until: float) -> Itera
             },
         )
         yield connection.getresponse()
+        if late.is_set():  # what was cut reads as if it had ended
+            raise TimeoutError
     except ssl.SSLCertVerificationError as error:
         raise UnreadableImage(
             f"It could not be fetched: the certificate of {parts.hostname} cannot be trusted."
         ) from error
     except (OSError, http.client.HTTPException, UnicodeError) as error:
-        if isinstance(error, UnreadableImage):
-            raise
         if late.is_set():
             raise UnreadableImage(f"It could not be fetched in {MOST_SECONDS:g} s.") from error
         raise _Passing(f"{parts.hostname} does not answer") from error
