@@ -60,7 +60,9 @@ class Plan:
         return cls(**data | parts | {"augmentation": Augmentation(**data["augmentation"])})
 
 
-PRETRAINED: Final = Plan("lite0", pretrained=True, epochs=12, learning_rate=2e-3, below=0.2, frozen=5)
+PRETRAINED: Final = Plan(
+    "lite0", pretrained=True, epochs=8, learning_rate=1e-4, below=1.0, frozen=9, patience=4
+)
 FROM_NOTHING: Final = Plan(
     "resnet18", pretrained=False, epochs=40, learning_rate=1e-3, below=1.0, weight_decay=0.05, dropout=0.0, patience=12
 )  # fmt: skip
@@ -68,6 +70,8 @@ FROM_NOTHING: Final = Plan(
 
 def finetune(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
     """The recipe: AdamW, a cosine schedule, augmented images, and of all epochs the one with the best validation loss.
+
+    The first epoch of a pretrained network fits its last layer alone, by a logistic regression.
 
     Raises:
         TorchMissing: torch is not installed.

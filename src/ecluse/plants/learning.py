@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
 
@@ -25,10 +26,11 @@ from ecluse.plants.checkpoints import Checkpoint, from_bytes, to_bytes
 from ecluse.plants.finetune import Plan
 from ecluse.plants.networks import Classifier, initialise, set_state, state_of
 from ecluse.plants.recipe import Epoch, Example, Learned, Lesson, Teaching
+from ecluse.plants.weights import lite0_state
 
 #: Seconds between two reports.
 REPORTED_EVERY: Final = 0.5
-#: Of the validation of a logistic regression on the frozen network's features: how strongly it is held back.
+#: How freely the logistic regression over the features may fit them (scikit-learn's C).
 _HEAD_C: Final = 0.1
 _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")
 
@@ -131,6 +133,8 @@ class _Course:
         self.device = torch.device(plan.device, group.rank) if plan.device == "cuda" else torch.device("cpu")
         self.network = Classifier(architectures.network(plan.architecture, plan.width), len(lesson.labels))
         self.pictures = Pictures(plan.transform, plan.augmentation)
+        #: Epochs without batches: the one that fits the last layer.
+        self.fitted = int(plan.pretrained)
         self.history: list[Epoch] = []
         self.best: Mapping[str, NDArray[Any]] = {}
         self.best_epoch = 0
@@ -140,17 +144,18 @@ class _Course:
         self.scaler = torch.amp.GradScaler(plan.device, enabled=self.half == torch.float16)
 
     def start(self) -> None:
-        """Weights as they are before the first epoch."""
+        """Weights as they are before any batch; where the network knows something, its last layer is the first epoch."""
         initialise(self.network, self.plan.seed)
         self._prepare()
-        if self.plan.pretrained:
-            from ecluse.plants.weights import lite0_state
-
-            learned = {n: v for n, v in lite0_state().items() if not n.startswith(f"{CLASSIFIER}.")}
-            own = {n: v for n, v in state_of(self.network).items() if n.startswith(f"{CLASSIFIER}.")}
-            set_state(self.network, learned | own)
-            self._fit_head()
+        if not self.plan.pretrained:
+            self._join()
+            return
+        learned = {n: v for n, v in lite0_state().items() if not n.startswith(f"{CLASSIFIER}.")}
+        own = {n: v for n, v in state_of(self.network).items() if n.startswith(f"{CLASSIFIER}.")}
+        set_state(self.network, learned | own)
+        first = self._fit_head()
         self._join()
+        self._keep(first)
 
     def go_on(self, saved: Checkpoint) -> None:
         """As it was after the epoch of a checkpoint."""
@@ -159,6 +164,8 @@ class _Course:
         self._join()
         self.history, self.best, self.best_epoch = list(saved.history), saved.best, saved.best_epoch
         for name, parameter in self._learned():
+            if f"step:{name}" not in saved.optimiser:
+                continue  # no batch was learned from so far
             self.optimiser.state[parameter] = {
                 moment: torch.from_numpy(saved.optimiser[f"{moment}:{name}"].copy()).to(
                     self.device if moment != "step" else "cpu"
@@ -168,21 +175,18 @@ class _Course:
         self.scaler.load_state_dict(dict(saved.scaler))
 
     def run(self) -> Learned:
-        for epoch in range(len(self.history) + 1, self.plan.epochs + 1):
-            if self._over():
-                break
-            told = self._epoch(epoch)
-            self.history.append(told)
-            if (
-                told.validation_loss <= min(one.validation_loss for one in self.history[:-1])
-                if epoch > 1
-                else True
-            ):
-                self.best, self.best_epoch = state_of(self.network), epoch
-            if self.group.rank == 0:
-                self.teaching.epoch(told)
-                self.teaching.save(to_bytes(self._checkpoint()))
+        while len(self.history) < self.plan.epochs and not self._over():
+            self._keep(self._epoch(len(self.history) + 1))
         return self._learned_by_now()
+
+    def _keep(self, told: Epoch) -> None:
+        """Note an epoch, its weights where they are the best so far, and all that the next one needs."""
+        self.history.append(told)
+        if told.validation_loss <= min(one.validation_loss for one in self.history):
+            self.best, self.best_epoch = state_of(self.network), told.epoch
+        if self.group.rank == 0:
+            self.teaching.epoch(told)
+            self.teaching.save(to_bytes(self._checkpoint()))
 
     def _over(self) -> bool:
         """Whether what there is is what it ends with."""
@@ -209,7 +213,7 @@ class _Course:
         rate = 0.0
         with closing(loaded):
             for number, batch in enumerate(loaded):
-                rate = self._rate((epoch - 1) * len(groups) + number, len(groups))
+                rate = self._rate((epoch - 1 - self.fitted) * len(groups) + number, len(groups))
                 weight = 1.0 if len(groups[number]) > self.group.rank else 0.0
                 one = self._step(epoch, number, batch, rate, len(groups[number]), weight)
                 loss, right, seen = loss + one[0], right + one[1], seen + weight * len(batch[1])
@@ -270,7 +274,10 @@ class _Course:
         return loss / seen, right / seen
 
     def _measured(
-        self, examples: Sequence[Example], look: Callable[[torch.Tensor], torch.Tensor]
+        self,
+        examples: Sequence[Example],
+        look: Callable[[torch.Tensor], torch.Tensor],
+        until: Callable[[Sequence[torch.Tensor]], bool] = lambda labels: False,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What `look` sees in this process's share of images, and their labels, on the CPU."""
         self.network.eval()
@@ -287,25 +294,41 @@ class _Course:
                 seen.append(found.float().cpu())
                 labels.append(truth.cpu())
                 self._report_alive()
+                if until(labels):
+                    break
         return torch.cat(seen), torch.cat(labels)
 
-    def _fit_head(self) -> None:
-        """Begin with the last layer that a logistic regression finds over the features as they come."""
-        from sklearn.linear_model import LogisticRegression
+    def _fit_head(self) -> Epoch:
+        """Give the last layer what a logistic regression finds over the features as they come: the first epoch.
 
-        self.teaching.report("training", 0.0, "Looking at every image once")
-        alone, self.group = self.group, Group()
-        features, labels = self._measured(self.lesson.train, self.network.features)
+        One that is asked to finish takes the images it has seen, once each label is among them.
+        """
+        began = time.monotonic()
+        self._report(0.0, "Looking at every image once")
+        alone, self.group = self.group, Group()  # each process looks at all of them
+        features, labels = self._measured(self.lesson.train, self.network.features, until=self._seen_enough)
         self.group = alone
-        if len(torch.unique(labels)) < len(self.lesson.labels):
-            return
-        fitted = LogisticRegression(C=_HEAD_C, max_iter=1000).fit(features.numpy(), labels.numpy())
-        weight, bias = fitted.coef_, fitted.intercept_
-        if len(self.lesson.labels) == 2:
-            weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-        head = {f"{CLASSIFIER}.weight": weight, f"{CLASSIFIER}.bias": bias}
-        state = state_of(self.network)
-        set_state(self.network, state | {name: v.astype(np.float32) for name, v in head.items()})
+        last = self.network.get_submodule(CLASSIFIER)
+        if len(torch.unique(labels)) == len(self.lesson.labels):
+            fitted = LogisticRegression(C=_HEAD_C, max_iter=1000).fit(features.numpy(), labels.numpy())
+            weight, bias = fitted.coef_, fitted.intercept_
+            if len(bias) == 1:
+                weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+            head = {f"{CLASSIFIER}.weight": weight, f"{CLASSIFIER}.bias": bias}
+            state = state_of(self.network)
+            set_state(self.network, state | {name: v.astype(np.float32) for name, v in head.items()})
+        with torch.no_grad():
+            logits = last(features.to(self.device)).float().cpu()
+        loss = functional.cross_entropy(logits, labels).item()
+        right = (logits.argmax(1) == labels).double().mean().item()
+        validation_loss, validation_accuracy = self._validate(1)
+        seconds = round(time.monotonic() - began, 3)
+        return Epoch(1, loss, right, validation_loss, validation_accuracy, None, seconds)
+
+    def _seen_enough(self, labels: Sequence[torch.Tensor]) -> bool:
+        return self.teaching.asked_to_finish() and len(torch.unique(torch.cat(list(labels)))) == len(
+            self.lesson.labels
+        )
 
     def _prepare(self) -> None:
         """Put the network where it learns, and say what of it does."""
@@ -359,7 +382,7 @@ class _Course:
         rise = self.plan.warmup * steps
         if step < rise:
             return self.plan.learning_rate * (step + 1) / rise
-        share = (step - rise) / max(self.plan.epochs * steps - rise, 1)
+        share = (step - rise) / max((self.plan.epochs - self.fitted) * steps - rise, 1)
         return self.plan.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
 
     def _kept(self, epoch: int, number: int, count: int) -> torch.Tensor | None:
@@ -406,7 +429,7 @@ class _Course:
             optimiser={
                 f"{moment}:{name}": self.optimiser.state[parameter][moment].cpu().numpy()
                 for name, parameter in self._learned()
-                for moment in _MOMENTS
+                for moment in self.optimiser.state[parameter]
             },
             scaler=self.scaler.state_dict(),
         )
