@@ -69,10 +69,10 @@ def test_a_part_of_a_checkpoint_is_refused(data: st.DataObject) -> None:
     [
         None,
         {"format": "another", "figures": "{}"},
-        {"format": "ecluse checkpoint 1"},
-        {"format": "ecluse checkpoint 1", "figures": "{}"},
-        {"format": "ecluse checkpoint 1", "figures": json.dumps({"about": {}, "history": [{"a": 1}]})},
-        {"format": "ecluse checkpoint 1", "figures": json.dumps({"about": {}, "history": 3})},
+        {"format": "ecluse-checkpoint-1"},
+        {"format": "ecluse-checkpoint-1", "figures": "{}"},
+        {"format": "ecluse-checkpoint-1", "figures": json.dumps({"about": {}, "history": [{"a": 1}]})},
+        {"format": "ecluse-checkpoint-1", "figures": json.dumps({"about": {}, "history": 3})},
     ],
 )
 def test_safetensors_that_are_no_checkpoint_are_refused(metadata: dict[str, str] | None) -> None:

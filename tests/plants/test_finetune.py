@@ -143,7 +143,7 @@ def test_a_checkpoint_of_other_images_or_options_is_told_of_and_left_aside() -> 
     for plan, of in ((replace(SMALL, seed=1), lesson()), (SMALL, lesson(train=10))):
         notes = Notes(first.kept)
         taught(plan, notes, of)
-        assert any("belongs to other images or options" in message for _, _, message in notes.reports)
+        assert any("of other images or options" in message for _, _, message in notes.reports)
         assert list(notes.epochs) == [1, 2, 3]
     assert first.kept is not None
     notes = Notes(first.kept[:-1])
@@ -224,6 +224,9 @@ def test_lite0_goes_on_from_imagenet_and_leaves_its_first_blocks_alone() -> None
     assert not [name for name in moved if name.startswith(("_conv_stem", "_bn0", "_blocks.0."))]
     assert {"_conv_head.weight", "_blocks.15._bn1.bias", "classifier.weight"} <= moved
     assert not [name for name in moved if "running" in name]
+    assert learned.history[0].learning_rate is None
+    finished = Notes(finish=lambda notes: True)
+    assert len(learning.learn(plan, lesson(), finished, threads=1).history) == 1
     resumed = Notes(notes.kept)
     assert same(learned, learning.learn(plan, lesson(), resumed, threads=1))
     assert not resumed.epochs

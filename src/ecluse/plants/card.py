@@ -9,7 +9,7 @@ from ecluse.plants.evaluation import in_words
 
 _LEARNED = {
     "features": "A linear layer on what the network learned on ImageNet; the network itself was left as it is",
-    "finetune": "A network of which every weight was learned on",
+    "finetune": "A network that was itself trained on these images",
 }
 
 

@@ -15,7 +15,7 @@ from safetensors import numpy as safetensors
 from ecluse.errors import UnusableCheckpoint
 from ecluse.plants.recipe import Epoch
 
-FORMAT: Final = "ecluse checkpoint 1"
+FORMAT: Final = "ecluse-checkpoint-1"
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -67,7 +67,7 @@ def from_bytes(data: bytes) -> Checkpoint:
     try:
         metadata = _metadata(data)
         if metadata.get("format") != FORMAT:
-            raise UnusableCheckpoint(f"The checkpoint's format is not {FORMAT!r}: start the training anew.")
+            raise UnusableCheckpoint("The checkpoint is of another format.")
         figures = json.loads(metadata["figures"])
         parts: dict[str, dict[str, NDArray[Any]]] = {"weights": {}, "optimiser": {}}
         for name, array in safetensors.load(data).items():
@@ -83,7 +83,7 @@ def from_bytes(data: bytes) -> Checkpoint:
             scaler=figures["scaler"],
         )
     except (SafetensorError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UnusableCheckpoint("The checkpoint is damaged: start the training anew.") from error
+        raise UnusableCheckpoint("The checkpoint is damaged.") from error
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from ecluse.errors import JobCancelled, PlantsError, TrainingDiverged, UnreadableImage
+from ecluse.errors import PlantsError, TrainingDiverged, UnreadableImage
 from ecluse.plants.checkpoints import from_bytes
 from ecluse.plants.finetune import Plan
 from ecluse.plants.recipe import Epoch, Example, Learned, Lesson, Teaching
@@ -134,7 +134,7 @@ class _Told:
     def report(self, stage: str, fraction: float, message: str = "") -> None:
         """Raises where no one is left to report to: neither the job's process nor torchrun ends this one if killed."""
         if os.getppid() != self.starter or not _lives(self.job):
-            raise JobCancelled("The process that started this training is gone.")
+            raise SystemExit(3)
         self._say(report=(stage, fraction, message))
 
     def epoch(self, epoch: Epoch) -> None:

@@ -63,9 +63,18 @@ class Plan:
 PRETRAINED: Final = Plan(
     "lite0", pretrained=True, epochs=8, learning_rate=1e-4, below=1.0, frozen=9, patience=4
 )
+#: On small images: from nothing it takes many epochs.
 FROM_NOTHING: Final = Plan(
-    "resnet18", pretrained=False, epochs=40, learning_rate=1e-3, below=1.0, weight_decay=0.05, dropout=0.0, patience=12
-)  # fmt: skip
+    "resnet18",
+    pretrained=False,
+    epochs=30,
+    learning_rate=1e-3,
+    below=1.0,
+    weight_decay=0.05,
+    dropout=0.0,
+    patience=10,
+    transform=Transform(resize=146, crop=128),
+)
 
 
 def finetune(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
 
@@ -79,11 +78,13 @@ def _saved(plan: Plan, lesson: Lesson, teaching: Teaching) -> Checkpoint | None:
     try:
         saved = from_bytes(data)
     except UnusableCheckpoint as error:
-        teaching.report("training", 0.0, f"{error} It begins again.")
+        teaching.report("training", 0.0, f"{error} The training begins again.")
         return None
     if _same(saved.about, _about(plan, lesson)):
         return saved
-    teaching.report("training", 0.0, "What was saved belongs to other images or options. It begins again.")
+    teaching.report(
+        "training", 0.0, "The checkpoint is of other images or options. The training begins again."
+    )
     return None
 
 
@@ -144,7 +145,7 @@ class _Course:
         self.scaler = torch.amp.GradScaler(plan.device, enabled=self.half == torch.float16)
 
     def start(self) -> None:
-        """Weights as they are before any batch; where the network knows something, its last layer is the first epoch."""
+        """Weights as they are before any batch; the first epoch of a pretrained network fits its last layer alone."""
         initialise(self.network, self.plan.seed)
         self._prepare()
         if not self.plan.pretrained:
@@ -303,6 +304,8 @@ class _Course:
 
         One that is asked to finish takes the images it has seen, once each label is among them.
         """
+        from sklearn.linear_model import LogisticRegression
+
         began = time.monotonic()
         self._report(0.0, "Looking at every image once")
         alone, self.group = self.group, Group()  # each process looks at all of them

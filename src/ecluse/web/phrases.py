@@ -78,6 +78,27 @@ _SHAPES: Final = dict.fromkeys(("count", "number", "rows", "done", "total", "day
 _PLACE: Final = re.compile(r"%\((\w+)\)s")
 
 MESSAGES: Final[tuple[str, ...]] = (
+    # Fine-tuning
+    N_("Epoch %(number)s of %(count)s"),
+    N_("Looking at every image once"),
+    N_("Reading image %(number)s of %(count)s"),
+    N_("Starting a process for each device"),
+    N_("The checkpoint is of another format."),
+    N_("The checkpoint is damaged."),
+    N_("%(reason)s The training begins again."),
+    N_("The checkpoint is of other images or options."),
+    N_("The loss is no longer a number in epoch %(number)s. Use a learning rate smaller than %(count)s."),
+    N_("There is no image to learn from, or none to validate on. Split the images anew."),
+    N_("%(name)s is %(value)s; it has to be greater than 0."),
+    N_("The device cuda was asked for, but torch sees no GPU. Use the device auto or cpu."),
+    N_("The image %(file)s cannot be learned from: %(reason)s"),
+    N_("The processes of the training ended with %(number)s: %(value)s"),
+    N_("Weights do not fit %(name)s: %(values)s."),
+    N_(
+        'Fine-tuning needs torch, which is not installed. In a checkout: ./run plants train --recipe finetune'
+        ' installs it. In an environment of your own: uv pip install --torch-backend=auto "ecluse[plants]". '
+        'The recipe features needs no torch.'
+    ),
     # Trainings on images
     N_("Images are being imported into %(name)s. Wait until they are there."),
     N_("A model tells at least two labels apart; %(name)s has %(values)s. Import images of another."),
