@@ -81,7 +81,11 @@ def _commands() -> str:
 
 def _leaves(command: click.Command, title: str) -> Iterator[tuple[str, click.Command]]:
     if isinstance(command, click.Group):
-        for name, child in command.commands.items():
+        context = click.Context(command, info_name=title)
+        # In the order of their definition; a group that imports its commands when they are run lists them itself.
+        for name in list(command.commands) or command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
             yield from _leaves(child, f"{title} {name}")
     else:
         yield title, command
