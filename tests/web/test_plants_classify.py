@@ -8,9 +8,12 @@ import re
 from typing import Any
 
 import httpx
+import pytest
 from PIL import Image
 
 from ecluse import models
+from ecluse.web.i18n import Words
+from ecluse.web.pages.plants_classify import share_of
 from tests.plants.tiny import GREEN, NEITHER, YELLOW, photo
 from tests.web.within import Within as Web
 
@@ -112,6 +115,19 @@ def test_several_images_are_a_table_with_an_error_for_each_that_has_one(web: Web
     assert "The file is not a JPEG, PNG or WebP image." in text
     assert "2 have a label, 1 is none of these, 1 cannot be used." in text
     assert len(pictures(text)) == 3
+
+
+@pytest.mark.parametrize(
+    ("probability", "told"),
+    [
+        (0.9999, ">\u00a099.9\u00a0%"),
+        (0.987, "98.7\u00a0%"),
+        (0.5, "50.0\u00a0%"),
+        (1e-9, "<\u00a00.1\u00a0%"),
+    ],
+)
+def test_a_probability_is_told_to_a_tenth_and_never_as_certain(probability: float, told: str) -> None:
+    assert share_of(probability, Words("en")) == told
 
 
 def test_errors_are_said_beside_the_form_in_the_readers_language(web: Web) -> None:

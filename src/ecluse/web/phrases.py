@@ -207,6 +207,9 @@ MESSAGES: Final[tuple[str, ...]] = (
     # Images that are sent to be classified
     N_("The upload is larger than %(count)s MB, the most that the images of one request "
        "may have together. Send less."),
+    # Images that are sent to be classified
+    N_("The upload is larger than %(count)s MB, the most that the images of one request "
+       "may have together. Send less."),
     # Uploads and forms
     N_("The file is empty. Nothing was kept."),
     N_("The upload ended before the file did. Nothing was kept; send it again."),

@@ -23,6 +23,7 @@ from ecluse.errors import (
     VersionNotFound,
 )
 from ecluse.runtime import Runtime
+from ecluse.web.i18n import NBSP, Words
 from ecluse.web.images import ALL_BYTES, IMAGE_BYTES, MOST_IMAGES, Sent, read_form
 from ecluse.web.plants import APPLICATION, Looked, Refused, Served, ServedDep, ServedModels
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -126,6 +127,14 @@ def _drawn(loaded: Served, looked: Looked, alone: bool) -> Shown:
     )
 
 
+def share_of(probability: float, say: Words) -> str:
+    """A probability as per cent, to a tenth: `98.7 %`, `> 99.9 %`; a classifier's says no more."""
+    low, high = 0.001, 0.999
+    sign = ">" if probability > high else "<" if probability < low else ""
+    text = say.percent(min(max(probability, low), high), 1)
+    return f"{sign}{NBSP}{text}" if sign else text
+
+
 def offered(runtime: Runtime, user_id: str, chosen: str = "") -> list[Offered]:
     """The models of images to choose from: each by its name, and by each of its aliases; `chosen` too."""
     aliases = published.aliases(runtime, user_id)
@@ -164,6 +173,7 @@ def _page(
         "answered": answered,
         "shown": shown or [],
         "error": error and str(error),
+        "share_of": share_of,
         "most_images": MOST_IMAGES,
         "image_bytes": IMAGE_BYTES,
         "all_bytes": ALL_BYTES,
