@@ -72,6 +72,11 @@ def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:
 
 def reconcile(runtime: Runtime) -> int:
     """End the rows whose job or process ended without saying so, and queue what is due; how many that were."""
-    ended = fraud.reconcile(runtime) + watching.reconcile(runtime) + upkeep.reconcile(runtime)
+    ended = (
+        fraud.reconcile(runtime)
+        + city.reconcile(runtime)
+        + watching.reconcile(runtime)
+        + upkeep.reconcile(runtime)
+    )
     ended += plants.reconcile(runtime) + plants_training.reconcile(runtime)
     return ended + schedule.queue_due(runtime)

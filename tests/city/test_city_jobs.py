@@ -14,22 +14,27 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ecluse.catalog.tables import User
+from ecluse.catalog import runs
+from ecluse.catalog.tables import Run, User
 from ecluse.city import schedule, work, workflows
 from ecluse.city.calendar import days_between
 from ecluse.city.days import MARK, find_day
+from ecluse.city.forecast import forecast
 from ecluse.documents import Document
 from ecluse.errors import Forbidden, InvalidInput, SettingsError
+from ecluse.jobs import Task
 from ecluse.runtime import Runtime, Worker, living_workers
 from ecluse.settings import Settings
 from ecluse.work import KINDS, cancel_job
 from tests.application import KEPT, run_ecluse
 from tests.city.sample import FIRST, LAST, held
+from tests.city.test_forecast import after, waves
 
 MONDAY = date(2025, 10, 13)
 #: With four weeks before it.
@@ -63,6 +68,41 @@ def until(condition: Callable[[], bool], seconds: float = 180) -> None:
 def ended(runtime: Runtime, user: User, run_id: str) -> work.Run:
     until(lambda: not work.run_of(runtime, user.id, run_id).active)
     return work.run_of(runtime, user.id, run_id)
+
+
+class Forecasting(Task):
+    """A job that forecasts, and is not queued."""
+
+    def __init__(self, runtime: Runtime, user: User) -> None:
+        self.job_id, self.user_id = "f-forecast", user.id
+
+
+def test_what_a_forecast_learns_is_a_run_and_one_that_learns_nothing_is_none(
+    runtime: Runtime, administrator: User
+) -> None:
+    panel = waves(days=70, sensors=2)
+    with work.tracked(runtime, Forecasting(runtime, administrator), MONDAY):
+        pass
+    with work.tracked(runtime, Forecasting(runtime, administrator), MONDAY) as heard:
+        forecast(panel, after(panel), learns=True, heard=partial(heard, "flow"))
+    with runtime.catalog.read() as transaction:
+        (run,), total = runs.list_runs(transaction, administrator.id)
+        curves = runs.curves_of(transaction, run.id)
+    assert (total, run.status, run.subject) == (1, "done", {"day": MONDAY.isoformat()})
+    assert run.metrics["flow.absolute_error"] > 0
+    assert len(curves["flow.sampled_error"]) > 1
+    assert work.reconcile(runtime) == 0
+
+
+def test_the_run_of_a_forecast_whose_job_is_gone_is_ended(runtime: Runtime, administrator: User) -> None:
+    with runtime.catalog.write() as transaction:
+        row = Run(
+            user_id=administrator.id, application="city", kind="forecast", name="forecast", job_id="gone"
+        )
+        runs.set_running(transaction, runs.add_run(transaction, row).id)
+    assert work.reconcile(runtime) == 1
+    with runtime.catalog.read() as transaction:
+        assert runs.run_of(transaction, administrator.id, row.id).status == "failed"
 
 
 def test_days_are_computed_as_jobs_and_what_is_up_to_date_has_none(

@@ -11,7 +11,15 @@ import pytest
 
 from ecluse.city import tables
 from ecluse.city.backtest import MODELS, backtest
-from ecluse.city.forecast import FEWEST_WEEKS, Past, forecast, forecast_day
+from ecluse.city.forecast import (
+    CURVE_EVERY,
+    FEWEST_WEEKS,
+    TREES,
+    Learned,
+    Past,
+    forecast,
+    forecast_day,
+)
 from ecluse.city.typical import Panel, usual_days
 from ecluse.errors import InvalidInput
 from tests.city.by_hand import arc, local, made
@@ -59,6 +67,18 @@ def test_a_learned_forecast_is_the_same_for_the_same_seed() -> None:
     assert (one.low >= 0).all()
     assert (one.low <= one.median).all()
     assert (one.median <= one.high).all()
+
+
+def test_what_was_learned_tells_its_errors_on_days_it_had_not_seen() -> None:
+    panel, heard = waves(), list[Learned]()
+    forecast(panel, after(panel), learns=True, heard=heard.append)
+    errors = heard[0].errors()
+    assert errors["absolute_error"] < errors["typical_error"]
+    curve = heard[0].errors_by_trees()
+    assert [trees for trees, _ in curve] == list(range(CURVE_EVERY, TREES + 1, CURVE_EVERY))
+    # Six sensors are fewer than are drawn: with all trees it is the error of all.
+    assert curve[-1][1] == pytest.approx(errors["absolute_error"], rel=1e-5)
+    assert curve[-1][1] < curve[0][1]
 
 
 def test_a_history_too_short_to_learn_from_keeps_the_typical_day() -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -68,6 +68,9 @@ SMALLEST_SCALE: Final = 0.5
 #: Sensors are taken by so many at a time where means are made, to save memory.
 _AT_ONCE: Final = 256
 TREES: Final = 200
+#: How the error falls with the trees is measured on so many sensors, at every so many trees.
+CURVE_SENSORS: Final = 40
+CURVE_EVERY: Final = 20
 #: What it missed in rehearsal, when it had learned from fewer days, may be so many times what another did.
 HANDICAP: Final = 1.2
 PARAMETERS: Final[Mapping[str, Any]] = {
@@ -83,6 +86,14 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "force_row_wise": True,
     "verbose": -1,
 }
+
+
+#: Told what was learned, of "flow" or "bikes".
+Heard = Callable[[str, "Learned"], None]
+
+
+def unheard(panel: str, learned: Learned) -> None:
+    """What is said where nobody listens."""
 
 
 @dataclass(frozen=True)
@@ -103,18 +114,22 @@ class Forecast:
     days: Ints
 
 
-def forecast_day(inputs: Inputs, *, learns: bool, seed: int = 0) -> dict[str, dict[str, dict[str, Any]]]:
+def forecast_day(
+    inputs: Inputs, *, learns: bool, seed: int = 0, heard: Heard = unheard
+) -> dict[str, dict[str, dict[str, Any]]]:
     """The day after `inputs.day`: {kind of documents: {key: body}}, of `forecast/arcs` and `forecast/bikes`.
 
     `learns`: ask LightGBM too, which takes seconds to minutes; its inputs should reach back `LEARNING_DAYS`.
+    `heard` is told what was learned of "flow" and of "bikes", where there was enough to learn from.
     """
     tomorrow = LocalDay(inputs.day.date + timedelta(days=1), inputs.day.zone)
     network = inputs.network
     labels = dict(zip(network.ids.tolist(), network.labels, strict=True))
     names = inputs.bikes.select("counter", "name").drop_nulls().unique("counter", keep="last")
     counters = dict(names.select(pl.col("counter"), pl.col("name")).iter_rows())
-    arcs = forecast(inputs.flow_panel, tomorrow.date, learns=learns, seed=seed)
-    bikes = forecast(inputs.bike_panel, tomorrow.date, learns=learns, seed=seed)
+    flow, counts = (partial(heard, panel) for panel in ("flow", "bikes"))
+    arcs = forecast(inputs.flow_panel, tomorrow.date, learns=learns, seed=seed, heard=flow)
+    bikes = forecast(inputs.bike_panel, tomorrow.date, learns=learns, seed=seed, heard=counts)
     return {
         "forecast/arcs": _bodies(arcs, tomorrow, "flow", lambda arc: {"arc": arc, "label": labels.get(arc)}),
         "forecast/bikes": _bodies(
@@ -123,13 +138,23 @@ def forecast_day(inputs: Inputs, *, learns: bool, seed: int = 0) -> dict[str, di
     }
 
 
-def forecast(panel: Panel, day: date, *, learns: bool, seed: int = 0, level: float = LEVELS[0]) -> Forecast:
-    """What to expect of `day` from the days of the panel before it."""
+def forecast(
+    panel: Panel,
+    day: date,
+    *,
+    learns: bool,
+    seed: int = 0,
+    level: float = LEVELS[0],
+    heard: Callable[[Learned], None] = lambda learned: None,
+) -> Forecast:
+    """What to expect of `day` from the days of the panel before it. `heard` is told what was learned, if it was."""
     past = Past(panel.until(day))
     told = plain(past, past.days, level)
     if not learns or not past.is_enough:
         return told
-    return chosen(told, Learned.from_past(past, past.days, since=past.since, seed=seed), past, past.days)
+    learned = Learned.from_past(past, past.days, since=past.since, seed=seed)
+    heard(learned)
+    return chosen(told, learned, past, past.days)
 
 
 def plain(past: Past, day: int, level: float) -> Forecast:
@@ -334,6 +359,32 @@ class Learned:
     #: (sensors, days held out, 24): value minus forecast, by a model that had learned before these days.
     missed: Floats
     booster: Any
+    #: The model that had learned before the days held out.
+    rehearsal: Any
+
+    def errors(self) -> dict[str, float]:
+        """Mean absolute errors on the days held out, in the unit of the sensors: its own, and the typical day's."""
+        typical = self.past.values[:, self.held_out] - self.past.typical[:, self.held_out]
+        both = np.isfinite(self.missed) & np.isfinite(typical)
+        pairs = {"absolute_error": self.missed, "typical_error": typical}
+        return (
+            {name: float(np.abs(missed[both]).mean()) for name, missed in pairs.items()} if both.any() else {}
+        )
+
+    def errors_by_trees(self) -> list[tuple[int, float]]:
+        """(trees, mean absolute error with so many of them) on the days held out, of some sensors drawn from all."""
+        sensors = np.linspace(0, len(self.past.values) - 1, min(len(self.past.values), CURVE_SENSORS)).astype(
+            int
+        )
+        sensors = np.repeat(np.unique(sensors), self.held_out.stop - self.held_out.start)
+        days = np.resize(np.arange(self.held_out.start, self.held_out.stop), len(sensors))
+        features, actual = self.past.features(sensors, days), self.past.values[sensors, days]
+        told = []
+        for trees in range(CURVE_EVERY, TREES + 1, CURVE_EVERY):
+            missed = np.abs(actual - _told(self.rehearsal, self.past, sensors, days, features, trees))
+            if np.isfinite(missed).any():
+                told.append((trees, float(np.nanmean(missed))))
+        return told
 
     @classmethod
     def from_past(cls, past: Past, until: int, *, since: int = 0, seed: int = 0) -> Learned:
@@ -343,7 +394,8 @@ class Learned:
         rehearsal = _learn(past, first, begin, seed)
         told = np.stack([_predicted(rehearsal, past, n) for n in range(begin, until)], axis=1)
         held_out = slice(begin, until)
-        return cls(past, held_out, past.values[:, held_out] - told, _learn(past, first, until, seed))
+        missed = past.values[:, held_out] - told
+        return cls(past, held_out, missed, _learn(past, first, until, seed), rehearsal)
 
     def forecast(self, day: int, level: float) -> Forecast:
         """What it tells of a day of the panel (its place), or of the day after its last."""
@@ -388,8 +440,14 @@ def _drawn(pairs: int, seed: int) -> Ints:
 def _predicted(booster: Any, past: Past, day: int) -> Floats:
     sensors = np.arange(len(past.values))
     days = np.full(len(sensors), day)
-    features = past.features(sensors, days)
-    told = booster.predict(features.reshape(-1, features.shape[-1]), num_threads=1)
+    return _told(booster, past, sensors, days, past.features(sensors, days))
+
+
+def _told(
+    booster: Any, past: Past, sensors: Ints, days: Ints, features: Floats, trees: int | None = None
+) -> Floats:
+    """(pairs, 24): the values of pairs of sensor and day, by all trees or the first of them."""
+    told = booster.predict(features.reshape(-1, features.shape[-1]), num_iteration=trees, num_threads=1)
     departure = told.reshape(features.shape[:2]) * past.scale[sensors, days]
     return np.asarray(np.maximum(past.typical[sensors, days] + departure, 0), np.float32)
 

@@ -7,23 +7,31 @@ and leaves the same documents.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ecluse.catalog import audit
-from ecluse.catalog.tables import User, new_id
+from ecluse import tracking
+from ecluse.catalog import audit, runs
+from ecluse.catalog.tables import Run as RunRow
+from ecluse.catalog.tables import User, new_id, now
 from ecluse.city.calendar import days_between, expect_days
-from ecluse.errors import Forbidden, InvalidInput
+from ecluse.errors import Forbidden, InvalidInput, JobNotFound
 from ecluse.jobs import Job, JobKind, Task
 from ecluse.runtime import Runtime
 from ecluse.settings import store_or_folder
+
+if TYPE_CHECKING:
+    from ecluse.city.forecast import Learned
 
 QUEUE: Final = "city"
 PREPARE: Final = "city_prepare"
 DAY: Final = "city_day"
 FORECAST: Final = "city_forecast"
+#: The kind and the name of the runs of forecasts.
+FORECAST_RUN: Final = "forecast"
 #: A queue of its own: a forecast waits for its run's days, and must not take their place meanwhile.
 FORECASTS: Final = "forecast"
 #: Seconds between two looks at days that are waited for.
@@ -171,8 +179,42 @@ def _forecast(runtime: Runtime, task: Task, raw: str | None) -> None:
 
     with workflows.open_city(runtime, raw) as city:
         workflows.update_forecast(
-            city, lambda fraction, message: task.report("forecast", min(fraction, 0.999), message)
+            city,
+            lambda fraction, message: task.report("forecast", min(fraction, 0.999), message),
+            lambda day: tracked(runtime, task, day),
         )
+
+
+@contextmanager
+def tracked(runtime: Runtime, task: Task, day: date) -> Iterator[Callable[[str, Learned], None]]:
+    """A run of the learning of a day's forecast, once there is something learned: its errors on days held out."""
+    from ecluse.city.forecast import LEARNING_DAYS, PARAMETERS, TREES
+
+    began, figures, kept = now(), dict[str, float](), list[tracking.Tracker]()
+    with ExitStack() as stack:
+
+        def heard(panel: str, learned: Learned) -> None:
+            if not kept:
+                begun = tracking.start(
+                    runtime.catalog,
+                    task.user_id,
+                    "city",
+                    FORECAST_RUN,
+                    kind=FORECAST_RUN,
+                    parameters={"trees": TREES, "days": LEARNING_DAYS, "seed": 0, **PARAMETERS},
+                    tags={"family": "lightgbm"},
+                    subject={"day": day.isoformat()},
+                    job_id=task.job_id,
+                    began=began,
+                )
+                kept.append(stack.enter_context(begun))
+            for trees, error in learned.errors_by_trees():
+                kept[0].log(trees, **{f"{panel}.sampled_error": error})
+            figures.update({f"{panel}.{name}": value for name, value in learned.errors().items()})
+
+        yield heard
+        for run in kept:
+            run.done(metrics=figures)
 
 
 def _curate(
@@ -224,6 +266,28 @@ def _compute(runtime: Runtime, task: Task, day: date, raw: str | None, run: str)
             run=run,
             report=lambda fraction, message: task.report("compute", min(fraction, 0.999), message),
         )
+
+
+def reconcile(runtime: Runtime) -> int:
+    """End the runs of forecasts whose job ended without saying so; how many that were."""
+    with runtime.catalog.read() as transaction:
+        active = runs.active_runs(transaction, "city")
+    return sum(_end(runtime, run) for run in active)
+
+
+def _end(runtime: Runtime, run: RunRow) -> bool:
+    try:
+        job = runtime.jobs.get(run.user_id, run.job_id or "")
+    except JobNotFound:
+        status, error = "failed", "Its job is gone. Ask for it again."
+    else:
+        if job.active:
+            return False
+        status = "cancelled" if job.status == "cancelled" else "failed"
+        error = job.error or "It was stopped."
+    with runtime.catalog.write() as transaction:
+        runs.set_ended(transaction, run.id, status, error)
+    return True
 
 
 def _prepare_failed(runtime: Runtime, task: Task, message: str, **subject: Any) -> None:

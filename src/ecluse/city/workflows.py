@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from ecluse.city import reference
@@ -35,6 +35,9 @@ from ecluse.runtime import Runtime
 from ecluse.settings import store_or_folder
 from ecluse.storage import ObjectStore, join_key
 
+if TYPE_CHECKING:
+    from ecluse.city.forecast import Heard, Learned
+
 #: The kind of the document that says which day is forecast; the forecasts are `forecast/arcs` and `forecast/bikes`.
 FORECAST: Final = "forecast"
 FORECASTS: Final = ("forecast/arcs", "forecast/bikes")
@@ -45,6 +48,18 @@ MOST_ARCS: Final = 20_000
 #: How many files and bad records the document on quality quotes.
 QUOTED_FILES: Final = 100
 QUOTED_RECORDS: Final = 20
+#: Stands around the learning of a day's forecast, and hears what was learned.
+Track = Callable[[date], AbstractContextManager["Heard"]]
+
+
+@contextmanager
+def untracked(day: date) -> Iterator[Heard]:
+    """Where no run is kept of a forecast."""
+
+    def heard(panel: str, learned: Learned) -> None:
+        pass
+
+    yield heard
 
 
 @dataclass(frozen=True)
@@ -279,19 +294,20 @@ def _mark(city: City, computed: ComputedDay, run: str) -> Body:
     }
 
 
-def update_forecast(city: City, report: Report = unheard) -> date | None:
+def update_forecast(city: City, report: Report = unheard, track: Track = untracked) -> date | None:
     """Forecast the day after the last that was computed; which day that is, None before there is any.
 
-    What is there for that day and from the same data stays. A later day that is computed meanwhile is seen.
+    What is there for that day and from the same data stays. A later day that is computed meanwhile is seen. `track`
+    stands around the learning, and hears of it.
     """
     done = None
     while (latest := latest_day(city.documents)) is not None and latest != done:
-        _write_forecast(city, latest, report)
+        _write_forecast(city, latest, report, track)
         done = latest
     return None if done is None else done + timedelta(days=1)
 
 
-def _write_forecast(city: City, latest: date, report: Report) -> None:
+def _write_forecast(city: City, latest: date, report: Report, track: Track) -> None:
     from ecluse.city.forecast import LEARNING_DAYS, forecast_day
 
     documents = city.documents
@@ -303,7 +319,8 @@ def _write_forecast(city: City, latest: date, report: Report) -> None:
     report(0.4, "reading")
     inputs = read_inputs(city.curated, city.day(latest), city.thresholds, history_days=LEARNING_DAYS)
     report(0.5, "learning")
-    found = forecast_day(inputs, learns=True)
+    with track(latest + timedelta(days=1)) as heard:
+        found = forecast_day(inputs, learns=True, heard=heard)
     report(0.9, "writing the forecast")
     for kind, bodies in found.items():
         _write_parts(documents, kind, bodies)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from ecluse.catalog import Catalog, Transaction, runs
@@ -103,10 +104,12 @@ def start(
     subject: Mapping[str, Any] | None = None,
     job_id: str | None = None,
     parent_version: str | None = None,
+    began: datetime | None = None,
 ) -> Iterator[Tracker]:
     """Track the training that the block does: it is done when the block ends, and failed when it raises.
 
-    A job that runs again after a crash goes on with its run, whose metrics are told anew.
+    `began` is for work that is known to be a training only once it has begun. A job that runs again after a crash goes
+    on with its run, whose metrics are told anew.
     """
     with catalog.write() as transaction:
         row = None if job_id is None else runs.run_by_job(transaction, job_id)
@@ -123,6 +126,7 @@ def start(
                     subject=dict(subject or {}),
                     job_id=job_id,
                     parent_version=parent_version,
+                    started_at=began,
                 ),
             )
         else:

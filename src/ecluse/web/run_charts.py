@@ -80,8 +80,10 @@ def main_meaning(name: str, say: Words) -> str:
         if name.endswith("validation_average_precision")
         else say._("on validation images")
         if name.startswith("validation_")
+        else say._("on days held out")
+        if name.startswith(("flow.", "bikes."))
         else say._("on the test part")
-        if better is not None and not name.startswith(("train_", "flow.", "bikes."))
+        if better is not None and not name.startswith("train_")
         else ""
     )
     way = {"higher": say._("higher is better"), "lower": say._("lower is better")}.get(better or "", "")
@@ -138,6 +140,8 @@ def _names(say: Words) -> dict[str, str]:
         "learning_rate": say._("Learning rate"),
         "flow.absolute_error": say._("Mean absolute error of road flow, vehicles per hour"),
         "bikes.absolute_error": say._("Mean absolute error of bikes, per hour"),
+        "flow.sampled_error": say._("Mean absolute error of some road sensors, vehicles per hour"),
+        "bikes.sampled_error": say._("Mean absolute error of some bike counters, per hour"),
         "flow.typical_error": say._("The same of the typical day: road flow"),
         "bikes.typical_error": say._("The same of the typical day: bikes"),
     }
