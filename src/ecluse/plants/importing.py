@@ -6,11 +6,12 @@ passes over what is there, and leaves what one that was not killed leaves; impor
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -89,15 +90,18 @@ def import_images(
     place = _Place(runtime, user_id, set_id)
     done, waiting, written_at, told_at = Imported(), list[_Examined](), time.monotonic(), 0.0
     try:
-        for fraction, examined in _examine_all(place, files, label):
-            if examined is not None:
-                waiting.append(examined)
-            if len(waiting) >= _BATCH or time.monotonic() - written_at >= _BATCH_SECONDS:
-                done += _write_down(place, waiting)
-                waiting, written_at = [], time.monotonic()
-            if time.monotonic() - told_at >= _LOOK:
-                told_at = time.monotonic()
-                report(min(fraction, 0.999), f"{done.files + len(waiting)} files, {done.rejected} rejected")
+        with contextlib.closing(_examine_all(place, files, label)) as looked_at:
+            for fraction, examined in looked_at:
+                if examined is not None:
+                    waiting.append(examined)
+                if len(waiting) >= _BATCH or time.monotonic() - written_at >= _BATCH_SECONDS:
+                    done += _write_down(place, waiting)
+                    waiting, written_at = [], time.monotonic()
+                if time.monotonic() - told_at >= _LOOK:
+                    told_at = time.monotonic()
+                    report(
+                        min(fraction, 0.999), f"{done.files + len(waiting)} files, {done.rejected} rejected"
+                    )
     finally:
         done += _write_down(place, waiting)
     with runtime.catalog.write() as transaction:
@@ -141,7 +145,7 @@ class _Examined:
 
 def _examine_all(
     place: _Place, files: Iterable[File], label: str | None
-) -> Iterator[tuple[float, _Examined | None]]:
+) -> Generator[tuple[float, _Examined | None]]:
     """Each file in turn, several looked at at a time; None beside a fraction that has not moved for a while."""
     running: deque[tuple[float, Future[_Examined]]] = deque()
     source, stopped, fraction = iter(files), threading.Event(), 0.0
