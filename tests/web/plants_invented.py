@@ -151,7 +151,7 @@ def report() -> dict[str, Any]:
 def _split(runtime: Runtime, user_id: str, rows: list[Image]) -> ImageSplit:
     """One image of four to test on, one to choose by."""
     names = ("train", "train", "validation", "test")
-    parts = {row.sha256: names[number % 4] for number, row in enumerate(rows) if row.state == "valid"}
+    parts = {row.sha256: names[number % 4] for number, row in enumerate(rows) if row.state != "rejected"}
     counts = {part: dict.fromkeys(LABELS, 0) for part in names}
     for row in rows:
         if row.sha256 in parts:

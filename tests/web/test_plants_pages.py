@@ -162,6 +162,7 @@ def test_a_change_for_no_image_or_to_no_label_is_refused_in_the_page(client: Bro
 def test_the_page_of_an_image_tells_its_doubles_and_doubts(client: Browser) -> None:
     said = text_of(client.get(f"{SET}/images/{invented.image_id(4)}").text)
     assert "say grass" in said
+    assert "Part of the split Training" in said
     said = client.get(f"{SET}/images/{invented.image_id(1)}").text
     assert f'href="{SET}/images/{invented.image_id(2)}"' in said
     said = text_of(client.get(f"{SET}/images/{invented.image_id(5)}").text)

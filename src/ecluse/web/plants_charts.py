@@ -102,11 +102,11 @@ def calibration(report: Mapping[str, Any], say: Words) -> Chart:
         "lineStyle": {"width": 1.5, "type": "dashed", "color": "--c6"},
         "silent": True,
         "tooltip": {"show": False},
-        "endLabel": {
-            "show": True,
-            "formatter": say._("as often as said"),
-            "offset": [-96, 14],
-            **AXIS_TEXT,
+        "markPoint": {
+            "symbol": "circle",
+            "symbolSize": 0.1,
+            "data": [{"coord": [0.42, 0.42], "name": say._("as often as said")}],
+            "label": {"show": True, "formatter": "{b}", "position": "right", "distance": 10, **AXIS_TEXT},
         },
     }
     scale = {"type": "value", "min": 0, "max": 1}
