@@ -7,6 +7,7 @@ import base64
 import io
 import re
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -333,10 +334,27 @@ def test_many_requests_at_once_load_a_model_once_and_are_all_answered(web: Web) 
 
     answers = [answer.raise_for_status().json() for answer in asyncio.run(ask())]
     assert [answer["label"] for answer in answers] == ["dandelion", "grass"] * 12
-    assert len({id(web.served.load(web.user_id).predictor) for _ in range(3)}) == 1
     counted = web.ask("GET", "/metrics").text
     assert int(re.search(r'ecluse_plants_images_total{result="label"} (\d+)', counted)[1]) >= 24  # type: ignore[index]
     assert web.ask("GET", "/api/plants/model").json()["version"] == row.version
+
+
+def test_who_asks_for_a_model_that_is_being_loaded_gets_the_same_one(web: Web) -> None:
+    web.publish()
+    with ThreadPoolExecutor(12) as pool:
+        loaded = list(pool.map(lambda _: web.served.load(web.user_id), range(12)))
+    assert len({id(one.predictor) for one in loaded}) == 1
+    assert web.served.reload(web.user_id).predictor is not loaded[0].predictor
+
+
+def test_a_load_that_failed_is_tried_again(web: Web) -> None:
+    row = web.publish()
+    located = web.runtime.stores.locate(f"{row.url}/model.onnx")
+    intact = located.store.get(located.key)
+    _damage_in_store(web, row)
+    assert web.predict(photo()).status_code == 409
+    located.store.put(located.key, intact)
+    assert web.predict(photo()).status_code == 200
 
 
 def test_what_was_used_least_recently_makes_room(web: Web) -> None:
