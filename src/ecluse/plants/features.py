@@ -8,6 +8,7 @@ How views and strengths were chosen: docs/decisions/2026-11-21-linear-layer-on-f
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -36,6 +37,8 @@ LITE0: Final = Transform(resize=224, crop=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0
 _BATCH: Final = 16
 #: Above so many training images each is seen once: what five views teach, more images teach better.
 _FEW: Final = 2_000
+#: Of a large machine's cores; a batch has 15 or 16 squares.
+_MOST_THREADS: Final = 8
 #: A corner's square, in shares of the shorter side.
 _CORNER: Final = 0.7
 #: Inverse strengths of regularisation, as scikit-learn's C: the first and the last of a path, and their number.
@@ -182,16 +185,17 @@ def extract_features(
     *,
     views: Sequence[View] = (LITE0,),
     progress: Callable[[int, int], None] | None = None,
-    threads: int = 2,
+    threads: int | None = None,
 ) -> NDArray[np.float32]:
     """What Lite0 sees in each image, (images, views × 1280) float32: one view after another.
 
     A batch of images is in memory at a time. `progress` is told how many are done, of how many; what it raises
-    ends the work.
+    ends the work. `threads`: as many as there are cores, up to eight.
 
     Raises:
         UnreadableImage: one of `reads` gives no image.
     """
+    threads = threads or min(_MOST_THREADS, os.cpu_count() or 1)
     session = _session(threads)
     found = np.empty((len(reads), len(views), lite0().features), np.float32)
     size = max(1, _BATCH // len(views))

@@ -34,7 +34,7 @@ GRAPH_FILE, LABELS_FILE, TRANSFORM_FILE, KNOWN_FILE = SERVED_FILES = (
 #: Share of the validation images that are taken for one of the labels.
 EXPECTED: Final = 0.97
 METHOD: Final = "cosine"
-#: Threads of one answer; more of them make it no faster than the others' waiting costs.
+#: Threads of one answer.
 THREADS: Final = 2
 
 Array = NDArray[np.float32]
