@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -99,38 +96,15 @@ def test_one_that_was_stopped_after_each_epoch_goes_on_to_the_same_weights() -> 
 
 def test_one_that_was_killed_twice_ends_with_the_same_weights(tmp_path: Path) -> None:
     """Real processes, ended by SIGKILL in the middle of an epoch."""
-    program = textwrap.dedent("""
-        import os, signal, sys
-        from pathlib import Path
-        import numpy as np
-        from ecluse.plants import learning
-        from tests.plants.lessons import Notes, lesson
-        from tests.plants.test_finetune import SMALL
+    from tests.plants.killed import train
 
-        learning.REPORTED_EVERY = 0.0
-        at, kept = int(sys.argv[1]), Path(sys.argv[2])
-
-        class Told(Notes):
-            def save(self, checkpoint):
-                super().save(checkpoint)
-                partial = kept.with_suffix(".partial")
-                partial.write_bytes(checkpoint)
-                partial.replace(kept)
-
-        def killed(notes):
-            if len(notes.epochs) == 1 and len(notes.reports) > at:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return False
-
-        notes = Told(kept.read_bytes() if kept.exists() else None, cancelled=killed)
-        learned = learning.learn(SMALL, lesson(), notes, threads=2 if kept.exists() else 1)
-        np.savez(kept.with_name("learned.npz"), **learned.state)
-        """)
-    kept = tmp_path / "checkpoint"
-    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    for at, ends in ((8, -signal.SIGKILL), (4, -signal.SIGKILL), (10_000, 0)):
-        done = subprocess.run([sys.executable, "-c", program, str(at), str(kept)], env=environ)
-        assert done.returncode == ends
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "tests.plants.killed"])
+    for reports, ends in ((8, -signal.SIGKILL), (4, -signal.SIGKILL), (10_000, 0)):
+        process = context.Process(target=train, args=(SMALL, tmp_path, reports))
+        process.start()
+        process.join(120)
+        assert process.exitcode == ends
     whole = taught()
     with np.load(tmp_path / "learned.npz") as found:
         assert set(found) == set(whole.state)
