@@ -244,6 +244,23 @@ def test_what_the_history_says_of_a_training_its_run_says_too(catalog: Catalog) 
     assert told[2].finish_early_at is not None
 
 
+def test_a_training_that_waited_for_its_table_has_the_parameters_of_its_plan_alone(catalog: Catalog) -> None:
+    user = add_user(catalog)
+    row = add_training(
+        catalog, user, "j1", {"request": {"model_name": "payments", "goal": "f1", "excluded": []}}
+    )
+    with catalog.read() as transaction:
+        assert runs.run_of(transaction, user.id, row.id).parameters == {
+            "model_name": "payments",
+            "goal": "f1",
+        }
+    with catalog.write() as transaction:
+        training.set_plan(transaction, row.id, {"target": "fraud", "goal": {"kind": "f1"}})
+    with catalog.read() as transaction:
+        kept = runs.run_of(transaction, user.id, row.id)
+    assert kept.parameters == {"target": "fraud", "goal.kind": "f1"}
+
+
 def test_trainings_from_before_runs_were_kept_have_one(catalog: Catalog) -> None:
     user = add_user(catalog)
     row = add_training(catalog, user, "j1", {"target": "fraud", "goal": {"kind": "f1"}, "excluded": ["x"]})

@@ -159,7 +159,7 @@ def test_runs_compared_show_what_differs_first_and_which_is_best(
     assert "seed" in differing
     assert "goal.kind" not in differing
     assert "goal.kind" in alike
-    assert "Best of all B · second" in page
+    assert "Best of all: B · second" in page
     assert page.count("best of these") == 2  # of both metrics
     for ids, status in (
         ("", 422),

@@ -247,15 +247,17 @@ def active_runs(transaction: Transaction, application: str | None = None) -> lis
 # Parameters, tags, metrics
 
 
-def set_parameters(transaction: Transaction, run_id: str, parameters: Mapping[str, Any]) -> None:
-    """Note parameters of a run; one that is named again is replaced.
+def set_parameters(
+    transaction: Transaction, run_id: str, parameters: Mapping[str, Any], *, anew: bool = False
+) -> None:
+    """Note parameters of a run; one that is named again is replaced, and with `anew` no other stays.
 
     Raises:
         InvalidInput: a name or a value is not flat.
     """
     given = checked_values(parameters)
     if (run := _held(transaction, run_id)) is not None:
-        run.parameters = run.parameters | given
+        run.parameters = given if anew else run.parameters | given
 
 
 def set_tags(transaction: Transaction, run_id: str, tags: Mapping[str, Any]) -> None:
@@ -369,13 +371,16 @@ def curves_of_all(
 
 
 def flat_values(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values with flat names: {"goal": {"kind": "f1"}} is {"goal.kind": "f1"}; a list is its words."""
+    """Nested values with flat names: {"goal": {"kind": "f1"}} is {"goal.kind": "f1"}.
+
+    A list is its words; what is empty or None is left out.
+    """
     flat: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
             flat |= flat_values(value, f"{prefix}{name}.")
         elif isinstance(value, list | tuple | set | frozenset):
-            flat[f"{prefix}{name}"] = ", ".join(map(str, value))[:_LONGEST_VALUE]
+            flat |= {f"{prefix}{name}": ", ".join(map(str, value))[:_LONGEST_VALUE]} if value else {}
         elif value is not None:
             flat[f"{prefix}{name}"] = value[:_LONGEST_VALUE] if isinstance(value, str) else value
     return flat

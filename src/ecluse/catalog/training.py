@@ -92,7 +92,7 @@ def set_plan(transaction: Transaction, run_id: str, plan: dict[str, Any]) -> Non
     transaction.execute(
         update(TrainingRun).where(TrainingRun.id == run_id).values(plan=plan, target_column=plan["target"])
     )
-    runs.set_parameters(transaction, run_id, _parameters(plan))
+    runs.set_parameters(transaction, run_id, _parameters(plan), anew=True)
 
 
 def begin_publishing(transaction: Transaction, run_id: str, version: str) -> bool:

@@ -247,7 +247,7 @@ def _best_of(name: str, lines: Sequence[Line], say: Words) -> str:
     best = [(line, pick(points, key=lambda point: point.value)) for line, _, points in lines]
     line, point = pick(best, key=lambda one: one[1].value)
     return say._(
-        "Best of all %(name)s, %(value)s at step %(step)s.",
+        "Best of all: %(name)s, %(value)s at step %(step)s.",
         name=line,
         value=figure_text(point.value, say),
         step=say.num(point.step),
