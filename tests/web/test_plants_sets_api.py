@@ -99,6 +99,8 @@ def test_an_upload_that_breaks_off_or_carries_nothing_leaves_nothing(web: Web) -
     for content in (part, b"--x--\r\n"):
         answer = web.ask("POST", "/api/plants/sets", content=content, headers=form)
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_input")
+    endless = {"content-type": f"multipart/form-data; boundary={'x' * 300}"}
+    assert web.ask("POST", "/api/plants/sets", content=part, headers=endless).status_code == 422
     assert web.ask("GET", "/api/plants/sets").json() == []
     assert [info.key for info in web.runtime.data.list(f"user_data/{web.user_id}")] == []
 

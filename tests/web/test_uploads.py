@@ -102,6 +102,11 @@ def test_a_request_without_a_file_is_refused(sent: bytes) -> None:
         read(sent)
 
 
+def test_a_boundary_that_no_client_makes_is_refused() -> None:
+    with pytest.raises(InvalidInput):
+        read(body(), content_type=f"multipart/form-data; boundary={'x' * 300}")
+
+
 @given(st.binary(max_size=300))
 def test_whatever_is_sent_ends_in_a_file_or_a_clear_error(sent: bytes) -> None:
     try:

@@ -16,7 +16,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from ecluse.errors import InvalidInput, UploadTooLarge
-from ecluse.web.uploads import BESIDE, FIELD, PIECE, Upload
+from ecluse.web.uploads import BESIDE, FIELD, LONGEST_BOUNDARY, PIECE, Upload
 
 #: What all fields of a form may take, in bytes, and how many there may be.
 FIELDS_BYTES: Final = 16_000
@@ -37,9 +37,10 @@ async def open_file_form(request: Request, max_bytes: int, most_files: int) -> F
     if declared.isdigit() and int(declared) > most + most_files * HEAD_BYTES:
         raise _too_large(max_bytes)
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not 1 <= len(boundary) <= LONGEST_BOUNDARY:
         raise InvalidInput("Send the file as multipart/form-data, such as: curl -F file=@images.zip …")
-    form = FileForm(_Parts(options[b"boundary"]), request.stream(), max_bytes, most_files)
+    form = FileForm(_Parts(boundary), request.stream(), max_bytes, most_files)
     await form.begin()
     return form
 

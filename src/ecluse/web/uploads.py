@@ -23,6 +23,8 @@ FIELD: Final = "file"
 PIECE: Final = 1024 * 1024
 #: What boundaries, headers and other fields may take beside the file.
 BESIDE: Final = 64 * 1024
+#: Bytes of a boundary; RFC 2046 has 70 at most, the parser fails beyond 256.
+LONGEST_BOUNDARY: Final = 200
 
 
 @dataclass
@@ -95,9 +97,10 @@ async def _feed(reader: _Reader, body: AsyncIterator[bytes]) -> bool:
 
 def _boundary(request: Request) -> bytes:
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+    boundary = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not 1 <= len(boundary) <= LONGEST_BOUNDARY:
         raise InvalidInput("Send the file as multipart/form-data, such as: curl -F file=@transactions.csv …")
-    return options[b"boundary"]
+    return boundary
 
 
 def _too_large(max_bytes: int) -> UploadTooLarge:
