@@ -156,8 +156,13 @@ def torch_logits(learned: Learned) -> Logits | None:
     classifier.eval()
 
     def logits(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            said: NDArray[np.float32] = classifier(torch.from_numpy(pixels)).numpy()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # several wait for each other where other work has the cores
+        try:
+            with torch.inference_mode():
+                said: NDArray[np.float32] = classifier(torch.from_numpy(pixels)).numpy()
+        finally:
+            torch.set_num_threads(threads)
         return said
 
     return logits
