@@ -21,7 +21,7 @@ from ecluse.catalog import images
 from ecluse.catalog.tables import Image, new_id
 from ecluse.errors import InvalidInput, NotFound, UnreadableImage
 from ecluse.plants.likeness import perceptual_hash
-from ecluse.plants.pictures import FORMATS, expect_whole, read_picture
+from ecluse.plants.pictures import FORMATS, expect_whole, read_picture, says_many_pixels
 from ecluse.plants.sources import File
 from ecluse.plants.sources.archives import is_archive
 from ecluse.plants.workflows import checked_label, images_prefix
@@ -39,6 +39,10 @@ _LOOK: Final = 0.5
 _PLACES: Final = 20
 #: What a perceptual hash needs is seen in an image of about this size.
 _SIDE: Final = 64
+
+#: A large image takes a gigabyte while it is decoded.
+_MANY_BYTES: Final = 5_000_000
+_one_at_a_time = threading.Lock()
 
 #: Told the fraction done (0 to 1) and what has come; what it raises ends the import.
 Report = Callable[[float, str], None]
@@ -196,7 +200,10 @@ def _stored(place: _Place, read: _Examined, data: bytes) -> _Examined:
     if not data:
         raise UnreadableImage("The file is empty.")
     try:
-        picture = read_picture(data, side=_SIDE)
+        with (
+            _one_at_a_time if len(data) > _MANY_BYTES or says_many_pixels(data) else contextlib.nullcontext()
+        ):
+            picture = read_picture(data, side=_SIDE)
     except UnreadableImage:
         if is_archive(data):
             raise UnreadableImage("It is an archive within what is imported. Import it by itself.") from None

@@ -17,6 +17,8 @@ from ecluse.errors import UnreadableImage
 #: Bytes of one image, and pixels of one once it is decoded: a bomb says its size before it is.
 MAX_BYTES: Final = 25_000_000
 MAX_PIXELS: Final = 50_000_000
+#: An image of more pixels is decoded while no other of that size is.
+MANY_PIXELS: Final = 8_000_000
 #: The shorter side of an image in which there is something to see.
 MIN_SIDE: Final = 16
 #: What is taken, by Pillow's name: the ending of its key, and its media type.
@@ -72,6 +74,23 @@ def read_picture(data: bytes, *, side: int | None = None) -> Picture:
         if isinstance(error, UnreadableImage):
             raise
         raise UnreadableImage(f"The image is damaged: {error}.") from error
+
+
+def says_many_pixels(data: bytes) -> bool:
+    """Whether an image says that it takes much memory once it is decoded; nothing of it is decoded."""
+    try:
+        with Image.open(io.BytesIO(data), formats=list(FORMATS)) as opened:
+            return opened.width * opened.height > MANY_PIXELS
+    except (
+        Image.DecompressionBombError,
+        OSError,
+        SyntaxError,
+        ValueError,
+        LookupError,
+        TypeError,
+        struct.error,
+    ):
+        return False  # `read_picture` says what it is instead
 
 
 def expect_whole(data: bytes) -> None:
