@@ -38,6 +38,47 @@ settings.load_profile("ecluse")
 # As strong as it is, a hash takes a quarter of a second, and the suite signs up hundreds of people.
 accounts._hasher = lambda: PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
 
+#: The modules that take longest, the longest first. Begun last, they would leave all but one process idle.
+LONGEST = (
+    "city/test_city_jobs.py",
+    "test_main_job.py",
+    "test_servers.py",
+    "plants/test_training_job.py",
+    "journeys/test_unlabelled.py",
+    "contracts/test_store.py",
+    "fraud/test_library.py",
+    "journeys/test_watching.py",
+    "journeys/test_city.py",
+    "journeys/test_plants.py",
+    "web/test_api.py",
+    "test_main_job_faults.py",
+    "test_cli_references.py",
+    "plants/test_finetune.py",
+    "test_models.py",
+    "fraud/ensembles/test_unlabelled.py",
+    "test_jobs.py",
+    "journeys/test_main_job.py",
+    "journeys/test_labelling.py",
+    "test_migration_kills.py",
+    "web/test_watching.py",
+    "test_cli.py",
+    "test_lambda.py",
+    "contracts/test_documents.py",
+    "contracts/test_remote_store.py",
+    "fraud/test_scoring.py",
+    "fraud/ensembles/test_ensemble.py",
+    "test_upkeep.py",
+)
+TESTS = Path(__file__).parent
+assert all((TESTS / name).is_file() for name in LONGEST)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules of `LONGEST`."""
+    places = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 T = TypeVar("T")
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

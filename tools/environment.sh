@@ -73,7 +73,7 @@ ensure_torch() {
     if ! VIRTUAL_ENV=$PWD/.venv UV_HTTP_TIMEOUT=60 UV_HTTP_RETRIES=1 \
       .tools/bin/uv pip install --quiet --torch-backend="$backend" $alone "torch==$TORCH"; then
       cat >&2 <<END
-torch $TORCH could not be installed: the index of PyTorch (download.pytorch.org) is out of reach, or has no build
+torch $TORCH could not be installed: the index of PyTorch is out of reach, or has no build
 for this machine. Put a wheel of it into a folder and say so: PIP_FIND_LINKS=/that/folder. Only fine-tuning and the
 tests need torch; the recipe "features" does without.
 END
