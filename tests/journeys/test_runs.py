@@ -52,9 +52,10 @@ def journey(app: Application, browser: Browser) -> Journey:
         assert app.wait_for_job(client, job)["status"] == "done"
         page = new_page(context, done.complaints)
         sign_in(page, app)
-        run, job = train(client, table, seed=1, seconds=12)
+        run, job = train(client, table, seed=1, seconds=60)
         watch(page, done, app, run)
         assert app.wait_for_job(client, job)["status"] == "done"
+    look_at_the_end(page, done)
     sort_and_compare(page, done, app)
     return done
 
@@ -91,9 +92,15 @@ def watch(page: Page, done: Journey, app: Application, run: str) -> None:
     expect(rows.nth(before)).to_be_visible(timeout=JOB_MS)  # a later trial
     expect(page.locator("[data-chart] canvas").first).to_be_visible()
     picture(page, "runs-live")
-    # Its end loads the page once more.
-    expect(page.locator("section.job")).to_have_count(0, timeout=JOB_MS)
-    expect(page.get_by_text("Average precision", exact=True).first).to_be_visible(timeout=JOB_MS)
+    page.get_by_role("button", name="Stop and keep the best").click()
+    page.wait_for_url("**/jobs/**")
+
+
+def look_at_the_end(page: Page, done: Journey) -> None:
+    page.goto(done.addresses["run"])
+    expect(page.locator("section.job")).to_have_count(0)
+    expect(page.get_by_text("Average precision", exact=True).first).to_be_visible()
+    expect(page.get_by_role("link", name="performance.json")).to_be_visible()
 
 
 def sort_and_compare(page: Page, done: Journey, app: Application) -> None:
