@@ -105,6 +105,10 @@ def check_request(request: TrainingRequest) -> None:
         raise InvalidInput(
             "The recipe features learns on what lite0 sees. Choose the recipe finetune for resnet18."
         )
+    if request.recipe == "features" and options.device == "cuda":
+        raise InvalidInput("The recipe features needs no GPU; take the device auto or cpu.")
+    if request.recipe == "features" and options.learning_rate is not None:
+        raise InvalidInput("The recipe features has no learning rate: it finds the least loss exactly.")
     if options.epochs is not None and not 1 <= options.epochs <= MAX_EPOCHS:
         raise InvalidInput(f"{options.epochs} cannot be the number of epochs; use 1 to {MAX_EPOCHS:,}.")
     if options.batch_size is not None and not 1 <= options.batch_size <= MAX_BATCH:
