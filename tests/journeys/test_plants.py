@@ -100,12 +100,12 @@ def test_an_archive_becomes_a_classifier_that_names_a_new_image(
     page.wait_for_url(re.compile("/runs/"))
     page.goto(f"{app.address}/jobs")
     page.get_by_role("link", name=re.compile("^Train")).first.click()
-    page.get_by_role("link", name="Open the model").click(timeout=JOB_MS)
+    page.get_by_role("button", name="Open the model").click(timeout=JOB_MS)
     expect(page.get_by_text(re.compile(r"\d of \d test images right\."))).to_be_visible()
     expect(page.locator("[data-chart][data-drawn]")).to_have_count(page.locator("[data-chart]").count())
     picture(page, "plants-model")
 
-    page.get_by_role("link", name="Classify images").click()
+    page.get_by_role("button", name="Classify images").click()
     page.locator("input[type=file]").set_input_files(
         {"name": "new.png", "mimeType": "image/png", "buffer": sketch(90, "dandelion")}
     )
@@ -151,8 +151,8 @@ def test_without_scripts_images_are_uploaded_filtered_and_relabelled(
     )
     plain = new_page(context, [])
     plain.goto(f"{app.address}/plants")
-    plain.get_by_role("textbox", name="Set").first.fill("Garden")
-    plain.get_by_label("Label").first.fill("rose")
+    plain.get_by_label("Set", exact=True).first.fill("Garden")
+    plain.get_by_label("Label", exact=True).first.fill("rose")
     plain.get_by_label("Choose an archive or images").set_input_files(
         [{"name": f"{n}.png", "mimeType": "image/png", "buffer": sketch(n, "daisy")} for n in (40, 41)]
     )
@@ -164,7 +164,7 @@ def test_without_scripts_images_are_uploaded_filtered_and_relabelled(
     plain.get_by_label("40.png").check()
     plain.get_by_label("New label").fill("daisy")
     plain.get_by_role("button", name="Relabel").click()
-    plain.get_by_role("textbox", name="Name, label or digest contains").fill("daisy")
+    plain.get_by_label("Name, label or digest contains").fill("daisy")
     plain.get_by_role("button", name="Filter").click()
     expect(plain.get_by_role("img", name="daisy: 40.png")).to_be_visible()
     expect(plain.get_by_role("img", name="rose: 41.png")).to_have_count(0)

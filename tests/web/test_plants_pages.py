@@ -276,6 +276,9 @@ def test_a_training_is_asked_for_and_shown_on_the_page_of_its_set(
     assert (run.parameters["epochs"], run.parameters["seed"]) == (7, 3)
     said = client.get(SET).text
     assert f'id="job-{run.job_id}"' in said
+    with runtime.catalog.write() as transaction:
+        runs.set_running(transaction, run.id)
+    assert f'hx-get="/runs/{run.id}/live"' in client.get(SET).text
     client.post(f"/jobs/{run.job_id}/cancel")
     assert f'id="job-{run.job_id}"' not in client.get(SET).text
 

@@ -370,6 +370,7 @@ def _set_page(
         "torch_missing": torch_is_missing(),
         "form": form or TrainForm(default_model_name(row.name)),
         "runs": trainings[:RUNS_SHOWN],
+        "learning": next((run.id for run in trainings if run.status == "running"), None),
         "error": str(error) if error else None,
     }
     return render(request, "plants_set.html", context, status=error.status if error else 200)
