@@ -98,7 +98,7 @@ def in_words(interval: Mapping[str, Any]) -> str:
     digits = 0 if of < 1000 else 1
     low, high = (f"{100 * float(interval[end]):.{digits}f}" for end in ("low", "high"))
     share = f"{100 * right / of:.1f}".removesuffix(".0")
-    return f"{right} of {of} right is {share} % ({low} to {high})"
+    return f"{right:,} of {of:,} right is {share} % ({low} to {high})"
 
 
 # How sure a share is
@@ -280,7 +280,7 @@ def warnings_of(
     if interval["high"] - interval["low"] > WIDE:
         said.append(f"The test part is small: {in_words(interval)}.")
     said += [
-        f'Only {one["images"]} test images of "{one["label"]}": its precision and recall are rough.'
+        f'Only {one["images"]:,} test images of "{one["label"]}": its precision and recall are rough.'
         for one in classes
         if one["images"] < FEW_OF_A_LABEL
     ]
@@ -288,12 +288,12 @@ def warnings_of(
     if interval["low"] <= often["images"] / interval["of"]:
         said.append(
             f'The model is not clearly better than answering "{often["label"]}" every time, '
-            f"which is right for {often['images']} of {interval['of']}."
+            f"which is right for {often['images']:,} of {interval['of']:,}."
         )
     most, least = max(labels, key=lambda one: train[one]), min(labels, key=lambda one: train[one])
     if train[most] > UNBALANCED * train[least]:
         said.append(
-            f'The labels are out of balance: {train[most]} images of "{most}" to learn from, '
-            f'{train[least]} of "{least}".'
+            f'The labels are out of balance: {train[most]:,} images of "{most}" to learn from, '
+            f'{train[least]:,} of "{least}".'
         )
     return said

@@ -51,7 +51,7 @@ def read_lessons(
         found = images.images_by_digest(transaction, split.set_id, parts)
     if gone := sorted(parts.keys() - found.keys()):
         raise UnusableImages(
-            f"{len(gone)} images of the split were removed while the training began. Train again."
+            f"{len(gone):,} images of the split were removed while the training began. Train again."
         )
     labels = tuple(manifest["labels"])
     rows = [found[sha256] for sha256 in sorted(parts)]

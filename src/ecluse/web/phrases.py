@@ -114,7 +114,8 @@ MESSAGES: Final[tuple[str, ...]] = (
        "ecluse plants exclude SET %(key)s"),
     N_("It is gone from the store; the training began anew."),
     N_("It was damaged in the store; the training began anew."),
-    N_("The test part is small: %(right)s of %(of)s right is %(share)s (%(low)s to %(high)s)."),
+    N_("The test part is small: %(reason)s."),
+    N_("%(right)s of %(of)s right is %(share)s (%(low)s to %(high)s)"),
     N_('Only %(count)s test images of "%(name)s": its precision and recall are rough.'),
     N_('The model is not clearly better than answering "%(name)s" every time, which is right for '
        '%(right)s of %(of)s.'),
