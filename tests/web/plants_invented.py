@@ -23,6 +23,7 @@ SPECIAL: Final[dict[int, dict[str, Any]]] = {
     1: {"group": "image0000000000000000000000000001"[:32]},
     2: {"group": "image0000000000000000000000000001"[:32]},
     4: {"suspicion": 0.93, "suggested_label": "grass"},
+    6: {"suspicion": 0.04},
     5: {"contested": True, "seen_again": [{"origin": "copies/5.png", "label": "grass"}]},
     7: {"state": "excluded"},
 }

@@ -126,6 +126,12 @@ def test_each_picture_says_its_label_and_name_and_has_its_size(client: Browser) 
         assert 'width="96" height="96" loading="lazy"' in picture
 
 
+def test_only_a_label_for_which_another_is_suggested_is_doubted(client: Browser) -> None:
+    said = text_of(client.get(f"{SET}?label=daisy").text)
+    assert said.count("perhaps") == 1
+    assert "perhaps grass" in said
+
+
 def test_a_filter_has_an_address_and_pages(client: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     from ecluse.web.pages import paging
 

@@ -173,6 +173,8 @@ def _by_epoch(
     parts = (("validation", "--c1", say._("validation")), ("train", "--c6", say._("training")))
     ends = {part: float(history[-1][f"{part}_{what}"]) for part, _, _ in parts}
     upper = max(ends, key=ends.__getitem__)
+    # Shares end near the top, where the kept epoch is named, and losses near the bottom: names stand inside.
+    aside = {True: 12, False: 26} if share else {True: -24, False: -10}
     for part, colour, name in parts:
         points = [(one["epoch"], round(float(one[f"{part}_{what}"]), 5)) for one in history]
         series.append(
@@ -183,7 +185,7 @@ def _by_epoch(
                     "show": True,
                     "formatter": "{a}",
                     "align": "right",
-                    "offset": [-2, -10 if part == upper else 12],
+                    "offset": [-2, aside[part == upper]],
                     "color": "--ink",
                     "fontSize": 11,
                 },
