@@ -11,6 +11,8 @@ from ecluse.web.i18n import Words
 
 #: A bin of fewer images says nothing on its own; its dot is drawn hollow.
 FEW: Final = 5
+#: Ends of curves have their names on either side of them from this share of the curves' height on.
+APART: Final = 0.06
 #: Shades of a cell of the confusion matrix, by the share of its row; `app.css` has `h0` to `h6`.
 SHADES: Final = (0.0, 0.02, 0.1, 0.3, 0.55, 0.8)
 
@@ -173,8 +175,11 @@ def _by_epoch(
     parts = (("validation", "--c1", say._("validation")), ("train", "--c6", say._("training")))
     ends = {part: float(history[-1][f"{part}_{what}"]) for part, _, _ in parts}
     upper = max(ends, key=ends.__getitem__)
-    # Shares end near the top, where the kept epoch is named, and losses near the bottom: names stand inside.
-    aside = {True: 12, False: 26} if share else {True: -24, False: -10}
+    values = [float(one[f"{part}_{what}"]) for one in history for part in ends]
+    if abs(ends["train"] - ends["validation"]) > APART * (max(values) - min(values)):
+        aside = {True: -10, False: 12}
+    else:  # both names on the side away from that of the kept epoch, or from the axis
+        aside = {True: 12, False: 26} if share else {True: -24, False: -10}
     for part, colour, name in parts:
         points = [(one["epoch"], round(float(one[f"{part}_{what}"]), 5)) for one in history]
         series.append(
