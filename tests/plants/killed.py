@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ecluse.plants import learning
-from ecluse.plants.finetune import Plan
+from ecluse.plants.plan import Plan
 from tests.plants.lessons import Notes, lesson
 
 

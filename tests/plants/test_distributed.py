@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from ecluse.errors import JobCancelled, PlantsError, TrainingDiverged
-from ecluse.plants.finetune import Plan
 from ecluse.plants.pictures import Transform
+from ecluse.plants.plan import Plan
 from tests.plants.lessons import Notes, lesson
 from tests.servers import free_port
 

@@ -13,8 +13,9 @@ import pytest
 
 from ecluse.errors import InvalidInput, JobCancelled, TrainingDiverged, UnreadableImage, UnusableImages
 from ecluse.plants import checkpoints
-from ecluse.plants.finetune import Plan, finetune, learn_by, plan_for
+from ecluse.plants.finetune import finetune, learn_by, plan_for
 from ecluse.plants.pictures import Transform
+from ecluse.plants.plan import Plan
 from ecluse.plants.recipe import Learned, Lesson, Options
 from tests.plants.lessons import LABELS, Notes, example, lesson
 

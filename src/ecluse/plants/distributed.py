@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from ecluse.errors import PlantsError, TrainingDiverged, UnreadableImage
 from ecluse.plants.checkpoints import from_bytes
-from ecluse.plants.finetune import Plan
+from ecluse.plants.plan import Plan
 from ecluse.plants.recipe import Epoch, Example, Learned, Lesson, Teaching
 
 #: Seconds between two looks at what was told, and how long processes have to end by themselves.

@@ -22,8 +22,8 @@ from ecluse.plants.architectures import CLASSIFIER
 from ecluse.plants.augmentation import order_of
 from ecluse.plants.batches import Batch, Pictures, batches
 from ecluse.plants.checkpoints import Checkpoint, from_bytes, to_bytes
-from ecluse.plants.finetune import Plan
 from ecluse.plants.networks import Classifier, initialise, set_state, state_of
+from ecluse.plants.plan import Plan
 from ecluse.plants.recipe import Epoch, Example, Learned, Lesson, Teaching
 from ecluse.plants.weights import lite0_state
 
