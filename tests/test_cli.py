@@ -173,7 +173,7 @@ def test_answers_leave_at_once() -> None:
             accepted.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
 
-        listener = serve._listen("127.0.0.1", 0)
+        listener = serve.listen("127.0.0.1", 0)
         async with await asyncio.start_server(look, sock=listener):
             _, writer = await asyncio.open_connection(*listener.getsockname())
             no_delay = await accepted

@@ -23,6 +23,8 @@ from ecluse.catalog import Catalog, Transaction, audit, users
 from ecluse.catalog.tables import ApiToken, Session, User, now
 from ecluse.errors import Forbidden, InvalidCredentials, InvalidInput, NotFound, TooManyAttempts
 
+#: The cookie with the secret of a session.
+SESSION_COOKIE: Final = "ecluse_session"
 SESSION_LIFETIME: Final = timedelta(days=30)
 LINK_LIFETIME: Final = timedelta(hours=24)
 #: NIST SP 800-63B asks for at least 8 and for no rules of composition.

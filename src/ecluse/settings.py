@@ -87,6 +87,11 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_PUBLIC_URL": "Address people use when a proxy stands in front, such as https://ecluse.example.org",
     "ECLUSE_FETCH_PRIVATE": "true: lists of images may name addresses of this machine and of private networks. "
     "Default: false",
+    "ECLUSE_MLFLOW_URL": "MLflow server that finished trainings are exported to, such as http://127.0.0.1:5000. "
+    "Default: none",
+    "ECLUSE_MLFLOW_TOKEN": "Token sent to it; for the server of `ecluse mlflow serve` an API token of an administrator",
+    "ECLUSE_MLFLOW_MEMBERS": "true: the server of `ecluse mlflow serve` lets every member in, who sees the runs of "
+    "all. Default: false",
     "ECLUSE_USER": "E-mail address the commands act for. Default: the first administrator",
     "ECLUSE_TRACE": "1, true, yes or on: a command stopped by a fault of ours shows where. Default: off",
     "ECLUSE_OPEN_SIGN_UP": "true: anyone who reaches the page may make an account. Default: true",
@@ -244,6 +249,15 @@ class DocumentsSettings:
 
 
 @dataclass(frozen=True)
+class MlflowSettings:
+    """Which MLflow server trainings are exported to, and whom the one that is started here lets in."""
+
+    url: str | None = None
+    token: Secret | None = field(default=None, repr=False)
+    members: bool = False
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything a process needs to know, decided once."""
 
@@ -262,6 +276,7 @@ class Settings:
     open_sign_up: bool = True
     fetch_private: bool = False
     city: CitySettings = CitySettings()
+    mlflow: MlflowSettings = MlflowSettings()
     detected: tuple[Detected, ...] = ()
 
     @classmethod
@@ -306,6 +321,7 @@ class Settings:
             open_sign_up=_flag(env, "ECLUSE_OPEN_SIGN_UP", default=True) is not False,
             fetch_private=_flag(env, "ECLUSE_FETCH_PRIVATE", default=False) is True,
             city=_city(env),
+            mlflow=_mlflow(env),
             detected=tuple(detected),
         )
 
@@ -726,6 +742,19 @@ def _public_url(env: Mapping[str, str]) -> str | None:
     return None if url is None else _web_address("ECLUSE_PUBLIC_URL", url).rstrip("/")
 
 
+def _mlflow(env: Mapping[str, str]) -> MlflowSettings:
+    url, token = env.get("ECLUSE_MLFLOW_URL"), env.get("ECLUSE_MLFLOW_TOKEN")
+    if token is not None and not _fits_a_header(token):
+        raise SettingsError(
+            "ECLUSE_MLFLOW_TOKEN holds blanks or characters that no token has. Copy it again."
+        )
+    return MlflowSettings(
+        url=None if url is None else _web_address("ECLUSE_MLFLOW_URL", url).rstrip("/"),
+        token=None if token is None else Secret(token),
+        members=_flag(env, "ECLUSE_MLFLOW_MEMBERS", default=False) is True,
+    )
+
+
 def _city(env: Mapping[str, str]) -> CitySettings:
     usual = CitySettings()
     return CitySettings(
@@ -742,9 +771,13 @@ def _city(env: Mapping[str, str]) -> CitySettings:
 def _idfm_key(told: str) -> Secret | None:
     """A key that a header can carry, or none; one that cannot would stand in the message of the fault."""
     key = told.strip()
-    if not all("!" <= character <= "~" for character in key):
+    if not _fits_a_header(key):
         raise SettingsError("IDFM_API_KEY holds blanks or characters that no key has. Copy it again.")
     return Secret(key) if key else None
+
+
+def _fits_a_header(secret: str) -> bool:
+    return all("!" <= character <= "~" for character in secret)
 
 
 def _zone(env: Mapping[str, str], usual: str) -> str:

@@ -14,13 +14,14 @@ from ecluse.fraud.ensembles import jobs as ensembles
 from ecluse.fraud.monitoring import jobs as watching
 from ecluse.fraud.references import building, evaluation
 from ecluse.jobs import JobKind
+from ecluse.mlflow import work as mlflow
 from ecluse.plants import audit_work, training
 from ecluse.plants import sample as leaves
 from ecluse.plants import training_work as plants_training
 from ecluse.plants import work as plants
 from ecluse.runtime import Runtime
 
-KINDS: Final[dict[str, JobKind]] = (
+_APPLICATIONS: Final[dict[str, JobKind]] = (
     fraud.KINDS
     | ensembles.KINDS
     | watching.KINDS
@@ -33,7 +34,9 @@ KINDS: Final[dict[str, JobKind]] = (
     | audit_work.KINDS
     | leaves.KINDS
     | plants_training.KINDS
-    | upkeep.KINDS
+)
+KINDS: Final[dict[str, JobKind]] = (
+    {name: mlflow.followed(kind) for name, kind in _APPLICATIONS.items()} | mlflow.KINDS | upkeep.KINDS
 )
 
 
@@ -79,4 +82,4 @@ def reconcile(runtime: Runtime) -> int:
         + upkeep.reconcile(runtime)
     )
     ended += plants.reconcile(runtime) + plants_training.reconcile(runtime)
-    return ended + schedule.queue_due(runtime)
+    return ended + schedule.queue_due(runtime) + mlflow.queue_due(runtime)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import psycopg
 from psycopg import sql
+from sqlalchemy.engine import make_url
 
 from ecluse.errors import CatalogUnavailable
 from ecluse.settings import without_password
@@ -34,6 +35,27 @@ def make_database(administrator_url: str, name: str, owner: str, password: str) 
             f"The catalog {without_password(administrator_url)} does not answer: "
             f"{str(error).strip().splitlines()[0]}. See: ecluse doctor"
         ) from error
+
+
+def make_schema(url: str, name: str) -> str:
+    """Make a schema in the PostgreSQL at `url` where it is missing; the address that leads into it.
+
+    Raises:
+        CatalogUnavailable: the server does not answer, or refuses.
+    """
+    address = make_url(url)
+    plain = address.set(drivername="postgresql").render_as_string(hide_password=False)
+    try:
+        with psycopg.connect(plain, autocommit=True, connect_timeout=5) as connection:
+            connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(name)))
+    except psycopg.Error as error:
+        raise CatalogUnavailable(
+            f"The catalog {without_password(url)} does not answer: {str(error).strip().splitlines()[0]}. "
+            "See: ecluse doctor"
+        ) from error
+    options = f"{address.query.get('options', '')} -csearch_path={name}".strip()
+    inside = address.update_query_dict({"options": options})
+    return inside.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
 def _is_there(connection: psycopg.Connection, table: str, column: str, name: str) -> bool:

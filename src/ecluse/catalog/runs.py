@@ -31,7 +31,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import Run, RunMetric, now
+from ecluse.catalog.tables import ModelAlias, Run, RunMetric, now
 from ecluse.errors import InvalidInput, NotFound
 
 ACTIVE: Final = ("queued", "running")
@@ -56,6 +56,26 @@ class Point:
     step: int
     value: float
     at: datetime
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What is known of a run at one place it was exported to, and the aliases that point at its version now."""
+
+    run_id: str
+    user_id: str
+    title: str
+    what: dict[str, Any]
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def job_id(self) -> str | None:
+        return self.what.get("job_id")
+
+    @property
+    def seen_aliases(self) -> tuple[str, ...]:
+        """The aliases as they were exported."""
+        return tuple(self.what.get("seen_aliases", ()))
 
 
 #: Of one run: its metrics by name, each by step.
@@ -282,6 +302,12 @@ def set_checkpoint(transaction: Transaction, run_id: str, key: str) -> str | Non
     return None if before == key else before
 
 
+def ended_runs(transaction: Transaction, user_id: str) -> list[str]:
+    """The ids of the user's runs that have ended, oldest first."""
+    wanted = select(Run.id).where(Run.user_id == user_id, Run.status.not_in(ACTIVE))
+    return list(transaction.scalars(wanted.order_by(Run.finished_at, Run.id)))
+
+
 def ended_with_checkpoint(transaction: Transaction) -> list[Run]:
     """Every run, of anyone, that has ended and still names a checkpoint."""
     named = Run.tags[CHECKPOINT].as_string().is_not(None)
@@ -297,6 +323,46 @@ def set_export(transaction: Transaction, run_id: str, where: str, what: Mapping[
     """Note where else a run is known, such as at an MLflow server."""
     if (run := _held(transaction, run_id)) is not None:
         run.exports = run.exports | {where: dict(what)}
+
+
+def begin_export(transaction: Transaction, run_id: str, where: str, job_id: str, *, after: str | None) -> str:
+    """Note the job that exports a run; the id of the one that does, which is another where `after` is not the last."""
+    run = _held(transaction, run_id)
+    if run is None:
+        raise NotFound(f"No run {run_id}. See: ecluse runs list")
+    held = run.exports.get(where, {})
+    if held.get("job_id") != after:
+        return str(held["job_id"])
+    run.exports = run.exports | {where: held | {"state": "queued", "job_id": job_id}}
+    return job_id
+
+
+def exports_of(transaction: Transaction, run_id: str) -> dict[str, Any]:
+    """Where else a run is known. Whose it is was asked before."""
+    return transaction.scalar(select(Run.exports).where(Run.id == run_id)) or {}
+
+
+def exported(run: Run, where: str) -> Exported:
+    return Exported(run.id, run.user_id, _title(run.name, run.version), dict(run.exports.get(where, {})))
+
+
+def done_runs(transaction: Transaction, where: str) -> list[Exported]:
+    """Every run, of anyone, that is done, oldest first, with what is known of it at a place."""
+    pointing: dict[tuple[str, str, str], list[str]] = {}
+    for alias in transaction.scalars(select(ModelAlias)):
+        pointing.setdefault((alias.user_id, alias.name, alias.version), []).append(alias.alias)
+    columns = (Run.id, Run.user_id, Run.name, Run.version, Run.exports)
+    found = transaction.execute(select(*columns).where(Run.status == "done").order_by(Run.finished_at))
+    return [
+        Exported(
+            run_id,
+            user_id,
+            _title(name, version),
+            dict(exports.get(where, {})),
+            tuple(pointing.get((user_id, name, version or ""), ())),
+        )
+        for run_id, user_id, name, version, exports in found
+    ]
 
 
 def log_metrics(transaction: Transaction, run_id: str, step: int, metrics: Mapping[str, float]) -> None:
@@ -415,6 +481,10 @@ def checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
         finite = not isinstance(value, float) or math.isfinite(value)
         checked[checked_name(name)] = value if finite else str(value)
     return checked
+
+
+def _title(name: str, version: str | None) -> str:
+    return f"{name} {version}" if version else name
 
 
 def _checked_metrics(run: Run, metrics: Mapping[str, Any], step: int | None) -> dict[str, float]:

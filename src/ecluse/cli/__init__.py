@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "storage": ("storage", "storage", "List, copy, remove, sign, price and verify what is stored."),
     "documents": ("documents", "documents", "Make, list, show and copy the documents of a city."),
     "runs": ("runs", "runs", "List, show and compare trainings of every application."),
+    "mlflow": ("mlflow", "mlflow", "Show trainings in MLflow, and serve it behind the sign-in."),
     "jobs": ("jobs", "jobs", "List, show and cancel jobs."),
     "users": ("users", "users", "List and add accounts, and make sign-in links."),
 }

@@ -54,7 +54,7 @@ def up(home: Path | None, host: str, port: int, servers: bool, port_s3: int, por
                 f"In another terminal, for commands on the same data: . {shlex.quote(started.running().environment)}"
             )
         runtime = stack.enter_context(opened(home))
-        listener = stack.enter_context(_listen(host, port))
+        listener = stack.enter_context(listen(host, port))
         address = _address(runtime, listener)
         with _WorkerProcess(runtime.settings.home):
             _serve(runtime, listener, lambda: _welcome(runtime, address))
@@ -67,7 +67,7 @@ def up(home: Path | None, host: str, port: int, servers: bool, port_s3: int, por
 @_port
 def web(home: Path | None, host: str, port: int) -> None:
     """Start the pages and the API; jobs wait until a worker runs."""
-    with opened(home) as runtime, _listen(host, port) as listener:
+    with opened(home) as runtime, listen(host, port) as listener:
         address = _address(runtime, listener)
         _serve(runtime, listener, lambda: say(f"Écluse is at {address}"))
 
@@ -136,7 +136,7 @@ def _serve(runtime: Runtime, listener: socket.socket, announce: Callable[[], Non
         Server(config).run(sockets=[listener])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         # With the protocol named, asyncio sends at once (TCP_NODELAY); else each answer may wait 40 ms.

@@ -15,11 +15,11 @@ from fastapi import Depends, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ecluse.accounts import SESSION_LIFETIME, SignedIn
+from ecluse.accounts import SESSION_COOKIE, SESSION_LIFETIME, SignedIn
 from ecluse.errors import Forbidden, NotSignedIn
 from ecluse.runtime import Runtime
 
-COOKIE: Final = "ecluse_session"
+COOKIE: Final = SESSION_COOKIE
 #: Addresses that take files; every other body is held to `MAX_BODY` bytes.
 UPLOADS: Final = frozenset(
     {
