@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ecluse.catalog import images
 from ecluse.catalog.images import Filter
 from ecluse.catalog.tables import Image, ImageSet, User, new_id
-from ecluse.errors import InvalidInput, NotFound, StoreUnavailable
+from ecluse.errors import InvalidInput, NotFound, StoreUnavailable, UnreadableImage
 from ecluse.plants import workflows
 from ecluse.plants.importing import Imported, import_images
 from ecluse.plants.sources import File, archives
@@ -51,6 +51,12 @@ def rows_of(runtime: Runtime, row: ImageSet) -> dict[str, Image]:
 
 def reasons_of(runtime: Runtime, row: ImageSet) -> dict[str, str | None]:
     return {origin: one.reason for origin, one in rows_of(runtime, row).items()}
+
+
+def tar_header(kind: bytes, data: bytes) -> bytes:
+    header = tarfile.TarInfo("oak/1")
+    header.size, header.type = len(data), kind
+    return header.tobuf() + data + bytes(-len(data) % 512)
 
 
 def plain(rows: dict[str, Image]) -> list[tuple[object, ...]]:
@@ -334,6 +340,47 @@ def test_an_archive_that_unpacks_to_too_much_is_refused_whole(
     many = zipped(tmp_path / "z.zip", {f"a/{n}": b"" for n in range(5)})
     with pytest.raises(InvalidInput, match="more than 3 files"):
         import_images(runtime, leaves.user_id, leaves.id, open_archive(many, "z.zip"))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        tar_header(b"x", b"11 a=bcdef\n") * 3000,
+        tar_header(b"g", b"11 a=bcdef\n") * 3000,
+        tar_header(b"L", b"leaf\0") * 3000,
+        tar_header(b"x", b"20 GNU.sparse.map=x\n"),
+    ],
+)
+def test_a_tar_whose_headers_have_no_end_or_no_sense_is_refused(headers: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    path.write_bytes(headers + tar_header(b"0", b"leaf") + bytes(1024))
+    with pytest.raises(
+        InvalidInput, match=r"x\.tar is a damaged archive: a header of it cannot be understood"
+    ):
+        list(open_archive(path, "x.tar"))
+
+
+def test_a_path_that_is_too_long_is_refused_and_kept_short(
+    runtime: Runtime, leaves: ImageSet, tmp_path: Path
+) -> None:
+    inside = {"oak/1.jpg": photo(1), "oak/" + "a" * 5000: photo(2)}
+    for path in (tarred(tmp_path / "x.tar", inside, "w"), zipped(tmp_path / "x.zip", inside)):
+        short, long = list(open_archive(path, path.name))
+        assert short.read() == photo(1)
+        assert len(long.origin) == archives.LONGEST_PATH
+        with pytest.raises(UnreadableImage, match="5,004 characters"):
+            long.read()
+
+
+def test_a_zip_that_lists_more_than_is_taken_is_refused_before_the_list_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = zipped(tmp_path / "x.zip", {f"oak/{number}": b"" for number in range(30)})
+    assert len(list(open_archive(path, "x.zip"))) == 30
+    monkeypatch.setattr(archives, "_LISTED_BYTES", 1000)
+    monkeypatch.setattr(zipfile.ZipInfo, "__init__", lambda *_: pytest.fail("the list was read"))
+    with pytest.raises(InvalidInput, match="holds more than 200,000 files"):
+        list(open_archive(path, "x.zip"))
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz"])

@@ -9,9 +9,24 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ecluse.errors import UnreadableImage
-from ecluse.plants.pictures import MAX_BYTES, Transform, expect_whole, read_picture
+from ecluse.plants.pictures import (
+    MAX_BYTES,
+    MOST_MARKERS,
+    MOST_SCANS,
+    Transform,
+    expect_whole,
+    read_picture,
+    says_many_pixels,
+)
 from tests.conftest import SHARED
-from tests.plants.photos import animation, encoded, photo, png_that_says
+from tests.plants.photos import (
+    animation,
+    encoded,
+    jpeg_of_passes,
+    jpeg_of_segments,
+    photo,
+    png_that_says,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,12 +44,23 @@ from tests.plants.photos import animation, encoded, photo, png_that_says
         (png_that_says(20_000, 20_000), "pixels"),
         (png_that_says(60_000, 60_000), "pixels"),
         (bytes(MAX_BYTES + 1), "bytes"),
+        (jpeg_of_passes(MOST_SCANS + 1), "passes"),
+        (jpeg_of_segments(MOST_MARKERS + 1), "segments"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_what_is_no_usable_image_is_refused_with_the_reason(data: bytes, reason: str) -> None:
     with pytest.raises(UnreadableImage, match=reason):
         read_picture(data)
+
+
+def test_a_jpeg_that_goes_over_its_pixels_again_and_again_is_refused_and_one_of_a_few_passes_is_not() -> None:
+    assert read_picture(jpeg_of_passes(9)).width == 64
+    assert read_picture(photo(3, progressive=True)).format == "JPEG"
+    assert read_picture(jpeg_of_segments(300)).format == "JPEG"
+    assert not says_many_pixels(jpeg_of_passes(MOST_SCANS + 1, 8000))
+    # What lies behind the end, such as the film of a moving photo, is not looked through.
+    assert read_picture(photo(3) + b"\xff\xda\0\2" * 2000).format == "JPEG"
 
 
 def test_an_image_is_turned_as_its_camera_says() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
@@ -31,6 +32,11 @@ FORMATS: Final[dict[str, tuple[str, str]]] = {
 _SAME_AS: Final = {"MPO": "JPEG"}
 #: A marker of a JPEG that is neither a byte of the image nor a restart.
 _MARKER: Final = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
+#: Markers that no length follows.
+_ALONE: Final = frozenset({0x01, 0xD8, 0xD9})
+#: Times that a JPEG may go over its pixels, and markers it may have: each costs its reader what some bytes do not tell.
+MOST_SCANS: Final = 100
+MOST_MARKERS: Final = 1000
 #: How a JPEG that is coded by Huffman and in one pass begins: of others, a decoder may read on behind the end, or the
 #: end adds details that are not seen in a small image.
 _HUFFMAN: Final = frozenset({0xC0, 0xC1})
@@ -61,6 +67,11 @@ def read_picture(data: bytes, *, side: int | None = None) -> Picture:
         raise UnreadableImage(
             f"The file has {len(data):,} bytes; {MAX_BYTES:,} are the most. Make the image smaller."
         )
+    if _is_laborious(data):
+        raise UnreadableImage(
+            f"The JPEG has more than {MOST_SCANS} passes or {MOST_MARKERS:,} segments, as no camera writes. "
+            "Save it anew."
+        )
     try:
         with Image.open(io.BytesIO(data), formats=list(FORMATS)) as opened:
             return _decoded(opened, side)
@@ -78,6 +89,8 @@ def read_picture(data: bytes, *, side: int | None = None) -> Picture:
 
 def says_many_pixels(data: bytes) -> bool:
     """Whether an image says that it takes much memory once it is decoded; nothing of it is decoded."""
+    if _is_laborious(data):
+        return False  # `read_picture` refuses it
     try:
         with Image.open(io.BytesIO(data), formats=list(FORMATS)) as opened:
             return opened.width * opened.height > MANY_PIXELS
@@ -111,15 +124,36 @@ def _end_of_jpeg(data: bytes) -> int | None:
     """Where the marker is that ends the image; None of what is no JPEG that can be asked."""
     if not data.startswith(b"\xff\xd8"):
         return None
-    at, is_huffman = 2, False
+    is_huffman = False
+    for kind, start in _markers(data):
+        if kind == 0xD9:
+            return start if is_huffman else None
+        is_huffman = is_huffman or kind in _HUFFMAN
+    return None
+
+
+def _is_laborious(data: bytes) -> bool:
+    """Whether a JPEG was made to take its reader long: minutes are a few MB of empty passes, or of tiny segments."""
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    scans = 0
+    for count, (kind, _) in enumerate(_markers(data), 1):
+        scans += kind == 0xDA
+        if scans > MOST_SCANS or count > MOST_MARKERS:
+            return True
+        if kind == 0xD9 and scans:
+            return False  # what comes behind is not read
+    return False
+
+
+def _markers(data: bytes) -> Iterator[tuple[int, int]]:
+    """Each marker of a JPEG behind the first, and where it is, as its readers go from one to the next."""
+    at = 2
     while (found := _MARKER.search(data, at)) is not None:
         kind, at = found[1][0], found.end()
-        if kind == 0xD9:
-            return found.start() if is_huffman else None
-        is_huffman = is_huffman or kind in _HUFFMAN
-        if kind != 0x01:
+        yield kind, found.start()
+        if kind not in _ALONE:
             at += int.from_bytes(data[at : at + 2], "big")
-    return None
 
 
 def _small(data: bytes) -> bytes:

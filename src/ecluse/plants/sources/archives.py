@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Final
 
-from ecluse.errors import InvalidInput, UnreadableImage
+from ecluse.errors import EcluseError, InvalidInput, UnreadableImage
 from ecluse.plants.pictures import MAX_BYTES
 from ecluse.plants.sources import MOST_FILES, File, folder_label, is_hidden, refused, too_large
 
@@ -25,6 +25,9 @@ MOST_BYTES: Final = 50_000_000_000
 #: A file or an archive that is larger than `_SMALL` once unpacked is no more than so many times its packed size.
 MOST_RATIO: Final = 100
 _SMALL: Final = 2_000_000
+#: Characters of the path of a file in an archive, and bytes of what a zip lists.
+LONGEST_PATH: Final = 1000
+_LISTED_BYTES: Final = 50_000_000
 _STEP: Final = 1_000_000
 SUFFIXES: Final = (".zip", ".tar", ".tar.gz", ".tgz")
 _DRIVE: Final = re.compile(r"^[A-Za-z]:")
@@ -74,10 +77,19 @@ def open_archive(path: Path, name: str) -> Iterator[File]:
         NotImplementedError,
     ) as error:
         raise InvalidInput(f"{name} is a damaged archive: {error}. Pack it again.") from error
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # of a tar: no number where one belongs, headers about headers
+        if isinstance(error, EcluseError):
+            raise
+        raise InvalidInput(
+            f"{name} is a damaged archive: a header of it cannot be understood. Pack it again."
+        ) from error
 
 
 def _zip(path: Path, name: str) -> Iterator[File]:
-    with zipfile.ZipFile(path) as archive:
+    with path.open("rb") as file, zipfile.ZipFile(_Sipped(file, name)) as archive:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         _expect_number(len(entries), name)
         _expect_size(sum(entry.file_size for entry in entries), name)
@@ -110,7 +122,7 @@ def _tar(path: Path, name: str, *, packed: bool) -> Iterator[File]:
         for number, entry in enumerate(archive):
             _expect_number(number + 1, name)
             if not entry.isdir() and not is_hidden(_plain(entry.name)):
-                names.append(_plain(entry.name))
+                names.append(_plain(entry.name)[:LONGEST_PATH])
             archive.members = []  # type: ignore[attr-defined]  # or it keeps every one
     shared = _shared_folder(names)
     number = 0
@@ -140,6 +152,19 @@ def _tar_reader(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[]
 def _opened_tar(path: Path, name: str, *, packed: bool) -> tarfile.TarFile:
     inner: IO[bytes] = gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[assignment]  # noqa: SIM115
     return tarfile.open(fileobj=_Bounded(inner, name, path.stat().st_size), mode="r:", errorlevel=1)
+
+
+class _Sipped:
+    """A zip, of which no read asks for more than the list of as many files as one import takes."""
+
+    def __init__(self, inner: IO[bytes], name: str) -> None:
+        self._inner, self._name = inner, name
+        self.seek, self.tell, self.seekable, self.close = inner.seek, inner.tell, inner.seekable, inner.close
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _LISTED_BYTES:
+            raise InvalidInput(f"{self._name} holds more than {MOST_FILES:,} files. Import it in parts.")
+        return self._inner.read(size)
 
 
 class _Bounded(io.RawIOBase):
@@ -192,6 +217,9 @@ class _Bounded(io.RawIOBase):
 
 
 def _file(path: str, shared: str, read: Callable[[], bytes], fraction: float) -> File:
+    if len(path) > LONGEST_PATH:
+        reason = f"Its path has {len(path):,} characters; {LONGEST_PATH:,} are the most."
+        return File(path[:LONGEST_PATH], None, refused(reason), fraction)
     if _leaves(path):
         return File(path, None, refused("Its name leads out of the archive."), fraction)
     inside = path[len(shared) :]
