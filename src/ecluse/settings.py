@@ -343,6 +343,18 @@ def inherited(names: Iterable[str]) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
+def surrounding(*, without: tuple[str, ...]) -> dict[str, str]:
+    """The variables of this process but those that begin so, for a process that it starts."""
+    return {name: told for name, told in os.environ.items() if not name.startswith(without)}
+
+
+def replace_variables(variables: Mapping[str, str | None], *, without: tuple[str, ...]) -> None:
+    """Set variables for this process and those it starts; None, and all others that begin so, are unset."""
+    for name in [name for name in os.environ if name.startswith(without) or name in variables]:
+        del os.environ[name]
+    os.environ.update({name: told for name, told in variables.items() if told is not None})
+
+
 def adopt(variables: Mapping[str, str]) -> None:
     """Set variables for this process and those it starts.
 

@@ -19,6 +19,8 @@ CORE = (
     "fraud",
     "jobs.py",
     "migration",
+    "mlflow/exporting.py",
+    "mlflow/work.py",
     "models",
     "plants/audit.py",
     "plants/audit_work.py",

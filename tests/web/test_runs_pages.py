@@ -250,3 +250,25 @@ def test_a_job_that_runs_again_after_a_crash_goes_on_with_its_run(runtime: Runti
         assert another.id != first  # the first has ended
     with runtime.catalog.read() as transaction:
         assert runs.curves_of(transaction, first) == {}
+
+
+def test_a_run_says_how_its_export_to_mlflow_stands(
+    runtime: Runtime, client: Browser, made: dict[str, str]
+) -> None:
+    path, there = f"/runs/{made['second']}", {"url": "http://127.0.0.1:5000/#/experiments/1/runs/2"}
+    known = there | {"state": "done", "model": "second", "model_version": "3", "aliases": []}
+    away = (
+        "The MLflow server http://127.0.0.1:5000 does not answer. Start it: ecluse mlflow serve. What is due is "
+        "exported once it does."
+    )
+    client.cookies.set("lang", "fr")
+    for what, said in (
+        (known, "modèle second, version 3"),
+        (known | {"state": "queued"}, "en attente d’export"),
+        ({"state": "failed", "error": away}, "Le serveur MLflow http://127.0.0.1:5000 ne répond pas."),
+    ):
+        with runtime.catalog.write() as transaction:
+            runs.set_export(transaction, made["second"], "mlflow", what)
+        page = client.get(path).text
+        assert said in page
+        assert (there["url"] in page) == ("url" in what)

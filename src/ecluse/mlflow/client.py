@@ -1,7 +1,7 @@
 """Bring one run to an MLflow server: `python -m ecluse.mlflow.client`, a plan on standard input.
 
 It is a process of its own, as MLflow's library takes address and token from the environment of the process and keeps
-both. Standard output is JSON by line: {"fraction"} now and then, and at last {"result"} or {"error", "away"}.
+both. Standard output is JSON by line: {"fraction"} now and then, and at last {"result"} or {"error", "status"}.
 
 Every part is looked for before it is made, so that a plan brought twice leaves what it left the first time.
 """
@@ -12,6 +12,8 @@ import json
 import os
 import re
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +25,7 @@ FOLDER: Final = "model"
 #: What MLflow takes in one request.
 _METRICS, _VALUES = 1000, 100
 _LONGEST_PARAMETER, _LONGEST_TAG = 6000, 8000
+_BEAT: Final = 1.0
 #: Aliases that MLflow takes; `latest` and v1, v2, … it keeps for itself.
 _ALIAS: Final = re.compile(r"(?!latest$)(?![vV]\d+$)[\w-]+")
 
@@ -153,28 +156,52 @@ def _portions(values: list[Any], size: int) -> Iterator[list[Any]]:
         yield values[start : start + size]
 
 
+class _Teller:
+    """Writes lines of JSON, one each second at least: who reads them may stop this process in between.
+
+    What libraries print goes to standard error. Where no one reads any more, this process ends.
+    """
+
+    def __init__(self) -> None:
+        self._lines = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        os.dup2(2, 1)
+        self._lock = threading.Lock()
+        self._fraction = 0.0
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def fraction(self, fraction: float) -> None:
+        self._fraction = fraction
+        self.tell(fraction=fraction)
+
+    def tell(self, **what: Any) -> None:
+        with self._lock:
+            try:
+                self._lines.write(json.dumps(what) + "\n")
+                self._lines.flush()
+            except BrokenPipeError:
+                os._exit(1)
+
+    def _beat(self) -> None:
+        while True:
+            time.sleep(_BEAT)
+            self.tell(fraction=self._fraction)
+
+
 def _main() -> int:
-    """Do the plan of standard input. What libraries print goes to standard error, as ours are lines of JSON."""
-    told = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-
-    def tell(**what: Any) -> None:
-        told.write(json.dumps(what) + "\n")
-        told.flush()
-
-    plan = json.load(sys.stdin)
+    """Do the plan of standard input."""
+    told, plan = _Teller(), json.load(sys.stdin)
     try:
         import requests
         from mlflow.exceptions import MlflowException
     except ImportError as error:
-        tell(error=str(error), missing=True)
+        told.tell(error=str(error), missing=True)
         return 1
     try:
-        tell(result=export(plan, lambda fraction: tell(fraction=fraction)))
+        done = export(plan, told.fraction)
     except (MlflowException, requests.RequestException) as error:
-        status = _status(error)
-        tell(error=_line(error), status=status)
+        told.tell(error=_line(error), status=_status(error))
         return 1
+    told.tell(result=done)
     return 0
 
 

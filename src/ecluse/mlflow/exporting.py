@@ -8,7 +8,7 @@ An export may be repeated: it brings what is missing and changes what differs. W
 from __future__ import annotations
 
 import json
-import os
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,12 +24,15 @@ from ecluse.catalog.tables import ModelVersion, Run, now
 from ecluse.errors import MlflowError, MlflowMissing, MlflowUnavailable, SettingsError
 from ecluse.mlflow.client import OWNER, RUN, VERSION
 from ecluse.runtime import Runtime
-from ecluse.settings import MlflowSettings
+from ecluse.settings import MlflowSettings, surrounding
 
 #: Its name among a run's exports.
 MLFLOW: Final = "mlflow"
+#: How the variables begin that MLflow's library reads.
+STEERING: Final = ("MLFLOW_", "_MLFLOW_")
 _STATUS: Final = {"done": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
 Progress = Callable[[float], None]
+logger = logging.getLogger(__name__)
 
 
 def export_run(
@@ -175,6 +178,7 @@ def _bring(server: MlflowSettings, plan: dict[str, Any], folder: Path, progress:
         )
         try:
             last = _follow(process, progress)
+            code = process.wait()
         finally:  # a job that is cancelled leaves here
             process.kill()
             process.wait()
@@ -182,26 +186,28 @@ def _bring(server: MlflowSettings, plan: dict[str, Any], folder: Path, progress:
                 process.stdout.close()
     if "result" in last:
         return dict(last["result"])
-    raise _error(server, last, folder / "said")
+    raise _error(server, last, code, folder / "said")
 
 
 def _follow(process: subprocess.Popen[str], progress: Progress) -> dict[str, Any]:
     last: dict[str, Any] = {}
     for line in process.stdout or ():
-        last = json.loads(line)
-        if "fraction" in last:
-            progress(float(last["fraction"]))
+        told = json.loads(line)
+        if "fraction" in told:
+            progress(float(told["fraction"]))
+        else:
+            last = told
     return last
 
 
 def _environment(server: MlflowSettings) -> dict[str, str]:
     """That of this process with address and token of the server, and without what else would steer the library."""
-    kept = {name: told for name, told in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))}
-    found = kept | {
+    found = surrounding(without=STEERING) | {
         "MLFLOW_TRACKING_URI": server.url or "",
         "MLFLOW_REGISTRY_URI": server.url or "",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0.5",  # the job is tried again anyway
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
         "PYTHONWARNINGS": "ignore",
         "GIT_PYTHON_REFRESH": "quiet",
@@ -209,14 +215,14 @@ def _environment(server: MlflowSettings) -> dict[str, str]:
     return found if server.token is None else found | {"MLFLOW_TRACKING_TOKEN": str(server.token)}
 
 
-def _error(server: MlflowSettings, last: dict[str, Any], said: Path) -> MlflowError:
+def _error(server: MlflowSettings, last: dict[str, Any], code: int, said: Path) -> MlflowError:
     if last.get("missing"):
         return MlflowMissing('MLflow is not installed. Install it: pip install "ecluse[mlflow]"')
     if "error" not in last:
-        lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return MlflowError(
-            f"The export to MLflow ended without a word: {lines[-1][:300] if lines else 'killed'}"
+        logger.error(
+            "The export to MLflow said: %s", said.read_text(encoding="utf-8", errors="replace")[-3000:]
         )
+        return MlflowError(f"The export to MLflow ended with code {code}; the worker's log says more.")
     status = last.get("status")
     if status in (401, 403):
         return MlflowUnavailable(

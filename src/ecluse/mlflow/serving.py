@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from http.cookies import CookieError, SimpleCookie
@@ -19,9 +18,9 @@ from urllib.parse import unquote, urlsplit
 from ecluse.accounts import SESSION_COOKIE, Accounts, SignedIn
 from ecluse.catalog.provision import make_schema
 from ecluse.errors import EcluseError, MlflowError, SettingsError
-from ecluse.mlflow.exporting import check_installed
+from ecluse.mlflow.exporting import STEERING, check_installed
 from ecluse.runtime import Runtime
-from ecluse.settings import S3Settings, Settings
+from ecluse.settings import S3Settings, Settings, replace_variables
 from ecluse.storage import join_key
 
 Scope = MutableMapping[str, Any]
@@ -34,6 +33,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 SCHEMA: Final = "mlflow"
 #: Of the project's store, the folder of MLflow's files.
 FOLDER: Final = "mlflow"
+#: How MLflow's clients name what the server keeps for them.
+ARTIFACTS: Final = "mlflow-artifacts:/"
 #: What no run needs, and what reaches beyond runs: programs on this machine, and paid services.
 CLOSED: Final = ("/gateway", "/ajax-api/3.0/mlflow/assistant", "/ajax-api/3.0/jobs")
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -77,34 +78,31 @@ def make_app(runtime: Runtime, host: str, port: int) -> Application:
     Raises: as `serve`.
     """
     check_installed()
-    environment = server_environment(runtime.settings, host, port)
-    for name in [name for name in os.environ if name.startswith(("MLFLOW_", "_MLFLOW_"))]:
-        del os.environ[name]
-    os.environ.update(environment)
+    tables = tables_url(runtime.settings)
+    environment = server_environment(runtime.settings, tables, host, port)
+    replace_variables(environment, without=STEERING)
     from mlflow.exceptions import MlflowException
     from mlflow.server.fastapi_app import app
     from mlflow.server.handlers import initialize_backend_stores
 
-    tables = environment["_MLFLOW_SERVER_FILE_STORE"]
     try:
-        initialize_backend_stores(tables, tables, environment["_MLFLOW_SERVER_ARTIFACT_ROOT"])
+        initialize_backend_stores(tables, tables, ARTIFACTS)
     except MlflowException as error:
         raise MlflowError(f"MLflow cannot open its tables: {str(error).splitlines()[0][:300]}") from error
     return SignedInAlone(app, runtime.accounts, members=runtime.settings.mlflow.members)
 
 
-def server_environment(settings: Settings, host: str, port: int) -> dict[str, str]:
-    """What MLflow is told: its tables, its files with their keys, the hosts it answers to.
+def server_environment(settings: Settings, tables: str, host: str, port: int) -> dict[str, str | None]:
+    """What MLflow is told: its tables, its files with their keys, the hosts it answers to. None is to be unset.
 
     Raises:
-        SettingsError: the store is neither a folder nor on S3.
-        CatalogUnavailable: the database does not answer.
+        SettingsError: the store is neither a folder nor on S3, or cannot be written to.
     """
     hosts, origins = _hosts(settings, host, port)
     return _files(settings) | {
         # `mlflow server` tells its own processes by these names.
-        "_MLFLOW_SERVER_FILE_STORE": _tables(settings),
-        "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+        "_MLFLOW_SERVER_FILE_STORE": tables,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": ARTIFACTS,
         "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
         "_MLFLOW_IN_JOB_EXECUTOR": "false",
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
@@ -115,14 +113,18 @@ def server_environment(settings: Settings, host: str, port: int) -> dict[str, st
     }
 
 
-def _tables(settings: Settings) -> str:
-    """The address of MLflow's tables: a schema of the catalog's PostgreSQL, or a file beside its SQLite."""
+def tables_url(settings: Settings) -> str:
+    """The address of MLflow's tables: a schema of the catalog's PostgreSQL, or a file beside its SQLite.
+
+    Raises:
+        CatalogUnavailable: the database does not answer, or lets no schema be made.
+    """
     if settings.database_url.startswith("sqlite"):
         return f"sqlite:///{settings.home / 'mlflow.db'}"
     return make_schema(settings.database_url, SCHEMA)
 
 
-def _files(settings: Settings) -> dict[str, str]:
+def _files(settings: Settings) -> dict[str, str | None]:
     """Where MLflow keeps files, and with which keys."""
     parts = urlsplit(settings.store_url)
     if parts.scheme == "file":
@@ -136,29 +138,30 @@ def _files(settings: Settings) -> dict[str, str]:
     return {"_MLFLOW_SERVER_ARTIFACT_DESTINATION": place} | _keys(settings.access.to_bucket(parts.netloc))
 
 
-def _keys(s3: S3Settings) -> dict[str, str]:
+def _keys(s3: S3Settings) -> dict[str, str | None]:
     """The keys of the store under the names that MLflow's library for S3 reads; without keys, the ambient ones."""
     if s3.anonymous:
         raise SettingsError(
             "MLflow writes into the store, which S3_ANONYMOUS forbids. Set keys, and unset it."
         )
-    told = {
+    told: dict[str, str | None] = {
         "AWS_DEFAULT_REGION": s3.region,
         "AWS_REGION": s3.region,
         "MLFLOW_S3_ENDPOINT_URL": s3.endpoint,
+    }
+    if s3.access_key is None or s3.secret_key is None:
+        return told
+    return told | {
         "AWS_ACCESS_KEY_ID": s3.access_key,
-        "AWS_SECRET_ACCESS_KEY": None if s3.secret_key is None else str(s3.secret_key),
+        "AWS_SECRET_ACCESS_KEY": str(s3.secret_key),
         "AWS_SESSION_TOKEN": None if s3.session_token is None else str(s3.session_token),
     }
-    if s3.access_key is not None and s3.session_token is None:
-        os.environ.pop("AWS_SESSION_TOKEN", None)  # it belongs to other keys
-    return {name: value for name, value in told.items() if value is not None}
 
 
 def _hosts(settings: Settings, host: str, port: int) -> tuple[list[str], list[str]]:
     """The hosts that MLflow answers to, and the origins whose pages may change something."""
     named = {*_LOOPBACK, f"[{host}]" if ":" in host else host}
-    hosts = [f"{name}:{port}" for name in sorted(named)]
+    hosts = [form for name in sorted(named) for form in (name, f"{name}:{port}")]
     origins = [f"http://{name}" for name in hosts]
     public = urlsplit(settings.public_url or "")
     if public.hostname:

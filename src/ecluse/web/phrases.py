@@ -168,6 +168,17 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The version has no %(file)s, which answering needs. Train the model again."),
     N_("The files of the version do not fit each other: %(error)s. Train the model again."),
     N_("%(file)s is no graph that can be run. Train the model again."),
+    # Exports to MLflow
+    N_("No MLflow server is named. Set ECLUSE_MLFLOW_URL, such as http://127.0.0.1:5000; to start one: "
+       "ecluse mlflow serve"),
+    N_('MLflow is not installed. Install it: pip install "ecluse[mlflow]"'),
+    N_("The export to MLflow ended with code %(number)s; the worker's log says more."),
+    N_("The MLflow server %(url)s refuses the token (%(number)s). Set ECLUSE_MLFLOW_TOKEN to one that it takes."),
+    N_("The MLflow server %(url)s does not answer. Start it: ecluse mlflow serve. What is due is exported once "
+       "it does."),
+    N_("The MLflow server %(url)s cannot take this run: %(error)s"),
+    N_("The experiment %(name)s was deleted there. Restore it, or delete it for good."),
+    N_("The registered models %(values)s there are someone else's."),
     # Tables that cannot be read
     N_("%(file)s is empty (0 bytes). Pick a file with a header and rows."),
     N_("%(file)s is empty once unpacked. Pick a file with a header and rows."),

@@ -13,6 +13,7 @@ from ecluse.catalog import inspections, journal, predictions, runs, training
 from ecluse.catalog.tables import Inspection
 from ecluse.city.work import DAY
 from ecluse.jobs import Job
+from ecluse.mlflow.work import KIND as EXPORT
 from ecluse.plants.audit import AUDIT
 from ecluse.plants.sample import KIND as DRAWING
 from ecluse.plants.training import KIND as TEACHING
@@ -249,6 +250,8 @@ def result_of(runtime: Runtime, job: Job, say: Words) -> Link | None:
         return _model(job, say)
     if job.kind in IMAGES:
         return _images(job.subject["set_id"], say)
+    if job.kind == EXPORT:
+        return f"/runs/{job.subject['run_id']}", say._("Open the run")
     if job.kind in ("build_reference", "evaluate_reference"):
         return _reference(job, say)
     with runtime.catalog.read() as transaction:
@@ -290,6 +293,8 @@ def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Link, ...]:
             return (_images(taught.subject["set_id"], say), (f"/runs/{taught.id}", say._("Open the run")))
     if job.kind in IMAGES:
         return (_images(job.subject["set_id"], say),)
+    if job.kind == EXPORT:
+        return ((f"/runs/{job.subject['run_id']}", say._("Open the run")),)
     if job.kind == "verify_model":
         return (_model(job, say),)
     return (_migration(job.subject["migration_id"], say),) if "migration_id" in job.subject else ()
