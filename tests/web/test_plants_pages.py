@@ -13,7 +13,7 @@ from ecluse.catalog import images, runs
 from ecluse.catalog.tables import Image, ImageSet, User
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from ecluse.web.pages.plants import set_name_of
+from ecluse.web.image_imports import set_name_of
 from ecluse.web.pages.plants_sets import View, default_model_name
 from ecluse.web.plants_charts import shaded
 from ecluse.web.plants_pictures import name_of

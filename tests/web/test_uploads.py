@@ -1,4 +1,4 @@
-"""A file is read out of a request whole, in pieces, or not at all."""
+"""A file, and a form with several, is read out of a request whole, in pieces, or not at all."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse.errors import EcluseError, InvalidInput, UploadTooLarge
+from ecluse.web.file_forms import MOST_FIELDS, open_file_form
 from ecluse.web.uploads import open_upload
 
 BOUNDARY = b"----limit"
@@ -30,6 +31,31 @@ def read(
     sent: bytes, *, max_bytes: int = 10**9, piece: int = 1000, cut: bool = False, **headers: str
 ) -> tuple[str, bytes]:
     """What a request with this body uploads; with `cut` the client goes away after it."""
+
+    async def run() -> tuple[str, bytes]:
+        upload = await open_upload(request_of(sent, piece, cut=cut, **headers), max_bytes)
+        return upload.filename, b"".join([chunk async for chunk in upload.chunks])
+
+    return asyncio.run(run())
+
+
+def read_form(
+    sent: bytes, *, max_bytes: int = 10**9, most_files: int = 10, piece: int = 1000
+) -> tuple[dict[str, str], list[tuple[str, bytes]]]:
+    """The fields and files of a form with this body."""
+
+    async def run() -> tuple[dict[str, str], list[tuple[str, bytes]]]:
+        form = await open_file_form(request_of(sent, piece), max_bytes, most_files)
+        files = []
+        async for upload in form.files():
+            files.append((upload.filename, b"".join([chunk async for chunk in upload.chunks])))
+        return form.fields, files
+
+    return asyncio.run(run())
+
+
+def request_of(sent: bytes, piece: int, *, cut: bool = False, **headers: str) -> Request:
+    """A request whose body arrives in pieces of so many bytes."""
     pieces = [sent[i : i + piece] for i in range(0, len(sent), piece)]
     messages: list[dict[str, Any]] = [{"type": "http.request", "body": p, "more_body": True} for p in pieces]
     messages.append(
@@ -46,11 +72,7 @@ def read(
     async def receive() -> dict[str, Any]:
         return messages.pop(0)
 
-    async def run() -> tuple[str, bytes]:
-        upload = await open_upload(Request(scope, receive), max_bytes)
-        return upload.filename, b"".join([chunk async for chunk in upload.chunks])
-
-    return asyncio.run(run())
+    return Request(scope, receive)
 
 
 @given(data=st.binary(min_size=1, max_size=5000), piece=st.integers(1, 700))
@@ -113,3 +135,38 @@ def test_whatever_is_sent_ends_in_a_file_or_a_clear_error(sent: bytes) -> None:
         read(sent, piece=50)
     except EcluseError as error:
         assert error.status == 422
+
+
+@given(
+    files=st.lists(st.binary(max_size=900), max_size=4),
+    note=st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=50),
+    piece=st.integers(1, 700),
+)
+def test_every_file_and_field_of_a_form_arrives_as_it_was_sent(
+    files: list[bytes], note: str, piece: int
+) -> None:
+    parts = [part("file", data, f"{number}.jpg") for number, data in enumerate(files)]
+    sent = body(part("note", note.encode()), part("file", b"", ""), *parts, part("after", b"y"))
+    fields, found = read_form(sent, piece=piece)
+    assert fields == {"note": note, "after": "y"}
+    assert found == [(f"{number}.jpg", data) for number, data in enumerate(files)]
+
+
+@pytest.mark.parametrize("keep", [0.4, 0.7, 0.95])
+def test_a_form_that_ends_early_is_an_error_whichever_file_it_ends_in(keep: float) -> None:
+    sent = body(part("file", b"z" * 10_000, "a.jpg"), part("file", b"z" * 10_000, "b.jpg"))
+    with pytest.raises(InvalidInput, match="ended before"):
+        read_form(sent[: int(len(sent) * keep)])
+
+
+def test_a_form_with_more_than_it_may_have_is_refused() -> None:
+    files = [part("file", b"z" * 40_000, f"{number}.jpg") for number in range(3)]
+    assert len(read_form(body(*files), max_bytes=120_000)[1]) == 3
+    with pytest.raises(UploadTooLarge):
+        read_form(body(*files), max_bytes=110_000)
+    with pytest.raises(InvalidInput, match="more than 2 files"):
+        read_form(body(*files), most_files=2)
+    with pytest.raises(InvalidInput, match="fields"):
+        read_form(body(*(part(f"field{number}", b"x") for number in range(MOST_FIELDS + 1))))
+    with pytest.raises(InvalidInput, match="longer"):
+        read_form(body(part("note", b"x" * 20_000)))

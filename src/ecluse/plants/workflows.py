@@ -116,7 +116,7 @@ def remove_set(runtime: Runtime, user_id: str, set_id: str) -> int:
     # What an import that was killed stored, and did not write down.
     runtime.stores.area("images").delete_prefix(images_prefix(user_id, row.id))
     if row.staged_url is not None:
-        _remove_below(runtime, row.staged_url)
+        remove_staged(runtime, row.staged_url)
     return len(urls)
 
 
@@ -224,7 +224,7 @@ def start_import(
     if is_importing(runtime, row):
         raise InvalidInput(f"Images are being imported into {row.name}. Cancel that first, or wait.")
     if row.staged_url is not None:
-        _remove_below(runtime, row.staged_url)
+        remove_staged(runtime, row.staged_url)
     job_id = new_id()
     with runtime.catalog.write() as transaction:
         images.set_job(transaction, row.id, job_id, staged=source.url if source.staged else None)
@@ -247,11 +247,12 @@ def is_importing(runtime: Runtime, row: ImageSet) -> bool:
 
 def forget_staged(runtime: Runtime, set_id: str, url: str) -> None:
     """Remove what was uploaded for an import that has ended."""
-    _remove_below(runtime, url)
+    remove_staged(runtime, url)
     with runtime.catalog.write() as transaction:
         images.forget_staged(transaction, set_id, url)
 
 
-def _remove_below(runtime: Runtime, url: str) -> None:
+def remove_staged(runtime: Runtime, url: str) -> None:
+    """Remove what was staged in a folder, where no import of it was or is queued."""
     located: Located = runtime.stores.locate(url)
     located.store.delete_prefix(located.key)

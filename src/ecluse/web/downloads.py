@@ -34,9 +34,7 @@ def send_object(
     first = next(chunks, b"")
     headers = {
         "content-length": str(size),
-        "content-disposition": (
-            f"attachment; filename=\"{safe_filename(filename)}\"; filename*=UTF-8''{quote(filename)}"
-        ),
+        "content-disposition": saved_as(filename),
         "etag": f'"sha256:{sha256}"',
     }
     return StreamingResponse(joined(first, chunks), media_type=media_type, headers=headers)
@@ -50,6 +48,11 @@ def _verified(chunks: Iterator[bytes], sha256: str, filename: str) -> Iterator[b
         held = chunk
     digest.expect(sha256, filename)
     yield held
+
+
+def saved_as(filename: str) -> str:
+    """The header that has an answer saved as a file, under a name that is safe for every system, or its own."""
+    return f"attachment; filename=\"{safe_filename(filename)}\"; filename*=UTF-8''{quote(filename)}"
 
 
 def joined(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

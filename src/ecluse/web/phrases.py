@@ -216,12 +216,6 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("No image was chosen. Choose one or several."),
     N_("%(name)s is no model of images. See: GET /api/models"),
     N_("You have no model of images yet. Train one: ecluse plants train --name NAME"),
-    # Images that are sent to be classified
-    N_("The upload is larger than %(count)s MB, the most that the images of one request "
-       "may have together. Send less."),
-    # Images that are sent to be classified
-    N_("The upload is larger than %(count)s MB, the most that the images of one request "
-       "may have together. Send less."),
     # Uploads and forms
     N_("The file is empty. Nothing was kept."),
     N_("The upload ended before the file did. Nothing was kept; send it again."),

@@ -1,18 +1,19 @@
-"""Send an image of a set to a browser or a program: a small one made here, or the file as it was imported."""
+"""Send what is stored of sets of images: one image small or as it was imported, or those of a set as a zip."""
 
 from __future__ import annotations
 
 from typing import Annotated, Final
 
 from fastapi import Header
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from ecluse.catalog import images
-from ecluse.catalog.tables import Image
+from ecluse.catalog.tables import Image, ImageSet
 from ecluse.errors import NotFound
+from ecluse.plants.exporting import zip_chunks
 from ecluse.runtime import Runtime
 from ecluse.storage import Digest
-from ecluse.web.downloads import send_object
+from ecluse.web.downloads import joined, saved_as, send_object
 from ecluse.web.image_work import ImageWork
 
 #: An image never changes under its id; what others may not see is kept by the browser alone.
@@ -61,6 +62,19 @@ def send_image(runtime: Runtime, row: Image, if_none_match: str = "") -> Respons
     )
     answer.headers["cache-control"] = KEPT
     return answer
+
+
+def send_set(runtime: Runtime, row: ImageSet) -> StreamingResponse:
+    """The images of a set that are in use, as a zip: a folder for each label, and a table of all.
+
+    Raises:
+        NotFound: none is in use.
+        DigestMismatch: the first image was changed in the store; of a later one, the zip stays incomplete.
+    """
+    chunks = zip_chunks(runtime, row.user_id, row.id)
+    first = next(chunks)  # before the answer begins, so that an error is one
+    headers = {"content-disposition": saved_as(f"{row.name}.zip")}
+    return StreamingResponse(joined(first, chunks), media_type="application/zip", headers=headers)
 
 
 def _thumbnail(runtime: Runtime, row: Image) -> bytes:

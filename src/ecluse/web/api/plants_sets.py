@@ -15,21 +15,17 @@ from ecluse.catalog import images
 from ecluse.catalog.images import Filter, Order, State
 from ecluse.catalog.tables import Image, ImageSplit
 from ecluse.errors import InvalidInput
-from ecluse.plants import audit, exporting, splits, training, workflows
+from ecluse.plants import audit, splits, training, workflows
 from ecluse.plants.recipe import Architecture, Options, RecipeName
 from ecluse.runtime import Runtime
-from ecluse.storage import safe_filename
 from ecluse.web.api.schemas import Accepted
-from ecluse.web.downloads import joined
 from ecluse.web.errors import answers
-from ecluse.web.file_forms import FileForm, open_file_form
+from ecluse.web.image_imports import MOST_FILES, Queued, import_form, open_import
 from ecluse.web.image_work import WorkDep
 from ecluse.web.security import CurrentUser, RuntimeDep
-from ecluse.web.stored_images import IfNoneMatch, send_image, send_thumbnail, stored_image
+from ecluse.web.stored_images import IfNoneMatch, send_image, send_set, send_thumbnail, stored_image
 
 router = APIRouter(prefix="/plants", tags=["plants"])
-#: Files of one upload: images, or an archive of them.
-MOST_FILES: Final = 1000
 Page = Annotated[int, Query(ge=1, le=1_000_000)]
 _UPLOAD: Final = {
     "requestBody": {
@@ -38,15 +34,15 @@ _UPLOAD: Final = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "required": ["name", "file"],
+                    "required": ["file"],
                     "properties": {
                         "name": {
                             "type": "string",
-                            "description": "Of the set, which is made unless it is there. Before the files",
+                            "description": "Of the set, which is made unless it is there. Default: that of the file",
                         },
                         "label": {
                             "type": "string",
-                            "description": "Of images that no folder or list gives one. Before the files",
+                            "description": "Of images that no folder or list gives one",
                         },
                         "file": {
                             "type": "array",
@@ -238,8 +234,8 @@ async def import_images(request: Request, runtime: RuntimeDep, user: CurrentUser
     if request.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
         wanted = _import_request(await request.body())
         return await run_in_threadpool(_import_from, runtime, user.user.id, wanted)
-    form = await open_file_form(request, runtime.settings.upload_max_bytes, MOST_FILES)
-    return await _import_files(runtime, user.user.id, form)
+    form = await open_import(request, runtime)
+    return _accepted(await import_form(runtime, user.user.id, form, "name"))
 
 
 @router.get("/sets/{set_id}", responses=answers(404))
@@ -272,10 +268,7 @@ def delete_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> None:
 def export_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
     """The images in use as a .zip: a folder for each label, and a table of them. Each is compared with its digest."""
     row = workflows.find_set(runtime, user.user.id, set_id)
-    chunks = exporting.zip_chunks(runtime, user.user.id, row.id)
-    first = next(chunks)
-    headers = {"content-disposition": f'attachment; filename="{safe_filename(row.name)}.zip"'}
-    return StreamingResponse(joined(first, chunks), media_type="application/zip", headers=headers)
+    return send_set(runtime, row)
 
 
 @router.post("/sets/{set_id}/audit", status_code=202, responses=answers(404))
@@ -430,42 +423,12 @@ def _import_request(data: bytes) -> ImportRequest:
 def _import_from(runtime: Runtime, user_id: str, wanted: ImportRequest) -> ImportAccepted:
     row = workflows.make_set(runtime, user_id, wanted.name)
     source = workflows.Source(wanted.source, wanted.source)
-    return _accepted(row.id, workflows.start_import(runtime, user_id, row.id, source, label=wanted.label))
+    job = workflows.start_import(runtime, user_id, row.id, source, label=wanted.label)
+    return _accepted(Queued(row.id, job))
 
 
-async def _import_files(runtime: Runtime, user_id: str, form: FileForm) -> ImportAccepted:
-    """Stage the files and queue their import. Of an upload that breaks off nothing is kept."""
-    staging, names = workflows.new_staging(runtime, user_id), list[str]()
-    try:
-        async for upload in form.files():
-            await workflows.stage(runtime, staging, upload.filename, upload.chunks, number=len(names))
-            names.append(upload.filename)
-        return await run_in_threadpool(_start_import, runtime, user_id, staging, names, form.fields)
-    except Exception:
-        await run_in_threadpool(_unstage, runtime, staging)
-        raise
-
-
-def _start_import(
-    runtime: Runtime, user_id: str, staging: str, names: list[str], fields: dict[str, str]
-) -> ImportAccepted:
-    if not names:
-        raise InvalidInput(
-            "The request carries no file. Send it as: curl -F name=leaves -F file=@leaves.zip …"
-        )
-    row = workflows.make_set(runtime, user_id, fields.get("name", ""))
-    source = workflows.Source(staging, names[0] if len(names) == 1 else row.name, staged=True)
-    job = workflows.start_import(runtime, user_id, row.id, source, label=fields.get("label") or None)
-    return _accepted(row.id, job)
-
-
-def _unstage(runtime: Runtime, staging: str) -> None:
-    located = runtime.stores.locate(staging)
-    located.store.delete_prefix(located.key)
-
-
-def _accepted(set_id: str, job: str) -> ImportAccepted:
-    return ImportAccepted(job=job, status_url=f"/api/status/{job}", set=set_id)
+def _accepted(queued: Queued) -> ImportAccepted:
+    return ImportAccepted(job=queued.job, status_url=f"/api/status/{queued.job}", set=queued.set_id)
 
 
 def _correct(runtime: Runtime, user_id: str, set_id: str, image_ids: list[str], body: Correction) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request
@@ -18,8 +17,8 @@ from ecluse.plants import workflows
 from ecluse.plants.sample import start_sample
 from ecluse.plants.training import KIND as TEACHING
 from ecluse.runtime import Runtime
-from ecluse.web.file_forms import FileForm, open_file_form
 from ecluse.web.i18n import Words
+from ecluse.web.image_imports import import_form, open_import
 from ecluse.web.pages.jobs import Progress, running_jobs
 from ecluse.web.pages.models import figure_names, listed
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
@@ -34,9 +33,6 @@ JOBS: Final = "plants_"
 MODELS_SHOWN: Final = 10
 #: Set names that the import form offers to choose from.
 NAMES_OFFERED: Final = 200
-#: Images of one upload; more come in an archive.
-MOST_FILES: Final = 2_000
-ENDINGS: Final = (".tar.gz", ".tgz", ".tar", ".zip", ".jpg", ".jpeg", ".png", ".webp")
 
 
 @dataclass(frozen=True)
@@ -74,8 +70,8 @@ async def import_files(request: Request, runtime: RuntimeDep, user: CurrentUser)
     scripted = request.headers.get("accept") == "application/json"
     form = None
     try:
-        form = await open_file_form(request, runtime.settings.upload_max_bytes, MOST_FILES)
-        set_id = await _import(runtime, user.user.id, form)
+        form = await open_import(request, runtime)
+        queued = await import_form(runtime, user.user.id, form, "set")
     except EcluseError as error:
         if error.status >= 500:
             raise
@@ -84,7 +80,7 @@ async def import_files(request: Request, runtime: RuntimeDep, user: CurrentUser)
             return JSONResponse({"error": {"code": error.code, "message": message}}, error.status)
         typed = ImportForm(form.fields.get("set", ""), form.fields.get("label", "")) if form else ImportForm()
         return await run_in_threadpool(_plants_page, request, runtime, user.user.id, error=error, typed=typed)
-    address = f"/plants/{set_id}"
+    address = f"/plants/{queued.set_id}"
     return JSONResponse({"location": address}, 201) if scripted else RedirectResponse(address, 303)
 
 
@@ -133,40 +129,6 @@ def _set_of(runtime: Runtime, job: Job) -> str | None:
     with runtime.catalog.read() as transaction:
         run = runs.run_by_job(transaction, job.id)
     return run.subject.get("set_id") if run else None
-
-
-def set_name_of(filename: str) -> str:
-    """What to call a set after the file it came in: `/tmp/Roses and lilies.tar.gz` is `Roses and lilies`."""
-    name = PurePath(filename.replace("\\", "/")).name
-    ending = next((end for end in ENDINGS if name.lower().endswith(end)), "")
-    return name[: len(name) - len(ending)].strip() or "images"
-
-
-async def _import(runtime: Runtime, user_id: str, form: FileForm) -> str:
-    """Stage the files and queue their import; the set's id. Of an upload that breaks off nothing is kept."""
-    staging, names = workflows.new_staging(runtime, user_id), list[str]()
-    try:
-        async for upload in form.files():
-            await workflows.stage(runtime, staging, upload.filename, upload.chunks, number=len(names))
-            names.append(upload.filename)
-        return await run_in_threadpool(_start, runtime, user_id, staging, names, form.fields)
-    except Exception:
-        await run_in_threadpool(_unstage, runtime, staging)
-        raise
-
-
-def _start(runtime: Runtime, user_id: str, staging: str, names: list[str], fields: dict[str, str]) -> str:
-    if not names:
-        raise InvalidInput("The request carries no file. Choose an archive or images.")
-    row = workflows.make_set(runtime, user_id, fields.get("set", "").strip() or set_name_of(names[0]))
-    source = workflows.Source(staging, names[0] if len(names) == 1 else row.name, staged=True)
-    workflows.start_import(runtime, user_id, row.id, source, label=fields.get("label") or None)
-    return row.id
-
-
-def _unstage(runtime: Runtime, staging: str) -> None:
-    located = runtime.stores.locate(staging)
-    located.store.delete_prefix(located.key)
 
 
 def _plants_page(

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal, TypeVar, get_args
 from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import APIRouter, Depends, Form, Query, Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 
 from ecluse.catalog import images, runs
 from ecluse.catalog.images import Counts, Filter, State
@@ -17,18 +17,16 @@ from ecluse.catalog.tables import ImageSet
 from ecluse.errors import EcluseError, InvalidInput, UnusableImages
 from ecluse.plants import workflows
 from ecluse.plants.audit import start_audit
-from ecluse.plants.exporting import zip_chunks
 from ecluse.plants.recipe import RECIPES, Architecture, Options, RecipeName
 from ecluse.plants.training import TrainingRequest, start_training
 from ecluse.runtime import Runtime
-from ecluse.storage import safe_filename
-from ecluse.web.downloads import joined
 from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PageNumber, Pager, page_of
 from ecluse.web.pages.plants import plant_jobs
 from ecluse.web.plants_pictures import Shown, shown
 from ecluse.web.plants_recipes import recipe_texts, torch_is_missing
 from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.stored_images import send_set
 from ecluse.web.templating import render, words_of
 
 router = APIRouter()
@@ -224,13 +222,7 @@ def remove(request: Request, set_id: str, runtime: RuntimeDep, user: CurrentUser
 @router.get("/plants/{set_id}/export.zip")
 def export(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """The images of the set that are in use, in a folder for each label."""
-    row = _set(runtime, user.user.id, set_id)
-    chunks = zip_chunks(runtime, row.user_id, row.id)
-    # What can be found wrong before anything is sent is answered with an error.
-    body = joined(next(chunks), chunks)
-    name = f"{row.name}.zip"
-    disposition = f"attachment; filename=\"{safe_filename(name)}\"; filename*=UTF-8''{quote(name)}"
-    return StreamingResponse(body, media_type="application/zip", headers={"content-disposition": disposition})
+    return send_set(runtime, _set(runtime, user.user.id, set_id))
 
 
 def change(
