@@ -172,7 +172,7 @@ def test_a_damaged_image_is_told() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (Options(architecture="resnet18"), "finetune for resnet18"),
+        (Options(architecture="resnet18"), "cannot learn with resnet18"),
         (Options(device="cuda"), "GPU"),
         (Options(learning_rate=0.1), "learning rate"),
     ],

@@ -349,7 +349,7 @@ from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
 from ecluse.work import KINDS
 
-finetune.FROM_NOTHING = replace(
+finetune.PLANS["resnet18"] = replace(
     finetune.FROM_NOTHING, width=4, transform=Transform(36, 32), patience=100, batch_size=8
 )
 finetune._threads = lambda: 1

@@ -42,6 +42,7 @@ LEFT_OUT = (
     "fraud/plots.py",
     "fraud/references/domains",
     "plants/card.py",
+    "plants/demo",
     "catalog/migrations",
     "city/backtest.py",
     *(f"city/demo/{part}.py" for part in DEMO),

@@ -142,6 +142,11 @@ NOT_SHOWN = {
     "A sample cannot begin on C7; ask for a day from 1970 to 2100.",
     "ecluse/C7 (images that a person listed)", "the last attempt returns or raises", "a tar is read forwards",
     "mean and std have one value for each of three colours", "The address",
+    "strengths of regularisation, from strong to weak",
+    "it is not of torch's old format", "its numbers are big-endian", "it holds more than tensors",
+    "a tensor has a negative size", "a tensor reaches beyond its storage",
+    "its storages are not those of its tensors", "the storage C7 has not its C7 numbers", "C7.C7 is not read",
+    "a storage is not one of plain numbers", "a tensor views no storage",
     "C7 is no name of an origin", "a record of Parquet has no rest", "unexpected end of data",
 }  # fmt: skip
 

@@ -295,7 +295,7 @@ def test_a_training_is_asked_for_and_shown_on_the_page_of_its_set(
         ({"epochs": "many"}, "“many” is no whole number"),
         ({"recipe": "magic"}, "There is no choice “magic”"),
         ({"name": "no/name"}, "no/name"),
-        ({"architecture": "resnet18"}, "finetune for resnet18"),
+        ({"architecture": "resnet18"}, "cannot learn with resnet18"),
     ],
 )
 def test_a_training_that_cannot_be_is_refused_with_what_was_typed(

@@ -17,7 +17,7 @@ from ecluse.cli.session import acting, finish, home_option, user_option
 from ecluse.errors import InvalidInput, UnreadableImage
 from ecluse.plants import training, workflows
 from ecluse.plants.evaluation import in_words
-from ecluse.plants.recipe import RECIPES, Architecture, Options, RecipeName
+from ecluse.plants.recipe import ARCHITECTURES, RECIPES, Architecture, Options, RecipeName
 from ecluse.plants.training import TrainingRequest
 from ecluse.runtime import Runtime
 
@@ -36,14 +36,14 @@ LOOK: Final = 0.5
 @click.option("--set", "set_name", help="Set of images, by name or id. Default: the one imported last.")
 @click.option(
     "--recipe",
-    type=click.Choice(RECIPES),
+    type=click.Choice(list(RECIPES)),
     default="features",
     show_default=True,
     help="features: a linear layer on what a network learned on ImageNet. finetune: the whole network (torch).",
 )
 @click.option(
     "--architecture",
-    type=click.Choice(["lite0", "resnet18"]),
+    type=click.Choice(ARCHITECTURES),
     help="Network. Default: lite0, EfficientNet-Lite0 with what it learned on ImageNet; resnet18 begins with nothing.",
 )
 @click.option("--epochs", type=click.IntRange(1, training.MAX_EPOCHS), help="Default: the recipe's own.")

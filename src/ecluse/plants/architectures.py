@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ecluse.errors import InvalidInput
-from ecluse.plants.recipe import Architecture
+from ecluse.plants.recipe import ARCHITECTURES, Architecture
 
 Activation = Literal["relu", "relu6"]
 CLASSIFIER: Final = "classifier"
@@ -96,16 +96,17 @@ class Network:
 
 
 def network(name: str, width: int | None = None) -> Network:
-    """The table of an architecture.
+    """The table of an architecture; `width` makes a ResNet18 of fewer channels.
 
     Raises:
         InvalidInput: there is none of this name.
     """
-    if name == "lite0":
-        return lite0()
-    if name == "resnet18":
-        return resnet18(64 if width is None else width)
-    raise InvalidInput(f'There is no architecture "{name}"; there are lite0 and resnet18.')
+    match name:
+        case "lite0":
+            return lite0()
+        case "resnet18":
+            return resnet18(64 if width is None else width)
+    raise InvalidInput(f'There is no architecture "{name}"; there are {" and ".join(ARCHITECTURES)}.')
 
 
 #: Repeats, kernel, stride, expansion, inputs, outputs: efficientnet_lite_builder.py of tensorflow/tpu, width and

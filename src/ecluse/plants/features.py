@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ecluse.errors import InvalidInput, UnusableImages
+from ecluse.errors import UnusableImages
 from ecluse.plants.architectures import CLASSIFIER, lite0
 from ecluse.plants.graphs import extractor
 from ecluse.plants.pictures import Transform, read_picture
-from ecluse.plants.recipe import Epoch, Learned, Lesson, Options, Teaching
+from ecluse.plants.recipe import Epoch, Learned, Lesson, Options, Teaching, check_choices
 from ecluse.plants.weights import PACKAGE, SHA256, lite0_state
 
 if TYPE_CHECKING:
@@ -92,14 +92,7 @@ def features(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
 
 
 def _check(lesson: Lesson, options: Options) -> None:
-    if options.architecture not in (None, "lite0"):
-        raise InvalidInput(
-            "The recipe features learns on what lite0 sees. Choose the recipe finetune for resnet18."
-        )
-    if options.device == "cuda":
-        raise InvalidInput("The recipe features needs no GPU; take the device auto or cpu.")
-    if options.learning_rate is not None:
-        raise InvalidInput("The recipe features has no learning rate: it finds the least loss exactly.")
+    check_choices("features", options)
     counted = Counter(example.label for example in lesson.train)
     for number, label in enumerate(lesson.labels):
         if not counted[number]:

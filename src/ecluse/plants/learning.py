@@ -25,7 +25,7 @@ from ecluse.plants.checkpoints import Checkpoint, from_bytes, to_bytes
 from ecluse.plants.networks import Classifier, initialise, set_state, state_of
 from ecluse.plants.plan import Plan
 from ecluse.plants.recipe import Epoch, Example, Learned, Lesson, Teaching
-from ecluse.plants.weights import lite0_state
+from ecluse.plants.weights import pretrained_state
 
 #: Seconds between two reports.
 REPORTED_EVERY: Final = 0.5
@@ -151,7 +151,8 @@ class _Course:
         if not self.plan.pretrained:
             self._join()
             return
-        learned = {n: v for n, v in lite0_state().items() if not n.startswith(f"{CLASSIFIER}.")}
+        known = pretrained_state(self.plan.architecture)
+        learned = {n: v for n, v in known.items() if not n.startswith(f"{CLASSIFIER}.")}
         own = {n: v for n, v in state_of(self.network).items() if n.startswith(f"{CLASSIFIER}.")}
         set_state(self.network, learned | own)
         first = self._fit_head()

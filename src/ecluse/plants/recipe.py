@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from ecluse.errors import InvalidInput
+
 if TYPE_CHECKING:  # pages and commands that only name a recipe read no images
     import numpy as np
     from numpy.typing import NDArray
@@ -15,7 +17,25 @@ if TYPE_CHECKING:  # pages and commands that only name a recipe read no images
 RecipeName = Literal["features", "finetune"]
 #: Neural networks by name: "lite0" is EfficientNet-Lite0 as learned on ImageNet, "resnet18" starts from nothing.
 Architecture = Literal["lite0", "resnet18"]
-RECIPES: Final[tuple[RecipeName, ...]] = ("features", "finetune")
+ARCHITECTURES: Final[tuple[Architecture, ...]] = ("lite0", "resnet18")
+
+
+@dataclass(frozen=True)
+class Takes:
+    """What a recipe can be told; the first of its networks is its own choice."""
+
+    architectures: tuple[Architecture, ...]
+    learning_rate: bool = True
+    gpu: bool = True
+    #: Whether it needs torch.
+    torch: bool = True
+
+
+#: The recipes, that which needs nothing first: the default.
+RECIPES: Final[Mapping[RecipeName, Takes]] = {
+    "features": Takes(("lite0",), learning_rate=False, gpu=False, torch=False),
+    "finetune": Takes(ARCHITECTURES),
+}
 
 
 @dataclass(frozen=True)
@@ -104,3 +124,17 @@ class Recipe(Protocol):
     """Learn from a lesson."""
 
     def __call__(self, lesson: Lesson, options: Options, teaching: Teaching) -> Learned: ...
+
+
+def check_choices(recipe: RecipeName, options: Options) -> None:
+    """`InvalidInput` for what a person chose and the recipe cannot be told."""
+    takes = RECIPES[recipe]
+    if options.architecture is not None and options.architecture not in takes.architectures:
+        known = " and ".join(takes.architectures)
+        raise InvalidInput(
+            f"The recipe {recipe} cannot learn with {options.architecture}; it takes {known}. Choose another recipe."
+        )
+    if options.device == "cuda" and not takes.gpu:
+        raise InvalidInput(f"The recipe {recipe} needs no GPU; take the device auto or cpu.")
+    if options.learning_rate is not None and not takes.learning_rate:
+        raise InvalidInput(f"The recipe {recipe} has no learning rate. Leave it out.")

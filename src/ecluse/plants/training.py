@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from ecluse.catalog import audit, images, runs
 from ecluse.catalog.tables import Run, new_id
 from ecluse.errors import InvalidInput, UnusableImages
-from ecluse.plants.recipe import RECIPES, Architecture, Options, RecipeName
+from ecluse.plants.recipe import ARCHITECTURES, RECIPES, Options, RecipeName, check_choices
 from ecluse.plants.workflows import find_set, is_importing
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
@@ -98,17 +98,10 @@ def check_request(request: TrainingRequest) -> None:
     checked_name(request.model_name)
     if request.recipe not in RECIPES:
         raise InvalidInput(f'There is no recipe "{request.recipe}"; there are {" and ".join(RECIPES)}.')
-    if options.architecture is not None and options.architecture not in get_args(Architecture):
-        known = " and ".join(get_args(Architecture))
+    if options.architecture is not None and options.architecture not in ARCHITECTURES:
+        known = " and ".join(ARCHITECTURES)
         raise InvalidInput(f'There is no architecture "{options.architecture}"; there are {known}.')
-    if request.recipe == "features" and options.architecture not in (None, "lite0"):
-        raise InvalidInput(
-            "The recipe features learns on what lite0 sees. Choose the recipe finetune for resnet18."
-        )
-    if request.recipe == "features" and options.device == "cuda":
-        raise InvalidInput("The recipe features needs no GPU; take the device auto or cpu.")
-    if request.recipe == "features" and options.learning_rate is not None:
-        raise InvalidInput("The recipe features has no learning rate: it finds the least loss exactly.")
+    check_choices(request.recipe, options)
     if options.epochs is not None and not 1 <= options.epochs <= MAX_EPOCHS:
         raise InvalidInput(f"{options.epochs} cannot be the number of epochs; use 1 to {MAX_EPOCHS:,}.")
     if options.batch_size is not None and not 1 <= options.batch_size <= MAX_BATCH:

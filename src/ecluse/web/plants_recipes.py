@@ -1,10 +1,11 @@
-"""Say what the recipes of a classifier are called, need and take."""
+"""Say what the recipes and networks of a classifier are called, need and take."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from ecluse.plants.recipe import RECIPES, Architecture
 from ecluse.web.i18n import Words
 
 
@@ -16,6 +17,7 @@ class RecipeText:
     name: str
     takes: str
     needs: str
+    needs_torch: bool = False
 
 
 def recipe_texts(say: Words) -> dict[str, RecipeText]:
@@ -32,9 +34,18 @@ def recipe_texts(say: Words) -> dict[str, RecipeText]:
             say._("Fine-tuning"),
             say._("longer: every epoch goes through all images. A graphics card helps."),
             say._("It needs torch."),
+            needs_torch=RECIPES["finetune"].torch,
         ),
     )
     return {text.key: text for text in texts}
+
+
+def architecture_names(say: Words) -> dict[Architecture, str]:
+    """Each network in words."""
+    return {
+        "lite0": say._("EfficientNet-Lite0, learned on ImageNet"),
+        "resnet18": say._("ResNet-18, from nothing"),
+    }
 
 
 def torch_is_missing() -> bool:

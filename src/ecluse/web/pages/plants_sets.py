@@ -17,14 +17,14 @@ from ecluse.catalog.tables import ImageSet
 from ecluse.errors import EcluseError, InvalidInput, UnusableImages
 from ecluse.plants import workflows
 from ecluse.plants.audit import start_audit
-from ecluse.plants.recipe import RECIPES, Architecture, Options, RecipeName
+from ecluse.plants.recipe import ARCHITECTURES, RECIPES, Architecture, Options, RecipeName
 from ecluse.plants.training import TrainingRequest, start_training
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PageNumber, Pager, page_of
 from ecluse.web.pages.plants import plant_jobs
 from ecluse.web.plants_pictures import Shown, shown
-from ecluse.web.plants_recipes import recipe_texts, torch_is_missing
+from ecluse.web.plants_recipes import architecture_names, recipe_texts, torch_is_missing
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.stored_images import send_set
 from ecluse.web.templating import render, words_of
@@ -359,6 +359,7 @@ def _set_page(
         "parts": part_names(say),
         "split_labels": sorted({label for part in split.counts.values() for label in part}) if split else [],
         "recipes": list(recipe_texts(say).values()),
+        "architectures": architecture_names(say),
         "torch_missing": torch_is_missing(),
         "form": form or TrainForm(default_model_name(row.name)),
         "runs": trainings[:RUNS_SHOWN],
@@ -400,14 +401,13 @@ def start(runtime: Runtime, user_id: str, row: ImageSet, form: TrainForm) -> str
     Raises:
         InvalidInput, UnusableImages: a choice cannot be used, or the set cannot.
     """
-    recipe = _one_of(RECIPES, form.recipe)
-    if recipe == "finetune" and torch_is_missing():
+    recipe = _one_of(tuple(RECIPES), form.recipe)
+    if RECIPES[recipe].torch and torch_is_missing():
         raise InvalidInput(TORCH_MISSING)
-    architectures: tuple[Architecture, ...] = get_args(Architecture)
     options = Options(
         seed=_whole(form.seed) or 0,
         epochs=_whole(form.epochs),
-        architecture=_one_of(architectures, form.architecture) if form.architecture else None,
+        architecture=_one_of(ARCHITECTURES, form.architecture) if form.architecture else None,
     )
     request = TrainingRequest(form.name, recipe, options)
     return start_training(runtime, user_id, row.id, request).id

@@ -22,6 +22,7 @@ from ecluse.web.comparison import headline
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
+from ecluse.web.plants_recipes import recipe_texts
 from ecluse.web.run_charts import (
     LETTERS,
     compared_charts,
@@ -194,9 +195,7 @@ def kind_names(say: Words) -> dict[str, str]:
         "retraining": say._("Trained again"),
         "learning": say._("Learned from labels"),
         "forecast": say._("Forecast"),
-        "features": say._("Known features, linear head"),
-        "finetune": say._("Fine-tuning"),
-    }
+    } | {key: recipe.name for key, recipe in recipe_texts(say).items()}
 
 
 def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> dict[str, Any]:
