@@ -350,7 +350,7 @@ from ecluse.settings import Settings
 from ecluse.work import KINDS
 
 finetune.PLANS["resnet18"] = replace(
-    finetune.FROM_NOTHING, width=4, transform=Transform(36, 32), patience=100, batch_size=8
+    finetune.PLANS["resnet18"], width=4, transform=Transform(36, 32), patience=100, batch_size=8
 )
 finetune._threads = lambda: 1
 with Runtime.open(Settings.from_environment()) as runtime:

@@ -8,91 +8,18 @@ threads adds numbers up in another order; CUDA does so from run to run.
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from dataclasses import replace
-=======
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
->>>>>>> 91eb2df (Say once what each recipe and network takes; hold the sentences of all of plants in French)
 from importlib.util import find_spec
 from typing import Final, Literal
 
 from ecluse.errors import InvalidInput, TorchMissing, UnusableImages
-<<<<<<< HEAD
-from ecluse.plants.plan import FROM_NOTHING, PRETRAINED, Plan
-from ecluse.plants.recipe import Learned, Lesson, Options, Teaching
-=======
-from ecluse.plants.augmentation import Augmentation
-from ecluse.plants.pictures import Transform
-from ecluse.plants.recipe import RECIPES, Architecture, Learned, Lesson, Options, Teaching
->>>>>>> 91eb2df (Say once what each recipe and network takes; hold the sentences of all of plants in French)
+from ecluse.plants.plan import PLANS, Plan
+from ecluse.plants.recipe import RECIPES, Learned, Lesson, Options, Teaching
 
 #: Threads of one training; more gain little on the small batches of a CPU.
 MOST_THREADS: Final = 8
 
 
-<<<<<<< HEAD
-=======
-@dataclass(frozen=True)
-class Plan:
-    """All that decides how a network learns; what a person does not choose has been chosen by validation."""
-
-    architecture: Architecture
-    #: Whether it starts from what was learned on ImageNet; else from nothing.
-    pretrained: bool
-    epochs: int
-    #: Of the last layer, at the top of the schedule; that of the layers below is `below` times that.
-    learning_rate: float
-    below: float
-    #: The stem and so many blocks stay as they are, and so do all batch norms' statistics, where it is pretrained.
-    frozen: int = 0
-    batch_size: int = 16
-    seed: int = 0
-    weight_decay: float = 0.02
-    #: How much of each label is spread over all labels.
-    smoothing: float = 0.1
-    dropout: float = 0.2
-    #: Epochs in which the learning rate rises, and those without a better validation loss after which it ends.
-    warmup: float = 1.0
-    patience: int = 6
-    #: The longest gradient of a step, in the Euclidean norm.
-    clipped: float = 5.0
-    transform: Transform = field(default_factory=Transform)
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    #: ResNet18's first channels; 64 is the published network.
-    width: int | None = None
-    device: Literal["cpu", "cuda"] = "cpu"
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Plan:
-        parts = {"transform": Transform.from_dict(data["transform"])}
-        return cls(**data | parts | {"augmentation": Augmentation(**data["augmentation"])})
-
-
-PRETRAINED: Final = Plan(
-    "lite0", pretrained=True, epochs=8, learning_rate=1e-4, below=1.0, frozen=9, patience=4
-)
-#: On small images: from nothing it takes many epochs.
-FROM_NOTHING: Final = Plan(
-    "resnet18",
-    pretrained=False,
-    epochs=30,
-    learning_rate=1e-3,
-    below=1.0,
-    weight_decay=0.05,
-    dropout=0.0,
-    patience=10,
-    transform=Transform(resize=146, crop=128),
-)
-
-#: How each network learns where a person chooses nothing.
-PLANS: Final[Mapping[Architecture, Plan]] = {"lite0": PRETRAINED, "resnet18": FROM_NOTHING}
-
-
->>>>>>> 91eb2df (Say once what each recipe and network takes; hold the sentences of all of plants in French)
 def finetune(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
     """The recipe: AdamW, a cosine schedule, augmented images, and of all epochs the one with the best validation loss.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
@@ -64,3 +65,5 @@ FROM_NOTHING: Final = Plan(
     patience=10,
     transform=Transform(resize=146, crop=128),
 )
+#: How each network is taught where a person chooses nothing.
+PLANS: Final[Mapping[Architecture, Plan]] = {"lite0": PRETRAINED, "resnet18": FROM_NOTHING}
