@@ -50,8 +50,11 @@ class Plan:
         return cls(**data | parts | {"augmentation": Augmentation(**data["augmentation"])})
 
 
+#: On three splits of 400 photographs, five epochs at most, the best validation losses were .098, .206 and .028; with
+#: the last layer alone .127, .206 and .068. Half the rate, or four more blocks to learn, did no better. So few
+#: images leave little to gain, which is why the first epoch is kept where nothing is better.
 PRETRAINED: Final = Plan(
-    "lite0", pretrained=True, epochs=8, learning_rate=1e-4, below=1.0, frozen=9, patience=4
+    "lite0", pretrained=True, epochs=8, learning_rate=5e-5, below=1.0, frozen=9, smoothing=0.0, patience=4
 )
 #: On small images: from nothing it takes many epochs.
 FROM_NOTHING: Final = Plan(
