@@ -207,7 +207,7 @@ def _environment(server: MlflowSettings) -> dict[str, str]:
         "MLFLOW_REGISTRY_URI": server.url or "",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0.5",  # the job is tried again anyway
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",  # the job is tried again anyway
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
         "PYTHONWARNINGS": "ignore",
         "GIT_PYTHON_REFRESH": "quiet",
