@@ -501,7 +501,10 @@ def _engine_url(url: str) -> str:
 
 def _error_text(workflow: WorkflowStatus) -> str | None:
     if workflow.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-        return f"The job took its worker down {MAX_RECOVERIES} times and was given up. Try a smaller table."
+        return (
+            f"The job took its worker down {MAX_RECOVERIES} times and was given up. "
+            "Give it less data, or the worker more memory."
+        )
     return str(workflow.error) if workflow.status == "ERROR" and workflow.error else None
 
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from ecluse import tracking
 from ecluse.catalog import images, runs
-from ecluse.catalog.tables import Image, ImageSet, User
+from ecluse.catalog.tables import Image, ImageSet, Run, User
+from ecluse.plants.publication import NOT_CHECKED
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.image_imports import set_name_of
@@ -189,6 +191,27 @@ def test_a_model_says_how_sure_its_accuracy_is_and_what_it_confuses(client: Brow
         re.findall(r'data-chart="([^"]+)"', said)
     )
     assert "outputs differ by 2.4e-06" in plain
+
+
+def test_the_page_of_a_model_that_was_trained_without_torch_says_that_its_export_was_not_compared(
+    runtime: Runtime, owner: User, client: Browser
+) -> None:
+    export = {"checked_against": NOT_CHECKED, "largest_difference": None, "images": 0}
+    invented.publish(runtime, owner, "unchecked", {"export": export})
+    said = text_of(client.get(f"/models/unchecked/{invented.VERSION}").text)
+    assert "model.onnx, not compared with torch" in said
+
+
+def test_a_run_names_the_set_it_learned_from(client: Browser) -> None:
+    said = client.get("/runs/run").text
+    assert f'<a class="filename" href="{SET}">Meadow</a>' in said
+
+
+def test_a_training_that_is_over_is_judged_by_its_test_images() -> None:
+    run = Run(application="plants", metrics={"validation_accuracy": 0.98, "test_accuracy": 0.95})
+    figure = tracking.main_metric(run)
+    assert figure is not None
+    assert (figure.name, figure.value, figure.better) == ("test_accuracy", 0.95, "higher")
 
 
 def test_an_archive_of_a_set_holds_its_images_by_label(client: Browser) -> None:

@@ -68,10 +68,14 @@ def set_of(transaction: Transaction, user_id: str, set_id: str) -> ImageSet:
     """Raises:
     NotFound: there is none, or it is someone else's.
     """
-    found = transaction.scalar(select(ImageSet).where(ImageSet.id == set_id, ImageSet.user_id == user_id))
+    found = find_set(transaction, user_id, set_id)
     if found is None:
         raise NotFound(f"No set of images {set_id}. See: ecluse plants sets")
     return found
+
+
+def find_set(transaction: Transaction, user_id: str, set_id: str) -> ImageSet | None:
+    return transaction.scalar(select(ImageSet).where(ImageSet.id == set_id, ImageSet.user_id == user_id))
 
 
 def set_named(transaction: Transaction, user_id: str, name: str) -> ImageSet | None:

@@ -234,8 +234,6 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("No image is ticked. Tick those that the change is for."),
     N_('"%(value)s" is no whole number.'),
     N_('There is no choice "%(value)s". Choose one of the form.'),
-    N_('Fine-tuning needs torch, which is not installed here: pip install "ecluse[plants]". '
-       "The features of a known network need nothing more."),
     N_("%(name)s cannot be a model name: use 1 to 64 letters, digits, dots, hyphens or underscores, "
        "beginning with a letter or digit."),
     N_("No label column could be guessed. Name it: target_column"),
@@ -577,7 +575,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("No job %(value)s. See: ecluse jobs list"),
     N_("No job has such an id. See: ecluse jobs list"),
     # How jobs end
-    N_("The job took its worker down %(count)s times and was given up. Try a smaller table."),
+    N_("The job took its worker down %(count)s times and was given up. Give it less data, or the worker more memory."),
     N_("Reading it was stopped on request. Upload it again."),
     N_("Its job is gone. Ask for it again."),
     N_("It was stopped."),

@@ -50,8 +50,9 @@ RARE: Final = 20
 #: Labels are out of balance where one has so many times the images of another.
 UNBALANCED: Final = 4
 TORCH_MISSING: Final = (
-    'Fine-tuning needs torch, which is not installed here: pip install "ecluse[plants]". '
-    "The features of a known network need nothing more."
+    "Fine-tuning needs torch, which is not installed. In a checkout: ./run plants train --recipe finetune"
+    ' installs it. In an environment of your own: uv pip install --torch-backend=auto "ecluse[plants]". '
+    "The recipe features needs no torch."
 )
 Field = Annotated[str, Form()]
 

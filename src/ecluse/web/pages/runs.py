@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ecluse import tracking
-from ecluse.catalog import Transaction, datasets, runs
+from ecluse.catalog import Transaction, datasets, images, runs
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.runs import Wanted
 from ecluse.catalog.tables import ModelVersion, Run, now
@@ -206,6 +206,8 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
         version = _version_of(transaction, run)
         table = run.subject.get("dataset_id")
         names = datasets.filenames(transaction, user_id, [table]) if table else {}
+        set_id = run.subject.get("set_id")
+        image_set = images.find_set(transaction, user_id, set_id) if set_id else None
     progress = _progress(runtime, run, say)
     is_active = run.status in runs.ACTIVE
     return {
@@ -213,6 +215,7 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
         "aliases": tracked.aliases,
         "version": version,
         "table": (table, names[table]) if table in names else None,
+        "image_set": image_set,
         "seconds": seconds_of(run),
         "main": _main(tracked, version, say),
         "figures": run_charts(tracked.curves, run.application, say),
@@ -270,7 +273,11 @@ def _interval(figure: Figure, version: ModelVersion | None) -> tuple[float, floa
     if version is None:
         return None
     told = version.report.get("interval")
-    if figure.name == "accuracy" and isinstance(told, dict) and {"low", "high"} <= told.keys():
+    if (
+        figure.name in ("accuracy", "test_accuracy")
+        and isinstance(told, dict)
+        and {"low", "high"} <= told.keys()
+    ):
         return float(told["low"]), float(told["high"])
     known = headline(version)
     return known.b_interval if known is not None and known.name == figure.name else None
