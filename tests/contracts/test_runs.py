@@ -139,6 +139,8 @@ def test_runs_are_found_by_what_they_are_and_by_what_they_were_told(catalog: Cat
         (Wanted(parameters={"rate": "fast"}), ["b"]),
         (Wanted(parameters={"epochs": "5.0", "flip": "true"}), ["a"]),
         (Wanted(parameters={"epochs": "6"}), []),
+        (Wanted(parameters={"epochs": "9" * 400}), []),
+        (Wanted(parameters={"epochs": "[" * 5000}), []),
         (Wanted(tags={"who": "Zoé"}), ["a"]),
         (Wanted(application="fraud"), ["b"]),
         (Wanted(status="queued"), ["a"]),

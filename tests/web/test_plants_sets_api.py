@@ -86,11 +86,18 @@ def test_images_below_an_address_of_a_store_are_imported_by_who_may_read_them(we
     stranger = f"{web.runtime.data.url}/user_data/someone/uploads"
     refused = web.ask("POST", "/api/plants/sets", json={"name": "a", "source": stranger})
     assert refused.status_code == 422, refused.text
-    for body in (b"{", b"[]", b'{"name": "a"}', b'{"name": "a", "source": "x", "other": 1}'):
+    for body in (b"{", b"[]", b'{"name": "a"}', b'{"name": "a", "source": "x", "other": 1}', b"[" * 200_000):
         answer = web.ask(
             "POST", "/api/plants/sets", content=body, headers={"content-type": "application/json"}
         )
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_input")
+
+
+def test_json_where_files_are_uploaded_is_no_larger_than_elsewhere(web: Web) -> None:
+    for kind in ("application/json", "Application/JSON; charset=utf-8"):
+        for path in ("/api/plants/sets", "/api/plants/predict"):
+            answer = web.ask("POST", path, content=b" " * 1_100_000, headers={"content-type": kind})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
 
 
 def test_an_upload_that_breaks_off_or_carries_nothing_leaves_nothing(web: Web) -> None:

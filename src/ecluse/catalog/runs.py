@@ -46,6 +46,8 @@ NOT_FINITE: Final = "not_finite"
 CHECKPOINT: Final = "checkpoint"
 _NAME: Final = re.compile(r"\w[\w.\- ]{0,79}")
 _LONGEST_VALUE: Final = 500
+#: Characters of a text that may be meant as a number.
+_LONGEST_NUMBER: Final = 100
 Direction = Literal["ascending", "descending"]
 
 
@@ -535,6 +537,8 @@ def _as_written(values: InstrumentedAttribute[dict[str, Any]], name: str) -> Col
 def _writings(value: str) -> list[str]:
     """Every JSON text that a person may mean by a text: the text itself, and the number or truth value it names."""
     writings = {json.dumps(value), json.dumps(value, ensure_ascii=False)}
+    if len(value) > _LONGEST_NUMBER:
+        return sorted(writings)
     try:
         named = json.loads(value)
     except ValueError:

@@ -145,7 +145,7 @@ class Protection:
 class BodyLimit:
     """Refuse a request body larger than a form or a JSON document needs, before it fills the memory.
 
-    Where files are uploaded, the reader of the upload counts for itself.
+    Where files are uploaded, the reader of the upload counts for itself; JSON is limited there too.
     """
 
     def __init__(self, app: ASGIApp, refuse: Callable[[Request], Response]) -> None:
@@ -153,7 +153,7 @@ class BodyLimit:
         self._refuse = refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in SAFE_METHODS or scope["path"] in UPLOADS:
+        if scope["type"] != "http" or scope["method"] in SAFE_METHODS or _may_be_files(scope):
             await self._app(scope, receive, send)
             return
         messages, size = [], 0
@@ -171,6 +171,16 @@ class BodyLimit:
             return messages.pop(0) if messages else await receive()
 
         await self._app(scope, replay, send)
+
+
+def _may_be_files(scope: Scope) -> bool:
+    kind = Headers(scope=scope).get("content-type", "")
+    return scope["path"] in UPLOADS and not is_json(kind)
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a body of this type is read as JSON."""
+    return content_type.partition(";")[0].strip().lower() == "application/json"
 
 
 def policy_with_tiles(url: str) -> str:

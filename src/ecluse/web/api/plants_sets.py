@@ -22,7 +22,7 @@ from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
 from ecluse.web.image_imports import MOST_FILES, Queued, import_form, open_import
 from ecluse.web.image_work import WorkDep
-from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.security import CurrentUser, RuntimeDep, is_json
 from ecluse.web.stored_images import IfNoneMatch, send_image, send_set, send_thumbnail, stored_image
 
 router = APIRouter(prefix="/plants", tags=["plants"])
@@ -231,7 +231,7 @@ async def import_images(request: Request, runtime: RuntimeDep, user: CurrentUser
     The set is made unless it is there. What was imported before changes nothing; a file that is no image that can
     be used is rejected with its reason, and the rest goes on. Uploads are streamed into the store.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
+    if is_json(request.headers.get("content-type", "")):
         wanted = _import_request(await request.body())
         return await run_in_threadpool(_import_from, runtime, user.user.id, wanted)
     form = await open_import(request, runtime)
@@ -418,6 +418,8 @@ def _import_request(data: bytes) -> ImportRequest:
         raise InvalidInput(f"{'; '.join(told)}.") from error
     except ValueError as error:
         raise InvalidInput(f"The body is not JSON: {error}.") from error
+    except RecursionError as error:
+        raise InvalidInput("The body is JSON within JSON within JSON, deeper than any request is.") from error
 
 
 def _import_from(runtime: Runtime, user_id: str, wanted: ImportRequest) -> ImportAccepted:
