@@ -387,6 +387,33 @@ def test_a_host_that_never_ends_its_answer_is_left(monkeypatch: pytest.MonkeyPat
             fetch_image(f"http://127.0.0.1:{port}/1.jpg", allow_private=True)
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc", "does not answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", "does not answer"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\n\r\n", "no address of the web"),
+        (b"no HTTP at all\r\n\r\n", "does not answer"),
+    ],
+)
+def test_what_a_host_says_against_all_rules_is_a_reason(
+    monkeypatch: pytest.MonkeyPatch, said: bytes, reason: str
+) -> None:
+    monkeypatch.setattr(web, "PAUSE", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            for _ in range(web.ATTEMPTS):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(4096)
+                    connection.sendall(said)
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(UnreadableImage, match=reason):
+            fetch_image(f"http://127.0.0.1:{listening.getsockname()[1]}/1.jpg", allow_private=True)
+
+
 @given(st.ip_addresses(v=4))
 def test_an_address_of_version_6_is_public_only_where_the_one_it_stands_for_is(
     address: ipaddress.IPv4Address,

@@ -304,7 +304,7 @@ def _columns(place: _Place, one: _Examined) -> dict[str, Any]:
         "imported_label": one.label,
         "origin": one.origin,
         "state": "valid" if one.reason is None else "rejected",
-        "reason": one.reason,
+        "reason": None if one.reason is None else _shown(one.reason),
         "perceptual_hash": one.perceptual_hash,
     }
 

@@ -152,7 +152,13 @@ def _answer(parts: SplitResult, address: tuple[str, int], until: float) -> Itera
         raise UnreadableImage(
             f"It could not be fetched: the certificate of {parts.hostname} cannot be trusted."
         ) from error
-    except (OSError, http.client.HTTPException, UnicodeError) as error:
+    except (
+        OSError,
+        http.client.HTTPException,
+        ValueError,
+    ) as error:  # a length below nothing is a ValueError
+        if isinstance(error, UnreadableImage):
+            raise
         if late.is_set():
             raise UnreadableImage(f"It could not be fetched in {MOST_SECONDS:g} s.") from error
         raise _Passing(f"{parts.hostname} does not answer") from error
@@ -163,7 +169,10 @@ def _answer(parts: SplitResult, address: tuple[str, int], until: float) -> Itera
 
 
 def _sent_on(url: str, place: str) -> str:
-    after = urljoin(url, place)
+    try:
+        after = urljoin(url, place)
+    except ValueError as error:
+        raise UnreadableImage(f"It is no address of the web: {error}.") from error
     if url.startswith("https:") and not after.startswith("https:"):
         raise UnreadableImage("It could not be fetched: https sends on to an address without encryption.")
     return after
