@@ -37,30 +37,31 @@ from tests.servers import ObjectServer, free_port
 
 pytest.importorskip("mlflow")
 
-#: What MLflow's own client says of one of our runs, as JSON: `python -c READ KEY FOLDER`.
+#: What MLflow's own client says of some of our runs, as lines of JSON: `python -c READ FOLDER KEY…`.
 READ = """
 import json, sys
 from pathlib import Path
 from mlflow import MlflowClient, artifacts
 
-key, folder = sys.argv[1:]
+folder, *keys = sys.argv[1:]
 client = MlflowClient()
 experiments = {one.experiment_id: one.name for one in client.search_experiments()}
-found = client.search_runs(list(experiments), f"tags.`ecluse.run` = '{key}'")
-run = found[0]
-metrics = {n: [[p.step, p.value, p.timestamp] for p in client.get_metric_history(run.info.run_id, n)] for n in run.data.metrics}
-known = client.search_model_versions(f"run_id = '{run.info.run_id}'")
-versions = [client.get_model_version(one.name, one.version) for one in known]  # a search leaves the aliases out
-files = {}
-for one in versions:
-    root = Path(artifacts.download_artifacts(artifact_uri=f"models:/{one.name}/{one.version}", dst_path=folder))
-    files = {str(p.relative_to(root)): p.read_bytes().hex() for p in sorted(root.rglob("*")) if p.is_file()}
-print(json.dumps({
-    "runs": len(found), "experiment": experiments[run.info.experiment_id], "name": run.info.run_name,
-    "status": run.info.status, "started": run.info.start_time, "ended": run.info.end_time,
-    "parameters": run.data.params, "tags": run.data.tags, "metrics": metrics, "files": files,
-    "versions": [{"name": v.name, "number": v.version, "tags": v.tags, "aliases": sorted(v.aliases)} for v in versions],
-}))
+for key in keys:
+    found = client.search_runs(list(experiments), f"tags.`ecluse.run` = '{key}'")
+    run = found[0]
+    metrics = {n: [[p.step, p.value, p.timestamp] for p in client.get_metric_history(run.info.run_id, n)] for n in run.data.metrics}
+    known = client.search_model_versions(f"run_id = '{run.info.run_id}'")
+    versions = [client.get_model_version(one.name, one.version) for one in known]  # a search leaves the aliases out
+    files = {}
+    for one in versions:
+        root = Path(artifacts.download_artifacts(artifact_uri=f"models:/{one.name}/{one.version}", dst_path=folder))
+        files = {str(p.relative_to(root)): p.read_bytes().hex() for p in sorted(root.rglob("*")) if p.is_file()}
+    print(json.dumps({
+        "runs": len(found), "experiment": experiments[run.info.experiment_id], "name": run.info.run_name,
+        "status": run.info.status, "started": run.info.start_time, "ended": run.info.end_time,
+        "parameters": run.data.params, "tags": run.data.tags, "metrics": metrics, "files": files,
+        "versions": [{"name": v.name, "number": v.version, "tags": v.tags, "aliases": sorted(v.aliases)} for v in versions],
+    }))
 """
 
 
@@ -104,10 +105,13 @@ class Served:
 
     def read(self, run_id: str, folder: Path) -> dict[str, Any]:
         """A run of ours as MLflow's own client reads it."""
+        return self.read_all([run_id], folder)[0]
+
+    def read_all(self, run_ids: list[str], folder: Path) -> list[dict[str, Any]]:
         folder.mkdir(exist_ok=True)
         told = {"MLFLOW_TRACKING_URI": self.url, "MLFLOW_TRACKING_TOKEN": self.token}
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", READ, run_id, str(folder)],
+            [sys.executable, "-W", "ignore", "-c", READ, str(folder), *run_ids],
             env=self.environ | told | {"MLFLOW_DISABLE_TELEMETRY": "true"},
             capture_output=True,
             text=True,
@@ -115,8 +119,7 @@ class Served:
             cwd=folder,
         )
         assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, str]:
         """Status and body of a plain request; a header's name is written with underscores."""
@@ -214,6 +217,7 @@ def check_read(found: dict[str, Any], run: Run, user: User) -> None:
     assert {path: bytes.fromhex(content) for path, content in found["files"].items()} == FILES
 
 
+@pytest.mark.slow
 def test_a_run_is_read_back_with_its_curves_files_version_and_alias(served: Served, tmp_path: Path) -> None:
     run = train(served.runtime, served.admin, tmp_path / "model", "leaves")
     assert run.version is not None
@@ -248,9 +252,9 @@ def test_a_run_is_read_back_with_its_curves_files_version_and_alias(served: Serv
     assert {run.id, second.id} <= due
     export_run(served.runtime, served.admin.id, second.id)
     export_run(served.runtime, served.admin.id, run.id)
-    assert served.read(run.id, tmp_path / "old")["versions"][0]["aliases"] == []
-    (newer,) = served.read(second.id, tmp_path / "new")["versions"]
-    assert (newer["aliases"], newer["number"]) == (["champion"], "2")
+    old, new = served.read_all([run.id, second.id], tmp_path / "both")
+    assert old["versions"][0]["aliases"] == []
+    assert (new["versions"][0]["aliases"], new["versions"][0]["number"]) == (["champion"], "2")
     assert not {run.id, second.id} & {one.run_id for one in due_now(served)}
 
 
@@ -370,6 +374,7 @@ def working(runtime: Runtime, kinds: dict[str, JobKind]) -> Iterator[None]:
         worker.close()
 
 
+@pytest.mark.slow
 def test_a_training_is_done_while_mlflow_is_away_and_exported_once_it_is_back(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -425,8 +430,15 @@ def test_the_command_exports_what_failed_too(served: Served, tmp_path: Path) -> 
     assert refused.returncode == 1
     assert "refuses the token (401)" in refused.stderr
     assert "ecluse_wrong" not in refused.stdout + refused.stderr
-    unnamed = run_ecluse(served.home, {}, "mlflow", "export", run.id)
-    assert (unnamed.returncode, "ECLUSE_MLFLOW_URL" in unnamed.stderr) == (1, True)
+
+
+def test_without_a_server_nothing_is_queued(runtime: Runtime, tmp_path: Path) -> None:
+    user = runtime.accounts.sign_up("admin@example.org", "a long password")
+    run = train(runtime, user, tmp_path / "model", "leaves", published=False)
+    assert work.queue_due(runtime) == 0
+    with pytest.raises(SettingsError, match="ECLUSE_MLFLOW_URL"):
+        work.start_export(runtime, user.id, [run.id])
+    assert exports_of(runtime, run) == {}
 
 
 def test_a_server_that_is_away_is_told_from_one_that_refuses(served: Served, tmp_path: Path) -> None:
