@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,15 @@ from click.testing import CliRunner
 
 from ecluse import tracking
 from ecluse.catalog import runs
+from ecluse.catalog.runs import Point
 from ecluse.catalog.tables import Run, User
 from ecluse.cli import cli
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
+from ecluse.web.run_charts import LINE_HEIGHT, PLOT_HEIGHT, Line, label_shifts
 from tests.web.test_pages import Browser, browser
 
+MOMENT = datetime(2025, 11, 21, tzinfo=UTC)
 JSON = {"accept": "application/json"}
 
 
@@ -167,6 +172,26 @@ def test_runs_compared_show_what_differs_first_and_which_is_best(
         (made["first"] + ",none", 404),
     ):
         assert client.get(f"/runs/compare?ids={ids}").status_code == status
+
+
+def test_names_of_curves_that_end_together_stand_under_each_other() -> None:
+    def line(name: str, last: float) -> Line:
+        return name, "--c1", [Point(1, 0.0, MOMENT), Point(2, last, MOMENT)]
+
+    shifts = label_shifts([line("A", 1.0), line("B", 1.0), line("C", 0.98), line("D", 0.2)])
+    ends = [
+        PLOT_HEIGHT * (1 - last) + shift for last, shift in zip((1.0, 1.0, 0.98, 0.2), shifts, strict=True)
+    ]
+    assert all(after - before >= LINE_HEIGHT - 0.2 for before, after in pairwise(sorted(ends)))
+    assert (shifts[0], shifts[3]) == (0.0, 0.0)
+
+
+def test_large_figures_are_compared_in_full(client: Browser, made: dict[str, str], runtime: Runtime) -> None:
+    with runtime.catalog.write() as transaction:
+        for name in ("first", "second"):
+            runs.log_metrics(transaction, made[name], 3, {"size_bytes": 13_440_631.0})
+    page = client.get(f"/runs/compare?ids={made['first']},{made['second']}").text
+    assert "13 440 631" in page.replace("\u202f", " ").replace("\u00a0", " ")
 
 
 def test_programs_read_runs_their_metrics_and_comparisons(client: Browser, made: dict[str, str]) -> None:

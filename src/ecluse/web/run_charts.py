@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -18,6 +19,9 @@ LETTERS: Final = "ABCDE"
 TABLE_STEPS: Final = 60
 #: A curve of fewer points shows each.
 FEW_POINTS: Final = 40
+#: Of a figure in pixels: about as high its curves are at least, and a line of its text.
+PLOT_HEIGHT: Final = 130
+LINE_HEIGHT: Final = 14
 Line = tuple[str, str, Sequence[Point]]
 
 
@@ -97,7 +101,9 @@ def step_name(application: str, say: Words) -> str:
 
 
 def figure_text(value: float, say: Words) -> str:
-    """A figure with four digits that count."""
+    """A figure with four digits that count, or as many as stand before its point."""
+    if abs(value) >= 10_000:
+        return say.num(round(value))
     return say.as_given(float(f"{value:.4g}"))
 
 
@@ -179,7 +185,10 @@ def _chart(
     chart_id: str, title: str, lines: Sequence[Line], application: str, finding: str, say: Words
 ) -> Chart:
     step = step_name(application, say)
-    series = [_series(name, colour, points) for name, colour, points in lines]
+    series = [
+        _series(name, colour, points, shift)
+        for (name, colour, points), shift in zip(lines, label_shifts(lines), strict=True)
+    ]
     option = {
         **frame(),
         "grid": {"left": 6, "right": 120, "top": 14, "bottom": 26, "containLabel": True},
@@ -211,7 +220,19 @@ def _chart(
     )
 
 
-def _series(name: str, colour: str, points: Sequence[Point]) -> dict[str, Any]:
+def label_shifts(lines: Sequence[Line]) -> list[float]:
+    """Pixels by which the name at the end of each line moves down, so that no two are written over each other."""
+    values = [point.value for _, _, points in lines for point in points]
+    low, spread = min(values), (max(values) - min(values)) or 1.0
+    ends = [(1 - (points[-1].value - low) / spread) * PLOT_HEIGHT for _, _, points in lines]
+    shifts, below = [0.0] * len(ends), -math.inf
+    for at in sorted(range(len(ends)), key=lambda at: ends[at]):
+        below = max(ends[at], below + LINE_HEIGHT)
+        shifts[at] = round(below - ends[at], 1)
+    return shifts
+
+
+def _series(name: str, colour: str, points: Sequence[Point], shift: float) -> dict[str, Any]:
     drawn = line_of(colour, [(point.step, point.value) for point in points])
     return drawn | {
         "name": name,
@@ -225,8 +246,8 @@ def _series(name: str, colour: str, points: Sequence[Point]) -> dict[str, Any]:
             "color": "--ink",
             "width": 110,
             "overflow": "truncate",
+            "offset": [0, shift],
         },
-        "labelLayout": {"moveOverlap": "shiftY"},
     }
 
 

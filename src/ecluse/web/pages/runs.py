@@ -156,7 +156,8 @@ def compare_runs(
         "rows": [Row(run, _shown_figure(run, None, say), seconds_of(run)) for run in found.runs],
         "figures": compared_charts(found, say),
         "metric_rows": [
-            (metric_name(one.name, say), one.name, one.values, _best_at(one)) for one in found.metrics
+            (metric_name(one.name, say), one.name, _figure_texts(one, say), _best_at(one))
+            for one in found.metrics
         ],
         "application_names": application_names(say),
         "kind_names": kind_names(say),
@@ -296,6 +297,10 @@ def _shown_figure(run: Run, metric: str | None, say: Words) -> tuple[str, str, s
     if figure is None:
         return None
     return metric_name(figure.name, say), figure_text(figure.value, say), main_meaning(figure.name, say)
+
+
+def _figure_texts(setting: tracking.Setting, say: Words) -> list[str | None]:
+    return [None if value is None else figure_text(value, say) for value in setting.values]
 
 
 def _best_at(setting: tracking.Setting) -> int | None:
