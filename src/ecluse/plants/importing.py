@@ -20,8 +20,9 @@ from typing import Any, Final
 from ecluse.catalog import images
 from ecluse.catalog.tables import Image, new_id
 from ecluse.errors import InvalidInput, NotFound, UnreadableImage
+from ecluse.plants.formats import FORMATS
 from ecluse.plants.likeness import perceptual_hash
-from ecluse.plants.pictures import FORMATS, expect_whole, read_picture, says_many_pixels
+from ecluse.plants.pictures import expect_whole, read_picture, says_many_pixels
 from ecluse.plants.sources import File
 from ecluse.plants.sources.archives import is_archive
 from ecluse.plants.workflows import checked_label, images_prefix

@@ -14,20 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ecluse.errors import UnreadableImage
+from ecluse.plants.formats import FORMATS, MAX_BYTES
 
-#: Bytes of one image, and pixels of one once it is decoded: a bomb says its size before it is.
-MAX_BYTES: Final = 25_000_000
+#: Pixels of an image once it is decoded: a bomb says its size before it is.
 MAX_PIXELS: Final = 50_000_000
 #: An image of more pixels is decoded while no other of that size is.
 MANY_PIXELS: Final = 8_000_000
 #: The shorter side of an image in which there is something to see.
 MIN_SIDE: Final = 16
-#: What is taken, by Pillow's name: the ending of its key, and its media type.
-FORMATS: Final[dict[str, tuple[str, str]]] = {
-    "JPEG": ("jpg", "image/jpeg"),
-    "PNG": ("png", "image/png"),
-    "WEBP": ("webp", "image/webp"),
-}
 #: What phones write beside a photograph is a second one in the same file; the first is the image.
 _SAME_AS: Final = {"MPO": "JPEG"}
 #: A marker of a JPEG that is neither a byte of the image nor a restart.

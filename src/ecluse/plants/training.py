@@ -117,8 +117,10 @@ def request_of(run: Run) -> TrainingRequest:
     """What was asked for, as it was written into the run's parameters."""
     known = {one.name for one in fields(Options)}
     chosen: dict[str, Any] = {name: value for name, value in run.parameters.items() if name in known}
-    recipe: RecipeName = "finetune" if run.kind == "finetune" else "features"
-    return TrainingRequest(run.name, recipe, Options(**chosen))
+    for recipe in RECIPES:
+        if recipe == run.kind:
+            return TrainingRequest(run.name, recipe, Options(**chosen))
+    raise InvalidInput(f'There is no recipe "{run.kind}"; there are {" and ".join(RECIPES)}.')
 
 
 def _parameters(request: TrainingRequest) -> dict[str, Any]:

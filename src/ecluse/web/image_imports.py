@@ -11,12 +11,15 @@ from starlette.concurrency import run_in_threadpool
 
 from ecluse.errors import InvalidInput
 from ecluse.plants import workflows
+from ecluse.plants.formats import ENDINGS
 from ecluse.runtime import Runtime
 from ecluse.web.file_forms import FileForm, open_file_form
 
 #: Files of one upload: images, or an archive of them; more images come in an archive.
 MOST_FILES: Final = 2_000
-ENDINGS: Final = (".tar.gz", ".tgz", ".tar", ".zip", ".jpg", ".jpeg", ".png", ".webp")
+#: What the names of files that are imported end with.
+ARCHIVES: Final = (".tar.gz", ".tgz", ".tar", ".zip")
+TAKEN: Final = (*ARCHIVES, *ENDINGS)
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ async def import_form(runtime: Runtime, user_id: str, form: FileForm, set_field:
 def set_name_of(filename: str) -> str:
     """What to call a set after the file it came in: `/tmp/Roses and lilies.tar.gz` is `Roses and lilies`."""
     name = PurePath(filename.replace("\\", "/")).name
-    ending = next((end for end in ENDINGS if name.lower().endswith(end)), "")
+    ending = next((end for end in TAKEN if name.lower().endswith(end)), "")
     return name[: len(name) - len(ending)].strip() or "images"
 
 

@@ -8,12 +8,13 @@ from typing import Final
 from fastapi import Request
 
 from ecluse.errors import InvalidInput, UploadTooLarge
+from ecluse.plants.formats import MAX_BYTES
 from ecluse.web.image_work import Holding
 from ecluse.web.multipart import BESIDE, FIELD, Head, is_form, read_body, read_parts
 
 #: Images of one request, the bytes of one and of all of them.
 MOST_IMAGES: Final = 64
-IMAGE_BYTES: Final = 25_000_000
+IMAGE_BYTES: Final = MAX_BYTES
 ALL_BYTES: Final = 100_000_000
 #: Fields of a form beside its files, and the bytes of one.
 MOST_FIELDS: Final = 20

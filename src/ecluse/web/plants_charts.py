@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from ecluse.web.charts import AXIS_TEXT, Chart, axis, axis_labels, frame, line_of, tooltip
@@ -32,7 +32,11 @@ def classifier_charts(report: Mapping[str, Any], say: Words) -> list[Chart]:
 def losses(history: Sequence[Mapping[str, Any]], best: int | None, say: Words) -> Chart:
     """The mean cross-entropy of both parts by epoch."""
     kept = _kept(history, best)
-    return Chart(
+    return _learning(
+        history,
+        "loss",
+        kept,
+        say,
         id="chart-loss",
         title=say._("Learning: loss"),
         unit=say._("mean cross-entropy by epoch, nats; lower is better"),
@@ -42,23 +46,18 @@ def losses(history: Sequence[Mapping[str, Any]], best: int | None, say: Words) -
             validation=say.num(kept["validation_loss"], 3),
             train=say.num(kept["train_loss"], 3),
         ),
-        option=_by_epoch(history, "loss", kept, say),
-        headings=(say._("Epoch"), say._("Validation"), say._("Training")),
-        rows=tuple(
-            (
-                say.num(one["epoch"]),
-                say.num(one["validation_loss"], 4),
-                say.num(one["train_loss"], 4),
-            )
-            for one in history
-        ),
+        told=lambda value: say.num(value, 4),
     )
 
 
 def accuracies(history: Sequence[Mapping[str, Any]], best: int | None, say: Words) -> Chart:
     """The share of images that were named right, of both parts, by epoch."""
     kept = _kept(history, best)
-    return Chart(
+    return _learning(
+        history,
+        "accuracy",
+        kept,
+        say,
         id="chart-accuracy",
         title=say._("Learning: accuracy"),
         unit=say._("%% of images named right, by epoch; the axis does not begin at 0"),
@@ -68,16 +67,7 @@ def accuracies(history: Sequence[Mapping[str, Any]], best: int | None, say: Word
             validation=say.percent(kept["validation_accuracy"], 1),
             train=say.percent(kept["train_accuracy"], 1),
         ),
-        option=_by_epoch(history, "accuracy", kept, say),
-        headings=(say._("Epoch"), say._("Validation"), say._("Training")),
-        rows=tuple(
-            (
-                say.num(one["epoch"]),
-                say.percent(one["validation_accuracy"], 1),
-                say.percent(one["train_accuracy"], 1),
-            )
-            for one in history
-        ),
+        told=lambda value: say.percent(value, 1),
     )
 
 
@@ -164,6 +154,33 @@ def _kept(history: Sequence[Mapping[str, Any]], best: int | None) -> Mapping[str
     """The epoch whose weights the version has: the one named, else that of the lowest validation loss."""
     named = [one for one in history if one["epoch"] == best]
     return named[0] if named else min(history, key=lambda one: float(one["validation_loss"]))
+
+
+def _learning(
+    history: Sequence[Mapping[str, Any]],
+    metric: str,
+    kept: Mapping[str, Any],
+    say: Words,
+    *,
+    id: str,
+    title: str,
+    unit: str,
+    finding: str,
+    told: Callable[[float], str],
+) -> Chart:
+    """A metric of both parts by epoch, as curves and as a table whose figures `told` writes."""
+    return Chart(
+        id=id,
+        title=title,
+        unit=unit,
+        finding=finding,
+        option=_by_epoch(history, metric, kept, say),
+        headings=(say._("Epoch"), say._("Validation"), say._("Training")),
+        rows=tuple(
+            (say.num(one["epoch"]), told(one[f"validation_{metric}"]), told(one[f"train_{metric}"]))
+            for one in history
+        ),
+    )
 
 
 def _by_epoch(

@@ -11,6 +11,7 @@ from ecluse.catalog import images
 from ecluse.catalog.tables import Image, ImageSet
 from ecluse.errors import NotFound
 from ecluse.plants.exporting import zip_chunks
+from ecluse.plants.formats import FORMATS
 from ecluse.runtime import Runtime
 from ecluse.storage import Digest
 from ecluse.web.downloads import joined, saved_as, send_object
@@ -18,9 +19,8 @@ from ecluse.web.image_work import ImageWork
 
 #: An image never changes under its id; what others may not see is kept by the browser alone.
 KEPT: Final = "private, max-age=604800"
-#: By Pillow's name of the format: no more than what an import takes, and nothing that a browser runs.
-_MEDIA: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
-_ENDINGS: Final = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+#: How a file of a format that is no longer known is sent: to be saved, and never shown.
+UNKNOWN: Final = ("bin", "application/octet-stream")
 #: What a browser has already.
 IfNoneMatch = Annotated[str, Header()]
 
@@ -52,11 +52,12 @@ def send_image(runtime: Runtime, row: Image, if_none_match: str = "") -> Respons
     headers = {"etag": f'"sha256:{row.sha256}"', "cache-control": KEPT}
     if headers["etag"] in if_none_match:
         return Response(status_code=304, headers=headers)
+    ending, media_type = FORMATS.get(row.format, UNKNOWN)
     answer = send_object(
         runtime,
         row.url,
-        f"{row.label}_{row.sha256[:12]}.{_ENDINGS.get(row.format, 'bin')}",
-        _MEDIA.get(row.format, "application/octet-stream"),
+        f"{row.label}_{row.sha256[:12]}.{ending}",
+        media_type,
         sha256=row.sha256,
         size=row.size_bytes,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ecluse.errors import UnreadableImage
-from ecluse.plants.pictures import MAX_BYTES
+from ecluse.plants.formats import MAX_BYTES
 
 #: Files that one import takes.
 MOST_FILES: Final = 200_000

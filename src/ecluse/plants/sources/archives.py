@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from ecluse.errors import EcluseError, InvalidInput, UnreadableImage
-from ecluse.plants.pictures import MAX_BYTES
+from ecluse.plants.formats import MAX_BYTES
 from ecluse.plants.sources import MOST_FILES, File, folder_label, is_hidden, refused, too_large
 
 #: Bytes that one archive may unpack to.

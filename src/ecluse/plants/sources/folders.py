@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ecluse.errors import InvalidInput, UnreadableImage
-from ecluse.plants.pictures import MAX_BYTES
+from ecluse.plants.formats import MAX_BYTES
 from ecluse.plants.sources import MOST_FILES, File, folder_label, is_hidden, refused, too_large
 
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from ecluse.catalog import users
 from ecluse.errors import InvalidInput, ObjectChanged, ObjectNotFound, SettingsError, UnreadableImage
-from ecluse.plants.pictures import MAX_BYTES
+from ecluse.plants.formats import MAX_BYTES
 from ecluse.plants.sources import MOST_FILES, File, folder_label, is_hidden, too_large
 from ecluse.runtime import Runtime
 from ecluse.settings import store_or_folder

@@ -20,7 +20,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from ecluse import __version__
 from ecluse.errors import UnreadableImage
-from ecluse.plants.pictures import MAX_BYTES
+from ecluse.plants.formats import MAX_BYTES, MEDIA_TYPES
 from ecluse.plants.sources import too_large
 
 USER_AGENT: Final = f"ecluse/{__version__} (images that a person listed)"
@@ -141,7 +141,7 @@ def _answer(parts: SplitResult, address: tuple[str, int], until: float) -> Itera
             headers={
                 "Host": parts.netloc,
                 "User-Agent": USER_AGENT,
-                "Accept": "image/jpeg, image/png, image/webp",
+                "Accept": ", ".join(MEDIA_TYPES),
                 "Accept-Encoding": "identity",
             },
         )

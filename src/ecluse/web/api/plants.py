@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from ecluse import models
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput
+from ecluse.plants.formats import MEDIA_TYPES
 from ecluse.runtime import Runtime
 from ecluse.web.errors import ErrorBody, answers
 from ecluse.web.images import MOST_IMAGES, Sent, read_form, read_image
@@ -42,7 +43,7 @@ _ONE: Final = {
             "multipart/form-data": {
                 "schema": {"type": "object", "required": ["file"], "properties": {"file": _BINARY}}
             },
-            **{kind: {"schema": _BINARY} for kind in ("image/jpeg", "image/png", "image/webp")},
+            **{kind: {"schema": _BINARY} for kind in MEDIA_TYPES},
         },
     }
 }

@@ -18,7 +18,7 @@ from ecluse.plants.sample import start_sample
 from ecluse.plants.training import KIND as TEACHING
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
-from ecluse.web.image_imports import import_form, open_import
+from ecluse.web.image_imports import TAKEN, import_form, open_import
 from ecluse.web.pages.jobs import Progress, running_jobs
 from ecluse.web.pages.models import figure_names, listed
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
@@ -154,6 +154,7 @@ def _plants_page(
         "running": plant_jobs(runtime, user_id, say),
         "max_bytes": runtime.settings.upload_max_bytes,
         "set_names": names,
+        "taken": ",".join((".gz", *TAKEN)),  # of `.tar.gz`, some browsers see the last part alone
         "typed": typed,
         "error": str(error) if error else None,
     }

@@ -22,6 +22,7 @@ from ecluse.errors import (
     UploadTooLarge,
     VersionNotFound,
 )
+from ecluse.plants.formats import MEDIA_TYPES
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import NBSP, Words
 from ecluse.web.images import ALL_BYTES, IMAGE_BYTES, MOST_IMAGES, Sent, read_form
@@ -175,6 +176,7 @@ def _page(
         "error": error and str(error),
         "share_of": share_of,
         "most_images": MOST_IMAGES,
+        "media_types": ",".join(MEDIA_TYPES),
         "image_bytes": IMAGE_BYTES,
         "all_bytes": ALL_BYTES,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, Request
@@ -26,6 +27,7 @@ from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
 router = APIRouter()
+logger = logging.getLogger(__name__)
 #: The longer side of the picture on its page, in pixels.
 SIDE = 640
 ALIKE_SHOWN = 24
@@ -74,7 +76,8 @@ def _part(runtime: Runtime, row: Image) -> str | None:
         return None
     try:
         part = manifest_of(runtime, split)["parts"].get(row.sha256)
-    except (DigestMismatch, ObjectNotFound, SettingsError):  # the page of an image must open all the same
+    except (DigestMismatch, ObjectNotFound, SettingsError) as error:  # the page must open all the same
+        logger.warning("The part of image %s is not shown: %s", row.id, error)
         return None
     return None if part is None else str(part)
 
