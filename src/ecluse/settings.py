@@ -343,7 +343,7 @@ def inherited(names: Iterable[str]) -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def surrounding(*, without: tuple[str, ...]) -> dict[str, str]:
+def surrounding(*, without: tuple[str, ...] = ()) -> dict[str, str]:
     """The variables of this process but those that begin so, for a process that it starts."""
     return {name: told for name, told in os.environ.items() if not name.startswith(without)}
 

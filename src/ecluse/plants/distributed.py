@@ -24,6 +24,7 @@ from ecluse.errors import PlantsError, TrainingDiverged, UnreadableImage
 from ecluse.plants.checkpoints import from_bytes
 from ecluse.plants.plan import Plan
 from ecluse.plants.recipe import Epoch, Example, Learned, Lesson, Teaching
+from ecluse.settings import surrounding
 
 #: Seconds between two looks at what was told, and how long processes have to end by themselves.
 LOOKED_EVERY: Final = 0.25
@@ -72,7 +73,7 @@ def _started(folder: Path, processes: int) -> Iterator[subprocess.Popen[bytes]]:
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
         "-m", "ecluse.plants.distributed", str(folder),
     ]  # fmt: skip
-    environment = {"OMP_NUM_THREADS": "1"} | os.environ
+    environment = {"OMP_NUM_THREADS": "1"} | surrounding()
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
     try:
