@@ -15,8 +15,6 @@ from ecluse.cli.serve import listen
 from ecluse.cli.session import acting, finish_all, home_option, opened, user_option
 from ecluse.errors import InvalidInput, JobFailed
 
-_ENDED = ("done", "failed", "cancelled")
-
 
 @click.group()
 def mlflow() -> None:

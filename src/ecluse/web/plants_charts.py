@@ -188,60 +188,36 @@ def _by_epoch(
 ) -> dict[str, Any]:
     """Validation and training by epoch, named at their ends, the kept epoch marked."""
     share = what == "accuracy"
-    series = []
     parts = (("validation", "--c1", say._("validation")), ("train", "--c6", say._("training")))
-    ends = {part: float(history[-1][f"{part}_{what}"]) for part, _, _ in parts}
-    upper = max(ends, key=ends.__getitem__)
-    values = [float(one[f"{part}_{what}"]) for one in history for part in ends]
-    if abs(ends["train"] - ends["validation"]) > APART * (max(values) - min(values)):
-        aside = {True: -10, False: 12}
-    else:  # both names on the side away from that of the kept epoch, or from the axis
-        aside = {True: 12, False: 26} if share else {True: -24, False: -10}
-    for part, colour, name in parts:
-        points = [(one["epoch"], round(float(one[f"{part}_{what}"]), 5)) for one in history]
-        series.append(
-            {
-                **line_of(colour, points),
-                "name": name,
-                "endLabel": {
-                    "show": True,
-                    "formatter": "{a}",
-                    "align": "right",
-                    "offset": [-2, aside[part == upper]],
-                    "color": "--ink",
-                    "fontSize": 11,
-                },
-            }
-        )
-    low = min(float(one[f"{part}_{what}"]) for one in history for part, _, _ in parts)
-    series[0]["markPoint"] = {
-        "symbol": "circle",
-        "symbolSize": 8,
-        "itemStyle": {"color": "--c1"},
-        "data": [{"coord": [kept["epoch"], round(float(kept[f"validation_{what}"]), 5)]}],
-        "label": {"show": False},
-    }
-    series[0]["markLine"] = {
-        "symbol": "none",
-        "silent": True,
-        "lineStyle": {"color": "--ink", "type": "dashed", "width": 1.2},
-        "label": {
-            "formatter": say._("kept: epoch %(epoch)s", epoch=say.num(kept["epoch"])),
-            "position": "end",
-            "align": "right" if kept["epoch"] > (history[0]["epoch"] + history[-1]["epoch"]) / 2 else "left",
-            "color": "--ink",
-            "fontSize": 11,
-        },
-        "data": [{"xAxis": kept["epoch"]}],
-    }
+    values = {part: [float(one[f"{part}_{what}"]) for one in history] for part, _, _ in parts}
+    aside = _names_aside(values, share=share)
+    epochs = [one["epoch"] for one in history]
+    series = [
+        {
+            **line_of(
+                colour, [(at, round(value, 5)) for at, value in zip(epochs, values[part], strict=True)]
+            ),
+            "name": name,
+            "endLabel": {
+                "show": True,
+                "formatter": "{a}",
+                "align": "right",
+                "offset": [-2, aside[part]],
+                "color": "--ink",
+                "fontSize": 11,
+            },
+        }
+        for part, colour, name in parts
+    ]
+    series[0] |= _kept_marks(epochs, kept["epoch"], float(kept[f"validation_{what}"]), say)
+    low = min(min(one) for one in values.values())
     bounds = {"min": max(0.0, math.floor(low * 10 - 1) / 10), "max": 1} if share else {"min": 0}
-    first, last = history[0]["epoch"], history[-1]["epoch"]
     return {
         **frame(),
         "xAxis": {
             "type": "value",
-            "min": first,
-            "max": last,
+            "min": epochs[0],
+            "max": epochs[-1],
             "minInterval": 1,
             **axis(say._("epoch"), line=True),
             "axisLabel": axis_labels("@number"),
@@ -254,4 +230,42 @@ def _by_epoch(
         },
         "tooltip": tooltip("@percent-tooltip" if share else "@number"),
         "series": series,
+    }
+
+
+def _names_aside(values: Mapping[str, Sequence[float]], *, share: bool) -> dict[str, int]:
+    """How far below its curve's end the name of each part stands, in pixels; less than 0 is above."""
+    ends = {part: one[-1] for part, one in values.items()}
+    upper = max(ends, key=ends.__getitem__)
+    height = max(max(one) for one in values.values()) - min(min(one) for one in values.values())
+    if max(ends.values()) - min(ends.values()) > APART * height:
+        above, below = -10, 12
+    else:  # both names on the side away from that of the kept epoch, or from the axis
+        above, below = (12, 26) if share else (-24, -10)
+    return {part: above if part == upper else below for part in values}
+
+
+def _kept_marks(epochs: Sequence[int], kept: int, value: float, say: Words) -> dict[str, Any]:
+    """A dot and a line at the epoch that was kept, the line named on the side that has room."""
+    return {
+        "markPoint": {
+            "symbol": "circle",
+            "symbolSize": 8,
+            "itemStyle": {"color": "--c1"},
+            "data": [{"coord": [kept, round(value, 5)]}],
+            "label": {"show": False},
+        },
+        "markLine": {
+            "symbol": "none",
+            "silent": True,
+            "lineStyle": {"color": "--ink", "type": "dashed", "width": 1.2},
+            "label": {
+                "formatter": say._("kept: epoch %(epoch)s", epoch=say.num(kept)),
+                "position": "end",
+                "align": "right" if kept > (epochs[0] + epochs[-1]) / 2 else "left",
+                "color": "--ink",
+                "fontSize": 11,
+            },
+            "data": [{"xAxis": kept}],
+        },
     }
