@@ -55,6 +55,8 @@ _engine = threading.Lock()
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 P = ParamSpec("P")
 R = TypeVar("R")
+#: Pauses, in seconds, before hours of work are given up because the store did not take their result.
+PAUSES: Final = (2.0, 10.0, 30.0)
 logger = logging.getLogger(__name__)
 
 _STATUSES: Final[dict[str, JobStatus]] = {
@@ -442,6 +444,20 @@ class JobRunner:
             self._holds_engine = False
             _engine.release()
         self._closing.done.set()
+
+
+def patiently(work: Callable[[], R]) -> R:
+    """The result of `work` in a job, tried again while the store does not answer.
+
+    Raises:
+        StoreUnavailable: nor does it after all pauses.
+    """
+    for pause in PAUSES:
+        try:
+            return work()
+        except StoreUnavailable:
+            time.sleep(pause)
+    return work()
 
 
 def _register(name: str, kind: JobKind, context: Any, jobs: Jobs, closing: Closing) -> None:

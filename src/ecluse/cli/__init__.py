@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from typing import Any, Final
@@ -10,12 +9,13 @@ from typing import Any, Final
 import click
 
 from ecluse import __version__
+from ecluse.cli.groups import LazyGroup, Table
 from ecluse.cli.output import say
 from ecluse.errors import EcluseError
 from ecluse.settings import shows_traces
 
 #: Command or group → module, attribute, and the line `ecluse --help` shows for it.
-COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
+COMMANDS: Final[Table] = {
     "up": ("serve", "up", "Start the pages, the API and a worker."),
     "web": ("serve", "web", "Start the pages and the API alone."),
     "worker": ("serve", "worker", "Start a worker that runs the jobs."),
@@ -36,26 +36,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
 }
 
 
-class _LazyGroup(click.Group):
-    """A group that imports a command when it is run and knows its help line before."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command = getattr(importlib.import_module(f"ecluse.cli.{module}"), attribute)
-        assert isinstance(command, click.Command)  # noqa: S101 (the table above says so)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ecluse")
 def cli() -> None:
     """Machine-learning applications that run on a laptop and, unchanged, in the cloud."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Final
 
 import click
 
+from ecluse.cli.groups import LazyGroup, Table
+
 #: Command → module, attribute, and the line `ecluse plants --help` shows for it.
-COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
+COMMANDS: Final[Table] = {
     "demo": ("plants_audit", "demo", "Draw leaves, healthy and spotted, and import them."),
     "import": (
         "plants_images",
@@ -33,26 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
 }
 
 
-class _LazyGroup(click.Group):
-    """A group that imports a command when it is run and knows its help line before."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command = getattr(importlib.import_module(f"ecluse.cli.{module}"), attribute)
-        assert isinstance(command, click.Command)  # noqa: S101 (the table above says so)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
-
-
-@click.group(cls=_LazyGroup)
+@click.group(cls=LazyGroup, table=COMMANDS)
 def plants() -> None:
     """Import, audit and learn from labelled images.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
@@ -28,7 +28,7 @@ from ecluse.errors import (
     UnreadableTable,
 )
 from ecluse.fraud.workflows import Reasons, TrainingRequest, plan_training
-from ecluse.jobs import JobKind, Task
+from ecluse.jobs import JobKind, Task, patiently
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime, predictions_prefix
 from ecluse.storage import join_key, safe_filename, timestamp
@@ -41,8 +41,6 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 #: What of a report is kept in `training_history.metrics` for lists.
 SUMMARY: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
-#: Pauses, in seconds, before hours of work are given up because the store did not take their result.
-PATIENCE: Final = (2.0, 10.0, 30.0)
 #: Seconds between two looks at whether a training is to end with the best so far.
 ASKED_EVERY: Final = 1.0
 
@@ -313,16 +311,6 @@ def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) 
             artifacts=artifacts_of(url, manifest.files),
         )
         runs.set_tags(transaction, run.id, _tags(report))
-
-
-def patiently(work: Callable[[], T]) -> T:
-    """The result of `work`, tried again when the store does not answer."""
-    for pause in PATIENCE:
-        try:
-            return work()
-        except StoreUnavailable:
-            time.sleep(pause)
-    return work()
 
 
 def _result_key(runtime: Runtime, task: Task, prediction_id: str) -> str:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from ecluse import models
 from ecluse.catalog import Transaction, images, runs
@@ -24,7 +23,7 @@ from ecluse.errors import (
     SettingsError,
     StoreUnavailable,
 )
-from ecluse.jobs import JobKind, Task
+from ecluse.jobs import JobKind, Task, patiently
 from ecluse.plants.teaching import RunTeaching, log_epoch, remove_checkpoint
 from ecluse.plants.training import APPLICATION, KIND, QUEUE, request_of
 from ecluse.registry import ManifestFile
@@ -33,9 +32,6 @@ from ecluse.runtime import Runtime
 if TYPE_CHECKING:
     from ecluse.plants.recipe import Recipe, RecipeName
 
-T = TypeVar("T")
-#: Pauses, in seconds, before a training is given up because the store did not take its result.
-PATIENCE: Final = (2.0, 10.0, 30.0)
 #: Which share of a job has passed when its images are read, and when it has learned.
 READ, LEARNED = 0.08, 0.85
 logger = logging.getLogger(__name__)
@@ -242,16 +238,6 @@ def _tidy(runtime: Runtime, user_id: str, run_id: str) -> None:
             remove_checkpoint(runtime, run)
     except (CatalogUnavailable, StoreUnavailable, NotFound) as error:
         logger.warning("The checkpoint of training %s is removed later: %s", run_id, error)
-
-
-def patiently(work: Callable[[], T]) -> T:
-    """The result of `work`, tried again when the store does not answer."""
-    for pause in PATIENCE:
-        try:
-            return work()
-        except StoreUnavailable:
-            time.sleep(pause)
-    return work()
 
 
 def run_of(runtime: Runtime, user_id: str, run_id: str) -> Run:

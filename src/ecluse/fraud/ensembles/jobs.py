@@ -10,7 +10,7 @@ from ecluse.catalog.tables import Dataset
 from ecluse.fraud import work
 from ecluse.fraud.ensembles.workflows import KIND, match_dataset
 from ecluse.fraud.references import library
-from ecluse.jobs import JobKind, Task
+from ecluse.jobs import JobKind, Task, patiently
 from ecluse.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _build(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
                 task.report,
             )
         task.report("save", 0.95)
-        uploaded = work.patiently(lambda: work.upload(runtime, task, run.model_name, destination))
+        uploaded = patiently(lambda: work.upload(runtime, task, run.model_name, destination))
     return uploaded | {"report": report}
 
 

@@ -21,7 +21,7 @@ from ecluse.errors import InvalidInput, JobCancelled, JobNotFound
 from ecluse.fraud import work
 from ecluse.fraud.monitoring.workflows import is_poorer, learned_counts
 from ecluse.fraud.seen import Seen, rows_learned
-from ecluse.jobs import JobKind, Task
+from ecluse.jobs import JobKind, Task, patiently
 from ecluse.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
         with runtime.catalog.read() as transaction:
             if inspections.inspection_of(transaction, task.user_id, inspection_id).status == "cancelled":
                 raise JobCancelled("The job was cancelled.")
-        published = work.patiently(
+        published = patiently(
             lambda: models.publish(
                 runtime,
                 task.user_id,
@@ -189,7 +189,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 nonce=f"learn-{task.job_id}",
             )
         )
-    made_files = work.patiently(lambda: models.manifest_of(runtime, published).files)
+    made_files = patiently(lambda: models.manifest_of(runtime, published).files)
     with runtime.catalog.write() as transaction:
         recorded = inspections.set_done(
             transaction,
@@ -470,7 +470,7 @@ def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
             stop, trials = work.FinishRequest(runtime, run_id), work.Trials(runtime, run_id)
             report = train(rest, plan, destination, task.report, stop=stop, tried=trials)
         task.report("save", 0.97)
-        uploaded = work.patiently(lambda: work.upload(runtime, task, run.model_name, destination))
+        uploaded = patiently(lambda: work.upload(runtime, task, run.model_name, destination))
     # Rows that no version of this training has learned from, whatever `refitted` says of the others.
     return uploaded | {"report": report.to_dict() | {"held_out": int(held.sum())}, "trials": trials.told}
 

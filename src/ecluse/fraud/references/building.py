@@ -10,18 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ecluse.catalog import audit, datasets, references
 from ecluse.catalog.tables import Dataset, User, new_id
-from ecluse.errors import DigestMismatch, InvalidInput, NotFound, RegistryError, StoreUnavailable
+from ecluse.errors import DigestMismatch, InvalidInput, NotFound, RegistryError
 from ecluse.fraud import workflows
 from ecluse.fraud.references import library
 from ecluse.fraud.workflows import TrainingRequest
-from ecluse.jobs import JobKind, Task
+from ecluse.jobs import JobKind, Task, patiently
 from ecluse.models.references import (
     DESCRIPTION_FILE,
     REFERENCES,
@@ -41,7 +41,6 @@ MOST_BUDGET: Final = 3_600.0
 SIMULATION: Final = 1
 #: Figures of a reference that a list shows.
 FIGURES: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
-_PATIENCE: Final = (2.0, 10.0, 30.0)
 
 
 @dataclass(frozen=True)
@@ -239,7 +238,7 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
         if recipe.with_sample:
             write_sample(described, destination)
         task.report("save", 0.98)
-        uploaded = _patiently(lambda: _upload(runtime, task, recipe, destination))
+        uploaded = patiently(lambda: _upload(runtime, task, recipe, destination))
     return uploaded | {"description": told.to_dict(), "plan": plan}
 
 
@@ -339,16 +338,6 @@ def _upload(runtime: Runtime, task: Task, recipe: Recipe, folder: Path) -> dict[
     files = registry.upload(recipe.name, version, folder)
     url = registry.url_of(recipe.name, version)
     return {"url": url, "nonce": nonce, "files": [asdict(file) for file in files]}
-
-
-def _patiently(work: Callable[[], T]) -> T:
-    """The result of `work`, tried again when the store does not answer."""
-    for pause in _PATIENCE:
-        try:
-            return work()
-        except StoreUnavailable:
-            time.sleep(pause)
-    return work()
 
 
 def _building_failed(runtime: Runtime, task: Task, message: str, recipe: dict[str, Any]) -> None:

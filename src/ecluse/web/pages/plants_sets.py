@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl, quote, urlencode
 from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.catalog import images, runs
+from ecluse.catalog import Transaction, images, runs
 from ecluse.catalog.images import Counts, Filter, State
-from ecluse.catalog.tables import ImageSet
+from ecluse.catalog.tables import ImageSet, Run
 from ecluse.errors import EcluseError, InvalidInput, UnusableImages
 from ecluse.plants import workflows
 from ecluse.plants.audit import start_audit
@@ -324,21 +324,14 @@ def _set_page(
     place = f"/plants/{row.id}"
     with runtime.catalog.read() as transaction:
         counts = images.counts(transaction, user_id, [row.id])[row.id]
-        doubts: dict[Only, int] = {
-            only: images.count_images(transaction, user_id, row.id, View(state="valid", only=only).filter())
-            for only in get_args(Only)
-            if only
-        }
+        doubts = _doubts(transaction, row)
         rejected = images.list_images(
             transaction, user_id, row.id, Filter(states=("rejected",)), limit=REJECTED_SHOWN
         )
         reasons = images.reasons(transaction, user_id, row.id)
         split = images.newest_split(transaction, user_id, row.id)
         size = images.stored_bytes(transaction, user_id, [row.id])[row.id]
-        found, _ = runs.list_runs(
-            transaction, user_id, runs.Wanted(application="plants"), limit=RUNS_LOOKED_AT
-        )
-    trainings = [run for run in found if run.subject.get("set_id") == row.id]
+        trainings = _trainings(transaction, row)
     groups, pictures, pager = _gallery(runtime, row, counts, view)
     context = {
         "image_set": row,
@@ -368,6 +361,22 @@ def _set_page(
         "error": str(error) if error else None,
     }
     return render(request, "plants_set.html", context, status=error.status if error else 200)
+
+
+def _doubts(transaction: Transaction, row: ImageSet) -> dict[Only, int]:
+    """How many images in use each filter lets through."""
+    return {
+        only: images.count_images(transaction, row.user_id, row.id, View(state="valid", only=only).filter())
+        for only in get_args(Only)
+        if only
+    }
+
+
+def _trainings(transaction: Transaction, row: ImageSet) -> list[Run]:
+    """Those of this set among the newest of the user, newest first."""
+    wanted = runs.Wanted(application="plants")
+    found, _ = runs.list_runs(transaction, row.user_id, wanted, limit=RUNS_LOOKED_AT)
+    return [run for run in found if run.subject.get("set_id") == row.id]
 
 
 def part_names(say: Words) -> dict[str, str]:

@@ -1,0 +1,35 @@
+"""Make a group of commands that imports one when it is run, and knows the help lines of all before."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+#: Command or group → module of this package, attribute, and the line that the help shows for it.
+Table = Mapping[str, tuple[str, str, str]]
+
+
+class LazyGroup(click.Group):
+    """A group of the commands of a table: `@click.group(cls=LazyGroup, table=COMMANDS)`."""
+
+    def __init__(self, *args: Any, table: Table, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._table:
+            return None
+        module, attribute, _ = self._table[cmd_name]
+        command = getattr(importlib.import_module(f"ecluse.cli.{module}"), attribute)
+        assert isinstance(command, click.Command)  # noqa: S101 (the table says so)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in self._table.items()])
