@@ -36,7 +36,7 @@ def test_one_command_makes_a_set_that_is_audited_and_can_be_divided_and_exported
     assert len(made["groups"]) == COPIES
     assert made["suspects"] == len(made["suspected"])
     again = plants(home, "audit", "leaves")
-    assert f"Near duplicates: {2 * COPIES}." in again.stdout
+    assert f"Near duplicates: {2 * COPIES} images in {COPIES} groups." in again.stdout
     split = told(home, "split", "leaves", "--seed", "3", "--shares", "0.6/0.2/0.2")
     assert split["counts"]["test"].keys() == {"healthy", "spotted"}
     refused = plants(home, "split", "leaves", "--shares", "0.6/0.4")

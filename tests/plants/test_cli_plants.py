@@ -33,6 +33,7 @@ def test_a_folder_is_imported_shown_put_right_and_removed(tmp_path: Path) -> Non
     assert {name: done[name] for name in ("set", "added", "duplicates", "contested", "rejected", "labels")} == {
         "set": "été", "added": 3, "duplicates": 1, "contested": 1, "rejected": 1, "labels": {"a": 2, "b": 1},
     }  # fmt: skip
+    assert done["reasons"] == {"The file is not a JPEG, PNG or WebP image.": 1}
     archive = tarred(tmp_path / "more.tar.gz", {"more/a/1.jpg": photo(1), "more/c/4.jpg": photo(4)})
     more = ecluse(home, "import", str(archive), "--set", "été")
     assert (more["added"], more["duplicates"], more["id"]) == (1, 1, done["id"])
@@ -45,6 +46,12 @@ def test_a_folder_is_imported_shown_put_right_and_removed(tmp_path: Path) -> Non
     assert "b/x.jpg: The file is not a JPEG, PNG or WebP image." in text
     refused = ecluse(home, "import", str(tmp_path / "nowhere"), code=1)
     assert "There is no" in refused["error"]["message"]
+    loose = folder_of(tmp_path / "loose", {"1.jpg": photo(5)})
+    said = run_ecluse(home, {}, "plants", "import", str(loose)).stdout
+    assert "loose: 0 images added, 0 there before, 1 file rejected." in said
+    assert "It is in no folder, and so has no label. Name one for such files: --label" in said
+    assert "Next:" not in said
+    ecluse(home, "remove", "loose", "--yes")
     assert [one["name"] for one in ecluse(home, "sets")] == ["été"]
     assert ecluse(home, "remove", "été", "--yes")["objects"] == 4
     assert ecluse(home, "sets") == []

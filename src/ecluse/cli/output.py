@@ -68,6 +68,11 @@ def say(text: str) -> None:
     click.echo(harmless(text), err=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """How many of something: `1 object`, `2 objects`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def harmless(text: str) -> str:
     """Text in which what would steer a terminal is written out: `\\x1b` for an escape. Lines and tabs stay."""
     return _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

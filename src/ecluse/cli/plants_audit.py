@@ -11,7 +11,7 @@ import click
 
 from ecluse.catalog import images
 from ecluse.catalog.images import Filter
-from ecluse.cli.output import Record, progress, reports, say
+from ecluse.cli.output import Record, counted, progress, reports, say
 from ecluse.cli.session import acting, finish, home_option, user_option
 from ecluse.errors import InvalidInput
 from ecluse.plants import workflows
@@ -144,7 +144,12 @@ def _audit_text(fields: dict[str, Any]) -> str:
     name = shlex.quote(fields["set"])
     lines = [f"{fields['set']}: {sum(fields['labels'].values())} images."]
     lines += [f"  {label:<24} {count:>7}" for label, count in fields["labels"].items()]
-    lines.append(f"Near duplicates: {fields['near_duplicates']}. They stay together in a split.")
+    alike = f"{counted(fields['near_duplicates'], 'image')} in {counted(len(fields['groups']), 'group')}"
+    lines.append(
+        f"Near duplicates: {alike}. A group stays together in a split."
+        if fields["groups"]
+        else "Near duplicates: none"
+    )
     lines += [f"  {' = '.join(group)}" for group in fields["groups"][:LISTED]]
     lines += ["  …"] * (len(fields["groups"]) > LISTED)
     lines.append(f"Suspect labels: {fields['suspects']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,7 +13,7 @@ import click
 
 from ecluse.catalog import images
 from ecluse.catalog.images import Filter
-from ecluse.cli.output import Record, Rows, progress, reports
+from ecluse.cli.output import Record, Rows, counted, progress, reports
 from ecluse.cli.session import acting, finish, home_option, user_option
 from ecluse.errors import InvalidInput
 from ecluse.plants import workflows
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: How many rejected files and images with other labels `show` lists.
 LISTED: Final = 20
+#: Of the reasons for which files were rejected, those an import tells.
+REASONS: Final = 4
 set_argument = click.argument("name", metavar="SET")
 
 
@@ -51,12 +54,15 @@ def import_images(
         row = workflows.make_set(runtime, user.id, name or _name_of(source))
         done = _import(runtime, user, row, source, wanted)
         summary = workflows.summary_of(runtime, user.id, row)
+        with runtime.catalog.read() as transaction:
+            reasons = images.reasons(transaction, user.id, row.id)
     fields = {
         "set": row.name,
         "id": row.id,
         **done,
         "labels": dict(summary.counts.valid),
         "size_bytes": summary.size,
+        "reasons": dict(reasons[:REASONS]) if done["rejected"] else {},
     }
     return Record(fields, _import_text(fields))
 
@@ -190,7 +196,7 @@ def relabel(
         "images": len(found),
         "changed": changed,
     }
-    return Record(fields, f"{changed} of {len(found)} images of {row.name} have another label now.")
+    return Record(fields, f"Relabelled in {row.name}: {counted(changed, 'image')} of {len(found)}.")
 
 
 @click.command()
@@ -244,7 +250,8 @@ def _set_state(
         changed = workflows.set_state(runtime, user.id, row.id, [one.id for one in found], state)
     fields = {"set": row.name, "state": state, "images": len(found), "changed": changed}
     what = "in use" if state == "valid" else "excluded"
-    return Record(fields, f"{len(found)} images of {row.name} are {what}; {changed} were not before.")
+    before = f" The other {len(found) - changed} had been so before." if changed < len(found) else ""
+    return Record(fields, f"Now {what} in {row.name}: {counted(changed, 'image')}.{before}")
 
 
 def _images(
@@ -265,16 +272,20 @@ def _contested(one: Image) -> dict[str, Any]:
 
 
 def _import_text(fields: dict[str, Any]) -> str:
+    there = fields["known"] + fields["duplicates"]
     lines = [
-        f"{fields['set']}: {fields['added']} images added, {fields['known'] + fields['duplicates']} were there, "
-        f"{fields['rejected']} files rejected."
+        f"{fields['set']}: {counted(fields['added'], 'image')} added, {there} there before, "
+        f"{counted(fields['rejected'], 'file')} rejected."
     ]
     lines += [f"  {label:<24} {count:>7}" for label, count in fields["labels"].items()]
+    name = shlex.quote(fields["set"])
+    lines += [f"Rejected: {reason} ({count})" for reason, count in fields["reasons"].items()]
     if fields["contested"]:
-        lines.append(f"Check: {fields['contested']} files are there with another label.")
+        lines.append(f"Check: {counted(fields['contested'], 'file')} came with another label too.")
     if fields["rejected"] or fields["contested"]:
-        lines.append(f"See: ecluse plants show {fields['set']!r}")
-    lines.append(f"Next: ecluse plants audit {fields['set']!r}")
+        lines.append(f"See: ecluse plants show {name}")
+    if fields["labels"]:
+        lines.append(f"Next: ecluse plants audit {name}")
     return "\n".join(lines)
 
 

@@ -170,7 +170,8 @@ def _text(row: ModelVersion) -> str:
     ]
     lines += [f"  {one['label']:<20} {_class(one)}" for one in report["classes"]]
     lines.append(f"model.onnx has {report['size_bytes'] / 1e6:.1f} MB; {checked}.")
-    return "\n".join([*lines, *(f"Check: {warning}" for warning in report["warnings"])])
+    lines += [f"Check: {warning}" for warning in report["warnings"]]
+    return "\n".join([*lines, f"Next: ecluse plants predict {row.name} IMAGE…"])
 
 
 def _class(one: dict[str, Any]) -> str:

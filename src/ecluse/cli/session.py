@@ -25,6 +25,14 @@ from ecluse.storage import PATIENCE
 F = TypeVar("F", bound=Any)
 LOOK_SECONDS: Final = 3.0
 ADDRESS_FILE: Final = "address"
+#: What a job does in its stages, where the stage's name does not say it.
+DOING: Final = {
+    "read": "reading",
+    "learn": "learning",
+    "test": "testing",
+    "save": "saving",
+    "judge": "judging",
+}
 
 
 def home_option(command: F) -> F:
@@ -133,7 +141,8 @@ def _follow(runtime: Runtime, user: User, job_id: str, title: str, look: Callabl
         while (job := runtime.jobs.get(user.id, job_id)).active:
             attend()
             queued = f"waiting, number {job.position} in the queue" if job.position else ""
-            report(job.fraction, job.message or job.stage or queued)
+            stage = DOING.get(job.stage or "", job.stage)
+            report(job.fraction, job.message or stage or queued)
             look()
             time.sleep(0.2)
         look()

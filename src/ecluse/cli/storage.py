@@ -20,7 +20,7 @@ from ecluse.catalog import users as user_rows
 from ecluse.catalog.pointers import Pointer
 from ecluse.cli import copies
 from ecluse.cli.addresses import Address, open_stores, read_address
-from ecluse.cli.output import Record, Rows, progress, reports, say, transfer
+from ecluse.cli.output import Record, Rows, counted, progress, reports, say, transfer
 from ecluse.cli.session import home_option, opened
 from ecluse.errors import (
     InvalidInput,
@@ -438,11 +438,6 @@ def _line(place: Address, info: ObjectInfo, *, is_long: bool) -> str:
     if not is_long:
         return shown
     return f"{info.size:>15}  {info.last_modified.astimezone():%Y-%m-%d %H:%M:%S}  {shown}"
-
-
-def counted(number: int, noun: str) -> str:
-    """How many of something: `1 object`, `2 objects`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def size_text(size: int) -> str:

@@ -75,7 +75,8 @@ def features(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
         epoch = Epoch(number, *told, seconds=time.perf_counter() - began)
         found.append((epoch, layer))
         teaching.epoch(epoch)
-        teaching.report("learn", _SEEN + (1 - _SEEN) * number / len(strengths))
+        done = _SEEN + (1 - _SEEN) * number / len(strengths)
+        teaching.report("learn", done, f"Epoch {number} of {len(strengths)}")
         if teaching.asked_to_finish():
             break
     best, layer = min(found, key=lambda one: one[0].validation_loss)
@@ -106,16 +107,23 @@ def _check(lesson: Lesson, options: Options) -> None:
 def _seen_parts(lesson: Lesson, views: Sequence[View], teaching: Teaching) -> tuple[Array, Array]:
     """What is seen of the training images, (images, views, features), and of the validation's, (images, features)."""
     total = len(lesson.train) * len(views) + len(lesson.validation)
+    images = len(lesson.train) + len(lesson.validation)
 
     def progress(before: int, each: int) -> Callable[[int, int], None]:
-        return lambda done, _: teaching.report("learn", _SEEN * (before + done * each) / total)
+        """Told after `before` images; each that is done is `each` views more."""
+
+        def tell(done: int, _: int) -> None:
+            share = _SEEN * (before * len(views) + done * each) / total
+            teaching.report("learn", share, f"{before + done} of {images} images")
+
+        return tell
 
     train = extract_features(
         [one.read for one in lesson.train], views=views, progress=progress(0, len(views))
     ).reshape(len(lesson.train), len(views), -1)
     validation = extract_features(
         [one.read for one in lesson.validation],
-        progress=progress(len(lesson.train) * len(views), 1),
+        progress=progress(len(lesson.train), 1),
     )
     return train, validation
 

@@ -13,6 +13,8 @@ from ecluse.web.i18n import Words
 FEW: Final = 5
 #: Ends of curves have their names on either side of them from this share of the curves' height on.
 APART: Final = 0.06
+#: The share of the epochs from which on the kept one has room for its name before it, away from the lines' ends.
+ROOM: Final = 0.35
 #: Shades of a cell of the confusion matrix, by the share of its row; `app.css` has `h0` to `h6`.
 SHADES: Final = (0.0, 0.02, 0.1, 0.3, 0.55, 0.8)
 
@@ -239,7 +241,8 @@ def _names_aside(values: Mapping[str, Sequence[float]], *, share: bool) -> dict[
     upper = max(ends, key=ends.__getitem__)
     height = max(max(one) for one in values.values()) - min(min(one) for one in values.values())
     if max(ends.values()) - min(ends.values()) > APART * height:
-        above, below = -10, 12
+        # Neither on the name of the kept epoch at the top, nor on the numbers of the axis.
+        above, below = (12, 12) if share else (-10, -10)
     else:  # both names on the side away from that of the kept epoch, or from the axis
         above, below = (12, 26) if share else (-24, -10)
     return {part: above if part == upper else below for part in values}
@@ -262,7 +265,7 @@ def _kept_marks(epochs: Sequence[int], kept: int, value: float, say: Words) -> d
             "label": {
                 "formatter": say._("kept: epoch %(epoch)s", epoch=say.num(kept)),
                 "position": "end",
-                "align": "right" if kept > (epochs[0] + epochs[-1]) / 2 else "left",
+                "align": "right" if kept - epochs[0] >= ROOM * (epochs[-1] - epochs[0]) else "left",
                 "color": "--ink",
                 "fontSize": 11,
             },
