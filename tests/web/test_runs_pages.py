@@ -19,7 +19,16 @@ from ecluse.catalog.tables import Run, User
 from ecluse.cli import cli
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from ecluse.web.run_charts import LINE_HEIGHT, PLOT_HEIGHT, Line, label_shifts
+from ecluse.web.i18n import Words
+from ecluse.web.run_charts import (
+    LINE_HEIGHT,
+    MOST_POINTS,
+    PLOT_HEIGHT,
+    Line,
+    label_shifts,
+    run_charts,
+    thinned,
+)
 from tests.web.test_pages import Browser, browser
 
 MOMENT = datetime(2025, 11, 21, tzinfo=UTC)
@@ -184,6 +193,18 @@ def test_names_of_curves_that_end_together_stand_under_each_other() -> None:
     ]
     assert all(after - before >= LINE_HEIGHT - 0.2 for before, after in pairwise(sorted(ends)))
     assert (shifts[0], shifts[3]) == (0.0, 0.0)
+
+
+def test_a_curve_of_many_steps_is_drawn_with_the_points_that_can_be_seen() -> None:
+    values = [1e308 * (-1) ** step if step in (777, 5000) else 1 / (step + 1) for step in range(100_000)]
+    points = [Point(step, value, MOMENT) for step, value in enumerate(values)]
+    (chart,) = run_charts({"loss": points}, "plants", Words("en"))
+    drawn = chart.option["series"][0]["data"]
+    assert len(drawn) <= MOST_POINTS
+    assert {tuple(drawn[0]), tuple(drawn[-1]), (777, -1e308), (5000, 1e308)} <= {tuple(one) for one in drawn}
+    assert [step for step, _ in drawn] == sorted(step for step, _ in drawn)
+    json.dumps(chart.option, allow_nan=False)
+    assert list(thinned(points[:50])) == points[:50]
 
 
 def test_large_figures_are_compared_in_full(client: Browser, made: dict[str, str], runtime: Runtime) -> None:

@@ -46,6 +46,8 @@ NOT_FINITE: Final = "not_finite"
 CHECKPOINT: Final = "checkpoint"
 _NAME: Final = re.compile(r"\w[\w.\- ]{0,79}")
 _LONGEST_VALUE: Final = 500
+#: What a column of whole numbers holds.
+_LAST_STEP: Final = 2**31 - 1
 #: Characters of a text that may be meant as a number.
 _LONGEST_NUMBER: Final = 100
 Direction = Literal["ascending", "descending"]
@@ -377,7 +379,7 @@ def log_metrics(transaction: Transaction, run_id: str, step: int, metrics: Mappi
         InvalidInput: a name that is not flat, a value that is no number, or a negative step.
         NotFound: there is no such run.
     """
-    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= _LAST_STEP:
         raise InvalidInput(f"A metric's step is a whole number from 0, not {step!r}.")
     run = _held(transaction, run_id)
     if run is None:
@@ -429,12 +431,13 @@ def curves_of_all(
     transaction: Transaction, run_ids: Collection[str], names: Collection[str] | None = None
 ) -> dict[str, Curves]:
     """The metrics of several runs; of each, by name and step. Whose they are was asked before."""
-    wanted = select(RunMetric).where(RunMetric.run_id.in_(list(run_ids)))
+    columns = (RunMetric.run_id, RunMetric.name, RunMetric.step, RunMetric.value, RunMetric.at)
+    wanted = select(*columns).where(RunMetric.run_id.in_(list(run_ids)))
     if names is not None:
         wanted = wanted.where(RunMetric.name.in_(list(names)))
     curves: dict[str, Curves] = {run_id: {} for run_id in run_ids}
-    for row in transaction.scalars(wanted.order_by(RunMetric.name, RunMetric.step)):
-        curves[row.run_id].setdefault(row.name, []).append(Point(row.step, row.value, row.at))
+    for run_id, name, step, value, at in transaction.execute(wanted.order_by(RunMetric.name, RunMetric.step)):
+        curves[run_id].setdefault(name, []).append(Point(step, value, at))
     return curves
 
 

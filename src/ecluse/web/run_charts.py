@@ -19,6 +19,8 @@ LETTERS: Final = "ABCDE"
 TABLE_STEPS: Final = 60
 #: A curve of fewer points shows each.
 FEW_POINTS: Final = 40
+#: Points of a curve that are drawn.
+MOST_POINTS: Final = 1000
 #: Of a figure in pixels: about as high its curves are at least, and a line of its text.
 PLOT_HEIGHT: Final = 130
 LINE_HEIGHT: Final = 14
@@ -223,8 +225,11 @@ def _chart(
 def label_shifts(lines: Sequence[Line]) -> list[float]:
     """Pixels by which the name at the end of each line moves down, so that no two are written over each other."""
     values = [point.value for _, _, points in lines for point in points]
-    low, spread = min(values), (max(values) - min(values)) or 1.0
-    ends = [(1 - (points[-1].value - low) / spread) * PLOT_HEIGHT for _, _, points in lines]
+    low, spread = (
+        min(values) / 2,
+        (max(values) / 2 - min(values) / 2) or 1.0,
+    )  # halves: the whole may overflow
+    ends = [(1 - (points[-1].value / 2 - low) / spread) * PLOT_HEIGHT for _, _, points in lines]
     shifts, below = [0.0] * len(ends), -math.inf
     for at in sorted(range(len(ends)), key=lambda at: ends[at]):
         below = max(ends[at], below + LINE_HEIGHT)
@@ -233,7 +238,7 @@ def label_shifts(lines: Sequence[Line]) -> list[float]:
 
 
 def _series(name: str, colour: str, points: Sequence[Point], shift: float) -> dict[str, Any]:
-    drawn = line_of(colour, [(point.step, point.value) for point in points])
+    drawn = line_of(colour, [(point.step, point.value) for point in thinned(points)])
     return drawn | {
         "name": name,
         "showSymbol": len(points) < FEW_POINTS,
@@ -249,6 +254,18 @@ def _series(name: str, colour: str, points: Sequence[Point], shift: float) -> di
             "offset": [0, shift],
         },
     }
+
+
+def thinned(points: Sequence[Point]) -> Sequence[Point]:
+    """A curve of no more points than can be seen: the first, the last, and the lowest and highest of each stretch."""
+    if len(points) <= MOST_POINTS:
+        return points
+    stretch = math.ceil(2 * len(points) / (MOST_POINTS - 2))
+    kept = {0, len(points) - 1}
+    for start in range(0, len(points), stretch):
+        within = range(start, min(start + stretch, len(points)))
+        kept |= {pick(within, key=lambda at: points[at].value) for pick in (min, max)}
+    return [points[at] for at in sorted(kept)]
 
 
 def _rows(lines: Sequence[Line], say: Words) -> Iterator[tuple[str, ...]]:
