@@ -41,6 +41,9 @@ def work(task, folder, seconds, fault):
     while time.monotonic() - began < seconds:
         task.report("work", min((time.monotonic() - began) / seconds, 1), "working")
         time.sleep(0.05)
+    if fault == "stages":
+        task.report("work", 0.5, "soon"); task.report("work", 0.6, "too soon")
+        task.report("rest", 0.7, "resting"); task.report("rest", 0.8, "too soon again"); time.sleep(1)
     if fault == "thread":
         import threading
         thread = threading.Thread(target=lambda: (time.sleep(0.6), task.report("work", 0.9, "from a thread")))
@@ -153,6 +156,15 @@ def test_a_running_job_reports_and_stops_when_it_is_cancelled(
     after = enqueue(opened, tmp_path, 0.1)
     assert wait_until_ended(opened, after).status == "done"
     assert (tmp_path / "published").read_text() == "2;"
+
+
+def test_a_stage_is_told_when_it_begins_however_soon_after_another(
+    opened: Runtime, workers: Workers, tmp_path: Path
+) -> None:
+    job_id = enqueue(opened, tmp_path, 0.0, fault="stages")
+    workers.start()
+    assert wait_until_ended(opened, job_id).status == "done"
+    assert opened.jobs.get("user-1", job_id).message == "resting"
 
 
 def test_a_stopped_worker_leaves_its_job_to_the_next(

@@ -115,6 +115,7 @@ class Task:
         self._jobs = jobs
         self._closing = closing
         self._reported_at = 0.0
+        self._stages = set[str]()
         self._context = contextvars.copy_context()
 
     def step(self, name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -147,7 +148,7 @@ class Task:
             raise error.errors[-1] from error
 
     def report(self, stage: str, fraction: float, message: str = "") -> None:
-        """Say how far the job is; at most twice a second reaches the database.
+        """Say how far the job is; at most twice a second reaches the database, and each stage when it begins.
 
         Raises:
             JobCancelled: someone cancelled it, or the worker stops; let it pass.
@@ -155,8 +156,10 @@ class Task:
         if self._closing.begun.is_set():
             self._closing.done.wait()
             raise JobCancelled("The worker stops; the next one takes the job up.")
-        if time.monotonic() - self._reported_at < REPORT_SECONDS and fraction < 1:
+        is_early = time.monotonic() - self._reported_at < REPORT_SECONDS
+        if is_early and fraction < 1 and stage in self._stages:
             return
+        self._stages.add(stage)
         self._reported_at = time.monotonic()
         try:
             cancelled = self._jobs.is_cancelled(self.job_id)

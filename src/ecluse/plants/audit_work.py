@@ -98,6 +98,7 @@ def _judged(
     from ecluse.plants.suspects import judge_labels
 
     used = [number for number, row in enumerate(rows) if row.state == "valid"]
+    task.report("judge", _COMPARED, "judging the labels")
     judged = judge_labels(
         features[used],
         [rows[one].label for one in used],
