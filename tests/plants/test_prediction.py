@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from ecluse.errors import PlantsError, UnreadableImage
 from ecluse.plants.architectures import lite0, resnet18
 from ecluse.plants.features import LITE0, features
-from ecluse.plants.graphs import build_graph
+from ecluse.plants.graphs import build_graph, extractor
 from ecluse.plants.pictures import Transform
 from ecluse.plants.prediction import (
     EXPECTED,
@@ -155,6 +155,10 @@ def _small_graph(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(build_graph(resnet18(4), some_state(resnet18(4), 3), 224))
 
 
+def _graph_of_another_kind(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(extractor(resnet18(4), some_state(resnet18(4), 3), 224))
+
+
 def _other_transform(folder: Path) -> None:
     (folder / "transform.json").write_text(json.dumps(Transform(resize=96, crop=64).to_dict()))
 
@@ -176,6 +180,8 @@ def _one_mean_less(folder: Path) -> None:
         _one_mean_less,
         lambda folder: (folder / "labels.json").write_text("{"),
         lambda folder: (folder / "model.onnx").write_bytes(b"no graph"),
+        lambda folder: (folder / "model.onnx").write_bytes(b""),
+        _graph_of_another_kind,
         lambda folder: (folder / "known.safetensors").write_bytes(b"nothing"),
     ],
 )

@@ -174,7 +174,7 @@ class Predictor:
                 raise PlantsError(f"The version has no {name}, which answering needs. Train the model again.")
         try:
             return cls._read(folder, threads)
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, ValueError, LookupError, TypeError) as error:
             if isinstance(error, PlantsError):
                 raise
             raise PlantsError(
@@ -233,7 +233,13 @@ def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except (state.InvalidProtobuf, state.InvalidGraph, state.Fail, state.NotImplemented) as error:
+    except (
+        state.InvalidProtobuf,
+        state.InvalidGraph,
+        state.InvalidArgument,
+        state.Fail,
+        state.NotImplemented,
+    ) as error:
         raise PlantsError(f"{GRAPH_FILE} is no graph that can be run. Train the model again.") from error
 
 
