@@ -26,6 +26,7 @@ from ecluse.web.run_charts import (
     PLOT_HEIGHT,
     Line,
     label_shifts,
+    main_meaning,
     run_charts,
     thinned,
 )
@@ -318,3 +319,8 @@ def test_a_run_says_how_its_export_to_mlflow_stands(
         page = client.get(path).text
         assert said in page
         assert (there["url"] in page) == ("url" in what)
+
+
+def test_what_a_metric_is_measured_on_is_said_once() -> None:
+    assert main_meaning("test_accuracy", Words("en")) == "higher is better"
+    assert main_meaning("average_precision", Words("en")) == "on the test part, higher is better"

@@ -89,7 +89,7 @@ def main_meaning(name: str, say: Words) -> str:
         else say._("on days held out")
         if name.startswith(("flow.", "bikes."))
         else say._("on the test part")
-        if better is not None and not name.startswith("train_")
+        if better is not None and not name.startswith(("train_", "test_"))  # the name says so
         else ""
     )
     way = {"higher": say._("higher is better"), "lower": say._("lower is better")}.get(better or "", "")
