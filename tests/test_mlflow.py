@@ -316,6 +316,32 @@ def test_only_administrators_are_let_in(served: Served) -> None:
     assert "Connectez-vous" in page
 
 
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ({"name": "kept here"}, 200),
+        ({"name": "kept here too", "artifact_location": "mlflow-artifacts:/elsewhere"}, 200),
+        ({"name": "a", "artifact_location": "{folder}"}, 400),
+        ({"name": "a", "artifactLocation": "file://{folder}"}, 400),
+        ({"name": "a", "artifact_location": "s3://another/bucket"}, 400),
+        ({"name": "a", "artifact_location": "mlflow-artifacts://another.example.org/"}, 400),
+        (["name"], 400),
+    ],
+)
+def test_files_of_runs_are_kept_nowhere_but_in_the_store(
+    served: Served, tmp_path: Path, told: Any, status: int
+) -> None:
+    body = json.dumps(told).replace("{folder}", str(tmp_path))
+    for beginning in ("/api", "/ajax-api"):
+        answer = httpx.post(
+            f"{served.url}{beginning}/2.0/mlflow/experiments/create",
+            content=body.replace('"kept', f'"{beginning} kept'),
+            headers={"Authorization": f"Bearer {served.token}", "Content-Type": "application/json"},
+            timeout=30,
+        )
+        assert answer.status_code == status, answer.text
+
+
 def test_a_session_opens_it_to_its_own_pages_alone(served: Served) -> None:
     cookie = f"lang=fr; {SESSION_COOKIE}={served.runtime.accounts.open_session(served.admin.id)}"
     search = "/ajax-api/2.0/mlflow/experiments/search"

@@ -37,6 +37,9 @@ FOLDER: Final = "mlflow"
 ARTIFACTS: Final = "mlflow-artifacts:/"
 #: What no run needs, and what reaches beyond runs: programs on this machine, and paid services.
 CLOSED: Final = ("/gateway", "/ajax-api/3.0/mlflow/assistant", "/ajax-api/3.0/jobs")
+#: Where an experiment is made, which may name a place for the files of its runs; and the bytes of such a request.
+_EXPERIMENTS: Final = "/mlflow/experiments/create"
+_MOST_ASKED: Final = 1_000_000
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 _PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in</title>
@@ -190,6 +193,10 @@ class SignedInAlone:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = await asyncio.to_thread(self._refusal, scope["method"], scope["path"], headers)
+        if refusal is None and scope["path"].rstrip("/").endswith(_EXPERIMENTS):
+            body = await _body(receive)
+            receive = _again(body, receive)
+            refusal = _refused_place(body)
         if refusal is None:
             scope["headers"] = list(_without_secrets(scope["headers"]))
             await self._app(scope, receive, send)
@@ -222,6 +229,48 @@ class SignedInAlone:
             return self._accounts.who_has_token(secret.strip()), False
         session = _session(headers.get("cookie", ""))
         return (self._accounts.who_has_session(session) if session else None), True
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """A whole body; None of one that is too large, or that its sender broke off."""
+    body: bytes = b""
+    while len(body) <= _MOST_ASKED:
+        message = await receive()
+        body += message.get("body", b"")
+        if message["type"] != "http.request":
+            return None
+        if not message.get("more_body", False):
+            return body
+    return None
+
+
+def _again(body: bytes | None, receive: Receive) -> Receive:
+    """What gives a body that was read once more."""
+    waiting = [{"type": "http.request", "body": body or b"", "more_body": False}]
+
+    async def once_more() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return once_more
+
+
+def _refused_place(body: bytes | None) -> tuple[int, str] | None:
+    """Why an experiment is not made: MLflow would write files of its runs wherever this machine may, at any address."""
+    try:
+        told = json.loads(body or b"{}") if body is not None else None
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        return 400, "This is no description of an experiment, in JSON and of at most 1 MB."
+    places = [told[name] for name in ("artifact_location", "artifactLocation") if told.get(name)]
+    if any(
+        not str(place).startswith(ARTIFACTS) or str(place).startswith(f"{ARTIFACTS}/") for place in places
+    ):
+        return (
+            400,
+            f"Files of runs are kept in the store of this server. Leave the place out, or begin it with {ARTIFACTS}",
+        )
+    return None
 
 
 def _session(cookies: str) -> str | None:
@@ -263,7 +312,12 @@ async def _answer(send: Send, headers: Mapping[str, str], status: int, message: 
     await send({"type": "http.response.body", "body": body.encode()})
 
 
-_CODES: Final = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "ENDPOINT_NOT_FOUND"}
+_CODES: Final = {
+    400: "INVALID_PARAMETER_VALUE",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "ENDPOINT_NOT_FOUND",
+}
 _FRENCH: Final = {
     401: "Connectez-vous à Écluse dans ce navigateur, sous le même nom d’hôte, puis revenez.",
     403: "Seuls les administrateurs peuvent utiliser ce serveur MLflow, car il montre les exécutions de tous.",
