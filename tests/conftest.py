@@ -30,6 +30,7 @@ from tests.servers import (
     seaweedfs,
     secantusdb,
 )
+from tests.thorough import is_thorough
 
 # What a machine does beside the tests must not decide them.
 settings.register_profile("ecluse", deadline=None)
@@ -73,10 +74,20 @@ TESTS = Path(__file__).parent
 assert all((TESTS / name).is_file() for name in LONGEST)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the modules of `LONGEST`."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="also the tests of tests/thorough.py")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the modules of `LONGEST`. Of all tests leave the thorough ones out; a file's own are run with it."""
     places = {TESTS / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+    if config.option.thorough or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    left = [item for item in items if is_thorough(item.path.relative_to(TESTS).as_posix(), item.name)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in set(left)]
 
 
 T = TypeVar("T")

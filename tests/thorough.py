@@ -1,0 +1,68 @@
+"""Which tests run only when everything does (`./test --all`, as in CI): each takes long and repeats what a shorter
+one shows, on another server, at more moments, or in the other theme.
+
+A name ends where the test's does, or with its parameters.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+THOROUGH: Final[dict[str, tuple[str, ...]]] = {
+    "city/test_city_jobs.py": (
+        "test_thirty_days_on_two_workers_are_all_there_and_none_twice_though_one_is_killed",
+        "test_ctrl_c_cancels_what_has_not_ended_and_the_same_command_goes_on_from_there",
+        "test_the_commands_speak_to_people_too",
+    ),
+    "contracts/test_remote_store.py": ("test_a_store_that_refuses_connections_is_told",),
+    "fraud/test_library.py": ("test_a_killed_worker_loses_no_reference_and_doubles_none",),
+    "journeys/test_city.py": (
+        "test_no_page_keeps_someone_out[dark-viewport1]",
+        "test_tiles_of_the_settings_come_from_their_host_and_lie_behind_the_streets",
+    ),
+    "journeys/test_labelling.py": ("test_no_page_has_a_barrier[dark-phone]",),
+    "journeys/test_main_job.py": ("test_no_page_has_a_barrier[dark-phone]",),
+    "journeys/test_unlabelled.py": ("test_no_page_has_a_barrier[dark-phone]",),
+    "journeys/test_watching.py": ("test_no_page_has_a_barrier[dark-phone]",),
+    "plants/test_audit_commands.py": (
+        "test_one_command_makes_a_set_that_is_audited_and_can_be_divided_and_exported",
+    ),
+    "plants/test_demo.py": (
+        "test_a_linear_classifier_of_pixels_fails_where_one_of_learned_features_does_well",
+    ),
+    "plants/test_distributed.py": ("test_a_job_that_is_cancelled_leaves_no_process_behind",),
+    "test_cli.py": ("test_the_doctor_says_which_part_is_away_and_fails",),
+    "test_cli_references.py": (
+        "test_a_folder_of_tables_becomes_a_library_that_is_listed_measured_and_removed",
+    ),
+    "test_deploy.py": ("test_each_role_can_do_its_part_of_the_main_job_and_nothing_beyond",),
+    "test_lambda.py": ("test_the_same_event_twice_leaves_the_same_documents",),
+    "test_main_job.py": (
+        "test_a_command_goes_on_when_the_worker_it_relied_on_ends",
+        "test_a_training_whose_worker_is_killed_is_published_once[embedded]",
+        "test_two_models_train_side_by_side_on_two_workers",
+    ),
+    "test_main_job_faults.py": ("test_the_main_job_loses_nothing_and_does_nothing_twice_under_faults[0.15]",),
+    "test_migration_kills.py": (
+        "test_a_rollback_killed_at_many_moments_leaves_the_rows_right",
+        "test_a_run_outlives_a_server_that_is_killed_and_comes_back",
+        "test_a_run_on_folders_killed_at_random_moments_arrives_whole",
+    ),
+    "test_mlflow.py": (
+        "test_a_training_is_done_while_mlflow_is_away_and_exported_once_it_is_back",
+        "test_postgresql_and_s3_stand_behind_it",
+        "test_the_command_exports_what_failed_too",
+    ),
+    "test_servers.py": (
+        "test_what_is_stored_and_the_keys_outlast_a_restart",
+        "test_the_application_writes_in_its_buckets_and_makes_none",
+        "test_a_server_that_dies_is_started_again_even_when_its_leash_was_cut",
+        "test_a_killed_parent_leaves_no_server_and_the_next_start_waits_for_the_last",
+    ),
+    "web/test_api.py": ("test_a_store_that_is_away_is_503_and_nothing_is_recorded",),
+}
+
+
+def is_thorough(module: str, name: str) -> bool:
+    """Whether a test, by its module below `tests` and its name with parameters, is one of these."""
+    return any(name == known or name.startswith(f"{known}[") for known in THOROUGH.get(module, ()))
