@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -266,11 +265,7 @@ def log_trials(
 
 
 def upload(runtime: Runtime, task: Task, model_name: str, folder: Path) -> dict[str, Any]:
-    registry, nonce = runtime.registry(task.user_id), f"{task.job_id} {time.time_ns()}"
-    version = registry.claim(model_name, nonce)
-    files = registry.upload(model_name, version, folder)
-    url = registry.url_of(model_name, version)
-    return {"url": url, "nonce": nonce, "files": [asdict(file) for file in files]}
+    return models.upload_claimed(runtime.registry(task.user_id), model_name, folder, task.job_id)
 
 
 def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from ecluse.models.versions import (
     resolve,
     set_alias,
     settle,
+    upload_claimed,
     verify,
 )
 
@@ -58,6 +59,7 @@ __all__ = [
     "settle",
     "sign",
     "signed_link",
+    "upload_claimed",
     "verify",
     "verify_signature",
 ]

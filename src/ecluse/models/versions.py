@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,7 @@ from ecluse.registry import (
     Manifest,
     ManifestFile,
     Progress,
+    Registry,
     checked_metadata,
     checked_name,
     files_below,
@@ -135,6 +137,21 @@ def publish(
     )
     uploaded = first.files if first else registry.upload(name, version, files, progress)
     return commit(runtime, publication, uploaded, metadata)
+
+
+def upload_claimed(registry: Registry, name: str, folder: Path, attempt: str) -> dict[str, Any]:
+    """Upload a folder under a version that this attempt at a job claims: {"url", "nonce", "files"}, plain JSON.
+
+    No reader sees the version until it is committed with that nonce.
+    """
+    nonce = f"{attempt} {time.time_ns()}"
+    version = registry.claim(name, nonce)
+    files = registry.upload(name, version, folder)
+    return {
+        "url": registry.url_of(name, version),
+        "nonce": nonce,
+        "files": [asdict(file) for file in files],
+    }
 
 
 def commit(

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse import models
@@ -102,7 +100,11 @@ def _learn(runtime: Runtime, task: Task, run_id: str, split_id: str) -> dict[str
             progress=lambda done: task.report("test", LEARNED + (0.97 - LEARNED) * done),
         )
         task.report("save", 0.97)
-        uploaded = patiently(lambda: upload(runtime, task, run.name, folder / "model"))
+        uploaded = patiently(
+            lambda: models.upload_claimed(
+                runtime.registry(task.user_id), run.name, folder / "model", task.job_id
+            )
+        )
     return uploaded | {"report": model.report, "details": model.details}
 
 
@@ -121,14 +123,6 @@ def recipe(name: RecipeName) -> Recipe:
             from ecluse.plants.finetune import finetune
 
             return finetune
-
-
-def upload(runtime: Runtime, task: Task, model_name: str, folder: Path) -> dict[str, Any]:
-    registry, nonce = runtime.registry(task.user_id), f"{task.job_id} {time.time_ns()}"
-    version = registry.claim(model_name, nonce)
-    files = registry.upload(model_name, version, folder)
-    url = registry.url_of(model_name, version)
-    return {"url": url, "nonce": nonce, "files": [asdict(file) for file in files]}
 
 
 def publish(runtime: Runtime, task: Task, run_id: str, learned: dict[str, Any]) -> None:

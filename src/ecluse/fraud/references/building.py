@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from ecluse import models
 from ecluse.catalog import audit, datasets, references
 from ecluse.catalog.tables import Dataset, User, new_id
 from ecluse.errors import DigestMismatch, InvalidInput, NotFound, RegistryError
@@ -238,7 +239,11 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
         if recipe.with_sample:
             write_sample(described, destination)
         task.report("save", 0.98)
-        uploaded = patiently(lambda: _upload(runtime, task, recipe, destination))
+        uploaded = patiently(
+            lambda: models.upload_claimed(
+                runtime.registry_in(REFERENCES), recipe.name, destination, task.job_id
+            )
+        )
     return uploaded | {"description": told.to_dict(), "plan": plan}
 
 
@@ -330,14 +335,6 @@ def _request(recipe: Recipe) -> TrainingRequest:
 def _performance(report: dict[str, Any]) -> dict[str, Any]:
     figures = {name: report["metrics"].get(name) for name in FIGURES}
     return figures | {"intervals": report.get("intervals", {}), "test_rows": report["rows"].get("test")}
-
-
-def _upload(runtime: Runtime, task: Task, recipe: Recipe, folder: Path) -> dict[str, Any]:
-    registry, nonce = runtime.registry_in(REFERENCES), f"{task.job_id} {time.time_ns()}"
-    version = registry.claim(recipe.name, nonce)
-    files = registry.upload(recipe.name, version, folder)
-    url = registry.url_of(recipe.name, version)
-    return {"url": url, "nonce": nonce, "files": [asdict(file) for file in files]}
 
 
 def _building_failed(runtime: Runtime, task: Task, message: str, recipe: dict[str, Any]) -> None:
