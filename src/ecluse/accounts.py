@@ -12,10 +12,12 @@ import secrets
 import threading
 import time
 from collections import deque
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Final
+from urllib.parse import urlsplit
 
 from pwdlib import PasswordHash
 
@@ -316,6 +318,14 @@ class _Attempts:
         with self._lock:
             self._times.pop(f"{address}|{client}", None)
             self._times.pop(address, None)
+
+
+def comes_from_elsewhere(headers: Mapping[str, str], hosts: Collection[str | None]) -> bool:
+    """Whether a browser says that a page of another origin than `hosts` sent a request; a program says nothing."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    return origin is not None and urlsplit(origin).netloc not in hosts
 
 
 @cache

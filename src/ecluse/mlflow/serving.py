@@ -15,7 +15,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from ecluse.accounts import SESSION_COOKIE, Accounts, SignedIn
+from ecluse.accounts import SESSION_COOKIE, Accounts, SignedIn, comes_from_elsewhere
 from ecluse.catalog.provision import make_schema
 from ecluse.errors import EcluseError, MlflowError, SettingsError
 from ecluse.mlflow.exporting import STEERING, check_installed
@@ -216,7 +216,7 @@ class SignedInAlone:
             )
         if who.user.role != "admin" and not self._members:
             return 403, "Only administrators may use this MLflow server, as it shows the runs of all."
-        if by_session and method not in _SAFE and not _is_same_origin(headers):
+        if by_session and method not in _SAFE and comes_from_elsewhere(headers, {headers.get("host")}):
             return 403, "Another site sent this request."
         if any(path == closed or path.startswith(f"{closed}/") for closed in CLOSED):
             return 404, "This part of MLflow is not served here."
@@ -282,14 +282,6 @@ def _session(cookies: str) -> str | None:
         if found is not None:
             return found.value
     return None
-
-
-def _is_same_origin(headers: Mapping[str, str]) -> bool:
-    """The rule of Écluse's pages: trust `Sec-Fetch-Site`, else compare `Origin` with `Host`, else it is no browser."""
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    if site is not None:
-        return site in ("same-origin", "none")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
 
 
 def _without_secrets(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:

@@ -15,7 +15,7 @@ from fastapi import Depends, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ecluse.accounts import SESSION_COOKIE, SESSION_LIFETIME, SignedIn
+from ecluse.accounts import SESSION_COOKIE, SESSION_LIFETIME, SignedIn, comes_from_elsewhere
 from ecluse.errors import Forbidden, NotSignedIn
 from ecluse.runtime import Runtime
 
@@ -194,11 +194,7 @@ def is_cross_site(method: str, headers: Headers, public_host: str | None = None)
     """Whether a browser says that another origin sent a request that could change something."""
     if method in SAFE_METHODS:
         return False
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site not in ("same-origin", "none")
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc not in {headers.get("host"), public_host}
+    return comes_from_elsewhere(headers, {headers.get("host"), public_host})
 
 
 def _protect(message: MutableMapping[str, Any], scope: Scope) -> None:
