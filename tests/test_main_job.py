@@ -162,6 +162,25 @@ def test_rows_whose_job_has_ended_are_brought_up_to_date(runtime: Runtime) -> No
     assert reconcile(runtime) == 0
 
 
+def test_a_row_whose_job_is_about_to_be_queued_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, runtime: Runtime
+) -> None:
+    user = runtime.accounts.local_administrator()
+    enqueue, ended = runtime.jobs.enqueue, list[int]()
+
+    def swept_before(*args: Any, **kwargs: Any) -> str:
+        ended.append(reconcile(runtime))
+        return enqueue(*args, **kwargs)
+
+    monkeypatch.setattr(runtime.jobs, "enqueue", swept_before)
+    dataset = workflows.add_table(runtime, user.id, "t.csv", [b"a,b\n1,2\n"])
+    run = workflows.start_training(runtime, user.id, dataset.id, workflows.TrainingRequest("m", "b"))
+    assert ended == [0, 0]
+    assert workflows.find_dataset(runtime, user.id, dataset.id).state == "profiling"
+    with runtime.catalog.read() as transaction:
+        assert [row.id for row in training.active_runs(transaction)] == [run.id]
+
+
 @pytest.fixture
 def application(environ: dict[str, str], tmp_path: Path) -> Iterator[Application]:
     with running(tmp_path / "home", environ) as started:
@@ -232,8 +251,10 @@ def test_two_models_train_side_by_side_on_two_workers(application: Application, 
                 while len(living_workers(runtime)) < 2:
                     time.sleep(0.1)
             with sample.labelled.open("rb") as file:
-                dataset = client.post("/api/upload", files={"file": ("t.csv", file)}).json()
-            jobs = [
+                dataset = (
+                    client.post("/api/upload", files={"file": ("t.csv", file)}).raise_for_status().json()
+                )
+            asked = [
                 client.post(
                     "/api/train",
                     json={
@@ -242,10 +263,11 @@ def test_two_models_train_side_by_side_on_two_workers(application: Application, 
                         "target_column": "is_fraud",
                         "budget_s": 3,
                     },
-                ).json()["job"]
+                )
                 for name in ("one", "other")
             ]
-            ended = [application.wait_for_job(client, job) for job in jobs]
+            assert [answer.status_code for answer in asked] == [202, 202], [answer.text for answer in asked]
+            ended = [application.wait_for_job(client, answer.json()["job"]) for answer in asked]
         assert [job["status"] for job in ended] == ["done", "done"]
         assert max(str(job["started_at"]) for job in ended) < min(str(job["finished_at"]) for job in ended)
     finally:

@@ -96,6 +96,14 @@ class Job:
 
 
 @dataclass(frozen=True)
+class JobEnd:
+    """How a job ended, and why, for the row that waits for it."""
+
+    status: JobStatus
+    error: str
+
+
+@dataclass(frozen=True)
 class Closing:
     """That a worker has begun to close, and that the engine has let go of its jobs.
 
@@ -199,6 +207,8 @@ QUEUES: Final[dict[str, int]] = {
     "forecast": 1,
     "images": 1,
 }
+#: So long (s) a job that a row names may take to be queued; it is gone when it is missing for longer.
+QUEUED_WITHIN: Final = 60.0
 #: Seconds between two looks at a queue for work that takes seconds, while someone waits. Each look asks the
 #: database, and a worker without work does nothing else.
 PROMPT: Final = 0.25
@@ -232,6 +242,7 @@ class Jobs:
         self._url = url
         self._lock = threading.Lock()
         self._opened: DBOSClient | None = None
+        self._missing: dict[str, float] = {}
 
     @_reported
     def migrate(self) -> None:
@@ -281,6 +292,21 @@ class Jobs:
         if not found:
             raise JobNotFound(f"No job {job_id}. See: ecluse jobs list")
         return self._job(found[0], self._waiting() if found[0].status == "ENQUEUED" else [])
+
+    def end_of(self, user_id: str, job_id: str) -> JobEnd | None:
+        """How the job of a row ended; None while it goes on.
+
+        A row is written before its job is queued. So one that is not there has ended, as failed, only once it was
+        missing for `QUEUED_WITHIN` seconds of asking.
+        """
+        try:
+            job = self.get(user_id, job_id)
+        except JobNotFound:
+            if time.monotonic() - self._missing.setdefault(job_id, time.monotonic()) < QUEUED_WITHIN:
+                return None
+            return JobEnd("failed", "Its job is gone. Ask for it again.")
+        self._missing.pop(job_id, None)
+        return None if job.active else JobEnd(job.status, job.error or "It was stopped.")
 
     @_reported
     def get_many(self, user_id: str | None, job_ids: Sequence[str]) -> dict[str, Job]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -128,6 +129,20 @@ def test_what_was_uploaded_for_an_import_cancelled_before_its_turn_is_removed(
     assert work.reconcile(runtime) == 1
     assert uploads(runtime, user) == []
     assert work.reconcile(runtime) == 0
+
+
+def test_what_was_uploaded_is_kept_while_its_import_is_about_to_be_queued(
+    monkeypatch: pytest.MonkeyPatch, runtime: Runtime, user: User, leaves: ImageSet
+) -> None:
+    enqueue = runtime.jobs.enqueue
+
+    def swept_before(*args: Any, **kwargs: Any) -> str:
+        assert work.reconcile(runtime) == 0
+        return enqueue(*args, **kwargs)
+
+    monkeypatch.setattr(runtime.jobs, "enqueue", swept_before)
+    workflows.start_import(runtime, user.id, leaves.id, staged(runtime, user, {"1.jpg": photo(1)}), label="a")
+    assert uploads(runtime, user) != []
 
 
 def test_a_cancelled_import_keeps_what_came_and_removes_what_was_uploaded(

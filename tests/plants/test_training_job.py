@@ -194,6 +194,7 @@ def test_an_image_that_was_changed_in_the_store_fails_the_training_by_name(
     with runtime.catalog.write() as transaction:
         images.set_state(transaction, user.id, row.id, [first.id], "excluded")
     runtime.data.delete(runtime.stores.locate(second.url).key)
+    runtime.cache.clear()  # the training that failed may have fetched it
     run = training.start_training(runtime, user.id, "shapes", REQUEST)
     with pytest.raises(JobFailed, match="is gone"):
         finish(runtime, user, run.job_id or "", "Training")

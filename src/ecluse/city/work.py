@@ -18,7 +18,7 @@ from ecluse.catalog import audit, runs
 from ecluse.catalog.tables import Run as RunRow
 from ecluse.catalog.tables import User, new_id, now
 from ecluse.city.calendar import days_between, expect_days
-from ecluse.errors import Forbidden, InvalidInput, JobNotFound
+from ecluse.errors import Forbidden, InvalidInput
 from ecluse.jobs import Job, JobKind, Task
 from ecluse.runtime import Runtime
 from ecluse.settings import store_or_folder
@@ -276,17 +276,12 @@ def reconcile(runtime: Runtime) -> int:
 
 
 def _end(runtime: Runtime, run: RunRow) -> bool:
-    try:
-        job = runtime.jobs.get(run.user_id, run.job_id or "")
-    except JobNotFound:
-        status, error = "failed", "Its job is gone. Ask for it again."
-    else:
-        if job.active:
-            return False
-        status = "cancelled" if job.status == "cancelled" else "failed"
-        error = job.error or "It was stopped."
+    end = runtime.jobs.end_of(run.user_id, run.job_id or "")
+    if end is None:
+        return False
+    status = "cancelled" if end.status == "cancelled" else "failed"
     with runtime.catalog.write() as transaction:
-        runs.set_ended(transaction, run.id, status, error)
+        runs.set_ended(transaction, run.id, status, end.error)
     return True
 
 

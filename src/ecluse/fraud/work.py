@@ -19,7 +19,6 @@ from ecluse.errors import (
     CatalogUnavailable,
     DigestMismatch,
     JobCancelled,
-    JobNotFound,
     NotFound,
     RegistryError,
     SettingsError,
@@ -82,21 +81,16 @@ def reconcile(runtime: Runtime) -> int:
 
 def _end(runtime: Runtime, row: Dataset | TrainingRun | Prediction) -> bool:
     """Whether the job of this row has ended while the row has not; then the row is ended too."""
-    try:
-        job = runtime.jobs.get(row.user_id, row.job_id or "")
-    except JobNotFound:
-        status, error = "failed", "Its job is gone. Ask for it again."
-    else:
-        if job.active or job.status == "done":
-            return False
-        status, error = job.status, job.error or "It was stopped."
+    end = runtime.jobs.end_of(row.user_id, row.job_id or "")
+    if end is None or end.status == "done":
+        return False
     if isinstance(row, TrainingRun):
-        return _end_training(runtime, row, status, error)
+        return _end_training(runtime, row, end.status, end.error)
     with runtime.catalog.write() as transaction:
         if isinstance(row, Dataset):
-            datasets.set_failed(transaction, row.id, error)
+            datasets.set_failed(transaction, row.id, end.error)
         else:
-            predictions.set_ended(transaction, row.id, status, error)
+            predictions.set_ended(transaction, row.id, end.status, end.error)
     return True
 
 

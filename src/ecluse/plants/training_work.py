@@ -16,7 +16,6 @@ from ecluse.catalog.tables import Publication, Run
 from ecluse.errors import (
     CatalogUnavailable,
     JobCancelled,
-    JobNotFound,
     NotFound,
     SettingsError,
     StoreUnavailable,
@@ -194,13 +193,8 @@ def _training_failed(runtime: Runtime, task: Task, message: str, run_id: str) ->
 
 def _end_if_over(runtime: Runtime, run: Run) -> bool:
     """Whether the job of this run has ended while the run has not; then the run is ended too."""
-    try:
-        job = runtime.jobs.get(run.user_id, run.job_id or "")
-    except JobNotFound:
-        return _end(runtime, run, "failed", "Its job is gone. Ask for it again.")
-    if job.active or job.status == "done":
-        return False
-    return _end(runtime, run, job.status, job.error or "It was stopped.")
+    end = runtime.jobs.end_of(run.user_id, run.job_id or "")
+    return end is not None and end.status != "done" and _end(runtime, run, end.status, end.error)
 
 
 def _end(runtime: Runtime, run: Run, status: str, error: str) -> bool:

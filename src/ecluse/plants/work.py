@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from ecluse.catalog import audit, images
-from ecluse.errors import JobNotFound
 from ecluse.jobs import JobKind, Task
 from ecluse.plants.audit import queue_audit
 from ecluse.plants.importing import Imported, import_images
@@ -43,11 +42,7 @@ def reconcile(runtime: Runtime) -> int:
         waiting = images.sets_with_staged(transaction)
     ended = 0
     for row in waiting:
-        try:
-            is_active = runtime.jobs.get(row.user_id, row.job_id or "").active
-        except JobNotFound:
-            is_active = False
-        if not is_active:
+        if runtime.jobs.end_of(row.user_id, row.job_id or "") is not None:
             forget_staged(runtime, row.id, row.staged_url or "")
             ended += 1
     return ended

@@ -17,7 +17,7 @@ from ecluse import models
 from ecluse.catalog import Transaction, datasets, inspections, labels, training
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
-from ecluse.errors import InvalidInput, JobCancelled, JobNotFound
+from ecluse.errors import InvalidInput, JobCancelled
 from ecluse.fraud import work
 from ecluse.fraud.monitoring.workflows import is_poorer, learned_counts
 from ecluse.fraud.seen import Seen, rows_learned
@@ -86,16 +86,11 @@ def reconcile(runtime: Runtime) -> int:
 
 
 def _end(runtime: Runtime, row: Inspection) -> bool:
-    try:
-        job = runtime.jobs.get(row.user_id, row.job_id or "")
-    except JobNotFound:
-        status, error = "failed", "Its job is gone. Ask for it again."
-    else:
-        if job.active or job.status == "done":
-            return False
-        status, error = job.status, job.error or "It was stopped."
+    end = runtime.jobs.end_of(row.user_id, row.job_id or "")
+    if end is None or end.status == "done":
+        return False
     with runtime.catalog.write() as transaction:
-        inspections.set_ended(transaction, row.id, status, error)
+        inspections.set_ended(transaction, row.id, end.status, end.error)
     return True
 
 
