@@ -302,7 +302,8 @@ class Jobs:
         try:
             job = self.get(user_id, job_id)
         except JobNotFound:
-            if time.monotonic() - self._missing.setdefault(job_id, time.monotonic()) < QUEUED_WITHIN:
+            moment = time.monotonic()
+            if moment - self._missing.setdefault(job_id, moment) < QUEUED_WITHIN:
                 return None
             return JobEnd("failed", "Its job is gone. Ask for it again.")
         self._missing.pop(job_id, None)
