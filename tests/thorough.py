@@ -13,6 +13,7 @@ THOROUGH: Final[dict[str, tuple[str, ...]]] = {
         "test_thirty_days_on_two_workers_are_all_there_and_none_twice_though_one_is_killed",
         "test_ctrl_c_cancels_what_has_not_ended_and_the_same_command_goes_on_from_there",
         "test_the_commands_speak_to_people_too",
+        "test_a_scheduled_day_without_data_is_tried_again_later_and_given_up_at_last",
     ),
     "contracts/test_remote_store.py": ("test_a_store_that_refuses_connections_is_told",),
     "contracts/test_store.py": ("test_thousands_of_objects_are_listed_whole[azure]",),
@@ -41,6 +42,9 @@ THOROUGH: Final[dict[str, tuple[str, ...]]] = {
     "plants/test_distributed.py": (
         "test_a_job_that_is_cancelled_leaves_no_process_behind",
         "test_two_processes_learn_what_one_does",
+    ),
+    "plants/test_import_jobs.py": (
+        "test_an_import_whose_worker_is_killed_is_taken_up_and_leaves_what_one_that_was_not_killed_leaves",
     ),
     "properties/test_store_faults.py": (
         "test_a_verb_ends_whole_or_in_a_clear_error_whichever_request_fails[put_stream, large]",
@@ -82,6 +86,7 @@ THOROUGH: Final[dict[str, tuple[str, ...]]] = {
         "test_postgresql_and_s3_stand_behind_it",
         "test_the_command_exports_what_failed_too",
         "test_the_model_of_another_owner_keeps_its_name",
+        "test_an_export_that_was_killed_goes_on_where_it_was",
     ),
     "test_models.py": ("test_what_skops_cannot_hold_is_told_of_its_model_and_the_rest_goes_on",),
     "test_servers.py": (
@@ -89,6 +94,7 @@ THOROUGH: Final[dict[str, tuple[str, ...]]] = {
         "test_the_application_writes_in_its_buckets_and_makes_none",
         "test_a_server_that_dies_is_started_again_even_when_its_leash_was_cut",
         "test_a_killed_parent_leaves_no_server_and_the_next_start_waits_for_the_last",
+        "test_an_environment_that_points_elsewhere_is_not_overruled",
     ),
     "test_upkeep.py": ("test_a_worker_that_is_killed_is_replaced_and_the_migration_goes_on",),
 }
