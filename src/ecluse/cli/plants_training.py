@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 #: Pixels of a side of a picture that explains an answer.
 EXPLAINED_SIDE: Final = 448
-#: Between two looks at the epochs of a training, in seconds.
-LOOK: Final = 0.5
 
 
 @click.command()
@@ -100,13 +98,10 @@ def train(
 
 def _epochs(runtime: Runtime, run: Run) -> Callable[[], None]:
     """Says each epoch once it is over; call it now and then."""
-    told = looked_at = 0.0
+    told = 0.0
 
     def look() -> None:
-        nonlocal told, looked_at
-        if time.monotonic() - looked_at < LOOK:
-            return
-        looked_at = time.monotonic()
+        nonlocal told
         with runtime.catalog.read() as transaction:
             curves = runs.curves_of(transaction, run.id)
         for point in curves.get("validation_loss", []):
