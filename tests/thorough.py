@@ -16,7 +16,10 @@ THOROUGH: Final[dict[str, tuple[str, ...]]] = {
         "test_a_scheduled_day_without_data_is_tried_again_later_and_given_up_at_last",
     ),
     "contracts/test_remote_store.py": ("test_a_store_that_refuses_connections_is_told",),
-    "contracts/test_store.py": ("test_thousands_of_objects_are_listed_whole[azure]",),
+    "contracts/test_store.py": (
+        "test_thousands_of_objects_are_listed_whole[azure]",
+        "test_thousands_of_objects_are_listed_whole[s3]",
+    ),
     "fraud/ensembles/test_unlabelled.py": ("test_an_ensemble_is_a_version_that_scores_the_table",),
     "fraud/test_institutions.py": ("test_no_other_column_of_an_institution_is_taken_for_its_label",),
     "fraud/test_library.py": (
@@ -71,6 +74,7 @@ THOROUGH: Final[dict[str, tuple[str, ...]]] = {
     "test_main_job.py": (
         "test_a_command_goes_on_when_the_worker_it_relied_on_ends",
         "test_two_models_train_side_by_side_on_two_workers",
+        "test_a_request_to_finish_outlives_the_worker",
         "test_a_training_whose_worker_is_killed_is_published_once",
         "test_a_table_becomes_a_model_that_scores_another[embedded]",
     ),
