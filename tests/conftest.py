@@ -84,10 +84,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: places.get(item.path, len(places)))
     if config.option.thorough or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return
-    left = [item for item in items if is_thorough(item.path.relative_to(TESTS).as_posix(), item.name)]
+    left, kept = [], []
+    for item in items:
+        module = item.path.relative_to(TESTS).as_posix()
+        (left if is_thorough(module, item.name) else kept).append(item)
     if left:
         config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in set(left)]
+        items[:] = kept
 
 
 T = TypeVar("T")

@@ -1,5 +1,5 @@
-"""Which tests run only when everything does (`./test --all`, as in CI): each takes long and repeats what a shorter
-one shows, on another server, at more moments, or in the other theme.
+"""Which tests run only when everything does (`./test --all`, as in CI): each takes long. Most repeat what a shorter
+one shows, on another server, at more moments, or in the other theme; the others guard what seldom changes.
 
 A name ends where the test's does, or with its parameters.
 """
