@@ -52,12 +52,7 @@ def queue_due(runtime: Runtime) -> int:
     with runtime.catalog.read() as transaction:
         found = [one for one in runs.done_runs(transaction, MLFLOW) if is_due(one, server, now())]
     jobs = _jobs_of(runtime, found)
-    # One that a person cancelled is left to that person.
-    due = [
-        one
-        for one in found
-        if (job := jobs.get(one.job_id or "")) is None or job.status in ("done", "failed")
-    ]
+    due = [one for one in found if _is_free(runtime, one, jobs.get(one.job_id or ""))]
     for one in due:
         _queue(runtime, one)
     return len(due)
@@ -96,6 +91,15 @@ def _queue_quietly(runtime: Runtime) -> None:
         queue_due(runtime)
     except EcluseError as error:  # the training is done; the next look of a worker queues what is due
         logger.warning("Exports to MLflow are queued later: %s", error)
+
+
+def _is_free(runtime: Runtime, one: Exported, job: Job | None) -> bool:
+    """Whether no job exports a run, nor is about to be queued. What a person cancelled is left to that person."""
+    if job is not None:
+        return job.status in ("done", "failed")
+    if one.job_id is None or one.what.get("state") != "queued":
+        return True
+    return runtime.jobs.end_of(one.user_id, one.job_id) is not None
 
 
 def _queue(runtime: Runtime, one: Exported) -> str:
