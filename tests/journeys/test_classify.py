@@ -100,7 +100,7 @@ def test_several_images_and_one_like_none_are_read_on_a_phone_and_in_french(
     assert overflow(page) == 0
     picture(page, "classify-several-phone")
     classify(page, app, file("grey.jpg", photo(NEITHER, (640, 480))), language="fr")
-    expect(page.locator(".verdict .what")).to_have_text("Aucune de celles-ci")
+    expect(page.locator(".verdict .what")).to_have_text("Aucune de ces étiquettes")
     assert overflow(page) == 0
     picture(page, "classify-none-phone")
     classify(page, app, *several, language="fr")

@@ -253,6 +253,6 @@ def test_the_match_and_the_ensemble_speak_french_and_work_without_scripts(
     expect(page.get_by_text(re.compile("^Reconnu"))).to_be_visible()
     expect(page.get_by_role("button", name="Oublier mes corrections")).to_be_visible()
     page.goto(f"{journey.addresses['ensemble']}?lang=fr")
-    expect(page.get_by_role("heading", name="Ce d'après quoi il juge")).to_be_visible()
+    expect(page.get_by_role("heading", name="Sur quoi il s’appuie")).to_be_visible()
     expect(page.get_by_role("button", name="Noter le tableau")).to_be_visible()
     context.close()

@@ -46,7 +46,7 @@ FRENCH_SENTENCES = [
         ),
         (
             "XGBoost, deep, 3 of up to 29. Best so far: average precision 0.713",
-            "XGBoost, profond, 3 sur 29 au plus. Meilleure précision moyenne\u00a0: 0,713",
+            "XGBoost, profond, 3 sur 29 au plus. Meilleure précision moyenne jusqu’ici\u00a0: 0,713",
         ),
         ("constant not seen in training", "constant jamais vu à l’entraînement"),
         ("writing disruptions", "écriture\u00a0: perturbations"),
@@ -186,7 +186,7 @@ def said(sentence: str, french: set[str]) -> bool:
         ("amount -1.11", "amount -1,11"),
         ("signed up 3 days before paid", "signed up 3 jours avant paid"),
         ("note: digit share 0.25", "note\u00a0: part de chiffres 0,25"),
-        ("duplicate of customer_id: seen", "double de customer_id\u00a0: fois vu"),
+        ("duplicate of customer_id: seen", "double de customer_id\u00a0: nombre d’apparitions"),
         ("duplicate of constant", "double de constant"),
         ("timestamp: hour 2", "timestamp\u00a0: 2 h"),
         (

@@ -154,7 +154,7 @@ def test_errors_are_said_beside_the_form_in_the_readers_language(web: Web) -> No
 def test_the_page_is_said_in_french(web: Web) -> None:
     web.publish()
     text = post(web, ("a.jpg", photo(NEITHER)), language="fr").text
-    assert "Aucune de celles-ci" in text
+    assert "Aucune de ces étiquettes" in text
     assert "Ce qui plaide pour" in text
 
 
