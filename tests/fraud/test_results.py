@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ecluse.formulas import neutralise_formulas
 from ecluse.fraud import results
+from ecluse.fraud.ranking import PLACES, Ranking, RankingCounter
 from ecluse.fraud.results import write_riskiest, write_scores
 
 Form = Literal["csv", "parquet"]
@@ -71,6 +72,36 @@ def test_budgets_are_round_numbers_up_to_all_rows(rows: int, tmp_path: Path) -> 
     assert told == sorted(set(told))
     assert (told[0], told[-1]) == (1, rows)
     assert {count for count in (2, 5, 10, 20, 50, 100, 200, 1_000) if count <= rows} <= set(told)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0, 1, 7, 8, 500_000, 999_999, 1_000_000]), st.sampled_from([-1, 0, 1])),
+        min_size=1,
+        max_size=60,
+    ),
+    st.integers(1, 20),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_so_many_of_the_riskiest_rows_hold_is_exact_for_every_number(
+    rows: list[tuple[int, int]], batch_rows: int
+) -> None:
+    counter = RankingCounter()
+    for start in range(0, len(rows), batch_rows):
+        places, labels = np.array(rows[start : start + batch_rows]).T
+        counter.add(places.astype(np.int32), labels.astype(np.int8), -1)
+    ranking = Ranking.from_bytes(counter.ranking().to_bytes())
+    in_order = sorted(rows, key=lambda row: -row[0])  # stable: of equal scores the earlier row comes first
+    for alerts in range(1, len(rows) + 2):
+        chosen = in_order[:alerts]
+        cut = ranking.cut(alerts)
+        same = sum(place == chosen[-1][0] for place, _ in rows)
+        split = same != sum(place == chosen[-1][0] for place, _ in chosen)
+        assert (cut.alerts, cut.cut) == (len(chosen), chosen[-1][0] / PLACES)
+        assert cut.expected == pytest.approx(sum(place for place, _ in chosen) / PLACES, abs=0.005)
+        assert cut.labelled == sum(label >= 0 for _, label in chosen)
+        assert cut.found == sum(label == 1 for _, label in chosen)
+        assert cut.tied == (same if split else 0)
 
 
 def test_a_number_that_is_none_is_left_empty_where_json_cannot_hold_it(tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from ecluse.catalog import labels
 from ecluse.catalog.tables import ModelVersion, Prediction, User
+from ecluse.fraud.ranking import Cut
 from ecluse.fraud.results import write_scores
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.storage import Stored
-from ecluse.web.budget import Cut, cuts_of, meaning_of, nearest, tell
+from ecluse.web.budget import cuts_of, meaning_of, nearest, tell
 from ecluse.web.i18n import Words
 from tests.web import invented
 from tests.web.test_pages import browser
@@ -76,6 +77,7 @@ def keep(
     stored: Stored = runtime.data.upload(path, row.key or "")
     values: dict[str, Any] = {
         "summary": summary.to_dict(),
+        "ranking": summary.ranking.to_bytes() if summary.ranking else None,
         "rows": summary.rows,
         "flagged": summary.flagged,
         "url": runtime.data.url_of(row.key or ""),
@@ -121,24 +123,62 @@ def test_no_one_else_downloads_them_and_nothing_is_there_before_the_end(
 ) -> None:
     keep(runtime, owner, tmp_path, scored_rows(), status="running", url=None, sha256=None, key=None)
     stranger = browser(runtime, runtime.accounts.sign_up("other@example.org", "a long password"))
-    for path in ("/fraud/p/p1/riskiest", "/api/predictions/p1/download?alerts=5"):
+    for path in (
+        "/fraud/p/p1/riskiest",
+        "/api/predictions/p1/download?alerts=5",
+        "/api/predictions/p1/budget?alerts=5",
+    ):
         assert stranger.get(path).status_code == 404
         assert browser(runtime, owner).get(path).status_code == 404
     assert browser(runtime, owner).get("/api/predictions/p1/download?alerts=0").status_code == 422
 
 
 @pytest.mark.parametrize(
-    ("budget", "flagged", "shown"), [(1, 2, 1), (50, 50, 50), (57, 50, 57), (150, 150, 100)]
+    ("budget", "flagged", "shown"), [(1, 1, 1), (50, 50, 50), (67, 67, 67), (150, 150, 100), (999, 400, 100)]
 )
-def test_a_budget_tells_the_cut_that_flags_no_more_rows(
+def test_a_budget_tells_what_exactly_so_many_rows_hold(
     runtime: Runtime, owner: User, tmp_path: Path, budget: int, flagged: int, shown: int
 ) -> None:
-    keep(runtime, owner, tmp_path, scored_rows())
-    page = browser(runtime, owner).get(f"/fraud/p/p1?budget={budget}").text
-    assert f'<span data-told="flagged">{flagged}</span>' in page
+    frame = scored_rows()
+    keep(runtime, owner, tmp_path, frame)
+    reader = browser(runtime, owner)
+    page = reader.get(f"/fraud/p/p1?budget={budget}").text
+    chosen = frame.sort("fraud_probability", descending=True).head(flagged)["fraud_probability"]
+    expected = ENGLISH.num(chosen.sum(), 1 if chosen.sum() < 100 else 0)
+    for figure, value in {
+        "flagged": str(flagged),
+        "cut": ENGLISH.threshold(chosen[-1]),
+        "expected": expected,
+    }.items():
+        assert f'<span data-told="{figure}">{value}</span>' in page
+        assert reader.get(f"/fraud/p/p1/budget?budget={budget}").json()[figure] == value
+    told = reader.get(f"/api/predictions/p1/budget?alerts={budget}").json()
+    assert (told["alerts"], told["cut"]) == (flagged, chosen[-1])
+    assert told["expected"] == pytest.approx(chosen.sum(), abs=0.01)
     visible = re.findall(r'<tr data-rank="(\d+)">', page)
     assert max(map(int, visible)) == shown
     assert len(json.loads(re.search(r'id="budget-steps">(.*?)</script>', page)[1])) > 20  # type: ignore[index]
+
+
+def test_rows_of_one_score_are_said_to_be_taken_in_part(
+    runtime: Runtime, owner: User, tmp_path: Path
+) -> None:
+    keep(runtime, owner, tmp_path, scored_rows())
+    assert "2 rows have the score 0.999; the first of the table are taken." in (
+        browser(runtime, owner).get("/fraud/p/p1?budget=1").text
+    )
+
+
+def test_a_scoring_from_before_says_that_its_figures_are_of_a_step(
+    runtime: Runtime, owner: User, tmp_path: Path
+) -> None:
+    keep(runtime, owner, tmp_path, scored_rows(), ranking=None)
+    reader = browser(runtime, owner)
+    page = reader.get("/fraud/p/p1?budget=67").text
+    assert '<span data-told="flagged">60</span>' in page
+    assert "figures are of the next lower step" in page
+    assert reader.get("/fraud/p/p1/budget?budget=67").json()["flagged"] == "60"
+    assert reader.get("/api/predictions/p1/budget?alerts=67").status_code == 422
 
 
 def test_what_is_known_of_labelled_rows_stands_beside_what_is_expected(

@@ -28,6 +28,11 @@ def prediction_of(transaction: Transaction, user_id: str, prediction_id: str) ->
     return found
 
 
+def ranking_of(transaction: Transaction, prediction_id: str) -> bytes | None:
+    """The ranking of a scored table; None of one scored before rankings were kept."""
+    return transaction.scalar(select(Prediction.ranking).where(Prediction.id == prediction_id))
+
+
 def prediction_by_key(transaction: Transaction, user_id: str, key: str) -> Prediction:
     """The user's prediction stored under exactly this key."""
     found = transaction.scalar(select(Prediction).where(Prediction.key == key, Prediction.user_id == user_id))
@@ -84,6 +89,7 @@ def set_done(
     rows: int,
     flagged: int,
     summary: dict[str, Any],
+    ranking: bytes | None = None,
 ) -> bool:
     """Record a finished scoring; False when it was cancelled meanwhile."""
     done = transaction.execute(
@@ -98,6 +104,7 @@ def set_done(
             rows=rows,
             flagged=flagged,
             summary=summary,
+            ranking=ranking,
             error=None,
             finished_at=now(),
         )

@@ -15,6 +15,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    LargeBinary,
     String,
     Text,
     TypeDecorator,
@@ -102,7 +103,10 @@ class ApiToken(Base):
 
 
 class Dataset(Base):
-    """An uploaded table. `state` is profiling, ready or failed; `profile` is what was found in it."""
+    """An uploaded table. `state` is profiling, ready or failed; `profile` is what was found in it.
+
+    `layout` is which sheet and row its columns begin in, as a person chose it; None where no one did.
+    """
 
     __tablename__ = "datasets"
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
@@ -116,6 +120,7 @@ class Dataset(Base):
     job_id: Mapped[str | None] = mapped_column(String(64))
     rows: Mapped[int | None]
     profile: Mapped[dict[str, Any] | None]
+    layout: Mapped[dict[str, Any] | None]
     error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
     last_used_at: Mapped[datetime] = mapped_column(default=now)
@@ -221,6 +226,8 @@ class Prediction(Base):
     rows: Mapped[int | None]
     flagged: Mapped[int | None]
     summary: Mapped[dict[str, Any] | None]
+    #: `fraud.ranking.Ranking` of the scores; up to a megabyte, so it is read by `ranking_of` alone.
+    ranking: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
     error: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
     finished_at: Mapped[datetime | None]

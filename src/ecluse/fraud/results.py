@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +17,12 @@ from ecluse.errors import InvalidInput
 from ecluse.formulas import neutralise_formulas
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.labels import UNKNOWN, read_labels
+from ecluse.fraud.ranking import PLACES, Ranking, RankingCounter
 
 Known = NDArray[np.int8]
 
 TOP_ROWS = 100
 BINS = 20
-#: Probabilities come rounded to six decimals: with a place for each, every count below is exact.
-PLACES = 1_000_000
 #: First two digits of the numbers of alerts that a budget is told for: those that people choose.
 ROUND = (10, 11, 12, 13, 14, 15, 16, 18, 20, 22, 25, 30, 35, 40, 45, 50, 60, 70, 80, 90)
 #: Riskiest rows that are written in the order of risk; more of them come in the order of the table.
@@ -38,6 +37,7 @@ class ScoreSummary:
     the output's columns. `budgets` tells, for round numbers of alerts (`ROUND`), the lowest
     probability among them ("cut"), the sum of their probabilities ("expected"), how many of them have a known
     label ("labelled") and how many of those are fraud ("found"). `labelled` and `frauds` count known labels.
+    `ranking` tells the same for any number of alerts; it is no part of `to_dict`.
     """
 
     rows: int
@@ -50,11 +50,13 @@ class ScoreSummary:
     budgets: tuple[dict[str, Any], ...] = ()
     labelled: int = 0
     frauds: int = 0
+    ranking: Ranking | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         lists = {"histogram": list(self.histogram), "top": list(self.top), "budgets": list(self.budgets)}
-        return asdict(self) | lists
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "ranking"}
+        return values | lists
 
 
 def write_scores(
@@ -166,7 +168,7 @@ class _Tally:
         self._flagged = 0
         self._rows = 0
         self._bins = np.zeros(BINS, dtype=np.int64)
-        self._counts = {name: np.zeros(PLACES + 1, dtype=np.int32) for name in ("rows", "labelled", "found")}
+        self._ranked = RankingCounter()
         self._top: pl.DataFrame | None = None
 
     def watch(self, batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -178,6 +180,7 @@ class _Tally:
         top = [] if self._top is None else self._top.to_dicts()
         plain = tuple({name: _plain(value) for name, value in row.items()} for row in top)
         levels = self._levels
+        ranking = self._ranked.ranking()
         return ScoreSummary(
             rows=self._rows,
             flagged=self._flagged,
@@ -186,9 +189,10 @@ class _Tally:
             low=levels["LOW"],
             histogram=tuple(self._bins.tolist()),
             top=plain,
-            budgets=self._budgets(),
-            labelled=int(self._counts["labelled"].sum()),
-            frauds=int(self._counts["found"].sum()),
+            budgets=_round_cuts(ranking),
+            labelled=len(ranking.labelled),
+            frauds=int(ranking.frauds.sum()),
+            ranking=ranking,
         )
 
     def _add(self, batch: pl.DataFrame) -> None:
@@ -198,41 +202,22 @@ class _Tally:
         probability = batch["fraud_probability"].to_numpy()
         # The last bin is closed: a probability of 1 belongs to it.
         self._bins += np.bincount(np.minimum((probability * BINS).astype(np.int64), BINS - 1), minlength=BINS)
-        self._count(np.rint(probability * PLACES).astype(np.int64))
+        labels = None if self._known is None else self._known[self._rows : self._rows + batch.height]
+        self._ranked.add(np.rint(probability * PLACES).astype(np.int32), labels, int(UNKNOWN))
         self._rows += batch.height
         if self._top is not None and self._top.height == TOP_ROWS:
             batch = batch.filter(pl.col("fraud_probability") > self._top["fraud_probability"][-1])
         merged = batch if self._top is None else pl.concat([self._top, batch])
         self._top = merged.sort("fraud_probability", descending=True, maintain_order=True).head(TOP_ROWS)
 
-    def _count(self, places: NDArray[np.int64]) -> None:
-        chosen = {"rows": places}
-        if self._known is not None:
-            labels = self._known[self._rows : self._rows + len(places)]
-            chosen |= {"labelled": places[labels != UNKNOWN], "found": places[labels == 1]}
-        for name, some in chosen.items():
-            place, count = np.unique(some, return_counts=True)
-            self._counts[name][place] += count.astype(np.int32)
 
-    def _budgets(self) -> tuple[dict[str, Any], ...]:
-        """From the riskiest rows down. Rows of one probability are taken together: nothing tells them apart."""
-        place = np.flatnonzero(self._counts["rows"])[::-1]
-        if not len(place):
-            return ()
-        sums = {name: np.cumsum(counts[place]) for name, counts in self._counts.items()}
-        expected = np.cumsum(self._counts["rows"][place] * (place / PLACES))
-        wanted = _round_numbers(self._rows)
-        at = np.unique(np.minimum(np.searchsorted(sums["rows"], wanted), len(place) - 1))
-        return tuple(
-            {
-                "alerts": int(sums["rows"][i]),
-                "cut": float(place[i] / PLACES),
-                "expected": round(float(expected[i]), 2),
-                "labelled": int(sums["labelled"][i]),
-                "found": int(sums["found"][i]),
-            }
-            for i in at
-        )
+def _round_cuts(ranking: Ranking) -> tuple[dict[str, Any], ...]:
+    """From the riskiest rows down. Rows of one probability are taken together: nothing tells them apart."""
+    if not ranking.rows:
+        return ()
+    at = np.unique(np.searchsorted(ranking.ends, _round_numbers(ranking.rows)))
+    cuts = [asdict(ranking.cut(int(ranking.ends[place]))) for place in at]
+    return tuple({name: value for name, value in cut.items() if name != "tied"} for cut in cuts)
 
 
 def _round_numbers(most: int) -> NDArray[np.int64]:

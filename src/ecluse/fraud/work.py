@@ -356,6 +356,7 @@ def _score(
             rows=summary.rows,
             flagged=summary.flagged,
             summary=summary.to_dict(),
+            ranking=None if summary.ranking is None else summary.ranking.to_bytes(),
         )
     if not recorded:
         store.delete(key)

@@ -7,22 +7,12 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any, Literal
 
+from ecluse.fraud.ranking import Cut, Ranking
 from ecluse.web.i18n import Words
 
 #: What the probabilities of a version are: set right on rows it had not seen, or by a person's labels; scaled to a
 #: stated fraud rate; or only places in an order, of rows that are unusual.
 Meaning = Literal["calibrated", "labelled", "stated", "unusual"]
-
-
-@dataclass(frozen=True)
-class Cut:
-    """All rows from one probability on: how many, the sum of their probabilities, what is known of them."""
-
-    alerts: int
-    cut: float
-    expected: float
-    labelled: int
-    found: int
 
 
 @dataclass(frozen=True)
@@ -37,6 +27,7 @@ class Told:
     precision: str
     known_precision: str
     known_recall: str
+    tied: str
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -66,6 +57,11 @@ def cuts_of(summary: Mapping[str, Any]) -> list[Cut]:
     ]
 
 
+def cut_at(ranking: Ranking | None, cuts: Sequence[Cut], alerts: int) -> Cut:
+    """What exactly so many of the riskiest rows hold; of a scoring without a ranking, the last cut that fits."""
+    return cuts[nearest(cuts, alerts)] if ranking is None else ranking.cut(alerts)
+
+
 def nearest(cuts: Sequence[Cut], alerts: int) -> int:
     """The place of the last cut that flags no more rows than `alerts`; the first where each flags more."""
     return max((place for place, cut in enumerate(cuts) if cut.alerts <= alerts), default=0)
@@ -88,6 +84,18 @@ def tell(cut: Cut, summary: Mapping[str, Any], meaning: Meaning, say: Words) -> 
         precision=say.percent(cut.expected / cut.alerts, 0) if expects else "",
         known_precision=known_precision,
         known_recall=known_recall,
+        tied=_tied(cut, say),
+    )
+
+
+def _tied(cut: Cut, say: Words) -> str:
+    if not cut.tied:
+        return ""
+    return say.ngettext(
+        "%(count)s row has the score %(cut)s; the first of the table are taken.",
+        "%(count)s rows have the score %(cut)s; the first of the table are taken.",
+        cut.tied,
+        cut=say.threshold(cut.cut),
     )
 
 

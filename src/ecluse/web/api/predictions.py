@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -13,9 +14,10 @@ from ecluse.catalog import predictions
 from ecluse.catalog.tables import Prediction
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.fraud import workflows
+from ecluse.fraud.ranking import Ranking
 from ecluse.runtime import Runtime
 from ecluse.web.api.bodies import prediction_body
-from ecluse.web.api.schemas import Accepted, PredictionBody, PredictionDetail, PredictRequest
+from ecluse.web.api.schemas import Accepted, BudgetBody, PredictionBody, PredictionDetail, PredictRequest
 from ecluse.web.downloads import joined, send_object
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -62,6 +64,25 @@ def show_prediction(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) 
     return PredictionDetail(**prediction_body(runtime, row).model_dump(), summary=row.summary)
 
 
+@router.get("/predictions/{prediction_id}/budget", responses=answers(404, 422))
+def show_budget(
+    prediction_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    alerts: Annotated[int, Query(ge=1, description="How many of the riskiest rows one can review")],
+) -> BudgetBody:
+    """What exactly so many of the riskiest rows hold, those that a download with the same `alerts` sends."""
+    with runtime.catalog.read() as transaction:
+        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
+    if row.key is None:
+        raise _no_result(row)
+    if (ranking := ranking_of(runtime, row)) is None:
+        raise InvalidInput(
+            f"Prediction {row.id} was scored before exact counts were kept. Score its table again."
+        )
+    return BudgetBody(**asdict(ranking.cut(alerts)))
+
+
 @router.get(
     "/predictions/{prediction_id}/download",
     response_class=StreamingResponse,
@@ -85,6 +106,13 @@ def download(
 def download_by_key(key: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
     """The scored table at a key of yours, as `key` of a prediction gives it."""
     return send_prediction(runtime, workflows.prediction_by_owned_key(runtime, user.user.id, key))
+
+
+def ranking_of(runtime: Runtime, row: Prediction) -> Ranking | None:
+    """The order of risk of a prediction's rows; None of one that has none, or was made before rankings were kept."""
+    with runtime.catalog.read() as transaction:
+        content = predictions.ranking_of(transaction, row.id)
+    return None if content is None or not row.rows else Ranking.from_bytes(content)
 
 
 def send_prediction(runtime: Runtime, row: Prediction) -> StreamingResponse:

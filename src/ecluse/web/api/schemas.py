@@ -287,6 +287,19 @@ class PredictionDetail(PredictionBody):
     summary: dict[str, Any] | None = Field(description="Histogram, counts and the riskiest rows with reasons")
 
 
+class BudgetBody(BaseModel):
+    """So many of the riskiest rows; of rows with one score the earlier of the table come first."""
+
+    alerts: int = Field(description="The rows asked for, or all where there are fewer")
+    cut: float = Field(description="The lowest score among them")
+    expected: float = Field(description="The sum of their probabilities")
+    labelled: int = Field(description="How many of them have a label that the model has not learned from")
+    found: int = Field(description="How many of these labels say fraud")
+    tied: int = Field(
+        description="How many rows have the score `cut`, where not all of them are taken; else 0"
+    )
+
+
 class StoredKindBody(BaseModel):
     """What is stored of one kind; a model version counts as one thing, an image too."""
 

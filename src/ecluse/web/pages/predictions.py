@@ -9,16 +9,17 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from ecluse.catalog import datasets, labels, models, predictions
 from ecluse.catalog.tables import Prediction
-from ecluse.errors import JobNotFound, ModelNotFound, VersionNotFound
+from ecluse.errors import JobNotFound, ModelNotFound, NotFound, VersionNotFound
+from ecluse.fraud.ranking import Ranking
 from ecluse.runtime import Runtime
 from ecluse.storage import safe_filename
 from ecluse.web import charts
-from ecluse.web.api.predictions import send_prediction, send_riskiest
-from ecluse.web.budget import Meaning, cuts_of, meaning_of, nearest, tell
+from ecluse.web.api.predictions import ranking_of, send_prediction, send_riskiest
+from ecluse.web.budget import Meaning, cut_at, cuts_of, meaning_of, nearest, tell
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
@@ -116,8 +117,27 @@ def show_prediction(
         "chart": None,
     }
     if row.summary is not None:
-        context |= _reviewed(row.summary, budget, threshold, context["meaning"], say)
+        context |= _reviewed(
+            row.summary, ranking_of(runtime, row), budget, threshold, context["meaning"], say
+        )
     return render(request, "prediction.html", context)
+
+
+@router.get("/fraud/p/{prediction_id}/budget")
+def tell_budget(
+    request: Request, prediction_id: str, runtime: RuntimeDep, user: CurrentUser, budget: Budget
+) -> JSONResponse:
+    """What exactly the `budget` riskiest rows hold, in words for the page's script."""
+    with runtime.catalog.read() as transaction:
+        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
+    if not (cuts := cuts_of(row.summary or {})):
+        raise NotFound(f"Prediction {row.id} has no scored rows: it is {row.status}.")
+    meaning = _meaning(row, _report(runtime, row))
+    return JSONResponse(
+        tell(
+            cut_at(ranking_of(runtime, row), cuts, budget), row.summary or {}, meaning, words_of(request)
+        ).to_dict()
+    )
 
 
 @router.get("/predictions/{prediction_id}")
@@ -206,7 +226,12 @@ def _opinions(row: Mapping[str, Any]) -> Opinions | None:
 
 
 def _reviewed(
-    summary: Mapping[str, Any], budget: int, threshold: float | None, meaning: Meaning, say: Words
+    summary: Mapping[str, Any],
+    ranking: Ranking | None,
+    budget: int,
+    threshold: float | None,
+    meaning: Meaning,
+    say: Words,
 ) -> dict[str, Any]:
     """What reviewing the `budget` riskiest rows means: the rows, how many frauds to expect among them."""
     kept = list(summary.get("top") or [])
@@ -220,6 +245,8 @@ def _reviewed(
         "columns": columns,
         "budget": budget,
         "told": [tell(cut, summary, meaning, say).to_dict() for cut in cuts],
+        "now": tell(cut_at(ranking, cuts, budget), summary, meaning, say).to_dict() if cuts else None,
+        "exact": ranking is not None,
         "chosen": nearest(cuts, budget),
         "flagged_shown": sum(row.flagged for row in rows),
         "digits": percent_digits([row.probability for row in rows]),
