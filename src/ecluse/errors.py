@@ -67,6 +67,7 @@
         ├── UnreadableTable (ValueError)        the file is not a table we can read
         ├── UnusableTarget (ValueError)         the target column cannot be learned
         ├── ColumnsMissing (LookupError)        the table to score lacks columns of the model
+        ├── TrainingTooSlow                     a training took many times its budget; nothing is published
         └── ModelUnreadable (ValueError)        a model file is damaged or of a foreign format
 
 Each message states the fact, the offending value and the next action. `code` is the stable name that the
@@ -392,6 +393,11 @@ class UnusableTarget(FraudError, ValueError):
 
 class ColumnsMissing(FraudError, LookupError):
     code = "columns_missing"
+
+
+class TrainingTooSlow(FraudError):
+    code = "training_too_slow"
+    status = 503
 
 
 class ModelUnreadable(FraudError, ValueError):

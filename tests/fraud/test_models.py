@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import distributions
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.models import FAMILIES, FitData, FittedModel, boost, family, loader
+from ecluse.fraud.models import FAMILIES, FitData, FittedModel, Until, boost, family, loader
 from ecluse.fraud.models.blend import BlendModel, Member, blend
 
 
@@ -31,7 +30,7 @@ def data(rows: int = 1_500) -> FitData:
 
 def fitted(name: str, rows: FitData) -> FittedModel:
     params = {"native_categories": True} if name == "lightgbm" else {}
-    return family(name).fit(rows, params, seed=1, deadline=time.monotonic() + 60, tick=lambda: None)
+    return family(name).fit(rows, params, seed=1, until=Until(), tick=lambda: None)
 
 
 @pytest.fixture(params=sorted(FAMILIES))
@@ -112,10 +111,33 @@ def test_a_truncated_file_is_refused(name: str, tmp_path: Path) -> None:
         family(name).load(path)
 
 
-def test_a_passed_deadline_still_leaves_a_model(name: str) -> None:
-    rows = data()
-    model = family(name).fit(rows, {}, seed=1, deadline=time.monotonic() - 1, tick=lambda: None)
+def test_a_fit_that_is_late_from_the_start_still_leaves_a_model(name: str) -> None:
+    rows, until = data(), Until(lambda _: True)
+    model = family(name).fit(rows, {}, seed=1, until=until, tick=lambda: None)
     assert np.isfinite(model.predict_margin(rows.valid)).all()
+    assert (until.rounds, until.was_cut) == (1, True)
+
+
+def test_a_fit_that_must_settle_is_not_cut_before_it_has(name: str) -> None:
+    rows, until = data(), Until(lambda _: True, settle=True)
+    whole, freely = fitted(name, rows), family(name).fit(rows, {}, seed=1, until=until, tick=lambda: None)
+    reached, possible = (
+        average_precision(rows.valid_labels, model.predict_margin(rows.valid)) for model in (freely, whole)
+    )
+    assert reached > possible - 0.02
+    assert until.rounds >= 60 or not until.was_cut
+
+
+def test_a_fit_of_as_many_rounds_is_the_same_however_it_was_ended(name: str, tmp_path: Path) -> None:
+    saved = []
+    for again in range(2):
+        until = Until(lambda rounds: rounds >= 20)
+        model = family(name).fit(data(), {}, seed=1, until=until, tick=lambda: None)
+        folder = tmp_path / str(again)
+        folder.mkdir()
+        saved.append((folder / model.save(folder)[0]).read_bytes())
+        assert until.rounds <= 20
+    assert saved[0] == saved[1]
 
 
 def test_a_tick_that_raises_stops_the_fit(name: str) -> None:
@@ -126,7 +148,7 @@ def test_a_tick_that_raises_stops_the_fit(name: str) -> None:
         raise Stopped
 
     with pytest.raises(Stopped):
-        family(name).fit(data(), {}, seed=1, deadline=time.monotonic() + 60, tick=tick)
+        family(name).fit(data(), {}, seed=1, until=Until(), tick=tick)
 
 
 def test_a_family_says_where_to_start_and_which_packages_it_needs(name: str) -> None:
@@ -142,9 +164,7 @@ def test_variations_come_from_the_seed_and_can_be_fitted(name: str) -> None:
     assert first == again
     rows = data(600)
     for params in first:
-        model = family(name).fit(
-            rows, {**params, "rounds": 5}, seed=1, deadline=time.monotonic() + 60, tick=lambda: None
-        )
+        model = family(name).fit(rows, {**params, "rounds": 5}, seed=1, until=Until(), tick=lambda: None)
         assert np.isfinite(model.predict_margin(rows.valid)).all()
 
 
@@ -169,7 +189,7 @@ def boosted_by(scores: list[float], patience: int) -> tuple[int, int]:
         lambda: scores[len(done) - 1],
         params={"rounds": len(scores), "patience": patience},
         every=1,
-        deadline=time.monotonic() + 60,
+        until=Until(),
         tick=lambda: None,
     )
     return best, len(done)
@@ -188,9 +208,7 @@ def test_one_lucky_round_is_not_the_best_of_a_fit() -> None:
 def test_a_fixed_number_of_rounds_is_fitted_without_validation() -> None:
     rows = data()
     for boosted in ("lightgbm", "xgboost", "catboost"):
-        model = family(boosted).fit(
-            rows, {"fixed_rounds": 7}, seed=1, deadline=time.monotonic() + 60, tick=lambda: None
-        )
+        model = family(boosted).fit(rows, {"fixed_rounds": 7}, seed=1, until=Until(), tick=lambda: None)
         assert model.rounds == 7
 
 

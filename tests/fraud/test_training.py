@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ecluse.errors import InvalidInput, UnusableTarget
+from ecluse.errors import InvalidInput, TrainingTooSlow, UnusableTarget
+from ecluse.fraud.clock import Effort, Stopwatch
 from ecluse.fraud.dataset import open_table
 from ecluse.fraud.evaluation import Goal
 from ecluse.fraud.sample import generate
@@ -402,9 +403,54 @@ def test_a_time_column_too_coarse_to_cut_is_warned_of(tmp_path: Path) -> None:
     assert any("too coarse" in warning for warning in report.content["warnings"])
 
 
-def test_a_training_that_takes_much_longer_than_asked_says_so(
+def test_a_training_that_takes_more_work_than_asked_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ecluse.fraud.training.OVERRUN", 0.0)
     report = run(small(), QUICK, tmp_path)
     assert any(warning.startswith("Training took") for warning in report.content["warnings"])
+
+
+def test_a_training_beside_other_programs_names_them_and_not_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stopwatch, "effort", lambda watch: Effort(40.0, 1.5, 1.0, 0.05))
+    report = run(small(), QUICK, tmp_path).content
+    slow = [warning for warning in report["warnings"] if "s of work" in warning]
+    assert slow == [
+        "Other programs had the processor: 1 s of work took 40 s. As much was tried as on a quiet machine."
+    ]
+    assert (report["effort"]["wall_s"], report["effort"]["processor_share"]) == (40.0, 0.05)
+
+
+def test_however_late_it_is_the_model_has_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the wall clock used to leave one tree, and it was published."""
+    usual = run(small(600), replace(QUICK, budget_s=3.0), tmp_path).content
+    monkeypatch.setattr(Stopwatch, "seconds", lambda watch, exact=False: 1e6)
+    late = run(small(600), QUICK, tmp_path).content
+    assert late["effort"]["candidates"] == 1
+    assert late["effort"]["folds"] == 1  # features of more would have taken the time there was not
+    assert late["members"][0]["rounds"] > 10
+    known = {row["name"]: row["validation_average_precision"] for row in usual["leaderboard"]}
+    assert late["out_of_fold"]["average_precision"] > known[late["members"][0]["name"]] - 0.1
+
+
+def test_a_training_that_is_given_up_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecluse.fraud.clock.LEAST_WALL_S", 0.0)
+    monkeypatch.setattr("ecluse.fraud.clock.MOST_WALL", 0.0)
+    with pytest.raises(TrainingTooSlow, match="publishes nothing"):
+        run(small(), QUICK, tmp_path)
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_report_says_how_much_was_tried(trained: tuple[TrainingReport, Path]) -> None:
+    report = trained[0].content
+    effort, board = report["effort"], report["leaderboard"]
+    assert effort["candidates"] == len(board) <= effort["candidates_begun"] <= effort["candidates_planned"]
+    assert effort["rounds"] == sum(sum(row["rounds"]) for row in board)
+    assert {len(row["rounds"]) for row in board} == {effort["folds"]}
+    assert effort["cut_short"] == [row["name"] for row in board if row["cut_short"]]
+    assert effort["ended"] in ("complete", "budget")
+    assert 0 < effort["work_s"] <= effort["wall_s"] + 0.01
+    assert 0 < effort["processor_share"] <= 1
+    assert f"of {effort['candidates_planned']} settings" in (trained[1] / "model_card.md").read_text()

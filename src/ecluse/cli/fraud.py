@@ -49,7 +49,13 @@ def analyze(file: Path) -> Record:
 @_file
 @click.option("--target", help="Label column. Default: guessed.")
 @click.option("--name", required=True, help="Name of the model.")
-@click.option("--budget", default=60.0, show_default=True, help="Seconds the search may take.")
+@click.option(
+    "--budget",
+    default=60.0,
+    show_default=True,
+    help="Seconds of work that the training may take: those of a machine with nothing else to do. Beside other "
+    "programs it takes longer and tries as much.",
+)
 @click.option("--time-column", help='Time column. Default: guessed; "" for none.')
 @click.option("--customer-column", help='Customer column. Default: guessed; "" for none.')
 @click.option("--positive", help="The label's value that means fraud. Default: guessed.")
@@ -204,6 +210,8 @@ def _profile_text(file: Path, profile: dict[str, Any]) -> str:
 
 
 def _report_text(name: str, version: str, report: dict[str, Any]) -> str:
+    from ecluse.fraud.card import effort_text
+
     metrics, rows = report["metrics"], report["rows"]
     learned = sum(count for part, count in rows.items() if part != "test")
     tested = (
@@ -217,6 +225,8 @@ def _report_text(name: str, version: str, report: dict[str, Any]) -> str:
         if metrics.get(label) is not None
     ]
     lines.append(f"  {'threshold':<18} {report['threshold']:.4f}")
+    if effort := report.get("effort"):
+        lines.append(f"  {effort_text(effort)}")
     if cost := report.get("cost"):
         lines.append(
             f"  {'cost of 1,000 rows':<18} {cost['per_1000_rows']:,.0f}; without any alert "

@@ -41,7 +41,7 @@ _budget = click.option(
     "--budget",
     default=building.DEMO_BUDGET,
     show_default=True,
-    help="Seconds of training for each reference.",
+    help="Seconds of work for each reference, as of a training.",
 )
 _without_sample = click.option(
     "--without-sample",

@@ -137,7 +137,9 @@ def compare(
 @click.argument("model")
 @_table
 @click.option(
-    "--budget", type=click.FloatRange(5, 86_400), help="Seconds the search may take. Default: as before."
+    "--budget",
+    type=click.FloatRange(5, 86_400),
+    help="Seconds of work, as of a training. Default: as before.",
 )
 @user_option
 @home_option

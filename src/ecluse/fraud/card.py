@@ -23,7 +23,8 @@ def model_card(report: dict[str, Any]) -> str:
     sections = [
         f"# Fraud model for `{report['target']}`",
         f"A {report['family']} model that scores rows by how likely `{report['target']}` is "
-        f'"{report["positive_value"]}". Trained in {report["seconds"]:.0f} s of {report["budget_s"]:g} s.',
+        f'"{report["positive_value"]}".',
+        effort_text(report["effort"]),
         "## Data and split",
         _data(report),
         "## Figures",
@@ -44,6 +45,18 @@ def model_card(report: dict[str, Any]) -> str:
         f"seed {report['seed']}.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def effort_text(effort: Mapping[str, Any]) -> str:
+    """How much was tried, in how much time."""
+    ended = {"complete": "all was tried", "budget": "the budget was spent", "asked": "somebody asked for it"}
+    cut = f"; cut short: {', '.join(effort['cut_short'])}" if effort["cut_short"] else ""
+    return (
+        f"{effort['candidates']} of {effort['candidates_planned']} settings fitted on {effort['folds']} fold(s), "
+        f"{effort['rounds']:,} rounds in all{cut}. The search ended because {ended[effort['ended']]}: "
+        f"{effort['work_s']:.0f} s of work of {effort['budget_s']:g} s, in {effort['wall_s']:.0f} s on the clock, with "
+        f"{effort['processor_share']:.0%} of the processor time asked for ({effort['processor_s']:.0f} s)."
+    )
 
 
 def add_learned(folder: Path, version: str, table: str, result: Mapping[str, Any]) -> None:

@@ -186,12 +186,12 @@ def fit_features(
     seed: int,
     tick: Tick = lambda: None,
     plan: FeaturePlan | None = None,
-    deadline: float | None = None,
+    late: Callable[[], bool] | None = None,
 ) -> tuple[FeatureEngineer, Matrix]:
     """The engineer fitted on parsed training rows, and those rows' own matrix.
 
     `plan` says which columns to take together, as an engineer fitted on rows of the same table found it;
-    without one it is looked for until `deadline` (time.monotonic seconds), by fits of a small booster.
+    without one it is looked for until it is `late`, by fits of a small booster.
 
     None of the training rows sees its own label. Without a time role, their fraud rates come from random
     folds they are not in, and their counts leave the row itself out. With one, rates, counts and history of
@@ -222,7 +222,7 @@ def fit_features(
         tick()
         fitted.append(_fit_history(frame, specs, roles.customer, roles.time, salt, tick))
     if plan is None:
-        fitted = _helpful(fitted, specs, labels, folds, seed, deadline, tick)
+        fitted = _helpful(fitted, specs, labels, folds, seed, late, tick)
     engineer = FeatureEngineer(tuple(encoder for encoder, _ in fitted))
     return engineer, _stack([column for _, columns in fitted for column in columns], frame.height)
 
@@ -233,7 +233,7 @@ def _helpful(
     labels: Labels,
     folds: _Folds,
     seed: int,
-    deadline: float | None,
+    late: Callable[[], bool] | None,
     tick: Tick,
 ) -> list[Fitted]:
     """Without the groups of features that make no prediction better."""
@@ -249,7 +249,7 @@ def _helpful(
     }
     matrix = _stack([column for _, columns in fitted for column in columns], len(labels))
     forward = folds.of_row if folds.forward else None
-    chosen = helpful(matrix, groups, labels, seed=seed, forward=forward, deadline=deadline, tick=tick)
+    chosen = helpful(matrix, groups, labels, seed=seed, forward=forward, late=late, tick=tick)
     if "levels" not in chosen:
         fitted = [
             (replace(encoder, rates=()), columns[:1])

@@ -7,7 +7,6 @@ ranks rows better with. What was found once is passed on as a `FeaturePlan`, so 
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -117,14 +116,14 @@ def helpful(
     *,
     seed: int,
     forward: NDArray[np.int64] | None = None,
-    deadline: float | None = None,
+    late: Callable[[], bool] | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> frozenset[str]:
     """The groups, {name: positions in matrix}, with which a small booster loses less on rows held out.
 
     Groups are tried in turn, each beside those kept before it. With `forward`, the block of time of each row,
-    later blocks are held out from earlier ones; otherwise random thirds. After `deadline` (time.monotonic
-    seconds) no further group is tried, nor kept.
+    later blocks are held out from earlier ones; otherwise random thirds. Once it is `late` no further group is
+    tried, nor kept.
     """
     rows = sampled(labels, seed, matrix.shape[1])
     if int(labels[rows].sum()) < LEAST_FRAUDS:
@@ -143,7 +142,7 @@ def helpful(
         return np.asarray(np.mean(found, axis=0), dtype=np.float64)
 
     def too_late() -> bool:
-        return deadline is not None and time.monotonic() > deadline
+        return late is not None and late()
 
     grouped = set(np.concatenate(list(groups.values())).tolist()) if groups else set()
     kept = [at for at in range(matrix.shape[1]) if at not in grouped]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import UnusableTarget
-from ecluse.fraud.clock import with_heartbeat
+from ecluse.fraud.clock import Stopwatch, with_heartbeat
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.features import FeatureEngineer, FeaturePlan, Matrix, Roles, fit_features
 from ecluse.fraud.labelled import LabelledRows, kind_of
@@ -49,16 +48,17 @@ def prepare(
     *,
     threads: int,
     tick: Tick,
+    watch: Stopwatch,
     together: FeaturePlan | None = None,
-    deadline: float | None = None,
+    late: Callable[[], bool] | None = None,
 ) -> Prepared:
     """Features fitted on the rows `fit` and made for the rows `held`, which may be none.
 
     `together` are the columns to take together, as found on other rows of the table; else they are looked for
-    until `deadline` (time.monotonic seconds).
+    until it is `late`. `watch` counts the seconds.
     Raises UnusableTarget when no feature is left.
     """
-    begun = time.monotonic()
+    begun = watch.seconds(exact=True)
     specs, dropped = _feature_columns(rows, split, plan)
     frame, labels = rows.frame[fit], rows.labels[fit]
     specs, useless = choose_columns(frame, specs, labels, tick)
@@ -66,7 +66,7 @@ def prepare(
         raise UnusableTarget("No column is left to learn from: all are constant, all distinct or left out.")
     roles = Roles(plan.customer_column, plan.time_column if split.kind == "time" else None)
     engineer, matrix = fit_features(
-        frame, specs, roles, labels, seed=plan.seed, tick=tick, plan=together, deadline=deadline
+        frame, specs, roles, labels, seed=plan.seed, tick=tick, plan=together, late=late
     )
     del frame
     positions, repeated = choose_features(matrix, engineer.features)
@@ -84,7 +84,7 @@ def prepare(
     truth = rows.labels[held] if len(held) else labels[:1]
     data = FitData(matrix, labels, other, truth, _categorical(engineer, where), threads)
     empty = np.zeros((0, len(names)), dtype=np.float32)
-    return Prepared(engineer, selector, data, time.monotonic() - begun, empty, rows.labels[:0])
+    return Prepared(engineer, selector, data, watch.seconds(exact=True) - begun, empty, rows.labels[:0])
 
 
 def measured(prepared: Prepared, rows: LabelledRows, split: Split, *, tick: Tick) -> Prepared:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.fraud.blending import MOST_MEMBERS, choose_weights, mean_precision
-from ecluse.fraud.models import FitData, FittedModel, Floats, Params, family
+from ecluse.fraud.clock import Stopwatch
+from ecluse.fraud.models import FitData, FittedModel, Floats, Params, Until, family
 from ecluse.fraud.models.blend import Member
 from ecluse.fraud.portfolio import Trial, portfolio
 
 Report = Callable[[str], None]
+#: All was tried, the budget was spent, or somebody asked for the best so far.
+Ending = Literal["complete", "budget", "asked"]
 #: Told the number of a candidate, from 1, and its average precision on the rows held out.
 Tried = Callable[[int, float], None]
 
@@ -40,8 +41,16 @@ class FoldData:
 
 
 @dataclass(frozen=True)
+class FitFacts:
+    """How many rounds one fit had, and whether the end of the budget cut it short."""
+
+    rounds: int
+    was_cut: bool
+
+
+@dataclass(frozen=True)
 class Candidate:
-    """Settings fitted on every fold. `margins` (held rows of all folds,) are log-odds; `seconds` of one fit."""
+    """Settings fitted on every fold. `margins` (held rows of all folds,) are log-odds; `seconds` of work of one fit."""
 
     name: str
     family: str
@@ -51,6 +60,7 @@ class Candidate:
     margins: Floats = field(repr=False)
     average_precision: float
     seconds: float
+    fits: tuple[FitFacts, ...]
 
     @property
     def rounds(self) -> int:
@@ -65,17 +75,25 @@ class Candidate:
             "params": dict(self.params),
             "validation_average_precision": self.average_precision,
             "seconds": round(self.seconds * len(self.models), 2),
+            "rounds": [fit.rounds for fit in self.fits],
+            "cut_short": any(fit.was_cut for fit in self.fits),
         }
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What was fitted, best first, and the held rows of the first `folds` folds, in their order."""
+    """What was fitted, best first, and the held rows of the folds, in their order.
+
+    `planned` settings would have been tried with time enough, `begun` were; `ended` says what ended the search.
+    """
 
     candidates: tuple[Candidate, ...]
     labels: NDArray[np.int8] = field(repr=False)
     panels: NDArray[np.int64] = field(repr=False)
     folds: int
+    planned: int
+    begun: int
+    ended: Ending
 
     @property
     def best(self) -> Candidate:
@@ -100,6 +118,7 @@ def search_models(
     *,
     seed: int,
     deadline: float,
+    watch: Stopwatch,
     report: Report,
     last_start: float | None = None,
     workers: int = 1,
@@ -107,25 +126,23 @@ def search_models(
     stop: Callable[[], bool] = NEVER,
     tried: Tried = UNHEARD,
 ) -> SearchResult:
-    """Fit the portfolio on the folds until `deadline` (time.monotonic seconds), `workers` fits side by side.
+    """Fit the portfolio on the folds until `watch` is at `deadline` (seconds of work), `workers` fits side by side.
 
     No settings are begun after `last_start`, nor when they would end too late to fit the best again, which takes
-    `refits` times the seconds of one of their fits. At least one fold is fitted, whatever the deadline. `report`
-    is called four times a second and may raise to cancel; once `stop` is true, what is complete is returned.
-    `tried` is told each candidate once it is fitted on every fold.
+    `refits` times the seconds of one of their fits. The first settings are fitted on every fold until they have
+    settled, whatever the deadline: nothing less may be published. `report` is called four times a second and may
+    raise to cancel; once `stop` is true, what is complete is returned. `tried` is told each candidate once it is
+    fitted on every fold.
     Which settings are reached depends on the machine's speed; each fit itself depends on the seed only.
     """
     trials = portfolio(seed=seed, categorical=any(fold.data.categorical for fold in folds))
-    race = _Race(folds, trials, deadline, last_start or deadline, workers, refits)
+    race = _Race(folds, trials, watch, deadline, last_start or deadline, workers, refits)
     with ThreadPoolExecutor(workers, "fit") as pool:
         try:
             _run(race, pool, report, stop, tried)
         finally:
             race.over.set()
-    found = race.result()
-    if not race.complete:
-        tried(1, found.best.average_precision)
-    return found
+    return race.result()
 
 
 def blend_of(found: SearchResult, *, most_members: int = MOST_MEMBERS) -> Blend:
@@ -160,9 +177,7 @@ def fit_on_all(
         rounds = max(1, round(growth * candidate.rounds))
         params = {**candidate.params, "fixed_rounds": rounds}
         own = replace(data, prepared={})
-        return family(candidate.family).fit(
-            own, params, seed=candidate.seed, deadline=float("inf"), tick=heed
-        )
+        return family(candidate.family).fit(own, params, seed=candidate.seed, until=Until(), tick=heed)
 
     with ThreadPoolExecutor(workers, "fit") as pool:
         try:
@@ -183,6 +198,7 @@ class _Fit:
     model: FittedModel
     margins: Floats
     seconds: float
+    facts: FitFacts
 
 
 class _Race:
@@ -192,6 +208,7 @@ class _Race:
         self,
         folds: Sequence[FoldData],
         trials: Sequence[Trial],
+        watch: Stopwatch,
         deadline: float,
         last_start: float,
         workers: int,
@@ -201,29 +218,34 @@ class _Race:
         self.trials = trials
         self.workers = workers
         self.over = threading.Event()
+        self.ended: Ending = "complete"
         self.candidates: list[Candidate] = []
-        #: How many candidates were fitted on every fold.
-        self.complete = 0
         self.waiting: deque[tuple[int, int]] = deque()
+        self._watch = watch
         self._begun = 0
+        self._closed = False
         self._fits: dict[int, dict[int, _Fit]] = {}
         self._deadline = deadline
         self._last_start = last_start
         self.refits = refits
         turns = -(-len(folds) // workers)
-        self._first_seconds = FIRST_SHARE * max(deadline - time.monotonic(), 0.0) / turns
+        self._first_seconds = FIRST_SHARE * max(deadline - watch.seconds(exact=True), 0.0) / turns
+
+    def is_late(self) -> bool:
+        return self._watch.seconds() >= self.end()
 
     def end(self) -> float:
-        """When the search must end (time.monotonic seconds), so that the best can still be fitted again."""
+        """When the search must end (seconds of work), so that the best can still be fitted again."""
         slowest = sorted((c.seconds for c in self.candidates), reverse=True)[:MOST_MEMBERS]
         return self._deadline - self.refits * sum(slowest) / self.workers
 
     def next_trial(self) -> bool:
         """Put the next trial in line; False when none is left or it would come too late."""
-        now = time.monotonic()
-        if self._begun and (now >= self._last_start or now + self._expected() > self.end()):
+        if self._begun == len(self.trials) or self._closed:
             return False
-        if self._begun == len(self.trials):
+        now = self._watch.seconds()
+        if self._begun and (now >= self._last_start or now + self._expected() > self.end()):
+            self.ended = "budget"
             return False
         self.waiting.extend((self._begun, fold) for fold in range(len(self.folds)))
         self._begun += 1
@@ -233,24 +255,31 @@ class _Race:
         """Runs in a thread of its own."""
         settings, data = self.trials[trial], self.folds[fold].data
         with self.folds[fold].lock:
-            begun = time.monotonic()
+            begun = self._watch.seconds(exact=True)
             deadline = begun + self._first_seconds if trial == 0 else self._deadline
+            until = Until(lambda _: self._watch.seconds() >= deadline, settle=trial == 0)
             model = family(settings.family).fit(
-                data, settings.params, seed=settings.seed, deadline=deadline, tick=self._tick
+                data, settings.params, seed=settings.seed, until=until, tick=self._tick
             )
             margins = model.predict_margin(data.valid)
-        return _Fit(model, margins, time.monotonic() - begun)
+        seconds = self._watch.seconds(exact=True) - begun
+        return _Fit(model, margins, seconds, FitFacts(until.rounds, until.was_cut))
 
     def add(self, trial: int, fold: int, fit: _Fit) -> None:
         fits = self._fits.setdefault(trial, {})
         fits[fold] = fit
         if len(fits) == len(self.folds):
-            self.candidates.append(self._candidate(trial, tuple(range(len(self.folds)))))
+            self.candidates.append(self._candidate(trial))
             del self._fits[trial]
 
     def enough(self) -> bool:
-        """Whether there is anything to return: at least what the first settings say of the first fold's rows."""
-        return bool(self.candidates) or 0 in self._fits.get(0, {})
+        """Whether there is anything to return: the first settings, settled on every fold."""
+        return bool(self.candidates)
+
+    def close(self, ended: Ending) -> None:
+        """Begin nothing more than what must be there."""
+        self.waiting = deque(at for at in self.waiting if at[0] == 0)
+        self.ended, self._closed = ended, True
 
     def line(self) -> str:
         """What is being fitted, and the best so far."""
@@ -260,18 +289,15 @@ class _Race:
         return f"{name}, {self._begun} of up to {len(self.trials)}. {so_far}"
 
     def result(self) -> SearchResult:
-        used = tuple(range(len(self.folds)))
-        if not self.candidates:
-            fitted = self._fits[0]
-            used = tuple(takewhile(lambda fold: fold in fitted, used))
-            self.candidates.append(self._candidate(0, used))
         ranked = sorted(self.candidates, key=lambda c: -c.average_precision)
-        return SearchResult(tuple(ranked), *self._truth(used), len(used))
+        return SearchResult(
+            tuple(ranked), *self._truth(), len(self.folds), len(self.trials), self._begun, self.ended
+        )
 
-    def _candidate(self, trial: int, used: tuple[int, ...]) -> Candidate:
-        settings, fits = self.trials[trial], [self._fits[trial][fold] for fold in used]
+    def _candidate(self, trial: int) -> Candidate:
+        settings, fits = self.trials[trial], [self._fits[trial][fold] for fold in range(len(self.folds))]
         margins = np.concatenate([fit.margins for fit in fits])
-        labels, panels = self._truth(used)
+        labels, panels = self._truth()
         return Candidate(
             settings.name,
             settings.family,
@@ -281,15 +307,16 @@ class _Race:
             margins,
             mean_precision(labels, margins, panels),
             float(np.mean([fit.seconds for fit in fits])),
+            tuple(fit.facts for fit in fits),
         )
 
-    def _truth(self, used: tuple[int, ...]) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-        folds = [self.folds[at] for at in used]
-        labels = np.concatenate([fold.data.valid_labels for fold in folds])
-        return labels, np.concatenate([np.full(len(f.data.valid), f.panel, dtype=np.int64) for f in folds])
+    def _truth(self) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        labels = np.concatenate([fold.data.valid_labels for fold in self.folds])
+        panels = [np.full(len(fold.data.valid), fold.panel, dtype=np.int64) for fold in self.folds]
+        return labels, np.concatenate(panels)
 
     def _expected(self) -> float:
-        """Seconds the next trial may take, by what others took."""
+        """Seconds of work the next trial may take, by what others took."""
         if not self.candidates:
             return 0.0
         return float(np.median([c.seconds for c in self.candidates])) * len(self.folds) / self.workers
@@ -312,14 +339,14 @@ def _run(
         report(race.line())
         done, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
         for future in done:
+            complete = len(race.candidates)
             race.add(*running.pop(future), future.result())
-            if len(race.candidates) > race.complete:
-                race.complete += 1
-                tried(race.complete, race.candidates[-1].average_precision)
-        late = time.monotonic() >= race.end()
-        if race.enough() and (stop() or (late and race.refits)):
+            if len(race.candidates) > complete:
+                tried(len(race.candidates), race.candidates[-1].average_precision)
+        late, asked = race.is_late(), stop()
+        if late or asked:
+            race.close("asked" if asked else "budget")
+        if race.enough() and (asked or (late and race.refits)):
+            # Without another fit, what is being fitted ends at the deadline by itself and is used as it is.
             race.over.set()
             return
-        if late:
-            # What is being fitted ends at the deadline by itself, and without another fit is used as it is.
-            race.waiting.clear()

@@ -365,6 +365,23 @@ MESSAGES: Final[tuple[str, ...]] = (
         "Training took %(count)s s instead of %(budget)s s: reading and describing so many values takes longer. "
         "Leave columns out, or give it more time."
     ),
+    N_(
+        "Training took %(count)s s of work instead of %(budget)s s: so many values take longer to read, describe and "
+        "learn once. Leave columns out, or give it more time."
+    ),
+    N_(
+        "Other programs had the processor: %(work)s s of work took %(count)s s. As much was tried as on a quiet "
+        "machine."
+    ),
+    N_(
+        "The training was given up after %(count)s s and publishes nothing. Other programs had the processor: of the "
+        "time it asked for it was given %(share)s, %(work)s s of %(budget)s s of work. Train again when the machine "
+        "has less to do."
+    ),
+    N_(
+        "The training was given up after %(count)s s and publishes nothing. So many rows and columns take longer than "
+        "%(budget)s s. Leave columns out, train on fewer rows, or give it a larger budget."
+    ),
     N_('%(count)s rows have no readable "%(column)s" and count as the earliest.'),
     N_("a part by time would hold one class only"),
     N_("All %(rows)s labelled rows are fraud. Add rows that are not, or choose another column."),

@@ -7,8 +7,7 @@ pickles.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -22,14 +21,48 @@ from ecluse.errors import ModelUnreadable
 Matrix = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Params = Mapping[str, Any]
+Scores = Sequence[tuple[int, float]]
 OWN_PARAMS = frozenset({"rounds", "patience", "fixed_rounds"})
 # So many rounds before and after one are looked at together to tell how good it is.
 SMOOTHED = 10
+# A fit has settled when the last rounds, of so many, raised its best score by less than this.
+SETTLED_ROUNDS = 60
+SETTLED_LAST = 30
+SETTLED_GAIN = 2e-3
 STEM = "best_model"
 """What the file of a model that stands alone is called, before its suffix."""
 BLEND = "ecluse.fraud.models.blend"
 
 Tick = Callable[[], None]  # called every round; may raise to cancel
+Late = Callable[[int], bool]  # whether a fit of so many rounds is to end now
+
+
+class Until:
+    """When a fit ends before validation says so, and afterwards: how long it was, and whether that ended it.
+
+    `late` is asked after each round. With `settle` the fit goes on until its score has settled, whatever `late`
+    says: less is no model of its family.
+    """
+
+    def __init__(self, late: Late = lambda rounds: False, *, settle: bool = False) -> None:
+        self.rounds = 0
+        self.was_cut = False
+        self._late = late
+        self._settle = settle
+
+    def ends(self, rounds: int, scores: Callable[[], Scores]) -> bool:
+        """Whether to end after so many rounds; `scores` are those so far as (round, score), higher is better."""
+        self.rounds = rounds
+        self.was_cut = self._late(rounds) and (not self._settle or has_settled(scores()))
+        return self.was_cut
+
+
+def has_settled(scores: Scores) -> bool:
+    """Whether the last `SETTLED_LAST` of at least `SETTLED_ROUNDS` rounds gained next to nothing."""
+    if not scores or scores[-1][0] < SETTLED_ROUNDS:
+        return False
+    earlier = [score for number, score in scores if number <= scores[-1][0] - SETTLED_LAST]
+    return bool(earlier) and max(score for _, score in scores) - max(earlier) < SETTLED_GAIN
 
 
 @dataclass(frozen=True)
@@ -117,10 +150,10 @@ class Family(Protocol):
         """The settings to try in one round of variations; none where settings hardly matter."""
         ...
 
-    def fit(self, data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> FittedModel:
-        """Fit until validation stops improving or `deadline` (time.monotonic seconds) passes.
+    def fit(self, data: FitData, params: Params, *, seed: int, until: Until, tick: Tick) -> FittedModel:
+        """Fit until validation stops improving, or `until` says so; at least one round.
 
-        With `fixed_rounds` in `params`: exactly so many rounds, without looking at validation rows or the clock.
+        With `fixed_rounds` in `params`: exactly so many rounds, without looking at validation rows or `until`.
         """
         ...
 
@@ -157,13 +190,13 @@ def boost(
     *,
     params: Params,
     every: int,
-    deadline: float,
+    until: Until,
     tick: Tick,
 ) -> int:
-    """Add rounds until `score` (higher is better) has not risen for `patience` rounds.
+    """Add rounds until `score` (higher is better) has not risen for `patience` rounds, or `until` says so.
 
     Returns the count of rounds about which scores are best: a single one is often luck. At least one round is
-    fitted, whatever the deadline. With `fixed_rounds`, adds so many and asks for no score.
+    fitted. With `fixed_rounds`, adds so many and asks for no score.
     """
     fixed = int(params.get("fixed_rounds", 0))
     rounds, patience = fixed or int(params.get("rounds", 1500)), int(params.get("patience", 60))
@@ -174,7 +207,7 @@ def boost(
         tick()
         if fixed:
             continue
-        late = time.monotonic() >= deadline
+        late = until.ends(number, lambda: scored)
         if number % every == 0 or late or number == rounds:
             now = score()
             scored.append((number, now))
@@ -185,7 +218,7 @@ def boost(
     return fixed or _best_stretch(scored)
 
 
-def _best_stretch(scored: list[tuple[int, float]]) -> int:
+def _best_stretch(scored: Scores) -> int:
     """The round in the middle of the rounds that score best together."""
     numbers, scores = np.array([number for number, _ in scored]), np.array([value for _, value in scored])
     sums = np.concatenate([[0.0], np.cumsum(scores)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 
 from ecluse.errors import ModelUnreadable
 from ecluse.fraud.clock import with_heartbeat
-from ecluse.fraud.models import OWN_PARAMS, STEM, FitData, Floats, Matrix, Params, Start, Tick
+from ecluse.fraud.models import OWN_PARAMS, STEM, FitData, Floats, Matrix, Params, Start, Tick, Until
 
 SUFFIX = ".cbm"
 MAGIC = b"CBM1"
@@ -90,10 +89,10 @@ def vary(rng: np.random.Generator) -> tuple[Params, ...]:
 class _EachRound:
     """What CatBoost calls after each round: whether to go on. It keeps what `tick` raised, for `fit` to raise."""
 
-    def __init__(self, tick: Callable[[], None], deadline: float) -> None:
+    def __init__(self, tick: Callable[[], None], until: Until | None) -> None:
         self.failure: BaseException | None = None
         self._tick = tick
-        self._deadline = deadline
+        self._until = until
 
     def after_iteration(self, info: Any) -> bool:
         try:
@@ -101,10 +100,10 @@ class _EachRound:
         except BaseException as error:  # noqa: BLE001 - raised again by `fit`, in the thread that asked
             self.failure = error
             return False
-        return time.monotonic() < self._deadline
+        return self._until is None or not self._until.ends(info.iteration, lambda: _scores(info))
 
 
-def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> CatBoostModel:
+def fit(data: FitData, params: Params, *, seed: int, until: Until, tick: Tick) -> CatBoostModel:
     """Boost with early stopping on the log loss of the validation rows.
 
     Besides CatBoost's own parameters: `rounds`, `patience`, `fixed_rounds` and `threads`.
@@ -113,7 +112,7 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
     fixed = int(params.get("fixed_rounds", 0))
     rounds = fixed or int(params.get("rounds", 1200))
     train, valid = with_heartbeat(lambda: _pools(data), tick)
-    watched = _EachRound(tick, deadline)
+    watched = _EachRound(tick, None if fixed else until)
     stopping = {} if fixed else {"od_type": "Iter", "od_wait": int(params.get("patience", 60))}
     model = catboost.CatBoost(
         {
@@ -132,6 +131,11 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
     for name in DIARY:
         del model.get_metadata()[name]
     return CatBoostModel(model, data.train.shape[1])
+
+
+def _scores(info: Any) -> list[tuple[int, float]]:
+    """Of each round so far what the validation rows lost, so that higher is better."""
+    return [(number, -lost) for number, lost in enumerate(info.metrics["validation"]["Logloss"], start=1)]
 
 
 def load(path: Path) -> CatBoostModel:

@@ -22,6 +22,7 @@ from ecluse.fraud.models import (
     Params,
     Start,
     Tick,
+    Until,
     boost,
 )
 
@@ -104,7 +105,7 @@ def vary(rng: np.random.Generator) -> tuple[Params, ...]:
     return _variation(rng), _variation(rng)
 
 
-def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> LightGbmModel:
+def fit(data: FitData, params: Params, *, seed: int, until: Until, tick: Tick) -> LightGbmModel:
     """Boost with early stopping on the validation rows.
 
     Besides LightGBM's own parameters: `rounds`, `patience`, `fixed_rounds`, and `native_categories` (split
@@ -133,7 +134,7 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
         score,
         params=params,
         every=1 + len(data.valid) // 50_000,
-        deadline=deadline,
+        until=until,
         tick=tick,
     )
     return LightGbmModel(_from_text(booster.model_to_string(num_iteration=best, importance_type="gain")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
-from ecluse.fraud.models import STEM, FitData, Floats, Matrix, Params, Start, Tick
+from ecluse.fraud.models import STEM, FitData, Floats, Matrix, Params, Start, Tick, Until
 
 SUFFIX = ".json"
 FORMAT = "ecluse linear 1"
@@ -82,12 +81,12 @@ def vary(rng: np.random.Generator) -> tuple[Params, ...]:
     return ()
 
 
-def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> LinearModel:
+def fit(data: FitData, params: Params, *, seed: int, until: Until, tick: Tick) -> LinearModel:
     """Minimise the penalised log loss with L-BFGS; `l2` is the penalty on weights of unit-variance columns.
 
     Above 100,000 rows all fraud and a seeded sample of the rest is used; calibration restores the rate.
     """
-    from scipy.optimize import minimize
+    from scipy.optimize import OptimizeResult, minimize
 
     rows = _fit_rows(data.train_labels, np.random.default_rng(seed))
     matrix, labels = data.train[rows], data.train_labels[rows].astype(np.float64)
@@ -104,9 +103,12 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
         value = np.sum(np.logaddexp(0.0, margin) - labels * margin) + penalty / 2 * np.sum(weights[1:] ** 2)
         return float(value), gradient.astype(np.float64)
 
-    def after_each(_: Floats) -> None:
+    steps: list[tuple[int, float]] = []
+
+    def after_each(intermediate_result: OptimizeResult) -> None:
         tick()
-        if time.monotonic() >= deadline:
+        steps.append((len(steps) + 1, -float(intermediate_result.fun) / len(labels)))
+        if until.ends(len(steps), lambda: steps):
             raise StopIteration
 
     rate = float(np.clip(labels.mean(), 1e-6, 1 - 1e-6))

@@ -20,6 +20,7 @@ from ecluse.fraud.models import (
     Params,
     Start,
     Tick,
+    Until,
     boost,
 )
 
@@ -97,7 +98,7 @@ def vary(rng: np.random.Generator) -> tuple[Params, ...]:
     return (variation,)
 
 
-def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick) -> XgBoostModel:
+def fit(data: FitData, params: Params, *, seed: int, until: Until, tick: Tick) -> XgBoostModel:
     """Boost with early stopping on the validation rows.
 
     Besides XGBoost's own parameters: `rounds`, `patience` and `fixed_rounds`.
@@ -117,7 +118,7 @@ def fit(data: FitData, params: Params, *, seed: int, deadline: float, tick: Tick
         score,
         params=params,
         every=1 + len(data.valid) // 50_000,
-        deadline=deadline,
+        until=until,
         tick=tick,
     )
     fitted = booster[:best]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +37,7 @@ def hold_out(table: Table, plan: TrainingPlan) -> Mask:
 
 def tested_rows(table: Table, plan: TrainingPlan) -> Mask:
     """(rows,) true for the rows that a training by this plan keeps back to measure on; none of few frauds."""
-    rows = read_labelled(table, plan, Clock(time.monotonic(), plan.budget_s, lambda *said: None))
+    rows = read_labelled(table, plan, Clock(plan.budget_s, lambda *said: None))
     split, _ = split_labelled(rows, plan)
     del rows
     target = ColumnSpec(plan.target, "category")

@@ -151,7 +151,9 @@ class RetrainRequest(BaseModel):
 
     dataset: str
     version: str | None = Field(None, description="Version or alias to train again; the latest without it")
-    budget_s: float | None = Field(None, ge=2, le=86400, description="Seconds; as before without it")
+    budget_s: float | None = Field(
+        None, ge=2, le=86400, description="Seconds of work, as of a training; as before without it"
+    )
 
 
 def inspection_body(row: Inspection) -> InspectionBody:

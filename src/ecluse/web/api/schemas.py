@@ -44,7 +44,13 @@ class TrainRequest(DatasetReference):
     customer_column: str | None = Field(None, description='Customer column; "" for none')
     identifier_columns: list[str] | None = None
     excluded: list[str] = Field([], description="Columns to leave out")
-    budget_s: float = Field(60, ge=2, le=86400, description="Seconds the search may take")
+    budget_s: float = Field(
+        60,
+        ge=2,
+        le=86400,
+        description="Seconds of work that the training may take: those of a machine with nothing else to do. Beside "
+        "other programs it takes longer and tries as much",
+    )
     goal: str = Field(
         "f1",
         description="Threshold goal: f1, recall=0.8, precision=0.9, alerts=50 (per day) or cost=500:10 "
@@ -555,7 +561,9 @@ class DemoRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     domains: list[str] = Field([], description="Simulated domains; all when empty")
-    budget_s: float = Field(8, ge=2, le=3600, description="Seconds of training for each reference")
+    budget_s: float = Field(
+        8, ge=2, le=3600, description="Seconds of work for each reference, as of a training"
+    )
     sample: bool = Field(True, description="Keep a sample of the rows with each reference")
 
 
