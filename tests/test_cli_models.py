@@ -64,6 +64,7 @@ def test_a_model_is_published_found_fetched_and_deleted(home: Path, model: Path,
     assert moved["version"] == later["version"]
     refused = asked(home, "delete", "payments@production", "--yes", code=1)
     assert refused["error"]["code"] == "version_in_use"
+    assert refused["error"]["command"] == "ecluse models alias payments production --remove"
     assert asked(home, "alias", "payments", "production", "--remove") == {"removed": "payments@production"}
     deleted = asked(home, "delete", f"payments@{later['version']}", "--yes")
     assert deleted == {"deleted": f"payments@{later['version']}"}
@@ -94,6 +95,11 @@ def test_a_damaged_file_is_named_and_the_version_is_not_fetched_any_more(
     assert "best_model.txt" in failed["error"]["message"]
     refused = asked(home, "download", "payments", tmp_path / "out", code=1)
     assert "known to be damaged since" in refused["error"]["message"]
+    assert "DAMAGED since" in run(home, "list").stdout
+    misspelt = run(home, "list", "--where", "acuracy>0.5 and name=payments")
+    assert (
+        "None has acuracy. What can be asked: ecluse models list --help" in misspelt.stdout + misspelt.stderr
+    )
     stored.write_text("tree\n" * 100)
     assert asked(home, "verify", "payments")["files"] == 2
     assert asked(home, "download", "payments", tmp_path / "out")["files"] == 2

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import joblib
 import pytest
@@ -476,8 +477,11 @@ def test_many_who_set_an_alias_at_once_leave_one_that_points_at_a_version(
 def test_a_version_with_an_alias_is_not_deleted(runtime: Runtime, user: User, model: Path) -> None:
     row = publish(runtime, user, model)
     models.set_alias(runtime, user.id, "payments", "production", row.version)
-    with pytest.raises(VersionInUse, match="ecluse models alias payments production --remove"):
+    with pytest.raises(VersionInUse, match="the alias production") as refused:
         models.remove(runtime, user.id, "payments", row.version)
+    assert "ecluse" not in str(refused.value), "a page shows it"
+    assert refused.value.command == "ecluse models alias payments production --remove"
+    assert refused.value.call == "DELETE /api/models/payments/aliases/production"
     models.verify(runtime, row)
     models.remove_alias(runtime, user.id, "payments", "production")
     models.remove(runtime, user.id, "payments", row.version)
@@ -568,6 +572,41 @@ def test_versions_are_found_by_what_their_metadata_say(runtime: Runtime, user: U
         found(name="nothing")
 
 
+def test_versions_are_found_by_name_time_state_and_what_is_joined(
+    runtime: Runtime, user: User, model: Path
+) -> None:
+    old = publish(runtime, user, model, "leaves", accuracy=0.7, note="salt and pepper")
+    new = publish(runtime, user, model, "leaves", accuracy=0.9)
+    other = publish(runtime, user, model, "other", accuracy=0.8)
+    models.set_alias(runtime, user.id, "leaves", "production", new.version)
+    with runtime.catalog.write() as transaction:
+        row = rows.version_of(transaction, user.id, "leaves", old.version)
+        row.created_at = datetime(2026, 11, 1, 12, 30, 20, tzinfo=UTC)
+        rows.set_damaged(transaction, row.id, "gone")
+
+    def found(text: str) -> set[str]:
+        return {row.id for row in models.search(runtime, user.id, [parse_condition(text)])}
+
+    everything = {old.id, new.id, other.id}
+    assert found("name=leaves") == {old.id, new.id}
+    assert found("name!=leaves") == {other.id}
+    assert found("alias=production") == {new.id}
+    assert found("alias!=production") == {old.id, other.id}
+    assert found("damaged=true") == found("damaged_at>2020-01-01") == {old.id}
+    assert found("created_at=2026-11-01") == found("created_at<=2026-11-01") == {old.id}
+    assert found("created_at<2026-11-01") == found("created_at>2026-11-01T12:30 and name=leaves") - {new.id}
+    assert found("created_at=2026-11-01T12:30") == found("created_at<2026-11-01T13:31+01:00") == {old.id}
+    assert found("size_bytes>0") == everything
+    assert found("name=leaves and accuracy>0.8") == {new.id}
+    assert found("name=other or accuracy<0.8") == {old.id, other.id}
+    assert found("name=other or name=leaves and accuracy>0.8") == {new.id, other.id}, "and binds closer"
+    assert found("(name=other or name=leaves) AND accuracy<=0.8") == {old.id, other.id}
+    assert found("((accuracy=0.7)or(accuracy=0.9))and name='leaves'") == {old.id, new.id}
+    assert found("note='salt and pepper'") == found('(note = "salt and pepper")') == {old.id}
+    query = [parse_condition("acuracy>0.5 or metadata.accuracy>2 or name=x")]
+    assert models.unknown_keys(runtime, user.id, query) == ["acuracy"]
+
+
 def test_a_fraud_version_is_found_by_the_metrics_of_its_report(
     runtime: Runtime, user: User, model: Path
 ) -> None:
@@ -577,7 +616,22 @@ def test_a_fraud_version_is_found_by_the_metrics_of_its_report(
     assert [one.version for one in found] == [row.version]
 
 
-@pytest.mark.parametrize("text", ["", "val_accuracy", "> 0.9", "a b > 1", "a>", "a ~ 1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "val_accuracy",
+        "> 0.9",
+        "a b > 1",
+        "a>",
+        "a ~ 1",
+        "a and b",
+        "a>1 and b",
+        "a>1 or",
+        "(a>1",
+        "note=salt and pepper",
+    ],
+)
 def test_what_is_no_condition_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"val_accuracy>0\.9"):
         parse_condition(text)
@@ -589,15 +643,27 @@ def test_what_is_no_condition_is_refused_with_an_example(text: str) -> None:
 def test_a_condition_that_would_take_long_to_look_for_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"too long.*val_accuracy>0\.9"):
         parse_condition(text)
-    assert parse_condition("a." * 19 + "a=" + "1" * 1_000).value == "1" * 1_000
+    (condition,) = parse_condition("a." * 19 + "a=" + "1" * 1_000).conditions()
+    assert condition.value == "1" * 1_000
+
+
+def test_a_time_that_is_none_is_refused_with_what_can_be_written() -> None:
+    with pytest.raises(InvalidInput, match=r"created_at takes a date or a time .* created_at>=2026-11-01"):
+        parse_condition("created_at>yesterday")
+
+
+def test_parentheses_without_end_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="too long"):
+        parse_condition("(" * 500 + "a>1" + ")" * 500)
 
 
 def test_a_search_takes_twenty_conditions(runtime: Runtime, user: User, model: Path) -> None:
     row = publish(runtime, user, model, ok=True)
     conditions = [parse_condition("ok=true")] * 20
     assert [one.id for one in models.search(runtime, user.id, conditions)] == [row.id]
-    with pytest.raises(InvalidInput, match="21 conditions"):
-        models.search(runtime, user.id, [*conditions, conditions[0]])
+    for more in ("ok=true", "ok=true and ok=true"):
+        with pytest.raises(InvalidInput, match=r"2[12] conditions"):
+            models.search(runtime, user.id, [*conditions, parse_condition(more)])
 
 
 _KEYS = st.from_regex(r"[a-z_]{1,8}(\.[a-z]{1,5})?", fullmatch=True)
@@ -631,6 +697,26 @@ def test_a_clean_up_shows_first_and_removes_only_what_no_version_holds(
     models.verify(runtime, kept)
     tombstone = runtime.stores.locate(f"{gone.url}/.claim")
     assert tombstone.store.exists(tombstone.key), "its name stays taken"
+
+
+def test_a_clean_up_shows_the_bytes_that_it_removes_uploads_of_dead_writers_included(
+    runtime: Runtime, user: User, model: Path
+) -> None:
+    registry = runtime.registry(user.id)
+    registry.upload("payments", registry.claim("payments", "dead"), model)
+    folder = Path(urlsplit(runtime.stores.area("models").url).path) / "user_models" / user.id
+    part = folder / ".ecluse-1-2.part"
+    part.write_bytes(b"x" * 340_000)
+    at_once = timedelta(seconds=-5)
+    shown = models.gc(runtime, older_than=at_once)
+    assert part.exists(), "nothing is removed unasked"
+    assert ("uploads", 1, 340_000) in [(one.kind, one.objects, one.size) for one in shown]
+    removed = models.gc(runtime, delete=True, older_than=at_once)
+    assert [(one.url, one.kind, one.objects, one.size) for one in removed] == [
+        (one.url, one.kind, one.objects, one.size) for one in shown
+    ]
+    assert not part.exists()
+    assert models.gc(runtime, older_than=at_once) == []
 
 
 def test_what_a_running_training_has_uploaded_is_not_cleaned_up(

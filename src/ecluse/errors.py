@@ -80,10 +80,19 @@ from typing import ClassVar
 
 
 class EcluseError(Exception):
-    """Root of the tree. `str(error)` is written for the person who can act on it."""
+    """Root of the tree. `str(error)` is written for the person who can act on it.
+
+    Where the way out differs by where a person stands, `command` is that of a terminal and `call` that of a program;
+    a page offers its own.
+    """
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
+
+    def __init__(self, *args: object, command: str = "", call: str = "") -> None:
+        super().__init__(*args)
+        self.command = command
+        self.call = call
 
 
 class SettingsError(EcluseError, ValueError):

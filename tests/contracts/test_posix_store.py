@@ -150,7 +150,10 @@ def test_a_writer_that_is_killed_leaves_nothing_visible(store: ObjectStore, root
     assert store.list_names() == []
     assert not store.exists("folder/big")
     assert store.remove_stale_uploads(timedelta(hours=1)) == 0
-    assert store.remove_stale_uploads(timedelta(seconds=-60)) == 1
+    shown = store.stale_uploads(timedelta(seconds=-60))
+    assert (shown.objects, shown.size) == (1, 9_000_000)
+    assert len(hidden(root)) == 1, "shown, not removed"
+    assert store.stale_uploads(timedelta(seconds=-60), remove=True) == shown
     assert list(root.iterdir()) == []
 
 

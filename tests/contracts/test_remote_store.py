@@ -300,7 +300,10 @@ def test_a_writer_that_is_killed_leaves_nothing_visible_and_is_cleaned_up(
     other = opened(object_server.environment(uuid.uuid4().hex))
     assert other.remove_stale_uploads(timedelta(seconds=-60)) == 0
     assert store.remove_stale_uploads(timedelta(hours=1)) == 0
-    assert store.remove_stale_uploads(timedelta(seconds=-60)) == 1
+    shown = store.stale_uploads(timedelta(seconds=-60))
+    assert shown.objects == 1
+    assert shown.size >= 5 * 1024 * 1024, "a part or more of what was written"
+    assert store.stale_uploads(timedelta(seconds=-60), remove=True) == shown, "what was shown is what goes"
     assert store.remove_stale_uploads(timedelta(seconds=-60)) == 0
 
 
@@ -313,7 +316,7 @@ def test_a_key_without_the_right_to_clean_up_is_told_what_to_set(
     backend = bad._backend
     assert isinstance(backend, RemoteBackend)
     with caplog.at_level(logging.WARNING):
-        assert backend.remove_stale_uploads("", timedelta(hours=1)) == 0
+        assert backend.stale_uploads("", timedelta(hours=1), remove=True).objects == 0
     assert "aborts incomplete multipart uploads" in caplog.text
     assert "a-wrong-secret" not in caplog.text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, expect
@@ -78,6 +79,44 @@ def test_one_image_is_answered_with_its_map_and_version(
         assert barriers(page) == []
     else:
         assert complaints == []
+    context.close()
+
+
+def drag(page: Page, kind: str, x: float, y: float, *files: Path) -> None:
+    """Do what the desktop does while files are dragged over the page: the browser itself decides what follows."""
+    data = {"items": [], "files": [str(path) for path in files], "dragOperationsMask": 1}
+    session = page.context.new_cdp_session(page)
+    session.send("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+    session.detach()
+
+
+def test_photos_dropped_on_the_page_are_chosen_and_classified_there(
+    app: Application, browser: Browser, tmp_path: Path
+) -> None:
+    paths = [tmp_path / "garden.jpg", tmp_path / "lawn.jpg"]
+    for path, colour in zip(paths, (YELLOW, GREEN), strict=True):
+        path.write_bytes(photo(colour, (400, 300)))
+    context = browser.new_context(viewport=DESKTOP)
+    complaints: list[str] = []
+    page = signed_in(context, app, complaints)
+    page.goto(f"{app.address}/plants/classify")
+    expect(page.locator("html[data-drops]")).to_be_attached()
+    zone = page.locator(".drop").bounding_box()
+    assert zone is not None
+    inside, beside = (zone["x"] + zone["width"] - 20, zone["y"] + 15), (zone["x"] + 20, zone["y"] - 120)
+    for x, y in (beside, inside):
+        drag(page, "dragEnter", x, y, *paths)
+        drag(page, "dragOver", x, y, *paths)
+        drag(page, "drop", x, y, *paths)
+        chosen = page.evaluate("[...document.querySelector('input[type=file]').files].map((f) => f.name)")
+        assert chosen == ([path.name for path in paths] if (x, y) == inside else []), (x, y)
+    assert [one.url for one in context.pages] == [f"{app.address}/plants/classify"], (
+        "no tab, and no other page"
+    )
+    page.keyboard.press("Enter")
+    expect(page.locator("#results")).to_have_text("2 images")
+    expect(page.locator("tbody tr").first).to_contain_text("dandelion")
+    assert complaints == []
     context.close()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -151,6 +152,29 @@ def test_programs_search_by_the_same_conditions(client: Browser, plain: list[Mod
     assert found[0]["metrics"]["val_accuracy"] == 0.95
     assert found[0]["metadata"]["framework"] == "torch 2"
     assert client.get("/api/models?where=nonsense", JSON).json()["error"]["code"] == "invalid_input"
+    asked = "name=plants and (framework='torch 2' or created_at<2020-01-01)"
+    answer = client.get(f"/api/models?where={quote(asked)}", JSON)
+    assert [one["version"] for one in answer.json()] == [plain[1].version]
+    assert plain[1].version in client.get(f"/models?where={quote(asked)}").text
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_a_version_in_use_is_kept_and_each_medium_has_its_own_way_out(
+    client: Browser, runtime: Runtime, owner: User, plain: list[ModelVersion], language: str
+) -> None:
+    place = f"/models/plants/{plain[0].version}"
+    published.set_alias(runtime, owner.id, "plants", "served", plain[0].version)
+    answer = client.post(f"{place}/delete?lang={language}")
+    assert answer.status_code == 409
+    notice = answer.text[answer.text.index('role="alert"') :].partition("</div></div>")[0]
+    assert "served" in notice
+    assert "ecluse models" not in notice, "a page has buttons, not commands"
+    assert f'action="{place}/alias/served/remove"' in notice
+    refused = client._ask("DELETE", f"/api{place}", JSON).json()["error"]
+    assert refused["code"] == "version_in_use"
+    assert "DELETE /api/models/plants/aliases/served" in refused["message"]
+    assert "ecluse models" not in refused["message"]
+    assert client._ask("DELETE", "/api/models/plants/aliases/served", JSON).status_code == 204
 
 
 def test_a_long_list_of_models_has_pages_and_shows_each_at_its_latest_version(runtime: Runtime) -> None:

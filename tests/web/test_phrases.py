@@ -119,6 +119,10 @@ NOT_SHOWN = {
     "in which the rows are in order",
     "mean C7", "deviation C7", "Logistic regression", "lightgbm native=C7", "ecluse linear 1", "ecluse blend 1",
     "sign-in link", "Round trip",
+    "A condition is KEY, one of = != > >= < <=, and VALUE; several are joined by and, or and parentheses. KEY is C7, "
+    "or what the metadata or metrics call it. A date (2026-11-01) means that day, a time is 2026-11-01T12:30 (UTC). "
+    "A value that holds 'and' or 'or' stands between quotes.",
+    "ecluse models alias C7 C7 --remove",
     "Job C7 was queued but reads as something else.",
     "This Python C7.C7 has SQLite C7; the job engine needs 3.42. Use a Python with a newer SQLite, Python 3.11, "
     "or PostgreSQL (DATABASE_URL).",

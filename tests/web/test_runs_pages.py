@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -17,6 +20,7 @@ from ecluse.catalog import runs
 from ecluse.catalog.runs import Point
 from ecluse.catalog.tables import Run, User
 from ecluse.cli import cli
+from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.i18n import Words
@@ -324,3 +328,36 @@ def test_a_run_says_how_its_export_to_mlflow_stands(
 def test_what_a_metric_is_measured_on_is_said_once() -> None:
     assert main_meaning("test_accuracy", Words("en")) == "higher is better"
     assert main_meaning("average_precision", Words("en")) == "on the test part, higher is better"
+
+
+def test_the_code_of_the_guide_runs_as_printed_and_its_run_is_listed(tmp_path: Path) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "concepts" / "runs.md"
+    section = guide.read_text().partition("## Track other code")[2].partition("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    home = str(tmp_path / "home")
+    environment = os.environ | {"ECLUSE_HOME": home}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    listed = CliRunner().invoke(cli, ["runs", "list", "--application", "churn", "--home", home, "--json"])
+    assert listed.exit_code == 0, listed.output
+    (row,) = json.loads(listed.stdout)
+    assert (row["name"], row["kind"], row["status"], row["value"]) == ("subscribers", "boosting", "done", 0.9)
+    assert row["parameters"] == {"seed": 0, "trees": 200}
+    other = CliRunner().invoke(cli, ["runs", "list", "--application", "fraud", "--home", home, "--json"])
+    assert json.loads(other.stdout) == []
+
+
+def test_runs_of_an_application_of_ones_own_have_their_pages(runtime: Runtime, owner: User) -> None:
+    with tracking.start(runtime.catalog, owner.id, "churn", "subscribers", kind="boosting") as run:
+        run.log(1, train_loss=0.6)
+    client = browser(runtime, owner)
+    page = client.get("/runs?application=churn").text
+    assert "subscribers" in page
+    assert "churn" in page
+    assert "subscribers" in client.get(f"/runs/{run.id}").text
+    assert [one["id"] for one in client.get("/api/runs?application=churn", JSON).json()["items"]] == [run.id]
+    with (
+        pytest.raises(InvalidInput, match="cannot name an application"),
+        tracking.start(runtime.catalog, owner.id, "a name of more than sixteen", "x", kind="y"),
+    ):
+        pass

@@ -45,6 +45,7 @@ NOT_FINITE: Final = "not_finite"
 #: The tag that names what a run goes on from when its worker dies.
 CHECKPOINT: Final = "checkpoint"
 _NAME: Final = re.compile(r"\w[\w.\- ]{0,79}")
+_APPLICATION: Final = re.compile(r"\w[\w.\-]{0,15}")
 _LONGEST_VALUE: Final = 500
 #: What a column of whole numbers holds.
 _LAST_STEP: Final = 2**31 - 1
@@ -105,8 +106,13 @@ def add_run(transaction: Transaction, run: Run) -> Run:
     """Begin to track a training.
 
     Raises:
-        InvalidInput: a name or a value is not flat.
+        InvalidInput: a name or a value is not flat, or the application has no name that can be kept.
     """
+    if _APPLICATION.fullmatch(run.application) is None:
+        raise InvalidInput(
+            f"{run.application[:200]!r} cannot name an application: use 1 to 16 letters, digits, dots, hyphens or "
+            "underscores."
+        )
     run.parameters, run.tags = checked_values(run.parameters or {}), checked_values(run.tags or {})
     transaction.add(run)
     transaction.flush()

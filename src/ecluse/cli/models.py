@@ -21,7 +21,7 @@ from ecluse.errors import Forbidden, InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.storage import LONG_PATIENCE
 
-COLUMNS: Final = ("name", "version", "aliases", "figures", "size_bytes", "created_at")
+COLUMNS: Final = ("name", "version", "aliases", "state", "figures", "size_bytes", "created_at")
 #: How many figures a list shows of each model.
 FIGURES: Final = 2
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
@@ -68,16 +68,22 @@ def publish(
     return Record(fields, f"{row.name}@{row.version}: {row.size_bytes} bytes at {row.url}")
 
 
-@models.command("list")
+@models.command(
+    "list",
+    help="The user's models, every version of one, or the versions that fulfil every condition.\n\n"
+    + published.GRAMMAR,
+)
 @click.argument("name", required=False)
 @click.option(
-    "--where", multiple=True, help="Condition on metadata or metrics, such as val_accuracy>0.9; repeatable."
+    "--where",
+    multiple=True,
+    help="Such as val_accuracy>0.9, or name=leaves and (damaged=false or alias=production); repeatable.",
 )
 @user_option
 @home_option
 @reports
 def list_models(name: str | None, where: tuple[str, ...], email: str | None, home: Path | None) -> Rows:
-    """The user's models, every version of one, or the versions that fulfil every condition."""
+    """List the user's models, every version of one, or the versions that fulfil every condition."""
     conditions = [published.parse_condition(one) for one in where]
     with acting(home, email) as (runtime, user):
         if name or conditions:
@@ -85,8 +91,11 @@ def list_models(name: str | None, where: tuple[str, ...], email: str | None, hom
         else:
             with runtime.catalog.read() as transaction:
                 found = model_rows.list_latest(transaction, user.id)
+        unknown = published.unknown_keys(runtime, user.id, conditions) if not found else []
         rows = [_row(version, aliases) for version, aliases in _with_aliases(runtime, user, found)]
     empty = "No version fulfils that." if conditions else "No models yet. Publish one: ecluse models publish"
+    if unknown:
+        empty += f" None has {', '.join(unknown)}. What can be asked: ecluse models list --help"
     return Rows(rows, COLUMNS, empty)
 
 
@@ -271,6 +280,7 @@ def _row(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
         "name": version.name,
         "version": version.version,
         "aliases": ", ".join(aliases) or None,
+        "state": _state(version),
         "figures": _figures(metrics or version.details),
         "average_precision": metrics.get("average_precision"),
         "roc_auc": metrics.get("roc_auc"),
@@ -282,6 +292,13 @@ def _row(version: ModelVersion, aliases: list[str]) -> dict[str, Any]:
         "url": version.url,
         "metadata": version.details,
     }
+
+
+def _state(version: ModelVersion) -> str:
+    """What the last verification found: damaged since a day, verified on one, or that there was none."""
+    if version.damaged_at is not None:
+        return f"DAMAGED since {version.damaged_at:%Y-%m-%d}"
+    return f"verified {version.verified_at:%Y-%m-%d}" if version.verified_at is not None else "not verified"
 
 
 def _figures(measured: Mapping[str, Any]) -> str | None:

@@ -43,7 +43,9 @@ def runs() -> None:
 
 
 @runs.command("list")
-@click.option("--application", type=click.Choice(["fraud", "city", "plants"]))
+@click.option(
+    "--application", help="Runs of this application alone: fraud, city, plants, or one of your own."
+)
 @click.option("--name", help="Runs of this model alone.")
 @click.option("--kind", help="Runs of this kind alone, such as search or finetune.")
 @click.option("--status", type=click.Choice(run_rows.STATUSES))

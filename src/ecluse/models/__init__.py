@@ -1,6 +1,6 @@
 """A user's models: rows of the catalog and versions of the registry, kept in step."""
 
-from ecluse.models.conditions import Condition, parse_condition, search
+from ecluse.models.conditions import GRAMMAR, Query, parse_condition, search, unknown_keys
 from ecluse.models.folders import Imported, import_folder
 from ecluse.models.garbage import Garbage, gc
 from ecluse.models.links import SignedLink, signed_link
@@ -30,11 +30,12 @@ from ecluse.models.versions import (
 )
 
 __all__ = [
+    "GRAMMAR",
     "LATEST",
     "CheckedOut",
-    "Condition",
     "Garbage",
     "Imported",
+    "Query",
     "SignedLink",
     "aliases",
     "announce",
@@ -59,6 +60,7 @@ __all__ = [
     "settle",
     "sign",
     "signed_link",
+    "unknown_keys",
     "upload_claimed",
     "verify",
     "verify_signature",

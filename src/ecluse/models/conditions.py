@@ -1,14 +1,22 @@
-"""Search model versions by what their metadata, metrics and parameters say, such as `val_accuracy>0.9`."""
+"""Search model versions by what is known of them, such as `name=leaves and (val_accuracy>0.9 or alias=production)`.
+
+A condition is a key, one of `= != > >= < <=`, and a value; `and`, `or` and parentheses join several, and `and` binds
+closer. A key is a field of the version (`FIELDS`), or what its metadata, metrics or parameters call it. A value that
+holds ` and `, ` or ` or a closing parenthesis stands between quotes.
+"""
 
 from __future__ import annotations
 
 import math
 import operator
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import UTC, date, datetime
+from typing import Any, Final, Literal
 
+from ecluse.catalog import aliases as alias_rows
 from ecluse.catalog import models as rows
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput
@@ -16,8 +24,20 @@ from ecluse.runtime import Runtime
 
 #: The longest key of a condition (characters, and parts between dots), and the longest value (characters).
 KEY, PARTS, VALUE = 200, 20, 1_000
-#: Conditions of one search.
+#: Conditions of one search, parentheses within each other, and characters of what is asked at once.
 CONDITIONS: Final = 20
+DEPTH: Final = 20
+LONGEST: Final = 4_000
+#: When a version was published, verified, or first found damaged; a date alone means the whole day (UTC).
+TIMES: Final = ("created_at", "verified_at", "damaged_at")
+#: What is asked of the version itself; anything else is looked for in its metadata, metrics and parameters.
+FIELDS: Final = ("name", "version", "alias", "application", "size_bytes", "damaged", *TIMES)
+#: What can be asked, for help and pages.
+GRAMMAR: Final = (
+    "A condition is KEY, one of = != > >= < <=, and VALUE; several are joined by and, or and parentheses. KEY is "
+    f"{', '.join(FIELDS)}, or what the metadata or metrics call it. A date (2026-11-01) means that day, a time is "
+    "2026-11-01T12:30 (UTC). A value that holds 'and' or 'or' stands between quotes."
+)
 _COMPARED: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -26,25 +46,41 @@ _COMPARED: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "<": operator.lt,
     "<=": operator.le,
 }
-_CONDITION: Final = re.compile(
-    r"\s*(?P<key>[^\s=!<>]+)\s*(?P<operator>>=|<=|!=|==|=|>|<)\s*(?P<value>.*\S)\s*"
-)
+_BEGIN: Final = re.compile(r"\s*(?P<key>[^\s=!<>()][^\s=!<>]*)\s*(?P<operator>>=|<=|!=|==|=|>|<)\s*")
+_QUOTED: Final = re.compile(r"""(?P<mark>["'])(?P<value>.*?)(?P=mark)(?=\s|\)|$)""", re.DOTALL)
+_WORD: Final = re.compile(r"\s+(?:and|or)(?=[\s(]|$)", re.IGNORECASE)
+_JOIN: Final = re.compile(r"\s*(and|or)(?=[\s(]|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Condition:
     """`key` compared with `value`: as a number where a number is stored, as text where a text is.
 
-    A text is neither above nor below a number.
+    A text is neither above nor below a number. A time is compared to the precision that the value has: a day, a
+    minute, a second.
     """
 
     key: str
     operator: str
     value: str
 
-    def holds(self, row: ModelVersion) -> bool:
+    def holds(self, row: ModelVersion, aliases: Sequence[str] = ()) -> bool:
         """Whether a version fulfils it; one that lacks the key does not, whatever the comparison."""
+        if self.key == "alias":
+            if self.operator == "!=":
+                return self.value not in aliases
+            return any(self._compare(alias) for alias in aliases)
+        if self.key in TIMES:
+            moment = getattr(row, self.key)
+            return moment is not None and self._compare_time(moment)
+        if self.key == "damaged":
+            return self._compare(row.damaged_at is not None)
+        if self.key in FIELDS:
+            return self._compare(getattr(row, self.key))
         return any(self._compare(found) for found in _values(row, self.key))
+
+    def conditions(self) -> Iterator[Condition]:
+        yield self
 
     def _compare(self, found: Any) -> bool:
         compare, number = _COMPARED[self.operator], _number(self.value)
@@ -57,53 +93,195 @@ class Condition:
             return compare(found, number)
         return self.operator == "!=" and isinstance(found, int | float)
 
+    def _compare_time(self, found: datetime) -> bool:
+        asked = _time(self.key, self.value)
+        moment = found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+        if not isinstance(asked, datetime):
+            return _COMPARED[self.operator](moment.date(), asked)
+        zone = asked.astimezone(UTC) if asked.tzinfo else asked.replace(tzinfo=UTC)
+        cut = {"microsecond": 0} if zone.microsecond == 0 else {}
+        if zone.second == 0 and cut:
+            cut["second"] = 0
+        return _COMPARED[self.operator](moment.replace(**cut), zone)
 
-def parse_condition(text: str) -> Condition:
-    """A condition as a person writes it.
+
+@dataclass(frozen=True)
+class Joined:
+    """Several conditions of which all (`and`) or one (`or`) must hold."""
+
+    word: Literal["and", "or"]
+    parts: tuple[Query, ...]
+
+    def holds(self, row: ModelVersion, aliases: Sequence[str] = ()) -> bool:
+        met = (part.holds(row, aliases) for part in self.parts)
+        return all(met) if self.word == "and" else any(met)
+
+    def conditions(self) -> Iterator[Condition]:
+        for part in self.parts:
+            yield from part.conditions()
+
+
+Query = Condition | Joined
+
+
+def parse_condition(text: str) -> Query:
+    """What is asked, as a person writes it: one condition, or several joined by `and`, `or` and parentheses.
 
     Raises:
         InvalidInput: it is none, or too long: a key is tried in all its parts, on every version.
     """
-    if len(text) > KEY + VALUE:
+    if len(text) > LONGEST:
         raise _too_long()
-    match = _CONDITION.fullmatch(text)
-    if match is None:
-        raise InvalidInput(
-            f"{text!r} is not a condition. Write a key, one of = != > >= < <=, and a value: val_accuracy>0.9"
-        )
-    value = match["value"]
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-        value = value[1:-1]
-    if len(match["key"]) > KEY or match["key"].count(".") >= PARTS or len(value) > VALUE:
-        raise _too_long()
-    return Condition(match["key"], match["operator"].replace("==", "="), value)
+    return _Reader(text).read()
 
 
 def search(
-    runtime: Runtime, user_id: str, conditions: Sequence[Condition] = (), name: str | None = None
+    runtime: Runtime, user_id: str, conditions: Sequence[Query] = (), name: str | None = None
 ) -> list[ModelVersion]:
     """The user's versions, of one model or of all, that fulfil every condition; newest first.
-
-    A key is looked for in the metadata of a version, in their `metrics` and `parameters`, and in the metrics
-    of its report. Dots lead into what is nested.
 
     Raises:
         ModelNotFound: the user has no model of this name.
         InvalidInput: there are more than `CONDITIONS`.
     """
-    if len(conditions) > CONDITIONS:
+    count = sum(1 for query in conditions for _ in query.conditions())
+    if count > CONDITIONS:
         raise InvalidInput(
-            f"{len(conditions)} conditions are too many: a search takes at most {CONDITIONS}. Leave some out."
+            f"{count} conditions are too many: a search takes at most {CONDITIONS}. Leave some out."
         )
+    pointing: dict[tuple[str, str], list[str]] = defaultdict(list)
     with runtime.catalog.read() as transaction:
         if name is not None:
             rows.count_versions(transaction, user_id, name)
         found = rows.list_all(transaction, user_id, name)
-    return [row for row in found if all(condition.holds(row) for condition in conditions)]
+        for one in alias_rows.list_aliases(transaction, user_id, name):
+            pointing[one.name, one.version].append(one.alias)
+    return [
+        row
+        for row in found
+        if all(query.holds(row, pointing.get((row.name, row.version), ())) for query in conditions)
+    ]
+
+
+def unknown_keys(runtime: Runtime, user_id: str, conditions: Sequence[Query]) -> list[str]:
+    """The keys asked for that no version of the user has: most often misspelt."""
+    keys = dict.fromkeys(one.key for query in conditions for one in query.conditions())
+    with runtime.catalog.read() as transaction:
+        found = rows.list_all(transaction, user_id)
+    return [
+        key for key in keys if key not in FIELDS and not any(True for row in found for _ in _values(row, key))
+    ]
+
+
+class _Reader:
+    """Reads what is asked from left to right."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._depth = 0
+
+    def read(self) -> Query:
+        query = self._either()
+        if self._rest():
+            raise self._refused()
+        return query
+
+    def _either(self) -> Query:
+        return self._joined("or", self._every)
+
+    def _every(self) -> Query:
+        return self._joined("and", self._single)
+
+    def _joined(self, word: Literal["and", "or"], part: Callable[[], Query]) -> Query:
+        parts = [part()]
+        while (match := _JOIN.match(self._text, self._at)) and match[1].lower() == word:
+            self._at = match.end()
+            parts.append(part())
+        return parts[0] if len(parts) == 1 else Joined(word, tuple(parts))
+
+    def _single(self) -> Query:
+        if self._rest().startswith("("):
+            return self._within_parentheses()
+        begin = _BEGIN.match(self._text, self._at)
+        if begin is None:
+            raise self._refused()
+        self._at = begin.end()
+        key, value = begin["key"], self._value()
+        if not value and not self._text[: self._at].endswith(("''", '""')):
+            raise self._refused()
+        if len(key) > KEY or key.count(".") >= PARTS or len(value) > VALUE:
+            raise _too_long()
+        if key in TIMES:
+            _time(key, value)
+        return Condition(key, begin["operator"].replace("==", "="), value)
+
+    def _within_parentheses(self) -> Query:
+        self._depth += 1
+        if self._depth > DEPTH:
+            raise _too_long()
+        self._at = self._text.index("(", self._at) + 1
+        query = self._either()
+        if not self._rest().startswith(")"):
+            raise self._refused()
+        self._at = self._text.index(")", self._at) + 1
+        self._depth -= 1
+        return query
+
+    def _value(self) -> str:
+        """Up to the quote that closes it; else to the next `and`, `or`, closing parenthesis, or the end."""
+        quoted = _QUOTED.match(self._text, self._at)
+        if quoted:
+            self._at = quoted.end()
+            return quoted["value"]
+        word = _WORD.search(self._text, self._at)
+        end = word.start() if word else len(self._text)
+        if self._depth:
+            end = _closing(self._text, self._at, end)
+        value = self._text[self._at : end].strip()
+        self._at = end
+        return value
+
+    def _rest(self) -> str:
+        return self._text[self._at :].lstrip()
+
+    def _refused(self) -> InvalidInput:
+        where = self._rest()[:KEY] or self._text[:KEY]
+        return InvalidInput(
+            f"{where!r} is not a condition. Write a key, one of = != > >= < <=, and a value: val_accuracy>0.9. "
+            "Join several by and, or and parentheses; a value that holds such a word stands between quotes. "
+            f"Keys are {', '.join(FIELDS)}, and what metadata and metrics call them."
+        )
+
+
+def _closing(text: str, begin: int, end: int) -> int:
+    """Where the parenthesis stands that closes one opened before `begin`; `end` where none does."""
+    open_ = 0
+    for at in range(begin, end):
+        open_ += {"(": 1, ")": -1}.get(text[at], 0)
+        if open_ < 0:
+            return at
+    return end
+
+
+def _time(key: str, value: str) -> date | datetime:
+    """A date, which means the whole day, or a time."""
+    for read in (date.fromisoformat, datetime.fromisoformat):
+        try:
+            return read(value)
+        except ValueError:
+            continue
+    raise InvalidInput(
+        f"{key} takes a date or a time (UTC), not {value[:KEY]!r}. Write {key}>=2026-11-01 or {key}>2026-11-01T12:30"
+    )
 
 
 def _values(row: ModelVersion, key: str) -> Iterator[Any]:
+    """What stands at a key in the metadata of a version, in their `metrics` and `parameters`, and in the metrics of
+    its report. Dots lead into what is nested.
+    """
     details, report = row.details or {}, row.report or {}
+    key = key.removeprefix("metadata.")
     for where in (details, details.get("metrics"), details.get("parameters"), report.get("metrics")):
         yield from _within(where, key)
 

@@ -21,7 +21,7 @@ class Garbage:
     """What no committed version holds: where it lies, `objects` and their `size` in bytes, and its `age`.
 
     `kind`: unfinished (claimed, never committed), deleted (files that a deletion left), unclaimed (files of
-    neither) or uploads (parts of objects, known only once they are removed).
+    neither) or uploads (parts of objects whose writer is gone).
     """
 
     url: str
@@ -39,10 +39,11 @@ def gc(runtime: Runtime, *, delete: bool = False, older_than: timedelta = ABANDO
     runs ends with an error.
     """
     found = [garbage for prefix in _places(runtime) for garbage in _of(runtime, prefix, delete, older_than)]
+    for store in runtime.stores.distinct():
+        uploads = store.stale_uploads(older_than, remove=delete)
+        if uploads.objects:
+            found.append(Garbage(store.url, "uploads", uploads.objects, uploads.size, older_than))
     if delete:
-        for store in runtime.stores.distinct():
-            if removed := store.remove_stale_uploads(older_than):
-                found.append(Garbage(store.url, "uploads", removed, 0, older_than))
         with runtime.catalog.write() as transaction:
             audit.record(transaction, None, "model.gc", "models", removed=len(found))
     return found

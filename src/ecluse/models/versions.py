@@ -404,8 +404,10 @@ def remove(runtime: Runtime, user_id: str, name: str, version: str) -> None:
         pointing = [one.alias for one in known if one.version == version]
         if pointing:
             raise VersionInUse(
-                f"The alias {pointing[0]} points at {name} {version}. "
-                f"Move or remove it: ecluse models alias {name} {pointing[0]} --remove"
+                f"It has the alias {pointing[0]}, which programs may ask for. Move it to another version or remove "
+                f"it, then delete {name} {version}.",
+                command=f"ecluse models alias {name} {pointing[0]} --remove",
+                call=f"DELETE /api/models/{name}/aliases/{pointing[0]}",
             )
         rows.set_damaged(transaction, row.id, _DELETING)
     moved: ModelVersion | None = row

@@ -26,7 +26,7 @@ from obstore.store import S3Store
 
 from ecluse.errors import CannotSign, StoreUnavailable
 from ecluse.settings import AzureSettings, S3Settings
-from ecluse.storage.backend import Method
+from ecluse.storage.backend import Method, StaleUploads
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class Administration(Protocol):
     def make_bucket(self) -> bool:
         """Make it; False where it is there already."""
 
-    def remove_unfinished(self, prefix: str, before: datetime) -> int:
-        """Abort the uploads in parts under `prefix` that began before; how many."""
+    def unfinished(self, prefix: str, before: datetime, *, remove: bool) -> StaleUploads:
+        """The uploads in parts under `prefix` that began before; aborted, or only counted."""
 
 
 class S3Administration:
@@ -76,14 +76,16 @@ class S3Administration:
         request = urllib.request.Request(address, method="PUT", data=self._where())  # noqa: S310 (checked endpoint)
         return _made(request, self._url)
 
-    def remove_unfinished(self, prefix: str, before: datetime) -> int:
+    def unfinished(self, prefix: str, before: datetime, *, remove: bool) -> StaleUploads:
+        found = StaleUploads(0, 0)
         if self._s3.anonymous or not self._s3.access_key:
-            return 0  # the keys of a machine's role are obstore's alone; a rule in the bucket does it
-        removed = 0
+            return found  # the keys of a machine's role are obstore's alone; a rule in the bucket does it
         try:
             for key, upload, begun in self._unfinished(f"{prefix}/" if prefix else ""):
                 if begun < before:
-                    removed += self._abort(key, upload)
+                    size = self._size_of(key, upload)
+                    if size is not None and (not remove or self._abort(key, upload)):
+                        found += StaleUploads(1, size)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code not in _NOT_ALLOWED:
@@ -91,7 +93,7 @@ class S3Administration:
             self._say_what_to_set(error.code)
         except (OSError, HTTPException, ElementTree.ParseError) as error:
             raise StoreUnavailable(_silent(self._url, _word(error))) from error
-        return removed
+        return found
 
     def _say_what_to_set(self, status: int) -> None:
         """Once: a clean-up comes again and again."""
@@ -116,13 +118,32 @@ class S3Administration:
             return False
         return True
 
+    def _size_of(self, key: str, upload: str) -> int | None:
+        """The bytes of the parts that were stored; None where another has ended the upload meanwhile.
+
+        0 where the key may not list parts (s3:ListMultipartUploadParts): it may still end the upload.
+        """
+        query, size = {"uploadId": upload}, 0
+        while True:
+            try:
+                parts = _untagged(self._ask("GET", key, query))
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code in _NOT_ALLOWED:
+                    return size
+                if error.code != 404:
+                    raise
+                return None
+            size += sum(int(part.findtext("Size", "0")) for part in parts.findall("Part"))
+            if parts.findtext("IsTruncated") != "true":
+                return size
+            query["part-number-marker"] = parts.findtext("NextPartNumberMarker", "")
+
     def _unfinished(self, prefix: str) -> Iterator[tuple[str, str, datetime]]:
         """Key, upload id and beginning of each upload in parts that is neither complete nor aborted."""
         query = {"uploads": "", "prefix": prefix}
         while True:
-            found = ElementTree.fromstring(self._ask("GET", "", query))  # noqa: S314 (the operator's own store)
-            for element in found.iter():
-                element.tag = element.tag.rpartition("}")[2]
+            found = _untagged(self._ask("GET", "", query))
             for upload in found.findall("Upload"):
                 begun = datetime.fromisoformat(upload.findtext("Initiated", ""))
                 yield upload.findtext("Key", ""), upload.findtext("UploadId", ""), begun
@@ -200,8 +221,8 @@ class AzureAdministration:
         address = f"{self._root}/{self._container}?restype=container"
         return _made(urllib.request.Request(address, method="PUT", headers=headers), url)  # noqa: S310
 
-    def remove_unfinished(self, prefix: str, before: datetime) -> int:
-        return 0
+    def unfinished(self, prefix: str, before: datetime, *, remove: bool) -> StaleUploads:
+        return StaleUploads(0, 0)
 
     def _signature(self, text: str) -> str:
         key = base64.b64decode(str(self._azure.key))
@@ -223,8 +244,8 @@ class GoogleAdministration:
             f"gcloud storage buckets create gs://{self._bucket}"
         )
 
-    def remove_unfinished(self, prefix: str, before: datetime) -> int:
-        return 0
+    def unfinished(self, prefix: str, before: datetime, *, remove: bool) -> StaleUploads:
+        return StaleUploads(0, 0)
 
 
 #: The headers that a shared key signs and these requests do not send, from Content-Encoding to Range.
@@ -252,6 +273,14 @@ def signed_headers(method: str, address: str, s3: S3Settings, moment: datetime) 
         f"AWS4-HMAC-SHA256 Credential={s3.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
     )
     return headers
+
+
+def _untagged(body: bytes) -> ElementTree.Element:
+    """What a store answered, its elements by their names without the name space."""
+    found = ElementTree.fromstring(body)  # noqa: S314 (the operator's own store)
+    for element in found.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return found
 
 
 def _query(parts: Mapping[str, str]) -> str:

@@ -32,6 +32,17 @@ class ObjectInfo:
 
 
 @dataclass(frozen=True)
+class StaleUploads:
+    """What writers that are gone left behind: how many `objects`, and their `size` in bytes."""
+
+    objects: int
+    size: int
+
+    def __add__(self, other: StaleUploads) -> StaleUploads:
+        return StaleUploads(self.objects + other.objects, self.size + other.size)
+
+
+@dataclass(frozen=True)
 class Capabilities:
     """What a store can do, as found by asking it."""
 
@@ -98,5 +109,5 @@ class Backend(Protocol):
     def probe(self, staging: str) -> Capabilities:
         """What the store can do; may write and remove objects under `staging`."""
 
-    def remove_stale_uploads(self, prefix: str, older_than: timedelta) -> int:
-        """Remove what uploads under `prefix` left behind that was not touched for so long; how many."""
+    def stale_uploads(self, prefix: str, older_than: timedelta, *, remove: bool) -> StaleUploads:
+        """What uploads under `prefix` left behind that was not touched for so long; removed, or only counted."""

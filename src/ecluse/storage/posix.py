@@ -34,7 +34,7 @@ from ecluse.errors import (
     StorageError,
     StoreUnavailable,
 )
-from ecluse.storage.backend import CHUNK, Capabilities, Method, ObjectInfo
+from ecluse.storage.backend import CHUNK, Capabilities, Method, ObjectInfo, StaleUploads
 
 #: How the hidden file of a write begins and ends; no key may look like one.
 _PARTIAL: Final = ".ecluse-"
@@ -108,17 +108,20 @@ class PosixBackend:
             with self._reported(f"{folder}/{names[0]}".lstrip("/")):
                 self._delete(folder, names)
 
-    def remove_stale_uploads(self, prefix: str, older_than: timedelta) -> int:
-        limit, removed = time.time() - older_than.total_seconds(), 0
+    def stale_uploads(self, prefix: str, older_than: timedelta, *, remove: bool) -> StaleUploads:
+        limit, found = time.time() - older_than.total_seconds(), StaleUploads(0, 0)
         with self._reported(prefix or "/"):
-            for found, _, names, folder in os.fwalk(self._root / prefix):
-                left = [name for name in names if _is_hidden(name) and _remove_if_left(folder, name, limit)]
-                removed += len(left)
-                if left:
-                    self._prune(Path(found).relative_to(self._root).parts)
-            if not prefix:
+            for path, _, names, folder in os.fwalk(self._root / prefix):
+                sizes = [
+                    _left_behind(folder, name, limit, remove=remove) for name in names if _is_hidden(name)
+                ]
+                left = [size for size in sizes if size is not None]
+                found += StaleUploads(len(left), sum(left))
+                if left and remove:
+                    self._prune(Path(path).relative_to(self._root).parts)
+            if remove and not prefix:
                 self._remove_orphaned_attributes(limit)
-        return removed
+        return found
 
     # Read
 
@@ -536,24 +539,26 @@ def _identity(status: os.stat_result) -> str:
     return f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"
 
 
-def _remove_if_left(folder: int, name: str, limit: float) -> bool:
-    """Remove the hidden file of a writer that is gone; whether it was one, untouched since `limit`."""
+def _left_behind(folder: int, name: str, limit: float, *, remove: bool) -> int | None:
+    """The bytes of a hidden file whose writer is gone, untouched since `limit`; None where it is not such a file."""
     try:
         file = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:
-        return False
+        return None
     try:
-        if os.fstat(file).st_mtime >= limit:
-            return False
+        status = os.fstat(file)
+        if status.st_mtime >= limit:
+            return None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return False
+            return None
         except OSError:  # a file system without locks: the time decides
             pass
-        os.unlink(name, dir_fd=folder)
+        if remove:
+            os.unlink(name, dir_fd=folder)
     except FileNotFoundError:
-        return False
+        return None
     finally:
         os.close(file)
-    return True
+    return status.st_size

@@ -34,7 +34,7 @@ from ecluse.errors import (
     StoreUnavailable,
 )
 from ecluse.storage.administration import Administration
-from ecluse.storage.backend import CHUNK, Capabilities, Method, ObjectInfo
+from ecluse.storage.backend import CHUNK, Capabilities, Method, ObjectInfo, StaleUploads
 from ecluse.storage.failures import ANSWERS, Failure, read_failure
 
 T = TypeVar("T")
@@ -173,11 +173,11 @@ class RemoteBackend:
             with suppress(ObjectNotFound):
                 self._insist("DELETE", some[0], partial(obstore.delete, self._store, some))
 
-    def remove_stale_uploads(self, prefix: str, older_than: timedelta) -> int:
-        """Abort uploads in parts whose writer is gone. Nothing of them was ever visible."""
+    def stale_uploads(self, prefix: str, older_than: timedelta, *, remove: bool) -> StaleUploads:
+        """Uploads in parts whose writer is gone. Nothing of them was ever visible."""
         if self._administration is None:
-            return 0
-        return self._administration.remove_unfinished(prefix, datetime.now(UTC) - older_than)
+            return StaleUploads(0, 0)
+        return self._administration.unfinished(prefix, datetime.now(UTC) - older_than, remove=remove)
 
     # Read
 

@@ -27,7 +27,15 @@ from ecluse.errors import (
     KeyConflict,
     ObjectNotFound,
 )
-from ecluse.storage.backend import CHUNK, STAGING, Backend, Capabilities, Method, ObjectInfo
+from ecluse.storage.backend import (
+    CHUNK,
+    STAGING,
+    Backend,
+    Capabilities,
+    Method,
+    ObjectInfo,
+    StaleUploads,
+)
 from ecluse.storage.keys import checked_key, is_within, join_key
 from ecluse.storage.side_by_side import transfer_all
 
@@ -191,14 +199,20 @@ class ObjectStore:
 
     def remove_stale_uploads(self, older_than: timedelta) -> int:
         """Remove what uploads in this store left behind, untouched for so long; how many that were."""
+        return self.stale_uploads(older_than, remove=True).objects
+
+    def stale_uploads(self, older_than: timedelta, *, remove: bool = False) -> StaleUploads:
+        """What uploads in this store left behind, untouched for so long; removed, or only counted."""
         limit = datetime.now(UTC) - older_than
         probes = [
-            info.key
+            info
             for info in self._backend.list(self._opened.staging, after=None)
             if info.last_modified < limit
         ]
-        self._backend.delete(probes)
-        return len(probes) + self._backend.remove_stale_uploads(self.prefix, older_than)
+        if remove:
+            self._backend.delete([info.key for info in probes])
+        left = StaleUploads(len(probes), sum(info.size for info in probes))
+        return left + self._backend.stale_uploads(self.prefix, older_than, remove=remove)
 
     # Read
 

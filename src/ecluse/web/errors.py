@@ -98,7 +98,8 @@ def _on_ecluse_error(request: Request, error: Exception) -> Response:
         answer.headers["retry-after"] = str(error.seconds)
         return answer
     if error.status < 500:
-        return _answer(request, error.status, error.code, str(error))
+        call = f" Call: {error.call}" if error.call and _wants_json(request) else ""
+        return _answer(request, error.status, error.code, f"{error}{call}")
     reference = _note(request, error)
     message = _AWAY.get(error.code, "A fault of ours stopped this. Nothing more is known here.")
     return _answer(request, error.status, error.code, message, reference)

@@ -653,7 +653,8 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(value)s would read as a version. Choose another alias, such as production."),
     N_("%(value)s cannot be an alias: use 1 to 64 small letters, digits, dots, hyphens or underscores, "
        "beginning with a letter or digit."),
-    N_("The alias %(value)s points at %(name)s. Move or remove it: ecluse models alias %(model)s --remove"),
+    N_("It has the alias %(value)s, which programs may ask for. Move it to another version or remove it, then "
+       "delete %(name)s."),
     N_("they are nested more than %(count)s levels deep"),
     N_("a key is no text, or longer than %(count)s characters"),
     N_("a number is not finite, or too large"),
@@ -668,7 +669,11 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(value)s is a link that leads out of %(file)s. Remove it, or put a copy of the file there."),
     N_("%(file)s is neither a file nor a folder. Name a file, or a folder of files."),
     # Searching, importing and signing models
-    N_("%(value)s is not a condition. Write a key, one of = != > >= < <=, and a value: val_accuracy>0.9"),
+    N_("%(value)s is not a condition. Write a key, one of = != > >= < <=, and a value: val_accuracy>0.9. "
+       "Join several by and, or and parentheses; a value that holds such a word stands between quotes. "
+       "Keys are %(values)s, and what metadata and metrics call them."),
+    N_("%(value)s cannot name an application: use 1 to 16 letters, digits, dots, hyphens or underscores."),
+    N_("%(key)s takes a date or a time (UTC), not %(value)s. Write %(word)s or %(file)s"),
     N_("This condition is too long: a key has at most %(count)s characters and %(number)s parts between dots, "
        "a value at most %(total)s characters. Shorten it, such as val_accuracy>0.9"),
     N_("%(count)s conditions are too many: a search takes at most %(number)s. Leave some out."),

@@ -37,7 +37,8 @@ def list_models(
     runtime: RuntimeDep,
     user: CurrentUser,
     where: Annotated[
-        list[str] | None, Query(description="Conditions such as val_accuracy>0.9; all must hold")
+        list[str] | None,
+        Query(description=f"All must hold, such as name=leaves and val_accuracy>0.9. {published.GRAMMAR}"),
     ] = None,
 ) -> list[ModelBody]:
     """Your models, each at its latest version. With conditions: every version that fulfils them."""

@@ -73,7 +73,7 @@ def list_models(
 ) -> Response:
     """The newest version of each model, or every version that fulfils all conditions; a page at a time."""
     asked = [text.strip() for text in where or () if text.strip()][:CONDITIONS]
-    conditions, wrong, error = list[published.Condition](), "", None
+    conditions, wrong, error = list[published.Query](), "", None
     for text in asked:
         try:
             conditions.append(published.parse_condition(text))
@@ -455,6 +455,7 @@ def _model_page(
         "link": link,
         "unsigned": unsigned,
         "error": str(error) if error else None,
+        "blocked": isinstance(error, VersionInUse),
     }
     status = error.status if error else 200
     if version.application == "plants" and version.report.get("recipe"):
