@@ -99,10 +99,11 @@ class Condition:
         if not isinstance(asked, datetime):
             return _COMPARED[self.operator](moment.date(), asked)
         zone = asked.astimezone(UTC) if asked.tzinfo else asked.replace(tzinfo=UTC)
-        cut = {"microsecond": 0} if zone.microsecond == 0 else {}
-        if zone.second == 0 and cut:
-            cut["second"] = 0
-        return _COMPARED[self.operator](moment.replace(**cut), zone)
+        if zone.microsecond == 0:
+            moment = moment.replace(microsecond=0)
+            if zone.second == 0:
+                moment = moment.replace(second=0)
+        return _COMPARED[self.operator](moment, zone)
 
 
 @dataclass(frozen=True)
