@@ -85,7 +85,9 @@ FOUND: dict[str, dict[str, Any]] = {
                 "hours": [16, 17],
                 "latitude": 48.0,
                 "longitude": 2.0,
-                "why": {"rule": "r", "threshold": 50},
+                "why": {"rule": "r", "threshold": 0.99, "times": 2.5},
+                "lost_time_more": 4.5,
+                "causes": [{"kind": "works"}, {"kind": "weather"}],
                 "works": [],
             }
         ],

@@ -317,25 +317,46 @@ def ranking(by_flow: list[dict[str, Any]], by_lost: list[dict[str, Any]]) -> dic
 
 def alert(body: dict[str, Any], worst: int, n: int) -> dict[str, Any]:
     hours = [worst - 1, worst] if n % 2 == 0 else [worst, worst + 1, worst + 2]
-    measured, unit = ("occupancy", "% occupancy") if n % 3 else ("flow", "vehicles per hour")
+    is_congestion = bool(n % 3)
+    measured, unit = ("occupancy", "% occupancy") if is_congestion else ("flow", "vehicles per hour")
     band = {"median": 18.0, "low": 12.0, "high": 25.0}
+    queue = {"arc": body["arc"] + 1, "label": body["label"], "hours": 2, "occupancy": 62.5}
+    causes = [
+        {"kind": "downstream", "near": True, "arcs": [queue], "total": 1, "of": len(hours)},
+        {
+            "kind": "weather",
+            "near": False,
+            "category": "rain",
+            "value": 7.5,
+            "unit": "mm",
+            "effect": -0.03,
+            "days": 4,
+        },
+    ]
     return {
-        "id": f"congestion-{body['arc']}-{hours[0]}",
-        "kind": "congestion" if n % 3 else "flow",
+        "id": f"{body['arc']}-{hours[0]}",
+        "kind": "congestion" if is_congestion else "flow",
         "severity": 3 - n // 3,
         **{key: body[key] for key in ("arc", "label", "zone", "latitude", "longitude")},
         "hours": hours,
         "from": f"{hours[0]:02d}:00",
         "to": f"{hours[-1] + 1:02d}:00",
         "lost_time": body["lost_time"],
+        "lost_time_more": body["lost_time"] / 2,
         "why": {
-            "rule": "blocked" if n % 3 else "below",
-            "threshold": 50.0 if n % 3 else 0.99,
+            "rule": "congested" if is_congestion else "below",
+            "threshold": 0.99,
+            **({"least": 30.0} if is_congestion else {}),
             "unit": unit,
             "hours_needed": 2,
             "observed": [body[measured][hour] for hour in hours],
-            "usual": {name: [value] * len(hours) for name, value in band.items()} if n % 2 else None,
+            "usual": {name: [value] * len(hours) for name, value in band.items()},
+            "times": 1.5 + n,
+            "days": 8,
+            "similar_days": n,
+            "compared_days": 27,
         },
+        "causes": causes if n else [],
         "works": ["W1"] if n == 0 else [],
     }
 

@@ -202,7 +202,13 @@ def test_an_alert_says_its_rule_what_was_observed_and_the_works_near(
     assert "Fewer vehicles than the band that holds 99" in first
     assert "Réfection de chaussée" in first
     second = reader.get(f"{PLACE}/alerts/{alerts[1]['id']}").text
-    assert "Occupancy was at least 50" in second
+    assert "Occupancy was at least 30" in second
+    assert "above the band that holds 99" in second
+    assert "On average 2.5 times as far from the usual as the band reaches." in second
+    assert "On 1 of the 27 days before, these hours lay as far out." in second
+    assert "Congested ahead, where the arc leads:" in second
+    assert "Rain, 7.5\N{NO-BREAK SPACE}mm." in second
+    assert "No cause in the data." in first
     assert reader.get(f"{PLACE}/alerts/none").status_code == 404
 
 

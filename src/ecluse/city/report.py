@@ -63,6 +63,7 @@ def make_report(city: str, day: LocalDay, found: Found) -> Body:
         "zones": [_zone(zone) for zone in _of(found, "zones", "zones")][: LISTED["zones"]],
         "alerts": [_alert(alert) for alert in _of(found, "alerts", "alerts")][: LISTED["alerts"]],
         "alerts_total": _total(found, "alerts", "alerts"),
+        "alerts_judged": _some(found, "alerts", ("arcs_reporting", "arcs_judged", "days_needed")),
         "failing": _failing(found)[: LISTED["failing"]],
         "failing_total": len(_failing(found)),
         "availability": _value(found, "sensors", "availability"),
@@ -127,9 +128,11 @@ def _zone(zone: Body) -> Body:
 
 def _alert(alert: Body) -> Body:
     names = ("id", "kind", "severity", "arc", "label", "zone", "from", "to", "hours", "latitude", "longitude")
+    figures = ("lost_time", "lost_time_more")
     why = alert.get("why") or {}
-    told = {name: why.get(name) for name in ("rule", "threshold")}
-    return {name: alert.get(name) for name in names} | {"why": told, "works": alert.get("works", [])}
+    told = {name: why.get(name) for name in ("rule", "threshold", "times", "similar_days", "compared_days")}
+    listed = {name: alert.get(name, []) for name in ("causes", "works")}
+    return {name: alert.get(name) for name in (*names, *figures)} | {"why": told} | listed
 
 
 def _failing(found: Found) -> list[Body]:
@@ -275,16 +278,13 @@ def _listed(report: Body) -> Iterator[Row]:
         for metric, unit in _ZONE_UNITS.items():
             yield Row("zones", None, str(zone["zone"]), zone["name"] or "", metric, zone[metric], unit)
     for rank, alert in enumerate(report["alerts"], start=1):
+        at = ("alerts", rank, str(alert["arc"]), alert["label"] or "")
         told = f"{alert['kind']} {alert['from']} to {alert['to']}"
-        yield Row(
-            "alerts",
-            rank,
-            str(alert["arc"]),
-            alert["label"] or "",
-            told,
-            alert["severity"],
-            "severity 1 to 3",
-        )
+        yield Row(*at, told, alert["severity"], "severity 1 to 3")
+        yield Row(*at, "against the usual", alert["why"]["times"], "times the usual band")
+        yield Row(*at, "lost beyond the usual", alert["lost_time_more"], "vehicle-hours")
+        causes = ", ".join(dict.fromkeys(one["kind"] for one in alert["causes"])) or "none in the data"
+        yield Row(*at, "may be why", causes, "")
     for sensor in report["failing"]:
         yield Row(
             "failing sensors", None, sensor["sensor"], sensor["label"] or "", "reason", sensor["reason"], ""

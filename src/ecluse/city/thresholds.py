@@ -46,16 +46,22 @@ class Thresholds:
         5, "km/h", "a walking pace; without it, what an hour's vehicles lose would grow without end"
     )
     alert_hours: float = _of(2, "hours in a row", "an hour alone may be one bad measurement")
+    far_outside: float = _of(
+        2,
+        "times the usual band",
+        "twice as far from the median as the band that holds 99 % of such hours reaches; from here an alert is one "
+        "degree more severe",
+    )
     flow_alert_hours: float = _of(
         4,
         "hours in a row",
         "measured on two road sensors over 13 months: 1.3 % of their days have four such hours, 6 % have two",
     )
     severe_hours: float = _of(
-        4, "hours in a row", "twice alert_hours; from here an alert of congestion has severity 2"
+        4, "hours in a row", "twice alert_hours; from here an alert of congestion is one degree more severe"
     )
     gravest_hours: float = _of(
-        8, "hours in a row", "a third of the day, from here an alert is one degree more severe"
+        8, "hours in a row", "a third of the day; from here an alert of flow is one degree more severe"
     )
     largest_flow: float = _of(
         12000,
@@ -87,6 +93,12 @@ class Thresholds:
     )
     critical_works: float = _of(3, "sites in a zone", "a zone with more active sites is critical")
     works_radius: float = _of(150, "m", "arcs nearer than this to a site are compared before and after")
+    queue_turn: float = _of(
+        60,
+        "degrees",
+        "a convention: a queue goes on over a crossing into the arc that turns off by less than this, so that it "
+        "follows a way and not every street that meets it",
+    )
 
     @classmethod
     def changed(cls, values: Mapping[str, float]) -> Self:

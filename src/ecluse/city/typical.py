@@ -124,6 +124,7 @@ class Usual:
     days: NDArray[np.int64]
     calibration: NDArray[np.int64]
     _judge: _Judge = field(repr=False)
+    _bands: Bands = field(repr=False)
 
     @cached_property
     def rows(self) -> Mapping[Any, int]:
@@ -132,6 +133,17 @@ class Usual:
     def verdicts(self, values: Floats) -> list[Verdict]:
         """One verdict per sensor on its values of the date, (sensors, 24), such as `panel.of(usual.date)`."""
         return [VERDICTS[code] for code in self._judge.codes(values - self.median)]
+
+    def as_far(self, row: int, hours: Sequence[int], values: NDArray[np.float64]) -> tuple[int, int]:
+        """On how many of the calibration days the same hours of the clock lay as far from their typical value, on the
+        same side, and how many of these days are known. `values`: (hours,), measured on the date."""
+        with np.errstate(invalid="ignore"):
+            away = np.asarray(values - self.median[row, hours], np.float32)
+            today = _mean_known(_ratio(away, self._bands.scale[row, hours]))
+            before = _mean_known(self._bands.scores[row][:, hours])
+            known = before[np.isfinite(before)]
+            as_far = known >= today if today >= 0 else known <= today
+        return int(as_far.sum()), len(known)
 
     def by_hour(self, sensor: Any, day: LocalDay, level: float = LEVELS[0]) -> dict[str, list[float | None]]:
         """`median`, `low` and `high` of one sensor, each with one entry per hour of the local day."""
@@ -211,6 +223,7 @@ def usual_days(
         days=counts[:, -1],
         calibration=bands.hours,
         _judge=_Judge.calibrated(residuals, bands, tuple(levels)),
+        _bands=bands,
     )
 
 
@@ -223,7 +236,7 @@ def typical_days(panel: Panel, targets: Sequence[date]) -> tuple[Floats, NDArray
     sensors, days = panel.values.shape[:2]
     places = np.full((len(targets), WEEKS), days)
     for n, target in enumerate(targets):
-        found = [at for one in _like(target) if (at := panel.index(one)) is not None]
+        found = [at for one in like_days(target) if (at := panel.index(one)) is not None]
         places[n, : len(found)] = found
     medians = np.empty((sensors, len(targets), CLOCK_HOURS), np.float32)
     counts = np.empty((sensors, len(targets)), np.int64)
@@ -267,7 +280,7 @@ def counts_as_sunday(day: date) -> bool:
 # Typical days
 
 
-def _like(day: date) -> list[date]:
+def like_days(day: date) -> list[date]:
     """The dates whose values tell of `day`, latest first."""
     sunday = counts_as_sunday(day)
     back = 1 + (day.weekday() - (_SUNDAY if sunday else day.weekday()) - 1) % 7
@@ -447,6 +460,13 @@ def _ratio(difference: Floats, scale: Floats) -> Floats:
     """Differences in units of their scale; no difference is none whatever the scale."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where((difference == 0) & (scale == 0), np.float32(0), difference / scale))
+
+
+def _mean_known(values: Floats) -> Floats:
+    """The mean over the last axis of what is known; NaN where nothing is."""
+    is_there = np.isfinite(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(is_there, values, 0).sum(axis=-1) / is_there.sum(axis=-1), np.float32)
 
 
 def _ranks(ordered: Floats, values: Floats) -> Floats:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 FORECAST: Final = "forecast"
 FORECASTS: Final = ("forecast/arcs", "forecast/bikes")
 #: Raised where the meaning of a kind of metrics changes, so that days computed before are computed again.
-MEANING: Final = 1
+MEANING: Final = 2
 #: The weeks of so many arcs are held in memory at once, in some gigabytes; Paris has 3,348.
 MOST_ARCS: Final = 20_000
 #: How many files and bad records the document on quality quotes.

@@ -30,16 +30,16 @@ Compute = Callable[[Inputs, Mapping[str, Metrics]], Metrics]
 #: Kind of metrics → what computes it, in the order in which they run.
 PROCESSORS: Final[dict[str, Compute]] = {
     "traffic": traffic.compute,
+    "bikes": bikes.compute,
+    "sensors": sensors.compute,
     "arcs": arcs.compute,
     "map": map_of_arcs.compute,
     "zones": zones.compute,
-    "bikes": bikes.compute,
-    "sensors": sensors.compute,
     "ranking": ranking.compute,
-    "alerts": alerts.compute,
     "disruptions": disruptions.compute,
     "weather": weather.compute,
     "works": works.compute,
+    "alerts": alerts.compute,
 }
 
 

@@ -1,119 +1,86 @@
-"""Raise alerts where roads were blocked, or where traffic was far from usual for hours.
+"""Raise alerts where an arc was far from usual for hours in a row, with what in the data may be why.
 
-Congestion: at least `alert_hours` hours in a row with an occupancy of at least `blocked`. Severity is 1, from
-`severe_hours` in a row 2, from `gravest_hours` 3.
-
-Flow: at least `flow_alert_hours` hours in a row on the same side of the band that holds `FLOW_LEVEL` of the hours
-of such days; `alert_hours` are enough on a day whose verdict is exceptional. Severity is 1, and 1 more for each of:
-an exceptional day, `gravest_hours` in a row. Measured on the days of two road sensors from 2021-11 to 2022-12 that
-have 12 weeks before them, 1.3 % (7 of 520) would raise such an alert by four hours, 2.7 % by three, 6 % by two;
-of the days of 56 bike counters (2020-09 to 2021-08, with lockdowns) 1.0 % by four, 1.8 % by the whole rule.
-
-A missing hour ends a spell. A sensor that fails raises no alert of flow; it is told among the sensors.
+What counts is judged in `ecluse.city.departures`, what may be why in `ecluse.city.causes`. What is bad on every such
+day is no alert. Worst first: by severity, then by the time lost beyond the usual, then by how far out it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Final, get_args
 
 import numpy as np
 
-from ecluse.city.distance import pairs_within
+from ecluse.city.bounded import first_that_fit
+from ecluse.city.causes import Evidence
+from ecluse.city.departures import LEVEL, Departure, Kind, departures, flow_hours_needed, judged
 from ecluse.city.inputs import Inputs, Metrics
 from ecluse.city.numbers import degrees, rounded, rounded_list
 from ecluse.city.road_hours import OUTSIDE, total
-from ecluse.city.spells import spells
-from ecluse.city.typical import Usual
+from ecluse.city.speed import free_flow_speeds, lost_time
+from ecluse.city.typical import FEWEST, Floats, Usual
 
-Kind = Literal["congestion", "flow"]
 #: How many alerts are listed, the worst ones; `alerts_total` has all.
 LISTED: Final = 200
-#: The band that a flow must leave.
-FLOW_LEVEL: Final = 0.99
+#: And at most so many bytes of them, so that the document fits into every database.
+ALERTS_SIZE: Final = 280_000
 
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
-    """The alerts of the day, worst first: by severity, then by lost time."""
-    alerts = [*_congestion(inputs), *_flow(inputs, _not_counting(found["sensors"]))]
-    alerts.sort(key=lambda one: (-one["severity"], -(one["lost_time"] or 0), one["arc"], one["hours"]))
-    told = alerts[:LISTED]
-    _name_works(inputs, told)
-    kinds = {kind: sum(one["kind"] == kind for one in alerts) for kind in get_args(Kind)}
-    return Metrics({"alerts": told, "alerts_total": len(alerts), "by_kind": kinds})
-
-
-def _congestion(inputs: Inputs) -> Iterator[dict[str, Any]]:
-    thresholds = inputs.thresholds
-    limit, least = thresholds.blocked, round(thresholds.alert_hours)
-    occupancy = inputs.road_hours.occupancy
-    for place, begin, end in spells(occupancy >= limit, least):
-        why = {
-            "rule": "blocked",
-            "threshold": limit,
-            "unit": "% occupancy",
-            "hours_needed": least,
-            "observed": rounded_list(occupancy[place, begin:end]),
-            "usual": _usual(inputs.occupancy_usual, inputs, place, begin, end, 0),
+    """The alerts of the day, worst first, and of how many of the arcs that report the day could be judged."""
+    more = _lost_beyond_usual(inputs)
+    alerts = [
+        _Ranked(one, float(total(more[one.place, one.begin : one.end])))
+        for one in departures(inputs, found["sensors"])
+    ]
+    alerts.sort(key=lambda one: one.order)
+    worst = alerts[:LISTED]
+    ids = inputs.network.ids
+    evidence = Evidence(inputs, found, {int(ids[one.departure.place]) for one in worst})
+    bodies = (_alert(inputs, one, evidence) for one in worst)
+    kinds = {kind: sum(one.departure.kind == kind for one in alerts) for kind in get_args(Kind)}
+    of = judged(inputs)
+    return Metrics(
+        {
+            "alerts": first_that_fit(bodies, LISTED, ALERTS_SIZE),
+            "alerts_total": len(alerts),
+            "by_kind": kinds,
+            "arcs_reporting": of.reporting,
+            "arcs_judged": of.judged,
+            "days_needed": FEWEST,
         }
-        grave = 1 + (end - begin >= thresholds.severe_hours) + (end - begin >= thresholds.gravest_hours)
-        yield _alert(inputs, "congestion", place, begin, end, grave, why)
+    )
 
 
-def _not_counting(sensors: Metrics) -> set[int]:
-    """The arcs whose sensor gives one value, or zeros, all the time: their flow is no news of the traffic."""
-    reasons = ("constant", "all_zero")
-    failing = sensors.body["failing"]
-    return {one["id"] for one in failing if one["kind"] == "arc" and one["reason"] in reasons}
+class _Ranked:
+    """A departure with the time lost beyond the usual, NaN where that is not known."""
+
+    def __init__(self, departure: Departure, more: float) -> None:
+        self.departure, self.more = departure, more
+
+    @property
+    def order(self) -> tuple[float, ...]:
+        one = self.departure
+        return (-one.severity, -np.nan_to_num(self.more), -one.times * one.hours, one.place, one.begin)
 
 
-def _flow(inputs: Inputs, left_out: set[int]) -> Iterator[dict[str, Any]]:
-    usual, flow, thresholds = inputs.flow_usual, inputs.road_hours.flow, inputs.thresholds
-    at = usual.levels.index(FLOW_LEVEL)
-    clock = list(inputs.day.clock_hours)
-    sides = {"above": flow > usual.high[at][:, clock], "below": flow < usual.low[at][:, clock]}
-    for side, out in sides.items():
-        for place, begin, end in spells(out, round(min(thresholds.alert_hours, thresholds.flow_alert_hours))):
-            exceptional = inputs.flow_verdicts[place] == "exceptional"
-            least = round(thresholds.alert_hours if exceptional else thresholds.flow_alert_hours)
-            if end - begin < least or int(inputs.network.ids[place]) in left_out:
-                continue
-            why = {
-                "rule": side,
-                "threshold": FLOW_LEVEL,
-                "threshold_is": "share_in_band",
-                "unit": "vehicles per hour",
-                "hours_needed": least,
-                "observed": rounded_list(flow[place, begin:end]),
-                "usual": _usual(usual, inputs, place, begin, end, at),
-                "days": int(usual.days[place]),
-                "verdict": inputs.flow_verdicts[place],
-            }
-            grave = 1 + exceptional + (end - begin >= thresholds.gravest_hours)
-            yield _alert(inputs, "flow", place, begin, end, grave, why)
+def _lost_beyond_usual(inputs: Inputs) -> Floats:
+    """(arcs, hours) vehicle-hours lost beyond those of the usual flow at the usual occupancy."""
+    clock, network = list(inputs.day.clock_hours), inputs.network
+    free = free_flow_speeds(network.labels, inputs.day.date, inputs.thresholds)
+    flow, occupancy = inputs.flow_usual.median[:, clock], inputs.occupancy_usual.median[:, clock]
+    usual = lost_time(flow, occupancy, network.length[:, None], free[:, None], inputs.thresholds)
+    return np.asarray(inputs.road_hours.lost - usual, np.float32)
 
 
-def _usual(
-    usual: Usual, inputs: Inputs, place: int, begin: int, end: int, level: int
-) -> dict[str, Any] | None:
-    """Median and band of the hours of a spell; None where nothing is usual yet."""
-    hours = list(inputs.day.clock_hours[begin:end])
-    median = usual.median[place, hours]
-    if np.isnan(median).all():
-        return None
-    band = {"median": median, "low": usual.low[level, place, hours], "high": usual.high[level, place, hours]}
-    return {name: rounded_list(values) for name, values in band.items()}
-
-
-def _alert(
-    inputs: Inputs, kind: Kind, place: int, begin: int, end: int, severity: int, why: Mapping[str, Any]
-) -> dict[str, Any]:
-    network, day = inputs.network, inputs.day
+def _alert(inputs: Inputs, ranked: _Ranked, evidence: Evidence) -> dict[str, Any]:
+    network, day, one = inputs.network, inputs.day, ranked.departure
+    place, begin, end = one.place, one.begin, one.end
     arc, zone = int(network.ids[place]), int(network.zone[place])
     return {
-        "id": f"{day.date.isoformat()}-{kind}-{arc}-{begin}",
-        "kind": kind,
-        "severity": severity,
+        "id": f"{day.date.isoformat()}-{one.kind}-{arc}-{begin}",
+        "kind": one.kind,
+        "severity": one.severity,
         "arc": arc,
         "label": network.labels[place],
         "zone": None if zone == OUTSIDE else zone,
@@ -123,23 +90,42 @@ def _alert(
         "from": day.labels[begin],
         "to": day.labels[end] if end < day.hours else "24:00",
         "lost_time": rounded(float(total(inputs.road_hours.lost[place, begin:end]))),
-        "why": dict(why),
-        "works": [],
+        "lost_time_more": rounded(ranked.more),
+        "why": _why(inputs, one),
+        "causes": evidence.causes(one),
+        "works": evidence.works(arc),
     }
 
 
-def _name_works(inputs: Inputs, alerts: list[dict[str, Any]]) -> None:
-    """Add the sites active on the day that lie within `works_radius` of each alert's arc, nearest first."""
-    geometry = dict(zip(inputs.arcs["arc"].to_list(), inputs.arcs["geometry"].to_list(), strict=True))
-    arcs = sorted({one["arc"] for one in alerts})
-    sites = inputs.works["site"].to_list()
-    near: dict[int, list[tuple[float, str]]] = {}
-    pairs = pairs_within(
-        inputs.thresholds.works_radius,
-        [geometry.get(arc) for arc in arcs],
-        inputs.works["geometry"].to_list(),
+def _why(inputs: Inputs, one: Departure) -> dict[str, Any]:
+    """The rule, what was observed against the usual, how far out it was, and how sure that is."""
+    is_congestion = one.kind == "congestion"
+    usual = inputs.occupancy_usual if is_congestion else inputs.flow_usual
+    values = inputs.road_hours.occupancy if is_congestion else inputs.road_hours.flow
+    verdict = inputs.flow_verdicts[one.place]
+    needed = (
+        round(inputs.thresholds.alert_hours)
+        if is_congestion
+        else flow_hours_needed(inputs, verdict == "exceptional")
     )
-    for n, site, metres in pairs:
-        near.setdefault(arcs[n], []).append((metres, sites[site]))
-    for one in alerts:
-        one["works"] = [site for _, site in sorted(near.get(one["arc"], []))]
+    return {
+        "rule": "congested" if is_congestion else one.side,
+        "threshold": LEVEL,
+        "threshold_is": "share_in_band",
+        **({"least": inputs.thresholds.congested} if is_congestion else {}),
+        "unit": "% occupancy" if is_congestion else "vehicles per hour",
+        "hours_needed": needed,
+        "observed": rounded_list(values[one.place, one.begin : one.end]),
+        "usual": _usual(usual, inputs, one),
+        "times": one.times,
+        "days": int(usual.days[one.place]),
+        "similar_days": one.similar,
+        "compared_days": one.compared,
+    }
+
+
+def _usual(usual: Usual, inputs: Inputs, one: Departure) -> dict[str, Any]:
+    """Median and band of the hours of a departure."""
+    hours, at = list(inputs.day.clock_hours[one.begin : one.end]), usual.levels.index(LEVEL)
+    band = {"median": usual.median, "low": usual.low[at], "high": usual.high[at]}
+    return {name: rounded_list(values[one.place, hours]) for name, values in band.items()}

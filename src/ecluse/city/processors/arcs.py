@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ecluse.city.departures import departures, verdicts
 from ecluse.city.inputs import Inputs, Metrics
 from ecluse.city.numbers import degrees_list, rounded_list, whole_list
 from ecluse.city.road_hours import NO_STATE, OUTSIDE, RoadHours, mean, total
@@ -19,19 +20,23 @@ CHUNK: Final = 400
 
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
-    """One part per arc, those without any hour of the day too; in the body, how many there are of each verdict."""
+    """One part per arc, those without any hour of the day too; in the body, how many there are of each verdict.
+
+    The verdict is that of the arc's whole day, or that of its worst alert where this is worse.
+    """
     day = inputs.road_hours
     columns = _columns(day, inputs.thresholds.congested)
-    columns |= {"verdict": list(inputs.flow_verdicts), "usual": _usual(inputs)}
+    of_arcs = verdicts(inputs, departures(inputs, found.get("sensors")))
+    columns |= {"verdict": of_arcs, "usual": _usual(inputs)}
     parts = {
         str(arc): {name: values[n] for name, values in columns.items()}
         for n, arc in enumerate(columns["arc"])
     }
-    verdicts: dict[str, int] = dict.fromkeys(VERDICTS, 0)
+    counts: dict[str, int] = dict.fromkeys(VERDICTS, 0)
     for part in parts.values():
-        verdicts[part["verdict"]] += 1
+        counts[part["verdict"]] += 1
     chunks = -(-len(parts) // CHUNK)
-    return Metrics({"arcs": len(parts), "verdicts": verdicts, "chunks": chunks}, parts)
+    return Metrics({"arcs": len(parts), "verdicts": counts, "chunks": chunks}, parts)
 
 
 def _columns(day: RoadHours, congested: float) -> dict[str, list[Any]]:

@@ -22,6 +22,7 @@ from ecluse.web import city
 from ecluse.web.charts import Chart
 from ecluse.web.city_charts import band_chart, by_day
 from ecluse.web.i18n import Words
+from ecluse.web.pages.city import alerts_of
 from ecluse.web.phrases import translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
@@ -68,7 +69,7 @@ def show_arc(
     latest = documents.latest(MARK)
     if latest is None:
         raise NotFound("No day has been computed yet, so nothing is known of any arc. See: ecluse city run")
-    day = city.read_day(documents, city.date_of(date or latest.key), ("traffic",))
+    day = city.read_day(documents, city.date_of(date or latest.key), ("traffic", "alerts"))
     past = city.arc_days(documents, arc, [day.date - timedelta(days=back) for back in range(HISTORY)])
     body = past[-1][1] if past and past[-1][0] == day.date else None
     reference = body or city.arc_of(documents, arc)
@@ -84,6 +85,7 @@ def show_arc(
         "label": reference.get("label"),
         "stretch": city.stretches(documents)(arc),
         "figures": arc_figures(runtime, day, body, past, forecast, say),
+        "alerts": [(n, one) for n, one in alerts_of(day) if one["arc"] == arc],
         "forecast_day": city.date_of(forecast["date"]) if forecast else None,
         "history": [past_day(at, one) for at, one in reversed(past)],
         "week": week_of_hours(runtime, past, say),

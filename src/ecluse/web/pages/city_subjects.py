@@ -79,7 +79,7 @@ def show_alerts(request: Request, day: str, runtime: RuntimeDep, user: CurrentUs
     body = found["alerts"] or {}
     alerts = alerts_of(found)
     total = body.get("alerts_total", len(alerts))
-    return _page(request, runtime, found, "city_alerts.html", alerts=alerts, total=total)
+    return _page(request, runtime, found, "city_alerts.html", alerts=alerts, total=total, body=body)
 
 
 @router.get("/city/{day}/alerts/{alert}")
