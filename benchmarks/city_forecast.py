@@ -23,6 +23,7 @@ import polars as pl
 
 from ecluse.city.backtest import MODELS, Backtest, backtest
 from ecluse.city.forecast import LEARNING_DAYS
+from ecluse.city.sources.road_records import STAMP
 from ecluse.city.typical import LEVELS, VERDICTS, Panel, panel_of, usual_days
 
 PARIS = ZoneInfo("Europe/Paris")
@@ -59,7 +60,7 @@ def roads(folder: Path) -> Panel:
     frames = [
         pl.read_csv(file, separator=";").select(
             arc=pl.col("Identifiant arc").cast(pl.Int32),
-            at=pl.col("Date et heure de comptage").str.to_datetime(time_zone="UTC"),
+            at=pl.col("Date et heure de comptage").str.to_datetime(time_zone="UTC") - STAMP.shift,
             value=pl.col("Débit horaire").cast(pl.Float64),
         )
         for file in sorted(folder.glob("comptages-*.csv"))

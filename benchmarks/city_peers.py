@@ -30,7 +30,8 @@ def with_pandas(path, answer):
     sums = None
     chunks = pd.read_csv(path, sep=";", usecols=[arc, at, flow, occupancy], chunksize=1_000_000)
     for chunk in chunks:
-        day = pd.to_datetime(chunk[at], utc=True).dt.tz_convert(ZONE).dt.strftime("%Y-%m-%d")
+        begin = pd.to_datetime(chunk[at], utc=True) - pd.Timedelta(hours=1)  # the stamp is the end of the hour
+        day = begin.dt.tz_convert(ZONE).dt.strftime("%Y-%m-%d")
         told = pd.DataFrame(
             {
                 "arc": chunk[arc],
@@ -61,7 +62,7 @@ def with_duckdb(path, answer):
         f"""
         COPY (
             SELECT "Identifiant arc"::INTEGER AS arc,
-                   strftime("Date et heure de comptage"::TIMESTAMPTZ, '%Y-%m-%d') AS day,
+                   strftime("Date et heure de comptage"::TIMESTAMPTZ - INTERVAL 1 HOUR, '%Y-%m-%d') AS day,
                    coalesce(sum("Débit horaire"::DOUBLE), 0) AS vehicles,
                    count(*) FILTER ("Débit horaire" IS NOT NULL OR "Taux d'occupation" IS NOT NULL) AS hours,
                    count(*) FILTER ("Taux d'occupation"::DOUBLE >= {CONGESTED}) AS congested,
@@ -86,12 +87,12 @@ def with_duckdb_per_day(path, answer):
         f"""
         COPY (
             SELECT "Identifiant arc"::INTEGER AS arc,
-                   "Date et heure de comptage"::TIMESTAMPTZ AS "at",
+                   "Date et heure de comptage"::TIMESTAMPTZ - INTERVAL 1 HOUR AS "at",
                    last("Débit horaire"::DOUBLE) AS flow,
                    last("Taux d'occupation"::DOUBLE) AS occupancy,
                    last("Etat trafic") AS state,
                    last("Etat arc") AS arc_state,
-                   strftime("Date et heure de comptage"::TIMESTAMPTZ, '%Y-%m-%d') AS dt
+                   strftime("Date et heure de comptage"::TIMESTAMPTZ - INTERVAL 1 HOUR, '%Y-%m-%d') AS dt
             FROM read_csv(?, delim = ';', header = true, quote = '"', all_varchar = true)
             GROUP BY ALL ORDER BY dt, arc, "at"
         ) TO '{answer}.days' (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (dt))

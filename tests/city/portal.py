@@ -140,11 +140,12 @@ class Portal:
         return json.dumps(told | {"timezone": "GMT", "hourly_units": units, "hourly": hourly}).encode()
 
 
-def road_row(arc: int, at: datetime, flow: float | None = 100.0) -> dict[str, Any]:
+def road_row(arc: int, begin: datetime, flow: float | None = 100.0) -> dict[str, Any]:
+    """The record of an hour, with the stamp that ends it, as the publisher writes it."""
     return {
         "iu_ac": arc,
         "libelle": "Lecourbe",
-        "t_1h": at.isoformat(),
+        "t_1h": (begin + timedelta(hours=1)).isoformat(),
         "q": flow,
         "k": 4.5,
         "etat_trafic": "Fluide",

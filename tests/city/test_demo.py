@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecluse.city.calendar import LocalDay
 from ecluse.city.demo import MARKER, is_demo, remove_demo, write_demo
 from ecluse.city.demo.bikes import count_bikes
 from ecluse.city.demo.days import Day, day_of
@@ -27,6 +28,7 @@ from ecluse.city.demo.works import HEADER as WORKS_HEADER
 from ecluse.city.raw import Raw
 from ecluse.errors import InvalidInput, KeyConflict
 from ecluse.storage import ObjectStore, open_store
+from tests.city.by_hand import PARIS
 from tests.conftest import SHARED
 
 ROADS = "batch/comptages-routiers-permanents-demo.csv"
@@ -70,7 +72,11 @@ def test_a_day_is_the_same_however_many_are_written(tmp_path: Path) -> None:
     write_demo(few, date(2025, 9, 10), 1, arcs=40)
     write_demo(many, date(2025, 9, 8), 4, arcs=40)
     of_day = [line for line in rows(many, ROADS) if "2025-09-10" in line["Date et heure de comptage"]]
-    assert [line for line in rows(few, ROADS) if "2025-09-10" in line["Date et heure de comptage"]] == of_day
+    assert [line for line in rows(few, ROADS) if "2025-09-10" in line["Date et heure de comptage"]] == [
+        line
+        for line in of_day
+        if "T00:00" not in line["Date et heure de comptage"]  # the end of the 9th
+    ]
     mine, theirs = contents(few), contents(many)
     feeds = [key for key in mine if key.startswith("api/")]
     assert len(feeds) > 24
@@ -92,7 +98,7 @@ def test_a_day_has_the_hours_of_the_citys_clocks(tmp_path: Path, day: date, hour
     stamps = Counter(line["Date et heure de comptage"] for line in rows(raw, ROADS))
     moments = {datetime.fromisoformat(stamp) for stamp in stamps if "-13-" not in stamp}
     assert len(moments) == hours
-    assert {moment.date() for moment in moments} == {day}
+    assert (min(moments), max(moments)) == (LocalDay(day, PARIS).starts[1], LocalDay(day, PARIS).end)
     assert {stamp[-6:] for stamp in stamps} <= {"+01:00", "+02:00"}
     bikes = list(raw.list("api/bikes"))
     assert len(bikes) == hours
@@ -102,7 +108,9 @@ def test_a_day_has_the_hours_of_the_citys_clocks(tmp_path: Path, day: date, hour
         for record in json.loads(raw.get(info.key))["results"]
         if record["date"] != "hier"
     }
-    assert {datetime.fromisoformat(text) for text in moments_of_bikes} == moments
+    # The bikes' stamps are the begins of the hours whose ends the roads' stamps are.
+    begins = {datetime.fromisoformat(text) for text in moments_of_bikes}
+    assert {begin + timedelta(hours=1) for begin in begins} == moments
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,9 @@ def test_a_day_of_roads_is_the_day_of_the_citys_clocks(
     lines = road_lines(raw, f"batch/comptages-routiers-permanents-{day}.csv")
     assert (found.outcome, found.records) == ("fetched", 30 * hours)
     assert len(lines) == 30 * hours
-    assert {line["Date et heure de comptage"][:10] for line in lines} == {day.isoformat()}
+    # The stamp is the end of its hour: the first hour ends at 01:00, the last one at the next midnight.
+    ends = sorted({datetime.fromisoformat(line["Date et heure de comptage"]) for line in lines})
+    assert (ends[0], ends[-1]) == (LocalDay(day, PARIS).starts[1], LocalDay(day, PARIS).end)
     assert Raw(raw).batch("comptages-routiers-permanents")
 
 
@@ -108,6 +110,18 @@ def test_what_is_there_is_not_asked_for_again(raw: ObjectStore, portal: Portal, 
     assert set(outcomes(again)) == {"kept"}
     assert len(portal.requests) == asked
     assert {info.key: (info.e_tag, info.last_modified) for info in raw.list()} == before
+
+
+def test_a_day_that_was_fetched_by_other_hours_is_asked_for_again(
+    raw: ObjectStore, portal: Portal, tmp_path: Path
+) -> None:
+    """Before the stamps were read as ends, the first hour was that of the day before, and the last one was left out."""
+    fetch(raw, portal, tmp_path, "roads", "bikes")
+    for source in ("roads", "bikes"):
+        note = json.loads(raw.get(f"fetch/{source}/{DAY}.json"))
+        raw.put(f"fetch/{source}/{DAY}.json", json.dumps({**note, "where": ""}).encode())
+    assert outcomes(fetch(raw, portal, tmp_path, "roads", "bikes")) == ["fetched", "kept"]
+    assert outcomes(fetch(raw, portal, tmp_path, "roads", "bikes")) == ["kept", "kept"]
 
 
 def test_a_file_that_was_lost_is_fetched_again(raw: ObjectStore, portal: Portal, tmp_path: Path) -> None:

@@ -75,17 +75,26 @@ def test_a_record_becomes_a_typed_row_and_what_is_empty_is_missing(layers: Layer
     found = curated(layers)
     assert found.schema == ROADS
     assert found.rows() == [
-        (4264, datetime(2022, 1, 1, 10, tzinfo=UTC), 524.0, 8.85667, "Fluide", "Invalide"),
-        (4264, datetime(2022, 1, 1, 11, tzinfo=UTC), None, None, "Inconnu", "Invalide"),
+        (4264, datetime(2022, 1, 1, 9, tzinfo=UTC), 524.0, 8.85667, "Fluide", "Invalide"),
+        (4264, datetime(2022, 1, 1, 10, tzinfo=UTC), None, None, "Inconnu", "Invalide"),
     ]
     (part,) = layers.curated.parts("roads", date(2022, 1, 1))
     assert (part.records, part.rows, part.rejected) == (2, 2, {})
 
 
 def test_the_day_of_a_record_is_its_day_on_the_citys_clocks(layers: Layers) -> None:
-    put(layers, [line(at="2022-07-01T00:00:00+02:00"), line(at="2022-07-01T23:00:00+02:00")])
+    put(layers, [line(at="2022-07-01T01:00:00+02:00"), line(at="2022-07-02T00:00:00+02:00")])
     curated(layers)
     assert layers.curated.days("roads") == [date(2022, 7, 1)]
+
+
+def test_a_stamp_is_the_end_of_its_hour_as_the_publisher_says(layers: Layers) -> None:
+    """« 2019-01-01 01:00:00 » désigne la période du 1er janvier 2019 à 00h00 au 1er janvier 2019 à 01h00."""
+    put(layers, [line(at="2019-01-01T01:00:00+01:00", flow=1), line(at="2019-01-01T00:00:00+01:00", flow=2)])
+    curated(layers)
+    first, before = (layers.curated.read("roads", day, day) for day in (date(2019, 1, 1), date(2018, 12, 31)))
+    assert first.select("at", "flow").rows() == [(datetime(2018, 12, 31, 23, tzinfo=UTC), 1.0)]
+    assert before.select("at", "flow").rows() == [(datetime(2018, 12, 31, 22, tzinfo=UTC), 2.0)]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +102,7 @@ def test_the_day_of_a_record_is_its_day_on_the_citys_clocks(layers: Layers) -> N
 )
 def test_a_day_on_which_the_clocks_change_has_23_or_25_hours(layers: Layers, day: date, hours: int) -> None:
     start = datetime(day.year, day.month, day.day, tzinfo=PARIS).astimezone(UTC)
-    moments = [(start + timedelta(hours=n)).astimezone(PARIS).isoformat() for n in range(-1, 27)]
+    moments = [(start + timedelta(hours=n)).astimezone(PARIS).isoformat() for n in range(27)]
     put(layers, [line(at=moment) for moment in moments])
     curated(layers)
     assert layers.curated.read("roads", day, day).height == hours
@@ -102,7 +111,7 @@ def test_a_day_on_which_the_clocks_change_has_23_or_25_hours(layers: Layers, day
     ] == [
         1,
         hours,
-        27 - hours,
+        26 - hours,
     ]
 
 
@@ -134,7 +143,7 @@ BAD = {
     line(occupancy="1e300"): "the occupancy is not possible",
     line(state="Fluid"): "the state is not known",
     line(arc_state="Inval"): "the state of the arc is not known",
-    line(at="2022-01-01T11:30:00+01:00"): "the time is not the start of an hour",
+    line(at="2022-01-01T11:30:00+01:00"): "the time is not on the hour",
 }
 DATELESS = {
     line(at="2022-02-30T11:00:00+01:00"): "the date cannot be read",
@@ -214,7 +223,7 @@ def good(lines: list[str]) -> dict[tuple[int, str], tuple[object, ...]]:
             state or None,
             arc_state,
         )
-        found[int(arc), moment.isoformat()] = values
+        found[int(arc), (moment - timedelta(hours=1)).isoformat()] = values
     return found
 
 
@@ -418,7 +427,7 @@ def test_a_file_that_changed_takes_away_the_days_it_no_longer_has(layers: Layers
 
 
 def test_an_interrupted_run_leaves_whole_days_and_goes_on(tmp_path: Path) -> None:
-    days = [f"2022-01-{day:02d}T{hour:02d}:00:00+01:00" for hour in range(24) for day in range(1, 29)]
+    days = [f"2022-01-{day:02d}T{hour:02d}:00:00+00:00" for hour in range(24) for day in range(1, 29)]
     lines = [line(at=at, flow=n) for n, at in enumerate(days)]
 
     def interrupt(done: float, what: str) -> None:
@@ -470,10 +479,13 @@ def test_the_real_files_give_the_sums_of_their_rows(layers: Layers) -> None:
         raw["Etat trafic"].alias("state").value_counts().sort("state").rows()
     )
     day = date(2022, 10, 30)
+    ends = [(datetime(2022, 10, 29, 23, tzinfo=UTC) + timedelta(hours=n)).isoformat() for n in range(25)]
     assert (
         layers.curated.read("roads", day, day).filter(pl.col("arc") == 4264).height
         == raw.filter(
             (pl.col("Identifiant arc") == "4264")
-            & pl.col("Date et heure de comptage").str.starts_with("2022-10-30")
+            & pl.col("Date et heure de comptage")
+            .str.to_datetime("%Y-%m-%dT%H:%M:%S%z")
+            .is_in([datetime.fromisoformat(end) for end in ends])
         ).height
     )

@@ -111,23 +111,45 @@ def test_the_later_file_wins_over_three_partitions(layers: Layers) -> None:
 def test_hours_become_the_day_in_the_zone_of_the_file(layers: Layers) -> None:
     put(layers, "dt=2024-07-18/hour=00/a.json", hourly("2024-07-18T00:00", 24))
     row = one(layers)
-    assert (row["hours"], row["provider"], row["conditions"]) == (24, "Open-Meteo", "Rain")
+    # The file ends before the stamp that has the rain of the last hour, and begins with rain of the day before.
+    assert (row["hours"], row["provider"], row["conditions"]) == (23, "Open-Meteo", "Rain")
     assert row["temperature"] == pytest.approx(10 + 2.3 / 2)
     assert (row["temperature_min"], row["temperature_max"]) == (10.0, 12.3)
-    assert (row["precipitation"], row["wind"]) == (6.0, 23.0)
+    assert (row["precipitation"], row["wind"]) == (5.75, 23.0)
+
+
+def test_the_rain_at_midnight_fell_on_the_day_before(layers: Layers) -> None:
+    """Open-Meteo: precipitation is the sum of the preceding hour, temperature is of the moment."""
+    content = hourly("2024-07-18T00:00", 25)
+    content["hourly"]["precipitation"] = [3.0] + [0.0] * 23 + [7.0]
+    content["hourly"]["temperature_2m"] = [10.0] * 24 + [40.0]
+    put(layers, "dt=2024-07-18/hour=00/a.json", content)
+    row = one(layers)
+    assert (row["precipitation"], row["temperature_max"], row["hours"]) == (7.0, 10.0, 24)
+    assert curate(layers, date(2024, 7, 17)).is_empty()  # one hour of rain is no weather of a day
+
+
+@pytest.mark.parametrize(("day", "hours"), [(date(2024, 3, 31), 23), (date(2024, 10, 27), 25)])
+def test_a_day_on_which_the_clocks_change_has_the_rain_of_its_hours(
+    layers: Layers, day: date, hours: int
+) -> None:
+    first = (day - timedelta(days=1)).isoformat()
+    put(layers, f"dt={day}/hour=00/a.json", hourly(f"{first}T00:00", 72, utc_offset_seconds=0))
+    row = one(layers, day)
+    assert (row["hours"], row["precipitation"]) == (hours, hours * 0.25)
 
 
 def test_hours_told_in_utc_belong_to_the_local_day(layers: Layers) -> None:
     put(layers, "dt=2024-07-18/hour=00/a.json", hourly("2024-07-18T00:00", 24, utc_offset_seconds=0))
-    row = one(layers)  # 02:00 to 23:00 local
-    assert (row["hours"], row["wind"]) == (22, 21.0)
+    row = one(layers)  # 02:00 to 23:00 local, and the rain of 01:00
+    assert (row["hours"], row["wind"], row["precipitation"]) == (22, 21.0, 23 * 0.25)
 
 
 @pytest.mark.parametrize("zone", ["Europe", "a" * 5000, "../../etc/passwd", "\0", 5])
 def test_a_time_zone_that_is_none_leaves_the_citys(layers: Layers, zone: object) -> None:
     content = hourly("2024-07-18T00:00", 24, utc_offset_seconds=None, timezone=zone)
     put(layers, "dt=2024-07-18/hour=00/a.json", content)
-    assert one(layers)["hours"] == 24
+    assert one(layers)["temperature"] == pytest.approx(10 + 2.3 / 2)
 
 
 def test_daily_figures_are_taken_before_the_hours_of_the_same_file(layers: Layers) -> None:
@@ -136,14 +158,14 @@ def test_daily_figures_are_taken_before_the_hours_of_the_same_file(layers: Layer
     row = one(layers)
     assert row["temperature_max"] == 29.0
     assert row["temperature_min"] == 10.0  # the daily figures lack it, and the hours fill the day
-    assert row["precipitation"] == 6.0
+    assert row["precipitation"] is None  # of its last hour the rain is not known
 
 
 def test_a_few_later_hours_leave_the_daily_figure_and_a_full_day_of_them_does_not(layers: Layers) -> None:
     put(layers, "dt=2024-07-18/hour=00/a.json", crossing(temp=21))
     put(layers, "dt=2024-07-18/hour=01/b.json", hourly("2024-07-18T00:00", 3))
     assert one(layers)["temperature"] == 21
-    put(layers, "dt=2024-07-19/hour=01/c.json", hourly("2024-07-18T03:00", 21, temperature=5))
+    put(layers, "dt=2024-07-19/hour=01/c.json", hourly("2024-07-18T03:00", 22, temperature=5))
     row = one(layers)
     assert (row["provider"], row["hours"], row["temperature_min"]) == ("Open-Meteo", 24, 5)
 
@@ -247,6 +269,23 @@ def test_the_real_exports_give_the_figures_of_their_rows(layers: Layers) -> None
         daily = days[row["date"].isoformat()]
         of_day = [float(h["temperature_2m (°C)"]) for h in hours if h["time"][:10] == row["date"].isoformat()]
         assert row["temperature_max"] == float(daily["temperature_2m_max (°C)"])
-        assert row["precipitation"] == pytest.approx(float(daily["precipitation_sum (mm)"]))
+        if row["date"] == last:  # the rain of its last hour stands behind the end of the file
+            assert row["precipitation"] == pytest.approx(float(daily["precipitation_sum (mm)"]))
         assert row["wind"] == float(daily["wind_speed_10m_max (km/h)"])
         assert row["temperature"] == pytest.approx(sum(of_day) / len(of_day))
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real files are not beside the checkout")
+def test_of_the_real_hours_the_rain_of_a_day_is_that_of_the_stamps_from_one_to_midnight(
+    layers: Layers,
+) -> None:
+    layers.put(f"batch/{HOURLY}", (REAL / HOURLY).read_bytes())
+    with (REAL / HOURLY).open() as text:
+        rain = {row["time"]: float(row["precipitation (mm)"]) for row in csv.DictReader(text)}
+    rows = curate(layers, date(2024, 7, 18), date(2024, 8, 6))
+    for row in rows.iter_rows(named=True):
+        begin = datetime.combine(row["date"], datetime.min.time())
+        stamps = [(begin + timedelta(hours=n)).strftime("%Y-%m-%dT%H:%M") for n in range(1, 25)]
+        assert row["precipitation"] == pytest.approx(sum(rain[stamp] for stamp in stamps))
+        assert row["hours"] == 24
+    assert dict(rows.select("date", "precipitation").rows())[date(2024, 7, 20)] == pytest.approx(13.8)

@@ -34,7 +34,7 @@ from ecluse.storage import Cache, ObjectInfo, ObjectStore, join_key
 from ecluse.storage.side_by_side import transfer_all
 
 #: Changes with the meaning of a curated table; what was written under another is written anew.
-LAYOUT: Final = 3
+LAYOUT: Final = 4
 #: How many bad records a part quotes.
 QUOTED: Final = 20
 #: A file that no JSON names is one that a writer is about to name, unless it is older than this.

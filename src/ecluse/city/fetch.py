@@ -23,6 +23,8 @@ from ecluse.city.calendar import LocalDay, days_between, expect_days
 from ecluse.city.demo import is_demo
 from ecluse.city.download import Download, Downloads, Known, Pace
 from ecluse.city.progress import Report
+from ecluse.city.sources import bikes, road_records
+from ecluse.city.sources.stamps import Stamp
 from ecluse.errors import FetchFailed, InvalidInput, KeyConflict, ObjectNotFound
 from ecluse.settings import Secret
 from ecluse.storage import ObjectStore, read_chunks
@@ -91,6 +93,8 @@ class _Note:
     settled: bool
     etag: str | None = None
     last_modified: str | None = None
+    #: Which records were asked for; other ones have to be asked for again.
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -181,11 +185,15 @@ def _run(task: _Task, away: dict[str, str]) -> list[Fetched]:
 def _tasks(work: _Work, source: Source, first: date, last: date) -> Iterator[_Task]:
     if source == "roads":
         for day in days_between(first, last):
-            yield _day_task(work, "roads", day, "comptages-routiers-permanents", "csv", "t_1h", _store_roads)
+            stamp = road_records.STAMP
+            yield _day_task(
+                work, "roads", day, "comptages-routiers-permanents", "csv", ("t_1h", stamp), _store_roads
+            )
     elif source == "bikes":
         for day in days_between(first, last):
+            asked = ("date", bikes.STAMP)
             yield _day_task(
-                work, "bikes", day, "comptage-velo-donnees-compteurs", "json", "date", _store_bikes
+                work, "bikes", day, "comptage-velo-donnees-compteurs", "json", asked, _store_bikes
             )
     elif source == "disruptions":
         yield _disruptions(work)
@@ -221,15 +229,23 @@ def export_url(portal: str, dataset: str, form: str, zone: str, where: str | Non
 
 
 def _day_task(
-    work: _Work, source: Source, day: date, dataset: str, form: str, column: str, store: Store
+    work: _Work, source: Source, day: date, dataset: str, form: str, asked: tuple[str, Stamp], store: Store
 ) -> _Task:
+    """Ask for the hours of a local day: the records with the stamps that the publisher gives them."""
     local = LocalDay(day, work.zone)
-    begin, end = (moment.isoformat() for moment in (local.begin, local.end))
-    where = f"{column} >= date'{begin}' AND {column} < date'{end}'"
+    column, stamp = asked
+
+    def of(begin: datetime, end: datetime) -> str:
+        return f"{column} >= date'{begin.isoformat()}' AND {column} < date'{end.isoformat()}'"
+
+    where = of(stamp.stamp_of(local.begin), stamp.stamp_of(local.end))
+    formerly = of(local.begin, local.end)  # what notes without their `where` asked for
     url = export_url(work.portals.opendata, dataset, form, work.zone.key, where)
 
     def run() -> Iterator[Fetched]:
         note = _note(work, source, day.isoformat())
+        if note is not None and (note.where or formerly) != where:
+            note = None
         if note is not None and note.settled and not work.again and _is_there(work, note):
             yield Fetched(source, day.isoformat(), "kept", note.keys, note.size, note.records)
             return
@@ -237,7 +253,7 @@ def _day_task(
         settled = work.now >= local.end + SETTLES
         yield _bring(
             work, source, day.isoformat(), url, types, LARGEST_TABLE, note,
-            lambda download: store(work, local, download), settled=settled,
+            lambda download: store(work, local, download), settled=settled, where=where,
         )  # fmt: skip
 
     return _Task(source, day.isoformat(), url, run)
@@ -285,7 +301,8 @@ def _store_bikes(work: _Work, day: LocalDay, download: Download) -> tuple[int, t
     hours: dict[str, list[Any]] = {}
     for record in records:
         at = _moment(record.get("date")) if isinstance(record, dict) else None
-        start = at if at is not None and day.begin <= at < day.end else day.begin
+        begin = None if at is None else bikes.STAMP.begin_of(at)
+        start = begin if begin is not None and day.begin <= begin < day.end else day.begin
         hours.setdefault(f"dt={start:%Y-%m-%d}/hour={start:%H}", []).append(record)
     keys = []
     for hour, counted in sorted(hours.items()):
@@ -299,9 +316,10 @@ def _store_bikes(work: _Work, day: LocalDay, download: Download) -> tuple[int, t
 
 
 def _weather(work: _Work, first: date, last: date) -> Iterator[_Task]:
-    """A local day lies in two days of UTC, so the day before the first is fetched too."""
+    """All days of UTC that the local days lie in; the rain of the last hour stands at the midnight that ends it."""
     today = work.now.date()
-    days = [day for day in days_between(first - timedelta(days=1), last) if day <= today]
+    begin, end = LocalDay(first, work.zone).begin, LocalDay(last, work.zone).end
+    days = [day for day in days_between(begin.date(), end.date()) if day <= today]
     wanted = []
     for day in days:
         note = _note(work, "weather", day.isoformat())
@@ -439,13 +457,15 @@ def _bring(
     store: Callable[[Download], tuple[int, tuple[str, ...]]],
     *,
     settled: bool,
+    where: str = "",
 ) -> Fetched:
     """Download, and write what changed."""
     is_there = note is not None and _is_there(work, note)
     known = Known(note.etag, note.last_modified) if note is not None and is_there and not work.again else None
     with work.downloads.get(url, types=types, largest=largest, known=known) as download:
         if download is not None:
-            return _keep(work, source, what, download, note if is_there else None, store, settled=settled)
+            before = note if is_there else None
+            return _keep(work, source, what, download, before, store, settled=settled, where=where)
     assert note is not None  # noqa: S101 (it was asked whether it changed)
     _write_note(work, source, what, replace(note, fetched_at=work.now.isoformat(), settled=settled))
     return Fetched(source, what, "unchanged", note.keys, note.size, note.records)
@@ -460,6 +480,7 @@ def _keep(
     store: Callable[[Download], tuple[int, tuple[str, ...]]],
     *,
     settled: bool,
+    where: str = "",
 ) -> Fetched:
     """Write what came, unless it is what is there `before`."""
     digest = hashlib.sha256()
@@ -483,6 +504,7 @@ def _keep(
             settled,
             told.etag,
             told.last_modified,
+            where,
         ),
     )
     return Fetched(source, what, "unchanged" if is_same else "fetched", keys, download.size, records)

@@ -1026,7 +1026,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("no count"),
     N_("the count is no number of bikes"),
     N_("the time cannot be read"),
-    N_("the time is not the start of an hour"),
+    N_("the time is not on the hour"),
     N_("no identifier"),
     N_("no period"),
     N_("a time cannot be read"),

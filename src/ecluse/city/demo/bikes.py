@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ import numpy as np
 
 from ecluse.city.demo.days import BLOCK, Day, Draw, bump
 from ecluse.city.demo.ground import Floats, degrees, draw_ground
+from ecluse.city.sources.bikes import STAMP
+from ecluse.city.sources.stamps import HOUR
 
 COUNTERS: Final = 40
 _WAYS: Final = ("N-S", "S-N", "E-O", "O-E")
@@ -39,15 +42,13 @@ def write_bikes(day: Day) -> Iterator[tuple[str, bytes]]:
     counters = _counters(day.seed)
     counts = count_bikes(day)
     for n, start in enumerate(day.local.starts):
-        records = [_record(c, counts[i, n], start.isoformat()) for i, c in enumerate(counters)]
+        stamp, earlier = (STAMP.stamp_of(start - back).isoformat() for back in (timedelta(0), HOUR))
+        records = [_record(c, counts[i, n], stamp) for i, c in enumerate(counters)]
         if n == 11 and day.ordinal % 4 == 0:  # sent twice
-            records += [
-                _record(c, counts[i, n - 1], day.local.starts[n - 1].isoformat())
-                for i, c in enumerate(counters[:6])
-            ]
+            records += [_record(c, counts[i, n - 1], earlier) for i, c in enumerate(counters[:6])]
         if n == 15 and day.ordinal % 9 == 2:  # unreadable
             records.append(_record(counters[0], 12.0, "hier"))
-            records.append(_record(counters[1], -4.0, start.isoformat()))
+            records.append(_record(counters[1], -4.0, stamp))
         records = [record for record in records if record["sum_counts"] is not None]
         key = f"api/bikes/dt={start:%Y-%m-%d}/hour={start:%H}/bikes-demo.json"
         body = {"total_count": len(records), "results": records}

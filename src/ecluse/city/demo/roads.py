@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ecluse.city.demo.days import BLOCK, Day, Draw, bump
 from ecluse.city.demo.ground import Floats, Ground, place
 from ecluse.city.demo.works import DISTURBS, LEFT, Site
+from ecluse.city.sources.road_records import STAMP
 from ecluse.city.tables import STATES
 
 Flags = NDArray[np.bool_]
@@ -297,7 +298,9 @@ def _point(ground: Ground, n: int) -> str:
 
 def _rows(ground: Ground, day: Day, counted: Counted, fixed: pl.DataFrame) -> pl.DataFrame:
     arcs, hours = counted.flow.shape
-    stamps = np.array([start.astimezone(day.local.zone).isoformat() for start in day.local.starts])
+    stamps = np.array(
+        [STAMP.stamp_of(start).astimezone(day.local.zone).isoformat() for start in day.local.starts]
+    )
     occupancy = counted.occupancy.ravel()
     state = np.where(
         np.isnan(occupancy), 0, 1 + np.searchsorted(_BOUNDARIES, np.nan_to_num(occupancy), side="right")

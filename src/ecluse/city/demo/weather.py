@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 
-from ecluse.city.demo.days import Day, Weather, bump
+from ecluse.city.demo.days import Day, Weather, bump, day_of
 from ecluse.city.demo.ground import CENTRE, Floats
 
 
@@ -58,8 +59,11 @@ def _open_meteo(day: Day) -> dict[str, Any]:
     swing = weather.temperature_max - weather.temperature_min
     temperature = weather.temperature_min + swing * (wave - wave.min()) / (wave.max() - wave.min())
     rain = np.zeros(24)
-    if weather.rain_hours:
-        rain[list(weather.rain_hours)] = weather.rain / len(weather.rain_hours)
+    # The rain of an hour stands at the stamp that ends it, so that the first is that of the day before.
+    before = day_of(day.date - timedelta(days=1), day.seed).weather
+    for told, shift in ((weather, 1), (before, 1 - 24)):
+        stamps = [hour + shift for hour in told.rain_hours if 0 <= hour + shift < 24]
+        rain[stamps] = told.rain / max(1, len(told.rain_hours))
     wind = weather.wind * (0.55 + 0.45 * bump(hours, 14.0, 5.0))
     return {
         "latitude": CENTRE[1],

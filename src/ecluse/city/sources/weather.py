@@ -2,8 +2,12 @@
 
 Visual Crossing gives days; its units are metric unless the file says otherwise (`unitGroup`). Open-Meteo gives
 hours, days or both, as JSON or as a CSV export, and names the unit of each column. The later file wins; a
-daily figure is taken before the hours of the same file, and hours that do not fill the day leave a daily
-figure of an earlier file as it is. A value that the figure lacks is taken from the hours, where they fill the day.
+daily figure is taken before the hours of the same file (but for Open-Meteo's rain), and hours that do not fill the
+day leave a daily figure of an earlier file as it is. A value that the figure lacks is taken from the hours, where they
+fill the day.
+
+Of Open-Meteo's hours temperature, wind and code are of the moment of the stamp, and precipitation fell in the hour
+before it (`HOURLY_STAMPS`): what stands at 00:00 belongs to the day before.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ from ecluse.city.sources.feed import (
     text_of,
     told_of,
 )
+from ecluse.city.sources.stamps import DAY, HOUR, Stamp
 from ecluse.city.sources.text import opened, records
 from ecluse.city.tables import WEATHER
 from ecluse.errors import BadRaw
@@ -61,6 +66,43 @@ HOURLY_NAMES: Final = {
     "wind": "wind_speed_10m",
     "conditions": "weather_code",
 }
+_OPEN_METEO_DOCS: Final = "https://open-meteo.com/en/docs"
+_AT_STAMP: Final = Stamp("moment", timedelta(0), "file", "Instant", _OPEN_METEO_DOCS)
+#: Column → what the time of one of Open-Meteo's hours means for it; "Valid time" in its description.
+HOURLY_STAMPS: Final[Mapping[str, Stamp]] = {
+    "temperature": _AT_STAMP,
+    "precipitation": Stamp(
+        "end",
+        HOUR,
+        "file",
+        "Preceding hour sum: total precipitation (rain, showers, snow) sum of the preceding hour",
+        _OPEN_METEO_DOCS,
+    ),
+    "wind": _AT_STAMP,
+    "conditions": _AT_STAMP,
+}
+DAILY_STAMP: Final = Stamp(
+    "day",
+    DAY,
+    "file",
+    "Aggregations are a simple 24 hour aggregation from hourly values",
+    "https://open-meteo.com/en/docs/historical-weather-api",
+    checked=(
+        "In 21 days of Paris in 2024 each day's sum is that of the hours stamped 00:00 to 23:00, so that it holds the "
+        "rain of the last hour of the day before, and not that of its own. Where the hours of a day are known, their "
+        "sum is taken in its place."
+    ),
+)
+VISUAL_CROSSING_STAMP: Final = Stamp(
+    "day",
+    DAY,
+    "city",
+    (
+        "datetime – ISO 8601 formatted date, time or datetime value indicating the date and time of the weather data "
+        "in the local time zone of the requested location"
+    ),
+    "https://www.visualcrossing.com/resources/documentation/weather-api/timeline-weather-api/",
+)
 #: Older names of the same columns.
 _FORMER: Final = {
     "weathercode": "weather_code",
@@ -118,7 +160,7 @@ _MEASURES: Final = ("temperature", "temperature_min", "temperature_max", "precip
 
 @dataclass
 class Told:
-    """What one file says of one day: the provider's daily figures, and hours (UTC start → values)."""
+    """What one file says of one day: the provider's daily figures, and its hours (begin in UTC → values)."""
 
     provider: str
     daily: dict[str, Any] = field(default_factory=dict)
@@ -183,16 +225,18 @@ def one_day(told: list[Told], day: LocalDay) -> dict[str, Any] | None:
             hourly_provider = one.provider
         if one.daily:
             daily, provider = one.daily, one.provider
-        elif one.hours and len(hours) == day.hours:
+        elif one.hours and _hours_known(hours) == day.hours:
             daily, provider = {}, ""  # the later file wins, as its hours fill the day
     from_hours = _from_hours(hours)
     if not daily:
-        if not from_hours:
+        # The file of the next day tells of the rain of this day's last hour, which alone is no weather of a day.
+        if not from_hours or (hours.keys() == {day.starts[-1]} and from_hours.keys() == {"precipitation"}):
             return None
-        return _row(day, from_hours, hourly_provider, len(hours))
-    if len(hours) == day.hours:
-        daily = {**from_hours, **daily}
-    return _row(day, daily, provider, day.hours)
+        return _row(day, from_hours, hourly_provider, _hours_known(hours))
+    whole = {name for name in from_hours if _hours_of(name, hours) == day.hours}
+    if provider == OPEN_METEO and "precipitation" in whole:
+        daily = {name: value for name, value in daily.items() if name != "precipitation"}  # see `DAILY_STAMP`
+    return _row(day, {name: from_hours[name] for name in whole} | daily, provider, day.hours)
 
 
 def read_document(document: Document, day: LocalDay, told: Aside) -> Told:
@@ -344,32 +388,36 @@ def _zone_of(told: Mapping[str, Any]) -> tzinfo | None:
 def _of_blocks(blocks: list[Block], day: LocalDay, url: str, told: Aside) -> Told:
     found = Told(OPEN_METEO)
     for block in blocks:
-        names = DAILY_NAMES if block.is_daily else HOURLY_NAMES
         for n, time in _rows_of(block, day, url, told):
-            line = block.lines[n] if block.lines else None
-            measures = {
-                column: (values[n], block.units.get(name) or _usual_unit(column), _place(block, name, n))
-                for column, name in names.items()
-                if column != "conditions"
-                and (values := block.columns.get(name)) is not None
-                and n < len(values)
-            }
-            values_ = _measured(measures, url, line, told)
-            codes = block.columns.get("weather_code")
-            code = number(codes[n]) if codes is not None and n < len(codes) else None
-            if code is not None:
-                values_["code"] = int(code)
-            if not values_:
-                continue
             if block.is_daily:
-                found.daily.update(values_)
-            else:
-                found.hours[time] = values_
+                found.daily.update(_values_of(block, n, DAILY_NAMES, url, told))
+                continue
+            begins: dict[datetime, dict[str, str]] = {}
+            for column, name in HOURLY_NAMES.items():
+                begin = HOURLY_STAMPS[column].begin_of(time)
+                if day.begin <= begin < day.end:
+                    begins.setdefault(begin, {})[column] = name
+            for begin, names in begins.items():
+                if values := _values_of(block, n, names, url, told):
+                    found.hours.setdefault(begin, {}).update(values)
     return found
 
 
+def _values_of(block: Block, n: int, names: Mapping[str, str], url: str, told: Aside) -> dict[str, Any]:
+    """Column → its value in a row of a block; of the conditions, the weather code."""
+    measures = {
+        column: (values[n], block.units.get(name) or _usual_unit(column), _place(block, name, n))
+        for column, name in names.items()
+        if column != "conditions" and (values := block.columns.get(name)) is not None and n < len(values)
+    }
+    found = _measured(measures, url, block.lines[n] if block.lines else None, told)
+    codes = block.columns.get(names.get("conditions", ""))
+    code = number(codes[n]) if codes is not None and n < len(codes) else None
+    return found if code is None else found | {"code": int(code)}
+
+
 def _rows_of(block: Block, day: LocalDay, url: str, told: Aside) -> Iterator[tuple[int, datetime]]:
-    """The rows of a block that belong to a day, each with the hour that it stands for, in UTC."""
+    """The rows of a block that tell of a day, each with its stamp in UTC: of hours also the one that ends the day."""
     for n, text in enumerate(block.times):
         if block.is_daily:
             of = _date(text, block.zone)
@@ -378,7 +426,7 @@ def _rows_of(block: Block, day: LocalDay, url: str, told: Aside) -> Iterator[tup
             failed = of is None
         else:
             at = _moment(text, block.zone or day.zone)
-            if at is not None and day.begin <= at < day.end:
+            if at is not None and day.begin <= at <= day.end:
                 yield n, at
             failed = at is None
         if failed:
@@ -423,6 +471,18 @@ def _measured(
         else:
             told.add(url, BAD_VALUE, line=line, column=where, value=text)
     return found
+
+
+def _hours_known(hours: Mapping[datetime, Mapping[str, Any]]) -> int:
+    """How many hours the figures rest on: those of the measure that has the fewest."""
+    counts = [_hours_of(name, hours) for name in (*_MEASURES, "code")]
+    return min(count for count in counts if count)
+
+
+def _hours_of(name: str, hours: Mapping[datetime, Mapping[str, Any]]) -> int:
+    """How many hours a figure of a day rests on."""
+    measure = "temperature" if name in ("temperature_min", "temperature_max") else name
+    return sum(measure in values for values in hours.values())
 
 
 def _from_hours(hours: Mapping[datetime, Mapping[str, Any]]) -> dict[str, Any]:
