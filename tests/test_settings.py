@@ -125,6 +125,13 @@ def test_each_area_may_have_a_store_of_its_own() -> None:
     assert read().area_url("raw") is None
 
 
+def test_the_raw_data_may_lie_in_a_plain_folder(tmp_path: Path) -> None:
+    assert read(ECLUSE_RAW_URL=str(tmp_path / "a b")).area_url("raw") == f"file://{tmp_path}/a%20b"
+    assert read(ECLUSE_RAW_URL="raw").area_url("raw") == f"file://{Path('raw').absolute()}"
+    with pytest.raises(SettingsError, match="ECLUSE_RAW_URL=s3:/bucket is neither"):
+        read(ECLUSE_RAW_URL="s3:/bucket")
+
+
 def test_local_storage_leaves_the_buckets_of_the_areas_alone() -> None:
     assert read(STORAGE_TYPE="local", S3_BUCKET_MODELS="models").areas == {}
 

@@ -1,4 +1,4 @@
-"""Write docs/reference from the code: settings, thresholds, commands, HTTP API.
+"""Write docs/reference from the code: settings, thresholds, commands, HTTP API; and the inputs of the city's guide.
 
 `just docs` runs it; a test holds it current.
 """
@@ -15,12 +15,17 @@ from typing import Any
 
 import click
 
+from ecluse.city.sources import FORMS
+from ecluse.city.sources.forms import describe
 from ecluse.city.thresholds import Thresholds
 from ecluse.cli import COMMANDS, cli
 from ecluse.runtime import Runtime
 from ecluse.settings import VARIABLES, Settings
 
 TARGET = Path(__file__).parents[1] / "docs" / "reference"
+#: A guide one section of which is written from the code; it stands between these marks.
+GUIDE = "../guides/city-data.md"
+BEGIN, END = "<!-- from the code: just docs -->\n", "<!-- end -->\n"
 
 
 def pages() -> dict[str, str]:
@@ -30,7 +35,14 @@ def pages() -> dict[str, str]:
         "thresholds.md": _thresholds(),
         "commands.md": _commands(),
         "api.md": _api(),
+        GUIDE: _guide(),
     }
+
+
+def _guide() -> str:
+    before, _, rest = (TARGET / GUIDE).read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{describe(FORMS)}\n{END}{after}"
 
 
 def _settings() -> str:

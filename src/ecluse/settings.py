@@ -31,7 +31,7 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_MODELS_URL": "Store of the models. Default: ECLUSE_STORE_URL",
     "ECLUSE_IMAGES_URL": "Store of the images. Default: ECLUSE_STORE_URL",
     "ECLUSE_DATA_URL": "Store of uploaded tables and results. Default: ECLUSE_STORE_URL",
-    "ECLUSE_RAW_URL": "Store of the raw data of a city. Default: raw/ in the store of the data",
+    "ECLUSE_RAW_URL": "Store or folder of the raw data of a city. Default: raw/ in the store of the data",
     "ECLUSE_RAW_FALLBACK_URL": "Store or folder with a copy of the raw data, read where the other lacks a file or does "
     "not answer; reports say so",
     "ECLUSE_CITY_NAME": "Name of the city. Default: Paris",
@@ -379,7 +379,16 @@ def store_or_folder(name: str, place: str) -> str:
         raise SettingsError(f"{name} is empty. Name a store or a folder.")
     if "://" in place:
         return _checked_store_url(name, place)
+    if _HALF_AN_ADDRESS.match(place):
+        raise SettingsError(
+            f"{name}={place} is neither the address of a store, such as s3://bucket/prefix, nor the path of a folder. "
+            f"If a folder is called so, write ./{place}"
+        )
     return f"file://{quote(str(_folder(name, Path(place))))}"
+
+
+#: A scheme with one slash or none, which no one means as the name of a folder.
+_HALF_AN_ADDRESS: Final = re.compile(r"(?:s3|gs|az|file|memory|https?):", re.IGNORECASE)
 
 
 def without_password(url: str) -> str:
@@ -461,7 +470,8 @@ def _areas(env: Mapping[str, str]) -> dict[Area, tuple[str, str]]:
     local = _wants_s3(env)[0] is False
     for area, (full, bucket) in _AREA_NAMES.items():
         if full in env:
-            found[area] = _checked_store_url(full, env[full]), full
+            checked = store_or_folder if area == "raw" else _checked_store_url
+            found[area] = checked(full, env[full]), full
         elif bucket in env and not local:
             prefix = env.get("S3_RAW_PREFIX", "").strip("/") if area == "raw" else ""
             found[area] = _checked_store_url(bucket, f"s3://{env[bucket]}/{prefix}"), bucket

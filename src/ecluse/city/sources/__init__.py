@@ -14,8 +14,9 @@ from ecluse.city.progress import part_of
 from ecluse.city.raw import Raw
 from ecluse.city.sources import arcs, bikes, disruptions, roads, weather, works, zones
 from ecluse.city.sources.curating import Curate, Curating
+from ecluse.city.sources.forms import Form
 
-__all__ = ["SOURCES", "Curate", "Curating", "curate_all"]
+__all__ = ["FORMS", "SOURCES", "Curate", "Curating", "curate_all"]
 
 #: Source → what brings its curated table up to date, in the order in which they run.
 SOURCES: Final[dict[str, Curate]] = {
@@ -27,6 +28,18 @@ SOURCES: Final[dict[str, Curate]] = {
     "weather": weather.curate,
     "works": works.curate,
 }
+
+
+#: The forms of raw files that are read.
+FORMS: Final[tuple[Form, ...]] = (
+    *roads.FORMS,
+    *arcs.FORMS,
+    *zones.FORMS,
+    *bikes.FORMS,
+    *weather.FORMS,
+    *disruptions.FORMS,
+    *works.FORMS,
+)
 
 
 def curate_all(raw: Raw, work: Curating) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 import numpy as np
@@ -24,7 +25,9 @@ from ecluse.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.city.sources import roads
 from ecluse.city.sources.curating import Curating
 from ecluse.city.sources.feed import Aside, newest, origin_of, text_of, whole_of
+from ecluse.city.sources.forms import Column, Form
 from ecluse.city.sources.road_files import rows_of_arcs
+from ecluse.city.sources.stamps import Stamp
 from ecluse.city.sources.text import opened, records
 from ecluse.city.sources.zones import EARTH, is_on_earth, locate
 from ecluse.city.tables import ARCS
@@ -47,6 +50,60 @@ COLUMNS: Final = {
     "shape": ("geo_shape", "geo_shape"),
 }
 NEEDED: Final = ("arc", "label", "shape")
+_ADDRESS: Final = "https://opendata.paris.fr/explore/dataset/referentiel-comptages-routiers/information"
+STAMP: Final = Stamp(
+    marks="moment",
+    length=timedelta(0),
+    clock="offset",
+    words="Date debut dispo data, Date fin dispo data",
+    address=_ADDRESS,
+    checked="Only their order counts: of an arc's periods the one that ends last is taken.",
+)
+FORMS: Final = (
+    Form(
+        source="arcs",
+        title="Where the road sensors are (référentiel géographique)",
+        places=tuple(f"batch/{name}*{ending}" for name in BATCHES for ending in (".csv", ".csv.gz")),
+        style="csv",
+        columns=(
+            Column("IU_AC", "number of the arc", example=5444, needed=True, other=("Identifiant arc",)),
+            Column("LIBELLE", "its street", example="PE_Auteuil", needed=True),
+            Column(
+                "DATE_DEBUT",
+                "begin of a period of validity",
+                example="2005-01-01T02:00:00+01:00",
+                other=("Date debut dispo data",),
+                stamp=STAMP,
+            ),
+            Column(
+                "DATE_FIN",
+                "its end",
+                example="2030-12-31T04:00:00+01:00",
+                other=("Date fin dispo data",),
+                stamp=STAMP,
+            ),
+            Column(
+                "IU_ND_AMONT",
+                "number of the node before it",
+                example=2465,
+                other=("Identifiant noeud amont",),
+            ),
+            Column("LIBELLE_ND_AMONT", "name of it", example="SE_Auteuil", other=("Libelle noeud amont",)),
+            Column(
+                "IU_ND_AVAL", "number of the node behind it", example=2859, other=("Identifiant noeud aval",)
+            ),
+            Column("LIBELLE_ND_AVAL", "name of it", example="AE_A13", other=("Libelle noeud aval",)),
+            Column(
+                "geo_shape",
+                "LineString as GeoJSON, longitude before latitude",
+                "degrees",
+                '{"type": "LineString", "coordinates": [[2.25236, 48.8492], [2.25464, 48.84683]]}',
+                needed=True,
+            ),
+        ),
+        address=_ADDRESS,
+    ),
+)
 NO_ARC: Final = "the arc is no number"
 BAD_SHAPE: Final = "the shape is no line"
 _LINES: Final = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)

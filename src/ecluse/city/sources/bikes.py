@@ -33,6 +33,7 @@ from ecluse.city.sources.feed import (
     text_of,
     told_of,
 )
+from ecluse.city.sources.forms import Column, Form
 from ecluse.city.sources.stamps import HOUR, Stamp
 from ecluse.city.sources.text import fault_of, first_line
 from ecluse.city.tables import BIKES, LARGEST, MOMENT
@@ -48,6 +49,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "at": ("Date et heure de comptage", "date"),
 }
 POSITION: Final = ("Coordonnées géographiques", "coordinates")
+_ADDRESS: Final = "https://opendata.paris.fr/explore/dataset/comptage-velo-donnees-compteurs/information"
 #: What the time of a record means. The publisher's description of the field says no more than these words, so that
 #: the counts themselves had to tell.
 STAMP: Final = Stamp(
@@ -55,11 +57,78 @@ STAMP: Final = Stamp(
     length=HOUR,
     clock="UTC",
     words="Date et heure de comptage",
-    address="https://opendata.paris.fr/explore/dataset/comptage-velo-donnees-compteurs/information",
+    address=_ADDRESS,
     checked=(
         "Of the days that two counters lost whole in 2020 and 2021, each lacks the stamps 00:00 to 23:00 on the city's "
         "clocks; on working days the stamp 08:00 counts most in the morning, 18:00 in the evening, where the road "
         "sensors, whose stamps are ends, count most at 09:00 and 19:00."
+    ),
+)
+FORMS: Final = (
+    Form(
+        source="bikes",
+        title="Bike counters, by the hour",
+        places=("api/bikes/dt=*/hour=*/*.json", "api/bikes/dt=*/*.json", "api/bikes/dt=*/*.json.gz"),
+        style="json",
+        columns=(
+            Column("id_compteur", "identifier of the counter", example="100003096-353242251", needed=True),
+            Column("nom_compteur", "its name", example="97 avenue Denfert Rochereau SO-NE"),
+            Column("sum_counts", "bikes counted in the hour", "bikes", 3, needed=True),
+            Column(
+                "date", "hour of the count", example="2025-10-14T06:00:00+00:00", needed=True, stamp=STAMP
+            ),
+            Column("coordinates.lat", "latitude of the counter", "degrees", 48.83504),
+            Column("coordinates.lon", "longitude of the counter", "degrees", 2.33314),
+        ),
+        address=_ADDRESS,
+        around='{"results": [%s]}',
+    ),
+    Form(
+        source="bikes",
+        title="Bike counters, as an export",
+        places=tuple(
+            f"batch/{name}*{ending}" for name in BATCH for ending in (".csv", ".csv.gz", ".parquet")
+        ),
+        style="csv",
+        columns=(
+            Column(
+                "Identifiant du compteur",
+                "identifier of the counter",
+                example="100003096-353242251",
+                needed=True,
+                other=COLUMNS["counter"][1:],
+            ),
+            Column(
+                "Nom du compteur",
+                "its name",
+                example="97 avenue Denfert Rochereau SO-NE",
+                needed=True,
+                other=COLUMNS["name"][1:],
+            ),
+            Column(
+                "Comptage horaire",
+                "bikes counted in the hour",
+                "bikes",
+                3,
+                needed=True,
+                other=COLUMNS["count"][1:],
+            ),
+            Column(
+                "Date et heure de comptage",
+                "hour of the count",
+                example="2025-10-14T08:00:00+02:00",
+                needed=True,
+                other=COLUMNS["at"][1:],
+                stamp=STAMP,
+            ),
+            Column(
+                "Coordonnées géographiques",
+                "latitude and longitude of the counter",
+                "degrees",
+                "48.83504,2.33314",
+            ),
+        ),
+        address=_ADDRESS,
     ),
 )
 NO_COUNTER: Final = "no counter"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -34,6 +34,8 @@ from ecluse.city.sources.feed import (
     text_of,
     told_of,
 )
+from ecluse.city.sources.forms import Column, Form
+from ecluse.city.sources.stamps import Stamp
 from ecluse.city.tables import DISRUPTIONS
 
 FEED: Final = "traffic"
@@ -42,6 +44,18 @@ NO_PERIOD: Final = "no period"
 BAD_TIME: Final = "a time cannot be read"
 BACKWARDS: Final = "the period ends before it begins"
 
+#: What begin and end of a period mean.
+STAMP: Final = Stamp(
+    marks="moment",
+    length=timedelta(0),
+    clock="city",
+    words="datetime: YYYYMMDDThhmmss, in the local time of the coverage",
+    address="https://doc.navitia.io/#iso-date-time",
+    checked=(
+        "PRIM writes the same form without a word on it; its works of 2025-05-14 on line 14 begin at 20250514T220000, "
+        "and their text says « le mercredi à partir de 22:00 », so these are the city's clocks."
+    ),
+)
 BLOCKING_EFFECTS: Final = ("NO_SERVICE",)
 DISTURBING_EFFECTS: Final = (
     "SIGNIFICANT_DELAYS",
@@ -55,6 +69,56 @@ PRIM_SEVERITIES: Final = {
     "PERTURBEE": "disturbed",
     "INFORMATION": "information",
 }
+FORMS: Final = (
+    Form(
+        source="disruptions",
+        title="Disruptions of public transport, as Navitia writes them",
+        places=("api/traffic/dt=*/hour=*/*.json", "api/traffic/dt=*/*.json", "api/traffic/dt=*/*.json.gz"),
+        style="json",
+        columns=(
+            Column("id", "identifier of the disruption", example="d2bf89c0", needed=True),
+            Column(
+                "application_periods",
+                "periods, each with `begin` and `end`; no end: none is known",
+                example=[{"begin": "20251014T062100", "end": "20251014T091500"}],
+                needed=True,
+                stamp=STAMP,
+            ),
+            Column("severity.effect", "NO_SERVICE, SIGNIFICANT_DELAYS, …", example="NO_SERVICE"),
+            Column("cause", "why", example="perturbation"),
+            Column("messages", "texts, the one of type `title` first", example=[{"text": "Bagage oublié"}]),
+            Column(
+                "impacted_objects",
+                "the lines concerned",
+                example=[{"pt_object": {"line": {"id": "line:IDFM:C01376", "code": "6"}}}],
+            ),
+        ),
+        address="https://doc.navitia.io/#disruption",
+        around='{"disruptions": [%s]}',
+    ),
+    Form(
+        source="disruptions",
+        title="Disruptions of public transport, as PRIM's bulk answer writes them",
+        places=("api/traffic/dt=*/hour=*/*.json", "api/traffic/dt=*/*.json", "api/traffic/dt=*/*.json.gz"),
+        style="json",
+        columns=(
+            Column("id", "identifier of the disruption", example="74316236", needed=True),
+            Column(
+                "applicationPeriods",
+                "periods, each with `begin` and `end`",
+                example=[{"begin": "20251014T020900", "end": "20251014T233400"}],
+                needed=True,
+                stamp=STAMP,
+            ),
+            Column("severity", "BLOQUANTE, PERTURBEE or INFORMATION", example="BLOQUANTE"),
+            Column("cause", "why", example="TRAVAUX"),
+            Column("title", "a line of text", example="Travaux boulevard Carnot"),
+        ),
+        address="https://prim.iledefrance-mobilites.fr/",
+        around='{"disruptions": [%s], "lines": []}',
+        notes=("- `lines` names lines and, in `impactedObjects`, the disruptions that concern them.",),
+    ),
+)
 #: An end in such a year, as 9999-12-31, stands for none.
 _NEVER: Final = 9000
 #: How much of a message is kept.

@@ -25,8 +25,9 @@ from ecluse.city.progress import part_of
 from ecluse.city.raw import Raw, RawFile
 from ecluse.city.sources.curating import Curating
 from ecluse.city.sources.feed import Aside, is_current, newest, origin_of
+from ecluse.city.sources.forms import Column, Form
 from ecluse.city.sources.road_files import RoadSource, open_roads
-from ecluse.city.sources.road_records import Block, Clock
+from ecluse.city.sources.road_records import COLUMNS, STAMP, Block, Clock
 from ecluse.city.sources.shelves import HELD, MISSING, Shelves
 from ecluse.city.tables import MOMENT, ROADS
 from ecluse.errors import BadRaw
@@ -35,6 +36,46 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 BATCH: Final = "comptages"
+FORMS: Final = (
+    Form(
+        source="roads",
+        title="Road sensors (comptages routiers permanents)",
+        places=("batch/comptages*.csv", "batch/comptages*.csv.gz", "batch/comptages*.parquet"),
+        style="csv",
+        columns=(
+            Column(COLUMNS["arc"], "number of the arc", example=4264, needed=True),
+            Column(
+                COLUMNS["at"],
+                "hour of the count",
+                example="2022-01-01T11:00:00+01:00",
+                needed=True,
+                stamp=STAMP,
+            ),
+            Column(
+                COLUMNS["flow"],
+                "vehicles counted in the hour",
+                "vehicles per hour",
+                "524.0",
+                needed=True,
+            ),
+            Column(
+                COLUMNS["occupancy"],
+                "share of the hour in which the sensor was occupied",
+                "%",
+                "8.85667",
+                needed=True,
+            ),
+            Column(
+                COLUMNS["state"],
+                "Inconnu, Fluide, Pré-saturé (from 15 %), Saturé (from 30 %) or Bloqué (from 50 %)",
+                example="Fluide",
+                needed=True,
+            ),
+            Column(COLUMNS["arc_state"], "Ouvert, Barré or Invalide", example="Ouvert", needed=True),
+        ),
+        address="https://opendata.paris.fr/explore/dataset/comptages-routiers-permanents/information",
+    ),
+)
 #: Of the time a file takes, about so much goes by before its first day is written.
 _READING: Final = 0.8
 _PARSING: Final = 3

@@ -37,6 +37,7 @@ from ecluse.city.sources.feed import (
     text_of,
     told_of,
 )
+from ecluse.city.sources.forms import Column, Form
 from ecluse.city.sources.stamps import DAY, HOUR, Stamp
 from ecluse.city.sources.text import opened, records
 from ecluse.city.tables import WEATHER
@@ -102,6 +103,92 @@ VISUAL_CROSSING_STAMP: Final = Stamp(
         "in the local time zone of the requested location"
     ),
     "https://www.visualcrossing.com/resources/documentation/weather-api/timeline-weather-api/",
+)
+_FEED_PLACES: Final = (
+    "api/weather/dt=*/hour=*/*.json",
+    "api/weather/dt=*/*.json",
+    "api/weather/dt=*/*.json.gz",
+)
+FORMS: Final = (
+    Form(
+        source="weather",
+        title="Weather by the hour, of Open-Meteo",
+        places=tuple(f"batch/{BATCH}*{ending}" for ending in (".csv", ".csv.gz", ".json", ".json.gz")),
+        style="csv",
+        columns=(
+            Column("time", "hour", example="2025-10-14T08:00", needed=True),
+            Column(
+                "temperature_2m (°C)",
+                "temperature",
+                "°C, °F or K, as the header says",
+                17.3,
+                stamp=HOURLY_STAMPS["temperature"],
+            ),
+            Column(
+                "precipitation (mm)",
+                "rain and snow",
+                "mm or inch, as the header says",
+                0.2,
+                stamp=HOURLY_STAMPS["precipitation"],
+            ),
+            Column(
+                "wind_speed_10m (km/h)",
+                "wind",
+                "km/h, m/s, mp/h or kn, as the header says",
+                7.3,
+                stamp=HOURLY_STAMPS["wind"],
+            ),
+            Column(
+                "weather_code (wmo code)",
+                "the weather in a number",
+                "WMO 4677",
+                3,
+                stamp=HOURLY_STAMPS["conditions"],
+            ),
+        ),
+        address=_OPEN_METEO_DOCS,
+        separator=",",
+        notes=(
+            "- The first lines of an export tell of the place and of its `utc_offset_seconds`; a blank line ends them.",
+            "- In JSON the columns stand in `hourly`, their units in `hourly_units`; it may lie in "
+            "`api/weather/dt=*/hour=*/` too.",
+        ),
+    ),
+    Form(
+        source="weather",
+        title="Weather by the day, of Open-Meteo",
+        places=tuple(f"batch/{BATCH}*{ending}" for ending in (".csv", ".csv.gz", ".json", ".json.gz")),
+        style="csv",
+        columns=(
+            Column("time", "day", example="2025-10-14", needed=True, stamp=DAILY_STAMP),
+            Column("temperature_2m_mean (°C)", "mean temperature", "as above", 12.1),
+            Column("temperature_2m_min (°C)", "lowest temperature", "as above", 8.4),
+            Column("temperature_2m_max (°C)", "highest temperature", "as above", 16.0),
+            Column("precipitation_sum (mm)", "rain and snow of the day", "as above", 1.6),
+            Column("wind_speed_10m_max (km/h)", "highest wind of an hour", "as above", 19.4),
+            Column("weather_code (wmo code)", "the weather in a number", "WMO 4677", 61),
+        ),
+        address=_OPEN_METEO_DOCS,
+        separator=",",
+    ),
+    Form(
+        source="weather",
+        title="Weather by the day, of Visual Crossing",
+        places=_FEED_PLACES,
+        style="json",
+        columns=(
+            Column("datetime", "day", example="2025-10-14", needed=True, stamp=VISUAL_CROSSING_STAMP),
+            Column("temp", "mean temperature", "°C; `us`: °F; `base`: K", 12.1),
+            Column("tempmin", "lowest temperature", "the same", 8.4),
+            Column("tempmax", "highest temperature", "the same", 16.0),
+            Column("precip", "rain and snow of the day", "mm; `us`: inch", 1.6),
+            Column("windspeed", "highest wind", "km/h; `us` and `uk`: mph; `base`: m/s", 19.4),
+            Column("conditions", "the weather in words", example="Rain"),
+        ),
+        address=VISUAL_CROSSING_STAMP.address,
+        around='{"unitGroup": "metric", "days": [%s]}',
+        notes=("- Its units follow from `unitGroup`: `metric`, `us`, `uk` or `base`.",),
+    ),
 )
 #: Older names of the same columns.
 _FORMER: Final = {

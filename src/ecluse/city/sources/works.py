@@ -22,6 +22,8 @@ from ecluse.city.calendar import days_between
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.city.sources.curating import Curating
 from ecluse.city.sources.feed import LONGEST_TEXT, Aside, is_among, number, parts_of, text_of, told_of
+from ecluse.city.sources.forms import Column, Form
+from ecluse.city.sources.stamps import DAY, Stamp
 from ecluse.city.sources.text import LONGEST_CELL, opened, records
 from ecluse.city.sources.zones import area_of, is_on_earth, locate
 from ecluse.city.tables import WORKS
@@ -49,6 +51,43 @@ BACKWARDS: Final = "the last day is before the first"
 BAD_SHAPE: Final = "the polygon cannot be read"
 BAD_WIDTH: Final = "the record has more cells than the header"
 POSTAL_CODE: Final = "Code postal de l'arrondissement"
+STAMP: Final = Stamp(
+    marks="day",
+    length=DAY,
+    clock="city",
+    words="Date de début, Date de fin",
+    address="https://opendata.paris.fr/explore/dataset/chantiers-perturbants/information",
+    checked="First and last day of the site, both included: of 75 sites of 2024 one begins and ends on one day.",
+)
+FORMS: Final = (
+    Form(
+        source="works",
+        title="Works (chantiers perturbants)",
+        places=("batch/chantiers-perturbants*.csv", "batch/chantiers-perturbants*.csv.gz"),
+        style="csv",
+        columns=(
+            Column(ID, "identifier of the site", example="CP002639", needed=True),
+            Column(BEGIN, "first day", example="2025-10-01", needed=True, stamp=STAMP),
+            Column(END, "last day", example="2025-10-31", needed=True, stamp=STAMP),
+            Column(TITLE, "what for", example="REFECTION_CHAUSSEE"),
+            Column(DESCRIPTION, "in words", example="Réfection de la chaussée"),
+            Column(STREETS, "where", example="Rue de l'Université"),
+            Column(IMPACT, "BARRAGE_TOTAL, RESTREINTE, IMPASSE, SENS_UNIQUE or empty", example="RESTREINTE"),
+            Column(LEVEL, "1 (much) or 2 (less), or empty", example=1),
+            Column(STATUS, "1 to 4", example=4),
+            Column(POSTAL_CODE, "for the zone, where there are no polygons of zones", example=75007),
+            Column(
+                SHAPE,
+                "Polygon or MultiPolygon as GeoJSON",
+                "degrees",
+                '{"type": "Polygon", "coordinates": [[[2.313, 48.858], [2.314, 48.858], [2.314, 48.859], [2.313, '
+                "48.858]]]}",
+            ),
+            Column(POINT, "latitude and longitude, where there is no polygon", "degrees", "48.858, 2.3135"),
+        ),
+        address="https://opendata.paris.fr/explore/dataset/chantiers-perturbants/information",
+    ),
+)
 #: What is kept of a text, where that is more than of others.
 _LONGEST: Final = {SHAPE: LONGEST_CELL, DESCRIPTION: 5000}
 _AREAS: Final = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)

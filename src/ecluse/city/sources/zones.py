@@ -21,12 +21,40 @@ from ecluse.city.curated import SetAside
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.city.sources.curating import Curating
 from ecluse.city.sources.feed import parsed, text_of, whole_of
+from ecluse.city.sources.forms import Column, Form
 from ecluse.city.tables import ZONES
 from ecluse.errors import BadRaw
 
 BATCH: Final = "arrondissements"
 NO_NUMBER: Final = "the number of the zone cannot be read"
 BAD_POLYGON: Final = "the polygon cannot be read"
+FORMS: Final = (
+    Form(
+        source="zones",
+        title="Zones (arrondissements)",
+        places=tuple(
+            f"batch/{BATCH}*{ending}" for ending in (".geojson", ".geojson.gz", ".json", ".json.gz")
+        ),
+        style="json",
+        columns=(
+            Column("type", "Feature", example="Feature"),
+            Column("properties.c_ar", "number of the zone", example=7, needed=True),
+            Column("properties.l_aroff", "its name", example="Palais-Bourbon"),
+            Column(
+                "geometry",
+                "Polygon or MultiPolygon, longitude before latitude (WGS 84)",
+                "degrees",
+                {
+                    "type": "Polygon",
+                    "coordinates": [[[2.29, 48.85], [2.33, 48.85], [2.33, 48.87], [2.29, 48.85]]],
+                },
+                needed=True,
+            ),
+        ),
+        address="https://opendata.paris.fr/explore/dataset/arrondissements/information",
+        around='{"type": "FeatureCollection", "features": [%s]}',
+    ),
+)
 EARTH: Final = Geod(ellps="WGS84")
 _AREAS: Final = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
