@@ -30,7 +30,8 @@ def with_pandas(path, answer):
     sums = None
     chunks = pd.read_csv(path, sep=";", usecols=[arc, at, flow, occupancy], chunksize=1_000_000)
     for chunk in chunks:
-        begin = pd.to_datetime(chunk[at], utc=True) - pd.Timedelta(hours=1)  # the stamp is the end of the hour
+        # the stamp is the end of the hour
+        begin = pd.to_datetime(chunk[at], utc=True) - pd.Timedelta(hours=1)
         day = begin.dt.tz_convert(ZONE).dt.strftime("%Y-%m-%d")
         told = pd.DataFrame(
             {
