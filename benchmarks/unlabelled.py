@@ -412,8 +412,9 @@ def ensemble_scores(
         time_column=guesses.timestamp.column if guesses.timestamp else None,
     )
     build_ensemble(table, profile.specs, plan, result, references, folder, lambda *_: None)  # type: ignore[arg-type]
-    frames = load_scorer(folder).score_table(table, reasons_for=None)  # type: ignore[arg-type]
-    return pl.concat(list(frames))["combined_score"].to_numpy()
+    scorer = load_scorer(folder)
+    frames = scorer.score_table(table, reasons_for=None)  # type: ignore[arg-type]
+    return scorer.scores_of(pl.concat(list(frames)))
 
 
 def after_labels(
@@ -439,7 +440,7 @@ def after_labels(
 
 def probabilities(scorer: Scorer, table: object) -> np.ndarray:
     frames = scorer.score_table(table, reasons_for=None)  # type: ignore[arg-type]
-    return pl.concat(list(frames))["fraud_probability"].to_numpy()
+    return scorer.scores_of(pl.concat(list(frames)))
 
 
 def anomaly_scores(table: object, profile: TableProfile) -> np.ndarray:

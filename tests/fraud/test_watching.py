@@ -18,7 +18,6 @@ from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
 from ecluse.fraud.columns import ColumnSpec, infer_columns
 from ecluse.fraud.dataset import open_table
 from ecluse.fraud.ensembles.building import EnsemblePlan, build_ensemble
-from ecluse.fraud.ensembles.scoring import ENSEMBLE_COLUMNS
 from ecluse.fraud.evaluation import average_precision
 from ecluse.fraud.labelling.asking import Made, _shown, ask_about, learn_about, rows_at, score_all
 from ecluse.fraud.labelling.learning import Column, Learned
@@ -42,6 +41,7 @@ from ecluse.fraud.references.library import SAMPLE_LABEL
 from ecluse.fraud.references.matching import MatchResult
 from ecluse.fraud.results import known_labels
 from ecluse.fraud.sample import generate
+from ecluse.fraud.score_columns import SCORE_COLUMNS
 from ecluse.fraud.scorers import base_scorer, load_scorer
 from ecluse.fraud.training import TrainingPlan, train
 from ecluse.web.charts import compared_curves, model_charts
@@ -224,7 +224,7 @@ def test_rows_that_change_are_named_by_their_own_columns_alone(folder: Path) -> 
         found = compare_on(table, sides[1], sides[0])
     named = {name for row in found["changed"] for name in row["values"]}
     assert "transaction_id" in named
-    assert not named & ENSEMBLE_COLUMNS
+    assert not named & SCORE_COLUMNS
 
 
 def test_a_table_that_one_side_cannot_score_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -406,9 +406,7 @@ def test_the_score_of_a_version_that_learned_does_not_drift_on_the_table_it_lear
     base = base_scorer(tmp_path / "model")
     learned = Learned(0.4, -3.0)
     with open_table(folder / "later.csv") as table:
-        scores = probabilities(
-            learned.margins(margins_of(score_all(table, base).probability), pl.DataFrame())
-        )
+        scores = probabilities(learned.margins(margins_of(score_all(table, base).score), pl.DataFrame()))
         high = float(np.sort(scores)[::-1][50])
         save_learned(tmp_path / "model", learned, high, high)
         before = watch(
@@ -440,9 +438,7 @@ def test_a_version_that_learned_is_taught_again_from_where_it_started(folder: Pa
     answers = {int(row): int(labels[row - 1]) for row in rows}
     with open_table(folder / "later.csv") as table:
         learned = Learned(0.4, -3.0)
-        scores = probabilities(
-            learned.margins(margins_of(score_all(table, base).probability), pl.DataFrame())
-        )
+        scores = probabilities(learned.margins(margins_of(score_all(table, base).score), pl.DataFrame()))
         high = float(np.sort(scores)[::-1][49])
         save_learned(tmp_path / "model", learned, high, high)
         made = learn_about(

@@ -188,9 +188,7 @@ def test_every_row_is_scored_and_the_riskiest_hold_many_of_the_frauds(journey: J
     with (tables / f"{FRENCH}_truth.csv").open(encoding="utf-8", newline="") as file:
         truth = [int(row["is_fraud"]) for row in csv.DictReader(file)]
     assert len(rows) == len(truth)
-    assert {"fraud_probability", "combined_score", "anomaly_score", "risk_level", "reason_1"} <= rows[
-        0
-    ].keys()
+    assert {"fraud_score", "combined_score", "anomaly_score", "risk_level", "reason_1"} <= rows[0].keys()
     order = sorted(range(len(rows)), key=lambda at: -float(rows[at]["combined_score"]))
     top = order[: len(rows) // 10]
     assert sum(truth[at] for at in top) > 0.5 * sum(truth), (

@@ -206,15 +206,21 @@ def test_labels_given_after_the_scoring_are_told_of(runtime: Runtime, owner: Use
     assert "2 labels of this table are known that do not count here" in page
 
 
-def of_ensemble(runtime: Runtime, owner: User, folder: Path, members: list[dict[str, Any]]) -> str:
-    """The page of scores that an ensemble with these members gave."""
-    frame = scored_rows(
+def of_ensemble(
+    runtime: Runtime,
+    owner: User,
+    folder: Path,
+    members: list[dict[str, Any]],
+    frame: pl.DataFrame | None = None,
+) -> str:
+    """The page of scores that an ensemble with these members gave; without a frame, one of an earlier release."""
+    of_before = scored_rows(
         combined_score=[0.9876] * ROWS,
         anomaly_score=[0.5432] * ROWS,
         prediction_stability=[0.75] * ROWS,
         fraud_probability_calibrated=[None] * ROWS,
     )
-    keep(runtime, owner, folder, frame)
+    keep(runtime, owner, folder, of_before if frame is None else frame)
     with runtime.catalog.write() as transaction:
         version = transaction.query(ModelVersion).filter_by(version=invented.VERSIONS[0]).one()
         version.report = {
@@ -246,6 +252,25 @@ def test_scores_by_anomaly_alone_promise_no_fraud(runtime: Runtime, owner: User,
     page = of_ensemble(runtime, owner, tmp_path, [])
     assert "Unusual, not fraud." in page
     assert "Expected" not in page
+
+
+def test_an_anomaly_score_is_shown_and_downloaded_under_its_own_name(
+    runtime: Runtime, owner: User, tmp_path: Path
+) -> None:
+    names_of_anomaly = {
+        "fraud_probability": "anomaly_score",
+        "risk_level": "anomaly_level",
+        "is_fraud": "review",
+    }
+    frame = scored_rows(prediction_stability=[0.75] * ROWS).rename(names_of_anomaly)
+    page = of_ensemble(runtime, owner, tmp_path, [], frame)
+    assert "Anomaly score" in page
+    assert "Probability" not in page
+    least = frame.filter(pl.col("review") == 1)["anomaly_score"].min()
+    assert f"Threshold {ENGLISH.threshold(float(least))}" in page  # type: ignore[arg-type]
+    answer = browser(runtime, owner).get("/fraud/p/p1/riskiest?budget=3")
+    wanted = frame.sort("anomaly_score", descending=True, maintain_order=True).head(3)
+    assert names(answer.text) == wanted["transaction_id"].to_list()
 
 
 def test_the_address_of_a_prediction_as_the_api_knows_it_leads_to_its_page(

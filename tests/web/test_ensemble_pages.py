@@ -145,9 +145,10 @@ def test_an_ensemble_that_abstained_is_called_unusual_and_not_fraud(
     assert '<div class="notice warn"' in page
     assert "Unusual, not fraud." in said
     assert "reaches 0.30 of the 0.50" in said
-    assert "It is no probability of fraud." in said
+    assert "anomaly_score The share of the sample that is less unusual. It says nothing of fraud." in said
+    assert "fraud_probability" not in said
+    assert "is_fraud" not in said
     assert "Agreement on the sample" not in said
-    assert "fraud_probability_calibrated" not in said
     assert 'href="/fraud/m/dpayments"' in page
 
 

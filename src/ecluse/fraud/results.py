@@ -18,6 +18,7 @@ from ecluse.formulas import neutralise_formulas
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.labels import UNKNOWN, read_labels
 from ecluse.fraud.ranking import PLACES, Ranking, RankingCounter
+from ecluse.fraud.score_columns import names_of
 
 Known = NDArray[np.int8]
 
@@ -37,6 +38,7 @@ class ScoreSummary:
     the output's columns. `budgets` tells, for round numbers of alerts (`ROUND`), the lowest
     probability among them ("cut"), the sum of their probabilities ("expected"), how many of them have a known
     label ("labelled") and how many of those are fraud ("found"). `labelled` and `frauds` count known labels.
+    `flagged_from` is the least score of a flagged row, None where none is flagged.
     `ranking` tells the same for any number of alerts; it is no part of `to_dict`.
     """
 
@@ -51,6 +53,7 @@ class ScoreSummary:
     labelled: int = 0
     frauds: int = 0
     ranking: Ranking | None = field(default=None, repr=False, compare=False)
+    flagged_from: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -90,11 +93,12 @@ def write_riskiest(scores: Path, format: Literal["csv", "parquet"], alerts: int,
     this takes does not grow with the file.
     """
     lazy = _scan_csv(scores) if format == "csv" else pl.scan_parquet(scores)
-    cut, below = _cut_for(lazy, alerts)
+    score = names_of(lazy.collect_schema().names()).score
+    cut, below = _cut_for(lazy, score, alerts)
     written = 0
-    chosen = _above(lazy.collect_batches(maintain_order=True), cut, below)
+    chosen = _above(lazy.collect_batches(maintain_order=True), score, cut, below)
     if alerts <= SORTED_ROWS:
-        order = pl.col("fraud_probability").cast(pl.Float64)
+        order = pl.col(score).cast(pl.Float64)
         chosen = iter([pl.concat(chosen).sort(order, descending=True, maintain_order=True)])
     with destination.open("wb") as file:
         for number, batch in enumerate(chosen):
@@ -128,14 +132,14 @@ def known_labels(
     return known if (known != UNKNOWN).any() else None
 
 
-def _place() -> pl.Expr:
-    """The probability of a row, read from text too, as a whole number of `PLACES`."""
-    return (pl.col("fraud_probability").cast(pl.Float64) * PLACES).round().cast(pl.Int64).alias("place")
+def _place(score: str) -> pl.Expr:
+    """The score of a row, read from text too, as a whole number of `PLACES`."""
+    return (pl.col(score).cast(pl.Float64) * PLACES).round().cast(pl.Int64).alias("place")
 
 
-def _cut_for(lazy: pl.LazyFrame, alerts: int) -> tuple[int, int]:
+def _cut_for(lazy: pl.LazyFrame, score: str, alerts: int) -> tuple[int, int]:
     """The place of the last of so many riskiest rows, and how many rows at that place are among them."""
-    counts = lazy.select(_place()).group_by("place").len().sort("place", descending=True)
+    counts = lazy.select(_place(score)).group_by("place").len().sort("place", descending=True)
     counted = counts.collect(engine="streaming")
     reached = counted["len"].cum_sum().to_numpy()
     last = min(int(np.searchsorted(reached, alerts)), len(reached) - 1)
@@ -143,10 +147,10 @@ def _cut_for(lazy: pl.LazyFrame, alerts: int) -> tuple[int, int]:
     return int(counted["place"][last]), alerts - before
 
 
-def _above(batches: Iterable[pl.DataFrame], cut: int, at_cut: int) -> Iterator[pl.DataFrame]:
+def _above(batches: Iterable[pl.DataFrame], score: str, cut: int, at_cut: int) -> Iterator[pl.DataFrame]:
     """The rows above a place, and the first `at_cut` at it."""
     for batch in batches:
-        place = batch.select(_place()).to_series().to_numpy()
+        place = batch.select(_place(score)).to_series().to_numpy()
         equal = place == cut
         wanted = (place > cut) | (equal & (np.cumsum(equal) <= at_cut))
         at_cut -= min(int(equal.sum()), at_cut)
@@ -166,6 +170,7 @@ class _Tally:
         self._known = known
         self._levels = {"HIGH": 0, "MEDIUM": 0, "LOW": 0}
         self._flagged = 0
+        self._flagged_from: float | None = None
         self._rows = 0
         self._bins = np.zeros(BINS, dtype=np.int64)
         self._ranked = RankingCounter()
@@ -193,22 +198,28 @@ class _Tally:
             labelled=len(ranking.labelled),
             frauds=int(ranking.frauds.sum()),
             ranking=ranking,
+            flagged_from=self._flagged_from,
         )
 
     def _add(self, batch: pl.DataFrame) -> None:
-        for level, count in batch["risk_level"].value_counts().iter_rows():
+        names = names_of(batch.columns)
+        for level, count in batch[names.level].value_counts().iter_rows():
             self._levels[level] += count
-        self._flagged += int(batch["is_fraud"].sum())
-        probability = batch["fraud_probability"].to_numpy()
+        self._flagged += int(batch[names.flag].sum())
+        probability = batch[names.score].to_numpy()
+        picked = probability[batch[names.flag].to_numpy() == 1]
+        if len(picked):
+            least = float(picked.min())
+            self._flagged_from = least if self._flagged_from is None else min(self._flagged_from, least)
         # The last bin is closed: a probability of 1 belongs to it.
         self._bins += np.bincount(np.minimum((probability * BINS).astype(np.int64), BINS - 1), minlength=BINS)
         labels = None if self._known is None else self._known[self._rows : self._rows + batch.height]
         self._ranked.add(np.rint(probability * PLACES).astype(np.int32), labels, int(UNKNOWN))
         self._rows += batch.height
         if self._top is not None and self._top.height == TOP_ROWS:
-            batch = batch.filter(pl.col("fraud_probability") > self._top["fraud_probability"][-1])
+            batch = batch.filter(pl.col(names.score) > self._top[names.score][-1])
         merged = batch if self._top is None else pl.concat([self._top, batch])
-        self._top = merged.sort("fraud_probability", descending=True, maintain_order=True).head(TOP_ROWS)
+        self._top = merged.sort(names.score, descending=True, maintain_order=True).head(TOP_ROWS)
 
 
 def _round_cuts(ranking: Ranking) -> tuple[dict[str, Any], ...]:

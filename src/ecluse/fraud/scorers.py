@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.fraud import scoring
@@ -16,7 +18,10 @@ from ecluse.fraud.dataset import Table
 from ecluse.fraud.ensembles import scoring as ensemble_scoring
 from ecluse.fraud.ensembles.ensemble import KIND, MODEL_FILE, Ensemble, load_ensemble
 from ecluse.fraud.labelling.scoring import with_learned
+from ecluse.fraud.score_columns import PROBABILITY
 from ecluse.fraud.scoring import ColumnCheck, FraudModel, ReasonsFor
+
+Floats = NDArray[np.float64]
 
 
 class Scorer(Protocol):
@@ -31,6 +36,14 @@ class Scorer(Protocol):
 
     def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
         """The scores of raw rows. Raises ColumnsMissing."""
+        ...
+
+    def scores_of(self, scored: pl.DataFrame) -> Floats:
+        """(rows,) what orders rows that were scored, on the scale of the version's threshold."""
+        ...
+
+    def stated_of(self, scored: pl.DataFrame) -> Floats:
+        """(rows,) the same order on a scale to learn from: its mean is the rate of fraud held to be true."""
         ...
 
     def score_table(
@@ -63,6 +76,12 @@ class ModelScorer:
 
     def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
         return scoring.score_frame(self.model, raw, reasons_for=reasons_for)
+
+    def scores_of(self, scored: pl.DataFrame) -> Floats:
+        return floats_of(scored, PROBABILITY.score)
+
+    def stated_of(self, scored: pl.DataFrame) -> Floats:
+        return self.scores_of(scored)
 
     def score_table(
         self,
@@ -98,6 +117,15 @@ class EnsembleScorer:
     def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
         return ensemble_scoring.score_frame(self.ensemble, raw, reasons_for=reasons_for)
 
+    def scores_of(self, scored: pl.DataFrame) -> Floats:
+        # The threshold of a version of before is on the scale of the stated rate.
+        own = "score" in self.ensemble.info
+        return floats_of(scored, self.ensemble.names.score) if own else self.stated_of(scored)
+
+    def stated_of(self, scored: pl.DataFrame) -> Floats:
+        scores = floats_of(scored, self.ensemble.names.score)
+        return scores if self.ensemble.members else self.ensemble.stated(scores)
+
     def score_table(
         self,
         table: Table,
@@ -111,6 +139,11 @@ class EnsembleScorer:
                 "An ensemble reads the columns of the table it was made for. Make an ensemble for this table."
             )
         return ensemble_scoring.score_table(self.ensemble, table, reasons_for=reasons_for, progress=progress)
+
+
+def floats_of(scored: pl.DataFrame, column: str) -> Floats:
+    """(rows,) float64 of a column that a scoring added."""
+    return scored[column].to_numpy().astype(np.float64)
 
 
 def load_scorer(directory: Path) -> Scorer:

@@ -25,17 +25,13 @@ from ecluse.fraud.dataset import Table
 from ecluse.fraud.encoders import LevelEncoder
 from ecluse.fraud.features import Feature, FeatureEngineer, Matrix
 from ecluse.fraud.models import FittedModel, loader
+from ecluse.fraud.score_columns import PROBABILITY, REASONS, kept_names
 from ecluse.fraud.selection import FeatureSelector
 
 ReasonsFor = Literal["risky", "all"]
 
 FORMAT = 1
-REASONS = 3
 MOSTLY = 0.5
-SCORE_COLUMNS = frozenset(
-    {"fraud_probability", "risk_level", "is_fraud"}
-    | {f"reason_{rank}{effect}" for rank in range(1, REASONS + 1) for effect in ("", "_effect")}
-)
 CHECKED_ROWS = 20_000
 EXPLAINED_ROWS = 5_000
 RISKY_ROWS = 20_000
@@ -195,12 +191,12 @@ def score_frame(
         matrix = np.ascontiguousarray(matrix[:, model.positions])
     probability = model.calibration.probabilities(model.fitted.predict_margin(matrix))
     high, medium = probability >= model.threshold, probability >= model.medium_threshold
-    level = pl.Series("risk_level", ["LOW", "MEDIUM", "HIGH"])[medium.astype(np.int8) + high]
+    level = pl.Series(PROBABILITY.level, ["LOW", "MEDIUM", "HIGH"])[medium.astype(np.int8) + high]
     kept = _passed_on(model, raw, mapping)
     scores = [
-        pl.Series("fraud_probability", probability),
+        pl.Series(PROBABILITY.score, probability),
         level,
-        pl.Series("is_fraud", high.astype(np.int8)),
+        pl.Series(PROBABILITY.flag, high.astype(np.int8)),
     ]
     scored = pl.DataFrame([*kept.get_columns(), *scores])
     if reasons_for is None:
@@ -266,13 +262,7 @@ def _passed_on(model: FraudModel, raw: pl.DataFrame, mapping: Mapping[str, str])
     """The columns that come back as they were; one named like a score is renamed, such as risk_level_input."""
     wanted = dict.fromkeys(mapping.get(name, name) for name in model.passed_on)
     kept = raw.select([name for name in wanted if name in raw.columns])
-    renamed = {}
-    for name in kept.columns:
-        free = name
-        while free in SCORE_COLUMNS or (free != name and free in kept.columns):
-            free += "_input"
-        renamed[name] = free
-    return kept.rename(renamed)
+    return kept.rename(kept_names(kept.columns))
 
 
 def _has_identifier(model: FraudModel, columns: Iterable[str], mapping: Mapping[str, str]) -> bool:

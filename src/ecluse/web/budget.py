@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Any, Literal
 
 from ecluse.fraud.ranking import Cut, Ranking
+from ecluse.fraud.score_columns import names_of
 from ecluse.web.i18n import Words
 
 #: What the probabilities of a version are: set right on rows it had not seen, or by a person's labels; scaled to a
@@ -48,7 +49,7 @@ def cuts_of(summary: Mapping[str, Any]) -> list[Cut]:
     """The cuts that a scoring has counted, from one row on; for an older one, those within its kept rows."""
     if summary.get("budgets"):
         return [Cut(**one) for one in summary["budgets"]]
-    scores = [float(row["fraud_probability"]) for row in summary.get("top") or []]
+    scores = [float(row[names_of(row).score]) for row in summary.get("top") or []]
     sums = list(accumulate(scores))
     return [
         Cut(place + 1, score, sums[place], 0, 0)

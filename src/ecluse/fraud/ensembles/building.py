@@ -282,7 +282,7 @@ def _save(facts: _Facts, destination: Path, seconds: float) -> dict[str, Any]:
     judged = ensemble.judge_read(facts.margins, facts.detected)
     info = _info(facts, judged.anomaly)
     report = report_of(info, judged, facts.plan.fraud_rate, seconds, facts.plan.seed)
-    files.append(_sketch(facts, judged.probability, report["threshold"]).save(destination))
+    files.append(_sketch(facts, ensemble.score(judged), report["threshold"]).save(destination))
     _write_json(destination / STATE_FILE, ensemble.state())
     _write_json(destination / INFO_FILE, info)
     _write_json(destination / "performance.json", report)
@@ -290,6 +290,7 @@ def _save(facts: _Facts, destination: Path, seconds: float) -> dict[str, Any]:
     model = {
         "format": FORMAT,
         "kind": KIND,
+        "score": ensemble.names.score,
         "files": [*files, STATE_FILE, INFO_FILE, "performance.json", "model_card.md"],
         "threshold": report["threshold"],
         "medium_threshold": report["medium_threshold"],
@@ -317,6 +318,7 @@ def _info(facts: _Facts, scores: Floats) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "kind": "references" if ensemble.members else "anomaly",
+        "score": ensemble.names.score,
         "abstained": not ensemble.members,
         "reason": _reason(facts),
         "members": [_member_info(member, by_name[member.reference]) for member in ensemble.members],

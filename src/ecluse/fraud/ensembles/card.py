@@ -21,7 +21,19 @@ def card_of(info: Mapping[str, Any], report: Mapping[str, Any]) -> str:
         f"{info['reason']}",
         *[_member_card(member) for member in info["members"]],
         "## What the numbers mean",
-        f"- `fraud_probability` is a rank score: its mean on the sample is the stated fraud rate, "
+        *(_scores_of_references(info) if info["members"] else _scores_of_anomaly(info)),
+        "## Limits",
+        "\n".join(f"- {warning}" for warning in report["warnings"]),
+        "## Load it",
+        "```python\nfrom ecluse.fraud.scorers import load_scorer\n\nscorer = load_scorer(directory)\n```",
+        "Members in their libraries' own formats, everything else JSON and plain arrays; nothing is unpickled.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _scores_of_references(info: Mapping[str, Any]) -> list[str]:
+    return [
+        f"- `fraud_score` is a rank score: its mean on the sample is the stated fraud rate, "
         f"{info['fraud_rate']:.2%}. It is no measured probability.",
         "- `fraud_probability_calibrated` is empty where a probability cannot be known."
         if info["estimated_fraud_rate"] is None
@@ -31,13 +43,16 @@ def card_of(info: Mapping[str, Any], report: Mapping[str, Any]) -> str:
         f"{info['alerts']['high']:.2%}, MEDIUM the top {info['alerts']['medium']:.2%}.",
         "- `anomaly_score` is the share of the sample that is less unusual. It counts for "
         f"{info['weights']['anomaly']:.0%} of the combined score.",
-        "## Limits",
-        "\n".join(f"- {warning}" for warning in report["warnings"]),
-        "## Load it",
-        "```python\nfrom ecluse.fraud.scorers import load_scorer\n\nscorer = load_scorer(directory)\n```",
-        "Members in their libraries' own formats, everything else JSON and plain arrays; nothing is unpickled.",
+        "- `review` is 1 for the HIGH rows: those to look at first.",
     ]
-    return "\n\n".join(sections) + "\n"
+
+
+def _scores_of_anomaly(info: Mapping[str, Any]) -> list[str]:
+    return [
+        "- `anomaly_score` is the share of the sample that is less unusual. It says nothing of fraud.",
+        f"- `anomaly_level` is HIGH for the top {info['alerts']['high']:.2%}, MEDIUM for the top "
+        f"{info['alerts']['medium']:.2%}; `review` is 1 for the HIGH rows: those to look at first.",
+    ]
 
 
 def _member_card(member: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from ecluse.fraud.columns import parse_columns
 from ecluse.fraud.ensembles import transfer as transferring
 from ecluse.fraud.ensembles.anomaly import AnomalyModel, Ranks
 from ecluse.fraud.ensembles.transfer import Transfer
+from ecluse.fraud.score_columns import ANOMALY, REFERENCES, ScoreNames
 from ecluse.fraud.scoring import FraudModel, load_model
 
 Floats = NDArray[np.float64]
@@ -62,7 +63,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is said of rows, each (rows,): probabilities in [0, 1], ranks among the sample's rows, NaN for unknown."""
+    """What is said of rows, each (rows,): shares in [0, 1], ranks among the sample's rows, NaN for unknown.
+
+    `probability` are scores whose mean on the sample is the stated rate; only `calibrated` are probabilities.
+    """
 
     probability: Floats
     variance: Floats
@@ -88,6 +92,19 @@ class Ensemble:
     fraud_rate: float
     passed_on: tuple[str, ...]
     info: dict[str, Any] = field(repr=False)
+
+    @property
+    def names(self) -> ScoreNames:
+        """How the columns of its scores are called."""
+        return REFERENCES if self.members else ANOMALY
+
+    def score(self, judged: Judgement) -> Floats:
+        """(rows,) what orders the rows, on the scale of its column."""
+        return judged.probability if self.members else judged.anomaly
+
+    def stated(self, anomaly: Floats) -> Floats:
+        """(rows,) anomaly scores of an ensemble without members, on a scale whose mean is the stated rate."""
+        return _rounded(sigmoid(combined_margin((), (), 1.0, anomaly) + self.shift))
 
     @cached_property
     def required_columns(self) -> tuple[str, ...]:
@@ -119,7 +136,7 @@ class Ensemble:
             variance=_rounded(_variance(shifted, weights)) if several else unknown,
             stability=_rounded(1 - 2 * np.sqrt(_variance(ranks, weights))) if several else unknown,
             anomaly=anomaly,
-            combined=_rounded(np.clip(self.ranks.of(margin), 0.0, 1.0)),
+            combined=_rounded(np.clip(self.ranks.of(margin), 0.0, 1.0)) if self.members else anomaly,
             calibrated=_rounded(self._calibrated(margins)) if self.members else unknown,
         )
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ecluse.fraud.ensembles.ensemble import KIND, MEDIUM_ALERTS, Judgement
+from ecluse.fraud.ensembles.ensemble import KIND, MEDIUM_ALERTS, Floats, Judgement
 
 FORMAT: Final = 1
 BINS: Final = 20
@@ -19,16 +19,18 @@ def report_of(
     info: Mapping[str, Any], judged: Judgement, rate: float, seconds: float, seed: int
 ) -> dict[str, Any]:
     """The content of `performance.json`. Without labels there is no figure: `metrics` is empty."""
-    rows = len(judged.probability)
+    scores = judged.probability if info["members"] else judged.anomaly
+    rows = len(scores)
     high = judged.combined >= 1 - rate
     medium = judged.combined >= 1 - MEDIUM_ALERTS * rate
-    counts, edges = np.histogram(judged.probability, bins=BINS, range=(0.0, 1.0))
+    counts, edges = np.histogram(scores, bins=BINS, range=(0.0, 1.0))
     return {
         "format": FORMAT,
         "kind": KIND,
         "metrics": {},
-        "threshold": _least(judged, high),
-        "medium_threshold": _least(judged, medium),
+        "score": info["score"],
+        "threshold": _least(scores, high),
+        "medium_threshold": _least(scores, medium),
         "warnings": _warnings(info, int(high.sum()), rows),
         "rows": {"sample": rows},
         "fraud_rate": {"stated": rate, "estimated": info["estimated_fraud_rate"]},
@@ -46,9 +48,9 @@ def report_of(
     }
 
 
-def _least(judged: Judgement, flagged: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
-    """The least probability of the flagged rows; 1 where none is."""
-    return float(judged.probability[flagged].min()) if flagged.any() else 1.0
+def _least(scores: Floats, flagged: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
+    """The least score of the flagged rows; 1 where none is."""
+    return float(scores[flagged].min()) if flagged.any() else 1.0
 
 
 def _warnings(info: Mapping[str, Any], alerts: int, rows: int) -> list[str]:

@@ -14,25 +14,10 @@ from ecluse.fraud.clock import with_heartbeat
 from ecluse.fraud.columns import parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.ensembles import transfer as transferring
-from ecluse.fraud.ensembles.ensemble import MEDIUM_ALERTS, Ensemble, Floats
-from ecluse.fraud.scoring import (
-    REASONS,
-    SCORE_COLUMNS,
-    ColumnCheck,
-    ReasonsFor,
-    missing_message,
-    near_columns,
-)
+from ecluse.fraud.ensembles.ensemble import MEDIUM_ALERTS, Ensemble, Floats, Judgement
+from ecluse.fraud.score_columns import ANOMALY, REASONS, REFERENCES, ScoreNames, kept_names
+from ecluse.fraud.scoring import ColumnCheck, ReasonsFor, missing_message, near_columns
 
-#: Beside those of every scoring.
-ENSEMBLE_COLUMNS = SCORE_COLUMNS | {
-    "prediction_variance",
-    "prediction_stability",
-    "anomaly_score",
-    "is_anomaly",
-    "combined_score",
-    "fraud_probability_calibrated",
-}
 BATCH_ROWS = 20_000
 EXPLAINED_ROWS = 5_000
 #: A log-odds so small moves nothing.
@@ -70,8 +55,9 @@ def score_table(
 def score_frame(
     ensemble: Ensemble, raw: pl.DataFrame, *, reasons_for: ReasonsFor | None = "risky"
 ) -> pl.DataFrame:
-    """The scores of raw rows: what was passed on, then the columns of `ENSEMBLE_COLUMNS`.
+    """The scores of raw rows: what was passed on, then what the members and the anomaly part say (`score_columns`).
 
+    Without members nothing but the anomaly part speaks, and no column speaks of fraud.
     Raises ColumnsMissing when columns lack.
     """
     check = check_ensemble(ensemble, raw.columns)
@@ -87,21 +73,8 @@ def score_frame(
     judged = ensemble.judge_read(margins, ensemble.anomaly.detector_scores(matrix))
     high = judged.combined >= 1 - ensemble.fraud_rate
     medium = judged.combined >= 1 - MEDIUM_ALERTS * ensemble.fraud_rate
-    levels = pl.Series("risk_level", ["LOW", "MEDIUM", "HIGH"])[medium.astype(np.int8) + high]
-    scored = pl.DataFrame(
-        [
-            *_passed_on(ensemble, raw).get_columns(),
-            pl.Series("fraud_probability", judged.probability),
-            _known("prediction_variance", judged.variance),
-            _known("prediction_stability", judged.stability),
-            pl.Series("anomaly_score", judged.anomaly),
-            pl.Series("is_anomaly", (judged.anomaly >= 1 - ensemble.fraud_rate).astype(np.int8)),
-            pl.Series("combined_score", judged.combined),
-            _known("fraud_probability_calibrated", judged.calibrated),
-            levels,
-            pl.Series("is_fraud", high.astype(np.int8)),
-        ]
-    )
+    columns = [*_passed_on(ensemble, raw).get_columns(), *_opinions(ensemble, judged)]
+    scored = pl.DataFrame([*columns, *_picked(high, medium, ensemble.names)])
     if reasons_for is None:
         return scored
     wanted = np.arange(raw.height) if reasons_for == "all" else np.flatnonzero(medium | high)
@@ -131,13 +104,28 @@ def _batches(
 def _passed_on(ensemble: Ensemble, raw: pl.DataFrame) -> pl.DataFrame:
     """The columns that come back as they were; one named like a score gets `_input` behind its name."""
     kept = raw.select([name for name in ensemble.passed_on if name in raw.columns])
-    renamed = {}
-    for name in kept.columns:
-        free = name
-        while free in ENSEMBLE_COLUMNS or (free != name and free in kept.columns):
-            free += "_input"
-        renamed[name] = free
-    return kept.rename(renamed)
+    return kept.rename(kept_names(kept.columns))
+
+
+def _opinions(ensemble: Ensemble, judged: Judgement) -> list[pl.Series]:
+    variance = _known("prediction_variance", judged.variance)
+    stability = _known("prediction_stability", judged.stability)
+    if not ensemble.members:
+        return [pl.Series(ANOMALY.score, judged.anomaly), variance, stability]
+    return [
+        pl.Series(REFERENCES.score, judged.probability),
+        variance,
+        stability,
+        pl.Series("anomaly_score", judged.anomaly),
+        pl.Series("is_anomaly", (judged.anomaly >= 1 - ensemble.fraud_rate).astype(np.int8)),
+        pl.Series("combined_score", judged.combined),
+        _known("fraud_probability_calibrated", judged.calibrated),
+    ]
+
+
+def _picked(high: NDArray[np.bool_], medium: NDArray[np.bool_], names: ScoreNames) -> list[pl.Series]:
+    levels = pl.Series(names.level, ["LOW", "MEDIUM", "HIGH"])[medium.astype(np.int8) + high]
+    return [levels, pl.Series(names.flag, high.astype(np.int8))]
 
 
 def _known(name: str, values: Floats) -> pl.Series:

@@ -34,8 +34,9 @@ from ecluse.fraud.labelling.learning import (
 )
 from ecluse.fraud.labelling.questions import QUESTIONS, QuestionSet, choose_questions
 from ecluse.fraud.labelling.scoring import margins_of, probabilities
+from ecluse.fraud.score_columns import REASONS
 from ecluse.fraud.scorers import Scorer
-from ecluse.fraud.scoring import REASONS, missing_message
+from ecluse.fraud.scoring import missing_message
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -52,9 +53,13 @@ SHOWN_LETTERS: Final = 200
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model says of each row of a table: (rows,) float64 each; None where it does not say it."""
+    """What a model says of each row of a table: (rows,) float64 each; None where it does not say it.
 
-    probability: Floats
+    `score` orders the rows and meets the threshold; `stated` has the same order on the scale of a rate of fraud.
+    """
+
+    score: Floats
+    stated: Floats
     anomaly: Floats | None
     disagreement: Floats | None
     calibrated: Floats | None = None
@@ -75,18 +80,20 @@ class Made:
 
 
 def score_all(table: Table, scorer: Scorer, progress: Callable[[int], None] | None = None) -> Scores:
-    """The scores of every row in the order of the table; 24 bytes a row at most.
+    """The scores of every row in the order of the table; 40 bytes a row at most.
 
     Raises ColumnsMissing where the table lacks columns of the model.
     """
     check = scorer.check(table.columns)
     if check.missing:
         raise ColumnsMissing(missing_message(table.filename, check))
-    names = ("fraud_probability", "anomaly_score", "prediction_variance", "fraud_probability_calibrated")
-    parts: dict[str, list[Floats]] = {name: [] for name in names}
+    names = ("anomaly_score", "prediction_variance", "fraud_probability_calibrated")
+    parts: dict[str, list[Floats]] = {name: [] for name in ("score", "stated", *names)}
     done = 0
     for batch in table.batches(BATCH_ROWS):
         scored = scorer.score_frame(batch, reasons_for=None)
+        parts["score"].append(scorer.scores_of(scored))
+        parts["stated"].append(scorer.stated_of(scored))
         for name in names:
             if name in scored.columns and scored[name].null_count() == 0:
                 parts[name].append(scored[name].to_numpy().astype(np.float64))
@@ -94,10 +101,10 @@ def score_all(table: Table, scorer: Scorer, progress: Callable[[int], None] | No
         if progress is not None:
             progress(done)
     whole = {name: np.concatenate(found) for name, found in parts.items() if found}
-    rows = len(whole["fraud_probability"])
-    others = (whole.get(name) for name in names[1:])
+    rows = len(whole["score"])
+    others = (whole.get(name) for name in names)
     anomaly, variance, calibrated = (one if one is not None and len(one) == rows else None for one in others)
-    return Scores(whole["fraud_probability"], anomaly, variance, calibrated)
+    return Scores(whole["score"], whole["stated"], anomaly, variance, calibrated)
 
 
 def ask_about(
@@ -123,8 +130,9 @@ def ask_about(
         return parse_columns(rows_at(table, positions), specs)
 
     asked = choose_questions(
-        scores.probability,
+        scores.score,
         threshold=threshold,
+        likely=scores.stated,
         anomaly=scores.anomaly,
         disagreement=scores.disagreement,
         look_up=look_up if specs else None,
@@ -162,15 +170,15 @@ def learn_about(
     Raises InvalidInput with too few labels.
     """
     scores = score_all(table, base, progress)
-    old = scores.probability if before is None else score_all(table, before).probability
+    old = scores.score if before is None else score_all(table, before).score
     tell(0.5, "Learning from the labels")
     rows = np.array(sorted(labels), dtype=np.int64)
     truth = np.array([labels[row] for row in rows.tolist()], dtype=np.int8)
     at = rows - 1
     specs = _learnable(table, left_out)
-    margins = margins_of(scores.probability)
+    margins = margins_of(scores.stated)
     weights = _weights(asked, labels, rows)
-    likely = scores.probability if scores.calibrated is None else scores.calibrated
+    likely = scores.stated if scores.calibrated is None else scores.calibrated
     if _teaches_scale(asked, labels):
         learned = learn_from_labels(
             truth,
@@ -204,7 +212,7 @@ def learn_about(
     else:
         check_kinds(truth)
         learned = Learned(1.0, 0.0, report={"labels": len(truth), "frauds": int(truth.sum()), "way": "kept"})
-        again, expected = scores.probability, float(likely.mean())
+        again, expected = scores.score, float(likely.mean())
     alerts = int(np.sum(old >= threshold))
     high = alert_cut(again, alerts) if alerts else 1.0
     medium = min(alert_cut(again, MEDIUM_ALERTS * max(alerts, 1)), high)
@@ -261,7 +269,7 @@ def _rate_within(asked: QuestionSet | None, labels: Mapping[int, int], seed: int
 
 def _margins(table: Table, learned: Learned, scores: Scores, tell: Callable[[float, str], None]) -> Floats:
     """(rows,) log-odds of the table in the order learned."""
-    margins, parts, done = margins_of(scores.probability), [], 0
+    margins, parts, done = margins_of(scores.stated), [], 0
     for batch in table.batches(BATCH_ROWS):
         part = slice(done, done + batch.height)
         anomaly = None if scores.anomaly is None else scores.anomaly[part]

@@ -111,6 +111,7 @@ def choose_questions(
     scores: Floats,
     *,
     threshold: float,
+    likely: Floats | None = None,
     anomaly: Floats | None = None,
     disagreement: Floats | None = None,
     look_up: Callable[[Positions], pl.DataFrame] | None = None,
@@ -121,9 +122,10 @@ def choose_questions(
     """The rows to ask about, the same for the same seed.
 
     `scores`, `anomaly` and `disagreement` are (rows,) float64, higher means more suspect (or more disputed);
-    without `disagreement`, that of score and anomaly counts. `look_up` gives the parsed rows at some positions
-    (from 0), at most `POOL_ROWS`, for the choice of rows unlike each other. Rows `known` (from 1) have a label
-    already and are not asked about; they count for the figures as they are.
+    without `disagreement`, that of score and anomaly counts. `likely` (rows,) says how likely fraud is, where the
+    scores are not meant so: more rows are drawn where there is more doubt. `look_up` gives the parsed rows at some
+    positions (from 0), at most `POOL_ROWS`, for the choice of rows unlike each other. Rows `known` (from 1) have a
+    label already and are not asked about; they count for the figures as they are.
 
     Raises InvalidInput for a count out of range.
     """
@@ -164,7 +166,8 @@ def choose_questions(
     if look_up is not None:
         pool = _highest(np.where(free, by_score, -1.0), min(POOL_ROWS, int(free.sum())))
         take(_unlike(pool, look_up(pool), wanted["diverse"]), "diverse", wanted["diverse"])
-    strata, drawn = _draw(scores, threshold, free, count - len(chosen), rng)
+    expected = scores if likely is None else likely
+    strata, drawn = _draw(scores, expected, threshold, free, count - len(chosen), rng)
     questions = [
         Question(position + 1, why, float(scores[position]), _at(anomaly, position), None)
         for position, why in chosen.items()
@@ -237,14 +240,19 @@ def _space(rows: pl.DataFrame) -> Floats:
 
 
 def _draw(
-    scores: Floats, threshold: float, free: NDArray[np.bool_], count: int, rng: np.random.Generator
+    scores: Floats,
+    likely: Floats,
+    threshold: float,
+    free: NDArray[np.bool_],
+    count: int,
+    rng: np.random.Generator,
 ) -> tuple[tuple[Stratum, ...], list[tuple[int, int]]]:
     """Ranges of score over the rows that are left, and (position, range) of the rows drawn in each."""
     cuts = _cuts(scores, threshold)
     strata, drawn = [], []
     members = [np.flatnonzero(free & (scores >= low) & (scores < high)) for low, high in cuts]
     kept = [(cut, rows) for cut, rows in zip(cuts, members, strict=True) if len(rows)]
-    sizes = _allocate([rows for _, rows in kept], scores, count)
+    sizes = _allocate([rows for _, rows in kept], likely, count)
     for number, ((low, high), rows) in enumerate(kept):
         taken = rng.permutation(rows)[: sizes[number]]
         strata.append(Stratum(float(low), float(high), len(rows), len(taken)))
@@ -263,10 +271,10 @@ def _cuts(scores: Floats, threshold: float) -> list[tuple[float, float]]:
     return [*cuts, (-np.inf, float(threshold))]
 
 
-def _allocate(groups: Sequence[Positions], scores: Floats, count: int) -> list[int]:
+def _allocate(groups: Sequence[Positions], likely: Floats, count: int) -> list[int]:
     """Draws of each range, more where more rows and more doubt are (Neyman, 1934); two at least where they go."""
     sizes = np.array([len(rows) for rows in groups], dtype=np.float64)
-    rates = np.array([np.clip(scores[rows].mean(), 0.01, 0.5) for rows in groups])
+    rates = np.array([np.clip(likely[rows].mean(), 0.01, 0.5) for rows in groups])
     weight = sizes * np.sqrt(rates * (1 - rates))
     least = np.minimum(sizes, 2)
     wanted = np.maximum(count * weight / max(weight.sum(), 1e-12), least)

@@ -16,6 +16,7 @@ from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
 from ecluse.fraud.columns import parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.labelling.learning import Learned
+from ecluse.fraud.score_columns import ANOMALY, PROBABILITY, ScoreNames, names_of
 from ecluse.fraud.scoring import ColumnCheck, ReasonsFor, missing_message, near_columns
 
 if TYPE_CHECKING:
@@ -95,18 +96,38 @@ class LearnedScorer:
         """Scores of the version this one came from, brought to the scale and order that were learned."""
         anomaly = scored["anomaly_score"].to_numpy() if "anomaly_score" in scored.columns else None
         parsed = parse_columns(raw, self.learned.specs)
-        margins = margins_of(scored["fraud_probability"].to_numpy())
+        names = names_of(scored.columns)
+        if self.learned.keeps:
+            return scored.with_columns(self._picked(self.base.scores_of(scored), names))
+        margins = margins_of(self.base.stated_of(scored))
         probability = probabilities(self.learned.margins(margins, parsed, anomaly))
-        high, medium = probability >= self.threshold, probability >= self.medium_threshold
-        level = np.where(high, "HIGH", np.where(medium, "MEDIUM", "LOW"))
-        changed = [
-            pl.Series("fraud_probability", probability),
-            pl.Series("risk_level", level.tolist(), dtype=pl.String),
-            pl.Series("is_fraud", high.astype(np.int8)),
-        ]
-        if "fraud_probability_calibrated" in scored.columns and not self.learned.keeps:
+        score = pl.Series(PROBABILITY.score, probability)
+        renamed = {names.level: PROBABILITY.level, names.flag: PROBABILITY.flag}
+        if names == ANOMALY:
+            # How unusual a row is stays what it was, beside the probability that labels made of it.
+            scored = scored.insert_column(scored.get_column_index(names.score), score)
+        else:
+            renamed[names.score] = PROBABILITY.score
+        changed = [score, *self._picked(probability, PROBABILITY)]
+        if "fraud_probability_calibrated" in scored.columns:
             changed.append(pl.Series("fraud_probability_calibrated", probability))
-        return scored.with_columns(changed)
+        return scored.rename(renamed).with_columns(changed)
+
+    def scores_of(self, scored: pl.DataFrame) -> Floats:
+        if self.learned.keeps:
+            return self.base.scores_of(scored)
+        return scored[PROBABILITY.score].to_numpy().astype(np.float64)
+
+    def stated_of(self, scored: pl.DataFrame) -> Floats:
+        return self.base.stated_of(scored) if self.learned.keeps else self.scores_of(scored)
+
+    def _picked(self, scores: Floats, names: ScoreNames) -> list[pl.Series]:
+        high, medium = scores >= self.threshold, scores >= self.medium_threshold
+        level = np.where(high, "HIGH", np.where(medium, "MEDIUM", "LOW"))
+        return [
+            pl.Series(names.level, level.tolist(), dtype=pl.String),
+            pl.Series(names.flag, high.astype(np.int8)),
+        ]
 
     def _apply_each(
         self, scored: Iterator[pl.DataFrame], table: Table, named: Mapping[str, str]

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from ecluse.errors import ColumnsMissing
 from ecluse.fraud.dataset import Table
-from ecluse.fraud.ensembles.scoring import ENSEMBLE_COLUMNS
 from ecluse.fraud.evaluation import average_precision, confusion, precision_recall_curve, roc_auc
 from ecluse.fraud.labels import UNKNOWN
 from ecluse.fraud.monitoring.outcomes import Outcomes
+from ecluse.fraud.score_columns import SCORE_COLUMNS
 from ecluse.fraud.scorers import Scorer
 from ecluse.fraud.scoring import missing_message
 
@@ -66,7 +66,7 @@ def compare_on(
     done = 0
     for batch in table.batches(BATCH_ROWS):
         first, second = (side.scorer.score_frame(batch, reasons_for=None) for side in (a, b))
-        of_a, of_b = (frame["fraud_probability"].to_numpy().astype(np.float64) for frame in (first, second))
+        of_a, of_b = a.scorer.scores_of(first), b.scorer.scores_of(second)
         labels = np.full(batch.height, UNKNOWN, dtype=np.int8) if outcomes is None else outcomes.of(batch)
         parts.append((of_a, of_b, labels))
         changed = _most_changed(changed, _changes(first, done, of_a, of_b, labels, a, b))
@@ -216,7 +216,7 @@ def _changes(
     scored: pl.DataFrame, before: int, of_a: Floats, of_b: Floats, labels: Labels, a: Side, b: Side
 ) -> pl.DataFrame:
     """The rows of a batch whose score changes most, those that become or cease to be an alert first."""
-    own = [name for name in scored.columns if name not in ENSEMBLE_COLUMNS]
+    own = [name for name in scored.columns if name not in SCORE_COLUMNS]
     kept = [name for name in own if scored[name].dtype != pl.Object][:5]
     turned = (of_a >= a.threshold) != (of_b >= b.threshold)
     frame = pl.DataFrame(

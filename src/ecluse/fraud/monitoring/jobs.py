@@ -20,6 +20,7 @@ from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
 from ecluse.errors import InvalidInput, JobCancelled
 from ecluse.fraud import work
 from ecluse.fraud.monitoring.workflows import is_poorer, learned_counts
+from ecluse.fraud.score_columns import PROBABILITY, names_of_version
 from ecluse.fraud.seen import Seen, rows_learned
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.runtime import Runtime
@@ -283,6 +284,7 @@ def learned_report(
     learned |= {"figures": result["figures"] if same else None, "from": version.version}
     return kept | {
         "metrics": metrics,
+        "score": (names_of_version(before) if result["way"] == "kept" else PROBABILITY).score,
         "threshold": made.threshold,
         "medium_threshold": made.medium_threshold,
         "required_columns": list(required),

@@ -102,7 +102,7 @@ def watch(
         scores = None
         if not check.missing:
             scored = scorer.score_frame(batch, reasons_for=None)
-            scores = scored["fraud_probability"].to_numpy().astype(np.float64)
+            scores = scorer.scores_of(scored)
         binned = counters.add(batch, scores)
         labels = np.full(batch.height, UNKNOWN, dtype=np.int8) if outcomes is None else outcomes.of(batch)
         if seen is not None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ecluse.catalog import labels, references
 from ecluse.catalog.tables import ModelVersion
+from ecluse.fraud.score_columns import ANOMALY, REFERENCES, names_of_version
 from ecluse.runtime import Runtime
 from ecluse.web import charts
 from ecluse.web.i18n import Words
@@ -78,7 +79,8 @@ def ensemble_context(runtime: Runtime, version: ModelVersion, say: Words) -> dic
         "agreement": agreement_of(report, say),
         "meanings": meanings_of(report, say),
         "warnings": warnings_of(report),
-        "figures": [sample_chart(report, say)],
+        # Shares of the sample are spread evenly, whatever the sample: a chart of them says nothing.
+        "figures": [] if names_of_version(report) == ANOMALY else [sample_chart(report, say)],
         "labelled": labelled,
         "labelled_frauds": frauds,
         "learned": report.get("learned"),
@@ -104,12 +106,15 @@ def meanings_of(report: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
     """The columns of a scored table, each with what its numbers mean."""
     rates, weight = report["fraud_rate"], float(report["weights"]["anomaly"])
     stated, estimated = float(rates["stated"]), rates["estimated"]
-    found = [("fraud_probability", _probability(report, stated, say))]
+    score = names_of_version(report).score
+    if score == ANOMALY.score:
+        return _of_anomaly(report, stated, say)
+    found = [(score, _probability(report, stated, say))]
     if not report["abstained"]:
         found.append(
             (
                 "fraud_probability_calibrated",
-                say._("The same as fraud_probability.")
+                say._("The same as %(column)s.", column=score)
                 if report.get("learned")
                 else say._("Empty: how likely fraud is cannot be known here.")
                 if estimated is None
@@ -120,21 +125,38 @@ def meanings_of(report: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
                 ),
             )
         )
-    found.append(("combined_score", _combined(report, stated, say)))
-    found.append(
-        (
-            "anomaly_score",
-            say._(
-                "The share of the sample that is less unusual. It is %(share)s of the combined score.",
-                share=say.percent(weight, 0),
-            ),
-        )
+        found.append(("combined_score", _combined(report, stated, say)))
+    unusual = say._(
+        "The share of the sample that is less unusual. It is %(share)s of the combined score.",
+        share=say.percent(weight, 0),
     )
+    if report["abstained"]:
+        unusual = say._("The share of the sample that is less unusual. It says nothing of fraud.")
+    found.append(("anomaly_score", unusual))
+    if score == REFERENCES.score:
+        found.append((REFERENCES.flag, say._("1 for the HIGH rows: those to look at first.")))
     if len(report["members"]) > 1:
         found.append(
             ("prediction_stability", say._("1 where all members rank the row alike, less where they do not."))
         )
     return found
+
+
+def _of_anomaly(report: Mapping[str, Any], stated: float, say: Words) -> list[tuple[str, str]]:
+    """The columns where nothing but how unusual a row is speaks."""
+    return [
+        (ANOMALY.score, say._("The share of the sample that is less unusual. It says nothing of fraud.")),
+        (
+            ANOMALY.level,
+            say._(
+                "HIGH is the top %(high)s, MEDIUM the top %(medium)s.",
+                high=say.percent(stated),
+                medium=say.percent(min(1.0, MEDIUM_ALERTS * stated)),
+            ),
+        ),
+        (ANOMALY.flag, say._("1 for the HIGH rows: those to look at first.")),
+        ("prediction_stability", say._("1 where all detectors rank the row alike, less where they do not.")),
+    ]
 
 
 def sample_chart(report: Mapping[str, Any], say: Words) -> charts.Chart:
@@ -152,12 +174,6 @@ def warnings_of(report: Mapping[str, Any]) -> list[str]:
 def _probability(report: Mapping[str, Any], stated: float, say: Words) -> str:
     if report.get("learned"):
         return say._("On the scale that the labels gave it. With few labels that is a rough one.")
-    if report["abstained"]:
-        return say._(
-            "How unusual the row is, on a scale whose mean on the sample is the stated rate, %(rate)s. It is no "
-            "probability of fraud.",
-            rate=say.percent(stated),
-        )
     return say._(
         "A rank score: its mean on the sample is the stated fraud rate, %(rate)s. It is no measured probability.",
         rate=say.percent(stated),
@@ -168,7 +184,8 @@ def _combined(report: Mapping[str, Any], stated: float, say: Words) -> str:
     if report.get("learned"):
         return say._(
             "The share of the sample that ranks lower before anything was learned from labels. The risk does not "
-            "follow it: HIGH is a fraud_probability from %(high)s on, MEDIUM from %(medium)s on.",
+            "follow it: HIGH is a %(column)s from %(high)s on, MEDIUM from %(medium)s on.",
+            column=names_of_version(report).score,
             high=say.threshold(float(report["threshold"])),
             medium=say.threshold(float(report["medium_threshold"])),
         )

@@ -15,6 +15,14 @@ from ecluse.catalog import datasets, labels, models, predictions
 from ecluse.catalog.tables import Prediction
 from ecluse.errors import JobNotFound, ModelNotFound, NotFound, VersionNotFound
 from ecluse.fraud.ranking import Ranking
+from ecluse.fraud.score_columns import (
+    ANOMALY,
+    PROBABILITY,
+    REASONS,
+    SCORE_COLUMNS,
+    ScoreNames,
+    names_of,
+)
 from ecluse.runtime import Runtime
 from ecluse.storage import safe_filename
 from ecluse.web import charts
@@ -29,22 +37,6 @@ from ecluse.web.templating import render, words_of
 
 router = APIRouter()
 DEFAULT_BUDGET: Final = 20
-REASONS: Final = 3
-#: Columns a scoring adds; the others are the table's own.
-ADDED: Final = frozenset(
-    {
-        *(f"reason_{rank}{effect}" for rank in range(1, REASONS + 1) for effect in ("", "_effect")),
-        "fraud_probability",
-        "risk_level",
-        "is_fraud",
-        "prediction_variance",
-        "prediction_stability",
-        "anomaly_score",
-        "is_anomaly",
-        "combined_score",
-        "fraud_probability_calibrated",
-    }
-)
 MOMENT: Final = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}):\d{2}(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?")
 Budget = Annotated[int, Query(ge=1, le=1_000_000_000)]
 
@@ -53,10 +45,11 @@ Budget = Annotated[int, Query(ge=1, le=1_000_000_000)]
 class Opinions:
     """What an ensemble says of a row beside its rank: shares of its sample that are less risky and less unusual.
 
-    `agreement` in [0, 1] is that of its members, None with one; `calibrated` None where it cannot be known.
+    `agreement` in [0, 1] is that of its members, None with one; `calibrated` None where it cannot be known. Without
+    members there is no share `combined`.
     """
 
-    combined: float
+    combined: float | None
     anomaly: float
     agreement: float | None
     calibrated: float | None
@@ -64,13 +57,13 @@ class Opinions:
 
 @dataclass(frozen=True)
 class Risky:
-    """A row as the page shows it: the table's own cells, probability in [0, 1], reasons with their effects.
+    """A row as the page shows it: the table's own cells, score in [0, 1], reasons with their effects.
 
     Effects are log-odds, of rows ranked by anomaly alone how unusual a column is. `opinions` are an ensemble's.
     """
 
     cells: tuple[str, ...]
-    probability: float
+    score: float
     level: str
     flagged: bool
     reasons: tuple[tuple[str, float], ...]
@@ -110,6 +103,7 @@ def show_prediction(
         "given": given,
         "lacks": " column(s) of the model: " in (row.error or ""),
         "meaning": _meaning(row, report),
+        "score_column": _names(row.summary or {}).score,
         "taught": (report.get("learned") or {}).get("labels", 0),
         "stated_rate": (report.get("fraud_rate") or {}).get("stated"),
         "progress": _progress(runtime, row, say),
@@ -179,11 +173,12 @@ def scored_name(filename: str, file_format: str) -> str:
 
 def own_columns(rows: list[dict[str, Any]]) -> list[str]:
     """The columns of the table itself among those of its scored rows."""
-    return [name for name in (rows[0] if rows else {}) if name not in ADDED]
+    return [name for name in (rows[0] if rows else {}) if name not in SCORE_COLUMNS]
 
 
 def risky_row(row: Mapping[str, Any], columns: list[str], say: Words) -> Risky:
     """A scored row as the page shows it."""
+    names = names_of(row)
     reasons = [
         (translated(str(row[f"reason_{i}"]), say), float(row[f"reason_{i}_effect"]))
         for i in range(1, REASONS + 1)
@@ -191,9 +186,9 @@ def risky_row(row: Mapping[str, Any], columns: list[str], say: Words) -> Risky:
     ]
     return Risky(
         cells=tuple(_cell(row[name], say) for name in columns),
-        probability=float(row["fraud_probability"]),
-        level=str(row["risk_level"]),
-        flagged=bool(int(row["is_fraud"])),
+        score=float(row[names.score]),
+        level=str(row[names.level]),
+        flagged=bool(int(row[names.flag])),
         reasons=tuple(reasons),
         opinions=_opinions(row),
     )
@@ -219,10 +214,13 @@ def percent_digits(probabilities: list[float]) -> int:
 
 
 def _opinions(row: Mapping[str, Any]) -> Opinions | None:
-    if row.get("combined_score") is None:
+    if row.get("anomaly_score") is None:
         return None
+    combined = row.get("combined_score")
     agreement, calibrated = row.get("prediction_stability"), row.get("fraud_probability_calibrated")
-    return Opinions(float(row["combined_score"]), float(row["anomaly_score"]), agreement, calibrated)
+    return Opinions(
+        None if combined is None else float(combined), float(row["anomaly_score"]), agreement, calibrated
+    )
 
 
 def _reviewed(
@@ -249,10 +247,13 @@ def _reviewed(
         "exact": ranking is not None,
         "chosen": nearest(cuts, budget),
         "flagged_shown": sum(row.flagged for row in rows),
-        "digits": percent_digits([row.probability for row in rows]),
+        "digits": percent_digits([row.score for row in rows]),
         "to_the_minute": to_the_minute,
         "most": max(effects, default=1.0) or 1.0,
-        "chart": charts.score_histogram(summary, threshold, say) if threshold is not None else None,
+        # Shares of the sample are spread evenly, whatever the rows: a chart of them says nothing.
+        "chart": None
+        if threshold is None or _names(summary) == ANOMALY
+        else charts.score_histogram(summary, threshold, say),
     }
 
 
@@ -267,7 +268,10 @@ def _report(runtime: Runtime, row: Prediction) -> Mapping[str, Any]:
 
 def _threshold(row: Prediction, report: Mapping[str, Any]) -> float | None:
     """The threshold the rows were flagged by; None once the model is gone and the summary does not say."""
-    told = (row.summary or {}).get("threshold", report.get("threshold"))
+    summary = row.summary or {}
+    told = summary.get("threshold", report.get("threshold"))
+    if _names(summary) == ANOMALY:
+        told = summary.get("flagged_from")
     return None if told is None else float(told)
 
 
@@ -276,7 +280,13 @@ def _meaning(row: Prediction, report: Mapping[str, Any]) -> Meaning:
     top = (row.summary or {}).get("top") or []
     if not report and top and "combined_score" in top[0]:
         return "unusual"
-    return meaning_of(report)
+    return "unusual" if _names(row.summary or {}) == ANOMALY else meaning_of(report)
+
+
+def _names(summary: Mapping[str, Any]) -> ScoreNames:
+    """The names of the columns of a scoring; those of a probability where it has no row."""
+    top = summary.get("top") or []
+    return names_of(top[0]) if top else PROBABILITY
 
 
 def _progress(runtime: Runtime, row: Prediction, say: Words) -> Progress | None:
