@@ -11,6 +11,7 @@ from sklearn import metrics
 from ecluse.errors import InvalidInput
 from ecluse.fraud import evaluation
 from ecluse.fraud.evaluation import Goal
+from ecluse.intervals import wilson
 
 scored_rows = st.lists(
     st.tuples(st.integers(0, 1), st.integers(0, 20).map(lambda score: score / 20)), min_size=5, max_size=80
@@ -157,6 +158,34 @@ def test_intervals_hold_the_figure_and_narrow_with_more_rows() -> None:
         return high - low
 
     assert width(4_000) < width(200)
+
+
+def test_17_frauds_ranked_first_do_not_say_that_every_fraud_will_be() -> None:
+    labels = (np.arange(2_000) < 17).astype(np.int8)
+    scores = np.linspace(1, 0, 2_000)
+    found = evaluation.bootstrap_intervals(labels, scores, float(scores[16]), seed=0)
+    for name, (low, high) in found.items():
+        assert low < 0.97, name
+        assert high == 1, name
+    assert found["recall"] == found["precision"] == wilson(17, 17)
+
+
+def test_intervals_of_rankings_hold_the_truth_where_few_frauds_were_seen() -> None:
+    """95 % is stated. One fraud in twenty looks like any row: of 40 tables with twelve frauds most show none."""
+    rng = np.random.default_rng(3)
+
+    def drawn(frauds: int, rows: int) -> tuple[evaluation.Labels, evaluation.Floats]:
+        apart = np.where(rng.random(frauds) < 0.05, 0.0, 6.0)
+        labels = (np.arange(rows) < frauds).astype(np.int8)
+        return labels, rng.normal(size=rows) + np.r_[apart, np.zeros(rows - frauds)]
+
+    truth = evaluation.average_precision(*drawn(6_000, 200_000))
+    held = 0
+    for seed in range(40):
+        labels, scores = drawn(12, 400)
+        low, high = evaluation.bootstrap_intervals(labels, scores, 3.0, seed=seed)["average_precision"]
+        held += low <= truth <= high
+    assert held >= 36
 
 
 def test_the_point_estimates_of_the_bootstrap_are_those_of_the_rows() -> None:

@@ -16,7 +16,7 @@ from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.dataset import open_table
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.labelling.figures import figures_elsewhere, figures_of, figures_of_all, wilson
+from ecluse.fraud.labelling.figures import figures_elsewhere, figures_of, figures_of_all
 from ecluse.fraud.labelling.learning import Learned, learn_from_labels, recalibrate
 from ecluse.fraud.labelling.questions import QuestionSet, choose_questions
 from ecluse.fraud.labelling.workflows import read_labels
@@ -199,12 +199,6 @@ def test_answers_to_the_questions_of_one_model_judge_another() -> None:
 def test_a_count_out_of_range_is_refused() -> None:
     with pytest.raises(InvalidInput, match="ask 5 to 200"):
         choose_questions(np.zeros(10), threshold=0.5, count=3)
-
-
-@given(found=st.integers(0, 50), others=st.integers(0, 50))
-def test_a_wilson_interval_holds_its_share_and_stays_within_0_and_1(found: int, others: int) -> None:
-    share, low, high = wilson(found, found + others)
-    assert 0 <= low <= share <= high <= 1
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:

@@ -249,6 +249,19 @@ def test_a_better_version_is_called_better_and_the_sides_may_be_changed() -> Non
         assert low <= forth[name]["difference"] <= high
 
 
+def test_two_versions_that_rank_a_few_frauds_alike_may_rank_the_next_apart() -> None:
+    labels = (np.arange(1_000) < 17).astype(np.int8)
+    rng = np.random.default_rng(0)
+    a, b = (labels * 10 + rng.normal(size=1_000) for _ in range(2))
+    found = paired_figures(labels, a, b, 5.0, 5.0, seed=0)
+    for name in ("average_precision", "roc_auc", "recall"):
+        low, high = found[name]["interval"]
+        assert found[name]["difference"] == 0
+        assert low < high, name
+    alone = paired_figures(labels, a, a, 5.0, 5.0, seed=0)
+    assert alone["average_precision"]["interval"] == alone["roc_auc"]["interval"] == [0.0, 0.0]
+
+
 def test_versions_that_are_equally_good_are_rarely_told_apart() -> None:
     """95 % intervals: of 60 pairs drawn alike, three are expected to seem different."""
     wrong = 0

@@ -10,16 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from scipy.stats import binomtest
 from sklearn import metrics
 
+from ecluse.intervals import wilson
 from ecluse.plants import evaluation
 from ecluse.plants.evaluation import Answers, Floats, Positions
 from ecluse.plants.recipe import Example
 
 LABELS = ("daisy", "grass", "moss")
-
-counts = st.integers(1, 500).flatmap(lambda of: st.tuples(st.integers(0, of), st.just(of)))
 
 
 @st.composite
@@ -44,26 +42,8 @@ def drawn(seed: int, images: int = 200) -> Answers:
     return Answers(examples(truth), 3.0 * logits)
 
 
-@given(counts)
-def test_the_interval_is_wilsons_as_scipy_has_it(seen: tuple[int, int]) -> None:
-    expected = binomtest(*seen).proportion_ci(0.95, method="wilson")
-    assert evaluation.wilson(*seen) == pytest.approx((expected.low, expected.high), abs=1e-12)
-
-
-@given(counts, st.floats(0.5, 0.999))
-def test_an_interval_holds_what_was_seen_mirrors_its_opposite_and_is_narrower_with_more(
-    seen: tuple[int, int], level: float
-) -> None:
-    right, of = seen
-    low, high = evaluation.wilson(right, of, level)
-    assert 0 <= low <= right / of <= high <= 1
-    assert evaluation.wilson(of - right, of, level) == pytest.approx((1 - high, 1 - low))
-    more = evaluation.wilson(10 * right, 10 * of, level)
-    assert more[1] - more[0] < high - low
-
-
 def test_57_of_60_right_is_told_with_its_interval() -> None:
-    low, high = evaluation.wilson(57, 60)
+    low, high = wilson(57, 60)
     interval = {"low": low, "high": high, "right": 57, "of": 60}
     assert evaluation.in_words(interval) == "57 of 60 right is 95 % (86 to 98)"
 

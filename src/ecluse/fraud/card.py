@@ -75,23 +75,25 @@ def add_learned(folder: Path, version: str, table: str, result: Mapping[str, Any
     path.write_text(before + section, encoding="utf-8")
 
 
+INTERVALS = "Intervals are 95 %: of precision and recall Wilson's, of the others from 200 resamples"
+
+
 def _measured(report: dict[str, Any]) -> str:
     if report["measured_on"] == "folds":
         return (
             "All rows were learned from, and no part was kept back to measure on. The figures are those of rows that a "
             "fold held out, scored by models that had not seen them; the threshold was chosen on the same rows. "
-            "Intervals are 95 %, from 200 resamples of these rows."
+            f"{INTERVALS} of these rows."
         )
     if report.get("refitted"):
         return (
             "The figures are of a model that had not seen the test rows: it was fitted on "
             f"{_fitted_on(report)}. The model saved here has the same settings and rounds, and was then fitted on "
-            "all rows, the test rows among them, so it knows the latest. Intervals are 95 %, from 200 resamples of "
-            "the test rows."
+            f"all rows, the test rows among them, so it knows the latest. {INTERVALS} of the test rows."
         )
     return (
         "The test rows were used for nothing else, and the figures are of the very model saved here, fitted on "
-        f"{_fitted_on(report)}. Intervals are 95 %, from 200 resamples of the test rows."
+        f"{_fitted_on(report)}. {INTERVALS} of the test rows."
     )
 
 

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.fraud.evaluation import Floats, Labels, average_precision
+from ecluse.intervals import wilson
 
 Flags = NDArray[np.bool_]
 
@@ -18,8 +19,8 @@ LEAST_FRAUDS: Final = 10
 MOST_LEVELS: Final = 40
 SHOWN: Final = 5
 MOST_PERIODS: Final = 12
-#: So far below the overall recall is chance once in two hundred.
-SURE: Final = 2.576
+#: A recall whose interval at this level lies below the overall one is so by chance once in two hundred.
+SURE: Final = 0.99
 PERIODS: Final = ("1h", "1d", "1w", "1mo", "1q", "1y")
 
 
@@ -40,7 +41,7 @@ def weakest_groups(
             for group, rows in _groups(frame[name], kind)
             if int(labels[rows].sum()) >= LEAST_FRAUDS
         ]
-        below = [group for group in groups if _at_most(group["found"], group["frauds"]) < overall]
+        below = [group for group in groups if wilson(group["found"], group["frauds"], SURE)[1] < overall]
         if below:
             worst.append({"column": name} | min(below, key=lambda group: float(group["recall"])))
     return sorted(worst, key=lambda group: float(group["recall"]))[:SHOWN]
@@ -104,10 +105,3 @@ def _figures(rows: Flags, labels: Labels, flagged: Flags) -> dict[str, Any]:
         "alerts": alerts,
         "precision": found / alerts if alerts else None,
     }
-
-
-def _at_most(found: int, of: int) -> float:
-    """The upper end of the interval of a share."""
-    share, square = found / of, SURE**2 / of
-    spread = SURE * np.sqrt(share * (1 - share) / of + square / (4 * of))
-    return float((share + square / 2 + spread) / (1 + square))

@@ -10,18 +10,17 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ecluse.intervals import LEVEL, wilson
 from ecluse.plants.recipe import Example
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
-LEVEL: Final = 0.95
 BINS: Final = 10
 #: Images that are shown as mistakes, and as those the model was least sure of.
 SHOWN: Final = 24
@@ -99,21 +98,6 @@ def in_words(interval: Mapping[str, Any]) -> str:
     low, high = (f"{100 * float(interval[end]):.{digits}f}" for end in ("low", "high"))
     share = f"{100 * right / of:.1f}".removesuffix(".0")
     return f"{right:,} of {of:,} right is {share} % ({low} to {high})"
-
-
-# How sure a share is
-
-
-def wilson(right: int, of: int, level: float = LEVEL) -> tuple[float, float]:
-    """The interval of Wilson (1927) for a share of which `right` of `of` were seen; (0, 1) where nothing was."""
-    if of == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    share, slack = right / of, z * z / of
-    middle = (share + slack / 2) / (1 + slack)
-    half = z * math.sqrt(share * (1 - share) / of + slack / (4 * of)) / (1 + slack)
-    # Rounding must not put the ends a hair beyond what they are exactly.
-    return (0.0 if right == 0 else middle - half), (1.0 if right == of else middle + half)
 
 
 def _named(interval: tuple[float, float]) -> dict[str, float]:

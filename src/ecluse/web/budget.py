@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from ecluse.fraud.ranking import Cut, Ranking
 from ecluse.fraud.score_columns import names_of
+from ecluse.intervals import wilson
 from ecluse.web.i18n import Words
 
 #: What the probabilities of a version are: set right on rows it had not seen, or by a person's labels; scaled to a
@@ -102,14 +103,12 @@ def _tied(cut: Cut, say: Words) -> str:
 
 def _share_of_labelled(found: int, of: int, say: Words) -> str:
     """`12 of 15, 80 % (55 to 93 %)`, with the interval at 95 %."""
-    from ecluse.fraud.labelling.figures import wilson
-
-    share, low, high = wilson(found, of)
+    low, high = wilson(found, of)
     return say._(
         "%(found)s of %(of)s, %(share)s (%(low)s to %(high)s)",
         found=say.num(found),
         of=say.num(of),
-        share=say.percent(share, 0),
+        share=say.percent(found / of, 0),
         low=say.num(low * 100),
         high=say.percent(high, 0),
     )

@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.fraud.labelling.questions import QuestionSet
+from ecluse.intervals import exact
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
 Groups = NDArray[np.int64]
 
-Z: Final = 1.959964
-TAIL: Final = 0.025
 #: With fewer of either class, figures are shown with a warning.
 FEW: Final = 5
 #: Fewer answers among the rows of a range tell nothing of it.
@@ -165,7 +164,7 @@ def figures_of_all(scores: Floats, labels: Labels, threshold: float, *, seed: in
 def figures_from(answered: Answered, *, seed: int = 0) -> LabelFigures:
     """Precision, recall, average precision and fraud rate with 95 % intervals.
 
-    Precision, recall and rate: Wilson (1927) intervals of each group, combined as by Zou and Donner (2008).
+    Precision, recall and rate: exact intervals of each group, combined as by Zou and Donner (2008).
     Average precision: `TAILS` of `DRAWS` draws of each group's rate of fraud and of its rows' weights.
     """
     frauds = int(answered.labels.sum())
@@ -202,29 +201,10 @@ def figures_from(answered: Answered, *, seed: int = 0) -> LabelFigures:
     )
 
 
-def wilson(found: float, of: float) -> tuple[float, float, float]:
-    """A share with its 95 % interval (Wilson, 1927): (found/of, low, high); (0, 0, 1) of nothing."""
-    if of <= 0:
-        return 0.0, 0.0, 1.0
-    share = found / of
-    middle = (share + Z**2 / (2 * of)) / (1 + Z**2 / of)
-    half = Z / (1 + Z**2 / of) * np.sqrt(share * (1 - share) / of + Z**2 / (4 * of**2))
-    return share, float(min(max(middle - half, 0.0), share)), float(max(min(middle + half, 1.0), share))
-
-
 def _drawn(found: float, of: float, rows: float) -> tuple[float, float, float]:
-    """A share of some of `rows` with its 95 % interval (Clopper and Pearson, 1934); known where all were looked at.
-
-    Unlike Wilson's, it holds for a rare fraud of which one of a few draws is one.
-    """
-    from scipy.special import betaincinv
-
+    """A share of some of `rows` with its 95 % interval; known where all were looked at."""
     share = found / of
-    if of >= rows:
-        return share, share, share
-    low = float(betaincinv(found, of - found + 1, TAIL)) if found else 0.0
-    high = float(betaincinv(found + 1, of - found, 1 - TAIL)) if found < of else 1.0
-    return share, low, high
+    return (share, share, share) if of >= rows else (share, *exact(found, of))
 
 
 Total = tuple[float, float, float]

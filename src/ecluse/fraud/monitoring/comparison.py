@@ -12,12 +12,19 @@ from numpy.typing import NDArray
 
 from ecluse.errors import ColumnsMissing
 from ecluse.fraud.dataset import Table
-from ecluse.fraud.evaluation import average_precision, confusion, precision_recall_curve, roc_auc
+from ecluse.fraud.evaluation import (
+    average_precision,
+    confusion,
+    half_rows,
+    precision_recall_curve,
+    roc_auc,
+)
 from ecluse.fraud.labels import UNKNOWN
 from ecluse.fraud.monitoring.outcomes import Outcomes
 from ecluse.fraud.score_columns import SCORE_COLUMNS
 from ecluse.fraud.scorers import Scorer
 from ecluse.fraud.scoring import missing_message
+from ecluse.intervals import matched_difference
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -116,17 +123,28 @@ def paired_figures(
 ) -> dict[str, dict[str, Any]]:
     """Each figure of a and b, and b minus a with its 95 % interval over rows drawn again for both alike.
 
-    Rows are drawn by weights of a Poisson distribution, which stands for drawing with replacement.
+    Rows are drawn by weights of a Poisson distribution, which stands for drawing with replacement, each time with
+    and without `half_rows`, the same for both versions: two that rank a few frauds alike may rank the next apart.
     """
     rng = np.random.default_rng(seed)
     draws = int(np.clip(DRAWN_ROWS // max(len(labels), 1), *RESAMPLES))
     measures = _Weighted(labels, a, threshold_a), _Weighted(labels, b, threshold_b)
-    differences = []
+    differences: list[list[float]] = []
+    widened: list[list[float]] = []
     for _ in range(draws):
         weights = rng.poisson(1.0, len(labels)).astype(np.float64)
         if weights[labels == 1].sum() and weights[labels == 0].sum():
-            differences.append([y - x for x, y in zip(*(m.figures(weights) for m in measures), strict=True)])
-    low, high = np.percentile(np.array(differences), [2.5, 97.5], axis=0)
+            drawn = weights * labels, weights * (1 - labels)
+            differences.append(_difference(measures, drawn))
+            widened.append(_difference(measures, _with_half_rows(drawn, half_rows(rng, labels))))
+    ends = [np.percentile(np.array(part), [2.5, 97.5], axis=0) for part in (differences, widened)]
+    low, high = np.min([part[0] for part in ends], axis=0), np.max([part[1] for part in ends], axis=0)
+    # Both look at the same frauds, of which each finds some: a share of matched rows.
+    of_a, of_b = (a >= threshold_a)[labels == 1], (b >= threshold_b)[labels == 1]
+    recall = NAMES.index("recall")
+    low[recall], high[recall] = matched_difference(
+        float(np.sum(of_b & ~of_a)), float(np.sum(of_a & ~of_b)), float(len(of_a))
+    )
     values = [_figures(labels, *side) for side in ((a, threshold_a), (b, threshold_b))]
     found = {}
     for place, name in enumerate(NAMES):
@@ -158,30 +176,44 @@ def agreement(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> dict[str, Any]:
     }
 
 
+def _difference(measures: tuple[_Weighted, _Weighted], drawn: tuple[Floats, Floats]) -> list[float]:
+    of_a, of_b = (one.figures(*drawn) for one in measures)
+    return [y - x for x, y in zip(of_a, of_b, strict=True)]
+
+
+def _with_half_rows(
+    drawn: tuple[Floats, Floats], half: tuple[tuple[int, float], tuple[int, float]]
+) -> tuple[Floats, Floats]:
+    positive, negative = (weights.copy() for weights in drawn)
+    (hidden, fraud), (mistaken, other) = half
+    positive[hidden] += fraud
+    negative[mistaken] += other
+    return positive, negative
+
+
 class _Weighted:
-    """The figures of one version where each row counts as often as it was drawn."""
+    """The figures of one version where each row counts as a fraud, and as a legitimate row, by some weight."""
 
     def __init__(self, labels: Labels, scores: Floats, threshold: float) -> None:
         self._order = np.argsort(-scores, kind="stable")
         ranked = scores[self._order]
-        self._truth = labels[self._order].astype(np.float64)
         self._ends = np.flatnonzero(np.append(np.diff(ranked) != 0, True))
         self._alerts = int(np.searchsorted(-ranked, -threshold, side="right"))
 
-    def figures(self, weights: Floats) -> tuple[float, float, float, float]:
-        drawn = weights[self._order]
-        found, flagged = np.cumsum(drawn * self._truth), np.cumsum(drawn)
+    def figures(self, positive: Floats, negative: Floats) -> tuple[float, float, float, float]:
+        found = np.cumsum(positive[self._order])
+        flagged = found + np.cumsum(negative[self._order])
         hits, alerts = (
             (float(found[self._alerts - 1]), float(flagged[self._alerts - 1])) if self._alerts else (0.0, 0.0)
         )
         found, flagged = found[self._ends], flagged[self._ends]
         frauds, others = float(found[-1]), float(flagged[-1] - found[-1])
-        precision = found / np.maximum(flagged, 1.0)
+        precision = found / np.maximum(flagged, 1e-12)
         area = float(np.sum(np.diff(found, prepend=0.0) * precision)) / frauds
         recall = np.concatenate([[0.0], found / frauds])
         false = np.concatenate([[0.0], (flagged - found) / others])
         auc = float(np.trapezoid(recall, false))
-        return area, auc, hits / max(alerts, 1.0), hits / frauds
+        return area, auc, hits / alerts if alerts else 0.0, hits / frauds
 
 
 def _figures(labels: Labels, scores: Floats, threshold: float) -> tuple[float, float, float, float]:

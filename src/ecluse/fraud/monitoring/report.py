@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ecluse.fraud.columns import ColumnSpec, infer_columns, parse_columns
 from ecluse.fraud.dataset import Table
-from ecluse.fraud.evaluation import bootstrap_intervals, confusion, measure
+from ecluse.fraud.evaluation import bootstrap_intervals, confusion, measure, share_intervals
 from ecluse.fraud.labels import UNKNOWN
 from ecluse.fraud.monitoring.drift import DriftCounter, TrainingSketch, drift_of, stability_index
 from ecluse.fraud.monitoring.outcomes import Outcomes
@@ -264,6 +264,7 @@ def _outcomes(
     # Of very many rows a part says as much: all frauds and every so-many-th other would bend precision.
     step = max(1, len(labels) // RESAMPLED_ROWS)
     intervals = bootstrap_intervals(labels[::step], scores[::step], threshold, seed=0)
+    intervals |= share_intervals(labels, scores, threshold)
     return found | {
         "metrics": measure(labels, scores, threshold),
         "intervals": {name: list(bounds) for name, bounds in intervals.items()},
