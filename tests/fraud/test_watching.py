@@ -88,11 +88,12 @@ def test_a_look_adds_up_whatever_made_the_scores(kind: str, folder: Path) -> Non
         )
         scored = pl.concat(scorer.score_table(table, reasons_for=None))
     assert json.loads(json.dumps(found)) == found
-    alerts = int((scored["fraud_probability"] >= threshold).sum())
+    scores = scorer.scores_of(scored)
+    alerts = int((scores >= threshold).sum())
     assert found["rows"] == sum(period["rows"] for period in found["periods"]) == 2_000
     assert found["alerts"]["count"] == sum(day["alerts"] for day in found["alerts"]["by_day"]) == alerts
     assert found["outcomes"]["frauds"] == int(truth(folder).sum())
-    expected = average_precision(truth(folder), scored["fraud_probability"].to_numpy())
+    expected = average_precision(truth(folder), scores)
     assert found["outcomes"]["metrics"]["average_precision"] == pytest.approx(expected)
     counts = found["outcomes"]["confusion"]
     hits = sum((period["recall"] or 0) * period["frauds"] for period in found["periods"])
@@ -330,7 +331,7 @@ def test_what_labels_teach_any_kind_of_version_is_applied_alike_however_rows_com
     for start, height in ((0, 7), (1_500, 300)):
         part = scorer.score_frame(raw[start : start + height], reasons_for=None)
         assert part["fraud_probability"].equals(whole["fraud_probability"][start : start + height])
-    before = pl.concat([base.score_frame(raw, reasons_for=None)])["fraud_probability"].to_numpy()
+    before = base.scores_of(base.score_frame(raw, reasons_for=None))
     after = whole["fraud_probability"].to_numpy()
     rest = np.setdiff1d(np.arange(len(labels)), np.array(list(answers)) - 1)
     gain = average_precision(labels[rest], after[rest]) - average_precision(labels[rest], before[rest])
