@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecluse.errors import UnreadableImage
+from ecluse.intervals import wilson
 from ecluse.plants.architectures import network
-from ecluse.plants.evaluation import wilson
 from ecluse.plants.features import features
 from ecluse.plants.graphs import build_graph
 from ecluse.plants.likeness import near_groups, perceptual_hash, thumbnail
