@@ -2,6 +2,7 @@
 
     EcluseError
     ├── SettingsError (ValueError)              a setting is missing or contradicts another
+    ├── DiskUnusable (OSError)                  a folder of this machine cannot be read or written
     ├── StorageError
     │   ├── InvalidKey (ValueError)             a key would leave its scope or cannot be stored
     │   ├── InvalidAttribute (ValueError)       an attribute that not every store can keep
@@ -25,6 +26,8 @@
     │   └── SignatureInvalid (ValueError)       there is no signature, or it is not that of the key
     ├── CatalogError
     │   ├── CatalogUnavailable (ConnectionError)
+    │   │   ├── CatalogDamaged                  its file is not, or no longer, a database
+    │   │   └── CatalogUnwritable               its disk is full, can only be read, or is not to be written by us
     │   └── NotFound (LookupError)              no such row, or it is someone else's
     ├── AccountError
     │   ├── NotSignedIn (PermissionError)
@@ -97,6 +100,11 @@ class EcluseError(Exception):
 
 class SettingsError(EcluseError, ValueError):
     code = "invalid_settings"
+
+
+class DiskUnusable(EcluseError, OSError):
+    code = "disk_unusable"
+    status = 503
 
 
 class StorageError(EcluseError):
@@ -206,6 +214,14 @@ class CatalogError(EcluseError):
 class CatalogUnavailable(CatalogError, ConnectionError):
     code = "catalog_unavailable"
     status = 503
+
+
+class CatalogDamaged(CatalogUnavailable):
+    code = "catalog_damaged"
+
+
+class CatalogUnwritable(CatalogUnavailable):
+    code = "catalog_unwritable"
 
 
 class NotFound(CatalogError, LookupError):

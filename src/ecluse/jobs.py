@@ -27,8 +27,10 @@ from dbos import error as dbos_errors
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
+from ecluse.disks import what_is_wrong, why_sqlite_fails
 from ecluse.errors import (
     CatalogUnavailable,
+    DiskUnusable,
     DocumentsUnavailable,
     EcluseError,
     JobCancelled,
@@ -227,7 +229,11 @@ def _reported(method: Callable[P, R]) -> Callable[P, R]:
         except (DataError, UnicodeEncodeError) as error:
             raise JobNotFound("No job has such an id. See: ecluse jobs list") from error
         except (SQLAlchemyError, sqlite3.Error, dbos_errors.DBOSException) as error:
-            said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            cause = getattr(error, "orig", None) or error
+            file = make_url(args[0]._url).database if args and isinstance(args[0], Jobs) else None
+            if (reason := why_sqlite_fails(cause, Path(file or ""))) is not None:
+                raise JobsUnavailable(f"The job engine cannot be used. {reason}") from error
+            said = str(cause).strip().splitlines()[0]
             raise JobsUnavailable(
                 f"The job engine's database does not answer: {said}. See: ecluse doctor"
             ) from error
@@ -505,6 +511,10 @@ def _register(name: str, kind: JobKind, context: Any, jobs: Jobs, closing: Closi
         except Exception as error:
             if closing.begun.is_set():
                 raise
+            if (reason := what_is_wrong(error)) is not None:
+                logger.warning("Job %s (%s) failed: %s", task.job_id, name, reason)
+                _tell(kind, context, task, reason, subject)
+                raise DiskUnusable(reason) from error
             reference = uuid.uuid4().hex[:8]
             logger.exception("Job %s (%s) failed; reference %s", task.job_id, name, reference)
             message = f"The job was stopped by a fault of ours. The worker's log has it under reference {reference}."

@@ -29,6 +29,7 @@ from ecluse.accounts import Accounts
 from ecluse.catalog import Catalog, places, pointers, workers
 from ecluse.catalog.tables import ModelVersion
 from ecluse.catalog.tables import Worker as WorkerRow
+from ecluse.disks import usable
 from ecluse.documents import Documents, open_documents
 from ecluse.errors import EcluseError
 from ecluse.jobs import JobKind, JobRunner, Jobs
@@ -67,7 +68,7 @@ class Runtime:
         Raises:
             StoreUnavailable, CatalogUnavailable, JobsUnavailable: a part does not answer.
         """
-        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_home(settings.home)
         documents = open_documents(settings.documents)  # a package that is missing is found here
         catalog, jobs = Catalog(settings.database_url), Jobs(settings.jobs_url)
         urls = {area: settings.area_url(area) for area in AREAS}
@@ -137,6 +138,16 @@ class Runtime:
             owner = folder.name.partition("_")[0]
             if not owner.isdigit() or not _is_running(int(owner)):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_home(home: Path) -> None:
+    """Make the folder of everything local.
+
+    Raises:
+        DiskUnusable: it cannot be made, or is a file.
+    """
+    with usable(home):
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _fill_addresses(catalog: Catalog, stores: Stores) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +10,17 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from ecluse.errors import CatalogError, CatalogUnavailable, InvalidInput
+from ecluse.disks import is_damage, usable, why_sqlite_fails
+from ecluse.errors import (
+    CatalogDamaged,
+    CatalogError,
+    CatalogUnavailable,
+    CatalogUnwritable,
+    InvalidInput,
+)
 
 #: The newest migration; a test holds it equal to what Alembic finds in `migrations/`.
 HEAD: Final = "0007"
@@ -29,6 +37,8 @@ class Catalog:
 
     def __init__(self, url: str) -> None:
         self._url = make_url(url)
+        is_file = self._url.get_backend_name() == "sqlite" and bool(self._url.database)
+        self._file = Path(self._url.database or "") if is_file else None
         self.engine = _engine(url)
 
     @contextmanager
@@ -50,8 +60,9 @@ class Catalog:
 
     def migrate(self) -> None:
         """Bring the tables to the newest version; several processes may call this at once."""
-        if self._url.get_backend_name() == "sqlite" and self._url.database:
-            Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+        if self._file is not None:
+            with usable(self._file.parent):
+                self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._reported():
             if self.version() == HEAD:
                 return
@@ -85,15 +96,24 @@ class Catalog:
             yield
         except (DataError, UnicodeEncodeError) as error:
             raise InvalidInput("A value holds characters that cannot be stored. Remove them.") from error
-        except OperationalError as error:
+        except (DatabaseError, sqlite3.Error) as error:
+            self._raise_for_file(error)
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
+                raise CatalogUnavailable("The connection to the catalog was lost. Try again.") from error
+            if not isinstance(error, OperationalError):
+                raise
             raise CatalogUnavailable(
                 f"The catalog {self._url.render_as_string(hide_password=True)} does not answer: "
                 f"{str(error.orig).strip().splitlines()[0]}. See: ecluse doctor"
             ) from error
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                raise CatalogUnavailable("The connection to the catalog was lost. Try again.") from error
-            raise
+
+    def _raise_for_file(self, error: Exception) -> None:
+        """Where SQLite says what is wrong with its file, say it with the way out."""
+        cause = getattr(error, "orig", error)
+        if self._file is None or (reason := why_sqlite_fails(cause, self._file)) is None:
+            return
+        kind = CatalogDamaged if is_damage(cause) else CatalogUnwritable
+        raise kind(f"The catalog cannot be used. {reason}") from error
 
 
 def _engine(url: str) -> Engine:

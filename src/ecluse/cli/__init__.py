@@ -11,7 +11,7 @@ import click
 from ecluse import __version__
 from ecluse.cli.groups import LazyGroup, Table
 from ecluse.cli.output import say
-from ecluse.errors import EcluseError
+from ecluse.errors import DiskUnusable, EcluseError
 from ecluse.settings import shows_traces
 
 #: Command or group → module, attribute, and the line `ecluse --help` shows for it.
@@ -61,6 +61,11 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if shows_traces():
             raise
+        from ecluse.disks import what_is_wrong
+
+        if (reason := what_is_wrong(error)) is not None:
+            _show(DiskUnusable(reason), as_json="--json" in given)
+            sys.exit(1)
         say(f"Error: a fault of ours stopped this ({type(error).__name__}: {error}).")
         click.echo("Set ECLUSE_TRACE=1 and run it again to see where, and report it.", err=True)
         code = 1

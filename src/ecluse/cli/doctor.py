@@ -13,10 +13,11 @@ import click
 from ecluse.catalog import Catalog, users
 from ecluse.cli.output import Record, reports
 from ecluse.cli.session import home_option
+from ecluse.disks import what_is_wrong
 from ecluse.documents import open_documents
 from ecluse.errors import DocumentError, EcluseError, StorageError
 from ecluse.jobs import Jobs
-from ecluse.runtime import Runtime, living_workers
+from ecluse.runtime import Runtime, living_workers, make_home
 from ecluse.settings import Settings
 from ecluse.storage import open_store
 
@@ -38,7 +39,7 @@ class Proof:
 def doctor(home: Path | None) -> Record:
     """Show what was detected and why, then write, read, compare and delete in every part."""
     settings = Settings.from_environment(home=home)
-    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_home(settings.home)
     checks = [_run(name, check, settings) for name, check in CHECKS.items()]
     failed = any(check["status"] == "failed" for check in checks)
     fields = {
@@ -135,8 +136,11 @@ def _run(name: str, check: Callable[[Settings], Proof], settings: Settings) -> d
     began = time.perf_counter()
     try:
         found: Mapping[str, str] = asdict(check(settings))
-    except EcluseError as error:
-        found = {"status": "failed", "detail": str(error)}
+    except (EcluseError, OSError) as error:
+        reason = str(error) if isinstance(error, EcluseError) else what_is_wrong(error)
+        if reason is None:
+            raise
+        found = {"status": "failed", "detail": reason}
     return {
         "part": name,
         "status": found["status"],

@@ -28,6 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
+from ecluse.disks import why_sqlite_fails
 from ecluse.documents.backend import Document, Range
 from ecluse.documents.canonical import KEY_LIMIT, KIND_LIMIT, Body, Entry
 from ecluse.errors import DocumentsMissing, DocumentsUnavailable
@@ -147,6 +148,7 @@ class SqlDocuments:
         try:
             yield
         except (OperationalError, ProgrammingError) as error:
+            self._raise_for_file(error)
             said = str(error.orig).strip().splitlines()[0]
             if any(sign in f"{type(error.orig).__name__} {said}" for sign in _NO_TABLE):
                 raise DocumentsMissing(
@@ -158,9 +160,15 @@ class SqlDocuments:
                 f"The documents in {place} do not answer: {said}. See: ecluse doctor"
             ) from error
         except DBAPIError as error:
+            self._raise_for_file(error)
             if error.connection_invalidated:
                 raise DocumentsUnavailable("The connection to the documents was lost. Try again.") from error
             raise
+
+    def _raise_for_file(self, error: DBAPIError) -> None:
+        """Where SQLite says what is wrong with its file, say it with the way out."""
+        if self._file is not None and (reason := why_sqlite_fails(error.orig, self._file)) is not None:
+            raise DocumentsUnavailable(f"The documents cannot be used. {reason}") from error
 
 
 def _name(row: Mapping[str, str]) -> tuple[str, str]:

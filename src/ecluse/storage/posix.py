@@ -430,7 +430,12 @@ class PosixBackend:
                 raise StoreUnavailable(
                     f"The disk of {self.url} is full: {path!r} was not stored. Make room, then try again."
                 ) from error
-            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            if error.errno == errno.EROFS:
+                raise StoreUnavailable(
+                    f"{self.url} is on a disk that can only be read: {path!r} was not stored. Mount it for writing, "
+                    "or name another store: ECLUSE_STORE_URL=file:///another/folder"
+                ) from error
+            if error.errno in (errno.EACCES, errno.EPERM):
                 raise StoreUnavailable(
                     f"The folder {self.url} refused access to {path!r}: {reason}. Give the user that runs Écluse the "
                     "right to read and write there."

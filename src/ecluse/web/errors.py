@@ -14,7 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Match, Mount
 
-from ecluse.errors import EcluseError, NoSuchDay, NotSignedIn, Overloaded
+from ecluse.disks import what_is_wrong
+from ecluse.errors import DiskUnusable, EcluseError, NoSuchDay, NotSignedIn, Overloaded
 from ecluse.web.templating import render
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,14 @@ _AWAY: Final = {
         "jobs_unavailable": "The job engine",
         "documents_unavailable": "The database of the documents",
     }.items()
+} | {
+    "catalog_damaged": "The catalog is damaged, so nothing can be shown or recorded. Whoever runs this Écluse reads "
+    "which file it is, and the way out, with: ecluse doctor",
+    **dict.fromkeys(
+        ("catalog_unwritable", "disk_unusable", "disk_full"),
+        "A disk of this Écluse is full, or can only be read. Nothing was recorded. Whoever runs it reads which, and "
+        "the way out, with: ecluse doctor",
+    ),
 }
 
 
@@ -135,6 +144,8 @@ def _methods(request: Request) -> list[str]:
 
 
 def _on_fault(request: Request, error: Exception) -> Response:
+    if (reason := what_is_wrong(error)) is not None:
+        return _on_ecluse_error(request, DiskUnusable(reason))
     reference = _note(request, error)
     return _answer(
         request, 500, "fault", "A fault of ours stopped this. Nothing more is known here.", reference

@@ -739,6 +739,23 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("is %(value)s, which is no number. What is missing is null."),
     N_("is %(value)s, outside %(number)s to %(total)s. Choose another unit, or write 0."),
     # Parts of the service that do not answer
+    N_("%(file)s is on a disk that can only be read. Mount it for writing, or choose another folder for everything "
+       "local: ECLUSE_HOME=/another/folder, or --home."),
+    N_("%(file)s may not be read or written by the user that runs Écluse (%(name)s). Give it to that user (chown -R), "
+       "or choose another folder for everything local: ECLUSE_HOME=/another/folder, or --home."),
+    N_("The disk that holds %(file)s is full. Free some room (ecluse cache clear empties the cache), then try again; "
+       "nothing was kept half."),
+    N_("%(file)s would be larger than a file may be here (see: ulimit -f). Raise that limit."),
+    N_("The disk that holds %(file)s fails to read or write. Copy what it holds elsewhere, or choose another folder "
+       "for everything local: ECLUSE_HOME=/another/folder, or --home."),
+    N_("Too many files are open in this process (see: ulimit -n). Raise that limit."),
+    N_("Too many files are open on this machine. End what holds them open, then try again."),
+    N_("The catalog is damaged, so nothing can be shown or recorded. Whoever runs this Écluse reads which file it is, "
+       "and the way out, with: ecluse doctor"),
+    N_("A disk of this Écluse is full, or can only be read. Nothing was recorded. Whoever runs it reads which, and "
+       "the way out, with: ecluse doctor"),
+    N_("%(value)s is on a disk that can only be read: %(key)s was not stored. Mount it for writing, or name another "
+       "store: ECLUSE_STORE_URL=file:///another/folder"),
     N_("The catalog %(value)s does not answer: %(error)s. See: ecluse doctor"),
     N_("The connection to the catalog was lost. Try again."),
     N_("The catalog is at version %(value)s, newer than this Écluse (%(word)s). Install a newer one."),
