@@ -459,7 +459,10 @@ MESSAGES: Final[tuple[str, ...]] = (
        "Expect more of it in use, and watch the model."),
     N_("%(columns)s and %(count)s more: the latest rows differ much from the earliest (population stability index up "
        "to %(number)s). Expect more of it in use, and watch the model."),
-    N_("legitimate rows that score as high as the mean fraud, and frauds that score as low as the mean legitimate row"),
+    N_(
+        "legitimate rows that score as high as the mean fraud, and frauds that score as low as the mean "
+        "legitimate row"
+    ),
     N_("%(column)s holds %(values)s only; two values are needed to learn."),
     N_("%(column)s has %(count)s values (%(values)s). Name the one that means fraud."),
     N_('%(column)s never holds "%(value)s". Its values: %(values)s.'),
@@ -739,6 +742,36 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("is %(value)s, which is no number. What is missing is null."),
     N_("is %(value)s, outside %(number)s to %(total)s. Choose another unit, or write 0."),
     # Parts of the service that do not answer
+    N_("The catalog cannot be used. %(reason)s"),
+    N_("The documents cannot be used. %(reason)s"),
+    N_("The job engine cannot be used. %(reason)s"),
+    N_(
+        "%(file)s is not a SQLite database: it holds something else. Stop Écluse, move the file away and put a "
+        "copy from a backup in its place; without one, what is still readable comes out with: sqlite3 %(value)s "
+        ".recover | sqlite3 mended.db."
+    ),
+    N_(
+        "%(file)s is damaged (%(error)s). Stop Écluse, move the file away and put a copy from a backup in its "
+        "place; without one, what is still readable comes out with: sqlite3 %(value)s .recover | sqlite3 "
+        "mended.db."
+    ),
+    N_(
+        "%(file)s is a folder, and the database is to be a file. Move the folder away, or choose another folder "
+        "for everything local: ECLUSE_HOME=/another/folder, or --home."
+    ),
+    N_(
+        "There is no folder %(file)s. Make it, or choose another folder for everything local: "
+        "ECLUSE_HOME=/another/folder, or --home."
+    ),
+    N_(
+        "%(file)s cannot be a folder: %(value)s is a file. Move it away, or choose another folder for everything "
+        "local: ECLUSE_HOME=/another/folder, or --home."
+    ),
+    N_(
+        "%(file)s cannot be used as a folder: %(error)s. Make it, or choose another folder for everything local: "
+        "ECLUSE_HOME=/another/folder, or --home."
+    ),
+    N_("Another process has kept %(file)s locked for half a minute. Try again, or end that process."),
     N_("%(file)s is on a disk that can only be read. Mount it for writing, or choose another folder for everything "
        "local: ECLUSE_HOME=/another/folder, or --home."),
     N_("%(file)s may not be read or written by the user that runs Écluse (%(name)s). Give it to that user (chown -R), "
@@ -1155,7 +1188,10 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The set has no image %(name)s. See: ecluse plants show SET"),
     # Runs
     N_("A metric's step is a whole number from 0, not %(value)s."),
-    N_("%(name)s cannot name a parameter, tag or metric. Use up to 80 letters, digits, dots, hyphens and underscores."),
+    N_(
+        "%(name)s cannot name a parameter, tag or metric. Use up to 80 letters, digits, dots, hyphens and "
+        "underscores."
+    ),
     N_("%(name)s is %(what)s; a parameter or tag is text, a number or a truth value."),
     N_("The metric %(name)s is %(value)s, which is no number. Keep it as a tag."),
     N_("No run %(name)s. See: ecluse runs list"),
