@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse.catalog import inspections, labels
-from ecluse.catalog.tables import Inspection, ModelVersion, User
+from ecluse.catalog.tables import Dataset, Inspection, ModelVersion, User
 from ecluse.fraud.labelling.questions import choose_questions
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.i18n import Words
 from ecluse.web.pages.labelling import Step, askable, asking_of, steps_of, whys
+from ecluse.web.usual import usual_values
 from tests.web import invented
 from tests.web.test_pages import Browser, browser
 
@@ -136,6 +137,43 @@ def test_answers_are_kept_at_once_and_can_be_skipped_and_taken_back(
     assert shown(page) == asked[1]
     page = say(client, "undo", page)
     assert (known(runtime, owner), shown(page)) == ({}, asked[0])
+
+
+SAID_BY_THE_MODEL = ("38 × usual", "What the model says of row", "It was asked about because", ">Score<")
+
+
+def test_what_the_model_says_of_a_row_is_shown_after_the_answer_and_not_before(
+    runtime: Runtime, owner: User, asked: list[int]
+) -> None:
+    """Whoever sees a score first answers nearer to it."""
+    client = browser(runtime, owner)
+    page = client.get(f"{PAGE}?model={MODEL}").text
+    assert not [word for word in SAID_BY_THE_MODEL if word in page]
+    page = say(client, "skip", page)
+    assert not [word for word in SAID_BY_THE_MODEL if word in page]
+    page = say(client, "fraud", page)
+    assert shown(page) == asked[2]
+    assert f"What the model says of row {ENGLISH.num(asked[1])}" in page
+    assert [word for word in SAID_BY_THE_MODEL if word in page] == list(SAID_BY_THE_MODEL)
+    page = say(client, "undo", page)
+    assert not [word for word in SAID_BY_THE_MODEL if word in page]
+
+
+def test_a_row_is_shown_beside_what_is_usual_in_its_columns(
+    runtime: Runtime, owner: User, asked: list[int]
+) -> None:
+    quantiles = [float(place) for place in range(21)]
+    with runtime.catalog.write() as transaction:
+        table = transaction.get(Dataset, "dunlabelled")
+        assert table is not None
+        assert table.profile is not None
+        sketch = {"name": "amount", "kind": "number", "quantiles": quantiles}
+        table.profile = {**table.profile, "sketches": [sketch]}
+    page = browser(runtime, owner).get(PAGE).text
+    assert "half of the rows: 5 to 15, median 10" in page
+    assert usual_values({"columns": [{"name": "country", "top": [["FR", 0.78], ["BE", 0.01]]}]}, ENGLISH) == {
+        "country": "often: FR in 78\u00a0%"
+    }
 
 
 def test_a_skipped_row_comes_again_on_a_new_visit_and_an_answer_can_be_given_anew(

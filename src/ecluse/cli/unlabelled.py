@@ -136,6 +136,18 @@ def _match_text(filename: str, result: MatchResult) -> str:
     return "\n".join(lines)
 
 
+def _merits_text(merits: Mapping[str, Any] | None) -> list[str]:
+    """Why a reference weighs what it does; nothing for a version that kept no reasons."""
+    if merits is None:
+        return []
+    home = "unknown" if merits["home"] is None else f"{merits['home']:.2f}"
+    away = "not measured" if merits["away"] is None else f"{merits['away']:.2f} (tables: {merits['tables']})"
+    return [
+        f"    because: fit {merits['fit']:.2f}, worth {merits['worth']:.2f} (at home {home}, elsewhere {away}), "
+        f"accord {merits['accord']:.2f}"
+    ]
+
+
 def _ensemble_text(name: str, version: str, report: Mapping[str, Any]) -> str:
     rate = report["fraud_rate"]
     lines = [f"{name}@{version}: {report['reason']}"]
@@ -144,6 +156,7 @@ def _ensemble_text(name: str, version: str, report: Mapping[str, Any]) -> str:
             f"  {member['reference']:<28} weight {member['weight']:>6.1%}, similarity {member['similarity']:.2f}, "
             f"{member['lacking']:.0%} of what it looks at missing"
         )
+        lines += _merits_text(member.get("merits"))
     lines.append(f"  {'how unusual a row is':<28} weight {report['weights']['anomaly']:>6.1%}")
     estimated = f"; the references suggest {rate['estimated']:.2%}" if rate["estimated"] is not None else ""
     lines.append(f"  alerts: the top {rate['stated']:.2%}, as stated{estimated}")

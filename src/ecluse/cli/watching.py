@@ -182,10 +182,11 @@ def _ask(runtime: Runtime, user: User, dataset_id: str, asked: Inspection) -> No
     result = asked.result or {}
     with runtime.catalog.read() as transaction:
         known = labels.labels_of(transaction, user.id, dataset_id)
-    pairs = zip(result["questions"], result["shown"], strict=True)
-    waiting = [(question, values) for question, values in pairs if question["row"] not in known]
-    for number, (question, values) in enumerate(waiting, 1):
-        say(f"\nQuestion {number} of {len(waiting)}: row {question['row']}, score {question['score']:.4f}")
+    reasons = result.get("reasons") or [[] for _ in result["questions"]]
+    asked_rows = zip(result["questions"], result["shown"], reasons, strict=True)
+    waiting = [one for one in asked_rows if one[0]["row"] not in known]
+    for number, (question, values, why) in enumerate(waiting, 1):
+        say(f"\nQuestion {number} of {len(waiting)}: row {question['row']}")
         for name, value in values.items():
             say(f"  {name:<28} {'–' if value is None else value}")
         answer = click.prompt(
@@ -198,6 +199,9 @@ def _ask(runtime: Runtime, user: User, dataset_id: str, asked: Inspection) -> No
             return
         if answer in _KEYS:
             labelling.put_labels(runtime, user.id, dataset_id, {question["row"]: _KEYS[answer]})
+            # Not before: whoever sees a score first answers nearer to it.
+            effects = "; ".join(f"{text} {effect:+.2f}" for text, effect in why)
+            say(f"  The model: score {question['score']:.4f}{f' ({effects})' if effects else ''}")
 
 
 def _labels_of(file: Path) -> dict[int, int | None]:

@@ -45,6 +45,7 @@ from ecluse.fraud.ensembles.ensemble import (
 )
 from ecluse.fraud.ensembles.report import report_of
 from ecluse.fraud.ensembles.transfer import Transfer, fit_transfer, load_reference
+from ecluse.fraud.ensembles.weighing import Merits, accords, merits_of, weights_of
 from ecluse.fraud.features import STATE_FILE as FEATURES_STATE
 from ecluse.fraud.monitoring.drift import SKETCH_FILE, TrainingSketch, sketch_training
 from ecluse.fraud.references.library import SAMPLE_FILE
@@ -58,10 +59,6 @@ RATES: Final = (0.0001, 0.5)
 #: From this similarity on the references judge alone; at the gate of a match anomaly counts for a third.
 STRONG: Final = 0.8
 MOST_ANOMALY: Final = 1 / 3
-#: A reference twice as similar counts 2^6 times as much: beside a true relative the others only dilute it.
-SHARPNESS: Final = 6
-#: What a transfer that was never measured is taken to be worth, as a ROC AUC.
-UNMEASURED: Final = 0.7
 #: A probability can be known where so little of what the reference looks at is missing, read in its own units.
 KNOWN_SIMILARITY: Final = 0.8
 KNOWN_LACKING: Final = 0.05
@@ -139,7 +136,7 @@ def build_ensemble(
     left_out = {*plan.left_out, *plan.identifier_columns, *_counter(specs, plan.time_column)}
     anomaly = fit_anomaly(parsed, specs, left_out=left_out, seed=plan.seed)
     used = () if result.abstain else tuple(references)
-    members, margins = _members(sample, specs, used, plan, progress)
+    members, margins, merits = _members(sample, specs, used, plan, progress)
     progress("calibrate", 0.8, "Calibrating on the sample")
     detected = anomaly.detector_scores(anomaly.description.read(parsed))
     best = max((member.similarity for member in members), default=0.0)
@@ -156,7 +153,7 @@ def build_ensemble(
         passed_on=tuple(name for name in passed_on if name is not None and name in table.columns),
         info={},
     )
-    facts = _Facts(ensemble, used, result, plan, sample, margins, detected)
+    facts = _Facts(ensemble, used, result, plan, sample, margins, detected, merits)
     progress("save", 0.9, "Saving the model")
     return _save(facts, destination, time.monotonic() - begun)
 
@@ -165,12 +162,6 @@ def anomaly_weight(similarity: float) -> float:
     """How much the anomaly score counts beside references of this similarity, in [0, 1/3]."""
     weak = (STRONG - similarity) / (STRONG - GATE)
     return round(MOST_ANOMALY * float(np.clip(weak, 0.0, 1.0)), 4)
-
-
-def measured_transfer(facts: ReferenceFacts) -> float | None:
-    """The mean ROC AUC of a reference on tables of others, as the library has measured it; None where it has not."""
-    value = facts.transfer.get("roc_auc")
-    return float(value) if isinstance(value, int | float) else None
 
 
 def _counter(specs: Sequence[ColumnSpec], time_column: str | None) -> tuple[str, ...]:
@@ -184,7 +175,7 @@ def _members(
     references: Sequence[Reference],
     plan: EnsemblePlan,
     progress: Progress,
-) -> tuple[tuple[Member, ...], list[Floats]]:
+) -> tuple[tuple[Member, ...], list[Floats], list[Merits]]:
     found: list[tuple[Reference, FraudModel, Transfer, Floats]] = []
     for at, reference in enumerate(references):
         progress("match", 0.4 + 0.4 * at / len(references), f"Applying {reference.match.reference}")
@@ -195,7 +186,12 @@ def _members(
         # A model that sees too little of the table, or gives all rows one score, has no say.
         if _similarity(reference, transfer) >= GATE and len(np.unique(margin)) > 1:
             found.append((reference, model, transfer, margin))
-    weights = _weights([(reference, transfer) for reference, _, transfer, _ in found])
+    alike = accords([margin for *_, margin in found])
+    merits = [
+        merits_of(reference.facts, _similarity(reference, transfer), accord)
+        for (reference, _, transfer, _), accord in zip(found, alike, strict=True)
+    ]
+    weights = weights_of(merits)
     members = tuple(
         Member(
             reference=reference.match.reference,
@@ -210,23 +206,12 @@ def _members(
         )
         for (reference, model, transfer, margin), weight in zip(found, weights, strict=True)
     )
-    return members, [margin for *_, margin in found]
+    return members, [margin for *_, margin in found], merits
 
 
 def _similarity(reference: Reference, transfer: Transfer) -> float:
     """That of the match, which knows columns; less where the model lacks more, which knows what it makes of them."""
     return round(min(reference.match.similarity, 1 - transfer.lacking), 4)
-
-
-def _weights(found: Sequence[tuple[Reference, Transfer]]) -> list[float]:
-    """By similarity, and by how much better than chance each does on tables of others."""
-    worth = []
-    for reference, transfer in found:
-        measured = measured_transfer(reference.facts)
-        auc = UNMEASURED if measured is None else measured
-        worth.append(_similarity(reference, transfer) ** SHARPNESS * max(2 * auc - 1, 0.05))
-    total = sum(worth) or 1.0
-    return [round(one / total, 6) for one in worth]
 
 
 def _prior_shift(reference: Reference, transfer: Transfer, margins: Floats) -> float | None:
@@ -267,6 +252,7 @@ class _Facts:
     sample: pl.DataFrame
     margins: list[Floats]
     detected: Mapping[str, Floats]
+    merits: list[Merits]
 
 
 def _save(facts: _Facts, destination: Path, seconds: float) -> dict[str, Any]:
@@ -321,7 +307,10 @@ def _info(facts: _Facts, scores: Floats) -> dict[str, Any]:
         "score": ensemble.names.score,
         "abstained": not ensemble.members,
         "reason": _reason(facts),
-        "members": [_member_info(member, by_name[member.reference]) for member in ensemble.members],
+        "members": [
+            _member_info(member, by_name[member.reference], merits)
+            for member, merits in zip(ensemble.members, facts.merits, strict=True)
+        ],
         "weights": {
             "references": round(1 - ensemble.anomaly_weight, 4),
             "anomaly": ensemble.anomaly_weight,
@@ -346,7 +335,7 @@ def _reason(facts: _Facts) -> str:
     return f"{names} would miss too much of what it looks at in this table."
 
 
-def _member_info(member: Member, reference: Reference) -> dict[str, Any]:
+def _member_info(member: Member, reference: Reference, merits: Merits) -> dict[str, Any]:
     how = {column.ours: column for column in member.transfer.columns}
     read = [pair for pair in reference.match.columns if pair.ours in how]
     return {
@@ -354,6 +343,7 @@ def _member_info(member: Member, reference: Reference) -> dict[str, Any]:
         "version": member.version,
         "domain": reference.match.domain,
         "weight": member.weight,
+        "merits": merits.to_dict(),
         "similarity": member.similarity,
         "lacking": member.transfer.lacking,
         "mapping": [

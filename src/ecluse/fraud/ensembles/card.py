@@ -55,12 +55,21 @@ def _scores_of_anomaly(info: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _grounds(merits: Mapping[str, Any]) -> str:
+    at_home = "nothing known of it at home" if merits["home"] is None else f"{merits['home']:.2f} at home"
+    elsewhere = "not measured elsewhere"
+    if merits["away"] is not None:
+        elsewhere = f"{merits['away']:.2f} on {merits['tables']} tables of others"
+    return f"{at_home}, {elsewhere}"
+
+
 def _member_card(member: Mapping[str, Any]) -> str:
     lines = [
         f"### {member['reference']}",
         "",
-        f"Weight {member['weight']:.0%}, similarity {member['similarity']:.2f}, "
-        f"{member['lacking']:.0%} of what it looks at is missing.",
+        f"Weight {member['weight']:.0%}, by its fit ({member['merits']['fit']:.2f}), by how well it can be expected "
+        f"to rank here ({member['merits']['worth']:.2f}, {_grounds(member['merits'])}) and by how far it agrees with "
+        f"the others ({member['merits']['accord']:.2f}). {member['lacking']:.0%} of what it looks at is missing.",
         "",
         "| column | stands for | why | read |",
         "|---|---|---|---|",

@@ -595,7 +595,8 @@ class EnsembleBody(BaseModel):
     abstained: bool = Field(description="No reference matched: rows are ranked by how unusual they are")
     reason: str
     members: list[dict[str, Any]] = Field(
-        description="Weight, similarity, mapping of columns and measured transfer of each reference"
+        description="Weight with its `merits` (fit, home and away quality, worth, accord, each in [0, 1]), similarity, "
+        "mapping of columns and measured transfer of each reference"
     )
     weights: dict[str, float]
     fraud_rate: dict[str, float | None] = Field(description="Stated, and estimated where it can be")

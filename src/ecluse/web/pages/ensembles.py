@@ -37,7 +37,8 @@ class Read:
 class Member:
     """A reference in an ensemble. `weight` is its share of the combined score; `read` the share of what its model
     looks at that the table has; `transfer` its ROC AUC on the tables of others, None where it was not measured;
-    `kept` whether the library still has it."""
+    `kept` whether the library still has it; `worth` how well it can be expected to rank here and `accord` how far it
+    agrees with the others, in [0, 1], None for a version that kept no such reasons."""
 
     reference: str
     version: str
@@ -51,6 +52,8 @@ class Member:
     mapping: tuple[Read, ...]
     missing: tuple[str, ...]
     kept: bool
+    worth: float | None = None
+    accord: float | None = None
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,8 @@ def _member(told: Mapping[str, Any], share: float, kept: bool, say: Words) -> Me
         ),
         missing=tuple(str(name) for name in told["missing"]),
         kept=kept,
+        worth=(told.get("merits") or {}).get("worth"),
+        accord=(told.get("merits") or {}).get("accord"),
     )
 
 

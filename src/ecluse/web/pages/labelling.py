@@ -25,6 +25,7 @@ from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.phrases import translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
+from ecluse.web.usual import usual_values
 
 router = APIRouter()
 Answer = Literal["fraud", "legitimate", "skip", "undo"]
@@ -54,30 +55,44 @@ class Step:
 
 @dataclass(frozen=True)
 class Card:
-    """A row to answer for: its number from 1, its place among the questions, its cells, why it was chosen.
+    """A row to answer for: its number from 1, its place among the questions, its cells.
 
-    `answer` is what was said of it before; `reasons` have effects of which `most` is the largest of all rows.
+    `answer` is what was said of it before; `cells` are (column, value, what is usual in the column, or empty). What
+    the model says of the row is no part of it: whoever sees a score first answers nearer to it (anchoring).
     """
 
     row: int
     place: int
-    cells: tuple[tuple[str, str], ...]
+    cells: tuple[tuple[str, str, str], ...]
+    answer: int | None
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What the model says of a row that was answered: why it was asked about, its score and reasons.
+
+    `anomaly` is None where the model has none; `reasons` have effects of which `most` is the largest of all rows.
+    """
+
+    row: int
+    answer: int
     why: str
     score: float
     anomaly: float | None
     reasons: tuple[tuple[str, float], ...]
     most: float
-    answer: int | None
 
 
 @dataclass(frozen=True)
 class Asking:
     """The questions about a table and how far one got: the card to answer, or None at the end.
 
-    `trail` are the steps since the page was opened, in order; `answers` (row, label) by place.
+    `trail` are the steps since the page was opened, in order; `answers` (row, label) by place. `opinion` is of the
+    row answered last, None where the last step was no answer.
     """
 
     card: Card | None
+    opinion: Opinion | None
     total: int
     answered: int
     skipped: int
@@ -209,9 +224,17 @@ def askable(runtime: Runtime, dataset: Dataset) -> list[str]:
 
 
 def asking_of(
-    result: Mapping[str, Any], known: Mapping[int, int], trail: Sequence[Step], row: int | None, say: Words
+    result: Mapping[str, Any],
+    known: Mapping[int, int],
+    trail: Sequence[Step],
+    row: int | None,
+    say: Words,
+    usual: Mapping[str, str] | None = None,
 ) -> Asking:
-    """Where one is in the questions of an inspection: at `row`, or at the first that is neither answered nor passed."""
+    """Where one is in the questions of an inspection: at `row`, or at the first that is neither answered nor passed.
+
+    `usual` says what is usual in columns.
+    """
     questions = list(result["questions"])
     rows = [int(question["row"]) for question in questions]
     passed = {step.row for step in trail}
@@ -219,7 +242,8 @@ def asking_of(
     at = row if row in rows else next(iter(waiting), None)
     answers = tuple((number, known[number]) for number in rows if number in known)
     return Asking(
-        card=None if at is None else _card(result, rows.index(at), known, say),
+        card=None if at is None else _card(result, rows.index(at), known, usual or {}),
+        opinion=_opinion(result, rows, known, trail, at, say),
         total=len(rows),
         answered=len(answers),
         skipped=sum(number not in known and number in passed for number in rows),
@@ -239,13 +263,31 @@ def whys(say: Words) -> dict[str, str]:
     }
 
 
-def _card(result: Mapping[str, Any], place: int, known: Mapping[int, int], say: Words) -> Card:
+def _card(result: Mapping[str, Any], place: int, known: Mapping[int, int], usual: Mapping[str, str]) -> Card:
+    row = int(result["questions"][place]["row"])
+    shown = result["shown"][place].items()
+    cells = tuple((name, _cell(value), usual.get(name, "")) for name, value in shown)
+    return Card(row=row, place=place + 1, cells=cells, answer=known.get(row))
+
+
+def _opinion(
+    result: Mapping[str, Any],
+    rows: Sequence[int],
+    known: Mapping[int, int],
+    trail: Sequence[Step],
+    at: int | None,
+    say: Words,
+) -> Opinion | None:
+    """What the model says of the row of the last step, once that has an answer and is not asked about again."""
+    last = trail[-1].row if trail else None
+    if last is None or last == at or last not in rows or last not in known:
+        return None
+    place = rows.index(last)
     question, every = result["questions"][place], result.get("reasons") or []
     effects = [abs(float(effect)) for reasons in every for _, effect in reasons]
-    return Card(
-        row=int(question["row"]),
-        place=place + 1,
-        cells=tuple((name, _cell(value)) for name, value in result["shown"][place].items()),
+    return Opinion(
+        row=last,
+        answer=known[last],
         why=whys(say).get(question["why"], str(question["why"])),
         score=float(question["score"]),
         anomaly=question["anomaly"],
@@ -253,7 +295,6 @@ def _card(result: Mapping[str, Any], place: int, known: Mapping[int, int], say: 
             (translated(str(text), say), float(effect)) for text, effect in (every[place] if every else ())
         ),
         most=max(effects, default=1.0) or 1.0,
-        answer=known.get(int(question["row"])),
     )
 
 
@@ -317,7 +358,9 @@ def _page(
         "count": labelling.QUESTIONS,
         "progress": _progress(runtime, [asked, learned], say),
         "failed": next((one for one in (learned, asked) if one and one.status == "failed"), None),
-        "asking": asking_of(done.result or {}, known, trail, row, say) if done else None,
+        "asking": asking_of(done.result or {}, known, trail, row, say, usual_values(dataset.profile, say))
+        if done
+        else None,
         "figures": _figures(done, known),
         "known": len(known),
         "frauds": frauds,
