@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ecluse.cli.city_backtest import backtest
-from ecluse.cli.city_data import demo, fetch
+from ecluse.cli.city_data import check, demo, fetch
 from ecluse.cli.output import Record, Rows, progress, reports, say
 from ecluse.cli.session import acting, attended, home_option, last_address, opened, user_option
 from ecluse.errors import JobFailed
@@ -407,6 +407,6 @@ def _brief(value: Any) -> str:
 
 
 #: Commands of the group that have a file of their own: import it above and name its command here.
-OTHERS: tuple[click.Command, ...] = (backtest, demo, fetch)
+OTHERS: tuple[click.Command, ...] = (backtest, check, demo, fetch)
 for command in OTHERS:
     city.add_command(command)

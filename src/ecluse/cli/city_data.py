@@ -8,20 +8,23 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ecluse.cli.output import Record, progress, reports
+from ecluse.cli.output import Record, counted, progress, reports
 from ecluse.cli.session import home_option, opened
-from ecluse.errors import SettingsError
+from ecluse.errors import NoRawData, SettingsError
 from ecluse.settings import store_or_folder
 
 if TYPE_CHECKING:
+    from ecluse.city.check import Checked, CheckedFile, CheckedSource, Outcome
     from ecluse.city.fetch import Fetched, Source
     from ecluse.runtime import Runtime
     from ecluse.storage import ObjectStore
 
+#: How many files of a kind are shown to people.
+SHOWN: Final = 20
 _day = click.DateTime(["%Y-%m-%d"])
 _raw = click.option("--raw", help="Store or folder of the raw data. Default: ECLUSE_RAW_URL.")
 
@@ -143,6 +146,88 @@ def fetch(
                 report=report,
             )
     return _told(found, run_command(begin, end, raw))
+
+
+@click.command("check")
+@click.argument("place", metavar="FOLDER", required=False)
+@home_option
+@reports
+def check(place: str | None, home: Path | None) -> Record:
+    """Say what of raw data can be read, with rows and days, what is missing, and what is not taken.
+
+    FOLDER is a folder or the address of a store; without it, that of ECLUSE_RAW_URL is checked. Nothing is kept.
+    Exits with 1 where nothing in it was measured on any day.
+    """
+    from tempfile import TemporaryDirectory
+    from zoneinfo import ZoneInfo
+
+    from ecluse.city.check import check_raw
+    from ecluse.settings import Settings
+    from ecluse.storage import open_store
+
+    settings = Settings.from_environment(home=home)
+    url = settings.area_url("raw") if place is None else store_or_folder("FOLDER", place)
+    if place is not None and "://" not in place and not Path(place).expanduser().is_dir():
+        raise NoRawData(f"There is no folder {place}. Name the folder that holds the raw data.")
+    if url is None:
+        raise SettingsError("Name a folder: ecluse city check FOLDER, or set ECLUSE_RAW_URL.")
+    with TemporaryDirectory() as scratch, progress("Looking") as report:
+        checked = check_raw(
+            open_store(url, settings.access), ZoneInfo(settings.city.zone), Path(scratch), report
+        )
+    fields = {
+        "url": checked.url,
+        "usable": checked.is_usable,
+        "sources": [_of_source(one) for one in checked.sources],
+        "files": [_of_file(one) for one in checked.files],
+    }
+    return Record(fields, _checked_text(checked), failed=not checked.is_usable)
+
+
+def _of_source(one: CheckedSource) -> dict[str, Any]:
+    days = {name: day and day.isoformat() for name, day in (("first", one.first), ("last", one.last))}
+    return asdict(one) | days
+
+
+def _of_file(one: CheckedFile) -> dict[str, Any]:
+    look = one.look
+    return {
+        "file": one.key,
+        "outcome": one.outcome,
+        "source": one.source,
+        "rows": look.rows,
+        "first": look.first and look.first.isoformat(),
+        "last": look.last and look.last.isoformat(),
+        "rejected": dict(look.rejected),
+        "reason": one.reason,
+        "advice": one.advice,
+    }
+
+
+def _checked_text(checked: Checked) -> str:
+    lines = [f"{checked.url}", ""]
+    for one in checked.sources:
+        if one.lacks is not None:
+            lines.append(f"  {one.source:<12} missing: {one.lacks}")
+            continue
+        days = "" if one.first is None else f", {one.first} to {one.last}"
+        lines.append(f"  {one.source:<12} {counted(one.files, 'file')}, {one.rows:,} rows{days}")
+        aside = [f"{count:,} {reason}" for reason, count in sorted(one.rejected.items())]
+        lines += [f"  {'':<12} set aside: {'; '.join(aside)}"] if aside else []
+    titles: dict[Outcome, str] = {"unreadable": "Cannot be read:", "not taken": "Not taken:"}
+    for outcome, title in titles.items():
+        found = checked.of(outcome)
+        lines += ["", title] if found else []
+        for file in found[:SHOWN]:
+            lines.append(f"  {file.key}")
+            lines += [f"    {text}" for text in (file.reason, file.advice) if text]
+        lines += [f"  and {len(found) - SHOWN:,} more; --json has all"] if len(found) > SHOWN else []
+    if not checked.is_usable:
+        lines += [
+            "",
+            "Nothing here was measured on any day. The forms that are read: docs/guides/city-data.md",
+        ]
+    return "\n".join(lines)
 
 
 def _told(found: Sequence[Fetched], following: str) -> Record:

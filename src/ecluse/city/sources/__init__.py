@@ -13,10 +13,10 @@ from typing import Final
 from ecluse.city.progress import part_of
 from ecluse.city.raw import Raw
 from ecluse.city.sources import arcs, bikes, disruptions, roads, weather, works, zones
-from ecluse.city.sources.curating import Curate, Curating
+from ecluse.city.sources.curating import Curate, Curating, LookAt
 from ecluse.city.sources.forms import Form
 
-__all__ = ["FORMS", "SOURCES", "Curate", "Curating", "curate_all"]
+__all__ = ["FORMS", "LOOKS", "SOURCES", "Curate", "Curating", "curate_all"]
 
 #: Source → what brings its curated table up to date, in the order in which they run.
 SOURCES: Final[dict[str, Curate]] = {
@@ -30,6 +30,16 @@ SOURCES: Final[dict[str, Curate]] = {
 }
 
 
+#: Source → what says of one of its files what it holds.
+LOOKS: Final[dict[str, LookAt]] = {
+    "zones": zones.look,
+    "roads": roads.look,
+    "arcs": arcs.look,
+    "bikes": bikes.look,
+    "disruptions": disruptions.look,
+    "weather": weather.look,
+    "works": works.look,
+}
 #: The forms of raw files that are read.
 FORMS: Final[tuple[Form, ...]] = (
     *roads.FORMS,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ecluse.city.curated import Batch
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.city.sources import roads
-from ecluse.city.sources.curating import Curating
+from ecluse.city.sources.curating import Curating, Look
 from ecluse.city.sources.feed import Aside, newest, origin_of, text_of, whole_of
 from ecluse.city.sources.forms import Column, Form
 from ecluse.city.sources.road_files import rows_of_arcs
@@ -162,6 +162,13 @@ def curate(raw: Raw, work: Curating) -> None:
         rejected=dict(aside.counts),
         examples=aside.examples,
     )
+
+
+def look(file: RawFile, work: Curating) -> Look:
+    """What a reference holds: how many arcs."""
+    aside = Aside()
+    _, arcs = _read_reference(file, work, aside)
+    return Look(len(arcs), rejected=dict(aside.counts))
 
 
 def read_line(told: str) -> tuple[float, float, float, str] | None:

@@ -20,7 +20,7 @@ from polars.exceptions import PolarsError
 from ecluse.city.calendar import LocalDay, days_between
 from ecluse.city.curated import Part
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
-from ecluse.city.sources.curating import Curating
+from ecluse.city.sources.curating import Curating, Look, look_of
 from ecluse.city.sources.feed import (
     NO_RECORDS,
     Aside,
@@ -30,6 +30,7 @@ from ecluse.city.sources.feed import (
     number,
     origin_of,
     parts_of,
+    read_file,
     text_of,
     told_of,
 )
@@ -166,8 +167,19 @@ def curate(raw: Raw, work: Curating) -> None:
         _curate_batch(file, days, known, work)
 
 
-def read_document(document: Document, day: LocalDay) -> tuple[list[Count], Aside]:
-    """The good records of one day in one file of the feed, and those set aside, be they of that day or of none."""
+def look(file: RawFile, work: Curating) -> Look:
+    """What a file of counts holds, of a feed or an export."""
+    if file.key.startswith("batch/"):
+        table = read_batch(file.local(work.scratch), file.url)
+        good = table.filter(pl.col("reason").is_null())
+        days = good.select(day=pl.col("at").dt.convert_time_zone(work.zone.key).dt.date())["day"].unique()
+        return look_of(good.height, days.to_list(), dict(table["reason"].drop_nulls().value_counts().rows()))
+    counts, aside = read_document(read_file(file), None)
+    return look_of(len(counts), (count.at.astimezone(work.zone).date() for count in counts), aside.counts)
+
+
+def read_document(document: Document, day: LocalDay | None) -> tuple[list[Count], Aside]:
+    """The good records of one day (None: of any) in a file of the feed, and those set aside, of that day or of none."""
     aside = Aside()
     aside.extend(document.aside)
     if document.content is None:
@@ -180,7 +192,7 @@ def read_document(document: Document, day: LocalDay) -> tuple[list[Count], Aside
     counts: list[Count] = []
     for where, record in records:
         at = _moment(record.get("date")) if isinstance(record, dict) else None
-        if at is not None and not day.begin <= at < day.end:
+        if at is not None and day is not None and not day.begin <= at < day.end:
             continue
         found = _count(record, at)
         if isinstance(found, Count):

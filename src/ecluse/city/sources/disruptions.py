@@ -21,8 +21,8 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from ecluse.city.calendar import LocalDay, days_between
-from ecluse.city.raw import Raw, fingerprint_of
-from ecluse.city.sources.curating import Curating
+from ecluse.city.raw import Raw, RawFile, fingerprint_of
+from ecluse.city.sources.curating import Curating, Look, look_of
 from ecluse.city.sources.feed import (
     NO_RECORDS,
     Aside,
@@ -31,6 +31,7 @@ from ecluse.city.sources.feed import (
     FeedFile,
     is_among,
     parts_of,
+    read_file,
     text_of,
     told_of,
 )
@@ -188,6 +189,13 @@ def curate(raw: Raw, work: Curating) -> None:
         rows = pl.DataFrame(list(rows_of(known, day)), schema=DISRUPTIONS)
         records = len(known.disruptions) + told.counts.total()
         work.curated.write("disruptions", day.date, "feed", rows, **told_of(raws, told, records))
+
+
+def look(file: RawFile, work: Curating) -> Look:
+    """What a snapshot holds; its day is that of its folder."""
+    document, aside = read_file(file), Aside()
+    found = read_document(document, work.zone, aside)
+    return look_of(len(found.disruptions), [document.file.day], aside.counts)
 
 
 def read_document(document: Document, zone: ZoneInfo, told: Aside) -> Snapshot:

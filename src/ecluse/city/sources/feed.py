@@ -20,6 +20,7 @@ from ecluse.storage.side_by_side import transfer_all
 
 BROKEN_FILE: Final = "the file is broken"
 NO_RECORDS: Final = "the file holds no such records"
+_DAY_FOLDER: Final = re.compile(r"/dt=(\d{4}-\d{2}-\d{2})/")
 _HOUR_FOLDER: Final = re.compile(r"/hour=(\d{1,2})/")
 #: Control characters but for tabs and line breaks, what turns the direction of writing, and halves of characters,
 #: which JSON can escape.
@@ -112,6 +113,12 @@ class Feed:
         for document in transfer_all(lambda file, _: _document(file), missing):
             self._read[document.file.raw.url] = document
         return [self._read[file.raw.url] for file in files]
+
+
+def read_file(file: RawFile) -> Document:
+    """What one file of a feed says; its day is that of its folder."""
+    day = _DAY_FOLDER.search(file.key)
+    return _document(FeedFile(file, date.fromisoformat(day[1]) if day else date.min, _hour(file.key)))
 
 
 def parsed(file: RawFile) -> Any:

@@ -57,12 +57,14 @@ class Form:
     notes: tuple[str, ...] = field(default=())
 
     def fits(self, key: str) -> bool:
-        """Whether a file of this key is read as one of this form."""
+        """Whether a file of this key is read as one of this form; of batches, none in a folder below."""
+        if key.startswith("batch/") and key.count("/") > 1:
+            return False
         return any(fnmatchcase(key, place) for place in self.places)
 
     def is_alike(self, names: Iterable[str]) -> bool:
-        """Whether a table of these columns looks like one of this form, whatever the file is called."""
-        there = {name.strip().casefold() for name in names}
+        """Whether a file with these columns, or fields, looks like one of this form, whatever it is called."""
+        there = {_plain(name) for name in names}
         matched = [column for column in self.columns if there & _names(column)]
         needed = [column for column in self.columns if column.needed]
         return all(column in matched for column in needed) and len(matched) >= min(ALIKE, len(self.columns))
@@ -126,7 +128,12 @@ def _sentence(column: Column) -> str:
 
 
 def _names(column: Column) -> set[str]:
-    return {name.casefold() for name in (column.name, *column.other)}
+    return {_plain(name) for name in (column.name, *column.other)}
+
+
+def _plain(name: str) -> str:
+    """A column without its unit and its folder, in small letters."""
+    return name.partition(" (")[0].rpartition(".")[2].strip().casefold()
 
 
 def _nested(record: Mapping[str, Any]) -> dict[str, Any]:

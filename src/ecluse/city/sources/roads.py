@@ -8,7 +8,7 @@ the file is through, for it tells of its days in any order. Of two rows of one a
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ecluse.city.curated import Batch, Part
 from ecluse.city.progress import part_of
 from ecluse.city.raw import Raw, RawFile
-from ecluse.city.sources.curating import Curating
+from ecluse.city.sources.curating import Curating, Look
 from ecluse.city.sources.feed import Aside, is_current, newest, origin_of
 from ecluse.city.sources.forms import Column, Form
 from ecluse.city.sources.road_files import RoadSource, open_roads
@@ -98,6 +98,21 @@ def curate(raw: Raw, work: Curating) -> None:
             _curate_file(
                 told, known, replace(work, report=part_of(work.report, n / len(files), (n + 1) / len(files)))
             )
+
+
+def look(file: RawFile, work: Curating) -> Look:
+    """Read a file of road counts to its end and keep nothing of it."""
+    rejected: Counter[str] = Counter()
+    rows, first, last = 0, None, None
+    with open_roads(file, Clock(work.zone), work.scratch) as source:
+        for block in _whole_blocks(source, lambda: work.report(min(1.0, source.done()), file.key)):
+            days = block.rows["day"]
+            rejected.update(one.reason for one in block.rejected)
+            if len(days):
+                rows += len(days)
+                low, high = (_EPOCH + timedelta(days=int(day)) for day in (days.min(), days.max()))
+                first, last = min(first or low, low), max(last or high, high)
+    return Look(rows, first, last, dict(rejected))
 
 
 @dataclass

@@ -24,7 +24,7 @@ import polars as pl
 
 from ecluse.city.calendar import LocalDay, days_between
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
-from ecluse.city.sources.curating import Curating
+from ecluse.city.sources.curating import Curating, Look, look_of
 from ecluse.city.sources.feed import (
     NO_RECORDS,
     Aside,
@@ -34,6 +34,7 @@ from ecluse.city.sources.feed import (
     number,
     parsed,
     parts_of,
+    read_file,
     text_of,
     told_of,
 )
@@ -301,6 +302,43 @@ def curate(raw: Raw, work: Curating) -> None:
         )
 
 
+def look(file: RawFile, work: Curating) -> Look:
+    """What a file of weather holds: its hours and days with a value."""
+    aside, days, rows = Aside(), [], 0
+    content: Any = None
+    if file.key.startswith("batch/"):
+        blocks = read_batch(file, work)
+    else:
+        document = read_file(file)
+        aside.extend(document.aside)
+        content = document.content
+        blocks = _json_blocks(content)
+        if content is not None and not blocks and not _has_days(content):
+            aside.add(file.url, NO_RECORDS)
+    for record in content["days"] if _has_days(content) else ():
+        if (day := _date(record.get("datetime")) if isinstance(record, dict) else None) is not None:
+            alone = {**content, "days": [record]}
+            if _visual_crossing(alone, LocalDay(day, work.zone), file.url, aside).daily:
+                rows += 1
+                days.append(day)
+    for block in blocks:
+        names = DAILY_NAMES if block.is_daily else HOURLY_NAMES
+        for n, text in enumerate(block.times):
+            at = None if block.is_daily else _moment(text, block.zone or work.zone)
+            of = _date(text, block.zone) if block.is_daily else at and at.astimezone(work.zone).date()
+            if of is None:
+                aside.add(file.url, NO_DATE, column=_place(block, "time", n), value=text)
+            elif _values_of(block, n, names, file.url, aside):
+                rows += 1
+                days.append(of)
+    return look_of(rows, days, aside.counts)
+
+
+def _has_days(content: Any) -> bool:
+    """Whether a file is one of Visual Crossing."""
+    return isinstance(content, dict) and isinstance(content.get("days"), list)
+
+
 def one_day(told: list[Told], day: LocalDay) -> dict[str, Any] | None:
     """The row of a day from what files say of it, oldest first; None where they say nothing."""
     hours: dict[datetime, dict[str, Any]] = {}
@@ -332,7 +370,7 @@ def read_document(document: Document, day: LocalDay, told: Aside) -> Told:
     content, url = document.content, document.file.raw.url
     if content is None:
         return Told("")
-    if isinstance(content, dict) and isinstance(content.get("days"), list):
+    if _has_days(content):
         return _visual_crossing(content, day, url, told)
     blocks = _json_blocks(content)
     if not blocks:

@@ -20,7 +20,7 @@ import shapely
 
 from ecluse.city.calendar import days_between
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
-from ecluse.city.sources.curating import Curating
+from ecluse.city.sources.curating import Curating, Look, look_of
 from ecluse.city.sources.feed import LONGEST_TEXT, Aside, is_among, number, parts_of, text_of, told_of
 from ecluse.city.sources.forms import Column, Form
 from ecluse.city.sources.stamps import DAY, Stamp
@@ -125,6 +125,13 @@ def curate(raw: Raw, work: Curating) -> None:
         active = table.filter((pl.col("begin") <= day) & (pl.col("end") >= day))
         told = told_of(files, sites.aside, sites.records)
         work.curated.write("works", day, "sites", active, **{**told, "fingerprint": fingerprint})
+
+
+def look(file: RawFile, work: Curating) -> Look:
+    """What a table of sites holds: from the first day of one to the last day of one."""
+    sites = read_sites(file, work)
+    days = [site[name] for site in sites.rows.values() for name in ("begin", "end")]
+    return look_of(len(sites.rows), days, sites.aside.counts)
 
 
 def read_sites(file: RawFile, work: Curating) -> Sites:

@@ -19,7 +19,7 @@ from pyproj import Geod
 
 from ecluse.city.curated import SetAside
 from ecluse.city.raw import Raw, RawFile, fingerprint_of
-from ecluse.city.sources.curating import Curating
+from ecluse.city.sources.curating import Curating, Look
 from ecluse.city.sources.feed import parsed, text_of, whole_of
 from ecluse.city.sources.forms import Column, Form
 from ecluse.city.tables import ZONES
@@ -88,6 +88,13 @@ def curate(raw: Raw, work: Curating) -> None:
         rejected=Counter(one.reason for one in aside),
         examples=aside,
     )
+
+
+def look(file: RawFile, work: Curating) -> Look:
+    """What a file of zones holds."""
+    found = [_zone(feature) for feature in _features(file)]
+    rejected = Counter(one for one in found if isinstance(one, str))
+    return Look(len(found) - rejected.total(), rejected=dict(rejected))
 
 
 def locate(zones: pl.DataFrame, longitudes: ArrayLike, latitudes: ArrayLike) -> pl.Series:
