@@ -243,6 +243,25 @@ def metrics_of(day: date, bodies: list[dict[str, Any]], clock: tuple[int, ...]) 
                 "works": None,
             },
             "missing": ["works"],
+            "doubts": [
+                {
+                    "kind": "set_aside",
+                    "source": "works",
+                    "text": "file:///raw/batch/works.csv is no whole gzip file: it is empty. Fetch it again.",
+                },
+                {
+                    "kind": "zones",
+                    "source": "zones",
+                    "text": "2,508 of 3,348 arcs lie outside every zone, so that the figures by zone lack them. The "
+                    "zones are probably those of another place, or not in degrees: file:///raw/zones.json. Put the "
+                    "polygons of this city there and compute the day again.",
+                },
+                {
+                    "kind": "not_taken",
+                    "source": None,
+                    "text": "1 files or folders were seen and not taken: a.csv. See: ecluse city check file:///raw/",
+                },
+            ],
         },
     }
 

@@ -32,8 +32,8 @@ CORE = (
 #: What a variable part of a sentence is taken to be: a name, or a number where it is formatted as one.
 NAME, NUMBER = "C7", "7"
 #: The cards and the plots travel with the model's files and are English, as they are; migrations and SQL are for
-#: databases; the columns of simulated institutions are named as these name them. Of the city, a backtest and what
-#: thresholds mean are told to a terminal alone, the parts of the demo invent raw data, the forms of raw files are for
+#: databases; the columns of simulated institutions are named as these name them. Of the city, a backtest, the look at
+#: raw data and what thresholds mean are told to a terminal alone, the parts of the demo invent raw data, the forms of raw files are for
 #: the guide, and the report brings its own languages.
 DEMO = ("bikes", "days", "disruptions", "ground", "roads", "weather", "works")
 LEFT_OUT = (
@@ -45,6 +45,7 @@ LEFT_OUT = (
     "plants/demo",
     "catalog/migrations",
     "city/backtest.py",
+    "city/check.py",
     *(f"city/demo/{part}.py" for part in DEMO),
     "city/printed.py",
     "city/report.py",

@@ -79,6 +79,16 @@ def test_without_days_the_city_says_how_to_get_some(tmp_path_factory: pytest.Tem
         assert (answer.status_code, "No day has been computed yet" in answer.text) == (404, True)
 
 
+def test_what_a_day_cannot_be_trusted_in_stands_before_its_figures(reader: Browser) -> None:
+    english, french = (reader.get(f"{PLACE}?lang={language}").text for language in ("en", "fr"))
+    assert "A source could not be read and was set aside: works." in english
+    assert "2,508 of 3,348 arcs lie outside every zone" in english
+    assert english.index("2,508 of 3,348") < english.index('id="map"')
+    assert "Une source était illisible et a été mise de côté\u00a0: chantiers." in french
+    assert "2\u00a0508 des 3\u00a0348 arcs sont hors de toute zone" in french
+    assert "ont été vus sans être pris" in french
+
+
 def test_the_hour_shown_is_the_worst_until_another_is_asked_for(reader: Browser, runtime: Runtime) -> None:
     worst = runtime.documents.get("metrics/traffic", DAY)["worst_hour"]
     assert f'value="{worst}" step="1"' in reader.get(PLACE).text

@@ -4,6 +4,7 @@
     {curated}/{table}/dt=YYYY-MM-DD/{origin}-{nonce}.parquet    the rows
     {curated}/{table}/{origin}.json                             what is known of a batch file, and its days
     {curated}/{table}.json, {table}-{nonce}.parquet             a table that is kept once for all days
+    {curated}/failures.json                                     which sources could not be read, and why
 
 `origin` names what the rows were made from: a batch file, or a day's partitions. Writing an origin again
 replaces its rows. A part's file is there before the JSON names it, and the old one goes afterwards, so that a
@@ -41,6 +42,7 @@ QUOTED: Final = 20
 LEFT_BEHIND: Final = timedelta(hours=6)
 #: How often a reader looks again where writers replace what it reads.
 _LOOKS: Final = 5
+_FAILURES: Final = "failures.json"
 _ORIGIN: Final = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -161,7 +163,22 @@ class Curated:
         """Write down what is known of a batch file."""
         self._put_json(join_key(table, f"{_checked(batch.origin)}.json"), batch)
 
+    def note_failures(self, failures: Mapping[str, str]) -> None:
+        """Write down which sources could not be read, and why; an empty mapping where all could."""
+        if dict(failures) != self.failures():
+            self._store.put(
+                _FAILURES, json.dumps(dict(failures), ensure_ascii=False, sort_keys=True).encode()
+            )
+
     # Look
+
+    def failures(self) -> dict[str, str]:
+        """Source → why its raw files could not be read when they were last looked at; what was read before stays."""
+        try:
+            found: dict[str, str] = json.loads(self._store.get(_FAILURES))
+        except ObjectNotFound:
+            return {}
+        return found
 
     def days(self, table: str) -> list[date]:
         """The days that have rows of a table, or were found to have none, in order."""

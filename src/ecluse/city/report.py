@@ -183,6 +183,7 @@ def _quality(found: Found) -> Body:
     sources = {name: told for name, told in (quality.get("sources") or {}).items() if told}
     return {
         "missing": quality.get("missing", []),
+        "doubts": quality.get("doubts", []),
         "records": {name: told.get("records") for name, told in sources.items()},
         "rejected": {name: told["rejected"] for name, told in sources.items() if told.get("rejected")},
         "fallback": sorted(file for told in sources.values() for file in told.get("fallback", [])),
@@ -320,6 +321,8 @@ def _said(report: Body) -> Iterator[Row]:
     quality = report["quality"]
     for table in quality["missing"]:
         yield Row("data quality", None, table, "", "missing", None, "")
+    for doubt in quality.get("doubts", ()):
+        yield Row("data quality", None, doubt["source"] or "", doubt["text"], doubt["kind"], None, "")
     for table, reasons in quality["rejected"].items():
         for reason, count in reasons.items():
             yield Row("data quality", None, table, reason, "set aside", count, "records")

@@ -18,8 +18,10 @@ from zoneinfo import ZoneInfo
 
 from ecluse.city import reference
 from ecluse.city.calendar import LocalDay, expect_days
+from ecluse.city.check import not_taken
 from ecluse.city.curated import Curated, Part
 from ecluse.city.days import MARK, latest_day
+from ecluse.city.doubts import doubts_of, said_of
 from ecluse.city.inputs import HISTORY_DAYS, Inputs, Metrics, read_inputs
 from ecluse.city.printed import LANGUAGES, print_report
 from ecluse.city.processors import PROCESSORS, compute_all
@@ -140,9 +142,11 @@ def run_day(
 ) -> ComputedDay | None:
     """Curate, compute and write one day; None where it is up to date and not wanted `again`. `run`: who asked.
 
+    A source whose raw files are not what their names say is set aside, and named among the doubts of the day.
+
     Raises:
         NoRawData: nothing is known of the day.
-        BadRaw: a raw file is not what its name says.
+        BadRaw: nothing is known of it, and a raw file is not what its name says.
     """
     prepare(city, day, day, part_of(report, 0.0, 0.5))
     if not again and is_up_to_date(city, day):
@@ -164,7 +168,6 @@ def prepare(
 
     Raises:
         InvalidInput: no such days.
-        BadRaw: a raw file is not what its name says.
     """
     expect_days(first, last)
     since = first - timedelta(days=history_days)
@@ -184,6 +187,8 @@ def compute_day(city: City, day: date, report: Report = unheard) -> ComputedDay:
     inputs = read_inputs(city.curated, local, city.thresholds)
     rows = {table: sum(part.rows for part in parts) for table, parts in inputs.parts.items()}
     if not any(rows.get(table) for table in MEASURED):
+        if failures := city.curated.failures():
+            raise BadRaw("\n".join(failures.values()))
         raise NoRawData(_nothing_known(city, day))
     if (arcs := len(inputs.network.ids)) > MOST_ARCS:
         raise BadRaw(
@@ -352,6 +357,7 @@ def inputs_digest(city: City, day: date, *, history_days: int = HISTORY_DAYS) ->
     for table in DAILY:
         found = city.curated.parts_between(table, since if table in REACHING_BACK else day, day)
         held += [[table, one.isoformat(), [part.sha256 for part in parts]] for one, parts in found.items()]
+    held.append(["failures", "", city.curated.failures()])
     deciding = [MEANING, list(PROCESSORS), city.name, city.zone.key, asdict(city.thresholds), held]
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -363,6 +369,8 @@ def _nothing_known(city: City, day: date) -> str:
         next((one for one in known if one > day), None),
     ]
     found = [one.isoformat() for one in near if one is not None]
+    if not found and (seen := said_of(not_taken(city.raw.store), city.raw_url)):
+        return f"There is no raw data for {day} in {city.raw_url}, nor for any other day. {seen}"
     if not found:
         return (
             f"There is no raw data for {day} in {city.raw_url}, nor for any other day. "
@@ -396,6 +404,7 @@ def _quality(city: City, inputs: Inputs) -> Body:
     return {
         "sources": sources,
         "missing": [table for table, told in sources.items() if told is None or not told["rows"]],
+        "doubts": doubts_of(city, inputs),
     }
 
 

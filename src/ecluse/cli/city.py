@@ -333,6 +333,12 @@ LISTED = 10
 LEADING = ("rank", "arc", "label", "name", "zone", "value", "unit")
 WIDEST = 40
 #: The headline figures: what they are called, their kind and field, and how they are written.
+#: How a doubt about a day begins, by its kind.
+DOUBTS: dict[str, str] = {
+    "set_aside": "Set aside, as it cannot be read",
+    "zones": "Zones do not fit",
+    "not_taken": "Not taken",
+}
 HEADLINES: tuple[tuple[str, str, str, str], ...] = (
     ("vehicles counted", "traffic", "vehicles", "{:,.0f}"),
     ("arc-hours congested", "traffic", "saturation_share", "{:.1%}"),
@@ -356,6 +362,9 @@ def _day_text(day: date, bodies: Mapping[str, Mapping[str, Any]], address: str |
         lines.append(f"Only {counts} road sensors report: the figures of roads are theirs, not the city's.")
     if missing := bodies.get("quality", {}).get("missing"):
         lines.append(f"No data of: {', '.join(missing)}")
+    lines += [
+        f"{DOUBTS[doubt['kind']]}: {doubt['text']}" for doubt in bodies.get("quality", {}).get("doubts", ())
+    ]
     lines.append(f"See: ecluse city show {day} KIND" + (f", or {address}/city/{day}" if address else ""))
     return "\n".join(lines)
 

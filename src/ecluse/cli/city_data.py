@@ -155,31 +155,28 @@ def fetch(
 def check(place: str | None, home: Path | None) -> Record:
     """Say what of raw data can be read, with rows and days, what is missing, and what is not taken.
 
-    FOLDER is a folder or the address of a store; without it, that of ECLUSE_RAW_URL is checked. Nothing is kept.
+    FOLDER is a folder or the address of a store; without it, that of the settings is checked. Nothing is kept.
     Exits with 1 where nothing in it was measured on any day.
     """
-    from tempfile import TemporaryDirectory
     from zoneinfo import ZoneInfo
 
     from ecluse.city.check import check_raw
-    from ecluse.settings import Settings
-    from ecluse.storage import open_store
 
-    settings = Settings.from_environment(home=home)
-    url = settings.area_url("raw") if place is None else store_or_folder("FOLDER", place)
     if place is not None and "://" not in place and not Path(place).expanduser().is_dir():
         raise NoRawData(f"There is no folder {place}. Name the folder that holds the raw data.")
-    if url is None:
-        raise SettingsError("Name a folder: ecluse city check FOLDER, or set ECLUSE_RAW_URL.")
-    with TemporaryDirectory() as scratch, progress("Looking") as report:
-        checked = check_raw(
-            open_store(url, settings.access), ZoneInfo(settings.city.zone), Path(scratch), report
-        )
+    with opened(home) as runtime, runtime.scratch() as scratch, progress("Looking") as report:
+        zone = ZoneInfo(runtime.settings.city.zone)
+        checked = check_raw(open_raw(runtime, place), zone, scratch, report)
     fields = {
         "url": checked.url,
         "usable": checked.is_usable,
         "sources": [_of_source(one) for one in checked.sources],
-        "files": [_of_file(one) for one in checked.files],
+        # The files of feeds are one for each hour; those that are readable are counted among the sources.
+        "files": [
+            _of_file(one)
+            for one in checked.files
+            if one.outcome != "readable" or not one.key.startswith("api/")
+        ],
     }
     return Record(fields, _checked_text(checked), failed=not checked.is_usable)
 

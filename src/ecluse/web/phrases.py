@@ -249,6 +249,11 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("roads of %(day)s"),
     N_("%(value)s is no period. Write it as 2025-10-01..2025-10-07."),
     N_("There is no raw data for %(day)s in %(place)s. The nearest with data: %(days)s."),
+    N_("There is no raw data for %(day)s in %(place)s, nor for any other day. %(reason)s"),
+    N_("%(count)s files or folders were seen and not taken: %(values)s. See: ecluse city check %(key)s"),
+    N_("%(count)s of %(total)s arcs lie outside every zone, so that the figures by zone lack them. The zones are "
+       "probably those of another place, or not in degrees: %(values)s. Put the polygons of this city there and "
+       "compute the day again."),
     N_("There is no raw data for %(day)s in %(place)s, nor for any other day. "
        "Get some: ecluse city fetch, or ecluse city demo"),
     N_("Nothing is known of %(day)s. The nearest days that are known: %(days)s. See: ecluse city days"),

@@ -15,6 +15,7 @@ from ecluse.city.raw import Raw
 from ecluse.city.sources import arcs, bikes, disruptions, roads, weather, works, zones
 from ecluse.city.sources.curating import Curate, Curating, LookAt
 from ecluse.city.sources.forms import Form
+from ecluse.errors import BadRaw
 
 __all__ = ["FORMS", "LOOKS", "SOURCES", "Curate", "Curating", "curate_all"]
 
@@ -52,9 +53,18 @@ FORMS: Final[tuple[Form, ...]] = (
 )
 
 
-def curate_all(raw: Raw, work: Curating) -> None:
-    """Bring every curated table up to date for the days of `work`."""
+def curate_all(raw: Raw, work: Curating) -> dict[str, str]:
+    """Bring every curated table up to date for the days of `work`; source → why it could not be read.
+
+    A source with a file that is not what its name says is set aside and named, and the others go on.
+    """
+    failures: dict[str, str] = {}
     for n, (name, curate) in enumerate(SOURCES.items()):
         report = part_of(work.report, n / len(SOURCES), (n + 1) / len(SOURCES))
         report(0.0, name)
-        curate(raw, replace(work, report=report))
+        try:
+            curate(raw, replace(work, report=report))
+        except BadRaw as error:
+            failures[name] = str(error)
+    work.curated.note_failures(failures)
+    return failures

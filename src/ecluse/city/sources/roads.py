@@ -89,15 +89,24 @@ _SMALL_ARC: Final = 1 << 16
 
 
 def curate(raw: Raw, work: Curating) -> None:
-    """Bring `roads` up to date: every file that changed since, whole, whatever days are wanted."""
+    """Bring `roads` up to date: every file that changed since, whole, whatever days are wanted.
+
+    Raises:
+        BadRaw: a file is no table of road counts; the others are read first.
+    """
     files = raw.batch(BATCH)
+    bad: list[str] = []
     for n, file in enumerate(files):
         told = _Told(file, hashlib.sha256(f"{file.fingerprint} {work.zone.key}".encode()).hexdigest()[:16])
         known = work.curated.batch("roads", told.origin)
         if known is None or known.fingerprint != told.fingerprint:
-            _curate_file(
-                told, known, replace(work, report=part_of(work.report, n / len(files), (n + 1) / len(files)))
-            )
+            report = part_of(work.report, n / len(files), (n + 1) / len(files))
+            try:
+                _curate_file(told, known, replace(work, report=report))
+            except BadRaw as error:
+                bad.append(str(error))
+    if bad:
+        raise BadRaw("\n".join(bad))
 
 
 def look(file: RawFile, work: Curating) -> Look:
