@@ -66,6 +66,13 @@ def test_a_table_becomes_a_model_that_scores_another(
         "6",
     )
     assert trained["report"]["rows"]["test"] > 0
+    if not environ:
+        run = ecluse(home, environ, "runs", "list", "--name", "payments")[0]
+        again = ecluse(home, environ, "runs", "repeat", run["id"])
+        assert {one["name"]: one["sha256"] for one in again["artifacts"]} == {
+            one["name"]: one["sha256"] for one in run["artifacts"]
+        }
+        ecluse(home, environ, "models", "delete", f"payments@{again['version']}", "--yes")
     scored = ecluse(home, environ, "fraud", "predict", "payments", str(sample.unlabelled), "-o", str(out))
     assert scored["rows"] == pl.read_csv(out).height == 500
     renamed, mapped = tmp_path / "renamed.csv", tmp_path / "mapped.csv"

@@ -70,6 +70,7 @@
         ├── UnreadableTable (ValueError)        the file is not a table we can read
         ├── UnusableTarget (ValueError)         the target column cannot be learned
         ├── ColumnsMissing (LookupError)        the table to score lacks columns of the model
+        ├── CannotRepeat (ValueError)           a training cannot be made again as it was
         ├── TrainingTooSlow                     a training took many times its budget; nothing is published
         └── ModelUnreadable (ValueError)        a model file is damaged or of a foreign format
 
@@ -418,6 +419,10 @@ class UnusableTarget(FraudError, ValueError):
 
 class ColumnsMissing(FraudError, LookupError):
     code = "columns_missing"
+
+
+class CannotRepeat(FraudError, ValueError):
+    code = "cannot_repeat"
 
 
 class TrainingTooSlow(FraudError):

@@ -12,12 +12,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ecluse.errors import InvalidInput, TrainingTooSlow, UnusableTarget
+from ecluse.errors import CannotRepeat, InvalidInput, TrainingTooSlow, UnusableTarget
 from ecluse.fraud.clock import Effort, Stopwatch
 from ecluse.fraud.dataset import open_table
 from ecluse.fraud.evaluation import Goal
+from ecluse.fraud.record import TrainingRecord
 from ecluse.fraud.sample import generate
-from ecluse.fraud.training import TrainingPlan, TrainingReport, train
+from ecluse.fraud.training import TrainingPlan, TrainingReport, digest_of, train
 
 PLAN = TrainingPlan(
     "is_fraud",
@@ -34,6 +35,7 @@ FILES = {
     "model.json",
     "model_card.md",
     "performance.json",
+    "training_record.json",
 }
 
 
@@ -454,3 +456,75 @@ def test_the_report_says_how_much_was_tried(trained: tuple[TrainingReport, Path]
     assert 0 < effort["work_s"] <= effort["wall_s"] + 0.01
     assert 0 < effort["processor_share"] <= 1
     assert f"of {effort['candidates_planned']} settings" in (trained[1] / "model_card.md").read_text()
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a model."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): digest_of(path) for path in files}
+
+
+def again(folder: Path, destination: Path) -> TrainingReport:
+    """Make the model of a folder again from its record."""
+    with open_table(folder / "table.csv") as table:
+        record = TrainingRecord.load(folder / "model")
+        return train(table, QUICK, destination, silent, repeat=record)
+
+
+def test_a_training_is_made_again_to_the_byte(trained: tuple[TrainingReport, Path], tmp_path: Path) -> None:
+    folder = trained[1].parent
+    report = again(folder, tmp_path / "model")
+    assert digests(tmp_path / "model") == digests(folder / "model")
+    assert report.to_dict() == trained[0].to_dict()
+
+
+def test_fits_that_the_budget_cut_short_are_made_again_to_the_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of large tables what was cut is kept as it is, and nothing is fitted again."""
+    monkeypatch.setattr("ecluse.fraud.training.REFIT_ROWS", 0)
+    ticks = iter(range(10**9))  # a clock that moves with each look, so that the end comes amid a fit
+    monkeypatch.setattr(Stopwatch, "seconds", lambda watch, exact=False: next(ticks) / 100)
+    report = run(small(1_500), replace(QUICK, budget_s=4.0), tmp_path).content
+    assert report["effort"]["cut_short"]
+    assert report["refit"] == "many_rows"
+    assert not report["refitted"]
+    monkeypatch.undo()
+    monkeypatch.setattr("ecluse.fraud.training.REFIT_ROWS", 0)
+    again(tmp_path, tmp_path / "again")
+    assert digests(tmp_path / "again") == digests(tmp_path / "model")
+
+
+def test_another_table_or_library_is_no_repeat(
+    trained: tuple[TrainingReport, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = trained[1].parent
+    record = TrainingRecord.load(folder / "model")
+    small().write_csv(tmp_path / "other.csv")
+    with (
+        open_table(tmp_path / "other.csv") as table,
+        pytest.raises(CannotRepeat, match="not the one that was"),
+    ):
+        train(table, PLAN, tmp_path / "model", silent, repeat=record)
+    here = record.versions | {"lightgbm": "1.0"}
+    monkeypatch.setattr("ecluse.fraud.record.library_versions", lambda: here)
+    with pytest.raises(CannotRepeat, match=rf"lightgbm {record.versions['lightgbm']}, and here is 1\.0"):
+        again(folder, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"format": 1}', '{"format": 2}'])
+def test_a_damaged_record_is_refused(content: str, tmp_path: Path) -> None:
+    with pytest.raises(CannotRepeat, match="before trainings were recorded"):
+        TrainingRecord.load(tmp_path)
+    (tmp_path / "training_record.json").write_text(content)
+    with pytest.raises(CannotRepeat, match=r"damaged|another format"):
+        TrainingRecord.load(tmp_path)
+
+
+@pytest.mark.parametrize(("refit", "share", "why"), [(False, 0.2, "unwanted"), (True, 0.0, "all_learned")])
+def test_the_report_says_why_the_model_was_not_fitted_on_all_rows(
+    refit: bool, share: float, why: str, tmp_path: Path
+) -> None:
+    report = run(small(), replace(QUICK, refit=refit, test_share=share), tmp_path).content
+    assert (report["refit"], report["refitted"]) == (why, False)

@@ -341,6 +341,23 @@ def test_a_training_that_is_told_to_finish_ends_early_with_a_model_that_scores(
     assert client.post(f"/api/jobs/{asked['job']}/finish").json()["status"] == "done"
 
 
+def test_a_training_is_repeated_from_its_record_file_by_file(
+    application: Application, client: httpx.Client, other: httpx.Client, trained: dict[str, Any]
+) -> None:
+    """Of the training that was told to finish: no second search would end at the same place."""
+    before = client.get("/api/runs", params={"name": "finished"}).json()["items"][0]
+    assert other.post(f"/api/runs/{before['id']}/repeat").status_code == 404
+    asked = client.post(f"/api/runs/{before['id']}/repeat").json()
+    assert application.wait_for_job(client, asked["job"])["status"] == "done"
+    run = client.get(f"/api/runs/{asked['training']}").json()
+    assert run["tags"]["repeats"] == before["id"]
+    assert run["version"] != before["version"]
+    files, made = ({file["name"]: file["sha256"] for file in one["artifacts"]} for one in (before, run))
+    assert made == files
+    assert {"training_record.json", "performance.json", "model.json"} <= files.keys()
+    assert any(name.startswith("best_model") for name in files)
+
+
 def test_only_a_training_of_ones_own_is_told_to_finish(
     client: httpx.Client, other: httpx.Client, trained: dict[str, Any]
 ) -> None:

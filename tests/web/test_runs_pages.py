@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from ecluse import tracking
-from ecluse.catalog import runs
+from ecluse.catalog import runs, training
 from ecluse.catalog.runs import Point
-from ecluse.catalog.tables import Run, User
+from ecluse.catalog.tables import Run, TrainingRun, User
 from ecluse.cli import cli
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
@@ -141,6 +141,23 @@ def test_another_persons_run_is_not_found_anywhere(stranger: Browser, made: dict
         assert stranger.get(path).status_code == 404, path
     assert one not in stranger.get("/runs").text
     assert stranger.get("/api/runs", JSON).json()["total"] == 0
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "published nothing that could"), ("fr", "rien publié que l’on puisse refaire")],
+)
+def test_a_run_that_published_nothing_is_not_repeated(
+    language: str, said: str, client: Browser, stranger: Browser, runtime: Runtime, owner: User
+) -> None:
+    with runtime.catalog.write() as transaction:
+        row = TrainingRun(user_id=owner.id, model_name="never", target_column="y", plan={"seed": 0})
+        run_id = training.add_run(transaction, row).id
+        training.set_ended(transaction, run_id, "failed", "It was stopped.")
+    refused = client.post(f"/runs/{run_id}/repeat?lang={language}")
+    assert refused.status_code == 422
+    assert said in refused.text
+    assert stranger.post(f"/runs/{run_id}/repeat").status_code == 404
 
 
 def test_a_list_is_sorted_and_narrowed_by_its_address(client: Browser, made: dict[str, str]) -> None:

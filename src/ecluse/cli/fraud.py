@@ -210,7 +210,7 @@ def _profile_text(file: Path, profile: dict[str, Any]) -> str:
 
 
 def _report_text(name: str, version: str, report: dict[str, Any]) -> str:
-    from ecluse.fraud.card import effort_text
+    from ecluse.fraud.card import effort_text, refit_text
 
     metrics, rows = report["metrics"], report["rows"]
     learned = sum(count for part, count in rows.items() if part != "test")
@@ -226,7 +226,7 @@ def _report_text(name: str, version: str, report: dict[str, Any]) -> str:
     ]
     lines.append(f"  {'threshold':<18} {report['threshold']:.4f}")
     if effort := report.get("effort"):
-        lines.append(f"  {effort_text(effort)}")
+        lines += [f"  {effort_text(effort)}", f"  {refit_text(report['refit'])}"]
     if cost := report.get("cost"):
         lines.append(
             f"  {'cost of 1,000 rows':<18} {cost['per_1000_rows']:,.0f}; without any alert "

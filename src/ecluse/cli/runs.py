@@ -13,7 +13,8 @@ from ecluse.catalog import runs as run_rows
 from ecluse.catalog.runs import Point, Wanted
 from ecluse.catalog.tables import Run
 from ecluse.cli.output import Record, Rows, reports, say
-from ecluse.cli.session import acting, home_option, user_option
+from ecluse.cli.session import acting, finish, home_option, user_option
+from ecluse.fraud import workflows
 
 _FIELDS = (
     "id", "application", "kind", "name", "status", "parameters", "tags", "metrics", "artifacts", "subject", "exports",
@@ -101,6 +102,27 @@ def show_run(run_id: str, email: str | None, home: Path | None) -> Record:
     curves = {name: [asdict(point) for point in points] for name, points in found.curves.items()}
     fields = _fields(found.run) | {"aliases": list(found.aliases), "metrics_by_step": curves}
     return Record(fields, "\n\n".join(_told(found)))
+
+
+@runs.command("repeat")
+@click.argument("run_id")
+@user_option
+@home_option
+@reports
+def repeat(run_id: str, email: str | None, home: Path | None) -> Record:
+    """Train again what the fraud training RUN_ID trained, by its record and no clock: every file the same.
+
+    Refused where the table or a library is another than it was, or a file comes out differently.
+    """
+    with acting(home, email) as (runtime, user):
+        run = workflows.start_repeat(runtime, user.id, run_id)
+        finish(runtime, user, run.job_id or "", f"Training {run.model_name} again")
+        with runtime.catalog.read() as transaction:
+            made = run_rows.run_of(transaction, user.id, run.id)
+    text = (
+        f"{made.name}@{made.version}: the same {len(made.artifacts)} files, by SHA-256, as run {run_id} left."
+    )
+    return Record(_fields(made), text)
 
 
 @runs.command("compare")

@@ -25,6 +25,7 @@ def model_card(report: dict[str, Any]) -> str:
         f"A {report['family']} model that scores rows by how likely `{report['target']}` is "
         f'"{report["positive_value"]}".',
         effort_text(report["effort"]),
+        refit_text(report["refit"]),
         "## Data and split",
         _data(report),
         "## Figures",
@@ -57,6 +58,19 @@ def effort_text(effort: Mapping[str, Any]) -> str:
         f"{effort['work_s']:.0f} s of work of {effort['budget_s']:g} s, in {effort['wall_s']:.0f} s on the clock, with "
         f"{effort['processor_share']:.0%} of the processor time asked for ({effort['processor_s']:.0f} s)."
     )
+
+
+def refit_text(why: str) -> str:
+    """Whether the model in use was fitted on all rows after it was measured, or why not."""
+    measured = "The model in use is the one that was measured"
+    return {
+        "done": "Once it was measured, the model in use was fitted on all rows.",
+        "unwanted": f"{measured}: another fit on all rows was not wanted.",
+        "all_learned": "The model in use was fitted on all rows; none were kept back to measure on.",
+        "many_rows": f"{measured}: with so many rows it is not fitted again on all of them.",
+        "slow_features": f"{measured}: to make its features again would have taken most of the budget.",
+        "budget": f"{measured}: the budget was spent before it could be fitted on all rows.",
+    }[why]
 
 
 def add_learned(folder: Path, version: str, table: str, result: Mapping[str, Any]) -> None:

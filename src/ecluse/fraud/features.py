@@ -177,6 +177,19 @@ class FeatureEngineer:
             ) from error
 
 
+@dataclass
+class Groups:
+    """Which groups of features make predictions better: looked for until it is `late`, unless they are `chosen`."""
+
+    late: Callable[[], bool] | None = None
+    chosen: frozenset[str] | None = None
+
+
+def new_salt() -> int:
+    """A salt for the hashes of one training."""
+    return secrets.randbits(63)
+
+
 def fit_features(
     frame: pl.DataFrame,
     specs: tuple[ColumnSpec, ...],
@@ -186,22 +199,23 @@ def fit_features(
     seed: int,
     tick: Tick = lambda: None,
     plan: FeaturePlan | None = None,
-    late: Callable[[], bool] | None = None,
+    salt: int | None = None,
+    groups: Groups | None = None,
 ) -> tuple[FeatureEngineer, Matrix]:
     """The engineer fitted on parsed training rows, and those rows' own matrix.
 
     `plan` says which columns to take together, as an engineer fitted on rows of the same table found it;
-    without one it is looked for until it is `late`, by fits of a small booster.
+    without one it is looked for, for as long as `groups` says, by fits of a small booster.
 
     None of the training rows sees its own label. Without a time role, their fraud rates come from random
     folds they are not in, and their counts leave the row itself out. With one, rates, counts and history of
     a row end before its block of time: fraud comes in bursts, and a rate from random folds would know of the
     rest of the burst, which no row to score does.
 
-    Values are remembered under hashes of a salt of their own, so that two models tell nothing together; no
+    Values are remembered under hashes of a `salt` of their own, so that two models tell nothing together; no
     feature depends on it.
     """
-    salt = secrets.randbits(63)
+    salt = new_salt() if salt is None else salt
     folds = _Folds(np.random.default_rng(seed).integers(0, FOLDS, frame.height), forward=False)
     if roles.time:
         folds = _Folds(time_blocks(times_of(frame[roles.time])), forward=True)
@@ -222,7 +236,7 @@ def fit_features(
         tick()
         fitted.append(_fit_history(frame, specs, roles.customer, roles.time, salt, tick))
     if plan is None:
-        fitted = _helpful(fitted, specs, labels, folds, seed, late, tick)
+        fitted = _helpful(fitted, specs, labels, folds, seed, groups or Groups(), tick)
     engineer = FeatureEngineer(tuple(encoder for encoder, _ in fitted))
     return engineer, _stack([column for _, columns in fitted for column in columns], frame.height)
 
@@ -233,7 +247,7 @@ def _helpful(
     labels: Labels,
     folds: _Folds,
     seed: int,
-    late: Callable[[], bool] | None,
+    wanted: Groups,
     tick: Tick,
 ) -> list[Fitted]:
     """Without the groups of features that make no prediction better."""
@@ -249,7 +263,11 @@ def _helpful(
     }
     matrix = _stack([column for _, columns in fitted for column in columns], len(labels))
     forward = folds.of_row if folds.forward else None
-    chosen = helpful(matrix, groups, labels, seed=seed, forward=forward, late=late, tick=tick)
+    if wanted.chosen is None:
+        wanted.chosen = helpful(
+            matrix, groups, labels, seed=seed, forward=forward, late=wanted.late, tick=tick
+        )
+    chosen = wanted.chosen
     if "levels" not in chosen:
         fitted = [
             (replace(encoder, rates=()), columns[:1])

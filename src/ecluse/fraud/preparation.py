@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ecluse.errors import UnusableTarget
 from ecluse.fraud.clock import Stopwatch, with_heartbeat
 from ecluse.fraud.columns import ColumnSpec
-from ecluse.fraud.features import FeatureEngineer, FeaturePlan, Matrix, Roles, fit_features
+from ecluse.fraud.features import FeatureEngineer, FeaturePlan, Groups, Matrix, Roles, fit_features
 from ecluse.fraud.labelled import LabelledRows, kind_of
 from ecluse.fraud.models import FitData
 from ecluse.fraud.plan import TrainingPlan
@@ -49,13 +49,14 @@ def prepare(
     threads: int,
     tick: Tick,
     watch: Stopwatch,
+    salt: int,
     together: FeaturePlan | None = None,
-    late: Callable[[], bool] | None = None,
+    groups: Groups | None = None,
 ) -> Prepared:
     """Features fitted on the rows `fit` and made for the rows `held`, which may be none.
 
     `together` are the columns to take together, as found on other rows of the table; else they are looked for
-    until it is `late`. `watch` counts the seconds.
+    as `groups` says. `watch` counts the seconds, and values are remembered under `salt`.
     Raises UnusableTarget when no feature is left.
     """
     begun = watch.seconds(exact=True)
@@ -66,7 +67,7 @@ def prepare(
         raise UnusableTarget("No column is left to learn from: all are constant, all distinct or left out.")
     roles = Roles(plan.customer_column, plan.time_column if split.kind == "time" else None)
     engineer, matrix = fit_features(
-        frame, specs, roles, labels, seed=plan.seed, tick=tick, plan=together, late=late
+        frame, specs, roles, labels, seed=plan.seed, tick=tick, plan=together, salt=salt, groups=groups
     )
     del frame
     positions, repeated = choose_features(matrix, engineer.features)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +24,7 @@ from ecluse.fraud.evaluation import (
     score_histogram,
 )
 from ecluse.fraud.labelled import LabelledRows, days_between
-from ecluse.fraud.models import FAMILIES, FittedModel
+from ecluse.fraud.models import FittedModel
 from ecluse.fraud.parts import (
     contradictions,
     drifts,
@@ -38,6 +37,7 @@ from ecluse.fraud.parts import (
 )
 from ecluse.fraud.plan import TrainingPlan
 from ecluse.fraud.preparation import Prepared
+from ecluse.fraud.record import library_versions
 from ecluse.fraud.search import Blend, SearchResult
 from ecluse.fraud.segments import by_period, weakest_groups
 from ecluse.fraud.selection import best_single
@@ -49,7 +49,6 @@ MOST_DRIFTS = 20
 MORE_ALERTS = 1.5
 # A column that alone reaches this average precision, and this share of the model's, may be filled in afterwards.
 GIVES_AWAY = 0.97
-PACKAGES = ("ecluse", "numpy", "polars", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def report_of(
         "features": len(prepared.selector.features),
         "budget_s": plan.budget_s,
         "seed": plan.seed,
-        "versions": _versions(),
+        "versions": library_versions(),
     }
 
 
@@ -310,13 +309,3 @@ def _shown_cuts(rows: LabelledRows, split: Split, plan: TrainingPlan) -> list[st
         return [f"{cut:.15g}" for cut in split.cuts]
     zone = datetime.UTC
     return [datetime.datetime.fromtimestamp(cut, zone).replace(tzinfo=None).isoformat() for cut in split.cuts]
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in sorted({*PACKAGES, *(name for facts in FAMILIES.values() for name in facts.packages)}):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,9 @@ from ecluse.fraud.clock import Stopwatch
 from ecluse.fraud.models import FitData, FittedModel, Floats, Params, Until, family
 from ecluse.fraud.models.blend import Member
 from ecluse.fraud.portfolio import Trial, portfolio
+from ecluse.fraud.record import Ending, FitFacts, TrainingRecord, TrialRecord
 
 Report = Callable[[str], None]
-#: All was tried, the budget was spent, or somebody asked for the best so far.
-Ending = Literal["complete", "budget", "asked"]
 #: Told the number of a candidate, from 1, and its average precision on the rows held out.
 Tried = Callable[[int, float], None]
 
@@ -38,14 +37,6 @@ class FoldData:
     data: FitData
     panel: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class FitFacts:
-    """How many rounds one fit had, and whether the end of the budget cut it short."""
-
-    rounds: int
-    was_cut: bool
 
 
 @dataclass(frozen=True)
@@ -67,6 +58,10 @@ class Candidate:
         """Boosting rounds that served best, over the folds."""
         return round(float(np.mean([model.rounds for model in self.models])))
 
+    def record(self) -> TrialRecord:
+        seconds = round(self.seconds, 4)
+        return TrialRecord(self.name, self.family, dict(self.params), self.seed, self.fits, seconds)
+
     def to_dict(self) -> dict[str, Any]:
         """A row of the leaderboard."""
         return {
@@ -85,6 +80,7 @@ class SearchResult:
     """What was fitted, best first, and the held rows of the folds, in their order.
 
     `planned` settings would have been tried with time enough, `begun` were; `ended` says what ended the search.
+    `trials` are the candidates in the order of the portfolio, to fit them again by.
     """
 
     candidates: tuple[Candidate, ...]
@@ -94,6 +90,7 @@ class SearchResult:
     planned: int
     begun: int
     ended: Ending
+    trials: tuple[TrialRecord, ...]
 
     @property
     def best(self) -> Candidate:
@@ -143,6 +140,26 @@ def search_models(
         finally:
             race.over.set()
     return race.result()
+
+
+def repeat_models(
+    folds: Sequence[FoldData],
+    record: TrainingRecord,
+    *,
+    watch: Stopwatch,
+    workers: int,
+    report: Report,
+    tried: Tried = UNHEARD,
+) -> SearchResult:
+    """Fit what a search fitted, each as many rounds, without a clock: what it returned."""
+    trials = [Trial(one.name, one.family, one.params, one.seed) for one in record.trials]
+    race = _Race(folds, trials, watch, float("inf"), float("inf"), workers, 0.0, record.trials)
+    with ThreadPoolExecutor(workers, "fit") as pool:
+        try:
+            _run(race, pool, report, NEVER, tried)
+        finally:
+            race.over.set()
+    return replace(race.result(), planned=record.planned, begun=record.begun, ended=record.ended)
 
 
 def blend_of(found: SearchResult, *, most_members: int = MOST_MEMBERS) -> Blend:
@@ -201,6 +218,11 @@ class _Fit:
     facts: FitFacts
 
 
+def _as_before(fit: FitFacts) -> Until:
+    """Ends a fit where it was cut; one that validation ended is ended by it again."""
+    return Until(lambda rounds: fit.was_cut and rounds >= fit.rounds)
+
+
 class _Race:
     """The trials on their way: what is waiting, what is fitted, and what there is time for."""
 
@@ -213,13 +235,15 @@ class _Race:
         last_start: float,
         workers: int,
         refits: float,
+        before: Sequence[TrialRecord] = (),
     ) -> None:
+        self.before = before
         self.folds = folds
         self.trials = trials
         self.workers = workers
         self.over = threading.Event()
         self.ended: Ending = "complete"
-        self.candidates: list[Candidate] = []
+        self._by_trial: dict[int, Candidate] = {}
         self.waiting: deque[tuple[int, int]] = deque()
         self._watch = watch
         self._begun = 0
@@ -230,6 +254,11 @@ class _Race:
         self.refits = refits
         turns = -(-len(folds) // workers)
         self._first_seconds = FIRST_SHARE * max(deadline - watch.seconds(exact=True), 0.0) / turns
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """What was fitted on every fold, in the order of the trials."""
+        return [self._by_trial[trial] for trial in sorted(self._by_trial)]
 
     def is_late(self) -> bool:
         return self._watch.seconds() >= self.end()
@@ -258,19 +287,23 @@ class _Race:
             begun = self._watch.seconds(exact=True)
             deadline = begun + self._first_seconds if trial == 0 else self._deadline
             until = Until(lambda _: self._watch.seconds() >= deadline, settle=trial == 0)
+            if self.before:
+                until = _as_before(self.before[trial].fits[fold])
             model = family(settings.family).fit(
                 data, settings.params, seed=settings.seed, until=until, tick=self._tick
             )
             margins = model.predict_margin(data.valid)
-        seconds = self._watch.seconds(exact=True) - begun
+        seconds = self.before[trial].seconds if self.before else self._watch.seconds(exact=True) - begun
         return _Fit(model, margins, seconds, FitFacts(until.rounds, until.was_cut))
 
-    def add(self, trial: int, fold: int, fit: _Fit) -> None:
+    def add(self, trial: int, fold: int, fit: _Fit) -> Candidate | None:
+        """Keep a fit; the candidate, where this was its last."""
         fits = self._fits.setdefault(trial, {})
         fits[fold] = fit
         if len(fits) == len(self.folds):
-            self.candidates.append(self._candidate(trial))
+            self._by_trial[trial] = self._candidate(trial)
             del self._fits[trial]
+        return self._by_trial.get(trial)
 
     def enough(self) -> bool:
         """Whether there is anything to return: the first settings, settled on every fold."""
@@ -291,7 +324,13 @@ class _Race:
     def result(self) -> SearchResult:
         ranked = sorted(self.candidates, key=lambda c: -c.average_precision)
         return SearchResult(
-            tuple(ranked), *self._truth(), len(self.folds), len(self.trials), self._begun, self.ended
+            tuple(ranked),
+            *self._truth(),
+            len(self.folds),
+            len(self.trials),
+            self._begun,
+            self.ended,
+            tuple(candidate.record() for candidate in self.candidates),
         )
 
     def _candidate(self, trial: int) -> Candidate:
@@ -339,10 +378,9 @@ def _run(
         report(race.line())
         done, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
         for future in done:
-            complete = len(race.candidates)
-            race.add(*running.pop(future), future.result())
-            if len(race.candidates) > complete:
-                tried(len(race.candidates), race.candidates[-1].average_precision)
+            complete = race.add(*running.pop(future), future.result())
+            if complete is not None:
+                tried(len(race.candidates), complete.average_precision)
         late, asked = race.is_late(), stop()
         if late or asked:
             race.close("asked" if asked else "budget")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ecluse.fraud.card import write_card
 from ecluse.fraud.clock import Clock, Effort, Progress, with_heartbeat
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.evaluation import Goal, alert_cut, choose_threshold
+from ecluse.fraud.features import Groups, new_salt
 from ecluse.fraud.history import times_of
 from ecluse.fraud.labelled import LabelledRows, days_between, read_labelled, split_labelled
 from ecluse.fraud.models import FittedModel
@@ -28,6 +30,7 @@ from ecluse.fraud.monitoring.drift import TrainingSketch, sketch_training
 from ecluse.fraud.plan import TrainingPlan
 from ecluse.fraud.plots import write_plots
 from ecluse.fraud.preparation import Prepared, measured, prepare
+from ecluse.fraud.record import Refit, TrainingRecord
 from ecluse.fraud.report import FORMAT, FinalModel, MeasuredRows, TrainingReport, report_of
 from ecluse.fraud.search import (
     UNHEARD,
@@ -37,6 +40,7 @@ from ecluse.fraud.search import (
     Tried,
     blend_of,
     fit_on_all,
+    repeat_models,
     search_models,
 )
 from ecluse.fraud.split import FOLDS, Fold, Rows, Split, draw_folds
@@ -76,6 +80,7 @@ def train(
     *,
     stop: Callable[[], bool] = lambda: False,
     tried: Tried = UNHEARD,
+    repeat: TrainingRecord | None = None,
 ) -> TrainingReport:
     """Read the table, train with `plan.budget_s` seconds of work, and write the model's files into `destination`.
 
@@ -92,29 +97,38 @@ def train(
     measured and saved. `progress` may raise to cancel instead. `tried` is told the average precision of each
     candidate on the rows its folds held out.
 
+    With `repeat` the training is made again as its record says, by no clock: the files come out the same.
+
     Raises:
+        CannotRepeat: the table or a library is another than it was.
         UnusableTarget: the target is missing, or has not two usable classes.
         InvalidInput: another named column is missing or does not fit its role.
         TrainingTooSlow: it has taken many times its budget on the wall clock.
     """
-    clock = Clock(plan.budget_s, progress)
+    digest = digest_of(table.path)
+    if repeat is not None:
+        repeat.expect(digest)
+        plan = TrainingPlan.from_dict(repeat.plan)
+    clock = Clock(plan.budget_s if repeat is None else float("inf"), progress)
     # Fits run side by side, one on each core: threads below them would only wait for each other.
     with threadpool_limits(1, user_api="blas"):
-        return _train(table, plan, destination, clock, stop, tried)
+        return _train(table, digest, plan, destination, clock, stop, tried, repeat)
 
 
 def _train(
     table: Table,
+    digest: str,
     plan: TrainingPlan,
     destination: Path,
     clock: Clock,
     stop: Callable[[], bool],
     tried: Tried,
+    repeat: TrainingRecord | None,
 ) -> TrainingReport:
     rows = read_labelled(table, plan, clock)
     split, warnings = split_labelled(rows, plan)
-    course = _prepare(rows, split, plan, clock)
-    found = _search(course, plan, clock, stop, tried)
+    course = _prepare(rows, split, plan, clock, repeat)
+    found = _search(course, plan, clock, stop, tried, repeat)
     chosen = _choose(course, found, clock)
     calibration, cuts = _calibrate(rows, course, found, chosen, split, plan, clock)
     begun = clock.seconds()
@@ -134,19 +148,31 @@ def _train(
         destination,
         clock,
         again,
+        digest,
+        repeat,
     )
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
 class _Course:
     """The folds with their features, and whether the chosen settings are fitted again on all of their rows;
-    `fits` is how often: for the measurement, and for use."""
+    `fits` is how often: for the measurement, and for use. `for_use` says what is known of the latter by now."""
 
     folds: tuple[Fold, ...]
     prepared: tuple[Prepared, ...]
     refit: bool
     workers: int
+    threads: int
     fits: int
+    for_use: Refit
+    salt: int
+    groups: frozenset[str] | None
 
     def held(self, folds: int) -> Rows:
         """The rows that the first panel of so many folds held out, in the order of their margins."""
@@ -159,13 +185,19 @@ class _Course:
         return (len(fold.fit) + len(fold.held)) / len(fold.fit) if self.refit else 0.0
 
 
-def _prepare(rows: LabelledRows, split: Split, plan: TrainingPlan, clock: Clock) -> _Course:
+def _prepare(
+    rows: LabelledRows, split: Split, plan: TrainingPlan, clock: Clock, repeat: TrainingRecord | None
+) -> _Course:
     """The features of as many folds as the size and the seconds allow."""
     clock.say("features", 0.05, "Making features")
     tick = clock.tick("features", 0.06, "Making features")
     cores, size = os.cpu_count() or 1, len(split.learning)
     side_by_side = size <= SIDE_BY_SIDE_ROWS
-    threads = 1 if side_by_side else cores
+    threads = repeat.threads if repeat is not None else 1 if side_by_side else cores
+    salt = repeat.salt if repeat is not None else new_salt()
+    groups = Groups(lambda: clock.watch.seconds() > TOGETHER_UNTIL * plan.budget_s)
+    if repeat is not None and repeat.groups is not None:
+        groups = Groups(chosen=frozenset(repeat.groups))
     folds = draw_folds(split, rows.labels, count=_fold_count(rows, split), seed=plan.seed)
     first = prepare(
         rows,
@@ -175,14 +207,16 @@ def _prepare(rows: LabelledRows, split: Split, plan: TrainingPlan, clock: Clock)
         folds[0].held,
         threads=threads,
         tick=tick,
-        late=lambda: clock.watch.seconds() > TOGETHER_UNTIL * plan.budget_s,
         watch=clock.watch,
+        salt=salt,
+        groups=groups,
     )
     prepared = [first]
     together = first.engineer.plan
     for fold in folds[1:]:
         # Features are made once more for the last fit, and must leave most of the time to models.
-        if clock.seconds() + 2 * prepared[-1].seconds > FEATURE_SHARE * plan.budget_s:
+        late = clock.seconds() + 2 * prepared[-1].seconds > FEATURE_SHARE * plan.budget_s
+        if late if repeat is None else len(prepared) == repeat.folds:
             break
         prepared.append(
             prepare(
@@ -194,14 +228,35 @@ def _prepare(rows: LabelledRows, split: Split, plan: TrainingPlan, clock: Clock)
                 threads=threads,
                 tick=tick,
                 watch=clock.watch,
+                salt=salt,
                 together=together,
             )
         )
     left = plan.budget_s - clock.seconds()
     refit = size <= REFIT_ROWS and MORE_TIME * prepared[-1].seconds < FEATURE_SHARE * left
+    refit = refit if repeat is None else repeat.refit
     prepared = prepared if refit else [first]
-    fits = (1 + (plan.refit and len(split.test) > 0)) if refit else 0
-    return _Course(folds[: len(prepared)], tuple(prepared), refit, cores if side_by_side else 1, fits)
+    for_use = _for_use(plan, split, refit)
+    return _Course(
+        folds[: len(prepared)],
+        tuple(prepared),
+        refit,
+        cores if side_by_side else 1,
+        threads,
+        (1 + (for_use == "done")) if refit else 0,
+        for_use,
+        salt,
+        groups.chosen,
+    )
+
+
+def _for_use(plan: TrainingPlan, split: Split, refit: bool) -> Refit:
+    """Whether the measured settings are to be fitted on all rows, or why not."""
+    if not plan.refit:
+        return "unwanted"
+    if not refit:
+        return "many_rows" if len(split.learning) > REFIT_ROWS else "slow_features"
+    return "done" if len(split.test) else "all_learned"
 
 
 def _fold_count(rows: LabelledRows, split: Split) -> int:
@@ -214,7 +269,12 @@ def _fold_count(rows: LabelledRows, split: Split) -> int:
 
 
 def _search(
-    course: _Course, plan: TrainingPlan, clock: Clock, stop: Callable[[], bool], tried: Tried
+    course: _Course,
+    plan: TrainingPlan,
+    clock: Clock,
+    stop: Callable[[], bool],
+    tried: Tried,
+    repeat: TrainingRecord | None,
 ) -> SearchResult:
     begun = clock.seconds()
     again = course.fits * MORE_TIME * course.prepared[-1].seconds
@@ -224,9 +284,14 @@ def _search(
         share = (clock.seconds() - begun) / max(plan.budget_s - begun, 1e-9)
         clock.say("search", 0.1 + 0.8 * min(share, 1.0), message, always=False)
 
+    folds = [FoldData(p.data, fold.panel) for p, fold in zip(course.prepared, course.folds, strict=True)]
+    if repeat is not None:
+        return repeat_models(
+            folds, repeat, watch=clock.watch, workers=course.workers, report=report, tried=tried
+        )
     clock.watch.wanted = course.workers if course.workers > 1 else course.prepared[0].data.threads
     found = search_models(
-        [FoldData(p.data, fold.panel) for p, fold in zip(course.prepared, course.folds, strict=True)],
+        folds,
         seed=plan.seed,
         deadline=begun + left,
         watch=clock.watch,
@@ -305,14 +370,18 @@ def _fit_for_use(
     plan: TrainingPlan,
     clock: Clock,
     seconds: float,
-) -> tuple[Prepared, FittedModel] | None:
-    """The settings that were measured, fitted on all rows; None where that is not wanted or takes too long."""
-    if course.fits < 2 or clock.seconds() + seconds > OVERRUN * plan.budget_s:
-        return None
+    repeat: TrainingRecord | None,
+) -> tuple[Refit, tuple[Prepared, FittedModel] | None]:
+    """The settings that were measured, fitted on all rows; or why they are not."""
+    late = clock.seconds() + seconds > OVERRUN * plan.budget_s
+    if course.for_use == "done" and (late if repeat is None else repeat.for_use == "budget"):
+        return "budget", None
+    if course.for_use != "done":
+        return course.for_use, None
     tick = clock.tick("save", 0.96, "Fitting the measured settings on all rows")
     everything = np.concatenate([split.learning, split.test])
     where = everything if split.kind == "time" else np.sort(everything)
-    return _fit_on(where, rows, split, course, chosen, plan, clock, tick)
+    return "done", _fit_on(where, rows, split, course, chosen, plan, clock, tick)
 
 
 def _fit_on(
@@ -325,10 +394,18 @@ def _fit_on(
     clock: Clock,
     tick: Callable[[], None],
 ) -> tuple[Prepared, FittedModel]:
-    threads = 1 if course.workers > 1 else os.cpu_count() or 1
     together = course.prepared[0].engineer.plan
     prepared = prepare(
-        rows, split, plan, where, NO_ROWS, threads=threads, tick=tick, watch=clock.watch, together=together
+        rows,
+        split,
+        plan,
+        where,
+        NO_ROWS,
+        threads=course.threads,
+        tick=tick,
+        watch=clock.watch,
+        salt=course.salt,
+        together=together,
     )
     members = fit_on_all(
         chosen.members, prepared.data, growth=course.growth, workers=course.workers, tick=tick
@@ -350,6 +427,8 @@ def _finish(
     destination: Path,
     clock: Clock,
     again: float,
+    digest: str,
+    repeat: TrainingRecord | None,
 ) -> TrainingReport:
     clock.say("test", 0.94, "Measuring on the test rows")
     test = _measured_rows(split, course, final, found, chosen, calibration)
@@ -359,16 +438,32 @@ def _finish(
     )
     content["warnings"] = [*warnings, *content["warnings"]]
     content |= {"medium_threshold": cuts.medium, "calibration": calibration.method}
-    for_use = _fit_for_use(rows, split, course, chosen, plan, clock, again)
-    content["refitted"] = for_use is not None
+    why, for_use = _fit_for_use(rows, split, course, chosen, plan, clock, again, repeat)
+    content["refitted"], content["refit"] = for_use is not None, why
     prepared, model = for_use or (final.prepared, final.model)
     clock.say("save", 0.97, "Saving the model")
-    spent = clock.watch.effort()
+    spent = clock.watch.effort() if repeat is None else Effort(**repeat.spent)
     content["seconds"] = round(spent.wall, 2)
     content["effort"] = _effort(found, plan, spent)
     content["warnings"] += _slowness(plan, spent)
     sketch = _sketch(rows, split, prepared, test.probabilities, content, plan)
-    _save(rows, prepared, model, calibration, content, sketch, plan, destination)
+    record = TrainingRecord(
+        table=digest,
+        plan=plan.to_dict(),
+        versions=content["versions"],
+        threads=course.threads,
+        salt=course.salt,
+        groups=None if course.groups is None else tuple(sorted(course.groups)),
+        folds=len(course.folds),
+        refit=course.refit,
+        trials=found.trials,
+        planned=found.planned,
+        begun=found.begun,
+        ended=found.ended,
+        for_use=why,
+        spent=asdict(spent),
+    )
+    _save(rows, prepared, model, calibration, content, sketch, record, plan, destination)
     clock.say("save", 1.0, "Saved")
     return TrainingReport(content)
 
@@ -461,13 +556,14 @@ def _save(
     calibration: Calibration,
     content: dict[str, Any],
     sketch: TrainingSketch,
+    record: TrainingRecord,
     plan: TrainingPlan,
     destination: Path,
 ) -> None:
     destination.mkdir(parents=True, exist_ok=True)
     model_files = model.save(destination)
     files = [*model_files, prepared.selector.save(destination), *prepared.engineer.save(destination)]
-    files.append(sketch.save(destination))
+    files += [sketch.save(destination), record.save(destination)]
     specs = {spec.name: spec for spec in rows.specs}
     columns = [specs[name].to_dict() for name in prepared.engineer.columns]
     _write_json(

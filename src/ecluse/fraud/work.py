@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -16,6 +17,7 @@ from ecluse import models
 from ecluse.catalog import Transaction, datasets, labels, predictions, runs, training
 from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, Publication, TrainingRun
 from ecluse.errors import (
+    CannotRepeat,
     CatalogUnavailable,
     DigestMismatch,
     JobCancelled,
@@ -33,6 +35,7 @@ from ecluse.storage import join_key, safe_filename, timestamp
 
 if TYPE_CHECKING:
     from ecluse.fraud.dataset import Table
+    from ecluse.fraud.record import TrainingRecord
     from ecluse.fraud.results import Known
 
 T = TypeVar("T")
@@ -47,11 +50,12 @@ def run_profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
     task.step("profile", _profile, runtime, task, dataset_id)
 
 
-def run_training(runtime: Runtime, task: Task, run_id: str) -> None:
+def run_training(runtime: Runtime, task: Task, run_id: str, repeats: str | None = None) -> None:
+    """Train and publish; with `repeats`, the training of that id again as it was recorded."""
     with runtime.catalog.write() as transaction:
         training.set_running(transaction, run_id)
     task.step("plan", _plan, runtime, task, run_id)
-    trained = task.step("train", _train, runtime, task, run_id)
+    trained = task.step("train", _train, runtime, task, run_id, repeats)
     task.step("publish", publish, runtime, task, run_id, trained)
 
 
@@ -186,7 +190,7 @@ def _plan(runtime: Runtime, task: Task, run_id: str) -> None:
         training.set_plan(transaction, run_id, plan)
 
 
-def _train(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
+def _train(runtime: Runtime, task: Task, run_id: str, repeats: str | None) -> dict[str, Any]:
     """Train and upload under a version claimed by this attempt; what `publish` needs to make it visible."""
     from ecluse.fraud.dataset import open_table
     from ecluse.fraud.training import TrainingPlan, train
@@ -197,13 +201,58 @@ def _train(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
         task.report("read", 0.0)
         path, destination = fetch_table(runtime, dataset, folder), folder / "model"
         destination.mkdir()
+        before = _recorded(runtime, task, repeats, folder / "before") if repeats else None
         with open_table(path, dataset.filename) as table:
             plan, stop = TrainingPlan.from_dict(run.plan), FinishRequest(runtime, run_id)
             trials = Trials(runtime, run_id)
-            report = train(table, plan, destination, task.report, stop=stop, tried=trials)
+            report = train(
+                table,
+                plan,
+                destination,
+                task.report,
+                stop=stop,
+                tried=trials,
+                repeat=None if before is None else before.record,
+            )
+        if before is not None:
+            before.expect_same(destination)
         task.report("save", 0.97)
         uploaded = patiently(lambda: upload(runtime, task, run.model_name, destination))
     return uploaded | {"report": report.to_dict(), "trials": trials.told}
+
+
+@dataclass(frozen=True)
+class _Before:
+    """A version that is to be made again: how it came to be, and its files as {name: SHA-256}."""
+
+    record: TrainingRecord
+    files: dict[str, str]
+
+    def expect_same(self, folder: Path) -> None:
+        """Raises CannotRepeat where a file of the folder is not the one that was published."""
+        from ecluse.fraud.record import differing
+        from ecluse.fraud.training import digest_of
+
+        made = {
+            path.relative_to(folder).as_posix(): digest_of(path)
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        if others := differing(self.files, made):
+            raise CannotRepeat(
+                f"The training came out differently, though its table and libraries are the same: "
+                f"{', '.join(others[:5])}. Nothing is published. Repeat it on the kind of processor it was made on."
+            )
+
+
+def _recorded(runtime: Runtime, task: Task, run_id: str, folder: Path) -> _Before:
+    from ecluse.fraud.record import TrainingRecord
+
+    before = run_of(runtime, task, run_id)
+    version = models.resolve(runtime, task.user_id, f"{before.model_name}@{before.version}")
+    models.checkout(runtime, version, folder)
+    files = models.manifest_of(runtime, version).files
+    return _Before(TrainingRecord.load(folder), {file.path: file.sha256 for file in files})
 
 
 class FinishRequest:
@@ -402,7 +451,7 @@ def _profile_failed(runtime: Runtime, task: Task, message: str, dataset_id: str)
         datasets.set_failed(transaction, dataset_id, message)
 
 
-def training_failed(runtime: Runtime, task: Task, message: str, run_id: str) -> None:
+def training_failed(runtime: Runtime, task: Task, message: str, run_id: str, **_: object) -> None:
     _end_training(runtime, run_of(runtime, task, run_id), "failed", message)
 
 

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from ecluse.catalog import audit, datasets, models, predictions, training
+from ecluse.catalog import audit, datasets, models, predictions, runs, training
 from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, new_id, now
-from ecluse.errors import InvalidInput, NotFound
+from ecluse.errors import CannotRepeat, InvalidInput, NotFound
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
 from ecluse.storage import Stored, is_within, join_key, read_chunks, safe_filename, timestamp
@@ -180,22 +180,59 @@ def start_training(runtime: Runtime, user_id: str, dataset_id: str, request: Tra
     # A table that is still being read is planned for once its profile is there, so that the guesses count.
     waits = dataset.state == "profiling"
     plan = {"request": request.to_dict()} if waits else plan_training(dataset, request)
-    job_id = new_id()
     run = TrainingRun(
         user_id=user_id,
-        job_id=job_id,
+        job_id=new_id(),
         dataset_id=dataset.id,
         model_name=checked_name(request.model_name),
         target_column=plan.get("target") or request.target_column or "",
         plan=plan,
     )
+    return _queue_training(runtime, run, dataset.filename, {})
+
+
+def start_repeat(runtime: Runtime, user_id: str, run_id: str) -> TrainingRun:
+    """Queue a training that makes the version of an earlier one again, file by file, without a clock.
+
+    Raises:
+        NotFound: the user has no such training, or its table or its version was deleted.
+        CannotRepeat: it cannot be made again.
+    """
+    with runtime.catalog.read() as transaction:
+        before = training.run_of(transaction, user_id, run_id)
+        if before.version is None or before.status != "done":
+            raise CannotRepeat(
+                f"Training {run_id} has published nothing that could be made again. Train anew."
+            )
+        version = models.version_of(transaction, user_id, before.model_name, before.version)
+        if before.plan.get("kind") == "ensemble" or "held_out" in version.report:
+            raise CannotRepeat(
+                f"Training {run_id} is no search on a whole table; only such trainings can be made again."
+            )
+        if before.dataset_id is None:
+            raise CannotRepeat(f"The table of training {run_id} was deleted. Upload it and train anew.")
+        dataset = datasets.dataset_of(transaction, user_id, before.dataset_id)
+    run = TrainingRun(
+        user_id=user_id,
+        job_id=new_id(),
+        dataset_id=before.dataset_id,
+        model_name=before.model_name,
+        target_column=before.target_column,
+        plan=before.plan,
+    )
+    return _queue_training(runtime, run, dataset.filename, {"repeats": before.id})
+
+
+def _queue_training(runtime: Runtime, run: TrainingRun, filename: str, told: dict[str, str]) -> TrainingRun:
     with runtime.catalog.write() as transaction:
         training.add_run(transaction, run)
-        datasets.touch_dataset(transaction, dataset.id)
-        audit.record(transaction, user_id, "model.train", request.model_name, dataset=dataset.filename)
-    title = f"{request.model_name}: {dataset.filename}"
+        if told:
+            runs.set_tags(transaction, run.id, told)
+        datasets.touch_dataset(transaction, run.dataset_id or "")
+        audit.record(transaction, run.user_id, "model.train", run.model_name, dataset=filename)
+    title, subject = f"{run.model_name}: {filename}", {"run_id": run.id, **told}
     try:
-        runtime.jobs.enqueue("train", "train", user_id, title, {"run_id": run.id}, job_id=job_id)
+        runtime.jobs.enqueue("train", "train", run.user_id, title, subject, job_id=run.job_id)
     except Exception as error:
         with runtime.catalog.write() as transaction:
             training.set_ended(transaction, run.id, "failed", f"It could not be queued: {error}")

@@ -388,6 +388,25 @@ MESSAGES: Final[tuple[str, ...]] = (
         "%(budget)s s. Leave columns out, train on fewer rows, or give it a larger budget."
     ),
     N_('%(count)s rows have no readable "%(column)s" and count as the earliest.'),
+    # Trainings that cannot be repeated
+    N_("This version was trained before trainings were recorded and cannot be made again. Train anew."),
+    N_("%(file)s is of another format. Train anew."),
+    N_("%(file)s is damaged: %(reason)s. Train anew."),
+    N_(
+        "The table is not the one that was trained on: its SHA-256 is %(sha256)s…, not %(other)s…. Upload that one, or "
+        "train anew."
+    ),
+    N_(
+        "The training was made with %(package)s %(version)s, and here is %(other)s: its files would not be the same. "
+        "Install %(name)s, or train anew."
+    ),
+    N_("Training %(id)s has published nothing that could be made again. Train anew."),
+    N_("Training %(id)s is no search on a whole table; only such trainings can be made again."),
+    N_("The table of training %(id)s was deleted. Upload it and train anew."),
+    N_(
+        "The training came out differently, though its table and libraries are the same: %(files)s. Nothing is "
+        "published. Repeat it on the kind of processor it was made on."
+    ),
     N_("a part by time would hold one class only"),
     N_("All %(rows)s labelled rows are fraud. Add rows that are not, or choose another column."),
     N_("%(positives)s of %(rows)s rows are fraud; at least %(least)s are needed: one each to train, validate and "

@@ -13,6 +13,8 @@ from ecluse.catalog import runs
 from ecluse.catalog.runs import Curves, Wanted
 from ecluse.catalog.tables import Run
 from ecluse.errors import InvalidInput
+from ecluse.fraud import workflows
+from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
 
@@ -144,6 +146,13 @@ def show(run: str, runtime: RuntimeDep, user: CurrentUser) -> RunDetails:
         row = runs.run_of(transaction, user.user.id, run)
         aliases = tracking.aliases_of(transaction, row)
     return RunDetails(**run_body(row).model_dump(), aliases=list(aliases))
+
+
+@router.post("/runs/{run}/repeat", status_code=202, responses=answers(404, 422))
+def repeat(run: str, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
+    """Train again what a fraud training trained, by its record and no clock: every file the same, or it fails."""
+    made = workflows.start_repeat(runtime, user.user.id, run)
+    return Accepted(job=made.job_id or "", status_url=f"/api/status/{made.job_id}", training=made.id)
 
 
 @router.get("/runs/{run}/metrics", responses=answers(404))

@@ -7,14 +7,15 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from ecluse import tracking
 from ecluse.catalog import Transaction, datasets, images, runs
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.runs import Wanted
 from ecluse.catalog.tables import ModelVersion, Run, now
-from ecluse.errors import InvalidInput, JobNotFound
+from ecluse.errors import CannotRepeat, InvalidInput, JobNotFound
+from ecluse.fraud import workflows
 from ecluse.runtime import Runtime
 from ecluse.tracking import Figure, Tracked
 from ecluse.web.api.runs import condition_of, ids_of
@@ -171,6 +172,17 @@ def show_run(request: Request, run_id: str, runtime: RuntimeDep, user: CurrentUs
     return render(request, "run.html", _context(request, runtime, user.user.id, run_id))
 
 
+@router.post("/runs/{run_id}/repeat")
+def repeat(request: Request, run_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Train again by the record of a run, and go to the run that does."""
+    try:
+        made = workflows.start_repeat(runtime, user.user.id, run_id)
+    except CannotRepeat as refused:
+        context = _context(request, runtime, user.user.id, run_id) | {"refused": str(refused)}
+        return render(request, "run.html", context, status=refused.status)
+    return RedirectResponse(f"/runs/{made.id}", status_code=303)
+
+
 @router.get("/runs/{run_id}/live")
 def show_live(request: Request, run_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """The part of a page that tells of a run, for the page to put in place of the one it has."""
@@ -226,6 +238,8 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
         ],
         "parameters": sorted(run.parameters.items()),
         "tags": sorted(run.tags.items()),
+        "can_repeat": run.application == "fraud" and run.kind == "search" and version is not None,
+        "refused": None,
         "progress": progress,
         "poll": poll_seconds(run) if is_active else None,
         "application_names": application_names(say),
