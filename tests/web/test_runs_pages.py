@@ -143,23 +143,6 @@ def test_another_persons_run_is_not_found_anywhere(stranger: Browser, made: dict
     assert stranger.get("/api/runs", JSON).json()["total"] == 0
 
 
-@pytest.mark.parametrize(
-    ("language", "said"),
-    [("en", "published nothing that could"), ("fr", "rien publié que l’on puisse refaire")],
-)
-def test_a_run_that_published_nothing_is_not_repeated(
-    language: str, said: str, client: Browser, stranger: Browser, runtime: Runtime, owner: User
-) -> None:
-    with runtime.catalog.write() as transaction:
-        row = TrainingRun(user_id=owner.id, model_name="never", target_column="y", plan={"seed": 0})
-        run_id = training.add_run(transaction, row).id
-        training.set_ended(transaction, run_id, "failed", "It was stopped.")
-    refused = client.post(f"/runs/{run_id}/repeat?lang={language}")
-    assert refused.status_code == 422
-    assert said in refused.text
-    assert stranger.post(f"/runs/{run_id}/repeat").status_code == 404
-
-
 def test_a_list_is_sorted_and_narrowed_by_its_address(client: Browser, made: dict[str, str]) -> None:
     def names(path: str) -> list[str]:
         return re.findall(r'class="what" href="/runs/(\w+)"', client.get(path).text)
@@ -378,3 +361,20 @@ def test_runs_of_an_application_of_ones_own_have_their_pages(runtime: Runtime, o
         tracking.start(runtime.catalog, owner.id, "a name of more than sixteen", "x", kind="y"),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "published nothing that could"), ("fr", "rien publié que l’on puisse refaire")],
+)
+def test_a_run_that_published_nothing_is_not_repeated(
+    language: str, said: str, client: Browser, stranger: Browser, runtime: Runtime, owner: User
+) -> None:
+    with runtime.catalog.write() as transaction:
+        row = TrainingRun(user_id=owner.id, model_name="never", target_column="y", plan={"seed": 0})
+        run_id = training.add_run(transaction, row).id
+        training.set_ended(transaction, run_id, "failed", "It was stopped.")
+    refused = client.post(f"/runs/{run_id}/repeat?lang={language}")
+    assert refused.status_code == 422
+    assert said in refused.text
+    assert stranger.post(f"/runs/{run_id}/repeat").status_code == 404
