@@ -46,6 +46,10 @@
     │   ├── MigrationConflict (FileExistsError) another content is at the destination; it was left as it is
     │   ├── MigrationHeld                       another process is at work on it
     │   └── MigrationStopped                    it ended early and can be continued
+    ├── HomeClosed                              the home moves or has moved: it is read here, and not changed
+    ├── MoveError
+    │   ├── MoveRefused (ValueError)            it cannot begin, or cannot be undone; nothing was changed
+    │   └── MoveStopped                         it ended early and can be continued
     ├── InvalidInput (ValueError)               a form field or argument that cannot be used
     ├── DocumentError
     │   ├── DocumentNotFound (LookupError)
@@ -312,6 +316,24 @@ class MigrationHeld(MigrationError):
 
 class MigrationStopped(MigrationError):
     code = "migration_stopped"
+
+
+class HomeClosed(EcluseError):
+    code = "home_closed"
+    status = 503
+
+
+class MoveError(EcluseError):
+    code = "move_error"
+    status = 409
+
+
+class MoveRefused(MoveError, ValueError):
+    code = "move_refused"
+
+
+class MoveStopped(MoveError):
+    code = "move_stopped"
 
 
 class InvalidInput(EcluseError, ValueError):

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,9 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar
 
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, WorkflowStatus
 from dbos import error as dbos_errors
+from dbos._schemas import SCHEMA_PLACEHOLDER
+from dbos._schemas.system_database import SystemSchema
+from sqlalchemy import Engine, Table, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, SQLAlchemyError
 
@@ -53,6 +56,22 @@ PROGRESS: Final = "progress"
 MANY: Final = 500
 #: Held by the runner that takes jobs in this process.
 _engine = threading.Lock()
+
+#: Of PostgreSQL, the schema with the engine's tables.
+SCHEMA: Final = "dbos"
+#: The engine's tables that say what jobs were asked, did and left, each after those it points at.
+RECORDS: Final = (
+    "workflow_status",
+    "workflow_input",
+    "workflow_output",
+    "operation_outputs",
+    "workflow_events",
+    "workflow_events_history",
+    "notifications",
+    "streams",
+)
+#: The others, which each worker writes anew when it starts.
+REGISTERED: Final = ("application_versions", "queues", "workflow_schedules")
 
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 P = ParamSpec("P")
@@ -244,8 +263,10 @@ def _reported(method: Callable[P, R]) -> Callable[P, R]:
 class Jobs:
     """The jobs in the database at `url`: enqueue, find, cancel. Connects when first used."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, expect_open: Callable[[], None] = lambda: None) -> None:
+        """`expect_open` raises where nothing may be queued, because the home moves or has moved."""
         self._url = url
+        self._expect_open = expect_open
         self._lock = threading.Lock()
         self._opened: DBOSClient | None = None
         self._missing: dict[str, float] = {}
@@ -273,6 +294,7 @@ class Jobs:
         job_id: str | None = None,
     ) -> str:
         """Queue a job; its id. Its function gets `subject` as keyword arguments. The same id is queued once."""
+        self._expect_open()
         chosen = job_id or uuid.uuid4().hex
         self._client.enqueue(
             {
@@ -345,10 +367,17 @@ class Jobs:
         return [self._job(workflow, waiting) for workflow in found]
 
     @_reported
+    def active(self, *, limit: int = 100) -> Sequence[Job]:
+        """The jobs of everyone that wait or run, the oldest first."""
+        found = self._client.list_workflows(status=ACTIVE_STATUSES, limit=limit, load_input=False)
+        return [self._job(workflow, [], told=False) for workflow in found]
+
+    @_reported
     def cancel(self, user_id: str, job_id: str) -> Job:
         """Stop a job: at once while it waits, at its next report while it runs. One that ended stays as it is."""
         job = self.get(user_id, job_id)
         if job.active:
+            self._expect_open()
             self._client.cancel_workflow(job_id)
         return self.get(user_id, job_id)
 
@@ -360,6 +389,7 @@ class Jobs:
     @_reported
     def forget_old(self) -> int:
         """Remove the engine's records of jobs that ended long ago; how many. What they made stays."""
+        self._expect_open()
         limit = (datetime.now(UTC) - KEPT_FOR).isoformat()
         old = self._client.list_workflows(
             completed_before=limit, limit=1000, load_input=False, load_output=False
@@ -380,6 +410,21 @@ class Jobs:
                 raise JobsUnavailable(f"Job {job_id} was queued but reads as something else.")
         finally:
             self._client.delete_workflow(job_id)
+
+    @contextlib.contextmanager
+    def records(self) -> Iterator[tuple[Engine, Sequence[Table]]]:
+        """The engine's database and its tables of what jobs were and how they ended, for a move of the whole home."""
+        schema = None if self._url.startswith("sqlite") else SCHEMA
+        engine = create_engine(
+            self._url, execution_options={"schema_translate_map": {SCHEMA_PLACEHOLDER: schema}}
+        )
+        try:
+            yield (
+                engine,
+                [SystemSchema.metadata_obj.tables[f"{SCHEMA_PLACEHOLDER}.{name}"] for name in RECORDS],
+            )
+        finally:
+            engine.dispose()
 
     @_reported
     def check(self) -> None:

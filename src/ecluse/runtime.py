@@ -60,23 +60,31 @@ class Runtime:
     documents: Documents
 
     @classmethod
-    def open(cls, settings: Settings, *, migrate: bool = True, patience: timedelta = PATIENCE) -> Self:
+    def open(
+        cls, settings: Settings, *, migrate: bool = True, patience: timedelta = PATIENCE, moves: bool = False
+    ) -> Self:
         """Open every part, after bringing the databases up to date.
 
-        A store that does not answer is tried again for `patience`.
+        A store that does not answer is tried again for `patience`. `moves`: for who moves a home here or away, and
+        writes while it is closed to all others.
 
         Raises:
+            HomeClosed: a home is being moved here, and has not arrived whole.
             StoreUnavailable, CatalogUnavailable, JobsUnavailable: a part does not answer.
         """
         make_home(settings.home)
-        documents = open_documents(settings.documents)  # a package that is missing is found here
-        catalog, jobs = Catalog(settings.database_url), Jobs(settings.jobs_url)
+        catalog = Catalog(settings.database_url, moves=moves)
+        # a package that is missing is found here
+        documents = open_documents(settings.documents, catalog.expect_open)
+        jobs = Jobs(settings.jobs_url, catalog.expect_open)
         urls = {area: settings.area_url(area) for area in AREAS}
         stores = Stores(urls, settings.access, patience=patience)
         stores.distinct()  # an address that cannot be used is found here
         if migrate:
             catalog.migrate()
             jobs.migrate()
+            if not moves:
+                catalog.expect_whole()
             _fill_addresses(catalog, stores)
         stores.make_area_folders(lambda url: _is_pointed_into(catalog, url))
         return cls(
@@ -247,7 +255,7 @@ class Worker:
     def close(self) -> None:
         """Take no more jobs. Those that run here are left to the next worker, which knows at once."""
         self._runner.close()
-        with self._runtime.catalog.write() as transaction:
+        with self._runtime.catalog.write(closed=True) as transaction:
             workers.retire(transaction, self.executor_id)
 
     def take_over(self) -> int:
@@ -260,13 +268,13 @@ class Worker:
             ]
         taken = self._runner.recover(dead) if dead else 0
         if dead:
-            with self._runtime.catalog.write() as transaction:
+            with self._runtime.catalog.write(closed=True) as transaction:
                 for executor_id in dead:
                     workers.remove_worker(transaction, executor_id)
         return taken
 
     def _beat(self) -> None:
-        with self._runtime.catalog.write() as transaction:
+        with self._runtime.catalog.write(closed=True) as transaction:
             workers.beat(transaction, self.executor_id, socket.gethostname(), os.getpid())
 
 

@@ -6,6 +6,7 @@ import base64
 import math
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -336,6 +337,40 @@ def shows_traces(environ: Mapping[str, str] | None = None) -> bool:
     """Whether a fault of ours is to be shown with its traceback (`ECLUSE_TRACE`)."""
     env = os.environ if environ is None else environ
     return env.get("ECLUSE_TRACE", "").strip().lower() in _TRUE
+
+
+def read_variables(path: Path) -> dict[str, str]:
+    """The variables of a file such as `cloud.env`: NAME=value, one a line, as a shell reads them.
+
+    Raises:
+        SettingsError: it cannot be read, or a line sets nothing; no message shows a value.
+    """
+    try:
+        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SettingsError(
+            f"{path} cannot be read: {said}. Name a file with lines such as DATABASE_URL=…"
+        ) from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        told = line.strip().removeprefix("export ").strip()
+        if not told or told.startswith("#"):
+            continue
+        name, divider, value = told.partition("=")
+        try:
+            parts = shlex.split(value)
+        except ValueError:
+            parts = ["", ""]
+        if not divider or not _VARIABLE.fullmatch(name) or len(parts) > 1:
+            raise SettingsError(
+                f"{path}, line {number}, sets no variable. Write NAME=value; a value with blanks stands in quotes."
+            )
+        found[name] = parts[0] if parts else ""
+    return found
+
+
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def inherited(names: Iterable[str]) -> dict[str, str]:

@@ -151,6 +151,9 @@ NOT_SHOWN = {
     "a tensor has a negative size", "a tensor reaches beyond its storage",
     "its storages are not those of its tensors", "the storage C7 has not its C7 numbers", "C7.C7 is not read",
     "a storage is not one of plain numbers", "a tensor views no storage",
+    "No move C7. See: ecluse move list", "Move C7 is C7 by now. See: ecluse move list",
+    "Another process is at work on this move. Wait for it, or stop it first.", "C7 holds C7", "C7 characters, C7 fit",
+    "a number that is none", "a null character", "JSON with a number that is none",
     "C7 is no name of an origin", "a record of Parquet has no rest", "unexpected end of data",
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
+from ecluse.catalog import homes
 from ecluse.disks import is_damage, usable, why_sqlite_fails
 from ecluse.errors import (
     CatalogDamaged,
@@ -23,7 +24,7 @@ from ecluse.errors import (
 )
 
 #: The newest migration; a test holds it equal to what Alembic finds in `migrations/`.
-HEAD: Final = "0007"
+HEAD: Final = "0008"
 #: Any number known to this application alone: the PostgreSQL lock under which one process migrates.
 _MIGRATION_LOCK: Final = 7_231_964_205
 
@@ -35,8 +36,10 @@ class Catalog:
     usable after it is closed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, moves: bool = False) -> None:
+        """`moves`: for who moves a home here or away, and writes while it is closed to all others."""
         self._url = make_url(url)
+        self._moves = moves
         is_file = self._url.get_backend_name() == "sqlite" and bool(self._url.database)
         self._file = Path(self._url.database or "") if is_file else None
         self.engine = _engine(url)
@@ -49,14 +52,37 @@ class Catalog:
             session.expunge_all()
 
     @contextmanager
-    def write(self) -> Iterator[Session]:
-        """One transaction: committed when the block ends, rolled back when it raises."""
+    def write(self, *, closed: bool = False) -> Iterator[Session]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        `closed`: it is no part of the home, and written whether that is closed or not.
+
+        Raises:
+            HomeClosed: the home moves, or has moved: nothing is changed here.
+        """
         with (
             self._reported(),
             Session(self.engine.execution_options(ecluse_write=True), expire_on_commit=False) as session,
             session.begin(),
         ):
+            if not (closed or self._moves):
+                homes.expect_open(session)
             yield session
+
+    def expect_open(self) -> None:
+        """Raises:
+        HomeClosed: the home moves, or has moved: nothing is changed here.
+        """
+        with self.read() as transaction:
+            if not self._moves:
+                homes.expect_open(transaction)
+
+    def expect_whole(self) -> None:
+        """Raises:
+        HomeClosed: a home is being moved here, and has not arrived whole.
+        """
+        with self.read() as transaction:
+            homes.expect_open(transaction, whole=True)
 
     def migrate(self) -> None:
         """Bring the tables to the newest version; several processes may call this at once."""

@@ -61,18 +61,30 @@ def migration_of(transaction: Transaction, migration_id: str) -> Migration:
 
 
 def list_migrations(transaction: Transaction, *, limit: int = 50, offset: int = 0) -> list[Migration]:
-    """The newest first."""
-    newest = select(Migration).order_by(Migration.created_at.desc(), Migration.id)
+    """The newest first; those of moves of the whole home are not among them."""
+    newest = (
+        select(Migration)
+        .where(Migration.move_id.is_(None))
+        .order_by(Migration.created_at.desc(), Migration.id)
+    )
     return list(transaction.scalars(newest.limit(limit).offset(offset)))
 
 
 def count_migrations(transaction: Transaction) -> int:
-    return transaction.scalar(select(func.count()).select_from(Migration)) or 0
+    wanted = select(func.count()).select_from(Migration).where(Migration.move_id.is_(None))
+    return transaction.scalar(wanted) or 0
 
 
 def unfinished_migrations(transaction: Transaction) -> list[Migration]:
-    """Those that are at work, or whose process ended without saying so."""
-    return list(transaction.scalars(select(Migration).where(Migration.state.in_(ACTIVE))))
+    """Those that are at work, or whose process ended without saying so; a move looks after its own."""
+    unfinished = select(Migration).where(Migration.state.in_(ACTIVE), Migration.move_id.is_(None))
+    return list(transaction.scalars(unfinished))
+
+
+def of_move(transaction: Transaction, move_id: str) -> list[Migration]:
+    """Those that bring the objects of a move of the whole home."""
+    wanted = select(Migration).where(Migration.move_id == move_id).order_by(Migration.id)
+    return list(transaction.scalars(wanted))
 
 
 def set_job(transaction: Transaction, migration_id: str, user_id: str, job_id: str) -> None:

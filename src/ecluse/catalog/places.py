@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session as Transaction
+from sqlalchemy.orm.attributes import flag_modified
 
 from ecluse.catalog.pointers import POINTING, Pointer
 from ecluse.catalog.tables import (
     Dataset,
     Image,
+    ImageSet,
     ImageSplit,
     Migration,
     MigrationRow,
@@ -50,6 +53,7 @@ def switch(transaction: Transaction, migration_id: str, moves: Sequence[Move]) -
     A row that points elsewhere by now, or at another content, stays as it is.
     """
     switched = 0
+    migration = transaction.get_one(Migration, migration_id)
     for table, columns in POINTING.items():
         kind, column, digest = columns.kind, columns.address, columns.digest
         wanted = {move.pointer.row_id: move for move in moves if move.pointer.table == table}
@@ -62,8 +66,9 @@ def switch(transaction: Transaction, migration_id: str, moves: Sequence[Move]) -
                 MigrationRow(migration_id=migration_id, table_name=table, row_id=row.id, before=before)
             )
             _point(row, column, wanted[row.id])
+            if migration.move_id is not None and isinstance(row, ReferenceModel):
+                flag_modified(row, "updated_at")  # a row that was brought keeps the time of its last change
             switched += 1
-    migration = transaction.get_one(Migration, migration_id)
     migration.rows_switched += switched
     return switched
 
@@ -103,6 +108,32 @@ def switch_back(
     migration = transaction.get_one(Migration, migration_id)
     migration.rows_switched -= back
     return back
+
+
+def point_staged(transaction: Transaction, moved: Callable[[str], str]) -> None:
+    """Point at their new place what an import that never ended left behind; `moved` gives an address for another."""
+    for row in transaction.scalars(select(ImageSet).where(ImageSet.staged_url.is_not(None))):
+        row.staged_url = moved(row.staged_url or "")
+
+
+def as_moved(table: str, row: Mapping[str, Any], moved: Callable[[str], str]) -> dict[str, Any]:
+    """A row of this table, read as text, as it is to stand in a home whose objects are where `moved` says.
+
+    What a reference says of its address besides is left out: it follows from that.
+    """
+    changed = dict(row)
+    column = POINTING[table].address if table in POINTING else _STAGED.get(table)
+    if column is not None and changed[column]:
+        changed[column] = moved(changed[column])
+    if table == "runs" and changed["artifacts"]:
+        changed["artifacts"] = json.dumps(artifacts_at(json.loads(changed["artifacts"]), moved))
+    if table == "reference_models" and changed["url"]:
+        changed |= dict.fromkeys(DESCRIBING[ReferenceModel])
+    return changed
+
+
+#: Tables with the address of something that is not kept, and its column.
+_STAGED: Final = {"image_sets": "staged_url"}
 
 
 def address_column(table: str) -> str:
@@ -148,8 +179,15 @@ def _locked(transaction: Transaction, kind: type[R], ids: Sequence[str]) -> list
     return rows
 
 
+#: What else a row says of its address; it changes with that.
+DESCRIBING: Final[dict[type[Any], tuple[str, ...]]] = {
+    ReferenceModel: ("storage_type", "bucket", "prefix"),
+    Run: ("artifacts",),
+}
+
+
 def _described(kind: type[Any], column: str) -> tuple[str, ...]:
-    return ("url", "storage_type", "bucket", "prefix") if kind is ReferenceModel else (column,)
+    return (column, *DESCRIBING.get(kind, ()))
 
 
 def _point(row: Any, column: str, move: Move) -> None:
@@ -160,3 +198,19 @@ def _point(row: Any, column: str, move: Move) -> None:
         row.storage_type = _STORAGE_TYPES.get(parts.scheme, parts.scheme)
         row.bucket = parts.netloc or None
         row.prefix = parts.path.strip("/") if row.bucket else move.key
+    if isinstance(row, Run):
+        former = move.pointer.url
+        row.artifacts = artifacts_at(
+            row.artifacts,
+            lambda url: move.url + url.removeprefix(former) if url.startswith(f"{former}/") else url,
+        )
+
+
+def artifacts_at(artifacts: Sequence[Any], moved: Callable[[str], str]) -> list[Any]:
+    """The files that a run refers to, at the addresses that `moved` gives for theirs."""
+    return [
+        {**one, "url": moved(one["url"])}
+        if isinstance(one, dict) and isinstance(one.get("url"), str)
+        else one
+        for one in artifacts
+    ]

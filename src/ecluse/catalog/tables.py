@@ -314,7 +314,7 @@ class Migration(Base):
 
     `state` is planned, running, stopped, done, rolling_back or rolled_back. `user_id` is who planned it, or
     started its last job. `held_by` is the process at work on it, which says so in `beat_at` every few seconds;
-    `seconds_at_work` are those that there was one.
+    `seconds_at_work` are those that there was one. `move_id`: the move of the whole home that this is a part of.
     """
 
     __tablename__ = "migrations"
@@ -334,6 +334,7 @@ class Migration(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    move_id: Mapped[str | None] = mapped_column(String(32))
 
 
 class MigrationObject(Base):
@@ -367,6 +368,39 @@ class MigrationRow(Base):
     table_name: Mapped[str] = mapped_column(String(40), primary_key=True)
     row_id: Mapped[str] = mapped_column(String(32), primary_key=True)
     before: Mapped[dict[str, Any]]
+
+
+class HomeMove(Base):
+    """A move of the whole home, as its source (`direction` "out") or its destination ("in") knows it.
+
+    Both know it by one id. `state` of the source: moving, moved, undone (rolled back), released (it is open again
+    beside its copy). Of the destination: arriving, done, checking and removing (a rollback), undone. `source` and
+    `destination` say where each part of the two homes is, without a secret; `head` is the version of the tables on
+    both sides. `counts`: {"rows": {table: rows}, "documents", "jobs", "objects", "bytes", "left": rows that keep an
+    address of the source}.
+    """
+
+    __tablename__ = "home_moves"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
+    direction: Mapped[str] = mapped_column(String(8))
+    state: Mapped[str] = mapped_column(String(16))
+    source: Mapped[dict[str, Any]]
+    destination: Mapped[dict[str, Any]]
+    head: Mapped[str] = mapped_column(String(16))
+    counts: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    finished_at: Mapped[datetime | None]
+
+
+class HomeMovePart(Base):
+    """The journal of a move at its destination: how many rows of a table have arrived, and the key of the last."""
+
+    __tablename__ = "home_move_parts"
+    move_id: Mapped[str] = mapped_column(ForeignKey("home_moves.id", ondelete="CASCADE"), primary_key=True)
+    table_name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    rows: Mapped[int] = mapped_column(default=0)
+    last_key: Mapped[list[Any] | None]
+    done: Mapped[bool] = mapped_column(default=False)
 
 
 class AuditEntry(Base):

@@ -26,6 +26,7 @@ COMMANDS: Final[Table] = {
     "plants": ("plants", "plants", "Import, audit and learn from labelled images."),
     "models": ("models", "models", "Publish, find, verify, alias, import and sign models."),
     "migrate": ("migrate", "migrate", "Move what is stored to another place, and back."),
+    "move": ("move", "move", "Move everything to another database and other stores, and back."),
     "cache": ("cache", "cache", "Show, verify and clear the local cache of what was downloaded."),
     "storage": ("storage", "storage", "List, copy, remove, sign, price and verify what is stored."),
     "documents": ("documents", "documents", "Make, list, show and copy the documents of a city."),

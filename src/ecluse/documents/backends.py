@@ -23,8 +23,10 @@ class _Kind:
     open: Callable[[DocumentsSettings], Backend]
 
 
-def open_documents(settings: DocumentsSettings) -> Documents:
+def open_documents(settings: DocumentsSettings, expect_open: Callable[[], None] = lambda: None) -> Documents:
     """The documents that the settings choose; nothing is asked of the database yet.
+
+    `expect_open` is called before each change, and raises where nothing may be changed.
 
     Raises:
         SettingsError: the package for this database is not installed.
@@ -35,7 +37,7 @@ def open_documents(settings: DocumentsSettings) -> Documents:
             f"Documents in {settings.place} need {kind.package}, which is not installed. Install it: "
             f"pip install 'ecluse[{kind.extra}]'"
         )
-    return Documents(settings.place, partial(kind.open, settings))
+    return Documents(settings.place, partial(kind.open, settings), expect_open)
 
 
 def _sql(settings: DocumentsSettings) -> Backend:

@@ -43,9 +43,12 @@ class Documents:
     were never made, and `InvalidDocument` for a kind or a key that is none. May be used from several threads.
     """
 
-    def __init__(self, place: str, open_backend: Callable[[], Backend]) -> None:
-        """`place` is where they are, as it may be shown."""
+    def __init__(
+        self, place: str, open_backend: Callable[[], Backend], expect_open: Callable[[], None] = lambda: None
+    ) -> None:
+        """`place` is where they are, as it may be shown; `expect_open` raises where nothing may be changed."""
         self.place = place
+        self._expect_open = expect_open
         self._open = open_backend
         self._opened: Backend | None = None
         self._lock = threading.Lock()
@@ -61,6 +64,7 @@ class Documents:
         Raises:
             InvalidDocument: not every database could keep it: not JSON, a float that is no number, too large.
         """
+        self._expect_open()
         self._backend.put([entry(kind, key, body)])
 
     def put_many(self, items: Iterable[Document]) -> None:
@@ -68,15 +72,18 @@ class Documents:
 
         Of several with one kind and key, the last is kept.
         """
+        self._expect_open()
         for batch in _batches(entry(one.kind, one.key, one.body) for one in items):
             self._backend.put(batch)
 
     def delete(self, kind: str, key: str) -> None:
         """Remove a document; one that is not there is no error."""
+        self._expect_open()
         self._backend.delete(checked_kind(kind), [checked_key(key)])
 
     def delete_kind(self, kind: str) -> int:
         """Remove every document of a kind; how many that were."""
+        self._expect_open()
         removed = 0
         while keys := self._backend.keys(Range(checked_kind(kind), None, None, KEYS_AT_ONCE)):
             self._backend.delete(kind, keys)

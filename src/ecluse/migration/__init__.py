@@ -47,6 +47,7 @@ __all__ = [
     "Estimate",
     "Group",
     "Outcome",
+    "Part",
     "Plan",
     "Progress",
     "Report",
@@ -59,6 +60,7 @@ __all__ = [
     "estimate_rest",
     "find",
     "findings",
+    "is_at_work",
     "list_migrations",
     "plan",
     "rollback",
@@ -94,6 +96,18 @@ class Group:
     name: str
     objects: int
     size: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the migrations of a move of the whole home: of its objects, those whose keys it `takes`.
+
+    The record of the move says who did it, so that the copied log of who did what stays as it is.
+    """
+
+    id: str
+    move_id: str
+    takes: Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -224,7 +238,7 @@ def summary(catalog: Catalog, migration_id: str) -> Summary:
 
         return Summary(
             migration=migration,
-            active=_is_at_work(migration),
+            active=is_at_work(migration),
             amounts=amounts,
             everything=_together(amounts.values()),
             settled=_together(amounts.get(state, Amount()) for state in SETTLED),
@@ -267,28 +281,32 @@ def plan(
     switch_rows: bool = False,
     user_id: str | None = None,
     job_id: str | None = None,
+    part: Part | None = None,
     dry_run: bool = False,
     progress: Report = lambda _: None,
 ) -> Plan:
     """List the source and compare it with the destination; record the migration unless `dry_run`.
 
     `source` and `destination` are addresses of stores, or names of areas. Nothing is written to either. The
-    migration of a job, `job_id`, has its id.
+    migration of a job, `job_id`, has its id. `part`: it is one of a move of the whole home.
 
     Raises:
         InvalidInput: an address cannot be used, or one lies within the other.
         StoreUnavailable: a store does not answer.
     """
     ends = _chosen_ends(stores, source, destination, prefix)
+    if part is not None:
+        ends = replace(ends, takes=part.takes)
     entries = survey(catalog, ends, {}, Watch(progress, lambda: False))
-    if not entries:
+    if not entries and part is None:
         raise InvalidInput(
             f"Nothing lies at {folder_url(ends.source, ends.prefix)}. Check the address, and that its disk is mounted."
         )
     migration_id = None
     if not dry_run:
         migration = Migration(
-            id=job_id or new_id(),
+            id=part.id if part else job_id or new_id(),
+            move_id=part.move_id if part else None,
             user_id=user_id,
             job_id=job_id,
             source=ends.source.url,
@@ -300,9 +318,10 @@ def plan(
             migration_id = journal.add_migration(transaction, migration).id
             for some in _batches(entries):
                 journal.add_entries(transaction, migration_id, some)
-            audit.record(
-                transaction, user_id, "migration.plan", f"{ends.source.url} to {ends.destination.url}"
-            )
+            if part is None:
+                audit.record(
+                    transaction, user_id, "migration.plan", f"{ends.source.url} to {ends.destination.url}"
+                )
     rows = len(ends.pointers(catalog, ends.source))
     return _described(ends, entries, migration_id, switch_rows, rows)
 
@@ -341,6 +360,7 @@ def run(
     stores: Stores,
     migration_id: str,
     *,
+    part: Part | None = None,
     progress: Report = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Outcome:
@@ -356,7 +376,7 @@ def run(
         MigrationStopped: it ended early; the message says why, and how to go on.
     """
     migration = find(catalog, migration_id)
-    ends = _ends(catalog, stores, migration)
+    ends = _ends(catalog, stores, migration, part)
     watch = Watch(progress, should_stop)
     with _held(catalog, migration_id, "running", "done", "stopped") as hold:
         copied = _copy(catalog, ends, hold, watch)
@@ -379,6 +399,7 @@ def verify(
     stores: Stores,
     migration_id: str,
     *,
+    part: Part | None = None,
     progress: Report = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Verification:
@@ -392,12 +413,12 @@ def verify(
         MigrationHeld: a process is at work on it, and what it has begun is not as recorded yet.
     """
     migration = find(catalog, migration_id)
-    if _is_at_work(migration):
+    if is_at_work(migration):
         raise MigrationHeld(
             f"A run or a rollback of migration {migration_id} is at work. Verify it once that has ended: "
             f"ecluse migrate verify {migration_id}"
         )
-    ends, watch = _ends(catalog, stores, migration), Watch(progress, should_stop)
+    ends, watch = _ends(catalog, stores, migration, part), Watch(progress, should_stop)
     entries = _journal(catalog, migration_id)
     wanted = {e.key: e for e in entries.values() if e.state not in ("gone", "removed")}
     expected = {key: entry for key, entry in wanted.items() if entry.state in SETTLED}
@@ -426,7 +447,7 @@ def verify(
             different.append(entry.key)
 
     in_parallel(watch, expected.values(), read, judge)
-    there = (info.key for info in ends.destination.list(ends.prefix))
+    there = (info.key for info in ends.listed(ends.destination))
     extra = (key for key in there if key not in wanted and not pointed.covers(key) and not _is_claim(key))
     return Verification(
         id=migration_id,
@@ -443,6 +464,7 @@ def rollback(
     stores: Stores,
     migration_id: str,
     *,
+    part: Part | None = None,
     progress: Report = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> RolledBack:
@@ -457,9 +479,9 @@ def rollback(
         MigrationStopped: it ended early; the message says why, and how to go on.
     """
     migration = find(catalog, migration_id)
-    ends, watch = _ends(catalog, stores, migration), Watch(progress, should_stop)
+    ends, watch = _ends(catalog, stores, migration, part), Watch(progress, should_stop)
     with _held(catalog, migration_id, "rolling_back", "rolled_back", "rolling_back") as hold:
-        back, rows_kept, intact = _switch_back(catalog, ends, hold, watch)
+        back, rows_kept, intact = _switch_back(catalog, ends, hold, watch, audited=migration.move_id is None)
         removed, kept = _remove(catalog, ends, hold, watch, intact)
     return RolledBack(migration_id, back, rows_kept, removed, kept)
 
@@ -489,7 +511,7 @@ def findings(found: Verification) -> str:
     )
 
 
-def _is_at_work(migration: Migration) -> bool:
+def is_at_work(migration: Migration) -> bool:
     """Whether a process that lives holds it."""
     holder = migration.held_by
     return holder is not None and not journal.is_silent(migration) and not is_gone(holder)
@@ -529,12 +551,18 @@ def _chosen_ends(stores: Stores, source: str, destination: str, prefix: str) -> 
     return ends
 
 
-def _ends(catalog: Catalog, stores: Stores, migration: Migration) -> Ends:
+def _ends(catalog: Catalog, stores: Stores, migration: Migration, part: Part | None) -> Ends:
     """The ends of a recorded migration. Until a copy was begun a missing destination is new; later it is away."""
+    if migration.move_id is not None and part is None:
+        raise InvalidInput(
+            f"Migration {migration.id} is a part of a move of the whole home, and goes on or back with it: "
+            "ecluse move list"
+        )
     amounts = summary(catalog, migration.id).amounts
     if not any(amounts.get(state, Amount()).objects for state in ("copying", *SETTLED)):
         stores.make_folder(migration.destination)
-    return Ends(stores.folder(migration.source), stores.folder(migration.destination), migration.prefix)
+    ends = Ends(stores.folder(migration.source), stores.folder(migration.destination), migration.prefix)
+    return ends if part is None else replace(ends, takes=part.takes)
 
 
 def _check_apart(ends: Ends) -> None:
@@ -601,7 +629,8 @@ def _held(catalog: Catalog, migration_id: str, at_work: str, done: str, stopped:
     """Hold a migration while the block runs, and record how it ended."""
     hold = Hold(catalog, migration_id).take(at_work)
     verb = "run" if at_work == "running" else "rollback"
-    on = f"Go on: ecluse migrate {verb} {migration_id}"
+    of_a_move = find(catalog, migration_id).move_id is not None
+    on = f"Go on: ecluse move {verb}" if of_a_move else f"Go on: ecluse migrate {verb} {migration_id}"
     try:
         yield hold
     except (MigrationHeld, MigrationConflict, JobCancelled) as error:
@@ -729,14 +758,15 @@ def _switch(
     in_parallel(watch, pointers, prepare, take)
     with hold.write() as transaction:
         switched = places.switch(transaction, hold.migration_id, moves)
-        audit.record(
-            transaction,
-            migration.user_id,
-            "migration.switch",
-            ends.destination.url,
-            rows=switched,
-            left=len(left),
-        )
+        if migration.move_id is None:
+            audit.record(
+                transaction,
+                migration.user_id,
+                "migration.switch",
+                ends.destination.url,
+                rows=switched,
+                left=len(left),
+            )
     return switched, tuple(sorted(left))
 
 
@@ -744,7 +774,7 @@ def _switch(
 
 
 def _switch_back(
-    catalog: Catalog, ends: Ends, hold: Hold, watch: Watch
+    catalog: Catalog, ends: Ends, hold: Hold, watch: Watch, *, audited: bool
 ) -> tuple[int, tuple[str, ...], dict[str, str | None]]:
     """Point rows at the source again where that is intact: how many, those that stay, and what was read there."""
     with catalog.read() as transaction:
@@ -768,7 +798,8 @@ def _switch_back(
             kept.append(f"{row.table_name} {row.row_id}")
     with hold.write() as transaction:
         back = places.switch_back(transaction, hold.migration_id, moves)
-        audit.record(transaction, None, "migration.rollback", ends.source.url, rows=back, kept=len(kept))
+        if audited:
+            audit.record(transaction, None, "migration.rollback", ends.source.url, rows=back, kept=len(kept))
     return back, tuple(sorted(kept)), read
 
 

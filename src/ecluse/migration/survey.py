@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -19,13 +19,19 @@ from ecluse.storage import ObjectInfo, ObjectStore, checked_key, join_key, lacks
 _OPEN: Final = ("planned", "copying", "conflict", "damaged", "removed")
 
 
+def everything(_: str) -> bool:
+    """Every key is a part of the migration."""
+    return True
+
+
 @dataclass(frozen=True)
 class Ends:
-    """The two roots of a migration; keys under `prefix` are the same below both."""
+    """The two roots of a migration; keys under `prefix` are the same below both. It is about those it `takes`."""
 
     source: ObjectStore
     destination: ObjectStore
     prefix: str = ""
+    takes: Callable[[str], bool] = everything
 
     def pointers(self, catalog: Catalog, store: ObjectStore) -> list[Pointer]:
         """The rows that need something of the part of this store that the migration is about.
@@ -33,7 +39,12 @@ class Ends:
         They point into it, at it, or at a folder that it is a part of.
         """
         with catalog.read() as transaction:
-            return list(pointers.pointers_near(transaction, folder_url(store, self.prefix)))
+            found = list(pointers.pointers_near(transaction, folder_url(store, self.prefix)))
+        return [one for one in found if (key := store.key_of(one.url)) is None or self.takes(key)]
+
+    def listed(self, store: ObjectStore) -> Iterator[ObjectInfo]:
+        """What lies in the part of this store that the migration is about."""
+        return (info for info in store.list(self.prefix) if self.takes(info.key))
 
 
 def folder_url(store: ObjectStore, prefix: str) -> str:
@@ -57,9 +68,9 @@ def survey(
     row was deleted, and with it what lay at the destination, or what lies there now is newer.
     """
     watch.begin("compare", 0, 0)
-    at_source = _listed(ends.source, ends.prefix, watch)
+    at_source = _listed(ends, ends.source, watch)
     is_new = not journal and lacks_folder(ends.destination.url)
-    there = {} if is_new else _listed(ends.destination, ends.prefix, watch)
+    there = {} if is_new else _listed(ends, ends.destination, watch)
     changed = {
         key: info
         for key, info in at_source.items()
@@ -103,9 +114,9 @@ def manifest_digests(store: ObjectStore, key: str) -> tuple[str, dict[str, str]]
     return hashlib.sha256(data).hexdigest(), digests
 
 
-def _listed(store: ObjectStore, prefix: str, watch: Watch) -> dict[str, ObjectInfo]:
+def _listed(ends: Ends, store: ObjectStore, watch: Watch) -> dict[str, ObjectInfo]:
     found = {}
-    for info in store.list(prefix):
+    for info in ends.listed(store):
         found[info.key] = info
         if len(found) % 1000 == 0:
             watch.look()

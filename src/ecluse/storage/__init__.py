@@ -1,6 +1,6 @@
 """Keep objects in a folder, in memory or in S3 behind one set of verbs: put, get, stream, list, scope."""
 
-from ecluse.storage.areas import Located, Stores
+from ecluse.storage.areas import Located, Stores, area_of
 from ecluse.storage.backend import Capabilities, ObjectInfo
 from ecluse.storage.backends import LONG_PATIENCE, PATIENCE, ensure_bucket, lacks_folder, open_store
 from ecluse.storage.cache import Cache, Cleared, Entry, Fetched, Verified
@@ -24,6 +24,7 @@ __all__ = [
     "Stored",
     "Stores",
     "Verified",
+    "area_of",
     "checked_key",
     "ensure_bucket",
     "is_within",

@@ -26,6 +26,20 @@ RAW: Final = "raw"
 HURRY: Final = timedelta(seconds=1)
 
 
+#: Of the keys in a store that areas share, the folders of the models; every other is of the data.
+_MODELS: Final = ("user_models", "automl_models")
+
+
+def area_of(key: str) -> Area:
+    """The area that this key, of a store that several areas share, belongs to."""
+    parts = key.split("/")
+    if parts[0] in _MODELS:
+        return "models"
+    if parts[0] == RAW:
+        return "raw"
+    return "images" if parts[0] == "user_data" and parts[2:3] == ["images"] else "data"
+
+
 @dataclass(frozen=True)
 class Located:
     """An object, or a folder of objects, in an open store."""

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Match, Mount
 
 from ecluse.disks import what_is_wrong
-from ecluse.errors import DiskUnusable, EcluseError, NoSuchDay, NotSignedIn, Overloaded
+from ecluse.errors import DiskUnusable, EcluseError, HomeClosed, NoSuchDay, NotSignedIn, Overloaded
 from ecluse.web.templating import render
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def _on_ecluse_error(request: Request, error: Exception) -> Response:
         answer = _answer(request, error.status, error.code, str(error))
         answer.headers["retry-after"] = str(error.seconds)
         return answer
-    if error.status < 500:
+    if error.status < 500 or isinstance(error, HomeClosed):
         call = f" Call: {error.call}" if error.call and _wants_json(request) else ""
         return _answer(request, error.status, error.code, f"{error}{call}")
     reference = _note(request, error)

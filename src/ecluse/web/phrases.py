@@ -887,6 +887,17 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Another process is at work on migration %(value)s: %(what)s. Wait for it, or stop it first."),
     N_("Migration %(value)s is at work on some of the same objects: %(what)s. Wait for it, or stop it first. See: "
        "ecluse migrate list"),
+    N_("Everything here is being moved to %(value)s. Until that has ended it can be read here and not changed. "
+       "Nothing was recorded; try again later."),
+    N_("Everything here is being moved to another place. Until that has ended it can be read here and not changed. "
+       "Nothing was recorded; try again later."),
+    N_("Everything here moved on %(day)s to %(value)s. It can be read here and is changed there. Nothing was "
+       "recorded. Where it is, and how it comes back: ecluse move list"),
+    N_("Everything here moved on %(day)s to another place. It can be read here and is changed there. Nothing was "
+       "recorded. Where it is, and how it comes back: ecluse move list"),
+    N_("Everything is being moved here and has not arrived whole. Wait, or go on: ecluse move run"),
+    N_("A move to this place is being undone. Go on with it: ecluse move rollback"),
+    N_("Migration %(value)s is a part of a move of the whole home, and goes on or back with it: ecluse move list"),
     N_("Another process took migration %(value)s over. Follow it: ecluse migrate list"),
     N_("process %(value)s on %(name)s (%(word)s)"),
     N_("Migration %(value)s was rolled back and does not run again. Plan a new one: ecluse migrate plan"),
@@ -897,6 +908,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(store)s and %(name)s share a part. Choose a destination outside the source."),
     N_("Migration %(value)s stopped: %(error)s What is done is kept. %(onward)s"),
     N_("Go on: ecluse migrate %(word)s %(value)s"),
+    N_("Go on: ecluse move %(word)s"),
     N_("A fault of ours stopped this. %(onward)s"),
     N_("It was interrupted. %(onward)s"),
     N_("It was stopped on request."),

@@ -1,0 +1,204 @@
+"""Move everything this home keeps to another database and other stores, and back."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ecluse import moving
+from ecluse.catalog.tables import HomeMove
+from ecluse.cli.output import Record, Rows, progress, reports, say
+from ecluse.cli.session import home_option, opened
+from ecluse.errors import SettingsError
+from ecluse.settings import Settings, read_variables
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def move() -> None:
+    """Move everything this home keeps to another database and other stores: accounts, rows, objects, documents, jobs.
+
+    The place is named by a file with the variables of its settings, such as cloud.env: DATABASE_URL=…,
+    ECLUSE_STORE_URL=…, keys. Only what stands in the file counts for it. A move copies: the source stays as it is,
+    and can be read but not changed from its beginning on.
+    """
+
+
+def ends(command: F) -> F:
+    """`--to`, `--from` and `--home`: from where and to where."""
+    for option in (
+        home_option,
+        click.option("--from", "source", type=_FILE, help="File of the home to move. Default: this home."),
+        click.option("--to", "destination", type=_FILE, required=True, help="File of the place to move to."),
+    ):
+        command = option(command)
+    return command
+
+
+@move.command("plan")
+@ends
+@reports
+def plan(source: Path | None, destination: Path, home: Path | None) -> Record:
+    """Look through both places and say what a move brings, and what is in its way; exit 1 if anything is."""
+    with _both(source, destination, home) as both, progress("Looking through both places") as report:
+        made = moving.plan(both, report=report)
+    return Record(asdict(made), "\n".join(_plan_lines(made, destination)), failed=bool(made.problems))
+
+
+@move.command("run")
+@ends
+@click.option("--wait", is_flag=True, help="Wait until no job waits or runs at the source.")
+@reports
+def run(source: Path | None, destination: Path, home: Path | None, wait: bool) -> Record:
+    """Bring everything to the place, compare it there, and let people in. Killed, the same command goes on.
+
+    From its beginning on the source can be read and not changed.
+    """
+    with _both(source, destination, home) as both, _resumable("run"), progress("Moving") as report:
+        outcome = moving.run(both, wait=wait, report=report)
+    return Record(asdict(outcome), "\n".join(_outcome_lines(outcome, destination)))
+
+
+@move.command("verify")
+@ends
+@reports
+def verify(source: Path | None, destination: Path, home: Path | None) -> Record:
+    """Compare both places row by row and read every object there again; exit 1 names what differs."""
+    with _both(source, destination, home) as both, progress("Comparing both places") as report:
+        found = moving.verify(both, report=report)
+    if not found.passed:
+        return Record(asdict(found), "\n".join(found.findings), failed=True)
+    count = sum(one["rows"] for one in found.rows.values())
+    text = f"{count:,} rows, {found.documents.get('same', 0):,} documents and {found.objects:,} objects are the same."
+    return Record(asdict(found), text)
+
+
+@move.command("rollback")
+@ends
+@click.option(
+    "--keep", is_flag=True, help="Leave what was moved where it is, and only open the source again."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@reports
+def rollback(source: Path | None, destination: Path, home: Path | None, keep: bool, yes: bool) -> Record:
+    """Remove at the place what the move brought, and open the source for changes again.
+
+    Refused where the place was used since: move back from there instead, or --keep both.
+    """
+    with _both(source, destination, home) as both, _resumable("rollback"):
+        if not yes:
+            place = moving.described(both.destination.settings)["database"]
+            asked = (
+                "Both go on from here, each for itself."
+                if keep
+                else f"What was moved to {place} is deleted there."
+            )
+            click.confirm(f"{asked} Go on?", abort=True, err=True)
+        with progress("Rolling back") as report:
+            undone = moving.rollback(both, keep=keep, report=report)
+    lines = ["This home is open again."]
+    if not keep:
+        lines.append(
+            f"{undone.rows:,} rows, {undone.documents:,} documents, {undone.jobs:,} jobs and {undone.objects:,} "
+            "objects were removed there."
+        )
+    return Record(asdict(undone), "\n".join([*lines, *(f"stays      {name}" for name in undone.kept)]))
+
+
+@move.command("list")
+@home_option
+@reports
+def list_all(home: Path | None) -> Rows:
+    """The moves to and from this home, and how each stands."""
+    with opened(home) as runtime:
+        found = [_row(one) for one in moving.list_moves(runtime.catalog)]
+    columns = ("id", "direction", "state", "from", "to", "rows", "objects", "documents", "created_at")
+    return Rows(found, columns, "Nothing was moved to or from here. Plan it: ecluse move plan --to cloud.env")
+
+
+@contextmanager
+def _both(source: Path | None, destination: Path, home: Path | None) -> Iterator[moving.Homes]:
+    ours = Settings.from_environment(home=home) if source is None else _settings(source, home)
+    with moving.opened(ours, _settings(destination, ours.home)) as both:
+        yield both
+
+
+def _settings(file: Path, scratch: Path | None) -> Settings:
+    """The settings of a file; `scratch` is the local folder of one that keeps nothing on this machine.
+
+    Raises:
+        SettingsError: it would keep something in a folder that it does not name.
+    """
+    variables = read_variables(file)
+    if "ECLUSE_HOME" in variables:
+        return Settings.from_environment(variables)
+    settings = Settings.from_environment(variables, home=scratch)
+    places = [settings.database_url, settings.jobs_url, settings.store_url, *settings.areas.values()]
+    if any(str(settings.home) in place for place in places):
+        raise SettingsError(
+            f"{file} does not say where everything is kept. Set DATABASE_URL and ECLUSE_STORE_URL in it; or, for a "
+            "home on this machine, ECLUSE_HOME."
+        )
+    return settings
+
+
+@contextmanager
+def _resumable(verb: str) -> Iterator[None]:
+    """Say how to go on where Ctrl-C, or whoever stops the container, ends the work."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"What is done is kept. Go on with the same command: ecluse move {verb}")
+        raise
+
+
+def _plan_lines(made: moving.Plan, file: Path) -> list[str]:
+    lines = [f"{made.source['database']} → {made.destination['database']}"]
+    lines += [f"  {name:<20}{count:>10,} rows" for name, count in made.rows.items() if count]
+    lines.append(f"  {'documents':<20}{made.documents:>10,}")
+    lines.append(f"  {'jobs':<20}{made.jobs:>10,}")
+    lines.append(
+        f"  {'objects':<20}{made.objects:>10,} {made.size / 1e6:>12,.1f} MB, {made.to_copy:,} to copy"
+    )
+    lines += [f"  note: {one}" for one in made.notes]
+    lines += [f"In the way: {one}" for one in made.problems]
+    if not made.problems:
+        lines.append(f"Run it: ecluse move run --to {file}")
+    return lines
+
+
+def _outcome_lines(outcome: moving.Outcome, file: Path) -> list[str]:
+    lines = [
+        f"{sum(outcome.rows.values()):,} rows, {outcome.documents:,} documents, {outcome.jobs:,} jobs and "
+        f"{outcome.objects:,} objects ({outcome.size / 1e6:,.1f} MB) arrived and were compared.",
+        "Work goes on there; here everything can be read and not changed.",
+    ]
+    lines += [f"points at nothing, there as here: {name}" for name in outcome.left]
+    return [*lines, f"Compare again: ecluse move verify --to {file}. Back: ecluse move rollback --to {file}"]
+
+
+def _row(found: HomeMove) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "direction": found.direction,
+        "state": found.state,
+        "from": found.source["database"],
+        "to": found.destination["database"],
+        "source": found.source,
+        "destination": found.destination,
+        "rows": sum(found.counts.get("rows", {}).values()),
+        "objects": found.counts.get("objects"),
+        "documents": found.counts.get("documents"),
+        "counts": found.counts,
+        "created_at": found.created_at,
+        "finished_at": found.finished_at,
+    }
