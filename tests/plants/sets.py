@@ -27,15 +27,17 @@ SMALL = Transform(resize=36, crop=32)
 
 
 def drawn(label: int, number: int, side: int = 48) -> bytes:
-    """A bright disc or stripes over noise, as a PNG."""
+    """A bright disc or stripes over noise and patches of grey, by which no two images look nearly the same, as a PNG."""
     dice = np.random.default_rng([label, number])
     pixels = dice.integers(0, 90, (side, side, 3))
+    patches = np.random.default_rng([label, number, 1]).integers(0, 2, (6, 6)) * 90
+    pixels += np.kron(patches, np.ones((side // 6, side // 6), int))[:, :, None]
     y, x = np.mgrid[:side, :side]
     middle = dice.uniform(0.35, 0.65, 2) * side
     shape = np.hypot(x - middle[0], y - middle[1]) < side / 4 if label == 0 else (x + number) % 12 < 5
     pixels[shape] += dice.integers(90, 160, 3)
     file = io.BytesIO()
-    Pillow.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
+    Pillow.fromarray(np.minimum(pixels, 255).astype(np.uint8)).save(file, "PNG")
     return file.getvalue()
 
 

@@ -11,7 +11,7 @@ import click
 
 from ecluse.catalog import images
 from ecluse.catalog.images import Filter
-from ecluse.cli.output import Record, counted, progress, reports, say
+from ecluse.cli.output import Record, counted, progress, reports
 from ecluse.cli.session import acting, finish, home_option, user_option
 from ecluse.errors import InvalidInput
 from ecluse.plants import workflows
@@ -182,13 +182,14 @@ def split(name: str, seed: int, shares: str | None, email: str | None, home: Pat
 
     The same seed gives the same split. Images that came since are added to it, and no other is moved.
     """
+    from ecluse.plants.looks import group_copies, usable
     from ecluse.plants.splits import split_for
 
     wanted = None if shares is None else _shares(shares)
     with acting(home, email) as (runtime, user):
         row = workflows.find_set(runtime, user.id, name)
-        if row.audited_at is None:
-            say("The set was not audited yet: what looks alike is not known, and may be divided.")
+        with progress(f"Comparing the images of {row.name}") as report:
+            group_copies(runtime, row.id, usable(runtime, user.id, row.id), report)
         made = split_for(runtime, user.id, row.id, seed=seed, shares=wanted)
     fields = {
         "split": made.id,

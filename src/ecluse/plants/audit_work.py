@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse.catalog import audit, images
-from ecluse.catalog.images import Filter
 from ecluse.catalog.tables import Image
-from ecluse.errors import DigestMismatch, ObjectNotFound
 from ecluse.jobs import JobKind, Task
 from ecluse.plants.audit import AUDIT
 from ecluse.plants.workflows import QUEUE
@@ -20,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: How much of the job it is to see the images, and to compare them.
-_SEEN: Final = 0.85
+#: Which share of the job has passed when the network has seen the images, and when they are compared.
+_SEEN: Final = 0.45
 _COMPARED: Final = 0.92
 
 
@@ -31,18 +27,18 @@ def run_audit(runtime: Runtime, task: Task, set_id: str) -> None:
 
 
 def _audit(runtime: Runtime, task: Task, set_id: str) -> dict[str, int]:
-    with runtime.catalog.read() as transaction:
-        images.set_of(transaction, task.user_id, set_id)
-        rows = images.list_images(
-            transaction, task.user_id, set_id, Filter(states=("valid", "excluded")), limit=None
-        )
-    rows = sorted(rows, key=lambda row: (row.created_at, row.id))
-    features, groups = _seen(runtime, task, rows)
+    from ecluse.plants.looks import features_of, group_copies, usable
+
+    rows = usable(runtime, task.user_id, set_id)
+    features = features_of(runtime, rows, lambda done, text: task.report("read", _SEEN * done, text))
+
+    def compared(done: float, text: str) -> None:
+        stage = "compare" if text == "comparing" else "read"
+        task.report(stage, _SEEN + (_COMPARED - _SEEN) * done, text)
+
+    groups = group_copies(runtime, set_id, rows, compared)
     judged = _judged(task, rows, groups, features)
     with runtime.catalog.write() as transaction:
-        images.set_groups(
-            transaction, set_id, {row.id: group for row, group in zip(rows, groups, strict=True)}
-        )
         images.set_suspicions(transaction, set_id, judged)
         images.set_audited(transaction, set_id)
         done = {
@@ -53,42 +49,6 @@ def _audit(runtime: Runtime, task: Task, set_id: str) -> dict[str, int]:
         audit.record(transaction, task.user_id, "images.audited", set_id, **done)
     task.report("judge", 1.0, f"{done['near_duplicates']} near duplicates, {done['suspects']} suspects")
     return done
-
-
-def _seen(
-    runtime: Runtime, task: Task, rows: Sequence[Image]
-) -> tuple[NDArray[np.float32], list[str | None]]:
-    """The features of the images, and the group of each: the id of the first that looks the same."""
-    import numpy as np
-
-    from ecluse.plants.features import extract_features
-    from ecluse.plants.likeness import LOOKED_AT, SHAPE, near_groups, perceptual_hash, thumbnail
-    from ecluse.plants.pictures import read_picture
-
-    thumbnails = np.zeros((len(rows), *SHAPE), dtype=np.float32)
-    hashes = ["0" * 16] * len(rows)
-
-    def read(number: int) -> bytes:
-        data = _read(runtime, rows[number])
-        image = read_picture(data, side=LOOKED_AT).image
-        thumbnails[number], hashes[number] = thumbnail(image), perceptual_hash(image)
-        return data
-
-    def told(done: int, total: int) -> None:
-        task.report("read", _SEEN * done / total, f"{done} of {total} images")
-
-    reads: list[Callable[[], bytes]] = [partial(read, number) for number in range(len(rows))]
-    features = extract_features(reads, progress=told)
-    groups: list[str | None] = [None] * len(rows)
-    found = near_groups(
-        hashes,
-        thumbnails,
-        report=lambda fraction: task.report("compare", _SEEN + (_COMPARED - _SEEN) * fraction, "comparing"),
-    )
-    for group in found:
-        for one in group:
-            groups[one] = rows[group[0]].id
-    return features, groups
 
 
 def _judged(
@@ -117,24 +77,6 @@ def _judged(
         )
         for number, row in enumerate(rows)
     ]
-
-
-def _read(runtime: Runtime, row: Image) -> bytes:
-    located = runtime.stores.locate(row.url)
-    try:
-        data = located.store.get(located.key)
-    except ObjectNotFound as error:
-        raise DigestMismatch(_gone(row)) from error
-    if hashlib.sha256(data).hexdigest() != row.sha256:
-        raise DigestMismatch(_gone(row))
-    return data
-
-
-def _gone(row: Image) -> str:
-    return (
-        f"The image {row.origin.rpartition('/')[2]} was changed in the store or is gone since it was imported."
-        f" Leave it out: ecluse plants exclude SET {row.id}"
-    )
 
 
 def _failed(runtime: Runtime, task: Task, message: str, set_id: str, **_: Any) -> None:

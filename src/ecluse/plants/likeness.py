@@ -7,7 +7,7 @@ places. So the hashes of all eight positions of an image follow from its hash al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -61,16 +61,20 @@ def near_groups(
     hashes: Sequence[str],
     thumbnails: NDArray[np.float32] | None = None,
     *,
+    copies: Iterable[tuple[int, int]] = (),
     report: Callable[[float], None] = lambda fraction: None,
 ) -> list[list[int]]:
     """Groups of two and more that look nearly the same in some position, each by rising index, the first first.
 
     `hashes` and `thumbnails` (images, 24, 24) are in one order; without the latter copies that were much changed are
-    not found. Two images that both look like a third are in one group. `report` is told the fraction done.
+    not found. `copies` are pairs that are known to be such. Two images that both look like a third are in one group.
+    `report` is told the fraction done.
     """
     values = np.array([int(one, 16) for one in hashes], dtype=np.uint64)
     positions = np.stack(_positions(values))
     parents = list(range(len(values)))
+    for one, other in copies:
+        _join(parents, one, other)
     bits = SURE_BITS if thumbnails is None else NEAR_BITS
     for start in range(0, len(values), _BLOCK):
         block = values[start : start + _BLOCK, None]

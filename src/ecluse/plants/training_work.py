@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from ecluse.plants.recipe import Recipe, RecipeName
 
 #: Which share of a job has passed when its images are read, and when it has learned.
-READ, LEARNED = 0.08, 0.85
+READ, LEARNED = 0.12, 0.85
+#: And when its images are compared with each other, before that.
+COMPARED: Final = 0.06
 logger = logging.getLogger(__name__)
 
 
@@ -58,11 +60,17 @@ def reconcile(runtime: Runtime) -> int:
 
 
 def _split(runtime: Runtime, task: Task, run_id: str) -> str:
-    """The split this run learns from and is tested on: the set's newest with its seed, brought up to date."""
+    """The split this run learns from and is tested on: the set's newest with its seed, brought up to date.
+
+    Copies are looked for first, so that none that came since the last audit is tested on what was learned from it.
+    """
+    from ecluse.plants.looks import group_copies, usable
     from ecluse.plants.splits import split_for
 
     run = run_of(runtime, task.user_id, run_id)
-    task.report("read", 0.0)
+    set_id = run.subject["set_id"]
+    rows = usable(runtime, run.user_id, set_id)
+    group_copies(runtime, set_id, rows, lambda done, text: task.report("read", COMPARED * done, text))
     split = split_for(runtime, run.user_id, run.subject["set_id"], seed=request_of(run).options.seed)
     with runtime.catalog.write() as transaction:
         runs.set_subject(transaction, run_id, run.subject | {"split_id": split.id})
@@ -80,7 +88,10 @@ def _learn(runtime: Runtime, task: Task, run_id: str, split_id: str) -> dict[str
         split = images.split_of(transaction, run.user_id, split_id)
     with runtime.scratch() as folder:
         lessons = read_lessons(
-            runtime, split, folder / "images", lambda done: task.report("read", READ * done)
+            runtime,
+            split,
+            folder / "images",
+            lambda done: task.report("read", COMPARED + (READ - COMPARED) * done),
         )
         read = time.monotonic()
         learned = recipe(request.recipe)(
