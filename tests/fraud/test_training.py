@@ -260,7 +260,11 @@ def relabelled(change: Callable[[pl.Expr], pl.Expr]) -> pl.DataFrame:
         (small(), replace(QUICK, target="fraud"), 'no column "fraud"'),
         (small(), replace(QUICK, positive_value="yes"), 'never holds "yes"'),
         (relabelled(lambda label: pl.lit("0")), QUICK, 'holds "0" only'),
-        (small().with_columns(label=pl.int_range(pl.len()) % 3), QUICK, "Name the one that means fraud"),
+        (
+            small().with_columns(label=pl.int_range(pl.len()) % 3),
+            QUICK,
+            "Which value of label means fraud is not clear",
+        ),
         (small().with_columns(label=(pl.int_range(pl.len()) < 2).cast(pl.Int8)), QUICK, "2 of 300 rows"),
         (small().select("label"), QUICK, "No column is left"),
     ],

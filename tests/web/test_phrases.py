@@ -106,7 +106,7 @@ PIECES = {
     "dates C7", "over 7 days", "over 7 hours", "nearly every", " in 7 rows", "C7 value is differentC7",
     "earlier rows", "since the customer's last row", "times the customer's usual",
     "distance from the customer's usual", "new for the customer", "digit share",
-    "C7, line 1", ", column C7", "a label", "the name of a set",
+    "C7 Columns of few values: C7.", "C7, line 1", ", column C7", "a label", "the name of a set",
 }  # fmt: skip
 #: Strings that no page shows: notes on how columns are read, names within files, what a terminal is told.
 NOT_SHOWN = {

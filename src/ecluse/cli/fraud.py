@@ -10,6 +10,7 @@ import click
 from ecluse import models as published
 from ecluse.catalog import models, predictions
 from ecluse.cli import watching
+from ecluse.cli.labels import asked_for_label, label_lines
 from ecluse.cli.output import Record, progress, reports
 from ecluse.cli.references import references
 from ecluse.cli.session import acting, finish, home_option, user_option
@@ -17,6 +18,7 @@ from ecluse.cli.tables import add_table
 from ecluse.cli.unlabelled import ensemble, match
 from ecluse.errors import InvalidInput
 from ecluse.fraud import workflows
+from ecluse.fraud.meaning import fraud_means
 from ecluse.fraud.workflows import TrainingRequest
 
 _file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -58,7 +60,10 @@ def analyze(file: Path) -> Record:
 )
 @click.option("--time-column", help='Time column. Default: guessed; "" for none.')
 @click.option("--customer-column", help='Customer column. Default: guessed; "" for none.')
-@click.option("--positive", help="The label's value that means fraud. Default: guessed.")
+@click.option(
+    "--positive",
+    help="The label's value that means fraud. Default: the one that says so of itself, such as 1 or yes.",
+)
 @click.option("--exclude", multiple=True, help="Column to leave out; may be repeated.")
 @click.option(
     "--goal",
@@ -108,6 +113,7 @@ def train(
     workflows.check_request(request)
     with acting(home, email) as (runtime, user):
         dataset_id = add_table(runtime, user, file)
+        request = asked_for_label(workflows.find_dataset(runtime, user.id, dataset_id), request)
         run = workflows.start_training(runtime, user.id, dataset_id, request)
         finish(runtime, user, run.job_id or "", f"Training {name}")
         with runtime.catalog.read() as transaction:
@@ -206,6 +212,7 @@ def _profile_text(file: Path, profile: dict[str, Any]) -> str:
     for column in profile["columns"]:
         role = f"{column['guess_role']}: {column['reason']}" if column.get("reason") else column["guess_role"]
         lines.append(f"  {column['name']:<28} {column['kind']:<11} {column['missing_share']:>6.1%}  {role}")
+    lines += label_lines(profile)
     return "\n".join([*lines, *(f"Check: {warning}" for warning in profile["warnings"])])
 
 
@@ -217,7 +224,10 @@ def _report_text(name: str, version: str, report: dict[str, Any]) -> str:
     tested = (
         f"tested on {rows['test']} it had not seen" if "test" in rows else "measured on folds of the same"
     )
-    lines = [f"{name}@{version}, trained on {learned} rows, {tested}"]
+    lines = [
+        f"{name}@{version}, trained on {learned} rows, {tested}",
+        f"  {fraud_means(report['target'], report['positive_value'], report.get('positive_share'))}",
+    ]
     labels = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
     lines += [
         f"  {label.replace('_', ' '):<18} {metrics[label]:.4f}"

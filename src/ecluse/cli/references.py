@@ -17,9 +17,10 @@ from ecluse.cli.output import Record, Rows, progress, reports, transfer
 from ecluse.cli.session import acting, finish_all, home_option, user_option
 from ecluse.errors import InvalidInput, JobFailed
 from ecluse.fraud import workflows
+from ecluse.fraud.meaning import fraud_means
 from ecluse.fraud.references import building, evaluation, library
 from ecluse.fraud.references.building import Recipe, Started
-from ecluse.models.references import REFERENCES
+from ecluse.models.references import POSITIVE, REFERENCES
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
 from ecluse.storage import LONG_PATIENCE, read_chunks, safe_filename
@@ -94,6 +95,10 @@ def sample(institution: str, directory: Path) -> Record:
 @references.command("import")
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--target", help="Label column of every table. Default: guessed for each.")
+@click.option(
+    "--positive",
+    help="The label's value that means fraud, in every table. Default: the one that says so of itself, such as 1.",
+)
 @click.option("--domain", help="Domain of every table. Default: its file's name without numbers at the end.")
 @_budget
 @_without_sample
@@ -103,6 +108,7 @@ def sample(institution: str, directory: Path) -> Record:
 def import_references(
     directory: Path,
     target: str | None,
+    positive: str | None,
     domain: str | None,
     budget: float,
     without_sample: bool,
@@ -130,6 +136,7 @@ def import_references(
                 domain=domain or building.domain_of(_name(table)),
                 content=_sha256(table),
                 target=target,
+                positive=positive,
                 budget_s=budget,
                 with_sample=not without_sample,
             )
@@ -169,6 +176,7 @@ def show(name: str, email: str | None, home: Path | None) -> Record:
         files = [asdict(file) for file in library.manifest_of(runtime, row).files]
     fields = _row(row) | {
         "target": row.target,
+        "positive": row.performance.get(POSITIVE),
         "performance": row.performance if library.is_readable(row) else {},
         "columns": _sketches(row) or [{"name": column} for column in row.columns],
         "transfer": row.transfer,
@@ -347,6 +355,8 @@ def _transfer_row(row: ReferenceModel) -> dict[str, Any]:
 
 def _reference_text(row: ReferenceModel, files: Sequence[Mapping[str, Any]]) -> str:
     told = [f"{name.replace('_', ' '):<18} {value}" for name, value in _row(row).items() if value is not None]
+    if value := row.performance.get(POSITIVE):
+        told.append(fraud_means(row.target, str(value), row.fraud_rate))
     columns = [f"  {one['importance']:>6.1%}  {one['kind']:<11} {one['name']}" for one in _sketches(row)]
     measured = [
         f"  {name:<28} similarity {one['similarity']:.2f}, ROC AUC {one['roc_auc']:.3f}, "

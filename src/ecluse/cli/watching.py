@@ -18,6 +18,10 @@ from ecluse.runtime import Runtime
 
 _table = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 _other = click.Path(exists=True, dir_okay=False, path_type=Path)
+_positive = click.option(
+    "--positive",
+    help="The value of that column that means fraud. Default: as the model learned it, or as it says of itself.",
+)
 _KEYS: Final = {"f": 1, "l": 0}
 
 
@@ -81,6 +85,7 @@ def label(
 @click.option("--outcomes", type=_other, help="A table of identifiers and outcomes, joined to FILE.")
 @click.option("--identifier", help="The column that both tables have. Default: guessed.")
 @click.option("--label", help="The column of the outcomes. Default: the model's target.")
+@_positive
 @click.option("--time-column", help="Default: the model's.")
 @user_option
 @home_option
@@ -91,6 +96,7 @@ def monitor(
     outcomes: Path | None,
     identifier: str | None,
     label: str | None,
+    positive: str | None,
     time_column: str | None,
     email: str | None,
     home: Path | None,
@@ -105,6 +111,7 @@ def monitor(
             outcomes=None if outcomes is None else add_table(runtime, user, outcomes),
             identifier=identifier,
             label=label,
+            positive=positive,
             time_column=time_column,
         )
         done = _finished(runtime, user, row, f"Monitoring {model}")
@@ -118,16 +125,26 @@ def monitor(
 @click.argument("b")
 @_table
 @click.option("--label", help="The column of the outcomes. Default: the model's target.")
+@_positive
 @user_option
 @home_option
 @reports
 def compare(
-    name: str, a: str, b: str, file: Path, label: str | None, email: str | None, home: Path | None
+    name: str,
+    a: str,
+    b: str,
+    file: Path,
+    label: str | None,
+    positive: str | None,
+    email: str | None,
+    home: Path | None,
 ) -> Record:
     """Versions (or aliases) A and B of the model NAME on the rows of FILE."""
     with acting(home, email) as (runtime, user):
         dataset_id = add_table(runtime, user, file)
-        row = monitoring.start_comparison(runtime, user.id, name, a, b, dataset_id, label=label)
+        row = monitoring.start_comparison(
+            runtime, user.id, name, a, b, dataset_id, label=label, positive=positive
+        )
         done = _finished(runtime, user, row, f"Comparing versions of {name}")
     fields = {"inspection": done.id, **(done.result or {})}
     return Record(fields, _compare_text(name, fields))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ecluse.fraud.evaluation import Goal
+from ecluse.fraud.meaning import fraud_means
 
 CARD_FILE = "model_card.md"
 
@@ -24,6 +25,7 @@ def model_card(report: dict[str, Any]) -> str:
         f"# Fraud model for `{report['target']}`",
         f"A {report['family']} model that scores rows by how likely `{report['target']}` is "
         f'"{report["positive_value"]}".',
+        _meaning(report),
         effort_text(report["effort"]),
         refit_text(report["refit"]),
         "## Data and split",
@@ -90,6 +92,13 @@ def add_learned(folder: Path, version: str, table: str, result: Mapping[str, Any
 
 
 INTERVALS = "Intervals are 95 %: of precision and recall Wilson's, of the others from 200 resamples"
+
+
+def _meaning(report: dict[str, Any]) -> str:
+    """What fraud means; reports of before do not say what share of the rows that is, nor why."""
+    said = fraud_means(f"`{report['target']}`", f"`{report['positive_value']}`", report.get("positive_share"))
+    why = report.get("positive_reason")
+    return f"{said} Why this value: {why}." if why else said
 
 
 def _measured(report: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ def what_to_check(
     constant = [column.name for column in columns if column.kind == "constant"]
     if constant:
         warnings.append(f"{_listed(constant)}: one value only, or none; it tells nothing.")
-    if guesses.target is None:
+    if guesses.target is None or guesses.positive_value is None:
         return warnings
     rate = guesses.fraud_rate or 0.0
     positives = round(rate * rows * (1 - _missing(columns, guesses.target.column)))

@@ -29,6 +29,7 @@ from ecluse.fraud.reading import (
     plain_strings,
     trimmed_text,
 )
+from ecluse.fraud.words import name_words
 
 __all__ = [
     "EPOCH_FORMATS",
@@ -190,13 +191,6 @@ _TIME_WORDS = frozenset(
         "jour",
     }
 )
-
-
-def name_words(name: str) -> tuple[str, ...]:
-    """The lower-case words of a column name: "nameOrig", "cc_num" and "Policy Number" have two each."""
-    split = re.sub(r"([a-z\d])([A-Z])", r"\1 \2", name)
-    split = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1 \2", split)
-    return tuple(word.lower() for word in re.findall(r"[^\W\d_]+", split))
 
 
 def _plain_columns(sample: pl.DataFrame) -> dict[str, ColumnSpec]:

@@ -5,7 +5,6 @@ The words looked for in names are English and French; the values of a column mus
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +14,7 @@ import polars as pl
 
 from ecluse.fraud.columns import name_words
 from ecluse.fraud.description import ColumnProfile, Role, Totals
+from ecluse.fraud.meaning import LEAST_NAMED, VALUES_SAY, are_opposites, meaning_of, named_like_a_label
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ class Guess:
 
 @dataclass(frozen=True)
 class Guesses:
-    """`fraud_rate` is the share of `positive_value` among the target's values, in [0, 1]."""
+    """`positive_value` of the target means fraud, or is thought to: `ecluse.fraud.meaning` decides, and says whether
+    it is sure. `fraud_rate` is its share among the target's values, in [0, 1].
+    """
 
     target: Guess | None = None
     identifiers: tuple[Guess, ...] = ()
@@ -51,8 +53,8 @@ def guess_roles(
     )
     if target is None:
         return Guesses(None, identifiers, customer, timestamp)
-    positive, rate = _rarer(totals[target.column].levels)
-    return Guesses(target, identifiers, customer, timestamp, positive, rate)
+    meaning = meaning_of(totals[target.column].levels, target.column)
+    return Guesses(target, identifiers, customer, timestamp, meaning.value, meaning.share)
 
 
 def with_roles(columns: Sequence[ColumnProfile], guesses: Guesses) -> tuple[ColumnProfile, ...]:
@@ -103,80 +105,17 @@ def _plain_role(column: ColumnProfile) -> tuple[Role, str]:
 # The target
 
 
-_FRAUD = re.compile(r"fraud|fradul|fraudul|scam|chargedback|illicit")
-_TARGETS = frozenset(
-    [
-        "class",
-        "label",
-        "target",
-        "y",
-        "outcome",
-        "flag",
-        "bad",
-        "default",
-        "response",
-        "cible",
-        "etiquette",
-        "anomaly",
-        "outlier",
-        "loanstatus",
-        "isbad",
-        "isdefault",
-        "isanomaly",
-        "isoutlier",
-        "isscam",
-        "ischargeback",
-        "suspicious",
-        "abuse",
-        "churn",
-    ]
-)
-_TARGET_WORDS = frozenset(
-    [
-        "label",
-        "target",
-        "class",
-        "default",
-        "defaulted",
-        "anomaly",
-        "outlier",
-        "suspicious",
-        "chargeback",
-        "abuse",
-    ]
-)
-_HINTS_ONLY = frozenset(
-    ["flagged", "predicted", "prediction", "score", "suspected", "rule", "previous", "past"]
-)
-
-
 def _target_guess(column: ColumnProfile, totals: Totals, last: bool) -> Guess | None:
     if len(totals.levels) != 2 or column.missing_share > 0.5:
         return None
-    words = name_words(column.name)
-    joined = "".join(words)
-    found = _FRAUD.search(joined)
-    if found:
-        score, why = 0.95, f'the name contains "{found[0]}"'
-    elif joined in _TARGETS:
-        score, why = 0.85, "the name is usual for a label"
-    elif _TARGET_WORDS & set(words):
-        score, why = 0.65, f'the name contains "{min(_TARGET_WORDS & set(words))}"'
-    else:
+    meaning = meaning_of(totals.levels, column.name)
+    score, why = named_like_a_label(column.name)
+    if score < LEAST_NAMED and are_opposites(list(totals.levels)):
+        score, why = VALUES_SAY, "the values say fraud and not fraud"
+    if score < LEAST_NAMED:
         return None
-    if _HINTS_ONLY & set(words):
-        score -= 0.4
-    value, rate = _rarer(totals.levels)
+    value, rate = (meaning.value, meaning.share or 0.0) if meaning.value else meaning.values[-1]
     return Guess(column.name, f'two values, {_percent(rate)} "{value}"; {why}', round(score + 0.04 * last, 2))
-
-
-def _rarer(levels: Mapping[str, int]) -> tuple[str, float]:
-    value = min(levels, key=lambda level: (levels[level], _says_no(level), level))
-    return value, levels[value] / sum(levels.values())
-
-
-def _says_no(level: str) -> bool:
-    return level.lower() in {"0", "no", "n", "false", "f", "non", "legit", "good", "normal", "genuine"}
 
 
 def _percent(share: float) -> str:

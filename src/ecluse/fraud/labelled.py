@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from ecluse.fraud.clock import Clock, with_heartbeat
 from ecluse.fraud.columns import LEVELS, SAMPLE_ROWS, ColumnSpec, infer_columns, parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.history import times_of
-from ecluse.fraud.labels import NO, YES
+from ecluse.fraud.meaning import MOST_FRAUD, Meaning, meaning_of, require_meaning, spelled_alike
 from ecluse.fraud.plan import TrainingPlan
 from ecluse.fraud.selection import Dropped
 from ecluse.fraud.split import Split, check_labels, split_rows
@@ -35,7 +36,7 @@ class LabelledRows:
     labels: NDArray[np.int8]
     columns: tuple[ColumnSpec, ...]
     specs: tuple[ColumnSpec, ...]
-    positive_value: str
+    meaning: Meaning
     dropped: tuple[Dropped, ...]
     warnings: tuple[str, ...]
 
@@ -59,11 +60,11 @@ def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRow
         clock.say("read", 0.02, f"{done:,} rows read", always=False)
     frame = pl.concat(parts)
     del parts
-    frame, labels, positive, warnings = _labelled(frame, plan)
+    frame, labels, meaning, warnings = _labelled(frame, plan)
     roles = {plan.target, *unused}
     columns = tuple(s for s in wanted if s.name not in roles)
     dropped = tuple(Dropped(name, _why_unused(name, plan)) for name in table.columns if name in unused)
-    return LabelledRows(frame, labels, columns, specs, positive, dropped, warnings)
+    return LabelledRows(frame, labels, columns, specs, meaning, dropped, warnings)
 
 
 def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[str]]:
@@ -134,59 +135,42 @@ def _why_unused(name: str, plan: TrainingPlan) -> str:
 
 def _labelled(
     frame: pl.DataFrame, plan: TrainingPlan
-) -> tuple[pl.DataFrame, NDArray[np.int8], str, tuple[str, ...]]:
+) -> tuple[pl.DataFrame, NDArray[np.int8], Meaning, tuple[str, ...]]:
     known = frame.filter(pl.col(plan.target).is_not_null())
     unlabelled = frame.height - known.height
     target = known[plan.target]
-    alike = _spelled_alike(target.value_counts(sort=True)[plan.target].to_list())
-    target = target.replace(alike)
-    values = target.value_counts(sort=True)[plan.target].to_list()
-    positive = _positive_value(plan, alike, values)
-    labels = (target == positive).cast(pl.Int8).to_numpy()
+    levels = {str(value): int(count) for value, count in target.value_counts(sort=True).iter_rows()}
+    meaning = _meaning(plan, levels)
+    labels = target.is_in(list(meaning.fraud)).cast(pl.Int8).to_numpy()
     check_labels(labels)
     warnings = []
     if unlabelled:
         warnings.append(f"{unlabelled:,} rows without a value of {plan.target} were left out.")
-    if len(values) > 2:
+    if len(levels) > 2 and not spelled_alike(levels):
         warnings.append(
-            f'{plan.target} has {len(values)} values; "{positive}" was learned against all others.'
+            f'{plan.target} has {len(levels)} values; "{meaning.value}" was learned against all others.'
+        )
+    if labels.mean() > MOST_FRAUD:
+        warnings.append(
+            f"More than half of the rows are fraud: {plan.target} = {meaning.value} in {labels.mean():.0%}. If that "
+            "value means that a row is in order, name the other one."
         )
     if labels.sum() < FEW_POSITIVES:
         warnings.append(f"Only {labels.sum()} rows are fraud: every figure is uncertain, see the intervals.")
-    return known.drop(plan.target), labels, positive, tuple(warnings)
+    return known.drop(plan.target), labels, meaning, tuple(warnings)
 
 
-def _spelled_alike(values: list[str]) -> dict[str, str]:
-    """The most frequent spelling of yes and of no for each value, where more than two values say one or other."""
-    if len(values) <= 2 or not all(value.lower() in YES | NO for value in values):
-        return {}
-    return {
-        value: next(other for other in values if (other.lower() in YES) == (value.lower() in YES))
-        for value in values
-    }
-
-
-def _positive_value(plan: TrainingPlan, alike: dict[str, str], values: list[str]) -> str:
-    """`values` come most frequent first."""
-    shown = ", ".join(f'"{value}"' for value in values[:6]) + (", …" if len(values) > 6 else "")
-    if len(values) < 2:
-        raise UnusableTarget(
-            f"{plan.target} holds {shown or 'no value'} only; two values are needed to learn."
-        )
-    if plan.positive_value is None:
-        if len(values) > 2:
-            raise UnusableTarget(
-                f"{plan.target} has {len(values)} values ({shown}). Name the one that means fraud."
-            )
-        return values[-1]
-    parsed = str(ColumnSpec("value", "category").read(pl.Series([plan.positive_value])).item())
-    for candidate in (plan.positive_value, parsed):
-        if alike.get(candidate, candidate) in values:
-            return alike.get(candidate, candidate)
-    same_letters = [value for value in values if value.lower() == parsed.lower()]
-    if len(same_letters) == 1:
-        return same_letters[0]
-    raise UnusableTarget(f'{plan.target} never holds "{plan.positive_value}". Its values: {shown}.')
+def _meaning(plan: TrainingPlan, levels: Mapping[str, int]) -> Meaning:
+    """Which of the values is learned as fraud. Raises UnusableTarget where that is not clear."""
+    if len(levels) < 2:
+        shown = ", ".join(f'"{value}"' for value in levels) or "no value"
+        raise UnusableTarget(f"{plan.target} holds {shown} only; two values are needed to learn.")
+    try:
+        meaning = meaning_of(levels, plan.target, plan.positive_value)
+        require_meaning(meaning)
+    except InvalidInput as error:
+        raise UnusableTarget(str(error)) from None
+    return meaning
 
 
 def _times(rows: LabelledRows, plan: TrainingPlan) -> NDArray[np.float64] | None:

@@ -12,7 +12,7 @@ from ecluse.fraud.evaluation import Goal
 class TrainingPlan:
     """What to learn and how: the target, the columns with a role, the seconds, the goal of the threshold.
 
-    `positive_value` is the target's value that means fraud, as text; the rarer of two when None.
+    `positive_value` is the target's value that means fraud, as text; None where the values say it of themselves.
     `identifier_columns` and `excluded` are not learned from. `test_share` of the rows, in [0, 0.5], are kept back
     to measure on; with 0 all rows are learned from, and the figures are those of the rows each fold held out.
     With `refit` the settings that were measured are fitted once more on all rows, if the seconds suffice.

@@ -116,7 +116,9 @@ def report_of(
     return {
         "format": FORMAT,
         "target": plan.target,
-        "positive_value": rows.positive_value,
+        "positive_value": rows.meaning.value,
+        "positive_share": float(rows.labels.mean()),
+        "positive_reason": rows.meaning.reason,
         "family": final.model.family,
         "params": dict(chosen.members[0][0].params) if len(chosen.members) == 1 else {},
         "members": _members(chosen),

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from ecluse.catalog import audit, datasets, models, predictions, runs, training
 from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, new_id, now
 from ecluse.errors import CannotRepeat, InvalidInput, NotFound
+from ecluse.fraud.meaning import candidates, meaning_in_profile, require_meaning
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
 from ecluse.storage import Stored, is_within, join_key, read_chunks, safe_filename, timestamp
@@ -259,7 +260,7 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
     guesses = (dataset.profile or {}).get("guesses", {})
     target = request.target_column or _guessed(guesses, "target")
     if target is None:
-        raise InvalidInput("No label column could be guessed. Name it: target_column")
+        raise InvalidInput(_no_label(dataset.profile))
     identifiers = request.identifier_columns
     if identifiers is None:
         identifiers = tuple(guess["column"] for guess in guesses.get("identifiers", []))
@@ -273,9 +274,11 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
     _check_columns(dataset, named)
     goal = Goal.parse(request.goal)
     _check_goal(dataset, goal.kind, time_column)
+    meaning = meaning_in_profile(dataset.profile, target, request.positive_value)
+    positive = request.positive_value if meaning is None else require_meaning(meaning)
     return {
         "target": target,
-        "positive_value": request.positive_value,
+        "positive_value": positive,
         "time_column": None if time_column == target else time_column,
         "customer_column": None if customer == target else customer,
         "identifier_columns": [c for c in identifiers if c != target],
@@ -381,6 +384,18 @@ def _check_goal(dataset: Dataset, goal: str, time_column: str | None) -> None:
         raise InvalidInput(
             f"A number of alerts per day needs a column of dates, and {what}. Choose another goal."
         )
+
+
+def _no_label(profile: dict[str, Any] | None) -> str:
+    said = (
+        "No label column could be guessed. Name it: in the form, with --target COLUMN, or as target_column in the "
+        "API."
+    )
+    shown = [
+        f"{one.column} ({', '.join(f'{value}: {share:.1%}' for value, share in one.meaning.values[:3])})"
+        for one in candidates(profile)
+    ]
+    return f"{said} Columns of few values: {'; '.join(shown)}." if shown else said
 
 
 def _guessed(guesses: dict[str, Any], role: str) -> str | None:

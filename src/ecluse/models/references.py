@@ -27,6 +27,10 @@ SHARES: Final = ("missing", "zeros", "whole", "negative", "distinct")
 MOST_ROWS: Final = 2**53
 
 
+#: What the value of the target that means fraud is called among what a row says of a reference's performance.
+POSITIVE: Final = "positive_value"
+
+
 @dataclass(frozen=True)
 class ReferenceDescription:
     """What a row says of a reference: its domain, columns by name, figures, and its table in sketches.
@@ -42,6 +46,8 @@ class ReferenceDescription:
     rows: int | None = None
     fraud_rate: float | None = None
     sketches: list[dict[str, Any]] = field(default_factory=list)
+    #: The value of the target that means fraud; empty in those built before it was kept.
+    positive: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `DESCRIPTION_FILE`; `from_dict` gives the same description back."""
@@ -54,6 +60,7 @@ class ReferenceDescription:
             "rows": self.rows,
             "fraud_rate": self.fraud_rate,
             "sketches": self.sketches,
+            "positive": self.positive,
         }
 
     @classmethod
@@ -71,6 +78,7 @@ class ReferenceDescription:
             if data["fraud_rate"] is None
             else _number(data["fraud_rate"], "fraud_rate", 0, 1),
             sketches=[dict(one) for one in _list(data["sketches"], "sketches")],
+            positive=_text(data.get("positive", ""), "positive")[:300],
         )
         for name, value in told.performance.items():
             if name != "intervals" and value is not None:
@@ -151,7 +159,7 @@ def keep_reference(
         name=manifest.name,
         domain=told.domain,
         columns=told.columns,
-        performance=told.performance,
+        performance=told.performance | ({POSITIVE: told.positive} if told.positive else {}),
         storage_type="local" if parts.scheme == "file" else parts.scheme,
         bucket=parts.netloc or None,
         prefix=parts.path.strip("/") if parts.netloc else located.key,

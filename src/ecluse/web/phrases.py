@@ -423,6 +423,25 @@ MESSAGES: Final[tuple[str, ...]] = (
        "known, leave it out."),
     # Guesses about a table, and what to check in it
     N_('two values, %(share)s "%(value)s"; %(why)s'),
+    N_("the values say fraud and not fraud"),
+    N_('"%(value)s" says it of itself, and "%(values)s" the opposite'),
+    N_('"%(value)s" is a word for fraud'),
+    N_('"%(value)s" is a word for what is not fraud'),
+    N_('the name "%(column)s" says the opposite of fraud'),
+    N_("%(count)s values, and nothing says which one means fraud"),
+    N_("two values, as frequent as each other, and nothing says which one means fraud"),
+    N_("the rarer of two values: a guess"),
+    N_("it was named"),
+    N_("No label column could be guessed. Name it: in the form, with --target COLUMN, or as target_column in the API."),
+    N_("No label column could be guessed. Name it: in the form, with --target COLUMN, or as target_column in the API. "
+       "Columns of few values: %(values)s."),
+    N_("Fraud means %(column)s = %(values)s."),
+    N_("Fraud means %(column)s = %(values)s, %(share)s of the rows."),
+    N_("No value of %(column)s means fraud here."),
+    N_("%(column)s holds %(values)s: which value means fraud is not clear. Name it (positive), or write 1 or fraud, "
+       "0 or legitimate."),
+    N_("%(file)s: %(column)s holds %(values)s: which value means fraud is not clear. Name it (positive), or write 1 or "
+       "fraud, 0 or legitimate."),
     N_('the name contains "%(word)s"'),
     N_("the name is usual for a label"),
     N_('values repeat; the name contains "%(word)s"'),
@@ -488,7 +507,11 @@ MESSAGES: Final[tuple[str, ...]] = (
         "legitimate row"
     ),
     N_("%(column)s holds %(values)s only; two values are needed to learn."),
-    N_("%(column)s has %(count)s values (%(values)s). Name the one that means fraud."),
+    N_("Which value of %(column)s means fraud is not clear: it holds %(values)s. Name the value: in the form, with "
+       "--positive VALUE, or as positive_value in the API."),
+    N_("More than half of the rows are fraud: %(column)s = %(value)s in %(share)s. If that value means that a row is "
+       "in order, name the other one."),
+    N_('%(column)s has %(count)s values; "%(value)s" was learned against all others.'),
     N_('%(column)s never holds "%(value)s". Its values: %(values)s.'),
     N_("No column is left to learn from: all are constant, all distinct or left out."),
     # Scoring

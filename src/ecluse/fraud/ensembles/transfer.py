@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.encoders import floats
-from ecluse.fraud.labels import NO, YES
+from ecluse.fraud.meaning import NO, YES
 from ecluse.fraud.references.names import name_similarity, normalised
 from ecluse.fraud.references.sketches import QUANTILES, ColumnSketch
 from ecluse.fraud.scoring import FraudModel, load_model

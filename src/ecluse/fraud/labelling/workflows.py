@@ -13,6 +13,7 @@ from ecluse import models
 from ecluse.catalog import audit, datasets, inspections, labels
 from ecluse.catalog.tables import Dataset, Inspection, new_id
 from ecluse.errors import InvalidInput
+from ecluse.fraud.meaning import answers, plain
 from ecluse.fraud.workflows import find_dataset
 from ecluse.runtime import Runtime
 
@@ -155,11 +156,11 @@ def add_label(found: dict[int, int | None] | dict[int, int], row: int, label: An
 
 def label_of(text: str) -> int:
     """What a word says of a row: 1 fraud, 0 legitimate. Raises InvalidInput for any other word."""
-    word = text.strip().lower()
-    if word in {"1", "1.0", "f", "fraud", "yes", "y", "true"}:
-        return 1
-    if word in {"0", "0.0", "l", "legitimate", "no", "n", "false"}:
-        return 0
+    # F and L are the keys that answer questions; elsewhere an F alone is short for false.
+    word = {"f": "fraud", "l": "legitimate", "1.0": "1", "0.0": "0"}.get(plain(text), text)
+    yes, no = answers([word])
+    if yes or no:
+        return 1 if yes else 0
     raise InvalidInput(f'"{text}" is no label. Use 1 or fraud, 0 or legitimate.')
 
 

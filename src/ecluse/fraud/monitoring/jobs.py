@@ -343,9 +343,22 @@ def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
                     work.fetch_table(runtime, other, folder / "outcomes"), other.filename
                 ) as given:
                     column = request["label"] or label_column(given.columns, request["identifier"], target)
-                    outcomes = read_outcomes(given, request["identifier"], column, positive)
+                    outcomes = read_outcomes(
+                        given,
+                        request["identifier"],
+                        column,
+                        positive,
+                        target=target,
+                        named=request.get("positive"),
+                    )
             elif request["label"] or target in table.columns:
-                outcomes = outcomes_within(table, request["label"] or target, positive)
+                outcomes = outcomes_within(
+                    table,
+                    request["label"] or target,
+                    positive,
+                    target=target,
+                    named=request.get("positive"),
+                )
             seen = rows_learned(runtime, version, dataset, table, folder / "seen")
             result = watch(
                 table,
@@ -358,6 +371,8 @@ def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 progress=_scoring(task, dataset, 1.0),
             )
     result["seen"] = seen.count
+    if outcomes is not None:
+        result["notes"].append(outcomes.says())
     result["notes"] += seen_notes("This version", seen, result["rows"])
     _done(runtime, inspection_id, result)
 
@@ -430,7 +445,8 @@ def _compared(
             target, positive = _target(files)
         sides.append(Side(name, load_scorer(files), float(version.report["threshold"])))
     label = inspection.request.get("label") or (target if target in table.columns else None)
-    outcomes = outcomes_within(table, label, positive) if label else None
+    named = inspection.request.get("positive")
+    outcomes = outcomes_within(table, label, positive, target=target, named=named) if label else None
     total = table.row_count()
     return compare_on(
         table,

@@ -10,27 +10,39 @@ from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput
 from ecluse.fraud.dataset import Table
-from ecluse.fraud.labels import UNKNOWN, plain_text, read_labels
+from ecluse.fraud.labels import UNKNOWN, LabelReading, plain_text, reading_of_outcomes
+from ecluse.fraud.meaning import fraud_means
 
 Labels = NDArray[np.int8]
 _SEED = 17
-_LOOKED_AT = 20_000
+#: Values of a label that are looked at to say what they mean; a label has few.
+_VALUES = 1_000
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Outcomes by column: `label` of the table itself, or joined by `identifier` from a table read before."""
+    """Outcomes by column: `label` of the table itself, or joined by `identifier` from a table read before.
+
+    `reading` says which values of the label mean fraud; `fraud` are those of them that it holds.
+    """
 
     label: str
-    positive: str | None
+    reading: LabelReading
+    fraud: tuple[str, ...] = ()
     identifier: str | None = None
     keys: NDArray[np.uint64] | None = None
     labels: Labels | None = None
 
+    def says(self) -> str:
+        """Which value of the label counted as fraud."""
+        if not self.fraud:
+            return f"No value of {self.label} means fraud here."
+        return fraud_means(self.label, " or ".join(self.fraud), None)
+
     def of(self, raw: pl.DataFrame) -> Labels:
         """(rows,) int8: fraud 1, legitimate 0, unknown -1."""
         if self.identifier is None or self.keys is None or self.labels is None:
-            return read_labels(raw[self.label], self.positive)
+            return self.reading.read(raw[self.label])
         found = np.full(raw.height, UNKNOWN, dtype=np.int8)
         if len(self.keys):
             wanted = _keys(raw[self.identifier])
@@ -40,32 +52,44 @@ class Outcomes:
         return found
 
 
-def outcomes_within(table: Table, label: str, positive: str | None) -> Outcomes:
+def outcomes_within(
+    table: Table, label: str, positive: str | None, *, target: str | None = None, named: str | None = None
+) -> Outcomes:
     """Outcomes that stand in the table itself.
 
-    Raises InvalidInput where it has no such column, or without a `positive` value, where no value says what it is.
+    `positive` of the column `target` is what the model has learned as fraud, None of a model without a label;
+    `named` is the value of `label` that a person said means fraud.
+
+    Raises InvalidInput where the table has no such column, or nothing says which of its values means fraud.
     """
     _require(table, label)
-    if positive is None:
-        _expect_meaning(table, label, table.sample(_LOOKED_AT)[label])
-    return Outcomes(label, positive)
+    return Outcomes(label, *_reading(table, label, positive, target, named))
 
 
-def read_outcomes(table: Table, identifier: str, label: str, positive: str | None) -> Outcomes:
+def read_outcomes(
+    table: Table,
+    identifier: str,
+    label: str,
+    positive: str | None,
+    *,
+    target: str | None = None,
+    named: str | None = None,
+) -> Outcomes:
     """Outcomes of a table of their own, to be joined by `identifier`; nine bytes a row are kept.
 
-    Raises InvalidInput where a column is absent, an identifier has two outcomes, or, without a `positive` value,
-    no value says what it is.
+    `positive`, `target` and `named` as of `outcomes_within`.
+
+    Raises InvalidInput where a column is absent, an identifier has two outcomes, or nothing says which value means
+    fraud.
     """
     for column in (identifier, label):
         _require(table, column)
-    if positive is None:
-        _expect_meaning(table, label, table.sample(_LOOKED_AT)[label])
+    reading, fraud = _reading(table, label, positive, target, named)
     keys, labels = [], []
     for batch in table.batches():
         known = batch.select(identifier, label).filter(plain_text(batch[identifier]).is_not_null())
         keys.append(_keys(known[identifier]))
-        labels.append(read_labels(known[label], positive))
+        labels.append(reading.read(known[label]))
     hashed, truth = np.concatenate(keys), np.concatenate(labels)
     hashed, truth = hashed[truth != UNKNOWN], truth[truth != UNKNOWN]
     order = np.argsort(hashed, kind="stable")
@@ -76,7 +100,7 @@ def read_outcomes(table: Table, identifier: str, label: str, positive: str | Non
             f'{table.filename} gives two outcomes for one "{identifier}". Keep one row of each.'
         )
     first = np.append(True, ~same) if len(hashed) else np.zeros(0, dtype=np.bool_)
-    return Outcomes(label, positive, identifier, hashed[first], truth[first])
+    return Outcomes(label, reading, fraud, identifier, hashed[first], truth[first])
 
 
 def label_column(columns: tuple[str, ...], identifier: str, target: str) -> str:
@@ -100,15 +124,20 @@ def label_column(columns: tuple[str, ...], identifier: str, target: str) -> str:
     )
 
 
-def _expect_meaning(table: Table, label: str, values: pl.Series) -> None:
-    """InvalidInput where not one of these values says fraud or legitimate of itself."""
-    text = plain_text(values).drop_nulls()
-    if len(text) and (read_labels(text, None) == UNKNOWN).all():
-        shown = ", ".join(f'"{value}"' for value in text.unique(maintain_order=True)[:6])
-        raise InvalidInput(
-            f'"{label}" of {table.filename} holds {shown}: none says fraud or legitimate. '
-            "Write 1 or fraud, 0 or legitimate."
-        )
+def _reading(
+    table: Table, label: str, positive: str | None, target: str | None, named: str | None
+) -> tuple[LabelReading, tuple[str, ...]]:
+    """How the column reads, by its different values in the whole table, and those that mean fraud."""
+    values = table.scan().select(pl.col(label).unique()).head(_VALUES).collect(engine="streaming")[label]
+    levels = sorted(plain_text(values).drop_nulls().unique().to_list())
+    if not levels:
+        return LabelReading(frozenset()), ()
+    try:
+        reading = reading_of_outcomes(levels, label, positive, target=target, named=named)
+    except InvalidInput as error:
+        raise InvalidInput(f"{table.filename}: {error}") from None
+    meant = reading.read(pl.Series(levels)) == 1
+    return reading, tuple(level for level, fraud in zip(levels, meant, strict=True) if fraud)
 
 
 def _keys(values: pl.Series) -> NDArray[np.uint64]:

@@ -14,6 +14,7 @@ from ecluse.catalog import audit, datasets, inspections, training
 from ecluse.catalog.tables import Dataset, Inspection, TrainingRun, new_id
 from ecluse.errors import InvalidInput
 from ecluse.fraud.labelling.workflows import queue_inspection
+from ecluse.fraud.meaning import meaning_in_profile
 from ecluse.fraud.workflows import find_dataset
 from ecluse.runtime import Runtime
 
@@ -27,12 +28,14 @@ def start_monitoring(
     outcomes: str | None = None,
     identifier: str | None = None,
     label: str | None = None,
+    positive: str | None = None,
     time_column: str | None = None,
 ) -> Inspection:
     """Queue a look at a table beside what a model (NAME, NAME@VERSION, NAME@ALIAS) learned from.
 
     Outcomes are in the column `label` of the table (by default the model's target, where the table has it), or in
-    another table `outcomes`, joined by the column `identifier` of both.
+    another table `outcomes`, joined by the column `identifier` of both. `positive` is their value that means fraud,
+    where it is not that of the model and does not say so of itself.
 
     Raises:
         NotFound, ModelNotFound, VersionNotFound: not the user's, or not there.
@@ -40,7 +43,7 @@ def start_monitoring(
     """
     dataset = find_dataset(runtime, user_id, dataset_id)
     _require(dataset, label if outcomes is None else None, time_column)
-    request: dict[str, Any] = {"label": label, "time_column": time_column}
+    request: dict[str, Any] = {"label": label, "positive": positive, "time_column": time_column}
     if outcomes is not None:
         other = find_dataset(runtime, user_id, outcomes)
         if other.state == "failed":
@@ -61,6 +64,7 @@ def start_comparison(
     dataset_id: str,
     *,
     label: str | None = None,
+    positive: str | None = None,
 ) -> Inspection:
     """Queue the comparison of two versions (or aliases) of a model on one table; b is measured against a.
 
@@ -79,7 +83,7 @@ def start_comparison(
         "comparison",
         dataset.id,
         f"{first.name}@{first.version}",
-        {"label": label},
+        {"label": label, "positive": positive},
         other_version=second.version,
     )
 
@@ -102,6 +106,8 @@ def start_retraining(
         raise InvalidInput(
             f"{old.name}@{old.version} was not trained on a labelled table, so there is no plan to train it by again."
         )
+    # What meant fraud to the old version means it to the new one, however frequent it has become.
+    plan["positive_value"] = plan.get("positive_value") or old.report.get("positive_value")
     if budget_s is not None:
         plan["budget_s"] = budget_s
     dataset = find_dataset(runtime, user_id, dataset_id)
@@ -160,16 +166,15 @@ def learned_counts(report: Mapping[str, Any]) -> tuple[int, int] | None:
 def labelled_counts(dataset: Dataset, target: str, positive: str | None) -> tuple[int, int] | None:
     """How many rows a table has, and frauds among them by its profile; None where that does not say."""
     profile = dataset.profile or {}
-    guesses = profile.get("guesses") or {}
     column = next((one for one in profile.get("columns", ()) if one["name"] == target), None)
     if column is None or dataset.rows is None:
         return None
     known = dataset.rows * (1 - column["missing_share"])
-    guess = guesses.get("target")
-    if guess and guess["column"] == target and guesses.get("fraud_rate") is not None:
-        return dataset.rows, round(known * guesses["fraud_rate"])
-    shares = [share for level, share in column["top"] if positive is not None and level == positive]
-    return (dataset.rows, round(known * shares[0])) if shares else None
+    try:
+        meaning = meaning_in_profile(profile, target, positive)
+    except InvalidInput:  # this table does not hold the value that the model has learned
+        return None
+    return None if meaning is None or meaning.share is None else (dataset.rows, round(known * meaning.share))
 
 
 def is_poorer(frauds: int, before: int) -> bool:

@@ -40,6 +40,8 @@ DEMO_BUDGET: Final = 8.0
 MOST_BUDGET: Final = 3_600.0
 #: Raised where a simulation changes, so that its references are built anew.
 SIMULATION: Final = 1
+#: Raised where the rule changes by which a value of a label means fraud, so that references are built anew.
+MEANING: Final = 2
 #: Figures of a reference that a list shows.
 FIGURES: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
 
@@ -60,6 +62,7 @@ class Recipe:
     dataset_id: str | None = None
     keeps_table: bool = True
     target: str | None = None
+    positive: str | None = None
     budget_s: float = DEMO_BUDGET
     with_sample: bool = True
     seed: int = 0
@@ -68,6 +71,9 @@ class Recipe:
     def digest(self) -> str:
         """SHA-256 of all that decides what comes out."""
         deciding = [self.content, self.domain, self.target, self.budget_s, self.with_sample, self.seed]
+        # Simulated tables have one answer; of others, what means fraud was decided otherwise before.
+        if self.institution is None:
+            deciding += [self.positive, MEANING]
         return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()
 
 
@@ -233,6 +239,7 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
             rows=described.rows,
             fraud_rate=described.fraud_rate,
             sketches=described.sketches,
+            positive=str(report["positive_value"]),
         )
         text = json.dumps(told.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
         (destination / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
@@ -328,7 +335,11 @@ def _simulated(name: str, seed: int, folder: Path) -> tuple[Path, Dataset]:
 
 def _request(recipe: Recipe) -> TrainingRequest:
     return TrainingRequest(
-        model_name=recipe.name, target_column=recipe.target, budget_s=recipe.budget_s, seed=recipe.seed
+        model_name=recipe.name,
+        target_column=recipe.target,
+        positive_value=recipe.positive,
+        budget_s=recipe.budget_s,
+        seed=recipe.seed,
     )
 
 

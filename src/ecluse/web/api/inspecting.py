@@ -133,6 +133,9 @@ class MonitorRequest(BaseModel):
     outcomes: str | None = Field(None, description="Dataset id of a table of identifiers and outcomes")
     identifier: str | None = Field(None, description="Column of both tables; guessed without it")
     label: str | None = Field(None, description="Column of the outcomes; the model's target without it")
+    positive: str | None = Field(
+        None, description="Value of that column that means fraud, where it is not clear"
+    )
     time_column: str | None = None
 
 
@@ -144,6 +147,9 @@ class CompareRequest(BaseModel):
     )
     dataset: str
     label: str | None = Field(None, description="Column of the outcomes; the model's target without it")
+    positive: str | None = Field(
+        None, description="Value of that column that means fraud, where it is not clear"
+    )
 
 
 class RetrainRequest(BaseModel):

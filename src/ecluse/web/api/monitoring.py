@@ -61,6 +61,7 @@ def monitor(
         outcomes=body.outcomes,
         identifier=body.identifier,
         label=body.label,
+        positive=body.positive,
         time_column=body.time_column,
     )
     return accepted(row)
@@ -71,7 +72,9 @@ def compare(name: str, body: CompareRequest, runtime: RuntimeDep, user: CurrentU
     """Compare two versions on the same rows."""
     a, b = body.versions
     return accepted(
-        watching.start_comparison(runtime, user.user.id, name, a, b, body.dataset, label=body.label)
+        watching.start_comparison(
+            runtime, user.user.id, name, a, b, body.dataset, label=body.label, positive=body.positive
+        )
     )
 
 

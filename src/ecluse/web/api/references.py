@@ -12,6 +12,7 @@ from ecluse.fraud import workflows
 from ecluse.fraud.ensembles import workflows as ensembles
 from ecluse.fraud.references import building, evaluation, library
 from ecluse.fraud.references.building import Started
+from ecluse.models.references import POSITIVE
 from ecluse.web.api.bodies import file_body, reference_body
 from ecluse.web.api.schemas import (
     DemoRequest,
@@ -84,7 +85,11 @@ def show_reference(name: str, runtime: RuntimeDep, user: CurrentUser) -> Referen
     files = [file_body(file) for file in library.manifest_of(runtime, row).files]
     known = reference_body(row).model_dump()
     return ReferenceDetail(
-        **known, target=row.target, sketches=row.sketches if known["matchable"] else [], files=files
+        **known,
+        target=row.target,
+        positive=row.performance.get(POSITIVE),
+        sketches=row.sketches if known["matchable"] else [],
+        files=files,
     )
 
 

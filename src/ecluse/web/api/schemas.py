@@ -494,6 +494,9 @@ class ReferencesPage(BaseModel):
 
 class ReferenceDetail(ReferenceBody):
     target: str
+    positive: str | None = Field(
+        None, description="Value of the target that means fraud; null where not kept"
+    )
     sketches: list[dict[str, Any]] = Field(
         description="Its columns by importance: kind, shares, quantiles and frequent values"
     )

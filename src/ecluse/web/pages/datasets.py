@@ -17,6 +17,7 @@ from ecluse.catalog import models, predictions, training
 from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import InvalidInput, JobNotFound
 from ecluse.fraud import workflows
+from ecluse.fraud.meaning import Candidate, Meaning, candidates, meaning_in_profile
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
@@ -66,6 +67,8 @@ class TrainForm:
     customer: str | None = None
     customer_reason: str = ""
     positive: str = ""
+    meaning: Meaning | None = None
+    candidates: tuple[Candidate, ...] = ()
     budget: int = DEFAULT_BUDGET
     budgets: tuple[int, ...] = BUDGETS
     goal: str = "f1"
@@ -117,10 +120,23 @@ def show_dataset(
     user: CurrentUser,
     model: str | None = None,
     columns: str = "",
+    target: str = "",
 ) -> Response:
-    """One table. `?model=` chooses the model of the scoring form, `?columns=all` shows every column."""
+    """One table. `?model=` chooses the model of the scoring form, `?target=` the label of the training form,
+    `?columns=all` shows every column."""
     row = workflows.find_dataset(runtime, user.user.id, dataset_id)
-    return _dataset_page(request, runtime, row, chosen_model=model, every_column=columns == "all")
+    every = columns == "all"
+    return _dataset_page(request, runtime, row, chosen_model=model, chosen_target=target, every_column=every)
+
+
+@router.get("/fraud/d/{dataset_id}/meaning")
+def show_meaning(
+    request: Request, dataset_id: str, runtime: RuntimeDep, user: CurrentUser, target: str = ""
+) -> Response:
+    """The part of the training form that says which value of a column means fraud, or asks."""
+    row = workflows.find_dataset(runtime, user.user.id, dataset_id)
+    form = train_form(row, target)
+    return render(request, "_meaning.html", {"form": form})
 
 
 @router.post("/fraud/d/{dataset_id}/train")
@@ -185,16 +201,20 @@ def training_request(row: Dataset, choices: TrainChoices) -> workflows.TrainingR
     )
 
 
-def train_form(row: Dataset) -> TrainForm | None:
-    """The form with the profile's guesses filled in; None until there is a profile."""
+def train_form(row: Dataset, chosen_target: str = "") -> TrainForm | None:
+    """The form with the profile's guesses filled in, or another label; None until there is a profile."""
     if row.profile is None:
         return None
     guesses: dict[str, Any] = row.profile.get("guesses") or {}
     columns = _columns(row)
     target, time, customer = (guesses.get(role) or {} for role in ("target", "timestamp", "customer"))
     times = tuple(c["name"] for c in columns if c["kind"] == "datetime" or c["name"] == time.get("column"))
+    names = tuple(c["name"] for c in columns)
+    if chosen_target in names and chosen_target != target.get("column"):
+        target = {"column": chosen_target}
+    meaning = meaning_in_profile(row.profile, target.get("column"))
     return TrainForm(
-        columns=tuple(c["name"] for c in columns),
+        columns=names,
         time_columns=times,
         leave_out=tuple(
             LeaveOut(c["name"], c["guess_role"] in ("identifier", "leave_out"), c.get("reason", ""))
@@ -208,8 +228,16 @@ def train_form(row: Dataset) -> TrainForm | None:
         time_reason=time.get("reason", ""),
         customer=customer.get("column"),
         customer_reason=customer.get("reason", ""),
-        positive=str(guesses.get("positive_value") or ""),
+        positive=meaning.value or "" if meaning and meaning.sure else "",
+        meaning=meaning,
+        candidates=tuple(one for one in candidates(row.profile) if one.column != target.get("column")),
     )
+
+
+def label_of(row: Dataset) -> Meaning | None:
+    """What the guessed label of a table means."""
+    guess = ((row.profile or {}).get("guesses") or {}).get("target") or {}
+    return meaning_in_profile(row.profile, guess.get("column"))
 
 
 def can_score(version: ModelVersion, table: Dataset) -> bool:
@@ -256,6 +284,7 @@ def _dataset_page(
     *,
     choices: TrainChoices | None = None,
     chosen_model: str | None = None,
+    chosen_target: str = "",
     every_column: bool = False,
     error: InvalidInput | None = None,
 ) -> Response:
@@ -265,7 +294,7 @@ def _dataset_page(
         trained, trained_total = training.list_runs(transaction, row.user_id, dataset_id=row.id, limit=SHOWN)
         scored = predictions.list_predictions(transaction, row.user_id, dataset_id=row.id, limit=SHOWN)
         scored_total = predictions.count_predictions(transaction, row.user_id, dataset_id=row.id)
-    form = train_form(row)
+    form = train_form(row, choices.target if choices else chosen_target)
     shown = _columns(row)[: None if every_column else COLUMNS_SHOWN]
     guessed = next((version.name for version in latest if can_score(version, row)), None)
     context = {
@@ -275,6 +304,7 @@ def _dataset_page(
         "years": years(shown),
         "progress": reading_progress(runtime, row, say),
         "form": _as_sent(form, choices) if form and choices else form,
+        "label": label_of(row),
         "period": _period(row, say),
         "kinds": _kinds(say),
         "roles": _roles(say),

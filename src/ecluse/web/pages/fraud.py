@@ -10,6 +10,7 @@ from ecluse.catalog import datasets, predictions, references
 from ecluse.errors import EcluseError
 from ecluse.fraud import workflows
 from ecluse.runtime import Runtime
+from ecluse.web.pages.datasets import label_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.phrases import translated
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -64,6 +65,7 @@ def _fraud_page(
         library = references.count_references(transaction)
     context = {
         "datasets": tables,
+        "label_of": label_of,
         "pager": pager,
         "predictions": scored,
         "predictions_total": scored_total,

@@ -96,6 +96,7 @@ def start_monitoring(
     outcomes: Annotated[str, Form()] = "",
     identifier: Annotated[str, Form()] = "",
     label: Annotated[str, Form()] = "",
+    positive: Annotated[str, Form()] = "",
     time: Annotated[str, Form()] = "",
 ) -> Response:
     """Queue a look at a table, and show it."""
@@ -109,6 +110,7 @@ def start_monitoring(
             outcomes=outcomes or None,
             identifier=identifier.strip() or None,
             label=label.strip() or None,
+            positive=positive.strip() or None,
             time_column=time.strip() or None,
         )
     except InvalidInput as error:
@@ -116,6 +118,7 @@ def start_monitoring(
             "dataset": dataset,
             "outcomes": outcomes,
             "identifier": identifier,
+            "positive": positive,
             "label": label,
             "time": time,
         }
