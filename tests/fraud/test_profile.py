@@ -158,8 +158,14 @@ def test_leaks_constants_duplicates_and_few_positives_are_named(tmp_path: Path) 
         }
     )
     told = " ".join(profiled(tmp_path, pl.concat([frame, frame.head(3)])).warnings)
-    assert "chargeback_date is filled for positive rows only" in told
-    assert "refund alone separates the two classes" in told
+    assert (
+        "chargeback_date gives the label away and is left out unless you keep it: it is filled for fraud only"
+        in told
+    )
+    assert (
+        "refund gives the label away and is left out unless you keep it: it alone separates the two classes"
+        in told
+    )
     assert "bank: one value only" in told
     assert "Exact duplicates of another row" in told
     assert "x alone" not in told

@@ -66,6 +66,9 @@ def analyze(file: Path) -> Record:
 )
 @click.option("--exclude", multiple=True, help="Column to leave out; may be repeated.")
 @click.option(
+    "--keep", multiple=True, help="Column to learn from though it gives the label away; may be repeated."
+)
+@click.option(
     "--goal",
     default="f1",
     show_default=True,
@@ -90,6 +93,7 @@ def train(
     customer_column: str | None,
     positive: str | None,
     exclude: tuple[str, ...],
+    keep: tuple[str, ...],
     goal: str,
     seed: int,
     refit: bool,
@@ -104,6 +108,7 @@ def train(
         time_column=time_column or None,
         customer_column=customer_column or None,
         excluded=exclude,
+        keep=keep,
         budget_s=budget,
         goal=goal,
         seed=seed,

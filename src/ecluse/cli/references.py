@@ -99,6 +99,11 @@ def sample(institution: str, directory: Path) -> Record:
     "--positive",
     help="The label's value that means fraud, in every table. Default: the one that says so of itself, such as 1.",
 )
+@click.option(
+    "--keep",
+    multiple=True,
+    help="Column of every table to learn from though it gives the label away; may be repeated.",
+)
 @click.option("--domain", help="Domain of every table. Default: its file's name without numbers at the end.")
 @_budget
 @_without_sample
@@ -109,6 +114,7 @@ def import_references(
     directory: Path,
     target: str | None,
     positive: str | None,
+    keep: tuple[str, ...],
     domain: str | None,
     budget: float,
     without_sample: bool,
@@ -137,6 +143,7 @@ def import_references(
                 content=_sha256(table),
                 target=target,
                 positive=positive,
+                keep=keep,
                 budget_s=budget,
                 with_sample=not without_sample,
             )

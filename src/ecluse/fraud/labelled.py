@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput, UnusableTarget
-from ecluse.fraud.checks import FEW_POSITIVES
+from ecluse.fraud.checks import FEW_POSITIVES, MOST_COLUMNS
 from ecluse.fraud.clock import Clock, with_heartbeat
 from ecluse.fraud.columns import LEVELS, SAMPLE_ROWS, ColumnSpec, infer_columns, parse_columns
 from ecluse.fraud.dataset import Table
+from ecluse.fraud.giveaways import Giveaway, find_giveaways, say_kept, say_left_out
 from ecluse.fraud.history import times_of
 from ecluse.fraud.meaning import MOST_FRAUD, Meaning, meaning_of, require_meaning, spelled_alike
 from ecluse.fraud.plan import TrainingPlan
@@ -30,7 +31,9 @@ WIDE = 1_000
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """The labelled rows of a table, parsed. `columns` are the specs that may become features."""
+    """The labelled rows of a table, parsed. `columns` are the specs that may become features: without the
+    `giveaways`, but for those that the plan keeps.
+    """
 
     frame: pl.DataFrame
     labels: NDArray[np.int8]
@@ -38,6 +41,7 @@ class LabelledRows:
     specs: tuple[ColumnSpec, ...]
     meaning: Meaning
     dropped: tuple[Dropped, ...]
+    giveaways: tuple[Giveaway, ...]
     warnings: tuple[str, ...]
 
 
@@ -64,7 +68,15 @@ def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRow
     roles = {plan.target, *unused}
     columns = tuple(s for s in wanted if s.name not in roles)
     dropped = tuple(Dropped(name, _why_unused(name, plan)) for name in table.columns if name in unused)
-    return LabelledRows(frame, labels, columns, specs, meaning, dropped, warnings)
+    giveaways = with_heartbeat(lambda: _giveaways(frame, columns, labels, plan), tick)
+    left_out = {one.column: one.reason for one in giveaways if one.column not in plan.keep}
+    dropped += tuple(Dropped(name, f"gives the label away: {reason}") for name, reason in left_out.items())
+    kept = [one for one in giveaways if one.column in plan.keep]
+    warnings = (
+        *say_left_out([one for one in giveaways if one.column in left_out]), *say_kept(kept), *warnings
+    )  # fmt: skip
+    columns = _without(columns, left_out, plan)
+    return LabelledRows(frame, labels, columns, specs, meaning, dropped, giveaways, warnings)
 
 
 def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[str]]:
@@ -116,12 +128,34 @@ def _check_columns(table: Table, plan: TrainingPlan) -> None:
     known = ", ".join(table.columns[:20]) + (", …" if len(table.columns) > 20 else "")
     if plan.target not in table.columns:
         raise UnusableTarget(f'{table.filename} has no column "{plan.target}". Its columns: {known}.')
-    named = (plan.time_column, plan.customer_column, *plan.identifier_columns, *plan.excluded)
+    named = (plan.time_column, plan.customer_column, *plan.identifier_columns, *plan.excluded, *plan.keep)
     for name in named:
         if name is not None and name not in table.columns:
             raise InvalidInput(f'{table.filename} has no column "{name}". Its columns: {known}.')
         if name == plan.target:
             raise InvalidInput(f'"{name}" is the target and cannot have another role. Choose another column.')
+
+
+def _giveaways(
+    frame: pl.DataFrame, columns: Sequence[ColumnSpec], labels: NDArray[np.int8], plan: TrainingPlan
+) -> tuple[Giveaway, ...]:
+    kinds = {
+        spec.name: spec.kind for spec in columns if spec.name not in (plan.time_column, plan.customer_column)
+    }
+    return find_giveaways(frame, kinds, labels) if len(kinds) <= MOST_COLUMNS else ()
+
+
+def _without(
+    columns: tuple[ColumnSpec, ...], left_out: Mapping[str, str], plan: TrainingPlan
+) -> tuple[ColumnSpec, ...]:
+    """The columns without those left out. Raises UnusableTarget where those were all."""
+    kept = tuple(spec for spec in columns if spec.name not in left_out)
+    if left_out and not [spec for spec in kept if spec.kind not in ("constant", "identifier")]:
+        raise UnusableTarget(
+            f"Every column gives the label {plan.target} away: {', '.join(list(left_out)[:10])}. Keep those that are "
+            "known before the outcome: in the form, with --keep COLUMN, or as keep in the API."
+        )
+    return kept
 
 
 def _infer(table: Table) -> tuple[ColumnSpec, ...]:

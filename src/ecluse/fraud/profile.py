@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from ecluse.fraud.checks import what_to_check
+from ecluse.fraud.checks import giveaways_of, what_to_check
 from ecluse.fraud.columns import ColumnSpec, infer_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.description import (
@@ -26,6 +26,7 @@ from ecluse.fraud.description import (
     stream_totals,
     totals_of,
 )
+from ecluse.fraud.giveaways import Giveaway
 from ecluse.fraud.guesses import Guess, Guesses, guess_roles, guesses_from_dict, with_roles
 from ecluse.fraud.references.sketches import ColumnSketch, sketch_columns
 
@@ -39,7 +40,9 @@ SKETCHED_COLUMNS = 1_000
 
 @dataclass(frozen=True)
 class TableProfile:
-    """What was found in a table. `sketches` are empty in profiles older than the reference library."""
+    """What was found in a table. `sketches` are empty in profiles older than the reference library; `giveaways`
+    are of the guessed label, and empty in profiles that did not keep them.
+    """
 
     rows: int
     columns: tuple[ColumnProfile, ...]
@@ -47,6 +50,7 @@ class TableProfile:
     warnings: tuple[str, ...]
     specs: tuple[ColumnSpec, ...]
     sketches: tuple[ColumnSketch, ...] = ()
+    giveaways: tuple[Giveaway, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` gives the same profile back."""
@@ -61,6 +65,7 @@ class TableProfile:
             warnings=tuple(data["warnings"]),
             specs=tuple(ColumnSpec.from_dict(spec) for spec in data["specs"]),
             sketches=tuple(ColumnSketch.from_dict(sketch) for sketch in data.get("sketches", ())),
+            giveaways=tuple(Giveaway(**one) for one in data.get("giveaways", ())),
         )
 
 
@@ -94,11 +99,13 @@ def profile_table(
             report(0.8 + 0.1 * done / len(specs), f"{done + 1:,} of {len(specs):,} columns")
     guesses = guess_roles(columns, parsed, totals, rows)
     report(0.9, "Looking for what to check")
-    warnings = what_to_check(columns, guesses, parsed.head(WHOLE_ROWS), rows)
+    some = parsed.head(WHOLE_ROWS)
+    giveaways = giveaways_of(columns, guesses, some)
+    warnings = what_to_check(columns, guesses, some, rows, giveaways)
     sketches = sketch_columns(parsed, specs[:SKETCHED_COLUMNS])
     report(1.0, "Profiled")
     return TableProfile(
-        rows, with_roles(columns, guesses), guesses, (*table.notes, *warnings), specs, sketches
+        rows, with_roles(columns, guesses), guesses, (*table.notes, *warnings), specs, sketches, giveaways
     )
 
 

@@ -49,6 +49,9 @@ MOST_DRIFTS = 20
 MORE_ALERTS = 1.5
 # A column that alone reaches this average precision, and this share of the model's, may be filled in afterwards.
 GIVES_AWAY = 0.97
+# From this average precision on the figures are doubted before they are believed.
+TOO_GOOD = 0.99
+RESPONSIBLE = 3
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def report_of(
     intervals = bootstrap_intervals(labels, test, threshold, seed=plan.seed)
     parts = {name: part for name, part in split.parts().items() if len(part)}
     baseline = _baseline(prepared)
+    metrics, importances = measure(labels, test, threshold), _importances(final)
     told = [*prepared.warnings, *_warnings(measured, baseline, prepared.warnings)]
     told += _missed_goal(rows, measured, plan, threshold, intervals)
     closer, more = _look_closer(rows, split, measured, prepared, plan, threshold)
@@ -125,7 +129,8 @@ def report_of(
         "out_of_fold": _out_of_fold(found, chosen, plan),
         "fitted_on": ["train", "validation"] if final.refitted else ["train"],
         "measured_on": measured.part,
-        "metrics": measure(labels, test, threshold),
+        "metrics": metrics,
+        "doubt": _doubt(metrics["average_precision"], importances),
         "intervals": {name: list(bounds) for name, bounds in intervals.items()},
         "threshold": threshold,
         "goal": plan.goal.to_dict(),
@@ -138,8 +143,9 @@ def report_of(
         },
         "histogram": score_histogram(labels, test),
         "baseline": baseline,
-        "importances": _importances(final),
+        "importances": importances,
         "leaderboard": list(found.leaderboard),
+        "giveaways": [one.to_dict() | {"kept": one.column in plan.keep} for one in rows.giveaways],
         "dropped": [asdict(item) for item in prepared.selector.dropped],
         "warnings": [*told, *more],
         **closer,
@@ -151,6 +157,30 @@ def report_of(
         "seed": plan.seed,
         "versions": library_versions(),
     }
+
+
+def say_doubt(report: dict[str, Any]) -> list[str]:
+    """What to say first of figures that are too good to be believed."""
+    doubt = report["doubt"]
+    if doubt is None:
+        return []
+    columns = ", ".join(f"{column} ({share:.0%})" for column, share in doubt["columns"])
+    reached = doubt["average_precision"]
+    return [
+        f"An average precision of {reached:.3f} is rarely true of fraud. The model goes by {columns} most: check "
+        "that each is known before the outcome, and that no row is in the table twice."
+    ]
+
+
+def _doubt(reached: float, importances: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The columns most responsible for figures that are too good, with their shares; None where they are not."""
+    if reached < TOO_GOOD:
+        return None
+    shares: dict[str, float] = {}
+    for item in importances:
+        shares[item["column"]] = shares.get(item["column"], 0.0) + item["share"]
+    ranked = sorted(shares.items(), key=lambda item: -item[1])[:RESPONSIBLE]
+    return {"average_precision": reached, "columns": [[column, round(share, 4)] for column, share in ranked]}
 
 
 def _members(chosen: Blend) -> list[dict[str, Any]]:

@@ -11,10 +11,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
-from ecluse.fraud.checks import LEAK_AUC
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.evaluation import average_precision, roc_auc
 from ecluse.fraud.features import Feature, Matrix, Tick
+from ecluse.fraud.giveaways import LEAK_AUC
 
 STATE_FILE = "feature_selector.json"
 FORMAT = 1

@@ -31,7 +31,7 @@ from ecluse.fraud.plan import TrainingPlan
 from ecluse.fraud.plots import write_plots
 from ecluse.fraud.preparation import Prepared, measured, prepare
 from ecluse.fraud.record import Refit, TrainingRecord
-from ecluse.fraud.report import FORMAT, FinalModel, MeasuredRows, TrainingReport, report_of
+from ecluse.fraud.report import FORMAT, FinalModel, MeasuredRows, TrainingReport, report_of, say_doubt
 from ecluse.fraud.search import (
     UNHEARD,
     Blend,
@@ -436,7 +436,7 @@ def _finish(
     content = with_heartbeat(
         lambda: report_of(rows, split, final, found, chosen, plan, test, cuts.high), tick
     )
-    content["warnings"] = [*warnings, *content["warnings"]]
+    content["warnings"] = [*say_doubt(content), *warnings, *content["warnings"]]
     content |= {"medium_threshold": cuts.medium, "calibration": calibration.method}
     why, for_use = _fit_for_use(rows, split, course, chosen, plan, clock, again, repeat)
     content["refitted"], content["refit"] = for_use is not None, why

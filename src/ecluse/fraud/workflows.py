@@ -38,6 +38,8 @@ class TrainingRequest:
     customer_column: str | None = None
     identifier_columns: tuple[str, ...] | None = None
     excluded: tuple[str, ...] = ()
+    #: Columns that give the label away, and are to be learned from all the same.
+    keep: tuple[str, ...] = ()
     budget_s: float = 60.0
     goal: str = "f1"
     seed: int = 0
@@ -57,6 +59,7 @@ class TrainingRequest:
                 **data,
                 "identifier_columns": None if identifiers is None else tuple(identifiers),
                 "excluded": tuple(data["excluded"]),
+                "keep": tuple(data.get("keep", ())),
                 "without": frozenset(data["without"]),
             }
         )
@@ -270,7 +273,8 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
     customer = request.customer_column or (
         None if "customer" in request.without else _guessed(guesses, "customer")
     )
-    named = [c for c in (target, time_column, customer, *identifiers, *request.excluded) if c is not None]
+    chosen = (target, time_column, customer, *identifiers, *request.excluded, *request.keep)
+    named = [c for c in chosen if c is not None]
     _check_columns(dataset, named)
     goal = Goal.parse(request.goal)
     _check_goal(dataset, goal.kind, time_column)
@@ -283,6 +287,7 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
         "customer_column": None if customer == target else customer,
         "identifier_columns": [c for c in identifiers if c != target],
         "excluded": [c for c in request.excluded if c != target],
+        "keep": [c for c in request.keep if c != target],
         "budget_s": request.budget_s,
         "goal": goal.to_dict(),
         "seed": request.seed,

@@ -458,9 +458,19 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Exact duplicates of another row: %(count)s of %(rows)s sampled."),
     N_("%(columns)s: one value only; it tells nothing."),
     N_("Positive rows: %(count)s, fewer than %(few)s; the figures of any model will be uncertain."),
-    N_("%(column)s alone separates the two classes (ROC AUC %(auc)s): check that it is known before the outcome, "
-       "or leave it out."),
-    N_("%(column)s is filled for %(which)s rows only: check that it is known before the outcome."),
+    N_("%(column)s gives the label away and is left out unless you keep it: %(why)s."),
+    N_("%(column)s gives the label away and was left out: %(why)s. If it is known before the outcome, keep it."),
+    N_("%(column)s seems to give the label away and was kept: %(why)s. If it is filled in after the outcome, every "
+       "figure promises too much."),
+    N_("gives the label away: %(why)s"),
+    N_("it is filled for fraud only"),
+    N_("it is filled for legitimate rows only"),
+    N_("it alone separates the two classes (ROC AUC %(auc)s)"),
+    N_("with %(column)s it separates the two classes (ROC AUC %(auc)s), alone it does not"),
+    N_("Every column gives the label %(column)s away: %(columns)s. Keep those that are known before the outcome: in "
+       "the form, with --keep COLUMN, or as keep in the API."),
+    N_("An average precision of %(count)s is rarely true of fraud. The model goes by %(columns)s most: check that each "
+       "is known before the outcome, and that no row is in the table twice."),
     # Progress
     N_("Counting rows"),
     N_("%(count)s rows"),

@@ -187,7 +187,7 @@ def _of_table(dataset: Dataset, plan: dict[str, Any]) -> dict[str, Any]:
     names = _names(dataset)
     if names is None:
         return plan
-    lists = ("identifier_columns", "excluded")
+    lists = ("identifier_columns", "excluded", "keep")
     return plan | {which: [name for name in plan.get(which, ()) if name in names] for which in lists}
 
 

@@ -63,6 +63,7 @@ class Recipe:
     keeps_table: bool = True
     target: str | None = None
     positive: str | None = None
+    keep: tuple[str, ...] = ()
     budget_s: float = DEMO_BUDGET
     with_sample: bool = True
     seed: int = 0
@@ -73,7 +74,7 @@ class Recipe:
         deciding = [self.content, self.domain, self.target, self.budget_s, self.with_sample, self.seed]
         # Simulated tables have one answer; of others, what means fraud was decided otherwise before.
         if self.institution is None:
-            deciding += [self.positive, MEANING]
+            deciding += [self.positive, sorted(self.keep), MEANING]
         return hashlib.sha256(json.dumps(deciding).encode()).hexdigest()
 
 
@@ -189,7 +190,7 @@ def _built_version(runtime: Runtime, recipe: Recipe) -> str | None:
 
 
 def _recipe(data: dict[str, Any]) -> Recipe:
-    return Recipe(**data)
+    return Recipe(**data | {"keep": tuple(data.get("keep", ()))})
 
 
 # The job
@@ -338,6 +339,7 @@ def _request(recipe: Recipe) -> TrainingRequest:
         model_name=recipe.name,
         target_column=recipe.target,
         positive_value=recipe.positive,
+        keep=recipe.keep,
         budget_s=recipe.budget_s,
         seed=recipe.seed,
     )

@@ -44,6 +44,7 @@ class TrainRequest(DatasetReference):
     customer_column: str | None = Field(None, description='Customer column; "" for none')
     identifier_columns: list[str] | None = None
     excluded: list[str] = Field([], description="Columns to leave out")
+    keep: list[str] = Field([], description="Columns to learn from though they give the label away")
     budget_s: float = Field(
         60,
         ge=2,

@@ -51,6 +51,7 @@ def _request(body: TrainRequest) -> TrainingRequest:
         customer_column=body.customer_column or None,
         identifier_columns=None if body.identifier_columns is None else tuple(body.identifier_columns),
         excluded=tuple(body.excluded),
+        keep=tuple(body.keep),
         budget_s=body.budget_s,
         goal=body.goal,
         seed=body.seed,

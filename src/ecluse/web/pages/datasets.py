@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.catalog import models, predictions, training
@@ -45,11 +45,15 @@ Field = Annotated[str, Form()]
 
 @dataclass(frozen=True)
 class LeaveOut:
-    """A column that may be left out of a training, and whether and why it is."""
+    """A column that may be left out of a training, and whether and why it is.
+
+    One that `gives_away` the label is left out unless a person keeps it.
+    """
 
     column: str
     chosen: bool
     reason: str
+    gives_away: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ class TrainChoices:
     positive: str
     leave_out: tuple[str, ...]
     false_alarm: str = ""
+    #: Columns that were shown as giving the label away: those not left out are kept.
+    gives_away: tuple[str, ...] = ()
 
 
 def sent_choices(
@@ -104,11 +110,12 @@ def sent_choices(
     positive: Field = "",
     leave_out: Annotated[list[str] | None, Form()] = None,
     false_alarm: Field = "",
+    gives_away: Annotated[list[str] | None, Form()] = None,
 ) -> TrainChoices:
     """The fields of the training form."""
     return TrainChoices(
         target, time, customer, budget, name.strip(), goal, goal_value.strip(), positive.strip(),
-        tuple(leave_out or ()), false_alarm.strip(),
+        tuple(leave_out or ()), false_alarm.strip(), tuple(gives_away or ()),
     )  # fmt: skip
 
 
@@ -121,12 +128,20 @@ def show_dataset(
     model: str | None = None,
     columns: str = "",
     target: str = "",
+    keep: Annotated[list[str] | None, Query()] = None,
 ) -> Response:
-    """One table. `?model=` chooses the model of the scoring form, `?target=` the label of the training form,
-    `?columns=all` shows every column."""
+    """One table. `?model=` chooses the model of the scoring form, `?target=` the label of the training form, each
+    `?keep=` a column that it keeps though it gives the label away; `?columns=all` shows every column."""
     row = workflows.find_dataset(runtime, user.user.id, dataset_id)
-    every = columns == "all"
-    return _dataset_page(request, runtime, row, chosen_model=model, chosen_target=target, every_column=every)
+    return _dataset_page(
+        request,
+        runtime,
+        row,
+        chosen_model=model,
+        chosen_target=target,
+        kept=tuple(keep or ()),
+        every_column=columns == "all",
+    )
 
 
 @router.get("/fraud/d/{dataset_id}/meaning")
@@ -195,14 +210,18 @@ def training_request(row: Dataset, choices: TrainChoices) -> workflows.TrainingR
         customer_column=choices.customer or None,
         identifier_columns=tuple(c for c in choices.leave_out if c in identifiers),
         excluded=tuple(c for c in choices.leave_out if c not in identifiers),
+        keep=tuple(c for c in choices.gives_away if c not in choices.leave_out),
         budget_s=float(choices.budget),
         goal=_goal(choices),
         without=workflows.chosen_none(choices.time, choices.customer),
     )
 
 
-def train_form(row: Dataset, chosen_target: str = "") -> TrainForm | None:
-    """The form with the profile's guesses filled in, or another label; None until there is a profile."""
+def train_form(row: Dataset, chosen_target: str = "", kept: tuple[str, ...] = ()) -> TrainForm | None:
+    """The form with the profile's guesses filled in, or another label; None until there is a profile.
+
+    The columns `kept` are those that give the label away and are learned from all the same.
+    """
     if row.profile is None:
         return None
     guesses: dict[str, Any] = row.profile.get("guesses") or {}
@@ -216,11 +235,7 @@ def train_form(row: Dataset, chosen_target: str = "") -> TrainForm | None:
     return TrainForm(
         columns=names,
         time_columns=times,
-        leave_out=tuple(
-            LeaveOut(c["name"], c["guess_role"] in ("identifier", "leave_out"), c.get("reason", ""))
-            for i, c in enumerate(columns)
-            if i < COLUMNS_SHOWN or c["guess_role"] in ("identifier", "leave_out")
-        ),
+        leave_out=_to_leave_out(row, target.get("column"), kept),
         model_name=default_name(row.filename),
         target=target.get("column"),
         target_reason=target.get("reason", ""),
@@ -231,6 +246,24 @@ def train_form(row: Dataset, chosen_target: str = "") -> TrainForm | None:
         positive=meaning.value or "" if meaning and meaning.sure else "",
         meaning=meaning,
         candidates=tuple(one for one in candidates(row.profile) if one.column != target.get("column")),
+    )
+
+
+def _to_leave_out(row: Dataset, target: str | None, kept: tuple[str, ...]) -> tuple[LeaveOut, ...]:
+    """The columns that may be left out: first those that give the label away, then in their order."""
+    columns = _columns(row)
+    guessed = ((row.profile or {}).get("guesses") or {}).get("target") or {}
+    of_guess = (row.profile or {}).get("giveaways") or [] if target == guessed.get("column") else []
+    reasons = {one["column"]: one["reason"] for one in of_guess}
+    reasons |= {c["name"]: "" for c in columns if c["name"] in kept and c["name"] not in reasons}
+    unused = ("identifier", "leave_out")
+    return (
+        *(LeaveOut(name, name not in kept, reason, gives_away=True) for name, reason in reasons.items()),
+        *(
+            LeaveOut(c["name"], c["guess_role"] in unused, c.get("reason", ""))
+            for i, c in enumerate(columns)
+            if c["name"] not in reasons and (i < COLUMNS_SHOWN or c["guess_role"] in unused)
+        ),
     )
 
 
@@ -285,6 +318,7 @@ def _dataset_page(
     choices: TrainChoices | None = None,
     chosen_model: str | None = None,
     chosen_target: str = "",
+    kept: tuple[str, ...] = (),
     every_column: bool = False,
     error: InvalidInput | None = None,
 ) -> Response:
@@ -294,7 +328,7 @@ def _dataset_page(
         trained, trained_total = training.list_runs(transaction, row.user_id, dataset_id=row.id, limit=SHOWN)
         scored = predictions.list_predictions(transaction, row.user_id, dataset_id=row.id, limit=SHOWN)
         scored_total = predictions.count_predictions(transaction, row.user_id, dataset_id=row.id)
-    form = train_form(row, choices.target if choices else chosen_target)
+    form = train_form(row, choices.target if choices else chosen_target, kept)
     shown = _columns(row)[: None if every_column else COLUMNS_SHOWN]
     guessed = next((version.name for version in latest if can_score(version, row)), None)
     context = {
