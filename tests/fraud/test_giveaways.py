@@ -18,7 +18,7 @@ from ecluse.fraud.profile import TableProfile, profile_table
 from ecluse.fraud.training import train
 from ecluse.fraud.workflows import TrainingRequest, plan_training
 
-ROWS = 600
+ROWS = 2_000
 
 
 def silent(stage: str, fraction: float, message: str = "") -> None:

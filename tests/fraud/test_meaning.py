@@ -117,7 +117,7 @@ def test_a_label_that_does_not_say_it_is_refused_before_and_within_a_training(tm
     with pytest.raises(InvalidInput, match=said):
         plan_training(dataset_of(path), TrainingRequest("m"))
     with open_table(path) as table, pytest.raises(UnusableTarget, match=said):
-        read_labelled(table, TrainingPlan("Result"), Clock(0, 10, silent))
+        read_labelled(table, TrainingPlan("Result"), Clock(10, silent))
     plan = plan_training(dataset_of(path), TrainingRequest("m", positive_value="-1"))
     assert (plan["target"], plan["positive_value"]) == ("Result", "-1")
 

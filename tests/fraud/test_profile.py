@@ -106,9 +106,11 @@ def test_a_table_without_a_label_has_no_guess(tmp_path: Path) -> None:
     assert (guesses.target, guesses.positive_value, guesses.fraud_rate) == (None, None, None)
 
 
-def test_the_rarer_value_is_the_positive_one(tmp_path: Path) -> None:
-    frame = pl.DataFrame({"x": range(100), "fraud": ["N"] * 90 + ["Y"] * 10})
-    assert profiled(tmp_path, frame).guesses.positive_value == "Y"
+@pytest.mark.parametrize("frauds", [10, 57])
+def test_yes_is_the_positive_value_however_frequent(frauds: int, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"x": range(100), "fraud": ["N"] * (100 - frauds) + ["Y"] * frauds})
+    guesses = profiled(tmp_path, frame).guesses
+    assert (guesses.positive_value, guesses.fraud_rate) == ("Y", frauds / 100)
 
 
 def test_the_event_is_preferred_to_birth_and_opening_dates(tmp_path: Path) -> None:

@@ -326,9 +326,11 @@ def test_labels_in_words_are_learned_against_the_named_one(tmp_path: Path) -> No
     assert report["metrics"]["roc_auc"] > 0.8
 
 
-def test_a_column_that_is_the_answer_is_named_in_a_warning(tmp_path: Path) -> None:
+def test_a_column_that_is_the_answer_is_left_out_and_named_in_a_warning(tmp_path: Path) -> None:
     leaky = small().with_columns(refund=pl.col("label") * 3.5)
-    assert any(text.startswith("refund alone") for text in run(leaky, QUICK, tmp_path).content["warnings"])
+    report = run(leaky, QUICK, tmp_path).content
+    assert any(text.startswith("refund gives the label away") for text in report["warnings"])
+    assert {item["column"] for item in report["importances"]} == {"amount", "hour"}
 
 
 def test_without_a_test_part_the_figures_are_of_rows_each_fold_held_out(tmp_path: Path) -> None:

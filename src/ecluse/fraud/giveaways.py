@@ -15,20 +15,24 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-Labels = NDArray[np.int8]
+from ecluse.fraud.evaluation import Floats, Labels, average_precision, roc_auc
+
 Codes = NDArray[np.int64]
 
-#: From this ROC AUC on a column alone tells the label: no measurement of before the outcome does that.
+#: From this ROC AUC on a column alone is warned of.
 LEAK_AUC: Final = 0.995
-#: Two columns that tell it together, where neither does nearly so alone, are a code for it.
-PAIR_AUC: Final = 0.999
+#: From both on it gives the label away. A strong column of before the outcome reaches one of them, where frauds are
+#: rare the first and where they are not the second.
+AWAY_AUC: Final = 0.998
+AWAY_PRECISION: Final = 0.98
+#: Two columns that tell the label together, where neither does nearly so alone, are a code for it.
 ALONE_AUC: Final = 0.98
 #: Of each class there must be so many rows, and so large a share of a class must be filled, to speak of it.
 LEAST_ROWS: Final = 20
 FILLED_SHARE: Final = 0.2
 LOOKED_AT: Final = 20_000
 #: Values beyond so many are grouped by size; pairs are looked at of columns with few values, and of so many columns.
-BINS: Final = 64
+BINS: Final = 256
 PAIR_LEVELS: Final = 12
 PAIR_COLUMNS: Final = 24
 NOT_READ: Final = frozenset({"text", "constant", "identifier"})
@@ -52,7 +56,7 @@ def find_giveaways(frame: pl.DataFrame, kinds: Mapping[str, str], labels: Labels
     At most 20,000 rows are looked at, the frauds before all; of each class there must be twenty.
     """
     rows = _sample(labels)
-    frame, truth = frame.select(list(kinds))[rows], labels[rows] == 1
+    frame, truth = frame[rows], labels[rows] == 1
     if min(truth.sum(), (~truth).sum()) < LEAST_ROWS:
         return ()
     found: dict[str, str] = {}
@@ -63,12 +67,13 @@ def find_giveaways(frame: pl.DataFrame, kinds: Mapping[str, str], labels: Labels
             continue
         one_sided = _filled_for_one(frame[name], truth)
         codes[name] = _codes(frame[name])
-        alone[name] = max(_ranked_auc(frame[name], truth), _auc_of_codes(codes[name], truth))
-        if frame[name].dtype == pl.String:
-            alone[name] = max(alone[name], _auc_of_codes(_codes(_shapes(frame[name])), truth))
+        written = frame[name].dtype == pl.String
+        other = _by_code(_codes(_shapes(frame[name])), truth) if written else _by_value(frame[name])
+        ranked = (_by_code(codes[name], truth), other)
+        alone[name] = max(_auc(scores, truth) for scores in ranked)
         if one_sided is not None:
             found[name] = one_sided
-        elif alone[name] >= LEAK_AUC:
+        elif any(_tells(scores, truth) for scores in ranked):
             found[name] = f"it alone separates the two classes (ROC AUC {alone[name]:.3f})"
     found |= _pairs({name: codes[name] for name in codes if name not in found}, alone, truth)
     return tuple(Giveaway(name, reason) for name, reason in found.items())
@@ -110,12 +115,9 @@ def _filled_for_one(values: pl.Series, truth: NDArray[np.bool_]) -> str | None:
     return "it is filled for legitimate rows only"
 
 
-def _ranked_auc(values: pl.Series, truth: NDArray[np.bool_]) -> float:
-    """ROC AUC of the values as they are, in the better direction; missing ones rank lowest."""
-    if values.dtype == pl.String:
-        return 0.5
-    numbers = values.to_physical().cast(pl.Float64).fill_null(float("-inf"))
-    return _auc(numbers.rank("average").to_numpy(), truth)
+def _by_value(values: pl.Series) -> Floats:
+    """The ranks of the values; missing ones rank lowest."""
+    return values.to_physical().cast(pl.Float64).fill_null(float("-inf")).rank("average").to_numpy()
 
 
 def _codes(values: pl.Series) -> Codes:
@@ -133,11 +135,8 @@ def _shapes(values: pl.Series) -> pl.Series:
     return values.str.replace_all(r"\d+", "#")
 
 
-def _auc_of_codes(codes: Codes, truth: NDArray[np.bool_]) -> float:
-    """ROC AUC of the share of fraud of each value, learned on other rows.
-
-    A value that never comes back says nothing.
-    """
+def _by_code(codes: Codes, truth: NDArray[np.bool_]) -> Floats:
+    """The share of fraud of each value, learned on other rows: a value that never comes back says nothing."""
     odd = np.zeros(len(truth), dtype=np.bool_)
     for of_class in (truth, ~truth):
         odd[np.flatnonzero(of_class)[::2]] = True
@@ -148,14 +147,21 @@ def _auc_of_codes(codes: Codes, truth: NDArray[np.bool_]) -> float:
         frauds = np.bincount(codes[learned], weights=truth[learned], minlength=len(values))
         rate = truth[learned].mean()
         scores[scored] = ((frauds + rate) / (rows + 1))[codes[scored]]
-    return _auc(pl.Series(scores).rank("average").to_numpy(), truth)
+    return scores
 
 
-def _auc(ranks: NDArray[np.float64], truth: NDArray[np.bool_]) -> float:
-    positives = int(truth.sum())
-    negatives = len(truth) - positives
-    auc = (ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives)
-    return float(max(auc, 1 - auc))
+def _auc(scores: Floats, truth: NDArray[np.bool_]) -> float:
+    """ROC AUC in the better direction."""
+    auc = roc_auc(truth.astype(np.int8), scores)
+    return max(auc, 1 - auc)
+
+
+def _tells(scores: Floats, truth: NDArray[np.bool_]) -> bool:
+    """Whether scores tell fraud from what is not, in either direction, as only what knows the outcome does."""
+    labels = truth.astype(np.int8)
+    if _auc(scores, truth) < AWAY_AUC:
+        return False
+    return max(average_precision(labels, scores), average_precision(labels, -scores)) >= AWAY_PRECISION
 
 
 def _pairs(
@@ -166,8 +172,9 @@ def _pairs(
     few = [name for name in few if alone[name] < ALONE_AUC][:PAIR_COLUMNS]
     found: dict[str, str] = {}
     for one, other in combinations(few, 2):
-        auc = _auc_of_codes(codes[one] * 1_000 + codes[other], truth)
-        if auc >= PAIR_AUC:
+        scores = _by_code(codes[one] * 1_000 + codes[other], truth)
+        if _tells(scores, truth):
+            auc = _auc(scores, truth)
             for name, partner in ((one, other), (other, one)):
                 found.setdefault(
                     name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -41,8 +41,8 @@ class LabelledRows:
     specs: tuple[ColumnSpec, ...]
     meaning: Meaning
     dropped: tuple[Dropped, ...]
-    giveaways: tuple[Giveaway, ...]
     warnings: tuple[str, ...]
+    giveaways: tuple[Giveaway, ...] = ()
 
 
 def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRows:
@@ -68,19 +68,11 @@ def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRow
     roles = {plan.target, *unused}
     columns = tuple(s for s in wanted if s.name not in roles)
     dropped = tuple(Dropped(name, _why_unused(name, plan)) for name in table.columns if name in unused)
-    giveaways = with_heartbeat(lambda: _giveaways(frame, columns, labels, plan), tick)
-    left_out = {one.column: one.reason for one in giveaways if one.column not in plan.keep}
-    dropped += tuple(Dropped(name, f"gives the label away: {reason}") for name, reason in left_out.items())
-    kept = [one for one in giveaways if one.column in plan.keep]
-    warnings = (
-        *say_left_out([one for one in giveaways if one.column in left_out]), *say_kept(kept), *warnings
-    )  # fmt: skip
-    columns = _without(columns, left_out, plan)
-    return LabelledRows(frame, labels, columns, specs, meaning, dropped, giveaways, warnings)
+    return LabelledRows(frame, labels, columns, specs, meaning, dropped, warnings)
 
 
 def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[str]]:
-    """The three parts of the rows, and all that there is to warn of so far."""
+    """The three parts of the rows, and what there is to warn of in them."""
     times = _times(rows, plan)
     groups, grouped_by = _groups(rows, plan)
     few = int(rows.labels.sum()) < FEW_POSITIVES
@@ -93,7 +85,7 @@ def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[
         # Of a handful of frauds a test part would hold three or four: folds measure on each of them once.
         test_share=0.0 if few and times is None else plan.test_share,
     )
-    warnings = [*rows.warnings, *split.warnings]
+    warnings = [*split.warnings]
     if few and not len(split.test):
         warnings.append(
             "The figures come from folds, not from a test part: each row is scored by models that have not seen it. "
@@ -109,6 +101,27 @@ def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[
             "at 60 %. Choose a finer time column, or none."
         )
     return split, warnings
+
+
+def without_giveaways(rows: LabelledRows, split: Split, plan: TrainingPlan) -> LabelledRows:
+    """The rows without the columns that give the label away, but for those that the plan keeps.
+
+    Only rows that are learned from are looked at. Raises UnusableTarget where no other column is left.
+    """
+    learned = split.learning
+    found = _giveaways(rows.frame[learned], rows.columns, rows.labels[learned], plan)
+    kept = tuple(one for one in found if one.column in plan.keep)
+    away = tuple(one for one in found if one.column not in plan.keep)
+    return replace(
+        rows,
+        columns=_without(rows.columns, [one.column for one in away], plan),
+        dropped=(
+            *rows.dropped,
+            *(Dropped(one.column, f"gives the label away: {one.reason}") for one in away),
+        ),
+        giveaways=found,
+        warnings=(*say_left_out(away), *say_kept(kept), *rows.warnings),
+    )
 
 
 def days_between(rows: LabelledRows, part: NDArray[np.int64], plan: TrainingPlan) -> float | None:
@@ -146,13 +159,13 @@ def _giveaways(
 
 
 def _without(
-    columns: tuple[ColumnSpec, ...], left_out: Mapping[str, str], plan: TrainingPlan
+    columns: tuple[ColumnSpec, ...], left_out: Sequence[str], plan: TrainingPlan
 ) -> tuple[ColumnSpec, ...]:
     """The columns without those left out. Raises UnusableTarget where those were all."""
     kept = tuple(spec for spec in columns if spec.name not in left_out)
     if left_out and not [spec for spec in kept if spec.kind not in ("constant", "identifier")]:
         raise UnusableTarget(
-            f"Every column gives the label {plan.target} away: {', '.join(list(left_out)[:10])}. Keep those that are "
+            f"Every column gives the label {plan.target} away: {', '.join(left_out[:10])}. Keep those that are "
             "known before the outcome: in the form, with --keep COLUMN, or as keep in the API."
         )
     return kept

@@ -23,7 +23,13 @@ from ecluse.fraud.dataset import Table
 from ecluse.fraud.evaluation import Goal, alert_cut, choose_threshold
 from ecluse.fraud.features import Groups, new_salt
 from ecluse.fraud.history import times_of
-from ecluse.fraud.labelled import LabelledRows, days_between, read_labelled, split_labelled
+from ecluse.fraud.labelled import (
+    LabelledRows,
+    days_between,
+    read_labelled,
+    split_labelled,
+    without_giveaways,
+)
 from ecluse.fraud.models import FittedModel
 from ecluse.fraud.models.blend import Member, blend
 from ecluse.fraud.monitoring.drift import TrainingSketch, sketch_training
@@ -127,6 +133,11 @@ def _train(
 ) -> TrainingReport:
     rows = read_labelled(table, plan, clock)
     split, warnings = split_labelled(rows, plan)
+    rows = with_heartbeat(
+        lambda: without_giveaways(rows, split, plan),
+        clock.tick("read", 0.04, "Looking for columns that give the label away"),
+    )
+    warnings = [*rows.warnings, *warnings]
     course = _prepare(rows, split, plan, clock, repeat)
     found = _search(course, plan, clock, stop, tried, repeat)
     chosen = _choose(course, found, clock)

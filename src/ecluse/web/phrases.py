@@ -481,6 +481,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Profiled"),
     N_("Reading the table"),
     N_("Making features"),
+    N_("Looking for columns that give the label away"),
     N_("%(trial)s, %(number)s of up to %(total)s. %(so_far)s"),
     N_("First fit"),
     N_("Best so far: average precision %(figure)s"),
