@@ -71,7 +71,14 @@ class Recipe:
     @property
     def digest(self) -> str:
         """SHA-256 of all that decides what comes out."""
-        deciding = [self.content, self.domain, self.target, self.budget_s, self.with_sample, self.seed]
+        deciding: list[Any] = [
+            self.content,
+            self.domain,
+            self.target,
+            self.budget_s,
+            self.with_sample,
+            self.seed,
+        ]
         # Simulated tables have one answer; of others, what means fraud was decided otherwise before.
         if self.institution is None:
             deciding += [self.positive, sorted(self.keep), MEANING]
