@@ -12,7 +12,15 @@ from typing import Final
 
 LEVEL: Final = 0.95
 
+#: An interval of a share that is wider than this is told, and no single number: it says too little.
+TOO_WIDE: Final = 0.5
+
 Interval = tuple[float, float]
+
+
+def is_telling(low: float, high: float) -> bool:
+    """Whether an interval of a share is narrow enough to name one number within it."""
+    return bool(high - low <= TOO_WIDE)
 
 
 def wilson(found: float, of: float, level: float = LEVEL) -> Interval:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ecluse.cli.watching import _figure_text
 from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.fraud.columns import ColumnSpec
 from ecluse.fraud.dataset import open_table
@@ -279,6 +280,54 @@ def test_thirty_labels_rank_the_other_rows_better() -> None:
     assert after > before + 0.1
     figures = learned.report["average_precision"]
     assert figures["corrected"] > figures["model"]
+
+
+def ensemble(seed: int, worth: float) -> tuple[Labels, Floats, Floats]:
+    """(labels, opinions of two members, their sum) of 3,000 rows; the second member tells `worth` deviations."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(3_000) < 0.04).astype(np.int8)
+    opinions = rng.normal(size=(3_000, 2)) * 1.5 + np.outer(labels, [3.0, worth]) - 3.5
+    return labels, opinions, opinions.mean(axis=1)
+
+
+@pytest.mark.parametrize(("worth", "least"), [(0.0, 0.1), (3.0, -0.01)])
+def test_labels_weigh_members_anew_and_harm_none_that_are_weighed_right(worth: float, least: float) -> None:
+    """Of six tables each: one member that knows nothing loses its say; two that know as much keep theirs."""
+    gains = []
+    for seed in range(6):
+        labels, opinions, margins = ensemble(seed, worth)
+        scores = 1 / (1 + np.exp(-margins))
+        asked = choose_questions(scores, threshold=cut(scores, 0.04), count=60, seed=seed)
+        rows = np.array([question.row - 1 for question in asked.questions])
+        frame = pl.DataFrame({"noise": np.random.default_rng(seed).normal(size=3_000)})
+        learned = learn_from_labels(
+            labels[rows], margins[rows], frame[rows], [ColumnSpec("noise", "number")], sample=frame,
+            opinions=opinions[rows], everyone=opinions, seed=seed,
+        )  # fmt: skip
+        rest = np.setdiff1d(np.arange(3_000), rows)
+        after = learned.margins(margins, frame, opinions=opinions)
+        gains.append(
+            average_precision(labels[rest], after[rest]) - average_precision(labels[rest], margins[rest])
+        )
+        again = Learned.from_dict(json.loads(json.dumps(learned.to_dict())))
+        assert again.margins(margins[5:6], frame[5:6], opinions=opinions[5:6])[0] == pytest.approx(after[5])
+    assert np.mean(gains) >= least
+    assert min(gains) > -0.05
+
+
+def test_an_interval_too_wide_to_name_a_number_is_told_as_such() -> None:
+    """After 30 labels recall was told as .83 where it was .23: its interval alone says how little is known."""
+    labels, scores = world(4, 5_000, 0.02, 1.0)
+    asked = choose_questions(scores, threshold=cut(scores, 0.02), count=30)
+    figures = figures_of(asked, {q.row: int(labels[q.row - 1]) for q in asked.questions})
+    told = figures.to_dict()
+    truth = labels[scores >= asked.threshold].sum() / labels.sum()
+    assert told["recall"]["telling"] is False
+    assert told["recall"]["low"] <= truth <= told["recall"]["high"]
+    assert told["fraud_rate"]["telling"] is True
+    assert _figure_text(told["recall"]).startswith("cannot be said yet (95 %: ")
+    low, high = told["fraud_rate"]["low"], told["fraud_rate"]["high"]
+    assert _figure_text(told["fraud_rate"]).startswith(f"{low:.3f} to {high:.3f} (95 %), likeliest ")
 
 
 def test_labels_that_teach_nothing_leave_the_order_as_it_was() -> None:

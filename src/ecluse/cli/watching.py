@@ -254,18 +254,23 @@ def _label_text(fields: dict[str, Any]) -> str:
     lines = [f"{fields['rows']} rows have a label, {figures['frauds']} of the answers are fraud."]
     for name in ("precision", "recall", "average_precision", "fraud_rate"):
         figure = figures[name]
-        shown = (
-            "not known yet"
-            if figure is None
-            else f"{figure['value']:.3f}  (95 %: {figure['low']:.3f} to {figure['high']:.3f})"
-        )
-        lines.append(f"  {name.replace('_', ' '):<18} {shown}")
+        lines.append(f"  {name.replace('_', ' '):<18} {_figure_text(figure)}")
     lines += [f"Check: {note}" for note in figures["notes"]]
     if learned := fields.get("learned"):
         lines.append(f"{learned['model']}: {learned['way']} with {learned['labels']} labels.")
         name, _, new = str(learned["model"]).partition("@")
         lines += _now_means(name, str(fields["model"]).partition("@")[2], new)
     return "\n".join(lines)
+
+
+def _figure_text(figure: dict[str, Any] | None) -> str:
+    """The interval first: of few answers the number within it says little, and of too wide a one nothing."""
+    if figure is None:
+        return "not known yet"
+    interval = f"{figure['low']:.3f} to {figure['high']:.3f}"
+    if not figure["telling"]:
+        return f"cannot be said yet (95 %: {interval})"
+    return f"{interval} (95 %), likeliest {figure['value']:.3f}"
 
 
 def _monitor_text(fields: dict[str, Any]) -> str:

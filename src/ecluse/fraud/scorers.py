@@ -46,6 +46,10 @@ class Scorer(Protocol):
         """(rows,) the same order on a scale to learn from: its mean is the rate of fraud held to be true."""
         ...
 
+    def opinions_of(self, raw: pl.DataFrame) -> Floats | None:
+        """(rows, members) what each member of an ensemble says of raw rows, in log-odds; None with fewer than two."""
+        ...
+
     def score_table(
         self,
         table: Table,
@@ -82,6 +86,9 @@ class ModelScorer:
 
     def stated_of(self, scored: pl.DataFrame) -> Floats:
         return self.scores_of(scored)
+
+    def opinions_of(self, raw: pl.DataFrame) -> Floats | None:
+        return None
 
     def score_table(
         self,
@@ -125,6 +132,16 @@ class EnsembleScorer:
     def stated_of(self, scored: pl.DataFrame) -> Floats:
         scores = floats_of(scored, self.ensemble.names.score)
         return scores if self.ensemble.members else self.ensemble.stated(scores)
+
+    def opinions_of(self, raw: pl.DataFrame) -> Floats | None:
+        members = self.ensemble.members
+        if len(members) < 2:
+            return None
+        return (
+            np.column_stack([one.margins(raw) for one in members])
+            if raw.height
+            else np.zeros((0, len(members)))
+        )
 
     def score_table(
         self,

@@ -180,19 +180,22 @@ def learn_about(
     weights = _weights(asked, labels, rows)
     likely = scores.stated if scores.calibrated is None else scores.calibrated
     if _teaches_scale(asked, labels):
+        sample = table.sample(SAMPLE_ROWS)
         learned = learn_from_labels(
             truth,
             margins[at],
             parse_columns(rows_at(table, at), specs),
             specs,
-            sample=parse_columns(table.sample(SAMPLE_ROWS), specs),
+            sample=parse_columns(sample, specs),
             anomaly=None if scores.anomaly is None else scores.anomaly[at],
+            opinions=base.opinions_of(rows_at(table, at)),
+            everyone=base.opinions_of(sample),
             weights=weights,
             fraud_rate=fraud_rate,
             seed=seed,
         )
         tell(0.6, "Scoring the table with what was learned")
-        ordered = _margins(table, learned, scores, tell) if learned.reorders else margins
+        ordered = _margins(table, base, learned, scores, tell) if learned.reorders else margins
         suggested = fraud_rate is not None or scores.calibrated is not None
         slope, intercept = recalibrate(
             truth,
@@ -267,13 +270,16 @@ def _rate_within(asked: QuestionSet | None, labels: Mapping[int, int], seed: int
     return (0.0, 1.0) if rate is None else (rate.low, rate.high)
 
 
-def _margins(table: Table, learned: Learned, scores: Scores, tell: Callable[[float, str], None]) -> Floats:
+def _margins(
+    table: Table, base: Scorer, learned: Learned, scores: Scores, tell: Callable[[float, str], None]
+) -> Floats:
     """(rows,) log-odds of the table in the order learned."""
     margins, parts, done = margins_of(scores.stated), [], 0
     for batch in table.batches(BATCH_ROWS):
         part = slice(done, done + batch.height)
         anomaly = None if scores.anomaly is None else scores.anomaly[part]
-        parts.append(learned.margins(margins[part], parse_columns(batch, learned.specs), anomaly))
+        opinions = base.opinions_of(batch) if learned.voices else None
+        parts.append(learned.margins(margins[part], parse_columns(batch, learned.specs), anomaly, opinions))
         done += batch.height
         tell(0.6 + 0.35 * done / len(margins), "Scoring the table with what was learned")
     return np.concatenate(parts)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.fraud.labelling.questions import QuestionSet
-from ecluse.intervals import exact
+from ecluse.intervals import exact, is_telling
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -28,6 +28,9 @@ DRAWS: Final = 200
 PIECES: Final = 8
 #: Wider than 2.5 and 97.5: where few rows stand for many, those held the truth less often than stated.
 TAILS: Final = (1.0, 99.0)
+
+
+FIGURES: Final = ("precision", "recall", "average_precision", "fraud_rate")
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,12 @@ class LabelFigures:
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self) | {"notes": list(self.notes)}
+        """Plain JSON values; each figure says whether its interval is `telling`."""
+        told = asdict(self) | {"notes": list(self.notes)}
+        for name in FIGURES:
+            if told[name] is not None:
+                told[name]["telling"] = is_telling(told[name]["low"], told[name]["high"])
+        return told
 
 
 @dataclass(frozen=True)

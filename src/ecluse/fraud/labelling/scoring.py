@@ -100,7 +100,8 @@ class LearnedScorer:
         if self.learned.keeps:
             return scored.with_columns(self._picked(self.base.scores_of(scored), names))
         margins = margins_of(self.base.stated_of(scored))
-        probability = probabilities(self.learned.margins(margins, parsed, anomaly))
+        opinions = self.base.opinions_of(raw) if self.learned.voices else None
+        probability = probabilities(self.learned.margins(margins, parsed, anomaly, opinions))
         score = pl.Series(PROBABILITY.score, probability)
         renamed = {names.level: PROBABILITY.level, names.flag: PROBABILITY.flag}
         if names == ANOMALY:
@@ -120,6 +121,9 @@ class LearnedScorer:
 
     def stated_of(self, scored: pl.DataFrame) -> Floats:
         return self.base.stated_of(scored) if self.learned.keeps else self.scores_of(scored)
+
+    def opinions_of(self, raw: pl.DataFrame) -> Floats | None:
+        return self.base.opinions_of(raw)
 
     def _picked(self, scores: Floats, names: ScoreNames) -> list[pl.Series]:
         high, medium = scores >= self.threshold, scores >= self.medium_threshold

@@ -61,9 +61,10 @@ class InspectionAccepted(BaseModel):
 class FigureWithInterval(BaseModel):
     """A share, and its 95 % interval."""
 
-    value: float
     low: float
     high: float
+    value: float = Field(description="The likeliest share; says nothing where the interval is not telling")
+    telling: bool = Field(True, description="Whether the interval is narrow enough to name one number")
 
 
 class LabelFiguresBody(BaseModel):
