@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import re
+from functools import cache
 from pathlib import Path
 from typing import Final
 
+from anyio import to_thread
 from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers
+from starlette.staticfiles import NotModifiedResponse
 from starlette.types import ASGIApp, Scope
 
 from ecluse import __version__
@@ -19,6 +26,8 @@ from ecluse.web.security import BodyLimit, Protection
 from ecluse.web.templating import static_url
 
 STATIC: Final = Path(__file__).parent / "static"
+#: Endings of the files that text compresses well: images and fonts are compressed already.
+COMPRESSED: Final = frozenset({".js", ".mjs", ".css", ".svg"})
 DESCRIPTION: Final = """
 Upload a table, train a model on it, score another table with it, download the result.
 
@@ -59,10 +68,49 @@ class _Application(FastAPI):
 
 
 class _Static(StaticFiles):
+    """The files of the pages, compressed for whoever reads that. Pages themselves are sent as they are: they hold
+    secrets beside what a visitor wrote, and the length of such an answer would tell of them (BREACH)."""
+
     async def get_response(self, path: str, scope: Scope) -> Response:
         """A static file; one asked for by its digest, as `static_url` writes it, may be kept for ever."""
         response = await super().get_response(path, scope)
-        asked = f"/static/{path}?{scope['query_string'].decode('latin-1')}"
-        if response.status_code in (200, 206, 304) and asked == static_url(path):
+        if Path(path).suffix in COMPRESSED and response.status_code in (200, 206, 304):
+            response.headers["vary"] = "accept-encoding"
+            asked = Headers(scope=scope)
+            if "range" not in asked and _reads_gzip(asked.get("accept-encoding", "")):
+                content, digest = await to_thread.run_sync(_compressed, str(STATIC / path))
+                response = self._sent_compressed(content, digest, response, asked)
+        address = f"/static/{path}?{scope['query_string'].decode('latin-1')}"
+        if response.status_code in (200, 206, 304) and address == static_url(path):
             response.headers["cache-control"] = "public, max-age=31536000, immutable"
         return response
+
+    def _sent_compressed(self, content: bytes, digest: str, plain: Response, asked: Headers) -> Response:
+        headers = {
+            "content-encoding": "gzip",
+            "etag": f'"{digest}"',
+            "vary": "accept-encoding",
+            "last-modified": plain.headers.get("last-modified", ""),
+        }
+        response = Response(content, headers=headers, media_type=plain.headers.get("content-type"))
+        return (
+            NotModifiedResponse(response.headers)
+            if self.is_not_modified(response.headers, asked)
+            else response
+        )
+
+
+def _reads_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding names gzip, and not with a weight of nought."""
+    for choice in accepted.lower().split(","):
+        coding, _, weight = choice.partition(";")
+        if coding.strip() in ("gzip", "*"):
+            return not re.fullmatch(r"\s*q=0(\.0*)?\s*", weight)
+    return False
+
+
+@cache
+def _compressed(path: str) -> tuple[bytes, str]:
+    """A file compressed, and the digest of that; done once, as files do not change while a process runs."""
+    content = gzip.compress(Path(path).read_bytes(), 9, mtime=0)
+    return content, hashlib.sha256(content).hexdigest()[:20]
