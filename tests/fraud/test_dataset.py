@@ -118,11 +118,6 @@ def test_duplicate_and_empty_names_are_renamed_and_said(tmp_path: Path) -> None:
         assert table.head().row(0) == ("1", "2", "3", "4", "5")
 
 
-def test_a_header_of_numbers_is_said(tmp_path: Path) -> None:
-    with open_table(written(tmp_path, "1,2.5\n3,4\n")) as table:
-        assert "may lack a header" in table.notes[0]
-
-
 def test_ten_thousand_columns_open_and_one_more_does_not(tmp_path: Path) -> None:
     def wide(columns: int) -> Path:
         header = ",".join(f"c{i}" for i in range(columns))

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import Dataset, MigrationRow, now
+from ecluse.catalog.tables import Dataset, Inspection, Label, MigrationRow, Prediction, TrainingRun, now
 from ecluse.errors import NotFound
 
 
@@ -74,12 +74,43 @@ def filenames(transaction: Transaction, user_id: str, dataset_ids: Collection[st
     return {row.id: row.filename for row in found}
 
 
-def set_profile(transaction: Transaction, dataset_id: str, profile: dict[str, Any], rows: int) -> None:
+def set_profile(
+    transaction: Transaction,
+    dataset_id: str,
+    profile: dict[str, Any],
+    rows: int,
+    layout: dict[str, Any] | None = None,
+) -> None:
+    """Keep what was found in a table, and how it was read to find it (`fraud.layout`)."""
     transaction.execute(
         update(Dataset)
         .where(Dataset.id == dataset_id)
-        .values(profile=profile, rows=rows, state="ready", error=None)
+        .values(profile=profile, rows=rows, layout=layout, state="ready", error=None)
     )
+
+
+def begin_profile(transaction: Transaction, dataset_id: str, job_id: str, layout: dict[str, Any]) -> None:
+    """Record that a table is read anew, in another way."""
+    transaction.execute(
+        update(Dataset)
+        .where(Dataset.id == dataset_id)
+        .values(job_id=job_id, layout=layout, state="profiling", error=None)
+    )
+
+
+def restore_layout(
+    transaction: Transaction, dataset_id: str, layout: dict[str, Any], error: str | None
+) -> None:
+    """Record that a table could not be read in another way, and stays as it was."""
+    transaction.execute(
+        update(Dataset).where(Dataset.id == dataset_id).values(layout=layout, state="ready", error=error)
+    )
+
+
+def is_used(transaction: Transaction, dataset_id: str) -> bool:
+    """Whether a training, scores, labels or a look were made from a table."""
+    made = (TrainingRun.dataset_id, Prediction.dataset_id, Label.dataset_id, Inspection.dataset_id)
+    return any(transaction.scalar(select(func.count()).where(column == dataset_id)) for column in made)
 
 
 def set_failed(transaction: Transaction, dataset_id: str, error: str) -> None:
@@ -107,14 +138,15 @@ def datasets_in_profiling(transaction: Transaction) -> list[Dataset]:
     return list(transaction.scalars(select(Dataset).where(Dataset.state == "profiling")))
 
 
-def ready_dataset(transaction: Transaction, user_id: str, filename: str, sha256: str) -> Dataset | None:
-    """The newest of the user's tables with this name and content that was read."""
-    return transaction.scalar(
-        select(Dataset)
-        .where(Dataset.user_id == user_id, Dataset.filename == filename, Dataset.sha256 == sha256)
-        .where(Dataset.state == "ready")
-        .order_by(Dataset.created_at.desc())
-        .limit(1)
+def ready_datasets(transaction: Transaction, user_id: str, filename: str, sha256: str) -> list[Dataset]:
+    """The user's tables with this name and content that were read, newest first."""
+    return list(
+        transaction.scalars(
+            select(Dataset)
+            .where(Dataset.user_id == user_id, Dataset.filename == filename, Dataset.sha256 == sha256)
+            .where(Dataset.state == "ready")
+            .order_by(Dataset.created_at.desc())
+        )
     )
 
 

@@ -14,10 +14,11 @@ from ecluse.cli.labels import asked_for_label, label_lines
 from ecluse.cli.output import Record, progress, reports
 from ecluse.cli.references import references
 from ecluse.cli.session import acting, finish, home_option, user_option
-from ecluse.cli.tables import add_table
+from ecluse.cli.tables import add_table, layout_options, say_layout
 from ecluse.cli.unlabelled import ensemble, match
 from ecluse.errors import InvalidInput
 from ecluse.fraud import workflows
+from ecluse.fraud.layout import Layout
 from ecluse.fraud.meaning import fraud_means
 from ecluse.fraud.workflows import TrainingRequest
 
@@ -36,14 +37,17 @@ fraud.add_command(ensemble)
 
 @fraud.command()
 @_file
+@layout_options
 @reports
-def analyze(file: Path) -> Record:
+def analyze(file: Path, layout: Layout) -> Record:
     """The columns of FILE, with guesses of the label, identifier, customer and time columns."""
     from ecluse.fraud.dataset import open_table
     from ecluse.fraud.profile import profile_table
 
-    with progress(f"Reading {file.name}") as report, open_table(file) as table:
+    with progress(f"Reading {file.name}") as report, open_table(file, layout=layout) as table:
         profile = profile_table(table, progress=report).to_dict()
+        profile["layout"] = None if table.layout is None else table.layout.to_dict()
+        say_layout(file.name, table.layout)
     return Record(profile, _profile_text(file, profile))
 
 
@@ -81,6 +85,7 @@ def analyze(file: Path) -> Record:
     show_default=True,
     help="Fit the measured settings once more on all rows, for use; else the measured model is kept.",
 )
+@layout_options
 @user_option
 @home_option
 @reports
@@ -99,6 +104,7 @@ def train(
     refit: bool,
     email: str | None,
     home: Path | None,
+    layout: Layout,
 ) -> Record:
     """Train a model on FILE and publish it. Its figures come from rows it has not seen."""
     request = TrainingRequest(
@@ -117,7 +123,7 @@ def train(
     )
     workflows.check_request(request)
     with acting(home, email) as (runtime, user):
-        dataset_id = add_table(runtime, user, file)
+        dataset_id = add_table(runtime, user, file, layout)
         request = asked_for_label(workflows.find_dataset(runtime, user.id, dataset_id), request)
         run = workflows.start_training(runtime, user.id, dataset_id, request)
         finish(runtime, user, run.job_id or "", f"Training {name}")
@@ -147,6 +153,7 @@ def train(
     metavar="THEIRS=OURS",
     help="A column of FILE, and the column of the model that it is; may be repeated.",
 )
+@layout_options
 @user_option
 @home_option
 @reports
@@ -158,6 +165,7 @@ def predict(
     mapped: tuple[str, ...],
     email: str | None,
     home: Path | None,
+    layout: Layout,
 ) -> Record:
     """Score FILE with MODEL (NAME, NAME@VERSION, NAME@ALIAS) into OUTPUT: CSV, or Parquet if it ends in .parquet."""
     if not output.parent.is_dir():
@@ -165,7 +173,7 @@ def predict(
     columns = _mapping(mapped)
     with acting(home, email) as (runtime, user):
         used = published.resolve(runtime, user.id, model)
-        dataset_id = add_table(runtime, user, file)
+        dataset_id = add_table(runtime, user, file, layout)
         result_format: Literal["csv", "parquet"] = "parquet" if output.suffix == ".parquet" else "csv"
         prediction = workflows.start_prediction(
             runtime, user.id, dataset_id, used.name, used.version, result_format, reasons, columns

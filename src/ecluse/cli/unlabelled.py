@@ -11,9 +11,10 @@ import click
 from ecluse.catalog import models
 from ecluse.cli.output import Record, progress, reports
 from ecluse.cli.session import acting, finish, home_option, user_option
-from ecluse.cli.tables import add_table
+from ecluse.cli.tables import add_table, layout_options, say_layout
 from ecluse.errors import InvalidInput
 from ecluse.fraud.ensembles import workflows
+from ecluse.fraud.layout import Layout
 from ecluse.fraud.references import library
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ _file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path
 @click.command()
 @_file
 @click.option("--limit", default=3, show_default=True, type=click.IntRange(1, 20), help="References to show.")
+@layout_options
 @user_option
 @home_option
 @reports
-def match(file: Path, limit: int, email: str | None, home: Path | None) -> Record:
+def match(file: Path, limit: int, email: str | None, home: Path | None, layout: Layout) -> Record:
     """The references that FILE means the same as, column by column, or why none does.
 
     Nothing is stored; corrections kept for a table that was uploaded do not count.
@@ -39,8 +41,9 @@ def match(file: Path, limit: int, email: str | None, home: Path | None) -> Recor
 
     with acting(home, email) as (runtime, _):
         index = library.reference_index(runtime)
-    with progress(f"Reading {file.name}") as report, open_table(file) as table:
+    with progress(f"Reading {file.name}") as report, open_table(file, layout=layout) as table:
         profile = profile_table(table, progress=report)
+        say_layout(file.name, table.layout)
     result = match_table(profile.sketches, index, limit=limit)
     return Record(result.to_dict(), _match_text(file.name, result))
 
@@ -64,6 +67,7 @@ def match(file: Path, limit: int, email: str | None, home: Path | None) -> Recor
     metavar="REFERENCE:THEIRS=OURS",
     help='Correct the mapping: column THEIRS of FILE stands for OURS; nothing before "=" for no column.',
 )
+@layout_options
 @user_option
 @home_option
 @reports
@@ -75,11 +79,12 @@ def ensemble(
     mapped: tuple[str, ...],
     email: str | None,
     home: Path | None,
+    layout: Layout,
 ) -> Record:
     """Make an ensemble for FILE, which has no labels, from references that match it, or from how unusual rows are."""
     corrections = _corrections(mapped)
     with acting(home, email) as (runtime, user):
-        dataset_id = add_table(runtime, user, file)
+        dataset_id = add_table(runtime, user, file, layout)
         run = workflows.start_ensemble(
             runtime,
             user.id,

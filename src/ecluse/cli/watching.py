@@ -11,8 +11,9 @@ from ecluse.catalog import inspections, labels
 from ecluse.catalog.tables import Inspection, User
 from ecluse.cli.output import Record, reports, say
 from ecluse.cli.session import acting, finish, home_option, user_option
-from ecluse.cli.tables import add_table
+from ecluse.cli.tables import add_table, layout_options
 from ecluse.fraud.labelling import workflows as labelling
+from ecluse.fraud.layout import Layout
 from ecluse.fraud.monitoring import workflows as monitoring
 from ecluse.runtime import Runtime
 
@@ -37,6 +38,7 @@ _KEYS: Final = {"f": 1, "l": 0}
 @click.option("--learn", is_flag=True, help="Then learn from the labels: a new version of the model.")
 @click.option("--fraud-rate", type=click.FloatRange(0.0001, 0.5), help="Held to be true.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
+@layout_options
 @user_option
 @home_option
 @reports
@@ -50,13 +52,14 @@ def label(
     seed: int,
     email: str | None,
     home: Path | None,
+    layout: Layout,
 ) -> Record:
     """Answer for the rows of FILE that tell most of MODEL: F fraud, L legitimate, S skip, Q stop.
 
     Each answer is kept at once. With the same table again, the questions that are left are asked.
     """
     with acting(home, email) as (runtime, user):
-        dataset_id = add_table(runtime, user, file)
+        dataset_id = add_table(runtime, user, file, layout)
         asked = _questions(runtime, user, dataset_id, model, count, seed)
         if labels_file is not None:
             labelling.put_labels(runtime, user.id, dataset_id, _labels_of(labels_file))
@@ -87,6 +90,7 @@ def label(
 @click.option("--label", help="The column of the outcomes. Default: the model's target.")
 @_positive
 @click.option("--time-column", help="Default: the model's.")
+@layout_options
 @user_option
 @home_option
 @reports
@@ -100,6 +104,7 @@ def monitor(
     time_column: str | None,
     email: str | None,
     home: Path | None,
+    layout: Layout,
 ) -> Record:
     """How FILE differs from what MODEL learned from, how often it alerts, and how well where outcomes are known."""
     with acting(home, email) as (runtime, user):
@@ -107,7 +112,7 @@ def monitor(
             runtime,
             user.id,
             model,
-            add_table(runtime, user, file),
+            add_table(runtime, user, file, layout),
             outcomes=None if outcomes is None else add_table(runtime, user, outcomes),
             identifier=identifier,
             label=label,
@@ -125,6 +130,7 @@ def monitor(
 @click.argument("b")
 @_table
 @click.option("--label", help="The column of the outcomes. Default: the model's target.")
+@layout_options
 @_positive
 @user_option
 @home_option
@@ -138,10 +144,11 @@ def compare(
     positive: str | None,
     email: str | None,
     home: Path | None,
+    layout: Layout,
 ) -> Record:
     """Versions (or aliases) A and B of the model NAME on the rows of FILE."""
     with acting(home, email) as (runtime, user):
-        dataset_id = add_table(runtime, user, file)
+        dataset_id = add_table(runtime, user, file, layout)
         row = monitoring.start_comparison(
             runtime, user.id, name, a, b, dataset_id, label=label, positive=positive
         )
@@ -158,13 +165,16 @@ def compare(
     type=click.FloatRange(5, 86_400),
     help="Seconds of work, as of a training. Default: as before.",
 )
+@layout_options
 @user_option
 @home_option
 @reports
-def retrain(model: str, file: Path, budget: float | None, email: str | None, home: Path | None) -> Record:
+def retrain(
+    model: str, file: Path, budget: float | None, email: str | None, home: Path | None, layout: Layout
+) -> Record:
     """Train MODEL again on FILE and compare it with the old version on rows neither learned from. No alias moves."""
     with acting(home, email) as (runtime, user):
-        dataset_id = add_table(runtime, user, file)
+        dataset_id = add_table(runtime, user, file, layout)
         _, row = monitoring.start_retraining(runtime, user.id, model, dataset_id, budget_s=budget)
         done = _finished(runtime, user, row, f"Training {model} again")
     fields = {

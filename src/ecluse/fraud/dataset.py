@@ -20,6 +20,7 @@ import polars as pl
 
 from ecluse.errors import UnreadableTable
 from ecluse.fraud.delimited import check_lines, open_csv
+from ecluse.fraud.layout import LOOK, Layout
 from ecluse.fraud.source import (
     Scratch,
     Source,
@@ -31,7 +32,7 @@ from ecluse.fraud.source import (
 )
 from ecluse.fraud.workbook import open_workbook
 
-__all__ = ["Table", "TableFormat", "open_table"]
+__all__ = ["Layout", "Table", "TableFormat", "open_table"]
 
 MAX_GZIP_BYTES = 4 << 30
 MAX_PARQUET_TEXT = 1 << 30
@@ -58,6 +59,11 @@ class Table:
     @property
     def columns(self) -> tuple[str, ...]:
         return self._source.columns
+
+    @property
+    def layout(self) -> Layout | None:
+        """Which sheet and row the names of the columns stand in; None of a file that says so itself (Parquet)."""
+        return self._source.layout
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -149,8 +155,10 @@ class Table:
         self.close()
 
 
-def open_table(path: Path, filename: str | None = None) -> Table:
+def open_table(path: Path, filename: str | None = None, layout: Layout = LOOK) -> Table:
     """Open a local file; `filename` is the name to show where `path` is a temporary one.
+
+    `layout` says which sheet and row its names stand in; what it leaves open is looked for.
 
     Raises UnreadableTable when the file is empty, damaged, no table, has more than 10,000 columns, or
     unpacks to more than the limits here and in `workbook` allow; nothing is left behind then.
@@ -158,33 +166,35 @@ def open_table(path: Path, filename: str | None = None) -> Table:
     shown = filename or path.name
     scratch = Scratch()
     try:
-        return Table(path, shown, _open(path, shown, scratch), scratch)
+        return Table(path, shown, _open(path, shown, scratch, layout.chosen), scratch)
     except BaseException:
         scratch.remove()
         raise
 
 
-def _open(path: Path, shown: str, scratch: Scratch) -> Source:
+def _open(path: Path, shown: str, scratch: Scratch, layout: Layout) -> Source:
     if path.stat().st_size == 0:
         raise UnreadableTable(f"{shown} is empty (0 bytes). Pick a file with a header and rows.")
     if first_bytes(path, 2) == b"\x1f\x8b":
         unpacked = _gunzip(path, shown, scratch.file("unpacked"))
         if unpacked.stat().st_size == 0:
             raise UnreadableTable(f"{shown} is empty once unpacked. Pick a file with a header and rows.")
-        return _open_plain(unpacked, shown, scratch, "gzip")
-    return _open_plain(path, shown, scratch, None)
+        return _open_plain(unpacked, shown, scratch, "gzip", layout)
+    return _open_plain(path, shown, scratch, None, layout)
 
 
-def _open_plain(path: Path, shown: str, scratch: Scratch, compression: Literal["gzip"] | None) -> Source:
+def _open_plain(
+    path: Path, shown: str, scratch: Scratch, compression: Literal["gzip"] | None, layout: Layout
+) -> Source:
     magic = first_bytes(path, 8)
     if magic[:4] == b"PAR1":
         return _open_parquet(path, shown, compression)
     if magic[:4] == b"PK\x03\x04":
-        return open_workbook(path, shown, scratch.file("workbook.parquet"), compression)
+        return open_workbook(path, shown, scratch.file("workbook.parquet"), compression, layout)
     for prefix, what in _FOREIGN.items():
         if magic.startswith(prefix):
             raise UnreadableTable(f"{shown} is {what}. Save the table as CSV, XLSX or Parquet.")
-    return open_csv(path, shown, scratch, compression)
+    return open_csv(path, shown, scratch, compression, layout)
 
 
 _FOREIGN = {

@@ -10,8 +10,9 @@ import codecs
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,16 @@ import charset_normalizer
 import numpy as np
 
 from ecluse.errors import UnreadableTable
-from ecluse.fraud.source import Scratch, Source, TableFormat, clean_names, first_bytes, refuse_width
+from ecluse.fraud.layout import Header, Layout, find_header, found, names_of
+from ecluse.fraud.source import (
+    Scratch,
+    Source,
+    TableFormat,
+    clean_names,
+    first_bytes,
+    no_such_row,
+    refuse_width,
+)
 
 MAX_LINE_BYTES = 64 << 20
 
@@ -29,7 +39,9 @@ _CHUNK = 4 << 20
 _SEPARATORS = (",", ";", "\t", "|")
 
 
-def open_csv(path: Path, shown: str, scratch: Scratch, compression: Literal["gzip"] | None) -> Source:
+def open_csv(
+    path: Path, shown: str, scratch: Scratch, compression: Literal["gzip"] | None, layout: Layout
+) -> Source:
     """What the text file at `path` holds, once its first lines are checked; `shown` is its name in messages.
 
     Raises UnreadableTable when the file is blank, binary, without rows, of more than 10,000 columns, or has a
@@ -44,18 +56,22 @@ def open_csv(path: Path, shown: str, scratch: Scratch, compression: Literal["gzi
     body = text[declared.end() :] if declared else text
     separator = declared[1] if declared else _sniff_separator(body)
     quote, quote_notes = _sniff_quote(body, separator)
-    header, skip_rows = _read_header(body, separator, quote, shown)
-    refuse_width(len(header), shown)
-    names, name_notes = clean_names(header)
+    rows = _first_rows(body, separator, quote, 2_000)
+    first_row = 1 + bool(declared)
+    header = _find_header(rows, layout, first_row, shown, whole=len(body) < _HEAD_BYTES // 4)
+    written = names_of(rows, header)
+    refuse_width(len(written), shown)
+    names, name_notes = clean_names(written)
     decimal_comma = _uses_decimal_comma(body, separator, quote)
     source = Source(
         path,
         TableFormat("csv", separator, encoding, decimal_comma, compression),
         names,
-        (*notes, *quote_notes, *name_notes, *_headerless_note(header)),
-        skip_rows + bool(declared),
+        (*notes, *quote_notes, *name_notes),
+        header.start + bool(declared),
         quote,
         len(names) > 1 and _has_blank_rows(path, separator),
+        found(layout, header, rows, first_row),
     )
     check_lines(source, shown, stop=_CHECKED_AT_OPEN)
     return source
@@ -97,7 +113,15 @@ def _sniff_separator(text: str) -> str:
             return 0.0, 0
         return sum(count == counts[0] for count in counts) / len(counts), counts[0]
 
-    return max(_SEPARATORS, key=consistency)
+    def below_titles(separator: str) -> tuple[float, int]:
+        """The same for the number of values that most lines have: the first may be a title."""
+        counts = Counter(len(row) for row in _first_rows(text, separator, '"', 200) if row)
+        if not counts or (most := counts.most_common(1)[0])[0] < 2:
+            return 0.0, 0
+        return most[1] / counts.total(), most[0]
+
+    best = max(_SEPARATORS, key=consistency)
+    return best if consistency(best)[1] else max(_SEPARATORS, key=below_titles)
 
 
 def _first_rows(text: str, separator: str, quote: str | None, limit: int) -> list[list[str]]:
@@ -124,23 +148,21 @@ def _sniff_quote(text: str, separator: str) -> tuple[str | None, tuple[str, ...]
     return None, ('Quotes (") stand inside values only and are read as any other character.',)
 
 
-def _read_header(text: str, separator: str, quote: str | None, shown: str) -> tuple[list[str], int]:
-    """The header's cells and the number of records before the first row of values."""
-    rows = _first_rows(text, separator, quote, 2_000)
-    filled = [position for position, row in enumerate(rows) if row]
+def _find_header(
+    rows: Sequence[Sequence[str]], layout: Layout, first_row: int, shown: str, *, whole: bool
+) -> Header:
+    """Where the names stand among the first records; `whole` says that these are all of the file."""
+    filled = [position for position, row in enumerate(rows) if any(cell.strip() for cell in row)]
     if not filled:
         raise _unclosed(1)
-    if len(filled) == 1:
-        if len(rows) < 2_000 and len(text) < _HEAD_BYTES // 4:
-            raise UnreadableTable(f"{shown} has a header and no rows. Add rows, or pick another file.")
-        return rows[filled[0]], filled[0] + 1
-    return rows[filled[0]], filled[1]
-
-
-def _headerless_note(header: Sequence[str]) -> tuple[str, ...]:
-    if all(re.fullmatch(r"\s*[+-]?\d+(?:[.,]\d+)?\s*", cell) for cell in header):
-        return ("All header cells are numbers: the file may lack a header, and its first row is then lost.",)
-    return ()
+    if sum(map(bool, rows)) == 1 and layout.header_row != 0 and len(rows) < 2_000 and whole:
+        raise UnreadableTable(f"{shown} has a header and no rows. Add rows, or pick another file.")
+    asked = layout.header_row
+    here = replace(layout, header_row=asked - first_row + 1) if asked else layout
+    header = find_header(rows, here)
+    if header is None:
+        raise no_such_row(shown, asked or 0)
+    return header
 
 
 def _uses_decimal_comma(text: str, separator: str, quote: str | None) -> bool:

@@ -14,6 +14,7 @@ from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import NotFound
 from ecluse.fraud import work
+from ecluse.fraud.layout import layout_of
 from ecluse.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _alike(
     if older.sha256 == dataset.sha256:
         return learned.among(table)
     folder.mkdir()
-    with open_table(work.fetch_table(runtime, older, folder), older.filename) as there:
+    with open_table(work.fetch_table(runtime, older, folder), older.filename, layout_of(older)) as there:
         found = rows_of(table, there, learned.among(there), but=learned.but)
     return np.zeros(table.row_count(), dtype=np.bool_) if found is None else found
 

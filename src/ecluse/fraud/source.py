@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from ecluse.errors import UnreadableTable
+from ecluse.fraud.layout import Layout
 
 MAX_COLUMNS = 10_000
 
@@ -42,6 +43,7 @@ class Source:
     skip_rows: int = 0
     quote: str | None = '"'
     blank_rows: bool = False
+    layout: Layout | None = None
 
 
 @dataclass
@@ -103,6 +105,11 @@ def without_blank_rows(frame: pl.DataFrame) -> pl.DataFrame:
             return frame
         filled |= column.is_not_null().to_numpy()
     return frame.filter(pl.Series(filled))
+
+
+def no_such_row(shown: str, row: int) -> UnreadableTable:
+    """The error to raise where a row of names was asked for that holds nothing."""
+    return UnreadableTable(f"Row {row:,} of {shown} holds no names. Choose another row, or none (0).")
 
 
 def damaged(shown: str, error: Exception) -> UnreadableTable:

@@ -27,6 +27,7 @@ from ecluse.errors import (
     StoreUnavailable,
     UnreadableTable,
 )
+from ecluse.fraud.layout import layout_of
 from ecluse.fraud.workflows import Reasons, TrainingRequest, plan_training
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.registry import ManifestFile
@@ -164,17 +165,25 @@ def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
         path = fetch_table(runtime, dataset, folder)
         task.report("profile", 0.2)
         try:
-            with open_table(path, dataset.filename) as table:
+            with open_table(path, dataset.filename, layout_of(dataset)) as table:
                 profile = profile_table(
                     table,
                     progress=lambda fraction, message: task.report("profile", 0.2 + 0.8 * fraction, message),
                 )
-        except UnreadableTable:
+                layout = table.layout
+        except UnreadableTable as error:
+            asked = dataset.layout or {}
+            if "before" in asked:  # it was read, and is to be read otherwise: it stays as it was
+                with runtime.catalog.write() as transaction:
+                    datasets.restore_layout(transaction, dataset_id, asked["before"], str(error))
+                raise
             located = runtime.stores.locate(dataset.url)
             located.store.delete(located.key)  # the row stays, to say why
             raise
     with runtime.catalog.write() as transaction:
-        datasets.set_profile(transaction, dataset_id, profile.to_dict(), profile.rows)
+        found = None if layout is None else layout.to_dict()
+        asked = {"asked": (dataset.layout or {}).get("asked")}
+        datasets.set_profile(transaction, dataset_id, profile.to_dict(), profile.rows, (found or {}) | asked)
 
 
 def _plan(runtime: Runtime, task: Task, run_id: str) -> None:
@@ -202,7 +211,7 @@ def _train(runtime: Runtime, task: Task, run_id: str, repeats: str | None) -> di
         path, destination = fetch_table(runtime, dataset, folder), folder / "model"
         destination.mkdir()
         before = _recorded(runtime, task, repeats, folder / "before") if repeats else None
-        with open_table(path, dataset.filename) as table:
+        with open_table(path, dataset.filename, layout_of(dataset)) as table:
             plan, stop = TrainingPlan.from_dict(run.plan), FinishRequest(runtime, run_id)
             trials = Trials(runtime, run_id)
             report = train(
@@ -381,7 +390,7 @@ def _score(
         scorer = load_scorer(files)
         path, result = fetch_table(runtime, dataset, folder), folder / f"result.{prediction.format}"
         total = max(dataset.rows or 0, 1)
-        with open_table(path, dataset.filename) as table:
+        with open_table(path, dataset.filename, layout_of(dataset)) as table:
             batches = scorer.score_table(
                 table,
                 reasons_for=None if reasons == "none" else reasons,

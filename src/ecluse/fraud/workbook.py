@@ -1,4 +1,4 @@
-"""Open the first filled sheet of an Excel workbook, once the archive is known to unpack to a bearable size.
+"""Open a sheet of an Excel workbook, once the archive is known to unpack to a bearable size.
 
 The sizes that an archive declares may lie and two far cells are enough to ask for a huge grid, so that every
 member is inflated and counted before the reader of workbooks sees it.
@@ -11,7 +11,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -19,47 +19,95 @@ import fastexcel
 import polars as pl
 
 from ecluse.errors import UnreadableTable
-from ecluse.fraud.source import Source, TableFormat, clean_names, damaged, refuse_width, without_blank_rows
+from ecluse.fraud.layout import Layout, Sheet, find_header, found, largest_sheet, names_of
+from ecluse.fraud.source import (
+    Source,
+    TableFormat,
+    clean_names,
+    damaged,
+    no_such_row,
+    refuse_width,
+    without_blank_rows,
+)
 
+#: Rows from the top of a sheet in which its names are looked for.
+_LOOKED_AT = 200
 MAX_XLSX_BYTES = 1 << 30
 MAX_XLSX_RATIO = 200
 MAX_XLSX_CELLS = 60_000_000
 """The reader of workbooks lays out a dense grid of about 24 bytes a cell before the first row comes back."""
 
 
-def open_workbook(path: Path, shown: str, copy: Path, compression: Literal["gzip"] | None) -> Source:
-    """Read the first sheet with data whole (the format allows nothing else) and keep it as Parquet in `copy`.
+def open_workbook(
+    path: Path, shown: str, copy: Path, compression: Literal["gzip"] | None, layout: Layout
+) -> Source:
+    """Read one sheet whole (the format allows nothing else) and keep it as Parquet in `copy`.
 
     Raises UnreadableTable when the archive is no workbook, damaged, encrypted, unpacks to more than 1 GiB, spans
     more than 60 million cells, or has no sheet with rows.
     """
     _refuse_zip_bomb(path, shown)
     try:
-        found = _first_sheet(fastexcel.read_excel(path), shown)
+        book = fastexcel.read_excel(path)
+        layout = _with_sheet(book, layout, shown)
+        frame, layout, notes = _read_sheet(book, layout, shown)
     except fastexcel.FastExcelError as error:
         raise damaged(shown, error) from error
-    if found is None:
-        raise UnreadableTable(f"{shown} has no sheet with a header and rows. Fill one, or pick another file.")
-    frame, notes = found
     frame.write_parquet(copy, compression="lz4")
-    return Source(copy, TableFormat("xlsx", compression=compression), tuple(frame.columns), notes)
+    return Source(
+        copy, TableFormat("xlsx", compression=compression), tuple(frame.columns), notes, layout=layout
+    )
 
 
-def _first_sheet(book: fastexcel.ExcelReader, shown: str) -> tuple[pl.DataFrame, tuple[str, ...]] | None:
-    for skipped, sheet in enumerate(book.sheet_names):
-        header = book.load_sheet(sheet, header_row=None, n_rows=1, dtypes="string")
-        if header.width == 0 or header.total_height < 2:
-            continue
-        refuse_width(header.width, shown)
-        names, notes = clean_names([name or "" for name in header.to_polars().row(0)])
-        # The types are decided by all rows: from a sample, a later word in a column of numbers would vanish.
-        rows = book.load_sheet(sheet, schema_sample_rows=None).to_polars()
-        rows.columns = list(names)
-        rows = without_blank_rows(rows)
-        if rows.height:
-            before = (f"Sheet {sheet!r} is read; the {skipped} before it hold no rows.",) if skipped else ()
-            return rows, (*before, *notes)
-    return None
+def _with_sheet(book: fastexcel.ExcelReader, layout: Layout, shown: str) -> Layout:
+    """The layout with the sheet to read: the one that is named, else the largest."""
+    sheets = tuple(_spanned(book, name) for name in book.sheet_names)
+    chosen, sure = largest_sheet(sheets)
+    if layout.first:
+        chosen = next((sheet for sheet in sheets if sheet.columns and sheet.rows > 1), None)
+    if layout.sheet is not None:
+        chosen, sure = next((sheet for sheet in sheets if sheet.name == layout.sheet), None), True
+        if chosen is None:
+            names = ", ".join(repr(sheet.name) for sheet in sheets[:10])
+            raise UnreadableTable(f"{shown} has no sheet {layout.sheet!r}. Its sheets: {names}.")
+    if chosen is None or chosen.rows < 1:
+        raise _no_rows(shown)
+    return replace(layout, sheet=chosen.name, sheets=sheets, doubts=() if sure else ("sheet",))
+
+
+def _spanned(book: fastexcel.ExcelReader, name: str) -> Sheet:
+    looked_at = book.load_sheet(name, header_row=None, n_rows=1, dtypes="string")
+    return Sheet(name, looked_at.total_height if looked_at.width else 0, looked_at.width)
+
+
+def _read_sheet(
+    book: fastexcel.ExcelReader, layout: Layout, shown: str
+) -> tuple[pl.DataFrame, Layout, tuple[str, ...]]:
+    """The rows of a sheet below its names, in native types."""
+    sheet = layout.sheet or ""
+    # With `skip_rows`, blank rows at the top count: row numbers are those that the spreadsheet shows.
+    top = book.load_sheet(sheet, header_row=None, skip_rows=0, n_rows=_LOOKED_AT, dtypes="string").to_polars()
+    refuse_width(top.width, shown)
+    rows = top.rows()
+    if sum(any(cell is not None for cell in row) for row in rows) < (1 if layout.header_row == 0 else 2):
+        raise _no_rows(shown)
+    header = find_header(rows, layout)
+    if header is None:
+        raise no_such_row(shown, layout.header_row or 0)
+    names, notes = clean_names(names_of(rows, header))
+    # The types are decided by all rows: from a sample, a later word in a column of numbers would vanish.
+    frame = book.load_sheet(
+        sheet, header_row=None, skip_rows=header.start, column_names=list(names), schema_sample_rows=None
+    ).to_polars()
+    frame.columns = list(names)
+    frame = without_blank_rows(frame)
+    if not frame.height:
+        raise _no_rows(shown)
+    return frame, found(layout, header, rows), notes
+
+
+def _no_rows(shown: str) -> UnreadableTable:
+    return UnreadableTable(f"{shown} has no sheet with a header and rows. Fill one, or pick another file.")
 
 
 def _refuse_zip_bomb(path: Path, shown: str) -> None:

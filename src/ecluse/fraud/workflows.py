@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from ecluse.catalog import audit, datasets, models, predictions, runs, training
 from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, new_id, now
 from ecluse.errors import CannotRepeat, InvalidInput, NotFound
+from ecluse.fraud.layout import LOOK, Layout
 from ecluse.fraud.meaning import candidates, meaning_in_profile, require_meaning
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
@@ -85,14 +86,21 @@ async def store_upload(runtime: Runtime, user_id: str, filename: str, chunks: As
     return await runtime.data.put_stream_async(_upload_key(user_id, filename), chunks)
 
 
-def add_table(runtime: Runtime, user_id: str, filename: str, chunks: Iterable[bytes]) -> Dataset:
+def add_table(
+    runtime: Runtime, user_id: str, filename: str, chunks: Iterable[bytes], layout: Layout = LOOK
+) -> Dataset:
     """Store a table from chunks at hand, such as those of a local file, and record it."""
     stored = runtime.data.put_stream(_upload_key(user_id, filename), chunks)
-    return record_dataset(runtime, user_id, filename, stored)
+    return record_dataset(runtime, user_id, filename, stored, layout)
 
 
-def record_dataset(runtime: Runtime, user_id: str, filename: str, stored: Stored) -> Dataset:
-    """Make a stored table the user's and queue its profile; all of it, or nothing at all."""
+def record_dataset(
+    runtime: Runtime, user_id: str, filename: str, stored: Stored, layout: Layout = LOOK
+) -> Dataset:
+    """Make a stored table the user's and queue its profile; all of it, or nothing at all.
+
+    `layout` is the sheet and the row of names that a person chose; what it leaves open is found as it is profiled.
+    """
     dataset = Dataset(
         id=new_id(),
         user_id=user_id,
@@ -101,6 +109,7 @@ def record_dataset(runtime: Runtime, user_id: str, filename: str, stored: Stored
         url=runtime.data.url_of(stored.key),
         size_bytes=stored.size,
         sha256=stored.sha256,
+        layout=layout.to_dict() | {"asked": layout.asked},
         created_at=now(),
     )
     dataset.job_id = f"profile-{dataset.id}"
@@ -151,10 +160,46 @@ def find_dataset(runtime: Runtime, user_id: str, dataset: str) -> Dataset:
         return datasets.dataset_of(transaction, user_id, dataset)
 
 
-def find_same_table(runtime: Runtime, user_id: str, filename: str, sha256: str) -> Dataset | None:
-    """The user's table of this name and content that was read, if there is one."""
+def read_again(runtime: Runtime, user_id: str, dataset_id: str, layout: Layout) -> Dataset:
+    """Read a stored table from another sheet, or with its names in another row, and queue its profile.
+
+    Raises:
+        InvalidInput: it has neither, is being read, or something was made from it as it is read now.
+    """
+    dataset = find_dataset(runtime, user_id, dataset_id)
+    if dataset.state == "profiling":
+        raise InvalidInput(f"{dataset.filename} is being read. Wait for the end, then choose.")
+    if not dataset.layout or not dataset.layout.get("preview"):
+        raise InvalidInput(
+            f"{dataset.filename} is read in one way only. Upload it again to read it otherwise."
+        )
+    job_id = f"profile-{dataset.id}-{new_id()}"
+    with runtime.catalog.write() as transaction:
+        if datasets.is_used(transaction, dataset.id):
+            raise InvalidInput(
+                f"Something was made from {dataset.filename} as it is read now, and would mean other columns. "
+                "Upload the file again to read it otherwise."
+            )
+        chosen = layout.to_dict() | {"asked": layout.asked, "before": dataset.layout}
+        datasets.begin_profile(transaction, dataset.id, job_id, chosen)
+    try:
+        runtime.jobs.enqueue(
+            "profile", "profile", user_id, dataset.filename, {"dataset_id": dataset.id}, job_id=job_id
+        )
+    except Exception:
+        with runtime.catalog.write() as transaction:
+            datasets.restore_layout(transaction, dataset.id, dataset.layout, None)
+        raise
+    return find_dataset(runtime, user_id, dataset.id)
+
+
+def find_same_table(
+    runtime: Runtime, user_id: str, filename: str, sha256: str, layout: Layout = LOOK
+) -> Dataset | None:
+    """The user's table of this name and content that was read as `layout` asks, if there is one."""
     with runtime.catalog.read() as transaction:
-        return datasets.ready_dataset(transaction, user_id, filename, sha256)
+        same = datasets.ready_datasets(transaction, user_id, filename, sha256)
+    return next((row for row in same if (row.layout or {}).get("asked") == layout.asked), None)
 
 
 def remove_dataset(runtime: Runtime, user_id: str, dataset_id: str) -> None:

@@ -205,7 +205,6 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("a PDF document"),
     N_("a JSON document"),
     N_("an XML document"),
-    N_("All header cells are numbers: the file may lack a header, and its first row is then lost."),
     N_("The text is read as %(encoding)s."),
     N_("Column %(position)s %(reason)s; it is called %(name)s here."),
     N_("repeats the name %(name)s"),
@@ -600,7 +599,15 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(file)s is encrypted or packed in an unusual way. Save it again without."),
     N_("%(file)s spans %(rows)s rows by %(total)s columns, more than %(count)s cells. Delete stray "
        "far cells, or save the table as CSV."),
-    N_("Sheet %(name)s is read; the %(count)s before it hold no rows."),
+    N_("Row %(number)s of %(file)s holds no names. Choose another row, or none (0)."),
+    N_("%(file)s has no sheet %(name)s. Its sheets: %(values)s."),
+    N_("Row %(value)s cannot hold the names: choose one from 1 to 2,000."),
+    N_("%(file)s is being read. Wait for the end, then choose."),
+    N_("%(file)s is read in one way only. Upload it again to read it otherwise."),
+    N_(
+        "Something was made from %(file)s as it is read now, and would mean other columns. Upload the file again "
+        "to read it otherwise."
+    ),
     N_('Quotes (") stand inside values only and are read as any other character.'),
     N_("has no name"),
     N_("an Excel 97-2003 workbook (.xls), or a protected one"),

@@ -9,6 +9,7 @@ from ecluse.catalog import training
 from ecluse.catalog.tables import Dataset
 from ecluse.fraud import work
 from ecluse.fraud.ensembles.workflows import KIND, match_dataset
+from ecluse.fraud.layout import layout_of
 from ecluse.fraud.references import library
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.runtime import Runtime
@@ -44,7 +45,7 @@ def _build(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
             library.checkout(runtime, row, files)
             references.append(Reference(match, library.facts(row), row.version, files))
         path, destination = work.fetch_table(runtime, dataset, folder), folder / "model"
-        with open_table(path, dataset.filename) as table:
+        with open_table(path, dataset.filename, layout_of(dataset)) as table:
             report = build_ensemble(
                 table,
                 specs,

@@ -13,6 +13,7 @@ from ecluse import models
 from ecluse.catalog import audit, datasets, inspections, labels
 from ecluse.catalog.tables import Dataset, Inspection, new_id
 from ecluse.errors import InvalidInput
+from ecluse.fraud.layout import layout_of
 from ecluse.fraud.meaning import answers, plain
 from ecluse.fraud.workflows import find_dataset
 from ecluse.runtime import Runtime
@@ -117,7 +118,7 @@ def labels_from_table(runtime: Runtime, user_id: str, dataset_id: str) -> dict[i
     with runtime.scratch() as folder:
         path = folder / "labels"
         located.store.download(located.key, path, sha256=dataset.sha256)
-        with open_table(path, dataset.filename) as table:
+        with open_table(path, dataset.filename, layout_of(dataset)) as table:
             return read_labels(table)
 
 

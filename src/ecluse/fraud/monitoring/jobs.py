@@ -19,6 +19,7 @@ from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
 from ecluse.errors import InvalidInput, JobCancelled
 from ecluse.fraud import work
+from ecluse.fraud.layout import layout_of
 from ecluse.fraud.monitoring.workflows import is_poorer, learned_counts
 from ecluse.fraud.score_columns import PROBABILITY, names_of_version
 from ecluse.fraud.seen import Seen, rows_learned
@@ -111,7 +112,7 @@ def _ask(runtime: Runtime, task: Task, inspection_id: str) -> None:
         version = _version(runtime, inspection, inspection.version)
         scorer = load_scorer(_files(runtime, version, folder / "model"))
         path = work.fetch_table(runtime, dataset, folder)
-        with open_table(path, dataset.filename) as table:
+        with open_table(path, dataset.filename, layout_of(dataset)) as table:
             result = ask_about(
                 table,
                 scorer,
@@ -144,7 +145,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
         files = _files(runtime, version, folder / "model")
         path = work.fetch_table(runtime, dataset, folder)
         request = inspection.request
-        with open_table(path, dataset.filename) as table:
+        with open_table(path, dataset.filename, layout_of(dataset)) as table:
             made = learn_about(
                 table,
                 base_scorer(files),
@@ -335,12 +336,12 @@ def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
         target, positive = _target(files)
         path = work.fetch_table(runtime, dataset, folder)
         outcomes: Outcomes | None = None
-        with open_table(path, dataset.filename) as table:
+        with open_table(path, dataset.filename, layout_of(dataset)) as table:
             if request.get("outcomes"):
                 other = work.table_of(runtime, task.user_id, request["outcomes"])
                 (folder / "outcomes").mkdir()
                 with open_table(
-                    work.fetch_table(runtime, other, folder / "outcomes"), other.filename
+                    work.fetch_table(runtime, other, folder / "outcomes"), other.filename, layout_of(other)
                 ) as given:
                     column = request["label"] or label_column(given.columns, request["identifier"], target)
                     outcomes = read_outcomes(
@@ -387,7 +388,7 @@ def _compare(runtime: Runtime, task: Task, inspection_id: str) -> None:
     with runtime.scratch() as folder:
         task.report("read", 0.0)
         path = work.fetch_table(runtime, dataset, folder)
-        with open_table(path, dataset.filename) as table:
+        with open_table(path, dataset.filename, layout_of(dataset)) as table:
             seen = {
                 letter: rows_learned(
                     runtime,
@@ -474,7 +475,7 @@ def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
             folder / "part",
         )
         destination.mkdir()
-        with open_table(path, dataset.filename) as table:
+        with open_table(path, dataset.filename, layout_of(dataset)) as table:
             held = hold_out(table, plan)
             write_rows(table, ~held, part)
         # The rows to measure on are kept already: of the others all are learned from.
@@ -510,7 +511,7 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
     old = _version(runtime, inspection, inspection.version)
     with runtime.scratch() as folder:
         path, part = work.fetch_table(runtime, dataset, folder), folder / "part"
-        with open_table(path, dataset.filename) as table:
+        with open_table(path, dataset.filename, layout_of(dataset)) as table:
             held = hold_out(table, TrainingPlan.from_dict(run.plan))
             before = int(held.sum())
             seen = rows_learned(runtime, old, dataset, table, folder / "seen")

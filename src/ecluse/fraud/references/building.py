@@ -20,6 +20,7 @@ from ecluse.catalog import audit, datasets, references
 from ecluse.catalog.tables import Dataset, User, new_id
 from ecluse.errors import DigestMismatch, InvalidInput, NotFound, RegistryError
 from ecluse.fraud import workflows
+from ecluse.fraud.layout import layout_of
 from ecluse.fraud.references import library
 from ecluse.fraud.workflows import TrainingRequest
 from ecluse.jobs import JobKind, Task, patiently
@@ -225,7 +226,7 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
         destination.mkdir()
         path, dataset = _table(runtime, task, recipe, folder)
         plan = workflows.plan_training(dataset, _request(recipe))
-        with open_table(path, dataset.filename) as table:
+        with open_table(path, dataset.filename, layout_of(dataset)) as table:
             report = train(table, TrainingPlan.from_dict(plan), destination, task.report).to_dict()
             task.report("save", 0.96)
             named = [name for name in (plan["customer_column"], *plan["identifier_columns"]) if name]

@@ -56,6 +56,7 @@ def dataset_body(row: Dataset) -> DatasetBody:
             "error": row.error,
             "rows": row.rows,
             "job": row.job_id,
+            "layout": row.layout if row.layout and row.layout.get("preview") else None,
             "created_at": row.created_at,
         }
     )

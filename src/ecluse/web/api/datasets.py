@@ -13,8 +13,9 @@ from starlette.responses import JSONResponse, Response
 from ecluse.catalog import datasets
 from ecluse.errors import InvalidInput
 from ecluse.fraud import workflows
+from ecluse.fraud.layout import Layout
 from ecluse.web.api.bodies import dataset_body
-from ecluse.web.api.schemas import Accepted, AnalyzeRequest, DatasetBody, ProfileBody
+from ecluse.web.api.schemas import Accepted, AnalyzeRequest, DatasetBody, LayoutRequest, ProfileBody
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.uploads import open_upload
@@ -40,11 +41,25 @@ _MULTIPART = {
 
 
 @router.post("/upload", status_code=201, openapi_extra=_MULTIPART, responses=answers(413))
-async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> DatasetBody:
+async def upload(
+    request: Request,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    sheet: Annotated[
+        str | None, Query(max_length=300, description="Sheet of a workbook; else the largest")
+    ] = None,
+    header_row: Annotated[
+        int | None,
+        Query(ge=0, le=2_000, description="Row from 1 with the names of the columns; 0: none; else found"),
+    ] = None,
+) -> DatasetBody:
     """Upload a table (CSV, gzipped CSV, XLSX or Parquet). It is streamed into the store and then profiled."""
     incoming = await open_upload(request, runtime.settings.upload_max_bytes)
     stored = await workflows.store_upload(runtime, user.user.id, incoming.filename, incoming.chunks)
-    row = await run_in_threadpool(workflows.record_dataset, runtime, user.user.id, incoming.filename, stored)
+    layout = Layout(sheet, header_row)
+    row = await run_in_threadpool(
+        workflows.record_dataset, runtime, user.user.id, incoming.filename, stored, layout
+    )
     return dataset_body(row)
 
 
@@ -86,6 +101,13 @@ def show_dataset(dataset_id: str, runtime: RuntimeDep, user: CurrentUser) -> Dat
     """One of your tables."""
     with runtime.catalog.read() as transaction:
         return dataset_body(datasets.dataset_of(transaction, user.user.id, dataset_id))
+
+
+@router.post("/datasets/{dataset_id}/layout", status_code=202, responses=answers(404))
+def read_again(dataset_id: str, body: LayoutRequest, runtime: RuntimeDep, user: CurrentUser) -> DatasetBody:
+    """Read a table from another sheet, or with its names in another row. Refused once something was made from it."""
+    layout = Layout(body.sheet, body.header_row)
+    return dataset_body(workflows.read_again(runtime, user.user.id, dataset_id, layout))
 
 
 @router.delete("/datasets/{dataset_id}", status_code=204, responses=answers(404))

@@ -108,6 +108,33 @@ class MappingRequest(BaseModel):
     )
 
 
+class SheetBody(BaseModel):
+    name: str
+    rows: int
+    columns: int
+
+
+class LayoutBody(BaseModel):
+    """Where in a file its table stands."""
+
+    sheet: str | None = Field(description="Name of the sheet that is read; null of a file without sheets")
+    header_row: int | None = Field(
+        description="Row from 1 that holds the names of the columns; 0: none does, every row is data"
+    )
+    sheets: list[SheetBody] = Field(description="All sheets of a workbook")
+    doubts: list[Literal["sheet", "header"]] = Field(
+        description="What was found and is not plain: look at it"
+    )
+    preview: list[tuple[int, list[str]]] = Field(description="The first rows: number and cells, shortened")
+
+
+class LayoutRequest(BaseModel):
+    """How to read a table; what is left out is found."""
+
+    sheet: str | None = Field(None, max_length=300)
+    header_row: int | None = Field(None, ge=0, le=2_000, description="0: no row holds names")
+
+
 class DatasetBody(BaseModel):
     id: str
     filename: str
@@ -118,6 +145,9 @@ class DatasetBody(BaseModel):
     error: str | None
     rows: int | None
     job: str | None = Field(description="Job that profiles it")
+    layout: LayoutBody | None = Field(
+        description="Which sheet and row it is read from; null until it is read, of Parquet, and of older tables"
+    )
     created_at: datetime
 
 

@@ -17,6 +17,7 @@ from ecluse.catalog import models, predictions, training
 from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import InvalidInput, JobNotFound
 from ecluse.fraud import workflows
+from ecluse.fraud.layout import Layout, layout_of
 from ecluse.fraud.meaning import Candidate, Meaning, candidates, meaning_in_profile
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
@@ -192,6 +193,26 @@ def score(
     return RedirectResponse(f"/fraud/p/{scored.id}", 303)
 
 
+@router.post("/fraud/d/{dataset_id}/layout")
+def read_again(
+    request: Request,
+    dataset_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    sheet: Field = "",
+    names: Field = "",
+    header_row: Field = "",
+) -> Response:
+    """Read the table from another sheet, or with its names in another row; the page again where that cannot be."""
+    row = workflows.find_dataset(runtime, user.user.id, dataset_id)
+    try:
+        layout = Layout(sheet or None, _header_row(names, header_row))
+        workflows.read_again(runtime, user.user.id, row.id, layout)
+    except InvalidInput as error:
+        return _dataset_page(request, runtime, row, error=error)
+    return RedirectResponse(f"/fraud/d/{row.id}", 303)
+
+
 @router.post("/fraud/d/{dataset_id}/remove")
 def remove(dataset_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Delete the table; what was made from it stays."""
@@ -334,6 +355,7 @@ def _dataset_page(
     context = {
         "dataset": row,
         "profile": row.profile,
+        "layout": layout if (layout := layout_of(row)).preview else None,
         "columns": shown,
         "years": years(shown),
         "progress": reading_progress(runtime, row, say),
@@ -354,6 +376,15 @@ def _dataset_page(
         "error": str(error) if error else None,
     }
     return render(request, "dataset.html", context, status=error.status if error else 200)
+
+
+def _header_row(names: str, written: str) -> int | None:
+    """The row of names as the form says it: 0 for none, None for one that is to be found."""
+    if names != "row":
+        return 0 if names == "none" else None
+    if not written.isdigit() or not 1 <= int(written) <= 2_000:
+        raise InvalidInput(f"Row {written or '–'} cannot hold the names: choose one from 1 to 2,000.")
+    return int(written)
 
 
 def _as_sent(form: TrainForm, choices: TrainChoices) -> TrainForm:
