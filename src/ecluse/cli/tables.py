@@ -54,7 +54,7 @@ def say_layout(filename: str, layout: Layout | None) -> None:
         others = ", ".join(
             f"{s.name!r} ({s.rows} × {s.columns})" for s in layout.sheets if s.name != layout.sheet
         )
-        say(f"  Other sheets are as large: {others}. To read one of them: --sheet NAME")
+        say(f"  The other sheets: {others}. To read one of them: --sheet NAME")
     if "header" in layout.doubts:
         say(
             "  Whether that row holds names is in doubt. To read it otherwise: --header-row N, or --no-header"
