@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 import time
 import zipfile
 from collections import Counter
@@ -20,7 +21,7 @@ from ecluse.catalog.images import Filter
 from ecluse.catalog.tables import Image, ImageSet, User
 from ecluse.errors import DigestMismatch, InvalidInput, NotFound
 from ecluse.jobs import Job
-from ecluse.plants import workflows
+from ecluse.plants import looks, workflows
 from ecluse.plants.audit import balance_warnings, findings_of, start_audit
 from ecluse.plants.demo import COPIES, WRONG, write_demo
 from ecluse.plants.exporting import TABLE, export_folder, zip_chunks
@@ -101,6 +102,53 @@ def test_an_audit_groups_the_copies_judges_every_label_and_leaves_relabelled_ima
     with runtime.catalog.write() as transaction:  # as an audit that began before would say
         images.set_suspicions(transaction, imported.id, [(one.id, one.label, 0.99, one.suggested_label)])
     assert findings_of(runtime, user.id, imported.id).suspects == len(suspects) - 1
+
+
+def test_a_suspect_that_a_person_confirms_leaves_and_no_later_audit_doubts_it(
+    runtime: Runtime, user: User, imported: ImageSet
+) -> None:
+    one, other = _rows(runtime, user, imported)[:2]
+
+    def audited(row: Image, label: str, suggested: str) -> int:
+        with runtime.catalog.write() as transaction:
+            images.set_suspicions(transaction, imported.id, [(row.id, label, 0.9, suggested)])
+        return findings_of(runtime, user.id, imported.id).suspects
+
+    assert audited(one, one.label, "another") == 1
+    assert workflows.relabel(runtime, user.id, imported.id, [one.id], one.label) == 0, (
+        "none had another label"
+    )
+    assert findings_of(runtime, user.id, imported.id).suspects == 0
+    assert audited(one, one.label, "another") == 0, "the next audit"
+    assert audited(other, other.label, "another") == 1
+    workflows.relabel(runtime, user.id, imported.id, [other.id], "another")
+    assert audited(other, "another", other.label) == 0, "a person chose it"
+
+
+def test_an_audit_that_goes_on_is_joined(
+    runtime: Runtime, user: User, imported: ImageSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going, usable = threading.Event(), looks.usable
+
+    def waiting(*arguments: str) -> list[Image]:
+        assert going.wait(60)
+        return usable(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(looks, "usable", waiting)
+    with worker(runtime):
+        job_id = start_audit(runtime, user.id, imported.id)
+        deadline = time.monotonic() + 60
+        while runtime.jobs.get(user.id, job_id).status == "queued":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert start_audit(runtime, user.id, imported.id) == job_id
+        with runtime.catalog.write() as transaction:  # what came since has to be looked at as well
+            images.set_imported(transaction, imported.id, {})
+        later = start_audit(runtime, user.id, imported.id)
+        assert later != job_id
+        runtime.jobs.cancel(user.id, later)
+        going.set()
+        assert ended(runtime, user, job_id).status == "done"
 
 
 def _copies(folder: Path) -> list[tuple[str, str]]:

@@ -174,3 +174,15 @@ def test_many_images_of_every_label_need_no_warning() -> None:
     report = evaluation.evaluation_of(LABELS, test, test, Counter(dict.fromkeys(LABELS, 500)), 1.0)
     assert report["warnings"] == []
     assert math.isclose(report["metrics"]["accuracy"], 1.0)
+
+
+def test_what_is_answered_none_of_these_is_not_right_as_served() -> None:
+    logits = np.array([[3.0, 0.0], [3.0, 0.0], [0.0, 3.0], [0.0, 3.0]])
+    examples = [Example(str(n), str(n), label, bytes) for n, label in enumerate((0, 0, 1, 0))]
+    served = evaluation.as_served(Answers(examples, logits), np.array([True, False, True, True]))
+    assert (served["right"], served["wrong"], served["none"], served["of"]) == (2, 1, 1, 4)
+    assert (served["low"], served["high"]) == wilson(2, 4)
+    told = {"right": 214, "of": 249, "low": 0.811, "high": 0.898, "wrong": 20, "none": 15}
+    assert evaluation.served_in_words(told) == (
+        '214 of 249 right is 85.9 % (81 to 90), as served: 20 wrong, 15 answered "none of these"'
+    )

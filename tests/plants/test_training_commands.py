@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from ecluse.catalog import images, runs
 from ecluse.cli import cli
 from ecluse.cli.plants_training import percentile
-from ecluse.plants import training_work
+from ecluse.errors import NotFound
+from ecluse.plants import training_work, workflows
 from ecluse.runtime import Runtime
 from tests.plants.sets import LABELS, add_set, drawn, learn_last_layer
 
@@ -69,6 +71,54 @@ def test_a_model_is_trained_and_asked_and_unreadable_files_are_named(home: str, 
     assert f"shapes@{said['version']}: 1 images" in explained.stdout
     with Image.open(tmp_path / "why" / "good.png") as picture:
         assert picture.size == (448, 448)
+
+
+def test_a_training_is_repeated_from_its_run_with_the_same_files(
+    runtime: Runtime,
+) -> None:
+    owner = runtime.accounts.local_administrator()
+    row = add_set(runtime, owner.id)
+    home = str(runtime.settings.home)
+    first = parsed(ran(home, "train", "--name", "shapes", "--epochs", "3", "--seed", "4", "--json"))
+    served = first["as_served"]
+    assert served["right"] + served["wrong"] + served["none"] == served["of"] == first["tested"]
+    with runtime.catalog.read() as transaction:
+        run = runs.run_of(transaction, owner.id, first["run"])
+        curves = runs.curves_of(transaction, run.id)
+        some = images.list_images(transaction, owner.id, row.id)[:3]
+    published = {point.step: point.value for point in curves["validation_loss"]}[first["best_epoch"]]
+    assert run.metrics["validation_loss"] == published, "that of the published epoch, not of the last"
+    assert run.metrics["best_epoch"] == first["best_epoch"]
+    assert run.metrics["served_accuracy"] == served["right"] / served["of"]
+    kept = run.parameters
+    assert (kept["seed"], kept["epochs"], kept["recipe"], kept["made.device"]) == (4, 3, "features", "cpu")
+    assert kept["made.split_sha256"] == first["split_sha256"]
+    assert {
+        "made.set_sha256",
+        "made.strength",
+        "made.numpy",
+        "made.onnxruntime",
+        "made.ecluse",
+    } <= kept.keys()
+    workflows.relabel(
+        runtime, owner.id, row.id, [one.id for one in some], "other"
+    )  # the set goes on; the run does not
+    again = ran(home, "train", "--repeat", first["run"], "--json")
+    assert again.exit_code == 0, again.output
+    said = parsed(again)
+    assert (said["split"], said["version"] != first["version"], said["name"]) == (
+        first["split"],
+        True,
+        "shapes",
+    )
+    assert {"best_model.safetensors", "model.onnx", "known.safetensors", "labels.json", "split.json"} <= set(
+        said["same"]
+    )
+    assert set(said["different"]) <= {"metrics.json", "model_card.md", "training_history.json"}
+    refused = ran(home, "train", "--repeat", first["run"], "--epochs", "5")
+    assert refused.exit_code == 2
+    assert "takes every setting from the run" in refused.output
+    assert isinstance(ran(home, "train", "--repeat", "nothing").exception, NotFound)
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1))

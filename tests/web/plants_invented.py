@@ -121,6 +121,7 @@ def report() -> dict[str, Any]:
                    "test": dict.fromkeys(LABELS, 20)},
         "metrics": {"accuracy": 0.95, "log_loss": 0.171, "macro_f1": 0.949, "expected_calibration_error": 0.031},
         "interval": {"level": 0.95, "low": 0.863, "high": 0.983, "right": 57, "of": 60},
+        "served": {"level": 0.95, "low": 0.839, "high": 0.972, "right": 56, "of": 60, "wrong": 2, "none": 2},
         "validation": {"accuracy": 0.967, "log_loss": 0.13}, "train": {"accuracy": 1.0, "log_loss": 0.02},
         "classes": [
             {"label": label, "precision": 0.95, "recall": 0.95, "f1": 0.95, "images": 20, "predicted": 20,

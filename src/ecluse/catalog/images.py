@@ -258,16 +258,18 @@ def stored_bytes(transaction: Transaction, user_id: str, set_ids: Collection[str
 def set_label(
     transaction: Transaction, user_id: str, set_id: str, image_ids: Collection[str], label: str
 ) -> int:
-    """Give stored images another label; how many changed. What was suspected of the old one is forgotten."""
+    """Give stored images a label; how many had another. A person has said so: no audit doubts it from then on."""
     changed = 0
     for part in _parts(image_ids):
         mine = (Image.user_id == user_id, Image.set_id == set_id, Image.id.in_(part))
         stored = and_(*mine, Image.state != "rejected")
-        transaction.execute(update(Image).where(stored).values(contested=False))
+        # A suggestion that is the label itself: what a person chose, or confirmed.
+        said = update(Image).where(stored, Image.label == label)
+        transaction.execute(said.values(contested=False, suspicion=None, suggested_label=label))
         done = transaction.execute(
             update(Image)
             .where(stored, Image.label != label)
-            .values(label=label, suspicion=None, suggested_label=None)
+            .values(label=label, contested=False, suspicion=None, suggested_label=label)
             .returning(Image.id)
         )
         changed += len(done.all())
@@ -307,13 +309,16 @@ def set_groups(transaction: Transaction, set_id: str, groups: Mapping[str, str |
 def set_suspicions(
     transaction: Transaction, set_id: str, judged: Iterable[tuple[str, str, float | None, str | None]]
 ) -> None:
-    """Keep what was found of labels: (image, label, suspicion, suggested label); one that has another label now is
-    left as it is."""
+    """Keep what was found of labels: (image, label, suspicion, suggested label); one that has another label now, or
+    whose label a person chose or confirmed, is left as it is."""
     table = cast(Table, Image.__table__)
     change = (
         update(table)
         .where(
-            table.c.set_id == set_id, table.c.id == bindparam("image"), table.c.label == bindparam("given")
+            table.c.set_id == set_id,
+            table.c.id == bindparam("image"),
+            table.c.label == bindparam("given"),
+            or_(table.c.suggested_label.is_(None), table.c.suggested_label != table.c.label),
         )
         .values(suspicion=bindparam("found"), suggested_label=bindparam("suggested"))
     )

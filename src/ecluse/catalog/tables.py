@@ -475,7 +475,7 @@ class Image(Base):
     had another label, and that nobody chose since. Of a file that was never read, such as one that could not be
     fetched, `sha256` is the digest of its origin. `perceptual_hash`: 64 bits as 16 hex digits. `group` is the id of
     the first of those that look nearly the same. `suspicion`: how improbable its label is by models that have not
-    seen it, 0 to 1; `suggested_label` what they say instead.
+    seen it, 0 to 1; `suggested_label` what they say instead, or the label itself where a person chose or confirmed it.
     """
 
     __tablename__ = "images"

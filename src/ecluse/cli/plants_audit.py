@@ -160,6 +160,7 @@ def _audit_text(fields: dict[str, Any]) -> str:
     lines += ["  …"] * (len(fields["suspected"]) > LISTED)
     if fields["suspected"]:
         lines.append(f"  Put one right: ecluse plants relabel {name} IMAGE --label LABEL")
+        lines.append("  One that is right leaves this list when it is relabelled with the label it has.")
     lines += [f"Check: {warning}" for warning in fields["warnings"]]
     return "\n".join(lines)
 

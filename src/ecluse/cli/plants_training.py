@@ -16,7 +16,7 @@ from ecluse.cli.output import Record, reports, say
 from ecluse.cli.session import acting, finish, home_option, user_option
 from ecluse.errors import InvalidInput, UnreadableImage
 from ecluse.plants import training, workflows
-from ecluse.plants.evaluation import in_words
+from ecluse.plants.evaluation import in_words, served_in_words
 from ecluse.plants.recipe import ARCHITECTURES, RECIPES, Architecture, Options, RecipeName
 from ecluse.plants.training import TrainingRequest
 from ecluse.runtime import Runtime
@@ -30,7 +30,12 @@ EXPLAINED_SIDE: Final = 448
 
 
 @click.command()
-@click.option("--name", required=True, help="Name of the model.")
+@click.option("--name", help="Name of the model. With --repeat: default, that of the run.")
+@click.option(
+    "--repeat",
+    metavar="RUN",
+    help="Do again what a training did, with its split and settings; see: ecluse runs list --application plants",
+)
 @click.option("--set", "set_name", help="Set of images, by name or id. Default: the one imported last.")
 @click.option(
     "--recipe",
@@ -65,7 +70,8 @@ EXPLAINED_SIDE: Final = 448
 @home_option
 @reports
 def train(
-    name: str,
+    name: str | None,
+    repeat: str | None,
     set_name: str | None,
     recipe: RecipeName,
     architecture: Architecture | None,
@@ -82,6 +88,12 @@ def train(
     Ctrl-C cancels the training; nothing is published then.
     """
     options = Options(seed, epochs, architecture, learning_rate, batch_size, device)
+    if repeat is not None:
+        if (set_name, recipe, options) != (None, "features", Options()):
+            raise click.UsageError("--repeat takes every setting from the run. Name no other than --name.")
+        return _repeat(repeat, name, email, home)
+    if name is None:
+        raise click.UsageError("Name the model: --name NAME")
     request = TrainingRequest(name, recipe, options)
     training.check_request(request)
     with acting(home, email) as (runtime, user):
@@ -94,6 +106,22 @@ def train(
             ended = runs.run_of(transaction, user.id, run.id)
             row = models.version_of(transaction, user.id, name, ended.version)
     return Record(_fields(row, found.name, run.id), _text(row))
+
+
+def _repeat(run_id: str, name: str | None, email: str | None, home: Path | None) -> Record:
+    """Train once more what a run trained, and say which files came out the same."""
+    with acting(home, email) as (runtime, user):
+        run = training.repeat_training(runtime, user.id, run_id, name)
+        finish(runtime, user, run.job_id or "", f"Training {run.name}", _epochs(runtime, run))
+        with runtime.catalog.read() as transaction:
+            ended, before = (runs.run_of(transaction, user.id, one) for one in (run.id, run_id))
+            row = models.version_of(transaction, user.id, run.name, ended.version)
+    same, other = training.same_files(ended, before)
+    fields = _fields(row, ended.tags["set"], run.id) | {"repeats": run_id, "same": same, "different": other}
+    told = [_text(row), f"The same as of run {run_id}, by digest: {', '.join(same) or 'none'}."]
+    if other:
+        told.append(f"Not the same: {', '.join(other)}. Those that say how long it took never are.")
+    return Record(fields, "\n".join(told))
 
 
 def _epochs(runtime: Runtime, run: Run) -> Callable[[], None]:
@@ -132,6 +160,7 @@ def _fields(row: ModelVersion, set_name: str, run_id: str) -> dict[str, Any]:
         "set": set_name,
         "split": report["split"]["id"],
         "split_sha256": report["split"]["sha256"],
+        "as_served": report["served"],
         "test_accuracy": report["metrics"]["accuracy"],
         "test_accuracy_interval": [interval["low"], interval["high"]],
         "tested": interval["of"],
@@ -161,7 +190,8 @@ def _text(row: ModelVersion) -> str:
     lines = [
         f"{row.name}@{row.version}, {report['recipe']} ({report['architecture']}), trained on {learned} images "
         f"in {seconds['training']:.0f} s, {seconds['total']:.0f} s in all",
-        f"On the test part {in_words(report['interval'])}.",
+        f"On the test part {served_in_words(report['served'])}.",
+        f"The likeliest label, whether it is given or not: {in_words(report['interval'])}.",
     ]
     lines += [f"  {one['label']:<20} {_class(one)}" for one in report["classes"]]
     lines.append(f"model.onnx has {report['size_bytes'] / 1e6:.1f} MB; {checked}.")

@@ -39,7 +39,7 @@ class Findings:
 
 
 def start_audit(runtime: Runtime, user_id: str, set_id: str) -> str:
-    """Queue the audit of a set; the job's id. One that waits or goes on is not queued a second time.
+    """Queue the audit of a set; the job's id. One that waits, or that began since images came, is not queued again.
 
     Raises:
         NotFound: the user has no such set.
@@ -51,6 +51,17 @@ def start_audit(runtime: Runtime, user_id: str, set_id: str) -> str:
     with runtime.catalog.read() as transaction:
         if not images.counts(transaction, user_id, [row.id])[row.id].total:
             raise InvalidInput(f"{row.name} has no images yet. Import some: ecluse plants import DIR")
+    for job in runtime.jobs.list(user_id, limit=1000, active=True):
+        is_current = row.imported_at is None or (
+            job.started_at is not None and job.started_at > row.imported_at
+        )
+        if (
+            job.kind == AUDIT
+            and job.subject.get("set_id") == row.id
+            and job.status == "running"
+            and is_current
+        ):
+            return job.id
     return queue_audit(runtime, row)
 
 

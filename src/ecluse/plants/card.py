@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ecluse.plants.evaluation import in_words
+from ecluse.plants.evaluation import in_words, served_in_words
 
 _LEARNED = {
     "features": "A linear layer on what the network learned on ImageNet; the network itself was left as it is",
@@ -52,7 +52,8 @@ def _images(report: Mapping[str, Any]) -> str:
 def _figures(report: Mapping[str, Any]) -> str:
     metrics, calibration = report["metrics"], report["calibration"]
     return (
-        f"Accuracy on the test part: {in_words(report['interval'])}; the range is a 95 % interval (Wilson). "
+        f"On the test part {served_in_words(report['served'])}. The likeliest label, whether it is given or not: "
+        f"{in_words(report['interval'])}; the range is a 95 % interval (Wilson). "
         f"Log loss {metrics['log_loss']:.3f} nats, macro F1 {metrics['macro_f1']:.3f}, expected calibration error "
         f"{metrics['expected_calibration_error']:.3f}. Probabilities are divided by a temperature of "
         f"{calibration['temperature']:.3f}, fitted on the validation part."

@@ -91,6 +91,30 @@ def evaluation_of(
     }
 
 
+def as_served(test: Answers, accepted: NDArray[np.bool_]) -> dict[str, Any]:
+    """How many of the test images get their label from what is served, with Wilson's interval.
+
+    `accepted` says of which images it gives a label at all; of the others it says "none of these", which is not right,
+    since each shows one of the labels: `wrong` counts the labels that are, `none` the images that get none.
+    """
+    right_ones = test.predicted == test.truth
+    right, of = int((right_ones & accepted).sum()), len(test.truth)
+    return {
+        "level": LEVEL,
+        **_named(wilson(right, of)),
+        "right": right,
+        "of": of,
+        "wrong": int((~right_ones & accepted).sum()),
+        "none": int((~accepted).sum()),
+    }
+
+
+def served_in_words(served: Mapping[str, Any]) -> str:
+    """`214 of 249 right is 85.9 % (81 to 90), as served: 21 are wrong, 14 are answered "none of these"`."""
+    wrong, none = int(served["wrong"]), int(served["none"])
+    return f'{in_words(served)}, as served: {wrong:,} wrong, {none:,} answered "none of these"'
+
+
 def in_words(interval: Mapping[str, Any]) -> str:
     """`57 of 60 right is 95 % (86 to 98)`."""
     right, of = int(interval["right"]), int(interval["of"])

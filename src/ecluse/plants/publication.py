@@ -79,9 +79,10 @@ def write_model(
     familiarity = learn_familiarity(train_seen, train.truth, validation_seen, validation.predicted)
     temperature = evaluation.fit_temperature(validation.logits, validation.truth)
     test, test_seen = looking.at(lessons.test)
+    accepted = familiarity.accepted(test_seen, test.predicted)
     none_of_these = write_familiarity(familiarity, folder) | {
         "accepted_validation": float(familiarity.accepted(validation_seen, validation.predicted).mean()),
-        "accepted_test": float(familiarity.accepted(test_seen, test.predicted).mean()),
+        "accepted_test": float(accepted.mean()),
     }
     _write_json(
         folder / LABELS_FILE,
@@ -99,6 +100,7 @@ def write_model(
         "images": {part: dict(counts) for part, counts in counted.items()},
         "train": {"accuracy": best.train_accuracy, "log_loss": best.train_loss},
         **evaluation.evaluation_of(labels, test, validation, counted["train"], temperature),
+        "served": evaluation.as_served(test, accepted),
         "none_of_these": none_of_these,
         "history": [asdict(epoch) for epoch in learned.history],
         "best_epoch": learned.best_epoch,
@@ -114,6 +116,8 @@ def write_model(
         "export": check_export(looking.graph, test, torch_logits(learned)),
         "size_bytes": (folder / GRAPH_FILE).stat().st_size,
     }
+    served = report["served"]
+    report["metrics"] = {"served_accuracy": served["right"] / served["of"]} | report["metrics"]
     _write_json(folder / HISTORY, report["history"])
     _write_json(folder / SPLIT, lessons.manifest)
     _write_json(folder / METRICS, report)
@@ -232,6 +236,7 @@ def _details(report: Mapping[str, Any]) -> dict[str, Any]:
         "train_loss": report["train"]["log_loss"],
         "validation_accuracy": report["validation"]["accuracy"],
         "validation_loss": report["validation"]["log_loss"],
+        "served_accuracy": report["served"]["right"] / report["served"]["of"],
         "test_accuracy": metrics["accuracy"],
         "test_loss": metrics["log_loss"],
         "test_images": report["interval"]["of"],

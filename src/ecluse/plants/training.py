@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final
 
 from ecluse.catalog import audit, images, runs
@@ -62,17 +62,69 @@ def start_training(runtime: Runtime, user_id: str, set_id: str, request: Trainin
         subject={"set_id": found.id},
         job_id=new_id(),
     )
+    return _queued(runtime, run, found.name)
+
+
+def _queued(runtime: Runtime, run: Run, set_name: str) -> Run:
     with runtime.catalog.write() as transaction:
         runs.add_run(transaction, run)
-        audit.record(transaction, user_id, "model.train", request.model_name, images=found.name)
-    title = f"{request.model_name}: {found.name}"
+        audit.record(transaction, run.user_id, "model.train", run.name, images=set_name)
+    title = f"{run.name}: {set_name}"
     try:
-        runtime.jobs.enqueue(KIND, QUEUE, user_id, title, {"run_id": run.id}, job_id=run.job_id)
+        runtime.jobs.enqueue(KIND, QUEUE, run.user_id, title, {"run_id": run.id}, job_id=run.job_id)
     except Exception as error:
         with runtime.catalog.write() as transaction:
             runs.set_ended(transaction, run.id, "failed", f"It could not be queued: {error}")
         raise
     return run
+
+
+def repeat_training(runtime: Runtime, user_id: str, run_id: str, name: str | None = None) -> Run:
+    """Queue a training that does what one of the user's did, on the same split and with the same settings; its run.
+
+    On the same machine and libraries the recipe `features` makes the same files again, those that say how long it took
+    apart. `name`: of the model; None: that of the run.
+
+    Raises:
+        NotFound: the user has no such run, or its set or split is gone.
+        InvalidInput: it is no training of images, has not ended well, or its split was changed.
+    """
+    with runtime.catalog.read() as transaction:
+        before = runs.run_of(transaction, user_id, run_id)
+        if before.application != APPLICATION or before.status != "done":
+            raise InvalidInput(
+                f"Run {run_id} is no training of images that is done: there is nothing to repeat. "
+                "See: ecluse runs list --application plants --status done"
+            )
+        set_id, split_id = before.subject["set_id"], before.subject["split_id"]
+        found = images.set_of(transaction, user_id, set_id)
+        split = images.split_of(transaction, user_id, split_id)
+    if split.sha256 != before.parameters.get("made.split_sha256", split.sha256):
+        raise InvalidInput(f"The split of run {run_id} is not the one that it learned from. Train anew.")
+    request = request_of(before)
+    request = replace(request, model_name=name or request.model_name)
+    check_request(request)
+    run = Run(
+        id=new_id(),
+        user_id=user_id,
+        application=APPLICATION,
+        kind=request.recipe,
+        name=request.model_name,
+        parameters=_parameters(request),
+        tags={"set": found.name, "repeats": before.id},
+        subject={"set_id": set_id, "split_id": split_id, "repeats": before.id},
+        job_id=new_id(),
+    )
+    return _queued(runtime, run, found.name)
+
+
+def same_files(run: Run, before: Run) -> tuple[list[str], list[str]]:
+    """The files of the versions of two runs that are the same by digest, and those that are not."""
+    known = {one["name"]: one["sha256"] for one in before.artifacts}
+    new = {one["name"]: one["sha256"] for one in run.artifacts}
+    names = sorted(known.keys() | new.keys())
+    same = [name for name in names if known.get(name) == new.get(name)]
+    return same, [name for name in names if name not in same]
 
 
 def finish_early(runtime: Runtime, user_id: str, job_id: str) -> None:

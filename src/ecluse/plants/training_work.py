@@ -7,7 +7,11 @@ is claimed anew by each attempt and published once.
 from __future__ import annotations
 
 import logging
+import os
+import platform
 import time
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse import models
@@ -21,7 +25,7 @@ from ecluse.errors import (
     StoreUnavailable,
 )
 from ecluse.jobs import JobKind, Task, patiently
-from ecluse.plants.teaching import RunTeaching, log_epoch, remove_checkpoint
+from ecluse.plants.teaching import METRICS, RunTeaching, log_epoch, remove_checkpoint
 from ecluse.plants.training import APPLICATION, KIND, QUEUE, request_of
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime
@@ -33,6 +37,9 @@ if TYPE_CHECKING:
 READ, LEARNED = 0.12, 0.85
 #: And when its images are compared with each other, before that.
 COMPARED: Final = 0.06
+#: What a run keeps the versions of, and the longest value of a recipe's own that it keeps.
+LIBRARIES: Final = ("numpy", "onnxruntime", "pillow", "scikit-learn", "scipy", "torch")
+SHORT: Final = 200
 logger = logging.getLogger(__name__)
 
 
@@ -62,12 +69,15 @@ def reconcile(runtime: Runtime) -> int:
 def _split(runtime: Runtime, task: Task, run_id: str) -> str:
     """The split this run learns from and is tested on: the set's newest with its seed, brought up to date.
 
+    A run that repeats another takes that one's, as it was.
     Copies are looked for first, so that none that came since the last audit is tested on what was learned from it.
     """
     from ecluse.plants.looks import group_copies, usable
     from ecluse.plants.splits import split_for
 
     run = run_of(runtime, task.user_id, run_id)
+    if "repeats" in run.subject:
+        return str(run.subject["split_id"])
     set_id = run.subject["set_id"]
     rows = usable(runtime, run.user_id, set_id)
     group_copies(runtime, set_id, rows, lambda done, text: task.report("read", COMPARED * done, text))
@@ -115,7 +125,44 @@ def _learn(runtime: Runtime, task: Task, run_id: str, split_id: str) -> dict[str
                 runtime.registry(task.user_id), run.name, folder / "model", task.job_id
             )
         )
-    return uploaded | {"report": model.report, "details": model.details}
+    made = how_made(model.report, request.options.device)
+    return uploaded | {"report": model.report, "details": model.details, "made": made}
+
+
+def how_made(report: dict[str, Any], device: str) -> dict[str, Any]:
+    """All that is needed to make a version again, beside what was asked for, as parameters of its run.
+
+    What it was divided into and learned from by digest, what the recipe chose by itself, and by which machine and
+    libraries: other ones may round differently.
+    """
+    chosen = {
+        f"made.{name}": value
+        for name, value in runs.flat_values(report["details"]).items()
+        if isinstance(value, str | int | float | bool) and len(str(value)) <= SHORT
+    }
+    return chosen | {
+        "made.architecture": report["architecture"],
+        "made.image_size": report["image_size"],
+        "made.epochs": report["epochs"],
+        "made.best_epoch": report["best_epoch"],
+        "made.asked_device": device,
+        "made.device": report["device"],
+        "made.cores": os.cpu_count() or 1,
+        "made.machine": f"{platform.system()} {platform.machine()}",
+        "made.split": report["split"]["id"],
+        "made.split_sha256": report["split"]["sha256"],
+        "made.set_sha256": report["data_digest"],
+        "made.ecluse": report["code_version"],
+        "made.python": platform.python_version(),
+        **{f"made.{name}": found for name in LIBRARIES if (found := _installed(name)) is not None},
+    }
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return installed_version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def recipe(name: RecipeName) -> Recipe:
@@ -162,6 +209,7 @@ def publish(runtime: Runtime, task: Task, run_id: str, learned: dict[str, Any]) 
     )
     with runtime.catalog.write() as transaction:
         models.record(transaction, publication, manifest)
+        runs.set_parameters(transaction, run_id, learned.get("made", {}))
         _set_done(transaction, run_id, version, url, report, files)
 
 
@@ -185,7 +233,15 @@ def _set_done(
 def summary_of(report: dict[str, Any]) -> dict[str, float | None]:
     """The figures of a report that lists and comparisons of runs show."""
     measured, interval = report["metrics"], report["interval"]
+    served = report.get("served") or {"low": None, "high": None}
+    published = next(one for one in report["history"] if one["epoch"] == report["best_epoch"])
     return {
+        # What each epoch measured, of the one that was published: the last may be another.
+        **{name: published[name] for name in METRICS if published.get(name) is not None},
+        "best_epoch": report["best_epoch"],
+        "served_accuracy": served["right"] / served["of"] if "of" in served else None,
+        "served_accuracy_low": served["low"],
+        "served_accuracy_high": served["high"],
         "test_accuracy": measured["accuracy"],
         "test_accuracy_low": interval["low"],
         "test_accuracy_high": interval["high"],

@@ -42,7 +42,14 @@ __all__ = [
 #: The figure a run is judged by, for each application; the first of them that it has.
 MAIN: Final[Mapping[str, tuple[str, ...]]] = {
     "fraud": ("average_precision", "best_validation_average_precision", "roc_auc"),
-    "plants": ("test_accuracy", "accuracy", "validation_accuracy", "log_loss", "validation_loss"),
+    "plants": (
+        "served_accuracy",
+        "test_accuracy",
+        "accuracy",
+        "validation_accuracy",
+        "log_loss",
+        "validation_loss",
+    ),
     "city": ("flow.absolute_error", "bikes.absolute_error"),
 }
 _LOWER: Final = ("loss", "error", "brier")

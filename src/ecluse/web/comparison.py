@@ -24,6 +24,7 @@ HIGHER: Final = frozenset(
         "f1",
         "recall_top_1_percent",
         "recall_top_5_percent",
+        "served_accuracy",
         "accuracy",
         "macro_f1",
     }
@@ -215,9 +216,9 @@ def _same_test(a: ModelVersion, b: ModelVersion) -> bool | None:
 
 def _interval(version: ModelVersion, name: str) -> Interval | None:
     bounds = (version.report.get("intervals") or {}).get(name)
-    accuracy = version.report.get("interval")
-    if name == "accuracy" and isinstance(accuracy, Mapping):
-        bounds = accuracy.get("low"), accuracy.get("high")
+    of_images = version.report.get({"accuracy": "interval", "served_accuracy": "served"}.get(name, ""))
+    if isinstance(of_images, Mapping):
+        bounds = of_images.get("low"), of_images.get("high")
     return (float(bounds[0]), float(bounds[1])) if bounds else None
 
 

@@ -741,6 +741,9 @@ MESSAGES: Final[tuple[str, ...]] = (
        "Join several by and, or and parentheses; a value that holds such a word stands between quotes. "
        "Keys are %(values)s, and what metadata and metrics call them."),
     N_("%(value)s cannot name an application: use 1 to 16 letters, digits, dots, hyphens or underscores."),
+    N_("Run %(name)s is no training of images that is done: there is nothing to repeat. "
+       "See: ecluse runs list --application plants --status done"),
+    N_("The split of run %(name)s is not the one that it learned from. Train anew."),
     N_("%(key)s takes a date or a time (UTC), not %(value)s. Write %(word)s or %(file)s"),
     N_("This condition is too long: a key has at most %(count)s characters and %(number)s parts between dots, "
        "a value at most %(total)s characters. Shorten it, such as val_accuracy>0.9"),

@@ -150,6 +150,13 @@ class IntervalBody(BaseModel):
     of: int = Field(examples=[60])
 
 
+class ServedShareBody(IntervalBody):
+    """`wrong` test images get another label, `none` get "none of these"; neither is right."""
+
+    wrong: int = Field(examples=[2])
+    none: int = Field(examples=[1])
+
+
 class ServedBody(BaseModel):
     """A model of images as it is served."""
 
@@ -159,7 +166,13 @@ class ServedBody(BaseModel):
     labels: list[str] = Field(examples=[["dandelion", "grass"]])
     recipe: str | None
     architecture: str | None
-    accuracy: float | None = Field(description="On test images that nothing was learned from or chosen by")
+    as_served: ServedShareBody | None = Field(
+        description="Of the test images, how many get their label; None of versions from before it was counted"
+    )
+    accuracy: float | None = Field(
+        description="How often the likeliest label is right, given or not, on test images that nothing was learned "
+        "from or chosen by"
+    )
     interval: IntervalBody | None
     none_of_these: dict[str, Any] = Field(
         description="How images of something else are told, and what that costs"
@@ -261,6 +274,7 @@ def served_body(runtime: Runtime, row: ModelVersion, loaded_at: datetime | None)
         labels=report.get("labels", []),
         recipe=report.get("recipe"),
         architecture=report.get("architecture"),
+        as_served=report.get("served"),
         accuracy=report.get("metrics", {}).get("accuracy"),
         interval=report.get("interval"),
         none_of_these=report.get("none_of_these", {}),

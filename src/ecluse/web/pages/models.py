@@ -411,6 +411,7 @@ def figure_names(say: Words) -> dict[str, str]:
         "brier": say._("Brier score, 0 is best"),
         "log_loss": say._("Log loss, 0 is best"),
         "calibration_error": say._("Calibration error"),
+        "served_accuracy": say._("Right as served"),
         "accuracy": say._("Accuracy"),
         "macro_f1": say._("Mean F1 of the labels"),
         "expected_calibration_error": say._("Calibration error"),

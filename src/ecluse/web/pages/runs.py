@@ -287,9 +287,9 @@ def _interval(figure: Figure, version: ModelVersion | None) -> tuple[float, floa
     """The interval that the report of the version gives this figure."""
     if version is None:
         return None
-    told = version.report.get("interval")
+    told = version.report.get("served" if figure.name == "served_accuracy" else "interval")
     if (
-        figure.name in ("accuracy", "test_accuracy")
+        figure.name in ("accuracy", "test_accuracy", "served_accuracy")
         and isinstance(told, dict)
         and {"low", "high"} <= told.keys()
     ):
