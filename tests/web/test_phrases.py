@@ -123,6 +123,7 @@ NOT_SHOWN = {
     "or what the metadata or metrics call it. A date (2026-11-01) means that day, a time is 2026-11-01T12:30 (UTC). "
     "A value that holds 'and' or 'or' stands between quotes.",
     "ecluse models alias C7 C7 --remove",
+    'C7, as served: 7 wrong, 7 answered "none of these"',
     "Job C7 was queued but reads as something else.",
     "This Python C7.C7 has SQLite C7; the job engine needs 3.42. Use a Python with a newer SQLite, Python 3.11, "
     "or PostgreSQL (DATABASE_URL).",
