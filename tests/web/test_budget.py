@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import re
@@ -179,6 +180,34 @@ def test_a_scoring_from_before_says_that_its_figures_are_of_a_step(
     assert "figures are of the next lower step" in page
     assert reader.get("/fraud/p/p1/budget?budget=67").json()["flagged"] == "60"
     assert reader.get("/api/predictions/p1/budget?alerts=67").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("language", "amount", "shop"),
+    [
+        ("en", "usually 12.5 to 85", "usually web (61\u00a0%)"),
+        ("fr", "d'habitude de 12,5 à 85", "d'habitude web (61\u00a0%)"),
+    ],
+)
+def test_a_row_shows_its_own_values_beside_what_is_usual(
+    runtime: Runtime, owner: User, tmp_path: Path, language: str, amount: str, shop: str
+) -> None:
+    row = keep(runtime, owner, tmp_path, scored_rows())
+    own = {
+        "columns": ["amount", "merchant", "transaction_id", "country"],
+        "rows": [["1250.75", "casino", "T0", "FR"]] + [["3.5", "web", "T1", "FR"]] * 99,
+        "usual": {"amount": {"low": 12.5, "high": 85.0}, "merchant": {"value": "web", "share": 0.61}},
+    }
+    with runtime.catalog.write() as transaction:
+        kept = transaction.get_one(Prediction, row.id)
+        kept.summary = {**(kept.summary or {}), "own": own}
+    reader = browser(runtime, owner)
+    reader.cookies.set("lang", language)
+    page = html.unescape(reader.get("/fraud/p/p1").text)
+    value = "1250,75" if language == "fr" else "1250.75"
+    assert f'<dt class="mono">amount</dt><dd>{value} <span class="muted">{amount}</span>' in page
+    assert f'<dt class="mono">merchant</dt><dd>casino <span class="muted">{shop}</span>' in page
+    assert '<dt class="mono">transaction_id</dt>' not in page, "it stands at the head of the row"
 
 
 def test_what_is_known_of_labelled_rows_stands_beside_what_is_expected(

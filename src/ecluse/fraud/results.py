@@ -53,12 +53,18 @@ class ScoreSummary:
     labelled: int = 0
     frauds: int = 0
     ranking: Ranking | None = field(default=None, repr=False, compare=False)
+    #: The places in the table, from 0, of the rows in `top`; no part of `to_dict`.
+    top_places: tuple[int, ...] = field(default=(), repr=False, compare=False)
     flagged_from: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         lists = {"histogram": list(self.histogram), "top": list(self.top), "budgets": list(self.budgets)}
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "ranking"}
+        values = {
+            name: getattr(self, name)
+            for name in self.__dataclass_fields__
+            if name not in ("ranking", "top_places")
+        }
         return values | lists
 
 
@@ -163,6 +169,10 @@ def _labels_held(batch: pl.DataFrame, target: str | None, positive: str | None) 
     return read_labels(batch[target], positive)
 
 
+#: The place of a row in its table, beside its scores while they are counted.
+_PLACE = "ecluse place"
+
+
 class _Tally:
     """Counts what passes by, and keeps the riskiest rows."""
 
@@ -182,7 +192,7 @@ class _Tally:
             yield batch
 
     def summary(self) -> ScoreSummary:
-        top = [] if self._top is None else self._top.to_dicts()
+        top = [] if self._top is None else self._top.drop(_PLACE).to_dicts()
         plain = tuple({name: _plain(value) for name, value in row.items()} for row in top)
         levels = self._levels
         ranking = self._ranked.ranking()
@@ -199,6 +209,7 @@ class _Tally:
             frauds=int(ranking.frauds.sum()),
             ranking=ranking,
             flagged_from=self._flagged_from,
+            top_places=() if self._top is None else tuple(self._top[_PLACE].to_list()),
         )
 
     def _add(self, batch: pl.DataFrame) -> None:
@@ -215,6 +226,7 @@ class _Tally:
         self._bins += np.bincount(np.minimum((probability * BINS).astype(np.int64), BINS - 1), minlength=BINS)
         labels = None if self._known is None else self._known[self._rows : self._rows + batch.height]
         self._ranked.add(np.rint(probability * PLACES).astype(np.int32), labels, int(UNKNOWN))
+        batch = batch.with_columns(pl.int_range(self._rows, self._rows + pl.len()).alias(_PLACE))
         self._rows += batch.height
         if self._top is not None and self._top.height == TOP_ROWS:
             batch = batch.filter(pl.col(names.score) > self._top[names.score][-1])

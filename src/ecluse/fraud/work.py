@@ -378,6 +378,8 @@ def _score(
     columns: Mapping[str, str] | None,
 ) -> None:
     from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.monitoring.drift import TrainingSketch
+    from ecluse.fraud.own_values import own_values
     from ecluse.fraud.results import write_scores
     from ecluse.fraud.scorers import load_scorer
 
@@ -400,6 +402,9 @@ def _score(
             known = _unseen_labels(runtime, version, files, dataset, table)
             result_format: Literal["csv", "parquet"] = "parquet" if prediction.format == "parquet" else "csv"
             summary = write_scores(batches, result, result_format, known)
+            own = own_values(
+                table, summary.top_places, _by_importance(version), TrainingSketch.load(files), columns or {}
+            )
         task.report("save", 0.95)
         store = runtime.data
         stored = patiently(lambda: store.upload(result, key))
@@ -413,12 +418,18 @@ def _score(
             sha256=stored.sha256,
             rows=summary.rows,
             flagged=summary.flagged,
-            summary=summary.to_dict(),
+            summary=summary.to_dict() | {"own": own},
             ranking=None if summary.ranking is None else summary.ranking.to_bytes(),
         )
     if not recorded:
         store.delete(key)
         raise JobCancelled("The scoring was cancelled.")
+
+
+def _by_importance(version: ModelVersion) -> list[str]:
+    """The columns that a model reads, the most important first."""
+    ranked = [item["column"] for item in version.report.get("importances") or [] if item.get("column")]
+    return list(dict.fromkeys([*ranked, *(version.report.get("required_columns") or [])]))
 
 
 def _model_files(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 from urllib.parse import quote
 
@@ -56,6 +56,15 @@ class Opinions:
 
 
 @dataclass(frozen=True)
+class Own:
+    """A value that a row has in its table, and in words what was usual there; "" where that is not known."""
+
+    column: str
+    value: str
+    usual: str
+
+
+@dataclass(frozen=True)
 class Risky:
     """A row as the page shows it: the table's own cells, score in [0, 1], reasons with their effects.
 
@@ -68,6 +77,7 @@ class Risky:
     flagged: bool
     reasons: tuple[tuple[str, float], ...]
     opinions: Opinions | None = None
+    own: tuple[Own, ...] = ()
 
 
 @router.get("/fraud/p")
@@ -234,7 +244,19 @@ def _reviewed(
     """What reviewing the `budget` riskiest rows means: the rows, how many frauds to expect among them."""
     kept = list(summary.get("top") or [])
     columns = own_columns(kept)
-    rows = [risky_row(row, columns, say) for row in kept]
+    own = summary.get("own") or {}
+    usual = {name: _usual(known, say) for name, known in (own.get("usual") or {}).items()}
+    rows = [
+        replace(
+            risky_row(row, columns, say),
+            own=tuple(
+                Own(name, _cell(value, say), usual.get(name, ""))
+                for name, value in zip(own.get("columns", ()), values, strict=True)
+                if name not in columns
+            ),
+        )
+        for row, values in zip(kept, own.get("rows") or [()] * len(kept), strict=True)
+    ]
     effects = [abs(effect) for row in rows for _, effect in row.reasons]
     cuts = cuts_of(summary)
     budget = min(budget, int(summary["rows"]))
@@ -255,6 +277,16 @@ def _reviewed(
         if threshold is None or _names(summary) == ANOMALY
         else charts.score_histogram(summary, threshold, say),
     }
+
+
+def _usual(known: Mapping[str, Any], say: Words) -> str:
+    """What was usual in a column of the rows learned from."""
+    if "value" in known:
+        return say._(
+            "usually %(value)s (%(share)s)", value=known["value"], share=say.percent(known["share"], 0)
+        )
+    low, high = (say.as_given(float(known[end])) for end in ("low", "high"))
+    return low if low == high else say._("usually %(low)s to %(high)s", low=low, high=high)
 
 
 def _report(runtime: Runtime, row: Prediction) -> Mapping[str, Any]:
