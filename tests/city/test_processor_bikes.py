@@ -51,15 +51,15 @@ def test_totals_means_and_peak_hours_are_those_of_the_local_day() -> None:
         rows("a", {DAY: [10.0] * 8 + [50.0] + [10.0] * 15}),
         rows("b", {DAY: [None] * 12 + [5.0] * 11 + [6.0]}, longitude=4.0),
     )
-    assert (body["total"], body["mean"], body["peak_hour"]) == (341, 170.5, 8)
+    assert (body["total"], body["mean"], body["peak_at"]) == (341, 170.5, "2022-03-28T08:00:00+02:00")
     assert body["by_hour"] == [10] * 8 + [50] + [10] * 3 + [15] * 11 + [16]
     assert (body["counters_known"], body["reporting"], body["coverage"]) == (2, 2, 0.75)
     busiest, other = body["counters"]
-    assert (busiest["counter"], busiest["total"], busiest["mean"], busiest["peak_hour"]) == (
+    assert (busiest["counter"], busiest["total"], busiest["mean"], busiest["peak_at"]) == (
         "a",
         280,
         11.6667,
-        8,
+        "2022-03-28T08:00:00+02:00",
     )
     assert (other["total"], other["mean"], other["coverage"], other["zone"]) == (61, 5.08333, 0.5, None)
     assert other["by_hour"][:12] == [None] * 12
@@ -122,6 +122,6 @@ def test_a_day_without_bikes_is_not_known() -> None:
     inputs: Inputs = made(DAY)
     body = bikes.compute(inputs, {}).body
     assert body["total"] is None
-    assert body["peak_hour"] is None
+    assert body["peak_at"] is None
     assert body["by_hour"] == [None] * 24
     assert body["counters"] == body["zones"] == body["anomalies"] == body["failing"] == []

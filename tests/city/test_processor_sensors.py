@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ def test_a_sensor_that_counts_does_not_fail() -> None:
         "failing": [],
         "failing_total": 0,
         "reasons": {"impossible": 0, "constant": 0, "all_zero": 0, "silent": 0},
+        "closed": [],
+        "closed_total": 0,
         "by_zone": [{"zone": 8, "known": 1, "reporting": 1}],
     }
 
@@ -193,3 +196,31 @@ def test_bikes_are_judged_by_the_same_rules_and_each_sensor_once() -> None:
     ]
     assert told[1]["evidence"] == {"value": 50.0, "hours": 7, "from_hour": 5}
     assert told[4]["zone"] is None
+
+
+def _of_state(day: date, number: int, arc_state: str, flow: float | None = None) -> pl.DataFrame:
+    rows = road_rows(number, day, [flow] * 24, [flow] * 24)
+    return rows.with_columns(arc_state=pl.lit(arc_state).cast(rows.schema["arc_state"]))
+
+
+def test_a_closed_arc_is_listed_as_closed_and_not_as_silent() -> None:
+    """7: closed today; 8: closed when it was last heard of; 9: open and silent; 10: closed, and counting."""
+    before = TUESDAY - timedelta(days=1)
+    inputs = made(
+        TUESDAY,
+        [
+            _of_state(TUESDAY, 7, "Barré"),
+            _of_state(before, 8, "Ouvert", 100.0),
+            _of_state(before, 8, "Barré").tail(2),
+            _of_state(before, 9, "Ouvert", 100.0),
+            _of_state(TUESDAY, 10, "Barré", 12.0),
+        ],
+        [arc(7), arc(8), arc(9), arc(10)],
+    )
+    inputs = replace(inputs, roads=inputs.roads.unique(["arc", "at"], keep="last", maintain_order=True))
+    body = sensors.compute(inputs, {"bikes": bikes.compute(inputs, {})}).body
+    assert [one["id"] for one in body["closed"]] == [7, 8]
+    assert body["closed_total"] == 2
+    assert [(one["id"], one["reason"]) for one in body["failing"]] == [(9, "silent"), (10, "constant")][::-1]
+    assert (body["known"], body["reporting"], body["availability"]) == (2, 1, 0.5)
+    assert body["by_zone"] == [{"zone": 8, "known": 2, "reporting": 1}]

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from ecluse.city.calendar import place_of
 from ecluse.city.inputs import Inputs, Metrics
 from ecluse.city.processors import arcs, compute_all, traffic
 from ecluse.city.processors import map as map_of_arcs
@@ -15,6 +16,14 @@ from tests.city.by_hand import LONG, SHORT, TUESDAY, arc, late, local, made, roa
 
 def _part(inputs: Inputs, number: int) -> dict[str, object]:
     return arcs.compute(inputs, {}).parts[str(number)]
+
+
+def test_the_peak_of_an_hour_that_comes_twice_carries_its_offset() -> None:
+    for hour, offset in ((2, "+02:00"), (3, "+01:00")):
+        flow: list[float | None] = [float(n == hour) for n in range(25)]
+        part = _part(made(LONG, [road_rows(7, LONG, flow)], [arc(7)]), 7)
+        assert part["peak_at"] == f"2025-10-26T02:00:00{offset}"
+        assert place_of(local(LONG).labels, str(part["peak_at"])) == hour
 
 
 def _quiet_day(peak_hour: int = 8) -> Inputs:
@@ -30,7 +39,7 @@ def test_an_arc_tells_its_day() -> None:
     part = _part(_quiet_day(), 7)
     assert part["vehicles"] == 23 * 100 + 300
     assert part["mean_flow"] == pytest.approx(2600 / 24, rel=1e-5)
-    assert (part["max_flow"], part["peak_hour"]) == (300, 8)
+    assert (part["max_flow"], part["peak_at"]) == (300, "2025-06-03T08:00:00+02:00")
     assert part["mean_occupancy"] == pytest.approx(40 / 24, rel=1e-5)
     assert part["states"] == {"Fluide": 0.958333, "Saturé": 0.0416667}
     assert (part["congested_hours"], part["longest_congested"]) == (1, 1)
@@ -53,7 +62,7 @@ def test_missing_hours_are_missing_and_never_zero() -> None:
     assert (part["congested_hours"], part["longest_congested"]) == (2, 1)
     assert part["state"] == ["Inconnu", "Saturé", "Inconnu", "Bloqué", "Inconnu", "Inconnu", *[None] * 18]
     silent = _part(inputs, 9)
-    missing = ("vehicles", "mean_flow", "max_flow", "peak_hour", "mean_occupancy", "lost_time", "arc_state")
+    missing = ("vehicles", "mean_flow", "max_flow", "peak_at", "mean_occupancy", "lost_time", "arc_state")
     assert [silent[name] for name in missing] == [None] * 7
     assert (silent["congested_hours"], silent["coverage"], silent["states"]) == (None, 0.0, {})
     assert traffic.compute(inputs, {}).body["coverage"] == 0.0625
@@ -123,7 +132,10 @@ def test_a_day_has_the_hours_of_its_clocks(day: date, hours: int) -> None:
     inputs = made(day, [around[0], rows, around[1]], [arc(7)])
     part = _part(inputs, 7)
     assert part["flow"] == list(range(hours))
-    assert (part["vehicles"], part["peak_hour"], part["coverage"]) == (sum(range(hours)), hours - 1, 1.0)
+    assert (part["vehicles"], part["coverage"]) == (sum(range(hours)), 1.0)
+    # The last hour is that of 23:00 on the clocks, the 22nd or 24th from midnight.
+    assert part["peak_at"] == (local(day).end - timedelta(hours=1)).astimezone(local(day).zone).isoformat()
+    assert place_of(local(day).labels, part["peak_at"]) == hours - 1
     body = traffic.compute(inputs, {}).body
     assert body["by_hour"]["vehicles"] == list(range(hours))
     assert all(len(body["by_hour"][name]) == hours for name in ("mean_occupancy", "reporting", "lost_time"))

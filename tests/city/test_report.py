@@ -105,7 +105,7 @@ FOUND: dict[str, dict[str, Any]] = {
         "total": 5000,
         "reporting": 4,
         "counters_known": 5,
-        "peak_hour": 8,
+        "peak_at": "2025-06-03T08:00:00+02:00",
         "by_hour": FLOWS,
         "usual": None,
     },

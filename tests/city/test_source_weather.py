@@ -170,6 +170,82 @@ def test_a_few_later_hours_leave_the_daily_figure_and_a_full_day_of_them_does_no
     assert (row["provider"], row["hours"], row["temperature_min"]) == ("Open-Meteo", 24, 5)
 
 
+#: A mild and a cold day of Paris with their humidity, in °C and in °F, rounded as the answers are.
+MILD = {
+    "temp": 12.1,
+    "tempmin": 8.4,
+    "tempmax": 16.0,
+    "dew": 8.9,
+    "humidity": 81.0,
+    "precip": 1.6,
+    "windspeed": 19.4,
+}
+COLD = {
+    "temp": -1.5,
+    "tempmin": -4.0,
+    "tempmax": 2.0,
+    "dew": -4.2,
+    "humidity": 82.0,
+    "precip": 0.0,
+    "windspeed": 8.0,
+}
+
+
+def in_us(told: dict[str, float]) -> dict[str, float]:
+    warm = {name: round(told[name] * 1.8 + 32, 1) for name in ("temp", "tempmin", "tempmax", "dew")}
+    return told | warm | {"precip": told["precip"] / 25.4, "windspeed": told["windspeed"] / 1.609344}
+
+
+@pytest.mark.parametrize("told", [MILD, COLD], ids=["mild", "cold"])
+@pytest.mark.parametrize("says", [True, False])
+@pytest.mark.parametrize("is_us", [True, False])
+def test_a_file_in_fahrenheit_and_inches_is_known_by_its_word_or_by_its_humidity(
+    layers: Layers, told: dict[str, float], says: bool, is_us: bool
+) -> None:
+    said = {"unitGroup": "us" if is_us else "metric"} if says else {}
+    put(layers, "dt=2024-07-18/hour=00/a.json", said | crossing(**(in_us(told) if is_us else told)))
+    row = one(layers)
+    for column, name in (
+        ("temperature", "temp"), ("temperature_min", "tempmin"), ("precipitation", "precip"), ("wind", "windspeed"),
+    ):  # fmt: skip
+        assert row[column] == pytest.approx(told[name], abs=0.05)
+
+
+@pytest.mark.parametrize("told", [{"tempmin": 47.0, "temp": 54.0, "tempmax": 61.0}, {"tempmin": 36.0}])
+def test_a_file_that_says_no_units_and_is_too_warm_for_its_place_is_refused_whole(
+    layers: Layers, told: dict[str, float]
+) -> None:
+    """It was half taken: 54 °F as 54 °C, and 61 set aside."""
+    put(layers, "dt=2024-07-18/hour=00/a.json", {"latitude": 48.86} | crossing(**told))
+    assert curate(layers, DAY).is_empty()
+    (part,) = layers.curated.parts("weather", DAY)
+    assert part.rejected == {weather.NO_UNIT: 1}
+
+
+def test_a_column_without_a_unit_that_cannot_be_in_the_usual_one_is_refused_whole(layers: Layers) -> None:
+    content = hourly("2024-07-18T00:00", 25, temperature=62.0)
+    del content["hourly_units"]["temperature_2m"]
+    put(layers, "dt=2024-07-18/hour=00/a.json", content)
+    row = one(layers)
+    assert (row["temperature"], row["precipitation"]) == (None, 6.0)
+    (part,) = layers.curated.parts("weather", DAY)
+    assert part.rejected == {weather.NO_UNIT: 24}
+
+
+def test_units_in_other_spellings_are_converted(layers: Layers) -> None:
+    content = hourly("2024-07-18T00:00", 25, temperature=50.0)
+    content["hourly_units"] = {
+        "temperature_2m": "Fahrenheit",
+        "precipitation": "in",
+        "wind_speed_10m": "knots",
+    }
+    put(layers, "dt=2024-07-18/hour=00/a.json", content)
+    row = one(layers)
+    assert row["temperature_min"] == pytest.approx(10.0)
+    assert row["precipitation"] == pytest.approx(24 * 0.25 * 25.4)
+    assert row["wind"] == pytest.approx(23 * 1.852)
+
+
 def test_times_in_seconds_are_read(layers: Layers) -> None:
     content = hourly("2024-07-18T00:00", 2)
     content["hourly"]["time"] = [1721253600, 1721257200]  # 00:00 and 01:00 of the 18th in Paris

@@ -89,6 +89,18 @@ def test_what_a_day_cannot_be_trusted_in_stands_before_its_figures(reader: Brows
     assert "ont été vus sans être pris" in french
 
 
+@pytest.mark.parametrize("path", [PLACE, f"{PLACE}/scan", f"/city/arcs/101?date={DAY}"])
+def test_states_of_traffic_are_said_in_the_readers_language(reader: Browser, path: str) -> None:
+    more = "&" if "?" in path else "?"
+    pages = {language: reader.get(f"{path}{more}lang={language}").text for language in ("en", "fr")}
+    french = re.compile("Fluide|Pré-saturé|Bloqué|Inconnu|Ouvert|Barré|Invalide")
+    english = re.compile("Free-flowing|Pre-saturated|Blocked|Unknown|>Open<|Invalid")
+    assert french.search(pages["fr"])
+    assert not french.search(pages["en"])
+    assert english.search(pages["en"])
+    assert not english.search(pages["fr"])
+
+
 def test_the_hour_shown_is_the_worst_until_another_is_asked_for(reader: Browser, runtime: Runtime) -> None:
     worst = runtime.documents.get("metrics/traffic", DAY)["worst_hour"]
     assert f'value="{worst}" step="1"' in reader.get(PLACE).text

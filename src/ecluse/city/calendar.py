@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
@@ -55,6 +55,19 @@ class LocalDay:
             f"{hour:02d}:00" if clock.count(hour) == 1 else f"{hour:02d}:00 {_offset(start, self.zone)}"
             for hour, start in zip(clock, self.starts, strict=True)
         )
+
+    def stamp(self, hour: int | None) -> str | None:
+        """The begin of one of its hours, counted from 0, on the city's clocks with their offset: one moment alone."""
+        return None if hour is None else self.starts[hour].astimezone(self.zone).isoformat()
+
+
+def place_of(labels: Sequence[str], stamp: str | None) -> int | None:
+    """Which hour of a day with these labels begins at a `LocalDay.stamp`, from 0; None where that is none of them."""
+    if stamp is None:
+        return None
+    at = datetime.fromisoformat(stamp)
+    clock = f"{at:%H:%M}"
+    return next((n for n, label in enumerate(labels) if label in (clock, f"{clock} {stamp[-6:]}")), None)
 
 
 def expect_days(first: date, last: date) -> None:

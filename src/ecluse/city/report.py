@@ -20,7 +20,7 @@ LISTED: Final = {"zones": 20, "alerts": 20, "failing": 30, "sites": 20, "lines":
 #: Below this share of the known arcs a day is said to rest on few.
 FEW_ARCS: Final = 0.5
 #: What it keeps of the metrics of bikes and of traffic.
-BIKES: Final = ("total", "peak_hour", "counters_known", "reporting", "by_hour", "usual")
+BIKES: Final = ("total", "peak_at", "counters_known", "reporting", "by_hour", "usual")
 TRAFFIC: Final = (
     "arcs_known",
     "arcs_reporting",

@@ -44,7 +44,8 @@ class SensorDay:
 
 
 def failing_sensors(day: SensorDay, thresholds: Thresholds) -> list[dict[str, Any]]:
-    """The sensors that fail, by reason; each once, for the first reason of `REASONS` that holds.
+    """The sensors that fail, by reason; each once, for the first reason of `REASONS` that holds. A closed one is not
+    silent: nothing is expected of it.
 
     impossible: a value that cannot be; constant: the same count, at least `constant_least`, for `constant_hours`
     in a row; all_zero: no count but 0, while such a weekday usually has more; silent: not one value all day, the
@@ -109,7 +110,7 @@ def _all_zero(day: SensorDay, thresholds: Thresholds) -> Found:
 def _silent(day: SensorDay, thresholds: Thresholds) -> Found:
     return [
         (n, "silent", {"last_seen": seen.isoformat() if (seen := day.last_seen.get(n)) else None})
-        for n in np.flatnonzero(~day.observed).tolist()
+        for n in np.flatnonzero(~day.observed & (True if day.closed is None else ~day.closed)).tolist()
     ]
 
 

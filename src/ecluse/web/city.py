@@ -13,6 +13,7 @@ from datetime import date
 from hashlib import sha256
 from typing import Any, Final
 
+from ecluse.city.calendar import place_of
 from ecluse.city.days import MARK, find_day, no_such_day
 from ecluse.city.streets import street_name, stretch_of
 from ecluse.documents import Body, Documents
@@ -21,6 +22,17 @@ from ecluse.errors import InvalidInput, NotFound
 Date = date
 #: A letter for each state of traffic in `metrics/map`, from what is not known to the worst; - has no row at all.
 LETTERS: Final = {"-": None, "i": "Inconnu", "f": "Fluide", "p": "Pré-saturé", "s": "Saturé", "b": "Bloqué"}
+#: The states of traffic and of arcs, which the source writes in French, in English.
+ENGLISH_STATES: Final[Mapping[str, str]] = {
+    "Inconnu": "Unknown",
+    "Fluide": "Free-flowing",
+    "Pré-saturé": "Pre-saturated",
+    "Saturé": "Saturated",
+    "Bloqué": "Blocked",
+    "Ouvert": "Open",
+    "Barré": "Closed",
+    "Invalide": "Invalid",
+}
 WORST_FIRST: Final = "bspfi-"
 #: Days that one answer of a range may span.
 LONGEST_RANGE: Final = 366
@@ -47,6 +59,11 @@ class Day:
                 return list(body["hours"])
         return [f"{hour:02d}:00" for hour in range(24)]
 
+    def hour_of(self, stamp: str | None) -> str | None:
+        """What the hour that began then is called; None where that is not known."""
+        place = place_of(self.labels, stamp)
+        return None if place is None else self.labels[place]
+
     def __getitem__(self, kind: str) -> Body | None:
         return self.metrics[kind]
 
@@ -68,6 +85,11 @@ class MapOfDay:
         return sorted(
             known, key=lambda place: (WORST_FIRST.index(self.states[place][hour]), -(self.lost[place] or 0))
         )[:count]
+
+
+def state_in(language: str, state: str) -> str:
+    """A state as a reader of that language calls it; a state that is not known, as it stands."""
+    return state if language == "fr" else ENGLISH_STATES.get(state, state)
 
 
 def date_of(text: str) -> date:

@@ -1164,6 +1164,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("the date cannot be read"),
     N_("the value is not possible"),
     N_("the unit is not known"),
+    N_("the file does not say its units, and they are not °C, mm and km/h"),
     N_("no first and last day"),
     N_("a date cannot be read"),
     N_("the last day is before the first"),

@@ -14,6 +14,7 @@ from jinja2.runtime import Context
 from starlette.responses import HTMLResponse
 
 from ecluse.web import charts
+from ecluse.web.city import state_in
 from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
 from ecluse.web.phrases import translated
 from ecluse.web.security import COOKIE
@@ -89,6 +90,7 @@ def environment() -> Environment:
     env.globals |= {"_": _say, "ngettext": _say_count, "static": static_url, "charts": charts}
     env.filters |= {name: _filter(name) for name in FILTERS}
     env.filters["phrase"] = _phrase
+    env.filters["traffic_state"] = _traffic_state
     env.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
     return env
 
@@ -143,6 +145,11 @@ def _filter(name: str) -> Callable[..., str]:
         return text
 
     return apply
+
+
+@pass_context
+def _traffic_state(context: Context, state: str) -> str:
+    return state_in(context["say"].language, state)
 
 
 @pass_context

@@ -28,6 +28,7 @@ def _visual_crossing(day: Day) -> dict[str, Any]:
     begin = day.local.starts[0]
     return {
         "queryCost": 1,
+        "unitGroup": "metric",
         "latitude": CENTRE[1],
         "longitude": CENTRE[0],
         "resolvedAddress": "Paris, Île-de-France, France",

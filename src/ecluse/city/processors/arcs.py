@@ -56,7 +56,7 @@ def _columns(day: RoadHours, congested: float) -> dict[str, list[Any]]:
         "vehicles": whole_list(total(day.flow, axis=1)),
         "mean_flow": rounded_list(mean(day.flow, axis=1)),
         "max_flow": rounded_list(_highest(day)),
-        "peak_hour": _peak_hours(day),
+        "peak_at": _peaks(day),
         "mean_occupancy": rounded_list(mean(day.occupancy, axis=1)),
         "states": _state_shares(day),
         "congested_hours": whole_list(np.where(known, slow.sum(axis=1), np.nan)),
@@ -80,12 +80,12 @@ def _highest(day: RoadHours) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.where(np.isfinite(highest), highest, np.nan)
 
 
-def _peak_hours(day: RoadHours) -> list[int | None]:
-    """The first hour of the highest flow; None where no flow is known."""
+def _peaks(day: RoadHours) -> list[str | None]:
+    """When the first hour of the highest flow began, with its offset; None where no flow is known."""
     filled = np.where(np.isnan(day.flow), -np.inf, day.flow)
     peaks = np.where(np.isfinite(filled.max(axis=1)), filled.argmax(axis=1), np.nan)
     hours: list[int | None] = whole_list(peaks)
-    return hours
+    return [day.day.stamp(hour) for hour in hours]
 
 
 def _state_shares(day: RoadHours) -> list[dict[str, float]]:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ecluse.city.calendar import LocalDay
 from ecluse.city.inputs import Inputs, Metrics
 from ecluse.city.numbers import degrees, ratio, rounded, rounded_list, whole, whole_list
 from ecluse.city.road_hours import mean, total
@@ -59,7 +60,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
     body = {
         "total": whole(float(total(counters.counts))),
         "mean": rounded(float(mean(total(counters.counts, axis=1)))),
-        "peak_hour": _peak(by_hour),
+        "peak_at": _peak(by_hour, inputs.day),
         "counters_known": len(counters.ids),
         "reporting": int(counters.reporting.sum()),
         "coverage": ratio(float(np.isfinite(counters.counts).sum()), counters.counts.size),
@@ -122,7 +123,7 @@ def _told(inputs: Inputs, counters: _Counters, usual: Usual) -> list[dict[str, A
             "longitude": degrees(counters.longitudes[n]),
             "total": whole(float(sums[n])),
             "mean": rounded(float(means[n])),
-            "peak_hour": _peak(counters.counts[n]),
+            "peak_at": _peak(counters.counts[n], inputs.day),
             "coverage": ratio(float(np.isfinite(counters.counts[n]).sum()), inputs.day.hours),
             "index": ratio(float(comparable[n]), float(of_typical[n])),
             "verdict": verdicts[n],
@@ -156,7 +157,7 @@ def _zones(inputs: Inputs, counters: _Counters) -> list[dict[str, Any]]:
                 "name": names.get(zone),
                 "total": whole(float(total(counts))),
                 "mean": rounded(float(mean(total(counts, axis=1)))),
-                "peak_hour": _peak(total(counts, axis=0)),
+                "peak_at": _peak(total(counts, axis=0), inputs.day),
                 "counters": len(counts),
                 "reporting": int(counters.reporting[groups[zone]].sum()),
                 "coverage": ratio(float(np.isfinite(counts).sum()), counts.size),
@@ -223,7 +224,7 @@ def _last_seen(inputs: Inputs, place: Mapping[str, int], observed: NDArray[np.bo
     return {place[counter]: at for counter, at in seen if not observed[place[counter]]}
 
 
-def _peak(values: NDArray[np.float64]) -> int | None:
-    """The first of the hours with the highest count; None where none counted anything."""
+def _peak(values: NDArray[np.float64], day: LocalDay) -> str | None:
+    """When the first of the hours with the highest count began, with its offset; None where nothing was counted."""
     known = np.nan_to_num(values)
-    return int(known.argmax()) if known.size and known.max() > 0 else None
+    return day.stamp(int(known.argmax())) if known.size and known.max() > 0 else None

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ecluse.city.inputs import Inputs, Metrics
 from ecluse.city.numbers import ratio, rounded
-from ecluse.city.road_hours import OUTSIDE
+from ecluse.city.road_hours import NO_STATE, OUTSIDE
 from ecluse.city.sensors import REASONS, SensorDay, failing_sensors
 from ecluse.city.tables import ARC_STATES
 
@@ -23,16 +25,19 @@ Sensors = list[tuple[int | None, bool]]
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
     """Availability is the share of the known sensors with at least one possible value on the day.
 
-    What fails comes by reason, roads before bikes, and what never reported in these weeks last: the reference tells of
-    many such arcs. The bike counters are those of `found["bikes"]`.
+    An arc that its source calls closed (Barré) and that counts nothing is listed among `closed`: nothing is expected of
+    it, so that it is neither known nor silent. What fails comes by reason, roads before bikes, and what never reported
+    in these weeks last: the reference tells of many such arcs. The bike counters are those of `found["bikes"]`.
     """
     day, bikes = inputs.road_hours, found["bikes"].body
     arcs = [(None if zone == OUTSIDE else int(zone)) for zone in inputs.network.zone]
+    closed = _closed(inputs)
+    idle = closed & ~(day.reporting | day.impossible.any(axis=1))
     known = {
-        "arc": list(zip(arcs, day.reporting.tolist(), strict=True)),
+        "arc": [(arcs[n], bool(day.reporting[n])) for n in np.flatnonzero(~idle).tolist()],
         "bike": [(one["zone"], bool(one["coverage"])) for one in bikes["counters"]],
     }
-    of_arcs = failing_sensors(_sensor_day(inputs, arcs), inputs.thresholds)
+    of_arcs = failing_sensors(_sensor_day(inputs, arcs, closed), inputs.thresholds)
     failing = sorted([*of_arcs, *bikes["failing"]], key=_place)
     every = known["arc"] + known["bike"]
     return Metrics(
@@ -42,6 +47,8 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
             "failing": failing[:LISTED],
             "failing_total": len(of_arcs) + bikes["failing_total"],
             "reasons": {reason: sum(one["reason"] == reason for one in failing) for reason in REASONS},
+            "closed": [_of_closed(inputs, arcs, n) for n in np.flatnonzero(idle).tolist()][:LISTED],
+            "closed_total": int(idle.sum()),
             "by_zone": _by_zone(every),
         }
     )
@@ -52,7 +59,37 @@ def _place(failing: Mapping[str, Any]) -> tuple[int, bool]:
     return REASONS.index(failing["reason"]), "last_seen" in evidence and evidence["last_seen"] is None
 
 
-def _sensor_day(inputs: Inputs, zones: list[int | None]) -> SensorDay:
+def _closed(inputs: Inputs) -> NDArray[np.bool_]:
+    """(arcs,): which are closed: in an hour of the day, or, without a row of it, in their last one of these weeks."""
+    day = inputs.road_hours
+    closed = np.asarray((day.arc_state == ARC_STATES.index("Barré")).any(axis=1))
+    absent = inputs.network.ids[(day.arc_state == NO_STATE).all(axis=1)]
+    last = (
+        inputs.roads.filter(
+            pl.col("arc").is_in(pl.Series(absent, dtype=pl.Int32).implode())
+            & (pl.col("at") < inputs.day.begin)
+            & pl.col("arc_state").is_not_null()
+        )
+        .group_by("arc")
+        .agg(pl.col("arc_state").sort_by("at").last())
+        .filter(pl.col("arc_state") == "Barré")
+    )
+    closed[inputs.network.places(last["arc"].to_numpy())] = True
+    return closed
+
+
+def _of_closed(inputs: Inputs, zones: list[int | None], n: int) -> dict[str, Any]:
+    arc = int(inputs.network.ids[n])
+    return {
+        "sensor": f"arc:{arc}",
+        "kind": "arc",
+        "id": arc,
+        "label": inputs.network.labels[n],
+        "zone": zones[n],
+    }
+
+
+def _sensor_day(inputs: Inputs, zones: list[int | None], closed: NDArray[np.bool_]) -> SensorDay:
     day = inputs.road_hours
     return SensorDay(
         kind="arc",
@@ -64,7 +101,7 @@ def _sensor_day(inputs: Inputs, zones: list[int | None]) -> SensorDay:
         usual_total=inputs.flow_usual.totals(),
         impossible=_impossible(inputs),
         last_seen=_last_seen(inputs),
-        closed=(day.arc_state == ARC_STATES.index("Barré")).any(axis=1),
+        closed=closed,
     )
 
 

@@ -28,7 +28,9 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
         "states": _state_shares(day),
         "by_hour": by_hour,
         "usual": _usual(inputs),
-        "worst_hour": _worst_hour(by_hour["lost_time"]),
+        # Which of the hours it is, from 0: on a day of 23 or 25 hours not what the clocks show, which `worst_at` has.
+        "worst_hour": (worst := _worst_hour(by_hour["lost_time"])),
+        "worst_at": inputs.day.stamp(worst),
         "week_before": _week_before(inputs),
     }
     return Metrics(body)

@@ -1,10 +1,10 @@
 """Curate one row of weather per day, from Visual Crossing and Open-Meteo: the API's partitions and exports.
 
-Visual Crossing gives days; its units are metric unless the file says otherwise (`unitGroup`). Open-Meteo gives
-hours, days or both, as JSON or as a CSV export, and names the unit of each column. The later file wins; a
-daily figure is taken before the hours of the same file (but for Open-Meteo's rain), and hours that do not fill the
-day leave a daily figure of an earlier file as it is. A value that the figure lacks is taken from the hours, where they
-fill the day.
+Visual Crossing gives days; its units are those that the file says (`unitGroup`), else those that its figures show
+(`_group_of`). Open-Meteo gives hours, days or both, as JSON or as a CSV export, and names the unit of each column. The
+later file wins; a daily figure is taken before the hours of the same file (but for Open-Meteo's rain), and hours that
+do not fill the day leave a daily figure of an earlier file as it is. A value that the figure lacks is taken from the
+hours, where they fill the day.
 
 Of Open-Meteo's hours temperature, wind and code are of the moment of the stamp, and precipitation fell in the hour
 before it (`HOURLY_STAMPS`): what stands at 00:00 belongs to the day before.
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
-from math import fsum
+from math import exp, fsum
 from statistics import fmean
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -51,6 +51,7 @@ OPEN_METEO: Final = "Open-Meteo"
 NO_DATE: Final = "the date cannot be read"
 BAD_VALUE: Final = "the value is not possible"
 UNKNOWN_UNIT: Final = "the unit is not known"
+NO_UNIT: Final = "the file does not say its units, and they are not °C, mm and km/h"
 
 #: Column of the table → its names in Open-Meteo's daily block.
 DAILY_NAMES: Final = {
@@ -218,6 +219,20 @@ UNIT_GROUPS: Final = {
     "uk": ("°C", "mm", "mph"),
     "base": ("K", "mm", "m/s"),
 }
+#: Other spellings of these units, in small letters.
+SPELLINGS: Final = {
+    "c": "°C", "celsius": "°C", "degc": "°C", "f": "°F", "fahrenheit": "°F", "degf": "°F", "kelvin": "K",
+    "millimeter": "mm", "millimetre": "mm", "in": "inch", "inches": "inch", "kmh": "km/h", "kph": "km/h",
+    "ms": "m/s", "knots": "kn", "kt": "kn", "mi/h": "mph",
+}  # fmt: skip
+#: No night at sea level was warmer than 42.6 °C (Qurayyat, 2018) and no day than 56.7 °C; beyond 40 degrees of latitude
+#: none has had a lowest temperature above 32 °C (wmo.asu.edu). What is warmer in a file that is silent on its units
+#: is in °F.
+WARMEST: Final = {"temperature": 45.0, "temperature_min": 42.6, "temperature_max": 56.7}
+WARMEST_NIGHT: Final = 32.0
+BEYOND: Final = 40.0
+#: By how many percentage points the humidity may differ from that which temperature and dew point make.
+HUMIDITY_FITS: Final = 12.0
 #: Where a value in °C, mm or km/h cannot lie, on any day on Earth.
 POSSIBLE: Final = {
     "temperature": (-90, 60),
@@ -267,6 +282,16 @@ class Block:
     is_daily: bool
     #: The line of each row in a CSV; empty for JSON.
     lines: list[int] = field(default_factory=list)
+
+    def assumed(self, column: str, name: str) -> str:
+        """The unit of a column that says none: the usual one, unless one of its values cannot be in it."""
+        if name not in self._assumed:
+            warmest = WARMEST.get(column, POSSIBLE[column][1])
+            known = [value for text in self.columns[name] if (value := number(text)) is not None]
+            self._assumed[name] = _usual_unit(column) if max(known, default=0.0) <= warmest else ""
+        return self._assumed[name]
+
+    _assumed: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 def curate(raw: Raw, work: Curating) -> None:
@@ -400,10 +425,12 @@ def read_batch(file: RawFile, work: Curating) -> list[Block]:
 
 
 def _visual_crossing(content: dict[str, Any], day: LocalDay, url: str, told: Aside) -> Told:
-    group = str(content.get("unitGroup") or "metric").lower()
     found = Told(VISUAL_CROSSING)
+    group = str(content.get("unitGroup") or _group_of(content)).lower()
     if group not in UNIT_GROUPS:
-        told.add(url, UNKNOWN_UNIT, column="unitGroup", value=group)
+        if any(isinstance(one, dict) and _date(one.get("datetime")) == day.date for one in content["days"]):
+            said = content.get("unitGroup")
+            told.add(url, UNKNOWN_UNIT if said else NO_UNIT, column="unitGroup", value=said or "")
         return found
     warm, wet, fast = UNIT_GROUPS[group]
     for n, one in enumerate(content["days"]):
@@ -421,6 +448,49 @@ def _visual_crossing(content: dict[str, Any], day: LocalDay, url: str, told: Asi
                 values["conditions"] = conditions
             found.daily.update(values)
     return found
+
+
+def _group_of(content: Mapping[str, Any]) -> str:
+    """The group of units of a file that does not say it, as answers of Visual Crossing never do; "" for none that fits.
+
+    Temperature and dew point make the relative humidity, in °C one and in °F another: that which the file tells
+    decides. Where it tells none, it is metric unless that is too warm for its place.
+    """
+    days = [one for one in content["days"] if isinstance(one, dict)]
+    errors = {
+        group: [
+            abs(_humidity(UNITS[units[0]](warm), UNITS[units[0]](dew)) - humidity)
+            for warm, dew, humidity in (
+                [number(one.get(name)) for name in ("temp", "dew", "humidity")] for one in days
+            )
+            if warm is not None and dew is not None and humidity is not None
+        ]
+        for group, units in UNIT_GROUPS.items()
+        if group in ("metric", "us")
+    }
+    means = {group: fmean(found) for group, found in errors.items() if found}
+    if means:
+        best = min(means, key=lambda group: means[group])
+        return best if means[best] <= HUMIDITY_FITS else ""
+    latitude = number(content.get("latitude"))
+    night = WARMEST_NIGHT if latitude is not None and abs(latitude) > BEYOND else WARMEST["temperature_min"]
+    limits = {"temp": WARMEST["temperature"], "tempmin": night, "tempmax": WARMEST["temperature_max"]}
+    for one in days:
+        for name, limit in limits.items():
+            value = number(one.get(name))
+            if value is not None and value > limit:
+                return ""
+    return "metric"
+
+
+def _humidity(temperature: float, dew_point: float) -> float:
+    """Relative humidity in % of °C and °C, after Magnus (Alduchov and Eskridge 1996, doi:10.1175/1520-0450)."""
+
+    def pressure(degrees: float) -> float:
+        degrees = min(max(degrees, -90.0), 90.0)
+        return exp(17.625 * degrees / (243.04 + degrees))
+
+    return 100 * pressure(dew_point) / pressure(temperature)
 
 
 # Open-Meteo
@@ -531,7 +601,7 @@ def _of_blocks(blocks: list[Block], day: LocalDay, url: str, told: Aside) -> Tol
 def _values_of(block: Block, n: int, names: Mapping[str, str], url: str, told: Aside) -> dict[str, Any]:
     """Column → its value in a row of a block; of the conditions, the weather code."""
     measures = {
-        column: (values[n], block.units.get(name) or _usual_unit(column), _place(block, name, n))
+        column: (values[n], block.units.get(name) or block.assumed(column, name), _place(block, name, n))
         for column, name in names.items()
         if column != "conditions" and (values := block.columns.get(name)) is not None and n < len(values)
     }
@@ -589,8 +659,8 @@ def _measured(
         low, high = POSSIBLE[column]
         if value is None:
             told.add(url, BAD_VALUE, line=line, column=where, value=text)
-        elif (convert := UNITS.get(unit)) is None:
-            told.add(url, UNKNOWN_UNIT, line=line, column=where, value=unit)
+        elif (convert := UNITS.get(SPELLINGS.get(unit.strip().casefold(), unit.strip()))) is None:
+            told.add(url, UNKNOWN_UNIT if unit else NO_UNIT, line=line, column=where, value=unit or text)
         elif low <= (converted := convert(value)) <= high:
             found[column] = converted
         else:

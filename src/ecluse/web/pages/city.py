@@ -202,6 +202,9 @@ def show_day(
     at = chosen_hour(found, hour)
     mapped = city.read_map(documents, found.date)
     context = {
+        "letters": {
+            letter: city.state_in(say.language, state or "Inconnu") for letter, state in city.LETTERS.items()
+        },
         "city": settings.name,
         "day": found,
         "kpis": kpis(found, at, say),

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from ecluse.city.calendar import LocalDay
+from ecluse.city.calendar import LocalDay, place_of
 from ecluse.city.days import MARK
 from ecluse.city.streets import street_name, stretch_of
 from ecluse.documents import Body, Documents
@@ -189,7 +189,7 @@ def flow_chart(
             "vehicles an hour; the band holds the usual, by %(count)s days before",
             days,
         )
-    peak = body.get("peak_hour")
+    peak = place_of(labels, body.get("peak_at"))
     finding = (
         say._("No hour was measured.")
         if peak is None

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from ecluse.city.calendar import place_of
 from ecluse.city.days import no_such_day
 from ecluse.city.printed import print_report
 from ecluse.city.report import FEW_ARCS, rests_on_few, tidy_csv
@@ -113,7 +114,9 @@ def show_bikes(request: Request, day: str, runtime: RuntimeDep, user: CurrentUse
     found = _read(runtime, day, "bikes")
     say, body = words_of(request), found["bikes"]
     counters = sorted((body or {}).get("counters") or (), key=lambda one: -(one.get("total") or 0))
-    chart = bikes_by_hour(body, found.labels, body.get("peak_hour"), say) if body else None
+    chart = (
+        bikes_by_hour(body, found.labels, place_of(found.labels, body.get("peak_at")), say) if body else None
+    )
     return _page(
         request,
         runtime,

@@ -20,7 +20,7 @@ const STATES = [
   { letters: ["b"], token: "--t-bloque", width: 7.5 },
   { letters: ["b"], token: "--sheet", width: 2, dash: [0.8, 2.4] },
 ];
-const NAMES = { i: "Inconnu", f: "Fluide", p: "Pré-saturé", s: "Saturé", b: "Bloqué", "-": "Inconnu" };
+const NAMES = JSON.parse(document.getElementById("map-states").textContent);
 const STEP = 900;
 
 let draw = () => {};
