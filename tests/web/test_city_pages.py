@@ -94,7 +94,7 @@ def test_states_of_traffic_are_said_in_the_readers_language(reader: Browser, pat
     more = "&" if "?" in path else "?"
     pages = {language: reader.get(f"{path}{more}lang={language}").text for language in ("en", "fr")}
     french = re.compile("Fluide|Pré-saturé|Bloqué|Inconnu|Ouvert|Barré|Invalide")
-    english = re.compile("Free-flowing|Pre-saturated|Blocked|Unknown|>Open<|Invalid")
+    english = re.compile(r"Free-flowing|Pre-saturated|Blocked|Unknown|>Open<|Invalid\b")
     assert french.search(pages["fr"])
     assert not french.search(pages["en"])
     assert english.search(pages["en"])
