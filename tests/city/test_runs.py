@@ -183,6 +183,7 @@ def test_a_reference_of_more_arcs_than_fit_into_memory_is_refused(
 
 
 def test_an_empty_raw_store_says_how_to_fill_it(runtime: Runtime, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
     with (
         workflows.open_city(runtime, str(tmp_path / "raw")) as empty,
         pytest.raises(NoRawData, match="ecluse city fetch, or ecluse city demo"),
