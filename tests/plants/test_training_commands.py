@@ -19,6 +19,7 @@ from ecluse.errors import NotFound
 from ecluse.plants import training_work, workflows
 from ecluse.runtime import Runtime
 from tests.plants.sets import LABELS, add_set, drawn, learn_last_layer
+from tests.web.test_pages import browser
 
 
 @pytest.fixture
@@ -119,6 +120,13 @@ def test_a_training_is_repeated_from_its_run_with_the_same_files(
     assert refused.exit_code == 2
     assert "takes every setting from the run" in refused.output
     assert isinstance(ran(home, "train", "--repeat", "nothing").exception, NotFound)
+    with runtime.catalog.read() as transaction:
+        repeated = runs.run_of(transaction, owner.id, said["run"])
+    assert repeated.tags["repeats"] == first["run"]
+    assert repeated.tags["other_files"] == ", ".join(said["different"])
+    page = browser(runtime, owner)
+    assert "every file the same but metrics.json" in page.get(f"/runs/{repeated.id}").text
+    assert page.post(f"/runs/{repeated.id}/repeat").status_code == 303
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1))

@@ -22,7 +22,7 @@ from ecluse.plants.training import TrainingRequest
 from ecluse.runtime import Runtime
 
 if TYPE_CHECKING:
-    from ecluse.catalog.tables import ModelVersion, Run
+    from ecluse.catalog.tables import ModelVersion, Run, User
     from ecluse.plants.prediction import Prediction, Predictor
 
 #: Pixels of a side of a picture that explains an answer.
@@ -91,7 +91,8 @@ def train(
     if repeat is not None:
         if (set_name, recipe, options) != (None, "features", Options()):
             raise click.UsageError("--repeat takes every setting from the run. Name no other than --name.")
-        return _repeat(repeat, name, email, home)
+        with acting(home, email) as (runtime, user):
+            return repeated(runtime, user, repeat, name)
     if name is None:
         raise click.UsageError("Name the model: --name NAME")
     request = TrainingRequest(name, recipe, options)
@@ -108,14 +109,13 @@ def train(
     return Record(_fields(row, found.name, run.id), _text(row))
 
 
-def _repeat(run_id: str, name: str | None, email: str | None, home: Path | None) -> Record:
+def repeated(runtime: Runtime, user: User, run_id: str, name: str | None = None) -> Record:
     """Train once more what a run trained, and say which files came out the same."""
-    with acting(home, email) as (runtime, user):
-        run = training.repeat_training(runtime, user.id, run_id, name)
-        finish(runtime, user, run.job_id or "", f"Training {run.name}", _epochs(runtime, run))
-        with runtime.catalog.read() as transaction:
-            ended, before = (runs.run_of(transaction, user.id, one) for one in (run.id, run_id))
-            row = models.version_of(transaction, user.id, run.name, ended.version)
+    run = training.repeat_training(runtime, user.id, run_id, name)
+    finish(runtime, user, run.job_id or "", f"Training {run.name}", _epochs(runtime, run))
+    with runtime.catalog.read() as transaction:
+        ended, before = (runs.run_of(transaction, user.id, one) for one in (run.id, run_id))
+        row = models.version_of(transaction, user.id, run.name, ended.version)
     same, other = training.same_files(ended, before)
     fields = _fields(row, ended.tags["set"], run.id) | {"repeats": run_id, "same": same, "different": other}
     told = [_text(row), f"The same as of run {run_id}, by digest: {', '.join(same) or 'none'}."]

@@ -110,11 +110,19 @@ def show_run(run_id: str, email: str | None, home: Path | None) -> Record:
 @home_option
 @reports
 def repeat(run_id: str, email: str | None, home: Path | None) -> Record:
-    """Train again what the fraud training RUN_ID trained, by its record and no clock: every file the same.
+    """Train again what the training RUN_ID trained, by its record and no clock: every file the same.
 
-    Refused where the table or a library is another than it was, or a file comes out differently.
+    Of a fraud training, refused where the table or a library is another than it was, or a file comes out differently.
+    Of a classifier of images, the same split and settings; the answer names the files that are the same, and those that
+    are not, such as those that say how long it took.
     """
     with acting(home, email) as (runtime, user):
+        with runtime.catalog.read() as transaction:
+            application = run_rows.run_of(transaction, user.id, run_id).application
+        if application == "plants":
+            from ecluse.cli.plants_training import repeated
+
+            return repeated(runtime, user, run_id)
         run = workflows.start_repeat(runtime, user.id, run_id)
         finish(runtime, user, run.job_id or "", f"Training {run.model_name} again")
         with runtime.catalog.read() as transaction:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ecluse.catalog import audit, images, runs
 from ecluse.catalog.tables import Run, new_id
-from ecluse.errors import InvalidInput, UnusableImages
+from ecluse.errors import CannotRepeat, InvalidInput, UnusableImages
 from ecluse.plants.recipe import ARCHITECTURES, RECIPES, Options, RecipeName, check_choices
 from ecluse.plants.workflows import find_set, is_importing
 from ecluse.registry import checked_name
@@ -18,6 +18,8 @@ APPLICATION: Final = "plants"
 #: The job that trains, and its queue.
 KIND: Final = "plants_train"
 QUEUE: Final = "train"
+#: The tag that names the files in which a repeated training came out differently.
+OTHER_FILES: Final = "other_files"
 MAX_EPOCHS: Final = 1000
 MAX_BATCH: Final = 1024
 MAX_SEED: Final = 2**31 - 1
@@ -87,12 +89,12 @@ def repeat_training(runtime: Runtime, user_id: str, run_id: str, name: str | Non
 
     Raises:
         NotFound: the user has no such run, or its set or split is gone.
-        InvalidInput: it is no training of images, has not ended well, or its split was changed.
+        CannotRepeat: it is no training of images, has not ended well, or its split was changed.
     """
     with runtime.catalog.read() as transaction:
         before = runs.run_of(transaction, user_id, run_id)
         if before.application != APPLICATION or before.status != "done":
-            raise InvalidInput(
+            raise CannotRepeat(
                 f"Run {run_id} is no training of images that is done: there is nothing to repeat. "
                 "See: ecluse runs list --application plants --status done"
             )
@@ -100,7 +102,7 @@ def repeat_training(runtime: Runtime, user_id: str, run_id: str, name: str | Non
         found = images.set_of(transaction, user_id, set_id)
         split = images.split_of(transaction, user_id, split_id)
     if split.sha256 != before.parameters.get("made.split_sha256", split.sha256):
-        raise InvalidInput(f"The split of run {run_id} is not the one that it learned from. Train anew.")
+        raise CannotRepeat(f"The split of run {run_id} is not the one that it learned from. Train anew.")
     request = request_of(before)
     request = replace(request, model_name=name or request.model_name)
     check_request(request)

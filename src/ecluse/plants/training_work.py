@@ -26,7 +26,7 @@ from ecluse.errors import (
 )
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.plants.teaching import METRICS, RunTeaching, log_epoch, remove_checkpoint
-from ecluse.plants.training import APPLICATION, KIND, QUEUE, request_of
+from ecluse.plants.training import APPLICATION, KIND, OTHER_FILES, QUEUE, request_of, same_files
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime
 
@@ -211,6 +211,18 @@ def publish(runtime: Runtime, task: Task, run_id: str, learned: dict[str, Any]) 
         models.record(transaction, publication, manifest)
         runs.set_parameters(transaction, run_id, learned.get("made", {}))
         _set_done(transaction, run_id, version, url, report, files)
+        _compare_with_repeated(transaction, run)
+
+
+def _compare_with_repeated(transaction: Transaction, run: Run) -> None:
+    """Of a run that repeats another, note the files that came out differently: none, or those that tell the time."""
+    if "repeats" not in run.subject:
+        return
+    done = runs.run_of(transaction, run.user_id, run.id)
+    before = runs.run_of(transaction, run.user_id, run.subject["repeats"])
+    _, other = same_files(done, before)
+    if other:
+        runs.set_tags(transaction, run.id, {OTHER_FILES: ", ".join(other)[:SHORT]})
 
 
 def _set_done(

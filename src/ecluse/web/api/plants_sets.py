@@ -146,7 +146,9 @@ class ImageBody(BaseModel):
     suspicion: float | None = Field(
         description="How improbable the label is by models that had not seen the image"
     )
-    suggested_label: str | None
+    suggested_label: str | None = Field(
+        description="What they say instead; the label itself where a person chose or confirmed it"
+    )
     created_at: datetime
 
 

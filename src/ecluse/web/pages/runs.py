@@ -16,6 +16,7 @@ from ecluse.catalog.runs import Wanted
 from ecluse.catalog.tables import ModelVersion, Run, now
 from ecluse.errors import CannotRepeat, InvalidInput, JobNotFound
 from ecluse.fraud import workflows
+from ecluse.plants import training
 from ecluse.runtime import Runtime
 from ecluse.tracking import Figure, Tracked
 from ecluse.web.api.runs import condition_of, ids_of
@@ -176,11 +177,19 @@ def show_run(request: Request, run_id: str, runtime: RuntimeDep, user: CurrentUs
 def repeat(request: Request, run_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Train again by the record of a run, and go to the run that does."""
     try:
-        made = workflows.start_repeat(runtime, user.user.id, run_id)
+        made_id = _start_repeat(runtime, user.user.id, run_id)
     except CannotRepeat as refused:
         context = _context(request, runtime, user.user.id, run_id) | {"refused": str(refused)}
         return render(request, "run.html", context, status=refused.status)
-    return RedirectResponse(f"/runs/{made.id}", status_code=303)
+    return RedirectResponse(f"/runs/{made_id}", status_code=303)
+
+
+def _start_repeat(runtime: Runtime, user_id: str, run_id: str) -> str:
+    with runtime.catalog.read() as transaction:
+        application = runs.run_of(transaction, user_id, run_id).application
+    if application == training.APPLICATION:
+        return training.repeat_training(runtime, user_id, run_id).id
+    return workflows.start_repeat(runtime, user_id, run_id).id
 
 
 @router.get("/runs/{run_id}/live")
@@ -238,7 +247,10 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
         ],
         "parameters": sorted(run.parameters.items()),
         "tags": sorted(run.tags.items()),
-        "can_repeat": run.application == "fraud" and run.kind == "search" and version is not None,
+        "can_repeat": version is not None
+        and (
+            run.application == training.APPLICATION or (run.application == "fraud" and run.kind == "search")
+        ),
         "refused": None,
         "progress": progress,
         "poll": poll_seconds(run) if is_active else None,
