@@ -175,3 +175,22 @@ def test_two_halves_of_the_truth_are_blended_and_noise_is_left_out() -> None:
     weights = choose_weights([*halves, rng.normal(size=4_000)], labels, np.zeros(4_000, dtype=np.int64))
     assert set(weights) == {0, 1}
     assert weights[0] == pytest.approx(0.5, abs=0.15)
+
+
+def test_candidates_far_below_the_best_help_for_sure_or_leave_the_blend() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random(2_000) < 0.04).astype(np.int8)
+    one_panel = np.zeros(2_000, dtype=np.int64)
+    strong = 1.6 * labels + rng.normal(size=2_000)
+    # Each knows less than the strong one and nothing else; of twenty some agree with it where it is right.
+    worse = [strong + rng.normal(size=2_000) for _ in range(20)]
+    assert all(average_precision(labels, poor) < 0.9 * average_precision(labels, strong) for poor in worse)
+    assert choose_weights([strong, *worse], labels, one_panel) == {0: 1.0}
+
+
+def test_one_that_is_far_below_the_best_stays_for_what_it_alone_knows() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random(6_000) < 0.08).astype(np.int8)
+    strong, other = 1.8 * labels + rng.normal(size=6_000), 1.3 * labels + rng.normal(size=6_000)
+    weights = choose_weights([strong, other], labels, np.zeros(6_000, dtype=np.int64))
+    assert weights[0] > weights[1] > 0.2
