@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from ecluse.fraud.blending import choose_weights, mean_precision
 from ecluse.fraud.clock import Stopwatch
 from ecluse.fraud.evaluation import average_precision
-from ecluse.fraud.models import FAMILIES, FitData
+from ecluse.fraud.models import FAMILIES, FitData, FittedModel, Params, family
 from ecluse.fraud.models.blend import blend
 from ecluse.fraud.portfolio import portfolio
-from ecluse.fraud.search import FoldData, SearchResult, blend_of, fit_on_all, search_models
+from ecluse.fraud.search import FoldData, Further, SearchResult, blend_of, fit_on_all, search_models
 
 
 def part(seed: int, rows: int = 900) -> tuple[np.ndarray, np.ndarray]:
@@ -194,3 +198,54 @@ def test_one_that_is_far_below_the_best_stays_for_what_it_alone_knows() -> None:
     strong, other = 1.8 * labels + rng.normal(size=6_000), 1.3 * labels + rng.normal(size=6_000)
     weights = choose_weights([strong, other], labels, np.zeros(6_000, dtype=np.int64))
     assert weights[0] > weights[1] > 0.2
+
+
+def test_with_time_left_the_best_are_judged_on_further_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecluse.fraud.portfolio.MAX_VARIATIONS", 0)
+    once, further = folds(450), [replace(fold, panel=1) for fold in folds(450)]
+    drawn: list[int] = []
+
+    def prepare() -> list[FoldData]:
+        drawn.append(len(further))
+        return further
+
+    def found_with(deadline: float) -> SearchResult:
+        return search_models(
+            once,
+            seed=0,
+            deadline=deadline,
+            watch=Stopwatch(),
+            report=lambda message: None,
+            workers=2,
+            refits=1.0,
+            more=Further(len(further), 0.0, prepare),
+        )
+
+    found = found_with(10_000)
+    assert (drawn, found.folds, found.ended) == ([3], 6, "complete")
+    assert {len(candidate.models) for candidate in found.candidates} == {6}
+    assert set(np.unique(found.panels)) == {0, 1}
+    assert len(found.labels) == len(found.best.margins) == 900
+    assert found_with(-1).folds == 3
+    assert drawn == [3]
+
+
+def test_both_workers_fit_where_there_is_one_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    together, real = threading.Barrier(2, timeout=120), family
+    fits: list[str] = []
+
+    class Meeting:
+        """A family whose first two fits wait for each other."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def fit(self, data: FitData, params: Params, **told: Any) -> FittedModel:
+            fits.append(self.name)
+            if len(fits) <= 2:
+                together.wait()
+            return real(self.name).fit(data, params, **told)
+
+    monkeypatch.setattr("ecluse.fraud.portfolio.MAX_VARIATIONS", 0)
+    monkeypatch.setattr("ecluse.fraud.search.family", Meeting)
+    assert len(search(folds(300)[:1]).candidates) == len(fits)

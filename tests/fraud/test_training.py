@@ -16,6 +16,7 @@ from ecluse.errors import CannotRepeat, InvalidInput, TrainingTooSlow, UnusableT
 from ecluse.fraud.clock import Effort, Stopwatch
 from ecluse.fraud.dataset import open_table
 from ecluse.fraud.evaluation import Goal
+from ecluse.fraud.interactions import helpful
 from ecluse.fraud.record import TrainingRecord
 from ecluse.fraud.sample import generate
 from ecluse.fraud.training import TrainingPlan, TrainingReport, digest_of, train
@@ -534,3 +535,22 @@ def test_the_report_says_why_the_model_was_not_fitted_on_all_rows(
 ) -> None:
     report = run(small(), replace(QUICK, refit=refit, test_share=share), tmp_path).content
     assert (report["refit"], report["refitted"]) == (why, False)
+
+
+def test_the_search_for_features_is_charged_once_and_not_to_every_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a wide table it took 3 of 10 s, each fold was expected to take as long, and one was left."""
+    now = [0.0]
+
+    def slowly(*told: Any, **named: Any) -> frozenset[str]:
+        now[0] += 3.0
+        return helpful(*told, **named)
+
+    monkeypatch.setattr(Stopwatch, "seconds", lambda watch, exact=False: now[0])
+    monkeypatch.setattr("ecluse.fraud.features.helpful", slowly)
+    monkeypatch.setattr("ecluse.fraud.portfolio.MAX_VARIATIONS", 0)
+    report = run(small(), replace(QUICK, budget_s=10.0), tmp_path).content
+    assert report["effort"]["folds"] >= 4
+    again(tmp_path, tmp_path / "again")
+    assert digests(tmp_path / "again") == digests(tmp_path / "model")

@@ -50,8 +50,8 @@ def choose_weights(
 
     One selection on all rows follows their luck. Each of several draws sees half of them, and the members that are
     chosen most, at most `most_members`, keep their shares. One that is `FAR` below the best leaves unless the blend
-    is better with it for sure: of many such candidates some help by chance. On few rows the best alone may rank these very rows
-    better; that it does is luck, and it does not on others.
+    is better with it for sure: of many such candidates some help by chance. On few rows the best alone may rank
+    these very rows better; that it does is luck, and it does not on others.
     """
     alone = [mean_precision(labels, margin, panels) for margin in margins]
     considered = np.argsort(-np.array(alone), kind="stable")[:CONSIDERED].tolist()
@@ -69,7 +69,9 @@ def choose_weights(
     if not chosen:
         return {best: 1.0}
     chosen = _without_far(chosen, votes, margins, labels, panels, np.array(alone), best)
-    return {at: float(votes[at] / votes[chosen].sum()) for at in chosen} if len(chosen) > 1 else {chosen[0]: 1.0}
+    return (
+        {at: float(votes[at] / votes[chosen].sum()) for at in chosen} if len(chosen) > 1 else {chosen[0]: 1.0}
+    )
 
 
 def _without_far(

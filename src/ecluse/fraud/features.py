@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -179,10 +180,22 @@ class FeatureEngineer:
 
 @dataclass
 class Groups:
-    """Which groups of features make predictions better: looked for until it is `late`, unless they are `chosen`."""
+    """Which groups of features make predictions better: looked for until it is `late`, unless they are `chosen`.
+
+    `seconds` is a clock, and `spent` what the search took by it: once for a table, not once for each fold.
+    """
 
     late: Callable[[], bool] | None = None
     chosen: frozenset[str] | None = None
+    seconds: Callable[[], float] = lambda: 0.0
+    spent: float = 0.0
+
+    @contextmanager
+    def searching(self) -> Iterator[None]:
+        """Count what is done within as part of the search."""
+        begun = self.seconds()
+        yield
+        self.spent += self.seconds() - begun
 
 
 def new_salt() -> int:
@@ -219,9 +232,11 @@ def fit_features(
     folds = _Folds(np.random.default_rng(seed).integers(0, FOLDS, frame.height), forward=False)
     if roles.time:
         folds = _Folds(time_blocks(times_of(frame[roles.time])), forward=True)
+    groups = groups or Groups()
     wanted = plan
     if wanted is None:
-        wanted = with_heartbeat(partial(propose, frame, specs, labels, seed=seed), tick)
+        with groups.searching():
+            wanted = with_heartbeat(partial(propose, frame, specs, labels, seed=seed), tick)
     fitted: list[Fitted] = []
     for spec in specs:
         tick()
@@ -236,7 +251,7 @@ def fit_features(
         tick()
         fitted.append(_fit_history(frame, specs, roles.customer, roles.time, salt, tick))
     if plan is None:
-        fitted = _helpful(fitted, specs, labels, folds, seed, groups or Groups(), tick)
+        fitted = _helpful(fitted, specs, labels, folds, seed, groups, tick)
     engineer = FeatureEngineer(tuple(encoder for encoder, _ in fitted))
     return engineer, _stack([column for _, columns in fitted for column in columns], frame.height)
 
@@ -264,9 +279,10 @@ def _helpful(
     matrix = _stack([column for _, columns in fitted for column in columns], len(labels))
     forward = folds.of_row if folds.forward else None
     if wanted.chosen is None:
-        wanted.chosen = helpful(
-            matrix, groups, labels, seed=seed, forward=forward, late=wanted.late, tick=tick
-        )
+        with wanted.searching():
+            wanted.chosen = helpful(
+                matrix, groups, labels, seed=seed, forward=forward, late=wanted.late, tick=tick
+            )
     chosen = wanted.chosen
     if "levels" not in chosen:
         fitted = [

@@ -56,7 +56,7 @@ def prepare(
     """Features fitted on the rows `fit` and made for the rows `held`, which may be none.
 
     `together` are the columns to take together, as found on other rows of the table; else they are looked for
-    as `groups` says. `watch` counts the seconds, and values are remembered under `salt`.
+    as `groups` says, which `seconds` leaves out. `watch` counts the seconds, and values are remembered under `salt`.
     Raises UnusableTarget when no feature is left.
     """
     begun = watch.seconds(exact=True)
@@ -85,7 +85,8 @@ def prepare(
     truth = rows.labels[held] if len(held) else labels[:1]
     data = FitData(matrix, labels, other, truth, _categorical(engineer, where), threads)
     empty = np.zeros((0, len(names)), dtype=np.float32)
-    return Prepared(engineer, selector, data, watch.seconds(exact=True) - begun, empty, rows.labels[:0])
+    seconds = watch.seconds(exact=True) - begun - (groups.spent if groups is not None else 0.0)
+    return Prepared(engineer, selector, data, seconds, empty, rows.labels[:0])
 
 
 def measured(prepared: Prepared, rows: LabelledRows, split: Split, *, tick: Tick) -> Prepared:

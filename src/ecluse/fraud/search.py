@@ -7,12 +7,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecluse.fraud.blending import MOST_MEMBERS, choose_weights, mean_precision
+from ecluse.fraud.blending import CONSIDERED, MOST_MEMBERS, choose_weights, mean_precision
 from ecluse.fraud.clock import Stopwatch
 from ecluse.fraud.models import FitData, FittedModel, Floats, Params, Until, family
 from ecluse.fraud.models.blend import Member
@@ -26,6 +27,9 @@ Tried = Callable[[int, float], None]
 POLL_S = 0.25
 # The first settings must leave time for others, whatever they cost.
 FIRST_SHARE = 0.6
+# Fewer are no choice to judge again; a further fold may take so many times the seconds of one before.
+LEAST_FINALISTS = 4
+MORE_TIME = 1.2
 NEVER: Callable[[], bool] = lambda: False  # noqa: E731 - a default for `stop`
 UNHEARD: Tried = lambda number, average_precision: None  # noqa: E731 - a default for `tried`
 
@@ -36,7 +40,15 @@ class FoldData:
 
     data: FitData
     panel: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Further:
+    """So many more folds, drawn anew, that can be prepared in so many seconds of work."""
+
+    count: int
+    seconds: float
+    prepare: Callable[[], list[FoldData]]
 
 
 @dataclass(frozen=True)
@@ -59,8 +71,7 @@ class Candidate:
         return round(float(np.mean([model.rounds for model in self.models])))
 
     def record(self) -> TrialRecord:
-        seconds = round(self.seconds, 4)
-        return TrialRecord(self.name, self.family, dict(self.params), self.seed, self.fits, seconds)
+        return TrialRecord(self.name, self.family, dict(self.params), self.seed, self.fits, self.seconds)
 
     def to_dict(self) -> dict[str, Any]:
         """A row of the leaderboard."""
@@ -79,11 +90,13 @@ class Candidate:
 class SearchResult:
     """What was fitted, best first, and the held rows of the folds, in their order.
 
+    Where the best were fitted on further folds, they alone are `candidates`, and the `others` are told of only.
     `planned` settings would have been tried with time enough, `begun` were; `ended` says what ended the search.
     `trials` are the candidates in the order of the portfolio, to fit them again by.
     """
 
     candidates: tuple[Candidate, ...]
+    others: tuple[Candidate, ...]
     labels: NDArray[np.int8] = field(repr=False)
     panels: NDArray[np.int64] = field(repr=False)
     folds: int
@@ -98,7 +111,7 @@ class SearchResult:
 
     @property
     def leaderboard(self) -> tuple[dict[str, Any], ...]:
-        return tuple(candidate.to_dict() for candidate in self.candidates)
+        return tuple(candidate.to_dict() for candidate in (*self.candidates, *self.others))
 
 
 @dataclass(frozen=True)
@@ -122,6 +135,7 @@ def search_models(
     refits: float = 0.0,
     stop: Callable[[], bool] = NEVER,
     tried: Tried = UNHEARD,
+    more: Further | None = None,
 ) -> SearchResult:
     """Fit the portfolio on the folds until `watch` is at `deadline` (seconds of work), `workers` fits side by side.
 
@@ -129,11 +143,11 @@ def search_models(
     `refits` times the seconds of one of their fits. The first settings are fitted on every fold until they have
     settled, whatever the deadline: nothing less may be published. `report` is called four times a second and may
     raise to cancel; once `stop` is true, what is complete is returned. `tried` is told each candidate once it is
-    fitted on every fold.
+    fitted on every fold. Where all is tried early, the best are fitted on `more` folds, too, and judged by all.
     Which settings are reached depends on the machine's speed; each fit itself depends on the seed only.
     """
     trials = portfolio(seed=seed, categorical=any(fold.data.categorical for fold in folds))
-    race = _Race(folds, trials, watch, deadline, last_start or deadline, workers, refits)
+    race = _Race(folds, trials, watch, deadline, last_start or deadline, workers, refits, more=more)
     with ThreadPoolExecutor(workers, "fit") as pool:
         try:
             _run(race, pool, report, stop, tried)
@@ -218,6 +232,14 @@ class _Fit:
     facts: FitFacts
 
 
+def _lanes(data: FitData, count: int) -> SimpleQueue[FitData]:
+    """The same rows for so many fits side by side."""
+    lanes: SimpleQueue[FitData] = SimpleQueue()
+    for _ in range(count):
+        lanes.put(replace(data, prepared={}))
+    return lanes
+
+
 def _as_before(fit: FitFacts) -> Until:
     """Ends a fit where it was cut; one that validation ended is ended by it again."""
     return Until(lambda rounds: fit.was_cut and rounds >= fit.rounds)
@@ -236,11 +258,18 @@ class _Race:
         workers: int,
         refits: float,
         before: Sequence[TrialRecord] = (),
+        more: Further | None = None,
     ) -> None:
         self.before = before
-        self.folds = folds
+        self.folds = [*folds]
         self.trials = trials
         self.workers = workers
+        # What a family builds of a fold's rows serves one fit at a time; fewer folds than workers have several.
+        self._lanes = [_lanes(fold.data, -(-workers // len(folds))) for fold in folds]
+        self._base = len(folds)
+        self._more = more
+        self._finalists: frozenset[int] = frozenset()
+        self._finals: dict[int, Candidate] = {}
         self.over = threading.Event()
         self.ended: Ending = "complete"
         self._by_trial: dict[int, Candidate] = {}
@@ -276,14 +305,36 @@ class _Race:
         if self._begun and (now >= self._last_start or now + self._expected() > self.end()):
             self.ended = "budget"
             return False
-        self.waiting.extend((self._begun, fold) for fold in range(len(self.folds)))
+        folds = len(self.before[self._begun].fits) if self.before else len(self.folds)
+        self.waiting.extend((self._begun, fold) for fold in range(folds))
         self._begun += 1
+        return True
+
+    def extend(self) -> bool:
+        """Once all is tried, fit the best on further folds, if the seconds suffice: luck in one draw weighs less."""
+        if self._more is None or self.ended != "complete":
+            return False
+        left = self.end() - self._watch.seconds(exact=True) - self._more.seconds
+        ranked = sorted(self._by_trial, key=lambda at: -self._by_trial[at].average_precision)
+        costs = np.cumsum([self._by_trial[at].seconds for at in ranked[:CONSIDERED]])
+        count = int(np.sum(MORE_TIME * costs * self._more.count / self.workers <= left))
+        further = self._more.prepare() if count >= LEAST_FINALISTS else []
+        self._more = None
+        if not further:
+            return False
+        self._finalists = frozenset(ranked[:count])
+        self.folds += further
+        self._lanes += [_lanes(fold.data, -(-self.workers // len(self.folds))) for fold in further]
+        self.waiting.extend(
+            (trial, fold) for trial in ranked[:count] for fold in range(self._base, len(self.folds))
+        )
         return True
 
     def fit(self, trial: int, fold: int) -> _Fit:
         """Runs in a thread of its own."""
-        settings, data = self.trials[trial], self.folds[fold].data
-        with self.folds[fold].lock:
+        settings, lanes = self.trials[trial], self._lanes[fold]
+        data = lanes.get()
+        try:
             begun = self._watch.seconds(exact=True)
             deadline = begun + self._first_seconds if trial == 0 else self._deadline
             until = Until(lambda _: self._watch.seconds() >= deadline, settle=trial == 0)
@@ -293,6 +344,8 @@ class _Race:
                 data, settings.params, seed=settings.seed, until=until, tick=self._tick
             )
             margins = model.predict_margin(data.valid)
+        finally:
+            lanes.put(data)
         seconds = self.before[trial].seconds if self.before else self._watch.seconds(exact=True) - begun
         return _Fit(model, margins, seconds, FitFacts(until.rounds, until.was_cut))
 
@@ -300,9 +353,12 @@ class _Race:
         """Keep a fit; the candidate, where this was its last."""
         fits = self._fits.setdefault(trial, {})
         fits[fold] = fit
-        if len(fits) == len(self.folds):
+        if trial in self._finalists:
+            if len(fits) == len(self.folds):
+                self._finals[trial] = self._candidate(trial)
+            return None
+        if len(fits) == (len(self.before[trial].fits) if self.before else self._base):
             self._by_trial[trial] = self._candidate(trial)
-            del self._fits[trial]
         return self._by_trial.get(trial)
 
     def enough(self) -> bool:
@@ -322,21 +378,26 @@ class _Race:
         return f"{name}, {self._begun} of up to {len(self.trials)}. {so_far}"
 
     def result(self) -> SearchResult:
-        ranked = sorted(self.candidates, key=lambda c: -c.average_precision)
+        found, folds = self._by_trial, self._base
+        if self._finalists and len(self._finals) == len(self._finalists):
+            found, folds = self._by_trial | self._finals, len(self.folds)
+        candidates = [found[trial] for trial in sorted(found)]
+        ranked = sorted(candidates, key=lambda c: (-len(c.fits), -c.average_precision))
         return SearchResult(
-            tuple(ranked),
-            *self._truth(),
-            len(self.folds),
+            tuple(c for c in ranked if len(c.fits) == folds),
+            tuple(c for c in ranked if len(c.fits) < folds),
+            *self._truth(folds),
+            folds,
             len(self.trials),
             self._begun,
             self.ended,
-            tuple(candidate.record() for candidate in self.candidates),
+            tuple(candidate.record() for candidate in candidates),
         )
 
     def _candidate(self, trial: int) -> Candidate:
-        settings, fits = self.trials[trial], [self._fits[trial][fold] for fold in range(len(self.folds))]
+        settings, fits = self.trials[trial], [fit for _, fit in sorted(self._fits[trial].items())]
         margins = np.concatenate([fit.margins for fit in fits])
-        labels, panels = self._truth()
+        labels, panels = self._truth(len(fits))
         return Candidate(
             settings.name,
             settings.family,
@@ -345,13 +406,15 @@ class _Race:
             tuple(fit.model for fit in fits),
             margins,
             mean_precision(labels, margins, panels),
-            float(np.mean([fit.seconds for fit in fits])),
+            # Rounded as it is recorded, so that a repeat tells the same.
+            round(float(np.mean([fit.seconds for fit in fits])), 4),
             tuple(fit.facts for fit in fits),
         )
 
-    def _truth(self) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-        labels = np.concatenate([fold.data.valid_labels for fold in self.folds])
-        panels = [np.full(len(fold.data.valid), fold.panel, dtype=np.int64) for fold in self.folds]
+    def _truth(self, count: int) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
+        folds = self.folds[:count]
+        labels = np.concatenate([fold.data.valid_labels for fold in folds])
+        panels = [np.full(len(fold.data.valid), fold.panel, dtype=np.int64) for fold in folds]
         return labels, np.concatenate(panels)
 
     def _expected(self) -> float:
@@ -370,7 +433,9 @@ def _run(
 ) -> None:
     running: dict[Future[_Fit], tuple[int, int]] = {}
     while True:
-        while len(running) < race.workers and (race.waiting or race.next_trial()):
+        while len(running) < race.workers and (
+            race.waiting or race.next_trial() or (not running and race.extend())
+        ):
             at = race.waiting.popleft()
             running[pool.submit(race.fit, *at)] = at
         if not running:

@@ -42,6 +42,7 @@ from ecluse.fraud.search import (
     UNHEARD,
     Blend,
     FoldData,
+    Further,
     SearchResult,
     Tried,
     blend_of,
@@ -58,8 +59,8 @@ FEATURES_FILE = "features.json"
 REPORT_FILE = "performance.json"
 
 SEARCH_UNTIL = 0.97
-# A model that starts later would not be ready in time.
-LAST_START = 0.75
+# A model that starts later would not be ready in time, whatever others took.
+LAST_START = 0.9
 # Which columns to take together is looked for until then, as a share of the budget.
 TOGETHER_UNTIL = 0.15
 FEATURE_SHARE = 0.4
@@ -139,7 +140,7 @@ def _train(
     )
     warnings = [*rows.warnings, *warnings]
     course = _prepare(rows, split, plan, clock, repeat)
-    found = _search(course, plan, clock, stop, tried, repeat)
+    found = _search(rows, split, course, plan, clock, stop, tried, repeat)
     chosen = _choose(course, found, clock)
     calibration, cuts = _calibrate(rows, course, found, chosen, split, plan, clock)
     begun = clock.seconds()
@@ -206,10 +207,11 @@ def _prepare(
     side_by_side = size <= SIDE_BY_SIDE_ROWS
     threads = repeat.threads if repeat is not None else 1 if side_by_side else cores
     salt = repeat.salt if repeat is not None else new_salt()
-    groups = Groups(lambda: clock.watch.seconds() > TOGETHER_UNTIL * plan.budget_s)
+    groups = Groups(lambda: clock.watch.seconds() > TOGETHER_UNTIL * plan.budget_s, seconds=clock.seconds)
     if repeat is not None and repeat.groups is not None:
         groups = Groups(chosen=frozenset(repeat.groups))
-    folds = draw_folds(split, rows.labels, count=_fold_count(rows, split), seed=plan.seed)
+    count = _fold_count(rows, split) if repeat is None else repeat.folds
+    folds = draw_folds(split, rows.labels, count=count, seed=plan.seed)
     first = prepare(
         rows,
         split,
@@ -280,6 +282,8 @@ def _fold_count(rows: LabelledRows, split: Split) -> int:
 
 
 def _search(
+    rows: LabelledRows,
+    split: Split,
     course: _Course,
     plan: TrainingPlan,
     clock: Clock,
@@ -312,9 +316,48 @@ def _search(
         report=report,
         stop=stop,
         tried=tried,
+        more=_further(rows, split, course, plan, clock, lambda: report("Fitting the best on further folds")),
     )
     clock.watch.wanted = 1
     return found
+
+
+def _further(
+    rows: LabelledRows,
+    split: Split,
+    course: _Course,
+    plan: TrainingPlan,
+    clock: Clock,
+    tick: Callable[[], None],
+) -> Further | None:
+    """Another draw of folds for a small table; none by time, where there is no other."""
+    if split.times is not None or not course.refit or len(course.folds) != FOLDS:
+        return None
+    drawn = draw_folds(split, rows.labels, count=FOLDS * REPEATS, seed=plan.seed)[FOLDS:]
+
+    def prepared() -> list[FoldData]:
+        together = course.prepared[0].engineer.plan
+        return [
+            FoldData(
+                prepare(
+                    rows,
+                    split,
+                    plan,
+                    fold.fit,
+                    fold.held,
+                    threads=course.threads,
+                    tick=tick,
+                    watch=clock.watch,
+                    salt=course.salt,
+                    together=together,
+                ).data,
+                fold.panel,
+            )
+            for fold in drawn
+        ]
+
+    seconds = len(drawn) * MORE_TIME * course.prepared[-1].seconds
+    return Further(len(drawn), seconds, prepared) if drawn else None
 
 
 def _reserve(course: _Course) -> float:
@@ -465,7 +508,7 @@ def _finish(
         threads=course.threads,
         salt=course.salt,
         groups=None if course.groups is None else tuple(sorted(course.groups)),
-        folds=len(course.folds),
+        folds=found.folds,
         refit=course.refit,
         trials=found.trials,
         planned=found.planned,
@@ -485,11 +528,11 @@ def _effort(found: SearchResult, plan: TrainingPlan, spent: Effort) -> dict[str,
         "budget_s": plan.budget_s,
         **spent.to_dict(),
         "folds": found.folds,
-        "candidates": len(found.candidates),
+        "candidates": len(found.trials),
         "candidates_begun": found.begun,
         "candidates_planned": found.planned,
-        "rounds": sum(fit.rounds for candidate in found.candidates for fit in candidate.fits),
-        "cut_short": [c.name for c in found.candidates if any(fit.was_cut for fit in c.fits)],
+        "rounds": sum(fit.rounds for trial in found.trials for fit in trial.fits),
+        "cut_short": [one["name"] for one in found.leaderboard if one["cut_short"]],
         "ended": found.ended,
     }
 

@@ -387,6 +387,7 @@ MESSAGES: Final[tuple[str, ...]] = (
         "%(budget)s s. Leave columns out, train on fewer rows, or give it a larger budget."
     ),
     N_('%(count)s rows have no readable "%(column)s" and count as the earliest.'),
+    N_("Fitting the best on further folds"),
     # Trainings that cannot be repeated
     N_("This version was trained before trainings were recorded and cannot be made again. Train anew."),
     N_("%(file)s is of another format. Train anew."),
