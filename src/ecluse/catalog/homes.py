@@ -45,14 +45,17 @@ def expect_open(transaction: Transaction, *, whole: bool = False) -> None:
         raise HomeClosed(_words(found.state, found.destination, found.finished_at))
 
 
-def begin_out(transaction: Transaction, move: HomeMove) -> None:
-    """Close the source: once this is committed, no other transaction writes, and none that did is still open."""
+def why_closed(transaction: Transaction) -> str | None:
+    """Why nothing can be changed here, in a sentence or two; None where it can."""
+    found = transaction.execute(_CLOSED).first()
+    return None if found is None else _words(found.state, found.destination, found.finished_at)
+
+
+def close(transaction: Transaction, move: HomeMove) -> None:
+    """Close this home, as a source or as a destination: once committed, no other transaction writes or is open."""
     if transaction.get_bind().dialect.name == "postgresql":
         transaction.execute(select(func.pg_advisory_xact_lock(_CLOSING_LOCK)))
     transaction.add(move)
-
-
-begin_in = begin_out
 
 
 def list_moves(transaction: Transaction) -> list[HomeMove]:

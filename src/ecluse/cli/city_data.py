@@ -58,6 +58,7 @@ def demo(
 
     if remove:
         with opened(home) as runtime:
+            runtime.catalog.expect_open()
             store = open_raw(runtime, raw)
             count = invented.remove_demo(store)
         text = (
@@ -66,6 +67,7 @@ def demo(
         )
         return Record({"removed": count, "url": store.url}, text)
     with opened(home) as runtime, progress("Writing the sample") as report:
+        runtime.catalog.expect_open()
         written = invented.write_demo(
             open_raw(runtime, raw),
             sample.FIRST if first is None else first.date(),
@@ -121,6 +123,7 @@ def fetch(
     if (first is None) != (last is None) or (day is not None and first is not None):
         raise click.UsageError("Give --date, or --from and --to.")
     with opened(home) as runtime, runtime.scratch() as scratch:
+        runtime.catalog.expect_open()
         settings = runtime.settings.city
         zone = ZoneInfo(settings.zone)
         given = (day or first, day or last)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ecluse.catalog import homes
 from ecluse.cli.output import say
 from ecluse.cli.servers import local_servers, port_options
 from ecluse.cli.session import home_option, note_address, opened
@@ -107,7 +108,11 @@ def worker(home: Path | None, parent: int | None) -> None:
 def _welcome(runtime: Runtime, address: str) -> None:
     user = runtime.accounts.local_administrator()
     say(f"Écluse is at {address}")
-    if user.password_hash is None:
+    with runtime.catalog.read() as transaction:
+        closed = homes.why_closed(transaction)
+    if closed is not None:
+        say(closed)
+    elif user.password_hash is None:
         say(f"Sign in once with this link: {address}/sign-in/link/{runtime.accounts.sign_in_link(user.id)}")
     places = ", ".join(store.url for store in runtime.stores.distinct())
     say(f"Everything is kept in {runtime.settings.home}; objects in {places}. Ctrl-C stops.")

@@ -198,6 +198,7 @@ def remove(address: str, recursive: bool, yes: bool, force: bool, home: Path | N
     by its own command, which removes the row as well.
     """
     with opened(home, patience=LONG_PATIENCE) as runtime:
+        runtime.catalog.expect_open()
         place = read_address(address, runtime.stores)
         whole = not place.is_folder and place.store.exists(place.key)
         if not whole and not recursive:

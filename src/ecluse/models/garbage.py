@@ -38,6 +38,8 @@ def gc(runtime: Runtime, *, delete: bool = False, older_than: timedelta = ABANDO
     to commit, and the claim that keeps a deleted version's name. A publication whose claim is removed while it
     runs ends with an error.
     """
+    if delete:
+        runtime.catalog.expect_open()
     found = [garbage for prefix in _places(runtime) for garbage in _of(runtime, prefix, delete, older_than)]
     for store in runtime.stores.distinct():
         uploads = store.stale_uploads(older_than, remove=delete)

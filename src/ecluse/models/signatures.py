@@ -39,6 +39,7 @@ def sign(runtime: Runtime, row: ModelVersion, private_key: Path, password: str |
         path = folder / SIGNATURE
         config.set_hashing_config(_digests_of(manifest)).sign(manifest.name, path)
         bundle = path.read_bytes()
+    runtime.catalog.expect_open()
     runtime.registry_of(row).keep_signature(row.name, row.version, bundle)
     with runtime.catalog.write() as transaction:
         audit.record(transaction, row.user_id, "model.sign", f"{row.name} {row.version}")

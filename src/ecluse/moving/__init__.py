@@ -336,6 +336,7 @@ def run(both: Homes, *, wait: bool = False, report: Report = lambda *_: None) ->
     if move.state != "moved":
         if _state_there(both, move.id) != "done":
             _bring(both, move, report)
+        report(1.0, "everything arrived")
         with both.source.catalog.write() as transaction:
             homes.set_state(transaction, move.id, "moved", counts=_counts_there(both, move.id))
     counts = _counts_there(both, move.id)
@@ -358,7 +359,7 @@ def _begun(both: Homes, wait: bool, report: Report) -> HomeMove:
         move = _close_source(both, wait, report)
     with both.destination.catalog.write() as transaction:
         if homes.find(transaction, move.id) is None:
-            homes.begin_in(transaction, _record(both, move.id, "in", "arriving"))
+            homes.close(transaction, _record(both, move.id, "in", "arriving"))
     return move
 
 
@@ -418,7 +419,7 @@ def _close_source(both: Homes, wait: bool, report: Report) -> HomeMove:
             continue
         move = _record(both, new_id(), "out", "moving")
         with both.source.catalog.write() as transaction:
-            homes.begin_out(transaction, move)
+            homes.close(transaction, move)
         if not both.source.jobs.active():  # nor was one queued by a process that had looked just before
             return move
         with both.source.catalog.write() as transaction:
@@ -467,6 +468,7 @@ def _bring(both: Homes, move: HomeMove, report: Report) -> None:
             f"What arrived is not what left: {'; '.join(found.findings[:NAMED])}. Nobody was let in there, and nothing "
             "is lost here. Go on: ecluse move run; or back: ecluse move rollback"
         )
+    report(_SHARES["compare"], "letting people in")
     with both.destination.catalog.write() as transaction:
         rows.set_sequences(transaction.connection(), everything)
     for table in everything:
@@ -719,7 +721,7 @@ def _expect_unused(both: Homes, move: HomeMove, report: Report) -> None:
             return
     with there.write() as transaction:
         counts = _counts_there(both, move.id)
-        homes.begin_out(transaction, homes.hold(transaction, move.id, ("done", "checking")))
+        homes.close(transaction, homes.hold(transaction, move.id, ("done", "checking")))
         homes.set_state(transaction, move.id, "checking")
     found = Verification(move.id)
     _compare(both, found, [one for one in rows.tables() if one.name not in _CHANGED_BY_LOOKING], report)

@@ -183,6 +183,7 @@ def images_prefix(user_id: str, set_id: str) -> str:
 
 def new_staging(runtime: Runtime, user_id: str) -> str:
     """The address of a new folder for files that are uploaded to be imported; give it to `stage`."""
+    runtime.catalog.expect_open()  # files are kept before a row is written
     return runtime.data.url_of(join_key(uploads_prefix(user_id), f"images_{new_id()}"))
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.catalog import datasets, images, models, predictions
+from ecluse.catalog import datasets, homes, images, models, predictions
 from ecluse.catalog.tables import ModelVersion, Prediction
 from ecluse.city.sample import ARCS, DAYS, start_sample
 from ecluse.fraud.sample import FRAUD_SHARE, write_sample
@@ -48,6 +48,7 @@ def home(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Response:
     with runtime.catalog.read() as transaction:
         tables = datasets.count_datasets(transaction, user_id)
         image_sets = images.count_sets(transaction, user_id)
+        closed = homes.why_closed(transaction)
     running = running_jobs(runtime, user_id, say)
     context = {
         "running": running.jobs,
@@ -58,6 +59,7 @@ def home(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Response:
         "sample": SAMPLE | {"fraud_share": FRAUD_SHARE},
         "city_sample": {"arcs": ARCS, "days": DAYS},
         "administers": visitor.user.role == "admin",
+        "closed": closed,
     }
     return render(request, "home.html", context)
 

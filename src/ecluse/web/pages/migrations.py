@@ -10,7 +10,7 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse import migration, upkeep
-from ecluse.catalog import journal, users
+from ecluse.catalog import homes, journal, users
 from ecluse.catalog.journal import Amount
 from ecluse.catalog.tables import Migration
 from ecluse.errors import InvalidInput, InvalidKey, JobNotFound, MigrationHeld, NotFound
@@ -79,9 +79,18 @@ def list_migrations(
     with runtime.catalog.read() as transaction:
         pager = page_of(journal.count_migrations(transaction), page)
         rows = journal.list_migrations(transaction, limit=PAGE_ROWS, offset=pager.offset)
+        moves, closed = homes.list_moves(transaction), homes.why_closed(transaction)
     active = runtime.jobs.list(user.user.id, limit=1000, active=True)
     planning = [progress_of(runtime, job, say) for job in active if job.kind == "plan_migration"]
-    context = {"rows": rows, "pager": pager, "planning": planning, "states": state_names(say)}
+    context = {
+        "rows": rows,
+        "pager": pager,
+        "planning": planning,
+        "states": state_names(say),
+        "moves": moves,
+        "move_states": move_state_names(say),
+        "closed": closed,
+    }
     return render(request, "migrations.html", context)
 
 
@@ -241,6 +250,20 @@ def state_names(say: Words) -> dict[str, tuple[str, str]]:
         "done": ("done", say._("Complete")),
         "rolling_back": ("running", say._("Rolling back")),
         "rolled_back": ("cancelled", say._("Rolled back")),
+    }
+
+
+def move_state_names(say: Words) -> dict[str, tuple[str, str]]:
+    """State of a move of the whole home → how its badge looks and what it says."""
+    return {
+        "moving": ("running", say._("Under way")),
+        "arriving": ("running", say._("Under way")),
+        "moved": ("done", say._("Moved from here")),
+        "done": ("done", say._("Moved to here")),
+        "checking": ("running", say._("Rolling back")),
+        "removing": ("running", say._("Rolling back")),
+        "undone": ("cancelled", say._("Rolled back")),
+        "released": ("cancelled", say._("Open again beside its copy")),
     }
 
 
