@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import multiprocessing
 import os
 import signal
@@ -359,6 +360,35 @@ def test_a_job_that_waits_is_waited_for_or_refused(runtime: Runtime, made: Made,
         assert both.destination.jobs.get(made.user_id, job).status == "cancelled"
 
 
+def test_pages_say_how_and_what_was_moved(runtime: Runtime, made: Made, elsewhere: Settings) -> None:
+    moved(runtime.settings, elsewhere)
+
+    def page(home: Runtime, address: str, language: str) -> str:
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(make_app(home), raise_app_exceptions=False)
+            cookies = {SESSION_COOKIE: made.session}
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://a", cookies=cookies
+            ) as browser:
+                return await browser.get(
+                    address, headers={"accept": "text/html", "accept-language": language}
+                )
+
+        found = asyncio.run(ask())
+        assert found.status_code == 200, found.text
+        return html.unescape(found.text)
+
+    for address in ("/", "/migrations"):
+        assert "It can be read here and is changed there." in page(runtime, address, "en")
+        assert "On peut encore le lire ici" in page(runtime, address, "fr")
+    assert "Moved from here" in page(runtime, "/migrations", "en")
+    with Runtime.open(elsewhere) as there:
+        listed = page(there, "/migrations", "fr")
+        assert "Transféré ici" in listed
+        assert str(elsewhere.home / "catalog.db") in listed
+        assert "On peut encore le lire ici" not in listed
+
+
 # Refused
 
 
@@ -456,7 +486,7 @@ def test_an_unfinished_move_is_rolled_back(runtime: Runtime, made: Made, elsewhe
     runtime.accounts.add("open-again@example.org")
 
 
-def test_a_place_that_was_used_is_not_removed_but_may_be_kept(
+def test_a_place_that_was_used_is_not_removed_and_the_source_can_be_released(
     runtime: Runtime, made: Made, elsewhere: Settings
 ) -> None:
     moved(runtime.settings, elsewhere)
@@ -466,7 +496,7 @@ def test_a_place_that_was_used_is_not_removed_but_may_be_kept(
         with pytest.raises(MoveRefused, match="was used since: extra: "):
             moving.rollback(both)
         assert not moving.verify(both).passed
-        moving.rollback(both, keep=True)
+        moving.release(runtime.catalog)
     for home in (runtime.settings, elsewhere):
         with Runtime.open(home) as opened:
             opened.accounts.add("each-for-itself@example.org")

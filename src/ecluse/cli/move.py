@@ -83,34 +83,42 @@ def verify(source: Path | None, destination: Path, home: Path | None) -> Record:
 
 @move.command("rollback")
 @ends
-@click.option(
-    "--keep", is_flag=True, help="Leave what was moved where it is, and only open the source again."
-)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @reports
-def rollback(source: Path | None, destination: Path, home: Path | None, keep: bool, yes: bool) -> Record:
+def rollback(source: Path | None, destination: Path, home: Path | None, yes: bool) -> Record:
     """Remove at the place what the move brought, and open the source for changes again.
 
-    Refused where the place was used since: move back from there instead, or --keep both.
+    Refused where the place was used since: move back from there instead.
     """
     with _both(source, destination, home) as both, _resumable("rollback"):
         if not yes:
             place = moving.described(both.destination.settings)["database"]
-            asked = (
-                "Both go on from here, each for itself."
-                if keep
-                else f"What was moved to {place} is deleted there."
-            )
-            click.confirm(f"{asked} Go on?", abort=True, err=True)
+            click.confirm(f"What was moved to {place} is deleted there. Go on?", abort=True, err=True)
         with progress("Rolling back") as report:
-            undone = moving.rollback(both, keep=keep, report=report)
-    lines = ["This home is open again."]
-    if not keep:
-        lines.append(
-            f"{undone.rows:,} rows, {undone.documents:,} documents, {undone.jobs:,} jobs and {undone.objects:,} "
-            "objects were removed there."
-        )
-    return Record(asdict(undone), "\n".join([*lines, *(f"stays      {name}" for name in undone.kept)]))
+            undone = moving.rollback(both, report=report)
+    lines = [
+        f"This home is open again. {undone.rows:,} rows, {undone.documents:,} documents, {undone.jobs:,} jobs and "
+        f"{undone.objects:,} objects were removed there.",
+        *(f"stays      {name}" for name in undone.kept),
+    ]
+    return Record(asdict(undone), "\n".join(lines))
+
+
+@move.command("release")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@home_option
+@reports
+def release(yes: bool, home: Path | None) -> Record:
+    """Open this home again beside its copy, without asking the place it moved to; nothing is removed anywhere.
+
+    From then on the two grow apart. It is the way out where that place is gone.
+    """
+    with opened(home) as runtime:
+        if not yes:
+            click.confirm("Both go on from here, each for itself. Go on?", abort=True, err=True)
+        ended = moving.release(runtime.catalog)
+    place = ended.destination["database"]
+    return Record(_row(ended), f"This home is open again. What was moved to {place} stays there.")
 
 
 @move.command("list")

@@ -39,6 +39,7 @@ __all__ = [
     "list_moves",
     "opened",
     "plan",
+    "release",
     "rollback",
     "run",
     "verify",
@@ -168,10 +169,13 @@ def list_moves(catalog: Catalog) -> list[HomeMove]:
 # Plan
 
 
-def plan(both: Homes, *, report: Report = lambda *_: None) -> Plan:
-    """Look through both homes and say what a run would do, and what it would be refused for. Nothing is changed."""
+def plan(both: Homes, *, wait: bool = False, report: Report = lambda *_: None) -> Plan:
+    """Look through both homes and say what a run would do, and what it would be refused for. Nothing is changed.
+
+    `wait`: it would wait for jobs, which are then in nobody's way.
+    """
     problems, notes = list[str](), list[str]()
-    _note_jobs(both, problems)
+    _note_work(both, problems, wait=wait)
     counts = _looked_through(both, problems, report)
     problems += _in_the_way(both)
     _note_elsewhere(both, problems, notes)
@@ -223,8 +227,8 @@ def _is_file(catalog: Catalog) -> bool:
     return bool(name) and Path(str(name)).exists()
 
 
-def _note_jobs(both: Homes, problems: list[str]) -> None:
-    active = both.source.jobs.active()
+def _note_work(both: Homes, problems: list[str], *, wait: bool) -> None:
+    active = () if wait else both.source.jobs.active()
     if active:
         problems.append(_busy(active))
     with both.source.catalog.read() as transaction:
@@ -355,7 +359,9 @@ def _begun(both: Homes, wait: bool, report: Report) -> HomeMove:
     """The move, known on both sides, with the source closed."""
     move = _standing(both)
     if move is None:
-        _check_plan(both, wait, report)
+        problems = plan(both, wait=wait, report=lambda _, message: report(0.0, message)).problems
+        if problems:
+            raise MoveRefused(" ".join(problems))
         move = _close_source(both, wait, report)
     with both.destination.catalog.write() as transaction:
         if homes.find(transaction, move.id) is None:
@@ -397,14 +403,6 @@ def _standing(both: Homes) -> HomeMove | None:
             "begin it anew: ecluse move rollback"
         )
     return move
-
-
-def _check_plan(both: Homes, wait: bool, report: Report) -> None:
-    made = plan(both, report=lambda fraction, message: report(0.0, message))
-    active = both.source.jobs.active() if wait else ()
-    problems = [one for one in made.problems if not (active and one == _busy(active))]
-    if problems:
-        raise MoveRefused(" ".join(problems))
 
 
 def _close_source(both: Homes, wait: bool, report: Report) -> HomeMove:
@@ -681,34 +679,44 @@ def _take(found: Verification, told: rows.Difference) -> None:
 # Roll back
 
 
-def rollback(both: Homes, *, keep: bool = False, report: Report = lambda *_: None) -> Undone:
+def rollback(both: Homes, *, report: Report = lambda *_: None) -> Undone:
     """Remove at the destination what the move brought, and open the source again. May be killed and called again.
-
-    `keep`: leave the destination as it is and only open the source, beside its copy.
 
     Raises:
         MoveRefused: no move stands, or the destination was used since: what was made there would be lost.
     """
-    with both.source.catalog.read() as transaction:
-        move = homes.open_move(transaction, "out")
-    if move is None:
-        raise MoveRefused("No move stands here. See: ecluse move list")
+    move = _standing_out(both.source.catalog)
     if not is_described(both.destination.settings, move.destination):
         raise MoveRefused(
             f"This home moves or moved to {move.destination['database']}, and not to the place that was named."
         )
-    there = _state_there(both, move.id)
-    if keep and there != "done":
-        raise MoveRefused(
-            "The move has not ended, so there is nothing whole to keep there. Roll it back without."
-        )
     undone = Undone(move.id, 0, 0, 0, 0, ())
-    if not keep and there not in (None, "undone"):
+    if _state_there(both, move.id) not in (None, "undone"):
         _expect_unused(both, move, report)
         undone = _remove(both, move, report)
     with both.source.catalog.write() as transaction:
-        homes.set_state(transaction, move.id, "released" if keep else "undone")
+        homes.set_state(transaction, move.id, "undone")
     return undone
+
+
+def release(catalog: Catalog) -> HomeMove:
+    """Open a source again without asking its destination, where everything stays as it is: the move that ends.
+
+    Raises:
+        MoveRefused: no move stands here.
+    """
+    move = _standing_out(catalog)
+    with catalog.write(closed=True) as transaction:
+        homes.set_state(transaction, move.id, "released")
+    return move
+
+
+def _standing_out(catalog: Catalog) -> HomeMove:
+    with catalog.read() as transaction:
+        move = homes.open_move(transaction, "out")
+    if move is None:
+        raise MoveRefused("No move from here stands. See: ecluse move list")
+    return move
 
 
 def _expect_unused(both: Homes, move: HomeMove, report: Report) -> None:
@@ -732,7 +740,7 @@ def _expect_unused(both: Homes, move: HomeMove, report: Report) -> None:
         raise MoveRefused(
             f"The destination was used since: {'; '.join(found.findings[:NAMED])}. Removing it would lose that. Move "
             "back from there instead (ecluse move run --from FILE --to NEW), or open this home beside it: "
-            "ecluse move rollback --keep"
+            "ecluse move release"
         )
 
 
