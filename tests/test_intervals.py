@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from ecluse.intervals import exact, matched_difference, wilson
+from ecluse.intervals import exact, expected_among, matched_difference, wilson
 
 SOURCES = Path(__file__).parents[1] / "src" / "ecluse"
 
@@ -56,6 +57,30 @@ def test_the_difference_of_matched_shares_holds_what_was_seen_and_turns_round(
     assert -1 <= low <= (a - b) / of <= high <= 1
     assert low < high
     assert matched_difference(b, a, of) == pytest.approx((-high, -low))
+
+
+def test_an_expectation_holds_the_number_as_often_as_it_says() -> None:
+    """Probabilities of 400 tables, all off by one shift a table; 95 % is stated."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        margins = rng.normal(-1, 1, 30)
+        found = rng.random(30) < 1 / (1 + np.exp(-margins - rng.normal(0, 1.0)))
+        low, high = expected_among(float(np.sum(1 / (1 + np.exp(-margins)))), 30, 1.0)
+        held += low <= found.sum() <= high
+    assert held >= 372
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1), st.floats(0, 3))
+def test_an_expectation_stays_within_its_cases_and_is_wider_with_more_doubt(
+    of: int, share: float, doubt: float
+) -> None:
+    low, high = expected_among(of * share, of, doubt)
+    assert 0 <= low <= of * share + 1e-9
+    assert of * share - 1e-9 <= high <= of
+    wider = expected_among(of * share, of, doubt + 0.5)
+    assert wider[0] <= low
+    assert high <= wider[1]
 
 
 def test_no_other_module_makes_intervals_of_shares() -> None:

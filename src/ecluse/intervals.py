@@ -67,3 +67,19 @@ def matched_difference(first: float, second: float, of: float, level: float = LE
     gap = first - second
     half = z * math.sqrt(max(first + second + 1 - gap**2 / total, 0.0)) / total
     return max(min(gap / total - half, gap / of), -1.0), min(max(gap / total + half, gap / of), 1.0)
+
+
+def expected_among(expected: float, of: int, doubt: float, level: float = LEVEL) -> Interval:
+    """How many of `of` cases there may be where probabilities add up to `expected`, each wrong by one common shift.
+
+    `doubt` is the standard deviation of that shift in log-odds; the chance of so many draws is added to it on the
+    same scale (as of a logistic-normal binomial). Half a case is added to each side, so that neither end is shut by
+    the sum alone. The ends are whole cases, outwards.
+    """
+    if of <= 0:
+        return 0.0, 0.0
+    share = (expected + 0.5) / (of + 1)
+    spread = math.sqrt(doubt**2 + 1 / (of * share * (1 - share)))
+    middle, half = math.log(share / (1 - share)), NormalDist().inv_cdf(0.5 + level / 2) * spread
+    low, high = (1 / (1 + math.exp(-min(max(end, -500.0), 500.0))) for end in (middle - half, middle + half))
+    return float(math.floor(of * low)), float(min(math.ceil(of * high), of))

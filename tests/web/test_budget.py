@@ -24,7 +24,7 @@ from ecluse.fraud.results import write_scores
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.storage import Stored
-from ecluse.web.budget import cuts_of, meaning_of, nearest, tell
+from ecluse.web.budget import cuts_of, doubt_of, meaning_of, nearest, tell
 from ecluse.web.i18n import Words
 from tests.web import invented
 from tests.web.test_pages import browser
@@ -145,7 +145,11 @@ def test_a_budget_tells_what_exactly_so_many_rows_hold(
     reader = browser(runtime, owner)
     page = reader.get(f"/fraud/p/p1?budget={budget}").text
     chosen = frame.sort("fraud_probability", descending=True).head(flagged)["fraud_probability"]
-    expected = ENGLISH.num(chosen.sum(), 1 if chosen.sum() < 100 else 0)
+    likeliest = ENGLISH.num(chosen.sum(), 1 if chosen.sum() < 100 else 0)
+    api = reader.get(f"/api/predictions/p1/budget?alerts={budget}").json()
+    low, high = ENGLISH.num(api["expected_low"]), ENGLISH.num(api["expected_high"])
+    assert api["expected_low"] <= api["expected"] <= api["expected_high"] <= flagged
+    expected = f"{low} to {high}, likeliest {likeliest}"
     for figure, value in {
         "flagged": str(flagged),
         "cut": ENGLISH.threshold(chosen[-1]),
@@ -330,9 +334,23 @@ def test_what_scores_mean_follows_from_how_the_version_was_made() -> None:
     assert meaning_of({"kind": "ensemble", "members": [], "learned": {"way": "corrected"}}) == "labelled"
 
 
+def test_the_expectation_of_an_ensemble_has_its_doubt_and_that_of_a_training_less() -> None:
+    """14.3 frauds were expected among the top 20, and 9 were there."""
+    ensemble = {"kind": "ensemble", "members": [{"similarity": 0.85}, {"similarity": 0.6}]}
+    trained = {"confusion": {"tp": 300, "fn": 100}}
+    summary, cut = {"rows": 2_000}, Cut(20, 0.4, 14.3, 0, 0)
+    told = tell(cut, summary, "stated", ENGLISH, doubt_of(ensemble))
+    assert told.expected == "3 to 20, likeliest 14.3"
+    assert tell(cut, summary, "calibrated", ENGLISH, doubt_of(trained)).expected == "8 to 18, likeliest 14.3"
+    weaker = {"kind": "ensemble", "members": [{"similarity": 0.55}]}
+    taught = ensemble | {"learned": {"way": "corrected", "labels": 40, "frauds": 6}}
+    assert doubt_of(trained) < doubt_of(taught) < doubt_of(ensemble) < doubt_of(weaker)
+
+
 def test_known_shares_carry_their_interval_and_unknown_ones_are_empty() -> None:
     told = tell(Cut(100, 0.62, 80.0, 15, 12), {"rows": 5_000, "frauds": 20}, "calibrated", ENGLISH)
-    assert (told.flagged, told.share, told.cut, told.precision) == ("100", "2.0\u00a0%", "0.620", "80\u00a0%")
+    assert (told.flagged, told.share, told.cut) == ("100", "2.0\u00a0%", "0.620")
+    assert told.precision == "34 to 97\u00a0%, likeliest 80\u00a0%"
     assert told.known_precision == "12 of 15, 80\u00a0% (55 to 93\u00a0%)"
     assert told.known_recall.startswith("12 of 20, 60\u00a0%")
     nothing = tell(Cut(100, 0.62, 80.0, 0, 0), {"rows": 5_000}, "unusual", FRENCH)

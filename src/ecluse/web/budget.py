@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ecluse.fraud.ranking import Cut, Ranking
-from ecluse.fraud.score_columns import names_of
-from ecluse.intervals import wilson
+from ecluse.fraud.score_columns import ANOMALY, PROBABILITY, ScoreNames, names_of
+from ecluse.intervals import expected_among, wilson
 from ecluse.web.i18n import Words
 
 #: What the probabilities of a version are: set right on rows it had not seen, or by a person's labels; scaled to a
 #: stated fraud rate; or only places in an order, of rows that are unusual.
 Meaning = Literal["calibrated", "labelled", "stated", "unusual"]
+
+
+#: What the probabilities of a training may be off by on later rows, in log-odds, beside what few frauds leave open.
+LATER_DOUBT: Final = 0.25
+#: And those that labels have set right: the deviation held beforehand of a rate that was stated or suggested.
+LABELLED_DOUBT: Final = 0.35
+#: And the scores of references, scaled to a stated rate, where they fit the table wholly; more, the less they fit.
+#: Of 24 simulated tables with a rate stated between a third and five times the true one, and the top 20 rows, 1, 3 and
+#: 10 %, intervals with 1 + (1 - fit) held the number of frauds in 98 and 99 % (`docs/concepts/matching.md`).
+STATED_DOUBT: Final = 1.0
+#: Frauds that a report of before is taken to rest on where it does not say.
+FEW_FRAUDS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,37 @@ def meaning_of(report: Mapping[str, Any]) -> Meaning:
     return "stated" if report.get("members") else "unusual"
 
 
+def meaning_of_scores(summary: Mapping[str, Any], report: Mapping[str, Any]) -> Meaning:
+    """What the scores of a table are. Of a version that is gone, the columns of its scores tell an ensemble."""
+    top = summary.get("top") or []
+    if not report and top and "combined_score" in top[0]:
+        return "unusual"
+    return "unusual" if score_names(summary) == ANOMALY else meaning_of(report)
+
+
+def score_names(summary: Mapping[str, Any]) -> ScoreNames:
+    """The names of the columns of a scoring; those of a probability where it has no row."""
+    top = summary.get("top") or []
+    return names_of(top[0]) if top else PROBABILITY
+
+
+def doubt_of(report: Mapping[str, Any]) -> float:
+    """How far off the probabilities of a version may be together: a standard deviation in log-odds."""
+    meaning, learned = meaning_of(report), report.get("learned") or {}
+    if meaning == "labelled":
+        frauds, labels = int(learned.get("frauds", 0)), int(learned.get("labels", 0))
+        return math.sqrt(LABELLED_DOUBT**2 + 1 / max(frauds, 1) + 1 / max(labels - frauds, 1))
+    if meaning == "calibrated":
+        counts = report.get("confusion") or {}
+        frauds = int(counts.get("tp", 0)) + int(counts.get("fn", 0))
+        return math.sqrt(LATER_DOUBT**2 + 1 / (frauds or FEW_FRAUDS))
+    return (
+        STATED_DOUBT
+        + 1
+        - max((float(one.get("similarity", 0.0)) for one in report.get("members") or ()), default=0.0)
+    )
+
+
 def cuts_of(summary: Mapping[str, Any]) -> list[Cut]:
     """The cuts that a scoring has counted, from one row on; for an older one, those within its kept rows."""
     if summary.get("budgets"):
@@ -69,8 +113,13 @@ def nearest(cuts: Sequence[Cut], alerts: int) -> int:
     return max((place for place, cut in enumerate(cuts) if cut.alerts <= alerts), default=0)
 
 
-def tell(cut: Cut, summary: Mapping[str, Any], meaning: Meaning, say: Words) -> Told:
-    """A cut in words: what to expect where the probabilities say it, what is known where rows have labels."""
+def tell(
+    cut: Cut, summary: Mapping[str, Any], meaning: Meaning, say: Words, doubt: float = STATED_DOUBT
+) -> Told:
+    """A cut in words: what to expect where the probabilities say it, what is known where rows have labels.
+
+    `doubt` is that of the probabilities (`doubt_of`).
+    """
     expects = meaning != "unusual"
     known_precision = known_recall = ""
     if cut.labelled:
@@ -82,11 +131,30 @@ def tell(cut: Cut, summary: Mapping[str, Any], meaning: Meaning, say: Words) -> 
         flagged=say.num(cut.alerts),
         share=say.percent(cut.alerts / max(int(summary["rows"]), 1)),
         cut=say.threshold(cut.cut),
-        expected=say.num(cut.expected, 1 if cut.expected < 100 else 0) if expects else "",
-        precision=say.percent(cut.expected / cut.alerts, 0) if expects else "",
+        expected=_expected(cut, doubt, say) if expects else "",
+        precision=_expected_share(cut, doubt, say) if expects else "",
         known_precision=known_precision,
         known_recall=known_recall,
         tied=_tied(cut, say),
+    )
+
+
+def _expected(cut: Cut, doubt: float, say: Words) -> str:
+    """`3 to 19, likeliest 14.3`, with the interval at 95 %."""
+    low, high = expected_among(cut.expected, cut.alerts, doubt)
+    likeliest = say.num(cut.expected, 1 if cut.expected < 100 else 0)
+    return say._(
+        "%(low)s to %(high)s, likeliest %(value)s", low=say.num(low), high=say.num(high), value=likeliest
+    )
+
+
+def _expected_share(cut: Cut, doubt: float, say: Words) -> str:
+    low, high = expected_among(cut.expected, cut.alerts, doubt)
+    return say._(
+        "%(low)s to %(high)s, likeliest %(value)s",
+        low=say.num(100 * low / cut.alerts),
+        high=say.percent(high / cut.alerts, 0),
+        value=say.percent(cut.expected / cut.alerts, 0),
     )
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
 from ecluse import models
+from ecluse.catalog import models as model_rows
 from ecluse.catalog import predictions
 from ecluse.catalog.tables import Prediction
-from ecluse.errors import InvalidInput, NotFound
+from ecluse.errors import InvalidInput, ModelNotFound, NotFound, VersionNotFound
 from ecluse.fraud import workflows
 from ecluse.fraud.ranking import Ranking
+from ecluse.intervals import expected_among
 from ecluse.runtime import Runtime
 from ecluse.web.api.bodies import prediction_body
 from ecluse.web.api.schemas import Accepted, BudgetBody, PredictionBody, PredictionDetail, PredictRequest
+from ecluse.web.budget import doubt_of, meaning_of_scores
 from ecluse.web.downloads import joined, send_object
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -80,7 +83,21 @@ def show_budget(
         raise InvalidInput(
             f"Prediction {row.id} was scored before exact counts were kept. Score its table again."
         )
-    return BudgetBody(**asdict(ranking.cut(alerts)))
+    report, cut = report_of(runtime, row), ranking.cut(alerts)
+    body: dict[str, Any] = asdict(cut)
+    if meaning_of_scores(row.summary or {}, report) == "unusual":
+        return BudgetBody(**body | {"expected": None})
+    low, high = expected_among(cut.expected, cut.alerts, doubt_of(report))
+    return BudgetBody(**body, expected_low=low, expected_high=high)
+
+
+def report_of(runtime: Runtime, row: Prediction) -> Mapping[str, Any]:
+    """The report of the version that scored; nothing once it is gone."""
+    try:
+        with runtime.catalog.read() as transaction:
+            return model_rows.version_of(transaction, row.user_id, row.model_name, row.version).report
+    except (ModelNotFound, VersionNotFound):
+        return {}
 
 
 @router.get(

@@ -329,7 +329,11 @@ class BudgetBody(BaseModel):
 
     alerts: int = Field(description="The rows asked for, or all where there are fewer")
     cut: float = Field(description="The lowest score among them")
-    expected: float = Field(description="The sum of their probabilities")
+    expected: float | None = Field(
+        description="The likeliest number of frauds among them; null where rows are ranked by how unusual they are"
+    )
+    expected_low: float | None = Field(None, description="95 % interval of that number")
+    expected_high: float | None = None
     labelled: int = Field(description="How many of them have a label that the model has not learned from")
     found: int = Field(description="How many of these labels say fraud")
     tied: int = Field(

@@ -11,23 +11,30 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from ecluse.catalog import datasets, labels, models, predictions
+from ecluse.catalog import datasets, labels, predictions
 from ecluse.catalog.tables import Prediction
-from ecluse.errors import JobNotFound, ModelNotFound, NotFound, VersionNotFound
+from ecluse.errors import JobNotFound, NotFound
 from ecluse.fraud.ranking import Ranking
 from ecluse.fraud.score_columns import (
     ANOMALY,
-    PROBABILITY,
     REASONS,
     SCORE_COLUMNS,
-    ScoreNames,
     names_of,
 )
 from ecluse.runtime import Runtime
 from ecluse.storage import safe_filename
 from ecluse.web import charts
-from ecluse.web.api.predictions import ranking_of, send_prediction, send_riskiest
-from ecluse.web.budget import Meaning, cut_at, cuts_of, meaning_of, nearest, tell
+from ecluse.web.api.predictions import ranking_of, report_of, send_prediction, send_riskiest
+from ecluse.web.budget import (
+    Meaning,
+    cut_at,
+    cuts_of,
+    doubt_of,
+    meaning_of_scores,
+    nearest,
+    score_names,
+    tell,
+)
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
@@ -103,7 +110,7 @@ def show_prediction(
         row = predictions.prediction_of(transaction, user.user.id, prediction_id)
         names = datasets.filenames(transaction, user.user.id, [row.dataset_id])
         given, _ = labels.count_labels(transaction, user.user.id, row.dataset_id or "")
-    say, report = words_of(request), _report(runtime, row)
+    say, report = words_of(request), report_of(runtime, row)
     threshold = _threshold(row, report)
     context: dict[str, Any] = {
         "prediction": row,
@@ -112,8 +119,8 @@ def show_prediction(
         "threshold": threshold,
         "given": given,
         "lacks": " column(s) of the model: " in (row.error or ""),
-        "meaning": _meaning(row, report),
-        "score_column": _names(row.summary or {}).score,
+        "meaning": meaning_of_scores(row.summary or {}, report),
+        "score_column": score_names(row.summary or {}).score,
         "taught": (report.get("learned") or {}).get("labels", 0),
         "stated_rate": (report.get("fraud_rate") or {}).get("stated"),
         "progress": _progress(runtime, row, say),
@@ -122,7 +129,13 @@ def show_prediction(
     }
     if row.summary is not None:
         context |= _reviewed(
-            row.summary, ranking_of(runtime, row), budget, threshold, context["meaning"], say
+            row.summary,
+            ranking_of(runtime, row),
+            budget,
+            threshold,
+            context["meaning"],
+            doubt_of(report),
+            say,
         )
     return render(request, "prediction.html", context)
 
@@ -136,12 +149,12 @@ def tell_budget(
         row = predictions.prediction_of(transaction, user.user.id, prediction_id)
     if not (cuts := cuts_of(row.summary or {})):
         raise NotFound(f"Prediction {row.id} has no scored rows: it is {row.status}.")
-    meaning = _meaning(row, _report(runtime, row))
-    return JSONResponse(
-        tell(
-            cut_at(ranking_of(runtime, row), cuts, budget), row.summary or {}, meaning, words_of(request)
-        ).to_dict()
+    report = report_of(runtime, row)
+    cut, meaning = (
+        cut_at(ranking_of(runtime, row), cuts, budget),
+        meaning_of_scores(row.summary or {}, report),
     )
+    return JSONResponse(tell(cut, row.summary or {}, meaning, words_of(request), doubt_of(report)).to_dict())
 
 
 @router.get("/predictions/{prediction_id}")
@@ -239,6 +252,7 @@ def _reviewed(
     budget: int,
     threshold: float | None,
     meaning: Meaning,
+    doubt: float,
     say: Words,
 ) -> dict[str, Any]:
     """What reviewing the `budget` riskiest rows means: the rows, how many frauds to expect among them."""
@@ -264,8 +278,8 @@ def _reviewed(
         "rows": rows,
         "columns": columns,
         "budget": budget,
-        "told": [tell(cut, summary, meaning, say).to_dict() for cut in cuts],
-        "now": tell(cut_at(ranking, cuts, budget), summary, meaning, say).to_dict() if cuts else None,
+        "told": [tell(cut, summary, meaning, say, doubt).to_dict() for cut in cuts],
+        "now": tell(cut_at(ranking, cuts, budget), summary, meaning, say, doubt).to_dict() if cuts else None,
         "exact": ranking is not None,
         "chosen": nearest(cuts, budget),
         "flagged_shown": sum(row.flagged for row in rows),
@@ -274,7 +288,7 @@ def _reviewed(
         "most": max(effects, default=1.0) or 1.0,
         # Shares of the sample are spread evenly, whatever the rows: a chart of them says nothing.
         "chart": None
-        if threshold is None or _names(summary) == ANOMALY
+        if threshold is None or score_names(summary) == ANOMALY
         else charts.score_histogram(summary, threshold, say),
     }
 
@@ -289,36 +303,13 @@ def _usual(known: Mapping[str, Any], say: Words) -> str:
     return low if low == high else say._("usually %(low)s to %(high)s", low=low, high=high)
 
 
-def _report(runtime: Runtime, row: Prediction) -> Mapping[str, Any]:
-    """The report of the version that scored; nothing once it is gone."""
-    try:
-        with runtime.catalog.read() as transaction:
-            return models.version_of(transaction, row.user_id, row.model_name, row.version).report
-    except (ModelNotFound, VersionNotFound):
-        return {}
-
-
 def _threshold(row: Prediction, report: Mapping[str, Any]) -> float | None:
     """The threshold the rows were flagged by; None once the model is gone and the summary does not say."""
     summary = row.summary or {}
     told = summary.get("threshold", report.get("threshold"))
-    if _names(summary) == ANOMALY:
+    if score_names(summary) == ANOMALY:
         told = summary.get("flagged_from")
     return None if told is None else float(told)
-
-
-def _meaning(row: Prediction, report: Mapping[str, Any]) -> Meaning:
-    """What the probabilities are. Of a version that is gone, the columns of its scores tell an ensemble."""
-    top = (row.summary or {}).get("top") or []
-    if not report and top and "combined_score" in top[0]:
-        return "unusual"
-    return "unusual" if _names(row.summary or {}) == ANOMALY else meaning_of(report)
-
-
-def _names(summary: Mapping[str, Any]) -> ScoreNames:
-    """The names of the columns of a scoring; those of a probability where it has no row."""
-    top = summary.get("top") or []
-    return names_of(top[0]) if top else PROBABILITY
 
 
 def _progress(runtime: Runtime, row: Prediction, say: Words) -> Progress | None:
