@@ -16,7 +16,7 @@ import pytest
 from ecluse import migration, models
 from ecluse.catalog import Catalog, Transaction, journal
 from ecluse.catalog import models as rows
-from ecluse.catalog.tables import ModelVersion, Publication, new_id, now
+from ecluse.catalog.tables import ModelVersion, Publication, Run, new_id, now
 from ecluse.errors import InvalidInput, MigrationConflict, MigrationHeld, MigrationStopped, NotFound
 from ecluse.fraud.workflows import find_dataset, remove_dataset
 from ecluse.migration.hold import Hold
@@ -953,3 +953,34 @@ def test_the_journal_holds_the_digest_of_every_object(runtime: Runtime, user_id:
     found = {key: entry.sha256 for key, entry in entries(runtime, migration_id).items()}
     assert found == contents(runtime.data)
     assert hashlib.sha256(b"").hexdigest() not in found.values()
+
+
+def test_the_files_that_a_run_refers_to_are_named_where_they_are(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    with runtime.catalog.write() as transaction:
+        version = rows.list_latest(transaction, user_id, limit=1)[0]
+        file = {"name": "a", "url": f"{version.url}/a", "sha256": "0", "size": 1}
+        other = file | {"url": f"{version.url}_2/a"}
+        tracked = Run(
+            user_id=user_id,
+            application="fraud",
+            kind="search",
+            name="m",
+            url=version.url,
+            artifacts=[file, other],
+        )
+        transaction.add(tracked)
+
+    def addresses() -> list[str]:
+        with runtime.catalog.read() as transaction:
+            return [one["url"] for one in transaction.get_one(Run, tracked.id).artifacts]
+
+    migration_id = planned(runtime, elsewhere)
+    run(runtime, migration_id)
+    with runtime.catalog.read() as transaction:
+        there = transaction.get_one(Run, tracked.id).url
+    assert there != version.url
+    assert addresses() == [f"{there}/a", other["url"]]
+    migration.rollback(runtime.catalog, runtime.stores, migration_id)
+    assert addresses() == [file["url"], other["url"]]

@@ -93,6 +93,7 @@ THOROUGH: Final[dict[str, tuple[str, ...]]] = {
         "test_an_export_that_was_killed_goes_on_where_it_was",
     ),
     "test_models.py": ("test_what_skops_cannot_hold_is_told_of_its_model_and_the_rest_goes_on",),
+    "test_moving.py": ("test_everything_moves_from_one_postgresql_to_another",),
     "test_servers.py": (
         "test_what_is_stored_and_the_keys_outlast_a_restart",
         "test_the_application_writes_in_its_buckets_and_makes_none",
