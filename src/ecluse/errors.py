@@ -369,6 +369,10 @@ class BadRaw(CityError, ValueError):
     code, status = "bad_raw", 422
 
 
+class MixedData(CityError, ValueError):
+    code, status = "mixed_data", 409
+
+
 class NoSuchDay(CityError, LookupError):
     code, status = "no_such_day", 404
 

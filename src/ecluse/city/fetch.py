@@ -20,9 +20,9 @@ from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from ecluse.city.calendar import LocalDay, days_between, expect_days
-from ecluse.city.demo import is_demo
 from ecluse.city.download import Download, Downloads, Known, Pace
 from ecluse.city.progress import Report
+from ecluse.city.provenance import is_invented
 from ecluse.city.sources import bikes, road_records
 from ecluse.city.sources.stamps import Stamp
 from ecluse.errors import FetchFailed, InvalidInput, KeyConflict, ObjectNotFound
@@ -147,7 +147,7 @@ def fetch_data(
         raise InvalidInput(
             f"From {first} to {last} is no period that has passed; there is no data to fetch yet."
         )
-    if is_demo(raw):
+    if is_invented(raw):
         raise KeyConflict(
             f"{raw.url} holds the sample, which is invented; nothing was fetched. Fetch elsewhere: "
             "ecluse city fetch --raw file:///another/folder, or remove the sample: ecluse city demo --remove"

@@ -41,6 +41,13 @@ def write_reference(documents: Documents, curated: Curated) -> None:
         documents.put(STATE, table, told | {"chunks": len(made)})
 
 
+def remove_reference(documents: Documents) -> None:
+    """Remove both; the next day that is computed writes them again."""
+    for table, kind in (("arcs", ARCS), ("zones", ZONES)):
+        documents.delete(STATE, table)
+        documents.delete_kind(kind)
+
+
 def _told(part: Part) -> Body:
     return {"made_from": f"{FORM}-{part.sha256}", "rows": part.rows}
 

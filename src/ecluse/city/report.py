@@ -46,13 +46,14 @@ class Headline:
     beside: Mapping[str, Any]
 
 
-def make_report(city: str, day: LocalDay, found: Found) -> Body:
-    """The report as it is kept. `found`: kind of metrics → its document.
+def make_report(city: str, day: LocalDay, found: Found, *, invented: bool = False) -> Body:
+    """The report as it is kept. `found`: kind of metrics → its document; `invented`: the city does not exist.
 
     What a day lacks is null or an empty list, and named in `quality.missing`.
     """
     return {
         "city": city,
+        "invented": invented,
         "date": day.date.isoformat(),
         "zone": day.zone.key,
         "hours": list(day.labels),
@@ -228,6 +229,7 @@ class Row:
 def tidy_rows(report: Body) -> list[Row]:
     """Every figure of a report, one per row: section, rank, id, name, metric, value, unit."""
     return [
+        *_provenance(report),
         *_single_figures(report),
         *_ranked(report),
         *_listed(report),
@@ -245,6 +247,11 @@ def tidy_csv(report: Body) -> str:
 
 def _cell(value: float | str | None) -> str | None:
     return repr(value) if isinstance(value, int | float) else value
+
+
+def _provenance(report: Body) -> Iterator[Row]:
+    kind = "invented" if report.get("invented") else "measured"
+    yield Row("city", None, "city", report["city"], "data", kind, "")
 
 
 def _single_figures(report: Body) -> Iterator[Row]:

@@ -18,10 +18,12 @@ from ecluse.catalog import audit, runs
 from ecluse.catalog.tables import Run as RunRow
 from ecluse.catalog.tables import User, new_id, now
 from ecluse.city.calendar import days_between, expect_days
+from ecluse.city.progress import Report, unheard
 from ecluse.errors import Forbidden, InvalidInput
 from ecluse.jobs import Job, JobKind, Task
 from ecluse.runtime import Runtime
 from ecluse.settings import store_or_folder
+from ecluse.storage import ObjectStore
 
 if TYPE_CHECKING:
     from ecluse.city.forecast import Learned
@@ -106,6 +108,22 @@ def remove_days(runtime: Runtime, user: User, days: Sequence[date]) -> None:
         audit.record(transaction, user.id, "city.remove", ", ".join(map(str, days))[:200], days=len(days))
     for day in days:
         workflows.remove_day(runtime.documents, workflows.reports_of(runtime), day)
+
+
+def remove_sample(
+    runtime: Runtime, user: User, store: ObjectStore, report: Report = unheard
+) -> Sequence[date]:
+    """Remove the invented city, as `workflows.remove_sample` does; the days that it had.
+
+    Raises:
+        Forbidden: the user is no administrator.
+    """
+    from ecluse.city import workflows
+
+    expect_administrator(user)
+    with runtime.catalog.write() as transaction:
+        audit.record(transaction, user.id, "city.sample_removed", store.url)
+    return workflows.remove_sample(runtime, store, report)
 
 
 def expect_administrator(user: User) -> None:

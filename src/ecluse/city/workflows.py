@@ -26,6 +26,13 @@ from ecluse.city.inputs import HISTORY_DAYS, Inputs, Metrics, read_inputs
 from ecluse.city.printed import LANGUAGES, print_report
 from ecluse.city.processors import PROCESSORS, compute_all
 from ecluse.city.progress import Report, part_of, unheard
+from ecluse.city.provenance import (
+    NAME,
+    expect_one_kind,
+    expect_unmixed_raw,
+    invented_days,
+    provenance_of,
+)
 from ecluse.city.raw import Raw
 from ecluse.city.report import make_report, tidy_csv
 from ecluse.city.sources import Curating, curate_all
@@ -69,6 +76,8 @@ class City:
     """What a run needs: where it reads and writes, whose clocks count, and the numbers of the rules."""
 
     name: str
+    #: Whether its raw data is that of an invented city, `ecluse.city.provenance`.
+    invented: bool
     zone: ZoneInfo
     thresholds: Thresholds
     raw: Raw
@@ -100,22 +109,27 @@ class ComputedDay:
 def open_city(runtime: Runtime, raw: str | None = None) -> Iterator[City]:
     """The city of the settings. `raw`: a store address or a local folder to read instead of the settings' store.
 
-    Each raw store has a curated layer of its own in the store of the data.
+    Each raw store has a curated layer of its own in the store of the data, and another one for an invented city there.
 
     Raises:
         SettingsError: an address cannot be used, or a threshold has no such name.
+        MixedData: the raw store and its fallback are of different kinds.
     """
     settings = runtime.settings.city
     usual = runtime.stores.area("raw")
     store = usual if raw is None else runtime.stores.open(store_or_folder("--raw", raw))
     fallback = settings.raw_fallback_url
+    raw_layout = Raw(store, None if fallback is None else runtime.stores.open(fallback))
+    invented = provenance_of(raw_layout)
+    prefix = curated_prefix(store, usual, invented=invented)
     with runtime.scratch() as scratch:
         yield City(
-            name=settings.name,
+            name=NAME if invented else settings.name,
+            invented=invented,
             zone=ZoneInfo(settings.zone),
             thresholds=Thresholds.changed(settings.thresholds),
-            raw=Raw(store, None if fallback is None else runtime.stores.open(fallback)),
-            curated=Curated(runtime.data.scoped(_curated_prefix(store, usual)), runtime.cache, scratch),
+            raw=raw_layout,
+            curated=Curated(runtime.data.scoped(prefix), runtime.cache, scratch),
             documents=runtime.documents,
             reports=reports_of(runtime),
             scratch=scratch,
@@ -127,11 +141,13 @@ def reports_of(runtime: Runtime) -> ObjectStore:
     return runtime.data.scoped(join_key("city", "reports"))
 
 
-def _curated_prefix(store: ObjectStore, usual: ObjectStore) -> str:
+def curated_prefix(store: ObjectStore, usual: ObjectStore, *, invented: bool) -> str:
+    """Where the curated layer of a raw store lies: of invented data beside that of measured data, never in it."""
     place = store.url.rstrip("/")
+    folder = "invented" if invented else "curated"
     if place == usual.url.rstrip("/"):
-        return join_key("city", "curated")
-    return join_key("city", f"curated-{hashlib.sha256(place.encode()).hexdigest()[:8]}")
+        return join_key("city", folder)
+    return join_key("city", f"{folder}-{hashlib.sha256(place.encode()).hexdigest()[:8]}")
 
 
 # Compute
@@ -168,8 +184,16 @@ def prepare(
 
     Raises:
         InvalidInput: no such days.
+<<<<<<< HEAD
+=======
+        BadRaw: a raw file is not what its name says, or measured data lies beside that of an invented city.
+        MixedData: the days that are there are measured and these invented, or the other way round.
+>>>>>>> 09c85d8 (city: mark what is invented everywhere, and keep it apart from what is measured)
     """
     expect_days(first, last)
+    expect_one_kind(city.documents, city.invented)
+    if city.invented:
+        expect_unmixed_raw(city.raw.store)
     since = first - timedelta(days=history_days)
     curate_all(city.raw, Curating(city.curated, since, last, city.zone, city.scratch, report))
 
@@ -197,9 +221,18 @@ def compute_day(city: City, day: date, report: Report = unheard) -> ComputedDay:
         )
     found = compute_all(inputs, part_of(report, 0.1, 1.0))
     found["quality"] = Metrics(_quality(city, inputs))
-    named = {"date": day.isoformat(), "zone": city.zone.key, "hours": list(local.labels)}
-    metrics = {kind: Metrics(named | made.body, made.parts) for kind, made in found.items()}
+    of_city = _of_city(city)
+    named = {"date": day.isoformat(), **of_city, "zone": city.zone.key, "hours": list(local.labels)}
+    metrics = {
+        kind: Metrics(named | made.body, {key: of_city | part for key, part in made.parts.items()})
+        for kind, made in found.items()
+    }
     return ComputedDay(local, metrics, digest, rows)
+
+
+def _of_city(city: City) -> dict[str, Any]:
+    """What every document says of where it is from."""
+    return {"city_name": city.name, "invented": city.invented}
 
 
 def write_day(city: City, computed: ComputedDay, *, run: str, report: Report = unheard) -> None:
@@ -207,6 +240,7 @@ def write_day(city: City, computed: ComputedDay, *, run: str, report: Report = u
 
     What an earlier run of the day left and this one did not make is removed.
     """
+    expect_one_kind(city.documents, city.invented)
     documents, key = city.documents, computed.day.date.isoformat()
     before = documents.get_many([(MARK, key)]).get((MARK, key))
     if before is not None and before["inputs"] != computed.inputs:
@@ -228,7 +262,8 @@ def write_day(city: City, computed: ComputedDay, *, run: str, report: Report = u
 def _write_report(city: City, computed: ComputedDay) -> None:
     """Keep the report as a document, and beside it as files: JSON, the tidy table, and a page for each language."""
     key = computed.day.date.isoformat()
-    told = make_report(city.name, computed.day, {kind: made.body for kind, made in computed.metrics.items()})
+    found = {kind: made.body for kind, made in computed.metrics.items()}
+    told = make_report(city.name, computed.day, found, invented=city.invented)
     arcs = [arc for chunk in city.documents.all(reference.ARCS) for arc in chunk.body["arcs"]]
     lost = lost_times(computed.metrics)
     files = {
@@ -265,6 +300,28 @@ def remove_day(documents: Documents, reports: ObjectStore, day: date) -> None:
     documents.delete("reports", key)
 
 
+def remove_sample(runtime: Runtime, store: ObjectStore, report: Report = unheard) -> list[date]:
+    """Remove the invented city: its raw files in `store`, its curated tables, its days and what was made of them.
+
+    Returns the days. What was interrupted can be removed again; measured data and their days stay.
+    """
+    from ecluse.city.demo import remove_demo
+
+    documents, days = runtime.documents, sorted(invented_days(runtime.documents))
+    for n, day in enumerate(days):
+        report(0.8 * n / len(days), f"removing {day.isoformat()}")
+        remove_day(documents, reports_of(runtime), day)
+    report(0.8, "removing the raw files")
+    usual = runtime.stores.area("raw")
+    runtime.data.delete_prefix(curated_prefix(store, usual, invented=True))
+    if latest_day(documents) is None:
+        reference.remove_reference(documents)
+        # Of before the two were kept apart; what is measured is curated again from its raw data.
+        runtime.data.delete_prefix(curated_prefix(store, usual, invented=False))
+    remove_demo(store)
+    return days
+
+
 def removable_days(documents: Documents, first: date, last: date) -> list[date]:
     """The days from `first` to `last` of which something is kept: those that are there, or were removed in part."""
     span = (first.isoformat(), (last + timedelta(days=1)).isoformat())
@@ -289,6 +346,7 @@ def _mark(city: City, computed: ComputedDay, run: str) -> Body:
     traffic = computed.metrics.get("traffic")
     return {
         "date": computed.day.date.isoformat(),
+        **_of_city(city),
         "computed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run": run,
         "kinds": sorted(computed.metrics),
@@ -318,7 +376,7 @@ def _write_forecast(city: City, latest: date, report: Report, track: Track) -> N
     documents = city.documents
     prepare(city, latest, latest, part_of(report, 0.0, 0.4), history_days=LEARNING_DAYS)
     digest = inputs_digest(city, latest, history_days=LEARNING_DAYS)
-    state = {"date": (latest + timedelta(days=1)).isoformat(), "inputs": digest}
+    state = {"date": (latest + timedelta(days=1)).isoformat(), **_of_city(city), "inputs": digest}
     if documents.get_many([(FORECAST, "state")]).get((FORECAST, "state")) == state:
         return
     report(0.4, "reading")
@@ -328,7 +386,7 @@ def _write_forecast(city: City, latest: date, report: Report, track: Track) -> N
         found = forecast_day(inputs, learns=True, heard=heard)
     report(0.9, "writing the forecast")
     for kind, bodies in found.items():
-        _write_parts(documents, kind, bodies)
+        _write_parts(documents, kind, {key: _of_city(city) | body for key, body in bodies.items()})
     documents.put(FORECAST, "state", state)
 
 

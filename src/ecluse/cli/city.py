@@ -182,7 +182,16 @@ def list_days(home: Path | None) -> Rows:
         mark | {f"{table}_rows": rows for table, rows in mark["rows"].items()} | {"computed_at": _at(mark)}
         for mark in marks
     ]
-    columns = ("date", "coverage", "roads_rows", "bikes_rows", "disruptions_rows", "computed_at")
+    columns = (
+        "date",
+        "city_name",
+        "invented",
+        "coverage",
+        "roads_rows",
+        "bikes_rows",
+        "disruptions_rows",
+        "computed_at",
+    )
     return Rows(items, columns, "No day was computed yet. See: ecluse city run --date 2025-10-14")
 
 
@@ -344,17 +353,18 @@ HEADLINES: tuple[tuple[str, str, str, str], ...] = (
     ("arc-hours congested", "traffic", "saturation_share", "{:.1%}"),
     ("lost time", "traffic", "lost_time", "{:,.0f} vehicle-hours"),
     ("bikes counted", "bikes", "total", "{:,.0f}"),
-    ("alerts", "alerts", "alerts", "{:,}"),
+    ("alerts", "alerts", "alerts_total", "{:,}"),
 )
 
 
 def _day_text(day: date, bodies: Mapping[str, Mapping[str, Any]], address: str | None) -> str:
     from ecluse.city.report import rests_on_few
 
-    lines = [f"{day:%A} {day}"]
+    of = next((body for body in bodies.values() if body.get("city_name")), {})
+    said = f", {of['city_name']}" if of else ""
+    lines = [f"{day:%A} {day}{said}" + (" (invented data)" if of.get("invented") else "")]
     for title, kind, name, form in HEADLINES:
         value = bodies.get(kind, {}).get(name)
-        value = len(value) if isinstance(value, list) else value
         lines.append(f"  {title:<20} {'not known' if value is None else form.format(value)}")
     if rests_on_few(traffic := bodies.get("traffic")):
         assert traffic is not None  # noqa: S101 (it rests on some)

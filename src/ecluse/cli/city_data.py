@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ecluse.cli.output import Record, counted, progress, reports
-from ecluse.cli.session import home_option, opened
+from ecluse.cli.session import acting, home_option, opened, user_option
 from ecluse.errors import NoRawData, SettingsError
 from ecluse.settings import store_or_folder
 
@@ -37,7 +37,10 @@ _raw = click.option("--raw", help="Store or folder of the raw data. Default: ECL
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the same seed: the same bytes."
 )
 @_raw
-@click.option("--remove", is_flag=True, help="Remove the sample instead, and nothing else.")
+@click.option(
+    "--remove", is_flag=True, help="Remove the sample instead, with the days that were computed from it."
+)
+@user_option
 @home_option
 @reports
 def demo(
@@ -47,25 +50,20 @@ def demo(
     seed: int,
     raw: str | None,
     remove: bool,
+    email: str | None,
     home: Path | None,
 ) -> Record:
-    """Write invented raw data of the true schema, so that everything works without a network.
+    """Write the invented raw data of a city that does not exist, so that everything works without a network.
 
-    The default period has the day of 25 hours. A raw store that holds other data is left as it is.
+    The default period has the day of 25 hours. A raw store that holds other data is left as it is. Everything that is
+    computed from it says that it is invented, and is not mixed with measured days.
     """
     from ecluse.city import demo as invented
     from ecluse.city import sample
+    from ecluse.city.provenance import NAME
 
     if remove:
-        with opened(home) as runtime:
-            runtime.catalog.expect_open()
-            store = open_raw(runtime, raw)
-            count = invented.remove_demo(store)
-        text = (
-            f"{count:,} files of the sample removed from {store.url}. Days that were computed from it stay;"
-            " remove them: ecluse city remove DATE"
-        )
-        return Record({"removed": count, "url": store.url}, text)
+        return _remove(raw, email, home)
     with opened(home) as runtime, progress("Writing the sample") as report:
         runtime.catalog.expect_open()
         written = invented.write_demo(
@@ -78,11 +76,27 @@ def demo(
         )
     following = run_command(written.first, written.last, raw)
     text = (
-        f"{(written.last - written.first).days + 1} invented days of {written.arcs} arcs in {written.url}: "
+        f"{(written.last - written.first).days + 1} invented days of {NAME}, with {written.arcs} arcs, in "
+        f"{written.url}: "
         f"{written.files:,} files, {written.size / 1e6:,.0f} MB.\nNext: {following}"
     )
     fields = asdict(written) | {name: getattr(written, name).isoformat() for name in ("first", "last")}
     return Record(fields | {"next": following}, text)
+
+
+def _remove(raw: str | None, email: str | None, home: Path | None) -> Record:
+    from ecluse.city import work
+    from ecluse.city.provenance import is_invented
+
+    with acting(home, email) as (runtime, user), progress("Removing the sample") as report:
+        runtime.catalog.expect_open()
+        store = open_raw(runtime, raw)
+        there = is_invented(store)
+        files = sum(1 for _ in store.list()) if there else 0
+        days = work.remove_sample(runtime, user, store, report)
+        count = files - sum(1 for _ in store.list()) if there else 0
+    text = f"{count:,} files of the sample removed from {store.url}, and {len(days):,} days made of invented data."
+    return Record({"removed": count, "url": store.url, "days": [day.isoformat() for day in days]}, text)
 
 
 @click.command("fetch")

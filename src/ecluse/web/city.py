@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from ecluse.city.calendar import place_of
 from ecluse.city.days import MARK, find_day, no_such_day
+from ecluse.city.provenance import NAME, is_invented_day
 from ecluse.city.streets import street_name, stretch_of
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
@@ -50,6 +51,8 @@ class Day:
     metrics: Mapping[str, Body | None]
     previous: Date | None = None
     next: Date | None = None
+    #: Whether it was computed from invented data.
+    invented: bool = False
 
     @property
     def labels(self) -> list[str]:
@@ -121,7 +124,22 @@ def read_day(documents: Documents, day: date, kinds: Sequence[str] | None = None
         raise no_such_day(documents, day)
     before, behind = _neighbours(documents, day)
     mark = found[MARK, key]
-    return Day(day, mark, {kind: found.get((f"metrics/{kind}", key)) for kind in kinds}, before, behind)
+    metrics = {kind: found.get((f"metrics/{kind}", key)) for kind in kinds}
+    return Day(day, mark, metrics, before, behind, is_invented_day(documents, mark))
+
+
+def naming(documents: Documents, usual: str, day: Day | None = None) -> dict[str, Any]:
+    """What a page says of its city: `city`, its name, and `invented`; of a day, or of the latest one. `usual`: the name
+    in the settings, for days whose documents bear none."""
+    if day is not None:
+        return {"city": _name(day.mark, day.invented, usual), "invented": day.invented}
+    latest = documents.latest(MARK)
+    invented = latest is not None and is_invented_day(documents, latest.body)
+    return {"city": _name(latest.body if latest else {}, invented, usual), "invented": invented}
+
+
+def _name(mark: Body, invented: bool, usual: str) -> str:
+    return str(mark.get("city_name") or (NAME if invented else usual))
 
 
 def read_range(documents: Documents, kind: str, first: date, last: date) -> Iterator[tuple[date, Body]]:
@@ -149,9 +167,8 @@ def map_answer(documents: Documents, day: date) -> dict[str, Any]:
         NoSuchDay: nothing was computed for it.
     """
     found = read_map(documents, day)
-    if not found.arcs:
-        read_day(documents, day, ("traffic",))
-    return {"date": day.isoformat(), "arc": found.arcs, "state": found.states}
+    invented = is_invented_day(documents, find_day(documents, day))
+    return {"date": day.isoformat(), "invented": invented, "arc": found.arcs, "state": found.states}
 
 
 def arcs_geojson(documents: Documents) -> dict[str, Any]:

@@ -70,8 +70,9 @@ def city_svg(
     hour: int,
     alerts: Iterable[tuple[int, Body]],
     theme: Theme,
+    note: str = "",
 ) -> str:
-    """The map of one hour, in a view box as wide as `WIDTH`; empty where no arc has a line."""
+    """The map of one hour, with `note` in its corner, as wide as `WIDTH`; empty where no arc has a line."""
     lines = {arc["arc"]: arc["coordinates"] for arc in arcs if arc.get("coordinates")}
     rings = [ring for zone in zones for ring in _rings(zone["geometry"])]
     places = [point for line in (*lines.values(), *rings) for point in line]
@@ -94,6 +95,11 @@ def city_svg(
     for number, alert in alerts:
         if alert.get("longitude") is not None and alert.get("latitude") is not None:
             parts.append(_pin(number, alert, project, theme))
+    if note:
+        parts.append(
+            f'<text x="{PADDING}" y="{height - PADDING}" font-size="22" font-weight="650" fill="{theme.ink}">'
+            f"{escape(note)}</text>"
+        )
     return "".join((*parts, "</svg>"))
 
 

@@ -13,8 +13,10 @@ from ecluse.city.days import no_such_day
 from ecluse.documents import Body, Documents
 from ecluse.errors import NotFound
 from ecluse.formulas import neutralise_formulas
-from ecluse.web.city import read_day
+from ecluse.web.city import naming, read_day
 
+#: What documents say of their city, which each row says in columns of its own.
+_OF_CITY: Final = ("city_name", "invented")
 Format = Literal["csv", "parquet"]
 Row = dict[str, Any]
 MEDIA_TYPES: Final[dict[str, str]] = {
@@ -23,8 +25,10 @@ MEDIA_TYPES: Final[dict[str, str]] = {
 }
 
 
-def table_of(documents: Documents, name: str, day: date) -> pl.DataFrame:
-    """One table of a day; each row is flat, its lists joined.
+def table_of(documents: Documents, name: str, day: date, usual: str = "") -> tuple[pl.DataFrame, bool]:
+    """One table of a day, and whether it is invented; each row is flat, its lists joined, and bears the city's name.
+
+    `usual`: the name of the city in the settings, for days whose documents bear none.
 
     Raises:
         NotFound: no table has this name.
@@ -33,12 +37,13 @@ def table_of(documents: Documents, name: str, day: date) -> pl.DataFrame:
     if name not in TABLES:
         raise NotFound(f"No table {name[:40]!r} of a day; there are {', '.join(TABLES)}.")
     kind, rows_of = TABLES[name]
-    body = read_day(documents, day, (kind,))[kind]
+    found = read_day(documents, day, (kind,))
+    body, said = found[kind], naming(documents, usual, found)
     if body is None:
         raise no_such_day(documents, day, f"metrics/{kind}")
-    rows = [_flat(row) for row in rows_of(documents, day, body)]
+    rows = [_without(_flat(row), *_OF_CITY) for row in rows_of(documents, day, body)]
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    return pl.DataFrame(
+    frame = pl.DataFrame(
         {
             column: _column([row.get(column) for row in rows])
             for column in ("date", *columns)
@@ -47,6 +52,8 @@ def table_of(documents: Documents, name: str, day: date) -> pl.DataFrame:
         or {"date": []},
         strict=False,
     ).with_columns(pl.lit(day).alias("date"))
+    of_city = (pl.lit(said["city"]).alias("city"), pl.lit(said["invented"]).alias("invented"))
+    return frame.select("date", *of_city, pl.exclude("date")), found.invented
 
 
 def encode_table(frame: pl.DataFrame, form: Format) -> bytes:

@@ -24,13 +24,12 @@ from ecluse.city.demo.roads import write_reference, write_roads
 from ecluse.city.demo.weather import write_weather
 from ecluse.city.demo.works import sites_open, write_works
 from ecluse.city.progress import Report
-from ecluse.errors import InvalidInput, KeyConflict, ObjectNotFound
+from ecluse.city.provenance import MARKER, is_invented, is_of_sample
+from ecluse.errors import InvalidInput, KeyConflict
 from ecluse.storage import ObjectStore
 from ecluse.storage.side_by_side import transfer_all
 
 MOST_DAYS, MOST_ARCS, FEWEST_ARCS = 800, 3348, 12
-#: The object at the root of a raw store that says that what is there is invented.
-MARKER: Final = "demo.json"
 _ROADS: Final = "batch/comptages-routiers-permanents-demo.csv"
 _REFERENCE: Final = (
     "batch/referentiel-geographique-pour-les-donnees-trafic-issues-des-capteurs-permanents-demo.csv"
@@ -103,16 +102,13 @@ def write_demo(
     return DemoWritten(raw.url, first, last, arcs, COUNTERS, rows, len(sizes), sum(sizes.values()), seed)
 
 
-def is_demo(raw: ObjectStore) -> bool:
-    """Whether what lies in a raw store is the sample."""
-    return raw.exists(MARKER)
-
-
 def remove_demo(raw: ObjectStore) -> int:
     """Remove the sample from a raw store; how many objects that were. Other files stay."""
-    if not _is_marked(raw):
+    if not is_invented(raw):
         return 0
-    keys = [info.key for info in raw.list() if info.key.startswith(("api/", "batch/")) and _is_ours(info.key)]
+    keys = [
+        info.key for info in raw.list() if info.key.startswith(("api/", "batch/")) and is_of_sample(info.key)
+    ]
     transfer_all(lambda key, _: raw.delete(key), keys)
     raw.delete(MARKER)
     return len(keys) + 1
@@ -135,8 +131,8 @@ def _claim(raw: ObjectStore, told: dict[str, Any]) -> set[str]:
     """Mark the store as the sample's, and return the keys that an earlier sample left there."""
     keys = [info.key for info in raw.list()]
     data = [key for key in keys if key.startswith(("api/", "batch/"))]
-    foreign = [key for key in data if not _is_ours(key)]
-    if foreign or (data and not _is_marked(raw)):
+    foreign = [key for key in data if not is_of_sample(key)]
+    if foreign or (data and not is_invented(raw)):
         found = (foreign or data)[0]
         raise KeyConflict(
             f"{raw.url} holds raw data that is not the sample's, such as {found}; nothing was written. Write the "
@@ -145,18 +141,6 @@ def _claim(raw: ObjectStore, told: dict[str, Any]) -> set[str]:
     body = json.dumps({"demo": True, "written_by": "ecluse city demo", **told}, sort_keys=True)
     raw.put(MARKER, body.encode())
     return set(data)
-
-
-def _is_ours(key: str) -> bool:
-    return key.rpartition("/")[2].partition(".")[0].endswith("-demo")
-
-
-def _is_marked(raw: ObjectStore) -> bool:
-    try:
-        told = json.loads(raw.get(MARKER))
-    except (ObjectNotFound, ValueError):
-        return False
-    return isinstance(told, dict) and told.get("demo") is True
 
 
 def _write_feeds(raw: ObjectStore, day: Day) -> dict[str, int]:

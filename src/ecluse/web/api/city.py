@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from ecluse.city.days import MARK, known_days, no_such_day
+from ecluse.city.provenance import is_invented_day
 from ecluse.city.work import run_of, start_runs
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
@@ -34,12 +35,15 @@ class CityHealth(BaseModel):
 
     status: str
     latest: date | None
+    #: Whether the latest day was computed from invented data.
+    invented: bool
 
 
 class CityStats(BaseModel):
     """What is known of the city in all."""
 
     city: str
+    invented: bool
     zone: str
     days: int
     first: date | None
@@ -108,7 +112,9 @@ def health(runtime: RuntimeDep) -> CityHealth:
     """Whether the documents answer, and which day is the latest. Needs no token."""
     latest = runtime.documents.latest(MARK)
     return CityHealth(
-        status="ok" if latest else "empty", latest=date.fromisoformat(latest.key) if latest else None
+        status="ok" if latest else "empty",
+        latest=date.fromisoformat(latest.key) if latest else None,
+        invented=latest is not None and is_invented_day(runtime.documents, latest.body),
     )
 
 
@@ -119,7 +125,7 @@ def stats(runtime: RuntimeDep, user: CurrentUser) -> CityStats:
     days = known_days(documents)
     kinds = [f"metrics/{kind}" for kind in _kinds(documents)] + ["reports", "forecast/arcs", "forecast/bikes"]
     return CityStats(
-        city=settings.name,
+        **city.naming(documents, settings.name),
         zone=settings.zone,
         days=len(days),
         first=days[0] if days else None,
@@ -232,8 +238,9 @@ def _forecast(documents: Documents, kind: str, key: str) -> Body:
 @router.get("/export/{table}/{day}.{form}", responses=answers(404), response_class=Response)
 def export(table: str, day: str, form: Format, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """A table of a day as a file: hours, arcs, arc_hours, zones, ranking, alerts, sensors, bikes and more."""
-    frame = table_of(runtime.documents, table, city.date_of(day))
-    name = f"{table}-{day}.{form}"
+    usual = runtime.settings.city.name
+    frame, invented = table_of(runtime.documents, table, city.date_of(day), usual)
+    name = f"{'invented-' if invented else ''}{table}-{day}.{form}"
     return Response(
         encode_table(frame, form),
         media_type=MEDIA_TYPES[form],

@@ -156,7 +156,7 @@ def _days_page(
         bodies = dict(city.read_range(documents, "traffic", first, latest))
     newest = city.read_day(documents, latest, ("quality",)) if latest else None
     context = {
-        "city": runtime.settings.city.name,
+        **city.naming(documents, runtime.settings.city.name, newest),
         "total": len(days),
         "first": days[0] if days else None,
         "latest": latest,
@@ -205,7 +205,7 @@ def show_day(
         "letters": {
             letter: city.state_in(say.language, state or "Inconnu") for letter, state in city.LETTERS.items()
         },
-        "city": settings.name,
+        **city.naming(documents, settings.name, found),
         "day": found,
         "kpis": kpis(found, at, say),
         "hour": hour_of(documents, found, mapped, at),
@@ -275,6 +275,7 @@ def map_svg(
         at,
         [(number, body) for number, body in alerts_of(found) if at in body["hours"]],
         THEMES.get(theme, THEMES["light"]),
+        note=words_of(request)._("Invented data") if found.invented else "",
     )
     return Response(drawing, media_type="image/svg+xml")
 

@@ -76,7 +76,7 @@ def show_arc(
     key = ("forecast/arcs", str(arc))
     forecast = documents.get_many([key]).get(key)
     context = {
-        "city": runtime.settings.city.name,
+        **city.naming(documents, runtime.settings.city.name, day),
         "arc": arc,
         "day": day,
         "body": body,
@@ -106,7 +106,7 @@ def show_scan(
     chosen = street or usual_street(found, counts)
     mine = [arc for arc in arcs if arc["label"] == chosen][:MOST_ARCS]
     context = {
-        "city": runtime.settings.city.name,
+        **city.naming(documents, runtime.settings.city.name, found),
         "day": found,
         "streets": streets if chosen in streets or not chosen else [chosen, *streets],
         "chosen": chosen,

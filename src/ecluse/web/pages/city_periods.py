@@ -124,7 +124,7 @@ def compare(
     sides = (read_side(documents, periods[0]), read_side(documents, periods[1]))
     zone = ZoneInfo(runtime.settings.city.zone)
     context = {
-        "city": runtime.settings.city.name,
+        **city.naming(documents, runtime.settings.city.name),
         "periods": periods,
         "error": error,
         "figures_compared": compared_figures(*sides),

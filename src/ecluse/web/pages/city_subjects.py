@@ -291,12 +291,15 @@ def _report(runtime: Runtime, day: date) -> Body:
     report = runtime.documents.get_many([key]).get(key)
     if report is None:
         raise no_such_day(runtime.documents, day, "reports")
-    return report
+    named = city.naming(
+        runtime.documents, runtime.settings.city.name, city.read_day(runtime.documents, day, ())
+    )
+    return {**report, **named}
 
 
 def _page(request: Request, runtime: Runtime, day: city.Day, template: str, **context: Any) -> Response:
     shared = {
-        "city": runtime.settings.city.name,
+        **city.naming(runtime.documents, runtime.settings.city.name, day),
         "day": day,
         "street": street_name,
         "stretch": city.stretches(runtime.documents),
