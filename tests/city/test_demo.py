@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse.city.calendar import LocalDay
-from ecluse.city.demo import MARKER, is_demo, remove_demo, write_demo
+from ecluse.city.demo import remove_demo, write_demo
 from ecluse.city.demo.bikes import count_bikes
 from ecluse.city.demo.days import Day, day_of
 from ecluse.city.demo.disruptions import disruptions_of
@@ -25,6 +25,7 @@ from ecluse.city.demo.ground import CENTRE, KM_PER_LATITUDE, KM_PER_LONGITUDE, d
 from ecluse.city.demo.roads import HEADER, REFERENCE_HEADER, STADIUM, count_roads
 from ecluse.city.demo.works import DISTURBS, sites_open
 from ecluse.city.demo.works import HEADER as WORKS_HEADER
+from ecluse.city.provenance import MARKER, is_invented
 from ecluse.city.raw import Raw
 from ecluse.errors import InvalidInput, KeyConflict
 from ecluse.storage import ObjectStore, open_store
@@ -348,7 +349,7 @@ def test_an_interrupted_sample_is_taken_up_again(tmp_path: Path) -> None:
 
     with pytest.raises(Interrupted):
         write_demo(raw, date(2025, 9, 1), 2, arcs=30, report=stop)
-    assert is_demo(raw)
+    assert is_invented(raw)
     assert not raw.exists(ROADS)
     write_demo(raw, date(2025, 9, 1), 2, arcs=30)
     write_demo(whole, date(2025, 9, 1), 2, arcs=30)

@@ -39,7 +39,7 @@ def visitor(runtime: Runtime) -> Browser:
 
 
 def test_health_is_open_and_names_the_latest_day(visitor: Browser) -> None:
-    assert visitor.get("/api/city/health").json() == {"status": "ok", "latest": DAY}
+    assert visitor.get("/api/city/health").json() == {"status": "ok", "latest": DAY, "invented": False}
 
 
 @pytest.mark.parametrize(

@@ -458,3 +458,35 @@ def test_every_table_of_a_day_is_offered_as_a_file_on_its_pages(reader: Browser)
     pages = "".join(reader.get(path).text for path in (PLACE, *(f"{PLACE}/{one}" for one in SUBJECTS)))
     offered = set(re.findall(rf"/api/city/export/(\w+)/{DAY}\.csv", pages))
     assert offered == set(TABLES)
+
+
+def test_invented_days_say_so_on_every_page_and_in_every_file(tmp_path: Path) -> None:
+    """Also those of before whose documents say nothing, by the files that they were made of."""
+    with Runtime.open(Settings.from_environment({}, home=tmp_path)) as opened:
+        opened.documents.put_many(invented_city(days=1))
+        reader = browser(opened, opened.accounts.sign_up("ines@example.org", "a long password"))
+        pages = [PLACE, "/city", "/city/compare", "/city/arcs/101", *(f"{PLACE}/{one}" for one in SUBJECTS)]
+        alert = opened.documents.get("metrics/alerts", DAY)["alerts"][0]["id"]
+        pages.append(f"{PLACE}/alerts/{alert}")
+        said = "Invented data: there is no such city."
+        assert [path for path in pages if said in reader.get(path).text] == []
+        quality = opened.documents.get("metrics/quality", DAY)
+        for source in filter(None, quality["sources"].values()):
+            source["files"] = ["file:///raw/batch/comptages-routiers-permanents-demo.csv"]
+        opened.documents.put("metrics/quality", DAY, quality)
+        for path in pages:
+            text = reader.get(path).text
+            assert said in text, path
+            assert "Paris" not in text.replace("Europe/Paris", ""), path
+        assert "cette ville n’existe pas" in reader.get("/city?lang=fr").text
+        assert "Données inventées" in reader.get(f"{PLACE}/map.svg").text
+        assert reader.get(f"{PLACE}/map.json").json()["invented"] is True
+        assert "cette ville n’existe pas" in reader.get(f"{PLACE}/report.html").text
+        assert ",Écluville,data,invented," in reader.get(f"{PLACE}/report.csv").text
+        answer = reader.get(f"/api/city/export/alerts/{DAY}.csv")
+        assert f'filename="invented-alerts-{DAY}.csv"' in answer.headers["content-disposition"]
+        lines = answer.text.splitlines()
+        assert lines[0].startswith("date,city,invented,")
+        assert all(line.startswith(f"{DAY},Écluville,true,") for line in lines[1:])
+        stats = reader.get("/api/city/stats").json()
+        assert (stats["city"], stats["invented"]) == ("Écluville", True)

@@ -56,7 +56,7 @@ def render(
 
     `?lang=fr` and `?theme=dark` are remembered by a cookie.
     """
-    layout = _layout(request)
+    layout = {"invented": False, **_layout(request)}
     html = environment().get_template(name).render({**layout, **(context or {})})
     response = HTMLResponse(html, status, headers)
     for cookie, allowed in (("lang", tuple(LANGUAGES)), ("theme", THEMES)):
