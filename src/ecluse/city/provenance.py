@@ -30,7 +30,10 @@ MARKER: Final = "demo.json"
 NAME: Final = "Écluville"
 #: The folders of the raw layout that hold data.
 _DATA: Final = ("api/", "batch/")
-_WAY_OUT: Final = "Remove the sample and its days: ecluse city demo --remove. Or compute these in another home: --home FOLDER"
+_WAY_OUT: Final = (
+    "Remove the sample and its days: ecluse city demo --remove. Or compute these days in another home: "
+    "--home FOLDER"
+)
 
 
 def is_invented(store: ObjectStore) -> bool:

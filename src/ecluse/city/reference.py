@@ -17,7 +17,7 @@ STATE: Final = "reference"
 ARCS: Final = "reference/arcs"
 ZONES: Final = "reference/zones"
 #: Changes with the form of these documents.
-FORM: Final = 1
+FORM: Final = 2
 ARCS_IN_CHUNK: Final = 250
 #: The border of a zone has no more corners than this on a map.
 CORNERS: Final = 300
@@ -83,6 +83,8 @@ def _arc(row: dict[str, Any]) -> Body:
     return {name: row[name] for name in names} | {
         "upstream": row["upstream_name"],
         "downstream": row["downstream_name"],
+        "upstream_node": row["upstream"],
+        "downstream_node": row["downstream"],
         "coordinates": _round(_line(row["geometry"])) if row["geometry"] else [],
     }
 

@@ -16,7 +16,7 @@ from ecluse.documents import Body
 from ecluse.formulas import neutralise_formulas
 
 #: How many rows of each list a report has; the pages and the API have them all.
-LISTED: Final = {"zones": 20, "alerts": 20, "failing": 30, "sites": 20, "lines": 10}
+LISTED: Final = {"zones": 20, "alerts": 20, "bottlenecks": 10, "failing": 30, "sites": 20, "lines": 10}
 #: Below this share of the known arcs a day is said to rest on few.
 FEW_ARCS: Final = 0.5
 #: What it keeps of the metrics of bikes and of traffic.
@@ -65,6 +65,7 @@ def make_report(city: str, day: LocalDay, found: Found, *, invented: bool = Fals
         "alerts": [_alert(alert) for alert in _of(found, "alerts", "alerts")][: LISTED["alerts"]],
         "alerts_total": _total(found, "alerts", "alerts"),
         "alerts_judged": _some(found, "alerts", ("arcs_reporting", "arcs_judged", "days_needed")),
+        "bottlenecks": _bottlenecks(found),
         "failing": _failing(found)[: LISTED["failing"]],
         "failing_total": len(_failing(found)),
         "availability": _value(found, "sensors", "availability"),
@@ -134,6 +135,17 @@ def _alert(alert: Body) -> Body:
     told = {name: why.get(name) for name in ("rule", "threshold", "times", "similar_days", "compared_days")}
     listed = {name: alert.get(name, []) for name in ("causes", "works")}
     return {name: alert.get(name) for name in (*names, *figures)} | {"why": told} | listed
+
+
+def _bottlenecks(found: Found) -> Body | None:
+    """The ranking of the weeks up to the day, over days of its kind."""
+    body = found.get("bottlenecks")
+    if body is None:
+        return None
+    kind = body["kind_of_day"]
+    ranking = body["rankings"][kind]
+    kept = {"from": body["from"], "to": body["to"], "kind_of_day": kind, "days": ranking["days"]}
+    return kept | {"total": ranking["total"], "items": ranking["items"][: LISTED["bottlenecks"]]}
 
 
 def _failing(found: Found) -> list[Body]:
@@ -281,6 +293,15 @@ _ZONE_UNITS: Final = {
 }
 
 
+_BOTTLENECK_UNITS: Final = {
+    "recurrence": "share of measured days",
+    "duration": "hours a day with a queue",
+    "length": "m",
+    "lost_time": "vehicle-hours",
+    "lost_time_a_day": "vehicle-hours a day",
+}
+
+
 def _listed(report: Body) -> Iterator[Row]:
     for zone in report["zones"]:
         for metric, unit in _ZONE_UNITS.items():
@@ -293,6 +314,10 @@ def _listed(report: Body) -> Iterator[Row]:
         yield Row(*at, "lost beyond the usual", alert["lost_time_more"], "vehicle-hours")
         causes = ", ".join(dict.fromkeys(one["kind"] for one in alert["causes"])) or "none in the data"
         yield Row(*at, "may be why", causes, "")
+    for one in (report.get("bottlenecks") or {}).get("items", []):
+        at = ("bottlenecks", one["rank"], str(one["arc"]), one["label"] or "")
+        for metric, unit in _BOTTLENECK_UNITS.items():
+            yield Row(*at, metric, one[metric], unit)
     for sensor in report["failing"]:
         yield Row(
             "failing sensors", None, sensor["sensor"], sensor["label"] or "", "reason", sensor["reason"], ""

@@ -93,6 +93,16 @@ class Thresholds:
     )
     critical_works: float = _of(3, "sites in a zone", "a zone with more active sites is critical")
     works_radius: float = _of(150, "m", "arcs nearer than this to a site are compared before and after")
+    bottleneck_share: float = _of(
+        0.5,
+        "share of measured days",
+        "a convention: what queues on every other day of its kind or more is bad again and again, the rest is chance",
+    )
+    bottleneck_days: float = _of(
+        5,
+        "measured days",
+        "of fewer days of one kind no recurrence is told; eight weeks have eight Saturdays",
+    )
     queue_turn: float = _of(
         60,
         "degrees",

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -218,6 +218,51 @@ def show_day(day: date, kind: str | None, home: Path | None) -> Record:
             return Record(bodies[kind], _body_text(bodies[kind]))
         fields = {"date": mark["date"], "computed_at": mark["computed_at"], "metrics": bodies}
         return Record(fields, _day_text(day, bodies, last_address(runtime.settings.home)))
+
+
+@city.command("bottlenecks")
+@click.option("--from", "first", type=Day(), help="The first day.  [default: eight weeks before the last]")
+@click.option("--to", "last", type=Day(), help="The last day.  [default: the latest that is computed]")
+@click.option(
+    "--days",
+    "kind",
+    type=click.Choice(["working", "saturday", "sunday"]),
+    default="working",
+    show_default=True,
+    help="Of which days; public holidays are as Sundays.",
+)
+@home_option
+@reports
+def list_bottlenecks(
+    first: date | None, last: date | None, kind: Literal["working", "saturday", "sunday"], home: Path | None
+) -> Rows:
+    """Where there is a queue again and again over a period: the costliest bottlenecks first.
+
+    Recurrence: of the days on which the head was measured, the share on which it queued. Duration: hours a day with a
+    queue. Length: metres that queue at once. Lost time: vehicle-hours a day, of all its arcs in those hours.
+    """
+    from datetime import timedelta
+
+    from ecluse.city.bottlenecks import rank_period
+    from ecluse.city.days import latest_day
+    from ecluse.city.reference import ARCS
+    from ecluse.city.thresholds import Thresholds
+    from ecluse.city.typical import WEEKS
+
+    nothing = "No bottleneck is known there. See: ecluse city days"
+    with opened(home) as runtime:
+        documents = runtime.documents
+        stop = last or latest_day(documents)
+        if stop is None:
+            return Rows([], (), "No day was computed yet. See: ecluse city run --date 2025-10-14")
+        arcs = [arc for chunk in documents.all(ARCS) for arc in chunk.body["arcs"]]
+        begin = first or stop - timedelta(days=7 * WEEKS - 1)
+        thresholds = Thresholds.changed(runtime.settings.city.thresholds)
+        found = rank_period(documents, arcs, begin, stop, kind, thresholds)
+    columns = ("rank", "label", "arc", "recurrence", "duration", "length", "arcs_total", "lost_time_a_day")
+    return Rows(
+        found.items, columns, nothing, {"recurrence": 2, "duration": 1, "length": 0, "lost_time_a_day": 1}
+    )
 
 
 @city.command("remove")

@@ -9,9 +9,9 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from hashlib import sha256
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ecluse.city.calendar import place_of
 from ecluse.city.days import MARK, find_day, no_such_day
@@ -19,6 +19,10 @@ from ecluse.city.provenance import NAME, is_invented_day
 from ecluse.city.streets import street_name, stretch_of
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
+from ecluse.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ecluse.city.bottlenecks import Days, Ranking
 
 Date = date
 #: A letter for each state of traffic in `metrics/map`, from what is not known to the worst; - has no row at all.
@@ -35,6 +39,8 @@ ENGLISH_STATES: Final[Mapping[str, str]] = {
     "Invalide": "Invalid",
 }
 WORST_FIRST: Final = "bspfi-"
+#: Days that bottlenecks are ranked over where no period is asked for: as many weeks as the usual rests on.
+BOTTLENECK_DAYS: Final = 56
 #: Days that one answer of a range may span.
 LONGEST_RANGE: Final = 366
 #: The document that says from what the reference of the arcs was made.
@@ -136,6 +142,26 @@ def naming(documents: Documents, usual: str, day: Day | None = None) -> dict[str
     latest = documents.latest(MARK)
     invented = latest is not None and is_invented_day(documents, latest.body)
     return {"city": _name(latest.body if latest else {}, invented, usual), "invented": invented}
+
+
+def bottlenecks(runtime: Runtime, first: str | None, last: str | None, kind: Days) -> Ranking:
+    """The bottlenecks of a period as addresses have it; without one, of the weeks up to the latest day.
+
+    Raises:
+        InvalidInput: the period is none, or too long.
+        NotFound: no day was computed yet.
+    """
+    from ecluse.city.bottlenecks import rank_period
+    from ecluse.city.thresholds import Thresholds
+
+    documents = runtime.documents
+    latest = documents.latest(MARK)
+    if latest is None:
+        raise NotFound("No day has been computed yet, so no bottleneck is known. See: ecluse city run")
+    stop = date_of(last) if last else date_of(latest.key)
+    start = date_of(first) if first else stop - timedelta(days=BOTTLENECK_DAYS - 1)
+    thresholds = Thresholds.changed(runtime.settings.city.thresholds)
+    return rank_period(documents, all_arcs(documents), start, stop, kind, thresholds)
 
 
 def _name(mark: Body, invented: bool, usual: str) -> str:

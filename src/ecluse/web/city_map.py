@@ -103,6 +103,32 @@ def city_svg(
     return "".join((*parts, "</svg>"))
 
 
+def bottleneck_svg(arcs: Sequence[Body], items: Sequence[Body]) -> str:
+    """The bottlenecks of a ranking over all roads, in the colours of the page around it; "" where no arc has a line."""
+    lines = {arc["arc"]: arc["coordinates"] for arc in arcs if arc.get("coordinates")}
+    places = [point for line in lines.values() for point in line]
+    if not places:
+        return ""
+    project, height = _projection(places)
+    roads = "".join(_path(line, project) for line in lines.values())
+    queues = "".join(_path(lines[arc], project) for one in items for arc in one["arcs"] if arc in lines)
+    heads = [
+        (one["rank"], *project((one["longitude"], one["latitude"])))
+        for one in items
+        if one["longitude"] is not None and one["latitude"] is not None
+    ]
+    pins = "".join(
+        f'<circle cx="{x}" cy="{y}" r="11" fill="currentColor"/><text x="{x}" y="{y + 4}" font-size="12" '
+        f'font-weight="650" text-anchor="middle" class="ground">{rank}</text>'
+        for rank, x, y in reversed(heads)
+    )
+    return (
+        f'<svg class="bottlenecks" viewBox="0 0 {WIDTH} {height}" aria-hidden="true" fill="none" '
+        f'stroke-linecap="round"><path class="roads" stroke-width="1.2" d="{roads}"/>'
+        f'<path class="queues" stroke-width="5" d="{queues}"/>{pins}</svg>'
+    )
+
+
 def _group(letter: str, lines: Sequence[Any], project: Any, theme: Theme) -> str:
     path = "".join(_path(line, project) for line in lines)
     dash = ' stroke-dasharray="1 4"' if LETTERS[letter] in (None, "Inconnu") else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from io import BytesIO
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import polars as pl
 
@@ -14,6 +14,9 @@ from ecluse.documents import Body, Documents
 from ecluse.errors import NotFound
 from ecluse.formulas import neutralise_formulas
 from ecluse.web.city import naming, read_day
+
+if TYPE_CHECKING:
+    from ecluse.city.bottlenecks import Ranking
 
 #: What documents say of their city, which each row says in columns of its own.
 _OF_CITY: Final = ("city_name", "invented")
@@ -54,6 +57,39 @@ def table_of(documents: Documents, name: str, day: date, usual: str = "") -> tup
     ).with_columns(pl.lit(day).alias("date"))
     of_city = (pl.lit(said["city"]).alias("city"), pl.lit(said["invented"]).alias("invented"))
     return frame.select("date", *of_city, pl.exclude("date")), found.invented
+
+
+def bottleneck_table(found: Ranking, said: Mapping[str, Any]) -> pl.DataFrame:
+    """The bottlenecks of a period, one a row. `said`: the city's name, and whether it is invented."""
+    period = {"from": found.first, "to": found.last, **said, "days_of": found.kind, "days": found.days}
+    columns = {
+        name: pl.Series([row.get(name) for row in found.items], dtype=kind) for name, kind in _RANKED.items()
+    }
+    for name in ("arcs", "hours"):
+        columns[name] = pl.Series(["; ".join(map(str, row[name])) for row in found.items], dtype=pl.String)
+    frame = pl.DataFrame(columns)
+    return frame.select(*(pl.lit(value).alias(name) for name, value in period.items()), pl.all())
+
+
+#: The columns of a ranking of bottlenecks that hold one value.
+_RANKED: Final[dict[str, Any]] = {
+    "rank": pl.Int64,
+    "arc": pl.Int64,
+    "label": pl.String,
+    "zone": pl.Int64,
+    "latitude": pl.Float64,
+    "longitude": pl.Float64,
+    "arcs_total": pl.Int64,
+    "recurrence": pl.Float64,
+    "days_queued": pl.Int64,
+    "days_measured": pl.Int64,
+    "duration": pl.Float64,
+    "length": pl.Float64,
+    "longest": pl.Float64,
+    "lost_time": pl.Float64,
+    "lost_time_a_day": pl.Float64,
+    "impact": pl.Float64,
+}
 
 
 def encode_table(frame: pl.DataFrame, form: Format) -> bytes:
@@ -107,6 +143,12 @@ def _bike_hours(documents: Documents, day: date, body: Body) -> Iterable[Row]:
             yield {"counter": counter["counter"], "hour": labels[i], "count": count}
 
 
+def _bottlenecks(documents: Documents, day: date, body: Body) -> Iterable[Row]:
+    for kind, ranking in body["rankings"].items():
+        for row in ranking["items"]:
+            yield {"days_of": kind, "from": body["from"], "to": body["to"], **row}
+
+
 def _list(name: str, *left_out: str) -> Callable[[Documents, date, Body], Iterable[Row]]:
     def rows(documents: Documents, day: date, body: Body) -> Iterable[Row]:
         return [_without(row, *left_out) for row in body.get(name) or ()]
@@ -131,6 +173,7 @@ TABLES: Final[dict[str, tuple[str, Callable[[Documents, date, Body], Iterable[Ro
     "zones": ("zones", _list("zones", "worst")),
     "ranking": ("ranking", _ranking),
     "alerts": ("alerts", _list("alerts")),
+    "bottlenecks": ("bottlenecks", _bottlenecks),
     "sensors": ("sensors", _list("failing")),
     "bikes": ("bikes", _list("counters", "by_hour", "usual")),
     "bike_hours": ("bikes", _bike_hours),

@@ -14,6 +14,7 @@ from ecluse.city.processors import (
     alerts,
     arcs,
     bikes,
+    bottlenecks,
     disruptions,
     ranking,
     sensors,
@@ -40,6 +41,7 @@ PROCESSORS: Final[dict[str, Compute]] = {
     "weather": weather.compute,
     "works": works.compute,
     "alerts": alerts.compute,
+    "bottlenecks": bottlenecks.compute,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +18,7 @@ from ecluse.errors import InvalidInput, NotFound
 from ecluse.web import city
 from ecluse.web.api.bodies import job_body
 from ecluse.web.api.schemas import JobBody
-from ecluse.web.city_tables import MEDIA_TYPES, Format, encode_table, table_of
+from ecluse.web.city_tables import MEDIA_TYPES, Format, bottleneck_table, encode_table, table_of
 from ecluse.web.errors import answers
 from ecluse.web.security import Administrator, CurrentUser, RuntimeDep
 
@@ -27,6 +27,9 @@ _DATE: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
 ArcId = Annotated[int, Path(ge=0, le=2**53)]
 First = Annotated[str | None, Query(alias="from", description="First date, such as 2025-10-01")]
 Last = Annotated[str | None, Query(alias="to", description="Last date, itself included")]
+KindOfDay = Annotated[
+    Literal["working", "saturday", "sunday"], Query(description="Which days; public holidays are as Sundays")
+]
 Limit = Annotated[int, Query(ge=1, le=100, description="Days at most in one answer")]
 
 
@@ -72,6 +75,19 @@ class CityRange(BaseModel):
     kind: str
     items: list[dict[str, Any]]
     next: date | None
+
+
+class CityBottlenecks(BaseModel):
+    """The bottlenecks of a period, the costliest first, on days of one kind. `rests_on`: how many such days."""
+
+    city: str
+    invented: bool
+    first: date = Field(serialization_alias="from")
+    last: date = Field(serialization_alias="to")
+    days: str
+    rests_on: int
+    total: int
+    items: list[dict[str, Any]]
 
 
 class RunRequest(BaseModel):
@@ -243,6 +259,52 @@ def export(table: str, day: str, form: Format, runtime: RuntimeDep, user: Curren
     name = f"{'invented-' if invented else ''}{table}-{day}.{form}"
     return Response(
         encode_table(frame, form),
+        media_type=MEDIA_TYPES[form],
+        headers={"content-disposition": f'attachment; filename="{name}"'},
+    )
+
+
+@router.get("/bottlenecks", responses=answers(404))
+def list_bottlenecks(
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    first: First = None,
+    last: Last = None,
+    days: KindOfDay = "working",
+) -> CityBottlenecks:
+    """Where there is a queue again and again: recurrence, hours, duration, length, time lost, by bottleneck.
+
+    Without a period: the eight weeks up to the latest day.
+    """
+    found = city.bottlenecks(runtime, first, last, days)
+    return CityBottlenecks(
+        **city.naming(runtime.documents, runtime.settings.city.name),
+        first=found.first,
+        last=found.last,
+        days=found.kind,
+        rests_on=found.days,
+        total=found.total,
+        items=found.items,
+    )
+
+
+@router.get("/bottlenecks.{form}", responses=answers(404), response_class=Response)
+def export_bottlenecks(
+    form: Format,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    first: First = None,
+    last: Last = None,
+    days: KindOfDay = "working",
+) -> Response:
+    """The bottlenecks of a period as a file."""
+    found = city.bottlenecks(runtime, first, last, days)
+    said = city.naming(runtime.documents, runtime.settings.city.name)
+    name = (
+        f"{'invented-' if said['invented'] else ''}bottlenecks-{found.first}-{found.last}-{found.kind}.{form}"
+    )
+    return Response(
+        encode_table(bottleneck_table(found, said), form),
         media_type=MEDIA_TYPES[form],
         headers={"content-disposition": f'attachment; filename="{name}"'},
     )

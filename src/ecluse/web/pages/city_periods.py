@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
+from markupsafe import Markup
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.city.calendar import LocalDay
@@ -19,7 +20,8 @@ from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.web import city
 from ecluse.web.charts import Chart
-from ecluse.web.city_charts import two_periods
+from ecluse.web.city_charts import bars_across, two_periods
+from ecluse.web.city_map import bottleneck_svg
 from ecluse.web.i18n import Words
 from ecluse.web.pages.city_arcs import Cell, heat_cell
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -31,6 +33,8 @@ LONGEST: Final = 62
 #: Days of the two periods that are compared where none are named.
 USUAL: Final = 7
 CHANGES_SHOWN: Final = 10
+#: Bottlenecks whose hours and lost time are drawn.
+HOURS_SHOWN: Final = 15
 WEEKDAY_HOURS: Final = range(24)
 
 
@@ -135,6 +139,58 @@ def compare(
         "counts": [len(side.traffic) for side in sides],
     }
     return render(request, "city_compare.html", context, status=status)
+
+
+@router.get("/city/bottlenecks")
+def show_bottlenecks(
+    request: Request,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    first: Annotated[str, Query(alias="from")] = "",
+    last: Annotated[str, Query(alias="to")] = "",
+    days: Literal["working", "saturday", "sunday"] = "working",
+) -> Response:
+    """Where there is a queue again and again over a period: a ranking, its map, its hours."""
+    say, documents = words_of(request), runtime.documents
+    error, status = None, 200
+    try:
+        found = city.bottlenecks(runtime, first, last, days)
+    except InvalidInput as wrong:
+        found, error, status = city.bottlenecks(runtime, None, None, days), str(wrong), wrong.status
+    context = {
+        **city.naming(documents, runtime.settings.city.name),
+        "found": found,
+        "error": error,
+        "street": street_name,
+        "stretch": city.stretches(documents),
+        "drawing": Markup(bottleneck_svg(city.all_arcs(documents), found.items)),  # noqa: S704 (numbers alone)
+        "rows": [(one, _recurring(one, say)) for one in found.items[:HOURS_SHOWN]],
+        "figures": _bottleneck_figures(found.items, say),
+    }
+    return render(request, "city_bottlenecks.html", context, status=status)
+
+
+def _recurring(one: Body, say: Words) -> list[Cell]:
+    """On how many of a hundred days there was a queue at each hour of the clock."""
+    return [heat_cell(None if share is None else 100 * share, 100, say) for share in one["by_hour"]]
+
+
+def _bottleneck_figures(items: Sequence[Body], say: Words) -> list[Chart]:
+    known = [one for one in items[:HOURS_SHOWN] if one["lost_time_a_day"]]
+    if not known:
+        return []
+    return [
+        bars_across(
+            "chart-bottlenecks",
+            [f"{one['rank']}. {street_name(one['label'])}" for one in known],
+            [one["lost_time_a_day"] for one in known],
+            say,
+            title=say._("Time lost a day"),
+            unit=say._("vehicle-hours a day of that kind"),
+            heading=say._("Bottleneck"),
+            digits=1,
+        )
+    ]
 
 
 def period_of(text: str) -> Period:
