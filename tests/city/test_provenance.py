@@ -52,12 +52,12 @@ def test_an_invented_day_is_not_computed_beside_measured_ones_nor_a_measured_one
     runtime: Runtime, city: City, tmp_path: Path
 ) -> None:
     _measured_day(runtime, invented=False)
-    with pytest.raises(MixedData, match=r"has measured days \(2025-06-03\).*--home FOLDER"):
+    with pytest.raises(MixedData, match=r"has measured days \(2025-06-03 – 2025-06-03\).*--home FOLDER"):
         prepare(city, LAST, LAST)
     _measured_day(runtime, invented=True)
     with (
         open_city(runtime, str(tmp_path)) as measured,
-        pytest.raises(MixedData, match=r"has invented days \(2025-06-03\).*city demo --remove"),
+        pytest.raises(MixedData, match=r"has invented days \(2025-06-03 – 2025-06-03\).*city demo --remove"),
     ):
         prepare(measured, LAST, LAST)
 

@@ -16,7 +16,15 @@ from ecluse.city.days import MARK, find_day, is_there, latest_day, nearest_days
 from ecluse.city.thresholds import Thresholds
 from ecluse.city.workflows import City
 from ecluse.documents import Document, Documents
-from ecluse.errors import BadRaw, InvalidInput, NoRawData, NoSuchDay, SettingsError, StoreUnavailable
+from ecluse.errors import (
+    BadRaw,
+    InvalidInput,
+    MixedData,
+    NoRawData,
+    NoSuchDay,
+    SettingsError,
+    StoreUnavailable,
+)
 from ecluse.runtime import Runtime
 from tests.city.sample import LAST, LONG_DAY, held
 
@@ -205,11 +213,11 @@ def test_a_day_that_was_not_computed_names_its_neighbours(city: City) -> None:
 def test_each_raw_store_has_a_curated_layer_of_its_own(runtime: Runtime, sample: Path) -> None:
     with workflows.open_city(runtime, str(sample)) as named:
         run(named)
-    with workflows.open_city(runtime) as usual, pytest.raises(NoRawData):
+    with workflows.open_city(runtime) as usual, pytest.raises(MixedData):
         run(usual)
     folders = [name.strip("/") for name in runtime.data.list_names("city")]
-    assert "curated" not in folders
-    assert [name for name in folders if name.startswith("curated-")]
+    assert not {"curated", "invented"} & {*folders}
+    assert [name for name in folders if name.startswith("invented-")]
 
 
 def test_the_document_on_quality_says_what_was_read_and_what_was_missing(

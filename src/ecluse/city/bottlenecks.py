@@ -254,9 +254,9 @@ def rank_period(
         InvalidInput: the period is none, or too long.
     """
     if last < first:
-        raise InvalidInput(f"The period ends on {last}, before it begins on {first}. Exchange them.")
+        raise InvalidInput(f"The range ends on {last}, before it begins on {first}. Exchange them.")
     if (days := (last - first).days + 1) > LONGEST:
-        raise InvalidInput(f"That period has {days} days; ask for {LONGEST} at most.")
+        raise InvalidInput(f"That range has {days} days; ask for {LONGEST} at most.")
     hours = read_hours(documents, first, last)
     items, total, rests_on = rank_bottlenecks(hours, map(place_of, arcs), kind, thresholds)
     return Ranking(first, last, kind, rests_on, items, total)

@@ -30,10 +30,6 @@ MARKER: Final = "demo.json"
 NAME: Final = "Écluville"
 #: The folders of the raw layout that hold data.
 _DATA: Final = ("api/", "batch/")
-_WAY_OUT: Final = (
-    "Remove the sample and its days: ecluse city demo --remove. Or compute these days in another home: "
-    "--home FOLDER"
-)
 
 
 def is_invented(store: ObjectStore) -> bool:
@@ -58,11 +54,10 @@ def provenance_of(raw: Raw) -> bool:
         if fallback is None:
             raise
         return fallback
-    if fallback is not None and fallback != invented:
-        kinds = ("invented", "measured") if invented else ("measured", "invented")
+    if raw.fallback is not None and fallback != invented:
         raise MixedData(
-            f"What {raw.store.url} holds is {kinds[0]}, and what its fallback holds is {kinds[1]}; one cannot stand in "
-            "for the other. Change ECLUSE_RAW_FALLBACK_URL."
+            f"Of {raw.store.url} and its fallback {raw.fallback.url} one holds invented data and the other measured; "
+            "one cannot stand in for the other. Change ECLUSE_RAW_FALLBACK_URL."
         )
     return invented
 
@@ -105,14 +100,15 @@ def expect_one_kind(documents: Documents, invented: bool) -> None:
     others = sorted(day for day, one in _days(documents).items() if one != invented)
     if not others:
         return
-    span = f"{others[0]}" if len(others) == 1 else f"{len(others)} days from {others[0]} to {others[-1]}"
+    span = f"{others[0]} – {others[-1]}"
     if invented:
         raise MixedData(
             f"This home has measured days ({span}), and the raw data is invented; the two are not mixed. Compute "
             "invented days in a home of their own: --home FOLDER"
         )
     raise MixedData(
-        f"This home has invented days ({span}), and the raw data is measured; the two are not mixed. {_WAY_OUT}"
+        f"This home has invented days ({span}), and the raw data is measured; the two are not mixed. Remove the sample "
+        "and its days: ecluse city demo --remove. Or compute these days in another home: --home FOLDER"
     )
 
 

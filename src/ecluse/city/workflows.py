@@ -309,9 +309,9 @@ def remove_sample(runtime: Runtime, store: ObjectStore, report: Report = unheard
 
     documents, days = runtime.documents, sorted(invented_days(runtime.documents))
     for n, day in enumerate(days):
-        report(0.8 * n / len(days), f"removing {day.isoformat()}")
+        report(0.8 * n / len(days), day.isoformat())
         remove_day(documents, reports_of(runtime), day)
-    report(0.8, "removing the raw files")
+    report(0.8, "raw")
     usual = runtime.stores.area("raw")
     runtime.data.delete_prefix(curated_prefix(store, usual, invented=True))
     if latest_day(documents) is None:

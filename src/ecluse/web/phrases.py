@@ -328,6 +328,16 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("From %(first)s to %(last)s is no period that has passed; there is no data to fetch yet."),
     N_("%(store)s holds the sample, which is invented; nothing was fetched. Fetch elsewhere: ecluse city "
        "fetch --raw file:///another/folder, or remove the sample: ecluse city demo --remove"),
+    N_("Of %(store)s and its fallback %(other)s one holds invented data and the other measured; one "
+       "cannot stand in for the other. Change ECLUSE_RAW_FALLBACK_URL."),
+    N_("%(store)s holds the sample, which is invented, and other data beside it, such as %(file)s; no "
+       "day is made of both. Put the other data elsewhere, or remove the sample: ecluse city demo "
+       "--remove"),
+    N_("This home has measured days (%(days)s), and the raw data is invented; the two are not mixed. "
+       "Compute invented days in a home of their own: --home FOLDER"),
+    N_("This home has invented days (%(days)s), and the raw data is measured; the two are not mixed. "
+       "Remove the sample and its days: ecluse city demo --remove. Or compute these days in another "
+       "home: --home FOLDER"),
     N_("%(file)s is no list of records; the portal may have changed its form."),
     N_("%(file)s is no weather by the hour; the service may have changed its form."),
     N_("%(file)s lacks disruptions or lines; the portal may have changed its form."),
