@@ -229,6 +229,7 @@ def metrics_of(day: date, bodies: list[dict[str, Any]], clock: tuple[int, ...]) 
         "zones": zone_metrics(bodies),
         "ranking": ranking(by_flow, by_lost),
         "alerts": {"alerts": [alert(body, worst, n) for n, body in enumerate(by_lost[:9])]},
+        "bottlenecks": bottlenecks(day, by_lost[0]),
         "sensors": sensors(bodies),
         "bikes": bikes(clock),
         "disruptions": disruptions(day),
@@ -378,6 +379,30 @@ def alert(body: dict[str, Any], worst: int, n: int) -> dict[str, Any]:
         "causes": causes if n else [],
         "works": ["W1"] if n == 0 else [],
     }
+
+
+def bottlenecks(day: date, worst: dict[str, Any]) -> dict[str, Any]:
+    one = {
+        "rank": 1,
+        **{key: worst[key] for key in ("arc", "label", "zone", "latitude", "longitude")},
+        "arcs": [worst["arc"]],
+        "arcs_total": 1,
+        "hours": [8, 9],
+        "recurrence": 0.8,
+        "days_queued": 32,
+        "days_measured": 40,
+        "duration": 2.5,
+        "length": 250.0,
+        "longest": 250.0,
+        "lost_time": 120.0,
+        "lost_time_a_day": 3.0,
+        "impact": 20.0,
+        "by_hour": [0.0] * 8 + [0.8, 0.7] + [0.0] * 14,
+    }
+    none: dict[str, Any] = {"days": 8, "total": 0, "items": []}
+    rankings = {"working": {"days": 40, "total": 1, "items": [one]}, "saturday": none, "sunday": none}
+    period = {"from": str(day - timedelta(days=55)), "to": str(day)}
+    return {**period, "kind_of_day": "working", "rankings": rankings}
 
 
 def sensors(bodies: list[dict[str, Any]]) -> dict[str, Any]:

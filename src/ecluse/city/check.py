@@ -23,8 +23,8 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from ecluse.city.curated import Curated
-from ecluse.city.demo import MARKER
 from ecluse.city.progress import Report, part_of, unheard
+from ecluse.city.provenance import MARKER
 from ecluse.city.raw import RawFile
 from ecluse.city.sources import FORMS, LOOKS, SOURCES
 from ecluse.city.sources.curating import Curating, Look

@@ -182,13 +182,13 @@ def prepare(
 ) -> None:
     """Bring the curated layer up to date for these days and for the past that they are compared with.
 
-    Raises:
-        InvalidInput: no such days.
-<<<<<<< HEAD
-=======
-        BadRaw: a raw file is not what its name says, or measured data lies beside that of an invented city.
-        MixedData: the days that are there are measured and these invented, or the other way round.
->>>>>>> 09c85d8 (city: mark what is invented everywhere, and keep it apart from what is measured)
+        Raises:
+            InvalidInput: no such days.
+    <<<<<<< HEAD
+    =======
+            BadRaw: a raw file is not what its name says, or measured data lies beside that of an invented city.
+            MixedData: the days that are there are measured and these invented, or the other way round.
+    >>>>>>> 09c85d8 (city: mark what is invented everywhere, and keep it apart from what is measured)
     """
     expect_days(first, last)
     expect_one_kind(city.documents, city.invented)
