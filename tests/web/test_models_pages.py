@@ -432,6 +432,17 @@ def test_whether_both_were_tested_on_the_same_rows_is_known_from_table_target_an
     assert compare(*pair(**changed), None, None).same_test is same
 
 
+def test_two_uploads_of_one_table_are_the_same_rows_by_their_content() -> None:
+    a, b = pair()
+    b.dataset_id = "another-upload"
+    assert compare(a, b, None, None).same_test is None
+    a.report |= {"tested_rows": "a1"}
+    b.report |= {"tested_rows": "a1"}
+    assert compare(a, b, None, None).same_test is True
+    b.report |= {"tested_rows": "b2"}
+    assert compare(a, b, None, None).same_test is False
+
+
 def test_a_split_at_random_is_the_same_with_the_same_seed_only() -> None:
     a, b = pair(split={"kind": "random"}, seed=1)
     a.report |= {"split": {"kind": "random"}, "seed": 2}

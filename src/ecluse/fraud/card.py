@@ -127,9 +127,16 @@ def _fitted_on(report: dict[str, Any]) -> str:
 
 
 def _data(report: dict[str, Any]) -> str:
-    lines = [report["split"]["description"], "", "| part | rows | fraud |", "|---|---:|---:|"]
+    distinct = report.get("distinct_frauds") or {}
+    lines = [
+        report["split"]["description"],
+        "",
+        "| part | rows | fraud | distinct frauds |",
+        "|---|---:|---:|---:|",
+    ]
     for part, rows in report["rows"].items():
-        lines.append(f"| {part} | {rows:,} | {report['fraud_rate'][part]:.2%} |")
+        shown = f"{distinct[part]:,}" if part in distinct else "–"
+        lines.append(f"| {part} | {rows:,} | {report['fraud_rate'][part]:.2%} | {shown} |")
     cuts = report["split"]["cuts"]
     if cuts:
         lines += ["", f"Validation starts at {cuts[0]}, test at {cuts[1]}."]

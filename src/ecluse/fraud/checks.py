@@ -109,11 +109,11 @@ def _lasting(
         for column in columns
         if column.name not in left_out
         and column.kind not in ("identifier", "constant")
-        and not _counts(parsed[column.name])
+        and not numbers_rows(parsed[column.name])
     }
 
 
-def _counts(values: pl.Series) -> bool:
+def numbers_rows(values: pl.Series) -> bool:
     """Whether a column holds a different whole number in nearly every row, as one that numbers them does."""
     if not values.dtype.is_numeric() or values.null_count():
         return False

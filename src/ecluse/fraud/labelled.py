@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput, UnusableTarget
-from ecluse.fraud.checks import FEW_POSITIVES, MOST_COLUMNS
+from ecluse.fraud.checks import FEW_POSITIVES, MOST_COLUMNS, numbers_rows
 from ecluse.fraud.clock import Clock, with_heartbeat
 from ecluse.fraud.columns import LEVELS, SAMPLE_ROWS, ColumnSpec, infer_columns, parse_columns
 from ecluse.fraud.dataset import Table
@@ -22,11 +23,14 @@ from ecluse.fraud.selection import Dropped
 from ecluse.fraud.split import Split, check_labels, split_rows
 
 BATCH_ROWS = 50_000
+REPEATING = 0.8
+"""Frauds repeat where distinct ones are less than this share of them."""
 COARSE_SHARE = 0.5
 """A time column whose cut leaves less than this share to train on is warned of."""
 # Of wide tables fewer rows are taken at a time: text takes some tens of bytes a value.
 BATCH_VALUES = 20_000_000
 WIDE = 1_000
+_DONE_WITH = {"train": "to train", "validation": "to validate", "test": "to test"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,28 @@ class LabelledRows:
     dropped: tuple[Dropped, ...]
     warnings: tuple[str, ...]
     giveaways: tuple[Giveaway, ...] = ()
+    #: (rows,) the same number for rows that are equal but for time, identifiers and columns that number the rows.
+    same: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64), repr=False)
+
+    @cached_property
+    def frauds_repeat(self) -> bool:
+        """Whether so many frauds equal another that figures by rows are those of a few."""
+        frauds = int(self.labels.sum())
+        return self.distinct_frauds(np.arange(len(self.labels))) < REPEATING * frauds
+
+    def distinct_frauds(self, at: NDArray[np.int64]) -> int:
+        """How many of these rows are frauds that differ from each other."""
+        return len(np.unique(self.same[at][self.labels[at] == 1]))
+
+    def told_apart(self, at: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Where frauds repeat, which of these rows are legitimate or the first of equal frauds; else all of them."""
+        if not self.frauds_repeat:
+            return np.ones(len(at), dtype=np.bool_)
+        fraud = np.flatnonzero(self.labels[at] == 1)
+        _, first = np.unique(self.same[at][fraud], return_index=True)
+        kept = self.labels[at] == 0
+        kept[fraud[first]] = True
+        return kept
 
 
 def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRows:
@@ -68,14 +94,17 @@ def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRow
     roles = {plan.target, *unused}
     columns = tuple(s for s in wanted if s.name not in roles)
     dropped = tuple(Dropped(name, _why_unused(name, plan)) for name in table.columns if name in unused)
-    return LabelledRows(frame, labels, columns, specs, meaning, dropped, warnings)
+    same = with_heartbeat(lambda: _same(frame, columns, plan), tick)
+    return LabelledRows(frame, labels, columns, specs, meaning, dropped, warnings, same=same)
 
 
 def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[str]]:
     """The three parts of the rows, and what there is to warn of in them."""
     times = _times(rows, plan)
     groups, grouped_by = _groups(rows, plan)
-    few = int(rows.labels.sum()) < FEW_POSITIVES
+    by_distinct = plan.split_rule > 1
+    everywhere = np.arange(len(rows.labels))
+    few = (rows.distinct_frauds(everywhere) if by_distinct else rows.labels.sum()) < FEW_POSITIVES
     split = split_rows(
         rows.labels,
         times=times,
@@ -84,8 +113,9 @@ def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[
         seed=plan.seed,
         # Of a handful of frauds a test part would hold three or four: folds measure on each of them once.
         test_share=0.0 if few and times is None else plan.test_share,
+        by_distinct=by_distinct,
     )
-    warnings = [*split.warnings]
+    warnings = [*split.warnings, *_say_repeats(rows, split)]
     if few and not len(split.test):
         warnings.append(
             "The figures come from folds, not from a test part: each row is scored by models that have not seen it. "
@@ -147,6 +177,38 @@ def _check_columns(table: Table, plan: TrainingPlan) -> None:
             raise InvalidInput(f'{table.filename} has no column "{name}". Its columns: {known}.')
         if name == plan.target:
             raise InvalidInput(f'"{name}" is the target and cannot have another role. Choose another column.')
+
+
+def _same(frame: pl.DataFrame, columns: Sequence[ColumnSpec], plan: TrainingPlan) -> NDArray[np.uint64]:
+    names = [
+        spec.name
+        for spec in columns
+        if spec.name != plan.time_column and spec.kind != "identifier" and not numbers_rows(frame[spec.name])
+    ]
+    return frame.select(names or [spec.name for spec in columns]).hash_rows(seed=1).to_numpy()
+
+
+def _say_repeats(rows: LabelledRows, split: Split) -> list[str]:
+    """What can be measured where frauds repeat."""
+    if not rows.frauds_repeat:
+        return []
+    _, counts = np.unique(rows.same[rows.labels == 1], return_counts=True)
+    parts = "; ".join(
+        f"{rows.distinct_frauds(part):,} {_DONE_WITH[name]}"
+        for name, part in split.parts().items()
+        if len(part)
+    )
+    if split.kind == "time":
+        how = "The split is by time, so that equal frauds stand on both sides, as they will in use."
+    else:
+        how = (
+            "Equal frauds stay in one part, and each distinct one counts once in threshold, figures and intervals: "
+            "frauds that come again are found more often than these say."
+        )
+    return [
+        f"Frauds repeat: {int(rows.labels.sum()):,} are {len(counts):,} distinct rows, one of them {counts.max():,} "
+        f"times. Distinct frauds: {parts}. {how}"
+    ]
 
 
 def _giveaways(
@@ -239,12 +301,13 @@ def _times(rows: LabelledRows, plan: TrainingPlan) -> NDArray[np.float64] | None
 
 def _groups(rows: LabelledRows, plan: TrainingPlan) -> tuple[NDArray[np.uint64], str | None]:
     """What must stay together: rows of one customer, or rows that are identical but for identifiers."""
-    names = [spec.name for spec in rows.columns]
-    if not names:
+    if not rows.columns:
         raise UnusableTarget(
             "No column is left to learn from: the table holds the target and identifiers only."
         )
-    identical = rows.frame.select(names).hash_rows(seed=1).to_numpy()
+    identical = rows.same
+    if plan.split_rule == 1:
+        identical = rows.frame.select([spec.name for spec in rows.columns]).hash_rows(seed=1).to_numpy()
     if plan.customer_column is None:
         return identical, None
     customer = rows.frame[plan.customer_column]

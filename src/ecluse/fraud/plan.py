@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from ecluse.fraud.evaluation import Goal
 
+SPLIT_RULE: Final = 2
 _LISTS = ("identifier_columns", "excluded", "keep")
 
 
@@ -18,7 +19,9 @@ class TrainingPlan:
     `identifier_columns` and `excluded` are not learned from, nor are columns that give the label away, but for
     those to `keep`. `test_share` of the rows, in [0, 0.5], are kept back
     to measure on; with 0 all rows are learned from, and the figures are those of the rows each fold held out.
-    With `refit` the settings that were measured are fitted once more on all rows, if the seconds suffice.
+    `split_rule` says how rows are divided, so that the rows a version was tested on are found again: 2 spreads
+    distinct frauds, 1 did not and is that of plans which do not say. With `refit` the settings that were measured are
+    fitted once more on all rows, if the seconds suffice.
     """
 
     target: str
@@ -33,6 +36,7 @@ class TrainingPlan:
     seed: int = 0
     test_share: float = 0.2
     refit: bool = True
+    split_rule: int = SPLIT_RULE
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` gives the same plan back."""
@@ -43,4 +47,4 @@ class TrainingPlan:
     def from_dict(cls, data: dict[str, Any]) -> TrainingPlan:
         lists = {name: tuple(data.get(name, ())) for name in _LISTS}
         goal = Goal.from_dict(data["goal"]) if "goal" in data else Goal()
-        return cls(**{**data, **lists, "goal": goal})
+        return cls(**{"split_rule": 1, **data, **lists, "goal": goal})

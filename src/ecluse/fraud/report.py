@@ -96,6 +96,10 @@ class MeasuredRows:
     labels: NDArray[np.int8]
     probabilities: NDArray[np.float64]
 
+    def only(self, rows: NDArray[np.bool_]) -> MeasuredRows:
+        """Some of these rows."""
+        return MeasuredRows(self.part, self.at[rows], self.labels[rows], self.probabilities[rows])
+
 
 def report_of(
     rows: LabelledRows,
@@ -110,9 +114,9 @@ def report_of(
     """The content of the report."""
     prepared = final.prepared
     labels, test = measured.labels, measured.probabilities
-    intervals = bootstrap_intervals(labels, test, threshold, seed=plan.seed)
+    intervals = _intervals(rows, measured, threshold, plan.seed)
     parts = {name: part for name, part in split.parts().items() if len(part)}
-    baseline = _baseline(prepared)
+    baseline = _baseline(prepared, measured)
     metrics, importances = measure(labels, test, threshold), _importances(final)
     told = [*prepared.warnings, *_warnings(measured, baseline, prepared.warnings)]
     told += _missed_goal(rows, measured, plan, threshold, intervals)
@@ -151,6 +155,8 @@ def report_of(
         **closer,
         "rows": {name: len(part) for name, part in parts.items()},
         "fraud_rate": {name: float(rows.labels[part].mean()) for name, part in parts.items()},
+        "frauds_repeat": rows.frauds_repeat,
+        "distinct_frauds": {name: rows.distinct_frauds(part) for name, part in parts.items()},
         "split": split.to_dict() | {"cuts": _shown_cuts(rows, split, plan)},
         "features": len(prepared.selector.features),
         "budget_s": plan.budget_s,
@@ -213,14 +219,29 @@ def _out_of_fold(found: SearchResult, chosen: Blend, plan: TrainingPlan) -> dict
     }
 
 
-def _baseline(prepared: Prepared) -> dict[str, Any]:
+def _intervals(
+    rows: LabelledRows, measured: MeasuredRows, threshold: float, seed: int
+) -> dict[str, tuple[float, float]]:
+    """Of all measured rows; where frauds among them repeat, so wide that those of the distinct ones are within."""
+    found = bootstrap_intervals(measured.labels, measured.probabilities, threshold, seed=seed)
+    apart = rows.told_apart(measured.at)
+    if apart.all():
+        return found
+    distinct = measured.only(apart)
+    other = bootstrap_intervals(distinct.labels, distinct.probabilities, threshold, seed=seed)
+    return {
+        name: (min(low, other[name][0]), max(high, other[name][1])) for name, (low, high) in found.items()
+    }
+
+
+def _baseline(prepared: Prepared, measured: MeasuredRows) -> dict[str, Any]:
     data = prepared.data
     matrix, labels = (
         (prepared.test, prepared.test_labels) if len(prepared.test) else (data.train, data.train_labels)
     )
     at, found = best_single(data.train, data.train_labels, matrix, labels)
     return {
-        "fraud_rate": float(labels.mean()),
+        "fraud_rate": float(measured.labels.mean()),
         "best_feature": prepared.selector.features[at],
         "best_column": _column_of(prepared, at),
         "best_feature_average_precision": found,

@@ -17,6 +17,11 @@ VALIDATION_SHARE = 0.25
 """Of what is left without the test part."""
 MOST_TEST_SHARE = 0.5
 LARGEST_GROUP = 0.05
+#: A group of equal rows, or a customer, with more of the frauds than this is learned from and never held out: it
+#: would be all that is measured. Below so many frauds no group is that large.
+LARGEST_FRAUD = 0.2
+LEAST_LARGEST = 20
+_ON_BOTH_SIDES = "Many rows are identical; equal rows stand on both sides of the split."
 PARTS = 3
 FOLDS = 4
 """Folds of one draw: the validation part is a quarter of what is learned from."""
@@ -30,7 +35,7 @@ class Split:
 
     `cuts` are the first times of the validation and of the test part (float64, the unit of the times
     given), None for a random split. `times` (rows,) orders the rows of a split by time; `member` (rows,) tells
-    which rows stay together in another split.
+    which rows stay together in another split, and `never_held` (rows,) which are learned from in each.
     """
 
     train: Rows
@@ -42,6 +47,7 @@ class Split:
     warnings: tuple[str, ...] = ()
     times: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
     member: Rows | None = field(default=None, repr=False, compare=False)
+    never_held: NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
 
     @property
     def learning(self) -> Rows:
@@ -72,6 +78,7 @@ def split_rows(
     grouped_by: str | None = None,
     seed: int = 0,
     test_share: float = TEST_SHARE,
+    by_distinct: bool = True,
 ) -> Split:
     """`test_share` of the rows test; of the others a quarter validates: 60 %, 20 % and 20 % as a rule.
 
@@ -79,7 +86,9 @@ def split_rows(
 
     With `times` (rows,) float64, NaN where unknown: the earliest rows train and the latest test; equal
     times never fall on both sides of a cut, and rows without a time train. Otherwise rows that share a
-    value of `groups` (rows,) stay together, and fraud is spread evenly over the parts.
+    value of `groups` (rows,) stay together, and fraud is spread evenly over the parts: by customers as many frauds,
+    by equal rows as many distinct ones. What holds a fifth of the frauds is learned from. Not `by_distinct`, the
+    parts are those of before that was so.
     Raises UnusableTarget when a class is missing or fewer than three rows are positive.
     """
     check_labels(labels)
@@ -87,7 +96,7 @@ def split_rows(
         raise InvalidInput(f"A test share of {test_share:g} is not between 0 and {MOST_TEST_SHARE:g}.")
     shares = _Shares.of(test_share)
     if times is None:
-        return _split_by_group(labels, groups, grouped_by, seed, shares)
+        return _split_by_group(labels, groups, grouped_by, seed, shares, by_distinct)
     split = _split_by_time(times, shares)
     trouble = "the time column has fewer than three distinct values" if split is None else None
     wanted = [] if split is None else list(split.parts().values())[: shares.parts]
@@ -95,7 +104,7 @@ def split_rows(
         trouble = "a part by time would hold one class only"
     if split is not None and trouble is None:
         return split
-    drawn = _split_by_group(labels, groups, grouped_by, seed, shares)
+    drawn = _split_by_group(labels, groups, grouped_by, seed, shares, by_distinct)
     warning = f"Rows are split at random, not by time: {trouble}. Expect lower figures on later rows."
     return replace(drawn, warnings=(warning, *drawn.warnings))
 
@@ -115,7 +124,9 @@ def draw_folds(split: Split, labels: NDArray[np.int8], *, count: int, seed: int)
     while len(folds) < count:
         panel = len(folds) // FOLDS
         whole, parts = (split.learning, FOLDS) if panel else (split.train, FOLDS - 1)
-        drawn = _draw_parts(whole, labels, split.member, parts, rng)
+        if split.never_held is not None:
+            whole = whole[~split.never_held[whole]]
+        drawn = _draw_parts(whole, labels, split.member, parts, rng, distinct=split.kind == "random")
         folds += [Fold(np.setdiff1d(split.learning, held), held, panel) for held in drawn]
     usable = [
         f for f in folds if 0 < labels[f.held].sum() < len(f.held) and 0 < labels[f.fit].sum() < len(f.fit)
@@ -189,9 +200,16 @@ def _earlier_fold(split: Split, labels: NDArray[np.int8], times: NDArray[np.floa
 
 
 def _draw_parts(
-    rows: Rows, labels: NDArray[np.int8], member: Rows | None, parts: int, rng: np.random.Generator
+    rows: Rows,
+    labels: NDArray[np.int8],
+    member: Rows | None,
+    parts: int,
+    rng: np.random.Generator,
+    *,
+    distinct: bool = False,
 ) -> list[Rows]:
-    """The rows in so many parts of about the same size and fraud; rows of one member stay together."""
+    """The rows in so many parts of about the same size and fraud, or `distinct` frauds; rows of one member stay
+    together."""
     own = np.arange(len(rows)) if member is None else np.unique(member[rows], return_inverse=True)[1]
     sizes = np.bincount(own).astype(np.float64)
     frauds = np.bincount(own, weights=labels[rows]).astype(np.float64)
@@ -199,7 +217,7 @@ def _draw_parts(
     shares = np.arange(1, parts) / parts
     for with_fraud in (True, False):
         chosen = rng.permutation(np.flatnonzero((frauds > 0) == with_fraud))
-        weight = (frauds if with_fraud else sizes)[chosen]
+        weight = _weight(sizes, frauds, distinct)[chosen] if with_fraud else sizes[chosen]
         middle = (np.cumsum(weight) - weight / 2) / max(weight.sum(), 1.0)
         part[chosen] = np.digitize(middle, shares)
     of_row = part[own]
@@ -227,19 +245,26 @@ def _split_by_group(
     grouped_by: str | None,
     seed: int,
     shares: _Shares,
+    by_distinct: bool,
 ) -> Split:
     each_row = np.arange(len(labels))
     member = each_row if groups is None else np.unique(groups, return_inverse=True)[1]
     warnings: tuple[str, ...] = ()
-    if grouped_by is None and _is_lumpy(member, labels):
-        # In a table of few distinct rows, equal rows are the norm and no accident to keep together.
-        member, warnings = (
-            each_row,
-            ("Many rows are identical; equal rows stand on both sides of the split.",),
-        )
-    sizes = np.bincount(member)
+    if grouped_by is None and by_distinct:
+        member, warnings = _loosened(member, labels)
+    elif grouped_by is None and _is_lumpy(member, labels):
+        member, warnings = each_row, (_ON_BOTH_SIDES,)
+    sizes = np.bincount(member).astype(np.float64)
     frauds = np.bincount(member, weights=labels).astype(np.float64)
-    part_of_group = _assign(sizes.astype(np.float64), frauds, shares, np.random.default_rng(seed))
+    largest = _largest(frauds) & by_distinct
+    part_of_group = _assign(
+        sizes,
+        frauds,
+        largest,
+        shares,
+        np.random.default_rng(seed),
+        distinct=by_distinct and grouped_by is None,
+    )
     if not all(frauds[part_of_group == part].sum() > 0 for part in range(shares.parts)):
         raise UnusableTarget(
             f"All fraud belongs to {int(np.sum(frauds > 0))} value(s) of {grouped_by}; three parts cannot each "
@@ -248,13 +273,63 @@ def _split_by_group(
     part = part_of_group[member]
     train, validation, test = (np.flatnonzero(part == index).astype(np.int64) for index in range(PARTS))
     kind: Literal["group", "random"] = "group" if grouped_by else "random"
-    return Split(train, validation, test, kind, _describe(grouped_by), warnings=warnings, member=member)
+    never_held = largest[member] if largest.any() else None
+    if largest.any() and grouped_by:
+        share = float(frauds[largest].sum() / frauds.sum())
+        warnings = (
+            *warnings,
+            f"{int(largest.sum())} value(s) of {grouped_by} with {share:.0%} of the frauds are learned from only: the "
+            "figures are of all others.",
+        )
+    return Split(
+        train,
+        validation,
+        test,
+        kind,
+        _describe(grouped_by),
+        warnings=warnings,
+        member=member,
+        never_held=never_held,
+    )
+
+
+def _loosened(member: Rows, labels: NDArray[np.int8]) -> tuple[Rows, tuple[str, ...]]:
+    """The groups of equal rows, without those that are the norm of a table of few distinct rows.
+
+    Legitimate rows of which one in twenty is equal are no accident to keep together, and would make uneven parts;
+    equal frauds always stay together, as one of them learned makes the others easy to find. Where fewer than three
+    frauds are distinct, each row is by itself: else a part would have none.
+    """
+    sizes, frauds = np.bincount(member), np.bincount(member, weights=labels)
+    loose = (sizes > max(LARGEST_GROUP * len(labels), 1)) & (frauds < sizes)
+    distinct = int(np.sum(frauds[~loose] > 0) + frauds[loose].sum())
+    if distinct < PARTS:
+        return np.arange(len(labels)), (
+            f"Only {distinct} frauds are distinct: equal rows stand on both sides of the split, so that the figures "
+            "are of rows that come again, not of new ones.",
+        )
+    if not loose.any():
+        return member, ()
+    alone = np.where(loose[member], len(sizes) + np.arange(len(labels)), member)
+    return np.unique(alone, return_inverse=True)[1], (_ON_BOTH_SIDES,)
 
 
 def _is_lumpy(member: Rows, labels: NDArray[np.int8]) -> bool:
-    """Whether keeping groups together would make uneven parts: one holds 5 % of the rows, or few hold fraud."""
+    """Whether equal rows were each by themselves in the splits of before: one group had 5 % of the rows, or few had
+    fraud."""
     largest = int(np.bincount(member).max())
     return largest > max(LARGEST_GROUP * len(labels), 1) or len(np.unique(member[labels == 1])) < PARTS
+
+
+def _largest(frauds: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The groups with so much of the fraud that they are only learned from; none where too few others have some."""
+    largest = frauds > max(LARGEST_FRAUD * float(frauds.sum()), LEAST_LARGEST)
+    return largest & (np.sum((frauds > 0) & ~largest) >= PARTS)
+
+
+def _weight(sizes: NDArray[np.float64], frauds: NDArray[np.float64], distinct: bool) -> NDArray[np.float64]:
+    """What a group with fraud counts when fraud is spread: one, or as many as it has."""
+    return np.ones(len(sizes)) if distinct else frauds
 
 
 def _describe(grouped_by: str | None) -> str:
@@ -264,13 +339,22 @@ def _describe(grouped_by: str | None) -> str:
 
 
 def _assign(
-    sizes: NDArray[np.float64], frauds: NDArray[np.float64], shares: _Shares, rng: np.random.Generator
+    sizes: NDArray[np.float64],
+    frauds: NDArray[np.float64],
+    largest: NDArray[np.bool_],
+    shares: _Shares,
+    rng: np.random.Generator,
+    *,
+    distinct: bool,
 ) -> NDArray[np.int64]:
-    """The part (0 train, 1 validation, 2 test) of each group, in seeded random order within each class."""
+    """The part (0 train, 1 validation, 2 test) of each group, in seeded random order within each class.
+
+    The `largest` train, beside their share of the others.
+    """
     part = np.zeros(len(sizes), dtype=np.int64)
     for with_fraud in (True, False):
-        chosen = rng.permutation(np.flatnonzero((frauds > 0) == with_fraud))
-        weight = (frauds if with_fraud else sizes)[chosen]
+        chosen = rng.permutation(np.flatnonzero(((frauds > 0) == with_fraud) & ~largest))
+        weight = _weight(sizes, frauds, distinct)[chosen] if with_fraud else sizes[chosen]
         part[chosen] = _cut_by_weight(weight, shares)
     return part
 

@@ -274,7 +274,7 @@ def _for_use(plan: TrainingPlan, split: Split, refit: bool) -> Refit:
 
 
 def _fold_count(rows: LabelledRows, split: Split) -> int:
-    size, frauds = len(split.learning), int(rows.labels[split.learning].sum())
+    size, frauds = len(split.learning), rows.distinct_frauds(split.learning)
     if size > REFIT_ROWS:
         return 1
     if size > MANY_ROWS:
@@ -400,7 +400,11 @@ def _calibrate(
     if days is not None and split.kind != "time":
         # Held rows drawn from the whole period are only a share of what each day brings.
         days *= len(held) / len(rows.labels)
-    high = choose_threshold(labels, valid, plan.goal, days=days)
+    chosen_on = np.ones(len(held), dtype=np.bool_)
+    if split.kind != "time" and plan.goal.kind in ("f1", "recall", "precision"):
+        # A fraud that stands there a thousand times would set the threshold for all others.
+        chosen_on = rows.told_apart(held)
+    high = choose_threshold(labels[chosen_on], valid[chosen_on], plan.goal, days=days)
     medium = alert_cut(valid, MEDIUM_ALERTS * float(np.sum(valid >= high)))
     return calibration, _Cuts(high, min(medium, high))
 
@@ -486,7 +490,7 @@ def _finish(
     repeat: TrainingRecord | None,
 ) -> TrainingReport:
     clock.say("test", 0.94, "Measuring on the test rows")
-    test = _measured_rows(split, course, final, found, chosen, calibration)
+    test = _measured_rows(rows, split, course, final, found, chosen, calibration)
     tick = clock.tick("test", 0.95, "Measuring on the test rows")
     content = with_heartbeat(
         lambda: report_of(rows, split, final, found, chosen, plan, test, cuts.high), tick
@@ -495,6 +499,7 @@ def _finish(
     content |= {"medium_threshold": cuts.medium, "calibration": calibration.method}
     why, for_use = _fit_for_use(rows, split, course, chosen, plan, clock, again, repeat)
     content["refitted"], content["refit"] = for_use is not None, why
+    content["tested_rows"] = _tested_digest(digest, rows, plan, test)
     prepared, model = for_use or (final.prepared, final.model)
     clock.say("save", 0.97, "Saving the model")
     spent = clock.watch.effort() if repeat is None else Effort(**repeat.spent)
@@ -554,7 +559,16 @@ def _slowness(plan: TrainingPlan, spent: Effort) -> list[str]:
     return told
 
 
+def _tested_digest(table: str, rows: LabelledRows, plan: TrainingPlan, measured: MeasuredRows) -> str:
+    """SHA-256 that is the same for the same rows and labels, of whichever upload: content of the table, and rows."""
+    what = json.dumps([table, plan.target, rows.meaning.fraud, measured.part])
+    digest = hashlib.sha256(what.encode())
+    digest.update(np.sort(measured.at).astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
 def _measured_rows(
+    rows: LabelledRows,
     split: Split,
     course: _Course,
     final: FinalModel,
@@ -562,15 +576,19 @@ def _measured_rows(
     chosen: Blend,
     calibration: Calibration,
 ) -> MeasuredRows:
-    """The test rows with their probabilities; without a test part, what the folds said of rows they held out."""
+    """The test rows with their probabilities; without a test part, what the folds said of rows they held out.
+
+    Where frauds repeat, each distinct one is there once; by time all are, as they will be in use.
+    """
     prepared = final.prepared
     if len(prepared.test):
         probabilities = calibration.probabilities(final.model.predict_margin(prepared.test))
-        return MeasuredRows("test", split.test, prepared.test_labels, probabilities)
-    at = found.panels == 0
-    return MeasuredRows(
-        "folds", course.held(found.folds), found.labels[at], calibration.probabilities(chosen.margins[at])
-    )
+        measured = MeasuredRows("test", split.test, prepared.test_labels, probabilities)
+    else:
+        at = found.panels == 0
+        probabilities = calibration.probabilities(chosen.margins[at])
+        measured = MeasuredRows("folds", course.held(found.folds), found.labels[at], probabilities)
+    return measured if split.kind == "time" else measured.only(rows.told_apart(measured.at))
 
 
 def _sketch(

@@ -302,6 +302,7 @@ def check_request(request: TrainingRequest) -> None:
 def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
     """The request with its gaps filled from the profile, as `TrainingPlan.from_dict` reads it."""
     from ecluse.fraud.evaluation import Goal
+    from ecluse.fraud.plan import SPLIT_RULE
 
     if dataset.state == "failed":
         raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
@@ -337,6 +338,7 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
         "goal": goal.to_dict(),
         "seed": request.seed,
         "refit": request.refit,
+        "split_rule": SPLIT_RULE,
     }
 
 

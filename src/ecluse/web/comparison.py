@@ -199,9 +199,14 @@ def _files(a: Manifest, b: Manifest) -> tuple[FilePair, ...]:
 
 
 def _same_test(a: ModelVersion, b: ModelVersion) -> bool | None:
-    """The same table cut the same way gives the same test rows."""
+    """By what the rows are, where both say it: another upload of the same table has the same.
+
+    Of versions of before: the same table cut the same way gives the same test rows; of two uploads that is not known.
+    """
     if not a.report or not b.report:
         return None
+    if a.report.get("tested_rows") and b.report.get("tested_rows"):
+        return bool(a.report["tested_rows"] == b.report["tested_rows"])
     if (a.report.get("rows") or {}).get("test") != (b.report.get("rows") or {}).get("test"):
         return False
     if a.dataset_id is None or b.dataset_id is None:
@@ -211,7 +216,9 @@ def _same_test(a: ModelVersion, b: ModelVersion) -> bool | None:
         if (a.report.get("split") or {}).get("kind") == "time"
         else ["target", "split", "seed"]
     )
-    return a.dataset_id == b.dataset_id and all(a.report.get(part) == b.report.get(part) for part in parts)
+    if any(a.report.get(part) != b.report.get(part) for part in parts):
+        return False
+    return True if a.dataset_id == b.dataset_id else None
 
 
 def _interval(version: ModelVersion, name: str) -> Interval | None:

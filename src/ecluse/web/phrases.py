@@ -505,6 +505,18 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(count)s rows without a value of %(column)s were left out."),
     N_("Only %(count)s rows are fraud: every figure is uncertain, see the intervals."),
     N_("The test part holds only %(count)s frauds; see the intervals."),
+    N_("Only %(count)s frauds are distinct: equal rows stand on both sides of the split, so that the figures are of "
+       "rows that come again, not of new ones."),
+    N_("%(count)s value(s) of %(column)s with %(share)s of the frauds are learned from only: the figures are of all "
+       "others."),
+    N_("Frauds repeat: %(total)s are %(count)s distinct rows, one of them %(number)s times. Distinct frauds: "
+       "%(findings)s. The split is by time, so that equal frauds stand on both sides, as they will in use."),
+    N_("Frauds repeat: %(total)s are %(count)s distinct rows, one of them %(number)s times. Distinct frauds: "
+       "%(findings)s. Equal frauds stay in one part, and each distinct one counts once in threshold, figures and "
+       "intervals: frauds that come again are found more often than these say."),
+    N_("%(count)s to train"),
+    N_("%(count)s to validate"),
+    N_("%(count)s to test"),
     N_("The model ranks the test rows little better than chance; do not rely on its scores."),
     N_("The threshold was chosen to find %(share)s of fraud; of the test rows it finds %(rate)s."),
     N_("The threshold was chosen so that %(share)s of alerts are right; of the test rows %(rate)s are."),
