@@ -106,6 +106,11 @@ PIECES = {
     "dates C7", "over 7 days", "over 7 hours", "nearly every", " in 7 rows", "C7 value is differentC7",
     "earlier rows", "since the customer's last row", "times the customer's usual",
     "distance from the customer's usual", "new for the customer", "digit share",
+    "Frauds repeat: 7 are 7 distinct rows, one of them 7 times. Distinct frauds: C7. C7",
+    "Equal frauds stay in one part, and each distinct one counts once in threshold, figures and intervals: frauds "
+    "that come again are found more often than these say.",
+    "The split is by time, so that equal frauds stand on both sides, as they will in use.",
+    "to train", "to validate", "to test",
     "C7 Columns of few values: C7.", "C7, line 1", ", column C7", "a label", "the name of a set",
 }  # fmt: skip
 #: Strings that no page shows: notes on how columns are read, names within files, what a terminal is told.
