@@ -11,6 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from ecluse.catalog import datasets
 from ecluse.catalog import models as model_rows
 from ecluse.catalog import places
 from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, User
@@ -268,6 +269,69 @@ def test_a_sent_training_form_comes_back_with_its_choices_and_the_reason(client:
     assert answer.status_code == 422
     assert 'value="no/good"' in answer.text
     assert "cannot be a model name" in answer.text
+
+
+@pytest.fixture
+def unclear(runtime: Runtime, owner: User) -> Iterator[Dataset]:
+    """A table whose label is -1 or 1, with a column that gives it away."""
+    row: Dataset = invented.rows(owner.id)[0]
+    row.id, row.key, row.url = "dunclear", "other", "other"
+    assert row.profile is not None
+    columns = [c | {"name": "Result"} if c["name"] == "is_fraud" else c for c in row.profile["columns"]]
+    columns[-1] |= {"top": [["-1", 0.56], ["1", 0.44]]}
+    guesses = row.profile["guesses"] | {"target": {"column": "Result", "reason": "", "score": 0.9}}
+    away = [{"column": "amount", "reason": "it is filled for fraud only"}]
+    row.profile = row.profile | {"columns": columns, "guesses": guesses, "giveaways": away}
+    with runtime.catalog.write() as transaction:
+        transaction.add(row)
+    yield row
+    with runtime.catalog.write() as transaction:
+        datasets.remove_dataset(transaction, owner.id, "dunclear")
+
+
+def test_what_fraud_means_is_said_and_asked_where_it_is_not_clear(client: Browser, unclear: Dataset) -> None:
+    clear = client.get("/fraud/d/dlabelled").text
+    assert re.search(r'<span class="mono">is_fraud = 1</span>, 0\.82\s%', clear)
+    assert re.search(r'<option value="1" selected>is_fraud = 1', clear)
+    asked = client.get("/fraud/d/dunclear").text
+    assert '<option value="">Choose the value that means fraud</option>' in asked
+    assert '<select id="positive" name="positive" required' in asked
+    form = {"target": "Result", "name": "results", "budget": "10", "goal": "f1"}
+    refused = client.post("/fraud/d/dunclear/train", data=form)
+    assert refused.status_code == 422
+    assert "Which value of Result means fraud is not clear" in refused.text
+    taken = client.post("/fraud/d/dunclear/train", data=form | {"positive": "-1"})
+    assert taken.headers["location"].startswith("/jobs/")
+
+
+def test_another_label_is_chosen_by_one_click_and_its_values_are_asked_for(
+    client: Browser, unclear: Dataset
+) -> None:
+    page = client.get("/fraud/d/dunlabelled").text
+    assert "It may be:" not in page  # it has no column of few values
+    part = client.get("/fraud/d/dunclear/meaning?target=Result").text
+    assert part.lstrip().startswith('<div class="field" id="meaning">')
+    assert re.search(r"Result = -1, 56(\.0)?\s% of the rows", part)
+    chosen = client.get("/fraud/d/dunclear?target=merchant_country").text
+    assert '<option value="merchant_country" selected>' in chosen
+    assert re.search(r'href="\?target=Result#train"', chosen)
+
+
+def test_a_column_that_gives_the_label_away_is_off_and_kept_by_one_click(unclear: Dataset) -> None:
+    form = train_form(unclear)
+    assert form is not None
+    (away,) = (choice for choice in form.leave_out if choice.gives_away)
+    assert (away.column, away.chosen, away.reason) == ("amount", True, "it is filled for fraud only")
+    off = TrainChoices("Result", "", "", 60, "m", "f1", "", "1", ("amount",), gives_away=("amount",))
+    kept = replace(off, leave_out=())
+    assert (training_request(unclear, off).excluded, training_request(unclear, off).keep) == (("amount",), ())
+    assert (training_request(unclear, kept).excluded, training_request(unclear, kept).keep) == (
+        (),
+        ("amount",),
+    )
+    again = train_form(unclear, "Result", ("amount",))
+    assert again is not None
+    assert [choice.chosen for choice in again.leave_out if choice.gives_away] == [False]
 
 
 def test_a_training_is_queued_and_its_progress_asks_again_until_it_ends(client: Browser) -> None:

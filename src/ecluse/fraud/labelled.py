@@ -66,7 +66,7 @@ class LabelledRows:
             return np.ones(len(at), dtype=np.bool_)
         fraud = np.flatnonzero(self.labels[at] == 1)
         _, first = np.unique(self.same[at][fraud], return_index=True)
-        kept = self.labels[at] == 0
+        kept: NDArray[np.bool_] = self.labels[at] == 0
         kept[fraud[first]] = True
         return kept
 
