@@ -11,9 +11,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from ecluse.catalog import datasets
+from ecluse.catalog import datasets, places
 from ecluse.catalog import models as model_rows
-from ecluse.catalog import places
 from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, User
 from ecluse.errors import InvalidInput
 from ecluse.fraud import workflows

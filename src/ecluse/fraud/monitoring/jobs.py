@@ -372,7 +372,7 @@ def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 progress=_scoring(task, dataset, 1.0),
             )
     result["seen"] = seen.count
-    if outcomes is not None:
+    if outcomes is not None and result["outcomes"] is not None:
         result["notes"].append(outcomes.says())
     result["notes"] += seen_notes("This version", seen, result["rows"])
     _done(runtime, inspection_id, result)
