@@ -175,7 +175,7 @@ def test_the_tidy_table_has_one_figure_per_row_and_runs_no_formula() -> None:
     assert {len(row) for row in rows} == {len(COLUMNS)}
     by_flow = [row for row in rows if row[0] == "by flow"]
     assert by_flow[0] == ["by flow", "1", "4264", "'=cmd()", "flow", "9000", "vehicles"]
-    assert ["headlines", "", "vehicles", "", "vehicles", "123456", "vehicles"] in rows
+    assert ["headlines", "", "vehicles", "", "vehicles", "123456", "vehicle passages"] in rows
     assert ["data quality", "", "roads", "no date", "set aside", "2", "records"] in rows
 
 

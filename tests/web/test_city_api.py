@@ -7,11 +7,14 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ecluse.city.days import MARK
 from ecluse.city.streets import stretch_of
+from ecluse.documents import Document
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.city import chains_of
-from ecluse.web.city_tables import TABLES, encode_table
+from ecluse.web.city_columns import COLUMNS
+from ecluse.web.city_tables import TABLES, encode_table, table_of
 from tests.web.city_documents import LAST, invented_city
 from tests.web.test_pages import Browser, browser
 
@@ -158,6 +161,25 @@ def test_the_latest_report_is_that_of_the_latest_day(asking: Browser, runtime: R
     runtime.documents.put("reports", "2025-10-13", {"headline": []})
     runtime.documents.put("reports", DAY, {"headline": ["last"]})
     assert asking.get("/api/city/report/latest").json() == {"date": DAY, "headline": ["last"]}
+
+
+def test_the_columns_of_a_table_are_the_same_on_a_full_and_on_an_empty_day(runtime: Runtime) -> None:
+    documents = runtime.documents
+    empty = "2025-11-01"
+    kinds = {kind for kind, _ in TABLES.values()}
+    try:
+        documents.put_many(
+            Document(f"metrics/{kind}", empty, {"hours": [], "rankings": {}}) for kind in kinds
+        )
+        documents.put(MARK, empty, {"date": empty, "kinds": sorted(kinds), "inputs": ""})
+        for table in TABLES:
+            full, none = (table_of(documents, table, day)[0] for day in (LAST, date.fromisoformat(empty)))
+            assert full.schema == none.schema
+            assert full.columns == ["date", "city", "invented", *COLUMNS[table], "other"]
+    finally:
+        documents.delete(MARK, empty)
+        for kind in kinds:
+            documents.delete(f"metrics/{kind}", empty)
 
 
 @pytest.mark.parametrize("table", list(TABLES))

@@ -94,7 +94,7 @@ def _headlines(found: Found) -> Iterator[Headline]:
     yield Headline(
         "vehicles",
         traffic.get("vehicles"),
-        "vehicles",
+        "vehicle passages",
         {"coverage": traffic.get("coverage"), "change": (week.get("vehicles") or {}).get("change")},
     )
     yield Headline(
@@ -286,7 +286,7 @@ def _ranked(report: Body) -> Iterator[Row]:
 
 
 _ZONE_UNITS: Final = {
-    "vehicles": "vehicles",
+    "vehicles": "vehicle passages",
     "lost_time": "vehicle-hours",
     "saturation_share": "share",
     "coverage": "share",

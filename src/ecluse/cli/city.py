@@ -394,7 +394,7 @@ DOUBTS: dict[str, str] = {
     "not_taken": "Not taken",
 }
 HEADLINES: tuple[tuple[str, str, str, str], ...] = (
-    ("vehicles counted", "traffic", "vehicles", "{:,.0f}"),
+    ("passages over arcs", "traffic", "vehicles", "{:,.0f}"),
     ("arc-hours congested", "traffic", "saturation_share", "{:.1%}"),
     ("lost time", "traffic", "lost_time", "{:,.0f} vehicle-hours"),
     ("bikes counted", "bikes", "total", "{:,.0f}"),

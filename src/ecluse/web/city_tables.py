@@ -14,6 +14,7 @@ from ecluse.documents import Body, Documents
 from ecluse.errors import NotFound
 from ecluse.formulas import neutralise_formulas
 from ecluse.web.city import naming, read_day
+from ecluse.web.city_columns import COLUMNS
 
 if TYPE_CHECKING:
     from ecluse.city.bottlenecks import Ranking
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _OF_CITY: Final = ("city_name", "invented")
 Format = Literal["csv", "parquet"]
 Row = dict[str, Any]
+#: What a row has beside the columns of its table, as text.
+OTHER: Final = "other"
 MEDIA_TYPES: Final[dict[str, str]] = {
     "csv": "text/csv; charset=utf-8",
     "parquet": "application/vnd.apache.parquet",
@@ -45,18 +48,22 @@ def table_of(documents: Documents, name: str, day: date, usual: str = "") -> tup
     if body is None:
         raise no_such_day(documents, day, f"metrics/{kind}")
     rows = [_without(_flat(row), *_OF_CITY) for row in rows_of(documents, day, body)]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    frame = pl.DataFrame(
-        {
-            column: _column([row.get(column) for row in rows])
-            for column in ("date", *columns)
-            if column != "date"
-        }
-        or {"date": []},
-        strict=False,
-    ).with_columns(pl.lit(day).alias("date"))
-    of_city = (pl.lit(said["city"]).alias("city"), pl.lit(said["invented"]).alias("invented"))
-    return frame.select("date", *of_city, pl.exclude("date")), found.invented
+    fixed = COLUMNS[name]
+    columns = {column: _column([row.get(column) for row in rows], kind) for column, kind in fixed.items()}
+    others = [
+        {column: value for column, value in row.items() if column not in fixed and value is not None}
+        for row in rows
+    ]
+    columns[OTHER] = pl.Series([_text(other) if other else None for other in others], dtype=pl.String)
+    count = len(rows)
+    of_day = (
+        pl.Series("date", [day] * count, dtype=pl.Date),
+        pl.Series("city", [said["city"]] * count, dtype=pl.String),
+        pl.Series("invented", [said["invented"]] * count, dtype=pl.Boolean),
+    )
+    return pl.DataFrame(
+        [*of_day, *(values.alias(column) for column, values in columns.items())]
+    ), found.invented
 
 
 def bottleneck_table(found: Ranking, said: Mapping[str, Any]) -> pl.DataFrame:
@@ -156,13 +163,22 @@ def _list(name: str, *left_out: str) -> Callable[[Documents, date, Body], Iterab
     return rows
 
 
+def _alerts(documents: Documents, day: date, body: Body) -> Iterable[Row]:
+    for alert in body.get("alerts") or ():
+        yield {**alert, "why": _text(alert.get("why"))}
+
+
 def _whole(documents: Documents, day: date, body: Body) -> Iterable[Row]:
     return [_without(body, "hours", "effect")]
 
 
 def _sources(documents: Documents, day: date, body: Body) -> Iterable[Row]:
     for table, source in (body.get("sources") or {}).items():
-        yield {"table": table, **_without(source or {}, "examples")}
+        told = _without(source or {}, "examples")
+        rejected = "; ".join(
+            f"{reason}: {count}" for reason, count in (told.pop("rejected", None) or {}).items()
+        )
+        yield {"table": table, **told, "rejected": rejected or None}
 
 
 #: Table → the kind of metrics it is of, and its rows.
@@ -172,7 +188,7 @@ TABLES: Final[dict[str, tuple[str, Callable[[Documents, date, Body], Iterable[Ro
     "arc_hours": ("arcs", _arc_hours),
     "zones": ("zones", _list("zones", "worst")),
     "ranking": ("ranking", _ranking),
-    "alerts": ("alerts", _list("alerts")),
+    "alerts": ("alerts", _alerts),
     "bottlenecks": ("bottlenecks", _bottlenecks),
     "sensors": ("sensors", _list("failing")),
     "bikes": ("bikes", _list("counters", "by_hour", "usual")),
@@ -208,13 +224,8 @@ def _text(item: Any) -> str:
     return "" if item is None else str(item)
 
 
-def _column(values: list[Any]) -> pl.Series:
-    """Values of one type: numbers together, everything else as text."""
-    known = [value for value in values if value is not None]
-    if all(isinstance(value, bool) for value in known) and known:
-        return pl.Series(values, dtype=pl.Boolean)
-    if all(isinstance(value, int) for value in known) and known:
-        return pl.Series(values, dtype=pl.Int64)
-    if all(isinstance(value, int | float) for value in known) and known:
-        return pl.Series([None if value is None else float(value) for value in values], dtype=pl.Float64)
-    return pl.Series([None if value is None else str(value) for value in values], dtype=pl.String)
+def _column(values: list[Any], kind: pl.DataType) -> pl.Series:
+    """Values of the type of their column."""
+    if kind == pl.String():
+        return pl.Series([None if value is None else str(value) for value in values], dtype=kind)
+    return pl.Series(values, dtype=kind, strict=False)
