@@ -155,12 +155,12 @@ def _words(state: str, destination: Mapping[str, Any], finished_at: Any) -> str:
     if state == "moved" and address:
         return (
             f"Everything here moved on {finished_at:%Y-%m-%d} to {address}. It can be read here and is changed there. "
-            "Nothing was recorded. Where it is, and how it comes back: ecluse move list"
+            "Where it is, and how it comes back: ecluse move list"
         )
     if state == "moved":
         return (
             f"Everything here moved on {finished_at:%Y-%m-%d} to another place. It can be read here and is changed "
-            "there. Nothing was recorded. Where it is, and how it comes back: ecluse move list"
+            "there. Where it is, and how it comes back: ecluse move list"
         )
     if state == "arriving":
         return "Everything is being moved here and has not arrived whole. Wait, or go on: ecluse move run"

@@ -958,10 +958,10 @@ MESSAGES: Final[tuple[str, ...]] = (
        "Nothing was recorded; try again later."),
     N_("Everything here is being moved to another place. Until that has ended it can be read here and not changed. "
        "Nothing was recorded; try again later."),
-    N_("Everything here moved on %(day)s to %(value)s. It can be read here and is changed there. Nothing was "
-       "recorded. Where it is, and how it comes back: ecluse move list"),
-    N_("Everything here moved on %(day)s to another place. It can be read here and is changed there. Nothing was "
-       "recorded. Where it is, and how it comes back: ecluse move list"),
+    N_("Everything here moved on %(day)s to %(value)s. It can be read here and is changed there. "
+       "Where it is, and how it comes back: ecluse move list"),
+    N_("Everything here moved on %(day)s to another place. It can be read here and is changed there. "
+       "Where it is, and how it comes back: ecluse move list"),
     N_("Everything is being moved here and has not arrived whole. Wait, or go on: ecluse move run"),
     N_("A move to this place is being undone. Go on with it: ecluse move rollback"),
     N_("Migration %(value)s is a part of a move of the whole home, and goes on or back with it: ecluse move list"),
