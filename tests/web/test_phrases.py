@@ -123,7 +123,9 @@ NOT_SHOWN = {
     "C7: the other order cannot read every value", "as in the table's other dates",
     "in which the rows are in order",
     "mean C7", "deviation C7", "Logistic regression", "lightgbm native=C7", "ecluse linear 1", "ecluse blend 1",
-    "sign-in link", "Round trip",
+    "sign-in link", "Round trip", "ecluse place", "Sheet C7 of C7 is read: C7. ",
+    "C7The names of the columns stand in row C7.",
+    "C7No row holds names: every row is read as data, and columns are called column_1, column_2 …",
     "A condition is KEY, one of = != > >= < <=, and VALUE; several are joined by and, or and parentheses. KEY is C7, "
     "or what the metadata or metrics call it. A date (2026-11-01) means that day, a time is 2026-11-01T12:30 (UTC). "
     "A value that holds 'and' or 'or' stands between quotes.",
