@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from ecluse.city import workflows
 from ecluse.city.check import Checked, check_raw
 from ecluse.city.demo import write_demo
+from ecluse.city.provenance import MARKER
 from ecluse.cli import cli
 from ecluse.errors import BadRaw, NoRawData
 from ecluse.runtime import Runtime
@@ -110,8 +111,10 @@ def test_the_command_tells_people_and_programs_the_same(raw: Path) -> None:
     ):
         assert text in done.output
     assert f"{FIRST} to 2025-10-14" in done.output
+    assert "Invented data: there is no such city." in done.stdout
+    assert "dt=" not in done.stderr  # a line for each feed, not for each of its hours
     told = json.loads(command(str(raw), "--json").stdout)
-    assert told["usable"] is True
+    assert (told["usable"], told["invented"]) == (True, True)
     assert {one["file"] for one in told["files"] if one["outcome"] == "unreadable"} == {
         "batch/chantiers-perturbants-x.csv"
     }
@@ -143,6 +146,7 @@ def test_without_a_folder_that_of_the_settings_is_checked(
 
 @pytest.fixture
 def city(runtime: Runtime, raw: Path) -> Iterator[workflows.City]:
+    (raw / MARKER).unlink()  # as measured data: files beside the sample's are refused
     with workflows.open_city(runtime, str(raw)) as opened:
         yield opened
 

@@ -79,11 +79,13 @@ def test_page_api_files_and_command_say_the_same(reader: Browser, home: Path) ->
         cli, ["city", "bottlenecks", "--from", "2025-10-01", "--to", DAY, "--home", str(home), "--json"]
     )
     assert json.loads(told.stdout) == body["items"]
+    assert f"Working days from 2025-10-01 to {DAY}: 10 days, 1 bottleneck. Duration in hours" in told.stderr
 
 
 def test_a_kind_of_day_with_too_few_days_has_none_and_says_so(reader: Browser) -> None:
     page = reader.get("/city/bottlenecks?from=2025-10-01&to=2025-10-14&days=saturday").text
     assert "No bottleneck" in page
+    assert "A ranking needs 5 such days; this period has 2." in page
     assert reader.get("/api/city/bottlenecks.csv?days=saturday").text.count("\n") == 1
     assert reader.get("/api/city/bottlenecks?days=holidays").status_code == 422
 

@@ -241,6 +241,36 @@ def test_every_alert_of_a_day_has_its_page(reader: Browser, runtime: Runtime) ->
     assert {reader.get(path).status_code for path in listed} == {200}
 
 
+@pytest.mark.parametrize(("judged", "warns"), [(8, False), (1, True), (0, True)])
+def test_the_alerts_say_how_many_arcs_have_no_usual(tmp_path: Path, judged: int, warns: bool) -> None:
+    with Runtime.open(Settings.from_environment({}, home=tmp_path)) as opened:
+        opened.documents.put_many(invented_city(days=1))
+        body = opened.documents.get("metrics/alerts", DAY)
+        body |= {"arcs_reporting": 9, "arcs_judged": judged, "days_needed": 3}
+        opened.documents.put("metrics/alerts", DAY, body)
+        reader = browser(opened, opened.accounts.sign_up("ines@example.org", "a long password"))
+        answer = reader.get(f"{PLACE}/alerts")
+        assert answer.status_code == 200
+        arcs = "1 arc of 9" if judged == 8 else f"{9 - judged} arcs of 9"
+        assert f"Not enough history to say what is usual for {arcs}." in answer.text
+        assert ('class="notice warn"' in answer.text) is warns
+
+
+def test_modes_of_transit_are_said_in_the_readers_language(tmp_path: Path) -> None:
+    with Runtime.open(Settings.from_environment({}, home=tmp_path)) as opened:
+        opened.documents.put_many(invented_city(days=1))
+        body = opened.documents.get("metrics/disruptions", DAY)
+        for part in ("lines", "most_affected", "by_mode"):
+            body[part] = [one | {"mode": "RapidTransit"} for one in body[part][:1]]
+        body["lines"] += [body["lines"][0] | {"mode": "Metro"}]
+        opened.documents.put("metrics/disruptions", DAY, body)
+        reader = browser(opened, opened.accounts.sign_up("ines@example.org", "a long password"))
+        for path in (PLACE, f"{PLACE}/disruptions"):
+            text = reader.get(f"{path}?lang=fr").text
+            assert ("RapidTransit" in text, ">RER</" in text) == (False, True), path
+        assert ">Métro</" in reader.get(f"{PLACE}/disruptions?lang=fr").text
+
+
 def test_an_arc_has_its_day_its_past_its_week_and_its_forecast(reader: Browser) -> None:
     text = reader.get("/city/arcs/101").text
     figures = re.findall(r'data-chart="([\w-]+)"', text)

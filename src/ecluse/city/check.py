@@ -24,7 +24,7 @@ import polars as pl
 
 from ecluse.city.curated import Curated
 from ecluse.city.progress import Report, part_of, unheard
-from ecluse.city.provenance import MARKER
+from ecluse.city.provenance import MARKER, is_invented
 from ecluse.city.raw import RawFile
 from ecluse.city.sources import FORMS, LOOKS, SOURCES
 from ecluse.city.sources.curating import Curating, Look
@@ -88,6 +88,7 @@ class Checked:
     url: str
     files: list[CheckedFile]
     sources: list[CheckedSource]
+    invented: bool = False
 
     def of(self, outcome: Outcome) -> list[CheckedFile]:
         return [one for one in self.files if one.outcome == outcome]
@@ -107,7 +108,8 @@ def check_raw(store: ObjectStore, zone: ZoneInfo, scratch: Path, report: Report 
     looked = 0
     for info in infos:
         tell = part_of(report, done / whole, (done + info.size) / whole)
-        tell(0.0, info.key)
+        # By folder: a feed has a file for each hour, and a line for each would say nothing.
+        tell(0.0, _folder(info.key))
         form = form_of(info.key)
         if form is not None:
             files.append(_read(store, info, form, _curating(scratch, zone, tell)))
@@ -115,7 +117,14 @@ def check_raw(store: ObjectStore, zone: ZoneInfo, scratch: Path, report: Report 
             looked += 1
             files.append(_not_taken(store, info, scratch, looks=looked <= LOOKED_INTO))
         done += info.size
-    return Checked(store.url, files, [_together(source, files) for source in SOURCES])
+    sources = [_together(source, files) for source in SOURCES]
+    return Checked(store.url, files, sources, invented=is_invented(store))
+
+
+def _folder(key: str) -> str:
+    """What is named of a file while it is read: its feed, or the file itself."""
+    feed = _FEED.match(key)
+    return key if feed is None else f"api/{feed[1]}"
 
 
 def form_of(key: str) -> Form | None:

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ecluse.city.streets import street_name, stretch_of
+from ecluse.city.transit import mode_in
 from ecluse.documents import Body
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -63,6 +64,7 @@ def print_report(
         _=say,
         day=_day(date.fromisoformat(report["date"]), language),
         num=lambda value, digits=0: number(value, digits, language),
+        mode=lambda name: mode_in(language, name),
         percent=lambda value, digits=0: _percent(value, digits, language),
         street=lambda one: street_of(one, stretches),
         hour=lambda index: "–" if index is None else report["hours"][index],

@@ -28,6 +28,8 @@ from ecluse.storage import ObjectStore
 MARKER: Final = "demo.json"
 #: What the invented city is called: there is no such place.
 NAME: Final = "Écluville"
+#: What is said of it.
+INVENTED: Final = "Invented data: there is no such city."
 #: The folders of the raw layout that hold data.
 _DATA: Final = ("api/", "batch/")
 

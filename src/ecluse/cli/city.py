@@ -12,7 +12,7 @@ import click
 
 from ecluse.cli.city_backtest import backtest
 from ecluse.cli.city_data import check, demo, fetch
-from ecluse.cli.output import Record, Rows, progress, reports, say
+from ecluse.cli.output import Record, Rows, counted, progress, reports, say
 from ecluse.cli.session import acting, attended, home_option, last_address, opened, user_option
 from ecluse.errors import JobFailed
 
@@ -220,6 +220,9 @@ def show_day(day: date, kind: str | None, home: Path | None) -> Record:
         return Record(fields, _day_text(day, bodies, last_address(runtime.settings.home)))
 
 
+_KINDS_OF_DAYS = {"working": "Working days", "saturday": "Saturdays", "sunday": "Sundays and public holidays"}
+
+
 @city.command("bottlenecks")
 @click.option("--from", "first", type=Day(), help="The first day.  [default: eight weeks before the last]")
 @click.option("--to", "last", type=Day(), help="The last day.  [default: the latest that is computed]")
@@ -245,6 +248,7 @@ def list_bottlenecks(
 
     from ecluse.city.bottlenecks import rank_period
     from ecluse.city.days import latest_day
+    from ecluse.city.provenance import INVENTED, invented_days
     from ecluse.city.reference import ARCS
     from ecluse.city.thresholds import Thresholds
     from ecluse.city.typical import WEEKS
@@ -259,6 +263,13 @@ def list_bottlenecks(
         begin = first or stop - timedelta(days=7 * WEEKS - 1)
         thresholds = Thresholds.changed(runtime.settings.city.thresholds)
         found = rank_period(documents, arcs, begin, stop, kind, thresholds)
+        invented = bool(invented_days(documents))
+    say(
+        f"{_KINDS_OF_DAYS[kind]} from {begin} to {stop}: {_days(found.days)}, {counted(found.total, 'bottleneck')}. "
+        "Duration in hours, length in metres, lost time in vehicle-hours."
+    )
+    if invented:
+        say(INVENTED)
     columns = ("rank", "label", "arc", "recurrence", "duration", "length", "arcs_total", "lost_time_a_day")
     return Rows(
         found.items, columns, nothing, {"recurrence": 2, "duration": 1, "length": 0, "lost_time_a_day": 1}

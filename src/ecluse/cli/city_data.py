@@ -187,6 +187,7 @@ def check(place: str | None, home: Path | None) -> Record:
     fields = {
         "url": checked.url,
         "usable": checked.is_usable,
+        "invented": checked.invented,
         "sources": [_of_source(one) for one in checked.sources],
         # The files of feeds are one for each hour; those that are readable are counted among the sources.
         "files": [
@@ -219,7 +220,9 @@ def _of_file(one: CheckedFile) -> dict[str, Any]:
 
 
 def _checked_text(checked: Checked) -> str:
-    lines = [f"{checked.url}", ""]
+    from ecluse.city.provenance import INVENTED
+
+    lines = [checked.url, *([INVENTED] if checked.invented else []), ""]
     for one in checked.sources:
         if one.lacks is not None:
             lines.append(f"  {one.source:<12} missing: {one.lacks}")

@@ -103,6 +103,10 @@ def city_svg(
     return "".join((*parts, "</svg>"))
 
 
+#: Ranks up to this are numbered on a small screen too, where more would cover each other.
+NEAR: Final = 10
+
+
 def bottleneck_svg(arcs: Sequence[Body], items: Sequence[Body]) -> str:
     """The bottlenecks of a ranking over all roads, in the colours of the page around it; "" where no arc has a line."""
     lines = {arc["arc"]: arc["coordinates"] for arc in arcs if arc.get("coordinates")}
@@ -118,8 +122,8 @@ def bottleneck_svg(arcs: Sequence[Body], items: Sequence[Body]) -> str:
         if one["longitude"] is not None and one["latitude"] is not None
     ]
     pins = "".join(
-        f'<circle cx="{x}" cy="{y}" r="11" fill="currentColor"/><text x="{x}" y="{y + 4}" font-size="12" '
-        f'font-weight="650" text-anchor="middle" class="ground">{rank}</text>'
+        f'<g class="{"near" if rank <= NEAR else "far"}"><circle cx="{x}" cy="{y}" r="11" fill="currentColor"/>'
+        f'<text x="{x}" y="{y}" font-size="12" font-weight="650" text-anchor="middle" class="ground">{rank}</text></g>'
         for rank, x, y in reversed(heads)
     )
     return (

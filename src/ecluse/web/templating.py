@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from starlette.responses import HTMLResponse
 
+from ecluse.city.transit import mode_in
 from ecluse.web import charts
 from ecluse.web.city import state_in
 from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
@@ -91,6 +92,7 @@ def environment() -> Environment:
     env.filters |= {name: _filter(name) for name in FILTERS}
     env.filters["phrase"] = _phrase
     env.filters["traffic_state"] = _traffic_state
+    env.filters["transit_mode"] = _transit_mode
     env.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
     return env
 
@@ -150,6 +152,11 @@ def _filter(name: str) -> Callable[..., str]:
 @pass_context
 def _traffic_state(context: Context, state: str) -> str:
     return state_in(context["say"].language, state)
+
+
+@pass_context
+def _transit_mode(context: Context, mode: str | None) -> str | None:
+    return mode_in(context["say"].language, mode)
 
 
 @pass_context

@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from ecluse.city.calendar import LocalDay
 from ecluse.city.days import MARK
 from ecluse.city.streets import street_name, stretch_of
+from ecluse.city.thresholds import Thresholds
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.web import city
@@ -163,6 +164,7 @@ def show_bottlenecks(
         "error": error,
         "street": street_name,
         "stretch": city.stretches(documents),
+        "least": int(Thresholds.changed(runtime.settings.city.thresholds).bottleneck_days),
         "drawing": Markup(bottleneck_svg(city.all_arcs(documents), found.items)),  # noqa: S704 (numbers alone)
         "rows": [(one, _recurring(one, say)) for one in found.items[:HOURS_SHOWN]],
         "figures": _bottleneck_figures(found.items, say),

@@ -16,6 +16,7 @@ from ecluse.city.days import no_such_day
 from ecluse.city.printed import print_report
 from ecluse.city.report import FEW_ARCS, rests_on_few, tidy_csv
 from ecluse.city.streets import street_name
+from ecluse.city.transit import mode_in
 from ecluse.documents import Body
 from ecluse.errors import NotFound
 from ecluse.runtime import Runtime
@@ -271,7 +272,7 @@ def _line_figures(lines: Sequence[Body], say: Words) -> list[Chart]:
     return [
         bars_across(
             "chart-lines",
-            [f"{line['mode'] or ''} {line['name']}".strip() for line in known],
+            [f"{mode_in(say.language, line['mode']) or ''} {line['name']}".strip() for line in known],
             [(line["blocked_hours"] or 0) + (line["disturbed_hours"] or 0) for line in known],
             say,
             title=say._("Hours of blocked or disturbed service"),
