@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from openpyxl import Workbook
 
 from ecluse.fraud.references.institutions import institution, simulate
 from ecluse.runtime import Runtime
@@ -32,23 +33,43 @@ def asked(home: Path, *arguments: object, code: int = 0) -> Any:
     return json.loads(done.stdout if done.stdout else done.stderr)
 
 
+def write_workbook(table: pl.DataFrame, file: Path) -> None:
+    """A workbook with a cover sheet, and titles above the names."""
+    workbook = Workbook()
+    cover = workbook.active
+    assert cover is not None
+    cover.append(["Extract of July"])
+    sheet = workbook.create_sheet("Data")
+    for row in (["Extract of July"], [], table.columns, *table.rows()):
+        sheet.append(list(row))
+    workbook.save(file)
+
+
 def test_a_folder_of_tables_becomes_a_library_that_is_listed_measured_and_removed(
     home: Path, tmp_path: Path
 ) -> None:
     tables = tmp_path / "tables"
     tables.mkdir()
-    for name in ("kestrel_cards", "harbour_bank_cards"):
-        simulate(institution(name)).write_csv(tables / f"{name}.csv")
+    simulate(institution("kestrel_cards")).write_csv(tables / "kestrel_cards.csv")
+    write_workbook(simulate(institution("harbour_bank_cards")), tables / "harbour_bank_cards.xlsx")
     (tables / "plain.csv").write_text("a,b\n" + "\n".join(f"{n},{n * n}" for n in range(300)))
     told = asked(home, "import", tables, "--domain", "cards", "--budget", "8", code=1)
     outcomes = {one["name"]: one["outcome"] for one in told["references"]}
     assert outcomes == {"kestrel_cards": "built", "harbour_bank_cards": "built", "plain": "failed"}
     assert "label column" in str(told["references"])
+    means = {one["name"]: one["fraud_means"] for one in told["references"] if one["outcome"] == "built"}
+    assert means["kestrel_cards"].startswith("Fraud means fraud_flg = 1, ")
     (tables / "plain.csv").unlink()
     again = run(home, "import", tables, "--domain", "cards", "--budget", "8")
-    assert (again.returncode, again.stdout.split()) == (
-        0, ["harbour_bank_cards:", "unchanged", "kestrel_cards:", "unchanged"],
-    )  # fmt: skip
+    assert again.returncode == 0
+    assert again.stdout.splitlines() == [
+        "harbour_bank_cards: unchanged",
+        f"  {means['harbour_bank_cards']}",
+        "  Sheet 2 of 2 is read: 'Data'. The names of the columns stand in row 3.",
+        "kestrel_cards: unchanged",
+        f"  {means['kestrel_cards']}",
+        "  The names of the columns stand in row 1.",
+    ]
     listed = asked(home, "list")
     assert [(one["name"], one["domain"], one["matchable"]) for one in listed] == [
         ("harbour_bank_cards", "cards", True),
@@ -63,6 +84,7 @@ def test_a_folder_of_tables_becomes_a_library_that_is_listed_measured_and_remove
     shown = run(home, "show", "kestrel_cards")
     assert "measured on the tables of" in shown.stdout
     assert "sample.parquet" in shown.stdout
+    assert means["kestrel_cards"] in shown.stdout
     assert asked(home, "show", "kestrel_cards")["target"] == "fraud_flg"
     assert run(home, "remove", "kestrel_cards", "--yes").stdout == "Removed: kestrel_cards.\n"
     assert [one["name"] for one in asked(home, "list")] == ["harbour_bank_cards"]

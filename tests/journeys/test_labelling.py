@@ -107,6 +107,8 @@ def choose_rows(page: Page) -> None:
     page.get_by_role("button", name="Choose the rows").click()
     expect(page.get_by_text("Is this row fraud?")).to_be_visible(timeout=JOB_MS)
     assert "is_fraud" not in page.locator(".cells").inner_text()
+    over = "cells => cells.filter(cell => cell.scrollWidth > cell.clientWidth).map(cell => cell.innerText)"
+    assert page.locator(".cells dd").evaluate_all(over) == []
     picture(page, "labelling-3-question")
 
 

@@ -198,9 +198,13 @@ def test_a_row_shows_its_own_values_beside_what_is_usual(
 ) -> None:
     row = keep(runtime, owner, tmp_path, scored_rows())
     own = {
-        "columns": ["amount", "merchant", "transaction_id", "country"],
-        "rows": [["1250.75", "casino", "T0", "FR"]] + [["3.5", "web", "T1", "FR"]] * 99,
-        "usual": {"amount": {"low": 12.5, "high": 85.0}, "merchant": {"value": "web", "share": 0.61}},
+        "columns": ["amount", "merchant", "transaction_id", "country", "device"],
+        "rows": [["1250.75", "casino", "T0", "FR", "D7"]] + [["3.5", "web", "T1", "FR", "D8"]] * 99,
+        "usual": {
+            "amount": {"low": 12.5, "high": 85.0},
+            "merchant": {"value": "web", "share": 0.61},
+            "device": {"value": "D9", "share": 0.01},
+        },
     }
     with runtime.catalog.write() as transaction:
         kept = transaction.get_one(Prediction, row.id)
@@ -211,6 +215,7 @@ def test_a_row_shows_its_own_values_beside_what_is_usual(
     value = "1250,75" if language == "fr" else "1250.75"
     assert f'<dt class="mono">amount</dt><dd>{value} <span class="muted">{amount}</span>' in page
     assert f'<dt class="mono">merchant</dt><dd>casino <span class="muted">{shop}</span>' in page
+    assert "D9" not in page, "one row in a hundred is not usual"
     assert '<dt class="mono">transaction_id</dt>' not in page, "it stands at the head of the row"
 
 

@@ -174,6 +174,8 @@ def test_a_row_is_shown_beside_what_is_usual_in_its_columns(
     assert usual_values({"columns": [{"name": "country", "top": [["FR", 0.78], ["BE", 0.01]]}]}, ENGLISH) == {
         "country": "often: FR in 78\u00a0%"
     }
+    account = {"name": "account", "guess_role": "customer", "top": [["C1", 0.2]]}
+    assert usual_values({"columns": [account]}, ENGLISH) == {}
 
 
 def test_a_skipped_row_comes_again_on_a_new_visit_and_an_answer_can_be_given_anew(

@@ -295,6 +295,9 @@ def test_what_fraud_means_is_said_and_asked_where_it_is_not_clear(client: Browse
     asked = client.get("/fraud/d/dunclear").text
     assert '<option value="">Choose the value that means fraud</option>' in asked
     assert '<select id="positive" name="positive" required' in asked
+    used = re.search(r'<span class="mono">amount</span></th>.*?</tr>', asked, re.DOTALL)
+    assert used is not None
+    assert used[0].endswith("<td>Left out</td></tr>"), "it gives the label away"
     form = {"target": "Result", "name": "results", "budget": "10", "goal": "f1"}
     refused = client.post("/fraud/d/dunclear/train", data=form)
     assert refused.status_code == 422
@@ -358,6 +361,8 @@ def test_a_running_training_offers_to_keep_the_best_and_says_when_it_was_asked(
     running = replace(job, status="running")
     assert progress_of(runtime, job, Words("en")).finish is None
     assert progress_of(runtime, running, Words("en")).finish == "possible"
+    repeating = replace(running, subject=running.subject | {"repeats": "arun"})
+    assert progress_of(runtime, repeating, Words("en")).finish is None, "it is all the same, or nothing"
     assert client.post(f"/jobs/{job.id}/finish").headers["location"] == f"/jobs/{job.id}"
     assert progress_of(runtime, running, Words("en")).finish == "asked"
     runtime.jobs.cancel(owner.id, job.id)

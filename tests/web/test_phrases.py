@@ -37,6 +37,12 @@ FRENCH_SENTENCES = [
         ),
         ("amount 3.8 × usual", "amount 3,8 × l'habituel"),
         (
+            "More than half of the rows are fraud: is_attack = 1 in 57%. If that value means that a row is in order, "
+            "name the other one.",
+            "Plus de la moitié des lignes sont des fraudes\u00a0: is_attack = 1 pour 57\u00a0%. Si cette valeur désigne "
+            "une ligne en règle, indiquez l'autre.",
+        ),
+        (
             "device_id not seen for this customer in training",
             "device_id jamais vu chez ce client à l’entraînement",
         ),

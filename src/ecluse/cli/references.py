@@ -15,7 +15,7 @@ from ecluse.catalog import datasets
 from ecluse.catalog.tables import ReferenceModel, User
 from ecluse.cli.output import Record, Rows, progress, reports, transfer
 from ecluse.cli.session import acting, finish_all, home_option, user_option
-from ecluse.errors import InvalidInput, JobFailed
+from ecluse.errors import InvalidInput, JobFailed, NotFound
 from ecluse.fraud import workflows
 from ecluse.fraud.meaning import fraud_means
 from ecluse.fraud.references import building, evaluation, library
@@ -181,9 +181,11 @@ def show(name: str, email: str | None, home: Path | None) -> Record:
     with acting(home, email) as (runtime, _):
         row = library.find(runtime, name)
         files = [asdict(file) for file in library.manifest_of(runtime, row).files]
+        reading = _reading(runtime, name)
     fields = _row(row) | {
         "target": row.target,
         "positive": row.performance.get(POSITIVE),
+        "read_from": reading.get("read_from"),
         "performance": row.performance if library.is_readable(row) else {},
         "columns": _sketches(row) or [{"name": column} for column in row.columns],
         "transfer": row.transfer,
@@ -191,7 +193,7 @@ def show(name: str, email: str | None, home: Path | None) -> Record:
         "url": row.url,
         "created_at": row.created_at,
     }
-    return Record(fields, _reference_text(row, files))
+    return Record(fields, _reference_text(row, reading, files))
 
 
 @references.command("evaluate")
@@ -304,18 +306,38 @@ def _finished(
     jobs = finish_all(runtime, user, [one.job_id for one in started if one.job_id is not None], title)
     ended = {job.id: job for job in jobs}
     told: list[dict[str, Any]] = [
-        {"name": one.name, "outcome": one.outcome, "problems": list(one.problems)} for one in imported
+        {
+            "name": one.name,
+            "outcome": one.outcome,
+            "problems": list(one.problems),
+            **_reading(runtime, one.name),
+        }
+        for one in imported
     ]
     for one in started:
         job = None if one.job_id is None else ended[one.job_id]
         outcome = "unchanged" if job is None else "built" if job.status == "done" else job.status
-        told.append(
-            {"name": one.name, "outcome": outcome, "problems": [job.error] if job and job.error else []}
-        )
-    lines = [f"{one['name']}: {one['outcome']}" for one in told]
+        problems = [job.error] if job and job.error else []
+        reading = _reading(runtime, one.name) if outcome in ("built", "unchanged") else {}
+        told.append({"name": one.name, "outcome": outcome, "problems": problems, **reading})
+    lines = []
+    for entry in told:
+        lines.append(f"{entry['name']}: {entry['outcome']}")
+        lines += [f"  {entry[said]}" for said in ("fraud_means", "read_from") if entry.get(said)]
     lines += [f"Problem: {one['name']}: {problem}" for one in told for problem in one["problems"]]
     failed = any(one["problems"] or one["outcome"] in ("failed", "cancelled") for one in told)
     return Record({"references": told}, "\n".join(lines), failed=failed)
+
+
+def _reading(runtime: Runtime, name: str) -> dict[str, Any]:
+    """How the table of a reference was read: what fraud means in it, and which sheet and row its names stood in."""
+    try:
+        row = library.find(runtime, name)
+    except NotFound:  # a folder that could not be imported
+        return {}
+    value = row.performance.get(POSITIVE)
+    means = fraud_means(row.target, str(value), row.fraud_rate) if value else None
+    return {"fraud_means": means, "read_from": library.manifest_of(runtime, row).metadata.get("read_from")}
 
 
 # What is shown
@@ -360,10 +382,11 @@ def _transfer_row(row: ReferenceModel) -> dict[str, Any]:
     }
 
 
-def _reference_text(row: ReferenceModel, files: Sequence[Mapping[str, Any]]) -> str:
+def _reference_text(
+    row: ReferenceModel, reading: Mapping[str, Any], files: Sequence[Mapping[str, Any]]
+) -> str:
     told = [f"{name.replace('_', ' '):<18} {value}" for name, value in _row(row).items() if value is not None]
-    if value := row.performance.get(POSITIVE):
-        told.append(fraud_means(row.target, str(value), row.fraud_rate))
+    told += [said for said in reading.values() if said]
     columns = [f"  {one['importance']:>6.1%}  {one['kind']:<11} {one['name']}" for one in _sketches(row)]
     measured = [
         f"  {name:<28} similarity {one['similarity']:.2f}, ROC AUC {one['roc_auc']:.3f}, "

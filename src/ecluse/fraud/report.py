@@ -170,7 +170,7 @@ def say_doubt(report: dict[str, Any]) -> list[str]:
     doubt = report["doubt"]
     if doubt is None:
         return []
-    columns = ", ".join(f"{column} ({share:.0%})" for column, share in doubt["columns"])
+    columns = ", ".join(f"{column} ({100 * share:.0f} %)" for column, share in doubt["columns"])
     reached = doubt["average_precision"]
     return [
         f"An average precision of {reached:.3f} is rarely true of fraud. The model goes by {columns} most: check "

@@ -42,7 +42,7 @@ def _part(place: str, text: str, say: Words) -> str:
         several = text.split(separator) if separator else [text]
         return (separator or "").join(translated(one, say) for one in several)
     whole, decimals, power, percent = number.groups(default="")
-    sign = percent.replace(" ", NBSP)
+    sign = NBSP + "%" if percent else ""
     return whole.replace(",", NBSP) + decimals.replace(".", ",") + power + sign
 
 

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from ecluse.web.i18n import Words
 
+#: Columns of these roles name somebody or a row: their numbers have no middle that says anything.
+NAMES_ONLY: Final = ("identifier", "customer")
 #: Levels of a category that are named.
 NAMED: Final = 3
 #: A level is usual from this share on.
@@ -25,6 +27,8 @@ def usual_values(profile: Mapping[str, Any] | None, say: Words) -> dict[str, str
     }
     for column in profile.get("columns") or ():
         name = str(column["name"])
+        if column.get("guess_role") in NAMES_ONLY:
+            continue
         quantiles = numbers.get(name)
         text = _middle(quantiles, say) if quantiles else _frequent(column.get("top") or (), say)
         if text:

@@ -229,6 +229,7 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
         with open_table(path, dataset.filename, layout_of(dataset)) as table:
             report = train(table, TrainingPlan.from_dict(plan), destination, task.report).to_dict()
             task.report("save", 0.96)
+            read_from = table.layout.sentence() if recipe.institution is None and table.layout else None
             named = [name for name in (plan["customer_column"], *plan["identifier_columns"]) if name]
             described = describe(
                 table,
@@ -260,7 +261,7 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
                 runtime.registry_in(REFERENCES), recipe.name, destination, task.job_id
             )
         )
-    return uploaded | {"description": told.to_dict(), "plan": plan}
+    return uploaded | {"description": told.to_dict(), "plan": plan, "read_from": read_from}
 
 
 def _publish(runtime: Runtime, task: Task, recipe: Recipe, built: dict[str, Any]) -> None:
@@ -285,6 +286,7 @@ def _publish(runtime: Runtime, task: Task, recipe: Recipe, built: dict[str, Any]
             "metrics": {name: told.performance.get(name) for name in FIGURES},
             "plan": built["plan"],
             "recipe": recipe.digest,
+            "read_from": built.get("read_from"),
         },
     )
     keep_reference(runtime, task.user_id, registry, manifest, told)

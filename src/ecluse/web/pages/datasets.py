@@ -37,6 +37,8 @@ EXPLAIN_ALL_ROWS: Final = 5_000
 YEAR_NAME: Final = re.compile(r"year|ann[eé]e|(?<![a-z])(yr|an)(?![a-z])", re.IGNORECASE)
 FIRST_YEAR: Final = 1900
 LAST_YEAR: Final = 2100
+#: Beside a label that is guessed, columns are offered from this score on: those of two values, or named like one.
+LEAST_BESIDE: Final = 0.3
 #: The most alerts a day that the form takes.
 MOST_ALERTS: Final = 1_000_000
 #: The most that a missed fraud or a false alarm may cost in the form, in any currency.
@@ -266,7 +268,12 @@ def train_form(row: Dataset, chosen_target: str = "", kept: tuple[str, ...] = ()
         customer_reason=customer.get("reason", ""),
         positive=meaning.value or "" if meaning and meaning.sure else "",
         meaning=meaning,
-        candidates=tuple(one for one in candidates(row.profile) if one.column != target.get("column")),
+        candidates=tuple(
+            one
+            for one in candidates(row.profile)
+            # Beside a guess, only what could be a label as well: a port of three values is none.
+            if one.column != target.get("column") and (not target or one.score >= LEAST_BESIDE)
+        ),
     )
 
 

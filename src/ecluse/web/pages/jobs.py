@@ -172,7 +172,8 @@ def progress_of(runtime: Runtime, job: Job, say: Words, *, detail: bool = False)
 
 
 def _finish_of(runtime: Runtime, job: Job) -> Finish:
-    if job.kind not in FINISHED_EARLY or job.status != "running":
+    # A repeat has nothing to keep but all of what it repeats.
+    if job.kind not in FINISHED_EARLY or job.status != "running" or job.subject.get("repeats"):
         return None
     with runtime.catalog.read() as transaction:
         run = runs.run_by_job(transaction, job.id)

@@ -41,6 +41,7 @@ from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.phrases import translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
+from ecluse.web.usual import COMMON
 
 router = APIRouter()
 DEFAULT_BUDGET: Final = 20
@@ -296,6 +297,9 @@ def _reviewed(
 def _usual(known: Mapping[str, Any], say: Words) -> str:
     """What was usual in a column of the rows learned from."""
     if "value" in known:
+        # The commonest of hundreds of devices, met once in a hundred rows, is not usual.
+        if known["share"] < COMMON:
+            return ""
         return say._(
             "usually %(value)s (%(share)s)", value=known["value"], share=say.percent(known["share"], 0)
         )
