@@ -93,11 +93,14 @@ def quality(folder: Path) -> None:
         print(recognised("second half of the file", some, lambda case: (case.later, {}), later))
         print("| refused | right refusals | highest similarity |")
         print("|---|---|---|")
-        print(refused("other tables", some, cases, opaque=False))
-        print(refused("other tables, opaque names", some, cases, opaque=True))
+        print(refused("other tables", some, cases, lambda case: (case.rows, {})))
+        for kind in ("opaque col_n", "opaque col_n, 200 rows"):
+            print(refused(f"other tables, {kind}", some, cases, changes(renamed)[kind]))
     print(components_refused())
 
 
+FEW = 200
+"""Rows of the small tables."""
 _UNNAMED = Renaming(False, {}, {})
 Change = Callable[[Case], "tuple[pl.DataFrame, dict[str, str]] | None"]
 
@@ -176,11 +179,20 @@ def changes(renamed: dict[str, Renaming]) -> dict[str, Change]:
         "case and separators": lambda case: (case.rows, {n: recased(n) for n in case.rows.columns}),
         "abbreviations": named("short"),
         "French words": named("french"),
-        "opaque col_n": lambda case: (case.rows, {n: f"col_{i}" for i, n in enumerate(case.rows.columns)}),
+        "opaque col_n": lambda case: (case.rows, opaque(case.rows)),
+        "opaque col_n, 200 rows": lambda case: (some_rows(case), opaque(case.rows)),
         "a quarter of the columns dropped": dropped,
         "numbers rescaled": rescaled,
         "French words and numbers rescaled": french_rescaled,
     }
+
+
+def opaque(rows: pl.DataFrame) -> dict[str, str]:
+    return {name: f"col_{place}" for place, name in enumerate(rows.columns)}
+
+
+def some_rows(case: Case) -> pl.DataFrame:
+    return case.rows.sample(FEW, seed=0)
 
 
 def recased(name: str) -> str:
@@ -230,12 +242,14 @@ def recognised(change: str, cases: Sequence[Case], rename: Change, index: Refere
     )
 
 
-def refused(title: str, cases: Sequence[Case], references: Sequence[Case], *, opaque: bool) -> str:
+def refused(title: str, cases: Sequence[Case], references: Sequence[Case], rename: Change) -> str:
     pairs = right = 0
     highest, which = 0.0, ""
     for case in cases:
-        names = {name: f"col_{i}" for i, name in enumerate(case.rows.columns)} if opaque else {}
-        sketches = sketched(case.rows, case.specs, names)
+        changed = rename(case)
+        if changed is None:
+            continue
+        sketches = sketched(changed[0], case.specs, changed[1])
         for reference in references:
             if reference.name == case.name:
                 continue

@@ -42,10 +42,11 @@ def reference(name: str, columns: list[ColumnSketch], domain: str = "cards") -> 
     return ReferenceFacts(name, domain, tuple(columns), {column.name: 1.0 for column in columns})
 
 
-def payments(seed: int, names: dict[str, str] | None = None, scale: float = 1.0) -> list[ColumnSketch]:
-    """4,000 payments of one bank; another seed gives others of the same habits."""
+def payments(
+    seed: int, names: dict[str, str] | None = None, scale: float = 1.0, rows: int = 4_000
+) -> list[ColumnSketch]:
+    """Payments of one bank; another seed gives others of the same habits."""
     draw = np.random.default_rng(seed)
-    rows = 4_000
     frame = pl.DataFrame(
         {
             "amount": np.exp(draw.normal(3, 1, rows)) * scale,

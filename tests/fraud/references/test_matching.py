@@ -178,6 +178,33 @@ def test_anonymous_tables_of_other_origin_do_not_match(skewed: bool) -> None:
         assert match_table(components(seed, skewed)[0], index).abstain
 
 
+@pytest.mark.parametrize("seed", [2, 4, 5])
+def test_few_rows_under_names_that_say_nothing_are_recognised_where_columns_are_distinct(seed: int) -> None:
+    result = match_table(payments(seed, OPAQUE, rows=100), INDEX)
+    assert not result.abstain
+    assert all(OPAQUE[pair.ours] == pair.theirs for pair in result.matches[0].columns)
+    strangers = ReferenceIndex.of([reference("components", components(1, skewed=True)[0])])
+    assert match_table(payments(seed, OPAQUE, rows=100), strangers).abstain
+
+
+def flags(seed: int, names: dict[str, str]) -> list[ColumnSketch]:
+    """Ten columns of yes and no, the first of 3 % yes, each next of 10 % more."""
+    draw = np.random.default_rng(seed)
+    drawn = {f"flag_{k}": (draw.random(4_000) < 0.03 + 0.1 * k).astype(float).tolist() for k in range(10)}
+    return [numbers(names.get(name, name), values) for name, values in drawn.items()]
+
+
+def test_yes_and_no_follow_where_distinct_columns_make_the_table_known() -> None:
+    hidden = {f"flag_{k}": f"c{k + 10}" for k in range(10)}
+    index = ReferenceIndex.of([reference("bank", [*payments(1), *flags(1, {})])])
+    result = match_table([*payments(2, OPAQUE), *flags(2, hidden)], index)
+    assert not result.abstain
+    assert {pair.ours: pair.theirs for pair in result.matches[0].columns} == OPAQUE | hidden
+    assert match_table(flags(2, hidden), index).abstain
+    others = [replace(one, name=f"x{place}") for place, one in enumerate(components(3, skewed=True)[0])]
+    assert match_table([*others, *flags(2, hidden)], index).abstain
+
+
 def test_names_alone_match_and_anonymous_names_do_not() -> None:
     result = match_names(list(FRENCH.values()), INDEX)
     assert {pair.theirs: pair.ours for pair in result.matches[0].columns} == {v: k for k, v in FRENCH.items()}

@@ -47,6 +47,14 @@ STRONG: Final = 0.8
 SURE: Final = 0.92
 """Least median strength of the pairs that rest on distributions alone: the median of two halves of one table
 of 1,000 rows and more is above, that of the nearest columns of other tables below."""
+APART: Final = 0.2
+FEWEST_APART: Final = 4
+MOST_OF: Final = 0.5
+SOME_OF: Final = 0.3
+"""Of fewer rows the medians lie lower, and then so many pairs of distinct columns do: each stronger by `APART` than
+any other pair of its two columns, and together `MOST_OF` the columns whose distribution tells anything, in the table
+that has fewer of them. `SOME_OF` them let columns of like distribution follow. Unrelated tables have three such
+pairs at most, of a quarter of these columns."""
 FILL: Final = 0.8
 NAME_HINT: Final = 0.15
 HINTED: Final = 0.6
@@ -237,7 +245,8 @@ _NOTHING_SETTLED: Final = _Settled({}, frozenset())
 class _Likeness:
     """How like each of the table's columns is to each of a reference's, (mine, theirs) each. `scores`: 0 where
     a pair is not admitted. `shapes`: of the distributions. `nameless`: a name of the two says nothing.
-    `fills`: scores of pairs that may follow once the table is known by others, `dates` among them."""
+    `fills`: scores of pairs that may follow once the table is known by others, `dates` among them. `strengths`: how
+    sure two distributions are one, where a name says nothing; `mine_tell` and `theirs_tell`: columns that have any."""
 
     scores: Matrix
     names: Matrix
@@ -245,6 +254,9 @@ class _Likeness:
     nameless: NDArray[np.bool_]
     fills: Matrix
     dates: NDArray[np.bool_]
+    strengths: Matrix
+    mine_tell: NDArray[np.bool_]
+    theirs_tell: NDArray[np.bool_]
 
     def part(self, columns: slice) -> _Likeness:
         return _Likeness(
@@ -254,6 +266,9 @@ class _Likeness:
             self.nameless[:, columns],
             self.fills[:, columns],
             self.dates[:, columns],
+            self.strengths[:, columns],
+            self.mine_tell,
+            self.theirs_tell[columns],
         )
 
 
@@ -284,7 +299,10 @@ def _by_name(mine: Columns, theirs: Columns, names: Matrix) -> _Likeness:
     nameless = _nameless(mine, theirs)
     scores = np.where((names >= NAME_GATE) & ~nameless, names, 0.0)
     none = np.zeros_like(names)
-    return _Likeness(scores, names, np.ones_like(names), nameless, none, none.astype(bool))
+    no_mine, no_theirs = (np.zeros(size, bool) for size in names.shape)
+    return _Likeness(
+        scores, names, np.ones_like(names), nameless, none, none.astype(bool), none, no_mine, no_theirs
+    )
 
 
 def _likeness(mine: Columns, theirs: Columns, names: Matrix) -> _Likeness:
@@ -292,7 +310,8 @@ def _likeness(mine: Columns, theirs: Columns, names: Matrix) -> _Likeness:
     types = _TYPES[np.ix_(mine.kinds, theirs.kinds)]
     scores = NAME * names + DISTRIBUTION * shapes + TYPE * types
     nameless = _nameless(mine, theirs)
-    strength = _strengths(mine, theirs, nameless & (shapes > 0.5))
+    mine_tell, theirs_tell = _tells_apart(mine), _tells_apart(theirs)
+    strength = _strengths(mine, theirs, nameless & (shapes > 0.5) & mine_tell[:, None] & theirs_tell[None, :])
     admitted = np.where(nameless, strength >= STRONG, (names >= NAME_GATE) & (scores >= PAIR_GATE))
     fills = np.where(nameless, 0.9 * shapes + 0.1 * names, scores)
     # Names that say nothing settle only which of two like distributions is taken.
@@ -310,6 +329,9 @@ def _likeness(mine: Columns, theirs: Columns, names: Matrix) -> _Likeness:
         nameless,
         fills,
         dates,
+        strength,
+        mine_tell,
+        theirs_tell,
     )
 
 
@@ -381,7 +403,8 @@ def _match(theirs: Sequence[str], candidate: Candidate, like: _Likeness, said: _
     settled, scores, fills = _settled(theirs, ours, like, said)
     chosen = _assigned(scores)
     chosen = _without_chance(chosen, like, settled)
-    if sum(importance[other] for _, other in chosen) >= KNOWN:
+    known = sum(importance[other] for _, other in chosen) >= KNOWN
+    if known or _apart([pair for pair in chosen if like.nameless[pair]], like, SOME_OF):
         chosen += _filling(chosen, fills)
     pairs: list[tuple[int, int, Pair]] = []
     quality = np.zeros(len(ours))
@@ -421,15 +444,27 @@ def _assigned(scores: Matrix) -> list[tuple[int, int]]:
 def _without_chance(
     chosen: list[tuple[int, int]], like: _Likeness, settled: set[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """Without the pairs that rest on distributions, unless most are as like as two halves of one table.
+    """Without the pairs that rest on distributions, unless most are as like as two halves of one table, or most
+    columns that tell anything are near one another and no other.
 
     Among many columns some of any table are near some of any other; that half of them are as near as a
     sample's own error is no chance.
     """
-    alike = [like.shapes[pair] for pair in chosen if like.nameless[pair] and pair not in settled]
-    if not alike or float(np.median(alike)) >= SURE:
+    alike = [pair for pair in chosen if like.nameless[pair] and pair not in settled]
+    sure = not alike or float(np.median([like.strengths[pair] for pair in alike])) >= SURE
+    if sure or _apart(alike, like, MOST_OF):
         return chosen
-    return [pair for pair in chosen if not like.nameless[pair] or pair in settled]
+    return [pair for pair in chosen if pair not in alike]
+
+
+def _apart(pairs: Sequence[tuple[int, int]], like: _Likeness, share: float) -> bool:
+    """Whether pairs of columns near one another and no other are this share of the columns that tell anything."""
+    apart = sum(_alone(like.strengths, *pair, APART) for pair in pairs)
+    telling = min(
+        (like.mine_tell & like.nameless.any(axis=1)).sum(),
+        (like.theirs_tell & like.nameless.any(axis=0)).sum(),
+    )
+    return bool(apart >= max(FEWEST_APART, share * telling))
 
 
 def _filling(chosen: Sequence[tuple[int, int]], fills: Matrix) -> list[tuple[int, int]]:
@@ -438,12 +473,12 @@ def _filling(chosen: Sequence[tuple[int, int]], fills: Matrix) -> list[tuple[int
     for mine, other in chosen:
         free[mine, :] = 0.0
         free[:, other] = 0.0
-    return [pair for pair in _assigned(free) if _alone(free, *pair)]
+    return [pair for pair in _assigned(free) if _alone(free, *pair, MARGIN)]
 
 
-def _alone(scores: Matrix, mine: int, other: int) -> bool:
+def _alone(scores: Matrix, mine: int, other: int, margin: float) -> bool:
     rivals = np.concatenate([np.delete(scores[mine], other), np.delete(scores[:, other], mine)])
-    return bool(scores[mine, other] >= rivals.max(initial=0.0) + MARGIN)
+    return bool(scores[mine, other] >= rivals.max(initial=0.0) + margin)
 
 
 def _quality(score: float, shape: float) -> float:
@@ -600,15 +635,11 @@ def _strengths(mine: Columns, theirs: Columns, wanted: NDArray[np.bool_]) -> Mat
     """(mine, theirs) in [0, 1], where `wanted`: how sure two columns have one distribution, their names aside.
 
     Numbers: the mean gap of the two distribution functions at each other's quantiles; a fifth is none.
-    Categories: the levels that they share. Columns of one or two values say too little, and so do columns that
-    were brought to the standard normal or uniform distribution, as many tables' are.
+    Categories: the levels that they share.
     """
-    strength = np.zeros(wanted.shape)
-    levels = _levels_alike(mine, theirs)
-    several = (np.diff(mine.level_starts) >= 3)[:, None] & (np.diff(theirs.level_starts) >= 3)[None, :]
-    strength = np.where(wanted & several & np.isfinite(levels), np.nan_to_num(levels), strength)
-    varied = [_tells_apart(one.quantiles.astype(np.float64)) for one in (mine, theirs)]
-    rows, columns = np.nonzero(wanted & varied[0][:, None] & varied[1][None, :])
+    strength = np.nan_to_num(np.where(wanted, _levels_alike(mine, theirs), 0.0))
+    numbers = np.isfinite(mine.quantiles[:, 0])[:, None] & np.isfinite(theirs.quantiles[:, 0])[None, :]
+    rows, columns = np.nonzero(wanted & numbers)
     if len(rows):
         gaps = _function_gaps(
             mine.quantiles[rows].astype(np.float64), theirs.quantiles[columns].astype(np.float64)
@@ -618,10 +649,11 @@ def _strengths(mine: Columns, theirs: Columns, wanted: NDArray[np.bool_]) -> Mat
     return strength
 
 
-def _tells_apart(quantiles: Matrix) -> NDArray[np.bool_]:
-    """(columns,) whether a distribution has several values and is none of those that any table may hold: bells
-    around zero of any width, as principal components and standardised columns are, of which width alone says
-    one from another; and even spreads over [0, 1] and [-1, 1]."""
+def _tells_apart(columns: Columns) -> NDArray[np.bool_]:
+    """(columns,) whether a distribution has three levels, or several values and none of the distributions that any
+    table may hold: bells around zero of any width, as principal components and standardised columns are, of which
+    width alone says one from another; and even spreads over [0, 1] and [-1, 1]."""
+    quantiles = columns.quantiles.astype(np.float64)
     several = np.array([bool(np.isfinite(row[0])) and len(np.unique(row)) >= 4 for row in quantiles], bool)
     plain = np.sign(quantiles) * np.expm1(np.abs(np.nan_to_num(quantiles)))
     quarter, middle, three = (
@@ -631,7 +663,8 @@ def _tells_apart(quantiles: Matrix) -> NDArray[np.bool_]:
     centred = np.abs(middle) < CENTRED * width
     bell = _function_gaps(plain, width[:, None] * _BELL[None, :]) <= COMMON
     even = [_function_gaps(plain, np.broadcast_to(one, plain.shape)) <= COMMON for one in _EVEN]
-    return np.asarray(several & ~(centred & bell) & ~even[0] & ~even[1])
+    numbers = several & ~(centred & bell) & ~even[0] & ~even[1]
+    return np.asarray(numbers | (np.diff(columns.level_starts) >= 3))
 
 
 _SAID: Final = ("0", "1", "y", "n", "t", "f", "o", "yes", "no", "true", "false", "oui", "non", "vrai", "faux")
