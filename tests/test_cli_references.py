@@ -58,7 +58,7 @@ def test_a_folder_of_tables_becomes_a_library_that_is_listed_measured_and_remove
     assert outcomes == {"kestrel_cards": "built", "harbour_bank_cards": "built", "plain": "failed"}
     assert "label column" in str(told["references"])
     means = {one["name"]: one["fraud_means"] for one in told["references"] if one["outcome"] == "built"}
-    assert means["kestrel_cards"].startswith("Fraud means fraud_flg = 1, ")
+    assert means["kestrel_cards"].startswith("Fraud means fraud_flg = Y, ")
     (tables / "plain.csv").unlink()
     again = run(home, "import", tables, "--domain", "cards", "--budget", "8")
     assert again.returncode == 0
