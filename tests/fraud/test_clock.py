@@ -109,6 +109,28 @@ def test_threads_that_came_and_went_between_two_looks_are_counted() -> None:
     assert watch.seconds(exact=True) > 0.25
 
 
+@pytest.mark.skipif(clock._scheduled() is None, reason="this system does not count how long threads wait")
+def test_a_thread_that_ends_while_all_are_read_hides_no_other() -> None:
+    over = threading.Event()
+
+    def churn() -> None:
+        while not over.is_set():
+            passing = threading.Thread(target=over.is_set)
+            passing.start()
+            passing.join()
+
+    churning = [threading.Thread(target=churn) for _ in range(3)]
+    for thread in churning:
+        thread.start()
+    try:
+        counted = [clock._scheduled() is not None for _ in range(500)]
+    finally:
+        over.set()
+        for thread in churning:
+            thread.join()
+    assert all(counted)
+
+
 @pytest.mark.parametrize(
     ("share", "cause"), [(0.1, "Other programs had the processor"), (1.0, "So many rows and columns")]
 )

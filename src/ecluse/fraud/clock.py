@@ -143,7 +143,7 @@ def _scheduled() -> dict[str, float] | None:
         for task in Path("/proc/self/task").iterdir():
             try:
                 ran, waited, _ = (task / "schedstat").read_text().split()
-            except ProcessLookupError:  # it has ended meanwhile
+            except (ProcessLookupError, FileNotFoundError):  # it has ended meanwhile
                 continue
             found[task.name] = int(waited) / 1e9
             ran_any |= int(ran) > 0
