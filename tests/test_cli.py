@@ -223,7 +223,10 @@ def test_the_reference_pages_are_those_of_the_code() -> None:
 
 def test_the_reference_of_the_api_shows_bodies_and_sorted_answers() -> None:
     text = reference.pages()["api.md"]
-    assert "| `budget_s` | number at least 2, at most 86400 | `60` | Seconds the search may take |" in text
+    assert (
+        "| `budget_s` | number at least 2, at most 86400 | `60` | Seconds of work that the training may take"
+        in text
+    )
     assert "| `model_name` | string | required |" in text
     assert "| `file` | file | required |" in text
     answers = re.findall(r"^Answers: (.*)$", text, re.MULTILINE)

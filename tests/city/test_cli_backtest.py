@@ -68,6 +68,7 @@ def test_days_are_read_and_the_forecasts_of_the_last_week_measured(place: Path) 
 
 
 def test_what_cannot_be_measured_says_the_way_out(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
     none = run(tmp_path, "--series", "roads")
     assert none.returncode == 1
     assert "No days of roads are known" in none.stderr

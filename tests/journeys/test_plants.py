@@ -101,7 +101,9 @@ def test_an_archive_becomes_a_classifier_that_names_a_new_image(
     page.goto(f"{app.address}/jobs")
     page.get_by_role("link", name=re.compile("^Train")).first.click()
     page.get_by_role("button", name="Open the model").click(timeout=JOB_MS)
-    expect(page.get_by_text(re.compile(r"\d of \d test images get their label as this model is served\."))).to_be_visible()
+    expect(
+        page.get_by_text(re.compile(r"\d of \d test images get their label as this model is served\."))
+    ).to_be_visible()
     expect(page.locator("[data-chart][data-drawn]")).to_have_count(page.locator("[data-chart]").count())
     picture(page, "plants-model")
 

@@ -40,6 +40,7 @@ class Catalog:
         """`moves`: for who moves a home here or away, and writes while it is closed to all others."""
         self._url = make_url(url)
         self._moves = moves
+        self._has_moves = False
         is_file = self._url.get_backend_name() == "sqlite" and bool(self._url.database)
         self._file = Path(self._url.database or "") if is_file else None
         self.engine = _engine(url)
@@ -70,12 +71,23 @@ class Catalog:
             yield session
 
     def expect_open(self) -> None:
-        """Raises:
-        HomeClosed: the home moves, or has moved: nothing is changed here.
+        """Make sure that the home may be changed. A catalog without the table of moves keeps no home that could move.
+
+        A function in the cloud, which writes documents alone, has such an empty one.
+
+        Raises:
+            HomeClosed: the home moves, or has moved: nothing is changed here.
         """
+        if self._moves or (self._file is not None and not self._file.exists()):  # reading would make the file
+            return
         with self.read() as transaction:
-            if not self._moves:
+            if self._knows_moves(transaction):
                 homes.expect_open(transaction)
+
+    def _knows_moves(self, transaction: Session) -> bool:
+        """Whether the table of moves is there; once it is, it stays."""
+        self._has_moves = self._has_moves or inspect(transaction.connection()).has_table("home_moves")
+        return self._has_moves
 
     def expect_whole(self) -> None:
         """Raises:
