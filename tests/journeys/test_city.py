@@ -141,8 +141,10 @@ def test_an_arc_opens_from_the_worst_of_an_hour_and_from_the_map(
     page.go_back()
     expect(page.locator("[data-map][data-drawn=map]")).to_be_visible(timeout=30_000)
     # The street in the middle of the map: one arc leads through its centre.
+    page.locator("[data-canvas]").scroll_into_view_if_needed()
     box = page.locator("[data-canvas]").bounding_box()
     assert box is not None
+    picture(page, "city-map")
     for step in range(0, 60, 4):
         page.mouse.move(box["x"] + box["width"] / 2 + 7, box["y"] + box["height"] / 2 + step)
         if "·" in page.locator("[data-over]").inner_text():
