@@ -45,7 +45,7 @@ from ecluse.errors import (
 )
 from ecluse.fraud import work
 from ecluse.models import folders
-from ecluse.models.conditions import parse_condition
+from ecluse.models.conditions import _WORD, parse_condition
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
 from tests import publisher
@@ -650,6 +650,21 @@ def test_a_condition_that_would_take_long_to_look_for_is_refused_with_an_example
 def test_a_time_that_is_none_is_refused_with_what_can_be_written() -> None:
     with pytest.raises(InvalidInput, match=r"created_at takes a date or a time .* created_at>=2026-11-01"):
         parse_condition("created_at>yesterday")
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00"])
+def test_a_time_whose_offset_leads_out_of_the_calendar_is_refused(time: str) -> None:
+    with pytest.raises(InvalidInput, match="created_at takes a date or a time"):
+        parse_condition(f"created_at>{time}")
+
+
+def test_spaces_in_a_value_are_read_once() -> None:
+    """A search that reads all that follow, anew at each of them, takes the square of their number."""
+    word = _WORD.search("x" + " " * 50 + "and")
+    assert word is not None
+    assert word.span() == (50, 54), "the space before the word alone"
+    note, other = parse_condition("note=x" + " " * 3_900 + " and a=1").conditions()
+    assert (note.value, other.value) == ("x", "1")
 
 
 def test_parentheses_without_end_are_refused() -> None:

@@ -97,6 +97,17 @@ def test_a_period_that_is_none_is_told_beside_the_usual_one(reader: Browser) -> 
     assert reader.get("/api/city/bottlenecks?from=2025-10-14&to=2025-10-01").status_code == 422
 
 
+@pytest.mark.parametrize("last", ["0001-01-01", "9999-12-31"])
+def test_a_period_at_the_end_of_the_calendar_has_no_bottleneck(
+    reader: Browser, home: Path, last: str
+) -> None:
+    for address in ("/city/bottlenecks", "/api/city/bottlenecks", "/api/city/bottlenecks.csv"):
+        assert reader.get(f"{address}?to={last}").status_code == 200
+    assert reader.get(f"/api/city/bottlenecks?to={last}").json()["items"] == []
+    done = CliRunner().invoke(cli, ["city", "bottlenecks", "--to", last, "--home", str(home)])
+    assert done.exit_code == 0, done.output
+
+
 def test_the_page_is_french_too(reader: Browser) -> None:
     page = reader.get(f"/city/bottlenecks?{QUERY}&lang=fr").text
     assert "Points noirs de" in page

@@ -91,8 +91,11 @@ def test_the_page_says_what_is_read_shows_the_first_rows_and_takes_another_choic
     again = read_to_its_end(runtime, owner, table.id)
     assert (again.rows, again.layout["sheet"], again.layout["doubts"]) == (20, "November", [])  # type: ignore[index]
 
-    refused = client.post(f"/fraud/d/{table.id}/layout", data={"names": "row", "header_row": "x"})
-    assert (refused.status_code, "cannot hold the names" in refused.text) == (422, True)
+    for row in ("x", "", "0", "-1", "²", "٣", "2001", "9" * 5_000):
+        refused = client.post(f"/fraud/d/{table.id}/layout", data={"names": "row", "header_row": row})
+        assert (refused.status_code, "cannot hold the names" in refused.text) == (422, True), row
+        assert "9" * 100 not in refused.text
+    assert client.post(f"/fraud/d/{table.id}/layout", data={"sheet": "x" * 301}).status_code == 422
 
 
 def test_a_choice_that_cannot_be_read_leaves_the_table_as_it_was(

@@ -378,3 +378,15 @@ def test_a_run_that_published_nothing_is_not_repeated(
     assert refused.status_code == 422
     assert said in refused.text
     assert stranger.post(f"/runs/{run_id}/repeat").status_code == 404
+
+
+def test_a_training_of_images_without_a_set_is_not_repeated(
+    client: Browser, runtime: Runtime, owner: User
+) -> None:
+    """As a program that tracks its own work under this application leaves it."""
+    with tracking.start(runtime.catalog, owner.id, "plants", "leaves", kind="own") as run:
+        run.log(1, train_loss=0.6)
+    assert client.get(f"/runs/{run.id}").status_code == 200
+    assert "nothing to repeat" in client.post(f"/runs/{run.id}/repeat").text
+    refused = client.post(f"/api/runs/{run.id}/repeat")
+    assert refused.status_code in (404, 422)

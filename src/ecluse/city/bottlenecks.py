@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -35,7 +35,7 @@ from ecluse.city.adjacent import Adjacency, Arc, adjacency_of
 from ecluse.city.days import MARK
 from ecluse.city.numbers import degrees, ratio, rounded, rounded_list
 from ecluse.city.thresholds import Thresholds
-from ecluse.city.typical import counts_as_sunday
+from ecluse.city.typical import WEEKS, counts_as_sunday
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput
 
@@ -226,7 +226,7 @@ def day_chunks(hours: Hours, at: int, size: int = 400) -> dict[str, Body]:
 
 def read_hours(documents: Documents, first: date, last: date) -> Hours:
     """The hours of every day that is known from `first` to `last`, both included."""
-    keys = documents.keys(MARK, first.isoformat(), (last + timedelta(days=1)).isoformat())
+    keys = documents.keys(MARK, first.isoformat(), f"{last}~")  # "~" is behind every date
     dates = tuple(date.fromisoformat(key) for key in keys)
     chunks = [[one.body for one in documents.all(f"{KIND}/{day}")] for day in dates]
     arcs = tuple(sorted({arc for of_day in chunks for chunk in of_day for arc in chunk["arc"]}))
@@ -243,6 +243,12 @@ def read_hours(documents: Documents, first: date, last: date) -> Hours:
             for row, lost in zip(places, chunk["lost"], strict=True):
                 found.lost[row, at, found.queue[row, at]] = [np.nan if one is None else one for one in lost]
     return found
+
+
+def usual_begin(last: date) -> date:
+    """The first day of the period that is ranked where none is asked for: `WEEKS` weeks up to its last day."""
+    # A day of the first weeks that there are has fewer before it.
+    return date.fromordinal(max(1, last.toordinal() - 7 * WEEKS + 1))
 
 
 def rank_period(

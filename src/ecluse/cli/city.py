@@ -244,14 +244,11 @@ def list_bottlenecks(
     Recurrence: of the days on which the head was measured, the share on which it queued. Duration: hours a day with a
     queue. Length: metres that queue at once. Lost time: vehicle-hours a day, of all its arcs in those hours.
     """
-    from datetime import timedelta
-
-    from ecluse.city.bottlenecks import rank_period
+    from ecluse.city.bottlenecks import rank_period, usual_begin
     from ecluse.city.days import latest_day
     from ecluse.city.provenance import INVENTED, invented_days
     from ecluse.city.reference import ARCS
     from ecluse.city.thresholds import Thresholds
-    from ecluse.city.typical import WEEKS
 
     nothing = "No bottleneck is known there. See: ecluse city days"
     with opened(home) as runtime:
@@ -260,7 +257,7 @@ def list_bottlenecks(
         if stop is None:
             return Rows([], (), "No day was computed yet. See: ecluse city run --date 2025-10-14")
         arcs = [arc for chunk in documents.all(ARCS) for arc in chunk.body["arcs"]]
-        begin = first or stop - timedelta(days=7 * WEEKS - 1)
+        begin = first or usual_begin(stop)
         thresholds = Thresholds.changed(runtime.settings.city.thresholds)
         found = rank_period(documents, arcs, begin, stop, kind, thresholds)
         invented = bool(invented_days(documents))

@@ -48,7 +48,8 @@ _COMPARED: Final[dict[str, Callable[[Any, Any], bool]]] = {
 }
 _BEGIN: Final = re.compile(r"\s*(?P<key>[^\s=!<>()][^\s=!<>]*)\s*(?P<operator>>=|<=|!=|==|=|>|<)\s*")
 _QUOTED: Final = re.compile(r"""(?P<mark>["'])(?P<value>.*?)(?P=mark)(?=\s|\)|$)""", re.DOTALL)
-_WORD: Final = re.compile(r"\s+(?:and|or)(?=[\s(]|$)", re.IGNORECASE)
+# One space before the word, as a search for several takes the square of their number.
+_WORD: Final = re.compile(r"\s(?:and|or)(?=[\s(]|$)", re.IGNORECASE)
 _JOIN: Final = re.compile(r"\s*(and|or)(?=[\s(]|$)", re.IGNORECASE)
 
 
@@ -98,12 +99,11 @@ class Condition:
         moment = found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
         if not isinstance(asked, datetime):
             return _COMPARED[self.operator](moment.date(), asked)
-        zone = asked.astimezone(UTC) if asked.tzinfo else asked.replace(tzinfo=UTC)
-        if zone.microsecond == 0:
+        if asked.microsecond == 0:
             moment = moment.replace(microsecond=0)
-            if zone.second == 0:
+            if asked.second == 0:
                 moment = moment.replace(second=0)
-        return _COMPARED[self.operator](moment, zone)
+        return _COMPARED[self.operator](moment, asked)
 
 
 @dataclass(frozen=True)
@@ -266,15 +266,20 @@ def _closing(text: str, begin: int, end: int) -> int:
 
 
 def _time(key: str, value: str) -> date | datetime:
-    """A date, which means the whole day, or a time."""
-    for read in (date.fromisoformat, datetime.fromisoformat):
+    """A date, which means the whole day, or a time, in UTC."""
+    for read in (date.fromisoformat, _utc):
         try:
             return read(value)
-        except ValueError:
+        except (ValueError, OverflowError):  # an offset leads out of the years that there are
             continue
     raise InvalidInput(
         f"{key} takes a date or a time (UTC), not {value[:KEY]!r}. Write {key}>=2026-11-01 or {key}>2026-11-01T12:30"
     )
+
+
+def _utc(value: str) -> datetime:
+    at = datetime.fromisoformat(value)
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _values(row: ModelVersion, key: str) -> Iterator[Any]:

@@ -93,7 +93,8 @@ def repeat_training(runtime: Runtime, user_id: str, run_id: str, name: str | Non
     """
     with runtime.catalog.read() as transaction:
         before = runs.run_of(transaction, user_id, run_id)
-        if before.application != APPLICATION or before.status != "done":
+        known = before.application == APPLICATION and {"set_id", "split_id"} <= before.subject.keys()
+        if not known or before.status != "done":
             raise CannotRepeat(
                 f"Run {run_id} is no training of images that is done: there is nothing to repeat. "
                 "See: ecluse runs list --application plants --status done"

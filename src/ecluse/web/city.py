@@ -9,7 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,8 +39,6 @@ ENGLISH_STATES: Final[Mapping[str, str]] = {
     "Invalide": "Invalid",
 }
 WORST_FIRST: Final = "bspfi-"
-#: Days that bottlenecks are ranked over where no period is asked for: as many weeks as the usual rests on.
-BOTTLENECK_DAYS: Final = 56
 #: Days that one answer of a range may span.
 LONGEST_RANGE: Final = 366
 #: The document that says from what the reference of the arcs was made.
@@ -151,7 +149,7 @@ def bottlenecks(runtime: Runtime, first: str | None, last: str | None, kind: Day
         InvalidInput: the period is none, or too long.
         NotFound: no day was computed yet.
     """
-    from ecluse.city.bottlenecks import rank_period
+    from ecluse.city.bottlenecks import rank_period, usual_begin
     from ecluse.city.thresholds import Thresholds
 
     documents = runtime.documents
@@ -159,7 +157,7 @@ def bottlenecks(runtime: Runtime, first: str | None, last: str | None, kind: Day
     if latest is None:
         raise NotFound("No day has been computed yet, so no bottleneck is known. See: ecluse city run")
     stop = date_of(last) if last else date_of(latest.key)
-    start = date_of(first) if first else stop - timedelta(days=BOTTLENECK_DAYS - 1)
+    start = date_of(first) if first else usual_begin(stop)
     thresholds = Thresholds.changed(runtime.settings.city.thresholds)
     return rank_period(documents, all_arcs(documents), start, stop, kind, thresholds)
 

@@ -201,7 +201,7 @@ def read_again(
     dataset_id: str,
     runtime: RuntimeDep,
     user: CurrentUser,
-    sheet: Field = "",
+    sheet: Annotated[str, Form(max_length=300)] = "",
     names: Field = "",
     header_row: Field = "",
 ) -> Response:
@@ -389,9 +389,11 @@ def _header_row(names: str, written: str) -> int | None:
     """The row of names as the form says it: 0 for none, None for one that is to be found."""
     if names != "row":
         return 0 if names == "none" else None
-    if not written.isdigit() or not 1 <= int(written) <= 2_000:
-        raise InvalidInput(f"Row {written or '–'} cannot hold the names: choose one from 1 to 2,000.")
-    return int(written)
+    # Four digits at most, as ² is a digit too, and thousands of them are no number to Python.
+    number = int(written) if re.fullmatch(r"[0-9]{1,4}", written) else 0
+    if not 1 <= number <= 2_000:
+        raise InvalidInput(f"Row {written[:20] or '–'} cannot hold the names: choose one from 1 to 2,000.")
+    return number
 
 
 def _as_sent(form: TrainForm, choices: TrainChoices) -> TrainForm:
