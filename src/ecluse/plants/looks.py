@@ -10,6 +10,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -202,7 +203,10 @@ class _Kept:
 
     def prune(self) -> None:
         """Remove what was kept first, until the rest takes `MOST_BYTES` at most."""
-        files = [(path, path.stat()) for path in self._root.rglob("*.npz") if path.is_file()]
+        files = []
+        for path in self._root.rglob("*.npz"):
+            with suppress(FileNotFoundError):  # another process has removed it meanwhile
+                files.append((path, path.stat()))
         size = sum(status.st_size for _, status in files)
         for path, status in sorted(files, key=lambda one: one[1].st_mtime):
             if size <= MOST_BYTES:
