@@ -28,7 +28,7 @@ from ecluse.storage import ObjectStore
 MARKER: Final = "demo.json"
 #: What the invented city is called: there is no such place.
 NAME: Final = "Écluville"
-#: What is said of it.
+#: What commands say of it; pages say the same in the language of the reader.
 INVENTED: Final = "Invented data: there is no such city."
 #: The folders of the raw layout that hold data.
 _DATA: Final = ("api/", "batch/")
