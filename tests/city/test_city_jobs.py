@@ -417,7 +417,7 @@ def test_the_commands_speak_to_people_too(sample: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     done = run_ecluse(home, {}, "city", "run", "--date", "2025-10-13", "--raw", str(sample))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Monday 2025-10-13\n  passages over arcs")
+    assert done.stdout.startswith("Monday 2025-10-13, Écluville (invented data)\n  passages over arcs")
     assert "ecluse city show 2025-10-13" in done.stdout
     assert "curat" not in done.stdout, "progress goes to standard error"
     assert "writing" in done.stderr
