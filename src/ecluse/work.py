@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ecluse import upkeep
+from ecluse import checkpoints, upkeep
 from ecluse.catalog import audit
 from ecluse.city import sample, schedule
 from ecluse.city import work as city
@@ -35,9 +35,12 @@ _APPLICATIONS: Final[dict[str, JobKind]] = (
     | leaves.KINDS
     | plants_training.KINDS
 )
-KINDS: Final[dict[str, JobKind]] = (
-    {name: mlflow.followed(kind) for name, kind in _APPLICATIONS.items()} | mlflow.KINDS | upkeep.KINDS
-)
+KINDS: Final[dict[str, JobKind]] = {
+    name: checkpoints.tidied(kind)
+    for name, kind in (
+        {name: mlflow.followed(kind) for name, kind in _APPLICATIONS.items()} | mlflow.KINDS | upkeep.KINDS
+    ).items()
+}
 
 
 def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:

@@ -1,0 +1,174 @@
+"""Checkpoints outlive their worker, are never taken for other work, and go when their job has ended."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ecluse import checkpoints as module
+from ecluse.checkpoints import Checkpoints, checkpoints_of, checkpoints_prefix, from_bytes, tidied, to_bytes
+from ecluse.errors import InvalidInput
+from ecluse.jobs import JobKind, Task
+from ecluse.runtime import Runtime, Worker
+from ecluse.settings import Settings
+from tests.faults import fault_proxy
+from tests.servers import ObjectServer
+
+
+def test_the_next_worker_reads_what_was_saved_and_nobody_else_does(runtime: Runtime) -> None:
+    before = Checkpoints(runtime, "user1", "job1")
+    assert before.save("trial_1", b"some \n bytes", of="table a")
+    assert before.save("trial_2", b"", of="table a", force=True)
+    after = Checkpoints(runtime, "user1", "job1")
+    assert after.load("trial_1", of="table a") == b"some \n bytes"
+    assert after.load("trial_2", of="table a") == b""
+    assert after.names() == ["trial_1", "trial_2"]
+    assert after.load("trial_1", of="table b") is None
+    assert after.load("trial_3", of="table a") is None
+    assert Checkpoints(runtime, "user1", "job2").names() == []
+    assert Checkpoints(runtime, "user2", "job1").load("trial_1", of="table a") is None
+    after.clear()
+    assert not [*runtime.data.list("user_data/user1")]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "foreign", "renamed", "empty"])
+def test_what_is_damaged_or_foreign_counts_as_none_and_is_warned_of(
+    damage: str, runtime: Runtime, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Checkpoints(runtime, "user1", "job1")
+    kept.save("part", b"0123456789", of="a")
+    key = f"{checkpoints_prefix('user1', 'job1')}/part"
+    stored = runtime.data.get(key)
+    changed = {
+        "cut": stored[:-3],
+        "changed": stored.replace(b"5", b"6"),
+        "foreign": b"\x80\x04" + stored,
+        "renamed": stored.replace(b"\na\n", b"\nb\n"),
+        "empty": b"",
+    }
+    runtime.data.put(key, changed[damage])
+    assert kept.load("part", of="b" if damage == "renamed" else "a") is None
+    assert "begins anew" in caplog.text
+
+
+def test_saves_follow_each_other_no_faster_than_the_store_is_to_be_asked(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    kept = Checkpoints(runtime, "user1", "job1")
+    assert kept.save("part", b"1")
+    now += module.SAVED_EVERY - 0.1
+    assert not kept.is_due()
+    assert not kept.save("part", b"2")
+    assert kept.load("part") == b"1"
+    assert kept.save("part", b"3", force=True)
+    now += module.SAVED_EVERY
+    assert kept.is_due()
+    assert kept.save("part", b"4")
+    assert kept.load("part") == b"4"
+
+
+def test_too_large_a_checkpoint_is_refused_and_the_one_before_stays(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(module, "MOST_BYTES_OF_JOB", 2_500)
+    kept = Checkpoints(runtime, "user1", "job1")
+    assert kept.save("part", b"small", force=True)
+    assert not kept.save("part", bytes(1_001), force=True)
+    assert kept.load("part") == b"small"
+    assert kept.save("more", bytes(1_000), force=True)
+    assert kept.save("most", bytes(1_000), force=True)
+    assert not Checkpoints(runtime, "user1", "job1").save("too_many", bytes(1_000), force=True)
+    assert "too large" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["", "../other", "a/b", "A", ".hidden", "x" * 101])
+def test_a_name_cannot_lead_elsewhere(name: str, runtime: Runtime) -> None:
+    with pytest.raises(ValueError, match="is no name of a checkpoint"):
+        Checkpoints(runtime, "user1", "job1").save(name, b"")
+
+
+def test_arrays_and_figures_come_back_and_pickles_are_refused() -> None:
+    figures, arrays = {"name": "é", "score": 0.1 + 0.2, "rounds": [1, 2]}, {"margins": np.arange(5) / 7}
+    back = from_bytes(to_bytes(figures, arrays))
+    assert back is not None
+    assert back[0] == figures
+    assert np.array_equal(back[1]["margins"], arrays["margins"])
+    with pytest.raises(ValueError, match="no arrays of numbers"):
+        to_bytes({}, {"objects": np.array([{}], dtype=object)})
+    assert from_bytes(b"PK no archive") is None
+    assert from_bytes(None) is None
+
+
+def test_a_store_that_is_away_costs_a_checkpoint_and_not_the_work(
+    object_server: ObjectServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with fault_proxy(object_server.endpoint, seed=1) as proxy:
+        settings = Settings.from_environment(proxy.environment(uuid.uuid4().hex), home=tmp_path / "home")
+        with Runtime.open(settings, patience=timedelta(seconds=0.2)) as runtime:
+            kept = Checkpoints(runtime, "user1", "job1")
+            assert kept.save("part", b"1")
+            proxy.rate(1.0)
+            assert not kept.save("part", b"2", force=True)
+            proxy.clear()
+            assert kept.load("part") == b"1"
+            assert kept.save("part", b"3", force=True)
+            assert kept.load("part") == b"3"
+    assert "was not kept; the work goes on" in caplog.text
+
+
+class Jobs:
+    """Runs one job, which saves a checkpoint and then ends as it is told."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.loaded: list[bytes | None] = []
+        self.failed = 0
+
+    def run(self, runtime: Runtime, task: Task, end: str) -> None:
+        kept = checkpoints_of(runtime, task)
+        self.loaded.append(kept.load("part"))
+        kept.save("part", b"half of it", force=True)
+        if end == "failed":
+            raise InvalidInput("The table has one class only.")
+        while end in ("cancelled", "stopped") and len(self.loaded) == 1:
+            task.report("work", 0.5)
+            time.sleep(0.05)
+
+    def ended(self, *_: Any, **__: Any) -> None:
+        self.failed += 1
+
+    def worker(self) -> Worker:
+        return Worker(self.runtime, {"work": tidied(JobKind(self.run, self.ended, "profile", ("work",)))})
+
+
+@pytest.mark.parametrize("end", ["done", "failed", "cancelled", "stopped"])
+def test_checkpoints_go_with_their_job_and_stay_for_the_next_worker(end: str, runtime: Runtime) -> None:
+    jobs = Jobs(runtime)
+    job_id = runtime.jobs.enqueue("work", "profile", "user1", "A table", {"end": end})
+    worker = jobs.worker()
+    worker.start()
+    while not jobs.loaded:
+        time.sleep(0.02)
+    if end == "cancelled":
+        runtime.jobs.cancel("user1", job_id)
+    if end == "stopped":
+        worker.close()
+        assert Checkpoints(runtime, "user1", job_id).load("part") == b"half of it"
+        worker = jobs.worker()
+        worker.start()
+        worker.take_over()
+    while runtime.jobs.get("user1", job_id).active or Checkpoints(runtime, "user1", job_id).names():
+        time.sleep(0.02)
+    worker.close()
+    assert jobs.loaded == ([None, b"half of it"] if end == "stopped" else [None])
+    assert jobs.failed == (end == "failed")
+    assert runtime.jobs.get("user1", job_id).status == ("done" if end == "stopped" else end)
