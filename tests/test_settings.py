@@ -314,3 +314,11 @@ def test_the_key_of_the_disruptions_is_read_without_the_line_end_of_a_file() -> 
 def test_an_empty_place_is_not_the_folder_one_stands_in(place: str) -> None:
     with pytest.raises(SettingsError, match="--raw is empty"):
         store_or_folder("--raw", place)
+
+
+def test_places_to_import_from_are_stores_and_folders() -> None:
+    listed = read(ECLUSE_IMPORT_FROM=" s3://photos/public/, /srv/a b,,FILE:///srv/c ").import_from
+    assert listed == ("s3://photos/public", "file:///srv/a%20b", "file:///srv/c")
+    assert read().import_from == ()
+    with pytest.raises(SettingsError, match="ECLUSE_IMPORT_FROM"):
+        read(ECLUSE_IMPORT_FROM="s3:photos")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ecluse import migration, upkeep
-from ecluse.catalog import journal
+from ecluse.catalog import journal, users
 from ecluse.errors import EcluseError, JobNotFound, MigrationHeld, NotFound, SettingsError
 from ecluse.jobs import Job
 from ecluse.migration.hold import Hold
@@ -67,6 +67,23 @@ def planned(runtime: Runtime, user_id: str, destination: str) -> str:
         user_id=user_id,
     )
     return plan.id or ""
+
+
+def test_a_job_migrates_with_the_right_that_its_owner_has_when_it_runs(
+    runtime: Runtime, user_id: str, elsewhere: str
+) -> None:
+    planned_id = planned(runtime, user_id, elsewhere)
+    jobs = [
+        upkeep.start_migration(runtime, user_id, planned_id),
+        upkeep.start_plan(runtime, user_id, "models", "s3://elsewhere/models", "", switch_rows=False),
+    ]
+    with runtime.catalog.write() as transaction:
+        users.user_by_id(transaction, user_id).role = "member"
+    with working(runtime):
+        found = [ended(runtime, user_id, job) for job in jobs]
+    assert [job.status for job in found] == ["failed", "failed"]
+    assert all("Only administrators migrate" in (job.error or "") for job in found)
+    assert not any(pointer.url.startswith(elsewhere) for pointer in all_pointers(runtime))
 
 
 def test_a_worker_runs_verifies_and_rolls_back(runtime: Runtime, user_id: str, elsewhere: str) -> None:

@@ -88,6 +88,8 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_PUBLIC_URL": "Address people use when a proxy stands in front, such as https://ecluse.example.org",
     "ECLUSE_FETCH_PRIVATE": "true: lists of images may name addresses of this machine and of private networks. "
     "Default: false",
+    "ECLUSE_IMPORT_FROM": "Stores and folders, separated by commas, that every member may import images from, such as "
+    "s3://photos/public,file:///srv/photos. Default: none; members import what they upload and what is theirs",
     "ECLUSE_MLFLOW_URL": "MLflow server that finished trainings are exported to, such as http://127.0.0.1:5000. "
     "Default: none",
     "ECLUSE_MLFLOW_TOKEN": "Token sent to it; for the server of `ecluse mlflow serve` an API token of an administrator",
@@ -276,6 +278,8 @@ class Settings:
     user: str | None = None
     open_sign_up: bool = True
     fetch_private: bool = False
+    #: Addresses below which every member may import.
+    import_from: tuple[str, ...] = ()
     city: CitySettings = CitySettings()
     mlflow: MlflowSettings = MlflowSettings()
     detected: tuple[Detected, ...] = ()
@@ -307,6 +311,8 @@ class Settings:
         urls = [store, *(url for url, _ in areas.values())]
         if any(url.startswith("s3:") for url in urls):
             detected += _describe_s3(env, access.s3)
+        if import_from := _places(env, "ECLUSE_IMPORT_FROM"):
+            detected.append(Detected("imports", ", ".join(import_from), "ECLUSE_IMPORT_FROM"))
         return cls(
             home=folder,
             store_url=store,
@@ -321,6 +327,7 @@ class Settings:
             user=env.get("ECLUSE_USER"),
             open_sign_up=_flag(env, "ECLUSE_OPEN_SIGN_UP", default=True) is not False,
             fetch_private=_flag(env, "ECLUSE_FETCH_PRIVATE", default=False) is True,
+            import_from=import_from,
             city=_city(env),
             mlflow=_mlflow(env),
             detected=tuple(detected),
@@ -907,6 +914,12 @@ def _web_address(name: str, url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise SettingsError(f"{name}={url} is not an address; it starts with http:// or https://.")
     return url
+
+
+def _places(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """The stores and folders that a variable lists."""
+    listed = [place.strip() for place in env.get(name, "").split(",")]
+    return tuple(store_or_folder(name, place) for place in listed if place)
 
 
 def _flag(env: Mapping[str, str], name: str, *, default: bool | None) -> bool | None:

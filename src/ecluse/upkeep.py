@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from ecluse import migration, models
-from ecluse.catalog import audit, journal
+from ecluse.catalog import audit, journal, users
 from ecluse.catalog.tables import Migration, new_id
-from ecluse.errors import DigestMismatch, JobNotFound, MigrationHeld
+from ecluse.errors import DigestMismatch, Forbidden, JobNotFound, MigrationHeld
 from ecluse.jobs import Job, JobKind, Task
 from ecluse.migration import Progress, Stage
 from ecluse.migration.hold import is_gone
@@ -116,21 +116,32 @@ def _has_active_job(runtime: Runtime, row: Migration) -> bool:
 
 
 def run_migration(runtime: Runtime, task: Task, migration_id: str) -> None:
+    _expect_administrator(runtime, task)
     task.step("migrate", _migrate, runtime, task, migration_id)
 
 
 def run_rollback(runtime: Runtime, task: Task, migration_id: str) -> None:
+    _expect_administrator(runtime, task)
     task.step("rollback", _rollback, runtime, task, migration_id)
 
 
 def run_verification(runtime: Runtime, task: Task, migration_id: str) -> None:
+    _expect_administrator(runtime, task)
     task.step("verify", _verify, runtime, task, migration_id)
 
 
 def run_plan(
     runtime: Runtime, task: Task, source: str, destination: str, prefix: str, switch_rows: bool
 ) -> None:
+    _expect_administrator(runtime, task)
     task.step("plan", _plan, runtime, task, source, destination, prefix, switch_rows)
+
+
+def _expect_administrator(runtime: Runtime, task: Task) -> None:
+    """A job runs with the right that its owner has now: a migration reads and writes what others have."""
+    with runtime.catalog.read() as transaction:
+        if not users.is_administrator(transaction, task.user_id):
+            raise Forbidden("Only administrators migrate what is stored. Ask one of yours.")
 
 
 def run_model_verification(runtime: Runtime, task: Task, name: str, version: str) -> None:

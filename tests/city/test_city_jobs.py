@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from ecluse import jobs
-from ecluse.catalog import runs
+from ecluse.catalog import runs, users
 from ecluse.catalog.tables import Run, User
 from ecluse.city import schedule, work, workflows
 from ecluse.city.calendar import days_between
@@ -182,6 +182,18 @@ def test_who_is_no_administrator_starts_nothing(runtime: Runtime, administrator:
     with pytest.raises(Forbidden, match="Only administrators"):
         work.remove_days(runtime, member, [MONDAY])
     assert not runtime.jobs.list(member.id)
+
+
+def test_an_address_is_read_with_the_right_that_its_owner_has_when_the_job_runs(
+    runtime: Runtime, administrator: User, tmp_path: Path
+) -> None:
+    run_id = work.start_runs(runtime, administrator, date(2025, 9, 1), date(2025, 9, 1), str(tmp_path))
+    with runtime.catalog.write() as transaction:
+        users.user_by_id(transaction, administrator.id).role = "member"
+    with worker(runtime):
+        until(lambda: not runtime.jobs.get(administrator.id, run_id).active)
+    job = runtime.jobs.get(administrator.id, run_id)
+    assert (job.status, "Only administrators" in (job.error or "")) == ("failed", True)
 
 
 def test_the_next_day_is_forecast_from_the_last_that_was_computed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import zipfile
 
 import httpx
@@ -91,6 +92,18 @@ def test_images_below_an_address_of_a_store_are_imported_by_who_may_read_them(we
             "POST", "/api/plants/sets", content=body, headers={"content-type": "application/json"}
         )
         assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_input")
+
+
+def test_the_api_refuses_a_member_before_a_set_is_made(web: Web) -> None:
+    web.runtime.data.put("mlflow/1/a.png", drawn(0, 1))
+    refused = []
+    for key in ("mlflow", "nothing"):
+        place = web.runtime.data.url_of(key)
+        answer = web.ask("POST", "/api/plants/sets", json={"name": "a", "source": place})
+        refused.append((answer.status_code, json.dumps(answer.json()).replace(place, "PLACE")))
+    assert refused[0] == refused[1]
+    assert refused[0][0] == 422
+    assert web.ask("GET", "/api/plants/sets").json() == []
 
 
 def test_json_where_files_are_uploaded_is_no_larger_than_elsewhere(web: Web) -> None:

@@ -50,6 +50,11 @@ def user_by_id(transaction: Transaction, user_id: str) -> User:
     return user
 
 
+def is_administrator(transaction: Transaction, user_id: str) -> bool:
+    """Whether this user administers now. A job asks again when it runs: roles change while it waits."""
+    return user_by_id(transaction, user_id).role == "admin"
+
+
 def list_users(transaction: Transaction) -> list[User]:
     return list(transaction.scalars(select(User).order_by(User.created_at)))
 

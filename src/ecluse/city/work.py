@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse import tracking
-from ecluse.catalog import audit, runs
+from ecluse.catalog import audit, runs, users
 from ecluse.catalog.tables import Run as RunRow
 from ecluse.catalog.tables import User, new_id, now
 from ecluse.city.calendar import days_between, expect_days
@@ -195,6 +195,7 @@ def _wait(runtime: Runtime, task: Task, job_ids: Sequence[str]) -> None:
 def _forecast(runtime: Runtime, task: Task, raw: str | None) -> None:
     from ecluse.city import workflows
 
+    _expect_right(runtime, task, raw)
     with workflows.open_city(runtime, raw) as city:
         workflows.update_forecast(
             city,
@@ -241,6 +242,7 @@ def _curate(
     """Bring the curated layer up to date; the days that are to be computed."""
     from ecluse.city import workflows
 
+    _expect_right(runtime, task, raw)
     days = list(days_between(first, last))
     with workflows.open_city(runtime, raw) as city:
         workflows.prepare(
@@ -252,6 +254,13 @@ def _curate(
             if again or not workflows.is_up_to_date(city, day):
                 wanted.append(day.isoformat())
         return wanted
+
+
+def _expect_right(runtime: Runtime, task: Task, raw: str | None) -> None:
+    """Read an address that is none of the settings' only for who administers still, now that the job runs."""
+    if raw is not None:
+        with runtime.catalog.read() as transaction:
+            expect_administrator(users.user_by_id(transaction, task.user_id))
 
 
 def _queue(runtime: Runtime, task: Task, days: Sequence[str], raw: str | None) -> None:
@@ -277,6 +286,7 @@ def _lacks_forecast(runtime: Runtime) -> bool:
 def _compute(runtime: Runtime, task: Task, day: date, raw: str | None, run: str) -> None:
     from ecluse.city import workflows
 
+    _expect_right(runtime, task, raw)
     with workflows.open_city(runtime, raw) as city:
         workflows.make_day(
             city,

@@ -77,9 +77,8 @@ def _import(runtime: Runtime, user: User, row: ImageSet, source: str, label: str
             runtime,
             user.id,
             row.id,
-            workflows.Source(source, _name_of(source)),
+            workflows.Source(source, _name_of(source), at_terminal=True),
             label=label,
-            at_terminal=True,
         )
         finish(runtime, user, job_id, f"Importing {source}")
         return dict(workflows.find_set(runtime, user.id, row.id).last_import)
@@ -94,12 +93,12 @@ def _opened(runtime: Runtime, user: User, source: str) -> Iterator[Iterator[File
     from ecluse.plants.sources.archives import open_archive
     from ecluse.plants.sources.folders import open_folder
     from ecluse.plants.sources.lists import is_list_name, open_list
-    from ecluse.plants.sources.stores import check_prefix, open_prefix
+    from ecluse.plants.sources.stores import importable, open_prefix
 
     path = Path(source)
     if "://" in source:
-        check_prefix(runtime, user.id, source, at_terminal=True)
-        yield open_prefix(runtime.stores.folder(source))
+        place = importable(runtime, user.id, source, at_terminal=True)
+        yield open_prefix(runtime.stores.folder(place))
     elif path.is_dir():
         yield open_folder(path)
     elif is_list_name(path.name):

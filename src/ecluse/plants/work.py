@@ -14,7 +14,7 @@ from ecluse.plants.importing import Imported, import_images
 from ecluse.plants.sources import File
 from ecluse.plants.sources.archives import is_archive_name, open_archive
 from ecluse.plants.sources.lists import is_list_name, open_list
-from ecluse.plants.sources.stores import open_prefix, reader
+from ecluse.plants.sources.stores import importable, open_prefix, reader
 from ecluse.plants.workflows import IMPORT, QUEUE, Source, find_set, forget_staged, summary_of
 from ecluse.runtime import Runtime
 from ecluse.storage import ObjectInfo, ObjectStore
@@ -59,7 +59,7 @@ def _import(runtime: Runtime, task: Task, set_id: str, source: Source, label: st
         files = (
             _staged(runtime, task, source, scratch)
             if source.staged
-            else open_prefix(runtime.stores.folder(source.url))
+            else open_prefix(runtime.stores.folder(_allowed(runtime, task, source)))
         )
         done = import_images(
             runtime,
@@ -73,6 +73,11 @@ def _import(runtime: Runtime, task: Task, set_id: str, source: Source, label: st
         audit.record(transaction, task.user_id, "images.imported", source.name, **_plain(done))
     task.report("import", 1.0, _said(done))
     return _plain(done)
+
+
+def _allowed(runtime: Runtime, task: Task, source: Source) -> str:
+    """Where the source lies, if whose job it is may read it still: roles, settings and links change while it waits."""
+    return importable(runtime, task.user_id, source.url, at_terminal=source.at_terminal)
 
 
 def _staged(runtime: Runtime, task: Task, source: Source, scratch: Path) -> Iterator[File]:

@@ -25,12 +25,13 @@ class Source:
     """Where an import takes files from: everything that lies below `url` in a store.
 
     `staged`: it was uploaded for this import, and is removed when that has ended. One archive or list among what is
-    staged is opened. `name` is what a person calls it.
+    staged is opened. `name` is what a person calls it. `at_terminal`: a command on a machine of this server named it.
     """
 
     url: str
     name: str
     staged: bool = False
+    at_terminal: bool = False
 
 
 @dataclass(frozen=True)
@@ -209,19 +210,18 @@ def start_import(
     source: Source,
     *,
     label: str | None = None,
-    at_terminal: bool = False,
 ) -> str:
     """Queue an import into a set; the job's id. `label` is that of files which no folder or list gives one.
 
     Raises:
         InvalidInput: the label cannot be used, the address is not for this user, or an import goes on.
     """
-    from ecluse.plants.sources.stores import check_prefix
+    from ecluse.plants.sources.stores import importable
 
     row = find_set(runtime, user_id, set_id)
     given = None if label is None or not label.strip() else checked_label(label)
     if not source.staged:
-        check_prefix(runtime, user_id, source.url, at_terminal=at_terminal)
+        importable(runtime, user_id, source.url, at_terminal=source.at_terminal)
     if is_importing(runtime, row):
         raise InvalidInput(f"Images are being imported into {row.name}. Cancel that first, or wait.")
     if row.staged_url is not None:

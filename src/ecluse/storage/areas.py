@@ -111,7 +111,7 @@ class Stores:
             if (key := store.key_of(wanted)) is not None:
                 return store.scoped(key)
         scheme, _, rest = url.partition("://")
-        root, _, key = rest.strip("/").partition("/")
+        root, _, key = rest.rstrip("/").partition("/")  # s3:///bucket is no second name of s3://bucket
         if scheme == "file" or not key:
             return self.open(f"{scheme}://{rest.rstrip('/') or rest[:1]}")
         return self.open(f"{scheme}://{root}").scoped(key)

@@ -242,6 +242,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The range ends on %(last)s, before it begins on %(first)s. Exchange them."),
     N_("That range has %(days)s days; ask for %(most)s at most."),
     N_("Only administrators compute days of the city. Ask one of yours."),
+    N_("Only administrators migrate what is stored. Ask one of yours."),
     N_("%(place)s holds raw data that is not the sample's, such as %(key)s; nothing was written. Write the sample "
        "elsewhere: ecluse city demo --raw file:///another/folder"),
     N_("feeds of %(day)s"),
@@ -1262,6 +1263,11 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Nothing lies at %(store)s. Check the address."),
     N_("It was removed or replaced while it was read. Import it again."),
     N_("%(store)s holds what users have stored. Name a folder of your own, or one that is none of theirs."),
+    N_(
+        "%(store)s is none of the places that you may import images from. Upload the images, or ask an "
+        "administrator, who can import them or list the place in ECLUSE_IMPORT_FROM."
+    ),
+    N_("%(store)s names no bucket and no folder. Write it as s3://bucket/prefix."),
     N_(
         "%(store)s is in no store of this server. Upload the images, or import them at its terminal: "
         "ecluse plants import"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ecluse.catalog import users
 from ecluse.errors import InvalidInput, ObjectChanged, ObjectNotFound, SettingsError, UnreadableImage
@@ -15,10 +16,11 @@ from ecluse.plants.formats import MAX_BYTES
 from ecluse.plants.sources import MOST_FILES, File, folder_label, is_hidden, too_large
 from ecluse.runtime import Runtime
 from ecluse.settings import store_or_folder
-from ecluse.storage import ObjectInfo, ObjectStore, is_within
+from ecluse.storage import ObjectInfo, ObjectStore, checked_key, is_within
 
 #: The folders of an area that hold what users have, one folder for each of them.
 _OWNED: Final = ("user_data", "user_models")
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def open_prefix(store: ObjectStore) -> Iterator[File]:
@@ -56,47 +58,98 @@ def _read(store: ObjectStore, info: ObjectInfo) -> bytes:
     return data
 
 
-def check_prefix(runtime: Runtime, user_id: str, url: str, *, at_terminal: bool = False) -> None:
-    """Refuse an address below which others' things lie, or which is not for whoever asks.
+def importable(runtime: Runtime, user_id: str, url: str, *, at_terminal: bool = False) -> str:
+    """The address of a place that this user may import from, without links; it is asked again when the job runs.
 
-    Of a store of an area, what users have is for each of them alone. Other places are those that the keys of this
-    server reach: they are for its administrators, and its folders for who is `at_terminal`.
+    Who is `at_terminal` may name any place, and an administrator any but folders outside of the stores of this
+    server; where users have something, each reaches what is theirs alone. A member may name what is theirs and what
+    lies in the places of `ECLUSE_IMPORT_FROM`. A member is refused in the same words whatever lies there, or nothing.
 
     Raises:
         InvalidInput: it is refused, or is no address.
     """
+    place = _place(url)
+    areas = [area.url.rstrip("/") for area in runtime.stores.areas().values()]
+    owned = [f"{area}/{name}" for area in areas for name in _OWNED]
+    if not any(_lies_in(place, f"{one}/{user_id}") for one in owned):
+        if at_terminal or _is_administrator(runtime, user_id):
+            _expect_open_to_those_who_run_it(runtime, url, place, areas, owned, at_terminal=at_terminal)
+        elif not _is_listed(runtime, place, owned):
+            raise InvalidInput(
+                f"{url} is none of the places that you may import images from. Upload the images, or ask an "
+                "administrator, who can import them or list the place in ECLUSE_IMPORT_FROM."
+            )
     try:
-        place = store_or_folder("The address", url).rstrip("/")
         runtime.stores.folder(place)
     except (SettingsError, ValueError) as error:
         raise InvalidInput(str(error)) from error
-    areas = {area.url.rstrip("/") for area in runtime.stores.areas().values()}
-    for area in areas:
-        owned = [f"{area}/{name}" for name in _OWNED]
-        mine = [f"{one}/{user_id}" for one in owned]
-        if any(_lies_in(place, one) for one in mine):
-            return
-        if any(_lies_in(place, one) or _lies_in(one, place) for one in owned):
-            raise InvalidInput(
-                f"{url} holds what users have stored. Name a folder of your own, or one that is none of theirs."
-            )
-    inside = any(_lies_in(place, area) for area in areas)
-    if inside or at_terminal:
-        return
+    return place
+
+
+def _place(url: str) -> str:
+    """An address in the one way that places are compared by: a folder of this machine with no link in it.
+
+    A bucket is a plain name, as `s3:///photos` and `s3://ph%6ftos` would reach `s3://photos` as well.
+    """
+    try:
+        place = store_or_folder("The address", url)
+        scheme, _, rest = place.partition("://")
+        if scheme == "file" and rest.startswith("/"):
+            return f"file://{quote(str(_real(place)))}"
+        bucket, _, key = rest.partition("/")
+        if scheme != "memory" and not _BUCKET.fullmatch(bucket):
+            raise InvalidInput(f"{url} names no bucket and no folder. Write it as s3://bucket/prefix.")
+        if key:
+            checked_key(key)
+    except (SettingsError, ValueError) as error:
+        raise InvalidInput(str(error)) from error
+    return place
+
+
+def _is_administrator(runtime: Runtime, user_id: str) -> bool:
     with runtime.catalog.read() as transaction:
-        is_administrator = users.user_by_id(transaction, user_id).role == "admin"
-    if place.startswith("file:") or not is_administrator:
+        return users.is_administrator(transaction, user_id)
+
+
+def _expect_open_to_those_who_run_it(
+    runtime: Runtime, url: str, place: str, areas: Sequence[str], owned: Sequence[str], *, at_terminal: bool
+) -> None:
+    """Refuse an administrator what is another's, and a folder of this machine unless it was listed."""
+    if any(_lies_in(place, one) or _lies_in(one, place) for one in owned):
+        raise InvalidInput(
+            f"{url} holds what users have stored. Name a folder of your own, or one that is none of theirs."
+        )
+    if at_terminal or not place.startswith("file:") or any(_lies_in(place, area) for area in areas):
+        return
+    if not _is_listed(runtime, place, owned):
         raise InvalidInput(
             f"{url} is in no store of this server. Upload the images, or import them at its terminal: "
             "ecluse plants import"
         )
 
 
+def _is_listed(runtime: Runtime, place: str, owned: Sequence[str]) -> bool:
+    """Whether a place lies in one that `ECLUSE_IMPORT_FROM` lists, and holds nothing of users or of this server.
+
+    What lies in the folder of everything local counts only where a place in there is itself listed.
+    """
+    home = f"file://{quote(str(runtime.settings.home))}"
+    if any(_lies_in(place, one) or _lies_in(one, place) for one in owned) or _lies_in(home, place):
+        return False
+    listed = [one for one in runtime.settings.import_from if _lies_in(place, one)]
+    return any(not _lies_in(place, home) or _lies_in(one, home) for one in listed)
+
+
 def _lies_in(place: str, folder: str) -> bool:
     """Whether a place is a folder or below it. Folders of this machine are compared as they are, not as written."""
     if not (place.startswith("file:") and folder.startswith("file:")):
         return place == folder or is_within(place, folder)
-    inner, outer = (Path(os.path.realpath(unquote(urlsplit(one).path))) for one in (place, folder))
+    inner, outer = _real(place), _real(folder)
     if inner.is_relative_to(outer):
         return True
     return outer.exists() and any(one.exists() and one.samefile(outer) for one in (inner, *inner.parents))
+
+
+def _real(url: str) -> Path:
+    """The folder of a `file://` address, with no link in it."""
+    return Path(os.path.realpath(unquote(urlsplit(url).path)))

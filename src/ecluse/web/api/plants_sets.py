@@ -425,6 +425,9 @@ def _import_request(data: bytes) -> ImportRequest:
 
 
 def _import_from(runtime: Runtime, user_id: str, wanted: ImportRequest) -> ImportAccepted:
+    from ecluse.plants.sources.stores import importable
+
+    importable(runtime, user_id, wanted.source)  # before a set is made for it
     row = workflows.make_set(runtime, user_id, wanted.name)
     source = workflows.Source(wanted.source, wanted.source)
     job = workflows.start_import(runtime, user_id, row.id, source, label=wanted.label)
