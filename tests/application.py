@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import httpx
 
@@ -36,7 +37,7 @@ KEPT = (
 
 @dataclass
 class Application:
-    """A running `ecluse up`: its address, its one-time link, and what it said so far."""
+    """A running `ecluse up` or `ecluse web`: its address, its one-time link, and what it said so far."""
 
     home: Path
     environ: dict[str, str]
@@ -51,12 +52,16 @@ class Application:
     def link(self) -> str:
         return self._find(r"link: (\S+)")
 
-    def client(self, email: str = "person@example.org") -> httpx.Client:
-        """A program with a token of this user, who is made if there is none."""
+    def client(self, email: str = "person@example.org", *, admin: bool = False) -> httpx.Client:
+        """A program with a token of this user, who is made if there is none; then with `admin` an administrator."""
         settings = Settings.from_environment(self.environ, home=self.home)
         with Runtime.open(settings) as runtime:
             known = {user.email: user for user in runtime.accounts.everyone()}
-            user = known.get(email) or runtime.accounts.sign_up(email, "a long password")
+            user = known.get(email) or (
+                runtime.accounts.add(email, "", admin=True)
+                if admin
+                else runtime.accounts.sign_up(email, "a long password")
+            )
             secret, _ = runtime.accounts.create_token(user.id, "tests")
         return httpx.Client(base_url=self.address, headers={"Authorization": f"Bearer {secret}"}, timeout=60)
 
@@ -86,11 +91,13 @@ class Application:
 
 
 @contextmanager
-def running(home: Path, environ: Mapping[str, str] | None = None) -> Iterator[Application]:
-    """`ecluse up` on a free port; stopped with Ctrl-C when the block ends."""
+def running(
+    home: Path, environ: Mapping[str, str] | None = None, *, role: Literal["up", "web"] = "up"
+) -> Iterator[Application]:
+    """`ecluse up`, or `ecluse web` without a worker, on a free port; stopped with Ctrl-C when the block ends."""
     variables = {name: os.environ[name] for name in KEPT if name in os.environ} | dict(environ or {})
     process = subprocess.Popen(
-        [sys.executable, "-m", "ecluse", "up", "--home", str(home), "--port", "0"],
+        [sys.executable, "-m", "ecluse", role, "--home", str(home), "--port", "0"],
         env=variables,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
