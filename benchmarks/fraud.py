@@ -14,7 +14,8 @@ scored (`time`): somebody who knows that says so. A split with fewer than 20 pos
 Contenders: `ecluse` (`train`, then `score_table`), `ecluse-third` (the same in a third of the time), `flaml`,
 `catboost` (random search with early stopping), and AutoGluon by preset: `autogluon-medium`, `-good`, `-high`, `-best`;
 `autogluon` means medium and those of `--preset`. Each trains in a process of its own, killed at three times the budget
-or above `--memory` GB, and its model is loaded and applied in another. Peers are pinned and installed once, in
+(counted in seconds of work, as the product counts a budget: beside other programs it may take longer) or above
+`--memory` GB, and its model is loaded and applied in another. Peers are pinned and installed once, in
 environments of their own; where pip finds a CPU build of PyTorch through its `find-links`, that is taken, else the
 one of several GB.
 
@@ -408,7 +409,7 @@ class Ended:
 def run_one(
     contender: str, verb: str, task: dict[str, Any], home: Path, limit: float, memory: float
 ) -> Ended:
-    """Run one process and watch it: `limit` seconds from when it has imported its libraries, `memory` bytes."""
+    """Run one process and watch it: `limit` s of work from when it has imported its libraries, `memory` bytes."""
     (home / "task.json").write_text(json.dumps(task))
     program, environment = CONTENDERS[contender]
     here = Path(__file__).parent
@@ -439,17 +440,53 @@ def run_one(
 
 
 def watch(process: subprocess.Popen[bytes], begun: Path, limit: float, memory: float) -> tuple[str, float]:
-    peak, started, deadline = 0.0, False, time.monotonic() + STARTING_S
+    peak, started, clock, most = 0.0, False, WorkOf(process.pid), STARTING_S
     while process.poll() is None:
         if not started and begun.exists():
-            started, deadline = True, time.monotonic() + limit
+            started, clock, most = True, WorkOf(process.pid), limit
         peak = max(peak, held_memory(process.pid))
         if peak > memory:
             return f"killed above {memory / 1e9:g} GB", peak
-        if time.monotonic() > deadline:
-            return (f"killed after {limit:g} s" if started else "killed before it began"), peak
+        if clock.seconds() > most:
+            return (f"killed after {limit:g} s of work" if started else "killed before it began"), peak
         time.sleep(0.1)
     return "ok", peak
+
+
+class WorkOf:
+    """Seconds of the wall clock that another process and its children could use, from now on (Linux; elsewhere all).
+
+    As `ecluse.fraud.clock` counts a budget: of the time in which their threads ran or stood ready and waited for a
+    processor, the share that they ran. Time in which none was ready counts whole: one that hangs has to be ended too.
+    """
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._work, self._at, self._threads = 0.0, time.monotonic(), scheduled(root)
+
+    def seconds(self) -> float:
+        now, threads = time.monotonic(), scheduled(self._root)
+        since = [
+            (max(ran - before[0], 0), max(waited - before[1], 0))
+            for name, (ran, waited) in threads.items()
+            for before in (self._threads.get(name, (0, 0)),)
+        ]
+        ran, waited = sum(one for one, _ in since), sum(one for _, one in since)
+        passed, asked = now - self._at, (ran + waited) / 1e9
+        self._work += passed - (min(passed, asked) * waited / (ran + waited) if waited else 0.0)
+        self._at, self._threads = now, threads
+        return self._work
+
+
+def scheduled(root: int) -> dict[str, tuple[int, int]]:
+    """Of each thread of a process and its children: nanoseconds that it ran, and that it waited for a processor."""
+    found: dict[str, tuple[int, int]] = {}
+    for pid in family(root):
+        for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            with suppress(OSError, ValueError):  # it ended meanwhile, or nobody counts
+                ran, waited, _ = task.read_text().split()
+                found[str(task)] = int(ran), int(waited)
+    return found
 
 
 @contextmanager
@@ -468,23 +505,26 @@ def held_memory(root: int) -> float:
 
     The highest each process ever held, as the kernel counts it, so that nothing is missed between two looks.
     """
-    parents: dict[int, int] = {}
-    peaks: dict[int, float] = {}
+    return sum(1024.0 * int(values.get("VmHWM", "0 kB").split()[0]) for values in family(root).values())
+
+
+def family(root: int) -> dict[int, dict[str, str]]:
+    """What the kernel says of a process and its children, theirs too, by process id (Linux; nothing elsewhere)."""
+    everyone: dict[int, dict[str, str]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             status = (folder / "status").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended meanwhile
-        values = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-        parents[int(folder.name)] = int(values["PPid"])
-        peaks[int(folder.name)] = 1024.0 * int(values.get("VmHWM", "0 kB").split()[0])
-    total = 0.0
-    for pid, peak in peaks.items():
+        everyone[int(folder.name)] = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    found = {}
+    for pid, values in everyone.items():
         above: int | None = pid
         while above is not None and above != root:
-            above = parents.get(above)
-        total += peak if above == root else 0.0
-    return total
+            above = int(everyone[above]["PPid"]) if above in everyone else None
+        if above == root:
+            found[pid] = values
+    return found
 
 
 def interpreter(name: str) -> Path:

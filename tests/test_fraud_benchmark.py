@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,7 @@ from benchmarks.fraud import (
     NoSplit,
     Results,
     Row,
+    WorkOf,
     hold_out,
     latest,
     read_results,
@@ -131,3 +136,37 @@ def test_a_stratified_split_keeps_the_share_of_each_class_and_depends_on_the_see
     assert test.sum() == 300
     assert (stratified(labels, 0) == test).all()
     assert (stratified(labels, 1) != test).any()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody counts who waits for a processor")
+def test_a_contender_is_ended_by_what_it_worked_and_not_by_what_others_took_from_it() -> None:
+    spin = [
+        sys.executable,
+        "-c",
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nwhile 1: 0",
+    ]
+    processes = [subprocess.Popen(spin) for _ in range(4)]  # all on one processor: a quarter each, or less
+    try:
+        while (
+            any(len(os.sched_getaffinity(process.pid)) > 1 for process in processes) and os.cpu_count() != 1
+        ):
+            time.sleep(0.01)
+        clock, began = WorkOf(processes[0].pid), time.monotonic()
+        worked = 0.0
+        while time.monotonic() - began < 3:
+            time.sleep(0.1)
+            worked = clock.seconds()
+        passed = time.monotonic() - began
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert 0 < worked < passed / 2
+    hanging = subprocess.Popen(["sleep", "60"])
+    try:
+        clock, began = WorkOf(hanging.pid), time.monotonic()
+        time.sleep(1)
+        assert clock.seconds() >= (time.monotonic() - began) / 2, "one that does nothing is ended too"
+    finally:
+        hanging.kill()
+        hanging.wait()
