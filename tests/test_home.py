@@ -81,7 +81,7 @@ def test_a_home_on_a_disk_that_can_only_be_read_is_said_to_be_so(home: Path) -> 
 def test_a_home_on_a_full_disk_is_said_to_be_so(home: Path) -> None:
     ended = on_a_disk(FULL, home, "users", "add", "a@example.org")
     assert ended.returncode == 1
-    assert f"The disk that holds {home}/catalog.db is full. Free some room" in ended.stderr
+    assert f"The disk that holds {home}/catalog.db is full: 0.0 MB free. Free some room" in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_pages_and_api_say_that_the_catalog_is_damaged(home: Path, language: str
 def test_a_catalog_without_room_is_said_to_be_unwritable(home: Path) -> None:
     with (
         Runtime.open(Settings.from_environment({}, home=home)) as runtime,
-        pytest.raises(CatalogUnwritable, match=r"is full\. Free some room"),
+        pytest.raises(CatalogUnwritable, match=r"is full: \S+ MB free\. Free some room"),
         runtime.catalog.write() as transaction,
     ):
         transaction.execute(sql("PRAGMA max_page_count = 1"))

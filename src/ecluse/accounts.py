@@ -6,14 +6,15 @@ copy of the database signs no one in. Passwords are hashed with Argon2id.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import logging
+import math
 import re
 import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -24,7 +25,16 @@ from pwdlib import PasswordHash
 
 from ecluse.catalog import Catalog, Transaction, audit, users
 from ecluse.catalog.tables import ApiToken, Session, User, now
-from ecluse.errors import Forbidden, HomeClosed, InvalidCredentials, InvalidInput, NotFound, TooManyAttempts
+from ecluse.errors import (
+    CatalogDamaged,
+    CatalogUnavailable,
+    Forbidden,
+    HomeClosed,
+    InvalidCredentials,
+    InvalidInput,
+    NotFound,
+    TooManyAttempts,
+)
 
 #: The cookie with the secret of a session.
 SESSION_COOKIE: Final = "ecluse_session"
@@ -38,6 +48,9 @@ LOCAL_EMAIL: Final = "admin@localhost"
 #: Failed sign-ins of one address within `ATTEMPT_WINDOW` seconds before it has to wait.
 MAX_ATTEMPTS: Final = 10
 ATTEMPT_WINDOW: Final = 300.0
+#: A write per request would be waste.
+LAST_USE_EVERY: Final = timedelta(minutes=1)
+logger = logging.getLogger(__name__)
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
@@ -55,6 +68,7 @@ class Accounts:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._attempts = _Attempts()
+        self._last_uses = _LastUses(catalog)
 
     # People
 
@@ -105,10 +119,7 @@ class Accounts:
         if found is None:
             return None
         user, session = found
-        if _is_stale(session.last_used_at):
-            # Of a home that has moved people still read; that they do is noted nowhere.
-            with contextlib.suppress(HomeClosed), self._catalog.write() as transaction:
-                users.touch_session(transaction, session.id)
+        self._last_uses.note(session.id, session.last_used_at, users.touch_session)
         return SignedIn(user, session)
 
     def sign_out(self, signed_in: SignedIn) -> None:
@@ -199,9 +210,7 @@ class Accounts:
         if found is None:
             return None
         user, token = found
-        if token.last_used_at is None or _is_stale(token.last_used_at):
-            with contextlib.suppress(HomeClosed), self._catalog.write() as transaction:
-                users.touch_token(transaction, token.id)
+        self._last_uses.note(token.id, token.last_used_at, users.touch_token)
         return SignedIn(user, None)
 
     def tokens(self, user_id: str) -> list[ApiToken]:
@@ -295,6 +304,53 @@ def _add_session(transaction: Transaction, user_id: str, user_agent: str) -> str
     return secret
 
 
+class _LastUses:
+    """When sessions and tokens were last used: written now and then, where that is possible at once.
+
+    Who asks is known without it. So nothing that keeps the catalog from being written keeps anyone from reading: not a
+    full disk, not one who writes at the moment, not a home that has moved.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._tried_at: dict[str, float] = {}
+        self._said: str | None = None
+
+    def note(self, row_id: str, last: datetime | None, touch: Callable[[Transaction, str], None]) -> None:
+        """Write that a row is used, unless that was written, or tried, less than a minute ago.
+
+        Raises:
+            CatalogDamaged: that is said whoever asks, and for whatever.
+        """
+        if last is not None and now() - last < LAST_USE_EVERY:
+            return
+        moment = time.monotonic()
+        if moment - self._tried_at.get(row_id, -math.inf) < LAST_USE_EVERY.total_seconds():
+            return
+        self._tried_at = {
+            id_: tried
+            for id_, tried in self._tried_at.items()
+            if moment - tried < LAST_USE_EVERY.total_seconds()
+        } | {row_id: moment}
+        try:
+            with self._catalog.write(patient=False) as transaction:
+                touch(transaction, row_id)
+        except CatalogDamaged:
+            raise
+        except HomeClosed:
+            return
+        except CatalogUnavailable as error:
+            self._say(str(error))
+        else:
+            self._said = None
+
+    def _say(self, reason: str) -> None:
+        """Once for each reason, until it is written again."""
+        if reason != self._said:
+            self._said = reason
+            logger.warning("When sessions and tokens were last used is not written for now: %s", reason)
+
+
 class _Attempts:
     """Sign-ins that may have failed, by address and by address and client, in this process.
 
@@ -355,8 +411,3 @@ def _verify(password: str, stored: str) -> bool:
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _is_stale(moment: datetime) -> bool:
-    """Whether a last use is old enough to be written again (a write per request would be waste)."""
-    return now() - moment > timedelta(minutes=1)

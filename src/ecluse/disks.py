@@ -1,16 +1,24 @@
-"""Say what keeps a folder or a database file of this machine from being used, and the way out."""
+"""Say how much room a disk of this machine has, what keeps a folder or file from being used, and the way out."""
 
 from __future__ import annotations
 
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ecluse.errors import DiskUnusable
+
+#: A disk with fewer free bytes counts as full. Between two looks of an orchestrator (10 s) it takes the chunks of the
+#: uploads that are handed on (4 of 8 MiB) and the log that SQLite writes before its file, which grows by all that a
+#: transaction changes; the largest, a set of 100,000 images, changes some 30 MB.
+LEAST_FREE: Final = 64 * 1024**2
+#: SQLite cannot open a database without room for its shared memory (32 KiB) and a page of its log.
+_OPENING: Final = 64 * 1024
 
 _ELSEWHERE: Final = "or choose another folder for everything local: ECLUSE_HOME=/another/folder, or --home"
 _RESTORE: Final = (
@@ -19,21 +27,77 @@ _RESTORE: Final = (
 )
 
 
+@dataclass(frozen=True)
+class Disk:
+    """A disk that is written to: what lies on it, one folder of that, the bytes free, and what is wrong with it."""
+
+    uses: tuple[str, ...]
+    folder: Path
+    free: int
+    trouble: str | None
+
+
+def look_at(places: Mapping[str, Path]) -> list[Disk]:
+    """The disks that hold these folders and files, each once; what is not there yet is on the disk of its folder."""
+    disks: dict[tuple[int, int], Disk] = {}
+    for use, place in places.items():
+        folder = next(above for above in (place, *place.parents) if above.is_dir())
+        status = os.statvfs(folder)
+        key = folder.stat().st_dev, status.f_flag & os.ST_RDONLY
+        known = disks.get(key)
+        disks[key] = Disk(
+            uses=(*known.uses, use) if known else (use,),
+            folder=known.folder if known else folder,
+            free=_free(status),
+            trouble=known.trouble if known else _trouble(folder, status),
+        )
+    return list(disks.values())
+
+
+def _trouble(folder: Path, status: os.statvfs_result) -> str | None:
+    if status.f_flag & os.ST_RDONLY:
+        return _ways_out(folder)[errno.EROFS]
+    if _free(status) < LEAST_FREE or _has_no_inode(status):
+        return _full(folder)
+    return None
+
+
+def _free(status: os.statvfs_result) -> int:
+    """Bytes free to one who is not the superuser."""
+    return status.f_bavail * status.f_frsize
+
+
+def _has_no_inode(status: os.statvfs_result) -> bool:
+    """Whether no file more fits; a file system without a number of files says 0 of 0."""
+    return status.f_files > 0 and status.f_favail == 0
+
+
 @contextmanager
 def usable(folder: Path) -> Iterator[None]:
     """Turn what the system says of a folder into `DiskUnusable`, with the way out."""
     try:
         yield
     except OSError as error:
-        raise DiskUnusable(what_is_wrong(error) or _is_no_folder(error, folder)) from error
+        raise DiskUnusable(what_is_wrong(error, folder) or _is_no_folder(error, folder)) from error
 
 
-def what_is_wrong(error: BaseException) -> str | None:
-    """What stands in the way and what to do about it; None where the error is not of this machine's disks."""
+def what_is_wrong(error: BaseException, place: Path | None = None) -> str | None:
+    """What stands in the way and what to do about it; None where the error is not of this machine's disks.
+
+    `place`: where it happened, if the system does not say: of a write it does not.
+    """
     if not isinstance(error, OSError):
         return None
-    place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
-    return _ways_out(place).get(error.errno or 0)
+    if isinstance(error.filename, str | bytes):
+        place = Path(os.fsdecode(error.filename))
+    if error.errno == errno.ENOSPC and place is not None:
+        return _full(place)
+    if error.errno == errno.ENOSPC:
+        return (
+            "A disk of this machine is full; ecluse doctor says which. Free some room (ecluse cache clear empties the "
+            "cache), then try again; nothing was kept half."
+        )
+    return _ways_out(place or "a file").get(error.errno or 0)
 
 
 def why_sqlite_fails(error: BaseException | None, file: Path) -> str | None:
@@ -44,7 +108,7 @@ def why_sqlite_fails(error: BaseException | None, file: Path) -> str | None:
     if name.startswith("SQLITE_CORRUPT"):
         return f"{file} is damaged ({error}). {_RESTORE.format(file=file)}."
     if name.startswith("SQLITE_FULL"):
-        return _ways_out(file)[errno.ENOSPC]
+        return _full(file)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_IOERR")):
         return _why_unwritable(file) or (_ways_out(file)[errno.EIO] if "IOERR" in name else None)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -68,8 +132,8 @@ def _why_unwritable(file: Path) -> str | None:
     disk = os.statvfs(folder)
     if disk.f_flag & os.ST_RDONLY:
         return _ways_out(file)[errno.EROFS]
-    if not disk.f_bavail:
-        return _ways_out(file)[errno.ENOSPC]
+    if _free(disk) < _OPENING or _has_no_inode(disk):
+        return _full(file)
     beside = [Path(f"{file}{ending}") for ending in ("", "-wal", "-shm")]
     for path in (folder, *(path for path in beside if path.exists())):
         if not os.access(path, os.R_OK | os.W_OK | (os.X_OK if path == folder else 0)):
@@ -88,26 +152,40 @@ def _is_no_folder(error: OSError, folder: Path) -> str:
 
 
 def _ways_out(place: str | Path) -> dict[int, str]:
-    """By what the system calls the trouble."""
+    """By what the system calls the trouble; a full disk is told by `_full`."""
     forbidden = (
         f"{place} may not be read or written by the user that runs Écluse ({_user()}). Give it to that user "
         f"(chown -R), {_ELSEWHERE}."
     )
-    full = (
-        f"The disk that holds {place} is full. Free some room (ecluse cache clear empties the cache), "
-        "then try again; nothing was kept half."
+    quota = (
+        f"The user that runs Écluse ({_user()}) may keep no more on the disk that holds {place}. Raise the quota, or "
+        "free some room (ecluse cache clear empties the cache), then try again; nothing was kept half."
     )
     return {
         errno.EROFS: f"{place} is on a disk that can only be read. Mount it for writing, {_ELSEWHERE}.",
         errno.EACCES: forbidden,
         errno.EPERM: forbidden,
-        errno.ENOSPC: full,
-        errno.EDQUOT: full,
+        errno.EDQUOT: quota,
         errno.EFBIG: f"{place} would be larger than a file may be here (see: ulimit -f). Raise that limit.",
         errno.EIO: f"The disk that holds {place} fails to read or write. Copy what it holds elsewhere, {_ELSEWHERE}.",
         errno.EMFILE: "Too many files are open in this process (see: ulimit -n). Raise that limit.",
         errno.ENFILE: "Too many files are open on this machine. End what holds them open, then try again.",
     }
+
+
+def _full(place: Path) -> str:
+    """That a disk is full, by the bytes that are free or because it takes no more files."""
+    there = next(above for above in (place.absolute(), *place.absolute().parents) if above.exists())
+    status = os.statvfs(there)
+    if _has_no_inode(status):
+        return (
+            f"The disk that holds {place} takes no more files: its inodes are used up. Remove some files (ecluse cache "
+            "clear empties the cache), then try again; nothing was kept half."
+        )
+    return (
+        f"The disk that holds {place} is full: {_free(status) / 1e6:,.1f} MB free. Free some room (ecluse cache clear "
+        "empties the cache), then try again; nothing was kept half."
+    )
 
 
 def _user() -> str:

@@ -2,7 +2,7 @@
 
     EcluseError
     ├── SettingsError (ValueError)              a setting is missing or contradicts another
-    ├── DiskUnusable (OSError)                  a folder of this machine cannot be read or written
+    ├── DiskUnusable (OSError)                  a disk of this machine is full, or cannot be read or written
     ├── StorageError
     │   ├── InvalidKey (ValueError)             a key would leave its scope or cannot be stored
     │   ├── InvalidAttribute (ValueError)       an attribute that not every store can keep
@@ -11,11 +11,12 @@
     │   ├── ObjectChanged                       replaced by another while it was read
     │   ├── KeyConflict (FileExistsError)       a folder of this name, or a file of that of its folder, is there
     │   ├── StoreUnavailable (ConnectionError)  the store does not answer; nothing was recorded
-    │   │   └── BucketNotFound                  the store answers, and has no such bucket
+    │   │   ├── BucketNotFound                  the store answers, and has no such bucket
+    │   │   └── StoreUnwritable (DiskUnusable)  it is a folder, and its disk is full or can only be read
     │   ├── ConditionalWritesMissing            the store lets two writers take one name
     │   ├── CannotSign (ValueError)             the store has no signed addresses, or not for so long
     │   ├── UploadTooLarge (ValueError)
-    │   └── DiskFull (OSError)                  a local disk has no room; nothing was kept
+    │   └── DiskFull (DiskUnusable)             a local disk has no room; nothing was kept
     ├── RegistryError
     │   ├── ModelNotFound (LookupError)
     │   ├── VersionNotFound (LookupError)
@@ -27,7 +28,7 @@
     ├── CatalogError
     │   ├── CatalogUnavailable (ConnectionError)
     │   │   ├── CatalogDamaged                  its file is not, or no longer, a database
-    │   │   └── CatalogUnwritable               its disk is full, can only be read, or is not to be written by us
+    │   │   └── CatalogUnwritable (DiskUnusable) its disk is full, can only be read, or is not to be written by us
     │   └── NotFound (LookupError)              no such row, or it is someone else's
     ├── AccountError
     │   ├── NotSignedIn (PermissionError)
@@ -55,6 +56,7 @@
     │   ├── DocumentNotFound (LookupError)
     │   ├── InvalidDocument (ValueError)        a document that not every database can keep
     │   ├── DocumentsUnavailable (ConnectionError)  the database of the documents does not answer
+    │   │   └── DocumentsUnwritable (DiskUnusable)  its disk is full, can only be read, or is not to be written by us
     │   └── DocumentsMissing (LookupError)      its tables or indexes are not there: ecluse documents create
     ├── CityError
     │   ├── BadRaw (ValueError)                 a raw file is not what its name says
@@ -141,6 +143,10 @@ class StoreUnavailable(StorageError, ConnectionError):
     status = 503
 
 
+class StoreUnwritable(StoreUnavailable, DiskUnusable):
+    code = "store_unwritable"
+
+
 class ObjectChanged(StorageError):
     code = "object_changed"
     status = 409
@@ -169,7 +175,7 @@ class UploadTooLarge(StorageError, ValueError):
     status = 413
 
 
-class DiskFull(StorageError, OSError):
+class DiskFull(StorageError, DiskUnusable):
     code = "disk_full"
     status = 507
 
@@ -225,7 +231,7 @@ class CatalogDamaged(CatalogUnavailable):
     code = "catalog_damaged"
 
 
-class CatalogUnwritable(CatalogUnavailable):
+class CatalogUnwritable(CatalogUnavailable, DiskUnusable):
     code = "catalog_unwritable"
 
 
@@ -355,6 +361,10 @@ class InvalidDocument(DocumentError, ValueError):
 
 class DocumentsUnavailable(DocumentError, ConnectionError):
     code, status = "documents_unavailable", 503
+
+
+class DocumentsUnwritable(DocumentsUnavailable, DiskUnusable):
+    code = "documents_unwritable"
 
 
 class DocumentsMissing(DocumentError, LookupError):

@@ -33,6 +33,7 @@ from ecluse.disks import usable
 from ecluse.documents import Documents, open_documents
 from ecluse.errors import EcluseError
 from ecluse.jobs import JobKind, JobRunner, Jobs
+from ecluse.limits import WORKING, Limits
 from ecluse.registry import Registry
 from ecluse.settings import AREAS, Settings
 from ecluse.storage import PATIENCE, Cache, ObjectStore, Stores, join_key
@@ -61,21 +62,27 @@ class Runtime:
 
     @classmethod
     def open(
-        cls, settings: Settings, *, migrate: bool = True, patience: timedelta = PATIENCE, moves: bool = False
+        cls,
+        settings: Settings,
+        *,
+        migrate: bool = True,
+        patience: timedelta = PATIENCE,
+        moves: bool = False,
+        limits: Limits = WORKING,
     ) -> Self:
         """Open every part, after bringing the databases up to date.
 
         A store that does not answer is tried again for `patience`. `moves`: for who moves a home here or away, and
-        writes while it is closed to all others.
+        writes while it is closed to all others. `limits`: how long databases may take to answer.
 
         Raises:
             HomeClosed: a home is being moved here, and has not arrived whole.
             StoreUnavailable, CatalogUnavailable, JobsUnavailable: a part does not answer.
         """
         make_home(settings.home)
-        catalog = Catalog(settings.database_url, moves=moves)
+        catalog = Catalog(settings.database_url, moves=moves, limits=limits)
         # a package that is missing is found here
-        documents = open_documents(settings.documents, catalog.expect_open)
+        documents = open_documents(settings.documents, catalog.expect_open, limits)
         jobs = Jobs(settings.jobs_url, catalog.expect_open)
         urls = {area: settings.area_url(area) for area in AREAS}
         stores = Stores(urls, settings.access, patience=patience)

@@ -7,11 +7,12 @@ import math
 import os
 import re
 import shlex
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, get_args
-from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ecluse.errors import SettingsError
@@ -338,6 +339,34 @@ class Settings:
         if area in self.areas:
             return self.areas[area]
         return None if area == "raw" else self.store_url
+
+    def local_places(self) -> dict[str, Path]:
+        """What is written to disks of this machine, and the folder or file, whether it is there or not.
+
+        Raw data with a store of its own may lie where it is only read.
+        """
+        stores = {area: self.area_url(area) or "" for area in AREAS if area != "raw"}
+        databases = {"catalog": self.database_url, "jobs": self.jobs_url, "documents": self.documents.sql_url}
+        return {
+            "home": self.home,
+            **{name: file for name, url in databases.items() if (file := _sqlite_file(url)) is not None},
+            **{
+                area: Path(unquote(urlsplit(url).path))
+                for area, url in stores.items()
+                if url.startswith("file:")
+            },
+            "scratch": self.home / "scratch",
+            "cache": self.home / "cache",
+            "temporary files": Path(tempfile.gettempdir()),
+        }
+
+
+def _sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite database; None for any other, and for one in memory."""
+    scheme, _, rest = url.partition("://")
+    path = rest.partition("?")[0].removeprefix("/")
+    is_file = scheme.partition("+")[0] == "sqlite" and path not in ("", ":memory:")
+    return Path(path).absolute() if is_file else None
 
 
 def shows_traces(environ: Mapping[str, str] | None = None) -> bool:

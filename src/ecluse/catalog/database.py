@@ -6,14 +6,16 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
 
 from ecluse.catalog import homes
+from ecluse.connections import lift_limits, open_engine, why_postgresql_fails
 from ecluse.disks import is_damage, usable, why_sqlite_fails
 from ecluse.errors import (
     CatalogDamaged,
@@ -22,6 +24,7 @@ from ecluse.errors import (
     CatalogUnwritable,
     InvalidInput,
 )
+from ecluse.limits import UNLIMITED, WORKING, Limits
 
 #: The newest migration; a test holds it equal to what Alembic finds in `migrations/`.
 HEAD: Final = "0008"
@@ -36,14 +39,17 @@ class Catalog:
     usable after it is closed.
     """
 
-    def __init__(self, url: str, *, moves: bool = False) -> None:
-        """`moves`: for who moves a home here or away, and writes while it is closed to all others."""
+    def __init__(self, url: str, *, moves: bool = False, limits: Limits = WORKING) -> None:
+        """`moves`: for who moves a home here or away, and writes while it is closed to all others.
+
+        `limits`: how long a statement on PostgreSQL may take; of a move, and of migrations, as long as it needs.
+        """
         self._url = make_url(url)
         self._moves = moves
         self._has_moves = False
         is_file = self._url.get_backend_name() == "sqlite" and bool(self._url.database)
         self._file = Path(self._url.database or "") if is_file else None
-        self.engine = _engine(url)
+        self.engine = open_engine(url, UNLIMITED if moves else limits)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -53,17 +59,19 @@ class Catalog:
             session.expunge_all()
 
     @contextmanager
-    def write(self, *, closed: bool = False) -> Iterator[Session]:
+    def write(self, *, closed: bool = False, patient: bool = True) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises.
 
-        `closed`: it is no part of the home, and written whether that is closed or not.
+        `closed`: it is no part of the home, and written whether that is closed or not. Without `patient` it gives up
+        at once where another one writes.
 
         Raises:
             HomeClosed: the home moves, or has moved: nothing is changed here.
         """
+        engine = self.engine.execution_options(ecluse_write=True, ecluse_patient=patient)
         with (
             self._reported(),
-            Session(self.engine.execution_options(ecluse_write=True), expire_on_commit=False) as session,
+            Session(engine, expire_on_commit=False) as session,
             session.begin(),
         ):
             if not (closed or self._moves):
@@ -105,6 +113,7 @@ class Catalog:
             if self.version() == HEAD:
                 return
             with self.engine.execution_options(ecluse_write=True).begin() as connection:
+                lift_limits(connection)
                 if connection.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
                 _upgrade(connection)
@@ -134,8 +143,15 @@ class Catalog:
             yield
         except (DataError, UnicodeEncodeError) as error:
             raise InvalidInput("A value holds characters that cannot be stored. Remove them.") from error
+        except NoConnectionFree as error:
+            raise CatalogUnavailable(
+                "All connections of this process to the catalog are in use. Try again in a minute."
+            ) from error
         except (DatabaseError, sqlite3.Error) as error:
             self._raise_for_file(error)
+            if (reason := why_postgresql_fails(error)) is not None:
+                kind = CatalogUnwritable if reason.of_disk else CatalogUnavailable
+                raise kind(f"The catalog cannot be used. {reason.text}") from error
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 raise CatalogUnavailable("The connection to the catalog was lost. Try again.") from error
             if not isinstance(error, OperationalError):
@@ -152,27 +168,6 @@ class Catalog:
             return
         kind = CatalogDamaged if is_damage(cause) else CatalogUnwritable
         raise kind(f"The catalog cannot be used. {reason}") from error
-
-
-def _engine(url: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
-    engine = create_engine(url, connect_args={"timeout": 30})
-    event.listen(engine, "connect", _configure_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _configure_sqlite(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # the driver begins no transaction of its own; `_begin_sqlite` does
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    """Take the write lock at once where a write is meant, so that two writers wait instead of failing."""
-    write = connection.get_execution_options().get("ecluse_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def _upgrade(connection: Connection) -> None:

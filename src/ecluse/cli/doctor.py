@@ -13,9 +13,9 @@ import click
 from ecluse.catalog import Catalog, users
 from ecluse.cli.output import Record, reports
 from ecluse.cli.session import home_option
-from ecluse.disks import what_is_wrong
+from ecluse.disks import look_at, what_is_wrong
 from ecluse.documents import open_documents
-from ecluse.errors import DocumentError, EcluseError, StorageError
+from ecluse.errors import DiskUnusable, DocumentError, EcluseError, StorageError
 from ecluse.jobs import Jobs
 from ecluse.runtime import Runtime, living_workers, make_home
 from ecluse.settings import Settings
@@ -48,6 +48,15 @@ def doctor(home: Path | None) -> Record:
         "checks": checks,
     }
     return Record(fields, _text(fields), failed=failed)
+
+
+def _check_disks(settings: Settings) -> Proof:
+    disks = look_at(settings.local_places())
+    for disk in disks:
+        if disk.trouble is not None:
+            raise DiskUnusable(disk.trouble)
+    said = [f"{disk.free / 1e9:,.1f} GB free for {', '.join(disk.uses)} ({disk.folder})" for disk in disks]
+    return Proof("; ".join(said))
 
 
 def _check_store(settings: Settings) -> Proof:
@@ -124,6 +133,7 @@ def _check_workers(settings: Settings) -> Proof:
 
 
 CHECKS: Final[Mapping[str, Callable[[Settings], Proof]]] = {
+    "disks": _check_disks,
     "store": _check_store,
     "catalog": _check_catalog,
     "jobs": _check_jobs,

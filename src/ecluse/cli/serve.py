@@ -22,6 +22,7 @@ from ecluse.cli.output import say
 from ecluse.cli.servers import local_servers, port_options
 from ecluse.cli.session import home_option, note_address, opened
 from ecluse.errors import InvalidInput, SettingsError
+from ecluse.limits import ASKED
 
 if TYPE_CHECKING:
     from ecluse.runtime import Runtime
@@ -54,7 +55,7 @@ def up(home: Path | None, host: str, port: int, servers: bool, port_s3: int, por
             say(
                 f"In another terminal, for commands on the same data: . {shlex.quote(started.running().environment)}"
             )
-        runtime = stack.enter_context(opened(home))
+        runtime = stack.enter_context(opened(home, limits=ASKED))
         listener = stack.enter_context(listen(host, port))
         address = _address(runtime, listener)
         with _WorkerProcess(runtime.settings.home):
@@ -68,7 +69,7 @@ def up(home: Path | None, host: str, port: int, servers: bool, port_s3: int, por
 @_port
 def web(home: Path | None, host: str, port: int) -> None:
     """Start the pages and the API; jobs wait until a worker runs."""
-    with opened(home) as runtime, listen(host, port) as listener:
+    with opened(home, limits=ASKED) as runtime, listen(host, port) as listener:
         address = _address(runtime, listener)
         _serve(runtime, listener, lambda: say(f"Écluse is at {address}"))
 

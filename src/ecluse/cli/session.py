@@ -16,8 +16,10 @@ import click
 
 from ecluse.catalog.tables import User
 from ecluse.cli.output import progress, say
+from ecluse.disks import what_is_wrong
 from ecluse.errors import JobFailed
 from ecluse.jobs import Job
+from ecluse.limits import WORKING, Limits
 from ecluse.runtime import Runtime, Worker, living_workers
 from ecluse.settings import Settings
 from ecluse.storage import PATIENCE
@@ -54,17 +56,23 @@ def user_option(command: F) -> F:
 
 
 @contextmanager
-def opened(home: Path | None, *, patience: timedelta = PATIENCE) -> Iterator[Runtime]:
+def opened(
+    home: Path | None, *, patience: timedelta = PATIENCE, limits: Limits = WORKING
+) -> Iterator[Runtime]:
     """The runtime that the environment and `--home` describe; a store that is away is tried for `patience`."""
-    with Runtime.open(Settings.from_environment(home=home), patience=patience) as runtime:
+    with Runtime.open(Settings.from_environment(home=home), patience=patience, limits=limits) as runtime:
         yield runtime
 
 
 def note_address(home: Path, address: str) -> None:
     """Keep where the pages were last started, for links that other commands print."""
     hidden = home / f".{ADDRESS_FILE}.{os.getpid()}"
-    hidden.write_text(f"{address}\n", encoding="utf-8")
-    hidden.replace(home / ADDRESS_FILE)
+    try:
+        hidden.write_text(f"{address}\n", encoding="utf-8")
+        hidden.replace(home / ADDRESS_FILE)
+    except OSError as error:  # pages can be read from a full disk
+        hidden.unlink(missing_ok=True)
+        say(f"Other commands print links without an address: {what_is_wrong(error) or error}")
 
 
 def last_address(home: Path) -> str | None:

@@ -11,6 +11,7 @@ from typing import Final
 from ecluse.documents.backend import Backend
 from ecluse.documents.store import Documents
 from ecluse.errors import SettingsError
+from ecluse.limits import WORKING, Limits
 from ecluse.settings import DatabaseType, DocumentsSettings
 
 
@@ -20,13 +21,16 @@ class _Kind:
 
     package: str
     extra: str | None
-    open: Callable[[DocumentsSettings], Backend]
+    open: Callable[[DocumentsSettings, Limits], Backend]
 
 
-def open_documents(settings: DocumentsSettings, expect_open: Callable[[], None] = lambda: None) -> Documents:
+def open_documents(
+    settings: DocumentsSettings, expect_open: Callable[[], None] = lambda: None, limits: Limits = WORKING
+) -> Documents:
     """The documents that the settings choose; nothing is asked of the database yet.
 
-    `expect_open` is called before each change, and raises where nothing may be changed.
+    `expect_open` is called before each change, and raises where nothing may be changed. `limits`: how long an answer
+    may take.
 
     Raises:
         SettingsError: the package for this database is not installed.
@@ -37,25 +41,25 @@ def open_documents(settings: DocumentsSettings, expect_open: Callable[[], None] 
             f"Documents in {settings.place} need {kind.package}, which is not installed. Install it: "
             f"pip install 'ecluse[{kind.extra}]'"
         )
-    return Documents(settings.place, partial(kind.open, settings), expect_open)
+    return Documents(settings.place, partial(kind.open, settings, limits), expect_open)
 
 
-def _sql(settings: DocumentsSettings) -> Backend:
+def _sql(settings: DocumentsSettings, limits: Limits) -> Backend:
     from ecluse.documents.sql import SqlDocuments
 
-    return SqlDocuments(settings.sql_url)
+    return SqlDocuments(settings.sql_url, limits)
 
 
-def _mongodb(settings: DocumentsSettings) -> Backend:
+def _mongodb(settings: DocumentsSettings, limits: Limits) -> Backend:
     from ecluse.documents.mongodb import MongoDocuments
 
-    return MongoDocuments(settings.mongodb)
+    return MongoDocuments(settings.mongodb, limits)
 
 
-def _dynamodb(settings: DocumentsSettings) -> Backend:
+def _dynamodb(settings: DocumentsSettings, limits: Limits) -> Backend:
     from ecluse.documents.dynamodb import DynamoDocuments
 
-    return DynamoDocuments(settings.dynamodb)
+    return DynamoDocuments(settings.dynamodb, limits)
 
 
 BACKENDS: Final[dict[DatabaseType, _Kind]] = {

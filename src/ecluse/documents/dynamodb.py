@@ -19,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from ecluse.documents.backend import Document, Range, is_report
 from ecluse.documents.canonical import LARGEST_INT, Body, Entry
 from ecluse.errors import DocumentsMissing, DocumentsUnavailable
+from ecluse.limits import WORKING, Limits
 from ecluse.settings import DynamoDBSettings
 
 Item = dict[str, Any]
@@ -38,10 +39,10 @@ _SCHEMA: Final = (("kind", "HASH"), ("key", "RANGE"))
 class DynamoDocuments:
     """The two tables of a region."""
 
-    def __init__(self, settings: DynamoDBSettings) -> None:
+    def __init__(self, settings: DynamoDBSettings, limits: Limits = WORKING) -> None:
         self._settings = settings
         self._tables = (settings.metrics_table, settings.reports_table)
-        self._client = _client(settings)
+        self._client = _client(settings, limits)
 
     def put(self, entries: Sequence[Entry]) -> None:
         by_table: dict[str, list[Item]] = defaultdict(list)
@@ -283,7 +284,7 @@ def _name(kind: str, key: str) -> Item:
     return {"kind": {"S": kind}, "key": {"S": key}}
 
 
-def _client(settings: DynamoDBSettings) -> Any:
+def _client(settings: DynamoDBSettings, limits: Limits) -> Any:
     """Connects with the first request; keys that the settings lack are looked for as the AWS tools do."""
     return boto3.session.Session().client(
         "dynamodb",
@@ -294,7 +295,7 @@ def _client(settings: DynamoDBSettings) -> Any:
         aws_session_token=settings.session_token,
         config=Config(
             connect_timeout=5,
-            read_timeout=30,
+            read_timeout=limits.answer,
             retries={"mode": "standard", "total_max_attempts": 4},
             max_pool_connections=32,
         ),

@@ -29,6 +29,7 @@ from pymongo.write_concern import WriteConcern
 from ecluse.documents.backend import REPORTS, Document, Range, is_report
 from ecluse.documents.canonical import Body, Entry
 from ecluse.errors import DocumentsMissing, DocumentsUnavailable, SettingsError
+from ecluse.limits import WORKING, Limits
 from ecluse.settings import MongoDBSettings
 
 Record = dict[str, Any]
@@ -41,9 +42,8 @@ _MARKED: Final = {"_id": "documents", "version": 1}
 _SEPARATOR: Final = "\x1f"
 _JUST_ABOVE: Final = "\x20"
 
-#: Milliseconds until a server must be found, and until an answer must be there. An address may say otherwise.
+#: Milliseconds until a server must be found. An address may say otherwise, and also until when an answer must be there.
 FOUND_MS: Final = 5_000
-ANSWERED_MS: Final = 30_000
 TURNS: Final = 5
 #: Codes of the server: not signed in, wrong password, not permitted.
 _REFUSED: Final = (13, 18, 8000)
@@ -63,14 +63,15 @@ class _PlainInt(TypeDecoder):
 class MongoDocuments:
     """The collections `metrics` and `reports` of a database."""
 
-    def __init__(self, settings: MongoDBSettings) -> None:
+    def __init__(self, settings: MongoDBSettings, limits: Limits = WORKING) -> None:
         self._place = f"{settings.hosts}/{settings.database}"
-        self._client = _client(settings)
+        answered_ms = int(limits.answer * 1000)
+        self._client = _client(settings, answered_ms)
         self._database = self._client.get_database(
             settings.database,
             codec_options=CodecOptions(type_registry=TypeRegistry([_PlainInt()])),
             read_preference=ReadPreference.PRIMARY,
-            write_concern=WriteConcern(w="majority", wtimeout=ANSWERED_MS),
+            write_concern=WriteConcern(w="majority", wtimeout=answered_ms),
         )
         self._is_marked = False
 
@@ -230,10 +231,10 @@ def _id(kind: str, key: str) -> str:
     return f"{kind}{_SEPARATOR}{key}"
 
 
-def _client(settings: MongoDBSettings) -> MongoClient[Record]:
+def _client(settings: MongoDBSettings, answered_ms: int) -> MongoClient[Record]:
     """Connects with the first question. What the driver says of an address is not shown: it may quote a password."""
     url = settings.url or ""
-    defaults = {"serverselectiontimeoutms": FOUND_MS, "connecttimeoutms": FOUND_MS, "timeoutms": ANSWERED_MS}
+    defaults = {"serverselectiontimeoutms": FOUND_MS, "connecttimeoutms": FOUND_MS, "timeoutms": answered_ms}
     given = url.partition("?")[2].lower()
     options: dict[str, Any] = {name: value for name, value in defaults.items() if f"{name}=" not in given}
     try:

@@ -19,19 +19,20 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    create_engine,
-    event,
     inspect,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from ecluse.disks import why_sqlite_fails
+from ecluse.connections import open_engine, why_postgresql_fails
+from ecluse.disks import is_damage, why_sqlite_fails
 from ecluse.documents.backend import Document, Range
 from ecluse.documents.canonical import KEY_LIMIT, KIND_LIMIT, Body, Entry
-from ecluse.errors import DocumentsMissing, DocumentsUnavailable
+from ecluse.errors import DocumentsMissing, DocumentsUnavailable, DocumentsUnwritable
+from ecluse.limits import WORKING, Limits
 
 #: Text whose order is that of its bytes, as SQLite's is anyway.
 _BY_BYTES: Final = {
@@ -53,9 +54,9 @@ _NO_TABLE: Final = ("no such table", "UndefinedTable")
 class SqlDocuments:
     """The table `documents` at a SQLAlchemy address."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, limits: Limits = WORKING) -> None:
         self._url = make_url(url)
-        self._engine = _engine(url)
+        self._engine = open_engine(url, limits)
         self._writing = self._engine.execution_options(ecluse_write=True)
         is_file = self._url.get_backend_name() == "sqlite" and self._url.database not in (
             None,
@@ -147,8 +148,13 @@ class SqlDocuments:
         place = self._url.render_as_string(hide_password=True)
         try:
             yield
+        except NoConnectionFree as error:
+            raise DocumentsUnavailable(
+                "All connections of this process to the documents are in use. Try again in a minute."
+            ) from error
         except (OperationalError, ProgrammingError) as error:
             self._raise_for_file(error)
+            self._raise_for_server(error)
             said = str(error.orig).strip().splitlines()[0]
             if any(sign in f"{type(error.orig).__name__} {said}" for sign in _NO_TABLE):
                 raise DocumentsMissing(
@@ -161,6 +167,7 @@ class SqlDocuments:
             ) from error
         except DBAPIError as error:
             self._raise_for_file(error)
+            self._raise_for_server(error)
             if error.connection_invalidated:
                 raise DocumentsUnavailable("The connection to the documents was lost. Try again.") from error
             raise
@@ -168,7 +175,14 @@ class SqlDocuments:
     def _raise_for_file(self, error: DBAPIError) -> None:
         """Where SQLite says what is wrong with its file, say it with the way out."""
         if self._file is not None and (reason := why_sqlite_fails(error.orig, self._file)) is not None:
-            raise DocumentsUnavailable(f"The documents cannot be used. {reason}") from error
+            kind = DocumentsUnavailable if is_damage(error.orig) else DocumentsUnwritable
+            raise kind(f"The documents cannot be used. {reason}") from error
+
+    def _raise_for_server(self, error: DBAPIError) -> None:
+        """Where PostgreSQL says what keeps it from answering, say it with the way out."""
+        if (reason := why_postgresql_fails(error)) is not None:
+            kind = DocumentsUnwritable if reason.of_disk else DocumentsUnavailable
+            raise kind(f"The documents cannot be used. {reason.text}") from error
 
 
 def _name(row: Mapping[str, str]) -> tuple[str, str]:
@@ -182,24 +196,3 @@ def _within(chosen: Select[Any], wanted: Range) -> Select[Any]:
     bounds += [] if wanted.high is None else [TABLE.c.key < wanted.high]
     order = TABLE.c.key.desc() if wanted.newest_first else TABLE.c.key
     return chosen.where(*bounds).order_by(order).limit(wanted.limit)
-
-
-def _engine(url: str) -> Engine:
-    """Connections as the catalog's: on SQLite, writers wait for one another and readers for no one."""
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
-    engine = create_engine(url, connect_args={"timeout": 30})
-    event.listen(engine, "connect", _configure_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _configure_sqlite(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # the driver begins no transaction of its own; `_begin_sqlite` does
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get("ecluse_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -21,6 +21,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import logging
 import os
@@ -145,7 +146,7 @@ class Cache:
         self._folder = folder / "sha256"
         self._locks = folder / "locks"
         self._has_counted = False
-        self._has_warned = False
+        self._has_warned = self._has_warned_of_room = False
 
     # Hand out
 
@@ -195,7 +196,10 @@ class Cache:
             return self._fetch(wanted, partial, self._take_copy, _give_copy)
 
     def read(self, store: ObjectStore, key: str, sha256: str) -> bytes:
-        """The bytes of a small object, whose size need not be known; see `copy` for the rest."""
+        """The bytes of a small object, whose size need not be known; see `copy` for the rest.
+
+        On a full disk it is read all the same, and not kept.
+        """
         try:
             if (opened := _opened(self._path(_checked(sha256)))) is not None:
                 with opened as file:
@@ -205,10 +209,24 @@ class Cache:
                         return data
         except FileNotFoundError:
             pass
-        with tempfile.TemporaryDirectory() as folder:
-            destination = Path(folder) / "object"
-            self.copy(store, key, sha256, store.head(key).size, destination)
-            return destination.read_bytes()
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                destination = Path(folder) / "object"
+                self.copy(store, key, sha256, store.head(key).size, destination)
+                return destination.read_bytes()
+        except OSError as error:  # `DiskFull` is one, and the system's own of the folder for temporary files
+            if not isinstance(error, DiskFull) and error.errno not in _FULL:
+                raise
+            return self._read_past(store, key, sha256, error)
+
+    def _read_past(self, store: ObjectStore, key: str, sha256: str, full: OSError) -> bytes:
+        """The bytes of an object that there is no room for."""
+        if not self._has_warned_of_room:
+            self._has_warned_of_room = True
+            logger.warning("Small objects are read without the cache for now: %s", full)
+        held = io.BytesIO()
+        _write(_Wanted(store, key, sha256, store.head(key).size, _ignore), held)
+        return held.getvalue()
 
     # Look after
 
@@ -790,7 +808,7 @@ def _reporting_full_disk(folder: Path, size: int) -> Iterator[None]:
 
 def _disk_full(folder: Path, size: int) -> DiskFull:
     return DiskFull(
-        f"The disk that holds {folder} has no room for {size:,} bytes. "
+        f"The disk that holds {folder} has no room for {size:,} bytes, {_free(folder):,} are free. "
         "Free some, or clear the cache: ecluse cache clear"
     )
 

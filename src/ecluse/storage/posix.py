@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from ecluse.disks import what_is_wrong
 from ecluse.errors import (
     CannotSign,
     ConditionalWritesMissing,
@@ -33,6 +34,7 @@ from ecluse.errors import (
     ObjectNotFound,
     StorageError,
     StoreUnavailable,
+    StoreUnwritable,
 )
 from ecluse.storage.backend import CHUNK, Capabilities, Method, ObjectInfo, StaleUploads
 
@@ -427,16 +429,17 @@ class PosixBackend:
                     f"Key {path!r} leads through a link in {self.url}, and a store follows none."
                 ) from error
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StoreUnavailable(
-                    f"The disk of {self.url} is full: {path!r} was not stored. Make room, then try again."
+                full = OSError(error.errno, reason, str(self._root))
+                raise StoreUnwritable(
+                    f"{path!r} was not stored in {self.url}: {what_is_wrong(full)}"
                 ) from error
             if error.errno == errno.EROFS:
-                raise StoreUnavailable(
+                raise StoreUnwritable(
                     f"{self.url} is on a disk that can only be read: {path!r} was not stored. Mount it for writing, "
                     "or name another store: ECLUSE_STORE_URL=file:///another/folder"
                 ) from error
             if error.errno in (errno.EACCES, errno.EPERM):
-                raise StoreUnavailable(
+                raise StoreUnwritable(
                     f"The folder {self.url} refused access to {path!r}: {reason}. Give the user that runs Écluse the "
                     "right to read and write there."
                 ) from error

@@ -43,6 +43,7 @@ def make_app(runtime: Runtime) -> FastAPI:
     )
     app.state.runtime = runtime
     app.state.metrics = health.Metrics()
+    app.state.readiness = health.Readiness()
     app.state.image_work = ImageWork()
     app.state.plants = ServedModels(runtime, app.state.metrics, app.state.image_work)
     app.include_router(api.router)

@@ -52,20 +52,21 @@ _MEANINGS: Final = {
 }
 
 
+#: Errors of a disk that is full, or can only be read.
+_DISKS: Final = frozenset(
+    {"catalog_unwritable", "documents_unwritable", "store_unwritable", "disk_unusable", "disk_full"}
+)
 #: What a visitor may know of a part that is away; its address and what it said are in the log.
 _AWAY: Final = {
-    code: f"{part} does not answer. Nothing was recorded; try again in a minute."
-    for code, part in {
-        "store_unavailable": "The object store",
-        "catalog_unavailable": "The catalog",
-        "jobs_unavailable": "The job engine",
-        "documents_unavailable": "The database of the documents",
-    }.items()
-} | {
+    "store_unavailable": "The object store does not answer. Nothing was recorded; try again in a minute.",
+    "catalog_unavailable": "The catalog does not answer. Nothing was recorded; try again in a minute.",
+    "jobs_unavailable": "The job engine does not answer. Nothing was recorded; try again in a minute.",
+    "documents_unavailable": "The database of the documents does not answer. Nothing was recorded; try again in a "
+    "minute.",
     "catalog_damaged": "The catalog is damaged, so nothing can be shown or recorded. Whoever runs this Écluse reads "
     "which file it is, and the way out, with: ecluse doctor",
     **dict.fromkeys(
-        ("catalog_unwritable", "disk_unusable", "disk_full"),
+        _DISKS,
         "A disk of this Écluse is full, or can only be read. Nothing was recorded. Whoever runs it reads which, and "
         "the way out, with: ecluse doctor",
     ),
@@ -169,7 +170,10 @@ def _answer(request: Request, status: int, code: str, message: str, reference: s
     fragment = request.headers.get("hx-request") == "true"
     template = "_notice.html" if fragment else "error.html"
     return render(
-        request, template, {"status": status, "message": message, "reference": reference}, status=status
+        request,
+        template,
+        {"status": status, "message": message, "reference": reference, "of_disk": code in _DISKS},
+        status=status,
     )
 
 

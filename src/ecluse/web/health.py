@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import FunctionType
 from typing import Final
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -19,11 +23,13 @@ from prometheus_client import (
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ecluse.errors import EcluseError
+from ecluse.disks import look_at, what_is_wrong
+from ecluse.errors import DiskUnusable, DocumentsMissing, EcluseError
 from ecluse.runtime import Runtime
-from ecluse.web.security import RuntimeDep
+from ecluse.web.security import runtime_of
 
 router = APIRouter(tags=["health"])
+logger = logging.getLogger(__name__)
 
 
 class Metrics:
@@ -94,11 +100,23 @@ async def livez() -> dict[str, str]:
 
 
 @router.get("/readyz")
-def readyz(runtime: RuntimeDep) -> Response:
-    """The store, the catalog and the job engine answer; 503 says which does not."""
-    parts = {name: _state(check, runtime) for name, check in CHECKS.items()}
+async def readyz(request: Request) -> Response:
+    """Every part answers, and every disk that is written to has room; 503 says which does not."""
+    parts = await readiness_of(request).look(runtime_of(request))
     ready = all(state == "ok" for state in parts.values())
     return JSONResponse({"status": "ok" if ready else "unavailable", "parts": parts}, 200 if ready else 503)
+
+
+#: Seconds that each part has to answer. An orchestrator that asks waits longer: tell it so (`timeoutSeconds`).
+ANSWERS_WITHIN: Final = 4.0
+#: The state of a part that has not answered by then.
+NO_ANSWER: Final = "no_answer"
+
+
+def _check_disks(runtime: Runtime) -> None:
+    for disk in look_at(runtime.settings.local_places()):
+        if disk.trouble is not None:
+            raise DiskUnusable(disk.trouble)
 
 
 def _check_store(runtime: Runtime) -> None:
@@ -115,19 +133,93 @@ def _check_jobs(runtime: Runtime) -> None:
     runtime.jobs.check()
 
 
+def _check_documents(runtime: Runtime) -> None:
+    with suppress(
+        DocumentsMissing
+    ):  # it answers that no one has made them, and whoever needs them is told how
+        runtime.documents.check()
+
+
 CHECKS: Final[dict[str, Callable[[Runtime], None]]] = {
+    "disks": _check_disks,
     "store": _check_store,
     "catalog": _check_catalog,
     "jobs": _check_jobs,
+    "documents": _check_documents,
 }
 
 
-def _state(check: Callable[[Runtime], None], runtime: Runtime) -> str:
-    try:
-        check(runtime)
-    except EcluseError as error:
-        return error.code
-    return "ok"
+class Readiness:
+    """Ask every part beside the others, and none again while it still owes an answer.
+
+    A part that hangs keeps one thread of this process, however often it is asked for; not one of those that answer
+    requests, so that all of those may hang too.
+    """
+
+    def __init__(self, checks: Mapping[str, Callable[[Runtime], None]] = CHECKS) -> None:
+        self._checks = checks
+        self._asked: dict[str, asyncio.Future[str]] = {}
+        self._said: dict[str, str] = {}
+
+    async def look(self, runtime: Runtime, within: float = ANSWERS_WITHIN) -> dict[str, str]:
+        """`ok`, the code of an error, or `no_answer`, by part."""
+        asked = {name: self._ask(name, runtime) for name in self._checks}
+        await asyncio.wait(asked.values(), timeout=within)
+        states = {name: answer.result() if answer.done() else NO_ANSWER for name, answer in asked.items()}
+        for name, state in states.items():
+            if state == NO_ANSWER:
+                self._say(name, f"no answer within {within:.0f} s")
+        return states
+
+    def _ask(self, name: str, runtime: Runtime) -> asyncio.Future[str]:
+        loop = asyncio.get_running_loop()
+        owed = self._asked.get(name)
+        if owed is None or owed.done() or owed.get_loop() is not loop:
+            self._asked[name] = answer = loop.create_future()
+            threading.Thread(
+                target=self._answer,
+                args=(name, runtime, answer, loop),
+                name=f"readiness of {name}",
+                daemon=True,
+            ).start()
+        return self._asked[name]
+
+    def _answer(
+        self, name: str, runtime: Runtime, answer: asyncio.Future[str], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        state = self._state(name, runtime)
+        with suppress(RuntimeError):  # the process stops: its loop is closed
+            loop.call_soon_threadsafe(answer.set_result, state)
+
+    def _state(self, name: str, runtime: Runtime) -> str:
+        try:
+            self._checks[name](runtime)
+        except EcluseError as error:
+            self._say(name, str(error))
+            return error.code
+        except Exception as error:
+            reason = what_is_wrong(error)
+            if reason is None:
+                logger.exception("Whether %s is ready is not known", name)
+                return "fault"
+            self._say(name, reason)
+            return DiskUnusable.code
+        if self._said.pop(name, None) is not None:
+            logger.warning("Ready again: %s", name)
+        return "ok"
+
+    def _say(self, name: str, reason: str) -> None:
+        """Once, not with every look."""
+        if self._said.get(name) != reason:
+            self._said[name] = reason
+            logger.warning("Not ready: %s: %s", name, reason)
+
+
+def readiness_of(request: Request) -> Readiness:
+    """What this process asks its parts with."""
+    readiness = request.app.state.readiness
+    assert isinstance(readiness, Readiness)  # noqa: S101 (set where the app is made)
+    return readiness
 
 
 def metrics_endpoint(metrics: Metrics) -> Callable[[], Response]:

@@ -834,8 +834,6 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("is %(value)s, which is no number. What is missing is null."),
     N_("is %(value)s, outside %(number)s to %(total)s. Choose another unit, or write 0."),
     # Parts of the service that do not answer
-    N_("The catalog cannot be used. %(reason)s"),
-    N_("The documents cannot be used. %(reason)s"),
     N_("The job engine cannot be used. %(reason)s"),
     N_(
         "%(file)s is not a SQLite database: it holds something else. Stop Écluse, move the file away and put a "
@@ -868,13 +866,23 @@ MESSAGES: Final[tuple[str, ...]] = (
        "local: ECLUSE_HOME=/another/folder, or --home."),
     N_("%(file)s may not be read or written by the user that runs Écluse (%(name)s). Give it to that user (chown -R), "
        "or choose another folder for everything local: ECLUSE_HOME=/another/folder, or --home."),
-    N_("The disk that holds %(file)s is full. Free some room (ecluse cache clear empties the cache), then try again; "
-       "nothing was kept half."),
+    N_("The disk that holds %(file)s is full: %(number)s MB free. Free some room (ecluse cache clear empties the "
+       "cache), then try again; nothing was kept half."),
+    N_("A disk of this machine is full; ecluse doctor says which. Free some room (ecluse cache clear empties the "
+       "cache), then try again; nothing was kept half."),
+    N_("The disk that holds %(file)s takes no more files: its inodes are used up. Remove some files (ecluse cache "
+       "clear empties the cache), then try again; nothing was kept half."),
+    N_("The user that runs Écluse (%(name)s) may keep no more on the disk that holds %(file)s. Raise the quota, or "
+       "free some room (ecluse cache clear empties the cache), then try again; nothing was kept half."),
     N_("%(file)s would be larger than a file may be here (see: ulimit -f). Raise that limit."),
     N_("The disk that holds %(file)s fails to read or write. Copy what it holds elsewhere, or choose another folder "
        "for everything local: ECLUSE_HOME=/another/folder, or --home."),
     N_("Too many files are open in this process (see: ulimit -n). Raise that limit."),
     N_("Too many files are open on this machine. End what holds them open, then try again."),
+    N_("The object store does not answer. Nothing was recorded; try again in a minute."),
+    N_("The catalog does not answer. Nothing was recorded; try again in a minute."),
+    N_("The job engine does not answer. Nothing was recorded; try again in a minute."),
+    N_("The database of the documents does not answer. Nothing was recorded; try again in a minute."),
     N_("The catalog is damaged, so nothing can be shown or recorded. Whoever runs this Écluse reads which file it is, "
        "and the way out, with: ecluse doctor"),
     N_("A disk of this Écluse is full, or can only be read. Nothing was recorded. Whoever runs it reads which, and "
@@ -882,6 +890,15 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(value)s is on a disk that can only be read: %(key)s was not stored. Mount it for writing, or name another "
        "store: ECLUSE_STORE_URL=file:///another/folder"),
     N_("The catalog %(value)s does not answer: %(error)s. See: ecluse doctor"),
+    N_("The catalog cannot be used. %(reason)s"),
+    N_("The documents cannot be used. %(reason)s"),
+    N_("All connections of this process to the catalog are in use. Try again in a minute."),
+    N_("All connections of this process to the documents are in use. Try again in a minute."),
+    N_("The disk of the PostgreSQL server is full. Free some room there, then try again."),
+    N_("The PostgreSQL server can only be read: it is a standby, or set so. Name the primary in DATABASE_URL."),
+    N_("The PostgreSQL server has no connection left. Try again, or raise its max_connections."),
+    N_("Another transaction has kept what this needs locked for too long. Try again."),
+    N_("PostgreSQL took longer than this may take, and was stopped. Try again when less is asked of it."),
     N_("The connection to the catalog was lost. Try again."),
     N_("The catalog is at version %(value)s, newer than this Écluse (%(word)s). Install a newer one."),
     N_("The job engine's database does not answer: %(error)s. See: ecluse doctor"),
@@ -890,8 +907,8 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(file)s is damaged: it is shorter than the %(count)s bytes that were recorded. Make or publish it again."),
     N_("%(file)s is damaged: it is longer than the %(count)s bytes that were recorded. Make or publish it again."),
     N_("%(value)s is no SHA-256 digest in hexadecimal. Publish the version again."),
-    N_("The disk that holds %(file)s has no room for %(count)s bytes. Free some, or clear the cache: "
-       "ecluse cache clear"),
+    N_("The disk that holds %(file)s has no room for %(count)s bytes, %(number)s are free. Free some, or clear the "
+       "cache: ecluse cache clear"),
     N_("%(key)s is already stored in %(store)s."),
     N_("%(url)s is not the address of an object."),
     N_("The store %(store)s refused access. Check that its bucket exists, and the keys and their rights: "
@@ -900,6 +917,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The store %(store)s did not answer as it should for %(key)s: %(error)s. See: ecluse doctor"),
     N_("Objects in memory have no signed addresses. Use an object store (s3://, gs:// or az://)."),
     N_("%(store)s is used without keys (S3_ANONYMOUS), and keys make the signature. Set an access key."),
+    N_("it has fallen silent"),
     N_("the connection was refused"),
     N_("its name was not found"),
     N_("its certificate was not accepted"),
@@ -918,7 +936,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(key)s cannot be stored in %(store)s: in a folder, a name is an object or holds objects, not both. "
        "Choose another name."),
     N_("Key %(key)s leads through a link in %(store)s, and a store follows none."),
-    N_("The disk of %(store)s is full: %(key)s was not stored. Make room, then try again."),
+    N_("%(key)s was not stored in %(store)s: %(error)s"),
     N_("The folder %(store)s refused access to %(key)s: %(error)s. Give the user that runs Écluse the right "
        "to read and write there."),
     N_("The folder %(store)s did not answer as it should for %(key)s: %(error)s. See: ecluse doctor"),

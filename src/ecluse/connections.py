@@ -1,0 +1,246 @@
+"""Open SQL databases whose connections wait for a server that works, and say within seconds that one has fallen silent.
+
+A server that computes for a minute and one that is stopped look the same from a connection that waits. So who waits
+asks it now and then for another connection: one that works gives it, one that does not answer is away.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+
+from ecluse.limits import WORKING, Limits
+
+if TYPE_CHECKING:
+    import psycopg
+
+#: Seconds that a server may be silent before it is asked for another connection, and that this may take.
+SILENCE: Final = 3.0
+#: Seconds between two such questions at most: a statement may work for minutes.
+_LONGEST_PAUSE: Final = 60.0
+#: What libpq is told unless the address says otherwise: seconds until a connection is made, and until a line that is
+#: cut is noticed by the system, with the connection idle (keepalives) and with bytes on their way (ms).
+_LINE: Final = {
+    "connect_timeout": 5,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+#: Seconds that one who writes to SQLite waits for another who does.
+SQLITE_PATIENCE: Final = 30.0
+#: The same, on any database, for what is as well left for later.
+IMPATIENCE: Final = 0.2
+
+
+def open_engine(url: str, limits: Limits = WORKING) -> Engine:
+    """The database at `url`. On SQLite writers wait for one another and readers for no one.
+
+    A transaction with the execution option `ecluse_write` writes; with `ecluse_patient=False` as well it gives up at
+    once where another one is in its way.
+    """
+    if not url.startswith("sqlite"):
+        engine = create_engine(url, pool_pre_ping=True, pool_timeout=limits.turn)
+        event.listen(engine, "do_connect", _connecting(limits))
+        event.listen(engine, "begin", _begin_postgresql)
+        return engine
+    engine = create_engine(url, connect_args={"timeout": SQLITE_PATIENCE})
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def lift_limits(connection: Connection) -> None:
+    """Let this transaction take as long as it needs."""
+    if connection.dialect.name == "postgresql":
+        for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+            connection.exec_driver_sql(f"SET LOCAL {name} = 0")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why PostgreSQL does not do as asked, with the way out; `of_disk`: its disk is full or can only be read."""
+
+    text: str
+    of_disk: bool = False
+
+
+def why_postgresql_fails(error: BaseException) -> Reason | None:
+    """What PostgreSQL's error means for who runs Écluse; None where it means something else."""
+    return _REASONS.get(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
+
+
+#: By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_REASONS: Final = {
+    "53100": Reason("The disk of the PostgreSQL server is full. Free some room there, then try again.", True),
+    "25006": Reason(
+        "The PostgreSQL server can only be read: it is a standby, or set so. Name the primary in DATABASE_URL.",
+        True,
+    ),
+    "53300": Reason("The PostgreSQL server has no connection left. Try again, or raise its max_connections."),
+    "55P03": Reason("Another transaction has kept what this needs locked for too long. Try again."),
+    "57014": Reason(
+        "PostgreSQL took longer than this may take, and was stopped. Try again when less is asked of it."
+    ),
+}
+
+
+# SQLite
+
+
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # the driver begins no transaction of its own; `_begin_sqlite` does
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock at once where a write is meant, so that two writers wait instead of failing."""
+    options = connection.get_execution_options()
+    if not options.get("ecluse_write", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    if options.get("ecluse_patient", True):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(IMPATIENCE * 1000)}")
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(SQLITE_PATIENCE * 1000)}")
+
+
+# PostgreSQL
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if not connection.get_execution_options().get("ecluse_patient", True):
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(IMPATIENCE * 1000)}")
+
+
+def _connecting(limits: Limits) -> Callable[..., Any]:
+    """What SQLAlchemy connects with: a connection that notices when its server falls silent."""
+    server = _Server()
+
+    def connect(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> Any:
+        chosen = {**_LINE, **options}
+        connection = server.connect(chosen)
+        if "options" not in options:  # who names some of the server's in the address knows best
+            _set_limits(connection, limits)
+        return connection
+
+    return connect
+
+
+def _set_limits(connection: psycopg.Connection[Any], limits: Limits) -> None:
+    milliseconds = {
+        "statement_timeout": limits.statement,
+        "lock_timeout": limits.lock,
+        "idle_in_transaction_session_timeout": limits.idle,
+    }
+    calls = ", ".join(f"set_config('{name}', '{int(s * 1000)}', false)" for name, s in milliseconds.items())
+    connection.autocommit = True
+    connection.execute(f"SELECT {calls}".encode())
+    connection.autocommit = False
+
+
+class _Server:
+    """Whether a server answers, for all the connections of an engine: one asks, and the others take its word."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._answered_at = self._silent_at = float("-inf")
+
+    def connect(self, options: dict[str, Any]) -> Any:
+        """A connection; at once an error where another one has just found that the server does not answer."""
+        from psycopg import OperationalError
+        from psycopg.errors import ConnectionTimeout
+
+        if time.monotonic() - self._silent_at < SILENCE:
+            raise OperationalError(_SILENT)
+        try:
+            connection = _attentive().connect(**options)
+        except ConnectionTimeout:
+            self._silent_at = time.monotonic()
+            raise
+        connection.heed(self, options)
+        self._answered_at = time.monotonic()
+        return connection
+
+    def answers(self, options: dict[str, Any]) -> bool:
+        """Whether it still gives a connection, or refuses it; false where it says nothing at all."""
+        from psycopg import Connection, OperationalError
+        from psycopg.errors import ConnectionTimeout
+
+        with self._lock:
+            now = time.monotonic()
+            if now - max(self._answered_at, self._silent_at) < SILENCE / 2:
+                return self._answered_at > self._silent_at
+            try:
+                Connection.connect(**{**options, "connect_timeout": int(SILENCE)}).close()
+            except ConnectionTimeout:
+                self._silent_at = time.monotonic()
+                return False
+            except (
+                OperationalError
+            ):  # it has no connection left, or is gone: then the one that waits is told so
+                pass
+            self._answered_at = time.monotonic()
+            return True
+
+
+_SILENT: Final = "it has fallen silent"
+_attentive_type: Any = None
+
+
+def _attentive() -> Any:
+    """The class of connections that notice silence; made when PostgreSQL is used, as its driver is imported then."""
+    global _attentive_type
+    if _attentive_type is None:
+        _attentive_type = _make_attentive()
+    return _attentive_type
+
+
+def _make_attentive() -> Any:
+    import psycopg
+
+    class Attentive(psycopg.Connection[Any]):
+        """A connection that is closed, with an error, once its server no longer answers others either."""
+
+        _server: _Server | None = None
+        _options: dict[str, Any]
+
+        def heed(self, server: _Server, options: dict[str, Any]) -> None:
+            self._server, self._options = server, options
+
+        def wait(self, gen: Any, *args: Any, **named: Any) -> Any:
+            return super().wait(self._attended(gen) if self._server else gen, *args, **named)
+
+        def _attended(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+            """Pass on what the driver waits for; it says every tenth of a second when nothing has come."""
+            pause, quiet_since = SILENCE, time.monotonic()
+            try:
+                wish = next(gen)
+                while True:
+                    ready = yield wish
+                    moment = time.monotonic()
+                    if ready:
+                        pause, quiet_since = SILENCE, moment
+                    elif moment - quiet_since > pause:
+                        self._expect_answer()
+                        pause, quiet_since = min(2 * pause, _LONGEST_PAUSE), time.monotonic()
+                    wish = gen.send(ready)
+            except StopIteration as ended:
+                return ended.value
+
+        def _expect_answer(self) -> None:
+            if self._server is not None and not self._server.answers(self._options):
+                self.pgconn.finish()
+                raise psycopg.OperationalError(_SILENT)
+
+    return Attentive
