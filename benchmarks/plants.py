@@ -37,6 +37,7 @@ from ecluse.plants.likeness import near_groups, perceptual_hash, thumbnail
 from ecluse.plants.pictures import read_picture
 from ecluse.plants.prediction import Graph, Predictor, learn_familiarity, write_familiarity
 from ecluse.plants.recipe import Epoch, Example, Learned, Lesson, Options
+from ecluse.plants.seen import Seen
 from ecluse.plants.splits import Divided, assign_parts
 
 DATA = Path("../shared/data/plants/dandelion_grass")
@@ -83,6 +84,9 @@ class Quiet:
 
     def saved(self) -> bytes | None:
         return None
+
+    def seen(self, meaning: str) -> Seen:
+        return Seen(meaning)
 
 
 def main() -> None:

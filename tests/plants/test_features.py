@@ -6,20 +6,25 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image, ImageDraw
 
+from ecluse.checkpoints import Checkpoints
 from ecluse.errors import InvalidInput, UnreadableImage, UnusableImages
 from ecluse.jobs import JobCancelled
+from ecluse.plants import features as recipe
 from ecluse.plants.architectures import lite0
 from ecluse.plants.features import CORNERS, LITE0, extract_features, features
 from ecluse.plants.graphs import build_graph
 from ecluse.plants.pictures import read_picture
 from ecluse.plants.recipe import Epoch, Example, Lesson, Options
+from ecluse.plants.seen import Seen
 from ecluse.plants.weights import lite0_state
+from tests.plants.lessons import Memory
 
 LABELS = ("disc", "square", "stripes")
 
@@ -27,13 +32,20 @@ LABELS = ("disc", "square", "stripes")
 class Told:
     """What a recipe says; `finish_after` epochs it is asked to end, at `cancel_at` of the work it is cancelled."""
 
-    def __init__(self, finish_after: int | None = None, cancel_at: float = 2.0) -> None:
+    def __init__(
+        self, finish_after: int | None = None, cancel_at: float = 2.0, before: Told | None = None
+    ) -> None:
         self.epochs: list[Epoch] = []
         self.fractions: list[float] = []
+        self.messages: list[str] = []
         self.finish_after, self.cancel_at = finish_after, cancel_at
+        self.memory, self.kept = Memory(), None if before is None else before.kept
+        if before is not None:
+            self.memory = before.memory
 
     def report(self, stage: str, fraction: float, message: str = "") -> None:
         self.fractions.append(fraction)
+        self.messages.append(message)
         if fraction >= self.cancel_at:
             raise JobCancelled("The job was cancelled.")
 
@@ -44,10 +56,13 @@ class Told:
         return self.finish_after is not None and len(self.epochs) >= self.finish_after
 
     def save(self, checkpoint: bytes) -> None:
-        raise AssertionError("the recipe is short, and keeps nothing")
+        self.kept = checkpoint
 
     def saved(self) -> bytes | None:
-        return None
+        return self.kept
+
+    def seen(self, meaning: str) -> Seen:
+        return Seen(meaning, checkpoints=cast(Checkpoints, self.memory))
 
 
 def drawing(label: int, seed: int) -> bytes:
@@ -188,3 +203,53 @@ def test_a_lesson_without_images_of_a_label_or_of_validation_is_refused() -> Non
         features(replace(whole, train=[one for one in whole.train if one.label == 0]), Options(), Told())
     with pytest.raises(UnusableImages, match="validation"):
         features(replace(whole, validation=[]), Options(), Told())
+
+
+def test_a_recipe_that_is_interrupted_goes_on_where_it_was_and_ends_with_the_same_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learned_from, options = lesson(8, 3), Options(epochs=5)
+    whole = features(learned_from, options, Told())
+    looked_at, fitted = list[int](), list[float]()
+    seen, at = recipe._seen, recipe._Path.at
+    monkeypatch.setattr(recipe, "_seen", lambda read, views: looked_at.append(1) or seen(read, views))
+    monkeypatch.setattr(
+        recipe._Path, "at", lambda path, strength: fitted.append(strength) or at(path, strength)
+    )
+    told = None
+    for cancel_at in (0.3, 0.6, 0.955, 0.98):
+        told = Told(cancel_at=cancel_at, before=told)
+        with pytest.raises(JobCancelled):
+            features(learned_from, options, told)
+        assert told.fractions == sorted(told.fractions)
+    last = Told(before=told)
+    again = features(learned_from, options, last)
+    assert len(looked_at) == len(learned_from.train) + len(learned_from.validation)
+    assert len(fitted) == 5
+    assert last.fractions[0] > 0.97
+    assert [replace(one, seconds=None) for one in again.history] == [
+        replace(one, seconds=None) for one in whole.history
+    ]
+    assert all(np.array_equal(values, whole.state[name]) for name, values in again.state.items())
+    assert again.details == whole.details
+
+
+@pytest.mark.parametrize("other", ["images", "labels", "strengths", "damaged"])
+def test_a_checkpoint_of_another_training_is_not_gone_on_from(other: str) -> None:
+    first = Told(cancel_at=0.97)
+    learned_from, options = lesson(8, 3), Options(epochs=5)
+    with pytest.raises(JobCancelled):
+        features(learned_from, options, first)
+    if other == "images":
+        learned_from = replace(learned_from, train=learned_from.train[1:])
+    elif other == "labels":
+        learned_from = replace(learned_from, labels=learned_from.labels[::-1])
+    elif other == "strengths":
+        options = Options(epochs=6)
+    else:
+        assert first.kept is not None
+        first.kept = first.kept[:-10]
+    again = Told(before=first)
+    learned = features(learned_from, options, again)
+    assert [one.epoch for one in again.epochs] == [one.epoch for one in learned.history]
+    assert any("begins again" in message for message in again.messages)

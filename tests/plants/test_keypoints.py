@@ -15,9 +15,10 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from ecluse.catalog.tables import User
 from ecluse.errors import DigestMismatch
-from ecluse.plants import looks, workflows
+from ecluse.plants import looks, seen, workflows
 from ecluse.plants.importing import import_images
 from ecluse.plants.keypoints import copies, describe
+from ecluse.plants.seen import LocalArrays
 from ecluse.plants.sources.folders import open_folder
 from ecluse.plants.splits import manifest_of, split_for
 from ecluse.runtime import Runtime
@@ -124,7 +125,7 @@ def test_augmented_copies_are_on_one_side_of_a_split_and_an_image_is_seen_once(
         located.store.delete(located.key)
     assert looks.group_copies(runtime, row.id, rows, lambda done, _: None) == groups
     assert np.array_equal(looks.features_of(runtime, rows, lambda done, _: None), features)
-    for path in (runtime.settings.home / looks.FOLDER).rglob("*.npz"):
+    for path in (runtime.settings.home / seen.FOLDER).rglob("*.npz"):
         path.write_bytes(b"damaged")
     with pytest.raises(DigestMismatch):
         looks.group_copies(runtime, row.id, rows, lambda done, _: None)
@@ -133,12 +134,12 @@ def test_augmented_copies_are_on_one_side_of_a_split_and_an_image_is_seen_once(
 def test_what_was_seen_first_goes_first_when_there_is_no_room(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = looks._Kept(runtime, "something")
+    kept = LocalArrays(runtime.settings.home, "something")
     for number in range(4):
         kept.save(f"{number:064}", values=np.full(1000, number))
         path = kept._path(f"{number:064}")
         os.utime(path, (number, number))
-    monkeypatch.setattr(looks, "MOST_BYTES", 2.5 * path.stat().st_size)
+    monkeypatch.setattr(seen, "MOST_BYTES", 2.5 * path.stat().st_size)
     kept.prune()
     assert [kept.load(f"{number:064}", "values") is not None for number in range(4)] == [
         False,
@@ -156,3 +157,17 @@ def test_pages_and_commands_do_not_wait_for_opencv() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_a_killed_process_was_writing_is_removed_and_what_one_writes_now_stays(runtime: Runtime) -> None:
+    kept = LocalArrays(runtime.settings.home, "something")
+    kept.save("a" * 64, values=np.zeros(3))
+    folder = runtime.settings.home / seen.FOLDER / "something" / "aa"
+    left, written = (folder / f".{'a' * 64}.npz.{number}-7f3a" for number in (4711, os.getpid()))
+    for path in (left, written):
+        path.write_bytes(b"the half of it")
+    os.utime(left, (0, 0))
+    kept.prune()
+    assert not left.exists()
+    assert written.exists()
+    assert kept.load("a" * 64, "values") is not None

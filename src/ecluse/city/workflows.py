@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from ecluse.city import reference
-from ecluse.city.calendar import LocalDay, expect_days
+from ecluse.city.calendar import LAST_DAY, LocalDay, expect_days
 from ecluse.city.check import not_taken
 from ecluse.city.curated import Curated, Part
 from ecluse.city.days import MARK, latest_day
@@ -182,13 +182,10 @@ def prepare(
 ) -> None:
     """Bring the curated layer up to date for these days and for the past that they are compared with.
 
-        Raises:
-            InvalidInput: no such days.
-    <<<<<<< HEAD
-    =======
-            BadRaw: a raw file is not what its name says, or measured data lies beside that of an invented city.
-            MixedData: the days that are there are measured and these invented, or the other way round.
-    >>>>>>> 09c85d8 (city: mark what is invented everywhere, and keep it apart from what is measured)
+    Raises:
+        InvalidInput: no such days.
+        BadRaw: measured data lies beside that of an invented city.
+        MixedData: the days that are there are measured and these invented, or the other way round.
     """
     expect_days(first, last)
     expect_one_kind(city.documents, city.invented)
@@ -324,7 +321,7 @@ def remove_sample(runtime: Runtime, store: ObjectStore, report: Report = unheard
 
 def removable_days(documents: Documents, first: date, last: date) -> list[date]:
     """The days from `first` to `last` of which something is kept: those that are there, or were removed in part."""
-    span = (first.isoformat(), (last + timedelta(days=1)).isoformat())
+    span = (first.isoformat(), (min(last, LAST_DAY) + timedelta(days=1)).isoformat())
     kept = {*documents.keys(MARK, *span), *documents.keys("reports", *span)}
     return [date.fromisoformat(key) for key in sorted(kept)]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ecluse.catalog import audit, images
 from ecluse.catalog.tables import Image
+from ecluse.checkpoints import Checkpoints, checkpoints_of
 from ecluse.jobs import JobKind, Task
 from ecluse.plants.audit import AUDIT
 from ecluse.plants.workflows import QUEUE
@@ -22,22 +23,22 @@ _COMPARED: Final = 0.92
 
 
 def run_audit(runtime: Runtime, task: Task, set_id: str) -> None:
-    """A job that is taken up again begins anew; what it writes is the same."""
+    """A job that is taken up again goes on from its checkpoints; what it writes is the same."""
     task.step("audit", _audit, runtime, task, set_id)
 
 
 def _audit(runtime: Runtime, task: Task, set_id: str) -> dict[str, int]:
     from ecluse.plants.looks import features_of, group_copies, usable
 
-    rows = usable(runtime, task.user_id, set_id)
-    features = features_of(runtime, rows, lambda done, text: task.report("read", _SEEN * done, text))
+    rows, kept = usable(runtime, task.user_id, set_id), checkpoints_of(runtime, task)
+    features = features_of(runtime, rows, lambda done, text: task.report("read", _SEEN * done, text), kept)
 
     def compared(done: float, text: str) -> None:
         stage = "compare" if text == "comparing" else "read"
         task.report(stage, _SEEN + (_COMPARED - _SEEN) * done, text)
 
-    groups = group_copies(runtime, set_id, rows, compared)
-    judged = _judged(task, rows, groups, features)
+    groups = group_copies(runtime, set_id, rows, compared, kept)
+    judged = _judged(task, rows, groups, features, kept)
     with runtime.catalog.write() as transaction:
         images.set_suspicions(transaction, set_id, judged)
         images.set_audited(transaction, set_id)
@@ -52,7 +53,11 @@ def _audit(runtime: Runtime, task: Task, set_id: str) -> dict[str, int]:
 
 
 def _judged(
-    task: Task, rows: Sequence[Image], groups: Sequence[str | None], features: NDArray[np.float32]
+    task: Task,
+    rows: Sequence[Image],
+    groups: Sequence[str | None],
+    features: NDArray[np.float32],
+    kept: Checkpoints,
 ) -> list[tuple[str, str, float | None, str | None]]:
     """Id, label, suspicion and suggested label of each image; those out of use are not judged."""
     from ecluse.plants.suspects import judge_labels
@@ -66,6 +71,7 @@ def _judged(
         report=lambda fraction: task.report(
             "judge", min(_COMPARED + (1 - _COMPARED) * fraction, 0.999), "judging the labels"
         ),
+        checkpoints=kept,
     )
     known = dict(zip(used, judged, strict=True))
     return [

@@ -51,12 +51,11 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
         "best_epoch": checkpoint.best_epoch,
         "scaler": checkpoint.scaler,
     }
-    tensors = {
-        f"{part}/{name}": np.asarray(array, order="C")
-        for part, arrays in parts.items()
-        for name, array in arrays.items()
-    }
-    return safetensors.save(tensors, metadata={"format": FORMAT, "figures": json.dumps(figures)})
+    return pack(
+        FORMAT,
+        figures,
+        {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()},
+    )
 
 
 def from_bytes(data: bytes) -> Checkpoint:
@@ -64,24 +63,46 @@ def from_bytes(data: bytes) -> Checkpoint:
     Raises:
         UnusableCheckpoint: they are not the bytes of one, or of another format.
     """
+    figures, arrays = unpack(FORMAT, data)
+    parts: dict[str, dict[str, NDArray[Any]]] = {"weights": {}, "optimiser": {}}
+    for name, array in arrays.items():
+        part, _, rest = name.partition("/")
+        parts.setdefault(part, {})[rest] = array
     try:
-        metadata = _metadata(data)
-        if metadata.get("format") != FORMAT:
-            raise UnusableCheckpoint("The checkpoint is of another format.")
-        figures = json.loads(metadata["figures"])
-        parts: dict[str, dict[str, NDArray[Any]]] = {"weights": {}, "optimiser": {}}
-        for name, array in safetensors.load(data).items():
-            part, _, rest = name.partition("/")
-            parts.setdefault(part, {})[rest] = array
         return Checkpoint(
             about=figures["about"],
-            history=tuple(Epoch(**epoch) for epoch in figures["history"]),
+            history=history_of(figures),
             best_epoch=figures["best_epoch"],
             weights=parts["weights"],
             best=parts.get("best", parts["weights"]),
             optimiser=parts["optimiser"],
             scaler=figures["scaler"],
         )
+    except KeyError as error:
+        raise UnusableCheckpoint("The checkpoint is damaged.") from error
+
+
+def history_of(figures: Mapping[str, Any]) -> tuple[Epoch, ...]:
+    """The epochs that figures tell of; raises as `from_bytes` does."""
+    try:
+        return tuple(Epoch(**epoch) for epoch in figures["history"])
+    except (KeyError, TypeError) as error:
+        raise UnusableCheckpoint("The checkpoint is damaged.") from error
+
+
+def pack(format_: str, figures: Mapping[str, Any], arrays: Arrays) -> bytes:
+    """Arrays by name as one safetensors file, with figures as JSON beside them."""
+    tensors = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    return safetensors.save(tensors, metadata={"format": format_, "figures": json.dumps(figures)})
+
+
+def unpack(format_: str, data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """The figures and arrays of `pack`; raises as `from_bytes` does."""
+    try:
+        metadata = _metadata(data)
+        if metadata.get("format") != format_:
+            raise UnusableCheckpoint("The checkpoint is of another format.")
+        return json.loads(metadata["figures"]), safetensors.load(data)
     except (SafetensorError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UnusableCheckpoint("The checkpoint is damaged.") from error
 

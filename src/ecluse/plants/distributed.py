@@ -24,6 +24,7 @@ from ecluse.errors import PlantsError, TrainingDiverged, UnreadableImage
 from ecluse.plants.checkpoints import from_bytes
 from ecluse.plants.plan import Plan
 from ecluse.plants.recipe import Epoch, Example, Learned, Lesson, Teaching
+from ecluse.plants.seen import Seen
 from ecluse.settings import surrounding
 
 #: Seconds between two looks at what was told, and how long processes have to end by themselves.
@@ -153,6 +154,10 @@ class _Told:
     def saved(self) -> bytes | None:
         path = self.folder / "checkpoint"
         return path.read_bytes() if path.exists() else None
+
+    def seen(self, meaning: str) -> Seen:
+        """Of this process alone: a whole epoch is what the job goes on from."""
+        return Seen(meaning)
 
     def _say(self, **said: Any) -> None:
         if self.first:

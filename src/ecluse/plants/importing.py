@@ -1,7 +1,8 @@
 """Import images into a set: read each within bounds, decode it, hash it, store it, and write down what became of it.
 
-An image is known in its set by the SHA-256 of its bytes. So an import that was killed is done again from the start,
-passes over what is there, and leaves what one that was not killed leaves; importing twice changes nothing.
+An image is known in its set by the SHA-256 of its bytes, so that importing twice changes nothing. A job keeps which
+files are behind it: one that is taken up again reads, or fetches, only the others, and leaves what one that was not
+interrupted leaves.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ import contextlib
 import hashlib
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
 from typing import Any, Final
+
+import numpy as np
 
 from ecluse.catalog import images
 from ecluse.catalog.tables import Image, new_id
+from ecluse.checkpoints import Checkpoints, from_bytes, to_bytes
 from ecluse.errors import InvalidInput, NotFound, UnreadableImage
 from ecluse.plants.formats import FORMATS
 from ecluse.plants.likeness import perceptual_hash
@@ -40,6 +43,10 @@ _LOOK: Final = 0.5
 _PLACES: Final = 20
 #: What a perceptual hash needs is seen in an image of about this size.
 _SIDE: Final = 64
+
+#: The checkpoint of an import, and the bytes that a file is known by in it.
+_CHECKPOINT: Final = "import"
+_KEY_BYTES: Final = 16
 
 #: A large image takes a gigabyte while it is decoded.
 _MANY_BYTES: Final = 5_000_000
@@ -79,11 +86,12 @@ def import_images(
     *,
     label: str | None = None,
     report: Report = lambda fraction, message: None,
+    checkpoints: Checkpoints | None = None,
 ) -> Imported:
     """Take files into a set of the user; `label` is that of files which have none.
 
     What could not be taken is a row with its reason, and the rest goes on. Where `report` raises, what is done by
-    then is kept.
+    then is kept, and the same call with the same `checkpoints` goes on from there: what it returns is of both.
 
     Raises:
         NotFound: the user has no such set, or it was removed meanwhile.
@@ -93,14 +101,16 @@ def import_images(
     with runtime.catalog.read() as transaction:
         images.set_of(transaction, user_id, set_id)
     place = _Place(runtime, user_id, set_id)
-    done, waiting, written_at, told_at = Imported(), list[_Examined](), time.monotonic(), 0.0
+    behind = _Behind(checkpoints, f"{set_id} {label or ''}")
+    done, waiting, written_at, told_at = behind.done, list[_Examined](), time.monotonic(), 0.0
     try:
-        with contextlib.closing(_examine_all(place, files, label)) as looked_at:
+        with contextlib.closing(_examine_all(place, files, label, behind)) as looked_at:
             for fraction, examined in looked_at:
                 if examined is not None:
                     waiting.append(examined)
                 if len(waiting) >= _BATCH or time.monotonic() - written_at >= _BATCH_SECONDS:
                     done += _write_down(place, waiting)
+                    behind.note(waiting, done)
                     waiting, written_at = [], time.monotonic()
                 if time.monotonic() - told_at >= _LOOK:
                     told_at = time.monotonic()
@@ -109,6 +119,7 @@ def import_images(
                     )
     finally:
         done += _write_down(place, waiting)
+        behind.note(waiting, done, last=True)
     with runtime.catalog.write() as transaction:
         images.set_imported(transaction, set_id, asdict(done))
     return done
@@ -130,10 +141,50 @@ class _Place:
         return join_key(images_prefix(self.user_id, self.set_id), f"{sha256}.{FORMATS[format_][0]}")
 
 
+class _Behind:
+    """Which files of an import are behind it, by origin and label, and what became of them all.
+
+    Files of one origin and label may be several, as uploads of one name are: so many of them are passed over as there
+    were, the first ones.
+    """
+
+    def __init__(self, checkpoints: Checkpoints | None, of: str) -> None:
+        self._checkpoints, self._of = checkpoints, hashlib.sha256(of.encode()).hexdigest()
+        known = None if checkpoints is None else from_bytes(checkpoints.load(_CHECKPOINT, of=self._of))
+        self.done = Imported() if known is None else Imported(**known[0])
+        self._keys: list[bytes] = [] if known is None else [row.tobytes() for row in known[1]["files"]]
+        self._ahead = Counter(self._keys)
+
+    def has(self, file: File) -> bool:
+        """Whether this file was done by a worker before; each is asked of once."""
+        key = _key(file)
+        if not self._ahead[key]:
+            return False
+        self._ahead[key] -= 1
+        return True
+
+    def note(self, examined: Sequence[_Examined], done: Imported, *, last: bool = False) -> None:
+        """These are written down by now; `done` is what became of all."""
+        if self._checkpoints is None:
+            return
+        self._keys += [one.key for one in examined]
+        if last or self._checkpoints.is_due():
+            files = np.frombuffer(b"".join(self._keys), np.uint8).reshape(-1, _KEY_BYTES)
+            self._checkpoints.save(
+                _CHECKPOINT, to_bytes(asdict(done), {"files": files}), of=self._of, force=last
+            )
+
+
+def _key(file: File) -> bytes:
+    named = f"{file.label or ''}/{file.origin}".encode(errors="surrogatepass")
+    return hashlib.sha256(named).digest()[:_KEY_BYTES]
+
+
 @dataclass(frozen=True)
 class _Examined:
     """A file that was looked at: an image that is stored by now, or the reason why it is none."""
 
+    key: bytes
     origin: str
     label: str
     sha256: str
@@ -149,16 +200,19 @@ class _Examined:
 
 
 def _examine_all(
-    place: _Place, files: Iterable[File], label: str | None
+    place: _Place, files: Iterable[File], label: str | None, behind: _Behind
 ) -> Generator[tuple[float, _Examined | None]]:
-    """Each file in turn, several looked at at a time; None beside a fraction that has not moved for a while."""
+    """Each file in turn, several looked at at a time; None where none is ready for a while, or one is behind."""
     running: deque[tuple[float, Future[_Examined]]] = deque()
     source, stopped, fraction = iter(files), threading.Event(), 0.0
     pool = ThreadPoolExecutor(ABREAST, thread_name_prefix="images")
     try:
         while True:
-            for file in islice(source, 2 * ABREAST - len(running)):
-                running.append((file.fraction, pool.submit(_examine, place, file, label, stopped)))
+            while len(running) < 2 * ABREAST and (file := next(source, None)) is not None:
+                if behind.has(file):
+                    yield file.fraction, None
+                else:
+                    running.append((file.fraction, pool.submit(_examine, place, file, label, stopped)))
             if not running:
                 return
             fraction, first = running[0]
@@ -175,7 +229,7 @@ def _examine_all(
 def _examine(place: _Place, file: File, label: str | None, stopped: threading.Event) -> _Examined:
     """Read, decode and store a file. What is known already is not decoded again."""
     nothing = hashlib.sha256(file.origin.encode(errors="surrogatepass")).hexdigest()
-    rejected = _Examined(_shown(file.origin), _shown_label(file.label, label), nothing, 0)
+    rejected = _Examined(_key(file), _shown(file.origin), _shown_label(file.label, label), nothing, 0)
     if stopped.is_set():
         return rejected
     try:

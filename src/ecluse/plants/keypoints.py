@@ -11,12 +11,14 @@ OpenCV is imported when it is first needed: no page or command that only names t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ecluse.checkpoints import Checkpoints, from_bytes, to_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -51,6 +53,9 @@ _MOST_STRETCH: Final = 2.2
 _NEIGHBOURS: Final = 4
 _CHECKS: Final = 32
 _WORDS: Final = 128
+#: Checkpoints: how points have voted so far, and which pairs were looked at.
+_VOTED: Final = "copies-votes"
+_COMPARED: Final = "copies-compared"
 
 Report = Callable[[float], None]
 
@@ -83,23 +88,44 @@ def describe(image: Image.Image) -> Points:
     return Points(at, np.clip(seen[order], 0, 255).astype(np.uint8))
 
 
-def copies(images: Sequence[Points], report: Report = lambda fraction: None) -> list[tuple[int, int]]:
+def copies(
+    images: Sequence[Points],
+    report: Report = lambda fraction: None,
+    checkpoints: Checkpoints | None = None,
+    *,
+    of: str = "",
+) -> list[tuple[int, int]]:
     """The pairs of images of which one is a copy of the other, by rising index.
 
-    What `report`, told the fraction done, raises ends the work.
+    What `report`, told the fraction done, raises ends the work. `checkpoints` keep how far it is with the images that
+    `of` names.
     """
     count = max(FEWEST_POINTS, MOST_POINTS // max(1, len(images)))
     kept = [one.strongest(count) for one in images]
-    candidates = _candidates(kept, lambda done: report(0.5 * done))
-    found = set()
-    for number, (one, other, mirrored) in enumerate(candidates):
+    known = None if checkpoints is None else from_bytes(checkpoints.load(_COMPARED, of=of))
+    if known is None:
+        candidates = _candidates(kept, lambda done: report(0.5 * done), checkpoints, of)
+        begin, found = 0, set[tuple[int, int]]()
+    else:
+        begin = int(known[0]["next"])
+        candidates = [
+            (one, other, bool(mirrored)) for one, other, mirrored in known[1]["candidates"].tolist()
+        ]
+        found = {(one, other) for one, other in known[1]["found"].tolist()}
+    for number in range(begin, len(candidates)):
+        one, other, mirrored = candidates[number]
         if (one, other) not in found and _is_copy(kept[one], kept[other], mirrored=mirrored):
             found.add((one, other))
+        if checkpoints is not None and checkpoints.is_due():
+            arrays = {"candidates": _table(candidates, 3), "found": _table(sorted(found), 2)}
+            checkpoints.save(_COMPARED, to_bytes({"next": number + 1}, arrays), of=of)
         report(0.5 + 0.5 * (number + 1) / len(candidates))
     return sorted(found)
 
 
-def _candidates(images: Sequence[Points], report: Report) -> list[tuple[int, int, bool]]:
+def _candidates(
+    images: Sequence[Points], report: Report, checkpoints: Checkpoints | None = None, of: str = ""
+) -> list[tuple[int, int, bool]]:
     """Pairs, and whether one of them is mirrored, of which enough points are near each other; the most first.
 
     Each image is in as many pairs as it has nearest images, so that the work grows with the number of images alone.
@@ -110,11 +136,11 @@ def _candidates(images: Sequence[Points], report: Report) -> list[tuple[int, int
         return []
     owner = np.repeat(np.arange(len(images)), sizes)
     every = _rooted(np.concatenate([one.seen for one in images]))
-    cv2.setRNGSeed(0)
+    cv2.setRNGSeed(0)  # the same trees each time, so that work that is taken up ends as it would have
     trees = cv2.flann_Index(every, {"algorithm": 1, "trees": 4})
-    votes: Counter[tuple[int, int, bool]] = Counter()
+    begin, votes = _votes_before(checkpoints, of)
     block = 20 * POINTS
-    for start in range(0, len(every), block):
+    for start in range(begin, len(every), block):
         asked = every[start : start + block]
         mine = owner[start : start + block]
         for mirrored in (False, True):
@@ -126,8 +152,28 @@ def _candidates(images: Sequence[Points], report: Report) -> list[tuple[int, int
                 counts = (theirs != mine) & (squares[:, place] < far)
                 for one, other in zip(mine[counts].tolist(), theirs[counts].tolist(), strict=True):
                     votes[min(one, other), max(one, other), mirrored] += 1
+        if checkpoints is not None and checkpoints.is_due():
+            arrays = {"pairs": _table(votes, 3), "counts": np.array([*votes.values()], np.int64)}
+            checkpoints.save(_VOTED, to_bytes({"next": start + block}, arrays), of=of)
         report(min(1.0, (start + block) / len(every)))
     return _nearest(votes)
+
+
+def _votes_before(checkpoints: Checkpoints | None, of: str) -> tuple[int, Counter[tuple[int, int, bool]]]:
+    """The first point that has not voted yet, and how those before it have."""
+    known = None if checkpoints is None else from_bytes(checkpoints.load(_VOTED, of=of))
+    if known is None:
+        return 0, Counter()
+    pairs = known[1]["pairs"].tolist()
+    votes = {
+        (one, other, bool(mirrored)): count
+        for (one, other, mirrored), count in zip(pairs, known[1]["counts"].tolist(), strict=True)
+    }
+    return int(known[0]["next"]), Counter(votes)
+
+
+def _table(rows: Iterable[tuple[int, ...]], columns: int) -> NDArray[np.int64]:
+    return np.array([*rows], np.int64).reshape(-1, columns)
 
 
 def _nearest(votes: Counter[tuple[int, int, bool]]) -> list[tuple[int, int, bool]]:

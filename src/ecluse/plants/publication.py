@@ -5,6 +5,7 @@ The figures of the test part are those of `model.onnx` as it is served: bytes, p
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ from ecluse.plants.prediction import (
     write_familiarity,
 )
 from ecluse.plants.recipe import Example, Learned
+from ecluse.plants.seen import Seen
 from ecluse.plants.training import APPLICATION, TrainingRequest
 
 WEIGHTS: Final = "best_model.safetensors"
@@ -63,17 +65,20 @@ def write_model(
     *,
     seconds: Mapping[str, float],
     progress: Callable[[float], None] = lambda done: None,
+    seen: Callable[[str], Seen] = Seen,
 ) -> Written:
     """Write every file of a version below `folder`, and measure the classifier on the test part, once.
 
     `seconds` says how long reading and training took; `progress` is told the share of the measuring that is done.
+    What the written graph says of an image is kept where `seen` says, so that measuring that was interrupted goes on.
     """
     began = monotonic()
     folder.mkdir(parents=True)
     labels = list(lessons.lesson.labels)
     write_network(folder, learned)
     typical = _typical(lessons)
-    looking = _Looking(folder, progress, len(typical) + len(lessons.lesson.validation) + len(lessons.test))
+    measured = len(typical) + len(lessons.lesson.validation) + len(lessons.test)
+    looking = _Looking(folder, progress, measured, seen)
     train, train_seen = looking.at(typical)
     validation, validation_seen = looking.at(lessons.lesson.validation)
     familiarity = learn_familiarity(train_seen, train.truth, validation_seen, validation.predicted)
@@ -175,20 +180,29 @@ def torch_logits(learned: Learned) -> Logits | None:
 class _Looking:
     """The written graph as it is served, looking at one image after another."""
 
-    def __init__(self, folder: Path, progress: Callable[[float], None], images: int) -> None:
+    def __init__(
+        self, folder: Path, progress: Callable[[float], None], images: int, seen: Callable[[str], Seen]
+    ) -> None:
         self.graph = Graph.open(folder)
         self._progress, self._images, self._done = progress, images, 0
+        files = b"".join((folder / name).read_bytes() for name in (GRAPH_FILE, TRANSFORM_FILE))
+        self._seen = seen(f"served-{hashlib.sha256(files).hexdigest()}")
 
     def at(self, examples: Sequence[Example]) -> tuple[Answers, NDArray[np.float32]]:
         """What it says of images, and the features (images, features) that it says it by."""
-        seen = []
+        known = self._seen.load((example.sha256 for example in examples), "logits", "features")
         for example in examples:
-            found = self.graph.see(example.read())
-            seen.append((found.logits, found.features))
+            if example.sha256 not in known:
+                found = self.graph.see(example.read())
+                known[example.sha256] = {"logits": found.logits, "features": found.features}
+                self._seen.keep(example.sha256, **known[example.sha256])
             self._done += 1
             self._progress(self._done / self._images)
-        logits = np.array([one for one, _ in seen], dtype=np.float64)
-        return Answers(examples, logits), np.array([one for _, one in seen])
+        self._seen.finish()
+        logits, features = (
+            np.array([known[example.sha256][name] for example in examples]) for name in ("logits", "features")
+        )
+        return Answers(examples, logits.astype(np.float64)), features
 
 
 def check_export(graph: Graph, answers: Answers, reference: Logits | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # pages and commands that only name a recipe read no images
     from numpy.typing import NDArray
 
     from ecluse.plants.pictures import Transform
+    from ecluse.plants.seen import Seen
 
 RecipeName = Literal["features", "finetune"]
 #: Neural networks by name: "lite0" is EfficientNet-Lite0 as learned on ImageNet, "resnet18" starts from nothing.
@@ -100,6 +101,9 @@ class Teaching(Protocol):
 
     def saved(self) -> bytes | None:
         """What was kept last, by this process or one that was killed."""
+
+    def seen(self, meaning: str) -> Seen:
+        """What was seen of images in this way, by this process or one before it; more can be kept there."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ecluse.catalog import audit
 from ecluse.catalog.tables import ImageSet, new_id
+from ecluse.checkpoints import checkpoints_of
 from ecluse.jobs import JobKind, Task
 from ecluse.plants.audit import queue_audit
 from ecluse.plants.sources import File, folder_label
@@ -48,6 +49,7 @@ def _draw(runtime: Runtime, task: Task, set_id: str, each: int) -> int:
         set_id,
         _drawn(each),
         report=lambda fraction, message: task.report("draw", min(fraction, 0.999), message),
+        checkpoints=checkpoints_of(runtime, task),
     )
     return done.files
 

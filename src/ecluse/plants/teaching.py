@@ -10,9 +10,11 @@ from typing import Final
 
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog.tables import Run
+from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import CatalogUnavailable, ObjectNotFound, StoreUnavailable
 from ecluse.jobs import Task
 from ecluse.plants.recipe import Epoch
+from ecluse.plants.seen import Seen, seen_in
 from ecluse.runtime import Runtime
 from ecluse.storage import join_key
 
@@ -46,6 +48,7 @@ class RunTeaching:
         self._untold: list[Epoch] = []
         self._is_noted = False
         self._asked, self._looked_at = False, 0.0
+        self._checkpoints = checkpoints_of(runtime, task)
 
     def report(self, stage: str, fraction: float, message: str = "") -> None:
         del stage  # the recipe's own; the job's is "learn"
@@ -100,6 +103,13 @@ class RunTeaching:
             self._lose("It was damaged in the store; the training began anew.")
             return None
         return data
+
+    def seen(self, meaning: str) -> Seen:
+        return seen_in(self._runtime, meaning, self._checkpoints)
+
+    def seen_in_job(self, meaning: str) -> Seen:
+        """The same of what no other job can use, as what this very classifier says of images."""
+        return Seen(meaning, checkpoints=self._checkpoints)
 
     def _note_folder(self) -> None:
         """Name the folder before the first checkpoint is there, so that it is removed whenever this process dies."""

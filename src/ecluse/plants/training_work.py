@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ecluse import models
 from ecluse.catalog import Transaction, images, runs
 from ecluse.catalog.tables import Publication, Run
+from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import (
     CatalogUnavailable,
     JobCancelled,
@@ -80,7 +81,13 @@ def _split(runtime: Runtime, task: Task, run_id: str) -> str:
         return str(run.subject["split_id"])
     set_id = run.subject["set_id"]
     rows = usable(runtime, run.user_id, set_id)
-    group_copies(runtime, set_id, rows, lambda done, text: task.report("read", COMPARED * done, text))
+    group_copies(
+        runtime,
+        set_id,
+        rows,
+        lambda done, text: task.report("read", COMPARED * done, text),
+        checkpoints_of(runtime, task),
+    )
     split = split_for(runtime, run.user_id, run.subject["set_id"], seed=request_of(run).options.seed)
     with runtime.catalog.write() as transaction:
         runs.set_subject(transaction, run_id, run.subject | {"split_id": split.id})
@@ -104,9 +111,8 @@ def _learn(runtime: Runtime, task: Task, run_id: str, split_id: str) -> dict[str
             lambda done: task.report("read", COMPARED + (READ - COMPARED) * done),
         )
         read = time.monotonic()
-        learned = recipe(request.recipe)(
-            lessons.lesson, request.options, RunTeaching(runtime, task, run, READ, LEARNED)
-        )
+        teaching = RunTeaching(runtime, task, run, READ, LEARNED)
+        learned = recipe(request.recipe)(lessons.lesson, request.options, teaching)
         with runtime.catalog.write() as transaction:
             for epoch in learned.history:
                 log_epoch(transaction, run_id, epoch)
@@ -118,6 +124,7 @@ def _learn(runtime: Runtime, task: Task, run_id: str, split_id: str) -> dict[str
             request,
             seconds={"reading": read - began, "training": taught - read},
             progress=lambda done: task.report("test", LEARNED + (0.97 - LEARNED) * done),
+            seen=teaching.seen_in_job,
         )
         task.report("save", 0.97)
         uploaded = patiently(

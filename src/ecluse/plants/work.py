@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ecluse.catalog import audit, images
+from ecluse.checkpoints import checkpoints_of
 from ecluse.jobs import JobKind, Task
 from ecluse.plants.audit import queue_audit
 from ecluse.plants.importing import Imported, import_images
@@ -24,7 +25,7 @@ _FETCHED: Final = 0.1
 
 
 def run_import(runtime: Runtime, task: Task, set_id: str, source: dict[str, Any], label: str | None) -> None:
-    """Import, and remove what was uploaded for it; a job that is taken up again passes over what is there."""
+    """Import, and remove what was uploaded for it; a job that is taken up again passes over the files behind it."""
     wanted = Source(**source)
     try:
         task.step("import", _import, runtime, task, set_id, wanted, label)
@@ -68,6 +69,7 @@ def _import(runtime: Runtime, task: Task, set_id: str, source: Source, label: st
             files,
             label=label,
             report=lambda fraction, message: task.report("import", fraction, message),
+            checkpoints=checkpoints_of(runtime, task),
         )
     with runtime.catalog.write() as transaction:
         audit.record(transaction, task.user_id, "images.imported", source.name, **_plain(done))
