@@ -208,7 +208,7 @@ def test_a_lesson_without_images_of_a_label_or_of_validation_is_refused() -> Non
 def test_a_recipe_that_is_interrupted_goes_on_where_it_was_and_ends_with_the_same_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    learned_from, options = lesson(8, 3), Options(epochs=5)
+    learned_from, options = lesson(3, 2), Options(epochs=5)
     whole = features(learned_from, options, Told())
     looked_at, fitted = list[int](), list[float]()
     seen, at = recipe._seen, recipe._Path.at
@@ -237,7 +237,7 @@ def test_a_recipe_that_is_interrupted_goes_on_where_it_was_and_ends_with_the_sam
 @pytest.mark.parametrize("other", ["images", "labels", "strengths", "damaged"])
 def test_a_checkpoint_of_another_training_is_not_gone_on_from(other: str) -> None:
     first = Told(cancel_at=0.97)
-    learned_from, options = lesson(8, 3), Options(epochs=5)
+    learned_from, options = lesson(3, 2), Options(epochs=5)
     with pytest.raises(JobCancelled):
         features(learned_from, options, first)
     if other == "images":

@@ -96,6 +96,16 @@ def unheard(panel: str, learned: Learned) -> None:
     """What is said where nobody listens."""
 
 
+#: The text of the model of this name: as it was kept before, or made by the function, and kept.
+Recall = Callable[[str, Callable[[], str]], str]
+
+
+def anew(name: str, make: Callable[[], str]) -> str:
+    """Where no model is kept."""
+    del name
+    return make()
+
+
 @dataclass(frozen=True)
 class Forecast:
     """The expected values of a date and an interval that is to hold a share of `level` of them.
@@ -115,12 +125,13 @@ class Forecast:
 
 
 def forecast_day(
-    inputs: Inputs, *, learns: bool, seed: int = 0, heard: Heard = unheard
+    inputs: Inputs, *, learns: bool, seed: int = 0, heard: Heard = unheard, recall: Recall = anew
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """The day after `inputs.day`: {kind of documents: {key: body}}, of `forecast/arcs` and `forecast/bikes`.
 
     `learns`: ask LightGBM too, which takes seconds to minutes; its inputs should reach back `LEARNING_DAYS`.
-    `heard` is told what was learned of "flow" and of "bikes", where there was enough to learn from.
+    `heard` is told what was learned of "flow" and of "bikes", where there was enough to learn from; `recall` keeps the
+    models of both for whoever goes on with this forecast.
     """
     tomorrow = LocalDay(inputs.day.date + timedelta(days=1), inputs.day.zone)
     network = inputs.network
@@ -128,14 +139,32 @@ def forecast_day(
     names = inputs.bikes.select("counter", "name").drop_nulls().unique("counter", keep="last")
     counters = dict(names.select(pl.col("counter"), pl.col("name")).iter_rows())
     flow, counts = (partial(heard, panel) for panel in ("flow", "bikes"))
-    arcs = forecast(inputs.flow_panel, tomorrow.date, learns=learns, seed=seed, heard=flow)
-    bikes = forecast(inputs.bike_panel, tomorrow.date, learns=learns, seed=seed, heard=counts)
+    arcs = forecast(
+        inputs.flow_panel,
+        tomorrow.date,
+        learns=learns,
+        seed=seed,
+        heard=flow,
+        recall=_of_panel(recall, "flow"),
+    )
+    bikes = forecast(
+        inputs.bike_panel,
+        tomorrow.date,
+        learns=learns,
+        seed=seed,
+        heard=counts,
+        recall=_of_panel(recall, "bikes"),
+    )
     return {
         "forecast/arcs": _bodies(arcs, tomorrow, "flow", lambda arc: {"arc": arc, "label": labels.get(arc)}),
         "forecast/bikes": _bodies(
             bikes, tomorrow, "count", lambda one: {"counter": one, "name": counters.get(one)}
         ),
     }
+
+
+def _of_panel(recall: Recall, panel: str) -> Recall:
+    return lambda name, make: recall(f"{panel}-{name}", make)
 
 
 def forecast(
@@ -146,13 +175,14 @@ def forecast(
     seed: int = 0,
     level: float = LEVELS[0],
     heard: Callable[[Learned], None] = lambda learned: None,
+    recall: Recall = anew,
 ) -> Forecast:
     """What to expect of `day` from the days of the panel before it. `heard` is told what was learned, if it was."""
     past = Past(panel.until(day))
     told = plain(past, past.days, level)
     if not learns or not past.is_enough:
         return told
-    learned = Learned.from_past(past, past.days, since=past.since, seed=seed)
+    learned = Learned.from_past(past, past.days, since=past.since, seed=seed, recall=recall)
     heard(learned)
     return chosen(told, learned, past, past.days)
 
@@ -387,15 +417,18 @@ class Learned:
         return told
 
     @classmethod
-    def from_past(cls, past: Past, until: int, *, since: int = 0, seed: int = 0) -> Learned:
+    def from_past(
+        cls, past: Past, until: int, *, since: int = 0, seed: int = 0, recall: Recall = anew
+    ) -> Learned:
         """Learn from the days from `since` to before `until`, places in the panel."""
         first = since + FIRST_LEARNED
         begin = until - _held_out(first, until)
-        rehearsal = _learn(past, first, begin, seed)
+        rehearsal = _learn(past, first, begin, seed, "rehearsal", recall)
         told = np.stack([_predicted(rehearsal, past, n) for n in range(begin, until)], axis=1)
         held_out = slice(begin, until)
         missed = past.values[:, held_out] - told
-        return cls(past, held_out, missed, _learn(past, first, until, seed), rehearsal)
+        booster = _learn(past, first, until, seed, "model", recall)
+        return cls(past, held_out, missed, booster, rehearsal)
 
     def forecast(self, day: int, level: float) -> Forecast:
         """What it tells of a day of the panel (its place), or of the day after its last."""
@@ -417,16 +450,21 @@ def _held_out(first: int, until: int) -> int:
     return HELD_OUT[until - first >= LONG_HISTORY]
 
 
-def _learn(past: Past, first: int, until: int, seed: int) -> Any:
+def _learn(past: Past, first: int, until: int, seed: int, name: str, recall: Recall) -> Any:
+    """A model as its text says, so that one that was kept tells the same as one that was not."""
     import lightgbm
 
-    sensors, days = np.divmod(_drawn(len(past.values) * (until - first), seed), until - first)
-    days += first
-    target = past.residuals[sensors, days] / past.scale[sensors, days]
-    usable = np.isfinite(target)
-    features = past.features(sensors, days)[usable]
-    data = lightgbm.Dataset(features, np.clip(target[usable], -CLIPPED, CLIPPED))
-    return lightgbm.train({**PARAMETERS, "seed": seed}, data, TREES)
+    def make() -> str:
+        sensors, days = np.divmod(_drawn(len(past.values) * (until - first), seed), until - first)
+        days += first
+        target = past.residuals[sensors, days] / past.scale[sensors, days]
+        usable = np.isfinite(target)
+        features = past.features(sensors, days)[usable]
+        data = lightgbm.Dataset(features, np.clip(target[usable], -CLIPPED, CLIPPED))
+        text: str = lightgbm.train({**PARAMETERS, "seed": seed}, data, TREES).model_to_string()
+        return text
+
+    return lightgbm.Booster(model_str=recall(name, make))
 
 
 def _drawn(pairs: int, seed: int) -> Ints:

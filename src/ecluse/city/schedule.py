@@ -17,7 +17,9 @@ from zoneinfo import ZoneInfo
 
 from ecluse.catalog import audit, schedules
 from ecluse.catalog.tables import User, now
+from ecluse.checkpoints import checkpoints_of
 from ecluse.city.calendar import days_between
+from ecluse.city.progress import part_of
 from ecluse.city.work import QUEUE, expect_administrator
 from ecluse.errors import FetchFailed, InvalidInput
 from ecluse.jobs import Job, JobKind, Task
@@ -213,6 +215,7 @@ def run_scheduled(runtime: Runtime, task: Task, day: str, fetch: bool) -> None:
     if fetch:
         task.step("fetch", _fetch, runtime, task, date.fromisoformat(day))
     task.step("compute", _compute, runtime, task, date.fromisoformat(day))
+    task.step("settle", _settle, runtime, task, date.fromisoformat(day))
 
 
 def _fetch(runtime: Runtime, task: Task, day: date) -> None:
@@ -243,19 +246,34 @@ def _fetch(runtime: Runtime, task: Task, day: date) -> None:
 
 def _compute(runtime: Runtime, task: Task, day: date) -> None:
     from ecluse.city import workflows
-    from ecluse.city.days import is_there, latest_day
 
     def told(fraction: float, message: str) -> None:
-        task.report("compute", min(fraction, 0.999), message)
+        task.report("compute", 0.9 * fraction, message)
 
     with workflows.open_city(runtime) as city:
-        workflows.run_day(city, day, run=task.job_id, report=told)
+        workflows.prepare(city, day, day, part_of(told, 0.0, 0.5))
+        if not workflows.is_done_by(
+            city, day, task.job_id
+        ):  # by a worker that was stopped before it could say so
+            workflows.make_day(city, day, run=task.job_id, report=part_of(told, 0.5, 1.0))
+
+
+def _settle(runtime: Runtime, task: Task, day: date) -> None:
+    """Compute the days before again that the sources have corrected, then forecast the next."""
+    from ecluse.city import workflows
+    from ecluse.city.days import is_there, latest_day
+
+    with workflows.open_city(runtime) as city:
         for earlier in days_between(day - SETTLES, day - timedelta(days=1)):
-            told(0.95, earlier.isoformat())
+            task.report("compute", 0.92, earlier.isoformat())
             if is_there(city.documents, earlier) and not workflows.is_up_to_date(city, earlier):
                 workflows.make_day(city, earlier, run=task.job_id)
         if latest_day(city.documents) == day:
-            workflows.update_forecast(city, lambda _, message: told(0.97, message))
+            workflows.update_forecast(
+                city,
+                lambda _, message: task.report("compute", 0.97, message),
+                checkpoints=checkpoints_of(runtime, task),
+            )
 
 
 def _failed(runtime: Runtime, task: Task, message: str, day: str, **_: Any) -> None:

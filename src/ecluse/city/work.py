@@ -17,6 +17,7 @@ from ecluse import tracking
 from ecluse.catalog import audit, runs, users
 from ecluse.catalog.tables import Run as RunRow
 from ecluse.catalog.tables import User, new_id, now
+from ecluse.checkpoints import checkpoints_of
 from ecluse.city.calendar import days_between, expect_days
 from ecluse.city.progress import Report, unheard
 from ecluse.errors import Forbidden, InvalidInput
@@ -201,6 +202,7 @@ def _forecast(runtime: Runtime, task: Task, raw: str | None) -> None:
             city,
             lambda fraction, message: task.report("forecast", min(fraction, 0.999), message),
             lambda day: tracked(runtime, task, day),
+            checkpoints_of(runtime, task),
         )
 
 
@@ -288,6 +290,8 @@ def _compute(runtime: Runtime, task: Task, day: date, raw: str | None, run: str)
 
     _expect_right(runtime, task, raw)
     with workflows.open_city(runtime, raw) as city:
+        if workflows.is_done_by(city, day, run):  # and its worker was stopped before it could say so
+            return
         workflows.make_day(
             city,
             day,

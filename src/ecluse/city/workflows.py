@@ -45,7 +45,8 @@ from ecluse.settings import store_or_folder
 from ecluse.storage import ObjectStore, join_key
 
 if TYPE_CHECKING:
-    from ecluse.city.forecast import Heard, Learned
+    from ecluse.checkpoints import Checkpoints
+    from ecluse.city.forecast import Heard, Learned, Recall
 
 #: The kind of the document that says which day is forecast; the forecasts are `forecast/arcs` and `forecast/bikes`.
 FORECAST: Final = "forecast"
@@ -354,20 +355,27 @@ def _mark(city: City, computed: ComputedDay, run: str) -> Body:
     }
 
 
-def update_forecast(city: City, report: Report = unheard, track: Track = untracked) -> date | None:
+def update_forecast(
+    city: City,
+    report: Report = unheard,
+    track: Track = untracked,
+    checkpoints: Checkpoints | None = None,
+) -> date | None:
     """Forecast the day after the last that was computed; which day that is, None before there is any.
 
     What is there for that day and from the same data stays. A later day that is computed meanwhile is seen. `track`
-    stands around the learning, and hears of it.
+    stands around the learning, and hears of it; `checkpoints` keep each model that was learned.
     """
     done = None
     while (latest := latest_day(city.documents)) is not None and latest != done:
-        _write_forecast(city, latest, report, track)
+        _write_forecast(city, latest, report, track, checkpoints)
         done = latest
     return None if done is None else done + timedelta(days=1)
 
 
-def _write_forecast(city: City, latest: date, report: Report, track: Track) -> None:
+def _write_forecast(
+    city: City, latest: date, report: Report, track: Track, checkpoints: Checkpoints | None
+) -> None:
     from ecluse.city.forecast import LEARNING_DAYS, forecast_day
 
     documents = city.documents
@@ -380,11 +388,32 @@ def _write_forecast(city: City, latest: date, report: Report, track: Track) -> N
     inputs = read_inputs(city.curated, city.day(latest), city.thresholds, history_days=LEARNING_DAYS)
     report(0.5, "learning")
     with track(latest + timedelta(days=1)) as heard:
-        found = forecast_day(inputs, learns=True, heard=heard)
+        found = forecast_day(inputs, learns=True, heard=heard, recall=_recalled(checkpoints, digest))
     report(0.9, "writing the forecast")
     for kind, bodies in found.items():
         _write_parts(documents, kind, {key: _of_city(city) | body for key, body in bodies.items()})
     documents.put(FORECAST, "state", state)
+
+
+def _recalled(checkpoints: Checkpoints | None, inputs: str) -> Recall:
+    """Models that were learned from these inputs, by this library, are taken from the checkpoints."""
+    from importlib.metadata import version
+
+    from ecluse.city.forecast import PARAMETERS, TREES, anew
+
+    if checkpoints is None:
+        return anew
+    told = json.dumps([inputs, TREES, PARAMETERS, version("lightgbm")], sort_keys=True)
+    of = hashlib.sha256(told.encode()).hexdigest()
+
+    def recall(name: str, make: Callable[[], str]) -> str:
+        kept = checkpoints.load(f"forecast-{name}", of=of)
+        text = make() if kept is None else kept.decode()
+        if kept is None:
+            checkpoints.save(f"forecast-{name}", text.encode(), of=of, force=True)
+        return text
+
+    return recall
 
 
 # Look
@@ -401,6 +430,13 @@ def is_up_to_date(city: City, day: date) -> bool:
     key = day.isoformat()
     mark = city.documents.get_many([(MARK, key)]).get((MARK, key))
     return mark is not None and mark["inputs"] == inputs_digest(city, day)
+
+
+def is_done_by(city: City, day: date, run: str) -> bool:
+    """Whether this very run has computed a day, from what would be read now: it needs not do so twice."""
+    key = day.isoformat()
+    mark = city.documents.get_many([(MARK, key)]).get((MARK, key))
+    return mark is not None and mark["run"] == run and mark["inputs"] == inputs_digest(city, day)
 
 
 def inputs_digest(city: City, day: date, *, history_days: int = HISTORY_DAYS) -> str:

@@ -45,7 +45,7 @@ _PLACES: Final = 20
 _SIDE: Final = 64
 
 #: The checkpoint of an import, and the bytes that a file is known by in it.
-_CHECKPOINT: Final = "import"
+_CHECKPOINT: Final = "import-1"
 _KEY_BYTES: Final = 16
 
 #: A large image takes a gigabyte while it is decoded.
@@ -103,14 +103,16 @@ def import_images(
     place = _Place(runtime, user_id, set_id)
     behind = _Behind(checkpoints, f"{set_id} {label or ''}")
     done, waiting, written_at, told_at = behind.done, list[_Examined](), time.monotonic(), 0.0
+    fraction = behind.fraction
     try:
         with contextlib.closing(_examine_all(place, files, label, behind)) as looked_at:
-            for fraction, examined in looked_at:
+            for at, examined in looked_at:
+                fraction = max(fraction, at)
                 if examined is not None:
                     waiting.append(examined)
                 if len(waiting) >= _BATCH or time.monotonic() - written_at >= _BATCH_SECONDS:
                     done += _write_down(place, waiting)
-                    behind.note(waiting, done)
+                    behind.note(waiting, done, fraction)
                     waiting, written_at = [], time.monotonic()
                 if time.monotonic() - told_at >= _LOOK:
                     told_at = time.monotonic()
@@ -119,7 +121,7 @@ def import_images(
                     )
     finally:
         done += _write_down(place, waiting)
-        behind.note(waiting, done, last=True)
+        behind.note(waiting, done, fraction, last=True)
     with runtime.catalog.write() as transaction:
         images.set_imported(transaction, set_id, asdict(done))
     return done
@@ -151,7 +153,9 @@ class _Behind:
     def __init__(self, checkpoints: Checkpoints | None, of: str) -> None:
         self._checkpoints, self._of = checkpoints, hashlib.sha256(of.encode()).hexdigest()
         known = None if checkpoints is None else from_bytes(checkpoints.load(_CHECKPOINT, of=self._of))
-        self.done = Imported() if known is None else Imported(**known[0])
+        self.done = Imported() if known is None else Imported(**known[0]["done"])
+        #: How much of the source was behind it: what is said while those files are passed over.
+        self.fraction = 0.0 if known is None else float(known[0]["fraction"])
         self._keys: list[bytes] = [] if known is None else [row.tobytes() for row in known[1]["files"]]
         self._ahead = Counter(self._keys)
 
@@ -163,16 +167,17 @@ class _Behind:
         self._ahead[key] -= 1
         return True
 
-    def note(self, examined: Sequence[_Examined], done: Imported, *, last: bool = False) -> None:
-        """These are written down by now; `done` is what became of all."""
+    def note(
+        self, examined: Sequence[_Examined], done: Imported, fraction: float, *, last: bool = False
+    ) -> None:
+        """These are written down by now; `done` is what became of all, `fraction` how much of the source that is."""
         if self._checkpoints is None:
             return
         self._keys += [one.key for one in examined]
         if last or self._checkpoints.is_due():
             files = np.frombuffer(b"".join(self._keys), np.uint8).reshape(-1, _KEY_BYTES)
-            self._checkpoints.save(
-                _CHECKPOINT, to_bytes(asdict(done), {"files": files}), of=self._of, force=last
-            )
+            figures = {"done": asdict(done), "fraction": fraction}
+            self._checkpoints.save(_CHECKPOINT, to_bytes(figures, {"files": files}), of=self._of, force=last)
 
 
 def _key(file: File) -> bytes:
