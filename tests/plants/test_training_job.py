@@ -66,8 +66,10 @@ def ended(runtime: Runtime, run: Run) -> Run:
         return runs.run_of(transaction, run.user_id, run.id)
 
 
-def checkpoints(runtime: Runtime, user: User) -> list[str]:
-    return [info.key for info in runtime.data.list(f"user_data/{user.id}/checkpoints")]
+def checkpoints(runtime: Runtime, user: User, *, of_the_run: bool = False) -> list[str]:
+    """What is kept to go on from: of the run, what its recipe has learned; of its job, what was seen of images too."""
+    keys = [info.key for info in runtime.data.list(f"user_data/{user.id}/checkpoints")]
+    return [key for key in keys if key.endswith(".safetensors") or not of_the_run]
 
 
 def test_a_training_publishes_a_version_with_its_files_and_figures(
@@ -140,7 +142,7 @@ def test_a_training_that_is_cancelled_publishes_nothing_and_keeps_nothing(
 
     def cancelled(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
         teaching.save(b"all there is")
-        assert len(checkpoints(runtime, user)) == 1
+        assert len(checkpoints(runtime, user, of_the_run=True)) == 1
         cancel_job(runtime, user.id, run.job_id or "")
         while True:
             teaching.report("learning", 0.5)
@@ -241,10 +243,10 @@ def test_a_version_that_was_committed_before_its_worker_died_ends_its_run_as_don
     with pytest.raises(KeyboardInterrupt):
         training_work.publish(runtime, task, run.id, learned)
     monkeypatch.undo()
-    assert len(checkpoints(runtime, user)) == 1
+    assert len(checkpoints(runtime, user, of_the_run=True)) == 1
     runtime.jobs.cancel(user.id, run.job_id or "")
     assert training_work.reconcile(runtime) == 1
-    assert checkpoints(runtime, user) == []
+    assert checkpoints(runtime, user, of_the_run=True) == []
     row = models.resolve(runtime, user.id, "shapes")
     assert (ended(runtime, run).status, ended(runtime, run).version) == ("done", row.version)
     assert training_work.reconcile(runtime) == 0
@@ -259,7 +261,7 @@ def test_a_checkpoint_is_read_back_as_it_was_kept_and_a_damaged_one_is_left_asid
     assert teaching.saved() is None
     for content in (b"first", b"second", b"second"):
         teaching.save(content)
-        assert len(checkpoints(runtime, user)) == 1
+        assert len(checkpoints(runtime, user, of_the_run=True)) == 1
         assert teaching.saved() == content
     runtime.data.put(checkpoints(runtime, user)[0], b"torn")
     assert teaching.saved() is None

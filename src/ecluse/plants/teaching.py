@@ -6,11 +6,12 @@ import hashlib
 import logging
 import re
 import time
+from functools import cached_property
 from typing import Final
 
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog.tables import Run
-from ecluse.checkpoints import checkpoints_of
+from ecluse.checkpoints import Checkpoints, checkpoints_of
 from ecluse.errors import CatalogUnavailable, ObjectNotFound, StoreUnavailable
 from ecluse.jobs import Task
 from ecluse.plants.recipe import Epoch
@@ -48,7 +49,10 @@ class RunTeaching:
         self._untold: list[Epoch] = []
         self._is_noted = False
         self._asked, self._looked_at = False, 0.0
-        self._checkpoints = checkpoints_of(runtime, task)
+
+    @cached_property
+    def _checkpoints(self) -> Checkpoints:
+        return checkpoints_of(self._runtime, self._task)
 
     def report(self, stage: str, fraction: float, message: str = "") -> None:
         del stage  # the recipe's own; the job's is "learn"
