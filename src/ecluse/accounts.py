@@ -1,7 +1,10 @@
 """Make accounts, sign people and programs in and out, and say who a secret belongs to.
 
-Secrets (session, token, sign-in link) are 256 random bits; the catalog keeps only their SHA-256, so a
+Secrets (session, token, sign-in link, first account) are random; the catalog keeps only their SHA-256, so a
 copy of the database signs no one in. Passwords are hashed with Argon2id.
+
+A session is a person, a token a program: what changes who may enter (address, password, tokens) is done in a session
+alone, and by who proves to be the owner, see `Accounts.prove`.
 """
 
 from __future__ import annotations
@@ -18,13 +21,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Final
+from typing import Final, Literal
 from urllib.parse import urlsplit
 
 from pwdlib import PasswordHash
 
 from ecluse.catalog import Catalog, Transaction, audit, users
-from ecluse.catalog.tables import ApiToken, Session, User, now
+from ecluse.catalog.tables import ApiToken, AuditEntry, Session, User, now
 from ecluse.errors import (
     CatalogDamaged,
     CatalogUnavailable,
@@ -33,16 +36,20 @@ from ecluse.errors import (
     InvalidCredentials,
     InvalidInput,
     NotFound,
+    NotProven,
     TooManyAttempts,
 )
+from ecluse.passwords import MAX_PASSWORD, checked_password
 
 #: The cookie with the secret of a session.
 SESSION_COOKIE: Final = "ecluse_session"
 SESSION_LIFETIME: Final = timedelta(days=30)
 LINK_LIFETIME: Final = timedelta(hours=24)
-#: NIST SP 800-63B asks for at least 8 and for no rules of composition.
-MIN_PASSWORD: Final = 8
-MAX_PASSWORD: Final = 1024
+FIRST_SECRET_LIFETIME: Final = timedelta(hours=24)
+#: So long after a sign-in link was used, its session sets the first password of the account.
+LINK_PROVES: Final = timedelta(hours=1)
+#: Days that a token for programs lasts, as the page offers them; None: until it is ended.
+TOKEN_DAYS: Final[tuple[int | None, ...]] = (30, 90, 365, None)
 MAX_EMAIL: Final = 320
 LOCAL_EMAIL: Final = "admin@localhost"
 #: Failed sign-ins of one address within `ATTEMPT_WINDOW` seconds before it has to wait.
@@ -51,15 +58,25 @@ ATTEMPT_WINDOW: Final = 300.0
 #: A write per request would be waste.
 LAST_USE_EVERY: Final = timedelta(minutes=1)
 logger = logging.getLogger(__name__)
+_CLOSED: Final = "Accounts are made by an administrator here. Ask one of yours."
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+
+
+#: Who may make an account by the page: anyone; anyone once there is a first; the first alone; nobody. Where "guarded"
+#: and "first" stand, the first account takes a secret of the terminal, see `Accounts.first_secret`.
+Admission = Literal["open", "guarded", "first", "closed"]
 
 
 @dataclass(frozen=True)
 class SignedIn:
-    """Who is acting, and through which session (None for an API token)."""
+    """Who is acting, and through which session or API token.
+
+    `user.role` is what may be done: through a token that does not administer, that of a member.
+    """
 
     user: User
     session: Session | None
+    token: ApiToken | None = None
 
 
 class Accounts:
@@ -72,22 +89,81 @@ class Accounts:
 
     # People
 
-    def sign_up(self, email: str, password: str, name: str = "") -> User:
-        """Make an account; the first one administers.
+    def sign_up(
+        self, email: str, password: str, name: str = "", *, admission: Admission = "open", secret: str = ""
+    ) -> User:
+        """Make an account; the first one administers, and takes the `secret` of a terminal where it is guarded.
 
         Raises:
-            InvalidInput: the address is none or the password is too short.
+            InvalidInput: the address is none, or the password is too short or one that guessers try.
             EmailTaken: the address has an account.
+            Forbidden: accounts are not made so.
+            InvalidCredentials: the first account needs a secret, and this is none.
         """
-        return self._add(checked_email(email), name, _hash(checked_password(password)), admin=False)
+        with self._catalog.read() as transaction:  # hashing costs more than this
+            _expect_admitted(transaction, admission, secret)
+        address = checked_email(email)
+        password_hash = _hash(checked_password(password, address))
+        return self._add(address, name, password_hash, admin=False, admission=admission, secret=secret)
 
-    def add(self, email: str, name: str = "", *, admin: bool = False) -> User:
-        """Make an account without a password; its owner signs in by link and sets one.
+    def add(self, email: str, name: str = "", *, admin: bool = False, password: str | None = None) -> User:
+        """Make an account; without a password its owner signs in by link and sets one.
 
         Raises:
+            InvalidInput: the address is none, or the password is too short or one that guessers try.
             EmailTaken: the address has an account.
         """
-        return self._add(checked_email(email), name, None, admin=admin)
+        address = checked_email(email)
+        password_hash = None if password is None else _hash(checked_password(password, address))
+        return self._add(address, name, password_hash, admin=admin)
+
+    def first_secret(self) -> str | None:
+        """A secret with which the first account may be made within 24 hours; None once there is an account.
+
+        Every process that asks gets one of its own. All of them are worth nothing once one was used.
+        """
+        secret = secrets.token_urlsafe(16)
+        with self._catalog.write() as transaction:
+            users.hold_accounts(transaction)
+            if users.count_users(transaction):
+                return None
+            users.add_first_secret(transaction, _digest(secret), now() + FIRST_SECRET_LIFETIME)
+        return secret
+
+    def admits(self, admission: Admission) -> Literal["anyone", "secret"] | None:
+        """Who may make an account by the page now: anyone, who has the secret of the first one, or (None) nobody."""
+        if admission in ("open", "closed"):
+            return "anyone" if admission == "open" else None
+        if not self.has_any():
+            return "secret"
+        return "anyone" if admission == "guarded" else None
+
+    def expect_admission(self, admission: Admission) -> None:
+        """Raises:
+        Forbidden: nobody may make an account by the page now.
+        """
+        if self.admits(admission) is None:
+            raise Forbidden(_CLOSED)
+
+    def log(
+        self, email: str | None = None, *, everything: bool = False, limit: int = 100
+    ) -> list[tuple[AuditEntry, str | None]]:
+        """Who entered or tried to, and what was changed about accounts, the newest first; of one account, or of all.
+
+        With `everything` whatever else was written down, too.
+
+        Raises:
+            NotFound: no account has this address.
+        """
+        user = None if email is None else self.by_email(email)
+        with self._catalog.read() as transaction:
+            actions = () if everything else audit.OF_ACCOUNTS
+            return audit.entries(transaction, user=user, actions=actions, limit=limit)
+
+    def has_any(self) -> bool:
+        """Whether there is an account."""
+        with self._catalog.read() as transaction:
+            return users.count_users(transaction) > 0
 
     def sign_in(self, email: str, password: str, user_agent: str = "", client: str = "") -> tuple[User, str]:
         """The user and the secret of a new session.
@@ -102,16 +178,38 @@ class Accounts:
             user = users.user_by_email(transaction, address)
         stored = user.password_hash if user and user.password_hash else _hash_of_nobody()
         if not _verify(password, stored) or user is None or not user.password_hash:
+            self._note_failure(address, user, client)
             raise InvalidCredentials(
                 "No account has this address and password. Check both, or make an account."
             )
         self._attempts.succeeded(address, client)
-        return user, self.open_session(user.id, user_agent)
+        if user.disabled_at is not None:  # said to who knows the password alone
+            self._note_failure(address, user, client, disabled=True)
+            raise Forbidden("This account is disabled. Ask an administrator.")
+        with self._catalog.write() as transaction:
+            audit.record(transaction, user.id, "user.sign_in", user.email, client=client)
+            return user, _add_session(transaction, user.id, user_agent)
 
     def open_session(self, user_id: str, user_agent: str = "") -> str:
         """Start a session; its secret, for the cookie."""
         with self._catalog.write() as transaction:
             return _add_session(transaction, user_id, user_agent)
+
+    def _note_failure(self, address: str, user: User | None, client: str, **detail: bool) -> None:
+        """Write down that nobody was let in.
+
+        Of an address without an account only a digest is kept: people type their password into the wrong field.
+        """
+        subject = user.email if user else f"unknown:{_digest(address)[:12]}"
+        with self._catalog.write() as transaction:
+            audit.record(
+                transaction,
+                user.id if user else None,
+                "user.sign_in_failed",
+                subject,
+                client=client,
+                **detail,
+            )
 
     def who_has_session(self, secret: str) -> SignedIn | None:
         with self._catalog.read() as transaction:
@@ -124,50 +222,198 @@ class Accounts:
 
     def sign_out(self, signed_in: SignedIn) -> None:
         if signed_in.session is not None:
-            self.end_session(signed_in.user.id, signed_in.session.id)
+            with self._catalog.write() as transaction:
+                users.remove_session(transaction, signed_in.user.id, signed_in.session.id)
+                audit.record(transaction, signed_in.user.id, "user.sign_out", signed_in.user.email)
 
     def end_session(self, user_id: str, session_id: str) -> None:
         with self._catalog.write() as transaction:
-            users.remove_session(transaction, user_id, session_id)
+            if users.remove_session(transaction, user_id, session_id):
+                audit.record(transaction, user_id, "session.end", session_id)
+
+    def end_others(self, signed_in: SignedIn, *, tokens: bool) -> None:
+        """End every session of the account but this one, every unused sign-in link and, with `tokens`, every token."""
+        with self._catalog.write() as transaction:
+            _end_others(transaction, signed_in, tokens=tokens)
 
     def sessions(self, user_id: str) -> list[Session]:
         with self._catalog.read() as transaction:
             return users.list_sessions(transaction, user_id)
 
-    def change_password(self, signed_in: SignedIn, current: str, new: str) -> None:
-        """Set a new password, and end every other session and every unused sign-in link.
+    def prove(self, signed_in: SignedIn, password: str, *, here: bool = False) -> None:
+        """Make sure that the owner of the account is asking, not who found a browser open or a token.
+
+        That is by the password. Where none is set yet, by a session from the machine that the pages run on (`here`),
+        or that a sign-in link began within the hour; of the administrator whom the first start made, by `here` alone.
 
         Raises:
-            InvalidCredentials: `current` is not the password (an account without one has none to give).
+            InvalidCredentials: it is not the password.
+            NotProven: there is none, and nothing else proves it; or a token asks.
+            TooManyAttempts: there were too many wrong ones of late.
         """
-        user = signed_in.user
+        user, session = signed_in.user, signed_in.session
+        if session is None:
+            raise NotProven(
+                "An API token does not do this. Sign in on the page and do it on your account page."
+            )
         if user.password_hash:
             self._attempts.begin(user.email, "change")
-            if not _verify(current, user.password_hash):
+            if not _verify(password, user.password_hash):
+                with self._catalog.write() as transaction:
+                    audit.record(transaction, user.id, "user.proof_failed", user.email)
                 raise InvalidCredentials("That is not your current password.")
             self._attempts.succeeded(user.email, "change")
-        password_hash = _hash(checked_password(new))
+            return
+        by_link = session.by_link and now() - session.created_at < LINK_PROVES
+        if not here and (not by_link or user.email == LOCAL_EMAIL):
+            raise NotProven(
+                "This account has no password yet. Set one in the terminal of this Écluse: "
+                f"ecluse users password {user.email}"
+            )
+
+    def change_password(
+        self, signed_in: SignedIn, current: str, new: str, *, here: bool = False, keep_tokens: bool = False
+    ) -> None:
+        """Set a new password; every other session and unused sign-in link ends and, unless they are kept, every token.
+
+        Raises:
+            InvalidCredentials: `current` is not the password.
+            NotProven: there is none, see `prove`.
+            InvalidInput: the new one is too short, or one that guessers try.
+        """
+        user = signed_in.user
+        self.prove(signed_in, current, here=here)
+        password_hash = _hash(checked_password(new, user.email))
         with self._catalog.write() as transaction:
             users.set_password_hash(transaction, user.id, password_hash)
-            users.remove_links(transaction, user.id)
-            users.remove_other_sessions(
-                transaction, user.id, signed_in.session.id if signed_in.session else None
-            )
             audit.record(transaction, user.id, "user.change_password", user.email)
+            _end_others(transaction, signed_in, tokens=not keep_tokens)
 
-    def change_email(self, user_id: str, email: str, name: str) -> None:
-        """Set the address to sign in with and the name to be called by."""
+    def change_identity(
+        self,
+        signed_in: SignedIn,
+        email: str,
+        name: str,
+        current: str = "",
+        *,
+        here: bool = False,
+        end_others: bool = False,
+    ) -> None:
+        """Set the name to be called by, and the address to sign in with, which takes the password.
+
+        Raises:
+            InvalidInput: the address is none.
+            EmailTaken: it has another account.
+            InvalidCredentials: `current` is not the password.
+            NotProven: there is none, see `prove`.
+        """
+        user, address = signed_in.user, checked_email(email)
+        if address != user.email:
+            self.prove(signed_in, current, here=here)
         with self._catalog.write() as transaction:
-            users.set_email(transaction, user_id, checked_email(email), name.strip()[:200])
+            users.set_email(transaction, user.id, address, name.strip()[:200])
+            if address != user.email:
+                audit.record(transaction, user.id, "user.change_email", address, before=user.email)
+                users.remove_links(transaction, user.id)
+            if end_others:
+                _end_others(transaction, signed_in, tokens=True)
 
     def everyone(self) -> list[User]:
         with self._catalog.read() as transaction:
             return users.list_users(transaction)
 
-    def _add(self, address: str, name: str, password_hash: str | None, *, admin: bool) -> User:
+    # What administrators do with accounts
+
+    def set_password(self, email: str, password: str, by: str | None = None) -> User:
+        """Set the password of an account from the terminal; its sessions, links and tokens end.
+
+        `by`: who does it, None at a terminal.
+
+        Raises:
+            NotFound: no account has this address.
+            InvalidInput: the password is too short, or one that guessers try.
+        """
+        user = self.by_email(email)
+        password_hash = _hash(checked_password(password, user.email))
+        with self._catalog.write() as transaction:
+            users.set_password_hash(transaction, user.id, password_hash)
+            audit.record(transaction, by, "user.set_password", user.email)
+            _end_everything(transaction, user.id)
+        return user
+
+    def set_role(self, email: str, role: Literal["admin", "member"], by: str | None = None) -> User:
+        """Let an account administer, or no longer. Its tokens do from then on what that role may.
+
+        Raises:
+            NotFound: no account has this address.
+            LastAdministrator: without it none would administer.
+        """
+        with self._catalog.write() as transaction:
+            user = _held(transaction, email)
+            if role != "admin":
+                users.expect_another_administrator(transaction, user, "made a member")
+            if user.role != role:
+                audit.record(transaction, by, "user.role", user.email, before=user.role, role=role)
+            users.set_role(transaction, user, role)
+        return self.by_email(email)
+
+    def disable(self, email: str, by: str | None = None) -> User:
+        """Let nobody sign in to an account; its sessions, links and tokens end at once. What it owns stays.
+
+        Raises:
+            NotFound: no account has this address.
+            LastAdministrator: without it none would administer.
+        """
+        with self._catalog.write() as transaction:
+            user = _held(transaction, email)
+            users.expect_another_administrator(transaction, user, "disabled")
+            if user.disabled_at is None:
+                users.set_disabled(transaction, user, now())
+                audit.record(transaction, by, "user.disable", user.email)
+            _end_everything(transaction, user.id)
+        return self.by_email(email)
+
+    def enable(self, email: str, by: str | None = None) -> User:
+        """Let the owner of a disabled account sign in again, with the same password.
+
+        Raises:
+            NotFound: no account has this address.
+        """
+        with self._catalog.write() as transaction:
+            user = _held(transaction, email)
+            if user.disabled_at is not None:
+                users.set_disabled(transaction, user, None)
+                audit.record(transaction, by, "user.enable", user.email)
+        return self.by_email(email)
+
+    def remove(self, email: str, by: str | None = None) -> None:
+        """Remove an account, and every row that is its owner's. What its rows point at has to be gone before.
+
+        Raises:
+            NotFound: no account has this address.
+            LastAdministrator: without it none would administer.
+        """
+        with self._catalog.write() as transaction:
+            user = _held(transaction, email)
+            users.expect_another_administrator(transaction, user, "removed")
+            audit.record(transaction, by, "user.remove", user.email, id=user.id)
+            users.remove_user(transaction, user.id)
+
+    def _add(
+        self,
+        address: str,
+        name: str,
+        password_hash: str | None,
+        *,
+        admin: bool,
+        admission: Admission = "open",
+        secret: str = "",
+    ) -> User:
         with self._catalog.write() as transaction:
             users.hold_accounts(transaction)
+            _expect_admitted(transaction, admission, secret)
             first = users.count_users(transaction) == 0
+            users.remove_first_secrets(transaction)
             user = users.add_user(
                 transaction,
                 email=address,
@@ -175,7 +421,7 @@ class Accounts:
                 password_hash=password_hash,
                 role="admin" if first or admin else "member",
             )
-            audit.record(transaction, user.id, "user.add", address)
+            audit.record(transaction, user.id, "user.add", address, role=user.role)
         return user
 
     def by_email(self, email: str) -> User:
@@ -188,10 +434,20 @@ class Accounts:
 
     # Programs
 
-    def create_token(self, user_id: str, name: str) -> tuple[str, ApiToken]:
-        """An API token: its secret, shown this once, and its row."""
+    def create_token(
+        self, user_id: str, name: str, *, days: int | None = None, administers: bool = False
+    ) -> tuple[str, ApiToken]:
+        """An API token: its secret, shown this once, and its row.
+
+        It ends after `days`; with `administers` it may do what its owner may as an administrator.
+
+        Raises:
+            InvalidInput: it has no name, or the days are none that are offered.
+        """
         if not name.strip():
             raise InvalidInput("A token needs a name, such as the program that will use it.")
+        if days not in TOKEN_DAYS:
+            raise InvalidInput(f"A token lasts 30, 90 or 365 days, or until it is ended; not {days} days.")
         secret = f"ecluse_{secrets.token_urlsafe(32)}"
         with self._catalog.write() as transaction:
             token = users.add_token(
@@ -200,18 +456,31 @@ class Accounts:
                 user_id=user_id,
                 name=name.strip(),
                 prefix=secret[:12],
+                expires_at=None if days is None else now() + timedelta(days=days),
+                administers=administers,
             )
-            audit.record(transaction, user_id, "token.create", token.name)
+            audit.record(
+                transaction,
+                user_id,
+                "token.create",
+                token.name,
+                id=token.id,
+                days=days,
+                administers=administers,
+            )
         return secret, token
 
     def who_has_token(self, secret: str) -> SignedIn | None:
+        """The owner of a token, in the role in which the token acts."""
         with self._catalog.read() as transaction:
             found = users.user_by_token(transaction, _digest(secret))
         if found is None:
             return None
         user, token = found
-        self._last_uses.note(token.id, token.last_used_at, users.touch_token)
-        return SignedIn(user, None)
+        self._last_uses.note(token.id, token.last_used_at, _note_use)
+        if not token.administers:
+            user.role = "member"  # of this copy alone: rows are detached once they were read
+        return SignedIn(user, None, token)
 
     def tokens(self, user_id: str) -> list[ApiToken]:
         with self._catalog.read() as transaction:
@@ -222,6 +491,14 @@ class Accounts:
             if not users.remove_token(transaction, user_id, token_id):
                 raise NotFound(f"No token {token_id}.")
             audit.record(transaction, user_id, "token.revoke", token_id)
+
+    def revoke_tokens(self, user_id: str) -> int:
+        """End every token of the user; how many those were."""
+        with self._catalog.write() as transaction:
+            ended = users.remove_tokens(transaction, user_id)
+            if ended:
+                audit.record(transaction, user_id, "token.revoke_all", str(ended))
+        return ended
 
     # The first start, and lost passwords
 
@@ -242,7 +519,10 @@ class Accounts:
                 return found
             if users.count_users(transaction):
                 raise Forbidden("No account administers. Make one: ecluse users add EMAIL --admin")
-            return users.add_user(transaction, email=LOCAL_EMAIL, name="", password_hash=None, role="admin")
+            users.remove_first_secrets(transaction)
+            user = users.add_user(transaction, email=LOCAL_EMAIL, name="", password_hash=None, role="admin")
+            audit.record(transaction, user.id, "user.add", user.email, role=user.role)
+        return user
 
     def sign_in_link(self, user_id: str) -> str:
         """The secret of a link that signs this user in once, within 24 hours."""
@@ -257,9 +537,10 @@ class Accounts:
                 purpose="sign_in_link",
                 expires_at=now() + LINK_LIFETIME,
             )
+            audit.record(transaction, None, "link.create", users.user_by_id(transaction, user_id).email)
         return secret
 
-    def redeem_link(self, secret: str, user_agent: str = "") -> tuple[User, str]:
+    def redeem_link(self, secret: str, user_agent: str = "", client: str = "") -> tuple[User, str]:
         """Use a sign-in link up: the user and the secret of a new session.
 
         Raises:
@@ -272,7 +553,8 @@ class Accounts:
                     "This sign-in link was used before or is too old. Sign in with your password, "
                     "or make a new link: ecluse users link EMAIL"
                 )
-            return found[0], _add_session(transaction, found[0].id, user_agent)
+            audit.record(transaction, found[0].id, "user.sign_in_by_link", found[0].email, client=client)
+            return found[0], _add_session(transaction, found[0].id, user_agent, by_link=True)
 
 
 def checked_email(email: str) -> str:
@@ -283,25 +565,73 @@ def checked_email(email: str) -> str:
     return address
 
 
-def checked_password(password: str) -> str:
-    if len(password) < MIN_PASSWORD:
-        raise InvalidInput(f"The password has {len(password)} characters; use at least {MIN_PASSWORD}.")
-    if len(password) > MAX_PASSWORD:
-        raise InvalidInput(f"The password has more than {MAX_PASSWORD} characters.")
-    return password
+def _expect_admitted(transaction: Transaction, admission: Admission, secret: str) -> None:
+    """Make sure that an account may be made so now.
+
+    Raises:
+        Forbidden: accounts are not made so.
+        InvalidCredentials: it would be the first, which needs a secret, and this is none.
+    """
+    if admission == "open":
+        return
+    is_first = users.count_users(transaction) == 0
+    if admission == "closed" or (admission == "first" and not is_first):
+        raise Forbidden(_CLOSED)
+    if is_first and not users.has_first_secret(transaction, _digest(secret.strip())):
+        raise InvalidCredentials(
+            "The first account administers, and needs the secret that the terminal printed when this Écluse started. "
+            "Start it again for another, or make the account there: ecluse users add EMAIL --role administrator"
+        )
 
 
-def _add_session(transaction: Transaction, user_id: str, user_agent: str) -> str:
+def _held(transaction: Transaction, email: str) -> User:
+    """The user with this address; until the transaction ends no other changes accounts."""
+    users.hold_accounts(transaction)
+    user = users.user_by_email(transaction, email.strip().lower())
+    if user is None:
+        raise NotFound(f"No user {email}. See: ecluse users list")
+    return user
+
+
+def _end_others(transaction: Transaction, signed_in: SignedIn, *, tokens: bool) -> None:
+    user_id = signed_in.user.id
+    users.remove_links(transaction, user_id)
+    sessions = users.remove_other_sessions(
+        transaction, user_id, signed_in.session.id if signed_in.session else None
+    )
+    ended = users.remove_tokens(transaction, user_id) if tokens else 0
+    if sessions or ended:
+        audit.record(
+            transaction, user_id, "session.end_others", signed_in.user.email, sessions=sessions, tokens=ended
+        )
+
+
+def _end_everything(transaction: Transaction, user_id: str) -> None:
+    users.remove_links(transaction, user_id)
+    users.remove_other_sessions(transaction, user_id, None)
+    users.remove_tokens(transaction, user_id)
+
+
+def _add_session(transaction: Transaction, user_id: str, user_agent: str, *, by_link: bool = False) -> str:
     secret = secrets.token_urlsafe(32)
-    users.remove_expired(transaction)
+    for owner, name in users.remove_expired(transaction):
+        audit.record(transaction, owner, "token.expire", name)
     users.add_session(
         transaction,
         secret_hash=_digest(secret),
         user_id=user_id,
         user_agent=user_agent,
         expires_at=now() + SESSION_LIFETIME,
+        by_link=by_link,
     )
     return secret
+
+
+def _note_use(transaction: Transaction, token_id: str) -> None:
+    """Note that a token is used; the first time it is written down."""
+    token = users.touch_token(transaction, token_id)
+    if token is not None:
+        audit.record(transaction, token.user_id, "token.first_use", token.name, id=token.id)
 
 
 class _LastUses:

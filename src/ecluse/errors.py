@@ -33,6 +33,8 @@
     ├── AccountError
     │   ├── NotSignedIn (PermissionError)
     │   ├── Forbidden (PermissionError)
+    │   │   └── NotProven                       it needs the password of the account, or the terminal
+    │   ├── LastAdministrator (ValueError)      without this account none would administer
     │   ├── InvalidCredentials (ValueError)
     │   ├── TooManyAttempts (PermissionError)
     │   └── EmailTaken (ValueError)
@@ -253,6 +255,15 @@ class NotSignedIn(AccountError, PermissionError):
 class Forbidden(AccountError, PermissionError):
     code = "forbidden"
     status = 403
+
+
+class NotProven(Forbidden):
+    code = "not_proven"
+
+
+class LastAdministrator(AccountError, ValueError):
+    code = "last_administrator"
+    status = 409
 
 
 class InvalidCredentials(AccountError, ValueError):

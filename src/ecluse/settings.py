@@ -98,7 +98,9 @@ VARIABLES: Final[dict[str, str]] = {
     "all. Default: false",
     "ECLUSE_USER": "E-mail address the commands act for. Default: the first administrator",
     "ECLUSE_TRACE": "1, true, yes or on: a command stopped by a fault of ours shows where. Default: off",
-    "ECLUSE_OPEN_SIGN_UP": "true: anyone who reaches the page may make an account. Default: true",
+    "ECLUSE_OPEN_SIGN_UP": "true: anyone who reaches the page may make an account; false: nobody by the page. Default: "
+    "true for pages that this machine alone reaches; for others the first account alone, with a secret that the "
+    "terminal printed",
 }
 
 _TRUE: Final = ("1", "true", "yes", "on")
@@ -277,7 +279,8 @@ class Settings:
     upload_max_bytes: int = 5 * GIB
     public_url: str | None = None
     user: str | None = None
-    open_sign_up: bool = True
+    #: None: what the pages are reached by decides.
+    open_sign_up: bool | None = None
     fetch_private: bool = False
     #: Addresses below which every member may import.
     import_from: tuple[str, ...] = ()
@@ -326,7 +329,7 @@ class Settings:
             upload_max_bytes=_bytes(env, "ECLUSE_UPLOAD_MAX_BYTES", 5 * GIB),
             public_url=_public_url(env),
             user=env.get("ECLUSE_USER"),
-            open_sign_up=_flag(env, "ECLUSE_OPEN_SIGN_UP", default=True) is not False,
+            open_sign_up=_flag(env, "ECLUSE_OPEN_SIGN_UP", default=None),
             fetch_private=_flag(env, "ECLUSE_FETCH_PRIVATE", default=False) is True,
             import_from=import_from,
             city=_city(env),

@@ -111,7 +111,7 @@ class Browser:
         async def ask() -> httpx.Response:
             transport = httpx.ASGITransport(application_over(self._runtime))
             async with httpx.AsyncClient(
-                transport=transport, base_url="http://ecluse.test", cookies=self.cookies
+                transport=transport, base_url="http://127.0.0.1", cookies=self.cookies
             ) as client:
                 answer = await client.request(
                     method, path, headers={"accept": "text/html", **(headers or {})}, **body
@@ -128,7 +128,7 @@ _applications: list[FastAPI] = []
 
 def application_over(runtime: Runtime) -> FastAPI:
     if not _applications:
-        _applications.append(make_app(runtime))
+        _applications.append(make_app(runtime, listens_here=True))
     app = _applications[0]
     if app.state.runtime is not runtime:
         app.state.runtime = runtime

@@ -94,6 +94,16 @@ def pointing_at(transaction: Transaction, url: str, *, limit: int = 10) -> list[
     return list(islice(pointers_near(transaction, url), limit))
 
 
+def addresses_of(transaction: Transaction, user_id: str) -> Iterator[str]:
+    """The addresses in all rows of a user."""
+    for columns in POINTING.values():
+        address = getattr(columns.kind, columns.address)
+        if hasattr(columns.kind, "user_id"):
+            yield from transaction.scalars(
+                select(address).where(columns.kind.user_id == user_id, address != "").distinct()
+            )
+
+
 def _found(transaction: Transaction, table: str, wanted: ColumnElement[bool]) -> Iterator[Pointer]:
     columns = POINTING[table]
     kind = columns.kind

@@ -46,8 +46,9 @@ BATCH: Final = 500
 #: Rows that are named of each kind of finding.
 NAMED: Final = 10
 #: Tables that are no part of a home: what a place knows of moves to and from it, with their journal; the processes
-#: that run there; and documents, which are copied as such, from whichever database keeps them.
-LEFT: Final = frozenset({"home_moves", "home_move_parts", "workers", "documents"})
+#: that run there, and the secrets that their terminals showed; and documents, which are copied as such, from whichever
+#: database keeps them.
+LEFT: Final = frozenset({"home_moves", "home_move_parts", "workers", "documents", "first_account_secrets"})
 #: Brought when all else is there: until then nobody is let in.
 LAST: Final = ("sessions", "api_tokens")
 #: What a move did with objects is its journal, and no part of the home.

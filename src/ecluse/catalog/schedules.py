@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import Schedule, now
@@ -22,6 +23,11 @@ def set_schedule(
     )
     transaction.flush()
     return row
+
+
+def hand_over(transaction: Transaction, user_id: str, heir_id: str) -> None:
+    """Let what one user set be another's."""
+    transaction.execute(update(Schedule).where(Schedule.user_id == user_id).values(user_id=heir_id))
 
 
 def remove_schedule(transaction: Transaction, name: str) -> bool:

@@ -72,10 +72,23 @@ class User(Base):
     password_hash: Mapped[str | None] = mapped_column(String(300))
     role: Mapped[str] = mapped_column(String(16), default="member")
     created_at: Mapped[datetime] = mapped_column(default=now)
+    #: Since when nobody may sign in to it; None while one may.
+    disabled_at: Mapped[datetime | None]
+
+
+class FirstAccountSecret(Base):
+    """A secret that a terminal showed, with which the first account may be made; only its hash is kept."""
+
+    __tablename__ = "first_account_secrets"
+    secret_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    expires_at: Mapped[datetime]
 
 
 class Session(Base):
-    """A signed-in browser. `id` names it to its owner; only the hash of its secret is kept."""
+    """A signed-in browser. `id` names it to its owner; only the hash of its secret is kept.
+
+    `by_link`: a sign-in link began it, and no password.
+    """
 
     __tablename__ = "sessions"
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
@@ -85,10 +98,14 @@ class Session(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     last_used_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime]
+    by_link: Mapped[bool] = mapped_column(default=False)
 
 
 class ApiToken(Base):
-    """A token for programs, or (`purpose` "sign_in_link") a link that signs in once."""
+    """A token for programs, or (`purpose` "sign_in_link") a link that signs in once.
+
+    `administers`: it may do what an administrator may, if its owner is one; else what a member may.
+    """
 
     __tablename__ = "api_tokens"
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
@@ -100,6 +117,7 @@ class ApiToken(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     last_used_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
+    administers: Mapped[bool] = mapped_column(default=False)
 
 
 class Dataset(Base):
@@ -407,7 +425,10 @@ class AuditEntry(Base):
     """Who did what to what, and when. Never changed once written."""
 
     __tablename__ = "audit_log"
-    __table_args__ = (Index("ix_audit_log_user_time", "user_id", "created_at"),)
+    __table_args__ = (
+        Index("ix_audit_log_user_time", "user_id", "created_at"),
+        Index("ix_audit_log_time", "created_at"),
+    )
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     user_id: Mapped[str | None] = mapped_column(String(32))
     action: Mapped[str] = mapped_column(String(64))

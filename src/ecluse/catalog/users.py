@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import ApiToken, Session, User, now
-from ecluse.errors import EmailTaken, NotFound
+from ecluse.catalog.tables import (
+    ApiToken,
+    Dataset,
+    FirstAccountSecret,
+    Image,
+    ImageSet,
+    Inspection,
+    Label,
+    ModelVersion,
+    Prediction,
+    Run,
+    Session,
+    TrainingRun,
+    User,
+    now,
+)
+from ecluse.errors import EmailTaken, LastAdministrator, NotFound
 
 
 def add_user(
@@ -27,7 +43,9 @@ def add_user(
 
 
 def hold_accounts(transaction: Transaction) -> None:
-    """Let no other transaction make an account before this one ends, so that one account is the first.
+    """Let no other transaction make, change or remove an account before this one ends.
+
+    So one account is the first, and of two administrators who end each other one stays.
 
     SQLite's one writer holds everything anyway.
     """
@@ -60,7 +78,89 @@ def list_users(transaction: Transaction) -> list[User]:
 
 
 def first_administrator(transaction: Transaction) -> User | None:
-    return transaction.scalar(select(User).where(User.role == "admin").order_by(User.created_at).limit(1))
+    """The oldest account that administers and may be signed in to."""
+    return transaction.scalar(
+        select(User)
+        .where(User.role == "admin", User.disabled_at.is_(None))
+        .order_by(User.created_at)
+        .limit(1)
+    )
+
+
+def expect_another_administrator(transaction: Transaction, user: User, action: str) -> None:
+    """Make sure that, without this one, an account is left that administers. The accounts have to be held.
+
+    Raises:
+        LastAdministrator: there is none; `action` says what was to be done.
+    """
+    others = select(func.count()).where(User.role == "admin", User.disabled_at.is_(None), User.id != user.id)
+    if user.role == "admin" and user.disabled_at is None and not transaction.scalar(others):
+        raise LastAdministrator(
+            f"{user.email} is the last account that administers, and cannot be {action}. Make another one first: "
+            "ecluse users role EMAIL administrator"
+        )
+
+
+def set_disabled(transaction: Transaction, user: User, moment: datetime | None) -> None:
+    """Let nobody sign in to an account from a moment on, or (None) its owner again."""
+    transaction.execute(update(User).where(User.id == user.id).values(disabled_at=moment))
+
+
+def set_role(transaction: Transaction, user: User, role: str) -> None:
+    transaction.execute(update(User).where(User.id == user.id).values(role=role))
+
+
+def remove_user(transaction: Transaction, user_id: str) -> None:
+    """Remove an account, and with it every row that is its owner's."""
+    transaction.execute(delete(User).where(User.id == user_id))
+
+
+#: What a user may have, as it is named to a person.
+_OWNED: Final[dict[str, type[Any]]] = {
+    "tables": Dataset,
+    "scored tables": Prediction,
+    "model versions": ModelVersion,
+    "sets of images": ImageSet,
+    "trainings": TrainingRun,
+    "runs": Run,
+    "labels": Label,
+    "inspections": Inspection,
+}
+_SIZED: Final = (Dataset, Prediction, ModelVersion, Image)
+
+
+def count_owned(transaction: Transaction, user_id: str) -> dict[str, int]:
+    """How many of each kind a user has; a kind of which there is none is left out."""
+    counts = {
+        name: transaction.scalar(select(func.count()).select_from(kind).where(kind.user_id == user_id)) or 0
+        for name, kind in _OWNED.items()
+    }
+    return {name: number for name, number in counts.items() if number}
+
+
+def size_owned(transaction: Transaction, user_id: str) -> int:
+    """Bytes of the objects that rows of a user tell of."""
+    return sum(
+        int(transaction.scalar(select(func.sum(kind.size_bytes)).where(kind.user_id == user_id)) or 0)
+        for kind in _SIZED
+    )
+
+
+def add_first_secret(transaction: Transaction, secret_hash: str, expires_at: datetime) -> None:
+    """Keep a secret with which the first account may be made; those whose time is over go."""
+    transaction.execute(delete(FirstAccountSecret).where(FirstAccountSecret.expires_at <= now()))
+    transaction.add(FirstAccountSecret(secret_hash=secret_hash, expires_at=expires_at))
+
+
+def has_first_secret(transaction: Transaction, secret_hash: str) -> bool:
+    found = select(func.count()).where(
+        FirstAccountSecret.secret_hash == secret_hash, FirstAccountSecret.expires_at > now()
+    )
+    return bool(transaction.scalar(found))
+
+
+def remove_first_secrets(transaction: Transaction) -> None:
+    transaction.execute(delete(FirstAccountSecret))
 
 
 def set_password_hash(transaction: Transaction, user_id: str, password_hash: str) -> None:
@@ -77,10 +177,20 @@ def set_email(transaction: Transaction, user_id: str, email: str, name: str) -> 
 
 
 def add_session(
-    transaction: Transaction, *, secret_hash: str, user_id: str, user_agent: str, expires_at: datetime
+    transaction: Transaction,
+    *,
+    secret_hash: str,
+    user_id: str,
+    user_agent: str,
+    expires_at: datetime,
+    by_link: bool = False,
 ) -> Session:
     session = Session(
-        secret_hash=secret_hash, user_id=user_id, user_agent=user_agent[:300], expires_at=expires_at
+        secret_hash=secret_hash,
+        user_id=user_id,
+        user_agent=user_agent[:300],
+        expires_at=expires_at,
+        by_link=by_link,
     )
     transaction.add(session)
     transaction.flush()
@@ -88,11 +198,11 @@ def add_session(
 
 
 def user_by_session(transaction: Transaction, secret_hash: str) -> tuple[User, Session] | None:
-    """The owner of a session that has not expired, and the session."""
+    """The owner of a session that has not expired, and the session; None where the account is disabled."""
     found = transaction.execute(
         select(User, Session)
         .join(Session, Session.user_id == User.id)
-        .where(Session.secret_hash == secret_hash, Session.expires_at > now())
+        .where(Session.secret_hash == secret_hash, Session.expires_at > now(), User.disabled_at.is_(None))
     ).first()
     return None if found is None else (found[0], found[1])
 
@@ -111,19 +221,32 @@ def touch_session(transaction: Transaction, session_id: str) -> None:
     transaction.execute(update(Session).where(Session.id == session_id).values(last_used_at=now()))
 
 
-def remove_session(transaction: Transaction, user_id: str, session_id: str) -> None:
-    transaction.execute(delete(Session).where(Session.id == session_id, Session.user_id == user_id))
+def remove_session(transaction: Transaction, user_id: str, session_id: str) -> int:
+    """Remove one session of the user; 0 when it is not theirs or was already gone."""
+    found = transaction.execute(
+        delete(Session).where(Session.id == session_id, Session.user_id == user_id).returning(Session.id)
+    )
+    return len(found.all())
 
 
-def remove_other_sessions(transaction: Transaction, user_id: str, kept: str | None) -> None:
-    """End every session of the user but `kept`."""
-    transaction.execute(delete(Session).where(Session.user_id == user_id, Session.id != (kept or "")))
+def remove_other_sessions(transaction: Transaction, user_id: str, kept: str | None) -> int:
+    """End every session of the user but `kept`; how many those were."""
+    found = transaction.execute(
+        delete(Session).where(Session.user_id == user_id, Session.id != (kept or "")).returning(Session.id)
+    )
+    return len(found.all())
 
 
-def remove_expired(transaction: Transaction) -> None:
-    """Remove sessions and sign-in links whose time is over."""
-    transaction.execute(delete(Session).where(Session.expires_at <= now()))
-    transaction.execute(delete(ApiToken).where(ApiToken.expires_at <= now()))
+def remove_expired(transaction: Transaction) -> list[tuple[str, str]]:
+    """Remove sessions, sign-in links and tokens whose time is over; owner and name of the tokens among them."""
+    moment = now()
+    transaction.execute(delete(Session).where(Session.expires_at <= moment))
+    ended = transaction.execute(
+        delete(ApiToken)
+        .where(ApiToken.expires_at <= moment)
+        .returning(ApiToken.user_id, ApiToken.name, ApiToken.purpose)
+    ).all()
+    return [(user_id, name) for user_id, name, purpose in ended if purpose == "api"]
 
 
 def remove_links(transaction: Transaction, user_id: str) -> None:
@@ -142,6 +265,7 @@ def add_token(
     prefix: str,
     purpose: str = "api",
     expires_at: datetime | None = None,
+    administers: bool = False,
 ) -> ApiToken:
     token = ApiToken(
         secret_hash=secret_hash,
@@ -150,6 +274,7 @@ def add_token(
         prefix=prefix,
         purpose=purpose,
         expires_at=expires_at,
+        administers=administers,
     )
     transaction.add(token)
     transaction.flush()
@@ -159,25 +284,33 @@ def add_token(
 def user_by_token(
     transaction: Transaction, secret_hash: str, purpose: str = "api"
 ) -> tuple[User, ApiToken] | None:
-    """The owner of a token of this purpose that has not expired, and the token."""
+    """The owner of a token of this purpose that has not expired, and the token; None of a disabled account."""
     found = transaction.execute(
         select(User, ApiToken)
         .join(ApiToken, ApiToken.user_id == User.id)
-        .where(ApiToken.secret_hash == secret_hash, ApiToken.purpose == purpose)
+        .where(ApiToken.secret_hash == secret_hash, ApiToken.purpose == purpose, User.disabled_at.is_(None))
         .where((ApiToken.expires_at.is_(None)) | (ApiToken.expires_at > now()))
     ).first()
     return None if found is None else (found[0], found[1])
 
 
-def touch_token(transaction: Transaction, token_id: str) -> None:
-    transaction.execute(update(ApiToken).where(ApiToken.id == token_id).values(last_used_at=now()))
+def touch_token(transaction: Transaction, token_id: str) -> ApiToken | None:
+    """Note that a token is used; the token, if it is for the first time."""
+    token = transaction.get(ApiToken, token_id)
+    if token is None:
+        return None
+    first = token.last_used_at is None
+    token.last_used_at = now()
+    return token if first else None
 
 
 def list_tokens(transaction: Transaction, user_id: str) -> list[ApiToken]:
+    """The tokens for programs that have not expired, the newest first."""
     return list(
         transaction.scalars(
             select(ApiToken)
             .where(ApiToken.user_id == user_id, ApiToken.purpose == "api")
+            .where((ApiToken.expires_at.is_(None)) | (ApiToken.expires_at > now()))
             .order_by(ApiToken.created_at.desc())
         )
     )
@@ -187,6 +320,14 @@ def remove_token(transaction: Transaction, user_id: str, token_id: str) -> int:
     """Remove one token of the user; 0 when it is not theirs or was already gone."""
     found = transaction.execute(
         delete(ApiToken).where(ApiToken.id == token_id, ApiToken.user_id == user_id).returning(ApiToken.id)
+    )
+    return len(found.all())
+
+
+def remove_tokens(transaction: Transaction, user_id: str) -> int:
+    """End every token of the user; how many those were."""
+    found = transaction.execute(
+        delete(ApiToken).where(ApiToken.user_id == user_id, ApiToken.purpose == "api").returning(ApiToken.id)
     )
     return len(found.all())
 

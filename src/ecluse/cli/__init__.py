@@ -33,7 +33,7 @@ COMMANDS: Final[Table] = {
     "runs": ("runs", "runs", "List, show and compare trainings of every application."),
     "mlflow": ("mlflow", "mlflow", "Show trainings in MLflow, and serve it behind the sign-in."),
     "jobs": ("jobs", "jobs", "List, show and cancel jobs."),
-    "users": ("users", "users", "List and add accounts, and make sign-in links."),
+    "users": ("users", "users", "List, add, change and remove accounts; read who signed in."),
 }
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -71,7 +72,13 @@ def web(home: Path | None, host: str, port: int) -> None:
     """Start the pages and the API; jobs wait until a worker runs."""
     with opened(home, limits=ASKED) as runtime, listen(host, port) as listener:
         address = _address(runtime, listener)
-        _serve(runtime, listener, lambda: say(f"Écluse is at {address}"))
+
+        def announce() -> None:
+            say(f"Écluse is at {address}")
+            if runtime.settings.public_url or not _is_loopback(listener):
+                _say_first_account(runtime, address)
+
+        _serve(runtime, listener, announce)
 
 
 @click.command()
@@ -119,6 +126,26 @@ def _welcome(runtime: Runtime, address: str) -> None:
     say(f"Everything is kept in {runtime.settings.home}; objects in {places}. Ctrl-C stops.")
 
 
+def _say_first_account(runtime: Runtime, address: str) -> None:
+    """Say how the first account is made, where there is none: with a secret that stands here and nowhere else."""
+    with runtime.catalog.read() as transaction:
+        closed = homes.why_closed(transaction)
+    if closed is not None:
+        say(closed)
+    if closed is not None or runtime.accounts.has_any():
+        return
+    say("There is no account yet. Make the first: ecluse users add EMAIL --role administrator")
+    if runtime.settings.open_sign_up is False:
+        return
+    secret = runtime.accounts.first_secret()
+    if secret is not None:
+        say(f"Or make it at {address}/sign-up within 24 hours, with this secret: {secret}")
+
+
+def _is_loopback(listener: socket.socket) -> bool:
+    return ip_address(str(listener.getsockname()[0]).partition("%")[0]).is_loopback
+
+
 def _serve(runtime: Runtime, listener: socket.socket, announce: Callable[[], None]) -> None:
     import uvicorn
 
@@ -130,7 +157,7 @@ def _serve(runtime: Runtime, listener: socket.socket, announce: Callable[[], Non
             announce()
 
     config = uvicorn.Config(
-        make_app(runtime),
+        make_app(runtime, listens_here=_is_loopback(listener)),
         log_level="warning",
         access_log=False,
         server_header=False,

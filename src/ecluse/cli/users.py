@@ -1,21 +1,27 @@
-"""List and add accounts, and make sign-in links."""
+"""List, add, change and remove accounts, make sign-in links, and read who signed in."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import click
 
 from ecluse.catalog.tables import User
-from ecluse.cli.output import Record, Rows, reports, say
+from ecluse.cli.output import Record, Rows, counted, reports, say
 from ecluse.cli.session import home_option, last_address, opened
+from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
+
+#: How roles are written here, and kept.
+ROLES: Final[dict[str, Literal["admin", "member"]]] = {"administrator": "admin", "member": "member"}
+_role = click.Choice(list(ROLES))
 
 
 @click.group()
 def users() -> None:
-    """List and add accounts, and make sign-in links."""
+    """List, add, change and remove accounts, make sign-in links, and read who signed in."""
 
 
 @users.command("list")
@@ -24,22 +30,35 @@ def users() -> None:
 def list_users(home: Path | None) -> Rows:
     """Every account."""
     with opened(home) as runtime:
-        return Rows(
-            [_row(user) for user in runtime.accounts.everyone()], ("email", "role", "created_at", "id")
-        )
+        columns = ("email", "role", "disabled_at", "created_at", "id")
+        return Rows([_row(user) for user in runtime.accounts.everyone()], columns)
 
 
 @users.command("add")
 @click.argument("email")
-@click.option("--admin", is_flag=True, help="Make it an administrator.")
+@click.option(
+    "--role", type=_role, help="What it may do. Default: member, and administrator if it is the first."
+)
+@click.option("--admin", is_flag=True, help="The same as --role administrator.")
 @click.option("--name", default="", help="What to call the person.")
+@click.option("--password", "sets_password", is_flag=True, help="Ask for a password, or read it from stdin.")
 @home_option
 @reports
-def add_user(email: str, admin: bool, name: str, home: Path | None) -> Record:
-    """Make an account and a one-time link with which its owner signs in and sets a password."""
+def add_user(
+    email: str, role: str | None, admin: bool, name: str, sets_password: bool, home: Path | None
+) -> Record:
+    """Make an account.
+
+    Without --password, a link is printed with which its owner signs in once and sets one. A password is never an
+    argument, as other users of the machine could read it: it is asked for, or read from the first line of stdin.
+    """
+    if admin and role == "member":
+        raise InvalidInput("--admin and --role member contradict each other. Leave one out.")
+    administers = admin or role == "administrator"
     with opened(home) as runtime:
-        user = runtime.accounts.add(email, name, admin=admin)
-        return _with_link(runtime, user)
+        password = _read_password() if sets_password else None
+        user = runtime.accounts.add(email, name, admin=administers, password=password)
+        return Record(_row(user)) if sets_password else _with_link(runtime, user)
 
 
 @users.command("link")
@@ -50,6 +69,118 @@ def sign_in_link(email: str, home: Path | None) -> Record:
     """Make a link that signs this account in once, within 24 hours."""
     with opened(home) as runtime:
         return _with_link(runtime, runtime.accounts.by_email(email))
+
+
+@users.command("password")
+@click.argument("email")
+@home_option
+@reports
+def set_password(email: str, home: Path | None) -> Record:
+    """Set the password of an account; its sessions, links and tokens end.
+
+    It is asked for, or read from the first line of stdin; never an argument.
+    """
+    with opened(home) as runtime:
+        runtime.accounts.by_email(email)
+        return Record(_row(runtime.accounts.set_password(email, _read_password())))
+
+
+@users.command("role")
+@click.argument("email")
+@click.argument("role", type=_role)
+@home_option
+@reports
+def set_role(email: str, role: str, home: Path | None) -> Record:
+    """Let an account administer, or no longer. The last one that does stays."""
+    from ecluse import people
+
+    with opened(home) as runtime:
+        if ROLES[role] == "admin":
+            return Record(_row(runtime.accounts.set_role(email, "admin")))
+        return Record(_row(people.demote(runtime, email)))
+
+
+@users.command("disable")
+@click.argument("email")
+@click.option("--keep-jobs", is_flag=True, help="Let its jobs go on; otherwise they are cancelled.")
+@home_option
+@reports
+def disable_user(email: str, keep_jobs: bool, home: Path | None) -> Record:
+    """Let nobody sign in to an account. Its sessions, links and tokens end at once; what it has stays."""
+    from ecluse import people
+
+    with opened(home) as runtime:
+        cancelled = people.disable(runtime, email, keep_jobs=keep_jobs)
+        if cancelled:
+            say(f"{counted(cancelled, 'job')} cancelled.")
+        return Record(_row(runtime.accounts.by_email(email)))
+
+
+@users.command("enable")
+@click.argument("email")
+@home_option
+@reports
+def enable_user(email: str, home: Path | None) -> Record:
+    """Let the owner of a disabled account sign in again, with the password of before."""
+    with opened(home) as runtime:
+        return Record(_row(runtime.accounts.enable(email)))
+
+
+@users.command("remove")
+@click.argument("email")
+@click.option("--with-everything", is_flag=True, help="Remove its tables, models, images and runs, too.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@home_option
+@reports
+def remove_user(email: str, with_everything: bool, yes: bool, home: Path | None) -> Record:
+    """Remove an account. One that has something is left, unless that is to go --with-everything."""
+    from ecluse import people
+
+    with opened(home) as runtime:
+        user = runtime.accounts.by_email(email)
+        there = people.belongings(runtime, user)
+        if with_everything and there and not yes:
+            counts = ", ".join(f"{number} {kind}" for kind, number in there.rows.items())
+            say(f"{user.email} has {counts}: {there.size / 1e6:,.1f} MB.")
+            click.confirm("Remove all of it for good?", abort=True, err=True)
+        people.remove(runtime, email, everything=with_everything)
+        return Record(_row(user) | {"removed": there.rows})
+
+
+@users.command("log")
+@click.argument("email", required=False)
+@click.option("--everything", is_flag=True, help="Whatever else was written down, too.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@home_option
+@reports
+def show_log(email: str | None, everything: bool, limit: int, home: Path | None) -> Rows:
+    """Who signed in or tried to, and what was changed about accounts; of one account, or of all. The newest first."""
+    with opened(home) as runtime:
+        found = runtime.accounts.log(email, everything=everything, limit=limit)
+    rows = [
+        {
+            "created_at": entry.created_at,
+            "action": entry.action,
+            "subject": entry.subject,
+            "by": by,
+            "detail": entry.detail,
+        }
+        for entry, by in found
+    ]
+    return Rows(rows, ("created_at", "action", "subject", "by", "detail"), "Nothing was written down yet.")
+
+
+def _read_password() -> str:
+    """A password, asked for twice at a terminal, else the first line of stdin."""
+    if sys.stdin.isatty():
+        answer: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        return answer
+    line = sys.stdin.readline().rstrip("\r\n")
+    if not line:
+        raise InvalidInput(
+            "stdin has no password on its first line. Write it there, or run this at a terminal."
+        )
+    return line
 
 
 def _with_link(runtime: Runtime, user: User) -> Record:
@@ -69,4 +200,5 @@ def _row(user: User) -> dict[str, Any]:
         "name": user.name,
         "role": user.role,
         "created_at": user.created_at,
+        "disabled_at": user.disabled_at,
     }

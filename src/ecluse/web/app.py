@@ -36,12 +36,16 @@ Make a token on your account page and send it as `Authorization: Bearer ecluse_â
 """
 
 
-def make_app(runtime: Runtime) -> FastAPI:
-    """The application over what `runtime` holds open. Whoever opened the runtime closes it."""
+def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
+    """The application over what `runtime` holds open. Whoever opened the runtime closes it.
+
+    `listens_here`: this machine alone reaches it, so that who asks may be who runs it.
+    """
     app = _Application(
         title="Ã‰cluse", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
     )
     app.state.runtime = runtime
+    app.state.listens_here = listens_here
     app.state.metrics = health.Metrics()
     app.state.readiness = health.Readiness()
     app.state.image_work = ImageWork()

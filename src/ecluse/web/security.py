@@ -8,6 +8,7 @@ something is refused when the browser says that another origin sent it; the rule
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
+from ipaddress import ip_address
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ from fastapi import Depends, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ecluse.accounts import SESSION_COOKIE, SESSION_LIFETIME, SignedIn, comes_from_elsewhere
+from ecluse.accounts import SESSION_COOKIE, SESSION_LIFETIME, Admission, SignedIn, comes_from_elsewhere
 from ecluse.errors import Forbidden, NotSignedIn
 from ecluse.runtime import Runtime
 
@@ -62,9 +63,9 @@ def signed_in_or_none(request: Request, runtime: RuntimeDep) -> SignedIn | None:
 
     Another kind of `Authorization` is not meant for us: a proxy with a password of its own sends it along.
     """
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        found = runtime.accounts.who_has_token(secret.strip())
+    secret = _token(request)
+    if secret is not None:
+        found = runtime.accounts.who_has_token(secret)
         if found is None:
             raise NotSignedIn(
                 "This API token is not known. Make one on your account page, or remove the header."
@@ -72,6 +73,20 @@ def signed_in_or_none(request: Request, runtime: RuntimeDep) -> SignedIn | None:
         return found
     cookie = request.cookies.get(COOKIE)
     return runtime.accounts.who_has_session(cookie) if cookie else None
+
+
+def sessions_alone(request: Request) -> None:
+    """Keep pages to people: a token is for programs, which have the API."""
+    if _token(request) is not None:
+        raise Forbidden(
+            "Pages are for people who signed in, and take no API token. A program asks the API: its addresses begin "
+            "with /api/. A person leaves the Authorization header out and signs in."
+        )
+
+
+def _token(request: Request) -> str | None:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
 
 
 Visitor = Annotated[SignedIn | None, Depends(signed_in_or_none)]
@@ -89,12 +104,54 @@ CurrentUser = Annotated[SignedIn, Depends(signed_in)]
 
 def administrator(user: CurrentUser) -> SignedIn:
     """Who is asking; `Forbidden` for anyone who does not administer."""
-    if user.user.role != "admin":
-        raise Forbidden("Only administrators can see this. Ask one of yours.")
-    return user
+    if user.user.role == "admin":
+        return user
+    if user.token is not None and not user.token.administers:
+        raise Forbidden(
+            "This API token does not administer. An administrator makes one that does on the account page."
+        )
+    raise Forbidden("Only administrators can see this. Ask one of yours.")
 
 
 Administrator = Annotated[SignedIn, Depends(administrator)]
+
+
+def is_from_here(request: Request) -> bool:
+    """Whether a request comes from the machine that the pages run on, and nobody else could have sent it.
+
+    The process listens for this machine alone, no proxy is known to stand in front, and none has sent the request on.
+    Its Host is this machine's too: a page of another site whose name was made to lead here has a name of its own.
+    """
+    if not request.app.state.listens_here or request.app.state.runtime.settings.public_url:
+        return False
+    if any(name in request.headers for name in _SENT_ON):
+        return False
+    return _is_loopback(request.client.host if request.client else "") and _is_loopback(
+        request.url.hostname or ""
+    )
+
+
+def admission(request: Request) -> Admission:
+    """Who may make an account by the page, see `ECLUSE_OPEN_SIGN_UP`."""
+    wanted = request.app.state.runtime.settings.open_sign_up
+    if wanted is False:
+        return "closed"
+    if is_from_here(request):
+        return "open"
+    return "guarded" if wanted else "first"
+
+
+#: Headers by which a proxy says whom it speaks for.
+_SENT_ON: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+
+
+def _is_loopback(host: str) -> bool:
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def set_session(request: Request, response: Response, secret: str) -> None:

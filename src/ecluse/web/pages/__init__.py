@@ -30,7 +30,7 @@ from ecluse.web.pages import (
     runs,
     storage,
 )
-from ecluse.web.security import Visitor
+from ecluse.web.security import Visitor, sessions_alone
 
 
 def remember_visitor(request: Request, visitor: Visitor) -> None:
@@ -38,7 +38,7 @@ def remember_visitor(request: Request, visitor: Visitor) -> None:
     request.state.me = visitor.user if visitor else None
 
 
-router = APIRouter(dependencies=[Depends(remember_visitor)])
+router = APIRouter(dependencies=[Depends(sessions_alone), Depends(remember_visitor)])
 for part in (
     home,
     account,

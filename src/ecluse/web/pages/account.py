@@ -7,10 +7,19 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.accounts import MIN_PASSWORD, SignedIn
-from ecluse.errors import AccountError, Forbidden, InvalidInput
+from ecluse.accounts import TOKEN_DAYS, SignedIn
+from ecluse.errors import AccountError, InvalidInput
+from ecluse.passwords import MIN_PASSWORD
 from ecluse.runtime import Runtime
-from ecluse.web.security import CurrentUser, RuntimeDep, Visitor, clear_session, set_session
+from ecluse.web.security import (
+    CurrentUser,
+    RuntimeDep,
+    Visitor,
+    admission,
+    clear_session,
+    is_from_here,
+    set_session,
+)
 from ecluse.web.templating import render, words_of
 
 router = APIRouter()
@@ -28,9 +37,7 @@ def show_sign_in(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Res
 def sign_in(request: Request, runtime: RuntimeDep, email: Field = "", password: Field = "") -> Response:
     """Start a session; the form again when the address or the password is not right."""
     try:
-        _, secret = runtime.accounts.sign_in(
-            email, password, _browser(request), request.client.host if request.client else ""
-        )
+        _, secret = runtime.accounts.sign_in(email, password, _browser(request), _client(request))
     except AccountError as error:
         return _sign_in_page(request, runtime, email, error)
     return _enter(request, secret)
@@ -38,20 +45,25 @@ def sign_in(request: Request, runtime: RuntimeDep, email: Field = "", password: 
 
 @router.get("/sign-up")
 def show_sign_up(request: Request, runtime: RuntimeDep) -> Response:
-    _check_open(runtime)
-    return _sign_up_page(request)
+    runtime.accounts.expect_admission(admission(request))
+    return _sign_up_page(request, runtime)
 
 
 @router.post("/sign-up")
 def sign_up(
-    request: Request, runtime: RuntimeDep, email: Field = "", password: Field = "", name: Field = ""
+    request: Request,
+    runtime: RuntimeDep,
+    email: Field = "",
+    password: Field = "",
+    name: Field = "",
+    secret: Field = "",
 ) -> Response:
     """Make an account and enter it."""
-    _check_open(runtime)
+    runtime.accounts.expect_admission(admission(request))
     try:
-        user = runtime.accounts.sign_up(email, password, name)
+        user = runtime.accounts.sign_up(email, password, name, admission=admission(request), secret=secret)
     except (AccountError, InvalidInput) as error:
-        return _sign_up_page(request, email, name, error)
+        return _sign_up_page(request, runtime, email, name, error)
     return _enter(request, runtime.accounts.open_session(user.id, _browser(request)))
 
 
@@ -65,7 +77,7 @@ def show_link(request: Request, secret: str) -> Response:
 def use_link(request: Request, secret: str, runtime: RuntimeDep) -> Response:
     """Sign in by a link that works once."""
     try:
-        _, session = runtime.accounts.redeem_link(secret, _browser(request))
+        _, session = runtime.accounts.redeem_link(secret, _browser(request), _client(request))
     except AccountError as error:
         return _sign_in_page(request, runtime, "", error)
     return _enter(request, session)
@@ -88,11 +100,19 @@ def show_account(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Re
 
 @router.post("/account/identity")
 def change_identity(
-    request: Request, runtime: RuntimeDep, user: CurrentUser, email: Field = "", name: Field = ""
+    request: Request,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    email: Field = "",
+    name: Field = "",
+    current: Field = "",
+    end_others: Field = "",
 ) -> Response:
-    """Change the address to sign in with and the name."""
+    """Change the address to sign in with, which takes the password, and the name."""
     try:
-        runtime.accounts.change_email(user.user.id, email, name)
+        runtime.accounts.change_identity(
+            user, email, name, current, here=is_from_here(request), end_others=bool(end_others)
+        )
     except (AccountError, InvalidInput) as error:
         return _account_page(request, runtime, user, error=error)
     return RedirectResponse("/account", 303)
@@ -100,25 +120,56 @@ def change_identity(
 
 @router.post("/account/password")
 def change_password(
-    request: Request, runtime: RuntimeDep, user: CurrentUser, new: Field = "", current: Field = ""
+    request: Request,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    new: Field = "",
+    current: Field = "",
+    keep_tokens: Field = "",
 ) -> Response:
-    """Set a new password; every other session ends."""
+    """Set a new password; every other session ends, and every token unless they are to be kept."""
     try:
-        runtime.accounts.change_password(user, current, new)
+        runtime.accounts.change_password(
+            user, current, new, here=is_from_here(request), keep_tokens=bool(keep_tokens)
+        )
     except (AccountError, InvalidInput) as error:
         return _account_page(request, runtime, user, error=error)
-    changed = words_of(request)._("The password is set. Every other session was signed out.")
+    say = words_of(request)
+    changed = (
+        say._("The password is set. Every other session was signed out; the tokens go on.")
+        if keep_tokens
+        else say._("The password is set. Every other session was signed out, and every token ended.")
+    )
     return _account_page(request, runtime, user, changed=changed)
 
 
 @router.post("/account/tokens")
-def make_token(request: Request, runtime: RuntimeDep, user: CurrentUser, name: Field = "") -> Response:
-    """Make a token and show it, this once."""
+def make_token(
+    request: Request,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    name: Field = "",
+    current: Field = "",
+    days: Field = "",
+    administers: Field = "",
+) -> Response:
+    """Make a token, which takes the password, and show it, this once."""
+    accounts = runtime.accounts
     try:
-        secret, _ = runtime.accounts.create_token(user.user.id, name)
-    except InvalidInput as error:
+        lifetime = _days(days)
+        accounts.prove(user, current, here=is_from_here(request))
+        is_for_all = bool(administers) and user.user.role == "admin"
+        secret, _ = accounts.create_token(user.user.id, name, days=lifetime, administers=is_for_all)
+    except (AccountError, InvalidInput) as error:
         return _account_page(request, runtime, user, error=error)
     return _account_page(request, runtime, user, new_token=secret)
+
+
+@router.post("/account/tokens/revoke")
+def revoke_tokens(runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """End every token."""
+    runtime.accounts.revoke_tokens(user.user.id)
+    return RedirectResponse("/account", 303)
 
 
 @router.post("/account/tokens/{token_id}/revoke")
@@ -134,22 +185,34 @@ def end_session(session_id: str, runtime: RuntimeDep, user: CurrentUser) -> Resp
     return RedirectResponse("/account", 303)
 
 
+@router.post("/account/sessions/end")
+def end_other_sessions(runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Sign every other browser out."""
+    runtime.accounts.end_others(user, tokens=False)
+    return RedirectResponse("/account", 303)
+
+
 def _sign_in_page(
     request: Request, runtime: Runtime, email: str = "", error: AccountError | None = None
 ) -> Response:
     context = {
         "email": email,
         "error": str(error) if error else None,
-        "open_sign_up": runtime.settings.open_sign_up,
+        "open_sign_up": runtime.accounts.admits(admission(request)) is not None,
     }
     # 422: a form to correct. 401 would make the browser's own dialog a possibility.
     return render(request, "sign_in.html", context, status=_status(error))
 
 
 def _sign_up_page(
-    request: Request, email: str = "", name: str = "", error: AccountError | InvalidInput | None = None
+    request: Request,
+    runtime: Runtime,
+    email: str = "",
+    name: str = "",
+    error: AccountError | InvalidInput | None = None,
 ) -> Response:
     context = {
+        "needs_secret": runtime.accounts.admits(admission(request)) == "secret",
         "email": email,
         "name": name,
         "error": str(error) if error else None,
@@ -172,6 +235,7 @@ def _account_page(
         "sessions": runtime.accounts.sessions(user.user.id),
         "tokens": runtime.accounts.tokens(user.user.id),
         "new_token": new_token,
+        "token_days": TOKEN_DAYS,
         "changed": changed,
         "error": str(error) if error else None,
         "min_password": MIN_PASSWORD,
@@ -182,7 +246,7 @@ def _account_page(
 def _status(error: AccountError | InvalidInput | None) -> int:
     if error is None:
         return 200
-    return error.status if error.status in (409, 429) else 422
+    return error.status if error.status in (403, 409, 429) else 422
 
 
 def _enter(request: Request, secret: str) -> Response:
@@ -195,6 +259,15 @@ def _browser(request: Request) -> str:
     return request.headers.get("user-agent", "")[:300]
 
 
-def _check_open(runtime: Runtime) -> None:
-    if not runtime.settings.open_sign_up:
-        raise Forbidden("Accounts are made by an administrator here. Ask one of yours.")
+def _client(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _days(text: str) -> int | None:
+    """How long a token lasts, as the form says it: "" is until it is ended."""
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidInput(f"{text!r} is no number of days.") from None

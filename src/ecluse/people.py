@@ -1,0 +1,140 @@
+"""Disable and remove people, with their jobs and with what they stored.
+
+Who is disabled keeps what is theirs and cannot reach it: sessions, links and tokens end, and jobs are cancelled, as
+they would go on in that person's name. What belongs to the installation goes on: the daily run of the city is handed
+to an administrator who stays.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from ecluse.catalog import pointers, schedules, users
+from ecluse.catalog.tables import User
+from ecluse.city import schedule
+from ecluse.errors import InvalidInput
+from ecluse.runtime import Runtime
+from ecluse.storage import ObjectStore
+from ecluse.work import cancel_job
+
+#: Folders of each store in which what a user has lies, below the user's id.
+OWNED: Final = ("user_data", "user_models")
+#: How long a removal waits for cancelled jobs to end (s).
+PATIENCE: Final = 60.0
+MANY: Final = 1000
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What a user has: rows by kind, and the bytes of the objects that rows tell of."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    size: int = 0
+
+    def __bool__(self) -> bool:
+        return any(self.rows.values())
+
+
+def belongings(runtime: Runtime, user: User) -> Belongings:
+    """What would go with an account."""
+    with runtime.catalog.read() as transaction:
+        return Belongings(users.count_owned(transaction, user.id), users.size_owned(transaction, user.id))
+
+
+def disable(runtime: Runtime, email: str, by: str | None = None, *, keep_jobs: bool = False) -> int:
+    """Let nobody sign in to an account, and cancel its jobs; how many those were.
+
+    Raises:
+        NotFound: no account has this address.
+        LastAdministrator: without it none would administer.
+    """
+    user = runtime.accounts.disable(email, by)
+    _hand_over(runtime, user)
+    return 0 if keep_jobs else cancel_jobs(runtime, user.id)
+
+
+def demote(runtime: Runtime, email: str, by: str | None = None) -> User:
+    """Make an administrator a member. Raises as `disable`."""
+    user = runtime.accounts.set_role(email, "member", by)
+    _hand_over(runtime, user)
+    return user
+
+
+def remove(runtime: Runtime, email: str, by: str | None = None, *, everything: bool = False) -> None:
+    """Remove an account; with `everything` what it has goes too: objects first, so that none is left without a row.
+
+    Broken off, it leaves a disabled account; begun again, it goes on.
+
+    Raises:
+        NotFound: no account has this address.
+        LastAdministrator: without it none would administer.
+        InvalidInput: something is the account's and not to be removed, or a job does not end.
+    """
+    user = runtime.accounts.by_email(email)
+    if not everything:
+        _expect_nothing(runtime, user)
+    disable(runtime, email, by)
+    _wait_for_jobs(runtime, user)
+    if not everything:  # until it was disabled, something could still come
+        _expect_nothing(runtime, user)
+    for store in _stores(runtime, user.id):
+        for folder in OWNED:
+            store.delete_prefix(f"{folder}/{user.id}")
+    runtime.accounts.remove(email, by)
+
+
+def cancel_jobs(runtime: Runtime, user_id: str) -> int:
+    """Cancel what waits or runs in a person's name; how many jobs. The daily run of the city is nobody's own."""
+    cancelled = 0
+    for job in runtime.jobs.list(user_id, limit=MANY, active=True):
+        if job.kind != schedule.KIND:
+            cancel_job(runtime, user_id, job.id)
+            cancelled += 1
+    return cancelled
+
+
+def _expect_nothing(runtime: Runtime, user: User) -> None:
+    if there := belongings(runtime, user):
+        counts = ", ".join(f"{number} {kind}" for kind, number in there.rows.items())
+        raise InvalidInput(
+            f"{user.email} has {counts}. Remove these first, or with the account: "
+            f"ecluse users remove {user.email} --with-everything. To keep them: ecluse users disable {user.email}"
+        )
+
+
+def _wait_for_jobs(runtime: Runtime, user: User) -> None:
+    """Wait until no job writes what is removed; a running one ends at its next report."""
+    deadline = time.monotonic() + PATIENCE
+    while active := [
+        j for j in runtime.jobs.list(user.id, limit=MANY, active=True) if j.kind != schedule.KIND
+    ]:
+        if time.monotonic() > deadline:
+            raise InvalidInput(
+                f"{len(active)} jobs of {user.email} have not ended yet; the account is disabled, and nothing else "
+                "is removed. Run the same command again in a minute."
+            )
+        time.sleep(0.5)
+
+
+def _hand_over(runtime: Runtime, user: User) -> None:
+    """Give the daily run of the city to the first administrator who stays, if it was this user's."""
+    with runtime.catalog.write() as transaction:
+        heir = users.first_administrator(transaction)
+        if heir is not None and heir.id != user.id:
+            schedules.hand_over(transaction, user.id, heir.id)
+
+
+def _stores(runtime: Runtime, user_id: str) -> list[ObjectStore]:
+    """Every store with things of a user: those of today, and those that rows still point at."""
+    found = {store.url.rstrip("/"): store for store in runtime.stores.distinct()}
+    marks = [f"/{folder}/{user_id}/" for folder in OWNED]
+    with runtime.catalog.read() as transaction:
+        roots = {
+            url[: url.index(mark)]
+            for url in pointers.addresses_of(transaction, user_id)
+            for mark in marks
+            if mark in url
+        }
+    return [*found.values(), *(runtime.stores.open(root) for root in sorted(roots - set(found)))]
