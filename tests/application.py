@@ -62,7 +62,7 @@ class Application:
                 if admin
                 else runtime.accounts.sign_up(email, "a long password")
             )
-            secret, _ = runtime.accounts.create_token(user.id, "tests")
+            secret, _ = runtime.accounts.create_token(user.id, "tests", administers=True)
         return httpx.Client(base_url=self.address, headers={"Authorization": f"Bearer {secret}"}, timeout=60)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -223,7 +223,7 @@ def test_the_api_answers_from_the_documents_that_the_days_left(
     handler.compute_day({"date": "2025-10-06"}, CONTEXT)
     with Runtime.open(Settings.from_environment(home=tmp_path / "other")) as runtime:
         user = runtime.accounts.local_administrator()
-        token, _ = runtime.accounts.create_token(user.id, "tests")
+        token, _ = runtime.accounts.create_token(user.id, "tests", administers=True)
     assert handler.answer(request("/livez"), CONTEXT)["statusCode"] == 200
     refused = handler.answer(request("/api/city/metrics/traffic/2025-10-06"), CONTEXT)
     assert refused["statusCode"] == 401

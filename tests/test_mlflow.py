@@ -133,7 +133,7 @@ class Served:
 def serving(home: Path, environ: dict[str, str], *, token: bool = True) -> Iterator[Served]:
     with Runtime.open(Settings.from_environment(environ, home=home)) as opened:
         admin = opened.accounts.sign_up("admin@example.org", "a long password", "Ada")
-        secret, _ = opened.accounts.create_token(admin.id, "tests")
+        secret, _ = opened.accounts.create_token(admin.id, "tests", administers=True)
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         served = Served(home, kept | environ, opened, admin, secret)
         there = MlflowSettings(url=served.url, token=Secret(secret))

@@ -351,7 +351,7 @@ class Accounts:
         with self._catalog.write() as transaction:
             user = _held(transaction, email)
             if role != "admin":
-                users.expect_another_administrator(transaction, user, "made a member")
+                users.expect_another_administrator(transaction, user)
             if user.role != role:
                 audit.record(transaction, by, "user.role", user.email, before=user.role, role=role)
             users.set_role(transaction, user, role)
@@ -366,7 +366,7 @@ class Accounts:
         """
         with self._catalog.write() as transaction:
             user = _held(transaction, email)
-            users.expect_another_administrator(transaction, user, "disabled")
+            users.expect_another_administrator(transaction, user)
             if user.disabled_at is None:
                 users.set_disabled(transaction, user, now())
                 audit.record(transaction, by, "user.disable", user.email)
@@ -395,7 +395,7 @@ class Accounts:
         """
         with self._catalog.write() as transaction:
             user = _held(transaction, email)
-            users.expect_another_administrator(transaction, user, "removed")
+            users.expect_another_administrator(transaction, user)
             audit.record(transaction, by, "user.remove", user.email, id=user.id)
             users.remove_user(transaction, user.id)
 
@@ -629,9 +629,10 @@ def _add_session(transaction: Transaction, user_id: str, user_agent: str, *, by_
 
 def _note_use(transaction: Transaction, token_id: str) -> None:
     """Note that a token is used; the first time it is written down."""
-    token = users.touch_token(transaction, token_id)
-    if token is not None:
-        audit.record(transaction, token.user_id, "token.first_use", token.name, id=token.id)
+    first = users.touch_token(transaction, token_id)
+    if first is not None:
+        user_id, name = first
+        audit.record(transaction, user_id, "token.first_use", name, id=token_id)
 
 
 class _LastUses:

@@ -97,7 +97,7 @@ def cancel_jobs(runtime: Runtime, user_id: str) -> int:
 
 def _expect_nothing(runtime: Runtime, user: User) -> None:
     if there := belongings(runtime, user):
-        counts = ", ".join(f"{number} {kind}" for kind, number in there.rows.items())
+        counts = ", ".join(f"{number} {kind.replace('_', ' ')}" for kind, number in there.rows.items())
         raise InvalidInput(
             f"{user.email} has {counts}. Remove these first, or with the account: "
             f"ecluse users remove {user.email} --with-everything. To keep them: ecluse users disable {user.email}"

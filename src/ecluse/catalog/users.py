@@ -70,7 +70,8 @@ def user_by_id(transaction: Transaction, user_id: str) -> User:
 
 def is_administrator(transaction: Transaction, user_id: str) -> bool:
     """Whether this user administers now. A job asks again when it runs: roles change while it waits."""
-    return user_by_id(transaction, user_id).role == "admin"
+    user = user_by_id(transaction, user_id)
+    return user.role == "admin" and user.disabled_at is None
 
 
 def list_users(transaction: Transaction) -> list[User]:
@@ -87,16 +88,16 @@ def first_administrator(transaction: Transaction) -> User | None:
     )
 
 
-def expect_another_administrator(transaction: Transaction, user: User, action: str) -> None:
+def expect_another_administrator(transaction: Transaction, user: User) -> None:
     """Make sure that, without this one, an account is left that administers. The accounts have to be held.
 
     Raises:
-        LastAdministrator: there is none; `action` says what was to be done.
+        LastAdministrator: there is none.
     """
     others = select(func.count()).where(User.role == "admin", User.disabled_at.is_(None), User.id != user.id)
     if user.role == "admin" and user.disabled_at is None and not transaction.scalar(others):
         raise LastAdministrator(
-            f"{user.email} is the last account that administers, and cannot be {action}. Make another one first: "
+            f"{user.email} is the last account that administers, and stays as it is. Let another one administer first: "
             "ecluse users role EMAIL administrator"
         )
 
@@ -118,9 +119,9 @@ def remove_user(transaction: Transaction, user_id: str) -> None:
 #: What a user may have, as it is named to a person.
 _OWNED: Final[dict[str, type[Any]]] = {
     "tables": Dataset,
-    "scored tables": Prediction,
-    "model versions": ModelVersion,
-    "sets of images": ImageSet,
+    "scored_tables": Prediction,
+    "model_versions": ModelVersion,
+    "sets_of_images": ImageSet,
     "trainings": TrainingRun,
     "runs": Run,
     "labels": Label,
@@ -294,14 +295,16 @@ def user_by_token(
     return None if found is None else (found[0], found[1])
 
 
-def touch_token(transaction: Transaction, token_id: str) -> ApiToken | None:
-    """Note that a token is used; the token, if it is for the first time."""
-    token = transaction.get(ApiToken, token_id)
-    if token is None:
-        return None
-    first = token.last_used_at is None
-    token.last_used_at = now()
-    return token if first else None
+def touch_token(transaction: Transaction, token_id: str) -> tuple[str, str] | None:
+    """Note that a token is used; its owner and name, if it is for the first time."""
+    found = update(ApiToken).where(ApiToken.id == token_id).values(last_used_at=now())
+    first = transaction.execute(
+        found.where(ApiToken.last_used_at.is_(None)).returning(ApiToken.user_id, ApiToken.name)
+    ).first()
+    if first is not None:
+        return first[0], first[1]
+    transaction.execute(found)
+    return None
 
 
 def list_tokens(transaction: Transaction, user_id: str) -> list[ApiToken]:

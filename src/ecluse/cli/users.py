@@ -140,7 +140,7 @@ def remove_user(email: str, with_everything: bool, yes: bool, home: Path | None)
         user = runtime.accounts.by_email(email)
         there = people.belongings(runtime, user)
         if with_everything and there and not yes:
-            counts = ", ".join(f"{number} {kind}" for kind, number in there.rows.items())
+            counts = ", ".join(f"{number} {kind.replace('_', ' ')}" for kind, number in there.rows.items())
             say(f"{user.email} has {counts}: {there.size / 1e6:,.1f} MB.")
             click.confirm("Remove all of it for good?", abort=True, err=True)
         people.remove(runtime, email, everything=with_everything)

@@ -349,7 +349,28 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(file)s is no whole JSON: %(error)s. Give the same command again."),
     # Accounts
     N_("No account has this address and password. Check both, or make an account."),
+    N_("Accounts are made by an administrator here. Ask one of yours."),
     N_("That is not your current password."),
+    N_("This password is on the list of those that guessers try first. Use another, such as four words "
+       "that have nothing to do with each other."),
+    N_("This password is the e-mail address or the name of the service, or little more. Use another, "
+       "such as four words that have nothing to do with each other."),
+    N_("This password repeats one character, or follows the keyboard or the alphabet. Use another, such "
+       "as four words that have nothing to do with each other."),
+    N_("This account is disabled. Ask an administrator."),
+    N_("An API token does not do this. Sign in on the page and do it on your account page."),
+    N_("This account has no password yet. Set one in the terminal of this Écluse: ecluse users password "
+       "%(email)s"),
+    N_("A token lasts 30, 90 or 365 days, or until it is ended; not %(days)s days."),
+    N_("%(value)s is no number of days."),
+    N_("The first account administers, and needs the secret that the terminal printed when this Écluse "
+       "started. Start it again for another, or make the account there: ecluse users add EMAIL --role "
+       "administrator"),
+    N_("Pages are for people who signed in, and take no API token. A program asks the API: its addresses"
+       " begin with /api/. A person leaves the Authorization header out and signs in."),
+    N_("This API token does not administer. An administrator makes one that does on the account page."),
+    N_("%(email)s is the last account that administers, and stays as it is. Let another one administer "
+       "first: ecluse users role EMAIL administrator"),
     N_("The password has %(count)s characters; use at least %(least)s."),
     N_("%(email)s is not an e-mail address such as name@example.org."),
     N_("%(email)s already has an account. Sign in, or use another address."),

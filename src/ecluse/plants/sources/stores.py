@@ -58,12 +58,15 @@ def _read(store: ObjectStore, info: ObjectInfo) -> bytes:
     return data
 
 
-def importable(runtime: Runtime, user_id: str, url: str, *, at_terminal: bool = False) -> str:
+def importable(
+    runtime: Runtime, user_id: str, url: str, *, at_terminal: bool = False, as_member: bool = False
+) -> str:
     """The address of a place that this user may import from, without links; it is asked again when the job runs.
 
     Who is `at_terminal` may name any place, and an administrator any but folders outside of the stores of this
     server; where users have something, each reaches what is theirs alone. A member may name what is theirs and what
     lies in the places of `ECLUSE_IMPORT_FROM`. A member is refused in the same words whatever lies there, or nothing.
+    `as_member`: an administrator asks by a token that does not administer.
 
     Raises:
         InvalidInput: it is refused, or is no address.
@@ -72,7 +75,7 @@ def importable(runtime: Runtime, user_id: str, url: str, *, at_terminal: bool = 
     areas = [area.url.rstrip("/") for area in runtime.stores.areas().values()]
     owned = [f"{area}/{name}" for area in areas for name in _OWNED]
     if not any(_lies_in(place, f"{one}/{user_id}") for one in owned):
-        if at_terminal or _is_administrator(runtime, user_id):
+        if at_terminal or (not as_member and _is_administrator(runtime, user_id)):
             _expect_open_to_those_who_run_it(runtime, url, place, areas, owned, at_terminal=at_terminal)
         elif not _is_listed(runtime, place, owned):
             raise InvalidInput(

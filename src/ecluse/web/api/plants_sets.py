@@ -13,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 
 from ecluse.catalog import images
 from ecluse.catalog.images import Filter, Order, State
-from ecluse.catalog.tables import Image, ImageSplit
+from ecluse.catalog.tables import Image, ImageSplit, User
 from ecluse.errors import InvalidInput
 from ecluse.plants import audit, splits, training, workflows
 from ecluse.plants.recipe import Architecture, Options, RecipeName
@@ -235,7 +235,7 @@ async def import_images(request: Request, runtime: RuntimeDep, user: CurrentUser
     """
     if is_json(request.headers.get("content-type", "")):
         wanted = _import_request(await request.body())
-        return await run_in_threadpool(_import_from, runtime, user.user.id, wanted)
+        return await run_in_threadpool(_import_from, runtime, user.user, wanted)
     form = await open_import(request, runtime)
     return _accepted(await import_form(runtime, user.user.id, form, "name"))
 
@@ -424,13 +424,14 @@ def _import_request(data: bytes) -> ImportRequest:
         raise InvalidInput("The body is JSON within JSON within JSON, deeper than any request is.") from error
 
 
-def _import_from(runtime: Runtime, user_id: str, wanted: ImportRequest) -> ImportAccepted:
+def _import_from(runtime: Runtime, user: User, wanted: ImportRequest) -> ImportAccepted:
     from ecluse.plants.sources.stores import importable
 
-    importable(runtime, user_id, wanted.source)  # before a set is made for it
-    row = workflows.make_set(runtime, user_id, wanted.name)
+    # Before a set is made for it; and by the role that a token has, as a job goes by that of its owner.
+    importable(runtime, user.id, wanted.source, as_member=user.role != "admin")
+    row = workflows.make_set(runtime, user.id, wanted.name)
     source = workflows.Source(wanted.source, wanted.source)
-    job = workflows.start_import(runtime, user_id, row.id, source, label=wanted.label)
+    job = workflows.start_import(runtime, user.id, row.id, source, label=wanted.label)
     return _accepted(Queued(row.id, job))
 
 
