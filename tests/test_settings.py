@@ -75,11 +75,20 @@ def test_the_store_is_chosen_by_any_of_its_names(environ: dict[str, str], store:
         ({"ECLUSE_CACHE_MAX_BYTES": "9" * 5000}, "ECLUSE_CACHE_MAX_BYTES"),
         ({"ECLUSE_PUBLIC_URL": "ecluse.example.org"}, "ECLUSE_PUBLIC_URL"),
         ({"ECLUSE_PUBLIC_URL": "https://a:b"}, "ECLUSE_PUBLIC_URL"),
+        ({"ECLUSE_TRUSTED_PROXIES": "proxy.example.org"}, "ECLUSE_TRUSTED_PROXIES=proxy.example.org"),
+        ({"FORWARDED_ALLOW_IPS": "10.0.0.0/40"}, "FORWARDED_ALLOW_IPS=10.0.0.0/40"),
     ],
 )
 def test_what_cannot_be_used_is_named(environ: dict[str, str], named: str) -> None:
     with pytest.raises(SettingsError, match=named):
         read(**environ)
+
+
+def test_only_named_proxies_are_believed() -> None:
+    assert not read().proxies.believes("127.0.0.1")
+    assert read(ECLUSE_TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8").proxies.believes("10.1.2.3")
+    assert read(FORWARDED_ALLOW_IPS="10.0.0.1").proxies.believes("10.0.0.1")
+    assert not read(FORWARDED_ALLOW_IPS="*", ECLUSE_TRUSTED_PROXIES="::1").proxies.believes("10.0.0.1")
 
 
 @pytest.mark.parametrize(

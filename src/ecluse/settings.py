@@ -15,6 +15,7 @@ from typing import Final, Literal, get_args
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ecluse.addresses import NO_PROXIES, Proxies
 from ecluse.errors import SettingsError
 
 GIB: Final = 1024**3
@@ -87,6 +88,10 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_CACHE_MAX_BYTES": "Bound of the local cache of models, in bytes. Default: 10 GiB",
     "ECLUSE_UPLOAD_MAX_BYTES": "Largest accepted upload, in bytes. Default: 5 GiB",
     "ECLUSE_PUBLIC_URL": "Address people use when a proxy stands in front, such as https://ecluse.example.org",
+    "ECLUSE_TRUSTED_PROXIES": "Addresses and networks, separated by commas, of the proxies in front, whose "
+    "X-Forwarded-For and X-Forwarded-Proto are believed, such as 127.0.0.1 or 10.0.0.0/8; * where only a proxy can "
+    "reach the port. Default: none",
+    "FORWARDED_ALLOW_IPS": "The same, under the name uvicorn uses; ECLUSE_TRUSTED_PROXIES wins",
     "ECLUSE_FETCH_PRIVATE": "true: lists of images may name addresses of this machine and of private networks. "
     "Default: false",
     "ECLUSE_IMPORT_FROM": "Stores and folders, separated by commas, that every member may import images from, such as "
@@ -278,6 +283,8 @@ class Settings:
     cache_max_bytes: int = 10 * GIB
     upload_max_bytes: int = 5 * GIB
     public_url: str | None = None
+    #: Whose word on who asks is believed.
+    proxies: Proxies = NO_PROXIES
     user: str | None = None
     #: None: what the pages are reached by decides.
     open_sign_up: bool | None = None
@@ -312,6 +319,9 @@ class Settings:
             Detected("jobs", without_password(jobs), jobs_reason),
             Detected("documents", documents.place, documents_reason),
         ]
+        proxies, named = _proxies(env)
+        if named:
+            detected.append(Detected("proxies", str(proxies), named))
         urls = [store, *(url for url, _ in areas.values())]
         if any(url.startswith("s3:") for url in urls):
             detected += _describe_s3(env, access.s3)
@@ -328,6 +338,7 @@ class Settings:
             cache_max_bytes=_bytes(env, "ECLUSE_CACHE_MAX_BYTES", 10 * GIB),
             upload_max_bytes=_bytes(env, "ECLUSE_UPLOAD_MAX_BYTES", 5 * GIB),
             public_url=_public_url(env),
+            proxies=proxies,
             user=env.get("ECLUSE_USER"),
             open_sign_up=_flag(env, "ECLUSE_OPEN_SIGN_UP", default=None),
             fetch_private=_flag(env, "ECLUSE_FETCH_PRIVATE", default=False) is True,
@@ -836,6 +847,20 @@ def _describe_s3(env: Mapping[str, str], s3: S3Settings) -> list[Detected]:
 def _public_url(env: Mapping[str, str]) -> str | None:
     url = env.get("ECLUSE_PUBLIC_URL")
     return None if url is None else _web_address("ECLUSE_PUBLIC_URL", url).rstrip("/")
+
+
+def _proxies(env: Mapping[str, str]) -> tuple[Proxies, str]:
+    """The proxies that are believed, and the variable that names them."""
+    written, name = _first(env, ("ECLUSE_TRUSTED_PROXIES", "FORWARDED_ALLOW_IPS"))
+    if written is None:
+        return Proxies(), ""
+    try:
+        return Proxies.parse(written), name
+    except ValueError as error:
+        raise SettingsError(
+            f"{name}={written} names no addresses: {error}. Write addresses or networks with commas between them, such "
+            "as 127.0.0.1,10.0.0.0/8; or * where only a proxy can reach the port."
+        ) from None
 
 
 def _mlflow(env: Mapping[str, str]) -> MlflowSettings:

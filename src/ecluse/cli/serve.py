@@ -147,26 +147,13 @@ def _is_loopback(listener: socket.socket) -> bool:
 
 
 def _serve(runtime: Runtime, listener: socket.socket, announce: Callable[[], None]) -> None:
-    import uvicorn
-
+    from ecluse.serving import serve
     from ecluse.web.app import make_app
 
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            announce()
-
-    config = uvicorn.Config(
-        make_app(runtime, listens_here=_is_loopback(listener)),
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=3,
-        proxy_headers=True,
-    )
+    app = make_app(runtime, listens_here=_is_loopback(listener))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container is stopped as a person stops it
     with contextlib.suppress(KeyboardInterrupt):  # the server raises it again once it has stopped
-        Server(config).run(sockets=[listener])
+        serve(app, listener, announce, proxies=runtime.settings.proxies)
 
 
 def listen(host: str, port: int) -> socket.socket:

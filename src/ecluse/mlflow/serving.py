@@ -15,6 +15,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
+from ecluse import serving as http
 from ecluse.accounts import SESSION_COOKIE, Accounts, SignedIn, comes_from_elsewhere
 from ecluse.catalog.provision import make_schema
 from ecluse.errors import EcluseError, MlflowError, SettingsError
@@ -55,24 +56,8 @@ def serve(runtime: Runtime, listener: socket.socket, announce: Callable[[], None
         SettingsError: MLflow cannot keep files in the store of the settings.
         MlflowError: it cannot open its tables.
     """
-    import uvicorn
-
     application = make_app(runtime, *listener.getsockname()[:2])
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            announce()
-
-    config = uvicorn.Config(
-        application,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=3,
-        proxy_headers=True,
-    )
-    Server(config).run(sockets=[listener])
+    http.serve(application, listener, announce, proxies=runtime.settings.proxies)
 
 
 def make_app(runtime: Runtime, host: str, port: int) -> Application:

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ecluse.accounts import SESSION_COOKIE, SESSION_LIFETIME, Admission, SignedIn, comes_from_elsewhere
+from ecluse.addresses import SENDER_IS_KNOWN
 from ecluse.errors import Forbidden, NotSignedIn
 from ecluse.runtime import Runtime
 
@@ -63,6 +64,13 @@ def signed_in_or_none(request: Request, runtime: RuntimeDep) -> SignedIn | None:
 
     Another kind of `Authorization` is not meant for us: a proxy with a password of its own sends it along.
     """
+    found = _who_asks(request, runtime)
+    if found is not None:
+        request.scope.setdefault("state", {})[SENDER_IS_KNOWN] = True
+    return found
+
+
+def _who_asks(request: Request, runtime: Runtime) -> SignedIn | None:
     secret = _token(request)
     if secret is not None:
         found = runtime.accounts.who_has_token(secret)

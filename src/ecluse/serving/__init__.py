@@ -1,0 +1,68 @@
+"""Serve an application over HTTP, with bounds on what strangers may hold open and on whose word counts.
+
+The server is uvicorn with httptools, which has no limit of its own on the time or size of a request that arrives, and
+believes whoever connects from this machine. `connections` bounds the one, `forwarded` the other.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+import uvicorn
+
+from ecluse.addresses import Proxies
+from ecluse.serving.connections import Bounds, Doors
+from ecluse.serving.forwarded import Forwarded
+
+#: Open files that are asked for, where the machine allows them.
+OPEN_FILES: Final = 65_536
+#: Those that are left to everything else: databases, stores, files that are sent.
+OTHER_FILES: Final = 256
+#: New connections that the system keeps for us, and that are taken at once.
+BACKLOG: Final = 512
+STOP_SECONDS: Final = 3
+
+
+def serve(app: Any, listener: socket.socket, announce: Callable[[], None], *, proxies: Proxies) -> None:
+    """Serve until the process is interrupted; `announce` is called once it answers."""
+    make_server(app, announce, proxies=proxies, bounds=Bounds(most=most_connections())).run([listener])
+
+
+def make_server(
+    app: Any, announce: Callable[[], None], *, proxies: Proxies, bounds: Bounds
+) -> uvicorn.Server:
+    """The server of an application, which is not started yet."""
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            announce()
+
+    return Server(
+        uvicorn.Config(
+            Forwarded(app, proxies),
+            http=Doors(bounds, proxies).protocol,  # type: ignore[arg-type]  # it is called as the class would be
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            timeout_keep_alive=bounds.idle_seconds,
+            backlog=BACKLOG,
+            proxy_headers=False,
+        )
+    )
+
+
+def most_connections() -> int:
+    """How many connections this process may hold, once it may open as many files as the machine lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    if soft == resource.RLIM_INFINITY:
+        return Bounds.most
+    return max(min(Bounds.most, soft - BACKLOG - OTHER_FILES), min(64, soft // 4))
