@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import hashlib
 import json
 import os
 import pickle
@@ -23,12 +23,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-import ecluse
 from ecluse import jobs, models
 from ecluse.catalog import datasets, training
 from ecluse.catalog import models as rows
 from ecluse.catalog import references as reference_rows
-from ecluse.catalog.tables import Dataset, ModelVersion, Publication, ReferenceModel, TrainingRun, User
+from ecluse.catalog import trust as trusts
+from ecluse.catalog.tables import (
+    AuditEntry,
+    Dataset,
+    ModelVersion,
+    Publication,
+    ReferenceModel,
+    TrainingRun,
+    User,
+)
 from ecluse.errors import (
     AliasNotFound,
     DigestMismatch,
@@ -876,23 +884,54 @@ def test_a_trusted_pickle_is_published_as_skops_beside_itself_and_says_who_trust
     assert told["trusted_by"] == user.id
     assert datetime.fromisoformat(told["trusted_at"])
     models.checkout(runtime, row, tmp_path / "out")
-    loaded = folders.load_converted(tmp_path / "out", manifest, "model.skops")
+    loaded = models.load_skops(runtime, tmp_path / "out" / "model.skops")
     assert loaded.predict([[0.0], [3.0]]).tolist() == [0, 1]
     for trust in (True, False):
         unchanged = models.import_folder(runtime, user, existing, trust=trust)
         assert [one.outcome for one in unchanged] == ["unchanged", "unchanged"]
 
 
-def test_types_that_no_one_trusted_are_not_loaded(runtime: Runtime, user: User, tmp_path: Path) -> None:
+def test_what_the_publisher_says_of_trust_is_no_trust(runtime: Runtime, user: User, tmp_path: Path) -> None:
+    """Whoever can publish could write `converted` with the types that they would have made."""
     import skops.io
 
-    skops.io.dump(Path("x"), tmp_path / "model.skops")
     folder = tmp_path / "m"
     folder.mkdir()
-    (tmp_path / "model.skops").rename(folder / "model.skops")
-    manifest = models.manifest_of(runtime, models.publish(runtime, user.id, "m", [folder], metadata={}))
+    skops.io.dump(Path("x"), folder / "model.skops")
+    types = skops.io.get_untrusted_types(file=folder / "model.skops")
+    said = {"model.pkl": {"skops": "model.skops", "types": types, "trusted_by": user.id}}
+    row = models.publish(runtime, user.id, "m", [folder], metadata={"converted": said})
+    assert models.manifest_of(runtime, row).metadata["converted"]["model.pkl"]["types"] == types
+    with pytest.raises(ModelUnreadable, match=r"no one has trusted: pathlib.*--trust"):
+        models.load_skops(runtime, folder / "model.skops")
+    with runtime.catalog.write() as transaction:
+        digest = hashlib.sha256((folder / "model.skops").read_bytes()).hexdigest()
+        trusts.record(transaction, user.id, digest, types)
+    assert models.load_skops(runtime, folder / "model.skops") == Path("x")
+    skops.io.dump([Path("x"), Path("y")], folder / "model.skops")  # the same types, another file
     with pytest.raises(ModelUnreadable, match="no one has trusted"):
-        folders.load_converted(folder, manifest, "model.skops")
+        models.load_skops(runtime, folder / "model.skops")
+    (folder / "model.skops").write_bytes(b"no archive")
+    with pytest.raises(ModelUnreadable, match=r"no \.skops that can be read"):
+        models.load_skops(runtime, folder / "model.skops")
+
+
+def test_trust_is_an_administrators_and_kept_in_the_catalog(
+    runtime: Runtime, user: User, existing: Path
+) -> None:
+    member = runtime.accounts.add("member@example.org")
+    with pytest.raises(Forbidden, match="Only administrators trust pickles"):
+        models.import_folder(runtime, member, existing, trust=True)
+    models.import_folder(runtime, user, existing, trust=True)
+    manifest = models.manifest_of(runtime, models.resolve(runtime, user.id, "dataset1"))
+    (digest,) = (file.sha256 for file in manifest.files if file.path == "model.skops")
+    with runtime.catalog.write() as transaction:
+        assert trusts.types_of(transaction, digest) is not None
+        entries = list(transaction.query(AuditEntry).filter(AuditEntry.subject == digest))
+        assert [(one.user_id, one.detail["model"]) for one in entries] == [(user.id, "dataset1")]
+        transaction.delete(entries[0])  # as of a version that was converted before this was kept
+    again = models.import_folder(runtime, user, existing, trust=True)
+    assert [one.outcome for one in again] == ["published", "unchanged"]
 
 
 def test_what_skops_cannot_hold_is_told_of_its_model_and_the_rest_goes_on(
@@ -994,28 +1033,6 @@ def test_reference_models_lie_in_no_users_place(
 ) -> None:
     with pytest.raises(ValueError, match=r"belongs to users|has a part|keeps for itself"):
         models.import_folder(runtime, user, existing, prefix=prefix)
-
-
-def test_nothing_but_the_converter_and_what_reads_one_known_file_can_read_a_pickle() -> None:
-    """The converter is a script that no module of ours imports. The pretrained weights are one file of a package,
-    read only if its digest is the one we know, and only tensors of it."""
-    unpicklers = {"pickle", "joblib", "cloudpickle", "dill", "shelve", "marshal", "jsonpickle", "_pickle"}
-    root, found = Path(ecluse.__file__).parent, set()
-    for path in root.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names += [node.attr] if isinstance(node, ast.Attribute) and node.attr == "read_pickle" else []
-            keywords = node.keywords if isinstance(node, ast.Call) else []
-            allowed = [k.arg for k in keywords if ast.unparse(k.value) != "False"]
-            if {name.split(".")[0] for name in names} & {
-                *unpicklers,
-                "read_pickle",
-            } or "allow_pickle" in allowed:
-                found.add(path.relative_to(root).as_posix())
-            if any("convert" in name.split(".") for name in names):
-                found.add(f"{path.name} imports the converter")
-    assert found == {"models/convert.py", "plants/weights.py"}
 
 
 # Signatures

@@ -5,6 +5,7 @@ from ecluse.models.folders import Imported, import_folder
 from ecluse.models.garbage import Garbage, gc
 from ecluse.models.links import SignedLink, signed_link
 from ecluse.models.signatures import sign, verify_signature
+from ecluse.models.trust import load_skops
 from ecluse.models.versions import (
     LATEST,
     CheckedOut,
@@ -47,6 +48,7 @@ __all__ = [
     "gathered",
     "gc",
     "import_folder",
+    "load_skops",
     "manifest_of",
     "parse_condition",
     "publish",

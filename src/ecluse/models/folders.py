@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ecluse.catalog import models as rows
+from ecluse.catalog import trust as trusts
 from ecluse.catalog.tables import ModelVersion, User, new_id
 from ecluse.errors import (
     CatalogUnavailable,
@@ -30,7 +31,6 @@ from ecluse.errors import (
     Forbidden,
     InvalidInput,
     ModelNotFound,
-    ModelUnreadable,
     StoreUnavailable,
 )
 from ecluse.models.references import DESCRIPTION_FILE, ReferenceDescription, keep_reference, read_description
@@ -106,14 +106,20 @@ def import_folder(
     """Publish every folder in `directory` under its name: `dataset1/…` is the model `dataset1`.
 
     They become models of the user, or, with `prefix`, reference models for all, at `{prefix}/{name}/{version}/`
-    in the models' store. A folder whose files are those of the latest version is left out. What fails is told
-    of its model, and the rest goes on.
+    in the models' store. With `trust`, pickles are read once and what they hold is published as .skops; the catalog
+    keeps who trusted it, by its digest. A folder whose files are those of the latest version is left out. What fails
+    is told of its model, and the rest goes on.
 
     Raises:
         InvalidInput: `directory` holds no folder, or the prefix cannot be used.
-        Forbidden: reference models are for administrators.
+        Forbidden: reference models, and trusting pickles, are for administrators.
         StoreUnavailable, CatalogUnavailable: what was imported until then stays; run it again.
     """
+    if trust and user.role != "admin":
+        raise Forbidden(
+            "Only administrators trust pickles, as reading one runs what it says. Leave out --trust, or ask one of "
+            "yours."
+        )
     if prefix is not None:
         prefix = _checked_prefix(user, prefix)
     folders = sorted(path for path in directory.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -122,43 +128,20 @@ def import_folder(
     return [_import(runtime, user, folder, prefix, trust, progress) for folder in folders]
 
 
-def load_converted(folder: Path, manifest: Manifest, path: str) -> Any:
-    """What a converted pickle holds, from the version's files in `folder`; `path` is that of the .skops.
-
-    Raises:
-        ModelUnreadable: it holds types that were not there when the pickle was trusted.
-    """
-    import skops.io
-
-    allowed = next(
-        (
-            set(one["types"])
-            for one in manifest.metadata.get("converted", {}).values()
-            if one["skops"] == path
-        ),
-        set(),
-    )
-    found = set(skops.io.get_untrusted_types(file=folder / path))
-    if unknown := found - allowed:
-        raise ModelUnreadable(
-            f"{path} holds types that no one has trusted: {', '.join(sorted(unknown))}. "
-            "Import the model again with --trust, if you do."
-        )
-    return skops.io.load(folder / path, trusted=sorted(found))
-
-
 def _import(
     runtime: Runtime, user: User, folder: Path, prefix: str | None, trust: bool, progress: Progress | None
 ) -> Imported:
     try:
         found = _look_into(folder)
         latest = _latest(runtime, user, found.name, prefix)
-        if latest is not None and _is_same(found, latest, found.pickles if trust else ()):
+        trusted = latest is None or not trust or _is_trusted(runtime, latest)
+        if latest is not None and trusted and _is_same(found, latest, found.pickles if trust else ()):
             return _unchanged(runtime, user, found, latest, prefix)
         with runtime.scratch() as scratch:
             if trust:
                 _convert(found, scratch, user)
-            if latest is not None and _is_same(found, latest, found.converted):
+                _keep_trust(runtime, user, found, scratch)
+            if latest is not None and trusted and _is_same(found, latest, found.converted):
                 return _unchanged(runtime, user, found, latest, prefix)
             manifest = _publish(runtime, user, found, folder, scratch, prefix, progress)
     except (StoreUnavailable, CatalogUnavailable, DiskFull):
@@ -338,6 +321,32 @@ def _convert(found: _Found, scratch: Path, user: User) -> None:
             "trusted_by": user.id,
             "trusted_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+
+
+def _keep_trust(runtime: Runtime, user: User, found: _Found, scratch: Path) -> None:
+    """Write down in the catalog, before it is published, which .skops a person trusts, by its digest.
+
+    What the metadata beside the object say of it is for people: whoever can write the store can write them.
+    """
+    with runtime.catalog.write() as transaction:
+        for path, told in found.converted.items():
+            trusts.record(
+                transaction,
+                user.id,
+                _sha256(scratch / told["skops"]),
+                told["types"],
+                model=found.name,
+                pickle=path,
+                pickle_sha256=told["sha256"],
+            )
+
+
+def _is_trusted(runtime: Runtime, latest: Manifest) -> bool:
+    """Whether the catalog knows who trusted what was converted; of versions of before it does not."""
+    digests = {file.path: file.sha256 for file in latest.files}
+    made = [digests.get(one["skops"], "") for one in latest.metadata.get("converted", {}).values()]
+    with runtime.catalog.read() as transaction:
+        return all(trusts.types_of(transaction, sha256) is not None for sha256 in made)
 
 
 def _read_apart(source: Path, destination: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ the network sees in it and the mean of what it saw in the training images of tha
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,6 +232,8 @@ def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     # A thread that waits for work leaves the core to others.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A graph may name files of this machine that hold its numbers; ours hold their own, and no folder is looked in.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except (

@@ -794,7 +794,14 @@ MESSAGES: Final[tuple[str, ...]] = (
        "a value at most %(total)s characters. Shorten it, such as val_accuracy>0.9"),
     N_("%(count)s conditions are too many: a search takes at most %(number)s. Leave some out."),
     N_("%(file)s holds no folder. Each folder in it is to be one model."),
-    N_("%(file)s holds types that no one has trusted: %(values)s. Import the model again with --trust, if you do."),
+    N_(
+        "%(file)s holds types that no one has trusted: %(values)s. If you trust its maker, import the pickle it came "
+        "from as an administrator: ecluse models import DIR --trust"
+    ),
+    N_("%(file)s is no .skops that can be read. Fetch the version again."),
+    N_(
+        "Only administrators trust pickles, as reading one runs what it says. Leave out --trust, or ask one of yours."
+    ),
     N_("%(file)s is not JSON and is kept as a file only: %(error)s"),
     N_("%(file)s could not be converted and is stored unread: %(error)s"),
     N_("reading it took more than %(count)s s"),

@@ -1,0 +1,67 @@
+"""Load a .skops file: of the objects it names only those that this list, or a person by the catalog, trusts.
+
+A .skops names the types of the objects in it, and to load it is to make them. Which types may be made is never taken
+from what lies beside it in the store, as whoever can write the one can write the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from ecluse.catalog import trust as trusts
+from ecluse.errors import ModelUnreadable
+from ecluse.runtime import Runtime
+
+#: The only list of types that are made without anyone's word, beside those that skops itself knows: estimators of
+#: scikit-learn, arrays, functions of numpy and scipy. They are plain Python objects that hold no others than these.
+#: Not here, as they take memory as it is written in the file: trees (`sklearn.tree._tree.Tree`, of forests too),
+#: search trees of neighbours, boosters of other libraries. Loading these takes a person's word: `--trust`.
+SAFE_TYPES: Final = frozenset(
+    {
+        "collections.OrderedDict",
+        "numpy.dtype",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.utils._bunch.Bunch",
+    }
+)
+
+
+def load_skops(runtime: Runtime, file: Path) -> Any:
+    """What a .skops holds.
+
+    Raises:
+        ModelUnreadable: it is none, or names types that neither the list nor the catalog trusts in this very file.
+    """
+    import skops.io
+
+    content = file.read_bytes()
+    with _readable(file):
+        found = set(skops.io.get_untrusted_types(data=content))
+    with runtime.catalog.read() as transaction:
+        trusted = trusts.types_of(transaction, hashlib.sha256(content).hexdigest()) or frozenset()
+    if unknown := found - SAFE_TYPES - trusted:
+        raise ModelUnreadable(
+            f"{file.name} holds types that no one has trusted: {', '.join(sorted(unknown))}. "
+            "If you trust its maker, import the pickle it came from as an administrator: "
+            "ecluse models import DIR --trust"
+        )
+    with _readable(file):
+        return skops.io.loads(content, trusted=sorted(found))
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Turn whatever a foreign archive makes of its reader into `ModelUnreadable`."""
+    try:
+        yield
+    except Exception as error:
+        raise ModelUnreadable(
+            f"{file.name} is no .skops that can be read. Fetch the version again."
+        ) from error

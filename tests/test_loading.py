@@ -1,0 +1,248 @@
+"""What lies in a store names no code: every reader of a library's format is placed here, and fed what is hostile."""
+
+from __future__ import annotations
+
+import ast
+import json
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from safetensors.numpy import save_file
+
+import ecluse
+from ecluse.errors import EcluseError, ModelUnreadable, PlantsError
+from ecluse.fraud import scorers, scoring
+from ecluse.fraud.ensembles.anomaly import ARRAYS_FILE, STATE_FILE, AnomalyModel
+from ecluse.fraud.models import FAMILIES, loader
+from ecluse.fraud.ranking import Ranking
+from ecluse.models.trust import SAFE_TYPES
+from ecluse.plants.prediction import KNOWN_FILE, METHOD, Predictor
+from tests.plants.tiny import KNOWN, TRANSFORM, WEIGHTS, tiny_graph
+
+#: Each call that could run what a file says, make objects that it names, or start a program; and why it may.
+PLACES: Final = {
+    ("fraud/models/__init__.py", "import_module"): "a name of FAMILIES, which is in the code",
+    ("cli/groups.py", "importlib.import_module"): "a name of the table of commands",
+    ("models/convert.py", "joblib.load"): "on an administrator's word, in a process of its own",
+    ("models/convert.py", "skops.io.load"): "the same process reads what it has just written",
+    ("models/trust.py", "skops.io.loads"): "types of SAFE_TYPES, or trusted in this very file by the catalog",
+    ("plants/weights.py", "pickle.Unpickler"): "one file, known by its digest, and nothing but tensors",
+    ("plants/prediction.py", "onnxruntime.InferenceSession"): "a graph of bytes, which names no other file",
+    ("plants/features.py", "onnxruntime.InferenceSession"): "a graph that this process has built",
+    ("fraud/ranking.py", "np.load"): "arrays alone",
+    ("fraud/ensembles/anomaly.py", "np.load"): "arrays alone",
+    ("plants/looks.py", "np.load"): "arrays alone",
+    ("checkpoints.py", "np.load"): "arrays alone",
+}
+#: What it is about, by the last parts of its name.
+_CALLS: Final = {
+    "import_module", "__import__", "eval", "exec", "joblib.load", "torch.load", "np.load", "numpy.load", "skops.io.load",
+    "skops.io.loads", "yaml.load", "yaml.unsafe_load", "InferenceSession", "onnxruntime.InferenceSession", "onnx.load",
+    "pickle.load", "pickle.loads", "os.system", "pl.read_pickle", "pd.read_pickle", "register_custom_ops_library",
+    "LazyFrame.deserialize", "DataFrame.deserialize", "Expr.deserialize", "pl.from_pandas", "pydoc.locate",
+    "resolve_name", "runpy.run_path", "runpy.run_module",
+}  # fmt: skip
+_UNPICKLERS: Final = {
+    "pickle",
+    "joblib",
+    "cloudpickle",
+    "dill",
+    "shelve",
+    "marshal",
+    "jsonpickle",
+    "_pickle",
+    "yaml",
+}
+
+
+def trees() -> Iterator[tuple[str, ast.AST]]:
+    root = Path(ecluse.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            yield path.relative_to(root).as_posix(), node
+
+
+def test_every_call_that_could_run_what_a_file_says_is_placed() -> None:
+    found = set()
+    for path, node in trees():
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            last = {".".join(called.split(".")[-parts:]) for parts in (1, 2, 3)}
+            if last & _CALLS and not called.endswith((".network.eval", "classifier.eval", "module.eval")):
+                found.add((path, called))
+            assert not any(one.arg == "shell" for one in node.keywords), f"{path} starts a shell"
+            assert all(
+                one.arg != "allow_pickle" or ast.unparse(one.value) == "False" for one in node.keywords
+            ), path
+            if called.endswith("np.load"):
+                assert "allow_pickle" in {one.arg for one in node.keywords}, path
+        if isinstance(node, ast.ClassDef) and any(
+            ast.unparse(base) == "pickle.Unpickler" for base in node.bases
+        ):
+            found.add((path, "pickle.Unpickler"))
+    assert found == PLACES.keys()
+
+
+def test_nothing_but_the_converter_and_what_reads_one_known_file_can_read_a_pickle() -> None:
+    """The converter is a script that no module of ours imports. The pretrained weights are one file of a package,
+    read only if its digest is the one we know, and only tensors of it."""
+    found = set()
+    for path, node in trees():
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if {name.split(".")[0] for name in names} & _UNPICKLERS:
+            found.add(path)
+        assert not any("convert" in name.split(".") for name in names), f"{path} imports the converter"
+    assert found == {"models/convert.py", "plants/weights.py"}
+
+
+def test_only_one_module_says_which_types_may_be_made() -> None:
+    trusting = {path for path, node in trees() if isinstance(node, ast.keyword) and node.arg == "trusted"}
+    assert trusting == {"models/convert.py", "models/trust.py"}
+    memory = ("_tree", "_kd_tree", "booster", "predictor", "catboost", "xgboost", "lightgbm")
+    assert not [name for name in SAFE_TYPES if any(word in name.lower() for word in memory)]
+
+
+class Bomb:
+    """A pickle that leaves a mark when it is read."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self._mark,))
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Iterator[Path]:
+    """What no reader may leave behind."""
+    yield tmp_path / "mark"
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "blend"])
+def test_no_family_reads_a_pickle_under_its_own_name(family: str, tmp_path: Path, mark: Path) -> None:
+    for name in (
+        "best_model.json",
+        "best_model.txt",
+        "best_model.cbm",
+        "best_model.ubj",
+        "best_model.txt.gz",
+    ):
+        (tmp_path / name).write_bytes(pickle.dumps(Bomb(mark)))
+        with pytest.raises(ModelUnreadable):
+            loader(family).load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "named", ["os", "ecluse.fraud.models.linear", "../linear", "__init__", "", "linear\0"]
+)
+def test_no_description_names_a_module(named: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelUnreadable, match="cannot be read here"):
+        loader(named)
+    blend = {"format": "ecluse blend 1", "members": [{"family": named, "file": "x", "weight": 1}]}
+    (tmp_path / "best_model.json").write_text(json.dumps(blend))
+    with pytest.raises(ModelUnreadable, match="cannot be read here"):
+        loader("blend").load(tmp_path / "best_model.json")
+    for reader in (scoring.load_model, scorers.load_scorer):
+        (tmp_path / "model.json").write_text(
+            json.dumps({"format": 1, "kind": named, "family": named, "model_file": "/x"})
+        )
+        with pytest.raises(EcluseError):
+            reader(tmp_path)
+
+
+def test_a_member_of_a_blend_lies_beside_it_whatever_path_it_names(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "secret.json").write_text(
+        json.dumps({"format": "ecluse linear 1", "terms": [], "intercept": 0, "features": 0})
+    )
+    for file in ("../secret.json", str(tmp_path / "secret.json"), "/etc/passwd"):
+        blend = {"format": "ecluse blend 1", "members": [{"family": "linear", "file": file, "weight": 1}]}
+        (tmp_path / "inner" / "best_model.json").write_text(json.dumps(blend))
+        with pytest.raises(ModelUnreadable):
+            loader("blend").load(tmp_path / "inner" / "best_model.json")
+
+
+def test_arrays_hold_no_objects(tmp_path: Path, mark: Path) -> None:
+    bombs = np.array([Bomb(mark)], dtype=object)
+    np.savez(tmp_path / ARRAYS_FILE, bombs=bombs, places=bombs, counts=bombs, labelled=bombs, frauds=bombs)
+    (tmp_path / STATE_FILE).write_text(json.dumps({"format": 1}))
+    with pytest.raises(ModelUnreadable):
+        AnomalyModel.load(tmp_path)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        Ranking.from_bytes((tmp_path / ARRAYS_FILE).read_bytes())
+
+
+def _outside(location: str) -> bytes:
+    """A graph whose numbers are said to lie in another file."""
+    graph = onnx.load_from_string(tiny_graph(WEIGHTS))
+    for tensor in graph.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and tensor.dims:
+            tensor.ClearField("raw_data")
+            tensor.ClearField("float_data")
+            tensor.data_location = TensorProto.EXTERNAL
+            for key, value in (
+                ("location", location),
+                ("offset", "0"),
+                ("length", str(4 * int(np.prod(tensor.dims)))),
+            ):
+                entry = tensor.external_data.add()
+                entry.key, entry.value = key, value
+    found: bytes = graph.SerializeToString()
+    return found
+
+
+@pytest.mark.parametrize("place", ["here.bin", "../secret.bin", "{folder}/secret.bin", "/proc/self/environ"])
+def test_a_graph_of_images_reads_no_other_file(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even one beside it, or in the folder that the process stands in."""
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    for file in (inner / "here.bin", tmp_path / "secret.bin"):
+        file.write_bytes(bytes(4096))
+    monkeypatch.chdir(inner)
+    _classifier(inner, _outside(place.format(folder=tmp_path)))
+    with pytest.raises(PlantsError, match="no graph that can be run"):
+        Predictor.open(inner)
+
+
+def test_a_graph_with_operators_of_elsewhere_and_damaged_tensors_are_refused(
+    tmp_path: Path, mark: Path
+) -> None:
+    node = helper.make_node("Run", ["images"], ["logits"], domain="elsewhere")
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 64, 64])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 2])
+    foreign = helper.make_model(helper.make_graph([node], "g", [images], [logits]), ir_version=8)
+    pickled = pickle.dumps(Bomb(mark))
+    changes: list[Callable[[], object]] = [
+        lambda: _classifier(tmp_path, foreign.SerializeToString()),
+        lambda: _classifier(tmp_path, pickled),
+        lambda: (_classifier(tmp_path), (tmp_path / KNOWN_FILE).write_bytes(pickled)),
+        lambda: (_classifier(tmp_path), (tmp_path / "labels.json").write_bytes(pickled)),
+        lambda: (
+            _classifier(tmp_path),
+            (tmp_path / "transform.json").write_text(json.dumps({"kind": "os.system"})),
+        ),
+    ]
+    _classifier(tmp_path)
+    Predictor.open(tmp_path)
+    for change in changes:
+        change()
+        with pytest.raises(PlantsError):
+            Predictor.open(tmp_path)
+
+
+def _classifier(folder: Path, graph: bytes | None = None) -> None:
+    (folder / "model.onnx").write_bytes(graph or tiny_graph(WEIGHTS))
+    (folder / "transform.json").write_text(json.dumps(TRANSFORM.to_dict()))
+    save_file({"means": KNOWN / np.linalg.norm(KNOWN, axis=1, keepdims=True)}, folder / KNOWN_FILE)
+    told = {"labels": ["a", "b"], "temperature": 1.0, "none_of_these": {"method": METHOD, "threshold": 0.9}}
+    (folder / "labels.json").write_text(json.dumps(told))
