@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import os
 import sqlite3
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from typing import Final
 
 from ecluse.errors import DiskUnusable
 
+logger = logging.getLogger(__name__)
 #: A disk with fewer free bytes counts as full. Between two looks of an orchestrator (10 s) it takes the chunks of the
 #: uploads that are handed on (4 of 8 MiB) and the log that SQLite writes before its file, which grows by all that a
 #: transaction changes; the largest, a set of 100,000 images, changes some 30 MB.
@@ -72,11 +76,74 @@ def _has_no_inode(status: os.statvfs_result) -> bool:
     return status.f_files > 0 and status.f_favail == 0
 
 
+def make_private(folder: Path, *, shared: bool = False) -> None:
+    """Make a folder that its owner alone may read, whatever the umask, and narrow one that is there; say so then.
+
+    What lies in it is out of reach with it; the files that lie at its top are narrowed as well. With `shared`, its
+    group may do what it could. Windows has no such rights: a folder of a person is theirs there by inheritance.
+
+    Raises:
+        DiskUnusable: it cannot be made, or others may read it and it is not ours to narrow.
+    """
+    with usable(folder):
+        missing = not folder.exists()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not hasattr(os, "geteuid"):
+            return
+        if missing and not shared:
+            folder.chmod(0o700)
+        _narrow_folder(folder, shared=shared)
+        for path in folder.iterdir():
+            _narrow_file(path, shared=shared)
+
+
+def private_file(file: Path) -> None:
+    """Make a file that its owner alone may read, whatever the umask, unless it is there."""
+    try:
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
+    except FileExistsError:
+        return
+
+
+def _narrow_folder(folder: Path, *, shared: bool) -> None:
+    found = folder.stat()
+    mode = stat.S_IMODE(found.st_mode)
+    # To pass through and no more is what `ecluse servers` leaves to the account of its own database.
+    passed = mode & 0o077 == 0o010
+    wide = mode & (0o007 if shared else 0o000 if passed else 0o077)
+    if not wide:
+        return
+    if found.st_uid != os.geteuid():
+        raise DiskUnusable(
+            f"{folder} may be read by others on this machine (mode {mode:o}) and belongs to another user, so that it "
+            "cannot be narrowed here: the catalog and keys in it would be open to them. Let its owner narrow it "
+            f"(chmod 700 {folder}), set ECLUSE_HOME_SHARED=true if its group is to share it, {_ELSEWHERE}."
+        )
+    folder.chmod(mode & ~wide)
+    logger.warning(
+        "%s could be read by others on this machine (mode %o). It is narrowed to mode %o.",
+        folder,
+        mode,
+        mode & ~wide,
+    )
+
+
+def _narrow_file(path: Path, *, shared: bool) -> None:
+    found = path.lstat()
+    mode = stat.S_IMODE(found.st_mode)
+    wide = mode & (0o007 if shared else 0o077)
+    if wide and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+        with contextlib.suppress(FileNotFoundError):  # another process has just ended with it
+            path.chmod(mode & ~wide)
+
+
 @contextmanager
 def usable(folder: Path) -> Iterator[None]:
     """Turn what the system says of a folder into `DiskUnusable`, with the way out."""
     try:
         yield
+    except DiskUnusable:
+        raise
     except OSError as error:
         raise DiskUnusable(what_is_wrong(error, folder) or _is_no_folder(error, folder)) from error
 

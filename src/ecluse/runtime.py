@@ -29,7 +29,7 @@ from ecluse.accounts import Accounts
 from ecluse.catalog import Catalog, places, pointers, workers
 from ecluse.catalog.tables import ModelVersion
 from ecluse.catalog.tables import Worker as WorkerRow
-from ecluse.disks import usable
+from ecluse.disks import make_private
 from ecluse.documents import Documents, open_documents
 from ecluse.errors import EcluseError
 from ecluse.jobs import JobKind, JobRunner, Jobs
@@ -79,7 +79,7 @@ class Runtime:
             HomeClosed: a home is being moved here, and has not arrived whole.
             StoreUnavailable, CatalogUnavailable, JobsUnavailable: a part does not answer.
         """
-        make_home(settings.home)
+        make_home(settings.home, shared=settings.home_shared)
         catalog = Catalog(settings.database_url, moves=moves, limits=limits)
         # a package that is missing is found here
         documents = open_documents(settings.documents, catalog.expect_open, limits)
@@ -155,14 +155,13 @@ class Runtime:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def make_home(home: Path) -> None:
-    """Make the folder of everything local.
+def make_home(home: Path, *, shared: bool = False) -> None:
+    """Make the folder of everything local, for its owner alone; one that others can read is narrowed.
 
     Raises:
-        DiskUnusable: it cannot be made, or is a file.
+        DiskUnusable: it cannot be made, is a file, or is another's and open to all.
     """
-    with usable(home):
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(home, shared=shared)
 
 
 def _fill_addresses(catalog: Catalog, stores: Stores) -> None:

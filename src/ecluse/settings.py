@@ -29,6 +29,8 @@ DATABASE_TYPES: Final[tuple[DatabaseType, ...]] = get_args(DatabaseType)
 #: Every environment variable Écluse reads, with what it does. `docs/reference/settings.md` is made from it.
 VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_HOME": "Folder of everything local: databases, the local store, the cache. Default: .ecluse",
+    "ECLUSE_HOME_SHARED": "true: the group of that folder may read and write it. Default: false, and one that others "
+    "can read is narrowed to its owner",
     "ECLUSE_STORE_URL": "Object store: file:///folder, memory://, s3://bucket/prefix, gs://bucket or az://container. "
     "Default: file://{home}/store",
     "ECLUSE_MODELS_URL": "Store of the models. Default: ECLUSE_STORE_URL",
@@ -280,6 +282,8 @@ class Settings:
     access: Access = Access()
     #: The areas that have a store of their own; see `area_url`.
     areas: Mapping[Area, str] = field(default_factory=dict)
+    #: The group of the home may read and write it.
+    home_shared: bool = False
     cache_max_bytes: int = 10 * GIB
     upload_max_bytes: int = 5 * GIB
     public_url: str | None = None
@@ -335,6 +339,7 @@ class Settings:
             documents=documents,
             access=access,
             areas={area: url for area, (url, _) in areas.items()},
+            home_shared=_flag(env, "ECLUSE_HOME_SHARED", default=False) is True,
             cache_max_bytes=_bytes(env, "ECLUSE_CACHE_MAX_BYTES", 10 * GIB),
             upload_max_bytes=_bytes(env, "ECLUSE_UPLOAD_MAX_BYTES", 5 * GIB),
             public_url=_public_url(env),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -527,6 +528,56 @@ def test_a_damaged_record_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "training_record.json").write_text(content)
     with pytest.raises(CannotRepeat, match=r"damaged|another format"):
         TrainingRecord.load(tmp_path)
+
+
+CHANGES: list[tuple[tuple[str | int, ...], Any, str]] = [
+    (("table",), "../../etc", "table"),
+    (("table",), 5, "table"),
+    (("versions", "numpy"), 2, "versions.numpy"),
+    (("threads",), 0, "threads"),
+    (("threads",), True, "threads"),
+    (("threads",), 10**9, "threads"),
+    (("salt",), -1, "salt"),
+    (("salt",), "1", "salt"),
+    (("groups",), [["a"]], "groups"),
+    (("folds",), 10**6, "folds"),
+    (("refit",), "yes", "refit"),
+    (("ended",), "never", "ended"),
+    (("for_use",), [], "for_use"),
+    (("spent",), {"wall": 1.0}, "spent"),
+    (("spent", "wall"), float("inf"), "spent.wall"),
+    (("planned",), 1.5, "planned"),
+    (("trials",), [], "trials"),
+    (("trials", 0, "family"), "os", "trials.family"),
+    (("trials", 0, "seed"), None, "trials.seed"),
+    (("trials", 0, "seconds"), -1, "trials.seconds"),
+    (("trials", 0, "fits"), [], "trials.fits"),
+    (("trials", 0, "fits", 0, "rounds"), 10**12, "rounds"),
+    (("trials", 0, "fits", 0, "was_cut"), 1, "was_cut"),
+    (("trials", 0, "params", "input_model"), "/etc/passwd", "trials.params"),
+    (("trials", 0, "params", "machines"), "10.0.0.1:1", "trials.params"),
+    (("trials", 0, "params", "snapshot_file"), "/x", "trials.params"),
+    (("trials", 0, "params", "rounds"), "many", "trials.params.rounds"),
+    (("plan", "other"), 1, "damaged"),
+    (("trials", 0, "other"), 1, "damaged"),
+]
+
+
+def test_a_record_that_says_what_no_training_decides_is_refused(
+    trained: tuple[TrainingReport, Path], tmp_path: Path
+) -> None:
+    """It lies in a store: libraries know settings that name files and machines, and counts decide on memory."""
+    folder = trained[1].parent / "model"
+    assert TrainingRecord.load(folder).trials
+    for path, value, named in CHANGES:
+        content = json.loads((folder / "training_record.json").read_text())
+        inner = content
+        for step in path[:-1]:
+            inner = inner[step]
+        inner[path[-1]] = value
+        (tmp_path / "training_record.json").write_text(json.dumps(content))
+        with pytest.raises(CannotRepeat, match=re.escape(named)):
+            TrainingRecord.load(tmp_path)
 
 
 @pytest.mark.parametrize(("refit", "share", "why"), [(False, 0.2, "unwanted"), (True, 0.0, "all_learned")])

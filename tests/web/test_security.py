@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -11,11 +13,17 @@ import pytest
 from fastapi import FastAPI
 from starlette.datastructures import Headers
 
+from ecluse.cli.serve import listen, say_if_exposed
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
+from ecluse.web import health, pages
 from ecluse.web.app import make_app
-from ecluse.web.security import CONTENT_POLICY, COOKIE, is_cross_site
+from ecluse.web.security import CONTENT_POLICY, COOKIE, HEADERS, is_cross_site, is_exposed
 from ecluse.web.templating import static_url
+from tests.test_addresses import routes
+
+#: Every address of a machine.
+ANY = "0.0.0.0"  # noqa: S104
 
 
 @pytest.mark.parametrize(
@@ -116,10 +124,10 @@ def test_every_operation_describes_the_refusal_of_other_sites(app: FastAPI) -> N
                 assert "403" in operation["responses"], (method, path)
 
 
-def ask(app: FastAPI, method: str, address: str, **headers: str) -> httpx.Response:
+def ask(app: FastAPI, method: str, address: str, *, base: str = "http://a", **headers: str) -> httpx.Response:
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://a") as client:
+        async with httpx.AsyncClient(transport=transport, base_url=base) as client:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             return await client.request(method, address, headers=named)
 
@@ -128,3 +136,81 @@ def ask(app: FastAPI, method: str, address: str, **headers: str) -> httpx.Respon
 
 def _break() -> None:
     raise RuntimeError("a fault")
+
+
+@pytest.mark.parametrize(
+    ("base", "sent"),
+    [
+        ("https://ecluse.example.org", True),
+        ("https://10.1.2.3:8443", True),
+        ("http://ecluse.example.org", False),
+        ("https://localhost:8443", False),
+        ("https://a.localhost", False),
+        ("https://127.0.0.1:8443", False),
+        ("https://[::1]:8443", False),
+    ],
+)
+def test_browsers_are_bound_to_https_where_it_is_and_nowhere_else(
+    app: FastAPI, base: str, sent: bool
+) -> None:
+    answers = [ask(app, "GET", path, base=base) for path in ("/sign-in", "/livez", "/nothing", "/api/broken")]
+    found = {answer.headers.get("strict-transport-security") for answer in answers}
+    assert found == ({"max-age=31536000"} if sent else {None})
+
+
+def test_cookies_go_by_https_alone_where_it_is(app: FastAPI) -> None:
+    for base, secure in (("https://a.example.org", True), ("http://a.example.org", False)):
+        cookie = ask(app, "GET", "/sign-in?lang=fr", base=base).headers["set-cookie"]
+        assert ("secure" in cookie.lower()) is secure
+
+
+def test_every_route_answers_with_the_protecting_headers(app: FastAPI) -> None:
+    """To a visitor, by every method: what is refused and what is not there as well."""
+    paths = {(method, path) for path, methods in app.openapi()["paths"].items() for method in methods}
+    for router in (pages.router, health.router):
+        paths |= {(method, one.path) for one in routes(router) for method in one.methods}
+    assert len(paths) > 150
+    for method, path in sorted(paths):
+        answer = ask(app, method.upper(), re.sub(r"\{[^}]*\}", "x", path))
+        missing = {name for name in HEADERS if name not in answer.headers}
+        assert not missing, (method, path, answer.status_code)
+
+
+@pytest.mark.parametrize(
+    ("host", "public", "exposed"),
+    [
+        ("127.0.0.1", None, False), ("::1", None, False), ("localhost", None, False), ("127.8.9.1", None, False),
+        (ANY, None, True), ("::", None, True), ("192.168.1.5", None, True), ("fe80::1%eth0", None, True),
+        (ANY, "http://ecluse.example.org", True), (ANY, "https://ecluse.example.org", False),
+    ],
+)  # fmt: skip
+def test_who_listens_to_other_machines_without_https_is_exposed(
+    host: str, public: str | None, exposed: bool
+) -> None:
+    assert is_exposed(host, public) is exposed
+
+
+def test_an_administrator_sees_that_others_reach_this_without_https(app: FastAPI) -> None:
+    accounts = app.state.runtime.accounts
+    for user, sees in ((accounts.local_administrator(), True), (accounts.add("member@example.org"), False)):
+        cookie = f"{COOKIE}={accounts.open_session(user.id)}"
+        app.state.exposed = True
+        assert ("without https" in ask(app, "GET", "/", cookie=cookie).text) is sees
+        assert ("sans https" in ask(app, "GET", "/?lang=fr", cookie=cookie).text) is sees
+        app.state.exposed = False
+        assert "without https" not in ask(app, "GET", "/", cookie=cookie).text
+
+
+def test_the_start_says_once_that_others_reach_this_without_https(
+    app: FastAPI, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime = app.state.runtime
+    for host, public, said in (
+        ("127.0.0.1", None, 0),
+        (ANY, None, 1),
+        (ANY, "https://a.example.org", 0),
+    ):
+        opened = replace(runtime, settings=replace(runtime.settings, public_url=public))
+        with listen(host, 0) as listener:
+            assert say_if_exposed(opened, listener) is bool(said)
+        assert capsys.readouterr().err.count("without https") == said

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from ecluse.catalog import homes
 from ecluse.connections import lift_limits, open_engine, why_postgresql_fails
-from ecluse.disks import is_damage, usable, why_sqlite_fails
+from ecluse.disks import is_damage, private_file, usable, why_sqlite_fails
 from ecluse.errors import (
     CatalogDamaged,
     CatalogError,
@@ -108,7 +108,8 @@ class Catalog:
         """Bring the tables to the newest version; several processes may call this at once."""
         if self._file is not None:
             with usable(self._file.parent):
-                self._file.parent.mkdir(parents=True, exist_ok=True)
+                self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                private_file(self._file)
         with self._reported():
             if self.version() == HEAD:
                 return

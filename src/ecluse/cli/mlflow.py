@@ -11,7 +11,7 @@ import click
 
 from ecluse.catalog import runs
 from ecluse.cli.output import Rows, reports, say
-from ecluse.cli.serve import listen
+from ecluse.cli.serve import listen, say_if_exposed
 from ecluse.cli.session import acting, finish_all, home_option, opened, user_option
 from ecluse.errors import InvalidInput, JobFailed
 
@@ -39,6 +39,7 @@ def serve(home: Path | None, host: str, port: int) -> None:
     with contextlib.suppress(KeyboardInterrupt), opened(home) as runtime, listen(host, port) as listener:
         shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 (read, not bound)
         address = f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}"
+        say_if_exposed(runtime, listener)
         say("MLflow is being started; that takes some seconds.")
         serve(
             runtime,

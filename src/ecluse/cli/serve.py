@@ -151,9 +151,24 @@ def _serve(runtime: Runtime, listener: socket.socket, announce: Callable[[], Non
     from ecluse.web.app import make_app
 
     app = make_app(runtime, listens_here=_is_loopback(listener))
+    app.state.exposed = say_if_exposed(runtime, listener)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a container is stopped as a person stops it
     with contextlib.suppress(KeyboardInterrupt):  # the server raises it again once it has stopped
         serve(app, listener, announce, proxies=runtime.settings.proxies)
+
+
+def say_if_exposed(runtime: Runtime, listener: socket.socket) -> bool:
+    """Whether other machines reach the listener without https; that is said once, at the start."""
+    from ecluse.web.security import is_exposed
+
+    host = listener.getsockname()[0]
+    exposed = is_exposed(host, runtime.settings.public_url)
+    if exposed:
+        say(
+            f"Warning: other machines reach {host} without https: passwords and data travel readable. Put a proxy "
+            "with a certificate in front and set ECLUSE_PUBLIC_URL=https://…, or listen on 127.0.0.1."
+        )
+    return exposed
 
 
 def listen(host: str, port: int) -> socket.socket:

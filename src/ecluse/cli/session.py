@@ -68,6 +68,7 @@ def note_address(home: Path, address: str) -> None:
     """Keep where the pages were last started, for links that other commands print."""
     hidden = home / f".{ADDRESS_FILE}.{os.getpid()}"
     try:
+        hidden.touch(mode=0o600)
         hidden.write_text(f"{address}\n", encoding="utf-8")
         hidden.replace(home / ADDRESS_FILE)
     except OSError as error:  # pages can be read from a full disk

@@ -28,7 +28,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from ecluse.connections import open_engine, why_postgresql_fails
-from ecluse.disks import is_damage, why_sqlite_fails
+from ecluse.disks import is_damage, private_file, why_sqlite_fails
 from ecluse.documents.backend import Document, Range
 from ecluse.documents.canonical import KEY_LIMIT, KIND_LIMIT, Body, Entry
 from ecluse.errors import DocumentsMissing, DocumentsUnavailable, DocumentsUnwritable
@@ -112,7 +112,8 @@ class SqlDocuments:
 
     def create(self) -> list[str]:
         if self._file is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_file(self._file)
         with self._reported(), self._writing.begin() as connection:
             if inspect(connection).has_table(TABLE.name):
                 return []

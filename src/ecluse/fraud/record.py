@@ -8,17 +8,33 @@ fitted again. The numbers drawn at random and the count of threads belong to it,
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
 
 from ecluse.errors import CannotRepeat
-from ecluse.fraud.models import FAMILIES
+from ecluse.fraud.clock import Effort
+from ecluse.fraud.models import FAMILIES, OWN_PARAMS, family
+from ecluse.fraud.plan import TrainingPlan
 
 RECORD_FILE = "training_record.json"
 FORMAT = 1
+#: What no training of ours comes near, and a file that asks for more was not written by one.
+MOST_THREADS: Final = 1024
+MOST_FOLDS: Final = 64
+MOST_TRIALS: Final = 100_000
+MOST_ROUNDS: Final = 1_000_000
+MOST_SECONDS: Final = 1e9
+MOST_SETTING: Final = 1e9
+LONGEST_TEXT: Final = 500
+#: Variations that are drawn to see which settings a family is ever given.
+DRAWS: Final = 64
 PACKAGES = ("ecluse", "numpy", "polars", "scikit-learn")
 #: All was tried, the budget was spent, or somebody asked for the best so far.
 Ending = Literal["complete", "budget", "asked"]
@@ -77,7 +93,11 @@ class TrainingRecord:
 
     @classmethod
     def load(cls, directory: Path) -> TrainingRecord:
-        """Raises CannotRepeat when there is none, or it cannot be read."""
+        """Read what `save` wrote; types, ranges and names of settings are checked, as anyone may have written the file.
+
+        Raises:
+            CannotRepeat: there is none, or it says what no training decides.
+        """
         try:
             content = json.loads((directory / RECORD_FILE).read_text(encoding="utf-8"))
             if content.pop("format") != FORMAT:
@@ -87,12 +107,17 @@ class TrainingRecord:
                 for one in content["trials"]
             )
             groups = None if content["groups"] is None else tuple(content["groups"])
-            return cls(**{**content, "trials": trials, "groups": groups})
+            found = cls(**{**content, "trials": trials, "groups": groups})
+            _check(found)
+            TrainingPlan.from_dict(found.plan)
+            return found
         except FileNotFoundError as error:
             raise CannotRepeat(
                 "This version was trained before trainings were recorded and cannot be made again. Train anew."
             ) from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            if isinstance(error, CannotRepeat):
+                raise
             raise CannotRepeat(f"{RECORD_FILE} is damaged: {error!r}. Train anew.") from error
 
     def expect(self, table: str) -> None:
@@ -111,6 +136,76 @@ class TrainingRecord:
                     f"The training was made with {name} {was}, and here is {now}: its files would not be the same. "
                     f"Install {name} {was}, or train anew."
                 )
+
+
+def _check(record: TrainingRecord) -> None:
+    """Raises CannotRepeat for the first value that no training of ours decides."""
+    _expect("table", re.fullmatch(r"[0-9a-f]{64}", _text("table", record.table)) is not None, record.table)
+    _expect("plan", isinstance(record.plan, dict), record.plan)
+    _expect("versions", isinstance(record.versions, dict), record.versions)
+    for package, found in record.versions.items():
+        _text(f"versions.{package}", found)
+    for group in record.groups or ():
+        _text("groups", group)
+    _whole("threads", record.threads, 1, MOST_THREADS)
+    _whole("salt", record.salt, 0, 2**63 - 1)
+    _whole("folds", record.folds, 1, MOST_FOLDS)
+    _whole("planned", record.planned, 0, MOST_TRIALS)
+    _whole("begun", record.begun, 0, MOST_TRIALS)
+    _expect("refit", isinstance(record.refit, bool), record.refit)
+    _expect("ended", record.ended in get_args(Ending), record.ended)
+    _expect("for_use", record.for_use in get_args(Refit), record.for_use)
+    _expect("spent", set(record.spent) == {one.name for one in fields(Effort)}, sorted(record.spent))
+    for name, seconds in record.spent.items():
+        _number(f"spent.{name}", seconds)
+    _expect("trials", 1 <= len(record.trials) <= MOST_TRIALS, len(record.trials))
+    for trial in record.trials:
+        _check_trial(trial)
+
+
+def _check_trial(trial: TrialRecord) -> None:
+    _text("trials.name", trial.name)
+    _expect("trials.family", isinstance(trial.family, str) and trial.family in FAMILIES, trial.family)
+    _whole("trials.seed", trial.seed, 0, 2**63 - 1)
+    _number("trials.seconds", trial.seconds)
+    _expect("trials.fits", 1 <= len(trial.fits) <= MOST_FOLDS, len(trial.fits))
+    for fit in trial.fits:
+        _whole("trials.fits.rounds", fit.rounds, 0, MOST_ROUNDS)
+        _expect("trials.fits.was_cut", isinstance(fit.was_cut, bool), fit.was_cut)
+    known = _settings(trial.family)
+    for name, value in trial.params.items():
+        _expect("trials.params", name in known, name)
+        if not isinstance(value, bool):
+            _number(f"trials.params.{name}", value, least=-MOST_SETTING, most=MOST_SETTING)
+
+
+@cache
+def _settings(name: str) -> frozenset[str]:
+    """The settings that our search gives a family. Its library knows others, which name files and machines."""
+    one = family(name)
+    drawn = [params for seed in range(DRAWS) for params in one.vary(np.random.default_rng(seed))]
+    return frozenset(OWN_PARAMS.union(*(start.params for start in one.STARTS), *drawn))
+
+
+def _whole(name: str, value: object, least: int, most: int) -> None:
+    _expect(name, isinstance(value, int) and not isinstance(value, bool) and least <= value <= most, value)
+
+
+def _number(name: str, value: object, *, least: float = 0.0, most: float = MOST_SECONDS) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    _expect(name, is_number and least <= float(value) <= most, value)  # type: ignore[arg-type]
+
+
+def _text(name: str, value: object) -> str:
+    _expect(name, isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT, value)
+    return str(value)
+
+
+def _expect(name: str, holds: bool, value: object) -> None:
+    if not holds:
+        raise CannotRepeat(
+            f"{RECORD_FILE} says {str(value)[:60]!r} for {name}, which no training decides. Train anew."
+        )
 
 
 def library_versions() -> dict[str, str]:

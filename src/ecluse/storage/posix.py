@@ -192,7 +192,7 @@ class PosixBackend:
         """Make the folder unless it is there; whether it was missing."""
         missing = not self._root.is_dir()
         try:
-            self._root.mkdir(parents=True, exist_ok=True)
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreUnavailable(f"The folder {self._root} cannot be made: {error.strerror}.") from error
         return missing

@@ -46,6 +46,7 @@ def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
     )
     app.state.runtime = runtime
     app.state.listens_here = listens_here
+    app.state.exposed = False  # whoever listens for it says so: `security.is_exposed`
     app.state.metrics = health.Metrics()
     app.state.readiness = health.Readiness()
     app.state.image_work = ImageWork()

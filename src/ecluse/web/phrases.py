@@ -423,6 +423,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     # Trainings that cannot be repeated
     N_("This version was trained before trainings were recorded and cannot be made again. Train anew."),
     N_("%(file)s is of another format. Train anew."),
+    N_("%(file)s says %(value)s for %(key)s, which no training decides. Train anew."),
     N_("%(file)s is damaged: %(reason)s. Train anew."),
     N_(
         "The table is not the one that was trained on: its SHA-256 is %(sha256)s…, not %(other)s…. Upload that one, or "
@@ -880,6 +881,12 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_(
         "There is no folder %(file)s. Make it, or choose another folder for everything local: "
         "ECLUSE_HOME=/another/folder, or --home."
+    ),
+    N_(
+        "%(file)s may be read by others on this machine (mode %(value)s) and belongs to another user, so that it "
+        "cannot be narrowed here: the catalog and keys in it would be open to them. Let its owner narrow it (chmod 700 "
+        "%(name)s), set ECLUSE_HOME_SHARED=true if its group is to share it, or choose another folder for everything "
+        "local: ECLUSE_HOME=/another/folder, or --home."
     ),
     N_(
         "%(file)s cannot be a folder: %(value)s is a file. Move it away, or choose another folder for everything "

@@ -7,6 +7,7 @@ something is refused when the browser says that another origin sent it; the rule
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, MutableMapping
 from ipaddress import ip_address
 from typing import Annotated, Any, Final
@@ -46,7 +47,13 @@ HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "x-frame-options": "DENY",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
+#: Sent where a request came by https: browsers then ask this host by nothing else for a year. Other hosts of the domain
+#: are not ours to bind.
+STRICT_TRANSPORT: Final = "max-age=31536000"
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -170,12 +177,12 @@ def set_session(request: Request, response: Response, secret: str) -> None:
         max_age=int(SESSION_LIFETIME.total_seconds()),
         httponly=True,
         samesite="lax",
-        secure=_is_secure(request),
+        secure=is_secure(request),
     )
 
 
 def clear_session(request: Request, response: Response) -> None:
-    response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=_is_secure(request))
+    response.delete_cookie(COOKIE, httponly=True, samesite="lax", secure=is_secure(request))
 
 
 class Protection:
@@ -266,10 +273,35 @@ def _protect(message: MutableMapping[str, Any], scope: Scope) -> None:
     headers = MutableHeaders(scope=message)
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
+    if scope.get("scheme") == "https" and not is_local(Headers(scope=scope).get("host", "")):
+        headers.setdefault("strict-transport-security", STRICT_TRANSPORT)
     if not scope["path"].startswith("/static/"):
         headers.setdefault("cache-control", "no-store")
 
 
-def _is_secure(request: Request) -> bool:
+def is_local(host: str) -> bool:
+    """Whether a host, as a request or a listener names it, is this very machine."""
+    name = (
+        urlsplit(f"//{host}" if host.count(":") < 2 or host.startswith("[") else f"//[{host}]").hostname or ""
+    )
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def is_exposed(host: str, public_url: str | None) -> bool:
+    """Whether who listens at `host` is reached from other machines without https, as far as we are told.
+
+    We speak no TLS ourselves: where a proxy does, `ECLUSE_PUBLIC_URL` says so.
+    """
+    return not is_local(host) and not (public_url or "").startswith("https:")
+
+
+def is_secure(request: Request) -> bool:
+    """Whether cookies go by https alone: the request came by it, also where a proxy that is believed says so, or the
+    address that people use is one of https."""
     public = request.app.state.runtime.settings.public_url
     return request.url.scheme == "https" or bool(public and public.startswith("https:"))

@@ -18,7 +18,7 @@ from ecluse.web import charts
 from ecluse.web.city import state_in
 from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
 from ecluse.web.phrases import translated
-from ecluse.web.security import COOKIE
+from ecluse.web.security import COOKIE, is_secure
 
 HERE: Final = Path(__file__).parent
 THEMES: Final = ("system", "light", "dark")
@@ -63,7 +63,7 @@ def render(
     for cookie, allowed in (("lang", tuple(LANGUAGES)), ("theme", THEMES)):
         chosen = request.query_params.get(cookie)
         if chosen is not None and chosen in allowed:
-            response.set_cookie(cookie, chosen, max_age=YEAR, samesite="lax")
+            response.set_cookie(cookie, chosen, max_age=YEAR, samesite="lax", secure=is_secure(request))
     return response
 
 

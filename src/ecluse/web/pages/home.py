@@ -60,6 +60,7 @@ def home(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Response:
         "city_sample": {"arcs": ARCS, "days": DAYS},
         "administers": visitor.user.role == "admin",
         "closed": closed,
+        "exposed": request.app.state.exposed and visitor.user.role == "admin",
     }
     return render(request, "home.html", context)
 
