@@ -37,7 +37,7 @@ PLACES: Final = {
     ("plants/features.py", "onnxruntime.InferenceSession"): "a graph that this process has built",
     ("fraud/ranking.py", "np.load"): "arrays alone",
     ("fraud/ensembles/anomaly.py", "np.load"): "arrays alone",
-    ("plants/looks.py", "np.load"): "arrays alone",
+    ("plants/seen.py", "np.load"): "arrays alone",
     ("checkpoints.py", "np.load"): "arrays alone",
 }
 #: What it is about, by the last parts of its name.
