@@ -13,8 +13,10 @@ import pytest
 from fastapi import FastAPI
 from starlette.datastructures import Headers
 
+from ecluse.addresses import Proxies
 from ecluse.cli.serve import listen, say_if_exposed
 from ecluse.runtime import Runtime
+from ecluse.serving.forwarded import Forwarded
 from ecluse.settings import Settings
 from ecluse.web import health, pages
 from ecluse.web.app import make_app
@@ -156,6 +158,16 @@ def test_browsers_are_bound_to_https_where_it_is_and_nowhere_else(
     answers = [ask(app, "GET", path, base=base) for path in ("/sign-in", "/livez", "/nothing", "/api/broken")]
     found = {answer.headers.get("strict-transport-security") for answer in answers}
     assert found == ({"max-age=31536000"} if sent else {None})
+
+
+def test_only_a_proxy_that_is_believed_says_that_a_request_came_by_https(app: FastAPI) -> None:
+    """The test asks from 127.0.0.1."""
+    for proxies, bound in (("127.0.0.1", True), ("10.0.0.0/8", False)):
+        believing = Forwarded(app, Proxies.parse(proxies))
+        answer = ask(
+            believing, "GET", "/sign-in", base="http://ecluse.example.org", x_forwarded_proto="https"
+        )
+        assert ("strict-transport-security" in answer.headers) is bound
 
 
 def test_cookies_go_by_https_alone_where_it_is(app: FastAPI) -> None:
