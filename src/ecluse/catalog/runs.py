@@ -418,14 +418,19 @@ def log_metrics(transaction: Transaction, run_id: str, step: int, metrics: Mappi
     transaction.flush()
 
 
-def forget_metrics(transaction: Transaction, run_id: str) -> None:
-    """Drop every metric by step, as before the same work is done anew."""
+def forget_metrics(transaction: Transaction, run_id: str, *, after: int = -1) -> None:
+    """Drop every metric of the steps `after` one, as before the same work is done anew."""
     run = _held(transaction, run_id)
     if run is None:
         return
-    names = set(transaction.scalars(select(RunMetric.name).where(RunMetric.run_id == run_id).distinct()))
-    run.metrics = {name: value for name, value in run.metrics.items() if name not in names}
-    transaction.execute(delete(RunMetric).where(RunMetric.run_id == run_id))
+    dropped = (RunMetric.run_id == run_id, RunMetric.step > after)
+    names = set(transaction.scalars(select(RunMetric.name).where(*dropped).distinct()))
+    transaction.execute(delete(RunMetric).where(*dropped))
+    left = select(RunMetric.name, RunMetric.value).where(RunMetric.run_id == run_id)
+    latest = {row.name: row.value for row in transaction.execute(left.order_by(RunMetric.step))}
+    run.metrics = {name: value for name, value in run.metrics.items() if name not in names} | {
+        name: latest[name] for name in names & latest.keys()
+    }
 
 
 def curves_of(transaction: Transaction, run_id: str) -> Curves:

@@ -85,6 +85,16 @@ class Effort:
         }
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What a stopwatch has counted, in seconds, for another to go on from: `given` and `waited` are processor time."""
+
+    wall: float
+    work: float
+    given: float
+    waited: float
+
+
 class Stopwatch:
     """Seconds of work: of the wall clock only the share that the processor was this process's when it was wanted.
 
@@ -117,6 +127,19 @@ class Stopwatch:
             asked = self._given + self._waited
             share = self._given / asked if asked else 1.0
             return Effort(self._at - self._began, self._given, self._work, share)
+
+    def spent(self) -> Spent:
+        """What it has counted so far."""
+        with self._lock:
+            self._measure()
+            return Spent(self._at - self._began, self._work, self._given, self._waited)
+
+    def go_on_from(self, spent: Spent) -> None:
+        """Count on from what another had counted, in place of what was counted here so far."""
+        with self._lock:
+            self._measure()
+            self._began = self._at - spent.wall
+            self._work, self._given, self._waited = spent.work, spent.given, spent.waited
 
     def _measure(self) -> None:
         now, threads, processor = time.monotonic(), _scheduled(), time.process_time()

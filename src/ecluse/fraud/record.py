@@ -63,6 +63,17 @@ class TrialRecord:
 
 
 @dataclass(frozen=True)
+class Course:
+    """What chance and the clock decided before the search; `groups` are those of features that helped."""
+
+    threads: int
+    salt: int
+    groups: tuple[str, ...] | None
+    folds: int
+    refit: bool
+
+
+@dataclass(frozen=True)
 class TrainingRecord:
     """What a training decided; `groups` are those of features that helped, None where none were looked for.
 
@@ -83,6 +94,10 @@ class TrainingRecord:
     ended: Ending
     for_use: Refit
     spent: dict[str, float]
+
+    @property
+    def course(self) -> Course:
+        return Course(self.threads, self.salt, self.groups, self.folds, self.refit)
 
     def save(self, directory: Path) -> str:
         """Write `training_record.json`; its name."""

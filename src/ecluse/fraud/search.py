@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from ecluse.fraud.blending import CONSIDERED, MOST_MEMBERS, choose_weights, mean_precision
 from ecluse.fraud.clock import Stopwatch
+from ecluse.fraud.kept import At, Fit, Kept, SearchEnd
 from ecluse.fraud.models import FitData, FittedModel, Floats, Params, Until, family
 from ecluse.fraud.models.blend import Member
 from ecluse.fraud.portfolio import Trial, portfolio
@@ -53,13 +55,17 @@ class Further:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Settings fitted on every fold. `margins` (held rows of all folds,) are log-odds; `seconds` of work of one fit."""
+    """Settings fitted on every fold. `margins` (held rows of all folds,) are log-odds; `seconds` of work of one fit.
+
+    `models` are those that are at hand, and `best_rounds` of each fit those that served best.
+    """
 
     name: str
     family: str
     params: Params
     seed: int
     models: tuple[FittedModel, ...] = field(repr=False)
+    best_rounds: tuple[int, ...]
     margins: Floats = field(repr=False)
     average_precision: float
     seconds: float
@@ -68,7 +74,7 @@ class Candidate:
     @property
     def rounds(self) -> int:
         """Boosting rounds that served best, over the folds."""
-        return round(float(np.mean([model.rounds for model in self.models])))
+        return round(float(np.mean(self.best_rounds)))
 
     def record(self) -> TrialRecord:
         return TrialRecord(self.name, self.family, dict(self.params), self.seed, self.fits, self.seconds)
@@ -80,7 +86,7 @@ class Candidate:
             "family": self.family,
             "params": dict(self.params),
             "validation_average_precision": self.average_precision,
-            "seconds": round(self.seconds * len(self.models), 2),
+            "seconds": round(self.seconds * len(self.fits), 2),
             "rounds": [fit.rounds for fit in self.fits],
             "cut_short": any(fit.was_cut for fit in self.fits),
         }
@@ -136,6 +142,7 @@ def search_models(
     stop: Callable[[], bool] = NEVER,
     tried: Tried = UNHEARD,
     more: Further | None = None,
+    kept: Kept | None = None,
 ) -> SearchResult:
     """Fit the portfolio on the folds until `watch` is at `deadline` (seconds of work), `workers` fits side by side.
 
@@ -144,16 +151,14 @@ def search_models(
     settled, whatever the deadline: nothing less may be published. `report` is called four times a second and may
     raise to cancel; once `stop` is true, what is complete is returned. `tried` is told each candidate once it is
     fitted on every fold. Where all is tried early, the best are fitted on `more` folds, too, and judged by all.
-    Which settings are reached depends on the machine's speed; each fit itself depends on the seed only.
+    What is fitted is `kept`, and what was kept before is not fitted again. Which settings are reached depends on the
+    machine's speed; each fit itself depends on the seed only.
     """
     trials = portfolio(seed=seed, categorical=any(fold.data.categorical for fold in folds))
-    race = _Race(folds, trials, watch, deadline, last_start or deadline, workers, refits, more=more)
-    with ThreadPoolExecutor(workers, "fit") as pool:
-        try:
-            _run(race, pool, report, stop, tried)
-        finally:
-            race.over.set()
-    return race.result()
+    race = _Race(
+        folds, trials, watch, deadline, last_start or deadline, workers, refits, more=more, kept=kept
+    )
+    return _result_of(race, report, stop, tried)
 
 
 def repeat_models(
@@ -164,16 +169,13 @@ def repeat_models(
     workers: int,
     report: Report,
     tried: Tried = UNHEARD,
+    kept: Kept | None = None,
 ) -> SearchResult:
     """Fit what a search fitted, each as many rounds, without a clock: what it returned."""
     trials = [Trial(one.name, one.family, one.params, one.seed) for one in record.trials]
-    race = _Race(folds, trials, watch, float("inf"), float("inf"), workers, 0.0, record.trials)
-    with ThreadPoolExecutor(workers, "fit") as pool:
-        try:
-            _run(race, pool, report, NEVER, tried)
-        finally:
-            race.over.set()
-    return replace(race.result(), planned=record.planned, begun=record.begun, ended=record.ended)
+    race = _Race(folds, trials, watch, float("inf"), float("inf"), workers, 0.0, record.trials, kept=kept)
+    found = _result_of(race, report, NEVER, tried)
+    return replace(found, planned=record.planned, begun=record.begun, ended=record.ended)
 
 
 def blend_of(found: SearchResult, *, most_members: int = MOST_MEMBERS) -> Blend:
@@ -193,10 +195,12 @@ def fit_on_all(
     growth: float,
     workers: int,
     tick: Callable[[], None],
+    kept: Kept | None = None,
+    name: str = "member",
 ) -> list[Member]:
     """The members fitted on rows `growth` times as many, and with as many more rounds than served on the folds.
 
-    `tick` is called four times a second and may raise to cancel.
+    `tick` is called four times a second and may raise to cancel. Each is `kept` under `name` once it is fitted.
     """
     over = threading.Event()
 
@@ -204,32 +208,37 @@ def fit_on_all(
         if over.is_set():
             raise _Abandoned
 
-    def fit(candidate: Candidate) -> FittedModel:
-        rounds = max(1, round(growth * candidate.rounds))
-        params = {**candidate.params, "fixed_rounds": rounds}
+    rounds = [max(1, round(growth * candidate.rounds)) for candidate, _ in members]
+    models: dict[int, FittedModel] = {}
+
+    def fit(at: int) -> FittedModel:
+        candidate = members[at][0]
+        params = {**candidate.params, "fixed_rounds": rounds[at]}
         own = replace(data, prepared={})
         return family(candidate.family).fit(own, params, seed=candidate.seed, until=Until(), tick=heed)
 
+    for at, (candidate, _) in enumerate(members):
+        before = None if kept is None else kept.model(f"{name}_{at}", [candidate.name, rounds[at]])
+        if before is not None:
+            models[at] = before
     with ThreadPoolExecutor(workers, "fit") as pool:
         try:
-            fits = [pool.submit(fit, candidate) for candidate, _ in members]
-            while wait(fits, timeout=POLL_S).not_done:
+            running = {pool.submit(fit, at): at for at in range(len(members)) if at not in models}
+            while running:
+                done, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
+                for future in done:
+                    at = running.pop(future)
+                    models[at] = future.result()
+                    if kept is not None:
+                        kept.keep_model(f"{name}_{at}", [members[at][0].name, rounds[at]], models[at])
                 tick()
         finally:
             over.set()
-    return [Member(fit.result(), weight) for fit, (_, weight) in zip(fits, members, strict=True)]
+    return [Member(models[at], weight) for at, (_, weight) in enumerate(members)]
 
 
 class _Abandoned(Exception):
     """Ends a fit that is no longer wanted."""
-
-
-@dataclass(frozen=True)
-class _Fit:
-    model: FittedModel
-    margins: Floats
-    seconds: float
-    facts: FitFacts
 
 
 def _lanes(data: FitData, count: int) -> SimpleQueue[FitData]:
@@ -259,8 +268,12 @@ class _Race:
         refits: float,
         before: Sequence[TrialRecord] = (),
         more: Further | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self.before = before
+        self.kept = kept or Kept(None, "", watch, Path())
+        # The work that it took is on the watch from here on.
+        self._taken_up, self._end = self.kept.fits(), self.kept.search_end()
         self.folds = [*folds]
         self.trials = trials
         self.workers = workers
@@ -273,11 +286,11 @@ class _Race:
         self.over = threading.Event()
         self.ended: Ending = "complete"
         self._by_trial: dict[int, Candidate] = {}
-        self.waiting: deque[tuple[int, int]] = deque()
+        self.waiting: deque[At] = deque()
         self._watch = watch
         self._begun = 0
         self._closed = False
-        self._fits: dict[int, dict[int, _Fit]] = {}
+        self._fits: dict[int, dict[int, Fit]] = {}
         self._deadline = deadline
         self._last_start = last_start
         self.refits = refits
@@ -305,32 +318,86 @@ class _Race:
         if self._begun and (now >= self._last_start or now + self._expected() > self.end()):
             self.ended = "budget"
             return False
-        folds = len(self.before[self._begun].fits) if self.before else len(self.folds)
-        self.waiting.extend((self._begun, fold) for fold in range(folds))
+        self.waiting.extend((self._begun, fold) for fold in range(self._folds_of(self._begun)))
         self._begun += 1
         return True
 
+    def take_up(self) -> Iterator[Candidate]:
+        """Go on where a worker before this one was stopped; the candidates it was through with, in their order."""
+        fits = {at: fit for at, fit in self._taken_up.items() if self._is_of_ours(at, fit)}
+        if self._end is not None and self._end.fits <= fits.keys():
+            # Fits that came later than the end were not used.
+            fits = {at: fit for at, fit in fits.items() if at in self._end.fits}
+            self._begun, self.ended, self._closed = self._end.begun, self._end.ended, True
+        else:
+            self._end = None
+            self._begun = 1 + max((trial for trial, _ in fits), default=-1)
+        first = {at: fit for at, fit in fits.items() if at[1] < self._folds_of(at[0])}
+        for at, fit in first.items():
+            if (complete := self.add(*at, fit)) is not None:
+                yield complete
+        if self._end is None:
+            self.waiting.extend(
+                (trial, fold)
+                for trial in range(self._begun)
+                for fold in range(self._folds_of(trial))
+                if (trial, fold) not in first
+            )
+            if self._begun and self.is_late():
+                self.close("budget")
+        finalists = [at for at in self.kept.finalists if at in self._by_trial]
+        if self._more is not None and finalists and not self.waiting:
+            self._draw_further(finalists, fits)
+
+    def _draw_further(self, finalists: Sequence[int], fits: Mapping[At, Fit]) -> None:
+        """Fit these on further folds, but for what is fitted."""
+        more, self._more = self._more, None
+        further = more.prepare() if more is not None else []
+        self._finalists = frozenset(finalists)
+        self.folds += further
+        self._lanes += [_lanes(fold.data, -(-self.workers // len(self.folds))) for fold in further]
+        for trial in finalists:
+            for fold in range(self._base, len(self.folds)):
+                fit = fits.get((trial, fold))
+                if fit is not None and len(fit.margins) == len(self.folds[fold].data.valid):
+                    self.add(trial, fold, fit)
+                elif self._end is None:
+                    self.waiting.append((trial, fold))
+
+    def keep_end(self) -> None:
+        """Keep that the search is over, for a worker that may have to go on from there."""
+        if self._end is None:
+            fits = frozenset((trial, fold) for trial, some in self._fits.items() for fold in some)
+            self.kept.keep_search_end(SearchEnd(self.ended, self._begun, fits))
+
+    def _folds_of(self, trial: int) -> int:
+        return len(self.before[trial].fits) if self.before else self._base
+
+    def _is_of_ours(self, at: At, fit: Fit) -> bool:
+        """Whether a fit that was kept is one of these settings, of a fold as long as this."""
+        trial, fold = at
+        if not 0 <= trial < len(self.trials):
+            return False
+        if fold >= self._base:
+            return trial in self.kept.finalists
+        return len(fit.margins) == len(self.folds[fold].data.valid)
+
     def extend(self) -> bool:
         """Once all is tried, fit the best on further folds, if the seconds suffice: luck in one draw weighs less."""
-        if self._more is None or self.ended != "complete":
+        if self._more is None or self._closed or self.ended != "complete":
             return False
         left = self.end() - self._watch.seconds(exact=True) - self._more.seconds
         ranked = sorted(self._by_trial, key=lambda at: -self._by_trial[at].average_precision)
         costs = np.cumsum([self._by_trial[at].seconds for at in ranked[:CONSIDERED]])
         count = int(np.sum(MORE_TIME * costs * self._more.count / self.workers <= left))
-        further = self._more.prepare() if count >= LEAST_FINALISTS else []
-        self._more = None
-        if not further:
+        if count < LEAST_FINALISTS:
+            self._more = None
             return False
-        self._finalists = frozenset(ranked[:count])
-        self.folds += further
-        self._lanes += [_lanes(fold.data, -(-self.workers // len(self.folds))) for fold in further]
-        self.waiting.extend(
-            (trial, fold) for trial in ranked[:count] for fold in range(self._base, len(self.folds))
-        )
-        return True
+        self.kept.finalists = tuple(ranked[:count])
+        self._draw_further(ranked[:count], {})
+        return bool(self.waiting)
 
-    def fit(self, trial: int, fold: int) -> _Fit:
+    def fit(self, trial: int, fold: int) -> Fit:
         """Runs in a thread of its own."""
         settings, lanes = self.trials[trial], self._lanes[fold]
         data = lanes.get()
@@ -347,9 +414,9 @@ class _Race:
         finally:
             lanes.put(data)
         seconds = self.before[trial].seconds if self.before else self._watch.seconds(exact=True) - begun
-        return _Fit(model, margins, seconds, FitFacts(until.rounds, until.was_cut))
+        return Fit(model, model.rounds, margins, seconds, FitFacts(until.rounds, until.was_cut))
 
-    def add(self, trial: int, fold: int, fit: _Fit) -> Candidate | None:
+    def add(self, trial: int, fold: int, fit: Fit) -> Candidate | None:
         """Keep a fit; the candidate, where this was its last."""
         fits = self._fits.setdefault(trial, {})
         fits[fold] = fit
@@ -357,7 +424,7 @@ class _Race:
             if len(fits) == len(self.folds):
                 self._finals[trial] = self._candidate(trial)
             return None
-        if len(fits) == (len(self.before[trial].fits) if self.before else self._base):
+        if len(fits) == self._folds_of(trial):
             self._by_trial[trial] = self._candidate(trial)
         return self._by_trial.get(trial)
 
@@ -403,7 +470,8 @@ class _Race:
             settings.family,
             settings.params,
             settings.seed,
-            tuple(fit.model for fit in fits),
+            tuple(fit.model for fit in fits if fit.model is not None),
+            tuple(fit.rounds for fit in fits),
             margins,
             mean_precision(labels, margins, panels),
             # Rounded as it is recorded, so that a repeat tells the same.
@@ -428,10 +496,24 @@ class _Race:
             raise _Abandoned
 
 
+def _result_of(race: _Race, report: Report, stop: Callable[[], bool], tried: Tried) -> SearchResult:
+    """What the race ends with; where it is stopped, what was done is kept."""
+    with ThreadPoolExecutor(race.workers, "fit") as pool:
+        try:
+            _run(race, pool, report, stop, tried)
+            race.keep_end()
+        finally:
+            race.over.set()
+            race.kept.flush()
+    return race.result()
+
+
 def _run(
     race: _Race, pool: ThreadPoolExecutor, report: Report, stop: Callable[[], bool], tried: Tried
 ) -> None:
-    running: dict[Future[_Fit], tuple[int, int]] = {}
+    running: dict[Future[Fit], At] = {}
+    for candidate in race.take_up():
+        tried(len(race.candidates), candidate.average_precision)
     while True:
         while len(running) < race.workers and (
             race.waiting or race.next_trial() or (not running and race.extend())
@@ -443,7 +525,9 @@ def _run(
         report(race.line())
         done, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
         for future in done:
-            complete = race.add(*running.pop(future), future.result())
+            at, fit = running.pop(future), future.result()
+            complete = race.add(*at, fit)
+            race.kept.add(at, fit)
             if complete is not None:
                 tried(len(race.candidates), complete.average_precision)
         late, asked = race.is_late(), stop()

@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from ecluse.checkpoints import Checkpoints
 from ecluse.fraud.blending import MOST_MEMBERS
 from ecluse.fraud.calibration import Calibration, fit_calibration
 from ecluse.fraud.card import write_card
@@ -23,6 +24,7 @@ from ecluse.fraud.dataset import Table
 from ecluse.fraud.evaluation import Goal, alert_cut, choose_threshold
 from ecluse.fraud.features import Groups, new_salt
 from ecluse.fraud.history import times_of
+from ecluse.fraud.kept import Kept, identity
 from ecluse.fraud.labelled import (
     LabelledRows,
     days_between,
@@ -36,7 +38,7 @@ from ecluse.fraud.monitoring.drift import TrainingSketch, sketch_training
 from ecluse.fraud.plan import TrainingPlan
 from ecluse.fraud.plots import write_plots
 from ecluse.fraud.preparation import Prepared, measured, prepare
-from ecluse.fraud.record import Refit, TrainingRecord
+from ecluse.fraud.record import Course, Refit, TrainingRecord
 from ecluse.fraud.report import FORMAT, FinalModel, MeasuredRows, TrainingReport, report_of, say_doubt
 from ecluse.fraud.search import (
     UNHEARD,
@@ -88,6 +90,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     tried: Tried = UNHEARD,
     repeat: TrainingRecord | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainingReport:
     """Read the table, train with `plan.budget_s` seconds of work, and write the model's files into `destination`.
 
@@ -106,6 +109,9 @@ def train(
 
     With `repeat` the training is made again as its record says, by no clock: the files come out the same.
 
+    With `checkpoints` it goes on where a worker before this one was stopped, with the budget that was left: what was
+    fitted is not fitted again, `tried` is told the candidates of before first, and the record is of the whole.
+
     Raises:
         CannotRepeat: the table or a library is another than it was.
         UnusableTarget: the target is missing, or has not two usable classes.
@@ -119,7 +125,8 @@ def train(
     clock = Clock(plan.budget_s if repeat is None else float("inf"), progress)
     # Fits run side by side, one on each core: threads below them would only wait for each other.
     with threadpool_limits(1, user_api="blas"):
-        return _train(table, digest, plan, destination, clock, stop, tried, repeat)
+        kept = Kept(checkpoints, identity(digest, plan, repeat), clock.watch, destination.parent)
+        return _train(table, digest, plan, destination, clock, stop, tried, repeat, kept)
 
 
 def _train(
@@ -131,6 +138,7 @@ def _train(
     stop: Callable[[], bool],
     tried: Tried,
     repeat: TrainingRecord | None,
+    kept: Kept,
 ) -> TrainingReport:
     rows = read_labelled(table, plan, clock)
     split, warnings = split_labelled(rows, plan)
@@ -139,12 +147,12 @@ def _train(
         clock.tick("read", 0.04, "Looking for columns that give the label away"),
     )
     warnings = [*rows.warnings, *warnings]
-    course = _prepare(rows, split, plan, clock, repeat)
-    found = _search(rows, split, course, plan, clock, stop, tried, repeat)
+    course = _prepare(rows, split, plan, clock, repeat, kept)
+    found = _search(rows, split, course, plan, clock, stop, tried, repeat, kept)
     chosen = _choose(course, found, clock)
     calibration, cuts = _calibrate(rows, course, found, chosen, split, plan, clock)
     begun = clock.seconds()
-    final = _fit_final(rows, split, course, chosen, plan, clock)
+    final = _fit_final(rows, split, course, chosen, plan, clock, kept)
     # The fit for use is the same on more rows, so that what the measured one took tells what it will.
     again = (clock.seconds() - begun) * len(rows.labels) / len(split.learning)
     return _finish(
@@ -163,6 +171,7 @@ def _train(
         again,
         digest,
         repeat,
+        kept,
     )
 
 
@@ -199,18 +208,24 @@ class _Course:
 
 
 def _prepare(
-    rows: LabelledRows, split: Split, plan: TrainingPlan, clock: Clock, repeat: TrainingRecord | None
+    rows: LabelledRows,
+    split: Split,
+    plan: TrainingPlan,
+    clock: Clock,
+    repeat: TrainingRecord | None,
+    kept: Kept,
 ) -> _Course:
-    """The features of as many folds as the size and the seconds allow."""
+    """The features of as many folds as the size and the seconds allow, or as it was decided before."""
     clock.say("features", 0.05, "Making features")
     tick = clock.tick("features", 0.06, "Making features")
     cores, size = os.cpu_count() or 1, len(split.learning)
     side_by_side = size <= SIDE_BY_SIDE_ROWS
-    threads = repeat.threads if repeat is not None else 1 if side_by_side else cores
-    salt = repeat.salt if repeat is not None else new_salt()
+    before = kept.course() if repeat is None else repeat.course
+    threads = before.threads if before is not None else 1 if side_by_side else cores
+    salt = before.salt if before is not None else new_salt()
     groups = Groups(lambda: clock.watch.seconds() > TOGETHER_UNTIL * plan.budget_s, seconds=clock.seconds)
-    if repeat is not None and repeat.groups is not None:
-        groups = Groups(chosen=frozenset(repeat.groups))
+    if before is not None and before.groups is not None:
+        groups = Groups(chosen=frozenset(before.groups))
     count = _fold_count(rows, split) if repeat is None else repeat.folds
     folds = draw_folds(split, rows.labels, count=count, seed=plan.seed)
     first = prepare(
@@ -230,7 +245,7 @@ def _prepare(
     for fold in folds[1:]:
         # Features are made once more for the last fit, and must leave most of the time to models.
         late = clock.seconds() + 2 * prepared[-1].seconds > FEATURE_SHARE * plan.budget_s
-        if late if repeat is None else len(prepared) == repeat.folds:
+        if late if before is None else len(prepared) == before.folds:
             break
         prepared.append(
             prepare(
@@ -248,8 +263,10 @@ def _prepare(
         )
     left = plan.budget_s - clock.seconds()
     refit = size <= REFIT_ROWS and MORE_TIME * prepared[-1].seconds < FEATURE_SHARE * left
-    refit = refit if repeat is None else repeat.refit
+    refit = refit if before is None else before.refit
     prepared = prepared if refit else [first]
+    chosen = None if groups.chosen is None else tuple(sorted(groups.chosen))
+    kept.keep_course(Course(threads, salt, chosen, len(prepared), refit))
     for_use = _for_use(plan, split, refit)
     return _Course(
         folds[: len(prepared)],
@@ -291,6 +308,7 @@ def _search(
     stop: Callable[[], bool],
     tried: Tried,
     repeat: TrainingRecord | None,
+    kept: Kept,
 ) -> SearchResult:
     begun = clock.seconds()
     again = course.fits * MORE_TIME * course.prepared[-1].seconds
@@ -303,7 +321,7 @@ def _search(
     folds = [FoldData(p.data, fold.panel) for p, fold in zip(course.prepared, course.folds, strict=True)]
     if repeat is not None:
         return repeat_models(
-            folds, repeat, watch=clock.watch, workers=course.workers, report=report, tried=tried
+            folds, repeat, watch=clock.watch, workers=course.workers, report=report, tried=tried, kept=kept
         )
     clock.watch.wanted = course.workers if course.workers > 1 else course.prepared[0].data.threads
     found = search_models(
@@ -318,6 +336,7 @@ def _search(
         stop=stop,
         tried=tried,
         more=_further(rows, split, course, plan, clock, lambda: report("Fitting the best on further folds")),
+        kept=kept,
     )
     clock.watch.wanted = 1
     return found
@@ -410,12 +429,20 @@ def _calibrate(
 
 
 def _fit_final(
-    rows: LabelledRows, split: Split, course: _Course, chosen: Blend, plan: TrainingPlan, clock: Clock
+    rows: LabelledRows,
+    split: Split,
+    course: _Course,
+    chosen: Blend,
+    plan: TrainingPlan,
+    clock: Clock,
+    kept: Kept,
 ) -> FinalModel:
     """The chosen settings fitted on training and validation rows together; of large tables the models as they are."""
     tick = clock.tick("calibrate", 0.92, "Fitting the best settings on training and validation rows")
     if course.refit:
-        prepared, model = _fit_on(split.learning, rows, split, course, chosen, plan, clock, tick)
+        prepared, model = _fit_on(
+            split.learning, rows, split, course, chosen, plan, clock, tick, kept, "measured"
+        )
         return FinalModel(measured(prepared, rows, split, tick=tick), model, refitted=True)
     members = [Member(candidate.models[0], weight) for candidate, weight in chosen.members]
     return FinalModel(measured(course.prepared[0], rows, split, tick=tick), blend(members), refitted=False)
@@ -430,6 +457,7 @@ def _fit_for_use(
     clock: Clock,
     seconds: float,
     repeat: TrainingRecord | None,
+    kept: Kept,
 ) -> tuple[Refit, tuple[Prepared, FittedModel] | None]:
     """The settings that were measured, fitted on all rows; or why they are not."""
     late = clock.seconds() + seconds > OVERRUN * plan.budget_s
@@ -440,7 +468,7 @@ def _fit_for_use(
     tick = clock.tick("save", 0.96, "Fitting the measured settings on all rows")
     everything = np.concatenate([split.learning, split.test])
     where = everything if split.kind == "time" else np.sort(everything)
-    return "done", _fit_on(where, rows, split, course, chosen, plan, clock, tick)
+    return "done", _fit_on(where, rows, split, course, chosen, plan, clock, tick, kept, "for_use")
 
 
 def _fit_on(
@@ -452,6 +480,8 @@ def _fit_on(
     plan: TrainingPlan,
     clock: Clock,
     tick: Callable[[], None],
+    kept: Kept,
+    name: str,
 ) -> tuple[Prepared, FittedModel]:
     together = course.prepared[0].engineer.plan
     prepared = prepare(
@@ -467,7 +497,13 @@ def _fit_on(
         together=together,
     )
     members = fit_on_all(
-        chosen.members, prepared.data, growth=course.growth, workers=course.workers, tick=tick
+        chosen.members,
+        prepared.data,
+        growth=course.growth,
+        workers=course.workers,
+        tick=tick,
+        kept=kept,
+        name=name,
     )
     return prepared, blend(members)
 
@@ -488,6 +524,7 @@ def _finish(
     again: float,
     digest: str,
     repeat: TrainingRecord | None,
+    kept: Kept,
 ) -> TrainingReport:
     clock.say("test", 0.94, "Measuring on the test rows")
     test = _measured_rows(rows, split, course, final, found, chosen, calibration)
@@ -497,7 +534,7 @@ def _finish(
     )
     content["warnings"] = [*say_doubt(content), *warnings, *content["warnings"]]
     content |= {"medium_threshold": cuts.medium, "calibration": calibration.method}
-    why, for_use = _fit_for_use(rows, split, course, chosen, plan, clock, again, repeat)
+    why, for_use = _fit_for_use(rows, split, course, chosen, plan, clock, again, repeat, kept)
     content["refitted"], content["refit"] = for_use is not None, why
     content["tested_rows"] = _tested_digest(digest, rows, plan, test)
     prepared, model = for_use or (final.prepared, final.model)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from ecluse import models
 from ecluse.catalog import Transaction, datasets, labels, predictions, runs, training
 from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, Publication, TrainingRun
+from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import (
     CannotRepeat,
     CatalogUnavailable,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from ecluse.fraud.results import Known
 
 T = TypeVar("T")
+#: The metric of a run that each candidate of its search adds a value to.
+_TRIED: Final = "validation_average_precision"
 logger = logging.getLogger(__name__)
 #: What of a report is kept in `training_history.metrics` for lists.
 SUMMARY: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
@@ -222,7 +225,9 @@ def _train(runtime: Runtime, task: Task, run_id: str, repeats: str | None) -> di
                 stop=stop,
                 tried=trials,
                 repeat=None if before is None else before.record,
+                checkpoints=checkpoints_of(runtime, task),
             )
+            trials.end()
         if before is not None:
             before.expect_same(destination)
         task.report("save", 0.97)
@@ -285,22 +290,38 @@ class FinishRequest:
 class Trials:
     """Keeps what each candidate of a search says of the rows held out, by its number from 1, while the search runs.
 
-    What the catalog does not take is kept with the result of the search instead: `told`, as [number, value].
+    What the catalog does not take is kept with the result of the search instead: `told`, as [number, value]. What an
+    attempt before this one told stays where it is told again, which is so where the training goes on from there.
     """
 
     def __init__(self, runtime: Runtime, run_id: str) -> None:
         self._runtime, self._run_id = runtime, run_id
         self.told: list[tuple[int, float]] = []
-        with runtime.catalog.write() as transaction:
-            runs.forget_metrics(transaction, run_id)  # of an attempt that was killed
+        with runtime.catalog.read() as transaction:
+            curves = runs.curves_of(transaction, run_id)
+        self._before = {point.step: point.value for point in curves.get(_TRIED, ())}
 
     def __call__(self, number: int, average_precision: float) -> None:
         self.told.append((number, average_precision))
+        if self._before.get(number) == average_precision:
+            return
         try:
             with self._runtime.catalog.write() as transaction:
+                self._forget(transaction, number - 1)
                 log_trials(transaction, self._run_id, self.told[-1:], self.told)
         except CatalogUnavailable as error:
             logger.warning("A trial of training %s is kept until it ends: %s", self._run_id, error)
+        else:
+            self._before = {earlier: value for earlier, value in self._before.items() if earlier < number}
+
+    def end(self) -> None:
+        """The search is over: what an attempt before it told besides was lost with it."""
+        with self._runtime.catalog.write() as transaction:
+            self._forget(transaction, len(self.told))
+
+    def _forget(self, transaction: Transaction, after: int) -> None:
+        if any(number > after for number in self._before):
+            runs.forget_metrics(transaction, self._run_id, after=after)
 
 
 def log_trials(
@@ -312,7 +333,7 @@ def log_trials(
     """Keep some of the trials of a search, each with the best up to it."""
     for number, value in some:
         best = max(other for earlier, other in told if earlier <= number)
-        figures = {"validation_average_precision": value, "best_validation_average_precision": best}
+        figures = {_TRIED: value, "best_validation_average_precision": best}
         runs.log_metrics(transaction, run_id, int(number), figures)
 
 

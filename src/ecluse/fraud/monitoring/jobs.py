@@ -17,6 +17,7 @@ from ecluse import models
 from ecluse.catalog import Transaction, datasets, inspections, labels, training
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
+from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import InvalidInput, JobCancelled
 from ecluse.fraud import work
 from ecluse.fraud.layout import layout_of
@@ -482,7 +483,16 @@ def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
         plan = replace(plan, test_share=0.0)
         with open_table(part, dataset.filename) as rest:
             stop, trials = work.FinishRequest(runtime, run_id), work.Trials(runtime, run_id)
-            report = train(rest, plan, destination, task.report, stop=stop, tried=trials)
+            report = train(
+                rest,
+                plan,
+                destination,
+                task.report,
+                stop=stop,
+                tried=trials,
+                checkpoints=checkpoints_of(runtime, task),
+            )
+            trials.end()
         task.report("save", 0.97)
         uploaded = patiently(lambda: work.upload(runtime, task, run.model_name, destination))
     # Rows that no version of this training has learned from, whatever `refitted` says of the others.

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 from ecluse import models
 from ecluse.catalog import audit, datasets, references
 from ecluse.catalog.tables import Dataset, User, new_id
+from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import DigestMismatch, InvalidInput, NotFound, RegistryError
 from ecluse.fraud import workflows
 from ecluse.fraud.layout import layout_of
@@ -227,7 +228,13 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
         path, dataset = _table(runtime, task, recipe, folder)
         plan = workflows.plan_training(dataset, _request(recipe))
         with open_table(path, dataset.filename, layout_of(dataset)) as table:
-            report = train(table, TrainingPlan.from_dict(plan), destination, task.report).to_dict()
+            report = train(
+                table,
+                TrainingPlan.from_dict(plan),
+                destination,
+                task.report,
+                checkpoints=checkpoints_of(runtime, task),
+            ).to_dict()
             task.report("save", 0.96)
             read_from = table.layout.sentence() if recipe.institution is None and table.layout else None
             named = [name for name in (plan["customer_column"], *plan["identifier_columns"]) if name]
