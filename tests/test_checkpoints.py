@@ -23,7 +23,7 @@ from tests.servers import ObjectServer
 
 def test_the_next_worker_reads_what_was_saved_and_nobody_else_does(runtime: Runtime) -> None:
     before = Checkpoints(runtime, "user1", "job1")
-    assert before.save("trial_1", b"some \n bytes", of="table a")
+    assert before.save("trial_1", b"some \n bytes", of="table a", force=True)
     assert before.save("trial_2", b"", of="table a", force=True)
     after = Checkpoints(runtime, "user1", "job1")
     assert after.load("trial_1", of="table a") == b"some \n bytes"
@@ -42,7 +42,7 @@ def test_what_is_damaged_or_foreign_counts_as_none_and_is_warned_of(
     damage: str, runtime: Runtime, caplog: pytest.LogCaptureFixture
 ) -> None:
     kept = Checkpoints(runtime, "user1", "job1")
-    kept.save("part", b"0123456789", of="a")
+    kept.save("part", b"0123456789", of="a", force=True)
     key = f"{checkpoints_prefix('user1', 'job1')}/part"
     stored = runtime.data.get(key)
     changed = {
@@ -60,9 +60,21 @@ def test_what_is_damaged_or_foreign_counts_as_none_and_is_warned_of(
 def test_saves_follow_each_other_no_faster_than_the_store_is_to_be_asked(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = 100.0
+    now, took = 100.0, 0.0
+    put = Checkpoints._put
+
+    def slowly(*args: Any) -> bool:
+        nonlocal now
+        now += took
+        return put(*args)
+
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(Checkpoints, "_put", slowly)
     kept = Checkpoints(runtime, "user1", "job1")
+    assert not kept.save("part", b"0")
+    assert not kept.is_worthwhile()
+    now += module.SAVED_EVERY
+    assert kept.is_worthwhile()
     assert kept.save("part", b"1")
     now += module.SAVED_EVERY - 0.1
     assert not kept.is_due()
@@ -71,8 +83,13 @@ def test_saves_follow_each_other_no_faster_than_the_store_is_to_be_asked(
     assert kept.save("part", b"3", force=True)
     now += module.SAVED_EVERY
     assert kept.is_due()
+    took = 1.0
     assert kept.save("part", b"4")
     assert kept.load("part") == b"4"
+    now += module.SAVED_EVERY
+    assert not kept.is_due()
+    now += module.TIMES_LONGER
+    assert kept.is_due()
 
 
 def test_too_large_a_checkpoint_is_refused_and_the_one_before_stays(
@@ -115,7 +132,7 @@ def test_a_store_that_is_away_costs_a_checkpoint_and_not_the_work(
         settings = Settings.from_environment(proxy.environment(uuid.uuid4().hex), home=tmp_path / "home")
         with Runtime.open(settings, patience=timedelta(seconds=0.2)) as runtime:
             kept = Checkpoints(runtime, "user1", "job1")
-            assert kept.save("part", b"1")
+            assert kept.save("part", b"1", force=True)
             proxy.rate(1.0)
             assert not kept.save("part", b"2", force=True)
             proxy.clear()

@@ -16,7 +16,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ecluse.catalog import training
+from ecluse.catalog import runs, training
+from ecluse.catalog.runs import Point
+from ecluse.catalog.tables import now
+from ecluse.checkpoints import Checkpoints
 from ecluse.fraud import workflows
 from ecluse.fraud.sample import SamplePaths, write_sample
 from ecluse.fraud.work import reconcile
@@ -194,7 +197,14 @@ def application(environ: dict[str, str], tmp_path: Path) -> Iterator[Application
         yield started
 
 
-def test_a_training_whose_worker_is_killed_is_published_once(
+def tried(runtime: Runtime, user_id: str) -> list[Point]:
+    """What the candidates of the user's one training said so far."""
+    with runtime.catalog.read() as transaction:
+        (run,), _ = training.list_runs(transaction, user_id)
+        return runs.curves_of(transaction, run.id).get("validation_average_precision", [])
+
+
+def test_a_training_whose_worker_is_killed_goes_on_and_is_published_once(
     application: Application, sample: SamplePaths
 ) -> None:
     with application.client() as client:
@@ -202,24 +212,33 @@ def test_a_training_whose_worker_is_killed_is_published_once(
             dataset = client.post("/api/upload", files={"file": ("t.csv", file)}).json()
         asked = client.post(
             "/api/train",
-            json={"dataset": dataset["id"], "model_name": "m", "target_column": "is_fraud", "budget_s": 8},
+            json={"dataset": dataset["id"], "model_name": "m", "target_column": "is_fraud", "budget_s": 120},
         )
         job = asked.json()["job"]
-        while client.get(f"/api/status/{job}").json()["stage"] != "search":
-            time.sleep(0.1)
         with Runtime.open(Settings.from_environment(application.environ, home=application.home)) as runtime:
+            user = runtime.accounts.by_email("person@example.org")
+            kept = Checkpoints(runtime, user.id, job)
+            while not tried(runtime, user.id):
+                time.sleep(0.1)
+            before = kept.names()
+            while len(kept.names()) == len(before):
+                time.sleep(0.1)
             (worker,) = living_workers(runtime)
             os.kill(worker.pid, signal.SIGKILL)
+            killed_at = now()
+            workflows.finish_job(runtime, user.id, job)
         assert application.wait_for_job(client, job)["status"] == "done"
         assert len(client.get("/api/models/m/versions").json()) == 1
-        runs = client.get("/api/history").json()
-        assert (runs["total"], runs["items"][0]["status"]) == (1, "done")
+        history = client.get("/api/history").json()
+        assert (history["total"], history["items"][0]["status"]) == (1, "done")
     assert "it is started again" in "".join(application.said)
     with Runtime.open(Settings.from_environment(application.environ, home=application.home)) as runtime:
-        user = runtime.accounts.by_email("person@example.org")
         assert len(runtime.registry(user.id).versions("m")) == 1
         with runtime.catalog.read() as transaction:
             assert training.list_runs(transaction, user.id)[1] == 1
+        # What was tried before the kill was not tried again, and what it was kept by is gone.
+        assert tried(runtime, user.id)[0].at < killed_at
+        assert not Checkpoints(runtime, user.id, job).names()
 
 
 def test_a_request_to_finish_outlives_the_worker(tmp_path: Path, sample: SamplePaths) -> None:

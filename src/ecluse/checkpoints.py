@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 
 #: The first line of a checkpoint; what follows is its SHA-256, what it is of, and the bytes.
 FORMAT: Final = b"ecluse-checkpoint-1\n"
-#: Between two saves pass so many seconds: so much work a kill may cost, and so many requests a store gets.
-SAVED_EVERY = 15.0
+#: Before the first save and between two pass so many seconds at least, and so many times as long as the last one took:
+#: so much work a kill may cost, and so small a share of the time saves may take.
+SAVED_EVERY = 3.0
+TIMES_LONGER: Final = 30.0
 #: Larger ones are not kept: of one name, and of all of a job together (bytes).
 MOST_BYTES = 256 * 1024**2
 MOST_BYTES_OF_JOB = 1024**3
@@ -72,7 +74,7 @@ class Checkpoints:
         self._store = runtime.data
         self._prefix = checkpoints_prefix(user_id, job_id)
         self._lock = threading.Lock()
-        self._saved_at = float("-inf")
+        self._due_at = self._lasts_from = time.monotonic() + SAVED_EVERY
         self._sizes: dict[str, int] | None = None
         self._refused = set[str]()
 
@@ -106,8 +108,8 @@ class Checkpoints:
     def save(self, name: str, data: bytes, *, of: str = "", force: bool = False) -> bool:
         """Keep these bytes under this name in place of those before; whether they are kept.
 
-        Not within `SAVED_EVERY` seconds of the last save unless `force`d, not where they are too large, and not
-        where the store does not take them: the work goes on, and the next save tries again.
+        Not soon after the last save (`SAVED_EVERY`) unless `force`d, not where they are too large, and not where the
+        store does not take them: the work goes on, and the next save tries again.
         """
         key = self._key(name)
         if _OF.fullmatch(of) is None:
@@ -115,17 +117,23 @@ class Checkpoints:
         with self._lock:
             if not force and not self.is_due():
                 return False
+            began = time.monotonic()
             try:
                 return self._has_room(name, len(data)) and self._put(key, name, data, of)
             except (StorageError, CatalogUnavailable, DiskUnusable, HomeClosed) as away:
                 logger.warning("Checkpoint %s was not kept; the work goes on: %s", key, away)
                 return False
             finally:  # a store that is away, and is waited for, must not take all the time there is
-                self._saved_at = time.monotonic()
+                ended = time.monotonic()
+                self._due_at = ended + max(SAVED_EVERY, TIMES_LONGER * (ended - began))
+
+    def is_worthwhile(self) -> bool:
+        """Whether the work has lasted so long that its loss would matter."""
+        return time.monotonic() >= self._lasts_from
 
     def is_due(self) -> bool:
         """Whether a save that is not forced would be made now; for whoever must gather what is to be saved."""
-        return time.monotonic() - self._saved_at >= SAVED_EVERY
+        return time.monotonic() >= self._due_at
 
     def names(self) -> list[str]:
         """The names of what is saved, sorted; none where the store does not answer."""

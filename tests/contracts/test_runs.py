@@ -316,3 +316,17 @@ def test_work_done_anew_forgets_the_metrics_of_the_attempt_before(catalog: Catal
     with catalog.read() as transaction:
         assert runs.curves_of(transaction, run.id) == {}
         assert runs.run_of(transaction, run.user_id, run.id).metrics == {"given": 1.0}
+
+
+def test_work_that_goes_on_from_a_step_forgets_what_came_after(catalog: Catalog) -> None:
+    run = add_run(catalog, add_user(catalog), metrics={"given": 1.0})
+    with catalog.write() as transaction:
+        for step in (1, 2, 3):
+            runs.log_metrics(
+                transaction, run.id, step, {"loss": 1 / step} | ({"late": 1.0} if step == 3 else {})
+            )
+        runs.forget_metrics(transaction, run.id, after=2)
+    with catalog.read() as transaction:
+        curves = runs.curves_of(transaction, run.id)
+        assert {name: [point.step for point in points] for name, points in curves.items()} == {"loss": [1, 2]}
+        assert runs.run_of(transaction, run.user_id, run.id).metrics == {"given": 1.0, "loss": 0.5}

@@ -100,6 +100,12 @@ class Workers:
         return [name for attempt in self.attempts for name in attempt.members]
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoints_module, "SAVED_EVERY", 0.0)
+    monkeypatch.setattr(checkpoints_module, "TIMES_LONGER", 0.0)
+
+
 @pytest.fixture
 def workers(runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workers:
     small().write_csv(tmp_path / "table.csv")

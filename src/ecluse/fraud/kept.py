@@ -63,14 +63,14 @@ def identity(table: str, plan: TrainingPlan, repeat: TrainingRecord | None) -> s
     """SHA-256 of all that decides what a training does, chance and the clock left out."""
     deciding = [
         LAYOUT,
-        _code(),
+        code_digest("", "models"),
         platform.machine(),
         table,
         plan.to_dict(),
         library_versions(),
         None if repeat is None else asdict(repeat),
     ]
-    return _digest(deciding)
+    return digest_of_values(deciding)
 
 
 class Kept:
@@ -84,6 +84,7 @@ class Kept:
         self._store, self._of, self._watch, self._folder = store, of, watch, folder
         self._with_models = False
         self._course_spent: Spent | None = None
+        self._unsaved_course: tuple[str, bytes] | None = None
         self._unsaved: dict[At, Fit] = {}
         self._batches = 0
 
@@ -101,11 +102,13 @@ class Kept:
 
         Where no last fit on all rows follows, what a fit makes may be published: models themselves are kept.
         """
-        if self._course_spent is None:
-            self._save(COURSE, {"course": asdict(course)})
-        else:
+        if self._course_spent is not None:
             self._watch.go_on_from(self._course_spent)
-        self._of = _digest([self._of, asdict(course)])
+        else:
+            self._unsaved_course = self._of, self._bytes({"course": asdict(course)})
+            if self._is_worthwhile():
+                self._save_course()
+        self._of = digest_of_values([self._of, asdict(course)])
         self._with_models = not course.refit
 
     def fits(self) -> dict[At, Fit]:
@@ -128,8 +131,8 @@ class Kept:
             self.flush()
 
     def flush(self) -> None:
-        """Keep the fits that are not kept yet."""
-        if self._store is None or not self._unsaved:
+        """Keep the fits that are not kept yet, behind their course."""
+        if self._store is None or not self._unsaved or not self._save_course():
             return
         listed: list[dict[str, Any]] = []
         arrays: dict[str, Any] = {}
@@ -155,8 +158,9 @@ class Kept:
         return SearchEnd(figures["ended"], figures["begun"], frozenset((a, b) for a, b in figures["fits"]))
 
     def keep_search_end(self, end: SearchEnd) -> None:
-        self.flush()
-        self._save(SEARCH, asdict(end) | {"fits": sorted(end.fits)})
+        if self._is_worthwhile():
+            self.flush()
+            self._save(SEARCH, asdict(end) | {"fits": sorted(end.fits)})
 
     def model(self, name: str, of: Sequence[Any]) -> FittedModel | None:
         """The model that was fitted for good under this name, `of` these settings."""
@@ -164,7 +168,7 @@ class Kept:
         return None if found is None else self._model(found[0], found[1]["model"].tobytes())
 
     def keep_model(self, name: str, of: Sequence[Any], model: FittedModel) -> None:
-        if self._store is None:
+        if not self._is_worthwhile():
             return
         suffix, data = self._file_of(model)
         figures = {"family": model.family, "suffix": suffix}
@@ -217,11 +221,25 @@ class Kept:
     ) -> bool:
         if self._store is None:
             return False
-        data = to_bytes(figures | {"spent": asdict(self._watch.spent())}, arrays or {})
-        return self._store.save(name, data, of=self._identity(of), force=True)
+        return self._store.save(name, self._bytes(figures, arrays), of=self._identity(of), force=True)
+
+    def _bytes(self, figures: dict[str, Any], arrays: dict[str, Any] | None = None) -> bytes:
+        return to_bytes(figures | {"spent": asdict(self._watch.spent())}, arrays or {})
+
+    def _save_course(self) -> bool:
+        """Whether the course is kept."""
+        if self._unsaved_course is not None and self._store is not None:
+            of, data = self._unsaved_course
+            if not self._store.save(COURSE, data, of=of, force=True):
+                return False
+            self._unsaved_course = None
+        return True
+
+    def _is_worthwhile(self) -> bool:
+        return self._store is not None and self._store.is_worthwhile()
 
     def _identity(self, of: Sequence[Any]) -> str:
-        return _digest([self._of, *of]) if of else self._of
+        return digest_of_values([self._of, *of]) if of else self._of
 
 
 class _AsItWas:
@@ -245,13 +263,14 @@ class _AsItWas:
         return (f"{stem}{self._suffix}",)
 
 
-def _code() -> str:
-    """SHA-256 of the code that trains: another may do something else under the same settings."""
+def code_digest(*folders: str) -> str:
+    """SHA-256 of the code in folders of this package: another may do something else under the same settings."""
     here, digest = Path(__file__).parent, hashlib.sha256()
-    for path in sorted([*here.glob("*.py"), *(here / "models").glob("*.py")]):
+    for path in sorted(path for folder in folders for path in (here / folder).glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _digest(deciding: Sequence[Any]) -> str:
+def digest_of_values(deciding: Sequence[Any]) -> str:
+    """SHA-256 of plain JSON values."""
     return hashlib.sha256(json.dumps(list(deciding), sort_keys=True).encode()).hexdigest()

@@ -17,6 +17,7 @@ from ecluse.fraud import scoring
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.ensembles import scoring as ensemble_scoring
 from ecluse.fraud.ensembles.ensemble import KIND, MODEL_FILE, Ensemble, load_ensemble
+from ecluse.fraud.kept_scores import KeptScores
 from ecluse.fraud.labelling.scoring import with_learned
 from ecluse.fraud.score_columns import PROBABILITY
 from ecluse.fraud.scoring import ColumnCheck, FraudModel, ReasonsFor
@@ -57,8 +58,11 @@ class Scorer(Protocol):
         reasons_for: ReasonsFor | None = "risky",
         columns: Mapping[str, str] | None = None,
         progress: Callable[[int], None] | None = None,
+        kept: KeptScores | None = None,
     ) -> Iterator[pl.DataFrame]:
         """The scores of a table, batch by batch. `columns` {ours: theirs} names columns otherwise.
+
+        What is `kept` is not scored again.
 
         Raises ColumnsMissing; InvalidInput for columns that do not exist.
         """
@@ -97,6 +101,7 @@ class ModelScorer:
         reasons_for: ReasonsFor | None = "risky",
         columns: Mapping[str, str] | None = None,
         progress: Callable[[int], None] | None = None,
+        kept: KeptScores | None = None,
     ) -> Iterator[pl.DataFrame]:
         return scoring.score_table(
             self.model,
@@ -105,6 +110,7 @@ class ModelScorer:
             reasons_for=reasons_for or "risky",
             columns=columns,
             progress=progress,
+            kept=kept,
         )
 
 
@@ -150,12 +156,15 @@ class EnsembleScorer:
         reasons_for: ReasonsFor | None = "risky",
         columns: Mapping[str, str] | None = None,
         progress: Callable[[int], None] | None = None,
+        kept: KeptScores | None = None,
     ) -> Iterator[pl.DataFrame]:
         if columns:
             raise InvalidInput(
                 "An ensemble reads the columns of the table it was made for. Make an ensemble for this table."
             )
-        return ensemble_scoring.score_table(self.ensemble, table, reasons_for=reasons_for, progress=progress)
+        return ensemble_scoring.score_table(
+            self.ensemble, table, reasons_for=reasons_for, progress=progress, kept=kept
+        )
 
 
 def floats_of(scored: pl.DataFrame, column: str) -> Floats:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +22,7 @@ from ecluse.fraud.columns import ColumnSpec, parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.encoders import LevelEncoder
 from ecluse.fraud.features import Feature, FeatureEngineer, Matrix
+from ecluse.fraud.kept_scores import KeptScores, scored_in_order
 from ecluse.fraud.models import FittedModel, loader
 from ecluse.fraud.score_columns import PROBABILITY, REASONS, kept_names
 from ecluse.fraud.selection import FeatureSelector
@@ -149,6 +148,7 @@ def score_table(
     columns: Mapping[str, str] | None = None,
     threads: int = THREADS,
     progress: Callable[[int], None] | None = None,
+    kept: KeptScores | None = None,
 ) -> Iterator[pl.DataFrame]:
     """The scores of a table, batch by batch in its order; the same whatever the batches and the threads.
 
@@ -158,7 +158,7 @@ def score_table(
     `reason_1_effect`… in log-odds. A column of the input with one of these names comes back as name_input.
     `reasons_for="risky"` explains the rows of HIGH and MEDIUM risk only: it costs tens of times the score.
     `columns` {ours: theirs} says under which name the table has a column of the model.
-    `progress` is told the number of rows done, and may raise to cancel.
+    `progress` is told the number of rows done, and may raise to cancel. What is `kept` is not scored again.
 
     Raises ColumnsMissing before the first batch when columns lack, or mostly hold another kind of value;
     InvalidInput for a mapping of columns that do not exist.
@@ -170,7 +170,8 @@ def score_table(
     _refuse_other_kinds(model, table, mapping)
     wanted: ReasonsFor | None = reasons_for if reasons else None
     score = partial(score_frame, model, reasons_for=wanted, columns=mapping)
-    return _score_batches(model, table, score, _batch_rows(batch_rows, wanted), mapping, threads, progress)
+    rows = _batch_rows(batch_rows, wanted)
+    return _score_batches(model, table, score, rows, mapping, threads, progress, kept)
 
 
 def score_frame(
@@ -216,35 +217,16 @@ def _score_batches(
     mapping: Mapping[str, str],
     threads: int,
     progress: Callable[[int], None] | None,
+    kept: KeptScores | None,
 ) -> Iterator[pl.DataFrame]:
     done = 0
     if progress is not None:
         with_heartbeat(table.validate, partial(progress, 0))
-    for scores in _in_order(table.batches(batch_rows), score, threads):
+    for scores in scored_in_order(table.batches(batch_rows), score, threads, kept):
         yield scores if _has_identifier(model, table.columns, mapping) else _numbered(scores, done)
         done += scores.height
         if progress is not None:
             progress(done)
-
-
-def _in_order(
-    batches: Iterator[pl.DataFrame], score: Callable[[pl.DataFrame], pl.DataFrame], threads: int
-) -> Iterator[pl.DataFrame]:
-    """Each batch scored, in their order, `threads` of them at a time: the libraries below let go of the GIL."""
-    if threads == 1:
-        yield from map(score, batches)
-        return
-    waiting: deque[Future[pl.DataFrame]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="scoring")
-    try:
-        for batch in batches:
-            waiting.append(pool.submit(score, batch))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _batch_rows(batch_rows: int, reasons_for: ReasonsFor | None) -> int:

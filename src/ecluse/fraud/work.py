@@ -399,6 +399,7 @@ def _score(
     columns: Mapping[str, str] | None,
 ) -> None:
     from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.kept_scores import KeptScores, identity
     from ecluse.fraud.monitoring.drift import TrainingSketch
     from ecluse.fraud.own_values import own_values
     from ecluse.fraud.results import write_scores
@@ -413,12 +414,15 @@ def _score(
         scorer = load_scorer(files)
         path, result = fetch_table(runtime, dataset, folder), folder / f"result.{prediction.format}"
         total = max(dataset.rows or 0, 1)
+        deciding = [dataset.sha256, dataset.layout, version.manifest_digest, reasons, columns]
+        kept = KeptScores(checkpoints_of(runtime, task), identity(deciding))
         with open_table(path, dataset.filename, layout_of(dataset)) as table:
             batches = scorer.score_table(
                 table,
                 reasons_for=None if reasons == "none" else reasons,
                 columns=columns,
                 progress=lambda rows: task.report("score", min(rows / total, 1) * 0.9, f"{rows} / {total}"),
+                kept=kept,
             )
             known = _unseen_labels(runtime, version, files, dataset, table)
             result_format: Literal["csv", "parquet"] = "parquet" if prediction.format == "parquet" else "csv"

@@ -15,6 +15,7 @@ from ecluse.fraud.columns import parse_columns
 from ecluse.fraud.dataset import Table
 from ecluse.fraud.ensembles import transfer as transferring
 from ecluse.fraud.ensembles.ensemble import MEDIUM_ALERTS, Ensemble, Floats, Judgement
+from ecluse.fraud.kept_scores import KeptScores, scored_in_order
 from ecluse.fraud.score_columns import ANOMALY, REASONS, REFERENCES, ScoreNames, kept_names
 from ecluse.fraud.scoring import ColumnCheck, ReasonsFor, missing_message, near_columns
 
@@ -40,8 +41,10 @@ def score_table(
     batch_rows: int = BATCH_ROWS,
     reasons_for: ReasonsFor | None = "risky",
     progress: Callable[[int], None] | None = None,
+    kept: KeptScores | None = None,
 ) -> Iterator[pl.DataFrame]:
-    """The scores of a table, batch by batch in its order; the same whatever the batches.
+    """The scores of a table, batch by batch in its order; the same whatever the batches. What is `kept` is not made
+    again.
 
     Raises ColumnsMissing before the first batch when columns lack.
     """
@@ -49,7 +52,7 @@ def score_table(
     if check.missing:
         raise ColumnsMissing(missing_message(table.filename, check))
     rows = min(batch_rows, EXPLAINED_ROWS) if reasons_for == "all" else batch_rows
-    return _batches(ensemble, table, rows, reasons_for, progress)
+    return _batches(ensemble, table, rows, reasons_for, progress, kept)
 
 
 def score_frame(
@@ -87,16 +90,17 @@ def _batches(
     batch_rows: int,
     reasons_for: ReasonsFor | None,
     progress: Callable[[int], None] | None,
+    kept: KeptScores | None,
 ) -> Iterator[pl.DataFrame]:
     done = 0
     if progress is not None:
         with_heartbeat(table.validate, partial(progress, 0))
     roles = {ensemble.info.get("customer_column"), ensemble.info.get("time_column")}
     named = any(name in table.columns for name in ensemble.passed_on if name not in roles)
-    for batch in table.batches(batch_rows):
-        scores = score_frame(ensemble, batch, reasons_for=reasons_for)
+    score = partial(score_frame, ensemble, reasons_for=reasons_for)
+    for scores in scored_in_order(table.batches(batch_rows), score, 1, kept):
         yield scores if named or "row" in scores.columns else scores.with_row_index("row", done + 1)
-        done += batch.height
+        done += scores.height
         if progress is not None:
             progress(done)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
 from ecluse.fraud.columns import parse_columns
 from ecluse.fraud.dataset import Table
+from ecluse.fraud.kept_scores import KeptScores
 from ecluse.fraud.labelling.learning import Learned
 from ecluse.fraud.score_columns import ANOMALY, PROBABILITY, ScoreNames, names_of
 from ecluse.fraud.scoring import ColumnCheck, ReasonsFor, missing_message, near_columns
@@ -63,6 +64,7 @@ class LearnedScorer:
         reasons_for: ReasonsFor | None = "risky",
         columns: Mapping[str, str] | None = None,
         progress: Callable[[int], None] | None = None,
+        kept: KeptScores | None = None,
     ) -> Iterator[pl.DataFrame]:
         named = {ours: theirs for ours, theirs in (columns or {}).items() if ours in self.learned_columns}
         alone = self.learned_columns - set(self.base.required_columns)
@@ -70,7 +72,7 @@ class LearnedScorer:
         theirs = {ours: name for ours, name in (columns or {}).items() if ours not in alone}
         self._require(table, named, theirs)
         scored = self.base.score_table(
-            table, reasons_for=reasons_for, columns=theirs or None, progress=progress
+            table, reasons_for=reasons_for, columns=theirs or None, progress=progress, kept=kept
         )
         return self._apply_each(scored, table, named)
 
