@@ -204,6 +204,10 @@ def tried(runtime: Runtime, user_id: str) -> list[Point]:
         return runs.curves_of(transaction, run.id).get("validation_average_precision", [])
 
 
+def fits_of(kept: Checkpoints) -> list[str]:
+    return [name for name in kept.names() if name.startswith("fits")]
+
+
 def test_a_training_whose_worker_is_killed_goes_on_and_is_published_once(
     application: Application, sample: SamplePaths
 ) -> None:
@@ -220,8 +224,8 @@ def test_a_training_whose_worker_is_killed_goes_on_and_is_published_once(
             kept = Checkpoints(runtime, user.id, job)
             while not tried(runtime, user.id):
                 time.sleep(0.1)
-            before = kept.names()
-            while len(kept.names()) == len(before):
+            batches = fits_of(kept)
+            while fits_of(kept) == batches:
                 time.sleep(0.1)
             (worker,) = living_workers(runtime)
             os.kill(worker.pid, signal.SIGKILL)

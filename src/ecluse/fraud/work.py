@@ -298,8 +298,7 @@ class Trials:
         self._runtime, self._run_id = runtime, run_id
         self.told: list[tuple[int, float]] = []
         with runtime.catalog.read() as transaction:
-            curves = runs.curves_of(transaction, run_id)
-        self._before = {point.step: point.value for point in curves.get(_TRIED, ())}
+            self._before = _told_before(transaction, run_id)
 
     def __call__(self, number: int, average_precision: float) -> None:
         self.told.append((number, average_precision))
@@ -322,6 +321,12 @@ class Trials:
     def _forget(self, transaction: Transaction, after: int) -> None:
         if any(number > after for number in self._before):
             runs.forget_metrics(transaction, self._run_id, after=after)
+
+
+def _told_before(transaction: Transaction, run_id: str) -> dict[int, float]:
+    """What the candidates of a search said by their number, as far as the run knows."""
+    curves = runs.curves_of(transaction, run_id)
+    return {point.step: point.value for point in curves.get(_TRIED, ())}
 
 
 def log_trials(
@@ -369,7 +374,9 @@ def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) 
     )
     with runtime.catalog.write() as transaction:
         models.record(transaction, publication, manifest)
-        log_trials(transaction, run.id, trained.get("trials", ()), trained.get("trials", ()))
+        told = trained.get("trials", ())
+        held = _told_before(transaction, run.id)  # with the time at which it was told
+        log_trials(transaction, run.id, [one for one in told if held.get(int(one[0])) != one[1]], told)
         training.set_done(
             transaction,
             run.id,
