@@ -36,6 +36,11 @@ class Belongings:
     def __bool__(self) -> bool:
         return any(self.rows.values())
 
+    @property
+    def words(self) -> str:
+        """The kinds with how many of each."""
+        return ", ".join(f"{kind.replace('_', ' ')}: {number}" for kind, number in self.rows.items())
+
 
 def belongings(runtime: Runtime, user: User) -> Belongings:
     """What would go with an account."""
@@ -97,9 +102,8 @@ def cancel_jobs(runtime: Runtime, user_id: str) -> int:
 
 def _expect_nothing(runtime: Runtime, user: User) -> None:
     if there := belongings(runtime, user):
-        counts = ", ".join(f"{number} {kind.replace('_', ' ')}" for kind, number in there.rows.items())
         raise InvalidInput(
-            f"{user.email} has {counts}. Remove these first, or with the account: "
+            f"{user.email} has {there.words}. Remove these first, or with the account: "
             f"ecluse users remove {user.email} --with-everything. To keep them: ecluse users disable {user.email}"
         )
 

@@ -1,0 +1,103 @@
+"""Accounts at the terminal: made before anyone reaches a page, changed and removed; no password is an argument."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from tests.application import KEPT, run_ecluse, running
+
+PASSWORD = "a password of the terminal"
+
+
+def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_ecluse(home, {}, *arguments)
+
+
+def typed(home: Path, *arguments: str, line: str) -> subprocess.CompletedProcess[str]:
+    """A command that reads its stdin."""
+    environ = {name: os.environ[name] for name in KEPT if name in os.environ} | {"ECLUSE_HOME": str(home)}
+    command = [sys.executable, "-m", "ecluse", *arguments]
+    return subprocess.run(command, env=environ, input=line, capture_output=True, text=True, timeout=300)
+
+
+def test_an_administrator_is_made_with_a_password_from_stdin(tmp_path: Path) -> None:
+    add = ("users", "add", "a@example.org", "--role", "administrator", "--password", "--json")
+    assert "first line" in typed(tmp_path, *add, line="").stderr
+    assert "guessers" in typed(tmp_path, *add, line="password\n").stderr
+    made = typed(tmp_path, *add, line=f"{PASSWORD}\n")
+    assert json.loads(made.stdout)["role"] == "admin", made.stderr
+    assert PASSWORD not in made.stdout + made.stderr
+    with running(tmp_path) as app, httpx.Client(base_url=app.address) as client:
+        form = {"email": "a@example.org", "password": PASSWORD}
+        assert client.post("/sign-in", data=form).headers["location"] == "/"
+        assert client.get("/account").status_code == 200
+        disabled = run(tmp_path, "users", "disable", "a@example.org")
+        assert "the last account that administers" in disabled.stderr
+        assert run(tmp_path, "users", "password", "nobody@example.org").returncode == 1
+
+
+def test_accounts_are_changed_and_removed_and_the_log_is_read(tmp_path: Path) -> None:
+    def users(*arguments: str) -> object:
+        done = run(tmp_path, "users", *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    users("add", "a@example.org")
+    users("add", "b@example.org", "--role", "member")
+    assert users("role", "b@example.org", "administrator")["role"] == "admin"  # type: ignore[index]
+    assert users("disable", "a@example.org")["disabled_at"]  # type: ignore[index]
+    assert users("enable", "a@example.org")["disabled_at"] is None  # type: ignore[index]
+    users("remove", "a@example.org", "--yes")
+    assert [row["email"] for row in users("list")] == ["b@example.org"]  # type: ignore[attr-defined]
+    log = users("log")
+    assert [row["action"] for row in log][:3] == ["user.remove", "user.disable", "user.enable"]
+        "user.remove",
+        "user.enable",
+        "user.disable",
+        "user.role",
+        "link.create",
+    ]
+    assert run(tmp_path, "users", "add", "c@example.org", "--admin", "--role", "member").returncode == 1
+
+
+def test_the_terminal_alone_says_the_secret_of_the_first_account(tmp_path: Path) -> None:
+    environ = {name: os.environ[name] for name in KEPT if name in os.environ}
+    command = [
+        sys.executable,
+        "-m",
+        "ecluse",
+        "web",
+        "--host",
+        "0.0.0.0",  # noqa: S104 (others are to reach it)
+        "--port",
+        "0",
+        "--home",
+        str(tmp_path),
+    ]
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            said = ""
+            while "secret" not in said:
+                line = process.stderr.readline()
+                assert line, said
+                said += line
+            address, secret = re.search(r"at (http\S+)/sign-up .*: (\S+)\n", said).groups()  # type: ignore[union-attr]
+            with httpx.Client(base_url=address) as client:
+                form = {"email": "stranger@example.org", "password": PASSWORD}
+                assert client.post("/sign-up", data=form).status_code == 422
+                form |= {"email": "owner@example.org", "secret": secret}
+                assert client.post("/sign-up", data=form).status_code == 303
+                assert "administrator" in client.get("/").text
+                assert httpx.get(f"{address}/sign-up").status_code == 403
+        finally:
+            process.terminate()
+    (row,) = json.loads(run(tmp_path, "users", "list", "--json").stdout)
+    assert (row["email"], row["role"]) == ("owner@example.org", "admin")
