@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Literal
 
 import httpx
 
+from ecluse.accounts import SESSION_COOKIE
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests.forking import run_forked
@@ -33,6 +34,22 @@ KEPT = (
     "DYLD_LIBRARY_PATH",
     "SYSTEMROOT",
 )
+
+
+class Credentials(httpx.Auth):
+    """A token for the API, and a session for pages, which take no token."""
+
+    def __init__(self, token: str, session: str) -> None:
+        self._token = token
+        self._session = session
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        if request.url.path.startswith("/api/"):
+            request.headers["authorization"] = f"Bearer {self._token}"
+        else:
+            kept = request.headers.get("cookie")
+            request.headers["cookie"] = "; ".join(filter(None, [kept, f"{SESSION_COOKIE}={self._session}"]))
+        yield request
 
 
 @dataclass
@@ -63,7 +80,8 @@ class Application:
                 else runtime.accounts.sign_up(email, "a long password")
             )
             secret, _ = runtime.accounts.create_token(user.id, "tests", administers=True)
-        return httpx.Client(base_url=self.address, headers={"Authorization": f"Bearer {secret}"}, timeout=60)
+            session = runtime.accounts.open_session(user.id)
+        return httpx.Client(base_url=self.address, auth=Credentials(secret, session), timeout=60)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one `ecluse` command beside it."""

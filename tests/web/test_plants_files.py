@@ -101,10 +101,10 @@ def test_a_damaged_image_is_neither_shown_nor_given(web: Web) -> None:
 
 
 def test_another_persons_image_is_not_there(web: Web) -> None:
-    image, token = keep(web, large()), web.someone_else()
+    image, other = keep(web, large()), web.someone_else()
 
     async def ask(what: str) -> httpx.Response:
-        async with web.client(token) as client:
+        async with web.client(other) as client:
             return await client.get(f"/plants/images/{image}/{what}")
 
     assert [asyncio.run(ask(what)).status_code for what in ("thumbnail", "file")] == [404, 404]

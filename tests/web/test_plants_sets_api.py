@@ -163,10 +163,10 @@ def test_another_persons_set_is_not_there(web: Web, method: str, address: str) -
     body = {"label": "x"} if address == "images/{image}" else body
     body = {"model_name": "x"} if address.endswith("train") else body
     body = {} if address.endswith("splits") else body
-    token = web.someone_else()
+    other = web.someone_else()
 
     async def ask() -> httpx.Response:
-        async with web.client(token) as client:
+        async with web.client(other) as client:
             path = f"/api/plants/{address.format(set=row.id, image=image.id)}"
             return await client.request(method, path, json=body if method != "GET" else None)
 

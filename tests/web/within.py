@@ -15,6 +15,7 @@ from ecluse.catalog.tables import ModelVersion
 from ecluse.runtime import Runtime
 from ecluse.web.image_work import ImageWork
 from ecluse.web.plants import MOST_LOADED, ServedModels
+from tests.application import Credentials
 from tests.plants.tiny import LABELS, publish_tiny
 
 
@@ -27,6 +28,7 @@ class Within:
     folder: Path
     user_id: str
     token: str
+    session: str
 
     @classmethod
     def enter(cls, app: FastAPI, folder: Path) -> Within:
@@ -35,7 +37,7 @@ class Within:
         user = runtime.accounts.add(f"{uuid.uuid4().hex}@example.org")
         token, _ = runtime.accounts.create_token(user.id, "tests")
         folder.mkdir()
-        made = cls(app, runtime, folder, user.id, token)
+        made = cls(app, runtime, folder, user.id, token, runtime.accounts.open_session(user.id))
         made.serve()
         return made
 
@@ -52,10 +54,10 @@ class Within:
 
         return asyncio.run(send())
 
-    def client(self, token: str | None = None) -> httpx.AsyncClient:
+    def client(self, who: Credentials | None = None) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-        headers = {"authorization": f"Bearer {token or self.token}"}
-        return httpx.AsyncClient(transport=transport, base_url="http://a", headers=headers)
+        auth = who or Credentials(self.token, self.session)
+        return httpx.AsyncClient(transport=transport, base_url="http://a", auth=auth)
 
     def predict(self, data: bytes, **query: str) -> httpx.Response:
         return self.ask("POST", "/api/plants/predict", params=query, files={"file": ("a.jpg", data)})
@@ -64,10 +66,11 @@ class Within:
         number = len(list(self.folder.iterdir()))
         return publish_tiny(self.runtime, self.user_id, self.folder / str(number), name, labels=labels)
 
-    def someone_else(self) -> str:
-        """The token of another person."""
-        user = self.runtime.accounts.add(f"{uuid.uuid4().hex}@example.org")
-        return self.runtime.accounts.create_token(user.id, "tests")[0]
+    def someone_else(self) -> Credentials:
+        """Another person."""
+        accounts = self.runtime.accounts
+        user = accounts.add(f"{uuid.uuid4().hex}@example.org")
+        return Credentials(accounts.create_token(user.id, "tests")[0], accounts.open_session(user.id))
 
     @property
     def served(self) -> ServedModels:
