@@ -21,6 +21,9 @@ from ecluse.storage.store import ObjectStore
 PATIENCE: Final = timedelta(seconds=12)
 #: How long work in the background waits for a store to come back.
 LONG_PATIENCE: Final = timedelta(seconds=120)
+#: What arrives from a person is sent on to the store as slowly as that takes it, for up to so long for a part of 8 MiB
+#: (9 kB/s). Whether the store is there at all is asked meanwhile.
+SENDING: Final = timedelta(minutes=15)
 
 
 def open_store(
@@ -85,6 +88,7 @@ def _open_s3(url: str, access: Access, patience: timedelta) -> ObjectStore:
         if s3.session_token:
             options["session_token"] = str(s3.session_token)
     store = S3Store(bucket, **options, **_line(s3.endpoint, patience))
+    sending = S3Store(bucket, **options, **_line(s3.endpoint, LONG_PATIENCE, SENDING))
     backend = RemoteBackend(
         store,
         f"s3://{bucket}/",
@@ -92,6 +96,7 @@ def _open_s3(url: str, access: Access, patience: timedelta) -> ObjectStore:
         patience=patience,
         unsigned=_unsigned(bucket, s3),
         administration=S3Administration(bucket, s3, store),
+        sending=sending,
     )
     return ObjectStore(backend, prefix)
 
@@ -107,6 +112,7 @@ def _open_google(url: str, access: Access, patience: timedelta) -> ObjectStore:
         place="Google Cloud Storage",
         patience=patience,
         administration=GoogleAdministration(bucket),
+        sending=GCSStore(bucket, **options, **_line(None, LONG_PATIENCE, SENDING)),
     )
     return ObjectStore(backend, prefix)
 
@@ -127,6 +133,7 @@ def _open_azure(url: str, access: Access, patience: timedelta) -> ObjectStore:
         place=azure.endpoint or f"the account {azure.account}",
         patience=patience,
         administration=AzureAdministration(container, azure),
+        sending=AzureStore(container, **options, **_line(azure.endpoint, LONG_PATIENCE, SENDING)),
         from_start=True,
         deleted_at_once=100,  # Azure deletes them one by one before it answers
     )
@@ -149,17 +156,18 @@ def _unsigned(bucket: str, s3: S3Settings) -> str | None:
     )
 
 
-def _line(endpoint: str | None, patience: timedelta) -> dict[str, Any]:
+def _line(endpoint: str | None, patience: timedelta, silence: timedelta | None = None) -> dict[str, Any]:
     """How long to wait for what, and how often to try again: time rules, not the number of turns.
 
-    `timeout` covers a whole body, so it is long; a line that falls silent is noticed by `read_timeout`.
+    `timeout` covers a whole body, so it is long; a line that falls silent is noticed by `read_timeout`. That one goes
+    on while a body is sent: a part that a slow store takes longer for reads as silence (hence `silence`).
     """
-    silence = min(max(patience, timedelta(seconds=10)), timedelta(seconds=60))
+    silence = silence or min(max(patience, timedelta(seconds=10)), timedelta(seconds=60))
     return {
         "client_options": {
             "allow_http": (endpoint or "").startswith("http://"),
             "connect_timeout": timedelta(seconds=3),
-            "timeout": timedelta(seconds=300),
+            "timeout": max(timedelta(seconds=300), silence),
             "read_timeout": silence,
         },
         "retry_config": {

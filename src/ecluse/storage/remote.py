@@ -14,7 +14,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -44,6 +44,8 @@ T = TypeVar("T")
 NONCE: Final = "eclusenonce"
 #: Parts of 8 MiB that wait in memory, of all uploads together; each has at least two.
 _PARTS_IN_FLIGHT: Final = 12
+#: Bytes that any store takes within its patience, however many others send: they are sent as everything small.
+_QUICK: Final = 64 * 1024
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 10.0
 #: S3 copies no larger object in one request.
@@ -55,7 +57,7 @@ class RemoteBackend:
 
     `place` is where it is, as messages say it; `patience` how long a store that is away is tried again;
     `unsigned` why it has no signed addresses, where it has none. `from_start`: it may list from the start
-    whatever it is asked, in the order of the keys.
+    whatever it is asked, in the order of the keys. `sending`: the same store, for bodies that may take their time.
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class RemoteBackend:
         administration: Administration | None = None,
         from_start: bool = False,
         deleted_at_once: int = 1000,
+        sending: Any | None = None,
     ) -> None:
         self._store = store
+        self._sending = sending or store
         self.url = url
         self._place = place
         self._patience = patience.total_seconds()
@@ -131,27 +135,55 @@ class RemoteBackend:
         self, path: str, chunks: AsyncIterator[bytes], *, attributes: Mapping[str, str]
     ) -> None:
         nonce = uuid.uuid4().hex
-        begun = time.monotonic()
         arriving = _ArrivingChunks(chunks)
         first = await arriving.take(CHUNK)
-        if arriving.ended:
+        if arriving.ended and len(first) <= _QUICK:
             await asyncio.to_thread(self.put, path, first, create_only=False, attributes=attributes)
             return
-        try:
-            with self._parts() as count:
-                await obstore.put_async(
-                    self._store,
-                    path,
-                    arriving.after(first),
-                    attributes={**attributes, NONCE: nonce},
-                    chunk_size=CHUNK,
-                    max_concurrency=count,
-                )
-        except ANSWERS as error:
-            arriving.raise_own()
-            if not await asyncio.to_thread(self._is_stored, path, nonce, error, begun):
-                raise self._explained("PUT", path, read_failure(error), begun) from error
+        begun = time.monotonic()
+        with self._parts() as count:
+            sending = obstore.put_async(
+                self._sending,
+                path,
+                first if arriving.ended else arriving.after(first),
+                attributes={**attributes, NONCE: nonce},
+                chunk_size=CHUNK,
+                max_concurrency=count,
+                use_multipart=not arriving.ended,
+            )
+            try:
+                await self._attended(sending, lambda: arriving.size, path, begun)
+            except StorageError:
+                raise
+            except ANSWERS as error:
+                arriving.raise_own()
+                if not await asyncio.to_thread(self._is_stored, path, nonce, error, begun):
+                    raise self._explained("PUT", path, read_failure(error), begun) from error
         await asyncio.to_thread(self._check_size, path, nonce, arriving.size)
+
+    async def _attended(
+        self, sending: Coroutine[Any, Any, object], taken: Callable[[], int], path: str, begun: float
+    ) -> None:
+        """Wait for a write as long as its bytes move, or the store answers at all: it may be slow, and not away."""
+        task = asyncio.ensure_future(sending)
+        try:
+            while not task.done():
+                before = taken()
+                await asyncio.wait({task}, timeout=self._patience)
+                if not task.done() and taken() == before:
+                    await asyncio.to_thread(self._expect_answer, path, begun)
+            await task
+        finally:
+            task.cancel()
+
+    def _expect_answer(self, path: str, begun: float) -> None:
+        """Raises `StoreUnavailable` where the store says nothing when it is asked for something small."""
+        try:
+            obstore.head(self._store, path)
+        except ANSWERS as error:
+            failure = read_failure(error)
+            if failure.status is None:
+                raise self._explained("PUT", path, failure, begun) from error
 
     def copy(self, source: str, destination: str) -> None:
         try:

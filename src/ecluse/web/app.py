@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Scope
 from ecluse import __version__
 from ecluse.runtime import Runtime
 from ecluse.web import api, health, pages
+from ecluse.web.admission import Admission
 from ecluse.web.errors import add_error_handlers, refuse_cross_site, refuse_large_body
 from ecluse.web.image_work import ImageWork
 from ecluse.web.plants import ServedModels
@@ -48,6 +49,7 @@ def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
     app.state.listens_here = listens_here
     app.state.exposed = False  # whoever listens for it says so: `security.is_exposed`
     app.state.metrics = health.Metrics()
+    app.state.admission = Admission()
     app.state.readiness = health.Readiness()
     app.state.image_work = ImageWork()
     app.state.plants = ServedModels(runtime, app.state.metrics, app.state.image_work)

@@ -210,6 +210,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("repeats the name %(name)s"),
     # Images that are sent to be classified
     N_("Too many images arrive at once. Nothing was kept; try again in a few seconds."),
+    N_("More uploads wait than can be stored soon. Nothing was kept; try again later."),
     N_("More images wait than can be looked at soon. Nothing was kept; try again in 2 seconds."),
     N_("The upload is larger than %(count)s MB, the most that an image may have. Send less."),
     N_("The upload is larger than %(count)s MB, the most that the images of one request "

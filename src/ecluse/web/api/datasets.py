@@ -6,16 +6,24 @@ import asyncio
 import time
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from ecluse.catalog import datasets
-from ecluse.errors import InvalidInput
+from ecluse.errors import InvalidInput, NotFound
 from ecluse.fraud import workflows
 from ecluse.fraud.layout import Layout
+from ecluse.web.admission import LONGEST_ID, admission_of
 from ecluse.web.api.bodies import dataset_body
-from ecluse.web.api.schemas import Accepted, AnalyzeRequest, DatasetBody, LayoutRequest, ProfileBody
+from ecluse.web.api.schemas import (
+    Accepted,
+    AnalyzeRequest,
+    DatasetBody,
+    LayoutRequest,
+    ProfileBody,
+    UploadBody,
+)
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.uploads import open_upload
@@ -53,14 +61,33 @@ async def upload(
         Query(ge=0, le=2_000, description="Row from 1 with the names of the columns; 0: none; else found"),
     ] = None,
 ) -> DatasetBody:
-    """Upload a table (CSV, gzipped CSV, XLSX or Parquet). It is streamed into the store and then profiled."""
-    incoming = await open_upload(request, runtime.settings.upload_max_bytes)
-    stored = await workflows.store_upload(runtime, user.user.id, incoming.filename, incoming.chunks)
+    """Upload a table (CSV, gzipped CSV, XLSX or Parquet). It is streamed into the store and then profiled.
+
+    A few are stored at a time; the others wait and are not refused, so give your program's writes the time. With a
+    header `Upload-Id` of your own making, `GET /api/uploads/{id}` says how many are ahead.
+    """
+    async with admission_of(request).arriving(request, user.user.id) as admitted:
+        incoming = await open_upload(admitted, runtime.settings.upload_max_bytes)
+        stored = await workflows.store_upload(runtime, user.user.id, incoming.filename, incoming.chunks)
     layout = Layout(sheet, header_row)
     row = await run_in_threadpool(
         workflows.record_dataset, runtime, user.user.id, incoming.filename, stored, layout
     )
     return dataset_body(row)
+
+
+@router.get("/uploads/{upload_id}", responses=answers(404))
+async def show_upload(
+    request: Request, user: CurrentUser, upload_id: Annotated[str, Path(max_length=LONGEST_ID)]
+) -> UploadBody:
+    """Whether an upload of yours that is under way waits for its turn, by its header `Upload-Id`.
+
+    It is known to the process that receives it: where there are several, another answers 404.
+    """
+    ahead = admission_of(request).ahead_of(user.user.id, upload_id)
+    if ahead is None:
+        raise NotFound(f"No upload {upload_id} is under way here.")
+    return UploadBody(state="waiting" if ahead else "arriving", ahead=ahead)
 
 
 @router.post(

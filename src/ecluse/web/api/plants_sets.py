@@ -18,6 +18,7 @@ from ecluse.errors import InvalidInput
 from ecluse.plants import audit, splits, training, workflows
 from ecluse.plants.recipe import Architecture, Options, RecipeName
 from ecluse.runtime import Runtime
+from ecluse.web.admission import admission_of
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
 from ecluse.web.image_imports import MOST_FILES, Queued, import_form, open_import
@@ -236,8 +237,9 @@ async def import_images(request: Request, runtime: RuntimeDep, user: CurrentUser
     if is_json(request.headers.get("content-type", "")):
         wanted = _import_request(await request.body())
         return await run_in_threadpool(_import_from, runtime, user.user, wanted)
-    form = await open_import(request, runtime)
-    return _accepted(await import_form(runtime, user.user.id, form, "name"))
+    async with admission_of(request).arriving(request, user.user.id) as admitted:
+        form = await open_import(admitted, runtime)
+        return _accepted(await import_form(runtime, user.user.id, form, "name"))
 
 
 @router.get("/sets/{set_id}", responses=answers(404))

@@ -30,6 +30,13 @@ class DatasetReference(BaseModel):
         return self.dataset or self.filepath or ""
 
 
+class UploadBody(BaseModel):
+    """An upload under way. `ahead`: how many are stored or come before it; 0 where it is its turn."""
+
+    state: Literal["waiting", "arriving"]
+    ahead: int
+
+
 class AnalyzeRequest(DatasetReference):
     pass
 

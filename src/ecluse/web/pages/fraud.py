@@ -10,6 +10,7 @@ from ecluse.catalog import datasets, predictions, references
 from ecluse.errors import EcluseError
 from ecluse.fraud import workflows
 from ecluse.runtime import Runtime
+from ecluse.web.admission import admission_of
 from ecluse.web.pages.datasets import label_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.phrases import translated
@@ -32,8 +33,9 @@ async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Re
     """Stream a table into the store, then show it; a script that asks for JSON is told where."""
     scripted = request.headers.get("accept") == "application/json"
     try:
-        incoming = await open_upload(request, runtime.settings.upload_max_bytes)
-        stored = await workflows.store_upload(runtime, user.user.id, incoming.filename, incoming.chunks)
+        async with admission_of(request).arriving(request, user.user.id) as admitted:
+            incoming = await open_upload(admitted, runtime.settings.upload_max_bytes)
+            stored = await workflows.store_upload(runtime, user.user.id, incoming.filename, incoming.chunks)
     except EcluseError as error:
         if error.status >= 500:
             raise

@@ -17,6 +17,7 @@ from ecluse.plants import workflows
 from ecluse.plants.sample import start_sample
 from ecluse.plants.training import KIND as TEACHING
 from ecluse.runtime import Runtime
+from ecluse.web.admission import admission_of
 from ecluse.web.i18n import Words
 from ecluse.web.image_imports import TAKEN, import_form, open_import
 from ecluse.web.pages.jobs import Progress, running_jobs
@@ -70,8 +71,9 @@ async def import_files(request: Request, runtime: RuntimeDep, user: CurrentUser)
     scripted = request.headers.get("accept") == "application/json"
     form = None
     try:
-        form = await open_import(request, runtime)
-        queued = await import_form(runtime, user.user.id, form, "set")
+        async with admission_of(request).arriving(request, user.user.id) as admitted:
+            form = await open_import(admitted, runtime)
+            queued = await import_form(runtime, user.user.id, form, "set")
     except EcluseError as error:
         if error.status >= 500:
             raise

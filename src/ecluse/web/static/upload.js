@@ -6,6 +6,8 @@
     new Intl.NumberFormat(locale, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
   const megabytes = (bytes) => number(bytes / 1e6, 1);
 
+  const LOOK_MS = 2000;
+
   const setUp = (form) => {
     const input = form.querySelector("input[type=file]");
     const zone = form.querySelector(".drop");
@@ -19,12 +21,14 @@
     const waits = text.upload === "wait";
     const button = form.querySelector("[data-send]");
     let request = null;
+    let looking = null;
     let files = [];
     const called = () => (files.length === 1 ? files[0].name : fill(text.several, { count: number(files.length, 0) }));
 
     // A file that was refused would be refused again: only a transfer that broke off is worth another try.
     const fail = (message, again) => {
       request = null;
+      clearInterval(looking);
       panel.hidden = true;
       zone.hidden = false;
       if (button) button.hidden = false;
@@ -55,13 +59,28 @@
       name.textContent = called();
       bar.value = 0;
       state.textContent = text.starting;
-      const begun = performance.now();
+      let [begun, before, loaded, seen] = [performance.now(), 0, 0, -1];
+      const id = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
       request = new XMLHttpRequest();
       request.open("POST", form.action);
       request.setRequestHeader("Accept", "application/json");
+      request.setRequestHeader("Upload-Id", id);
+      // Where nothing moves, others may come first: the server says how many. It reads no more until then.
+      looking = setInterval(async () => {
+        const still = loaded === seen;
+        seen = loaded;
+        if (!still) return;
+        const answer = await fetch(`/api/uploads/${id}`, { headers: { Accept: "application/json" } }).catch(() => null);
+        const { ahead } = answer?.ok ? await answer.json() : {};
+        if (ahead === undefined || loaded !== seen) return;
+        if (ahead) state.textContent = fill(text.waiting, { ahead: number(ahead, 0) });
+        else if (bar.value === bar.max) state.textContent = text.storing;
+        [begun, before] = [performance.now(), loaded];
+      }, LOOK_MS);
       request.upload.onprogress = (event) => {
+        loaded = event.loaded;
         const seconds = (performance.now() - begun) / 1000;
-        const rate = event.loaded / Math.max(seconds, 0.001);
+        const rate = (event.loaded - before) / Math.max(seconds, 0.001);
         bar.max = event.total;
         bar.value = event.loaded;
         state.textContent = event.loaded === event.total ? text.storing : fill(text.sending, {
@@ -72,6 +91,7 @@
         });
       };
       request.onload = () => {
+        clearInterval(looking);
         const answer = read(request.responseText);
         if (request.status < 300 && answer.location) location.assign(answer.location);
         else if (request.status === 401) location.assign("/sign-in");
