@@ -166,8 +166,8 @@ def test_a_store_that_falls_silent_is_told(
 
     line = backends._line
 
-    def short(endpoint: str | None, patience: timedelta, silence: timedelta | None = None) -> dict[str, dict[str, object]]:
-        found = line(endpoint, patience)
+    def short(endpoint: str | None, *patience: timedelta) -> dict[str, dict[str, object]]:
+        found = line(endpoint, *patience)
         found["client_options"]["read_timeout"] = timedelta(milliseconds=300)
         return found
 

@@ -6,9 +6,12 @@ believes whoever connects from this machine. `connections` bounds the one, `forw
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import socket
 from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
 from typing import Any, Final
 
 import uvicorn
@@ -40,6 +43,19 @@ def make_server(
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             announce()
+
+        async def main_loop(self) -> None:
+            """Keep the date of the answers, once a second and not ten times, until a signal says to stop."""
+            self._stopping, self._loop, tenths = asyncio.Event(), asyncio.get_running_loop(), 0
+            while not await self.on_tick(tenths):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), 1.0)
+                tenths = (tenths + 10) % 864_000
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            super().handle_exit(sig, frame)
+            with suppress(AttributeError, RuntimeError):  # it has not begun, or has ended
+                self._loop.call_soon_threadsafe(self._stopping.set)
 
     return Server(
         uvicorn.Config(
