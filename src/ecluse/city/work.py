@@ -20,7 +20,7 @@ from ecluse.catalog.tables import User, new_id, now
 from ecluse.checkpoints import checkpoints_of
 from ecluse.city.calendar import days_between, expect_days
 from ecluse.city.progress import Report, unheard
-from ecluse.errors import Forbidden, InvalidInput
+from ecluse.errors import Forbidden, InvalidInput, JobCancelled
 from ecluse.jobs import Job, JobKind, Task
 from ecluse.runtime import Runtime
 from ecluse.settings import store_or_folder
@@ -233,7 +233,13 @@ def tracked(runtime: Runtime, task: Task, day: date) -> Iterator[Callable[[str, 
                 kept[0].log(trees, **{f"{panel}.sampled_error": error})
             figures.update({f"{panel}.{name}": value for name, value in learned.errors().items()})
 
-        yield heard
+        try:
+            yield heard
+        except JobCancelled:
+            if runtime.jobs.is_cancelled(task.job_id):
+                for run in kept:
+                    run.ended("cancelled")
+            raise
         for run in kept:
             run.done(metrics=figures)
 

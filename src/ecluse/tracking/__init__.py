@@ -115,6 +115,8 @@ def start(
 ) -> Iterator[Tracker]:
     """Track the training that the block does: it is done when the block ends, and failed when it raises.
 
+    A `JobCancelled` says that the work stops here, not that the job does: another worker may go on with it. So the run
+    of a job is left as it is, for whoever knows how the job ends; without a job it is cancelled.
     `began` is for work that is known to be a training only once it has begun. A job that runs again after a crash goes
     on with its run, whose metrics are told anew.
     """
@@ -143,7 +145,8 @@ def start(
     try:
         yield run
     except JobCancelled:
-        run.ended("cancelled")
+        if job_id is None:
+            run.ended("cancelled")
         raise
     except Exception as error:
         run.ended("failed", str(error) if isinstance(error, EcluseError) else type(error).__name__)
