@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,16 +23,17 @@ from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import JobCancelled
 from ecluse.jobs import Task
 from ecluse.plants import audit_work, features, importing, keypoints, looks, suspects, workflows
+from ecluse.plants.audit import start_audit
 from ecluse.plants.importing import Imported, import_images
 from ecluse.plants.seen import FOLDER, Seen
 from ecluse.plants.sources import File
 from ecluse.plants.sources.folders import open_folder
 from ecluse.runtime import Runtime
-from tests.plants.lessons import Memory
+from tests.plants.lessons import Memory, Notes, lesson
 from tests.plants.photos import photo
 from tests.plants.test_keypoints import augmented, scene
 
-EACH = 9
+EACH = 6
 
 
 @pytest.fixture(autouse=True)
@@ -222,3 +226,60 @@ def test_an_import_of_other_files_with_the_checkpoint_of_one_before_reads_all_of
     done = import_images(runtime, user.id, other.id, files_of(6, read), checkpoints=kept)
     assert read.total() == 6
     assert done.added == 6
+
+
+@pytest.mark.timeout(300)
+def test_an_audit_whose_worker_is_killed_goes_on_on_another_machine_and_does_each_part_once(
+    runtime: Runtime, user: User, tmp_path: Path
+) -> None:
+    row, told = scenes(runtime, user, tmp_path / "in"), tmp_path / "told"
+    job_id = start_audit(runtime, user.id, row.id)
+    for at, ends in ((0.8, -signal.SIGKILL), (2.0, 0)):
+        code = "import sys; from pathlib import Path; from tests.plants.killed import work; a = sys.argv; "
+        code += "work(Path(a[1]), a[2], a[3], float(a[4]), Path(a[5]))"
+        arguments = [runtime.settings.home, user.id, job_id, at, told]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)], cwd=Path(__file__).parents[2], check=False
+        )
+        assert done.returncode == ends
+        another_machine(runtime)
+    assert runtime.jobs.get(user.id, job_id).status == "done"
+    found, work = told_of(runtime, user, row), Counter(told.read_text().split())
+    alone = Interrupted(user, "whole")
+    audit_work._audit(runtime, cast(Task, alone), row.id)
+    assert told_of(runtime, user, row) == found
+    seen = len(list((tmp_path / "in").rglob("*.png")))
+    assert work["_seen"] == seen
+    assert seen <= work["describe"] <= seen + 3
+    assert 0 < work["_model"] <= suspects.FOLDS
+    assert list(runtime.data.list(checkpoints.checkpoints_prefix(user.id, job_id))) == []
+
+
+def test_the_first_epoch_of_a_pretrained_network_looks_at_each_batch_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    from ecluse.plants import learning
+    from ecluse.plants.networks import Classifier
+    from ecluse.plants.pictures import Transform
+    from ecluse.plants.plan import Plan
+
+    plan = Plan(
+        "lite0", pretrained=True, epochs=1, learning_rate=1e-4, below=1.0, batch_size=4,
+        transform=Transform(resize=36, crop=32),
+    )  # fmt: skip
+    whole = learning.learn(plan, lesson(), Notes(), threads=1)
+    monkeypatch.setattr(learning, "REPORTED_EVERY", 0.0)
+    looked_at, look = list[int](), Classifier.features
+    monkeypatch.setattr(
+        Classifier, "features", lambda network, at: looked_at.append(len(at)) or look(network, at)
+    )
+    first = Notes(cancelled=lambda notes: len(notes.reports) > 2)
+    with pytest.raises(JobCancelled):
+        learning.learn(plan, lesson(), first, threads=1)
+    assert 0 < sum(looked_at) < 12
+    again = Notes()
+    again.memory = first.memory
+    learned = learning.learn(plan, lesson(), again, threads=1)
+    assert sum(looked_at) == 12 + 6, "each image to learn from once, and those to validate on"
+    assert all(np.array_equal(values, whole.state[name]) for name, values in learned.state.items())

@@ -25,6 +25,7 @@ from ecluse.plants.checkpoints import Checkpoint, from_bytes, to_bytes
 from ecluse.plants.networks import Classifier, initialise, set_state, state_of
 from ecluse.plants.plan import Plan
 from ecluse.plants.recipe import Epoch, Example, Learned, Lesson, Teaching
+from ecluse.plants.seen import Seen
 from ecluse.plants.weights import pretrained_state
 
 #: Seconds between two reports.
@@ -32,6 +33,8 @@ REPORTED_EVERY: Final = 0.5
 #: How freely the logistic regression over the features may fit them (scikit-learn's C).
 _HEAD_C: Final = 0.1
 _MOMENTS: Final = ("step", "exp_avg", "exp_avg_sq")
+#: The name of what the network sees of an image before its last layer, where it is kept.
+_LOOKED: Final = "features"
 
 
 class Group:
@@ -280,21 +283,35 @@ class _Course:
         examples: Sequence[Example],
         look: Callable[[torch.Tensor], torch.Tensor],
         until: Callable[[Sequence[torch.Tensor]], bool] = lambda labels: False,
+        kept: Seen | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What `look` sees in this process's share of images, and their labels, on the CPU."""
+        """What `look` sees in this process's share of images, and their labels, on the CPU.
+
+        Batches of which every image is `kept` are not looked at again; the others are, whole, as a batch may round as a
+        whole.
+        """
         self.network.eval()
         mine = examples[self.group.rank :: self.group.size]
         size = self.plan.batch_size
         groups = [mine[start : start + size] for start in range(0, len(mine), size)]
         seen = [torch.empty(0, len(self.lesson.labels))] if not groups else []
         labels = [torch.empty(0, dtype=torch.int64)] if not groups else []
-        with closing(batches(self.pictures.to_measure, groups, self._loaders())) as loaded:
-            for batch in loaded:
-                images, truth = self._put(batch)
-                with torch.no_grad(), self._autocast():
-                    found = look(images)
-                seen.append(found.float().cpu())
-                labels.append(truth.cpu())
+        known = {} if kept is None else kept.load((one.sha256 for one in mine), _LOOKED)
+        ahead = [group for group in groups if not all(one.sha256 in known for one in group)]
+        with closing(batches(self.pictures.to_measure, ahead, self._loaders())) as loaded:
+            for group in groups:
+                if all(one.sha256 in known for one in group):
+                    seen.append(torch.from_numpy(np.stack([known[one.sha256][_LOOKED] for one in group])))
+                    labels.append(torch.tensor([one.label for one in group]))
+                else:
+                    images, truth = self._put(next(loaded))
+                    with torch.no_grad(), self._autocast():
+                        found = look(images)
+                    seen.append(found.float().cpu())
+                    labels.append(truth.cpu())
+                    for one, values in zip(group, seen[-1].numpy(), strict=True):
+                        if kept is not None:
+                            kept.keep(one.sha256, **{_LOOKED: values})
                 self._report_alive()
                 if until(labels):
                     break
@@ -310,7 +327,17 @@ class _Course:
         began = time.monotonic()
         self._report(0.0, "Looking at every image once")
         alone, self.group = self.group, Group()  # each process looks at all of them
-        features, labels = self._measured(self.lesson.train, self.network.features, until=self._seen_enough)
+        # Only of the same images in the same order: each batch is then what it was.
+        about = json.dumps(
+            _about(self.plan, self.lesson)
+            | {"torch": torch.__version__, "threads": self.threads, "device": self.plan.device},
+            sort_keys=True,
+        )
+        kept = self.teaching.seen(f"head-{hashlib.sha256(about.encode()).hexdigest()}")
+        features, labels = self._measured(
+            self.lesson.train, self.network.features, until=self._seen_enough, kept=kept
+        )
+        kept.finish()
         self.group = alone
         last = self.network.get_submodule(CLASSIFIER)
         if len(torch.unique(labels)) == len(self.lesson.labels):
