@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ecluse import checkpoints
 from ecluse.jobs import Task
-from ecluse.plants import features, keypoints, learning, looks, suspects
+from ecluse.plants import learning
 from ecluse.plants.plan import Plan
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
@@ -49,24 +45,8 @@ def train(plan: Plan, folder: Path, reports: int) -> None:
     np.savez(folder / "learned.npz", **learned.state)  # type: ignore[arg-type]
 
 
-def work(home: Path, user_id: str, job_id: str, at: float, told: Path) -> None:
-    """A worker until a job has told of `at` of its work, or has ended; `told` gets a line for each thing it did."""
-
-    def tell(line: str) -> None:
-        with told.open("a") as file:
-            file.write(f"{line}\n")
-
-    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            tell(name)
-            return function(*arguments, **named)
-
-        return call
-
-    for module, name in (
-        (features, "_seen"), (looks, "describe"), (keypoints, "_is_copy"), (suspects, "_model"),
-    ):  # fmt: skip
-        setattr(module, name, counted(name, getattr(module, name)))
+def work(home: Path, job_id: str, at: float) -> None:
+    """A worker that ends when a job tells of `at` of its work; until then each checkpoint is kept at once."""
     report = Task.report
 
     def reporting(task: Task, stage: str, fraction: float, message: str = "") -> None:
@@ -79,10 +59,4 @@ def work(home: Path, user_id: str, job_id: str, at: float, told: Path) -> None:
     with Runtime.open(Settings.from_environment({}, home=home)) as runtime:
         worker = Worker(runtime, KINDS)
         worker.start()
-        beating = threading.Thread(target=worker.run_until_stopped)
-        beating.start()
-        while runtime.jobs.get(user_id, job_id).active:
-            time.sleep(0.1)
-        worker.stop()
-        beating.join()
-        worker.close()
+        worker.run_until_stopped()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -29,8 +30,10 @@ from ecluse.plants.seen import FOLDER, Seen
 from ecluse.plants.sources import File
 from ecluse.plants.sources.folders import open_folder
 from ecluse.runtime import Runtime
+from tests.application import KEPT
 from tests.plants.lessons import Memory, Notes, lesson
 from tests.plants.photos import photo
+from tests.plants.test_audit import ended
 from tests.plants.test_keypoints import augmented, scene
 
 EACH = 6
@@ -102,6 +105,16 @@ def told_of(runtime: Runtime, user: User, row: ImageSet) -> dict[str, tuple[Any,
     }
 
 
+def forget(runtime: Runtime, user: User, row: ImageSet) -> int:
+    """As if no audit had been, here or elsewhere; how many images the set has."""
+    with runtime.catalog.write() as transaction:
+        rows = images.list_images(transaction, user.id, row.id, Filter(), limit=None)
+        images.set_suspicions(transaction, row.id, [(one.id, one.label, None, None) for one in rows])
+        images.set_groups(transaction, row.id, dict.fromkeys((one.id for one in rows), None))
+    another_machine(runtime)
+    return len(rows)
+
+
 def another_machine(runtime: Runtime) -> None:
     """Nothing that was seen is on this machine any more."""
     shutil.rmtree(runtime.settings.home / FOLDER, ignore_errors=True)
@@ -117,12 +130,8 @@ def test_an_audit_that_is_interrupted_again_and_again_goes_on_on_other_machines_
     row = scenes(runtime, user, tmp_path / "in")
     audit_work._audit(runtime, cast(Task, Interrupted(user, "whole")), row.id)
     expected, whole_work = told_of(runtime, user, row), Counter(work)
-    with runtime.catalog.write() as transaction:
-        rows = images.list_images(transaction, user.id, row.id, Filter(), limit=None)
-        images.set_suspicions(transaction, row.id, [(one.id, one.label, None, None) for one in rows])
-        images.set_groups(transaction, row.id, dict.fromkeys((one.id for one in rows), None))
+    rows = forget(runtime, user, row)
     assert told_of(runtime, user, row) != expected
-    another_machine(runtime)
     work.clear()
     reached = 0.0
     for at in (0.2, 0.6, 0.8, 0.96):
@@ -134,7 +143,7 @@ def test_an_audit_that_is_interrupted_again_and_again_goes_on_on_other_machines_
         another_machine(runtime)
     audit_work._audit(runtime, cast(Task, Interrupted(user, "job")), row.id)
     assert told_of(runtime, user, row) == expected
-    assert whole_work["_seen"] == work["_seen"] == len(rows)
+    assert whole_work["_seen"] == work["_seen"] == rows
     assert whole_work["_model"] == work["_model"] > 0
     # A batch of looks is seen side by side, and the pair at which it is interrupted is looked at once more at most.
     assert whole_work["describe"] <= work["describe"] <= whole_work["describe"] + 3
@@ -229,30 +238,37 @@ def test_an_import_of_other_files_with_the_checkpoint_of_one_before_reads_all_of
 
 
 @pytest.mark.timeout(300)
-def test_an_audit_whose_worker_is_killed_goes_on_on_another_machine_and_does_each_part_once(
+def test_an_audit_whose_worker_is_killed_goes_on_on_another_machine_without_the_images(
     runtime: Runtime, user: User, tmp_path: Path
 ) -> None:
-    row, told = scenes(runtime, user, tmp_path / "in"), tmp_path / "told"
+    """Every image was seen when it is killed: the next worker finds the same though no image can be read any more."""
+    row = scenes(runtime, user, tmp_path / "in")
+    audit_work._audit(runtime, cast(Task, Interrupted(user, "whole")), row.id)
+    expected = told_of(runtime, user, row)
+    forget(runtime, user, row)
     job_id = start_audit(runtime, user.id, row.id)
-    for at, ends in ((0.8, -signal.SIGKILL), (2.0, 0)):
-        code = "import sys; from pathlib import Path; from tests.plants.killed import work; a = sys.argv; "
-        code += "work(Path(a[1]), a[2], a[3], float(a[4]), Path(a[5]))"
-        arguments = [runtime.settings.home, user.id, job_id, at, told]
-        done = subprocess.run(
-            [sys.executable, "-c", code, *map(str, arguments)], cwd=Path(__file__).parents[2], check=False
-        )
-        assert done.returncode == ends
-        another_machine(runtime)
-    assert runtime.jobs.get(user.id, job_id).status == "done"
-    found, work = told_of(runtime, user, row), Counter(told.read_text().split())
-    alone = Interrupted(user, "whole")
-    audit_work._audit(runtime, cast(Task, alone), row.id)
-    assert told_of(runtime, user, row) == found
-    seen = len(list((tmp_path / "in").rglob("*.png")))
-    assert work["_seen"] == seen
-    assert seen <= work["describe"] <= seen + 3
-    assert 0 < work["_model"] <= suspects.FOLDS
-    assert list(runtime.data.list(checkpoints.checkpoints_prefix(user.id, job_id))) == []
+    code = "import sys; from pathlib import Path; from tests.plants.killed import work; "
+    code += "work(Path(sys.argv[1]), sys.argv[2], 0.8)"
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(runtime.settings.home), job_id],
+        cwd=Path(__file__).parents[2], check=False,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL
+    another_machine(runtime)
+    runtime.stores.area("images").delete_prefix(workflows.images_prefix(user.id, row.id))
+    environment = {name: os.environ[name] for name in KEPT if name in os.environ}
+    following = subprocess.Popen(
+        [sys.executable, "-m", "ecluse", "worker"],
+        env=environment | {"ECLUSE_HOME": str(runtime.settings.home)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        job = ended(runtime, user, job_id, 240)
+    finally:
+        following.kill()
+        following.wait()
+    assert job.status == "done", job.error
+    assert told_of(runtime, user, row) == expected
 
 
 def test_the_first_epoch_of_a_pretrained_network_looks_at_each_batch_once(
