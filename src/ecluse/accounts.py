@@ -106,8 +106,18 @@ class Accounts:
         password_hash = _hash(checked_password(password, address))
         return self._add(address, name, password_hash, admin=False, admission=admission, secret=secret)
 
-    def add(self, email: str, name: str = "", *, admin: bool = False, password: str | None = None) -> User:
+    def add(
+        self,
+        email: str,
+        name: str = "",
+        *,
+        admin: bool = False,
+        password: str | None = None,
+        by: str | None = None,
+    ) -> User:
         """Make an account; without a password its owner signs in by link and sets one.
+
+        `by`: who makes it, None at a terminal.
 
         Raises:
             InvalidInput: the address is none, or the password is too short or one that guessers try.
@@ -115,7 +125,7 @@ class Accounts:
         """
         address = checked_email(email)
         password_hash = None if password is None else _hash(checked_password(password, address))
-        return self._add(address, name, password_hash, admin=admin)
+        return self._add(address, name, password_hash, admin=admin, by=by)
 
     def first_secret(self) -> str | None:
         """A secret with which the first account may be made within 24 hours; None once there is an account.
@@ -408,6 +418,7 @@ class Accounts:
         admin: bool,
         admission: Admission = "open",
         secret: str = "",
+        by: str | None = None,
     ) -> User:
         with self._catalog.write() as transaction:
             users.hold_accounts(transaction)
@@ -421,7 +432,7 @@ class Accounts:
                 password_hash=password_hash,
                 role="admin" if first or admin else "member",
             )
-            audit.record(transaction, user.id, "user.add", address, role=user.role)
+            audit.record(transaction, by or user.id, "user.add", address, role=user.role)
         return user
 
     def by_email(self, email: str) -> User:
@@ -524,8 +535,11 @@ class Accounts:
             audit.record(transaction, user.id, "user.add", user.email, role=user.role)
         return user
 
-    def sign_in_link(self, user_id: str) -> str:
-        """The secret of a link that signs this user in once, within 24 hours."""
+    def sign_in_link(self, user_id: str, by: str | None = None) -> str:
+        """The secret of a link that signs this user in once, within 24 hours.
+
+        `by`: who makes it, None at a terminal.
+        """
         secret = secrets.token_urlsafe(32)
         with self._catalog.write() as transaction:
             users.add_token(
@@ -537,7 +551,7 @@ class Accounts:
                 purpose="sign_in_link",
                 expires_at=now() + LINK_LIFETIME,
             )
-            audit.record(transaction, None, "link.create", users.user_by_id(transaction, user_id).email)
+            audit.record(transaction, by, "link.create", users.user_by_id(transaction, user_id).email)
         return secret
 
     def redeem_link(self, secret: str, user_agent: str = "", client: str = "") -> tuple[User, str]:

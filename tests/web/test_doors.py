@@ -180,6 +180,31 @@ def test_a_plain_token_of_an_administrator_imports_from_no_other_place(door: Doo
     assert "none of the places" in answer.json()["error"]["message"]
 
 
+# The page of accounts
+
+
+def test_an_administrator_invites_changes_and_reads_with_the_password(door: Door, owner: User) -> None:
+    session = door.signed_in(owner.email, client="192.0.2.9")
+    invited = {"email": "new@example.org", "role": "member"}
+    changed = {"email": "new@example.org", "action": "disable"}
+    for path, form in {"/users": invited, "/users/change": changed}.items():
+        assert door.page(session, "POST", path, data=form).status_code == 422
+    assert len(door.runtime.accounts.everyone()) == 1
+    proof = {"current": PASSWORD}
+    link = re.search(r"/sign-in/link/[\w-]+", door.page(session, "POST", "/users", data=invited | proof).text)
+    assert link
+    assert door.ask("POST", link[0]).status_code == 303
+    assert door.page(session, "POST", "/users/change", data=changed | proof).status_code == 200
+    assert door.runtime.accounts.by_email("new@example.org").disabled_at is not None
+    mine = {"email": owner.email, "action": "member"} | proof
+    assert door.page(session, "POST", "/users/change", data=mine).status_code == 409
+    shown = door.page(session, "GET", "/users").text
+    for said in ("new@example.org", "192.0.2.9", "sign-in link made", "disabled since"):
+        assert said in shown
+    member = door.runtime.accounts.sign_up("member@example.org", PASSWORD)
+    assert door.page(door.signed_in(member.email), "GET", "/users").status_code == 403
+
+
 # The account page
 
 
@@ -343,6 +368,7 @@ def test_the_secret_is_in_the_catalog_as_its_hash_and_ends(
         ({}, True, {"client": "::1", "host": "[::1]:8000"}, 303),
         ({}, True, {"client": "127.0.0.1", "host": "rebound.example.org"}, 422),
         ({"ECLUSE_PUBLIC_URL": "https://ecluse.example.org"}, True, {"client": "127.0.0.1"}, 422),
+        ({"ECLUSE_TRUSTED_PROXIES": "192.0.2.1"}, True, {"client": "127.0.0.1"}, 422),
         ({}, False, {"client": "127.0.0.1"}, 422),
         ({"ECLUSE_OPEN_SIGN_UP": "true"}, False, {}, 422),
         ({"ECLUSE_OPEN_SIGN_UP": "false"}, True, {"client": "127.0.0.1"}, 403),

@@ -56,6 +56,7 @@ PAGES = [
     "/storage?all=1",
     "/storage?stored=12,5&egress=0&reads=100",
     "/account",
+    "/users",
 ]
 
 

@@ -351,6 +351,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     # Accounts
     N_("No account has this address and password. Check both, or make an account."),
     N_("Accounts are made by an administrator here. Ask one of yours."),
+    N_("Choose what is to be done with the account."),
     N_("That is not your current password."),
     N_("This password is on the list of those that guessers try first. Use another, such as four words "
        "that have nothing to do with each other."),

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ecluse.accounts import SESSION_COOKIE, SESSION_LIFETIME, Admission, SignedIn, comes_from_elsewhere
-from ecluse.addresses import SENDER_IS_KNOWN
+from ecluse.addresses import NO_PROXIES, SENDER_IS_KNOWN
 from ecluse.errors import Forbidden, NotSignedIn
 from ecluse.runtime import Runtime
 
@@ -137,7 +137,8 @@ def is_from_here(request: Request) -> bool:
     The process listens for this machine alone, no proxy is known to stand in front, and none has sent the request on.
     Its Host is this machine's too: a page of another site whose name was made to lead here has a name of its own.
     """
-    if not request.app.state.listens_here or request.app.state.runtime.settings.public_url:
+    settings = request.app.state.runtime.settings
+    if not request.app.state.listens_here or settings.public_url or settings.proxies != NO_PROXIES:
         return False
     if any(name in request.headers for name in _SENT_ON):
         return False

@@ -29,6 +29,7 @@ from ecluse.web.pages import (
     references,
     runs,
     storage,
+    users,
 )
 from ecluse.web.security import Visitor, sessions_alone
 
@@ -55,6 +56,7 @@ for part in (
     jobs,
     storage,
     migrations,
+    users,
     city_periods,
     city_arcs,
     city,
