@@ -104,7 +104,9 @@ class Accounts:
             _expect_admitted(transaction, admission, secret)
         address = checked_email(email)
         password_hash = _hash(checked_password(password, address))
-        return self._add(address, name, password_hash, admin=False, admission=admission, secret=secret)
+        return self._add(
+            address, name, password_hash, admin=False, admission=admission, secret=secret, itself=True
+        )
 
     def add(
         self,
@@ -419,6 +421,7 @@ class Accounts:
         admission: Admission = "open",
         secret: str = "",
         by: str | None = None,
+        itself: bool = False,
     ) -> User:
         with self._catalog.write() as transaction:
             users.hold_accounts(transaction)
@@ -432,7 +435,7 @@ class Accounts:
                 password_hash=password_hash,
                 role="admin" if first or admin else "member",
             )
-            audit.record(transaction, by or user.id, "user.add", address, role=user.role)
+            audit.record(transaction, user.id if itself else by, "user.add", address, role=user.role)
         return user
 
     def by_email(self, email: str) -> User:
@@ -532,7 +535,7 @@ class Accounts:
                 raise Forbidden("No account administers. Make one: ecluse users add EMAIL --admin")
             users.remove_first_secrets(transaction)
             user = users.add_user(transaction, email=LOCAL_EMAIL, name="", password_hash=None, role="admin")
-            audit.record(transaction, user.id, "user.add", user.email, role=user.role)
+            audit.record(transaction, None, "user.add", user.email, role=user.role)
         return user
 
     def sign_in_link(self, user_id: str, by: str | None = None) -> str:
