@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from datetime import date, timedelta
 from pathlib import Path
@@ -61,10 +62,23 @@ def test_days_are_read_and_the_forecasts_of_the_last_week_measured(place: Path) 
     assert (items[0]["mase_mean"], items[0]["coverage"]) == (1.0, None)
     assert items[1]["mase_mean"] < 1
     assert items[0]["last"] == "2022-09-18"
+    assert (items[0]["city"], items[0]["invented"]) == ("Paris", False)
 
     each = told(place, "--weeks", "1", "--no-learn", "--each")  # the days are known now
     assert [one["sensor"] for one in each[::4]] == ["100-1", "100-2"]
     assert {one["hours"] for one in each} == {7 * 24}
+
+
+def test_forecasts_of_an_invented_city_say_that_it_is(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "raw", tmp_path / "raw")
+    for file in (tmp_path / "raw").rglob("day.json"):
+        file.rename(file.with_name("day-demo.json"))
+    (tmp_path / "raw" / "demo.json").write_text('{"demo": true}')
+    period = ("--from", str(LAST - timedelta(days=DAYS - 1)), "--to", str(LAST))
+    done = run(tmp_path, "--weeks", "1", "--no-learn", *period, "--json")
+    assert done.returncode == 0, done.stderr
+    assert {(one["city"], one["invented"]) for one in json.loads(done.stdout)} == {("Écluville", True)}
+    assert "Invented data: there is no such city." in done.stderr
 
 
 def test_what_cannot_be_measured_says_the_way_out(place: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from ecluse.catalog.tables import User
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
+from ecluse.web import city
 from ecluse.web.city_charts import saturation_by_hour
 from ecluse.web.city_map import THEMES
 from ecluse.web.city_tables import TABLES
@@ -122,6 +123,24 @@ def test_the_map_has_a_letter_for_each_arc_and_hour(reader: Browser) -> None:
     assert {len(states) for states in body["state"]} == {24}
     arcs = json.loads(reader.get("/city/arcs.geojson").text)["features"]
     assert [feature["id"] for feature in arcs] == body["arc"]
+
+
+@pytest.mark.parametrize("invented", [False, True])
+def test_lines_and_outlines_say_whose_they_are(
+    runtime: Runtime, invented: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program for maps keeps what each feature says and leaves out what the collection says."""
+    monkeypatch.setattr("ecluse.web.city.is_invented_day", lambda documents, mark: invented)
+    for found in (
+        city.arcs_geojson(runtime.documents, "Paris"),
+        city.zones_geojson(runtime.documents, "Paris"),
+    ):
+        assert found["invented"] is invented
+        assert found["city"]
+        assert found["features"]
+        assert {one["properties"].get("invented") for one in found["features"]} == {
+            True if invented else None
+        }
 
 
 @pytest.mark.parametrize("path", ["/city/arcs.geojson", "/city/zones.geojson", f"{PLACE}/map.json"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecluse.cli.output import Report, Rows, progress, reports
+from ecluse.cli.output import Report, Rows, progress, reports, say
 from ecluse.cli.session import acting, home_option, user_option
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def backtest(
     """
     from ecluse.city import work, workflows
     from ecluse.city.backtest import backtest as measure
+    from ecluse.city.provenance import INVENTED
 
     if (first is None) != (last is None):
         raise click.UsageError("Give both --from and --to, or neither.")
@@ -81,7 +82,10 @@ def backtest(
                     continue
                 told = weeks or min(USUAL_WEEKS, max(1, panel.values.shape[1] // 7 - FIRST_WEEKS))
                 found = measure(panel, weeks=told, learns=learns, report=_named(report, kind))
-                items += _each(kind, found) if each else _overall(kind, found)
+                of_kind = _each(kind, found) if each else _overall(kind, found)
+                items += [{"city": city.name, "invented": city.invented, **one} for one in of_kind]
+            if city.invented:
+                say(INVENTED)
     columns = ["series", "sensor", "model", "mase"] if each else ["series", "sensors", "model", "mase_mean"]
     columns += ["coverage", "width", "hours"] if each else ["mase_median", "coverage", "width"]
     decimals = dict.fromkeys(("mase", "mase_mean", "mase_median", "coverage", "width"), 3)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ecluse.fraud.evaluation import Goal
 from ecluse.fraud.meaning import fraud_means
+from ecluse.fraud.sample import SIMULATED
 
 CARD_FILE = "model_card.md"
 
@@ -25,6 +26,7 @@ def model_card(report: dict[str, Any]) -> str:
         f"# Fraud model for `{report['target']}`",
         f"A {report['family']} model that scores rows by how likely `{report['target']}` is "
         f'"{report["positive_value"]}".',
+        *([f"**Simulated data.** {SIMULATED}"] if report.get("simulated") else []),
         _meaning(report),
         effort_text(report["effort"]),
         refit_text(report["refit"]),

@@ -40,6 +40,7 @@ from ecluse.fraud.plots import write_plots
 from ecluse.fraud.preparation import Prepared, measured, prepare
 from ecluse.fraud.record import Course, Refit, TrainingRecord
 from ecluse.fraud.report import FORMAT, FinalModel, MeasuredRows, TrainingReport, report_of, say_doubt
+from ecluse.fraud.sample import SIMULATED, is_sample
 from ecluse.fraud.search import (
     UNHEARD,
     Blend,
@@ -76,6 +77,8 @@ MANY_ROWS = 60_000
 FEW_FRAUDS = 100
 REPEATS = 2
 MOST_MEMBERS_LARGE = 2
+#: Rows that are looked at to tell whether a table is the sample.
+_LOOKED_AT = 500
 NO_ROWS = np.zeros(0, dtype=np.int64)
 MEDIUM_ALERTS = 3
 SKETCH_ROWS = 20_000
@@ -146,7 +149,8 @@ def _train(
         lambda: without_giveaways(rows, split, plan),
         clock.tick("read", 0.04, "Looking for columns that give the label away"),
     )
-    warnings = [*rows.warnings, *warnings]
+    simulated = [SIMULATED] if is_sample(table.head(_LOOKED_AT)) else []
+    warnings = [*simulated, *rows.warnings, *warnings]
     course = _prepare(rows, split, plan, clock, repeat, kept)
     found = _search(rows, split, course, plan, clock, stop, tried, repeat, kept)
     chosen = _choose(course, found, clock)
@@ -533,6 +537,7 @@ def _finish(
         lambda: report_of(rows, split, final, found, chosen, plan, test, cuts.high), tick
     )
     content["warnings"] = [*say_doubt(content), *warnings, *content["warnings"]]
+    content["simulated"] = SIMULATED in warnings
     content |= {"medium_threshold": cuts.medium, "calibration": calibration.method}
     why, for_use = _fit_for_use(rows, split, course, chosen, plan, clock, again, repeat, kept)
     content["refitted"], content["refit"] = for_use is not None, why
@@ -696,6 +701,7 @@ def _save(
         "customer_column": plan.customer_column,
         "time_column": plan.time_column,
         "usual_fraud_rate": content["fraud_rate"]["train"],
+        "simulated": content["simulated"],
     }
     _write_json(destination / MODEL_FILE, description)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ecluse.plants.demo import SIMULATED
 from ecluse.plants.evaluation import in_words, served_in_words
 
 _LEARNED = {
@@ -20,6 +21,7 @@ def model_card(report: Mapping[str, Any]) -> str:
         f"# Classifier of images: {len(report['labels'])} labels",
         f"Tells apart {labels}. {_LEARNED[report['recipe']]} (recipe `{report['recipe']}`, network "
         f"`{report['architecture']}`, {report['size_bytes'] / 1e6:.1f} MB as it is served).",
+        *([f"**Simulated data.** {SIMULATED}"] if report.get("simulated") else []),
         "## Images",
         _images(report),
         "## Figures",

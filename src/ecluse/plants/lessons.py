@@ -11,6 +11,7 @@ from typing import Any
 from ecluse.catalog import images
 from ecluse.catalog.tables import Image, ImageSplit
 from ecluse.errors import DigestMismatch, ObjectNotFound, UnusableImages
+from ecluse.plants.demo import is_drawn
 from ecluse.plants.recipe import Example, Lesson
 from ecluse.plants.splits import PARTS, Part, manifest_of
 from ecluse.registry import side_by_side
@@ -25,6 +26,8 @@ class Lessons:
     test: Sequence[Example]
     split: ImageSplit
     manifest: dict[str, Any]
+    #: The images are those of the sample, which are drawn.
+    simulated: bool = False
 
     def counted(self) -> dict[str, Counter[str]]:
         """How many images of each label each part has."""
@@ -67,7 +70,8 @@ def read_lessons(
         for part in PARTS
     }
     lesson = Lesson(labels, examples["train"], examples["validation"])
-    return Lessons(lesson, examples["test"], split, manifest)
+    simulated = is_drawn((row.origin, row.width, row.height) for row in rows)
+    return Lessons(lesson, examples["test"], split, manifest, simulated)
 
 
 def fetch_images(

@@ -22,6 +22,7 @@ from ecluse import __version__
 from ecluse.plants import evaluation
 from ecluse.plants.architectures import Network, network
 from ecluse.plants.card import model_card
+from ecluse.plants.demo import SIMULATED
 from ecluse.plants.evaluation import Answers
 from ecluse.plants.graphs import build_graph
 from ecluse.plants.lessons import Lessons
@@ -121,6 +122,9 @@ def write_model(
         "export": check_export(looking.graph, test, torch_logits(learned)),
         "size_bytes": (folder / GRAPH_FILE).stat().st_size,
     }
+    report["simulated"] = lessons.simulated
+    if lessons.simulated:
+        report["warnings"] = [SIMULATED, *report["warnings"]]
     served = report["served"]
     report["metrics"] = {"served_accuracy": served["right"] / served["of"]} | report["metrics"]
     _write_json(folder / HISTORY, report["history"])
@@ -240,6 +244,7 @@ def _details(report: Mapping[str, Any]) -> dict[str, Any]:
     metrics = report["metrics"]
     return {
         "application": APPLICATION,
+        "simulated": report["simulated"],
         "recipe": report["recipe"],
         "architecture": report["architecture"],
         "num_classes": len(report["labels"]),

@@ -195,8 +195,9 @@ def map_answer(documents: Documents, day: date) -> dict[str, Any]:
     return {"date": day.isoformat(), "invented": invented, "arc": found.arcs, "state": found.states}
 
 
-def arcs_geojson(documents: Documents) -> dict[str, Any]:
-    """Every known arc as a line, its id as the feature's own."""
+def arcs_geojson(documents: Documents, usual: str) -> dict[str, Any]:
+    """Every known arc as a line, its id as the feature's own; `usual` is the city's name in the settings."""
+    said = naming(documents, usual)
     features = [
         {
             "type": "Feature",
@@ -205,6 +206,7 @@ def arcs_geojson(documents: Documents) -> dict[str, Any]:
                 "label": street_name(arc["label"]),
                 "stretch": stretch_of(arc),
                 "zone": arc.get("zone"),
+                **_if_invented(said),
             },
             "geometry": {
                 "type": "LineString",
@@ -214,21 +216,27 @@ def arcs_geojson(documents: Documents) -> dict[str, Any]:
         for arc in all_arcs(documents)
         if arc.get("coordinates")
     ]
-    return {"type": "FeatureCollection", "features": features}
+    return {"type": "FeatureCollection", **said, "features": features}
 
 
-def zones_geojson(documents: Documents) -> dict[str, Any]:
-    """The outlines of the zones."""
+def _if_invented(said: Mapping[str, Any]) -> dict[str, bool]:
+    """What each feature says, as programs for maps leave out what a collection says of itself."""
+    return {"invented": True} if said["invented"] else {}
+
+
+def zones_geojson(documents: Documents, usual: str) -> dict[str, Any]:
+    """The outlines of the zones; `usual` as for the arcs."""
+    said = naming(documents, usual)
     features = [
         {
             "type": "Feature",
             "id": one.body["zone"],
-            "properties": {"name": one.body["name"]},
+            "properties": {"name": one.body["name"], **_if_invented(said)},
             "geometry": one.body["geometry"],
         }
         for one in documents.all("reference/zones")
     ]
-    return {"type": "FeatureCollection", "features": features}
+    return {"type": "FeatureCollection", **said, "features": features}
 
 
 def all_arcs(documents: Documents) -> list[Body]:

@@ -424,6 +424,11 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("Fitting the best on further folds"),
     # Trainings that cannot be repeated
     N_("This version was trained before trainings were recorded and cannot be made again. Train anew."),
+    N_(
+        "The table is the sample: its payments and frauds are invented, "
+        "so that these figures say nothing of real ones."
+    ),
+    N_("The images are the sample: its leaves are drawn, so that these figures say nothing of photographs."),
     N_("%(file)s is of another format. Train anew."),
     N_("%(file)s says %(value)s for %(key)s, which no training decides. Train anew."),
     N_("%(file)s is damaged: %(reason)s. Train anew."),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +34,12 @@ MISLABELLED: Final = 4
 WRONG: Final = "WRONG.csv"
 _QUALITY: Final = 88
 _THREADS: Final = 2
+
+#: What a training says of images that are `is_drawn`.
+SIMULATED: Final = (
+    "The images are the sample: its leaves are drawn, so that these figures say nothing of photographs."
+)
+_NAMED: Final = re.compile(rf"(?:.*/)?(?:{'|'.join(LABELS)})/(copy_)?leaf_\d{{4}}\.jpg")
 
 Report = Callable[[float, str], None]
 
@@ -64,6 +71,17 @@ def write_demo(folder: Path, *, each: int = EACH, seed: int = 0, report: Report 
         report(count / _total(each), "")
     (folder / WRONG).write_bytes(_table(wrong))
     return count
+
+
+def is_drawn(images: Iterable[tuple[str, int | None, int | None]]) -> bool:
+    """Whether images, by origin, width and height, are those of the sample, with the copies that it has."""
+    copies = 0
+    for origin, width, height in images:
+        found = _NAMED.fullmatch(origin)
+        if found is None or not (found[1] or width == height == SIDE):
+            return False
+        copies += bool(found[1])
+    return copies > 0
 
 
 def draw_sample(*, each: int = EACH, seed: int = 0) -> Iterator[Drawn]:

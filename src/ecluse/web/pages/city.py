@@ -177,13 +177,17 @@ def _days_page(
 @router.get("/city/arcs.geojson")
 def arcs_geojson(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """The lines of every arc, for the map; the browser keeps them and asks whether they changed."""
-    return _tagged(request, city.arcs_geojson(runtime.documents), "application/geo+json")
+    return _tagged(
+        request, city.arcs_geojson(runtime.documents, runtime.settings.city.name), "application/geo+json"
+    )
 
 
 @router.get("/city/zones.geojson")
 def zones_geojson(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """The outlines of the zones, for the map."""
-    return _tagged(request, city.zones_geojson(runtime.documents), "application/geo+json")
+    return _tagged(
+        request, city.zones_geojson(runtime.documents, runtime.settings.city.name), "application/geo+json"
+    )
 
 
 @router.get("/city/day")
@@ -270,7 +274,7 @@ def map_svg(
     at = chosen_hour(found, hour)
     drawing = city_svg(
         city.all_arcs(documents),
-        city.zones_geojson(documents)["features"],
+        city.zones_geojson(documents, runtime.settings.city.name)["features"],
         city.read_map(documents, found.date),
         at,
         [(number, body) for number, body in alerts_of(found) if at in body["hours"]],
