@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, Column, Date, DateTime, Float, LargeBinary, Table
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Date, DateTime, Float, Integer, LargeBinary, Table
 
 from ecluse.catalog import Catalog, rows
 from ecluse.catalog.tables import Image, ImageSet, Run, Schedule, UtcDateTime
@@ -124,6 +124,8 @@ def _value(column: Column[Any], number: int) -> Any:
         return 0.1 + 0.2
     if isinstance(kind, BigInteger):
         return 2**40 + number
+    if isinstance(kind, Integer):
+        return number
     if column.name in ("url", "model_path", "staged_url"):
         return f"{ELSEWHERE}/{number}"
     if column.name == "state" and column.table.name == "migrations":
@@ -140,7 +142,7 @@ def end_a_job(runtime: Runtime, user_id: str) -> str:
         task.report("work", 1.0, "all was done")
 
     kinds = {"work": JobKind(work, lambda *_, **__: None, "profile", ("work",))}
-    runner = JobRunner(runtime.settings.jobs_url, "tests", kinds, None, runtime.jobs)
+    runner = JobRunner(runtime.catalog, "tests", kinds, None)
     runner.start()
     try:
         job_id = runtime.jobs.enqueue("work", "profile", user_id, "A table", {"n": 1})

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 
 from ecluse.catalog import journal
 from ecluse.migration.hold import Hold
+from ecluse.processes import Process
 from ecluse.runtime import Runtime
 from tests.application import KEPT, run_ecluse
 from tests.migrating import Sizes, all_pointers, check_rows, contents, fill
@@ -125,8 +126,8 @@ def test_a_run_whose_process_is_gone_is_stopped_and_the_way_on_is_told(
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     with runtime.catalog.write() as transaction:
-        holder = f"process {gone.pid} on {socket.gethostname()} (x)"
-        journal.take(transaction, plan["id"], holder, "running", lambda _: False)
+        label = replace(Process.current(), pid=gone.pid, started=1).label
+        journal.take(transaction, plan["id"], f"process {gone.pid} on a machine ({label} x)", "running")
     told = run_ecluse(home, {}, "migrate", "list")
     assert f"Go on: ecluse migrate run {plan['id']}" in told.stderr
     assert [row["state"] for row in asked(home, "list")] == ["stopped"]

@@ -16,7 +16,6 @@ import pytest
 from sqlalchemy import text as sql
 
 from ecluse.errors import CatalogUnwritable, JobsUnavailable
-from ecluse.jobs import Jobs
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests.forking import run_forked
@@ -168,13 +167,13 @@ def test_a_catalog_that_cannot_be_used_is_named_with_the_way_out(
     assert "sqlalche.me" not in error
 
 
-def test_a_damaged_database_of_jobs_is_named_with_the_way_out(home: Path) -> None:
+def test_a_damaged_database_of_the_jobs_of_before_is_named_with_the_way_out(home: Path) -> None:
     text(home / "jobs.db")
     checks = run_forked(["doctor", "--json", "--home", str(home)], os.environ, 60).stdout
     failed = [check["part"] for check in json.loads(checks)["checks"] if check["status"] == "failed"]
-    assert failed == ["jobs", "workers"]
+    assert failed == ["workers"]
     with pytest.raises(JobsUnavailable, match=r"jobs\.db is not a SQLite database.*backup"):
-        Jobs(f"sqlite:///{home}/jobs.db").migrate()
+        Runtime.open(Settings.from_environment({}, home=home))
 
 
 @pytest.mark.parametrize(

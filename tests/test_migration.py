@@ -314,7 +314,9 @@ def test_a_holder_that_was_replaced_writes_nothing_more(
     migration_id = planned(runtime, elsewhere)
     first = Hold(runtime.catalog, migration_id).take("running")
     with runtime.catalog.write() as transaction:
-        journal.take(transaction, migration_id, "another", "running", lambda _: True)
+        journal.migration_of(transaction, migration_id).beat_at = now() - 2 * journal.SILENCE
+        transaction.flush()
+        journal.take(transaction, migration_id, "another", "running")
     with pytest.raises(MigrationHeld, match="took migration"), first.write():
         pass
     first.release("stopped", "no")

@@ -467,29 +467,15 @@ def test_without_a_server_nothing_is_queued(runtime: Runtime, tmp_path: Path) ->
     assert exports_of(runtime, run) == {}
 
 
-def test_an_export_that_is_about_to_be_queued_is_not_queued_twice(
-    monkeypatch: pytest.MonkeyPatch, runtime: Runtime, tmp_path: Path
-) -> None:
+def test_an_export_whose_job_is_gone_is_queued_again(runtime: Runtime, tmp_path: Path) -> None:
     server = MlflowSettings("http://127.0.0.1:1")
     with Runtime.open(replace(runtime.settings, mlflow=server)) as exporting:
         user = exporting.accounts.sign_up("admin@example.org", "a long password")
         run = train(exporting, user, tmp_path / "model", "leaves", published=False)
-        enqueue, swept = exporting.jobs.enqueue, list[int]()
-
-        def swept_before(*args: Any, **kwargs: Any) -> str:
-            swept.append(0)
-            swept[-1] = work.queue_due(exporting)
-            return enqueue(*args, **kwargs)
-
-        monkeypatch.setattr(exporting.jobs, "enqueue", swept_before)
-        assert work.queue_due(exporting) == 1
-        assert swept == [0]
-        monkeypatch.setattr(exporting.jobs, "enqueue", enqueue)
+        assert [work.queue_due(exporting) for _ in range(2)] == [1, 0]
         with exporting.catalog.write() as transaction:
-            runs.set_export(transaction, run.id, MLFLOW, {"state": "queued", "job_id": "never queued"})
-        assert work.queue_due(exporting) == 0
-        monkeypatch.setattr(jobs, "QUEUED_WITHIN", 0.0)
-        assert work.queue_due(exporting) == 1
+            runs.set_export(transaction, run.id, MLFLOW, {"state": "queued", "job_id": "gone"})
+        assert [work.queue_due(exporting) for _ in range(2)] == [1, 0]
 
 
 def test_a_server_that_is_away_is_told_from_one_that_refuses(served: Served, tmp_path: Path) -> None:

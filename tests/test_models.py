@@ -252,10 +252,9 @@ def test_a_version_that_was_deleted_does_not_come_back(runtime: Runtime, user: U
 
 @pytest.mark.parametrize(("commits", "status"), [(True, "done"), (False, "failed")])
 def test_a_training_whose_job_ended_is_done_if_its_version_was_committed(
-    monkeypatch: pytest.MonkeyPatch, runtime: Runtime, user: User, model: Path, commits: bool, status: str
+    runtime: Runtime, user: User, model: Path, commits: bool, status: str
 ) -> None:
     """Its worker died between the commit and the row, and its job was given up."""
-    monkeypatch.setattr(jobs, "QUEUED_WITHIN", 0.0)
     report = {"metrics": {"average_precision": 0.7}, "threshold": 0.5}
     publication = half_published(runtime, user, model, commits=commits, report=report)
     with runtime.catalog.write() as transaction:

@@ -63,9 +63,6 @@ def differences(one: Runtime, other: Runtime, used: tuple[str, ...] = ()) -> lis
     kinds = list(one.documents.kinds())
     assert list(other.documents.kinds()) == kinds
     found += [kind for kind in kinds if list(one.documents.all(kind)) != list(other.documents.all(kind))]
-    with one.jobs.records() as (ours, tables), other.jobs.records() as (theirs, _):
-        for table in tables:
-            found += rows.compare(ours, theirs, table).named
     return found
 
 
@@ -76,14 +73,6 @@ def test_every_table_is_a_part_of_the_home_or_left_for_a_reason() -> None:
     names = {table.name for table in Base.metadata.sorted_tables}
     assert {table.name for table in rows.tables()} == names - rows.LEFT
     assert names >= rows.LEFT
-
-
-def test_every_table_of_the_job_engine_is_moved_or_made_by_each_worker() -> None:
-    from dbos._schemas.system_database import SystemSchema
-
-    from ecluse.jobs import RECORDS, REGISTERED
-
-    assert {table.name for table in SystemSchema.metadata_obj.sorted_tables} == {*RECORDS, *REGISTERED}
 
 
 def test_every_column_with_an_address_is_pointed_anew_or_is_history() -> None:
@@ -465,8 +454,6 @@ def test_a_rollback_leaves_the_place_empty_and_the_source_open(
         assert all(rows.is_empty(both.destination.catalog.engine, table) for table in rows.tables())
         assert list(both.destination.documents.kinds()) == []
         assert list(objects_of(both.destination)) == ["a/stranger"]
-        with both.destination.jobs.records() as (engine, tables):
-            assert [table.name for table in tables if not rows.is_empty(engine, table)] == []
     assert objects_of(runtime) == before
     runtime.accounts.add("open-again@example.org")
     assert moved(runtime.settings, elsewhere).left == ()

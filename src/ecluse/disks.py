@@ -183,6 +183,21 @@ def why_sqlite_fails(error: BaseException | None, file: Path) -> str | None:
     return None
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Whether a full disk, or a used-up share of one, is what an error goes back to."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if (getattr(error, "sqlite_errorname", "") or "").startswith("SQLITE_FULL"):
+            return True
+        if "No space left on device" in str(error) or "Disk quota exceeded" in str(
+            error
+        ):  # of other languages
+            return True
+        error = getattr(error, "orig", None) or error.__cause__
+    return False
+
+
 def is_damage(error: BaseException | None) -> bool:
     """Whether SQLite says that a file is not, or no longer, a database."""
     name = getattr(error, "sqlite_errorname", "") or ""

@@ -41,6 +41,7 @@
     ├── JobError
     │   ├── JobNotFound (LookupError)
     │   ├── JobCancelled
+    │   │   └── JobTaken
     │   ├── JobFailed                           a job ended by a fault of ours; the log has the reference
     │   └── JobsUnavailable (ConnectionError)
     ├── ServersUnavailable (ConnectionError)    the servers of this machine cannot be started
@@ -293,6 +294,12 @@ class JobNotFound(JobError, LookupError):
 class JobCancelled(JobError):
     code = "job_cancelled"
     status = 409
+
+
+class JobTaken(JobCancelled):
+    """What a worker wants to write for a job that is no longer its own."""
+
+    code = "job_taken"
 
 
 class JobFailed(JobError):

@@ -1,77 +1,55 @@
 """Run work in the background that survives crashes: enqueue it, follow it, cancel it.
 
-A job is a DBOS workflow. `Jobs` is what pages, the API and commands hold: it enqueues and reads, and runs
-nothing. `JobRunner` is what a worker process holds: it takes jobs from the queues and runs them. Each step
-of a job runs at least once and is written to leave the same result when it runs again.
+A job is a row of the catalog, queued in the transaction that makes what it is for. `Jobs` is what pages, the API and
+commands hold: it enqueues and reads, and runs nothing. `JobRunner` is what a worker process holds: it claims jobs and
+runs each in a thread. Each step of a job runs at least once and is written to leave the same result when it runs again.
 """
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import functools
+import json
 import logging
-import sqlite3
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, Final, Literal, ParamSpec, TypeVar
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar, cast
 
-from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, WorkflowStatus
-from dbos import error as dbos_errors
-from dbos._schemas import SCHEMA_PLACEHOLDER
-from dbos._schemas.system_database import SystemSchema
-from sqlalchemy import Engine, Table, create_engine
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DataError, SQLAlchemyError
-
-from ecluse.disks import what_is_wrong, why_sqlite_fails
+from ecluse.catalog import Catalog, Transaction, jobs
+from ecluse.catalog.bell import Bell
+from ecluse.catalog.database import fenced
+from ecluse.catalog.jobs import Claim
+from ecluse.catalog.tables import JobRow
+from ecluse.disks import is_full, what_is_wrong
 from ecluse.errors import (
+    CatalogError,
     CatalogUnavailable,
-    DiskUnusable,
     DocumentsUnavailable,
     EcluseError,
     JobCancelled,
-    JobFailed,
     JobNotFound,
     JobsUnavailable,
+    JobTaken,
     StoreUnavailable,
 )
 
-APPLICATION: Final = "ecluse"
-#: Pinned, so that a job enqueued by one release is run by the next.
-APPLICATION_VERSION: Final = "1"
-#: A job that took its worker down this often is given up.
-MAX_RECOVERIES: Final = 5
 REPORT_SECONDS: Final = 0.5
 #: How long the record of an ended job is kept.
-KEPT_FOR: Final = timedelta(days=90)
-PROGRESS: Final = "progress"
-#: How many jobs are asked for by id at a time.
-MANY: Final = 500
-#: Held by the runner that takes jobs in this process.
-_engine = threading.Lock()
-
-#: Of PostgreSQL, the schema with the engine's tables.
-SCHEMA: Final = "dbos"
-#: The engine's tables that say what jobs were asked, did and left, each after those it points at.
-RECORDS: Final = (
-    "workflow_status",
-    "workflow_input",
-    "workflow_output",
-    "operation_outputs",
-    "workflow_events",
-    "workflow_events_history",
-    "notifications",
-    "streams",
-)
-#: The others, which each worker writes anew when it starts.
-REGISTERED: Final = ("application_versions", "queues", "workflow_schedules")
+KEPT_FOR = timedelta(days=90)
+#: A worker looks for jobs at least this often (s), whether it heard of one or not.
+LOOK_SECONDS: Final = 5.0
+#: Times that a step is tried while a store or a database is away, and seconds before the second.
+TRIES: Final = 3
+FIRST_PAUSE: Final = 2.0
+#: A job that waits for room on a disk, or for the catalog, is tried again after 10 s, and later once a minute, for
+#: about a day.
+SHORTEST_WAIT: Final = 10
+LONGEST_WAIT: Final = 60
+MOST_WAITS: Final = 1440
 
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 P = ParamSpec("P")
@@ -79,17 +57,6 @@ R = TypeVar("R")
 #: Pauses, in seconds, before hours of work are given up because the store did not take their result.
 PAUSES: Final = (2.0, 10.0, 30.0)
 logger = logging.getLogger(__name__)
-
-_STATUSES: Final[dict[str, JobStatus]] = {
-    "DELAYED": "queued",
-    "ENQUEUED": "queued",
-    "PENDING": "running",
-    "SUCCESS": "done",
-    "ERROR": "failed",
-    "CANCELLED": "cancelled",
-    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "failed",
-}
-ACTIVE_STATUSES: Final = ["DELAYED", "ENQUEUED", "PENDING"]
 
 
 @dataclass(frozen=True)
@@ -113,7 +80,7 @@ class Job:
 
     @property
     def active(self) -> bool:
-        return self.status in ("queued", "running")
+        return self.status in jobs.ACTIVE
 
 
 @dataclass(frozen=True)
@@ -124,82 +91,80 @@ class JobEnd:
     error: str
 
 
-@dataclass(frozen=True)
-class Closing:
-    """That a worker has begun to close, and that the engine has let go of its jobs.
-
-    A job that ended in between would be recorded as failed instead of being taken up by the next worker.
-    """
-
-    begun: threading.Event = field(default_factory=threading.Event)
-    done: threading.Event = field(default_factory=threading.Event)
-
-
 class Task:
     """A running job, as the function that does the work sees it."""
 
-    def __init__(self, job_id: str, user_id: str, jobs: Jobs, closing: Closing) -> None:
-        self.job_id = job_id
-        self.user_id = user_id
-        self._jobs = jobs
+    def __init__(self, claim: Claim, catalog: Catalog, closing: threading.Event) -> None:
+        self.job_id = claim.job_id
+        self.user_id = claim.user_id
+        self._claim = claim
+        self._catalog = catalog
         self._closing = closing
-        self._reported_at = 0.0
+        self._reported_at = float("-inf")
         self._stages = set[str]()
-        self._context = contextvars.copy_context()
+        self._positions = dict[str, int]()
+        self._is_in_step = False
 
     def step(self, name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `function` and remember its result (plain JSON), so that a restart does not run it again.
 
-        A store or database that is away is tried three times before the job fails.
+        A store or database that is away is tried three times before the job fails. A step within a step is a part
+        of it.
         """
-
-        def remembering(*inner: P.args, **named: P.kwargs) -> R:
-            self._context = contextvars.copy_context()
-            return function(*inner, **named)
-
+        if self._is_in_step:
+            return function(*args, **kwargs)
+        position = self._positions.get(name, 0)
+        self._positions[name] = position + 1
+        with self._catalog.read() as transaction:
+            ended = jobs.step(transaction, self.job_id, name, position)
+        if ended is not None:
+            remembered: R = json.loads(ended)
+            return remembered
+        self._is_in_step = True
         try:
-            return DBOS.run_step(
-                {
-                    "name": name,
-                    "retries_allowed": True,
-                    "max_attempts": 3,
-                    "interval_seconds": 2.0,
-                    "should_retry": lambda error: isinstance(
-                        error, StoreUnavailable | CatalogUnavailable | DocumentsUnavailable
-                    ),
-                },
-                remembering,
-                *args,
-                **kwargs,
-            )
-        except dbos_errors.DBOSMaxStepRetriesExceeded as error:
-            # What went wrong is ours to say; that it was tried several times is not.
-            raise error.errors[-1] from error
+            result = self._tried(lambda: function(*args, **kwargs))
+        finally:
+            self._is_in_step = False
+        with self._catalog.write() as transaction:
+            jobs.add_step(transaction, self.job_id, name, position, json.dumps(result, default=_plain))
+        return result
 
     def report(self, stage: str, fraction: float, message: str = "") -> None:
         """Say how far the job is; at most twice a second reaches the database, and each stage when it begins.
 
         Raises:
-            JobCancelled: someone cancelled it, or the worker stops; let it pass.
+            JobCancelled: someone cancelled it, another worker has it, or this one stops; let it pass.
         """
-        if self._closing.begun.is_set():
-            self._closing.done.wait()
-            raise JobCancelled("The worker stops; the next one takes the job up.")
+        self._expect_open()
         is_early = time.monotonic() - self._reported_at < REPORT_SECONDS
         if is_early and fraction < 1 and stage in self._stages:
             return
         self._stages.add(stage)
         self._reported_at = time.monotonic()
+        claim = self._claim
         try:
-            cancelled = self._jobs.is_cancelled(self.job_id)
-            told = {"stage": stage, "fraction": round(fraction, 3), "message": message}
-            # Libraries call back from threads of their own, where the engine does not know the step.
-            self._context.copy().run(DBOS.set_event, PROGRESS, told)
-        except (JobsUnavailable, SQLAlchemyError) as error:
+            with self._catalog.write(closed=True) as transaction:
+                is_ours = jobs.report(
+                    transaction, claim.job_id, claim.fence, stage, round(fraction, 3), message
+                )
+        except CatalogError as error:
             logger.warning("Progress of job %s was not recorded; the work goes on: %s", self.job_id, error)
             return
-        if cancelled:
-            raise JobCancelled("The job was cancelled.")
+        if not is_ours:
+            raise JobTaken("The job was cancelled, or another worker has taken it over.")
+
+    def _expect_open(self) -> None:
+        if self._closing.is_set():
+            raise JobCancelled("The worker stops; the next one takes the job up.")
+
+    def _tried(self, work: Callable[[], R]) -> R:
+        for attempt in range(1, TRIES):
+            try:
+                return work()
+            except (StoreUnavailable, CatalogUnavailable, DocumentsUnavailable):
+                if self._closing.wait(FIRST_PAUSE * 2 ** (attempt - 1)):
+                    self._expect_open()
+        return work()
 
 
 @dataclass(frozen=True)
@@ -228,61 +193,14 @@ QUEUES: Final[dict[str, int]] = {
     "forecast": 1,
     "images": 1,
 }
-#: So long (s) a job that a row names may take to be queued; it is gone when it is missing for longer.
-QUEUED_WITHIN: Final = 60.0
-#: Seconds between two looks at a queue for work that takes seconds, while someone waits. Each look asks the
-#: database, and a worker without work does nothing else.
-PROMPT: Final = 0.25
-#: The same for work that takes its time.
-UNHURRIED: Final = 1.0
-_PROMPT_QUEUES: Final = frozenset({"profile", "predict"})
-
-
-def _reported(method: Callable[P, R]) -> Callable[P, R]:
-    """Turn what the engine's database raises into `JobsUnavailable`."""
-
-    @functools.wraps(method)
-    def reporting(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except (DataError, UnicodeEncodeError) as error:
-            raise JobNotFound("No job has such an id. See: ecluse jobs list") from error
-        except (SQLAlchemyError, sqlite3.Error, dbos_errors.DBOSException) as error:
-            cause = getattr(error, "orig", None) or error
-            file = make_url(args[0]._url).database if args and isinstance(args[0], Jobs) else None
-            if (reason := why_sqlite_fails(cause, Path(file or ""))) is not None:
-                raise JobsUnavailable(f"The job engine cannot be used. {reason}") from error
-            said = str(cause).strip().splitlines()[0]
-            raise JobsUnavailable(
-                f"The job engine's database does not answer: {said}. See: ecluse doctor"
-            ) from error
-
-    return reporting
 
 
 class Jobs:
-    """The jobs in the database at `url`: enqueue, find, cancel. Connects when first used."""
+    """The jobs of a catalog: enqueue, find, cancel."""
 
-    def __init__(self, url: str, expect_open: Callable[[], None] = lambda: None) -> None:
-        """`expect_open` raises where nothing may be queued, because the home moves or has moved."""
-        self._url = url
-        self._expect_open = expect_open
-        self._lock = threading.Lock()
-        self._opened: DBOSClient | None = None
-        self._missing: dict[str, float] = {}
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
 
-    @_reported
-    def migrate(self) -> None:
-        """Make or update the engine's tables."""
-        url = make_url(self._url)
-        if url.get_backend_name() == "sqlite" and url.database:
-            _check_sqlite()
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.closing(sqlite3.connect(url.database)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")  # readers must not stop the writer
-        DBOS.migrate(_engine_url(self._url))
-
-    @_reported
     def enqueue(
         self,
         kind: str,
@@ -292,239 +210,390 @@ class Jobs:
         subject: Mapping[str, Any],
         *,
         job_id: str | None = None,
+        transaction: Transaction | None = None,
     ) -> str:
-        """Queue a job; its id. Its function gets `subject` as keyword arguments. The same id is queued once."""
-        self._expect_open()
+        """Queue a job; its id. Its function gets `subject` as keyword arguments. The same id is queued once.
+
+        `transaction`: the one that writes the rows which the job is for, so that neither is there without the other.
+        """
         chosen = job_id or uuid.uuid4().hex
-        self._client.enqueue(
-            {
-                "workflow_name": kind,
-                "queue_name": queue,
-                "workflow_id": chosen,
-                "authenticated_user": user_id,
-                "app_version": APPLICATION_VERSION,
-                "attributes": {"title": title, "subject": dict(subject)},
-            },
-            dict(subject),
-        )
+        with self._within(transaction) as writing:
+            jobs.add(writing, chosen, kind, queue, user_id, title, subject)
         return chosen
 
-    @_reported
     def get(self, user_id: str, job_id: str) -> Job:
         """One job of this user.
 
         Raises:
             JobNotFound: there is none of this id, or it is someone else's.
         """
-        found = self._client.list_workflows(workflow_ids=[job_id], user=user_id, load_input=False)
-        if not found:
+        if not _may_be_id(job_id):
+            raise JobNotFound("No job has such an id. See: ecluse jobs list")
+        job = self.get_many(user_id, [job_id]).get(job_id)
+        if job is None:
             raise JobNotFound(f"No job {job_id}. See: ecluse jobs list")
-        return self._job(found[0], self._waiting() if found[0].status == "ENQUEUED" else [])
+        return job
 
     def end_of(self, user_id: str, job_id: str) -> JobEnd | None:
-        """How the job of a row ended; None while it goes on.
-
-        A row is written before its job is queued. So one that is not there has ended, as failed, only once it was
-        missing for `QUEUED_WITHIN` seconds of asking.
-        """
-        try:
-            job = self.get(user_id, job_id)
-        except JobNotFound:
-            moment = time.monotonic()
-            if moment - self._missing.setdefault(job_id, moment) < QUEUED_WITHIN:
-                return None
+        """How the job of a row ended; None while it goes on. One whose record is gone has failed."""
+        job = self.get_many(user_id, [job_id]).get(job_id)
+        if job is None:
             return JobEnd("failed", "Its job is gone. Ask for it again.")
-        self._missing.pop(job_id, None)
         return None if job.active else JobEnd(job.status, job.error or "It was stopped.")
 
-    @_reported
     def get_many(self, user_id: str | None, job_ids: Sequence[str]) -> dict[str, Job]:
-        """Those of these jobs that are there and this user's (None: anyone's), by their ids.
+        """Those of these jobs that are there and this user's (None: anyone's), by their ids."""
+        with self._catalog.read() as transaction:
+            return {row.id: _job(row, place) for row, place in jobs.by_ids(transaction, user_id, job_ids)}
 
-        Of those that have ended the last stage is not read.
-        """
-        found: Sequence[WorkflowStatus] = []
-        for start in range(0, len(job_ids), MANY):
-            wanted = [*job_ids[start : start + MANY]]
-            found = [
-                *found,
-                *self._client.list_workflows(workflow_ids=wanted, user=user_id, load_input=False),
-            ]
-        waiting = self._waiting() if any(w.status == "ENQUEUED" for w in found) else []
-        return {one.workflow_id: self._job(one, waiting, told=one.status == "PENDING") for one in found}
-
-    @_reported
     def list(self, user_id: str, *, limit: int = 50, active: bool = False) -> Sequence[Job]:
         """The user's jobs, newest first."""
-        found = self._client.list_workflows(
-            user=user_id,
-            status=ACTIVE_STATUSES if active else None,
-            limit=limit,
-            sort_desc=True,
-            load_input=False,
-        )
-        waiting = self._waiting() if any(w.status == "ENQUEUED" for w in found) else []
-        return [self._job(workflow, waiting) for workflow in found]
+        with self._catalog.read() as transaction:
+            rows = jobs.of_user(transaction, user_id, limit=limit, active=active)
+            return [_job(row, place) for row, place in rows]
 
-    @_reported
     def active(self, *, limit: int = 100) -> Sequence[Job]:
         """The jobs of everyone that wait or run, the oldest first."""
-        found = self._client.list_workflows(status=ACTIVE_STATUSES, limit=limit, load_input=False)
-        return [self._job(workflow, [], told=False) for workflow in found]
+        with self._catalog.read() as transaction:
+            return [_job(row, place) for row, place in jobs.active(transaction, limit=limit)]
 
-    @_reported
     def cancel(self, user_id: str, job_id: str) -> Job:
         """Stop a job: at once while it waits, at its next report while it runs. One that ended stays as it is."""
         job = self.get(user_id, job_id)
         if job.active:
-            self._expect_open()
-            self._client.cancel_workflow(job_id)
+            with self._catalog.write() as transaction:
+                jobs.cancel(transaction, job_id)
         return self.get(user_id, job_id)
 
-    @_reported
     def is_cancelled(self, job_id: str) -> bool:
-        found = self._client.list_workflows(workflow_ids=[job_id], load_input=False, load_output=False)
-        return bool(found) and found[0].status == "CANCELLED"
+        with self._catalog.read() as transaction:
+            return jobs.status_of(transaction, job_id) == "cancelled"
 
-    @_reported
     def forget_old(self) -> int:
-        """Remove the engine's records of jobs that ended long ago; how many. What they made stays."""
-        self._expect_open()
-        limit = (datetime.now(UTC) - KEPT_FOR).isoformat()
-        old = self._client.list_workflows(
-            completed_before=limit, limit=1000, load_input=False, load_output=False
-        )
-        self._client.delete_workflows([workflow.workflow_id for workflow in old])
-        return len(old)
+        """Remove the records of jobs that ended long ago; how many. What they made stays."""
+        with self._catalog.write() as transaction:
+            return jobs.forget_ended(transaction, KEPT_FOR)
 
-    @_reported
     def prove(self) -> None:
         """Queue a job that no worker takes, read it back and remove it.
 
         Raises:
-            JobsUnavailable: the engine's database did not do as asked.
+            JobsUnavailable: the catalog did not do as asked.
         """
         job_id = self.enqueue("doctor", "doctor", "doctor", "Round trip", {})
         try:
             if self.get("doctor", job_id).status != "queued":
                 raise JobsUnavailable(f"Job {job_id} was queued but reads as something else.")
         finally:
-            self._client.delete_workflow(job_id)
+            with self._catalog.write() as transaction:
+                jobs.forget(transaction, [job_id])
 
-    @contextlib.contextmanager
-    def records(self) -> Iterator[tuple[Engine, Sequence[Table]]]:
-        """The engine's database and its tables of what jobs were and how they ended, for a move of the whole home."""
-        schema = None if self._url.startswith("sqlite") else SCHEMA
-        engine = create_engine(
-            self._url, execution_options={"schema_translate_map": {SCHEMA_PLACEHOLDER: schema}}
-        )
-        try:
-            yield (
-                engine,
-                [SystemSchema.metadata_obj.tables[f"{SCHEMA_PLACEHOLDER}.{name}"] for name in RECORDS],
-            )
-        finally:
-            engine.dispose()
+    @contextmanager
+    def _within(self, transaction: Transaction | None) -> Iterator[Transaction]:
+        if transaction is not None:
+            yield transaction
+            return
+        with self._catalog.write() as own:
+            yield own
 
-    @_reported
-    def check(self) -> None:
-        """Ask the engine's database for something."""
-        self._client.list_workflows(limit=1, load_input=False, load_output=False)
 
-    def close(self) -> None:
-        if self._opened is not None:
-            self._opened.destroy()
-            self._opened = None
+@dataclass(frozen=True)
+class _Done:
+    """The job did what it was asked for."""
 
-    @property
-    def _client(self) -> DBOSClient:
-        with self._lock:
-            if self._opened is None:
-                self._opened = _open_client(self._url)
-            return self._opened
 
-    def _waiting(self) -> Sequence[WorkflowStatus]:
-        return self._client.list_workflows(status="ENQUEUED", load_input=False, load_output=False)
+@dataclass(frozen=True)
+class _Failed:
+    message: str
 
-    def _job(self, workflow: WorkflowStatus, waiting: Sequence[WorkflowStatus], *, told: bool = True) -> Job:
-        attributes = workflow.attributes or {}
-        status = _STATUSES[workflow.status]
-        progress = self._progress(workflow, status) if told else {}
-        return Job(
-            id=workflow.workflow_id,
-            kind=workflow.name,
-            user_id=workflow.authenticated_user or "",
-            status=status,
-            title=str(attributes.get("title", workflow.name)),
-            subject=dict(attributes.get("subject", {})),
-            stage=progress.get("stage"),
-            fraction=1.0 if status == "done" else float(progress.get("fraction", 0.0)),
-            message=str(progress.get("message", "")),
-            error=_error_text(workflow),
-            position=_position(workflow, waiting),
-            created_at=_moment(workflow.created_at) or datetime.now(UTC),
-            started_at=_moment(workflow.dequeued_at),
-            finished_at=_moment(workflow.completed_at),
-        )
 
-    def _progress(self, workflow: WorkflowStatus, status: JobStatus) -> dict[str, Any]:
-        if status == "queued":
-            return {}
-        return dict(self._client.get_event(workflow.workflow_id, PROGRESS, timeout_seconds=0) or {})
+@dataclass(frozen=True)
+class _Stopped:
+    """The job itself says that there is nothing more to do for it."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class _PutOff:
+    """Something is in the way that is no fault of the job, and that passes."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """The job is another worker's by now, or was cancelled."""
+
+
+@dataclass(frozen=True)
+class _Left:
+    """The job was handed back, for the next worker: nothing is to be recorded."""
+
+
+_Outcome = _Done | _Failed | _Stopped | _PutOff | _Taken | _Left
+
+
+@dataclass
+class _Running:
+    """A job that this worker holds; `outcome` once it has ended and that could not be recorded yet."""
+
+    claim: Claim
+    outcome: _Outcome | None = None
+
+
+class Apart(Protocol):
+    """A process that runs one job and ends with it."""
+
+    def is_over(self) -> bool: ...
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Away:
+    """A job that has a process for itself."""
+
+    queue: str
+    process: Apart
 
 
 class JobRunner:
-    """Takes jobs from the queues and runs them in this process, until it is closed."""
+    """Claims jobs and runs each in a thread of this process, until it is closed."""
 
     def __init__(
-        self, url: str, executor_id: str, kinds: Mapping[str, JobKind], context: Any, jobs: Jobs
+        self,
+        catalog: Catalog,
+        worker: str,
+        kinds: Mapping[str, JobKind],
+        context: Any,
+        *,
+        only: str | None = None,
+        apart: Callable[[str], Apart] | None = None,
     ) -> None:
-        self._config: DBOSConfig = {
-            "name": APPLICATION,
-            "system_database_url": _engine_url(url),
-            "executor_id": executor_id,
-            "application_version": APPLICATION_VERSION,
-            "serializer": DBOSPortableJSONSerializer(),
-            "use_listen_notify": False,
-            "log_level": "CRITICAL",
-        }
-        self._closing = Closing()
-        self._holds_engine = False
-        self._register = [
-            functools.partial(_register, name, kind, context, jobs, self._closing)
-            for name, kind in kinds.items()
-        ]
+        """`worker` names this process in the catalog. `only`: the one job that it takes.
 
-    @_reported
+        `apart(job_id)` starts a process that runs one job. Without it, a job that is to run alone runs here when
+        nothing else does.
+        """
+        self._catalog = catalog
+        self._worker = worker
+        self._kinds = dict(kinds)
+        self._context = context
+        self._only = only
+        self._apart = apart
+        self._away: _Away | None = None
+        self._alone = False
+        self._has_looked = threading.Event()
+        self._running: dict[str, _Running] = {}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._bell = Bell(catalog.engine)
+        self._said: str | None = None
+        self._looking = threading.Thread(target=self._look, name="jobs", daemon=True)
+
     def start(self) -> None:
-        """Begin to take jobs. A process has one engine: a second would be the first, and read its database."""
-        self._holds_engine = _engine.acquire(blocking=False)
-        if not self._holds_engine:
-            raise RuntimeError("This process takes jobs already. Start another worker as its own process.")
-        with contextlib.ExitStack() as failed:
-            failed.callback(self.close)
-            DBOS(config=self._config)
-            for register in self._register:
-                register()
-            DBOS.launch()
-            for name, concurrency in QUEUES.items():
-                pause = PROMPT if name in _PROMPT_QUEUES else UNHURRIED
-                DBOS.register_queue(name, worker_concurrency=concurrency, polling_interval_sec=pause)
-            failed.pop_all()
-
-    @_reported
-    def recover(self, executor_ids: Sequence[str]) -> int:
-        """Queue again what these executors, known to be dead, were running; how many jobs that were."""
-        return len(DBOS._recover_pending_workflows(list(executor_ids)))
+        """Begin to take jobs."""
+        self._looking.start()
 
     def close(self) -> None:
-        """Stop taking jobs. What runs ends at its next report and is left for the next worker to take up."""
-        self._closing.begun.set()
-        if self._holds_engine:
-            DBOS.destroy(workflow_completion_timeout_sec=0)
-            self._holds_engine = False
-            _engine.release()
-        self._closing.done.set()
+        """Take no more jobs, and give those that run here to others; what they still do is refused."""
+        self._closing.set()
+        self._bell.ring()
+        if self._looking.is_alive():
+            self._looking.join()
+        self._bell.close()
+        if self._away is not None:
+            self._away.process.stop()
+        with self._catalog.write(closed=True) as transaction:
+            jobs.hand_back(transaction, self._worker)
+
+    def is_over(self) -> bool:
+        """Whether the only job that was to be taken has ended, or was not there to be taken."""
+        with self._lock:
+            return self._has_looked.is_set() and not self._running
+
+    def running(self) -> Sequence[tuple[str, int]]:
+        """Id and fence of the jobs that run here. Ask before a transaction is begun: claims hold the lock in one."""
+        with self._lock:
+            return [(one.claim.job_id, one.claim.fence) for one in self._running.values()]
+
+    def settle(self) -> None:
+        """Record what could not be recorded before; hand back what is in this worker's name and does not run here."""
+        with self._lock:
+            ended = [one for one in self._running.values() if one.outcome is not None]
+        for one in ended:
+            self._conclude(one)
+        with self._lock:
+            with self._catalog.read() as transaction:
+                held = jobs.held(transaction, self._worker)
+            here = {(one.claim.job_id, one.claim.fence) for one in self._running.values()}
+            astray = [one for one in held if one not in here]
+            if astray:
+                with self._catalog.write(closed=True) as transaction:
+                    jobs.hand_back(transaction, self._worker, astray)
+
+    def give_up(self, given_up: Sequence[Claim]) -> None:
+        """Let the application record that these jobs were given up."""
+        for claim in given_up:
+            if claim.kind in self._kinds:
+                self._let_fail(claim, jobs.given_up_words())
+
+    # Look for work
+
+    def _look(self) -> None:
+        while not self._closing.is_set():
+            try:
+                self._take()
+                self._said = None
+            except Exception as error:
+                if not isinstance(error, EcluseError):  # a fault of ours stops no worker
+                    logger.exception("Looking for jobs failed")
+                elif str(error) != self._said:
+                    self._said = str(error)
+                    logger.warning("No jobs are taken for now: %s", error)
+                self._closing.wait(1.0)
+            self._bell.wait(LOOK_SECONDS)
+
+    def _take(self) -> None:
+        """Claim what there is room for, and start it."""
+        if self._only is not None:
+            only, self._only = self._only, None
+            self._start_claimed(
+                lambda writing: jobs.claim_one(writing, self._worker, list(self._kinds), only)
+            )
+            self._has_looked.set()
+            return
+        room = self._room()
+        if not room or self._has_looked.is_set():
+            return
+        kinds = list(self._kinds)
+        with self._catalog.read() as transaction:
+            waiting = jobs.waiting_queues(transaction, kinds, room)
+            alone = jobs.waits_alone(transaction, kinds, room)
+        for queue in sorted(waiting):
+            self._start_claimed(
+                functools.partial(jobs.claim, worker=self._worker, kinds=kinds, queue=queue, most=room[queue])
+            )
+        if alone is not None:
+            self._run_alone(alone)
+
+    def _room(self) -> dict[str, int]:
+        """Queue → how many more of its jobs may run here."""
+        if self._apart_over():
+            self._away = None
+        with self._lock:
+            if self._alone and self._running:
+                return {}
+            self._alone = False
+            busy = [one.claim.queue for one in self._running.values()]
+        if self._away is not None:
+            busy.append(self._away.queue)
+        room = {queue: most - busy.count(queue) for queue, most in QUEUES.items()}
+        return {queue: number for queue, number in room.items() if number > 0}
+
+    def _apart_over(self) -> bool:
+        return self._away is not None and self._away.process.is_over()
+
+    def _run_alone(self, waiting: jobs.Waiting) -> None:
+        """Run a job whose worker died of it, or beside it, where it can take nothing else down."""
+        if self._apart is not None:
+            if self._away is None:
+                self._away = _Away(waiting.queue, self._apart(waiting.job_id))
+            return
+        with self._lock:
+            self._alone = not self._running
+        if self._alone:
+            self._start_claimed(
+                lambda writing: jobs.claim_one(writing, self._worker, list(self._kinds), waiting.job_id)
+            )
+
+    def _start_claimed(self, claim: Callable[[Transaction], Sequence[Claim]]) -> None:
+        with self._lock:  # so that `settle` does not take for astray what has not been started yet
+            with self._catalog.write() as transaction:
+                claims = claim(transaction)
+            for one in claims:
+                running = _Running(one)
+                self._running[one.job_id] = running
+                threading.Thread(target=self._work, args=(running,), name=one.job_id, daemon=True).start()
+
+    # Do it
+
+    def _work(self, running: _Running) -> None:
+        claim = running.claim
+        with fenced(claim.job_id, claim.fence):
+            running.outcome = self._outcome(claim)
+        self._conclude(running)
+
+    def _outcome(self, claim: Claim) -> _Outcome:
+        """Run a job to its end, however that is; nothing it raises passes."""
+        kind = self._kinds[claim.kind]
+        try:
+            kind.run(self._context, Task(claim, self._catalog, self._closing), **claim.subject)
+        except JobTaken:
+            return _Taken()
+        except JobCancelled as error:
+            return _Left() if self._closing.is_set() else _Stopped(str(error))
+        except Exception as error:  # noqa: BLE001 (whatever it is, it ends this job and no other)
+            return _Left() if self._closing.is_set() else _why(claim, error)
+        return _Done()
+
+    def _conclude(self, running: _Running) -> None:
+        """Record how a job ended; where that cannot be done now, `settle` does it later."""
+        claim, outcome = running.claim, running.outcome or _Left()
+        try:
+            self._record(claim, outcome)
+        except CatalogError as error:
+            logger.warning("How job %s ended is recorded later: %s", claim.job_id, error)
+            return
+        with self._lock:
+            if self._running.get(claim.job_id) is running:
+                del self._running[claim.job_id]
+        if not self._closing.is_set():
+            self._bell.ring()
+
+    def _record(self, claim: Claim, outcome: _Outcome) -> None:
+        match outcome:
+            case _Done():
+                self._finish(claim, "done", None)
+            case _Stopped(reason):
+                self._finish(claim, "cancelled", reason)
+            case _PutOff(reason):
+                self._put_off(claim, reason)
+            case _Failed(message):
+                with fenced(claim.job_id, claim.fence):
+                    self._let_fail(claim, message)
+                self._finish(claim, "failed", message)
+            case _Taken():
+                with self._catalog.write(closed=True) as transaction:
+                    jobs.withdraw_loss(transaction, claim.job_id, self._worker)
+            case _Left():
+                return
+
+    def _finish(self, claim: Claim, status: JobStatus, error: str | None) -> None:
+        with self._catalog.write(closed=True) as transaction:
+            jobs.finish(transaction, claim.job_id, claim.fence, status, error)
+
+    def _put_off(self, claim: Claim, reason: str) -> None:
+        with self._catalog.write(closed=True) as transaction:
+            times = jobs.times_put_off(transaction, claim.job_id)
+            if times < MOST_WAITS:
+                seconds = min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** min(times, 10))
+                jobs.put_off(transaction, claim.job_id, claim.fence, seconds, reason)
+                return
+        self._record(claim, _Failed(reason))
+
+    def _let_fail(self, claim: Claim, message: str) -> None:
+        """Let the application record a failure."""
+        kind = self._kinds[claim.kind]
+        task = Task(claim, self._catalog, self._closing)
+        try:
+            kind.failed(self._context, task, message, **claim.subject)
+        except JobTaken:
+            return
+        except CatalogError:
+            raise
+        except Exception:  # its reconciliation does it later
+            logger.exception("The failure of job %s was not recorded by its application", claim.job_id)
 
 
 def patiently(work: Callable[[], R]) -> R:
@@ -541,84 +610,54 @@ def patiently(work: Callable[[], R]) -> R:
     return work()
 
 
-def _register(name: str, kind: JobKind, context: Any, jobs: Jobs, closing: Closing) -> None:
-    def run(subject: dict[str, Any]) -> None:
-        task = Task(DBOS.workflow_id or "", DBOS.authenticated_user or "", jobs, closing)
-        try:
-            kind.run(context, task, **subject)
-        except (JobCancelled, dbos_errors.DBOSWorkflowCancelledError):
-            raise
-        except EcluseError as error:
-            if closing.begun.is_set():  # not a failure: the next worker takes the job up
-                raise
-            _tell(kind, context, task, str(error), subject)
-            raise
-        except Exception as error:
-            if closing.begun.is_set():
-                raise
-            if (reason := what_is_wrong(error)) is not None:
-                logger.warning("Job %s (%s) failed: %s", task.job_id, name, reason)
-                _tell(kind, context, task, reason, subject)
-                raise DiskUnusable(reason) from error
-            reference = uuid.uuid4().hex[:8]
-            logger.exception("Job %s (%s) failed; reference %s", task.job_id, name, reference)
-            message = f"The job was stopped by a fault of ours. The worker's log has it under reference {reference}."
-            _tell(kind, context, task, message, subject)
-            raise JobFailed(message) from error
-
-    DBOS.workflow(name=name, max_recovery_attempts=MAX_RECOVERIES)(run)
-
-
-def _tell(kind: JobKind, context: Any, task: Task, message: str, subject: dict[str, Any]) -> None:
-    """Let the application record a failure. Where it cannot, its reconciliation does later."""
-    try:
-        kind.failed(context, task, message, **subject)
-    except CatalogUnavailable as error:
-        logger.warning("The failure of job %s is recorded later: %s", task.job_id, error)
-
-
-def _open_client(url: str) -> DBOSClient:
-    return DBOSClient(
-        system_database_url=_engine_url(url),
-        serializer=DBOSPortableJSONSerializer(),
-        application_name=APPLICATION,
-        retry_connection_errors=False,
+def _why(claim: Claim, error: Exception) -> _Outcome:
+    """What an error means for its job."""
+    if is_full(error):
+        reason = what_is_wrong(error) or str(error)
+        logger.warning("Job %s (%s) waits for room: %s", claim.job_id, claim.kind, reason)
+        return _PutOff(reason)
+    if isinstance(error, CatalogUnavailable):
+        return _PutOff(str(error))
+    if isinstance(error, EcluseError):
+        return _Failed(str(error))
+    if (wrong := what_is_wrong(error)) is not None:
+        logger.warning("Job %s (%s) failed: %s", claim.job_id, claim.kind, wrong)
+        return _Failed(wrong)
+    reference = uuid.uuid4().hex[:8]
+    logger.error("Job %s (%s) failed; reference %s", claim.job_id, claim.kind, reference, exc_info=error)
+    return _Failed(
+        f"The job was stopped by a fault of ours. The worker's log has it under reference {reference}."
     )
 
 
-def _check_sqlite() -> None:
-    """The engine's tables on Python 3.12 and later use a function that SQLite has since 3.42."""
-    if sys.version_info >= (3, 12) and sqlite3.sqlite_version_info < (3, 42):
-        raise JobsUnavailable(
-            f"This Python {sys.version_info.major}.{sys.version_info.minor} has SQLite {sqlite3.sqlite_version}; "
-            "the job engine needs 3.42. Use a Python with a newer SQLite, Python 3.11, or PostgreSQL (DATABASE_URL)."
-        )
+def _plain(value: Any) -> Any:
+    """What a step may return that JSON has no word for."""
+    if isinstance(value, date):  # or a moment
+        return value.isoformat()
+    if isinstance(value, set):
+        return sorted(value)
+    raise TypeError(f"A step returned {type(value).__name__}, which cannot be remembered as JSON.")
 
 
-def _engine_url(url: str) -> str:
-    """DBOS names the PostgreSQL driver itself."""
-    return url.replace("postgresql+psycopg://", "postgresql://", 1)
+def _may_be_id(job_id: str) -> bool:
+    return 0 < len(job_id) <= 100 and job_id.isascii() and job_id.isprintable()
 
 
-def _error_text(workflow: WorkflowStatus) -> str | None:
-    if workflow.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-        return (
-            f"The job took its worker down {MAX_RECOVERIES} times and was given up. "
-            "Give it less data, or the worker more memory."
-        )
-    return str(workflow.error) if workflow.status == "ERROR" and workflow.error else None
-
-
-def _position(workflow: WorkflowStatus, waiting: Sequence[WorkflowStatus]) -> int | None:
-    if workflow.status != "ENQUEUED":
-        return None
-    queue = sorted(
-        (other.created_at or 0, other.workflow_id)
-        for other in waiting
-        if other.queue_name == workflow.queue_name
+def _job(row: JobRow, place: int) -> Job:
+    status = cast(JobStatus, row.status)
+    return Job(
+        id=row.id,
+        kind=row.kind,
+        user_id=row.user_id,
+        status=status,
+        title=row.title,
+        subject=dict(row.subject),
+        stage=row.stage,
+        fraction=1.0 if status == "done" else row.fraction,
+        message=row.message,
+        error=row.error,
+        position=place or None,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
     )
-    return 1 + sum(place < (workflow.created_at or 0, workflow.workflow_id) for place in queue)
-
-
-def _moment(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import os
 import shutil
-import socket
 import sys
 import tempfile
 import threading
@@ -26,24 +24,30 @@ from types import TracebackType
 from typing import Final, Self
 
 from ecluse.accounts import Accounts
-from ecluse.catalog import Catalog, places, pointers, workers
+from ecluse.catalog import Catalog, jobs, old_jobs, places, pointers, workers
 from ecluse.catalog.tables import ModelVersion
 from ecluse.catalog.tables import Worker as WorkerRow
 from ecluse.disks import make_private
 from ecluse.documents import Documents, open_documents
 from ecluse.errors import EcluseError
-from ecluse.jobs import JobKind, JobRunner, Jobs
+from ecluse.jobs import Apart, JobKind, JobRunner, Jobs
 from ecluse.limits import WORKING, Limits
+from ecluse.processes import Process, is_gone
 from ecluse.registry import Registry
 from ecluse.settings import AREAS, Settings
 from ecluse.storage import PATIENCE, Cache, ObjectStore, Stores, join_key
 
 HEARTBEAT_SECONDS: Final = 5.0
+#: The same for a process that runs one job and ends with it.
+ONLY_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 300.0
 GUARD_SECONDS = 5.0
-STANDSTILL_SECONDS = 120.0
+#: A machine under load is slow: what holds all of Python for minutes may still be at work.
+STANDSTILL_SECONDS = 600.0
 #: A staged upload of this age has no one left to finish it.
 UPLOAD_PATIENCE: Final = timedelta(hours=24)
+#: So long may work of a process that cannot be seen leave its folder untouched.
+SCRATCH_PATIENCE: Final = timedelta(days=3)
 logger = logging.getLogger(__name__)
 
 
@@ -77,19 +81,19 @@ class Runtime:
 
         Raises:
             HomeClosed: a home is being moved here, and has not arrived whole.
-            StoreUnavailable, CatalogUnavailable, JobsUnavailable: a part does not answer.
+            StoreUnavailable, CatalogUnavailable: a part does not answer.
+            JobsUnavailable: the jobs of an older Écluse cannot be read.
         """
         make_home(settings.home, shared=settings.home_shared)
         catalog = Catalog(settings.database_url, moves=moves, limits=limits)
         # a package that is missing is found here
         documents = open_documents(settings.documents, catalog.expect_open, limits)
-        jobs = Jobs(settings.jobs_url, catalog.expect_open)
         urls = {area: settings.area_url(area) for area in AREAS}
         stores = Stores(urls, settings.access, patience=patience)
         stores.distinct()  # an address that cannot be used is found here
         if migrate:
             catalog.migrate()
-            jobs.migrate()
+            old_jobs.bring(catalog, settings.jobs_url)
             if not moves:
                 catalog.expect_whole()
             _fill_addresses(catalog, stores)
@@ -98,7 +102,7 @@ class Runtime:
             settings=settings,
             stores=stores,
             catalog=catalog,
-            jobs=jobs,
+            jobs=Jobs(catalog),
             cache=Cache(settings.home / "cache", settings.cache_max_bytes),
             accounts=Accounts(catalog),
             documents=documents,
@@ -106,7 +110,6 @@ class Runtime:
 
     def close(self) -> None:
         self.documents.close()
-        self.jobs.close()
         self.catalog.close()
 
     def __enter__(self) -> Self:
@@ -143,15 +146,17 @@ class Runtime:
         """A folder for one piece of work, removed when it ends."""
         root = self.settings.home / "scratch"
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}_", dir=root) as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{Process.current().label}_", dir=root) as folder:
             yield Path(folder)
 
     def clear_scratch(self) -> None:
-        """Remove what processes that were killed left behind."""
+        """Remove what processes that were killed left behind; of those that cannot be seen from here, after days."""
         root = self.settings.home / "scratch"
         for folder in root.iterdir() if root.exists() else ():
-            owner = folder.name.partition("_")[0]
-            if not owner.isdigit() or not _is_running(int(owner)):
+            is_over = is_gone(folder.name.partition("_")[0])
+            if is_over is None:
+                is_over = time.time() - folder.stat().st_mtime > SCRATCH_PATIENCE.total_seconds()
+            if is_over:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -197,14 +202,23 @@ class Worker:
         runtime: Runtime,
         kinds: Mapping[str, JobKind],
         reconcile: Callable[[Runtime], int] = lambda runtime: 0,
+        *,
+        only: str | None = None,
+        apart: Callable[[str], Apart] | None = None,
     ) -> None:
-        """`reconcile` brings the rows of ended jobs up to date; it is called now and then."""
+        """`reconcile` brings the rows of ended jobs up to date; it is called now and then.
+
+        `only`: the one job that it runs, with which it ends. `apart`: see `JobRunner`.
+        """
         self.executor_id = uuid.uuid4().hex
         self._runtime = runtime
         self._reconcile = reconcile
+        self._kinds = sorted(kinds)
+        self._process = Process.current()
+        self._only = only
         self._stop = threading.Event()
-        self._told: set[str] = set()
-        self._runner = JobRunner(runtime.settings.jobs_url, self.executor_id, kinds, runtime, runtime.jobs)
+        self._said: set[str] = set()
+        self._runner = JobRunner(runtime.catalog, self.executor_id, kinds, runtime, only=only, apart=apart)
 
     def start(self) -> None:
         self._runtime.clear_scratch()
@@ -216,17 +230,16 @@ class Worker:
         threading.Thread(target=self._guard, name="guard", daemon=True).start()
         swept_at = float("-inf")
         while True:
-            try:
-                self._beat()
-                self.take_over()
+            self._attempt(self._beat)
+            self._attempt(self._runner.settle)
+            if self._only is None:
+                self._attempt(self.take_over)
                 if time.monotonic() - swept_at > SWEEP_SECONDS:
                     swept_at = time.monotonic()
                     self._sweep()
-            except (
-                EcluseError
-            ) as error:  # a worker that ended for what one store says would run no jobs of others
-                logger.warning("The next heartbeat tries again: %s", error)
-            if self._stop.wait(HEARTBEAT_SECONDS):
+            elif self._runner.is_over():
+                return
+            if self._stop.wait(HEARTBEAT_SECONDS if self._only is None else ONLY_SECONDS):
                 return
 
     def _guard(self) -> None:
@@ -241,66 +254,59 @@ class Worker:
         faulthandler.cancel_dump_traceback_later()
 
     def _sweep(self) -> None:
-        """Each part by itself: what one store or row is in the way of does not stop the others."""
         self._attempt(lambda: self._reconcile(self._runtime))
         self._attempt(self._runtime.jobs.forget_old)
         for store in self._runtime.stores.distinct():
             self._attempt(partial(store.remove_stale_uploads, UPLOAD_PATIENCE))
 
     def _attempt(self, part: Callable[[], object]) -> None:
+        """Do one part by itself: what one store or row is in the way of stops neither the others nor the worker."""
         try:
             part()
-        except EcluseError as error:
-            if str(error) not in self._told:
-                self._told.add(str(error))
+        except Exception as error:
+            if not isinstance(error, EcluseError):  # a fault of ours stops no worker
+                logger.exception("A part of the upkeep failed")
+            elif str(error) not in self._said:
+                self._said.add(str(error))
                 logger.warning("A part of the upkeep is left for later: %s", error)
 
     def stop(self) -> None:
         self._stop.set()
 
     def close(self) -> None:
-        """Take no more jobs. Those that run here are left to the next worker, which knows at once."""
+        """Take no more jobs, and hand back those that run here: the next worker takes them at once."""
         self._runner.close()
         with self._runtime.catalog.write(closed=True) as transaction:
-            workers.retire(transaction, self.executor_id)
+            workers.remove(transaction, self.executor_id)
 
     def take_over(self) -> int:
-        """Queue again the jobs of dead workers; how many jobs that were."""
-        with self._runtime.catalog.read() as transaction:
-            dead = [
-                worker.executor_id
-                for worker in workers.list_workers(transaction)
-                if worker.executor_id != self.executor_id and not is_alive(worker)
-            ]
-        taken = self._runner.recover(dead) if dead else 0
-        if dead:
-            with self._runtime.catalog.write(closed=True) as transaction:
-                for executor_id in dead:
-                    workers.remove_worker(transaction, executor_id)
-        return taken
+        """Queue again the jobs of workers that died; how many jobs that were."""
+        catalog = self._runtime.catalog
+        with catalog.read() as transaction:
+            dead = [worker.executor_id for worker in workers.dead(transaction)]
+        taken = [self._take_from(executor_id) for executor_id in dead if executor_id != self.executor_id]
+        with catalog.write(closed=True) as transaction:
+            taken.append(jobs.take_expired(transaction))
+        for lost in taken:
+            self._runner.give_up(lost.given_up)
+        return sum(lost.queued for lost in taken)
+
+    def _take_from(self, executor_id: str) -> jobs.Lost:
+        with self._runtime.catalog.write(closed=True) as transaction:
+            lost = jobs.take_from(transaction, executor_id)
+            transaction.flush()
+            workers.remove(transaction, executor_id)
+        return lost
 
     def _beat(self) -> None:
+        running = self._runner.running()
         with self._runtime.catalog.write(closed=True) as transaction:
-            workers.beat(transaction, self.executor_id, socket.gethostname(), os.getpid())
+            workers.beat(transaction, self.executor_id, self._process, self._kinds)
+            jobs.renew(transaction, self.executor_id, running)
 
 
-def living_workers(runtime: Runtime) -> list[WorkerRow]:
-    """The workers that take jobs now."""
+def living_workers(runtime: Runtime, kind: str | None = None) -> list[WorkerRow]:
+    """The workers that take jobs now; with `kind`, those that know this kind of job."""
     with runtime.catalog.read() as transaction:
-        return [worker for worker in workers.list_workers(transaction) if is_alive(worker)]
-
-
-def is_alive(worker: WorkerRow) -> bool:
-    """Neither silent for long nor a process of this very machine that is gone."""
-    here = worker.host == socket.gethostname()
-    return not workers.is_silent(worker) and (not here or _is_running(worker.pid))
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        alive = workers.living(transaction)
+    return [worker for worker in alive if kind is None or kind in worker.kinds]

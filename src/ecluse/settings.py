@@ -47,7 +47,7 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_MAP_TILES_CREDIT": "Whose tiles they are, shown below the map, such as © OpenStreetMap contributors",
     "IDFM_API_KEY": "Key of the portal prim.iledefrance-mobilites.fr, to fetch disruptions of public transport",
     "DATABASE_URL": "Catalog: sqlite:///file or postgresql+psycopg://… Default: sqlite:///{home}/catalog.db",
-    "ECLUSE_JOBS_URL": "Database of the job engine. Default: DATABASE_URL on PostgreSQL, else {home}/jobs.db",
+    "ECLUSE_JOBS_URL": "Where an older Écluse kept its jobs, taken over once. Default: as it was then",
     "DATABASE_TYPE": "Database of a city's documents: sql (that of the catalog), mongodb or dynamodb. Default: sql",
     "USE_DYNAMODB": "true or false; the same choice under the name older applications use",
     "MONGODB_URL": "MongoDB of the documents, such as mongodb://user:password@host/?replicaSet=rs0",

@@ -10,15 +10,15 @@ from typing import Final, TypeVar
 from ecluse import migration, models
 from ecluse.catalog import audit, journal, users
 from ecluse.catalog.tables import Migration, new_id
+from ecluse.catalog.workers import LEASE
 from ecluse.errors import DigestMismatch, Forbidden, JobNotFound, MigrationHeld
 from ecluse.jobs import Job, JobKind, Task
 from ecluse.migration import Progress, Stage
-from ecluse.migration.hold import is_gone
 from ecluse.runtime import Runtime
 
 T = TypeVar("T")
 #: A job waits so long (s) for the process that held its migration before: it may have died a moment ago.
-WAIT: Final = 60.0
+WAIT: Final = LEASE + 30.0
 #: How much of a job each stage is, from where to where.
 _SHARES: Final[dict[str, dict[Stage, tuple[float, float]]]] = {
     "migrate": {"compare": (0.0, 0.05), "copy": (0.05, 0.97), "switch": (0.97, 0.999)},
@@ -87,7 +87,7 @@ def reconcile(runtime: Runtime) -> int:
     for row in unfinished:
         if not _has_active_job(runtime, row):
             with runtime.catalog.write() as transaction:
-                ended += journal.expire(transaction, row.id, is_gone)
+                ended += journal.expire(transaction, row.id)
     return ended
 
 
@@ -101,9 +101,10 @@ def _start(runtime: Runtime, user_id: str, migration_id: str, kind: str) -> str:
     with runtime.catalog.write() as transaction:
         journal.set_job(transaction, migration_id, user_id, job_id)
         audit.record(transaction, user_id, f"migration.{kind}", migration_id)
-    title = f"{row.source} → {row.destination}"
-    subject = {"migration_id": migration_id}
-    return runtime.jobs.enqueue(kind, "upkeep", user_id, title, subject, job_id=job_id)
+        title, subject = f"{row.source} → {row.destination}", {"migration_id": migration_id}
+        return runtime.jobs.enqueue(
+            kind, "upkeep", user_id, title, subject, job_id=job_id, transaction=transaction
+        )
 
 
 def _has_active_job(runtime: Runtime, row: Migration) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ecluse import checkpoints, upkeep
-from ecluse.catalog import audit
+from ecluse.catalog import audit, jobs
 from ecluse.city import sample, schedule
 from ecluse.city import work as city
 from ecluse.fraud import work as fraud
@@ -55,11 +55,11 @@ def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
     kind = KINDS.get(job.kind)
     cancel = None if kind is None else kind.cancel
     with runtime.catalog.write() as transaction:
+        jobs.hold_row(transaction, job_id)
         stopped = job.active if cancel is None else cancel(transaction, job_id)
         if stopped:
             audit.record(transaction, user_id, "job.cancel", job_id)
-    if stopped:
-        runtime.jobs.cancel(user_id, job_id)
+            jobs.cancel(transaction, job_id)
 
 
 def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:

@@ -298,7 +298,7 @@ def test_a_run_by_a_command_is_followed_by_its_journal(
     runtime: Runtime, client: Browser, planned: str
 ) -> None:
     with runtime.catalog.write() as transaction:
-        journal.take(transaction, planned, "process 7 on this-machine (x)", "running", lambda _: False)
+        journal.take(transaction, planned, "process 7 on this-machine (x)", "running")
     page = client.get(f"/migrations/{planned}").text
     assert "run by a command" in page
     assert "hx-get" in page

@@ -140,8 +140,7 @@ NOT_SHOWN = {
     "ecluse models alias C7 C7 --remove",
     'C7, as served: 7 wrong, 7 answered "none of these"',
     "Job C7 was queued but reads as something else.",
-    "This Python C7.C7 has SQLite C7; the job engine needs 3.42. Use a Python with a newer SQLite, Python 3.11, "
-    "or PostgreSQL (DATABASE_URL).",
+    "A step returned C7, which cannot be remembered as JSON.",
     "The folder C7 cannot be made: C7.", "the account C7", "Wanted range starting at",
     "the last turn returns or raises", "pauses never end", "closed before its end",
     "bytes C7 to C7: a range counts from the start of the object",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, OperationalErro
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
 
-from ecluse.catalog import homes
+from ecluse.catalog import homes, jobs
 from ecluse.connections import lift_limits, open_engine, why_postgresql_fails
 from ecluse.disks import is_damage, private_file, usable, why_sqlite_fails
 from ecluse.errors import (
@@ -23,13 +24,26 @@ from ecluse.errors import (
     CatalogUnavailable,
     CatalogUnwritable,
     InvalidInput,
+    JobTaken,
 )
 from ecluse.limits import UNLIMITED, WORKING, Limits
 
 #: The newest migration; a test holds it equal to what Alembic finds in `migrations/`.
 HEAD: Final = "0010"
 #: Any number known to this application alone: the PostgreSQL lock under which one process migrates.
-_MIGRATION_LOCK: Final = 7_231_964_205
+MIGRATION_LOCK: Final = 7_231_964_205
+#: Id and fence of the job that this thread runs: it writes nothing once the job has changed hands.
+_job: ContextVar[tuple[str, int] | None] = ContextVar("job", default=None)
+
+
+@contextmanager
+def fenced(job_id: str, fence: int) -> Iterator[None]:
+    """Let every transaction that writes in this block be refused once the job has changed hands."""
+    token = _job.set((job_id, fence))
+    try:
+        yield
+    finally:
+        _job.reset(token)
 
 
 class Catalog:
@@ -67,6 +81,7 @@ class Catalog:
 
         Raises:
             HomeClosed: the home moves, or has moved: nothing is changed here.
+            JobTaken: it is written for a job that another worker has by now.
         """
         engine = self.engine.execution_options(ecluse_write=True, ecluse_patient=patient)
         with (
@@ -76,6 +91,8 @@ class Catalog:
         ):
             if not (closed or self._moves):
                 homes.expect_open(session)
+            if not closed and (job := _job.get()) is not None and not jobs.is_held(session, *job):
+                raise JobTaken("Another worker has taken the job over.")
             yield session
 
     def expect_open(self) -> None:
@@ -116,7 +133,7 @@ class Catalog:
             with self.engine.execution_options(ecluse_write=True).begin() as connection:
                 lift_limits(connection)
                 if connection.dialect.name == "postgresql":
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
                 _upgrade(connection)
 
     def version(self) -> str | None:

@@ -10,11 +10,14 @@ from typing import Final
 from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session as Transaction
 
+from ecluse.catalog.clock import moment
 from ecluse.catalog.tables import Migration, MigrationObject, now
+from ecluse.catalog.workers import LEASE
 from ecluse.errors import InvalidInput, MigrationHeld, NotFound
+from ecluse.processes import is_gone
 
-#: Who holds a migration and has said nothing for so long is taken for dead.
-SILENCE: Final = timedelta(seconds=20)
+#: Who holds a migration and has said nothing for so long, by the database's clock, has let go of it.
+SILENCE: Final = timedelta(seconds=LEASE)
 #: The lock of PostgreSQL under which it is decided who may begin.
 _TAKING_LOCK: Final = 7_231_964_206
 #: The object is at the destination, and was read there.
@@ -114,11 +117,10 @@ def set_stopped(transaction: Transaction, migration_id: str, error: str) -> None
         migration.error = error
 
 
-def expire(transaction: Transaction, migration_id: str, is_gone: Callable[[str], bool]) -> bool:
+def expire(transaction: Transaction, migration_id: str) -> bool:
     """Record that a migration stopped whose process ended without saying so; False where it goes on."""
     migration = migration_of(transaction, migration_id)
-    holder = migration.held_by
-    if migration.state not in ACTIVE or (holder and not is_silent(migration) and not is_gone(holder)):
+    if migration.state not in ACTIVE or is_at_work(transaction, migration):
         return False
     verb = "rollback" if migration.state == "rolling_back" else "run"
     migration.held_by, migration.beat_at = None, None
@@ -133,7 +135,6 @@ def expect_alone(
     transaction: Transaction,
     migration_id: str,
     meet: Callable[[Migration, Migration], bool],
-    is_gone: Callable[[str], bool],
 ) -> None:
     """Make sure that no migration is at work that `meet` says shares objects with this one, until the commit.
 
@@ -150,20 +151,17 @@ def expect_alone(
     for other in transaction.scalars(held.with_for_update()):
         if not meet(wanted, other):
             continue
-        holder = str(other.held_by)
-        if not is_silent(other) and not is_gone(holder):
+        if is_at_work(transaction, other):
             raise MigrationHeld(
-                f"Migration {other.id} is at work on some of the same objects: {holder}. Wait for it, or stop it "
-                "first. See: ecluse migrate list"
+                f"Migration {other.id} is at work on some of the same objects: {other.held_by}. Wait for it, or "
+                "stop it first. See: ecluse migrate list"
             )
         other.held_by, other.beat_at = None, None
     transaction.expire(wanted)  # who takes it reads it again, locked
 
 
-def take(
-    transaction: Transaction, migration_id: str, holder: str, state: str, is_gone: Callable[[str], bool]
-) -> None:
-    """Hold a migration for `holder`, unless someone who lives does; `is_gone` knows more of them than silence.
+def take(transaction: Transaction, migration_id: str, holder: str, state: str) -> None:
+    """Hold a migration for `holder`, unless someone who lives does. It ends with the label of a process and a word.
 
     Raises:
         MigrationHeld: someone does.
@@ -173,7 +171,7 @@ def take(
     if migration is None:
         raise NotFound(f"No migration {migration_id}. See: ecluse migrate list")
     other = migration.held_by
-    if other and other != holder and not is_silent(migration) and not is_gone(other):
+    if other and other != holder and is_at_work(transaction, migration):
         raise MigrationHeld(
             f"Another process is at work on migration {migration_id}: {other}. Wait for it, or stop it first."
         )
@@ -181,7 +179,7 @@ def take(
         raise InvalidInput(
             f"Migration {migration_id} was rolled back and does not run again. Plan a new one: ecluse migrate plan"
         )
-    migration.held_by, migration.beat_at = holder, now()
+    migration.held_by, migration.beat_at = holder, moment()
     migration.state, migration.error, migration.finished_at = state, None, None
     migration.started_at = migration.started_at or now()
 
@@ -195,7 +193,7 @@ def beat(transaction: Transaction, migration_id: str, holder: str, seconds: floa
     still = transaction.execute(
         update(Migration)
         .where(Migration.id == migration_id, Migration.held_by == holder)
-        .values(beat_at=now(), seconds_at_work=Migration.seconds_at_work + seconds)
+        .values(beat_at=moment(), seconds_at_work=Migration.seconds_at_work + seconds)
         .returning(Migration.id)
     )
     if still.first() is None:
@@ -213,8 +211,15 @@ def release(transaction: Transaction, migration_id: str, holder: str, state: str
     )
 
 
-def is_silent(migration: Migration) -> bool:
-    return migration.beat_at is None or now() - migration.beat_at > SILENCE
+def is_at_work(transaction: Transaction, migration: Migration) -> bool:
+    """Whether someone holds it who is heard now and then, in a process that is not seen to have ended.
+
+    A process may live on and have let go without being able to say so; that it is silent is then all that shows it.
+    """
+    if migration.held_by is None or is_gone(migration.held_by.rpartition("(")[2].partition(" ")[0]):
+        return False
+    heard = select(Migration.beat_at >= moment(-LEASE)).where(Migration.id == migration.id)
+    return bool(transaction.scalar(heard))
 
 
 # Objects

@@ -15,6 +15,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     String,
     Text,
@@ -447,14 +448,69 @@ class StoredDocument(Base):
 
 
 class Worker(Base):
-    """A running worker process and its last sign of life."""
+    """A running worker process and its last sign of life, by the database's clock; see `ecluse.processes`."""
 
     __tablename__ = "workers"
     executor_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     host: Mapped[str] = mapped_column(String(255))
+    boot: Mapped[str] = mapped_column(String(64), default="")
+    namespace: Mapped[str] = mapped_column(String(100), default="")
     pid: Mapped[int]
-    started_at: Mapped[datetime] = mapped_column(default=now)
-    beat_at: Mapped[datetime] = mapped_column(default=now)
+    process_started: Mapped[int] = mapped_column(default=0)
+    kinds: Mapped[list[Any]] = mapped_column(default=list)
+    started_at: Mapped[datetime]
+    beat_at: Mapped[datetime]
+
+
+class JobRow(Base):
+    """A piece of work in the background, in the order of `number`. `status`: queued, running, done, failed, cancelled.
+
+    `worker` runs it until `lease_until`, and longer as long as it renews that, by the database's clock. `fence` grows
+    each time that the job changes hands: what is written for a fence of before is refused. `losses` counts the deaths
+    of workers that this job may have caused, one after the other without getting further than `lost_at`.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_status_queue", "status", "queue"),
+        Index("ix_jobs_user_number", "user_id", "number"),
+    )
+    number: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    id: Mapped[str] = mapped_column(String(100), unique=True)
+    kind: Mapped[str] = mapped_column(String(64))
+    queue: Mapped[str] = mapped_column(String(32))
+    user_id: Mapped[str] = mapped_column(String(64))
+    title: Mapped[str] = mapped_column(Text)
+    subject: Mapped[dict[str, Any]]
+    status: Mapped[str] = mapped_column(String(16), default="queued")
+    stage: Mapped[str | None] = mapped_column(String(64))
+    fraction: Mapped[float] = mapped_column(default=0.0)
+    message: Mapped[str] = mapped_column(Text, default="")
+    error: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    not_before: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    worker: Mapped[str | None] = mapped_column(String(64), index=True)
+    lease_until: Mapped[datetime | None]
+    fence: Mapped[int] = mapped_column(default=0)
+    alone: Mapped[bool] = mapped_column(default=False)
+    losses: Mapped[int] = mapped_column(default=0)
+    lost_at: Mapped[float] = mapped_column(default=0.0)
+    lost_by: Mapped[str | None] = mapped_column(String(64))
+    put_off: Mapped[int] = mapped_column(default=0)
+
+
+class JobStep(Base):
+    """What a step of a job returned, as JSON. `position` counts the steps of one name, from 0."""
+
+    __tablename__ = "job_steps"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    result: Mapped[str] = mapped_column(Text)
 
 
 class Schedule(Base):

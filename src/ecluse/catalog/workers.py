@@ -1,42 +1,72 @@
-"""Know which workers live: each writes a heartbeat, and the silent are taken for dead."""
+"""Know which workers live: by looking, where their process can be seen from here; else by their lease.
+
+Never by both: a process that is seen to run lives, however long it has been silent, and one that is seen to be gone
+is dead, however lately it spoke.
+"""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import Worker, now
+from ecluse.catalog.clock import moment
+from ecluse.catalog.tables import JobRow, Worker
+from ecluse.processes import Process
 
-#: Four missed beats of `runtime.HEARTBEAT_SECONDS`.
-SILENCE: Final = timedelta(seconds=20)
+#: So long (s) may a worker that cannot be seen be silent, in the database's clock. A machine under load is slow; what
+#: a longer wait costs is time alone, and only after a machine was lost.
+LEASE: Final = 120
 
 
-def beat(transaction: Transaction, executor_id: str, host: str, pid: int) -> None:
-    """Say that this worker lives."""
+def beat(transaction: Transaction, executor_id: str, process: Process, kinds: Sequence[str] = ()) -> None:  # fmt: skip
+    """Say that this worker lives, and which kinds of job it takes."""
     worker = transaction.get(Worker, executor_id)
     if worker is None:
-        transaction.add(Worker(executor_id=executor_id, host=host, pid=pid))
+        transaction.add(
+            Worker(
+                executor_id=executor_id,
+                host=process.host,
+                boot=process.boot,
+                namespace=process.namespace,
+                pid=process.pid,
+                process_started=process.started,
+                kinds=list(kinds),
+                started_at=moment(),
+                beat_at=moment(),
+            )
+        )
     else:
-        worker.beat_at = now()
+        worker.beat_at = moment()
 
 
-def retire(transaction: Transaction, executor_id: str) -> None:
-    """Say that this worker has ended; another takes its jobs over and then removes it."""
-    worker = transaction.get(Worker, executor_id)
-    if worker is not None:
-        worker.beat_at = now() - 2 * SILENCE
+def living(transaction: Transaction) -> list[Worker]:
+    """The workers that take jobs, the oldest first."""
+    return [worker for worker, is_silent in _workers(transaction) if _lives(worker, is_silent)]
 
 
-def list_workers(transaction: Transaction) -> list[Worker]:
-    return list(transaction.scalars(select(Worker).order_by(Worker.started_at)))
+def dead(transaction: Transaction) -> list[Worker]:
+    """The workers whose process is gone, or that cannot be seen and have been silent for `LEASE` seconds."""
+    return [worker for worker, is_silent in _workers(transaction) if not _lives(worker, is_silent)]
 
 
-def is_silent(worker: Worker) -> bool:
-    return now() - worker.beat_at > SILENCE
+def remove(transaction: Transaction, executor_id: str) -> None:
+    """Forget a worker, unless a job is still in its name."""
+    held = select(JobRow.id).where(JobRow.worker == executor_id).exists()
+    transaction.execute(delete(Worker).where(Worker.executor_id == executor_id, ~held))
 
 
-def remove_worker(transaction: Transaction, executor_id: str) -> None:
-    transaction.execute(delete(Worker).where(Worker.executor_id == executor_id))
+def process_of(worker: Worker) -> Process:
+    return Process(worker.host, worker.boot, worker.namespace, worker.pid, worker.process_started)
+
+
+def _workers(transaction: Transaction) -> list[tuple[Worker, bool]]:
+    wanted = select(Worker, Worker.beat_at < moment(-LEASE)).order_by(Worker.started_at, Worker.executor_id)
+    return [(worker, bool(is_silent)) for worker, is_silent in transaction.execute(wanted)]
+
+
+def _lives(worker: Worker, is_silent: bool) -> bool:
+    runs = process_of(worker).runs()
+    return not is_silent if runs is None else runs

@@ -30,9 +30,10 @@ def start_sample(runtime: Runtime, user: User, *, days: int = DAYS, arcs: int = 
             return job.id
     with runtime.catalog.write() as transaction:
         audit.record(transaction, user.id, "city.sample", runtime.stores.area("raw").url)
-    return runtime.jobs.enqueue(
-        KIND, work.QUEUE, user.id, "sample", {"days": days, "arcs": arcs}, job_id=new_id()
-    )
+        subject = {"days": days, "arcs": arcs}
+        return runtime.jobs.enqueue(
+            KIND, work.QUEUE, user.id, "sample", subject, job_id=new_id(), transaction=transaction
+        )
 
 
 def run_sample(runtime: Runtime, task: Task, days: int, arcs: int) -> None:

@@ -88,7 +88,9 @@ def start_runs(
         return running
     with runtime.catalog.write() as transaction:
         audit.record(transaction, user.id, "city.run", f"{first} – {last}", again=again)
-    return runtime.jobs.enqueue(PREPARE, QUEUE, user.id, f"{first} – {last}", subject, job_id=new_id())
+        return runtime.jobs.enqueue(
+            PREPARE, QUEUE, user.id, f"{first} – {last}", subject, job_id=new_id(), transaction=transaction
+        )
 
 
 def remove_days(runtime: Runtime, user: User, days: Sequence[date]) -> None:
@@ -273,13 +275,19 @@ def _expect_right(runtime: Runtime, task: Task, raw: str | None) -> None:
 
 def _queue(runtime: Runtime, task: Task, days: Sequence[str], raw: str | None) -> None:
     jobs, user_id, run = runtime.jobs, task.user_id, task.job_id
-    for day in days:
-        subject = {"day": day, "raw": raw, "run": run}
-        jobs.enqueue(DAY, QUEUE, user_id, day, subject, job_id=day_id(run, date.fromisoformat(day)))
-    if days or _lacks_forecast(runtime):
-        following = {"raw": raw, "run": run, "days": list(days)}
-        title = f"{days[0]} – {days[-1]}" if days else "forecast"
-        jobs.enqueue(FORECAST, FORECASTS, user_id, title, following, job_id=forecast_id(run))
+    with_forecast = days or _lacks_forecast(runtime)
+    with runtime.catalog.write() as transaction:
+        for day in days:
+            subject = {"day": day, "raw": raw, "run": run}
+            job_id = day_id(run, date.fromisoformat(day))
+            jobs.enqueue(DAY, QUEUE, user_id, day, subject, job_id=job_id, transaction=transaction)
+        if with_forecast:
+            following = {"raw": raw, "run": run, "days": list(days)}
+            title = f"{days[0]} – {days[-1]}" if days else "forecast"
+            job_id = forecast_id(run)
+            jobs.enqueue(
+                FORECAST, FORECASTS, user_id, title, following, job_id=job_id, transaction=transaction
+            )
 
 
 def _lacks_forecast(runtime: Runtime) -> bool:

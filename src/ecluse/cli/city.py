@@ -139,7 +139,7 @@ def _follow(runtime: Runtime, user: User, run_id: str, title: str) -> Run:
     from ecluse.work import cancel_job
 
     try:
-        with progress(title) as report, attended(runtime) as attend:
+        with progress(title) as report, attended(runtime, work.PREPARE) as attend:
             while True:
                 attend()
                 now = work.run_of(runtime, user.id, run_id)

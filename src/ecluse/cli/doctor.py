@@ -97,12 +97,12 @@ def _check_catalog(settings: Settings) -> Proof:
 
 
 def _check_jobs(settings: Settings) -> Proof:
-    jobs = Jobs(settings.jobs_url)
+    catalog = Catalog(settings.database_url)
     try:
-        jobs.migrate()
-        jobs.prove()
+        catalog.migrate()
+        Jobs(catalog).prove()
     finally:
-        jobs.close()
+        catalog.close()
     return Proof("a job queued, read back and removed")
 
 

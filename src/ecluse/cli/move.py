@@ -149,7 +149,7 @@ def _settings(file: Path, scratch: Path | None) -> Settings:
     if "ECLUSE_HOME" in variables:
         return Settings.from_environment(variables)
     settings = Settings.from_environment(variables, home=scratch)
-    places = [settings.database_url, settings.jobs_url, settings.store_url, *settings.areas.values()]
+    places = [settings.database_url, settings.store_url, *settings.areas.values()]
     if any(str(settings.home) in place for place in places):
         raise SettingsError(
             f"{file} does not say where everything is kept. Set DATABASE_URL and ECLUSE_STORE_URL in it; or, for a "

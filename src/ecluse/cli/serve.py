@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
@@ -21,14 +22,15 @@ import click
 from ecluse.catalog import homes
 from ecluse.cli.output import say
 from ecluse.cli.servers import local_servers, port_options
-from ecluse.cli.session import home_option, note_address, opened
+from ecluse.cli.session import JobProcess, home_option, note_address, opened
 from ecluse.errors import InvalidInput, SettingsError
 from ecluse.limits import ASKED
 
 if TYPE_CHECKING:
     from ecluse.runtime import Runtime
 
-STOP_SECONDS: Final = 5.0
+#: A worker may stop a process of its own before.
+STOP_SECONDS: Final = 10.0
 RESTART_SECONDS: Final = 2.0
 
 _host = click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -84,14 +86,16 @@ def web(home: Path | None, host: str, port: int) -> None:
 @click.command()
 @home_option
 @click.option("--parent", type=int, hidden=True, help="Stop when this process is gone.")
-def worker(home: Path | None, parent: int | None) -> None:
+@click.option("--job", "only", hidden=True, help="Run this one job, and end with it.")
+def worker(home: Path | None, parent: int | None, only: str | None) -> None:
     """Run jobs until stopped. What is running then is taken up by the next worker."""
     from ecluse.runtime import Worker
     from ecluse.storage import LONG_PATIENCE
     from ecluse.work import KINDS, reconcile
 
     with opened(home, patience=LONG_PATIENCE) as runtime:
-        process = Worker(runtime, KINDS, reconcile)
+        apart = partial(JobProcess, runtime.settings.home) if only is None else None
+        process = Worker(runtime, KINDS, reconcile, only=only, apart=apart)
 
         def stop(_: int, __: FrameType | None) -> None:
             process.stop()
@@ -99,9 +103,9 @@ def worker(home: Path | None, parent: int | None) -> None:
         signal.signal(signal.SIGINT, stop)
         signal.signal(signal.SIGTERM, stop)
         process.start()
-        if parent is None:
+        if parent is None and only is None:
             say("The worker is ready.")
-        else:
+        elif parent is not None:
             _stop_without(parent, process.stop)
         try:
             process.run_until_stopped()

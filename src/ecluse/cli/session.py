@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -26,6 +29,8 @@ from ecluse.storage import PATIENCE
 
 F = TypeVar("F", bound=Any)
 LOOK_SECONDS: Final = 3.0
+#: A process that is to stop is ended after so long.
+STOP_SECONDS: Final = 5.0
 ADDRESS_FILE: Final = "address"
 #: What a job does in its stages, where the stage's name does not say it.
 DOING: Final = {
@@ -124,8 +129,9 @@ def finish_all(runtime: Runtime, user: User, job_ids: Sequence[str], title: str)
     A worker is started in this process where none is alive. Ctrl-C cancels what has not ended.
     """
     ended: dict[str, Job] = {}
+    kind = runtime.jobs.get(user.id, job_ids[0]).kind if job_ids else ""
     try:
-        with progress(title) as report, attended(runtime) as attend:
+        with progress(title) as report, attended(runtime, kind) as attend:
             while len(ended) < len(job_ids):
                 attend()
                 open_ = [runtime.jobs.get(user.id, one) for one in job_ids if one not in ended]
@@ -146,7 +152,8 @@ def finish_all(runtime: Runtime, user: User, job_ids: Sequence[str], title: str)
 
 
 def _follow(runtime: Runtime, user: User, job_id: str, title: str, look: Callable[[], None]) -> Job:
-    with progress(title) as report, attended(runtime) as attend:
+    kind = runtime.jobs.get(user.id, job_id).kind
+    with progress(title) as report, attended(runtime, kind) as attend:
         while (job := runtime.jobs.get(user.id, job_id)).active:
             attend()
             queued = f"waiting, number {job.position} in the queue" if job.position else ""
@@ -159,18 +166,22 @@ def _follow(runtime: Runtime, user: User, job_id: str, title: str, look: Callabl
 
 
 @contextmanager
-def attended(runtime: Runtime) -> Iterator[Callable[[], None]]:
-    """See that jobs are taken: call what this gives while you wait; it starts a worker here where none is alive."""
+def attended(runtime: Runtime, kind: str) -> Iterator[Callable[[], None]]:
+    """See that jobs of a kind are taken: call what this gives while you wait.
+
+    It starts a worker in this process where no other takes them: at most one, however late its own heartbeat is.
+    """
     looked_at = float("-inf")
     with contextlib.ExitStack() as stack:
+        own: list[None] = []
 
         def attend() -> None:
             # The worker of another command may end with that command, so look again now and then.
             nonlocal looked_at
-            if time.monotonic() - looked_at > LOOK_SECONDS:
+            if not own and time.monotonic() - looked_at > LOOK_SECONDS:
                 looked_at = time.monotonic()
-                if not living_workers(runtime):
-                    stack.enter_context(_worker(runtime))
+                if not living_workers(runtime, kind):
+                    own.append(stack.enter_context(_worker(runtime)))
 
         yield attend
 
@@ -180,7 +191,7 @@ def _worker(runtime: Runtime) -> Iterator[None]:
     """A worker in this process; the work itself is imported now, as most commands start none."""
     from ecluse.work import KINDS, reconcile
 
-    worker = Worker(runtime, KINDS, reconcile)
+    worker = Worker(runtime, KINDS, reconcile, apart=partial(JobProcess, runtime.settings.home))
     worker.start()
     beating = threading.Thread(target=worker.run_until_stopped, daemon=True)
     beating.start()
@@ -190,3 +201,23 @@ def _worker(runtime: Runtime) -> Iterator[None]:
         worker.stop()
         beating.join()
         worker.close()
+
+
+class JobProcess:
+    """A worker process that runs one job and ends with it; see `JobRunner`."""
+
+    def __init__(self, home: Path, job_id: str) -> None:
+        command = [sys.executable, "-m", "ecluse", "worker", "--home", str(home), "--job", job_id]
+        self._process = subprocess.Popen([*command, "--parent", str(os.getpid())])
+
+    def is_over(self) -> bool:
+        return self._process.poll() is not None
+
+    def stop(self) -> None:
+        """Let it hand its job back, and end it."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -117,14 +117,12 @@ def record_dataset(
         with runtime.catalog.write() as transaction:
             datasets.add_dataset(transaction, dataset)
             audit.record(transaction, user_id, "dataset.upload", dataset.filename, bytes=stored.size)
+            runtime.jobs.enqueue(
+                "profile", "profile", user_id, dataset.filename, {"dataset_id": dataset.id},
+                job_id=dataset.job_id, transaction=transaction,
+            )  # fmt: skip
     except Exception:
         runtime.data.delete(stored.key)
-        raise
-    subject = {"dataset_id": dataset.id}
-    try:
-        runtime.jobs.enqueue("profile", "profile", user_id, dataset.filename, subject, job_id=dataset.job_id)
-    except Exception:
-        remove_dataset(runtime, user_id, dataset.id)
         raise
     return dataset
 
@@ -182,14 +180,10 @@ def read_again(runtime: Runtime, user_id: str, dataset_id: str, layout: Layout) 
             )
         chosen = layout.to_dict() | {"asked": layout.asked, "before": dataset.layout}
         datasets.begin_profile(transaction, dataset.id, job_id, chosen)
-    try:
         runtime.jobs.enqueue(
-            "profile", "profile", user_id, dataset.filename, {"dataset_id": dataset.id}, job_id=job_id
-        )
-    except Exception:
-        with runtime.catalog.write() as transaction:
-            datasets.restore_layout(transaction, dataset.id, dataset.layout, None)
-        raise
+            "profile", "profile", user_id, dataset.filename, {"dataset_id": dataset.id},
+            job_id=job_id, transaction=transaction,
+        )  # fmt: skip
     return find_dataset(runtime, user_id, dataset.id)
 
 
@@ -279,13 +273,10 @@ def _queue_training(runtime: Runtime, run: TrainingRun, filename: str, told: dic
             runs.set_tags(transaction, run.id, told)
         datasets.touch_dataset(transaction, run.dataset_id or "")
         audit.record(transaction, run.user_id, "model.train", run.model_name, dataset=filename)
-    title, subject = f"{run.model_name}: {filename}", {"run_id": run.id, **told}
-    try:
-        runtime.jobs.enqueue("train", "train", run.user_id, title, subject, job_id=run.job_id)
-    except Exception as error:
-        with runtime.catalog.write() as transaction:
-            training.set_ended(transaction, run.id, "failed", f"It could not be queued: {error}")
-        raise
+        title, subject = f"{run.model_name}: {filename}", {"run_id": run.id, **told}
+        runtime.jobs.enqueue(
+            "train", "train", run.user_id, title, subject, job_id=run.job_id, transaction=transaction
+        )
     return run
 
 
@@ -381,14 +372,11 @@ def start_prediction(
         )
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.predict", model.name, dataset=dataset.filename)
-    title = f"{model.name}: {dataset.filename}"
-    subject = {"prediction_id": prediction.id, "reasons": reasons, "columns": dict(columns or {})}
-    try:
-        runtime.jobs.enqueue("predict", "predict", user_id, title, subject, job_id=job_id)
-    except Exception as error:
-        with runtime.catalog.write() as transaction:
-            predictions.set_ended(transaction, prediction.id, "failed", f"It could not be queued: {error}")
-        raise
+        title = f"{model.name}: {dataset.filename}"
+        subject = {"prediction_id": prediction.id, "reasons": reasons, "columns": dict(columns or {})}
+        runtime.jobs.enqueue(
+            "predict", "predict", user_id, title, subject, job_id=job_id, transaction=transaction
+        )
     return prediction
 
 

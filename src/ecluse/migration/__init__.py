@@ -36,7 +36,7 @@ from ecluse.errors import (
     SettingsError,
 )
 from ecluse.migration.copying import Copier, Progress, Stage, Watch, digest_of, in_parallel
-from ecluse.migration.hold import Hold, is_gone
+from ecluse.migration.hold import Hold
 from ecluse.migration.overlap import lies_in, share_a_part
 from ecluse.migration.survey import Ends, folder_url, names, survey
 from ecluse.registry import CLAIM, MANIFEST, SIGNATURE, Manifest, is_version, manifest_bytes
@@ -60,7 +60,6 @@ __all__ = [
     "estimate_rest",
     "find",
     "findings",
-    "is_at_work",
     "list_migrations",
     "plan",
     "rollback",
@@ -238,7 +237,7 @@ def summary(catalog: Catalog, migration_id: str) -> Summary:
 
         return Summary(
             migration=migration,
-            active=is_at_work(migration),
+            active=journal.is_at_work(transaction, migration),
             amounts=amounts,
             everything=_together(amounts.values()),
             settled=_together(amounts.get(state, Amount()) for state in SETTLED),
@@ -412,8 +411,10 @@ def verify(
     Raises:
         MigrationHeld: a process is at work on it, and what it has begun is not as recorded yet.
     """
-    migration = find(catalog, migration_id)
-    if is_at_work(migration):
+    with catalog.read() as transaction:
+        migration = journal.migration_of(transaction, migration_id)
+        at_work = journal.is_at_work(transaction, migration)
+    if at_work:
         raise MigrationHeld(
             f"A run or a rollback of migration {migration_id} is at work. Verify it once that has ended: "
             f"ecluse migrate verify {migration_id}"
@@ -509,12 +510,6 @@ def findings(found: Verification) -> str:
     return (
         f"{found.objects:,} object(s) were looked for at the destination. Found: {'; '.join(told)}. {onward}"
     )
-
-
-def is_at_work(migration: Migration) -> bool:
-    """Whether a process that lives holds it."""
-    holder = migration.held_by
-    return holder is not None and not journal.is_silent(migration) and not is_gone(holder)
 
 
 # Addresses

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 import time
 import uuid
@@ -15,6 +13,7 @@ from typing import Final, Self
 from ecluse.catalog import Catalog, Transaction, journal
 from ecluse.errors import CatalogUnavailable, MigrationHeld
 from ecluse.migration.overlap import meet
+from ecluse.processes import Process
 
 BEAT_SECONDS: Final = 5.0
 logger = logging.getLogger(__name__)
@@ -26,7 +25,8 @@ class Hold:
     def __init__(self, catalog: Catalog, migration_id: str) -> None:
         self.migration_id = migration_id
         self._catalog = catalog
-        self._holder = f"process {os.getpid()} on {socket.gethostname()} ({uuid.uuid4().hex[:8]})"
+        process = Process.current()
+        self._holder = f"process {process.pid} on {process.host} ({process.label} {uuid.uuid4().hex[:8]})"
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._counted = time.monotonic()
@@ -40,8 +40,8 @@ class Hold:
             InvalidInput: it is to run, but was rolled back.
         """
         with self._catalog.write() as transaction:
-            journal.expect_alone(transaction, self.migration_id, meet, is_gone)
-            journal.take(transaction, self.migration_id, self._holder, state, is_gone)
+            journal.expect_alone(transaction, self.migration_id, meet)
+            journal.take(transaction, self.migration_id, self._holder, state)
         self._counted = time.monotonic()
         self._beating.start()
         return self
@@ -82,17 +82,3 @@ class Hold:
                 logger.warning("The next beat of migration %s tries again: %s", self.migration_id, error)
             except MigrationHeld:
                 return  # the next write says so to those who can act on it
-
-
-def is_gone(holder: str) -> bool:
-    """Whether the holder is a process of this very machine that ended."""
-    words = holder.split(" ")
-    if words[0] != "process" or words[3:4] != [socket.gethostname()]:
-        return False
-    try:
-        os.kill(int(words[1]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

@@ -107,8 +107,16 @@ def _queue(runtime: Runtime, one: Exported) -> str:
     job_id = new_id()
     with runtime.catalog.write() as transaction:
         holder = runs.begin_export(transaction, one.run_id, MLFLOW, job_id, after=one.job_id)
-    if holder == job_id:
-        runtime.jobs.enqueue(KIND, QUEUE, one.user_id, one.title, {"run_id": one.run_id}, job_id=job_id)
+        if holder == job_id:
+            runtime.jobs.enqueue(
+                KIND,
+                QUEUE,
+                one.user_id,
+                one.title,
+                {"run_id": one.run_id},
+                job_id=job_id,
+                transaction=transaction,
+            )
     return holder
 
 

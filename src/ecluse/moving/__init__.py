@@ -54,7 +54,7 @@ LOOK_SECONDS: Final = 1.0
 #: Rows that change when somebody only looks in; a home that has more changes than these was used.
 _CHANGED_BY_LOOKING: Final = ("sessions", "api_tokens")
 #: Of the work of a run, the part of each stage.
-_SHARES: Final = {"rows": 0.2, "documents": 0.3, "jobs": 0.35, "objects": 0.85, "compare": 1.0}
+_SHARES: Final = {"rows": 0.2, "documents": 0.3, "objects": 0.85, "compare": 1.0}
 
 
 @dataclass(frozen=True)
@@ -142,15 +142,11 @@ def opened(source: Settings, destination: Settings) -> Iterator[Homes]:
     Raises:
         MoveRefused: both are one, or the destination has tables of another version.
     """
-    for what, here, there in (
-        ("database", source.database_url, destination.database_url),
-        ("database of the jobs", source.jobs_url, destination.jobs_url),
-    ):
-        if here == there:
-            raise MoveRefused(
-                f"Source and destination have the same {what}, {described(source)['database']}. A move needs another; "
-                "objects alone go with: ecluse migrate"
-            )
+    if source.database_url == destination.database_url:
+        raise MoveRefused(
+            f"Source and destination have the same database, {described(source)['database']}. A move needs another; "
+            "objects alone go with: ecluse migrate"
+        )
     _check_version(destination)
     with (
         Runtime.open(source, patience=LONG_PATIENCE, moves=True) as ours,
@@ -182,8 +178,6 @@ def plan(both: Homes, *, wait: bool = False, report: Report = lambda *_: None) -
     documents = 0 if both.documents_stay else _count_documents(both.source)
     if both.documents_stay:
         notes.append("Both homes keep documents in the same database; they stay there.")
-    with both.source.jobs.records() as (engine, tables):
-        jobs = rows.count(engine, tables[0])
     planned = [_planned(both, route, number, report) for number, route in enumerate(both.routes())]
     for one in planned:
         if one.conflicts:
@@ -196,7 +190,7 @@ def plan(both: Homes, *, wait: bool = False, report: Report = lambda *_: None) -
         destination=described(both.destination.settings),
         rows=counts,
         documents=documents,
-        jobs=jobs,
+        jobs=counts["jobs"],
         objects=sum(one.everything.objects for one in planned),
         size=sum(one.everything.size for one in planned),
         to_copy=sum(one.to_copy.objects for one in planned),
@@ -232,7 +226,9 @@ def _note_work(both: Homes, problems: list[str], *, wait: bool) -> None:
     if active:
         problems.append(_busy(active))
     with both.source.catalog.read() as transaction:
-        held = [one for one in journal.unfinished_migrations(transaction) if migration.is_at_work(one)]
+        held = [
+            one for one in journal.unfinished_migrations(transaction) if journal.is_at_work(transaction, one)
+        ]
     problems += [
         f"Migration {one.id} is at work. Wait for it, or stop it. See: ecluse migrate list" for one in held
     ]
@@ -271,9 +267,6 @@ def _in_the_way(both: Homes) -> list[str]:
     """What the destination has that is of no move from here."""
     there = both.destination
     found = [table.name for table in rows.tables() if not rows.is_empty(there.catalog.engine, table)]
-    with there.jobs.records() as (engine, tables):
-        if not rows.is_empty(engine, tables[0]):
-            found.append("jobs")
     if not both.documents_stay and next(iter(there.documents.kinds()), None) is not None:
         found.append("documents")
     if not found:
@@ -455,8 +448,6 @@ def _bring(both: Homes, move: HomeMove, report: Report) -> None:
         report(_SHARES["rows"] * number / len(early), "copying rows")
         _bring_rows(both, move.id, table)
     _bring_documents(both, report)
-    report(_SHARES["documents"], "copying the records of jobs")
-    _bring_jobs(both)
     objects, size = _bring_objects(both, move, report)
     left = _bring_addresses(both)
     found = Verification(move.id)
@@ -477,7 +468,7 @@ def _bring(both: Homes, move: HomeMove, report: Report) -> None:
         "rows": {name: told["rows"] for name, told in found.rows.items()},
         "digests": {name: told["digest"] for name, told in found.rows.items() if "digest" in told},
         "documents": found.documents.get("same", 0),
-        "jobs": found.jobs.get("workflow_status", {}).get("rows", 0),
+        "jobs": found.rows["jobs"]["rows"],
         "objects": objects,
         "bytes": size,
         "left": list(left),
@@ -517,26 +508,17 @@ def _bring_documents(both: Homes, report: Report) -> None:
     )
 
 
-def _bring_jobs(both: Homes) -> None:
-    """The records of jobs that have ended, with what they said; the same one is written once."""
-    with both.source.jobs.records() as (ours, tables), both.destination.jobs.records() as (theirs, _):
-        for table in tables:
-            for batch in rows.batches(ours, table):
-                with theirs.begin() as connection:
-                    rows.write(connection, table, batch, once=True)
-
-
 def _bring_objects(both: Homes, move: HomeMove, report: Report) -> tuple[int, int]:
     """Copy and verify the objects of every route, and point the copied rows at them: how many, and their bytes."""
     there, stores = both.destination.catalog, both.stores
     ways = both.routes()
     objects = size = 0
     for number, route in enumerate(ways):
-        start = _SHARES["jobs"] + (_SHARES["objects"] - _SHARES["jobs"]) * number / len(ways)
+        start = _SHARES["documents"] + (_SHARES["objects"] - _SHARES["documents"]) * number / len(ways)
         part = _part(move, number, route)
 
         def told(now: migration.Progress, start: float = start) -> None:
-            share = (_SHARES["objects"] - _SHARES["jobs"]) / len(ways)
+            share = (_SHARES["objects"] - _SHARES["documents"]) / len(ways)
             report(start + share * now.fraction, f"{_DOING[now.stage]} objects")
 
         with there.read() as transaction:
@@ -662,11 +644,6 @@ def _compare(both: Homes, found: Verification, tables: list[Any], report: Report
             for state, names in compared.named.items()
             for kind, key in names
         ]
-    with both.source.jobs.records() as (ours, recorded), both.destination.jobs.records() as (theirs, _):
-        for table in recorded:
-            told = rows.compare(ours, theirs, table)
-            found.jobs[table.name] = {"rows": told.rows, "digest": told.digest}
-            _take(found, told)
 
 
 def _take(found: Verification, told: rows.Difference) -> None:
@@ -761,17 +738,18 @@ def _remove(both: Homes, move: HomeMove, report: Report) -> Undone:
             kept += [route.destination.url_of(key) for key in back.kept]
     report(0.6, "removing documents")
     documents = 0 if both.documents_stay else _remove_documents(both)
-    report(0.7, "removing the records of jobs")
-    jobs = _remove_jobs(both)
     report(0.8, "removing rows")
     tables = rows.tables()
     with there.catalog.write() as transaction:
         homes.hold(transaction, move.id, ("removing",))
-        count = sum(part.rows for part in homes.parts(transaction, move.id).values())
+        brought = homes.parts(transaction, move.id)
+        count = sum(part.rows for part in brought.values())
         rows.remove_all(transaction.connection(), tables)
         homes.forget_parts(transaction, move.id)
         homes.set_state(transaction, move.id, "undone")
-    return Undone(move.id, count, documents, jobs, removed, tuple(kept))
+    return Undone(
+        move.id, count, documents, brought["jobs"].rows if "jobs" in brought else 0, removed, tuple(kept)
+    )
 
 
 def _remove_documents(both: Homes) -> int:
@@ -782,14 +760,3 @@ def _remove_documents(both: Homes) -> int:
             both.destination.documents.delete(kind, key)
             removed += 1
     return removed
-
-
-def _remove_jobs(both: Homes) -> int:
-    with both.source.jobs.records() as (ours, tables), both.destination.jobs.records() as (theirs, _):
-        removed = 0
-        for table in reversed(tables):
-            for batch in rows.batches(ours, table):
-                with theirs.begin() as connection:
-                    rows.remove_keys(connection, table, [rows.key_of(table, row) for row in batch])
-                removed += len(batch) if table is tables[0] else 0
-        return removed

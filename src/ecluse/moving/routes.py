@@ -20,7 +20,6 @@ def described(settings: Settings) -> dict[str, Any]:
     """Where each part of a home is, as it may be shown and kept: no password and no key."""
     return {
         "database": without_password(settings.database_url),
-        "jobs": without_password(settings.jobs_url),
         "documents": settings.documents.place,
         "stores": {area: _area_url(settings, area) for area in AREAS},
         "address": settings.public_url,
@@ -31,7 +30,7 @@ def described(settings: Settings) -> dict[str, Any]:
 def is_described(settings: Settings, told: dict[str, Any]) -> bool:
     """Whether these are the settings of the home that was described; from which machine does not matter."""
     mine = described(settings)
-    return all(mine[name] == told.get(name) for name in ("database", "jobs", "documents", "stores"))
+    return all(mine[name] == told.get(name) for name in ("database", "documents", "stores"))
 
 
 @dataclass(frozen=True)

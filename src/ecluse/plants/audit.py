@@ -74,7 +74,9 @@ def queue_audit(runtime: Runtime, row: ImageSet) -> str:
     with runtime.catalog.write() as transaction:
         images.set_job(transaction, row.id, job_id, staged=row.staged_url)
         record.record(transaction, row.user_id, "images.audit", row.name)
-    return runtime.jobs.enqueue(AUDIT, QUEUE, row.user_id, row.name, {"set_id": row.id}, job_id=job_id)
+        return runtime.jobs.enqueue(
+            AUDIT, QUEUE, row.user_id, row.name, {"set_id": row.id}, job_id=job_id, transaction=transaction
+        )
 
 
 def findings_of(runtime: Runtime, user_id: str, set_id: str) -> Findings:

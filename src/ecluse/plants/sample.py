@@ -30,7 +30,9 @@ def start_sample(runtime: Runtime, user_id: str, *, each: int = EACH) -> ImageSe
     subject = {"set_id": row.id, "each": each}
     with runtime.catalog.write() as transaction:
         audit.record(transaction, user_id, "images.sample", row.name)
-    runtime.jobs.enqueue(KIND, QUEUE, user_id, row.name, subject, job_id=new_id())
+        runtime.jobs.enqueue(
+            KIND, QUEUE, user_id, row.name, subject, job_id=new_id(), transaction=transaction
+        )
     return row
 
 

@@ -71,13 +71,10 @@ def _queued(runtime: Runtime, run: Run, set_name: str) -> Run:
     with runtime.catalog.write() as transaction:
         runs.add_run(transaction, run)
         audit.record(transaction, run.user_id, "model.train", run.name, images=set_name)
-    title = f"{run.name}: {set_name}"
-    try:
-        runtime.jobs.enqueue(KIND, QUEUE, run.user_id, title, {"run_id": run.id}, job_id=run.job_id)
-    except Exception as error:
-        with runtime.catalog.write() as transaction:
-            runs.set_ended(transaction, run.id, "failed", f"It could not be queued: {error}")
-        raise
+        title, subject = f"{run.name}: {set_name}", {"run_id": run.id}
+        runtime.jobs.enqueue(
+            KIND, QUEUE, run.user_id, title, subject, job_id=run.job_id, transaction=transaction
+        )
     return run
 
 

@@ -227,11 +227,13 @@ def start_import(
     if row.staged_url is not None:
         remove_staged(runtime, row.staged_url)
     job_id = new_id()
+    subject = {"set_id": row.id, "source": asdict(source), "label": given}
     with runtime.catalog.write() as transaction:
         images.set_job(transaction, row.id, job_id, staged=source.url if source.staged else None)
         audit.record(transaction, user_id, "images.import", row.name, source=source.name)
-    subject = {"set_id": row.id, "source": asdict(source), "label": given}
-    runtime.jobs.enqueue(IMPORT, QUEUE, user_id, row.name, subject, job_id=job_id)
+        runtime.jobs.enqueue(
+            IMPORT, QUEUE, user_id, row.name, subject, job_id=job_id, transaction=transaction
+        )
     return job_id
 
 

@@ -48,7 +48,7 @@ _MEANINGS: Final = {
     413: "The upload is too large",
     422: "A value cannot be used",
     429: "Too many attempts",
-    503: "The store, the catalog or the job engine does not answer; nothing was recorded",
+    503: "The store or the catalog does not answer; nothing was recorded",
 }
 
 

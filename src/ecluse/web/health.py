@@ -130,7 +130,7 @@ def _check_catalog(runtime: Runtime) -> None:
 
 
 def _check_jobs(runtime: Runtime) -> None:
-    runtime.jobs.check()
+    runtime.jobs.active(limit=1)
 
 
 def _check_documents(runtime: Runtime) -> None:

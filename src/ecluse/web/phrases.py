@@ -713,7 +713,12 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("No job %(value)s. See: ecluse jobs list"),
     N_("No job has such an id. See: ecluse jobs list"),
     # How jobs end
-    N_("The job took its worker down %(count)s times and was given up. Give it less data, or the worker more memory."),
+    N_(
+        "%(count)s worker processes in a row ended while they ran this job and nothing else, and none got further. "
+        "It was given up. Give it less data, or the worker more memory."
+    ),
+    N_("The job was queued in a form that is not read. Ask for it again."),
+    N_("Its worker ended again and again, and it was given up. Ask for it again."),
     N_("Reading it was stopped on request. Upload it again."),
     N_("Its job is gone. Ask for it again."),
     N_("It was stopped."),
@@ -721,6 +726,8 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The training was cancelled, or another attempt at it has published."),
     N_("The scoring was cancelled."),
     N_("The worker stops; the next one takes the job up."),
+    N_("Another worker has taken the job over."),
+    N_("The job was cancelled, or another worker has taken it over."),
     N_("%(file)s was changed in the store after its upload. Upload it again."),
     N_("The table was deleted before the job ran. Upload it again."),
     N_("Waiting for the table to be read"),
@@ -870,7 +877,7 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("is %(value)s, which is no number. What is missing is null."),
     N_("is %(value)s, outside %(number)s to %(total)s. Choose another unit, or write 0."),
     # Parts of the service that do not answer
-    N_("The job engine cannot be used. %(reason)s"),
+    N_("The jobs of an older Écluse cannot be read. %(reason)s"),
     N_(
         "%(file)s is not a SQLite database: it holds something else. Stop Écluse, move the file away and put a "
         "copy from a backup in its place; without one, what is still readable comes out with: sqlite3 %(value)s "
@@ -943,8 +950,6 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("PostgreSQL took longer than this may take, and was stopped. Try again when less is asked of it."),
     N_("The connection to the catalog was lost. Try again."),
     N_("The catalog is at version %(value)s, newer than this Écluse (%(word)s). Install a newer one."),
-    N_("The job engine's database does not answer: %(error)s. See: ecluse doctor"),
-    N_("This process takes jobs already. Start another worker as its own process."),
     N_("Nothing is stored at %(key)s in %(store)s."),
     N_("%(file)s is damaged: it is shorter than the %(count)s bytes that were recorded. Make or publish it again."),
     N_("%(file)s is damaged: it is longer than the %(count)s bytes that were recorded. Make or publish it again."),

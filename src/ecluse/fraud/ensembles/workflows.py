@@ -121,13 +121,8 @@ def start_ensemble(
         training.add_run(transaction, run)
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.ensemble", model_name, dataset=dataset.filename)
-    title = f"{model_name}: {dataset.filename}"
-    try:
-        runtime.jobs.enqueue(KIND, "train", user_id, title, {"run_id": run.id}, job_id=job_id)
-    except Exception as error:
-        with runtime.catalog.write() as transaction:
-            training.set_ended(transaction, run.id, "failed", f"It could not be queued: {error}")
-        raise
+        title, subject = f"{model_name}: {dataset.filename}", {"run_id": run.id}
+        runtime.jobs.enqueue(KIND, "train", user_id, title, subject, job_id=job_id, transaction=transaction)
     return run
 
 

@@ -216,16 +216,10 @@ def queue_inspection(
         inspections.add_inspection(transaction, inspection)
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, f"model.{JOBS[kind]}", used.name, dataset=dataset.filename)
-    subject = {"inspection_id": inspection.id}
-    try:
         runtime.jobs.enqueue(
-            JOBS[kind], QUEUE, user_id, f"{used.name}: {dataset.filename}", subject,
-            job_id=inspection.job_id,
+            JOBS[kind], QUEUE, user_id, f"{used.name}: {dataset.filename}", {"inspection_id": inspection.id},
+            job_id=inspection.job_id, transaction=transaction,
         )  # fmt: skip
-    except Exception as error:
-        with runtime.catalog.write() as transaction:
-            inspections.set_ended(transaction, inspection.id, "failed", f"It could not be queued: {error}")
-        raise
     return inspection
 
 

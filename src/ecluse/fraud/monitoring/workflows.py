@@ -141,16 +141,13 @@ def start_retraining(
         inspections.add_inspection(transaction, inspection)
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.retrain", old.name, dataset=dataset.filename)
-    subject = {"run_id": run.id, "inspection_id": inspection.id}
-    try:
-        runtime.jobs.enqueue(
-            "retrain", "train", user_id, f"{old.name}: {dataset.filename}", subject, job_id=job_id
+        title, subject = (
+            f"{old.name}: {dataset.filename}",
+            {"run_id": run.id, "inspection_id": inspection.id},
         )
-    except Exception as error:
-        with runtime.catalog.write() as transaction:
-            training.set_ended(transaction, run.id, "failed", f"It could not be queued: {error}")
-            inspections.set_ended(transaction, inspection.id, "failed", f"It could not be queued: {error}")
-        raise
+        runtime.jobs.enqueue(
+            "retrain", "train", user_id, title, subject, job_id=job_id, transaction=transaction
+        )
     return run, inspection
 
 

@@ -180,9 +180,10 @@ def _start(runtime: Runtime, user: User, recipe: Recipe, running: str | None) ->
         return Started(recipe.name, None)
     with runtime.catalog.write() as transaction:
         audit.record(transaction, user.id, "model.reference.build", recipe.name, domain=recipe.domain)
-    job_id = runtime.jobs.enqueue(
-        KIND, "train", user.id, recipe.name, {"recipe": asdict(recipe)}, job_id=new_id()
-    )
+        subject = {"recipe": asdict(recipe)}
+        job_id = runtime.jobs.enqueue(
+            KIND, "train", user.id, recipe.name, subject, job_id=new_id(), transaction=transaction
+        )
     return Started(recipe.name, job_id)
 
 

@@ -1,0 +1,123 @@
+"""Wait until a job may have been queued, without asking the database again and again."""
+
+from __future__ import annotations
+
+import os
+import select
+import sqlite3
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from ecluse.catalog.jobs import CHANNEL
+
+#: Seconds between two looks at the number that SQLite changes with its file; it costs one read of shared memory.
+GLANCE: Final = 0.25
+#: Seconds after which a bell that cannot be heard is tried again.
+AGAIN: Final = 10.0
+
+
+class Bell:
+    """Of PostgreSQL a connection that listens, of SQLite one that sees the file change; and `ring` from this process.
+
+    It wakes too often rather than too seldom, and never later than it was asked to. Where the database cannot tell,
+    it wakes once a second.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._reading, False)
+        os.set_blocking(self._writing, False)
+        self._heard: Any = None
+        self._seen = -1
+        self._deaf_until = float("-inf")
+
+    def ring(self) -> None:
+        """Wake who waits, from any thread."""
+        try:
+            os.write(self._writing, b"!")
+        except BlockingIOError:  # it has been rung often enough
+            return
+
+    def wait(self, seconds: float) -> None:
+        """Return when it rings, and after so many seconds in any case."""
+        if self._engine.dialect.name == "postgresql":
+            self._wait_for_notice(seconds)
+        else:
+            self._wait_for_change(seconds)
+        try:
+            os.read(self._reading, 1024)
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        if self._heard is not None:
+            self._heard.close()
+            self._heard = None
+        os.close(self._reading)
+        os.close(self._writing)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait_for_notice(self, seconds: float) -> None:
+        connection = self._listening()
+        if connection is None:
+            select.select([self._reading], [], [], min(seconds, 1.0))
+            return
+        ready, _, _ = select.select([self._reading, connection.fileno()], [], [], seconds)
+        if connection.fileno() in ready:
+            try:
+                connection.execute("SELECT 1")  # reads what has come
+            except Exception as error:  # noqa: BLE001 (the driver's own; it is connected anew)
+                self._lose(error)
+
+    def _listening(self) -> Any:
+        if self._heard is None and time.monotonic() >= self._deaf_until:
+            try:
+                pooled = self._engine.raw_connection()
+                connection: Any = pooled.driver_connection
+                pooled.detach()
+                connection.autocommit = True
+                connection.execute(f"LISTEN {CHANNEL}")
+                self._heard = connection
+            except (SQLAlchemyError, OSError) as error:
+                self._lose(error)
+        return self._heard
+
+    def _lose(self, error: Exception) -> None:
+        """Poll for a while: whether the database answers is for those to say who ask it for something."""
+        if self._heard is not None:
+            self._heard.close()
+        self._heard, self._deaf_until = None, time.monotonic() + AGAIN
+
+    def _wait_for_change(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            ready, _, _ = select.select([self._reading], [], [], min(left, GLANCE))
+            if ready or self._has_changed():
+                return
+
+    def _has_changed(self) -> bool:
+        try:
+            if self._heard is None:
+                self._heard = sqlite3.connect(
+                    f"{Path(str(self._engine.url.database)).resolve().as_uri()}?mode=ro", uri=True,
+                    isolation_level=None, check_same_thread=False,
+                )  # fmt: skip
+            (version,) = self._heard.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error:  # as of the connection above
+            return True
+        changed = bool(version != self._seen)
+        self._seen = version
+        return changed

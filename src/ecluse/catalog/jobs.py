@@ -1,0 +1,385 @@
+"""Queue jobs, hand each to one worker at a time, and record how far it is and how it ended.
+
+A job belongs to the worker that claimed it until its lease ends, by the database's clock. Whoever writes for a job
+names its fence, a number that grows with each change of hands: a worker that was taken for lost can finish its
+thought, and nothing of it is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session as Transaction
+from sqlalchemy.orm import aliased
+
+from ecluse.catalog.clock import moment
+from ecluse.catalog.tables import JobRow, JobStep, Worker
+from ecluse.catalog.workers import LEASE
+
+#: A job is given up when so many workers in a row died while they ran it and nothing else, none getting further.
+MAX_LOSSES: Final = 5
+#: What PostgreSQL tells those who wait for jobs.
+CHANNEL: Final = "ecluse_jobs"
+ACTIVE: Final = ("queued", "running")
+#: How many jobs are asked for by id at a time.
+MANY: Final = 500
+#: A job has got further when this much more of a step is done than when its worker was lost.
+FURTHER: Final = 0.01
+_IS_DUE = or_(JobRow.not_before.is_(None), JobRow.not_before <= moment())
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job that a worker holds: what it writes for the job, it writes with this `fence`."""
+
+    job_id: str
+    fence: int
+    kind: str
+    queue: str
+    user_id: str
+    subject: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A job that waits, and where."""
+
+    job_id: str
+    queue: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What became of the jobs of a worker that died: how many wait again, and those that are given up."""
+
+    queued: int
+    given_up: tuple[Claim, ...]
+
+
+def given_up_words() -> str:
+    return (
+        f"{MAX_LOSSES} worker processes in a row ended while they ran this job and nothing else, and none got further. "
+        "It was given up. Give it less data, or the worker more memory."
+    )
+
+
+# Queue
+
+
+def add(
+    transaction: Transaction,
+    job_id: str,
+    kind: str,
+    queue: str,
+    user_id: str,
+    title: str,
+    subject: Mapping[str, Any],
+) -> None:
+    """Queue a job in the transaction that makes what it is for; one with this id stays as it is."""
+    dialect = postgresql if _is_postgresql(transaction) else sqlite
+    row = {
+        "id": job_id,
+        "kind": kind,
+        "queue": queue,
+        "user_id": user_id,
+        "title": title,
+        "subject": dict(subject),
+        "status": "queued",
+        "fraction": 0.0,
+        "message": "",
+        "created_at": moment(),
+        "fence": 0,
+        "alone": False,
+        "losses": 0,
+        "lost_at": 0.0,
+        "put_off": 0,
+    }
+    transaction.execute(dialect.insert(JobRow).values(row).on_conflict_do_nothing(index_elements=["id"]))
+    ring(transaction)
+
+
+def ring(transaction: Transaction) -> None:
+    """Wake the workers once this transaction is committed; those of SQLite see that the file has changed."""
+    if _is_postgresql(transaction):
+        transaction.execute(select(func.pg_notify(CHANNEL, "")))
+
+
+def of_user(transaction: Transaction, user_id: str, *, limit: int, active: bool) -> list[tuple[JobRow, int]]:
+    """The user's jobs, the newest first, each with its place in its queue, from 1."""
+    wanted = _with_places().where(JobRow.user_id == user_id)
+    if active:
+        wanted = wanted.where(JobRow.status.in_(ACTIVE))
+    return [
+        (row, place) for row, place in transaction.execute(wanted.order_by(JobRow.number.desc()).limit(limit))
+    ]
+
+
+def by_ids(transaction: Transaction, user_id: str | None, job_ids: Sequence[str]) -> list[tuple[JobRow, int]]:
+    """Those of these jobs that are there and this user's (None: anyone's), each with its place in its queue."""
+    found: list[tuple[JobRow, int]] = []
+    for start in range(0, len(job_ids), MANY):
+        wanted = _with_places().where(JobRow.id.in_(job_ids[start : start + MANY]))
+        if user_id is not None:
+            wanted = wanted.where(JobRow.user_id == user_id)
+        found += [(row, place) for row, place in transaction.execute(wanted)]
+    return found
+
+
+def active(transaction: Transaction, *, limit: int) -> list[tuple[JobRow, int]]:
+    """The jobs of everyone that wait or run, the oldest first."""
+    wanted = _with_places().where(JobRow.status.in_(ACTIVE)).order_by(JobRow.number).limit(limit)
+    return [(row, place) for row, place in transaction.execute(wanted)]
+
+
+def status_of(transaction: Transaction, job_id: str) -> str | None:
+    """How a job stands; None where there is none of this id."""
+    return transaction.scalar(select(JobRow.status).where(JobRow.id == job_id))
+
+
+def cancel(transaction: Transaction, job_id: str) -> bool:
+    """Stop a job, whoever holds it; false where it has ended."""
+    return _end(transaction, (JobRow.id == job_id, JobRow.status.in_(ACTIVE)), "cancelled", None)
+
+
+def hold_row(transaction: Transaction, job_id: str) -> None:
+    """Keep a job as it stands until this transaction ends; before any row that it works on is locked."""
+    transaction.execute(select(JobRow.number).where(JobRow.id == job_id).with_for_update())
+
+
+def forget(transaction: Transaction, job_ids: Collection[str]) -> None:
+    transaction.execute(delete(JobRow).where(JobRow.id.in_(job_ids)))
+
+
+def forget_ended(transaction: Transaction, age: timedelta) -> int:
+    """Remove the records of jobs that ended longer ago than this; how many."""
+    limit = moment(-int(age.total_seconds()))
+    gone = delete(JobRow).where(JobRow.status.not_in(ACTIVE), JobRow.finished_at < limit)
+    return len(transaction.execute(gone.returning(JobRow.number)).all())
+
+
+# Work
+
+
+def waiting_queues(transaction: Transaction, kinds: Collection[str], queues: Collection[str]) -> set[str]:
+    """Those of these queues in which a job of these kinds waits that may run beside others."""
+    wanted = select(JobRow.queue).where(*_claimable(kinds), JobRow.queue.in_(queues), ~JobRow.alone)
+    return set(transaction.scalars(wanted.distinct()))
+
+
+def waits_alone(transaction: Transaction, kinds: Collection[str], queues: Collection[str]) -> Waiting | None:
+    """The first job of these kinds and queues that is to run in a process of its own; None where none waits."""
+    wanted = select(JobRow.id, JobRow.queue).where(*_claimable(kinds), JobRow.queue.in_(queues), JobRow.alone)
+    found = transaction.execute(wanted.order_by(JobRow.number).limit(1)).first()
+    return None if found is None else Waiting(*found)
+
+
+def claim(
+    transaction: Transaction, worker: str, kinds: Collection[str], queue: str, most: int
+) -> list[Claim]:
+    """Take the first jobs of a queue that may run beside others, at most so many."""
+    wanted = select(JobRow.number).where(*_claimable(kinds), JobRow.queue == queue, ~JobRow.alone)
+    return _take(transaction, worker, wanted.order_by(JobRow.number).limit(most))
+
+
+def claim_one(transaction: Transaction, worker: str, kinds: Collection[str], job_id: str) -> list[Claim]:
+    """Take this very job, if it still waits."""
+    return _take(transaction, worker, select(JobRow.number).where(*_claimable(kinds), JobRow.id == job_id))
+
+
+def renew(transaction: Transaction, worker: str, running: Collection[tuple[str, int]]) -> None:
+    """Prolong the leases of the jobs that run in this worker, given by id and fence."""
+    if running:
+        ids = [job_id for job_id, _ in running]
+        mine = (JobRow.worker == worker, JobRow.status == "running", JobRow.id.in_(ids))
+        transaction.execute(update(JobRow).where(*mine).values(lease_until=moment(LEASE)))
+
+
+def held(transaction: Transaction, worker: str) -> list[tuple[str, int]]:
+    """Id and fence of the jobs that run in the name of a worker."""
+    wanted = select(JobRow.id, JobRow.fence).where(JobRow.worker == worker, JobRow.status == "running")
+    return [(job_id, fence) for job_id, fence in transaction.execute(wanted)]
+
+
+def is_held(transaction: Transaction, job_id: str, fence: int) -> bool:
+    """Whether nobody has taken a job since it was claimed with this fence; it stays so until the transaction ends.
+
+    A job that was cancelled is taken by nobody: what is left to be tidied up is written.
+    """
+    mine = (JobRow.id == job_id, JobRow.fence == fence, JobRow.status.in_(("running", "cancelled")))
+    wanted = select(JobRow.number).where(*mine).with_for_update(read=True)
+    return transaction.execute(wanted).first() is not None
+
+
+def report(
+    transaction: Transaction, job_id: str, fence: int, stage: str, fraction: float, message: str
+) -> bool:
+    """Record how far a job is, which prolongs its lease; false where it is no longer this fence's."""
+    values = {"stage": stage, "fraction": fraction, "message": message, "lease_until": moment(LEASE)}
+    done = update(JobRow).where(*_mine(job_id, fence)).values(values).returning(JobRow.number)
+    return transaction.execute(done).first() is not None
+
+
+def finish(transaction: Transaction, job_id: str, fence: int, status: str, error: str | None) -> bool:
+    """Record how a job ended; false where it is no longer this fence's."""
+    return _end(transaction, _mine(job_id, fence), status, error)
+
+
+def hand_back(
+    transaction: Transaction, worker: str, running: Collection[tuple[str, int]] | None = None
+) -> int:
+    """Let others take what this worker runs (None: all of it); how many jobs that were. It counts against none."""
+    mine = [JobRow.worker == worker, JobRow.status == "running"]
+    if running is not None:
+        mine.append(or_(*(and_(JobRow.id == one, JobRow.fence == fence) for one, fence in running)))
+    done = update(JobRow).where(*mine).values(_queued()).returning(JobRow.number)
+    count = len(transaction.execute(done).all())
+    ring(transaction)
+    return count
+
+
+def put_off(transaction: Transaction, job_id: str, fence: int, seconds: int, message: str) -> bool:
+    """Let a job wait for so long, because of something that is no fault of its; `message` says of what."""
+    values = _queued() | {
+        "not_before": moment(seconds),
+        "message": message,
+        "put_off": JobRow.put_off + 1,
+    }
+    done = update(JobRow).where(*_mine(job_id, fence)).values(values).returning(JobRow.number)
+    return transaction.execute(done).first() is not None
+
+
+def times_put_off(transaction: Transaction, job_id: str) -> int:
+    return transaction.scalar(select(JobRow.put_off).where(JobRow.id == job_id)) or 0
+
+
+def take_from(transaction: Transaction, worker: str) -> Lost:
+    """Take the jobs of a worker that died.
+
+    A death counts against a job that the worker ran alone. Where it ran several, any of them may have been the cause:
+    each is to run in a process of its own from now on, and its death would say which.
+    """
+    wanted = select(JobRow).where(JobRow.worker == worker, JobRow.status == "running")
+    return _lose(transaction, list(transaction.scalars(wanted.with_for_update(skip_locked=True))))
+
+
+def take_expired(transaction: Transaction) -> Lost:
+    """Take the jobs whose lease has ended and whose worker nobody knows."""
+    wanted = select(JobRow).where(
+        JobRow.status == "running",
+        or_(JobRow.worker.is_(None), JobRow.worker.not_in(select(Worker.executor_id))),
+        or_(JobRow.lease_until.is_(None), JobRow.lease_until < moment()),
+    )
+    return _lose(transaction, list(transaction.scalars(wanted.with_for_update(skip_locked=True))))
+
+
+def withdraw_loss(transaction: Transaction, job_id: str, worker: str) -> None:
+    """Take back that a worker died of a job: it lives, and says so itself."""
+    mine = (JobRow.id == job_id, JobRow.lost_by == worker, JobRow.losses > 0)
+    transaction.execute(update(JobRow).where(*mine).values(losses=JobRow.losses - 1, lost_by=None))
+
+
+# Steps
+
+
+def step(transaction: Transaction, job_id: str, name: str, position: int) -> str | None:
+    """What a step returned, as JSON; None where it has not ended."""
+    found = transaction.get(JobStep, (job_id, name, position))
+    return None if found is None else found.result
+
+
+def add_step(transaction: Transaction, job_id: str, name: str, position: int, result: str) -> None:
+    row = {"job_id": job_id, "name": name, "position": position, "result": result}
+    transaction.execute(insert(JobStep).values(row))
+
+
+def _lose(transaction: Transaction, rows: Sequence[JobRow]) -> Lost:
+    given_up: list[Claim] = []
+    by_worker = {row.worker: sum(other.worker == row.worker for other in rows) for row in rows}
+    for row in rows:
+        steps = select(func.count()).select_from(JobStep).where(JobStep.job_id == row.id)
+        reached = (transaction.scalar(steps) or 0) + row.fraction
+        if by_worker[row.worker] == 1:
+            row.losses = row.losses + 1 if row.losses and reached < row.lost_at + FURTHER else 1
+            row.lost_at, row.lost_by = reached, row.worker
+        row.alone = True
+        if row.losses >= MAX_LOSSES:
+            given_up.append(_claim(row))
+            row.status, row.error, row.finished_at = "failed", given_up_words(), _now(transaction)
+        else:
+            row.status = "queued"
+        row.worker, row.lease_until, row.fence = None, None, row.fence + 1
+    transaction.flush()
+    if rows:
+        ring(transaction)
+    return Lost(len(rows) - len(given_up), tuple(given_up))
+
+
+def _take(transaction: Transaction, worker: str, numbers: Select[int]) -> list[Claim]:
+    chosen = list(transaction.scalars(numbers.with_for_update(skip_locked=True)))
+    values = {
+        "status": "running",
+        "worker": worker,
+        "lease_until": moment(LEASE),
+        "fence": JobRow.fence + 1,
+        "started_at": moment(),
+        "not_before": None,
+    }
+    taken = update(JobRow).where(JobRow.number.in_(chosen)).values(values).returning(JobRow)
+    rows = transaction.scalars(taken, execution_options={"populate_existing": True}) if chosen else ()
+    return [_claim(row) for row in sorted(rows, key=lambda row: row.number)]
+
+
+def _end(
+    transaction: Transaction, chosen: Sequence[ColumnElement[bool]], status: str, error: str | None
+) -> bool:
+    values = {"status": status, "error": error, "finished_at": moment(), "worker": None, "lease_until": None}
+    return (
+        transaction.execute(update(JobRow).where(*chosen).values(values).returning(JobRow.number)).first()
+        is not None
+    )
+
+
+def _queued() -> dict[str, Any]:
+    return {"status": "queued", "worker": None, "lease_until": None, "fence": JobRow.fence + 1}
+
+
+def _mine(job_id: str, fence: int) -> tuple[ColumnElement[bool], ...]:
+    return JobRow.id == job_id, JobRow.fence == fence, JobRow.status == "running"
+
+
+def _claimable(kinds: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+    return JobRow.status == "queued", JobRow.kind.in_(kinds), _IS_DUE
+
+
+def _claim(row: JobRow) -> Claim:
+    return Claim(row.id, row.fence, row.kind, row.queue, row.user_id, row.subject)
+
+
+def _with_places() -> Select[JobRow, int]:
+    """Each job with how many wait in its queue up to it; 0 for one that does not wait."""
+    other = aliased(JobRow)
+    before = (
+        select(func.count())
+        .where(
+            other.status == "queued",
+            JobRow.status == "queued",
+            other.queue == JobRow.queue,
+            other.number <= JobRow.number,
+        )
+        .correlate(JobRow)
+        .scalar_subquery()
+    )
+    return select(JobRow, before)
+
+
+def _now(transaction: Transaction) -> datetime:
+    return transaction.execute(select(moment())).scalar_one()
+
+
+def _is_postgresql(transaction: Transaction) -> bool:
+    return transaction.get_bind().dialect.name == "postgresql"
