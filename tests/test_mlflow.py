@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ecluse import jobs, models, tracking
+from ecluse import models, tracking
 from ecluse.accounts import SESSION_COOKIE
 from ecluse.catalog import runs
 from ecluse.catalog.tables import Run, User, now

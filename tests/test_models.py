@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from ecluse import jobs, models
+from ecluse import models
 from ecluse.catalog import datasets, training
 from ecluse.catalog import models as rows
 from ecluse.catalog import references as reference_rows
