@@ -9,8 +9,8 @@ import pytest
 
 from ecluse import people
 from ecluse.accounts import Accounts
-from ecluse.catalog import schedules
-from ecluse.catalog.tables import Dataset, User, now
+from ecluse.catalog import schedules, users
+from ecluse.catalog.tables import Base, Dataset, User, now
 from ecluse.errors import (
     EcluseError,
     Forbidden,
@@ -171,6 +171,28 @@ def test_with_everything_no_object_and_no_row_is_left_and_nothing_of_others_goes
     assert runtime.data.exists(other)
     with runtime.catalog.read() as transaction:
         assert [row.user_id for row in transaction.query(Dataset)] == [admin.id]
+
+
+#: Tables of a user that are no belongings: how one enters; what goes with one of the belongings; what is handed over.
+WITH_ANOTHER = {
+    "sessions",
+    "api_tokens",
+    "model_aliases",
+    "publications",
+    "images",
+    "image_splits",
+    "schedules",
+}
+
+
+def test_every_table_of_a_user_counts_as_belongings_or_goes_with_one() -> None:
+    of_users = {
+        table.name
+        for table in Base.metadata.tables.values()
+        for key in table.foreign_keys
+        if key.column.table.name == "users"
+    }
+    assert of_users - WITH_ANOTHER == {kind.__tablename__ for kind in users.OWNED.values()}
 
 
 def test_the_daily_run_passes_to_an_administrator_who_stays(runtime: Runtime, accounts: Accounts) -> None:

@@ -117,7 +117,7 @@ def remove_user(transaction: Transaction, user_id: str) -> None:
 
 
 #: What a user may have, as it is named to a person.
-_OWNED: Final[dict[str, type[Any]]] = {
+OWNED: Final[dict[str, type[Any]]] = {
     "tables": Dataset,
     "scored_tables": Prediction,
     "model_versions": ModelVersion,
@@ -134,7 +134,7 @@ def count_owned(transaction: Transaction, user_id: str) -> dict[str, int]:
     """How many of each kind a user has; a kind of which there is none is left out."""
     counts = {
         name: transaction.scalar(select(func.count()).select_from(kind).where(kind.user_id == user_id)) or 0
-        for name, kind in _OWNED.items()
+        for name, kind in OWNED.items()
     }
     return {name: number for name, number in counts.items() if number}
 
