@@ -6,7 +6,7 @@
 Each scenario does the jobs of `benchmarks.all_jobs` over HTTP from a new home, with workers of its own beside:
 
     busy     as many loops that take all the processor they can get as `--loops`
-    clock    two workers, the clock of one 60 s behind (needs the program `faketime`)
+    clock    two workers, the clock of one 60 s behind (needs a C compiler)
     twins    two workers of one host name and with the same process ids (`unshare`, as root)
     disk     the home is on a disk of its own that fills up three times and empties (`mount`, as root)
     deploys  a worker that is stopped five times for a new one: each time with SIGTERM, every second time with SIGKILL
@@ -26,7 +26,7 @@ import argparse
 import json
 import os
 import random
-import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,13 +40,15 @@ from pathlib import Path
 from benchmarks.all_jobs import CHAINS, Given, GivenUp, Program, Result, do_all, prepare
 from benchmarks.busy import busy
 from tests.application import KEPT, Application, running
+from tests.clocks import shifted
 from tests.servers import ObjectServer, postgresql, seaweedfs
 
 #: Seconds between two strikes; short beside a job, long beside a start of a worker.
 PAUSE = 12.0
 #: Seconds that a server is away.
 AWAY = 8.0
-BEHIND = ["faketime", "-f", "-60s"]
+#: How far (s) the clock of one worker is ahead of the machine's.
+SHIFT = -60
 #: A host name and process ids of its own, which other machines may have as well.
 TWIN = ["unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c"]
 DISK_BYTES = 700_000_000
@@ -74,7 +76,11 @@ class Place:
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         with self.said.open("ab") as said:
             process = subprocess.Popen(
-                command, env={**kept, **self.environ, **(extra or {})}, stdout=said, stderr=said
+                command,
+                env={**kept, **self.environ, **(extra or {})},
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
             )
         self.workers.append(process)
         self.stack.callback(end, process)
@@ -248,11 +254,11 @@ def restarter(url: str) -> Callable[[], None]:
 
 def end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    with suppress(ProcessLookupError):  # its children are gone too
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def tail(file: Path) -> str:
@@ -268,9 +274,7 @@ def one_worker(place: Place) -> None:
 
 def two_clocks(place: Place) -> None:
     """The clock that stands back is that of the day; the one that only goes on is right, as on a real machine."""
-    if shutil.which("faketime") is None:
-        raise SystemExit("The scenario clock needs the program faketime; install the package of that name.")
-    place.start_worker(BEHIND, {"FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+    place.start_worker(extra=shifted(place.home.parent, SHIFT))
     place.start_worker()
 
 
