@@ -1,7 +1,8 @@
 """Make accounts, sign people and programs in and out, and say who a secret belongs to.
 
 Secrets (session, token, sign-in link, first account) are random; the catalog keeps only their SHA-256, so a
-copy of the database signs no one in. Passwords are hashed with Argon2id.
+copy of the database signs no one in. Passwords are hashed with Argon2id, a few at a time (`ecluse.hashing`), and who
+guesses is held back (`ecluse.catalog.attempts`).
 
 A session is a person, a token a program: what changes who may enter (address, password, tokens) is done in a session
 alone, and by who proves to be the owner, see `Accounts.prove`.
@@ -9,24 +10,20 @@ alone, and by who proves to be the owner, see `Accounts.prove`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import math
 import re
 import secrets
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from pwdlib import PasswordHash
-
-from ecluse.catalog import Catalog, Transaction, audit, users
+from ecluse.catalog import Catalog, Transaction, attempts, audit, users
 from ecluse.catalog.tables import ApiToken, AuditEntry, Session, User, now
 from ecluse.errors import (
     CatalogDamaged,
@@ -37,12 +34,14 @@ from ecluse.errors import (
     InvalidInput,
     NotFound,
     NotProven,
-    TooManyAttempts,
+    PasswordsBusy,
 )
-from ecluse.passwords import MAX_PASSWORD, checked_password
+from ecluse.hashing import hash_password, is_password
+from ecluse.passwords import checked_password
 
-#: The cookie with the secret of a session.
+#: The cookie with the secret of a session, and that by which a browser is known that has signed in before.
 SESSION_COOKIE: Final = "ecluse_session"
+BROWSER_COOKIE: Final = "ecluse_browser"
 SESSION_LIFETIME: Final = timedelta(days=30)
 LINK_LIFETIME: Final = timedelta(hours=24)
 FIRST_SECRET_LIFETIME: Final = timedelta(hours=24)
@@ -52,12 +51,13 @@ LINK_PROVES: Final = timedelta(hours=1)
 TOKEN_DAYS: Final[tuple[int | None, ...]] = (30, 90, 365, None)
 MAX_EMAIL: Final = 320
 LOCAL_EMAIL: Final = "admin@localhost"
-#: Failed sign-ins of one address within `ATTEMPT_WINDOW` seconds before it has to wait.
-MAX_ATTEMPTS: Final = 10
-ATTEMPT_WINDOW: Final = 300.0
 #: A write per request would be waste.
 LAST_USE_EVERY: Final = timedelta(minutes=1)
 logger = logging.getLogger(__name__)
+_LINK_IS_USED: Final = (
+    "This sign-in link was used before or is too old. Sign in with your password, or make a new link: "
+    "ecluse users link EMAIL"
+)
 _CLOSED: Final = "Accounts are made by an administrator here. Ask one of yours."
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
@@ -84,26 +84,37 @@ class Accounts:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._attempts = _Attempts()
         self._last_uses = _LastUses(catalog)
 
     # People
 
     def sign_up(
-        self, email: str, password: str, name: str = "", *, admission: Admission = "open", secret: str = ""
+        self,
+        email: str,
+        password: str,
+        name: str = "",
+        *,
+        admission: Admission = "open",
+        secret: str = "",
+        client: str | None = None,
     ) -> User:
         """Make an account; the first one administers, and takes the `secret` of a terminal where it is guarded.
+
+        `client`: the address that asks; None at the terminal.
 
         Raises:
             InvalidInput: the address is none, or the password is too short or one that guessers try.
             EmailTaken: the address has an account.
             Forbidden: accounts are not made so.
             InvalidCredentials: the first account needs a secret, and this is none.
+            TooManyAttempts: too many accounts are asked for from there, or passwords hashed at once.
         """
         with self._catalog.read() as transaction:  # hashing costs more than this
             _expect_admitted(transaction, admission, secret)
         address = checked_email(email)
-        password_hash = _hash(checked_password(password, address))
+        checked_password(password, address)
+        with self._counted(attempts.of_sign_up(client)):
+            password_hash = hash_password(password)
         return self._add(
             address, name, password_hash, admin=False, admission=admission, secret=secret, itself=True
         )
@@ -126,7 +137,7 @@ class Accounts:
             EmailTaken: the address has an account.
         """
         address = checked_email(email)
-        password_hash = None if password is None else _hash(checked_password(password, address))
+        password_hash = None if password is None else hash_password(checked_password(password, address))
         return self._add(address, name, password_hash, admin=admin, by=by)
 
     def first_secret(self) -> str | None:
@@ -177,30 +188,83 @@ class Accounts:
         with self._catalog.read() as transaction:
             return users.count_users(transaction) > 0
 
-    def sign_in(self, email: str, password: str, user_agent: str = "", client: str = "") -> tuple[User, str]:
+    def sign_in(
+        self,
+        email: str,
+        password: str,
+        user_agent: str = "",
+        client: str | None = None,
+        browser: str | None = None,
+    ) -> tuple[User, str]:
         """The user and the secret of a new session.
+
+        `client` is the address it comes from, None at the terminal; `browser` the secret of `BROWSER_COOKIE`.
 
         Raises:
             InvalidCredentials: no such account, or not its password; which of the two is not told.
-            TooManyAttempts: this address has failed too often of late.
+            Forbidden: the account is disabled; who does not know the password is not told.
+            TooManyAttempts: too many have failed of late, or too many are tried at once.
         """
         address = email.strip().lower()[:MAX_EMAIL]
-        self._attempts.begin(address, client)
         with self._catalog.read() as transaction:
             user = users.user_by_email(transaction, address)
-        stored = user.password_hash if user and user.password_hash else _hash_of_nobody()
-        if not _verify(password, stored) or user is None or not user.password_hash:
-            self._note_failure(address, user, client)
+            known = browser and user and users.knows_browser(transaction, user.id, _digest(browser))
+        subjects = attempts.of_sign_in(address, client, _digest(browser) if browser and known else None)
+        with self._counted(subjects):
+            right = is_password(password, user.password_hash if user else None)
+        if user is None or not right:
+            self._note_failure(address, user, client or "")
             raise InvalidCredentials(
                 "No account has this address and password. Check both, or make an account."
             )
-        self._attempts.succeeded(address, client)
         if user.disabled_at is not None:  # said to who knows the password alone
-            self._note_failure(address, user, client, disabled=True)
+            self._note_failure(address, user, client or "", disabled=True)
             raise Forbidden("This account is disabled. Ask an administrator.")
         with self._catalog.write() as transaction:
-            audit.record(transaction, user.id, "user.sign_in", user.email, client=client)
+            attempts.give_back(transaction, subjects)
+            audit.record(transaction, user.id, "user.sign_in", user.email, client=client or "")
             return user, _add_session(transaction, user.id, user_agent)
+
+    def remember_browser(self, user_id: str, browser: str | None) -> str:
+        """The secret by which a browser is known that has signed in: that of its cookie, or a new one.
+
+        It lets no one in. Guesses of strangers do not hold it back (`ecluse.catalog.attempts`).
+        """
+        if browser is not None:
+            with self._catalog.read() as transaction:
+                if users.knows_browser(transaction, user_id, _digest(browser)):
+                    return browser
+        secret = secrets.token_urlsafe(32)
+        with self._catalog.write() as transaction:
+            users.add_browser(
+                transaction,
+                user_id,
+                _digest(secret),
+                expires_at=now() + attempts.BROWSER_LIFETIME,
+                most=attempts.MOST_BROWSERS,
+            )
+        return secret
+
+    @contextlib.contextmanager
+    def _counted(self, subjects: Sequence[attempts.Subject]) -> Iterator[None]:
+        """Count an attempt while the block tries it; where it was not tried, it is given back.
+
+        Raises:
+            TooManyAttempts: one of the subjects has to wait.
+        """
+        if not subjects:
+            yield
+            return
+        with self._catalog.read() as transaction:
+            attempts.look(transaction, subjects)
+        with self._catalog.write(closed=True) as transaction:
+            attempts.begin(transaction, subjects)
+        try:
+            yield
+        except PasswordsBusy:
+            with self._catalog.write(closed=True) as transaction:
+                attempts.give_back(transaction, subjects)
+            raise
 
     def open_session(self, user_id: str, user_agent: str = "") -> str:
         """Start a session; its secret, for the cookie."""
@@ -269,13 +333,15 @@ class Accounts:
                 "An API token does not do this. Sign in on the page and do it on your account page."
             )
         if user.password_hash:
-            self._attempts.begin(user.email, "change")
-            if not _verify(password, user.password_hash):
-                with self._catalog.write() as transaction:
-                    audit.record(transaction, user.id, "user.proof_failed", user.email)
-                raise InvalidCredentials("That is not your current password.")
-            self._attempts.succeeded(user.email, "change")
-            return
+            subjects = attempts.of_confirmation(user.id)
+            with self._counted(subjects):
+                right = is_password(password, user.password_hash)
+            with self._catalog.write() as transaction:
+                if right:
+                    attempts.give_back(transaction, subjects)
+                    return
+                audit.record(transaction, user.id, "user.proof_failed", user.email)
+            raise InvalidCredentials("That is not your current password.")
         by_link = session.by_link and now() - session.created_at < LINK_PROVES
         if not here and (not by_link or user.email == LOCAL_EMAIL):
             raise NotProven(
@@ -295,7 +361,7 @@ class Accounts:
         """
         user = signed_in.user
         self.prove(signed_in, current, here=here)
-        password_hash = _hash(checked_password(new, user.email))
+        password_hash = hash_password(checked_password(new, user.email))
         with self._catalog.write() as transaction:
             users.set_password_hash(transaction, user.id, password_hash)
             audit.record(transaction, user.id, "user.change_password", user.email)
@@ -346,7 +412,7 @@ class Accounts:
             InvalidInput: the password is too short, or one that guessers try.
         """
         user = self.by_email(email)
-        password_hash = _hash(checked_password(password, user.email))
+        password_hash = hash_password(checked_password(password, user.email))
         with self._catalog.write() as transaction:
             users.set_password_hash(transaction, user.id, password_hash)
             audit.record(transaction, by, "user.set_password", user.email)
@@ -563,13 +629,13 @@ class Accounts:
         Raises:
             InvalidCredentials: it was used before, is too old, or never was one.
         """
-        with self._catalog.write() as transaction:
+        with self._catalog.read() as transaction:  # a guess takes no turn at writing
             found = users.user_by_token(transaction, _digest(secret), purpose="sign_in_link")
-            if found is None or not users.remove_token(transaction, found[0].id, found[1].id):
-                raise InvalidCredentials(
-                    "This sign-in link was used before or is too old. Sign in with your password, "
-                    "or make a new link: ecluse users link EMAIL"
-                )
+        if found is None:
+            raise InvalidCredentials(_LINK_IS_USED)
+        with self._catalog.write() as transaction:
+            if not users.remove_token(transaction, found[0].id, found[1].id):
+                raise InvalidCredentials(_LINK_IS_USED)
             audit.record(transaction, found[0].id, "user.sign_in_by_link", found[0].email, client=client)
             return found[0], _add_session(transaction, found[0].id, user_agent, by_link=True)
 
@@ -699,62 +765,12 @@ class _LastUses:
             logger.warning("When sessions and tokens were last used is not written for now: %s", reason)
 
 
-class _Attempts:
-    """Sign-ins that may have failed, by address and by address and client, in this process.
-
-    One counts from the moment it begins, so that many at once are no way around the limit. The limit of an
-    address alone is wider: a stranger should not easily lock its owner out.
-    """
-
-    def __init__(self) -> None:
-        self._times: dict[str, deque[float]] = {}
-        self._lock = threading.Lock()
-
-    def begin(self, address: str, client: str) -> None:
-        """Count an attempt; `TooManyAttempts` when there were too many of late."""
-        now_ = time.monotonic()
-        with self._lock:
-            for key in [k for k, times in self._times.items() if times[-1] < now_ - ATTEMPT_WINDOW]:
-                del self._times[key]
-            for key, limit in ((f"{address}|{client}", MAX_ATTEMPTS), (address, 10 * MAX_ATTEMPTS)):
-                times = self._times.setdefault(key, deque(maxlen=10 * MAX_ATTEMPTS + 1))
-                while times and times[0] < now_ - ATTEMPT_WINDOW:
-                    times.popleft()
-                times.append(now_)
-                if len(times) > limit:
-                    raise TooManyAttempts("Too many failed sign-ins for this address. Wait 5 minutes.")
-
-    def succeeded(self, address: str, client: str) -> None:
-        with self._lock:
-            self._times.pop(f"{address}|{client}", None)
-            self._times.pop(address, None)
-
-
 def comes_from_elsewhere(headers: Mapping[str, str], hosts: Collection[str | None]) -> bool:
     """Whether a browser says that a page of another origin than `hosts` sent a request; a program says nothing."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
         return site not in ("same-origin", "none")
     return origin is not None and urlsplit(origin).netloc not in hosts
-
-
-@cache
-def _hasher() -> PasswordHash:
-    return PasswordHash.recommended()
-
-
-@cache
-def _hash_of_nobody() -> str:
-    """Verified against where there is no account, so that both answers take the same time."""
-    return _hash(secrets.token_urlsafe(16))
-
-
-def _hash(password: str) -> str:
-    return _hasher().hash(password)
-
-
-def _verify(password: str, stored: str) -> bool:
-    return len(password) <= MAX_PASSWORD and _hasher().verify(password, stored)
 
 
 def _digest(secret: str) -> str:

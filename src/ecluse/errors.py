@@ -36,7 +36,8 @@
     │   │   └── NotProven                       it needs the password of the account, or the terminal
     │   ├── LastAdministrator (ValueError)      without this account none would administer
     │   ├── InvalidCredentials (ValueError)
-    │   ├── TooManyAttempts (PermissionError)
+    │   ├── TooManyAttempts (PermissionError)   it says when to try again
+    │   │   └── PasswordsBusy                   more passwords are to be hashed at once than there is room for
     │   └── EmailTaken (ValueError)
     ├── JobError
     │   ├── JobNotFound (LookupError)
@@ -275,6 +276,15 @@ class InvalidCredentials(AccountError, ValueError):
 class TooManyAttempts(AccountError, PermissionError):
     code = "too_many_attempts"
     status = 429
+
+    def __init__(self, message: str, seconds: int) -> None:
+        """`seconds`: when to try again."""
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class PasswordsBusy(TooManyAttempts):
+    code = "passwords_busy"
 
 
 class EmailTaken(AccountError, ValueError):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from ecluse import migration, models
-from ecluse.catalog import audit, journal, users
+from ecluse.catalog import attempts, audit, journal, users
 from ecluse.catalog.tables import Migration, new_id
 from ecluse.catalog.workers import LEASE
 from ecluse.errors import DigestMismatch, Forbidden, JobNotFound, MigrationHeld
@@ -81,6 +81,8 @@ def verification_of(runtime: Runtime, user_id: str, name: str, version: str) -> 
 
 def reconcile(runtime: Runtime) -> int:
     """Say of migrations whose process ended without a word, and whose job does not go on, that they stopped."""
+    with runtime.catalog.write(closed=True) as transaction:
+        attempts.prune(transaction)
     with runtime.catalog.read() as transaction:
         unfinished = journal.unfinished_migrations(transaction)
     ended = 0

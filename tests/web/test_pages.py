@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from ecluse.catalog import datasets, places
+from ecluse.catalog import attempts, datasets, places
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, User
 from ecluse.errors import InvalidInput
@@ -218,6 +218,25 @@ def test_a_wrong_password_keeps_the_address_and_says_so(runtime: Runtime, owner:
     assert answer.status_code == 422
     assert 'value="ines@example.org"' in answer.text
     assert 'role="alert"' in answer.text
+
+
+def test_a_guesser_is_told_when_to_come_back_and_a_known_browser_goes_on(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "ACCOUNT_HERE", attempts.Limit(2, 3600))
+    form = {"email": "held@example.org", "password": "a long password"}
+    known = browser(runtime, None)
+    known.post("/sign-up", data=form)
+    known.post("/sign-out")
+    stranger = browser(runtime, None)
+    for _ in range(2):
+        stranger.post("/sign-in", data=form | {"password": "wrong password"})
+    for language, said in (("en", "Too many sign-ins have failed"), ("fr", "Trop de connexions ont échoué")):
+        stranger.cookies.set("lang", language)
+        answer = stranger.post("/sign-in", data=form)
+        assert (answer.status_code, said in answer.text) == (429, True)
+        assert int(answer.headers["retry-after"]) > 3000
+    assert known.post("/sign-in", data=form).headers["location"] == "/"
 
 
 def test_a_taken_address_is_refused_with_the_form(runtime: Runtime, owner: User) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     DateTime,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -103,7 +104,8 @@ class Session(Base):
 
 
 class ApiToken(Base):
-    """A token for programs, or (`purpose` "sign_in_link") a link that signs in once.
+    """A token for programs, or (`purpose` "sign_in_link") a link that signs in once, or ("browser") the mark of a
+    browser that has signed in before, which lets no one in.
 
     `administers`: it may do what an administrator may, if its owner is one; else what a member may.
     """
@@ -119,6 +121,17 @@ class ApiToken(Base):
     last_used_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
     administers: Mapped[bool] = mapped_column(default=False)
+
+
+class Attempt(Base):
+    """When nothing is held against a subject any more that tries to sign in; see `catalog.attempts`.
+
+    In seconds since 1970 by the database's clock, as it is counted with; double precision is exact to a microsecond.
+    """
+
+    __tablename__ = "attempts"
+    subject: Mapped[str] = mapped_column(String(64), primary_key=True)
+    free_at: Mapped[float] = mapped_column(Float(53), index=True)
 
 
 class Dataset(Base):

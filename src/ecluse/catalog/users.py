@@ -250,6 +250,38 @@ def remove_expired(transaction: Transaction) -> list[tuple[str, str]]:
     return [(user_id, name) for user_id, name, purpose in ended if purpose == "api"]
 
 
+def knows_browser(transaction: Transaction, user_id: str, secret_hash: str) -> bool:
+    """Whether a browser with this secret has signed in to the account before."""
+    found = user_by_token(transaction, secret_hash, purpose="browser")
+    return found is not None and found[0].id == user_id
+
+
+def add_browser(
+    transaction: Transaction, user_id: str, secret_hash: str, *, expires_at: datetime, most: int
+) -> None:
+    """Know a browser that signed in; of more than `most`, the oldest are forgotten."""
+    add_token(
+        transaction,
+        secret_hash=secret_hash,
+        user_id=user_id,
+        name="browser",
+        prefix="",
+        purpose="browser",
+        expires_at=expires_at,
+    )
+    kept = (
+        select(ApiToken.id)
+        .where(ApiToken.user_id == user_id, ApiToken.purpose == "browser")
+        .order_by(ApiToken.created_at.desc())
+        .limit(most)
+    )
+    transaction.execute(
+        delete(ApiToken).where(
+            ApiToken.user_id == user_id, ApiToken.purpose == "browser", ApiToken.id.not_in(kept)
+        )
+    )
+
+
 def remove_links(transaction: Transaction, user_id: str) -> None:
     """Remove the sign-in links that the user has not used."""
     transaction.execute(

@@ -15,7 +15,15 @@ from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Match, Mount
 
 from ecluse.disks import what_is_wrong
-from ecluse.errors import DiskUnusable, EcluseError, HomeClosed, NoSuchDay, NotSignedIn, Overloaded
+from ecluse.errors import (
+    DiskUnusable,
+    EcluseError,
+    HomeClosed,
+    NoSuchDay,
+    NotSignedIn,
+    Overloaded,
+    TooManyAttempts,
+)
 from ecluse.web.templating import render
 
 logger = logging.getLogger(__name__)
@@ -103,7 +111,7 @@ def _on_ecluse_error(request: Request, error: Exception) -> Response:
         return _to_sign_in(request)
     if isinstance(error, NoSuchDay):
         return _answer_with_days(request, error)
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | TooManyAttempts):
         answer = _answer(request, error.status, error.code, str(error))
         answer.headers["retry-after"] = str(error.seconds)
         return answer

@@ -376,7 +376,11 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("The password has %(count)s characters; use at least %(least)s."),
     N_("%(email)s is not an e-mail address such as name@example.org."),
     N_("%(email)s already has an account. Sign in, or use another address."),
-    N_("Too many failed sign-ins for this address. Wait 5 minutes."),
+    N_("Too many sign-ins have failed of late. Nothing was tried; try again in %(time)s. A browser in which you "
+       "signed in before need not wait."),
+    N_("The password was wrong too often of late. Nothing was tried; try again in %(time)s."),
+    N_("Too many accounts have been asked for of late. None was made; try again in %(time)s."),
+    N_("Many people sign in at this moment. Nothing was tried; try again in 2 seconds."),
     N_("This sign-in link was used before or is too old. Sign in with your password, "
        "or make a new link: ecluse users link EMAIL"),
     N_("A token needs a name, such as the program that will use it."),

@@ -17,8 +17,16 @@ from fastapi import Depends, Request, Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ecluse.accounts import SESSION_COOKIE, SESSION_LIFETIME, Admission, SignedIn, comes_from_elsewhere
+from ecluse.accounts import (
+    BROWSER_COOKIE,
+    SESSION_COOKIE,
+    SESSION_LIFETIME,
+    Admission,
+    SignedIn,
+    comes_from_elsewhere,
+)
 from ecluse.addresses import NO_PROXIES, SENDER_IS_KNOWN
+from ecluse.catalog.attempts import BROWSER_LIFETIME
 from ecluse.errors import Forbidden, NotSignedIn
 from ecluse.runtime import Runtime
 
@@ -180,6 +188,24 @@ def set_session(request: Request, response: Response, secret: str) -> None:
         samesite="lax",
         secure=is_secure(request),
     )
+
+
+def remember_browser(request: Request, response: Response, secret: str) -> None:
+    """Mark a browser that has signed in; the mark lets no one in, and stays when the session ends."""
+    response.set_cookie(
+        BROWSER_COOKIE,
+        secret,
+        max_age=int(BROWSER_LIFETIME.total_seconds()),
+        path="/sign-in",
+        httponly=True,
+        samesite="lax",
+        secure=_is_secure(request),
+    )
+
+
+def client_of(request: Request) -> str:
+    """The address a request comes from: that of the connection, or what a proxy that the settings name says of it."""
+    return request.client.host if request.client else ""
 
 
 def clear_session(request: Request, response: Response) -> None:

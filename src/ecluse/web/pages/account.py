@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.accounts import TOKEN_DAYS, SignedIn
-from ecluse.errors import AccountError, InvalidInput
+from ecluse.accounts import BROWSER_COOKIE, TOKEN_DAYS, SignedIn
+from ecluse.errors import AccountError, InvalidInput, TooManyAttempts
 from ecluse.passwords import MIN_PASSWORD
 from ecluse.runtime import Runtime
 from ecluse.web.security import (
@@ -17,7 +17,9 @@ from ecluse.web.security import (
     Visitor,
     admission,
     clear_session,
+    client_of,
     is_from_here,
+    remember_browser,
     set_session,
 )
 from ecluse.web.templating import render, words_of
@@ -37,10 +39,12 @@ def show_sign_in(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Res
 def sign_in(request: Request, runtime: RuntimeDep, email: Field = "", password: Field = "") -> Response:
     """Start a session; the form again when the address or the password is not right."""
     try:
-        _, secret = runtime.accounts.sign_in(email, password, _browser(request), _client(request))
+        user, secret = runtime.accounts.sign_in(
+            email, password, _browser(request), client_of(request), request.cookies.get(BROWSER_COOKIE)
+        )
     except AccountError as error:
         return _sign_in_page(request, runtime, email, error)
-    return _enter(request, secret)
+    return _enter(request, runtime, user.id, secret)
 
 
 @router.get("/sign-up")
@@ -61,10 +65,12 @@ def sign_up(
     """Make an account and enter it."""
     runtime.accounts.expect_admission(admission(request))
     try:
-        user = runtime.accounts.sign_up(email, password, name, admission=admission(request), secret=secret)
+        user = runtime.accounts.sign_up(
+            email, password, name, admission=admission(request), secret=secret, client=client_of(request)
+        )
     except (AccountError, InvalidInput) as error:
         return _sign_up_page(request, runtime, email, name, error)
-    return _enter(request, runtime.accounts.open_session(user.id, _browser(request)))
+    return _enter(request, runtime, user.id, runtime.accounts.open_session(user.id, _browser(request)))
 
 
 @router.get("/sign-in/link/{secret}")
@@ -77,10 +83,10 @@ def show_link(request: Request, secret: str) -> Response:
 def use_link(request: Request, secret: str, runtime: RuntimeDep) -> Response:
     """Sign in by a link that works once."""
     try:
-        _, session = runtime.accounts.redeem_link(secret, _browser(request), _client(request))
+        user, session = runtime.accounts.redeem_link(secret, _browser(request), client_of(request))
     except AccountError as error:
         return _sign_in_page(request, runtime, "", error)
-    return _enter(request, session)
+    return _enter(request, runtime, user.id, session)
 
 
 @router.post("/sign-out")
@@ -201,7 +207,7 @@ def _sign_in_page(
         "open_sign_up": runtime.accounts.admits(admission(request)) is not None,
     }
     # 422: a form to correct. 401 would make the browser's own dialog a possibility.
-    return render(request, "sign_in.html", context, status=_status(error))
+    return _with_delay(render(request, "sign_in.html", context, status=_status(error)), error)
 
 
 def _sign_up_page(
@@ -218,7 +224,7 @@ def _sign_up_page(
         "error": str(error) if error else None,
         "min_password": MIN_PASSWORD,
     }
-    return render(request, "sign_up.html", context, status=_status(error))
+    return _with_delay(render(request, "sign_up.html", context, status=_status(error)), error)
 
 
 def _account_page(
@@ -240,7 +246,7 @@ def _account_page(
         "error": str(error) if error else None,
         "min_password": MIN_PASSWORD,
     }
-    return render(request, "account.html", context, status=_status(error))
+    return _with_delay(render(request, "account.html", context, status=_status(error)), error)
 
 
 def _status(error: AccountError | InvalidInput | None) -> int:
@@ -249,18 +255,23 @@ def _status(error: AccountError | InvalidInput | None) -> int:
     return error.status if error.status in (403, 409, 429) else 422
 
 
-def _enter(request: Request, secret: str) -> Response:
+def _with_delay(response: Response, error: Exception | None) -> Response:
+    """The same, and when to try again."""
+    if isinstance(error, TooManyAttempts):
+        response.headers["retry-after"] = str(error.seconds)
+    return response
+
+
+def _enter(request: Request, runtime: Runtime, user_id: str, secret: str) -> Response:
     response = RedirectResponse("/", 303)
     set_session(request, response, secret)
+    browser = runtime.accounts.remember_browser(user_id, request.cookies.get(BROWSER_COOKIE))
+    remember_browser(request, response, browser)
     return response
 
 
 def _browser(request: Request) -> str:
     return request.headers.get("user-agent", "")[:300]
-
-
-def _client(request: Request) -> str:
-    return request.client.host if request.client else ""
 
 
 def _days(text: str) -> int | None:
