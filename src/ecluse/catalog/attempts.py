@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Float, delete, literal, select, update
+from sqlalchemy import Float, cast, delete, extract, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session as Transaction
@@ -172,7 +172,7 @@ def prune(transaction: Transaction) -> int:
 
 def _too_many(wait: float, kind: str) -> TooManyAttempts:
     seconds = max(1, math.ceil(wait))
-    shown = f"{seconds} s" if seconds < 120 else f"{math.ceil(seconds / 60)} min"
+    shown = f"{seconds} s"
     if kind in ("sign_up", "sign_ups"):
         said = f"Too many accounts have been asked for of late. None was made; try again in {shown}."
     elif kind in ("browser", "confirmation"):
@@ -200,8 +200,8 @@ class _later(FunctionElement[float]):  # noqa: N801
 
 
 @compiles(_clock, "postgresql")
-def _clock_of_postgresql(element: _clock, compiler: Any, **_: Any) -> str:
-    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"
+def _clock_of_postgresql(element: _clock, compiler: Any, **kwargs: Any) -> str:
+    return str(compiler.process(cast(extract("epoch", func.clock_timestamp()), Float(53)), **kwargs))
 
 
 @compiles(_clock, "sqlite")

@@ -199,7 +199,7 @@ def remember_browser(request: Request, response: Response, secret: str) -> None:
         path="/sign-in",
         httponly=True,
         samesite="lax",
-        secure=_is_secure(request),
+        secure=is_secure(request),
     )
 
 
