@@ -56,6 +56,13 @@
     if (menu && !menu.contains(event.target)) menu.open = false;
   });
 
+  // A page that no one sees asks for nothing; when it is seen again, it asks at once.
+  document.addEventListener("every", (event) => document.hidden && event.stopImmediatePropagation(), true);
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return;
+    for (const part of document.querySelectorAll("[hx-trigger^=every]")) part.dispatchEvent(new CustomEvent("every"));
+  });
+
   // A range or a select that belongs to a GET form applies itself; without scripts its button does.
   document.addEventListener("change", (event) => {
     if (event.target.closest("form[data-live]")) event.target.form.requestSubmit();
