@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightgbm
 import numpy as np
@@ -14,15 +14,17 @@ import pytest
 
 from ecluse.catalog import runs
 from ecluse.catalog.tables import Run, User
-from ecluse.checkpoints import checkpoints_of
+from ecluse.checkpoints import Checkpoints, checkpoints_of
+from ecluse.city import demo, schedule, work, workflows
 from ecluse.city import forecast as forecasting
-from ecluse.city import schedule, work, workflows
 from ecluse.city.forecast import forecast
 from ecluse.errors import JobCancelled
 from ecluse.jobs import Task
 from ecluse.runtime import Runtime
+from ecluse.storage import ObjectStore, open_store
 from tests.city.test_city_jobs import MONDAY
 from tests.city.test_forecast import after, waves
+from tests.plants.lessons import Memory
 
 
 @pytest.fixture
@@ -163,3 +165,40 @@ def test_days_up_to_the_end_of_the_calendar_can_be_asked_for(runtime: Runtime) -
     runtime.documents.put(workflows.MARK, "2147-12-31", {})
     found = workflows.removable_days(runtime.documents, date.min, date.max)
     assert found == [date(2147, 12, 31)]
+
+
+def test_a_sample_that_is_interrupted_writes_the_feeds_of_each_day_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw, whole = (open_store(f"file://{tmp_path}/{name}") for name in ("raw", "whole"))
+    written, write = Counter[date](), demo._write_feeds
+
+    def counted(store: ObjectStore, day: Any) -> dict[str, int]:
+        written[day.date] += 1
+        return write(store, day)
+
+    def stop(fraction: float, doing: str) -> None:
+        if doing == "feeds of 2025-09-03":
+            raise JobCancelled("The worker stops; the next one takes the job up.")
+
+    monkeypatch.setattr(demo, "_write_feeds", counted)
+    kept, told = cast(Checkpoints, Memory()), list[float]()
+    first = date(2025, 9, 1)
+    with pytest.raises(JobCancelled):
+        demo.write_demo(raw, first, 3, arcs=30, report=stop, checkpoints=kept)
+    done = demo.write_demo(
+        raw, first, 3, arcs=30, report=lambda fraction, _: told.append(fraction), checkpoints=kept
+    )
+    assert written == {first + timedelta(days=n): 1 for n in range(3)}
+    assert told[0] > 0.15
+    again = demo.write_demo(whole, first, 3, arcs=30)
+    assert (done.files, done.size, done.rows) == (again.files, again.size, again.rows)
+    assert {info.key: raw.get(info.key) for info in raw.list()} == {
+        info.key: whole.get(info.key) for info in whole.list()
+    }
+    written.clear()
+    raw.delete(next(info.key for info in raw.list("api/bikes")))
+    demo.write_demo(raw, first, 3, arcs=30, checkpoints=kept)
+    assert written.total() == 3, "a file that is gone is written again"
+    demo.write_demo(whole, first, 2, arcs=30, checkpoints=kept)
+    assert written.total() == 5, "another sample is written whole"

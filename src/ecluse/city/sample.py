@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from ecluse.catalog import audit
 from ecluse.catalog.tables import User, new_id
+from ecluse.checkpoints import checkpoints_of
 from ecluse.city import work
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
@@ -56,6 +57,7 @@ def _write(runtime: Runtime, task: Task, days: int, arcs: int) -> tuple[str, str
         days,
         arcs=arcs,
         report=lambda fraction, message: task.report("write", min(fraction, 0.999), message),
+        checkpoints=checkpoints_of(runtime, task),
     )
     return written.first.isoformat(), written.last.isoformat()
 

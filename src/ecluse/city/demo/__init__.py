@@ -9,12 +9,14 @@ clocks, and a few records that are bad or there twice.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
 
+from ecluse.checkpoints import Checkpoints
 from ecluse.city.calendar import days_between
 from ecluse.city.demo.bikes import COUNTERS, write_bikes
 from ecluse.city.demo.days import Day, day_of
@@ -36,6 +38,8 @@ _REFERENCE: Final = (
 )
 _WORKS: Final = "batch/chantiers-perturbants-la-circulation-demo.csv"
 _ZONES: Final = "batch/arrondissements-demo.geojson"
+#: The checkpoint of the feeds that are written.
+_FEEDS: Final = "sample-feeds"
 #: How much of the work the road file is.
 _ROADS_SHARE: Final = 0.7
 
@@ -63,10 +67,12 @@ def write_demo(
     seed: int = 0,
     arcs: int,
     report: Report = lambda fraction, doing: None,
+    checkpoints: Checkpoints | None = None,
 ) -> DemoWritten:
     """Write `days` days from `first` into the raw layout, instead of an earlier sample there.
 
-    `report` is told how far it is; what it raises ends the work, and the same call begins it anew.
+    `report` is told how far it is; what it raises ends the work, and the same call begins it anew, or goes on behind
+    the days whose feeds `checkpoints` say are written.
 
     Raises:
         KeyConflict: the store holds raw data that is not the sample's; nothing is written.
@@ -74,12 +80,14 @@ def write_demo(
     """
     _check(first, days, seed, arcs)
     last = first + timedelta(days=days - 1)
-    earlier = _claim(raw, {"first": first.isoformat(), "days": days, "seed": seed, "arcs": arcs})
-    sizes: dict[str, int] = {}
+    asked = {"first": first.isoformat(), "days": days, "seed": seed, "arcs": arcs}
+    earlier = _claim(raw, asked)
+    written = _Written(checkpoints, json.dumps([raw.url, asked]), earlier)
     kinds = [day_of(when, seed) for when in days_between(first, last)]
-    for n, day in enumerate(kinds):
+    for n, day in enumerate(kinds[written.days :], start=written.days):
         report((1 - _ROADS_SHARE) * n / days, f"feeds of {day.date.isoformat()}")
-        sizes |= _write_feeds(raw, day)
+        written.add(_write_feeds(raw, day))
+    sizes = written.sizes
     ground = draw_ground(arcs)
     sites = sites_open(ground, seed, first, last)
     zones = json.dumps({"type": "FeatureCollection", "features": zone_features()}, ensure_ascii=False)
@@ -141,6 +149,27 @@ def _claim(raw: ObjectStore, told: dict[str, Any]) -> set[str]:
     body = json.dumps({"demo": True, "written_by": "ecluse city demo", **told}, sort_keys=True)
     raw.put(MARKER, body.encode())
     return set(data)
+
+
+class _Written:
+    """The days whose feeds are written, and the size of each of their files by its key."""
+
+    def __init__(self, checkpoints: Checkpoints | None, of: str, there: set[str]) -> None:
+        self._checkpoints, self._of = checkpoints, hashlib.sha256(of.encode()).hexdigest()
+        self.days, self.sizes = 0, dict[str, int]()
+        kept = None if checkpoints is None else checkpoints.load(_FEEDS, of=self._of)
+        if kept is not None:
+            known = json.loads(kept)
+            if known["sizes"].keys() <= there:
+                self.days, self.sizes = known["days"], known["sizes"]
+
+    def add(self, sizes: dict[str, int]) -> None:
+        """One day more is written."""
+        self.days += 1
+        self.sizes |= sizes
+        if self._checkpoints is not None and self._checkpoints.is_due():
+            data = json.dumps({"days": self.days, "sizes": self.sizes}).encode()
+            self._checkpoints.save(_FEEDS, data, of=self._of)
 
 
 def _write_feeds(raw: ObjectStore, day: Day) -> dict[str, int]:
