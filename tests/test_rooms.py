@@ -18,6 +18,7 @@ from sqlalchemy import text as sql
 from ecluse.accounts import SESSION_COOKIE
 from ecluse.disks import LEAST_FREE, look_at, usable
 from ecluse.errors import CatalogDamaged, DiskUnusable
+from ecluse.fraud.workflows import add_sample
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.app import make_app
@@ -161,6 +162,49 @@ def test_readiness_says_which_disk_is_full_and_pages_are_read_meanwhile(
     empty(small_disk)
     assert ask(app, "GET", "/readyz").json()["parts"]["disks"] == "ok"
     assert ask(app, "POST", "/api/upload", files=table, headers=headers).status_code == 201
+
+
+def test_what_was_read_before_the_disk_was_full_is_read_while_it_is(
+    runtime: Runtime, small_disk: Path
+) -> None:
+    user = runtime.accounts.local_administrator()
+    headers = {
+        "authorization": f"Bearer {token_of(runtime)}",
+        "cookie": f"ecluse_session={runtime.accounts.open_session(user.id)}",
+        "accept": "text/html",
+    }
+    add_sample(runtime, user.id)
+    app = make_app(runtime)
+    addresses = sorted(address for address, ways in app.openapi()["paths"].items() if "get" in ways)
+    pages = [
+        "/",
+        "/fraud",
+        "/plants",
+        "/city",
+        "/models",
+        "/runs",
+        "/jobs",
+        "/storage",
+        "/account",
+        "/fraud/references",
+    ]
+
+    async def read() -> dict[str, int]:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://a", headers=headers) as client:
+            found = {}
+            for address in [*addresses, *pages]:
+                if "{" not in address and address != "/readyz":
+                    found[address] = (await client.get(address)).status_code
+            return found
+
+    before = asyncio.run(read())
+    assert len(before) > 20
+    assert [address for address, status in before.items() if status >= 500] == []
+    as_if_a_minute_had_passed(runtime)
+    runtime.accounts._last_uses._tried_at.clear()
+    fill(small_disk)
+    assert asyncio.run(read()) == before
 
 
 def test_a_full_disk_is_said_to_be_one_by_what_writes(runtime: Runtime, small_disk: Path) -> None:
