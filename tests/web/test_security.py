@@ -7,13 +7,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from starlette.datastructures import Headers
 
-from ecluse.addresses import Proxies
+from ecluse.addresses import NO_PROXIES, Proxies
+from ecluse.catalog import attempts
 from ecluse.cli.serve import listen, say_if_exposed
 from ecluse.runtime import Runtime
 from ecluse.serving.forwarded import Forwarded
@@ -103,6 +105,33 @@ def test_a_visitor_of_the_api_is_told_how_to_authenticate(app: FastAPI) -> None:
         assert (told.status_code, told.headers["www-authenticate"]) == (401, "Bearer")
 
 
+def test_a_stranger_sends_no_more_than_signing_in_takes(app: FastAPI) -> None:
+    """A megabyte each, kept in as many pieces as it came in, was a way to fill the memory without an account."""
+    accounts = app.state.runtime.accounts
+    token, _ = accounts.create_token(accounts.add("large@b.c").id, "tests")
+    large = {"email": "a" * 20_000}
+    for headers in ({}, {"cookie": f"{COOKIE}=invented"}, {"authorization": "Bearer invented"}):
+        told = ask(app, "POST", "/api/train", json=large, **headers)
+        assert (told.status_code, told.json()["error"]["code"]) == (401, "not_signed_in")
+    page = ask(app, "POST", "/sign-in", data=large, accept="text/html")
+    assert (page.status_code, page.headers["location"]) == (303, "/sign-in")
+    assert ask(app, "POST", "/api/train", json=large, authorization=f"Bearer {token}").status_code == 422
+    assert ask(app, "POST", "/sign-in", data={"email": "a" * 10_000}, accept="text/html").status_code == 422
+
+
+def test_a_forged_header_does_not_change_who_is_held_back(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "ACCOUNT_HERE", attempts.Limit(2, 3600))
+    served = Forwarded(app, NO_PROXIES)
+    form = {"email": "held@b.c", "password": "a wrong password"}
+    answers = [
+        ask(served, "POST", "/sign-in", data=form, accept="text/html", x_forwarded_for=f"192.0.2.{number}")
+        for number in range(3)
+    ]
+    assert [answer.status_code for answer in answers] == [422, 422, 429]
+
+
 def test_the_password_of_a_proxy_leaves_the_session_as_it_is(app: FastAPI) -> None:
     accounts = app.state.runtime.accounts
     session = f"{COOKIE}={accounts.open_session(accounts.add('a@b.c').id)}"
@@ -126,12 +155,21 @@ def test_every_operation_describes_the_refusal_of_other_sites(app: FastAPI) -> N
                 assert "403" in operation["responses"], (method, path)
 
 
-def ask(app: FastAPI, method: str, address: str, *, base: str = "http://a", **headers: str) -> httpx.Response:
+def ask(
+    app: Any,
+    method: str,
+    address: str,
+    *,
+    base: str = "http://a",
+    json: Any = None,
+    data: Any = None,
+    **headers: str,
+) -> httpx.Response:
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url=base) as client:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
-            return await client.request(method, address, headers=named)
+            return await client.request(method, address, headers=named, json=json, data=data)
 
     return asyncio.run(send())
 

@@ -20,7 +20,7 @@ from ecluse import __version__
 from ecluse.runtime import Runtime
 from ecluse.web import api, health, pages
 from ecluse.web.admission import Admission
-from ecluse.web.errors import add_error_handlers, refuse_cross_site, refuse_large_body
+from ecluse.web.errors import add_error_handlers, answer_error, refuse_cross_site, refuse_large_body
 from ecluse.web.image_work import ImageWork
 from ecluse.web.plants import ServedModels
 from ecluse.web.security import BodyLimit, Protection
@@ -70,7 +70,7 @@ class _Application(FastAPI):
         not see.
         """
         public_url = self.state.runtime.settings.public_url
-        limited = BodyLimit(super().build_middleware_stack(), refuse_large_body)
+        limited = BodyLimit(super().build_middleware_stack(), refuse_large_body, answer_error)
         protected = Protection(limited, refuse_cross_site, public_url)
         return health.Measure(protected, self.state.metrics)
 

@@ -105,6 +105,11 @@ def refuse_large_body(request: Request) -> Response:
     )
 
 
+def answer_error(request: Request, error: EcluseError) -> Response:
+    """The answer to an error that was raised before any route was found."""
+    return _on_ecluse_error(request, error)
+
+
 def _on_ecluse_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, EcluseError)  # noqa: S101 (registered for this class)
     if isinstance(error, NotSignedIn) and not _wants_json(request):

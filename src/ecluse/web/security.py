@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,7 +28,7 @@ from ecluse.accounts import (
 )
 from ecluse.addresses import NO_PROXIES, SENDER_IS_KNOWN
 from ecluse.catalog.attempts import BROWSER_LIFETIME
-from ecluse.errors import Forbidden, NotSignedIn
+from ecluse.errors import EcluseError, Forbidden, NotSignedIn
 from ecluse.runtime import Runtime
 
 COOKIE: Final = SESSION_COOKIE
@@ -44,6 +45,8 @@ UPLOADS: Final = frozenset(
     }
 )
 MAX_BODY: Final = 1_000_000
+#: Of who is not known: an address, a password, a name and a secret, each character as three.
+STRANGERS_BODY: Final = 16_384
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CONTENT_POLICY: Final = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -244,32 +247,55 @@ class Protection:
 class BodyLimit:
     """Refuse a request body larger than a form or a JSON document needs, before it fills the memory.
 
-    Where files are uploaded, the reader of the upload counts for itself; JSON is limited there too.
+    Of a stranger that is what signing in and making an account take; who sends more has to be known first. Where files
+    are uploaded, the sender is known before they are read, and the reader counts for itself; JSON is limited there too.
     """
 
-    def __init__(self, app: ASGIApp, refuse: Callable[[Request], Response]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        refuse: Callable[[Request], Response],
+        refuse_for: Callable[[Request, EcluseError], Response],
+    ) -> None:
         self._app = app
         self._refuse = refuse
+        self._refuse_for = refuse_for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in SAFE_METHODS or _may_be_files(scope):
             await self._app(scope, receive, send)
             return
-        messages, size = [], 0
+        body, is_known = bytearray(), False
         while True:
             message = await receive()
-            messages.append(message)
-            size += len(message.get("body", b""))
-            if size > MAX_BODY:
+            if message["type"] != "http.request":
+                break
+            body += message.get(
+                "body", b""
+            )  # one piece: a list of single bytes takes hundreds of times their size
+            if len(body) > STRANGERS_BODY and not is_known:
+                try:
+                    await run_in_threadpool(_expect_known, Request(scope))
+                except EcluseError as error:
+                    await self._refuse_for(Request(scope), error)(scope, receive, send)
+                    return
+                is_known = True
+            if len(body) > MAX_BODY:
                 await self._refuse(Request(scope))(scope, receive, send)
                 return
-            if message["type"] != "http.request" or not message.get("more_body", False):
+            if not message.get("more_body", False):
+                message = {"type": "http.request", "body": bytes(body), "more_body": False}
                 break
+        waiting = [message]
 
         async def replay() -> Message:
-            return messages.pop(0) if messages else await receive()
+            return waiting.pop() if waiting else await receive()
 
         await self._app(scope, replay, send)
+
+
+def _expect_known(request: Request) -> None:
+    signed_in(signed_in_or_none(request, runtime_of(request)))
 
 
 def _may_be_files(scope: Scope) -> bool:
