@@ -46,6 +46,7 @@
     │   ├── JobFailed                           a job ended by a fault of ours; the log has the reference
     │   └── JobsUnavailable (ConnectionError)
     ├── ServersUnavailable (ConnectionError)    the servers of this machine cannot be started
+    ├── ReaderStopped                           what read a file in a process of its own was ended, or ended itself
     ├── Overloaded                              more is asked at once than this process takes; try again soon
     ├── MigrationError
     │   ├── MigrationConflict (FileExistsError) another content is at the destination; it was left as it is
@@ -90,7 +91,7 @@ HTTP API and `--json` show; `status` is the HTTP status it maps to.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class EcluseError(Exception):
@@ -324,6 +325,19 @@ class JobsUnavailable(JobError, ConnectionError):
 class ServersUnavailable(EcluseError, ConnectionError):
     code = "servers_unavailable"
     status = 503
+
+
+class ReaderStopped(EcluseError):
+    """Who asks for a reading says what it means for its kind of file."""
+
+    code, status = "reader_stopped", 422
+
+    def __init__(
+        self, why: Literal["memory", "time", "size", "crash", "ended"], limit: int, detail: str = ""
+    ) -> None:
+        """`limit`: bytes of memory or of a file, or seconds; of a crash the signal. `detail` is for the log alone."""
+        super().__init__(f"A file could not be read within its limits ({why}, {limit}).")
+        self.why, self.limit, self.detail = why, limit, detail
 
 
 class Overloaded(EcluseError):

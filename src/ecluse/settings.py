@@ -89,6 +89,8 @@ VARIABLES: Final[dict[str, str]] = {
     "AWS_DEFAULT_REGION": "The same, under its older name; AWS_REGION wins",
     "ECLUSE_CACHE_MAX_BYTES": "Bound of the local cache of models, in bytes. Default: 10 GiB",
     "ECLUSE_UPLOAD_MAX_BYTES": "Largest accepted upload, in bytes. Default: 5 GiB",
+    "ECLUSE_READER_MAX_BYTES": "Memory that reading one uploaded file may take, in bytes; a file that needs more is "
+    "refused. Default: half of the memory of the machine or container, 1 GiB at least, 8 GiB at most",
     "ECLUSE_PUBLIC_URL": "Address people use when a proxy stands in front, such as https://ecluse.example.org",
     "ECLUSE_TRUSTED_PROXIES": "Addresses and networks, separated by commas, of the proxies in front, whose "
     "X-Forwarded-For and X-Forwarded-Proto are believed, such as 127.0.0.1 or 10.0.0.0/8; * where only a proxy can "
@@ -286,6 +288,8 @@ class Settings:
     home_shared: bool = False
     cache_max_bytes: int = 10 * GIB
     upload_max_bytes: int = 5 * GIB
+    #: None: as `confined.usual_memory` says of this machine.
+    reader_max_bytes: int | None = None
     public_url: str | None = None
     #: Whose word on who asks is believed.
     proxies: Proxies = NO_PROXIES
@@ -342,6 +346,7 @@ class Settings:
             home_shared=_flag(env, "ECLUSE_HOME_SHARED", default=False) is True,
             cache_max_bytes=_bytes(env, "ECLUSE_CACHE_MAX_BYTES", 10 * GIB),
             upload_max_bytes=_bytes(env, "ECLUSE_UPLOAD_MAX_BYTES", 5 * GIB),
+            reader_max_bytes=_bytes(env, "ECLUSE_READER_MAX_BYTES", 0) or None,
             public_url=_public_url(env),
             proxies=proxies,
             user=env.get("ECLUSE_USER"),

@@ -41,13 +41,13 @@ fraud.add_command(ensemble)
 @reports
 def analyze(file: Path, layout: Layout) -> Record:
     """The columns of FILE, with guesses of the label, identifier, customer and time columns."""
-    from ecluse.fraud.dataset import open_table
-    from ecluse.fraud.profile import profile_table
+    from ecluse.fraud.uploads import profile_upload
 
-    with progress(f"Reading {file.name}") as report, open_table(file, layout=layout) as table:
-        profile = profile_table(table, progress=report).to_dict()
-        profile["layout"] = None if table.layout is None else table.layout.to_dict()
-        say_layout(file.name, table.layout)
+    with progress(f"Reading {file.name}") as report:
+        found, stands = profile_upload(file, layout=layout, heard=report)
+    profile = found.to_dict()
+    profile["layout"] = None if stands is None else stands.to_dict()
+    say_layout(file.name, stands)
     return Record(profile, _profile_text(file, profile))
 
 

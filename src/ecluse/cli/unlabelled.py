@@ -35,15 +35,14 @@ def match(file: Path, limit: int, email: str | None, home: Path | None, layout: 
 
     Nothing is stored; corrections kept for a table that was uploaded do not count.
     """
-    from ecluse.fraud.dataset import open_table
-    from ecluse.fraud.profile import profile_table
     from ecluse.fraud.references.matching import match_table
+    from ecluse.fraud.uploads import profile_upload
 
     with acting(home, email) as (runtime, _):
         index = library.reference_index(runtime)
-    with progress(f"Reading {file.name}") as report, open_table(file, layout=layout) as table:
-        profile = profile_table(table, progress=report)
-        say_layout(file.name, table.layout)
+    with progress(f"Reading {file.name}") as report:
+        profile, stands = profile_upload(file, layout=layout, heard=report)
+    say_layout(file.name, stands)
     result = match_table(profile.sketches, index, limit=limit)
     return Record(result.to_dict(), _match_text(file.name, result))
 

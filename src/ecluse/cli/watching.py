@@ -232,10 +232,9 @@ def _ask(runtime: Runtime, user: User, dataset_id: str, asked: Inspection) -> No
 
 
 def _labels_of(file: Path) -> dict[int, int | None]:
-    from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.uploads import labels_of_upload
 
-    with open_table(file) as table:
-        return dict(labelling.read_labels(table))
+    return dict(labels_of_upload(file, file.name))
 
 
 def _figures(runtime: Runtime, user: User, dataset_id: str, asked: Inspection) -> dict[str, Any]:

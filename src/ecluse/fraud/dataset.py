@@ -3,6 +3,8 @@
     with open_table(path) as table:
         for batch in table.batches(): ...
 
+This is for files of our own, and for the readers of those of strangers: `uploads` opens these.
+
 The format, separator and encoding are read from the content, not from the name. Text arrives as text: a CSV
 column is never typed here (see `columns`). A file that would be read wrongly is refused with the line to mend.
 """
@@ -44,13 +46,16 @@ _CHUNK = 4 << 20
 class Table:
     """An open table. `close`, or leaving `with`, removes what had to be unpacked or transcoded."""
 
-    def __init__(self, path: Path, filename: str, source: Source, scratch: Scratch) -> None:
+    def __init__(
+        self, path: Path, filename: str, source: Source, scratch: Scratch, rows: int | None = None
+    ) -> None:
+        """`rows` are those of a table that was checked to its end."""
         self.path = path
         self.filename = filename
         self.size = path.stat().st_size
         self._source = source
         self._scratch = scratch
-        self._rows: int | None = None
+        self._rows = rows
 
     @property
     def format(self) -> TableFormat:
@@ -75,7 +80,7 @@ class Table:
 
         Blank lines, and lines of separators only, are left out of tables of several columns.
         """
-        if self.format.kind != "csv":
+        if self.format.kind != "csv" or self._source.is_copy:
             frame = pl.scan_parquet(self._source.path, glob=False).select(self.columns)
         else:
             frame = pl.scan_csv(
@@ -142,6 +147,16 @@ class Table:
                     f"{self.filename} has a header and no rows. Add rows, or pick another file."
                 )
         return self._rows
+
+    def write_copy(self, path: Path) -> None:
+        """Write the rows as `scan` gives them to a Parquet file."""
+        try:
+            if self.format.kind == "xlsx":  # one was made when it was opened
+                self._source.path.rename(path)
+            else:
+                self.scan().sink_parquet(path, compression="lz4", statistics=False, maintain_order=True)
+        except pl.exceptions.PolarsError as error:
+            raise damaged(self.filename, error) from error
 
     def close(self) -> None:
         self._scratch.remove()

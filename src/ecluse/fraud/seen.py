@@ -14,7 +14,6 @@ from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import NotFound
 from ecluse.fraud import work
-from ecluse.fraud.layout import layout_of
 from ecluse.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -124,12 +123,11 @@ def _alike(
     learned: _Trained | _Labelled,
 ) -> Mask:
     from ecluse.fraud.alike import rows_of
-    from ecluse.fraud.dataset import open_table
 
     if older.sha256 == dataset.sha256:
         return learned.among(table)
     folder.mkdir()
-    with open_table(work.fetch_table(runtime, older, folder), older.filename, layout_of(older)) as there:
+    with work.open_stored(runtime, older, folder) as there:
         found = rows_of(table, there, learned.among(there), but=learned.but)
     return np.zeros(table.row_count(), dtype=np.bool_) if found is None else found
 

@@ -44,6 +44,8 @@ class Source:
     quote: str | None = '"'
     blank_rows: bool = False
     layout: Layout | None = None
+    #: The file is Parquet that we wrote of a table that was checked to its end, whatever its format.
+    is_copy: bool = False
 
 
 @dataclass

@@ -159,8 +159,7 @@ def _tags(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
-    from ecluse.fraud.dataset import open_table
-    from ecluse.fraud.profile import profile_table
+    from ecluse.fraud.uploads import profile_upload
 
     dataset = table_of(runtime, task.user_id, dataset_id)
     with runtime.scratch() as folder:
@@ -168,12 +167,14 @@ def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
         path = fetch_table(runtime, dataset, folder)
         task.report("profile", 0.2)
         try:
-            with open_table(path, dataset.filename, layout_of(dataset)) as table:
-                profile = profile_table(
-                    table,
-                    progress=lambda fraction, message: task.report("profile", 0.2 + 0.8 * fraction, message),
-                )
-                layout = table.layout
+            profile, layout = profile_upload(
+                path,
+                dataset.filename,
+                layout_of(dataset),
+                folder=folder,
+                memory=runtime.settings.reader_max_bytes,
+                heard=lambda fraction, message: task.report("profile", 0.2 + 0.8 * fraction, message),
+            )
         except UnreadableTable as error:
             asked = dataset.layout or {}
             if "before" in asked:  # it was read, and is to be read otherwise: it stays as it was
@@ -204,17 +205,16 @@ def _plan(runtime: Runtime, task: Task, run_id: str) -> None:
 
 def _train(runtime: Runtime, task: Task, run_id: str, repeats: str | None) -> dict[str, Any]:
     """Train and upload under a version claimed by this attempt; what `publish` needs to make it visible."""
-    from ecluse.fraud.dataset import open_table
     from ecluse.fraud.training import TrainingPlan, train
 
     run = run_of(runtime, task, run_id)
     dataset = table_of(runtime, task.user_id, run.dataset_id)
     with runtime.scratch() as folder:
         task.report("read", 0.0)
-        path, destination = fetch_table(runtime, dataset, folder), folder / "model"
+        destination = folder / "model"
         destination.mkdir()
         before = _recorded(runtime, task, repeats, folder / "before") if repeats else None
-        with open_table(path, dataset.filename, layout_of(dataset)) as table:
+        with open_stored(runtime, dataset, folder, task) as table:
             plan, stop = TrainingPlan.from_dict(run.plan), FinishRequest(runtime, run_id)
             trials = Trials(runtime, run_id)
             report = train(
@@ -405,7 +405,6 @@ def _score(
     reasons: Reasons,
     columns: Mapping[str, str] | None,
 ) -> None:
-    from ecluse.fraud.dataset import open_table
     from ecluse.fraud.kept_scores import KeptScores, identity
     from ecluse.fraud.monitoring.drift import TrainingSketch
     from ecluse.fraud.own_values import own_values
@@ -419,11 +418,11 @@ def _score(
         task.report("read", 0.0)
         version, files = _model_files(runtime, task.user_id, prediction, folder)
         scorer = load_scorer(files)
-        path, result = fetch_table(runtime, dataset, folder), folder / f"result.{prediction.format}"
+        result = folder / f"result.{prediction.format}"
         total = max(dataset.rows or 0, 1)
         deciding = [dataset.sha256, dataset.layout, version.manifest_digest, reasons, columns]
         kept = KeptScores(checkpoints_of(runtime, task), identity(deciding))
-        with open_table(path, dataset.filename, layout_of(dataset)) as table:
+        with open_stored(runtime, dataset, folder, task) as table:
             batches = scorer.score_table(
                 table,
                 reasons_for=None if reasons == "none" else reasons,
@@ -510,6 +509,20 @@ def training_failed(runtime: Runtime, task: Task, message: str, run_id: str, **_
 def _prediction_failed(runtime: Runtime, task: Task, message: str, prediction_id: str, **_: object) -> None:
     with runtime.catalog.write() as transaction:
         predictions.set_ended(transaction, prediction_id, "failed", message)
+
+
+def open_stored(runtime: Runtime, dataset: Dataset, folder: Path, task: Task | None = None) -> Table:
+    """A stored table, read to its end by a process of its own; see `read_upload`. The task may end it."""
+    from ecluse.fraud.uploads import read_upload
+
+    return read_upload(
+        fetch_table(runtime, dataset, folder),
+        dataset.filename,
+        layout_of(dataset),
+        folder=folder,
+        memory=runtime.settings.reader_max_bytes,
+        heard=None if task is None else lambda fraction, message: task.report("read", 0.0),
+    )
 
 
 def fetch_table(runtime: Runtime, dataset: Dataset, folder: Path) -> Path:

@@ -9,7 +9,6 @@ from ecluse.catalog import training
 from ecluse.catalog.tables import Dataset
 from ecluse.fraud import work
 from ecluse.fraud.ensembles.workflows import KIND, match_dataset
-from ecluse.fraud.layout import layout_of
 from ecluse.fraud.references import library
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.runtime import Runtime
@@ -28,7 +27,6 @@ def run_ensemble(runtime: Runtime, task: Task, run_id: str) -> None:
 def _build(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
     """Build and upload under a version claimed by this attempt; what `publish` needs to make it visible."""
     from ecluse.fraud.columns import ColumnSpec
-    from ecluse.fraud.dataset import open_table
     from ecluse.fraud.ensembles.building import Reference, build_ensemble
 
     run = work.run_of(runtime, task, run_id)
@@ -44,8 +42,8 @@ def _build(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
             files = folder / "references" / row.name
             library.checkout(runtime, row, files)
             references.append(Reference(match, library.facts(row), row.version, files))
-        path, destination = work.fetch_table(runtime, dataset, folder), folder / "model"
-        with open_table(path, dataset.filename, layout_of(dataset)) as table:
+        destination = folder / "model"
+        with work.open_stored(runtime, dataset, folder, task) as table:
             report = build_ensemble(
                 table,
                 specs,

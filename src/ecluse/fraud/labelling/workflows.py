@@ -111,15 +111,15 @@ def labels_from_table(runtime: Runtime, user_id: str, dataset_id: str) -> dict[i
     Raises:
         InvalidInput: it has other columns, other values, or more rows than labels are kept of a table.
     """
-    from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.uploads import labels_of_upload
 
     dataset = find_dataset(runtime, user_id, dataset_id)
     located = runtime.stores.locate(dataset.url)
     with runtime.scratch() as folder:
         path = folder / "labels"
         located.store.download(located.key, path, sha256=dataset.sha256)
-        with open_table(path, dataset.filename, layout_of(dataset)) as table:
-            return read_labels(table)
+        memory = runtime.settings.reader_max_bytes
+        return labels_of_upload(path, dataset.filename, layout_of(dataset), memory=memory)
 
 
 def read_labels(table: Any) -> dict[int, int]:

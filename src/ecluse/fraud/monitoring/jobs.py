@@ -20,7 +20,6 @@ from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
 from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import InvalidInput, JobCancelled
 from ecluse.fraud import work
-from ecluse.fraud.layout import layout_of
 from ecluse.fraud.monitoring.workflows import is_poorer, learned_counts
 from ecluse.fraud.score_columns import PROBABILITY, names_of_version
 from ecluse.fraud.seen import Seen, rows_learned
@@ -101,7 +100,6 @@ def _end(runtime: Runtime, row: Inspection) -> bool:
 
 
 def _ask(runtime: Runtime, task: Task, inspection_id: str) -> None:
-    from ecluse.fraud.dataset import open_table
     from ecluse.fraud.labelling.asking import ask_about
     from ecluse.fraud.scorers import load_scorer
 
@@ -112,8 +110,7 @@ def _ask(runtime: Runtime, task: Task, inspection_id: str) -> None:
         task.report("read", 0.0)
         version = _version(runtime, inspection, inspection.version)
         scorer = load_scorer(_files(runtime, version, folder / "model"))
-        path = work.fetch_table(runtime, dataset, folder)
-        with open_table(path, dataset.filename, layout_of(dataset)) as table:
+        with work.open_stored(runtime, dataset, folder, task) as table:
             result = ask_about(
                 table,
                 scorer,
@@ -129,7 +126,6 @@ def _ask(runtime: Runtime, task: Task, inspection_id: str) -> None:
 def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
     """Learn and publish; the version published by an attempt that died is found again by its nonce."""
     from ecluse.fraud.card import add_learned
-    from ecluse.fraud.dataset import open_table
     from ecluse.fraud.labelling.asking import learn_about
     from ecluse.fraud.labelling.questions import QuestionSet
     from ecluse.fraud.labelling.scoring import LEARNED_FILE, save_learned
@@ -144,9 +140,8 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
     with runtime.scratch() as folder:
         task.report("read", 0.0)
         files = _files(runtime, version, folder / "model")
-        path = work.fetch_table(runtime, dataset, folder)
         request = inspection.request
-        with open_table(path, dataset.filename, layout_of(dataset)) as table:
+        with work.open_stored(runtime, dataset, folder, task) as table:
             made = learn_about(
                 table,
                 base_scorer(files),
@@ -322,7 +317,6 @@ def _targets(dataset: Dataset, version: ModelVersion) -> tuple[str, ...]:
 
 
 def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
-    from ecluse.fraud.dataset import open_table
     from ecluse.fraud.monitoring.drift import TrainingSketch
     from ecluse.fraud.monitoring.outcomes import Outcomes, label_column, outcomes_within, read_outcomes
     from ecluse.fraud.monitoring.report import watch
@@ -335,15 +329,12 @@ def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
         version = _version(runtime, inspection, inspection.version)
         files = _files(runtime, version, folder / "model")
         target, positive = _target(files)
-        path = work.fetch_table(runtime, dataset, folder)
         outcomes: Outcomes | None = None
-        with open_table(path, dataset.filename, layout_of(dataset)) as table:
+        with work.open_stored(runtime, dataset, folder, task) as table:
             if request.get("outcomes"):
                 other = work.table_of(runtime, task.user_id, request["outcomes"])
                 (folder / "outcomes").mkdir()
-                with open_table(
-                    work.fetch_table(runtime, other, folder / "outcomes"), other.filename, layout_of(other)
-                ) as given:
+                with work.open_stored(runtime, other, folder / "outcomes", task) as given:
                     column = request["label"] or label_column(given.columns, request["identifier"], target)
                     outcomes = read_outcomes(
                         given,
@@ -383,13 +374,11 @@ def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
 
 
 def _compare(runtime: Runtime, task: Task, inspection_id: str) -> None:
-    from ecluse.fraud.dataset import open_table
 
     inspection, dataset = _inspection(runtime, task, inspection_id)
     with runtime.scratch() as folder:
         task.report("read", 0.0)
-        path = work.fetch_table(runtime, dataset, folder)
-        with open_table(path, dataset.filename, layout_of(dataset)) as table:
+        with work.open_stored(runtime, dataset, folder, task) as table:
             seen = {
                 letter: rows_learned(
                     runtime,
@@ -470,13 +459,9 @@ def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
     plan = TrainingPlan.from_dict(run.plan)
     with runtime.scratch() as folder:
         task.report("read", 0.0, "Keeping rows for the comparison")
-        path, destination, part = (
-            work.fetch_table(runtime, dataset, folder),
-            folder / "model",
-            folder / "part",
-        )
+        destination, part = folder / "model", folder / "part"
         destination.mkdir()
-        with open_table(path, dataset.filename, layout_of(dataset)) as table:
+        with work.open_stored(runtime, dataset, folder, task) as table:
             held = hold_out(table, plan)
             write_rows(table, ~held, part)
         # The rows to measure on are kept already: of the others all are learned from.
@@ -520,8 +505,8 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
     inspection, dataset = _inspection(runtime, task, inspection_id)
     old = _version(runtime, inspection, inspection.version)
     with runtime.scratch() as folder:
-        path, part = work.fetch_table(runtime, dataset, folder), folder / "part"
-        with open_table(path, dataset.filename, layout_of(dataset)) as table:
+        part = folder / "part"
+        with work.open_stored(runtime, dataset, folder, task) as table:
             held = hold_out(table, TrainingPlan.from_dict(run.plan))
             before = int(held.sum())
             seen = rows_learned(runtime, old, dataset, table, folder / "seen")

@@ -221,6 +221,7 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
     from ecluse.fraud.references.describing import describe, write_sample
     from ecluse.fraud.scoring import load_model
     from ecluse.fraud.training import TrainingPlan, train
+    from ecluse.fraud.uploads import read_upload
 
     with runtime.scratch() as folder:
         task.report("read", 0.0)
@@ -228,7 +229,13 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
         destination.mkdir()
         path, dataset = _table(runtime, task, recipe, folder)
         plan = workflows.plan_training(dataset, _request(recipe))
-        with open_table(path, dataset.filename, layout_of(dataset)) as table:
+        memory = runtime.settings.reader_max_bytes
+        own = recipe.institution is not None  # a table that we have written just now
+        with (
+            open_table(path)
+            if own
+            else read_upload(path, dataset.filename, layout_of(dataset), folder=folder, memory=memory)
+        ) as table:
             report = train(
                 table,
                 TrainingPlan.from_dict(plan),

@@ -173,15 +173,15 @@ def upload_labels(
     model: Field = "",
 ) -> Response:
     """Note the labels of a small file with the columns row and label."""
-    from ecluse.fraud.dataset import open_table
+    from ecluse.fraud.uploads import labels_of_upload
 
     dataset = workflows.find_dataset(runtime, user.user.id, dataset_id)
     try:
         with runtime.scratch() as folder:
             path = folder / safe_filename(file.filename or "labels")
             path.write_bytes(file.file.read())
-            with open_table(path, file.filename or "labels") as table:
-                given = labelling.read_labels(table)
+            memory = runtime.settings.reader_max_bytes
+            given = labels_of_upload(path, file.filename or "labels", memory=memory)
         labelling.put_labels(runtime, user.user.id, dataset.id, given)
     except InvalidInput as error:
         return _page(request, runtime, user.user.id, dataset_id, model=model or None, error=error)

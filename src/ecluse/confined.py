@@ -1,0 +1,597 @@
+"""Run a function in a process of its own, with bounds of memory and of work: how files of strangers are read.
+
+    answer = run("ecluse.fraud.uploads:profile", {"path": "…"}, limits=Limits(memory=2 << 30))
+
+Arguments and answers are JSON, and bytes beside them; nothing that the process says is ever unpickled. It has none
+of our keys and addresses in its environment, leaves no core dump, and ends with the process that asked. What it
+does to itself, by asking for too much or by falling over its file, is `ReaderStopped`, and concerns nobody else.
+
+To begin a process anew for each file costs most of a second of imports. So a process asks a *nursery*: one that has
+imported the module of the function, never reads a file, and forks itself for each one.
+
+Memory is bounded by the kernel on Linux (RLIMIT_DATA: what a process writes to, files it maps not counted). Other
+systems keep no such bound; there the process is still one of its own, and its work is bounded.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import errno
+import gc
+import importlib
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, NoReturn
+
+from ecluse import errors
+from ecluse.errors import EcluseError, ReaderStopped
+from ecluse.settings import inherited
+
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+#: Of the surrounding environment, what a reader needs to run.
+KEPT: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
+#: Threads of one reader: each takes memory, and a machine with many cores has other work.
+THREADS: Final = 4
+#: Bytes that a reader may answer with: the profile of 10,000 columns has 50 MB, an image of 50 million pixels 150.
+MOST_ANSWERED: Final = 256 * MIB
+#: Seconds that a nursery without work stays.
+IDLE: Final = 300.0
+#: Seconds between two looks at whether the work is still wanted.
+_LOOK: Final = 0.5
+#: Times that a reading is begun again where it was ended from outside: by a person, or by a machine without memory.
+_TRIES: Final = 3
+_WORDS: Final = 4000
+_DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG
+_NO_NEW_PRIVILEGES: Final = 38  # PR_SET_NO_NEW_PRIVS
+
+#: Told the fraction done (0 to 1) and what is done; what it raises ends the reading.
+Heard = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one reading may take: bytes of memory, seconds of processor time, seconds in all, bytes of a file written.
+
+    `work` is what a machine with nothing else to do would take, so that a loaded one is slow and not wrong; `wall`
+    is for what waits for ever.
+    """
+
+    memory: int
+    work: float = 600.0
+    wall: float = 6 * 3600.0
+    written: int = 16 * GIB
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a function gave: JSON, and bytes. `peak` is the most memory it held, in bytes; `work` is in seconds."""
+
+    value: Any
+    data: bytes
+    peak: int
+    work: float
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a function gives back that answers with bytes beside its JSON."""
+
+    value: Any
+    data: bytes
+
+
+def usual_memory() -> int:
+    """Bytes that one reader may take where no one says: half of this machine's memory, 1 GiB at least, 8 at most."""
+    return max(GIB, min(8 * GIB, machine_memory() // 2))
+
+
+def machine_memory() -> int:
+    """Bytes of memory that this machine has, or that the container it is in may take."""
+    pages: int = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            pages = min(pages, int(Path(file).read_text(encoding="ascii")))
+    return pages
+
+
+def run(
+    function: str,
+    arguments: Mapping[str, Any],
+    *,
+    limits: Limits,
+    data: bytes = b"",
+    folder: Path | None = None,
+    heard: Heard | None = None,
+) -> Answer:
+    """Call `module:name` with these arguments in a process of its own.
+
+    The function takes `tell` (see `Heard`), `data`, and the arguments by name. Its temporary files go to `folder`,
+    which the caller removes. `heard` is called now and then, also while nothing is told; what it raises ends the
+    process and passes.
+
+    Raises:
+        ReaderStopped: it needed more than its limits, or died of what it read.
+        EcluseError: as the function raised it.
+        OSError: the disk is full, or fails.
+    """
+    module, _, _ = function.partition(":")
+    request = {
+        "function": function,
+        "arguments": dict(arguments),
+        "folder": None if folder is None else str(folder),
+        "memory": limits.memory,
+        "work": limits.work,
+        "written": limits.written,
+        "size": len(data),
+    }
+    head = json.dumps(request).encode() + b"\n"
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(_EndedFromOutside):
+            return _attempt(module, head, data, limits, heard)
+    try:
+        return _attempt(module, head, data, limits, heard)
+    except _EndedFromOutside as ended:
+        raise ReaderStopped("ended", 0) from ended
+
+
+class _EndedFromOutside(Exception):
+    """Neither the reader nor its limits ended it."""
+
+
+def _attempt(module: str, head: bytes, data: bytes, limits: Limits, heard: Heard | None) -> Answer:
+    with tempfile.TemporaryFile() as words, _asked(module, words) as (job, status):
+        sender = threading.Thread(target=_send, args=(job, head, data), daemon=True)
+        sender.start()
+        try:
+            said = _Conversation(job, status, limits, heard).hold()
+        finally:
+            job.close()
+            status.close()  # on this the nursery kills a reader that is still there
+            sender.join()
+        return _judged(said, limits, words)
+
+
+@contextlib.contextmanager
+def _asked(module: str, words: IO[bytes]) -> Any:
+    """A connection with a new reader, and one on which its nursery says how it ended."""
+    job, readers_job = socket.socketpair()
+    status, nurserys_status = socket.socketpair()
+    with job, status:
+        with readers_job, nurserys_status:
+            handed = [readers_job.fileno(), nurserys_status.fileno(), words.fileno()]
+            nursery_of(module).hand(handed)
+        yield job, status
+
+
+def _send(job: socket.socket, head: bytes, data: bytes) -> None:
+    # A reader that died says so by its status.
+    with contextlib.suppress(OSError):
+        job.sendall(head)
+        job.sendall(data)
+
+
+class _Conversation:
+    """What is heard from a reader until it has ended."""
+
+    def __init__(
+        self, job: socket.socket, status: socket.socket, limits: Limits, heard: Heard | None
+    ) -> None:
+        self._job, self._status, self._limits, self._heard = job, status, limits, heard
+        self._buffer = bytearray()
+        self._missing = 0
+        self.last: dict[str, Any] = {}
+        self.data = b""
+        self.ended: dict[str, Any] | None = None
+        self.too_long = self.too_much = False
+        self._told: tuple[float, str] = (0.0, "")
+
+    def hold(self) -> _Conversation:
+        """Listen until the reader has ended, or has to."""
+        until = time.monotonic() + self._limits.wall
+        ended = bytearray()
+        with selectors.DefaultSelector() as both:
+            both.register(self._job, selectors.EVENT_READ)
+            both.register(self._status, selectors.EVENT_READ)
+            while both.get_map():
+                for key, _ in both.select(_LOOK):
+                    piece = _received(key.fileobj)  # type: ignore[arg-type]
+                    if not piece:
+                        both.unregister(key.fileobj)
+                    elif key.fileobj is self._status:
+                        ended += piece
+                    else:
+                        self._take(piece)
+                if self.too_much or time.monotonic() > until:
+                    self.too_long = not self.too_much
+                    return self
+                if self._heard is not None:
+                    self._heard(*self._told)
+        self.ended = json.loads(ended) if ended else None
+        return self
+
+    def _take(self, piece: bytes) -> None:
+        looked = 0 if self._missing else len(self._buffer)  # what came before has no line end
+        self._buffer += piece
+        self.too_much = len(self._buffer) > MOST_ANSWERED
+        while not self._missing and (end := self._buffer.find(b"\n", looked)) >= 0:
+            line, looked = bytes(self._buffer[:end]), 0
+            del self._buffer[: end + 1]
+            said = _plain(line)
+            if "told" in said:
+                self._told = _progress(said["told"]) or self._told
+            elif said:
+                self.last = said
+                self._missing = int(said.get("size") or 0)
+        if self._missing and len(self._buffer) >= self._missing:
+            self.data = bytes(self._buffer[: self._missing])
+            del self._buffer[: self._missing]
+            self._missing = 0
+
+    @property
+    def is_whole(self) -> bool:
+        return "answer" in self.last and not self._missing
+
+
+def _received(source: socket.socket) -> bytes:
+    try:
+        return source.recv(1 << 20)
+    except ConnectionResetError:
+        return b""
+
+
+def _plain(line: bytes) -> dict[str, Any]:
+    """What a reader said; nothing where it is no object, as of one that was taken over by its file."""
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _progress(told: Any) -> tuple[float, str] | None:
+    if isinstance(told, list) and len(told) == 2 and isinstance(told[0], int | float):
+        return min(max(float(told[0]), 0.0), 1.0), str(told[1])[:300]
+    return None
+
+
+def _judged(said: _Conversation, limits: Limits, words: IO[bytes]) -> Answer:
+    """The answer, or what kept the reader from giving one."""
+    if said.too_long:
+        raise ReaderStopped("time", round(limits.wall))
+    if said.too_much:
+        raise ReaderStopped("memory", limits.memory)
+    if said.ended is None:
+        raise _EndedFromOutside
+    if said.is_whole:
+        return Answer(said.last["answer"], said.data, int(said.ended["peak"]), float(said.ended["work"]))
+    if "error" in said.last:
+        raise _error_of(said.last, limits)
+    killed_by = os.WTERMSIG(said.ended["status"]) if os.WIFSIGNALED(said.ended["status"]) else 0
+    if killed_by == signal.SIGXCPU or (killed_by == signal.SIGKILL and said.ended["work"] >= limits.work):
+        raise ReaderStopped("time", round(limits.work))
+    text = _last_words(words)
+    if any(phrase in text for phrase in _OUT_OF_MEMORY):
+        raise ReaderStopped("memory", limits.memory)
+    if killed_by in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        raise _EndedFromOutside
+    raise ReaderStopped("crash", killed_by, detail=text)
+
+
+#: What libraries say before they end a process that gets no memory.
+_OUT_OF_MEMORY: Final = (
+    "memory allocation of",
+    "bad_alloc",
+    "out of memory",
+    "Cannot allocate memory",
+    "jemalloc",
+)
+
+
+def _last_words(words: IO[bytes]) -> str:
+    """The beginning and the end of what a reader wrote where errors go; for the log, never for a user."""
+    size = words.seek(0, os.SEEK_END)
+    words.seek(0)
+    first = words.read(_WORDS)
+    words.seek(max(_WORDS, size - _WORDS))
+    return (first + words.read(_WORDS)).decode("utf-8", "replace")
+
+
+def _error_of(said: Mapping[str, Any], limits: Limits) -> Exception:
+    kind, message = str(said["error"]), str(said.get("message", ""))[:2000]
+    if kind == "MemoryError":
+        return ReaderStopped("memory", limits.memory)
+    if kind == "OSError":
+        number = int(said.get("errno") or 0)
+        if number == errno.EFBIG:
+            return ReaderStopped("size", limits.written)
+        return OSError(number, message, str(said.get("filename") or "a file"))
+    known = getattr(errors, kind, None)
+    if isinstance(known, type) and issubclass(known, EcluseError):
+        return known(message)
+    return ReaderStopped("crash", 0, detail=message)
+
+
+# The nursery, as the process that asks sees it
+
+
+class Nursery:
+    """A process that has imported a module and forks a reader for each file; begun when first needed."""
+
+    def __init__(self, module: str) -> None:
+        self.module = module
+        self.owner = os.getpid()
+        self._lock = threading.Lock()
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def hand(self, files: list[int]) -> None:
+        """Have a reader forked that has these files: its connection, its status, and where its words go."""
+        with self._lock:
+            for _ in range(_TRIES):
+                if self._control is None:
+                    self._begin()
+                assert self._control is not None  # noqa: S101 (it was just begun)
+                try:
+                    socket.send_fds(self._control, [b"."], files)
+                except (BrokenPipeError, ConnectionResetError):  # it was idle and left, or was killed
+                    self._end()
+                else:
+                    return
+        raise ReaderStopped("ended", 0)
+
+    @property
+    def pid(self) -> int | None:
+        """Its process; None while there is none."""
+        return self._process.pid if self._process is not None else None
+
+    def close(self) -> None:
+        """Let it go, and its readers with it."""
+        with self._lock:
+            self._end()
+
+    def _begin(self) -> None:
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            boot = "import sys, json; sys.path[:] = json.loads(sys.argv[3]); from ecluse.confined import nurse; nurse()"
+            threads = str(max(1, min(THREADS, os.cpu_count() or 1)))
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-I", "-c", boot),
+                    *(str(theirs.fileno()), self.module, json.dumps([p for p in sys.path if p])),
+                ],
+                env=inherited(KEPT)
+                | {"POLARS_MAX_THREADS": threads, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1"},
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C reaches who asked, and who asked ends it
+            )
+
+    def _end(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        if self._process is not None:
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._control = self._process = None
+
+
+_nurseries: dict[str, Nursery] = {}
+_nurseries_lock = threading.Lock()
+
+
+def nursery_of(module: str) -> Nursery:
+    """The nursery of a module in this process; one that was inherited by a fork is another's."""
+    with _nurseries_lock:
+        known = _nurseries.get(module)
+        if known is None or known.owner != os.getpid():
+            known = _nurseries[module] = Nursery(module)
+        return known
+
+
+@atexit.register
+def close_nurseries() -> None:
+    """Let the nurseries of this process go."""
+    for nursery in list(_nurseries.values()):
+        if nursery.owner == os.getpid():
+            nursery.close()
+
+
+# The nursery itself, and its readers
+
+
+def nurse() -> NoReturn:
+    """Fork a reader for each set of files that comes, and say how each ended, until who asks is gone."""
+    control, module = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
+    importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # a reader that collects garbage would copy all of this
+    woken, wake = socket.socketpair()
+    for end in (woken, wake):
+        end.setblocking(False)
+    signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    _endangered(500)
+    running: dict[int, socket.socket] = {}
+    with selectors.PollSelector() as waiting:
+        waiting.register(control, selectors.EVENT_READ)
+        waiting.register(woken, selectors.EVENT_READ)
+        while True:
+            ready = waiting.select(None if running else IDLE)
+            if not ready and not running:
+                os._exit(0)
+            for key, _ in ready:
+                if key.fileobj is control:
+                    _fork(control, running, waiting)
+                elif key.fileobj is woken:
+                    with contextlib.suppress(BlockingIOError):
+                        woken.recv(4096)
+                else:  # nobody listens any more
+                    waiting.unregister(key.fileobj)
+                    _kill(running, key.fileobj)
+            _report_ended(running, waiting)
+
+
+def _fork(control: socket.socket, running: dict[int, socket.socket], waiting: selectors.BaseSelector) -> None:
+    try:
+        note, files, _, _ = socket.recv_fds(control, 1, 3)
+    except ConnectionResetError:
+        note, files = b"", []
+    if not note:
+        for pid in running:
+            os.kill(pid, signal.SIGKILL)
+        os._exit(0)
+    job, status_file, words = files
+    nursery = os.getpid()
+    pid = os.fork()
+    if not pid:
+        _read(nursery, job, words)
+    os.close(job)
+    os.close(words)
+    running[pid] = status = socket.socket(fileno=status_file)
+    waiting.register(status, selectors.EVENT_READ)
+
+
+def _kill(running: Mapping[int, socket.socket], status: Any) -> None:
+    for pid, its in running.items():
+        if its is status:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _report_ended(running: dict[int, socket.socket], waiting: selectors.BaseSelector) -> None:
+    while running:
+        try:
+            pid, code, used = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            return
+        status = running.pop(pid)
+        unit = 1 if sys.platform == "darwin" else 1024
+        ended = {"status": code, "peak": used.ru_maxrss * unit, "work": used.ru_utime + used.ru_stime}
+        with contextlib.suppress(KeyError):
+            waiting.unregister(status)
+        with contextlib.suppress(OSError):
+            status.sendall(json.dumps(ended).encode())
+        status.close()
+
+
+def _read(nursery: int, job: int, words: int) -> NoReturn:
+    """Be a reader: take one request, answer it, and end."""
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # High numbers first, as the ones taken below may be these very files.
+        job, words = (os.dup2(file, 200 + number) for number, file in enumerate((job, words)))
+        for number in (1, 2):
+            os.dup2(words, number)
+        os.dup2(job, 3)
+        os.closerange(4, 4096)
+        _alone(nursery)
+        _serve(socket.socket(fileno=3))
+    finally:
+        os._exit(1)
+
+
+def _serve(job: socket.socket) -> NoReturn:
+    with job.makefile("rb") as source:
+        request = json.loads(source.readline())
+        data = source.read(request["size"])
+    lock = threading.Lock()
+
+    def say(what: Mapping[str, Any], beside: bytes = b"") -> None:
+        with lock:
+            job.sendall(json.dumps(what).encode() + b"\n" + beside)
+
+    def tell(fraction: float, message: str = "") -> None:
+        say({"told": [fraction, message]})
+
+    try:
+        _bound(request)
+        module, _, name = request["function"].partition(":")
+        found = getattr(importlib.import_module(module), name)(tell, data, **request["arguments"])
+        made = found if isinstance(found, Beside) else Beside(found, b"")
+        say({"answer": made.value, "size": len(made.data)}, made.data)
+    except EcluseError as error:
+        say({"error": type(error).__name__, "message": str(error)})
+    except MemoryError:
+        say({"error": "MemoryError"})
+    except OSError as error:
+        told = {"errno": error.errno, "message": error.strerror or str(error), "filename": _name(error)}
+        say({"error": "OSError"} | told)
+    except BaseException as error:  # noqa: BLE001 (also what foreign code raises beside Exception)
+        told_memory = any(phrase in str(error) for phrase in _OUT_OF_MEMORY)
+        if not told_memory:
+            traceback.print_exc()
+        kind = "MemoryError" if told_memory else "crash"
+        say({"error": kind, "message": f"{type(error).__name__}: {error}"[:_WORDS]})
+    os._exit(0)
+
+
+def _name(error: OSError) -> str | None:
+    return None if error.filename is None else os.fsdecode(error.filename)
+
+
+def _alone(nursery: int) -> None:
+    """End with the nursery, gain no rights, leave no core, and be the first to go where memory is short."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    if os.getppid() != nursery:
+        os._exit(1)
+    _set_limit(resource.RLIMIT_CORE, 0)
+    _endangered(1000)
+
+
+def _endangered(score: int) -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(score), encoding="ascii")
+
+
+def _bound(request: Mapping[str, Any]) -> None:
+    if request["folder"] is not None:
+        tempfile.tempdir = request["folder"]
+        os.environ["TMPDIR"] = request["folder"]
+    used = time.process_time()
+    _set_limit(resource.RLIMIT_CPU, int(used + request["work"]) + 1, then=5)
+    _set_limit(resource.RLIMIT_FSIZE, int(request["written"]))
+    _set_limit(resource.RLIMIT_DATA, int(request["memory"]) + _data_now())
+
+
+def _data_now() -> int:
+    """Bytes that this process holds already, of the nursery's modules."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[5]
+    except OSError:
+        return 0
+    return int(pages) * resource.getpagesize()
+
+
+def _set_limit(what: int, most: int, *, then: int = 0) -> None:
+    """`then`: how much further it ends a process that is not to be asked."""
+    _, hard = resource.getrlimit(what)
+    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    last = most + then if hard == resource.RLIM_INFINITY else min(most + then, hard)
+    with contextlib.suppress(OSError, ValueError):  # a system that knows no such limit
+        resource.setrlimit(what, (allowed, last))
