@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecluse.errors import UnreadableTable
-from ecluse.fraud import delimited, workbook
+from ecluse.fraud import delimited, workbook_parts
 from ecluse.fraud.dataset import open_table
 
 
@@ -223,7 +223,7 @@ def test_a_workbook_that_inflates_too_much_is_refused(tmp_path: Path) -> None:
 def test_a_workbook_that_lies_about_its_size_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workbook, "MAX_XLSX_BYTES", 1 << 20)
+    monkeypatch.setattr(workbook_parts, "MAX_XLSX_BYTES", 1 << 20)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/workbook.xml", b" " * (2 << 20))

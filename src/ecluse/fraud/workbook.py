@@ -1,19 +1,10 @@
-"""Open a sheet of an Excel workbook, once the archive is known to unpack to a bearable size.
-
-The sizes that an archive declares may lie and two far cells are enough to ask for a huge grid, so that every
-member is inflated and counted before the reader of workbooks sees it.
-"""
+"""Open a sheet of an Excel workbook, once its parts are known to be what a reader can bear (`workbook_parts`)."""
 
 from __future__ import annotations
 
-import io
-import re
-import zipfile
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import fastexcel
 import polars as pl
@@ -29,13 +20,10 @@ from ecluse.fraud.source import (
     refuse_width,
     without_blank_rows,
 )
+from ecluse.fraud.workbook_parts import check_parts
 
 #: Rows from the top of a sheet in which its names are looked for.
 _LOOKED_AT = 200
-MAX_XLSX_BYTES = 1 << 30
-MAX_XLSX_RATIO = 200
-MAX_XLSX_CELLS = 60_000_000
-"""The reader of workbooks lays out a dense grid of about 24 bytes a cell before the first row comes back."""
 
 
 def open_workbook(
@@ -46,9 +34,12 @@ def open_workbook(
     Raises UnreadableTable when the archive is no workbook, damaged, encrypted, unpacks to more than 1 GiB, spans
     more than 60 million cells, or has no sheet with rows.
     """
-    _refuse_zip_bomb(path, shown)
+    check_parts(path, shown)
+    # The reader goes by the ending: a workbook called .xlsb would be read otherwise than it was checked.
+    named = copy.with_name("checked.xlsx")
+    named.symlink_to(path.resolve())
     try:
-        book = fastexcel.read_excel(path)
+        book = fastexcel.read_excel(named)
         layout = _with_sheet(book, layout, shown)
         frame, layout, notes = _read_sheet(book, layout, shown)
     except fastexcel.FastExcelError as error:
@@ -108,97 +99,3 @@ def _read_sheet(
 
 def _no_rows(shown: str) -> UnreadableTable:
     return UnreadableTable(f"{shown} has no sheet with a header and rows. Fill one, or pick another file.")
-
-
-def _refuse_zip_bomb(path: Path, shown: str) -> None:
-    """Inflate every member once, counting: the sizes that an archive declares may lie."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, ValueError) as error:
-        raise UnreadableTable(f"{shown} is a damaged workbook: {error}. Save it again.") from error
-    if not any(member.filename == "xl/workbook.xml" for member in members):
-        raise UnreadableTable(
-            f"{shown} is a ZIP archive, not an Excel workbook. Unpack it and pick one table."
-        )
-    if sum(member.file_size for member in members) > MAX_XLSX_BYTES:
-        raise _too_large(shown)
-    total = 0
-    with path.open("rb") as file:
-        for member in members:
-            total += _inflated_size(file, member, shown, MAX_XLSX_BYTES - total)
-
-
-def _inflated_size(file: BinaryIO, member: zipfile.ZipInfo, shown: str, allowed: int) -> int:
-    grid = _Grid() if member.filename.startswith("xl/worksheets/") else None
-    size = 0
-    for piece in _inflated(file, member, shown):
-        size += len(piece)
-        if size > allowed:
-            raise _too_large(shown)
-        if size > 50 << 20 and size > MAX_XLSX_RATIO * max(member.compress_size, 1):
-            raise UnreadableTable(
-                f"{shown} unpacks to more than {MAX_XLSX_RATIO} times its size, as no real workbook does. "
-                "Save the table as CSV."
-            )
-        if grid is not None:
-            grid.feed(piece)
-            _refuse_grid(grid, shown)
-    return size
-
-
-def _inflated(file: BinaryIO, member: zipfile.ZipInfo, shown: str) -> Iterator[bytes]:
-    file.seek(member.header_offset)
-    local = file.read(30)
-    file.seek(int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little"), io.SEEK_CUR)
-    left = member.compress_size
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
-        raise UnreadableTable(f"{shown} is encrypted or packed in an unusual way. Save it again without.")
-    engine = zlib.decompressobj(-15) if member.compress_type == zipfile.ZIP_DEFLATED else None
-    try:
-        while left > 0 and (packed := file.read(min(left, 1 << 16))):
-            left -= len(packed)
-            if engine is None:
-                yield packed
-                continue
-            # At most 1,032 times 64 KiB come out at once.
-            yield engine.decompress(packed)
-    except zlib.error as error:
-        raise UnreadableTable(f"{shown} is a damaged workbook: {error}. Save it again.") from error
-
-
-def _too_large(shown: str) -> UnreadableTable:
-    return UnreadableTable(f"{shown} unpacks to more than 1 GiB. Save the table as CSV or Parquet.")
-
-
-@dataclass
-class _Grid:
-    """The last row and column that a sheet names; two far cells are enough to ask for the whole grid."""
-
-    rows: int = 0
-    columns: int = 0
-    tail: bytes = b""
-    seen: set[bytes] = field(default_factory=set)
-
-    def feed(self, piece: bytes) -> None:
-        text = self.tail + piece
-        self.tail = text[-64:]
-        self.seen.update(re.findall(rb'<(?:\w+:)?c [^<>]{0,40}?\br="([A-Z]{1,3})\d', text))
-        self.columns = max((_column_number(letters) for letters in self.seen), default=0)
-        rows = re.findall(rb'<(?:\w+:)?(?:row|c) [^<>]{0,40}?\br="[A-Z]{0,3}(\d{5,7})"', text)
-        self.rows = max(self.rows, max(map(int, rows), default=0))
-
-
-def _column_number(letters: bytes) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + letter - 64
-    return number
-
-
-def _refuse_grid(grid: _Grid, shown: str) -> None:
-    if grid.rows * grid.columns > MAX_XLSX_CELLS:
-        raise UnreadableTable(
-            f"{shown} spans {grid.rows:,} rows by {grid.columns:,} columns, more than {MAX_XLSX_CELLS:,} cells. "
-            "Delete stray far cells, or save the table as CSV."
-        )

@@ -25,7 +25,7 @@ from ecluse.checkpoints import Checkpoints, from_bytes, to_bytes
 from ecluse.errors import InvalidInput, NotFound, UnreadableImage
 from ecluse.plants.formats import FORMATS
 from ecluse.plants.likeness import perceptual_hash
-from ecluse.plants.pictures import expect_whole, read_picture, says_many_pixels
+from ecluse.plants.pictures import read_picture, says_many_pixels
 from ecluse.plants.sources import File
 from ecluse.plants.sources.archives import is_archive
 from ecluse.plants.workflows import checked_label, images_prefix
@@ -263,12 +263,11 @@ def _stored(place: _Place, read: _Examined, data: bytes) -> _Examined:
         with (
             _one_at_a_time if len(data) > _MANY_BYTES or says_many_pixels(data) else contextlib.nullcontext()
         ):
-            picture = read_picture(data, side=_SIDE)
+            picture = read_picture(data, side=_SIDE, whole=True)
     except UnreadableImage:
         if is_archive(data):
             raise UnreadableImage("It is an archive within what is imported. Import it by itself.") from None
         raise
-    expect_whole(data)
     key = place.key(read.sha256, picture.format)
     place.store.put(key, data, attributes={"Content-Type": FORMATS[picture.format][1]})
     return replace(

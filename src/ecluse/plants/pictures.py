@@ -1,8 +1,14 @@
-"""Read an image that a stranger gives, and turn it into what a model sees: the same in training and in serving."""
+"""Read an image that a stranger gives, and turn it into what a model sees: the same in training and in serving.
+
+Each image is decoded in a process of its own (see `confined`), so that what it does to its decoder is done there. It is
+forked from one that has the libraries loaded, in a few ms. `decode` is what it does.
+"""
 
 from __future__ import annotations
 
 import io
+import itertools
+import logging
 import re
 import struct
 from collections.abc import Iterator
@@ -12,14 +18,18 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import WebPImagePlugin as WebPImagePlugin
 
-from ecluse.errors import UnreadableImage
+from ecluse.confined import Answer, Beside, Heard, Limits, run
+from ecluse.errors import EcluseError, Overloaded, ReaderStopped, UnreadableImage
 from ecluse.plants.formats import FORMATS, MAX_BYTES
 
 #: Pixels of an image once it is decoded: a bomb says its size before it is.
 MAX_PIXELS: Final = 50_000_000
 #: An image of more pixels is decoded while no other of that size is.
 MANY_PIXELS: Final = 8_000_000
+#: What decoding one image may take: one of 50 million pixels takes some 600 MB and 5 s where nothing else runs.
+LIMITS: Final = Limits(memory=1 << 30, work=60.0, wall=1800.0, written=0)
 #: The shorter side of an image in which there is something to see.
 MIN_SIDE: Final = 16
 #: What phones write beside a photograph is a second one in the same file; the first is the image.
@@ -34,8 +44,14 @@ MOST_MARKERS: Final = 1000
 #: How a JPEG that is coded by Huffman and in one pass begins: of others, a decoder may read on behind the end, or the
 #: end adds details that are not seen in a small image.
 _HUFFMAN: Final = frozenset({0xC0, 0xC1})
+#: Markers that say the size: of any coding.
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 #: What a decoder that lacks bytes takes for them.
 _FILLING: Final = b"\x5a\x3c" * 512
+
+
+logger = logging.getLogger(__name__)
+Image.preinit()  # once, before processes are forked, and not by each of them
 
 
 @dataclass(frozen=True)
@@ -48,19 +64,86 @@ class Picture:
     height: int
 
 
-def read_picture(data: bytes, *, side: int | None = None) -> Picture:
-    """Decode a whole image file of which nothing is known.
+def read_picture(data: bytes, *, side: int | None = None, whole: bool = False) -> Picture:
+    """Decode an image file of which nothing is known, in a process of its own.
 
     With `side` a large JPEG is decoded at a half, a quarter or an eighth of its size, while its shorter side
-    stays at least twice that.
+    stays at least twice that. With `whole` one that lacks bytes is refused, see `expect_whole`.
+
+    Raises:
+        UnreadableImage: it is no image of `FORMATS`, is damaged, is too large or too small, or takes its decoder more
+            memory or work than any image does.
+        Overloaded: the machine ended its decoder, several times.
+    """
+    if len(data) > MAX_BYTES:
+        raise _too_many_bytes(data)
+    try:
+        answer = run(f"{__name__}:reader", {"side": side, "whole": whole}, limits=LIMITS, data=data)
+    except ReaderStopped as stopped:
+        raise what_stopped(stopped) from stopped
+    return _picture_of(answer)
+
+
+def what_stopped(stopped: ReaderStopped) -> EcluseError:
+    """What it means for an image that its decoder was stopped."""
+    logger.warning(
+        "The decoder of an image was stopped (%s, %s): %s", stopped.why, stopped.limit, stopped.detail
+    )
+    if stopped.why == "memory":
+        return UnreadableImage(
+            f"The image needs more than {stopped.limit / 1e6:,.0f} MB of memory to be decoded. Make it smaller."
+        )
+    if stopped.why == "time":
+        return UnreadableImage(
+            f"The image took more than {stopped.limit:,} s of work to be decoded. Save it anew."
+        )
+    if stopped.why == "ended":
+        return Overloaded(
+            "The image was not read: the machine ended the process that decoded it, as it does where memory is short. "
+            "Try again later.",
+            60,
+        )
+    return UnreadableImage("The image cannot be decoded: the decoder failed on it. Save it anew.")
+
+
+def _picture_of(answer: Answer) -> Picture:
+    said = answer.value
+    image = Image.frombytes("RGB", (int(said["size"][0]), int(said["size"][1])), answer.data)
+    return Picture(image, str(said["format"]), int(said["width"]), int(said["height"]))
+
+
+def reader(tell: Heard, data: bytes, *, side: int | None, whole: bool) -> Beside:
+    """What the process does that `read_picture` asks: the pixels of an image beside what it is."""
+    picture = decode(data, side=side)
+    if whole:
+        expect_whole(data)
+    told = {
+        "size": picture.image.size,
+        "format": picture.format,
+        "width": picture.width,
+        "height": picture.height,
+    }
+    return Beside(told, picture.image.tobytes())
+
+
+def _too_many_bytes(data: bytes) -> UnreadableImage:
+    return UnreadableImage(
+        f"The file has {len(data):,} bytes; {MAX_BYTES:,} are the most. Make the image smaller."
+    )
+
+
+def decode(data: bytes, *, side: int | None = None) -> Picture:
+    """Decode an image file here, as `read_picture` says.
 
     Raises:
         UnreadableImage: it is no image of `FORMATS`, is damaged, or is too large or too small.
     """
     if len(data) > MAX_BYTES:
-        raise UnreadableImage(
-            f"The file has {len(data):,} bytes; {MAX_BYTES:,} are the most. Make the image smaller."
-        )
+        raise _too_many_bytes(data)
+    if (said := said_size(data)) is not None and said[0] * said[
+        1
+    ] > MAX_PIXELS:  # before a canvas is laid out
+        raise _too_many_pixels(*said)
     if _is_laborious(data):
         raise UnreadableImage(
             f"The JPEG has more than {MOST_SCANS} passes or {MOST_MARKERS:,} segments, as no camera writes. "
@@ -83,21 +166,39 @@ def read_picture(data: bytes, *, side: int | None = None) -> Picture:
 
 def says_many_pixels(data: bytes) -> bool:
     """Whether an image says that it takes much memory once it is decoded; nothing of it is decoded."""
-    if _is_laborious(data):
-        return False  # `read_picture` refuses it
-    try:
-        with Image.open(io.BytesIO(data), formats=list(FORMATS)) as opened:
-            return opened.width * opened.height > MANY_PIXELS
-    except (
-        Image.DecompressionBombError,
-        OSError,
-        SyntaxError,
-        ValueError,
-        LookupError,
-        TypeError,
-        struct.error,
-    ):
-        return False  # `read_picture` says what it is instead
+    said = said_size(data)
+    return said is not None and said[0] * said[1] > MANY_PIXELS and not _is_laborious(data)
+
+
+def said_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height as the first bytes of an image say them; None where they say none."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big"))
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return _said_by_webp(data)
+    if data.startswith(b"\xff\xd8"):
+        for kind, start in itertools.islice(_markers(data), MOST_MARKERS):
+            if kind in _FRAMES:
+                at = start + 5
+                return (
+                    int.from_bytes(data[at + 2 : at + 4], "big"),
+                    int.from_bytes(data[at : at + 2], "big"),
+                )
+    return None
+
+
+def _said_by_webp(data: bytes) -> tuple[int, int] | None:
+    if data[12:16] == b"VP8X":
+        return (1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little"))
+    if data[12:16] == b"VP8L":
+        packed = int.from_bytes(data[21:25], "little")
+        return (1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF))
+    if data[12:16] == b"VP8 ":
+        return (
+            int.from_bytes(data[26:28], "little") & 0x3FFF,
+            int.from_bytes(data[28:30], "little") & 0x3FFF,
+        )
+    return None
 
 
 def expect_whole(data: bytes) -> None:
@@ -160,9 +261,7 @@ def _small(data: bytes) -> bytes:
 def _decoded(opened: Image.Image, side: int | None) -> Picture:
     width, height = opened.size
     if width * height > MAX_PIXELS:
-        raise UnreadableImage(
-            f"The image has {width} × {height} pixels; {MAX_PIXELS:,} are the most. Make it smaller."
-        )
+        raise _too_many_pixels(width, height)
     if min(width, height) < MIN_SIDE:
         raise UnreadableImage(
             f"The image has {width} × {height} pixels; each side needs at least {MIN_SIDE}."
@@ -173,6 +272,12 @@ def _decoded(opened: Image.Image, side: int | None) -> Picture:
     upright = ImageOps.exif_transpose(opened)
     turned = (upright.width > upright.height) != (width > height) and width != height
     return Picture(_rgb(upright), kind, *((height, width) if turned else (width, height)))
+
+
+def _too_many_pixels(width: int, height: int) -> UnreadableImage:
+    return UnreadableImage(
+        f"The image has {width} × {height} pixels; {MAX_PIXELS:,} are the most. Make it smaller."
+    )
 
 
 def _rgb(image: Image.Image) -> Image.Image:

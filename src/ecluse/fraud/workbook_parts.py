@@ -1,0 +1,384 @@
+"""Check the parts of an Excel workbook before its reader lays out a cell of it.
+
+The reader lays out a dense grid from the first cell to the last, and gives each cell its own copy of a text that is
+stored once. So what an archive and its parts say is not believed: every member is inflated and counted, and XML is
+read as XML, with whatever quotes, prefixes, references and positions it has.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import posixpath
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+from xml.parsers import expat
+
+from ecluse.errors import UnreadableTable
+
+MAX_XLSX_BYTES: Final = 1 << 30
+MAX_XLSX_RATIO: Final = 200
+MAX_XLSX_CELLS: Final = 60_000_000
+"""The reader of workbooks lays out a dense grid of about 24 bytes a cell before the first row comes back."""
+#: Characters of text in all cells of a sheet, a shared one counted in each.
+MAX_XLSX_TEXT: Final = 1 << 30
+#: What a workbook may hold: 1,000 sheets with their drawings have fewer members.
+MAX_MEMBERS: Final = 10_000
+#: A sheet has so many rows and columns, in any program.
+LAST_ROW, LAST_COLUMN = 1 << 20, 1 << 14
+#: Encodings in which `<`, quotes and digits are the bytes that they are in ASCII, so that no two readers differ.
+ENCODINGS: Final = frozenset({"utf-8", "us-ascii", "ascii", "iso-8859-1", "windows-1252"})
+_OTHER_STARTS: Final = (b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<", b"\0\0")
+_CELL: Final = re.compile(r"([A-Za-z]{1,3})([0-9]{1,7})")
+_BOOK, _RELATIONS, _STRINGS = "xl/workbook.xml", "xl/_rels/workbook.xml.rels", "xl/sharedstrings.xml"
+_STEEP_FROM: Final = 50 << 20
+
+
+def check_parts(path: Path, shown: str) -> None:
+    """Read every member of a workbook once, and none of it twice but shared texts that may be too many.
+
+    Raises:
+        UnreadableTable: the archive is no workbook, is damaged, encrypted, or unpacks to more than 1 GiB; its XML is
+            malformed, declares a document type, or is in an encoding that its reader lacks; a sheet spans more than
+            60 million cells, has cells that no sheet has, rows out of order, or more than 1 GiB of text.
+    """
+    with path.open("rb") as file:
+        _Workbook(file, shown, path).check()
+
+
+class _Workbook:
+    def __init__(self, file: BinaryIO, shown: str, path: Path) -> None:
+        self._file, self._shown = file, shown
+        self._members = self._listed(path)
+        self._left = MAX_XLSX_BYTES
+
+    def check(self) -> None:
+        sheets = self._sheets()
+        lengths: list[int] = []
+        shared: dict[str, int] = {}
+        for name, member in self._members.items():
+            if name in (_BOOK, _RELATIONS):
+                continue
+            if name in sheets or (name.startswith("xl/worksheets/") and not name.endswith(".rels")):
+                self._parse(member, sheet := _Sheet())
+                shared[name] = sheet.shared
+            elif name == _STRINGS:
+                self._parse(member, strings := _Strings())
+                lengths = strings.lengths
+            elif name.endswith((".xml", ".rels")):
+                self._parse(member, _Elements())
+            else:
+                for _ in self._inflated(member):
+                    pass
+        longest = max(lengths, default=0)
+        for name, count in shared.items():
+            if count * longest > MAX_XLSX_TEXT:
+                self._expect_text(name, lengths)
+
+    def _expect_text(self, name: str, lengths: list[int]) -> None:
+        """Count the text of a sheet, each shared one as often as it is used."""
+        self._left += self._members[name].file_size
+        used = _Uses(lengths)
+        self._parse(self._members[name], used)
+        if used.text > MAX_XLSX_TEXT:
+            raise UnreadableTable(
+                f"{self._shown} unpacks to {used.text / 1e9:.1f} GB of text, more than this reads. "
+                "Leave the long texts out."
+            )
+
+    def _sheets(self) -> set[str]:
+        """The members that sheets lie in, by the relations that the workbook names."""
+        book, relations = _Ids(), _Relations()
+        self._parse(self._members[_BOOK], book)
+        if _RELATIONS in self._members:
+            self._parse(self._members[_RELATIONS], relations)
+        found = set()
+        for id_ in book.ids:
+            target, mode = relations.targets.get(id_, ("", ""))
+            place = posixpath.normpath(posixpath.join("/xl", target.replace("\\", "/"))).lstrip("/").lower()
+            leaves = target.replace("\\", "/").startswith("../..") or ":" in target
+            if leaves or mode.lower() == "external":
+                raise UnreadableTable(
+                    f"{self._shown} has a sheet that lies outside of the file: {target[:100]!r}. "
+                    "Save the workbook with the sheet in it."
+                )
+            found.add(place)
+        return found
+
+    def _listed(self, path: Path) -> dict[str, zipfile.ZipInfo]:
+        """The members by their names as the reader compares them: in lower case, with slashes."""
+        shown = self._shown
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = archive.infolist()
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError) as error:
+            raise UnreadableTable(f"{shown} is a damaged workbook: {error}. Save it again.") from error
+        if len(members) > MAX_MEMBERS:
+            raise UnreadableTable(
+                f"{shown} holds {len(members):,} files, as no workbook does. Save the table as CSV."
+            )
+        found: dict[str, zipfile.ZipInfo] = {}
+        for member in members:
+            name = member.filename.replace("\\", "/").lower()
+            if name in found or name.startswith("/") or ".." in name.split("/"):
+                raise UnreadableTable(
+                    f"{shown} holds {member.filename[:100]!r} twice, or outside of itself. Save it again."
+                )
+            found[name] = member
+        if _BOOK not in found:
+            raise UnreadableTable(
+                f"{shown} is a ZIP archive, not an Excel workbook. Unpack it and pick one table."
+            )
+        if sum(member.file_size for member in members) > MAX_XLSX_BYTES:
+            raise self._too_large()
+        ordered = sorted(members, key=lambda member: member.header_offset)
+        for one, following in itertools.pairwise(ordered):
+            if one.header_offset + one.compress_size > following.header_offset:
+                raise UnreadableTable(f"{shown} is a damaged workbook: its files overlap. Save it again.")
+        return found
+
+    def _parse(self, member: zipfile.ZipInfo, part: _Elements) -> None:
+        parser = part.parser()
+        first = True
+        try:
+            for piece in self._inflated(member):
+                if first and piece.startswith(_OTHER_STARTS):
+                    raise part.unusual_encoding("UTF-16", self._shown)
+                first = first and not piece
+                parser.Parse(piece, False)
+            parser.Parse(b"", True)
+        except expat.ExpatError as error:
+            raise UnreadableTable(
+                f"{self._shown} is a damaged workbook: {member.filename[:100]}: {error}. Save it again."
+            ) from error
+        except _Refused as refused:
+            raise UnreadableTable(refused.sentence(self._shown)) from refused
+
+    def _inflated(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
+        """The bytes of a member as they come, counted: the sizes that an archive declares may lie."""
+        size = 0
+        for piece in _unpacked(self._file, member, self._shown):
+            size += len(piece)
+            self._left -= len(piece)
+            if self._left < 0:
+                raise self._too_large()
+            if size > _STEEP_FROM and size > MAX_XLSX_RATIO * max(member.compress_size, 1):
+                raise UnreadableTable(
+                    f"{self._shown} unpacks to more than {MAX_XLSX_RATIO} times its size, as no real workbook does. "
+                    "Save the table as CSV."
+                )
+            yield piece
+
+    def _too_large(self) -> UnreadableTable:
+        return UnreadableTable(f"{self._shown} unpacks to more than 1 GiB. Save the table as CSV or Parquet.")
+
+
+def _unpacked(file: BinaryIO, member: zipfile.ZipInfo, shown: str) -> Iterator[bytes]:
+    file.seek(member.header_offset)
+    local = file.read(30)
+    if len(local) < 30 or local[:4] != b"PK\x03\x04":
+        raise UnreadableTable(f"{shown} is a damaged workbook: a file in it has no beginning. Save it again.")
+    file.seek(int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little"), io.SEEK_CUR)
+    left = member.compress_size
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
+        raise UnreadableTable(f"{shown} is encrypted or packed in an unusual way. Save it again without.")
+    engine = zlib.decompressobj(-15) if member.compress_type == zipfile.ZIP_DEFLATED else None
+    try:
+        while left > 0 and (packed := file.read(min(left, 1 << 16))):
+            left -= len(packed)
+            # At most 1,032 times 64 KiB come out at once.
+            yield packed if engine is None else engine.decompress(packed)
+    except zlib.error as error:
+        raise UnreadableTable(f"{shown} is a damaged workbook: {error}. Save it again.") from error
+
+
+class _Refused(Exception):
+    """A part holds what no reader is given; the sentence names the file that people know."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self._sentence = sentence
+
+    def sentence(self, shown: str) -> str:
+        return f"{shown} {self._sentence}"
+
+
+class _Elements:
+    """XML of which only the form matters."""
+
+    def parser(self) -> expat.XMLParserType:
+        parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = self._refuse_doctype
+        parser.XmlDeclHandler = self._check_encoding
+        parser.StartElementHandler = self.start
+        return parser
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        """An element begins; its name has a prefix or none."""
+
+    @staticmethod
+    def unusual_encoding(encoding: str, shown: str) -> UnreadableTable:
+        return UnreadableTable(f"{shown} {_unusual(encoding)}")
+
+    @staticmethod
+    def _refuse_doctype(*_: object) -> None:
+        raise _Refused("declares a document type, as no real workbook does. Save the table as CSV.")
+
+    @staticmethod
+    def _check_encoding(version: str, encoding: str | None, standalone: int) -> None:
+        if (encoding or "utf-8").lower() not in ENCODINGS:
+            raise _Refused(_unusual(str(encoding)[:40]))
+
+
+def _unusual(encoding: str) -> str:
+    return f"is written in {encoding}, which is not read in a workbook. Save the table as CSV."
+
+
+class _Ids(_Elements):
+    """The sheets of a workbook, as the ids of their relations."""
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if _local(name) == "sheet":
+            self.ids |= {value for key, value in attributes.items() if _local(key) == "id"}
+
+
+class _Relations(_Elements):
+    def __init__(self) -> None:
+        self.targets: dict[str, tuple[str, str]] = {}
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if _local(name) == "Relationship":
+            self.targets[attributes.get("Id", "")] = (
+                attributes.get("Target", ""),
+                attributes.get("TargetMode", ""),
+            )
+
+
+class _Sheet(_Elements):
+    """Which cells a sheet has, and how many of them are shared texts."""
+
+    def __init__(self) -> None:
+        self._row = self._column = self.shared = 0
+        self._first: tuple[int, int] | None = None
+        self._least = self._most = 0
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        local = _local(name)
+        if local == "c":
+            self._cell(attributes.get("r"))
+            self.shared += attributes.get("t") == "s"
+        elif local == "row":
+            self._begin_row(attributes.get("r"))
+
+    def _begin_row(self, written: str | None) -> None:
+        row = self._row + 1
+        if written is not None:
+            if not (written.isascii() and written.isdigit() and len(written) <= 7):
+                raise _Refused(_no_cell(written))
+            row = int(written)
+        self._go_to(row, str(written))
+        self._column = 0
+
+    def _go_to(self, row: int, written: str) -> None:
+        if not 1 <= row <= LAST_ROW:
+            raise _Refused(_no_cell(written))
+        if row < self._row:
+            raise _Refused(f"has row {row:,} after row {self._row:,}. Save it again, or as CSV.")
+        self._row = row
+
+    def _cell(self, written: str | None) -> None:
+        if written is None:
+            self._column += 1
+        else:
+            match = _CELL.fullmatch(written)
+            if match is None:
+                raise _Refused(_no_cell(written))
+            self._go_to(int(match[2]), written)
+            self._column = column_number(match[1].upper())
+        if not 1 <= self._column <= LAST_COLUMN:
+            raise _Refused(_no_cell(written or f"column {self._column}"))
+        if self._first is None:
+            self._first = (self._row, self._column)
+            self._least = self._most = self._column
+        self._least, self._most = min(self._least, self._column), max(self._most, self._column)
+        rows, columns = self._row - self._first[0] + 1, self._most - self._least + 1
+        if rows * columns > MAX_XLSX_CELLS:
+            raise _Refused(
+                f"spans {rows:,} rows by {columns:,} columns, more than {MAX_XLSX_CELLS:,} cells. "
+                "Delete stray far cells, or save the table as CSV."
+            )
+
+
+def _no_cell(written: str) -> str:
+    return f"names a cell {written[:40]!r}, which no sheet has. Save it again, or as CSV."
+
+
+class _Strings(_Elements):
+    """How many characters each shared text has."""
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+
+    def parser(self) -> expat.XMLParserType:
+        parser = super().parser()
+        parser.CharacterDataHandler = self._text
+        return parser
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if _local(name) == "si":
+            self.lengths.append(0)
+
+    def _text(self, text: str) -> None:
+        if self.lengths:
+            self.lengths[-1] += len(text)
+
+
+class _Uses(_Elements):
+    """The text that cells take from shared ones."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        self._lengths, self.text = lengths, 0
+        self._is_shared = self._is_value = False
+        self._index = ""
+
+    def parser(self) -> expat.XMLParserType:
+        parser = super().parser()
+        parser.CharacterDataHandler = self._said
+        parser.EndElementHandler = self._end
+        return parser
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        local = _local(name)
+        if local == "c":
+            self._is_shared = attributes.get("t") == "s"
+        self._is_value, self._index = local == "v" and self._is_shared, ""
+
+    def _said(self, text: str) -> None:
+        if self._is_value:
+            self._index += text[:20]
+
+    def _end(self, name: str) -> None:
+        if self._is_value and self._index.strip().isdecimal():
+            index = int(self._index.strip()[:20])
+            self.text += self._lengths[index] if index < len(self._lengths) else 0
+        self._is_value = False
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+def column_number(letters: str) -> int:
+    """A is 1, XFD is 16,384."""
+    number = 0
+    for letter in letters:
+        number = number * 26 + ord(letter) - 64
+    return number
