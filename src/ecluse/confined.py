@@ -40,7 +40,7 @@ from typing import IO, Any, Final, NoReturn
 
 from ecluse import errors
 from ecluse.errors import EcluseError, ReaderStopped
-from ecluse.settings import inherited
+from ecluse.settings import inherited, replace_variables
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
@@ -572,7 +572,7 @@ def _endangered(score: int) -> None:
 def _bound(request: Mapping[str, Any]) -> None:
     if request["folder"] is not None:
         tempfile.tempdir = request["folder"]
-        os.environ["TMPDIR"] = request["folder"]
+        replace_variables({"TMPDIR": request["folder"]}, without=())
     used = time.process_time()
     _set_limit(resource.RLIMIT_CPU, int(used + request["work"]) + 1, then=5)
     _set_limit(resource.RLIMIT_FSIZE, int(request["written"]))

@@ -64,13 +64,13 @@ class _Workbook:
             if name in (_BOOK, _RELATIONS):
                 continue
             if name in sheets or (name.startswith("xl/worksheets/") and not name.endswith(".rels")):
-                self._parse(member, sheet := _Sheet())
+                self._parse(member, sheet := _Sheet(self._shown))
                 shared[name] = sheet.shared
             elif name == _STRINGS:
-                self._parse(member, strings := _Strings())
+                self._parse(member, strings := _Strings(self._shown))
                 lengths = strings.lengths
             elif name.endswith((".xml", ".rels")):
-                self._parse(member, _Elements())
+                self._parse(member, _Elements(self._shown))
             else:
                 for _ in self._inflated(member):
                     pass
@@ -82,7 +82,7 @@ class _Workbook:
     def _expect_text(self, name: str, lengths: list[int]) -> None:
         """Count the text of a sheet, each shared one as often as it is used."""
         self._left += self._members[name].file_size
-        used = _Uses(lengths)
+        used = _Uses(self._shown, lengths)
         self._parse(self._members[name], used)
         if used.text > MAX_XLSX_TEXT:
             raise UnreadableTable(
@@ -92,7 +92,7 @@ class _Workbook:
 
     def _sheets(self) -> set[str]:
         """The members that sheets lie in, by the relations that the workbook names."""
-        book, relations = _Ids(), _Relations()
+        book, relations = _Ids(self._shown), _Relations(self._shown)
         self._parse(self._members[_BOOK], book)
         if _RELATIONS in self._members:
             self._parse(self._members[_RELATIONS], relations)
@@ -147,7 +147,7 @@ class _Workbook:
         try:
             for piece in self._inflated(member):
                 if first and piece.startswith(_OTHER_STARTS):
-                    raise part.unusual_encoding("UTF-16", self._shown)
+                    raise _unusual(self._shown, "UTF-16")
                 first = first and not piece
                 parser.Parse(piece, False)
             parser.Parse(b"", True)
@@ -155,8 +155,6 @@ class _Workbook:
             raise UnreadableTable(
                 f"{self._shown} is a damaged workbook: {member.filename[:100]}: {error}. Save it again."
             ) from error
-        except _Refused as refused:
-            raise UnreadableTable(refused.sentence(self._shown)) from refused
 
     def _inflated(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
         """The bytes of a member as they come, counted: the sizes that an archive declares may lie."""
@@ -196,19 +194,11 @@ def _unpacked(file: BinaryIO, member: zipfile.ZipInfo, shown: str) -> Iterator[b
         raise UnreadableTable(f"{shown} is a damaged workbook: {error}. Save it again.") from error
 
 
-class _Refused(Exception):
-    """A part holds what no reader is given; the sentence names the file that people know."""
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(sentence)
-        self._sentence = sentence
-
-    def sentence(self, shown: str) -> str:
-        return f"{shown} {self._sentence}"
-
-
 class _Elements:
     """XML of which only the form matters."""
+
+    def __init__(self, shown: str) -> None:
+        self._shown = shown
 
     def parser(self) -> expat.XMLParserType:
         parser = expat.ParserCreate()
@@ -221,28 +211,27 @@ class _Elements:
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """An element begins; its name has a prefix or none."""
 
-    @staticmethod
-    def unusual_encoding(encoding: str, shown: str) -> UnreadableTable:
-        return UnreadableTable(f"{shown} {_unusual(encoding)}")
+    def _refuse_doctype(self, *_: object) -> None:
+        raise UnreadableTable(
+            f"{self._shown} declares a document type, as no real workbook does. Save the table as CSV."
+        )
 
-    @staticmethod
-    def _refuse_doctype(*_: object) -> None:
-        raise _Refused("declares a document type, as no real workbook does. Save the table as CSV.")
-
-    @staticmethod
-    def _check_encoding(version: str, encoding: str | None, standalone: int) -> None:
+    def _check_encoding(self, version: str, encoding: str | None, standalone: int) -> None:
         if (encoding or "utf-8").lower() not in ENCODINGS:
-            raise _Refused(_unusual(str(encoding)[:40]))
+            raise _unusual(self._shown, str(encoding)[:40])
 
 
-def _unusual(encoding: str) -> str:
-    return f"is written in {encoding}, which is not read in a workbook. Save the table as CSV."
+def _unusual(shown: str, encoding: str) -> UnreadableTable:
+    return UnreadableTable(
+        f"{shown} is written in {encoding}, which is not read in a workbook. Save the table as CSV."
+    )
 
 
 class _Ids(_Elements):
     """The sheets of a workbook, as the ids of their relations."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: str) -> None:
+        super().__init__(shown)
         self.ids: set[str] = set()
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
@@ -251,7 +240,8 @@ class _Ids(_Elements):
 
 
 class _Relations(_Elements):
-    def __init__(self) -> None:
+    def __init__(self, shown: str) -> None:
+        super().__init__(shown)
         self.targets: dict[str, tuple[str, str]] = {}
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
@@ -265,7 +255,8 @@ class _Relations(_Elements):
 class _Sheet(_Elements):
     """Which cells a sheet has, and how many of them are shared texts."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: str) -> None:
+        super().__init__(shown)
         self._row = self._column = self.shared = 0
         self._first: tuple[int, int] | None = None
         self._least = self._most = 0
@@ -282,16 +273,18 @@ class _Sheet(_Elements):
         row = self._row + 1
         if written is not None:
             if not (written.isascii() and written.isdigit() and len(written) <= 7):
-                raise _Refused(_no_cell(written))
+                raise self._no_cell(written)
             row = int(written)
         self._go_to(row, str(written))
         self._column = 0
 
     def _go_to(self, row: int, written: str) -> None:
         if not 1 <= row <= LAST_ROW:
-            raise _Refused(_no_cell(written))
+            raise self._no_cell(written)
         if row < self._row:
-            raise _Refused(f"has row {row:,} after row {self._row:,}. Save it again, or as CSV.")
+            raise UnreadableTable(
+                f"{self._shown} has row {row:,} after row {self._row:,}. Save it again, or as CSV."
+            )
         self._row = row
 
     def _cell(self, written: str | None) -> None:
@@ -300,31 +293,33 @@ class _Sheet(_Elements):
         else:
             match = _CELL.fullmatch(written)
             if match is None:
-                raise _Refused(_no_cell(written))
+                raise self._no_cell(written)
             self._go_to(int(match[2]), written)
             self._column = column_number(match[1].upper())
         if not 1 <= self._column <= LAST_COLUMN:
-            raise _Refused(_no_cell(written or f"column {self._column}"))
+            raise self._no_cell(written or str(self._column))
         if self._first is None:
             self._first = (self._row, self._column)
             self._least = self._most = self._column
         self._least, self._most = min(self._least, self._column), max(self._most, self._column)
         rows, columns = self._row - self._first[0] + 1, self._most - self._least + 1
         if rows * columns > MAX_XLSX_CELLS:
-            raise _Refused(
-                f"spans {rows:,} rows by {columns:,} columns, more than {MAX_XLSX_CELLS:,} cells. "
+            raise UnreadableTable(
+                f"{self._shown} spans {rows:,} rows by {columns:,} columns, more than {MAX_XLSX_CELLS:,} cells. "
                 "Delete stray far cells, or save the table as CSV."
             )
 
-
-def _no_cell(written: str) -> str:
-    return f"names a cell {written[:40]!r}, which no sheet has. Save it again, or as CSV."
+    def _no_cell(self, written: str) -> UnreadableTable:
+        return UnreadableTable(
+            f"{self._shown} names a cell {written[:40]!r}, which no sheet has. Save it again, or as CSV."
+        )
 
 
 class _Strings(_Elements):
     """How many characters each shared text has."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: str) -> None:
+        super().__init__(shown)
         self.lengths: list[int] = []
 
     def parser(self) -> expat.XMLParserType:
@@ -344,7 +339,8 @@ class _Strings(_Elements):
 class _Uses(_Elements):
     """The text that cells take from shared ones."""
 
-    def __init__(self, lengths: list[int]) -> None:
+    def __init__(self, shown: str, lengths: list[int]) -> None:
+        super().__init__(shown)
         self._lengths, self.text = lengths, 0
         self._is_shared = self._is_value = False
         self._index = ""

@@ -654,6 +654,28 @@ MESSAGES: Final[tuple[str, ...]] = (
     N_("%(file)s cannot be read to its end: %(error)s. Export it again."),
     N_("%(file)s has no sheet with a header and rows. Fill one, or pick another file."),
     N_("%(file)s is encrypted or packed in an unusual way. Save it again without."),
+    N_("%(file)s needs more than %(count)s MB of memory to be read. Split it, or save it as CSV; who "
+       "runs Écluse can allow more: ECLUSE_READER_MAX_BYTES."),
+    N_("%(file)s took more than %(count)s s of work to be read. Split it, or save it as CSV or Parquet."),
+    N_("%(file)s unpacks to more than %(count)s GB. Split it."),
+    N_("%(file)s was not read: the machine ended the process that read it, as it does where memory is "
+       "short. Try again later, or split the table."),
+    N_("%(file)s cannot be read: the reader of such files failed on it. Save it anew, as CSV or Parquet."),
+    N_("%(file)s has a sheet that lies outside of the file: %(value)s. Save the workbook with the "
+       "sheet in it."),
+    N_("%(file)s holds %(count)s files, as no workbook does. Save the table as CSV."),
+    N_("%(file)s holds %(value)s twice, or outside of itself. Save it again."),
+    N_("its files overlap"),
+    N_("a file in it has no beginning"),
+    N_("%(file)s declares a document type, as no real workbook does. Save the table as CSV."),
+    N_("%(file)s is written in %(value)s, which is not read in a workbook. Save the table as CSV."),
+    N_("%(file)s has row %(count)s after row %(number)s. Save it again, or as CSV."),
+    N_("%(file)s names a cell %(value)s, which no sheet has. Save it again, or as CSV."),
+    N_("The image needs more than %(count)s MB of memory to be decoded. Make it smaller."),
+    N_("The image took more than %(count)s s of work to be decoded. Save it anew."),
+    N_("The image was not read: the machine ended the process that decoded it, as it does where memory "
+       "is short. Try again later."),
+    N_("The image cannot be decoded: the decoder failed on it. Save it anew."),
     N_("%(file)s spans %(rows)s rows by %(total)s columns, more than %(count)s cells. Delete stray "
        "far cells, or save the table as CSV."),
     N_("Row %(number)s of %(file)s holds no names. Choose another row, or none (0)."),
