@@ -22,6 +22,7 @@ import errno
 import gc
 import importlib
 import json
+import logging
 import os
 import resource
 import selectors
@@ -57,6 +58,7 @@ _LOOK: Final = 0.5
 #: Times that a reading is begun again where it was ended from outside: by a person, or by a machine without memory.
 _TRIES: Final = 3
 _WORDS: Final = 4000
+logger = logging.getLogger(__name__)
 _DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG
 _NO_NEW_PRIVILEGES: Final = 38  # PR_SET_NO_NEW_PRIVS
 
@@ -278,6 +280,7 @@ def _judged(said: _Conversation, limits: Limits, words: IO[bytes]) -> Answer:
         raise ReaderStopped("memory", limits.memory)
     if said.ended is None:
         raise _EndedFromOutside
+    logger.debug("A reader ended: status %(status)s, %(peak)s bytes at most, %(work)s s", said.ended)
     if said.is_whole:
         return Answer(said.last["answer"], said.data, int(said.ended["peak"]), float(said.ended["work"]))
     if "error" in said.last:

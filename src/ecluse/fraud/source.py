@@ -75,15 +75,20 @@ def clean_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
     """Unique, non-empty names in order, and a note for each that had to change."""
     taken = {name.strip() for name in header}
     names: list[str] = []
+    given: set[str] = set()
     notes: list[str] = []
+    #: Where to look for the next number of a name, as 10,000 columns may have one.
+    next_number: dict[str, int] = {}
     for position, written in enumerate(header, start=1):
         name = written.strip()
-        if name and name not in names:
+        if name and name not in given:
             names.append(name)
+            given.add(name)
             continue
-        stem, number = (name, 2) if name else ("column", position)
+        stem, number = (name, next_number.get(name, 2)) if name else ("column", position)
         while f"{stem}_{number}" in taken:
             number += 1
+        next_number[name] = number + 1
         names.append(f"{stem}_{number}")
         taken.add(names[-1])
         reason = f"repeats the name {name!r}" if name else "has no name"
