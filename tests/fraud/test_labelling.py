@@ -56,7 +56,7 @@ def test_what_is_no_number_of_a_row_is_refused_as_that(tmp_path: Path, row: str)
         open_table(tmp_path / "labels.csv") as labels,
         pytest.raises(InvalidInput, match="is no number of a row"),
     ):
-        read_labels(labels)
+        read_labels(labels, 1000)
 
 
 def test_labels_of_one_row_that_contradict_each_other_are_refused_and_repeated_ones_are_not(
@@ -64,13 +64,13 @@ def test_labels_of_one_row_that_contradict_each_other_are_refused_and_repeated_o
 ) -> None:
     (tmp_path / "same.csv").write_text("row,label\n1,fraud\n1,1\n2,0\n2,\n")
     with open_table(tmp_path / "same.csv") as labels:
-        assert read_labels(labels) == {1: 1, 2: 0}
+        assert read_labels(labels, 1000) == {1: 1, 2: 0}
     (tmp_path / "both.csv").write_text("row,label\n1,1\n1,0\n")
     with (
         open_table(tmp_path / "both.csv") as labels,
         pytest.raises(InvalidInput, match="Row 1 has two labels"),
     ):
-        read_labels(labels)
+        read_labels(labels, 1000)
 
 
 @settings(max_examples=60, deadline=None)

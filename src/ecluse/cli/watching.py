@@ -234,7 +234,7 @@ def _ask(runtime: Runtime, user: User, dataset_id: str, asked: Inspection) -> No
 def _labels_of(file: Path) -> dict[int, int | None]:
     from ecluse.fraud.uploads import labels_of_upload
 
-    return dict(labels_of_upload(file, file.name))
+    return dict(labels_of_upload(file, file.name, most=labelling.MOST_LABELS))
 
 
 def _figures(runtime: Runtime, user: User, dataset_id: str, asked: Inspection) -> dict[str, Any]:

@@ -119,14 +119,13 @@ def labels_from_table(runtime: Runtime, user_id: str, dataset_id: str) -> dict[i
         path = folder / "labels"
         located.store.download(located.key, path, sha256=dataset.sha256)
         memory = runtime.settings.reader_max_bytes
-        return labels_of_upload(path, dataset.filename, layout_of(dataset), memory=memory)
+        return labels_of_upload(path, dataset.filename, layout_of(dataset), most=MOST_LABELS, memory=memory)
 
 
-def read_labels(table: Any) -> dict[int, int]:
+def read_labels(table: Any, most: int) -> dict[int, int]:
     """{row from 1: 0 or 1} of a table with the columns row and label; rows without a label are left out.
 
-    Raises InvalidInput for other columns, other values, two labels of one row that differ, or more labels than are
-    kept of a table.
+    Raises InvalidInput for other columns, other values, two labels of one row that differ, or more than `most` labels.
     """
     if not {"row", "label"} <= set(table.columns):
         raise InvalidInput(
@@ -139,11 +138,11 @@ def read_labels(table: Any) -> dict[int, int]:
             if label is None or str(label).strip() == "":
                 continue
             given += 1
-            if given <= MOST_LABELS:
+            if given <= most:
                 add_label(found, _row(row), label_of(str(label)))
-    if given > MOST_LABELS:
+    if given > most:
         raise InvalidInput(
-            f"{given} labels are more than {MOST_LABELS}, which are kept of a table. "
+            f"{given} labels are more than {most}, which are kept of a table. "
             "Add them as a column and train a model."
         )
     return found

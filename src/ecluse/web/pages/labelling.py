@@ -181,7 +181,9 @@ def upload_labels(
             path = folder / safe_filename(file.filename or "labels")
             path.write_bytes(file.file.read())
             memory = runtime.settings.reader_max_bytes
-            given = labels_of_upload(path, file.filename or "labels", memory=memory)
+            given = labels_of_upload(
+                path, file.filename or "labels", most=labelling.MOST_LABELS, memory=memory
+            )
         labelling.put_labels(runtime, user.user.id, dataset.id, given)
     except InvalidInput as error:
         return _page(request, runtime, user.user.id, dataset_id, model=model or None, error=error)
