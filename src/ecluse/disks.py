@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
@@ -132,9 +131,14 @@ def _narrow_file(path: Path, *, shared: bool) -> None:
     found = path.lstat()
     mode = stat.S_IMODE(found.st_mode)
     wide = mode & (0o007 if shared else 0o077)
-    if wide and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
-        with contextlib.suppress(FileNotFoundError):  # another process has just ended with it
-            path.chmod(mode & ~wide)
+    if not (wide and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()):
+        return
+    try:
+        path.chmod(mode & ~wide)
+    except OSError as error:
+        # Another process has just ended with it; or the disk can only be read, and its folder keeps others out.
+        if error.errno not in (errno.ENOENT, errno.EROFS):
+            raise
 
 
 @contextmanager
