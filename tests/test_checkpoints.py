@@ -13,7 +13,7 @@ import pytest
 
 from ecluse import checkpoints as module
 from ecluse.checkpoints import Checkpoints, checkpoints_of, checkpoints_prefix, from_bytes, tidied, to_bytes
-from ecluse.errors import InvalidInput
+from ecluse.errors import InvalidInput, StoreUnavailable
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
@@ -189,3 +189,31 @@ def test_checkpoints_go_with_their_job_and_stay_for_the_next_worker(end: str, ru
     assert jobs.loaded == ([None, b"half of it"] if end == "stopped" else [None])
     assert jobs.failed == (end == "failed")
     assert runtime.jobs.get("user1", job_id).status == ("done" if end == "stopped" else end)
+
+
+def test_the_upkeep_removes_what_jobs_left_that_ended_elsewhere(runtime: Runtime) -> None:
+    jobs = [runtime.jobs.enqueue("work", "profile", "user1", "A table", {"end": "done"}) for _ in range(2)]
+    for job_id in (*jobs, "long_forgotten"):
+        assert Checkpoints(runtime, "user1", job_id).save("part", b"half of it", force=True)
+    assert module.reconcile(runtime) == 1
+    runtime.jobs.cancel("user1", jobs[0])
+    assert module.reconcile(runtime) == 1
+    assert module.reconcile(runtime) == 0
+    left = [info.key for info in runtime.data.list("user_data")]
+    assert left == [f"{checkpoints_prefix('user1', jobs[1])}/part"]
+    assert module.known_prefixes(runtime) == [checkpoints_prefix("user1", jobs[1])]
+
+
+def test_a_store_that_is_away_at_the_end_is_asked_again_by_the_upkeep(
+    object_server: ObjectServer, tmp_path: Path
+) -> None:
+    with fault_proxy(object_server.endpoint, seed=1) as proxy:
+        settings = Settings.from_environment(proxy.environment(uuid.uuid4().hex), home=tmp_path / "home")
+        with Runtime.open(settings, patience=timedelta(seconds=0.2)) as runtime:
+            assert Checkpoints(runtime, "user1", "job1").save("part", b"1", force=True)
+            proxy.rate(1.0)
+            with pytest.raises(StoreUnavailable):
+                module.reconcile(runtime)
+            proxy.clear()
+            assert module.reconcile(runtime) == 1
+            assert not [*runtime.data.list("user_data")]

@@ -19,6 +19,7 @@ import pytest
 from ecluse import models
 from ecluse.catalog import datasets
 from ecluse.catalog.tables import Dataset, ModelVersion, User
+from ecluse.checkpoints import Checkpoints
 from ecluse.runtime import Runtime, uploads_prefix
 from ecluse.settings import Settings
 from ecluse.storage.prices import load_prices
@@ -324,6 +325,7 @@ def test_verifying_finds_nothing_amiss_where_nothing_is(anywhere: Here) -> None:
         runtime.stores.area("models").put(f"{model.prefix}/model.sig", b"{}")
         second = models.publish(runtime, user.id, "cards", [runtime.settings.home / "made"], metadata={})
         models.remove(runtime, user.id, "cards", second.version)
+        Checkpoints(runtime, user.id, "a_job").save("part", b"half of it", force=True)
     told = anywhere.json("verify")
     assert (told["missing"], told["different"], told["extra"]) == ([], [], [])
     assert told["objects"] == 4  # the table, two files and their manifest

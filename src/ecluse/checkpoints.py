@@ -3,7 +3,8 @@
 A checkpoint is bytes under a name of the job's own, in the store of new tables and results: another machine reads it,
 too. It is stored with its SHA-256 and with what it was made `of`; one that is damaged, cut short, of another format or
 of other work counts as none, and the work begins anew. A checkpoint is a convenience: a store that does not take one
-costs the time since the last, never the job. All of them are removed when their job has ended.
+costs the time since the last, never the job. All of them are removed when their job has ended: by its worker, else by
+the upkeep of any.
 
 Pickles are not for checkpoints: JSON, Parquet, safetensors, or arrays by `to_bytes` and `from_bytes`.
 """
@@ -22,10 +23,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from ecluse.catalog import checkpoints as rows
 from ecluse.errors import (
     CatalogUnavailable,
     DiskUnusable,
     HomeClosed,
+    JobCancelled,
     JobNotFound,
     JobsUnavailable,
     ObjectNotFound,
@@ -72,6 +75,7 @@ class Checkpoints:
     def __init__(self, runtime: Runtime, user_id: str, job_id: str) -> None:
         self._runtime = runtime
         self._store = runtime.data
+        self._user_id, self._job_id = user_id, job_id
         self._prefix = checkpoints_prefix(user_id, job_id)
         self._lock = threading.Lock()
         self._due_at = self._lasts_from = time.monotonic() + SAVED_EVERY
@@ -110,6 +114,9 @@ class Checkpoints:
 
         Not soon after the last save (`SAVED_EVERY`) unless `force`d, not where they are too large, and not where the
         store does not take them: the work goes on, and the next save tries again.
+
+        Raises:
+            JobCancelled: another worker has the job by now.
         """
         key = self._key(name)
         if _OF.fullmatch(of) is None:
@@ -147,14 +154,21 @@ class Checkpoints:
         """Remove all of them.
 
         Raises:
-            StoreUnavailable: the store does not answer; `reconcile` removes them later.
+            StoreUnavailable, CatalogUnavailable: they do not answer; `reconcile` removes them later.
+            JobCancelled: another worker has the job, and goes on from them.
         """
         with self._lock:
+            with self._runtime.catalog.write() as transaction:
+                if not rows.is_noted(transaction, self._job_id):
+                    return
             self._store.delete_prefix(self._prefix)
             self._sizes = None
+            with self._runtime.catalog.write() as transaction:
+                rows.forget(transaction, self._job_id)
 
     def _put(self, key: str, name: str, data: bytes, of: str) -> bool:
-        self._runtime.catalog.expect_open()
+        with self._runtime.catalog.write() as transaction:
+            rows.note(transaction, self._job_id, self._user_id)
         made_of = of.encode()
         self._store.put(key, b"".join((FORMAT, _digest(made_of, data), b"\n", made_of, b"\n", data)))
         if self._sizes is not None:
@@ -232,6 +246,23 @@ def tidied(kind: JobKind) -> JobKind:
     return replace(kind, run=run, failed=failed)
 
 
+def reconcile(runtime: Runtime) -> int:
+    """Remove the checkpoints of jobs that ended without doing so; how many jobs that were."""
+    with runtime.catalog.read() as transaction:
+        noted = rows.noted(transaction)
+    jobs = runtime.jobs.get_many(None, [row.job_id for row in noted])
+    over = [row for row in noted if row.job_id not in jobs or not jobs[row.job_id].active]
+    for row in over:
+        Checkpoints(runtime, row.user_id, row.job_id).clear()
+    return len(over)
+
+
+def known_prefixes(runtime: Runtime) -> list[str]:
+    """Where in the store of the data checkpoints lie that a job may still go on from."""
+    with runtime.catalog.read() as transaction:
+        return [checkpoints_prefix(row.user_id, row.job_id) for row in rows.noted(transaction)]
+
+
 def _has_ended(runtime: Runtime, task: Task) -> bool:
     """Whether a job whose work was stopped is over, and not only left to the next worker."""
     try:
@@ -245,7 +276,7 @@ def _has_ended(runtime: Runtime, task: Task) -> bool:
 def _clear(runtime: Runtime, task: Task) -> None:
     try:
         checkpoints_of(runtime, task).clear()
-    except (StorageError, CatalogUnavailable, DiskUnusable, HomeClosed) as away:
+    except (StorageError, CatalogUnavailable, DiskUnusable, HomeClosed, JobCancelled) as away:
         logger.warning("The checkpoints of job %s are removed later: %s", task.job_id, away)
 
 

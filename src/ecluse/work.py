@@ -85,4 +85,5 @@ def reconcile(runtime: Runtime) -> int:
         + upkeep.reconcile(runtime)
     )
     ended += plants.reconcile(runtime) + plants_training.reconcile(runtime)
+    checkpoints.reconcile(runtime)
     return ended + schedule.queue_due(runtime) + mlflow.queue_due(runtime)

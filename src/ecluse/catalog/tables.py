@@ -526,6 +526,15 @@ class JobStep(Base):
     result: Mapped[str] = mapped_column(Text)
 
 
+class JobCheckpoints(Base):
+    """A job that keeps checkpoints, and when it saved one last. Its owner may be gone before they are."""
+
+    __tablename__ = "job_checkpoints"
+    job_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(64))
+    saved_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class Schedule(Base):
     """Work that is begun once a day. `at`: HH:MM on the clocks of the work; `since`: the first day it is done for."""
 

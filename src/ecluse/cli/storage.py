@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 import click
 
+from ecluse import checkpoints
 from ecluse.catalog import pointers as pointer_rows
 from ecluse.catalog import users as user_rows
 from ecluse.catalog.pointers import Pointer
@@ -308,11 +309,13 @@ def verify(area: Area | None, home: Path | None) -> Record:
             known = [one for one in known if one.url.startswith(root)]
         found = _check(runtime, known)
         stores = [runtime.stores.area(area)] if area else runtime.stores.distinct()
+        kept = [runtime.data.url_of(prefix) for prefix in checkpoints.known_prefixes(runtime)]
         extra = [
             store.url_of(info.key)
             for store in stores
             for info in store.list()
             if not _is_known(store.url_of(info.key), found.digests, runtime)
+            and not any(is_within(store.url_of(info.key), folder) for folder in kept)
         ]
     amiss = {
         "missing": sorted(found.missing),
