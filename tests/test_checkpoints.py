@@ -149,11 +149,13 @@ class Jobs:
         self.runtime = runtime
         self.loaded: list[bytes | None] = []
         self.failed = 0
+        self.saved = False
 
     def run(self, runtime: Runtime, task: Task, end: str) -> None:
         kept = checkpoints_of(runtime, task)
         self.loaded.append(kept.load("part"))
         kept.save("part", b"half of it", force=True)
+        self.saved = True
         if end == "failed":
             raise InvalidInput("The table has one class only.")
         while end in ("cancelled", "stopped") and len(self.loaded) == 1:
@@ -173,7 +175,7 @@ def test_checkpoints_go_with_their_job_and_stay_for_the_next_worker(end: str, ru
     job_id = runtime.jobs.enqueue("work", "profile", "user1", "A table", {"end": end})
     worker = jobs.worker()
     worker.start()
-    while not jobs.loaded:
+    while not jobs.saved:
         time.sleep(0.02)
     if end == "cancelled":
         runtime.jobs.cancel("user1", job_id)
