@@ -101,6 +101,12 @@ THOROUGH: Final[dict[str, tuple[str, ...]]] = {
         "test_a_killed_parent_leaves_no_server_and_the_next_start_waits_for_the_last",
         "test_an_environment_that_points_elsewhere_is_not_overruled",
     ),
+    "test_trouble.py": (
+        "test_a_worker_whose_clock_is_a_minute_behind_keeps_its_job[postgresql]",
+        "test_a_worker_of_another_machine_with_the_same_name_keeps_its_job[sqlite]",
+        "test_a_job_goes_on_where_it_was_through_more_deploys_than_deaths_are_allowed",
+        "test_a_full_disk_that_empties_again_leaves_no_job_behind",
+    ),
     "test_upkeep.py": ("test_a_worker_that_is_killed_is_replaced_and_the_migration_goes_on",),
 }
 
