@@ -75,7 +75,7 @@ THOROUGH: Final[dict[str, tuple[str, ...]]] = {
         "test_a_command_goes_on_when_the_worker_it_relied_on_ends",
         "test_two_models_train_side_by_side_on_two_workers",
         "test_a_request_to_finish_outlives_the_worker",
-        "test_a_training_whose_worker_is_killed_is_published_once",
+        "test_a_training_whose_worker_is_killed_goes_on_and_is_published_once",
         "test_a_table_becomes_a_model_that_scores_another[embedded]",
     ),
     "test_main_job_faults.py": ("test_the_main_job_loses_nothing_and_does_nothing_twice_under_faults[0.15]",),
