@@ -136,8 +136,11 @@ def test_a_laptops_home_is_used_in_the_cloud_after_two_kills_and_comes_back_equa
         Runtime.open(Settings.from_environment({}, home=kept)) as original,
     ):
         assert objects_of(home) == before
-        # Who looked in has been there since, and the link that signs in once was used up.
-        assert differences(original, home, used=rows.LAST) == []
+        # Who looked in has been there since, and the link that signs in once was used up; both are written down.
+        found = differences(original, home, used=rows.LAST)
+        assert [said.rpartition(" ")[0] for said in found] == ["extra: audit_log"] * 2
+        since = [entry.action for entry, _ in home.accounts.log(limit=2)]
+        assert sorted(since) == ["token.first_use", "user.sign_in_by_link"]
 
 
 def use(runtime: Runtime, made: Made) -> str:
@@ -385,8 +388,8 @@ def test_a_place_that_holds_something_is_refused(runtime: Runtime, made: Made, e
     with Runtime.open(elsewhere) as there:
         there.accounts.local_administrator()
     with moving.opened(runtime.settings, elsewhere) as both:
-        assert any("is not empty: it has users" in one for one in moving.plan(both).problems)
-        with pytest.raises(MoveRefused, match="is not empty: it has users"):
+        assert any("is not empty: it has audit_log, users" in one for one in moving.plan(both).problems)
+        with pytest.raises(MoveRefused, match="is not empty: it has audit_log, users"):
             moving.run(both)
     runtime.accounts.add("still-open@example.org")
 
