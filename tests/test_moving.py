@@ -221,7 +221,7 @@ def test_everything_moves_from_one_postgresql_to_another(
 
 #: What a run says, and how often it has said it when it is killed there.
 MOMENTS = (
-    ("copying rows", 1), ("copying rows", 12), ("copying documents", 1), ("copying the records", 1),
+    ("copying rows", 1), ("copying rows", 12), ("copying documents", 1),
     ("copying objects", 1), ("pointing rows", 1), ("comparing rows", 5), ("letting people in", 1),
     ("everything arrived", 1),
 )  # fmt: skip
