@@ -265,6 +265,10 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in SAFE_METHODS or _may_be_files(scope):
             await self._app(scope, receive, send)
             return
+        declared = Headers(scope=scope).get("content-length", "")
+        if declared.isdigit() and int(declared) > MAX_BODY:  # whoever sends it, and before any of it is read
+            await self._refuse(Request(scope))(scope, receive, send)
+            return
         body, is_known = bytearray(), False
         while True:
             message = await receive()
