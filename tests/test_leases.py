@@ -234,6 +234,24 @@ def test_handing_back_is_free(runtime: Runtime) -> None:
     assert (row.status, row.losses, row.alone, row.fence > held.fence) == ("queued", 0, False, True)
 
 
+def test_what_is_shown_of_a_job_does_not_fall_back_when_another_worker_takes_it_up(runtime: Runtime) -> None:
+    job_id = enqueue(runtime)
+    for worker, told, shown in (
+        ("one", (0.2, 0.77), 0.77),
+        ("two", (0.0, 0.5), 0.77),
+        ("three", (0.8,), 0.8),
+    ):
+        (held,) = claim(runtime, worker)
+        with runtime.catalog.write() as transaction:
+            for fraction in told:
+                assert jobs.report(transaction, job_id, held.fence, "read", fraction, f"{worker} reads")
+            jobs.hand_back(transaction, worker)
+        assert (row_of(runtime, job_id).fraction, row_of(runtime, job_id).message) == (
+            shown,
+            f"{worker} reads",
+        )
+
+
 def test_a_job_that_runs_beside_others_is_not_blamed_for_a_death_and_runs_alone_from_then_on(
     runtime: Runtime,
 ) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as Transaction
 from sqlalchemy.orm import aliased
@@ -218,8 +218,12 @@ def is_held(transaction: Transaction, job_id: str, fence: int) -> bool:
 def report(
     transaction: Transaction, job_id: str, fence: int, stage: str, fraction: float, message: str
 ) -> bool:
-    """Record how far a job is, which prolongs its lease; false where it is no longer this fence's."""
-    values = {"stage": stage, "fraction": fraction, "message": message, "lease_until": moment(LEASE)}
+    """Record how far a job is, which prolongs its lease; false where it is no longer this fence's.
+
+    A worker that takes a job up passes over what is done, and tells of little: what is shown stays until it is further.
+    """
+    furthest = case((JobRow.fraction > fraction, JobRow.fraction), else_=fraction)
+    values = {"stage": stage, "fraction": furthest, "message": message, "lease_until": moment(LEASE)}
     done = update(JobRow).where(*_mine(job_id, fence)).values(values).returning(JobRow.number)
     return transaction.execute(done).first() is not None
 
