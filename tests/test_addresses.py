@@ -124,6 +124,7 @@ WORDS: Final = frozenset(
         "versions",
         "look",
         "role",
+        "only",
         "action",
         "end_others",
         "keep_tokens",

@@ -29,6 +29,10 @@ from tests.plants.tiny import KNOWN, TRANSFORM, WEIGHTS, tiny_graph
 PLACES: Final = {
     ("fraud/models/__init__.py", "import_module"): "a name of FAMILIES, which is in the code",
     ("cli/groups.py", "importlib.import_module"): "a name of the table of commands",
+    (
+        "confined.py",
+        "importlib.import_module",
+    ): "the reader that the parent process names over its pipe, never a file",
     ("models/convert.py", "joblib.load"): "on an administrator's word, in a process of its own",
     ("models/convert.py", "skops.io.load"): "the same process reads what it has just written",
     ("models/trust.py", "skops.io.loads"): "types of SAFE_TYPES, or trusted in this very file by the catalog",
