@@ -29,7 +29,7 @@ from ecluse.errors import (
 from ecluse.limits import UNLIMITED, WORKING, Limits
 
 #: The newest migration; a test holds it equal to what Alembic finds in `migrations/`.
-HEAD: Final = "0011"
+HEAD: Final = "0012"
 #: Any number known to this application alone: the PostgreSQL lock under which one process migrates.
 MIGRATION_LOCK: Final = 7_231_964_205
 #: Id and fence of the job that this thread runs: it writes nothing once the job has changed hands.
