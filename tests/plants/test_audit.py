@@ -104,6 +104,28 @@ def test_an_audit_groups_the_copies_judges_every_label_and_leaves_relabelled_ima
     assert findings_of(runtime, user.id, imported.id).suspects == len(suspects) - 1
 
 
+def test_the_same_images_are_judged_alike_after_every_import(
+    runtime: Runtime, user: User, imported: ImageSet, leaves: Path, tmp_path: Path
+) -> None:
+    """Ids, names and their order differ; the images do not."""
+    for file in (path for path in leaves.rglob("*") if path.is_file()):
+        other = tmp_path / "other" / file.relative_to(leaves)
+        other.parent.mkdir(parents=True, exist_ok=True)
+        other.with_stem(file.stem[::-1]).write_bytes(file.read_bytes())
+    again = workflows.make_set(runtime, user.id, "other")
+    import_images(runtime, user.id, again.id, open_folder(tmp_path / "other"))
+    with worker(runtime):
+        for row in (imported, again):
+            assert ended(runtime, user, start_audit(runtime, user.id, row.id)).status == "done"
+    first, second = (
+        {(row.sha256, row.label): (row.suspicion, row.suggested_label) for row in _rows(runtime, user, one)}
+        for one in (imported, again)
+    )
+    shared = first.keys() & second.keys()
+    assert len(shared) == len(first)
+    assert {key: first[key] for key in shared} == {key: second[key] for key in shared}
+
+
 def test_a_suspect_that_a_person_confirms_leaves_and_no_later_audit_doubts_it(
     runtime: Runtime, user: User, imported: ImageSet
 ) -> None:

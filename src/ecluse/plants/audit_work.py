@@ -59,15 +59,20 @@ def _judged(
     features: NDArray[np.float32],
     kept: Checkpoints,
 ) -> list[tuple[str, str, float | None, str | None]]:
-    """Id, label, suspicion and suggested label of each image; those out of use are not judged."""
+    """Id, label, suspicion and suggested label of each image; those out of use are not judged.
+
+    Their order and the names of their groups decide the folds. Both are taken from the content of the images: by ids
+    and by the database's order of names, the same images would be judged otherwise after each import.
+    """
     from ecluse.plants.suspects import judge_labels
 
-    used = [number for number, row in enumerate(rows) if row.state == "valid"]
+    valid = (number for number, row in enumerate(rows) if row.state == "valid")
+    used, named = sorted(valid, key=lambda number: rows[number].sha256), dict[str, str]()
     task.report("judge", _COMPARED, "judging the labels")
     judged = judge_labels(
         features[used],
         [rows[one].label for one in used],
-        [groups[one] or rows[one].id for one in used],
+        [named.setdefault(groups[one] or rows[one].id, rows[one].sha256) for one in used],
         report=lambda fraction: task.report(
             "judge", min(_COMPARED + (1 - _COMPARED) * fraction, 0.999), "judging the labels"
         ),
