@@ -123,7 +123,6 @@ def test_a_head_that_does_not_end_is_not_waited_for(begun: bytes) -> None:
 
 
 def test_a_connection_between_requests_ends_whatever_it_says() -> None:
-    """A blank line ended the server's own wait for the next request, and no other began."""
     with serving(QUICK) as (_, connect):
         connection = connect()
         connection.sendall(GET)
