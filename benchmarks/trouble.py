@@ -201,7 +201,7 @@ def compared(title: str, result: Result, program: Program, expected: Result) -> 
         f"{'; WRONG: ' + '; '.join(other) if other else ''}",
         flush=True,
     )
-    for refusal in sorted({text.partition(": ")[2] for text in program.refused}):
+    for refusal in sorted({text.partition(": ")[2].partition(',"reference"')[0] for text in program.refused}):
         print(f"  refused: {refusal}", flush=True)
     return not other
 
