@@ -11,7 +11,7 @@ Each scenario does the jobs of `benchmarks.all_jobs` over HTTP from a new home, 
     disk     the home is on a disk of its own that fills up three times and empties (`mount`, as root)
     deploys  a worker that is stopped five times for a new one: each time with SIGTERM, every second time with SIGKILL
              one second later
-    kills    three workers, one of which is killed again and again; a second person's trainings beside it
+    kills    three workers, one of which is killed with SIGKILL again and again, up to fifteen times
     servers  PostgreSQL is stopped and started three times, and SeaweedFS killed and started
 
 The first run is a quiet one, and says what the others have to come to (`--expected` keeps it and takes it from there).
