@@ -15,7 +15,7 @@ Each scenario does the jobs of `benchmarks.all_jobs` over HTTP from a new home, 
     servers  PostgreSQL is stopped and started three times, and SeaweedFS killed and started
 
 The first run is a quiet one, and says what the others have to come to (`--expected` keeps it and takes it from there).
-Printed of each: seconds, whether every job ended as done by itself, each job's falls (work that was begun again), the
+Printed of each: seconds, whether every job ended as done by itself, where what is shown of a job fell back, the
 requests that were refused as "nothing was recorded" and sent again, and what differs from the quiet run. Ends with 1 if
 a job was given up or a value differs.
 """
