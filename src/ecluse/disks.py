@@ -194,10 +194,8 @@ def is_full(error: BaseException | None) -> bool:
             return True
         if (getattr(error, "sqlite_errorname", "") or "").startswith("SQLITE_FULL"):
             return True
-        if "No space left on device" in str(error) or "Disk quota exceeded" in str(
-            error
-        ):  # of other languages
-            return True
+        if any(words in str(error) for words in ("No space left on device", "Disk quota exceeded")):
+            return True  # as libraries of other languages say it
         error = getattr(error, "orig", None) or error.__cause__
     return False
 

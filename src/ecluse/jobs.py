@@ -28,6 +28,7 @@ from ecluse.disks import is_full, what_is_wrong
 from ecluse.errors import (
     CatalogError,
     CatalogUnavailable,
+    DiskFull,
     DocumentsUnavailable,
     EcluseError,
     JobCancelled,
@@ -612,7 +613,7 @@ def patiently(work: Callable[[], R]) -> R:
 
 def _why(claim: Claim, error: Exception) -> _Outcome:
     """What an error means for its job."""
-    if is_full(error):
+    if isinstance(error, DiskFull) or is_full(error):
         reason = what_is_wrong(error) or str(error)
         logger.warning("Job %s (%s) waits for room: %s", claim.job_id, claim.kind, reason)
         return _PutOff(reason)
