@@ -46,6 +46,7 @@ def test_the_doctor_proves_every_part(tmp_path: Path) -> None:
     assert done.returncode == 0
     told = json.loads(done.stdout)
     assert {check["part"]: check["status"] for check in told["checks"]} == {
+        "disks": "ok",
         "store": "ok",
         "catalog": "ok",
         "jobs": "ok",
