@@ -341,6 +341,7 @@ class _Running:
 
     claim: Claim
     outcome: _Outcome | None = None
+    is_said: bool = False
 
 
 class Apart(Protocol):
@@ -544,7 +545,9 @@ class JobRunner:
         try:
             self._record(claim, outcome)
         except CatalogError as error:
-            logger.warning("How job %s ended is recorded later: %s", claim.job_id, error)
+            if not running.is_said:
+                running.is_said = True
+                logger.warning("How job %s ended is recorded later: %s", claim.job_id, error)
             return
         with self._lock:
             if self._running.get(claim.job_id) is running:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -36,13 +38,14 @@ class Bell:
         self._heard: Any = None
         self._seen = -1
         self._deaf_until = float("-inf")
+        self._is_closed = False
+        self._lock = threading.Lock()
 
     def ring(self) -> None:
-        """Wake who waits, from any thread."""
-        try:
-            os.write(self._writing, b"!")
-        except BlockingIOError:  # it has been rung often enough
-            return
+        """Wake who waits, from any thread; nobody once it is closed."""
+        with self._lock, contextlib.suppress(BlockingIOError):  # as where it has been rung often enough
+            if not self._is_closed:
+                os.write(self._writing, b"!")
 
     def wait(self, seconds: float) -> None:
         """Return when it rings, and after so many seconds in any case."""
@@ -59,8 +62,10 @@ class Bell:
         if self._heard is not None:
             self._heard.close()
             self._heard = None
-        os.close(self._reading)
-        os.close(self._writing)
+        with self._lock:  # so that no ring goes to a file that has got the number since
+            self._is_closed = True
+            os.close(self._reading)
+            os.close(self._writing)
 
     def __enter__(self) -> Self:
         return self
