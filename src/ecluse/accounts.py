@@ -770,7 +770,10 @@ def comes_from_elsewhere(headers: Mapping[str, str], hosts: Collection[str | Non
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
         return site not in ("same-origin", "none")
-    return origin is not None and urlsplit(origin).netloc not in hosts
+    try:
+        return origin is not None and urlsplit(origin).netloc not in hosts
+    except ValueError:  # it is no address at all
+        return True
 
 
 def _digest(secret: str) -> str:

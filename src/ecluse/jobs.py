@@ -126,9 +126,12 @@ class Task:
             result = self._tried(lambda: function(*args, **kwargs))
         finally:
             self._is_in_step = False
-        with self._catalog.write() as transaction:
-            jobs.add_step(transaction, self.job_id, name, position, json.dumps(result, default=_plain))
+        self._tried(lambda: self._keep(name, position, json.dumps(result, default=_plain)))
         return result
+
+    def _keep(self, name: str, position: int, result: str) -> None:
+        with self._catalog.write() as transaction:
+            jobs.add_step(transaction, self.job_id, name, position, result)
 
     def report(self, stage: str, fraction: float, message: str = "") -> None:
         """Say how far the job is; at most twice a second reaches the database, and each stage when it begins.
@@ -454,19 +457,27 @@ class JobRunner:
                     self._said = str(error)
                     logger.warning("No jobs are taken for now: %s", error)
                 self._closing.wait(1.0)
+            self._pause()
+
+    def _pause(self) -> None:
+        try:
             self._bell.wait(LOOK_SECONDS)
+        except Exception:  # a worker that hears nothing still looks
+            logger.exception("Waiting for jobs failed")
+            self._closing.wait(LOOK_SECONDS)
 
     def _take(self) -> None:
         """Claim what there is room for, and start it."""
-        if self._only is not None:
-            only, self._only = self._only, None
+        if self._has_looked.is_set():
+            return
+        if (only := self._only) is not None:
             self._start_claimed(
                 lambda writing: jobs.claim_one(writing, self._worker, list(self._kinds), only)
             )
             self._has_looked.set()
             return
         room = self._room()
-        if not room or self._has_looked.is_set():
+        if not room:
             return
         kinds = list(self._kinds)
         with self._catalog.read() as transaction:
@@ -476,7 +487,7 @@ class JobRunner:
             self._start_claimed(
                 functools.partial(jobs.claim, worker=self._worker, kinds=kinds, queue=queue, most=room[queue])
             )
-        if alone is not None:
+        if alone is not None and alone.queue in self._room():  # what was claimed above may fill it
             self._run_alone(alone)
 
     def _room(self) -> dict[str, int]:
@@ -515,8 +526,8 @@ class JobRunner:
                 claims = claim(transaction)
             for one in claims:
                 running = _Running(one)
-                self._running[one.job_id] = running
                 threading.Thread(target=self._work, args=(running,), name=one.job_id, daemon=True).start()
+                self._running[one.job_id] = running
 
     # Do it
 
@@ -535,7 +546,7 @@ class JobRunner:
             return _Taken()
         except JobCancelled as error:
             return _Left() if self._closing.is_set() else _Stopped(str(error))
-        except Exception as error:  # noqa: BLE001 (whatever it is, it ends this job and no other)
+        except BaseException as error:  # noqa: BLE001 (a panic of a library, too, ends this job and no other)
             return _Left() if self._closing.is_set() else _why(claim, error)
         return _Done()
 
@@ -544,7 +555,7 @@ class JobRunner:
         claim, outcome = running.claim, running.outcome or _Left()
         try:
             self._record(claim, outcome)
-        except CatalogError as error:
+        except Exception as error:  # noqa: BLE001 (it is tried again, and stands in nobody's way)
             if not running.is_said:
                 running.is_said = True
                 logger.warning("How job %s ended is recorded later: %s", claim.job_id, error)
@@ -575,7 +586,8 @@ class JobRunner:
 
     def _finish(self, claim: Claim, status: JobStatus, error: str | None) -> None:
         with self._catalog.write(closed=True) as transaction:
-            jobs.finish(transaction, claim.job_id, claim.fence, status, error)
+            if not jobs.finish(transaction, claim.job_id, claim.fence, status, error):
+                jobs.withdraw_loss(transaction, claim.job_id, self._worker)
 
     def _put_off(self, claim: Claim, reason: str) -> None:
         with self._catalog.write(closed=True) as transaction:
@@ -614,7 +626,7 @@ def patiently(work: Callable[[], R]) -> R:
     return work()
 
 
-def _why(claim: Claim, error: Exception) -> _Outcome:
+def _why(claim: Claim, error: BaseException) -> _Outcome:
     """What an error means for its job."""
     if isinstance(error, DiskFull) or is_full(error):
         reason = what_is_wrong(error) or str(error)

@@ -46,7 +46,7 @@ class Process:
         """Whether it runs; None where that cannot be seen from here."""
         if not self.is_visible:
             return None
-        return _started(self.pid) == self.started
+        return _has_started(self.pid, self.started)
 
     @property
     def label(self) -> str:
@@ -62,7 +62,8 @@ def is_gone(label: str) -> bool | None:
     started, _, place = rest.partition("-")
     if not (here.boot and pid.isdigit() and started.isdigit() and place == here.label.rpartition("-")[2]):
         return None
-    return _started(int(pid)) != int(started)
+    runs = _has_started(int(pid), int(started))
+    return None if runs is None else not runs
 
 
 @functools.cache
@@ -82,11 +83,36 @@ def _place() -> tuple[str, str]:
     return _boot(), f"{pids} {times}"
 
 
+def _has_started(pid: int, started: int) -> bool | None:
+    """Whether a process with this number runs that was started then; None where that cannot be said."""
+    try:
+        return _started(pid) == started
+    except OSError:
+        return None
+
+
+def _answers(pid: int) -> bool:
+    """Whether there is a process of this number, as where /proc hides those of others."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _started(pid: int) -> int | None:
-    """Ticks from the boot to the start of a process; None where there is none, or it has ended and is not reaped."""
+    """Ticks from the boot to the start of a process; None where there is none, or it has ended and is not reaped.
+
+    Raises:
+        OSError: it cannot be said now, as where no file can be opened any more.
+    """
     try:
         stat = (_PROC / str(pid) / "stat").read_text()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
+        if _answers(pid):
+            raise
         return None
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in ("Z", "X") else int(fields[_START])

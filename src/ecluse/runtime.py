@@ -228,9 +228,9 @@ class Worker:
     def run_until_stopped(self) -> None:
         """Beat and sweep until `stop` is called from a signal handler or another thread."""
         threading.Thread(target=self._guard, name="guard", daemon=True).start()
+        threading.Thread(target=self._keep_beating, name="beat", daemon=True).start()
         swept_at = float("-inf")
         while True:
-            self._attempt(self._beat)
             self._attempt(self._runner.settle)
             if self._only is None:
                 self._attempt(self.take_over)
@@ -241,6 +241,12 @@ class Worker:
                 return
             if self._stop.wait(HEARTBEAT_SECONDS if self._only is None else ONLY_SECONDS):
                 return
+
+    def _keep_beating(self) -> None:
+        """Beat in a thread of its own, as upkeep may wait for a store; and hand the jobs back once it is to stop."""
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            self._attempt(self._beat)
+        self._attempt(self._runner.close)
 
     def _guard(self) -> None:
         """End a process in which no Python runs any more, as two libraries that wait for each other leave it.
@@ -300,8 +306,10 @@ class Worker:
 
     def _beat(self) -> None:
         running = self._runner.running()
-        with self._runtime.catalog.write(closed=True) as transaction:
+        catalog = self._runtime.catalog
+        with catalog.write(closed=True) as transaction:
             workers.beat(transaction, self.executor_id, self._process, self._kinds)
+        with catalog.write(closed=True) as transaction:
             jobs.renew(transaction, self.executor_id, running)
 
 

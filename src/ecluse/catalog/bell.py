@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from ecluse.catalog.jobs import CHANNEL
 
@@ -63,6 +62,8 @@ class Bell:
             self._heard.close()
             self._heard = None
         with self._lock:  # so that no ring goes to a file that has got the number since
+            if self._is_closed:
+                return
             self._is_closed = True
             os.close(self._reading)
             os.close(self._writing)
@@ -94,9 +95,10 @@ class Bell:
                 connection: Any = pooled.driver_connection
                 pooled.detach()
                 connection.autocommit = True
-                connection.execute(f"LISTEN {CHANNEL}")
                 self._heard = connection
-            except (SQLAlchemyError, OSError) as error:
+                connection.add_notify_handler(lambda _: None)  # else what was heard is kept for ever
+                connection.execute(f"LISTEN {CHANNEL}")
+            except Exception as error:  # noqa: BLE001 (the driver's own, or its pool's)
                 self._lose(error)
         return self._heard
 

@@ -196,7 +196,9 @@ def renew(transaction: Transaction, worker: str, running: Collection[tuple[str, 
     if running:
         ids = [job_id for job_id, _ in running]
         mine = (JobRow.worker == worker, JobRow.status == "running", JobRow.id.in_(ids))
-        transaction.execute(update(JobRow).where(*mine).values(lease_until=moment(LEASE)))
+        # Whoever has one locked is at work for it, and says so itself.
+        free = select(JobRow.number).where(*mine).with_for_update(skip_locked=True)
+        transaction.execute(update(JobRow).where(JobRow.number.in_(free)).values(lease_until=moment(LEASE)))
 
 
 def held(transaction: Transaction, worker: str) -> list[tuple[str, int]]:
@@ -223,7 +225,12 @@ def report(
     A worker that takes a job up passes over what is done, and tells of little: what is shown stays until it is further.
     """
     furthest = case((JobRow.fraction > fraction, JobRow.fraction), else_=fraction)
-    values = {"stage": stage, "fraction": furthest, "message": message, "lease_until": moment(LEASE)}
+    values = {
+        "stage": stage,
+        "fraction": furthest,
+        "message": _storable(message),
+        "lease_until": moment(LEASE),
+    }
     done = update(JobRow).where(*_mine(job_id, fence)).values(values).returning(JobRow.number)
     return transaction.execute(done).first() is not None
 
@@ -250,7 +257,7 @@ def put_off(transaction: Transaction, job_id: str, fence: int, seconds: int, mes
     """Let a job wait for so long, because of something that is no fault of its; `message` says of what."""
     values = _queued() | {
         "not_before": moment(seconds),
-        "message": message,
+        "message": _storable(message),
         "put_off": JobRow.put_off + 1,
     }
     done = update(JobRow).where(*_mine(job_id, fence)).values(values).returning(JobRow.number)
@@ -341,7 +348,13 @@ def _take(transaction: Transaction, worker: str, numbers: Select[int]) -> list[C
 def _end(
     transaction: Transaction, chosen: Sequence[ColumnElement[bool]], status: str, error: str | None
 ) -> bool:
-    values = {"status": status, "error": error, "finished_at": moment(), "worker": None, "lease_until": None}
+    values = {
+        "status": status,
+        "error": None if error is None else _storable(error),
+        "finished_at": moment(),
+        "worker": None,
+        "lease_until": None,
+    }
     return (
         transaction.execute(update(JobRow).where(*chosen).values(values).returning(JobRow.number)).first()
         is not None
@@ -383,6 +396,11 @@ def _with_places() -> Select[JobRow, int]:
 
 def _now(transaction: Transaction) -> datetime:
     return transaction.execute(select(moment())).scalar_one()
+
+
+def _storable(text: str) -> str:
+    """A sentence without what a database cannot keep of the name of a file."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def _is_postgresql(transaction: Transaction) -> bool:

@@ -23,7 +23,7 @@ from ecluse.catalog import homes
 from ecluse.cli.output import say
 from ecluse.cli.servers import local_servers, port_options
 from ecluse.cli.session import JobProcess, home_option, note_address, opened
-from ecluse.errors import InvalidInput, SettingsError
+from ecluse.errors import EcluseError, InvalidInput, SettingsError
 from ecluse.limits import ASKED
 
 if TYPE_CHECKING:
@@ -110,7 +110,10 @@ def worker(home: Path | None, parent: int | None, only: str | None) -> None:
         try:
             process.run_until_stopped()
         finally:
-            process.close()
+            try:
+                process.close()
+            except EcluseError as error:  # its jobs are taken over as those of a process that is gone
+                say(str(error))
     # A job may still compute in a thread; its work is repeated by the next worker, so nothing waits for it.
     sys.stdout.flush()
     sys.stderr.flush()

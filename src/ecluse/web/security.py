@@ -338,9 +338,13 @@ def _protect(message: MutableMapping[str, Any], scope: Scope) -> None:
 
 def is_local(host: str) -> bool:
     """Whether a host, as a request or a listener names it, is this very machine."""
-    name = (
-        urlsplit(f"//{host}" if host.count(":") < 2 or host.startswith("[") else f"//[{host}]").hostname or ""
-    )
+    try:
+        name = (
+            urlsplit(f"//{host}" if host.count(":") < 2 or host.startswith("[") else f"//[{host}]").hostname
+            or ""
+        )
+    except ValueError:  # it names no machine at all
+        return False
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
