@@ -24,6 +24,8 @@ LONG_PATIENCE: Final = timedelta(seconds=120)
 #: What arrives from a person is sent on to the store as slowly as that takes it, for up to so long for a part of 8 MiB
 #: (9 kB/s). Whether the store is there at all is asked meanwhile.
 SENDING: Final = timedelta(minutes=15)
+#: A part that was broken off is sent again within so many times the patience: some of that went into sending it.
+RETRIES: Final = 3
 
 
 def open_store(
@@ -88,7 +90,7 @@ def _open_s3(url: str, access: Access, patience: timedelta) -> ObjectStore:
         if s3.session_token:
             options["session_token"] = str(s3.session_token)
     store = S3Store(bucket, **options, **_line(s3.endpoint, patience))
-    sending = S3Store(bucket, **options, **_line(s3.endpoint, LONG_PATIENCE, SENDING))
+    sending = S3Store(bucket, **options, **_line(s3.endpoint, RETRIES * patience, SENDING))
     backend = RemoteBackend(
         store,
         f"s3://{bucket}/",
@@ -112,7 +114,7 @@ def _open_google(url: str, access: Access, patience: timedelta) -> ObjectStore:
         place="Google Cloud Storage",
         patience=patience,
         administration=GoogleAdministration(bucket),
-        sending=GCSStore(bucket, **options, **_line(None, LONG_PATIENCE, SENDING)),
+        sending=GCSStore(bucket, **options, **_line(None, RETRIES * patience, SENDING)),
     )
     return ObjectStore(backend, prefix)
 
@@ -133,7 +135,7 @@ def _open_azure(url: str, access: Access, patience: timedelta) -> ObjectStore:
         place=azure.endpoint or f"the account {azure.account}",
         patience=patience,
         administration=AzureAdministration(container, azure),
-        sending=AzureStore(container, **options, **_line(azure.endpoint, LONG_PATIENCE, SENDING)),
+        sending=AzureStore(container, **options, **_line(azure.endpoint, RETRIES * patience, SENDING)),
         from_start=True,
         deleted_at_once=100,  # Azure deletes them one by one before it answers
     )
