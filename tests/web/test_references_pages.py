@@ -237,9 +237,9 @@ def test_a_card_of_a_reference_that_was_never_measured_has_no_figures() -> None:
     assert (card.precision, card.transfer, card.columns) == (None, None, ("a",))
 
 
-QUANTILES = st.lists(
-    st.floats(-1e9, 1e9, allow_nan=False, allow_infinity=False), min_size=21, max_size=21
-).map(sorted)
+QUANTILES = st.lists(st.floats(-1e9, 1e9).map(lambda value: round(value, 6)), min_size=21, max_size=21).map(
+    sorted
+)
 
 
 @given(QUANTILES)
