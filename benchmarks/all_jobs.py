@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from ecluse.fraud.sample import write_sample
+from ecluse.apps.fraud.sample import write_sample
 from tests.application import Application, run_ecluse
 
 #: Two trainings of one budget may differ by this much in average precision: a tie by the guide's measure.

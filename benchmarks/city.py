@@ -41,9 +41,9 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from benchmarks.city_files import FIRST, LAST, known_arcs, write_roads
-from ecluse.city.curated import Curated
-from ecluse.city.raw import Raw
-from ecluse.city.sources import Curating, roads
+from ecluse.apps.city.curated import Curated
+from ecluse.apps.city.raw import Raw
+from ecluse.apps.city.sources import Curating, roads
 from ecluse.storage import Cache, open_store
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data" / "city" / "referentiel-comptages-routiers.csv"

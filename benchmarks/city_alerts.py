@@ -21,12 +21,12 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from ecluse.city import sample
-from ecluse.city.demo import write_demo
-from ecluse.city.inputs import Inputs, Metrics, read_inputs
-from ecluse.city.processors import PROCESSORS
-from ecluse.city.spells import spells
-from ecluse.city.workflows import City, open_city, prepare
+from ecluse.apps.city import sample
+from ecluse.apps.city.actions import City, open_city, prepare
+from ecluse.apps.city.demo import write_demo
+from ecluse.apps.city.inputs import Inputs, Metrics, read_inputs
+from ecluse.apps.city.processors import PROCESSORS
+from ecluse.apps.city.streaks import spells
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.storage import open_store

@@ -21,10 +21,10 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from ecluse.city.backtest import MODELS, Backtest, backtest
-from ecluse.city.forecast import LEARNING_DAYS
-from ecluse.city.sources.road_records import STAMP
-from ecluse.city.typical import LEVELS, VERDICTS, Panel, panel_of, usual_days
+from ecluse.apps.city.backtest import MODELS, Backtest, backtest
+from ecluse.apps.city.forecast import LEARNING_DAYS
+from ecluse.apps.city.sources.road_records import STAMP
+from ecluse.apps.city.typical import LEVELS, VERDICTS, Panel, panel_of, usual_days
 
 PARIS = ZoneInfo("Europe/Paris")
 

@@ -50,10 +50,10 @@ import polars as pl
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from ecluse.fraud.columns import parse_columns
-from ecluse.fraud.dataset import open_table
-from ecluse.fraud.history import times_of
-from ecluse.fraud.profile import TableProfile, profile_table
+from ecluse.apps.fraud.features.history import times_of
+from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
+from ecluse.apps.fraud.tables.columns import parse_columns
+from ecluse.apps.fraud.tables.dataset import open_table
 
 Kind = Literal["stratified", "time"]
 
@@ -456,7 +456,7 @@ def watch(process: subprocess.Popen[bytes], begun: Path, limit: float, memory: f
 class WorkOf:
     """Seconds of the wall clock that another process and its children could use, from now on (Linux; elsewhere all).
 
-    As `ecluse.fraud.clock` counts a budget: of the time in which their threads ran or stood ready and waited for a
+    As `ecluse.apps.fraud.clock` counts a budget: of the time in which their threads ran or stood ready and waited for a
     processor, the share that they ran. Time in which none was ready counts whole: one that hangs has to be ended too.
     """
 

@@ -20,18 +20,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-import ecluse.fraud.models
-from ecluse.fraud.dataset import open_table
-from ecluse.fraud.scoring import load_model, score_frame, score_table
-from ecluse.fraud.training import TrainingPlan
-from ecluse.fraud.training import train as train_model
+import ecluse.apps.fraud.families
+from ecluse.apps.fraud.scoring.scoring import load_model, score_frame, score_table
+from ecluse.apps.fraud.tables.dataset import open_table
+from ecluse.apps.fraud.training.training import TrainingPlan
+from ecluse.apps.fraud.training.training import train as train_model
 
 
 def main() -> None:
     verb, path = sys.argv[1:]
     task = json.loads(Path(path).read_text())
     # Families import their libraries when first used; done here, this does not count as training, as for the peers.
-    for module in pkgutil.iter_modules(ecluse.fraud.models.__path__, "ecluse.fraud.models."):
+    for module in pkgutil.iter_modules(ecluse.apps.fraud.families.__path__, "ecluse.apps.fraud.families."):
         import_module(module.name)
     answer = {"train": train, "apply": apply}[verb](task)
     Path(task["answer"]).write_text(json.dumps(answer))

@@ -14,7 +14,7 @@ import argparse
 import numpy as np
 from scipy.stats import norm
 
-from ecluse.fraud.evaluation import average_precision, bootstrap_intervals, roc_auc
+from ecluse.apps.fraud.evaluation.metrics import average_precision, bootstrap_intervals, roc_auc
 
 ORDERS = (0.7, 0.9, 0.99)
 FRAUDS = (8, 17, 60)

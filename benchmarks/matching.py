@@ -25,14 +25,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ecluse.fraud.columns import ColumnSpec, infer_columns, parse_columns
-from ecluse.fraud.dataset import open_table
-from ecluse.fraud.references import institutions
-from ecluse.fraud.references.domains import DOMAINS
-from ecluse.fraud.references.index import ReferenceIndex
-from ecluse.fraud.references.matching import MatchResult, ReferenceFacts, match_names, match_table
-from ecluse.fraud.references.names import dictionary, is_anonymous, split_words
-from ecluse.fraud.references.sketches import ColumnSketch, sketch_columns
+from ecluse.apps.fraud.references import institutions
+from ecluse.apps.fraud.references.domains import DOMAINS
+from ecluse.apps.fraud.references.index import ReferenceIndex
+from ecluse.apps.fraud.references.matching import MatchResult, ReferenceFacts, match_names, match_table
+from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_columns
+from ecluse.apps.fraud.tables.dataset import open_table
+from ecluse.apps.fraud.tables.names import dictionary, is_anonymous, split_words
+from ecluse.apps.fraud.tables.sketches import ColumnSketch, sketch_columns
 
 RENAMED = Path(__file__).with_name("renamed_columns.txt")
 TARGETS = ["FraudFound_P", "fraud_reported", "FLAG", "class", "Class", "default.payment.next.month", "BAD"]

@@ -28,17 +28,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ecluse.apps.plants.architectures import network
+from ecluse.apps.plants.features import features
+from ecluse.apps.plants.graphs import build_graph
+from ecluse.apps.plants.likeness import near_groups, perceptual_hash, thumbnail
+from ecluse.apps.plants.pictures import read_picture
+from ecluse.apps.plants.prediction import Graph, Predictor, learn_familiarity, write_familiarity
+from ecluse.apps.plants.recipe import Epoch, Example, Learned, Lesson, Options
+from ecluse.apps.plants.seen import Seen
+from ecluse.apps.plants.splits import Divided, assign_parts
 from ecluse.errors import UnreadableImage
 from ecluse.intervals import wilson
-from ecluse.plants.architectures import network
-from ecluse.plants.features import features
-from ecluse.plants.graphs import build_graph
-from ecluse.plants.likeness import near_groups, perceptual_hash, thumbnail
-from ecluse.plants.pictures import read_picture
-from ecluse.plants.prediction import Graph, Predictor, learn_familiarity, write_familiarity
-from ecluse.plants.recipe import Epoch, Example, Learned, Lesson, Options
-from ecluse.plants.seen import Seen
-from ecluse.plants.splits import Divided, assign_parts
 
 DATA = Path("../shared/data/plants/dandelion_grass")
 RECIPES = ("features", "finetune", "resnet18", "pixels")
@@ -214,7 +214,7 @@ def on_network(
 def taught(recipe: str, lesson: Lesson, seed: int) -> Learned:
     if recipe == "features":
         return features(lesson, Options(seed), Quiet())
-    from ecluse.plants.finetune import finetune
+    from ecluse.apps.plants.finetune import finetune
 
     architecture = "resnet18" if recipe == "resnet18" else "lite0"
     return finetune(lesson, Options(seed, architecture=architecture, device="cpu"), Quiet())

@@ -24,15 +24,15 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from ecluse.plants.architectures import lite0
-from ecluse.plants.features import LITE0
-from ecluse.plants.graphs import build_graph
-from ecluse.plants.prediction import Familiarity
-from ecluse.plants.weights import lite0_state
+from ecluse.apps.plants.architectures import lite0
+from ecluse.apps.plants.features import LITE0
+from ecluse.apps.plants.graphs import build_graph
+from ecluse.apps.plants.prediction import Familiarity
+from ecluse.apps.plants.weights import lite0_state
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests.application import running
-from tests.plants.tiny import publish_graph
+from tests.apps.plants.tiny import publish_graph
 
 LIMIT_MS = 15.0
 

@@ -24,12 +24,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ecluse.fraud.dataset import open_table
-from ecluse.fraud.profile import profile_table
-from ecluse.fraud.results import write_scores
-from ecluse.fraud.sample import write_sample
-from ecluse.fraud.scoring import FraudModel, load_model, score_table
-from ecluse.fraud.training import TrainingPlan, train
+from ecluse.apps.fraud.profiling.profile import profile_table
+from ecluse.apps.fraud.sample import write_sample
+from ecluse.apps.fraud.scoring.results import write_scores
+from ecluse.apps.fraud.scoring.scoring import FraudModel, load_model, score_table
+from ecluse.apps.fraud.tables.dataset import open_table
+from ecluse.apps.fraud.training.training import TrainingPlan, train
 
 GOAL = 100_000
 TRAINED_ROWS = 20_000

@@ -30,24 +30,24 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ecluse.fraud.columns import parse_columns
-from ecluse.fraud.dataset import open_table
-from ecluse.fraud.ensembles.anomaly import fit_anomaly
-from ecluse.fraud.ensembles.building import EnsemblePlan, Reference, build_ensemble
-from ecluse.fraud.evaluation import average_precision, roc_auc
-from ecluse.fraud.labelling.asking import ask_about, learn_about
-from ecluse.fraud.labelling.questions import QuestionSet
-from ecluse.fraud.labelling.scoring import save_learned
-from ecluse.fraud.profile import TableProfile, profile_table
-from ecluse.fraud.references.describing import describe
-from ecluse.fraud.references.domains import DOMAINS
-from ecluse.fraud.references.index import ReferenceIndex
-from ecluse.fraud.references.institutions import Institution, institution, library, simulate
-from ecluse.fraud.references.matching import MatchResult, ReferenceFacts, match_table
-from ecluse.fraud.references.sketches import ColumnSketch
-from ecluse.fraud.scorers import Scorer, load_scorer
-from ecluse.fraud.scoring import load_model
-from ecluse.fraud.training import TrainingPlan, train
+from ecluse.apps.fraud.ensembles.anomaly import fit_anomaly
+from ecluse.apps.fraud.ensembles.building import EnsemblePlan, Reference, build_ensemble
+from ecluse.apps.fraud.evaluation.metrics import average_precision, roc_auc
+from ecluse.apps.fraud.labelling.asking import ask_about, learn_about
+from ecluse.apps.fraud.labelling.questions import QuestionSet
+from ecluse.apps.fraud.labelling.scoring import save_learned
+from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
+from ecluse.apps.fraud.references.describing import describe
+from ecluse.apps.fraud.references.domains import DOMAINS
+from ecluse.apps.fraud.references.index import ReferenceIndex
+from ecluse.apps.fraud.references.institutions import Institution, institution, library, simulate
+from ecluse.apps.fraud.references.matching import MatchResult, ReferenceFacts, match_table
+from ecluse.apps.fraud.scoring.scorers import Scorer, load_scorer
+from ecluse.apps.fraud.scoring.scoring import load_model
+from ecluse.apps.fraud.tables.columns import parse_columns
+from ecluse.apps.fraud.tables.dataset import open_table
+from ecluse.apps.fraud.tables.sketches import ColumnSketch
+from ecluse.apps.fraud.training.training import TrainingPlan, train
 
 #: The label of each table of ../shared/data/fraud.
 TARGETS = {
@@ -259,7 +259,7 @@ def rescaled(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 
 def words(name: str) -> list[str]:
-    from ecluse.fraud.references.names import split_words
+    from ecluse.apps.fraud.tables.names import split_words
 
     return list(split_words(name)) or [name.lower()]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ecluse.fraud.columns import infer_columns
-from ecluse.fraud.dataset import open_table
-from ecluse.fraud.references.describing import describe
-from ecluse.fraud.references.institutions import institution, write_labelled
+from ecluse.apps.fraud.references.describing import describe
+from ecluse.apps.fraud.references.institutions import institution, write_labelled
+from ecluse.apps.fraud.tables.columns import infer_columns
+from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.models.references import DESCRIPTION_FILE, ReferenceDescription
 
 

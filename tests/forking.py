@@ -138,7 +138,7 @@ def _import_commands() -> None:
     from ecluse.cli import COMMANDS
 
     for module, _, _ in COMMANDS.values():
-        importlib.import_module(f"ecluse.cli.{module}")
+        importlib.import_module(module)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ecluse.catalog import datasets, models, places, pointers, predictions, training
+from ecluse.apps.fraud.rows import datasets, predictions, training
+from ecluse.catalog import models, places, pointers
 from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun, new_id
 from ecluse.errors import EcluseError
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix

@@ -21,16 +21,16 @@ from ecluse.web.security import UPLOADS
 
 #: Routes that take an address, and who decides on it. All others below take ids, names, texts and numbers.
 ADDRESSES: Final = {
-    # A member's is their own or listed: `ecluse.plants.sources.stores.importable`.
+    # A member's is their own or listed: `ecluse.apps.plants.sources.stores.importable`.
     ("POST", "/plants/sets"): {"source"},
-    # Pages of the web, which are asked without keys and never on a private network: `ecluse.plants.sources.web`.
+    # Pages of the web, which are asked without keys and never on a private network: `ecluse.apps.plants.sources.web`.
     ("POST", "/plants/import-urls"): {"urls"},
     # Administrators alone: `ecluse.web.security.Administrator`, and again in `ecluse.upkeep`.
     ("GET", "/migrations/new"): {"source", "destination", "prefix"},
     ("POST", "/migrations"): {"source", "destination", "prefix"},
-    # The key of one's own result, looked up among one's rows: `ecluse.web.api.predictions`.
+    # The key of one's own result, looked up among one's rows: `ecluse.apps.fraud.api.predictions`.
     ("GET", "/download_s3_predictions"): {"key"},
-    # The address that an upload returned, looked up among one's rows: `ecluse.catalog.datasets.dataset_by_url`.
+    # The address that an upload returned, looked up among one's rows: `ecluse.apps.fraud.rows.datasets.dataset_by_url`.
     ("POST", "/analyze"): {"filepath"},
     ("POST", "/train"): {"filepath"},
     ("POST", "/predict"): {"filepath"},
@@ -263,13 +263,13 @@ def test_every_body_that_is_read_by_hand_is_known() -> None:
         "/api/plants/predict/batch", "/plants/classify",
     } == UPLOADS  # fmt: skip
     reading = re.compile(r"\.(body|form|stream|json)\(\)")
-    folder = Path(web.__file__).parent
+    folder = Path(web.__file__).parents[1]
     found = [
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*.py")
         if reading.search(path.read_text())
     ]
-    assert sorted(found) == ["api/plants_sets.py", "multipart.py"]
+    assert sorted(found) == ["apps/plants/api/sets.py", "web/multipart.py"]
 
 
 def test_routes_that_take_an_address_are_there() -> None:

@@ -34,7 +34,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_the_web_process_imports_no_model_library() -> None:
     code = (
-        "import sys, ecluse.web.app, ecluse.fraud.workflows; "
+        "import sys, ecluse.web.app, ecluse.apps.fraud.actions.main; "
         "print([m for m in ('sklearn', 'lightgbm', 'xgboost', 'scipy', 'torch') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

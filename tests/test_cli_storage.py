@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from ecluse import models
-from ecluse.catalog import datasets
+from ecluse.apps.fraud.rows import datasets
 from ecluse.catalog.tables import Dataset, ModelVersion, User
 from ecluse.checkpoints import Checkpoints
 from ecluse.runtime import Runtime, uploads_prefix

@@ -23,15 +23,15 @@ import pytest
 import yaml
 
 from ecluse.accounts import Accounts
+from ecluse.apps.fraud.sample import write_sample
 from ecluse.catalog import Catalog
 from ecluse.cli import cli
 from ecluse.errors import EcluseError, StoreUnavailable
-from ecluse.fraud.sample import write_sample
 from ecluse.servers import BUCKETS, seaweedfs
 from ecluse.settings import VARIABLES, Settings
 from ecluse.storage import ensure_bucket, open_store
 from tests.application import KEPT, run_ecluse
-from tests.plants.photos import photo
+from tests.apps.plants.photos import photo
 from tests.servers import free_port
 
 DEPLOY = Path(__file__).parents[1] / "deploy"

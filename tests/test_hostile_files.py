@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ecluse.apps.fraud.actions.uploads import profile_upload, read_upload
+from ecluse.apps.plants.pictures import read_picture
 from ecluse.confined import Limits, nursery_of, run
 from ecluse.errors import EcluseError, ReaderStopped, UnreadableImage, UnreadableTable
-from ecluse.fraud.uploads import profile_upload, read_upload
-from ecluse.plants.pictures import read_picture
 from ecluse.web.i18n import Words
 from ecluse.web.phrases import translated
 from tests import hostile_files

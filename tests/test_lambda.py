@@ -20,13 +20,13 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
-from ecluse.city.demo import write_demo
+from ecluse.apps.city.demo import write_demo
 from ecluse.documents import open_documents
 from ecluse.errors import InvalidInput, NoRawData, SettingsError
 from ecluse.runtime import Runtime
 from ecluse.settings import VARIABLES, Settings
 from ecluse.storage import open_store
-from tests.city.sample import held
+from tests.apps.city.sample import held
 from tests.servers import ObjectServer
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "lambda"

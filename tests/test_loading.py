@@ -16,18 +16,18 @@ from onnx import TensorProto, helper
 from safetensors.numpy import save_file
 
 import ecluse
+from ecluse.apps.fraud.ensembles.anomaly import ARRAYS_FILE, STATE_FILE, AnomalyModel
+from ecluse.apps.fraud.evaluation.ranking import Ranking
+from ecluse.apps.fraud.families import FAMILIES, loader
+from ecluse.apps.fraud.scoring import scorers, scoring
+from ecluse.apps.plants.prediction import KNOWN_FILE, METHOD, Predictor
 from ecluse.errors import EcluseError, ModelUnreadable, PlantsError
-from ecluse.fraud import scorers, scoring
-from ecluse.fraud.ensembles.anomaly import ARRAYS_FILE, STATE_FILE, AnomalyModel
-from ecluse.fraud.models import FAMILIES, loader
-from ecluse.fraud.ranking import Ranking
 from ecluse.models.trust import SAFE_TYPES
-from ecluse.plants.prediction import KNOWN_FILE, METHOD, Predictor
-from tests.plants.tiny import KNOWN, TRANSFORM, WEIGHTS, tiny_graph
+from tests.apps.plants.tiny import KNOWN, TRANSFORM, WEIGHTS, tiny_graph
 
 #: Each call that could run what a file says, make objects that it names, or start a program; and why it may.
 PLACES: Final = {
-    ("fraud/models/__init__.py", "import_module"): "a name of FAMILIES, which is in the code",
+    ("apps/fraud/families/__init__.py", "import_module"): "a name of FAMILIES, which is in the code",
     ("cli/groups.py", "importlib.import_module"): "a name of the table of commands",
     (
         "confined.py",
@@ -36,12 +36,15 @@ PLACES: Final = {
     ("models/convert.py", "joblib.load"): "on an administrator's word, in a process of its own",
     ("models/convert.py", "skops.io.load"): "the same process reads what it has just written",
     ("models/trust.py", "skops.io.loads"): "types of SAFE_TYPES, or trusted in this very file by the catalog",
-    ("plants/weights.py", "pickle.Unpickler"): "one file, known by its digest, and nothing but tensors",
-    ("plants/prediction.py", "onnxruntime.InferenceSession"): "a graph of bytes, which names no other file",
-    ("plants/features.py", "onnxruntime.InferenceSession"): "a graph that this process has built",
-    ("fraud/ranking.py", "np.load"): "arrays alone",
-    ("fraud/ensembles/anomaly.py", "np.load"): "arrays alone",
-    ("plants/seen.py", "np.load"): "arrays alone",
+    ("apps/plants/weights.py", "pickle.Unpickler"): "one file, known by its digest, and nothing but tensors",
+    (
+        "apps/plants/prediction.py",
+        "onnxruntime.InferenceSession",
+    ): "a graph of bytes, which names no other file",
+    ("apps/plants/features.py", "onnxruntime.InferenceSession"): "a graph that this process has built",
+    ("apps/fraud/evaluation/ranking.py", "np.load"): "arrays alone",
+    ("apps/fraud/ensembles/anomaly.py", "np.load"): "arrays alone",
+    ("apps/plants/seen.py", "np.load"): "arrays alone",
     ("checkpoints.py", "np.load"): "arrays alone",
 }
 #: What it is about, by the last parts of its name.
@@ -103,7 +106,7 @@ def test_nothing_but_the_converter_and_what_reads_one_known_file_can_read_a_pick
         if {name.split(".")[0] for name in names} & _UNPICKLERS:
             found.add(path)
         assert not any("convert" in name.split(".") for name in names), f"{path} imports the converter"
-    assert found == {"models/convert.py", "plants/weights.py"}
+    assert found == {"models/convert.py", "apps/plants/weights.py"}
 
 
 def test_only_one_module_says_which_types_may_be_made() -> None:
@@ -145,7 +148,7 @@ def test_no_family_reads_a_pickle_under_its_own_name(family: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "named", ["os", "ecluse.fraud.models.linear", "../linear", "__init__", "", "linear\0"]
+    "named", ["os", "ecluse.apps.fraud.families.linear", "../linear", "__init__", "", "linear\0"]
 )
 def test_no_description_names_a_module(named: str, tmp_path: Path) -> None:
     with pytest.raises(ModelUnreadable, match="cannot be read here"):

@@ -16,13 +16,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ecluse.catalog import runs, training
+from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.jobs.main import reconcile
+from ecluse.apps.fraud.rows import training
+from ecluse.apps.fraud.sample import SamplePaths, write_sample
+from ecluse.catalog import runs
 from ecluse.catalog.runs import Point
 from ecluse.catalog.tables import now
 from ecluse.checkpoints import Checkpoints
-from ecluse.fraud import workflows
-from ecluse.fraud.sample import SamplePaths, write_sample
-from ecluse.fraud.work import reconcile
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings
 from ecluse.storage import open_store

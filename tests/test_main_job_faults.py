@@ -12,8 +12,9 @@ import httpx
 import polars as pl
 import pytest
 
-from ecluse.catalog import datasets, models, predictions, training
-from ecluse.fraud.sample import write_sample
+from ecluse.apps.fraud.rows import datasets, predictions, training
+from ecluse.apps.fraud.sample import write_sample
+from ecluse.catalog import models
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests.application import Application, running

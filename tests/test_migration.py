@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from ecluse import migration, models
+from ecluse.apps.fraud.actions.main import find_dataset, remove_dataset
 from ecluse.catalog import Catalog, Transaction, journal
 from ecluse.catalog import models as rows
 from ecluse.catalog.tables import ModelVersion, Publication, Run, new_id, now
 from ecluse.errors import InvalidInput, MigrationConflict, MigrationHeld, MigrationStopped, NotFound
-from ecluse.fraud.workflows import find_dataset, remove_dataset
 from ecluse.migration.hold import Hold
 from ecluse.registry import Registry
 from ecluse.runtime import Runtime

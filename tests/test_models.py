@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from ecluse import models
-from ecluse.catalog import datasets, training
+from ecluse.apps.fraud.jobs import main as work
+from ecluse.apps.fraud.rows import datasets, training
 from ecluse.catalog import models as rows
 from ecluse.catalog import references as reference_rows
 from ecluse.catalog import trust as trusts
@@ -51,7 +52,6 @@ from ecluse.errors import (
     VersionInUse,
     VersionNotFound,
 )
-from ecluse.fraud import work
 from ecluse.models import folders
 from ecluse.models.conditions import _WORD, parse_condition
 from ecluse.runtime import Runtime, Worker

@@ -28,9 +28,9 @@ from ecluse.runtime import Runtime
 from ecluse.settings import Settings, read_variables
 from ecluse.web.app import make_app
 from tests.application import KEPT
+from tests.apps.plants.tiny import YELLOW, photo, publish_tiny
 from tests.homes import Made, end_a_job, fill_home, objects_of, place, settings_of
 from tests.migrating import Sizes
-from tests.plants.tiny import YELLOW, photo, publish_tiny
 from tests.servers import ObjectServer
 
 SMALL = Sizes(models=1, files=1, file_bytes=500, tables=1)

@@ -9,7 +9,8 @@ import pytest
 
 from ecluse import people
 from ecluse.accounts import Accounts
-from ecluse.catalog import schedules, users
+from ecluse.apps.city import rows as schedules
+from ecluse.catalog import users
 from ecluse.catalog.tables import Base, Dataset, User, now
 from ecluse.errors import (
     EcluseError,

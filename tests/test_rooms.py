@@ -16,9 +16,9 @@ from fastapi import FastAPI
 from sqlalchemy import text as sql
 
 from ecluse.accounts import SESSION_COOKIE
+from ecluse.apps.fraud.actions.main import add_sample
 from ecluse.disks import LEAST_FREE, look_at, usable
 from ecluse.errors import CatalogDamaged, DiskUnusable
-from ecluse.fraud.workflows import add_sample
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.app import make_app

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 THOROUGH: Final[dict[str, tuple[str, ...]]] = {
-    "city/test_city_jobs.py": (
+    "apps/city/test_city_jobs.py": (
         "test_thirty_days_on_two_workers_are_all_there_and_none_twice_though_one_is_killed",
         "test_ctrl_c_cancels_what_has_not_ended_and_the_same_command_goes_on_from_there",
         "test_the_commands_speak_to_people_too",
@@ -20,9 +20,9 @@ THOROUGH: Final[dict[str, tuple[str, ...]]] = {
         "test_thousands_of_objects_are_listed_whole[azure]",
         "test_thousands_of_objects_are_listed_whole[s3]",
     ),
-    "fraud/ensembles/test_unlabelled.py": ("test_an_ensemble_is_a_version_that_scores_the_table",),
-    "fraud/test_institutions.py": ("test_no_other_column_of_an_institution_is_taken_for_its_label",),
-    "fraud/test_library.py": (
+    "apps/fraud/ensembles/test_unlabelled.py": ("test_an_ensemble_is_a_version_that_scores_the_table",),
+    "apps/fraud/test_institutions.py": ("test_no_other_column_of_an_institution_is_taken_for_its_label",),
+    "apps/fraud/test_library.py": (
         "test_a_killed_worker_loses_no_reference_and_doubles_none",
         "test_two_workers_build_two_references_side_by_side",
     ),
@@ -36,17 +36,17 @@ THOROUGH: Final[dict[str, tuple[str, ...]]] = {
     "journeys/test_plants.py": ("test_no_page_of_images_keeps_someone_out[dark-viewport1]",),
     "journeys/test_unlabelled.py": ("test_no_page_has_a_barrier[dark-phone]",),
     "journeys/test_watching.py": ("test_no_page_has_a_barrier[dark-phone]",),
-    "plants/test_audit_commands.py": (
+    "apps/plants/test_audit_commands.py": (
         "test_one_command_makes_a_set_that_is_audited_and_can_be_divided_and_exported",
     ),
-    "plants/test_demo.py": (
+    "apps/plants/test_demo.py": (
         "test_a_linear_classifier_of_pixels_fails_where_one_of_learned_features_does_well",
     ),
-    "plants/test_distributed.py": (
+    "apps/plants/test_distributed.py": (
         "test_a_job_that_is_cancelled_leaves_no_process_behind",
         "test_two_processes_learn_what_one_does",
     ),
-    "plants/test_import_jobs.py": (
+    "apps/plants/test_import_jobs.py": (
         "test_an_import_whose_worker_is_killed_is_taken_up_and_leaves_what_one_that_was_not_killed_leaves",
     ),
     "properties/test_store_faults.py": (
@@ -59,7 +59,7 @@ THOROUGH: Final[dict[str, tuple[str, ...]]] = {
     ),
     "test_cli.py": ("test_the_doctor_says_which_part_is_away_and_fails",),
     "test_cli_migrate.py": ("test_an_interrupted_run_says_how_to_go_on[15]",),
-    "test_cli_references.py": (
+    "apps/fraud/test_cli_references.py": (
         "test_a_folder_of_tables_becomes_a_library_that_is_listed_measured_and_removed",
     ),
     "test_cli_storage.py": ("test_listing_is_by_pages_by_suffix_and_tells_sizes[file]",),
@@ -85,7 +85,7 @@ THOROUGH: Final[dict[str, tuple[str, ...]]] = {
         "test_a_run_on_folders_killed_at_random_moments_arrives_whole",
         "test_a_run_killed_at_many_moments_copies_nothing_twice_that_had_arrived",
     ),
-    "test_mlflow.py": (
+    "apps/mlflow/test_mlflow.py": (
         "test_a_training_is_done_while_mlflow_is_away_and_exported_once_it_is_back",
         "test_postgresql_and_s3_stand_behind_it",
         "test_the_command_exports_what_failed_too",

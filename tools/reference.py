@@ -15,9 +15,9 @@ from typing import Any
 
 import click
 
-from ecluse.city.sources import FORMS
-from ecluse.city.sources.forms import describe
-from ecluse.city.thresholds import Thresholds
+from ecluse.apps.city.sources import FORMS
+from ecluse.apps.city.sources.forms import describe
+from ecluse.apps.city.thresholds import Thresholds
 from ecluse.cli import COMMANDS, cli
 from ecluse.runtime import Runtime
 from ecluse.settings import VARIABLES, Settings

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from ecluse.city import workflows
-from ecluse.city.days import find_day, latest_day
+from ecluse.apps.city import actions as workflows
+from ecluse.apps.city.days import find_day, latest_day
 from ecluse.errors import InvalidInput, SettingsError
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings

@@ -11,9 +11,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from ecluse.catalog import pointers, schedules, users
+from ecluse.apps.city import rows as schedules
+from ecluse.apps.city import schedule
+from ecluse.catalog import pointers, users
 from ecluse.catalog.tables import User
-from ecluse.city import schedule
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.storage import ObjectStore

@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import Final
 
 from ecluse import checkpoints, upkeep
+from ecluse.apps.city import jobs as city
+from ecluse.apps.city import sample, schedule
+from ecluse.apps.fraud.actions import main as fraud_workflows
+from ecluse.apps.fraud.jobs import ensembles
+from ecluse.apps.fraud.jobs import main as fraud
+from ecluse.apps.fraud.jobs import monitoring as watching
+from ecluse.apps.fraud.jobs import reference_evaluation as evaluation
+from ecluse.apps.fraud.jobs import references as building
+from ecluse.apps.mlflow import jobs as mlflow
+from ecluse.apps.plants import sample as leaves
+from ecluse.apps.plants import training
+from ecluse.apps.plants.jobs import audit as audit_work
+from ecluse.apps.plants.jobs import importing as plants
+from ecluse.apps.plants.jobs import training as plants_training
 from ecluse.catalog import audit, jobs
-from ecluse.city import sample, schedule
-from ecluse.city import work as city
-from ecluse.fraud import work as fraud
-from ecluse.fraud import workflows as fraud_workflows
-from ecluse.fraud.ensembles import jobs as ensembles
-from ecluse.fraud.monitoring import jobs as watching
-from ecluse.fraud.references import building, evaluation
 from ecluse.jobs import JobKind
-from ecluse.mlflow import work as mlflow
-from ecluse.plants import audit_work, training
-from ecluse.plants import sample as leaves
-from ecluse.plants import training_work as plants_training
-from ecluse.plants import work as plants
 from ecluse.runtime import Runtime
 
 _APPLICATIONS: Final[dict[str, JobKind]] = (

@@ -16,7 +16,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from ecluse import catalog as catalog_package
-from ecluse.catalog import Catalog, audit, datasets, journal, models, places, predictions, training, users
+from ecluse.apps.fraud.rows import datasets, predictions, training
+from ecluse.catalog import Catalog, audit, journal, models, places, users
 from ecluse.catalog.database import HEAD
 from ecluse.catalog.tables import Base, Dataset, Migration, ModelVersion, Prediction, TrainingRun, User, now
 from ecluse.errors import (

@@ -13,7 +13,8 @@ from alembic import command
 from alembic.config import Config
 
 from ecluse import catalog as catalog_package
-from ecluse.catalog import Catalog, inspections, runs, training, users
+from ecluse.apps.fraud.rows import inspections, training
+from ecluse.catalog import Catalog, runs, users
 from ecluse.catalog.runs import Wanted
 from ecluse.catalog.tables import Inspection, Run, TrainingRun, User, now
 from ecluse.errors import InvalidInput, NotFound

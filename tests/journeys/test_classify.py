@@ -13,8 +13,8 @@ from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests import application
 from tests.application import Application
+from tests.apps.plants.tiny import GREEN, NEITHER, YELLOW, photo, publish_tiny
 from tests.journeys.browser import DESKTOP, PHONE, barriers, executable, new_page, overflow, picture
-from tests.plants.tiny import GREEN, NEITHER, YELLOW, photo, publish_tiny
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,8 +12,9 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from ecluse.fraud.references import building, institutions
-from ecluse.fraud.references.building import Recipe
+from ecluse.apps.fraud.jobs import references as building
+from ecluse.apps.fraud.jobs.references import Recipe
+from ecluse.apps.fraud.references import institutions
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from tests import application

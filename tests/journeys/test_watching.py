@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from ecluse.fraud.sample import generate
+from ecluse.apps.fraud.sample import generate
 from tests import application
 from tests.application import Application
 from tests.journeys.browser import DESKTOP, PHONE, barriers, executable, new_page, overflow, picture

@@ -10,8 +10,8 @@ from datetime import date, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from ecluse.city.calendar import LocalDay
-from ecluse.city.report import make_report
+from ecluse.apps.city.calendar import LocalDay
+from ecluse.apps.city.report import make_report
 from ecluse.documents import Document
 
 ZONE = "Europe/Paris"

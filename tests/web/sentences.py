@@ -14,15 +14,15 @@ ROOT = Path(ecluse.__file__).parent
 CORE = (
     "accounts.py",
     "catalog",
-    "city",
+    "apps/city",
     "documents",
-    "fraud",
+    "apps/fraud",
     "jobs.py",
     "migration",
-    "mlflow/exporting.py",
-    "mlflow/work.py",
+    "apps/mlflow/exporting.py",
+    "apps/mlflow/jobs.py",
     "models",
-    "plants",
+    "apps/plants",
     "registry.py",
     "runtime.py",
     "storage",
@@ -35,22 +35,27 @@ NAME, NUMBER = "C7", "7"
 #: databases; the columns of simulated institutions are named as these name them. Of the city, a backtest, the look at
 #: raw data and what thresholds mean are told to a terminal alone, the parts of the demo invent raw data, the forms of raw files are for
 #: the guide, and the report brings its own languages.
-DEMO = ("bikes", "days", "disruptions", "ground", "roads", "weather", "works")
+DEMO = ("bikes", "days", "disruptions", "base_map", "roads", "weather", "works")
 LEFT_OUT = (
-    "fraud/card.py",
-    "fraud/ensembles/card.py",
-    "fraud/plots.py",
-    "fraud/references/domains",
-    "plants/card.py",
-    "plants/demo",
+    *(
+        f"apps/{wing}/{part}"
+        for wing in ("city", "fraud", "plants")
+        for part in ("api", "commands", "http", "pages")
+    ),
+    "apps/fraud/training/card.py",
+    "apps/fraud/ensembles/card.py",
+    "apps/fraud/evaluation/plots.py",
+    "apps/fraud/references/domains",
+    "apps/plants/card.py",
+    "apps/plants/demo",
     "catalog/migrations",
-    "city/backtest.py",
-    "city/check.py",
-    *(f"city/demo/{part}.py" for part in DEMO),
-    "city/printed.py",
-    "city/report.py",
-    "city/sources/forms.py",
-    "city/thresholds.py",
+    "apps/city/backtest.py",
+    "apps/city/check.py",
+    *(f"apps/city/demo/{part}.py" for part in DEMO),
+    "apps/city/printed.py",
+    "apps/city/report.py",
+    "apps/city/sources/forms.py",
+    "apps/city/thresholds.py",
 )
 LOGGED = {"debug", "info", "warning", "error", "exception", "text", "exec_driver_sql", "compile"}
 #: What is declared of raw files is for the guide, which is English.

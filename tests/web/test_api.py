@@ -13,7 +13,7 @@ import httpx
 import polars as pl
 import pytest
 
-from ecluse.fraud.sample import write_sample
+from ecluse.apps.fraud.sample import write_sample
 from tests.application import Application, running
 
 

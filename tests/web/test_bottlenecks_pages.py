@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from ecluse.city.bottlenecks import Hours, day_chunks
+from ecluse.apps.city.bottlenecks import Hours, day_chunks
 from ecluse.cli import cli
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings

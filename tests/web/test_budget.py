@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecluse.catalog import labels
+from ecluse.apps.fraud.evaluation.ranking import Cut
+from ecluse.apps.fraud.pages.budget import cuts_of, doubt_of, meaning_of, nearest, tell
+from ecluse.apps.fraud.rows import labels
+from ecluse.apps.fraud.scoring.results import write_scores
 from ecluse.catalog.tables import ModelVersion, Prediction, User
-from ecluse.fraud.ranking import Cut
-from ecluse.fraud.results import write_scores
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.storage import Stored
-from ecluse.web.budget import cuts_of, doubt_of, meaning_of, nearest, tell
 from ecluse.web.i18n import Words
 from tests.web import invented
 from tests.web.test_pages import browser

@@ -7,14 +7,14 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ecluse.city.days import MARK
-from ecluse.city.streets import stretch_of
+from ecluse.apps.city.days import MARK
+from ecluse.apps.city.pages.columns import COLUMNS
+from ecluse.apps.city.pages.exports import TABLES, encode_table, table_of
+from ecluse.apps.city.pages.view import chains_of
+from ecluse.apps.city.streets import stretch_of
 from ecluse.documents import Document
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from ecluse.web.city import chains_of
-from ecluse.web.city_columns import COLUMNS
-from ecluse.web.city_tables import TABLES, encode_table, table_of
 from tests.web.city_documents import LAST, invented_city
 from tests.web.test_pages import Browser, browser
 

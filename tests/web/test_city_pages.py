@@ -7,13 +7,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ecluse.apps.city.pages import view as city
+from ecluse.apps.city.pages.charts import saturation_by_hour
+from ecluse.apps.city.pages.exports import TABLES
+from ecluse.apps.city.pages.map import THEMES
 from ecluse.catalog.tables import User
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from ecluse.web import city
-from ecluse.web.city_charts import saturation_by_hour
-from ecluse.web.city_map import THEMES
-from ecluse.web.city_tables import TABLES
 from ecluse.web.i18n import Words
 from ecluse.web.security import CONTENT_POLICY
 from tests.web import test_templates
@@ -130,7 +130,7 @@ def test_lines_and_outlines_say_whose_they_are(
     runtime: Runtime, invented: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A program for maps keeps what each feature says and leaves out what the collection says."""
-    monkeypatch.setattr("ecluse.web.city.is_invented_day", lambda documents, mark: invented)
+    monkeypatch.setattr("ecluse.apps.city.pages.view.is_invented_day", lambda documents, mark: invented)
     for found in (
         city.arcs_geojson(runtime.documents, "Paris"),
         city.zones_geojson(runtime.documents, "Paris"),

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ecluse.apps.city.demo import write_demo
+from ecluse.apps.city.sample import ARCS, DAYS, FIRST, run_of, start_sample
 from ecluse.catalog.tables import User
-from ecluse.city.demo import write_demo
-from ecluse.city.sample import ARCS, DAYS, FIRST, run_of, start_sample
 from ecluse.errors import Forbidden
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
@@ -88,7 +88,7 @@ def test_asked_for_twice_the_sample_is_written_once_and_can_be_stopped(runtime: 
 
 
 def test_days_of_the_city_are_told_together_and_stopped_together(runtime: Runtime, user: User) -> None:
-    from ecluse.city import work
+    from ecluse.apps.city import jobs as work
 
     for day in ("2025-09-01", "2025-09-02", "2025-09-03"):
         runtime.jobs.enqueue(

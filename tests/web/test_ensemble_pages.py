@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from ecluse import models as published
-from ecluse.catalog import labels, references
+from ecluse.apps.fraud.pages.ensembles import MEDIUM_ALERTS, agreement_of, members_of, warnings_of
+from ecluse.apps.fraud.rows import labels
+from ecluse.catalog import references
 from ecluse.catalog.tables import Dataset, ModelVersion, User
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.i18n import Words
-from ecluse.web.pages.ensembles import MEDIUM_ALERTS, agreement_of, members_of, warnings_of
 from ecluse.web.pages.models import suggested_table
 from ecluse.work import cancel_job
 from tests.web import invented
@@ -282,6 +283,6 @@ def test_only_a_learned_version_drops_the_warning_that_nothing_was_measured() ->
 
 
 def test_medium_is_what_ensembles_take_it_for() -> None:
-    from ecluse.fraud.ensembles import ensemble
+    from ecluse.apps.fraud.ensembles import ensemble
 
     assert MEDIUM_ALERTS == ensemble.MEDIUM_ALERTS

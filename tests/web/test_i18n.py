@@ -16,14 +16,14 @@ from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
 
 ENGLISH, FRENCH = Words("en"), Words("fr")
 MOMENT = datetime(2025, 11, 21, 4, 10, tzinfo=UTC)
-WEB = Path(i18n.__file__).parent
-SOURCES = [("**.py", "python"), ("templates/**.html", "jinja2")]
+SOURCE = Path(i18n.__file__).parents[1]
+SOURCES = [("**.py", "python"), ("**/templates/**.html", "jinja2")]
 PLACES = re.compile(r"%\(\w+\)s|%%|\{\w+\}")
 
 
 def messages() -> set[str | tuple[str, ...]]:
     """Every message of the pages; a plural message as the pair of its forms."""
-    return {message for _, _, message, _, _ in extract_from_dir(WEB, SOURCES)}
+    return {message for _, _, message, _, _ in extract_from_dir(SOURCE, SOURCES)}
 
 
 def translations(language: str) -> dict[str | tuple[str, ...], Message]:

@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecluse.catalog import inspections, labels
+from ecluse.apps.fraud.labelling.questions import choose_questions
+from ecluse.apps.fraud.pages.labelling import Step, askable, asking_of, steps_of, whys
+from ecluse.apps.fraud.pages.usual import usual_values
+from ecluse.apps.fraud.rows import inspections, labels
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion, User
-from ecluse.fraud.labelling.questions import choose_questions
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.i18n import Words
-from ecluse.web.pages.labelling import Step, askable, asking_of, steps_of, whys
-from ecluse.web.usual import usual_values
 from tests.web import invented
 from tests.web.test_pages import Browser, browser
 
@@ -247,7 +247,7 @@ def test_other_rows_to_answer_leave_what_was_said_in_sight(
 def test_labels_beyond_those_that_are_kept_are_refused_and_blank_rows_do_not_count(
     runtime: Runtime, owner: User, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ecluse.fraud.labelling.workflows.MOST_LABELS", 5)
+    monkeypatch.setattr("ecluse.apps.fraud.actions.labelling.MOST_LABELS", 5)
     client = browser(runtime, owner)
 
     def sent(content: str) -> tuple[int, str]:
@@ -406,7 +406,7 @@ def test_versions_that_scored_the_table_are_offered_before_those_that_can(
             )
         )
     with runtime.catalog.read() as transaction:
-        from ecluse.catalog import datasets
+        from ecluse.apps.fraud.rows import datasets
 
         table = datasets.dataset_of(transaction, owner.id, "dunlabelled")
         labelled = datasets.dataset_of(transaction, owner.id, "dlabelled")

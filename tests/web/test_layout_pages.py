@@ -10,11 +10,11 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from ecluse.catalog import labels
+from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.rows import labels
+from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.catalog.tables import Dataset, User
 from ecluse.errors import InvalidInput
-from ecluse.fraud import workflows
-from ecluse.fraud.layout import Layout
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
 from ecluse.work import KINDS

@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecluse.catalog import mappings, references, training
+from ecluse.apps.fraud.actions import ensembles
+from ecluse.apps.fraud.pages.matches import SURE_FIT, corrected, stated_rate
+from ecluse.apps.fraud.references import institutions
+from ecluse.apps.fraud.rows import mappings, training
+from ecluse.catalog import references
 from ecluse.catalog.tables import Dataset, User
 from ecluse.errors import InvalidInput
-from ecluse.fraud.ensembles import workflows as ensembles
-from ecluse.fraud.references import institutions
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from ecluse.web.pages.matches import SURE_FIT, corrected, stated_rate
 from tests.web import invented
 from tests.web.test_pages import Browser, browser
 
@@ -344,7 +345,7 @@ def test_names_from_a_table_are_shown_as_text(runtime: Runtime, owner: User) -> 
 
 
 def test_the_fit_from_which_a_match_is_sure_is_the_one_from_which_references_judge_alone() -> None:
-    from ecluse.fraud.ensembles.building import STRONG
+    from ecluse.apps.fraud.ensembles.building import STRONG
 
     assert SURE_FIT == STRONG
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from ecluse import models as published
-from ecluse.catalog import inspections
+from ecluse.apps.fraud.actions.monitoring import labelled_counts, learned_counts
+from ecluse.apps.fraud.pages.monitoring import Judged, _unlearned_table, findings
+from ecluse.apps.fraud.rows import inspections
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion, TrainingRun, User, now
-from ecluse.fraud.monitoring.workflows import labelled_counts, learned_counts
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web import charts
 from ecluse.web.i18n import Words
-from ecluse.web.pages.monitoring import Judged, _unlearned_table, findings
 from tests.web import invented
 from tests.web.test_pages import Browser, browser, publish
 

@@ -11,20 +11,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from ecluse.catalog import attempts, datasets, places
-from ecluse.catalog import models as model_rows
-from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, User
-from ecluse.errors import InvalidInput
-from ecluse.fraud import workflows
-from ecluse.fraud.sample import write_sample
-from ecluse.registry import ManifestFile
-from ecluse.runtime import Runtime
-from ecluse.settings import Settings
-from ecluse.web.app import make_app
-from ecluse.web.i18n import Words
-from ecluse.web.pages import jobs as job_pages
-from ecluse.web.pages import paging
-from ecluse.web.pages.datasets import (
+from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.pages.datasets import (
     TrainChoices,
     can_score,
     default_name,
@@ -32,9 +20,28 @@ from ecluse.web.pages.datasets import (
     training_request,
     years,
 )
+from ecluse.apps.fraud.pages.predictions import (
+    own_columns,
+    percent_digits,
+    risky_row,
+    scored_name,
+    to_the_minute,
+)
+from ecluse.apps.fraud.rows import datasets
+from ecluse.apps.fraud.sample import write_sample
+from ecluse.catalog import attempts, places
+from ecluse.catalog import models as model_rows
+from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, User
+from ecluse.errors import InvalidInput
+from ecluse.registry import ManifestFile
+from ecluse.runtime import Runtime
+from ecluse.settings import Settings
+from ecluse.web.app import make_app
+from ecluse.web.i18n import Words
+from ecluse.web.pages import jobs as job_pages
+from ecluse.web.pages import paging
 from ecluse.web.pages.jobs import progress_of
 from ecluse.web.pages.models import fitted_rows, goal_text, suggested_table, suitable_first
-from ecluse.web.pages.predictions import own_columns, percent_digits, risky_row, scored_name, to_the_minute
 from ecluse.web.security import COOKIE
 from tests.web import invented
 

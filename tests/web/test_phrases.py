@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecluse.fraud.dataset import open_table
-from ecluse.fraud.profile import profile_table
-from ecluse.fraud.sample import write_sample
-from ecluse.fraud.scoring import _date_words, _history_words
+from ecluse.apps.fraud.profiling.profile import profile_table
+from ecluse.apps.fraud.sample import write_sample
+from ecluse.apps.fraud.scoring.scoring import _date_words, _history_words
+from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.web.i18n import Words
 from ecluse.web.phrases import MESSAGES, translated
 from tests.web.sentences import NAME, sentences, words

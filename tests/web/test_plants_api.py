@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from ecluse import models
+from ecluse.apps.plants.http.image_work import ImageWork
 from ecluse.catalog.tables import ModelVersion
-from ecluse.web.image_work import ImageWork
-from tests.plants.tiny import GREEN, LABELS, NEITHER, YELLOW, photo
+from tests.apps.plants.tiny import GREEN, LABELS, NEITHER, YELLOW, photo
 from tests.web.within import Within as Web
 
 # What is answered

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from ecluse import models
+from ecluse.apps.plants.pages.classify import share_of
 from ecluse.web.i18n import Words
-from ecluse.web.pages.plants_classify import share_of
-from tests.plants.tiny import GREEN, NEITHER, YELLOW, photo
+from tests.apps.plants.tiny import GREEN, NEITHER, YELLOW, photo
 from tests.web.within import Within as Web
 
 

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from ecluse.catalog import images
+from ecluse.apps.plants import rows as images
 from ecluse.catalog.tables import Image as ImageRow
 from ecluse.catalog.tables import ImageSet, new_id
-from tests.plants.tiny import YELLOW
+from tests.apps.plants.tiny import YELLOW
 from tests.web.within import Within as Web
 
 

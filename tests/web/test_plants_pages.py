@@ -10,15 +10,16 @@ from collections.abc import Iterator
 import pytest
 
 from ecluse import tracking
-from ecluse.catalog import images, runs
+from ecluse.apps.plants import rows as images
+from ecluse.apps.plants.http.imports import set_name_of
+from ecluse.apps.plants.pages.charts import shaded
+from ecluse.apps.plants.pages.pictures import name_of
+from ecluse.apps.plants.pages.sets import View, default_model_name
+from ecluse.apps.plants.publication import NOT_CHECKED
+from ecluse.catalog import runs
 from ecluse.catalog.tables import Image, ImageSet, Run, User
-from ecluse.plants.publication import NOT_CHECKED
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from ecluse.web.image_imports import set_name_of
-from ecluse.web.pages.plants_sets import View, default_model_name
-from ecluse.web.plants_charts import shaded
-from ecluse.web.plants_pictures import name_of
 from tests.web import plants_invented as invented
 from tests.web.test_pages import Browser, browser
 

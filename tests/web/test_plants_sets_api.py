@@ -10,9 +10,9 @@ import zipfile
 import httpx
 import pytest
 
-from ecluse.catalog import images
+from ecluse.apps.plants import rows as images
 from tests.application import Application
-from tests.plants.sets import LABELS, add_set, drawn
+from tests.apps.plants.sets import LABELS, add_set, drawn
 from tests.web.within import Within as Web
 
 

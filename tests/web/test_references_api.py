@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from ecluse import models
+from ecluse.apps.fraud.references.institutions import institution, write_unlabelled
 from ecluse.catalog import references
-from ecluse.fraud.references.institutions import institution, write_unlabelled
 from ecluse.models.references import REFERENCES
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings

@@ -11,15 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecluse.apps.fraud.jobs import references as building
+from ecluse.apps.fraud.pages.references import DOMAINS, card_of, domain_name, work_of
+from ecluse.apps.fraud.references import library
 from ecluse.catalog import references
 from ecluse.catalog.tables import ReferenceModel, User
 from ecluse.errors import NotFound
-from ecluse.fraud.references import building, library
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web import charts
 from ecluse.web.i18n import Words
-from ecluse.web.pages.references import DOMAINS, card_of, domain_name, work_of
 from tests.web import invented
 from tests.web.test_pages import browser
 
@@ -224,7 +225,7 @@ def test_the_fraud_page_leads_to_the_library(runtime: Runtime, member: User) -> 
 
 
 def test_every_domain_of_the_demonstration_has_a_name_and_any_other_keeps_its_own() -> None:
-    from ecluse.fraud.references.domains import DOMAINS as SIMULATED
+    from ecluse.apps.fraud.references.domains import DOMAINS as SIMULATED
 
     assert DOMAINS.keys() == SIMULATED.keys()
     assert domain_name("my_claims", Words("fr")) == "my claims"

@@ -16,7 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from ecluse import tracking
-from ecluse.catalog import runs, training
+from ecluse.apps.fraud.rows import training
+from ecluse.catalog import runs
 from ecluse.catalog.runs import Point
 from ecluse.catalog.tables import Run, TrainingRun, User
 from ecluse.cli import cli

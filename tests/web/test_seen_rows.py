@@ -10,8 +10,8 @@ import httpx
 import polars as pl
 import pytest
 
-from ecluse.fraud.monitoring.workflows import is_poorer
-from ecluse.fraud.sample import generate
+from ecluse.apps.fraud.actions.monitoring import is_poorer
+from ecluse.apps.fraud.sample import generate
 from tests.application import Application
 from tests.web.test_watching import done, upload
 

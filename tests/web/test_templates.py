@@ -7,19 +7,27 @@ from jinja2 import meta
 
 from ecluse.web import templating
 
-TEMPLATES = sorted((templating.HERE / "templates").glob("*.html"))
+CORE = sorted((templating.HERE / "templates").glob("*.html"))
+TEMPLATES = CORE + sorted(templating.APPS.glob("*/templates/*.html"))
+
+
+def name_of(template: Path) -> str:
+    """The name by which pages ask for a template."""
+    return template.name if template in CORE else f"{template.parents[1].name}/{template.name}"
+
+
 STATIC = templating.HERE / "static"
 #: What `templating.render` and the environment give to every template.
 GIVEN = {"say", "me", "knows_you", "path", "theme", "themes", "languages", "here"}
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+@pytest.mark.parametrize("template", TEMPLATES, ids=name_of)
 def test_every_template_compiles_and_says_at_its_top_what_it_needs(template: Path) -> None:
-    templating.environment().get_template(template.name)
+    templating.environment().get_template(name_of(template))
     assert template.read_text().startswith("{# ")
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+@pytest.mark.parametrize("template", TEMPLATES, ids=name_of)
 def test_a_template_uses_only_the_context_it_documents(template: Path) -> None:
     env = templating.environment()
     source = template.read_text()
@@ -34,7 +42,7 @@ def test_a_template_uses_only_the_context_it_documents(template: Path) -> None:
     assert {name for name in used - made_here if not re.search(rf"\b{name}\b", documented)} == set()
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+@pytest.mark.parametrize("template", TEMPLATES, ids=name_of)
 def test_templates_carry_nothing_the_content_policy_refuses(template: Path) -> None:
     source = template.read_text()
     assert not re.search(

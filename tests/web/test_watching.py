@@ -17,8 +17,8 @@ import httpx
 import polars as pl
 import pytest
 
-from ecluse.catalog import inspections
-from ecluse.fraud.sample import generate
+from ecluse.apps.fraud.rows import inspections
+from ecluse.apps.fraud.sample import generate
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings
 from tests.application import Application, running

@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
+from ecluse.apps.plants.http.image_work import ImageWork
+from ecluse.apps.plants.http.serving import MOST_LOADED, ServedModels
 from ecluse.catalog.tables import ModelVersion
 from ecluse.runtime import Runtime
-from ecluse.web.image_work import ImageWork
-from ecluse.web.plants import MOST_LOADED, ServedModels
 from tests.application import Credentials
-from tests.plants.tiny import LABELS, publish_tiny
+from tests.apps.plants.tiny import LABELS, publish_tiny
 
 
 @dataclass

@@ -16,24 +16,48 @@ from ecluse.settings import shows_traces
 
 #: Command or group → module, attribute, and the line `ecluse --help` shows for it.
 COMMANDS: Final[Table] = {
-    "up": ("serve", "up", "Start the pages, the API and a worker."),
-    "web": ("serve", "web", "Start the pages and the API alone."),
-    "worker": ("serve", "worker", "Start a worker that runs the jobs."),
-    "servers": ("servers", "servers", "Start SeaweedFS and PostgreSQL on this machine, or stop them."),
-    "doctor": ("doctor", "doctor", "Show what was detected and prove every part with a round trip."),
-    "fraud": ("fraud", "fraud", "Analyze, train on and score tables of transactions."),
-    "city": ("city", "city", "Compute a city's daily indicators, forecasts, alerts and reports."),
-    "plants": ("plants", "plants", "Import, audit and learn from labelled images."),
-    "models": ("models", "models", "Publish, find, verify, alias, import and sign models."),
-    "migrate": ("migrate", "migrate", "Move what is stored to another place, and back."),
-    "move": ("move", "move", "Move everything to another database and other stores, and back."),
-    "cache": ("cache", "cache", "Show, verify and clear the local cache of what was downloaded."),
-    "storage": ("storage", "storage", "List, copy, remove, sign, price and verify what is stored."),
-    "documents": ("documents", "documents", "Make, list, show and copy the documents of a city."),
-    "runs": ("runs", "runs", "List, show and compare trainings of every application."),
-    "mlflow": ("mlflow", "mlflow", "Show trainings in MLflow, and serve it behind the sign-in."),
-    "jobs": ("jobs", "jobs", "List, show and cancel jobs."),
-    "users": ("users", "users", "List, add, change and remove accounts; read who signed in."),
+    "up": ("ecluse.cli.serve", "up", "Start the pages, the API and a worker."),
+    "web": ("ecluse.cli.serve", "web", "Start the pages and the API alone."),
+    "worker": ("ecluse.cli.serve", "worker", "Start a worker that runs the jobs."),
+    "servers": (
+        "ecluse.cli.servers",
+        "servers",
+        "Start SeaweedFS and PostgreSQL on this machine, or stop them.",
+    ),
+    "doctor": (
+        "ecluse.cli.doctor",
+        "doctor",
+        "Show what was detected and prove every part with a round trip.",
+    ),
+    "fraud": (
+        "ecluse.apps.fraud.commands.main",
+        "fraud",
+        "Analyze, train on and score tables of transactions.",
+    ),
+    "city": (
+        "ecluse.apps.city.commands.main",
+        "city",
+        "Compute a city's daily indicators, forecasts, alerts and reports.",
+    ),
+    "plants": ("ecluse.apps.plants.commands.main", "plants", "Import, audit and learn from labelled images."),
+    "models": ("ecluse.cli.models", "models", "Publish, find, verify, alias, import and sign models."),
+    "migrate": ("ecluse.cli.migrate", "migrate", "Move what is stored to another place, and back."),
+    "move": ("ecluse.cli.move", "move", "Move everything to another database and other stores, and back."),
+    "cache": ("ecluse.cli.cache", "cache", "Show, verify and clear the local cache of what was downloaded."),
+    "storage": (
+        "ecluse.cli.storage",
+        "storage",
+        "List, copy, remove, sign, price and verify what is stored.",
+    ),
+    "documents": ("ecluse.cli.documents", "documents", "Make, list, show and copy the documents of a city."),
+    "runs": ("ecluse.cli.runs", "runs", "List, show and compare trainings of every application."),
+    "mlflow": (
+        "ecluse.apps.mlflow.commands",
+        "mlflow",
+        "Show trainings in MLflow, and serve it behind the sign-in.",
+    ),
+    "jobs": ("ecluse.cli.jobs", "jobs", "List, show and cancel jobs."),
+    "users": ("ecluse.cli.users", "users", "List, add, change and remove accounts; read who signed in."),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-#: Command or group → module of this package, attribute, and the line that the help shows for it.
+#: Command or group → module, attribute, and the line that the help shows for it.
 Table = Mapping[str, tuple[str, str, str]]
 
 
@@ -26,7 +26,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self._table:
             return None
         module, attribute, _ = self._table[cmd_name]
-        command = getattr(importlib.import_module(f"ecluse.cli.{module}"), attribute)
+        command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)  # noqa: S101 (the table says so)
         return command
 

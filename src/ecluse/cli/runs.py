@@ -9,12 +9,12 @@ from typing import Any
 import click
 
 from ecluse import tracking
+from ecluse.apps.fraud.actions import main as workflows
 from ecluse.catalog import runs as run_rows
 from ecluse.catalog.runs import Point, Wanted
 from ecluse.catalog.tables import Run
 from ecluse.cli.output import Record, Rows, reports, say
 from ecluse.cli.session import acting, finish, home_option, user_option
-from ecluse.fraud import workflows
 
 _FIELDS = (
     "id", "application", "kind", "name", "status", "parameters", "tags", "metrics", "artifacts", "subject", "exports",
@@ -120,7 +120,7 @@ def repeat(run_id: str, email: str | None, home: Path | None) -> Record:
         with runtime.catalog.read() as transaction:
             application = run_rows.run_of(transaction, user.id, run_id).application
         if application == "plants":
-            from ecluse.cli.plants_training import repeated
+            from ecluse.apps.plants.commands.training import repeated
 
             return repeated(runtime, user, run_id)
         run = workflows.start_repeat(runtime, user.id, run_id)

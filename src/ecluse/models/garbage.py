@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ecluse.catalog import audit, references, training
+from ecluse.apps.fraud.rows import training
+from ecluse.catalog import audit, references
 from ecluse.models.references import REFERENCES
 from ecluse.models.versions import ABANDONED
 from ecluse.registry import Leftover

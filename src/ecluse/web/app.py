@@ -17,12 +17,12 @@ from starlette.staticfiles import NotModifiedResponse
 from starlette.types import ASGIApp, Scope
 
 from ecluse import __version__
+from ecluse.apps.plants.http.image_work import ImageWork
+from ecluse.apps.plants.http.serving import ServedModels
 from ecluse.runtime import Runtime
 from ecluse.web import api, health, pages
 from ecluse.web.admission import Admission
 from ecluse.web.errors import add_error_handlers, answer_error, refuse_cross_site, refuse_large_body
-from ecluse.web.image_work import ImageWork
-from ecluse.web.plants import ServedModels
 from ecluse.web.security import BodyLimit, Protection
 from ecluse.web.templating import static_url
 

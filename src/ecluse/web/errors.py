@@ -196,7 +196,7 @@ def _answer_with_days(request: Request, error: NoSuchDay) -> Response:
         detail = {"code": error.code, "message": str(error), "nearest": nearest}
         return JSONResponse({"error": detail}, error.status)
     days = [date.fromisoformat(day) for day in nearest]
-    return render(request, "city_no_day.html", {"days": days}, status=error.status)
+    return render(request, "city/no_day.html", {"days": days}, status=error.status)
 
 
 def _wants_json(request: Request) -> bool:

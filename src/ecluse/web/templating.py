@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from fastapi import Request
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from starlette.responses import HTMLResponse
 
-from ecluse.city.transit import mode_in
+from ecluse.apps.city.pages.view import state_in
+from ecluse.apps.city.transit import mode_in
 from ecluse.web import charts
-from ecluse.web.city import state_in
 from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
 from ecluse.web.phrases import translated
 from ecluse.web.security import COOKIE, is_secure
 
 HERE: Final = Path(__file__).parent
+#: Templates of an application are named by it: `city/day.html`.
+APPS: Final = HERE.parent / "apps"
 THEMES: Final = ("system", "light", "dark")
 YEAR: Final = 365 * 24 * 3600
 FILTERS: Final = (
@@ -81,7 +83,7 @@ def words_of(request: Request) -> Words:
 def environment() -> Environment:
     """The Jinja environment: strict, escaping, with `_`, `ngettext`, `static` and the filters of `Words`."""
     env = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
+        loader=ChoiceLoader([FileSystemLoader(HERE / "templates"), PrefixLoader(_wings())]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -95,6 +97,10 @@ def environment() -> Environment:
     env.filters["transit_mode"] = _transit_mode
     env.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
     return env
+
+
+def _wings() -> dict[str, FileSystemLoader]:
+    return {folder.parent.name: FileSystemLoader(folder) for folder in APPS.glob("*/templates")}
 
 
 @cache

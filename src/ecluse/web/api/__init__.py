@@ -2,23 +2,11 @@
 
 from fastapi import APIRouter
 
-from ecluse.web.api import (
-    city,
-    datasets,
-    jobs,
-    labels,
-    migrations,
-    models,
-    monitoring,
-    plants,
-    plants_sets,
-    predictions,
-    references,
-    runs,
-    storage,
-    training,
-    unlabelled,
-)
+from ecluse.apps.city import api as city
+from ecluse.apps.fraud.api import datasets, labels, monitoring, predictions, references, training, unlabelled
+from ecluse.apps.plants.api import answers as plants
+from ecluse.apps.plants.api import sets as plants_sets
+from ecluse.web.api import jobs, migrations, models, runs, storage
 from ecluse.web.errors import answers
 
 #: What any operation may answer; each adds its own.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ecluse.apps.fraud.references import library
+from ecluse.apps.fraud.rows import predictions, training
 from ecluse.catalog import aliases as alias_rows
-from ecluse.catalog import journal, models, predictions, training
+from ecluse.catalog import journal, models
 from ecluse.catalog.journal import Amount
 from ecluse.catalog.tables import (
     Dataset,
@@ -16,7 +18,6 @@ from ecluse.catalog.tables import (
     ReferenceModel,
     TrainingRun,
 )
-from ecluse.fraud.references import library
 from ecluse.jobs import Job
 from ecluse.migration import Estimate, Summary
 from ecluse.registry import ManifestFile

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from ecluse import tracking
+from ecluse.apps.fraud.actions import main as workflows
 from ecluse.catalog import runs
 from ecluse.catalog.runs import Curves, Wanted
 from ecluse.catalog.tables import Run
 from ecluse.errors import InvalidInput
-from ecluse.fraud import workflows
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request
 
-from ecluse.web.pages import (
-    account,
-    city,
-    city_arcs,
-    city_periods,
-    city_subjects,
+from ecluse.apps.city.pages import arcs as city_arcs
+from ecluse.apps.city.pages import days as city
+from ecluse.apps.city.pages import periods as city_periods
+from ecluse.apps.city.pages import subjects as city_subjects
+from ecluse.apps.fraud.pages import (
     comparisons,
     datasets,
-    fraud,
-    home,
-    jobs,
     labelling,
     matches,
-    migrations,
-    models,
     monitoring,
-    plants,
-    plants_classify,
-    plants_files,
-    plants_images,
-    plants_sets,
     predictions,
     references,
-    runs,
-    storage,
-    users,
 )
+from ecluse.apps.fraud.pages import overview as fraud
+from ecluse.apps.plants.pages import classify as plants_classify
+from ecluse.apps.plants.pages import files as plants_files
+from ecluse.apps.plants.pages import images as plants_images
+from ecluse.apps.plants.pages import overview as plants
+from ecluse.apps.plants.pages import sets as plants_sets
+from ecluse.web.pages import account, home, jobs, migrations, models, runs, storage, users
 from ecluse.web.security import Visitor, sessions_alone
 
 

@@ -10,10 +10,12 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.catalog import datasets, homes, images, models, predictions
+from ecluse.apps.city.sample import ARCS, DAYS, start_sample
+from ecluse.apps.fraud.rows import datasets, predictions
+from ecluse.apps.fraud.sample import FRAUD_SHARE, write_sample
+from ecluse.apps.plants import rows as images
+from ecluse.catalog import homes, models
 from ecluse.catalog.tables import ModelVersion, Prediction
-from ecluse.city.sample import ARCS, DAYS, start_sample
-from ecluse.fraud.sample import FRAUD_SHARE, write_sample
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import running_jobs

@@ -9,15 +9,16 @@ from typing import Final, Literal
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.catalog import inspections, journal, predictions, runs, training
+from ecluse.apps.city.jobs import DAY
+from ecluse.apps.fraud.rows import inspections, predictions, training
+from ecluse.apps.mlflow.jobs import KIND as EXPORT
+from ecluse.apps.plants.actions import IMPORT
+from ecluse.apps.plants.audit import AUDIT
+from ecluse.apps.plants.sample import KIND as DRAWING
+from ecluse.apps.plants.training import KIND as TEACHING
+from ecluse.catalog import journal, runs
 from ecluse.catalog.tables import Inspection
-from ecluse.city.work import DAY
 from ecluse.jobs import Job
-from ecluse.mlflow.work import KIND as EXPORT
-from ecluse.plants.audit import AUDIT
-from ecluse.plants.sample import KIND as DRAWING
-from ecluse.plants.training import KIND as TEACHING
-from ecluse.plants.workflows import IMPORT
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, Pager, page_of
@@ -86,7 +87,7 @@ def show_days(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Respo
     """The part of a page that tells how many days of the city are left; their end changes the rest of the page."""
     left = len(_city_days(runtime, user.user.id))
     headers = {} if left else {"HX-Refresh": "true"}
-    return render(request, "_city_days.html", {"days_left": left}, headers=headers)
+    return render(request, "city/_days_left.html", {"days_left": left}, headers=headers)
 
 
 @router.post("/jobs/days/cancel")

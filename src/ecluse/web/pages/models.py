@@ -16,7 +16,14 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse import models as published
 from ecluse import upkeep
-from ecluse.catalog import datasets, inspections, models, training
+from ecluse.apps.fraud.actions import ensembles
+from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.families import FAMILIES
+from ecluse.apps.fraud.pages.datasets import can_score, default_reasons, needed_columns
+from ecluse.apps.fraud.pages.ensembles import ensemble_context
+from ecluse.apps.fraud.rows import datasets, inspections, training
+from ecluse.apps.plants.pages.models import classifier_context
+from ecluse.catalog import models
 from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import (
     CannotSign,
@@ -30,20 +37,14 @@ from ecluse.errors import (
     VersionInUse,
     VersionNotFound,
 )
-from ecluse.fraud import workflows
-from ecluse.fraud.ensembles import workflows as ensembles
-from ecluse.fraud.models import FAMILIES
 from ecluse.registry import Manifest
 from ecluse.runtime import Runtime
 from ecluse.web import charts
 from ecluse.web.api.models import download_file
 from ecluse.web.comparison import Figure, compare, figures_of, headline, settings_of
 from ecluse.web.i18n import Words
-from ecluse.web.pages.datasets import can_score, default_reasons, needed_columns
-from ecluse.web.pages.ensembles import ensemble_context
 from ecluse.web.pages.jobs import progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
-from ecluse.web.pages.plants_models import classifier_context
 from ecluse.web.phrases import N_, translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
@@ -462,14 +463,14 @@ def _model_page(
     if version.application == "plants" and version.report.get("recipe"):
         context |= classifier_context(runtime, version, say)
         context["card"] = _card(runtime, version, manifest) if manifest else None
-        return render(request, "model_plants.html", context, status=status)
+        return render(request, "plants/model.html", context, status=status)
     if version.application != "fraud":
         return render(request, "model_plain.html", context | _plain(version), status=status)
     context |= _scoring(runtime, version)
     context["card"] = _card(runtime, version, manifest) if manifest else None
     if version.report.get("kind") == ensembles.KIND:
         made = ensemble_context(runtime, version, say)
-        return render(request, "model_ensemble.html", context | made, status=status)
+        return render(request, "fraud/model_ensemble.html", context | made, status=status)
     return render(request, "model.html", context | _measured(runtime, version, manifest, say), status=status)
 
 

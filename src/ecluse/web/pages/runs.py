@@ -10,13 +10,16 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse import tracking
-from ecluse.catalog import Transaction, datasets, images, runs
+from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.rows import datasets
+from ecluse.apps.plants import rows as images
+from ecluse.apps.plants import training
+from ecluse.apps.plants.pages.recipes import recipe_texts
+from ecluse.catalog import Transaction, runs
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.runs import Wanted
 from ecluse.catalog.tables import ModelVersion, Run, now
 from ecluse.errors import CannotRepeat, InvalidInput, JobNotFound
-from ecluse.fraud import workflows
-from ecluse.plants import training
 from ecluse.runtime import Runtime
 from ecluse.tracking import Figure, Tracked
 from ecluse.web.api.runs import condition_of, ids_of
@@ -24,7 +27,6 @@ from ecluse.web.comparison import headline
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
-from ecluse.web.plants_recipes import recipe_texts
 from ecluse.web.run_charts import (
     LETTERS,
     compared_charts,

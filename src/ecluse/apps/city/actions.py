@@ -1,0 +1,517 @@
+"""Compute a day of a city and keep it: curate its raw files, run the processors, write the documents.
+
+`run_day` is the whole of it for one date. The same inputs give the same documents in every database, so that a
+day may be computed again at any time, by any number of processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
+
+from ecluse.apps.city import reference
+from ecluse.apps.city.calendar import LAST_DAY, LocalDay, expect_days
+from ecluse.apps.city.check import not_taken
+from ecluse.apps.city.curated import Curated, Part
+from ecluse.apps.city.days import MARK, latest_day
+from ecluse.apps.city.doubts import doubts_of, said_of
+from ecluse.apps.city.inputs import HISTORY_DAYS, Inputs, Metrics, read_inputs
+from ecluse.apps.city.printed import LANGUAGES, print_report
+from ecluse.apps.city.processors import PROCESSORS, compute_all
+from ecluse.apps.city.progress import Report, part_of, unheard
+from ecluse.apps.city.provenance import (
+    NAME,
+    expect_one_kind,
+    expect_unmixed_raw,
+    invented_days,
+    provenance_of,
+)
+from ecluse.apps.city.raw import Raw
+from ecluse.apps.city.report import make_report, tidy_csv
+from ecluse.apps.city.sources import Curating, curate_all
+from ecluse.apps.city.tables import DAILY, MEASURED, REACHING_BACK, WHOLE
+from ecluse.apps.city.thresholds import Thresholds
+from ecluse.documents import Body, Document, Documents
+from ecluse.errors import BadRaw, NoRawData
+from ecluse.runtime import Runtime
+from ecluse.settings import store_or_folder
+from ecluse.storage import ObjectStore, join_key
+
+if TYPE_CHECKING:
+    from ecluse.apps.city.forecast import Heard, Learned, Recall
+    from ecluse.checkpoints import Checkpoints
+
+#: The kind of the document that says which day is forecast; the forecasts are `forecast/arcs` and `forecast/bikes`.
+FORECAST: Final = "forecast"
+FORECASTS: Final = ("forecast/arcs", "forecast/bikes")
+#: Raised where the meaning of a kind of metrics changes, so that days computed before are computed again.
+MEANING: Final = 2
+#: The weeks of so many arcs are held in memory at once, in some gigabytes; Paris has 3,348.
+MOST_ARCS: Final = 20_000
+#: How many files and bad records the document on quality quotes.
+QUOTED_FILES: Final = 100
+QUOTED_RECORDS: Final = 20
+#: Stands around the learning of a day's forecast, and hears what was learned.
+Track = Callable[[date], AbstractContextManager["Heard"]]
+
+
+@contextmanager
+def untracked(day: date) -> Iterator[Heard]:
+    """Where no run is kept of a forecast."""
+
+    def heard(panel: str, learned: Learned) -> None:
+        pass
+
+    yield heard
+
+
+@dataclass(frozen=True)
+class City:
+    """What a run needs: where it reads and writes, whose clocks count, and the numbers of the rules."""
+
+    name: str
+    #: Whether its raw data is that of an invented city, `ecluse.apps.city.provenance`.
+    invented: bool
+    zone: ZoneInfo
+    thresholds: Thresholds
+    raw: Raw
+    curated: Curated
+    documents: Documents
+    reports: ObjectStore
+    scratch: Path
+
+    @property
+    def raw_url(self) -> str:
+        return self.raw.store.url
+
+    def day(self, day: date) -> LocalDay:
+        return LocalDay(day, self.zone)
+
+
+@dataclass(frozen=True)
+class ComputedDay:
+    """A day's metrics, not written yet. `inputs`: a digest of all they were computed from."""
+
+    day: LocalDay
+    metrics: Mapping[str, Metrics]
+    inputs: str
+    #: Table → how many rows the day has of it.
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+
+@contextmanager
+def open_city(runtime: Runtime, raw: str | None = None) -> Iterator[City]:
+    """The city of the settings. `raw`: a store address or a local folder to read instead of the settings' store.
+
+    Each raw store has a curated layer of its own in the store of the data, and another one for an invented city there.
+
+    Raises:
+        SettingsError: an address cannot be used, or a threshold has no such name.
+        MixedData: the raw store and its fallback are of different kinds.
+    """
+    settings = runtime.settings.city
+    usual = runtime.stores.area("raw")
+    store = usual if raw is None else runtime.stores.open(store_or_folder("--raw", raw))
+    fallback = settings.raw_fallback_url
+    raw_layout = Raw(store, None if fallback is None else runtime.stores.open(fallback))
+    invented = provenance_of(raw_layout)
+    prefix = curated_prefix(store, usual, invented=invented)
+    with runtime.scratch() as scratch:
+        yield City(
+            name=NAME if invented else settings.name,
+            invented=invented,
+            zone=ZoneInfo(settings.zone),
+            thresholds=Thresholds.changed(settings.thresholds),
+            raw=raw_layout,
+            curated=Curated(runtime.data.scoped(prefix), runtime.cache, scratch),
+            documents=runtime.documents,
+            reports=reports_of(runtime),
+            scratch=scratch,
+        )
+
+
+def reports_of(runtime: Runtime) -> ObjectStore:
+    """The store of the reports' files: a folder for each day."""
+    return runtime.data.scoped(join_key("city", "reports"))
+
+
+def curated_prefix(store: ObjectStore, usual: ObjectStore, *, invented: bool) -> str:
+    """Where the curated layer of a raw store lies: of invented data beside that of measured data, never in it."""
+    place = store.url.rstrip("/")
+    folder = "invented" if invented else "curated"
+    if place == usual.url.rstrip("/"):
+        return join_key("city", folder)
+    return join_key("city", f"{folder}-{hashlib.sha256(place.encode()).hexdigest()[:8]}")
+
+
+# Compute
+
+
+def run_day(
+    city: City, day: date, *, run: str, report: Report = unheard, again: bool = True
+) -> ComputedDay | None:
+    """Curate, compute and write one day; None where it is up to date and not wanted `again`. `run`: who asked.
+
+    A source whose raw files are not what their names say is set aside, and named among the doubts of the day.
+
+    Raises:
+        NoRawData: nothing is known of the day.
+        BadRaw: nothing is known of it, and a raw file is not what its name says.
+    """
+    prepare(city, day, day, part_of(report, 0.0, 0.5))
+    if not again and is_up_to_date(city, day):
+        return None
+    return make_day(city, day, run=run, report=part_of(report, 0.5, 1.0))
+
+
+def make_day(city: City, day: date, *, run: str, report: Report = unheard) -> ComputedDay:
+    """Compute and write a day whose curated layer is up to date. Raises as `compute_day` does."""
+    computed = compute_day(city, day, part_of(report, 0.0, 0.8))
+    write_day(city, computed, run=run, report=part_of(report, 0.8, 1.0))
+    return computed
+
+
+def prepare(
+    city: City, first: date, last: date, report: Report = unheard, *, history_days: int = HISTORY_DAYS
+) -> None:
+    """Bring the curated layer up to date for these days and for the past that they are compared with.
+
+    Raises:
+        InvalidInput: no such days.
+        BadRaw: measured data lies beside that of an invented city.
+        MixedData: the days that are there are measured and these invented, or the other way round.
+    """
+    expect_days(first, last)
+    expect_one_kind(city.documents, city.invented)
+    if city.invented:
+        expect_unmixed_raw(city.raw.store)
+    since = first - timedelta(days=history_days)
+    curate_all(city.raw, Curating(city.curated, since, last, city.zone, city.scratch, report))
+
+
+def compute_day(city: City, day: date, report: Report = unheard) -> ComputedDay:
+    """A day's metrics from the curated layer, each with the date, the time zone and the labels of the hours.
+
+    Raises:
+        NoRawData: nothing was measured on that day; the message names the nearest days that have data.
+        BadRaw: there are more arcs than fit into memory.
+    """
+    local = city.day(day)
+    report(0.0, "reading")
+    digest = inputs_digest(city, day)
+    inputs = read_inputs(city.curated, local, city.thresholds)
+    rows = {table: sum(part.rows for part in parts) for table, parts in inputs.parts.items()}
+    if not any(rows.get(table) for table in MEASURED):
+        if failures := city.curated.failures():
+            raise BadRaw("\n".join(failures.values()))
+        raise NoRawData(_nothing_known(city, day))
+    if (arcs := len(inputs.network.ids)) > MOST_ARCS:
+        raise BadRaw(
+            f"The raw data tells of {arcs:,} arcs, and a day is computed of {MOST_ARCS:,} at most. Look at the "
+            "reference of the arcs."
+        )
+    found = compute_all(inputs, part_of(report, 0.1, 1.0))
+    found["quality"] = Metrics(_quality(city, inputs))
+    of_city = _of_city(city)
+    named = {"date": day.isoformat(), **of_city, "zone": city.zone.key, "hours": list(local.labels)}
+    metrics = {
+        kind: Metrics(named | made.body, {key: of_city | part for key, part in made.parts.items()})
+        for kind, made in found.items()
+    }
+    return ComputedDay(local, metrics, digest, rows)
+
+
+def _of_city(city: City) -> dict[str, Any]:
+    """What every document says of where it is from."""
+    return {"city_name": city.name, "invented": city.invented}
+
+
+def write_day(city: City, computed: ComputedDay, *, run: str, report: Report = unheard) -> None:
+    """Keep a day. Its mark is written last, and goes first where its inputs changed, so that no one reads half of it.
+
+    What an earlier run of the day left and this one did not make is removed.
+    """
+    expect_one_kind(city.documents, city.invented)
+    documents, key = city.documents, computed.day.date.isoformat()
+    before = documents.get_many([(MARK, key)]).get((MARK, key))
+    if before is not None and before["inputs"] != computed.inputs:
+        documents.delete(MARK, key)
+    gone = set(before["kinds"] if before else ()) - computed.metrics.keys()
+    for kind in sorted(gone):
+        documents.delete_kind(f"metrics/{kind}/{key}")
+        documents.delete(f"metrics/{kind}", key)
+    for n, (kind, made) in enumerate(computed.metrics.items()):
+        report(n / len(computed.metrics), f"writing {kind}")
+        _write_parts(documents, f"metrics/{kind}/{key}", made.parts)
+    reference.write_reference(documents, city.curated)
+    report(0.9, "writing the report")
+    _write_report(city, computed)
+    documents.put_many(Document(f"metrics/{kind}", key, made.body) for kind, made in computed.metrics.items())
+    documents.put(MARK, key, _mark(city, computed, run))
+
+
+def _write_report(city: City, computed: ComputedDay) -> None:
+    """Keep the report as a document, and beside it as files: JSON, the tidy table, and a page for each language."""
+    key = computed.day.date.isoformat()
+    found = {kind: made.body for kind, made in computed.metrics.items()}
+    told = make_report(city.name, computed.day, found, invented=city.invented)
+    arcs = [arc for chunk in city.documents.all(reference.ARCS) for arc in chunk.body["arcs"]]
+    lost = lost_times(computed.metrics)
+    files = {
+        "report.json": json.dumps(told, ensure_ascii=False, indent=1).encode(),
+        "report.csv": tidy_csv(told).encode("utf-8-sig"),
+    }
+    for language in LANGUAGES:
+        name = "report.html" if language == "en" else f"report.{language}.html"
+        files[name] = print_report(told, arcs, lost, language).encode()
+    for name, data in files.items():
+        city.reports.put(join_key(key, name), data)
+    city.documents.put("reports", key, told)
+
+
+def remove_day(documents: Documents, reports: ObjectStore, day: date) -> None:
+    """Remove what was computed of a day: metrics, report and its files; a forecast that follows no day then goes too.
+
+    The mark goes first, so that no one reads half a day, and the report last: what was interrupted can be removed
+    again. Raw files and curated tables stay.
+    """
+    key = day.isoformat()
+    documents.delete(MARK, key)
+    for kind in (*PROCESSORS, "quality"):
+        documents.delete_kind(f"metrics/{kind}/{key}")
+        documents.delete(f"metrics/{kind}", key)
+    reports.delete_prefix(key)
+    latest = latest_day(documents)
+    told = documents.get_many([(FORECAST, "state")]).get((FORECAST, "state"))
+    following = None if latest is None else (latest + timedelta(days=1)).isoformat()
+    if told is not None and told["date"] != following:
+        for kind in FORECASTS:
+            documents.delete_kind(kind)
+        documents.delete(FORECAST, "state")
+    documents.delete("reports", key)
+
+
+def remove_sample(runtime: Runtime, store: ObjectStore, report: Report = unheard) -> list[date]:
+    """Remove the invented city: its raw files in `store`, its curated tables, its days and what was made of them.
+
+    Returns the days. What was interrupted can be removed again; measured data and their days stay.
+    """
+    from ecluse.apps.city.demo import remove_demo
+
+    documents, days = runtime.documents, sorted(invented_days(runtime.documents))
+    for n, day in enumerate(days):
+        report(0.8 * n / len(days), day.isoformat())
+        remove_day(documents, reports_of(runtime), day)
+    report(0.8, "raw")
+    usual = runtime.stores.area("raw")
+    runtime.data.delete_prefix(curated_prefix(store, usual, invented=True))
+    if latest_day(documents) is None:
+        reference.remove_reference(documents)
+        # Of before the two were kept apart; what is measured is curated again from its raw data.
+        runtime.data.delete_prefix(curated_prefix(store, usual, invented=False))
+    remove_demo(store)
+    return days
+
+
+def removable_days(documents: Documents, first: date, last: date) -> list[date]:
+    """The days from `first` to `last` of which something is kept: those that are there, or were removed in part."""
+    span = (first.isoformat(), (min(last, LAST_DAY) + timedelta(days=1)).isoformat())
+    kept = {*documents.keys(MARK, *span), *documents.keys("reports", *span)}
+    return [date.fromisoformat(key) for key in sorted(kept)]
+
+
+def lost_times(metrics: Mapping[str, Metrics]) -> dict[int, float]:
+    """Arc → vehicle-hours lost on the day, of the arcs where that is known."""
+    parts = metrics["arcs"].parts.values() if "arcs" in metrics else ()
+    return {part["arc"]: part["lost_time"] for part in parts if part.get("lost_time") is not None}
+
+
+def _write_parts(documents: Documents, kind: str, parts: Mapping[str, Body]) -> None:
+    documents.put_many(Document(kind, key, body) for key, body in parts.items())
+    for key in documents.keys(kind):
+        if key not in parts:
+            documents.delete(kind, key)
+
+
+def _mark(city: City, computed: ComputedDay, run: str) -> Body:
+    traffic = computed.metrics.get("traffic")
+    return {
+        "date": computed.day.date.isoformat(),
+        **_of_city(city),
+        "computed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run": run,
+        "kinds": sorted(computed.metrics),
+        "raw": city.raw_url,
+        "inputs": computed.inputs,
+        "rows": dict(computed.rows),
+        "coverage": traffic.body.get("coverage") if traffic else None,
+    }
+
+
+def update_forecast(
+    city: City,
+    report: Report = unheard,
+    track: Track = untracked,
+    checkpoints: Checkpoints | None = None,
+) -> date | None:
+    """Forecast the day after the last that was computed; which day that is, None before there is any.
+
+    What is there for that day and from the same data stays. A later day that is computed meanwhile is seen. `track`
+    stands around the learning, and hears of it; `checkpoints` keep each model that was learned.
+    """
+    done = None
+    while (latest := latest_day(city.documents)) is not None and latest != done:
+        _write_forecast(city, latest, report, track, checkpoints)
+        done = latest
+    return None if done is None else done + timedelta(days=1)
+
+
+def _write_forecast(
+    city: City, latest: date, report: Report, track: Track, checkpoints: Checkpoints | None
+) -> None:
+    from ecluse.apps.city.forecast import LEARNING_DAYS, forecast_day
+
+    documents = city.documents
+    prepare(city, latest, latest, part_of(report, 0.0, 0.4), history_days=LEARNING_DAYS)
+    digest = inputs_digest(city, latest, history_days=LEARNING_DAYS)
+    state = {"date": (latest + timedelta(days=1)).isoformat(), **_of_city(city), "inputs": digest}
+    if documents.get_many([(FORECAST, "state")]).get((FORECAST, "state")) == state:
+        return
+    report(0.4, "reading")
+    inputs = read_inputs(city.curated, city.day(latest), city.thresholds, history_days=LEARNING_DAYS)
+    report(0.5, "learning")
+    with track(latest + timedelta(days=1)) as heard:
+        found = forecast_day(inputs, learns=True, heard=heard, recall=_recalled(checkpoints, digest))
+    report(0.9, "writing the forecast")
+    for kind, bodies in found.items():
+        _write_parts(documents, kind, {key: _of_city(city) | body for key, body in bodies.items()})
+    documents.put(FORECAST, "state", state)
+
+
+def _recalled(checkpoints: Checkpoints | None, inputs: str) -> Recall:
+    """Models that were learned from these inputs, by this library, are taken from the checkpoints."""
+    from importlib.metadata import version
+
+    from ecluse.apps.city.forecast import PARAMETERS, TREES, anew
+
+    if checkpoints is None:
+        return anew
+    told = json.dumps([inputs, TREES, PARAMETERS, version("lightgbm")], sort_keys=True)
+    of = hashlib.sha256(told.encode()).hexdigest()
+
+    def recall(name: str, make: Callable[[], str]) -> str:
+        kept = checkpoints.load(f"forecast-{name}", of=of)
+        text = make() if kept is None else kept.decode()
+        if kept is None:
+            checkpoints.save(f"forecast-{name}", text.encode(), of=of, force=True)
+        return text
+
+    return recall
+
+
+# Look
+
+
+def forecast_of(documents: Documents) -> date | None:
+    """The day that is forecast; None before there is one."""
+    state = documents.get_many([(FORECAST, "state")]).get((FORECAST, "state"))
+    return None if state is None else date.fromisoformat(state["date"])
+
+
+def is_up_to_date(city: City, day: date) -> bool:
+    """Whether a day is there and was computed from what would be read now, by the same rules."""
+    key = day.isoformat()
+    mark = city.documents.get_many([(MARK, key)]).get((MARK, key))
+    return mark is not None and mark["inputs"] == inputs_digest(city, day)
+
+
+def is_done_by(city: City, day: date, run: str) -> bool:
+    """Whether this very run has computed a day, from what would be read now: it needs not do so twice."""
+    key = day.isoformat()
+    mark = city.documents.get_many([(MARK, key)]).get((MARK, key))
+    return mark is not None and mark["run"] == run and mark["inputs"] == inputs_digest(city, day)
+
+
+def inputs_digest(city: City, day: date, *, history_days: int = HISTORY_DAYS) -> str:
+    """A digest of all that decides a day's metrics: the curated rows, the zone, the thresholds, the rules."""
+    since = day - timedelta(days=history_days)
+    held: list[list[Any]] = [
+        [table, "", part.sha256] for table in WHOLE if (part := city.curated.whole(table)) is not None
+    ]
+    for table in DAILY:
+        found = city.curated.parts_between(table, since if table in REACHING_BACK else day, day)
+        held += [[table, one.isoformat(), [part.sha256 for part in parts]] for one, parts in found.items()]
+    held.append(["failures", "", city.curated.failures()])
+    deciding = [MEANING, list(PROCESSORS), city.name, city.zone.key, asdict(city.thresholds), held]
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _nothing_known(city: City, day: date) -> str:
+    known = sorted({*city.raw.days(), *_measured_days(city, day)})
+    near = [
+        max((one for one in known if one < day), default=None),
+        next((one for one in known if one > day), None),
+    ]
+    found = [one.isoformat() for one in near if one is not None]
+    if not found and (seen := said_of(not_taken(city.raw.store), city.raw_url)):
+        return f"There is no raw data for {day} in {city.raw_url}, nor for any other day. {seen}"
+    if not found:
+        return (
+            f"There is no raw data for {day} in {city.raw_url}, nor for any other day. "
+            "Get some: ecluse city fetch, or ecluse city demo"
+        )
+    return f"There is no raw data for {day} in {city.raw_url}. The nearest with data: {_listed(found)}."
+
+
+def _measured_days(city: City, day: date) -> Iterator[date]:
+    """Days with rows of the roads; the nearest on either side are enough."""
+    days = city.curated.days("roads")
+    earlier, later = [one for one in reversed(days) if one < day], [one for one in days if one > day]
+    for side in (earlier, later):
+        for one in side:
+            if any(part.rows for part in city.curated.parts("roads", one)):
+                yield one
+                break
+
+
+def _listed(days: Sequence[str]) -> str:
+    return ", ".join(days)
+
+
+def _quality(city: City, inputs: Inputs) -> Body:
+    """What each table of the day was made from, and what was set aside."""
+    parts: dict[str, Sequence[Part]] = dict(inputs.parts)
+    for table in WHOLE:
+        whole = city.curated.whole(table)
+        parts[table] = [] if whole is None else [whole]
+    sources = {table: _source(found) if found else None for table, found in parts.items()}
+    return {
+        "sources": sources,
+        "missing": [table for table, told in sources.items() if told is None or not told["rows"]],
+        "doubts": doubts_of(city, inputs),
+    }
+
+
+def _source(parts: Sequence[Part]) -> Body:
+    files = list(dict.fromkeys(file for part in parts for file in part.files))
+    fallback = list(dict.fromkeys(file for part in parts for file in part.fallback))
+    rejected: dict[str, int] = {}
+    for part in parts:
+        for reason, count in part.rejected.items():
+            rejected[reason] = rejected.get(reason, 0) + count
+    return {
+        "files": files[:QUOTED_FILES],
+        "files_total": len(files),
+        "fallback": fallback[:QUOTED_FILES],
+        "records": sum(part.records for part in parts),
+        "rows": sum(part.rows for part in parts),
+        "rejected": dict(sorted(rejected.items())),
+        "examples": [dict(one) for part in parts for one in part.examples][:QUOTED_RECORDS],
+    }

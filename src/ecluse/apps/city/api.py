@@ -1,0 +1,362 @@
+"""Read a city's days: metrics, arcs, reports, forecasts; as JSON, CSV or Parquet."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, timedelta
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse, Response
+
+from ecluse.apps.city.days import MARK, known_days, no_such_day
+from ecluse.apps.city.jobs import run_of, start_runs
+from ecluse.apps.city.pages import view as city
+from ecluse.apps.city.pages.exports import MEDIA_TYPES, Format, bottleneck_table, encode_table, table_of
+from ecluse.apps.city.provenance import is_invented_day
+from ecluse.documents import Body, Documents
+from ecluse.errors import InvalidInput, NotFound
+from ecluse.web.api.bodies import job_body
+from ecluse.web.api.schemas import JobBody
+from ecluse.web.errors import answers
+from ecluse.web.security import Administrator, CurrentUser, RuntimeDep
+
+router = APIRouter(prefix="/city", tags=["city"])
+_DATE: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
+ArcId = Annotated[int, Path(ge=0, le=2**53)]
+First = Annotated[str | None, Query(alias="from", description="First date, such as 2025-10-01")]
+Last = Annotated[str | None, Query(alias="to", description="Last date, itself included")]
+KindOfDay = Annotated[
+    Literal["working", "saturday", "sunday"], Query(description="Which days; public holidays are as Sundays")
+]
+Limit = Annotated[int, Query(ge=1, le=100, description="Days at most in one answer")]
+
+
+class CityHealth(BaseModel):
+    """Whether there is anything to show, and how new it is."""
+
+    status: str
+    latest: date | None
+    #: Whether the latest day was computed from invented data.
+    invented: bool
+
+
+class CityStats(BaseModel):
+    """What is known of the city in all."""
+
+    city: str
+    invented: bool
+    zone: str
+    days: int
+    first: date | None
+    latest: date | None
+    arcs: int
+    zones: int
+    documents: dict[str, int]
+
+
+class CityDays(BaseModel):
+    """Dates with metrics, oldest first."""
+
+    days: list[date]
+
+
+class CityDay(BaseModel):
+    """Every kind of metrics of a day; null where it has none."""
+
+    date: date
+    metrics: dict[str, dict[str, Any] | None]
+
+
+class CityRange(BaseModel):
+    """One kind of metrics over several days. `next`: give it as `from` for the days that follow."""
+
+    kind: str
+    items: list[dict[str, Any]]
+    next: date | None
+
+
+class CityBottlenecks(BaseModel):
+    """The bottlenecks of a period, the costliest first, on days of one kind. `rests_on`: how many such days."""
+
+    city: str
+    invented: bool
+    first: date = Field(serialization_alias="from")
+    last: date = Field(serialization_alias="to")
+    days: str
+    rests_on: int
+    total: int
+    items: list[dict[str, Any]]
+
+
+class RunRequest(BaseModel):
+    """Which days to compute, both ends included."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    first: date = Field(alias="from", examples=["2025-10-01"])
+    last: date = Field(alias="to", examples=["2025-10-14"])
+    again: bool = Field(False, description="Compute days that are up to date as well")
+
+
+class RunAccepted(BaseModel):
+    """A run that was queued. `run` is the job that prepares; each day then has a job of its own."""
+
+    run: str
+
+
+class CityRun(BaseModel):
+    """How far a run is."""
+
+    run: JobBody
+    days: dict[date, JobBody]
+    active: bool
+
+
+class CityArc(BaseModel):
+    """One arc and its metrics on each day of a range that has them."""
+
+    arc: int
+    label: str | None
+    reference: dict[str, Any] | None
+    items: list[dict[str, Any]]
+
+
+@router.get("/health")
+def health(runtime: RuntimeDep) -> CityHealth:
+    """Whether the documents answer, and which day is the latest. Needs no token."""
+    latest = runtime.documents.latest(MARK)
+    return CityHealth(
+        status="ok" if latest else "empty",
+        latest=date.fromisoformat(latest.key) if latest else None,
+        invented=latest is not None and is_invented_day(runtime.documents, latest.body),
+    )
+
+
+@router.get("/stats")
+def stats(runtime: RuntimeDep, user: CurrentUser) -> CityStats:
+    """How many days, arcs and documents of each kind there are."""
+    documents, settings = runtime.documents, runtime.settings.city
+    days = known_days(documents)
+    kinds = [f"metrics/{kind}" for kind in _kinds(documents)] + ["reports", "forecast/arcs", "forecast/bikes"]
+    return CityStats(
+        **city.naming(documents, settings.name),
+        zone=settings.zone,
+        days=len(days),
+        first=days[0] if days else None,
+        latest=days[-1] if days else None,
+        arcs=len(city.all_arcs(documents)),
+        zones=len(documents.keys("reference/zones")),
+        documents={kind: len(documents.keys(kind)) for kind in kinds},
+    )
+
+
+@router.get("/days")
+def list_days(runtime: RuntimeDep, user: CurrentUser, first: First = None, last: Last = None) -> CityDays:
+    """The days that have metrics."""
+    start = city.date_of(first).isoformat() if first else None
+    stop = city.day_after(city.date_of(last)) if last else None
+    keys = runtime.documents.keys(MARK, start, stop)
+    return CityDays(days=[date.fromisoformat(key) for key in keys])
+
+
+@router.get("/metrics/{kind}/{day}", responses=answers(404))
+def show_metrics(kind: str, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """One kind of metrics of a day. An unknown date answers 404 with the nearest that are known."""
+    return JSONResponse(_metrics(runtime.documents, kind, city.date_of(day)))
+
+
+@router.get("/metrics/{kind_or_day}", responses=answers(404))
+def list_metrics(
+    kind_or_day: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    first: First = None,
+    last: Last = None,
+    limit: Limit = 31,
+) -> CityRange | CityDay:
+    """A date: every kind of metrics of that day. A kind: its metrics of each day of a range."""
+    documents = runtime.documents
+    if _DATE.fullmatch(kind_or_day):
+        day = city.read_day(documents, city.date_of(kind_or_day))
+        return CityDay(date=day.date, metrics=dict(day.metrics))
+    kind = _known_kind(documents, kind_or_day)
+    start, stop = _range(first, last)
+    page = documents.range(
+        f"metrics/{kind}",
+        start.isoformat() if start else None,
+        city.day_after(stop) if stop else None,
+        limit=limit,
+    )
+    items = [{"date": one.key, **one.body} for one in page.items]
+    behind = date.fromisoformat(page.items[-1].key) + timedelta(days=1) if page.next else None
+    return CityRange(kind=kind, items=items, next=behind)
+
+
+@router.get("/arcs/{arc}", responses=answers(404))
+def show_arc(
+    arc: ArcId, runtime: RuntimeDep, user: CurrentUser, first: First = None, last: Last = None
+) -> CityArc:
+    """One arc on each day of a range, of the last 31 known days without one."""
+    documents = runtime.documents
+    start, stop = _range(first, last)
+    keys = documents.keys(MARK, start.isoformat() if start else None, city.day_after(stop) if stop else None)
+    days = [date.fromisoformat(key) for key in keys]
+    days = days if first or last else days[-31:]
+    if len(days) > city.LONGEST_RANGE:
+        raise InvalidInput(f"That range has {len(days)} days; ask for {city.LONGEST_RANGE} at most.")
+    found = city.arc_days(documents, arc, days)
+    reference = next((one for one in city.all_arcs(documents) if one["arc"] == arc), None)
+    if not found and reference is None:
+        raise NotFound(f"No arc {arc} is known on these days. See: GET /api/city/export/arcs/DATE.csv")
+    label = (found[-1][1] if found else reference or {}).get("label")
+    items = [{"date": day.isoformat(), **body} for day, body in found]
+    return CityArc(arc=arc, label=label, reference=reference, items=items)
+
+
+@router.get("/report/latest", responses=answers(404))
+def latest_report(runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
+    """The report of the latest day that has one."""
+    found = runtime.documents.latest("reports")
+    if found is None:
+        raise NotFound("No report was written yet. Run a day: ecluse city run")
+    return {"date": found.key, **found.body}
+
+
+@router.get("/report/{day}", responses=answers(404))
+def show_report(day: str, runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
+    """The report of a day."""
+    return _one(runtime.documents, "reports", city.date_of(day))
+
+
+@router.get("/forecast/bikes/{counter}", responses=answers(404))
+def show_bike_forecast(
+    counter: Annotated[str, Path(pattern=r"^[\w.:-]{1,100}$")], runtime: RuntimeDep, user: CurrentUser
+) -> dict[str, Any]:
+    """What is expected of a bike counter on the day after the latest, by hour, with its interval."""
+    return _forecast(runtime.documents, "forecast/bikes", counter)
+
+
+@router.get("/forecast/{arc}", responses=answers(404))
+def show_forecast(arc: ArcId, runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
+    """What is expected of an arc on the day after the latest, by hour, with its interval."""
+    return _forecast(runtime.documents, "forecast/arcs", str(arc))
+
+
+def _forecast(documents: Documents, kind: str, key: str) -> Body:
+    body = documents.get_many([(kind, key)]).get((kind, key))
+    if body is None:
+        raise NotFound(f"No forecast of {key}. Run the latest day: ecluse city run")
+    return body
+
+
+@router.get("/export/{table}/{day}.{form}", responses=answers(404), response_class=Response)
+def export(table: str, day: str, form: Format, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """A table of a day as a file: hours, arcs, arc_hours, zones, ranking, alerts, sensors, bikes and more."""
+    usual = runtime.settings.city.name
+    frame, invented = table_of(runtime.documents, table, city.date_of(day), usual)
+    name = f"{'invented-' if invented else ''}{table}-{day}.{form}"
+    return Response(
+        encode_table(frame, form),
+        media_type=MEDIA_TYPES[form],
+        headers={"content-disposition": f'attachment; filename="{name}"'},
+    )
+
+
+@router.get("/bottlenecks", responses=answers(404))
+def list_bottlenecks(
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    first: First = None,
+    last: Last = None,
+    days: KindOfDay = "working",
+) -> CityBottlenecks:
+    """Where there is a queue again and again: recurrence, hours, duration, length, time lost, by bottleneck.
+
+    Without a period: the eight weeks up to the latest day.
+    """
+    found = city.bottlenecks(runtime, first, last, days)
+    return CityBottlenecks(
+        **city.naming(runtime.documents, runtime.settings.city.name),
+        first=found.first,
+        last=found.last,
+        days=found.kind,
+        rests_on=found.days,
+        total=found.total,
+        items=found.items,
+    )
+
+
+@router.get("/bottlenecks.{form}", responses=answers(404), response_class=Response)
+def export_bottlenecks(
+    form: Format,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    first: First = None,
+    last: Last = None,
+    days: KindOfDay = "working",
+) -> Response:
+    """The bottlenecks of a period as a file."""
+    found = city.bottlenecks(runtime, first, last, days)
+    said = city.naming(runtime.documents, runtime.settings.city.name)
+    name = (
+        f"{'invented-' if said['invented'] else ''}bottlenecks-{found.first}-{found.last}-{found.kind}.{form}"
+    )
+    return Response(
+        encode_table(bottleneck_table(found, said), form),
+        media_type=MEDIA_TYPES[form],
+        headers={"content-disposition": f'attachment; filename="{name}"'},
+    )
+
+
+@router.post("/runs", status_code=202, responses=answers(403))
+def start_run(body: RunRequest, runtime: RuntimeDep, user: Administrator) -> RunAccepted:
+    """Compute days as jobs on all workers; those that are up to date are left as they are. For administrators."""
+    return RunAccepted(run=start_runs(runtime, user.user, body.first, body.last, again=body.again))
+
+
+@router.get("/runs/{run}", responses=answers(404))
+def show_run(run: str, runtime: RuntimeDep, user: Administrator) -> CityRun:
+    """How far a run is, and each of its days. For administrators."""
+    found = run_of(runtime, user.user.id, run)
+    days = {day: job_body(job) for day, job in found.days.items()}
+    return CityRun(run=job_body(found.prepare), days=days, active=found.active)
+
+
+def _metrics(documents: Documents, kind: str, day: date) -> Body:
+    return _one(documents, f"metrics/{_known_kind(documents, kind)}", day)
+
+
+def _one(documents: Documents, kind: str, day: date) -> Body:
+    """A day's document.
+
+    Raises:
+        NoSuchDay: there is none; carries the nearest dates that have one.
+    """
+    key = (kind, day.isoformat())
+    found = documents.get_many([key]).get(key)
+    if found is None:
+        raise no_such_day(documents, day, kind)
+    return {"date": day.isoformat(), **found}
+
+
+def _kinds(documents: Documents) -> list[str]:
+    """The kinds of metrics that the latest day has one document each of."""
+    latest = documents.latest(MARK)
+    return [] if latest is None else list(latest.body["kinds"])
+
+
+def _known_kind(documents: Documents, kind: str) -> str:
+    known = _kinds(documents)
+    if known and kind not in known:
+        raise NotFound(f"No kind of metrics {kind[:40]!r}; there are {', '.join(known)}.")
+    return kind
+
+
+def _range(first: str | None, last: str | None) -> tuple[date | None, date | None]:
+    start = city.date_of(first) if first else None
+    stop = city.date_of(last) if last else None
+    if start and stop and stop < start:
+        raise InvalidInput(f"The range ends on {stop}, before it begins on {start}. Exchange them.")
+    return start, stop

@@ -1,0 +1,66 @@
+"""Say what a reader of a day has to know before trusting its figures: sources set aside, zones that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, Literal, TypedDict
+
+import polars as pl
+
+from ecluse.apps.city.check import not_taken
+from ecluse.apps.city.inputs import Inputs
+
+if TYPE_CHECKING:
+    from ecluse.apps.city.actions import City
+
+Kind = Literal["set_aside", "zones", "not_taken"]
+#: Of the arcs with a position, so many may lie outside every zone. In Paris 36 of 3,348 do (1 %); with the zones of
+#: another city, or in other coordinates, nearly all.
+MOST_OUTSIDE: Final = 0.2
+#: How many files that are not taken are named.
+NAMED: Final = 5
+
+
+class Doubt(TypedDict):
+    """One sentence, and the source that it is about."""
+
+    kind: Kind
+    source: str | None
+    text: str
+
+
+def doubts_of(city: City, inputs: Inputs) -> list[Doubt]:
+    """All of them, the gravest first."""
+    return [*_set_aside(city), *_outside(city, inputs), *_not_taken(city)]
+
+
+def _set_aside(city: City) -> Iterator[Doubt]:
+    for source, reason in city.curated.failures().items():
+        for line in reason.split("\n"):
+            yield Doubt(kind="set_aside", source=source, text=line)
+
+
+def _outside(city: City, inputs: Inputs) -> Iterator[Doubt]:
+    located = inputs.arcs.filter(pl.col("latitude").is_not_null())
+    outside = located["zone"].null_count()
+    zones = city.curated.whole("zones")
+    if zones is not None and outside > MOST_OUTSIDE * located.height:
+        text = (
+            f"{outside:,} of {located.height:,} arcs lie outside every zone, so that the figures by zone lack them. "
+            f"The zones are probably those of another place, or not in degrees: {', '.join(zones.files)}. Put the "
+            "polygons of this city there and compute the day again."
+        )
+        yield Doubt(kind="zones", source="zones", text=text)
+
+
+def _not_taken(city: City) -> Iterator[Doubt]:
+    if text := said_of(not_taken(city.raw.store), city.raw_url):
+        yield Doubt(kind="not_taken", source=None, text=text)
+
+
+def said_of(files: list[str], place: str) -> str:
+    """A sentence on files that no source reads; empty where there are none."""
+    if not files:
+        return ""
+    named = ", ".join(files[:NAMED])
+    return f"{len(files):,} files or folders were seen and not taken: {named}. See: ecluse city check {place}"

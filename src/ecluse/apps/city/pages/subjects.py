@@ -1,0 +1,322 @@
+"""Show one subject of a day by itself: zones, alerts, bikes, sensors, transit, works, the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ecluse.apps.city.calendar import place_of
+from ecluse.apps.city.days import no_such_day
+from ecluse.apps.city.pages import view as city
+from ecluse.apps.city.pages.arcs import flow_chart, occupancy_chart
+from ecluse.apps.city.pages.charts import bars_across, bikes_by_hour
+from ecluse.apps.city.pages.days import alerts_of
+from ecluse.apps.city.printed import print_report
+from ecluse.apps.city.report import FEW_ARCS, rests_on_few, tidy_csv
+from ecluse.apps.city.streets import street_name
+from ecluse.apps.city.transit import mode_in
+from ecluse.documents import Body
+from ecluse.errors import NotFound
+from ecluse.runtime import Runtime
+from ecluse.web.charts import Chart
+from ecluse.web.i18n import ABSENT, Words
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+
+router = APIRouter()
+#: Rows of a long table before the rest is folded away.
+SHOWN: Final = 30
+#: Kinds of metrics each page reads.
+READS: Final = {
+    "zones": ("zones", "ranking"),
+    "alerts": ("alerts",),
+    "bikes": ("bikes", "weather"),
+    "sensors": ("sensors", "bikes"),
+    "disruptions": ("disruptions",),
+    "works": ("works",),
+}
+
+
+@dataclass(frozen=True)
+class Observed:
+    """An hour of an alert: what was observed, and the usual."""
+
+    label: str
+    value: float | None
+    median: float | None
+    low: float | None
+    high: float | None
+
+
+@router.get("/city/{day}/zones")
+def show_zones(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Each zone's roads: vehicles, time lost, saturation, its worst arcs."""
+    found = _read(runtime, day, "zones")
+    say, body = words_of(request), found["zones"] or {}
+    zones = sorted(body.get("zones") or (), key=lambda zone: -(zone.get("lost_time") or 0))
+    persistence = {row["zone"]: row for row in (found["ranking"] or {}).get("zones") or ()}
+    return _page(
+        request,
+        runtime,
+        found,
+        "city/zones.html",
+        zones=zones,
+        whole=body.get("city"),
+        outside=body.get("outside"),
+        persistence=persistence,
+        figures=_zone_figures(zones, say),
+    )
+
+
+@router.get("/city/{day}/alerts")
+def show_alerts(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Every alert of a day, worst first."""
+    found = _read(runtime, day, "alerts")
+    body = found["alerts"] or {}
+    alerts = alerts_of(found)
+    total = body.get("alerts_total", len(alerts))
+    return _page(request, runtime, found, "city/alerts.html", alerts=alerts, total=total, body=body)
+
+
+@router.get("/city/{day}/alerts/{alert}")
+def show_alert(request: Request, day: str, alert: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Why an alert was raised: the rule, what was observed against the usual, works near."""
+    say = words_of(request)
+    found = city.read_day(runtime.documents, city.date_of(day), ("traffic", "alerts", "works"))
+    number, body = next(((n, one) for n, one in alerts_of(found) if one["id"] == alert), (0, None))
+    if body is None:
+        raise NotFound(f"No alert {alert[:60]} on {found.date}. See: /city/{found.date}/alerts")
+    sites = {site["site"]: site for site in (found["works"] or {}).get("items") or ()}
+    arc = city.arcs_on(runtime.documents, found.date, [body["arc"]]).get(body["arc"])
+    return _page(
+        request,
+        runtime,
+        found,
+        "city/alert.html",
+        number=number,
+        alert=body,
+        observed=observed_hours(body, found.labels),
+        figures=_alert_figures(body, arc, found.labels, say),
+        arc=arc,
+        as_date=date.fromisoformat,
+        works=[sites.get(site, {"site": site}) for site in body.get("works") or ()],
+    )
+
+
+@router.get("/city/{day}/bikes")
+def show_bikes(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Bikes by counter against the usual, by zone, anomalies, counters that fail."""
+    found = _read(runtime, day, "bikes")
+    say, body = words_of(request), found["bikes"]
+    counters = sorted((body or {}).get("counters") or (), key=lambda one: -(one.get("total") or 0))
+    chart = (
+        bikes_by_hour(body, found.labels, place_of(found.labels, body.get("peak_at")), say) if body else None
+    )
+    return _page(
+        request,
+        runtime,
+        found,
+        "city/bikes.html",
+        body=body,
+        counters=counters,
+        weather=found["weather"],
+        figures=[chart] if chart else [],
+    )
+
+
+@router.get("/city/{day}/sensors")
+def show_sensors(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Which sensors report, which fail and why."""
+    found = _read(runtime, day, "sensors")
+    body = found["sensors"] or {}
+    failing = {one["sensor"]: one for one in (body.get("failing") or ())}
+    for one in (found["bikes"] or {}).get("failing") or ():
+        failing.setdefault(one["sensor"], one)
+    silent = silent_roads(body)
+    return _page(
+        request,
+        runtime,
+        found,
+        "city/sensors.html",
+        body=found["sensors"],
+        failing=[one for one in failing.values() if not (silent and _is_silent_road(one))],
+        silent=silent,
+        moment=_teller(request, runtime),
+    )
+
+
+@router.get("/city/{day}/disruptions")
+def show_disruptions(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Disruptions of transit by line and by mode."""
+    found = _read(runtime, day, "disruptions")
+    say, body = words_of(request), found["disruptions"]
+    return _page(
+        request,
+        runtime,
+        found,
+        "city/disruptions.html",
+        body=body,
+        figures=_line_figures((body or {}).get("most_affected") or (), say),
+        moment=_teller(request, runtime),
+    )
+
+
+@router.get("/city/{day}/works")
+def show_works(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Works active on a day, by zone and impact, and traffic near them before and since."""
+    found = _read(runtime, day, "works")
+    return _page(request, runtime, found, "city/works.html", body=found["works"], as_date=date.fromisoformat)
+
+
+@router.get("/city/{day}/report")
+def show_report(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """The day's report as a page that prints."""
+    found = city.read_day(runtime.documents, city.date_of(day), ("quality", "traffic", "sensors"))
+    key = ("reports", found.date.isoformat())
+    report = runtime.documents.get_many([key]).get(key)
+    return _page(
+        request,
+        runtime,
+        found,
+        "city/report.html",
+        report=report,
+        quality=found["quality"],
+        traffic=found["traffic"],
+        few=rests_on_few(found["traffic"]),
+        silent=silent_roads(found["sensors"] or {}),
+    )
+
+
+@router.get("/city/{day}/report.html")
+def download_report(request: Request, day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """The report as one file that needs nothing else; as a download, as its styles stand inside it."""
+    documents, at = runtime.documents, city.date_of(day)
+    report = _report(runtime, at)
+    mapped = city.read_map(documents, at)
+    lost = {arc: value for arc, value in zip(mapped.arcs, mapped.lost, strict=True) if value is not None}
+    text = print_report(report, city.all_arcs(documents), lost, words_of(request).language)
+    return _download(text, "text/html; charset=utf-8", f"report-{at}.html")
+
+
+@router.get("/city/{day}/report.csv")
+def download_rows(day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """The report as a tidy table: section, rank, id, name, metric, value, unit."""
+    at = city.date_of(day)
+    return _download(tidy_csv(_report(runtime, at)), "text/csv; charset=utf-8", f"report-{at}.csv")
+
+
+def silent_roads(sensors: Body) -> int:
+    """How many road sensors are silent where those are most of them, so that no list of them helps; else 0."""
+    roads = (sensors.get("by_kind") or {}).get("arc") or {}
+    known, reporting = roads.get("known") or 0, roads.get("reporting") or 0
+    return known - reporting if reporting < FEW_ARCS * known else 0
+
+
+def _is_silent_road(sensor: Body) -> bool:
+    return bool(sensor["kind"] == "arc" and sensor["reason"] == "silent")
+
+
+def observed_hours(alert: Body, labels: Sequence[str]) -> list[Observed]:
+    """What was observed at each hour of an alert, with the usual where it is known."""
+    why = alert["why"]
+    usual = why["usual"]
+
+    def part(name: str, place: int) -> float | None:
+        return usual[name][place] if usual else None
+
+    return [
+        Observed(labels[hour], value, part("median", i), part("low", i), part("high", i))
+        for i, (hour, value) in enumerate(zip(alert["hours"], why["observed"], strict=True))
+        if hour < len(labels)
+    ]
+
+
+def _alert_figures(alert: Body, arc: Body | None, labels: Sequence[str], say: Words) -> list[Chart]:
+    if arc is None:
+        return []
+    usual = arc.get("usual") or {}
+    first = alert["hours"][0] if alert["hours"] else None
+    charts = [flow_chart(arc, usual, labels, say, hour=first)]
+    if any(value is not None for value in arc["occupancy"]):
+        charts.append(occupancy_chart(arc, usual, labels, say, hour=first))
+    return charts if alert["kind"] == "flow" else list(reversed(charts))
+
+
+def _zone_figures(zones: Sequence[Body], say: Words) -> list[Chart]:
+    known = [zone for zone in zones if zone.get("lost_time")]
+    if not known:
+        return []
+    return [
+        bars_across(
+            "chart-zones",
+            [zone["name"] or str(zone["zone"]) for zone in known],
+            [zone["lost_time"] for zone in known],
+            say,
+            title=say._("Time lost by zone"),
+            unit=say._("vehicle-hours"),
+            heading=say._("Zone"),
+        )
+    ]
+
+
+def _line_figures(lines: Sequence[Body], say: Words) -> list[Chart]:
+    known = [line for line in lines if line.get("blocked_hours") or line.get("disturbed_hours")]
+    if not known:
+        return []
+    return [
+        bars_across(
+            "chart-lines",
+            [f"{mode_in(say.language, line['mode']) or ''} {line['name']}".strip() for line in known],
+            [(line["blocked_hours"] or 0) + (line["disturbed_hours"] or 0) for line in known],
+            say,
+            title=say._("Hours of blocked or disturbed service"),
+            unit=say._("hours, the ten lines most affected"),
+            heading=say._("Line"),
+            digits=1,
+        )
+    ]
+
+
+def _read(runtime: Runtime, day: str, page: str) -> city.Day:
+    return city.read_day(runtime.documents, city.date_of(day), READS[page])
+
+
+def _report(runtime: Runtime, day: date) -> Body:
+    key = ("reports", day.isoformat())
+    report = runtime.documents.get_many([key]).get(key)
+    if report is None:
+        raise no_such_day(runtime.documents, day, "reports")
+    named = city.naming(
+        runtime.documents, runtime.settings.city.name, city.read_day(runtime.documents, day, ())
+    )
+    return {**report, **named}
+
+
+def _page(request: Request, runtime: Runtime, day: city.Day, template: str, **context: Any) -> Response:
+    shared = {
+        **city.naming(runtime.documents, runtime.settings.city.name, day),
+        "day": day,
+        "street": street_name,
+        "stretch": city.stretches(runtime.documents),
+        "shown": SHOWN,
+        "figures": [],
+    }
+    return render(request, template, shared | context)
+
+
+def _teller(request: Request, runtime: Runtime) -> Callable[[str | None], str]:
+    """What says a moment as documents have it, on the city's clocks."""
+    local = Words(words_of(request).language, ZoneInfo(runtime.settings.city.zone))
+    return lambda text: local.when(datetime.fromisoformat(text)) if text else ABSENT
+
+
+def _download(text: str, media_type: str, name: str) -> Response:
+    return Response(
+        text, media_type=media_type, headers={"content-disposition": f'attachment; filename="{name}"'}
+    )

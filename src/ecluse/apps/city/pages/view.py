@@ -1,0 +1,349 @@
+"""Read what is known of a city's days from its documents, for the pages and the API.
+
+Nothing here computes: a day's metrics are as its run wrote them. A kind that a day lacks is None.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from ecluse.apps.city.calendar import place_of
+from ecluse.apps.city.days import MARK, find_day, no_such_day
+from ecluse.apps.city.provenance import NAME, is_invented_day
+from ecluse.apps.city.streets import street_name, stretch_of
+from ecluse.documents import Body, Documents
+from ecluse.errors import InvalidInput, NotFound
+from ecluse.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ecluse.apps.city.bottlenecks import Days, Ranking
+
+Date = date
+#: A letter for each state of traffic in `metrics/map`, from what is not known to the worst; - has no row at all.
+LETTERS: Final = {"-": None, "i": "Inconnu", "f": "Fluide", "p": "Pré-saturé", "s": "Saturé", "b": "Bloqué"}
+#: The states of traffic and of arcs, which the source writes in French, in English.
+ENGLISH_STATES: Final[Mapping[str, str]] = {
+    "Inconnu": "Unknown",
+    "Fluide": "Free-flowing",
+    "Pré-saturé": "Pre-saturated",
+    "Saturé": "Saturated",
+    "Bloqué": "Blocked",
+    "Ouvert": "Open",
+    "Barré": "Closed",
+    "Invalide": "Invalid",
+}
+WORST_FIRST: Final = "bspfi-"
+#: Days that one answer of a range may span.
+LONGEST_RANGE: Final = 366
+#: The document that says from what the reference of the arcs was made.
+REFERENCE: Final = ("reference", "arcs")
+_STRETCHES: dict[str, dict[int, str]] = {}
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day as its run wrote it: a body for each kind, or None."""
+
+    date: date
+    mark: Body
+    metrics: Mapping[str, Body | None]
+    previous: Date | None = None
+    next: Date | None = None
+    #: Whether it was computed from invented data.
+    invented: bool = False
+
+    @property
+    def labels(self) -> list[str]:
+        """What each of its hours is called; 23, 24 or 25 of them."""
+        for body in self.metrics.values():
+            if body and body.get("hours"):
+                return list(body["hours"])
+        return [f"{hour:02d}:00" for hour in range(24)]
+
+    def hour_of(self, stamp: str | None) -> str | None:
+        """What the hour that began then is called; None where that is not known."""
+        place = place_of(self.labels, stamp)
+        return None if place is None else self.labels[place]
+
+    def __getitem__(self, kind: str) -> Body | None:
+        return self.metrics[kind]
+
+
+@dataclass(frozen=True)
+class MapOfDay:
+    """The states of a day's arcs by hour, as `metrics/map` holds them."""
+
+    arcs: list[int] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)
+    flows: list[list[int | None]] = field(default_factory=list)
+    lost: list[float | None] = field(default_factory=list)
+
+    def worst(self, hour: int, count: int) -> list[int]:
+        """Places in the lists of the worst arcs of an hour: by state, then by the time lost that day."""
+        known = [
+            place for place, state in enumerate(self.states) if state[hour : hour + 1] in ("b", "s", "p")
+        ]
+        return sorted(
+            known, key=lambda place: (WORST_FIRST.index(self.states[place][hour]), -(self.lost[place] or 0))
+        )[:count]
+
+
+def state_in(language: str, state: str) -> str:
+    """A state as a reader of that language calls it; a state that is not known, as it stands."""
+    return state if language == "fr" else ENGLISH_STATES.get(state, state)
+
+
+def date_of(text: str) -> date:
+    """A date as addresses have it.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(f"{text[:40]!r} is no date. Write it as 2025-10-14.") from None
+    if found.isoformat() != text:
+        raise InvalidInput(f"{text[:40]!r} is no date. Write it as 2025-10-14.")
+    return found
+
+
+def read_day(documents: Documents, day: date, kinds: Sequence[str] | None = None) -> Day:
+    """A day with its neighbours, and its metrics of these kinds, or of all that it has.
+
+    Raises:
+        NoSuchDay: nothing was computed for it; carries the nearest days that are known.
+    """
+    key = day.isoformat()
+    if kinds is None:
+        kinds = find_day(documents, day)["kinds"]
+    found = documents.get_many([(MARK, key), *((f"metrics/{kind}", key) for kind in kinds)])
+    if (MARK, key) not in found:
+        raise no_such_day(documents, day)
+    before, behind = _neighbours(documents, day)
+    mark = found[MARK, key]
+    metrics = {kind: found.get((f"metrics/{kind}", key)) for kind in kinds}
+    return Day(day, mark, metrics, before, behind, is_invented_day(documents, mark))
+
+
+def naming(documents: Documents, usual: str, day: Day | None = None) -> dict[str, Any]:
+    """What a page says of its city: `city`, its name, and `invented`; of a day, or of the latest one. `usual`: the name
+    in the settings, for days whose documents bear none."""
+    if day is not None:
+        return {"city": _name(day.mark, day.invented, usual), "invented": day.invented}
+    latest = documents.latest(MARK)
+    invented = latest is not None and is_invented_day(documents, latest.body)
+    return {"city": _name(latest.body if latest else {}, invented, usual), "invented": invented}
+
+
+def bottlenecks(runtime: Runtime, first: str | None, last: str | None, kind: Days) -> Ranking:
+    """The bottlenecks of a period as addresses have it; without one, of the weeks up to the latest day.
+
+    Raises:
+        InvalidInput: the period is none, or too long.
+        NotFound: no day was computed yet.
+    """
+    from ecluse.apps.city.bottlenecks import rank_period, usual_begin
+    from ecluse.apps.city.thresholds import Thresholds
+
+    documents = runtime.documents
+    latest = documents.latest(MARK)
+    if latest is None:
+        raise NotFound("No day has been computed yet, so no bottleneck is known. See: ecluse city run")
+    stop = date_of(last) if last else date_of(latest.key)
+    start = date_of(first) if first else usual_begin(stop)
+    thresholds = Thresholds.changed(runtime.settings.city.thresholds)
+    return rank_period(documents, all_arcs(documents), start, stop, kind, thresholds)
+
+
+def _name(mark: Body, invented: bool, usual: str) -> str:
+    return str(mark.get("city_name") or (NAME if invented else usual))
+
+
+def read_range(documents: Documents, kind: str, first: date, last: date) -> Iterator[tuple[date, Body]]:
+    """The metrics of a kind for each known day from `first` to `last`, both included."""
+    for one in documents.all(f"metrics/{kind}", first.isoformat(), day_after(last)):
+        yield date.fromisoformat(one.key), one.body
+
+
+def read_map(documents: Documents, day: date) -> MapOfDay:
+    """Every arc's states of a day; empty where no roads were measured."""
+    found = MapOfDay()
+    for one in documents.all(f"metrics/map/{day}"):
+        body = one.body
+        found.arcs.extend(body["arc"])
+        found.states.extend(body["state"])
+        found.flows.extend(body["flow"])
+        found.lost.extend(body["lost_time"])
+    return found
+
+
+def map_answer(documents: Documents, day: date) -> dict[str, Any]:
+    """What the map in a browser reads of a day.
+
+    Raises:
+        NoSuchDay: nothing was computed for it.
+    """
+    found = read_map(documents, day)
+    invented = is_invented_day(documents, find_day(documents, day))
+    return {"date": day.isoformat(), "invented": invented, "arc": found.arcs, "state": found.states}
+
+
+def arcs_geojson(documents: Documents, usual: str) -> dict[str, Any]:
+    """Every known arc as a line, its id as the feature's own; `usual` is the city's name in the settings."""
+    said = naming(documents, usual)
+    features = [
+        {
+            "type": "Feature",
+            "id": arc["arc"],
+            "properties": {
+                "label": street_name(arc["label"]),
+                "stretch": stretch_of(arc),
+                "zone": arc.get("zone"),
+                **_if_invented(said),
+            },
+            "geometry": {
+                "type": "LineString",
+                "coordinates": [_short(point) for point in arc["coordinates"]],
+            },
+        }
+        for arc in all_arcs(documents)
+        if arc.get("coordinates")
+    ]
+    return {"type": "FeatureCollection", **said, "features": features}
+
+
+def _if_invented(said: Mapping[str, Any]) -> dict[str, bool]:
+    """What each feature says, as programs for maps leave out what a collection says of itself."""
+    return {"invented": True} if said["invented"] else {}
+
+
+def zones_geojson(documents: Documents, usual: str) -> dict[str, Any]:
+    """The outlines of the zones; `usual` as for the arcs."""
+    said = naming(documents, usual)
+    features = [
+        {
+            "type": "Feature",
+            "id": one.body["zone"],
+            "properties": {"name": one.body["name"], **_if_invented(said)},
+            "geometry": one.body["geometry"],
+        }
+        for one in documents.all("reference/zones")
+    ]
+    return {"type": "FeatureCollection", **said, "features": features}
+
+
+def all_arcs(documents: Documents) -> list[Body]:
+    """The reference of every arc, by id."""
+    return [arc for one in documents.all("reference/arcs") for arc in one.body["arcs"]]
+
+
+def arc_of(documents: Documents, arc: int) -> Body:
+    """The reference of one arc.
+
+    Raises:
+        NotFound: no arc has this id.
+    """
+    found = next((body for body in all_arcs(documents) if body["arc"] == arc), None)
+    if found is not None:
+        return found
+    raise NotFound(f"No arc {arc}. The arcs that are known: /city/arcs.geojson")
+
+
+def arcs_on(documents: Documents, day: date, arcs: Iterable[int]) -> dict[int, Body]:
+    """The metrics of these arcs on a day, where there are any."""
+    kind = f"metrics/arcs/{day}"
+    wanted = [(kind, str(arc)) for arc in arcs]
+    return {int(key): body for (_, key), body in documents.get_many(wanted).items()} if wanted else {}
+
+
+def arc_days(documents: Documents, arc: int, days: Iterable[date]) -> list[tuple[date, Body]]:
+    """One arc's metrics on each of these days that has them, oldest first."""
+    wanted = {(f"metrics/arcs/{day}", str(arc)): day for day in days}
+    found = documents.get_many(list(wanted)) if wanted else {}
+    return sorted(((wanted[key], body) for key, body in found.items()), key=lambda pair: pair[0])
+
+
+def chains_of(arcs: Sequence[Body]) -> list[list[Body]]:
+    """The arcs of a street in the order in which they are driven, one list for each way along it.
+
+    Arcs follow each other where one's downstream node is another's upstream node. The longest come first.
+    """
+    starting: dict[Any, list[Body]] = defaultdict(list)
+    for arc in arcs:
+        starting[arc.get("upstream")].append(arc)
+    reached = {arc.get("downstream") for arc in arcs}
+    used: set[int] = set()
+    chains: list[list[Body]] = []
+    # Where nothing leads to an arc a way begins; what is left after those are rings.
+    for arc in sorted(arcs, key=lambda one: (one.get("upstream") in reached, one["arc"])):
+        if arc["arc"] in used:
+            continue
+        chain, here = [arc], arc
+        used.add(arc["arc"])
+        while True:
+            onward = [
+                one
+                for one in starting[here.get("downstream")]
+                if one["arc"] not in used and one.get("downstream") != here.get("upstream")
+            ]
+            if here.get("downstream") is None or not onward:
+                break
+            here = min(onward, key=lambda one: int(one["arc"]))
+            used.add(here["arc"])
+            chain.append(here)
+        chains.append(chain)
+    return sorted(chains, key=len, reverse=True)
+
+
+def stretches(documents: Documents) -> Callable[[int | str], str]:
+    """What says of an arc, by its id, from where to where it leads; empty where that is not known.
+
+    The reference changes rarely and is large, so its last version is kept by the digest that it was made from.
+    """
+    before = _reference_digest(documents)
+    found = _STRETCHES.get(before) if before else None
+    if found is None:
+        found = {int(arc["arc"]): stretch_of(arc) for arc in all_arcs(documents)}
+        # A run may write the reference meanwhile: what was read then belongs to neither version.
+        if before and _reference_digest(documents) == before:
+            _STRETCHES.clear()
+            _STRETCHES[before] = found
+    known = found
+    return lambda arc: known.get(int(arc), "")
+
+
+def _reference_digest(documents: Documents) -> str | None:
+    state = documents.get_many([REFERENCE]).get(REFERENCE)
+    return None if state is None else str(state["made_from"])
+
+
+def encoded(body: Mapping[str, Any]) -> tuple[bytes, str]:
+    """A body as compact JSON, and the digest that names this very text."""
+    data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return data, sha256(data).hexdigest()[:20]
+
+
+def day_after(day: date) -> str:
+    """A key between this day and the next, as the open end of a range that includes this one."""
+    return f"{day}~"
+
+
+def _neighbours(documents: Documents, day: date) -> tuple[date | None, date | None]:
+    before = documents.range(MARK, None, day.isoformat(), limit=1, newest_first=True).items
+    behind = documents.range(MARK, day_after(day), limit=1).items
+    return (
+        date.fromisoformat(before[0].key) if before else None,
+        date.fromisoformat(behind[0].key) if behind else None,
+    )
+
+
+def _short(point: Sequence[float]) -> list[float]:
+    """A place to a tenth of a metre."""
+    return [round(point[0], 6), round(point[1], 6)]

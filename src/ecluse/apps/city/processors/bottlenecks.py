@@ -1,0 +1,68 @@
+"""Rank the bottlenecks of the weeks up to the day, and keep the day's own queues for rankings over other periods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from ecluse.apps.city.adjacent import Arc, arcs_of
+from ecluse.apps.city.bottlenecks import DAYS, Hours, Place, day_chunks, kind_of, rank_bottlenecks
+from ecluse.apps.city.inputs import Inputs, Metrics
+from ecluse.apps.city.road_hours import OUTSIDE
+from ecluse.apps.city.speed import free_flow_speeds, lost_time
+from ecluse.apps.city.typical import WEEKS
+
+#: How many bottlenecks of each kind of day the day's document lists.
+LISTED: Final = 20
+
+
+def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+    """For each kind of day the ranking over the last `WEEKS` weeks, the day itself included."""
+    hours, places = _hours(inputs), _places(inputs)
+    rankings: dict[str, Any] = {}
+    for kind in DAYS:
+        items, total, days = rank_bottlenecks(hours, places, kind, inputs.thresholds)
+        rankings[kind] = {"days": days, "total": total, "items": items[:LISTED]}
+    body = {
+        "from": hours.dates[0].isoformat(),
+        "to": hours.dates[-1].isoformat(),
+        "kind_of_day": kind_of(inputs.day.date),
+        "rankings": rankings,
+    }
+    return Metrics(body, day_chunks(hours, len(hours.dates) - 1))
+
+
+def _hours(inputs: Inputs) -> Hours:
+    flow, occupancy = inputs.flow_panel, inputs.occupancy_panel
+    since = max(occupancy.values.shape[1] - 7 * WEEKS, 0)
+    network, held = inputs.network, occupancy.values[:, since:]
+    free = free_flow_speeds(network.labels, inputs.day.date, inputs.thresholds)[:, None, None]
+    lost = lost_time(flow.values[:, since:], held, network.length[:, None, None], free, inputs.thresholds)
+    with np.errstate(invalid="ignore"):
+        queue = held >= inputs.thresholds.congested
+    return Hours(
+        tuple(network.ids.tolist()),
+        occupancy.dates[since:],
+        np.isfinite(held),
+        queue,
+        lost.astype(np.float32),
+    )
+
+
+def _places(inputs: Inputs) -> list[Place]:
+    known = {arc.id: arc for arc in arcs_of(inputs.arcs)}
+    network = inputs.network
+    columns = (network.ids, network.labels, network.zone, network.length, network.latitude, network.longitude)
+    return [
+        Place(
+            known.get(int(arc), Arc(int(arc), None, None)),
+            label,
+            None if zone == OUTSIDE else int(zone),
+            float(length),
+            float(latitude),
+            float(longitude),
+        )
+        for arc, label, zone, length, latitude, longitude in zip(*columns, strict=True)
+    ]

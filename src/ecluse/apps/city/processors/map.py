@@ -1,0 +1,38 @@
+"""Make what the map of a day draws: chunks of arcs with a letter and a flow per hour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ecluse.apps.city.inputs import Inputs, Metrics
+from ecluse.apps.city.numbers import whole
+from ecluse.apps.city.processors.arcs import CHUNK
+
+#: State → its letter; None: nothing was published.
+LETTERS: Final = {
+    "Inconnu": "i",
+    "Fluide": "f",
+    "Pré-saturé": "p",
+    "Saturé": "s",
+    "Bloqué": "b",
+    None: "-",
+}
+VERDICT_LETTERS: Final = {"as usual": "a", "unusual": "u", "exceptional": "e", "unknown": "-"}
+
+
+def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+    """Chunks "000", "001", … of arcs in the order of their ids, made from the metrics of the arcs."""
+    arcs = list(found["arcs"].parts.values())
+    chunks = {f"{n // CHUNK:03d}": _chunk(arcs[n : n + CHUNK]) for n in range(0, len(arcs), CHUNK)}
+    return Metrics({"chunks": len(chunks), "arcs": len(arcs)}, chunks)
+
+
+def _chunk(arcs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "arc": [one["arc"] for one in arcs],
+        "state": ["".join(LETTERS[state] for state in one["state"]) for one in arcs],
+        "flow": [[whole(flow) for flow in one["flow"]] for one in arcs],
+        "lost_time": [one["lost_time"] for one in arcs],
+        "verdict": "".join(VERDICT_LETTERS[one["verdict"]] for one in arcs),
+    }

@@ -1,0 +1,155 @@
+"""Tell how many sensors report, of roads and of bikes, and which fail and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.apps.city.inputs import Inputs, Metrics
+from ecluse.apps.city.numbers import ratio, rounded
+from ecluse.apps.city.road_hours import NO_STATE, OUTSIDE
+from ecluse.apps.city.sensors import REASONS, SensorDay, failing_sensors
+from ecluse.apps.city.tables import ARC_STATES
+
+#: How many failing sensors are listed; `failing_total` has all.
+LISTED: Final = 500
+#: Zone and whether it reports, of each sensor.
+Sensors = list[tuple[int | None, bool]]
+
+
+def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+    """Availability is the share of the known sensors with at least one possible value on the day.
+
+    An arc that its source calls closed (Barré) and that counts nothing is listed among `closed`: nothing is expected of
+    it, so that it is neither known nor silent. What fails comes by reason, roads before bikes, and what never reported
+    in these weeks last: the reference tells of many such arcs. The bike counters are those of `found["bikes"]`.
+    """
+    day, bikes = inputs.road_hours, found["bikes"].body
+    arcs = [(None if zone == OUTSIDE else int(zone)) for zone in inputs.network.zone]
+    closed = _closed(inputs)
+    idle = closed & ~(day.reporting | day.impossible.any(axis=1))
+    known = {
+        "arc": [(arcs[n], bool(day.reporting[n])) for n in np.flatnonzero(~idle).tolist()],
+        "bike": [(one["zone"], bool(one["coverage"])) for one in bikes["counters"]],
+    }
+    of_arcs = failing_sensors(_sensor_day(inputs, arcs, closed), inputs.thresholds)
+    failing = sorted([*of_arcs, *bikes["failing"]], key=_place)
+    every = known["arc"] + known["bike"]
+    return Metrics(
+        {
+            **_availability(every),
+            "by_kind": {kind: _availability(some) for kind, some in known.items()},
+            "failing": failing[:LISTED],
+            "failing_total": len(of_arcs) + bikes["failing_total"],
+            "reasons": {reason: sum(one["reason"] == reason for one in failing) for reason in REASONS},
+            "closed": [_of_closed(inputs, arcs, n) for n in np.flatnonzero(idle).tolist()][:LISTED],
+            "closed_total": int(idle.sum()),
+            "by_zone": _by_zone(every),
+        }
+    )
+
+
+def _place(failing: Mapping[str, Any]) -> tuple[int, bool]:
+    evidence = failing["evidence"]
+    return REASONS.index(failing["reason"]), "last_seen" in evidence and evidence["last_seen"] is None
+
+
+def _closed(inputs: Inputs) -> NDArray[np.bool_]:
+    """(arcs,): which are closed: in an hour of the day, or, without a row of it, in their last one of these weeks."""
+    day = inputs.road_hours
+    closed = np.asarray((day.arc_state == ARC_STATES.index("Barré")).any(axis=1))
+    absent = inputs.network.ids[(day.arc_state == NO_STATE).all(axis=1)]
+    last = (
+        inputs.roads.filter(
+            pl.col("arc").is_in(pl.Series(absent, dtype=pl.Int32).implode())
+            & (pl.col("at") < inputs.day.begin)
+            & pl.col("arc_state").is_not_null()
+        )
+        .group_by("arc")
+        .agg(pl.col("arc_state").sort_by("at").last())
+        .filter(pl.col("arc_state") == "Barré")
+    )
+    closed[inputs.network.places(last["arc"].to_numpy())] = True
+    return closed
+
+
+def _of_closed(inputs: Inputs, zones: list[int | None], n: int) -> dict[str, Any]:
+    arc = int(inputs.network.ids[n])
+    return {
+        "sensor": f"arc:{arc}",
+        "kind": "arc",
+        "id": arc,
+        "label": inputs.network.labels[n],
+        "zone": zones[n],
+    }
+
+
+def _sensor_day(inputs: Inputs, zones: list[int | None], closed: NDArray[np.bool_]) -> SensorDay:
+    day = inputs.road_hours
+    return SensorDay(
+        kind="arc",
+        ids=inputs.network.ids.tolist(),
+        labels=inputs.network.labels,
+        zones=zones,
+        counts=day.flow,
+        observed=day.reporting | day.impossible.any(axis=1),
+        usual_total=inputs.flow_usual.totals(),
+        impossible=_impossible(inputs),
+        last_seen=_last_seen(inputs),
+        closed=closed,
+    )
+
+
+def _impossible(inputs: Inputs) -> dict[int, list[dict[str, Any]]]:
+    most = inputs.thresholds.largest_flow
+    bad = {
+        "flow": (pl.col("flow") < 0) | (pl.col("flow") > most),
+        "occupancy": (pl.col("occupancy") < 0) | (pl.col("occupancy") > 100),
+    }
+    told: dict[int, list[dict[str, Any]]] = {}
+    for what, is_bad in bad.items():
+        rows = inputs.roads_today.filter(is_bad).sort("arc", "hour")
+        places = inputs.network.places(rows["arc"].to_numpy()).tolist()
+        for n, hour, value in zip(places, rows["hour"].to_list(), rows[what].to_list(), strict=True):
+            told.setdefault(n, []).append({"hour": hour, "what": what, "value": rounded(value)})
+    return told
+
+
+def _last_seen(inputs: Inputs) -> dict[int, datetime]:
+    """Place of a silent arc → the last hour of these weeks that had a value."""
+    silent = inputs.network.ids[~inputs.road_hours.reporting]
+    rows = (
+        inputs.roads.filter(
+            pl.col("arc").is_in(pl.Series(silent, dtype=pl.Int32).implode())
+            & (pl.col("flow").is_not_null() | pl.col("occupancy").is_not_null())
+            & (pl.col("at") < inputs.day.begin)
+        )
+        .group_by("arc")
+        .agg(pl.col("at").max())
+        .sort("arc")
+    )
+    places = inputs.network.places(rows["arc"].to_numpy()).tolist()
+    return dict(zip(places, rows["at"].to_list(), strict=True))
+
+
+def _availability(sensors: Sensors) -> dict[str, Any]:
+    reporting = sum(reports for _, reports in sensors)
+    return {
+        "known": len(sensors),
+        "reporting": reporting,
+        "availability": ratio(reporting, len(sensors)),
+    }
+
+
+def _by_zone(sensors: Sensors) -> list[dict[str, Any]]:
+    """Known and reporting per zone, those outside every zone last."""
+    known: dict[int | None, list[bool]] = {}
+    for zone, reports in sensors:
+        known.setdefault(zone, []).append(reports)
+    ordered = sorted(known, key=lambda zone: (zone is None, zone or 0))
+    return [{"zone": zone, "known": len(known[zone]), "reporting": sum(known[zone])} for zone in ordered]

@@ -1,0 +1,123 @@
+"""Tell the day's weather, its categories, the mobility score, and what such days did to bikes and roads.
+
+The score is 50, with the points of `POINTS` for each category of the day; it is a convention of this project, not a
+measurement. The effect is one: of each day of the history with a category, the bikes or vehicles of all sensors
+relative to their typical day (the median of the same weekday over the weeks before it, hour by hour, where both are
+known), minus 1; the median of these days is told, and of those without any category under "none".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from ecluse.apps.city.inputs import HISTORY_DAYS, Inputs, Metrics
+from ecluse.apps.city.numbers import rounded
+from ecluse.apps.city.thresholds import Thresholds
+from ecluse.apps.city.typical import Panel, panel_of, typical_days
+
+BASE: Final = 50
+POINTS: Final = {"rain": -20, "cold": -10, "hot": 5}
+CATEGORIES: Final = ("rain", "wind", "cold", "hot")
+#: Days with none of the categories, as what to compare with.
+NONE: Final = "none"
+#: Below this share of the hours that have a typical value, a day says nothing of the city.
+LEAST_SHARE: Final = 0.5
+_MEASURES: Final = ("temperature", "temperature_min", "temperature_max", "precipitation", "wind")
+
+
+def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+    """The weather of the day; figures are null where it is not known."""
+    rows = inputs.weather.filter(pl.col("date") == inputs.day.date)
+    row = rows.row(0, named=True) if rows.height else dict.fromkeys(inputs.weather.columns)
+    thresholds = inputs.thresholds
+    categories = categories_of(row, thresholds)
+    parts = None
+    if row["precipitation"] is not None and temperature_of(row) is not None:
+        parts = {"base": BASE, **{one: POINTS[one] for one in categories if one in POINTS}}
+    mean = row["temperature"] is not None
+    body: dict[str, Any] = {
+        **{name: rounded(row[name]) for name in _MEASURES},
+        "temperature": rounded(temperature_of(row)),
+        "temperature_is": None if temperature_of(row) is None else "mean" if mean else "middle",
+        "conditions": row["conditions"],
+        "provider": row["provider"],
+        "hours_observed": row["hours"],
+        "categories": categories,
+        "score": None if parts is None else sum(parts.values()),
+        "score_parts": parts,
+        "effect": _effects(inputs),
+    }
+    return Metrics(body)
+
+
+def temperature_of(row: Mapping[str, Any]) -> float | None:
+    """The mean of the day; where none is told, the middle between its lowest and its highest, in °C."""
+    mean, low, high = (row[name] for name in ("temperature", "temperature_min", "temperature_max"))
+    if mean is not None:
+        return float(mean)
+    return None if low is None or high is None else (low + high) / 2
+
+
+def categories_of(row: Mapping[str, Any], thresholds: Thresholds) -> list[str]:
+    """Those of `CATEGORIES` that fit a row of the weather; what is not known fits none."""
+    temperature = temperature_of(row)
+    fits = {
+        "rain": row["precipitation"] is not None and row["precipitation"] >= thresholds.rain,
+        "wind": row["wind"] is not None and row["wind"] >= thresholds.wind,
+        "cold": temperature is not None and temperature < thresholds.cold,
+        "hot": temperature is not None and temperature > thresholds.hot,
+    }
+    return [name for name in CATEGORIES if fits[name]]
+
+
+def deviations(panel: Panel, days: list[date]) -> dict[date, float]:
+    """How far each day's total lies from its typical one, relative to it; days that say too little are left out."""
+    known = [day for day in days if panel.index(day) is not None]
+    if not known or not panel.sensors:
+        return {}
+    typical, _ = typical_days(panel, known)
+    found = {}
+    for n, day in enumerate(known):
+        values, usual = panel.of(day), typical[:, n]
+        both = np.isfinite(values) & np.isfinite(usual)
+        expected = float(usual[both].sum(dtype=np.float64))
+        if expected > 0 and both.sum() >= LEAST_SHARE * np.isfinite(usual).sum():
+            found[day] = float(values[both].sum(dtype=np.float64)) / expected - 1
+    return found
+
+
+def _effects(inputs: Inputs) -> dict[str, dict[str, dict[str, Any]]]:
+    """{bikes|roads: {category: {deviation, days}}} over the history and the day itself."""
+    categories = {
+        row["date"]: categories_of(row, inputs.thresholds) or [NONE]
+        for row in inputs.weather.sort("date").iter_rows(named=True)
+        if row["precipitation"] is not None and temperature_of(row) is not None
+    }
+    days = list(categories)
+    if not days:
+        return {"bikes": {}, "roads": {}}
+    return {
+        "bikes": _by_category(deviations(_bike_panel(inputs), days), categories),
+        "roads": _by_category(deviations(inputs.flow_panel, days), categories),
+    }
+
+
+def _bike_panel(inputs: Inputs) -> Panel:
+    first = inputs.day.date - timedelta(days=HISTORY_DAYS)
+    return panel_of(inputs.bikes, "count", first, inputs.day.date, inputs.day.zone, sensor="counter")
+
+
+def _by_category(
+    deviation: Mapping[date, float], categories: Mapping[date, list[str]]
+) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name in (*CATEGORIES, NONE):
+        of = [value for day, value in deviation.items() if name in categories[day]]
+        if of:
+            found[name] = {"deviation": rounded(float(np.median(of))), "days": len(of)}
+    return found

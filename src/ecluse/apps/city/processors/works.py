@@ -1,0 +1,186 @@
+"""Tell the sites active on the day, where they stand, and how traffic near them changed since they began.
+
+Before and after, on the arcs within `works_radius` of a site: `before` is the mean over the hours of the weeks before
+its first day, `since` over those from that day on (flow in vehicles per hour, occupancy in percent).
+`usual_change` compares the same weekdays and hours: what was measured since, over the median of the same weekday,
+hour and arc in the weeks before the site, minus 1. A holiday counts as a Sunday. Null where the history holds
+fewer than `FEWEST` such days before the site.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.apps.city.bounded import first_that_fit
+from ecluse.apps.city.distance import pairs_within
+from ecluse.apps.city.inputs import Inputs, Metrics
+from ecluse.apps.city.numbers import degrees, rounded
+from ecluse.apps.city.typical import FEWEST, WEEKS, Panel, counts_as_sunday
+
+#: How many sites are told in full, the worst ones; `items_total` has all.
+LISTED: Final = 150
+#: And at most so many bytes of them, so that the document fits into every database.
+ITEMS_SIZE: Final = 190_000
+#: How many arcs near a site are named, the nearest; `arcs_total` has all.
+ARCS_LISTED: Final = 12
+#: Impacts from the gravest; what is not told comes last.
+IMPACTS: Final = ("BARRAGE_TOTAL", "IMPASSE", "SENS_UNIQUE", "RESTREINTE")
+TITLE: Final = 160
+
+
+def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
+    """The sites active on the day; figures are null where no table of sites was read."""
+    works = inputs.works
+    if not works.height and not inputs.parts.get("works"):
+        lists: dict[str, Any] = {key: [] for key in ("by_zone", "by_impact", "critical_zones", "items")}
+        return Metrics({"active": None, "area": None, "area_known": None, "items_total": None, **lists})
+    by_zone = _by_zone(inputs)
+    impacts = works.group_by("impact").len("active").sort(["active", "impact"], descending=[True, False])
+    sites = sorted(works.iter_rows(named=True), key=_how_grave)[:LISTED]
+    near = _arcs_near(inputs, sites)
+    items = (_item(inputs, site, near.get(n, [])) for n, site in enumerate(sites))
+    body = {
+        "active": works.height,
+        "area": rounded(works.select(_area()).item()),
+        "area_known": works.height - works["area"].null_count(),
+        "by_zone": by_zone,
+        "by_impact": impacts.to_dicts(),
+        "critical_zones": [one["zone"] for one in by_zone if one["critical"]],
+        "items": first_that_fit(items, LISTED, ITEMS_SIZE),
+        "items_total": works.height,
+    }
+    return Metrics(body)
+
+
+def change(panel: Panel, sensors: list[int], begin: date, last: date) -> dict[str, float | int | None] | None:
+    """The values of some sensors before `begin` and from it to `last`, and the change for the same weekdays.
+
+    None where the panel has too few days before, or nothing on either side.
+    """
+    places = [panel.rows[one] for one in sensors if one in panel.rows]
+    before = [day for day in panel.dates if 0 < (begin - day).days <= 7 * WEEKS]
+    since = [day for day in panel.dates if begin <= day <= last]
+    if not places or len(before) < FEWEST or not since:
+        return None
+    old, new = _values(panel, places, before), _values(panel, places, since)
+    if not np.isfinite(old).any() or not np.isfinite(new).any():
+        return None
+    measured = expected = 0.0
+    like = np.array([_like(day) for day in before])
+    typical = {one: _usual(old[:, like == one]) for one in {_like(day) for day in since}}
+    for n, day in enumerate(since):
+        usual = typical[_like(day)]
+        both = np.isfinite(usual) & np.isfinite(new[:, n])
+        measured += float(new[:, n][both].sum(dtype=np.float64))
+        expected += float(usual[both].sum(dtype=np.float64))
+    return {
+        "before": rounded(float(np.nanmean(old, dtype=np.float64))),
+        "since": rounded(float(np.nanmean(new, dtype=np.float64))),
+        "usual_change": rounded(measured / expected - 1) if expected > 0 else None,
+        "days_before": _days_known(old),
+        "days_since": _days_known(new),
+    }
+
+
+def _how_grave(site: Mapping[str, Any]) -> tuple[Any, ...]:
+    impact = IMPACTS.index(site["impact"]) if site["impact"] in IMPACTS else len(IMPACTS)
+    return (site["level"] or 9, impact, -(site["area"] or 0), site["site"])
+
+
+def _by_zone(inputs: Inputs) -> list[dict[str, Any]]:
+    names = dict(inputs.zones.select("zone", "name").rows())
+    counted = inputs.works.group_by("zone").agg(active=pl.len(), area=_area())
+    return [
+        {
+            "zone": zone,
+            "name": names.get(zone),
+            "active": active,
+            "area": rounded(area),
+            "critical": zone is not None and active > inputs.thresholds.critical_works,
+        }
+        for zone, active, area in counted.sort("zone", nulls_last=True).rows()
+    ]
+
+
+def _area() -> pl.Expr:
+    """The sum of the areas that are known; null where none is."""
+    return pl.when(pl.col("area").count() > 0).then(pl.col("area").sum())
+
+
+def _arcs_near(inputs: Inputs, sites: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    """Place of a site in `sites` → the arcs within `works_radius` of it, nearest first."""
+    arcs, labels = inputs.arcs["arc"].to_list(), inputs.arcs["label"].to_list()
+    shapes = [_shape(site) for site in sites]
+    near: dict[int, list[dict[str, Any]]] = {}
+    for n, arc, metres in pairs_within(
+        inputs.thresholds.works_radius, shapes, inputs.arcs["geometry"].to_list()
+    ):
+        near.setdefault(n, []).append({"arc": arcs[arc], "label": labels[arc], "distance": round(metres, 1)})
+    return {n: sorted(found, key=lambda one: (one["distance"], one["arc"])) for n, found in near.items()}
+
+
+def _shape(site: Mapping[str, Any]) -> str | None:
+    """The geometry of a site; where only a point is known, that."""
+    if site["geometry"] is not None or site["latitude"] is None:
+        return None if site["geometry"] is None else str(site["geometry"])
+    return json.dumps({"type": "Point", "coordinates": [site["longitude"], site["latitude"]]})
+
+
+def _item(inputs: Inputs, site: Mapping[str, Any], arcs: list[dict[str, Any]]) -> dict[str, Any]:
+    ids = [one["arc"] for one in arcs]
+    begin, last = site["begin"], inputs.day.date
+    flow = change(inputs.flow_panel, ids, begin, last) if ids else None
+    occupancy = change(inputs.occupancy_panel, ids, begin, last) if ids else None
+    return {
+        "site": site["site"],
+        "title": _short(site["title"]),
+        "streets": _short(site["streets"]),
+        "zone": site["zone"],
+        "impact": site["impact"],
+        "level": site["level"],
+        "status": site["status"],
+        "begin": begin.isoformat(),
+        "end": site["end"].isoformat(),
+        "area": rounded(site["area"]),
+        "latitude": degrees(site["latitude"]),
+        "longitude": degrees(site["longitude"]),
+        "arcs": arcs[:ARCS_LISTED],
+        "arcs_total": len(arcs),
+        "before_after": None
+        if flow is None and occupancy is None
+        else {"flow": flow, "occupancy": occupancy},
+    }
+
+
+def _short(text: str | None) -> str | None:
+    return text if text is None or len(text) <= TITLE else text[: TITLE - 1].rstrip() + "…"
+
+
+def _values(panel: Panel, places: list[int], days: list[date]) -> NDArray[np.float32]:
+    """(sensors, days, 24)"""
+    return panel.values[places][:, [(day - panel.first).days for day in days]]
+
+
+def _like(day: date) -> int:
+    """The weekday, 0 to 6, whose typical day is that of a date."""
+    return 6 if counts_as_sunday(day) else day.weekday()
+
+
+def _usual(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The median of each sensor and hour over the days of (sensors, days, 24); NaN below `FEWEST` of them."""
+    enough = np.isfinite(values).sum(axis=1) >= FEWEST
+    usual = np.full(enough.shape, np.nan, np.float32)
+    if enough.any():
+        usual[enough] = np.nanmedian(np.moveaxis(values, 1, 2)[enough], axis=1)
+    return usual
+
+
+def _days_known(values: NDArray[np.float32]) -> int:
+    return int(np.isfinite(values).any(axis=(0, 2)).sum())

@@ -1,0 +1,46 @@
+"""Hold what every source of the city needs to bring its curated table up to date, and what it says of a raw file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from ecluse.apps.city.curated import Curated
+from ecluse.apps.city.progress import Report
+from ecluse.apps.city.raw import Raw, RawFile
+
+
+@dataclass(frozen=True)
+class Curating:
+    """What sources share: where the curated layer is, the local days wanted, and a folder for passing files."""
+
+    curated: Curated
+    first: date
+    last: date
+    zone: ZoneInfo
+    scratch: Path
+    report: Report
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a raw file holds: how many good records, their first and last local day, and why others are set aside."""
+
+    rows: int
+    first: date | None = None
+    last: date | None = None
+    rejected: Mapping[str, int] = field(default_factory=dict)
+
+
+def look_of(rows: int, days: Iterable[date], rejected: Mapping[str, int]) -> Look:
+    """The look at a file with so many good records, of these days."""
+    found = set(days)
+    return Look(rows, min(found, default=None), max(found, default=None), dict(rejected))
+
+
+Curate = Callable[[Raw, Curating], None]
+#: Raises `BadRaw` where a file is not what its name says.
+LookAt = Callable[[RawFile, Curating], Look]

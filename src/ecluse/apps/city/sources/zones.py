@@ -1,0 +1,158 @@
+"""Know the zones of the city (arrondissements) and which of them holds a point.
+
+Batch `arrondissements*.geojson`: a FeatureCollection of polygons; `c_ar` is the number of the zone, `l_aroff` its
+name, else `l_ar`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import shapely
+from numpy.typing import ArrayLike
+from pyproj import Geod
+
+from ecluse.apps.city.curated import SetAside
+from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
+from ecluse.apps.city.sources.curating import Curating, Look
+from ecluse.apps.city.sources.feed import parsed, text_of, whole_of
+from ecluse.apps.city.sources.forms import Column, Form
+from ecluse.apps.city.tables import ZONES
+from ecluse.errors import BadRaw
+
+BATCH: Final = "arrondissements"
+NO_NUMBER: Final = "the number of the zone cannot be read"
+BAD_POLYGON: Final = "the polygon cannot be read"
+FORMS: Final = (
+    Form(
+        source="zones",
+        title="Zones (arrondissements)",
+        places=tuple(
+            f"batch/{BATCH}*{ending}" for ending in (".geojson", ".geojson.gz", ".json", ".json.gz")
+        ),
+        style="json",
+        columns=(
+            Column("type", "Feature", example="Feature"),
+            Column("properties.c_ar", "number of the zone", example=7, needed=True),
+            Column("properties.l_aroff", "its name", example="Palais-Bourbon"),
+            Column(
+                "geometry",
+                "Polygon or MultiPolygon, longitude before latitude (WGS 84)",
+                "degrees",
+                {
+                    "type": "Polygon",
+                    "coordinates": [[[2.29, 48.85], [2.33, 48.85], [2.33, 48.87], [2.29, 48.85]]],
+                },
+                needed=True,
+            ),
+        ),
+        address="https://opendata.paris.fr/explore/dataset/arrondissements/information",
+        around='{"type": "FeatureCollection", "features": [%s]}',
+    ),
+)
+EARTH: Final = Geod(ellps="WGS84")
+_AREAS: Final = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
+
+
+def curate(raw: Raw, work: Curating) -> None:
+    """Bring `zones` up to date; of two features of one number that of the later file is taken."""
+    files = raw.batch(BATCH, endings=(".geojson", ".geojson.gz", ".json", ".json.gz"))
+    fingerprint = fingerprint_of(files)
+    known = work.curated.whole("zones")
+    if not files or (known is not None and known.fingerprint == fingerprint):
+        return
+    zones: dict[int, dict[str, Any]] = {}
+    aside: list[SetAside] = []
+    records = 0
+    for file in files:
+        for n, feature in enumerate(_features(file), start=1):
+            records += 1
+            zone = _zone(feature)
+            if isinstance(zone, str):
+                aside.append(SetAside(file.url, n, None, zone))
+            else:
+                zones[zone["zone"]] = zone
+    work.curated.write_whole(
+        "zones",
+        pl.DataFrame(list(zones.values()), schema=ZONES),
+        fingerprint=fingerprint,
+        modified=files[-1].last_modified.isoformat(),
+        records=records,
+        files=[file.url for file in files],
+        fallback=[file.url for file in files if file.is_fallback],
+        rejected=Counter(one.reason for one in aside),
+        examples=aside,
+    )
+
+
+def look(file: RawFile, work: Curating) -> Look:
+    """What a file of zones holds."""
+    found = [_zone(feature) for feature in _features(file)]
+    rejected = Counter(one for one in found if isinstance(one, str))
+    return Look(len(found) - rejected.total(), rejected=dict(rejected))
+
+
+def locate(zones: pl.DataFrame, longitudes: ArrayLike, latitudes: ArrayLike) -> pl.Series:
+    """The number of the zone that holds each point (degrees, WGS 84): (points,) Int32, null outside every zone.
+
+    By point in polygon. A point on a border belongs to the zone of the lower number; one without a position to none.
+    """
+    points = shapely.points(np.asarray(longitudes, np.float64), np.asarray(latitudes, np.float64))
+    points = np.atleast_1d(points)
+    numbers = zones["zone"].to_numpy()
+    nowhere = np.iinfo(np.int32).max
+    found = np.full(len(points), nowhere, np.int32)
+    if len(numbers) and len(points):
+        tree = shapely.STRtree(shapely.from_geojson(zones["geometry"].to_numpy()))
+        point, polygon = tree.query(points, predicate="intersects")
+        np.minimum.at(found, point, numbers[polygon].astype(np.int32))
+    return pl.Series("zone", found).replace(nowhere, None)
+
+
+def is_on_earth(geometry: Any) -> bool:
+    """Whether each point of a geometry (shapely; also none) is a longitude and a latitude in degrees."""
+    points = np.abs(shapely.get_coordinates(geometry))
+    return bool((points <= (180.0, 90.0)).all())
+
+
+def area_of(geometry: Any) -> float:
+    """The geodesic area of a polygon or several (shapely, degrees, WGS 84), holes left out: m²."""
+    area, _ = EARTH.geometry_area_perimeter(shapely.orient_polygons(geometry))
+    return abs(float(area))
+
+
+def _features(file: RawFile) -> list[Any]:
+    told = parsed(file)
+    features = told.get("features") if isinstance(told, dict) else None
+    if not isinstance(features, list):
+        raise BadRaw(f'{file.url} has no "features": this is no GeoJSON of zones. Fetch it again.')
+    return features
+
+
+def _zone(feature: Any) -> dict[str, Any] | str:
+    """A row of `zones`, or why there is none."""
+    properties = feature.get("properties") if isinstance(feature, Mapping) else None
+    told = text_of(properties.get("c_ar")) if isinstance(properties, Mapping) else None
+    number = None if told is None else whole_of(told)
+    if not isinstance(properties, Mapping) or number is None:
+        return NO_NUMBER
+    try:
+        geometry = shapely.from_geojson(json.dumps(feature.get("geometry")))
+    except shapely.errors.GEOSException:
+        return BAD_POLYGON
+    if not is_on_earth(geometry):
+        return BAD_POLYGON
+    geometry = geometry if shapely.is_valid(geometry) else shapely.make_valid(geometry)
+    if shapely.get_type_id(geometry) not in _AREAS or shapely.is_empty(geometry):
+        return BAD_POLYGON
+    return {
+        "zone": number,
+        "name": text_of(properties.get("l_aroff")) or text_of(properties.get("l_ar")) or str(number),
+        "area": area_of(geometry),
+        "geometry": shapely.to_geojson(geometry),
+    }

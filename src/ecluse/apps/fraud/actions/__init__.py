@@ -1,0 +1,1 @@
+"""Do what pages, API and commands ask for: add tables, queue work."""

@@ -1,0 +1,243 @@
+"""Ask for labels of a table, take them, and learn from them: what a page, the API or a command does.
+
+Each function checks, writes a row and queues a job; it is quick and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ecluse import models
+from ecluse.apps.fraud.actions.main import find_dataset
+from ecluse.apps.fraud.rows import datasets, inspections, labels
+from ecluse.apps.fraud.tables.layout import layout_of
+from ecluse.apps.fraud.tables.meaning import answers, plain
+from ecluse.catalog import audit
+from ecluse.catalog.tables import Dataset, Inspection, new_id
+from ecluse.errors import InvalidInput
+from ecluse.runtime import Runtime
+
+FEWEST, MOST, QUESTIONS = 5, 200, 40
+MOST_LABELS: Final = 20_000
+RATES: Final = (0.0001, 0.5)
+QUEUE: Final = "predict"
+#: Kind of inspection → kind of job.
+JOBS: Final = {"questions": "questions", "learning": "learn", "monitor": "monitor", "comparison": "compare"}
+
+
+def start_questions(
+    runtime: Runtime, user_id: str, dataset_id: str, model: str, *, count: int = QUESTIONS, seed: int = 0
+) -> Inspection:
+    """Queue the choice of the rows of a table whose label would tell most of a model (NAME, NAME@VERSION).
+
+    Raises:
+        NotFound, ModelNotFound, VersionNotFound: not the user's, or not there.
+        InvalidInput: the table could not be read, or so many questions are not asked.
+    """
+    if not FEWEST <= count <= MOST:
+        raise InvalidInput(f"{count} questions are out of range; ask {FEWEST} to {MOST}.")
+    return queue_inspection(runtime, user_id, "questions", dataset_id, model, {"count": count, "seed": seed})
+
+
+def start_learning(
+    runtime: Runtime,
+    user_id: str,
+    dataset_id: str,
+    model: str,
+    *,
+    fraud_rate: float | None = None,
+    seed: int = 0,
+) -> Inspection:
+    """Queue learning from the labels of a table: a new version of the model, on a better scale or in a better order.
+
+    `fraud_rate` is what is held to be true beforehand; the model's own without it.
+
+    Raises:
+        InvalidInput: the table has too few labels, or the rate is none.
+    """
+    low, high = RATES
+    if fraud_rate is not None and not low <= fraud_rate <= high:
+        raise InvalidInput(
+            f"A fraud rate of {fraud_rate:g} is out of range; use {low:g} to {high:g}, such as 0.01."
+        )
+    dataset = find_dataset(runtime, user_id, dataset_id)
+    with runtime.catalog.read() as transaction:
+        rows, frauds = labels.count_labels(transaction, user_id, dataset.id)
+    check_labels(rows, frauds)
+    request = {"fraud_rate": fraud_rate, "seed": seed}
+    return queue_inspection(runtime, user_id, "learning", dataset_id, model, request)
+
+
+def check_labels(rows: int, frauds: int) -> None:
+    """`InvalidInput` for labels too few to learn from."""
+    least = 3
+    if min(frauds, rows - frauds) < least:
+        raise InvalidInput(
+            f"{frauds} of {rows} labels are fraud; at least {least} of each kind are needed to learn. "
+            "Label more rows."
+        )
+
+
+def put_labels(
+    runtime: Runtime, user_id: str, dataset_id: str, given: Mapping[int, int | None]
+) -> tuple[int, int]:
+    """Note labels {row from 1: 1 fraud, 0 legitimate, None to forget}; how many rows have one now, and frauds.
+
+    Raises:
+        InvalidInput: no such row, no such label, or more labels than are kept of a table.
+    """
+    dataset = find_dataset(runtime, user_id, dataset_id)
+    _check(dataset, given)
+    with runtime.catalog.write() as transaction:
+        known = labels.labels_of(transaction, user_id, dataset.id)
+        kept = {row: label for row, label in (known | dict(given)).items() if label is not None}
+        if len(kept) > MOST_LABELS:
+            raise InvalidInput(
+                f"{len(kept)} labels are more than {MOST_LABELS}, which are kept of a table. "
+                "Add them as a column and train a model."
+            )
+        said = {row: label for row, label in given.items() if label is not None}
+        labels.remove_labels(transaction, dataset.id, [row for row, label in given.items() if label is None])
+        labels.put_labels(transaction, user_id, dataset.id, said)
+        datasets.touch_dataset(transaction, dataset.id)
+        audit.record(transaction, user_id, "labels.put", dataset.filename, rows=len(given))
+    return len(kept), sum(kept.values())
+
+
+def labels_from_table(runtime: Runtime, user_id: str, dataset_id: str) -> dict[int, int]:
+    """The labels of an uploaded table with the columns row (from 1) and label (0 or 1, yes or no, fraud …).
+
+    Raises:
+        InvalidInput: it has other columns, other values, or more rows than labels are kept of a table.
+    """
+    from ecluse.apps.fraud.actions.uploads import labels_of_upload
+
+    dataset = find_dataset(runtime, user_id, dataset_id)
+    located = runtime.stores.locate(dataset.url)
+    with runtime.scratch() as folder:
+        path = folder / "labels"
+        located.store.download(located.key, path, sha256=dataset.sha256)
+        memory = runtime.settings.reader_max_bytes
+        return labels_of_upload(path, dataset.filename, layout_of(dataset), most=MOST_LABELS, memory=memory)
+
+
+def read_labels(table: Any, most: int) -> dict[int, int]:
+    """{row from 1: 0 or 1} of a table with the columns row and label; rows without a label are left out.
+
+    Raises InvalidInput for other columns, other values, two labels of one row that differ, or more than `most` labels.
+    """
+    if not {"row", "label"} <= set(table.columns):
+        raise InvalidInput(
+            f"{table.filename} needs the columns row and label. Its columns: {', '.join(table.columns[:30])}."
+        )
+    found: dict[int, int] = {}
+    given = 0
+    for batch in table.batches():
+        for row, label in batch.select("row", "label").iter_rows():
+            if label is None or str(label).strip() == "":
+                continue
+            given += 1
+            if given <= most:
+                add_label(found, _row(row), label_of(str(label)))
+    if given > most:
+        raise InvalidInput(
+            f"{given} labels are more than {most}, which are kept of a table. "
+            "Add them as a column and train a model."
+        )
+    return found
+
+
+def add_label(found: dict[int, int | None] | dict[int, int], row: int, label: Any) -> None:
+    """Note what is said of a row. Raises InvalidInput where something else was said of it before."""
+    if found.setdefault(row, label) != label:
+        raise InvalidInput(f"Row {row} has two labels that contradict each other. Leave one of them.")
+
+
+def label_of(text: str) -> int:
+    """What a word says of a row: 1 fraud, 0 legitimate. Raises InvalidInput for any other word."""
+    # F and L are the keys that answer questions; elsewhere an F alone is short for false.
+    word = {"f": "fraud", "l": "legitimate", "1.0": "1", "0.0": "0"}.get(plain(text), text)
+    yes, no = answers([word])
+    if yes or no:
+        return 1 if yes else 0
+    raise InvalidInput(f'"{text}" is no label. Use 1 or fraud, 0 or legitimate.')
+
+
+def latest_questions(
+    runtime: Runtime, user_id: str, dataset_id: str, model: str | None = None
+) -> Inspection | None:
+    """The questions last chosen for a table (and a version: NAME, NAME@VERSION), None where there are none yet.
+
+    Raises ModelNotFound, VersionNotFound.
+    """
+    used = None if model is None else models.resolve(runtime, user_id, model)
+    with runtime.catalog.read() as transaction:
+        found = inspections.list_inspections(
+            transaction,
+            user_id,
+            kind="questions",
+            dataset_id=dataset_id,
+            model_name=used.name if used else None,
+            version=used.version if used else None,
+            status="done",
+            limit=1,
+        )
+    return found[0] if found else None
+
+
+def queue_inspection(
+    runtime: Runtime,
+    user_id: str,
+    kind: str,
+    dataset_id: str,
+    model: str,
+    request: Mapping[str, Any],
+    *,
+    other_version: str | None = None,
+) -> Inspection:
+    """Write the row of an inspection and queue its job."""
+    dataset = find_dataset(runtime, user_id, dataset_id)
+    if dataset.state == "failed":
+        raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
+    used = models.resolve(runtime, user_id, model)
+    inspection = Inspection(
+        user_id=user_id,
+        kind=kind,
+        job_id=new_id(),
+        dataset_id=dataset.id,
+        model_name=used.name,
+        version=used.version,
+        other_version=other_version,
+        request=dict(request),
+    )
+    with runtime.catalog.write() as transaction:
+        inspections.add_inspection(transaction, inspection)
+        datasets.touch_dataset(transaction, dataset.id)
+        audit.record(transaction, user_id, f"model.{JOBS[kind]}", used.name, dataset=dataset.filename)
+        runtime.jobs.enqueue(
+            JOBS[kind], QUEUE, user_id, f"{used.name}: {dataset.filename}", {"inspection_id": inspection.id},
+            job_id=inspection.job_id, transaction=transaction,
+        )  # fmt: skip
+    return inspection
+
+
+def _row(value: Any) -> int:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if not math.isfinite(number) or number < 1 or number != int(number):
+        raise InvalidInput(f'"{value}" is no number of a row; rows count from 1.')
+    return int(number)
+
+
+def _check(dataset: Dataset, given: Mapping[int, int | None]) -> None:
+    if dataset.rows is None:
+        raise InvalidInput(f"{dataset.filename} has not been read yet. Wait until it is.")
+    for row, label in given.items():
+        if not 1 <= row <= dataset.rows:
+            raise InvalidInput(f"{dataset.filename} has no row {row}; its rows are 1 to {dataset.rows}.")
+        if label not in (0, 1, None):
+            raise InvalidInput(f'"{label}" is no label. Use 1 or fraud, 0 or legitimate.')

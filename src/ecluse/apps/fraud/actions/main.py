@@ -1,0 +1,456 @@
+"""Take tables in, ask for trainings and scorings, stop and remove them: what a page, the API or a command does.
+
+Each function checks, writes a row and queues a job; it is quick and imports nothing heavy. The jobs
+themselves are in `work`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from ecluse.apps.fraud.rows import datasets, predictions, training
+from ecluse.apps.fraud.tables.layout import LOOK, Layout
+from ecluse.apps.fraud.tables.meaning import candidates, meaning_in_profile, require_meaning
+from ecluse.catalog import audit, models, runs
+from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, new_id, now
+from ecluse.errors import CannotRepeat, InvalidInput, NotFound
+from ecluse.registry import checked_name
+from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
+from ecluse.storage import Stored, is_within, join_key, read_chunks, safe_filename, timestamp
+
+ResultFormat = Literal["csv", "parquet"]
+Reasons = Literal["all", "risky", "none"]
+MIN_BUDGET: Final = 2.0
+MAX_BUDGET: Final = 24 * 3600.0
+#: What of a report is kept in `training_history.metrics` for lists.
+SUMMARY: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What a person may choose; what is left out is guessed from the table's profile."""
+
+    model_name: str
+    target_column: str | None = None
+    positive_value: str | None = None
+    time_column: str | None = None
+    customer_column: str | None = None
+    identifier_columns: tuple[str, ...] | None = None
+    excluded: tuple[str, ...] = ()
+    #: Columns that give the label away, and are to be learned from all the same.
+    keep: tuple[str, ...] = ()
+    budget_s: float = 60.0
+    goal: str = "f1"
+    seed: int = 0
+    refit: bool = True
+    #: Choices that mean "none", although the profile guesses one.
+    without: frozenset[Literal["time", "customer"]] = field(default_factory=frozenset)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` gives the same request back."""
+        return asdict(self) | {"without": sorted(self.without)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> TrainingRequest:
+        identifiers = data["identifier_columns"]
+        return cls(
+            **{
+                **data,
+                "identifier_columns": None if identifiers is None else tuple(identifiers),
+                "excluded": tuple(data["excluded"]),
+                "keep": tuple(data.get("keep", ())),
+                "without": frozenset(data["without"]),
+            }
+        )
+
+
+def chosen_none(
+    time_column: str | None, customer_column: str | None
+) -> frozenset[Literal["time", "customer"]]:
+    """The roles for which a person chose no column (""), other than leaving the choice to the guess (None)."""
+    roles: dict[Literal["time", "customer"], str | None] = {"time": time_column, "customer": customer_column}
+    return frozenset(role for role, column in roles.items() if column == "")
+
+
+# Tables
+
+
+async def store_upload(runtime: Runtime, user_id: str, filename: str, chunks: AsyncIterator[bytes]) -> Stored:
+    """Stream a table from a request into the store; `record_dataset` then makes it the user's.
+
+    Raises:
+        UploadTooLarge, InvalidInput: from `chunks`; nothing is kept.
+    """
+    return await runtime.data.put_stream_async(_upload_key(user_id, filename), chunks)
+
+
+def add_table(
+    runtime: Runtime, user_id: str, filename: str, chunks: Iterable[bytes], layout: Layout = LOOK
+) -> Dataset:
+    """Store a table from chunks at hand, such as those of a local file, and record it."""
+    stored = runtime.data.put_stream(_upload_key(user_id, filename), chunks)
+    return record_dataset(runtime, user_id, filename, stored, layout)
+
+
+def record_dataset(
+    runtime: Runtime, user_id: str, filename: str, stored: Stored, layout: Layout = LOOK
+) -> Dataset:
+    """Make a stored table the user's and queue its profile; all of it, or nothing at all.
+
+    `layout` is the sheet and the row of names that a person chose; what it leaves open is found as it is profiled.
+    """
+    dataset = Dataset(
+        id=new_id(),
+        user_id=user_id,
+        filename=Path(filename.replace("\\", "/")).name[:300] or "table",
+        key=stored.key,
+        url=runtime.data.url_of(stored.key),
+        size_bytes=stored.size,
+        sha256=stored.sha256,
+        layout=layout.to_dict() | {"asked": layout.asked},
+        created_at=now(),
+    )
+    dataset.job_id = f"profile-{dataset.id}"
+    try:
+        with runtime.catalog.write() as transaction:
+            datasets.add_dataset(transaction, dataset)
+            audit.record(transaction, user_id, "dataset.upload", dataset.filename, bytes=stored.size)
+            runtime.jobs.enqueue(
+                "profile", "profile", user_id, dataset.filename, {"dataset_id": dataset.id},
+                job_id=dataset.job_id, transaction=transaction,
+            )  # fmt: skip
+    except Exception:
+        runtime.data.delete(stored.key)
+        raise
+    return dataset
+
+
+def add_sample(runtime: Runtime, user_id: str) -> tuple[Dataset, Dataset]:
+    """Put the labelled and the unlabelled sample among the user's tables, unless they are there already."""
+    from ecluse.apps.fraud.sample import write_sample
+
+    with runtime.catalog.read() as transaction:
+        known = {
+            row.filename: row for row in datasets.list_datasets(transaction, user_id) if row.error is None
+        }
+    if {"transactions.csv", "to_score.csv"} <= known.keys():
+        return known["transactions.csv"], known["to_score.csv"]
+    with runtime.scratch() as folder:
+        paths = write_sample(folder)
+        labelled, unlabelled = (
+            known.get(path.name) or add_table(runtime, user_id, path.name, read_chunks(path))
+            for path in (paths.labelled, paths.unlabelled)
+        )
+    return labelled, unlabelled
+
+
+def find_dataset(runtime: Runtime, user_id: str, dataset: str) -> Dataset:
+    """The user's dataset by its id, or by the address that its upload returned.
+
+    Raises:
+        NotFound: there is none, or it is someone else's.
+    """
+    with runtime.catalog.read() as transaction:
+        if "/" in dataset:
+            return datasets.dataset_by_url(transaction, user_id, dataset)
+        return datasets.dataset_of(transaction, user_id, dataset)
+
+
+def read_again(runtime: Runtime, user_id: str, dataset_id: str, layout: Layout) -> Dataset:
+    """Read a stored table from another sheet, or with its names in another row, and queue its profile.
+
+    Raises:
+        InvalidInput: it has neither, is being read, or something was made from it as it is read now.
+    """
+    dataset = find_dataset(runtime, user_id, dataset_id)
+    if dataset.state == "profiling":
+        raise InvalidInput(f"{dataset.filename} is being read. Wait for the end, then choose.")
+    if not dataset.layout or not dataset.layout.get("preview"):
+        raise InvalidInput(
+            f"{dataset.filename} is read in one way only. Upload it again to read it otherwise."
+        )
+    job_id = f"profile-{dataset.id}-{new_id()}"
+    with runtime.catalog.write() as transaction:
+        if datasets.is_used(transaction, dataset.id):
+            raise InvalidInput(
+                f"Something was made from {dataset.filename} as it is read now, and would mean other columns. "
+                "Upload the file again to read it otherwise."
+            )
+        chosen = layout.to_dict() | {"asked": layout.asked, "before": dataset.layout}
+        datasets.begin_profile(transaction, dataset.id, job_id, chosen)
+        runtime.jobs.enqueue(
+            "profile", "profile", user_id, dataset.filename, {"dataset_id": dataset.id},
+            job_id=job_id, transaction=transaction,
+        )  # fmt: skip
+    return find_dataset(runtime, user_id, dataset.id)
+
+
+def find_same_table(
+    runtime: Runtime, user_id: str, filename: str, sha256: str, layout: Layout = LOOK
+) -> Dataset | None:
+    """The user's table of this name and content that was read as `layout` asks, if there is one."""
+    with runtime.catalog.read() as transaction:
+        same = datasets.ready_datasets(transaction, user_id, filename, sha256)
+    return next((row for row in same if (row.layout or {}).get("asked") == layout.asked), None)
+
+
+def remove_dataset(runtime: Runtime, user_id: str, dataset_id: str) -> None:
+    """Delete a table. Models and predictions made from it stay."""
+    found = find_dataset(runtime, user_id, dataset_id)
+    with runtime.catalog.write() as transaction:
+        url = datasets.remove_dataset(transaction, user_id, found.id)
+        if url is None:
+            return
+        audit.record(transaction, user_id, "dataset.remove", found.filename)
+    located = runtime.stores.locate(url)
+    located.store.delete(located.key)
+
+
+# Training and scoring
+
+
+def start_training(runtime: Runtime, user_id: str, dataset_id: str, request: TrainingRequest) -> TrainingRun:
+    """Queue a training.
+
+    Raises:
+        InvalidInput: a choice cannot be used with this table.
+        NotFound: the user has no such dataset.
+    """
+    check_request(request)
+    dataset = find_dataset(runtime, user_id, dataset_id)
+    # A table that is still being read is planned for once its profile is there, so that the guesses count.
+    waits = dataset.state == "profiling"
+    plan = {"request": request.to_dict()} if waits else plan_training(dataset, request)
+    run = TrainingRun(
+        user_id=user_id,
+        job_id=new_id(),
+        dataset_id=dataset.id,
+        model_name=checked_name(request.model_name),
+        target_column=plan.get("target") or request.target_column or "",
+        plan=plan,
+    )
+    return _queue_training(runtime, run, dataset.filename, {})
+
+
+def start_repeat(runtime: Runtime, user_id: str, run_id: str) -> TrainingRun:
+    """Queue a training that makes the version of an earlier one again, file by file, without a clock.
+
+    Raises:
+        NotFound: the user has no such training, or its table or its version was deleted.
+        CannotRepeat: it cannot be made again.
+    """
+    with runtime.catalog.read() as transaction:
+        before = training.run_of(transaction, user_id, run_id)
+        if before.version is None or before.status != "done":
+            raise CannotRepeat(
+                f"Training {run_id} has published nothing that could be made again. Train anew."
+            )
+        version = models.version_of(transaction, user_id, before.model_name, before.version)
+        if before.plan.get("kind") == "ensemble" or "held_out" in version.report:
+            raise CannotRepeat(
+                f"Training {run_id} is no search on a whole table; only such trainings can be made again."
+            )
+        if before.dataset_id is None:
+            raise CannotRepeat(f"The table of training {run_id} was deleted. Upload it and train anew.")
+        dataset = datasets.dataset_of(transaction, user_id, before.dataset_id)
+    run = TrainingRun(
+        user_id=user_id,
+        job_id=new_id(),
+        dataset_id=before.dataset_id,
+        model_name=before.model_name,
+        target_column=before.target_column,
+        plan=before.plan,
+    )
+    return _queue_training(runtime, run, dataset.filename, {"repeats": before.id})
+
+
+def _queue_training(runtime: Runtime, run: TrainingRun, filename: str, told: dict[str, str]) -> TrainingRun:
+    with runtime.catalog.write() as transaction:
+        training.add_run(transaction, run)
+        if told:
+            runs.set_tags(transaction, run.id, told)
+        datasets.touch_dataset(transaction, run.dataset_id or "")
+        audit.record(transaction, run.user_id, "model.train", run.model_name, dataset=filename)
+        title, subject = f"{run.model_name}: {filename}", {"run_id": run.id, **told}
+        runtime.jobs.enqueue(
+            "train", "train", run.user_id, title, subject, job_id=run.job_id, transaction=transaction
+        )
+    return run
+
+
+def check_request(request: TrainingRequest) -> None:
+    """`InvalidInput` for a choice that can be used with no table."""
+    from ecluse.apps.fraud.evaluation.metrics import Goal
+
+    checked_name(request.model_name)
+    if not MIN_BUDGET <= request.budget_s <= MAX_BUDGET:
+        raise InvalidInput(f"A budget of {request.budget_s:g} s is out of range; use 2 s to 24 h.")
+    Goal.parse(request.goal)
+
+
+def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
+    """The request with its gaps filled from the profile, as `TrainingPlan.from_dict` reads it."""
+    from ecluse.apps.fraud.evaluation.metrics import Goal
+    from ecluse.apps.fraud.training.plan import SPLIT_RULE
+
+    if dataset.state == "failed":
+        raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
+    guesses = (dataset.profile or {}).get("guesses", {})
+    target = request.target_column or _guessed(guesses, "target")
+    if target is None:
+        raise InvalidInput(_no_label(dataset.profile))
+    identifiers = request.identifier_columns
+    if identifiers is None:
+        identifiers = tuple(guess["column"] for guess in guesses.get("identifiers", []))
+    time_column = request.time_column or (
+        None if "time" in request.without else _guessed(guesses, "timestamp")
+    )
+    customer = request.customer_column or (
+        None if "customer" in request.without else _guessed(guesses, "customer")
+    )
+    chosen = (target, time_column, customer, *identifiers, *request.excluded, *request.keep)
+    named = [c for c in chosen if c is not None]
+    _check_columns(dataset, named)
+    goal = Goal.parse(request.goal)
+    _check_goal(dataset, goal.kind, time_column)
+    meaning = meaning_in_profile(dataset.profile, target, request.positive_value)
+    positive = request.positive_value if meaning is None else require_meaning(meaning)
+    return {
+        "target": target,
+        "positive_value": positive,
+        "time_column": None if time_column == target else time_column,
+        "customer_column": None if customer == target else customer,
+        "identifier_columns": [c for c in identifiers if c != target],
+        "excluded": [c for c in request.excluded if c != target],
+        "keep": [c for c in request.keep if c != target],
+        "budget_s": request.budget_s,
+        "goal": goal.to_dict(),
+        "seed": request.seed,
+        "refit": request.refit,
+        "split_rule": SPLIT_RULE,
+    }
+
+
+def start_prediction(
+    runtime: Runtime,
+    user_id: str,
+    dataset_id: str,
+    model_name: str,
+    version: str | None = None,
+    result_format: ResultFormat = "csv",
+    reasons: Reasons = "risky",
+    columns: Mapping[str, str] | None = None,
+) -> Prediction:
+    """Queue the scoring of a table with one version of a model; the latest when none is named.
+
+    `reasons` says which rows are explained. Explaining a row costs a hundred times its score. `columns`
+    {the model's: the table's} says what the table calls a column of the model.
+
+    Raises:
+        NotFound, ModelNotFound, VersionNotFound: not the user's, or not there.
+        InvalidInput: the table could not be read, or has no such column.
+    """
+    dataset = find_dataset(runtime, user_id, dataset_id)
+    if dataset.state == "failed":
+        raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
+    _check_columns(dataset, list((columns or {}).values()))
+    job_id = new_id()
+    with runtime.catalog.write() as transaction:
+        model = models.version_of(transaction, user_id, model_name, version)
+        prediction = predictions.add_prediction(
+            transaction,
+            Prediction(
+                user_id=user_id,
+                job_id=job_id,
+                dataset_id=dataset.id,
+                model_name=model.name,
+                version=model.version,
+                format=result_format,
+            ),
+        )
+        datasets.touch_dataset(transaction, dataset.id)
+        audit.record(transaction, user_id, "model.predict", model.name, dataset=dataset.filename)
+        title = f"{model.name}: {dataset.filename}"
+        subject = {"prediction_id": prediction.id, "reasons": reasons, "columns": dict(columns or {})}
+        runtime.jobs.enqueue(
+            "predict", "predict", user_id, title, subject, job_id=job_id, transaction=transaction
+        )
+    return prediction
+
+
+def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:
+    """Let one of the user's trainings end its search now, and keep the best model found so far.
+
+    The request outlives the worker. A training that still waits fits one model once its turn comes; one that
+    publishes, or has ended, stays as it is.
+
+    Raises:
+        InvalidInput: the job is no training.
+    """
+    job = runtime.jobs.get(user_id, job_id)
+    if job.kind not in ("train", "retrain"):
+        raise InvalidInput(f"Job {job_id} is no training: it has no best so far to keep. Cancel it instead.")
+    with runtime.catalog.write() as transaction:
+        if training.ask_to_finish(transaction, job_id):
+            audit.record(transaction, user_id, "job.finish", job_id)
+
+
+def prediction_by_owned_key(runtime: Runtime, user_id: str, key: str) -> Prediction:
+    """The user's finished prediction at a key.
+
+    Raises:
+        NotFound: the key is not under this user's predictions, segment by segment, or no row of theirs has it.
+    """
+    if not is_within(key, predictions_prefix(user_id)):
+        raise NotFound(f"No prediction of yours is stored at {key}. See: GET /api/predictions")
+    with runtime.catalog.read() as transaction:
+        return predictions.prediction_by_key(transaction, user_id, key)
+
+
+def _upload_key(user_id: str, filename: str) -> str:
+    unique = f"{user_id}_{timestamp()}_{new_id()[:6]}_{safe_filename(filename)}"
+    return join_key(uploads_prefix(user_id), unique)
+
+
+def _check_goal(dataset: Dataset, goal: str, time_column: str | None) -> None:
+    """Alerts per day need dates: a counter or a year does not say how long a day is."""
+    if goal != "alerts_per_day":
+        return
+    kinds = {column["name"]: column["kind"] for column in (dataset.profile or {"columns": []})["columns"]}
+    if time_column is None or kinds.get(time_column) != "datetime":
+        what = f"{time_column!r} holds no dates" if time_column else "no time column is chosen"
+        raise InvalidInput(
+            f"A number of alerts per day needs a column of dates, and {what}. Choose another goal."
+        )
+
+
+def _no_label(profile: dict[str, Any] | None) -> str:
+    said = (
+        "No label column could be guessed. Name it: in the form, with --target COLUMN, or as target_column in the "
+        "API."
+    )
+    shown = [
+        f"{one.column} ({', '.join(f'{value}: {share:.1%}' for value, share in one.meaning.values[:3])})"
+        for one in candidates(profile)
+    ]
+    return f"{said} Columns of few values: {'; '.join(shown)}." if shown else said
+
+
+def _guessed(guesses: dict[str, Any], role: str) -> str | None:
+    guess = guesses.get(role)
+    return None if guess is None else str(guess["column"])
+
+
+def _check_columns(dataset: Dataset, columns: list[str]) -> None:
+    if dataset.profile is None:
+        return
+    known = {column["name"] for column in dataset.profile["columns"]}
+    missing = [column for column in columns if column not in known]
+    if missing:
+        raise InvalidInput(
+            f"{dataset.filename} has no column {', '.join(map(repr, missing))}. "
+            f"It has: {', '.join(sorted(known)[:30])}."
+        )

@@ -1,0 +1,217 @@
+"""Watch a model, compare two versions, and train one again: what a page, the API or a command does.
+
+Each function checks, writes rows and queues a job; it is quick and imports nothing heavy. None of them moves an
+alias: that is an act of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ecluse import models
+from ecluse.apps.fraud.actions.labelling import queue_inspection
+from ecluse.apps.fraud.actions.main import find_dataset
+from ecluse.apps.fraud.rows import datasets, inspections, training
+from ecluse.apps.fraud.tables.meaning import meaning_in_profile
+from ecluse.catalog import audit
+from ecluse.catalog.tables import Dataset, Inspection, TrainingRun, new_id
+from ecluse.errors import InvalidInput
+from ecluse.runtime import Runtime
+
+
+def start_monitoring(
+    runtime: Runtime,
+    user_id: str,
+    model: str,
+    dataset_id: str,
+    *,
+    outcomes: str | None = None,
+    identifier: str | None = None,
+    label: str | None = None,
+    positive: str | None = None,
+    time_column: str | None = None,
+) -> Inspection:
+    """Queue a look at a table beside what a model (NAME, NAME@VERSION, NAME@ALIAS) learned from.
+
+    Outcomes are in the column `label` of the table (by default the model's target, where the table has it), or in
+    another table `outcomes`, joined by the column `identifier` of both. `positive` is their value that means fraud,
+    where it is not that of the model and does not say so of itself.
+
+    Raises:
+        NotFound, ModelNotFound, VersionNotFound: not the user's, or not there.
+        InvalidInput: a column is not there, or outcomes are to be joined and no identifier is named or guessed.
+    """
+    dataset = find_dataset(runtime, user_id, dataset_id)
+    _require(dataset, label if outcomes is None else None, time_column)
+    request: dict[str, Any] = {"label": label, "positive": positive, "time_column": time_column}
+    if outcomes is not None:
+        other = find_dataset(runtime, user_id, outcomes)
+        if other.state == "failed":
+            raise InvalidInput(f"{other.filename} could not be read: {other.error}")
+        joined = identifier or _identifier(dataset, other)
+        _require(dataset, joined)
+        _require(other, joined, label)
+        request |= {"outcomes": other.id, "identifier": joined}
+    return queue_inspection(runtime, user_id, "monitor", dataset.id, model, request)
+
+
+def start_comparison(
+    runtime: Runtime,
+    user_id: str,
+    model_name: str,
+    a: str,
+    b: str,
+    dataset_id: str,
+    *,
+    label: str | None = None,
+    positive: str | None = None,
+) -> Inspection:
+    """Queue the comparison of two versions (or aliases) of a model on one table; b is measured against a.
+
+    Raises:
+        NotFound, ModelNotFound, VersionNotFound: not the user's, or not there.
+        InvalidInput: both are the same version.
+    """
+    first, second = (models.resolve(runtime, user_id, f"{model_name}@{version}") for version in (a, b))
+    if first.version == second.version:
+        raise InvalidInput(f"Both are {first.name}@{first.version}. Name two versions.")
+    dataset = find_dataset(runtime, user_id, dataset_id)
+    _require(dataset, label)
+    return queue_inspection(
+        runtime,
+        user_id,
+        "comparison",
+        dataset.id,
+        f"{first.name}@{first.version}",
+        {"label": label, "positive": positive},
+        other_version=second.version,
+    )
+
+
+def start_retraining(
+    runtime: Runtime, user_id: str, model: str, dataset_id: str, *, budget_s: float | None = None
+) -> tuple[TrainingRun, Inspection]:
+    """Queue a new version by the plan of an old one, and the comparison of both on rows that neither learned from.
+
+    The latest rows of the table (of a plan without a time column: some drawn at random) are kept for comparing.
+    No alias moves.
+
+    Raises:
+        NotFound, ModelNotFound, VersionNotFound: not the user's, or not there.
+        InvalidInput: the version was not trained on labels, or the table lacks a column of its plan.
+    """
+    old = models.resolve(runtime, user_id, model)
+    plan = dict(old.details.get("plan") or {})
+    if not plan.get("target"):
+        raise InvalidInput(
+            f"{old.name}@{old.version} was not trained on a labelled table, so there is no plan to train it by again."
+        )
+    # What meant fraud to the old version means it to the new one, however frequent it has become.
+    plan["positive_value"] = plan.get("positive_value") or old.report.get("positive_value")
+    if budget_s is not None:
+        plan["budget_s"] = budget_s
+    dataset = find_dataset(runtime, user_id, dataset_id)
+    if dataset.state == "failed":
+        raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
+    if old.dataset_id == dataset.id and (plan.get("test_share") == 0 or old.report.get("refitted")):
+        raise InvalidInput(
+            "The old version learned from every row that was kept for the comparison. Use later rows."
+        )
+    _require(dataset, plan["target"], plan.get("time_column"), plan.get("customer_column"))
+    job_id = new_id()
+    run = TrainingRun(
+        user_id=user_id,
+        job_id=job_id,
+        dataset_id=dataset.id,
+        model_name=old.name,
+        target_column=plan["target"],
+        plan=_of_table(dataset, plan),
+    )
+    inspection = Inspection(
+        user_id=user_id,
+        kind="comparison",
+        job_id=job_id,
+        dataset_id=dataset.id,
+        model_name=old.name,
+        version=old.version,
+        request={"retraining": True, "trained_on": old.dataset_id},
+    )
+    with runtime.catalog.write() as transaction:
+        training.add_run(transaction, run, parent_version=f"{old.name}@{old.version}")
+        inspections.add_inspection(transaction, inspection)
+        datasets.touch_dataset(transaction, dataset.id)
+        audit.record(transaction, user_id, "model.retrain", old.name, dataset=dataset.filename)
+        title, subject = (
+            f"{old.name}: {dataset.filename}",
+            {"run_id": run.id, "inspection_id": inspection.id},
+        )
+        runtime.jobs.enqueue(
+            "retrain", "train", user_id, title, subject, job_id=job_id, transaction=transaction
+        )
+    return run, inspection
+
+
+def learned_counts(report: Mapping[str, Any]) -> tuple[int, int] | None:
+    """How many rows a version learned from, and frauds among them; None where its report does not say."""
+    rows, rates = report.get("rows") or {}, report.get("fraud_rate") or {}
+    parts = [part for part in rows if part in rates and (part != "test" or report.get("refitted"))]
+    if report.get("kind") is not None or not parts:
+        return None
+    return sum(rows[part] for part in parts), round(sum(rows[part] * rates[part] for part in parts))
+
+
+def labelled_counts(dataset: Dataset, target: str, positive: str | None) -> tuple[int, int] | None:
+    """How many rows a table has, and frauds among them by its profile; None where that does not say."""
+    profile = dataset.profile or {}
+    column = next((one for one in profile.get("columns", ()) if one["name"] == target), None)
+    if column is None or dataset.rows is None:
+        return None
+    known = dataset.rows * (1 - column["missing_share"])
+    try:
+        meaning = meaning_in_profile(profile, target, positive)
+    except InvalidInput:  # this table does not hold the value that the model has learned
+        return None
+    return None if meaning is None or meaning.share is None else (dataset.rows, round(known * meaning.share))
+
+
+def is_poorer(frauds: int, before: int) -> bool:
+    """Whether so few frauds are under half of those that an older version learned from."""
+    return 2 * frauds < before
+
+
+def _of_table(dataset: Dataset, plan: dict[str, Any]) -> dict[str, Any]:
+    """The plan without the identifiers and left-out columns that this table does not have."""
+    names = _names(dataset)
+    if names is None:
+        return plan
+    lists = ("identifier_columns", "excluded", "keep")
+    return plan | {which: [name for name in plan.get(which, ()) if name in names] for which in lists}
+
+
+def _names(dataset: Dataset) -> frozenset[str] | None:
+    if dataset.profile is None:
+        return None
+    return frozenset(column["name"] for column in dataset.profile["columns"])
+
+
+def _identifier(dataset: Dataset, other: Dataset) -> str:
+    """The guessed identifier of a table that the other table has too."""
+    guesses = (dataset.profile or {}).get("guesses", {})
+    theirs = _names(other)
+    for guess in guesses.get("identifiers", []):
+        if theirs is None or guess["column"] in theirs:
+            return str(guess["column"])
+    raise InvalidInput(
+        f"No identifier of {dataset.filename} is a column of {other.filename}. Name the column of both: identifier"
+    )
+
+
+def _require(dataset: Dataset, *columns: str | None) -> None:
+    names = _names(dataset)
+    missing = [c for c in columns if c is not None and names is not None and c not in names]
+    if missing and names is not None:
+        raise InvalidInput(
+            f"{dataset.filename} has no column {', '.join(map(repr, missing))}. "
+            f"It has: {', '.join(sorted(names)[:30])}."
+        )

@@ -1,0 +1,1 @@
+"""Answer the HTTP API of the application."""

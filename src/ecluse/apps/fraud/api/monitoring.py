@@ -1,0 +1,111 @@
+"""Watch models at work, compare two versions on the same rows, and train one again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from ecluse import models as published
+from ecluse.apps.fraud.actions import monitoring as watching
+from ecluse.apps.fraud.api.inspecting import (
+    CompareRequest,
+    InspectionAccepted,
+    InspectionBody,
+    MonitorBody,
+    MonitorRequest,
+    RetrainRequest,
+    accepted,
+    inspection_body,
+)
+from ecluse.apps.fraud.rows import inspections
+from ecluse.web.errors import answers
+from ecluse.web.security import CurrentUser, RuntimeDep
+
+router = APIRouter(tags=["monitoring"])
+
+
+@router.get("/models/{name}/{version}/monitor", responses=answers(404))
+def show_monitoring(
+    name: str,
+    version: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    limit: Annotated[int, Query(ge=1, le=200)] = 20,
+) -> MonitorBody:
+    """How a version (or an alias) does at work: its latest look at a table, and those before."""
+    used = published.resolve(runtime, user.user.id, f"{name}@{version}")
+    with runtime.catalog.read() as transaction:
+        rows = inspections.list_inspections(
+            transaction,
+            user.user.id,
+            kind="monitor",
+            model_name=used.name,
+            version=used.version,
+            limit=limit,
+        )
+    bodies = [inspection_body(row) for row in rows]
+    return MonitorBody(latest=next((body for body in bodies if body.status == "done"), None), history=bodies)
+
+
+@router.post("/models/{name}/{version}/monitor", status_code=202, responses=answers(404))
+def monitor(
+    name: str, version: str, body: MonitorRequest, runtime: RuntimeDep, user: CurrentUser
+) -> InspectionAccepted:
+    """Look at a table beside what a version learned from: drift, alerts, and figures where outcomes are known."""
+    row = watching.start_monitoring(
+        runtime,
+        user.user.id,
+        f"{name}@{version}",
+        body.dataset,
+        outcomes=body.outcomes,
+        identifier=body.identifier,
+        label=body.label,
+        positive=body.positive,
+        time_column=body.time_column,
+    )
+    return accepted(row)
+
+
+@router.post("/models/{name}/compare", status_code=202, responses=answers(404))
+def compare(name: str, body: CompareRequest, runtime: RuntimeDep, user: CurrentUser) -> InspectionAccepted:
+    """Compare two versions on the same rows."""
+    a, b = body.versions
+    return accepted(
+        watching.start_comparison(
+            runtime, user.user.id, name, a, b, body.dataset, label=body.label, positive=body.positive
+        )
+    )
+
+
+@router.post("/models/{name}/retrain", status_code=202, responses=answers(404))
+def retrain(name: str, body: RetrainRequest, runtime: RuntimeDep, user: CurrentUser) -> InspectionAccepted:
+    """Train a new version as an old one was, and compare both on rows neither learned from. No alias moves."""
+    reference = f"{name}@{body.version}" if body.version else name
+    run, row = watching.start_retraining(
+        runtime, user.user.id, reference, body.dataset, budget_s=body.budget_s
+    )
+    return accepted(row, run.id)
+
+
+@router.get("/inspections", responses=answers(404))
+def list_inspections(
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    model: str | None = None,
+    dataset: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> list[InspectionBody]:
+    """Your questions, monitorings and comparisons, newest first, without their results."""
+    with runtime.catalog.read() as transaction:
+        rows = inspections.list_inspections(
+            transaction, user.user.id, model_name=model, dataset_id=dataset, limit=limit
+        )
+    return [inspection_body(row).model_copy(update={"result": None}) for row in rows]
+
+
+@router.get("/inspections/{inspection}", responses=answers(404))
+def show_inspection(inspection: str, runtime: RuntimeDep, user: CurrentUser) -> InspectionBody:
+    """One inspection with what was found."""
+    with runtime.catalog.read() as transaction:
+        return inspection_body(inspections.inspection_of(transaction, user.user.id, inspection))

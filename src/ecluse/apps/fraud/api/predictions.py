@@ -1,0 +1,184 @@
+"""Score tables and download the results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.responses import StreamingResponse
+
+from ecluse import models
+from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.evaluation.ranking import Ranking
+from ecluse.apps.fraud.pages.budget import doubt_of, meaning_of_scores
+from ecluse.apps.fraud.rows import predictions
+from ecluse.catalog import models as model_rows
+from ecluse.catalog.tables import Prediction
+from ecluse.errors import InvalidInput, ModelNotFound, NotFound, VersionNotFound
+from ecluse.intervals import expected_among
+from ecluse.runtime import Runtime
+from ecluse.web.api.bodies import prediction_body
+from ecluse.web.api.schemas import Accepted, BudgetBody, PredictionBody, PredictionDetail, PredictRequest
+from ecluse.web.downloads import joined, send_object
+from ecluse.web.errors import answers
+from ecluse.web.security import CurrentUser, RuntimeDep
+
+router = APIRouter(tags=["predictions"])
+_CHUNK = 1024 * 1024
+_MEDIA = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
+
+
+@router.post("/predict", status_code=202, responses=answers(404))
+def predict(body: PredictRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
+    """Score a table with one of your models."""
+    name, _, named = body.model.partition("@")
+    if named and body.version and named != body.version:
+        raise InvalidInput(f"model says version {named}, version says {body.version}. Give one of them.")
+    dataset = workflows.find_dataset(runtime, user.user.id, body.reference)
+    model = models.resolve(runtime, user.user.id, f"{name}@{body.version}" if body.version else body.model)
+    row = workflows.start_prediction(
+        runtime, user.user.id, dataset.id, model.name, model.version, body.format, body.reasons, body.columns
+    )
+    return Accepted(job=row.job_id or "", status_url=f"/api/status/{row.job_id}", prediction=row.id)
+
+
+@router.get("/predictions")
+def list_predictions(
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    page: Annotated[int, Query(ge=1, le=1_000_000)] = 1,
+    per_page: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> list[PredictionBody]:
+    """Your predictions, newest first."""
+    with runtime.catalog.read() as transaction:
+        rows = predictions.list_predictions(
+            transaction, user.user.id, limit=per_page, offset=(page - 1) * per_page
+        )
+    return [prediction_body(runtime, row) for row in rows]
+
+
+@router.get("/predictions/{prediction_id}", responses=answers(404))
+def show_prediction(prediction_id: str, runtime: RuntimeDep, user: CurrentUser) -> PredictionDetail:
+    """One prediction, with its riskiest rows."""
+    with runtime.catalog.read() as transaction:
+        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
+    return PredictionDetail(**prediction_body(runtime, row).model_dump(), summary=row.summary)
+
+
+@router.get("/predictions/{prediction_id}/budget", responses=answers(404, 422))
+def show_budget(
+    prediction_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    alerts: Annotated[int, Query(ge=1, description="How many of the riskiest rows one can review")],
+) -> BudgetBody:
+    """What exactly so many of the riskiest rows hold, those that a download with the same `alerts` sends."""
+    with runtime.catalog.read() as transaction:
+        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
+    if row.key is None:
+        raise _no_result(row)
+    if (ranking := ranking_of(runtime, row)) is None:
+        raise InvalidInput(
+            f"Prediction {row.id} was scored before exact counts were kept. Score its table again."
+        )
+    report, cut = report_of(runtime, row), ranking.cut(alerts)
+    body: dict[str, Any] = asdict(cut)
+    if meaning_of_scores(row.summary or {}, report) == "unusual":
+        return BudgetBody(**body | {"expected": None})
+    low, high = expected_among(cut.expected, cut.alerts, doubt_of(report))
+    return BudgetBody(**body, expected_low=low, expected_high=high)
+
+
+def report_of(runtime: Runtime, row: Prediction) -> Mapping[str, Any]:
+    """The report of the version that scored; nothing once it is gone."""
+    try:
+        with runtime.catalog.read() as transaction:
+            return model_rows.version_of(transaction, row.user_id, row.model_name, row.version).report
+    except (ModelNotFound, VersionNotFound):
+        return {}
+
+
+@router.get(
+    "/predictions/{prediction_id}/download",
+    response_class=StreamingResponse,
+    responses=answers(404, 409),
+)
+def download(
+    prediction_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    alerts: Annotated[
+        int | None, Query(ge=1, description="Only so many of the riskiest rows, as CSV; all without it")
+    ] = None,
+) -> StreamingResponse:
+    """The scored table, or its riskiest rows."""
+    with runtime.catalog.read() as transaction:
+        row = predictions.prediction_of(transaction, user.user.id, prediction_id)
+    return send_prediction(runtime, row) if alerts is None else send_riskiest(runtime, row, alerts)
+
+
+@router.get("/download_s3_predictions", response_class=StreamingResponse, responses=answers(404, 409))
+def download_by_key(key: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
+    """The scored table at a key of yours, as `key` of a prediction gives it."""
+    return send_prediction(runtime, workflows.prediction_by_owned_key(runtime, user.user.id, key))
+
+
+def ranking_of(runtime: Runtime, row: Prediction) -> Ranking | None:
+    """The order of risk of a prediction's rows; None of one that has none, or was made before rankings were kept."""
+    with runtime.catalog.read() as transaction:
+        content = predictions.ranking_of(transaction, row.id)
+    return None if content is None or not row.rows else Ranking.from_bytes(content)
+
+
+def send_prediction(runtime: Runtime, row: Prediction) -> StreamingResponse:
+    """The result of a finished prediction as an attachment; `NotFound` while there is none."""
+    if row.key is None or row.sha256 is None or row.size_bytes is None:
+        raise _no_result(row)
+    name = row.key.rsplit("/", 1)[-1]
+    return send_object(
+        runtime, row.url or "", name, _MEDIA[row.format], sha256=row.sha256, size=row.size_bytes
+    )
+
+
+def send_riskiest(runtime: Runtime, row: Prediction, alerts: int) -> StreamingResponse:
+    """The `alerts` riskiest rows of a finished prediction as CSV, the riskiest first; `NotFound` while there is none.
+
+    The whole result is compared with its digest before any row of it is sent.
+
+    Raises:
+        DigestMismatch, ObjectNotFound, StoreUnavailable: before anything is sent.
+    """
+    if row.url is None or row.sha256 is None:
+        raise _no_result(row)
+    chunks = _riskiest(runtime, row, row.url, row.sha256, alerts)
+    first = next(chunks)
+    headers = {
+        "content-disposition": f'attachment; filename="riskiest_{min(alerts, row.rows or alerts)}_{row.model_name}.csv"'
+    }
+    return StreamingResponse(joined(first, chunks), media_type=_MEDIA["csv"], headers=headers)
+
+
+def _riskiest(runtime: Runtime, row: Prediction, url: str, sha256: str, alerts: int) -> Iterator[bytes]:
+    """The bytes of a scratch file, which is gone when they are sent or no one wants them any more."""
+    from ecluse.apps.fraud.scoring.results import write_riskiest
+
+    located = runtime.stores.locate(url)
+    with runtime.scratch() as folder:
+        located.store.download(located.key, folder / "scores", sha256=sha256)
+        write_riskiest(
+            folder / "scores",
+            "parquet" if row.format == "parquet" else "csv",
+            alerts,
+            folder / "riskiest.csv",
+        )
+        with (folder / "riskiest.csv").open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+
+def _no_result(row: Prediction) -> NotFound:
+    return NotFound(
+        f"Prediction {row.id} has no result: it is {row.status}. See: GET /api/status/{row.job_id}"
+    )

@@ -1,0 +1,263 @@
+"""Analyze, train on and score tables of transactions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from ecluse import models as published
+from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.actions.main import TrainingRequest
+from ecluse.apps.fraud.commands import monitoring as watching
+from ecluse.apps.fraud.commands.labels import asked_for_label, label_lines
+from ecluse.apps.fraud.commands.references import references
+from ecluse.apps.fraud.commands.tables import add_table, layout_options, say_layout
+from ecluse.apps.fraud.commands.unlabelled import ensemble, match
+from ecluse.apps.fraud.rows import predictions
+from ecluse.apps.fraud.tables.layout import Layout
+from ecluse.apps.fraud.tables.meaning import fraud_means
+from ecluse.catalog import models
+from ecluse.cli.output import Record, progress, reports
+from ecluse.cli.session import acting, finish, home_option, user_option
+from ecluse.errors import InvalidInput
+
+_file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+@click.group()
+def fraud() -> None:
+    """Analyze, train on and score tables of transactions."""
+
+
+fraud.add_command(references)
+fraud.add_command(match)
+fraud.add_command(ensemble)
+
+
+@fraud.command()
+@_file
+@layout_options
+@reports
+def analyze(file: Path, layout: Layout) -> Record:
+    """The columns of FILE, with guesses of the label, identifier, customer and time columns."""
+    from ecluse.apps.fraud.actions.uploads import profile_upload
+
+    with progress(f"Reading {file.name}") as report:
+        found, stands = profile_upload(file, layout=layout, heard=report)
+    profile = found.to_dict()
+    profile["layout"] = None if stands is None else stands.to_dict()
+    say_layout(file.name, stands)
+    return Record(profile, _profile_text(file, profile))
+
+
+@fraud.command()
+@_file
+@click.option("--target", help="Label column. Default: guessed.")
+@click.option("--name", required=True, help="Name of the model.")
+@click.option(
+    "--budget",
+    default=60.0,
+    show_default=True,
+    help="Seconds of work that the training may take: those of a machine with nothing else to do. Beside other "
+    "programs it takes longer and tries as much.",
+)
+@click.option("--time-column", help='Time column. Default: guessed; "" for none.')
+@click.option("--customer-column", help='Customer column. Default: guessed; "" for none.')
+@click.option(
+    "--positive",
+    help="The label's value that means fraud. Default: the one that says so of itself, such as 1 or yes.",
+)
+@click.option("--exclude", multiple=True, help="Column to leave out; may be repeated.")
+@click.option(
+    "--keep", multiple=True, help="Column to learn from though it gives the label away; may be repeated."
+)
+@click.option(
+    "--goal",
+    default="f1",
+    show_default=True,
+    help="Threshold: f1, recall=0.8, precision=0.9, alerts=50 per day, or cost=500:10 (missed fraud, false alarm).",
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1))
+@click.option(
+    "--refit/--no-refit",
+    default=True,
+    show_default=True,
+    help="Fit the measured settings once more on all rows, for use; else the measured model is kept.",
+)
+@layout_options
+@user_option
+@home_option
+@reports
+def train(
+    file: Path,
+    target: str | None,
+    name: str,
+    budget: float,
+    time_column: str | None,
+    customer_column: str | None,
+    positive: str | None,
+    exclude: tuple[str, ...],
+    keep: tuple[str, ...],
+    goal: str,
+    seed: int,
+    refit: bool,
+    email: str | None,
+    home: Path | None,
+    layout: Layout,
+) -> Record:
+    """Train a model on FILE and publish it. Its figures come from rows it has not seen."""
+    request = TrainingRequest(
+        model_name=name,
+        target_column=target,
+        positive_value=positive,
+        time_column=time_column or None,
+        customer_column=customer_column or None,
+        excluded=exclude,
+        keep=keep,
+        budget_s=budget,
+        goal=goal,
+        seed=seed,
+        refit=refit,
+        without=workflows.chosen_none(time_column, customer_column),
+    )
+    workflows.check_request(request)
+    with acting(home, email) as (runtime, user):
+        dataset_id = add_table(runtime, user, file, layout)
+        request = asked_for_label(workflows.find_dataset(runtime, user.id, dataset_id), request)
+        run = workflows.start_training(runtime, user.id, dataset_id, request)
+        finish(runtime, user, run.job_id or "", f"Training {name}")
+        with runtime.catalog.read() as transaction:
+            row = models.version_of(transaction, user.id, name)
+    return Record(
+        {"name": row.name, "version": row.version, "dataset": dataset_id, "report": row.report},
+        _report_text(row.name, row.version, row.report),
+    )
+
+
+@fraud.command()
+@click.argument("model")
+@_file
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--reasons",
+    type=click.Choice(["all", "risky", "none"]),
+    default="risky",
+    show_default=True,
+    help="Rows to explain; explaining a row costs a hundred times its score.",
+)
+@click.option(
+    "--map",
+    "mapped",
+    multiple=True,
+    metavar="THEIRS=OURS",
+    help="A column of FILE, and the column of the model that it is; may be repeated.",
+)
+@layout_options
+@user_option
+@home_option
+@reports
+def predict(
+    model: str,
+    file: Path,
+    output: Path,
+    reasons: Literal["all", "risky", "none"],
+    mapped: tuple[str, ...],
+    email: str | None,
+    home: Path | None,
+    layout: Layout,
+) -> Record:
+    """Score FILE with MODEL (NAME, NAME@VERSION, NAME@ALIAS) into OUTPUT: CSV, or Parquet if it ends in .parquet."""
+    if not output.parent.is_dir():
+        raise InvalidInput(f"The folder {output.parent} does not exist.")
+    columns = _mapping(mapped)
+    with acting(home, email) as (runtime, user):
+        used = published.resolve(runtime, user.id, model)
+        dataset_id = add_table(runtime, user, file, layout)
+        result_format: Literal["csv", "parquet"] = "parquet" if output.suffix == ".parquet" else "csv"
+        prediction = workflows.start_prediction(
+            runtime, user.id, dataset_id, used.name, used.version, result_format, reasons, columns
+        )
+        finish(runtime, user, prediction.job_id or "", f"Scoring {file.name}")
+        with runtime.catalog.read() as transaction:
+            row = predictions.prediction_of(transaction, user.id, prediction.id)
+        located = runtime.stores.locate(row.url or "")
+        located.store.download(located.key, output, sha256=row.sha256)
+    fields = {
+        "output": output,
+        "rows": row.rows,
+        "flagged": row.flagged,
+        "model": f"{row.model_name}@{row.version}",
+    }
+    return Record(
+        fields,
+        f"{output}: {row.rows} rows scored with {row.model_name}@{row.version}, {row.flagged} flagged.",
+    )
+
+
+@fraud.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path())
+@reports
+def sample(directory: Path) -> Record:
+    """Write transactions.csv (labelled), to_score.csv (unlabelled) and the labels hidden from it into DIRECTORY."""
+    from ecluse.apps.fraud.sample import write_sample
+
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = write_sample(directory)
+    return Record({"labelled": paths.labelled, "unlabelled": paths.unlabelled, "truth": paths.truth})
+
+
+def _mapping(pairs: tuple[str, ...]) -> dict[str, str]:
+    """{ours: theirs} of THEIRS=OURS pairs."""
+    columns: dict[str, str] = {}
+    for pair in pairs:
+        theirs, equals, ours = pair.rpartition("=")
+        if not (theirs and equals and ours) or ours in columns:
+            raise InvalidInput(
+                f'--map "{pair}" is not one column of the file and one of the model. Write THEIRS=OURS, each once.'
+            )
+        columns[ours] = theirs
+    return columns
+
+
+def _profile_text(file: Path, profile: dict[str, Any]) -> str:
+    lines = [f"{file.name}: {profile['rows']} rows, {len(profile['columns'])} columns"]
+    for column in profile["columns"]:
+        role = f"{column['guess_role']}: {column['reason']}" if column.get("reason") else column["guess_role"]
+        lines.append(f"  {column['name']:<28} {column['kind']:<11} {column['missing_share']:>6.1%}  {role}")
+    lines += label_lines(profile)
+    return "\n".join([*lines, *(f"Check: {warning}" for warning in profile["warnings"])])
+
+
+def _report_text(name: str, version: str, report: dict[str, Any]) -> str:
+    from ecluse.apps.fraud.training.card import effort_text, refit_text
+
+    metrics, rows = report["metrics"], report["rows"]
+    learned = sum(count for part, count in rows.items() if part != "test")
+    tested = (
+        f"tested on {rows['test']} it had not seen" if "test" in rows else "measured on folds of the same"
+    )
+    lines = [
+        f"{name}@{version}, trained on {learned} rows, {tested}",
+        f"  {fraud_means(report['target'], report['positive_value'], report.get('positive_share'))}",
+    ]
+    labels = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
+    lines += [
+        f"  {label.replace('_', ' '):<18} {metrics[label]:.4f}"
+        for label in labels
+        if metrics.get(label) is not None
+    ]
+    lines.append(f"  {'threshold':<18} {report['threshold']:.4f}")
+    if effort := report.get("effort"):
+        lines += [f"  {effort_text(effort)}", f"  {refit_text(report['refit'])}"]
+    if cost := report.get("cost"):
+        lines.append(
+            f"  {'cost of 1,000 rows':<18} {cost['per_1000_rows']:,.0f}; without any alert "
+            f"{cost['per_1000_rows_without_alerts']:,.0f}"
+        )
+    return "\n".join([*lines, *(f"Check: {warning}" for warning in report["warnings"])])
+
+
+for command in watching.COMMANDS:
+    fraud.add_command(command)

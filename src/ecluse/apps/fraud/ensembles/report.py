@@ -1,0 +1,72 @@
+"""Say what can honestly be reported of an ensemble: how it came to be, and what is not known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from ecluse.apps.fraud.ensembles.ensemble import KIND, MEDIUM_ALERTS, Floats, Judgement
+
+FORMAT: Final = 1
+BINS: Final = 20
+#: A member that reads less of what it looks at is warned of.
+MUCH_LACKING: Final = 0.2
+
+
+def report_of(
+    info: Mapping[str, Any], judged: Judgement, rate: float, seconds: float, seed: int
+) -> dict[str, Any]:
+    """The content of `performance.json`. Without labels there is no figure: `metrics` is empty."""
+    scores = judged.probability if info["members"] else judged.anomaly
+    rows = len(scores)
+    high = judged.combined >= 1 - rate
+    medium = judged.combined >= 1 - MEDIUM_ALERTS * rate
+    counts, edges = np.histogram(scores, bins=BINS, range=(0.0, 1.0))
+    return {
+        "format": FORMAT,
+        "kind": KIND,
+        "metrics": {},
+        "score": info["score"],
+        "threshold": _least(scores, high),
+        "medium_threshold": _least(scores, medium),
+        "warnings": _warnings(info, int(high.sum()), rows),
+        "rows": {"sample": rows},
+        "fraud_rate": {"stated": rate, "estimated": info["estimated_fraud_rate"]},
+        "alerts": {"high": int(high.sum()), "medium": int(medium.sum())},
+        "members": info["members"],
+        "abstained": info["abstained"],
+        "reason": info["reason"],
+        "matches": info["match"]["matches"],
+        "weights": info["weights"],
+        "agreement": info["agreement"],
+        "required_columns": info["required_columns"],
+        "sample_histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+        "seconds": round(seconds, 2),
+        "seed": seed,
+    }
+
+
+def _least(scores: Floats, flagged: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
+    """The least score of the flagged rows; 1 where none is."""
+    return float(scores[flagged].min()) if flagged.any() else 1.0
+
+
+def _warnings(info: Mapping[str, Any], alerts: int, rows: int) -> list[str]:
+    warnings = []
+    if info["kind"] == "anomaly":
+        warnings.append(f"{info['reason']} Rows are ranked by how unusual they are, not by fraud.")
+    else:
+        warnings.append(
+            "Nothing was measured on this table: it has no labels. Label some rows to learn how good it is."
+        )
+    for member in info["members"]:
+        if member["lacking"] > MUCH_LACKING:
+            warnings.append(
+                f"{member['reference']} misses columns with {member['lacking']:.0%} of what it looks at; "
+                "its scores are less sure."
+            )
+    if alerts == 0 and rows:
+        warnings.append("Too many rows share the highest score to choose among them: no row is flagged.")
+    return warnings

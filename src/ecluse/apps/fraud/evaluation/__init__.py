@@ -1,0 +1,1 @@
+"""Measure models: splits, metrics, rankings, calibration, drift, plots."""

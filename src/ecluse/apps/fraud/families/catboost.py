@@ -1,0 +1,161 @@
+"""Fit, save and load CatBoost's symmetric trees, as its binary format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import catboost
+import numpy as np
+
+from ecluse.apps.fraud.clock import with_heartbeat
+from ecluse.apps.fraud.families import OWN_PARAMS, STEM, FitData, Floats, Matrix, Params, Start, Tick, Until
+from ecluse.errors import ModelUnreadable
+
+SUFFIX = ".cbm"
+MAGIC = b"CBM1"
+# Per-row TreeSHAP holds (features + 1) doubles a row: chunks keep a batch within some tens of MB.
+SHAP_ROWS = 10_000
+FIXED = {
+    "loss_function": "Logloss",
+    "boosting_type": "Plain",
+    "border_count": 128,
+    "allow_writing_files": False,
+    "logging_level": "Silent",
+}
+#: What the library notes of each fit besides the model; without it the same model is the same file.
+DIARY = ("model_guid", "train_finish_time")
+STARTS = (
+    Start(2, "CatBoost", {"depth": 6, "learning_rate": 0.06, "l2_leaf_reg": 5.0, "rounds": 1200}),
+    Start(11, "CatBoost, deep", {"depth": 8, "learning_rate": 0.08, "l2_leaf_reg": 5.0, "rounds": 800}),
+)
+
+
+class CatBoostModel:
+    """A CatBoost model cut at its best round."""
+
+    family = "catboost"
+
+    def __init__(self, model: Any, features: int) -> None:
+        self._model = model
+        self._features = features
+
+    @property
+    def rounds(self) -> int:
+        return int(self._model.tree_count_)
+
+    def predict_margin(self, matrix: Matrix) -> Floats:
+        if not len(matrix):
+            return np.zeros(0)
+        raw = self._model.predict(matrix, prediction_type="RawFormulaVal", thread_count=os.cpu_count() or 1)
+        return np.asarray(raw, dtype=np.float64)
+
+    def contributions(self, matrix: Matrix) -> Floats:
+        parts = [
+            np.asarray(
+                self._model.get_feature_importance(
+                    catboost.Pool(matrix[at : at + SHAP_ROWS]), type="ShapValues"
+                ),
+                dtype=np.float64,
+            )
+            for at in range(0, len(matrix), SHAP_ROWS)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, self._features + 1))
+
+    def importances(self) -> Floats:
+        gain = np.asarray(self._model.get_feature_importance(), dtype=np.float64)
+        return gain / (gain.sum() or 1.0)
+
+    def save(self, directory: Path, stem: str = STEM) -> tuple[str, ...]:
+        name = stem + SUFFIX
+        self._model.save_model(str(directory / name), format="cbm")
+        return (name,)
+
+
+def vary(rng: np.random.Generator) -> tuple[Params, ...]:
+    """One of each round of variations."""
+    variation = {
+        "depth": int(rng.integers(4, 8)),
+        "learning_rate": float(rng.uniform(0.03, 0.1)),
+        "l2_leaf_reg": float(10 ** rng.uniform(0, 1.3)),
+        "random_strength": float(rng.uniform(0.0, 2.0)),
+        "rounds": 1200,
+    }
+    return (variation,)
+
+
+class _EachRound:
+    """What CatBoost calls after each round: whether to go on. It keeps what `tick` raised, for `fit` to raise."""
+
+    def __init__(self, tick: Callable[[], None], until: Until | None) -> None:
+        self.failure: BaseException | None = None
+        self._tick = tick
+        self._until = until
+
+    def after_iteration(self, info: Any) -> bool:
+        try:
+            self._tick()
+        except BaseException as error:  # noqa: BLE001 - raised again by `fit`, in the thread that asked
+            self.failure = error
+            return False
+        return self._until is None or not self._until.ends(info.iteration, lambda: _scores(info))
+
+
+def fit(data: FitData, params: Params, *, seed: int, until: Until, tick: Tick) -> CatBoostModel:
+    """Boost with early stopping on the log loss of the validation rows.
+
+    Besides CatBoost's own parameters: `rounds`, `patience`, `fixed_rounds` and `threads`.
+    """
+    own = {name: params[name] for name in params if name not in OWN_PARAMS}
+    fixed = int(params.get("fixed_rounds", 0))
+    rounds = fixed or int(params.get("rounds", 1200))
+    train, valid = with_heartbeat(lambda: _pools(data), tick)
+    watched = _EachRound(tick, None if fixed else until)
+    stopping = {} if fixed else {"od_type": "Iter", "od_wait": int(params.get("patience", 60))}
+    model = catboost.CatBoost(
+        {
+            **FIXED,
+            **own,
+            **stopping,
+            "iterations": rounds,
+            "random_seed": seed,
+            "use_best_model": not fixed,
+            "thread_count": data.threads,
+        }
+    )
+    model.fit(train, eval_set=None if fixed else valid, callbacks=[watched])
+    if watched.failure is not None:
+        raise watched.failure
+    for name in DIARY:
+        del model.get_metadata()[name]
+    return CatBoostModel(model, data.train.shape[1])
+
+
+def _scores(info: Any) -> list[tuple[int, float]]:
+    """Of each round so far what the validation rows lost, so that higher is better."""
+    return [(number, -lost) for number, lost in enumerate(info.metrics["validation"]["Logloss"], start=1)]
+
+
+def load(path: Path) -> CatBoostModel:
+    """Read `best_model.cbm`. Raises ModelUnreadable."""
+    model = catboost.CatBoost()
+    try:
+        raw = path.read_bytes()
+        if not raw.startswith(MAGIC):
+            raise ModelUnreadable(f"{path.name} is not a CatBoost model. Fetch the version again.")
+        model.load_model(blob=raw)
+    except (OSError, catboost.CatBoostError) as error:
+        reason = str(error).strip().splitlines()[-1][:200]
+        raise ModelUnreadable(f"{path.name} is damaged: {reason}. Fetch the version again.") from error
+    return CatBoostModel(model, len(model.feature_names_))
+
+
+def _pools(data: FitData) -> tuple[catboost.Pool, catboost.Pool]:
+    if "catboost" not in data.prepared:
+        train = catboost.Pool(data.train, data.train_labels)
+        valid = catboost.Pool(data.valid, data.valid_labels)
+        data.prepared["catboost"] = (train, valid)
+    train, valid = data.prepared["catboost"]
+    return train, valid

@@ -1,0 +1,192 @@
+"""Fit, save and load gradient-boosted trees of LightGBM, as its text format."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from ecluse.apps.fraud.clock import with_heartbeat
+from ecluse.apps.fraud.evaluation.metrics import average_precision
+from ecluse.apps.fraud.families import (
+    OWN_PARAMS,
+    STEM,
+    FitData,
+    Floats,
+    Matrix,
+    Params,
+    Start,
+    Tick,
+    Until,
+    boost,
+)
+from ecluse.errors import ModelUnreadable
+
+SUFFIX = ".txt.gz"
+# Per-row TreeSHAP holds (features + 1) doubles a row: chunks keep a batch within some tens of MB.
+SHAP_ROWS = 10_000
+QUIET = {"verbosity": -1}
+FIXED = {
+    "objective": "binary",
+    "metric": "None",
+    "deterministic": True,
+    "force_row_wise": True,
+    "feature_pre_filter": False,
+    "max_bin": 255,
+    **QUIET,
+}
+_SAMPLED = {"feature_fraction": 0.7, "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 1.0}
+_LEVEL_SETS = {"num_leaves": 15, **_SAMPLED, "cat_smooth": 20.0, "native_categories": True}
+# "plain" and "large" are two of AutoGluon's settings (tabular/models/lgb, "GBM" and "GBMLarge").
+STARTS = (
+    Start(1, "LightGBM", {"learning_rate": 0.05, "num_leaves": 31, **_SAMPLED}),
+    Start(3, "LightGBM, level sets", {"learning_rate": 0.05, **_LEVEL_SETS}),
+    Start(5, "LightGBM, plain", {"learning_rate": 0.05, "num_leaves": 31}),
+    Start(
+        7,
+        "LightGBM, extra trees",
+        {"learning_rate": 0.04, "num_leaves": 63, "extra_trees": True, **_SAMPLED},
+    ),
+    Start(
+        8,
+        "LightGBM, shallow",
+        {"learning_rate": 0.08, "num_leaves": 8, "max_depth": 3, "feature_fraction": 0.8, "lambda_l2": 5.0},
+    ),
+    Start(
+        10,
+        "LightGBM, large",
+        {"learning_rate": 0.03, "num_leaves": 128, "feature_fraction": 0.9, "min_data_in_leaf": 3},
+    ),
+)
+
+
+class LightGbmModel:
+    """A LightGBM booster cut at its best round."""
+
+    family = "lightgbm"
+
+    def __init__(self, booster: lightgbm.Booster) -> None:
+        self._booster = booster
+
+    @property
+    def rounds(self) -> int:
+        return int(self._booster.num_trees())
+
+    def predict_margin(self, matrix: Matrix) -> Floats:
+        return np.asarray(self._booster.predict(matrix, raw_score=True), dtype=np.float64)
+
+    def contributions(self, matrix: Matrix) -> Floats:
+        parts = [
+            np.asarray(
+                self._booster.predict(matrix[at : at + SHAP_ROWS], pred_contrib=True), dtype=np.float64
+            )
+            for at in range(0, len(matrix), SHAP_ROWS)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, matrix.shape[1] + 1))
+
+    def importances(self) -> Floats:
+        gain = np.asarray(self._booster.feature_importance("gain"), dtype=np.float64)
+        return gain / (gain.sum() or 1.0)
+
+    def save(self, directory: Path, stem: str = STEM) -> tuple[str, ...]:
+        name = stem + SUFFIX
+        text = self._booster.model_to_string(importance_type="gain")
+        # A fixed time stamp keeps the file, and so its digest, the same for the same model.
+        (directory / name).write_bytes(gzip.compress(text.encode(), mtime=0))
+        return (name,)
+
+
+def vary(rng: np.random.Generator) -> tuple[Params, ...]:
+    """Two of each round of variations."""
+    return _variation(rng), _variation(rng)
+
+
+def fit(data: FitData, params: Params, *, seed: int, until: Until, tick: Tick) -> LightGbmModel:
+    """Boost with early stopping on the validation rows.
+
+    Besides LightGBM's own parameters: `rounds`, `patience`, `fixed_rounds`, and `native_categories` (split
+    level codes as sets instead of as ordered numbers).
+    """
+    not_theirs = OWN_PARAMS | {"native_categories"}
+    own = {name: params[name] for name in params if name not in not_theirs}
+    native = bool(params.get("native_categories"))
+    train, valid = with_heartbeat(lambda: _datasets(data, native=native), tick)
+    threads = {"num_threads": data.threads}
+    booster = lightgbm.Booster({**FIXED, **threads, **own, "seed": seed}, train)
+    booster.add_valid(valid, "valid")
+    margins: dict[str, Floats] = {}
+
+    def remember(predictions: NDArray[Any], _: lightgbm.Dataset) -> tuple[str, float, bool]:
+        # These are probabilities, which rank as margins do.
+        margins["valid"] = np.asarray(predictions, dtype=np.float64)
+        return "kept", 0.0, True
+
+    def score() -> float:
+        booster.eval_valid(remember)
+        return average_precision(data.valid_labels, margins["valid"])
+
+    best = boost(
+        lambda _: _ignore(booster.update()),
+        score,
+        params=params,
+        every=1 + len(data.valid) // 50_000,
+        until=until,
+        tick=tick,
+    )
+    return LightGbmModel(_from_text(booster.model_to_string(num_iteration=best, importance_type="gain")))
+
+
+def load(path: Path) -> LightGbmModel:
+    """Read `best_model.txt` or its gzip. Raises ModelUnreadable."""
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ModelUnreadable(f"{path.name} cannot be read: {error}. Fetch the version again.") from error
+    if not text.startswith("tree\nversion="):
+        raise ModelUnreadable(f"{path.name} is not a LightGBM text model. Fetch the version again.")
+    try:
+        return LightGbmModel(_from_text(text))
+    except lightgbm.basic.LightGBMError as error:
+        raise ModelUnreadable(f"{path.name} is damaged: {error}. Fetch the version again.") from error
+
+
+def _variation(rng: np.random.Generator) -> Params:
+    return {
+        "learning_rate": float(rng.uniform(0.02, 0.1)),
+        "num_leaves": int(rng.choice([6, 8, 15, 31, 63, 95])),
+        "min_data_in_leaf": int(rng.choice([5, 10, 20, 50, 100])),
+        "feature_fraction": float(rng.uniform(0.3, 0.9)),
+        "bagging_fraction": float(rng.uniform(0.6, 0.95)),
+        "bagging_freq": 1,
+        "lambda_l2": float(10 ** rng.uniform(-1, 1.5)),
+        "extra_trees": bool(rng.random() < 0.3),
+        "native_categories": bool(rng.random() < 0.3),
+    }
+
+
+def _from_text(text: str) -> lightgbm.Booster:
+    return lightgbm.Booster(model_str=text)
+
+
+def _ignore(_: object) -> None:
+    return None
+
+
+def _datasets(data: FitData, *, native: bool) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
+    key = f"lightgbm native={native}"
+    if key not in data.prepared:
+        params = {name: FIXED[name] for name in ("max_bin", "feature_pre_filter", "verbosity")}
+        params["num_threads"] = data.threads
+        categorical = list(data.categorical) if native else []
+        train = lightgbm.Dataset(
+            data.train, data.train_labels, params=params, categorical_feature=categorical, free_raw_data=True
+        )
+        valid = lightgbm.Dataset(data.valid, data.valid_labels, reference=train, params=params)
+        data.prepared[key] = (train.construct(), valid.construct())
+    train, valid = data.prepared[key]
+    return train, valid

@@ -1,0 +1,1 @@
+"""Run the jobs of the application in a worker."""

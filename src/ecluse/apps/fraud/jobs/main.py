@@ -1,0 +1,570 @@
+"""Do the jobs of this application: profile a table, train a model, score a table.
+
+A job reads at the start, computes with the pure functions of this package, and writes at the end. Its steps
+may run twice and then leave the same result: a version is claimed anew by each attempt and published once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+
+from ecluse import models
+from ecluse.apps.fraud.actions.main import Reasons, TrainingRequest, plan_training
+from ecluse.apps.fraud.rows import datasets, labels, predictions, training
+from ecluse.apps.fraud.tables.layout import layout_of
+from ecluse.catalog import Transaction, runs
+from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, Publication, TrainingRun
+from ecluse.checkpoints import checkpoints_of
+from ecluse.errors import (
+    CannotRepeat,
+    CatalogUnavailable,
+    DigestMismatch,
+    JobCancelled,
+    NotFound,
+    RegistryError,
+    SettingsError,
+    StoreUnavailable,
+    UnreadableTable,
+)
+from ecluse.jobs import JobKind, Task, patiently
+from ecluse.registry import ManifestFile
+from ecluse.runtime import Runtime, predictions_prefix
+from ecluse.storage import join_key, safe_filename, timestamp
+
+if TYPE_CHECKING:
+    from ecluse.apps.fraud.scoring.results import Known
+    from ecluse.apps.fraud.tables.dataset import Table
+    from ecluse.apps.fraud.training.record import TrainingRecord
+
+T = TypeVar("T")
+#: The metric of a run that each candidate of its search adds a value to.
+_TRIED: Final = "validation_average_precision"
+logger = logging.getLogger(__name__)
+#: What of a report is kept in `training_history.metrics` for lists.
+SUMMARY: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
+#: Seconds between two looks at whether a training is to end with the best so far.
+ASKED_EVERY: Final = 1.0
+
+
+def run_profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
+    task.step("profile", _profile, runtime, task, dataset_id)
+
+
+def run_training(runtime: Runtime, task: Task, run_id: str, repeats: str | None = None) -> None:
+    """Train and publish; with `repeats`, the training of that id again as it was recorded."""
+    with runtime.catalog.write() as transaction:
+        training.set_running(transaction, run_id)
+    task.step("plan", _plan, runtime, task, run_id)
+    trained = task.step("train", _train, runtime, task, run_id, repeats)
+    task.step("publish", publish, runtime, task, run_id, trained)
+
+
+def run_prediction(
+    runtime: Runtime,
+    task: Task,
+    prediction_id: str,
+    reasons: Reasons,
+    columns: Mapping[str, str] | None = None,
+) -> None:
+    with runtime.catalog.write() as transaction:
+        predictions.set_running(transaction, prediction_id)
+    key = task.step("name", _result_key, runtime, task, prediction_id)
+    task.step("score", _score, runtime, task, prediction_id, key, reasons, columns)
+
+
+def reconcile(runtime: Runtime) -> int:
+    """End the rows whose job ended without saying so, because the catalog was away then; how many that were."""
+    with runtime.catalog.read() as transaction:
+        rows: list[Dataset | TrainingRun | Prediction] = [
+            *datasets.datasets_in_profiling(transaction),
+            *training.active_runs(transaction),
+            *predictions.active_predictions(transaction),
+        ]
+    return sum(_end(runtime, row) for row in rows) + models.reconcile(runtime)
+
+
+def _end(runtime: Runtime, row: Dataset | TrainingRun | Prediction) -> bool:
+    """Whether the job of this row has ended while the row has not; then the row is ended too."""
+    end = runtime.jobs.end_of(row.user_id, row.job_id or "")
+    if end is None or end.status == "done":
+        return False
+    if isinstance(row, TrainingRun):
+        return _end_training(runtime, row, end.status, end.error)
+    with runtime.catalog.write() as transaction:
+        if isinstance(row, Dataset):
+            datasets.set_failed(transaction, row.id, end.error)
+        else:
+            predictions.set_ended(transaction, row.id, end.status, end.error)
+    return True
+
+
+def _end_training(runtime: Runtime, run: TrainingRun, status: str, error: str) -> bool:
+    """End the row of a training whose job has ended: as done where its version was committed all the same.
+
+    False where that cannot be known until the store answers; `reconcile` asks again.
+    """
+    version, files = None, tuple[ManifestFile, ...]()
+    if run.version is not None:
+        try:
+            version = models.settle(runtime, run.user_id, run.model_name, run.version)
+            files = () if version is None else _files_of(runtime, version)
+        except (StoreUnavailable, SettingsError) as away:
+            logger.warning("The end of training %s is not known yet: %s", run.id, away)
+            return False
+    with runtime.catalog.write() as transaction:
+        if version is None:
+            training.set_ended(transaction, run.id, status, error)
+        else:
+            metrics = _summary(version.report)
+            training.set_done(
+                transaction,
+                run.id,
+                version=version.version,
+                metrics=metrics,
+                model_path=version.url,
+                artifacts=artifacts_of(version.url, files),
+            )
+            runs.set_tags(transaction, run.id, _tags(version.report))
+    return True
+
+
+def _summary(report: dict[str, Any]) -> dict[str, Any]:
+    return {name: report["metrics"].get(name) for name in SUMMARY} | {"threshold": report["threshold"]}
+
+
+def _files_of(runtime: Runtime, version: ModelVersion) -> tuple[ManifestFile, ...]:
+    """The files of a version; none where its manifest is damaged, which is told when it is verified or used."""
+    try:
+        return models.manifest_of(runtime, version).files
+    except RegistryError as damaged:
+        logger.warning("The files of %s@%s are not known: %s", version.name, version.version, damaged)
+        return ()
+
+
+def artifacts_of(url: str, files: Sequence[ManifestFile]) -> list[dict[str, Any]]:
+    """The files of the version at `url` as a run refers to them."""
+    return [
+        {"name": file.path, "url": f"{url}/{file.path}", "sha256": file.sha256, "size": file.size}
+        for file in files
+    ]
+
+
+def _tags(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training chose by itself."""
+    return {name: report[name] for name in ("family", "calibration") if isinstance(report.get(name), str)}
+
+
+def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
+    from ecluse.apps.fraud.actions.uploads import profile_upload
+
+    dataset = table_of(runtime, task.user_id, dataset_id)
+    with runtime.scratch() as folder:
+        task.report("read", 0.0)
+        path = fetch_table(runtime, dataset, folder)
+        task.report("profile", 0.2)
+        try:
+            profile, layout = profile_upload(
+                path,
+                dataset.filename,
+                layout_of(dataset),
+                folder=folder,
+                memory=runtime.settings.reader_max_bytes,
+                heard=lambda fraction, message: task.report("profile", 0.2 + 0.8 * fraction, message),
+            )
+        except UnreadableTable as error:
+            asked = dataset.layout or {}
+            if "before" in asked:  # it was read, and is to be read otherwise: it stays as it was
+                with runtime.catalog.write() as transaction:
+                    datasets.restore_layout(transaction, dataset_id, asked["before"], str(error))
+                raise
+            located = runtime.stores.locate(dataset.url)
+            located.store.delete(located.key)  # the row stays, to say why
+            raise
+    with runtime.catalog.write() as transaction:
+        found = None if layout is None else layout.to_dict()
+        asked = {"asked": (dataset.layout or {}).get("asked")}
+        datasets.set_profile(transaction, dataset_id, profile.to_dict(), profile.rows, (found or {}) | asked)
+
+
+def _plan(runtime: Runtime, task: Task, run_id: str) -> None:
+    """Plan a training that was asked for before its table was read: wait for the guesses."""
+    run = run_of(runtime, task, run_id)
+    if "request" not in run.plan:
+        return
+    while (dataset := table_of(runtime, task.user_id, run.dataset_id)).state == "profiling":
+        task.report("read", 0.0, "Waiting for the table to be read")
+        time.sleep(0.5)
+    plan = plan_training(dataset, TrainingRequest.from_dict(run.plan["request"]))
+    with runtime.catalog.write() as transaction:
+        training.set_plan(transaction, run_id, plan)
+
+
+def _train(runtime: Runtime, task: Task, run_id: str, repeats: str | None) -> dict[str, Any]:
+    """Train and upload under a version claimed by this attempt; what `publish` needs to make it visible."""
+    from ecluse.apps.fraud.training.training import TrainingPlan, train
+
+    run = run_of(runtime, task, run_id)
+    dataset = table_of(runtime, task.user_id, run.dataset_id)
+    with runtime.scratch() as folder:
+        task.report("read", 0.0)
+        destination = folder / "model"
+        destination.mkdir()
+        before = _recorded(runtime, task, repeats, folder / "before") if repeats else None
+        with open_stored(runtime, dataset, folder, task) as table:
+            plan, stop = TrainingPlan.from_dict(run.plan), FinishRequest(runtime, run_id)
+            trials = Trials(runtime, run_id)
+            report = train(
+                table,
+                plan,
+                destination,
+                task.report,
+                stop=stop,
+                tried=trials,
+                repeat=None if before is None else before.record,
+                checkpoints=checkpoints_of(runtime, task),
+            )
+            trials.end()
+        if before is not None:
+            before.expect_same(destination)
+        task.report("save", 0.97)
+        uploaded = patiently(lambda: upload(runtime, task, run.model_name, destination))
+    return uploaded | {"report": report.to_dict(), "trials": trials.told}
+
+
+@dataclass(frozen=True)
+class _Before:
+    """A version that is to be made again: how it came to be, and its files as {name: SHA-256}."""
+
+    record: TrainingRecord
+    files: dict[str, str]
+
+    def expect_same(self, folder: Path) -> None:
+        """Raises CannotRepeat where a file of the folder is not the one that was published."""
+        from ecluse.apps.fraud.training.record import differing
+        from ecluse.apps.fraud.training.training import digest_of
+
+        made = {
+            path.relative_to(folder).as_posix(): digest_of(path)
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        if others := differing(self.files, made):
+            raise CannotRepeat(
+                f"The training came out differently, though its table and libraries are the same: "
+                f"{', '.join(others[:5])}. Nothing is published. Repeat it on the kind of processor it was made on."
+            )
+
+
+def _recorded(runtime: Runtime, task: Task, run_id: str, folder: Path) -> _Before:
+    from ecluse.apps.fraud.training.record import TrainingRecord
+
+    before = run_of(runtime, task, run_id)
+    version = models.resolve(runtime, task.user_id, f"{before.model_name}@{before.version}")
+    models.checkout(runtime, version, folder)
+    files = models.manifest_of(runtime, version).files
+    return _Before(TrainingRecord.load(folder), {file.path: file.sha256 for file in files})
+
+
+class FinishRequest:
+    """Whether the person asked to stop with the best so far; the catalog is asked once a second at most."""
+
+    def __init__(self, runtime: Runtime, run_id: str) -> None:
+        self._runtime, self._run_id = runtime, run_id
+        self._asked, self._looked_at = False, 0.0
+
+    def __call__(self) -> bool:
+        if not self._asked and time.monotonic() - self._looked_at >= ASKED_EVERY:
+            self._looked_at = time.monotonic()
+            try:
+                with self._runtime.catalog.read() as transaction:
+                    self._asked = training.is_to_finish(transaction, self._run_id)
+            except CatalogUnavailable as error:
+                logger.warning("Whether training %s is to end is not known now: %s", self._run_id, error)
+        return self._asked
+
+
+class Trials:
+    """Keeps what each candidate of a search says of the rows held out, by its number from 1, while the search runs.
+
+    What the catalog does not take is kept with the result of the search instead: `told`, as [number, value]. What an
+    attempt before this one told stays where it is told again, which is so where the training goes on from there.
+    """
+
+    def __init__(self, runtime: Runtime, run_id: str) -> None:
+        self._runtime, self._run_id = runtime, run_id
+        self.told: list[tuple[int, float]] = []
+        with runtime.catalog.read() as transaction:
+            self._before = _told_before(transaction, run_id)
+
+    def __call__(self, number: int, average_precision: float) -> None:
+        self.told.append((number, average_precision))
+        if self._before.get(number) == average_precision:
+            return
+        try:
+            with self._runtime.catalog.write() as transaction:
+                self._forget(transaction, number - 1)
+                log_trials(transaction, self._run_id, self.told[-1:], self.told)
+        except CatalogUnavailable as error:
+            logger.warning("A trial of training %s is kept until it ends: %s", self._run_id, error)
+        else:
+            self._before = {earlier: value for earlier, value in self._before.items() if earlier < number}
+
+    def end(self) -> None:
+        """The search is over: what an attempt before it told besides was lost with it."""
+        with self._runtime.catalog.write() as transaction:
+            self._forget(transaction, len(self.told))
+
+    def _forget(self, transaction: Transaction, after: int) -> None:
+        if any(number > after for number in self._before):
+            runs.forget_metrics(transaction, self._run_id, after=after)
+
+
+def _told_before(transaction: Transaction, run_id: str) -> dict[int, float]:
+    """What the candidates of a search said by their number, as far as the run knows."""
+    curves = runs.curves_of(transaction, run_id)
+    return {point.step: point.value for point in curves.get(_TRIED, ())}
+
+
+def log_trials(
+    transaction: Transaction,
+    run_id: str,
+    some: Sequence[Sequence[float]],
+    told: Sequence[Sequence[float]],
+) -> None:
+    """Keep some of the trials of a search, each with the best up to it."""
+    for number, value in some:
+        best = max(other for earlier, other in told if earlier <= number)
+        figures = {_TRIED: value, "best_validation_average_precision": best}
+        runs.log_metrics(transaction, run_id, int(number), figures)
+
+
+def upload(runtime: Runtime, task: Task, model_name: str, folder: Path) -> dict[str, Any]:
+    return models.upload_claimed(runtime.registry(task.user_id), model_name, folder, task.job_id)
+
+
+def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) -> None:
+    run, url, report = run_of(runtime, task, run_id), str(trained["url"]), trained["report"]
+    version = url.rsplit("/", 1)[1]
+    publication = Publication(
+        user_id=run.user_id,
+        name=run.model_name,
+        version=version,
+        url=url,
+        nonce=trained["nonce"],
+        application="fraud",
+        dataset_id=run.dataset_id,
+        report=report,
+    )
+    with runtime.catalog.write() as transaction:
+        if not training.begin_publishing(transaction, run_id, version):
+            raise JobCancelled("The training was cancelled, or another attempt at it has published.")
+        models.announce(transaction, publication)
+    metrics = _summary(report)
+    manifest = runtime.registry_at(url).commit(
+        run.model_name,
+        version,
+        tuple(ManifestFile(**file) for file in trained["files"]),
+        created_by=task.user_id,
+        nonce=trained["nonce"],
+        metadata={"application": "fraud", "metrics": metrics, "plan": run.plan, "dataset": run.dataset_id},
+    )
+    with runtime.catalog.write() as transaction:
+        models.record(transaction, publication, manifest)
+        told = trained.get("trials", ())
+        held = _told_before(transaction, run.id)  # with the time at which it was told
+        log_trials(transaction, run.id, [one for one in told if held.get(int(one[0])) != one[1]], told)
+        training.set_done(
+            transaction,
+            run.id,
+            version=version,
+            metrics=metrics,
+            model_path=url,
+            artifacts=artifacts_of(url, manifest.files),
+        )
+        runs.set_tags(transaction, run.id, _tags(report))
+
+
+def _result_key(runtime: Runtime, task: Task, prediction_id: str) -> str:
+    with runtime.catalog.read() as transaction:
+        prediction = predictions.prediction_of(transaction, task.user_id, prediction_id)
+        dataset = datasets.dataset_of(transaction, task.user_id, prediction.dataset_id or "")
+    name = safe_filename(Path(dataset.filename).name.split(".")[0])
+    filename = f"{task.user_id}_{timestamp()}_{name}_{prediction_id}.{prediction.format}"
+    return join_key(predictions_prefix(task.user_id), filename)
+
+
+def _score(
+    runtime: Runtime,
+    task: Task,
+    prediction_id: str,
+    key: str,
+    reasons: Reasons,
+    columns: Mapping[str, str] | None,
+) -> None:
+    from ecluse.apps.fraud.evaluation.drift import TrainingSketch
+    from ecluse.apps.fraud.scoring.kept_scores import KeptScores, identity
+    from ecluse.apps.fraud.scoring.own_values import own_values
+    from ecluse.apps.fraud.scoring.results import write_scores
+    from ecluse.apps.fraud.scoring.scorers import load_scorer
+
+    with runtime.catalog.read() as transaction:
+        prediction = predictions.prediction_of(transaction, task.user_id, prediction_id)
+    dataset = table_of(runtime, task.user_id, prediction.dataset_id)
+    with runtime.scratch() as folder:
+        task.report("read", 0.0)
+        version, files = _model_files(runtime, task.user_id, prediction, folder)
+        scorer = load_scorer(files)
+        result = folder / f"result.{prediction.format}"
+        total = max(dataset.rows or 0, 1)
+        deciding = [dataset.sha256, dataset.layout, version.manifest_digest, reasons, columns]
+        kept = KeptScores(checkpoints_of(runtime, task), identity(deciding))
+        with open_stored(runtime, dataset, folder, task) as table:
+            batches = scorer.score_table(
+                table,
+                reasons_for=None if reasons == "none" else reasons,
+                columns=columns,
+                progress=lambda rows: task.report("score", min(rows / total, 1) * 0.9, f"{rows} / {total}"),
+                kept=kept,
+            )
+            known = _unseen_labels(runtime, version, files, dataset, table)
+            result_format: Literal["csv", "parquet"] = "parquet" if prediction.format == "parquet" else "csv"
+            summary = write_scores(batches, result, result_format, known)
+            own = own_values(
+                table, summary.top_places, _by_importance(version), TrainingSketch.load(files), columns or {}
+            )
+        task.report("save", 0.95)
+        store = runtime.data
+        stored = patiently(lambda: store.upload(result, key))
+    with runtime.catalog.write() as transaction:
+        recorded = predictions.set_done(
+            transaction,
+            prediction_id,
+            key=key,
+            url=store.url_of(key),
+            size_bytes=stored.size,
+            sha256=stored.sha256,
+            rows=summary.rows,
+            flagged=summary.flagged,
+            summary=summary.to_dict() | {"own": own},
+            ranking=None if summary.ranking is None else summary.ranking.to_bytes(),
+        )
+    if not recorded:
+        store.delete(key)
+        raise JobCancelled("The scoring was cancelled.")
+
+
+def _by_importance(version: ModelVersion) -> list[str]:
+    """The columns that a model reads, the most important first."""
+    ranked = [item["column"] for item in version.report.get("importances") or [] if item.get("column")]
+    return list(dict.fromkeys([*ranked, *(version.report.get("required_columns") or [])]))
+
+
+def _model_files(
+    runtime: Runtime, user_id: str, prediction: Prediction, folder: Path
+) -> tuple[ModelVersion, Path]:
+    """A prediction's model, and its verified files in one folder, for reading only."""
+    destination = folder / "model"
+    row = models.resolve(runtime, user_id, f"{prediction.model_name}@{prediction.version}")
+    models.checkout(runtime, row, destination)
+    return row, destination
+
+
+def _unseen_labels(
+    runtime: Runtime, version: ModelVersion, files: Path, dataset: Dataset, table: Table
+) -> Known | None:
+    """The table's labels, but for the rows the model has learned from: its figures would promise too much."""
+    from ecluse.apps.fraud.jobs.seen import rows_learned
+    from ecluse.apps.fraud.labelling.scoring import LEARNED_FILE
+    from ecluse.apps.fraud.scoring.results import known_labels
+    from ecluse.apps.fraud.tables.labels import UNKNOWN
+
+    if (files / LEARNED_FILE).exists():
+        return None
+    with runtime.catalog.read() as transaction:
+        given = labels.labels_of(transaction, dataset.user_id, dataset.id)
+    report = version.report
+    known = known_labels(table, report.get("target"), report.get("positive_value"), given)
+    if known is None:
+        return None
+    seen = rows_learned(runtime, version, dataset, table, files.parent / "seen")
+    if seen.gone:
+        return None
+    known[seen.rows] = UNKNOWN
+    return known if (known != UNKNOWN).any() else None
+
+
+def _profile_failed(runtime: Runtime, task: Task, message: str, dataset_id: str) -> None:
+    with runtime.catalog.write() as transaction:
+        datasets.set_failed(transaction, dataset_id, message)
+
+
+def training_failed(runtime: Runtime, task: Task, message: str, run_id: str, **_: object) -> None:
+    _end_training(runtime, run_of(runtime, task, run_id), "failed", message)
+
+
+def _prediction_failed(runtime: Runtime, task: Task, message: str, prediction_id: str, **_: object) -> None:
+    with runtime.catalog.write() as transaction:
+        predictions.set_ended(transaction, prediction_id, "failed", message)
+
+
+def open_stored(runtime: Runtime, dataset: Dataset, folder: Path, task: Task | None = None) -> Table:
+    """A stored table, read to its end by a process of its own; see `read_upload`. The task may end it."""
+    from ecluse.apps.fraud.actions.uploads import read_upload
+
+    return read_upload(
+        fetch_table(runtime, dataset, folder),
+        dataset.filename,
+        layout_of(dataset),
+        folder=folder,
+        memory=runtime.settings.reader_max_bytes,
+        heard=None if task is None else lambda fraction, message: task.report("read", 0.0),
+    )
+
+
+def fetch_table(runtime: Runtime, dataset: Dataset, folder: Path) -> Path:
+    """The table as a local file in a scratch folder, compared with the digest taken at its upload."""
+    path = folder / safe_filename(dataset.filename)
+    located = runtime.stores.locate(dataset.url)
+    stored = located.store.download(located.key, path)
+    if stored.sha256 != dataset.sha256:
+        raise DigestMismatch(
+            f"{dataset.filename} was changed in the store after its upload. Upload it again."
+        )
+    return path
+
+
+def table_of(runtime: Runtime, user_id: str, dataset_id: str | None) -> Dataset:
+    if dataset_id is None:
+        raise NotFound("The table was deleted before the job ran. Upload it again.")
+    with runtime.catalog.read() as transaction:
+        return datasets.dataset_of(transaction, user_id, dataset_id)
+
+
+def run_of(runtime: Runtime, task: Task, run_id: str) -> TrainingRun:
+    with runtime.catalog.read() as transaction:
+        return training.run_of(transaction, task.user_id, run_id)
+
+
+#: Every kind of job of this application; a worker is started with them.
+KINDS: Final[dict[str, JobKind]] = {
+    "profile": JobKind(run_profile, _profile_failed, "profile", ("read", "profile"), datasets.cancel_profile),
+    "train": JobKind(
+        run_training,
+        training_failed,
+        "train",
+        ("read", "features", "search", "calibrate", "test", "save"),
+        training.cancel_run,
+    ),
+    "predict": JobKind(
+        run_prediction,
+        _prediction_failed,
+        "predict",
+        ("read", "score", "save"),
+        predictions.cancel_prediction,
+    ),
+}

@@ -1,0 +1,157 @@
+"""Tell which rows of a table a version has learned from: its figures on them would promise too much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecluse.apps.fraud.jobs import main as work
+from ecluse.apps.fraud.rows import labels
+from ecluse.catalog import models as model_rows
+from ecluse.catalog.tables import Dataset, ModelVersion
+from ecluse.errors import NotFound
+from ecluse.runtime import Runtime
+
+if TYPE_CHECKING:
+    from ecluse.apps.fraud.tables.dataset import Table
+
+Mask = NDArray[np.bool_]
+#: Made without labels: it has learned from no row's outcome, unless from labels given later.
+WITHOUT_LABELS: Final = "ensemble"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """`rows` (rows,) are true where the version learned from them; `gone`: from a table that is not there any more."""
+
+    rows: Mask
+    gone: bool
+
+    @property
+    def count(self) -> int:
+        return int(self.rows.sum())
+
+
+def rows_learned(
+    runtime: Runtime, version: ModelVersion, dataset: Dataset, table: Table, folder: Path
+) -> Seen:
+    """The rows of an open table that a version, or one that it came of, has learned from.
+
+    They are found by what they hold, in another copy or a part of the table too; where the columns do not tell
+    rows apart, in a table of the same content alone. Files are put into `folder`, which is made.
+    """
+    folder.mkdir()
+    rows = np.zeros(table.row_count(), dtype=np.bool_)
+    gone = False
+    lineage = _lineage(runtime, version)
+    first = lineage[-1]
+    if first.report.get("kind") != WITHOUT_LABELS:
+        trained_on = _table_of(runtime, first.user_id, first.dataset_id)
+        gone = _is_hidden(first)
+        if trained_on is None:
+            gone = True
+        else:
+            rows |= _alike(runtime, dataset, table, trained_on, folder / "trained", _Trained(first))
+    for one in lineage:
+        labelled = (one.report.get("learned") or {}).get("dataset")
+        if labelled is None:
+            continue
+        asked_of = _table_of(runtime, one.user_id, labelled)
+        if asked_of is None:
+            gone = True
+            continue
+        with runtime.catalog.read() as transaction:
+            given = labels.labels_of(transaction, one.user_id, labelled)
+        place = folder / f"labelled-{one.version}"
+        rows |= _alike(runtime, dataset, table, asked_of, place, _Labelled(first, tuple(given)))
+    return Seen(rows, gone)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """The rows of its table that a version was trained on."""
+
+    version: ModelVersion
+
+    @property
+    def but(self) -> tuple[str, ...]:
+        # What became of a row may be known better by now: it is the same row all the same.
+        target = self.version.report.get("target") or (self.version.details.get("plan") or {}).get("target")
+        return (target,) if target else ()
+
+    def among(self, table: Table) -> Mask:
+        """(rows,) all but those that were kept back to measure on, unless it was fitted on them afterwards."""
+        from ecluse.apps.fraud.monitoring.holding import hold_out, tested_rows
+        from ecluse.apps.fraud.training.plan import TrainingPlan
+
+        report, plan = self.version.report, self.version.details.get("plan") or {}
+        held = report.get("held_out")
+        if report.get("learned") or not plan.get("target") or (report.get("refitted") and not held):
+            return np.ones(table.row_count(), dtype=np.bool_)
+        # What meant fraud to the version, in plans that left it to be found out.
+        plan = plan | {"positive_value": plan.get("positive_value") or report.get("positive_value")}
+        return ~(hold_out if held else tested_rows)(table, TrainingPlan.from_dict(plan))
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """The rows of a table that were labelled for a version to learn from."""
+
+    version: ModelVersion
+    given: tuple[int, ...]
+
+    @property
+    def but(self) -> tuple[str, ...]:
+        return _Trained(self.version).but
+
+    def among(self, table: Table) -> Mask:
+        rows = np.zeros(table.row_count(), dtype=np.bool_)
+        rows[np.array(self.given, dtype=np.int64) - 1] = True
+        return rows
+
+
+def _alike(
+    runtime: Runtime,
+    dataset: Dataset,
+    table: Table,
+    older: Dataset,
+    folder: Path,
+    learned: _Trained | _Labelled,
+) -> Mask:
+    from ecluse.apps.fraud.profiling.alike import rows_of
+
+    if older.sha256 == dataset.sha256:
+        return learned.among(table)
+    folder.mkdir()
+    with work.open_stored(runtime, older, folder) as there:
+        found = rows_of(table, there, learned.among(there), but=learned.but)
+    return np.zeros(table.row_count(), dtype=np.bool_) if found is None else found
+
+
+def _lineage(runtime: Runtime, version: ModelVersion) -> list[ModelVersion]:
+    """A version that learned from labels, and those that it came of as far as they are still there."""
+    found = [version]
+    with runtime.catalog.read() as transaction:
+        while name := (found[-1].report.get("learned") or {}).get("from"):
+            before = model_rows.find_version(transaction, version.user_id, version.name, name)
+            if before is None or before.version in {one.version for one in found}:
+                break
+            found.append(before)
+    return found
+
+
+def _is_hidden(version: ModelVersion) -> bool:
+    """Whether a version names only the table whose labels it learned from, and what it came of was removed."""
+    learned = version.report.get("learned") or {}
+    return learned.get("dataset") is not None and learned["dataset"] == version.dataset_id
+
+
+def _table_of(runtime: Runtime, user_id: str, dataset_id: str | None) -> Dataset | None:
+    try:
+        return work.table_of(runtime, user_id, dataset_id)
+    except NotFound:
+        return None

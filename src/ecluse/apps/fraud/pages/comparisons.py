@@ -1,0 +1,142 @@
+"""Two versions of a model on the same rows: start it, show what it found, and put the better one to use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import RedirectResponse, Response
+
+from ecluse import models as published
+from ecluse.apps.fraud.actions import monitoring as watching
+from ecluse.apps.fraud.pages.monitoring import look_progress
+from ecluse.apps.fraud.pages.predictions import to_the_minute
+from ecluse.apps.fraud.rows import datasets, inspections, training
+from ecluse.catalog import models
+from ecluse.catalog.tables import Inspection
+from ecluse.errors import DigestMismatch, EcluseError, InvalidInput, NotFound, VersionNotFound
+from ecluse.runtime import Runtime
+from ecluse.web import charts
+from ecluse.web.pages.models import compare_page, figure_names, listed
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+
+router = APIRouter()
+#: What the next version is most often called by.
+USUAL_ALIAS: Final = "production"
+#: Rows flagged by one version alone that are shown before the rest is folded away.
+ROWS_SHOWN: Final = 12
+
+
+@router.post("/models/{name}/compare")
+def start_comparison(
+    request: Request,
+    name: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    a: Annotated[str, Form()],
+    b: Annotated[str, Form()],
+    dataset: Annotated[str, Form()],
+    label: Annotated[str, Form()] = "",
+) -> Response:
+    """Queue the comparison of two versions on one table, and show it."""
+    try:
+        row = watching.start_comparison(
+            runtime, user.user.id, name, a, b, dataset, label=label.strip() or None
+        )
+    except InvalidInput as error:
+        return compare_page(request, runtime, user.user.id, name, a, b, error=error, dataset=dataset)
+    return RedirectResponse(f"/models/{row.model_name}/compare/{row.id}", 303)
+
+
+@router.get("/models/{name}/compare/{inspection}")
+def show_comparison(
+    request: Request, name: str, inspection: str, runtime: RuntimeDep, user: CurrentUser
+) -> Response:
+    """What two versions do on the same rows, and how to use the second."""
+    return _comparison_page(request, runtime, _comparison(runtime, user.user.id, name, inspection))
+
+
+@router.post("/models/{name}/compare/{inspection}/use")
+def use(
+    request: Request,
+    name: str,
+    inspection: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    alias: Annotated[str, Form()] = "",
+) -> Response:
+    """Move an alias to the second version, or set it there."""
+    row = _comparison(runtime, user.user.id, name, inspection)
+    try:
+        published.set_alias(runtime, user.user.id, name, alias.strip(), row.other_version or "")
+    except (InvalidInput, DigestMismatch, VersionNotFound) as error:
+        return _comparison_page(request, runtime, row, error=error, alias=alias)
+    return RedirectResponse(f"/models/{name}/compare/{row.id}#use", 303)
+
+
+def curves_of(result: Mapping[str, Any], letter: str) -> dict[str, Any]:
+    """One side of a comparison in the shape of a report, for the chart that lays two curves over each other."""
+    figures, curves = result.get("figures") or {}, result.get("curves") or {}
+    metrics = {name: figure[letter] for name, figure in figures.items()}
+    return {"metrics": metrics, "curves": {"pr": curves.get(letter) or []}}
+
+
+def _comparison_page(
+    request: Request,
+    runtime: Runtime,
+    row: Inspection,
+    *,
+    error: EcluseError | None = None,
+    alias: str = USUAL_ALIAS,
+) -> Response:
+    say, user_id, result = words_of(request), row.user_id, row.result if row.status == "done" else None
+    with runtime.catalog.read() as transaction:
+        named = [
+            models.find_version(transaction, user_id, row.model_name, version) if version else None
+            for version in (row.version, row.other_version)
+        ]
+        names = datasets.filenames(transaction, user_id, [row.dataset_id])
+        run = training.run_by_job(transaction, row.job_id) if row.job_id else None
+        latest = models.versions_page(transaction, user_id, row.model_name, limit=1)
+    made = run.version if run and run.status == "done" else None
+    known = published.aliases(runtime, user_id, row.model_name)
+    there = [version for version in named if version is not None]
+    figures = []
+    if result:
+        a, b = curves_of(result, "a"), curves_of(result, "b")
+        figures = charts.compared_on_rows(a, b, (result["a"]["version"], result["b"]["version"]), say)
+    context = {
+        "row": row,
+        "name": row.model_name,
+        "result": result,
+        "sides": [next(iter(listed(runtime, user_id, [one])), None) if one else None for one in named],
+        "names": names,
+        "retraining": bool(row.request.get("retraining")),
+        "progress": look_progress(runtime, row, say),
+        "seen": any((result or {}).get("seen", {}).values()),
+        "newest": any(one.version in (row.other_version, made) for one in latest),
+        "known_aliases": bool(known),
+        "made": made,
+        "figures": figures,
+        "figure_names": figure_names(say),
+        "turned": [one for one in (result or {}).get("changed", ()) if one["turned"]],
+        "moved": [one for one in (result or {}).get("changed", ()) if not one["turned"]],
+        "rows_shown": ROWS_SHOWN,
+        "to_the_minute": to_the_minute,
+        "usable": len(there) == 2 and named[1] is not None and not named[1].damaged_at,
+        "pointing": [one.alias for one in known if one.version == row.other_version],
+        "elsewhere": [one for one in known if one.version != row.other_version],
+        "alias": alias,
+        "error": str(error) if error else None,
+    }
+    return render(request, "fraud/comparison.html", context, status=error.status if error else 200)
+
+
+def _comparison(runtime: Runtime, user_id: str, name: str, inspection_id: str) -> Inspection:
+    with runtime.catalog.read() as transaction:
+        row = inspections.inspection_of(transaction, user_id, inspection_id)
+    if (row.kind, row.model_name) != ("comparison", name):
+        raise NotFound(f"No inspection {inspection_id}. See: GET /api/models/NAME/VERSION/monitor")
+    return row

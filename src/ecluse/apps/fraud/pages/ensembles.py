@@ -1,0 +1,254 @@
+"""Say what an ensemble judges by, for its model page: members, mappings, weights, agreement, what its numbers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from ecluse.apps.fraud.pages.references import domain_name
+from ecluse.apps.fraud.rows import labels
+from ecluse.apps.fraud.scoring.columns import ANOMALY, REFERENCES, names_of_version
+from ecluse.catalog import references
+from ecluse.catalog.tables import ModelVersion
+from ecluse.runtime import Runtime
+from ecluse.web import charts
+from ecluse.web.i18n import Words
+
+#: Rank correlations from which two parts put the rows in much the same order, and in somewhat the same.
+ALIKE, SOMEWHAT = 0.7, 0.3
+#: MEDIUM is for so many times the alerts (`ensembles.ensemble.MEDIUM_ALERTS`, which the web process does not load).
+MEDIUM_ALERTS: Final = 3
+#: Begins the warning that is untrue once labels have measured something.
+UNMEASURED: Final = "Nothing was measured on this table"
+
+
+@dataclass(frozen=True)
+class Read:
+    """A column of the table, what it stands for, and how its values are taken."""
+
+    theirs: str
+    ours: str
+    why: str
+    how: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Member:
+    """A reference in an ensemble. `weight` is its share of the combined score; `read` the share of what its model
+    looks at that the table has; `transfer` its ROC AUC on the tables of others, None where it was not measured;
+    `kept` whether the library still has it; `worth` how well it can be expected to rank here and `accord` how far it
+    agrees with the others, in [0, 1], None for a version that kept no such reasons."""
+
+    reference: str
+    version: str
+    domain: str
+    weight: float
+    fit: float
+    read: float
+    transfer: float | None
+    transfer_tables: int
+    precision: float | None
+    mapping: tuple[Read, ...]
+    missing: tuple[str, ...]
+    kept: bool
+    worth: float | None = None
+    accord: float | None = None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike two parts order the rows of the sample: a rank correlation, in words and as a bar."""
+
+    first: str
+    second: str
+    correlation: float | None
+    words: str
+    kind: str
+
+
+def ensemble_context(runtime: Runtime, version: ModelVersion, say: Words) -> dict[str, Any]:
+    """What the page of an ensemble shows beyond that of any fraud model."""
+    report = version.report
+    with runtime.catalog.read() as transaction:
+        named = [str(one["reference"]) for one in report["members"]]
+        kept = {row.name for row in references.references_named(transaction, named)}
+        labelled, frauds = labels.count_labels(transaction, version.user_id, version.dataset_id or "")
+    return {
+        "report": report,
+        "abstained": bool(report["abstained"]),
+        "members": members_of(report, kept, say),
+        "anomaly_weight": float(report["weights"]["anomaly"]),
+        "agreement": agreement_of(report, say),
+        "meanings": meanings_of(report, say),
+        "warnings": warnings_of(report),
+        # Shares of the sample are spread evenly, whatever the sample: a chart of them says nothing.
+        "figures": [] if names_of_version(report) == ANOMALY else [sample_chart(report, say)],
+        "labelled": labelled,
+        "labelled_frauds": frauds,
+        "learned": report.get("learned"),
+    }
+
+
+def members_of(report: Mapping[str, Any], kept: Collection[str], say: Words) -> list[Member]:
+    """The references that judge, the weightiest first. `kept` are the names that the library still has."""
+    share = float(report["weights"]["references"])
+    return [_member(one, share, one["reference"] in kept, say) for one in report["members"]]
+
+
+def agreement_of(report: Mapping[str, Any], say: Words) -> list[Agreement]:
+    """How alike the members order the rows of the sample, and how like each of them the anomaly score does."""
+    told = report["agreement"]
+    unusual = say._("how unusual a row is")
+    pairs = [(one["first"], one["second"], one["correlation"]) for one in told["members"]]
+    pairs += [(name, unusual, correlation) for name, correlation in told["anomaly"].items()]
+    return [Agreement(*pair, *_likeness(pair[2], say)) for pair in pairs]
+
+
+def meanings_of(report: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
+    """The columns of a scored table, each with what its numbers mean."""
+    rates, weight = report["fraud_rate"], float(report["weights"]["anomaly"])
+    stated, estimated = float(rates["stated"]), rates["estimated"]
+    score = names_of_version(report).score
+    if score == ANOMALY.score:
+        return _of_anomaly(report, stated, say)
+    found = [(score, _probability(report, stated, say))]
+    if not report["abstained"]:
+        found.append(
+            (
+                "fraud_probability_calibrated",
+                say._("The same as %(column)s.", column=score)
+                if report.get("learned")
+                else say._("Empty: how likely fraud is cannot be known here.")
+                if estimated is None
+                else say._(
+                    "Follows the fraud rate that the references suggest, %(rate)s. It holds if fraud looks here "
+                    "as it does there.",
+                    rate=say.percent(estimated),
+                ),
+            )
+        )
+        found.append(("combined_score", _combined(report, stated, say)))
+    unusual = say._(
+        "The share of the sample that is less unusual. It is %(share)s of the combined score.",
+        share=say.percent(weight, 0),
+    )
+    if report["abstained"]:
+        unusual = say._("The share of the sample that is less unusual. It says nothing of fraud.")
+    found.append(("anomaly_score", unusual))
+    if score == REFERENCES.score:
+        found.append((REFERENCES.flag, say._("1 for the HIGH rows: those to look at first.")))
+    if len(report["members"]) > 1:
+        found.append(
+            ("prediction_stability", say._("1 where all members rank the row alike, less where they do not."))
+        )
+    return found
+
+
+def _of_anomaly(report: Mapping[str, Any], stated: float, say: Words) -> list[tuple[str, str]]:
+    """The columns where nothing but how unusual a row is speaks."""
+    return [
+        (ANOMALY.score, say._("The share of the sample that is less unusual. It says nothing of fraud.")),
+        (
+            ANOMALY.level,
+            say._(
+                "HIGH is the top %(high)s, MEDIUM the top %(medium)s.",
+                high=say.percent(stated),
+                medium=say.percent(min(1.0, MEDIUM_ALERTS * stated)),
+            ),
+        ),
+        (ANOMALY.flag, say._("1 for the HIGH rows: those to look at first.")),
+        ("prediction_stability", say._("1 where all detectors rank the row alike, less where they do not.")),
+    ]
+
+
+def sample_chart(report: Mapping[str, Any], say: Words) -> charts.Chart:
+    """The scores of the sample's rows."""
+    chart = charts.score_histogram(_sample(report), float(report["threshold"]), say)
+    return replace(chart, title=say._("Scores of the sample"))
+
+
+def warnings_of(report: Mapping[str, Any]) -> list[str]:
+    """What to keep in mind; that nothing was measured is untrue once labels have."""
+    untrue = UNMEASURED if report.get("learned") else None
+    return [text for text in report["warnings"] if untrue is None or not text.startswith(untrue)]
+
+
+def _probability(report: Mapping[str, Any], stated: float, say: Words) -> str:
+    if report.get("learned"):
+        return say._("On the scale that the labels gave it. With few labels that is a rough one.")
+    return say._(
+        "A rank score: its mean on the sample is the stated fraud rate, %(rate)s. It is no measured probability.",
+        rate=say.percent(stated),
+    )
+
+
+def _combined(report: Mapping[str, Any], stated: float, say: Words) -> str:
+    if report.get("learned"):
+        return say._(
+            "The share of the sample that ranks lower before anything was learned from labels. The risk does not "
+            "follow it: HIGH is a %(column)s from %(high)s on, MEDIUM from %(medium)s on.",
+            column=names_of_version(report).score,
+            high=say.threshold(float(report["threshold"])),
+            medium=say.threshold(float(report["medium_threshold"])),
+        )
+    return say._(
+        "The share of the sample that ranks lower. HIGH is the top %(high)s, MEDIUM the top %(medium)s.",
+        high=say.percent(stated),
+        medium=say.percent(min(1.0, MEDIUM_ALERTS * stated)),
+    )
+
+
+def _member(told: Mapping[str, Any], share: float, kept: bool, say: Words) -> Member:
+    measured = told["transfer"].get("roc_auc")
+    precision = told["performance"].get("average_precision")
+    return Member(
+        reference=str(told["reference"]),
+        version=str(told["version"]),
+        domain=domain_name(str(told["domain"]), say),
+        weight=share * float(told["weight"]),
+        fit=float(told["similarity"]),
+        read=1 - float(told["lacking"]),
+        transfer=None if measured is None else float(measured),
+        transfer_tables=len(told["transfer"].get("tables") or ()),
+        precision=None if precision is None else float(precision),
+        mapping=tuple(
+            Read(str(one["theirs"]), str(one["ours"]), str(one["why"]), _how(one, say), float(one["score"]))
+            for one in told["mapping"]
+        ),
+        missing=tuple(str(name) for name in told["missing"]),
+        kept=kept,
+        worth=(told.get("merits") or {}).get("worth"),
+        accord=(told.get("merits") or {}).get("accord"),
+    )
+
+
+def _how(pair: Mapping[str, Any], say: Words) -> str:
+    """How the values of a column are taken for those of the reference's."""
+    if pair["how"] == "factor":
+        return say._("times %(factor)s", factor=say.as_given(float(pair["factor"])))
+    if pair["how"] == "ranks":
+        return say._("by its place among the values")
+    if pair["how"] == "words":
+        return say._("word for word")
+    return say._("as it is")
+
+
+def _likeness(correlation: float | None, say: Words) -> tuple[str, str]:
+    if correlation is None:
+        return say._("cannot be told"), "none"
+    if correlation >= ALIKE:
+        return say._("much alike"), "sure"
+    return (
+        (say._("somewhat alike"), "settled") if correlation >= SOMEWHAT else (say._("differently"), "check")
+    )
+
+
+def _sample(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The sample's scores as a scored table's summary has them."""
+    return {
+        "histogram": report["sample_histogram"]["counts"],
+        "flagged": report["alerts"]["high"],
+        "rows": report["rows"]["sample"],
+    }

@@ -1,0 +1,408 @@
+"""Show how a table meets the library: column by column, editable; make an ensemble for it, or abstain openly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Form, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from ecluse.apps.fraud.actions import ensembles
+from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.pages.datasets import default_name, reading_progress
+from ecluse.apps.fraud.pages.references import column_kinds, domain_name, total_importance
+from ecluse.apps.fraud.rows import mappings
+from ecluse.apps.fraud.tables.names import is_weak_reason
+from ecluse.catalog import references
+from ecluse.catalog.tables import Dataset, ReferenceModel
+from ecluse.errors import EcluseError, InvalidInput
+from ecluse.runtime import Runtime
+from ecluse.web.i18n import Words
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+
+if TYPE_CHECKING:
+    from ecluse.apps.fraud.references.matching import Match, MatchResult
+
+router = APIRouter()
+#: From this fit on references judge alone (`ensembles.building.STRONG`, which the web process does not load).
+SURE_FIT: Final = 0.8
+#: From this score on a pair of columns needs no second look.
+SURE_PAIR: Final = 0.75
+#: Columns without a counterpart that are shown at most, for one to be chosen.
+UNMATCHED_SHOWN: Final = 200
+#: A column of the reference without a counterpart is named from this share of importance on, or if a person said so.
+MISSING_NAMED: Final = 0.005
+Verdict = Literal["sure", "check", "abstain"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A column of the table and what it stands for: `ours` is "" where nothing does, and then the score is None.
+    `chosen` is what the form shows: `ours`, or what a person chose in a form that was refused."""
+
+    theirs: str
+    kind: str
+    ours: str
+    why: str
+    score: float | None
+    settled: bool
+    chosen: str
+
+    @property
+    def verdict(self) -> str:
+        if self.score is None:
+            return "none"
+        if self.settled:
+            return "settled"
+        return "sure" if self.score >= SURE_PAIR and not is_weak_reason(self.why) else "check"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A reference beside the table. `read` is the share of what its model looks at that the table has; `usable`
+    says that it reaches the gate."""
+
+    name: str
+    domain: str
+    fit: float
+    columns: int
+    columns_total: int
+    read: float
+    usable: bool
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The mapping to one reference. `ours` are its columns; `missing` those that nothing stands for, with their
+    share of importance and whether a person said so."""
+
+    reference: str
+    rows: tuple[Row, ...]
+    left_out: int
+    ours: tuple[str, ...]
+    missing: tuple[tuple[str, float, bool], ...]
+    missing_more: int
+    corrected: bool
+
+    @property
+    def doubtful(self) -> int:
+        return sum(row.verdict == "check" for row in self.rows)
+
+
+@dataclass(frozen=True)
+class CreateForm:
+    """The form that makes an ensemble, as it is shown; the rate in per cent, as it was typed. `unticked`:
+    references that are not to judge."""
+
+    name: str
+    rate: str = "1"
+    unticked: frozenset[str] = frozenset()
+
+
+Sent = Sequence[tuple[str, str, str]]
+
+
+@router.post("/fraud/m")
+def add_sample(runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Put a simulated table without labels among the user's, and open its match."""
+    row = ensembles.add_unlabelled_sample(runtime, user.user.id)
+    return RedirectResponse(f"/fraud/m/{row.id}", 303)
+
+
+@router.get("/fraud/m/{dataset_id}")
+def show_match(
+    request: Request,
+    dataset_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    reference: str = "",
+    name: str = "",
+    fraud_rate: str = "",
+    without: Annotated[list[str] | None, Query()] = None,
+) -> Response:
+    """How a table meets the library. `?reference=` chooses whose columns are shown, else the nearest; `name`,
+    `fraud_rate` and `without` fill the form that makes an ensemble."""
+    row = workflows.find_dataset(runtime, user.user.id, dataset_id)
+    form = CreateForm(
+        name[:64] or default_name(row.filename), fraud_rate[:20] or "1", frozenset(without or ())
+    )
+    return _match_page(request, runtime, row, reference=reference, form=form)
+
+
+@router.post("/fraud/m/{dataset_id}")
+def save(
+    request: Request,
+    dataset_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    reference: Annotated[str, Form()],
+    theirs: Annotated[list[str] | None, Form()] = None,
+    was: Annotated[list[str] | None, Form()] = None,
+    ours: Annotated[list[str] | None, Form()] = None,
+    name: Annotated[str, Form()] = "",
+    fraud_rate: Annotated[str, Form()] = "",
+    offered: Annotated[list[str] | None, Form()] = None,
+    judges: Annotated[list[str] | None, Form()] = None,
+) -> Response:
+    """Keep what was changed in the mapping to a reference, and match again; the rest of the form stays as it was."""
+    row = workflows.find_dataset(runtime, user.user.id, dataset_id)
+    sent = _sent(theirs, was, ours)
+    unticked = frozenset(offered or ()) - frozenset(judges or ())
+    form = CreateForm(name.strip() or default_name(row.filename), fraud_rate.strip() or "1", unticked)
+    try:
+        columns = corrected(_kept(runtime, row, reference), sent)
+        ensembles.keep_corrections(runtime, user.user.id, row.id, reference, columns)
+    except InvalidInput as error:
+        return _match_page(request, runtime, row, reference=reference, form=form, sent=sent, error=error)
+    told: list[tuple[str, str]] = [("reference", reference)]
+    if form.name != default_name(row.filename):
+        told.append(("name", form.name))
+    if form.rate != "1":
+        told.append(("fraud_rate", form.rate))
+    told += [("without", one) for one in sorted(unticked)]
+    return RedirectResponse(f"/fraud/m/{row.id}?{urlencode(told)}#columns", 303)
+
+
+@router.post("/fraud/m/{dataset_id}/forget")
+def forget(
+    dataset_id: str, runtime: RuntimeDep, user: CurrentUser, reference: Annotated[str, Form()]
+) -> Response:
+    """Forget the corrections of the mapping to a reference."""
+    ensembles.keep_corrections(runtime, user.user.id, dataset_id, reference, {})
+    return RedirectResponse(f"/fraud/m/{dataset_id}?reference={reference}#columns", 303)
+
+
+@router.post("/fraud/m/{dataset_id}/ensemble")
+def create(
+    request: Request,
+    dataset_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    name: Annotated[str, Form()] = "",
+    fraud_rate: Annotated[str, Form()] = "1",
+    offered: Annotated[list[str] | None, Form()] = None,
+    judges: Annotated[list[str] | None, Form()] = None,
+    reference: Annotated[str, Form()] = "",
+    theirs: Annotated[list[str] | None, Form()] = None,
+    was: Annotated[list[str] | None, Form()] = None,
+    ours: Annotated[list[str] | None, Form()] = None,
+    alone: Annotated[bool, Form()] = False,
+) -> Response:
+    """Keep what was changed in the mapping, queue the making of an ensemble, and show its progress; the form again,
+    as it was sent, where a choice cannot be used. `alone`: by anomaly alone, whatever the mapping now says."""
+    row = workflows.find_dataset(runtime, user.user.id, dataset_id)
+    sent = _sent(theirs, was, ours)
+    unticked = frozenset(offered or ()) - frozenset(judges or ())
+    form = CreateForm(name.strip(), fraud_rate.strip(), unticked)
+    chosen = list(judges or ()) if unticked else None
+    try:
+        before = _kept(runtime, row, reference)
+        columns = corrected(before, sent)
+        changed = columns != before
+        run = ensembles.start_ensemble(
+            runtime,
+            user.user.id,
+            row.id,
+            form.name,
+            fraud_rate=stated_rate(form.rate),
+            references=[] if alone and changed else chosen,
+            corrections={reference: columns} if changed else None,
+        )
+    except InvalidInput as error:
+        return _match_page(request, runtime, row, reference=reference, form=form, sent=sent, error=error)
+    return RedirectResponse(f"/jobs/{run.job_id}", 303)
+
+
+def _sent(theirs: list[str] | None, was: list[str] | None, ours: list[str] | None) -> Sent:
+    try:
+        return list(zip(theirs or (), was or (), ours or (), strict=True))
+    except ValueError:
+        raise InvalidInput(
+            "The form did not arrive whole. Load the page again and send it once more."
+        ) from None
+
+
+def _kept(runtime: Runtime, row: Dataset, reference: str) -> Mapping[str, str | None]:
+    with runtime.catalog.read() as transaction:
+        return mappings.mappings_of(transaction, row.id).get(reference, {})
+
+
+def corrected(before: Mapping[str, str | None], sent: Sent) -> dict[str, str | None]:
+    """What a person has settled, {ours: theirs or None}: `before`, and what was changed in the form since.
+
+    `sent` has for each column of the table what it stood for and what it is to stand for, "" for nothing.
+
+    Raises InvalidInput where two columns are to stand for the same one.
+    """
+    wanted: dict[str, str] = {}
+    for theirs, _, ours in sent:
+        if ours and ours in wanted:
+            raise InvalidInput(
+                f'"{wanted[ours]}" and "{theirs}" cannot both stand for "{ours}". Choose one of them.'
+            )
+        if ours:
+            wanted[ours] = theirs
+    columns = dict(before)
+    for theirs, was, ours in sent:
+        if was == ours:
+            continue
+        if was and was not in wanted:
+            columns[was] = None
+        if ours:
+            columns[ours] = theirs
+    return columns
+
+
+def stated_rate(text: str) -> float:
+    """A percentage as it was typed, as a share. Raises InvalidInput, in the form's own words."""
+    low, high = (round(100 * bound, 4) for bound in ensembles.RATES)
+    try:
+        percent = float(text.replace(",", ".").replace("%", ""))
+    except ValueError:
+        percent = math.nan
+    if not low <= percent <= high:
+        raise InvalidInput(
+            f"The stated fraud rate must be from {low:g} % to {high:g} %; it was {text or '–'}. Correct it."
+        )
+    return percent / 100
+
+
+def verdict_of(result: MatchResult) -> Verdict:
+    """Whether the references can judge the table alone, with anomaly beside them, or not at all."""
+    if result.abstain or not result.matches:
+        return "abstain"
+    return "sure" if result.matches[0].similarity >= SURE_FIT else "check"
+
+
+def _match_page(
+    request: Request,
+    runtime: Runtime,
+    row: Dataset,
+    *,
+    reference: str = "",
+    form: CreateForm | None = None,
+    sent: Sent = (),
+    error: EcluseError | None = None,
+) -> Response:
+    say = words_of(request)
+    form = form or CreateForm(default_name(row.filename))
+    context: dict[str, Any] = {
+        "dataset": row,
+        "progress": reading_progress(runtime, row, say),
+        "label": _label(row),
+        "form": form,
+        "verdict": None,
+        "shown": None,
+        "compared": [],
+        "gate": None,
+        "sure_fit": SURE_FIT,
+        "reason": "",
+        "lost": None,
+        "kinds": column_kinds(say),
+        "error": str(error) if error else None,
+    }
+    if row.state != "profiling":
+        try:
+            context |= _matched(runtime, row, reference, sent, say)
+        except InvalidInput as refused:  # it was not, or cannot be, read: the page says so
+            error = error or refused
+            context["error"] = str(error)
+    return render(request, "fraud/match.html", context, status=error.status if error else 200)
+
+
+def _matched(runtime: Runtime, row: Dataset, reference: str, sent: Sent, say: Words) -> dict[str, Any]:
+    from ecluse.apps.fraud.references.matching import GATE
+
+    result = ensembles.match_dataset(runtime, row)
+    near = (*result.matches, *result.below)
+    usable = set() if result.abstain else {match.reference for match in result.matches}
+    with runtime.catalog.read() as transaction:
+        known = {
+            one.name: one
+            for one in references.references_named(transaction, [match.reference for match in near])
+        }
+        settled = mappings.mappings_of(transaction, row.id)
+    found = [match for match in near if match.reference in known]
+    chosen = next((match for match in found if match.reference == reference), found[0] if found else None)
+    return {
+        "verdict": verdict_of(result),
+        "gate": GATE,
+        "reason": result.reason,
+        "lost": reference if reference in settled and reference != (chosen and chosen.reference) else None,
+        "compared": [_compared(match, known[match.reference], usable, say) for match in found],
+        "shown": chosen
+        and _shown(
+            chosen,
+            known[chosen.reference],
+            row,
+            settled.get(chosen.reference, {}),
+            sent if chosen.reference == reference else (),
+        ),
+    }
+
+
+def _compared(match: Match, row: ReferenceModel, usable: Collection[str], say: Words) -> Compared:
+    importance = {str(one["name"]): float(one.get("importance", 0.0)) for one in row.sketches}
+    read = sum(importance.get(pair.ours, 0.0) for pair in match.columns) / total_importance(row)
+    domain = domain_name(match.domain, say)
+    return Compared(
+        match.reference,
+        domain,
+        match.similarity,
+        len(match.columns),
+        len(importance),
+        read,
+        match.reference in usable,
+    )
+
+
+def _shown(
+    match: Match, row: ReferenceModel, dataset: Dataset, settled: Mapping[str, str | None], sent: Sent
+) -> Shown:
+    chosen = {theirs: ours for theirs, _, ours in sent}
+    kinds = {str(one["name"]): str(one["kind"]) for one in (dataset.profile or {}).get("columns") or []}
+    matched = [
+        Row(
+            theirs=pair.theirs,
+            kind=kinds.get(pair.theirs, ""),
+            ours=pair.ours,
+            why=pair.why,
+            score=pair.score,
+            settled=settled.get(pair.ours) == pair.theirs,
+            chosen=chosen.get(pair.theirs, pair.ours),
+        )
+        for pair in match.columns
+    ]
+    taken = {pair.theirs for pair in match.columns}
+    label = _label(dataset)
+    free = [
+        Row(name, kind, "", "", None, False, chosen.get(name, ""))
+        for name, kind in kinds.items()
+        if name not in taken and name != label
+    ]
+    total = total_importance(row)
+    importance = {str(one["name"]): float(one.get("importance", 0.0)) / total for one in row.sketches}
+    missing = [
+        (name, importance.get(name, 0.0), name in settled and settled[name] is None) for name in match.missing
+    ]
+    named = tuple(one for one in missing if one[1] >= MISSING_NAMED or one[2])
+    doubtful = [one for one in matched if one.verdict == "check"]
+    return Shown(
+        reference=match.reference,
+        rows=(*(one for one in matched if one.verdict != "check"), *doubtful, *free[:UNMATCHED_SHOWN]),
+        left_out=max(0, len(free) - UNMATCHED_SHOWN),
+        ours=tuple(importance),
+        missing=named,
+        missing_more=len(missing) - len(named),
+        corrected=bool(settled),
+    )
+
+
+def _label(row: Dataset) -> str | None:
+    guess = ((row.profile or {}).get("guesses") or {}).get("target") or {}
+    return guess.get("column")

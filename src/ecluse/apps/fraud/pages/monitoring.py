@@ -1,0 +1,384 @@
+"""Watch a version at work: drift, alerts and outcomes on a later table, and the way to train it again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import RedirectResponse, Response
+
+from ecluse.apps.fraud.actions import monitoring as watching
+from ecluse.apps.fraud.pages.datasets import BUDGETS, can_score
+from ecluse.apps.fraud.rows import datasets, inspections
+from ecluse.catalog import models
+from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
+from ecluse.errors import EcluseError, InvalidInput, JobNotFound, NotFound
+from ecluse.runtime import Runtime
+from ecluse.web import charts
+from ecluse.web.comparison import LOWER
+from ecluse.web.i18n import Words
+from ecluse.web.pages.jobs import Progress, progress_of
+from ecluse.web.pages.models import (
+    TABLES_OFFERED,
+    figure_names,
+    lacking,
+    may_be_scored,
+    suggested_table,
+    suitable_first,
+)
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+
+router = APIRouter()
+LOOKS_SHOWN: Final = 20
+#: Columns named in a finding, and rows of the drift table before the rest is folded away.
+NAMED: Final = 4
+COLUMNS_SHOWN: Final = 12
+#: A rate of alerts so many times the usual one, or less than its inverse, is worth a word; from the second factor on
+#: where chance does not explain it: so many standard errors.
+FAR_RATE: Final = 2.0
+OFF_RATE: Final = 1.3
+ERRORS: Final = 3.0
+JUDGED: Final = ("average_precision", "roc_auc", "precision", "recall", "brier")
+Tone = Literal["ok", "warn", "bad"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a look at a table says first: the fact, and what it means."""
+
+    tone: Tone
+    title: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A figure where outcomes are known, beside that of the test; `apart` where the intervals do not meet."""
+
+    name: str
+    now: float
+    interval: list[float] | None
+    tested: float | None
+    tested_interval: list[float] | None
+
+    @property
+    def apart(self) -> Literal["worse", "better"] | None:
+        if not self.interval or not self.tested_interval:
+            return None
+        if self.interval[1] < self.tested_interval[0]:
+            return "better" if self.name in LOWER else "worse"
+        if self.interval[0] > self.tested_interval[1]:
+            return "worse" if self.name in LOWER else "better"
+        return None
+
+
+@router.get("/models/{name}/{version}/monitor")
+def show_monitoring(
+    request: Request, name: str, version: str, runtime: RuntimeDep, user: CurrentUser, look: str = ""
+) -> Response:
+    """The latest look at a table beside what a version learned from, or the one `?look=` names."""
+    row = _watched(runtime, user.user.id, name, version)
+    return _monitor_page(request, runtime, row, look=look)
+
+
+@router.post("/models/{name}/{version}/monitor")
+def start_monitoring(
+    request: Request,
+    name: str,
+    version: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    dataset: Annotated[str, Form()],
+    outcomes: Annotated[str, Form()] = "",
+    identifier: Annotated[str, Form()] = "",
+    label: Annotated[str, Form()] = "",
+    positive: Annotated[str, Form()] = "",
+    time: Annotated[str, Form()] = "",
+) -> Response:
+    """Queue a look at a table, and show it."""
+    row = _watched(runtime, user.user.id, name, version)
+    try:
+        look = watching.start_monitoring(
+            runtime,
+            user.user.id,
+            f"{row.name}@{row.version}",
+            dataset,
+            outcomes=outcomes or None,
+            identifier=identifier.strip() or None,
+            label=label.strip() or None,
+            positive=positive.strip() or None,
+            time_column=time.strip() or None,
+        )
+    except InvalidInput as error:
+        sent = {
+            "dataset": dataset,
+            "outcomes": outcomes,
+            "identifier": identifier,
+            "positive": positive,
+            "label": label,
+            "time": time,
+        }
+        return _monitor_page(request, runtime, row, error=error, sent=sent)
+    return RedirectResponse(f"/models/{row.name}/{row.version}/monitor?look={look.id}", 303)
+
+
+@router.post("/models/{name}/{version}/retrain")
+def retrain(
+    request: Request,
+    name: str,
+    version: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    dataset: Annotated[str, Form()],
+    budget: Annotated[str, Form()] = "",
+) -> Response:
+    """Queue a new version by the plan of this one, and show how both compare once that is known."""
+    row = _watched(runtime, user.user.id, name, version)
+    seconds = next((float(offered) for offered in BUDGETS if str(offered) == budget), None)
+    try:
+        _, look = watching.start_retraining(
+            runtime, user.user.id, f"{row.name}@{row.version}", dataset, budget_s=seconds
+        )
+    except InvalidInput as error:
+        return _monitor_page(request, runtime, row, error=error, sent={"again": dataset, "budget": budget})
+    return RedirectResponse(f"/models/{row.name}/compare/{look.id}", 303)
+
+
+def findings(result: Mapping[str, Any], report: Mapping[str, Any], say: Words) -> list[Finding]:
+    """What a look says, worst first; one calm sentence where nothing is out of the usual."""
+    found = [*_columns(result, say), *_drift(result, say), *_alert_rate(result, say)]
+    found += _outcomes(result, report, say)
+    # Rows a model learned from are as usual as can be: that says nothing of its work.
+    if not found and result["drift"] and not result.get("seen"):
+        found = [Finding("ok", say._("Nothing is far from the usual."))]
+    return sorted(found, key=lambda one: ("bad", "warn", "ok").index(one.tone))
+
+
+def judged(result: Mapping[str, Any], report: Mapping[str, Any]) -> list[Judged]:
+    """The figures over the rows whose outcome is known, each beside that of the test."""
+    outcomes = result.get("outcomes") or {}
+    metrics, tested = outcomes.get("metrics") or {}, report.get("metrics") or {}
+    intervals, before = outcomes.get("intervals") or {}, report.get("intervals") or {}
+    return [
+        Judged(name, metrics[name], intervals.get(name), tested.get(name), before.get(name))
+        for name in JUDGED
+        if metrics.get(name) is not None
+    ]
+
+
+def look_progress(runtime: Runtime, row: Inspection, say: Words) -> Progress | None:
+    """The job behind a look, while it waits or runs."""
+    if row.status not in inspections.ACTIVE or row.job_id is None:
+        return None
+    try:
+        return progress_of(runtime, runtime.jobs.get(row.user_id, row.job_id), say)
+    except JobNotFound:  # the next pass over such rows ends it
+        return None
+
+
+def can_train_again(version: ModelVersion) -> bool:
+    """Whether a version came of labels, so that there is a plan to train it by again."""
+    return bool((version.details.get("plan") or {}).get("target"))
+
+
+def _columns(result: Mapping[str, Any], say: Words) -> list[Finding]:
+    missing = result["columns"]["missing"]
+    if not missing:
+        return []
+    title = say.ngettext(
+        "%(count)s column that the model needs is missing.",
+        "%(count)s columns that the model needs are missing.",
+        len(missing),
+    )
+    return [Finding("bad", title, _named(missing, say))]
+
+
+def _drift(result: Mapping[str, Any], say: Words) -> list[Finding]:
+    found = []
+    far = [drift["column"] for drift in result["drift"] if drift["verdict"] == "far"]
+    if far:
+        title = say.ngettext(
+            "%(count)s column is far from what the model learned.",
+            "%(count)s columns are far from what the model learned.",
+            len(far),
+        )
+        found.append(Finding("warn", title, _named(far, say)))
+    score = result.get("score")
+    if score and score["verdict"] != "same":
+        title = say._("The scores are spread otherwise than before.")
+        text = say._("Population stability index %(index)s.", index=say.num(score["index"], 2))
+        found.append(Finding("warn", title, text))
+    return found
+
+
+def _alert_rate(result: Mapping[str, Any], say: Words) -> list[Finding]:
+    alerts = result.get("alerts") or {}
+    usual, rate = alerts.get("usual_rate"), alerts.get("rate")
+    if usual is None or rate is None or rate == usual:
+        return []
+    if not usual / FAR_RATE < rate < usual * FAR_RATE:
+        title = (
+            say._("Many more alerts than usual.") if rate > usual else say._("Far fewer alerts than usual.")
+        )
+    elif not usual / OFF_RATE < rate < usual * OFF_RATE and not _by_chance(rate, usual, result["rows"]):
+        title = say._("More alerts than usual.") if rate > usual else say._("Fewer alerts than usual.")
+    else:
+        return []
+    text = say._("%(rate)s of rows, usually %(usual)s.", rate=say.percent(rate), usual=say.percent(usual))
+    return [Finding("warn", title, text)]
+
+
+def _by_chance(rate: float, usual: float, rows: int) -> bool:
+    """Whether so many rows of the usual rate may well have this one."""
+    return abs(rate - usual) <= ERRORS * math.sqrt(usual * (1 - usual) / max(rows, 1))
+
+
+def _outcomes(result: Mapping[str, Any], report: Mapping[str, Any], say: Words) -> list[Finding]:
+    names = figure_names(say)
+    return [
+        Finding(
+            "bad",
+            say._("%(figure)s is worse than it was tested to be.", figure=names[one.name]),
+            say._(
+                "%(now)s (%(interval)s), at the test %(tested)s (%(before)s).",
+                now=say.num(one.now, 2),
+                interval=say.interval(one.interval),
+                tested=say.num(one.tested, 2),
+                before=say.interval(one.tested_interval),
+            ),
+        )
+        for one in judged(result, report)
+        if one.apart == "worse"
+    ]
+
+
+def _named(columns: list[str], say: Words) -> str:
+    names = ", ".join(columns[:NAMED])
+    more = len(columns) - NAMED
+    return (
+        f"{names}." if more <= 0 else say._("%(names)s and %(count)s more.", names=names, count=say.num(more))
+    )
+
+
+def _monitor_page(
+    request: Request,
+    runtime: Runtime,
+    version: ModelVersion,
+    *,
+    look: str = "",
+    error: EcluseError | None = None,
+    sent: Mapping[str, str] | None = None,
+) -> Response:
+    say, user_id = words_of(request), version.user_id
+    with runtime.catalog.read() as transaction:
+        looks = inspections.list_inspections(
+            transaction,
+            user_id,
+            kind="monitor",
+            model_name=version.name,
+            version=version.version,
+            limit=LOOKS_SHOWN,
+        )
+        shown = inspections.inspection_of(transaction, user_id, look) if look else next(iter(looks), None)
+        if shown and (shown.kind, shown.model_name, shown.version) != (
+            "monitor",
+            version.name,
+            version.version,
+        ):
+            raise NotFound(f"No inspection {look}. See: GET /api/models/NAME/VERSION/monitor")
+        tables, total = datasets.readable_datasets(transaction, user_id, limit=TABLES_OFFERED)
+        told = [*looks, *([shown] if shown else [])]
+        names = datasets.filenames(transaction, user_id, [one.dataset_id for one in told])
+    result = shown.result if shown and shown.status == "done" else None
+    counts = _counts(tables, version)
+    context = {
+        "version": version,
+        "shown": shown,
+        "result": result,
+        "findings": findings(result, version.report, say) if result else [],
+        "judged": judged(result, version.report) if result else [],
+        "figures": charts.watching_charts(result, say) if result else [],
+        "columns_shown": COLUMNS_SHOWN,
+        "as_day": date.fromisoformat,
+        "progress": look_progress(runtime, shown, say) if shown else None,
+        "looks": looks,
+        "names": names,
+        "tables": [one for one in suitable_first(tables, version) if may_be_scored(one, version)],
+        "lacking": lacking(tables, version),
+        "others": tables,
+        "tables_total": total,
+        "suggested": _chosen(_unlearned_table(tables, version)),
+        "labelled": suitable_first(
+            [
+                one
+                for one in tables
+                if one.id != version.dataset_id and _has_target(one, version) and can_score(version, one)
+            ],
+            version,
+        ),
+        "counts": counts,
+        "poorer": [one for one, held in counts.items() if held.poorer],
+        "learned_from": watching.learned_counts(version.report),
+        "again": can_train_again(version),
+        "budgets": BUDGETS,
+        "planned": (version.details.get("plan") or {}).get("budget_s"),
+        "figure_names": figure_names(say),
+        "sent": dict(sent or {}),
+        "error": str(error) if error else None,
+    }
+    return render(request, "fraud/monitor.html", context, status=error.status if error else 200)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows and frauds of a table that a version may be trained on; `poorer` with under half of its frauds so far."""
+
+    rows: int
+    frauds: int
+    poorer: bool
+
+
+def _counts(tables: Sequence[Dataset], version: ModelVersion) -> dict[str, Counts]:
+    """What each table that has the label holds to learn from, by its id."""
+    report = version.report
+    target = report.get("target") or (version.details.get("plan") or {}).get("target") or ""
+    before = watching.learned_counts(report)
+    found = {}
+    for table in tables:
+        held = watching.labelled_counts(table, target, report.get("positive_value"))
+        if held is not None:
+            found[table.id] = Counts(*held, before is not None and watching.is_poorer(held[1], before[1]))
+    return found
+
+
+def _unlearned_table(tables: Sequence[Dataset], version: ModelVersion) -> Dataset | None:
+    """The table to look at next: not one that a version was made of or labelled on, nor a copy of it."""
+    labelled = (version.report.get("learned") or {}).get("dataset")
+    known = {one.sha256 for one in tables if one.id in (version.dataset_id, labelled)}
+    return suggested_table([one for one in tables if one.sha256 not in known], version)
+
+
+def _chosen(table: Dataset | None) -> str | None:
+    return table.id if table else None
+
+
+def _has_target(table: Dataset, version: ModelVersion) -> bool:
+    """Whether a table that was read has the column that a version was trained to tell."""
+    target = version.report.get("target") or (version.details.get("plan") or {}).get("target")
+    return target in {column["name"] for column in (table.profile or {}).get("columns", ())}
+
+
+def _watched(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion:
+    """A version that scores rows. Raises NotFound for one of files alone."""
+    with runtime.catalog.read() as transaction:
+        row = models.version_of(transaction, user_id, name, version)
+    if row.report.get("threshold") is None:
+        raise NotFound(
+            f"{row.name}@{row.version} scores no rows, so there is nothing to watch. See: GET /api/models"
+        )
+    return row

@@ -1,0 +1,80 @@
+"""Show the tables and the scored tables; take a table in; add the sample."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.pages.datasets import label_of
+from ecluse.apps.fraud.rows import datasets, predictions
+from ecluse.catalog import references
+from ecluse.errors import EcluseError
+from ecluse.runtime import Runtime
+from ecluse.web.admission import admission_of
+from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
+from ecluse.web.phrases import translated
+from ecluse.web.security import CurrentUser, RuntimeDep
+from ecluse.web.templating import render, words_of
+from ecluse.web.uploads import open_upload
+
+router = APIRouter()
+SHOWN = 10
+
+
+@router.get("/fraud")
+def show_fraud(request: Request, runtime: RuntimeDep, user: CurrentUser, page: PageNumber = 1) -> Response:
+    """The user's tables, the latest scores, and where to drop a table."""
+    return _fraud_page(request, runtime, user.user.id, page=page)
+
+
+@router.post("/fraud/upload")
+async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Stream a table into the store, then show it; a script that asks for JSON is told where."""
+    scripted = request.headers.get("accept") == "application/json"
+    try:
+        async with admission_of(request).arriving(request, user.user.id) as admitted:
+            incoming = await open_upload(admitted, runtime.settings.upload_max_bytes)
+            stored = await workflows.store_upload(runtime, user.user.id, incoming.filename, incoming.chunks)
+    except EcluseError as error:
+        if error.status >= 500:
+            raise
+        if scripted:
+            message = translated(str(error), words_of(request))
+            return JSONResponse({"error": {"code": error.code, "message": message}}, error.status)
+        return await run_in_threadpool(_fraud_page, request, runtime, user.user.id, error=error)
+    row = await run_in_threadpool(workflows.record_dataset, runtime, user.user.id, incoming.filename, stored)
+    address = f"/fraud/d/{row.id}"
+    return JSONResponse({"location": address}, 201) if scripted else RedirectResponse(address, 303)
+
+
+@router.post("/fraud/sample")
+def add_sample(runtime: RuntimeDep, user: CurrentUser) -> Response:
+    """Put both sample tables among the user's, and open the one to train on."""
+    labelled, _ = workflows.add_sample(runtime, user.user.id)
+    return RedirectResponse(f"/fraud/d/{labelled.id}", 303)
+
+
+def _fraud_page(
+    request: Request, runtime: Runtime, user_id: str, *, page: int = 1, error: EcluseError | None = None
+) -> Response:
+    with runtime.catalog.read() as transaction:
+        pager = page_of(datasets.count_datasets(transaction, user_id), page)
+        tables = datasets.list_datasets(transaction, user_id, limit=PAGE_ROWS, offset=pager.offset)
+        scored = predictions.list_predictions(transaction, user_id, limit=SHOWN)
+        scored_total = predictions.count_predictions(transaction, user_id)
+        names = datasets.filenames(transaction, user_id, [row.dataset_id for row in scored])
+        library = references.count_references(transaction)
+    context = {
+        "datasets": tables,
+        "label_of": label_of,
+        "pager": pager,
+        "predictions": scored,
+        "predictions_total": scored_total,
+        "names": names,
+        "library": library,
+        "max_bytes": runtime.settings.upload_max_bytes,
+        "error": str(error) if error else None,
+    }
+    return render(request, "fraud/overview.html", context, status=error.status if error else 200)

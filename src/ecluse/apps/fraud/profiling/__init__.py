@@ -1,0 +1,1 @@
+"""Describe an uploaded table before anything is trained on it."""

@@ -1,0 +1,142 @@
+"""Look for what makes the figures of a split promise too much: rows on both sides, labels that contradict, drift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.apps.fraud.evaluation.drift import ColumnDrift, DriftCounter, reference_of
+from ecluse.apps.fraud.evaluation.metrics import Floats, Labels
+
+Rows = NDArray[np.int64]
+
+#: Drift is counted on so many rows of each part, spread evenly.
+COUNTED_ROWS: Final = 50_000
+#: Rows are called nearly equal only where this many numbers have this many values: else they are so by chance.
+SPREAD_COLUMNS, SPREAD_VALUES = 3, 100
+#: Shares of the test rows, or of the frauds, below which a few repeated rows are no news.
+REPEATED_SHARE, CONTRADICTED_SHARE = 0.01, 0.01
+NAMED: Final = 5
+HOW_SUSPECTED: Final = (
+    "legitimate rows that score as high as the mean fraud, and frauds that score as low as the mean "
+    "legitimate row"
+)
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Test rows that equal a row learned from in every column, and others that do with numbers of two digits."""
+
+    equal: int
+    nearly: int
+    of: int
+
+
+def repeats(frame: pl.DataFrame, kinds: Mapping[str, str], learned: Rows, test: Rows) -> Repeats:
+    """Count the rows `test` of parsed rows that stand among the rows `learned`, too. `kinds`: column -> kind."""
+    keys = _keys(frame.select(list(kinds)))
+    equal = _among(keys[test], keys[learned])
+    if not _is_spread(frame, kinds):
+        return Repeats(int(equal.sum()), 0, len(test))
+    rounded = [
+        pl.col(name).round_sig_figs(2) if kind == "number" else pl.col(name) for name, kind in kinds.items()
+    ]
+    keys = _keys(frame.select(rounded))
+    nearly = _among(keys[test], keys[learned]) & ~equal
+    return Repeats(int(equal.sum()), int(nearly.sum()), len(test))
+
+
+def contradictions(frame: pl.DataFrame, names: Sequence[str], labels: Labels) -> int:
+    """Frauds that equal, in every column named, a row that is labelled legitimate."""
+    if not names:
+        return 0
+    keys = _keys(frame.select(names))
+    return int(_among(keys[labels == 1], keys[labels == 0]).sum())
+
+
+def drifts(before: pl.DataFrame, now: pl.DataFrame, kinds: Mapping[str, str]) -> tuple[ColumnDrift, ...]:
+    """How far each column of parsed rows has moved, the farthest first; texts and identifiers are left out."""
+    first, second = (part.gather_every(step_to(part.height)) for part in (before, now))
+    found = (reference_of(first[name], kind) for name, kind in kinds.items())
+    counter = DriftCounter(reference for reference in found if reference is not None)
+    counter.add(second)
+    return counter.drifts()
+
+
+def step_to(rows: int) -> int:
+    """Of so many rows each how-manieth is counted, so that they are `COUNTED_ROWS` at most."""
+    return max(1, -(-rows // COUNTED_ROWS))
+
+
+def label_suspects(labels: Labels, probabilities: Floats) -> dict[str, Any]:
+    """How many labels the scores speak against, and how that was found (confident learning, Northcutt 2021).
+
+    Counts, not verdicts: a fraud that the model cannot see is among them.
+    """
+    fraud, legitimate = probabilities[labels == 1], probabilities[labels == 0]
+    above, below = legitimate >= fraud.mean(), fraud <= legitimate.mean()
+    return {
+        "legitimate": int(above.sum()),
+        "fraud": int(below.sum()),
+        "rows": len(labels),
+        "how": HOW_SUSPECTED,
+    }
+
+
+def warn_of_repeats(found: Repeats) -> list[str]:
+    """What to say of rows on both sides of a split."""
+    warnings = []
+    if found.equal > REPEATED_SHARE * found.of:
+        warnings.append(
+            f"{found.equal:,} of {found.of:,} test rows equal a row that was learned from, but for identifiers and "
+            "time: the figures may promise too much."
+        )
+    if found.nearly > REPEATED_SHARE * found.of:
+        warnings.append(
+            f"{found.nearly:,} of {found.of:,} test rows nearly equal a row that was learned from (numbers rounded to "
+            "two digits): the figures may promise too much."
+        )
+    return warnings
+
+
+def warn_of_contradictions(count: int, frauds: int) -> list[str]:
+    """What to say of frauds with a legitimate twin."""
+    if count <= CONTRADICTED_SHARE * frauds:
+        return []
+    return [
+        f"{count:,} of {frauds:,} frauds equal a row that is labelled legitimate, but for identifiers and time: look "
+        "for wrong labels, or for what tells them apart."
+    ]
+
+
+def warn_of_drift(found: Sequence[ColumnDrift]) -> list[str]:
+    """What to say of columns that moved far from the earliest to the latest rows."""
+    far = [drift for drift in found if drift.verdict == "far"]
+    if not far:
+        return []
+    names = ", ".join(drift.column for drift in far[:NAMED])
+    more = f" and {len(far) - NAMED} more" if len(far) > NAMED else ""
+    return [
+        f"{names}{more}: the latest rows differ much from the earliest (population stability index up to "
+        f"{far[0].index:.2f}). Expect more of it in use, and watch the model."
+    ]
+
+
+def _keys(frame: pl.DataFrame) -> NDArray[np.uint64]:
+    return frame.hash_rows(seed=1).to_numpy()
+
+
+def _among(keys: NDArray[np.uint64], known: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    # A hash table; numpy would sort the keys, ten times as long for a million.
+    return pl.Series(keys).is_in(pl.Series(known).implode()).to_numpy()
+
+
+def _is_spread(frame: pl.DataFrame, kinds: Mapping[str, str]) -> bool:
+    some = frame.gather_every(step_to(frame.height))
+    numbers = (name for name, kind in kinds.items() if kind == "number")
+    return sum(some[name].n_unique() > SPREAD_VALUES for name in numbers) >= SPREAD_COLUMNS

@@ -1,0 +1,1 @@
+"""Keep the rows of the application in the catalog."""

@@ -1,0 +1,195 @@
+"""Load what scores a table from a version's folder: a trained model, or an ensemble for tables without labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecluse.apps.fraud.ensembles import scoring as ensemble_scoring
+from ecluse.apps.fraud.ensembles.ensemble import KIND, MODEL_FILE, Ensemble, load_ensemble
+from ecluse.apps.fraud.labelling.scoring import with_learned
+from ecluse.apps.fraud.scoring import scoring
+from ecluse.apps.fraud.scoring.columns import PROBABILITY
+from ecluse.apps.fraud.scoring.kept_scores import KeptScores
+from ecluse.apps.fraud.scoring.scoring import ColumnCheck, FraudModel, ReasonsFor
+from ecluse.apps.fraud.tables.dataset import Table
+from ecluse.errors import InvalidInput, ModelUnreadable
+
+Floats = NDArray[np.float64]
+
+
+class Scorer(Protocol):
+    """What scores rows: the same score for the same row, whatever the batch and the order."""
+
+    @property
+    def required_columns(self) -> tuple[str, ...]: ...
+
+    def check(self, columns: Sequence[str]) -> ColumnCheck:
+        """How a table's columns meet those that are required, by exact name."""
+        ...
+
+    def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
+        """The scores of raw rows. Raises ColumnsMissing."""
+        ...
+
+    def scores_of(self, scored: pl.DataFrame) -> Floats:
+        """(rows,) what orders rows that were scored, on the scale of the version's threshold."""
+        ...
+
+    def stated_of(self, scored: pl.DataFrame) -> Floats:
+        """(rows,) the same order on a scale to learn from: its mean is the rate of fraud held to be true."""
+        ...
+
+    def opinions_of(self, raw: pl.DataFrame) -> Floats | None:
+        """(rows, members) what each member of an ensemble says of raw rows, in log-odds; None with fewer than two."""
+        ...
+
+    def score_table(
+        self,
+        table: Table,
+        *,
+        reasons_for: ReasonsFor | None = "risky",
+        columns: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+        kept: KeptScores | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        """The scores of a table, batch by batch. `columns` {ours: theirs} names columns otherwise.
+
+        What is `kept` is not scored again.
+
+        Raises ColumnsMissing; InvalidInput for columns that do not exist.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ModelScorer:
+    """Scores with a trained model."""
+
+    model: FraudModel
+
+    @property
+    def required_columns(self) -> tuple[str, ...]:
+        return self.model.required_columns
+
+    def check(self, columns: Sequence[str]) -> ColumnCheck:
+        return scoring.check_columns(self.model, columns)
+
+    def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
+        return scoring.score_frame(self.model, raw, reasons_for=reasons_for)
+
+    def scores_of(self, scored: pl.DataFrame) -> Floats:
+        return floats_of(scored, PROBABILITY.score)
+
+    def stated_of(self, scored: pl.DataFrame) -> Floats:
+        return self.scores_of(scored)
+
+    def opinions_of(self, raw: pl.DataFrame) -> Floats | None:
+        return None
+
+    def score_table(
+        self,
+        table: Table,
+        *,
+        reasons_for: ReasonsFor | None = "risky",
+        columns: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+        kept: KeptScores | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        return scoring.score_table(
+            self.model,
+            table,
+            reasons=reasons_for is not None,
+            reasons_for=reasons_for or "risky",
+            columns=columns,
+            progress=progress,
+            kept=kept,
+        )
+
+
+@dataclass(frozen=True)
+class EnsembleScorer:
+    """Scores with an ensemble of reference models, or by anomaly alone."""
+
+    ensemble: Ensemble
+
+    @property
+    def required_columns(self) -> tuple[str, ...]:
+        return self.ensemble.required_columns
+
+    def check(self, columns: Sequence[str]) -> ColumnCheck:
+        return ensemble_scoring.check_ensemble(self.ensemble, columns)
+
+    def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
+        return ensemble_scoring.score_frame(self.ensemble, raw, reasons_for=reasons_for)
+
+    def scores_of(self, scored: pl.DataFrame) -> Floats:
+        # The threshold of a version of before is on the scale of the stated rate.
+        own = "score" in self.ensemble.info
+        return floats_of(scored, self.ensemble.names.score) if own else self.stated_of(scored)
+
+    def stated_of(self, scored: pl.DataFrame) -> Floats:
+        scores = floats_of(scored, self.ensemble.names.score)
+        return scores if self.ensemble.members else self.ensemble.stated(scores)
+
+    def opinions_of(self, raw: pl.DataFrame) -> Floats | None:
+        members = self.ensemble.members
+        if len(members) < 2:
+            return None
+        return (
+            np.column_stack([one.margins(raw) for one in members])
+            if raw.height
+            else np.zeros((0, len(members)))
+        )
+
+    def score_table(
+        self,
+        table: Table,
+        *,
+        reasons_for: ReasonsFor | None = "risky",
+        columns: Mapping[str, str] | None = None,
+        progress: Callable[[int], None] | None = None,
+        kept: KeptScores | None = None,
+    ) -> Iterator[pl.DataFrame]:
+        if columns:
+            raise InvalidInput(
+                "An ensemble reads the columns of the table it was made for. Make an ensemble for this table."
+            )
+        return ensemble_scoring.score_table(
+            self.ensemble, table, reasons_for=reasons_for, progress=progress, kept=kept
+        )
+
+
+def floats_of(scored: pl.DataFrame, column: str) -> Floats:
+    """(rows,) float64 of a column that a scoring added."""
+    return scored[column].to_numpy().astype(np.float64)
+
+
+def load_scorer(directory: Path) -> Scorer:
+    """What a version's files score with. Raises ModelUnreadable for damaged or foreign files."""
+    return with_learned(base_scorer(directory), directory)
+
+
+def base_scorer(directory: Path) -> Scorer:
+    """What a version's files score with, but for what was learned from labels."""
+    if kind_of(directory) == KIND:
+        return EnsembleScorer(load_ensemble(directory))
+    return ModelScorer(scoring.load_model(directory))
+
+
+def kind_of(directory: Path) -> str:
+    """ "ensemble", or "supervised" for a trained model. Raises ModelUnreadable."""
+    try:
+        model = json.loads((directory / MODEL_FILE).read_text(encoding="utf-8"))
+        return str(model.get("kind", "supervised"))
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelUnreadable(
+            f"{MODEL_FILE} is missing or damaged: {error}. Fetch the version again."
+        ) from error

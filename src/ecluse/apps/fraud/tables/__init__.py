@@ -1,0 +1,1 @@
+"""Read tables of transactions: files, columns and their roles."""

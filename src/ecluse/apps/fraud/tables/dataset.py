@@ -1,0 +1,296 @@
+"""Open a CSV, gzipped CSV, Excel or Parquet file as a table, and read it in bounded memory.
+
+    with open_table(path) as table:
+        for batch in table.batches(): ...
+
+This is for files of our own, and for the readers of those of strangers: `uploads` opens these.
+
+The format, separator and encoding are read from the content, not from the name. Text arrives as text: a CSV
+column is never typed here (see `columns`). A file that would be read wrongly is refused with the line to mend.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import polars as pl
+
+from ecluse.apps.fraud.tables.delimited import check_lines, open_csv
+from ecluse.apps.fraud.tables.layout import LOOK, Layout
+from ecluse.apps.fraud.tables.source import (
+    Scratch,
+    Source,
+    TableFormat,
+    damaged,
+    first_bytes,
+    refuse_width,
+    without_blank_rows,
+)
+from ecluse.apps.fraud.tables.workbook import open_workbook
+from ecluse.errors import UnreadableTable
+
+__all__ = ["Layout", "Table", "TableFormat", "open_table"]
+
+MAX_GZIP_BYTES = 4 << 30
+MAX_PARQUET_TEXT = 1 << 30
+MAX_GZIP_RATIO = 300
+
+_CHUNK = 4 << 20
+
+
+class Table:
+    """An open table. `close`, or leaving `with`, removes what had to be unpacked or transcoded."""
+
+    def __init__(
+        self, path: Path, filename: str, source: Source, scratch: Scratch, rows: int | None = None
+    ) -> None:
+        """`rows` are those of a table that was checked to its end."""
+        self.path = path
+        self.filename = filename
+        self.size = path.stat().st_size
+        self._source = source
+        self._scratch = scratch
+        self._rows = rows
+
+    @property
+    def format(self) -> TableFormat:
+        return self._source.format
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self._source.columns
+
+    @property
+    def layout(self) -> Layout | None:
+        """Which sheet and row the names of the columns stand in; None of a file that says so itself (Parquet)."""
+        return self._source.layout
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was renamed, left out or guessed, each in one sentence."""
+        return self._source.notes
+
+    def scan(self) -> pl.LazyFrame:
+        """All rows, lazily, in file order. CSV: every column String. Excel and Parquet: native types.
+
+        Blank lines, and lines of separators only, are left out of tables of several columns.
+        """
+        if self.format.kind != "csv" or self._source.is_copy:
+            frame = pl.scan_parquet(self._source.path, glob=False).select(self.columns)
+        else:
+            frame = pl.scan_csv(
+                self._source.path,
+                has_header=False,
+                skip_rows=self._source.skip_rows,
+                separator=self.format.separator,
+                quote_char=self._source.quote,
+                schema=dict.fromkeys(self.columns, pl.String),
+                glob=False,
+            )
+        if not self._source.blank_rows:
+            return frame
+        # As a predicate this would be pushed into the scan, which takes gigabytes at thousands of columns;
+        # and it needs every column, so that neither a projection nor a slice may come before it.
+        return frame.map_batches(
+            without_blank_rows, projection_pushdown=False, slice_pushdown=False, streamable=True
+        )
+
+    def head(self, rows: int = 20) -> pl.DataFrame:
+        """The first rows, without reading the rest."""
+        return _collected(self.scan().head(rows), self.filename)
+
+    def sample(self, rows: int = 20_000) -> pl.DataFrame:
+        """At most `rows` rows spread evenly over the file, the first one included; the same on each call.
+
+        Reads the file once: many tables are sorted by their label, so that the head shows one class only.
+        """
+        total = self.row_count()
+        step = max(1, -(-total // rows))
+        return _collected(self.scan().gather_every(step), self.filename)
+
+    def batches(self, rows: int = 50_000) -> Iterator[pl.DataFrame]:
+        """Consecutive frames of at most `rows` rows, in file order. Raises UnreadableTable before the first
+        frame when any line is malformed: a table is scored whole or not at all."""
+        self.validate()
+        frames = self.scan().collect_batches(
+            chunk_size=rows, maintain_order=True, engine="streaming", lazy=True
+        )
+        try:
+            for frame in frames:
+                if frame.height:
+                    yield from frame.iter_slices(rows)
+        except pl.exceptions.PolarsError as error:
+            raise damaged(self.filename, error) from error
+
+    def row_count(self) -> int:
+        """Rows as `scan` gives them. Validates the file on the first call."""
+        return self.validate()
+
+    def validate(self) -> int:
+        """Read the whole file once and return its number of rows.
+
+        Raises UnreadableTable with the line: another number of values than the header, an unclosed quote, a
+        NUL byte. Later calls return the number found.
+        """
+        if self._rows is None:
+            if self.format.kind == "csv":
+                check_lines(self._source, self.filename)
+            counted = _collected(self.scan().select(pl.len()), self.filename)
+            self._rows = int(counted.item())
+            if self._rows == 0:
+                raise UnreadableTable(
+                    f"{self.filename} has a header and no rows. Add rows, or pick another file."
+                )
+        return self._rows
+
+    def write_copy(self, path: Path) -> None:
+        """Write the rows as `scan` gives them to a Parquet file."""
+        try:
+            if self.format.kind == "xlsx":  # one was made when it was opened
+                self._source.path.rename(path)
+            else:
+                self.scan().sink_parquet(path, compression="lz4", statistics=False, maintain_order=True)
+        except pl.exceptions.PolarsError as error:
+            raise damaged(self.filename, error) from error
+
+    def close(self) -> None:
+        self._scratch.remove()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_table(path: Path, filename: str | None = None, layout: Layout = LOOK) -> Table:
+    """Open a local file; `filename` is the name to show where `path` is a temporary one.
+
+    `layout` says which sheet and row its names stand in; what it leaves open is looked for.
+
+    Raises UnreadableTable when the file is empty, damaged, no table, has more than 10,000 columns, or
+    unpacks to more than the limits here and in `workbook` allow; nothing is left behind then.
+    """
+    shown = filename or path.name
+    scratch = Scratch()
+    try:
+        return Table(path, shown, _open(path, shown, scratch, layout.chosen), scratch)
+    except BaseException:
+        scratch.remove()
+        raise
+
+
+def _open(path: Path, shown: str, scratch: Scratch, layout: Layout) -> Source:
+    if path.stat().st_size == 0:
+        raise UnreadableTable(f"{shown} is empty (0 bytes). Pick a file with a header and rows.")
+    if first_bytes(path, 2) == b"\x1f\x8b":
+        unpacked = _gunzip(path, shown, scratch.file("unpacked"))
+        if unpacked.stat().st_size == 0:
+            raise UnreadableTable(f"{shown} is empty once unpacked. Pick a file with a header and rows.")
+        return _open_plain(unpacked, shown, scratch, "gzip", layout)
+    return _open_plain(path, shown, scratch, None, layout)
+
+
+def _open_plain(
+    path: Path, shown: str, scratch: Scratch, compression: Literal["gzip"] | None, layout: Layout
+) -> Source:
+    magic = first_bytes(path, 8)
+    if magic[:4] == b"PAR1":
+        return _open_parquet(path, shown, compression)
+    if magic[:4] == b"PK\x03\x04":
+        return open_workbook(path, shown, scratch.file("workbook.parquet"), compression, layout)
+    for prefix, what in _FOREIGN.items():
+        if magic.startswith(prefix):
+            raise UnreadableTable(f"{shown} is {what}. Save the table as CSV, XLSX or Parquet.")
+    return open_csv(path, shown, scratch, compression, layout)
+
+
+_FOREIGN = {
+    b"\xd0\xcf\x11\xe0": "an Excel 97-2003 workbook (.xls), or a protected one",
+    b"%PDF": "a PDF document",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"(\xb5/\xfd": "a Zstandard archive",
+    b"ARROW1": "an Arrow file",
+    b"SQLite f": "an SQLite database",
+    b"\x89PNG": "an image",
+    b"\xff\xd8\xff": "an image",
+    b"\x1f\x8b": "a gzip file inside a gzip file",
+    b"<!DOCTYP": "an HTML page",
+    b"<!docty": "an HTML page",
+    b"<html": "an HTML page",
+    b"<?xml": "an XML document",
+    b'{"': "a JSON document",
+}
+
+
+def _gunzip(path: Path, shown: str, target: Path) -> Path:
+    steep = max(50 << 20, MAX_GZIP_RATIO * path.stat().st_size)
+    written = 0
+    try:
+        with gzip.open(path) as packed, target.open("wb") as plain:
+            while piece := packed.read(_CHUNK):
+                written += len(piece)
+                if written > min(steep, MAX_GZIP_BYTES):
+                    raise UnreadableTable(
+                        f"{shown} unpacks to more than {MAX_GZIP_RATIO} times its size or 4 GiB. "
+                        "Split the table, or save it as Parquet."
+                    )
+                plain.write(piece)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UnreadableTable(f"{shown} is a damaged gzip file: {error}. Compress it again.") from error
+    return target
+
+
+def _open_parquet(path: Path, shown: str, compression: Literal["gzip"] | None) -> Source:
+    try:
+        schema = pl.scan_parquet(path, glob=False).collect_schema()
+        rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+    except pl.exceptions.PolarsError as error:
+        raise damaged(shown, error) from error
+    except OSError as error:
+        raise UnreadableTable(f"{shown} is no complete Parquet file: {error}. Export it again.") from error
+    refuse_width(len(schema), shown)
+    if rows == 0:
+        raise UnreadableTable(f"{shown} has a header and no rows. Add rows, or pick another file.")
+    flat = tuple(name for name, dtype in schema.items() if not dtype.is_nested())
+    notes = tuple(
+        f"Column {name!r} holds lists or records and is left out." for name in schema if name not in flat
+    )
+    if not flat:
+        raise UnreadableTable(f"{shown} has no plain column, only lists or records. Flatten it first.")
+    _refuse_parquet_bomb(path, [name for name in flat if schema[name] in (pl.String, pl.Binary)], shown)
+    return Source(path, TableFormat("parquet", compression=compression), flat, notes)
+
+
+def _refuse_parquet_bomb(path: Path, names: list[str], shown: str) -> None:
+    """A value stored once may stand in every row: count the bytes of all texts before they are laid out."""
+    lengths = [pl.col(name).cast(pl.Binary).bin.size().cast(pl.UInt64).sum() for name in names]
+    if not lengths:
+        return
+    unpacked = int(
+        pl.scan_parquet(path, glob=False)
+        .select(pl.sum_horizontal(lengths))
+        .collect(engine="streaming")
+        .item()
+    )
+    if unpacked > MAX_PARQUET_TEXT and unpacked > MAX_GZIP_RATIO * path.stat().st_size:
+        raise UnreadableTable(
+            f"{shown} unpacks to {unpacked / 1e9:.1f} GB of text, more than this reads. Leave the long texts out."
+        )
+
+
+def _collected(frame: pl.LazyFrame, shown: str) -> pl.DataFrame:
+    try:
+        return frame.collect(engine="streaming")
+    except pl.exceptions.PolarsError as error:
+        raise damaged(shown, error) from error

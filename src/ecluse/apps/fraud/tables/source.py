@@ -1,0 +1,125 @@
+"""Describe the file that an open table scans: its format, its column names, its temporary copies.
+
+What is the same for delimited text, workbooks and Parquet stands here; `dataset.open_table` chooses between them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from ecluse.apps.fraud.tables.layout import Layout
+from ecluse.errors import UnreadableTable
+
+MAX_COLUMNS = 10_000
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """How the file is written. `separator`, `encoding` and `decimal_comma` concern CSV only."""
+
+    kind: Literal["csv", "parquet", "xlsx"]
+    separator: str = ","
+    encoding: str = "utf-8"
+    decimal_comma: bool = False
+    compression: Literal["gzip"] | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """The UTF-8 CSV or Parquet file that Polars scans, and how."""
+
+    path: Path
+    format: TableFormat
+    columns: tuple[str, ...]
+    notes: tuple[str, ...]
+    skip_rows: int = 0
+    quote: str | None = '"'
+    blank_rows: bool = False
+    layout: Layout | None = None
+    #: The file is Parquet that we wrote of a table that was checked to its end, whatever its format.
+    is_copy: bool = False
+
+
+@dataclass
+class Scratch:
+    """A temporary directory, made when the first file is asked for."""
+
+    directory: Path | None = None
+
+    def file(self, name: str) -> Path:
+        if self.directory is None:
+            self.directory = Path(tempfile.mkdtemp(prefix="ecluse-table-"))
+        return self.directory / name
+
+    def remove(self) -> None:
+        if self.directory is not None and self.directory.exists():
+            shutil.rmtree(self.directory)
+        self.directory = None
+
+
+def first_bytes(path: Path, count: int) -> bytes:
+    """At most `count` bytes from the start of the file."""
+    with path.open("rb") as file:
+        return file.read(count)
+
+
+def clean_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Unique, non-empty names in order, and a note for each that had to change."""
+    taken = {name.strip() for name in header}
+    names: list[str] = []
+    given: set[str] = set()
+    notes: list[str] = []
+    #: Where to look for the next number of a name, as 10,000 columns may have one.
+    next_number: dict[str, int] = {}
+    for position, written in enumerate(header, start=1):
+        name = written.strip()
+        if name and name not in given:
+            names.append(name)
+            given.add(name)
+            continue
+        stem, number = (name, next_number.get(name, 2)) if name else ("column", position)
+        while f"{stem}_{number}" in taken:
+            number += 1
+        next_number[name] = number + 1
+        names.append(f"{stem}_{number}")
+        taken.add(names[-1])
+        reason = f"repeats the name {name!r}" if name else "has no name"
+        notes.append(f"Column {position} {reason}; it is called {names[-1]!r} here.")
+    return tuple(names), tuple(notes)
+
+
+def refuse_width(columns: int, shown: str) -> None:
+    """Raises UnreadableTable for more than 10,000 columns."""
+    if columns > MAX_COLUMNS:
+        raise UnreadableTable(
+            f"{shown} has {columns:,} columns; at most {MAX_COLUMNS:,} can be read. Remove columns, or transpose it."
+        )
+
+
+def without_blank_rows(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows in which some value is present."""
+    filled = np.zeros(frame.height, np.bool_)
+    for column in frame.iter_columns():
+        if filled.all():
+            return frame
+        filled |= column.is_not_null().to_numpy()
+    return frame.filter(pl.Series(filled))
+
+
+def no_such_row(shown: str, row: int) -> UnreadableTable:
+    """The error to raise where a row of names was asked for that holds nothing."""
+    return UnreadableTable(f"Row {row:,} of {shown} holds no names. Choose another row, or none (0).")
+
+
+def damaged(shown: str, error: Exception) -> UnreadableTable:
+    """The error to raise where a reader fails with `error`."""
+    detail = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    return UnreadableTable(f"{shown} cannot be read to its end: {detail}. Export it again.")

@@ -1,0 +1,1 @@
+"""Train models: plan, search, record, report."""

@@ -1,0 +1,52 @@
+"""Say which settings to fit, and in which order: first those that do well on most tables, then others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+
+from ecluse.apps.fraud.families import FAMILIES, Params, family
+
+MAX_VARIATIONS = 24
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings to fit."""
+
+    name: str
+    family: str
+    params: Params
+    seed: int
+
+
+def portfolio(*, seed: int, categorical: bool) -> tuple[Trial, ...]:
+    """The starts of all installed families in their turns, then rounds of variations of each, drawn with `seed`.
+
+    The last round is the one that reaches `MAX_VARIATIONS`; there is none where no family varies. Settings for
+    level sets count, and are left out when no feature is `categorical`.
+    """
+    rng = np.random.default_rng(seed)
+    families = {kind: family(kind) for kind in FAMILIES if is_installed(kind)}
+    starts = sorted(
+        ((start, kind) for kind, module in families.items() for start in module.STARTS),
+        key=lambda item: item[0].turn,
+    )
+    trials = [Trial(start.name, kind, start.params, seed) for start, kind in starts]
+    number = 0
+    while number < MAX_VARIATIONS:
+        drawn = [(kind, params) for kind, module in families.items() for params in module.vary(rng)]
+        if not drawn:
+            break
+        for kind, params in drawn:
+            number += 1
+            name = f"{FAMILIES[kind].shown_name}, variation {number}"
+            trials.append(Trial(name, kind, params, seed + number))
+    return tuple(t for t in trials if categorical or not t.params.get("native_categories"))
+
+
+def is_installed(kind: str) -> bool:
+    """Whether the library behind a family is here; only some families come with every installation."""
+    return find_spec(FAMILIES[kind].requires) is not None

@@ -1,0 +1,141 @@
+"""Queue and do the exports of runs to MLflow: each run that is done, and again when its aliases have moved.
+
+MLflow away fails an export and never a training: it is tried again, later each time, until it is done.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from ecluse.apps.mlflow.exporting import MLFLOW, checked_server, export_run
+from ecluse.catalog import runs
+from ecluse.catalog.runs import Exported
+from ecluse.catalog.tables import new_id, now
+from ecluse.errors import EcluseError
+from ecluse.jobs import Job, JobKind, Task
+from ecluse.runtime import Runtime
+
+KIND: Final = "mlflow_export"
+QUEUE: Final = "upkeep"
+#: How long after a failed export it is tried again; twice that after the next, up to the longest.
+FIRST_PAUSE: Final = timedelta(minutes=4)
+LONGEST_PAUSE: Final = timedelta(hours=6)
+logger = logging.getLogger(__name__)
+
+
+def start_export(runtime: Runtime, user_id: str, run_ids: Sequence[str]) -> list[str]:
+    """Queue the exports of these runs of the user; the ids of their jobs, each that which is under way where one is.
+
+    Raises:
+        NotFound: the user has no such run.
+        SettingsError: no server is named; MlflowMissing where the library is not installed.
+    """
+    checked_server(runtime)
+    with runtime.catalog.read() as transaction:
+        wanted = [runs.exported(row, MLFLOW) for row in runs.runs_of(transaction, user_id, run_ids)]
+    jobs = _jobs_of(runtime, wanted)
+    return [
+        job.id if (job := jobs.get(one.job_id or "")) is not None and job.active else _queue(runtime, one)
+        for one in wanted
+    ]
+
+
+def queue_due(runtime: Runtime) -> int:
+    """Queue the export of every run, of anyone, that is done and not as the MLflow server knows it; how many."""
+    server = runtime.settings.mlflow.url
+    if server is None:
+        return 0
+    with runtime.catalog.read() as transaction:
+        found = [one for one in runs.done_runs(transaction, MLFLOW) if is_due(one, server, now())]
+    jobs = _jobs_of(runtime, found)
+    due = [one for one in found if _is_free(runtime, one, jobs.get(one.job_id or ""))]
+    for one in due:
+        _queue(runtime, one)
+    return len(due)
+
+
+def is_due(one: Exported, server: str, moment: datetime) -> bool:
+    """Whether a run that is done is to be exported now."""
+    if one.what.get("state") == "failed" and moment < _again_at(one.what):
+        return False
+    is_there = one.what.get("state") == "done" and one.what.get("server") == server
+    return not is_there or (one.what.get("model") is not None and set(one.aliases) != set(one.seen_aliases))
+
+
+def followed(kind: JobKind) -> JobKind:
+    """The same kind of job, with what it has finished queued for export at its end."""
+
+    def run(runtime: Runtime, task: Task, **subject: Any) -> None:
+        kind.run(runtime, task, **subject)
+        if runtime.settings.mlflow.url is not None:
+            task.step("mlflow", _queue_quietly, runtime)
+
+    return replace(kind, run=run)
+
+
+def run_export(runtime: Runtime, task: Task, run_id: str) -> None:
+    task.step("export", _export, runtime, task, run_id)
+
+
+def _export(runtime: Runtime, task: Task, run_id: str) -> None:
+    task.report("export", 0.0)
+    export_run(runtime, task.user_id, run_id, lambda fraction: task.report("export", 0.999 * fraction))
+
+
+def _queue_quietly(runtime: Runtime) -> None:
+    try:
+        queue_due(runtime)
+    except EcluseError as error:  # the training is done; the next look of a worker queues what is due
+        logger.warning("Exports to MLflow are queued later: %s", error)
+
+
+def _is_free(runtime: Runtime, one: Exported, job: Job | None) -> bool:
+    """Whether no job exports a run, nor is about to be queued. What a person cancelled is left to that person."""
+    if job is not None:
+        return job.status in ("done", "failed")
+    if one.job_id is None or one.what.get("state") != "queued":
+        return True
+    return runtime.jobs.end_of(one.user_id, one.job_id) is not None
+
+
+def _queue(runtime: Runtime, one: Exported) -> str:
+    """Queue an export; the id of its job, which is another's where that was quicker."""
+    job_id = new_id()
+    with runtime.catalog.write() as transaction:
+        holder = runs.begin_export(transaction, one.run_id, MLFLOW, job_id, after=one.job_id)
+        if holder == job_id:
+            runtime.jobs.enqueue(
+                KIND,
+                QUEUE,
+                one.user_id,
+                one.title,
+                {"run_id": one.run_id},
+                job_id=job_id,
+                transaction=transaction,
+            )
+    return holder
+
+
+def _jobs_of(runtime: Runtime, found: Sequence[Exported]) -> dict[str, Job]:
+    return runtime.jobs.get_many(None, [one.job_id for one in found if one.job_id is not None])
+
+
+def _again_at(what: dict[str, Any]) -> datetime:
+    attempts = int(what.get("attempts", 1))
+    pause = min(LONGEST_PAUSE, FIRST_PAUSE * (1 << min(attempts - 1, 20)))
+    return datetime.fromisoformat(what["tried_at"]) + pause
+
+
+def _failed(runtime: Runtime, task: Task, message: str, run_id: str) -> None:
+    with runtime.catalog.write() as transaction:
+        held = runs.exports_of(transaction, run_id).get(MLFLOW, {})
+        failed = {"state": "failed", "error": message, "tried_at": now().isoformat()}
+        attempts = {"attempts": int(held.get("attempts", 0)) + 1}
+        runs.set_export(transaction, run_id, MLFLOW, held | failed | attempts)
+
+
+KINDS: Final[dict[str, JobKind]] = {KIND: JobKind(run_export, _failed, QUEUE, ("export",))}

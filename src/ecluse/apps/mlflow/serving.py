@@ -1,0 +1,302 @@
+"""Serve MLflow behind Écluse's sign-in, with the project's database and store behind it.
+
+MLflow knows no owners: whoever is let in sees, and may change, the runs of all. So that is administrators, and members
+where the settings say so. A program sends an API token, as MLflow's own clients do with MLFLOW_TRACKING_TOKEN; a
+browser has the session of Écluse's pages, which it also sends to another port of the same host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from http.cookies import CookieError, SimpleCookie
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from ecluse import serving as http
+from ecluse.accounts import SESSION_COOKIE, Accounts, SignedIn, comes_from_elsewhere
+from ecluse.apps.mlflow.exporting import STEERING, check_installed
+from ecluse.catalog.provision import make_schema
+from ecluse.errors import EcluseError, MlflowError, SettingsError
+from ecluse.runtime import Runtime
+from ecluse.settings import S3Settings, Settings, replace_variables
+from ecluse.storage import join_key
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+#: Of the project's database, the schema with MLflow's tables: both keep their version in `alembic_version`.
+SCHEMA: Final = "mlflow"
+#: Of the project's store, the folder of MLflow's files.
+FOLDER: Final = "mlflow"
+#: How MLflow's clients name what the server keeps for them.
+ARTIFACTS: Final = "mlflow-artifacts:/"
+#: What no run needs, and what reaches beyond runs: programs on this machine, and paid services.
+CLOSED: Final = ("/gateway", "/ajax-api/3.0/mlflow/assistant", "/ajax-api/3.0/jobs")
+#: Where an experiment is made, which may name a place for the files of its runs; and the bytes of such a request.
+_EXPERIMENTS: Final = "/mlflow/experiments/create"
+_MOST_ASKED: Final = 1_000_000
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+_PAGE: Final = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Sign in</title>
+<p>{message}</p><p lang="fr">{french}</p>
+"""
+
+
+def serve(runtime: Runtime, listener: socket.socket, announce: Callable[[], None]) -> None:
+    """Serve MLflow until the process is interrupted; `announce` is called once it answers.
+
+    Raises:
+        MlflowMissing: the library is not installed.
+        SettingsError: MLflow cannot keep files in the store of the settings.
+        MlflowError: it cannot open its tables.
+    """
+    application = make_app(runtime, *listener.getsockname()[:2])
+    http.serve(application, listener, announce, proxies=runtime.settings.proxies)
+
+
+def make_app(runtime: Runtime, host: str, port: int) -> Application:
+    """MLflow's application with our sign-in before it; the environment of this process is MLflow's from now on.
+
+    Raises: as `serve`.
+    """
+    check_installed()
+    tables = tables_url(runtime.settings)
+    environment = server_environment(runtime.settings, tables, host, port)
+    replace_variables(environment, without=STEERING)
+    from mlflow.exceptions import MlflowException
+    from mlflow.server.fastapi_app import app
+    from mlflow.server.handlers import initialize_backend_stores
+
+    try:
+        initialize_backend_stores(tables, tables, ARTIFACTS)
+    except MlflowException as error:
+        raise MlflowError(f"MLflow cannot open its tables: {str(error).splitlines()[0][:300]}") from error
+    return SignedInAlone(app, runtime.accounts, members=runtime.settings.mlflow.members)
+
+
+def server_environment(settings: Settings, tables: str, host: str, port: int) -> dict[str, str | None]:
+    """What MLflow is told: its tables, its files with their keys, the hosts it answers to. None is to be unset.
+
+    Raises:
+        SettingsError: the store is neither a folder nor on S3, or cannot be written to.
+    """
+    hosts, origins = _hosts(settings, host, port)
+    return _files(settings) | {
+        # `mlflow server` tells its own processes by these names.
+        "_MLFLOW_SERVER_FILE_STORE": tables,
+        "_MLFLOW_SERVER_ARTIFACT_ROOT": ARTIFACTS,
+        "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+        "_MLFLOW_IN_JOB_EXECUTOR": "false",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(hosts),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "GIT_PYTHON_REFRESH": "quiet",
+    }
+
+
+def tables_url(settings: Settings) -> str:
+    """The address of MLflow's tables: a schema of the catalog's PostgreSQL, or a file beside its SQLite.
+
+    Raises:
+        CatalogUnavailable: the database does not answer, or lets no schema be made.
+    """
+    if settings.database_url.startswith("sqlite"):
+        return f"sqlite:///{settings.home / 'mlflow.db'}"
+    return make_schema(settings.database_url, SCHEMA)
+
+
+def _files(settings: Settings) -> dict[str, str | None]:
+    """Where MLflow keeps files, and with which keys."""
+    parts = urlsplit(settings.store_url)
+    if parts.scheme == "file":
+        return {"_MLFLOW_SERVER_ARTIFACT_DESTINATION": f"{settings.store_url.rstrip('/')}/{FOLDER}"}
+    if parts.scheme != "s3":
+        raise SettingsError(
+            f"MLflow is served from a store that is a folder or on S3, not from {settings.store_url}. Serve MLflow by "
+            "itself, and name it in ECLUSE_MLFLOW_URL."
+        )
+    place = f"s3://{parts.netloc}/{join_key(unquote(parts.path).strip('/'), FOLDER)}"
+    return {"_MLFLOW_SERVER_ARTIFACT_DESTINATION": place} | _keys(settings.access.to_bucket(parts.netloc))
+
+
+def _keys(s3: S3Settings) -> dict[str, str | None]:
+    """The keys of the store under the names that MLflow's library for S3 reads; without keys, the ambient ones."""
+    if s3.anonymous:
+        raise SettingsError(
+            "MLflow writes into the store, which S3_ANONYMOUS forbids. Set keys, and unset it."
+        )
+    told: dict[str, str | None] = {
+        "AWS_DEFAULT_REGION": s3.region,
+        "AWS_REGION": s3.region,
+        "MLFLOW_S3_ENDPOINT_URL": s3.endpoint,
+    }
+    if s3.access_key is None or s3.secret_key is None:
+        return told
+    return told | {
+        "AWS_ACCESS_KEY_ID": s3.access_key,
+        "AWS_SECRET_ACCESS_KEY": str(s3.secret_key),
+        "AWS_SESSION_TOKEN": None if s3.session_token is None else str(s3.session_token),
+    }
+
+
+def _hosts(settings: Settings, host: str, port: int) -> tuple[list[str], list[str]]:
+    """The hosts that MLflow answers to, and the origins whose pages may change something."""
+    named = {*_LOOPBACK, f"[{host}]" if ":" in host else host}
+    hosts = [form for name in sorted(named) for form in (name, f"{name}:{port}")]
+    origins = [f"http://{name}" for name in hosts]
+    public = urlsplit(settings.public_url or "")
+    if public.hostname:
+        hosts += [public.hostname, f"{public.hostname}:*"]
+        origins += [f"{public.scheme}://{public.hostname}", f"{public.scheme}://{public.hostname}:*"]
+    return hosts, origins
+
+
+class SignedInAlone:
+    """Lets through whom the accounts know: by an API token, or by the session of the pages.
+
+    A request that could change something is refused where a browser with a session says that another origin sent it.
+    """
+
+    def __init__(self, app: Application, accounts: Accounts, *, members: bool) -> None:
+        self._app = app
+        self._accounts = accounts
+        self._members = members
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        refusal = await asyncio.to_thread(self._refusal, scope["method"], scope["path"], headers)
+        if refusal is None and scope["path"].rstrip("/").endswith(_EXPERIMENTS):
+            body = await _body(receive)
+            receive = _again(body, receive)
+            refusal = _refused_place(body)
+        if refusal is None:
+            scope["headers"] = list(_without_secrets(scope["headers"]))
+            await self._app(scope, receive, send)
+            return
+        await _answer(send, headers, *refusal)
+
+    def _refusal(self, method: str, path: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
+        """Status and message for who is not let in."""
+        try:
+            who, by_session = self._who(headers)
+        except EcluseError as error:
+            return error.status, str(error)
+        if who is None:
+            return 401, (
+                "Sign in to Écluse in this browser, at the same host name, and come back. A program sends an API "
+                "token: MLFLOW_TRACKING_TOKEN=ecluse_…"
+            )
+        if who.user.role != "admin" and not self._members:
+            return 403, "Only administrators may use this MLflow server, as it shows the runs of all."
+        if by_session and method not in _SAFE and comes_from_elsewhere(headers, {headers.get("host")}):
+            return 403, "Another site sent this request."
+        if any(path == closed or path.startswith(f"{closed}/") for closed in CLOSED):
+            return 404, "This part of MLflow is not served here."
+        return None
+
+    def _who(self, headers: Mapping[str, str]) -> tuple[SignedIn | None, bool]:
+        """Who is asking, and whether by a session."""
+        scheme, _, secret = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self._accounts.who_has_token(secret.strip()), False
+        session = _session(headers.get("cookie", ""))
+        return (self._accounts.who_has_session(session) if session else None), True
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """A whole body; None of one that is too large, or that its sender broke off."""
+    body: bytes = b""
+    while len(body) <= _MOST_ASKED:
+        message = await receive()
+        body += message.get("body", b"")
+        if message["type"] != "http.request":
+            return None
+        if not message.get("more_body", False):
+            return body
+    return None
+
+
+def _again(body: bytes | None, receive: Receive) -> Receive:
+    """What gives a body that was read once more."""
+    waiting = [{"type": "http.request", "body": body or b"", "more_body": False}]
+
+    async def once_more() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return once_more
+
+
+def _refused_place(body: bytes | None) -> tuple[int, str] | None:
+    """Why an experiment is not made: MLflow would write files of its runs wherever this machine may, at any address."""
+    try:
+        told = json.loads(body or b"{}") if body is not None else None
+    except (ValueError, RecursionError):
+        told = None
+    if not isinstance(told, dict):
+        return 400, "This is no description of an experiment, in JSON and of at most 1 MB."
+    places = [told[name] for name in ("artifact_location", "artifactLocation") if told.get(name)]
+    if any(
+        not str(place).startswith(ARTIFACTS) or str(place).startswith(f"{ARTIFACTS}/") for place in places
+    ):
+        return (
+            400,
+            f"Files of runs are kept in the store of this server. Leave the place out, or begin it with {ARTIFACTS}",
+        )
+    return None
+
+
+def _session(cookies: str) -> str | None:
+    for part in cookies.split(";"):  # one that another application wrote wrongly must not hide ours
+        try:
+            found = SimpleCookie(part.strip()).get(SESSION_COOKIE)
+        except CookieError:
+            continue
+        if found is not None:
+            return found.value
+    return None
+
+
+def _without_secrets(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
+    """MLflow gets neither the token nor the session: it has no use for them, and may note what it gets."""
+    return ((name, value) for name, value in headers if name not in (b"authorization", b"cookie"))
+
+
+async def _answer(send: Send, headers: Mapping[str, str], status: int, message: str) -> None:
+    """A page for a browser; else JSON in MLflow's form, which its clients show."""
+    if "text/html" in headers.get("accept", ""):
+        kind = b"text/html; charset=utf-8"
+        body = _PAGE.format(message=message, french=_FRENCH.get(status, message))
+    else:
+        kind = b"application/json"
+        body = json.dumps({"error_code": _CODES.get(status, "INTERNAL_ERROR"), "message": message})
+    said = [(b"content-type", kind), (b"cache-control", b"no-store")]
+    if status == 401:
+        said.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": status, "headers": said})
+    await send({"type": "http.response.body", "body": body.encode()})
+
+
+_CODES: Final = {
+    400: "INVALID_PARAMETER_VALUE",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "ENDPOINT_NOT_FOUND",
+}
+_FRENCH: Final = {
+    401: "Connectez-vous à Écluse dans ce navigateur, sous le même nom d’hôte, puis revenez.",
+    403: "Seuls les administrateurs peuvent utiliser ce serveur MLflow, car il montre les exécutions de tous.",
+    404: "Cette partie de MLflow n’est pas servie ici.",
+}

@@ -1,0 +1,488 @@
+"""Import sets of labelled images, see and correct them, divide them, take them away again, and train on them."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal, Self
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from ecluse.apps.plants import actions as workflows
+from ecluse.apps.plants import audit, splits, training
+from ecluse.apps.plants import rows as images
+from ecluse.apps.plants.http.image_work import WorkDep
+from ecluse.apps.plants.http.imports import MOST_FILES, Queued, import_form, open_import
+from ecluse.apps.plants.http.stored_images import (
+    IfNoneMatch,
+    send_image,
+    send_set,
+    send_thumbnail,
+    stored_image,
+)
+from ecluse.apps.plants.recipe import Architecture, Options, RecipeName
+from ecluse.apps.plants.rows import Filter, Order, State
+from ecluse.catalog.tables import Image, ImageSplit, User
+from ecluse.errors import InvalidInput
+from ecluse.runtime import Runtime
+from ecluse.web.admission import admission_of
+from ecluse.web.api.schemas import Accepted
+from ecluse.web.errors import answers
+from ecluse.web.security import CurrentUser, RuntimeDep, is_json
+
+router = APIRouter(prefix="/plants", tags=["plants"])
+Page = Annotated[int, Query(ge=1, le=1_000_000)]
+_UPLOAD: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "name": {
+                            "type": "string",
+                            "description": "Of the set, which is made unless it is there. Default: that of the file",
+                        },
+                        "label": {
+                            "type": "string",
+                            "description": "Of images that no folder or list gives one",
+                        },
+                        "file": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "maxItems": MOST_FILES,
+                            "description": "A .zip, .tar or .tar.gz with a folder for each label; a .txt or .csv of "
+                            "addresses; or images",
+                        },
+                    },
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["name", "source"],
+                    "properties": {
+                        "name": {"type": "string", "description": "Of the set"},
+                        "source": {
+                            "type": "string",
+                            "description": "Everything below this address of a store, such as s3://bucket/prefix",
+                        },
+                        "label": {"type": "string", "description": "Of images that no folder gives one"},
+                    },
+                }
+            },
+        },
+    }
+}
+
+
+class ImportRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    source: str = Field(max_length=1000)
+    label: str | None = None
+
+
+class CountsBody(BaseModel):
+    """Images by label."""
+
+    valid: dict[str, int]
+    excluded: dict[str, int]
+    rejected: dict[str, int]
+
+
+class SetBody(BaseModel):
+    id: str
+    name: str
+    counts: CountsBody
+    size_bytes: int
+    job: str | None = Field(description="The import or audit that was started last")
+    created_at: datetime
+    imported_at: datetime | None
+    audited_at: datetime | None
+
+
+class SplitBody(BaseModel):
+    """Which images are learned from, chosen by, and tested on: how many of each label."""
+
+    id: str
+    seed: int
+    shares: dict[str, float]
+    counts: dict[str, dict[str, int]] = Field(description="By part: train, validation, test")
+    data_digest: str
+    sha256: str = Field(description="Of its manifest, which says it of each image")
+    created_at: datetime
+
+
+class SetDetail(SetBody):
+    """A set with what is to be looked at: files that were rejected, images that look alike, doubtful labels."""
+
+    rejected_for: dict[str, int] = Field(description="Why files were rejected, and how many")
+    near_duplicates: int = Field(description="Images in use that others look nearly like")
+    contested: int = Field(description="Of those and of exact duplicates, the ones with different labels")
+    suspects: int = Field(description="Images for which another label is suggested")
+    warnings: list[str] = Field(description="What is uneven")
+    splits: list[SplitBody]
+
+
+class ImportAccepted(Accepted):
+    """An import was queued."""
+
+    set: str = Field(description="The set's id")
+
+
+class ImageBody(BaseModel):
+    id: str
+    set: str
+    label: str
+    imported_label: str
+    state: State
+    reason: str | None = Field(description="Why it was rejected")
+    origin: str
+    sha256: str
+    size_bytes: int
+    format: str
+    width: int | None
+    height: int | None
+    group: str | None = Field(description="The same for images that look nearly the same")
+    suspicion: float | None = Field(
+        description="How improbable the label is by models that had not seen the image"
+    )
+    suggested_label: str | None = Field(
+        description="What they say instead; the label itself where a person chose or confirmed it"
+    )
+    created_at: datetime
+
+
+class ImagesPage(BaseModel):
+    items: list[ImageBody]
+    total: int
+    page: int
+    per_page: int
+
+
+class Correction(BaseModel):
+    """Another label, or a state: `excluded` leaves an image out of use, `valid` takes it back."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    label: str | None = Field(None, examples=["dandelion"])
+    state: Literal["valid", "excluded"] | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.label is None and self.state is None:
+            raise ValueError("give label, state or both")
+        return self
+
+
+class Corrections(Correction):
+    """The same for several images of one set."""
+
+    images: list[str] = Field(min_length=1, max_length=10_000, description="Ids")
+
+
+class Changed(BaseModel):
+    changed: int = Field(description="Images that have another label or state now")
+
+
+class SplitRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    seed: int = Field(0, ge=0, lt=2**31)
+    shares: dict[Literal["train", "validation", "test"], float] | None = Field(
+        None, examples=[{"train": 0.7, "validation": 0.15, "test": 0.15}]
+    )
+
+
+class TrainPlantsRequest(BaseModel):
+    """What to train; what is left out is the recipe's own choice."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    model_name: str = Field(examples=["leaves"])
+    recipe: RecipeName = Field(
+        "features",
+        description="features: a linear layer on a frozen network, about a minute; finetune: all of it",
+    )
+    architecture: Architecture | None = None
+    epochs: int | None = Field(None, ge=1, le=1000)
+    learning_rate: float | None = Field(None, gt=0, le=1)
+    batch_size: int | None = Field(None, ge=1, le=1024)
+    seed: int = Field(0, ge=0, lt=2**31)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+# Sets
+
+
+@router.get("/sets")
+def list_sets(
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    page: Page = 1,
+    per_page: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> list[SetBody]:
+    """Your sets of images, that which was imported last first."""
+    found = workflows.list_sets(runtime, user.user.id, limit=per_page, offset=(page - 1) * per_page)
+    return [_set_body(one) for one in found]
+
+
+@router.post("/sets", status_code=202, openapi_extra=_UPLOAD, responses=answers(413))
+async def import_images(request: Request, runtime: RuntimeDep, user: CurrentUser) -> ImportAccepted:
+    """Import images into a set: an archive, a list of addresses, images, or what lies below a store's address.
+
+    The set is made unless it is there. What was imported before changes nothing; a file that is no image that can
+    be used is rejected with its reason, and the rest goes on. Uploads are streamed into the store.
+    """
+    if is_json(request.headers.get("content-type", "")):
+        wanted = _import_request(await request.body())
+        return await run_in_threadpool(_import_from, runtime, user.user, wanted)
+    async with admission_of(request).arriving(request, user.user.id) as admitted:
+        form = await open_import(admitted, runtime)
+        return _accepted(await import_form(runtime, user.user.id, form, "name"))
+
+
+@router.get("/sets/{set_id}", responses=answers(404))
+def show_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> SetDetail:
+    """One of your sets, by its id or name."""
+    row = workflows.find_set(runtime, user.user.id, set_id)
+    summary = workflows.summary_of(runtime, user.user.id, row)
+    found = audit.findings_of(runtime, user.user.id, row.id)
+    with runtime.catalog.read() as transaction:
+        reasons = dict(images.reasons(transaction, user.user.id, row.id))
+        divided = images.list_splits(transaction, user.user.id, row.id)
+    return SetDetail(
+        **_set_body(summary).model_dump(),
+        rejected_for=reasons,
+        near_duplicates=found.near_duplicates,
+        contested=found.contested,
+        suspects=found.suspects,
+        warnings=list(found.warnings),
+        splits=[_split_body(one) for one in divided],
+    )
+
+
+@router.delete("/sets/{set_id}", status_code=204, responses=answers(404))
+def delete_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> None:
+    """Delete a set, its images and its splits. Models learned from it stay."""
+    workflows.remove_set(runtime, user.user.id, set_id)
+
+
+@router.get("/sets/{set_id}/export", response_class=StreamingResponse, responses=answers(404, 409))
+def export_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> StreamingResponse:
+    """The images in use as a .zip: a folder for each label, and a table of them. Each is compared with its digest."""
+    row = workflows.find_set(runtime, user.user.id, set_id)
+    return send_set(runtime, row)
+
+
+@router.post("/sets/{set_id}/audit", status_code=202, responses=answers(404))
+def audit_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
+    """Look for images that are nearly the same and for labels that are doubtful."""
+    job = audit.start_audit(runtime, user.user.id, set_id)
+    return Accepted(job=job, status_url=f"/api/status/{job}")
+
+
+# Images
+
+
+@router.get("/sets/{set_id}/images", responses=answers(404))
+def list_images(
+    set_id: str,
+    runtime: RuntimeDep,
+    user: CurrentUser,
+    label: Annotated[str | None, Query(max_length=100)] = None,
+    state: Annotated[list[State] | None, Query(description="Default: valid and excluded")] = None,
+    duplicates: Annotated[bool, Query(description="Those with others that look nearly the same")] = False,
+    contested: Annotated[bool, Query(description="Those that came under several labels")] = False,
+    suspects: Annotated[bool, Query(description="Those for which another label is suggested")] = False,
+    group: Annotated[str | None, Query(description="Those that look nearly like one", max_length=32)] = None,
+    text: Annotated[str, Query(description="Part of the origin or label", max_length=200)] = "",
+    order: Order = "origin",
+    page: Page = 1,
+    per_page: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> ImagesPage:
+    """Images of a set."""
+    row = workflows.find_set(runtime, user.user.id, set_id)
+    wanted = Filter(
+        label=label,
+        states=tuple(state) if state else ("valid", "excluded"),
+        duplicates=duplicates,
+        contested=contested,
+        suspects=suspects,
+        group=group,
+        text=text,
+    )
+    with runtime.catalog.read() as transaction:
+        total = images.count_images(transaction, user.user.id, row.id, wanted)
+        rows = images.list_images(
+            transaction,
+            user.user.id,
+            row.id,
+            wanted,
+            order=order,
+            limit=per_page,
+            offset=(page - 1) * per_page,
+        )
+    return ImagesPage(items=[_image_body(one) for one in rows], total=total, page=page, per_page=per_page)
+
+
+@router.patch("/sets/{set_id}/images", responses=answers(404))
+def correct_images(set_id: str, body: Corrections, runtime: RuntimeDep, user: CurrentUser) -> Changed:
+    """Give images of a set another label, leave them out of use, or take them back."""
+    row = workflows.find_set(runtime, user.user.id, set_id)
+    return Changed(changed=_correct(runtime, user.user.id, row.id, body.images, body))
+
+
+@router.get("/images/{image_id}", responses=answers(404))
+def show_image(image_id: str, runtime: RuntimeDep, user: CurrentUser) -> ImageBody:
+    """One image of yours."""
+    with runtime.catalog.read() as transaction:
+        return _image_body(images.image_of(transaction, user.user.id, image_id))
+
+
+@router.patch("/images/{image_id}", responses=answers(404))
+def correct_image(image_id: str, body: Correction, runtime: RuntimeDep, user: CurrentUser) -> ImageBody:
+    """Give an image another label, leave it out of use, or take it back."""
+    with runtime.catalog.read() as transaction:
+        row = images.image_of(transaction, user.user.id, image_id)
+    _correct(runtime, user.user.id, row.set_id, [row.id], body)
+    return show_image(image_id, runtime, user)
+
+
+@router.get("/images/{image_id}/thumbnail", response_class=Response, responses=answers(404, 409))
+async def show_thumbnail(
+    image_id: str, runtime: RuntimeDep, work: WorkDep, user: CurrentUser, if_none_match: IfNoneMatch = ""
+) -> Response:
+    """An image as a JPEG of at most 256 × 256 pixels, made here, without what its file said beside."""
+    row = await run_in_threadpool(stored_image, runtime, user.user.id, image_id)
+    return await send_thumbnail(runtime, work, row, if_none_match)
+
+
+@router.get("/images/{image_id}/file", response_class=StreamingResponse, responses=answers(404, 409))
+def download_image(
+    image_id: str, runtime: RuntimeDep, user: CurrentUser, if_none_match: IfNoneMatch = ""
+) -> Response:
+    """The file of an image as it was imported."""
+    return send_image(runtime, stored_image(runtime, user.user.id, image_id), if_none_match)
+
+
+# Splits and trainings
+
+
+@router.get("/sets/{set_id}/splits", responses=answers(404))
+def list_splits(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> list[SplitBody]:
+    """How a set was divided, newest first."""
+    row = workflows.find_set(runtime, user.user.id, set_id)
+    with runtime.catalog.read() as transaction:
+        return [_split_body(one) for one in images.list_splits(transaction, user.user.id, row.id)]
+
+
+@router.post("/sets/{set_id}/splits", responses=answers(404))
+def split_set(set_id: str, body: SplitRequest, runtime: RuntimeDep, user: CurrentUser) -> SplitBody:
+    """Divide a set; the same seed and shares of the same images give the split that is there.
+
+    Images that look nearly the same go to one part. Those that came later are added, and no other changes its part.
+    """
+    row = workflows.find_set(runtime, user.user.id, set_id)
+    return _split_body(splits.split_for(runtime, user.user.id, row.id, seed=body.seed, shares=body.shares))
+
+
+@router.get("/splits/{split_id}", responses=answers(404, 409))
+def show_split(split_id: str, runtime: RuntimeDep, user: CurrentUser) -> dict[str, Any]:
+    """The manifest of a split: the part of each image by its digest, and the labels in their order."""
+    with runtime.catalog.read() as transaction:
+        row = images.split_of(transaction, user.user.id, split_id)
+    return splits.manifest_of(runtime, row)
+
+
+@router.post("/sets/{set_id}/train", status_code=202, responses=answers(404))
+def train(set_id: str, body: TrainPlantsRequest, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
+    """Train a model on a set. Its figures come from images that it has not seen."""
+    options = Options(
+        seed=body.seed,
+        epochs=body.epochs,
+        architecture=body.architecture,
+        learning_rate=body.learning_rate,
+        batch_size=body.batch_size,
+        device=body.device,
+    )
+    request = training.TrainingRequest(body.model_name, body.recipe, options)
+    run = training.start_training(runtime, user.user.id, set_id, request)
+    return Accepted(job=run.job_id or "", status_url=f"/api/status/{run.job_id}", training=run.id)
+
+
+# Imports
+
+
+def _import_request(data: bytes) -> ImportRequest:
+    try:
+        return ImportRequest.model_validate(json.loads(data))
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors()]
+        raise InvalidInput(f"{'; '.join(told)}.") from error
+    except ValueError as error:
+        raise InvalidInput(f"The body is not JSON: {error}.") from error
+    except RecursionError as error:
+        raise InvalidInput("The body is JSON within JSON within JSON, deeper than any request is.") from error
+
+
+def _import_from(runtime: Runtime, user: User, wanted: ImportRequest) -> ImportAccepted:
+    from ecluse.apps.plants.sources.stores import importable
+
+    # Before a set is made for it; and by the role that a token has, as a job goes by that of its owner.
+    importable(runtime, user.id, wanted.source, as_member=user.role != "admin")
+    row = workflows.make_set(runtime, user.id, wanted.name)
+    source = workflows.Source(wanted.source, wanted.source)
+    job = workflows.start_import(runtime, user.id, row.id, source, label=wanted.label)
+    return _accepted(Queued(row.id, job))
+
+
+def _accepted(queued: Queued) -> ImportAccepted:
+    return ImportAccepted(job=queued.job, status_url=f"/api/status/{queued.job}", set=queued.set_id)
+
+
+def _correct(runtime: Runtime, user_id: str, set_id: str, image_ids: list[str], body: Correction) -> int:
+    """How many images changed their label, state or both."""
+    changed = 0
+    if body.label is not None:
+        changed = workflows.relabel(runtime, user_id, set_id, image_ids, body.label)
+    if body.state is not None:
+        changed = max(changed, workflows.set_state(runtime, user_id, set_id, image_ids, body.state))
+    return changed
+
+
+# Bodies
+
+
+def _set_body(one: workflows.SetSummary) -> SetBody:
+    row = one.row
+    return SetBody(
+        id=row.id,
+        name=row.name,
+        counts=CountsBody(
+            valid=dict(one.counts.valid),
+            excluded=dict(one.counts.excluded),
+            rejected=dict(one.counts.rejected),
+        ),
+        size_bytes=one.size,
+        job=row.job_id,
+        created_at=row.created_at,
+        imported_at=row.imported_at,
+        audited_at=row.audited_at,
+    )
+
+
+def _image_body(row: Image) -> ImageBody:
+    names = ImageBody.model_fields.keys() - {"set"}
+    return ImageBody.model_validate({name: getattr(row, name) for name in names} | {"set": row.set_id})
+
+
+def _split_body(row: ImageSplit) -> SplitBody:
+    return SplitBody.model_validate({name: getattr(row, name) for name in SplitBody.model_fields})

@@ -1,0 +1,119 @@
+"""Write the page that goes with a classifier of images: what it is, what it was measured on, where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ecluse.apps.plants.demo import SIMULATED
+from ecluse.apps.plants.evaluation import in_words, served_in_words
+
+_LEARNED = {
+    "features": "A linear layer on what the network learned on ImageNet; the network itself was left as it is",
+    "finetune": "A network that was itself trained on these images",
+}
+
+
+def model_card(report: Mapping[str, Any]) -> str:
+    """The card in Markdown, from the content of `metrics.json`."""
+    labels = ", ".join(f"`{label}`" for label in report["labels"])
+    sections = [
+        f"# Classifier of images: {len(report['labels'])} labels",
+        f"Tells apart {labels}. {_LEARNED[report['recipe']]} (recipe `{report['recipe']}`, network "
+        f"`{report['architecture']}`, {report['size_bytes'] / 1e6:.1f} MB as it is served).",
+        *([f"**Simulated data.** {SIMULATED}"] if report.get("simulated") else []),
+        "## Images",
+        _images(report),
+        "## Figures",
+        _figures(report),
+        _classes(report),
+        "## Other images",
+        _others(report),
+        "## Limits",
+        _limits(report),
+        "## How it was made",
+        _making(report),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _images(report: Mapping[str, Any]) -> str:
+    images = report["images"]
+    lines = ["| label | learned from | chosen by | tested on |", "|---|---:|---:|---:|"]
+    lines += [
+        f"| {_cell(label)} | {images['train'][label]} | {images['validation'][label]} | {images['test'][label]} |"
+        for label in report["labels"]
+    ]
+    lines += [
+        "",
+        "Images that look nearly the same are in one part. The test part was used once, at the end.",
+    ]
+    return "\n".join(lines)
+
+
+def _figures(report: Mapping[str, Any]) -> str:
+    metrics, calibration = report["metrics"], report["calibration"]
+    return (
+        f"On the test part {served_in_words(report['served'])}. The likeliest label, whether it is given or not: "
+        f"{in_words(report['interval'])}; the range is a 95 % interval (Wilson). "
+        f"Log loss {metrics['log_loss']:.3f} nats, macro F1 {metrics['macro_f1']:.3f}, expected calibration error "
+        f"{metrics['expected_calibration_error']:.3f}. Probabilities are divided by a temperature of "
+        f"{calibration['temperature']:.3f}, fitted on the validation part."
+    )
+
+
+def _classes(report: Mapping[str, Any]) -> str:
+    lines = ["| label | precision | recall | F1 |", "|---|---|---|---:|"]
+    for one in report["classes"]:
+        f1 = "–" if one["f1"] is None else f"{one['f1']:.3f}"
+        precision = _share(one["precision"], one["precision_interval"])
+        recall = _share(one["recall"], one["recall_interval"])
+        lines.append(f"| {_cell(one['label'])} | {precision} | {recall} | {f1} |")
+    return "\n".join(lines)
+
+
+def _share(share: float | None, interval: list[float] | None) -> str:
+    if share is None or interval is None:
+        return "–"
+    return f"{share:.0%} ({interval[0]:.0%} to {interval[1]:.0%})"
+
+
+def _others(report: Mapping[str, Any]) -> str:
+    known = report["none_of_these"]
+    return (
+        'An image unlike those it learned from is answered with "none of these". Of the validation images '
+        f"{known['accepted_validation']:.1%} are accepted, of the test images {known['accepted_test']:.1%}. "
+        "It is no proof that an accepted image shows one of the labels."
+    )
+
+
+def _limits(report: Mapping[str, Any]) -> str:
+    lines = [
+        "The figures hold for images like those of the set: same cameras, same places, same seasons. "
+        "It looks at the middle of an image, "
+        f"{report['image_size']} × {report['image_size']} pixels of it."
+    ]
+    lines += ["", *(f"- {warning}" for warning in report["warnings"])] if report["warnings"] else []
+    return "\n".join(lines)
+
+
+def _making(report: Mapping[str, Any]) -> str:
+    export, seconds, split = report["export"], report["seconds"], report["split"]
+    difference = export["largest_difference"]
+    checked = (
+        f"ONNX export {export['checked_against']}"
+        if difference is None
+        else f"ONNX export checked against {export['checked_against']} on {export['images']} test images: "
+        f"logits differ by {difference:.1e} at most"
+    )
+    return (
+        f"{report['epochs']} epochs, the best of them {report['best_epoch']}, in {seconds['training']:.0f} s on "
+        f"{report['device']}; optimiser {report['optimiser']}; seed {report['seed']}. Split `{split['id']}`, SHA-256 "
+        f"`{split['sha256']}`; data digest `{report['data_digest']}`. {checked}. Made with Écluse "
+        f"{report['code_version']}."
+    )
+
+
+def _cell(text: str) -> str:
+    """A label within a table of Markdown."""
+    return text.replace("\\", "\\\\").replace("|", "\\|")

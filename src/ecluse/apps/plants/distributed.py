@@ -1,0 +1,235 @@
+"""Teach a network on several GPUs: a process each, started by torchrun, over a folder that holds what they share.
+
+The process of the job writes the lesson into a temporary folder and starts `torch.distributed.run`. The first of
+the processes writes what it has to say as lines of `told`, and each checkpoint beside it; the job's process passes
+both on, and ends the others when it is cancelled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from ecluse.apps.plants.checkpoints import from_bytes
+from ecluse.apps.plants.plan import Plan
+from ecluse.apps.plants.recipe import Epoch, Example, Learned, Lesson, Teaching
+from ecluse.apps.plants.seen import Seen
+from ecluse.errors import PlantsError, TrainingDiverged, UnreadableImage
+from ecluse.settings import surrounding
+
+#: Seconds between two looks at what was told, and how long processes have to end by themselves.
+LOOKED_EVERY: Final = 0.25
+PATIENCE: Final = 5.0
+#: What the processes may end with that a person can act on.
+ERRORS: Final = {error.__name__: error for error in (TrainingDiverged, UnreadableImage)}
+
+
+def learn(plan: Plan, lesson: Lesson, teaching: Teaching, processes: int, *, threads: int) -> Learned:
+    """Learn as `learning.learn`, a batch of the plan's size in each process.
+
+    Raises:
+        TrainingDiverged: the loss is no longer a number.
+        UnreadableImage: an image can no longer be read.
+        PlantsError: the processes ended without a result.
+    """
+    with TemporaryDirectory(prefix="ecluse-training-") as name:
+        folder = Path(name)
+        _write(folder, plan, lesson, teaching, max(1, threads // processes))
+        with _started(folder, processes) as process:
+            _pass_on(folder, process, teaching)
+        return _result(folder, plan, process.returncode)
+
+
+def _write(folder: Path, plan: Plan, lesson: Lesson, teaching: Teaching, threads: int) -> None:
+    """All that the processes need, the images as they came."""
+    parts: dict[str, list[Any]] = {"train": [], "validation": []}
+    (folder / "images").mkdir()
+    (folder / "told").touch()
+    for part, examples in (("train", lesson.train), ("validation", lesson.validation)):
+        for number, example in enumerate(examples):
+            (folder / "images" / example.sha256).write_bytes(example.read())
+            parts[part].append([example.id, example.sha256, example.label])
+            teaching.report("training", 0.0, f"Reading image {number + 1} of {len(examples)}")
+    saved = teaching.saved()
+    if saved is not None:
+        (folder / "checkpoint").write_bytes(saved)
+    content = {"plan": plan.to_dict(), "labels": lesson.labels, "threads": threads, "job": os.getpid()}
+    (folder / "lesson.json").write_text(json.dumps(content | parts), encoding="utf-8")
+
+
+@contextmanager
+def _started(folder: Path, processes: int) -> Iterator[subprocess.Popen[bytes]]:
+    """torchrun and what it starts; none of them is left behind."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
+        "-m", "ecluse.apps.plants.distributed", str(folder),
+    ]  # fmt: skip
+    environment = {"OMP_NUM_THREADS": "1"} | surrounding()
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
+    try:
+        yield process
+    finally:
+        for sent in (signal.SIGTERM, signal.SIGKILL):
+            if process.poll() is None:
+                os.killpg(process.pid, sent)
+                try:
+                    process.wait(PATIENCE)
+                except subprocess.TimeoutExpired:
+                    continue
+
+
+def _pass_on(folder: Path, process: subprocess.Popen[bytes], teaching: Teaching) -> None:
+    """Say to the job what the processes say, until they end; raises where the job is to stop."""
+    last: tuple[str, float, str] = ("training", 0.0, "Starting a process for each device")
+    with (folder / "told").open(encoding="utf-8") as told:
+        ended = False
+        while not ended:
+            ended = process.poll() is not None
+            for line in told:
+                said = json.loads(line)
+                if "report" in said:
+                    last = tuple(said["report"])
+                if "epoch" in said:
+                    teaching.epoch(Epoch(**said["epoch"]))
+                if "saved" in said:
+                    teaching.save((folder / "checkpoint").read_bytes())
+            teaching.report(*last)
+            if teaching.asked_to_finish():
+                (folder / "finish").touch()
+            time.sleep(LOOKED_EVERY)
+
+
+def _result(folder: Path, plan: Plan, returned: int) -> Learned:
+    failed = folder / "failed"
+    if failed.exists():
+        name, message = json.loads(failed.read_text(encoding="utf-8"))
+        raise ERRORS[name](message)
+    if returned != 0 or not (folder / "learned.json").exists():
+        log = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise PlantsError(f"The processes of the training ended with {returned}: {' '.join(log[-3:])}")
+    learned = json.loads((folder / "learned.json").read_text(encoding="utf-8"))
+    last = from_bytes((folder / "checkpoint").read_bytes())
+    return Learned(
+        plan.architecture, last.best, plan.transform, last.history, last.best_epoch,
+        learned["device"], details=learned["details"],
+    )  # fmt: skip
+
+
+class _Told:
+    """What one of the processes says: the first for all of them."""
+
+    def __init__(self, folder: Path, job: int, rank: int) -> None:
+        self.folder, self.job, self.first = folder, job, rank == 0
+        self.starter = os.getppid()
+
+    def report(self, stage: str, fraction: float, message: str = "") -> None:
+        """Raises where no one is left to report to: neither the job's process nor torchrun ends this one if killed."""
+        if os.getppid() != self.starter or not _lives(self.job):
+            raise SystemExit(3)
+        self._say(report=(stage, fraction, message))
+
+    def epoch(self, epoch: Epoch) -> None:
+        self._say(epoch=asdict(epoch))
+
+    def asked_to_finish(self) -> bool:
+        return (self.folder / "finish").exists()
+
+    def save(self, checkpoint: bytes) -> None:
+        partial = self.folder / "checkpoint.partial"
+        partial.write_bytes(checkpoint)
+        partial.replace(self.folder / "checkpoint")
+        self._say(saved=True)
+
+    def saved(self) -> bytes | None:
+        path = self.folder / "checkpoint"
+        return path.read_bytes() if path.exists() else None
+
+    def seen(self, meaning: str) -> Seen:
+        """Of this process alone: a whole epoch is what the job goes on from."""
+        return Seen(meaning)
+
+    def _say(self, **said: Any) -> None:
+        if self.first:
+            with (self.folder / "told").open("a", encoding="utf-8") as told:
+                told.write(json.dumps(said) + "\n")
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def main(arguments: Sequence[str]) -> None:
+    """One process of torchrun."""
+    import torch
+    from torch import distributed, nn
+
+    from ecluse.apps.plants import learning
+    from ecluse.apps.plants.networks import Classifier
+
+    folder = Path(arguments[0])
+    content = json.loads((folder / "lesson.json").read_text(encoding="utf-8"))
+    plan = Plan.from_dict(content["plan"])
+    distributed.init_process_group("nccl" if plan.device == "cuda" else "gloo")
+    place = (
+        torch.device(plan.device, distributed.get_rank()) if plan.device == "cuda" else torch.device("cpu")
+    )
+
+    class Together(learning.Group):
+        rank, size = distributed.get_rank(), distributed.get_world_size()
+
+        def sums(self, values: Sequence[float]) -> list[float]:
+            added = torch.tensor(values, dtype=torch.float64, device=place)
+            distributed.all_reduce(added)
+            return [float(value) for value in added.tolist()]
+
+        def joined(self, classifier: Classifier) -> nn.Module:
+            return nn.parallel.DistributedDataParallel(
+                classifier, device_ids=None if place.type == "cpu" else [self.rank]
+            )
+
+        def level(self, classifier: Classifier) -> None:
+            for values in classifier.buffers():
+                distributed.broadcast(values, 0)
+
+    if plan.device == "cuda":
+        torch.cuda.set_device(place)
+    train, validation = (
+        [
+            Example(of, sha256, label, (folder / "images" / sha256).read_bytes)
+            for of, sha256, label in content[part]
+        ]
+        for part in ("train", "validation")
+    )
+    told = _Told(folder, content["job"], Together.rank)
+    try:
+        learned = learning.learn(
+            plan, Lesson(tuple(content["labels"]), train, validation), told,
+            threads=content["threads"], group=Together(),
+        )  # fmt: skip
+    except tuple(ERRORS.values()) as error:
+        (folder / "failed").write_text(json.dumps([type(error).__name__, str(error)]), encoding="utf-8")
+        raise
+    finally:
+        distributed.destroy_process_group()
+    if told.first:
+        result = {"device": learned.device, "details": learned.details}
+        (folder / "learned.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

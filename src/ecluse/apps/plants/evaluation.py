@@ -1,0 +1,307 @@
+"""Measure a classifier on images it has not seen, say how sure that is, and show where it errs.
+
+Everything here is computed from logits, labels' positions and nothing else: arrays come in, plain JSON values
+go out. The test part is measured once, after everything was chosen; the temperature is fitted on validation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecluse.apps.plants.recipe import Example
+from ecluse.intervals import LEVEL, wilson
+
+Floats = NDArray[np.float64]
+Positions = NDArray[np.int64]
+
+BINS: Final = 10
+#: Images that are shown as mistakes, and as those the model was least sure of.
+SHOWN: Final = 24
+#: Below so many test images of a label, its precision and recall say little.
+FEW_OF_A_LABEL: Final = 30
+#: An interval of the accuracy that is wider than this is told as a warning.
+WIDE: Final = 0.08
+#: How many times as many images one label may have to learn from as another.
+UNBALANCED: Final = 3.0
+#: A temperature is searched between one over this and this.
+HOTTEST: Final = 50.0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a classifier says of some images: logits (images, labels), before any temperature."""
+
+    examples: Sequence[Example]
+    logits: Floats
+
+    @property
+    def truth(self) -> Positions:
+        """(images,) int64: the position of each image's label."""
+        return np.array([example.label for example in self.examples], dtype=np.int64)
+
+    @property
+    def predicted(self) -> Positions:
+        """(images,) int64: the position of the likeliest label of each."""
+        found: Positions = self.logits.argmax(axis=1)
+        return found
+
+    def probabilities(self, temperature: float = 1.0) -> Floats:
+        """(images, labels) float64; each row adds up to 1."""
+        return softmax(self.logits, temperature)
+
+
+def evaluation_of(
+    labels: Sequence[str], test: Answers, validation: Answers, train: Counter[str], temperature: float
+) -> dict[str, Any]:
+    """What metrics.json says of the test part, and of the validation part beside it.
+
+    `train` counts the images of each label that were learned from.
+    """
+    probabilities, truth = test.probabilities(temperature), test.truth
+    predicted = probabilities.argmax(axis=1)
+    table = confusion(truth, predicted, len(labels))
+    right, of = int(np.trace(table)), len(truth)
+    classes = class_measures(labels, table)
+    interval = {"level": LEVEL, **_named(wilson(right, of)), "right": right, "of": of}
+    return {
+        "metrics": {
+            "accuracy": right / of,
+            "log_loss": log_loss(truth, probabilities),
+            "macro_f1": macro_f1(table),
+            "expected_calibration_error": expected_calibration_error(truth, probabilities),
+        },
+        "interval": interval,
+        "validation": {
+            "accuracy": accuracy(validation),
+            "log_loss": log_loss(validation.truth, validation.probabilities(temperature)),
+        },
+        "classes": classes,
+        "confusion": table.tolist(),
+        "calibration": {"temperature": temperature, "bins": reliability(truth, probabilities)},
+        "mistakes": mistakes(labels, test, probabilities),
+        "unsure": unsure(labels, test, probabilities),
+        "warnings": warnings_of(labels, interval, classes, train),
+    }
+
+
+def as_served(test: Answers, accepted: NDArray[np.bool_]) -> dict[str, Any]:
+    """How many of the test images get their label from what is served, with Wilson's interval.
+
+    `accepted` says of which images it gives a label at all; of the others it says "none of these", which is not right,
+    since each shows one of the labels: `wrong` counts the labels that are, `none` the images that get none.
+    """
+    right_ones = test.predicted == test.truth
+    right, of = int((right_ones & accepted).sum()), len(test.truth)
+    return {
+        "level": LEVEL,
+        **_named(wilson(right, of)),
+        "right": right,
+        "of": of,
+        "wrong": int((~right_ones & accepted).sum()),
+        "none": int((~accepted).sum()),
+    }
+
+
+def served_in_words(served: Mapping[str, Any]) -> str:
+    """`214 of 249 right is 85.9 % (81 to 90), as served: 21 are wrong, 14 are answered "none of these"`."""
+    wrong, none = int(served["wrong"]), int(served["none"])
+    return f'{in_words(served)}, as served: {wrong:,} wrong, {none:,} answered "none of these"'
+
+
+def in_words(interval: Mapping[str, Any]) -> str:
+    """`57 of 60 right is 95 % (86 to 98)`."""
+    right, of = int(interval["right"]), int(interval["of"])
+    digits = 0 if of < 1000 else 1
+    low, high = (f"{100 * float(interval[end]):.{digits}f}" for end in ("low", "high"))
+    share = f"{100 * right / of:.1f}".removesuffix(".0")
+    return f"{right:,} of {of:,} right is {share} % ({low} to {high})"
+
+
+def _named(interval: tuple[float, float]) -> dict[str, float]:
+    return {"low": interval[0], "high": interval[1]}
+
+
+# Probabilities
+
+
+def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
+    """Probabilities of logits (images, labels) divided by a temperature."""
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    raised = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    probabilities: Floats = raised / raised.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def fit_temperature(logits: Floats, truth: Positions) -> float:
+    """The temperature by which the logits of validation images mean what they say (Guo et al., 2017).
+
+    With few images, all of them right, certainty would be the likeliest; so the true label is given
+    (n + 1) / (n + labels) and each other one 1 / (n + labels), as Platt (1999) does with two.
+    """
+    if len(truth) == 0 or not np.ptp(logits, axis=1).any():
+        return 1.0
+    images, labels = logits.shape
+    target = np.full(logits.shape, 1 / (images + labels))
+    target[np.arange(images), truth] = (images + 1) / (images + labels)
+    from scipy.optimize import minimize_scalar
+
+    # In units of the logits' spread, so that the search is the same whatever their scale.
+    scale = float(np.std(logits - logits.mean(axis=1, keepdims=True)))
+    units = np.asarray(logits, dtype=np.float64) / scale
+
+    def loss(log_temperature: float) -> float:
+        return -float(np.mean(np.sum(target * _log_softmax(units / math.exp(log_temperature)), axis=1)))
+
+    widest = math.log(HOTTEST)
+    found = minimize_scalar(loss, bounds=(-widest, widest), method="bounded", options={"xatol": 1e-6})
+    return float(math.exp(found.x) * scale)
+
+
+def _log_softmax(logits: Floats) -> Floats:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    logs: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return logs
+
+
+def log_loss(truth: Positions, probabilities: Floats) -> float:
+    """Mean negative log-likelihood in nats, probabilities kept 1e-12 away from 0."""
+    given = probabilities[np.arange(len(truth)), truth]
+    return float(-np.mean(np.log(np.maximum(given, 1e-12))))
+
+
+def reliability(truth: Positions, probabilities: Floats) -> list[dict[str, Any]]:
+    """Ten bins of confidence of one width: how sure the model was in each, and how often it was right.
+
+    `confidence` and `accuracy` are None in an empty bin.
+    """
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    edges = np.linspace(0.0, 1.0, BINS + 1)
+    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, BINS - 1)
+    bins = []
+    for number in range(BINS):
+        inside = place == number
+        count = int(inside.sum())
+        bins.append(
+            {
+                "from": float(edges[number]),
+                "to": float(edges[number + 1]),
+                "count": count,
+                "confidence": float(confidence[inside].mean()) if count else None,
+                "accuracy": float(right[inside].mean()) if count else None,
+            }
+        )
+    return bins
+
+
+def expected_calibration_error(truth: Positions, probabilities: Floats) -> float:
+    """Mean distance, over images, of confidence and accuracy in the bins of `reliability`."""
+    bins = [one for one in reliability(truth, probabilities) if one["count"]]
+    return float(sum(one["count"] * abs(one["confidence"] - one["accuracy"]) for one in bins) / len(truth))
+
+
+# Right and wrong
+
+
+def accuracy(answers: Answers) -> float:
+    return float(np.mean(answers.predicted == answers.truth))
+
+
+def confusion(truth: Positions, predicted: Positions, labels: int) -> Positions:
+    """(labels, labels) counts: rows are the truth, columns what was predicted."""
+    return np.bincount(truth * labels + predicted, minlength=labels * labels).reshape(labels, labels)
+
+
+def class_measures(labels: Sequence[str], table: Positions) -> list[dict[str, Any]]:
+    """Precision, recall and F1 of each label with their intervals; None where there is nothing to count."""
+    measures = []
+    for position, label in enumerate(labels):
+        right = int(table[position, position])
+        images, predicted = int(table[position].sum()), int(table[:, position].sum())
+        measures.append(
+            {
+                "label": label,
+                "precision": right / predicted if predicted else None,
+                "recall": right / images if images else None,
+                "f1": 2 * right / (images + predicted) if images + predicted else None,
+                "images": images,
+                "predicted": predicted,
+                "precision_interval": list(wilson(right, predicted)) if predicted else None,
+                "recall_interval": list(wilson(right, images)) if images else None,
+            }
+        )
+    return measures
+
+
+def macro_f1(table: Positions) -> float:
+    """Mean F1 of the labels that occur, as truth or as prediction."""
+    seen = table.sum(axis=0) + table.sum(axis=1)
+    return float(np.mean(2 * np.diag(table)[seen > 0] / seen[seen > 0]))
+
+
+def mistakes(labels: Sequence[str], answers: Answers, probabilities: Floats) -> list[dict[str, Any]]:
+    """The images that were taken for something else, the surest mistake first."""
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != answers.truth)
+    return _shown(labels, answers, probabilities, wrong, surest_first=True)
+
+
+def unsure(labels: Sequence[str], answers: Answers, probabilities: Floats) -> list[dict[str, Any]]:
+    """The images whose label the model was least sure of, right or wrong."""
+    return _shown(labels, answers, probabilities, np.arange(len(answers.examples)), surest_first=False)
+
+
+def _shown(
+    labels: Sequence[str], answers: Answers, probabilities: Floats, among: Positions, *, surest_first: bool
+) -> list[dict[str, Any]]:
+    sure = probabilities.max(axis=1)
+    sign = -1 if surest_first else 1
+    order = sorted(among.tolist(), key=lambda at: (sign * sure[at], answers.examples[at].sha256))[:SHOWN]
+    return [
+        {
+            "image": answers.examples[at].id,
+            "sha256": answers.examples[at].sha256,
+            "truth": labels[answers.examples[at].label],
+            "predicted": labels[int(probabilities[at].argmax())],
+            "probability": float(sure[at]),
+        }
+        for at in order
+    ]
+
+
+# What a reader must know
+
+
+def warnings_of(
+    labels: Sequence[str],
+    interval: Mapping[str, Any],
+    classes: Sequence[Mapping[str, Any]],
+    train: Mapping[str, int],
+) -> list[str]:
+    """Why the figures say less than they seem to; empty where nothing is to be said."""
+    said = []
+    if interval["high"] - interval["low"] > WIDE:
+        said.append(f"The test part is small: {in_words(interval)}.")
+    said += [
+        f'Only {one["images"]:,} test images of "{one["label"]}": its precision and recall are rough.'
+        for one in classes
+        if one["images"] < FEW_OF_A_LABEL
+    ]
+    often = max(classes, key=lambda one: one["images"])
+    if interval["low"] <= often["images"] / interval["of"]:
+        said.append(
+            f'The model is not clearly better than answering "{often["label"]}" every time, '
+            f"which is right for {often['images']:,} of {interval['of']:,}."
+        )
+    most, least = max(labels, key=lambda one: train[one]), min(labels, key=lambda one: train[one])
+    if train[most] > UNBALANCED * train[least]:
+        said.append(
+            f'The labels are out of balance: {train[most]:,} images of "{most}" to learn from, '
+            f'{train[least]:,} of "{least}".'
+        )
+    return said

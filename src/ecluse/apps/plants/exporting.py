@@ -1,0 +1,184 @@
+"""Give the images of a set out again: a folder for each label and a table of all, in a folder or as a zip."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Final, cast
+
+from ecluse.apps.plants import rows as images
+from ecluse.apps.plants.rows import Filter
+from ecluse.apps.plants.splits import manifest_of
+from ecluse.catalog.tables import Image
+from ecluse.errors import DigestMismatch, InvalidInput, NotFound
+from ecluse.runtime import Runtime
+from ecluse.storage import safe_filename
+
+TABLE: Final = "manifest.csv"
+#: The columns of the table; `part` is that of the newest split.
+COLUMNS: Final = (
+    *((name, str) for name in ("file", "label", "part", "sha256", "origin", "imported_label")),
+    ("width", int),
+    ("height", int),
+)
+#: How many characters of its digest tell an image from another of its name.
+_DIGITS: Final = 12
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An image of a set and where it is put: `label/name`, safe on any file system."""
+
+    path: str
+    row: Image
+    part: str
+
+
+def exported_images(runtime: Runtime, user_id: str, set_id: str) -> list[Exported]:
+    """The images in use, in the order of their paths, with their parts in the newest split ("" where there is none).
+
+    Raises:
+        NotFound: the user has no such set, or none of its images is in use.
+    """
+    with runtime.catalog.read() as transaction:
+        name = images.set_of(transaction, user_id, set_id).name
+        rows = images.list_images(transaction, user_id, set_id, Filter(states=("valid",)), limit=None)
+        split = images.newest_split(transaction, user_id, set_id)
+    if not rows:
+        raise NotFound(f"No image of {name} is in use, so that there is nothing to export.")
+    parts: Mapping[str, str] = {} if split is None else manifest_of(runtime, split)["parts"]
+    folders = _folders({row.label for row in rows})
+    found = [Exported(f"{folders[row.label]}/{_name(row)}", row, parts.get(row.sha256, "")) for row in rows]
+    return sorted(found, key=lambda one: one.path)
+
+
+def export_folder(
+    runtime: Runtime,
+    user_id: str,
+    set_id: str,
+    folder: Path,
+    report: Callable[[float, str], None] = lambda *_: None,
+) -> int:
+    """Write the images in use to a new folder, which appears when it is complete; how many those are.
+
+    Raises:
+        InvalidInput: the folder is there and holds something.
+        NotFound: as `exported_images`.
+        DigestMismatch: an image was changed in the store.
+    """
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        raise InvalidInput(f"{folder} is not empty. Give another folder, or empty it.")
+    found = exported_images(runtime, user_id, set_id)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        partial = Path(scratch) / "set"
+        for number, one in enumerate(found):
+            path = partial / one.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(_bytes(runtime, one.row))
+            report((number + 1) / len(found), "")
+        (partial / TABLE).write_bytes(table_of(found))
+        if folder.exists():
+            folder.rmdir()  # empty: checked above, and refused by the system otherwise
+        shutil.move(partial, folder)
+    return len(found)
+
+
+def zip_chunks(runtime: Runtime, user_id: str, set_id: str) -> Iterator[bytes]:
+    """The same as the bytes of a zip, in bounded memory. What cannot be given out is said before the first chunk.
+
+    Raises:
+        NotFound: as `exported_images`.
+        DigestMismatch: an image was changed in the store; what came until then is no complete zip.
+    """
+    return _zipped(runtime, exported_images(runtime, user_id, set_id))
+
+
+def table_of(found: list[Exported]) -> bytes:
+    """The table of what is exported, as CSV that a spreadsheet opens."""
+    import polars as pl
+
+    from ecluse.formulas import neutralise_formulas
+
+    rows = [
+        (
+            one.path,
+            one.row.label,
+            one.part,
+            one.row.sha256,
+            one.row.origin,
+            one.row.imported_label,
+            one.row.width,
+            one.row.height,
+        )
+        for one in found
+    ]
+    table = pl.DataFrame(rows, schema=dict(COLUMNS), orient="row")
+    return neutralise_formulas(table).write_csv(include_bom=True).encode()
+
+
+def _zipped(runtime: Runtime, found: list[Exported]) -> Iterator[bytes]:
+    sink = _Sink()
+    # Images are compressed already.
+    with zipfile.ZipFile(cast(IO[bytes], sink), "w", zipfile.ZIP_STORED) as archive:
+        for one in found:
+            archive.writestr(zipfile.ZipInfo(one.path), _bytes(runtime, one.row))
+            yield sink.taken()
+        archive.writestr(zipfile.ZipInfo(TABLE), table_of(found))
+    yield sink.taken()
+
+
+class _Sink:
+    """A file that cannot be rewound, whose bytes are taken as they come."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self._held += data
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def taken(self) -> bytes:
+        held, self._held = bytes(self._held), bytearray()
+        return held
+
+
+def _bytes(runtime: Runtime, row: Image) -> bytes:
+    located = runtime.stores.locate(row.url)
+    data = located.store.get(located.key)
+    if hashlib.sha256(data).hexdigest() != row.sha256:
+        raise DigestMismatch(
+            f"The image {row.origin.rpartition('/')[2]} was changed in the store or is gone since it was imported."
+            f" Leave it out: ecluse plants exclude SET {row.id}"
+        )
+    return data
+
+
+def _folders(labels: set[str]) -> dict[str, str]:
+    """A folder for each label; two that would be the same, also where a file system knows no capitals, are numbered."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for label in sorted(labels):
+        plain, number = safe_filename(label), 1
+        name = plain
+        while name.casefold() in taken:
+            number += 1
+            name = f"{plain}_{number}"
+        taken.add(name.casefold())
+        found[label] = name
+    return found
+
+
+def _name(row: Image) -> str:
+    """The name the image came with, and the beginning of its digest, so that no two are the same."""
+    stem = safe_filename(row.origin.rpartition("/")[2]).rsplit(".", 1)[0][:60] or "image"
+    ending = row.url.rpartition(".")[2]
+    return f"{stem}_{row.sha256[:_DIGITS]}.{ending}"

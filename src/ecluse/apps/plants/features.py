@@ -1,0 +1,356 @@
+"""Learn a linear layer on what EfficientNet-Lite0 sees: the recipe `features`, which needs no torch.
+
+The network stays as it learned on ImageNet. Each training image is seen five times (its middle square, four
+squares in its corners); a regularised logistic regression tells the labels apart, and is folded into the network's
+last layer. An epoch of its history is a strength of regularisation, from strong to weak, not a pass over images.
+How views and strengths were chosen: docs/decisions/2026-11-21-linear-layer-on-features.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ecluse.apps.plants.architectures import CLASSIFIER, lite0
+from ecluse.apps.plants.checkpoints import history_of, pack, unpack
+from ecluse.apps.plants.graphs import extractor
+from ecluse.apps.plants.pictures import Transform, read_picture
+from ecluse.apps.plants.recipe import Epoch, Learned, Lesson, Options, Teaching, check_choices
+from ecluse.apps.plants.weights import PACKAGE, SHA256, lite0_state
+from ecluse.errors import UnusableCheckpoint, UnusableImages
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+    from ecluse.apps.plants.seen import Seen
+
+#: The middle square of an image, bicubic; each colour in [-1, 1], as EfficientNet-Lite0 learned with.
+LITE0: Final = Transform(resize=224, crop=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+#: Pixels that are decoded and seen at a time: 16 × 3 × 224 × 224 float32 are 10 MB.
+_BATCH: Final = 16
+#: Above so many training images each is seen once: what five views teach, more images teach better.
+_FEW: Final = 2_000
+#: Of a large machine's cores; a batch has 15 or 16 squares.
+_MOST_THREADS: Final = 8
+#: A corner's square, in shares of the shorter side.
+_CORNER: Final = 0.7
+#: Inverse strengths of regularisation, as scikit-learn's C: the first and the last of a path, and their number.
+_STRONGEST, _WEAKEST, _STRENGTHS = 1e-3, 1e1, 13
+#: The format of its checkpoints.
+FORMAT: Final = "ecluse-features-1"
+#: Of the whole work: seeing the images, by far the longest.
+_SEEN: Final = 0.95
+
+View = Callable[[Image.Image], NDArray[np.float32]]
+Array = NDArray[np.float32]
+#: The digest of an image, and what reads its bytes.
+Named = tuple[str, Callable[[], bytes]]
+
+
+def features(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
+    """A linear layer on frozen features; the strength whose loss on the validation part is the least.
+
+    `options.epochs` is the number of strengths; the seed changes nothing, since nothing is drawn by lot.
+
+    Raises:
+        InvalidInput: another architecture, a learning rate or CUDA is asked for.
+        UnusableImages: the validation part, or the training images of a label, are none.
+    """
+    _check(lesson, options)
+    views: tuple[View, ...] = (LITE0, *CORNERS) if len(lesson.train) <= _FEW else (LITE0,)
+    train, validation = _seen_parts(lesson, views, teaching)
+    truth, held_out = (
+        np.array([example.label for example in part]) for part in (lesson.train, lesson.validation)
+    )
+    path = _Path(train, truth, len(lesson.labels))
+    strengths = np.geomspace(_STRONGEST, _WEAKEST, options.epochs or _STRENGTHS).tolist()
+    about = _about(lesson, strengths, len(views))
+    epochs = _taken_up(path, teaching, about)
+    while len(epochs) < len(strengths) and not (epochs and teaching.asked_to_finish()):
+        began = time.perf_counter()
+        layer = path.at(strengths[len(epochs)])
+        told = (*layer.measured(train[:, 0], truth), *layer.measured(validation, held_out))
+        epochs.append(Epoch(len(epochs) + 1, *told, seconds=time.perf_counter() - began))
+        teaching.epoch(epochs[-1])
+        figures = {"about": about, "history": [asdict(epoch) for epoch in epochs]}
+        teaching.save(pack(FORMAT, figures, path.fitted()))
+        done = _SEEN + (1 - _SEEN) * len(epochs) / len(strengths)
+        teaching.report("learn", done, f"Epoch {len(epochs)} of {len(strengths)}")
+    found = list(zip(epochs, path.layers(), strict=True))
+    best, layer = min(found, key=lambda one: one[0].validation_loss)
+    details = {
+        "optimiser": "L-BFGS",
+        "pretrained": {"package": PACKAGE, "sha256": SHA256},
+        "views": len(views),
+        "epochs_are": "strengths of regularisation, from strong to weak",
+        "strengths": strengths[: len(found)],
+        "strength": strengths[best.epoch - 1],
+    }
+    return Learned("lite0", lite0_state() | layer.state(), LITE0, epochs, best.epoch, "cpu", details)
+
+
+def _check(lesson: Lesson, options: Options) -> None:
+    check_choices("features", options)
+    counted = Counter(example.label for example in lesson.train)
+    for number, label in enumerate(lesson.labels):
+        if not counted[number]:
+            raise UnusableImages(f'No training image shows "{label}". Import more images of it.')
+    if not lesson.validation:
+        raise UnusableImages(
+            "The validation part has no image. Import more images, or split with other shares."
+        )
+
+
+def _about(lesson: Lesson, strengths: Sequence[float], views: int) -> dict[str, Any]:
+    """What a checkpoint has to agree with."""
+    digest = hashlib.sha256()
+    for part in (lesson.train, lesson.validation):
+        for example in part:
+            digest.update(f"{example.sha256} {example.label}\n".encode())
+        digest.update(b"\n")
+    return {
+        "network": SHA256,
+        "views": views,
+        "strengths": list(strengths),
+        "labels": list(lesson.labels),
+        "images": digest.hexdigest(),
+        "scikit-learn": version("scikit-learn"),
+    }
+
+
+def _taken_up(path: _Path, teaching: Teaching, about: Mapping[str, Any]) -> list[Epoch]:
+    """Put a path where the checkpoint of this very training says; the epochs up to there, none where it begins."""
+    if (data := teaching.saved()) is None:
+        return []
+    try:
+        figures, arrays = unpack(FORMAT, data)
+        epochs = history_of(figures)
+    except UnusableCheckpoint as error:
+        teaching.report("learn", _SEEN, f"{error} The training begins again.")
+        return []
+    if figures.get("about") != about:
+        teaching.report(
+            "learn", _SEEN, "The checkpoint is of other images or options. The training begins again."
+        )
+        return []
+    path.go_on(arrays)
+    return list(epochs)
+
+
+def _seen_parts(lesson: Lesson, views: Sequence[View], teaching: Teaching) -> tuple[Array, Array]:
+    """What is seen of the training images, (images, views, features), and of the validation's, (images, features)."""
+    total = len(lesson.train) * len(views) + len(lesson.validation)
+    images = len(lesson.train) + len(lesson.validation)
+
+    def progress(before: int, each: int) -> Callable[[int, int], None]:
+        """Told after `before` images; each that is done is `each` views more."""
+
+        def tell(done: int, _: int) -> None:
+            share = _SEEN * (before * len(views) + done * each) / total
+            teaching.report("learn", share, f"{before + done} of {images} images")
+
+        return tell
+
+    train = see_images(
+        [(one.sha256, one.read) for one in lesson.train],
+        teaching.seen(meaning_of(views)),
+        views=views,
+        progress=progress(0, len(views)),
+    ).reshape(len(lesson.train), len(views), -1)
+    validation = see_images(
+        [(one.sha256, one.read) for one in lesson.validation],
+        teaching.seen(meaning_of((LITE0,))),
+        progress=progress(len(lesson.train), 1),
+    )
+    return train, validation
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A linear layer from features to labels: weights (labels, features) and biases (labels,)."""
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+    def measured(self, seen: Array, truth: NDArray[np.intp]) -> tuple[float, float]:
+        """Mean cross-entropy (nats) and accuracy."""
+        logits = seen @ self.weight.T + self.bias
+        logits -= logits.max(axis=1, keepdims=True)
+        logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        loss = -float(logs[np.arange(len(truth)), truth].mean())
+        return loss, float((logits.argmax(axis=1) == truth).mean())
+
+    def state(self) -> dict[str, Array]:
+        return {
+            f"{CLASSIFIER}.weight": self.weight.astype(np.float32),
+            f"{CLASSIFIER}.bias": self.bias.astype(np.float32),
+        }
+
+
+class _Path:
+    """Logistic regressions on the same features (images, views, features), each begun where the last ended.
+
+    Features are centred, and divided by one number for all: their differences in spread say something.
+    """
+
+    def __init__(self, seen: Array, truth: NDArray[np.intp], labels: int) -> None:
+        from sklearn.linear_model import LogisticRegression
+
+        self._views, self._labels = seen.shape[1], labels
+        self._truth = np.repeat(truth, self._views)
+        rows = seen.reshape(-1, seen.shape[2])
+        self._centre = rows.mean(axis=0, dtype=np.float64)
+        rows = rows - self._centre.astype(np.float32)
+        self._scale = float(np.sqrt(np.mean(rows * rows, dtype=np.float64))) or 1.0
+        self._rows = rows / np.float32(self._scale)
+        self._model = LogisticRegression(warm_start=True, max_iter=1000)
+        #: What was fitted so far, as scikit-learn has it.
+        self._weights = list[NDArray[Any]]()
+        self._biases = list[NDArray[Any]]()
+
+    def at(self, strength: float) -> _Layer:
+        """`strength`: the inverse of the penalty, as scikit-learn's C; the views of an image count as one image."""
+        self._model.set_params(C=strength / self._views)
+        self._model.fit(self._rows, self._truth)
+        self._weights.append(self._model.coef_)
+        self._biases.append(self._model.intercept_)
+        return self._layer(-1)
+
+    def fitted(self) -> dict[str, NDArray[Any]]:
+        """All that the next fit depends on beside the features, and what was fitted before."""
+        return {"weights": np.stack(self._weights), "biases": np.stack(self._biases)}
+
+    def go_on(self, fitted: Mapping[str, NDArray[Any]]) -> None:
+        """As it was when it had `fitted` these."""
+        self._weights, self._biases = list(fitted["weights"]), list(fitted["biases"])
+        self._model.coef_, self._model.intercept_ = self._weights[-1], self._biases[-1]
+
+    def layers(self) -> list[_Layer]:
+        """What was fitted, in order."""
+        return [self._layer(number) for number in range(len(self._weights))]
+
+    def _layer(self, number: int) -> _Layer:
+        weight = np.asarray(self._weights[number], dtype=np.float64)
+        bias = np.asarray(self._biases[number], dtype=np.float64)
+        if self._labels == 2:
+            # One row says how far the second label is ahead; two that differ by it say the same.
+            weight, bias = np.concatenate((-weight, weight)) / 2, np.concatenate((-bias, bias)) / 2
+        weight = weight / self._scale
+        return _Layer(weight, bias - weight @ self._centre)
+
+
+def meaning_of(views: Sequence[View]) -> str:
+    """What is kept of images that were seen in these views; raised where a view or the network is another."""
+    return {1: "lite0-1", 1 + len(CORNERS): "lite0-corners-1"}[len(views)]
+
+
+def see_images(
+    images: Sequence[Named],
+    seen: Seen,
+    *,
+    views: Sequence[View] = (LITE0,),
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> NDArray[np.float32]:
+    """What Lite0 sees in each image, (images, views × 1280) float32, by digest and bytes; see `extract_features`.
+
+    Those that were `seen` are not looked at again: what is seen of an image does not depend on those beside it.
+    """
+    width = len(views) * lite0().features
+    known = seen.load((digest for digest, _ in images), "features")
+    found = {digest: arrays["features"] for digest, arrays in known.items()}
+    missing = {digest: read for digest, read in images if digest not in found}
+    before = len(images) - len(missing)
+    if missing:
+        progress(before, len(images))
+    for batch, features in _seen_batches([*missing.items()], views, None):
+        for (digest, _), values in zip(batch, features, strict=True):
+            found[digest] = values
+            seen.keep(digest, features=values)
+        before += len(batch)
+        progress(before, len(images))
+    seen.finish()
+    return np.stack([found[digest] for digest, _ in images]) if images else np.empty((0, width), np.float32)
+
+
+def extract_features(
+    reads: Sequence[Callable[[], bytes]],
+    *,
+    views: Sequence[View] = (LITE0,),
+    progress: Callable[[int, int], None] | None = None,
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """What Lite0 sees in each image, (images, views × 1280) float32: one view after another.
+
+    A batch of images is in memory at a time. `progress` is told how many are done, of how many; what it raises
+    ends the work. `threads`: as many as there are cores, up to eight.
+
+    Raises:
+        UnreadableImage: one of `reads` gives no image.
+    """
+    found = np.empty((len(reads), len(views) * lite0().features), np.float32)
+    done = 0
+    for batch, features in _seen_batches([("", read) for read in reads], views, threads):
+        found[done : done + len(batch)] = features
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(reads))
+    return found
+
+
+def _seen_batches(
+    images: Sequence[Named], views: Sequence[View], threads: int | None
+) -> Iterator[tuple[Sequence[Named], Array]]:
+    """Some images at a time, with what is seen in them, (images, views × 1280)."""
+    threads = threads or min(_MOST_THREADS, os.cpu_count() or 1)
+    session = _session(threads)
+    size = max(1, _BATCH // len(views))
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(images), size):
+            batch = images[start : start + size]
+            pixels = np.concatenate(list(pool.map(partial(_seen, views=views), [read for _, read in batch])))
+            (features,) = session.run(None, {"images": pixels})
+            yield batch, features.reshape(len(batch), len(views) * lite0().features)
+
+
+def _corner(image: Image.Image, across: float, down: float) -> Array:
+    """A square of `_CORNER` of the shorter side; `across` and `down` are 0 at the left and the top, 1 at the end."""
+    width, height = image.size
+    side = _CORNER * min(width, height)
+    left, top = across * (width - side), down * (height - side)
+    size = (LITE0.crop, LITE0.crop)
+    box = (left, top, left + side, top + side)
+    return LITE0.normalised(image.resize(size, Image.Resampling.BICUBIC, box=box, reducing_gap=3.0))
+
+
+#: Views of the four corners, which training adds.
+CORNERS: Final[tuple[View, ...]] = tuple(
+    partial(_corner, across=across, down=down) for across in (0.0, 1.0) for down in (0.0, 1.0)
+)
+
+
+def _seen(read: Callable[[], bytes], views: Sequence[View]) -> NDArray[np.float32]:
+    image = read_picture(read(), side=LITE0.resize).image
+    return np.stack([view(image) for view in views])
+
+
+@cache
+def _session(threads: int) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(
+        extractor(lite0(), lite0_state()), options, providers=["CPUExecutionProvider"]
+    )

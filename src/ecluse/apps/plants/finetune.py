@@ -1,0 +1,105 @@
+"""Learn a whole network from images: EfficientNet-Lite0 from what it knows of ImageNet on, or ResNet18 from nothing.
+
+On a CPU the same seed, images and number of threads give the same weights, bit for bit, also when the training was
+killed and went on from its checkpoint: what is drawn for an image depends on seed, epoch and image alone, and a
+resumed training takes the threads it began with. Another processor, another version of torch or another number of
+threads adds numbers up in another order; CUDA does so from run to run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Final, Literal
+
+from ecluse.apps.plants.plan import PLANS, Plan
+from ecluse.apps.plants.recipe import RECIPES, Learned, Lesson, Options, Teaching
+from ecluse.errors import InvalidInput, TorchMissing, UnusableImages
+
+#: Threads of one training; more gain little on the small batches of a CPU.
+MOST_THREADS: Final = 8
+
+
+def finetune(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
+    """The recipe: AdamW, a cosine schedule, augmented images, and of all epochs the one with the best validation loss.
+
+    The first epoch of a pretrained network fits its last layer alone, by a logistic regression.
+
+    Raises:
+        TorchMissing: torch is not installed.
+        UnusableImages: the training or the validation part has no image.
+        TrainingDiverged: the loss is no longer a number.
+        InvalidInput: an option that cannot be, or CUDA asked for where torch sees none.
+    """
+    require_torch()
+    return learn_by(plan_for(options), lesson, teaching)
+
+
+def plan_for(options: Options) -> Plan:
+    """
+    Raises:
+        InvalidInput: an option that cannot be, or CUDA asked for where torch sees none.
+    """
+    plan = replace(
+        PLANS[options.architecture or RECIPES["finetune"].architectures[0]],
+        seed=options.seed,
+        device=_device(options.device),
+    )
+    for name in ("epochs", "batch_size", "learning_rate"):
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if not 0 < value < float("inf"):
+            raise InvalidInput(f"{name} is {value}; it has to be greater than 0.")
+        plan = replace(plan, **{name: value})
+    return plan
+
+
+def learn_by(plan: Plan, lesson: Lesson, teaching: Teaching) -> Learned:
+    """Learn as the plan says: on one device, or on all GPUs where there are several. Raises as `finetune`."""
+    import torch
+
+    from ecluse.apps.plants import distributed, learning
+
+    if not lesson.train or not lesson.validation:
+        raise UnusableImages(
+            "There is no image to learn from, or none to validate on. Split the images anew."
+        )
+    devices = torch.cuda.device_count() if plan.device == "cuda" else 1
+    if devices > 1:
+        return distributed.learn(plan, lesson, teaching, devices, threads=_threads())
+    return learning.learn(plan, lesson, teaching, threads=_threads())
+
+
+def require_torch() -> None:
+    """
+    Raises:
+        TorchMissing: torch is not installed; the message says how it comes.
+    """
+    if find_spec("torch") is None:
+        raise TorchMissing(
+            "Fine-tuning needs torch, which is not installed. In a checkout: ./run plants train --recipe finetune "
+            'installs it. In an environment of your own: uv pip install --torch-backend=auto "ecluse[plants]". '
+            "The recipe features needs no torch."
+        )
+
+
+def _device(wanted: str) -> Literal["cpu", "cuda"]:
+    import torch
+
+    if wanted == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted == "cuda":
+        raise InvalidInput(
+            "The device cuda was asked for, but torch sees no GPU. Use the device auto or cpu."
+        )
+    return "cpu"
+
+
+def _threads() -> int:
+    """As many as torch would take by itself: OMP_NUM_THREADS, or one for each core; but not too many."""
+    import torch
+
+    return min(int(torch.get_num_threads()), MOST_THREADS)

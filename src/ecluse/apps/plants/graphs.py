@@ -1,0 +1,180 @@
+"""Write a network with its weights as an ONNX graph, batch norms folded into the convolutions.
+
+One builder for what every recipe learned: what is served has no part that was not in the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecluse.apps.plants.architectures import CLASSIFIER, Block, Convolution, Network
+from ecluse.errors import PlantsError
+
+if TYPE_CHECKING:
+    import onnx
+
+#: What ONNX Runtime 1.14 and later read.
+OPSET: Final = 17
+_IR_VERSION: Final = 8
+#: Names of what goes in and comes out.
+IMAGES, LOGITS, FEATURES, MAPS = "images", "logits", "features", "maps"
+
+State = Mapping[str, NDArray[np.float32]]
+
+
+def build_graph(network: Network, state: State, crop: int = 224) -> bytes:
+    """A classifier as an ONNX file.
+
+    `images` (n, 3, crop, crop) float32, as `Transform` makes them, gives `logits` (n, labels), `features`
+    (n, features), and `maps` (n, labels, crop / 32, crop / 32): what each place adds to a label's logit, times the
+    number of places (a class activation map; Zhou et al., 2016).
+
+    Raises:
+        PlantsError: `state` has not the entries of the network, or `crop` is no size for it.
+    """
+    return _Writing(network, state, crop).classifier()
+
+
+def extractor(network: Network, state: State, crop: int = 224) -> bytes:
+    """The network without its last layer as an ONNX file: `images` in, `features` (n, features) out."""
+    return _Writing(network, state, crop).extractor()
+
+
+def folded(
+    network: Network, one: Convolution, state: State
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weights and bias of a convolution that does what `one` and its batch norm do; computed in float64."""
+    gamma, beta, mean, variance = (
+        np.asarray(state[f"{one.norm}.{entry}"], np.float64)
+        for entry in ("weight", "bias", "running_mean", "running_var")
+    )
+    scale = gamma / np.sqrt(variance + network.epsilon)
+    weights = np.asarray(state[f"{one.name}.weight"], np.float64) * scale[:, None, None, None]
+    return weights.astype(np.float32), (beta - mean * scale).astype(np.float32)
+
+
+class _Writing:
+    """One graph while it is written; a method gives the name of what its nodes put out."""
+
+    def __init__(self, network: Network, state: State, crop: int) -> None:
+        if crop <= 0 or crop % network.multiple:
+            raise PlantsError(
+                f"Images of {crop} pixels do not fit {network.name}; take a multiple of {network.multiple}."
+            )
+        self.network, self.state, self.crop = network, state, crop
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def classifier(self) -> bytes:
+        labels = len(self.state.get(f"{CLASSIFIER}.bias", ()))
+        self._check(self.network.shapes(labels))
+        weight = np.asarray(self.state[f"{CLASSIFIER}.weight"], np.float32)
+        last = self._body()
+        self._pooled(last)
+        self._node("Gemm", [FEATURES, self._constant(f"{CLASSIFIER}.weight", weight),
+                            self._constant(f"{CLASSIFIER}.bias", self.state[f"{CLASSIFIER}.bias"])],
+                   LOGITS, transB=1)  # fmt: skip
+        places = self._constant(f"{CLASSIFIER}.maps", weight[:, :, None, None])
+        self._node("Conv", [last, places], MAPS, kernel_shape=[1, 1])
+        side = self.crop // self.network.multiple
+        shapes = {
+            LOGITS: (labels,),
+            FEATURES: (self.network.features,),
+            MAPS: (labels, side, side),
+        }
+        return self._file(shapes)
+
+    def extractor(self) -> bytes:
+        wanted = self.network.shapes(0)
+        self._check({name: shape for name, shape in wanted.items() if not name.startswith(f"{CLASSIFIER}.")})
+        self._pooled(self._body())
+        return self._file({FEATURES: (self.network.features,)})
+
+    def _check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        for name, shape in shapes.items():
+            found = self.state[name].shape if name in self.state else None
+            if found != shape:
+                raise PlantsError(
+                    f"The weights {name} of {self.network.name} should have the shape {shape}, not {found}."
+                )
+            if not np.isfinite(self.state[name]).all():
+                raise PlantsError(f"The weights {name} of {self.network.name} are not all finite.")
+
+    def _body(self) -> str:
+        at = self._convolution(self.network.stem, IMAGES)
+        if self.network.max_pooled:
+            at = self._node("MaxPool", [at], "stem", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+        for number, block in enumerate(self.network.blocks):
+            at = self._block(block, at, f"block{number}")
+        return at if self.network.head is None else self._convolution(self.network.head, at)
+
+    def _block(self, block: Block, start: str, name: str) -> str:
+        at = start
+        for step in block.steps:
+            at = self._convolution(step, at)
+        if block.shortcut != "none":
+            beside = start if block.shortcut == "identity" else self._convolution(block.shortcut, start)
+            at = self._node("Add", [at, beside], f"{name}.sum")
+        return self._activated(block.activation, at)
+
+    def _convolution(self, one: Convolution, start: str) -> str:
+        weights, bias = folded(self.network, one, self.state)
+        before, after = one.padding
+        at = self._node(
+            "Conv",
+            [start, self._constant(f"{one.name}.weight", weights), self._constant(f"{one.name}.bias", bias)],
+            one.name,
+            kernel_shape=[one.kernel, one.kernel],
+            strides=[one.stride, one.stride],
+            group=one.groups,
+            pads=[before, before, after, after],
+        )
+        return self._activated(one.activation, at)
+
+    def _activated(self, activation: str | None, start: str) -> str:
+        if activation is None:
+            return start
+        if activation == "relu":
+            return self._node("Relu", [start], f"{start}.relu")
+        limits = [self._constant(name, np.float32(value)) for name, value in (("zero", 0), ("six", 6))]
+        return self._node("Clip", [start, *limits], f"{start}.relu6")
+
+    def _pooled(self, start: str) -> None:
+        mean = self._node("GlobalAveragePool", [start], "pooled")
+        self._node("Flatten", [mean], FEATURES, axis=1)
+
+    def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def _constant(self, name: str, values: Any) -> str:
+        from onnx import numpy_helper
+
+        if all(one.name != name for one in self.constants):
+            values = np.ascontiguousarray(values, np.float32) if np.ndim(values) else np.float32(values)
+            self.constants.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def _file(self, outputs: Mapping[str, tuple[int, ...]]) -> bytes:
+        from onnx import TensorProto, checker, helper
+
+        images = helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, ["n", 3, self.crop, self.crop])
+        results = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *shape])
+            for name, shape in outputs.items()
+        ]
+        graph = helper.make_graph(self.nodes, self.network.name, [images], results, self.constants)
+        model = helper.make_model(
+            graph,
+            producer_name="ecluse",
+            ir_version=_IR_VERSION,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+        )
+        checker.check_model(model, full_check=True)
+        return bytes(model.SerializeToString(deterministic=True))

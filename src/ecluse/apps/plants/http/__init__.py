@@ -1,0 +1,1 @@
+"""Share between pages and API what receives, serves and renders images."""

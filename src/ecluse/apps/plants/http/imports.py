@@ -1,0 +1,75 @@
+"""Import what a form uploads into a set of images: keep its files for the job, name the set, queue the import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Final
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+
+from ecluse.apps.plants import actions as workflows
+from ecluse.apps.plants.formats import ENDINGS
+from ecluse.errors import InvalidInput
+from ecluse.runtime import Runtime
+from ecluse.web.file_forms import FileForm, open_file_form
+
+#: Files of one upload: images, or an archive of them; more images come in an archive.
+MOST_FILES: Final = 2_000
+#: What the names of files that are imported end with.
+ARCHIVES: Final = (".tar.gz", ".tgz", ".tar", ".zip")
+TAKEN: Final = (*ARCHIVES, *ENDINGS)
+
+
+@dataclass(frozen=True)
+class Queued:
+    """An import that waits: the ids of the set and of the job."""
+
+    set_id: str
+    job: str
+
+
+async def open_import(request: Request, runtime: Runtime) -> FileForm:
+    """The form of an import, read up to its first file; raises as `open_file_form` does."""
+    return await open_file_form(request, runtime.settings.upload_max_bytes, MOST_FILES)
+
+
+async def import_form(runtime: Runtime, user_id: str, form: FileForm, set_field: str) -> Queued:
+    """Stage the files of a form and queue their import. Of an upload that breaks off nothing is kept.
+
+    `set_field` names the set, which is made unless it is there; left empty, it is called after the first file. The
+    field `label` is that of images which no folder or list gives one.
+
+    Raises:
+        InvalidInput: there is no file, or the set, the label or the upload cannot be used.
+        UploadTooLarge: as `FileForm.files`.
+    """
+    staging, names = workflows.new_staging(runtime, user_id), list[str]()
+    try:
+        async for upload in form.files():
+            await workflows.stage(runtime, staging, upload.filename, upload.chunks, number=len(names))
+            names.append(upload.filename)
+        name = form.fields.get(set_field, "").strip()
+        label = form.fields.get("label") or None
+        return await run_in_threadpool(_queue, runtime, user_id, staging, names, name, label)
+    except Exception:
+        await run_in_threadpool(workflows.remove_staged, runtime, staging)
+        raise
+
+
+def set_name_of(filename: str) -> str:
+    """What to call a set after the file it came in: `/tmp/Roses and lilies.tar.gz` is `Roses and lilies`."""
+    name = PurePath(filename.replace("\\", "/")).name
+    ending = next((end for end in TAKEN if name.lower().endswith(end)), "")
+    return name[: len(name) - len(ending)].strip() or "images"
+
+
+def _queue(
+    runtime: Runtime, user_id: str, staging: str, names: list[str], name: str, label: str | None
+) -> Queued:
+    if not names:
+        raise InvalidInput("The request carries no file. Choose an archive or images.")
+    row = workflows.make_set(runtime, user_id, name or set_name_of(names[0]))
+    source = workflows.Source(staging, names[0] if len(names) == 1 else row.name, staged=True)
+    return Queued(row.id, workflows.start_import(runtime, user_id, row.id, source, label=label))

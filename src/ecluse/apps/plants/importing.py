@@ -1,0 +1,374 @@
+"""Import images into a set: read each within bounds, decode it, hash it, store it, and write down what became of it.
+
+An image is known in its set by the SHA-256 of its bytes, so that importing twice changes nothing. A job keeps which
+files are behind it: one that is taken up again reads, or fetches, only the others, and leaves what one that was not
+interrupted leaves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from ecluse.apps.plants import rows as images
+from ecluse.apps.plants.actions import checked_label, images_prefix
+from ecluse.apps.plants.formats import FORMATS
+from ecluse.apps.plants.likeness import perceptual_hash
+from ecluse.apps.plants.pictures import read_picture, says_many_pixels
+from ecluse.apps.plants.sources import File
+from ecluse.apps.plants.sources.archives import is_archive
+from ecluse.catalog.tables import Image, new_id
+from ecluse.checkpoints import Checkpoints, from_bytes, to_bytes
+from ecluse.errors import InvalidInput, NotFound, UnreadableImage
+from ecluse.runtime import Runtime
+from ecluse.storage import ObjectStore, join_key
+
+#: Files that are read, decoded and stored at a time; each may take 25 MB, and several times that once decoded.
+ABREAST: Final = 4
+#: Files that wait to be written down at most, and for how long (s).
+_BATCH: Final = 50
+_BATCH_SECONDS: Final = 1.0
+#: Seconds between two reports while a file takes its time.
+_LOOK: Final = 0.5
+#: Other places of the same bytes that a row remembers.
+_PLACES: Final = 20
+#: What a perceptual hash needs is seen in an image of about this size.
+_SIDE: Final = 64
+
+#: The checkpoint of an import, and the bytes that a file is known by in it.
+_CHECKPOINT: Final = "import-1"
+_KEY_BYTES: Final = 16
+
+#: A large image takes a gigabyte while it is decoded.
+_MANY_BYTES: Final = 5_000_000
+_one_at_a_time = threading.Lock()
+
+#: Told the fraction done (0 to 1) and what has come; what it raises ends the import.
+Report = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of the files of an import.
+
+    `added` images are new in the set, `known` were there with this origin, `duplicates` are there from elsewhere,
+    `contested` of these with another label; `rejected` could not be taken.
+    """
+
+    added: int = 0
+    known: int = 0
+    duplicates: int = 0
+    contested: int = 0
+    rejected: int = 0
+
+    @property
+    def files(self) -> int:
+        return self.added + self.known + self.duplicates + self.rejected
+
+    def __add__(self, other: Imported) -> Imported:
+        return Imported(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
+
+
+def import_images(
+    runtime: Runtime,
+    user_id: str,
+    set_id: str,
+    files: Iterable[File],
+    *,
+    label: str | None = None,
+    report: Report = lambda fraction, message: None,
+    checkpoints: Checkpoints | None = None,
+) -> Imported:
+    """Take files into a set of the user; `label` is that of files which have none.
+
+    What could not be taken is a row with its reason, and the rest goes on. Where `report` raises, what is done by
+    then is kept, and the same call with the same `checkpoints` goes on from there: what it returns is of both.
+
+    Raises:
+        NotFound: the user has no such set, or it was removed meanwhile.
+        InvalidInput: the source is no source; what came of it before stays.
+        StoreUnavailable, CatalogUnavailable: what was done stays; import again.
+    """
+    with runtime.catalog.read() as transaction:
+        images.set_of(transaction, user_id, set_id)
+    place = _Place(runtime, user_id, set_id)
+    behind = _Behind(checkpoints, f"{set_id} {label or ''}")
+    done, waiting, written_at, told_at = behind.done, list[_Examined](), time.monotonic(), 0.0
+    fraction = behind.fraction
+    try:
+        with contextlib.closing(_examine_all(place, files, label, behind)) as looked_at:
+            for at, examined in looked_at:
+                fraction = max(fraction, at)
+                if examined is not None:
+                    waiting.append(examined)
+                if len(waiting) >= _BATCH or time.monotonic() - written_at >= _BATCH_SECONDS:
+                    done += _write_down(place, waiting)
+                    behind.note(waiting, done, fraction)
+                    waiting, written_at = [], time.monotonic()
+                if time.monotonic() - told_at >= _LOOK:
+                    told_at = time.monotonic()
+                    report(
+                        min(fraction, 0.999), f"{done.files + len(waiting)} files, {done.rejected} rejected"
+                    )
+    finally:
+        done += _write_down(place, waiting)
+        behind.note(waiting, done, fraction, last=True)
+    with runtime.catalog.write() as transaction:
+        images.set_imported(transaction, set_id, asdict(done))
+    return done
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an import goes."""
+
+    runtime: Runtime
+    user_id: str
+    set_id: str
+
+    @property
+    def store(self) -> ObjectStore:
+        return self.runtime.stores.area("images")
+
+    def key(self, sha256: str, format_: str) -> str:
+        return join_key(images_prefix(self.user_id, self.set_id), f"{sha256}.{FORMATS[format_][0]}")
+
+
+class _Behind:
+    """Which files of an import are behind it, by origin and label, and what became of them all.
+
+    Files of one origin and label may be several, as uploads of one name are: so many of them are passed over as there
+    were, the first ones.
+    """
+
+    def __init__(self, checkpoints: Checkpoints | None, of: str) -> None:
+        self._checkpoints, self._of = checkpoints, hashlib.sha256(of.encode()).hexdigest()
+        known = None if checkpoints is None else from_bytes(checkpoints.load(_CHECKPOINT, of=self._of))
+        self.done = Imported() if known is None else Imported(**known[0]["done"])
+        #: How much of the source was behind it: what is said while those files are passed over.
+        self.fraction = 0.0 if known is None else float(known[0]["fraction"])
+        self._keys: list[bytes] = [] if known is None else [row.tobytes() for row in known[1]["files"]]
+        self._ahead = Counter(self._keys)
+
+    def has(self, file: File) -> bool:
+        """Whether this file was done by a worker before; each is asked of once."""
+        key = _key(file)
+        if not self._ahead[key]:
+            return False
+        self._ahead[key] -= 1
+        return True
+
+    def note(
+        self, examined: Sequence[_Examined], done: Imported, fraction: float, *, last: bool = False
+    ) -> None:
+        """These are written down by now; `done` is what became of all, `fraction` how much of the source that is."""
+        if self._checkpoints is None:
+            return
+        self._keys += [one.key for one in examined]
+        if last or self._checkpoints.is_due():
+            files = np.frombuffer(b"".join(self._keys), np.uint8).reshape(-1, _KEY_BYTES)
+            figures = {"done": asdict(done), "fraction": fraction}
+            self._checkpoints.save(_CHECKPOINT, to_bytes(figures, {"files": files}), of=self._of, force=last)
+
+
+def _key(file: File) -> bytes:
+    named = f"{file.label or ''}/{file.origin}".encode(errors="surrogatepass")
+    return hashlib.sha256(named).digest()[:_KEY_BYTES]
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """A file that was looked at: an image that is stored by now, or the reason why it is none."""
+
+    key: bytes
+    origin: str
+    label: str
+    sha256: str
+    size: int
+    reason: str | None = None
+    format: str = ""
+    width: int | None = None
+    height: int | None = None
+    perceptual_hash: str | None = None
+    url: str = ""
+    #: The bytes are those of an image that was there before, which was not decoded again.
+    is_known: bool = False
+
+
+def _examine_all(
+    place: _Place, files: Iterable[File], label: str | None, behind: _Behind
+) -> Generator[tuple[float, _Examined | None]]:
+    """Each file in turn, several looked at at a time; None where none is ready for a while, or one is behind."""
+    running: deque[tuple[float, Future[_Examined]]] = deque()
+    source, stopped, fraction = iter(files), threading.Event(), 0.0
+    pool = ThreadPoolExecutor(ABREAST, thread_name_prefix="images")
+    try:
+        while True:
+            while len(running) < 2 * ABREAST and (file := next(source, None)) is not None:
+                if behind.has(file):
+                    yield file.fraction, None
+                else:
+                    running.append((file.fraction, pool.submit(_examine, place, file, label, stopped)))
+            if not running:
+                return
+            fraction, first = running[0]
+            if wait([first], _LOOK).done:
+                running.popleft()
+                yield fraction, first.result()
+            else:
+                yield fraction, None
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _examine(place: _Place, file: File, label: str | None, stopped: threading.Event) -> _Examined:
+    """Read, decode and store a file. What is known already is not decoded again."""
+    nothing = hashlib.sha256(file.origin.encode(errors="surrogatepass")).hexdigest()
+    rejected = _Examined(_key(file), _shown(file.origin), _shown_label(file.label, label), nothing, 0)
+    if stopped.is_set():
+        return rejected
+    try:
+        named = _label(file, label)
+        data = file.read()
+    except UnreadableImage as error:
+        return replace(rejected, reason=str(error))
+    sha256 = hashlib.sha256(data).hexdigest()
+    read = replace(rejected, sha256=sha256, size=len(data))
+    if named is None:
+        reason = "It is in no folder, and so has no label. Name one for such files: --label"
+        return replace(read, reason=reason)
+    try:
+        if _is_stored(place, sha256):
+            return replace(read, label=named, is_known=True)
+        return _stored(place, replace(read, label=named), data)
+    except UnreadableImage as error:
+        return replace(read, reason=str(error))
+
+
+def _stored(place: _Place, read: _Examined, data: bytes) -> _Examined:
+
+    if not data:
+        raise UnreadableImage("The file is empty.")
+    try:
+        with (
+            _one_at_a_time if len(data) > _MANY_BYTES or says_many_pixels(data) else contextlib.nullcontext()
+        ):
+            picture = read_picture(data, side=_SIDE, whole=True)
+    except UnreadableImage:
+        if is_archive(data):
+            raise UnreadableImage("It is an archive within what is imported. Import it by itself.") from None
+        raise
+    key = place.key(read.sha256, picture.format)
+    place.store.put(key, data, attributes={"Content-Type": FORMATS[picture.format][1]})
+    return replace(
+        read,
+        format=picture.format,
+        width=picture.width,
+        height=picture.height,
+        perceptual_hash=perceptual_hash(picture.image),
+        url=place.store.url_of(key),
+    )
+
+
+def _is_stored(place: _Place, sha256: str) -> bool:
+    with place.runtime.catalog.read() as transaction:
+        row = images.images_by_digest(transaction, place.set_id, [sha256]).get(sha256)
+    return row is not None and row.state != "rejected"
+
+
+def _label(file: File, given: str | None) -> str | None:
+    label = file.label if file.label is not None else given
+    try:
+        return None if label is None else checked_label(label)
+    except InvalidInput as error:
+        raise UnreadableImage(str(error)) from error
+
+
+def _shown(origin: str) -> str:
+    """An origin as it is kept: what no database takes is written out."""
+    return origin.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:1200]
+
+
+def _shown_label(label: str | None, given: str | None) -> str:
+    return _shown(label if label is not None else given or "")[:100]
+
+
+def _write_down(place: _Place, examined: Sequence[_Examined]) -> Imported:
+    """Add the rows of these files; of bytes that are there already, where else they came from."""
+    if not examined:
+        return Imported()
+    done = Imported()
+    with place.runtime.catalog.write() as transaction:
+        if not images.lock_set(transaction, place.set_id):
+            raise NotFound("The set of images was removed while images were imported into it.")
+        there = images.images_by_digest(transaction, place.set_id, {one.sha256 for one in examined})
+        new = []
+        for one in examined:
+            row = there.get(one.sha256)
+            if row is None and not one.is_known:
+                row = there[one.sha256] = Image(
+                    id=new_id(), seen_again=[], contested=False, **_columns(place, one)
+                )
+                new.append(row)
+                done += Imported(rejected=1) if one.reason else Imported(added=1)
+            elif row is not None:
+                done += _met_again(place, row, one)
+        images.remove_rejected(transaction, place.set_id, _read_since(examined))
+        images.add_images(transaction, new)
+    return done
+
+
+def _met_again(place: _Place, row: Image, one: _Examined) -> Imported:
+    """The same bytes once more."""
+    if one.reason is not None:
+        return Imported(rejected=1)
+    if row.state == "rejected":  # it can be taken now: it has a label, or more is read than before
+        for name, value in _columns(place, one).items():
+            setattr(row, name, value)
+        return Imported(added=1)
+    here = {"origin": one.origin, "label": one.label}
+    if row.origin == one.origin and row.imported_label == one.label:
+        return Imported(known=1)
+    if here in row.seen_again:
+        return Imported(known=1)
+    if len(row.seen_again) < _PLACES:
+        row.seen_again = [*row.seen_again, here]
+    if one.label in (row.label, row.imported_label):
+        return Imported(duplicates=1)
+    row.contested = True
+    return Imported(duplicates=1, contested=1)
+
+
+def _columns(place: _Place, one: _Examined) -> dict[str, Any]:
+    return {
+        "set_id": place.set_id,
+        "user_id": place.user_id,
+        "sha256": one.sha256,
+        "url": one.url,
+        "size_bytes": one.size,
+        "format": one.format,
+        "width": one.width,
+        "height": one.height,
+        "label": one.label,
+        "imported_label": one.label,
+        "origin": one.origin,
+        "state": "valid" if one.reason is None else "rejected",
+        "reason": None if one.reason is None else _shown(one.reason),
+        "perceptual_hash": one.perceptual_hash,
+    }
+
+
+def _read_since(examined: Sequence[_Examined]) -> list[str]:
+    """The digests that rejections of these origins have, of what was never read and was now."""
+    origins = {one.origin for one in examined if one.reason is None}
+    return [hashlib.sha256(origin.encode()).hexdigest() for origin in origins]

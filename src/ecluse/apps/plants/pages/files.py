@@ -1,0 +1,30 @@
+"""Give the pages of plants their pictures, under addresses of their own."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from ecluse.apps.plants.http.image_work import WorkDep
+from ecluse.apps.plants.http.stored_images import IfNoneMatch, send_image, send_thumbnail, stored_image
+from ecluse.web.security import CurrentUser, RuntimeDep
+
+router = APIRouter()
+
+
+@router.get("/plants/images/{image_id}/thumbnail")
+async def show_thumbnail(
+    image_id: str, runtime: RuntimeDep, work: WorkDep, user: CurrentUser, if_none_match: IfNoneMatch = ""
+) -> Response:
+    """An image of the user, small."""
+    row = await run_in_threadpool(stored_image, runtime, user.user.id, image_id)
+    return await send_thumbnail(runtime, work, row, if_none_match)
+
+
+@router.get("/plants/images/{image_id}/file")
+def download_image(
+    image_id: str, runtime: RuntimeDep, user: CurrentUser, if_none_match: IfNoneMatch = ""
+) -> Response:
+    """The file of an image of the user."""
+    return send_image(runtime, stored_image(runtime, user.user.id, image_id), if_none_match)

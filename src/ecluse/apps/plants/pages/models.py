@@ -1,0 +1,88 @@
+"""Show what a classifier of images was measured to do: the part of a version's page that is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ecluse.apps.plants import rows as images
+from ecluse.apps.plants.pages.charts import classifier_charts, shaded
+from ecluse.apps.plants.pages.pictures import Shown, shown
+from ecluse.apps.plants.pages.recipes import RecipeText, recipe_texts
+from ecluse.catalog import runs
+from ecluse.catalog.tables import Image, ModelVersion
+from ecluse.runtime import Runtime
+from ecluse.web.i18n import Words
+
+#: Beyond so many labels the matrix is a list of the pairs that are confused.
+MATRIX_LABELS: Final = 16
+PAIRS_SHOWN: Final = 12
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """An image of the test part that was named wrong, or barely right. `picture` is None once the image is gone."""
+
+    picture: Shown | None
+    truth: str
+    predicted: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Confused:
+    """Images of one label that were given another."""
+
+    truth: str
+    predicted: str
+    count: int
+
+
+def classifier_context(runtime: Runtime, version: ModelVersion, say: Words) -> dict[str, Any]:
+    """What `model_plants.html` needs beside what every version's page has."""
+    report = version.report
+    told = [*(report.get("mistakes") or ()), *(report.get("unsure") or ())]
+    split_id = str((report.get("split") or {}).get("id") or "")
+    with runtime.catalog.read() as transaction:
+        known = images.images_with(transaction, version.user_id, [str(one.get("image")) for one in told])
+        split = images.find_split(transaction, version.user_id, split_id)
+        home = images.set_of(transaction, version.user_id, split.set_id) if split else None
+        run = runs.run_of_version(transaction, version.user_id, version.name, version.version)
+    labels = [str(label) for label in report.get("labels") or ()]
+    confusion = report.get("confusion") or []
+    named = str(report.get("recipe") or "–")
+    recipe = recipe_texts(say).get(named)
+    return {
+        "report": report,
+        "figures": classifier_charts(report, say),
+        "labels": labels,
+        "matrix": shaded(confusion) if len(labels) <= MATRIX_LABELS else [],
+        "pairs": confused_pairs(labels, confusion),
+        "mistakes": _doubts(report.get("mistakes") or (), known),
+        "unsure": _doubts(report.get("unsure") or (), known),
+        "split": split,
+        "image_set": home,
+        "run": run,
+        "recipe": recipe or RecipeText(named, named, "", ""),
+    }
+
+
+def confused_pairs(labels: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[Confused]:
+    """The labels that are taken for others, those of most images first."""
+    pairs = [
+        Confused(labels[truth], labels[predicted], count)
+        for truth, row in enumerate(confusion)
+        for predicted, count in enumerate(row)
+        if truth != predicted and count
+    ]
+    return sorted(pairs, key=lambda pair: -pair.count)[:PAIRS_SHOWN]
+
+
+def _doubts(told: Sequence[Mapping[str, Any]], known: Mapping[str, Image]) -> list[Doubt]:
+    doubts = []
+    for one in told:
+        row = known.get(str(one.get("image")))
+        picture = shown(row) if row and row.url else None
+        doubts.append(Doubt(picture, str(one["truth"]), str(one["predicted"]), float(one["probability"])))
+    return doubts

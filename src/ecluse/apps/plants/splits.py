@@ -1,0 +1,279 @@
+"""Divide a set of images into what is learned from, chosen by, and tested on; say it in a manifest, and use it again.
+
+Images that look nearly the same go to one part, so that no model is tested on what it has learned. Every label has
+its share of each part. The same seed gives the same split; images that come later are added by the same rule, and
+the others stay where they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from ecluse.apps.plants import rows as images
+from ecluse.catalog import audit
+from ecluse.catalog.tables import Image, ImageSplit, new_id
+from ecluse.errors import DigestMismatch, InvalidInput, UnusableImages
+from ecluse.runtime import Runtime
+from ecluse.storage import join_key
+
+Part = Literal["train", "validation", "test"]
+#: In this order: what was learned from once is not tested on later.
+PARTS: Final[tuple[Part, ...]] = ("train", "validation", "test")
+SHARES: Final[dict[Part, float]] = {"train": 0.7, "validation": 0.15, "test": 0.15}
+#: Images of every label that each part has at least.
+FEWEST: Final[dict[Part, int]] = {"train": 2, "validation": 1, "test": 2}
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True)
+class Divided:
+    """An image to divide: `group` names those that look nearly the same; None: there is no other."""
+
+    sha256: str
+    label: str
+    group: str | None = None
+
+
+def split_for(
+    runtime: Runtime, user_id: str, set_id: str, *, seed: int = 0, shares: Mapping[Part, float] | None = None
+) -> ImageSplit:
+    """The newest split of a set with this seed; what changed in the set since makes a new one that goes on from it.
+
+    Other `shares` than those of the newest make a split from nothing. None: those of the newest, else `SHARES`.
+
+    Raises:
+        NotFound: the user has no such set.
+        InvalidInput: the shares cannot be used.
+        UnusableImages: a label has too few images.
+    """
+    with runtime.catalog.read() as transaction:
+        images.set_of(transaction, user_id, set_id)
+        before = images.newest_split(transaction, user_id, set_id, seed=seed)
+        rows = images.list_images(transaction, user_id, set_id, images.Filter(states=("valid",)), limit=None)
+    chosen = checked_shares(shares) if shares is not None else None
+    goes_on = before is not None and chosen in (None, before.shares)
+    kept: dict[str, Part] = {}
+    if before is not None and goes_on:
+        kept, chosen = manifest_of(runtime, before)["parts"], _shares(before.shares)
+    chosen = chosen or dict(SHARES)
+    divided = _divided(rows)
+    parts = assign_parts(divided, seed=seed, shares=chosen, kept=kept)
+    digest = data_digest(divided)
+    if before is not None and goes_on and parts == kept and digest == before.data_digest:
+        return before
+    return _write(
+        runtime,
+        ImageSplit(
+            id=new_id(),
+            set_id=set_id,
+            user_id=user_id,
+            seed=seed,
+            shares=chosen,
+            counts=counts_of(divided, parts),
+            data_digest=digest,
+        ),
+        {
+            "format": FORMAT,
+            "set": set_id,
+            "seed": seed,
+            "shares": chosen,
+            "labels": sorted({one.label for one in divided}),
+            "data_digest": digest,
+            "from": before.id if before is not None and goes_on else None,
+            "parts": parts,
+            "images": {one.sha256: one.label for one in sorted(divided, key=lambda one: one.sha256)},
+        },
+    )
+
+
+def manifest_of(runtime: Runtime, split: ImageSplit) -> dict[str, Any]:
+    """What a split says: its `parts` by digest of the image, its `labels` in their order, its seed and shares.
+
+    Raises:
+        DigestMismatch: the manifest was changed in the store.
+        ObjectNotFound: it is gone.
+    """
+    located = runtime.stores.locate(split.url)
+    data = located.store.get(located.key)
+    if hashlib.sha256(data).hexdigest() != split.sha256:
+        raise DigestMismatch(
+            f"The manifest of split {split.id} was changed in the store. Split anew: ecluse plants split SET --seed 1"
+        )
+    found: dict[str, Any] = json.loads(data)
+    return found
+
+
+def checked_shares(shares: Mapping[Any, float]) -> dict[Part, float]:
+    """The share of each part, of a sum of 1.
+
+    Raises:
+        InvalidInput: they cannot be used.
+    """
+    if set(shares) != set(PARTS) or not all(0 < share < 1 for share in shares.values()):
+        raise InvalidInput("Give a share above 0 for train, validation and test, such as 0.7, 0.15 and 0.15.")
+    total = sum(shares.values())
+    if abs(total - 1) > 1e-6:
+        raise InvalidInput(f"The shares of train, validation and test are {total:g} together; make them 1.")
+    return _shares(shares)
+
+
+def assign_parts(
+    divided: Sequence[Divided],
+    *,
+    seed: int,
+    shares: Mapping[Part, float] = SHARES,
+    kept: Mapping[str, Part] | None = None,
+) -> dict[str, Part]:
+    """The part of each image by its digest, sorted; those of `kept` keep theirs.
+
+    Where images of several parts turn out to look the same, all of them go to the first of these in the order of
+    `PARTS`. Within a label each part differs from its share by no more images than the largest group has, where the
+    label's groups allow it.
+
+    Raises:
+        UnusableImages: there are fewer than two labels, or a part gets fewer images of one than `FEWEST`.
+    """
+    labels = sorted({one.label for one in divided})
+    if len(labels) < 2:
+        raise UnusableImages(
+            f"A classifier tells labels apart, and the set has {len(labels)}. Import images of another label."
+        )
+    before = kept or {}
+    parts: dict[str, Part] = {}
+    waiting: dict[str, list[list[Divided]]] = {label: [] for label in labels}
+    for group in _groups(divided):
+        known = {before[one.sha256] for one in group if one.sha256 in before}
+        if known:
+            parts |= dict.fromkeys((one.sha256 for one in group), min(known, key=PARTS.index))
+        else:
+            waiting[_main_label(group)].append(group)
+    for label in labels:
+        taken = Counter(parts[one.sha256] for one in divided if one.label == label and one.sha256 in parts)
+        for group, part in _dealt(waiting[label], taken, seed, shares):
+            parts |= dict.fromkeys((one.sha256 for one in group), part)
+    _check(divided, parts, labels)
+    return dict(sorted(parts.items()))
+
+
+def counts_of(divided: Iterable[Divided], parts: Mapping[str, Part]) -> dict[str, dict[str, int]]:
+    """How many images of each label each part has."""
+    found = Counter((parts[one.sha256], one.label) for one in divided)
+    labels = sorted({label for _, label in found})
+    return {part: {label: found[part, label] for label in labels} for part in PARTS}
+
+
+def data_digest(divided: Iterable[Divided]) -> str:
+    """A SHA-256 of which images there are, and with which labels."""
+    lines = sorted(f"{one.sha256} {one.label}\n" for one in divided)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def splits_prefix(user_id: str) -> str:
+    return join_key("user_data", user_id, "splits")
+
+
+def _divided(rows: Sequence[Image]) -> list[Divided]:
+    """The images with their groups: those that an audit found, and what hashes say of images that came since.
+
+    Where an image joins two groups they are one.
+    """
+    from ecluse.apps.plants.likeness import near_groups
+
+    hashed = [row for row in rows if row.perceptual_hash is not None]
+    found = near_groups([row.perceptual_hash or "" for row in hashed])
+    known: dict[str, str] = {row.id: row.group for row in rows if row.group is not None}
+    renamed: dict[str, str] = {}
+
+    def current(group: str) -> str:
+        while group in renamed:
+            group = renamed[group]
+        return group
+
+    for members in found:
+        ids = [hashed[one].id for one in members]
+        names = sorted({current(known[one]) for one in ids if one in known}) or [ids[0]]
+        renamed |= dict.fromkeys(names[1:], names[0])
+        known |= dict.fromkeys(ids, names[0])
+    return [
+        Divided(row.sha256, row.label, current(known[row.id]) if row.id in known else None) for row in rows
+    ]
+
+
+def _shares(shares: Mapping[Any, float]) -> dict[Part, float]:
+    return {part: float(shares[part]) for part in PARTS}
+
+
+def _groups(divided: Sequence[Divided]) -> list[list[Divided]]:
+    found: dict[tuple[str, str], list[Divided]] = {}
+    for one in sorted(divided, key=lambda one: one.sha256):
+        key = ("alone", one.sha256) if one.group is None else ("group", one.group)
+        found.setdefault(key, []).append(one)
+    return list(found.values())
+
+
+def _main_label(group: Sequence[Divided]) -> str:
+    """That of most of its images; of as many, the first by name."""
+    counted = Counter(one.label for one in group)
+    return min(counted, key=lambda label: (-counted[label], label))
+
+
+def _dealt(
+    groups: Sequence[list[Divided]], taken: Counter[Part], seed: int, shares: Mapping[Part, float]
+) -> Iterable[tuple[list[Divided], Part]]:
+    """Each group of a label with the part that lacks most then; the largest first, the others in the seed's order."""
+    total = sum(len(group) for group in groups) + taken.total()
+    wanted = _wanted(total, shares)
+    held = Counter(taken)
+    for group in sorted(groups, key=lambda group: (-len(group), _shuffled(seed, group[0].sha256))):
+        part = max(PARTS, key=lambda part: (wanted[part] - held[part], -PARTS.index(part)))
+        held[part] += len(group)
+        yield group, part
+
+
+def _wanted(total: int, shares: Mapping[Part, float]) -> dict[Part, float]:
+    """Images of a label for each part: its share, and no fewer than `FEWEST` of the smaller parts."""
+    wanted = {part: max(shares[part] * total, FEWEST[part]) for part in PARTS}
+    surplus = sum(wanted.values()) - total
+    largest = max(PARTS, key=lambda part: wanted[part])
+    wanted[largest] -= surplus
+    return wanted
+
+
+def _shuffled(seed: int, sha256: str) -> bytes:
+    return hashlib.sha256(f"{seed} {sha256}".encode()).digest()
+
+
+def _check(divided: Sequence[Divided], parts: Mapping[str, Part], labels: Sequence[str]) -> None:
+    counted = counts_of(divided, parts)
+    for label in labels:
+        for part in PARTS:
+            has = counted[part].get(label, 0)
+            if has < FEWEST[part]:
+                every = sum(counted[one].get(label, 0) for one in PARTS)
+                raise UnusableImages(
+                    f"Label {label} has {every} images, of which {has} fall to the {part} part; it needs"
+                    f" {FEWEST[part]}, and images that look alike stay together. Import more of them, exclude the"
+                    " label's images, or split with another seed: ecluse plants split SET --seed 1"
+                )
+
+
+def _write(runtime: Runtime, split: ImageSplit, manifest: Mapping[str, Any]) -> ImageSplit:
+    """Keep a manifest, then the row that points at it."""
+    data = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
+    key = join_key(splits_prefix(split.user_id), f"{split.id}.json")
+    stored = runtime.data.put(key, data)
+    split.url, split.sha256, split.size_bytes = runtime.data.url_of(key), stored.sha256, stored.size
+    try:
+        with runtime.catalog.write() as transaction:
+            name = images.set_of(transaction, split.user_id, split.set_id).name
+            images.add_split(transaction, split)
+            audit.record(transaction, split.user_id, "images.split", name, split=split.id, seed=split.seed)
+    except Exception:
+        runtime.data.delete(key)
+        raise
+    return split

@@ -1,0 +1,181 @@
+"""Ask for a training on a set of images, let it end early, and read what was asked for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Final
+
+from ecluse.apps.plants import rows as images
+from ecluse.apps.plants.actions import find_set, is_importing
+from ecluse.apps.plants.recipe import ARCHITECTURES, RECIPES, Options, RecipeName, check_choices
+from ecluse.catalog import audit, runs
+from ecluse.catalog.tables import Run, new_id
+from ecluse.errors import CannotRepeat, InvalidInput, UnusableImages
+from ecluse.registry import checked_name
+from ecluse.runtime import Runtime
+
+APPLICATION: Final = "plants"
+#: The job that trains, and its queue.
+KIND: Final = "plants_train"
+QUEUE: Final = "train"
+#: The tag that names the files in which a repeated training came out differently.
+OTHER_FILES: Final = "other_files"
+MAX_EPOCHS: Final = 1000
+MAX_BATCH: Final = 1024
+MAX_SEED: Final = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What a person may choose."""
+
+    model_name: str
+    recipe: RecipeName = "features"
+    options: Options = field(default_factory=Options)
+
+
+def start_training(runtime: Runtime, user_id: str, set_id: str, request: TrainingRequest) -> Run:
+    """Queue a training on a set (its name or id); its run.
+
+    Raises:
+        InvalidInput: a choice cannot be used, or images are still being imported.
+        UnusableImages: the set has fewer than two labels.
+        NotFound: the user has no such set.
+    """
+    check_request(request)
+    found = find_set(runtime, user_id, set_id)
+    if is_importing(runtime, found):
+        raise InvalidInput(f"Images are being imported into {found.name}. Wait until they are there.")
+    with runtime.catalog.read() as transaction:
+        labels = images.counts(transaction, user_id, [found.id])[found.id].valid
+    if len(labels) < 2:
+        known = ", ".join(f'"{label}"' for label in labels) or "none"
+        raise UnusableImages(
+            f"A model tells at least two labels apart; {found.name} has {known}. Import images of another."
+        )
+    run = Run(
+        id=new_id(),
+        user_id=user_id,
+        application=APPLICATION,
+        kind=request.recipe,
+        name=request.model_name,
+        parameters=_parameters(request),
+        tags={"set": found.name},
+        subject={"set_id": found.id},
+        job_id=new_id(),
+    )
+    return _queued(runtime, run, found.name)
+
+
+def _queued(runtime: Runtime, run: Run, set_name: str) -> Run:
+    with runtime.catalog.write() as transaction:
+        runs.add_run(transaction, run)
+        audit.record(transaction, run.user_id, "model.train", run.name, images=set_name)
+        title, subject = f"{run.name}: {set_name}", {"run_id": run.id}
+        runtime.jobs.enqueue(
+            KIND, QUEUE, run.user_id, title, subject, job_id=run.job_id, transaction=transaction
+        )
+    return run
+
+
+def repeat_training(runtime: Runtime, user_id: str, run_id: str, name: str | None = None) -> Run:
+    """Queue a training that does what one of the user's did, on the same split and with the same settings; its run.
+
+    On the same machine and libraries the recipe `features` makes the same files again, those that say how long it took
+    apart. `name`: of the model; None: that of the run.
+
+    Raises:
+        NotFound: the user has no such run, or its set or split is gone.
+        CannotRepeat: it is no training of images, has not ended well, or its split was changed.
+    """
+    with runtime.catalog.read() as transaction:
+        before = runs.run_of(transaction, user_id, run_id)
+        known = before.application == APPLICATION and {"set_id", "split_id"} <= before.subject.keys()
+        if not known or before.status != "done":
+            raise CannotRepeat(
+                f"Run {run_id} is no training of images that is done: there is nothing to repeat. "
+                "See: ecluse runs list --application plants --status done"
+            )
+        set_id, split_id = before.subject["set_id"], before.subject["split_id"]
+        found = images.set_of(transaction, user_id, set_id)
+        split = images.split_of(transaction, user_id, split_id)
+    if split.sha256 != before.parameters.get("made.split_sha256", split.sha256):
+        raise CannotRepeat(f"The split of run {run_id} is not the one that it learned from. Train anew.")
+    request = request_of(before)
+    request = replace(request, model_name=name or request.model_name)
+    check_request(request)
+    run = Run(
+        id=new_id(),
+        user_id=user_id,
+        application=APPLICATION,
+        kind=request.recipe,
+        name=request.model_name,
+        parameters=_parameters(request),
+        tags={"set": found.name, "repeats": before.id},
+        subject={"set_id": set_id, "split_id": split_id, "repeats": before.id},
+        job_id=new_id(),
+    )
+    return _queued(runtime, run, found.name)
+
+
+def same_files(run: Run, before: Run) -> tuple[list[str], list[str]]:
+    """The files of the versions of two runs that are the same by digest, and those that are not."""
+    known = {one["name"]: one["sha256"] for one in before.artifacts}
+    new = {one["name"]: one["sha256"] for one in run.artifacts}
+    names = sorted(known.keys() | new.keys())
+    same = [name for name in names if known.get(name) == new.get(name)]
+    return same, [name for name in names if name not in same]
+
+
+def finish_early(runtime: Runtime, user_id: str, job_id: str) -> None:
+    """Let one of the user's trainings end now, and publish the best of its epochs so far.
+
+    The request outlives the worker. A training that publishes, or has ended, stays as it is.
+
+    Raises:
+        InvalidInput: the job is no training.
+        JobNotFound: there is no such job, or it is someone else's.
+    """
+    job = runtime.jobs.get(user_id, job_id)
+    if job.kind != KIND:
+        raise InvalidInput(f"Job {job_id} is no training: it has no best so far to keep. Cancel it instead.")
+    with runtime.catalog.write() as transaction:
+        if runs.ask_to_finish(transaction, job_id):
+            audit.record(transaction, user_id, "job.finish", job_id)
+
+
+def check_request(request: TrainingRequest) -> None:
+    """`InvalidInput` for a choice that can be used with no set."""
+    options = request.options
+    checked_name(request.model_name)
+    if request.recipe not in RECIPES:
+        raise InvalidInput(f'There is no recipe "{request.recipe}"; there are {" and ".join(RECIPES)}.')
+    if options.architecture is not None and options.architecture not in ARCHITECTURES:
+        known = " and ".join(ARCHITECTURES)
+        raise InvalidInput(f'There is no architecture "{options.architecture}"; there are {known}.')
+    check_choices(request.recipe, options)
+    if options.epochs is not None and not 1 <= options.epochs <= MAX_EPOCHS:
+        raise InvalidInput(f"{options.epochs} cannot be the number of epochs; use 1 to {MAX_EPOCHS:,}.")
+    if options.batch_size is not None and not 1 <= options.batch_size <= MAX_BATCH:
+        raise InvalidInput(f"{options.batch_size} cannot be the batch size; use 1 to {MAX_BATCH:,}.")
+    if not 0 <= options.seed <= MAX_SEED:
+        raise InvalidInput(f"{options.seed} cannot be the seed; use 0 to {MAX_SEED:,}.")
+    rate = options.learning_rate
+    if rate is not None and not (math.isfinite(rate) and 0 < rate <= 1):
+        raise InvalidInput(f"{rate:g} cannot be the learning rate; use more than 0 and at most 1.")
+
+
+def request_of(run: Run) -> TrainingRequest:
+    """What was asked for, as it was written into the run's parameters."""
+    known = {one.name for one in fields(Options)}
+    chosen: dict[str, Any] = {name: value for name, value in run.parameters.items() if name in known}
+    for recipe in RECIPES:
+        if recipe == run.kind:
+            return TrainingRequest(run.name, recipe, Options(**chosen))
+    raise InvalidInput(f'There is no recipe "{run.kind}"; there are {" and ".join(RECIPES)}.')
+
+
+def _parameters(request: TrainingRequest) -> dict[str, Any]:
+    chosen = {name: value for name, value in asdict(request.options).items() if value is not None}
+    return {"recipe": request.recipe} | chosen

@@ -1,0 +1,258 @@
+"""The search keeps the best models it has met, within its deadline, and blends them."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ecluse.apps.fraud.clock import Stopwatch
+from ecluse.apps.fraud.evaluation.metrics import average_precision
+from ecluse.apps.fraud.families import FAMILIES, FitData, FittedModel, Params, family
+from ecluse.apps.fraud.families.blend import blend
+from ecluse.apps.fraud.training.blending import choose_weights, mean_precision
+from ecluse.apps.fraud.training.portfolio import portfolio
+from ecluse.apps.fraud.training.search import (
+    FoldData,
+    Further,
+    SearchResult,
+    blend_of,
+    fit_on_all,
+    search_models,
+)
+
+
+def part(seed: int, rows: int = 900) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(rows, 4)).astype(np.float32)
+    labels = (matrix[:, 0] * matrix[:, 1] + rng.normal(size=rows) > 1.2).astype(np.int8)
+    return matrix, labels
+
+
+def folds(rows: int = 900) -> list[FoldData]:
+    """Three folds of one panel."""
+    matrix, labels = part(2, rows)
+    held = np.arange(rows) % 3
+    return [
+        FoldData(FitData(matrix[held != k], labels[held != k], matrix[held == k], labels[held == k]))
+        for k in range(3)
+    ]
+
+
+def search(data: list[FoldData], seconds: float = 60.0, workers: int = 2) -> SearchResult:
+    return search_models(
+        data, seed=0, deadline=seconds, watch=Stopwatch(), workers=workers, report=lambda message: None
+    )
+
+
+@pytest.fixture(scope="module")
+def found() -> SearchResult:
+    return search(folds())
+
+
+def test_settings_of_all_families_are_fitted_on_every_fold(found: SearchResult) -> None:
+    assert {row["family"] for row in found.leaderboard} == set(FAMILIES)
+    scores = [row["validation_average_precision"] for row in found.leaderboard]
+    assert scores == sorted(scores, reverse=True)
+    assert found.folds == 3
+    assert all(len(candidate.models) == 3 for candidate in found.candidates)
+
+
+def test_families_that_do_not_vary_are_tried_at_their_starts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecluse.apps.fraud.training.portfolio.FAMILIES", {"linear": FAMILIES["linear"]})
+    trials = portfolio(seed=0, categorical=False)
+    assert {trial.family for trial in trials} == {"linear"}
+    assert not [trial.name for trial in trials if "variation" in trial.name]
+
+
+def test_a_candidate_is_scored_on_rows_its_models_were_not_fitted_on(found: SearchResult) -> None:
+    best = found.best
+    margins = [
+        model.predict_margin(fold.data.valid) for model, fold in zip(best.models, folds(), strict=True)
+    ]
+    labels = np.concatenate([fold.data.valid_labels for fold in folds()])
+    assert best.average_precision == average_precision(labels, np.concatenate(margins))
+
+
+def test_the_blend_ranks_the_held_rows_about_as_well_as_the_best_alone(found: SearchResult) -> None:
+    chosen = blend_of(found)
+    assert chosen.average_precision >= found.best.average_precision - 0.01
+    assert 1 <= len(chosen.members) <= 4
+    assert sum(weight for _, weight in chosen.members) == pytest.approx(1.0)
+
+
+def test_members_fitted_on_all_rows_rank_new_rows_like_the_folds_said(found: SearchResult) -> None:
+    chosen, (matrix, labels) = blend_of(found), part(2)
+    data = FitData(matrix, labels, matrix[:1], labels[:1])
+    members = fit_on_all(chosen.members, data, growth=1.5, workers=2, tick=lambda: None)
+    new, truth = part(3, 3_000)
+    assert average_precision(truth, blend(members).predict_margin(new)) > chosen.average_precision - 0.1
+    for member, (candidate, weight) in zip(members, chosen.members, strict=True):
+        assert member.weight == weight
+        assert member.model.rounds == round(1.5 * candidate.rounds)
+
+
+def test_the_number_of_fits_side_by_side_changes_nothing() -> None:
+    first, second = (search(folds(450), workers=workers) for workers in (1, 2))
+    alike = {c.name: c.margins for c in first.candidates}.keys() & {c.name for c in second.candidates}
+    assert len(alike) >= len(FAMILIES)
+    margins = {c.name: c.margins for c in second.candidates}
+    for candidate in first.candidates:
+        if candidate.name in alike:
+            assert np.array_equal(candidate.margins, margins[candidate.name])
+
+
+def test_the_same_members_are_fitted_alike_however_many_at_once(found: SearchResult) -> None:
+    matrix, labels = part(2)
+    data = FitData(matrix, labels, matrix[:1], labels[:1])
+    members = [(candidate, 0.25) for candidate in found.candidates[:4]]
+    alone, beside = (
+        blend(fit_on_all(members, data, growth=1.5, workers=workers, tick=lambda: None)) for workers in (1, 2)
+    )
+    assert np.array_equal(alone.predict_margin(matrix), beside.predict_margin(matrix))
+
+
+def test_whatever_the_deadline_the_first_family_settles_on_every_fold(found: SearchResult) -> None:
+    result = search(folds(), seconds=-1)
+    first = next(candidate for candidate in found.candidates if candidate.name == result.best.name)
+    assert len(result.candidates) == 1
+    assert result.folds == len(result.best.models) == 3
+    assert len(result.best.margins) == len(result.labels) == len(result.panels)
+    assert result.best.average_precision > first.average_precision - 0.03
+    assert result.ended == "budget"
+    assert found.ended == "complete"
+
+
+def test_a_stop_ends_the_search_with_what_is_complete() -> None:
+    told: list[str] = []
+    result = search_models(
+        folds(),
+        seed=0,
+        deadline=600,
+        watch=Stopwatch(),
+        workers=2,
+        report=told.append,
+        stop=lambda: "Best so far" in told[-1],
+    )
+    assert 1 <= len(result.candidates) <= 4
+
+
+def test_messages_say_what_is_fitted_and_the_best_so_far() -> None:
+    told: list[str] = []
+    search_models(folds(), seed=0, deadline=60, watch=Stopwatch(), report=told.append)
+    assert told[0].startswith("LightGBM, 1 of up to ")
+    assert "Best so far: average precision 0." in told[-1]
+
+
+def test_a_report_that_raises_stops_the_search() -> None:
+    class Stopped(Exception):
+        pass
+
+    def report(message: str) -> None:
+        if "Best so far" in message:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        search_models(folds(), seed=0, deadline=600, watch=Stopwatch(), workers=2, report=report)
+
+
+def test_a_tick_that_raises_stops_the_last_fits(found: SearchResult) -> None:
+    class Stopped(Exception):
+        pass
+
+    def tick() -> None:
+        raise Stopped
+
+    matrix, labels = part(2, 20_000)
+    data = FitData(matrix, labels, matrix[:1], labels[:1])
+    with pytest.raises(Stopped):
+        fit_on_all([(found.best, 1.0)], data, growth=1e6, workers=1, tick=tick)
+
+
+def test_panels_are_scored_each_on_its_own() -> None:
+    labels = np.array([0, 1, 0, 1], dtype=np.int8)
+    margins, panels = np.array([0.0, 1.0, 10.0, 11.0]), np.array([0, 0, 1, 1])
+    assert mean_precision(labels, margins, panels) == 1.0
+    assert average_precision(labels, margins) < 1.0
+
+
+def test_two_halves_of_the_truth_are_blended_and_noise_is_left_out() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random(4_000) < 0.1).astype(np.int8)
+    halves = [labels + rng.normal(0, 0.7, 4_000) for _ in range(2)]
+    weights = choose_weights([*halves, rng.normal(size=4_000)], labels, np.zeros(4_000, dtype=np.int64))
+    assert set(weights) == {0, 1}
+    assert weights[0] == pytest.approx(0.5, abs=0.15)
+
+
+def test_candidates_far_below_the_best_help_for_sure_or_leave_the_blend() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random(2_000) < 0.04).astype(np.int8)
+    one_panel = np.zeros(2_000, dtype=np.int64)
+    strong = 1.6 * labels + rng.normal(size=2_000)
+    # Each knows less than the strong one and nothing else; of twenty some agree with it where it is right.
+    worse = [strong + rng.normal(size=2_000) for _ in range(20)]
+    assert all(average_precision(labels, poor) < 0.9 * average_precision(labels, strong) for poor in worse)
+    assert choose_weights([strong, *worse], labels, one_panel) == {0: 1.0}
+
+
+def test_one_that_is_far_below_the_best_stays_for_what_it_alone_knows() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random(6_000) < 0.08).astype(np.int8)
+    strong, other = 1.8 * labels + rng.normal(size=6_000), 1.3 * labels + rng.normal(size=6_000)
+    weights = choose_weights([strong, other], labels, np.zeros(6_000, dtype=np.int64))
+    assert weights[0] > weights[1] > 0.2
+
+
+def test_with_time_left_the_best_are_judged_on_further_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecluse.apps.fraud.training.portfolio.MAX_VARIATIONS", 0)
+    once, further = folds(450), [replace(fold, panel=1) for fold in folds(450)]
+    drawn: list[int] = []
+
+    def prepare() -> list[FoldData]:
+        drawn.append(len(further))
+        return further
+
+    def found_with(deadline: float) -> SearchResult:
+        return search_models(
+            once,
+            seed=0,
+            deadline=deadline,
+            watch=Stopwatch(),
+            report=lambda message: None,
+            workers=2,
+            refits=1.0,
+            more=Further(len(further), 0.0, prepare),
+        )
+
+    found = found_with(10_000)
+    assert (drawn, found.folds, found.ended) == ([3], 6, "complete")
+    assert {len(candidate.models) for candidate in found.candidates} == {6}
+    assert set(np.unique(found.panels)) == {0, 1}
+    assert len(found.labels) == len(found.best.margins) == 900
+    assert found_with(-1).folds == 3
+    assert drawn == [3]
+
+
+def test_both_workers_fit_where_there_is_one_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    together, real = threading.Barrier(2, timeout=120), family
+    fits: list[str] = []
+
+    class Meeting:
+        """A family whose first two fits wait for each other."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def fit(self, data: FitData, params: Params, **told: Any) -> FittedModel:
+            fits.append(self.name)
+            if len(fits) <= 2:
+                together.wait()
+            return real(self.name).fit(data, params, **told)
+
+    monkeypatch.setattr("ecluse.apps.fraud.training.portfolio.MAX_VARIATIONS", 0)
+    monkeypatch.setattr("ecluse.apps.fraud.training.search.family", Meeting)
+    assert len(search(folds(300)[:1]).candidates) == len(fits)
