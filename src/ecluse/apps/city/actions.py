@@ -495,7 +495,7 @@ def _quality(city: City, inputs: Inputs) -> Body:
     return {
         "sources": sources,
         "missing": [table for table, told in sources.items() if told is None or not told["rows"]],
-        "doubts": doubts_of(city, inputs),
+        "doubts": doubts_of(city.raw, city.curated, inputs),
     }
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, Literal, TypedDict
+from typing import Final, Literal, TypedDict
 
 import polars as pl
 
 from ecluse.apps.city.check import not_taken
+from ecluse.apps.city.curated import Curated
 from ecluse.apps.city.inputs import Inputs
-
-if TYPE_CHECKING:
-    from ecluse.apps.city.actions import City
+from ecluse.apps.city.raw import Raw
 
 Kind = Literal["set_aside", "zones", "not_taken"]
 #: Of the arcs with a position, so many may lie outside every zone. In Paris 36 of 3,348 do (1 %); with the zones of
@@ -29,21 +28,21 @@ class Doubt(TypedDict):
     text: str
 
 
-def doubts_of(city: City, inputs: Inputs) -> list[Doubt]:
-    """All of them, the gravest first."""
-    return [*_set_aside(city), *_outside(city, inputs), *_not_taken(city)]
+def doubts_of(raw: Raw, curated: Curated, inputs: Inputs) -> list[Doubt]:
+    """List every doubt about a day, the gravest first."""
+    return [*_set_aside(curated), *_outside(curated, inputs), *_not_taken(raw)]
 
 
-def _set_aside(city: City) -> Iterator[Doubt]:
-    for source, reason in city.curated.failures().items():
+def _set_aside(curated: Curated) -> Iterator[Doubt]:
+    for source, reason in curated.failures().items():
         for line in reason.split("\n"):
             yield Doubt(kind="set_aside", source=source, text=line)
 
 
-def _outside(city: City, inputs: Inputs) -> Iterator[Doubt]:
+def _outside(curated: Curated, inputs: Inputs) -> Iterator[Doubt]:
     located = inputs.arcs.filter(pl.col("latitude").is_not_null())
     outside = located["zone"].null_count()
-    zones = city.curated.whole("zones")
+    zones = curated.whole("zones")
     if zones is not None and outside > MOST_OUTSIDE * located.height:
         text = (
             f"{outside:,} of {located.height:,} arcs lie outside every zone, so that the figures by zone lack them. "
@@ -53,8 +52,8 @@ def _outside(city: City, inputs: Inputs) -> Iterator[Doubt]:
         yield Doubt(kind="zones", source="zones", text=text)
 
 
-def _not_taken(city: City) -> Iterator[Doubt]:
-    if text := said_of(not_taken(city.raw.store), city.raw_url):
+def _not_taken(raw: Raw) -> Iterator[Doubt]:
+    if text := said_of(not_taken(raw.store), raw.store.url):
         yield Doubt(kind="not_taken", source=None, text=text)
 
 
