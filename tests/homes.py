@@ -141,7 +141,9 @@ def end_a_job(runtime: Runtime, user_id: str) -> str:
         task.step("work", lambda: {"found": 1})
         task.report("work", 1.0, "all was done")
 
-    kinds = {"work": JobKind(work, lambda *_, **__: None, "profile", ("work",))}
+    kinds = {
+        "work": JobKind(run=work, failed=lambda *_, **__: None, queue="profile", stages={"work": "Work"})
+    }
     runner = JobRunner(runtime.catalog, "tests", kinds, None)
     runner.start()
     try:

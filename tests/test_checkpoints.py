@@ -166,7 +166,14 @@ class Jobs:
         self.failed += 1
 
     def worker(self) -> Worker:
-        return Worker(self.runtime, {"work": tidied(JobKind(self.run, self.ended, "profile", ("work",)))})
+        return Worker(
+            self.runtime,
+            {
+                "work": tidied(
+                    JobKind(run=self.run, failed=self.ended, queue="profile", stages={"work": "Work"})
+                )
+            },
+        )
 
 
 @pytest.mark.parametrize("end", ["done", "failed", "cancelled", "stopped"])

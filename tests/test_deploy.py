@@ -28,7 +28,7 @@ from ecluse.catalog import Catalog
 from ecluse.cli import cli
 from ecluse.errors import EcluseError, StoreUnavailable
 from ecluse.servers import BUCKETS, seaweedfs
-from ecluse.settings import VARIABLES, Settings
+from ecluse.settings import Settings, variables
 from ecluse.storage import ensure_bucket, open_store
 from tests.application import KEPT, run_ecluse
 from tests.apps.plants.photos import photo
@@ -158,7 +158,7 @@ def test_every_command_of_our_image_is_one_of_ours() -> None:
 
 def test_every_variable_is_known_and_every_secret_has_to_be_given(compose: Path) -> None:
     for name, service in services(compose).items():
-        known = set(VARIABLES) if service["image"] == "ecluse" else FOREIGN
+        known = set(variables()) if service["image"] == "ecluse" else FOREIGN
         assert set(service.get("environment", {})) <= known, name
     text = "\n".join(
         line.split(" #")[0] for line in compose.read_text().splitlines() if not line.strip().startswith("#")

@@ -59,7 +59,7 @@ def failed(runtime, task, message, folder, seconds, fault=None):
     (Path(folder) / "failed").write_text(message)
 
 with Runtime.open(Settings.from_environment()) as runtime:
-    worker = Worker(runtime, {"work": JobKind(run, failed, "train", ("work",))})
+    worker = Worker(runtime, {"work": JobKind(run=run, failed=failed, queue="train", stages={"work": "Work"})})
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     worker.start()
     worker.run_until_stopped()

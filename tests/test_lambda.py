@@ -21,10 +21,11 @@ import pytest
 import yaml
 
 from ecluse.apps.city.demo import write_demo
+from ecluse.apps.city.settings import CitySettings
 from ecluse.documents import open_documents
 from ecluse.errors import InvalidInput, NoRawData, SettingsError
 from ecluse.runtime import Runtime
-from ecluse.settings import VARIABLES, Settings
+from ecluse.settings import Settings, variables
 from ecluse.storage import open_store
 from tests.apps.city.sample import held
 from tests.servers import ObjectServer
@@ -117,7 +118,7 @@ def cloud(object_server: ObjectServer, moto_url: str) -> dict[str, str]:
 @pytest.fixture
 def handler(cloud: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
     """A fresh instance with its /tmp, in a folder of code that it cannot write to."""
-    for variable in VARIABLES:
+    for variable in variables():
         monkeypatch.delenv(variable, raising=False)
     for variable, value in cloud.items():
         monkeypatch.setenv(variable, value)
@@ -279,7 +280,7 @@ def test_every_variable_of_the_template_is_one_we_read(template: dict[str, Any])
     given = dict(template["Globals"]["Function"]["Environment"]["Variables"])
     for function in functions(template).values():
         given |= function.get("Environment", {}).get("Variables", {})
-    assert set(given) <= set(VARIABLES)
+    assert set(given) <= set(variables())
     assert Path(given["ECLUSE_HOME"]).parts[:2] == ("/", "tmp")
 
 
@@ -293,7 +294,7 @@ def test_settings_of_the_template_are_read_as_meant(template: dict[str, Any]) ->
     settings = Settings.from_environment(environ)
     assert (settings.area_url("data"), settings.area_url("raw")) == ("s3://data", "s3://raw")
     assert settings.documents.database == "dynamodb"
-    assert (settings.city.name, settings.city.zone) == ("Lima", "America/Lima")
+    assert (settings.of(CitySettings).name, settings.of(CitySettings).zone) == ("Lima", "America/Lima")
 
 
 def test_a_function_may_do_what_it_does_and_no_more(template: dict[str, Any]) -> None:

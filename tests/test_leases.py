@@ -289,7 +289,9 @@ def test_a_job_that_gets_further_each_time_is_never_given_up(runtime: Runtime) -
 def test_what_was_given_up_is_told_to_its_application(runtime: Runtime) -> None:
     told: list[str] = []
     kinds = {
-        "work": JobKind(lambda *_: None, lambda context, task, message: told.append(message), "train", ())
+        "work": JobKind(
+            run=lambda *_: None, failed=lambda context, task, message: told.append(message), queue="train"
+        )
     }
     job_id = enqueue(runtime)
     beat(runtime, "dying", replace(Process.current(), started=1))
@@ -310,7 +312,7 @@ class Runners:
         self.started: list[JobRunner] = []
 
     def start(self, run: Callable[..., None], failed: Callable[..., None] = lambda *_, **__: None) -> JobRunner:  # fmt: skip
-        kinds = {"work": JobKind(run, failed, "train", ("work",))}
+        kinds = {"work": JobKind(run=run, failed=failed, queue="train", stages={"work": "Work"})}
         runner = JobRunner(self._runtime.catalog, f"runner {len(self.started)}", kinds, self._runtime)
         runner.start()
         self.started.append(runner)
@@ -438,7 +440,11 @@ def test_a_worker_is_woken_when_a_job_is_queued(runtime: Runtime) -> None:
 def test_a_worker_of_one_job_takes_that_job_alone(runtime: Runtime) -> None:
     ids = [enqueue(runtime), enqueue(runtime)]
     done: list[str] = []
-    kinds = {"work": JobKind(lambda _, task: done.append(task.job_id), lambda *_, **__: None, "train", ())}
+    kinds = {
+        "work": JobKind(
+            run=lambda _, task: done.append(task.job_id), failed=lambda *_, **__: None, queue="train"
+        )
+    }
     worker = Worker(runtime, kinds, only=ids[1])
     worker.start()
     worker.run_until_stopped()

@@ -27,6 +27,7 @@ from ecluse.checkpoints import Checkpoints
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings
 from ecluse.storage import open_store
+from ecluse.work import finish_job
 from tests.application import KEPT, Application, run_ecluse, running
 from tests.servers import ObjectServer
 
@@ -231,7 +232,7 @@ def test_a_training_whose_worker_is_killed_goes_on_and_is_published_once(
             (worker,) = living_workers(runtime)
             os.kill(worker.pid, signal.SIGKILL)
             killed_at = now()
-            workflows.finish_job(runtime, user.id, job)
+            finish_job(runtime, user.id, job)
         assert application.wait_for_job(client, job)["status"] == "done"
         assert len(client.get("/api/models/m/versions").json()) == 1
         history = client.get("/api/history").json()
@@ -261,7 +262,7 @@ def test_a_request_to_finish_outlives_the_worker(tmp_path: Path, sample: SampleP
             (worker,) = living_workers(runtime)
             os.kill(worker.pid, signal.SIGKILL)
             user = runtime.accounts.by_email("person@example.org")
-            workflows.finish_job(runtime, user.id, job)
+            finish_job(runtime, user.id, job)
         assert application.wait_for_job(client, job)["status"] == "done"
         version = client.get("/api/models/m/versions").json()[0]["version"]
         report = client.get(f"/api/models/m/{version}").json()["report"]

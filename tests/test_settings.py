@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from ecluse.apps.city.settings import CitySettings
 from ecluse.errors import SettingsError
 from ecluse.settings import (
     AREAS,
     VARIABLES,
-    CitySettings,
     Settings,
+    sections,
     shows_traces,
     store_or_folder,
     without_password,
@@ -246,9 +248,14 @@ def test_traces_are_shown_only_when_they_are_asked_for(value: str, shown: bool) 
 
 
 def test_the_documented_variables_are_those_that_are_read() -> None:
-    source = Path("src/ecluse/settings.py").read_text().split("class Secret", 1)[1]
-    names = set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', source))
-    assert names == VARIABLES.keys()
+    declared = {Path("src/ecluse/settings.py"): VARIABLES}
+    for section in sections():
+        module = sys.modules[section.read.__module__]
+        declared[Path(str(module.__file__))] = section.variables
+    for path, variables in declared.items():
+        source = path.read_text().split("\n}\n", 1)[1]
+        names = set(re.findall(r'"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"', source))
+        assert names == variables.keys()
     elsewhere = [path for path in Path("src/ecluse").rglob("*.py") if path.name != "settings.py"]
     assert not [path for path in elsewhere if re.search(r"os\.(environ|getenv)", path.read_text())]
 
@@ -274,13 +281,13 @@ def test_a_key_of_azure_that_is_none_is_refused_without_showing_it(key: str) -> 
 
 
 def test_the_city_is_paris_by_its_own_clocks_unless_another_is_named() -> None:
-    assert read().city == CitySettings("Paris", "Europe/Paris", {}, None)
+    assert read().of(CitySettings) == CitySettings("Paris", "Europe/Paris", {}, None)
     city = read(
         ECLUSE_CITY_NAME="Lima",
         ECLUSE_CITY_ZONE="America/Lima",
         ECLUSE_CITY_THRESHOLDS="rain=4, wind = 40.5,",
         ECLUSE_RAW_FALLBACK_URL="/copies/raw data",
-    ).city
+    ).of(CitySettings)
     assert (city.name, city.zone) == ("Lima", "America/Lima")
     assert city.thresholds == {"rain": 4.0, "wind": 40.5}
     assert city.raw_fallback_url == "file:///copies/raw%20data"
@@ -313,10 +320,10 @@ def test_a_setting_of_the_city_that_cannot_be_used_is_named(environ: dict[str, s
 
 
 def test_the_key_of_the_disruptions_is_read_without_the_line_end_of_a_file() -> None:
-    key = read(IDFM_API_KEY="abc\n").city.idfm_api_key
+    key = read(IDFM_API_KEY="abc\n").of(CitySettings).idfm_api_key
     assert key is not None
     assert str(key) == "abc"
-    assert read(IDFM_API_KEY="  ").city.idfm_api_key is None
+    assert read(IDFM_API_KEY="  ").of(CitySettings).idfm_api_key is None
 
 
 @pytest.mark.parametrize("place", ["", "  "])

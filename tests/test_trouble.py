@@ -50,7 +50,7 @@ def failed(runtime, task, message, folder, parts, seconds):
     note(folder, "failed", message)
 
 with Runtime.open(Settings.from_environment()) as runtime:
-    worker = Worker(runtime, {"work": JobKind(run, failed, "train", ("work",))})
+    worker = Worker(runtime, {"work": JobKind(run=run, failed=failed, queue="train", stages={"work": "Work"})})
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     worker.start()
     note(Path(__file__).parent, "ready", sys.argv[1])

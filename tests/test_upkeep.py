@@ -19,7 +19,7 @@ from ecluse.errors import EcluseError, JobNotFound, MigrationHeld, NotFound, Set
 from ecluse.jobs import Job
 from ecluse.migration.hold import Hold
 from ecluse.runtime import Runtime, Worker
-from ecluse.work import KINDS, cancel_job, reconcile
+from ecluse.work import cancel_job, kinds, reconcile
 from tests.application import KEPT
 from tests.migrating import Sizes, all_pointers, check_rows, fill
 
@@ -36,7 +36,7 @@ def elsewhere(tmp_path: Path) -> str:
 
 @contextmanager
 def working(runtime: Runtime) -> Iterator[None]:
-    worker = Worker(runtime, KINDS, reconcile)
+    worker = Worker(runtime, kinds(), reconcile)
     worker.start()
     beating = threading.Thread(target=worker.run_until_stopped)
     beating.start()
@@ -216,7 +216,7 @@ def test_a_migration_whose_process_vanished_is_said_to_have_stopped(
 def test_a_worker_that_never_started_and_a_second_of_one_process_are_in_nobodys_way(
     runtime: Runtime, user_id: str, elsewhere: str
 ) -> None:
-    Worker(runtime, KINDS, reconcile)
+    Worker(runtime, kinds(), reconcile)
     migration_id = planned(runtime, user_id, elsewhere)
     with working(runtime), working(runtime):
         job = ended(runtime, user_id, upkeep.start_migration(runtime, user_id, migration_id))
@@ -251,7 +251,7 @@ def test_a_worker_goes_on_where_a_sweep_fails(runtime: Runtime, error: type[Eclu
         swept.append(worker.stop())
         raise error("no")
 
-    worker = Worker(runtime, KINDS, fail)
+    worker = Worker(runtime, kinds(), fail)
     worker.start()
     worker.run_until_stopped()
     worker.close()

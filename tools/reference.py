@@ -20,7 +20,7 @@ from ecluse.apps.city.sources.forms import describe
 from ecluse.apps.city.thresholds import Thresholds
 from ecluse.cli import COMMANDS, cli
 from ecluse.runtime import Runtime
-from ecluse.settings import VARIABLES, Settings
+from ecluse.settings import Settings, variables
 
 TARGET = Path(__file__).parents[1] / "docs" / "reference"
 #: A guide one section of which is written from the code; it stands between these marks.
@@ -53,7 +53,7 @@ def _settings() -> str:
         "",
     ]
     lines += ["| variable | meaning |", "|---|---|"]
-    lines += [f"| `{name}` | {meaning} |" for name, meaning in VARIABLES.items()]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in variables().items()]
     return "\n".join(lines) + "\n"
 
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from ecluse.apps.city import actions as workflows
 from ecluse.apps.city.days import find_day, latest_day
+from ecluse.apps.city.settings import CitySettings
 from ecluse.errors import InvalidInput, SettingsError
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
@@ -33,7 +34,7 @@ def compute_day(event: dict[str, Any], context: Any) -> dict[str, Any]:
         NoRawData: nothing was measured on that day. EventBridge tries again, then puts the event into the queue.
     """
     runtime = computing()
-    day = day_of(event, ZoneInfo(runtime.settings.city.zone))
+    day = day_of(event, ZoneInfo(runtime.settings.of(CitySettings).zone))
     run = getattr(context, "aws_request_id", None) or str(event.get("id", "lambda"))
     raw = event.get("raw")
     if raw is not None and not isinstance(raw, str):

@@ -45,6 +45,7 @@
     │   │   └── JobTaken
     │   ├── JobFailed                           a job ended by a fault of ours; the log has the reference
     │   └── JobsUnavailable (ConnectionError)
+    ├── ApplicationBroken                       an application, or a part of one, cannot be imported; it is left out
     ├── ServersUnavailable (ConnectionError)    the servers of this machine cannot be started
     ├── ReaderStopped                           what read a file in a process of its own was ended, or ended itself
     ├── Overloaded                              more is asked at once than this process takes; try again soon
@@ -320,6 +321,10 @@ class JobFailed(JobError):
 class JobsUnavailable(JobError, ConnectionError):
     code = "jobs_unavailable"
     status = 503
+
+
+class ApplicationBroken(EcluseError):
+    code = "application_broken"
 
 
 class ServersUnavailable(EcluseError, ConnectionError):

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar, cast
 
@@ -172,31 +172,72 @@ class Task:
 
 
 @dataclass(frozen=True)
-class JobKind:
-    """One kind of job: the function that does it, its queue, the stages it passes, and what to do when it fails.
+class Link:
+    """A page, and the English of what to call the way there, marked by `N_`."""
 
-    `run(context, task, **arguments)` and `failed(context, task, message, **arguments)`, where `context` is
-    what the worker was started with. `cancel(transaction, job_id)` records in the catalog that it was
-    cancelled, and is false where it has ended or publishes what it made; None: no row waits for the job.
+    href: str
+    words: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs that come by the dozen and are shown together: what a page says of those that wait or run."""
+
+    name: str
+    title: str
+    icon: str
+    #: "%(count)s day is left." and its plural.
+    left: tuple[str, str]
+    link: Link
+
+
+def _no_failure(context: Any, task: Task, message: str, **subject: Any) -> None:
+    """Record nothing: the job itself says why it failed."""
+
+
+def _no_result(transaction: Transaction, job: Job) -> Link | None:
+    return None
+
+
+def _no_ways(transaction: Transaction, job: Job) -> tuple[Link, ...]:
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobKind:
+    """One kind of job: everything that a worker, the pages, the API and the commands need to know of it.
+
+    `context` is what the worker was started with.
     """
 
+    #: `run(context, task, **subject)` does the work, `failed(context, task, message, **subject)` records its failure.
     run: Callable[..., None]
-    failed: Callable[..., None]
+    failed: Callable[..., None] = _no_failure
     queue: str
-    stages: tuple[str, ...]
-    cancel: Callable[[Any, str], bool] | None = None
-
-
-#: How many jobs of each queue one worker runs at a time.
-QUEUES: Final[dict[str, int]] = {
-    "profile": 2,
-    "train": 1,
-    "predict": 1,
-    "upkeep": 1,
-    "city": 1,
-    "forecast": 1,
-    "images": 1,
-}
+    #: How many jobs of its queue a worker runs at a time; the most that a kind of this queue says counts.
+    at_once: int = 1
+    #: What it does, in a word: its title is "Train · NAME".
+    verb: str = ""
+    #: What stands in place of the job's own title.
+    title: str = ""
+    #: The stages it passes, in order, and what to call each.
+    stages: Mapping[str, str] = field(default_factory=dict)
+    #: Record in the catalog that it was cancelled; false where it has ended or publishes what it made.
+    cancel: Callable[[Transaction, str], bool] | None = None
+    #: Whether what a cancelled job has done so far stays.
+    keeps_what_is_done: bool = False
+    #: Record that it is to end now and to keep the best so far; false once it publishes or has ended.
+    finish: Callable[[Transaction, str], bool] | None = None
+    #: Where the result of a job that is done is, and where to go on from one that came to nothing.
+    result: Callable[[Transaction, Job], Link | None] = _no_result
+    ways: Callable[[Transaction, Job], tuple[Link, ...]] = _no_ways
+    #: What the API answers as the result of one that is done, where that is more than its subject: reference of a
+    #: function `(runtime, transaction, job) -> dict | None`.
+    answer: str = ""
+    #: Shown together with its like.
+    group: Group | None = None
+    #: Whether it goes on when the account in whose name it runs is closed.
+    is_of_installation: bool = False
 
 
 class Jobs:
@@ -383,6 +424,7 @@ class JobRunner:
         self._catalog = catalog
         self._worker = worker
         self._kinds = dict(kinds)
+        self._at_once = _rooms(kinds)
         self._context = context
         self._only = only
         self._apart = apart
@@ -501,7 +543,7 @@ class JobRunner:
             busy = [one.claim.queue for one in self._running.values()]
         if self._away is not None:
             busy.append(self._away.queue)
-        room = {queue: most - busy.count(queue) for queue, most in QUEUES.items()}
+        room = {queue: most - busy.count(queue) for queue, most in self._at_once.items()}
         return {queue: number for queue, number in room.items() if number > 0}
 
     def _apart_over(self) -> bool:
@@ -644,6 +686,14 @@ def _why(claim: Claim, error: BaseException) -> _Outcome:
     return _Failed(
         f"The job was stopped by a fault of ours. The worker's log has it under reference {reference}."
     )
+
+
+def _rooms(kinds: Mapping[str, JobKind]) -> dict[str, int]:
+    """How many jobs of each queue a worker of these kinds runs at a time."""
+    return {
+        kind.queue: max(other.at_once for other in kinds.values() if other.queue == kind.queue)
+        for kind in kinds.values()
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """Disable and remove people, with their jobs and with what they stored.
 
 Who is disabled keeps what is theirs and cannot reach it: sessions, links and tokens end, and jobs are cancelled, as
-they would go on in that person's name. What belongs to the installation goes on: the daily run of the city is handed
-to an administrator who stays.
+they would go on in that person's name. What belongs to the installation, such as work that
+an application does every day, is handed to an administrator who stays.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from ecluse.apps.city import rows as schedules
-from ecluse.apps.city import schedule
+from ecluse.application import parts
 from ecluse.catalog import pointers, users
 from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.storage import ObjectStore
-from ecluse.work import cancel_job
+from ecluse.work import cancel_job, kind_of
 
 #: Folders of each store in which what a user has lies, below the user's id.
 OWNED: Final = ("user_data", "user_models")
@@ -92,10 +91,10 @@ def remove(runtime: Runtime, email: str, by: str | None = None, *, everything: b
 
 
 def cancel_jobs(runtime: Runtime, user_id: str) -> int:
-    """Cancel what waits or runs in a person's name; how many jobs. The daily run of the city is nobody's own."""
+    """Cancel what waits or runs in a person's name; how many jobs. Those of the installation go on."""
     cancelled = 0
     for job in runtime.jobs.list(user_id, limit=MANY, active=True):
-        if job.kind != schedule.KIND:
+        if not kind_of(job.kind).is_of_installation:
             cancel_job(runtime, user_id, job.id)
             cancelled += 1
     return cancelled
@@ -113,7 +112,9 @@ def _wait_for_jobs(runtime: Runtime, user: User) -> None:
     """Wait until no job writes what is removed; a running one ends at its next report."""
     deadline = time.monotonic() + PATIENCE
     while active := [
-        j for j in runtime.jobs.list(user.id, limit=MANY, active=True) if j.kind != schedule.KIND
+        j
+        for j in runtime.jobs.list(user.id, limit=MANY, active=True)
+        if not kind_of(j.kind).is_of_installation
     ]:
         if time.monotonic() > deadline:
             raise InvalidInput(
@@ -124,11 +125,12 @@ def _wait_for_jobs(runtime: Runtime, user: User) -> None:
 
 
 def _hand_over(runtime: Runtime, user: User) -> None:
-    """Give the daily run of the city to the first administrator who stays, if it was this user's."""
+    """Give what belongs to the installation and runs in this user's name to the first administrator who stays."""
     with runtime.catalog.write() as transaction:
         heir = users.first_administrator(transaction)
         if heir is not None and heir.id != user.id:
-            schedules.hand_over(transaction, user.id, heir.id)
+            for _, hand_over in parts("hand_over"):
+                hand_over(transaction, user.id, heir.id)
 
 
 def _stores(runtime: Runtime, user_id: str) -> list[ObjectStore]:

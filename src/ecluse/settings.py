@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import base64
-import math
 import os
 import re
 import shlex
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ecluse.addresses import NO_PROXIES, Proxies
+from ecluse.application import parts
 from ecluse.errors import SettingsError
 
 GIB: Final = 1024**3
-#: What is stored, by kind; each may have a store of its own. "raw" is what a city's sources deliver.
+S = TypeVar("S")
+#: What is stored, by kind; each may have a store of its own. "raw" is what sources deliver, as they deliver it.
 Area = Literal["models", "images", "data", "raw"]
 AREAS: Final[tuple[Area, ...]] = get_args(Area)
-#: What keeps the documents of a city.
+#: What keeps the documents.
 DatabaseType = Literal["sql", "mongodb", "dynamodb"]
 DATABASE_TYPES: Final[tuple[DatabaseType, ...]] = get_args(DatabaseType)
 
-#: Every environment variable Écluse reads, with what it does. `docs/reference/settings.md` is made from it.
+#: Every environment variable that the core reads, with what it does. `docs/reference/settings.md` is made from
+#: `variables`: these and those of the applications.
 VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_HOME": "Folder of everything local: databases, the local store, the cache. Default: .ecluse",
     "ECLUSE_HOME_SHARED": "true: the group of that folder may read and write it. Default: false, and one that others "
@@ -36,19 +37,10 @@ VARIABLES: Final[dict[str, str]] = {
     "ECLUSE_MODELS_URL": "Store of the models. Default: ECLUSE_STORE_URL",
     "ECLUSE_IMAGES_URL": "Store of the images. Default: ECLUSE_STORE_URL",
     "ECLUSE_DATA_URL": "Store of uploaded tables and results. Default: ECLUSE_STORE_URL",
-    "ECLUSE_RAW_URL": "Store or folder of the raw data of a city. Default: raw/ in the store of the data",
-    "ECLUSE_RAW_FALLBACK_URL": "Store or folder with a copy of the raw data, read where the other lacks a file or does "
-    "not answer; reports say so",
-    "ECLUSE_CITY_NAME": "Name of the city. Default: Paris",
-    "ECLUSE_CITY_ZONE": "Time zone whose days are counted, such as Europe/Paris, the default",
-    "ECLUSE_CITY_THRESHOLDS": "Numbers of the city's rules to change, such as rain=4,wind=40",
-    "ECLUSE_MAP_TILES_URL": "Tiles behind the map of a city, such as https://tiles.example.org/{z}/{x}/{y}.png, which "
-    "browsers fetch. Default: none, and the map needs no network",
-    "ECLUSE_MAP_TILES_CREDIT": "Whose tiles they are, shown below the map, such as © OpenStreetMap contributors",
-    "IDFM_API_KEY": "Key of the portal prim.iledefrance-mobilites.fr, to fetch disruptions of public transport",
+    "ECLUSE_RAW_URL": "Store or folder of raw data, as sources deliver it. Default: raw/ in the store of the data",
     "DATABASE_URL": "Catalog: sqlite:///file or postgresql+psycopg://… Default: sqlite:///{home}/catalog.db",
     "ECLUSE_JOBS_URL": "Where an older Écluse kept its jobs, taken over once. Default: as it was then",
-    "DATABASE_TYPE": "Database of a city's documents: sql (that of the catalog), mongodb or dynamodb. Default: sql",
+    "DATABASE_TYPE": "Database of the documents: sql (that of the catalog), mongodb or dynamodb. Default: sql",
     "USE_DYNAMODB": "true or false; the same choice under the name older applications use",
     "MONGODB_URL": "MongoDB of the documents, such as mongodb://user:password@host/?replicaSet=rs0",
     "MONGODB_DATABASE": "Database in it. Default: that of the address, else ecluse",
@@ -65,7 +57,7 @@ VARIABLES: Final[dict[str, str]] = {
     "S3_BUCKET_MODELS": "Bucket of the models, when ECLUSE_MODELS_URL is not set",
     "S3_BUCKET_IMAGES": "Bucket of the images, when ECLUSE_IMAGES_URL is not set",
     "S3_BUCKET_DATA": "Bucket of the data, when ECLUSE_DATA_URL is not set",
-    "S3_RAW_BUCKET": "Bucket of the raw data of a city, when ECLUSE_RAW_URL is not set",
+    "S3_RAW_BUCKET": "Bucket of the raw data, when ECLUSE_RAW_URL is not set",
     "S3_RAW_PREFIX": "Prefix in S3_RAW_BUCKET",
     "S3_ENDPOINT": "Endpoint of an S3-compatible store, such as http://127.0.0.1:8333",
     "AWS_ENDPOINT_URL_S3": "The same, under the name the AWS tools use; S3_ENDPOINT wins",
@@ -100,11 +92,6 @@ VARIABLES: Final[dict[str, str]] = {
     "Default: false",
     "ECLUSE_IMPORT_FROM": "Stores and folders, separated by commas, that every member may import images from, such as "
     "s3://photos/public,file:///srv/photos. Default: none; members import what they upload and what is theirs",
-    "ECLUSE_MLFLOW_URL": "MLflow server that finished trainings are exported to, such as http://127.0.0.1:5000. "
-    "Default: none",
-    "ECLUSE_MLFLOW_TOKEN": "Token sent to it; for the server of `ecluse mlflow serve` an API token of an administrator",
-    "ECLUSE_MLFLOW_MEMBERS": "true: the server of `ecluse mlflow serve` lets every member in, who sees the runs of "
-    "all. Default: false",
     "ECLUSE_USER": "E-mail address the commands act for. Default: the first administrator",
     "ECLUSE_TRACE": "1, true, yes or on: a command stopped by a fault of ours shows where. Default: off",
     "ECLUSE_OPEN_SIGN_UP": "true: anyone who reaches the page may make an account; false: nobody by the page. Default: "
@@ -178,22 +165,6 @@ class Access:
 
 
 @dataclass(frozen=True)
-class CitySettings:
-    """Which city it is, whose clocks count its days, and what is changed of the numbers of its rules."""
-
-    name: str = "Paris"
-    zone: str = "Europe/Paris"
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    #: A second place with the raw layout, for what the first lacks.
-    raw_fallback_url: str | None = None
-    #: Address with {z}, {x} and {y} of the tiles behind the map, and whose they are.
-    map_tiles_url: str | None = None
-    map_tiles_credit: str | None = None
-    #: For disruptions of public transport.
-    idfm_api_key: Secret | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
 class MongoDBSettings:
     """How to reach MongoDB. `hosts`: the address as it may be shown."""
 
@@ -264,12 +235,26 @@ class DocumentsSettings:
 
 
 @dataclass(frozen=True)
-class MlflowSettings:
-    """Which MLflow server trainings are exported to, and whom the one that is started here lets in."""
+class Section:
+    """What an application reads of the environment: its variables with what each does, and the value made of them.
 
-    url: str | None = None
-    token: Secret | None = field(default=None, repr=False)
-    members: bool = False
+    `kind()` is the value where nothing is set. `read` is given the variables that are set, without blanks around them;
+    it raises SettingsError for one that cannot be used.
+    """
+
+    kind: type
+    variables: Mapping[str, str]
+    read: Callable[[Mapping[str, str]], Any]
+
+
+def sections() -> list[Section]:
+    """The sections of the applications that are installed."""
+    return [section for _, section in parts("settings")]
+
+
+def variables() -> dict[str, str]:
+    """Every environment variable that is read, those of the applications last, with what it does."""
+    return VARIABLES | {name: text for section in sections() for name, text in section.variables.items()}
 
 
 @dataclass(frozen=True)
@@ -299,8 +284,8 @@ class Settings:
     fetch_private: bool = False
     #: Addresses below which every member may import.
     import_from: tuple[str, ...] = ()
-    city: CitySettings = CitySettings()
-    mlflow: MlflowSettings = MlflowSettings()
+    #: What applications have read of the environment, by its type; see `of`.
+    sections: Mapping[type, Any] = field(default_factory=dict)
     detected: tuple[Detected, ...] = ()
 
     @classmethod
@@ -343,20 +328,28 @@ class Settings:
             documents=documents,
             access=access,
             areas={area: url for area, (url, _) in areas.items()},
-            home_shared=_flag(env, "ECLUSE_HOME_SHARED", default=False) is True,
+            home_shared=flag(env, "ECLUSE_HOME_SHARED", default=False) is True,
             cache_max_bytes=_bytes(env, "ECLUSE_CACHE_MAX_BYTES", 10 * GIB),
             upload_max_bytes=_bytes(env, "ECLUSE_UPLOAD_MAX_BYTES", 5 * GIB),
             reader_max_bytes=_bytes(env, "ECLUSE_READER_MAX_BYTES", 0) or None,
             public_url=_public_url(env),
             proxies=proxies,
             user=env.get("ECLUSE_USER"),
-            open_sign_up=_flag(env, "ECLUSE_OPEN_SIGN_UP", default=None),
-            fetch_private=_flag(env, "ECLUSE_FETCH_PRIVATE", default=False) is True,
+            open_sign_up=flag(env, "ECLUSE_OPEN_SIGN_UP", default=None),
+            fetch_private=flag(env, "ECLUSE_FETCH_PRIVATE", default=False) is True,
             import_from=import_from,
-            city=_city(env),
-            mlflow=_mlflow(env),
+            sections={section.kind: section.read(env) for section in sections()},
             detected=tuple(detected),
         )
+
+    def of(self, kind: type[S]) -> S:
+        """What an application has read of the environment: `settings.of(MySettings)`."""
+        section: S = self.sections.get(kind) or kind()
+        return section
+
+    def having(self, *values: object) -> Settings:
+        """The same settings with these in place of what applications have read."""
+        return replace(self, sections={**self.sections, **{type(value): value for value in values}})
 
     def area_url(self, area: Area) -> str | None:
         """The store of an area; None for raw data that lies in `raw/` of the data's store."""
@@ -581,7 +574,7 @@ def _wants_s3(env: Mapping[str, str]) -> tuple[bool | None, str]:
         raise SettingsError(
             f"STORAGE_TYPE={kind} is not known; use local or s3, or ECLUSE_STORE_URL with a full address."
         )
-    by_kind, by_flag = kinds.get(kind), _flag(env, "USE_S3", default=None)
+    by_kind, by_flag = kinds.get(kind), flag(env, "USE_S3", default=None)
     if by_kind is None and by_flag is None and _IN_AWS in env:
         return True, f"{_IN_AWS}={env[_IN_AWS]}"
     if by_kind is not None and by_flag is not None and by_kind != by_flag:
@@ -671,7 +664,7 @@ def _database_type(env: Mapping[str, str]) -> tuple[DatabaseType, str]:
         raise SettingsError(
             f"DATABASE_TYPE={kind} is not known; use {', '.join(DATABASE_TYPES[:-1])} or {DATABASE_TYPES[-1]}."
         )
-    by_flag = _flag(env, "USE_DYNAMODB", default=None)
+    by_flag = flag(env, "USE_DYNAMODB", default=None)
     if kind and by_flag is not None and by_flag != (kind == "dynamodb"):
         raise SettingsError(
             f"DATABASE_TYPE={kind} and USE_DYNAMODB={env['USE_DYNAMODB']} contradict each other. Unset one of them."
@@ -732,7 +725,7 @@ def _dynamodb(env: Mapping[str, str]) -> DynamoDBSettings:
         DynamoDBSettings(
             metrics_table=env.get("DYNAMODB_METRICS_TABLE", default.metrics_table),
             reports_table=env.get("DYNAMODB_REPORTS_TABLE", default.reports_table),
-            endpoint=None if endpoint is None else _web_address(named, endpoint),
+            endpoint=None if endpoint is None else web_address(named, endpoint),
             region=region or default.region,
             access_key=access,
             secret_key=secret,
@@ -782,7 +775,7 @@ def _access(env: Mapping[str, str]) -> Access:
             key=None if key is None else Secret(key),
             endpoint=None
             if azure_endpoint is None
-            else _web_address("AZURE_STORAGE_ENDPOINT", azure_endpoint),
+            else web_address("AZURE_STORAGE_ENDPOINT", azure_endpoint),
         ),
         google=GoogleSettings(env.get("GOOGLE_APPLICATION_CREDENTIALS")),
         other=_other_s3(env) if buckets else None,
@@ -812,12 +805,12 @@ def _s3(env: Mapping[str, str]) -> S3Settings:
     region, _ = _first(env, _REGIONS)
     access, secret, token = _keys(env)
     return S3Settings(
-        endpoint=None if endpoint is None else _web_address(named, endpoint),
+        endpoint=None if endpoint is None else web_address(named, endpoint),
         region=region or "us-east-1",
         access_key=access,
         secret_key=secret,
         session_token=token,
-        anonymous=bool(_flag(env, "S3_ANONYMOUS", default=False)),
+        anonymous=bool(flag(env, "S3_ANONYMOUS", default=False)),
     )
 
 
@@ -856,7 +849,7 @@ def _describe_s3(env: Mapping[str, str], s3: S3Settings) -> list[Detected]:
 
 def _public_url(env: Mapping[str, str]) -> str | None:
     url = env.get("ECLUSE_PUBLIC_URL")
-    return None if url is None else _web_address("ECLUSE_PUBLIC_URL", url).rstrip("/")
+    return None if url is None else web_address("ECLUSE_PUBLIC_URL", url).rstrip("/")
 
 
 def _proxies(env: Mapping[str, str]) -> tuple[Proxies, str]:
@@ -873,95 +866,9 @@ def _proxies(env: Mapping[str, str]) -> tuple[Proxies, str]:
         ) from None
 
 
-def _mlflow(env: Mapping[str, str]) -> MlflowSettings:
-    url, token = env.get("ECLUSE_MLFLOW_URL"), env.get("ECLUSE_MLFLOW_TOKEN")
-    if token is not None and not _fits_a_header(token):
-        raise SettingsError(
-            "ECLUSE_MLFLOW_TOKEN holds blanks or characters that no token has. Copy it again."
-        )
-    return MlflowSettings(
-        url=None if url is None else _web_address("ECLUSE_MLFLOW_URL", url).rstrip("/"),
-        token=None if token is None else Secret(token),
-        members=_flag(env, "ECLUSE_MLFLOW_MEMBERS", default=False) is True,
-    )
-
-
-def _city(env: Mapping[str, str]) -> CitySettings:
-    usual = CitySettings()
-    return CitySettings(
-        name=env.get("ECLUSE_CITY_NAME", usual.name),
-        zone=_zone(env, usual.zone),
-        thresholds=_thresholds(env.get("ECLUSE_CITY_THRESHOLDS", "")),
-        raw_fallback_url=_fallback_url(env),
-        map_tiles_url=_tiles_url(env),
-        map_tiles_credit=env.get("ECLUSE_MAP_TILES_CREDIT"),
-        idfm_api_key=_idfm_key(env.get("IDFM_API_KEY", "")),
-    )
-
-
-def _idfm_key(told: str) -> Secret | None:
-    """A key that a header can carry, or none; one that cannot would stand in the message of the fault."""
-    key = told.strip()
-    if not _fits_a_header(key):
-        raise SettingsError("IDFM_API_KEY holds blanks or characters that no key has. Copy it again.")
-    return Secret(key) if key else None
-
-
-def _fits_a_header(secret: str) -> bool:
+def fits_a_header(secret: str) -> bool:
+    """Whether a header can carry it: one that it cannot carry would stand in the message of the fault."""
     return all("!" <= character <= "~" for character in secret)
-
-
-def _zone(env: Mapping[str, str], usual: str) -> str:
-    zone = env.get("ECLUSE_CITY_ZONE", usual)
-    try:
-        return ZoneInfo(zone).key
-    except (
-        ZoneInfoNotFoundError,
-        ValueError,
-        OSError,
-    ):  # also for what is no name at all, and for folders of zones
-        raise SettingsError(
-            f"ECLUSE_CITY_ZONE={zone} is no time zone that is known here; write it as Europe/Paris or America/Lima."
-        ) from None
-
-
-def _thresholds(text: str) -> dict[str, float]:
-    """{name: number} of "rain=4,wind=40"; which names there are, the rules of the city know."""
-    found: dict[str, float] = {}
-    for pair in filter(None, (part.strip() for part in text.split(","))):
-        name, _, written = (part.strip() for part in pair.partition("="))
-        try:
-            value = float(written)
-        except ValueError:
-            value = math.nan
-        if not name or not math.isfinite(value) or name in found:
-            raise SettingsError(
-                f"ECLUSE_CITY_THRESHOLDS: {pair} is not a name and its number, each once, such as rain=4,wind=40."
-            )
-        found[name] = value
-    return found
-
-
-def _fallback_url(env: Mapping[str, str]) -> str | None:
-    place = env.get("ECLUSE_RAW_FALLBACK_URL")
-    return None if place is None else store_or_folder("ECLUSE_RAW_FALLBACK_URL", place)
-
-
-def _tiles_url(env: Mapping[str, str]) -> str | None:
-    """The address of the tiles; it may carry a key, so that no message repeats it."""
-    url = env.get("ECLUSE_MAP_TILES_URL")
-    if url is None:
-        return None
-    is_whole = re.match(r"https?://[A-Za-z0-9.-]+(:\d+)?/", url) and all(
-        part in url for part in ("{z}", "{x}", "{y}")
-    )
-    if not is_whole:
-        raise SettingsError(
-            "ECLUSE_MAP_TILES_URL is no address of tiles; write it as https://tiles.example.org/{z}/{x}/{y}.png."
-        )
-    if not env.get("ECLUSE_MAP_TILES_CREDIT"):
-        raise SettingsError("ECLUSE_MAP_TILES_URL needs ECLUSE_MAP_TILES_CREDIT: whose tiles they are.")
-    return url
 
 
 def _is_base64(text: str) -> bool:
@@ -972,7 +879,8 @@ def _is_base64(text: str) -> bool:
     return True
 
 
-def _web_address(name: str, url: str) -> str:
+def web_address(name: str, url: str) -> str:
+    """Return an address that starts with http:// or https:// and carries no password. Raises SettingsError."""
     parts = _split(name, url)
     if "@" in url:
         raise SettingsError(
@@ -989,7 +897,8 @@ def _places(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(store_or_folder(name, place) for place in listed if place)
 
 
-def _flag(env: Mapping[str, str], name: str, *, default: bool | None) -> bool | None:
+def flag(env: Mapping[str, str], name: str, *, default: bool | None) -> bool | None:
+    """Read a variable that is true or false. Raises SettingsError where it is neither."""
     value = env.get(name)
     if value is None:
         return default

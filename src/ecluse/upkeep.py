@@ -8,15 +8,17 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from ecluse import migration, models
-from ecluse.catalog import attempts, audit, journal, users
+from ecluse.application import N_
+from ecluse.catalog import Transaction, attempts, audit, journal, users
 from ecluse.catalog.tables import Migration, new_id
 from ecluse.catalog.workers import LEASE
 from ecluse.errors import DigestMismatch, Forbidden, JobNotFound, MigrationHeld
-from ecluse.jobs import Job, JobKind, Task
+from ecluse.jobs import Job, JobKind, Link, Task
 from ecluse.migration import Progress, Stage
 from ecluse.runtime import Runtime
 
 T = TypeVar("T")
+QUEUE: Final = "upkeep"
 #: A job waits so long (s) for the process that held its migration before: it may have died a moment ago.
 WAIT: Final = LEASE + 30.0
 #: How much of a job each stage is, from where to where.
@@ -239,10 +241,6 @@ def _failed(runtime: Runtime, task: Task, message: str, migration_id: str) -> No
         journal.set_stopped(transaction, migration_id, message)
 
 
-def _nothing_to_record(runtime: Runtime, task: Task, message: str, **subject: object) -> None:
-    """The job itself says why it failed; a damaged version says so in its row already."""
-
-
 def _size_words(done: int, total: int) -> str:
     return f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB"
 
@@ -252,11 +250,78 @@ def _verification_failed(runtime: Runtime, task: Task, message: str, migration_i
         audit.record(transaction, task.user_id, "migration.verification_failed", migration_id, found=message)
 
 
+def _open_migration(transaction: Transaction, job: Job) -> Link:
+    return Link(f"/migrations/{job.subject['migration_id']}", N_("Open the migration"))
+
+
+def _migration_again(transaction: Transaction, job: Job) -> tuple[Link, ...]:
+    return (_open_migration(transaction, job),)
+
+
+def _open_plan(transaction: Transaction, job: Job) -> Link | None:
+    made = journal.migration_by_job(transaction, job.id)
+    return Link(f"/migrations/{made.id}", N_("Open the migration")) if made else None
+
+
+def _open_model(transaction: Transaction, job: Job) -> Link:
+    href = f"/models/{job.subject['name']}/{job.subject['version']}"
+    return Link(href, N_("Open the model"))
+
+
+def _model_again(transaction: Transaction, job: Job) -> tuple[Link, ...]:
+    return (_open_model(transaction, job),)
+
+
+def plan_answer(runtime: Runtime, transaction: Transaction, job: Job) -> dict[str, object] | None:
+    made = journal.migration_by_job(transaction, job.id)
+    return {"migration_id": made.id} if made else None
+
+
 #: Every kind of job that belongs to no application; a worker is started with them.
 KINDS: Final[dict[str, JobKind]] = {
-    "migrate": JobKind(run_migration, _failed, "upkeep", ("compare", "copy", "switch")),
-    "rollback": JobKind(run_rollback, _failed, "upkeep", ("verify", "remove")),
-    "verify_migration": JobKind(run_verification, _verification_failed, "upkeep", ("verify",)),
-    "plan_migration": JobKind(run_plan, _nothing_to_record, "upkeep", ("compare",)),
-    "verify_model": JobKind(run_model_verification, _nothing_to_record, "upkeep", ("verify",)),
+    "migrate": JobKind(
+        run=run_migration,
+        failed=_failed,
+        queue=QUEUE,
+        verb=N_("Migrate"),
+        stages={"compare": N_("Compare"), "copy": N_("Copy"), "switch": N_("Switch the rows")},
+        keeps_what_is_done=True,
+        result=_open_migration,
+        ways=_migration_again,
+    ),
+    "rollback": JobKind(
+        run=run_rollback,
+        failed=_failed,
+        queue=QUEUE,
+        verb=N_("Roll back"),
+        stages={"verify": N_("Read again"), "remove": N_("Remove")},
+        keeps_what_is_done=True,
+        result=_open_migration,
+        ways=_migration_again,
+    ),
+    "verify_migration": JobKind(
+        run=run_verification,
+        failed=_verification_failed,
+        queue=QUEUE,
+        verb=N_("Verify"),
+        stages={"verify": N_("Read again")},
+        result=_open_migration,
+        ways=_migration_again,
+    ),
+    "plan_migration": JobKind(
+        run=run_plan,
+        queue=QUEUE,
+        verb=N_("Plan"),
+        stages={"compare": N_("Compare")},
+        result=_open_plan,
+        answer="ecluse.upkeep:plan_answer",
+    ),
+    "verify_model": JobKind(
+        run=run_model_verification,
+        queue=QUEUE,
+        verb=N_("Verify"),
+        stages={"verify": N_("Read again")},
+        result=_open_model,
+        ways=_model_again,
+    ),
 }

@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any, Final
 
-from ecluse import checkpoints, upkeep
-from ecluse.apps.city import jobs as city
-from ecluse.apps.city import sample, schedule
-from ecluse.apps.fraud.actions import main as fraud_workflows
-from ecluse.apps.fraud.jobs import ensembles
-from ecluse.apps.fraud.jobs import main as fraud
-from ecluse.apps.fraud.jobs import monitoring as watching
-from ecluse.apps.fraud.jobs import reference_evaluation as evaluation
-from ecluse.apps.fraud.jobs import references as building
-from ecluse.apps.mlflow import jobs as mlflow
-from ecluse.apps.plants import sample as leaves
-from ecluse.apps.plants import training
-from ecluse.apps.plants.jobs import audit as audit_work
-from ecluse.apps.plants.jobs import importing as plants
-from ecluse.apps.plants.jobs import training as plants_training
+from ecluse import application, checkpoints, upkeep
 from ecluse.catalog import audit, jobs
-from ecluse.jobs import JobKind
+from ecluse.errors import InvalidInput
+from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
 
-_APPLICATIONS: Final[dict[str, JobKind]] = (
-    fraud.KINDS
-    | ensembles.KINDS
-    | watching.KINDS
-    | building.KINDS
-    | evaluation.KINDS
-    | city.KINDS
-    | sample.KINDS
-    | schedule.KINDS
-    | plants.KINDS
-    | audit_work.KINDS
-    | leaves.KINDS
-    | plants_training.KINDS
-)
-KINDS: Final[dict[str, JobKind]] = {
-    name: checkpoints.tidied(kind)
-    for name, kind in (
-        {name: mlflow.followed(kind) for name, kind in _APPLICATIONS.items()} | mlflow.KINDS | upkeep.KINDS
-    ).items()
-}
+#: A kind of which no application that is here knows: the job of one that was removed.
+UNKNOWN: Final = JobKind(run=lambda *_, **__: None, queue="")
+
+
+@cache
+def kinds() -> Mapping[str, JobKind]:
+    """Every kind of job there is, by its name. Of two of one name, that of the application first in the menu counts."""
+    every = dict(upkeep.KINDS)
+    for app, more in application.parts("jobs"):
+        for name, kind in more.items():
+            if name in every:
+                application.leave_out(
+                    app, f"job {name}", f'There is a kind of job "{name}" already. Call it otherwise.'
+                )
+            else:
+                every[name] = followed(kind, by=app.name)
+    return {name: checkpoints.tidied(kind) for name, kind in every.items()}
+
+
+def followed(kind: JobKind, by: str = "") -> JobKind:
+    """The same kind of job, with what other applications than its own (`by`) do when a job has ended well."""
+
+    def run(runtime: Runtime, task: Task, **subject: Any) -> None:
+        kind.run(runtime, task, **subject)
+        for app, after in application.parts("after_jobs"):
+            if app.name != by:
+                after(runtime, task)
+
+    return replace(kind, run=run)
+
+
+def kind_of(name: str) -> JobKind:
+    """What is known of a kind of job; of one that no application here has, nothing."""
+    return kinds().get(name, UNKNOWN)
 
 
 def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
@@ -54,8 +58,7 @@ def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
         JobNotFound: there is none of this id, or it is someone else's.
     """
     job = runtime.jobs.get(user_id, job_id)
-    kind = KINDS.get(job.kind)
-    cancel = None if kind is None else kind.cancel
+    cancel = kind_of(job.kind).cancel
     with runtime.catalog.write() as transaction:
         jobs.hold_row(transaction, job_id)
         stopped = job.active if cancel is None else cancel(transaction, job_id)
@@ -73,19 +76,17 @@ def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:
         InvalidInput: the job is no training.
         JobNotFound: there is none of this id, or it is someone else's.
     """
-    is_of_plants = runtime.jobs.get(user_id, job_id).kind == training.KIND
-    finish = training.finish_early if is_of_plants else fraud_workflows.finish_job
-    finish(runtime, user_id, job_id)
+    job = runtime.jobs.get(user_id, job_id)
+    finish = kind_of(job.kind).finish
+    if finish is None:
+        raise InvalidInput(f"Job {job_id} is no training: it has no best so far to keep. Cancel it instead.")
+    with runtime.catalog.write() as transaction:
+        if finish(transaction, job_id):
+            audit.record(transaction, user_id, "job.finish", job_id)
 
 
 def reconcile(runtime: Runtime) -> int:
     """End the rows whose job or process ended without saying so, and queue what is due; how many that were."""
-    ended = (
-        fraud.reconcile(runtime)
-        + city.reconcile(runtime)
-        + watching.reconcile(runtime)
-        + upkeep.reconcile(runtime)
-    )
-    ended += plants.reconcile(runtime) + plants_training.reconcile(runtime)
+    ended = upkeep.reconcile(runtime)
     checkpoints.reconcile(runtime)
-    return ended + schedule.queue_due(runtime) + mlflow.queue_due(runtime)
+    return ended + sum(int(due(runtime)) for _, due in application.parts("due"))

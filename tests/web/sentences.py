@@ -60,6 +60,8 @@ LEFT_OUT = (
 LOGGED = {"debug", "info", "warning", "error", "exception", "text", "exec_driver_sql", "compile"}
 #: What is declared of raw files is for the guide, which is English.
 DECLARED = {"Column", "Form", "Stamp"}
+#: What is marked for translation is checked with the messages of the pages.
+MARKED = {"N_", "ngettext"}
 
 
 def sentences() -> dict[str, str]:
@@ -90,7 +92,7 @@ def words(text: str) -> set[str]:
 def _strings(tree: ast.AST) -> Iterator[tuple[int, str]]:
     if isinstance(tree, ast.Expr) and isinstance(tree.value, ast.Constant):
         return  # a docstring
-    if isinstance(tree, ast.Call) and _called(tree.func) in LOGGED | DECLARED:
+    if isinstance(tree, ast.Call) and _called(tree.func) in LOGGED | DECLARED | MARKED:
         return
     if isinstance(tree, ast.Constant | ast.JoinedStr | ast.BinOp) and (texts := _texts(tree)):
         yield from ((tree.lineno, text) for text in texts)

@@ -55,7 +55,7 @@ def test_the_sample_is_written_and_its_days_are_computed(idle: Application, owne
         assert idle.wait_for_job(owner, f"{run}-{day}")["status"] == "done"
         assert owner.get(f"/city/{day}").status_code == 200
     assert 'href="/city/2025-09-02"' in owner.get("/city").text
-    assert "city-days" not in owner.get("/").text
+    assert "jobs-days" not in owner.get("/").text
     left = owner.get("/jobs/days")
     assert left.headers["HX-Refresh"] == "true"
 

@@ -17,7 +17,7 @@ from ecluse.catalog.tables import Dataset, User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
-from ecluse.work import KINDS
+from ecluse.work import kinds
 from tests.forking import run_forked
 from tests.web.test_pages import Browser, browser
 
@@ -26,7 +26,7 @@ from tests.web.test_pages import Browser, browser
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     home = tmp_path_factory.mktemp("layout") / "home"
     with Runtime.open(Settings.from_environment({}, home=home)) as opened:
-        worker = Worker(opened, KINDS)
+        worker = Worker(opened, kinds())
         worker.start()
         yield opened
         worker.close()

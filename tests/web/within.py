@@ -45,7 +45,9 @@ class Within:
         """Begin anew with no model loaded."""
         state = self.app.state
         state.image_work = work or ImageWork()
-        state.plants = ServedModels(self.runtime, state.metrics, state.image_work, most_loaded=most_loaded)
+        state.plants = ServedModels(
+            self.runtime, state.image_metrics, state.image_work, most_loaded=most_loaded
+        )
 
     def ask(self, method: str, address: str, **sent: Any) -> httpx.Response:
         async def send() -> httpx.Response:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DatabaseError, DataError, DBAPIError, OperationalErro
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
 
-from ecluse.catalog import homes, jobs
+from ecluse.catalog import homes, jobs, migrations_of_applications
 from ecluse.connections import lift_limits, open_engine, why_postgresql_fails
 from ecluse.disks import is_damage, private_file, usable, why_sqlite_fails
 from ecluse.errors import (
@@ -128,13 +128,18 @@ class Catalog:
                 self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 private_file(self._file)
         with self._reported():
-            if self.version() == HEAD:
+            if self.version() == HEAD and not self._has_outdated_applications():
                 return
             with self.engine.execution_options(ecluse_write=True).begin() as connection:
                 lift_limits(connection)
                 if connection.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
                 _upgrade(connection)
+                migrations_of_applications.upgrade(connection)
+
+    def _has_outdated_applications(self) -> bool:
+        with self.engine.connect() as connection:
+            return bool(migrations_of_applications.outdated(connection))
 
     def version(self) -> str | None:
         """The migration the database stands at; None for an empty one.

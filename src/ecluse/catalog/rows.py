@@ -37,6 +37,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ecluse.catalog.migrations_of_applications import import_rows
 from ecluse.catalog.tables import Base, Migration, MigrationObject, MigrationRow
 
 Row = dict[str, Any]
@@ -86,6 +87,7 @@ class Difference:
 
 def tables() -> list[Table]:
     """Every table of a home, each after those it points at; those of `LAST` at the end."""
+    import_rows()
     found = [table for table in Base.metadata.sorted_tables if table.name not in LEFT]
     return sorted(found, key=lambda table: table.name in LAST)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -9,19 +10,16 @@ from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
+from ecluse.application import applications, part
 from ecluse.catalog.tables import (
     ApiToken,
     Dataset,
     FirstAccountSecret,
     Image,
-    ImageSet,
-    Inspection,
-    Label,
     ModelVersion,
     Prediction,
     Run,
     Session,
-    TrainingRun,
     User,
     now,
 )
@@ -117,16 +115,7 @@ def remove_user(transaction: Transaction, user_id: str) -> None:
 
 
 #: What a user may have, as it is named to a person.
-OWNED: Final[dict[str, type[Any]]] = {
-    "tables": Dataset,
-    "scored_tables": Prediction,
-    "model_versions": ModelVersion,
-    "sets_of_images": ImageSet,
-    "trainings": TrainingRun,
-    "runs": Run,
-    "labels": Label,
-    "inspections": Inspection,
-}
+OWNED: Final[dict[str, type[Any]]] = {"model_versions": ModelVersion, "runs": Run}
 _SIZED: Final = (Dataset, Prediction, ModelVersion, Image)
 
 
@@ -134,9 +123,18 @@ def count_owned(transaction: Transaction, user_id: str) -> dict[str, int]:
     """How many of each kind a user has; a kind of which there is none is left out."""
     counts = {
         name: transaction.scalar(select(func.count()).select_from(kind).where(kind.user_id == user_id)) or 0
-        for name, kind in OWNED.items()
+        for name, kind in owned_kinds()
     }
     return {name: number for name, number in counts.items() if number}
+
+
+def owned_kinds() -> Iterator[tuple[str, type[Any]]]:
+    """What a user may have, by its name: of the core, then of each application."""
+    yield from OWNED.items()
+    for application in applications():
+        for name, reference in application.owned.items():
+            if (kind := part(application, reference)) is not None:
+                yield name, kind
 
 
 def size_owned(transaction: Transaction, user_id: str) -> int:

@@ -10,12 +10,13 @@ from typing import Any, Final, Literal
 
 import click
 
+from ecluse.application import applications, failures, part, references
 from ecluse.catalog import Catalog, users
 from ecluse.cli.output import Record, reports
 from ecluse.cli.session import home_option
 from ecluse.disks import look_at, what_is_wrong
 from ecluse.documents import open_documents
-from ecluse.errors import DiskUnusable, DocumentError, EcluseError, StorageError
+from ecluse.errors import ApplicationBroken, DiskUnusable, DocumentError, EcluseError, StorageError
 from ecluse.jobs import Jobs
 from ecluse.runtime import Runtime, living_workers, make_home
 from ecluse.settings import Settings
@@ -132,6 +133,20 @@ def _check_workers(settings: Settings) -> Proof:
     return Proof("none is running; start one: ecluse worker (or ecluse up)", "none")
 
 
+def _check_applications(settings: Settings) -> Proof:
+    from ecluse.work import kinds
+
+    for application in applications():
+        for reference in references(application):
+            part(application, reference)
+    names = [application.name for application in applications()]
+    numbers = f"{len(names)} applications ({', '.join(names)}), {len(kinds())} kinds of jobs"
+    if broken := failures():
+        reasons = "; ".join(f"{one.name} ({one.source}): {one.reason}" for one in broken)
+        raise ApplicationBroken(f"{numbers}. Left out: {reasons}")
+    return Proof(numbers)
+
+
 CHECKS: Final[Mapping[str, Callable[[Settings], Proof]]] = {
     "disks": _check_disks,
     "store": _check_store,
@@ -139,6 +154,7 @@ CHECKS: Final[Mapping[str, Callable[[Settings], Proof]]] = {
     "jobs": _check_jobs,
     "documents": _check_documents,
     "workers": _check_workers,
+    "applications": _check_applications,
 }
 
 
@@ -165,5 +181,5 @@ def _text(fields: Mapping[str, Any]) -> str:
     lines.append("Proved")
     for check in fields["checks"]:
         mark = "FAILED" if check["status"] == "failed" else check["status"]
-        lines.append(f"  {check['part']:<9} {mark:<6} {check['detail']} ({check['milliseconds']:.0f} ms)")
+        lines.append(f"  {check['part']:<12} {mark:<6} {check['detail']} ({check['milliseconds']:.0f} ms)")
     return "\n".join(lines)

@@ -91,11 +91,11 @@ def worker(home: Path | None, parent: int | None, only: str | None) -> None:
     """Run jobs until stopped. What is running then is taken up by the next worker."""
     from ecluse.runtime import Worker
     from ecluse.storage import LONG_PATIENCE
-    from ecluse.work import KINDS, reconcile
+    from ecluse.work import kinds, reconcile
 
     with opened(home, patience=LONG_PATIENCE) as runtime:
         apart = partial(JobProcess, runtime.settings.home) if only is None else None
-        process = Worker(runtime, KINDS, reconcile, only=only, apart=apart)
+        process = Worker(runtime, kinds(), reconcile, only=only, apart=apart)
 
         def stop(_: int, __: FrameType | None) -> None:
             process.stop()

@@ -189,9 +189,9 @@ def attended(runtime: Runtime, kind: str) -> Iterator[Callable[[], None]]:
 @contextmanager
 def _worker(runtime: Runtime) -> Iterator[None]:
     """A worker in this process; the work itself is imported now, as most commands start none."""
-    from ecluse.work import KINDS, reconcile
+    from ecluse.work import kinds, reconcile
 
-    worker = Worker(runtime, KINDS, reconcile, apart=partial(JobProcess, runtime.settings.home))
+    worker = Worker(runtime, kinds(), reconcile, apart=partial(JobProcess, runtime.settings.home))
     worker.start()
     beating = threading.Thread(target=worker.run_until_stopped, daemon=True)
     beating.start()

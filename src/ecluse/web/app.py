@@ -17,8 +17,7 @@ from starlette.staticfiles import NotModifiedResponse
 from starlette.types import ASGIApp, Scope
 
 from ecluse import __version__
-from ecluse.apps.plants.http.image_work import ImageWork
-from ecluse.apps.plants.http.serving import ServedModels
+from ecluse.application import parts
 from ecluse.runtime import Runtime
 from ecluse.web import api, health, pages
 from ecluse.web.admission import Admission
@@ -51,10 +50,10 @@ def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
     app.state.metrics = health.Metrics()
     app.state.admission = Admission()
     app.state.readiness = health.Readiness()
-    app.state.image_work = ImageWork()
-    app.state.plants = ServedModels(runtime, app.state.metrics, app.state.image_work)
-    app.include_router(api.router)
-    app.include_router(pages.router, include_in_schema=False)
+    for _, hold in parts("web"):
+        hold(app)
+    app.include_router(api.make_router())
+    app.include_router(pages.make_router(), include_in_schema=False)
     app.include_router(health.router)
     app.add_api_route("/metrics", health.metrics_endpoint(app.state.metrics), include_in_schema=False)
     app.mount("/static", _Static(directory=STATIC), name="static")

@@ -16,13 +16,13 @@ from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
     generate_latest,
 )
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ecluse.application import failures
 from ecluse.disks import look_at, what_is_wrong
 from ecluse.errors import DiskUnusable, DocumentsMissing, EcluseError
 from ecluse.runtime import Runtime
@@ -43,18 +43,6 @@ class Metrics:
         )
         self.seconds = Histogram(
             "ecluse_http_request_duration_seconds", "Time to answer", labels, registry=self.registry
-        )
-        self.plants_images = Counter(
-            "ecluse_plants_images", "Images looked at", ("result",), registry=self.registry
-        )
-        self.plants_seconds = Histogram(
-            "ecluse_plants_image_seconds",
-            "Time to decode an image and to classify it",
-            buckets=(0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
-            registry=self.registry,
-        )
-        self.plants_loaded = Gauge(
-            "ecluse_plants_models_loaded", "Models of images in memory", registry=self.registry
         )
 
 
@@ -101,10 +89,16 @@ async def livez() -> dict[str, str]:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """Every part answers, and every disk that is written to has room; 503 says which does not."""
+    """Every part answers, and every disk that is written to has room; 503 says which does not.
+
+    Applications that cannot be used are named; they take nothing else down.
+    """
     parts = await readiness_of(request).look(runtime_of(request))
     ready = all(state == "ok" for state in parts.values())
-    return JSONResponse({"status": "ok" if ready else "unavailable", "parts": parts}, 200 if ready else 503)
+    body: dict[str, object] = {"status": "ok" if ready else "unavailable", "parts": parts}
+    if broken := failures():  # the rest answers without them; `ecluse doctor` and the log say why
+        body["left_out"] = sorted({one.name for one in broken})
+    return JSONResponse(body, 200 if ready else 503)
 
 
 #: Seconds that each part has to answer. An orchestrator that asks waits longer: tell it so (`timeoutSeconds`).

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, MutableMapping
+from functools import cache
 from ipaddress import ip_address
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
@@ -27,23 +28,13 @@ from ecluse.accounts import (
     comes_from_elsewhere,
 )
 from ecluse.addresses import NO_PROXIES, SENDER_IS_KNOWN
+from ecluse.application import applications
 from ecluse.catalog.attempts import BROWSER_LIFETIME
 from ecluse.errors import EcluseError, Forbidden, NotSignedIn
 from ecluse.runtime import Runtime
 
 COOKIE: Final = SESSION_COOKIE
-#: Addresses that take files; every other body is held to `MAX_BODY` bytes.
-UPLOADS: Final = frozenset(
-    {
-        "/api/upload",
-        "/fraud/upload",
-        "/api/plants/sets",
-        "/api/plants/predict",
-        "/api/plants/predict/batch",
-        "/plants/classify",
-        "/plants/import",
-    }
-)
+#: Bytes of a body, but at the addresses to which applications let files be sent.
 MAX_BODY: Final = 1_000_000
 #: Of who is not known: an address, a password, a name and a secret, each character as three.
 STRANGERS_BODY: Final = 16_384
@@ -302,9 +293,14 @@ def _expect_known(request: Request) -> None:
     signed_in(signed_in_or_none(request, runtime_of(request)))
 
 
+@cache
+def _upload_addresses() -> frozenset[str]:
+    return frozenset(address for application in applications() for address in application.uploads)
+
+
 def _may_be_files(scope: Scope) -> bool:
     kind = Headers(scope=scope).get("content-type", "")
-    return scope["path"] in UPLOADS and not is_json(kind)
+    return scope["path"] in _upload_addresses() and not is_json(kind)
 
 
 def is_json(content_type: str) -> bool:

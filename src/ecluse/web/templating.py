@@ -13,12 +13,12 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, St
 from jinja2.runtime import Context
 from starlette.responses import HTMLResponse
 
-from ecluse.apps.city.pages.view import state_in
-from ecluse.apps.city.transit import mode_in
+from ecluse.application import Application, applications, part
 from ecluse.web import charts
 from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
 from ecluse.web.phrases import translated
 from ecluse.web.security import COOKIE, is_secure
+from ecluse.work import kind_of
 
 HERE: Final = Path(__file__).parent
 #: Templates of an application are named by it: `city/day.html`.
@@ -90,11 +90,21 @@ def environment() -> Environment:
         lstrip_blocks=True,
         extensions=["jinja2.ext.do"],
     )
-    env.globals |= {"_": _say, "ngettext": _say_count, "static": static_url, "charts": charts}
+    env.globals |= {
+        "_": _say,
+        "ngettext": _say_count,
+        "static": static_url,
+        "charts": charts,
+        "kind_of": kind_of,
+        "applications": applications,
+    }
     env.filters |= {name: _filter(name) for name in FILTERS}
     env.filters["phrase"] = _phrase
-    env.filters["traffic_state"] = _traffic_state
-    env.filters["transit_mode"] = _transit_mode
+    env.filters |= {
+        name: _filter_of(application, reference)
+        for application in applications()
+        for name, reference in application.filters.items()
+    }
     env.policies["json.dumps_kwargs"] = {"sort_keys": False, "ensure_ascii": False}
     return env
 
@@ -155,14 +165,15 @@ def _filter(name: str) -> Callable[..., str]:
     return apply
 
 
-@pass_context
-def _traffic_state(context: Context, state: str) -> str:
-    return state_in(context["say"].language, state)
+def _filter_of(application: Application, reference: str) -> Callable[..., Any]:
+    """A filter of an application; it is imported when a template first uses it."""
 
+    @pass_context
+    def apply(context: Context, value: Any) -> Any:
+        filter_value = part(application, reference)
+        return value if filter_value is None else filter_value(context["say"].language, value)
 
-@pass_context
-def _transit_mode(context: Context, mode: str | None) -> str | None:
-    return mode_in(context["say"].language, mode)
+    return apply
 
 
 @pass_context

@@ -33,7 +33,7 @@ from ecluse.errors import Forbidden, InvalidInput, SettingsError
 from ecluse.jobs import Task
 from ecluse.runtime import Runtime, Worker, living_workers
 from ecluse.settings import Settings
-from ecluse.work import KINDS, cancel_job
+from ecluse.work import cancel_job, kinds
 from tests.application import KEPT, run_ecluse
 from tests.apps.city.sample import FIRST, LAST, held
 from tests.apps.city.test_forecast import after, waves
@@ -51,7 +51,7 @@ def administrator(runtime: Runtime) -> User:
 @contextmanager
 def worker(runtime: Runtime) -> Iterator[None]:
     """A worker in this process."""
-    running = Worker(runtime, KINDS)
+    running = Worker(runtime, kinds())
     running.start()
     try:
         yield
@@ -373,10 +373,10 @@ def test_a_week_of_missed_days_is_computed_by_two_workers_and_none_twice(
         "from ecluse.apps.city import schedule\n"
         "from ecluse.runtime import Runtime, Worker\n"
         "from ecluse.settings import Settings\n"
-        "from ecluse.work import KINDS\n"
+        "from ecluse.work import kinds\n"
         "moment = datetime.datetime.fromisoformat(sys.argv[1])\n"
         "with Runtime.open(Settings.from_environment()) as runtime:\n"
-        "    worker = Worker(runtime, KINDS, lambda runtime: schedule.queue_due(runtime, moment))\n"
+        "    worker = Worker(runtime, kinds(), lambda runtime: schedule.queue_due(runtime, moment))\n"
         "    worker.start()\n"
         "    worker.run_until_stopped()\n"
     )

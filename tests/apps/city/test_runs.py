@@ -15,6 +15,7 @@ from ecluse.apps.city import actions as workflows
 from ecluse.apps.city import reference
 from ecluse.apps.city.actions import City
 from ecluse.apps.city.days import MARK, find_day, is_there, latest_day, nearest_days
+from ecluse.apps.city.settings import CitySettings
 from ecluse.apps.city.thresholds import Thresholds
 from ecluse.documents import Document, Documents
 from ecluse.errors import (
@@ -243,8 +244,8 @@ def test_a_copy_of_the_raw_data_is_read_where_the_first_lacks_a_file_and_is_name
     raw = tmp_path / "raw"
     shutil.copytree(sample, raw)
     shutil.rmtree(raw / "api/weather")
-    settings = replace(
-        runtime.settings, city=replace(runtime.settings.city, raw_fallback_url=sample.as_uri())
+    settings = runtime.settings.having(
+        replace(runtime.settings.of(CitySettings), raw_fallback_url=sample.as_uri())
     )
     with workflows.open_city(replace(runtime, settings=settings), str(raw)) as city:
         run(city)
@@ -255,7 +256,7 @@ def test_a_copy_of_the_raw_data_is_read_where_the_first_lacks_a_file_and_is_name
 
 
 def test_a_threshold_that_is_none_is_refused(runtime: Runtime) -> None:
-    settings = replace(runtime.settings, city=replace(runtime.settings.city, thresholds={"snow": 1.0}))
+    settings = runtime.settings.having(replace(runtime.settings.of(CitySettings), thresholds={"snow": 1.0}))
     with (
         pytest.raises(SettingsError, match="'snow' is no threshold"),
         workflows.open_city(replace(runtime, settings=settings)),

@@ -41,7 +41,7 @@ from ecluse.models.references import DESCRIPTION_FILE, REFERENCES, SKETCH_KINDS,
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
 from ecluse.storage import read_chunks
-from ecluse.work import KINDS, cancel_job, reconcile
+from ecluse.work import cancel_job, kinds, reconcile
 from tests.application import KEPT
 from tests.servers import ObjectServer
 
@@ -51,7 +51,7 @@ BUDGET = 2.0
 
 @contextmanager
 def working(runtime: Runtime) -> Iterator[None]:
-    worker = Worker(runtime, KINDS, reconcile)
+    worker = Worker(runtime, kinds(), reconcile)
     worker.start()
     beating = threading.Thread(target=worker.run_until_stopped)
     beating.start()

@@ -26,12 +26,14 @@ from ecluse.accounts import SESSION_COOKIE
 from ecluse.apps.mlflow import jobs as work
 from ecluse.apps.mlflow.exporting import MLFLOW, export_run
 from ecluse.apps.mlflow.serving import SignedInAlone, server_environment
+from ecluse.apps.mlflow.settings import MlflowSettings
 from ecluse.catalog import runs
 from ecluse.catalog.tables import Run, User, now
 from ecluse.errors import MlflowUnavailable, SettingsError
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime, Worker
-from ecluse.settings import MlflowSettings, Secret, Settings
+from ecluse.settings import Secret, Settings
+from ecluse.work import followed
 from tests.application import KEPT, run_ecluse
 from tests.servers import ObjectServer, free_port
 
@@ -137,7 +139,7 @@ def serving(home: Path, environ: dict[str, str], *, token: bool = True) -> Itera
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         served = Served(home, kept | environ, opened, admin, secret)
         there = MlflowSettings(url=served.url, token=Secret(secret))
-        served.runtime = replace(opened, settings=replace(opened.settings, mlflow=there))
+        served.runtime = replace(opened, settings=opened.settings.having(there))
         served.start()
         try:
             yield served
@@ -415,7 +417,7 @@ def test_a_training_is_done_while_mlflow_is_away_and_exported_once_it_is_back(
 
     def untold(runtime: Runtime, task: Task, message: str) -> None: ...
 
-    kinds = {"teach": work.followed(JobKind(teach, untold, "train", ()))} | work.KINDS
+    kinds = {"teach": followed(JobKind(run=teach, failed=untold, queue="train"))} | work.KINDS
     served.stop()
     with working(runtime, kinds):
         job_id = runtime.jobs.enqueue("teach", "train", admin.id, "patient", {})
@@ -469,7 +471,7 @@ def test_without_a_server_nothing_is_queued(runtime: Runtime, tmp_path: Path) ->
 
 def test_an_export_whose_job_is_gone_is_queued_again(runtime: Runtime, tmp_path: Path) -> None:
     server = MlflowSettings("http://127.0.0.1:1")
-    with Runtime.open(replace(runtime.settings, mlflow=server)) as exporting:
+    with Runtime.open(runtime.settings.having(server)) as exporting:
         user = exporting.accounts.sign_up("admin@example.org", "a long password")
         run = train(exporting, user, tmp_path / "model", "leaves", published=False)
         assert [work.queue_due(exporting) for _ in range(2)] == [1, 0]
@@ -482,7 +484,7 @@ def test_a_server_that_is_away_is_told_from_one_that_refuses(served: Served, tmp
     run = train(served.runtime, served.admin, tmp_path, "away", published=False)
     away = MlflowSettings(url=f"http://127.0.0.1:{free_port()}")
     for there, said in ((away, "does not answer"), (MlflowSettings(url=served.url), "refuses the token")):
-        runtime = replace(served.runtime, settings=replace(served.runtime.settings, mlflow=there))
+        runtime = replace(served.runtime, settings=served.runtime.settings.having(there))
         with pytest.raises(MlflowUnavailable, match=said):
             export_run(runtime, served.admin.id, run.id)
 

@@ -14,7 +14,7 @@ from ecluse.apps.plants.plan import Plan
 from ecluse.jobs import Task
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
-from ecluse.work import KINDS
+from ecluse.work import kinds
 from tests.apps.plants.lessons import Notes, lesson
 
 
@@ -57,6 +57,6 @@ def work(home: Path, job_id: str, at: float) -> None:
     Task.report = reporting  # type: ignore[method-assign]
     checkpoints.SAVED_EVERY = 0.0
     with Runtime.open(Settings.from_environment({}, home=home)) as runtime:
-        worker = Worker(runtime, KINDS)
+        worker = Worker(runtime, kinds())
         worker.start()
         worker.run_until_stopped()

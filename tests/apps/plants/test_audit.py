@@ -31,7 +31,7 @@ from ecluse.catalog.tables import Image, ImageSet, User
 from ecluse.errors import DigestMismatch, InvalidInput, NotFound
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime, Worker
-from ecluse.work import KINDS
+from ecluse.work import kinds
 
 IN_USE = Filter(states=("valid",))
 
@@ -57,7 +57,7 @@ def imported(runtime: Runtime, user: User, leaves: Path) -> ImageSet:
 
 @contextmanager
 def worker(runtime: Runtime) -> Iterator[None]:
-    running = Worker(runtime, KINDS)
+    running = Worker(runtime, kinds())
     running.start()
     try:
         yield

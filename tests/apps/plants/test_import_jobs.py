@@ -34,7 +34,7 @@ from ecluse.catalog.tables import Image, ImageSet, ImageSplit, User
 from ecluse.errors import InvalidInput, UnreadableImage
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
-from ecluse.work import KINDS, cancel_job
+from ecluse.work import cancel_job, kinds
 from tests.application import KEPT
 from tests.apps.plants.photos import folder_of, photo
 from tests.apps.plants.test_importing import plain, rows_of, zipped
@@ -53,7 +53,7 @@ def leaves(runtime: Runtime, user: User) -> ImageSet:
 
 @contextmanager
 def worker(runtime: Runtime) -> Iterator[None]:
-    running = Worker(runtime, KINDS)
+    running = Worker(runtime, kinds())
     running.start()
     try:
         yield

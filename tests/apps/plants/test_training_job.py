@@ -32,7 +32,7 @@ from ecluse.errors import InvalidInput, JobCancelled, JobFailed, NotFound, Unusa
 from ecluse.jobs import Task
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from ecluse.work import cancel_job
+from ecluse.work import cancel_job, finish_job
 from tests.application import KEPT
 from tests.apps.plants.sets import LABELS, add_set, learn_last_layer
 from tests.servers import ObjectServer
@@ -171,7 +171,7 @@ def test_a_training_that_is_to_finish_publishes_the_best_so_far(
         def epoch(self, epoch: Epoch) -> None:
             super().epoch(epoch)
             if epoch.epoch == 2:
-                training.finish_early(runtime, user.id, run.job_id or "")
+                finish_job(runtime, user.id, run.job_id or "")
                 self._looked_at = float("-inf")
 
     monkeypatch.setattr(training_work, "RunTeaching", Finishing)
@@ -352,14 +352,14 @@ from ecluse.apps.plants import finetune, training_work
 from ecluse.apps.plants.pictures import Transform
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
-from ecluse.work import KINDS
+from ecluse.work import kinds
 
 finetune.PLANS["resnet18"] = replace(
     finetune.PLANS["resnet18"], width=4, transform=Transform(36, 32), patience=100, batch_size=8
 )
 finetune._threads = lambda: 1
 with Runtime.open(Settings.from_environment()) as runtime:
-    worker = Worker(runtime, KINDS, training_work.reconcile)
+    worker = Worker(runtime, kinds(), training_work.reconcile)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop())
     worker.start()
     worker.run_until_stopped()

@@ -35,6 +35,7 @@ from ecluse.apps.city.provenance import (
 )
 from ecluse.apps.city.raw import Raw
 from ecluse.apps.city.report import make_report, tidy_csv
+from ecluse.apps.city.settings import CitySettings
 from ecluse.apps.city.sources import Curating, curate_all
 from ecluse.apps.city.tables import DAILY, MEASURED, REACHING_BACK, WHOLE
 from ecluse.apps.city.thresholds import Thresholds
@@ -116,7 +117,7 @@ def open_city(runtime: Runtime, raw: str | None = None) -> Iterator[City]:
         SettingsError: an address cannot be used, or a threshold has no such name.
         MixedData: the raw store and its fallback are of different kinds.
     """
-    settings = runtime.settings.city
+    settings = runtime.settings.of(CitySettings)
     usual = runtime.stores.area("raw")
     store = usual if raw is None else runtime.stores.open(store_or_folder("--raw", raw))
     fallback = settings.raw_fallback_url

@@ -15,6 +15,7 @@ from ecluse.apps.city.jobs import run_of, start_runs
 from ecluse.apps.city.pages import view as city
 from ecluse.apps.city.pages.exports import MEDIA_TYPES, Format, bottleneck_table, encode_table, table_of
 from ecluse.apps.city.provenance import is_invented_day
+from ecluse.apps.city.settings import CitySettings
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.web.api.bodies import job_body
@@ -137,7 +138,7 @@ def health(runtime: RuntimeDep) -> CityHealth:
 @router.get("/stats")
 def stats(runtime: RuntimeDep, user: CurrentUser) -> CityStats:
     """How many days, arcs and documents of each kind there are."""
-    documents, settings = runtime.documents, runtime.settings.city
+    documents, settings = runtime.documents, runtime.settings.of(CitySettings)
     days = known_days(documents)
     kinds = [f"metrics/{kind}" for kind in _kinds(documents)] + ["reports", "forecast/arcs", "forecast/bikes"]
     return CityStats(
@@ -254,7 +255,7 @@ def _forecast(documents: Documents, kind: str, key: str) -> Body:
 @router.get("/export/{table}/{day}.{form}", responses=answers(404), response_class=Response)
 def export(table: str, day: str, form: Format, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """A table of a day as a file: hours, arcs, arc_hours, zones, ranking, alerts, sensors, bikes and more."""
-    usual = runtime.settings.city.name
+    usual = runtime.settings.of(CitySettings).name
     frame, invented = table_of(runtime.documents, table, city.date_of(day), usual)
     name = f"{'invented-' if invented else ''}{table}-{day}.{form}"
     return Response(
@@ -278,7 +279,7 @@ def list_bottlenecks(
     """
     found = city.bottlenecks(runtime, first, last, days)
     return CityBottlenecks(
-        **city.naming(runtime.documents, runtime.settings.city.name),
+        **city.naming(runtime.documents, runtime.settings.of(CitySettings).name),
         first=found.first,
         last=found.last,
         days=found.kind,
@@ -299,7 +300,7 @@ def export_bottlenecks(
 ) -> Response:
     """The bottlenecks of a period as a file."""
     found = city.bottlenecks(runtime, first, last, days)
-    said = city.naming(runtime.documents, runtime.settings.city.name)
+    said = city.naming(runtime.documents, runtime.settings.of(CitySettings).name)
     name = (
         f"{'invented-' if said['invented'] else ''}bottlenecks-{found.first}-{found.last}-{found.kind}.{form}"
     )

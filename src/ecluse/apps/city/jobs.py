@@ -14,14 +14,15 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse import tracking
+from ecluse.application import N_, ngettext
 from ecluse.apps.city.calendar import days_between, expect_days
 from ecluse.apps.city.progress import Report, unheard
-from ecluse.catalog import audit, runs, users
+from ecluse.catalog import Transaction, audit, runs, users
 from ecluse.catalog.tables import Run as RunRow
 from ecluse.catalog.tables import User, new_id, now
 from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import Forbidden, InvalidInput, JobCancelled
-from ecluse.jobs import Job, JobKind, Task
+from ecluse.jobs import Group, Job, JobKind, Link, Task
 from ecluse.runtime import Runtime
 from ecluse.settings import store_or_folder
 from ecluse.storage import ObjectStore
@@ -353,8 +354,45 @@ def _forecast_failed(runtime: Runtime, task: Task, message: str, run: str, **_: 
 
 
 #: Every kind of job of the city; a worker is started with them.
+def _open_city(transaction: Transaction, job: Job) -> Link | None:
+    return CITY
+
+
+def _open_day(transaction: Transaction, job: Job) -> Link | None:
+    return Link(f"/city/{job.subject['day']}", N_("Open the day"))
+
+
+CITY: Final = Link("/city", N_("Open the city"))
+DAYS: Final = Group(
+    name="days",
+    title=N_("Days of the city"),
+    icon="city",
+    left=ngettext("%(count)s day is left to compute.", "%(count)s days are left to compute."),
+    link=CITY,
+)
 KINDS: Final[dict[str, JobKind]] = {
-    PREPARE: JobKind(run_prepare, _prepare_failed, QUEUE, ("curate", "queue")),
-    DAY: JobKind(run_city_day, _day_failed, QUEUE, ("compute",)),
-    FORECAST: JobKind(run_forecast, _forecast_failed, FORECASTS, ("wait", "forecast")),
+    PREPARE: JobKind(
+        run=run_prepare,
+        failed=_prepare_failed,
+        queue=QUEUE,
+        verb=N_("Curate"),
+        stages={"curate": N_("Curate"), "queue": N_("Queue the days")},
+        result=_open_city,
+    ),
+    DAY: JobKind(
+        run=run_city_day,
+        failed=_day_failed,
+        queue=QUEUE,
+        verb=N_("Compute"),
+        stages={"compute": N_("Compute")},
+        result=_open_day,
+        group=DAYS,
+    ),
+    FORECAST: JobKind(
+        run=run_forecast,
+        failed=_forecast_failed,
+        queue=FORECASTS,
+        verb=N_("Forecast"),
+        stages={"wait": N_("Wait"), "forecast": N_("Forecast")},
+    ),
 }

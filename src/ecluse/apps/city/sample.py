@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import date
 from typing import Any, Final
 
+from ecluse.application import N_
 from ecluse.apps.city import jobs as work
-from ecluse.catalog import audit
+from ecluse.catalog import Transaction, audit
 from ecluse.catalog.tables import User, new_id
 from ecluse.checkpoints import checkpoints_of
-from ecluse.jobs import JobKind, Task
+from ecluse.jobs import Job, JobKind, Link, Task
 from ecluse.runtime import Runtime
 
 KIND: Final = "city_demo"
@@ -74,4 +75,18 @@ def _failed(runtime: Runtime, task: Task, message: str, **_: Any) -> None:
         audit.record(transaction, task.user_id, "city.sample_failed", "sample", found=message)
 
 
-KINDS: Final[dict[str, JobKind]] = {KIND: JobKind(run_sample, _failed, work.QUEUE, ("write", "queue"))}
+def _open_city(transaction: Transaction, job: Job) -> Link | None:
+    return work.CITY
+
+
+KINDS: Final[dict[str, JobKind]] = {
+    KIND: JobKind(
+        run=run_sample,
+        failed=_failed,
+        queue=work.QUEUE,
+        verb=N_("Write"),
+        title=N_("the city's sample"),
+        stages={"write": N_("Write"), "queue": N_("Queue the days")},
+        result=_open_city,
+    )
+}

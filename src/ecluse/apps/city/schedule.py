@@ -15,10 +15,12 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from ecluse.application import N_
 from ecluse.apps.city import rows as schedules
 from ecluse.apps.city.calendar import days_between
 from ecluse.apps.city.jobs import QUEUE, expect_administrator
 from ecluse.apps.city.progress import part_of
+from ecluse.apps.city.settings import CitySettings
 from ecluse.catalog import audit
 from ecluse.catalog.tables import User, now
 from ecluse.checkpoints import checkpoints_of
@@ -96,7 +98,7 @@ def set_schedule(
     expect_administrator(user)
     if not _TIME.fullmatch(at):
         raise InvalidInput(f"{at!r} is no time of the day; write it as 06:30.")
-    zone = ZoneInfo(runtime.settings.city.zone)
+    zone = ZoneInfo(runtime.settings.of(CitySettings).zone)
     today = now().astimezone(zone).date()
     if since is not None and since > today:
         raise InvalidInput(f"{since} lies ahead; a schedule begins with a day that has begun.")
@@ -129,7 +131,7 @@ def find_schedule(runtime: Runtime) -> DailyRun | None:
         row = schedules.schedule_of(transaction, NAME)
     if row is None:
         return None
-    zone = ZoneInfo(runtime.settings.city.zone)
+    zone = ZoneInfo(runtime.settings.of(CitySettings).zone)
     return DailyRun(time.fromisoformat(row.at), row.since, row.fetches, zone, row.user_id)
 
 
@@ -227,7 +229,7 @@ def _fetch(runtime: Runtime, task: Task, day: date) -> None:
     """
     from ecluse.apps.city.fetch import fetch_data
 
-    settings = runtime.settings.city
+    settings = runtime.settings.of(CitySettings)
     with runtime.scratch() as scratch:
         found = fetch_data(
             runtime.stores.area("raw"),
@@ -283,4 +285,13 @@ def _failed(runtime: Runtime, task: Task, message: str, day: str, **_: Any) -> N
 
 
 #: The kind of job that a schedule queues.
-KINDS: Final[dict[str, JobKind]] = {KIND: JobKind(run_scheduled, _failed, QUEUE, ("fetch", "compute"))}
+KINDS: Final[dict[str, JobKind]] = {
+    KIND: JobKind(
+        run=run_scheduled,
+        failed=_failed,
+        queue=QUEUE,
+        verb=N_("Compute"),
+        stages={"fetch": N_("Fetch"), "compute": N_("Compute")},
+        is_of_installation=True,
+    )
+}

@@ -19,12 +19,13 @@ from typing import Any, Final
 
 from ecluse import models, tracking
 from ecluse.apps.mlflow.client import OWNER, RUN, VERSION
+from ecluse.apps.mlflow.settings import MlflowSettings
 from ecluse.catalog import Transaction, runs, users
 from ecluse.catalog import models as version_rows
 from ecluse.catalog.tables import ModelVersion, Run, now
 from ecluse.errors import MlflowError, MlflowMissing, MlflowUnavailable, SettingsError
 from ecluse.runtime import Runtime
-from ecluse.settings import MlflowSettings, surrounding
+from ecluse.settings import surrounding
 
 #: Its name among a run's exports.
 MLFLOW: Final = "mlflow"
@@ -79,7 +80,7 @@ def checked_server(runtime: Runtime) -> MlflowSettings:
         SettingsError: none is named.
         MlflowMissing: the library is not installed.
     """
-    server = runtime.settings.mlflow
+    server = runtime.settings.of(MlflowSettings)
     if server.url is None:
         raise SettingsError(
             "No MLflow server is named. Set ECLUSE_MLFLOW_URL, such as http://127.0.0.1:5000; to start one: ecluse "

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from ecluse.application import N_
 from ecluse.apps.mlflow.exporting import MLFLOW, checked_server, export_run
-from ecluse.catalog import runs
+from ecluse.apps.mlflow.settings import MlflowSettings
+from ecluse.catalog import Transaction, runs
 from ecluse.catalog.runs import Exported
 from ecluse.catalog.tables import new_id, now
 from ecluse.errors import EcluseError
-from ecluse.jobs import Job, JobKind, Task
+from ecluse.jobs import Job, JobKind, Link, Task
 from ecluse.runtime import Runtime
 
 KIND: Final = "mlflow_export"
@@ -46,7 +47,7 @@ def start_export(runtime: Runtime, user_id: str, run_ids: Sequence[str]) -> list
 
 def queue_due(runtime: Runtime) -> int:
     """Queue the export of every run, of anyone, that is done and not as the MLflow server knows it; how many."""
-    server = runtime.settings.mlflow.url
+    server = runtime.settings.of(MlflowSettings).url
     if server is None:
         return 0
     with runtime.catalog.read() as transaction:
@@ -66,15 +67,10 @@ def is_due(one: Exported, server: str, moment: datetime) -> bool:
     return not is_there or (one.what.get("model") is not None and set(one.aliases) != set(one.seen_aliases))
 
 
-def followed(kind: JobKind) -> JobKind:
-    """The same kind of job, with what it has finished queued for export at its end."""
-
-    def run(runtime: Runtime, task: Task, **subject: Any) -> None:
-        kind.run(runtime, task, **subject)
-        if runtime.settings.mlflow.url is not None:
-            task.step("mlflow", _queue_quietly, runtime)
-
-    return replace(kind, run=run)
+def after_job(runtime: Runtime, task: Task) -> None:
+    """Queue the export of what a job has finished, at its end."""
+    if runtime.settings.of(MlflowSettings).url is not None:
+        task.step("mlflow", _queue_quietly, runtime)
 
 
 def run_export(runtime: Runtime, task: Task, run_id: str) -> None:
@@ -138,4 +134,22 @@ def _failed(runtime: Runtime, task: Task, message: str, run_id: str) -> None:
         runs.set_export(transaction, run_id, MLFLOW, held | failed | attempts)
 
 
-KINDS: Final[dict[str, JobKind]] = {KIND: JobKind(run_export, _failed, QUEUE, ("export",))}
+def _open_run(transaction: Transaction, job: Job) -> Link:
+    return Link(f"/runs/{job.subject['run_id']}", N_("Open the run"))
+
+
+def _runs_again(transaction: Transaction, job: Job) -> tuple[Link, ...]:
+    return (_open_run(transaction, job),)
+
+
+KINDS: Final[dict[str, JobKind]] = {
+    KIND: JobKind(
+        run=run_export,
+        failed=_failed,
+        queue=QUEUE,
+        verb=N_("Export"),
+        stages={"export": N_("Export")},
+        result=_open_run,
+        ways=_runs_again,
+    )
+}

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from ecluse import serving as http
 from ecluse.accounts import SESSION_COOKIE, Accounts, SignedIn, comes_from_elsewhere
 from ecluse.apps.mlflow.exporting import STEERING, check_installed
+from ecluse.apps.mlflow.settings import MlflowSettings
 from ecluse.catalog.provision import make_schema
 from ecluse.errors import EcluseError, MlflowError, SettingsError
 from ecluse.runtime import Runtime
@@ -77,7 +78,7 @@ def make_app(runtime: Runtime, host: str, port: int) -> Application:
         initialize_backend_stores(tables, tables, ARTIFACTS)
     except MlflowException as error:
         raise MlflowError(f"MLflow cannot open its tables: {str(error).splitlines()[0][:300]}") from error
-    return SignedInAlone(app, runtime.accounts, members=runtime.settings.mlflow.members)
+    return SignedInAlone(app, runtime.accounts, members=runtime.settings.of(MlflowSettings).members)
 
 
 def server_environment(settings: Settings, tables: str, host: str, port: int) -> dict[str, str | None]:

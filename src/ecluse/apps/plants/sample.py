@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
+from ecluse.application import N_
+from ecluse.apps.plants import links
 from ecluse.apps.plants.actions import QUEUE, find_set, make_set
 from ecluse.apps.plants.audit import queue_audit
 from ecluse.apps.plants.sources import File, folder_label
@@ -72,4 +74,14 @@ def _failed(runtime: Runtime, task: Task, message: str, set_id: str, **_: Any) -
         audit.record(transaction, task.user_id, "images.sample_failed", set_id, found=message)
 
 
-KINDS: Final[dict[str, JobKind]] = {KIND: JobKind(run_sample, _failed, QUEUE, ("draw",))}
+KINDS: Final[dict[str, JobKind]] = {
+    KIND: JobKind(
+        run=run_sample,
+        failed=_failed,
+        queue=QUEUE,
+        verb=N_("Draw"),
+        stages={"draw": N_("Draw and import")},
+        result=links.image_set,
+        ways=links.image_set_again,
+    )
+}

@@ -128,23 +128,6 @@ def same_files(run: Run, before: Run) -> tuple[list[str], list[str]]:
     return same, [name for name in names if name not in same]
 
 
-def finish_early(runtime: Runtime, user_id: str, job_id: str) -> None:
-    """Let one of the user's trainings end now, and publish the best of its epochs so far.
-
-    The request outlives the worker. A training that publishes, or has ended, stays as it is.
-
-    Raises:
-        InvalidInput: the job is no training.
-        JobNotFound: there is no such job, or it is someone else's.
-    """
-    job = runtime.jobs.get(user_id, job_id)
-    if job.kind != KIND:
-        raise InvalidInput(f"Job {job_id} is no training: it has no best so far to keep. Cancel it instead.")
-    with runtime.catalog.write() as transaction:
-        if runs.ask_to_finish(transaction, job_id):
-            audit.record(transaction, user_id, "job.finish", job_id)
-
-
 def check_request(request: TrainingRequest) -> None:
     """`InvalidInput` for a choice that can be used with no set."""
     options = request.options

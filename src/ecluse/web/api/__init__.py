@@ -1,32 +1,18 @@
-"""Offer everything the pages do to programs, under /api. One file per noun."""
+"""Offer everything the pages do to programs, under /api. One file per noun; an application brings its own."""
 
 from fastapi import APIRouter
 
-from ecluse.apps.city import api as city
-from ecluse.apps.fraud.api import datasets, labels, monitoring, predictions, references, training, unlabelled
-from ecluse.apps.plants.api import answers as plants
-from ecluse.apps.plants.api import sets as plants_sets
+from ecluse.application import parts
 from ecluse.web.api import jobs, migrations, models, runs, storage
 from ecluse.web.errors import answers
 
-#: What any operation may answer; each adds its own.
-router = APIRouter(prefix="/api", responses=answers(401, 403, 422, 503))
-PARTS = (
-    datasets,
-    training,
-    models,
-    predictions,
-    references,
-    unlabelled,
-    labels,
-    monitoring,
-    runs,
-    jobs,
-    storage,
-    migrations,
-    city,
-    plants,
-    plants_sets,
-)
-for part in PARTS:
-    router.include_router(part.router)
+
+def make_router() -> APIRouter:
+    """All operations: those of each application, then those of the shell."""
+    # What any operation may answer; each adds its own.
+    router = APIRouter(prefix="/api", responses=answers(401, 403, 422, 503))
+    for _, operations in parts("api"):
+        router.include_router(operations)
+    for part in (models, runs, jobs, storage, migrations):
+        router.include_router(part.router)
+    return router

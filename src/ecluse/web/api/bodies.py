@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.rows import predictions, training
+from ecluse.catalog import Transaction, models
 from ecluse.catalog import aliases as alias_rows
-from ecluse.catalog import journal, models
 from ecluse.catalog.journal import Amount
 from ecluse.catalog.tables import (
     Dataset,
@@ -234,22 +234,28 @@ def job_body(job: Job) -> JobBody:
     )
 
 
-def job_result(runtime: Runtime, job: Job) -> dict[str, object] | None:
-    """What a finished job made: a profile, a model version, a prediction or a plan."""
-    if job.status != "done":
+def trained_model(runtime: Runtime, transaction: Transaction, job: Job) -> dict[str, object] | None:
+    """The version that a training published."""
+    run = training.run_by_job(transaction, job.id)
+    if run is None or run.status != "done":
         return None
-    with runtime.catalog.read() as transaction:
-        if job.kind == "train" and (run := training.run_by_job(transaction, job.id)) and run.status == "done":
-            version = models.version_of(transaction, job.user_id, run.model_name, run.version)
-            aliases = alias_rows.list_aliases(transaction, job.user_id, version.name)
-            return model_body(version, aliases).model_dump(mode="json")
-        if job.kind == "ensemble" and (run := training.run_by_job(transaction, job.id)) and run.version:
-            version = models.version_of(transaction, job.user_id, run.model_name, run.version)
-            aliases = alias_rows.list_aliases(transaction, job.user_id, version.name)
-            told = {name: version.report.get(name) for name in ("matches", "weights", "warnings")}
-            return model_body(version, aliases).model_dump(mode="json") | told
-        if job.kind == "predict" and (row := predictions.prediction_by_job(transaction, job.id)):
-            return prediction_body(runtime, row).model_dump(mode="json")
-        if job.kind == "plan_migration" and (made := journal.migration_by_job(transaction, job.id)):
-            return {"migration_id": made.id}
-    return dict(job.subject)
+    version = models.version_of(transaction, job.user_id, run.model_name, run.version)
+    aliases = alias_rows.list_aliases(transaction, job.user_id, version.name)
+    return model_body(version, aliases).model_dump(mode="json")
+
+
+def made_ensemble(runtime: Runtime, transaction: Transaction, job: Job) -> dict[str, object] | None:
+    """The version of an ensemble, with its members and how much each says."""
+    run = training.run_by_job(transaction, job.id)
+    if run is None or not run.version:
+        return None
+    version = models.version_of(transaction, job.user_id, run.model_name, run.version)
+    aliases = alias_rows.list_aliases(transaction, job.user_id, version.name)
+    members = {name: version.report.get(name) for name in ("matches", "weights", "warnings")}
+    return model_body(version, aliases).model_dump(mode="json") | members
+
+
+def scores(runtime: Runtime, transaction: Transaction, job: Job) -> dict[str, object] | None:
+    """The scored table."""
+    row = predictions.prediction_by_job(transaction, job.id)
+    return None if row is None else prediction_body(runtime, row).model_dump(mode="json")

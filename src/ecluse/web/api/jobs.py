@@ -6,11 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from ecluse.web.api.bodies import job_body, job_result
+from ecluse.application import load
+from ecluse.jobs import Job
+from ecluse.runtime import Runtime
+from ecluse.web.api.bodies import job_body
 from ecluse.web.api.schemas import JobBody, Me
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
-from ecluse.work import cancel_job, finish_job
+from ecluse.work import cancel_job, finish_job, kind_of
 
 router = APIRouter(tags=["jobs"])
 
@@ -19,7 +22,7 @@ router = APIRouter(tags=["jobs"])
 def status(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
     """How far a job is, and what it made."""
     found = runtime.jobs.get(user.user.id, job)
-    return job_body(found).model_copy(update={"result": job_result(runtime, found)})
+    return job_body(found).model_copy(update={"result": _result(runtime, found)})
 
 
 @router.get("/jobs")
@@ -48,3 +51,16 @@ def finish(job: str, runtime: RuntimeDep, user: CurrentUser) -> JobBody:
 def me(user: CurrentUser) -> Me:
     """Whose token or session this is."""
     return Me.model_validate({name: getattr(user.user, name) for name in Me.model_fields})
+
+
+def _result(runtime: Runtime, job: Job) -> dict[str, object] | None:
+    """What a finished job made, as its kind answers it; else what it was asked for."""
+    if job.status != "done":
+        return None
+    reference = kind_of(job.kind).answer
+    if reference:
+        with runtime.catalog.read() as transaction:
+            made: dict[str, object] | None = load(reference)(runtime, transaction, job)
+        if made is not None:
+            return made
+    return dict(job.subject)

@@ -1,28 +1,10 @@
-"""Offer the applications to people, as pages. One file per noun."""
+"""Offer the applications to people, as pages. One file per noun; an application brings its own."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Request
 
-from ecluse.apps.city.pages import arcs as city_arcs
-from ecluse.apps.city.pages import days as city
-from ecluse.apps.city.pages import periods as city_periods
-from ecluse.apps.city.pages import subjects as city_subjects
-from ecluse.apps.fraud.pages import (
-    comparisons,
-    datasets,
-    labelling,
-    matches,
-    monitoring,
-    predictions,
-    references,
-)
-from ecluse.apps.fraud.pages import overview as fraud
-from ecluse.apps.plants.pages import classify as plants_classify
-from ecluse.apps.plants.pages import files as plants_files
-from ecluse.apps.plants.pages import images as plants_images
-from ecluse.apps.plants.pages import overview as plants
-from ecluse.apps.plants.pages import sets as plants_sets
+from ecluse.application import parts
 from ecluse.web.pages import account, home, jobs, migrations, models, runs, storage, users
 from ecluse.web.security import Visitor, sessions_alone
 
@@ -32,32 +14,11 @@ def remember_visitor(request: Request, visitor: Visitor) -> None:
     request.state.me = visitor.user if visitor else None
 
 
-router = APIRouter(dependencies=[Depends(sessions_alone), Depends(remember_visitor)])
-for part in (
-    home,
-    account,
-    fraud,
-    datasets,
-    references,
-    matches,
-    predictions,
-    labelling,
-    models,
-    monitoring,
-    comparisons,
-    runs,
-    jobs,
-    storage,
-    migrations,
-    users,
-    city_periods,
-    city_arcs,
-    city,
-    city_subjects,
-    plants_classify,
-    plants_files,
-    plants,
-    plants_images,
-    plants_sets,
-):
-    router.include_router(part.router)
+def make_router() -> APIRouter:
+    """All pages: those of the shell, then those of each application."""
+    router = APIRouter(dependencies=[Depends(sessions_alone), Depends(remember_visitor)])
+    for page in (home, account, models, runs, jobs, storage, migrations, users):
+        router.include_router(page.router)
+    for _, pages in parts("pages"):
+        router.include_router(pages)
+    return router

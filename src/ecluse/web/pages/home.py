@@ -54,7 +54,7 @@ def home(request: Request, runtime: RuntimeDep, visitor: Visitor) -> Response:
     running = running_jobs(runtime, user_id, say)
     context = {
         "running": running.jobs,
-        "days_left": running.days,
+        "groups": running.groups,
         "results": latest_results(runtime, user_id, say),
         "datasets": tables,
         "image_sets": image_sets,

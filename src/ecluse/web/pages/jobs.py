@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -9,33 +10,20 @@ from typing import Final, Literal
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from ecluse.apps.city.jobs import DAY
-from ecluse.apps.fraud.rows import inspections, predictions, training
-from ecluse.apps.mlflow.jobs import KIND as EXPORT
-from ecluse.apps.plants.actions import IMPORT
-from ecluse.apps.plants.audit import AUDIT
-from ecluse.apps.plants.sample import KIND as DRAWING
-from ecluse.apps.plants.training import KIND as TEACHING
-from ecluse.catalog import journal, runs
-from ecluse.catalog.tables import Inspection
-from ecluse.jobs import Job
+from ecluse.catalog import runs
+from ecluse.jobs import Group, Job, Link
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, Pager, page_of
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
-from ecluse.work import KINDS, cancel_job, finish_job
+from ecluse.work import cancel_job, finish_job, kind_of, kinds
 
 router = APIRouter()
 #: Jobs shown as queued or running at most; more than anyone waits for.
 ACTIVE_SHOWN: Final = 1000
-#: Jobs that look at a model at work: their pages are those of the model.
-WATCHING: Final = ("monitor", "compare", "retrain")
-#: Jobs that are at work on a set of images.
-IMAGES: Final = (IMPORT, AUDIT, DRAWING)
-#: Jobs of trainings that can end with the best so far.
-FINISHED_EARLY: Final = ("train", "retrain", TEACHING)
-Link = tuple[str, str]
+#: An address, and what to call the way there.
+Way = tuple[str, str]
 #: Whether a training can be ended with the best so far, or was asked to.
 Finish = Literal["possible", "asked"] | None
 
@@ -48,18 +36,26 @@ class Progress:
     steps: list[tuple[str, str]]
     elapsed: float | None
     poll: int | None
-    result: Link | None
+    result: Way | None
     detail: bool
-    ways: tuple[Link, ...] = ()
+    ways: tuple[Way, ...] = ()
     finish: Finish = None
 
 
 @dataclass(frozen=True)
+class GroupLeft:
+    """Jobs that are shown together, and how many of them wait or run."""
+
+    group: Group
+    count: int
+
+
+@dataclass(frozen=True)
 class Running:
-    """The jobs that run or wait, and how many days of the city do: they come by the dozen and are told together."""
+    """The jobs that run or wait: each with its progress, but those of a group together."""
 
     jobs: list[Progress]
-    days: int
+    groups: list[GroupLeft]
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ class Ended:
 
     job: Job
     seconds: float | None
-    result: Link | None
+    result: Way | None
 
 
 @router.get("/jobs")
@@ -76,31 +72,19 @@ def list_jobs(request: Request, runtime: RuntimeDep, user: CurrentUser, page: Pa
     """Running jobs with their progress, then the ended ones, a page at a time."""
     say = words_of(request)
     running = running_jobs(runtime, user.user.id, say)
-    jobs, pager = ended_page(runtime, user.user.id, page, len(running.jobs) + running.days)
+    jobs, pager = ended_page(
+        runtime, user.user.id, page, len(running.jobs) + sum(left.count for left in running.groups)
+    )
     ended = [Ended(job, seconds_of(job), result_of(runtime, job, say)) for job in jobs]
-    context = {"running": running.jobs, "days_left": running.days, "ended": ended, "pager": pager}
+    context = {"running": running.jobs, "groups": running.groups, "ended": ended, "pager": pager}
     return render(request, "jobs.html", context)
-
-
-@router.get("/jobs/days")
-def show_days(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """The part of a page that tells how many days of the city are left; their end changes the rest of the page."""
-    left = len(_city_days(runtime, user.user.id))
-    headers = {} if left else {"HX-Refresh": "true"}
-    return render(request, "city/_days_left.html", {"days_left": left}, headers=headers)
-
-
-@router.post("/jobs/days/cancel")
-def cancel_days(runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """Stop the days of the city that run or wait."""
-    for job in _city_days(runtime, user.user.id):
-        cancel_job(runtime, user.user.id, job.id)
-    return RedirectResponse("/jobs", 303)
 
 
 @router.get("/jobs/{job_id}")
 def show_job(request: Request, job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """One job."""
+    """One job; by the name of a group, the part of a page that says how many of its jobs are left."""
+    if (group := _group_named(job_id)) is not None:
+        return _show_group(request, runtime, user.user.id, group)
     job = runtime.jobs.get(user.user.id, job_id)
     return render(request, "job.html", vars(progress_of(runtime, job, words_of(request), detail=True)))
 
@@ -121,7 +105,11 @@ def show_progress(
 
 @router.post("/jobs/{job_id}/cancel")
 def cancel(job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
-    """Stop a job, then show it."""
+    """Stop a job, then show it; by the name of a group, all of its jobs that run or wait."""
+    if (group := _group_named(job_id)) is not None:
+        for job in _jobs_of(runtime, user.user.id, group):
+            cancel_job(runtime, user.user.id, job.id)
+        return RedirectResponse("/jobs", 303)
     cancel_job(runtime, user.user.id, job_id)
     return RedirectResponse(f"/jobs/{job_id}", 303)
 
@@ -136,12 +124,27 @@ def finish(job_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
 def running_jobs(runtime: Runtime, user_id: str, say: Words) -> Running:
     """The user's queued and running jobs."""
     jobs = runtime.jobs.list(user_id, active=True, limit=ACTIVE_SHOWN)
-    shown = [progress_of(runtime, job, say) for job in jobs if job.kind != DAY]
-    return Running(shown, len(jobs) - len(shown))
+    groups = Counter(group for job in jobs if (group := kind_of(job.kind).group) is not None)
+    return Running(
+        [progress_of(runtime, job, say) for job in jobs if kind_of(job.kind).group is None],
+        [GroupLeft(group, count) for group, count in groups.items()],
+    )
 
 
-def _city_days(runtime: Runtime, user_id: str) -> list[Job]:
-    return [job for job in runtime.jobs.list(user_id, active=True, limit=ACTIVE_SHOWN) if job.kind == DAY]
+def _group_named(name: str) -> Group | None:
+    return next((kind.group for kind in kinds().values() if kind.group and kind.group.name == name), None)
+
+
+def _jobs_of(runtime: Runtime, user_id: str, group: Group) -> list[Job]:
+    jobs = runtime.jobs.list(user_id, active=True, limit=ACTIVE_SHOWN)
+    return [job for job in jobs if kind_of(job.kind).group == group]
+
+
+def _show_group(request: Request, runtime: Runtime, user_id: str, group: Group) -> Response:
+    """The part of a page that says how many jobs of a group are left; their end changes the rest of the page."""
+    count = len(_jobs_of(runtime, user_id, group))
+    headers = {} if count else {"HX-Refresh": "true"}
+    return render(request, "_job_group.html", {"left": GroupLeft(group, count)}, headers=headers)
 
 
 def ended_page(runtime: Runtime, user_id: str, page: int, running: int) -> tuple[list[Job], Pager]:
@@ -174,7 +177,7 @@ def progress_of(runtime: Runtime, job: Job, say: Words, *, detail: bool = False)
 
 def _finish_of(runtime: Runtime, job: Job) -> Finish:
     # A repeat has nothing to keep but all of what it repeats.
-    if job.kind not in FINISHED_EARLY or job.status != "running" or job.subject.get("repeats"):
+    if kind_of(job.kind).finish is None or job.status != "running" or job.subject.get("repeats"):
         return None
     with runtime.catalog.read() as transaction:
         run = runs.run_by_job(transaction, job.id)
@@ -185,45 +188,13 @@ def _finish_of(runtime: Runtime, job: Job) -> Finish:
 
 def stages_of(job: Job, say: Words) -> list[tuple[str, str]]:
     """Each stage of this kind of job with its state."""
-    kind = KINDS.get(job.kind)
-    stages = kind.stages if kind else ()
-    texts = {
-        "read": say._("Read"),
-        "profile": say._("Look at columns"),
-        "features": say._("Features"),
-        "search": say._("Search"),
-        "calibrate": say._("Calibrate"),
-        "test": say._("Test"),
-        "score": say._("Score"),
-        "match": say._("Match"),
-        "anomaly": say._("Learn what is usual"),
-        "save": say._("Save"),
-        "compare": say._("Compare"),
-        "ask": say._("Choose rows"),
-        "learn": say._("Learn from labels"),
-        "curate": say._("Curate"),
-        "queue": say._("Queue the days"),
-        "fetch": say._("Fetch"),
-        "compute": say._("Compute"),
-        "wait": say._("Wait"),
-        "forecast": say._("Forecast"),
-        "write": say._("Write"),
-        "copy": say._("Copy"),
-        "switch": say._("Switch the rows"),
-        "verify": say._("Read again"),
-        "remove": say._("Remove"),
-        "import": say._("Import"),
-        "draw": say._("Draw and import"),
-        "judge": say._("Judge the labels"),
-    }
-    if job.kind == TEACHING:
-        texts["learn"] = say._("Learn")
+    stages = {stage: say._(words) for stage, words in kind_of(job.kind).stages.items()}
     if job.status in ("done", "queued"):
-        return [(texts.get(stage, stage), job.status) for stage in stages]
-    reached = stages.index(job.stage) if job.stage in stages else 0
+        return [(words, job.status) for words in stages.values()]
+    reached = list(stages).index(job.stage) if job.stage in stages else 0
     return [
-        (texts.get(stage, stage), "done" if i < reached else job.status if i == reached else "queued")
-        for i, stage in enumerate(stages)
+        (words, "done" if i < reached else job.status if i == reached else "queued")
+        for i, words in enumerate(stages.values())
     ]
 
 
@@ -240,99 +211,19 @@ def poll_seconds(job: Job) -> int:
     return 1 if age < 30 else 3 if age < 300 else 10
 
 
-def result_of(runtime: Runtime, job: Job, say: Words) -> Link | None:
+def result_of(runtime: Runtime, job: Job, say: Words) -> Way | None:
     """Where a job's result is, and what to call the way there; None when there is none."""
-    if job.kind == DAY:
-        return f"/city/{job.subject['day']}", say._("Open the day")
-    if job.kind in ("city_prepare", "city_demo"):
-        return "/city", say._("Open the city")
-    if job.kind == "profile":
-        return f"/fraud/d/{job.subject['dataset_id']}", say._("Open the table")
-    if job.kind == "verify_model":
-        return _model(job, say)
-    if job.kind in IMAGES:
-        return _images(job.subject["set_id"], say)
-    if job.kind == EXPORT:
-        return f"/runs/{job.subject['run_id']}", say._("Open the run")
-    if job.kind in ("build_reference", "evaluate_reference"):
-        return _reference(job, say)
     with runtime.catalog.read() as transaction:
-        if job.kind in ("train", "ensemble"):
-            run = training.run_by_job(transaction, job.id)
-            if run and run.version and run.status == "done":
-                return f"/models/{run.model_name}/{run.version}", say._("Open the model")
-        if job.kind == TEACHING and (taught := runs.run_by_job(transaction, job.id)) and taught.version:
-            return f"/models/{taught.name}/{taught.version}", say._("Open the model")
-        if job.kind == "predict" and (scored := predictions.prediction_by_job(transaction, job.id)):
-            return f"/fraud/p/{scored.id}", say._("Open the scores")
-        if job.kind in WATCHING and (look := inspections.inspection_by_job(transaction, job.id)):
-            return _look(look, say)
-        if job.kind == "plan_migration" and (made := journal.migration_by_job(transaction, job.id)):
-            return _migration(made.id, say)
-        if job.kind in ("questions", "learn"):
-            asked = inspections.inspection_by_job(transaction, job.id)
-            return _labelling(asked, say) if asked else None
-    return _migration(job.subject["migration_id"], say) if "migration_id" in job.subject else None
+        link = kind_of(job.kind).result(transaction, job)
+    return None if link is None else _way(link, say)
 
 
-def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Link, ...]:
+def ways_on(runtime: Runtime, job: Job, say: Words) -> tuple[Way, ...]:
     """Where to go from a job that came to nothing: to what it was about, as far as that is still there."""
     with runtime.catalog.read() as transaction:
-        if job.kind == "train" and (run := training.run_by_job(transaction, job.id)) and run.dataset_id:
-            table = f"/fraud/d/{run.dataset_id}"
-            return (f"{table}#train", say._("Train again")), (table, say._("Open the table"))
-        if job.kind == "ensemble" and (run := training.run_by_job(transaction, job.id)) and run.dataset_id:
-            return (f"/fraud/m/{run.dataset_id}", say._("Match again")), _table(run.dataset_id, say)
-        if job.kind == "predict" and (scored := predictions.prediction_by_job(transaction, job.id)):
-            model = f"/models/{scored.model_name}/{scored.version}", say._("Open the model")
-            return (_table(scored.dataset_id, say), model) if scored.dataset_id else (model,)
-        if job.kind in WATCHING and (look := inspections.inspection_by_job(transaction, job.id)):
-            return ((f"/models/{look.model_name}/{look.version}/monitor", say._("Monitor the model")),)
-        if job.kind in ("questions", "learn"):
-            asked = inspections.inspection_by_job(transaction, job.id)
-            return (_labelling(asked, say),) if asked and asked.dataset_id else ()
-        if job.kind == TEACHING and (taught := runs.run_by_job(transaction, job.id)):
-            return (_images(taught.subject["set_id"], say), (f"/runs/{taught.id}", say._("Open the run")))
-    if job.kind in IMAGES:
-        return (_images(job.subject["set_id"], say),)
-    if job.kind == EXPORT:
-        return ((f"/runs/{job.subject['run_id']}", say._("Open the run")),)
-    if job.kind == "verify_model":
-        return (_model(job, say),)
-    return (_migration(job.subject["migration_id"], say),) if "migration_id" in job.subject else ()
+        links = kind_of(job.kind).ways(transaction, job)
+    return tuple(_way(link, say) for link in links)
 
 
-def _model(job: Job, say: Words) -> Link:
-    return f"/models/{job.subject['name']}/{job.subject['version']}", say._("Open the model")
-
-
-def _images(set_id: str, say: Words) -> Link:
-    return f"/plants/{set_id}", say._("Open the images")
-
-
-def _look(look: Inspection, say: Words) -> Link:
-    if look.kind == "monitor":
-        return f"/models/{look.model_name}/{look.version}/monitor?look={look.id}", say._(
-            "Open what was found"
-        )
-    return f"/models/{look.model_name}/compare/{look.id}", say._("Open the comparison")
-
-
-def _reference(job: Job, say: Words) -> Link:
-    return f"/fraud/references/{job.title}", say._("Open the reference")
-
-
-def _labelling(asked: Inspection, say: Words) -> Link:
-    """Where rows are labelled, or the version that was learned from them."""
-    if asked.kind == "learning" and asked.other_version:
-        return f"/models/{asked.model_name}/{asked.other_version}", say._("Open the model")
-    model = f"{asked.model_name}@{asked.version}"
-    return f"/datasets/{asked.dataset_id}/label?model={model}", say._("Label rows")
-
-
-def _migration(migration_id: str, say: Words) -> Link:
-    return f"/migrations/{migration_id}", say._("Open the migration")
-
-
-def _table(dataset_id: str, say: Words) -> Link:
-    return f"/fraud/d/{dataset_id}", say._("Open the table")
+def _way(link: Link, say: Words) -> Way:
+    return link.href, say._(link.words)

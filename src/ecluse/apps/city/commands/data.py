@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ecluse.apps.city.settings import CitySettings
 from ecluse.cli.output import Record, counted, progress, reports
 from ecluse.cli.session import acting, home_option, opened, user_option
 from ecluse.errors import NoRawData, SettingsError
@@ -138,7 +139,7 @@ def fetch(
         raise click.UsageError("Give --date, or --from and --to.")
     with opened(home) as runtime, runtime.scratch() as scratch:
         runtime.catalog.expect_open()
-        settings = runtime.settings.city
+        settings = runtime.settings.of(CitySettings)
         zone = ZoneInfo(settings.zone)
         given = (day or first, day or last)
         yesterday = datetime.now(zone).date() - timedelta(days=1)
@@ -182,7 +183,7 @@ def check(place: str | None, home: Path | None) -> Record:
     if place is not None and "://" not in place and not Path(place).expanduser().is_dir():
         raise NoRawData(f"There is no folder {place}. Name the folder that holds the raw data.")
     with opened(home) as runtime, runtime.scratch() as scratch, progress("Looking") as report:
-        zone = ZoneInfo(runtime.settings.city.zone)
+        zone = ZoneInfo(runtime.settings.of(CitySettings).zone)
         checked = check_raw(open_raw(runtime, place), zone, scratch, report)
     fields = {
         "url": checked.url,

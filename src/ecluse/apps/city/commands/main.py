@@ -12,6 +12,7 @@ import click
 
 from ecluse.apps.city.commands.backtest import backtest
 from ecluse.apps.city.commands.data import check, demo, fetch
+from ecluse.apps.city.settings import CitySettings
 from ecluse.cli.output import Record, Rows, counted, progress, reports, say
 from ecluse.cli.session import acting, attended, home_option, last_address, opened, user_option
 from ecluse.errors import JobFailed
@@ -259,7 +260,7 @@ def list_bottlenecks(
             return Rows([], (), "No day was computed yet. See: ecluse city run --date 2025-10-14")
         arcs = [arc for chunk in documents.all(ARCS) for arc in chunk.body["arcs"]]
         begin = first or usual_begin(stop)
-        thresholds = Thresholds.changed(runtime.settings.city.thresholds)
+        thresholds = Thresholds.changed(runtime.settings.of(CitySettings).thresholds)
         found = rank_period(documents, arcs, begin, stop, kind, thresholds)
         invented = bool(invented_days(documents))
     say(

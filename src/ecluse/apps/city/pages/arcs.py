@@ -17,6 +17,7 @@ from ecluse.apps.city.days import MARK
 from ecluse.apps.city.pages import view as city
 from ecluse.apps.city.pages.charts import band_chart, by_day
 from ecluse.apps.city.pages.days import alerts_of
+from ecluse.apps.city.settings import CitySettings
 from ecluse.apps.city.streets import street_name, stretch_of
 from ecluse.documents import Body, Documents
 from ecluse.errors import NotFound
@@ -76,7 +77,7 @@ def show_arc(
     key = ("forecast/arcs", str(arc))
     forecast = documents.get_many([key]).get(key)
     context = {
-        **city.naming(documents, runtime.settings.city.name, day),
+        **city.naming(documents, runtime.settings.of(CitySettings).name, day),
         "arc": arc,
         "day": day,
         "body": body,
@@ -106,7 +107,7 @@ def show_scan(
     chosen = street or usual_street(found, counts)
     mine = [arc for arc in arcs if arc["label"] == chosen][:MOST_ARCS]
     context = {
-        **city.naming(documents, runtime.settings.city.name, found),
+        **city.naming(documents, runtime.settings.of(CitySettings).name, found),
         "day": found,
         "streets": streets if chosen in streets or not chosen else [chosen, *streets],
         "chosen": chosen,
@@ -275,7 +276,7 @@ def week_of_hours(
         return []
     found: dict[tuple[int, int], list[float]] = defaultdict(list)
     for day, body in past:
-        clock = LocalDay(day, ZoneInfo(runtime.settings.city.zone)).clock_hours
+        clock = LocalDay(day, ZoneInfo(runtime.settings.of(CitySettings).zone)).clock_hours
         for hour, flow in zip(clock, body["flow"], strict=True):
             if flow is not None:
                 found[day.weekday(), hour].append(flow)
@@ -299,7 +300,7 @@ def heat_cell(value: float | None, most: float, say: Words, digits: int = 0) -> 
 
 
 def _labels_of(runtime: Runtime, day: str) -> Sequence[str]:
-    return LocalDay(city.date_of(day), ZoneInfo(runtime.settings.city.zone)).labels
+    return LocalDay(city.date_of(day), ZoneInfo(runtime.settings.of(CitySettings).zone)).labels
 
 
 def _known(values: Sequence[Any]) -> bool:

@@ -18,6 +18,7 @@ from ecluse.apps.city.pages.charts import bikes_by_hour, saturation_by_hour
 from ecluse.apps.city.pages.map import THEMES, city_svg
 from ecluse.apps.city.pages.view import Day, MapOfDay
 from ecluse.apps.city.report import rests_on_few
+from ecluse.apps.city.settings import CitySettings
 from ecluse.apps.city.streets import street_name
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput
@@ -156,7 +157,7 @@ def _days_page(
         bodies = dict(city.read_range(documents, "traffic", first, latest))
     newest = city.read_day(documents, latest, ("quality",)) if latest else None
     context = {
-        **city.naming(documents, runtime.settings.city.name, newest),
+        **city.naming(documents, runtime.settings.of(CitySettings).name, newest),
         "total": len(days),
         "first": days[0] if days else None,
         "latest": latest,
@@ -167,7 +168,7 @@ def _days_page(
         "steps": STEPS,
         "administers": user.user.role == "admin",
         "running": [one for one in running.jobs if one.job.kind.startswith("city")],
-        "days_left": running.days,
+        "groups": running.groups,
         "today": date.today(),
         "error": str(error) if error else None,
     }
@@ -178,7 +179,9 @@ def _days_page(
 def arcs_geojson(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """The lines of every arc, for the map; the browser keeps them and asks whether they changed."""
     return _tagged(
-        request, city.arcs_geojson(runtime.documents, runtime.settings.city.name), "application/geo+json"
+        request,
+        city.arcs_geojson(runtime.documents, runtime.settings.of(CitySettings).name),
+        "application/geo+json",
     )
 
 
@@ -186,7 +189,9 @@ def arcs_geojson(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Re
 def zones_geojson(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """The outlines of the zones, for the map."""
     return _tagged(
-        request, city.zones_geojson(runtime.documents, runtime.settings.city.name), "application/geo+json"
+        request,
+        city.zones_geojson(runtime.documents, runtime.settings.of(CitySettings).name),
+        "application/geo+json",
     )
 
 
@@ -201,7 +206,7 @@ def show_day(
     request: Request, day: str, runtime: RuntimeDep, user: CurrentUser, hour: int | None = None
 ) -> Response:
     """One day: figures, map at an hour, alerts, rankings, works, disruptions, weather, and what it rests on."""
-    say, documents, settings = words_of(request), runtime.documents, runtime.settings.city
+    say, documents, settings = words_of(request), runtime.documents, runtime.settings.of(CitySettings)
     found = city.read_day(documents, city.date_of(day), READ)
     at = chosen_hour(found, hour)
     mapped = city.read_map(documents, found.date)
@@ -274,7 +279,7 @@ def map_svg(
     at = chosen_hour(found, hour)
     drawing = city_svg(
         city.all_arcs(documents),
-        city.zones_geojson(documents, runtime.settings.city.name)["features"],
+        city.zones_geojson(documents, runtime.settings.of(CitySettings).name)["features"],
         city.read_map(documents, found.date),
         at,
         [(number, body) for number, body in alerts_of(found) if at in body["hours"]],

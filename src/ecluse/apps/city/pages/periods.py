@@ -19,6 +19,7 @@ from ecluse.apps.city.pages import view as city
 from ecluse.apps.city.pages.arcs import Cell, heat_cell
 from ecluse.apps.city.pages.charts import bars_across, two_periods
 from ecluse.apps.city.pages.map import bottleneck_svg
+from ecluse.apps.city.settings import CitySettings
 from ecluse.apps.city.streets import street_name, stretch_of
 from ecluse.apps.city.thresholds import Thresholds
 from ecluse.documents import Body, Documents
@@ -127,9 +128,9 @@ def compare(
     except InvalidInput as wrong:
         periods, error, status = usual, str(wrong), wrong.status
     sides = (read_side(documents, periods[0]), read_side(documents, periods[1]))
-    zone = ZoneInfo(runtime.settings.city.zone)
+    zone = ZoneInfo(runtime.settings.of(CitySettings).zone)
     context = {
-        **city.naming(documents, runtime.settings.city.name),
+        **city.naming(documents, runtime.settings.of(CitySettings).name),
         "periods": periods,
         "error": error,
         "figures_compared": compared_figures(*sides),
@@ -159,12 +160,12 @@ def show_bottlenecks(
     except InvalidInput as wrong:
         found, error, status = city.bottlenecks(runtime, None, None, days), str(wrong), wrong.status
     context = {
-        **city.naming(documents, runtime.settings.city.name),
+        **city.naming(documents, runtime.settings.of(CitySettings).name),
         "found": found,
         "error": error,
         "street": street_name,
         "stretch": city.stretches(documents),
-        "least": int(Thresholds.changed(runtime.settings.city.thresholds).bottleneck_days),
+        "least": int(Thresholds.changed(runtime.settings.of(CitySettings).thresholds).bottleneck_days),
         "drawing": Markup(bottleneck_svg(city.all_arcs(documents), found.items)),  # noqa: S704 (numbers alone)
         "rows": [(one, _recurring(one, say)) for one in found.items[:HOURS_SHOWN]],
         "figures": _bottleneck_figures(found.items, say),

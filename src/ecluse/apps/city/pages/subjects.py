@@ -19,6 +19,7 @@ from ecluse.apps.city.pages.charts import bars_across, bikes_by_hour
 from ecluse.apps.city.pages.days import alerts_of
 from ecluse.apps.city.printed import print_report
 from ecluse.apps.city.report import FEW_ARCS, rests_on_few, tidy_csv
+from ecluse.apps.city.settings import CitySettings
 from ecluse.apps.city.streets import street_name
 from ecluse.apps.city.transit import mode_in
 from ecluse.documents import Body
@@ -293,14 +294,14 @@ def _report(runtime: Runtime, day: date) -> Body:
     if report is None:
         raise no_such_day(runtime.documents, day, "reports")
     named = city.naming(
-        runtime.documents, runtime.settings.city.name, city.read_day(runtime.documents, day, ())
+        runtime.documents, runtime.settings.of(CitySettings).name, city.read_day(runtime.documents, day, ())
     )
     return {**report, **named}
 
 
 def _page(request: Request, runtime: Runtime, day: city.Day, template: str, **context: Any) -> Response:
     shared = {
-        **city.naming(runtime.documents, runtime.settings.city.name, day),
+        **city.naming(runtime.documents, runtime.settings.of(CitySettings).name, day),
         "day": day,
         "street": street_name,
         "stretch": city.stretches(runtime.documents),
@@ -312,7 +313,7 @@ def _page(request: Request, runtime: Runtime, day: city.Day, template: str, **co
 
 def _teller(request: Request, runtime: Runtime) -> Callable[[str | None], str]:
     """What says a moment as documents have it, on the city's clocks."""
-    local = Words(words_of(request).language, ZoneInfo(runtime.settings.city.zone))
+    local = Words(words_of(request).language, ZoneInfo(runtime.settings.of(CitySettings).zone))
     return lambda text: local.when(datetime.fromisoformat(text)) if text else ABSENT
 
 

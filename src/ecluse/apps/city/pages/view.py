@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ecluse.apps.city.calendar import place_of
 from ecluse.apps.city.days import MARK, find_day, no_such_day
 from ecluse.apps.city.provenance import NAME, is_invented_day
+from ecluse.apps.city.settings import CitySettings
 from ecluse.apps.city.streets import street_name, stretch_of
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
@@ -158,7 +159,7 @@ def bottlenecks(runtime: Runtime, first: str | None, last: str | None, kind: Day
         raise NotFound("No day has been computed yet, so no bottleneck is known. See: ecluse city run")
     stop = date_of(last) if last else date_of(latest.key)
     start = date_of(first) if first else usual_begin(stop)
-    thresholds = Thresholds.changed(runtime.settings.city.thresholds)
+    thresholds = Thresholds.changed(runtime.settings.of(CitySettings).thresholds)
     return rank_period(documents, all_arcs(documents), start, stop, kind, thresholds)
 
 

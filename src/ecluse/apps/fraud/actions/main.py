@@ -381,23 +381,6 @@ def start_prediction(
     return prediction
 
 
-def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:
-    """Let one of the user's trainings end its search now, and keep the best model found so far.
-
-    The request outlives the worker. A training that still waits fits one model once its turn comes; one that
-    publishes, or has ended, stays as it is.
-
-    Raises:
-        InvalidInput: the job is no training.
-    """
-    job = runtime.jobs.get(user_id, job_id)
-    if job.kind not in ("train", "retrain"):
-        raise InvalidInput(f"Job {job_id} is no training: it has no best so far to keep. Cancel it instead.")
-    with runtime.catalog.write() as transaction:
-        if training.ask_to_finish(transaction, job_id):
-            audit.record(transaction, user_id, "job.finish", job_id)
-
-
 def prediction_by_owned_key(runtime: Runtime, user_id: str, key: str) -> Prediction:
     """The user's finished prediction at a key.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from ecluse.application import N_
+from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.ensembles import KIND, match_dataset
 from ecluse.apps.fraud.jobs import main as work
 from ecluse.apps.fraud.references import library
@@ -89,10 +91,20 @@ def _failed(runtime: Runtime, task: Task, message: str, run_id: str) -> None:
 #: The kinds of job of ensembles; a worker is started with them.
 KINDS: Final[dict[str, JobKind]] = {
     KIND: JobKind(
-        run_ensemble,
-        _failed,
-        "train",
-        ("read", "match", "anomaly", "calibrate", "save"),
-        training.cancel_run,
+        run=run_ensemble,
+        failed=_failed,
+        queue="train",
+        verb=N_("Make"),
+        stages={
+            "read": N_("Read"),
+            "match": N_("Match"),
+            "anomaly": N_("Learn what is usual"),
+            "calibrate": N_("Calibrate"),
+            "save": N_("Save"),
+        },
+        cancel=training.cancel_run,
+        result=links.trained_model,
+        ways=links.match_again,
+        answer="ecluse.web.api.bodies:made_ensemble",
     ),
 }

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from ecluse import models
+from ecluse.application import N_
+from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.main import Reasons, TrainingRequest, plan_training
 from ecluse.apps.fraud.rows import datasets, labels, predictions, training
 from ecluse.apps.fraud.tables.layout import layout_of
@@ -551,20 +553,47 @@ def run_of(runtime: Runtime, task: Task, run_id: str) -> TrainingRun:
 
 
 #: Every kind of job of this application; a worker is started with them.
+#: Stages of the search for a model.
+SEARCH_STAGES: Final = {
+    "read": N_("Read"),
+    "features": N_("Features"),
+    "search": N_("Search"),
+    "calibrate": N_("Calibrate"),
+    "test": N_("Test"),
+    "save": N_("Save"),
+}
 KINDS: Final[dict[str, JobKind]] = {
-    "profile": JobKind(run_profile, _profile_failed, "profile", ("read", "profile"), datasets.cancel_profile),
+    "profile": JobKind(
+        run=run_profile,
+        failed=_profile_failed,
+        queue="profile",
+        at_once=2,
+        verb=N_("Read"),
+        stages={"read": N_("Read"), "profile": N_("Look at columns")},
+        cancel=datasets.cancel_profile,
+        result=links.profiled_table,
+    ),
     "train": JobKind(
-        run_training,
-        training_failed,
-        "train",
-        ("read", "features", "search", "calibrate", "test", "save"),
-        training.cancel_run,
+        run=run_training,
+        failed=training_failed,
+        queue="train",
+        verb=N_("Train"),
+        stages=SEARCH_STAGES,
+        cancel=training.cancel_run,
+        finish=training.ask_to_finish,
+        result=links.trained_model,
+        ways=links.train_again,
+        answer="ecluse.web.api.bodies:trained_model",
     ),
     "predict": JobKind(
-        run_prediction,
-        _prediction_failed,
-        "predict",
-        ("read", "score", "save"),
-        predictions.cancel_prediction,
+        run=run_prediction,
+        failed=_prediction_failed,
+        queue="predict",
+        verb=N_("Score"),
+        stages={"read": N_("Read"), "score": N_("Score"), "save": N_("Save")},
+        cancel=predictions.cancel_prediction,
+        result=links.scores,
+        ways=links.score_again,
+        answer="ecluse.web.api.bodies:scores",
     ),
 }

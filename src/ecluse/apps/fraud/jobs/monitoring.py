@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse import models
+from ecluse.application import N_
+from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.monitoring import is_poorer, learned_counts
 from ecluse.apps.fraud.jobs import main as work
 from ecluse.apps.fraud.jobs.seen import Seen, rows_learned
@@ -605,20 +607,59 @@ def _cancel_retraining(transaction: Transaction, job_id: str) -> bool:
 #: Every kind of job that looks at a model beside a table.
 KINDS: Final[dict[str, JobKind]] = {
     "questions": JobKind(
-        run_questions, _failed, "predict", ("read", "score", "ask"), inspections.cancel_inspection
+        run=run_questions,
+        failed=_failed,
+        queue="predict",
+        verb=N_("Choose rows"),
+        stages={"read": N_("Read"), "score": N_("Score"), "ask": N_("Choose rows")},
+        cancel=inspections.cancel_inspection,
+        result=links.labelling,
+        ways=links.label_again,
     ),
     "learn": JobKind(
-        run_learning, _failed, "predict", ("read", "score", "learn", "save"), inspections.cancel_inspection
+        run=run_learning,
+        failed=_failed,
+        queue="predict",
+        verb=N_("Learn from labels"),
+        stages={
+            "read": N_("Read"),
+            "score": N_("Score"),
+            "learn": N_("Learn from labels"),
+            "save": N_("Save"),
+        },
+        cancel=inspections.cancel_inspection,
+        result=links.labelling,
+        ways=links.label_again,
     ),
-    "monitor": JobKind(run_monitor, _failed, "predict", ("read", "score"), inspections.cancel_inspection),
+    "monitor": JobKind(
+        run=run_monitor,
+        failed=_failed,
+        queue="predict",
+        verb=N_("Watch"),
+        stages={"read": N_("Read"), "score": N_("Score")},
+        cancel=inspections.cancel_inspection,
+        result=links.inspection,
+        ways=links.monitor_again,
+    ),
     "compare": JobKind(
-        run_comparison, _failed, "predict", ("read", "compare"), inspections.cancel_inspection
+        run=run_comparison,
+        failed=_failed,
+        queue="predict",
+        verb=N_("Compare"),
+        stages={"read": N_("Read"), "compare": N_("Compare")},
+        cancel=inspections.cancel_inspection,
+        result=links.inspection,
+        ways=links.monitor_again,
     ),
     "retrain": JobKind(
-        run_retraining,
-        _retraining_failed,
-        "train",
-        ("read", "features", "search", "calibrate", "test", "save", "compare"),
-        _cancel_retraining,
+        run=run_retraining,
+        failed=_retraining_failed,
+        queue="train",
+        verb=N_("Train again"),
+        stages={**work.SEARCH_STAGES, "compare": N_("Compare")},
+        cancel=_cancel_retraining,
+        finish=training.ask_to_finish,
+        result=links.inspection,
+        ways=links.monitor_again,
     ),
 }

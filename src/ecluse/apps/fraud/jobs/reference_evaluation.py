@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ecluse.application import N_
+from ecluse.apps.fraud import links
 from ecluse.apps.fraud.jobs.references import Started
 from ecluse.apps.fraud.references import library
 from ecluse.catalog import references
@@ -171,5 +173,12 @@ def _evaluation_failed(runtime: Runtime, task: Task, message: str, name: str) ->
 
 
 KINDS: Final[dict[str, JobKind]] = {
-    KIND: JobKind(run_evaluation, _evaluation_failed, "predict", ("read", "score")),
+    KIND: JobKind(
+        run=run_evaluation,
+        failed=_evaluation_failed,
+        queue="predict",
+        verb=N_("Measure"),
+        stages={"read": N_("Read"), "score": N_("Score")},
+        result=links.reference,
+    ),
 }

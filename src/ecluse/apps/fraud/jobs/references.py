@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ecluse import models
+from ecluse.application import N_
+from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.actions.main import TrainingRequest
 from ecluse.apps.fraud.references import library
@@ -382,9 +384,18 @@ def _building_failed(runtime: Runtime, task: Task, message: str, recipe: dict[st
 
 KINDS: Final[dict[str, JobKind]] = {
     KIND: JobKind(
-        run_building,
-        _building_failed,
-        "train",
-        ("read", "features", "search", "calibrate", "test", "save"),
+        run=run_building,
+        failed=_building_failed,
+        queue="train",
+        verb=N_("Build"),
+        stages={
+            "read": N_("Read"),
+            "features": N_("Features"),
+            "search": N_("Search"),
+            "calibrate": N_("Calibrate"),
+            "test": N_("Test"),
+            "save": N_("Save"),
+        },
+        result=links.reference,
     ),
 }

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
-from fastapi import Depends, Request
+from fastapi import Depends, FastAPI, Request
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from ecluse import models
 from ecluse.apps.plants.http.image_work import ImageWork
@@ -24,7 +25,6 @@ from ecluse.catalog import models as rows
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput, ModelNotFound, UnreadableImage
 from ecluse.runtime import Runtime
-from ecluse.web.health import Metrics
 
 if TYPE_CHECKING:
     from ecluse.apps.plants.prediction import Prediction, Predictor
@@ -62,13 +62,34 @@ class Refused:
     error: UnreadableImage
 
 
+class ImageMetrics:
+    """What a web process counts of the images it looks at."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.images = Counter("ecluse_plants_images", "Images looked at", ("result",), registry=registry)
+        self.seconds = Histogram(
+            "ecluse_plants_image_seconds",
+            "Time to decode an image and to classify it",
+            buckets=(0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+            registry=registry,
+        )
+        self.loaded = Gauge("ecluse_plants_models_loaded", "Models of images in memory", registry=registry)
+
+
+def hold_models(app: FastAPI) -> None:
+    """Let a web process keep the models of images that it answers with."""
+    app.state.image_work = ImageWork()
+    app.state.image_metrics = ImageMetrics(app.state.metrics.registry)
+    app.state.plants = ServedModels(app.state.runtime, app.state.image_metrics, app.state.image_work)
+
+
 class ServedModels:
     """The models that one web process answers with."""
 
     def __init__(
         self,
         runtime: Runtime,
-        metrics: Metrics,
+        metrics: ImageMetrics,
         work: ImageWork,
         *,
         most_loaded: int = MOST_LOADED,
@@ -127,7 +148,7 @@ class ServedModels:
             self._loaded.move_to_end(row.id)
             while len(self._loaded) > self._most_loaded:
                 self._loaded.popitem(last=False)
-            self._metrics.plants_loaded.set(len(self._loaded))
+            self._metrics.loaded.set(len(self._loaded))
         if mine:
             self._fill(row, known)
         return known.result()
@@ -176,11 +197,11 @@ class ServedModels:
             data = _kept(sent)
             prediction = served.predictor.predict(data, explain=explain)
         except UnreadableImage as error:
-            self._metrics.plants_images.labels("unreadable").inc()
+            self._metrics.images.labels("unreadable").inc()
             return Refused(sent.name, (time.perf_counter() - began) * 1000, error)
         seconds = time.perf_counter() - began
-        self._metrics.plants_images.labels("label" if prediction.known else "none of these").inc()
-        self._metrics.plants_seconds.observe(seconds)
+        self._metrics.images.labels("label" if prediction.known else "none of these").inc()
+        self._metrics.seconds.observe(seconds)
         return Looked(sent.name, seconds * 1000, data, prediction)
 
 

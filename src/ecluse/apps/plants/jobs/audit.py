@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from ecluse.application import N_
+from ecluse.apps.plants import links
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.actions import QUEUE
 from ecluse.apps.plants.audit import AUDIT
@@ -96,4 +98,14 @@ def _failed(runtime: Runtime, task: Task, message: str, set_id: str, **_: Any) -
         audit.record(transaction, task.user_id, "images.audit_failed", set_id, found=message)
 
 
-KINDS: Final[dict[str, JobKind]] = {AUDIT: JobKind(run_audit, _failed, QUEUE, ("read", "compare", "judge"))}
+KINDS: Final[dict[str, JobKind]] = {
+    AUDIT: JobKind(
+        run=run_audit,
+        failed=_failed,
+        queue=QUEUE,
+        verb=N_("Look through"),
+        stages={"read": N_("Read"), "compare": N_("Compare"), "judge": N_("Judge the labels")},
+        result=links.image_set,
+        ways=links.image_set_again,
+    )
+}

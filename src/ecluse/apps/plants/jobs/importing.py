@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from ecluse.application import N_
+from ecluse.apps.plants import links
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.actions import IMPORT, QUEUE, Source, find_set, forget_staged, summary_of
 from ecluse.apps.plants.audit import queue_audit
@@ -133,4 +135,14 @@ def _failed(
 
 
 #: Every kind of job of images that belongs to an import; a worker is started with them.
-KINDS: Final[dict[str, JobKind]] = {IMPORT: JobKind(run_import, _failed, QUEUE, ("read", "import"))}
+KINDS: Final[dict[str, JobKind]] = {
+    IMPORT: JobKind(
+        run=run_import,
+        failed=_failed,
+        queue=QUEUE,
+        verb=N_("Import"),
+        stages={"read": N_("Read"), "import": N_("Import")},
+        result=links.image_set,
+        ways=links.image_set_again,
+    )
+}

@@ -15,6 +15,8 @@ from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse import models
+from ecluse.application import N_
+from ecluse.apps.plants import links
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.callbacks import METRICS, RunTeaching, log_epoch, remove_checkpoint
 from ecluse.apps.plants.training import APPLICATION, KIND, OTHER_FILES, QUEUE, request_of, same_files
@@ -322,5 +324,15 @@ def run_of(runtime: Runtime, user_id: str, run_id: str) -> Run:
 
 #: Every kind of job of trainings on images; a worker is started with them.
 KINDS: Final[dict[str, JobKind]] = {
-    KIND: JobKind(run_training, _training_failed, QUEUE, ("read", "learn", "test", "save"), runs.cancel_run),
+    KIND: JobKind(
+        run=run_training,
+        failed=_training_failed,
+        queue=QUEUE,
+        verb=N_("Train"),
+        stages={"read": N_("Read"), "learn": N_("Learn"), "test": N_("Test"), "save": N_("Save")},
+        cancel=runs.cancel_run,
+        finish=runs.ask_to_finish,
+        result=links.trained_model,
+        ways=links.train_again,
+    ),
 }

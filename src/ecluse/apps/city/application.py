@@ -1,0 +1,35 @@
+"""Tell the core what this application is: a city's daily indicators, forecasts, alerts and reports."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ecluse.application import N_, Application, Command
+
+APPLICATION: Final = Application(
+    name="city",
+    title=N_("City"),
+    order=20,
+    icon='<path d="M3 17h14M5 17V8l4-2v11m0-8h6v8"/><path d="M11.5 12h1m-1 2.5h1"/>',
+    pages=(
+        "ecluse.apps.city.pages.periods:router",
+        "ecluse.apps.city.pages.arcs:router",
+        "ecluse.apps.city.pages.days:router",
+        "ecluse.apps.city.pages.subjects:router",
+    ),
+    api=("ecluse.apps.city.api:router",),
+    settings="ecluse.apps.city.settings:SECTION",
+    commands={
+        "city": Command(
+            "ecluse.apps.city.commands.main:city",
+            "Compute a city's daily indicators, forecasts, alerts and reports.",
+        )
+    },
+    filters={
+        "traffic_state": "ecluse.apps.city.pages.view:state_in",
+        "transit_mode": "ecluse.apps.city.transit:mode_in",
+    },
+    hand_over="ecluse.apps.city.rows:hand_over",
+    jobs=("ecluse.apps.city.jobs:KINDS", "ecluse.apps.city.sample:KINDS", "ecluse.apps.city.schedule:KINDS"),
+    due=("ecluse.apps.city.jobs:reconcile", "ecluse.apps.city.schedule:queue_due"),
+)

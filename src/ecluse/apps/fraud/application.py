@@ -1,0 +1,55 @@
+"""Tell the core what this application is: models that find fraud in tables of transactions."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ecluse.application import N_, Application, Command
+
+APPLICATION: Final = Application(
+    name="fraud",
+    title=N_("Fraud"),
+    order=10,
+    icon='<path d="M3 4h14M3 8h14M3 12h8"/><path d="m13 13 4 4m0-4-4 4"/>',
+    addresses=("/datasets",),
+    pages=(
+        "ecluse.apps.fraud.pages.overview:router",
+        "ecluse.apps.fraud.pages.datasets:router",
+        "ecluse.apps.fraud.pages.references:router",
+        "ecluse.apps.fraud.pages.matches:router",
+        "ecluse.apps.fraud.pages.predictions:router",
+        "ecluse.apps.fraud.pages.labelling:router",
+        "ecluse.apps.fraud.pages.monitoring:router",
+        "ecluse.apps.fraud.pages.comparisons:router",
+    ),
+    api=(
+        "ecluse.apps.fraud.api.datasets:router",
+        "ecluse.apps.fraud.api.training:router",
+        "ecluse.apps.fraud.api.predictions:router",
+        "ecluse.apps.fraud.api.references:router",
+        "ecluse.apps.fraud.api.unlabelled:router",
+        "ecluse.apps.fraud.api.labels:router",
+        "ecluse.apps.fraud.api.monitoring:router",
+    ),
+    commands={
+        "fraud": Command(
+            "ecluse.apps.fraud.commands.main:fraud", "Analyze, train on and score tables of transactions."
+        )
+    },
+    owned={
+        "tables": "ecluse.catalog.tables:Dataset",
+        "scored_tables": "ecluse.catalog.tables:Prediction",
+        "trainings": "ecluse.catalog.tables:TrainingRun",
+        "labels": "ecluse.catalog.tables:Label",
+        "inspections": "ecluse.catalog.tables:Inspection",
+    },
+    uploads=("/api/upload", "/fraud/upload"),
+    jobs=(
+        "ecluse.apps.fraud.jobs.main:KINDS",
+        "ecluse.apps.fraud.jobs.ensembles:KINDS",
+        "ecluse.apps.fraud.jobs.monitoring:KINDS",
+        "ecluse.apps.fraud.jobs.references:KINDS",
+        "ecluse.apps.fraud.jobs.reference_evaluation:KINDS",
+    ),
+    due=("ecluse.apps.fraud.jobs.main:reconcile", "ecluse.apps.fraud.jobs.monitoring:reconcile"),
+)

@@ -1,0 +1,46 @@
+"""Tell the core what this application is: labelled images, and classifiers that are trained on them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ecluse.application import N_, Application, Command
+
+APPLICATION: Final = Application(
+    name="plants",
+    title=N_("Plants"),
+    order=30,
+    icon=(
+        '<path d="M10 17V9.5M10 9.5C10 6 7.5 4 3.5 4c0 3.6 2.3 5.8 6.5 5.5'
+        'M10 12.5c0-3 2-5 6.5-5 0 3.4-2.3 5.3-6.5 5"/>'
+    ),
+    pages=(
+        "ecluse.apps.plants.pages.classify:router",
+        "ecluse.apps.plants.pages.files:router",
+        "ecluse.apps.plants.pages.overview:router",
+        "ecluse.apps.plants.pages.images:router",
+        "ecluse.apps.plants.pages.sets:router",
+    ),
+    api=("ecluse.apps.plants.api.answers:router", "ecluse.apps.plants.api.sets:router"),
+    commands={
+        "plants": Command(
+            "ecluse.apps.plants.commands.main:plants", "Import, audit and learn from labelled images."
+        )
+    },
+    owned={"sets_of_images": "ecluse.catalog.tables:ImageSet"},
+    uploads=(
+        "/api/plants/sets",
+        "/api/plants/predict",
+        "/api/plants/predict/batch",
+        "/plants/classify",
+        "/plants/import",
+    ),
+    web="ecluse.apps.plants.http.serving:hold_models",
+    jobs=(
+        "ecluse.apps.plants.jobs.importing:KINDS",
+        "ecluse.apps.plants.jobs.audit:KINDS",
+        "ecluse.apps.plants.sample:KINDS",
+        "ecluse.apps.plants.jobs.training:KINDS",
+    ),
+    due=("ecluse.apps.plants.jobs.importing:reconcile", "ecluse.apps.plants.jobs.training:reconcile"),
+)
