@@ -135,9 +135,9 @@ def _run(request: dict[str, Any]) -> NoReturn:
 
 
 def _import_commands() -> None:
-    from ecluse.cli import COMMANDS
+    from ecluse.cli import commands
 
-    for module, _, _ in COMMANDS.values():
+    for module, _, _ in commands().values():
         importlib.import_module(module)
 
 

@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from ecluse import web
-from ecluse.cli import COMMANDS, cli
+from ecluse.cli import cli, commands
 from ecluse.web import api, health, pages
 from ecluse.web.security import UPLOADS
 
@@ -297,7 +297,7 @@ def commands(command: click.Command, title: str) -> Iterator[tuple[str, click.Co
 def test_every_text_that_a_command_takes_is_placed() -> None:
     """A path of a file or folder is of the machine that the command is given at, with the rights of who gives it."""
     context, met = click.Context(cli, info_name="ecluse"), dict[str, set[str]]()
-    for name in COMMANDS:
+    for name in commands():
         top = cli.get_command(context, name)
         assert top is not None
         for title, command in commands(top, f"ecluse {name}"):

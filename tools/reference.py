@@ -18,7 +18,7 @@ import click
 from ecluse.apps.city.sources import FORMS
 from ecluse.apps.city.sources.forms import describe
 from ecluse.apps.city.thresholds import Thresholds
-from ecluse.cli import COMMANDS, cli
+from ecluse.cli import cli, commands
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings, variables
 
@@ -83,7 +83,7 @@ def _commands() -> str:
     ]
     lines += ["Exit codes: 0 done, 1 expected failure, 2 wrong usage, 130 stopped with Ctrl-C.", ""]
     context = click.Context(cli, info_name="ecluse")
-    for name in COMMANDS:
+    for name in commands():
         command = cli.get_command(context, name)
         assert command is not None
         for title, one in _leaves(command, f"ecluse {name}"):

@@ -17,7 +17,7 @@ from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
 ENGLISH, FRENCH = Words("en"), Words("fr")
 MOMENT = datetime(2025, 11, 21, 4, 10, tzinfo=UTC)
 SOURCE = Path(i18n.__file__).parents[1]
-SOURCES = [("**.py", "python"), ("web/templates/**.html", "jinja2")]
+SOURCES = [("**.py", "python"), ("**/templates/**.html", "jinja2")]
 PLACES = re.compile(r"%\(\w+\)s|%%|\{\w+\}")
 
 

@@ -9,13 +9,15 @@ from typing import Any, Final
 import click
 
 from ecluse import __version__
+from ecluse.application import applications, leave_out
 from ecluse.cli.groups import LazyGroup, Table
 from ecluse.cli.output import say
 from ecluse.errors import DiskUnusable, EcluseError
 from ecluse.settings import shows_traces
 
-#: Command or group → module, attribute, and the line `ecluse --help` shows for it.
-COMMANDS: Final[Table] = {
+#: Command or group of the shell → module, attribute, and the line `ecluse --help` shows for it. Those of applications
+#: stand where APPLICATIONS_AFTER says.
+SHELL: Final[Table] = {
     "up": ("ecluse.cli.serve", "up", "Start the pages, the API and a worker."),
     "web": ("ecluse.cli.serve", "web", "Start the pages and the API alone."),
     "worker": ("ecluse.cli.serve", "worker", "Start a worker that runs the jobs."),
@@ -29,17 +31,6 @@ COMMANDS: Final[Table] = {
         "doctor",
         "Show what was detected and prove every part with a round trip.",
     ),
-    "fraud": (
-        "ecluse.apps.fraud.commands.main",
-        "fraud",
-        "Analyze, train on and score tables of transactions.",
-    ),
-    "city": (
-        "ecluse.apps.city.commands.main",
-        "city",
-        "Compute a city's daily indicators, forecasts, alerts and reports.",
-    ),
-    "plants": ("ecluse.apps.plants.commands.main", "plants", "Import, audit and learn from labelled images."),
     "models": ("ecluse.cli.models", "models", "Publish, find, verify, alias, import and sign models."),
     "migrate": ("ecluse.cli.migrate", "migrate", "Move what is stored to another place, and back."),
     "move": ("ecluse.cli.move", "move", "Move everything to another database and other stores, and back."),
@@ -51,17 +42,39 @@ COMMANDS: Final[Table] = {
     ),
     "documents": ("ecluse.cli.documents", "documents", "Make, list, show and copy the documents of a city."),
     "runs": ("ecluse.cli.runs", "runs", "List, show and compare trainings of every application."),
-    "mlflow": (
-        "ecluse.apps.mlflow.commands",
-        "mlflow",
-        "Show trainings in MLflow, and serve it behind the sign-in.",
-    ),
     "jobs": ("ecluse.cli.jobs", "jobs", "List, show and cancel jobs."),
     "users": ("ecluse.cli.users", "users", "List, add, change and remove accounts; read who signed in."),
 }
 
 
-@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+APPLICATIONS_AFTER: Final = "doctor"
+
+
+def commands() -> Table:
+    """The commands of the shell and of the applications that are installed; none is imported."""
+    table: dict[str, tuple[str, str, str]] = {}
+    for name, command in SHELL.items():
+        table[name] = command
+        if name == APPLICATIONS_AFTER:
+            table |= _commands_of_applications()
+    return table
+
+
+def _commands_of_applications() -> Table:
+    table: dict[str, tuple[str, str, str]] = {}
+    for application in applications():
+        for name, command in application.commands.items():
+            if name in SHELL or name in table:
+                leave_out(
+                    application, f"command {name}", f'There is a command "{name}" already. Call it otherwise.'
+                )
+                continue
+            module, _, attribute = command.reference.partition(":")
+            table[name] = (module, attribute, command.line)
+    return table
+
+
+@click.group(cls=LazyGroup, table=commands(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ecluse")
 def cli() -> None:
     """Machine-learning applications that run on a laptop and, unchanged, in the cloud."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import click
+
+from ecluse.application import load
 
 #: Command or group → module, attribute, and the line that the help shows for it.
 Table = Mapping[str, tuple[str, str, str]]
@@ -26,7 +27,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self._table:
             return None
         module, attribute, _ = self._table[cmd_name]
-        command = getattr(importlib.import_module(module), attribute)
+        command = load(f"{module}:{attribute}")
         assert isinstance(command, click.Command)  # noqa: S101 (the table says so)
         return command
 
