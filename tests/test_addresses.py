@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from ecluse import web
 from ecluse.cli import cli, commands
 from ecluse.web import api, health, pages
-from ecluse.web.security import UPLOADS
+from ecluse.web.security import upload_addresses
 
 #: Routes that take an address, and who decides on it. All others below take ids, names, texts and numbers.
 ADDRESSES: Final = {
@@ -245,7 +245,7 @@ def is_text(annotation: Any) -> bool:
     return annotation is str or str in _args(annotation)
 
 
-@pytest.mark.parametrize("router", [api.router, pages.router, health.router])
+@pytest.mark.parametrize("router", [api.make_router(), pages.make_router(), health.router])
 def test_every_text_that_a_route_takes_is_placed(router: APIRouter) -> None:
     for route in routes(router):
         texts = {name for name, annotation in inputs(route).items() if is_text(annotation)}
@@ -261,7 +261,7 @@ def test_every_body_that_is_read_by_hand_is_known() -> None:
     assert {
         "/api/upload", "/fraud/upload", "/api/plants/sets", "/plants/import", "/api/plants/predict",
         "/api/plants/predict/batch", "/plants/classify",
-    } == UPLOADS  # fmt: skip
+    } == upload_addresses()  # fmt: skip
     reading = re.compile(r"\.(body|form|stream|json)\(\)")
     folder = Path(web.__file__).parents[1]
     found = [
@@ -275,7 +275,7 @@ def test_every_body_that_is_read_by_hand_is_known() -> None:
 def test_routes_that_take_an_address_are_there() -> None:
     there = {
         (method, route.path): set(inputs(route)) | ({"source"} if route.path == "/plants/sets" else set())
-        for router in (api.router, pages.router)
+        for router in (api.make_router(), pages.make_router())
         for route in routes(router)
         for method in route.methods
     }
@@ -283,7 +283,7 @@ def test_routes_that_take_an_address_are_there() -> None:
         assert names <= there[one]
 
 
-def commands(command: click.Command, title: str) -> Iterator[tuple[str, click.Command]]:
+def subcommands(command: click.Command, title: str) -> Iterator[tuple[str, click.Command]]:
     if not isinstance(command, click.Group):
         yield title, command
         return
@@ -291,7 +291,7 @@ def commands(command: click.Command, title: str) -> Iterator[tuple[str, click.Co
     for name in command.list_commands(context):
         child = command.get_command(context, name)
         assert child is not None
-        yield from commands(child, f"{title} {name}")
+        yield from subcommands(child, f"{title} {name}")
 
 
 def test_every_text_that_a_command_takes_is_placed() -> None:
@@ -300,7 +300,7 @@ def test_every_text_that_a_command_takes_is_placed() -> None:
     for name in commands():
         top = cli.get_command(context, name)
         assert top is not None
-        for title, command in commands(top, f"ecluse {name}"):
+        for title, command in subcommands(top, f"ecluse {name}"):
             texts = {
                 str(one.name) for one in command.params if isinstance(one.type, click.types.StringParamType)
             }

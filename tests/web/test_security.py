@@ -217,7 +217,7 @@ def test_cookies_go_by_https_alone_where_it_is(app: FastAPI) -> None:
 def test_every_route_answers_with_the_protecting_headers(app: FastAPI) -> None:
     """To a visitor, by every method: what is refused and what is not there as well."""
     paths = {(method, path) for path, methods in app.openapi()["paths"].items() for method in methods}
-    for router in (pages.router, health.router):
+    for router in (pages.make_router(), health.router):
         paths |= {(method, one.path) for one in routes(router) for method in one.methods}
     assert len(paths) > 150
     for method, path in sorted(paths):

@@ -294,13 +294,13 @@ def _expect_known(request: Request) -> None:
 
 
 @cache
-def _upload_addresses() -> frozenset[str]:
+def upload_addresses() -> frozenset[str]:
     return frozenset(address for application in applications() for address in application.uploads)
 
 
 def _may_be_files(scope: Scope) -> bool:
     kind = Headers(scope=scope).get("content-type", "")
-    return scope["path"] in _upload_addresses() and not is_json(kind)
+    return scope["path"] in upload_addresses() and not is_json(kind)
 
 
 def is_json(content_type: str) -> bool:
