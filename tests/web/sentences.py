@@ -37,7 +37,11 @@ NAME, NUMBER = "C7", "7"
 #: the guide, and the report brings its own languages.
 DEMO = ("bikes", "days", "disruptions", "base_map", "roads", "weather", "works")
 LEFT_OUT = (
-    *(f"apps/{wing}/{part}.py" for wing in ("city", "fraud", "plants", "mlflow") for part in ("application", "settings")),
+    *(
+        f"apps/{wing}/{part}.py"
+        for wing in ("city", "fraud", "plants", "mlflow")
+        for part in ("application", "settings")
+    ),
     *(
         f"apps/{wing}/{part}"
         for wing in ("city", "fraud", "plants")
