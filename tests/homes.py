@@ -14,9 +14,10 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Date, DateTime, Float, Integer, LargeBinary, Table
 
 from ecluse.catalog import Catalog, rows
-from ecluse.catalog.tables import Image, ImageSet, Run, Schedule, UtcDateTime
+from ecluse.catalog.tables import Image, ImageSet, Run, Schedule, SentenceText, UtcDateTime
 from ecluse.jobs import JobKind, JobRunner, Task
 from ecluse.runtime import Runtime
+from ecluse.sentences import _, to_json
 from ecluse.settings import AREAS, Settings, read_variables
 from tests.migrating import Sizes, contents, fill, publish, write_files
 
@@ -34,6 +35,10 @@ class Made:
     token: str
     link: str
     job: str
+
+
+#: A sentence as the database keeps it.
+SENTENCE = json.dumps(to_json(_("%(name)s holds %(count)s rows.", name="é", count=2)), ensure_ascii=False)
 
 
 def fill_home(runtime: Runtime, folder: Path, sizes: Sizes | None = None) -> Made:
@@ -112,6 +117,8 @@ def _value(column: Column[Any], number: int) -> Any:
         if column.name in ("artifacts", "seen_again", "columns", "sketches", "last_key"):
             return "[]"
         return "null" if column.nullable else JSON_TEXT
+    if isinstance(kind, SentenceText):
+        return SENTENCE
     if isinstance(kind, UtcDateTime | DateTime):
         return datetime(2025, 3, 30, 1, 30, number, 123456, UTC)
     if isinstance(kind, LargeBinary):

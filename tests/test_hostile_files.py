@@ -17,7 +17,6 @@ from ecluse.apps.plants.pictures import read_picture
 from ecluse.confined import Limits, nursery_of, run
 from ecluse.errors import EcluseError, ReaderStopped, UnreadableImage, UnreadableTable
 from ecluse.web.i18n import Words
-from ecluse.web.phrases import translated
 from tests import hostile_files
 from tests.application import running
 from tests.hostile_files import FAR, ROWS, Hostile, book, shared, sheet, uses
@@ -66,7 +65,7 @@ def answers_to(kinds: list[Hostile], read: object) -> dict[str, str]:
                 or "panick" in said
             ):
                 wrong[one.kind] = f"not clear: {said}"
-            elif translated(said, FRENCH) == said:
+            elif FRENCH.phrase(said) == said:
                 wrong[one.kind] = f"not in French: {said}"
         except BaseException as error:  # noqa: BLE001 (every other end is one that harms)
             wrong[one.kind] = f"{type(error).__name__}: {error}"

@@ -14,7 +14,7 @@ from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.training import train
 from ecluse.apps.plants import card as plants_card
 from ecluse.apps.plants.demo import SIDE, draw_sample, is_drawn
-from tests.web import test_phrases
+from ecluse.web.i18n import Words
 
 
 def test_a_sample_is_known_by_its_content_and_no_other_table_is(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_a_model_of_the_sample_says_that_its_data_is_simulated(tmp_path: Path) -
     assert json.loads((tmp_path / "model" / "model.json").read_text())["simulated"] is True
     assert "**Simulated data.**" in (tmp_path / "model" / "model_card.md").read_text()
     assert "Simulated" not in model_card(content | {"simulated": False, "warnings": []})
-    assert test_phrases.translated(SIMULATED, test_phrases.FRENCH).startswith("Cette table est l'exemple")
+    assert Words("fr").phrase(SIMULATED).startswith("Cette table est l'exemple")
 
 
 def test_drawn_leaves_are_known_and_photographs_are_not() -> None:

@@ -38,6 +38,7 @@ from ecluse.errors import (
 )
 from ecluse.hashing import hash_password, is_password
 from ecluse.passwords import checked_password
+from ecluse.sentences import _
 
 #: The cookie with the secret of a session, and that by which a browser is known that has signed in before.
 SESSION_COOKIE: Final = "ecluse_session"
@@ -54,11 +55,11 @@ LOCAL_EMAIL: Final = "admin@localhost"
 #: A write per request would be waste.
 LAST_USE_EVERY: Final = timedelta(minutes=1)
 logger = logging.getLogger(__name__)
-_LINK_IS_USED: Final = (
-    "This sign-in link was used before or is too old. Sign in with your password, or make a new link: "
-    "ecluse users link EMAIL"
+_LINK_IS_USED: Final = _(
+    "This sign-in link was used before or is too old. Sign in with your password, or make "
+    "a new link: ecluse users link EMAIL"
 )
-_CLOSED: Final = "Accounts are made by an administrator here. Ask one of yours."
+_CLOSED: Final = _("Accounts are made by an administrator here. Ask one of yours.")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
@@ -215,11 +216,11 @@ class Accounts:
         if user is None or not right:
             self._note_failure(address, user, client or "")
             raise InvalidCredentials(
-                "No account has this address and password. Check both, or make an account."
+                _("No account has this address and password. Check both, or make an account.")
             )
         if user.disabled_at is not None:  # said to who knows the password alone
             self._note_failure(address, user, client or "", disabled=True)
-            raise Forbidden("This account is disabled. Ask an administrator.")
+            raise Forbidden(_("This account is disabled. Ask an administrator."))
         with self._catalog.write() as transaction:
             attempts.give_back(transaction, subjects)
             audit.record(transaction, user.id, "user.sign_in", user.email, client=client or "")
@@ -330,7 +331,7 @@ class Accounts:
         user, session = signed_in.user, signed_in.session
         if session is None:
             raise NotProven(
-                "An API token does not do this. Sign in on the page and do it on your account page."
+                _("An API token does not do this. Sign in on the page and do it on your account page.")
             )
         if user.password_hash:
             subjects = attempts.of_confirmation(user.id)
@@ -341,12 +342,15 @@ class Accounts:
                     attempts.give_back(transaction, subjects)
                     return
                 audit.record(transaction, user.id, "user.proof_failed", user.email)
-            raise InvalidCredentials("That is not your current password.")
+            raise InvalidCredentials(_("That is not your current password."))
         by_link = session.by_link and now() - session.created_at < LINK_PROVES
         if not here and (not by_link or user.email == LOCAL_EMAIL):
             raise NotProven(
-                "This account has no password yet. Set one in the terminal of this Écluse: "
-                f"ecluse users password {user.email}"
+                _(
+                    "This account has no password yet. Set one in the terminal of this Écluse: ecluse "
+                    "users password %(email)s",
+                    email=user.email,
+                )
             )
 
     def change_password(
@@ -509,7 +513,7 @@ class Accounts:
         with self._catalog.read() as transaction:
             user = users.user_by_email(transaction, email.strip().lower())
         if user is None:
-            raise NotFound(f"No user {email}. See: ecluse users list")
+            raise NotFound(_("No user %(value)s. See: ecluse users list", value=email))
         return user
 
     # Programs
@@ -525,9 +529,11 @@ class Accounts:
             InvalidInput: it has no name, or the days are none that are offered.
         """
         if not name.strip():
-            raise InvalidInput("A token needs a name, such as the program that will use it.")
+            raise InvalidInput(_("A token needs a name, such as the program that will use it."))
         if days not in TOKEN_DAYS:
-            raise InvalidInput(f"A token lasts 30, 90 or 365 days, or until it is ended; not {days} days.")
+            raise InvalidInput(
+                _("A token lasts 30, 90 or 365 days, or until it is ended; not %(days)s days.", days=days)
+            )
         secret = f"ecluse_{secrets.token_urlsafe(32)}"
         with self._catalog.write() as transaction:
             token = users.add_token(
@@ -569,7 +575,7 @@ class Accounts:
     def revoke_token(self, user_id: str, token_id: str) -> None:
         with self._catalog.write() as transaction:
             if not users.remove_token(transaction, user_id, token_id):
-                raise NotFound(f"No token {token_id}.")
+                raise NotFound(_("No token %(value)s.", value=token_id))
             audit.record(transaction, user_id, "token.revoke", token_id)
 
     def revoke_tokens(self, user_id: str) -> int:
@@ -598,7 +604,7 @@ class Accounts:
             if found is not None:
                 return found
             if users.count_users(transaction):
-                raise Forbidden("No account administers. Make one: ecluse users add EMAIL --admin")
+                raise Forbidden(_("No account administers. Make one: ecluse users add EMAIL --admin"))
             users.remove_first_secrets(transaction)
             user = users.add_user(transaction, email=LOCAL_EMAIL, name="", password_hash=None, role="admin")
             audit.record(transaction, None, "user.add", user.email, role=user.role)
@@ -644,7 +650,9 @@ def checked_email(email: str) -> str:
     """The address in the form it is kept: trimmed, lower case."""
     address = email.strip().lower()
     if len(address) > MAX_EMAIL or not _EMAIL.fullmatch(address) or not address.isprintable():
-        raise InvalidInput(f"{email!r} is not an e-mail address such as name@example.org.")
+        raise InvalidInput(
+            _("%(email)s is not an e-mail address such as name@example.org.", email=repr(email))
+        )
     return address
 
 
@@ -662,8 +670,11 @@ def _expect_admitted(transaction: Transaction, admission: Admission, secret: str
         raise Forbidden(_CLOSED)
     if is_first and not users.has_first_secret(transaction, _digest(secret.strip())):
         raise InvalidCredentials(
-            "The first account administers, and needs the secret that the terminal printed when this Écluse started. "
-            "Start it again for another, or make the account there: ecluse users add EMAIL --role administrator"
+            _(
+                "The first account administers, and needs the secret that the terminal printed when "
+                "this Écluse started. Start it again for another, or make the account there: ecluse "
+                "users add EMAIL --role administrator"
+            )
         )
 
 
@@ -672,7 +683,7 @@ def _held(transaction: Transaction, email: str) -> User:
     users.hold_accounts(transaction)
     user = users.user_by_email(transaction, email.strip().lower())
     if user is None:
-        raise NotFound(f"No user {email}. See: ecluse users list")
+        raise NotFound(_("No user %(value)s. See: ecluse users list", value=email))
     return user
 
 

@@ -41,6 +41,7 @@ from typing import IO, Any, Final, NoReturn
 
 from ecluse import errors
 from ecluse.errors import EcluseError, ReaderStopped
+from ecluse.sentences import from_json, to_json
 from ecluse.settings import inherited, replace_variables
 
 MIB: Final = 1 << 20
@@ -51,6 +52,8 @@ KEPT: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
 THREADS: Final = 4
 #: Bytes that a reader may answer with: the profile of 10,000 columns has 50 MB, an image of 50 million pixels 150.
 MOST_ANSWERED: Final = 256 * MIB
+#: Characters of what a reader says that are kept.
+MOST_SAID: Final = 2000
 #: Seconds that a nursery without work stays.
 IDLE: Final = 300.0
 #: Seconds between two looks at whether the work is still wanted.
@@ -268,8 +271,17 @@ def _plain(line: bytes) -> dict[str, Any]:
 
 def _progress(told: Any) -> tuple[float, str] | None:
     if isinstance(told, list) and len(told) == 2 and isinstance(told[0], int | float):
-        return min(max(float(told[0]), 0.0), 1.0), str(told[1])[:300]
+        return min(max(float(told[0]), 0.0), 1.0), _sentence(told[1])
     return None
+
+
+def _sentence(value: Any) -> str:
+    """What a reader says, who may have been taken over by its file: a sentence, or the beginning of a text."""
+    try:
+        text = from_json(value)
+    except ValueError:
+        return str(value)[:MOST_SAID]
+    return text if len(text) <= MOST_SAID else str(text[:MOST_SAID])
 
 
 def _judged(said: _Conversation, limits: Limits, words: IO[bytes]) -> Answer:
@@ -316,7 +328,7 @@ def _last_words(words: IO[bytes]) -> str:
 
 
 def _error_of(said: Mapping[str, Any], limits: Limits) -> Exception:
-    kind, message = str(said["error"]), str(said.get("message", ""))[:2000]
+    kind, message = str(said["error"]), _sentence(said.get("message", ""))
     if kind == "MemoryError":
         return ReaderStopped("memory", limits.memory)
     if kind == "OSError":
@@ -527,7 +539,7 @@ def _serve(job: socket.socket) -> NoReturn:
             job.sendall(json.dumps(what).encode() + b"\n" + beside)
 
     def tell(fraction: float, message: str = "") -> None:
-        say({"told": [fraction, message]})
+        say({"told": [fraction, to_json(message)]})
 
     try:
         _bound(request)
@@ -536,7 +548,7 @@ def _serve(job: socket.socket) -> NoReturn:
         made = found if isinstance(found, Beside) else Beside(found, b"")
         say({"answer": made.value, "size": len(made.data)}, made.data)
     except EcluseError as error:
-        say({"error": type(error).__name__, "message": str(error)})
+        say({"error": type(error).__name__, "message": to_json(str(error))})
     except MemoryError:
         say({"error": "MemoryError"})
     except OSError as error:

@@ -6,6 +6,7 @@ asks it now and then for another connection: one that works gives it, one that d
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection, Engine, create_engine, event
 
 from ecluse.limits import WORKING, Limits
+from ecluse.sentences import _, pack, unpack
 
 if TYPE_CHECKING:
     import psycopg
@@ -38,6 +40,18 @@ SQLITE_PATIENCE: Final = 30.0
 IMPATIENCE: Final = 0.2
 
 
+def _write_json(document: Any) -> str:
+    return json.dumps(pack(document))
+
+
+def _read_json(text: str) -> Any:
+    return unpack(json.loads(text))
+
+
+#: JSON columns keep what the sentences in them are made of.
+_JSON: Final[dict[str, Any]] = {"json_serializer": _write_json, "json_deserializer": _read_json}
+
+
 def open_engine(url: str, limits: Limits = WORKING) -> Engine:
     """The database at `url`. On SQLite writers wait for one another and readers for no one.
 
@@ -45,11 +59,11 @@ def open_engine(url: str, limits: Limits = WORKING) -> Engine:
     once where another one is in its way.
     """
     if not url.startswith("sqlite"):
-        engine = create_engine(url, pool_pre_ping=True, pool_timeout=limits.turn)
+        engine = create_engine(url, **_JSON, pool_pre_ping=True, pool_timeout=limits.turn)
         event.listen(engine, "do_connect", _connecting(limits))
         event.listen(engine, "begin", _begin_postgresql)
         return engine
-    engine = create_engine(url, connect_args={"timeout": SQLITE_PATIENCE})
+    engine = create_engine(url, **_JSON, connect_args={"timeout": SQLITE_PATIENCE})
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -77,15 +91,22 @@ def why_postgresql_fails(error: BaseException) -> Reason | None:
 
 #: By SQLSTATE: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _REASONS: Final = {
-    "53100": Reason("The disk of the PostgreSQL server is full. Free some room there, then try again.", True),
+    "53100": Reason(
+        _("The disk of the PostgreSQL server is full. Free some room there, then try again."), True
+    ),
     "25006": Reason(
-        "The PostgreSQL server can only be read: it is a standby, or set so. Name the primary in DATABASE_URL.",
+        _(
+            "The PostgreSQL server can only be read: it is a standby, or set so. Name the primary "
+            "in DATABASE_URL."
+        ),
         True,
     ),
-    "53300": Reason("The PostgreSQL server has no connection left. Try again, or raise its max_connections."),
-    "55P03": Reason("Another transaction has kept what this needs locked for too long. Try again."),
+    "53300": Reason(
+        _("The PostgreSQL server has no connection left. Try again, or raise its max_connections.")
+    ),
+    "55P03": Reason(_("Another transaction has kept what this needs locked for too long. Try again.")),
     "57014": Reason(
-        "PostgreSQL took longer than this may take, and was stopped. Try again when less is asked of it."
+        _("PostgreSQL took longer than this may take, and was stopped. Try again when less is asked of it.")
     ),
 }
 
@@ -194,7 +215,7 @@ class _Server:
             return True
 
 
-_SILENT: Final = "it has fallen silent"
+_SILENT: Final = _("it has fallen silent")
 _attentive_type: Any = None
 
 

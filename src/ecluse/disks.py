@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ecluse.errors import DiskUnusable
+from ecluse.sentences import _, num
 
 logger = logging.getLogger(__name__)
 #: A disk with fewer free bytes counts as full. Between two looks of an orchestrator (10 s) it takes the chunks of the
@@ -22,12 +23,6 @@ logger = logging.getLogger(__name__)
 LEAST_FREE: Final = 64 * 1024**2
 #: SQLite cannot open a database without room for its shared memory (32 KiB) and a page of its log.
 _OPENING: Final = 64 * 1024
-
-_ELSEWHERE: Final = "or choose another folder for everything local: ECLUSE_HOME=/another/folder, or --home"
-_RESTORE: Final = (
-    "Stop Écluse, move the file away and put a copy from a backup in its place; without one, "
-    "what is still readable comes out with: sqlite3 {file} .recover | sqlite3 mended.db"
-)
 
 
 @dataclass(frozen=True)
@@ -114,9 +109,15 @@ def _narrow_folder(folder: Path, *, shared: bool) -> None:
         return
     if found.st_uid != os.geteuid():
         raise DiskUnusable(
-            f"{folder} may be read by others on this machine (mode {mode:o}) and belongs to another user, so that it "
-            "cannot be narrowed here: the catalog and keys in it would be open to them. Let its owner narrow it "
-            f"(chmod 700 {folder}), set ECLUSE_HOME_SHARED=true if its group is to share it, {_ELSEWHERE}."
+            _(
+                "%(file)s may be read by others on this machine (mode %(value)s) and belongs to another user, so "
+                "that it cannot be narrowed here: the catalog and keys in it would be open to them. Let its owner "
+                "narrow it (chmod 700 %(name)s), set ECLUSE_HOME_SHARED=true if its group is to share it, or "
+                "choose another folder for everything local: ECLUSE_HOME=/another/folder, or --home.",
+                file=folder,
+                value=f"{mode:o}",
+                name=folder,
+            )
         )
     folder.chmod(mode & ~wide)
     logger.warning(
@@ -164,9 +165,9 @@ def what_is_wrong(error: BaseException, place: Path | None = None) -> str | None
     if error.errno == errno.ENOSPC and place is not None:
         return _full(place)
     if error.errno == errno.ENOSPC:
-        return (
-            "A disk of this machine is full; ecluse doctor says which. Free some room (ecluse cache clear empties the "
-            "cache), then try again; nothing was kept half."
+        return _(
+            "A disk of this machine is full; ecluse doctor says which. Free some room (ecluse "
+            "cache clear empties the cache), then try again; nothing was kept half."
         )
     return _ways_out(place or "a file").get(error.errno or 0)
 
@@ -175,15 +176,31 @@ def why_sqlite_fails(error: BaseException | None, file: Path) -> str | None:
     """What is wrong with a SQLite database and what to do about it; None where SQLite means something else."""
     name = getattr(error, "sqlite_errorname", "") or "" if isinstance(error, sqlite3.Error) else ""
     if name.startswith("SQLITE_NOTADB"):
-        return f"{file} is not a SQLite database: it holds something else. {_RESTORE.format(file=file)}."
+        return _(
+            "%(file)s is not a SQLite database: it holds something else. Stop Écluse, move the file away and "
+            "put a copy from a backup in its place; without one, what is still readable comes out with: "
+            "sqlite3 %(value)s .recover | sqlite3 mended.db.",
+            file=file,
+            value=file,
+        )
     if name.startswith("SQLITE_CORRUPT"):
-        return f"{file} is damaged ({error}). {_RESTORE.format(file=file)}."
+        return _(
+            "%(file)s is damaged (%(error)s). Stop Écluse, move the file away and put a copy from a backup in "
+            "its place; without one, what is still readable comes out with: sqlite3 %(value)s .recover | "
+            "sqlite3 mended.db.",
+            file=file,
+            error=error,
+            value=file,
+        )
     if name.startswith("SQLITE_FULL"):
         return _full(file)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_IOERR")):
         return _why_unwritable(file) or (_ways_out(file)[errno.EIO] if "IOERR" in name else None)
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return f"Another process has kept {file} locked for half a minute. Try again, or end that process."
+        return _(
+            "Another process has kept %(file)s locked for half a minute. Try again, or end that process.",
+            file=file,
+        )
     return None
 
 
@@ -209,10 +226,18 @@ def is_damage(error: BaseException | None) -> bool:
 def _why_unwritable(file: Path) -> str | None:
     """Why SQLite cannot write a file and, beside it, its journal; None where nothing is seen to be in the way."""
     if file.is_dir():
-        return f"{file} is a folder, and the database is to be a file. Move the folder away, {_ELSEWHERE}."
+        return _(
+            "%(file)s is a folder, and the database is to be a file. Move the folder away, or choose another "
+            "folder for everything local: ECLUSE_HOME=/another/folder, or --home.",
+            file=file,
+        )
     folder = file.parent
     if not folder.is_dir():
-        return f"There is no folder {folder}. Make it, {_ELSEWHERE}."
+        return _(
+            "There is no folder %(file)s. Make it, or choose another folder for everything local: "
+            "ECLUSE_HOME=/another/folder, or --home.",
+            file=folder,
+        )
     disk = os.statvfs(folder)
     if disk.f_flag & os.ST_RDONLY:
         return _ways_out(file)[errno.EROFS]
@@ -229,31 +254,56 @@ def _is_no_folder(error: OSError, folder: Path) -> str:
     for above in (folder, *folder.parents):
         if above.exists():
             if not above.is_dir():
-                return f"{folder} cannot be a folder: {above} is a file. Move it away, {_ELSEWHERE}."
+                return _(
+                    "%(file)s cannot be a folder: %(value)s is a file. Move it away, or choose another folder for "
+                    "everything local: ECLUSE_HOME=/another/folder, or --home.",
+                    file=folder,
+                    value=above,
+                )
             break
     reason = error.strerror or type(error).__name__
-    return f"{folder} cannot be used as a folder: {reason}. Make it, {_ELSEWHERE}."
+    return _(
+        "%(file)s cannot be used as a folder: %(error)s. Make it, or choose another folder for everything "
+        "local: ECLUSE_HOME=/another/folder, or --home.",
+        file=folder,
+        error=reason,
+    )
 
 
 def _ways_out(place: str | Path) -> dict[int, str]:
     """By what the system calls the trouble; a full disk is told by `_full`."""
-    forbidden = (
-        f"{place} may not be read or written by the user that runs Écluse ({_user()}). Give it to that user "
-        f"(chown -R), {_ELSEWHERE}."
+    forbidden = _(
+        "%(file)s may not be read or written by the user that runs Écluse (%(name)s). Give it to that user "
+        "(chown -R), or choose another folder for everything local: ECLUSE_HOME=/another/folder, or --home.",
+        file=place,
+        name=_user(),
     )
-    quota = (
-        f"The user that runs Écluse ({_user()}) may keep no more on the disk that holds {place}. Raise the quota, or "
-        "free some room (ecluse cache clear empties the cache), then try again; nothing was kept half."
+    quota = _(
+        "The user that runs Écluse (%(name)s) may keep no more on the disk that holds "
+        "%(file)s. Raise the quota, or free some room (ecluse cache clear empties the cache), "
+        "then try again; nothing was kept half.",
+        name=_user(),
+        file=place,
     )
     return {
-        errno.EROFS: f"{place} is on a disk that can only be read. Mount it for writing, {_ELSEWHERE}.",
+        errno.EROFS: _(
+            "%(file)s is on a disk that can only be read. Mount it for writing, or choose another folder for "
+            "everything local: ECLUSE_HOME=/another/folder, or --home.",
+            file=place,
+        ),
         errno.EACCES: forbidden,
         errno.EPERM: forbidden,
         errno.EDQUOT: quota,
-        errno.EFBIG: f"{place} would be larger than a file may be here (see: ulimit -f). Raise that limit.",
-        errno.EIO: f"The disk that holds {place} fails to read or write. Copy what it holds elsewhere, {_ELSEWHERE}.",
-        errno.EMFILE: "Too many files are open in this process (see: ulimit -n). Raise that limit.",
-        errno.ENFILE: "Too many files are open on this machine. End what holds them open, then try again.",
+        errno.EFBIG: _(
+            "%(file)s would be larger than a file may be here (see: ulimit -f). Raise that limit.", file=place
+        ),
+        errno.EIO: _(
+            "The disk that holds %(file)s fails to read or write. Copy what it holds elsewhere, or choose "
+            "another folder for everything local: ECLUSE_HOME=/another/folder, or --home.",
+            file=place,
+        ),
+        errno.EMFILE: _("Too many files are open in this process (see: ulimit -n). Raise that limit."),
+        errno.ENFILE: _("Too many files are open on this machine. End what holds them open, then try again."),
     }
 
 
@@ -262,13 +312,17 @@ def _full(place: Path) -> str:
     there = next(above for above in (place.absolute(), *place.absolute().parents) if above.exists())
     status = os.statvfs(there)
     if _has_no_inode(status):
-        return (
-            f"The disk that holds {place} takes no more files: its inodes are used up. Remove some files (ecluse cache "
-            "clear empties the cache), then try again; nothing was kept half."
+        return _(
+            "The disk that holds %(file)s takes no more files: its inodes are used up. Remove "
+            "some files (ecluse cache clear empties the cache), then try again; nothing was kept "
+            "half.",
+            file=place,
         )
-    return (
-        f"The disk that holds {place} is full: {_free(status) / 1e6:,.1f} MB free. Free some room (ecluse cache clear "
-        "empties the cache), then try again; nothing was kept half."
+    return _(
+        "The disk that holds %(file)s is full: %(number)s MB free. Free some room (ecluse "
+        "cache clear empties the cache), then try again; nothing was kept half.",
+        file=place,
+        number=num(_free(status) / 1000000.0, ",.1f"),
     )
 
 

@@ -19,6 +19,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 
 from ecluse.errors import PasswordsBusy
 from ecluse.passwords import MAX_PASSWORD
+from ecluse.sentences import _
 
 #: RFC 9106, section 4, second recommended option: 64 MiB, three passes, four lanes.
 MEMORY_COST: Final = 64 * 1024  # KiB
@@ -117,5 +118,5 @@ def _made_for_nobody() -> str:
 
 def _busy() -> PasswordsBusy:
     return PasswordsBusy(
-        "Many people sign in at this moment. Nothing was tried; try again in 2 seconds.", COME_BACK
+        _("Many people sign in at this moment. Nothing was tried; try again in 2 seconds."), COME_BACK
     )

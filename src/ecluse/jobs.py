@@ -37,6 +37,7 @@ from ecluse.errors import (
     JobTaken,
     StoreUnavailable,
 )
+from ecluse.sentences import _, pack, unpack
 
 REPORT_SECONDS: Final = 0.5
 #: How long the record of an ended job is kept.
@@ -119,14 +120,14 @@ class Task:
         with self._catalog.read() as transaction:
             ended = jobs.step(transaction, self.job_id, name, position)
         if ended is not None:
-            remembered: R = json.loads(ended)
+            remembered: R = unpack(json.loads(ended))
             return remembered
         self._is_in_step = True
         try:
             result = self._tried(lambda: function(*args, **kwargs))
         finally:
             self._is_in_step = False
-        self._tried(lambda: self._keep(name, position, json.dumps(result, default=_plain)))
+        self._tried(lambda: self._keep(name, position, json.dumps(pack(result), default=_plain)))
         return result
 
     def _keep(self, name: str, position: int, result: str) -> None:
@@ -155,11 +156,11 @@ class Task:
             logger.warning("Progress of job %s was not recorded; the work goes on: %s", self.job_id, error)
             return
         if not is_ours:
-            raise JobTaken("The job was cancelled, or another worker has taken it over.")
+            raise JobTaken(_("The job was cancelled, or another worker has taken it over."))
 
     def _expect_open(self) -> None:
         if self._closing.is_set():
-            raise JobCancelled("The worker stops; the next one takes the job up.")
+            raise JobCancelled(_("The worker stops; the next one takes the job up."))
 
     def _tried(self, work: Callable[[], R]) -> R:
         for attempt in range(1, TRIES):
@@ -273,18 +274,18 @@ class Jobs:
             JobNotFound: there is none of this id, or it is someone else's.
         """
         if not _may_be_id(job_id):
-            raise JobNotFound("No job has such an id. See: ecluse jobs list")
+            raise JobNotFound(_("No job has such an id. See: ecluse jobs list"))
         job = self.get_many(user_id, [job_id]).get(job_id)
         if job is None:
-            raise JobNotFound(f"No job {job_id}. See: ecluse jobs list")
+            raise JobNotFound(_("No job %(value)s. See: ecluse jobs list", value=job_id))
         return job
 
     def end_of(self, user_id: str, job_id: str) -> JobEnd | None:
         """How the job of a row ended; None while it goes on. One whose record is gone has failed."""
         job = self.get_many(user_id, [job_id]).get(job_id)
         if job is None:
-            return JobEnd("failed", "Its job is gone. Ask for it again.")
-        return None if job.active else JobEnd(job.status, job.error or "It was stopped.")
+            return JobEnd("failed", _("Its job is gone. Ask for it again."))
+        return None if job.active else JobEnd(job.status, job.error or _("It was stopped."))
 
     def get_many(self, user_id: str | None, job_ids: Sequence[str]) -> dict[str, Job]:
         """Those of these jobs that are there and this user's (None: anyone's), by their ids."""
@@ -684,7 +685,10 @@ def _why(claim: Claim, error: BaseException) -> _Outcome:
     reference = uuid.uuid4().hex[:8]
     logger.error("Job %s (%s) failed; reference %s", claim.job_id, claim.kind, reference, exc_info=error)
     return _Failed(
-        f"The job was stopped by a fault of ours. The worker's log has it under reference {reference}."
+        _(
+            "The job was stopped by a fault of ours. The worker's log has it under reference %(reference)s.",
+            reference=reference,
+        )
     )
 
 

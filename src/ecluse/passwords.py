@@ -16,6 +16,7 @@ from functools import cache
 from typing import Final
 
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 #: SP 800-63B-4 asks for 15 where a password is all there is, and for 8 beside a second factor; 63B-3 asked for 8.
 MIN_PASSWORD: Final = 8
@@ -42,24 +43,36 @@ def checked_password(password: str, email: str = "") -> str:
         InvalidInput: it is too short or too long, or a guesser tries it first; the message says which.
     """
     if len(password) < MIN_PASSWORD:
-        raise InvalidInput(f"The password has {len(password)} characters; use at least {MIN_PASSWORD}.")
+        raise InvalidInput(
+            _(
+                "The password has %(count)s characters; use at least %(least)s.",
+                count=len(password),
+                least=MIN_PASSWORD,
+            )
+        )
     if len(password) > MAX_PASSWORD:
-        raise InvalidInput(f"The password has more than {MAX_PASSWORD} characters.")
+        raise InvalidInput(_("The password has more than %(count)s characters.", count=MAX_PASSWORD))
     folded = _folded(password)
     if folded in _common():
         raise InvalidInput(
-            "This password is on the list of those that guessers try first. Use another, such as four words that "
-            "have nothing to do with each other."
+            _(
+                "This password is on the list of those that guessers try first. Use another, such as "
+                "four words that have nothing to do with each other."
+            )
         )
     if _is_of_context(folded, _folded(email)):
         raise InvalidInput(
-            "This password is the e-mail address or the name of the service, or little more. Use another, such as "
-            "four words that have nothing to do with each other."
+            _(
+                "This password is the e-mail address or the name of the service, or little more. Use "
+                "another, such as four words that have nothing to do with each other."
+            )
         )
     if _is_run(folded):
         raise InvalidInput(
-            "This password repeats one character, or follows the keyboard or the alphabet. Use another, such as four "
-            "words that have nothing to do with each other."
+            _(
+                "This password repeats one character, or follows the keyboard or the alphabet. Use "
+                "another, such as four words that have nothing to do with each other."
+            )
         )
     return password
 

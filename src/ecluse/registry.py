@@ -37,6 +37,7 @@ from ecluse.errors import (
     StoreUnavailable,
     VersionNotFound,
 )
+from ecluse.sentences import _, num
 from ecluse.storage import (
     Cache,
     Digest,
@@ -125,11 +126,15 @@ class Manifest:
             _expect_whole(manifest)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ManifestInvalid(
-                f"This manifest cannot be read: {error}. Publish the version again."
+                _("This manifest cannot be read: %(error)s. Publish the version again.", error=error)
             ) from error
         if manifest.format_version != FORMAT_VERSION:
             raise ManifestInvalid(
-                f"This manifest has format {manifest.format_version}; this Écluse reads format {FORMAT_VERSION}."
+                _(
+                    "This manifest has format %(value)s; this Écluse reads format %(word)s.",
+                    value=manifest.format_version,
+                    word=FORMAT_VERSION,
+                )
             )
         return manifest
 
@@ -215,7 +220,11 @@ class Registry:
                 if error.filename != str(source):
                     raise
                 raise InvalidInput(
-                    f"{source} cannot be read: {error.strerror}. Nothing was published."
+                    _(
+                        "%(file)s cannot be read: %(error)s. Nothing was published.",
+                        file=source,
+                        error=error.strerror,
+                    )
                 ) from error
             media = mimetypes.guess_type(path)[0] or "application/octet-stream"
             return ManifestFile(path, stored.size, stored.sha256, media)
@@ -301,7 +310,7 @@ class Registry:
         """
         versions = self.versions(name)
         if not versions:
-            raise ModelNotFound(f'No model "{name}". See: ecluse models list')
+            raise ModelNotFound(_('No model "%(name)s". See: ecluse models list', name=name))
         return versions[-1]
 
     def manifest(self, name: str, version: str, *, digest: str | None = None) -> Manifest:
@@ -327,7 +336,12 @@ class Registry:
             data = read(key)
         except ObjectNotFound as error:
             raise VersionNotFound(
-                f'No version {version} of "{name}". See: ecluse models show {name}'
+                _(
+                    'No version %(value)s of "%(name)s". See: ecluse models show %(model)s',
+                    value=version,
+                    name=name,
+                    model=name,
+                )
             ) from error
         except DigestMismatch as error:
             raise _replaced(name, version) from error
@@ -336,7 +350,11 @@ class Registry:
         manifest = Manifest.from_json(data)
         if (manifest.name, manifest.version) != (name, version):
             raise ManifestInvalid(
-                f'The manifest of {name} {version} says it is "{manifest.name} {manifest.version}".'
+                _(
+                    'The manifest of %(name)s says it is "%(value)s".',
+                    name=f"{name} {version}",
+                    value=f"{manifest.name} {manifest.version}",
+                )
             )
         return manifest
 
@@ -364,7 +382,11 @@ class Registry:
             fetched = take(self._store, key, file.sha256, file.size, destination, progress)
         except ObjectNotFound as error:
             raise DigestMismatch(
-                f"{key} is missing from {self._store.url}. Publish the model again, or use another version."
+                _(
+                    "%(file)s is missing from %(name)s. Publish the model again, or use another version.",
+                    file=key,
+                    name=self._store.url,
+                )
             ) from error
         if fetched.from_cache and progress is not None:
             progress(file.size)
@@ -436,8 +458,8 @@ class Registry:
         """What lies in the folders of versions that are not committed, by model and version."""
         folders: dict[tuple[str, str], list[ObjectInfo]] = defaultdict(list)
         for info in self._store.list():
-            name, _, rest = info.key.partition("/")
-            version, _, path = rest.partition("/")
+            name, _rest, rest = info.key.partition("/")
+            version, _rest, path = rest.partition("/")
             if path and _NAME.fullmatch(name) and is_version(version):
                 folders[name, version].append(info)
         open_ = [item for item in folders.items() if not _has(item[1], MANIFEST)]
@@ -489,7 +511,11 @@ class Registry:
                 tick(len(chunk))
         except ObjectNotFound as error:
             raise DigestMismatch(
-                f"{key} is missing from {self._store.url}. Publish the model again."
+                _(
+                    "%(file)s is missing from %(name)s. Publish the model again.",
+                    file=key,
+                    name=self._store.url,
+                )
             ) from error
         digest.expect(file.sha256, f"{key} in {self._store.url}")
 
@@ -543,13 +569,21 @@ def files_below(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() and path.exists() and not path.resolve().is_relative_to(inside):
             raise InvalidInput(
-                f"{path} is a link that leads out of {folder}. Remove it, or put a copy of the file there."
+                _(
+                    "%(value)s is a link that leads out of %(file)s. Remove it, or put a copy of the file "
+                    "there.",
+                    value=path,
+                    file=folder,
+                )
             )
         if path.is_file():
             found[path.relative_to(folder).as_posix()] = path
         elif path.is_symlink() or not path.is_dir():
             raise InvalidInput(
-                f"{path} is neither a file nor a folder of its own. Remove it, or put the file there."
+                _(
+                    "%(file)s is neither a file nor a folder of its own. Remove it, or put the file there.",
+                    file=path,
+                )
             )
     return found
 
@@ -590,10 +624,12 @@ class _Stopped(Exception):
 
 def _checked_files(files: Mapping[str, Path]) -> Mapping[str, Path]:
     if not files:
-        raise InvalidInput("There is no file to publish. Name at least one.")
+        raise InvalidInput(_("There is no file to publish. Name at least one."))
     for path in files:
         if checked_key(path) in (CLAIM, MANIFEST, SIGNATURE):
-            raise InvalidInput(f"{path!r} is a name of the registry's own. Rename the file.")
+            raise InvalidInput(
+                _("%(file)s is a name of the registry's own. Rename the file.", file=repr(path))
+            )
     return files
 
 
@@ -604,14 +640,21 @@ def _has(found: Iterable[ObjectInfo], name: str) -> bool:
 
 def _replaced(name: str, version: str) -> ManifestInvalid:
     return ManifestInvalid(
-        f"The manifest of {name} {version} was replaced after it was published. "
-        "Delete the version, and publish it again."
+        _(
+            "The manifest of %(name)s was replaced after it was published. Delete the version, "
+            "and publish it again.",
+            name=f"{name} {version}",
+        )
     )
 
 
 def _taken(name: str, version: str) -> ObjectExists:
     return ObjectExists(
-        f"{name} {version} is held by another publication, or was deleted or cleaned up meanwhile. Publish it again."
+        _(
+            "%(name)s is held by another publication, or was deleted or cleaned up meanwhile. "
+            "Publish it again.",
+            name=f"{name} {version}",
+        )
     )
 
 
@@ -620,15 +663,26 @@ def _file_of(manifest: Manifest, path: str) -> ManifestFile:
         if file.path == path:
             return file
     names = ", ".join(file.path for file in manifest.files)
-    raise VersionNotFound(f"{manifest.name} {manifest.version} has no file {path!r}; it has: {names}.")
+    raise VersionNotFound(
+        _(
+            "%(name)s %(value)s has no file %(file)s; it has: %(values)s.",
+            name=manifest.name,
+            value=manifest.version,
+            file=repr(path),
+            values=names,
+        )
+    )
 
 
 def checked_name(name: str) -> str:
     """A model name that can stand in a key, a URL and a file name; `InvalidInput` otherwise."""
     if not _NAME.fullmatch(name):
         raise InvalidInput(
-            f"{name!r} cannot be a model name: use 1 to 64 letters, digits, dots, hyphens or underscores, "
-            "beginning with a letter or digit."
+            _(
+                "%(name)s cannot be a model name: use 1 to 64 letters, digits, dots, hyphens or "
+                "underscores, beginning with a letter or digit.",
+                name=repr(name),
+            )
         )
     return name
 
@@ -636,7 +690,13 @@ def checked_name(name: str) -> str:
 def checked_version(version: str) -> str:
     """A version name such as v20251028_181858; `VersionNotFound` otherwise."""
     if not is_version(version):
-        raise VersionNotFound(f"{version!r} is not a version; one looks like v20251028_181858.")
+        raise VersionNotFound(
+            _(
+                "%(value)s is not a version; one looks like %(word)s.",
+                value=repr(version),
+                word="v20251028_181858",
+            )
+        )
     return version
 
 
@@ -655,7 +715,9 @@ def manifest_bytes(store: ObjectStore, key: str) -> bytes:
     for chunk in store.stream(key):
         data += chunk
         if len(data) > LARGEST_MANIFEST:
-            raise ManifestInvalid(f"{key} is larger than any manifest. Publish the version again.")
+            raise ManifestInvalid(
+                _("%(key)s is larger than any manifest. Publish the version again.", key=key)
+            )
     return bytes(data)
 
 
@@ -668,7 +730,7 @@ def checked_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     _expect_shown(metadata)
     plain = _plain(metadata)
     if len(json.dumps(plain, ensure_ascii=False).encode()) > METADATA_BYTES:
-        raise _not_kept(f"they are larger than {METADATA_BYTES // 1024} KiB")
+        raise _not_kept(_("they are larger than %(count)s KiB", count=METADATA_BYTES // 1024))
     return plain
 
 
@@ -678,10 +740,10 @@ def _expect_shown(metadata: Mapping[str, Any]) -> None:
     while open_:
         found, level = open_.pop()
         if level > LEVELS:
-            raise _not_kept(f"they are nested more than {LEVELS} levels deep")
+            raise _not_kept(_("they are nested more than %(count)s levels deep", count=LEVELS))
         if isinstance(found, Mapping):
             if any(not isinstance(key, str) or len(key) > KEY for key in found):
-                raise _not_kept(f"a key is no text, or longer than {KEY} characters")
+                raise _not_kept(_("a key is no text, or longer than %(count)s characters", count=KEY))
             inner = list(found.values())
             count += len(inner)
         else:
@@ -691,9 +753,9 @@ def _expect_shown(metadata: Mapping[str, Any]) -> None:
             if isinstance(value, Mapping | list | tuple):
                 open_.append((value, level + 1))
             elif isinstance(value, int | float) and not fits_float(value):
-                raise _not_kept("a number is not finite, or too large")
+                raise _not_kept(_("a number is not finite, or too large"))
         if count > VALUES:
-            raise _not_kept(f"they hold more than {VALUES:,} values")
+            raise _not_kept(_("they hold more than %(count)s values", count=num(VALUES, ",")))
 
 
 def fits_float(value: float) -> bool:
@@ -710,20 +772,23 @@ def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
         text.encode()
         return dict(json.loads(text))
     except UnicodeEncodeError as error:
-        raise _not_kept("a text holds half a character") from error
+        raise _not_kept(_("a text holds half a character")) from error
     except (TypeError, ValueError) as error:
         raise _not_kept(str(error)) from error
 
 
 def _not_kept(error: str) -> InvalidInput:
     return InvalidInput(
-        f"These metadata cannot be kept: {error}. Use texts, finite numbers, lists and objects."
+        _(
+            "These metadata cannot be kept: %(error)s. Use texts, finite numbers, lists and objects.",
+            error=error,
+        )
     )
 
 
 def _size(size: Any) -> int:
     if type(size) is not int or not 0 <= size < 2**63:
-        raise ValueError("a size is no number of bytes")
+        raise ValueError(_("a size is no number of bytes"))
     return size
 
 
@@ -731,13 +796,13 @@ def _expect_whole(manifest: Manifest) -> None:
     """`ValueError` or `TypeError` for what could not be written again, or not all be stored below one folder."""
     texts = (manifest.name, manifest.version, manifest.created_at, manifest.created_by, manifest.nonce)
     if not all(isinstance(text, str) for text in texts) or not isinstance(manifest.metadata, dict):
-        raise TypeError("a part of it is of another kind")
+        raise TypeError(_("a part of it is of another kind"))
     json.dumps(manifest.metadata, allow_nan=False)
     manifest.to_json()
     paths = {file.path for file in manifest.files}
     folders = {path[:at] for path in paths for at, letter in enumerate(path) if letter == "/"}
     if len(paths) < len(manifest.files) or paths & folders:
-        raise ValueError("two files have one name")
+        raise ValueError(_("two files have one name"))
 
 
 def _order(version: str) -> tuple[str, int]:

@@ -16,6 +16,7 @@ from ecluse.errors import DigestMismatch, Forbidden, JobNotFound, MigrationHeld
 from ecluse.jobs import Job, JobKind, Link, Task
 from ecluse.migration import Progress, Stage
 from ecluse.runtime import Runtime
+from ecluse.sentences import _, num
 
 T = TypeVar("T")
 QUEUE: Final = "upkeep"
@@ -99,7 +100,11 @@ def _start(runtime: Runtime, user_id: str, migration_id: str, kind: str) -> str:
     row = migration.find(runtime.catalog, migration_id)
     if _has_active_job(runtime, row):
         raise MigrationHeld(
-            f"Migration {migration_id} has a job already. Follow it: ecluse jobs show {row.job_id}"
+            _(
+                "Migration %(value)s has a job already. Follow it: ecluse jobs show %(word)s",
+                value=migration_id,
+                word=row.job_id,
+            )
         )
     job_id = new_id()
     with runtime.catalog.write() as transaction:
@@ -146,7 +151,7 @@ def _expect_administrator(runtime: Runtime, task: Task) -> None:
     """A job runs with the right that its owner has now: a migration reads and writes what others have."""
     with runtime.catalog.read() as transaction:
         if not users.is_administrator(transaction, task.user_id):
-            raise Forbidden("Only administrators migrate what is stored. Ask one of yours.")
+            raise Forbidden(_("Only administrators migrate what is stored. Ask one of yours."))
 
 
 def run_model_verification(runtime: Runtime, task: Task, name: str, version: str) -> None:
@@ -219,7 +224,7 @@ def _patiently(task: Task, first: Stage, work: Callable[[], T]) -> T:
         except MigrationHeld:
             if time.monotonic() > deadline:
                 raise
-        task.report(first, 0.0, "Waiting for the process that was at work on it")
+        task.report(first, 0.0, _("Waiting for the process that was at work on it"))
         time.sleep(1.0)
 
 
@@ -231,7 +236,11 @@ def _told(task: Task, kind: str) -> Callable[[Progress], None]:
         nonlocal highest
         begin, end = _SHARES[kind].get(now.stage, (highest, highest))
         highest = max(highest, begin + (end - begin) * now.fraction)
-        task.report(now.stage, highest, f"{now.objects} / {now.objects_total}" if now.objects_total else "")
+        task.report(
+            now.stage,
+            highest,
+            _("%(done)s / %(total)s", done=now.objects, total=now.objects_total) if now.objects_total else "",
+        )
 
     return tell
 
@@ -242,7 +251,9 @@ def _failed(runtime: Runtime, task: Task, message: str, migration_id: str) -> No
 
 
 def _size_words(done: int, total: int) -> str:
-    return f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB"
+    return _(
+        "%(done)s of %(total)s MB", done=num(done / 1000000.0, ",.0f"), total=num(total / 1000000.0, ",.0f")
+    )
 
 
 def _verification_failed(runtime: Runtime, task: Task, message: str, migration_id: str) -> None:

@@ -99,6 +99,10 @@ def _strings(tree: ast.AST) -> Iterator[tuple[int, str]]:
         return  # a docstring
     if isinstance(tree, ast.Call) and _called(tree.func) in LOGGED | DECLARED | MARKED:
         return
+    if isinstance(tree, ast.Call) and _called(tree.func) == "_":
+        for keyword in tree.keywords:
+            yield from _strings(keyword)
+        return
     if isinstance(tree, ast.Constant | ast.JoinedStr | ast.BinOp) and (texts := _texts(tree)):
         yield from ((tree.lineno, text) for text in texts)
         if not isinstance(tree, ast.JoinedStr):

@@ -1,6 +1,7 @@
 import math
 import re
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -11,23 +12,27 @@ from babel.messages.pofile import read_po
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecluse.storage.prices import load_prices
 from ecluse.web import i18n
 from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
 
 ENGLISH, FRENCH = Words("en"), Words("fr")
 MOMENT = datetime(2025, 11, 21, 4, 10, tzinfo=UTC)
-SOURCE = Path(i18n.__file__).parents[1]
+CODE = Path(i18n.__file__).parent.parent
 SOURCES = [("**.py", "python"), ("**/templates/**.html", "jinja2")]
 PLACES = re.compile(r"%\(\w+\)s|%%|\{\w+\}")
 
 
+@cache
 def messages() -> set[str | tuple[str, ...]]:
-    """Every message of the pages; a plural message as the pair of its forms."""
-    return {message for _, _, message, _, _ in extract_from_dir(SOURCE, SOURCES)}
+    """Every message of the code and the pages; a plural message as the pair of its forms."""
+    prices = load_prices()
+    notes = {prices.about, *(offer.note for offer in prices.offers)} - {""}
+    return {message for _, _, message, _, _ in extract_from_dir(CODE, SOURCES)} | notes
 
 
 def translations(language: str) -> dict[str | tuple[str, ...], Message]:
-    with (i18n.LOCALE / language / "LC_MESSAGES" / "messages.po").open("rb") as file:
+    with (i18n.FOLDERS[0] / language / "LC_MESSAGES" / "messages.po").open("rb") as file:
         return {m.id if isinstance(m.id, str) else tuple(m.id): m for m in read_po(file) if m.id}
 
 

@@ -17,7 +17,6 @@ from ecluse.storage.prices import load_prices, monthly_costs
 from ecluse.web import charts
 from ecluse.web.i18n import Words
 from ecluse.web.pages.storage import cost_now, where_stored
-from ecluse.web.phrases import translated
 from tests.web import invented
 from tests.web.test_pages import Browser, browser
 
@@ -99,7 +98,7 @@ def test_costs_are_those_of_the_price_table_with_its_day(members: Browser) -> No
 def test_every_note_of_the_price_table_is_said_in_french() -> None:
     prices = load_prices()
     notes = [prices.about, *(offer.note for offer in prices.offers if offer.note)]
-    assert [note for note in notes if translated(note, Words("fr")) == note] == []
+    assert [note for note in notes if Words("fr").phrase(note) == note] == []
 
 
 def test_the_page_shows_what_is_stored_and_leads_to_the_largest(admins: Browser, members: Browser) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import ModelAlias, now
 from ecluse.errors import AliasNotFound
+from ecluse.sentences import _
 
 
 def alias_of(transaction: Transaction, user_id: str, name: str, alias: str) -> ModelAlias:
@@ -20,11 +21,22 @@ def alias_of(transaction: Transaction, user_id: str, name: str, alias: str) -> M
         known = ", ".join(row.alias for row in list_aliases(transaction, user_id, name))
         if known:
             raise AliasNotFound(
-                f'"{name}" has no alias "{alias}"; its aliases: {known}. '
-                f"Set it: ecluse models alias {name}@VERSION {alias}"
+                _(
+                    '"%(name)s" has no alias "%(value)s"; its aliases: %(values)s. Set it: ecluse models '
+                    "alias %(model)s",
+                    name=name,
+                    value=alias,
+                    values=known,
+                    model=f"{name}@VERSION {alias}",
+                )
             )
         raise AliasNotFound(
-            f'"{name}" has no alias "{alias}"; it has none. Set it: ecluse models alias {name}@VERSION {alias}'
+            _(
+                '"%(name)s" has no alias "%(value)s"; it has none. Set it: ecluse models alias %(model)s',
+                name=name,
+                value=alias,
+                model=f"{name}@VERSION {alias}",
+            )
         )
     return found
 

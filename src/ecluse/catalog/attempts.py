@@ -29,6 +29,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from ecluse.addresses import block_of
 from ecluse.catalog.tables import Attempt
 from ecluse.errors import TooManyAttempts
+from ecluse.sentences import _
 
 #: How long a browser that has signed in is known by its cookie, and how many an account has at most.
 BROWSER_LIFETIME: Final = timedelta(days=180)
@@ -174,13 +175,18 @@ def _too_many(wait: float, kind: str) -> TooManyAttempts:
     seconds = max(1, math.ceil(wait))
     shown = f"{seconds} s"
     if kind in ("sign_up", "sign_ups"):
-        said = f"Too many accounts have been asked for of late. None was made; try again in {shown}."
+        said = _(
+            "Too many accounts have been asked for of late. None was made; try again in %(time)s.", time=shown
+        )
     elif kind in ("browser", "confirmation"):
-        said = f"The password was wrong too often of late. Nothing was tried; try again in {shown}."
+        said = _(
+            "The password was wrong too often of late. Nothing was tried; try again in %(time)s.", time=shown
+        )
     else:
-        said = (
-            f"Too many sign-ins have failed of late. Nothing was tried; try again in {shown}. A browser in which you "
-            "signed in before need not wait."
+        said = _(
+            "Too many sign-ins have failed of late. Nothing was tried; try again in %(time)s. A "
+            "browser in which you signed in before need not wait.",
+            time=shown,
         )
     return TooManyAttempts(said, seconds)
 

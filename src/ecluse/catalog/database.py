@@ -27,9 +27,10 @@ from ecluse.errors import (
     JobTaken,
 )
 from ecluse.limits import UNLIMITED, WORKING, Limits
+from ecluse.sentences import _
 
 #: The newest migration; a test holds it equal to what Alembic finds in `migrations/`.
-HEAD: Final = "0012"
+HEAD: Final = "0013"
 #: Any number known to this application alone: the PostgreSQL lock under which one process migrates.
 MIGRATION_LOCK: Final = 7_231_964_205
 #: Id and fence of the job that this thread runs: it writes nothing once the job has changed hands.
@@ -92,7 +93,7 @@ class Catalog:
             if not (closed or self._moves):
                 homes.expect_open(session)
             if not closed and (job := _job.get()) is not None and not jobs.is_held(session, *job):
-                raise JobTaken("Another worker has taken the job over.")
+                raise JobTaken(_("Another worker has taken the job over."))
             yield session
 
     def expect_open(self) -> None:
@@ -153,7 +154,12 @@ class Catalog:
             found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
         if found is not None and str(found) > HEAD:
             raise CatalogError(
-                f"The catalog is at version {found}, newer than this Écluse ({HEAD}). Install a newer one."
+                _(
+                    "The catalog is at version %(value)s, newer than this Écluse (%(word)s). Install a "
+                    "newer one.",
+                    value=found,
+                    word=HEAD,
+                )
             )
         return None if found is None else str(found)
 
@@ -165,23 +171,26 @@ class Catalog:
         try:
             yield
         except (DataError, UnicodeEncodeError) as error:
-            raise InvalidInput("A value holds characters that cannot be stored. Remove them.") from error
+            raise InvalidInput(_("A value holds characters that cannot be stored. Remove them.")) from error
         except NoConnectionFree as error:
             raise CatalogUnavailable(
-                "All connections of this process to the catalog are in use. Try again in a minute."
+                _("All connections of this process to the catalog are in use. Try again in a minute.")
             ) from error
         except (DatabaseError, sqlite3.Error) as error:
             self._raise_for_file(error)
             if (reason := why_postgresql_fails(error)) is not None:
                 kind = CatalogUnwritable if reason.of_disk else CatalogUnavailable
-                raise kind(f"The catalog cannot be used. {reason.text}") from error
+                raise kind(_("The catalog cannot be used. %(reason)s", reason=reason.text)) from error
             if isinstance(error, DBAPIError) and error.connection_invalidated:
-                raise CatalogUnavailable("The connection to the catalog was lost. Try again.") from error
+                raise CatalogUnavailable(_("The connection to the catalog was lost. Try again.")) from error
             if not isinstance(error, OperationalError):
                 raise
             raise CatalogUnavailable(
-                f"The catalog {self._url.render_as_string(hide_password=True)} does not answer: "
-                f"{str(error.orig).strip().splitlines()[0]}. See: ecluse doctor"
+                _(
+                    "The catalog %(value)s does not answer: %(error)s. See: ecluse doctor",
+                    value=self._url.render_as_string(hide_password=True),
+                    error=str(error.orig).strip().splitlines()[0],
+                )
             ) from error
 
     def _raise_for_file(self, error: Exception) -> None:
@@ -190,7 +199,7 @@ class Catalog:
         if self._file is None or (reason := why_sqlite_fails(cause, self._file)) is None:
             return
         kind = CatalogDamaged if is_damage(cause) else CatalogUnwritable
-        raise kind(f"The catalog cannot be used. {reason}") from error
+        raise kind(_("The catalog cannot be used. %(reason)s", reason=reason)) from error
 
 
 def _upgrade(connection: Connection) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import HomeMove, HomeMovePart, now
 from ecluse.errors import HomeClosed, MoveStopped, NotFound
+from ecluse.sentences import _
 
 State = Literal["moving", "moved", "undone", "released", "arriving", "done", "checking", "removing"]
 #: The home has not arrived whole, or is being removed again: nobody is let in.
@@ -143,25 +144,29 @@ def _words(state: str, destination: Mapping[str, Any], finished_at: Any) -> str:
     """Why nothing is changed here; the address, where the destination has one for people."""
     address = destination.get("address")
     if state == "moving" and address:
-        return (
-            f"Everything here is being moved to {address}. Until that has ended it can be read here and not changed. "
-            "Nothing was recorded; try again later."
+        return _(
+            "Everything here is being moved to %(value)s. Until that has ended it can be read "
+            "here and not changed. Nothing was recorded; try again later.",
+            value=address,
         )
     if state == "moving":
-        return (
-            "Everything here is being moved to another place. Until that has ended it can be read here and not "
-            "changed. Nothing was recorded; try again later."
+        return _(
+            "Everything here is being moved to another place. Until that has ended it can be read "
+            "here and not changed. Nothing was recorded; try again later."
         )
     if state == "moved" and address:
-        return (
-            f"Everything here moved on {finished_at:%Y-%m-%d} to {address}. It can be read here and is changed there. "
-            "Where it is, and how it comes back: ecluse move list"
+        return _(
+            "Everything here moved on %(day)s to %(value)s. It can be read here and is changed "
+            "there. Where it is, and how it comes back: ecluse move list",
+            day=format(finished_at, "%Y-%m-%d"),
+            value=address,
         )
     if state == "moved":
-        return (
-            f"Everything here moved on {finished_at:%Y-%m-%d} to another place. It can be read here and is changed "
-            "there. Where it is, and how it comes back: ecluse move list"
+        return _(
+            "Everything here moved on %(day)s to another place. It can be read here and is "
+            "changed there. Where it is, and how it comes back: ecluse move list",
+            day=format(finished_at, "%Y-%m-%d"),
         )
     if state == "arriving":
-        return "Everything is being moved here and has not arrived whole. Wait, or go on: ecluse move run"
-    return "A move to this place is being undone. Go on with it: ecluse move rollback"
+        return _("Everything is being moved here and has not arrived whole. Wait, or go on: ecluse move run")
+    return _("A move to this place is being undone. Go on with it: ecluse move rollback")

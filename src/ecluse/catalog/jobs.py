@@ -20,6 +20,7 @@ from sqlalchemy.orm import aliased
 from ecluse.catalog.clock import moment
 from ecluse.catalog.tables import JobRow, JobStep, Worker
 from ecluse.catalog.workers import LEASE
+from ecluse.sentences import _
 
 #: A job is given up when so many workers in a row died while they ran it and nothing else, none getting further.
 MAX_LOSSES: Final = 5
@@ -62,9 +63,10 @@ class Lost:
 
 
 def given_up_words() -> str:
-    return (
-        f"{MAX_LOSSES} worker processes in a row ended while they ran this job and nothing else, and none got further. "
-        "It was given up. Give it less data, or the worker more memory."
+    return _(
+        "%(count)s worker processes in a row ended while they ran this job and nothing else, "
+        "and none got further. It was given up. Give it less data, or the worker more memory.",
+        count=MAX_LOSSES,
     )
 
 
@@ -228,7 +230,7 @@ def report(
     values = {
         "stage": stage,
         "fraction": furthest,
-        "message": _storable(message),
+        "message": message,
         "lease_until": moment(LEASE),
     }
     done = update(JobRow).where(*_mine(job_id, fence)).values(values).returning(JobRow.number)
@@ -257,7 +259,7 @@ def put_off(transaction: Transaction, job_id: str, fence: int, seconds: int, mes
     """Let a job wait for so long, because of something that is no fault of its; `message` says of what."""
     values = _queued() | {
         "not_before": moment(seconds),
-        "message": _storable(message),
+        "message": message,
         "put_off": JobRow.put_off + 1,
     }
     done = update(JobRow).where(*_mine(job_id, fence)).values(values).returning(JobRow.number)
@@ -350,7 +352,7 @@ def _end(
 ) -> bool:
     values = {
         "status": status,
-        "error": None if error is None else _storable(error),
+        "error": error,
         "finished_at": moment(),
         "worker": None,
         "lease_until": None,
@@ -396,11 +398,6 @@ def _with_places() -> Select[JobRow, int]:
 
 def _now(transaction: Transaction) -> datetime:
     return transaction.execute(select(moment())).scalar_one()
-
-
-def _storable(text: str) -> str:
-    """A sentence without what a database cannot keep of the name of a file."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def _is_postgresql(transaction: Transaction) -> bool:

@@ -15,6 +15,7 @@ from ecluse.catalog.tables import Migration, MigrationObject, now
 from ecluse.catalog.workers import LEASE
 from ecluse.errors import InvalidInput, MigrationHeld, NotFound
 from ecluse.processes import is_gone
+from ecluse.sentences import _
 
 #: Who holds a migration and has said nothing for so long, by the database's clock, has let go of it.
 SILENCE: Final = timedelta(seconds=LEASE)
@@ -59,7 +60,7 @@ def add_migration(transaction: Transaction, migration: Migration) -> Migration:
 def migration_of(transaction: Transaction, migration_id: str) -> Migration:
     migration = transaction.get(Migration, migration_id)
     if migration is None:
-        raise NotFound(f"No migration {migration_id}. See: ecluse migrate list")
+        raise NotFound(_("No migration %(value)s. See: ecluse migrate list", value=migration_id))
     return migration
 
 
@@ -124,7 +125,14 @@ def expire(transaction: Transaction, migration_id: str) -> bool:
         return False
     verb = "rollback" if migration.state == "rolling_back" else "run"
     migration.held_by, migration.beat_at = None, None
-    set_stopped(transaction, migration_id, f"Its process ended. Go on: ecluse migrate {verb} {migration_id}")
+    set_stopped(
+        transaction,
+        migration_id,
+        _(
+            "Its process ended. %(onward)s",
+            onward=_("Go on: ecluse migrate %(word)s %(value)s", word=verb, value=migration_id),
+        ),
+    )
     return True
 
 
@@ -153,8 +161,12 @@ def expect_alone(
             continue
         if is_at_work(transaction, other):
             raise MigrationHeld(
-                f"Migration {other.id} is at work on some of the same objects: {other.held_by}. Wait for it, or "
-                "stop it first. See: ecluse migrate list"
+                _(
+                    "Migration %(value)s is at work on some of the same objects: %(what)s. Wait for it, "
+                    "or stop it first. See: ecluse migrate list",
+                    value=other.id,
+                    what=other.held_by,
+                )
             )
         other.held_by, other.beat_at = None, None
     transaction.expire(wanted)  # who takes it reads it again, locked
@@ -169,15 +181,23 @@ def take(transaction: Transaction, migration_id: str, holder: str, state: str) -
     """
     migration = transaction.scalar(select(Migration).where(Migration.id == migration_id).with_for_update())
     if migration is None:
-        raise NotFound(f"No migration {migration_id}. See: ecluse migrate list")
+        raise NotFound(_("No migration %(value)s. See: ecluse migrate list", value=migration_id))
     other = migration.held_by
     if other and other != holder and is_at_work(transaction, migration):
         raise MigrationHeld(
-            f"Another process is at work on migration {migration_id}: {other}. Wait for it, or stop it first."
+            _(
+                "Another process is at work on migration %(value)s: %(what)s. Wait for it, or stop it first.",
+                value=migration_id,
+                what=other,
+            )
         )
     if state == "running" and migration.state in ("rolling_back", "rolled_back"):
         raise InvalidInput(
-            f"Migration {migration_id} was rolled back and does not run again. Plan a new one: ecluse migrate plan"
+            _(
+                "Migration %(value)s was rolled back and does not run again. Plan a new one: ecluse "
+                "migrate plan",
+                value=migration_id,
+            )
         )
     migration.held_by, migration.beat_at = holder, moment()
     migration.state, migration.error, migration.finished_at = state, None, None
@@ -198,7 +218,10 @@ def beat(transaction: Transaction, migration_id: str, holder: str, seconds: floa
     )
     if still.first() is None:
         raise MigrationHeld(
-            f"Another process took migration {migration_id} over. Follow it: ecluse migrate list"
+            _(
+                "Another process took migration %(value)s over. Follow it: ecluse migrate list",
+                value=migration_id,
+            )
         )
 
 

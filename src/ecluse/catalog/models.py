@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import ModelVersion, Publication, now
 from ecluse.errors import ModelNotFound, VersionNotFound
+from ecluse.sentences import _
 
 
 def begin_publication(transaction: Transaction, publication: Publication) -> None:
@@ -167,7 +168,13 @@ def version_of(transaction: Transaction, user_id: str, name: str, version: str |
     if version is None:
         return transaction.scalars(_row(user_id, name, latest)).one()
     raise VersionNotFound(
-        f'No version {version} of "{name}"; the latest is {latest}. See: ecluse models show {name}'
+        _(
+            'No version %(value)s of "%(name)s"; the latest is %(word)s. See: ecluse models show %(model)s',
+            value=version,
+            name=name,
+            word=latest,
+            model=name,
+        )
     )
 
 
@@ -188,7 +195,7 @@ def _of_model(user_id: str, name: str) -> tuple[ColumnElement[bool], ...]:
 
 
 def _no_model(name: str) -> ModelNotFound:
-    return ModelNotFound(f'No model "{name}". See: ecluse models list')
+    return ModelNotFound(_('No model "%(name)s". See: ecluse models list', name=name))
 
 
 def _set(transaction: Transaction, version_id: str, **values: object) -> None:

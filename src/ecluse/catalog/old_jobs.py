@@ -39,6 +39,7 @@ from ecluse.catalog.database import MIGRATION_LOCK, Catalog
 from ecluse.catalog.tables import JobRow, now
 from ecluse.disks import why_sqlite_fails
 from ecluse.errors import JobsUnavailable
+from ecluse.sentences import _
 
 SCHEMA: Final = "dbos"
 #: Is there once the jobs have been brought.
@@ -111,7 +112,9 @@ def _reported(url: str) -> Iterator[None]:
     except DatabaseError as error:
         file = make_url(url).database or ""
         reason = why_sqlite_fails(error.orig, Path(file)) or str(error.orig).strip().splitlines()[0]
-        raise JobsUnavailable(f"The jobs of an older Écluse cannot be read. {reason}") from error
+        raise JobsUnavailable(
+            _("The jobs of an older Écluse cannot be read. %(reason)s", reason=reason)
+        ) from error
 
 
 def _is_to_do(connection: Connection) -> bool:
@@ -159,7 +162,7 @@ def _as_row(old: Mapping[str, Any]) -> dict[str, Any]:
     status = _STATUSES.get(old["status"], "failed")
     error = _error_of(old) if status == "failed" else None
     if status == "queued" and old["serialization"] not in (None, _JSON):
-        status, error = "failed", "The job was queued in a form that is not read. Ask for it again."
+        status, error = "failed", _("The job was queued in a form that is not read. Ask for it again.")
     progress = _read(old["progress"], old["progress_serialization"], dict)
     ended = None if status == "queued" else _moment(old["completed_at"]) or now()
     return {
@@ -191,9 +194,9 @@ def _attributes(value: Any) -> dict[str, Any]:
 
 def _error_of(old: Mapping[str, Any]) -> str:
     if old["status"] == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-        return "Its worker ended again and again, and it was given up. Ask for it again."
+        return _("Its worker ended again and again, and it was given up. Ask for it again.")
     found = _read(old["error"], old["serialization"], dict)
-    return str(found.get("message") or "It was stopped.")
+    return str(found.get("message") or _("It was stopped."))
 
 
 def _read(value: str | None, serialization: str | None, kind: Callable[[Any], Any]) -> Any:

@@ -7,6 +7,7 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from ecluse.errors import CatalogUnavailable
+from ecluse.sentences import _
 from ecluse.settings import without_password
 
 
@@ -32,8 +33,11 @@ def make_database(administrator_url: str, name: str, owner: str, password: str) 
                 )
     except psycopg.OperationalError as error:
         raise CatalogUnavailable(
-            f"The catalog {without_password(administrator_url)} does not answer: "
-            f"{str(error).strip().splitlines()[0]}. See: ecluse doctor"
+            _(
+                "The catalog %(value)s does not answer: %(error)s. See: ecluse doctor",
+                value=without_password(administrator_url),
+                error=str(error).strip().splitlines()[0],
+            )
         ) from error
 
 
@@ -50,8 +54,11 @@ def make_schema(url: str, name: str) -> str:
             connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(name)))
     except psycopg.Error as error:
         raise CatalogUnavailable(
-            f"The catalog {without_password(url)} does not answer: {str(error).strip().splitlines()[0]}. "
-            "See: ecluse doctor"
+            _(
+                "The catalog %(value)s does not answer: %(error)s. See: ecluse doctor",
+                value=without_password(url),
+                error=str(error).strip().splitlines()[0],
+            )
         ) from error
     options = f"{address.query.get('options', '')} -csearch_path={name}".strip()
     inside = address.update_query_dict({"options": options})

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import ReferenceModel, now
 from ecluse.errors import NotFound
+from ecluse.sentences import _
 
 #: What a new version of a reference replaces.
 _REPLACED: Final = (
@@ -84,7 +85,7 @@ def reference_of(transaction: Transaction, name: str) -> ReferenceModel:
     """
     row = find_reference(transaction, name)
     if row is None:
-        raise NotFound(f'No reference model "{name}". See: ecluse fraud references list')
+        raise NotFound(_('No reference model "%(name)s". See: ecluse fraud references list', name=name))
     return row
 
 

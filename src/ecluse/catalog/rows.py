@@ -38,7 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ecluse.catalog.migrations_of_applications import import_rows
-from ecluse.catalog.tables import Base, Migration, MigrationObject, MigrationRow
+from ecluse.catalog.tables import Base, Migration, MigrationObject, MigrationRow, SentenceText
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
@@ -235,7 +235,7 @@ def _by_bytes(connection: Connection, column: Column[Any]) -> ColumnElement[Any]
 
 
 def _is_json(column: Column[Any]) -> bool:
-    return isinstance(column.type, JSON)
+    return isinstance(column.type, JSON | SentenceText)
 
 
 def _canonical(table: Table, row: Row) -> bytes:

@@ -33,6 +33,7 @@ from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import ModelAlias, Run, RunMetric, now
 from ecluse.errors import InvalidInput, NotFound
+from ecluse.sentences import _
 
 ACTIVE: Final = ("queued", "running")
 STATUSES: Final = (*ACTIVE, "done", "failed", "cancelled")
@@ -110,8 +111,11 @@ def add_run(transaction: Transaction, run: Run) -> Run:
     """
     if _APPLICATION.fullmatch(run.application) is None:
         raise InvalidInput(
-            f"{run.application[:200]!r} cannot name an application: use 1 to 16 letters, digits, dots, hyphens or "
-            "underscores."
+            _(
+                "%(value)s cannot name an application: use 1 to 16 letters, digits, dots, hyphens or "
+                "underscores.",
+                value=repr(run.application[:200]),
+            )
         )
     run.parameters, run.tags = checked_values(run.parameters or {}), checked_values(run.tags or {})
     transaction.add(run)
@@ -127,7 +131,7 @@ def run_of(transaction: Transaction, user_id: str, run_id: str) -> Run:
     """
     run = transaction.scalar(select(Run).where(Run.id == run_id, Run.user_id == user_id))
     if run is None:
-        raise NotFound(f"No run {run_id}. See: ecluse runs list")
+        raise NotFound(_("No run %(name)s. See: ecluse runs list", name=run_id))
     return run
 
 
@@ -339,7 +343,7 @@ def begin_export(transaction: Transaction, run_id: str, where: str, job_id: str,
     """Note the job that exports a run; the id of the one that does, which is another where `after` is not the last."""
     run = _held(transaction, run_id)
     if run is None:
-        raise NotFound(f"No run {run_id}. See: ecluse runs list")
+        raise NotFound(_("No run %(name)s. See: ecluse runs list", name=run_id))
     held = run.exports.get(where, {})
     if held.get("job_id") != after:
         return str(held["job_id"])
@@ -386,10 +390,10 @@ def log_metrics(transaction: Transaction, run_id: str, step: int, metrics: Mappi
         NotFound: there is no such run.
     """
     if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= _LAST_STEP:
-        raise InvalidInput(f"A metric's step is a whole number from 0, not {step!r}.")
+        raise InvalidInput(_("A metric's step is a whole number from 0, not %(value)s.", value=repr(step)))
     run = _held(transaction, run_id)
     if run is None:
-        raise NotFound(f"No run {run_id}. See: ecluse runs list")
+        raise NotFound(_("No run %(name)s. See: ecluse runs list", name=run_id))
     finite = _checked_metrics(run, metrics, step)
     if not finite:
         return
@@ -476,8 +480,11 @@ def checked_name(name: str) -> str:
     """
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         raise InvalidInput(
-            f"{name!r} cannot name a parameter, tag or metric. Use up to 80 letters, digits, dots, hyphens and "
-            "underscores."
+            _(
+                "%(name)s cannot name a parameter, tag or metric. Use up to 80 letters, digits, dots, "
+                "hyphens and underscores.",
+                name=repr(name),
+            )
         )
     return name
 
@@ -492,7 +499,11 @@ def checked_values(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if value is not None and not isinstance(value, str | int | float):
             raise InvalidInput(
-                f"{name} is {type(value).__name__}; a parameter or tag is text, a number or a truth value."
+                _(
+                    "%(name)s is %(what)s; a parameter or tag is text, a number or a truth value.",
+                    name=name,
+                    what=type(value).__name__,
+                )
             )
         finite = not isinstance(value, float) or math.isfinite(value)
         checked[checked_name(name)] = value if finite else str(value)
@@ -509,7 +520,13 @@ def _checked_metrics(run: Run, metrics: Mapping[str, Any], step: int | None) -> 
     for name, value in metrics.items():
         checked_name(name)
         if isinstance(value, bool) or not hasattr(value, "__float__"):
-            raise InvalidInput(f"The metric {name} is {value!r}, which is no number. Keep it as a tag.")
+            raise InvalidInput(
+                _(
+                    "The metric %(name)s is %(value)s, which is no number. Keep it as a tag.",
+                    name=name,
+                    value=repr(value),
+                )
+            )
         number = float(value)
         if math.isfinite(number):
             finite[name] = number

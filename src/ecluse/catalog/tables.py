@@ -5,6 +5,8 @@ Identifiers are opaque random strings, so one person's cannot be guessed from an
 
 from __future__ import annotations
 
+import json
+import re
 import secrets
 from datetime import UTC, date, datetime
 from typing import Any
@@ -26,6 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
+
+from ecluse.sentences import from_json, to_json
 
 _ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"
 
@@ -50,6 +54,29 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value
+
+
+class SentenceText(TypeDecorator[str]):
+    """A sentence by its message and values, as JSON; other text as a string of JSON.
+
+    What a name of a file may hold and a database does not keep is left out: null characters and half characters.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        if value is None:
+            return None
+        text = _NULL.sub(r"\1", json.dumps(to_json(value), ensure_ascii=False))
+        return text.encode("utf-8", "replace").decode("utf-8")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else from_json(json.loads(value))
+
+
+#: A null character as JSON writes it, behind whole pairs of backslashes, which are characters themselves.
+_NULL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def _by_bytes(limit: int) -> TypeEngine[str]:
@@ -153,7 +180,7 @@ class Dataset(Base):
     rows: Mapped[int | None]
     profile: Mapped[dict[str, Any] | None]
     layout: Mapped[dict[str, Any] | None]
-    error: Mapped[str | None]
+    error: Mapped[str | None] = mapped_column(SentenceText)
     created_at: Mapped[datetime] = mapped_column(default=now)
     last_used_at: Mapped[datetime] = mapped_column(default=now)
 
@@ -178,7 +205,7 @@ class TrainingRun(Base):
     metrics: Mapped[dict[str, Any] | None]
     model_path: Mapped[str | None] = mapped_column(String(1200))
     finish_early_at: Mapped[datetime | None]
-    error: Mapped[str | None]
+    error: Mapped[str | None] = mapped_column(SentenceText)
     created_at: Mapped[datetime] = mapped_column(default=now)
     finished_at: Mapped[datetime | None]
 
@@ -204,7 +231,7 @@ class ModelVersion(Base):
     details: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     verified_at: Mapped[datetime | None]
     damaged_at: Mapped[datetime | None]
-    damage: Mapped[str | None]
+    damage: Mapped[str | None] = mapped_column(SentenceText)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -260,7 +287,7 @@ class Prediction(Base):
     summary: Mapped[dict[str, Any] | None]
     #: `fraud.ranking.Ranking` of the scores; up to a megabyte, so it is read by `ranking_of` alone.
     ranking: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
-    error: Mapped[str | None]
+    error: Mapped[str | None] = mapped_column(SentenceText)
     created_at: Mapped[datetime] = mapped_column(default=now)
     finished_at: Mapped[datetime | None]
 
@@ -336,7 +363,7 @@ class Inspection(Base):
     request: Mapped[dict[str, Any]] = mapped_column(default=dict)
     status: Mapped[str] = mapped_column(String(16), default="queued", index=True)
     result: Mapped[dict[str, Any] | None]
-    error: Mapped[str | None]
+    error: Mapped[str | None] = mapped_column(SentenceText)
     created_at: Mapped[datetime] = mapped_column(default=now)
     finished_at: Mapped[datetime | None]
 
@@ -362,7 +389,7 @@ class Migration(Base):
     beat_at: Mapped[datetime | None]
     seconds_at_work: Mapped[float] = mapped_column(default=0.0)
     rows_switched: Mapped[int] = mapped_column(default=0)
-    error: Mapped[str | None]
+    error: Mapped[str | None] = mapped_column(SentenceText)
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
@@ -500,8 +527,8 @@ class JobRow(Base):
     status: Mapped[str] = mapped_column(String(16), default="queued")
     stage: Mapped[str | None] = mapped_column(String(64))
     fraction: Mapped[float] = mapped_column(default=0.0)
-    message: Mapped[str] = mapped_column(Text, default="")
-    error: Mapped[str | None] = mapped_column(Text)
+    message: Mapped[str] = mapped_column(SentenceText, default="")
+    error: Mapped[str | None] = mapped_column(SentenceText)
     created_at: Mapped[datetime]
     not_before: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
@@ -597,7 +624,7 @@ class Image(Base):
     seen_again: Mapped[list[Any]] = mapped_column(default=list)
     contested: Mapped[bool] = mapped_column(default=False)
     state: Mapped[str] = mapped_column(String(16), default="valid")
-    reason: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(SentenceText)
     perceptual_hash: Mapped[str | None] = mapped_column(String(16))
     group: Mapped[str | None] = mapped_column("near_group", String(32), index=True)
     suspicion: Mapped[float | None]
@@ -652,7 +679,7 @@ class Run(Base):
     url: Mapped[str | None] = mapped_column(String(1200))
     parent_version: Mapped[str | None] = mapped_column(String(140))
     finish_early_at: Mapped[datetime | None]
-    error: Mapped[str | None]
+    error: Mapped[str | None] = mapped_column(SentenceText)
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

@@ -24,6 +24,7 @@ from ecluse.catalog.tables import (
     now,
 )
 from ecluse.errors import EmailTaken, LastAdministrator, NotFound
+from ecluse.sentences import _
 
 
 def add_user(
@@ -62,7 +63,7 @@ def user_by_email(transaction: Transaction, email: str) -> User | None:
 def user_by_id(transaction: Transaction, user_id: str) -> User:
     user = transaction.get(User, user_id)
     if user is None:
-        raise NotFound(f"No user {user_id}.")
+        raise NotFound(_("No user %(value)s.", value=user_id))
     return user
 
 
@@ -95,8 +96,11 @@ def expect_another_administrator(transaction: Transaction, user: User) -> None:
     others = select(func.count()).where(User.role == "admin", User.disabled_at.is_(None), User.id != user.id)
     if user.role == "admin" and user.disabled_at is None and not transaction.scalar(others):
         raise LastAdministrator(
-            f"{user.email} is the last account that administers, and stays as it is. Let another one administer first: "
-            "ecluse users role EMAIL administrator"
+            _(
+                "%(email)s is the last account that administers, and stays as it is. Let another one "
+                "administer first: ecluse users role EMAIL administrator",
+                email=user.email,
+            )
         )
 
 
@@ -369,4 +373,6 @@ def _flush_unique(transaction: Transaction, email: str) -> None:
     try:
         transaction.flush()
     except IntegrityError as error:
-        raise EmailTaken(f"{email} already has an account. Sign in, or use another address.") from error
+        raise EmailTaken(
+            _("%(email)s already has an account. Sign in, or use another address.", email=email)
+        ) from error

@@ -12,6 +12,7 @@ from ecluse.documents.backend import Backend
 from ecluse.documents.store import Documents
 from ecluse.errors import SettingsError
 from ecluse.limits import WORKING, Limits
+from ecluse.sentences import _
 from ecluse.settings import DatabaseType, DocumentsSettings
 
 
@@ -38,8 +39,13 @@ def open_documents(
     kind = BACKENDS[settings.database]
     if find_spec(kind.package) is None:
         raise SettingsError(
-            f"Documents in {settings.place} need {kind.package}, which is not installed. Install it: "
-            f"pip install 'ecluse[{kind.extra}]'"
+            _(
+                "Documents in %(value)s need %(word)s, which is not installed. Install it: pip "
+                "install 'ecluse[%(name)s]'",
+                value=settings.place,
+                word=kind.package,
+                name=kind.extra,
+            )
         )
     return Documents(settings.place, partial(kind.open, settings, limits), expect_open)
 

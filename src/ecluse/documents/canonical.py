@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ecluse.errors import InvalidDocument
+from ecluse.sentences import _
 
 Body = dict[str, Any]
 
@@ -56,15 +57,19 @@ def entry(kind: str, key: str, body: Mapping[str, Any]) -> Entry:
     name = f"{checked_kind(kind)} {checked_key(key)}"
     if not isinstance(body, Mapping):
         raise InvalidDocument(
-            f"The document {name} is of the type {type(body).__name__}. Give an object: a dict."
+            _(
+                "The document %(name)s is of the type %(word)s. Give an object: a dict.",
+                name=name,
+                word=type(body).__name__,
+            )
         )
     made = _object(name, "", body, 1)
     text = json.dumps(made, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     size = len(text.encode())
     if size > TEXT_LIMIT:
-        raise _too_large(name, f"{size} bytes of JSON", TEXT_LIMIT)
+        raise _too_large(name, _("%(count)s bytes of JSON", count=size), TEXT_LIMIT)
     if 2 * size > WEIGHT_LIMIT and (weight := _weight(made)) > WEIGHT_LIMIT:
-        raise _too_large(name, f"{weight} bytes as DynamoDB counts them", WEIGHT_LIMIT)
+        raise _too_large(name, _("%(count)s bytes as DynamoDB counts them", count=weight), WEIGHT_LIMIT)
     return Entry(kind, key, made, text)
 
 
@@ -72,8 +77,12 @@ def checked_kind(kind: str) -> str:
     """A kind: names of small letters, digits and `_ . : -`, joined by slashes."""
     if not isinstance(kind, str) or len(kind) > KIND_LIMIT or not _KIND.fullmatch(kind):
         raise InvalidDocument(
-            f"{kind!r} is no kind of documents. A kind is names of small letters, digits and _ . : - joined by "
-            f"slashes, {KIND_LIMIT} characters at most: metrics/zones."
+            _(
+                "%(value)s is no kind of documents. A kind is names of small letters, digits and _ . "
+                ": - joined by slashes, %(count)s characters at most: metrics/zones.",
+                value=repr(kind),
+                count=KIND_LIMIT,
+            )
         )
     return kind
 
@@ -82,8 +91,12 @@ def checked_key(key: str) -> str:
     """A key: 1 to 512 bytes of text without control characters."""
     if not isinstance(key, str) or not key or not _is_bound(key):
         raise InvalidDocument(
-            f"{key!r} is no key of a document. A key is text of 1 to {KEY_LIMIT} bytes in UTF-8, without control "
-            "characters: 2025-10-14."
+            _(
+                "%(value)s is no key of a document. A key is text of 1 to %(count)s bytes in UTF-8, "
+                "without control characters: 2025-10-14.",
+                value=repr(key),
+                count=KEY_LIMIT,
+            )
         )
     return key
 
@@ -103,8 +116,13 @@ def _is_bound(text: str) -> bool:
 
 def _too_large(name: str, size: str, limit: int) -> InvalidDocument:
     return InvalidDocument(
-        f"The document {name} is too large: {size}, where {limit} fit into every database. Shorten its lists, or "
-        "split it over several keys."
+        _(
+            "The document %(name)s is too large: %(what)s, where %(count)s fit into every "
+            "database. Shorten its lists, or split it over several keys.",
+            name=name,
+            what=size,
+            count=limit,
+        )
     )
 
 
@@ -127,8 +145,11 @@ def _value(name: str, path: str, value: Any, depth: int) -> Any:
     raise _invalid(
         name,
         path,
-        f"is of the type {type(value).__name__}, which is not JSON. Give text, a number, true, false, null, a list or "
-        "an object.",
+        _(
+            "is of the type %(word)s, which is not JSON. Give text, a number, true, false, null, "
+            "a list or an object.",
+            word=type(value).__name__,
+        ),
     )
 
 
@@ -136,13 +157,20 @@ def _object(name: str, path: str, value: Mapping[Any, Any], depth: int) -> Body:
     _check_depth(name, path, depth)
     for key in value:
         if not isinstance(key, str):
-            raise _invalid(name, path, f"has the name {key!r}, which is not text. Write names as text.")
+            raise _invalid(
+                name,
+                path,
+                _("has the name %(name)s, which is not text. Write names as text.", name=repr(key)),
+            )
         if not key or key.startswith("$") or "." in key or not _is_storable(key):
             raise _invalid(
                 name,
                 path,
-                f"has the name {key!r}, which not every database keeps. A name is not empty, does not begin with $ and "
-                "holds no dot and no NUL.",
+                _(
+                    "has the name %(name)s, which not every database keeps. A name is not empty, does not "
+                    "begin with $ and holds no dot and no NUL.",
+                    name=repr(key),
+                ),
             )
     return {key: _value(name, f"{path}.{key}" if path else key, value[key], depth) for key in sorted(value)}
 
@@ -152,14 +180,17 @@ def _check_depth(name: str, path: str, depth: int) -> None:
         raise _invalid(
             name,
             path,
-            f"lies deeper than {DEPTH_LIMIT} levels. Put fewer lists and objects into one another.",
+            _(
+                "lies deeper than %(count)s levels. Put fewer lists and objects into one another.",
+                count=DEPTH_LIMIT,
+            ),
         )
 
 
 def _text(name: str, path: str, value: str) -> str:
     if not _is_storable(value):
         raise _invalid(
-            name, path, "holds a NUL or half of a character. Remove it, or keep bytes in the object store."
+            name, path, _("holds a NUL or half of a character. Remove it, or keep bytes in the object store.")
         )
     return str(value)
 
@@ -174,26 +205,40 @@ def _is_storable(text: str) -> bool:
 
 def _int(name: str, path: str, value: int) -> int:
     if abs(value) > LARGEST_INT:
-        raise _invalid(name, path, "is beyond 2^53, where numbers lose digits. Write it as text.")
+        raise _invalid(name, path, _("is beyond 2^53, where numbers lose digits. Write it as text."))
     return int(value)
 
 
 def _float(name: str, path: str, value: float) -> float | int:
     if not math.isfinite(value):
-        raise _invalid(name, path, f"is {value}, which is no number. What is missing is null.")
+        raise _invalid(
+            name, path, _("is %(value)s, which is no number. What is missing is null.", value=value)
+        )
     if value.is_integer() and abs(value) <= LARGEST_INT:
         return int(value)
     if not SMALLEST_FLOAT <= abs(value) <= LARGEST_FLOAT:
         raise _invalid(
             name,
             path,
-            f"is {value!r}, outside {SMALLEST_FLOAT} to {LARGEST_FLOAT}. Choose another unit, or write 0.",
+            _(
+                "is %(value)s, outside %(number)s to %(total)s. Choose another unit, or write 0.",
+                value=repr(value),
+                number=SMALLEST_FLOAT,
+                total=LARGEST_FLOAT,
+            ),
         )
     return float(value)
 
 
 def _invalid(name: str, path: str, reason: str) -> InvalidDocument:
-    return InvalidDocument(f"In the document {name}, {path or 'the body'} {reason}")
+    return InvalidDocument(
+        _(
+            "In the document %(name)s, %(part)s %(reason)s",
+            name=name,
+            part=path or _("the body"),
+            reason=reason,
+        )
+    )
 
 
 def _weight(value: Any) -> int:

@@ -20,6 +20,7 @@ from ecluse.documents.backend import Document, Range, is_report
 from ecluse.documents.canonical import LARGEST_INT, Body, Entry
 from ecluse.errors import DocumentsMissing, DocumentsUnavailable
 from ecluse.limits import WORKING, Limits
+from ecluse.sentences import _
 from ecluse.settings import DynamoDBSettings
 
 Item = dict[str, Any]
@@ -170,8 +171,11 @@ class DynamoDocuments:
             turns = 0 if sum(map(count, left.values())) < before else turns + 1
             if turns == TURNS:
                 raise DocumentsUnavailable(
-                    f"DynamoDB takes no more requests for {', '.join(left)} at this rate. Try again later, or raise "
-                    "the table's limits."
+                    _(
+                        "DynamoDB takes no more requests for %(value)s at this rate. Try again later, or "
+                        "raise the table's limits.",
+                        value=", ".join(left),
+                    )
                 )
             if left:
                 time.sleep(random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.05 * 2**turns))  # noqa: S311
@@ -199,14 +203,22 @@ class DynamoDocuments:
             schema = tuple((one["AttributeName"], one["KeyType"]) for one in found["KeySchema"])
             if schema != _SCHEMA:
                 raise DocumentsMissing(
-                    f"The DynamoDB table {table} has other keys than kind and key. Name another in "
-                    "DYNAMODB_METRICS_TABLE or DYNAMODB_REPORTS_TABLE, and make it: ecluse documents create"
+                    _(
+                        "The DynamoDB table %(value)s has other keys than kind and key. Name another in "
+                        "DYNAMODB_METRICS_TABLE or DYNAMODB_REPORTS_TABLE, and make it: ecluse documents "
+                        "create",
+                        value=table,
+                    )
                 )
             if found["TableStatus"] != "CREATING":
                 return
             if time.monotonic() > deadline:
                 raise DocumentsUnavailable(
-                    f"The DynamoDB table {table} is still being made. Try again later: ecluse documents create"
+                    _(
+                        "The DynamoDB table %(value)s is still being made. Try again later: ecluse documents "
+                        "create",
+                        value=table,
+                    )
                 )
             time.sleep(0.25)
 
@@ -216,15 +228,20 @@ class DynamoDocuments:
             yield
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise DocumentsUnavailable(
-                "There are no AWS credentials for DynamoDB. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give "
-                "this machine a role; a DynamoDB of your own takes any."
+                _(
+                    "There are no AWS credentials for DynamoDB. Set AWS_ACCESS_KEY_ID and "
+                    "AWS_SECRET_ACCESS_KEY, or give this machine a role; a DynamoDB of your own takes any."
+                )
             ) from error
         except ClientError as error:
             self._raise(error)
         except BotoCoreError as error:
             raise DocumentsUnavailable(
-                f"DynamoDB at {self._settings.endpoint or self._settings.region} does not answer: "
-                f"{str(error).rstrip('. ')}. See: ecluse doctor"
+                _(
+                    "DynamoDB at %(value)s does not answer: %(error)s. See: ecluse doctor",
+                    value=self._settings.endpoint or self._settings.region,
+                    error=str(error).rstrip(". "),
+                )
             ) from error
 
     def _raise(self, error: ClientError) -> NoReturn:
@@ -232,15 +249,27 @@ class DynamoDocuments:
         tables = " and ".join(self._tables)
         if code == "ResourceNotFoundException":
             raise DocumentsMissing(
-                f"The DynamoDB tables {tables} are not both there. Make them: ecluse documents create"
+                _(
+                    "The DynamoDB tables %(value)s are not both there. Make them: ecluse documents create",
+                    value=tables,
+                )
             ) from error
         if code in ("AccessDeniedException", "UnrecognizedClientException", "InvalidSignatureException"):
             raise DocumentsUnavailable(
-                f"DynamoDB refuses what was asked of {tables} ({code}). Check the credentials, and that they may read "
-                "and write these tables."
+                _(
+                    "DynamoDB refuses what was asked of %(value)s (%(word)s). Check the credentials, and "
+                    "that they may read and write these tables.",
+                    value=tables,
+                    word=code,
+                )
             ) from error
         raise DocumentsUnavailable(
-            f"DynamoDB could not do what was asked of {tables} ({code}): {said.rstrip('. ')}. See: ecluse doctor"
+            _(
+                "DynamoDB could not do what was asked of %(value)s (%(word)s): %(error)s. See: ecluse doctor",
+                value=tables,
+                word=code,
+                error=said.rstrip(". "),
+            )
         ) from error
 
 

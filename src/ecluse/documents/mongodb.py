@@ -30,6 +30,7 @@ from ecluse.documents.backend import REPORTS, Document, Range, is_report
 from ecluse.documents.canonical import Body, Entry
 from ecluse.errors import DocumentsMissing, DocumentsUnavailable, SettingsError
 from ecluse.limits import WORKING, Limits
+from ecluse.sentences import _
 from ecluse.settings import MongoDBSettings
 
 Record = dict[str, Any]
@@ -94,7 +95,7 @@ class MongoDocuments:
             for name, some in _by_collection((kind, (kind, key)) for kind, key in keys).items():
                 wanted = {"_id": {"$in": [_id(kind, key) for kind, key in some]}}
                 for record in self._database[name].find(wanted):
-                    kind, _, key = record["_id"].partition(_SEPARATOR)
+                    kind, _rest, key = record["_id"].partition(_SEPARATOR)
                     found[kind, key] = record["body"]
         return found
 
@@ -191,7 +192,10 @@ class MongoDocuments:
             if not self._is_marked:
                 if self._database[MARK].find_one({"_id": _MARKED["_id"]}) is None:
                     raise DocumentsMissing(
-                        f"The documents in {self._place} were never made. Make them: ecluse documents create"
+                        _(
+                            "The documents in %(value)s were never made. Make them: ecluse documents create",
+                            value=self._place,
+                        )
                     )
                 self._is_marked = True
             yield
@@ -206,12 +210,19 @@ class MongoDocuments:
     def _raise(self, error: PyMongoError) -> NoReturn:
         if isinstance(error, OperationFailure) and error.code in _REFUSED:
             raise DocumentsUnavailable(
-                f"{self._place} refuses what was asked of it: the name or the password is wrong, or may not do this. "
-                "Give the user of MONGODB_URL the role readWrite on the database."
+                _(
+                    "%(value)s refuses what was asked of it: the name or the password is wrong, or may "
+                    "not do this. Give the user of MONGODB_URL the role readWrite on the database.",
+                    value=self._place,
+                )
             ) from error
         said = str(error).splitlines()[0].partition(", Timeout:")[0][:300].rstrip(". ")
         raise DocumentsUnavailable(
-            f"The documents in {self._place} do not answer: {said}. See: ecluse doctor"
+            _(
+                "The documents in %(value)s do not answer: %(error)s. See: ecluse doctor",
+                value=self._place,
+                error=said,
+            )
         ) from error
 
 
@@ -241,6 +252,10 @@ def _client(settings: MongoDBSettings, answered_ms: int) -> MongoClient[Record]:
         return MongoClient(str(url), appname="ecluse", **options)
     except (PyMongoError, ValueError) as error:
         raise SettingsError(
-            f"The address of {settings.hosts} cannot be used ({type(error).__name__}). Check the options of "
-            "MONGODB_URL and, in its password, write @ as %40, : as %3A, / as %2F and % as %25."
+            _(
+                "The address of %(value)s cannot be used (%(word)s). Check the options of MONGODB_URL "
+                "and, in its password, write @ as %%40, : as %%3A, / as %%2F and %% as %%25.",
+                value=settings.hosts,
+                word=type(error).__name__,
+            )
         ) from None

@@ -33,6 +33,7 @@ from ecluse.documents.backend import Document, Range
 from ecluse.documents.canonical import KEY_LIMIT, KIND_LIMIT, Body, Entry
 from ecluse.errors import DocumentsMissing, DocumentsUnavailable, DocumentsUnwritable
 from ecluse.limits import WORKING, Limits
+from ecluse.sentences import _
 
 #: Text whose order is that of its bytes, as SQLite's is anyway.
 _BY_BYTES: Final = {
@@ -141,7 +142,9 @@ class SqlDocuments:
     def _found(self) -> Engine:
         """The engine; SQLite would make an empty file where none is."""
         if self._file is not None and not self._file.exists():
-            raise DocumentsMissing(f"There is no database {self._file}. Make it: ecluse documents create")
+            raise DocumentsMissing(
+                _("There is no database %(value)s. Make it: ecluse documents create", value=self._file)
+            )
         return self._engine
 
     @contextmanager
@@ -151,7 +154,7 @@ class SqlDocuments:
             yield
         except NoConnectionFree as error:
             raise DocumentsUnavailable(
-                "All connections of this process to the documents are in use. Try again in a minute."
+                _("All connections of this process to the documents are in use. Try again in a minute.")
             ) from error
         except (OperationalError, ProgrammingError) as error:
             self._raise_for_file(error)
@@ -159,31 +162,37 @@ class SqlDocuments:
             said = str(error.orig).strip().splitlines()[0]
             if any(sign in f"{type(error.orig).__name__} {said}" for sign in _NO_TABLE):
                 raise DocumentsMissing(
-                    f"{place} has no table of documents. Make it: ecluse documents create"
+                    _("%(value)s has no table of documents. Make it: ecluse documents create", value=place)
                 ) from error
             if isinstance(error, ProgrammingError):
                 raise
             raise DocumentsUnavailable(
-                f"The documents in {place} do not answer: {said}. See: ecluse doctor"
+                _(
+                    "The documents in %(value)s do not answer: %(error)s. See: ecluse doctor",
+                    value=place,
+                    error=said,
+                )
             ) from error
         except DBAPIError as error:
             self._raise_for_file(error)
             self._raise_for_server(error)
             if error.connection_invalidated:
-                raise DocumentsUnavailable("The connection to the documents was lost. Try again.") from error
+                raise DocumentsUnavailable(
+                    _("The connection to the documents was lost. Try again.")
+                ) from error
             raise
 
     def _raise_for_file(self, error: DBAPIError) -> None:
         """Where SQLite says what is wrong with its file, say it with the way out."""
         if self._file is not None and (reason := why_sqlite_fails(error.orig, self._file)) is not None:
             kind = DocumentsUnavailable if is_damage(error.orig) else DocumentsUnwritable
-            raise kind(f"The documents cannot be used. {reason}") from error
+            raise kind(_("The documents cannot be used. %(reason)s", reason=reason)) from error
 
     def _raise_for_server(self, error: DBAPIError) -> None:
         """Where PostgreSQL says what keeps it from answering, say it with the way out."""
         if (reason := why_postgresql_fails(error)) is not None:
             kind = DocumentsUnwritable if reason.of_disk else DocumentsUnavailable
-            raise kind(f"The documents cannot be used. {reason.text}") from error
+            raise kind(_("The documents cannot be used. %(reason)s", reason=reason.text)) from error
 
 
 def _name(row: Mapping[str, str]) -> tuple[str, str]:

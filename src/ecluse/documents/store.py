@@ -9,13 +9,14 @@ from __future__ import annotations
 import builtins
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
 from ecluse.documents.backend import Backend, Document, Range
 from ecluse.documents.canonical import Body, Entry, checked_bound, checked_key, checked_kind, entry
 from ecluse.errors import DocumentNotFound
+from ecluse.sentences import _, pack, unpack
 
 #: Documents written or read by one request. DynamoDB takes 16 MB of its own notation, which is six times as long.
 BATCH: Final = 100
@@ -65,7 +66,7 @@ class Documents:
             InvalidDocument: not every database could keep it: not JSON, a float that is no number, too large.
         """
         self._expect_open()
-        self._backend.put([entry(kind, key, body)])
+        self._backend.put([entry(kind, key, pack(body))])
 
     def put_many(self, items: Iterable[Document]) -> None:
         """Write documents, several at a time; each is whole or absent, but some may be there when it fails.
@@ -73,7 +74,7 @@ class Documents:
         Of several with one kind and key, the last is kept.
         """
         self._expect_open()
-        for batch in _batches(entry(one.kind, one.key, one.body) for one in items):
+        for batch in _batches(entry(one.kind, one.key, pack(one.body)) for one in items):
             self._backend.put(batch)
 
     def delete(self, kind: str, key: str) -> None:
@@ -101,9 +102,14 @@ class Documents:
         found = self._backend.get([(checked_kind(kind), checked_key(key))])
         if (kind, key) not in found:
             raise DocumentNotFound(
-                f"There is no document {kind} {key}. See those there are: ecluse documents list {kind}"
+                _(
+                    "There is no document %(name)s. See those there are: ecluse documents list %(word)s",
+                    name=f"{kind} {key}",
+                    word=kind,
+                )
             )
-        return found[kind, key]
+        body: Body = unpack(found[kind, key])
+        return body
 
     def get_many(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Body]:
         """Those of these (kind, key) that are there."""
@@ -112,7 +118,7 @@ class Documents:
         names = iter(distinct)
         while batch := list(islice(names, BATCH)):
             found |= self._backend.get(batch)
-        return {name: found[name] for name in distinct if name in found}
+        return {name: unpack(found[name]) for name in distinct if name in found}
 
     def range(
         self,
@@ -129,7 +135,8 @@ class Documents:
             raise ValueError(f"limit={limit}: a page holds one document at least")
         wanted = _range(kind, start, stop, after, limit + 1, newest_first=newest_first)
         found = [] if wanted is None else self._backend.range(wanted)
-        return Page(tuple(found[:limit]), found[limit - 1].key if len(found) > limit else None)
+        items = (replace(document, body=unpack(document.body)) for document in found[:limit])
+        return Page(tuple(items), found[limit - 1].key if len(found) > limit else None)
 
     def all(self, kind: str, start: str | None = None, stop: str | None = None) -> Iterator[Document]:
         """The whole range, page after page."""

@@ -40,6 +40,7 @@ from ecluse.migration.hold import Hold
 from ecluse.migration.overlap import lies_in, share_a_part
 from ecluse.migration.survey import Ends, folder_url, names, survey
 from ecluse.registry import CLAIM, MANIFEST, SIGNATURE, Manifest, is_version, manifest_bytes
+from ecluse.sentences import _, num
 from ecluse.settings import AREAS
 from ecluse.storage import ObjectStore, Stores, checked_key, is_within, join_key
 
@@ -265,8 +266,11 @@ def check_places(stores: Stores, source: str, destination: str, prefix: str = ""
             lies_in(store.url, area.url) for area in stores.areas().values()
         ):
             raise InvalidInput(
-                f"{store.url} is no folder of an area. Any other folder of the server is for its terminal: "
-                "ecluse migrate plan"
+                _(
+                    "%(store)s is no folder of an area. Any other folder of the server is for its "
+                    "terminal: ecluse migrate plan",
+                    store=store.url,
+                )
             )
 
 
@@ -299,7 +303,10 @@ def plan(
     entries = survey(catalog, ends, {}, Watch(progress, lambda: False))
     if not entries and part is None:
         raise InvalidInput(
-            f"Nothing lies at {folder_url(ends.source, ends.prefix)}. Check the address, and that its disk is mounted."
+            _(
+                "Nothing lies at %(store)s. Check the address, and that its disk is mounted.",
+                store=folder_url(ends.source, ends.prefix),
+            )
         )
     migration_id = None
     if not dry_run:
@@ -416,8 +423,12 @@ def verify(
         at_work = journal.is_at_work(transaction, migration)
     if at_work:
         raise MigrationHeld(
-            f"A run or a rollback of migration {migration_id} is at work. Verify it once that has ended: "
-            f"ecluse migrate verify {migration_id}"
+            _(
+                "A run or a rollback of migration %(value)s is at work. Verify it once that has "
+                "ended: ecluse migrate verify %(word)s",
+                value=migration_id,
+                word=migration_id,
+            )
         )
     ends, watch = _ends(catalog, stores, migration, part), Watch(progress, should_stop)
     entries = _journal(catalog, migration_id)
@@ -491,24 +502,48 @@ def findings(found: Verification) -> str:
     """What a verification found, in a sentence or two, the first names beside what they are; with the way out."""
     told = []
     if found.missing:
-        told.append(f"{len(found.missing):,} missing ({names(found.missing)})")
+        told.append(
+            _(
+                "%(count)s missing (%(values)s)",
+                count=num(len(found.missing), ","),
+                values=names(found.missing),
+            )
+        )
     if found.different:
-        told.append(f"{len(found.different):,} different ({names(found.different)})")
+        told.append(
+            _(
+                "%(count)s different (%(values)s)",
+                count=num(len(found.different), ","),
+                values=names(found.different),
+            )
+        )
     if found.extra:
-        told.append(f"{len(found.extra):,} that nothing points at ({names(found.extra)})")
+        told.append(
+            _(
+                "%(count)s that nothing points at (%(values)s)",
+                count=num(len(found.extra), ","),
+                values=names(found.extra),
+            )
+        )
     if found.unfinished:
-        onward = (
-            f"The migration is unfinished: {found.objects:,} of {found.objects + found.unfinished:,} object(s) are "
-            f"done. Go on: ecluse migrate run {found.id}"
+        onward = _(
+            "The migration is unfinished: %(count)s of %(total)s object(s) are done. Go on: "
+            "ecluse migrate run %(value)s",
+            count=num(found.objects, ","),
+            total=num(found.objects + found.unfinished, ","),
+            value=found.id,
         )
     elif found.missing:
-        onward = f"Copy again what is missing: ecluse migrate run {found.id}"
+        onward = _("Copy again what is missing: ecluse migrate run %(value)s", value=found.id)
     else:
-        onward = "Look into these before you rely on the destination."
+        onward = _("Look into these before you rely on the destination.")
     if not told:
         return onward
-    return (
-        f"{found.objects:,} object(s) were looked for at the destination. Found: {'; '.join(told)}. {onward}"
+    return _(
+        "%(count)s object(s) were looked for at the destination. Found: %(findings)s. %(onward)s",
+        count=num(found.objects, ","),
+        findings="; ".join(told),
+        onward=onward,
     )
 
 
@@ -524,11 +559,19 @@ def _opened(stores: Stores, place: str) -> ObjectStore:
     if not divider:
         areas = ", ".join(AREAS)
         raise InvalidInput(
-            f"{place!r} is no store; use an address such as s3://bucket/prefix or file:///folder, or one of {areas}."
+            _(
+                "%(value)s is no store; use an address such as s3://bucket/prefix or file:///folder, "
+                "or one of %(values)s.",
+                value=repr(place),
+                values=areas,
+            )
         )
     if any(mark in rest for mark in "?#") or (scheme != "file" and "@" in rest):
         raise InvalidInput(
-            "An address of a store carries no keys and no query. Put keys into the settings of its provider."
+            _(
+                "An address of a store carries no keys and no query. Put keys into the settings of "
+                "its provider."
+            )
         )
     try:
         return stores.folder(f"{scheme.lower()}://{rest.rstrip('/') or rest[:1]}")
@@ -550,8 +593,11 @@ def _ends(catalog: Catalog, stores: Stores, migration: Migration, part: Part | N
     """The ends of a recorded migration. Until a copy was begun a missing destination is new; later it is away."""
     if migration.move_id is not None and part is None:
         raise InvalidInput(
-            f"Migration {migration.id} is a part of a move of the whole home, and goes on or back with it: "
-            "ecluse move list"
+            _(
+                "Migration %(value)s is a part of a move of the whole home, and goes on or back with "
+                "it: ecluse move list",
+                value=migration.id,
+            )
         )
     amounts = summary(catalog, migration.id).amounts
     if not any(amounts.get(state, Amount()).objects for state in ("copying", *SETTLED)):
@@ -564,7 +610,11 @@ def _check_apart(ends: Ends) -> None:
     """`InvalidInput` where the source and the destination share a part."""
     if share_a_part(folder_url(ends.source, ends.prefix), folder_url(ends.destination, ends.prefix)):
         raise InvalidInput(
-            f"{ends.source.url} and {ends.destination.url} share a part. Choose a destination outside the source."
+            _(
+                "%(store)s and %(name)s share a part. Choose a destination outside the source.",
+                store=ends.source.url,
+                name=ends.destination.url,
+            )
         )
 
 
@@ -625,21 +675,30 @@ def _held(catalog: Catalog, migration_id: str, at_work: str, done: str, stopped:
     hold = Hold(catalog, migration_id).take(at_work)
     verb = "run" if at_work == "running" else "rollback"
     of_a_move = find(catalog, migration_id).move_id is not None
-    on = f"Go on: ecluse move {verb}" if of_a_move else f"Go on: ecluse migrate {verb} {migration_id}"
+    on = (
+        _("Go on: ecluse move %(word)s", word=verb)
+        if of_a_move
+        else _("Go on: ecluse migrate %(word)s %(value)s", word=verb, value=migration_id)
+    )
     try:
         yield hold
     except (MigrationHeld, MigrationConflict, JobCancelled) as error:
         hold.release(stopped, str(error))
         raise
     except EcluseError as error:
-        message = f"Migration {migration_id} stopped: {error} What is done is kept. {on}"
+        message = _(
+            "Migration %(value)s stopped: %(error)s What is done is kept. %(onward)s",
+            value=migration_id,
+            error=error,
+            onward=on,
+        )
         hold.release(stopped, message)
         raise MigrationStopped(message) from error
     except Exception:
-        hold.release(stopped, f"A fault of ours stopped this. {on}")
+        hold.release(stopped, _("A fault of ours stopped this. %(onward)s", onward=on))
         raise
     except BaseException:
-        hold.release(stopped, f"It was interrupted. {on}")
+        hold.release(stopped, _("It was interrupted. %(onward)s", onward=on))
         raise
     else:
         hold.release(done, None)
@@ -664,7 +723,10 @@ def _copy(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch) -> Amount:
         _check_conflicts(before, ends, copied)
         if set(before.amounts) == {"gone"}:
             raise ObjectNotFound(
-                f"Nothing of what was planned lies at {ends.source.url} any more. Check that its disk is mounted."
+                _(
+                    "Nothing of what was planned lies at %(store)s any more. Check that its disk is mounted.",
+                    store=ends.source.url,
+                )
             )
         planned = before.amounts.get("planned", Amount())
         if not planned.objects:
@@ -702,11 +764,18 @@ def _look_again(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch, *, first
 def _check_conflicts(found: Summary, ends: Ends, copied: Amount) -> None:
     count = found.amounts.get("conflict", Amount()).objects
     if count:
-        so_far = "Nothing was copied." if not copied.objects else "What was copied is kept."
+        so_far = _("Nothing was copied.") if not copied.objects else _("What was copied is kept.")
         raise MigrationConflict(
-            f"{count:,} object(s) cannot be put to {ends.destination.url}, because another content, or a name that "
-            f"cannot be kept, is in the way: {names(found.conflicts)}. {so_far} Remove or rename these there, or "
-            f"plan with another destination; then: ecluse migrate run {found.migration.id}"
+            _(
+                "%(count)s object(s) cannot be put to %(store)s, because another content, or a name "
+                "that cannot be kept, is in the way: %(values)s. %(done_so_far)s Remove or rename "
+                "these there, or plan with another destination; then: ecluse migrate run %(value)s",
+                count=num(count, ","),
+                store=ends.destination.url,
+                values=names(found.conflicts),
+                done_so_far=so_far,
+                value=found.migration.id,
+            )
         )
 
 
@@ -715,8 +784,13 @@ def _check_undamaged(catalog: Catalog, migration_id: str, ends: Ends) -> None:
     count = found.amounts.get("damaged", Amount()).objects
     if count:
         raise DigestMismatch(
-            f"{count:,} object(s) at {ends.source.url} are damaged, not what was recorded of them: "
-            f"{names(found.damaged)}. Make or upload them again, or delete what they belong to."
+            _(
+                "%(count)s object(s) at %(store)s are damaged, not what was recorded of them: "
+                "%(values)s. Make or upload them again, or delete what they belong to.",
+                count=num(count, ","),
+                store=ends.source.url,
+                values=names(found.damaged),
+            )
         )
 
 
@@ -920,7 +994,7 @@ def _is_signed_anew(ends: Ends, entry: Entry) -> bool:
 
 def _is_claim(key: str) -> bool:
     """Whether it is what keeps the name of a version, even of one that was deleted."""
-    version, _, name = key.rpartition("/")
+    version, _rest, name = key.rpartition("/")
     return name == CLAIM and is_version(version.rpartition("/")[2])
 
 

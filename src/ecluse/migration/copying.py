@@ -19,6 +19,7 @@ from ecluse.errors import (
     StorageError,
 )
 from ecluse.migration.hold import Hold
+from ecluse.sentences import _
 from ecluse.storage import Digest, ObjectInfo, ObjectStore
 
 #: Objects on their way at a time.
@@ -87,7 +88,7 @@ class Watch:
             now = self._now
         self._progress(now)
         if self._should_stop():
-            raise MigrationStopped("It was stopped on request.")
+            raise MigrationStopped(_("It was stopped on request."))
 
 
 class Halted(Exception):
@@ -218,8 +219,12 @@ class Copier:
             counted.take_back()
             self._destination.delete(entry.key)
             raise StorageError(
-                f"{entry.key!r} reads back differently from {self._destination.url} than it was written; it was "
-                "removed there. Check the disks of that store."
+                _(
+                    "%(key)s reads back differently from %(store)s than it was written; it was removed "
+                    "there. Check the disks of that store.",
+                    key=repr(entry.key),
+                    store=self._destination.url,
+                )
             )
         return replace(entry, state="verified", size=stored.size, sha256=stored.sha256, e_tag=there.e_tag)
 

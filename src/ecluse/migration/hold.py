@@ -14,6 +14,7 @@ from ecluse.catalog import Catalog, Transaction, journal
 from ecluse.errors import CatalogUnavailable, MigrationHeld
 from ecluse.migration.overlap import meet
 from ecluse.processes import Process
+from ecluse.sentences import _
 
 BEAT_SECONDS: Final = 5.0
 logger = logging.getLogger(__name__)
@@ -26,7 +27,12 @@ class Hold:
         self.migration_id = migration_id
         self._catalog = catalog
         process = Process.current()
-        self._holder = f"process {process.pid} on {process.host} ({process.label} {uuid.uuid4().hex[:8]})"
+        self._holder = _(
+            "process %(value)s on %(name)s (%(word)s)",
+            value=process.pid,
+            name=process.host,
+            word=f"{process.label} {uuid.uuid4().hex[:8]}",
+        )
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._counted = time.monotonic()

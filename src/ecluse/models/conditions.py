@@ -21,6 +21,7 @@ from ecluse.catalog import models as rows
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
+from ecluse.sentences import _, num
 
 #: The longest key of a condition (characters, and parts between dots), and the longest value (characters).
 KEY, PARTS, VALUE = 200, 20, 1_000
@@ -148,7 +149,11 @@ def search(
     count = sum(1 for query in conditions for _ in query.conditions())
     if count > CONDITIONS:
         raise InvalidInput(
-            f"{count} conditions are too many: a search takes at most {CONDITIONS}. Leave some out."
+            _(
+                "%(count)s conditions are too many: a search takes at most %(number)s. Leave some out.",
+                count=count,
+                number=CONDITIONS,
+            )
         )
     pointing: dict[tuple[str, str], list[str]] = defaultdict(list)
     with runtime.catalog.read() as transaction:
@@ -249,9 +254,14 @@ class _Reader:
     def _refused(self) -> InvalidInput:
         where = self._rest()[:KEY] or self._text[:KEY]
         return InvalidInput(
-            f"{where!r} is not a condition. Write a key, one of = != > >= < <=, and a value: val_accuracy>0.9. "
-            "Join several by and, or and parentheses; a value that holds such a word stands between quotes. "
-            f"Keys are {', '.join(FIELDS)}, and what metadata and metrics call them."
+            _(
+                "%(value)s is not a condition. Write a key, one of = != > >= < <=, and a value: "
+                "val_accuracy>0.9. Join several by and, or and parentheses; a value that holds such a "
+                "word stands between quotes. Keys are %(values)s, and what metadata and metrics call "
+                "them.",
+                value=repr(where),
+                values=", ".join(FIELDS),
+            )
         )
 
 
@@ -273,7 +283,13 @@ def _time(key: str, value: str) -> date | datetime:
         except (ValueError, OverflowError):  # an offset leads out of the years that there are
             continue
     raise InvalidInput(
-        f"{key} takes a date or a time (UTC), not {value[:KEY]!r}. Write {key}>=2026-11-01 or {key}>2026-11-01T12:30"
+        _(
+            "%(key)s takes a date or a time (UTC), not %(value)s. Write %(word)s or %(file)s",
+            key=key,
+            value=repr(value[:KEY]),
+            word=f"{key}>=2026-11-01",
+            file=f"{key}>2026-11-01T12:30",
+        )
     )
 
 
@@ -305,8 +321,14 @@ def _within(where: Any, key: str) -> Iterator[Any]:
 
 def _too_long() -> InvalidInput:
     return InvalidInput(
-        f"This condition is too long: a key has at most {KEY} characters and {PARTS} parts between dots, "
-        f"a value at most {VALUE:,} characters. Shorten it, such as val_accuracy>0.9"
+        _(
+            "This condition is too long: a key has at most %(count)s characters and %(number)s "
+            "parts between dots, a value at most %(total)s characters. Shorten it, such as "
+            "val_accuracy>0.9",
+            count=KEY,
+            number=PARTS,
+            total=num(VALUE, ","),
+        )
     )
 
 

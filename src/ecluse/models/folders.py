@@ -45,6 +45,7 @@ from ecluse.registry import (
     fits_float,
 )
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.settings import inherited
 from ecluse.storage import checked_key, read_chunks
 from ecluse.storage.areas import RAW
@@ -117,14 +118,18 @@ def import_folder(
     """
     if trust and user.role != "admin":
         raise Forbidden(
-            "Only administrators trust pickles, as reading one runs what it says. Leave out --trust, or ask one of "
-            "yours."
+            _(
+                "Only administrators trust pickles, as reading one runs what it says. Leave out "
+                "--trust, or ask one of yours."
+            )
         )
     if prefix is not None:
         prefix = _checked_prefix(user, prefix)
     folders = sorted(path for path in directory.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not folders:
-        raise InvalidInput(f"{directory} holds no folder. Each folder in it is to be one model.")
+        raise InvalidInput(
+            _("%(file)s holds no folder. Each folder in it is to be one model.", file=directory)
+        )
     return [_import(runtime, user, folder, prefix, trust, progress) for folder in folders]
 
 
@@ -203,7 +208,11 @@ def _told(found: _Found, outcome: Literal["published", "unchanged"], manifest: M
 def _look_into(folder: Path) -> _Found:
     if folder.is_symlink() and not folder.resolve().is_relative_to(folder.parent.resolve()):
         raise InvalidInput(
-            f"{folder} is a link that leads out of {folder.parent}. Remove it, or put a copy of the file there."
+            _(
+                "%(value)s is a link that leads out of %(file)s. Remove it, or put a copy of the file there.",
+                value=folder,
+                file=folder.parent,
+            )
         )
     name, files = checked_name(folder.name), gathered([folder])
     described, problems = _described(files)
@@ -227,7 +236,9 @@ def _described(files: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:
         try:
             data = json.loads(files[name].read_bytes())
         except (ValueError, RecursionError) as error:
-            problems.append(f"{name} is not JSON and is kept as a file only: {error}")
+            problems.append(
+                _("%(file)s is not JSON and is kept as a file only: %(error)s", file=name, error=error)
+            )
             continue
         if not isinstance(data, dict):
             continue
@@ -240,7 +251,7 @@ def _described(files: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:
         try:
             checked_metadata(numbers := _numbers(data))
         except (InvalidInput, RecursionError) as error:
-            problems.append(f"{name} is kept as a file only: {error}")
+            problems.append(_("%(file)s is kept as a file only: %(error)s", file=name, error=error))
             continue
         if place is None:
             described |= numbers
@@ -310,7 +321,13 @@ def _convert(found: _Found, scratch: Path, user: User) -> None:
         told = _read_apart(found.files[path], scratch / target)
         if "error" in told:
             (scratch / target).unlink(missing_ok=True)
-            found.problems.append(f"{path} could not be converted and is stored unread: {told['error']}")
+            found.problems.append(
+                _(
+                    "%(file)s could not be converted and is stored unread: %(error)s",
+                    file=path,
+                    error=told["error"],
+                )
+            )
             continue
         found.converted[path] = {
             "skops": target,
@@ -364,12 +381,12 @@ def _read_apart(source: Path, destination: Path) -> dict[str, Any]:
         start_new_session=True,
     )
     try:
-        answer, _ = process.communicate(timeout=READING)
+        answer, _rest = process.communicate(timeout=READING)
         told: dict[str, Any] = json.loads(answer.splitlines()[-1])
     except subprocess.TimeoutExpired:
-        return {"error": f"reading it took more than {READING} s"}
+        return {"error": _("reading it took more than %(count)s s", count=READING)}
     except (ValueError, IndexError):
-        return {"error": f"the process that read it ended with code {process.returncode}"}
+        return {"error": _("the process that read it ended with code %(value)s", value=process.returncode)}
     finally:
         _end(process)
     return told
@@ -388,15 +405,24 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _checked_prefix(user: User, prefix: str) -> str:
     if user.role != "admin":
         raise Forbidden(
-            "Only administrators import reference models. Leave out --prefix, or ask one of yours."
+            _("Only administrators import reference models. Leave out --prefix, or ask one of yours.")
         )
     key = checked_key(prefix.strip("/"))
     segments = [unicodedata.normalize("NFKC", segment).casefold() for segment in key.split("/")]
     if segments[0] in RESERVED:
-        raise InvalidInput(f"{prefix!r} belongs to users. Choose another prefix, such as automl_models/.")
+        raise InvalidInput(
+            _(
+                "%(value)s belongs to users. Choose another prefix, such as automl_models/.",
+                value=repr(prefix),
+            )
+        )
     if segments[0].startswith(".") or segments[0] == RAW or any(s.startswith(".ecluse-") for s in segments):
         raise InvalidInput(
-            f"{prefix!r} is one that a store keeps for itself. Choose another prefix, such as automl_models/."
+            _(
+                "%(value)s is one that a store keeps for itself. Choose another prefix, such as "
+                "automl_models/.",
+                value=repr(prefix),
+            )
         )
     return key
 

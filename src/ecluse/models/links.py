@@ -11,6 +11,7 @@ from ecluse.errors import VersionNotFound
 from ecluse.models.versions import check_intact, manifest_of
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,12 @@ def signed_link(runtime: Runtime, row: ModelVersion, path: str, expires: timedel
     file = next((file for file in manifest_of(runtime, row).files if file.path == path), None)
     if file is None:
         raise VersionNotFound(
-            f"{row.name} {row.version} has no file {path!r}. See: ecluse models show {row.name}@{row.version}"
+            _(
+                "%(name)s has no file %(file)s. See: ecluse models show %(model)s",
+                name=f"{row.name} {row.version}",
+                file=repr(path),
+                model=f"{row.name}@{row.version}",
+            )
         )
     located = runtime.stores.locate(f"{row.url}/{path}")
     expires_at = now() + expires

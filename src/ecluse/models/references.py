@@ -14,6 +14,7 @@ from ecluse.catalog import audit, references
 from ecluse.catalog.tables import ReferenceModel
 from ecluse.registry import Manifest, Registry
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 #: Where reference models lie in the models' store.
 REFERENCES: Final = "automl_models"
@@ -67,7 +68,13 @@ class ReferenceDescription:
     def from_dict(cls, data: Mapping[str, Any]) -> ReferenceDescription:
         """Raises ValueError, KeyError or TypeError for what `to_dict` has not written."""
         if data["format"] != DESCRIPTION_FORMAT:
-            raise ValueError(f"it has format {data['format']!r}; this Écluse reads {DESCRIPTION_FORMAT}")
+            raise ValueError(
+                _(
+                    "it has format %(number)s; this Écluse reads %(other)s",
+                    number=repr(data["format"]),
+                    other=DESCRIPTION_FORMAT,
+                )
+            )
         told = cls(
             domain=_text(data["domain"], "domain")[:100],
             columns=[_text(name, "columns") for name in _list(data["columns"], "columns")],
@@ -145,7 +152,11 @@ def read_description(file: Path | None) -> tuple[ReferenceDescription | None, st
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         return (
             None,
-            f"{DESCRIPTION_FILE} cannot be read, so no table is matched with this reference: {error!r}",
+            _(
+                "%(file)s cannot be read, so no table is matched with this reference: %(error)s",
+                file=DESCRIPTION_FILE,
+                error=repr(error),
+            ),
         )
 
 

@@ -16,6 +16,7 @@ from ecluse.errors import InvalidInput, SettingsError, SignatureInvalid
 from ecluse.models.versions import manifest_of
 from ecluse.registry import SIGNATURE, Manifest
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 if TYPE_CHECKING:
     from ecluse.catalog.tables import ModelVersion
@@ -31,7 +32,7 @@ def sign(runtime: Runtime, row: ModelVersion, private_key: Path, password: str |
         InvalidInput: the key cannot be read, or is of another kind.
         SettingsError: model-signing is not installed.
     """
-    signing, _ = _library()
+    signing, _rest = _library()
     manifest = manifest_of(runtime, row)
     with _reading(private_key):
         config = signing.Config().use_elliptic_key_signer(private_key=private_key, password=password)
@@ -54,13 +55,16 @@ def verify_signature(runtime: Runtime, row: ModelVersion, public_key: Path) -> M
         InvalidInput: the key cannot be read, or is of another kind.
         SettingsError: model-signing is not installed.
     """
-    _, verifying = _library()
+    _rest, verifying = _library()
     manifest = manifest_of(runtime, row)
     bundle = runtime.registry_of(row).signature(row.name, row.version)
     if bundle is None:
         raise SignatureInvalid(
-            f"{row.name} {row.version} has no signature. "
-            f"Sign it: ecluse models sign {row.name}@{row.version} --key FILE"
+            _(
+                "%(name)s has no signature. Sign it: ecluse models sign %(model)s --key FILE",
+                name=f"{row.name} {row.version}",
+                model=f"{row.name}@{row.version}",
+            )
         )
     with _reading(public_key):
         config = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
@@ -71,8 +75,12 @@ def verify_signature(runtime: Runtime, row: ModelVersion, public_key: Path) -> M
             config.set_hashing_config(_digests_of(manifest)).verify(manifest.name, path)
         except Exception as error:  # the library raises what its own libraries raise
             raise SignatureInvalid(
-                f"The signature of {row.name} {row.version} is not one of these files by this key: {_told(error)}. "
-                "Do not use the version before you know why."
+                _(
+                    "The signature of %(name)s is not one of these files by this key: %(error)s. Do not "
+                    "use the version before you know why.",
+                    name=f"{row.name} {row.version}",
+                    error=_told(error),
+                )
             ) from error
     return manifest
 
@@ -109,7 +117,7 @@ def _library() -> tuple[Any, Any]:
     try:
         from model_signing import signing, verifying
     except ModuleNotFoundError as error:
-        raise SettingsError("Signatures need model-signing: pip install 'ecluse[signing]'") from error
+        raise SettingsError(_("Signatures need model-signing: pip install 'ecluse[signing]'")) from error
     return signing, verifying
 
 
@@ -119,7 +127,12 @@ def _reading(key: Path) -> Iterator[None]:
         yield
     except Exception as error:  # the library raises what its own libraries raise
         raise InvalidInput(
-            f"{key} cannot be used as a key: {_told(error)}. Use an elliptic-curve key in PEM (P-256, P-384 or P-521)."
+            _(
+                "%(file)s cannot be used as a key: %(error)s. Use an elliptic-curve key in PEM "
+                "(P-256, P-384 or P-521).",
+                file=key,
+                error=_told(error),
+            )
         ) from error
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from ecluse.catalog import trust as trusts
 from ecluse.errors import ModelUnreadable
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 #: The only list of types that are made without anyone's word, beside those that skops itself knows: estimators of
 #: scikit-learn, arrays, functions of numpy and scipy. They are plain Python objects that hold no others than these.
@@ -48,9 +49,12 @@ def load_skops(runtime: Runtime, file: Path) -> Any:
         trusted = trusts.types_of(transaction, hashlib.sha256(content).hexdigest()) or frozenset()
     if unknown := found - SAFE_TYPES - trusted:
         raise ModelUnreadable(
-            f"{file.name} holds types that no one has trusted: {', '.join(sorted(unknown))}. "
-            "If you trust its maker, import the pickle it came from as an administrator: "
-            "ecluse models import DIR --trust"
+            _(
+                "%(file)s holds types that no one has trusted: %(values)s. If you trust its maker, "
+                "import the pickle it came from as an administrator: ecluse models import DIR --trust",
+                file=file.name,
+                values=", ".join(sorted(unknown)),
+            )
         )
     with _readable(file):
         return skops.io.loads(content, trusted=sorted(found))
@@ -63,5 +67,5 @@ def _readable(file: Path) -> Iterator[None]:
         yield
     except Exception as error:
         raise ModelUnreadable(
-            f"{file.name} is no .skops that can be read. Fetch the version again."
+            _("%(file)s is no .skops that can be read. Fetch the version again.", file=file.name)
         ) from error

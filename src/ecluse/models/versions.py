@@ -41,6 +41,7 @@ from ecluse.registry import (
     is_version,
 )
 from ecluse.runtime import Runtime, models_prefix
+from ecluse.sentences import _
 from ecluse.storage import join_key
 
 LATEST: Final = "latest"
@@ -50,7 +51,7 @@ GRACE: Final = timedelta(minutes=1)
 ABANDONED: Final = timedelta(hours=24)
 _ALIAS: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 logger = logging.getLogger(__name__)
-_DELETING: Final = "Its deletion was not finished; delete it again."
+_DELETING: Final = _("Its deletion was not finished; delete it again.")
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ def resolve(runtime: Runtime, user_id: str, reference: str) -> ModelVersion:
     """
     name, at, which = reference.partition("@")
     if not name or (at and not which):
-        raise InvalidInput(f"{reference!r} names no model. Write NAME, NAME@VERSION or NAME@ALIAS.")
+        raise InvalidInput(
+            _("%(value)s names no model. Write NAME, NAME@VERSION or NAME@ALIAS.", value=repr(reference))
+        )
     with runtime.catalog.read() as transaction:
         if which and which != LATEST and not is_version(which):
             rows.count_versions(transaction, user_id, name)
@@ -260,15 +263,24 @@ def gathered(paths: Sequence[Path]) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in paths:
         if not path.exists():
-            raise InvalidInput(f"{path} does not exist.")
+            raise InvalidInput(_("%(file)s does not exist.", file=path))
         if not path.is_file() and not path.is_dir():
-            raise InvalidInput(f"{path} is neither a file nor a folder. Name a file, or a folder of files.")
+            raise InvalidInput(
+                _("%(file)s is neither a file nor a folder. Name a file, or a folder of files.", file=path)
+            )
         for name, file in (files_below(path) if path.is_dir() else {path.name: path}).items():
             if name in files:
-                raise InvalidInput(f"{files[name]} and {file} would both be {name!r}. Rename one of them.")
+                raise InvalidInput(
+                    _(
+                        "%(file)s and %(name)s would both be %(value)s. Rename one of them.",
+                        file=files[name],
+                        name=file,
+                        value=repr(name),
+                    )
+                )
             files[name] = file
     if not files:
-        raise InvalidInput("There is no file to publish. Name at least one.")
+        raise InvalidInput(_("There is no file to publish. Name at least one."))
     return files
 
 
@@ -328,8 +340,14 @@ def check_intact(row: ModelVersion) -> None:
     """`DigestMismatch` for a version that a verification has found damaged."""
     if row.damaged_at is not None:
         raise DigestMismatch(
-            f"{row.name} {row.version} is known to be damaged since {row.damaged_at:%Y-%m-%d %H:%M}: {row.damage} "
-            f"Verify it: ecluse models verify {row.name}@{row.version}"
+            _(
+                "%(name)s is known to be damaged since %(value)s: %(error)s Verify it: ecluse models "
+                "verify %(model)s",
+                name=f"{row.name} {row.version}",
+                value=format(row.damaged_at, "%Y-%m-%d %H:%M"),
+                error=row.damage,
+                model=f"{row.name}@{row.version}",
+            )
         )
 
 
@@ -374,13 +392,23 @@ def aliases(runtime: Runtime, user_id: str, name: str | None = None) -> list[Mod
 def checked_alias(alias: str) -> str:
     """A name that can be an alias; `InvalidInput` otherwise."""
     if alias == LATEST:
-        raise InvalidInput('"latest" is always the newest version and cannot be set. Choose another alias.')
+        raise InvalidInput(
+            _('"latest" is always the newest version and cannot be set. Choose another alias.')
+        )
     if is_version(alias):
-        raise InvalidInput(f"{alias!r} would read as a version. Choose another alias, such as production.")
+        raise InvalidInput(
+            _(
+                "%(value)s would read as a version. Choose another alias, such as production.",
+                value=repr(alias),
+            )
+        )
     if not _ALIAS.fullmatch(alias):
         raise InvalidInput(
-            f"{alias!r} cannot be an alias: use 1 to 64 small letters, digits, dots, hyphens or underscores, "
-            "beginning with a letter or digit."
+            _(
+                "%(value)s cannot be an alias: use 1 to 64 small letters, digits, dots, hyphens or "
+                "underscores, beginning with a letter or digit.",
+                value=repr(alias),
+            )
         )
     return alias
 
@@ -404,8 +432,12 @@ def remove(runtime: Runtime, user_id: str, name: str, version: str) -> None:
         pointing = [one.alias for one in known if one.version == version]
         if pointing:
             raise VersionInUse(
-                f"It has the alias {pointing[0]}, which programs may ask for. Move it to another version or remove "
-                f"it, then delete {name} {version}.",
+                _(
+                    "It has the alias %(value)s, which programs may ask for. Move it to another version "
+                    "or remove it, then delete %(name)s.",
+                    value=pointing[0],
+                    name=f"{name} {version}",
+                ),
                 command=f"ecluse models alias {name} {pointing[0]} --remove",
                 call=f"DELETE /api/models/{name}/aliases/{pointing[0]}",
             )

@@ -25,6 +25,7 @@ import obstore
 from obstore.store import S3Store
 
 from ecluse.errors import CannotSign, StoreUnavailable
+from ecluse.sentences import _
 from ecluse.settings import AzureSettings, S3Settings
 from ecluse.storage.backend import Method, StaleUploads
 
@@ -190,8 +191,11 @@ class AzureAdministration:
             if quote(path) == path:
                 return None
             raise CannotSign(
-                f"az://{self._container}/{path} has an address that can only be signed with the account's key. Set "
-                "AZURE_STORAGE_KEY."
+                _(
+                    "%(store)s has an address that can only be signed with the account's key. Set "
+                    "AZURE_STORAGE_KEY.",
+                    store=f"az://{self._container}/{path}",
+                )
             )
         now = datetime.now(UTC)
         fields = {
@@ -210,8 +214,13 @@ class AzureAdministration:
         account, url = self._azure.account, f"az://{self._container}/"
         if self._azure.key is None:
             raise StoreUnavailable(
-                f"The container of {url} cannot be made without the account's key. Make it with Azure's own tool: "
-                f"az storage container create --name {self._container} --account-name {account}"
+                _(
+                    "The container of %(store)s cannot be made without the account's key. Make it with "
+                    "Azure's own tool: az storage container create --name %(name)s --account-name %(word)s",
+                    store=url,
+                    name=self._container,
+                    word=account,
+                )
             )
         path = f"{urlsplit(self._root).path}/{self._container}"
         headers = {"x-ms-date": format_datetime(datetime.now(UTC), usegmt=True), "x-ms-version": _VERSION}
@@ -240,8 +249,12 @@ class GoogleAdministration:
 
     def make_bucket(self) -> bool:
         raise StoreUnavailable(
-            f"The bucket of gs://{self._bucket}/ cannot be made from here. Make it with Google's own tool: "
-            f"gcloud storage buckets create gs://{self._bucket}"
+            _(
+                "The bucket of %(store)s cannot be made from here. Make it with Google's own tool: "
+                "gcloud storage buckets create %(name)s",
+                store=f"gs://{self._bucket}/",
+                name=f"gs://{self._bucket}",
+            )
         )
 
     def unfinished(self, prefix: str, before: datetime, *, remove: bool) -> StaleUploads:
@@ -301,7 +314,11 @@ def _made(request: urllib.request.Request, url: str) -> bool:
             return False  # one that is someone else's refuses the first write
         if error.code in (401, 403):
             raise StoreUnavailable(
-                f"The store {url} refused access to '/'. Check keys and rights: ecluse doctor"
+                _(
+                    "The store %(store)s refused access to %(key)s. Check keys and rights: ecluse doctor",
+                    store=url,
+                    key="'/'",
+                )
             ) from None
         raise StoreUnavailable(_silent(url, code)) from None
     except (OSError, HTTPException) as error:
@@ -318,7 +335,12 @@ def _body(error: urllib.error.HTTPError) -> str:
 
 
 def _silent(url: str, reason: str) -> str:
-    return f"The store {url} did not answer as it should for '/': {reason}. See: ecluse doctor"
+    return _(
+        "The store %(store)s did not answer as it should for %(key)s: %(error)s. See: ecluse doctor",
+        store=url,
+        key="'/'",
+        error=reason,
+    )
 
 
 def _word(error: Exception) -> str:

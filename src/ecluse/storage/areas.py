@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Final
 
 from ecluse.errors import InvalidKey
+from ecluse.sentences import _
 from ecluse.settings import AREAS, Access, Area
 from ecluse.storage.backends import PATIENCE, lacks_folder, open_store
 from ecluse.storage.keys import checked_key, is_within
@@ -110,8 +111,8 @@ class Stores:
                 return store
             if (key := store.key_of(wanted)) is not None:
                 return store.scoped(key)
-        scheme, _, rest = url.partition("://")
-        root, _, key = rest.rstrip("/").partition("/")  # s3:///bucket is no second name of s3://bucket
+        scheme, _rest, rest = url.partition("://")
+        root, _rest, key = rest.rstrip("/").partition("/")  # s3:///bucket is no second name of s3://bucket
         if scheme == "file" or not key:
             return self.open(f"{scheme}://{rest.rstrip('/') or rest[:1]}")
         return self.open(f"{scheme}://{root}").scoped(key)
@@ -125,8 +126,8 @@ class Stores:
         for store in self.areas().values():
             if (key := store.key_of(url)) is not None:
                 return Located(store, key)
-        scheme, _, rest = url.partition("://")
-        root, _, key = rest.rpartition("/") if scheme == "file" else rest.partition("/")
+        scheme, _rest, rest = url.partition("://")
+        root, _rest, key = rest.rpartition("/") if scheme == "file" else rest.partition("/")
         if not scheme or not root or not key:
-            raise InvalidKey(f"{url!r} is not the address of an object.")
+            raise InvalidKey(_("%(url)s is not the address of an object.", url=repr(url)))
         return Located(self.open(f"{scheme}://{root}"), checked_key(key))

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from obstore.store import AzureStore, GCSStore, MemoryStore, S3Store
 
 from ecluse.errors import SettingsError
+from ecluse.sentences import _
 from ecluse.settings import Access, S3Settings
 from ecluse.storage.administration import AzureAdministration, GoogleAdministration, S3Administration
 from ecluse.storage.posix import PosixBackend
@@ -44,7 +45,11 @@ def open_store(
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
         raise SettingsError(
-            f"Stores of scheme {scheme!r} are not known; an address starts with one of {known}."
+            _(
+                "Stores of scheme %(value)s are not known; an address starts with one of %(values)s.",
+                value=repr(scheme),
+                values=known,
+            )
         )
     store = SCHEMES[scheme](url, access or Access(), patience)
     if make and scheme == "file":
@@ -63,15 +68,17 @@ def lacks_folder(url: str) -> bool:
     return parts.scheme == "file" and not Path(unquote(parts.path)).is_dir()
 
 
-def _open_file(url: str, _: Access, __: timedelta) -> ObjectStore:
+def _open_file(url: str, _access: Access, _patience: timedelta) -> ObjectStore:
     parts = urlsplit(url)
     if parts.netloc or not parts.path.startswith("/"):
-        raise SettingsError(f"Store address {url!r} is not an absolute folder; use file:///folder.")
+        raise SettingsError(
+            _("Store address %(value)s is not an absolute folder; use file:///folder.", value=repr(url))
+        )
     return ObjectStore(PosixBackend(Path(unquote(parts.path)), url if url.endswith("/") else f"{url}/"))
 
 
-def _open_memory(url: str, _: Access, patience: timedelta) -> ObjectStore:
-    unsigned = "Objects in memory have no signed addresses. Use an object store (s3://, gs:// or az://)."
+def _open_memory(url: str, _access: Access, patience: timedelta) -> ObjectStore:
+    unsigned = _("Objects in memory have no signed addresses. Use an object store (s3://, gs:// or az://).")
     root = url if url.endswith("/") else f"{url}/"
     backend = RemoteBackend(MemoryStore(), root, place="memory", patience=patience, unsigned=unsigned)
     return ObjectStore(backend)
@@ -123,7 +130,9 @@ def _open_azure(url: str, access: Access, patience: timedelta) -> ObjectStore:
     container, prefix = _bucket(url)
     azure = access.azure
     if not azure.account:
-        raise SettingsError(f"Store address {url!r} needs an account: set AZURE_STORAGE_ACCOUNT.")
+        raise SettingsError(
+            _("Store address %(value)s needs an account: set AZURE_STORAGE_ACCOUNT.", value=repr(url))
+        )
     options: dict[str, Any] = {"account_name": azure.account}
     if azure.key:
         options["account_key"] = str(azure.key)
@@ -146,15 +155,22 @@ def _bucket(url: str) -> tuple[str, str]:
     """The bucket of an address, and the prefix behind it."""
     parts = urlsplit(url)
     if not parts.netloc:
-        raise SettingsError(f"Store address {url!r} names no bucket; use {parts.scheme}://bucket/prefix.")
+        raise SettingsError(
+            _(
+                "Store address %(value)s names no bucket; use %(word)s.",
+                value=repr(url),
+                word=f"{parts.scheme}://bucket/prefix",
+            )
+        )
     return parts.netloc, parts.path.strip("/")
 
 
 def _unsigned(bucket: str, s3: S3Settings) -> str | None:
     if not s3.anonymous:
         return None
-    return (
-        f"s3://{bucket} is used without keys (S3_ANONYMOUS), and keys make the signature. Set an access key."
+    return _(
+        "%(store)s is used without keys (S3_ANONYMOUS), and keys make the signature. Set an access key.",
+        store=f"s3://{bucket}",
     )
 
 

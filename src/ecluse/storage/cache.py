@@ -42,6 +42,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from ecluse.errors import DigestMismatch, DiskFull, InvalidInput
+from ecluse.sentences import _, num
 from ecluse.storage.store import DOWNLOAD_CHUNK, Digest, ObjectStore
 
 #: A download that was not finished for this long has no one left to finish it.
@@ -581,16 +582,24 @@ def _write(wanted: _Wanted, file: BinaryIO) -> None:
         size += len(chunk)
         if size > wanted.size:
             raise DigestMismatch(
-                f"{wanted.title} is damaged: it is longer than the {wanted.size:,} bytes that were recorded. "
-                "Make or publish it again."
+                _(
+                    "%(file)s is damaged: it is longer than the %(count)s bytes that were recorded. Make "
+                    "or publish it again.",
+                    file=wanted.title,
+                    count=num(wanted.size, ","),
+                )
             )
         file.write(chunk)
         wanted.progress(len(chunk))
     counted.expect(wanted.sha256, wanted.title)
     if size != wanted.size:  # room was held for all of it, and would follow as zeros
         raise DigestMismatch(
-            f"{wanted.title} is damaged: it is shorter than the {wanted.size:,} bytes that were recorded. "
-            "Make or publish it again."
+            _(
+                "%(file)s is damaged: it is shorter than the %(count)s bytes that were recorded. Make "
+                "or publish it again.",
+                file=wanted.title,
+                count=num(wanted.size, ","),
+            )
         )
 
 
@@ -808,15 +817,22 @@ def _reporting_full_disk(folder: Path, size: int) -> Iterator[None]:
 
 def _disk_full(folder: Path, size: int) -> DiskFull:
     return DiskFull(
-        f"The disk that holds {folder} has no room for {size:,} bytes, {_free(folder):,} are free. "
-        "Free some, or clear the cache: ecluse cache clear"
+        _(
+            "The disk that holds %(file)s has no room for %(count)s bytes, %(number)s are free. "
+            "Free some, or clear the cache: ecluse cache clear",
+            file=folder,
+            count=num(size, ","),
+            number=num(_free(folder), ","),
+        )
     )
 
 
 def _checked(sha256: str) -> str:
     """A digest that can be a file's name; it may come from a manifest that someone else wrote."""
     if not _DIGEST.fullmatch(sha256):
-        raise InvalidInput(f"{sha256!r} is no SHA-256 digest in hexadecimal. Publish the version again.")
+        raise InvalidInput(
+            _("%(value)s is no SHA-256 digest in hexadecimal. Publish the version again.", value=repr(sha256))
+        )
     return sha256
 
 

@@ -12,6 +12,8 @@ from typing import Final
 
 from obstore import exceptions as obstore_errors
 
+from ecluse.sentences import _
+
 #: What obstore raises. Anything else that passes through it is the caller's own.
 ANSWERS: Final = (obstore_errors.BaseError, OSError)
 
@@ -19,18 +21,18 @@ _STATUS: Final = re.compile(r"(?:status code: |status: )(\d{3})")
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>|x-ms-error-code: (\w+)")
 #: What the text of an error holds → what happened. The first that fits.
 _REASONS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
-    (re.compile("(ConnectionRefused)"), "the connection was refused"),
-    (re.compile("(dns error|failed to lookup address)"), "its name was not found"),
+    (re.compile("(ConnectionRefused)"), _("the connection was refused")),
+    (re.compile("(dns error|failed to lookup address)"), _("its name was not found")),
     (
         re.compile("(InvalidCertificate|UnknownIssuer|InvalidContentType|received corrupt message)"),
-        "its certificate was not accepted",
+        _("its certificate was not accepted"),
     ),
-    (re.compile("(TimedOut|timed out|deadline has elapsed)"), "no answer came in time"),
+    (re.compile("(TimedOut|timed out|deadline has elapsed)"), _("no answer came in time")),
     (
         re.compile(
             "(ConnectionReset|IncompleteMessage|UnexpectedEof|BrokenPipe|closed before|end of file before)"
         ),
-        "the connection broke",
+        _("the connection broke"),
     ),
 )
 _WRONG_KEYS: Final = frozenset(
@@ -123,5 +125,9 @@ def _reason(text: str, status: int | None, code: str | None) -> str:
         if pattern.search(text):
             return reason
     if status is not None:
-        return f"it answered {status} {code}" if code else f"it answered {status}"
-    return "the connection failed"
+        return (
+            _("it answered %(value)s", value=f"{status} {code}")
+            if code
+            else _("it answered %(value)s", value=status)
+        )
+    return _("the connection failed")

@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from ecluse.errors import InvalidKey
+from ecluse.sentences import _
 
 #: S3's limit, in UTF-8 bytes.
 MAX_KEY_BYTES: Final = 1024
@@ -24,9 +25,11 @@ MAX_SEGMENT_BYTES: Final = 240
 def checked_key(key: str) -> str:
     """`key` itself, when it is one; `InvalidKey` otherwise."""
     if not key:
-        raise InvalidKey("A key is empty.")
+        raise InvalidKey(_("A key is empty."))
     if len(key.encode(errors="replace")) > MAX_KEY_BYTES:
-        raise InvalidKey(f"Key {key[:60]!r}… is longer than {MAX_KEY_BYTES} bytes.")
+        raise InvalidKey(
+            _("Key %(key)s… is longer than %(count)s bytes.", key=repr(key[:60]), count=MAX_KEY_BYTES)
+        )
     for segment in key.split("/"):
         _check_segment(segment, key)
     return key
@@ -60,12 +63,16 @@ def timestamp(moment: datetime | None = None) -> str:
 def _check_segment(segment: str, key: str) -> None:
     shown = repr(key if len(key) <= 120 else key[:120] + "…")
     if len(segment.encode(errors="replace")) > MAX_SEGMENT_BYTES:
-        raise InvalidKey(f"Key {shown} has a part longer than {MAX_SEGMENT_BYTES} bytes.")
+        raise InvalidKey(
+            _("Key %(key)s has a part longer than %(count)s bytes.", key=shown, count=MAX_SEGMENT_BYTES)
+        )
     if any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in segment):
-        raise InvalidKey(f"Key {shown} holds a control or invisible character.")
+        raise InvalidKey(_("Key %(key)s holds a control or invisible character.", key=shown))
     for form in _readings(segment):
         if form.strip() in ("", ".", "..") or "/" in form or "\\" in form:
-            raise InvalidKey(f"Key {shown} has a part that is empty, . or .., or holds a slash in disguise.")
+            raise InvalidKey(
+                _("Key %(key)s has a part that is empty, . or .., or holds a slash in disguise.", key=shown)
+            )
 
 
 def _readings(segment: str) -> set[str]:

@@ -36,6 +36,7 @@ from ecluse.errors import (
     StoreUnavailable,
     StoreUnwritable,
 )
+from ecluse.sentences import _
 from ecluse.storage.backend import CHUNK, Capabilities, Method, ObjectInfo, StaleUploads
 
 #: How the hidden file of a write begins and ends; no key may look like one.
@@ -104,7 +105,7 @@ class PosixBackend:
     def delete(self, paths: Sequence[str]) -> None:
         by_folder: dict[str, builtins.list[str]] = {}
         for path in paths:
-            folder, _, name = path.rpartition("/")
+            folder, _rest, name = path.rpartition("/")
             by_folder.setdefault(folder, []).append(name)
         for folder, names in by_folder.items():
             with self._reported(f"{folder}/{names[0]}".lstrip("/")):
@@ -113,7 +114,7 @@ class PosixBackend:
     def stale_uploads(self, prefix: str, older_than: timedelta, *, remove: bool) -> StaleUploads:
         limit, found = time.time() - older_than.total_seconds(), StaleUploads(0, 0)
         with self._reported(prefix or "/"):
-            for path, _, names, folder in os.fwalk(self._root / prefix):
+            for path, _rest, names, folder in os.fwalk(self._root / prefix):
                 sizes = [
                     _left_behind(folder, name, limit, remove=remove) for name in names if _is_hidden(name)
                 ]
@@ -150,7 +151,11 @@ class PosixBackend:
                 return {}
             except (ValueError, KeyError, AttributeError) as error:
                 raise StorageError(
-                    f"The attributes of {path!r} in {self.url} are damaged. Store it again."
+                    _(
+                        "The attributes of %(key)s in %(store)s are damaged. Store it again.",
+                        key=repr(path),
+                        store=self.url,
+                    )
                 ) from error
 
     def list(self, prefix: str, *, after: str | None) -> Iterator[ObjectInfo]:
@@ -184,8 +189,11 @@ class PosixBackend:
 
     def sign(self, path: str, method: Method, expires: timedelta) -> str:
         raise CannotSign(
-            f"{self.url} is a folder, and a folder has no signed addresses. Download through Écluse, or keep the "
-            "objects in an object store (s3://, gs:// or az://)."
+            _(
+                "%(store)s is a folder, and a folder has no signed addresses. Download through "
+                "Écluse, or keep the objects in an object store (s3://, gs:// or az://).",
+                store=self.url,
+            )
         )
 
     def ensure_bucket(self) -> bool:
@@ -215,7 +223,9 @@ class PosixBackend:
         """A hidden file open for writing, which becomes `path` when the block ends without an error."""
         *folders, name = path.split("/")
         if folders[:1] == [_ATTRIBUTES] or any(map(_is_hidden, path.split("/"))):
-            raise InvalidKey(f"Key {path!r} is one that a folder keeps for itself. Choose another name.")
+            raise InvalidKey(
+                _("Key %(key)s is one that a folder keeps for itself. Choose another name.", key=repr(path))
+            )
         hidden = f"{_PARTIAL}{os.getpid()}-{uuid.uuid4().hex}{_SUFFIX}"
         with self._reported(path):
             folder, file = self._made(folders, hidden)
@@ -276,13 +286,18 @@ class PosixBackend:
         try:
             os.link(hidden, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
         except FileExistsError as error:
-            raise ObjectExists(f"{path!r} is already stored in {self.url}.") from error
+            raise ObjectExists(
+                _("%(key)s is already stored in %(store)s.", key=repr(path), store=self.url)
+            ) from error
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
             raise ConditionalWritesMissing(
-                f"The file system of {self.url} has no hard links, so two writers could take the same version. "
-                "Use a folder on another file system, or an object store."
+                _(
+                    "The file system of %(store)s has no hard links, so two writers could take the same "
+                    "version. Use a folder on another file system, or an object store.",
+                    store=self.url,
+                )
             ) from error
 
     def _record(self, identity: str, path: str, attributes: Mapping[str, str]) -> None:
@@ -353,8 +368,12 @@ class PosixBackend:
             folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StoreUnavailable(
-                f"The folder {self._root} is gone. Mount its disk again. If it is to be empty, make it: "
-                f"mkdir -p {self._root}"
+                _(
+                    "The folder %(store)s is gone. Mount its disk again. If it is to be empty, make it: "
+                    "mkdir -p %(file)s",
+                    store=self._root,
+                    file=self._root,
+                )
             ) from error
         for segment in path.split("/") if path else ():
             try:
@@ -371,7 +390,7 @@ class PosixBackend:
         return folder
 
     def _open(self, path: str) -> int:
-        above, _, name = path.rpartition("/")
+        above, _rest, name = path.rpartition("/")
         with self._reported(path):
             try:
                 folder = self._folder(above)
@@ -409,8 +428,12 @@ class PosixBackend:
 
     def _conflict(self, path: str) -> KeyConflict:
         return KeyConflict(
-            f"{path!r} cannot be stored in {self.url}: in a folder, a name is an object or holds objects, not both. "
-            "Choose another name."
+            _(
+                "%(key)s cannot be stored in %(store)s: in a folder, a name is an object or holds "
+                "objects, not both. Choose another name.",
+                key=repr(path),
+                store=self.url,
+            )
         )
 
     @contextmanager
@@ -421,30 +444,56 @@ class PosixBackend:
         except StorageError:
             raise
         except FileNotFoundError as error:
-            raise ObjectNotFound(f"Nothing is stored at {path!r} in {self.url}.") from error
+            raise ObjectNotFound(
+                _("Nothing is stored at %(key)s in %(store)s.", key=repr(path), store=self.url)
+            ) from error
         except OSError as error:
             reason = error.strerror or type(error).__name__
             if error.errno == errno.ELOOP:
                 raise InvalidKey(
-                    f"Key {path!r} leads through a link in {self.url}, and a store follows none."
+                    _(
+                        "Key %(key)s leads through a link in %(store)s, and a store follows none.",
+                        key=repr(path),
+                        store=self.url,
+                    )
                 ) from error
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 full = OSError(error.errno, reason, str(self._root))
                 raise StoreUnwritable(
-                    f"{path!r} was not stored in {self.url}: {what_is_wrong(full)}"
+                    _(
+                        "%(key)s was not stored in %(store)s: %(error)s",
+                        key=repr(path),
+                        store=self.url,
+                        error=what_is_wrong(full),
+                    )
                 ) from error
             if error.errno == errno.EROFS:
                 raise StoreUnwritable(
-                    f"{self.url} is on a disk that can only be read: {path!r} was not stored. Mount it for writing, "
-                    "or name another store: ECLUSE_STORE_URL=file:///another/folder"
+                    _(
+                        "%(value)s is on a disk that can only be read: %(key)s was not stored. Mount it for "
+                        "writing, or name another store: ECLUSE_STORE_URL=file:///another/folder",
+                        value=self.url,
+                        key=repr(path),
+                    )
                 ) from error
             if error.errno in (errno.EACCES, errno.EPERM):
                 raise StoreUnwritable(
-                    f"The folder {self.url} refused access to {path!r}: {reason}. Give the user that runs Écluse the "
-                    "right to read and write there."
+                    _(
+                        "The folder %(store)s refused access to %(key)s: %(error)s. Give the user that runs "
+                        "Écluse the right to read and write there.",
+                        store=self.url,
+                        key=repr(path),
+                        error=reason,
+                    )
                 ) from error
             raise StoreUnavailable(
-                f"The folder {self.url} did not answer as it should for {path!r}: {reason}. See: ecluse doctor"
+                _(
+                    "The folder %(store)s did not answer as it should for %(key)s: %(error)s. See: ecluse "
+                    "doctor",
+                    store=self.url,
+                    key=repr(path),
+                    error=reason,
+                )
             ) from error
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from ecluse.errors import InvalidInput
+from ecluse.sentences import Sentence, _
 from ecluse.settings import Access
 
 #: What is rented: an object store, a disk of one service, a database's storage, a registry of images.
@@ -123,8 +124,11 @@ class Cost:
 def load_prices() -> Prices:
     """The table in `prices.json`."""
     raw: dict[str, Any] = json.loads(SOURCE.read_text(encoding="utf-8"))
-    offers = tuple(Offer(**offer | {"free": FreeShare(**offer["free"])}) for offer in raw["offers"])
-    return Prices(date.fromisoformat(raw["date"]), raw["currency"], raw["about"], offers)
+    offers = tuple(
+        Offer(**offer | {"free": FreeShare(**offer["free"]), "note": Sentence(offer["note"], {})})
+        for offer in raw["offers"]
+    )
+    return Prices(date.fromisoformat(raw["date"]), raw["currency"], Sentence(raw["about"], {}), offers)
 
 
 def monthly_costs(
@@ -148,7 +152,9 @@ def monthly_costs(
     """
     read = egress_bytes if read_bytes is None else read_bytes
     if (least := min(stored_bytes, objects, gets, puts, egress_bytes, read)) < 0:
-        raise InvalidInput(f"A quantity to estimate the cost of was {least}; use 0 or more.")
+        raise InvalidInput(
+            _("A quantity to estimate the cost of was %(number)s; use 0 or more.", number=least)
+        )
     table = prices or load_prices()
     costs = [
         _cost(offer, table.currency, stored_bytes, objects, gets, puts, egress_bytes, read)

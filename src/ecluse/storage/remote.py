@@ -33,6 +33,7 @@ from ecluse.errors import (
     StorageError,
     StoreUnavailable,
 )
+from ecluse.sentences import _, num
 from ecluse.storage.administration import Administration
 from ecluse.storage.backend import CHUNK, Capabilities, Method, ObjectInfo, StaleUploads
 from ecluse.storage.failures import ANSWERS, Failure, read_failure
@@ -227,7 +228,7 @@ class RemoteBackend:
         return _info(self._insist("HEAD", path, lambda: obstore.head(self._store, path)))
 
     def attributes(self, path: str) -> dict[str, str]:
-        _, found = self._inspect(path)
+        _rest, found = self._inspect(path)
         return {name: value for name, value in found.items() if name != NONCE}
 
     def list(self, prefix: str, *, after: str | None) -> Iterator[ObjectInfo]:
@@ -329,7 +330,7 @@ class RemoteBackend:
         if failure.no_bucket or not (refused or failure.may_pass or failure.missing):
             raise self._explained("PUT", path, failure, begun) from error
         try:
-            _, found = self._inspect(path, begun)
+            _rest, found = self._inspect(path, begun)
         except ObjectNotFound:
             return False
         except StoreUnavailable:
@@ -337,7 +338,9 @@ class RemoteBackend:
         if found.get(NONCE) == nonce:
             return True
         if create_only:
-            raise ObjectExists(f"{path!r} is already stored in {self.url}.") from error
+            raise ObjectExists(
+                _("%(key)s is already stored in %(store)s.", key=repr(path), store=self.url)
+            ) from error
         return False
 
     def _check_size(self, path: str, nonce: str, size: int) -> None:
@@ -347,8 +350,14 @@ class RemoteBackend:
         if found.size != size and attributes.get(NONCE) == nonce:
             self.delete([path])
             raise StorageError(
-                f"{path!r} arrived in {self.url} with {found.size:,} of {size:,} bytes and was removed. "
-                "Send it again."
+                _(
+                    "%(key)s arrived in %(store)s with %(count)s of %(number)s bytes and was removed. "
+                    "Send it again.",
+                    key=repr(path),
+                    store=self.url,
+                    count=num(found.size, ","),
+                    number=num(size, ","),
+                )
             )
 
     def _inspect(self, path: str, begun: float | None = None) -> tuple[ObjectInfo, dict[str, str]]:
@@ -407,7 +416,13 @@ class RemoteBackend:
                 body = iter(opened.stream(min_chunk_size=size))
 
     def _changed(self, path: str) -> ObjectChanged:
-        return ObjectChanged(f"{path!r} in {self.url} was replaced while it was read. Read it again.")
+        return ObjectChanged(
+            _(
+                "%(key)s in %(store)s was replaced while it was read. Read it again.",
+                key=repr(path),
+                store=self.url,
+            )
+        )
 
     # Insisting
 
@@ -440,37 +455,67 @@ class RemoteBackend:
     def _explained(self, verb: str, path: str, failure: Failure, begun: float) -> StorageError:
         where = f"{self.url} at {self._place}"
         if failure.no_bucket or (failure.missing and self._bucket_is_missing()):
-            return BucketNotFound(f"The store {where} has no such bucket. Make it: ecluse servers prepare")
+            return BucketNotFound(
+                _("The store %(store)s has no such bucket. Make it: ecluse servers prepare", store=where)
+            )
         if failure.missing and verb != "PUT":
-            return ObjectNotFound(f"Nothing is stored at {path!r} in {self.url}.")
+            return ObjectNotFound(
+                _("Nothing is stored at %(key)s in %(store)s.", key=repr(path), store=self.url)
+            )
         if failure.no_keys:
             return StoreUnavailable(
-                f"No keys are set for the store {self.url}, and this machine has none of its own. Set "
-                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or S3_ANONYMOUS=true where no keys are needed."
+                _(
+                    "No keys are set for the store %(store)s, and this machine has none of its own. Set "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or S3_ANONYMOUS=true where no keys are "
+                    "needed.",
+                    store=self.url,
+                )
             )
         if failure.wrong_keys:
             return StoreUnavailable(
-                f"The store {where} does not accept the keys: {failure.code}. Check the access key and the secret "
-                "key: ecluse doctor"
+                _(
+                    "The store %(store)s does not accept the keys: %(value)s. Check the access key and "
+                    "the secret key: ecluse doctor",
+                    store=where,
+                    value=failure.code,
+                )
             )
         if failure.wrong_clock:
             return StoreUnavailable(
-                f"The store {where} says the clock of this machine is wrong: {failure.code}. Set the clock, then try "
-                "again."
+                _(
+                    "The store %(store)s says the clock of this machine is wrong: %(value)s. Set the "
+                    "clock, then try again.",
+                    store=where,
+                    value=failure.code,
+                )
             )
         if failure.forbidden:
             if not path:
                 return StoreUnavailable(
-                    f"The store {where} refused access. Check that its bucket exists, and the keys and their rights: "
-                    "ecluse doctor"
+                    _(
+                        "The store %(store)s refused access. Check that its bucket exists, and the keys and "
+                        "their rights: ecluse doctor",
+                        store=where,
+                    )
                 )
             return StoreUnavailable(
-                f"The store {self.url} refused access to {path!r}. Check keys and rights: ecluse doctor"
+                _(
+                    "The store %(store)s refused access to %(key)s. Check keys and rights: ecluse doctor",
+                    store=self.url,
+                    key=repr(path),
+                )
             )
         seconds = max(round(time.monotonic() - begun), 1)
         return StoreUnavailable(
-            f"The store {where} does not answer: {verb} of {path!r} was tried for {seconds} s, and "
-            f"{failure.reason}. Check that it runs and can be reached: ecluse doctor"
+            _(
+                "The store %(store)s does not answer: %(word)s of %(key)s was tried for %(time)s, and "
+                "%(error)s. Check that it runs and can be reached: ecluse doctor",
+                store=where,
+                word=verb,
+                key=repr(path),
+                time=f"{seconds} s",
+                error=failure.reason,
+            )
         )
 
     def _is_there(self) -> bool:

@@ -27,6 +27,7 @@ from ecluse.errors import (
     KeyConflict,
     ObjectNotFound,
 )
+from ecluse.sentences import _
 from ecluse.storage.backend import (
     CHUNK,
     STAGING,
@@ -281,8 +282,12 @@ class ObjectStore:
         folders = {parent.as_posix() for path in paths for parent in PurePosixPath(checked_key(path)).parents}
         if both := folders & set(paths):
             raise KeyConflict(
-                f"{join_key(prefix, min(both))!r} in {self.url} is an object and holds objects, which a folder cannot "
-                "have. Download them one by one, under names of your own."
+                _(
+                    "%(key)s in %(store)s is an object and holds objects, which a folder cannot have. "
+                    "Download them one by one, under names of your own.",
+                    key=repr(join_key(prefix, min(both))),
+                    store=self.url,
+                )
             )
         for folder in folders:
             (destination / folder).mkdir(parents=True, exist_ok=True)
@@ -357,7 +362,7 @@ class ObjectStore:
         """
         path = self._path(key) if method == "GET" else self._path_to_write(key)
         if not _SHORTEST_SIGNATURE <= expires <= _LONGEST_SIGNATURE:
-            raise CannotSign("A signed address lasts from 1 second to 7 days. Choose a time in between.")
+            raise CannotSign(_("A signed address lasts from 1 second to 7 days. Choose a time in between."))
         return self._backend.sign(path, method, expires)
 
     def ensure_bucket(self) -> bool:
@@ -380,7 +385,9 @@ class ObjectStore:
 
     def _path_to_write(self, key: str) -> str:
         if not self.can_hold(key):
-            raise InvalidKey(f"Key {key!r} is one that a store keeps for itself. Choose another name.")
+            raise InvalidKey(
+                _("Key %(key)s is one that a store keeps for itself. Choose another name.", key=repr(key))
+            )
         return self._path(key)
 
 
@@ -406,9 +413,12 @@ class _Opened:
     def require_conditional_writes(self) -> None:
         if not self.capabilities().conditional_writes:
             raise ConditionalWritesMissing(
-                f"The store {self._backend.url} lets two create-only writers of one key both win, so two "
-                "publications could take the same version. Use a store with conditional writes (If-None-Match), "
-                "or a newer release of this one."
+                _(
+                    "The store %(store)s lets two create-only writers of one key both win, so two "
+                    "publications could take the same version. Use a store with conditional writes "
+                    "(If-None-Match), or a newer release of this one.",
+                    store=self._backend.url,
+                )
             )
 
 
@@ -417,12 +427,19 @@ def checked_attributes(attributes: Mapping[str, str] | None) -> dict[str, str]:
     for name, value in (attributes or {}).items():
         if name not in STANDARD_ATTRIBUTES and not re.fullmatch("[a-z][a-z0-9]{0,63}", name):
             raise InvalidAttribute(
-                f"{name!r} cannot name an attribute: use small letters and digits, beginning with a letter."
+                _(
+                    "%(name)s cannot name an attribute: use small letters and digits, beginning with a "
+                    "letter.",
+                    name=repr(name),
+                )
             )
         if not re.fullmatch("[!-~](?:[ -~]{0,1022}[!-~])?", value):
             raise InvalidAttribute(
-                f"The attribute {name!r} holds what not every store can keep: use 1 to 1024 ASCII characters, without "
-                "blanks at the ends."
+                _(
+                    "The attribute %(name)s holds what not every store can keep: use 1 to 1024 ASCII "
+                    "characters, without blanks at the ends.",
+                    name=repr(name),
+                )
             )
     return dict(attributes or {})
 
@@ -461,8 +478,13 @@ class Digest:
         """`DigestMismatch` unless the bytes so far are those of `sha256`."""
         if (found := self._hash.hexdigest()) != sha256:
             raise DigestMismatch(
-                f"{what} is damaged: its SHA-256 is {found[:12]}…, {sha256[:12]}… was recorded. "
-                "Make or publish it again."
+                _(
+                    "%(file)s is damaged: its SHA-256 is %(value)s…, %(word)s… was recorded. Make or "
+                    "publish it again.",
+                    file=what,
+                    value=found[:12],
+                    word=sha256[:12],
+                )
             )
 
     def _take(self, chunk: bytes) -> None:

@@ -20,6 +20,7 @@ from ecluse.catalog import aliases as alias_rows
 from ecluse.catalog.runs import Curves, Point
 from ecluse.catalog.tables import Run
 from ecluse.errors import EcluseError, InvalidInput, JobCancelled
+from ecluse.sentences import _
 
 __all__ = [
     "Compared",
@@ -238,7 +239,13 @@ def compare(transaction: Transaction, user_id: str, run_ids: Sequence[str]) -> C
     """
     wanted = list(dict.fromkeys(run_ids))
     if not 1 <= len(wanted) <= runs.MOST_COMPARED:
-        raise InvalidInput(f"{len(wanted)} runs cannot be compared. Name 1 to {runs.MOST_COMPARED}.")
+        raise InvalidInput(
+            _(
+                "%(count)s runs cannot be compared. Name 1 to %(most)s.",
+                count=len(wanted),
+                most=runs.MOST_COMPARED,
+            )
+        )
     rows = runs.runs_of(transaction, user_id, wanted)
     by_run = runs.curves_of_all(transaction, wanted)
     names = sorted({name for curves in by_run.values() for name in curves})

@@ -17,6 +17,7 @@ from fastapi import Request
 from starlette.types import Message, Receive
 
 from ecluse.errors import Overloaded
+from ecluse.sentences import _
 
 #: Uploads that are handed to the store together. Each holds about 40 MB: the first chunk of 8 MiB, up to three more on
 #: their way to the store, and what is gathered. The parts of four (12) are what one backend sends at a time.
@@ -51,7 +52,7 @@ class Admission:
         """
         if self.someone_waits and sum(map(len, self._waiting.values())) >= self._most_waiting:
             raise Overloaded(
-                "More uploads wait than can be stored soon. Nothing was kept; try again later.", 60
+                _("More uploads wait than can be stored soon. Nothing was kept; try again later."), 60
             )
         arrival = Arrival(self, user_id, request.receive)
         name = user_id, request.headers.get(UPLOAD_ID, "")[:LONGEST_ID]

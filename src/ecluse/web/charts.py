@@ -16,7 +16,6 @@ from typing import Any, Final
 from ecluse.catalog.usage import DayUsage
 from ecluse.storage.prices import Cost
 from ecluse.web.i18n import Words
-from ecluse.web.phrases import translated
 
 TABLE_ROWS: Final = 12
 TOP_FEATURES: Final = 12
@@ -900,8 +899,7 @@ def _spread(points: Sequence[Any], count: int = TABLE_ROWS) -> list[Any]:
 
 def _feature(item: Mapping[str, Any], say: Words) -> str:
     """What to call a feature: a column keeps its name, what was made of one is said in words."""
-    name = str(item["feature"])
-    return translated(name, say) if ": " in name or name != item.get("column", name) else name
+    return say.phrase(item["feature"])
 
 
 def _round_up(value: float) -> float:

@@ -24,6 +24,7 @@ from ecluse.errors import (
     Overloaded,
     TooManyAttempts,
 )
+from ecluse.sentences import _
 from ecluse.web.templating import render
 
 logger = logging.getLogger(__name__)
@@ -66,17 +67,22 @@ _DISKS: Final = frozenset(
 )
 #: What a visitor may know of a part that is away; its address and what it said are in the log.
 _AWAY: Final = {
-    "store_unavailable": "The object store does not answer. Nothing was recorded; try again in a minute.",
-    "catalog_unavailable": "The catalog does not answer. Nothing was recorded; try again in a minute.",
-    "jobs_unavailable": "The job engine does not answer. Nothing was recorded; try again in a minute.",
-    "documents_unavailable": "The database of the documents does not answer. Nothing was recorded; try again in a "
-    "minute.",
-    "catalog_damaged": "The catalog is damaged, so nothing can be shown or recorded. Whoever runs this Écluse reads "
-    "which file it is, and the way out, with: ecluse doctor",
+    "store_unavailable": _("The object store does not answer. Nothing was recorded; try again in a minute."),
+    "catalog_unavailable": _("The catalog does not answer. Nothing was recorded; try again in a minute."),
+    "jobs_unavailable": _("The job engine does not answer. Nothing was recorded; try again in a minute."),
+    "documents_unavailable": _(
+        "The database of the documents does not answer. Nothing was recorded; try again in a minute."
+    ),
+    "catalog_damaged": _(
+        "The catalog is damaged, so nothing can be shown or recorded. Whoever runs this "
+        "Écluse reads which file it is, and the way out, with: ecluse doctor"
+    ),
     **dict.fromkeys(
         _DISKS,
-        "A disk of this Écluse is full, or can only be read. Nothing was recorded. Whoever runs it reads which, and "
-        "the way out, with: ecluse doctor",
+        _(
+            "A disk of this Écluse is full, or can only be read. Nothing was recorded. Whoever "
+            "runs it reads which, and the way out, with: ecluse doctor"
+        ),
     ),
 }
 
@@ -124,7 +130,7 @@ def _on_ecluse_error(request: Request, error: Exception) -> Response:
         call = f" Call: {error.call}" if error.call and _wants_json(request) else ""
         return _answer(request, error.status, error.code, f"{error}{call}")
     reference = _note(request, error)
-    message = _AWAY.get(error.code, "A fault of ours stopped this. Nothing more is known here.")
+    message = _AWAY.get(error.code, _("A fault of ours stopped this. Nothing more is known here."))
     return _answer(request, error.status, error.code, message, reference)
 
 
@@ -137,7 +143,7 @@ def _on_invalid_request(request: Request, error: Exception) -> Response:
 def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    message = {404: "There is nothing at this address.", 405: "This address does not take this method."}
+    message = {404: _("There is nothing at this address."), 405: "This address does not take this method."}
     answer = _answer(request, error.status_code, code, message.get(error.status_code, str(error.detail)))
     answer.headers.update(error.headers or {})
     if error.status_code == 405:
@@ -162,7 +168,7 @@ def _on_fault(request: Request, error: Exception) -> Response:
         return _on_ecluse_error(request, DiskUnusable(reason))
     reference = _note(request, error)
     return _answer(
-        request, 500, "fault", "A fault of ours stopped this. Nothing more is known here.", reference
+        request, 500, "fault", _("A fault of ours stopped this. Nothing more is known here."), reference
     )
 
 

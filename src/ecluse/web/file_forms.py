@@ -11,6 +11,7 @@ from typing import Final
 from fastapi import Request
 
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 from ecluse.web.multipart import BESIDE, End, Event, Head, is_form, read_parts
 from ecluse.web.uploads import Upload, gathered, too_large
 
@@ -62,7 +63,10 @@ class FileForm:
             count += 1
             if count > self._most_files:
                 raise InvalidInput(
-                    f"The form has more than {self._most_files} files. Put them into an archive."
+                    _(
+                        "The form has more than %(count)s files. Put them into an archive.",
+                        count=self._most_files,
+                    )
                 )
             yield Upload(self._waiting, self._chunks())
             self._waiting = await self._next_file()
@@ -85,12 +89,14 @@ class FileForm:
                     name = event.name if event.filename is None else None
                     text.clear()
                     if name is not None and len(self.fields) >= MOST_FIELDS:
-                        raise InvalidInput(f"The form has more than {MOST_FIELDS} fields.")
+                        raise InvalidInput(_("The form has more than %(count)s fields.", count=MOST_FIELDS))
                 case End() if name is not None:
                     self.fields[name] = text.decode("utf-8", "replace")
                 case bytes() if name is not None:
                     self._field_bytes += len(event)
                     if self._field_bytes > FIELDS_BYTES:
-                        raise InvalidInput(f"The fields of the form are longer than {FIELDS_BYTES} bytes.")
+                        raise InvalidInput(
+                            _("The fields of the form are longer than %(count)s bytes.", count=FIELDS_BYTES)
+                        )
                     text += event
         return None

@@ -1,7 +1,8 @@
 """Say things in the reader's language: sentences, numbers, dates, durations and sizes.
 
+A language is a folder in `locale/`: its `messages.po`, and `formats.toml` where it is written otherwise than the data
+of Babel says. An application brings the translations of its own messages in a folder `locale` beside its code.
 `Words` holds one language and time zone; templates reach it through `_()` and the filters of `templating`.
-Translations are read from the `.po` files under `locale/` when first needed.
 """
 
 from __future__ import annotations
@@ -9,25 +10,33 @@ from __future__ import annotations
 import gettext
 import math
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from functools import cache
+from datetime import UTC, date, datetime, time
+from functools import cache, cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from babel.dates import format_date, format_datetime
+from babel import Locale
+from babel.dates import format_date, format_datetime, format_time
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
+from babel.units import format_unit
 
-Language = Literal["en", "fr"]
-LANGUAGES: Final[dict[Language, str]] = {"en": "English", "fr": "Français"}
-LOCALE: Final = Path(__file__).parent / "locale"
+from ecluse.sentences import Listing, Number, Sentence
+
+#: The language of the sentences in the code, which needs no translations.
+ENGLISH: Final = "en"
+#: Where languages are: each folder in the first of these is one; the others hold translations of more messages.
+FOLDERS: Final[list[Path]] = [Path(__file__).parent / "locale"]
 NBSP: Final = "\N{NO-BREAK SPACE}"
 MINUS: Final = "\N{MINUS SIGN}"
 ABSENT: Final = "–"
+#: Units of size, each a thousand of the one before, by their names in Babel's data.
+_SIZES: Final = tuple(f"digital-{unit}" for unit in ("byte", "kilobyte", "megabyte", "gigabyte", "terabyte"))
 
 
 #: Marks that turn the direction of what follows, and those that isolate what stands between them.
@@ -47,15 +56,93 @@ def _isolated(values: Mapping[str, object]) -> dict[str, object]:
 
 
 @dataclass(frozen=True)
+class Formats:
+    """How one language writes numbers and dates: Babel's data, but for what its `formats.toml` says."""
+
+    language: str
+    own: Mapping[str, str]
+
+    @cached_property
+    def locale(self) -> Locale:
+        return Locale.parse(self.own.get("locale", self.language))
+
+    @cached_property
+    def group(self) -> str:
+        """Return what stands between thousands."""
+        return self.own.get("group") or str(self.locale.number_symbols["latn"]["group"])
+
+    @cached_property
+    def decimal(self) -> str:
+        return str(self.locale.number_symbols["latn"]["decimal"])
+
+    @cached_property
+    def percent(self) -> str:
+        """Return what stands behind a number of per cent."""
+        return self.own.get("percent") or str(self.locale.percent_formats[None].suffix[0])
+
+    @cached_property
+    def marks(self) -> dict[int, str]:
+        """Return the marks of this language for those of a number as Python formats it."""
+        return str.maketrans({",": self.group, ".": self.decimal})
+
+    @cached_property
+    def sizes(self) -> tuple[str, ...]:
+        """Return the units of size, from the byte to the terabyte."""
+        return tuple(
+            format_unit(1, unit, "narrow", locale=self.locale).replace("1", "").strip() for unit in _SIZES
+        )
+
+    def currency(self, number: str, symbol: str) -> str:
+        """Return an amount with its symbol before or behind it."""
+        pattern = self.locale.currency_formats["standard"]
+        return f"{pattern.prefix[0]}{number}{pattern.suffix[0]}".replace("¤", symbol)
+
+    def pattern(self, name: str) -> str:
+        """Return the pattern of a kind of date: `day`, `brief_day`, `weekday_day`, `short_day` or `moment`."""
+        if name in self.own:
+            return self.own[name]
+        if name == "moment":
+            return f"{self.pattern('brief_day')}, {self.locale.time_formats['short'].pattern}"
+        dates = {"day": "long", "weekday_day": "full"}
+        if name in dates:
+            return str(self.locale.date_formats[dates[name]].pattern)
+        return str(self.locale.datetime_skeletons[{"brief_day": "yMMMd", "short_day": "MMMd"}[name]].pattern)
+
+
+@dataclass(frozen=True)
 class Words:
     """How to say things in one language, with moments told in one time zone (None: UTC, and said so)."""
 
-    language: Language = "en"
+    language: str = ENGLISH
     zone: ZoneInfo | None = None
 
     def _(self, message: str, **values: object) -> str:
         """The sentence in this language, its `%(name)s` places filled; a literal percent sign is `%%`."""
-        return _catalogue(self.language).gettext(message) % _isolated(values)
+        return (_catalogue(self.language).gettext(message) or message) % _isolated(values)
+
+    def phrase(self, text: str) -> str:
+        """A sentence in this language, with its numbers and the sentences within it; any other text as it is.
+
+        Where this language lacks the message, the whole sentence is English.
+        """
+        if self.language == ENGLISH:
+            return str(text)
+        if isinstance(text, Sentence):
+            message = _catalogue(self.language).gettext(text.message)
+            values = {name: self._value(value) for name, value in text.values.items()}
+            return message % _isolated(values) if message else str(text)
+        if isinstance(text, Number | Listing):
+            return self._value(text)
+        return text
+
+    def _value(self, value: str | float) -> str:
+        """A value of a sentence in this language."""
+        if isinstance(value, Listing):
+            return value.between.join(self._value(part) for part in value.parts)
+        if isinstance(value, Number | float):
+            text = str(value).translate(self._formats.marks)
+            return re.sub(" ?%$", self._formats.percent, text)
+        return self.phrase(value) if isinstance(value, str) else str(value)
 
     def ngettext(self, one: str, many: str, count: int, **values: object) -> str:
         """The sentence for this count; `%(count)s` is the count, grouped."""
@@ -66,9 +153,9 @@ class Words:
         """`4 920.50`: no-break spaces between thousands, a true minus, a comma in French; `–` when absent."""
         if value is None or not math.isfinite(value):
             return ABSENT
-        text = f"{abs(value):,.{digits}f}".replace(",", NBSP)
+        text = f"{abs(value):,.{digits}f}".translate(self._formats.marks)
         sign = MINUS if value < 0 and any(c in "123456789" for c in text) else ""
-        return sign + (text.replace(".", ",") if self.language == "fr" else text)
+        return sign + text
 
     def signed(self, value: float | None, digits: int = 2) -> str:
         """A number that always carries its sign."""
@@ -79,7 +166,7 @@ class Words:
         """A number with the digits that it was given, six at most: `0.0003`, `20`, `1e-07`."""
         text = f"{value:.6g}"
         if "e" in text or not math.isfinite(value):
-            return text.replace(".", ",") if self.language == "fr" else text
+            return text.translate(self._formats.marks)
         return self.num(value, len(text.partition(".")[2]))
 
     def qty(self, value: float | None, unit: str, digits: int = 0) -> str:
@@ -93,7 +180,7 @@ class Words:
         if digits is None:
             size = abs(share)
             digits = 0 if size in (0, 1) else 2 if size < 0.01 or 0.99 < size < 1 else 1 if size < 0.1 else 0
-        return self.qty(share * 100, "%", digits)
+        return self.num(share * 100, digits) + self._formats.percent
 
     def threshold(self, score: float | None) -> str:
         """A score in [0, 1] with three decimals, or as many (six at most) as tell it from 0 and 1: `0.9996`."""
@@ -112,42 +199,42 @@ class Words:
 
     def day(self, moment: datetime | None) -> str:
         """`14 October 2025`."""
-        return ABSENT if moment is None else self._moment(moment, "d MMMM y")
+        return ABSENT if moment is None else self._moment(moment, "day")
 
     def brief_day(self, moment: datetime | None) -> str:
         """`21 Nov 2025` / `21 nov. 2025`, in the reader's zone."""
-        return ABSENT if moment is None else self._moment(moment, "d MMM y")
+        return ABSENT if moment is None else self._moment(moment, "brief_day")
 
     def calendar_day(self, day: date) -> str:
         """`21 Nov 2025` / `21 nov. 2025`: a day of a calendar, the same in every zone."""
-        return format_date(day, "d MMM y", locale=self.language)
+        return self._date(day, "brief_day")
 
     def weekday_day(self, day: date) -> str:
         """`Tuesday 14 October 2025` / `mardi 14 octobre 2025`: a day of a calendar."""
-        return format_date(day, "EEEE d MMMM y", locale=self.language)
+        return self._date(day, "weekday_day")
 
     def short_day(self, day: date) -> str:
         """`14 Oct` / `14 oct.`: a day beside others of its year."""
-        return format_date(day, "d MMM", locale=self.language)
+        return self._date(day, "short_day")
 
     def weekday(self, day: date) -> str:
         """`Tue` / `mar.`"""
-        return format_date(day, "EEE", locale=self.language)
+        return format_date(day, "EEE", locale=self._formats.locale)
 
     def hour(self, label: str) -> str:
         """`18:00` / `18 h`: an hour of a day by its label; that of a day that has it twice keeps its offset."""
         clock, _, offset = label.partition(" ")
-        if self.language != "fr" or not clock.endswith(":00"):
+        pattern = self._formats.own.get("hour")
+        if pattern is None or not clock.endswith(":00"):
             return label.replace(" ", NBSP)
-        text = f"{int(clock[:2])}{NBSP}h"
+        text = format_time(time(int(clock[:2])), pattern, locale=self._formats.locale).replace(" ", NBSP)
         return f"{text}{NBSP}({offset})" if offset else text
 
     def when(self, moment: datetime | None) -> str:
         """`21 Nov 2025, 04:10` / `21 nov. 2025, 4 h 10`, with "UTC" when the reader's zone is not known."""
         if moment is None:
             return ABSENT
-        pattern = "d MMM y, H 'h' mm" if self.language == "fr" else "d MMM y, HH:mm"
-        text = self._moment(moment, pattern).replace(" h ", f"{NBSP}h{NBSP}")
+        text = self._moment(moment, "moment").replace(" h ", f"{NBSP}h{NBSP}")
         return text if self.zone else f"{text}{NBSP}UTC"
 
     def duration(self, seconds: float | None) -> str:
@@ -168,7 +255,7 @@ class Words:
         """A size in decimal units: `128.7 MB` / `128,7 Mo`."""
         if size is None:
             return ABSENT
-        units = ("o", "ko", "Mo", "Go", "To") if self.language == "fr" else ("B", "kB", "MB", "GB", "TB")
+        units = self._formats.sizes
         power = min(len(units) - 1, max(0, (len(str(size)) - 1) // 3))
         scaled = size / 1000**power
         return self.qty(scaled, units[power], 1 if power >= 2 or (0 < scaled < 10 and power) else 0)
@@ -179,24 +266,37 @@ class Words:
             return ABSENT
         tiny = 0 < amount < 0.01
         number = self.num(0.01 if tiny else amount, 2)
-        if currency != "USD":
-            text = f"{number}{NBSP}{currency}"
-        else:
-            text = f"{number}{NBSP}$" if self.language == "fr" else f"${number}"
+        text = self._formats.currency(number, "$") if currency == "USD" else f"{number}{NBSP}{currency}"
         return f"<{text}" if tiny else text
 
-    def _moment(self, moment: datetime, pattern: str) -> str:
+    @property
+    def _formats(self) -> Formats:
+        return _formats(self.language)
+
+    def _date(self, day: date, kind: str) -> str:
+        return format_date(day, self._formats.pattern(kind), locale=self._formats.locale)
+
+    def _moment(self, moment: datetime, kind: str) -> str:
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return format_datetime(aware.astimezone(self.zone or UTC), pattern, locale=self.language)
+        local = aware.astimezone(self.zone or UTC)
+        return format_datetime(local, self._formats.pattern(kind), locale=self._formats.locale)
 
 
-def choose_language(asked: str | None, remembered: str | None, accept: str) -> Language:
+def languages() -> dict[str, str]:
+    """Return the languages that there are, English first, each with its name in itself."""
+    codes = sorted(
+        (path.name for path in FOLDERS[0].iterdir() if path.is_dir()),
+        key=lambda code: (code != ENGLISH, code),
+    )
+    return {code: (Locale.parse(code).display_name or code).capitalize() for code in codes}
+
+
+def choose_language(asked: str | None, remembered: str | None, accept: str) -> str:
     """The language asked for by the address, else the one remembered, else the browser's, else English."""
     for choice in (asked, remembered, *_preferences(accept)):
-        for language in get_args(Language):
-            if choice is not None and choice.partition("-")[0] == language:
-                return language  # type: ignore[no-any-return]
-    return "en"
+        if choice is not None and (language := choice.partition("-")[0]) in LANGUAGES:
+            return language
+    return ENGLISH
 
 
 def zone_named(name: str | None) -> ZoneInfo | None:
@@ -223,14 +323,39 @@ def _preferences(accept: str) -> list[str]:
     return [name for _, name in sorted(weighted, key=lambda pair: -pair[0])]
 
 
+class _Untranslated(gettext.NullTranslations):
+    """Says nothing of a message that the language lacks, which then is English as a whole."""
+
+    def gettext(self, message: str) -> str:
+        return ""
+
+
 @cache
-def _catalogue(language: Language) -> gettext.NullTranslations:
-    path = LOCALE / language / "LC_MESSAGES" / "messages.po"
-    if not path.exists():
-        return gettext.NullTranslations()  # the sentences in the code are English
+def _catalogue(language: str) -> gettext.NullTranslations:
+    catalogue: gettext.NullTranslations = _Untranslated()
+    for folder in reversed(FOLDERS):
+        path = folder / language / "LC_MESSAGES" / "messages.po"
+        if path.exists():
+            rest, catalogue = catalogue, _read(path, language)
+            catalogue.add_fallback(rest)
+    return catalogue
+
+
+def _read(path: Path, language: str) -> gettext.NullTranslations:
     with path.open("rb") as file:
-        catalogue = read_po(file, locale=language)
+        messages = read_po(file, locale=language)
     compiled = BytesIO()
-    write_mo(compiled, catalogue)
+    write_mo(compiled, messages)
     compiled.seek(0)
     return gettext.GNUTranslations(compiled)
+
+
+@cache
+def _formats(language: str) -> Formats:
+    path = FOLDERS[0] / language / "formats.toml"
+    own: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return Formats(language, own)
+
+
+#: Each language by its code, with its name in itself.
+LANGUAGES: Final = languages()

@@ -16,6 +16,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from ecluse.errors import InvalidInput, UploadTooLarge
+from ecluse.sentences import _
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -62,17 +63,19 @@ async def read_parts(request: Request, most: int, too_large: UploadTooLarge) -> 
         UploadTooLarge: `too_large`, where the request says or turns out to have more than `most` bytes.
         InvalidInput: it is not well-formed, or ends before its last part does.
     """
-    _, options = parse_options_header(request.headers.get("content-type", ""))
+    _rest, options = parse_options_header(request.headers.get("content-type", ""))
     parser = _Parser(options[b"boundary"])
     async for piece in read_body(request, most, too_large):
         try:
             parser.feed(piece)
         except FormParserError as error:
-            raise InvalidInput(f"The request is not well-formed multipart/form-data: {error}.") from error
+            raise InvalidInput(
+                _("The request is not well-formed multipart/form-data: %(error)s.", error=error)
+            ) from error
         for event in parser.taken():
             yield event
     if not parser.ended:
-        raise InvalidInput("The upload ended before the file did. Nothing was kept; send it again.")
+        raise InvalidInput(_("The upload ended before the file did. Nothing was kept; send it again."))
 
 
 async def read_body(request: Request, most: int, too_large: UploadTooLarge) -> AsyncIterator[bytes]:
@@ -90,7 +93,7 @@ async def read_body(request: Request, most: int, too_large: UploadTooLarge) -> A
                 yield piece
     except ClientDisconnect as error:
         raise InvalidInput(
-            "The connection was closed before the upload was complete. Nothing was kept."
+            _("The connection was closed before the upload was complete. Nothing was kept.")
         ) from error
 
 
@@ -134,7 +137,7 @@ class _Parser:
         self._header = [b"", b""]
 
     def _begin_part(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        _rest, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         named = options.get(b"filename")
         filename = None if named is None else named.decode("utf-8", "replace")
         self._events.append(Head(options.get(b"name", b"").decode("utf-8", "replace"), filename))

@@ -32,6 +32,7 @@ from ecluse.application import applications
 from ecluse.catalog.attempts import BROWSER_LIFETIME
 from ecluse.errors import EcluseError, Forbidden, NotSignedIn
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 COOKIE: Final = SESSION_COOKIE
 #: Bytes of a body, but at the addresses to which applications let files be sent.
@@ -96,13 +97,16 @@ def sessions_alone(request: Request) -> None:
     """Keep pages to people: a token is for programs, which have the API."""
     if _token(request) is not None:
         raise Forbidden(
-            "Pages are for people who signed in, and take no API token. A program asks the API: its addresses begin "
-            "with /api/. A person leaves the Authorization header out and signs in."
+            _(
+                "Pages are for people who signed in, and take no API token. A program asks the API: "
+                "its addresses begin with /api/. A person leaves the Authorization header out and "
+                "signs in."
+            )
         )
 
 
 def _token(request: Request) -> str | None:
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    scheme, _rest, secret = request.headers.get("authorization", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 
 
@@ -125,9 +129,9 @@ def administrator(user: CurrentUser) -> SignedIn:
         return user
     if user.token is not None and not user.token.administers:
         raise Forbidden(
-            "This API token does not administer. An administrator makes one that does on the account page."
+            _("This API token does not administer. An administrator makes one that does on the account page.")
         )
-    raise Forbidden("Only administrators can see this. Ask one of yours.")
+    raise Forbidden(_("Only administrators can see this. Ask one of yours."))
 
 
 Administrator = Annotated[SignedIn, Depends(administrator)]

@@ -16,7 +16,6 @@ from starlette.responses import HTMLResponse
 from ecluse.application import Application, applications, part
 from ecluse.web import charts
 from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
-from ecluse.web.phrases import translated
 from ecluse.web.security import COOKIE, is_secure
 from ecluse.work import kind_of
 
@@ -178,4 +177,5 @@ def _filter_of(application: Application, reference: str) -> Callable[..., Any]:
 
 @pass_context
 def _phrase(context: Context, text: str) -> str:
-    return translated(text, context["say"])
+    say: Words = context["say"]
+    return say.phrase(text)

@@ -14,6 +14,7 @@ from typing import Final
 from fastapi import Request
 
 from ecluse.errors import InvalidInput, UploadTooLarge
+from ecluse.sentences import _, num
 from ecluse.web.multipart import BESIDE, End, Event, Head, is_form, read_parts
 
 #: Bytes gathered before they are handed on; a request arrives in pieces of about 64 KiB.
@@ -61,8 +62,11 @@ async def gathered(parts: AsyncIterator[Event]) -> AsyncIterator[bytes]:
 
 def too_large(max_bytes: int) -> UploadTooLarge:
     return UploadTooLarge(
-        f"The upload is larger than {max_bytes / 1e6:,.0f} MB, the most this server accepts. "
-        "Split it, or raise ECLUSE_UPLOAD_MAX_BYTES."
+        _(
+            "The upload is larger than %(count)s MB, the most this server accepts. Split it, or "
+            "raise ECLUSE_UPLOAD_MAX_BYTES.",
+            count=num(max_bytes / 1000000.0, ",.0f"),
+        )
     )
 
 
@@ -73,7 +77,7 @@ async def _chunks(parts: AsyncIterator[Event], max_bytes: int) -> AsyncIterator[
         if total > max_bytes:
             raise too_large(max_bytes)
         yield piece
-    async for _ in parts:
+    async for _turn in parts:
         pass  # what follows the file counts as well
     if total == 0:
-        raise InvalidInput("The file is empty. Nothing was kept.")
+        raise InvalidInput(_("The file is empty. Nothing was kept."))

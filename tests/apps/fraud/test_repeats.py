@@ -14,7 +14,6 @@ from ecluse.apps.fraud.training.card import model_card
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.training import train
 from ecluse.web.i18n import Words
-from ecluse.web.phrases import translated
 
 
 def silent(stage: str, fraction: float, message: str = "") -> None:
@@ -116,7 +115,7 @@ def test_figures_count_each_distinct_fraud_once_and_say_so(tmp_path: Path) -> No
     assert high - low > 0.15  # of eighteen frauds, not of nine hundred
     told = next(warning for warning in report["warnings"] if warning.startswith("Frauds repeat"))
     assert "990 are 91 distinct rows, one of them 900 times" in told
-    assert translated(told, Words("fr")).startswith("Des fraudes se répètent")
-    assert "18 pour tester" in translated(told, Words("fr")) or report["distinct_frauds"]["test"] != 18
+    assert Words("fr").phrase(told).startswith("Des fraudes se répètent")
+    assert "18 pour tester" in Words("fr").phrase(told) or report["distinct_frauds"]["test"] != 18
     assert "| test |" in model_card(report)
     assert report["metrics"]["f1"] > 0.6

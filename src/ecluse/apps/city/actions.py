@@ -25,7 +25,7 @@ from ecluse.apps.city.doubts import doubts_of, said_of
 from ecluse.apps.city.inputs import HISTORY_DAYS, Inputs, Metrics, read_inputs
 from ecluse.apps.city.printed import LANGUAGES, print_report
 from ecluse.apps.city.processors import PROCESSORS, compute_all
-from ecluse.apps.city.progress import Report, part_of, unheard
+from ecluse.apps.city.progress import Report, named, part_of, unheard
 from ecluse.apps.city.provenance import (
     NAME,
     expect_one_kind,
@@ -42,6 +42,7 @@ from ecluse.apps.city.thresholds import Thresholds
 from ecluse.documents import Body, Document, Documents
 from ecluse.errors import BadRaw, NoRawData
 from ecluse.runtime import Runtime
+from ecluse.sentences import _, num
 from ecluse.settings import store_or_folder
 from ecluse.storage import ObjectStore, join_key
 
@@ -205,7 +206,7 @@ def compute_day(city: City, day: date, report: Report = unheard) -> ComputedDay:
         BadRaw: there are more arcs than fit into memory.
     """
     local = city.day(day)
-    report(0.0, "reading")
+    report(0.0, _("reading"))
     digest = inputs_digest(city, day)
     inputs = read_inputs(city.curated, local, city.thresholds)
     rows = {table: sum(part.rows for part in parts) for table, parts in inputs.parts.items()}
@@ -215,8 +216,12 @@ def compute_day(city: City, day: date, report: Report = unheard) -> ComputedDay:
         raise NoRawData(_nothing_known(city, day))
     if (arcs := len(inputs.network.ids)) > MOST_ARCS:
         raise BadRaw(
-            f"The raw data tells of {arcs:,} arcs, and a day is computed of {MOST_ARCS:,} at most. Look at the "
-            "reference of the arcs."
+            _(
+                "The raw data tells of %(count)s arcs, and a day is computed of %(most)s at most. "
+                "Look at the reference of the arcs.",
+                count=num(arcs, ","),
+                most=num(MOST_ARCS, ","),
+            )
         )
     found = compute_all(inputs, part_of(report, 0.1, 1.0))
     found["quality"] = Metrics(_quality(city, inputs))
@@ -249,10 +254,10 @@ def write_day(city: City, computed: ComputedDay, *, run: str, report: Report = u
         documents.delete_kind(f"metrics/{kind}/{key}")
         documents.delete(f"metrics/{kind}", key)
     for n, (kind, made) in enumerate(computed.metrics.items()):
-        report(n / len(computed.metrics), f"writing {kind}")
+        report(n / len(computed.metrics), _("writing %(what)s", what=named(kind)))
         _write_parts(documents, f"metrics/{kind}/{key}", made.parts)
     reference.write_reference(documents, city.curated)
-    report(0.9, "writing the report")
+    report(0.9, _("writing the report"))
     _write_report(city, computed)
     documents.put_many(Document(f"metrics/{kind}", key, made.body) for kind, made in computed.metrics.items())
     documents.put(MARK, key, _mark(city, computed, run))
@@ -385,12 +390,12 @@ def _write_forecast(
     state = {"date": (latest + timedelta(days=1)).isoformat(), **_of_city(city), "inputs": digest}
     if documents.get_many([(FORECAST, "state")]).get((FORECAST, "state")) == state:
         return
-    report(0.4, "reading")
+    report(0.4, _("reading"))
     inputs = read_inputs(city.curated, city.day(latest), city.thresholds, history_days=LEARNING_DAYS)
-    report(0.5, "learning")
+    report(0.5, _("learning"))
     with track(latest + timedelta(days=1)) as heard:
         found = forecast_day(inputs, learns=True, heard=heard, recall=_recalled(checkpoints, digest))
-    report(0.9, "writing the forecast")
+    report(0.9, _("writing the forecast"))
     for kind, bodies in found.items():
         _write_parts(documents, kind, {key: _of_city(city) | body for key, body in bodies.items()})
     documents.put(FORECAST, "state", state)
@@ -462,13 +467,25 @@ def _nothing_known(city: City, day: date) -> str:
     ]
     found = [one.isoformat() for one in near if one is not None]
     if not found and (seen := said_of(not_taken(city.raw.store), city.raw_url)):
-        return f"There is no raw data for {day} in {city.raw_url}, nor for any other day. {seen}"
-    if not found:
-        return (
-            f"There is no raw data for {day} in {city.raw_url}, nor for any other day. "
-            "Get some: ecluse city fetch, or ecluse city demo"
+        return _(
+            "There is no raw data for %(day)s in %(place)s, nor for any other day. %(reason)s",
+            day=day,
+            place=city.raw_url,
+            reason=seen,
         )
-    return f"There is no raw data for {day} in {city.raw_url}. The nearest with data: {_listed(found)}."
+    if not found:
+        return _(
+            "There is no raw data for %(day)s in %(place)s, nor for any other day. Get some: "
+            "ecluse city fetch, or ecluse city demo",
+            day=day,
+            place=city.raw_url,
+        )
+    return _(
+        "There is no raw data for %(day)s in %(place)s. The nearest with data: %(days)s.",
+        day=day,
+        place=city.raw_url,
+        days=_listed(found),
+    )
 
 
 def _measured_days(city: City, day: date) -> Iterator[date]:

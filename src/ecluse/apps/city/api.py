@@ -18,6 +18,7 @@ from ecluse.apps.city.provenance import is_invented_day
 from ecluse.apps.city.settings import CitySettings
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
+from ecluse.sentences import _
 from ecluse.web.api.bodies import job_body
 from ecluse.web.api.schemas import JobBody
 from ecluse.web.errors import answers
@@ -206,7 +207,13 @@ def show_arc(
     days = [date.fromisoformat(key) for key in keys]
     days = days if first or last else days[-31:]
     if len(days) > city.LONGEST_RANGE:
-        raise InvalidInput(f"That range has {len(days)} days; ask for {city.LONGEST_RANGE} at most.")
+        raise InvalidInput(
+            _(
+                "That range has %(days)s days; ask for %(most)s at most.",
+                days=len(days),
+                most=city.LONGEST_RANGE,
+            )
+        )
     found = city.arc_days(documents, arc, days)
     reference = next((one for one in city.all_arcs(documents) if one["arc"] == arc), None)
     if not found and reference is None:
@@ -359,5 +366,11 @@ def _range(first: str | None, last: str | None) -> tuple[date | None, date | Non
     start = city.date_of(first) if first else None
     stop = city.date_of(last) if last else None
     if start and stop and stop < start:
-        raise InvalidInput(f"The range ends on {stop}, before it begins on {start}. Exchange them.")
+        raise InvalidInput(
+            _(
+                "The range ends on %(last)s, before it begins on %(first)s. Exchange them.",
+                last=stop,
+                first=start,
+            )
+        )
     return start, stop

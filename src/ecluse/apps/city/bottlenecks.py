@@ -38,6 +38,7 @@ from ecluse.apps.city.thresholds import Thresholds
 from ecluse.apps.city.typical import WEEKS, counts_as_sunday
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 Days = Literal["working", "saturday", "sunday"]
 DAYS: Final[tuple[Days, ...]] = get_args(Days)
@@ -260,9 +261,17 @@ def rank_period(
         InvalidInput: the period is none, or too long.
     """
     if last < first:
-        raise InvalidInput(f"The range ends on {last}, before it begins on {first}. Exchange them.")
+        raise InvalidInput(
+            _(
+                "The range ends on %(last)s, before it begins on %(first)s. Exchange them.",
+                last=last,
+                first=first,
+            )
+        )
     if (days := (last - first).days + 1) > LONGEST:
-        raise InvalidInput(f"That range has {days} days; ask for {LONGEST} at most.")
+        raise InvalidInput(
+            _("That range has %(days)s days; ask for %(most)s at most.", days=days, most=LONGEST)
+        )
     hours = read_hours(documents, first, last)
     items, total, rests_on = rank_bottlenecks(hours, map(place_of, arcs), kind, thresholds)
     return Ranking(first, last, kind, rests_on, items, total)

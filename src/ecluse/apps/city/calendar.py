@@ -9,6 +9,7 @@ from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 HOUR = timedelta(hours=1)
 #: A city has no days outside: sensors tell of none, and the weeks before and after them are days too.
@@ -77,10 +78,19 @@ def expect_days(first: date, last: date) -> None:
         InvalidInput: the last day is before the first, or one is far away.
     """
     if last < first:
-        raise InvalidInput(f"The last day, {last}, is before the first, {first}.")
+        raise InvalidInput(
+            _("The last day, %(last)s, is before the first, %(first)s.", last=last, first=first)
+        )
     for day in (first, last):
         if not FIRST_DAY <= day <= LAST_DAY:
-            raise InvalidInput(f"{day} is no day of a city; ask for one from {FIRST_DAY} to {LAST_DAY}.")
+            raise InvalidInput(
+                _(
+                    "%(day)s is no day of a city; ask for one from %(first)s to %(last)s.",
+                    day=day,
+                    first=FIRST_DAY,
+                    last=LAST_DAY,
+                )
+            )
 
 
 def days_between(first: date, last: date) -> Iterator[date]:

@@ -31,6 +31,7 @@ import polars as pl
 
 from ecluse.apps.city.tables import DAILY, WHOLE
 from ecluse.errors import ObjectNotFound
+from ecluse.sentences import _
 from ecluse.storage import Cache, ObjectInfo, ObjectStore, join_key
 from ecluse.storage.side_by_side import transfer_all
 
@@ -211,7 +212,7 @@ class Curated:
 
         Of records of the same key, that of the later part is taken.
         """
-        schema, _ = DAILY[table]
+        schema, _rest = DAILY[table]
         days = list(self._listed(table, first, last).items())
         found = transfer_all(lambda one, _: self._read_day(table, *one), days)
         frames = [frame for frame in found if frame.height]
@@ -219,7 +220,7 @@ class Curated:
 
     def read_whole(self, table: str) -> pl.DataFrame:
         """A table that is kept once for all days; empty where nothing is known."""
-        for _ in range(_LOOKS):
+        for _turn in range(_LOOKS):
             part = self.whole(table)
             try:
                 return pl.DataFrame(schema=WHOLE[table][0]) if part is None else self._rows("", part)
@@ -245,7 +246,7 @@ class Curated:
     def _read_day(self, table: str, day: date, infos: Iterable[ObjectInfo]) -> pl.DataFrame:
         schema, key = DAILY[table]
         folder = _folder(table, day)
-        for _ in range(_LOOKS):
+        for _turn in range(_LOOKS):
             try:
                 frames = [self._rows(folder, part) for part in self._parts(infos)]
                 break
@@ -265,7 +266,9 @@ class Curated:
             try:
                 return pl.read_parquet(path)
             except FileNotFoundError as error:
-                raise ObjectNotFound(f"{self._store.url_of(key)} is gone. Run it again.") from error
+                raise ObjectNotFound(
+                    _("%(file)s is gone. Run it again.", file=self._store.url_of(key))
+                ) from error
         destination = self._scratch / f"{part.sha256}.parquet"
         if not destination.exists():
             self._cache.link(self._store, key, part.sha256, part.size, destination)

@@ -7,6 +7,7 @@ from typing import Final
 
 from ecluse.documents import Body, Documents
 from ecluse.errors import NoSuchDay
+from ecluse.sentences import _
 
 #: The kind of the documents that say which days are whole.
 MARK: Final = "metrics/day"
@@ -56,10 +57,17 @@ def no_such_day(documents: Documents, day: date, kind: str = MARK) -> NoSuchDay:
     nearest = nearest_days(documents, day, kind)
     if not nearest:
         return NoSuchDay(
-            f"Nothing is known of {day}: no day was computed yet. See: ecluse city run --date {day}"
+            _(
+                "Nothing is known of %(day)s: no day was computed yet. See: ecluse city run --date %(value)s",
+                day=day,
+                value=day,
+            )
         )
     return NoSuchDay(
-        f"Nothing is known of {day}. The nearest days that are known: {', '.join(nearest)}. "
-        "See: ecluse city days",
+        _(
+            "Nothing is known of %(day)s. The nearest days that are known: %(days)s. See: ecluse city days",
+            day=day,
+            days=", ".join(nearest),
+        ),
         tuple(nearest),
     )

@@ -11,6 +11,7 @@ from ecluse.apps.city.check import not_taken
 from ecluse.apps.city.curated import Curated
 from ecluse.apps.city.inputs import Inputs
 from ecluse.apps.city.raw import Raw
+from ecluse.sentences import _, num
 
 Kind = Literal["set_aside", "zones", "not_taken"]
 #: Of the arcs with a position, so many may lie outside every zone. In Paris 36 of 3,348 do (1 %); with the zones of
@@ -44,10 +45,13 @@ def _outside(curated: Curated, inputs: Inputs) -> Iterator[Doubt]:
     outside = located["zone"].null_count()
     zones = curated.whole("zones")
     if zones is not None and outside > MOST_OUTSIDE * located.height:
-        text = (
-            f"{outside:,} of {located.height:,} arcs lie outside every zone, so that the figures by zone lack them. "
-            f"The zones are probably those of another place, or not in degrees: {', '.join(zones.files)}. Put the "
-            "polygons of this city there and compute the day again."
+        text = _(
+            "%(count)s of %(total)s arcs lie outside every zone, so that the figures by zone lack "
+            "them. The zones are probably those of another place, or not in degrees: %(values)s. "
+            "Put the polygons of this city there and compute the day again.",
+            count=num(outside, ","),
+            total=num(located.height, ","),
+            values=", ".join(zones.files),
         )
         yield Doubt(kind="zones", source="zones", text=text)
 
@@ -62,4 +66,9 @@ def said_of(files: list[str], place: str) -> str:
     if not files:
         return ""
     named = ", ".join(files[:NAMED])
-    return f"{len(files):,} files or folders were seen and not taken: {named}. See: ecluse city check {place}"
+    return _(
+        "%(count)s files or folders were seen and not taken: %(values)s. See: ecluse city check %(key)s",
+        count=num(len(files), ","),
+        values=named,
+        key=place,
+    )

@@ -37,6 +37,7 @@ from urllib.request import (
 
 from ecluse import __version__
 from ecluse.errors import FetchFailed
+from ecluse.sentences import _, num
 
 #: Told now and then while a file comes; what it raises ends the work.
 Beat = Callable[[], None]
@@ -135,16 +136,27 @@ class Downloads:
         most = self._pace.attempts_unreachable if passing.is_unreachable else self._pace.attempts
         if attempt >= most:
             raise FetchFailed(
-                f"{host} did not give {_shown(url)} in {attempt} attempts: {passing}. Look at your connection, or "
-                "whether the portal is up, and give the same command again: what was fetched stays."
+                _(
+                    "%(name)s did not give %(file)s in %(count)s attempts: %(why)s. Look at your "
+                    "connection, or whether the portal is up, and give the same command again: what was "
+                    "fetched stays.",
+                    name=host,
+                    file=_shown(url),
+                    count=attempt,
+                    why=passing,
+                )
             ) from passing
         wait = self._pace.first_wait * 2 ** (attempt - 1) * random.uniform(0.8, 1.2)  # noqa: S311 (no secret)
         wait = min(wait, self._pace.longest_wait)
         if passing.wait_s is not None:
             if passing.wait_s > self._pace.longest_wait:
                 raise FetchFailed(
-                    f"{host} asks to be left alone for {passing.wait_s:.0f} s. Give the same command again after that: "
-                    "what was fetched stays."
+                    _(
+                        "%(name)s asks to be left alone for %(count)s s. Give the same command again after "
+                        "that: what was fetched stays.",
+                        name=host,
+                        count=num(passing.wait_s, ".0f"),
+                    )
                 ) from passing
             wait = max(wait, passing.wait_s)
         self._sleep(wait)
@@ -191,13 +203,23 @@ class Downloads:
                 came += len(chunk)
                 if partial.size + len(chunk) > wanted.largest:
                     raise FetchFailed(
-                        f"{_shown(wanted.url)} has more than {wanted.largest:,} bytes; it is not what was asked for."
+                        _(
+                            "%(file)s has more than %(count)s bytes; it is not what was asked for.",
+                            file=_shown(wanted.url),
+                            count=num(wanted.largest, ","),
+                        )
                     )
                 file.write(chunk)
                 partial.size += len(chunk)
                 self._beat()
         if expected is not None and came < expected:
-            raise _Passing(f"the answer ended after {came:,} of {expected:,} bytes")
+            raise _Passing(
+                _(
+                    "the answer ended after %(done)s of %(total)s bytes",
+                    done=num(came, ","),
+                    total=num(expected, ","),
+                )
+            )
 
 
 def checked_address(url: str) -> SplitResult:
@@ -208,9 +230,13 @@ def checked_address(url: str) -> SplitResult:
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise FetchFailed(f"{_shown(url)} is no address of a portal; it begins with https:// or http://.")
+        raise FetchFailed(
+            _("%(value)s is no address of a portal; it begins with https:// or http://.", value=_shown(url))
+        )
     if "@" in parts.netloc:
-        raise FetchFailed(f"An address at {parts.hostname} carries a name or a password; give it without.")
+        raise FetchFailed(
+            _("An address at %(name)s carries a name or a password; give it without.", name=parts.hostname)
+        )
     return parts
 
 
@@ -263,7 +289,7 @@ class _Partial:
             return
         self.forget()
         if status == 206:
-            raise _Passing("the answer is another part of the file than was asked for")
+            raise _Passing(_("the answer is another part of the file than was asked for"))
         self.headers = headers
 
     def forget(self) -> None:
@@ -309,7 +335,7 @@ def _read(response: Any) -> bytes:
     try:
         data: bytes = response.read(CHUNK)
     except http.client.IncompleteRead as error:
-        raise _Passing("the answer broke off") from error
+        raise _Passing(_("the answer broke off")) from error
     return data
 
 
@@ -317,24 +343,39 @@ def _refused(error: HTTPError, url: str) -> Exception:
     """What an answer that is no file means."""
     host = urlsplit(url).netloc
     if error.code in _PASSING:
-        return _Passing(f"it answers {error.code} {error.reason}", wait_s=_wait_asked(error.headers))
+        return _Passing(
+            _("it answers %(number)s %(words)s", number=error.code, words=error.reason),
+            wait_s=_wait_asked(error.headers),
+        )
     if 300 <= error.code < 400:  # to what is no web address, or in circles
         return _sent_on(url, urljoin(url, str(error.headers.get("Location", ""))))
     if error.code == 416:
-        return _Passing("it no longer has the part that was asked for")
+        return _Passing(_("it no longer has the part that was asked for"))
     if error.code in (401, 403):
         return FetchFailed(
-            f"{host} refuses {_shown(url)} ({error.code}). Where it asks for a key, look at the one you set."
+            _(
+                "%(name)s refuses %(file)s (%(number)s). Where it asks for a key, look at the one you set.",
+                name=host,
+                file=_shown(url),
+                number=error.code,
+            )
         )
     said = _said(error)
-    return FetchFailed(f"{host} answers {error.code} to {_shown(url)}{f': {said}' if said else ''}.")
+    facts = {"name": host, "number": error.code, "file": _shown(url)}
+    if said:
+        return FetchFailed(_("%(name)s answers %(number)s to %(file)s: %(words)s.", words=said, **facts))
+    return FetchFailed(_("%(name)s answers %(number)s to %(file)s.", **facts))
 
 
 def _sent_on(url: str, place: str) -> FetchFailed:
     parts = urlsplit(place)
     return FetchFailed(
-        f"{urlsplit(url).hostname} sends on to {parts.scheme}://{parts.hostname or ''}, which is not asked. If the "
-        "portal moved: ecluse city fetch --portal https://its-address"
+        _(
+            "%(name)s sends on to %(file)s, which is not asked. If the portal moved: ecluse city "
+            "fetch --portal https://its-address",
+            name=urlsplit(url).hostname,
+            file=f"{parts.scheme}://{parts.hostname or ''}",
+        )
     )
 
 
@@ -352,7 +393,11 @@ def _broken(error: BaseException, url: str) -> Exception:
     reason = error.reason if isinstance(error, URLError) else error
     if isinstance(reason, ssl.SSLCertVerificationError):
         return FetchFailed(
-            f"The certificate of {urlsplit(url).netloc} cannot be trusted: {reason.verify_message}."
+            _(
+                "The certificate of %(name)s cannot be trusted: %(error)s.",
+                name=urlsplit(url).netloc,
+                error=reason.verify_message,
+            )
         )
     text = str(reason) or type(reason).__name__
     return _Passing(text, is_unreachable=isinstance(error, URLError))
@@ -381,8 +426,14 @@ def _type_of(headers: Message) -> str:
 def _expect_type(headers: Message, types: tuple[str, ...], url: str) -> None:
     if (found := _type_of(headers)) not in types:
         raise FetchFailed(
-            f"{urlsplit(url).netloc} answers {_shown(url)} with {found or 'something that has no type'} where "
-            f"{types[0]} was asked for. Open the address in a browser to see what it says."
+            _(
+                "%(name)s answers %(file)s with %(what)s where %(value)s was asked for. Open the "
+                "address in a browser to see what it says.",
+                name=urlsplit(url).netloc,
+                file=_shown(url),
+                what=found or _("something that has no type"),
+                value=types[0],
+            )
         )
 
 
@@ -390,7 +441,13 @@ def _unpack(partial: _Partial, wanted: _Wanted, beat: Beat) -> int:
     """Write the file as it is meant; how many bytes that are."""
     coding = str(partial.headers.get("Content-Encoding", "identity")).strip().lower()
     if coding not in ("identity", "gzip", "x-gzip"):
-        raise FetchFailed(f"{_shown(wanted.url)} comes packed as {coding}, which was not asked for.")
+        raise FetchFailed(
+            _(
+                "%(file)s comes packed as %(value)s, which was not asked for.",
+                file=_shown(wanted.url),
+                value=coding,
+            )
+        )
     if coding == "identity":
         partial.path.replace(partial.unpacked)
         return partial.size
@@ -401,15 +458,21 @@ def _unpack(partial: _Partial, wanted: _Wanted, beat: Beat) -> int:
             for data in _pieces(packed, unpacking):
                 size += len(data)
                 if size > wanted.largest:
-                    raise FetchFailed(f"{_shown(wanted.url)} unpacks to more than {wanted.largest:,} bytes.")
+                    raise FetchFailed(
+                        _(
+                            "%(file)s unpacks to more than %(count)s bytes.",
+                            file=_shown(wanted.url),
+                            count=num(wanted.largest, ","),
+                        )
+                    )
                 file.write(data)
                 beat()
     except zlib.error as error:
         partial.forget()
-        raise _Passing(f"the packed answer is damaged: {error}") from error
+        raise _Passing(_("the packed answer is damaged: %(error)s", error=error)) from error
     if not unpacking.eof:
         partial.forget()
-        raise _Passing("the packed answer ended early")
+        raise _Passing(_("the packed answer ended early"))
     return size
 
 

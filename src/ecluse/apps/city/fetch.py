@@ -21,11 +21,12 @@ from zoneinfo import ZoneInfo
 
 from ecluse.apps.city.calendar import LocalDay, days_between, expect_days
 from ecluse.apps.city.download import Download, Downloads, Known, Pace
-from ecluse.apps.city.progress import Report
+from ecluse.apps.city.progress import Report, named
 from ecluse.apps.city.provenance import is_invented
 from ecluse.apps.city.sources import bikes, road_records
 from ecluse.apps.city.sources.stamps import Stamp
 from ecluse.errors import FetchFailed, InvalidInput, KeyConflict, ObjectNotFound
+from ecluse.sentences import _
 from ecluse.settings import Secret
 from ecluse.storage import ObjectStore, read_chunks
 from ecluse.storage.side_by_side import transfer_all
@@ -145,12 +146,20 @@ def fetch_data(
     expect_days(first, first)
     if not first <= last <= now().astimezone(zone).date():
         raise InvalidInput(
-            f"From {first} to {last} is no period that has passed; there is no data to fetch yet."
+            _(
+                "From %(first)s to %(last)s is no period that has passed; there is no data to fetch yet.",
+                first=first,
+                last=last,
+            )
         )
     if is_invented(raw):
         raise KeyConflict(
-            f"{raw.url} holds the sample, which is invented; nothing was fetched. Fetch elsewhere: "
-            "ecluse city fetch --raw file:///another/folder, or remove the sample: ecluse city demo --remove"
+            _(
+                "%(store)s holds the sample, which is invented; nothing was fetched. Fetch elsewhere: "
+                "ecluse city fetch --raw file:///another/folder, or remove the sample: ecluse city "
+                "demo --remove",
+                store=raw.url,
+            )
         )
     done, doing = 0.0, ""
 
@@ -162,10 +171,25 @@ def fetch_data(
     found: list[Fetched] = []
     away: dict[str, str] = {}
     for n, task in enumerate(tasks):
-        done, doing = n / len(tasks), f"fetching {task.source}: {task.what}"
+        done, doing = n / len(tasks), _fetching(task)
         beat()
         found += _run(task, away)
     return found
+
+
+def _fetching(task: _Task) -> str:
+    """Say what is fetched: `fetching weather: 2025-10-01 to 2025-10-07`."""
+    what = named(task.source)
+    if task.what in ("all", "now"):
+        return (
+            _("fetching %(what)s: all", what=what)
+            if task.what == "all"
+            else _("fetching %(what)s: now", what=what)
+        )
+    first, to, last = task.what.partition(" to ")
+    if to:
+        return _("fetching %(what)s: %(first)s to %(last)s", what=what, first=first, last=last)
+    return _("fetching %(what)s: %(day)s", what=what, day=task.what)
 
 
 def _run(task: _Task, away: dict[str, str]) -> list[Fetched]:
@@ -296,7 +320,10 @@ def _store_bikes(work: _Work, day: LocalDay, download: Download) -> tuple[int, t
     records = _json(download)
     if not isinstance(records, list):
         raise FetchFailed(
-            f"{_place(download.url)} is no list of records; the portal may have changed its form."
+            _(
+                "%(file)s is no list of records; the portal may have changed its form.",
+                file=_place(download.url),
+            )
         )
     hours: dict[str, list[Any]] = {}
     for record in records:
@@ -372,7 +399,10 @@ def _weather_task(work: _Work, days: list[date]) -> _Task:
             told = _json(download)
         if not isinstance(told, dict) or not _has_hours(told):
             raise FetchFailed(
-                f"{_place(url)} is no weather by the hour; the service may have changed its form."
+                _(
+                    "%(file)s is no weather by the hour; the service may have changed its form.",
+                    file=_place(url),
+                )
             )
         for day in days:
             yield _store_weather(work, day, told, settled=is_archived)
@@ -435,7 +465,10 @@ def _store_disruptions(work: _Work, download: Download) -> Fetched:
     lists = [told.get(name) for name in ("disruptions", "lines")] if isinstance(told, dict) else [None]
     if not all(isinstance(one, list) for one in lists):
         raise FetchFailed(
-            f"{_place(download.url)} lacks disruptions or lines; the portal may have changed its form."
+            _(
+                "%(file)s lacks disruptions or lines; the portal may have changed its form.",
+                file=_place(download.url),
+            )
         )
     now = work.now.astimezone(UTC)
     key = f"api/traffic/dt={now:%Y-%m-%d}/hour={now:%H}/disruptions-bulk-{now:%H%M%S}.json"
@@ -546,11 +579,18 @@ def _lines(download: Download, begins: tuple[str, ...]) -> int:
     first = head.decode("utf-8-sig", errors="replace").partition("\n")[0].strip().partition(";")[0].strip('"')
     if download.size and first.lower() not in [name.lower() for name in begins]:
         raise FetchFailed(
-            f"{_place(download.url)} begins with the column {first[:40]!r}, not with {begins[0]!r}; the portal may "
-            "have changed its form."
+            _(
+                "%(file)s begins with the column %(value)s, not with %(column)s; the portal may have "
+                "changed its form.",
+                file=_place(download.url),
+                value=repr(first[:40]),
+                column=repr(begins[0]),
+            )
         )
     if last != b"\n" or is_quoted:
-        raise FetchFailed(f"{_place(download.url)} ends within a line; give the same command again.")
+        raise FetchFailed(
+            _("%(file)s ends within a line; give the same command again.", file=_place(download.url))
+        )
     return max(0, lines - 1)
 
 
@@ -558,7 +598,9 @@ def _features(download: Download) -> int:
     told = _json(download)
     features = told.get("features") if isinstance(told, dict) else None
     if not isinstance(features, list):
-        raise FetchFailed(f"{_place(download.url)} is no GeoJSON; the portal may have changed its form.")
+        raise FetchFailed(
+            _("%(file)s is no GeoJSON; the portal may have changed its form.", file=_place(download.url))
+        )
     return len(features)
 
 
@@ -567,7 +609,11 @@ def _json(download: Download) -> Any:
         return json.loads(download.path.read_bytes())
     except ValueError as error:
         raise FetchFailed(
-            f"{_place(download.url)} is no whole JSON: {error}. Give the same command again."
+            _(
+                "%(file)s is no whole JSON: %(error)s. Give the same command again.",
+                file=_place(download.url),
+                error=error,
+            )
         ) from None
 
 

@@ -24,6 +24,7 @@ from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import Forbidden, InvalidInput, JobCancelled
 from ecluse.jobs import Group, Job, JobKind, Link, Task
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.settings import store_or_folder
 from ecluse.storage import ObjectStore
 
@@ -77,7 +78,12 @@ def start_runs(
     expect_days(first, last)
     if (last - first).days >= MOST_DAYS:
         raise InvalidInput(
-            f"{first} to {last} are more than {MOST_DAYS} days. Take a part of them at a time."
+            _(
+                "%(first)s to %(last)s are more than %(most)s days. Take a part of them at a time.",
+                first=first,
+                last=last,
+                most=MOST_DAYS,
+            )
         )
     subject = {
         "first": first.isoformat(),
@@ -132,7 +138,7 @@ def remove_sample(
 
 def expect_administrator(user: User) -> None:
     if user.role != "admin":
-        raise Forbidden("Only administrators compute days of the city. Ask one of yours.")
+        raise Forbidden(_("Only administrators compute days of the city. Ask one of yours."))
 
 
 def run_of(runtime: Runtime, user_id: str, run_id: str) -> Run:
@@ -192,7 +198,11 @@ def run_forecast(runtime: Runtime, task: Task, raw: str | None, run: str, days: 
 
 def _wait(runtime: Runtime, task: Task, job_ids: Sequence[str]) -> None:
     while waiting := sum(job.active for job in runtime.jobs.get_many(task.user_id, job_ids).values()):
-        task.report("wait", 0.0, "waiting for 1 day" if waiting == 1 else f"waiting for {waiting} days")
+        task.report(
+            "wait",
+            0.0,
+            _("waiting for 1 day") if waiting == 1 else _("waiting for %(count)s days", count=waiting),
+        )
         time.sleep(LOOK)
 
 

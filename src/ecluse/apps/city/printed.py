@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -18,8 +18,7 @@ from ecluse.apps.city.transit import mode_in
 from ecluse.documents import Body
 
 TEMPLATES: Final = Path(__file__).parent / "report_templates"
-Language = Literal["en", "fr"]
-LANGUAGES: Final[tuple[Language, ...]] = ("en", "fr")
+LANGUAGES: Final = ("en", "fr")
 #: A narrow no-break space.
 THIN: Final = "\u202f"
 #: Of the drawing of a chart and of the map, in units of the drawing.
@@ -48,10 +47,9 @@ class Stroke:
     grade: int
 
 
-def print_report(
-    report: Body, arcs: Iterable[Body], lost_time: Mapping[int, float], language: Language
-) -> str:
+def print_report(report: Body, arcs: Iterable[Body], lost_time: Mapping[int, float], language: str) -> str:
     """The report as a whole HTML page. `arcs`: the reference; `lost_time`: arc → vehicle-hours lost that day."""
+    language = language if language in LANGUAGES else "en"
     say = _words(language)
     template = _environment().get_template("report.html")
     arcs = list(arcs)
@@ -81,7 +79,7 @@ def street_of(one: Body, stretches: Mapping[int, str]) -> str:
     return f"{street_name(one['label'])}, {stretch}" if stretch else street_name(one["label"])
 
 
-def number(value: float | None, digits: int, language: Language) -> str:
+def number(value: float | None, digits: int, language: str) -> str:
     """A number as people of that language write it; a dash for what is not known."""
     if value is None:
         return "–"
@@ -90,11 +88,11 @@ def number(value: float | None, digits: int, language: Language) -> str:
     return sign + (text.replace(".", ",") if language == "fr" else text)
 
 
-def _percent(value: float | None, digits: int, language: Language) -> str:
+def _percent(value: float | None, digits: int, language: str) -> str:
     return "–" if value is None else f"{number(100 * value, digits, language)}{THIN}%"
 
 
-def _day(day: date, language: Language) -> str:
+def _day(day: date, language: str) -> str:
     month = _MONTHS[language].split()[day.month - 1]
     number_of = "1er" if language == "fr" and day.day == 1 else str(day.day)
     return f"{_WEEKDAYS[language].split()[day.weekday()]} {number_of} {month} {day.year}"
@@ -228,7 +226,7 @@ def _french() -> dict[str, str]:
     return words
 
 
-def _words(language: Language) -> Callable[[str], str]:
+def _words(language: str) -> Callable[[str], str]:
     """The text itself in English; in French its translation, which every text of the template has."""
     if language == "en":
         return lambda text: text

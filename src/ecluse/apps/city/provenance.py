@@ -22,6 +22,7 @@ from ecluse.apps.city.days import MARK
 from ecluse.apps.city.raw import Raw
 from ecluse.documents import Body, Documents
 from ecluse.errors import BadRaw, MixedData, ObjectNotFound, StoreUnavailable
+from ecluse.sentences import _
 from ecluse.storage import ObjectStore
 
 #: The object at the root of a raw store that says that what is there is invented.
@@ -58,8 +59,12 @@ def provenance_of(raw: Raw) -> bool:
         return fallback
     if raw.fallback is not None and fallback != invented:
         raise MixedData(
-            f"Of {raw.store.url} and its fallback {raw.fallback.url} one holds invented data and the other measured; "
-            "one cannot stand in for the other. Change ECLUSE_RAW_FALLBACK_URL."
+            _(
+                "Of %(store)s and its fallback %(other)s one holds invented data and the other "
+                "measured; one cannot stand in for the other. Change ECLUSE_RAW_FALLBACK_URL.",
+                store=raw.store.url,
+                other=raw.fallback.url,
+            )
         )
     return invented
 
@@ -83,8 +88,13 @@ def expect_unmixed_raw(store: ObjectStore) -> None:
     """
     if (key := foreign_file(store)) is not None:
         raise BadRaw(
-            f"{store.url} holds the sample, which is invented, and other data beside it, such as {key}; no day is made "
-            "of both. Put the other data elsewhere, or remove the sample: ecluse city demo --remove"
+            _(
+                "%(store)s holds the sample, which is invented, and other data beside it, such as "
+                "%(file)s; no day is made of both. Put the other data elsewhere, or remove the "
+                "sample: ecluse city demo --remove",
+                store=store.url,
+                file=key,
+            )
         )
 
 
@@ -105,12 +115,19 @@ def expect_one_kind(documents: Documents, invented: bool) -> None:
     span = f"{others[0]} – {others[-1]}"
     if invented:
         raise MixedData(
-            f"This home has measured days ({span}), and the raw data is invented; the two are not mixed. Compute "
-            "invented days in a home of their own: --home FOLDER"
+            _(
+                "This home has measured days (%(days)s), and the raw data is invented; the two are "
+                "not mixed. Compute invented days in a home of their own: --home FOLDER",
+                days=span,
+            )
         )
     raise MixedData(
-        f"This home has invented days ({span}), and the raw data is measured; the two are not mixed. Remove the sample "
-        "and its days: ecluse city demo --remove. Or compute these days in another home: --home FOLDER"
+        _(
+            "This home has invented days (%(days)s), and the raw data is measured; the two are "
+            "not mixed. Remove the sample and its days: ecluse city demo --remove. Or compute "
+            "these days in another home: --home FOLDER",
+            days=span,
+        )
     )
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from ecluse.errors import BadRaw, InvalidKey, StoreUnavailable
+from ecluse.sentences import _, num
 from ecluse.storage import ObjectInfo, ObjectStore, checked_key, join_key
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,13 @@ class RawFile:
             BadRaw: it is damaged, or far too large.
         """
         if self.info.size > LARGEST_FEED_FILE:
-            raise BadRaw(f"{self.url} has {self.info.size:,} bytes; a file of a feed is far smaller.")
+            raise BadRaw(
+                _(
+                    "%(file)s has %(count)s bytes; a file of a feed is far smaller.",
+                    file=self.url,
+                    count=num(self.info.size, ","),
+                )
+            )
         data = self.store.get(self.key)
         if not self.key.endswith(".gz"):
             return data
@@ -72,11 +79,25 @@ class RawFile:
             with gzip.GzipFile(fileobj=BytesIO(data)) as file:
                 unpacked = file.read(LARGEST_FEED_FILE + 1)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise BadRaw(f"{self.url} is no whole gzip file: {error}. Fetch it again.") from error
+            raise BadRaw(
+                _("%(file)s is no whole gzip file: %(error)s. Fetch it again.", file=self.url, error=error)
+            ) from error
         if not data:
-            raise BadRaw(f"{self.url} is no whole gzip file: it is empty. Fetch it again.")
+            raise BadRaw(
+                _(
+                    "%(file)s is no whole gzip file: %(error)s. Fetch it again.",
+                    file=self.url,
+                    error=_("it is empty"),
+                )
+            )
         if len(unpacked) > LARGEST_FEED_FILE:
-            raise BadRaw(f"{self.url} unpacks to more than {LARGEST_FEED_FILE:,} bytes.")
+            raise BadRaw(
+                _(
+                    "%(file)s unpacks to more than %(count)s bytes.",
+                    file=self.url,
+                    count=num(LARGEST_FEED_FILE, ","),
+                )
+            )
         return unpacked
 
     def local(self, scratch: Path) -> Path:
@@ -109,7 +130,7 @@ class Raw:
         for store in self._places():
             feeds = [name.strip("/") for name in self._names(store, "api")] if feed is None else [feed]
             for name in [name for one in feeds for name in self._names(store, join_key("api", one))]:
-                label, _, value = name.strip("/").partition("=")
+                label, _rest, value = name.strip("/").partition("=")
                 if label == "dt" and (day := _date(value)) is not None:
                     found.add(day)
         return sorted(found)
@@ -118,7 +139,7 @@ class Raw:
         """The batch files whose name begins with one of `names`, oldest first: the later file wins."""
 
         def fits(key: str) -> bool:
-            folder, _, name = key.rpartition("/")
+            folder, _rest, name = key.rpartition("/")
             return folder == "batch" and name.startswith(names) and name.endswith(endings)
 
         return sorted(self._found("batch", fits), key=lambda file: (file.last_modified, file.key))

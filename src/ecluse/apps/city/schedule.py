@@ -27,6 +27,7 @@ from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import FetchFailed, InvalidInput
 from ecluse.jobs import Job, JobKind, Task
 from ecluse.runtime import Runtime
+from ecluse.sentences import _, num
 
 KIND: Final = "city_scheduled"
 NAME: Final = "city"
@@ -97,13 +98,19 @@ def set_schedule(
     """
     expect_administrator(user)
     if not _TIME.fullmatch(at):
-        raise InvalidInput(f"{at!r} is no time of the day; write it as 06:30.")
+        raise InvalidInput(_("%(value)s is no time of the day; write it as 06:30.", value=repr(at)))
     zone = ZoneInfo(runtime.settings.of(CitySettings).zone)
     today = now().astimezone(zone).date()
     if since is not None and since > today:
-        raise InvalidInput(f"{since} lies ahead; a schedule begins with a day that has begun.")
+        raise InvalidInput(_("%(day)s lies ahead; a schedule begins with a day that has begun.", day=since))
     if since is not None and (today - since).days > MOST_BACK:
-        raise InvalidInput(f"{since} is more than {MOST_BACK:,} days ago. Begin with a later day.")
+        raise InvalidInput(
+            _(
+                "%(day)s is more than %(count)s days ago. Begin with a later day.",
+                day=since,
+                count=num(MOST_BACK, ","),
+            )
+        )
     with runtime.catalog.write() as transaction:
         known = schedules.schedule_of(transaction, NAME)
         first = since or (known.since if known else today - timedelta(days=1))
@@ -244,7 +251,7 @@ def _fetch(runtime: Runtime, task: Task, day: date) -> None:
     for one in failed:
         logger.warning("%s of %s was not fetched: %s", one.source, one.what, one.reason)
     if failed and not any(one.outcome in ("fetched", "unchanged", "kept") for one in found):
-        raise FetchFailed(failed[0].reason or "Nothing could be fetched.")
+        raise FetchFailed(failed[0].reason or _("Nothing could be fetched."))
 
 
 def _compute(runtime: Runtime, task: Task, day: date) -> None:

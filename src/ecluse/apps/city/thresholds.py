@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Self
 
 from ecluse.errors import SettingsError
+from ecluse.sentences import _
 
 #: Of these there must be more than nothing: speeds and occupancies divide, and no spell has no hour.
 POSITIVE: Final = ("km/h", "% occupancy", "hours in a row")
@@ -120,9 +121,20 @@ class Thresholds:
         known = {one.name: one.metadata["unit"] for one in fields(cls)}
         for name, value in values.items():
             if name not in known:
-                raise SettingsError(f"{name!r} is no threshold of the city; there are {', '.join(known)}.")
+                raise SettingsError(
+                    _(
+                        "%(value)s is no threshold of the city; there are %(known)s.",
+                        value=repr(name),
+                        known=", ".join(known),
+                    )
+                )
             if known[name] in POSITIVE and value <= 0:
                 raise SettingsError(
-                    f"ECLUSE_CITY_THRESHOLDS: {name}={value:g} must be more than 0 {known[name]}."
+                    _(
+                        "ECLUSE_CITY_THRESHOLDS: %(name)s=%(value)s must be more than 0 %(unit)s.",
+                        name=name,
+                        value=f"{value:g}",
+                        unit=known[name],
+                    )
                 )
         return replace(cls(), **values)

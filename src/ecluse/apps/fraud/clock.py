@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from ecluse.errors import TrainingTooSlow
+from ecluse.sentences import _, num
 
 Progress = Callable[[str, float, str], None]
 """(stage, share of the whole done in [0, 1], message); may raise to cancel.
@@ -165,7 +166,7 @@ def _scheduled() -> dict[str, float] | None:
     try:
         for task in Path("/proc/self/task").iterdir():
             try:
-                ran, waited, _ = (task / "schedstat").read_text().split()
+                ran, waited, _rest = (task / "schedstat").read_text().split()
             except (ProcessLookupError, FileNotFoundError):  # it has ended meanwhile
                 continue
             found[task.name] = int(waited) / 1e9
@@ -216,11 +217,22 @@ class Clock:
         spent = self.watch.effort()
         if spent.is_busy:
             return TrainingTooSlow(
-                f"The training was given up after {spent.wall:.0f} s and publishes nothing. Other programs had the "
-                f"processor: of the time it asked for it was given {spent.share:.0%}, {spent.work:.0f} s of "
-                f"{self.budget_s:g} s of work. Train again when the machine has less to do."
+                _(
+                    "The training was given up after %(count)s s and publishes nothing. Other programs "
+                    "had the processor: of the time it asked for it was given %(share)s, %(work)s s of "
+                    "%(budget)s s of work. Train again when the machine has less to do.",
+                    count=num(spent.wall, ".0f"),
+                    share=num(spent.share, ".0%"),
+                    work=num(spent.work, ".0f"),
+                    budget=num(self.budget_s, "g"),
+                )
             )
         return TrainingTooSlow(
-            f"The training was given up after {spent.wall:.0f} s and publishes nothing. So many rows and columns take "
-            f"longer than {self.budget_s:g} s. Leave columns out, train on fewer rows, or give it a larger budget."
+            _(
+                "The training was given up after %(count)s s and publishes nothing. So many rows and "
+                "columns take longer than %(budget)s s. Leave columns out, train on fewer rows, or "
+                "give it a larger budget.",
+                count=num(spent.wall, ".0f"),
+                budget=num(self.budget_s, "g"),
+            )
         )

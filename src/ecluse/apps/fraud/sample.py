@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 FRAUD_SHARE = 0.01
 DAYS = 90
@@ -37,9 +38,9 @@ _DEVICE_TYPES = np.array(["android", "ios", "windows", "mac"])
 _CHANNELS = np.array(["in_store", "app", "web"])
 
 #: What a training says of a table that `is_sample`.
-SIMULATED: Final = (
-    "The table is the sample: its payments and frauds are invented, "
-    "so that these figures say nothing of real ones."
+SIMULATED: Final = _(
+    "The table is the sample: its payments and frauds are invented, so that these figures "
+    "say nothing of real ones."
 )
 #: Numbers of devices are multiplied by this modulo 2^32, one to one: they tell nothing of their owner.
 _SCRAMBLING: Final = 2_654_435_761
@@ -94,7 +95,9 @@ def generate(rows: int = 20_000, seed: int = 7, *, fraud_share: float = FRAUD_SH
     Raises InvalidInput for fewer than 500 rows, too few to hold a fraud of each kind.
     """
     if rows < 500:
-        raise InvalidInput(f"A sample of {rows} rows holds too few frauds; ask for at least 500.")
+        raise InvalidInput(
+            _("A sample of %(rows)s rows holds too few frauds; ask for at least 500.", rows=rows)
+        )
     rng = np.random.default_rng(seed)
     world = _world(rng, rows)
     frauds = max(8, round(rows * fraud_share))

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from ecluse.sentences import _
+
 #: The tag by which a run of ours is found again, and that of a model's owner.
 RUN, VERSION, OWNER, FILES = "ecluse.run", "ecluse.version", "ecluse.owner", "ecluse.files"
 #: Of a run's artifacts, the folder with the files of its version.
@@ -65,7 +67,9 @@ def _experiment(client: Any, name: str) -> str:
                 raise
             found = client.get_experiment_by_name(name)
     if found.lifecycle_stage != "active":
-        raise MlflowException(f"The experiment {name} was deleted there. Restore it, or delete it for good.")
+        raise MlflowException(
+            _("The experiment %(name)s was deleted there. Restore it, or delete it for good.", name=name)
+        )
     return str(found.experiment_id)
 
 
@@ -148,7 +152,9 @@ def _model_name(client: Any, model: dict[str, Any]) -> str:
             if client.get_registered_model(name).tags.get(OWNER) != model["owner"]:
                 continue
         return str(name)
-    raise MlflowException(f"The registered models {' and '.join(model['names'])} there are someone else's.")
+    raise MlflowException(
+        _("The registered models %(values)s there are someone else's.", values=" and ".join(model["names"]))
+    )
 
 
 def _portions(values: list[Any], size: int) -> Iterator[list[Any]]:

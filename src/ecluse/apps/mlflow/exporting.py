@@ -26,6 +26,7 @@ from ecluse.catalog.tables import ModelVersion, Run, now
 from ecluse.errors import MlflowError, MlflowMissing, MlflowUnavailable, SettingsError
 from ecluse.runtime import Runtime
 from ecluse.settings import surrounding
+from ecluse.sentences import _
 
 #: Its name among a run's exports.
 MLFLOW: Final = "mlflow"
@@ -83,8 +84,10 @@ def checked_server(runtime: Runtime) -> MlflowSettings:
     server = runtime.settings.of(MlflowSettings)
     if server.url is None:
         raise SettingsError(
-            "No MLflow server is named. Set ECLUSE_MLFLOW_URL, such as http://127.0.0.1:5000; to start one: ecluse "
-            "mlflow serve"
+            _(
+                "No MLflow server is named. Set ECLUSE_MLFLOW_URL, such as http://127.0.0.1:5000; to "
+                "start one: ecluse mlflow serve"
+            )
         )
     check_installed()
     return server
@@ -93,7 +96,7 @@ def checked_server(runtime: Runtime) -> MlflowSettings:
 def check_installed() -> None:
     """`MlflowMissing` where MLflow's library is not installed."""
     if find_spec("mlflow") is None:
-        raise MlflowMissing('MLflow is not installed. Install it: pip install "ecluse[mlflow]"')
+        raise MlflowMissing(_('MLflow is not installed. Install it: pip install "ecluse[mlflow]"'))
 
 
 def _plan(transaction: Transaction, run: Run) -> dict[str, Any]:
@@ -218,24 +221,35 @@ def _environment(server: MlflowSettings) -> dict[str, str]:
 
 def _error(server: MlflowSettings, last: dict[str, Any], code: int, said: Path) -> MlflowError:
     if last.get("missing"):
-        return MlflowMissing('MLflow is not installed. Install it: pip install "ecluse[mlflow]"')
+        return MlflowMissing(_('MLflow is not installed. Install it: pip install "ecluse[mlflow]"'))
     if "error" not in last:
         logger.error(
             "The export to MLflow said: %s", said.read_text(encoding="utf-8", errors="replace")[-3000:]
         )
-        return MlflowError(f"The export to MLflow ended with code {code}; the worker's log says more.")
+        return MlflowError(
+            _("The export to MLflow ended with code %(number)s; the worker's log says more.", number=code)
+        )
     status = last.get("status")
     if status in (401, 403):
         return MlflowUnavailable(
-            f"The MLflow server {server.url} refuses the token ({status}). Set "
-            "ECLUSE_MLFLOW_TOKEN to one that it takes."
+            _(
+                "The MLflow server %(url)s refuses the token (%(number)s). Set ECLUSE_MLFLOW_TOKEN to "
+                "one that it takes.",
+                url=server.url,
+                number=status,
+            )
         )
     if status is None or status == 429 or status >= 500:
         return MlflowUnavailable(
-            f"The MLflow server {server.url} does not answer. Start it: ecluse mlflow serve. What is due is exported "
-            "once it does."
+            _(
+                "The MLflow server %(url)s does not answer. Start it: ecluse mlflow serve. What is "
+                "due is exported once it does.",
+                url=server.url,
+            )
         )
-    return MlflowError(f"The MLflow server {server.url} cannot take this run: {last['error']}")
+    return MlflowError(
+        _("The MLflow server %(url)s cannot take this run: %(error)s", url=server.url, error=last["error"])
+    )
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -13,6 +13,7 @@ from ecluse.catalog import audit
 from ecluse.catalog.tables import ImageSet, new_id, now
 from ecluse.errors import InvalidInput, JobNotFound, NotFound
 from ecluse.runtime import Runtime, uploads_prefix
+from ecluse.sentences import _
 from ecluse.storage import Located, Stored, join_key, safe_filename
 
 #: The job that imports, and its queue.
@@ -78,7 +79,7 @@ def find_set(runtime: Runtime, user_id: str, name: str | None = None) -> ImageSe
         newest = images.newest_set(transaction, user_id)
     if newest is None:
         raise NotFound(
-            "There are no images yet. Import some: ecluse plants import DIR, or ecluse plants demo"
+            _("There are no images yet. Import some: ecluse plants import DIR, or ecluse plants demo")
         )
     return newest
 
@@ -108,7 +109,9 @@ def remove_set(runtime: Runtime, user_id: str, set_id: str) -> int:
     """
     row = find_set(runtime, user_id, set_id)
     if is_importing(runtime, row):
-        raise InvalidInput(f"Images are being imported into {row.name}. Cancel that first, or wait.")
+        raise InvalidInput(
+            _("Images are being imported into %(name)s. Cancel that first, or wait.", name=row.name)
+        )
     with runtime.catalog.write() as transaction:
         urls = images.remove_set(transaction, user_id, row.id)
         audit.record(transaction, user_id, "images.remove", row.name, images=len(urls))
@@ -168,9 +171,19 @@ def _checked_words(text: str, *, is_label: bool) -> str:
     words = unicodedata.normalize("NFC", text).strip()
     hidden = any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in words)
     if not 1 <= len(words) <= LONGEST_NAME or hidden or "/" in words or "\\" in words or words in (".", ".."):
+        facts = {"value": repr(words[:60]), "count": LONGEST_NAME}
+        if is_label:
+            raise InvalidInput(
+                _(
+                    "%(value)s cannot be a label: use 1 to %(count)s characters, none of them a slash.",
+                    **facts,
+                )
+            )
         raise InvalidInput(
-            f"{words[:60]!r} cannot be {'a label' if is_label else 'the name of a set'}: use 1 to {LONGEST_NAME} "
-            "characters, none of them a slash."
+            _(
+                "%(value)s cannot be the name of a set: use 1 to %(count)s characters, none of them a slash.",
+                **facts,
+            )
         )
     return words
 
@@ -224,7 +237,9 @@ def start_import(
     if not source.staged:
         importable(runtime, user_id, source.url, at_terminal=source.at_terminal)
     if is_importing(runtime, row):
-        raise InvalidInput(f"Images are being imported into {row.name}. Cancel that first, or wait.")
+        raise InvalidInput(
+            _("Images are being imported into %(name)s. Cancel that first, or wait.", name=row.name)
+        )
     if row.staged_url is not None:
         remove_staged(runtime, row.staged_url)
     job_id = new_id()

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 from ecluse.apps.plants.recipe import ARCHITECTURES, Architecture
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 Activation = Literal["relu", "relu6"]
 CLASSIFIER: Final = "classifier"
@@ -106,7 +107,13 @@ def network(name: str, width: int | None = None) -> Network:
             return lite0()
         case "resnet18":
             return resnet18(64 if width is None else width)
-    raise InvalidInput(f'There is no architecture "{name}"; there are {" and ".join(ARCHITECTURES)}.')
+    raise InvalidInput(
+        _(
+            'There is no architecture "%(word)s"; there are %(values)s.',
+            word=name,
+            values=" and ".join(ARCHITECTURES),
+        )
+    )
 
 
 #: Repeats, kernel, stride, expansion, inputs, outputs: efficientnet_lite_builder.py of tensorflow/tpu, width and

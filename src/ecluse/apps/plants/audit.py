@@ -16,6 +16,7 @@ from ecluse.catalog import audit as record
 from ecluse.catalog.tables import ImageSet, new_id
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 AUDIT: Final = "plants_audit"
 #: A label with fewer images than this is learned badly, whatever the others have.
@@ -47,10 +48,14 @@ def start_audit(runtime: Runtime, user_id: str, set_id: str) -> str:
     """
     row = find_set(runtime, user_id, set_id)
     if is_importing(runtime, row):
-        raise InvalidInput(f"Images are being imported into {row.name}. Cancel that first, or wait.")
+        raise InvalidInput(
+            _("Images are being imported into %(name)s. Cancel that first, or wait.", name=row.name)
+        )
     with runtime.catalog.read() as transaction:
         if not images.counts(transaction, user_id, [row.id])[row.id].total:
-            raise InvalidInput(f"{row.name} has no images yet. Import some: ecluse plants import DIR")
+            raise InvalidInput(
+                _("%(name)s has no images yet. Import some: ecluse plants import DIR", name=row.name)
+            )
     for job in runtime.jobs.list(user_id, limit=1000, active=True):
         is_current = row.imported_at is None or (
             job.started_at is not None and job.started_at > row.imported_at
@@ -99,10 +104,18 @@ def balance_warnings(counts: Mapping[str, int]) -> tuple[str, ...]:
     """What is doubtful in the numbers of images of each label, as sentences."""
     if len(counts) < 2:
         return (
-            f"A classifier tells labels apart, and the set has {len(counts)}. Import images of another label.",
+            _(
+                "A classifier tells labels apart, and the set has %(count)s. Import images of another label.",
+                count=len(counts),
+            ),
         )
     found = [
-        f"Label {label} has only {count} images; from fewer than {FEW} little is learned."
+        _(
+            "Label %(name)s has only %(count)s images; from fewer than %(total)s little is learned.",
+            name=label,
+            count=count,
+            total=FEW,
+        )
         for label, count in sorted(counts.items())
         if count < FEW
     ]
@@ -112,7 +125,13 @@ def balance_warnings(counts: Mapping[str, int]) -> tuple[str, ...]:
     )
     if counts[largest] > UNEVEN * counts[smallest]:
         found.append(
-            f"Label {largest} has {counts[largest]} images and label {smallest} {counts[smallest]}: a classifier may"
-            " favour the first. Import more of the second."
+            _(
+                "Label %(name)s has %(count)s images and label %(word)s %(number)s: a classifier may "
+                "favour the first. Import more of the second.",
+                name=largest,
+                count=counts[largest],
+                word=smallest,
+                number=counts[smallest],
+            )
         )
     return tuple(found)

@@ -16,6 +16,7 @@ from ecluse.apps.plants.augmentation import Augmentation, draw_for
 from ecluse.apps.plants.pictures import Transform, read_picture
 from ecluse.apps.plants.recipe import Example
 from ecluse.errors import UnreadableImage
+from ecluse.sentences import _
 
 #: Bytes of decoded images that are kept in memory; those beyond are decoded each time.
 KEPT: Final = 512 * 2**20
@@ -52,7 +53,9 @@ class Pictures:
         try:
             image = read_picture(example.read(), side=self.transform.resize).image
         except UnreadableImage as error:
-            raise UnreadableImage(f"The image {example.id} cannot be learned from: {error}") from error
+            raise UnreadableImage(
+                _("The image %(file)s cannot be learned from: %(reason)s", file=example.id, reason=error)
+            ) from error
         small = _shrunk(image, self.transform.resize) if whole else self.transform.square(image)
         size = 3 * small.width * small.height
         with self._lock:

@@ -17,6 +17,7 @@ from ecluse.checkpoints import Checkpoints, checkpoints_of
 from ecluse.errors import CatalogUnavailable, ObjectNotFound, StoreUnavailable
 from ecluse.jobs import Task
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.storage import join_key
 
 #: Seconds between two looks at whether a training is to end with the best so far.
@@ -101,10 +102,10 @@ class RunTeaching:
         try:
             data = self._runtime.data.get(key)
         except ObjectNotFound:
-            self._lose("It is gone from the store; the training began anew.")
+            self._lose(_("It is gone from the store; the training began anew."))
             return None
         if named is None or hashlib.sha256(data).hexdigest() != named["digest"]:
-            self._lose("It was damaged in the store; the training began anew.")
+            self._lose(_("It was damaged in the store; the training began anew."))
             return None
         return data
 

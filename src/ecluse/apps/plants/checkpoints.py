@@ -14,6 +14,7 @@ from safetensors import numpy as safetensors
 
 from ecluse.apps.plants.recipe import Epoch
 from ecluse.errors import UnusableCheckpoint
+from ecluse.sentences import _
 
 FORMAT: Final = "ecluse-checkpoint-1"
 Arrays = Mapping[str, NDArray[Any]]
@@ -66,7 +67,7 @@ def from_bytes(data: bytes) -> Checkpoint:
     figures, arrays = unpack(FORMAT, data)
     parts: dict[str, dict[str, NDArray[Any]]] = {"weights": {}, "optimiser": {}}
     for name, array in arrays.items():
-        part, _, rest = name.partition("/")
+        part, _rest, rest = name.partition("/")
         parts.setdefault(part, {})[rest] = array
     try:
         return Checkpoint(
@@ -79,7 +80,7 @@ def from_bytes(data: bytes) -> Checkpoint:
             scaler=figures["scaler"],
         )
     except KeyError as error:
-        raise UnusableCheckpoint("The checkpoint is damaged.") from error
+        raise UnusableCheckpoint(_("The checkpoint is damaged.")) from error
 
 
 def history_of(figures: Mapping[str, Any]) -> tuple[Epoch, ...]:
@@ -87,7 +88,7 @@ def history_of(figures: Mapping[str, Any]) -> tuple[Epoch, ...]:
     try:
         return tuple(Epoch(**epoch) for epoch in figures["history"])
     except (KeyError, TypeError) as error:
-        raise UnusableCheckpoint("The checkpoint is damaged.") from error
+        raise UnusableCheckpoint(_("The checkpoint is damaged.")) from error
 
 
 def pack(format_: str, figures: Mapping[str, Any], arrays: Arrays) -> bytes:
@@ -101,10 +102,10 @@ def unpack(format_: str, data: bytes) -> tuple[dict[str, Any], dict[str, NDArray
     try:
         metadata = _metadata(data)
         if metadata.get("format") != format_:
-            raise UnusableCheckpoint("The checkpoint is of another format.")
+            raise UnusableCheckpoint(_("The checkpoint is of another format."))
         return json.loads(metadata["figures"]), safetensors.load(data)
     except (SafetensorError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UnusableCheckpoint("The checkpoint is damaged.") from error
+        raise UnusableCheckpoint(_("The checkpoint is damaged.")) from error
 
 
 def _metadata(data: bytes) -> dict[str, str]:

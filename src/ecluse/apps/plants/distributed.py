@@ -25,6 +25,7 @@ from ecluse.apps.plants.plan import Plan
 from ecluse.apps.plants.recipe import Epoch, Example, Learned, Lesson, Teaching
 from ecluse.apps.plants.seen import Seen
 from ecluse.errors import PlantsError, TrainingDiverged, UnreadableImage
+from ecluse.sentences import _
 from ecluse.settings import surrounding
 
 #: Seconds between two looks at what was told, and how long processes have to end by themselves.
@@ -59,7 +60,11 @@ def _write(folder: Path, plan: Plan, lesson: Lesson, teaching: Teaching, threads
         for number, example in enumerate(examples):
             (folder / "images" / example.sha256).write_bytes(example.read())
             parts[part].append([example.id, example.sha256, example.label])
-            teaching.report("training", 0.0, f"Reading image {number + 1} of {len(examples)}")
+            teaching.report(
+                "training",
+                0.0,
+                _("Reading image %(number)s of %(count)s", number=number + 1, count=len(examples)),
+            )
     saved = teaching.saved()
     if saved is not None:
         (folder / "checkpoint").write_bytes(saved)
@@ -91,7 +96,7 @@ def _started(folder: Path, processes: int) -> Iterator[subprocess.Popen[bytes]]:
 
 def _pass_on(folder: Path, process: subprocess.Popen[bytes], teaching: Teaching) -> None:
     """Say to the job what the processes say, until they end; raises where the job is to stop."""
-    last: tuple[str, float, str] = ("training", 0.0, "Starting a process for each device")
+    last: tuple[str, float, str] = ("training", 0.0, _("Starting a process for each device"))
     with (folder / "told").open(encoding="utf-8") as told:
         ended = False
         while not ended:
@@ -117,7 +122,13 @@ def _result(folder: Path, plan: Plan, returned: int) -> Learned:
         raise ERRORS[name](message)
     if returned != 0 or not (folder / "learned.json").exists():
         log = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        raise PlantsError(f"The processes of the training ended with {returned}: {' '.join(log[-3:])}")
+        raise PlantsError(
+            _(
+                "The processes of the training ended with %(number)s: %(value)s",
+                number=returned,
+                value=" ".join(log[-3:]),
+            )
+        )
     learned = json.loads((folder / "learned.json").read_text(encoding="utf-8"))
     last = from_bytes((folder / "checkpoint").read_bytes())
     return Learned(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ecluse.apps.plants.recipe import Example
 from ecluse.intervals import LEVEL, wilson
+from ecluse.sentences import _, num
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -119,9 +120,17 @@ def in_words(interval: Mapping[str, Any]) -> str:
     """`57 of 60 right is 95 % (86 to 98)`."""
     right, of = int(interval["right"]), int(interval["of"])
     digits = 0 if of < 1000 else 1
-    low, high = (f"{100 * float(interval[end]):.{digits}f}" for end in ("low", "high"))
-    share = f"{100 * right / of:.1f}".removesuffix(".0")
-    return f"{right:,} of {of:,} right is {share} % ({low} to {high})"
+    low, high = (num(100 * float(interval[end]), f".{digits}f") for end in ("low", "high"))
+    share = 100 * right / of
+    is_whole = f"{share:.1f}".endswith(".0")
+    return _(
+        "%(right)s of %(of)s right is %(share)s (%(low)s to %(high)s)",
+        right=num(right, ","),
+        of=num(of, ","),
+        share=num(share, ".0f %" if is_whole else ".1f %"),
+        low=low,
+        high=high,
+    )
 
 
 def _named(interval: tuple[float, float]) -> dict[str, float]:
@@ -286,22 +295,37 @@ def warnings_of(
     """Why the figures say less than they seem to; empty where nothing is to be said."""
     said = []
     if interval["high"] - interval["low"] > WIDE:
-        said.append(f"The test part is small: {in_words(interval)}.")
+        said.append(_("The test part is small: %(reason)s.", reason=in_words(interval)))
     said += [
-        f'Only {one["images"]:,} test images of "{one["label"]}": its precision and recall are rough.'
+        _(
+            'Only %(count)s test images of "%(name)s": its precision and recall are rough.',
+            count=num(one["images"], ","),
+            name=one["label"],
+        )
         for one in classes
         if one["images"] < FEW_OF_A_LABEL
     ]
     often = max(classes, key=lambda one: one["images"])
     if interval["low"] <= often["images"] / interval["of"]:
         said.append(
-            f'The model is not clearly better than answering "{often["label"]}" every time, '
-            f"which is right for {often['images']:,} of {interval['of']:,}."
+            _(
+                'The model is not clearly better than answering "%(name)s" every time, which is right '
+                "for %(right)s of %(of)s.",
+                name=often["label"],
+                right=num(often["images"], ","),
+                of=num(interval["of"], ","),
+            )
         )
     most, least = max(labels, key=lambda one: train[one]), min(labels, key=lambda one: train[one])
     if train[most] > UNBALANCED * train[least]:
         said.append(
-            f'The labels are out of balance: {train[most]:,} images of "{most}" to learn from, '
-            f'{train[least]:,} of "{least}".'
+            _(
+                'The labels are out of balance: %(count)s images of "%(name)s" to learn from, '
+                '%(number)s of "%(word)s".',
+                count=num(train[most], ","),
+                name=most,
+                number=num(train[least], ","),
+                word=least,
+            )
         )
     return said

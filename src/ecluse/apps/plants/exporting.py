@@ -17,6 +17,7 @@ from ecluse.apps.plants.splits import manifest_of
 from ecluse.catalog.tables import Image
 from ecluse.errors import DigestMismatch, InvalidInput, NotFound
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.storage import safe_filename
 
 TABLE: Final = "manifest.csv"
@@ -50,7 +51,7 @@ def exported_images(runtime: Runtime, user_id: str, set_id: str) -> list[Exporte
         rows = images.list_images(transaction, user_id, set_id, Filter(states=("valid",)), limit=None)
         split = images.newest_split(transaction, user_id, set_id)
     if not rows:
-        raise NotFound(f"No image of {name} is in use, so that there is nothing to export.")
+        raise NotFound(_("No image of %(name)s is in use, so that there is nothing to export.", name=name))
     parts: Mapping[str, str] = {} if split is None else manifest_of(runtime, split)["parts"]
     folders = _folders({row.label for row in rows})
     found = [Exported(f"{folders[row.label]}/{_name(row)}", row, parts.get(row.sha256, "")) for row in rows]
@@ -72,7 +73,7 @@ def export_folder(
         DigestMismatch: an image was changed in the store.
     """
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise InvalidInput(f"{folder} is not empty. Give another folder, or empty it.")
+        raise InvalidInput(_("%(file)s is not empty. Give another folder, or empty it.", file=folder))
     found = exported_images(runtime, user_id, set_id)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
@@ -156,8 +157,12 @@ def _bytes(runtime: Runtime, row: Image) -> bytes:
     data = located.store.get(located.key)
     if hashlib.sha256(data).hexdigest() != row.sha256:
         raise DigestMismatch(
-            f"The image {row.origin.rpartition('/')[2]} was changed in the store or is gone since it was imported."
-            f" Leave it out: ecluse plants exclude SET {row.id}"
+            _(
+                "The image %(file)s was changed in the store or is gone since it was imported. Leave "
+                "it out: ecluse plants exclude SET %(key)s",
+                file=row.origin.rpartition("/")[2],
+                key=row.id,
+            )
         )
     return data
 

@@ -30,6 +30,7 @@ from ecluse.apps.plants.pictures import Transform, read_picture
 from ecluse.apps.plants.recipe import Epoch, Learned, Lesson, Options, Teaching, check_choices
 from ecluse.apps.plants.weights import PACKAGE, SHA256, lite0_state
 from ecluse.errors import UnusableCheckpoint, UnusableImages
+from ecluse.sentences import _
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -87,7 +88,9 @@ def features(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
         figures = {"about": about, "history": [asdict(epoch) for epoch in epochs]}
         teaching.save(pack(FORMAT, figures, path.fitted()))
         done = _SEEN + (1 - _SEEN) * len(epochs) / len(strengths)
-        teaching.report("learn", done, f"Epoch {len(epochs)} of {len(strengths)}")
+        teaching.report(
+            "learn", done, _("Epoch %(number)s of %(count)s", number=len(epochs), count=len(strengths))
+        )
     found = list(zip(epochs, path.layers(), strict=True))
     best, layer = min(found, key=lambda one: one[0].validation_loss)
     details = {
@@ -106,10 +109,12 @@ def _check(lesson: Lesson, options: Options) -> None:
     counted = Counter(example.label for example in lesson.train)
     for number, label in enumerate(lesson.labels):
         if not counted[number]:
-            raise UnusableImages(f'No training image shows "{label}". Import more images of it.')
+            raise UnusableImages(
+                _('No training image shows "%(name)s". Import more images of it.', name=label)
+            )
     if not lesson.validation:
         raise UnusableImages(
-            "The validation part has no image. Import more images, or split with other shares."
+            _("The validation part has no image. Import more images, or split with other shares.")
         )
 
 
@@ -138,11 +143,16 @@ def _taken_up(path: _Path, teaching: Teaching, about: Mapping[str, Any]) -> list
         figures, arrays = unpack(FORMAT, data)
         epochs = history_of(figures)
     except UnusableCheckpoint as error:
-        teaching.report("learn", _SEEN, f"{error} The training begins again.")
+        teaching.report("learn", _SEEN, _("%(reason)s The training begins again.", reason=error))
         return []
     if figures.get("about") != about:
         teaching.report(
-            "learn", _SEEN, "The checkpoint is of other images or options. The training begins again."
+            "learn",
+            _SEEN,
+            _(
+                "%(reason)s The training begins again.",
+                reason=_("The checkpoint is of other images or options."),
+            ),
         )
         return []
     path.go_on(arrays)
@@ -157,9 +167,11 @@ def _seen_parts(lesson: Lesson, views: Sequence[View], teaching: Teaching) -> tu
     def progress(before: int, each: int) -> Callable[[int, int], None]:
         """Told after `before` images; each that is done is `each` views more."""
 
-        def tell(done: int, _: int) -> None:
+        def tell(done: int, _total: int) -> None:
             share = _SEEN * (before * len(views) + done * each) / total
-            teaching.report("learn", share, f"{before + done} of {images} images")
+            teaching.report(
+                "learn", share, _("%(done)s of %(total)s images", done=before + done, total=images)
+            )
 
         return tell
 
@@ -275,7 +287,7 @@ def see_images(
     if missing:
         progress(before, len(images))
     for batch, features in _seen_batches([*missing.items()], views, None):
-        for (digest, _), values in zip(batch, features, strict=True):
+        for (digest, _rest), values in zip(batch, features, strict=True):
             found[digest] = values
             seen.keep(digest, features=values)
         before += len(batch)

@@ -15,6 +15,7 @@ from typing import Final, Literal
 from ecluse.apps.plants.plan import PLANS, Plan
 from ecluse.apps.plants.recipe import RECIPES, Learned, Lesson, Options, Teaching
 from ecluse.errors import InvalidInput, TorchMissing, UnusableImages
+from ecluse.sentences import _
 
 #: Threads of one training; more gain little on the small batches of a CPU.
 MOST_THREADS: Final = 8
@@ -50,7 +51,9 @@ def plan_for(options: Options) -> Plan:
         if value is None:
             continue
         if not 0 < value < float("inf"):
-            raise InvalidInput(f"{name} is {value}; it has to be greater than 0.")
+            raise InvalidInput(
+                _("%(name)s is %(value)s; it has to be greater than 0.", name=name, value=value)
+            )
         plan = replace(plan, **{name: value})
     return plan
 
@@ -63,7 +66,7 @@ def learn_by(plan: Plan, lesson: Lesson, teaching: Teaching) -> Learned:
 
     if not lesson.train or not lesson.validation:
         raise UnusableImages(
-            "There is no image to learn from, or none to validate on. Split the images anew."
+            _("There is no image to learn from, or none to validate on. Split the images anew.")
         )
     devices = torch.cuda.device_count() if plan.device == "cuda" else 1
     if devices > 1:
@@ -78,9 +81,11 @@ def require_torch() -> None:
     """
     if find_spec("torch") is None:
         raise TorchMissing(
-            "Fine-tuning needs torch, which is not installed. In a checkout: ./run plants train --recipe finetune "
-            'installs it. In an environment of your own: uv pip install --torch-backend=auto "ecluse[plants]". '
-            "The recipe features needs no torch."
+            _(
+                "Fine-tuning needs torch, which is not installed. In a checkout: ./run plants train "
+                "--recipe finetune installs it. In an environment of your own: uv pip install "
+                '--torch-backend=auto "ecluse[plants]". The recipe features needs no torch.'
+            )
         )
 
 
@@ -93,7 +98,7 @@ def _device(wanted: str) -> Literal["cpu", "cuda"]:
         return "cuda"
     if wanted == "cuda":
         raise InvalidInput(
-            "The device cuda was asked for, but torch sees no GPU. Use the device auto or cpu."
+            _("The device cuda was asked for, but torch sees no GPU. Use the device auto or cpu.")
         )
     return "cpu"
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ecluse.apps.plants.architectures import CLASSIFIER, Block, Convolution, Network
 from ecluse.errors import PlantsError
+from ecluse.sentences import _
 
 if TYPE_CHECKING:
     import onnx
@@ -63,7 +64,12 @@ class _Writing:
     def __init__(self, network: Network, state: State, crop: int) -> None:
         if crop <= 0 or crop % network.multiple:
             raise PlantsError(
-                f"Images of {crop} pixels do not fit {network.name}; take a multiple of {network.multiple}."
+                _(
+                    "Images of %(count)s pixels do not fit %(name)s; take a multiple of %(number)s.",
+                    count=crop,
+                    name=network.name,
+                    number=network.multiple,
+                )
             )
         self.network, self.state, self.crop = network, state, crop
         self.nodes: list[onnx.NodeProto] = []
@@ -99,10 +105,18 @@ class _Writing:
             found = self.state[name].shape if name in self.state else None
             if found != shape:
                 raise PlantsError(
-                    f"The weights {name} of {self.network.name} should have the shape {shape}, not {found}."
+                    _(
+                        "The weights %(key)s of %(name)s should have the shape %(word)s, not %(value)s.",
+                        key=name,
+                        name=self.network.name,
+                        word=shape,
+                        value=found,
+                    )
                 )
             if not np.isfinite(self.state[name]).all():
-                raise PlantsError(f"The weights {name} of {self.network.name} are not all finite.")
+                raise PlantsError(
+                    _("The weights %(key)s of %(name)s are not all finite.", key=name, name=self.network.name)
+                )
 
     def _body(self) -> str:
         at = self._convolution(self.network.stem, IMAGES)

@@ -30,6 +30,7 @@ from ecluse.catalog.tables import Image, new_id
 from ecluse.checkpoints import Checkpoints, from_bytes, to_bytes
 from ecluse.errors import InvalidInput, NotFound, UnreadableImage
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.storage import ObjectStore, join_key
 
 #: Files that are read, decoded and stored at a time; each may take 25 MB, and several times that once decoded.
@@ -117,7 +118,12 @@ def import_images(
                 if time.monotonic() - told_at >= _LOOK:
                     told_at = time.monotonic()
                     report(
-                        min(fraction, 0.999), f"{done.files + len(waiting)} files, {done.rejected} rejected"
+                        min(fraction, 0.999),
+                        _(
+                            "%(done)s files, %(number)s rejected",
+                            done=done.files + len(waiting),
+                            number=done.rejected,
+                        ),
                     )
     finally:
         done += _write_down(place, waiting)
@@ -245,7 +251,7 @@ def _examine(place: _Place, file: File, label: str | None, stopped: threading.Ev
     sha256 = hashlib.sha256(data).hexdigest()
     read = replace(rejected, sha256=sha256, size=len(data))
     if named is None:
-        reason = "It is in no folder, and so has no label. Name one for such files: --label"
+        reason = _("It is in no folder, and so has no label. Name one for such files: --label")
         return replace(read, reason=reason)
     try:
         if _is_stored(place, sha256):
@@ -258,7 +264,7 @@ def _examine(place: _Place, file: File, label: str | None, stopped: threading.Ev
 def _stored(place: _Place, read: _Examined, data: bytes) -> _Examined:
 
     if not data:
-        raise UnreadableImage("The file is empty.")
+        raise UnreadableImage(_("The file is empty."))
     try:
         with (
             _one_at_a_time if len(data) > _MANY_BYTES or says_many_pixels(data) else contextlib.nullcontext()
@@ -266,7 +272,9 @@ def _stored(place: _Place, read: _Examined, data: bytes) -> _Examined:
             picture = read_picture(data, side=_SIDE, whole=True)
     except UnreadableImage:
         if is_archive(data):
-            raise UnreadableImage("It is an archive within what is imported. Import it by itself.") from None
+            raise UnreadableImage(
+                _("It is an archive within what is imported. Import it by itself.")
+            ) from None
         raise
     key = place.key(read.sha256, picture.format)
     place.store.put(key, data, attributes={"Content-Type": FORMATS[picture.format][1]})
@@ -310,7 +318,7 @@ def _write_down(place: _Place, examined: Sequence[_Examined]) -> Imported:
     done = Imported()
     with place.runtime.catalog.write() as transaction:
         if not images.lock_set(transaction, place.set_id):
-            raise NotFound("The set of images was removed while images were imported into it.")
+            raise NotFound(_("The set of images was removed while images were imported into it."))
         there = images.images_by_digest(transaction, place.set_id, {one.sha256 for one in examined})
         new = []
         for one in examined:

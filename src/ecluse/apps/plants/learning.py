@@ -27,6 +27,7 @@ from ecluse.apps.plants.recipe import Epoch, Example, Learned, Lesson, Teaching
 from ecluse.apps.plants.seen import Seen
 from ecluse.apps.plants.weights import pretrained_state
 from ecluse.errors import TrainingDiverged, UnusableCheckpoint
+from ecluse.sentences import _, num
 
 #: Seconds between two reports.
 REPORTED_EVERY: Final = 0.5
@@ -81,12 +82,14 @@ def _saved(plan: Plan, lesson: Lesson, teaching: Teaching) -> Checkpoint | None:
     try:
         saved = from_bytes(data)
     except UnusableCheckpoint as error:
-        teaching.report("training", 0.0, f"{error} The training begins again.")
+        teaching.report("training", 0.0, _("%(reason)s The training begins again.", reason=error))
         return None
     if _same(saved.about, _about(plan, lesson)):
         return saved
     teaching.report(
-        "training", 0.0, "The checkpoint is of other images or options. The training begins again."
+        "training",
+        0.0,
+        _("%(reason)s The training begins again.", reason=_("The checkpoint is of other images or options.")),
     )
     return None
 
@@ -223,7 +226,7 @@ class _Course:
                 one = self._step(epoch, number, batch, rate, len(groups[number]), weight)
                 loss, right, seen = loss + one[0], right + one[1], seen + weight * len(batch[1])
                 done = (epoch - 1 + (number + 1) / len(groups)) / self.plan.epochs
-                self._report(done, f"Epoch {epoch} of {self.plan.epochs}")
+                self._report(done, _("Epoch %(number)s of %(count)s", number=epoch, count=self.plan.epochs))
                 if self._asked_to_finish():
                     break
         loss, right, seen = self.group.sums([loss, right, seen])
@@ -259,8 +262,12 @@ class _Course:
             right = (logits.argmax(1) == labels).sum().item()
         if not math.isfinite(loss):
             raise TrainingDiverged(
-                f"The loss is no longer a number in epoch {epoch}. Use a learning rate smaller than "
-                f"{self.plan.learning_rate:g}."
+                _(
+                    "The loss is no longer a number in epoch %(number)s. Use a learning rate smaller than "
+                    "%(count)s.",
+                    number=epoch,
+                    count=num(self.plan.learning_rate, "g"),
+                )
             )
         return weight * loss, weight * right
 
@@ -273,8 +280,12 @@ class _Course:
         loss, right, seen = self.group.sums([loss, float(right), float(len(labels))])
         if not math.isfinite(loss):
             raise TrainingDiverged(
-                f"The loss is no longer a number in epoch {epoch}. Use a learning rate smaller than "
-                f"{self.plan.learning_rate:g}."
+                _(
+                    "The loss is no longer a number in epoch %(number)s. Use a learning rate smaller than "
+                    "%(count)s.",
+                    number=epoch,
+                    count=num(self.plan.learning_rate, "g"),
+                )
             )
         return loss / seen, right / seen
 
@@ -325,7 +336,7 @@ class _Course:
         from sklearn.linear_model import LogisticRegression
 
         began = time.monotonic()
-        self._report(0.0, "Looking at every image once")
+        self._report(0.0, _("Looking at every image once"))
         alone, self.group = self.group, Group()  # each process looks at all of them
         # Only of the same images in the same order: each batch is then what it was.
         about = json.dumps(

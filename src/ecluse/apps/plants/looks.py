@@ -27,6 +27,7 @@ from ecluse.catalog.tables import Image
 from ecluse.checkpoints import Checkpoints
 from ecluse.errors import DigestMismatch, ObjectNotFound
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 #: What is kept: the looks of images, and the pairs that are copies.
 _LOOK: Final = f"look-1-{keypoints.METHOD}"
@@ -90,12 +91,14 @@ def groups_of(
         DigestMismatch: an image was changed in the store or is gone.
     """
     looks = _looks(runtime, rows, lambda done, text: report(_SEEN * done, text), checkpoints)
-    pairs = _copies(runtime, rows, looks, lambda done: report(_SEEN + 0.3 * done, "comparing"), checkpoints)
+    pairs = _copies(
+        runtime, rows, looks, lambda done: report(_SEEN + 0.3 * done, _("comparing")), checkpoints
+    )
     found = near_groups(
         [look.hash for look in looks],
         np.stack([look.thumbnail for look in looks]) if looks else np.zeros((0, *SHAPE), np.float32),
         copies=pairs,
-        report=lambda done: report(0.9 + 0.1 * done, "comparing"),
+        report=lambda done: report(0.9 + 0.1 * done, _("comparing")),
     )
     groups: list[str | None] = [None] * len(rows)
     for group in found:
@@ -113,7 +116,7 @@ def features_of(
     return see_images(
         [(row.sha256, partial(_read, runtime, row)) for row in rows],
         seen_in(runtime, meaning_of((LITE0,)), checkpoints),
-        progress=lambda done, of: report(done / of, f"{done} of {of} images"),
+        progress=lambda done, of: report(done / of, _("%(done)s of %(total)s images", done=done, total=of)),
     )
 
 
@@ -133,7 +136,7 @@ def _looks(
 
     def tell() -> None:
         done = len(rows) - len(missing) + count
-        report(done / len(rows), f"{done} of {len(rows)} images")
+        report(done / len(rows), _("%(done)s of %(total)s images", done=done, total=len(rows)))
 
     count = 0
     if missing:
@@ -204,7 +207,9 @@ def _read(runtime: Runtime, row: Image) -> bytes:
 
 
 def _gone(row: Image) -> str:
-    return (
-        f"The image {row.origin.rpartition('/')[2]} was changed in the store or is gone since it was imported."
-        f" Leave it out: ecluse plants exclude SET {row.id}"
+    return _(
+        "The image %(file)s was changed in the store or is gone since it was imported. Leave "
+        "it out: ecluse plants exclude SET %(key)s",
+        file=row.origin.rpartition("/")[2],
+        key=row.id,
     )

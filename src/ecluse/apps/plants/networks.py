@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from ecluse.apps.plants.architectures import CLASSIFIER, Activation, Block, Convolution, Network
 from ecluse.errors import PlantsError
+from ecluse.sentences import _
 
 
 class Classifier(nn.Module):  # type: ignore[misc]
@@ -104,7 +105,13 @@ def set_state(classifier: Classifier, state: Mapping[str, NDArray[Any]]) -> None
         if name not in own or name not in state or tuple(own[name].shape) != state[name].shape
     ]
     if wrong:
-        raise PlantsError(f"Weights do not fit {classifier.network.name}: {', '.join(wrong[:3])}.")
+        raise PlantsError(
+            _(
+                "Weights do not fit %(name)s: %(values)s.",
+                name=classifier.network.name,
+                values=", ".join(wrong[:3]),
+            )
+        )
     with torch.no_grad():
         for name, values in own.items():
             values.copy_(torch.from_numpy(np.ascontiguousarray(state[name])))

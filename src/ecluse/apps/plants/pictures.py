@@ -23,6 +23,7 @@ from PIL import WebPImagePlugin as WebPImagePlugin
 from ecluse.apps.plants.formats import FORMATS, MAX_BYTES
 from ecluse.confined import Answer, Beside, Heard, Limits, run
 from ecluse.errors import EcluseError, Overloaded, ReaderStopped, UnreadableImage
+from ecluse.sentences import _, num
 
 #: Pixels of an image once it is decoded: a bomb says its size before it is.
 MAX_PIXELS: Final = 50_000_000
@@ -91,19 +92,27 @@ def what_stopped(stopped: ReaderStopped) -> EcluseError:
     )
     if stopped.why == "memory":
         return UnreadableImage(
-            f"The image needs more than {stopped.limit / 1e6:,.0f} MB of memory to be decoded. Make it smaller."
+            _(
+                "The image needs more than %(count)s MB of memory to be decoded. Make it smaller.",
+                count=num(stopped.limit / 1000000.0, ",.0f"),
+            )
         )
     if stopped.why == "time":
         return UnreadableImage(
-            f"The image took more than {stopped.limit:,} s of work to be decoded. Save it anew."
+            _(
+                "The image took more than %(count)s s of work to be decoded. Save it anew.",
+                count=num(stopped.limit, ","),
+            )
         )
     if stopped.why == "ended":
         return Overloaded(
-            "The image was not read: the machine ended the process that decoded it, as it does where memory is short. "
-            "Try again later.",
+            _(
+                "The image was not read: the machine ended the process that decoded it, as it does "
+                "where memory is short. Try again later."
+            ),
             60,
         )
-    return UnreadableImage("The image cannot be decoded: the decoder failed on it. Save it anew.")
+    return UnreadableImage(_("The image cannot be decoded: the decoder failed on it. Save it anew."))
 
 
 def _picture_of(answer: Answer) -> Picture:
@@ -128,7 +137,11 @@ def reader(tell: Heard, data: bytes, *, side: int | None, whole: bool) -> Beside
 
 def _too_many_bytes(data: bytes) -> UnreadableImage:
     return UnreadableImage(
-        f"The file has {len(data):,} bytes; {MAX_BYTES:,} are the most. Make the image smaller."
+        _(
+            "The file has %(count)s bytes; %(total)s are the most. Make the image smaller.",
+            count=num(len(data), ","),
+            total=num(MAX_BYTES, ","),
+        )
     )
 
 
@@ -146,22 +159,29 @@ def decode(data: bytes, *, side: int | None = None) -> Picture:
         raise _too_many_pixels(*said)
     if _is_laborious(data):
         raise UnreadableImage(
-            f"The JPEG has more than {MOST_SCANS} passes or {MOST_MARKERS:,} segments, as no camera writes. "
-            "Save it anew."
+            _(
+                "The JPEG has more than %(scans)s passes or %(count)s segments, as no camera writes. "
+                "Save it anew.",
+                scans=MOST_SCANS,
+                count=num(MOST_MARKERS, ","),
+            )
         )
     try:
         with Image.open(io.BytesIO(data), formats=list(FORMATS)) as opened:
             return _decoded(opened, side)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImage(
-            f"The image says it has more than {MAX_PIXELS:,} pixels, which are the most."
+            _(
+                "The image says it has more than %(count)s pixels, which are the most.",
+                count=num(MAX_PIXELS, ","),
+            )
         ) from error
     except UnidentifiedImageError as error:
-        raise UnreadableImage("The file is not a JPEG, PNG or WebP image.") from error
+        raise UnreadableImage(_("The file is not a JPEG, PNG or WebP image.")) from error
     except (OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, struct.error) as error:
         if isinstance(error, UnreadableImage):
             raise
-        raise UnreadableImage(f"The image is damaged: {error}.") from error
+        raise UnreadableImage(_("The image is damaged: %(error)s.", error=error)) from error
 
 
 def says_many_pixels(data: bytes) -> bool:
@@ -212,7 +232,7 @@ def expect_whole(data: bytes) -> None:
     """
     end = _end_of_jpeg(data)
     if end is not None and _small(data) != _small(data[:end] + _FILLING + data[end:]):
-        raise UnreadableImage("The image is damaged: bytes are missing before its end.")
+        raise UnreadableImage(_("The image is damaged: bytes are missing before its end."))
 
 
 def _end_of_jpeg(data: bytes) -> int | None:
@@ -232,7 +252,7 @@ def _is_laborious(data: bytes) -> bool:
     if not data.startswith(b"\xff\xd8"):
         return False
     scans = 0
-    for count, (kind, _) in enumerate(_markers(data), 1):
+    for count, (kind, _rest) in enumerate(_markers(data), 1):
         scans += kind == 0xDA
         if scans > MOST_SCANS or count > MOST_MARKERS:
             return True
@@ -264,7 +284,12 @@ def _decoded(opened: Image.Image, side: int | None) -> Picture:
         raise _too_many_pixels(width, height)
     if min(width, height) < MIN_SIDE:
         raise UnreadableImage(
-            f"The image has {width} × {height} pixels; each side needs at least {MIN_SIDE}."
+            _(
+                "The image has %(width)s × %(height)s pixels; each side needs at least %(least)s.",
+                width=width,
+                height=height,
+                least=MIN_SIDE,
+            )
         )
     kind = _SAME_AS.get(opened.format or "", opened.format or "")
     if side is not None and kind == "JPEG" and min(width, height) >= 4 * side:
@@ -276,7 +301,12 @@ def _decoded(opened: Image.Image, side: int | None) -> Picture:
 
 def _too_many_pixels(width: int, height: int) -> UnreadableImage:
     return UnreadableImage(
-        f"The image has {width} × {height} pixels; {MAX_PIXELS:,} are the most. Make it smaller."
+        _(
+            "The image has %(width)s × %(height)s pixels; %(count)s are the most. Make it smaller.",
+            width=width,
+            height=height,
+            count=num(MAX_PIXELS, ","),
+        )
     )
 
 

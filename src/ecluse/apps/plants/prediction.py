@@ -21,6 +21,7 @@ from ecluse.apps.plants.evaluation import softmax
 from ecluse.apps.plants.graphs import FEATURES, IMAGES, LOGITS, MAPS
 from ecluse.apps.plants.pictures import Transform, read_picture
 from ecluse.errors import PlantsError
+from ecluse.sentences import _
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -85,8 +86,12 @@ class Graph:
         (images,) = self._session.get_inputs()
         if list(images.shape[1:]) != [3, transform.crop, transform.crop]:
             raise PlantsError(
-                f"The graph takes images of the shape {images.shape[1:]}; its transform makes them"
-                f" {transform.crop} pixels wide."
+                _(
+                    "The graph takes images of the shape %(word)s; its transform makes them %(count)s "
+                    "pixels wide.",
+                    word=images.shape[1:],
+                    count=transform.crop,
+                )
             )
         shapes = {output.name: output.shape for output in self._session.get_outputs()}
         self.labels, self.features = int(shapes[LOGITS][1]), int(shapes[FEATURES][1])
@@ -172,14 +177,19 @@ class Predictor:
 
         for name in SERVED_FILES:
             if not (folder / name).is_file():
-                raise PlantsError(f"The version has no {name}, which answering needs. Train the model again.")
+                raise PlantsError(
+                    _("The version has no %(file)s, which answering needs. Train the model again.", file=name)
+                )
         try:
             return cls._read(folder, threads)
         except (SafetensorError, ValueError, LookupError, TypeError) as error:
             if isinstance(error, PlantsError):
                 raise
             raise PlantsError(
-                f"The files of the version do not fit each other: {error}. Train the model again."
+                _(
+                    "The files of the version do not fit each other: %(error)s. Train the model again.",
+                    error=error,
+                )
             ) from error
 
     @classmethod
@@ -192,9 +202,17 @@ class Predictor:
         means = np.asarray(load_file(folder / KNOWN_FILE)["means"], dtype=np.float32)
         graph = Graph.open(folder, threads=threads)
         if method != METHOD or not temperature > 0 or len(set(labels)) != len(labels):
-            raise ValueError(f"{LABELS_FILE} is not understood")
+            raise ValueError(_("%(file)s is not understood", file=LABELS_FILE))
         if graph.labels != len(labels) or means.shape != (len(labels), graph.features):
-            raise ValueError(f"{LABELS_FILE} has {len(labels)} labels, {GRAPH_FILE} {graph.labels}")
+            raise ValueError(
+                _(
+                    "%(file)s has %(count)s labels, %(name)s %(number)s",
+                    file=LABELS_FILE,
+                    count=len(labels),
+                    name=GRAPH_FILE,
+                    number=graph.labels,
+                )
+            )
         return cls(graph, labels, temperature, Familiarity(means, threshold))
 
     @property
@@ -243,7 +261,9 @@ def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
         state.Fail,
         state.NotImplemented,
     ) as error:
-        raise PlantsError(f"{GRAPH_FILE} is no graph that can be run. Train the model again.") from error
+        raise PlantsError(
+            _("%(file)s is no graph that can be run. Train the model again.", file=GRAPH_FILE)
+        ) from error
 
 
 def _directions(rows: NDArray[Any]) -> NDArray[np.float64]:

@@ -38,6 +38,7 @@ from ecluse.apps.plants.recipe import Example, Learned
 from ecluse.apps.plants.seen import Seen
 from ecluse.apps.plants.training import APPLICATION, TrainingRequest
 from ecluse.apps.plants.training_data import Lessons
+from ecluse.sentences import _, pack
 
 WEIGHTS: Final = "best_model.safetensors"
 HISTORY: Final = "training_history.json"
@@ -47,7 +48,7 @@ CARD: Final = "model_card.md"
 #: Images of a label by which it is known what it looks like; more of them hardly move their mean.
 TYPICAL: Final = 200
 _BATCH: Final = 16
-NOT_CHECKED: Final = "not checked: torch is not installed"
+NOT_CHECKED: Final = _("not checked: torch is not installed")
 
 
 @dataclass(frozen=True)
@@ -268,5 +269,5 @@ def _details(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(pack(value), indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(f"{text}\n", encoding="utf-8")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 if TYPE_CHECKING:  # pages and commands that only name a recipe read no images
     import numpy as np
@@ -136,9 +137,14 @@ def check_choices(recipe: RecipeName, options: Options) -> None:
     if options.architecture is not None and options.architecture not in takes.architectures:
         known = " and ".join(takes.architectures)
         raise InvalidInput(
-            f"The recipe {recipe} cannot learn with {options.architecture}; it takes {known}. Choose another recipe."
+            _(
+                "The recipe %(name)s cannot learn with %(word)s; it takes %(values)s. Choose another recipe.",
+                name=recipe,
+                word=options.architecture,
+                values=known,
+            )
         )
     if options.device == "cuda" and not takes.gpu:
-        raise InvalidInput(f"The recipe {recipe} needs no GPU; take the device auto or cpu.")
+        raise InvalidInput(_("The recipe %(name)s needs no GPU; take the device auto or cpu.", name=recipe))
     if options.learning_rate is not None and not takes.learning_rate:
-        raise InvalidInput(f"The recipe {recipe} has no learning rate. Leave it out.")
+        raise InvalidInput(_("The recipe %(name)s has no learning rate. Leave it out.", name=recipe))

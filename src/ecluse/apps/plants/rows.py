@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import Image, ImageSet, ImageSplit, now
 from ecluse.errors import InvalidInput, NotFound
+from ecluse.sentences import _
 
 State = Literal["valid", "rejected", "excluded"]
 STATES: Final[tuple[State, ...]] = ("valid", "excluded", "rejected")
@@ -70,7 +71,7 @@ def set_of(transaction: Transaction, user_id: str, set_id: str) -> ImageSet:
     """
     found = find_set(transaction, user_id, set_id)
     if found is None:
-        raise NotFound(f"No set of images {set_id}. See: ecluse plants sets")
+        raise NotFound(_("No set of images %(name)s. See: ecluse plants sets", name=set_id))
     return found
 
 
@@ -167,7 +168,7 @@ def image_of(transaction: Transaction, user_id: str, image_id: str) -> Image:
     """
     found = transaction.scalar(select(Image).where(Image.id == image_id, Image.user_id == user_id))
     if found is None:
-        raise NotFound(f"No image {image_id}. See: ecluse plants show SET")
+        raise NotFound(_("No image %(name)s. See: ecluse plants show SET", name=image_id))
     return found
 
 
@@ -352,7 +353,7 @@ def split_of(transaction: Transaction, user_id: str, split_id: str) -> ImageSpli
         select(ImageSplit).where(ImageSplit.id == split_id, ImageSplit.user_id == user_id)
     )
     if found is None:
-        raise NotFound(f"No split {split_id}. See: ecluse plants show SET")
+        raise NotFound(_("No split %(name)s. See: ecluse plants show SET", name=split_id))
     return found
 
 
@@ -395,8 +396,8 @@ def _find_image(transaction: Transaction, user_id: str, set_id: str, name: str) 
         if len(found) == 1:
             return found[0]
         if found:
-            raise InvalidInput(f"{name} names several images of the set. Use their ids.")
-    raise NotFound(f"The set has no image {name}. See: ecluse plants show SET")
+            raise InvalidInput(_("%(name)s names several images of the set. Use their ids.", name=name))
+    raise NotFound(_("The set has no image %(name)s. See: ecluse plants show SET", name=name))
 
 
 def _matching(query: Select[Any], user_id: str, set_id: str, wanted: Filter) -> Select[Any]:

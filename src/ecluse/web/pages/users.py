@@ -12,6 +12,7 @@ from ecluse.accounts import SignedIn
 from ecluse.catalog.tables import User
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.web.security import Administrator, RuntimeDep, is_from_here
 from ecluse.web.templating import render, words_of
 
@@ -59,7 +60,7 @@ def change(
     by = user.user.id
     try:
         if action not in ACTIONS:
-            raise InvalidInput("Choose what is to be done with the account.")
+            raise InvalidInput(_("Choose what is to be done with the account."))
         runtime.accounts.prove(user, current, here=is_from_here(request))
         if action == "link":
             return _page(

@@ -28,6 +28,7 @@ from ecluse.apps.city.progress import Report
 from ecluse.apps.city.provenance import MARKER, is_invented, is_of_sample
 from ecluse.checkpoints import Checkpoints
 from ecluse.errors import InvalidInput, KeyConflict
+from ecluse.sentences import _
 from ecluse.storage import ObjectStore
 from ecluse.storage.side_by_side import transfer_all
 
@@ -85,7 +86,7 @@ def write_demo(
     written = _Written(checkpoints, json.dumps([raw.url, asked]), earlier)
     kinds = [day_of(when, seed) for when in days_between(first, last)]
     for n, day in enumerate(kinds[written.days :], start=written.days):
-        report((1 - _ROADS_SHARE) * n / days, f"feeds of {day.date.isoformat()}")
+        report((1 - _ROADS_SHARE) * n / days, _("feeds of %(day)s", day=day.date))
         written.add(_write_feeds(raw, day))
     sizes = written.sizes
     ground = draw_ground(arcs)
@@ -102,7 +103,7 @@ def write_demo(
     def told(n: int, count: int) -> None:
         nonlocal rows
         rows += count
-        report(1 - _ROADS_SHARE * (1 - (n + 1) / days), f"roads of {kinds[n].date.isoformat()}")
+        report(1 - _ROADS_SHARE * (1 - (n + 1) / days), _("roads of %(day)s", day=kinds[n].date))
 
     sizes[_ROADS] = raw.put_stream(_ROADS, write_roads(ground, kinds, sites, told)).size
     for key in earlier - sizes.keys():
@@ -143,8 +144,12 @@ def _claim(raw: ObjectStore, told: dict[str, Any]) -> set[str]:
     if foreign or (data and not is_invented(raw)):
         found = (foreign or data)[0]
         raise KeyConflict(
-            f"{raw.url} holds raw data that is not the sample's, such as {found}; nothing was written. Write the "
-            "sample elsewhere: ecluse city demo --raw file:///another/folder"
+            _(
+                "%(place)s holds raw data that is not the sample's, such as %(key)s; nothing was written. Write the "
+                "sample elsewhere: ecluse city demo --raw file:///another/folder",
+                place=raw.url,
+                key=found,
+            )
         )
     body = json.dumps({"demo": True, "written_by": "ecluse city demo", **told}, sort_keys=True)
     raw.put(MARKER, body.encode())

@@ -22,9 +22,9 @@ from ecluse.apps.city.streets import street_name, stretch_of
 from ecluse.documents import Body, Documents
 from ecluse.errors import NotFound
 from ecluse.runtime import Runtime
+from ecluse.sentences import N_
 from ecluse.web.charts import Chart
 from ecluse.web.i18n import Words
-from ecluse.web.phrases import translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
@@ -36,6 +36,8 @@ FEWEST_ARCS: Final = 3
 MOST_ARCS: Final = 80
 #: Steps of a heat map's colours.
 STEPS: Final = 6
+#: Models of a forecast in words; that of a library goes by its name.
+_MODELS: Final = {"typical day": N_("typical day"), "recent level": N_("recent level")}
 ArcId = Annotated[int, Path(ge=0, le=2**53)]
 #: A cell of a heat map: its step, or None where nothing is known, and its text.
 Cell = tuple[int | None, str]
@@ -250,7 +252,7 @@ def forecast_chart(forecast: Body, labels: Sequence[str], say: Words) -> Chart:
         title=say._("Expected on %(day)s", day=day),
         unit=say._(
             "vehicles an hour, by the model %(model)s; the band holds %(level)s of days",
-            model=translated(forecast["model"], say),
+            model=say._(_MODELS.get(name := str(forecast["model"]), name)),
             level=say.percent(forecast["level"], 0),
         ),
         finding=say._("A forecast, made after the latest day; it is not a measurement."),

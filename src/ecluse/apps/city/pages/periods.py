@@ -24,6 +24,7 @@ from ecluse.apps.city.streets import street_name, stretch_of
 from ecluse.apps.city.thresholds import Thresholds
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
+from ecluse.sentences import _
 from ecluse.web.charts import Chart
 from ecluse.web.i18n import Words
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -204,15 +205,23 @@ def period_of(text: str) -> Period:
     """
     first, dots, last = text.partition("..")
     if not dots:
-        raise InvalidInput(f"{text[:40]!r} is no period. Write it as 2025-10-01..2025-10-07.")
+        raise InvalidInput(
+            _("%(value)s is no period. Write it as 2025-10-01..2025-10-07.", value=repr(text[:40]))
+        )
     period = Period(city.date_of(first), city.date_of(last))
     if period.last < period.first:
         raise InvalidInput(
-            f"The range ends on {period.last}, before it begins on {period.first}. Exchange them."
+            _(
+                "The range ends on %(last)s, before it begins on %(first)s. Exchange them.",
+                last=period.last,
+                first=period.first,
+            )
         )
     days = (period.last - period.first).days + 1
     if days > LONGEST:
-        raise InvalidInput(f"That range has {days} days; ask for {LONGEST} at most.")
+        raise InvalidInput(
+            _("That range has %(days)s days; ask for %(most)s at most.", days=days, most=LONGEST)
+        )
     return period
 
 

@@ -21,6 +21,7 @@ from ecluse.apps.city.streets import street_name, stretch_of
 from ecluse.documents import Body, Documents
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 if TYPE_CHECKING:
     from ecluse.apps.city.bottlenecks import Days, Ranking
@@ -109,9 +110,11 @@ def date_of(text: str) -> date:
     try:
         found = date.fromisoformat(text)
     except ValueError:
-        raise InvalidInput(f"{text[:40]!r} is no date. Write it as 2025-10-14.") from None
+        raise InvalidInput(
+            _("%(value)s is no date. Write it as 2025-10-14.", value=repr(text[:40]))
+        ) from None
     if found.isoformat() != text:
-        raise InvalidInput(f"{text[:40]!r} is no date. Write it as 2025-10-14.")
+        raise InvalidInput(_("%(value)s is no date. Write it as 2025-10-14.", value=repr(text[:40])))
     return found
 
 

@@ -24,7 +24,7 @@ from ecluse.apps.city.processors import (
     zones,
 )
 from ecluse.apps.city.processors import map as map_of_arcs
-from ecluse.apps.city.progress import Report, unheard
+from ecluse.apps.city.progress import Report, named, unheard
 
 Compute = Callable[[Inputs, Mapping[str, Metrics]], Metrics]
 
@@ -49,6 +49,6 @@ def compute_all(inputs: Inputs, report: Report = unheard) -> dict[str, Metrics]:
     """Every kind of metrics of a day."""
     found: dict[str, Metrics] = {}
     for n, (kind, compute) in enumerate(PROCESSORS.items()):
-        report(n / len(PROCESSORS), kind)
+        report(n / len(PROCESSORS), named(kind))
         found[kind] = compute(inputs, found)
     return found

@@ -32,6 +32,7 @@ from ecluse.apps.city.sources.text import opened, records
 from ecluse.apps.city.sources.zones import EARTH, is_on_earth, locate
 from ecluse.apps.city.tables import ARCS
 from ecluse.errors import BadRaw
+from ecluse.sentences import _, num
 
 BATCHES: Final = (
     "referentiel-geographique-pour-les-donnees-trafic-issues-des-capteurs-permanents",
@@ -104,8 +105,8 @@ FORMS: Final = (
         address=_ADDRESS,
     ),
 )
-NO_ARC: Final = "the arc is no number"
-BAD_SHAPE: Final = "the shape is no line"
+NO_ARC: Final = _("the arc is no number")
+BAD_SHAPE: Final = _("the shape is no line")
 _LINES: Final = (shapely.GeometryType.LINESTRING, shapely.GeometryType.MULTILINESTRING)
 #: Changes with what is made of the same files.
 _FORM: Final = "2"
@@ -141,14 +142,21 @@ def curate(raw: Raw, work: Curating) -> None:
     arcs: dict[int, Arc] = {}
     told = 0
     for file in files:
-        work.report(0.0, f"reading {file.key.rpartition('/')[2]}")
+        work.report(0.0, _("reading %(what)s", what=file.key.rpartition("/")[2]))
         count, found = _read_reference(file, work, aside)
         told += count
         arcs |= found
     used = [*files]
     for file, batch in reversed(counts):
         if missing := {*(batch.arcs if batch else ())} - arcs.keys():
-            work.report(0.5, f"looking for {len(missing):,} more arcs in {file.key.rpartition('/')[2]}")
+            work.report(
+                0.5,
+                _(
+                    "looking for %(count)s more arcs in %(file)s",
+                    count=num(len(missing), ","),
+                    file=file.key.rpartition("/")[2],
+                ),
+            )
             arcs |= _read_counts(file, missing, work, aside)
             used.append(file)
     work.curated.write_whole(
@@ -167,7 +175,7 @@ def curate(raw: Raw, work: Curating) -> None:
 def look(file: RawFile, work: Curating) -> Look:
     """What a reference holds: how many arcs."""
     aside = Aside()
-    _, arcs = _read_reference(file, work, aside)
+    _rest, arcs = _read_reference(file, work, aside)
     return Look(len(arcs), rejected=dict(aside.counts))
 
 
@@ -193,11 +201,13 @@ def read_line(told: str) -> tuple[float, float, float, str] | None:
 
 def _middle(line: NDArray[np.float64]) -> tuple[float, float]:
     longitudes, latitudes = line.T
-    courses, _, steps = EARTH.inv(longitudes[:-1], latitudes[:-1], longitudes[1:], latitudes[1:])
+    courses, _rest, steps = EARTH.inv(longitudes[:-1], latitudes[:-1], longitudes[1:], latitudes[1:])
     reached = np.concatenate([[0.0], np.cumsum(steps)])
     half = reached[-1] / 2
     step = min(int(np.searchsorted(reached, half, side="right")) - 1, len(steps) - 1)
-    longitude, latitude, _ = EARTH.fwd(longitudes[step], latitudes[step], courses[step], half - reached[step])
+    longitude, latitude, _rest = EARTH.fwd(
+        longitudes[step], latitudes[step], courses[step], half - reached[step]
+    )
     return float(longitude), float(latitude)
 
 
@@ -212,7 +222,7 @@ def _read_reference(file: RawFile, work: Curating, aside: Aside) -> tuple[int, d
     count = 0
     with opened(file.local(work.scratch), file.url) as text:
         rows = records(text, ";", file.url)
-        _, header = next(rows, (1, []))
+        _rest, header = next(rows, (1, []))
         places = _places(header, file.url)
         for line, cells in rows:
             if not any(cells):
@@ -258,8 +268,13 @@ def _places(header: Sequence[str], url: str) -> dict[str, int]:
     for name in NEEDED:
         if name not in places:
             raise BadRaw(
-                f"{url}, line 1: there is no column {COLUMNS[name][0]!r} (or {COLUMNS[name][1]!r}), so this is no "
-                "reference of arcs. Fetch it again."
+                _(
+                    "%(file)s, line 1: there is no column %(column)s (or %(other)s), so this is no "
+                    "reference of arcs. Fetch it again.",
+                    file=url,
+                    column=repr(COLUMNS[name][0]),
+                    other=repr(COLUMNS[name][1]),
+                )
             )
     return places
 
@@ -267,7 +282,9 @@ def _places(header: Sequence[str], url: str) -> dict[str, int]:
 def _read_counts(file: RawFile, missing: set[int], work: Curating, aside: Aside) -> dict[int, Arc]:
     """The arcs that are missing, from the first row of each in a file of road counts."""
     found: dict[int, Arc] = {}
-    for row in rows_of_arcs(file, missing, work.scratch, lambda: work.report(0.5, "looking for more arcs")):
+    for row in rows_of_arcs(
+        file, missing, work.scratch, lambda: work.report(0.5, _("looking for more arcs"))
+    ):
         told = {
             ours: row[theirs]
             for theirs in row

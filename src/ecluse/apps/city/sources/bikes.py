@@ -39,6 +39,7 @@ from ecluse.apps.city.sources.stamps import HOUR, Stamp
 from ecluse.apps.city.sources.text import fault_of, first_line
 from ecluse.apps.city.tables import BIKES, LARGEST, MOMENT
 from ecluse.errors import BadRaw
+from ecluse.sentences import _
 
 FEED: Final = "bikes"
 BATCH: Final = ("comptage-velo-donnees-compteurs", "bike-counters")
@@ -132,11 +133,11 @@ FORMS: Final = (
         address=_ADDRESS,
     ),
 )
-NO_COUNTER: Final = "no counter"
-NO_COUNT: Final = "no count"
-BAD_COUNT: Final = "the count is no number of bikes"
-NO_TIME: Final = "the time cannot be read"
-NO_HOUR: Final = "the time is not on the hour"
+NO_COUNTER: Final = _("no counter")
+NO_COUNT: Final = _("no count")
+BAD_COUNT: Final = _("the count is no number of bikes")
+NO_TIME: Final = _("the time cannot be read")
+NO_HOUR: Final = _("the time is not on the hour")
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ def _flat(record: Any) -> Any:
 
 def _count(record: Any, at: datetime | None) -> Count | tuple[str, str, object]:
     if not isinstance(record, dict):
-        return "the record is no object", "", record
+        return _("the record is no object"), "", record
     counter = text_of(record.get("id_compteur"))
     if counter is None:
         return NO_COUNTER, "id_compteur", record.get("id_compteur")
@@ -289,7 +290,11 @@ def _on_earth(latitude: object, longitude: object) -> tuple[float | None, float 
 
 
 def _shape(content: Any) -> str:
-    return f"an object with {', '.join(list(content)[:5])}" if isinstance(content, dict) else repr(content)
+    return (
+        _("an object with %(names)s", names=", ".join(list(content)[:5]))
+        if isinstance(content, dict)
+        else repr(content)
+    )
 
 
 def _curate_batch(
@@ -390,7 +395,9 @@ def _parquet(path: Path, url: str) -> pl.DataFrame:
     try:
         return pl.read_parquet(path).with_row_index("line", offset=1)
     except (PolarsError, OSError) as error:
-        raise BadRaw(f"{url} is no Parquet file: {error}. Fetch it again.") from error
+        raise BadRaw(
+            _("%(file)s is no Parquet file: %(error)s. Fetch it again.", file=url, error=error)
+        ) from error
 
 
 def _found(table: pl.DataFrame, column: str, url: str) -> str:
@@ -398,8 +405,13 @@ def _found(table: pl.DataFrame, column: str, url: str) -> str:
         if name in table.columns:
             return name
     raise BadRaw(
-        f"{url}, line 1: there is no column {COLUMNS[column][0]!r}, so it is no table of bike counts. "
-        f"It has {', '.join(name for name in table.columns if name != 'line')}."
+        _(
+            "%(file)s, line 1: there is no column %(column)s, so it is no table of bike counts. "
+            "It has %(columns)s.",
+            file=url,
+            column=repr(COLUMNS[column][0]),
+            columns=", ".join(name for name in table.columns if name != "line"),
+        )
     )
 
 

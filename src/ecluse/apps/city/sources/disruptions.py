@@ -38,12 +38,13 @@ from ecluse.apps.city.sources.feed import (
 from ecluse.apps.city.sources.forms import Column, Form
 from ecluse.apps.city.sources.stamps import Stamp
 from ecluse.apps.city.tables import DISRUPTIONS
+from ecluse.sentences import _
 
 FEED: Final = "traffic"
-NO_ID: Final = "no identifier"
-NO_PERIOD: Final = "no period"
-BAD_TIME: Final = "a time cannot be read"
-BACKWARDS: Final = "the period ends before it begins"
+NO_ID: Final = _("no identifier")
+NO_PERIOD: Final = _("no period")
+BAD_TIME: Final = _("a time cannot be read")
+BACKWARDS: Final = _("the period ends before it begins")
 
 #: What begin and end of a period mean.
 STAMP: Final = Stamp(
@@ -214,7 +215,7 @@ def read_document(document: Document, zone: ZoneInfo, told: Aside) -> Snapshot:
             found.disruptions[disruption.id] = disruption
     for where, record in lists["lines"]:
         _prim_line(record, where, found, url, told)
-    for _, record in lists["line_reports"]:
+    for _rest, record in lists["line_reports"]:
         if isinstance(record, dict) and (line := _navitia_line(record.get("line"))) is not None:
             found.lines[line.id] = line
     return found
@@ -284,7 +285,7 @@ def _disruption(
     record: Any, where: str, zone: ZoneInfo, found: Snapshot, url: str, told: Aside
 ) -> Disruption | None:
     if not isinstance(record, dict):
-        told.add(url, "the record is no object", column=where, value=record)
+        told.add(url, _("the record is no object"), column=where, value=record)
         return None
     id_ = text_of(record.get("id"))
     if id_ is None:

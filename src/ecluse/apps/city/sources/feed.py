@@ -16,10 +16,11 @@ from ecluse.apps.city.curated import LAYOUT, QUOTED, Curated, Part, SetAside
 from ecluse.apps.city.raw import Raw, RawFile, fingerprint_of
 from ecluse.apps.city.tables import LARGEST
 from ecluse.errors import BadRaw
+from ecluse.sentences import _
 from ecluse.storage.side_by_side import transfer_all
 
-BROKEN_FILE: Final = "the file is broken"
-NO_RECORDS: Final = "the file holds no such records"
+BROKEN_FILE: Final = _("the file is broken")
+NO_RECORDS: Final = _("the file holds no such records")
 _DAY_FOLDER: Final = re.compile(r"/dt=(\d{4}-\d{2}-\d{2})/")
 _HOUR_FOLDER: Final = re.compile(r"/hour=(\d{1,2})/")
 #: Control characters but for tabs and line breaks, what turns the direction of writing, and halves of characters,
@@ -131,14 +132,24 @@ def parsed(file: RawFile) -> Any:
         return json.loads(file.read().decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         raise BadRaw(
-            f"{file.url}, line {error.lineno}, column {error.colno}: no whole JSON: {error.msg}. Fetch it again."
+            _(
+                "%(file)s, line %(number)s, column %(column)s: no whole JSON: %(error)s. Fetch it again.",
+                file=file.url,
+                number=error.lineno,
+                column=error.colno,
+                error=error.msg,
+            )
         ) from error
     except UnicodeDecodeError as error:
-        raise BadRaw(f"{file.url} is no UTF-8 text: {error.reason}. Fetch it again.") from error
+        raise BadRaw(
+            _("%(file)s is no UTF-8 text: %(error)s. Fetch it again.", file=file.url, error=error.reason)
+        ) from error
     except ValueError as error:  # a number of thousands of digits
-        raise BadRaw(f"{file.url} holds what cannot be read: {error}. Fetch it again.") from error
+        raise BadRaw(
+            _("%(file)s holds what cannot be read: %(error)s. Fetch it again.", file=file.url, error=error)
+        ) from error
     except RecursionError as error:
-        raise BadRaw(f"{file.url} is nested too deeply to be read.") from error
+        raise BadRaw(_("%(file)s is nested too deeply to be read.", file=file.url)) from error
 
 
 def newest(files: Iterable[RawFile]) -> str:

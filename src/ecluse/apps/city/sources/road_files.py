@@ -29,6 +29,7 @@ from ecluse.apps.city.sources.road_records import (
     sift,
 )
 from ecluse.errors import BadRaw
+from ecluse.sentences import _
 
 #: Blocks of this size stay in the processor's caches: with 32 MiB parsing takes half as long again.
 BLOCK: Final = 8 * 1024 * 1024
@@ -181,16 +182,25 @@ def _dialect(header: bytes, url: str) -> Dialect:
     try:
         text = header.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise BadRaw(f"{url} is no UTF-8 text: {error.reason}. Fetch it again.") from error
+        raise BadRaw(
+            _("%(file)s is no UTF-8 text: %(error)s. Fetch it again.", file=url, error=error.reason)
+        ) from error
     try:
         found = [
             (separator, [name.strip() for name in next(csv.reader([text], delimiter=separator), [])])
             for separator in _SEPARATORS
         ]
     except csv.Error as error:
-        raise BadRaw(f"{url}, line 1: it cannot be read as CSV: {error}. Fetch it again.") from error
+        raise BadRaw(
+            _(
+                "%(file)s, line %(number)s: it cannot be read as CSV: %(error)s. Fetch it again.",
+                file=url,
+                number="1",
+                error=error,
+            )
+        ) from error
     separator, names = max(found, key=lambda one: len(set(COLUMNS.values()) & set(one[1])))
-    _check_columns(names, f"{url}, line 1")
+    _check_columns(names, _("%(file)s, line %(number)s", file=url, number=1))
     return Dialect(separator, {ours: names.index(theirs) for ours, theirs in COLUMNS.items()})
 
 
@@ -198,10 +208,21 @@ def _check_columns(names: Sequence[str], where: str) -> None:
     for name in COLUMNS.values():
         if name not in names:
             raise BadRaw(
-                f"{where}, column {name}: it is missing, so this is no file of road counts. Fetch it again."
+                _(
+                    "%(file)s, column %(column)s: it is missing, so this is no file of road counts. Fetch "
+                    "it again.",
+                    file=where,
+                    column=name,
+                )
             )
         if names.count(name) > 1:
-            raise BadRaw(f"{where}, column {name}: it is there twice. Fetch the file again.")
+            raise BadRaw(
+                _(
+                    "%(file)s, column %(column)s: it is there twice. Fetch the file again.",
+                    file=where,
+                    column=name,
+                )
+            )
 
 
 # Parquet
@@ -224,7 +245,13 @@ def _open_parquet(path: Path, file: RawFile, clock: Clock) -> RoadSource:
     at = schema[COLUMNS["at"]]
     if at != pl.String and not (isinstance(at, pl.Datetime) and at.time_zone):
         raise BadRaw(
-            f"{file.url}, column {COLUMNS['at']}: its type is {at}; it has to be text or moments with a time zone."
+            _(
+                "%(file)s, column %(column)s: its type is %(value)s; it has to be text or moments "
+                "with a time zone.",
+                file=file.url,
+                column=COLUMNS["at"],
+                value=at,
+            )
         )
     rows = max(1, scan.select(pl.len()).collect().item())
     read = 0
@@ -254,8 +281,14 @@ def _as_bad(file: RawFile) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadRaw(f"{file.url} is no whole gzip file: {error}. Fetch it again.") from error
+        raise BadRaw(
+            _("%(file)s is no whole gzip file: %(error)s. Fetch it again.", file=file.url, error=error)
+        ) from error
     except pl.exceptions.PolarsError as error:
         raise BadRaw(
-            f"{file.url} is no Parquet file: {str(error).splitlines()[0]}. Fetch it again."
+            _(
+                "%(file)s is no Parquet file: %(error)s. Fetch it again.",
+                file=file.url,
+                error=str(error).splitlines()[0],
+            )
         ) from error

@@ -22,6 +22,7 @@ from ecluse.apps.city.sources.sort_buffers import MISSING, Rows
 from ecluse.apps.city.sources.stamps import HOUR, Stamp
 from ecluse.apps.city.sources.text import LONGEST_CELL
 from ecluse.apps.city.tables import ARC_STATES, LARGEST, STATES
+from ecluse.sentences import _
 
 #: Our name → the source's.
 COLUMNS: Final = {
@@ -42,16 +43,16 @@ STAMP: Final = Stamp(
     address="https://opendata.paris.fr/explore/dataset/comptages-routiers-permanents/information",
     checked="Of the days that three sensors lost whole in 2022, each lacks the stamps 01:00 to 00:00 of the next day.",
 )
-NO_ARC: Final = "the arc is no number"
-NO_DATE: Final = "the date cannot be read"
-NO_HOUR: Final = "the time is not on the hour"
-BAD_FLOW: Final = "the flow is not possible"
-BAD_OCCUPANCY: Final = "the occupancy is not possible"
-UNKNOWN_STATE: Final = "the state is not known"
-UNKNOWN_ARC_STATE: Final = "the state of the arc is not known"
-TOO_SHORT: Final = "the record is too short"
-BAD_QUOTES: Final = "the quotes are not closed"
-TOO_LONG: Final = "the record is too long"
+NO_ARC: Final = _("the arc is no number")
+NO_DATE: Final = _("the date cannot be read")
+NO_HOUR: Final = _("the time is not on the hour")
+BAD_FLOW: Final = _("the flow is not possible")
+BAD_OCCUPANCY: Final = _("the occupancy is not possible")
+UNKNOWN_STATE: Final = _("the state is not known")
+UNKNOWN_ARC_STATE: Final = _("the state of the arc is not known")
+TOO_SHORT: Final = _("the record is too short")
+BAD_QUOTES: Final = _("the quotes are not closed")
+TOO_LONG: Final = _("the record is too long")
 
 _FAULTS: Final = (
     ("arc", NO_ARC),
@@ -293,7 +294,7 @@ def first_records(block: bytes, dialect: Dialect, arcs: Collection[int]) -> dict
     if numbers is not None and not any(arc in arcs for arc in numbers):
         return {}
     found: dict[int, list[str]] = {}
-    for _, _, record, _ in _records(block.decode("utf-8", errors="replace").split("\n"), dialect):
+    for _line, _text, record, _why in _records(block.decode("utf-8", errors="replace").split("\n"), dialect):
         if record is not None and len(record) >= dialect.needed:
             text = record[dialect.places["arc"]].strip()
             if text.isdecimal() and (arc := int(text)) in arcs and arc not in found:
@@ -392,7 +393,7 @@ def sift(frame: pl.DataFrame, lines: NDArray[np.int64], clock: Clock) -> tuple[R
     faults = [(NO_DATE, minutes == _UNREADABLE), (NO_HOUR, minutes == _UNEVEN)]
     for name, why in _FAULTS:
         faults.append((why, _faulty(name, texts[name], typed[name])))
-    for n, (_, mask) in enumerate(faults, start=1):
+    for n, (_rest, mask) in enumerate(faults, start=1):
         reason[(reason == 0) & mask] = n
     columns = ("at", "at", *(name for name, _ in _FAULTS))
     rejected = [

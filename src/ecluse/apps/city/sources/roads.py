@@ -21,7 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.city.curated import Batch, Part
-from ecluse.apps.city.progress import part_of
+from ecluse.apps.city.progress import named, part_of
 from ecluse.apps.city.raw import Raw, RawFile
 from ecluse.apps.city.sources.curating import Curating, Look
 from ecluse.apps.city.sources.feed import Aside, is_current, newest, origin_of
@@ -31,6 +31,7 @@ from ecluse.apps.city.sources.road_records import COLUMNS, STAMP, Block, Clock
 from ecluse.apps.city.sources.sort_buffers import HELD, MISSING, Shelves
 from ecluse.apps.city.tables import MOMENT, ROADS
 from ecluse.errors import BadRaw
+from ecluse.sentences import _
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -190,11 +191,11 @@ def _curate_file(told: _Told, known: Batch | None, work: Curating) -> None:
                 _write_day(told, at, shelves.take(day), told.of_day(day), work)
 
         def tell(done: int) -> None:
-            work.report(_READING + (1 - _READING) * done / len(days), f"writing {name}")
+            work.report(_READING + (1 - _READING) * done / len(days), _("writing %(what)s", what=named(name)))
 
         done = 0
         with closing(in_order(write, days, _WRITING, lambda: tell(done))) as written:
-            for done, _ in enumerate(written, start=1):
+            for done, _rest in enumerate(written, start=1):
                 tell(done)
         for gone in sorted({*begun.days} - {*map(str, dates)}):
             work.curated.remove("roads", date.fromisoformat(gone), told.origin)
@@ -225,7 +226,7 @@ def _read(told: _Told, shelves: Shelves, work: Curating, name: str) -> None:
         line = source.header_lines
 
         def tell() -> None:
-            work.report(_READING * min(1.0, source.done()), f"reading {name}")
+            work.report(_READING * min(1.0, source.done()), _("reading %(what)s", what=named(name)))
 
         for block in _whole_blocks(source, tell):
             told.add(block, line)
@@ -235,10 +236,25 @@ def _read(told: _Told, shelves: Shelves, work: Curating, name: str) -> None:
             tell()
     if told.records and not rows:
         first = told.of_all().examples[0]
-        column = f", column {first.column}" if first.column else ""
+        facts = {
+            "file": told.file.url,
+            "number": first.line,
+            "reason": first.reason,
+            "value": repr(first.value),
+        }
         raise BadRaw(
-            f"{told.file.url}, line {first.line}{column}: {first.reason} ({first.value!r}), and no record of the "
-            "file is good. Fetch it again."
+            _(
+                "%(file)s, line %(number)s, column %(column)s: %(reason)s (%(value)s), and no record of the file "
+                "is good. Fetch it again.",
+                column=first.column,
+                **facts,
+            )
+            if first.column
+            else _(
+                "%(file)s, line %(number)s: %(reason)s (%(value)s), and no record of the file is "
+                "good. Fetch it again.",
+                **facts,
+            )
         )
 
 

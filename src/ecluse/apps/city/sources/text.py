@@ -12,6 +12,7 @@ from typing import Final, TextIO
 
 from ecluse.apps.city.raw import is_packed
 from ecluse.errors import BadRaw
+from ecluse.sentences import _
 
 #: The longest cell of the known exports, a polygon of a large site, is far below this.
 LONGEST_CELL: Final = 16 * 1024 * 1024
@@ -32,9 +33,13 @@ def opened(path: Path, url: str) -> Iterator[TextIO]:
             with path.open(encoding="utf-8-sig", newline="") as text:
                 yield text
     except UnicodeDecodeError as error:
-        raise BadRaw(f"{url} is no UTF-8 text: {error.reason}. Fetch it again.") from error
+        raise BadRaw(
+            _("%(file)s is no UTF-8 text: %(error)s. Fetch it again.", file=url, error=error.reason)
+        ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadRaw(f"{url} is no whole gzip file: {error}. Fetch it again.") from error
+        raise BadRaw(
+            _("%(file)s is no whole gzip file: %(error)s. Fetch it again.", file=url, error=error)
+        ) from error
 
 
 def first_line(path: Path, url: str) -> str:
@@ -61,18 +66,38 @@ def records(text: TextIO, separator: str, url: str) -> Iterator[tuple[int, list[
             yield line, record
             line = reader.line_num + 1
     except csv.Error as error:
-        raise BadRaw(f"{url}, line {line}: it cannot be read as CSV: {error}. Fetch it again.") from error
+        raise BadRaw(
+            _(
+                "%(file)s, line %(number)s: it cannot be read as CSV: %(error)s. Fetch it again.",
+                file=url,
+                number=line,
+                error=error,
+            )
+        ) from error
 
 
 def fault_of(path: Path, url: str, separator: str, error: Exception) -> BadRaw:
     """What is wrong with a table that could not be read: the first record of another width, or the error."""
     with opened(path, url) as text:
         rows = records(text, separator, url)
-        _, header = next(rows, (1, []))
+        _rest, header = next(rows, (1, []))
         for line, record in rows:
             if len(record) > len(header):
                 return BadRaw(
-                    f"{url}, line {line}, column {len(header) + 1}: there are {len(record)} cells, and the "
-                    f"header names {len(header)}."
+                    _(
+                        "%(file)s, line %(number)s, column %(column)s: there are %(some)s cells, and the "
+                        "header names %(count)s.",
+                        file=url,
+                        number=line,
+                        column=len(header) + 1,
+                        some=len(record),
+                        count=len(header),
+                    )
                 )
-    return BadRaw(f"{url}, line 1: it cannot be read as a table: {str(error).splitlines()[0]}")
+    return BadRaw(
+        _(
+            "%(file)s, line 1: it cannot be read as a table: %(error)s",
+            file=url,
+            error=str(error).splitlines()[0],
+        )
+    )

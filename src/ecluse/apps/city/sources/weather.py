@@ -43,15 +43,16 @@ from ecluse.apps.city.sources.stamps import DAY, HOUR, Stamp
 from ecluse.apps.city.sources.text import opened, records
 from ecluse.apps.city.tables import WEATHER
 from ecluse.errors import BadRaw
+from ecluse.sentences import _
 
 FEED: Final = "weather"
 BATCH: Final = "open-meteo"
 VISUAL_CROSSING: Final = "Visual Crossing"
 OPEN_METEO: Final = "Open-Meteo"
-NO_DATE: Final = "the date cannot be read"
-BAD_VALUE: Final = "the value is not possible"
-UNKNOWN_UNIT: Final = "the unit is not known"
-NO_UNIT: Final = "the file does not say its units, and they are not °C, mm and km/h"
+NO_DATE: Final = _("the date cannot be read")
+BAD_VALUE: Final = _("the value is not possible")
+UNKNOWN_UNIT: Final = _("the unit is not known")
+NO_UNIT: Final = _("the file does not say its units, and they are not °C, mm and km/h")
 
 #: Column of the table → its names in Open-Meteo's daily block.
 DAILY_NAMES: Final = {
@@ -415,7 +416,11 @@ def read_batch(file: RawFile, work: Curating) -> list[Block]:
         blocks = _json_blocks(content)
         if not blocks:
             raise BadRaw(
-                f'{file.url} has neither "hourly" nor "daily", so it is no export of Open-Meteo. Fetch it again.'
+                _(
+                    '%(file)s has neither "hourly" nor "daily", so it is no export of Open-Meteo. Fetch '
+                    "it again.",
+                    file=file.url,
+                )
             )
         return blocks
     return _csv_blocks(file, work)
@@ -539,11 +544,17 @@ def _csv_blocks(file: RawFile, work: Curating) -> list[Block]:
             continue
         if header[0] != "time" or len(header) < 2:
             raise BadRaw(
-                f"{file.url}, line {line}, column 1: a table of Open-Meteo begins with 'time', not {header[0]!r}."
+                _(
+                    "%(file)s, line %(number)s, column 1: a table of Open-Meteo begins with 'time', not "
+                    "%(value)s.",
+                    file=file.url,
+                    number=line,
+                    value=repr(header[0]),
+                )
             )
         blocks.append(_csv_block(file.url, header, rows, zone))
     if not blocks:
-        raise BadRaw(f"{file.url}, line 1: there is no table in it. Fetch it again.")
+        raise BadRaw(_("%(file)s, line 1: there is no table in it. Fetch it again.", file=file.url))
     return blocks
 
 
@@ -551,12 +562,19 @@ def _csv_block(url: str, header: list[str], rows: list[tuple[int, list[str]]], z
     for line, cells in rows:
         if len(cells) != len(header):
             raise BadRaw(
-                f"{url}, line {line}, column {min(len(cells), len(header)) + 1}: there are {len(cells)} cells, "
-                f"and the header names {len(header)}."
+                _(
+                    "%(file)s, line %(number)s, column %(column)s: there are %(some)s cells, and the "
+                    "header names %(count)s.",
+                    file=url,
+                    number=line,
+                    column=min(len(cells), len(header)) + 1,
+                    some=len(cells),
+                    count=len(header),
+                )
             )
     names, units = [], {}
     for told in header:
-        name, _, unit = told.partition(" (")
+        name, _rest, unit = told.partition(" (")
         names.append(_named(name))
         units[names[-1]] = unit.removesuffix(")")
     columns = {name: [cells[n] for _, cells in rows] for n, name in enumerate(names)}

@@ -28,6 +28,7 @@ from ecluse.apps.city.sources.text import LONGEST_CELL, opened, records
 from ecluse.apps.city.sources.zones import area_of, is_on_earth, locate
 from ecluse.apps.city.tables import WORKS
 from ecluse.errors import BadRaw
+from ecluse.sentences import _
 
 logger = logging.getLogger(__name__)
 BATCH: Final = "chantiers-perturbants"
@@ -44,12 +45,12 @@ SHAPE: Final = "geo_shape"
 POINT: Final = "geo_point_2d"
 #: Without these a table is none of sites; the others may be missing.
 NEEDED: Final = (ID, BEGIN, END)
-NO_ID: Final = "no identifier"
-NO_DATES: Final = "no first and last day"
-BAD_DATE: Final = "a date cannot be read"
-BACKWARDS: Final = "the last day is before the first"
-BAD_SHAPE: Final = "the polygon cannot be read"
-BAD_WIDTH: Final = "the record has more cells than the header"
+NO_ID: Final = _("no identifier")
+NO_DATES: Final = _("no first and last day")
+BAD_DATE: Final = _("a date cannot be read")
+BACKWARDS: Final = _("the last day is before the first")
+BAD_SHAPE: Final = _("the polygon cannot be read")
+BAD_WIDTH: Final = _("the record has more cells than the header")
 POSTAL_CODE: Final = "Code postal de l'arrondissement"
 STAMP: Final = Stamp(
     marks="day",
@@ -145,12 +146,17 @@ def read_sites(file: RawFile, work: Curating) -> Sites:
     count = 0
     with opened(file.local(work.scratch), file.url) as text:
         rows = records(text, ";", file.url)
-        _, header = next(rows, (1, []))
+        _rest, header = next(rows, (1, []))
         for name in NEEDED:
             if name not in header:
                 raise BadRaw(
-                    f"{file.url}, line 1: there is no column {name!r}, so it is no table of sites. "
-                    f"It has {', '.join(header) or 'none'}."
+                    _(
+                        "%(file)s, line 1: there is no column %(column)s, so it is no table of sites. It has "
+                        "%(columns)s.",
+                        file=file.url,
+                        column=repr(name),
+                        columns=", ".join(header) or "none",
+                    )
                 )
         for line, cells in rows:
             if not any(cells):
@@ -236,7 +242,7 @@ def _shape(told: Mapping[str, str], url: str, line: int, aside: Aside) -> dict[s
 
 
 def _point(told: Mapping[str, str]) -> dict[str, Any]:
-    north, _, east = told.get(POINT, "").partition(",")
+    north, _rest, east = told.get(POINT, "").partition(",")
     latitude, longitude = number(north), number(east)
     if latitude is None or longitude is None or abs(latitude) > 90 or abs(longitude) > 180:
         return {}

@@ -24,10 +24,11 @@ from ecluse.apps.city.sources.feed import parsed, text_of, whole_of
 from ecluse.apps.city.sources.forms import Column, Form
 from ecluse.apps.city.tables import ZONES
 from ecluse.errors import BadRaw
+from ecluse.sentences import _
 
 BATCH: Final = "arrondissements"
-NO_NUMBER: Final = "the number of the zone cannot be read"
-BAD_POLYGON: Final = "the polygon cannot be read"
+NO_NUMBER: Final = _("the number of the zone cannot be read")
+BAD_POLYGON: Final = _("the polygon cannot be read")
 FORMS: Final = (
     Form(
         source="zones",
@@ -122,7 +123,7 @@ def is_on_earth(geometry: Any) -> bool:
 
 def area_of(geometry: Any) -> float:
     """The geodesic area of a polygon or several (shapely, degrees, WGS 84), holes left out: m²."""
-    area, _ = EARTH.geometry_area_perimeter(shapely.orient_polygons(geometry))
+    area, _rest = EARTH.geometry_area_perimeter(shapely.orient_polygons(geometry))
     return abs(float(area))
 
 
@@ -130,7 +131,9 @@ def _features(file: RawFile) -> list[Any]:
     told = parsed(file)
     features = told.get("features") if isinstance(told, dict) else None
     if not isinstance(features, list):
-        raise BadRaw(f'{file.url} has no "features": this is no GeoJSON of zones. Fetch it again.')
+        raise BadRaw(
+            _('%(file)s has no "features": this is no GeoJSON of zones. Fetch it again.', file=file.url)
+        )
     return features
 
 

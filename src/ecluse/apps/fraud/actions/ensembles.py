@@ -18,6 +18,7 @@ from ecluse.catalog.tables import Dataset, TrainingRun, new_id
 from ecluse.errors import InvalidInput
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
+from ecluse.sentences import _, num
 from ecluse.storage import read_chunks
 
 if TYPE_CHECKING:
@@ -93,11 +94,18 @@ def start_ensemble(
     low, high = RATES
     if not low <= fraud_rate <= high:
         raise InvalidInput(
-            f"A fraud rate of {fraud_rate:g} is out of range; use {low:g} to {high:g}, such as 0.01."
+            _(
+                "A fraud rate of %(number)s is out of range; use %(count)s to %(total)s, such as 0.01.",
+                number=num(fraud_rate, "g"),
+                count=num(low, "g"),
+                total=num(high, "g"),
+            )
         )
     dataset = find_dataset(runtime, user_id, dataset_id)
     if dataset.state == "failed":
-        raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
+        raise InvalidInput(
+            _("%(file)s could not be read: %(error)s", file=dataset.filename, error=dataset.error)
+        )
     named = _checked_names(runtime, references)
     _check_corrections(runtime, dataset, corrections or {})
     plan: dict[str, Any] = {
@@ -164,7 +172,7 @@ def _matched(
     from ecluse.apps.fraud.references.matching import MatchResult
 
     if references is not None and not references:
-        return MatchResult(True, "No reference was chosen to judge this table.", ())
+        return MatchResult(True, _("No reference was chosen to judge this table."), ())
     found = library.match_dataset(
         runtime,
         dataset,
@@ -175,7 +183,7 @@ def _matched(
     )
     if references is None or not found.abstain:
         return found
-    reason = f"None of {', '.join(references)} means the same as this table."
+    reason = _("None of %(values)s means the same as this table.", values=", ".join(references))
     return MatchResult(True, reason, found.matches, found.below)
 
 
@@ -186,7 +194,11 @@ def _checked_names(runtime: Runtime, references: Sequence[str] | None) -> list[s
     names = list(dict.fromkeys(references))
     if len(names) > MOST_NAMED:
         raise InvalidInput(
-            f"{len(names)} references are more than {MOST_NAMED}, which may be named for a table. Name fewer."
+            _(
+                "%(count)s references are more than %(most)s, which may be named for a table. Name fewer.",
+                count=len(names),
+                most=MOST_NAMED,
+            )
         )
     with runtime.catalog.read() as transaction:
         known = {row.name for row in references_rows.references_named(transaction, names)}
@@ -204,13 +216,29 @@ def _check_corrections(runtime: Runtime, dataset: Dataset, corrections: Correcti
         for our, their in columns.items():
             if our not in ours:
                 raise InvalidInput(
-                    f'{reference} has no column "{our}". It has: {", ".join(sorted(ours)[:30])}.'
+                    _(
+                        "%(file)s has no column %(column)s. It has: %(columns)s.",
+                        file=reference,
+                        column=f'"{our}"',
+                        columns=", ".join(sorted(ours)[:30]),
+                    )
                 )
             if their is not None and dataset.profile is not None and their not in theirs:
                 raise InvalidInput(
-                    f'{dataset.filename} has no column "{their}". It has: {", ".join(sorted(theirs)[:30])}.'
+                    _(
+                        "%(file)s has no column %(column)s. It has: %(columns)s.",
+                        file=dataset.filename,
+                        column=f'"{their}"',
+                        columns=", ".join(sorted(theirs)[:30]),
+                    )
                 )
         named = [their for their in columns.values() if their is not None]
         twice = next((name for name in named if named.count(name) > 1), None)
         if twice is not None:
-            raise InvalidInput(f'"{twice}" cannot stand for two columns of {reference}. Correct the mapping.')
+            raise InvalidInput(
+                _(
+                    '"%(value)s" cannot stand for two columns of %(name)s. Correct the mapping.',
+                    value=twice,
+                    name=reference,
+                )
+            )

@@ -18,6 +18,7 @@ from ecluse.catalog import audit
 from ecluse.catalog.tables import Dataset, Inspection, new_id
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
+from ecluse.sentences import _, num
 
 FEWEST, MOST, QUESTIONS = 5, 200, 40
 MOST_LABELS: Final = 20_000
@@ -37,7 +38,14 @@ def start_questions(
         InvalidInput: the table could not be read, or so many questions are not asked.
     """
     if not FEWEST <= count <= MOST:
-        raise InvalidInput(f"{count} questions are out of range; ask {FEWEST} to {MOST}.")
+        raise InvalidInput(
+            _(
+                "%(count)s questions are out of range; ask %(least)s to %(most)s.",
+                count=count,
+                least=FEWEST,
+                most=MOST,
+            )
+        )
     return queue_inspection(runtime, user_id, "questions", dataset_id, model, {"count": count, "seed": seed})
 
 
@@ -60,7 +68,12 @@ def start_learning(
     low, high = RATES
     if fraud_rate is not None and not low <= fraud_rate <= high:
         raise InvalidInput(
-            f"A fraud rate of {fraud_rate:g} is out of range; use {low:g} to {high:g}, such as 0.01."
+            _(
+                "A fraud rate of %(number)s is out of range; use %(count)s to %(total)s, such as 0.01.",
+                number=num(fraud_rate, "g"),
+                count=num(low, "g"),
+                total=num(high, "g"),
+            )
         )
     dataset = find_dataset(runtime, user_id, dataset_id)
     with runtime.catalog.read() as transaction:
@@ -75,8 +88,13 @@ def check_labels(rows: int, frauds: int) -> None:
     least = 3
     if min(frauds, rows - frauds) < least:
         raise InvalidInput(
-            f"{frauds} of {rows} labels are fraud; at least {least} of each kind are needed to learn. "
-            "Label more rows."
+            _(
+                "%(done)s of %(count)s labels are fraud; at least %(least)s of each kind are needed "
+                "to learn. Label more rows.",
+                done=frauds,
+                count=rows,
+                least=least,
+            )
         )
 
 
@@ -95,8 +113,12 @@ def put_labels(
         kept = {row: label for row, label in (known | dict(given)).items() if label is not None}
         if len(kept) > MOST_LABELS:
             raise InvalidInput(
-                f"{len(kept)} labels are more than {MOST_LABELS}, which are kept of a table. "
-                "Add them as a column and train a model."
+                _(
+                    "%(count)s labels are more than %(most)s, which are kept of a table. Add them as a "
+                    "column and train a model.",
+                    count=len(kept),
+                    most=MOST_LABELS,
+                )
             )
         said = {row: label for row, label in given.items() if label is not None}
         labels.remove_labels(transaction, dataset.id, [row for row, label in given.items() if label is None])
@@ -130,7 +152,11 @@ def read_labels(table: Any, most: int) -> dict[int, int]:
     """
     if not {"row", "label"} <= set(table.columns):
         raise InvalidInput(
-            f"{table.filename} needs the columns row and label. Its columns: {', '.join(table.columns[:30])}."
+            _(
+                "%(file)s needs the columns row and label. Its columns: %(columns)s.",
+                file=table.filename,
+                columns=", ".join(table.columns[:30]),
+            )
         )
     found: dict[int, int] = {}
     given = 0
@@ -143,8 +169,12 @@ def read_labels(table: Any, most: int) -> dict[int, int]:
                 add_label(found, _row(row), label_of(str(label)))
     if given > most:
         raise InvalidInput(
-            f"{given} labels are more than {most}, which are kept of a table. "
-            "Add them as a column and train a model."
+            _(
+                "%(count)s labels are more than %(most)s, which are kept of a table. Add them as a "
+                "column and train a model.",
+                count=given,
+                most=most,
+            )
         )
     return found
 
@@ -152,7 +182,9 @@ def read_labels(table: Any, most: int) -> dict[int, int]:
 def add_label(found: dict[int, int | None] | dict[int, int], row: int, label: Any) -> None:
     """Note what is said of a row. Raises InvalidInput where something else was said of it before."""
     if found.setdefault(row, label) != label:
-        raise InvalidInput(f"Row {row} has two labels that contradict each other. Leave one of them.")
+        raise InvalidInput(
+            _("Row %(row)s has two labels that contradict each other. Leave one of them.", row=row)
+        )
 
 
 def label_of(text: str) -> int:
@@ -162,7 +194,7 @@ def label_of(text: str) -> int:
     yes, no = answers([word])
     if yes or no:
         return 1 if yes else 0
-    raise InvalidInput(f'"{text}" is no label. Use 1 or fraud, 0 or legitimate.')
+    raise InvalidInput(_('"%(value)s" is no label. Use 1 or fraud, 0 or legitimate.', value=text))
 
 
 def latest_questions(
@@ -200,7 +232,9 @@ def queue_inspection(
     """Write the row of an inspection and queue its job."""
     dataset = find_dataset(runtime, user_id, dataset_id)
     if dataset.state == "failed":
-        raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
+        raise InvalidInput(
+            _("%(file)s could not be read: %(error)s", file=dataset.filename, error=dataset.error)
+        )
     used = models.resolve(runtime, user_id, model)
     inspection = Inspection(
         user_id=user_id,
@@ -229,15 +263,22 @@ def _row(value: Any) -> int:
     except (TypeError, ValueError):
         number = 0.0
     if not math.isfinite(number) or number < 1 or number != int(number):
-        raise InvalidInput(f'"{value}" is no number of a row; rows count from 1.')
+        raise InvalidInput(_('"%(value)s" is no number of a row; rows count from 1.', value=value))
     return int(number)
 
 
 def _check(dataset: Dataset, given: Mapping[int, int | None]) -> None:
     if dataset.rows is None:
-        raise InvalidInput(f"{dataset.filename} has not been read yet. Wait until it is.")
+        raise InvalidInput(_("%(file)s has not been read yet. Wait until it is.", file=dataset.filename))
     for row, label in given.items():
         if not 1 <= row <= dataset.rows:
-            raise InvalidInput(f"{dataset.filename} has no row {row}; its rows are 1 to {dataset.rows}.")
+            raise InvalidInput(
+                _(
+                    "%(file)s has no row %(number)s; its rows are 1 to %(count)s.",
+                    file=dataset.filename,
+                    number=row,
+                    count=dataset.rows,
+                )
+            )
         if label not in (0, 1, None):
-            raise InvalidInput(f'"{label}" is no label. Use 1 or fraud, 0 or legitimate.')
+            raise InvalidInput(_('"%(value)s" is no label. Use 1 or fraud, 0 or legitimate.', value=label))

@@ -19,6 +19,7 @@ from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, new_id, now
 from ecluse.errors import CannotRepeat, InvalidInput, NotFound
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
+from ecluse.sentences import _, num
 from ecluse.storage import Stored, is_within, join_key, read_chunks, safe_filename, timestamp
 
 ResultFormat = Literal["csv", "parquet"]
@@ -167,17 +168,23 @@ def read_again(runtime: Runtime, user_id: str, dataset_id: str, layout: Layout) 
     """
     dataset = find_dataset(runtime, user_id, dataset_id)
     if dataset.state == "profiling":
-        raise InvalidInput(f"{dataset.filename} is being read. Wait for the end, then choose.")
+        raise InvalidInput(_("%(file)s is being read. Wait for the end, then choose.", file=dataset.filename))
     if not dataset.layout or not dataset.layout.get("preview"):
         raise InvalidInput(
-            f"{dataset.filename} is read in one way only. Upload it again to read it otherwise."
+            _(
+                "%(file)s is read in one way only. Upload it again to read it otherwise.",
+                file=dataset.filename,
+            )
         )
     job_id = f"profile-{dataset.id}-{new_id()}"
     with runtime.catalog.write() as transaction:
         if datasets.is_used(transaction, dataset.id):
             raise InvalidInput(
-                f"Something was made from {dataset.filename} as it is read now, and would mean other columns. "
-                "Upload the file again to read it otherwise."
+                _(
+                    "Something was made from %(file)s as it is read now, and would mean other columns. "
+                    "Upload the file again to read it otherwise.",
+                    file=dataset.filename,
+                )
             )
         chosen = layout.to_dict() | {"asked": layout.asked, "before": dataset.layout}
         datasets.begin_profile(transaction, dataset.id, job_id, chosen)
@@ -246,15 +253,20 @@ def start_repeat(runtime: Runtime, user_id: str, run_id: str) -> TrainingRun:
         before = training.run_of(transaction, user_id, run_id)
         if before.version is None or before.status != "done":
             raise CannotRepeat(
-                f"Training {run_id} has published nothing that could be made again. Train anew."
+                _("Training %(id)s has published nothing that could be made again. Train anew.", id=run_id)
             )
         version = models.version_of(transaction, user_id, before.model_name, before.version)
         if before.plan.get("kind") == "ensemble" or "held_out" in version.report:
             raise CannotRepeat(
-                f"Training {run_id} is no search on a whole table; only such trainings can be made again."
+                _(
+                    "Training %(id)s is no search on a whole table; only such trainings can be made again.",
+                    id=run_id,
+                )
             )
         if before.dataset_id is None:
-            raise CannotRepeat(f"The table of training {run_id} was deleted. Upload it and train anew.")
+            raise CannotRepeat(
+                _("The table of training %(id)s was deleted. Upload it and train anew.", id=run_id)
+            )
         dataset = datasets.dataset_of(transaction, user_id, before.dataset_id)
     run = TrainingRun(
         user_id=user_id,
@@ -287,7 +299,9 @@ def check_request(request: TrainingRequest) -> None:
 
     checked_name(request.model_name)
     if not MIN_BUDGET <= request.budget_s <= MAX_BUDGET:
-        raise InvalidInput(f"A budget of {request.budget_s:g} s is out of range; use 2 s to 24 h.")
+        raise InvalidInput(
+            _("A budget of %(number)s s is out of range; use 2 s to 24 h.", number=num(request.budget_s, "g"))
+        )
     Goal.parse(request.goal)
 
 
@@ -297,7 +311,9 @@ def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
     from ecluse.apps.fraud.training.plan import SPLIT_RULE
 
     if dataset.state == "failed":
-        raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
+        raise InvalidInput(
+            _("%(file)s could not be read: %(error)s", file=dataset.filename, error=dataset.error)
+        )
     guesses = (dataset.profile or {}).get("guesses", {})
     target = request.target_column or _guessed(guesses, "target")
     if target is None:
@@ -355,7 +371,9 @@ def start_prediction(
     """
     dataset = find_dataset(runtime, user_id, dataset_id)
     if dataset.state == "failed":
-        raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
+        raise InvalidInput(
+            _("%(file)s could not be read: %(error)s", file=dataset.filename, error=dataset.error)
+        )
     _check_columns(dataset, list((columns or {}).values()))
     job_id = new_id()
     with runtime.catalog.write() as transaction:
@@ -388,7 +406,9 @@ def prediction_by_owned_key(runtime: Runtime, user_id: str, key: str) -> Predict
         NotFound: the key is not under this user's predictions, segment by segment, or no row of theirs has it.
     """
     if not is_within(key, predictions_prefix(user_id)):
-        raise NotFound(f"No prediction of yours is stored at {key}. See: GET /api/predictions")
+        raise NotFound(
+            _("No prediction of yours is stored at %(value)s. See: GET /api/predictions", value=key)
+        )
     with runtime.catalog.read() as transaction:
         return predictions.prediction_by_key(transaction, user_id, key)
 
@@ -404,22 +424,34 @@ def _check_goal(dataset: Dataset, goal: str, time_column: str | None) -> None:
         return
     kinds = {column["name"]: column["kind"] for column in (dataset.profile or {"columns": []})["columns"]}
     if time_column is None or kinds.get(time_column) != "datetime":
-        what = f"{time_column!r} holds no dates" if time_column else "no time column is chosen"
+        what = (
+            _("%(column)s holds no dates", column=repr(time_column))
+            if time_column
+            else _("no time column is chosen")
+        )
         raise InvalidInput(
-            f"A number of alerts per day needs a column of dates, and {what}. Choose another goal."
+            _(
+                "A number of alerts per day needs a column of dates, and %(trouble)s. Choose another goal.",
+                trouble=what,
+            )
         )
 
 
 def _no_label(profile: dict[str, Any] | None) -> str:
-    said = (
-        "No label column could be guessed. Name it: in the form, with --target COLUMN, or as target_column in the "
-        "API."
-    )
     shown = [
         f"{one.column} ({', '.join(f'{value}: {share:.1%}' for value, share in one.meaning.values[:3])})"
         for one in candidates(profile)
     ]
-    return f"{said} Columns of few values: {'; '.join(shown)}." if shown else said
+    if not shown:
+        return _(
+            "No label column could be guessed. Name it: in the form, with --target COLUMN, or as "
+            "target_column in the API."
+        )
+    return _(
+        "No label column could be guessed. Name it: in the form, with --target COLUMN, or as "
+        "target_column in the API. Columns of few values: %(values)s.",
+        values="; ".join(shown),
+    )
 
 
 def _guessed(guesses: dict[str, Any], role: str) -> str | None:
@@ -434,6 +466,10 @@ def _check_columns(dataset: Dataset, columns: list[str]) -> None:
     missing = [column for column in columns if column not in known]
     if missing:
         raise InvalidInput(
-            f"{dataset.filename} has no column {', '.join(map(repr, missing))}. "
-            f"It has: {', '.join(sorted(known)[:30])}."
+            _(
+                "%(file)s has no column %(column)s. It has: %(columns)s.",
+                file=dataset.filename,
+                column=", ".join(map(repr, missing)),
+                columns=", ".join(sorted(known)[:30]),
+            )
         )

@@ -18,6 +18,7 @@ from ecluse.catalog import audit
 from ecluse.catalog.tables import Dataset, Inspection, TrainingRun, new_id
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 
 def start_monitoring(
@@ -48,7 +49,9 @@ def start_monitoring(
     if outcomes is not None:
         other = find_dataset(runtime, user_id, outcomes)
         if other.state == "failed":
-            raise InvalidInput(f"{other.filename} could not be read: {other.error}")
+            raise InvalidInput(
+                _("%(file)s could not be read: %(error)s", file=other.filename, error=other.error)
+            )
         joined = identifier or _identifier(dataset, other)
         _require(dataset, joined)
         _require(other, joined, label)
@@ -75,7 +78,7 @@ def start_comparison(
     """
     first, second = (models.resolve(runtime, user_id, f"{model_name}@{version}") for version in (a, b))
     if first.version == second.version:
-        raise InvalidInput(f"Both are {first.name}@{first.version}. Name two versions.")
+        raise InvalidInput(_("Both are %(model)s. Name two versions.", model=f"{first.name}@{first.version}"))
     dataset = find_dataset(runtime, user_id, dataset_id)
     _require(dataset, label)
     return queue_inspection(
@@ -105,7 +108,10 @@ def start_retraining(
     plan = dict(old.details.get("plan") or {})
     if not plan.get("target"):
         raise InvalidInput(
-            f"{old.name}@{old.version} was not trained on a labelled table, so there is no plan to train it by again."
+            _(
+                "%(model)s was not trained on a labelled table, so there is no plan to train it by again.",
+                model=f"{old.name}@{old.version}",
+            )
         )
     # What meant fraud to the old version means it to the new one, however frequent it has become.
     plan["positive_value"] = plan.get("positive_value") or old.report.get("positive_value")
@@ -113,10 +119,12 @@ def start_retraining(
         plan["budget_s"] = budget_s
     dataset = find_dataset(runtime, user_id, dataset_id)
     if dataset.state == "failed":
-        raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
+        raise InvalidInput(
+            _("%(file)s could not be read: %(error)s", file=dataset.filename, error=dataset.error)
+        )
     if old.dataset_id == dataset.id and (plan.get("test_share") == 0 or old.report.get("refitted")):
         raise InvalidInput(
-            "The old version learned from every row that was kept for the comparison. Use later rows."
+            _("The old version learned from every row that was kept for the comparison. Use later rows.")
         )
     _require(dataset, plan["target"], plan.get("time_column"), plan.get("customer_column"))
     job_id = new_id()
@@ -203,7 +211,11 @@ def _identifier(dataset: Dataset, other: Dataset) -> str:
         if theirs is None or guess["column"] in theirs:
             return str(guess["column"])
     raise InvalidInput(
-        f"No identifier of {dataset.filename} is a column of {other.filename}. Name the column of both: identifier"
+        _(
+            "No identifier of %(file)s is a column of %(value)s. Name the column of both: identifier",
+            file=dataset.filename,
+            value=other.filename,
+        )
     )
 
 
@@ -212,6 +224,10 @@ def _require(dataset: Dataset, *columns: str | None) -> None:
     missing = [c for c in columns if c is not None and names is not None and c not in names]
     if missing and names is not None:
         raise InvalidInput(
-            f"{dataset.filename} has no column {', '.join(map(repr, missing))}. "
-            f"It has: {', '.join(sorted(names)[:30])}."
+            _(
+                "%(file)s has no column %(column)s. It has: %(columns)s.",
+                file=dataset.filename,
+                column=", ".join(map(repr, missing)),
+                columns=", ".join(sorted(names)[:30]),
+            )
         )

@@ -24,6 +24,7 @@ from ecluse.apps.fraud.tables.layout import LOOK, Layout
 from ecluse.apps.fraud.tables.source import Scratch, Source, TableFormat
 from ecluse.confined import Answer, Heard, Limits, run, usual_memory
 from ecluse.errors import EcluseError, Overloaded, ReaderStopped, UnreadableTable
+from ecluse.sentences import _, num
 
 #: Seconds of work for any table, and for each megabyte of one. To profile a CSV of 1 GB takes some 60 s.
 WORK: Final = 300.0
@@ -122,23 +123,45 @@ def what_stopped(stopped: ReaderStopped, shown: str) -> EcluseError:
     )
     if stopped.why == "memory":
         return UnreadableTable(
-            f"{shown} needs more than {stopped.limit / 1e6:,.0f} MB of memory to be read. Split it, or save it as CSV; "
-            "who runs Écluse can allow more: ECLUSE_READER_MAX_BYTES."
+            _(
+                "%(file)s needs more than %(count)s MB of memory to be read. Split it, or save it as "
+                "CSV; who runs Écluse can allow more: ECLUSE_READER_MAX_BYTES.",
+                file=shown,
+                count=num(stopped.limit / 1000000.0, ",.0f"),
+            )
         )
     if stopped.why == "time":
         return UnreadableTable(
-            f"{shown} took more than {stopped.limit:,} s of work to be read. Split it, or save it as CSV or Parquet."
+            _(
+                "%(file)s took more than %(count)s s of work to be read. Split it, or save it as CSV "
+                "or Parquet.",
+                file=shown,
+                count=num(stopped.limit, ","),
+            )
         )
     if stopped.why == "size":
-        return UnreadableTable(f"{shown} unpacks to more than {stopped.limit / 1e9:,.0f} GB. Split it.")
+        return UnreadableTable(
+            _(
+                "%(file)s unpacks to more than %(count)s GB. Split it.",
+                file=shown,
+                count=num(stopped.limit / 1000000000.0, ",.0f"),
+            )
+        )
     if stopped.why == "ended":
         return Overloaded(
-            f"{shown} was not read: the machine ended the process that read it, as it does where memory is short. "
-            "Try again later, or split the table.",
+            _(
+                "%(file)s was not read: the machine ended the process that read it, as it does where "
+                "memory is short. Try again later, or split the table.",
+                file=shown,
+            ),
             60,
         )
     return UnreadableTable(
-        f"{shown} cannot be read: the reader of such files failed on it. Save it anew, as CSV or Parquet."
+        _(
+            "%(file)s cannot be read: the reader of such files failed on it. Save it anew, as CSV "
+            "or Parquet.",
+            file=shown,
+        )
     )
 
 

@@ -14,6 +14,7 @@ from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.rows import datasets
 from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.errors import InvalidInput, NotFound
+from ecluse.sentences import _
 from ecluse.web.admission import LONGEST_ID, admission_of
 from ecluse.web.api.bodies import dataset_body
 from ecluse.web.api.schemas import (
@@ -101,7 +102,7 @@ async def analyze(body: AnalyzeRequest, runtime: RuntimeDep, user: CurrentUser) 
     while True:
         row = await run_in_threadpool(workflows.find_dataset, runtime, user.user.id, body.reference)
         if row.state == "failed":
-            raise InvalidInput(f"{row.filename} could not be read: {row.error}")
+            raise InvalidInput(_("%(file)s could not be read: %(error)s", file=row.filename, error=row.error))
         if row.profile is not None:
             return ProfileBody(dataset=dataset_body(row), profile=row.profile)
         if time.monotonic() > deadline:

@@ -34,6 +34,7 @@ from ecluse.apps.fraud.ensembles import values as described
 from ecluse.apps.fraud.ensembles.values import Description, Distribution, Value, choose_values
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.errors import InvalidInput, ModelUnreadable
+from ecluse.sentences import _, num
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -80,7 +81,7 @@ class Forest:
             part = np.ascontiguousarray(matrix[start : start + CHUNK])
             flat, base = part.ravel(), (np.arange(len(part)) * part.shape[1])[:, None]
             node = np.broadcast_to(self.roots, (len(part), len(self.roots)))
-            for _ in range(self.levels):
+            for _turn in range(self.levels):
                 goes_left = flat[base + self.feature[node]] <= self.threshold[node]
                 node = np.where(goes_left, self.left[node], self.right[node])
             paths = self.depth[node]
@@ -176,10 +177,22 @@ class AnomalyModel:
             restored = _restored(state, arrays) if state["format"] == FORMAT else None
         except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
             raise ModelUnreadable(
-                f"{STATE_FILE} or {ARRAYS_FILE} is missing or damaged: {error!r}. Fetch the version again."
+                _(
+                    "%(file)s or %(word)s is missing or damaged: %(error)s. Fetch the version again.",
+                    file=STATE_FILE,
+                    word=ARRAYS_FILE,
+                    error=repr(error),
+                )
             ) from error
         if restored is None:
-            raise ModelUnreadable(f"{STATE_FILE} has format {state['format']}; this version reads {FORMAT}.")
+            raise ModelUnreadable(
+                _(
+                    "%(file)s has format %(value)s; this version reads %(word)s.",
+                    file=STATE_FILE,
+                    value=state["format"],
+                    word=FORMAT,
+                )
+            )
         return restored
 
     def _detect(self, matrix: Floats) -> dict[str, Floats]:
@@ -229,8 +242,10 @@ def fit_anomaly(
     description = choose_values(sample, specs, left_out)
     if not description.values:
         raise InvalidInput(
-            "No column is left to compare rows by: all are constant, identifiers or left out. "
-            "Give a table with more columns."
+            _(
+                "No column is left to compare rows by: all are constant, identifiers or left out. "
+                "Give a table with more columns."
+            )
         )
     rng = np.random.default_rng(seed)
     matrix = description.read(sample)
@@ -443,31 +458,49 @@ def _calendar_surprise(distribution: Distribution, values: Floats) -> tuple[Floa
 
 def _words(value: Value, raw: object, number: float, *, share: str, high: bool) -> str:
     if value.kind == "missing":
-        return f"{value.column} missing, as in {share} of the rows"
+        return _("%(name)s missing, as in %(share)s of the rows", name=value.column, share=share)
     if value.kind == "rarity":
-        return f'{value.column} "{_shown(raw)}" is rare'
+        return _('%(name)s "%(value)s" is rare', name=value.column, value=_shown(raw))
     if value.kind == "weekday":
-        return f"{value.column}: {WEEKDAYS[int(number) - 1]}, an unusual day"
+        return _("%(name)s: %(day)s, an unusual day", name=value.column, day=WEEKDAYS[int(number) - 1])
     if value.kind == "hour":
-        return f"{value.column}: hour {number:.0f}, as in {share} of the rows"
+        return _(
+            "%(name)s: hour %(hour)s, as in %(share)s of the rows",
+            name=value.column,
+            hour=num(number, ".0f"),
+            share=share,
+        )
     if value.kind == "day":
-        return f"{value.column}: day {number:.0f}, as in {share} of the rows"
+        return _(
+            "%(name)s: day %(number)s, as in %(share)s of the rows",
+            name=value.column,
+            number=num(number, ".0f"),
+            share=share,
+        )
     if value.kind == "gap":
         other, name = value.other, value.column
-        return (
-            f"time from {other} to {name} {'longer' if high else 'shorter'} than all but {share} of the rows"
-        )
+        facts = {"column": other, "name": name, "share": share}
+        if high:
+            return _("time from %(column)s to %(name)s longer than all but %(share)s of the rows", **facts)
+        return _("time from %(column)s to %(name)s shorter than all but %(share)s of the rows", **facts)
+    facts = {"name": value.column, "share": share}
     if value.kind == "characters":
-        return f"{value.column} {'longer' if high else 'shorter'} than all but {share} of the rows"
-    return f"{value.column} {_shown(raw)}, {'higher' if high else 'lower'} than all but {share} of the rows"
+        if high:
+            return _("%(name)s longer than all but %(share)s of the rows", **facts)
+        return _("%(name)s shorter than all but %(share)s of the rows", **facts)
+    if high:
+        return _(
+            "%(name)s %(amount)s, higher than all but %(share)s of the rows", amount=_shown(raw), **facts
+        )
+    return _("%(name)s %(amount)s, lower than all but %(share)s of the rows", amount=_shown(raw), **facts)
 
 
 def _percent(share: float) -> str:
-    return f"{share:.2%}" if share < 0.01 else f"{share:.0%}"
+    return num(share, ".2%" if share < 0.01 else ".0%")
 
 
 def _shown(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:,.6g}"
+        return num(value, ",.0f" if value == int(value) and abs(value) < 1e15 else ",.6g")
     text = str(value)
     return text if len(text) <= 60 else text[:59] + "…"

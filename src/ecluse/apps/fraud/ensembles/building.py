@@ -51,6 +51,7 @@ from ecluse.apps.fraud.scoring.scoring import FraudModel
 from ecluse.apps.fraud.tables.columns import ColumnSpec, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _, num, pack
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str, float, str], None]
@@ -105,7 +106,12 @@ def checked_rate(rate: float) -> float:
     low, high = RATES
     if not low <= rate <= high:
         raise InvalidInput(
-            f"A fraud rate of {rate:g} is out of range; use {low:g} to {high:g}, such as 0.01."
+            _(
+                "A fraud rate of %(number)s is out of range; use %(count)s to %(total)s, such as 0.01.",
+                number=num(rate, "g"),
+                count=num(low, "g"),
+                total=num(high, "g"),
+            )
         )
     return rate
 
@@ -129,15 +135,15 @@ def build_ensemble(
     """
     begun = time.monotonic()
     checked_rate(plan.fraud_rate)
-    progress("read", 0.05, "Reading the table")
+    progress("read", 0.05, _("Reading the table"))
     sample = table.sample(SAMPLE_ROWS)
     parsed = parse_columns(sample, specs)
-    progress("anomaly", 0.15, "Learning what is usual")
+    progress("anomaly", 0.15, _("Learning what is usual"))
     left_out = {*plan.left_out, *plan.identifier_columns, *_counter(specs, plan.time_column)}
     anomaly = fit_anomaly(parsed, specs, left_out=left_out, seed=plan.seed)
     used = () if result.abstain else tuple(references)
     members, margins, merits = _members(sample, specs, used, plan, progress)
-    progress("calibrate", 0.8, "Calibrating on the sample")
+    progress("calibrate", 0.8, _("Calibrating on the sample"))
     detected = anomaly.detector_scores(anomaly.description.read(parsed))
     best = max((member.similarity for member in members), default=0.0)
     weight = anomaly_weight(best) if members else 1.0
@@ -154,7 +160,7 @@ def build_ensemble(
         info={},
     )
     facts = _Facts(ensemble, used, result, plan, sample, margins, detected, merits)
-    progress("save", 0.9, "Saving the model")
+    progress("save", 0.9, _("Saving the model"))
     return _save(facts, destination, time.monotonic() - begun)
 
 
@@ -178,7 +184,9 @@ def _members(
 ) -> tuple[tuple[Member, ...], list[Floats], list[Merits]]:
     found: list[tuple[Reference, FraudModel, Transfer, Floats]] = []
     for at, reference in enumerate(references):
-        progress("match", 0.4 + 0.4 * at / len(references), f"Applying {reference.match.reference}")
+        progress(
+            "match", 0.4 + 0.4 * at / len(references), _("Applying %(name)s", name=reference.match.reference)
+        )
         model = load_reference(reference.folder)
         mapping = {pair.ours: pair.theirs for pair in reference.match.columns}
         transfer = fit_transfer(sample, specs, mapping, model, reference.facts.columns)
@@ -227,7 +235,7 @@ def _prior_shift(reference: Reference, transfer: Transfer, margins: Floats) -> f
     if not (strong and same_units and 0 < prior < 1):
         return None
     rate = prior
-    for _ in range(500):
+    for _turn in range(500):
         shift = _odds(rate) - _odds(prior)
         new = float(np.clip(sigmoid(margins + shift).mean(), 1e-6, 1 - 1e-6))
         if abs(new - rate) < 1e-9:
@@ -332,7 +340,7 @@ def _reason(facts: _Facts) -> str:
     if facts.ensemble.members or facts.result.abstain:
         return facts.result.reason
     names = ", ".join(match.reference for match in facts.result.matches)
-    return f"{names} would miss too much of what it looks at in this table."
+    return _("%(values)s would miss too much of what it looks at in this table.", values=names)
 
 
 def _member_info(member: Member, reference: Reference, merits: Merits) -> dict[str, Any]:
@@ -390,4 +398,6 @@ def _correlation(first: Floats, second: Floats) -> float | None:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    path.write_text(
+        json.dumps(pack(content), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+    )

@@ -25,6 +25,7 @@ from ecluse.apps.fraud.scoring.columns import ANOMALY, REFERENCES, ScoreNames
 from ecluse.apps.fraud.scoring.scoring import FraudModel, load_model
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.errors import InvalidInput, ModelUnreadable
+from ecluse.sentences import _
 
 Floats = NDArray[np.float64]
 
@@ -195,9 +196,16 @@ def load_ensemble(directory: Path) -> Ensemble:
         if isinstance(error, ModelUnreadable):
             raise
         raise ModelUnreadable(
-            f"{MODEL_FILE} or {STATE_FILE} is missing or damaged: {error!r}. Fetch the version again."
+            _(
+                "%(file)s or %(word)s is missing or damaged: %(error)s. Fetch the version again.",
+                file=MODEL_FILE,
+                word=STATE_FILE,
+                error=repr(error),
+            )
         ) from error
-    raise ModelUnreadable(f"{MODEL_FILE} is no ensemble that this version reads. Make the ensemble again.")
+    raise ModelUnreadable(
+        _("%(file)s is no ensemble that this version reads. Make the ensemble again.", file=MODEL_FILE)
+    )
 
 
 def _member(state: Mapping[str, Any], directory: Path) -> Member:
@@ -243,7 +251,7 @@ def log_odds(shares: Floats) -> Floats:
 def shift_to_rate(margins: Floats, rate: float) -> float:
     """What is added to log-odds so that the mean probability is `rate`, by bisection."""
     low, high = -100.0 - float(margins.max()), 100.0 - float(margins.min())
-    for _ in range(200):
+    for _turn in range(200):
         middle = (low + high) / 2
         low, high = (middle, high) if float(sigmoid(margins + middle).mean()) < rate else (low, middle)
     return round((low + high) / 2, 9)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from ecluse.apps.fraud.ensembles.ensemble import KIND, MEDIUM_ALERTS, Floats, Judgement
+from ecluse.sentences import _, num
 
 FORMAT: Final = 1
 BINS: Final = 20
@@ -56,17 +57,25 @@ def _least(scores: Floats, flagged: np.ndarray[Any, np.dtype[np.bool_]]) -> floa
 def _warnings(info: Mapping[str, Any], alerts: int, rows: int) -> list[str]:
     warnings = []
     if info["kind"] == "anomaly":
-        warnings.append(f"{info['reason']} Rows are ranked by how unusual they are, not by fraud.")
+        warnings.append(
+            _("%(error)s Rows are ranked by how unusual they are, not by fraud.", error=info["reason"])
+        )
     else:
         warnings.append(
-            "Nothing was measured on this table: it has no labels. Label some rows to learn how good it is."
+            _(
+                "Nothing was measured on this table: it has no labels. Label some rows to learn how "
+                "good it is."
+            )
         )
     for member in info["members"]:
         if member["lacking"] > MUCH_LACKING:
             warnings.append(
-                f"{member['reference']} misses columns with {member['lacking']:.0%} of what it looks at; "
-                "its scores are less sure."
+                _(
+                    "%(name)s misses columns with %(share)s of what it looks at; its scores are less sure.",
+                    name=member["reference"],
+                    share=num(member["lacking"], ".0%"),
+                )
             )
     if alerts == 0 and rows:
-        warnings.append("Too many rows share the highest score to choose among them: no row is flagged.")
+        warnings.append(_("Too many rows share the highest score to choose among them: no row is flagged."))
     return warnings

@@ -18,6 +18,7 @@ from ecluse.apps.fraud.scoring.scoring import ColumnCheck, ReasonsFor, missing_m
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import ColumnsMissing
+from ecluse.sentences import _
 
 BATCH_ROWS = 20_000
 EXPLAINED_ROWS = 5_000
@@ -65,7 +66,7 @@ def score_frame(
     """
     check = check_ensemble(ensemble, raw.columns)
     if check.missing:
-        raise ColumnsMissing(missing_message("The table", check))
+        raise ColumnsMissing(missing_message(_("The table"), check))
     parsed = parse_columns(raw, ensemble.anomaly.specs)
     matrix = ensemble.anomaly.description.read(parsed)
     rows = [member.transfer.read(raw) for member in ensemble.members]
@@ -192,5 +193,5 @@ def _member_reasons(
 def _shown(name: str, value: object) -> str:
     text = "" if value is None else str(value).strip()
     if not text:
-        return f"{name} missing"
+        return _("%(name)s missing", name=name)
     return f"{name} {text if len(text) <= 60 else text[:59] + '…'}"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
+from ecluse.sentences import _
 
 Floats = NDArray[np.float64]
 
@@ -48,7 +49,10 @@ class Calibration:
     def from_dict(cls, data: dict[str, Any]) -> Calibration:
         if data["method"] not in ("platt", "isotonic") or len(data["knots"]) != len(data["values"]):
             raise ModelUnreadable(
-                f"Calibration of kind {data['method']!r} is damaged or foreign. Train again."
+                _(
+                    "Calibration of kind %(value)s is damaged or foreign. Train again.",
+                    value=repr(data["method"]),
+                )
             )
         knots, values = tuple(map(float, data["knots"])), tuple(map(float, data["values"]))
         return cls(data["method"], float(data["slope"]), float(data["intercept"]), knots, values)
@@ -73,7 +77,7 @@ def _platt(labels: NDArray[np.int8], margins: Floats) -> tuple[float, float]:
     center, scale = float(margins.mean()), float(margins.std()) or 1.0
     x = (margins - center) / scale
     slope, intercept = 1.0, float(np.log((positives + 1) / (negatives + 1)))
-    for _ in range(50):
+    for _turn in range(50):
         p = 1.0 / (1.0 + np.exp(-np.clip(slope * x + intercept, -500, 500)))
         step = _newton_step(x, target - p, np.maximum(p * (1 - p), 1e-9), slope)
         slope, intercept = slope + step[0], intercept + step[1]

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.errors import InvalidInput, ModelUnreadable
+from ecluse.sentences import _
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -132,7 +133,12 @@ class TrainingSketch:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data["format"] != FORMAT:
                 raise ModelUnreadable(
-                    f"{SKETCH_FILE} has format {data['format']!r}; this version reads {FORMAT}."
+                    _(
+                        "%(file)s has format %(value)s; this version reads %(word)s.",
+                        file=SKETCH_FILE,
+                        value=repr(data["format"]),
+                        word=FORMAT,
+                    )
                 )
             return cls(
                 tuple(Reference.from_dict(column) for column in data["columns"]),
@@ -143,7 +149,13 @@ class TrainingSketch:
                 ColumnSpec.from_dict(data["time"]) if data["time"] else None,
             )
         except (ValueError, KeyError, TypeError, InvalidInput) as error:
-            raise ModelUnreadable(f"{SKETCH_FILE} is damaged: {error!r}. Fetch the version again.") from error
+            raise ModelUnreadable(
+                _(
+                    "%(file)s is damaged: %(error)s. Fetch the version again.",
+                    file=SKETCH_FILE,
+                    error=repr(error),
+                )
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput
 from ecluse.intervals import wilson
+from ecluse.sentences import _
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -38,7 +39,7 @@ class Goal:
         """`f1`, `recall=0.8`, `precision=0.9` (shares in (0, 1]), `alerts=50` (a day) or `cost=500:10`, what a fraud
         missed costs and what a false alarm does. Raises InvalidInput.
         """
-        name, _, number = text.strip().partition("=")
+        name, _rest, number = text.strip().partition("=")
         if name == "f1" and not number:
             return cls("f1")
         if name == "cost":
@@ -51,8 +52,11 @@ class Goal:
         if name in ("alerts", "alerts_per_day") and value is not None:
             return cls("alerts_per_day", value)
         raise InvalidInput(
-            f'"{text}" is not a goal. Use f1, recall=0.8, precision=0.9, alerts=50 (alerts a day), or cost=500:10 '
-            "(of a missed fraud, and of a false alarm)."
+            _(
+                '"%(value)s" is not a goal. Use f1, recall=0.8, precision=0.9, alerts=50 (alerts a '
+                "day), or cost=500:10 (of a missed fraud, and of a false alarm).",
+                value=text,
+            )
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,7 +71,7 @@ class Goal:
 
 def average_precision(labels: Labels, scores: Floats) -> float:
     """Area under the precision-recall curve as a step sum, ties taken together; 0 without positives."""
-    found, flagged, _ = _cumulative(labels, scores)
+    found, flagged, _rest = _cumulative(labels, scores)
     if not len(found) or found[-1] == 0:
         return 0.0
     return float(np.sum(np.diff(found, prepend=0.0) * (found / flagged)) / found[-1])
@@ -75,7 +79,7 @@ def average_precision(labels: Labels, scores: Floats) -> float:
 
 def roc_auc(labels: Labels, scores: Floats) -> float:
     """The chance that a fraud scores above a legitimate row, ties counted half; 0.5 with one class only."""
-    found, flagged, _ = _cumulative(labels, scores)
+    found, flagged, _rest = _cumulative(labels, scores)
     if not len(found) or found[-1] == 0 or flagged[-1] == found[-1]:
         return 0.5
     recall, false_rate = _rates(found, flagged)
@@ -135,7 +139,7 @@ def choose_threshold(
     if goal.kind == "alerts_per_day":
         if not days or goal.value is None:
             raise InvalidInput(
-                "A goal in alerts a day needs a time column. Name one, or choose another goal."
+                _("A goal in alerts a day needs a time column. Name one, or choose another goal.")
             )
         return _cut_for_alerts(flagged, cuts, goal.value * days)
     if goal.kind == "recall":
@@ -175,7 +179,7 @@ def costs(labels: Labels, probabilities: Floats, threshold: float, goal: Goal) -
 
 def alert_cut(probabilities: Floats, alerts: float) -> float:
     """The lowest probability above which at most `alerts` rows fall, ties taken together."""
-    _, flagged, cuts = _cumulative(np.zeros(len(probabilities), dtype=np.int8), probabilities)
+    _rest, flagged, cuts = _cumulative(np.zeros(len(probabilities), dtype=np.int8), probabilities)
     return _cut_for_alerts(flagged, cuts, alerts)
 
 
@@ -260,7 +264,7 @@ def precision_recall_curve(labels: Labels, probabilities: Floats) -> list[dict[s
 
 def roc_curve(labels: Labels, probabilities: Floats) -> list[dict[str, float]]:
     """At most 200 points {fpr, tpr} from (0, 0) to (1, 1)."""
-    found, flagged, _ = _cumulative(labels, probabilities)
+    found, flagged, _rest = _cumulative(labels, probabilities)
     recall, false_rate = _rates(found, flagged)
     return [{"fpr": float(false_rate[i]), "tpr": float(recall[i])} for i in _thin(len(recall), false_rate)]
 
@@ -278,8 +282,8 @@ def calibration_curve(labels: Labels, probabilities: Floats, bins: int = 10) -> 
 def score_histogram(labels: Labels, probabilities: Floats, bins: int = 20) -> list[dict[str, float]]:
     """Rows per probability bin of equal width: {low, high, legitimate, fraud}."""
     edges = np.linspace(0.0, 1.0, bins + 1)
-    fraud, _ = np.histogram(probabilities[labels == 1], edges)
-    legitimate, _ = np.histogram(probabilities[labels == 0], edges)
+    fraud, _rest = np.histogram(probabilities[labels == 1], edges)
+    legitimate, _rest = np.histogram(probabilities[labels == 0], edges)
     return [
         {
             "low": float(edges[i]),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput, UnusableTarget
+from ecluse.sentences import _, num
 
 Rows = NDArray[np.int64]
 
@@ -21,7 +22,7 @@ LARGEST_GROUP = 0.05
 #: would be all that is measured. Below so many frauds no group is that large.
 LARGEST_FRAUD = 0.2
 LEAST_LARGEST = 20
-_ON_BOTH_SIDES = "Many rows are identical; equal rows stand on both sides of the split."
+_ON_BOTH_SIDES = _("Many rows are identical; equal rows stand on both sides of the split.")
 PARTS = 3
 FOLDS = 4
 """Folds of one draw: the validation part is a quarter of what is learned from."""
@@ -93,19 +94,28 @@ def split_rows(
     """
     check_labels(labels)
     if not 0 <= test_share <= MOST_TEST_SHARE:
-        raise InvalidInput(f"A test share of {test_share:g} is not between 0 and {MOST_TEST_SHARE:g}.")
+        raise InvalidInput(
+            _(
+                "A test share of %(value)s is not between 0 and %(number)s.",
+                value=num(test_share, "g"),
+                number=num(MOST_TEST_SHARE, "g"),
+            )
+        )
     shares = _Shares.of(test_share)
     if times is None:
         return _split_by_group(labels, groups, grouped_by, seed, shares, by_distinct)
     split = _split_by_time(times, shares)
-    trouble = "the time column has fewer than three distinct values" if split is None else None
+    trouble = _("the time column has fewer than three distinct values") if split is None else None
     wanted = [] if split is None else list(split.parts().values())[: shares.parts]
     if not all(0 < labels[part].sum() < len(part) for part in wanted):
-        trouble = "a part by time would hold one class only"
+        trouble = _("a part by time would hold one class only")
     if split is not None and trouble is None:
         return split
     drawn = _split_by_group(labels, groups, grouped_by, seed, shares, by_distinct)
-    warning = f"Rows are split at random, not by time: {trouble}. Expect lower figures on later rows."
+    warning = _(
+        "Rows are split at random, not by time: %(trouble)s. Expect lower figures on later rows.",
+        trouble=trouble,
+    )
     return replace(drawn, warnings=(warning, *drawn.warnings))
 
 
@@ -139,16 +149,29 @@ def check_labels(labels: NDArray[np.int8]) -> None:
     positives, rows = int(labels.sum()), len(labels)
     if positives == rows:
         raise UnusableTarget(
-            f"All {rows} labelled rows are fraud. Add rows that are not, or choose another column."
+            _(
+                "All %(rows)s labelled rows are fraud. Add rows that are not, or choose another column.",
+                rows=rows,
+            )
         )
     if positives < PARTS:
         raise UnusableTarget(
-            f"{positives} of {rows} rows are fraud; at least {PARTS} are needed: one each to train, validate "
-            "and test. Label more rows, or choose another target column."
+            _(
+                "%(positives)s of %(rows)s rows are fraud; at least %(least)s are needed: one each to "
+                "train, validate and test. Label more rows, or choose another target column.",
+                positives=positives,
+                rows=rows,
+                least=PARTS,
+            )
         )
     if rows - positives < PARTS:
         raise UnusableTarget(
-            f"Only {rows - positives} of {rows} rows are not fraud; at least {PARTS} are needed."
+            _(
+                "Only %(others)s of %(rows)s rows are not fraud; at least %(least)s are needed.",
+                others=rows - positives,
+                rows=rows,
+                least=PARTS,
+            )
         )
 
 
@@ -177,11 +200,11 @@ def _split_by_time(times: NDArray[np.float64], shares: _Shares) -> Split | None:
         return None
     if shares.parts < PARTS:
         at = int(bounds[np.argmin(np.abs(bounds - shares.train * len(times)))])
-        description = "By time: the earliest rows train, the latest validate; all are learned from."
+        description = _("By time: the earliest rows train, the latest validate; all are learned from.")
         return Split(np.sort(order[:at]), np.sort(order[at:]), order[:0], "time", description, times=known)
     first, second = _nearest_bounds(bounds, len(times), shares)
     cuts = (float(ranked[first]), float(ranked[second]))
-    description = "By time: the earliest rows train, the next validate, the latest test."
+    description = _("By time: the earliest rows train, the next validate, the latest test.")
     parts = (np.sort(order[:first]), np.sort(order[first:second]), np.sort(order[second:]))
     return Split(*parts, "time", description, cuts, times=known)
 
@@ -267,8 +290,11 @@ def _split_by_group(
     )
     if not all(frauds[part_of_group == part].sum() > 0 for part in range(shares.parts)):
         raise UnusableTarget(
-            f"All fraud belongs to {int(np.sum(frauds > 0))} value(s) of {grouped_by}; three parts cannot each "
-            "hold some. Leave the customer column out, or label more rows."
+            _(
+                "All fraud belongs to %(owner)s; three parts cannot each hold some. Leave the "
+                "customer column out, or label more rows.",
+                owner=_("%(count)s value(s) of %(column)s", count=int(np.sum(frauds > 0)), column=grouped_by),
+            )
         )
     part = part_of_group[member]
     train, validation, test = (np.flatnonzero(part == index).astype(np.int64) for index in range(PARTS))
@@ -278,8 +304,13 @@ def _split_by_group(
         share = float(frauds[largest].sum() / frauds.sum())
         warnings = (
             *warnings,
-            f"{int(largest.sum())} value(s) of {grouped_by} with {share:.0%} of the frauds are learned from only: the "
-            "figures are of all others.",
+            _(
+                "%(count)s value(s) of %(column)s with %(share)s of the frauds are learned from only: "
+                "the figures are of all others.",
+                count=int(largest.sum()),
+                column=grouped_by,
+                share=num(share, ".0%"),
+            ),
         )
     return Split(
         train,
@@ -305,8 +336,11 @@ def _loosened(member: Rows, labels: NDArray[np.int8]) -> tuple[Rows, tuple[str, 
     distinct = int(np.sum(frauds[~loose] > 0) + frauds[loose].sum())
     if distinct < PARTS:
         return np.arange(len(labels)), (
-            f"Only {distinct} frauds are distinct: equal rows stand on both sides of the split, so that the figures "
-            "are of rows that come again, not of new ones.",
+            _(
+                "Only %(count)s frauds are distinct: equal rows stand on both sides of the split, so "
+                "that the figures are of rows that come again, not of new ones.",
+                count=distinct,
+            ),
         )
     if not loose.any():
         return member, ()
@@ -334,8 +368,10 @@ def _weight(sizes: NDArray[np.float64], frauds: NDArray[np.float64], distinct: b
 
 def _describe(grouped_by: str | None) -> str:
     if grouped_by:
-        return f"At random: all rows of one {grouped_by} stay in one part, fraud spread evenly."
-    return "At random: identical rows stay in one part, fraud spread evenly."
+        return _(
+            "At random: all rows of one %(column)s stay in one part, fraud spread evenly.", column=grouped_by
+        )
+    return _("At random: identical rows stay in one part, fraud spread evenly.")
 
 
 def _assign(

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.errors import ModelUnreadable
+from ecluse.sentences import _
 
 Matrix = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -179,7 +180,11 @@ def family(name: str) -> Family:
     """The family called `name`. Raises ModelUnreadable for a name we do not know."""
     if name not in FAMILIES:
         raise ModelUnreadable(
-            f'Models of the family "{name}" cannot be read here. Known: {", ".join(FAMILIES)}.'
+            _(
+                'Models of the family "%(value)s" cannot be read here. Known: %(values)s.',
+                value=name,
+                values=", ".join(FAMILIES),
+            )
         )
     return cast(Family, import_module(FAMILIES[name].module))
 

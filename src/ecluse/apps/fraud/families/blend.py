@@ -10,6 +10,7 @@ import numpy as np
 
 from ecluse.apps.fraud.families import STEM, FittedModel, Floats, Matrix, loader
 from ecluse.errors import ModelUnreadable
+from ecluse.sentences import _
 
 SUFFIX = ".json"
 FORMAT = "ecluse blend 1"
@@ -79,14 +80,20 @@ def load(path: Path) -> BlendModel:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
-            raise ModelUnreadable(f"{path.name} is not a blend of ours. Fetch the version again.")
+            raise ModelUnreadable(
+                _("%(file)s is not a blend of ours. Fetch the version again.", file=path.name)
+            )
         listed = [(str(m["family"]), str(m["file"]), float(m["weight"])) for m in content["members"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, ModelUnreadable):
             raise
-        raise ModelUnreadable(f"{path.name} is damaged: {error!r}. Fetch the version again.") from error
+        raise ModelUnreadable(
+            _("%(file)s is damaged: %(error)s. Fetch the version again.", file=path.name, error=repr(error))
+        ) from error
     if not 0 < len(listed) <= MOST_MEMBERS or any(kind == "blend" for kind, _, _ in listed):
-        raise ModelUnreadable(f"{path.name} names members it cannot have. Fetch the version again.")
+        raise ModelUnreadable(
+            _("%(file)s names members it cannot have. Fetch the version again.", file=path.name)
+        )
     # A member lies beside its blend, whatever path its entry asks for.
     members = [Member(loader(kind).load(path.with_name(Path(file).name)), w) for kind, file, w in listed]
     return BlendModel(tuple(members))

@@ -13,6 +13,7 @@ import numpy as np
 from ecluse.apps.fraud.clock import with_heartbeat
 from ecluse.apps.fraud.families import OWN_PARAMS, STEM, FitData, Floats, Matrix, Params, Start, Tick, Until
 from ecluse.errors import ModelUnreadable
+from ecluse.sentences import _
 
 SUFFIX = ".cbm"
 MAGIC = b"CBM1"
@@ -29,7 +30,7 @@ FIXED = {
 DIARY = ("model_guid", "train_finish_time")
 STARTS = (
     Start(2, "CatBoost", {"depth": 6, "learning_rate": 0.06, "l2_leaf_reg": 5.0, "rounds": 1200}),
-    Start(11, "CatBoost, deep", {"depth": 8, "learning_rate": 0.08, "l2_leaf_reg": 5.0, "rounds": 800}),
+    Start(11, _("CatBoost, deep"), {"depth": 8, "learning_rate": 0.08, "l2_leaf_reg": 5.0, "rounds": 800}),
 )
 
 
@@ -144,11 +145,15 @@ def load(path: Path) -> CatBoostModel:
     try:
         raw = path.read_bytes()
         if not raw.startswith(MAGIC):
-            raise ModelUnreadable(f"{path.name} is not a CatBoost model. Fetch the version again.")
+            raise ModelUnreadable(
+                _("%(file)s is not a CatBoost model. Fetch the version again.", file=path.name)
+            )
         model.load_model(blob=raw)
     except (OSError, catboost.CatBoostError) as error:
         reason = str(error).strip().splitlines()[-1][:200]
-        raise ModelUnreadable(f"{path.name} is damaged: {reason}. Fetch the version again.") from error
+        raise ModelUnreadable(
+            _("%(file)s is damaged: %(error)s. Fetch the version again.", file=path.name, error=reason)
+        ) from error
     return CatBoostModel(model, len(model.feature_names_))
 
 

@@ -25,6 +25,7 @@ from ecluse.apps.fraud.families import (
     boost,
 )
 from ecluse.errors import ModelUnreadable
+from ecluse.sentences import _
 
 SUFFIX = ".txt.gz"
 # Per-row TreeSHAP holds (features + 1) doubles a row: chunks keep a batch within some tens of MB.
@@ -44,21 +45,21 @@ _LEVEL_SETS = {"num_leaves": 15, **_SAMPLED, "cat_smooth": 20.0, "native_categor
 # "plain" and "large" are two of AutoGluon's settings (tabular/models/lgb, "GBM" and "GBMLarge").
 STARTS = (
     Start(1, "LightGBM", {"learning_rate": 0.05, "num_leaves": 31, **_SAMPLED}),
-    Start(3, "LightGBM, level sets", {"learning_rate": 0.05, **_LEVEL_SETS}),
-    Start(5, "LightGBM, plain", {"learning_rate": 0.05, "num_leaves": 31}),
+    Start(3, _("LightGBM, level sets"), {"learning_rate": 0.05, **_LEVEL_SETS}),
+    Start(5, _("LightGBM, plain"), {"learning_rate": 0.05, "num_leaves": 31}),
     Start(
         7,
-        "LightGBM, extra trees",
+        _("LightGBM, extra trees"),
         {"learning_rate": 0.04, "num_leaves": 63, "extra_trees": True, **_SAMPLED},
     ),
     Start(
         8,
-        "LightGBM, shallow",
+        _("LightGBM, shallow"),
         {"learning_rate": 0.08, "num_leaves": 8, "max_depth": 3, "feature_fraction": 0.8, "lambda_l2": 5.0},
     ),
     Start(
         10,
-        "LightGBM, large",
+        _("LightGBM, large"),
         {"learning_rate": 0.03, "num_leaves": 128, "feature_fraction": 0.9, "min_data_in_leaf": 3},
     ),
 )
@@ -146,13 +147,19 @@ def load(path: Path) -> LightGbmModel:
         raw = path.read_bytes()
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ModelUnreadable(f"{path.name} cannot be read: {error}. Fetch the version again.") from error
+        raise ModelUnreadable(
+            _("%(file)s cannot be read: %(error)s. Fetch the version again.", file=path.name, error=error)
+        ) from error
     if not text.startswith("tree\nversion="):
-        raise ModelUnreadable(f"{path.name} is not a LightGBM text model. Fetch the version again.")
+        raise ModelUnreadable(
+            _("%(file)s is not a LightGBM text model. Fetch the version again.", file=path.name)
+        )
     try:
         return LightGbmModel(_from_text(text))
     except lightgbm.basic.LightGBMError as error:
-        raise ModelUnreadable(f"{path.name} is damaged: {error}. Fetch the version again.") from error
+        raise ModelUnreadable(
+            _("%(file)s is damaged: %(error)s. Fetch the version again.", file=path.name, error=error)
+        ) from error
 
 
 def _variation(rng: np.random.Generator) -> Params:

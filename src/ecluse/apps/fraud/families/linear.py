@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from ecluse.apps.fraud.families import STEM, FitData, Floats, Matrix, Params, Start, Tick, Until
 from ecluse.errors import ModelUnreadable
+from ecluse.sentences import _
 
 SUFFIX = ".json"
 FORMAT = "ecluse linear 1"
 FIT_ROWS = 100_000
 LEVELS = 64
-STARTS = (Start(6, "linear model", {"l2": 1.0}),)
+STARTS = (Start(6, _("linear model"), {"l2": 1.0}),)
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,17 @@ def load(path: Path) -> LinearModel:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
-            raise ModelUnreadable(f"{path.name} is not a linear model of ours. Fetch the version again.")
+            raise ModelUnreadable(
+                _("%(file)s is not a linear model of ours. Fetch the version again.", file=path.name)
+            )
         terms = tuple(Term(**term) for term in content["terms"])
         return LinearModel(terms, float(content["intercept"]), int(content["features"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, ModelUnreadable):
             raise
-        raise ModelUnreadable(f"{path.name} is damaged: {error!r}. Fetch the version again.") from error
+        raise ModelUnreadable(
+            _("%(file)s is damaged: %(error)s. Fetch the version again.", file=path.name, error=repr(error))
+        ) from error
 
 
 def _fit_rows(labels: NDArray[np.int8], rng: np.random.Generator) -> NDArray[np.int64]:

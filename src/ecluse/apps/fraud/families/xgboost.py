@@ -23,6 +23,7 @@ from ecluse.apps.fraud.families import (
     boost,
 )
 from ecluse.errors import ModelUnreadable
+from ecluse.sentences import _
 
 SUFFIX = ".ubj"
 FIXED = {
@@ -40,7 +41,7 @@ STARTS = (
     ),
     Start(
         9,
-        "XGBoost, deep",
+        _("XGBoost, deep"),
         {
             "max_depth": 8,
             "eta": 0.04,
@@ -132,11 +133,15 @@ def load(path: Path) -> XgBoostModel:
     try:
         raw = path.read_bytes()
         if not raw.startswith(b"{"):
-            raise ModelUnreadable(f"{path.name} is not an XGBoost model in UBJ. Fetch the version again.")
+            raise ModelUnreadable(
+                _("%(file)s is not an XGBoost model in UBJ. Fetch the version again.", file=path.name)
+            )
         booster.load_model(bytearray(raw))
     except (OSError, xgboost.core.XGBoostError) as error:
         reason = str(error).strip().splitlines()[-1][:200]
-        raise ModelUnreadable(f"{path.name} is damaged: {reason}. Fetch the version again.") from error
+        raise ModelUnreadable(
+            _("%(file)s is damaged: %(error)s. Fetch the version again.", file=path.name, error=reason)
+        ) from error
     return XgBoostModel(booster)
 
 

@@ -19,17 +19,29 @@ from ecluse.apps.fraud.features.history import (
     pair_keys,
 )
 from ecluse.errors import ModelUnreadable
+from ecluse.sentences import N_, _
 
 ENTITY_FILE = "entities.parquet"
 CUSTOMER_FILE = "history_customers.parquet"
 SEEN_FILE = "history_seen.parquet"
 
 HISTORY_NAMES = {
-    "history_rows": "earlier rows",
-    "history_since": "since the customer's last row",
-    "history_ratio": "times the customer's usual",
-    "history_deviation": "distance from the customer's usual",
-    "history_new": "new for the customer",
+    "history_rows": N_("%(name)s: earlier rows"),
+    "history_since": N_("%(name)s: since the customer's last row"),
+    "history_ratio": N_("%(name)s: times the customer's usual"),
+    "history_deviation": N_("%(name)s: distance from the customer's usual"),
+    "history_new": N_("%(name)s: new for the customer"),
+}
+DATE_NAMES = {
+    "hour": N_("%(name)s: hour"),
+    "weekday": N_("%(name)s: weekday"),
+    "day": N_("%(name)s: day"),
+    "month": N_("%(name)s: month"),
+}
+TEXT_NAMES = {
+    "characters": N_("%(name)s: characters"),
+    "words": N_("%(name)s: words"),
+    "digit share": N_("%(name)s: digit share"),
 }
 
 
@@ -116,7 +128,7 @@ class SumEncoder:
 
     @property
     def name(self) -> str:
-        (first, _), *rest = self.terms
+        (first, _rest), *rest = self.terms
         return first + "".join(f" {'+' if sign > 0 else '−'} {column}" for column, sign in rest)
 
     def features(self) -> list[Feature]:
@@ -176,7 +188,11 @@ class LevelEncoder:
 
     def features(self) -> list[Feature]:
         place = Feature(self.column, self.column, "level")
-        return [place, Feature(f"{self.column}: fraud rate", self.column, "rate")] if self.rates else [place]
+        return (
+            [place, Feature(_("%(name)s: fraud rate", name=self.column), self.column, "rate")]
+            if self.rates
+            else [place]
+        )
 
     def columns(self) -> tuple[str, ...]:
         return (self.column,)
@@ -228,8 +244,8 @@ class EntityEncoder:
 
     def features(self) -> list[Feature]:
         return [
-            Feature(f"{self.name}: seen", self.column, "count", self.beside or ""),
-            Feature(f"{self.name}: fraud rate", self.column, "rate", self.beside or ""),
+            Feature(_("%(name)s: seen", name=self.name), self.column, "count", self.beside or ""),
+            Feature(_("%(name)s: fraud rate", name=self.name), self.column, "rate", self.beside or ""),
         ]
 
     def columns(self) -> tuple[str, ...]:
@@ -270,7 +286,9 @@ class DateEncoder:
     parts: tuple[str, ...]
 
     def features(self) -> list[Feature]:
-        return [Feature(f"{self.column}: {part}", self.column, "date", part) for part in self.parts]
+        return [
+            Feature(_(DATE_NAMES[part], name=self.column), self.column, "date", part) for part in self.parts
+        ]
 
     def columns(self) -> tuple[str, ...]:
         return (self.column,)
@@ -320,8 +338,8 @@ class TextEncoder:
 
     def features(self) -> list[Feature]:
         return [
-            Feature(f"{self.column}: {detail}", self.column, "text", detail)
-            for detail in ("characters", "words", "digit share")
+            Feature(_(name, name=self.column), self.column, "text", detail)
+            for detail, name in TEXT_NAMES.items()
         ]
 
     def columns(self) -> tuple[str, ...]:
@@ -345,7 +363,7 @@ class MissingEncoder:
     watched: tuple[str, ...]
 
     def features(self) -> list[Feature]:
-        return [Feature("missing values", self.watched[0], "missing")]
+        return [Feature(_("missing values"), self.watched[0], "missing")]
 
     def columns(self) -> tuple[str, ...]:
         return self.watched
@@ -368,7 +386,7 @@ class HistoryEncoder:
 
     def features(self) -> list[Feature]:
         return [
-            Feature(f"{column}: {HISTORY_NAMES[kind]}", column, kind)
+            Feature(_(HISTORY_NAMES[kind], name=column), column, kind)
             for kind, column in self.history.feature_details()
         ]
 
@@ -418,7 +436,13 @@ def load_encoder(state: dict[str, Any], directory: Path) -> Encoder:
         return MissingEncoder(tuple(values["watched"]))
     if kind == "history":
         return _load_history(values, directory)
-    raise ModelUnreadable(f'feature_engineer.json holds an encoder "{kind}" that this version does not know.')
+    raise ModelUnreadable(
+        _(
+            '%(file)s holds an encoder "%(value)s" that this version does not know.',
+            file="feature_engineer.json",
+            value=kind,
+        )
+    )
 
 
 def _load_history(values: dict[str, Any], directory: Path) -> Encoder:

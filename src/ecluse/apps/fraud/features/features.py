@@ -56,6 +56,7 @@ from ecluse.apps.fraud.features.history import (
 from ecluse.apps.fraud.features.interactions import FeaturePlan, helpful, propose
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.errors import ModelUnreadable
+from ecluse.sentences import _
 
 __all__ = ["Feature", "FeatureEngineer", "FeaturePlan", "Matrix", "Roles", "Tick", "fit_features"]
 
@@ -167,14 +168,23 @@ class FeatureEngineer:
             state = json.loads((directory / STATE_FILE).read_text(encoding="utf-8"))
             if state["format"] != FORMAT:
                 raise ModelUnreadable(
-                    f"{STATE_FILE} has format {state['format']}; this version reads {FORMAT}."
+                    _(
+                        "%(file)s has format %(value)s; this version reads %(word)s.",
+                        file=STATE_FILE,
+                        value=state["format"],
+                        word=FORMAT,
+                    )
                 )
             return cls(tuple(load_encoder(item, directory) for item in state["encoders"]))
         except (OSError, KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
             if isinstance(error, ModelUnreadable):
                 raise
             raise ModelUnreadable(
-                f"{STATE_FILE} or a table beside it is damaged: {error!r}. Train again."
+                _(
+                    "%(file)s or a table beside it is damaged: %(error)s. Train again.",
+                    file=STATE_FILE,
+                    error=repr(error),
+                )
             ) from error
 
 
@@ -412,7 +422,7 @@ def _fit_levels(column: pl.Series, labels: Labels, folds: _Folds, *, rates: bool
         return encoder, [places]
     missing = np.isnan(places)
     member = np.where(missing, len(order), places).astype(np.int64)
-    _, held = _held_out(member, len(order) + 1, labels, folds)
+    _rest, held = _held_out(member, len(order) + 1, labels, folds)
     own = np.where(missing, np.nan, held).astype(np.float32)
     return replace(encoder, rates=tuple(float(rate) for rate in found[order])), [places, own]
 

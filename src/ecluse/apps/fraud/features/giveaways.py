@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.evaluation.metrics import Floats, Labels, average_precision, roc_auc
+from ecluse.sentences import _, num
 
 Codes = NDArray[np.int64]
 
@@ -74,7 +75,9 @@ def find_giveaways(frame: pl.DataFrame, kinds: Mapping[str, str], labels: Labels
         if one_sided is not None:
             found[name] = one_sided
         elif any(_tells(scores, truth) for scores in ranked):
-            found[name] = f"it alone separates the two classes (ROC AUC {alone[name]:.3f})"
+            found[name] = _(
+                "it alone separates the two classes (ROC AUC %(auc)s)", auc=num(alone[name], ".3f")
+            )
     found |= _pairs({name: codes[name] for name in codes if name not in found}, alone, truth)
     return tuple(Giveaway(name, reason) for name, reason in found.items())
 
@@ -82,7 +85,12 @@ def find_giveaways(frame: pl.DataFrame, kinds: Mapping[str, str], labels: Labels
 def say_left_out(giveaways: Sequence[Giveaway]) -> list[str]:
     """What to say of columns that were left out for it."""
     return [
-        f"{one.column} gives the label away and was left out: {one.reason}. If it is known before the outcome, keep it."
+        _(
+            "%(column)s gives the label away and was left out: %(why)s. If it is known before the "
+            "outcome, keep it.",
+            column=one.column,
+            why=one.reason,
+        )
         for one in giveaways
     ]
 
@@ -90,8 +98,12 @@ def say_left_out(giveaways: Sequence[Giveaway]) -> list[str]:
 def say_kept(giveaways: Sequence[Giveaway]) -> list[str]:
     """What to say of columns that a person kept all the same."""
     return [
-        f"{one.column} seems to give the label away and was kept: {one.reason}. If it is filled in after the outcome, "
-        "every figure promises too much."
+        _(
+            "%(column)s seems to give the label away and was kept: %(why)s. If it is filled in "
+            "after the outcome, every figure promises too much.",
+            column=one.column,
+            why=one.reason,
+        )
         for one in giveaways
     ]
 
@@ -111,8 +123,8 @@ def _filled_for_one(values: pl.Series, truth: NDArray[np.bool_]) -> str | None:
     if min(filled) > 0 or max(filled) < FILLED_SHARE or present.sum() < LEAST_ROWS:
         return None
     if filled[0] > 0:
-        return "it is filled for fraud only"
-    return "it is filled for legitimate rows only"
+        return _("it is filled for fraud only")
+    return _("it is filled for legitimate rows only")
 
 
 def _by_value(values: pl.Series) -> Floats:
@@ -178,6 +190,10 @@ def _pairs(
             for name, partner in ((one, other), (other, one)):
                 found.setdefault(
                     name,
-                    f"with {partner} it separates the two classes (ROC AUC {auc:.3f}), alone it does not",
+                    _(
+                        "with %(column)s it separates the two classes (ROC AUC %(auc)s), alone it does not",
+                        column=partner,
+                        auc=num(auc, ".3f"),
+                    ),
                 )
     return found

@@ -15,6 +15,7 @@ from ecluse.apps.fraud.features.features import Feature, Matrix, Tick
 from ecluse.apps.fraud.features.giveaways import LEAK_AUC
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.errors import ModelUnreadable
+from ecluse.sentences import _, num
 
 STATE_FILE = "feature_selector.json"
 FORMAT = 1
@@ -44,7 +45,13 @@ class FeatureSelector:
         where = {feature.name: position for position, feature in enumerate(available)}
         lost = [name for name in self.features if name not in where]
         if lost:
-            raise ModelUnreadable(f"{STATE_FILE} names features that are not made: {', '.join(lost[:5])}.")
+            raise ModelUnreadable(
+                _(
+                    "%(file)s names features that are not made: %(values)s.",
+                    file=STATE_FILE,
+                    values=", ".join(lost[:5]),
+                )
+            )
         return np.array([where[name] for name in self.features], dtype=np.int64)
 
     def save(self, directory: Path) -> str:
@@ -66,7 +73,13 @@ class FeatureSelector:
             dropped = tuple(Dropped(**item) for item in content["dropped"])
             return cls(tuple(content["features"]), dropped)
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise ModelUnreadable(f"{STATE_FILE} is missing or damaged: {error!r}. Train again.") from error
+            raise ModelUnreadable(
+                _(
+                    "%(file)s is missing or damaged: %(error)s. Train again.",
+                    file=STATE_FILE,
+                    error=repr(error),
+                )
+            ) from error
 
 
 def choose_columns(
@@ -107,7 +120,7 @@ def choose_features(matrix: Matrix, features: tuple[Feature, ...]) -> tuple[NDAr
             column.tobytes() if len(column) < SAMPLE_ROWS else _digest(column), feature.name
         )
         if twin != feature.name:
-            dropped.append(Dropped(feature.name, f"duplicate of {twin}"))
+            dropped.append(Dropped(feature.name, _("duplicate of %(column)s", column=twin)))
             continue
         kept.append(position)
     return np.array(kept, dtype=np.int64), dropped
@@ -126,8 +139,12 @@ def leak_warnings(
         if auc >= LEAK_AUC:
             told.setdefault(
                 feature.column,
-                f"{feature.column} alone separates fraud almost perfectly (ROC AUC {auc:.3f}). If it is filled "
-                "in after the fraud is known, leave it out.",
+                _(
+                    "%(column)s alone separates fraud almost perfectly (ROC AUC %(auc)s). If it is filled "
+                    "in after the fraud is known, leave it out.",
+                    column=feature.column,
+                    auc=num(auc, ".3f"),
+                ),
             )
     return list(told.values())
 
@@ -161,11 +178,11 @@ def _why_useless(column: pl.Series, spec: ColumnSpec) -> str | None:
     if distinct == 0 or (distinct == 1 and missing == 0):
         return "constant"
     if missing > MOST_MISSING:
-        return f"{missing:.1%} missing"
+        return _("%(share)s missing", share=num(missing, ".1%"))
     if spec.kind in ("identifier", "category") and distinct == len(known) and distinct > 20:
-        return "all distinct: cannot generalise"
+        return _("all distinct: cannot generalise")
     if spec.kind == "number" and distinct == len(known) > 20 and _counts_up(known):
-        return "a running number: cannot generalise"
+        return _("a running number: cannot generalise")
     return None
 
 
@@ -181,7 +198,7 @@ def _why_twin(column: pl.Series, frame: pl.DataFrame, twins: dict[tuple[int, str
     key = (int(column.hash(0).sum() or 0), str(column.dtype))
     twin = twins.setdefault(key, column.name)
     if twin != column.name and column.equals(frame[twin], null_equal=True):
-        return f"duplicate of {twin}"
+        return _("duplicate of %(column)s", column=twin)
     return None
 
 
@@ -196,7 +213,7 @@ def _strongest(
         tick()
         strength.append(separation(_rankable(part[spec.name]), truth))
     chosen = set(np.argsort(-np.array(strength), kind="stable")[:MAX_COLUMNS].tolist())
-    reason = f"weaker alone than the {MAX_COLUMNS} strongest columns"
+    reason = _("weaker alone than the %(count)s strongest columns", count=MAX_COLUMNS)
     weak = [Dropped(spec.name, reason) for at, spec in enumerate(specs) if at not in chosen]
     return [spec for at, spec in enumerate(specs) if at in chosen], weak
 

@@ -14,6 +14,7 @@ from ecluse.apps.fraud.rows import training
 from ecluse.catalog.tables import Dataset
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 if TYPE_CHECKING:
     from ecluse.apps.fraud.ensembles.building import EnsemblePlan
@@ -79,7 +80,7 @@ def ensemble_plan(profile: dict[str, Any], fraud_rate: float, seed: int = 0) -> 
 def _read(runtime: Runtime, task: Task, dataset_id: str | None) -> Dataset:
     """The table, once its profile is there."""
     while (dataset := work.table_of(runtime, task.user_id, dataset_id)).state == "profiling":
-        task.report("read", 0.0, "Waiting for the table to be read")
+        task.report("read", 0.0, _("Waiting for the table to be read"))
         time.sleep(0.5)
     return dataset
 

@@ -36,6 +36,7 @@ from ecluse.errors import (
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime, predictions_prefix
+from ecluse.sentences import _
 from ecluse.storage import join_key, safe_filename, timestamp
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def _plan(runtime: Runtime, task: Task, run_id: str) -> None:
     if "request" not in run.plan:
         return
     while (dataset := table_of(runtime, task.user_id, run.dataset_id)).state == "profiling":
-        task.report("read", 0.0, "Waiting for the table to be read")
+        task.report("read", 0.0, _("Waiting for the table to be read"))
         time.sleep(0.5)
     plan = plan_training(dataset, TrainingRequest.from_dict(run.plan["request"]))
     with runtime.catalog.write() as transaction:
@@ -257,8 +258,11 @@ class _Before:
         }
         if others := differing(self.files, made):
             raise CannotRepeat(
-                f"The training came out differently, though its table and libraries are the same: "
-                f"{', '.join(others[:5])}. Nothing is published. Repeat it on the kind of processor it was made on."
+                _(
+                    "The training came out differently, though its table and libraries are the same: "
+                    "%(files)s. Nothing is published. Repeat it on the kind of processor it was made on.",
+                    files=", ".join(others[:5]),
+                )
             )
 
 
@@ -364,7 +368,7 @@ def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) 
     )
     with runtime.catalog.write() as transaction:
         if not training.begin_publishing(transaction, run_id, version):
-            raise JobCancelled("The training was cancelled, or another attempt at it has published.")
+            raise JobCancelled(_("The training was cancelled, or another attempt at it has published."))
         models.announce(transaction, publication)
     metrics = _summary(report)
     manifest = runtime.registry_at(url).commit(
@@ -430,7 +434,9 @@ def _score(
                 table,
                 reasons_for=None if reasons == "none" else reasons,
                 columns=columns,
-                progress=lambda rows: task.report("score", min(rows / total, 1) * 0.9, f"{rows} / {total}"),
+                progress=lambda rows: task.report(
+                    "score", min(rows / total, 1) * 0.9, _("%(done)s / %(total)s", done=rows, total=total)
+                ),
                 kept=kept,
             )
             known = _unseen_labels(runtime, version, files, dataset, table)
@@ -457,7 +463,7 @@ def _score(
         )
     if not recorded:
         store.delete(key)
-        raise JobCancelled("The scoring was cancelled.")
+        raise JobCancelled(_("The scoring was cancelled."))
 
 
 def _by_importance(version: ModelVersion) -> list[str]:
@@ -535,14 +541,14 @@ def fetch_table(runtime: Runtime, dataset: Dataset, folder: Path) -> Path:
     stored = located.store.download(located.key, path)
     if stored.sha256 != dataset.sha256:
         raise DigestMismatch(
-            f"{dataset.filename} was changed in the store after its upload. Upload it again."
+            _("%(file)s was changed in the store after its upload. Upload it again.", file=dataset.filename)
         )
     return path
 
 
 def table_of(runtime: Runtime, user_id: str, dataset_id: str | None) -> Dataset:
     if dataset_id is None:
-        raise NotFound("The table was deleted before the job ran. Upload it again.")
+        raise NotFound(_("The table was deleted before the job ran. Upload it again."))
     with runtime.catalog.read() as transaction:
         return datasets.dataset_of(transaction, user_id, dataset_id)
 

@@ -28,6 +28,7 @@ from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import InvalidInput, JobCancelled
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.runtime import Runtime
+from ecluse.sentences import _, num, pack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,13 +166,13 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
         save_scores(made_folder, made)
         report = learned_report(version, dataset, made, load_scorer(made_folder).required_columns)
         (made_folder / REPORT_FILE).write_text(
-            json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+            json.dumps(pack(report), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
         )
         add_learned(made_folder, version.version, dataset.filename, made.result)
         task.report("save", 0.97)
         with runtime.catalog.read() as transaction:
             if inspections.inspection_of(transaction, task.user_id, inspection_id).status == "cancelled":
-                raise JobCancelled("The job was cancelled.")
+                raise JobCancelled(_("The job was cancelled."))
         published = patiently(
             lambda: models.publish(
                 runtime,
@@ -197,7 +198,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
             artifacts=work.artifacts_of(published.url, made_files),
         )
     if not recorded:
-        raise JobCancelled("The job was cancelled.")
+        raise JobCancelled(_("The job was cancelled."))
 
 
 def _questions_of(runtime: Runtime, inspection: Inspection, dataset: Dataset) -> Inspection | None:
@@ -268,7 +269,10 @@ def learned_report(
     if result["labels"] < MEASURED:
         kept["warnings"] = [
             *(one for one in kept.get("warnings", ()) if not one.startswith("Measured on ")),
-            f"Measured on {result['labels']} labels only: figures are rough, and lists show none.",
+            _(
+                "Measured on %(count)s labels only: figures are rough, and lists show none.",
+                count=result["labels"],
+            ),
         ]
     if "sample_histogram" in before:
         counts, edges = np.histogram(made.scores, bins=BINS, range=(0.0, 1.0))
@@ -369,7 +373,7 @@ def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
     result["seen"] = seen.count
     if outcomes is not None and result["outcomes"] is not None:
         result["notes"].append(outcomes.says())
-    result["notes"] += seen_notes("This version", seen, result["rows"])
+    result["notes"] += seen_notes(_("This version"), seen, result["rows"])
     _done(runtime, inspection_id, result)
 
 
@@ -410,9 +414,16 @@ def seen_notes(who: str, seen: Seen, rows: int) -> list[str]:
     """What to say of rows that a version learned from, and of a table of its that is gone."""
     notes = []
     if seen.count:
-        notes.append(f"{who} learned from {seen.count:,} of these {rows:,} rows: no figure counts them.")
+        notes.append(
+            _(
+                "%(who)s learned from %(count)s of these %(total)s rows: no figure counts them.",
+                who=who,
+                count=num(seen.count, ","),
+                total=num(rows, ","),
+            )
+        )
     if seen.gone:
-        notes.append(f"{who} learned from a table that is gone: rows of it may be among these.")
+        notes.append(_("%(who)s learned from a table that is gone: rows of it may be among these.", who=who))
     return notes
 
 
@@ -447,7 +458,9 @@ def _compared(
         *sides,
         outcomes=outcomes,
         seen=seen,
-        progress=lambda done: task.report("compare", min(done / total, 1) * 0.95, f"{done} / {total}"),
+        progress=lambda done: task.report(
+            "compare", min(done / total, 1) * 0.95, _("%(done)s / %(total)s", done=done, total=total)
+        ),
     )
 
 
@@ -461,7 +474,7 @@ def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
     dataset = work.table_of(runtime, task.user_id, run.dataset_id)
     plan = TrainingPlan.from_dict(run.plan)
     with runtime.scratch() as folder:
-        task.report("read", 0.0, "Keeping rows for the comparison")
+        task.report("read", 0.0, _("Keeping rows for the comparison"))
         destination, part = folder / "model", folder / "part"
         destination.mkdir()
         with work.open_stored(runtime, dataset, folder, task) as table:
@@ -517,7 +530,10 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
             kept = int(held.sum())
             if kept == 0:
                 raise InvalidInput(
-                    "The old version learned from every row that was kept for the comparison. Use later rows."
+                    _(
+                        "The old version learned from every row that was kept for the comparison. Use later "
+                        "rows."
+                    )
                 )
             write_rows(table, held, part)
         with open_table(part, dataset.filename) as rest:
@@ -525,14 +541,18 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
     notes = []
     if seen.gone:
         notes.append(
-            "The table of the old version is gone: rows that it learned from may be among those compared."
+            _("The table of the old version is gone: rows that it learned from may be among those compared.")
         )
     new = _version(runtime, inspection, run.version or "")
     learned = {"a": learned_counts(old.report), "b": learned_counts(new.report)}
     if learned["a"] and learned["b"] and is_poorer(learned["b"][1], learned["a"][1]):
         notes.append(
-            f"The new version learned from {learned['b'][1]:,} frauds alone, the old one from "
-            f"{learned['a'][1]:,}. Train on one table that holds the rows of both."
+            _(
+                "The new version learned from %(count)s frauds alone, the old one from %(total)s. "
+                "Train on one table that holds the rows of both.",
+                count=num(learned["b"][1], ","),
+                total=num(learned["a"][1], ","),
+            )
         )
     result |= {"held_out": before, "left_out": before - kept, "notes": notes, "learned": learned}
     _done(runtime, inspection_id, result, other_version=run.version)
@@ -552,7 +572,7 @@ def _done(
     with runtime.catalog.write() as transaction:
         recorded = inspections.set_done(transaction, inspection_id, result, other_version=other_version)
     if not recorded:
-        raise JobCancelled("The job was cancelled.")
+        raise JobCancelled(_("The job was cancelled."))
 
 
 def _inspection(runtime: Runtime, task: Task, inspection_id: str) -> tuple[Inspection, Dataset]:
@@ -560,7 +580,7 @@ def _inspection(runtime: Runtime, task: Task, inspection_id: str) -> tuple[Inspe
         inspection = inspections.inspection_of(transaction, task.user_id, inspection_id)
     dataset = work.table_of(runtime, task.user_id, inspection.dataset_id)
     while dataset.state == "profiling":
-        task.report("read", 0.0, "Waiting for the table to be read")
+        task.report("read", 0.0, _("Waiting for the table to be read"))
         time.sleep(0.5)
         with runtime.catalog.read() as transaction:
             dataset = datasets.dataset_of(transaction, task.user_id, dataset.id)
@@ -586,7 +606,9 @@ def _target(files: Path) -> tuple[str, str | None]:
 
 def _scoring(task: Task, dataset: Dataset, share: float) -> Callable[[int], None]:
     total = max(dataset.rows or 0, 1)
-    return lambda rows: task.report("score", min(rows / total, 1) * share, f"{rows} / {total}")
+    return lambda rows: task.report(
+        "score", min(rows / total, 1) * share, _("%(done)s / %(total)s", done=rows, total=total)
+    )
 
 
 def _failed(runtime: Runtime, task: Task, message: str, inspection_id: str) -> None:

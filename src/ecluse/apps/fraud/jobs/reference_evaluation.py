@@ -22,6 +22,7 @@ from ecluse.catalog.tables import ReferenceModel, User, new_id, now
 from ecluse.errors import InvalidInput, JobCancelled
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,8 +60,10 @@ def start_evaluation(runtime: Runtime, user: User, names: Sequence[str] = ()) ->
     chosen = [row for row in rows if row.sketches and library.is_readable(row)]
     if not chosen or (names and len(chosen) < len(rows)):
         raise InvalidInput(
-            "There is no reference to measure: only one built from a table can be. "
-            "Build some: ecluse fraud references demo"
+            _(
+                "There is no reference to measure: only one built from a table can be. Build some: "
+                "ecluse fraud references demo"
+            )
         )
     running = {
         job.title: job.id for job in runtime.jobs.list(user.id, limit=1000, active=True) if job.kind == KIND
@@ -93,7 +96,7 @@ def _evaluate(runtime: Runtime, task: Task, name: str) -> None:
                 found.append(measured)
     with runtime.catalog.write() as transaction:
         if not references.set_transfer(transaction, row, _summary(found)):
-            raise JobCancelled(f"{name} was replaced or removed while it was measured.")
+            raise JobCancelled(_("%(name)s was replaced or removed while it was measured.", name=name))
 
 
 def _match(runtime: Runtime, table: ReferenceModel, name: str) -> Match | None:

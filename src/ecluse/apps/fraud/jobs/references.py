@@ -36,6 +36,7 @@ from ecluse.models.references import (
 )
 from ecluse.registry import ManifestFile, checked_name
 from ecluse.runtime import Runtime
+from ecluse.sentences import _, num
 from ecluse.storage import safe_filename
 
 T = TypeVar("T")
@@ -122,8 +123,11 @@ def start_demo(
     unknown = set(domains) - {one.domain for one in known}
     if unknown:
         raise InvalidInput(
-            f"No simulated domain is called {sorted(unknown)[0]!r}. "
-            f"There are: {', '.join(dict.fromkeys(one.domain for one in known))}."
+            _(
+                "No simulated domain is called %(name)s. There are: %(names)s.",
+                name=repr(sorted(unknown)[0]),
+                names=", ".join(dict.fromkeys(one.domain for one in known)),
+            )
         )
     recipes = [
         Recipe(
@@ -153,7 +157,10 @@ def start_building(runtime: Runtime, user: User, recipes: Sequence[Recipe]) -> l
         checked_name(recipe.name)
         if not workflows.MIN_BUDGET <= recipe.budget_s <= MOST_BUDGET:
             raise InvalidInput(
-                f"A budget of {recipe.budget_s:g} s is out of range for a reference; use 2 s to 1 h."
+                _(
+                    "A budget of %(number)s s is out of range for a reference; use 2 s to 1 h.",
+                    number=num(recipe.budget_s, "g"),
+                )
             )
     running = running_jobs(runtime, user)
     return [_start(runtime, user, recipe, running.get((recipe.name, recipe.digest))) for recipe in recipes]
@@ -335,7 +342,7 @@ def _table(runtime: Runtime, task: Task, recipe: Recipe, folder: Path) -> tuple[
     located = runtime.stores.locate(dataset.url)
     if located.store.download(located.key, path).sha256 != dataset.sha256:
         raise DigestMismatch(
-            f"{dataset.filename} was changed in the store after its upload. Upload it again."
+            _("%(file)s was changed in the store after its upload. Upload it again.", file=dataset.filename)
         )
     return path, dataset
 
@@ -347,7 +354,7 @@ def _read_table(runtime: Runtime, task: Task, dataset_id: str | None) -> Dataset
             dataset = datasets.dataset_of(transaction, task.user_id, dataset_id or "")
         if dataset.state != "profiling":
             return dataset
-        task.report("read", 0.0, "Waiting for the table to be read")
+        task.report("read", 0.0, _("Waiting for the table to be read"))
         time.sleep(0.5)
 
 

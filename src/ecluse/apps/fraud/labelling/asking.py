@@ -37,6 +37,7 @@ from ecluse.apps.fraud.scoring.scoring import missing_message
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import ColumnsMissing
+from ecluse.sentences import _
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -171,7 +172,7 @@ def learn_about(
     """
     scores = score_all(table, base, progress)
     old = scores.score if before is None else score_all(table, before).score
-    tell(0.5, "Learning from the labels")
+    tell(0.5, _("Learning from the labels"))
     rows = np.array(sorted(labels), dtype=np.int64)
     truth = np.array([labels[row] for row in rows.tolist()], dtype=np.int8)
     at = rows - 1
@@ -194,7 +195,7 @@ def learn_about(
             fraud_rate=fraud_rate,
             seed=seed,
         )
-        tell(0.6, "Scoring the table with what was learned")
+        tell(0.6, _("Scoring the table with what was learned"))
         ordered = _margins(table, base, learned, scores, tell) if learned.reorders else margins
         suggested = fraud_rate is not None or scores.calibrated is not None
         slope, intercept = recalibrate(
@@ -281,7 +282,7 @@ def _margins(
         opinions = base.opinions_of(batch) if learned.voices else None
         parts.append(learned.margins(margins[part], parse_columns(batch, learned.specs), anomaly, opinions))
         done += batch.height
-        tell(0.6 + 0.35 * done / len(margins), "Scoring the table with what was learned")
+        tell(0.6 + 0.35 * done / len(margins), _("Scoring the table with what was learned"))
     return np.concatenate(parts)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ecluse.apps.fraud.labelling.questions import QuestionSet
 from ecluse.intervals import exact, is_telling
+from ecluse.sentences import _
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -117,7 +118,10 @@ def _told(answered: Answered, labels: Mapping[int, int], seed: int) -> LabelFigu
     others = len(labels) - len(answered.labels)
     if not others:
         return found
-    note = f"{others} labels are of rows that were not asked about; these figures do not count them."
+    note = _(
+        "%(count)s labels are of rows that were not asked about; these figures do not count them.",
+        count=others,
+    )
     return LabelFigures(**{**found.__dict__, "notes": (*found.notes, note)})
 
 
@@ -177,10 +181,14 @@ def figures_from(answered: Answered, *, seed: int = 0) -> LabelFigures:
     frauds = int(answered.labels.sum())
     notes = []
     if not len(answered.labels):
-        notes.append("No row that was asked about has an answer yet.")
+        notes.append(_("No row that was asked about has an answer yet."))
     elif min(frauds, len(answered.labels) - frauds) < FEW:
         notes.append(
-            f"{frauds} of {len(answered.labels)} labels are fraud: too few of one kind to say much. Label more rows."
+            _(
+                "%(done)s of %(count)s labels are fraud: too few of one kind to say much. Label more rows.",
+                done=frauds,
+                count=len(answered.labels),
+            )
         )
     counts = np.bincount(answered.groups, minlength=len(answered.population)).astype(np.float64)
     present = answered.population > 0
@@ -190,7 +198,9 @@ def figures_from(answered: Answered, *, seed: int = 0) -> LabelFigures:
     # One answer of a range, for many rows, is no figure yet.
     silent = present & (counts < np.minimum(answered.population, LEAST_OF_RANGE))
     if silent.any() and len(answered.labels):
-        notes.append("Some ranges of score have too few answers yet: what holds for all rows cannot be said.")
+        notes.append(
+            _("Some ranges of score have too few answers yet: what holds for all rows cannot be said.")
+        )
     precision = None
     if answered.flagged and not (silent & answered.tops).any():
         precision = Figure(*(min(value / answered.flagged, 1.0) for value in above))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ecluse.apps.fraud.labelling.figures import weighted_average_precision
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.errors import InvalidInput, ModelUnreadable
+from ecluse.sentences import _
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -160,7 +161,12 @@ class Learned:
         """Raises ModelUnreadable for what was not written by `to_dict`."""
         if data.get("format") != FORMAT:
             raise ModelUnreadable(
-                f"learned.json has format {data.get('format')!r}; this version reads {FORMAT}."
+                _(
+                    "%(file)s has format %(value)s; this version reads %(word)s.",
+                    file="learned.json",
+                    value=repr(data.get("format")),
+                    word=FORMAT,
+                )
             )
         try:
             columns = tuple(Column(**{**c, "quantiles": tuple(c["quantiles"])}) for c in data["columns"])
@@ -175,7 +181,13 @@ class Learned:
                 voices=tuple(Voice(**voice) for voice in data.get("voices", ())),
             )
         except (KeyError, TypeError, InvalidInput) as error:
-            raise ModelUnreadable(f"learned.json is damaged: {error!r}. Fetch the version again.") from error
+            raise ModelUnreadable(
+                _(
+                    "%(file)s is damaged: %(error)s. Fetch the version again.",
+                    file="learned.json",
+                    error=repr(error),
+                )
+            ) from error
 
 
 def learn_from_labels(
@@ -264,8 +276,13 @@ def check_kinds(labels: Labels) -> int:
     frauds = int(labels.sum())
     if min(frauds, len(labels) - frauds) < LEAST:
         raise InvalidInput(
-            f"{frauds} of {len(labels)} labels are fraud; at least {LEAST} of each kind are needed to learn. "
-            "Label more rows."
+            _(
+                "%(done)s of %(count)s labels are fraud; at least %(least)s of each kind are needed "
+                "to learn. Label more rows.",
+                done=frauds,
+                count=len(labels),
+                least=LEAST,
+            )
         )
     return frauds
 
@@ -296,7 +313,7 @@ def recalibrate(
     signs = 1.0 - 2.0 * labels.astype(np.float64)
     center, wide = np.array([0.0, prior]), np.array([SLOPE_DEVIATION, deviation])
     # Each pass looks closer at where the last one found the labels to point.
-    for _ in range(PASSES):
+    for _turn in range(PASSES):
         thetas = center[0] + REACH * wide[0] * np.linspace(-1, 1, GRID)
         levels = center[1] + REACH * wide[1] * np.linspace(-1, 1, GRID)
         told = np.empty((GRID, GRID))
@@ -353,7 +370,7 @@ def _slope(labels: Labels, margins: Floats) -> float:
     center = float(np.average(margins, weights=weight))
     # Theta is the logarithm of the slope, so that the order of rows is never turned round.
     theta, level = 0.0, prior
-    for _ in range(100):
+    for _turn in range(100):
         slope = float(np.exp(theta))
         x = slope * (margins - center)
         p = _sigmoid(x + level)
@@ -447,7 +464,7 @@ def _wins(
     """The share of resampled labels on which the correction has the higher average precision."""
     corrected = np.mean(unseen, axis=0)
     won = drawn = 0
-    for _ in range(200):
+    for _turn in range(200):
         rows = rng.integers(0, len(labels), len(labels))
         if 0 < labels[rows].sum() < len(rows):
             drawn += 1
@@ -465,7 +482,7 @@ def _correct(labels: Labels, offset: Floats, matrix: Floats, penalty: float) -> 
     ridge = np.full(x.shape[1], penalty)
     ridge[-1] = 1e-3
     weights = np.zeros(x.shape[1])
-    for _ in range(30):
+    for _turn in range(30):
         p = _sigmoid(offset + x @ weights)
         gradient = x.T @ (labels - p) - ridge * weights
         hessian = (x.T * np.maximum(p * (1 - p), 1e-9)) @ x + np.diag(ridge)

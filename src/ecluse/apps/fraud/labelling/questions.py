@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
@@ -130,7 +131,14 @@ def choose_questions(
     Raises InvalidInput for a count out of range.
     """
     if not FEWEST <= count <= MOST:
-        raise InvalidInput(f"{count} questions are out of range; ask {FEWEST} to {MOST}.")
+        raise InvalidInput(
+            _(
+                "%(count)s questions are out of range; ask %(least)s to %(most)s.",
+                count=count,
+                least=FEWEST,
+                most=MOST,
+            )
+        )
     rng = np.random.default_rng(seed)
     free = np.ones(len(scores), dtype=np.bool_)
     free[np.asarray(known, dtype=np.int64) - 1] = False

@@ -19,6 +19,7 @@ from ecluse.apps.fraud.scoring.scoring import ColumnCheck, ReasonsFor, missing_m
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
+from ecluse.sentences import _
 
 if TYPE_CHECKING:
     from ecluse.apps.fraud.scoring.scorers import Scorer
@@ -54,7 +55,7 @@ class LearnedScorer:
     def score_frame(self, raw: pl.DataFrame, reasons_for: ReasonsFor | None = "risky") -> pl.DataFrame:
         check = self.check(raw.columns)
         if check.missing:
-            raise ColumnsMissing(missing_message("The table", check))
+            raise ColumnsMissing(missing_message(_("The table"), check))
         return self.apply(self.base.score_frame(raw, reasons_for=reasons_for), raw)
 
     def score_table(
@@ -81,7 +82,11 @@ class LearnedScorer:
         for ours, name in named.items():
             if name not in table.columns:
                 raise InvalidInput(
-                    f'The table has no column "{name}" to read as "{ours}". Correct the mapping.'
+                    _(
+                        'The table has no column "%(column)s" to read as "%(name)s". Correct the mapping.',
+                        column=name,
+                        name=ours,
+                    )
                 )
         check = self.check(table.columns)
         missing = tuple(name for name in check.missing if name not in named and name not in theirs)
@@ -172,7 +177,13 @@ def with_learned(base: Scorer, folder: Path) -> Scorer:
             base, Learned.from_dict(content), float(content["threshold"]), float(content["medium_threshold"])
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelUnreadable(f"{LEARNED_FILE} is damaged: {error!r}. Fetch the version again.") from error
+        raise ModelUnreadable(
+            _(
+                "%(file)s is damaged: %(error)s. Fetch the version again.",
+                file=LEARNED_FILE,
+                error=repr(error),
+            )
+        ) from error
 
 
 def save_learned(folder: Path, learned: Learned, threshold: float, medium_threshold: float) -> None:

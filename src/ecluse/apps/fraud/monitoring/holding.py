@@ -17,6 +17,7 @@ from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.training.labelled import read_labelled, split_labelled
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 Mask = NDArray[np.bool_]
 
@@ -30,7 +31,10 @@ def hold_out(table: Table, plan: TrainingPlan) -> Mask:
     held = tested_rows(table, plan if plan.test_share else replace(plan, test_share=TrainingPlan.test_share))
     if not held.any():
         raise InvalidInput(
-            f"{table.filename} holds too few frauds to keep some for a comparison. Label more rows."
+            _(
+                "%(file)s holds too few frauds to keep some for a comparison. Label more rows.",
+                file=table.filename,
+            )
         )
     return held
 
@@ -38,7 +42,7 @@ def hold_out(table: Table, plan: TrainingPlan) -> Mask:
 def tested_rows(table: Table, plan: TrainingPlan) -> Mask:
     """(rows,) true for the rows that a training by this plan keeps back to measure on; none of few frauds."""
     rows = read_labelled(table, plan, Clock(plan.budget_s, lambda *said: None))
-    split, _ = split_labelled(rows, plan)
+    split, _rest = split_labelled(rows, plan)
     del rows
     target = ColumnSpec(plan.target, "category")
     labelled = np.concatenate(

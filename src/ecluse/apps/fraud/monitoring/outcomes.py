@@ -12,6 +12,7 @@ from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN, LabelReading, plain_text, reading_of_outcomes
 from ecluse.apps.fraud.tables.meaning import fraud_means
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 Labels = NDArray[np.int8]
 _SEED = 17
@@ -36,7 +37,7 @@ class Outcomes:
     def says(self) -> str:
         """Which value of the label counted as fraud."""
         if not self.fraud:
-            return f"No value of {self.label} means fraud here."
+            return _("No value of %(column)s means fraud here.", column=self.label)
         return fraud_means(self.label, " or ".join(self.fraud), None)
 
     def of(self, raw: pl.DataFrame) -> Labels:
@@ -97,7 +98,11 @@ def read_outcomes(
     same = hashed[1:] == hashed[:-1]
     if (same & (truth[1:] != truth[:-1])).any():
         raise InvalidInput(
-            f'{table.filename} gives two outcomes for one "{identifier}". Keep one row of each.'
+            _(
+                '%(file)s gives two outcomes for one "%(column)s". Keep one row of each.',
+                file=table.filename,
+                column=identifier,
+            )
         )
     first = np.append(True, ~same) if len(hashed) else np.zeros(0, dtype=np.bool_)
     return Outcomes(label, reading, fraud, identifier, hashed[first], truth[first])
@@ -117,10 +122,18 @@ def label_column(columns: tuple[str, ...], identifier: str, target: str) -> str:
         return others[0]
     if not target:
         raise InvalidInput(
-            f"The model predicts no column: name that of the outcomes (label). Theirs: {', '.join(columns[:30])}."
+            _(
+                "The model predicts no column: name that of the outcomes (label). Theirs: %(columns)s.",
+                columns=", ".join(columns[:30]),
+            )
         )
     raise InvalidInput(
-        f'The outcomes need the columns "{identifier}" and "{target}". Theirs: {", ".join(columns[:30])}.'
+        _(
+            'The outcomes need the columns "%(column)s" and "%(value)s". Theirs: %(columns)s.',
+            column=identifier,
+            value=target,
+            columns=", ".join(columns[:30]),
+        )
     )
 
 
@@ -147,4 +160,11 @@ def _keys(values: pl.Series) -> NDArray[np.uint64]:
 def _require(table: Table, column: str) -> None:
     if column not in table.columns:
         known = ", ".join(table.columns[:30])
-        raise InvalidInput(f'{table.filename} has no column "{column}". Its columns: {known}.')
+        raise InvalidInput(
+            _(
+                '%(file)s has no column "%(column)s". Its columns: %(columns)s.',
+                file=table.filename,
+                column=column,
+                columns=known,
+            )
+        )

@@ -20,6 +20,7 @@ from ecluse.apps.fraud.scoring.scorers import Scorer
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN
+from ecluse.sentences import _
 
 Counts = NDArray[np.int64]
 
@@ -119,10 +120,10 @@ def watch(
     notes = []
     if sketch is None:
         notes.append(
-            "This version keeps no sketch of its training rows: drift is not measured. Train it again."
+            _("This version keeps no sketch of its training rows: drift is not measured. Train it again.")
         )
     if check.missing:
-        notes.append("Columns of the model are missing: the rows are not scored.")
+        notes.append(_("Columns of the model are missing: the rows are not scored."))
     return {
         "rows": int(totals[_ROWS]),
         "columns": {

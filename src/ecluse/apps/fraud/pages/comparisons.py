@@ -17,6 +17,7 @@ from ecluse.catalog import models
 from ecluse.catalog.tables import Inspection
 from ecluse.errors import DigestMismatch, EcluseError, InvalidInput, NotFound, VersionNotFound
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.web import charts
 from ecluse.web.pages.models import compare_page, figure_names, listed
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -138,5 +139,7 @@ def _comparison(runtime: Runtime, user_id: str, name: str, inspection_id: str) -
     with runtime.catalog.read() as transaction:
         row = inspections.inspection_of(transaction, user_id, inspection_id)
     if (row.kind, row.model_name) != ("comparison", name):
-        raise NotFound(f"No inspection {inspection_id}. See: GET /api/models/NAME/VERSION/monitor")
+        raise NotFound(
+            _("No inspection %(value)s. See: GET /api/models/NAME/VERSION/monitor", value=inspection_id)
+        )
     return row

@@ -22,6 +22,7 @@ from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import InvalidInput, JobNotFound
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -393,7 +394,9 @@ def _header_row(names: str, written: str) -> int | None:
     # Four digits at most, as ² is a digit too, and thousands of them are no number to Python.
     number = int(written) if re.fullmatch(r"[0-9]{1,4}", written) else 0
     if not 1 <= number <= 2_000:
-        raise InvalidInput(f"Row {written[:20] or '–'} cannot hold the names: choose one from 1 to 2,000.")
+        raise InvalidInput(
+            _("Row %(value)s cannot hold the names: choose one from 1 to 2,000.", value=written[:20] or "–")
+        )
     return number
 
 
@@ -421,11 +424,19 @@ def _goal(choices: TrainChoices) -> str:
     value, given = _number(choices.goal_value), choices.goal_value or "–"
     if choices.goal == "recall" and not 0 < value <= 100:
         raise InvalidInput(
-            f"The share of fraud to find must be above 0 % and at most 100 %; it was {given}. Correct it."
+            _(
+                "The share of fraud to find must be above 0 %% and at most 100 %%; it was %(value)s. "
+                "Correct it.",
+                value=given,
+            )
         )
     if choices.goal == "precision" and not 0 < value <= 100:
         raise InvalidInput(
-            f"The share of alerts that are right must be above 0 % and at most 100 %; it was {given}. Correct it."
+            _(
+                "The share of alerts that are right must be above 0 %% and at most 100 %%; it was "
+                "%(value)s. Correct it.",
+                value=given,
+            )
         )
     if choices.goal in ("recall", "precision"):
         return f"{choices.goal}={value / 100:g}"
@@ -433,7 +444,11 @@ def _goal(choices: TrainChoices) -> str:
         return _cost_goal(value, given, choices.false_alarm)
     if not 0 < value <= MOST_ALERTS:
         raise InvalidInput(
-            f"The alerts a day must be a number above 0 and at most 1,000,000; it was {given}. Correct it."
+            _(
+                "The alerts a day must be a number above 0 and at most 1,000,000; it was %(value)s. "
+                "Correct it.",
+                value=given,
+            )
         )
     return f"alerts={value:g}"
 
@@ -443,7 +458,11 @@ def _cost_goal(missed: float, given: str, false_alarm: str) -> str:
     for value, said in ((missed, given), (alarm, false_alarm or "–")):
         if not 0 < value <= MOST_COST:
             raise InvalidInput(
-                f"A cost must be a number above 0 and at most 1,000,000,000; it was {said}. Correct it."
+                _(
+                    "A cost must be a number above 0 and at most 1,000,000,000; it was %(value)s. Correct "
+                    "it.",
+                    value=said,
+                )
             )
     return f"cost={missed:g}:{alarm:g}"
 

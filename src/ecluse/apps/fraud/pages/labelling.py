@@ -21,10 +21,10 @@ from ecluse.catalog import models
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
 from ecluse.errors import EcluseError, InvalidInput, JobNotFound
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.storage import safe_filename
 from ecluse.web.i18n import ABSENT, Words
 from ecluse.web.pages.jobs import Progress, progress_of
-from ecluse.web.phrases import translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
@@ -294,9 +294,7 @@ def _opinion(
         why=whys(say).get(question["why"], str(question["why"])),
         score=float(question["score"]),
         anomaly=question["anomaly"],
-        reasons=tuple(
-            (translated(str(text), say), float(effect)) for text, effect in (every[place] if every else ())
-        ),
+        reasons=tuple((say.phrase(text), float(effect)) for text, effect in (every[place] if every else ())),
         most=max(effects, default=1.0) or 1.0,
     )
 
@@ -313,7 +311,7 @@ def _share(text: str) -> float | None:
         return float(text.replace(",", ".").replace("%", "")) / 100
     except ValueError:
         raise InvalidInput(
-            f'A fraud rate of "{text}" is no number. Write per cent, such as 1, or nothing.'
+            _('A fraud rate of "%(value)s" is no number. Write per cent, such as 1, or nothing.', value=text)
         ) from None
 
 
@@ -387,7 +385,7 @@ def _chosen(runtime: Runtime, dataset: Dataset, model: str | None, offered: Sequ
 def _latest(
     runtime: Runtime, dataset: Dataset, kind: str, model: str | None, *, done: bool = False
 ) -> Inspection | None:
-    name, _, version = (model or "").partition("@")
+    name, _rest, version = (model or "").partition("@")
     with runtime.catalog.read() as transaction:
         found = inspections.list_inspections(
             transaction,

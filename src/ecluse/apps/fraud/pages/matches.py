@@ -21,6 +21,7 @@ from ecluse.catalog import references
 from ecluse.catalog.tables import Dataset, ReferenceModel
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.web.i18n import Words
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
@@ -223,7 +224,7 @@ def _sent(theirs: list[str] | None, was: list[str] | None, ours: list[str] | Non
         return list(zip(theirs or (), was or (), ours or (), strict=True))
     except ValueError:
         raise InvalidInput(
-            "The form did not arrive whole. Load the page again and send it once more."
+            _("The form did not arrive whole. Load the page again and send it once more.")
         ) from None
 
 
@@ -240,10 +241,15 @@ def corrected(before: Mapping[str, str | None], sent: Sent) -> dict[str, str | N
     Raises InvalidInput where two columns are to stand for the same one.
     """
     wanted: dict[str, str] = {}
-    for theirs, _, ours in sent:
+    for theirs, _rest, ours in sent:
         if ours and ours in wanted:
             raise InvalidInput(
-                f'"{wanted[ours]}" and "{theirs}" cannot both stand for "{ours}". Choose one of them.'
+                _(
+                    '"%(name)s" and "%(column)s" cannot both stand for "%(word)s". Choose one of them.',
+                    name=wanted[ours],
+                    column=theirs,
+                    word=ours,
+                )
             )
         if ours:
             wanted[ours] = theirs
@@ -267,7 +273,12 @@ def stated_rate(text: str) -> float:
         percent = math.nan
     if not low <= percent <= high:
         raise InvalidInput(
-            f"The stated fraud rate must be from {low:g} % to {high:g} %; it was {text or '–'}. Correct it."
+            _(
+                "The stated fraud rate must be from %(low)s to %(high)s; it was %(value)s. Correct it.",
+                low=f"{low:g} %",
+                high=f"{high:g} %",
+                value=text or "–",
+            )
         )
     return percent / 100
 

@@ -18,6 +18,7 @@ from ecluse.catalog import models
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
 from ecluse.errors import EcluseError, InvalidInput, JobNotFound, NotFound
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.web import charts
 from ecluse.web.comparison import LOWER
 from ecluse.web.i18n import Words
@@ -141,7 +142,7 @@ def retrain(
     row = _watched(runtime, user.user.id, name, version)
     seconds = next((float(offered) for offered in BUDGETS if str(offered) == budget), None)
     try:
-        _, look = watching.start_retraining(
+        _rest, look = watching.start_retraining(
             runtime, user.user.id, f"{row.name}@{row.version}", dataset, budget_s=seconds
         )
     except InvalidInput as error:
@@ -290,7 +291,9 @@ def _monitor_page(
             version.name,
             version.version,
         ):
-            raise NotFound(f"No inspection {look}. See: GET /api/models/NAME/VERSION/monitor")
+            raise NotFound(
+                _("No inspection %(value)s. See: GET /api/models/NAME/VERSION/monitor", value=look)
+            )
         tables, total = datasets.readable_datasets(transaction, user_id, limit=TABLES_OFFERED)
         told = [*looks, *([shown] if shown else [])]
         names = datasets.filenames(transaction, user_id, [one.dataset_id for one in told])
@@ -379,6 +382,9 @@ def _watched(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVe
         row = models.version_of(transaction, user_id, name, version)
     if row.report.get("threshold") is None:
         raise NotFound(
-            f"{row.name}@{row.version} scores no rows, so there is nothing to watch. See: GET /api/models"
+            _(
+                "%(model)s scores no rows, so there is nothing to watch. See: GET /api/models",
+                model=f"{row.name}@{row.version}",
+            )
         )
     return row

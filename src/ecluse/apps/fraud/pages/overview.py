@@ -14,7 +14,6 @@ from ecluse.errors import EcluseError
 from ecluse.runtime import Runtime
 from ecluse.web.admission import admission_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
-from ecluse.web.phrases import translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 from ecluse.web.uploads import open_upload
@@ -41,7 +40,7 @@ async def upload(request: Request, runtime: RuntimeDep, user: CurrentUser) -> Re
         if error.status >= 500:
             raise
         if scripted:
-            message = translated(str(error), words_of(request))
+            message = words_of(request).phrase(str(error))
             return JSONResponse({"error": {"code": error.code, "message": message}}, error.status)
         return await run_in_threadpool(_fraud_page, request, runtime, user.user.id, error=error)
     row = await run_in_threadpool(workflows.record_dataset, runtime, user.user.id, incoming.filename, stored)

@@ -34,7 +34,6 @@ from ecluse.web import charts
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
-from ecluse.web.phrases import translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
@@ -199,7 +198,7 @@ def risky_row(row: Mapping[str, Any], columns: list[str], say: Words) -> Risky:
     """A scored row as the page shows it."""
     names = names_of(row)
     reasons = [
-        (translated(str(row[f"reason_{i}"]), say), float(row[f"reason_{i}_effect"]))
+        (say.phrase(row[f"reason_{i}"]), float(row[f"reason_{i}_effect"]))
         for i in range(1, REASONS + 1)
         if row.get(f"reason_{i}") and row.get(f"reason_{i}_effect") is not None
     ]

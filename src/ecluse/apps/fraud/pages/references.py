@@ -19,10 +19,10 @@ from ecluse.catalog.tables import ReferenceModel
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime
+from ecluse.sentences import N_
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import poll_seconds
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
-from ecluse.web.phrases import N_
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 from ecluse.work import cancel_job

@@ -10,11 +10,15 @@ from ecluse.apps.fraud.features.giveaways import Giveaway, find_giveaways
 from ecluse.apps.fraud.profiling.parts import contradictions, drifts, warn_of_contradictions, warn_of_drift
 from ecluse.apps.fraud.tables.description import ColumnProfile, as_categories
 from ecluse.apps.fraud.tables.guesses import Guesses
+from ecluse.sentences import _, num
 
 # Below this number of frauds, one more or less changes every figure.
 FEW_POSITIVES = 20
 # Of wider tables rows are not compared with each other, nor columns with the label.
 MOST_COLUMNS = 2_000
+
+#: Columns that a warning names.
+NAMED = 5
 
 
 def what_to_check(
@@ -28,18 +32,37 @@ def what_to_check(
     warnings = []
     repeated = parsed.height - parsed.n_unique() if parsed.width <= MOST_COLUMNS else 0
     if repeated:
-        whose = "" if parsed.height == rows else f" of {parsed.height:,} sampled"
-        warnings.append(f"Exact duplicates of another row: {repeated:,}{whose}.")
+        warnings.append(
+            _("Exact duplicates of another row: %(count)s.", count=num(repeated))
+            if parsed.height == rows
+            else _(
+                "Exact duplicates of another row: %(count)s of %(rows)s sampled.",
+                count=num(repeated),
+                rows=num(parsed.height),
+            )
+        )
     constant = [column.name for column in columns if column.kind == "constant"]
     if constant:
-        warnings.append(f"{_listed(constant)}: one value only, or none; it tells nothing.")
+        warnings.append(
+            _("%(columns)s: one value only, or none; it tells nothing.", columns=", ".join(constant))
+            if len(constant) <= NAMED
+            else _(
+                "%(columns)s and %(count)s more: one value only, or none; it tells nothing.",
+                columns=", ".join(constant[:NAMED]),
+                count=len(constant) - NAMED,
+            )
+        )
     if guesses.target is None or guesses.positive_value is None:
         return warnings
     rate = guesses.fraud_rate or 0.0
     positives = round(rate * rows * (1 - _missing(columns, guesses.target.column)))
     if positives < FEW_POSITIVES:
         warnings.append(
-            f"Positive rows: {positives}, fewer than {FEW_POSITIVES}; the figures of any model will be uncertain."
+            _(
+                "Positive rows: %(count)s, fewer than %(few)s; the figures of any model will be uncertain.",
+                count=positives,
+                few=FEW_POSITIVES,
+            )
         )
     return [
         *warnings,
@@ -65,7 +88,11 @@ def giveaways_of(
 
 def _say_found(giveaways: Sequence[Giveaway]) -> list[str]:
     return [
-        f"{one.column} gives the label away and is left out unless you keep it: {one.reason}."
+        _(
+            "%(column)s gives the label away and is left out unless you keep it: %(why)s.",
+            column=one.column,
+            why=one.reason,
+        )
         for one in giveaways
     ]
 
@@ -122,8 +149,3 @@ def numbers_rows(values: pl.Series) -> bool:
 
 def _missing(columns: Sequence[ColumnProfile], name: str) -> float:
     return next(column.missing_share for column in columns if column.name == name)
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

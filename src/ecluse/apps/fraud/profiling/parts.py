@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ecluse.apps.fraud.evaluation.drift import ColumnDrift, DriftCounter, reference_of
 from ecluse.apps.fraud.evaluation.metrics import Floats, Labels
+from ecluse.sentences import _, num
 
 Rows = NDArray[np.int64]
 
@@ -22,9 +23,9 @@ SPREAD_COLUMNS, SPREAD_VALUES = 3, 100
 #: Shares of the test rows, or of the frauds, below which a few repeated rows are no news.
 REPEATED_SHARE, CONTRADICTED_SHARE = 0.01, 0.01
 NAMED: Final = 5
-HOW_SUSPECTED: Final = (
-    "legitimate rows that score as high as the mean fraud, and frauds that score as low as the mean "
-    "legitimate row"
+HOW_SUSPECTED: Final = _(
+    "legitimate rows that score as high as the mean fraud, and frauds that score as low "
+    "as the mean legitimate row"
 )
 
 
@@ -93,13 +94,21 @@ def warn_of_repeats(found: Repeats) -> list[str]:
     warnings = []
     if found.equal > REPEATED_SHARE * found.of:
         warnings.append(
-            f"{found.equal:,} of {found.of:,} test rows equal a row that was learned from, but for identifiers and "
-            "time: the figures may promise too much."
+            _(
+                "%(count)s of %(rows)s test rows equal a row that was learned from, but for "
+                "identifiers and time: the figures may promise too much.",
+                count=num(found.equal, ","),
+                rows=num(found.of, ","),
+            )
         )
     if found.nearly > REPEATED_SHARE * found.of:
         warnings.append(
-            f"{found.nearly:,} of {found.of:,} test rows nearly equal a row that was learned from (numbers rounded to "
-            "two digits): the figures may promise too much."
+            _(
+                "%(count)s of %(rows)s test rows nearly equal a row that was learned from (numbers "
+                "rounded to two digits): the figures may promise too much.",
+                count=num(found.nearly, ","),
+                rows=num(found.of, ","),
+            )
         )
     return warnings
 
@@ -109,8 +118,12 @@ def warn_of_contradictions(count: int, frauds: int) -> list[str]:
     if count <= CONTRADICTED_SHARE * frauds:
         return []
     return [
-        f"{count:,} of {frauds:,} frauds equal a row that is labelled legitimate, but for identifiers and time: look "
-        "for wrong labels, or for what tells them apart."
+        _(
+            "%(count)s of %(total)s frauds equal a row that is labelled legitimate, but for "
+            "identifiers and time: look for wrong labels, or for what tells them apart.",
+            count=num(count, ","),
+            total=num(frauds, ","),
+        )
     ]
 
 
@@ -119,11 +132,24 @@ def warn_of_drift(found: Sequence[ColumnDrift]) -> list[str]:
     far = [drift for drift in found if drift.verdict == "far"]
     if not far:
         return []
-    names = ", ".join(drift.column for drift in far[:NAMED])
-    more = f" and {len(far) - NAMED} more" if len(far) > NAMED else ""
+    names, index = ", ".join(drift.column for drift in far[:NAMED]), num(far[0].index, ".2f")
+    if len(far) <= NAMED:
+        return [
+            _(
+                "%(columns)s: the latest rows differ much from the earliest (population stability "
+                "index up to %(number)s). Expect more of it in use, and watch the model.",
+                columns=names,
+                number=index,
+            )
+        ]
     return [
-        f"{names}{more}: the latest rows differ much from the earliest (population stability index up to "
-        f"{far[0].index:.2f}). Expect more of it in use, and watch the model."
+        _(
+            "%(columns)s and %(count)s more: the latest rows differ much from the earliest (population stability "
+            "index up to %(number)s). Expect more of it in use, and watch the model.",
+            columns=names,
+            count=len(far) - NAMED,
+            number=index,
+        )
     ]
 
 

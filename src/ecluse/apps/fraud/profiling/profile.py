@@ -29,6 +29,7 @@ from ecluse.apps.fraud.tables.description import (
 )
 from ecluse.apps.fraud.tables.guesses import Guess, Guesses, guess_roles, guesses_from_dict, with_roles
 from ecluse.apps.fraud.tables.sketches import ColumnSketch, sketch_columns
+from ecluse.sentences import _, num
 
 __all__ = ["ColumnProfile", "Guess", "Guesses", "Progress", "Role", "TableProfile", "profile_table"]
 
@@ -77,9 +78,9 @@ def profile_table(
     Raises UnreadableTable where the table is malformed.
     """
     report = progress or (lambda fraction, message: None)
-    report(0.0, "Counting rows")
+    report(0.0, _("Counting rows"))
     rows = table.row_count()
-    report(0.1, f"{rows:,} rows")
+    report(0.1, _("%(count)s rows", count=num(rows, ",")))
     raw = table.sample(sample_rows)
     specs = infer_columns(raw, decimal_comma=table.format.decimal_comma)
     if rows <= WHOLE_ROWS and rows * len(specs) <= WHOLE_CELLS:
@@ -91,14 +92,17 @@ def profile_table(
         specs = _with_rare_values(specs, _values_beyond_sample(table, specs))
         parsed = parsed_columns(raw, specs)
         totals = stream_totals(table, specs, rows, report)
-    report(0.8, "Looking at each column")
+    report(0.8, _("Looking at each column"))
     columns = []
     for done, spec in enumerate(specs):
         columns.append(describe_column(spec, parsed[spec.name], totals[spec.name], rows))
         if done % 100 == 99:
-            report(0.8 + 0.1 * done / len(specs), f"{done + 1:,} of {len(specs):,} columns")
+            report(
+                0.8 + 0.1 * done / len(specs),
+                _("%(done)s of %(total)s columns", done=num(done + 1, ","), total=num(len(specs), ",")),
+            )
     guesses = guess_roles(columns, parsed, totals, rows)
-    report(0.9, "Looking for what to check")
+    report(0.9, _("Looking for what to check"))
     some = parsed.head(WHOLE_ROWS)
     giveaways = giveaways_of(columns, guesses, some)
     warnings = what_to_check(columns, guesses, some, rows, giveaways)

@@ -19,6 +19,7 @@ from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN, read_labels
 from ecluse.apps.fraud.tables.sketches import sketch_columns
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 #: Rows from which columns are sketched and the sample is drawn, spread evenly over the table.
 LOOKED_AT: Final = 20_000
@@ -58,7 +59,9 @@ def describe(
     Raises InvalidInput where a column bears the name that the label has in a sample.
     """
     if any(spec.name == SAMPLE_LABEL for spec in specs):
-        raise InvalidInput(f"A column is called {SAMPLE_LABEL!r}, which is the sample's own. Rename it.")
+        raise InvalidInput(
+            _("A column is called %(name)s, which is the sample's own. Rename it.", name=repr(SAMPLE_LABEL))
+        )
     looked_at = table.sample(LOOKED_AT)
     labels = read_labels(looked_at[target], positive_value)
     looked_at, known = looked_at.filter(labels != UNKNOWN), labels[labels != UNKNOWN]

@@ -19,6 +19,7 @@ import polars as pl
 from ecluse.apps.fraud.references.domains import DOMAINS
 from ecluse.apps.fraud.references.domains.drawing import Array, Cast, Column, Domain, draw_drift
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 FEWEST, MOST = 4_000, 8_000
 RATES: Final = (0.008, 0.05)
@@ -86,8 +87,12 @@ def institution(name: str) -> Institution:
     known = {one.name: one for one in _everyone()} | {one.domain: one for one in outsiders()}
     if name not in known:
         raise InvalidInput(
-            f"No simulated institution is called {name!r}. Name a domain ({', '.join(DOMAINS)}) or one of "
-            "its institutions."
+            _(
+                "No simulated institution is called %(name)s. Name a domain (%(names)s) or one of its "
+                "institutions.",
+                name=repr(name),
+                names=", ".join(DOMAINS),
+            )
         )
     return known[name]
 

@@ -22,6 +22,7 @@ from ecluse.models import CheckedOut
 from ecluse.models.references import check_told
 from ecluse.registry import Manifest, Progress
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 if TYPE_CHECKING:
     from ecluse.apps.fraud.references.index import ReferenceIndex
@@ -37,7 +38,7 @@ SAMPLE_LABEL: Final = "__label__"
 def expect_administrator(user: User) -> None:
     """`Forbidden` for anyone who may not change the library."""
     if user.role != "admin":
-        raise Forbidden("Only administrators change the library of reference models. Ask one of yours.")
+        raise Forbidden(_("Only administrators change the library of reference models. Ask one of yours."))
 
 
 # Find
@@ -136,12 +137,17 @@ def match_dataset(
     from ecluse.apps.fraud.tables.sketches import ColumnSketch
 
     if dataset.state == "failed":
-        raise InvalidInput(f"{dataset.filename} could not be read: {dataset.error}")
+        raise InvalidInput(
+            _("%(file)s could not be read: %(error)s", file=dataset.filename, error=dataset.error)
+        )
     if dataset.profile is None:
-        raise InvalidInput(f"{dataset.filename} is still being read. Try again once it is.")
+        raise InvalidInput(_("%(file)s is still being read. Try again once it is.", file=dataset.filename))
     if "sketches" not in dataset.profile:
         raise InvalidInput(
-            f"{dataset.filename} was read before tables could be matched. Delete it and upload it again."
+            _(
+                "%(file)s was read before tables could be matched. Delete it and upload it again.",
+                file=dataset.filename,
+            )
         )
     sketches = [ColumnSketch.from_dict(one) for one in dataset.profile["sketches"]]
     return match_table(

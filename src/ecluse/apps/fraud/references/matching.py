@@ -17,6 +17,7 @@ import numpy as np
 from ecluse.apps.fraud.references.index import Candidate, Columns, Vocabulary, columns_of
 from ecluse.apps.fraud.tables.names import is_anonymous, meaning, name_reason, split_words
 from ecluse.apps.fraud.tables.sketches import KINDS, OUTER, QUANTILES, ColumnSketch
+from ecluse.sentences import _, num
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -207,21 +208,29 @@ def _result(matches: list[Match], limit: int, references: int) -> MatchResult:
     if reached:
         passed = tuple(reached[:limit])
         below = tuple(match for match in near if match not in passed)[:BELOW]
-        return MatchResult(False, f"{passed[0].reference} means the same", passed, below)
+        return MatchResult(False, _("%(name)s means the same", name=passed[0].reference), passed, below)
     nearest, below = tuple(near[:limit]), tuple(near[limit : limit + BELOW])
     if not references:
-        return MatchResult(True, "The library holds no reference.", ())
+        return MatchResult(True, _("The library holds no reference."), ())
     if not nearest:
-        return MatchResult(True, "No column of this table is like one of a reference.", ())
+        return MatchResult(True, _("No column of this table is like one of a reference."), ())
     best = nearest[0]
     if best.similarity >= GATE:
         return MatchResult(
-            True, f"{best.reference} has one column in common, which is too little.", nearest, below
+            True,
+            _("%(name)s has one column in common, which is too little.", name=best.reference),
+            nearest,
+            below,
         )
     return MatchResult(
         True,
-        f"No reference is near enough: the nearest, {best.reference}, reaches {best.similarity:.2f} of the "
-        f"{GATE:.2f} that a match needs.",
+        _(
+            "No reference is near enough: the nearest, %(name)s, reaches %(share)s of the "
+            "%(number)s that a match needs.",
+            name=best.reference,
+            share=num(best.similarity, ".2f"),
+            number=num(GATE, ".2f"),
+        ),
         nearest,
         below,
     )
@@ -410,13 +419,13 @@ def _match(theirs: Sequence[str], candidate: Candidate, like: _Likeness, said: _
     quality = np.zeros(len(ours))
     for mine, other in chosen:
         if (mine, other) in settled:
-            pair, quality[other] = Pair(theirs[mine], ours[other], "corrected by you", 1.0), 1.0
+            pair, quality[other] = Pair(theirs[mine], ours[other], _("corrected by you"), 1.0), 1.0
         else:
             why = name_reason(theirs[mine], ours[other]) if not like.nameless[mine, other] else ""
             if like.dates[mine, other] and not scores[mine, other]:
-                why = "the only date left"
+                why = _("the only date left")
             score = max(scores[mine, other], fills[mine, other])
-            pair = Pair(theirs[mine], ours[other], why or "same distribution", round(float(score), 4))
+            pair = Pair(theirs[mine], ours[other], why or _("same distribution"), round(float(score), 4))
             quality[other] = _quality(score, like.shapes[mine, other])
         # A pair that is worth nothing is none: its column is missing.
         if quality[other] > 0:
@@ -501,7 +510,7 @@ def _settled(
         if wanted in ours:
             pairs.add((mine, ours.index(str(wanted))))
     refused = [other for other, name in enumerate(ours) if name in said.refused]
-    for other in (*refused, *(other for _, other in pairs)):
+    for other in (*refused, *(pair[1] for pair in pairs)):
         scores[:, other] = fills[:, other] = 0.0
     for mine, other in pairs:
         scores[mine, other] = 1_000.0

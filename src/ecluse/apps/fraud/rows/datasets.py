@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import Dataset, Inspection, Label, MigrationRow, Prediction, TrainingRun, now
 from ecluse.errors import NotFound
+from ecluse.sentences import _
 
 
 def add_dataset(transaction: Transaction, dataset: Dataset) -> Dataset:
@@ -21,7 +22,7 @@ def add_dataset(transaction: Transaction, dataset: Dataset) -> Dataset:
 def dataset_of(transaction: Transaction, user_id: str, dataset_id: str) -> Dataset:
     dataset = transaction.scalar(select(Dataset).where(Dataset.id == dataset_id, Dataset.user_id == user_id))
     if dataset is None:
-        raise NotFound(f"No dataset {dataset_id}. See your datasets: GET /api/datasets")
+        raise NotFound(_("No dataset %(value)s. See your datasets: GET /api/datasets", value=dataset_id))
     return dataset
 
 
@@ -35,7 +36,9 @@ def dataset_by_url(transaction: Transaction, user_id: str, url: str) -> Dataset:
         mine.where(Dataset.id.in_(moved))
     )
     if dataset is None:
-        raise NotFound(f"No dataset of yours is stored at {url}. See your datasets: GET /api/datasets")
+        raise NotFound(
+            _("No dataset of yours is stored at %(value)s. See your datasets: GET /api/datasets", value=url)
+        )
     return dataset
 
 
@@ -127,7 +130,7 @@ def cancel_profile(transaction: Transaction, job_id: str) -> bool:
     cancelled = transaction.execute(
         update(Dataset)
         .where(Dataset.job_id == job_id, Dataset.state == "profiling")
-        .values(state="failed", error="Reading it was stopped on request. Upload it again.")
+        .values(state="failed", error=_("Reading it was stopped on request. Upload it again."))
         .returning(Dataset.id)
     )
     return cancelled.first() is not None

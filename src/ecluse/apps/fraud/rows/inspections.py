@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session as Transaction
 from ecluse.catalog import runs
 from ecluse.catalog.tables import Inspection, Run, now
 from ecluse.errors import NotFound
+from ecluse.sentences import _
 
 ACTIVE = ("queued", "running")
 #: The kind that makes a version, and so is a run.
@@ -42,7 +43,9 @@ def inspection_of(transaction: Transaction, user_id: str, inspection_id: str) ->
         select(Inspection).where(Inspection.id == inspection_id, Inspection.user_id == user_id)
     )
     if found is None:
-        raise NotFound(f"No inspection {inspection_id}. See: GET /api/models/NAME/VERSION/monitor")
+        raise NotFound(
+            _("No inspection %(value)s. See: GET /api/models/NAME/VERSION/monitor", value=inspection_id)
+        )
     return found
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog.tables import Prediction, now
 from ecluse.errors import NotFound
+from ecluse.sentences import _
 
 ACTIVE = ("queued", "running")
 
@@ -24,7 +25,7 @@ def prediction_of(transaction: Transaction, user_id: str, prediction_id: str) ->
         select(Prediction).where(Prediction.id == prediction_id, Prediction.user_id == user_id)
     )
     if found is None:
-        raise NotFound(f"No prediction {prediction_id}. See: GET /api/predictions")
+        raise NotFound(_("No prediction %(value)s. See: GET /api/predictions", value=prediction_id))
     return found
 
 
@@ -37,7 +38,9 @@ def prediction_by_key(transaction: Transaction, user_id: str, key: str) -> Predi
     """The user's prediction stored under exactly this key."""
     found = transaction.scalar(select(Prediction).where(Prediction.key == key, Prediction.user_id == user_id))
     if found is None:
-        raise NotFound(f"No prediction of yours is stored at {key}. See: GET /api/predictions")
+        raise NotFound(
+            _("No prediction of yours is stored at %(value)s. See: GET /api/predictions", value=key)
+        )
     return found
 
 

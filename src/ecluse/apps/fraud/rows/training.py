@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session as Transaction
 from ecluse.catalog import runs
 from ecluse.catalog.tables import Run, TrainingRun, now
 from ecluse.errors import NotFound
+from ecluse.sentences import _
 
 ACTIVE = ("queued", "running")
 
@@ -44,7 +45,7 @@ def run_of(transaction: Transaction, user_id: str, run_id: str) -> TrainingRun:
         select(TrainingRun).where(TrainingRun.id == run_id, TrainingRun.user_id == user_id)
     )
     if run is None:
-        raise NotFound(f"No training {run_id}. See: GET /api/history")
+        raise NotFound(_("No training %(value)s. See: GET /api/history", value=run_id))
     return run
 
 

@@ -19,6 +19,7 @@ from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN, read_labels
 from ecluse.errors import InvalidInput
 from ecluse.formulas import neutralise_formulas
+from ecluse.sentences import _
 
 Known = NDArray[np.int8]
 
@@ -79,7 +80,7 @@ def write_scores(
     `known` are the labels (rows,) of the table: 1 fraud, 0 legitimate, -1 not known. They are counted only.
     """
     if format not in ("csv", "parquet"):
-        raise InvalidInput(f'Scores cannot be written as "{format}". Use csv or parquet.')
+        raise InvalidInput(_('Scores cannot be written as "%(value)s". Use csv or parquet.', value=format))
     tally = _Tally(known)
     write = _write_csv if format == "csv" else write_parquet
     try:
@@ -266,7 +267,7 @@ def _write_csv(batches: Iterator[pl.DataFrame], path: Path) -> None:
 def write_parquet(batches: Iterator[pl.DataFrame], path: Path) -> None:
     first = next(batches, None)
     if first is None:
-        raise InvalidInput("There are no scores to write.")
+        raise InvalidInput(_("There are no scores to write."))
 
     def rows(
         with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None

@@ -21,6 +21,7 @@ from ecluse.apps.fraud.scoring.kept_scores import KeptScores
 from ecluse.apps.fraud.scoring.scoring import ColumnCheck, FraudModel, ReasonsFor
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import InvalidInput, ModelUnreadable
+from ecluse.sentences import _
 
 Floats = NDArray[np.float64]
 
@@ -160,7 +161,10 @@ class EnsembleScorer:
     ) -> Iterator[pl.DataFrame]:
         if columns:
             raise InvalidInput(
-                "An ensemble reads the columns of the table it was made for. Make an ensemble for this table."
+                _(
+                    "An ensemble reads the columns of the table it was made for. Make an ensemble for "
+                    "this table."
+                )
             )
         return ensemble_scoring.score_table(
             self.ensemble, table, reasons_for=reasons_for, progress=progress, kept=kept
@@ -191,5 +195,9 @@ def kind_of(directory: Path) -> str:
         return str(model.get("kind", "supervised"))
     except (OSError, ValueError, AttributeError) as error:
         raise ModelUnreadable(
-            f"{MODEL_FILE} is missing or damaged: {error}. Fetch the version again."
+            _(
+                "%(file)s is missing or damaged: %(error)s. Fetch the version again.",
+                file=MODEL_FILE,
+                error=error,
+            )
         ) from error

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import polars as pl
@@ -26,10 +26,13 @@ from ecluse.apps.fraud.scoring.kept_scores import KeptScores, scored_in_order
 from ecluse.apps.fraud.tables.columns import ColumnSpec, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
+from ecluse.sentences import N_, _, listing, num
 
 ReasonsFor = Literal["risky", "all"]
 
 FORMAT = 1
+#: Missing columns that are named.
+LISTED: Final = 20
 MOSTLY = 0.5
 CHECKED_ROWS = 20_000
 EXPLAINED_ROWS = 5_000
@@ -78,14 +81,21 @@ def load_model(directory: Path) -> FraudModel:
     """Read a model that `train` has written. Raises ModelUnreadable for damaged or foreign files."""
     info = _read_json(directory / "model.json")
     if info.get("format") != FORMAT:
-        raise ModelUnreadable(f"model.json has format {info.get('format')!r}; this version reads {FORMAT}.")
+        raise ModelUnreadable(
+            _(
+                "%(file)s has format %(value)s; this version reads %(word)s.",
+                file="model.json",
+                value=repr(info.get("format")),
+                word=FORMAT,
+            )
+        )
     try:
         wanted = _read_json(directory / "features.json")
         engineer, selector = FeatureEngineer.load(directory), FeatureSelector.load(directory)
         name = Path(str(info["model_file"])).name
         if tuple(wanted["features"]) != selector.features:
             raise ModelUnreadable(
-                "features.json and feature_selector.json do not belong together. Train again."
+                _("features.json and feature_selector.json do not belong together. Train again.")
             )
         return FraudModel(
             engineer=engineer,
@@ -100,7 +110,9 @@ def load_model(directory: Path) -> FraudModel:
             info=info,
         )
     except (KeyError, TypeError, InvalidInput) as error:
-        raise ModelUnreadable(f"model.json or features.json is damaged: {error!r}. Train again.") from error
+        raise ModelUnreadable(
+            _("model.json or features.json is damaged: %(error)s. Train again.", error=repr(error))
+        ) from error
 
 
 def check_columns(
@@ -115,11 +127,19 @@ def check_columns(
     for ours, theirs in mapped.items():
         if ours not in known:
             raise InvalidInput(
-                f'The model reads no column "{ours}". It reads: {", ".join(model.required_columns)}.'
+                _(
+                    'The model reads no column "%(column)s". It reads: %(columns)s.',
+                    column=ours,
+                    columns=", ".join(model.required_columns),
+                )
             )
         if theirs not in present:
             raise InvalidInput(
-                f'The table has no column "{theirs}" to read as "{ours}". Correct the mapping.'
+                _(
+                    'The table has no column "%(column)s" to read as "%(name)s". Correct the mapping.',
+                    column=theirs,
+                    name=ours,
+                )
             )
     missing = tuple(name for name in model.required_columns if name not in present and name not in mapped)
     known |= {model.target, *mapped.values()}
@@ -185,7 +205,7 @@ def score_frame(
     mapping = columns or {}
     check = check_columns(model, raw.columns, mapping)
     if check.missing:
-        raise ColumnsMissing(missing_message("The table", check))
+        raise ColumnsMissing(missing_message(_("The table"), check))
     parsed = parse_columns(_named_as_ours(raw, mapping), model.specs)
     matrix = model.engineer.transform(parsed)
     if len(model.positions) != matrix.shape[1] or (np.diff(model.positions) != 1).any():
@@ -259,9 +279,20 @@ def _numbered(scores: pl.DataFrame, before: int) -> pl.DataFrame:
 
 def missing_message(filename: str, check: ColumnCheck) -> str:
     """The sentence that lists the missing columns of a table."""
-    listed = [f"{name} (near: {check.near[name]})" if name in check.near else name for name in check.missing]
-    shown = ", ".join(listed[:20]) + (f" and {len(listed) - 20} more" if len(listed) > 20 else "")
-    return f"{filename} lacks {len(listed)} column(s) of the model: {shown}. Add, rename or map them."
+    listed = [
+        _("%(name)s (near: %(value)s)", name=name, value=check.near[name]) if name in check.near else name
+        for name in check.missing
+    ]
+    facts = {"file": filename, "count": len(listed), "missing": listing(listed[:LISTED])}
+    if len(listed) <= LISTED:
+        return _(
+            "%(file)s lacks %(count)s column(s) of the model: %(missing)s. Add, rename or map them.", **facts
+        )
+    return _(
+        "%(file)s lacks %(count)s column(s) of the model: %(missing)s and %(number)s more. Add, rename or map them.",
+        number=len(listed) - LISTED,
+        **facts,
+    )
 
 
 def _refuse_other_kinds(model: FraudModel, table: Table, mapping: Mapping[str, str]) -> None:
@@ -275,10 +306,21 @@ def _refuse_other_kinds(model: FraudModel, table: Table, mapping: Mapping[str, s
         unread = text.filter(text.is_not_null() & spec.read(head[spec.name]).is_null())
         if len(unread) > MOSTLY * max(len(text) - text.null_count(), 1):
             name = mapping.get(spec.name, spec.name)
-            wrong.append(f'{name} should hold a {spec.kind}, and holds "{unread[0][:40]}"')
+            wrong.append(
+                _(
+                    '%(column)s should hold a %(kind)s, and holds "%(value)s"',
+                    column=name,
+                    kind=spec.kind,
+                    value=unread[0][:40],
+                )
+            )
     if wrong:
         raise ColumnsMissing(
-            f"{table.filename} does not fit the model: {'; '.join(wrong[:10])}. Correct the columns."
+            _(
+                "%(file)s does not fit the model: %(problems)s. Correct the columns.",
+                file=table.filename,
+                problems="; ".join(wrong[:10]),
+            )
         )
 
 
@@ -358,38 +400,70 @@ def _say_each(model: FraudModel, feature: Feature, raw: pl.Series, values: list[
     for cell, value in zip(raw.to_list(), values, strict=True):
         gone, text = cell is None, _shown(cell)
         if kind == "missing":
-            said.append(f"{value:.0f} values missing")
+            said.append(_("%(count)s values missing", count=num(value, ".0f")))
         elif kind in ("sum", "ratio"):
             name = feature.name
-            said.append(f"{name} missing" if np.isnan(value) else f"{name} {_shown(float(value))}")
+            said.append(_("%(name)s missing", name=name) if np.isnan(value) else _amount(name, float(value)))
         elif feature.detail and kind in ("count", "rate") and np.isnan(value):
-            said.append(f"{name} × {feature.detail} missing")
+            said.append(_("%(name)s missing", name=f"{name} × {feature.detail}"))
         elif feature.detail and kind == "rate":
-            said.append(f"{name} × {feature.detail} ({value:.1%} fraud in training)")
+            said.append(
+                _(
+                    "%(name)s (%(share)s fraud in training)",
+                    name=f"{name} × {feature.detail}",
+                    share=num(value, ".1%"),
+                )
+            )
         elif gone and kind not in ("history_rows", "history_since"):
-            said.append(f"{name} missing")
+            said.append(_("%(name)s missing", name=name))
         elif kind == "level" and text not in known_levels:
-            said.append(f'{name} "{text}" rare or unseen in training')
+            said.append(_('%(name)s "%(value)s" rare or unseen in training', name=name, value=text))
         elif kind in ("level", "rate"):
             said.append(
-                f'{name} "{text}"' if kind == "level" else f'{name} "{text}" ({value:.1%} fraud in training)'
+                f'{name} "{text}"'
+                if kind == "level"
+                else _(
+                    '%(name)s "%(value)s" (%(share)s fraud in training)',
+                    name=name,
+                    value=text,
+                    share=num(value, ".1%"),
+                )
             )
         elif kind == "count":
             name = f"{feature.column} × {feature.detail}" if feature.detail else feature.column
             said.append(
-                f"{name} not seen in training" if value == 0 else f"{name} seen {value:.0f} times in training"
+                _("%(name)s not seen in training", name=name)
+                if value == 0
+                else _("%(name)s seen %(count)s times in training", name=name, count=num(value, ".0f"))
             )
         elif kind == "date":
             said.append(_date_words(name, feature.detail, value))
         elif kind == "gap":
-            said.append(f"{name} {_duration(value)} {'after' if value >= 0 else 'before'} {feature.detail}")
+            facts = {"name": name, "time": _duration(value), "column": feature.detail}
+            said.append(
+                _("%(name)s %(time)s after %(column)s", **facts)
+                if value >= 0
+                else _("%(name)s %(time)s before %(column)s", **facts)
+            )
         elif kind == "text":
-            said.append(f"{name}: {feature.detail} {value:.4g}")
+            said.append(_(_SHAPES[feature.detail], name=name, number=num(value, ".4g")))
         elif kind.startswith("history"):
             said.append(_history_words(kind, name, str(customer), text, value))
         else:
-            said.append(f"{name} {text}")
+            said.append(_amount(name, cell))
     return said
+
+
+#: What to say of the shape of a text, by what a feature tells of it.
+_SHAPES: Final = {
+    "characters": N_("%(name)s: characters %(number)s"),
+    "words": N_("%(name)s: words %(number)s"),
+    "digit share": N_("%(name)s: digit share %(number)s"),
+}
+
+
+def _amount(name: str, value: Any) -> str:
+    return _("%(name)s %(number)s", name=name, number=_shown(value))
 
 
 def _levels(model: FraudModel, column: str) -> frozenset[str]:
@@ -400,41 +474,66 @@ def _levels(model: FraudModel, column: str) -> frozenset[str]:
 def _history_words(kind: str, name: str, customer: str, text: str, value: float) -> str:
     if np.isnan(value):
         return (
-            f"{customer} not seen in training"
+            _("%(name)s not seen in training", name=customer)
             if kind != "history_ratio"
-            else f"{name} {text}, no usual known"
+            else _("%(name)s %(amount)s, no usual known", name=name, amount=text)
         )
     if kind == "history_rows":
         return (
-            f"{customer} not seen in training"
+            _("%(name)s not seen in training", name=customer)
             if value == 0
-            else f"{customer} has {value:.0f} rows in training"
+            else _("%(name)s has %(count)s rows in training", name=customer, count=num(value, ".0f"))
         )
     if kind == "history_since":
-        return f"{_duration(value)} since the last row of this {customer} in training"
+        return _(
+            "%(time)s since the last row of this %(name)s in training", time=_duration(value), name=customer
+        )
     if kind == "history_new":
         return (
-            f"{name} not seen for this customer in training"
+            _("%(name)s not seen for this customer in training", name=name)
             if value
-            else f"{name} known for this customer from training"
+            else _("%(name)s known for this customer from training", name=name)
         )
     if kind == "history_ratio":
-        return f"{name} {value:.2g} × usual" if value < 10 else f"{name} {value:,.0f} × usual"
-    return f"{name} {text}, {abs(value):.1f} deviations {'above' if value >= 0 else 'below'} usual"
+        return (
+            _("%(name)s %(times)s × usual", name=name, times=num(value, ".2g"))
+            if value < 10
+            else _("%(name)s %(times)s × usual", name=name, times=num(value, ",.0f"))
+        )
+    facts = {"name": name, "amount": text, "count": num(abs(value), ".1f")}
+    if value >= 0:
+        return _("%(name)s %(amount)s, %(count)s deviations above usual", **facts)
+    return _("%(name)s %(amount)s, %(count)s deviations below usual", **facts)
 
 
-WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_DAYS: Final = (
+    N_("%(name)s: Monday"),
+    N_("%(name)s: Tuesday"),
+    N_("%(name)s: Wednesday"),
+    N_("%(name)s: Thursday"),
+    N_("%(name)s: Friday"),
+    N_("%(name)s: Saturday"),
+    N_("%(name)s: Sunday"),
+)
+_DATES: Final = {
+    "hour": N_("%(name)s: hour %(number)s"),
+    "weekday": N_("%(name)s: weekday %(number)s"),
+    "day": N_("%(name)s: day %(number)s"),
+    "month": N_("%(name)s: month %(number)s"),
+}
 
 
 def _date_words(name: str, part: str, value: float) -> str:
     if part == "weekday" and value >= 1:
-        return f"{name}: {WEEKDAYS[int(value) - 1]}"
-    return f"{name}: {part} {value:.0f}"
+        return _(_DAYS[int(value) - 1], name=name)
+    return _(_DATES[part], name=name, number=num(value, ".0f"))
 
 
 def _duration(seconds: float) -> str:
     size = abs(seconds)
-    for unit, length in (("days", 86_400.0), ("h", 3_600.0), ("min", 60.0)):
+    if size >= 2 * 86_400:
+        return _("%(count)s days", count=num(size / 86_400, ".0f"))
+    for unit, length in (("h", 3_600.0), ("min", 60.0)):
         if size >= 2 * length:
             return f"{size / length:.0f} {unit}"
     return f"{size:.0f} s"
@@ -442,7 +541,7 @@ def _duration(seconds: float) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:,.6g}"
+        return num(value, ",.0f" if value == int(value) and abs(value) < 1e15 else ",.6g")
     text = str(value)
     return text if len(text) <= 60 else text[:59] + "…"
 
@@ -452,8 +551,14 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelUnreadable(
-            f"{path.name} is missing or damaged: {error}. Fetch the version again."
+            _(
+                "%(file)s is missing or damaged: %(error)s. Fetch the version again.",
+                file=path.name,
+                error=error,
+            )
         ) from error
     if not isinstance(content, dict):
-        raise ModelUnreadable(f"{path.name} is not a model's description. Fetch the version again.")
+        raise ModelUnreadable(
+            _("%(file)s is not a model's description. Fetch the version again.", file=path.name)
+        )
     return content

@@ -30,6 +30,7 @@ from ecluse.apps.fraud.tables.reading import (
 )
 from ecluse.apps.fraud.words import name_words
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 __all__ = [
     "EPOCH_FORMATS",
@@ -90,7 +91,11 @@ class ColumnSpec:
         """Raises InvalidInput for a kind that does not exist."""
         if data.get("kind") not in get_args(ColumnKind):
             raise InvalidInput(
-                f"Column kind {data.get('kind')!r} does not exist; use one of {', '.join(get_args(ColumnKind))}."
+                _(
+                    "Column kind %(value)s does not exist; use one of %(values)s.",
+                    value=repr(data.get("kind")),
+                    values=", ".join(get_args(ColumnKind)),
+                )
             )
         return cls(
             name=str(data["name"]),
@@ -131,7 +136,7 @@ def parse_columns(frame: pl.DataFrame, specs: Sequence[ColumnSpec]) -> pl.DataFr
         reading = replace(spec, name="", note="")
         alike.setdefault((schema[spec.name], reading), []).append(spec.name)
     parsed: dict[str, pl.Series] = {}
-    for (_, reading), names in alike.items():
+    for (_rest, reading), names in alike.items():
         for some in _groups(names, frame.height):
             values = reading.read(pl.concat([frame[name].alias("") for name in some]))
             parsed |= _apart(values, some, frame.height)

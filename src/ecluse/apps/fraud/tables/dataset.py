@@ -33,6 +33,7 @@ from ecluse.apps.fraud.tables.source import (
 )
 from ecluse.apps.fraud.tables.workbook import open_workbook
 from ecluse.errors import UnreadableTable
+from ecluse.sentences import _, num
 
 __all__ = ["Layout", "Table", "TableFormat", "open_table"]
 
@@ -144,7 +145,10 @@ class Table:
             self._rows = int(counted.item())
             if self._rows == 0:
                 raise UnreadableTable(
-                    f"{self.filename} has a header and no rows. Add rows, or pick another file."
+                    _(
+                        "%(file)s has a header and no rows. Add rows, or pick another file.",
+                        file=self.filename,
+                    )
                 )
         return self._rows
 
@@ -189,11 +193,15 @@ def open_table(path: Path, filename: str | None = None, layout: Layout = LOOK) -
 
 def _open(path: Path, shown: str, scratch: Scratch, layout: Layout) -> Source:
     if path.stat().st_size == 0:
-        raise UnreadableTable(f"{shown} is empty (0 bytes). Pick a file with a header and rows.")
+        raise UnreadableTable(
+            _("%(file)s is empty (0 bytes). Pick a file with a header and rows.", file=shown)
+        )
     if first_bytes(path, 2) == b"\x1f\x8b":
         unpacked = _gunzip(path, shown, scratch.file("unpacked"))
         if unpacked.stat().st_size == 0:
-            raise UnreadableTable(f"{shown} is empty once unpacked. Pick a file with a header and rows.")
+            raise UnreadableTable(
+                _("%(file)s is empty once unpacked. Pick a file with a header and rows.", file=shown)
+            )
         return _open_plain(unpacked, shown, scratch, "gzip", layout)
     return _open_plain(path, shown, scratch, None, layout)
 
@@ -208,28 +216,30 @@ def _open_plain(
         return open_workbook(path, shown, scratch.file("workbook.parquet"), compression, layout)
     for prefix, what in _FOREIGN.items():
         if magic.startswith(prefix):
-            raise UnreadableTable(f"{shown} is {what}. Save the table as CSV, XLSX or Parquet.")
+            raise UnreadableTable(
+                _("%(file)s is %(what)s. Save the table as CSV, XLSX or Parquet.", file=shown, what=what)
+            )
     return open_csv(path, shown, scratch, compression, layout)
 
 
 _FOREIGN = {
-    b"\xd0\xcf\x11\xe0": "an Excel 97-2003 workbook (.xls), or a protected one",
-    b"%PDF": "a PDF document",
-    b"7z\xbc\xaf": "a 7-Zip archive",
-    b"Rar!": "a RAR archive",
-    b"BZh": "a bzip2 archive",
-    b"\xfd7zXZ": "an xz archive",
-    b"(\xb5/\xfd": "a Zstandard archive",
-    b"ARROW1": "an Arrow file",
-    b"SQLite f": "an SQLite database",
-    b"\x89PNG": "an image",
-    b"\xff\xd8\xff": "an image",
-    b"\x1f\x8b": "a gzip file inside a gzip file",
-    b"<!DOCTYP": "an HTML page",
-    b"<!docty": "an HTML page",
-    b"<html": "an HTML page",
-    b"<?xml": "an XML document",
-    b'{"': "a JSON document",
+    b"\xd0\xcf\x11\xe0": _("an Excel 97-2003 workbook (.xls), or a protected one"),
+    b"%PDF": _("a PDF document"),
+    b"7z\xbc\xaf": _("a %(word)s archive", word="7-Zip"),
+    b"Rar!": _("a %(word)s archive", word="RAR"),
+    b"BZh": _("a %(word)s archive", word="bzip2"),
+    b"\xfd7zXZ": _("an %(word)s archive", word="xz"),
+    b"(\xb5/\xfd": _("a %(word)s archive", word="Zstandard"),
+    b"ARROW1": _("an Arrow file"),
+    b"SQLite f": _("an SQLite database"),
+    b"\x89PNG": _("an image"),
+    b"\xff\xd8\xff": _("an image"),
+    b"\x1f\x8b": _("a gzip file inside a gzip file"),
+    b"<!DOCTYP": _("an HTML page"),
+    b"<!docty": _("an HTML page"),
+    b"<html": _("an HTML page"),
+    b"<?xml": _("an XML document"),
+    b'{"': _("a JSON document"),
 }
 
 
@@ -242,12 +252,18 @@ def _gunzip(path: Path, shown: str, target: Path) -> Path:
                 written += len(piece)
                 if written > min(steep, MAX_GZIP_BYTES):
                     raise UnreadableTable(
-                        f"{shown} unpacks to more than {MAX_GZIP_RATIO} times its size or 4 GiB. "
-                        "Split the table, or save it as Parquet."
+                        _(
+                            "%(file)s unpacks to more than %(count)s times its size or 4 GiB. Split the table, or "
+                            "save it as Parquet.",
+                            file=shown,
+                            count=MAX_GZIP_RATIO,
+                        )
                     )
                 plain.write(piece)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UnreadableTable(f"{shown} is a damaged gzip file: {error}. Compress it again.") from error
+        raise UnreadableTable(
+            _("%(file)s is a damaged gzip file: %(error)s. Compress it again.", file=shown, error=error)
+        ) from error
     return target
 
 
@@ -258,16 +274,24 @@ def _open_parquet(path: Path, shown: str, compression: Literal["gzip"] | None) -
     except pl.exceptions.PolarsError as error:
         raise damaged(shown, error) from error
     except OSError as error:
-        raise UnreadableTable(f"{shown} is no complete Parquet file: {error}. Export it again.") from error
+        raise UnreadableTable(
+            _("%(file)s is no complete Parquet file: %(error)s. Export it again.", file=shown, error=error)
+        ) from error
     refuse_width(len(schema), shown)
     if rows == 0:
-        raise UnreadableTable(f"{shown} has a header and no rows. Add rows, or pick another file.")
+        raise UnreadableTable(
+            _("%(file)s has a header and no rows. Add rows, or pick another file.", file=shown)
+        )
     flat = tuple(name for name, dtype in schema.items() if not dtype.is_nested())
     notes = tuple(
-        f"Column {name!r} holds lists or records and is left out." for name in schema if name not in flat
+        _("Column %(name)s holds lists or records and is left out.", name=repr(name))
+        for name in schema
+        if name not in flat
     )
     if not flat:
-        raise UnreadableTable(f"{shown} has no plain column, only lists or records. Flatten it first.")
+        raise UnreadableTable(
+            _("%(file)s has no plain column, only lists or records. Flatten it first.", file=shown)
+        )
     _refuse_parquet_bomb(path, [name for name in flat if schema[name] in (pl.String, pl.Binary)], shown)
     return Source(path, TableFormat("parquet", compression=compression), flat, notes)
 
@@ -285,7 +309,11 @@ def _refuse_parquet_bomb(path: Path, names: list[str], shown: str) -> None:
     )
     if unpacked > MAX_PARQUET_TEXT and unpacked > MAX_GZIP_RATIO * path.stat().st_size:
         raise UnreadableTable(
-            f"{shown} unpacks to {unpacked / 1e9:.1f} GB of text, more than this reads. Leave the long texts out."
+            _(
+                "%(file)s unpacks to %(size)s of text, more than this reads. Leave the long texts out.",
+                file=shown,
+                size=_("%(count)s GB", count=num(unpacked / 1e9, ".1f")),
+            )
         )
 
 

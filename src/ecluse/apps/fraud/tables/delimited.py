@@ -30,6 +30,7 @@ from ecluse.apps.fraud.tables.source import (
     refuse_width,
 )
 from ecluse.errors import UnreadableTable
+from ecluse.sentences import _, num
 
 MAX_LINE_BYTES = 64 << 20
 
@@ -51,7 +52,9 @@ def open_csv(
     head = first_bytes(path, _HEAD_BYTES).removeprefix(codecs.BOM_UTF8)
     text = head.decode("utf-8", errors="ignore")
     if not text.strip():
-        raise UnreadableTable(f"{shown} holds no text but blanks. Pick a file with a header and rows.")
+        raise UnreadableTable(
+            _("%(file)s holds no text but blanks. Pick a file with a header and rows.", file=shown)
+        )
     declared = re.match(r"\s*sep=(.)\r?\n", text)
     body = text[declared.end() :] if declared else text
     separator = declared[1] if declared else _sniff_separator(body)
@@ -94,7 +97,9 @@ def check_lines(source: Source, shown: str, stop: int | None = None) -> None:
             check.feed(carry[:cut])
             carry = carry[cut:]
             if len(carry) > MAX_LINE_BYTES:
-                raise UnreadableTable(f"{shown} has a line longer than 64 MiB. Check its line ends.")
+                raise UnreadableTable(
+                    _("%(file)s has a line longer than 64 MiB. Check its line ends.", file=shown)
+                )
             if stop is not None and read >= stop:
                 return
     check.feed(carry + b"\n" if carry else b"")
@@ -145,7 +150,7 @@ def _sniff_quote(text: str, separator: str) -> tuple[str | None, tuple[str, ...]
     edge = re.escape(separator)
     if '"' not in text or re.search(rf'(?:^|{edge})"', text, re.MULTILINE):
         return '"', ()
-    return None, ('Quotes (") stand inside values only and are read as any other character.',)
+    return None, (_('Quotes (") stand inside values only and are read as any other character.'),)
 
 
 def _find_header(
@@ -156,7 +161,9 @@ def _find_header(
     if not filled:
         raise _unclosed(1)
     if sum(map(bool, rows)) == 1 and layout.header_row != 0 and len(rows) < 2_000 and whole:
-        raise UnreadableTable(f"{shown} has a header and no rows. Add rows, or pick another file.")
+        raise UnreadableTable(
+            _("%(file)s has a header and no rows. Add rows, or pick another file.", file=shown)
+        )
     asked = layout.header_row
     here = replace(layout, header_row=asked - first_row + 1) if asked else layout
     header = find_header(rows, here)
@@ -210,7 +217,10 @@ class _LineCheck:
         data = np.frombuffer(block, np.uint8)
         if 0 in block:
             raise UnreadableTable(
-                f"Line {self._line_at(data, block.index(0))} has a NUL byte: the file is not text."
+                _(
+                    "Line %(line)s has a NUL byte: the file is not text.",
+                    line=self._line_at(data, block.index(0)),
+                )
             )
         newlines = np.flatnonzero(data == 10)
         separators = np.flatnonzero(data == ord(self.separator))
@@ -244,8 +254,11 @@ class _LineCheck:
                 raise _unclosed(opened)
         if len(stray):
             raise UnreadableTable(
-                f'Line {self._line_at(data, int(stray[0]))} has a quote (") inside a value. '
-                "Double it, or put the whole value in quotes."
+                _(
+                    'Line %(line)s has a quote (") inside a value. Double it, or put the whole value in '
+                    "quotes.",
+                    line=self._line_at(data, int(stray[0])),
+                )
             )
         if (len(quotes) + first) % 2 and len(opening):
             self.opened = self._line_at(data, int(opening[-1]))
@@ -278,15 +291,23 @@ class _LineCheck:
 
 
 def _ragged(line: int, values: int, columns: int) -> UnreadableTable:
-    some = "1 value" if values == 1 else f"{values:,} values"
+    some = _("1 value") if values == 1 else _("%(count)s values", count=num(values, ","))
     return UnreadableTable(
-        f"Line {line} has {some}; the header has {columns:,}. Correct the line and try again."
+        _(
+            "Line %(line)s has %(some)s; the header has %(count)s. Correct the line and try again.",
+            line=line,
+            some=some,
+            count=num(columns, ","),
+        )
     )
 
 
 def _unclosed(line: int) -> UnreadableTable:
     return UnreadableTable(
-        f'Line {line} opens a quote (") that is not closed. Close it, or double a quote meant as text.'
+        _(
+            'Line %(line)s opens a quote (") that is not closed. Close it, or double a quote meant as text.',
+            line=line,
+        )
     )
 
 
@@ -299,7 +320,7 @@ def _as_utf8(path: Path, shown: str, scratch: Scratch) -> tuple[Path, str, tuple
     notes: tuple[str, ...] = ()
     if encoding not in ("utf-8", "utf-8-sig"):
         path = _rewrite(path, scratch.file("transcoded"), _transcoder(encoding, shown))
-        notes = (f"The text is read as {encoding}.",)
+        notes = (_("The text is read as %(encoding)s.", encoding=encoding),)
     head = first_bytes(path, _HEAD_BYTES)
     if b"\r" in head and b"\n" not in head:
         path = _rewrite(path, scratch.file("lines"), lambda piece, _: piece.replace(b"\r", b"\n"))
@@ -322,7 +343,13 @@ def _transcoder(encoding: str, shown: str) -> Callable[[bytes, bool], bytes]:
             return decoder.decode(piece, final).removeprefix("\ufeff").encode("utf-8")
         except UnicodeError as error:
             raise UnreadableTable(
-                f"{shown} looks like {encoding} text but is not throughout: {error}. Save it as UTF-8."
+                _(
+                    "%(file)s looks like %(encoding)s text but is not throughout: %(error)s. Save it as "
+                    "UTF-8.",
+                    file=shown,
+                    encoding=encoding,
+                    error=error,
+                )
             ) from error
 
     return transcode
@@ -356,7 +383,7 @@ def _refuse_binary(head: bytes, shown: str) -> None:
     odd = len(head) - len(head.translate(None, bytes(set(range(32)) - {9, 10, 11, 12, 13, 26})))
     if 0 in head or odd > 0.002 * len(head) + 1:
         raise UnreadableTable(
-            f"{shown} holds binary data, not a table. Save the table as CSV, XLSX or Parquet."
+            _("%(file)s holds binary data, not a table. Save the table as CSV, XLSX or Parquet.", file=shown)
         )
 
 
@@ -392,5 +419,7 @@ def _legacy_encoding(path: Path, invalid: int, shown: str) -> str:
         return "cp1252"
     best = charset_normalizer.from_bytes(window).best()
     if best is None:
-        raise UnreadableTable(f"{shown} is text in no known encoding, or no text. Save it as UTF-8.")
+        raise UnreadableTable(
+            _("%(file)s is text in no known encoding, or no text. Save it as UTF-8.", file=shown)
+        )
     return str(best.encoding)

@@ -15,6 +15,7 @@ import polars as pl
 
 from ecluse.apps.fraud.tables.columns import ColumnKind, ColumnSpec
 from ecluse.apps.fraud.tables.dataset import Table
+from ecluse.sentences import _, num
 
 Role = Literal["feature", "identifier", "customer", "timestamp", "target", "leave_out"]
 Progress = Callable[[float, str], None]
@@ -87,7 +88,10 @@ def stream_totals(
         for series in parsed_columns(batch, specs).iter_columns():
             running[series.name].add(series, count_levels=series.name in few)
         done += batch.height
-        report(0.1 + 0.7 * done / max(rows, 1), f"{done:,} of {rows:,} rows")
+        report(
+            0.1 + 0.7 * done / max(rows, 1),
+            _("%(done)s of %(rows)s rows", done=num(done, ","), rows=num(rows, ",")),
+        )
     # An estimate may lie a little above the number of rows.
     return {name: one.totals(min(int(distinct[name]), rows)) for name, one in running.items()}
 

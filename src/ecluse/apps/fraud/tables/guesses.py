@@ -21,6 +21,7 @@ from ecluse.apps.fraud.tables.meaning import (
     meaning_of,
     named_like_a_label,
 )
+from ecluse.sentences import _, num
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,9 @@ def _best(guesses: Iterable[Guess | None]) -> Guess | None:
 
 def _plain_role(column: ColumnProfile) -> tuple[Role, str]:
     if column.kind == "constant":
-        return "leave_out", "no value" if column.distinct == 0 else "one value only"
+        return "leave_out", _("no value") if column.distinct == 0 else _("one value only")
     if column.missing_share > 0.99:
-        return "leave_out", "more than 99 % missing"
+        return "leave_out", _("more than 99 %% missing")
     return "feature", ""
 
 
@@ -117,16 +118,20 @@ def _target_guess(column: ColumnProfile, totals: Totals, last: bool) -> Guess | 
     meaning = meaning_of(totals.levels, column.name)
     score, why = named_like_a_label(column.name)
     if score < LEAST_NAMED and are_opposites(list(totals.levels)):
-        score, why = VALUES_SAY, "the values say fraud and not fraud"
+        score, why = VALUES_SAY, _("the values say fraud and not fraud")
     if score < LEAST_NAMED:
         return None
     value, rate = (meaning.value, meaning.share or 0.0) if meaning.value else meaning.values[-1]
-    return Guess(column.name, f'two values, {_percent(rate)} "{value}"; {why}', round(score + 0.04 * last, 2))
+    return Guess(
+        column.name,
+        _('two values, %(share)s "%(value)s"; %(why)s', share=_percent(rate), value=value, why=why),
+        round(score + 0.04 * last, 2),
+    )
 
 
 def _percent(share: float) -> str:
     percent = 100 * share
-    return f"{percent:.2f} %" if percent < 1 else f"{percent:.1f} %"
+    return num(percent, ".2f %" if percent < 1 else ".1f %")
 
 
 # The customer
@@ -213,7 +218,9 @@ def _customer_guess(column: ColumnProfile, values: pl.Series, rows: int) -> Gues
     if repeats < 1.25:  # the count of distinct values may be an estimate
         return None
     score = 0.6 + 0.2 * bool({"id", "num", "number", "key", "hash"} & words) + 0.1 * (column.kind != "number")
-    return Guess(column.name, f'values repeat; the name contains "{min(people)}"', round(score, 2))
+    return Guess(
+        column.name, _('values repeat; the name contains "%(word)s"', word=min(people)), round(score, 2)
+    )
 
 
 def _are_codes(values: pl.Series) -> bool:
@@ -276,14 +283,28 @@ def _timestamp_guess(column: ColumnProfile, values: pl.Series) -> Guess | None:
         return None
     if column.kind == "datetime":
         score = 0.7 + 0.2 * bool(_EVENT_WORDS & set(words)) - 0.3 * bool(_OTHER_DATES & set(words))
-        return Guess(column.name, f"dates {_span(column)}", round(score, 2))
+        return Guess(column.name, _span(column), round(score, 2))
     if column.kind != "number" or column.missing_share > 0.01:
         return None
     if "".join(words) in _NUMERIC_TIMES and column.distinct > 5 and float(column.minimum or 0) >= 0:
-        return Guess(column.name, f'a number that counts time; it is called "{column.name}"', 0.5)
+        return Guess(
+            column.name, _('a number that counts time; it is called "%(name)s"', name=column.name), 0.5
+        )
     if words == ("year",) and _within(column, 1900, 2100):
-        return Guess(column.name, f"years {column.minimum:.0f} to {column.maximum:.0f} only: coarse", 0.4)
+        return Guess(
+            column.name,
+            _(
+                "years %(first)s to %(last)s only: coarse",
+                first=_year(column.minimum),
+                last=_year(column.maximum),
+            ),
+            0.4,
+        )
     return None
+
+
+def _year(value: float | str | None) -> str:
+    return f"{value:.0f}"
 
 
 def _within(column: ColumnProfile, low: float, high: float) -> bool:
@@ -294,7 +315,9 @@ def _span(column: ColumnProfile) -> str:
     first = datetime.fromisoformat(str(column.minimum))
     last = datetime.fromisoformat(str(column.maximum))
     days = (last - first).days
-    return f"over {days:,} days" if days >= 2 else f"over {(last - first).total_seconds() / 3600:.0f} hours"
+    if days >= 2:
+        return _("dates over %(days)s days", days=num(days))
+    return _("dates over %(hours)s hours", hours=num((last - first).total_seconds() / 3600, ".0f"))
 
 
 # Identifiers
@@ -304,6 +327,11 @@ def _identifier_guess(column: ColumnProfile, values: pl.Series, rows: int) -> Gu
     if column.kind != "identifier":
         return None
     present = values.drop_nulls()
-    every = "every" if present.n_unique() == len(present) else "nearly every"
-    where = "" if len(values) == rows else f" in {len(values):,} rows"
-    return Guess(column.name, f"{every} value is different{where}", 0.9)
+    every, seen = present.n_unique() == len(present), num(len(values))
+    if len(values) == rows:
+        why = _("every value is different") if every else _("nearly every value is different")
+    elif every:
+        why = _("every value is different in %(rows)s rows", rows=seen)
+    else:
+        why = _("nearly every value is different in %(rows)s rows", rows=seen)
+    return Guess(column.name, why, 0.9)

@@ -26,6 +26,7 @@ from ecluse.apps.fraud.tables.meaning import (
     speaks_for,
 )
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 UNKNOWN: Final = np.int8(-1)
 _BETWEEN_WORDS: Final = r"([^\W\d_])[\s_-]+([^\W\d_])"  # as `plain` leaves out
@@ -87,7 +88,14 @@ def reading_of_outcomes(
         reading = reading_of(named)
         if lower & reading.fraud or len(no) == len(levels):
             return reading
-        raise InvalidInput(f'{column} never holds "{named}". Its values: {shown(levels)}.')
+        raise InvalidInput(
+            _(
+                '%(column)s never holds "%(value)s". Its values: %(values)s.',
+                column=column,
+                value=named,
+                values=shown(levels),
+            )
+        )
     if positive is not None:
         learned, own = reading_of(positive), target in (None, column)
         number = are_numbers([positive]) and positive.strip() not in FRAUD
@@ -105,8 +113,12 @@ def reading_of_outcomes(
     if in_words and (yes or no) and not are_numbers(levels):
         return reading_of(None)
     raise InvalidInput(
-        f"{column} holds {shown(levels)}: which value means fraud is not clear. Name it (positive), or write 1 or "
-        "fraud, 0 or legitimate."
+        _(
+            "%(column)s holds %(values)s: which value means fraud is not clear. Name it "
+            "(positive), or write 1 or fraud, 0 or legitimate.",
+            column=column,
+            values=shown(levels),
+        )
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ecluse.apps.fraud.words import name_words
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _, listing, num
 
 YES: Final = frozenset({"yes", "y", "true", "t", "1", "oui", "o", "vrai", "v"})
 NO: Final = frozenset({"no", "n", "false", "f", "0", "non", "faux"})
@@ -120,27 +121,33 @@ def meaning_of(levels: Mapping[str, float], column: str, named: str | None = Non
 
     if named is not None:
         chosen, own = _named(ranked, column, named), meaning_of(levels, column)
-        return own if own.sure and own.fraud == tuple(chosen) else meant(chosen, True, "it was named")
+        return own if own.sure and own.fraud == tuple(chosen) else meant(chosen, True, _("it was named"))
     yes, no = answers(ranked)
     one_meaning = len(yes) == 1 or {plain(level) for level in yes} <= FRAUD
     if yes and no and one_meaning and len(yes) + len(no) == len(ranked):
         if speaks_for(column) and not are_words(ranked):
-            return meant(no, False, f'the name "{column}" says the opposite of fraud')
-        return meant(yes, True, f'"{yes[0]}" says it of itself, and "{no[0]}" the opposite')
+            return meant(no, False, _('the name "%(column)s" says the opposite of fraud', column=column))
+        return meant(
+            yes,
+            True,
+            _('"%(value)s" says it of itself, and "%(values)s" the opposite', value=yes[0], values=no[0]),
+        )
     if len(ranked) != 2:
-        return meant((), False, f"{len(ranked)} values, and nothing says which one means fraud")
+        return meant(
+            (), False, _("%(count)s values, and nothing says which one means fraud", count=len(ranked))
+        )
     words_yes = [level for level in ranked if plain(level) in FRAUD_WORDS]
     words_no = [level for level in ranked if plain(level) in LEGITIMATE_WORDS]
     if len(words_yes) == 1:
-        return meant(words_yes, True, f'"{words_yes[0]}" is a word for fraud')
+        return meant(words_yes, True, _('"%(value)s" is a word for fraud', value=words_yes[0]))
     if len(words_no) == 1:
         other = [level for level in ranked if level not in words_no]
-        return meant(other, True, f'"{words_no[0]}" is a word for what is not fraud')
+        return meant(other, True, _('"%(value)s" is a word for what is not fraud', value=words_no[0]))
     if values[0][1] == values[1][1]:
         return meant(
-            (), False, "two values, as frequent as each other, and nothing says which one means fraud"
+            (), False, _("two values, as frequent as each other, and nothing says which one means fraud")
         )
-    return meant(ranked[-1:], False, "the rarer of two values: a guess")
+    return meant(ranked[-1:], False, _("the rarer of two values: a guess"))
 
 
 @dataclass(frozen=True)
@@ -169,7 +176,7 @@ def candidates(profile: Mapping[str, Any] | None) -> tuple[Candidate, ...]:
         meaning = meaning_in_profile(profile, str(column["name"]))
         if meaning is None:
             continue
-        score, _ = named_like_a_label(meaning.column)
+        score, _rest = named_like_a_label(meaning.column)
         levels = [level for level, _ in meaning.values]
         score += 0.5 * are_opposites(levels) + 0.3 * (len(levels) == 2) + 0.1 * meaning.sure
         score += 0.25 * (at == len(columns) - 1) + 0.05 * (at == 0) + 0.05 * (meaning.values[-1][1] < 0.2)
@@ -185,11 +192,11 @@ def named_like_a_label(column: str) -> tuple[float, str]:
     core = set(words) - _FILLERS
     named = _FRAUD_NAME.search(joined)
     if named:
-        score, why = 0.95, f'the name contains "{named[0]}"'
+        score, why = 0.95, _('the name contains "%(word)s"', word=named[0])
     elif (core and core <= _LABEL_NAMES) or joined == "loanstatus":
-        score, why = 0.85, "the name is usual for a label"
+        score, why = 0.85, _("the name is usual for a label")
     elif _LABEL_WORDS & set(words):
-        score, why = 0.65, f'the name contains "{min(_LABEL_WORDS & set(words))}"'
+        score, why = 0.65, _('the name contains "%(word)s"', word=min(_LABEL_WORDS & set(words)))
     else:
         return 0.0, ""
     return (score - 0.4 if _HINTS_ONLY & set(words) else score), why
@@ -199,11 +206,19 @@ def require_meaning(meaning: Meaning) -> str:
     """The value that means fraud; InvalidInput with the way out where a person has to say which it is."""
     if meaning.sure and meaning.value is not None:
         return meaning.value
-    held = ", ".join(f'"{value}" ({_percent(share)})' for value, share in meaning.values[:6])
-    more = ", …" if len(meaning.values) > 6 else ""
+    held = [
+        _('"%(value)s" (%(share)s)', value=value, share=_percent(share))
+        for value, share in meaning.values[:6]
+    ]
+    if len(meaning.values) > len(held):
+        held.append("…")
     raise InvalidInput(
-        f"Which value of {meaning.column} means fraud is not clear: it holds {held}{more}. Name the value: "
-        "in the form, with --positive VALUE, or as positive_value in the API."
+        _(
+            "Which value of %(column)s means fraud is not clear: it holds %(values)s. Name the "
+            "value: in the form, with --positive VALUE, or as positive_value in the API.",
+            column=meaning.column,
+            values=listing(held),
+        )
     )
 
 
@@ -222,7 +237,14 @@ def meaning_in_profile(
 
 def fraud_means(column: str, value: str, share: float | None) -> str:
     """The sentence that says what was learned, or is to be: `Fraud means is_attack = 1, 57.0 % of the rows.`"""
-    return f"Fraud means {column} = {value}" + ("." if share is None else f", {_percent(share)} of the rows.")
+    if share is None:
+        return _("Fraud means %(column)s = %(values)s.", column=column, values=value)
+    return _(
+        "Fraud means %(column)s = %(values)s, %(share)s of the rows.",
+        column=column,
+        values=value,
+        share=_percent(share),
+    )
 
 
 def spelled_alike(values: Iterable[str]) -> dict[str, str]:
@@ -280,7 +302,14 @@ def _named(ranked: Sequence[str], column: str, named: str) -> list[str]:
     candidates = [named, parsed, *(same_letters if len(same_letters) == 1 else ())]
     wanted = next((candidate for candidate in candidates if candidate in ranked), None)
     if wanted is None:
-        raise InvalidInput(f'{column} never holds "{named}". Its values: {shown(ranked)}.')
+        raise InvalidInput(
+            _(
+                '%(column)s never holds "%(value)s". Its values: %(values)s.',
+                column=column,
+                value=named,
+                values=shown(ranked),
+            )
+        )
     alike = spelled_alike(ranked)
     return [level for level in ranked if alike.get(level, level) == alike.get(wanted, wanted)]
 
@@ -292,4 +321,4 @@ def plain(level: str) -> str:
 
 def _percent(share: float) -> str:
     percent = 100 * share
-    return f"{percent:.2f} %" if percent < 1 else f"{percent:.1f} %"
+    return num(percent, ".2f %" if percent < 1 else ".1f %")

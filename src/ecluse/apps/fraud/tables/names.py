@@ -16,6 +16,8 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Final
 
+from ecluse.sentences import _
+
 __all__ = [
     "Dictionary",
     "Meaning",
@@ -177,7 +179,7 @@ def word_similarity(a: Word, b: Word) -> float:
 def name_reason(theirs: str, ours: str) -> str:
     """Why two names are taken for the same, in a few words; empty where they are not alike."""
     if split_words(theirs) == split_words(ours):
-        return "same name"
+        return _("same name")
     mine, yours = meaning(theirs), meaning(ours)
     if mine.anonymous or yours.anonymous:
         return ""
@@ -188,11 +190,13 @@ def name_reason(theirs: str, ours: str) -> str:
         if not word_similarity(word, other):
             continue
         if word.text == other.text:
-            near.append((word.weight + 1, f"both say {word.text}"))
+            near.append((word.weight + 1, _("both say %(word)s", word=word.text)))
         elif _common(word, other):
             same.append((word.weight, _relation(word, other)))
         else:
-            near.append((word.weight, f"related words alone: {word.text}, {other.text}"))
+            near.append(
+                (word.weight, _("related words alone: %(word)s, %(name)s", word=word.text, name=other.text))
+            )
     told = same or near
     return max(told, key=lambda one: one[0])[1] if told else ""
 
@@ -211,14 +215,14 @@ def _relation(theirs: Word, ours: Word) -> str:
     common = _common(theirs, ours)
     mine, yours = _languages(theirs.text, common), _languages(ours.text, common)
     if "en" in mine and "en" not in yours and "fr" in yours:
-        return f"{theirs.text} = {ours.text} (French)"
+        return _("%(word)s = %(name)s (French)", word=theirs.text, name=ours.text)
     if "en" in yours and "en" not in mine and "fr" in mine:
-        return f"{ours.text} = {theirs.text} (French)"
+        return _("%(word)s = %(name)s (French)", word=ours.text, name=theirs.text)
     if mine & {"en", "fr"} and not yours & {"en", "fr"}:
-        return f"{theirs.text} = {ours.text} (abbreviation)"
+        return _("%(word)s = %(name)s (abbreviation)", word=theirs.text, name=ours.text)
     if yours & {"en", "fr"} and not mine & {"en", "fr"}:
-        return f"{ours.text} = {theirs.text} (abbreviation)"
-    return f"{ours.text} = {theirs.text} (same meaning)"
+        return _("%(word)s = %(name)s (abbreviation)", word=ours.text, name=theirs.text)
+    return _("%(word)s = %(name)s (same meaning)", word=ours.text, name=theirs.text)
 
 
 def _languages(text: str, concepts: set[str]) -> set[str]:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 if TYPE_CHECKING:
     import polars as pl
@@ -57,12 +58,23 @@ class ColumnSketch:
         """Raises InvalidInput for a kind that does not exist or another number of quantiles than 0 or 21."""
         kind = data.get("kind")
         if kind not in KINDS:
-            raise InvalidInput(f"Column kind {kind!r} does not exist; use one of {', '.join(KINDS)}.")
+            raise InvalidInput(
+                _(
+                    "Column kind %(value)s does not exist; use one of %(values)s.",
+                    value=repr(kind),
+                    values=", ".join(KINDS),
+                )
+            )
         quantiles = tuple(float(value) for value in data.get("quantiles", ()))
         if len(quantiles) not in (0, QUANTILES):
             raise InvalidInput(
-                f"A sketch has {QUANTILES} quantiles or none; column {str(data['name'])!r} has {len(quantiles)}. "
-                "Sketch the table again."
+                _(
+                    "A sketch has %(count)s quantiles or none; column %(column)s has %(number)s. Sketch "
+                    "the table again.",
+                    count=QUANTILES,
+                    column=repr(str(data["name"])),
+                    number=len(quantiles),
+                )
             )
         return cls(
             name=str(data["name"]),

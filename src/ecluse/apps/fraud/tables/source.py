@@ -17,6 +17,7 @@ import polars as pl
 
 from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.errors import UnreadableTable
+from ecluse.sentences import _, num
 
 MAX_COLUMNS = 10_000
 
@@ -91,8 +92,15 @@ def clean_names(header: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
         next_number[name] = number + 1
         names.append(f"{stem}_{number}")
         taken.add(names[-1])
-        reason = f"repeats the name {name!r}" if name else "has no name"
-        notes.append(f"Column {position} {reason}; it is called {names[-1]!r} here.")
+        reason = _("repeats the name %(name)s", name=repr(name)) if name else _("has no name")
+        notes.append(
+            _(
+                "Column %(position)s %(reason)s; it is called %(name)s here.",
+                position=position,
+                reason=reason,
+                name=repr(names[-1]),
+            )
+        )
     return tuple(names), tuple(notes)
 
 
@@ -100,7 +108,13 @@ def refuse_width(columns: int, shown: str) -> None:
     """Raises UnreadableTable for more than 10,000 columns."""
     if columns > MAX_COLUMNS:
         raise UnreadableTable(
-            f"{shown} has {columns:,} columns; at most {MAX_COLUMNS:,} can be read. Remove columns, or transpose it."
+            _(
+                "%(file)s has %(columns)s columns; at most %(most)s can be read. Remove columns, or "
+                "transpose it.",
+                file=shown,
+                columns=num(columns, ","),
+                most=num(MAX_COLUMNS, ","),
+            )
         )
 
 
@@ -116,10 +130,18 @@ def without_blank_rows(frame: pl.DataFrame) -> pl.DataFrame:
 
 def no_such_row(shown: str, row: int) -> UnreadableTable:
     """The error to raise where a row of names was asked for that holds nothing."""
-    return UnreadableTable(f"Row {row:,} of {shown} holds no names. Choose another row, or none (0).")
+    return UnreadableTable(
+        _(
+            "Row %(number)s of %(file)s holds no names. Choose another row, or none (0).",
+            number=num(row, ","),
+            file=shown,
+        )
+    )
 
 
 def damaged(shown: str, error: Exception) -> UnreadableTable:
     """The error to raise where a reader fails with `error`."""
     detail = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    return UnreadableTable(f"{shown} cannot be read to its end: {detail}. Export it again.")
+    return UnreadableTable(
+        _("%(file)s cannot be read to its end: %(error)s. Export it again.", file=shown, error=detail)
+    )

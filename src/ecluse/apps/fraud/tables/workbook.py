@@ -21,6 +21,7 @@ from ecluse.apps.fraud.tables.source import (
 )
 from ecluse.apps.fraud.tables.workbook_parts import check_parts
 from ecluse.errors import UnreadableTable
+from ecluse.sentences import _
 
 #: Rows from the top of a sheet in which its names are looked for.
 _LOOKED_AT = 200
@@ -60,7 +61,14 @@ def _with_sheet(book: fastexcel.ExcelReader, layout: Layout, shown: str) -> Layo
         chosen, sure = next((sheet for sheet in sheets if sheet.name == layout.sheet), None), True
         if chosen is None:
             names = ", ".join(repr(sheet.name) for sheet in sheets[:10])
-            raise UnreadableTable(f"{shown} has no sheet {layout.sheet!r}. Its sheets: {names}.")
+            raise UnreadableTable(
+                _(
+                    "%(file)s has no sheet %(name)s. Its sheets: %(values)s.",
+                    file=shown,
+                    name=repr(layout.sheet),
+                    values=names,
+                )
+            )
     if chosen is None or chosen.rows < 1:
         raise _no_rows(shown)
     return replace(layout, sheet=chosen.name, sheets=sheets, doubts=() if sure else ("sheet",))
@@ -98,4 +106,6 @@ def _read_sheet(
 
 
 def _no_rows(shown: str) -> UnreadableTable:
-    return UnreadableTable(f"{shown} has no sheet with a header and rows. Fill one, or pick another file.")
+    return UnreadableTable(
+        _("%(file)s has no sheet with a header and rows. Fill one, or pick another file.", file=shown)
+    )

@@ -19,6 +19,7 @@ from typing import BinaryIO, Final
 from xml.parsers import expat
 
 from ecluse.errors import UnreadableTable
+from ecluse.sentences import _, num
 
 MAX_XLSX_BYTES: Final = 1 << 30
 MAX_XLSX_RATIO: Final = 200
@@ -72,7 +73,7 @@ class _Workbook:
             elif name.endswith((".xml", ".rels")):
                 self._parse(member, _Elements(self._shown))
             else:
-                for _ in self._inflated(member):
+                for _turn in self._inflated(member):
                     pass
         longest = max(lengths, default=0)
         for name, count in shared.items():
@@ -86,8 +87,11 @@ class _Workbook:
         self._parse(self._members[name], used)
         if used.text > MAX_XLSX_TEXT:
             raise UnreadableTable(
-                f"{self._shown} unpacks to {used.text / 1e9:.1f} GB of text, more than this reads. "
-                "Leave the long texts out."
+                _(
+                    "%(file)s unpacks to %(size)s of text, more than this reads. Leave the long texts out.",
+                    file=self._shown,
+                    size=_("%(count)s GB", count=num(used.text / 1e9, ".1f")),
+                )
             )
 
     def _sheets(self) -> set[str]:
@@ -103,8 +107,12 @@ class _Workbook:
             leaves = target.replace("\\", "/").startswith("../..") or ":" in target
             if leaves or mode.lower() == "external":
                 raise UnreadableTable(
-                    f"{self._shown} has a sheet that lies outside of the file: {target[:100]!r}. "
-                    "Save the workbook with the sheet in it."
+                    _(
+                        "%(file)s has a sheet that lies outside of the file: %(value)s. Save the workbook "
+                        "with the sheet in it.",
+                        file=self._shown,
+                        value=repr(target[:100]),
+                    )
                 )
             found.add(place)
         return found
@@ -116,29 +124,48 @@ class _Workbook:
             with zipfile.ZipFile(path) as archive:
                 members = archive.infolist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError) as error:
-            raise UnreadableTable(f"{shown} is a damaged workbook: {error}. Save it again.") from error
+            raise UnreadableTable(
+                _("%(file)s is a damaged workbook: %(error)s. Save it again.", file=shown, error=error)
+            ) from error
         if len(members) > MAX_MEMBERS:
             raise UnreadableTable(
-                f"{shown} holds {len(members):,} files, as no workbook does. Save the table as CSV."
+                _(
+                    "%(file)s holds %(count)s files, as no workbook does. Save the table as CSV.",
+                    file=shown,
+                    count=num(len(members), ","),
+                )
             )
         found: dict[str, zipfile.ZipInfo] = {}
         for member in members:
             name = member.filename.replace("\\", "/").lower()
             if name in found or name.startswith("/") or ".." in name.split("/"):
                 raise UnreadableTable(
-                    f"{shown} holds {member.filename[:100]!r} twice, or outside of itself. Save it again."
+                    _(
+                        "%(file)s holds %(value)s twice, or outside of itself. Save it again.",
+                        file=shown,
+                        value=repr(member.filename[:100]),
+                    )
                 )
             found[name] = member
         if _BOOK not in found:
             raise UnreadableTable(
-                f"{shown} is a ZIP archive, not an Excel workbook. Unpack it and pick one table."
+                _(
+                    "%(file)s is a ZIP archive, not an Excel workbook. Unpack it and pick one table.",
+                    file=shown,
+                )
             )
         if sum(member.file_size for member in members) > MAX_XLSX_BYTES:
             raise self._too_large()
         ordered = sorted(members, key=lambda member: member.header_offset)
         for one, following in itertools.pairwise(ordered):
             if one.header_offset + one.compress_size > following.header_offset:
-                raise UnreadableTable(f"{shown} is a damaged workbook: its files overlap. Save it again.")
+                raise UnreadableTable(
+                    _(
+                        "%(file)s is a damaged workbook: %(error)s. Save it again.",
+                        file=shown,
+                        error=_("its files overlap"),
+                    )
+                )
         return found
 
     def _parse(self, member: zipfile.ZipInfo, part: _Elements) -> None:
@@ -153,7 +180,11 @@ class _Workbook:
             parser.Parse(b"", True)
         except expat.ExpatError as error:
             raise UnreadableTable(
-                f"{self._shown} is a damaged workbook: {member.filename[:100]}: {error}. Save it again."
+                _(
+                    "%(file)s is a damaged workbook: %(error)s. Save it again.",
+                    file=self._shown,
+                    error=f"{member.filename[:100]}: {error}",
+                )
             ) from error
 
     def _inflated(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -166,24 +197,38 @@ class _Workbook:
                 raise self._too_large()
             if size > _STEEP_FROM and size > MAX_XLSX_RATIO * max(member.compress_size, 1):
                 raise UnreadableTable(
-                    f"{self._shown} unpacks to more than {MAX_XLSX_RATIO} times its size, as no real workbook does. "
-                    "Save the table as CSV."
+                    _(
+                        "%(file)s unpacks to more than %(count)s times its size, as no real workbook does. "
+                        "Save the table as CSV.",
+                        file=self._shown,
+                        count=MAX_XLSX_RATIO,
+                    )
                 )
             yield piece
 
     def _too_large(self) -> UnreadableTable:
-        return UnreadableTable(f"{self._shown} unpacks to more than 1 GiB. Save the table as CSV or Parquet.")
+        return UnreadableTable(
+            _("%(file)s unpacks to more than 1 GiB. Save the table as CSV or Parquet.", file=self._shown)
+        )
 
 
 def _unpacked(file: BinaryIO, member: zipfile.ZipInfo, shown: str) -> Iterator[bytes]:
     file.seek(member.header_offset)
     local = file.read(30)
     if len(local) < 30 or local[:4] != b"PK\x03\x04":
-        raise UnreadableTable(f"{shown} is a damaged workbook: a file in it has no beginning. Save it again.")
+        raise UnreadableTable(
+            _(
+                "%(file)s is a damaged workbook: %(error)s. Save it again.",
+                file=shown,
+                error=_("a file in it has no beginning"),
+            )
+        )
     file.seek(int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little"), io.SEEK_CUR)
     left = member.compress_size
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
-        raise UnreadableTable(f"{shown} is encrypted or packed in an unusual way. Save it again without.")
+        raise UnreadableTable(
+            _("%(file)s is encrypted or packed in an unusual way. Save it again without.", file=shown)
+        )
     engine = zlib.decompressobj(-15) if member.compress_type == zipfile.ZIP_DEFLATED else None
     try:
         while left > 0 and (packed := file.read(min(left, 1 << 16))):
@@ -191,7 +236,9 @@ def _unpacked(file: BinaryIO, member: zipfile.ZipInfo, shown: str) -> Iterator[b
             # At most 1,032 times 64 KiB come out at once.
             yield packed if engine is None else engine.decompress(packed)
     except zlib.error as error:
-        raise UnreadableTable(f"{shown} is a damaged workbook: {error}. Save it again.") from error
+        raise UnreadableTable(
+            _("%(file)s is a damaged workbook: %(error)s. Save it again.", file=shown, error=error)
+        ) from error
 
 
 class _Elements:
@@ -211,9 +258,12 @@ class _Elements:
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """An element begins; its name has a prefix or none."""
 
-    def _refuse_doctype(self, *_: object) -> None:
+    def _refuse_doctype(self, *_declared: object) -> None:
         raise UnreadableTable(
-            f"{self._shown} declares a document type, as no real workbook does. Save the table as CSV."
+            _(
+                "%(file)s declares a document type, as no real workbook does. Save the table as CSV.",
+                file=self._shown,
+            )
         )
 
     def _check_encoding(self, version: str, encoding: str | None, standalone: int) -> None:
@@ -223,7 +273,11 @@ class _Elements:
 
 def _unusual(shown: str, encoding: str) -> UnreadableTable:
     return UnreadableTable(
-        f"{shown} is written in {encoding}, which is not read in a workbook. Save the table as CSV."
+        _(
+            "%(file)s is written in %(value)s, which is not read in a workbook. Save the table as CSV.",
+            file=shown,
+            value=encoding,
+        )
     )
 
 
@@ -283,7 +337,12 @@ class _Sheet(_Elements):
             raise self._no_cell(written)
         if row < self._row:
             raise UnreadableTable(
-                f"{self._shown} has row {row:,} after row {self._row:,}. Save it again, or as CSV."
+                _(
+                    "%(file)s has row %(count)s after row %(number)s. Save it again, or as CSV.",
+                    file=self._shown,
+                    count=num(row, ","),
+                    number=num(self._row, ","),
+                )
             )
         self._row = row
 
@@ -305,13 +364,23 @@ class _Sheet(_Elements):
         rows, columns = self._row - self._first[0] + 1, self._most - self._least + 1
         if rows * columns > MAX_XLSX_CELLS:
             raise UnreadableTable(
-                f"{self._shown} spans {rows:,} rows by {columns:,} columns, more than {MAX_XLSX_CELLS:,} cells. "
-                "Delete stray far cells, or save the table as CSV."
+                _(
+                    "%(file)s spans %(rows)s rows by %(total)s columns, more than %(count)s cells. Delete "
+                    "stray far cells, or save the table as CSV.",
+                    file=self._shown,
+                    rows=num(rows, ","),
+                    total=num(columns, ","),
+                    count=num(MAX_XLSX_CELLS, ","),
+                )
             )
 
     def _no_cell(self, written: str) -> UnreadableTable:
         return UnreadableTable(
-            f"{self._shown} names a cell {written[:40]!r}, which no sheet has. Save it again, or as CSV."
+            _(
+                "%(file)s names a cell %(value)s, which no sheet has. Save it again, or as CSV.",
+                file=self._shown,
+                value=repr(written[:40]),
+            )
         )
 
 

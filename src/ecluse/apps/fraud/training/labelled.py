@@ -21,6 +21,7 @@ from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.meaning import MOST_FRAUD, Meaning, meaning_of, require_meaning, spelled_alike
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.errors import InvalidInput, UnusableTarget
+from ecluse.sentences import N_, _, listing, num
 
 BATCH_ROWS = 50_000
 REPEATING = 0.8
@@ -30,7 +31,11 @@ COARSE_SHARE = 0.5
 # Of wide tables fewer rows are taken at a time: text takes some tens of bytes a value.
 BATCH_VALUES = 20_000_000
 WIDE = 1_000
-_DONE_WITH = {"train": "to train", "validation": "to validate", "test": "to test"}
+_DONE_WITH = {
+    "train": N_("%(count)s to train"),
+    "validation": N_("%(count)s to validate"),
+    "test": N_("%(count)s to test"),
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class LabelledRows:
         if not self.frauds_repeat:
             return np.ones(len(at), dtype=np.bool_)
         fraud = np.flatnonzero(self.labels[at] == 1)
-        _, first = np.unique(self.same[at][fraud], return_index=True)
+        _rest, first = np.unique(self.same[at][fraud], return_index=True)
         kept: NDArray[np.bool_] = self.labels[at] == 0
         kept[fraud[first]] = True
         return kept
@@ -73,9 +78,9 @@ class LabelledRows:
 
 def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRows:
     """Read the rows that have a label. Raises UnusableTarget, and InvalidInput for a column without its role."""
-    clock.say("read", 0.0, "Reading the table")
+    clock.say("read", 0.0, _("Reading the table"))
     _check_columns(table, plan)
-    tick = clock.tick("read", 0.01, "Reading the table")
+    tick = clock.tick("read", 0.01, _("Reading the table"))
     specs = with_heartbeat(lambda: _infer(table), tick)
     as_text = (plan.target, plan.customer_column)
     specs = tuple(ColumnSpec(s.name, "category") if s.name in as_text else s for s in specs)
@@ -87,7 +92,7 @@ def read_labelled(table: Table, plan: TrainingPlan, clock: Clock) -> LabelledRow
     for batch in table.batches(max(1, min(BATCH_ROWS, BATCH_VALUES // len(table.columns)))):
         parts.append(parse_columns(batch, wanted))
         done += batch.height
-        clock.say("read", 0.02, f"{done:,} rows read", always=False)
+        clock.say("read", 0.02, _("%(count)s rows read", count=num(done, ",")), always=False)
     frame = pl.concat(parts)
     del parts
     frame, labels, meaning, warnings = _labelled(frame, plan)
@@ -118,17 +123,29 @@ def split_labelled(rows: LabelledRows, plan: TrainingPlan) -> tuple[Split, list[
     warnings = [*split.warnings, *_say_repeats(rows, split)]
     if few and not len(split.test):
         warnings.append(
-            "The figures come from folds, not from a test part: each row is scored by models that have not seen it. "
-            "The threshold is chosen on the same rows, so expect a little less."
+            _(
+                "The figures come from folds, not from a test part: each row is scored by models that "
+                "have not seen it. The threshold is chosen on the same rows, so expect a little less."
+            )
         )
     untimed = 0 if times is None else int(np.isnan(times).sum())
     if untimed:
-        warnings.append(f'{untimed:,} rows have no readable "{plan.time_column}" and count as the earliest.')
+        warnings.append(
+            _(
+                '%(count)s rows have no readable "%(column)s" and count as the earliest.',
+                count=num(untimed, ","),
+                column=plan.time_column,
+            )
+        )
     share = len(split.train) / max(len(rows.labels), 1)
     if split.kind == "time" and share < COARSE_SHARE:
         warnings.append(
-            f'Only {share:.0%} of the rows are early enough to train on: "{plan.time_column}" is too coarse to cut '
-            "at 60 %. Choose a finer time column, or none."
+            _(
+                'Only %(share)s of the rows are early enough to train on: "%(column)s" is too coarse '
+                "to cut at 60 %%. Choose a finer time column, or none.",
+                share=num(share, ".0%"),
+                column=plan.time_column,
+            )
         )
     return split, warnings
 
@@ -147,7 +164,7 @@ def without_giveaways(rows: LabelledRows, split: Split, plan: TrainingPlan) -> L
         columns=_without(rows.columns, [one.column for one in away], plan),
         dropped=(
             *rows.dropped,
-            *(Dropped(one.column, f"gives the label away: {one.reason}") for one in away),
+            *(Dropped(one.column, _("gives the label away: %(why)s", why=one.reason)) for one in away),
         ),
         giveaways=found,
         warnings=(*say_left_out(away), *say_kept(kept), *rows.warnings),
@@ -170,13 +187,32 @@ def kind_of(rows: LabelledRows, name: str) -> str:
 def _check_columns(table: Table, plan: TrainingPlan) -> None:
     known = ", ".join(table.columns[:20]) + (", …" if len(table.columns) > 20 else "")
     if plan.target not in table.columns:
-        raise UnusableTarget(f'{table.filename} has no column "{plan.target}". Its columns: {known}.')
+        raise UnusableTarget(
+            _(
+                '%(file)s has no column "%(column)s". Its columns: %(columns)s.',
+                file=table.filename,
+                column=plan.target,
+                columns=known,
+            )
+        )
     named = (plan.time_column, plan.customer_column, *plan.identifier_columns, *plan.excluded, *plan.keep)
     for name in named:
         if name is not None and name not in table.columns:
-            raise InvalidInput(f'{table.filename} has no column "{name}". Its columns: {known}.')
+            raise InvalidInput(
+                _(
+                    '%(file)s has no column "%(column)s". Its columns: %(columns)s.',
+                    file=table.filename,
+                    column=name,
+                    columns=known,
+                )
+            )
         if name == plan.target:
-            raise InvalidInput(f'"{name}" is the target and cannot have another role. Choose another column.')
+            raise InvalidInput(
+                _(
+                    '"%(column)s" is the target and cannot have another role. Choose another column.',
+                    column=name,
+                )
+            )
 
 
 def _same(frame: pl.DataFrame, columns: Sequence[ColumnSpec], plan: TrainingPlan) -> NDArray[np.uint64]:
@@ -192,22 +228,33 @@ def _say_repeats(rows: LabelledRows, split: Split) -> list[str]:
     """What can be measured where frauds repeat."""
     if not rows.frauds_repeat:
         return []
-    _, counts = np.unique(rows.same[rows.labels == 1], return_counts=True)
-    parts = "; ".join(
-        f"{rows.distinct_frauds(part):,} {_DONE_WITH[name]}"
+    _rest, counts = np.unique(rows.same[rows.labels == 1], return_counts=True)
+    parts = [
+        _(_DONE_WITH[name], count=num(rows.distinct_frauds(part)))
         for name, part in split.parts().items()
         if len(part)
-    )
+    ]
+    figures = {
+        "total": num(int(rows.labels.sum())),
+        "count": num(len(counts)),
+        "number": num(int(counts.max())),
+        "findings": listing(parts, "; "),
+    }
     if split.kind == "time":
-        how = "The split is by time, so that equal frauds stand on both sides, as they will in use."
-    else:
-        how = (
-            "Equal frauds stay in one part, and each distinct one counts once in threshold, figures and intervals: "
-            "frauds that come again are found more often than these say."
-        )
+        return [
+            _(
+                "Frauds repeat: %(total)s are %(count)s distinct rows, one of them %(number)s times. Distinct frauds: "
+                "%(findings)s. The split is by time, so that equal frauds stand on both sides, as they will in use.",
+                **figures,
+            )
+        ]
     return [
-        f"Frauds repeat: {int(rows.labels.sum()):,} are {len(counts):,} distinct rows, one of them {counts.max():,} "
-        f"times. Distinct frauds: {parts}. {how}"
+        _(
+            "Frauds repeat: %(total)s are %(count)s distinct rows, one of them %(number)s times. Distinct frauds: "
+            "%(findings)s. Equal frauds stay in one part, and each distinct one counts once in threshold, figures "
+            "and intervals: frauds that come again are found more often than these say.",
+            **figures,
+        )
     ]
 
 
@@ -227,8 +274,12 @@ def _without(
     kept = tuple(spec for spec in columns if spec.name not in left_out)
     if left_out and not [spec for spec in kept if spec.kind not in ("constant", "identifier")]:
         raise UnusableTarget(
-            f"Every column gives the label {plan.target} away: {', '.join(left_out[:10])}. Keep those that are "
-            "known before the outcome: in the form, with --keep COLUMN, or as keep in the API."
+            _(
+                "Every column gives the label %(column)s away: %(columns)s. Keep those that are known "
+                "before the outcome: in the form, with --keep COLUMN, or as keep in the API.",
+                column=plan.target,
+                columns=", ".join(left_out[:10]),
+            )
         )
     return kept
 
@@ -239,7 +290,7 @@ def _infer(table: Table) -> tuple[ColumnSpec, ...]:
 
 
 def _why_unused(name: str, plan: TrainingPlan) -> str:
-    return "an identifier" if name in plan.identifier_columns else "left out on request"
+    return _("an identifier") if name in plan.identifier_columns else _("left out on request")
 
 
 def _labelled(
@@ -254,26 +305,53 @@ def _labelled(
     check_labels(labels)
     warnings = []
     if unlabelled:
-        warnings.append(f"{unlabelled:,} rows without a value of {plan.target} were left out.")
+        warnings.append(
+            _(
+                "%(count)s rows without a value of %(column)s were left out.",
+                count=num(unlabelled, ","),
+                column=plan.target,
+            )
+        )
     if len(levels) > 2 and not spelled_alike(levels):
         warnings.append(
-            f'{plan.target} has {len(levels)} values; "{meaning.value}" was learned against all others.'
+            _(
+                '%(column)s has %(count)s values; "%(value)s" was learned against all others.',
+                column=plan.target,
+                count=len(levels),
+                value=meaning.value,
+            )
         )
     if labels.mean() > MOST_FRAUD:
         warnings.append(
-            f"More than half of the rows are fraud: {plan.target} = {meaning.value} in {labels.mean():.0%}. If that "
-            "value means that a row is in order, name the other one."
+            _(
+                "More than half of the rows are fraud: %(column)s = %(value)s in %(share)s. If that "
+                "value means that a row is in order, name the other one.",
+                column=plan.target,
+                value=meaning.value,
+                share=num(labels.mean(), ".0%"),
+            )
         )
     if labels.sum() < FEW_POSITIVES:
-        warnings.append(f"Only {labels.sum()} rows are fraud: every figure is uncertain, see the intervals.")
+        warnings.append(
+            _(
+                "Only %(count)s rows are fraud: every figure is uncertain, see the intervals.",
+                count=labels.sum(),
+            )
+        )
     return known.drop(plan.target), labels, meaning, tuple(warnings)
 
 
 def _meaning(plan: TrainingPlan, levels: Mapping[str, int]) -> Meaning:
     """Which of the values is learned as fraud. Raises UnusableTarget where that is not clear."""
     if len(levels) < 2:
-        shown = ", ".join(f'"{value}"' for value in levels) or "no value"
-        raise UnusableTarget(f"{plan.target} holds {shown} only; two values are needed to learn.")
+        shown = ", ".join(f'"{value}"' for value in levels) or _("no value")
+        raise UnusableTarget(
+            _(
+                "%(column)s holds %(values)s only; two values are needed to learn.",
+                column=plan.target,
+                values=shown,
+            )
+        )
     try:
         meaning = meaning_of(levels, plan.target, plan.positive_value)
         require_meaning(meaning)
@@ -288,13 +366,20 @@ def _times(rows: LabelledRows, plan: TrainingPlan) -> NDArray[np.float64] | None
     kind = kind_of(rows, plan.time_column)
     if kind not in ("number", "datetime", "identifier"):
         raise InvalidInput(
-            f'"{plan.time_column}" reads as {kind}, not as a date or a number. Choose another column.'
+            _(
+                '"%(column)s" reads as %(kind)s, not as a date or a number. Choose another column.',
+                column=plan.time_column,
+                kind=kind,
+            )
         )
     column = rows.frame[plan.time_column]
     times = times_of(column.cast(pl.Float64, strict=False) if column.dtype == pl.String else column)
     if np.isnan(times).all():
         raise InvalidInput(
-            f'No value of "{plan.time_column}" reads as a date or a number. Choose another column.'
+            _(
+                'No value of "%(column)s" reads as a date or a number. Choose another column.',
+                column=plan.time_column,
+            )
         )
     return times
 
@@ -303,7 +388,7 @@ def _groups(rows: LabelledRows, plan: TrainingPlan) -> tuple[NDArray[np.uint64],
     """What must stay together: rows of one customer, or rows that are identical but for identifiers."""
     if not rows.columns:
         raise UnusableTarget(
-            "No column is left to learn from: the table holds the target and identifiers only."
+            _("No column is left to learn from: the table holds the target and identifiers only.")
         )
     identical = rows.same
     if plan.split_rule == 1:

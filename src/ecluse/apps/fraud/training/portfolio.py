@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from ecluse.apps.fraud.families import FAMILIES, Params, family
+from ecluse.sentences import _
 
 MAX_VARIATIONS = 24
 
@@ -42,7 +43,7 @@ def portfolio(*, seed: int, categorical: bool) -> tuple[Trial, ...]:
             break
         for kind, params in drawn:
             number += 1
-            name = f"{FAMILIES[kind].shown_name}, variation {number}"
+            name = _("%(model)s, variation %(number)s", model=FAMILIES[kind].shown_name, number=number)
             trials.append(Trial(name, kind, params, seed + number))
     return tuple(t for t in trials if categorical or not t.params.get("native_categories"))
 

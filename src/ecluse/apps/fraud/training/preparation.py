@@ -31,6 +31,7 @@ from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.apps.fraud.training.labelled import LabelledRows, kind_of
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.errors import UnusableTarget
+from ecluse.sentences import _
 
 Tick = Callable[[], None]  # called between columns; may raise to cancel
 
@@ -77,7 +78,9 @@ def prepare(
     frame, labels = rows.frame[fit], rows.labels[fit]
     specs, useless = choose_columns(frame, specs, labels, tick)
     if not specs:
-        raise UnusableTarget("No column is left to learn from: all are constant, all distinct or left out.")
+        raise UnusableTarget(
+            _("No column is left to learn from: all are constant, all distinct or left out.")
+        )
     roles = Roles(plan.customer_column, plan.time_column if split.kind == "time" else None)
     engineer, matrix = fit_features(
         frame, specs, roles, labels, seed=plan.seed, tick=tick, plan=together, salt=salt, groups=groups
@@ -85,7 +88,7 @@ def prepare(
     del frame
     positions, repeated = choose_features(matrix, engineer.features)
     if not len(positions):
-        raise UnusableTarget("No feature varies over the training rows; there is nothing to learn from.")
+        raise UnusableTarget(_("No feature varies over the training rows; there is nothing to learn from."))
     names = tuple(engineer.features[position].name for position in positions)
     matrix = np.ascontiguousarray(matrix[:, positions])
     engineer = engineer.keeping(frozenset(names))
@@ -127,8 +130,8 @@ def _feature_columns(
 ) -> tuple[tuple[ColumnSpec, ...], list[Dropped]]:
     left_out: dict[str, str] = {}
     if plan.time_column and kind_of(rows, plan.time_column) != "datetime":
-        left_out[plan.time_column] = "orders the rows: its values do not come back"
+        left_out[plan.time_column] = _("orders the rows: its values do not come back")
     if plan.customer_column and split.kind != "time":
-        left_out[plan.customer_column] = "tells customers apart: those of the test rows are new"
+        left_out[plan.customer_column] = _("tells customers apart: those of the test rows are new")
     kept = tuple(spec for spec in rows.columns if spec.name not in left_out)
     return kept, [Dropped(name, reason) for name, reason in left_out.items()]

@@ -22,6 +22,7 @@ from ecluse.apps.fraud.clock import Effort
 from ecluse.apps.fraud.families import FAMILIES, OWN_PARAMS, family
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.errors import CannotRepeat
+from ecluse.sentences import _
 
 RECORD_FILE = "training_record.json"
 FORMAT = 1
@@ -116,7 +117,7 @@ class TrainingRecord:
         try:
             content = json.loads((directory / RECORD_FILE).read_text(encoding="utf-8"))
             if content.pop("format") != FORMAT:
-                raise CannotRepeat(f"{RECORD_FILE} is of another format. Train anew.")
+                raise CannotRepeat(_("%(file)s is of another format. Train anew.", file=RECORD_FILE))
             trials = tuple(
                 TrialRecord(**{**one, "fits": tuple(FitFacts(**fit) for fit in one["fits"])})
                 for one in content["trials"]
@@ -128,19 +129,28 @@ class TrainingRecord:
             return found
         except FileNotFoundError as error:
             raise CannotRepeat(
-                "This version was trained before trainings were recorded and cannot be made again. Train anew."
+                _(
+                    "This version was trained before trainings were recorded and cannot be made again. "
+                    "Train anew."
+                )
             ) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, CannotRepeat):
                 raise
-            raise CannotRepeat(f"{RECORD_FILE} is damaged: {error!r}. Train anew.") from error
+            raise CannotRepeat(
+                _("%(file)s is damaged: %(reason)s. Train anew.", file=RECORD_FILE, reason=repr(error))
+            ) from error
 
     def expect(self, table: str) -> None:
         """Raises CannotRepeat where the table or a library is another than it was."""
         if table != self.table:
             raise CannotRepeat(
-                f"The table is not the one that was trained on: its SHA-256 is {table[:12]}…, not {self.table[:12]}…. "
-                "Upload that one, or train anew."
+                _(
+                    "The table is not the one that was trained on: its SHA-256 is %(sha256)s…, not "
+                    "%(other)s…. Upload that one, or train anew.",
+                    sha256=table[:12],
+                    other=self.table[:12],
+                )
             )
         here = library_versions()
         names = sorted(here.keys() | self.versions.keys())
@@ -148,8 +158,14 @@ class TrainingRecord:
             was, now = self.versions.get(name, "none"), here.get(name, "none")
             if was != now:
                 raise CannotRepeat(
-                    f"The training was made with {name} {was}, and here is {now}: its files would not be the same. "
-                    f"Install {name} {was}, or train anew."
+                    _(
+                        "The training was made with %(package)s %(version)s, and here is %(other)s: its files "
+                        "would not be the same. Install %(name)s, or train anew.",
+                        package=name,
+                        version=was,
+                        other=now,
+                        name=f"{name} {was}",
+                    )
                 )
 
 
@@ -219,7 +235,12 @@ def _text(name: str, value: object) -> str:
 def _expect(name: str, holds: bool, value: object) -> None:
     if not holds:
         raise CannotRepeat(
-            f"{RECORD_FILE} says {str(value)[:60]!r} for {name}, which no training decides. Train anew."
+            _(
+                "%(file)s says %(value)s for %(key)s, which no training decides. Train anew.",
+                file=RECORD_FILE,
+                value=repr(str(value)[:60]),
+                key=name,
+            )
         )
 
 

@@ -42,6 +42,7 @@ from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.preparation import Prepared
 from ecluse.apps.fraud.training.record import library_versions
 from ecluse.apps.fraud.training.search import Blend, SearchResult
+from ecluse.sentences import _, num
 
 FORMAT = 1
 MOST_DRIFTS = 20
@@ -173,8 +174,13 @@ def say_doubt(report: dict[str, Any]) -> list[str]:
     columns = ", ".join(f"{column} ({100 * share:.0f} %)" for column, share in doubt["columns"])
     reached = doubt["average_precision"]
     return [
-        f"An average precision of {reached:.3f} is rarely true of fraud. The model goes by {columns} most: check "
-        "that each is known before the outcome, and that no row is in the table twice."
+        _(
+            "An average precision of %(count)s is rarely true of fraud. The model goes by "
+            "%(columns)s most: check that each is known before the outcome, and that no row is in "
+            "the table twice.",
+            count=num(reached, ".3f"),
+            columns=columns,
+        )
     ]
 
 
@@ -313,13 +319,22 @@ def _warnings(measured: MeasuredRows, baseline: dict[str, Any], told: Sequence[s
     named = any(warning.startswith(f"{column} alone ") for warning in told)
     if alone >= max(GIVES_AWAY, GIVES_AWAY * reached) and not named:
         warnings.append(
-            f"{column} alone ranks the test rows almost as well as the model (average precision {alone:.3f} of "
-            f"{reached:.3f}): check that it is known before the outcome, or leave it out."
+            _(
+                "%(column)s alone ranks the test rows almost as well as the model (average precision "
+                "%(count)s of %(total)s): check that it is known before the outcome, or leave it out.",
+                column=column,
+                count=num(alone, ".3f"),
+                total=num(reached, ".3f"),
+            )
         )
     if reached < 1.5 * float(labels.mean()):
-        warnings.append("The model ranks the test rows little better than chance; do not rely on its scores.")
+        warnings.append(
+            _("The model ranks the test rows little better than chance; do not rely on its scores.")
+        )
     if measured.part == "test" and int(labels.sum()) < FEW_POSITIVES:
-        warnings.append(f"The test part holds only {int(labels.sum())} frauds; see the intervals.")
+        warnings.append(
+            _("The test part holds only %(count)s frauds; see the intervals.", count=int(labels.sum()))
+        )
     return warnings
 
 
@@ -337,19 +352,29 @@ def _missed_goal(
     reached = measure(measured.labels, measured.probabilities, threshold)
     if goal.kind == "recall" and intervals["recall"][1] < goal.value:
         return [
-            f"The threshold was chosen to find {goal.value:.0%} of fraud; of the test rows it finds "
-            f"{reached['recall']:.0%}."
+            _(
+                "The threshold was chosen to find %(share)s of fraud; of the test rows it finds %(rate)s.",
+                share=num(goal.value, ".0%"),
+                rate=num(reached["recall"], ".0%"),
+            )
         ]
     if goal.kind == "precision" and intervals["precision"][1] < goal.value:
         return [
-            f"The threshold was chosen so that {goal.value:.0%} of alerts are right; of the test rows "
-            f"{reached['precision']:.0%} are."
+            _(
+                "The threshold was chosen so that %(share)s of alerts are right; of the test rows "
+                "%(rate)s are.",
+                share=num(goal.value, ".0%"),
+                rate=num(reached["precision"], ".0%"),
+            )
         ]
     days = days_between(rows, measured.at, plan)
     if goal.kind == "alerts_per_day" and days and flagged.sum() > MORE_ALERTS * goal.value * days:
         return [
-            f"The threshold was chosen for {goal.value:g} alerts a day; on the test rows it raises "
-            f"{flagged.sum() / days:.1f}."
+            _(
+                "The threshold was chosen for %(count)s alerts a day; on the test rows it raises %(number)s.",
+                count=num(goal.value, "g"),
+                number=num(flagged.sum() / days, ".1f"),
+            )
         ]
     return []
 

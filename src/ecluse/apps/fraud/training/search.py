@@ -21,6 +21,7 @@ from ecluse.apps.fraud.training.blending import CONSIDERED, MOST_MEMBERS, choose
 from ecluse.apps.fraud.training.kept import At, Fit, Kept, SearchEnd
 from ecluse.apps.fraud.training.portfolio import Trial, portfolio
 from ecluse.apps.fraud.training.record import Ending, FitFacts, TrainingRecord, TrialRecord
+from ecluse.sentences import _, num
 
 Report = Callable[[str], None]
 #: Told the number of a candidate, from 1, and its average precision on the rows held out.
@@ -217,7 +218,7 @@ def fit_on_all(
         own = replace(data, prepared={})
         return family(candidate.family).fit(own, params, seed=candidate.seed, until=Until(), tick=heed)
 
-    for at, (candidate, _) in enumerate(members):
+    for at, (candidate, _score) in enumerate(members):
         before = None if kept is None else kept.model(f"{name}_{at}", [candidate.name, rounds[at]])
         if before is not None:
             models[at] = before
@@ -225,7 +226,7 @@ def fit_on_all(
         try:
             running = {pool.submit(fit, at): at for at in range(len(members)) if at not in models}
             while running:
-                done, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
+                done, _rest = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
                 for future in done:
                     at = running.pop(future)
                     models[at] = future.result()
@@ -244,7 +245,7 @@ class _Abandoned(Exception):
 def _lanes(data: FitData, count: int) -> SimpleQueue[FitData]:
     """The same rows for so many fits side by side."""
     lanes: SimpleQueue[FitData] = SimpleQueue()
-    for _ in range(count):
+    for _turn in range(count):
         lanes.put(replace(data, prepared={}))
     return lanes
 
@@ -441,8 +442,18 @@ class _Race:
         """What is being fitted, and the best so far."""
         name = self.trials[max(self._begun - 1, 0)].name
         best = max((c.average_precision for c in self.candidates), default=None)
-        so_far = f"Best so far: average precision {best:.3f}" if best is not None else "First fit"
-        return f"{name}, {self._begun} of up to {len(self.trials)}. {so_far}"
+        so_far = (
+            _("Best so far: average precision %(figure)s", figure=num(best, ".3f"))
+            if best is not None
+            else _("First fit")
+        )
+        return _(
+            "%(trial)s, %(number)s of up to %(total)s. %(so_far)s",
+            trial=name,
+            number=self._begun,
+            total=len(self.trials),
+            so_far=so_far,
+        )
 
     def result(self) -> SearchResult:
         found, folds = self._by_trial, self._base
@@ -523,7 +534,7 @@ def _run(
         if not running:
             return
         report(race.line())
-        done, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
+        done, _rest = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
         for future in done:
             at, fit = running.pop(future), future.result()
             complete = race.add(*at, fit)

@@ -61,6 +61,7 @@ from ecluse.apps.fraud.training.search import (
     search_models,
 )
 from ecluse.checkpoints import Checkpoints
+from ecluse.sentences import _, num, pack
 
 __all__ = ["Goal", "Progress", "TrainingPlan", "TrainingReport", "train"]
 
@@ -154,7 +155,7 @@ def _train(
     split, warnings = split_labelled(rows, plan)
     rows = with_heartbeat(
         lambda: without_giveaways(rows, split, plan),
-        clock.tick("read", 0.04, "Looking for columns that give the label away"),
+        clock.tick("read", 0.04, _("Looking for columns that give the label away")),
     )
     simulated = [SIMULATED] if is_sample(table.head(_LOOKED_AT)) else []
     warnings = [*simulated, *rows.warnings, *warnings]
@@ -227,8 +228,8 @@ def _prepare(
     kept: Kept,
 ) -> _Course:
     """The features of as many folds as the size and the seconds allow, or as it was decided before."""
-    clock.say("features", 0.05, "Making features")
-    tick = clock.tick("features", 0.06, "Making features")
+    clock.say("features", 0.05, _("Making features"))
+    tick = clock.tick("features", 0.06, _("Making features"))
     cores, size = os.cpu_count() or 1, len(split.learning)
     side_by_side = size <= SIDE_BY_SIDE_ROWS
     before = kept.course() if repeat is None else repeat.course
@@ -346,7 +347,9 @@ def _search(
         report=report,
         stop=stop,
         tried=tried,
-        more=_further(rows, split, course, plan, clock, lambda: report("Fitting the best on further folds")),
+        more=_further(
+            rows, split, course, plan, clock, lambda: report(_("Fitting the best on further folds"))
+        ),
         kept=kept,
     )
     clock.watch.wanted = 1
@@ -397,7 +400,7 @@ def _reserve(course: _Course) -> float:
 
 
 def _choose(course: _Course, found: SearchResult, clock: Clock) -> Blend:
-    tick = clock.tick("calibrate", 0.9, "Choosing the blend")
+    tick = clock.tick("calibrate", 0.9, _("Choosing the blend"))
     most = MOST_MEMBERS if course.refit else MOST_MEMBERS_LARGE
     return with_heartbeat(lambda: blend_of(found, most_members=most), tick)
 
@@ -420,7 +423,7 @@ def _calibrate(
     clock: Clock,
 ) -> tuple[Calibration, _Cuts]:
     """From the held rows of the first panel: every row once, or by time the latest."""
-    clock.say("calibrate", 0.9, "Calibrating on the rows held out")
+    clock.say("calibrate", 0.9, _("Calibrating on the rows held out"))
     at = found.panels == 0
     labels, margins = found.labels[at], chosen.margins[at]
     held = course.held(found.folds)
@@ -449,7 +452,7 @@ def _fit_final(
     kept: Kept,
 ) -> FinalModel:
     """The chosen settings fitted on training and validation rows together; of large tables the models as they are."""
-    tick = clock.tick("calibrate", 0.92, "Fitting the best settings on training and validation rows")
+    tick = clock.tick("calibrate", 0.92, _("Fitting the best settings on training and validation rows"))
     if course.refit:
         prepared, model = _fit_on(
             split.learning, rows, split, course, chosen, plan, clock, tick, kept, "measured"
@@ -476,7 +479,7 @@ def _fit_for_use(
         return "budget", None
     if course.for_use != "done":
         return course.for_use, None
-    tick = clock.tick("save", 0.96, "Fitting the measured settings on all rows")
+    tick = clock.tick("save", 0.96, _("Fitting the measured settings on all rows"))
     everything = np.concatenate([split.learning, split.test])
     where = everything if split.kind == "time" else np.sort(everything)
     return "done", _fit_on(where, rows, split, course, chosen, plan, clock, tick, kept, "for_use")
@@ -537,9 +540,9 @@ def _finish(
     repeat: TrainingRecord | None,
     kept: Kept,
 ) -> TrainingReport:
-    clock.say("test", 0.94, "Measuring on the test rows")
+    clock.say("test", 0.94, _("Measuring on the test rows"))
     test = _measured_rows(rows, split, course, final, found, chosen, calibration)
-    tick = clock.tick("test", 0.95, "Measuring on the test rows")
+    tick = clock.tick("test", 0.95, _("Measuring on the test rows"))
     content = with_heartbeat(
         lambda: report_of(rows, split, final, found, chosen, plan, test, cuts.high), tick
     )
@@ -550,7 +553,7 @@ def _finish(
     content["refitted"], content["refit"] = for_use is not None, why
     content["tested_rows"] = _tested_digest(digest, rows, plan, test)
     prepared, model = for_use or (final.prepared, final.model)
-    clock.say("save", 0.97, "Saving the model")
+    clock.say("save", 0.97, _("Saving the model"))
     spent = clock.watch.effort() if repeat is None else Effort(**repeat.spent)
     content["seconds"] = round(spent.wall, 2)
     content["effort"] = _effort(found, plan, spent)
@@ -597,13 +600,21 @@ def _slowness(plan: TrainingPlan, spent: Effort) -> list[str]:
     told = []
     if spent.work > OVERRUN * plan.budget_s:
         told.append(
-            f"Training took {spent.work:.0f} s of work instead of {plan.budget_s:g} s: so many values take longer to "
-            "read, describe and learn once. Leave columns out, or give it more time."
+            _(
+                "Training took %(count)s s of work instead of %(budget)s s: so many values take "
+                "longer to read, describe and learn once. Leave columns out, or give it more time.",
+                count=num(spent.work, ".0f"),
+                budget=num(plan.budget_s, "g"),
+            )
         )
     if spent.is_busy and spent.wall > OVERRUN * max(plan.budget_s, spent.work):
         told.append(
-            f"Other programs had the processor: {spent.work:.0f} s of work took {spent.wall:.0f} s. As much was tried "
-            "as on a quiet machine."
+            _(
+                "Other programs had the processor: %(work)s s of work took %(count)s s. As much was "
+                "tried as on a quiet machine.",
+                work=num(spent.work, ".0f"),
+                count=num(spent.wall, ".0f"),
+            )
         )
     return told
 
@@ -714,4 +725,6 @@ def _save(
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    path.write_text(
+        json.dumps(pack(content), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+    )

@@ -18,6 +18,7 @@ from ecluse.apps.plants.http.serving import Looked, Refused, Served, ServedDep, 
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.web.errors import ErrorBody, answers
 from ecluse.web.security import CurrentUser, RuntimeDep
 
@@ -119,7 +120,7 @@ class RefusedBody(BaseModel):
     """Why nothing is said of a file."""
 
     code: str = Field(examples=["unreadable_image"])
-    message: str = Field(examples=["The file is not a JPEG, PNG or WebP image."])
+    message: str = Field(examples=[_("The file is not a JPEG, PNG or WebP image.")])
 
 
 class FileAnswer(BaseModel):

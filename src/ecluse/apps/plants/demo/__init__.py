@@ -22,6 +22,7 @@ from PIL import Image
 
 from ecluse.apps.plants.demo.leaf import draw_leaf
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _
 
 LABELS: Final = ("healthy", "spotted")
 #: Images of each label, unless another number is asked for.
@@ -36,7 +37,7 @@ _QUALITY: Final = 88
 _THREADS: Final = 2
 
 #: What a training says of images that are `is_drawn`.
-SIMULATED: Final = (
+SIMULATED: Final = _(
     "The images are the sample: its leaves are drawn, so that these figures say nothing of photographs."
 )
 _NAMED: Final = re.compile(rf"(?:.*/)?(?:{'|'.join(LABELS)})/(copy_)?leaf_\d{{4}}\.jpg")

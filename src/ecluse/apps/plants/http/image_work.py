@@ -13,6 +13,7 @@ from typing import Annotated, Final, TypeVar
 from fastapi import Depends, Request
 
 from ecluse.errors import Overloaded
+from ecluse.sentences import _
 
 #: Images that are decoded or looked at together: one of 50 million pixels takes 150 MB while it is.
 MOST_AT_ONCE: Final = 4
@@ -42,7 +43,7 @@ class ImageWork:
         """
         if self._inside >= self._most_inside:
             raise Overloaded(
-                "More images wait than can be looked at soon. Nothing was kept; try again in 2 seconds."
+                _("More images wait than can be looked at soon. Nothing was kept; try again in 2 seconds.")
             )
         self._inside += 1
         try:
@@ -89,7 +90,7 @@ class Holding:
         """Raises `Overloaded` where there is no room for so many bytes more."""
         if not self.room.has(size):
             raise Overloaded(
-                "Too many images arrive at once. Nothing was kept; try again in a few seconds.", 5
+                _("Too many images arrive at once. Nothing was kept; try again in a few seconds."), 5
             )
         self.room.used += size
         self.size += size

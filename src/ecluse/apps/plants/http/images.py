@@ -10,6 +10,7 @@ from fastapi import Request
 from ecluse.apps.plants.formats import MAX_BYTES
 from ecluse.apps.plants.http.image_work import Holding
 from ecluse.errors import InvalidInput, UploadTooLarge
+from ecluse.sentences import _
 from ecluse.web.multipart import BESIDE, FIELD, Head, is_form, read_body, read_parts
 
 #: Images of one request, the bytes of one and of all of them.
@@ -108,9 +109,20 @@ def _expect_form(request: Request) -> None:
 
 
 def _too_large(most: int) -> UploadTooLarge:
-    what = "an image may have" if most == IMAGE_BYTES else "the images of one request may have together"
+    count = most // 1_000_000
+    if most == IMAGE_BYTES:
+        return UploadTooLarge(
+            _(
+                "The upload is larger than %(count)s MB, the most that an image may have. Send less.",
+                count=count,
+            )
+        )
     return UploadTooLarge(
-        f"The upload is larger than {most // 1_000_000} MB, the most that {what}. Send less."
+        _(
+            "The upload is larger than %(count)s MB, the most that the images of one request may have together. "
+            "Send less.",
+            count=count,
+        )
     )
 
 
@@ -140,9 +152,11 @@ class _Reading:
 
     def begun(self, head: Head) -> _Part:
         if head.filename is None and len(self.fields) >= MOST_FIELDS:
-            raise InvalidInput(f"The form has more than {MOST_FIELDS} fields.")
+            raise InvalidInput(_("The form has more than %(count)s fields.", count=MOST_FIELDS))
         if head.filename is not None and len(self.files) >= MOST_IMAGES:
-            raise InvalidInput(f"The request carries more than {MOST_IMAGES} files. Send them in several.")
+            raise InvalidInput(
+                _("The request carries more than %(count)s files. Send them in several.", count=MOST_IMAGES)
+            )
         return _Part(head)
 
     def take_in(self, part: _Part, data: bytes) -> None:

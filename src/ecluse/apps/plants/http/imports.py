@@ -13,6 +13,7 @@ from ecluse.apps.plants import actions as workflows
 from ecluse.apps.plants.formats import ENDINGS
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.web.file_forms import FileForm, open_file_form
 
 #: Files of one upload: images, or an archive of them; more images come in an archive.
@@ -69,7 +70,7 @@ def _queue(
     runtime: Runtime, user_id: str, staging: str, names: list[str], name: str, label: str | None
 ) -> Queued:
     if not names:
-        raise InvalidInput("The request carries no file. Choose an archive or images.")
+        raise InvalidInput(_("The request carries no file. Choose an archive or images."))
     row = workflows.make_set(runtime, user_id, name or set_name_of(names[0]))
     source = workflows.Source(staging, names[0] if len(names) == 1 else row.name, staged=True)
     return Queued(row.id, workflows.start_import(runtime, user_id, row.id, source, label=label))

@@ -25,6 +25,7 @@ from ecluse.catalog import models as rows
 from ecluse.catalog.tables import ModelVersion
 from ecluse.errors import InvalidInput, ModelNotFound, UnreadableImage
 from ecluse.runtime import Runtime
+from ecluse.sentences import _, num
 
 if TYPE_CHECKING:
     from ecluse.apps.plants.prediction import Prediction, Predictor
@@ -115,12 +116,12 @@ class ServedModels:
                 newest = rows.newest_of(transaction, user_id, APPLICATION)
             if newest is None:
                 raise ModelNotFound(
-                    "You have no model of images yet. Train one: ecluse plants train --name NAME"
+                    _("You have no model of images yet. Train one: ecluse plants train --name NAME")
                 )
             return newest
         row = models.resolve(self._runtime, user_id, reference)
         if row.application != APPLICATION:
-            raise InvalidInput(f"{row.name} is no model of images. See: GET /api/models")
+            raise InvalidInput(_("%(name)s is no model of images. See: GET /api/models", name=row.name))
         return row
 
     def loaded_at(self, row: ModelVersion) -> datetime | None:
@@ -208,7 +209,11 @@ class ServedModels:
 def _kept(sent: Sent) -> bytes:
     if sent.data is None:
         raise UnreadableImage(
-            f"The file has {sent.size:,} bytes; {IMAGE_BYTES:,} are the most. Make the image smaller."
+            _(
+                "The file has %(count)s bytes; %(total)s are the most. Make the image smaller.",
+                count=num(sent.size, ","),
+                total=num(IMAGE_BYTES, ","),
+            )
         )
     return sent.data
 

@@ -15,6 +15,7 @@ from ecluse.catalog.tables import Image
 from ecluse.checkpoints import Checkpoints, checkpoints_of
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +52,15 @@ def _audit(runtime: Runtime, task: Task, set_id: str) -> dict[str, int]:
             "suspects": sum(suggested is not None for *_, suggested in judged),
         }
         audit.record(transaction, task.user_id, "images.audited", set_id, **done)
-    task.report("judge", 1.0, f"{done['near_duplicates']} near duplicates, {done['suspects']} suspects")
+    task.report(
+        "judge",
+        1.0,
+        _(
+            "%(count)s near duplicates, %(number)s suspects",
+            count=done["near_duplicates"],
+            number=done["suspects"],
+        ),
+    )
     return done
 
 
@@ -71,13 +80,13 @@ def _judged(
 
     valid = (number for number, row in enumerate(rows) if row.state == "valid")
     used, named = sorted(valid, key=lambda number: rows[number].sha256), dict[str, str]()
-    task.report("judge", _COMPARED, "judging the labels")
+    task.report("judge", _COMPARED, _("judging the labels"))
     judged = judge_labels(
         features[used],
         [rows[one].label for one in used],
         [named.setdefault(groups[one] or rows[one].id, rows[one].sha256) for one in used],
         report=lambda fraction: task.report(
-            "judge", min(_COMPARED + (1 - _COMPARED) * fraction, 0.999), "judging the labels"
+            "judge", min(_COMPARED + (1 - _COMPARED) * fraction, 0.999), _("judging the labels")
         ),
         checkpoints=kept,
     )

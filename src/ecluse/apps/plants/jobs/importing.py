@@ -21,6 +21,7 @@ from ecluse.catalog import audit
 from ecluse.checkpoints import checkpoints_of
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.storage import ObjectInfo, ObjectStore
 
 #: How much of a job it is to bring an archive here.
@@ -113,11 +114,11 @@ def _opened(
 
 
 def _told(task: Task, done: float, name: str) -> Callable[[int], None]:
-    return lambda size: task.report("read", done, f"reading {name}")
+    return lambda size: task.report("read", done, _("reading %(what)s", what=name))
 
 
 def _said(done: Imported) -> str:
-    return f"{done.files} files, {done.rejected} rejected"
+    return _("%(done)s files, %(number)s rejected", done=done.files, number=done.rejected)
 
 
 def _plain(done: Imported) -> dict[str, int]:

@@ -33,6 +33,7 @@ from ecluse.errors import (
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 if TYPE_CHECKING:
     from ecluse.apps.plants.recipe import Recipe, RecipeName
@@ -206,7 +207,7 @@ def publish(runtime: Runtime, task: Task, run_id: str, learned: dict[str, Any]) 
     )
     with runtime.catalog.write() as transaction:
         if not runs.begin_publishing(transaction, run_id, version):
-            raise JobCancelled("The training was cancelled, or another attempt at it has published.")
+            raise JobCancelled(_("The training was cancelled, or another attempt at it has published."))
         models.announce(transaction, publication)
     files = tuple(ManifestFile(**file) for file in learned["files"])
     manifest = runtime.registry_at(url).commit(
@@ -230,7 +231,7 @@ def _compare_with_repeated(transaction: Transaction, run: Run) -> None:
         return
     done = runs.run_of(transaction, run.user_id, run.id)
     before = runs.run_of(transaction, run.user_id, run.subject["repeats"])
-    _, other = same_files(done, before)
+    _rest, other = same_files(done, before)
     if other:
         runs.set_tags(transaction, run.id, {OTHER_FILES: ", ".join(other)[:SHORT]})
 

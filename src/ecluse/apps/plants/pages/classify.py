@@ -26,6 +26,7 @@ from ecluse.errors import (
     VersionNotFound,
 )
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.web.i18n import NBSP, Words
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render
@@ -89,7 +90,7 @@ async def classify(request: Request, runtime: RuntimeDep, served: ServedDep, use
             form = await read_form(request, holding)
             chosen = form.fields.get("model", "")[:200]
             if not form.files:
-                raise InvalidInput("No image was chosen. Choose one or several.")
+                raise InvalidInput(_("No image was chosen. Choose one or several."))
             with served.work.turn():
                 loaded = await run_in_threadpool(served.load, user.user.id, chosen or None)
                 alone = len(form.files) == 1

@@ -23,6 +23,7 @@ from ecluse.errors import (
     SettingsError,
 )
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
@@ -64,7 +65,7 @@ def _image(runtime: Runtime, user_id: str, set_id: str, image_id: str) -> Image:
     with runtime.catalog.read() as transaction:
         row = images.image_of(transaction, user_id, image_id)
     if row.set_id != set_id:
-        raise NotFound(f"The set has no image {image_id}. See: ecluse plants show SET")
+        raise NotFound(_("The set has no image %(name)s. See: ecluse plants show SET", name=image_id))
     return row
 
 

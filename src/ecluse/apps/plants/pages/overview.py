@@ -19,12 +19,12 @@ from ecluse.catalog.tables import ImageSet
 from ecluse.errors import EcluseError, InvalidInput
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.web.admission import admission_of
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, running_jobs
 from ecluse.web.pages.models import figure_names, listed
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
-from ecluse.web.phrases import translated
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 
@@ -79,7 +79,7 @@ async def import_files(request: Request, runtime: RuntimeDep, user: CurrentUser)
         if error.status >= 500:
             raise
         if scripted:
-            message = translated(str(error), words_of(request))
+            message = words_of(request).phrase(str(error))
             return JSONResponse({"error": {"code": error.code, "message": message}}, error.status)
         typed = ImportForm(form.fields.get("set", ""), form.fields.get("label", "")) if form else ImportForm()
         return await run_in_threadpool(_plants_page, request, runtime, user.user.id, error=error, typed=typed)
@@ -100,7 +100,7 @@ def import_addresses(
     typed = ImportForm(set, label, urls)
     try:
         if not urls.strip():
-            raise InvalidInput("The list names no address.")
+            raise InvalidInput(_("The list names no address."))
         row = workflows.make_set(runtime, user.user.id, set)
         staging = workflows.new_staging(runtime, user.user.id)
         workflows.stage_bytes(runtime, staging, "addresses.csv", urls.encode())

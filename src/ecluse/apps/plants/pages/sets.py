@@ -25,6 +25,7 @@ from ecluse.catalog import Transaction, runs
 from ecluse.catalog.tables import ImageSet, Run
 from ecluse.errors import EcluseError, InvalidInput, UnusableImages
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PageNumber, Pager, page_of
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -50,10 +51,10 @@ RUNS_LOOKED_AT: Final = 200
 RARE: Final = 20
 #: Labels are out of balance where one has so many times the images of another.
 UNBALANCED: Final = 4
-TORCH_MISSING: Final = (
-    "Fine-tuning needs torch, which is not installed. In a checkout: ./run plants train --recipe finetune"
-    ' installs it. In an environment of your own: uv pip install --torch-backend=auto "ecluse[plants]". '
-    "The recipe features needs no torch."
+TORCH_MISSING: Final = _(
+    "Fine-tuning needs torch, which is not installed. In a checkout: ./run plants train "
+    "--recipe finetune installs it. In an environment of your own: uv pip install "
+    '--torch-backend=auto "ecluse[plants]". The recipe features needs no torch.'
 )
 Field = Annotated[str, Form()]
 
@@ -237,7 +238,7 @@ def change(
 ) -> None:
     """Do to images of a set what a form asks for. Raises InvalidInput."""
     if not chosen:
-        raise InvalidInput("No image is ticked. Tick those that the change is for.")
+        raise InvalidInput(_("No image is ticked. Tick those that the change is for."))
     if do == "relabel":
         workflows.relabel(runtime, user_id, set_id, chosen, label)
     else:
@@ -376,7 +377,7 @@ def _doubts(transaction: Transaction, row: ImageSet) -> dict[Only, int]:
 def _trainings(transaction: Transaction, row: ImageSet) -> list[Run]:
     """Those of this set among the newest of the user, newest first."""
     wanted = runs.Wanted(application="plants")
-    found, _ = runs.list_runs(transaction, row.user_id, wanted, limit=RUNS_LOOKED_AT)
+    found, _rest = runs.list_runs(transaction, row.user_id, wanted, limit=RUNS_LOOKED_AT)
     return [run for run in found if run.subject.get("set_id") == row.id]
 
 
@@ -429,7 +430,7 @@ def _one_of(known: Sequence[Choice], text: str) -> Choice:
     for one in known:
         if one == text:
             return one
-    raise InvalidInput(f'There is no choice "{text[:40]}". Choose one of the form.')
+    raise InvalidInput(_('There is no choice "%(value)s". Choose one of the form.', value=text[:40]))
 
 
 def _whole(text: str) -> int | None:
@@ -437,5 +438,5 @@ def _whole(text: str) -> int | None:
     if not text:
         return None
     if not re.fullmatch(r"\d{1,9}", text):
-        raise InvalidInput(f'"{text}" is no whole number.')
+        raise InvalidInput(_('"%(value)s" is no whole number.', value=text))
     return int(text)

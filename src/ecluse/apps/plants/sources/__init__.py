@@ -8,6 +8,7 @@ from typing import Final
 
 from ecluse.apps.plants.formats import MAX_BYTES
 from ecluse.errors import UnreadableImage
+from ecluse.sentences import _, num
 
 #: Files that one import takes.
 MOST_FILES: Final = 200_000
@@ -37,7 +38,7 @@ def is_hidden(path: str) -> bool:
 
 def folder_label(path: str) -> str | None:
     """The first folder of a relative path; None of a file that is in none."""
-    first, slash, _ = path.partition("/")
+    first, slash, _rest = path.partition("/")
     return first if slash else None
 
 
@@ -51,4 +52,8 @@ def refused(reason: str) -> Callable[[], bytes]:
 
 
 def too_large(size: int) -> str:
-    return f"The file has {size:,} bytes; {MAX_BYTES:,} are the most. Make the image smaller."
+    return _(
+        "The file has %(count)s bytes; %(total)s are the most. Make the image smaller.",
+        count=num(size, ","),
+        total=num(MAX_BYTES, ","),
+    )

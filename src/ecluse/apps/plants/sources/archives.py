@@ -19,6 +19,7 @@ from typing import IO, Final
 from ecluse.apps.plants.formats import MAX_BYTES
 from ecluse.apps.plants.sources import MOST_FILES, File, folder_label, is_hidden, refused, too_large
 from ecluse.errors import EcluseError, InvalidInput, UnreadableImage
+from ecluse.sentences import _, num
 
 #: Bytes that one archive may unpack to.
 MOST_BYTES: Final = 50_000_000_000
@@ -66,7 +67,7 @@ def open_archive(path: Path, name: str) -> Iterator[File]:
             yield from _tar(path, name, packed=head.startswith(b"\x1f\x8b"))
         else:
             raise InvalidInput(
-                f"{name} is no .zip, .tar or .tar.gz archive. Pack the images as one of these."
+                _("%(file)s is no .zip, .tar or .tar.gz archive. Pack the images as one of these.", file=name)
             )
     except (
         zipfile.BadZipFile,
@@ -76,7 +77,9 @@ def open_archive(path: Path, name: str) -> Iterator[File]:
         gzip.BadGzipFile,
         NotImplementedError,
     ) as error:
-        raise InvalidInput(f"{name} is a damaged archive: {error}. Pack it again.") from error
+        raise InvalidInput(
+            _("%(file)s is a damaged archive: %(error)s. Pack it again.", file=name, error=error)
+        ) from error
     except (
         ValueError,
         RecursionError,
@@ -84,7 +87,11 @@ def open_archive(path: Path, name: str) -> Iterator[File]:
         if isinstance(error, EcluseError):
             raise
         raise InvalidInput(
-            f"{name} is a damaged archive: a header of it cannot be understood. Pack it again."
+            _(
+                "%(file)s is a damaged archive: %(error)s. Pack it again.",
+                file=name,
+                error=_("a header of it cannot be understood"),
+            )
         ) from error
 
 
@@ -102,9 +109,9 @@ def _zip(path: Path, name: str) -> Iterator[File]:
 def _zip_reader(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], bytes]:
     """The bytes are read now, as the archive is read by one alone."""
     if stat.S_ISLNK(entry.external_attr >> 16):
-        return refused("It is a link, which is not followed.")
+        return refused(_("It is a link, which is not followed."))
     if entry.flag_bits & 1:
-        return refused("It is locked with a password.")
+        return refused(_("It is locked with a password."))
     if entry.file_size > _SMALL and entry.file_size > MOST_RATIO * max(entry.compress_size, 1):
         return refused(_bomb_words(entry.file_size, entry.compress_size))
     if entry.file_size > MAX_BYTES:
@@ -113,7 +120,7 @@ def _zip_reader(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[]
         with archive.open(entry) as opened:
             return _kept(opened.read(MAX_BYTES + 1))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        return refused(f"It cannot be unpacked: {error}.")
+        return refused(_("It cannot be unpacked: %(error)s.", error=error))
 
 
 def _tar(path: Path, name: str, *, packed: bool) -> Iterator[File]:
@@ -138,15 +145,15 @@ def _tar(path: Path, name: str, *, packed: bool) -> Iterator[File]:
 
 def _tar_reader(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Callable[[], bytes]:
     if entry.issym() or entry.islnk():
-        return refused("It is a link, which is not followed.")
+        return refused(_("It is a link, which is not followed."))
     if not entry.isreg() or entry.issparse():
-        return refused("It is no plain file.")
+        return refused(_("It is no plain file."))
     if entry.size > MAX_BYTES:
         return refused(too_large(entry.size))
     opened = archive.extractfile(entry)
     assert opened is not None  # noqa: S101 (it is a plain file)
     data = opened.read(MAX_BYTES + 1)
-    return _kept(data) if len(data) == entry.size else refused("It ends early.")
+    return _kept(data) if len(data) == entry.size else refused(_("It ends early."))
 
 
 def _opened_tar(path: Path, name: str, *, packed: bool) -> tarfile.TarFile:
@@ -163,7 +170,13 @@ class _Sipped:
 
     def read(self, size: int = -1) -> bytes:
         if size > _LISTED_BYTES:
-            raise InvalidInput(f"{self._name} holds more than {MOST_FILES:,} files. Import it in parts.")
+            raise InvalidInput(
+                _(
+                    "%(file)s holds more than %(count)s files. Import it in parts.",
+                    file=self._name,
+                    count=num(MOST_FILES, ","),
+                )
+            )
         return self._inner.read(size)
 
 
@@ -178,7 +191,7 @@ class _Bounded(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= MAX_BYTES + 1:
-            raise tarfile.ReadError("a header of it is too large")
+            raise tarfile.ReadError(_("a header of it is too large"))
         if self._again and size:
             self._again = False
             return self._last + self._forwards(size - 1)
@@ -212,16 +225,26 @@ class _Bounded(io.RawIOBase):
         self._last = data[-1:] or self._last
         _expect_size(self._at, self._name)
         if self._at > _SMALL and self._at > MOST_RATIO * self._packed:
-            raise InvalidInput(f"{self._name} is refused: {_bomb_words(self._at, self._packed)}")
+            raise InvalidInput(
+                _(
+                    "%(file)s is refused: %(reason)s",
+                    file=self._name,
+                    reason=_bomb_words(self._at, self._packed),
+                )
+            )
         return data
 
 
 def _file(path: str, shared: str, read: Callable[[], bytes], fraction: float) -> File:
     if len(path) > LONGEST_PATH:
-        reason = f"Its path has {len(path):,} characters; {LONGEST_PATH:,} are the most."
+        reason = _(
+            "Its path has %(count)s characters; %(most)s are the most.",
+            count=num(len(path), ","),
+            most=num(LONGEST_PATH, ","),
+        )
         return File(path[:LONGEST_PATH], None, refused(reason), fraction)
     if _leaves(path):
-        return File(path, None, refused("Its name leads out of the archive."), fraction)
+        return File(path, None, refused(_("Its name leads out of the archive.")), fraction)
     inside = path[len(shared) :]
     return File(path, folder_label(inside), read, fraction)
 
@@ -258,13 +281,29 @@ def _kept(data: bytes) -> Callable[[], bytes]:
 
 def _expect_number(number: int, name: str) -> None:
     if number > MOST_FILES:
-        raise InvalidInput(f"{name} holds more than {MOST_FILES:,} files. Import it in parts.")
+        raise InvalidInput(
+            _(
+                "%(file)s holds more than %(count)s files. Import it in parts.",
+                file=name,
+                count=num(MOST_FILES, ","),
+            )
+        )
 
 
 def _expect_size(size: int, name: str) -> None:
     if size > MOST_BYTES:
-        raise InvalidInput(f"{name} unpacks to more than {MOST_BYTES / 1e9:,.0f} GB. Import it in parts.")
+        raise InvalidInput(
+            _(
+                "%(file)s unpacks to more than %(count)s GB. Import it in parts.",
+                file=name,
+                count=num(MOST_BYTES / 1000000000.0, ",.0f"),
+            )
+        )
 
 
 def _bomb_words(size: int, packed: int) -> str:
-    return f"It unpacks to {size / max(packed, 1):,.0f} times its size; an image does to {MOST_RATIO} times at most."
+    return _(
+        "It unpacks to %(count)s times its size; an image does to %(total)s times at most.",
+        count=num(size / max(packed, 1), ",.0f"),
+        total=MOST_RATIO,
+    )

@@ -11,6 +11,7 @@ from pathlib import Path
 from ecluse.apps.plants.formats import MAX_BYTES
 from ecluse.apps.plants.sources import MOST_FILES, File, folder_label, is_hidden, refused, too_large
 from ecluse.errors import InvalidInput, UnreadableImage
+from ecluse.sentences import _, num
 
 
 def open_folder(folder: Path) -> Iterator[File]:
@@ -35,24 +36,30 @@ def _below(root: Path) -> list[Path]:
         found += [Path(place) / name for name in [*names, *links] if not is_hidden(name)]
         if len(found) > MOST_FILES:
             raise InvalidInput(
-                f"{root.name} has more than {MOST_FILES:,} files. Import its folders one by one."
+                _(
+                    "%(file)s has more than %(count)s files. Import its folders one by one.",
+                    file=root.name,
+                    count=num(MOST_FILES, ","),
+                )
             )
     return found
 
 
 def _raise(error: OSError) -> None:
-    raise InvalidInput(f"{error.filename} cannot be read: {error.strerror}.") from error
+    raise InvalidInput(
+        _("%(file)s cannot be read: %(error)s.", file=error.filename, error=error.strerror)
+    ) from error
 
 
 def _reader(root: Path, path: Path) -> Callable[[], bytes]:
     if path.is_symlink():
         target = path.resolve()
         if not target.is_relative_to(root):
-            return refused("It is a link that leads out of the folder.")
+            return refused(_("It is a link that leads out of the folder."))
         if not target.is_file():
-            return refused("It is a link to no file.")
+            return refused(_("It is a link to no file."))
     elif not path.is_file():
-        return refused("It is no plain file.")
+        return refused(_("It is no plain file."))
     return partial(_read, path.resolve())
 
 
@@ -64,7 +71,7 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.EIO):
             raise
-        raise UnreadableImage(f"The file cannot be read: {error.strerror}.") from error
+        raise UnreadableImage(_("The file cannot be read: %(error)s.", error=error.strerror)) from error
     if len(data) > MAX_BYTES:
         raise UnreadableImage(too_large(path.stat().st_size))
     return data

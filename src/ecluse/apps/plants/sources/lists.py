@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from ecluse.apps.plants.sources import MOST_FILES, File
 from ecluse.apps.plants.sources.web import fetch_image
 from ecluse.errors import InvalidInput
+from ecluse.sentences import _, num
 
 #: Bytes of a list.
 MOST_BYTES: Final = 50_000_000
@@ -50,20 +51,34 @@ def read_list(data: bytes, name: str) -> list[Listed]:
         InvalidInput: it is no list of addresses.
     """
     if len(data) > MOST_BYTES:
-        raise InvalidInput(f"{name} has more than {MOST_BYTES:,} bytes. Import it in parts.")
+        raise InvalidInput(
+            _(
+                "%(file)s has more than %(count)s bytes. Import it in parts.",
+                file=name,
+                count=num(MOST_BYTES, ","),
+            )
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{name} is no text. Save it as UTF-8.") from error
+        raise InvalidInput(_("%(file)s is no text. Save it as UTF-8.", file=name)) from error
     found = _from_table(text, name) if name.lower().endswith(".csv") else _from_lines(text)
     first: dict[str, Listed] = {}
     for one in found:
         first.setdefault(one.url, one)
     listed = list(first.values())
     if not listed:
-        raise InvalidInput(f"{name} names no addresses. Write one on each line, and its label after it.")
+        raise InvalidInput(
+            _("%(file)s names no addresses. Write one on each line, and its label after it.", file=name)
+        )
     if len(listed) > MOST_FILES:
-        raise InvalidInput(f"{name} names more than {MOST_FILES:,} addresses. Import it in parts.")
+        raise InvalidInput(
+            _(
+                "%(file)s names more than %(count)s addresses. Import it in parts.",
+                file=name,
+                count=num(MOST_FILES, ","),
+            )
+        )
     return listed
 
 
@@ -80,7 +95,7 @@ def _from_table(text: str, name: str) -> list[Listed]:
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(row)]
     except csv.Error as error:
-        raise InvalidInput(f"{name} is no CSV: {error}.") from error
+        raise InvalidInput(_("%(file)s is no CSV: %(error)s.", file=name, error=error)) from error
     header = [cell.strip().lower() for cell in rows[0]] if rows else []
     if "url" in header:
         url, label = header.index("url"), header.index("label") if "label" in header else None
@@ -88,7 +103,7 @@ def _from_table(text: str, name: str) -> list[Listed]:
     elif header and header[0].startswith(("http://", "https://")):
         url, label = 0, 1
     else:
-        raise InvalidInput(f"{name} has no column url. Name the columns url and label.")
+        raise InvalidInput(_("%(file)s has no column url. Name the columns url and label.", file=name))
     return [Listed(_cell(row, url) or "", _cell(row, label)) for row in rows if _cell(row, url)]
 
 

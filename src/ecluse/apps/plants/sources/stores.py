@@ -15,6 +15,7 @@ from ecluse.apps.plants.sources import MOST_FILES, File, folder_label, is_hidden
 from ecluse.catalog import users
 from ecluse.errors import InvalidInput, ObjectChanged, ObjectNotFound, SettingsError, UnreadableImage
 from ecluse.runtime import Runtime
+from ecluse.sentences import _, num
 from ecluse.settings import store_or_folder
 from ecluse.storage import ObjectInfo, ObjectStore, checked_key, is_within
 
@@ -34,9 +35,14 @@ def open_prefix(store: ObjectStore) -> Iterator[File]:
         if not is_hidden(info.key) and not info.key.endswith("/"):
             found.append(info)
         if len(found) > MOST_FILES:
-            raise InvalidInput(f"More than {MOST_FILES:,} files lie there. Import the folders one by one.")
+            raise InvalidInput(
+                _(
+                    "More than %(count)s files lie there. Import the folders one by one.",
+                    count=num(MOST_FILES, ","),
+                )
+            )
     if not found:
-        raise InvalidInput(f"Nothing lies at {store.url}. Check the address.")
+        raise InvalidInput(_("Nothing lies at %(store)s. Check the address.", store=store.url))
     for number, info in enumerate(sorted(found, key=lambda one: one.key)):
         yield File(info.key, folder_label(info.key), reader(store, info), number / len(found))
 
@@ -52,7 +58,7 @@ def _read(store: ObjectStore, info: ObjectInfo) -> bytes:
     try:
         data = b"".join(store.stream(info.key, end=MAX_BYTES + 1))
     except (ObjectNotFound, ObjectChanged) as error:
-        raise UnreadableImage("It was removed or replaced while it was read. Import it again.") from error
+        raise UnreadableImage(_("It was removed or replaced while it was read. Import it again.")) from error
     if len(data) > MAX_BYTES:
         raise UnreadableImage(too_large(len(data)))
     return data
@@ -79,8 +85,11 @@ def importable(
             _expect_open_to_those_who_run_it(runtime, url, place, areas, owned, at_terminal=at_terminal)
         elif not _is_listed(runtime, place, owned):
             raise InvalidInput(
-                f"{url} is none of the places that you may import images from. Upload the images, or ask an "
-                "administrator, who can import them or list the place in ECLUSE_IMPORT_FROM."
+                _(
+                    "%(store)s is none of the places that you may import images from. Upload the images, "
+                    "or ask an administrator, who can import them or list the place in ECLUSE_IMPORT_FROM.",
+                    store=url,
+                )
             )
     try:
         runtime.stores.folder(place)
@@ -96,12 +105,14 @@ def _place(url: str) -> str:
     """
     try:
         place = store_or_folder("The address", url)
-        scheme, _, rest = place.partition("://")
+        scheme, _rest, rest = place.partition("://")
         if scheme == "file" and rest.startswith("/"):
             return f"file://{quote(str(_real(place)))}"
-        bucket, _, key = rest.partition("/")
+        bucket, _rest, key = rest.partition("/")
         if scheme != "memory" and not _BUCKET.fullmatch(bucket):
-            raise InvalidInput(f"{url} names no bucket and no folder. Write it as s3://bucket/prefix.")
+            raise InvalidInput(
+                _("%(store)s names no bucket and no folder. Write it as s3://bucket/prefix.", store=url)
+            )
         if key:
             checked_key(key)
     except (SettingsError, ValueError) as error:
@@ -120,14 +131,21 @@ def _expect_open_to_those_who_run_it(
     """Refuse an administrator what is another's, and a folder of this machine unless it was listed."""
     if any(_lies_in(place, one) or _lies_in(one, place) for one in owned):
         raise InvalidInput(
-            f"{url} holds what users have stored. Name a folder of your own, or one that is none of theirs."
+            _(
+                "%(store)s holds what users have stored. Name a folder of your own, or one that is "
+                "none of theirs.",
+                store=url,
+            )
         )
     if at_terminal or not place.startswith("file:") or any(_lies_in(place, area) for area in areas):
         return
     if not _is_listed(runtime, place, owned):
         raise InvalidInput(
-            f"{url} is in no store of this server. Upload the images, or import them at its terminal: "
-            "ecluse plants import"
+            _(
+                "%(store)s is in no store of this server. Upload the images, or import them at its "
+                "terminal: ecluse plants import",
+                store=url,
+            )
         )
 
 

@@ -22,6 +22,7 @@ from ecluse import __version__
 from ecluse.apps.plants.formats import MAX_BYTES, MEDIA_TYPES
 from ecluse.apps.plants.sources import too_large
 from ecluse.errors import UnreadableImage
+from ecluse.sentences import _, num
 
 USER_AGENT: Final = f"ecluse/{__version__} (images that a person listed)"
 #: Seconds that one image may take, and that a host may be silent.
@@ -49,7 +50,7 @@ def fetch_image(url: str, *, allow_private: bool = False) -> bytes:
             return _fetch(url, allow_private)
         except _Passing as passing:
             if attempt + 1 == ATTEMPTS:
-                raise UnreadableImage(f"It could not be fetched: {passing}.") from passing
+                raise UnreadableImage(_("It could not be fetched: %(reason)s.", reason=passing)) from passing
             time.sleep(PAUSE * 2**attempt)
     raise AssertionError("the last attempt returns or raises")
 
@@ -60,7 +61,7 @@ class _Passing(Exception):
 
 def _fetch(url: str, allow_private: bool) -> bytes:
     until = time.monotonic() + MOST_SECONDS
-    for _ in range(MOST_REDIRECTS + 1):
+    for _turn in range(MOST_REDIRECTS + 1):
         parts = _checked(url)
         address = _looked_up(parts, allow_private)
         with _answer(parts, address, until) as answer:
@@ -68,12 +69,17 @@ def _fetch(url: str, allow_private: bool) -> bytes:
                 url = _sent_on(url, place)
                 continue
             if answer.status != 200:
-                said = f"{parts.hostname} answers {answer.status}"
+                said = _("%(key)s answers %(number)s", key=parts.hostname, number=answer.status)
                 if answer.status in _PASSING:
                     raise _Passing(said)
-                raise UnreadableImage(f"It could not be fetched: {said}.")
+                raise UnreadableImage(_("It could not be fetched: %(reason)s.", reason=said))
             return _body(answer)
-    raise UnreadableImage(f"It could not be fetched: more than {MOST_REDIRECTS} redirects.")
+    raise UnreadableImage(
+        _(
+            "It could not be fetched: %(reason)s.",
+            reason=_("more than %(count)s redirects", count=MOST_REDIRECTS),
+        )
+    )
 
 
 def _checked(url: str) -> SplitResult:
@@ -81,13 +87,17 @@ def _checked(url: str) -> SplitResult:
         parts = urlsplit(url)
         port_is_one = parts.port != 0
     except ValueError as error:
-        raise UnreadableImage(f"It is no address of the web: {error}.") from error
+        raise UnreadableImage(_("It is no address of the web: %(reason)s.", reason=error)) from error
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_one:
-        raise UnreadableImage("It is no address of the web: it begins with https:// or http://.")
+        raise UnreadableImage(
+            _("It is no address of the web: %(reason)s.", reason=_("it begins with https:// or http://"))
+        )
     if "@" in parts.netloc:
-        raise UnreadableImage("The address carries a name or a password; give it without.")
+        raise UnreadableImage(_("The address carries a name or a password; give it without."))
     if any(char <= " " or char == "\x7f" for char in url):
-        raise UnreadableImage("It is no address of the web: it holds blanks or control characters.")
+        raise UnreadableImage(
+            _("It is no address of the web: %(reason)s.", reason=_("it holds blanks or control characters"))
+        )
     return parts
 
 
@@ -97,10 +107,17 @@ def _looked_up(parts: SplitResult, allow_private: bool) -> tuple[str, int]:
     try:
         found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise UnreadableImage(f"It could not be fetched: there is no host {parts.hostname}.") from error
+        raise UnreadableImage(
+            _(
+                "It could not be fetched: %(reason)s.",
+                reason=_("there is no host %(key)s", key=parts.hostname),
+            )
+        ) from error
     hosts = [str(one[4][0]).partition("%")[0] for one in found]
     if not allow_private and not all(is_public(ipaddress.ip_address(host)) for host in hosts):
-        raise UnreadableImage(f"{parts.hostname} is on a private network, which is not asked for images.")
+        raise UnreadableImage(
+            _("%(key)s is on a private network, which is not asked for images.", key=parts.hostname)
+        )
     return str(found[0][4][0]), port
 
 
@@ -150,7 +167,10 @@ def _answer(parts: SplitResult, address: tuple[str, int], until: float) -> Itera
             raise TimeoutError
     except ssl.SSLCertVerificationError as error:
         raise UnreadableImage(
-            f"It could not be fetched: the certificate of {parts.hostname} cannot be trusted."
+            _(
+                "It could not be fetched: %(reason)s.",
+                reason=_("the certificate of %(key)s cannot be trusted", key=parts.hostname),
+            )
         ) from error
     except (
         OSError,
@@ -160,8 +180,10 @@ def _answer(parts: SplitResult, address: tuple[str, int], until: float) -> Itera
         if isinstance(error, UnreadableImage):
             raise
         if late.is_set():
-            raise UnreadableImage(f"It could not be fetched in {MOST_SECONDS:g} s.") from error
-        raise _Passing(f"{parts.hostname} does not answer") from error
+            raise UnreadableImage(
+                _("It could not be fetched in %(number)s s.", number=num(MOST_SECONDS, "g"))
+            ) from error
+        raise _Passing(_("%(key)s does not answer", key=parts.hostname)) from error
     finally:
         if watch is not None:
             watch.cancel()
@@ -172,9 +194,14 @@ def _sent_on(url: str, place: str) -> str:
     try:
         after = urljoin(url, place)
     except ValueError as error:
-        raise UnreadableImage(f"It is no address of the web: {error}.") from error
+        raise UnreadableImage(_("It is no address of the web: %(reason)s.", reason=error)) from error
     if url.startswith("https:") and not after.startswith("https:"):
-        raise UnreadableImage("It could not be fetched: https sends on to an address without encryption.")
+        raise UnreadableImage(
+            _(
+                "It could not be fetched: %(reason)s.",
+                reason=_("https sends on to an address without encryption"),
+            )
+        )
     return after
 
 
@@ -183,12 +210,22 @@ def _body(answer: http.client.HTTPResponse) -> bytes:
     if length.isascii() and length.isdigit() and int(length) > MAX_BYTES:
         raise UnreadableImage(too_large(int(length)))
     if answer.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise UnreadableImage("It could not be fetched: the answer is packed, which was not asked for.")
+        raise UnreadableImage(
+            _(
+                "It could not be fetched: %(reason)s.",
+                reason=_("the answer is packed, which was not asked for"),
+            )
+        )
     data = bytearray()
     while chunk := answer.read(_CHUNK):
         data += chunk
         if len(data) > MAX_BYTES:
-            raise UnreadableImage(f"The file has more than {MAX_BYTES:,} bytes. Make the image smaller.")
+            raise UnreadableImage(
+                _(
+                    "The file has more than %(count)s bytes. Make the image smaller.",
+                    count=num(MAX_BYTES, ","),
+                )
+            )
     if length.isascii() and length.isdigit() and len(data) < int(length):
-        raise _Passing("the answer ended early")
+        raise _Passing(_("the answer ended early"))
     return bytes(data)

@@ -1,0 +1,248 @@
+"""Sentences that know what they say: a message and its values, with the English as their text.
+
+    raise ModelNotFound(_("No model %(name)s. See: ecluse models list", name=name))
+    report(0.2, _("Reading line %(line)s of %(count)s", line=num(line), count=num(count)))
+
+A `Sentence` is a `str`, its English, so it can be printed, compared, logged and sent like any text. A page says it in
+the reader's language with `Words.phrase` (`|phrase` in a template): the French of its message, its numbers with French
+marks, and sentences within it in French as well. A name that a person wrote, such as that of a file, is a plain `str`
+and is shown as it is.
+
+Columns of the type `SentenceText` and JSON columns of the catalog keep sentences. A document that goes elsewhere is
+passed through `pack` before, and through `unpack` after it was read: its texts stay English, and a table beside them
+says which message each was made of.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any, Final, Self
+
+#: The key under which a packed document keeps what its sentences are made of.
+SENTENCES: Final = "__sentences__"
+#: Where the message has the place of a value, and the sign that a literal percent sign is doubled for.
+_PLACE: Final = re.compile(r"%(?:\((\w+)\)s|%)")
+
+Value = str | int | float
+
+
+class Sentence(str):
+    """A message with values, as English text. `message` is what the translations are listed by."""
+
+    __slots__ = ("message", "values")
+
+    message: str
+    values: Mapping[str, Value]
+
+    def __new__(cls, message: str, values: Mapping[str, object]) -> Self:
+        """Fill the places of an English message. Raises KeyError where a place has no value."""
+        kept = {name: _kept(value) for name, value in values.items()}
+        sentence = super().__new__(cls, fill(message, kept))
+        sentence.message = message
+        sentence.values = kept
+        return sentence
+
+    def __str__(self) -> str:
+        return self  # so that the text of an error is still its sentence
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Sentence, (self.message, dict(self.values))
+
+
+class Number(str):
+    """A number as English text: `value` formatted by `form`, a format of Python such as `,.2f`, `.1%` or `,`.
+
+    `.1f %` writes a percent sign behind it.
+    """
+
+    __slots__ = ("form", "value")
+
+    form: str
+    value: int | float
+
+    def __new__(cls, value: int | float, form: str) -> Self:
+        number = super().__new__(cls, _formatted(value, form))
+        number.value = value
+        number.form = form
+        return number
+
+    def __str__(self) -> str:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Number, (self.value, self.form)
+
+
+class Listing(str):
+    """Several sentences or texts with the same mark between them, as English text."""
+
+    __slots__ = ("between", "parts")
+
+    between: str
+    parts: tuple[Value, ...]
+
+    def __new__(cls, parts: Iterable[object], between: str) -> Self:
+        kept = tuple(_kept(part) for part in parts)
+        listing = super().__new__(cls, between.join(map(str, kept)))
+        listing.parts = kept
+        listing.between = between
+        return listing
+
+    def __str__(self) -> str:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Listing, (self.parts, self.between)
+
+
+def _(message: str, /, **values: object) -> str:
+    """Make a sentence of an English message; each place `%(name)s` takes the value of its name, `%%` is a percent sign.
+
+    Text is shown as it is, a sentence in the language of the reader, an `int` by its digits, a `float` by those that
+    Python writes; `num` formats them otherwise.
+    """
+    return Sentence(message, values)
+
+
+def N_(message: str) -> str:  # noqa: N802 (the name gettext tools look for)
+    """Mark a message for translation without making a sentence of it yet."""
+    return message
+
+
+def num(value: float, form: str = ",") -> str:
+    """Format a number as Python does; readers of other languages see their own marks. Not-a-number is plain text."""
+    value = _kept(value)  # type: ignore[assignment]
+    return Number(value, form) if math.isfinite(value) else _formatted(value, form)
+
+
+def listing(parts: Iterable[object], between: str = ", ") -> str:
+    """Join sentences or texts, each of which is then said in the language of the reader."""
+    return Listing(parts, between)
+
+
+def fill(message: str, values: Mapping[str, object]) -> str:
+    """Put values into the places of a message. Raises KeyError where one is missing."""
+    return _PLACE.sub(lambda place: str(values[place[1]]) if place[1] else "%", message)
+
+
+def to_json(text: str) -> Any:
+    """Return a text as JSON: what it is made of for a sentence, the text itself for any other."""
+    if isinstance(text, Sentence):
+        return {
+            "message": text.message,
+            "values": {name: _value_to_json(value) for name, value in text.values.items()},
+        }
+    if isinstance(text, Number):
+        return {"number": text.value, "form": text.form}
+    if isinstance(text, Listing):
+        return {"parts": [_value_to_json(part) for part in text.parts], "between": text.between}
+    return text
+
+
+def from_json(value: Any) -> str:
+    """Return what `to_json` was given. Raises ValueError for anything else, so that what strangers send is safe."""
+    try:
+        return _text_from_json(value)
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"not a sentence: {error!r}") from error
+
+
+def pack(document: Any) -> Any:
+    """Return a JSON document with what its sentences are made of beside them; without any it is the same document.
+
+    All texts stay English where they are, so that other readers of the document need not know of this.
+    """
+    table: dict[str, Any] = {}
+    _gather(document, table)
+    if not table:
+        return document
+    made = [[text, value] for text, value in table.items()]
+    if isinstance(document, Mapping):
+        return {**document, SENTENCES: made}
+    return {SENTENCES: made, "document": document}
+
+
+def unpack(document: Any) -> Any:
+    """Return a document as it was packed, its sentences again knowing what they are made of."""
+    if not isinstance(document, Mapping) or SENTENCES not in document:
+        return document
+    table = {text: from_json(value) for text, value in document[SENTENCES]}
+    if document.keys() == {SENTENCES, "document"}:
+        return _revived(document["document"], table)
+    return _revived({name: part for name, part in document.items() if name != SENTENCES}, table)
+
+
+def _formatted(value: float, form: str) -> str:
+    plain = form.removesuffix(" %")
+    return format(value, plain) + form[len(plain) :]
+
+
+def _kept(value: object) -> Value:
+    if isinstance(value, str | bool):
+        return value if isinstance(value, str) else str(value)
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    return str(value)
+
+
+def _value_to_json(value: Value) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return to_json(value) if isinstance(value, str) else value
+
+
+def _text_from_json(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if "message" in value:
+        values = {str(name): _value_from_json(part) for name, part in value["values"].items()}
+        return Sentence(_checked(value["message"]), values)
+    if "number" in value:
+        return _number_from_json(value["number"], _checked(value["form"]))
+    return Listing([_value_from_json(part) for part in value["parts"]], _checked(value["between"]))
+
+
+def _value_from_json(value: Any) -> Value:
+    return value if isinstance(value, int | float) else _text_from_json(value)
+
+
+#: Formats of numbers. A stranger's could ask for a million digits.
+_FORM: Final = re.compile(r"[+]?,?(\.\d{1,2})?[fgde%]?( %)?")
+
+
+def _number_from_json(value: Any, form: str) -> str:
+    if not isinstance(value, int | float) or not _FORM.fullmatch(form):
+        raise TypeError(f"{value!r} is not formatted by {form!r}")
+    return Number(value, form)
+
+
+def _checked(text: Any) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r} is not text")
+    return text
+
+
+def _gather(part: Any, table: dict[str, Any]) -> None:
+    if isinstance(part, Sentence | Number | Listing):
+        table[part] = to_json(part)
+    elif isinstance(part, Mapping):
+        for inner in part.values():
+            _gather(inner, table)
+    elif isinstance(part, list | tuple):
+        for inner in part:
+            _gather(inner, table)
+
+
+def _revived(part: Any, table: Mapping[str, str]) -> Any:
+    if isinstance(part, str):
+        return table.get(part, part)
+    if isinstance(part, Mapping):
+        return {name: _revived(inner, table) for name, inner in part.items()}
+    if isinstance(part, list):
+        return [_revived(inner, table) for inner in part]
+    return part

@@ -1,0 +1,207 @@
+"""Sentences keep their message and values wherever they go, and each language says them by its own rules."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecluse.confined import Limits, run
+from ecluse.errors import InvalidInput, StoreUnavailable
+from ecluse.sentences import (
+    SENTENCES,
+    Listing,
+    Number,
+    Sentence,
+    _,
+    from_json,
+    listing,
+    num,
+    pack,
+    to_json,
+    unpack,
+)
+from ecluse.web import i18n
+from ecluse.web.i18n import Words, choose_language
+
+FRENCH = Words("fr")
+MISSING = _("%(share)s missing", share=num(0.125, ".1%"))
+
+
+def test_a_sentence_is_its_english_text() -> None:
+    sentence = _("%(count)s rows of %(file)s are 100 %% empty", count=num(1204), file="a.csv")
+    assert sentence == "1,204 rows of a.csv are 100 % empty"
+    assert isinstance(sentence, Sentence)
+    assert sentence.values == {"count": "1,204", "file": "a.csv"}
+    with pytest.raises(KeyError, match="file"):
+        _("No %(file)s")
+
+
+@pytest.mark.parametrize("kind", [InvalidInput, StoreUnavailable])
+def test_the_text_of_an_error_is_the_sentence_that_it_was_raised_with(kind: type[Exception]) -> None:
+    said = str(kind(MISSING))
+    assert isinstance(said, Sentence)
+    assert FRENCH.phrase(said) == "12,5\u00a0% manquant"
+
+
+def test_numbers_and_sentences_within_a_sentence_are_said_in_the_language() -> None:
+    near = [_("%(name)s (near: %(value)s)", name="amount", value="Amount"), "day"]
+    lacks = _(
+        "%(file)s lacks %(count)s column(s) of the model: %(missing)s. Add, rename or map them.",
+        file="1.5.csv",
+        count=np.int64(2),
+        missing=listing(near),
+    )
+    assert lacks.startswith("1.5.csv lacks 2 column(s) of the model: amount (near: Amount), day.")
+    assert FRENCH.phrase(lacks).startswith(
+        "Il manque à 1.5.csv 2 colonne(s) du modèle\u00a0: amount (proche\u00a0: Amount)"
+    )
+    line = _("Line %(line)s has a NUL byte: the file is not text.", line=num(1_204_000))
+    assert "1\u00a0204\u00a0000" in FRENCH.phrase(line)
+
+
+def test_what_is_no_sentence_is_shown_as_it_is() -> None:
+    assert FRENCH.phrase("The moon is full.") == "The moon is full."
+    assert FRENCH.phrase(_("The moon is %(share)s full.", share=num(0.5, ".0%"))) == "The moon is 50% full."
+    assert Words("en").phrase(MISSING) == "12.5% missing"
+
+
+VALUES = st.one_of(
+    st.text(max_size=8),
+    st.integers(-(10**9), 10**9),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.builds(num, st.floats(-1e9, 1e9), st.sampled_from([",", ",.2f", ".1%", ".3g", ".0f %"])),
+    st.just(MISSING),
+    st.builds(listing, st.lists(st.one_of(st.text(max_size=4), st.just(MISSING)), max_size=3)),
+)
+
+
+@given(VALUES)
+def test_a_sentence_comes_back_from_json_and_pickle_as_it_was(value: object) -> None:
+    sentence = _("%(name)s missing", name=value)
+    for back in (
+        from_json(json.loads(json.dumps(to_json(sentence)))),
+        pickle.loads(pickle.dumps(sentence)),  # noqa: S301 (ours, as processes hand them on)
+        copy.deepcopy(sentence),
+    ):
+        assert back == sentence
+        assert to_json(back) == to_json(sentence)
+        assert FRENCH.phrase(back) == FRENCH.phrase(sentence)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        7,
+        None,
+        [],
+        {"message": 7, "values": {}},
+        {"message": "%(a)s", "values": {}},
+        {"message": "a", "values": {"a": None}},
+        {"number": 1.0, "form": ",.999999f"},
+        {"number": 10**400, "form": ",.1f"},
+        {"number": "1", "form": ","},
+        {"parts": 7, "between": ", "},
+        {"parts": [], "between": None},
+    ],
+)
+def test_json_of_a_stranger_that_is_no_sentence_is_refused(made: object) -> None:
+    with pytest.raises(ValueError, match="not a sentence"):
+        from_json(made)
+
+
+def test_a_format_in_a_strangers_message_is_no_format() -> None:
+    assert from_json({"message": "%(a)999999999d %s", "values": {"a": 1}}) == "%(a)999999999d %s"
+
+
+def test_a_document_keeps_its_english_and_beside_it_what_its_sentences_are_made_of() -> None:
+    document = {"warnings": [MISSING, "plain"], "column": {"reason": MISSING, "share": 0.1}}
+    packed = json.loads(json.dumps(pack(document)))
+    assert packed.pop(SENTENCES) == [[str(MISSING), to_json(MISSING)]]
+    assert packed == document
+    back = unpack(json.loads(json.dumps(pack(document))))
+    assert back == document
+    assert FRENCH.phrase(back["column"]["reason"]) == "12,5\u00a0% manquant"
+    assert unpack(json.loads(json.dumps(pack([MISSING])))) == [MISSING]
+    assert pack({"a": 1}) == unpack({"a": 1}) == {"a": 1}
+
+
+@dataclass(frozen=True)
+class Column:
+    reason: str
+
+
+def test_a_record_as_a_dict_keeps_the_sentence() -> None:
+    assert isinstance(asdict(Column(MISSING))["reason"], Sentence)
+
+
+def say(tell: object, data: bytes) -> None:
+    raise InvalidInput(MISSING)
+
+
+def test_an_error_of_a_process_of_its_own_is_said_in_french() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        run("tests.test_sentences:say", {}, limits=Limits(memory=2 << 30))
+    assert FRENCH.phrase(str(refused.value)) == "12,5\u00a0% manquant"
+
+
+# A third language
+
+
+@pytest.fixture
+def german(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Words]:
+    """German in a folder of its own, with three messages."""
+    for language in i18n.LANGUAGES:
+        (tmp_path / language).symlink_to(i18n.FOLDERS[0] / language)
+    messages = tmp_path / "de" / "LC_MESSAGES" / "messages.po"
+    messages.parent.mkdir(parents=True)
+    messages.write_text(
+        'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=utf-8\\n"\n"Plural-Forms: nplurals=2; plural=(n != 1);\\n"\n\n'
+        'msgid "%(share)s missing"\nmsgstr "%(share)s fehlen"\n\n'
+        'msgid "%(low)s to %(high)s"\nmsgstr "%(low)s bis %(high)s"\n\n'
+        'msgid "%(count)s row"\nmsgid_plural "%(count)s rows"\nmsgstr[0] "%(count)s Zeile"\nmsgstr[1] "%(count)s Zeilen"\n',
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(i18n, "FOLDERS", [tmp_path])
+    monkeypatch.setattr(i18n, "LANGUAGES", i18n.languages())
+    i18n._catalogue.cache_clear()
+    yield Words("de")
+    i18n._catalogue.cache_clear()
+    i18n._formats.cache_clear()
+
+
+def test_a_third_language_is_one_folder_with_numbers_and_dates_by_its_own_rules(german: Words) -> None:
+    assert i18n.LANGUAGES == {"en": "English", "de": "Deutsch", "fr": "Français"}
+    assert choose_language(None, None, "de-AT, en;q=0.5") == "de"
+    assert german.phrase(MISSING) == "12,5\u00a0% fehlen"
+    assert german.num(-1234567.5, 1) == "\u22121.234.567,5"
+    assert german.percent(0.25) == "25\u00a0%"
+    assert german.interval((0.7, 0.77)) == "0,70 bis 0,77"
+    assert german.ngettext("%(count)s row", "%(count)s rows", 1200) == "1.200 Zeilen"
+    assert german.money(12.3) == "12,30\u00a0$"
+    assert german.bytes(128_700_000) == "128,7\u00a0MB"
+    moment = datetime(2025, 10, 14, 4, 10, tzinfo=UTC)
+    assert german.when(moment) == "14. Okt. 2025, 04:10\u00a0UTC"
+    assert german.day(moment) == "14. Oktober 2025"
+    assert german.weekday_day(moment.date()) == "Dienstag, 14. Oktober 2025"
+    assert german.hour("18:00") == "18:00"
+
+
+def test_a_message_that_a_language_lacks_is_english_as_a_whole(german: Words) -> None:
+    assert german._("No model %(name)s.", name="m") == "No model m."
+    assert german.phrase(_("%(count)s rows are empty.", count=num(1204))) == "1,204 rows are empty."
+
+
+def test_kinds_are_what_they_are_called() -> None:
+    assert isinstance(num(1), Number)
+    assert isinstance(listing([]), Listing)
+    assert num(float("nan"), ".1f") == "nan"
