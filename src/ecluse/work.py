@@ -12,6 +12,7 @@ from ecluse.catalog import audit, jobs
 from ecluse.errors import InvalidInput
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 
 #: A kind of which no application that is here knows: the job of one that was removed.
 UNKNOWN: Final = JobKind(run=lambda *_, **__: None, queue="")
@@ -79,7 +80,9 @@ def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:
     job = runtime.jobs.get(user_id, job_id)
     finish = kind_of(job.kind).finish
     if finish is None:
-        raise InvalidInput(f"Job {job_id} is no training: it has no best so far to keep. Cancel it instead.")
+        raise InvalidInput(
+            _("Job %(value)s is no training: it has no best so far to keep. Cancel it instead.", value=job_id)
+        )
     with runtime.catalog.write() as transaction:
         if finish(transaction, job_id):
             audit.record(transaction, user_id, "job.finish", job_id)

@@ -25,8 +25,8 @@ from ecluse.catalog import models as version_rows
 from ecluse.catalog.tables import ModelVersion, Run, now
 from ecluse.errors import MlflowError, MlflowMissing, MlflowUnavailable, SettingsError
 from ecluse.runtime import Runtime
-from ecluse.settings import surrounding
 from ecluse.sentences import _
+from ecluse.settings import surrounding
 
 #: Its name among a run's exports.
 MLFLOW: Final = "mlflow"
