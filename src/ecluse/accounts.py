@@ -40,19 +40,19 @@ from ecluse.hashing import hash_password, is_password
 from ecluse.passwords import checked_password
 from ecluse.sentences import _
 
-#: The cookie with the secret of a session, and that by which a browser is known that has signed in before.
+#: The cookie with the secret of a session, and the one that marks a browser that has signed in before.
 SESSION_COOKIE: Final = "ecluse_session"
 BROWSER_COOKIE: Final = "ecluse_browser"
 SESSION_LIFETIME: Final = timedelta(days=30)
 LINK_LIFETIME: Final = timedelta(hours=24)
 FIRST_SECRET_LIFETIME: Final = timedelta(hours=24)
-#: So long after a sign-in link was used, its session sets the first password of the account.
+#: How long after a sign-in link was used its session may set the account's first password.
 LINK_PROVES: Final = timedelta(hours=1)
 #: Days that a token for programs lasts, as the page offers them; None: until it is ended.
 TOKEN_DAYS: Final[tuple[int | None, ...]] = (30, 90, 365, None)
 MAX_EMAIL: Final = 320
 LOCAL_EMAIL: Final = "admin@localhost"
-#: A write per request would be waste.
+#: The last use of a session or token is recorded at most this often, not with every request.
 LAST_USE_EVERY: Final = timedelta(minutes=1)
 logger = logging.getLogger(__name__)
 _LINK_IS_USED: Final = _(
@@ -142,7 +142,7 @@ class Accounts:
         return self._add(address, name, password_hash, admin=admin, by=by)
 
     def first_secret(self) -> str | None:
-        """A secret with which the first account may be made within 24 hours; None once there is an account.
+        """Return a secret with which the first account may be made within 24 hours; None once there is an account.
 
         Every process that asks gets one of its own. All of them are worth nothing once one was used.
         """
@@ -155,7 +155,7 @@ class Accounts:
         return secret
 
     def admits(self, admission: Admission) -> Literal["anyone", "secret"] | None:
-        """Who may make an account by the page now: anyone, who has the secret of the first one, or (None) nobody."""
+        """Return who may make an account on the page now: anyone, holders of the first secret, or (None) nobody."""
         if admission in ("open", "closed"):
             return "anyone" if admission == "open" else None
         if not self.has_any():
@@ -185,7 +185,7 @@ class Accounts:
             return audit.entries(transaction, user=user, actions=actions, limit=limit)
 
     def has_any(self) -> bool:
-        """Whether there is an account."""
+        """Return whether there is an account."""
         with self._catalog.read() as transaction:
             return users.count_users(transaction) > 0
 
@@ -197,7 +197,7 @@ class Accounts:
         client: str | None = None,
         browser: str | None = None,
     ) -> tuple[User, str]:
-        """The user and the secret of a new session.
+        """Return the user and the secret of a new session.
 
         `client` is the address it comes from, None at the terminal; `browser` the secret of `BROWSER_COOKIE`.
 
@@ -209,8 +209,12 @@ class Accounts:
         address = email.strip().lower()[:MAX_EMAIL]
         with self._catalog.read() as transaction:
             user = users.user_by_email(transaction, address)
-            known = browser and user and users.knows_browser(transaction, user.id, _digest(browser))
-        subjects = attempts.of_sign_in(address, client, _digest(browser) if browser and known else None)
+            is_known_browser = (
+                browser and user and users.knows_browser(transaction, user.id, _digest(browser))
+            )
+        subjects = attempts.of_sign_in(
+            address, client, _digest(browser) if browser and is_known_browser else None
+        )
         with self._counted(subjects):
             right = is_password(password, user.password_hash if user else None)
         if user is None or not right:
@@ -227,7 +231,7 @@ class Accounts:
             return user, _add_session(transaction, user.id, user_agent)
 
     def remember_browser(self, user_id: str, browser: str | None) -> str:
-        """The secret by which a browser is known that has signed in: that of its cookie, or a new one.
+        """Return the secret by which a browser is known that has signed in: that of its cookie, or a new one.
 
         It lets no one in. Guesses of strangers do not hold it back (`ecluse.catalog.attempts`).
         """
@@ -290,10 +294,10 @@ class Accounts:
 
     def who_has_session(self, secret: str) -> SignedIn | None:
         with self._catalog.read() as transaction:
-            found = users.user_by_session(transaction, _digest(secret))
-        if found is None:
+            row = users.user_by_session(transaction, _digest(secret))
+        if row is None:
             return None
-        user, session = found
+        user, session = row
         self._last_uses.note(session.id, session.last_used_at, users.touch_session)
         return SignedIn(user, session)
 
@@ -431,7 +435,7 @@ class Accounts:
             LastAdministrator: without it none would administer.
         """
         with self._catalog.write() as transaction:
-            user = _held(transaction, email)
+            user = _locked_user(transaction, email)
             if role != "admin":
                 users.expect_another_administrator(transaction, user)
             if user.role != role:
@@ -447,7 +451,7 @@ class Accounts:
             LastAdministrator: without it none would administer.
         """
         with self._catalog.write() as transaction:
-            user = _held(transaction, email)
+            user = _locked_user(transaction, email)
             users.expect_another_administrator(transaction, user)
             if user.disabled_at is None:
                 users.set_disabled(transaction, user, now())
@@ -462,7 +466,7 @@ class Accounts:
             NotFound: no account has this address.
         """
         with self._catalog.write() as transaction:
-            user = _held(transaction, email)
+            user = _locked_user(transaction, email)
             if user.disabled_at is not None:
                 users.set_disabled(transaction, user, None)
                 audit.record(transaction, by, "user.enable", user.email)
@@ -476,7 +480,7 @@ class Accounts:
             LastAdministrator: without it none would administer.
         """
         with self._catalog.write() as transaction:
-            user = _held(transaction, email)
+            user = _locked_user(transaction, email)
             users.expect_another_administrator(transaction, user)
             audit.record(transaction, by, "user.remove", user.email, id=user.id)
             users.remove_user(transaction, user.id)
@@ -509,7 +513,7 @@ class Accounts:
         return user
 
     def by_email(self, email: str) -> User:
-        """The user with this address; `NotFound` otherwise."""
+        """Return the user with this address; `NotFound` otherwise."""
         with self._catalog.read() as transaction:
             user = users.user_by_email(transaction, email.strip().lower())
         if user is None:
@@ -521,7 +525,7 @@ class Accounts:
     def create_token(
         self, user_id: str, name: str, *, days: int | None = None, administers: bool = False
     ) -> tuple[str, ApiToken]:
-        """An API token: its secret, shown this once, and its row.
+        """Return an API token: its secret, shown this once, and its row.
 
         It ends after `days`; with `administers` it may do what its owner may as an administrator.
 
@@ -557,12 +561,12 @@ class Accounts:
         return secret, token
 
     def who_has_token(self, secret: str) -> SignedIn | None:
-        """The owner of a token, in the role in which the token acts."""
+        """Return the owner of a token, in the role in which the token acts."""
         with self._catalog.read() as transaction:
-            found = users.user_by_token(transaction, _digest(secret))
-        if found is None:
+            row = users.user_by_token(transaction, _digest(secret))
+        if row is None:
             return None
-        user, token = found
+        user, token = row
         self._last_uses.note(token.id, token.last_used_at, _note_use)
         if not token.administers:
             user.role = "member"  # of this copy alone: rows are detached once they were read
@@ -589,20 +593,20 @@ class Accounts:
     # The first start, and lost passwords
 
     def local_administrator(self) -> User:
-        """The administrator of an empty catalog, made without a password, or the one that is there.
+        """Return the administrator of an empty catalog, made without a password, or the one that is there.
 
         Raises:
             Forbidden: there are accounts, but none administers.
         """
         with self._catalog.read() as transaction:
-            found = users.first_administrator(transaction)
-        if found is not None:
-            return found
+            administrator = users.first_administrator(transaction)
+        if administrator is not None:
+            return administrator
         with self._catalog.write() as transaction:
             users.hold_accounts(transaction)
-            found = users.first_administrator(transaction)
-            if found is not None:
-                return found
+            administrator = users.first_administrator(transaction)
+            if administrator is not None:
+                return administrator
             if users.count_users(transaction):
                 raise Forbidden(_("No account administers. Make one: ecluse users add EMAIL --admin"))
             users.remove_first_secrets(transaction)
@@ -611,7 +615,7 @@ class Accounts:
         return user
 
     def sign_in_link(self, user_id: str, by: str | None = None) -> str:
-        """The secret of a link that signs this user in once, within 24 hours.
+        """Return the secret of a link that signs this user in once, within 24 hours.
 
         `by`: who makes it, None at a terminal.
         """
@@ -636,18 +640,18 @@ class Accounts:
             InvalidCredentials: it was used before, is too old, or never was one.
         """
         with self._catalog.read() as transaction:  # a guess takes no turn at writing
-            found = users.user_by_token(transaction, _digest(secret), purpose="sign_in_link")
-        if found is None:
+            row = users.user_by_token(transaction, _digest(secret), purpose="sign_in_link")
+        if row is None:
             raise InvalidCredentials(_LINK_IS_USED)
         with self._catalog.write() as transaction:
-            if not users.remove_token(transaction, found[0].id, found[1].id):
+            if not users.remove_token(transaction, row[0].id, row[1].id):
                 raise InvalidCredentials(_LINK_IS_USED)
-            audit.record(transaction, found[0].id, "user.sign_in_by_link", found[0].email, client=client)
-            return found[0], _add_session(transaction, found[0].id, user_agent, by_link=True)
+            audit.record(transaction, row[0].id, "user.sign_in_by_link", row[0].email, client=client)
+            return row[0], _add_session(transaction, row[0].id, user_agent, by_link=True)
 
 
 def checked_email(email: str) -> str:
-    """The address in the form it is kept: trimmed, lower case."""
+    """Return the address in the form it is kept: trimmed, lower case."""
     address = email.strip().lower()
     if len(address) > MAX_EMAIL or not _EMAIL.fullmatch(address) or not address.isprintable():
         raise InvalidInput(
@@ -678,8 +682,8 @@ def _expect_admitted(transaction: Transaction, admission: Admission, secret: str
         )
 
 
-def _held(transaction: Transaction, email: str) -> User:
-    """The user with this address; until the transaction ends no other changes accounts."""
+def _locked_user(transaction: Transaction, email: str) -> User:
+    """Return the user with this address; until the transaction ends no other changes accounts."""
     users.hold_accounts(transaction)
     user = users.user_by_email(transaction, email.strip().lower())
     if user is None:
@@ -753,9 +757,9 @@ class _LastUses:
         if moment - self._tried_at.get(row_id, -math.inf) < LAST_USE_EVERY.total_seconds():
             return
         self._tried_at = {
-            id_: tried
-            for id_, tried in self._tried_at.items()
-            if moment - tried < LAST_USE_EVERY.total_seconds()
+            id_: tried_at
+            for id_, tried_at in self._tried_at.items()
+            if moment - tried_at < LAST_USE_EVERY.total_seconds()
         } | {row_id: moment}
         try:
             with self._catalog.write(patient=False) as transaction:
@@ -777,7 +781,7 @@ class _LastUses:
 
 
 def comes_from_elsewhere(headers: Mapping[str, str], hosts: Collection[str | None]) -> bool:
-    """Whether a browser says that a page of another origin than `hosts` sent a request; a program says nothing."""
+    """True if the headers say that a page of an origin other than `hosts` sent the request; programs send none."""
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
     if site is not None:
         return site not in ("same-origin", "none")

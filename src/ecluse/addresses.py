@@ -32,7 +32,7 @@ class Proxies:
 
     @classmethod
     def parse(cls, written: str) -> Proxies:
-        """Those of a list such as "10.0.0.0/8, 192.0.2.7", or of "*".
+        """Return those of a list such as "10.0.0.0/8, 192.0.2.7", or of "*".
 
         Raises:
             ValueError: a part is neither an address nor a network; it says which.
@@ -43,12 +43,13 @@ class Proxies:
         return cls(tuple(ip_network(part, strict=False) for part in parts))
 
     def believes(self, peer: str) -> bool:
-        """Whether what this peer says of others is believed."""
+        """Return whether what this peer says of others is believed."""
         address = read_address(peer)
         return self.everyone or (address is not None and self._has(address))
 
     def visitor(self, peer: str, hops: Iterable[str]) -> str:
-        """The address of the visitor; `hops` are the parts of all X-Forwarded-For of the request, in their order.
+        """Return the address of the visitor; `hops` are the parts of all X-Forwarded-For of the request, in their
+        order.
 
         Where a believed proxy names a hop that is no address, its own is the last that is certain.
         """
@@ -75,7 +76,7 @@ NO_PROXIES: Final = Proxies()
 
 
 def read_address(written: str) -> Address | None:
-    """An address as a header or a connection writes it, with a port or without; None where it is none."""
+    """Return an address as a header or a connection writes it, with a port or without; None where it is none."""
     host = written.strip().strip('"')
     if host.startswith("["):
         host = host[1:].partition("]")[0]
@@ -90,7 +91,7 @@ def read_address(written: str) -> Address | None:
 
 
 def block_of(host: str) -> str:
-    """What counts as one visitor: an IPv4 address, the /64 of an IPv6 address; else the name as it stands."""
+    """Return what counts as one visitor: an IPv4 address, the /64 of an IPv6 address; else the name as it stands."""
     address = read_address(host)
     if address is None:
         return host

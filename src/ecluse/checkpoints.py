@@ -44,15 +44,15 @@ if TYPE_CHECKING:
 
 #: The first line of a checkpoint; what follows is its SHA-256, what it is of, and the bytes.
 FORMAT: Final = b"ecluse-checkpoint-1\n"
-#: Before the first save and between two pass so many seconds at least, and so many times as long as the last one took:
-#: so much work a kill may cost, and so small a share of the time saves may take.
+#: At least this many seconds, and this many times the duration of the last save, pass before the next one. The
+#: first bounds the work that a kill costs, the second the share of time that saving takes.
 SAVED_EVERY = 3.0
 TIMES_LONGER: Final = 30.0
-#: Larger ones are not kept: of one name, and of all of a job together (bytes).
+#: The largest checkpoint that is kept, and the most that all of one job may take (bytes).
 MOST_BYTES = 256 * 1024**2
 MOST_BYTES_OF_JOB = 1024**3
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
-#: The name of the figures among the arrays of `to_bytes`.
+#: Name under which `to_bytes` stores the plain values among the arrays.
 _FIGURES: Final = "_figures"
 _TAKEN: Final = frozenset({_FIGURES, "file", "allow_pickle"})
 _OF: Final = re.compile(r"[ -~]{0,200}")
@@ -60,12 +60,12 @@ logger = logging.getLogger(__name__)
 
 
 def checkpoints_of(runtime: Runtime, task: Task) -> Checkpoints:
-    """The checkpoints of a running job, those that workers before this one have left included."""
+    """Open the checkpoints of a running job, including those that earlier workers saved."""
     return Checkpoints(runtime, task.user_id, task.job_id)
 
 
 def checkpoints_prefix(user_id: str, job_id: str) -> str:
-    """Where the checkpoints of a job lie in the store of the data."""
+    """Return where the checkpoints of a job lie in the store of the data."""
     return join_key("user_data", user_id, "checkpoints", job_id)
 
 
@@ -83,7 +83,7 @@ class Checkpoints:
         self._refused = set[str]()
 
     def load(self, name: str, *, of: str = "") -> bytes | None:
-        """What was saved under this name; None where there is nothing that can be gone on from.
+        """Load what was saved under this name; None if there is nothing to continue from.
 
         `of` says what the work is: the digest of its input and settings, say. What was saved of something else is
         not returned.
@@ -135,15 +135,15 @@ class Checkpoints:
                 self._due_at = ended + max(SAVED_EVERY, TIMES_LONGER * (ended - began))
 
     def is_worthwhile(self) -> bool:
-        """Whether the work has lasted so long that its loss would matter."""
+        """True if the job has run so long that losing its work would matter."""
         return time.monotonic() >= self._lasts_from
 
     def is_due(self) -> bool:
-        """Whether a save that is not forced would be made now; for whoever must gather what is to be saved."""
+        """True if a save that is not forced would be made now. Ask before gathering what to save, if that is costly."""
         return time.monotonic() >= self._due_at
 
     def names(self) -> list[str]:
-        """The names of what is saved, sorted; none where the store does not answer."""
+        """Return the names of what is saved, sorted; none where the store does not answer."""
         try:
             return sorted(patiently(self._stored_sizes))
         except StoreUnavailable as away:
@@ -210,7 +210,7 @@ def to_bytes(figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> 
 
 
 def from_bytes(data: bytes | None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
-    """What `to_bytes` was given; None for what is not its work."""
+    """Decode the output of `to_bytes`; None for anything else."""
     import numpy as np
 
     if data is None:
@@ -226,7 +226,7 @@ def from_bytes(data: bytes | None) -> tuple[dict[str, Any], dict[str, NDArray[An
 
 
 def tidied(kind: JobKind) -> JobKind:
-    """The same kind of job, whose checkpoints are removed when it has ended; one that goes on elsewhere keeps them."""
+    """Return the kind of job with the removal of its checkpoints added. A job that continues elsewhere keeps them."""
 
     def run(runtime: Runtime, task: Task, **subject: Any) -> None:
         try:
@@ -258,13 +258,13 @@ def reconcile(runtime: Runtime) -> int:
 
 
 def known_prefixes(runtime: Runtime) -> list[str]:
-    """Where in the store of the data checkpoints lie that a job may still go on from."""
+    """Return the prefixes of checkpoints, in the store of the data, that a job may still continue from."""
     with runtime.catalog.read() as transaction:
         return [checkpoints_prefix(row.user_id, row.job_id) for row in rows.noted(transaction)]
 
 
 def _has_ended(runtime: Runtime, task: Task) -> bool:
-    """Whether a job whose work was stopped is over, and not only left to the next worker."""
+    """True if a stopped job is over; False if the next worker goes on with it."""
     try:
         return not runtime.jobs.get(task.user_id, task.job_id).active
     except JobNotFound:

@@ -46,26 +46,26 @@ from ecluse.settings import inherited, replace_variables
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
-#: Of the surrounding environment, what a reader needs to run.
+#: Environment variables that a reader inherits.
 KEPT: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "TZ")
 #: Threads of one reader: each takes memory, and a machine with many cores has other work.
 THREADS: Final = 4
-#: Bytes that a reader may answer with: the profile of 10,000 columns has 50 MB, an image of 50 million pixels 150.
+#: The largest answer of a reader: the profile of 10,000 columns has 50 MB, an image of 50 million pixels 150.
 MOST_ANSWERED: Final = 256 * MIB
 #: Characters of what a reader says that are kept.
 MOST_SAID: Final = 2000
-#: Seconds that a nursery without work stays.
+#: Seconds after which a nursery without work ends.
 IDLE: Final = 300.0
-#: Seconds between two looks at whether the work is still wanted.
+#: Seconds between two checks whether the caller still wants the answer.
 _LOOK: Final = 0.5
-#: Times that a reading is begun again where it was ended from outside: by a person, or by a machine without memory.
+#: Attempts at a reading that is ended from outside: by a person, or by a machine that is out of memory.
 _TRIES: Final = 3
-_WORDS: Final = 4000
+_LOG_BYTES: Final = 4000
 logger = logging.getLogger(__name__)
 _DEATH_SIGNAL: Final = 1  # PR_SET_PDEATHSIG
 _NO_NEW_PRIVILEGES: Final = 38  # PR_SET_NO_NEW_PRIVS
 
-#: Told the fraction done (0 to 1) and what is done; what it raises ends the reading.
+#: Called with the fraction done (0 to 1) and what is being done; an error that it raises ends the reading.
 Heard = Callable[[float, str], None]
 
 
@@ -102,12 +102,12 @@ class Beside:
 
 
 def usual_memory() -> int:
-    """Bytes that one reader may take where no one says: half of this machine's memory, 1 GiB at least, 8 at most."""
+    """Return the default memory limit of a reader (bytes): half of this machine's memory, 1 to 8 GiB."""
     return max(GIB, min(8 * GIB, machine_memory() // 2))
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this machine has, or that the container it is in may take."""
+    """Return the bytes of memory of this machine, or of the container it is in."""
     pages: int = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):
@@ -156,30 +156,30 @@ def run(
 
 
 class _EndedFromOutside(Exception):
-    """Neither the reader nor its limits ended it."""
+    """A reader was ended by something other than itself or its limits."""
 
 
 def _attempt(module: str, head: bytes, data: bytes, limits: Limits, heard: Heard | None) -> Answer:
-    with tempfile.TemporaryFile() as words, _asked(module, words) as (job, status):
+    with tempfile.TemporaryFile() as log, _reader_for(module, log) as (job, status):
         sender = threading.Thread(target=_send, args=(job, head, data), daemon=True)
         sender.start()
         try:
-            said = _Conversation(job, status, limits, heard).hold()
+            conversation = _Conversation(job, status, limits, heard).hold()
         finally:
             job.close()
             status.close()  # on this the nursery kills a reader that is still there
             sender.join()
-        return _judged(said, limits, words)
+        return _answer_of(conversation, limits, log)
 
 
 @contextlib.contextmanager
-def _asked(module: str, words: IO[bytes]) -> Any:
-    """A connection with a new reader, and one on which its nursery says how it ended."""
+def _reader_for(module: str, log: IO[bytes]) -> Any:
+    """Yield a connection with a new reader, and one on which its nursery says how it ended."""
     job, readers_job = socket.socketpair()
     status, nurserys_status = socket.socketpair()
     with job, status:
         with readers_job, nurserys_status:
-            handed = [readers_job.fileno(), nurserys_status.fileno(), words.fileno()]
+            handed = [readers_job.fileno(), nurserys_status.fileno(), log.fileno()]
             nursery_of(module).hand(handed)
         yield job, status
 
@@ -192,7 +192,7 @@ def _send(job: socket.socket, head: bytes, data: bytes) -> None:
 
 
 class _Conversation:
-    """What is heard from a reader until it has ended."""
+    """The messages of one reader until it has ended."""
 
     def __init__(
         self, job: socket.socket, status: socket.socket, limits: Limits, heard: Heard | None
@@ -204,10 +204,10 @@ class _Conversation:
         self.data = b""
         self.ended: dict[str, Any] | None = None
         self.too_long = self.too_much = False
-        self._told: tuple[float, str] = (0.0, "")
+        self._progress: tuple[float, str] = (0.0, "")
 
     def hold(self) -> _Conversation:
-        """Listen until the reader has ended, or has to."""
+        """Receive messages until the reader has ended, or has used up its limits."""
         until = time.monotonic() + self._limits.wall
         ended = bytearray()
         with selectors.DefaultSelector() as both:
@@ -226,7 +226,7 @@ class _Conversation:
                     self.too_long = not self.too_much
                     return self
                 if self._heard is not None:
-                    self._heard(*self._told)
+                    self._heard(*self._progress)
         self.ended = json.loads(ended) if ended else None
         return self
 
@@ -237,12 +237,12 @@ class _Conversation:
         while not self._missing and (end := self._buffer.find(b"\n", looked)) >= 0:
             line, looked = bytes(self._buffer[:end]), 0
             del self._buffer[: end + 1]
-            said = _plain(line)
-            if "told" in said:
-                self._told = _progress(said["told"]) or self._told
-            elif said:
-                self.last = said
-                self._missing = int(said.get("size") or 0)
+            message = _parse_message(line)
+            if "progress" in message:
+                self._progress = _progress(message["progress"]) or self._progress
+            elif message:
+                self.last = message
+                self._missing = int(message.get("size") or 0)
         if self._missing and len(self._buffer) >= self._missing:
             self.data = bytes(self._buffer[: self._missing])
             del self._buffer[: self._missing]
@@ -260,23 +260,23 @@ def _received(source: socket.socket) -> bytes:
         return b""
 
 
-def _plain(line: bytes) -> dict[str, Any]:
-    """What a reader said; nothing where it is no object, as of one that was taken over by its file."""
+def _parse_message(line: bytes) -> dict[str, Any]:
+    """Parse a message of a reader; {} if it is no JSON object, as from a reader that a hostile file took over."""
     try:
-        said = json.loads(line)
+        message = json.loads(line)
     except (ValueError, RecursionError):
         return {}
-    return said if isinstance(said, dict) else {}
+    return message if isinstance(message, dict) else {}
 
 
-def _progress(told: Any) -> tuple[float, str] | None:
-    if isinstance(told, list) and len(told) == 2 and isinstance(told[0], int | float):
-        return min(max(float(told[0]), 0.0), 1.0), _sentence(told[1])
+def _progress(value: Any) -> tuple[float, str] | None:
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[0], int | float):
+        return min(max(float(value[0]), 0.0), 1.0), _sentence(value[1])
     return None
 
 
 def _sentence(value: Any) -> str:
-    """What a reader says, who may have been taken over by its file: a sentence, or the beginning of a text."""
+    """Return what a reader says, who may have been taken over by its file: a sentence, or the beginning of a text."""
     try:
         text = from_json(value)
     except ValueError:
@@ -284,23 +284,32 @@ def _sentence(value: Any) -> str:
     return text if len(text) <= MOST_SAID else str(text[:MOST_SAID])
 
 
-def _judged(said: _Conversation, limits: Limits, words: IO[bytes]) -> Answer:
-    """The answer, or what kept the reader from giving one."""
-    if said.too_long:
+def _answer_of(conversation: _Conversation, limits: Limits, log: IO[bytes]) -> Answer:
+    """Return the answer, or what kept the reader from giving one."""
+    if conversation.too_long:
         raise ReaderStopped("time", round(limits.wall))
-    if said.too_much:
+    if conversation.too_much:
         raise ReaderStopped("memory", limits.memory)
-    if said.ended is None:
+    if conversation.ended is None:
         raise _EndedFromOutside
-    logger.debug("A reader ended: status %(status)s, %(peak)s bytes at most, %(work)s s", said.ended)
-    if said.is_whole:
-        return Answer(said.last["answer"], said.data, int(said.ended["peak"]), float(said.ended["work"]))
-    if "error" in said.last:
-        raise _error_of(said.last, limits)
-    killed_by = os.WTERMSIG(said.ended["status"]) if os.WIFSIGNALED(said.ended["status"]) else 0
-    if killed_by == signal.SIGXCPU or (killed_by == signal.SIGKILL and said.ended["work"] >= limits.work):
+    logger.debug("A reader ended: status %(status)s, %(peak)s bytes at most, %(work)s s", conversation.ended)
+    if conversation.is_whole:
+        return Answer(
+            conversation.last["answer"],
+            conversation.data,
+            int(conversation.ended["peak"]),
+            float(conversation.ended["work"]),
+        )
+    if "error" in conversation.last:
+        raise _error_of(conversation.last, limits)
+    killed_by = (
+        os.WTERMSIG(conversation.ended["status"]) if os.WIFSIGNALED(conversation.ended["status"]) else 0
+    )
+    if killed_by == signal.SIGXCPU or (
+        killed_by == signal.SIGKILL and conversation.ended["work"] >= limits.work
+    ):
         raise ReaderStopped("time", round(limits.work))
-    text = _last_words(words)
+    text = _log_excerpt(log)
     if any(phrase in text for phrase in _OUT_OF_MEMORY):
         raise ReaderStopped("memory", limits.memory)
     if killed_by in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -308,7 +317,7 @@ def _judged(said: _Conversation, limits: Limits, words: IO[bytes]) -> Answer:
     raise ReaderStopped("crash", killed_by, detail=text)
 
 
-#: What libraries say before they end a process that gets no memory.
+#: What libraries write before they end a process that is out of memory.
 _OUT_OF_MEMORY: Final = (
     "memory allocation of",
     "bad_alloc",
@@ -318,27 +327,27 @@ _OUT_OF_MEMORY: Final = (
 )
 
 
-def _last_words(words: IO[bytes]) -> str:
-    """The beginning and the end of what a reader wrote where errors go; for the log, never for a user."""
-    size = words.seek(0, os.SEEK_END)
-    words.seek(0)
-    first = words.read(_WORDS)
-    words.seek(max(_WORDS, size - _WORDS))
-    return (first + words.read(_WORDS)).decode("utf-8", "replace")
+def _log_excerpt(log: IO[bytes]) -> str:
+    """Return the beginning and the end of a reader's stderr, for our log; never shown to a user."""
+    size = log.seek(0, os.SEEK_END)
+    log.seek(0)
+    first = log.read(_LOG_BYTES)
+    log.seek(max(_LOG_BYTES, size - _LOG_BYTES))
+    return (first + log.read(_LOG_BYTES)).decode("utf-8", "replace")
 
 
-def _error_of(said: Mapping[str, Any], limits: Limits) -> Exception:
-    kind, message = str(said["error"]), _sentence(said.get("message", ""))
+def _error_of(details: Mapping[str, Any], limits: Limits) -> Exception:
+    kind, message = str(details["error"]), _sentence(details.get("message", ""))
     if kind == "MemoryError":
         return ReaderStopped("memory", limits.memory)
     if kind == "OSError":
-        number = int(said.get("errno") or 0)
+        number = int(details.get("errno") or 0)
         if number == errno.EFBIG:
             return ReaderStopped("size", limits.written)
-        return OSError(number, message, str(said.get("filename") or "a file"))
-    known = getattr(errors, kind, None)
-    if isinstance(known, type) and issubclass(known, EcluseError):
-        return known(message)
+        return OSError(number, message, str(details.get("filename") or "a file"))
+    error_type = getattr(errors, kind, None)
+    if isinstance(error_type, type) and issubclass(error_type, EcluseError):
+        return error_type(message)
     return ReaderStopped("crash", 0, detail=message)
 
 
@@ -356,7 +365,7 @@ class Nursery:
         self._process: subprocess.Popen[bytes] | None = None
 
     def hand(self, files: list[int]) -> None:
-        """Have a reader forked that has these files: its connection, its status, and where its words go."""
+        """Fork a reader and pass it these files: its connection, its status, and its log."""
         with self._lock:
             for _ in range(_TRIES):
                 if self._control is None:
@@ -376,7 +385,7 @@ class Nursery:
         return self._process.pid if self._process is not None else None
 
     def close(self) -> None:
-        """Let it go, and its readers with it."""
+        """End the nursery and its readers."""
         with self._lock:
             self._end()
 
@@ -416,17 +425,17 @@ _nurseries_lock = threading.Lock()
 
 
 def nursery_of(module: str) -> Nursery:
-    """The nursery of a module in this process; one that was inherited by a fork is another's."""
+    """Return the nursery of a module in this process; one that was inherited by a fork is another's."""
     with _nurseries_lock:
-        known = _nurseries.get(module)
-        if known is None or known.owner != os.getpid():
-            known = _nurseries[module] = Nursery(module)
-        return known
+        nursery = _nurseries.get(module)
+        if nursery is None or nursery.owner != os.getpid():
+            nursery = _nurseries[module] = Nursery(module)
+        return nursery
 
 
 @atexit.register
 def close_nurseries() -> None:
-    """Let the nurseries of this process go."""
+    """End the nurseries of this process."""
     for nursery in list(_nurseries.values()):
         if nursery.owner == os.getpid():
             nursery.close()
@@ -436,7 +445,7 @@ def close_nurseries() -> None:
 
 
 def nurse() -> NoReturn:
-    """Fork a reader for each set of files that comes, and say how each ended, until who asks is gone."""
+    """Fork a reader for each set of files that arrives and report how it ended, until the parent process is gone."""
     control, module = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
     importlib.import_module(module)
     gc.collect()
@@ -446,7 +455,7 @@ def nurse() -> NoReturn:
         end.setblocking(False)
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    _endangered(500)
+    _set_oom_score(500)
     running: dict[int, socket.socket] = {}
     with selectors.PollSelector() as waiting:
         waiting.register(control, selectors.EVENT_READ)
@@ -476,13 +485,13 @@ def _fork(control: socket.socket, running: dict[int, socket.socket], waiting: se
         for pid in running:
             os.kill(pid, signal.SIGKILL)
         os._exit(0)
-    job, status_file, words = files
+    job, status_file, log = files
     nursery = os.getpid()
     pid = os.fork()
     if not pid:
-        _read(nursery, job, words)
+        _read(nursery, job, log)
     os.close(job)
-    os.close(words)
+    os.close(log)
     running[pid] = status = socket.socket(fileno=status_file)
     waiting.register(status, selectors.EVENT_READ)
 
@@ -511,18 +520,18 @@ def _report_ended(running: dict[int, socket.socket], waiting: selectors.BaseSele
         status.close()
 
 
-def _read(nursery: int, job: int, words: int) -> NoReturn:
-    """Be a reader: take one request, answer it, and end."""
+def _read(nursery: int, job: int, log: int) -> NoReturn:
+    """Read one request from the job's socket, answer it, and end the process."""
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # High numbers first, as the ones taken below may be these very files.
-        job, words = (os.dup2(file, 200 + number) for number, file in enumerate((job, words)))
+        job, log = (os.dup2(file, 200 + number) for number, file in enumerate((job, log)))
         for number in (1, 2):
-            os.dup2(words, number)
+            os.dup2(log, number)
         os.dup2(job, 3)
         os.closerange(4, 4096)
-        _alone(nursery)
+        _isolate(nursery)
         _serve(socket.socket(fileno=3))
     finally:
         os._exit(1)
@@ -534,32 +543,32 @@ def _serve(job: socket.socket) -> NoReturn:
         data = source.read(request["size"])
     lock = threading.Lock()
 
-    def say(what: Mapping[str, Any], beside: bytes = b"") -> None:
+    def say(message: Mapping[str, Any], data: bytes = b"") -> None:
         with lock:
-            job.sendall(json.dumps(what).encode() + b"\n" + beside)
+            job.sendall(json.dumps(message).encode() + b"\n" + data)
 
     def tell(fraction: float, message: str = "") -> None:
-        say({"told": [fraction, to_json(message)]})
+        say({"progress": [fraction, to_json(message)]})
 
     try:
-        _bound(request)
+        _apply_limits(request)
         module, _, name = request["function"].partition(":")
-        found = getattr(importlib.import_module(module), name)(tell, data, **request["arguments"])
-        made = found if isinstance(found, Beside) else Beside(found, b"")
-        say({"answer": made.value, "size": len(made.data)}, made.data)
+        result = getattr(importlib.import_module(module), name)(tell, data, **request["arguments"])
+        answer = result if isinstance(result, Beside) else Beside(result, b"")
+        say({"answer": answer.value, "size": len(answer.data)}, answer.data)
     except EcluseError as error:
         say({"error": type(error).__name__, "message": to_json(str(error))})
     except MemoryError:
         say({"error": "MemoryError"})
     except OSError as error:
-        told = {"errno": error.errno, "message": error.strerror or str(error), "filename": _name(error)}
-        say({"error": "OSError"} | told)
+        details = {"errno": error.errno, "message": error.strerror or str(error), "filename": _name(error)}
+        say({"error": "OSError"} | details)
     except BaseException as error:  # noqa: BLE001 (also what foreign code raises beside Exception)
-        told_memory = any(phrase in str(error) for phrase in _OUT_OF_MEMORY)
-        if not told_memory:
+        is_out_of_memory = any(phrase in str(error) for phrase in _OUT_OF_MEMORY)
+        if not is_out_of_memory:
             traceback.print_exc()
-        kind = "MemoryError" if told_memory else "crash"
-        say({"error": kind, "message": f"{type(error).__name__}: {error}"[:_WORDS]})
+        kind = "MemoryError" if is_out_of_memory else "crash"
+        say({"error": kind, "message": f"{type(error).__name__}: {error}"[:_LOG_BYTES]})
     os._exit(0)
 
 
@@ -567,8 +576,10 @@ def _name(error: OSError) -> str | None:
     return None if error.filename is None else os.fsdecode(error.filename)
 
 
-def _alone(nursery: int) -> None:
-    """End with the nursery, gain no rights, leave no core, and be the first to go where memory is short."""
+def _isolate(nursery: int) -> None:
+    """Make this reader end with its nursery, gain no rights, write no core dump, and be the first one the kernel kills
+    when memory is short.
+    """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
@@ -576,15 +587,15 @@ def _alone(nursery: int) -> None:
     if os.getppid() != nursery:
         os._exit(1)
     _set_limit(resource.RLIMIT_CORE, 0)
-    _endangered(1000)
+    _set_oom_score(1000)
 
 
-def _endangered(score: int) -> None:
+def _set_oom_score(score: int) -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(score), encoding="ascii")
 
 
-def _bound(request: Mapping[str, Any]) -> None:
+def _apply_limits(request: Mapping[str, Any]) -> None:
     if request["folder"] is not None:
         tempfile.tempdir = request["folder"]
         replace_variables({"TMPDIR": request["folder"]}, without=())
@@ -595,7 +606,7 @@ def _bound(request: Mapping[str, Any]) -> None:
 
 
 def _data_now() -> int:
-    """Bytes that this process holds already, of the nursery's modules."""
+    """Return the bytes that this process holds already, for the nursery's modules."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[5]
     except OSError:
@@ -603,10 +614,10 @@ def _data_now() -> int:
     return int(pages) * resource.getpagesize()
 
 
-def _set_limit(what: int, most: int, *, then: int = 0) -> None:
-    """`then`: how much further it ends a process that is not to be asked."""
-    _, hard = resource.getrlimit(what)
+def _set_limit(limit: int, most: int, *, then: int = 0) -> None:
+    """Set a limit of this process. `then`: how far above it the hard limit lies, at which the process is killed."""
+    _, hard = resource.getrlimit(limit)
     allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
     last = most + then if hard == resource.RLIM_INFINITY else min(most + then, hard)
     with contextlib.suppress(OSError, ValueError):  # a system that knows no such limit
-        resource.setrlimit(what, (allowed, last))
+        resource.setrlimit(limit, (allowed, last))

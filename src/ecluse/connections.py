@@ -21,12 +21,13 @@ from ecluse.sentences import _, pack, unpack
 if TYPE_CHECKING:
     import psycopg
 
-#: Seconds that a server may be silent before it is asked for another connection, and that this may take.
+#: Seconds of silence after which a second connection checks whether the server still answers, and the time limit of
+#: that check.
 SILENCE: Final = 3.0
-#: Seconds between two such questions at most: a statement may work for minutes.
+#: The longest time between two such checks (s), as a statement may run for minutes.
 _LONGEST_PAUSE: Final = 60.0
-#: What libpq is told unless the address says otherwise: seconds until a connection is made, and until a line that is
-#: cut is noticed by the system, with the connection idle (keepalives) and with bytes on their way (ms).
+#: Options of libpq unless the address sets them: seconds until a connection is made, and until the system notices a
+#: broken one, when it is idle (keepalives) and when bytes are on their way (ms).
 _LINE: Final = {
     "connect_timeout": 5,
     "keepalives_idle": 30,
@@ -34,9 +35,9 @@ _LINE: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-#: Seconds that one who writes to SQLite waits for another who does.
+#: Seconds that a writer waits for another one to release SQLite.
 SQLITE_PATIENCE: Final = 30.0
-#: The same, on any database, for what is as well left for later.
+#: The same, on any database, for writes that can as well be made later.
 IMPATIENCE: Final = 0.2
 
 
@@ -53,7 +54,7 @@ _JSON: Final[dict[str, Any]] = {"json_serializer": _write_json, "json_deserializ
 
 
 def open_engine(url: str, limits: Limits = WORKING) -> Engine:
-    """The database at `url`. On SQLite writers wait for one another and readers for no one.
+    """Return the database at `url`. On SQLite writers wait for one another and readers for no one.
 
     A transaction with the execution option `ecluse_write` writes; with `ecluse_patient=False` as well it gives up at
     once where another one is in its way.
@@ -85,7 +86,7 @@ class Reason:
 
 
 def why_postgresql_fails(error: BaseException) -> Reason | None:
-    """What PostgreSQL's error means for who runs Écluse; None where it means something else."""
+    """Return what PostgreSQL's error means for who runs Écluse; None where it means something else."""
     return _REASONS.get(getattr(getattr(error, "orig", error), "sqlstate", None) or "")
 
 
@@ -145,7 +146,7 @@ def _begin_postgresql(connection: Connection) -> None:
 
 
 def _connecting(limits: Limits) -> Callable[..., Any]:
-    """What SQLAlchemy connects with: a connection that notices when its server falls silent."""
+    """Return what SQLAlchemy connects with: a connection that notices when its server falls silent."""
     server = _Server()
 
     def connect(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> Any:
@@ -178,7 +179,7 @@ class _Server:
         self._answered_at = self._silent_at = float("-inf")
 
     def connect(self, options: dict[str, Any]) -> Any:
-        """A connection; at once an error where another one has just found that the server does not answer."""
+        """Return a connection; at once an error where another one has just found that the server does not answer."""
         from psycopg import OperationalError
         from psycopg.errors import ConnectionTimeout
 
@@ -194,7 +195,7 @@ class _Server:
         return connection
 
     def answers(self, options: dict[str, Any]) -> bool:
-        """Whether it still gives a connection, or refuses it; false where it says nothing at all."""
+        """Return whether it still gives a connection, or refuses it; false where it says nothing at all."""
         from psycopg import Connection, OperationalError
         from psycopg.errors import ConnectionTimeout
 
@@ -220,7 +221,9 @@ _attentive_type: Any = None
 
 
 def _attentive() -> Any:
-    """The class of connections that notice silence; made when PostgreSQL is used, as its driver is imported then."""
+    """Return the class of connections that notice silence; made when PostgreSQL is used, as its driver is imported
+    then.
+    """
     global _attentive_type
     if _attentive_type is None:
         _attentive_type = _make_attentive()

@@ -35,19 +35,21 @@ class Disk:
     trouble: str | None
 
 
-def look_at(places: Mapping[str, Path]) -> list[Disk]:
-    """The disks that hold these folders and files, each once; what is not there yet is on the disk of its folder."""
+def look_at(paths: Mapping[str, Path]) -> list[Disk]:
+    """Return the disks that hold these folders and files, each once; what is not there yet is on the disk of its
+    folder.
+    """
     disks: dict[tuple[int, int], Disk] = {}
-    for use, place in places.items():
-        folder = next(above for above in (place, *place.parents) if above.is_dir())
+    for use, path in paths.items():
+        folder = next(above for above in (path, *path.parents) if above.is_dir())
         status = os.statvfs(folder)
         key = folder.stat().st_dev, status.f_flag & os.ST_RDONLY
-        known = disks.get(key)
+        disk = disks.get(key)
         disks[key] = Disk(
-            uses=(*known.uses, use) if known else (use,),
-            folder=known.folder if known else folder,
+            uses=(*disk.uses, use) if disk else (use,),
+            folder=disk.folder if disk else folder,
             free=_free(status),
-            trouble=known.trouble if known else _trouble(folder, status),
+            trouble=disk.trouble if disk else _trouble(folder, status),
         )
     return list(disks.values())
 
@@ -61,12 +63,12 @@ def _trouble(folder: Path, status: os.statvfs_result) -> str | None:
 
 
 def _free(status: os.statvfs_result) -> int:
-    """Bytes free to one who is not the superuser."""
+    """Return bytes free to one who is not the superuser."""
     return status.f_bavail * status.f_frsize
 
 
 def _has_no_inode(status: os.statvfs_result) -> bool:
-    """Whether no file more fits; a file system without a number of files says 0 of 0."""
+    """Return whether no file more fits; a file system without a number of files says 0 of 0."""
     return status.f_files > 0 and status.f_favail == 0
 
 
@@ -100,14 +102,14 @@ def private_file(file: Path) -> None:
 
 
 def _narrow_folder(folder: Path, *, shared: bool) -> None:
-    found = folder.stat()
-    mode = stat.S_IMODE(found.st_mode)
+    status = folder.stat()
+    mode = stat.S_IMODE(status.st_mode)
     # To pass through and no more is what `ecluse servers` leaves to the account of its own database.
     passed = mode & 0o077 == 0o010
     wide = mode & (0o007 if shared else 0o000 if passed else 0o077)
     if not wide:
         return
-    if found.st_uid != os.geteuid():
+    if status.st_uid != os.geteuid():
         raise DiskUnusable(
             _(
                 "%(file)s may be read by others on this machine (mode %(value)s) and belongs to another user, so "
@@ -129,10 +131,10 @@ def _narrow_folder(folder: Path, *, shared: bool) -> None:
 
 
 def _narrow_file(path: Path, *, shared: bool) -> None:
-    found = path.lstat()
-    mode = stat.S_IMODE(found.st_mode)
+    status = path.lstat()
+    mode = stat.S_IMODE(status.st_mode)
     wide = mode & (0o007 if shared else 0o077)
-    if not (wide and stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()):
+    if not (wide and stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()):
         return
     try:
         path.chmod(mode & ~wide)
@@ -154,7 +156,7 @@ def usable(folder: Path) -> Iterator[None]:
 
 
 def what_is_wrong(error: BaseException, place: Path | None = None) -> str | None:
-    """What stands in the way and what to do about it; None where the error is not of this machine's disks.
+    """Return what stands in the way and what to do about it; None where the error is not of this machine's disks.
 
     `place`: where it happened, if the system does not say: of a write it does not.
     """
@@ -173,7 +175,7 @@ def what_is_wrong(error: BaseException, place: Path | None = None) -> str | None
 
 
 def why_sqlite_fails(error: BaseException | None, file: Path) -> str | None:
-    """What is wrong with a SQLite database and what to do about it; None where SQLite means something else."""
+    """Return what is wrong with a SQLite database and what to do about it; None where SQLite means something else."""
     name = getattr(error, "sqlite_errorname", "") or "" if isinstance(error, sqlite3.Error) else ""
     if name.startswith("SQLITE_NOTADB"):
         return _(
@@ -205,26 +207,26 @@ def why_sqlite_fails(error: BaseException | None, file: Path) -> str | None:
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether a full disk, or a used-up share of one, is what an error goes back to."""
+    """Return whether a full disk, or a used-up share of one, is what an error goes back to."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
         if (getattr(error, "sqlite_errorname", "") or "").startswith("SQLITE_FULL"):
             return True
-        if any(words in str(error) for words in ("No space left on device", "Disk quota exceeded")):
+        if any(phrase in str(error) for phrase in ("No space left on device", "Disk quota exceeded")):
             return True  # as libraries of other languages say it
         error = getattr(error, "orig", None) or error.__cause__
     return False
 
 
 def is_damage(error: BaseException | None) -> bool:
-    """Whether SQLite says that a file is not, or no longer, a database."""
+    """Return whether SQLite says that a file is not, or no longer, a database."""
     name = getattr(error, "sqlite_errorname", "") or ""
     return isinstance(error, sqlite3.Error) and name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT"))
 
 
 def _why_unwritable(file: Path) -> str | None:
-    """Why SQLite cannot write a file and, beside it, its journal; None where nothing is seen to be in the way."""
+    """Return why SQLite cannot write a file or the journal beside it; None if no reason is visible."""
     if file.is_dir():
         return _(
             "%(file)s is a folder, and the database is to be a file. Move the folder away, or choose another "
@@ -243,8 +245,8 @@ def _why_unwritable(file: Path) -> str | None:
         return _ways_out(file)[errno.EROFS]
     if _free(disk) < _OPENING or _has_no_inode(disk):
         return _full(file)
-    beside = [Path(f"{file}{ending}") for ending in ("", "-wal", "-shm")]
-    for path in (folder, *(path for path in beside if path.exists())):
+    files = [Path(f"{file}{ending}") for ending in ("", "-wal", "-shm")]
+    for path in (folder, *(path for path in files if path.exists())):
         if not os.access(path, os.R_OK | os.W_OK | (os.X_OK if path == folder else 0)):
             return _ways_out(path)[errno.EACCES]
     return None
@@ -308,7 +310,7 @@ def _ways_out(place: str | Path) -> dict[int, str]:
 
 
 def _full(place: Path) -> str:
-    """That a disk is full, by the bytes that are free or because it takes no more files."""
+    """Say that a disk is full: how many bytes are free, or that it takes no more files."""
     there = next(above for above in (place.absolute(), *place.absolute().parents) if above.exists())
     status = os.statvfs(there)
     if _has_no_inode(status):

@@ -25,14 +25,14 @@ def neutralise_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     safe = frame.with_columns(pl.when(dangerous).then(pl.lit("'") + inside).otherwise(inside).name.keep())
     renamed: dict[str, str] = {}
     # Names that are safe keep what they are called; the others make way for them.
-    taken = {name for name in frame.columns if _harmless(name) == name}
+    harmless_names = {name for name in frame.columns if _harmless(name) == name}
     for name in frame.columns:
-        if name not in taken:
+        if name not in harmless_names:
             free = _harmless(name)
-            while free in taken:
+            while free in harmless_names:
                 free = f"'{free}"
             renamed[name] = free
-            taken.add(free)
+            harmless_names.add(free)
     return safe.rename(renamed)
 
 

@@ -76,7 +76,7 @@ TURNS: Final = Turns()
 
 
 def hash_password(password: str) -> str:
-    """What is kept of a password.
+    """Hash a password for storage.
 
     Raises:
         PasswordsBusy: too many are being hashed.
@@ -86,7 +86,7 @@ def hash_password(password: str) -> str:
 
 
 def is_password(password: str, stored: str | None) -> bool:
-    """Whether this is the password whose hash is stored; of None, which no password has, after the same time.
+    """Return whether this is the password whose hash is stored; of None, which no password has, after the same time.
 
     Raises:
         PasswordsBusy: too many are being hashed.
@@ -106,7 +106,7 @@ _lock_of_nobody = threading.Lock()
 
 
 def _hash_of_nobody() -> str:
-    """A hash that no password has, made once."""
+    """Return a hash that no password has, made once."""
     with _lock_of_nobody:
         return _made_for_nobody()
 

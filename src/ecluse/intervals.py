@@ -19,12 +19,12 @@ Interval = tuple[float, float]
 
 
 def is_telling(low: float, high: float) -> bool:
-    """Whether an interval of a share is narrow enough to name one number within it."""
+    """Return whether an interval of a share is narrow enough to name one number within it."""
     return bool(high - low <= TOO_WIDE)
 
 
 def wilson(found: float, of: float, level: float = LEVEL) -> Interval:
-    """The interval of Wilson (1927) for a share of which `found` of `of` were seen; (0, 1) where nothing was.
+    """Return the interval of Wilson (1927) for a share of which `found` of `of` were seen; (0, 1) where nothing was.
 
     Over many shares it holds the true one about as often as `level` says, at the edges too (Brown, Cai & DasGupta,
     "Interval estimation for a binomial proportion", Statistical Science 2001).
@@ -41,7 +41,7 @@ def wilson(found: float, of: float, level: float = LEVEL) -> Interval:
 
 
 def exact(found: float, of: float, level: float = LEVEL) -> Interval:
-    """The interval of Clopper and Pearson (1934): it holds the true share at least as often as `level` says.
+    """Return the interval of Clopper and Pearson (1934): it holds the true share at least as often as `level` says.
 
     For few looks that stand for many rows, where Wilson's holds a rare share less often than it says.
     """
@@ -56,7 +56,8 @@ def exact(found: float, of: float, level: float = LEVEL) -> Interval:
 
 
 def matched_difference(first: float, second: float, of: float, level: float = LEVEL) -> Interval:
-    """The interval of the difference of two shares of the same `of`: `first` were it for the first alone, `second` so.
+    """Return the interval of the difference of two shares of the same `of`: `first` were it for the first alone,
+    `second` so.
 
     Half a case is added to each of the four cells (Agresti & Min, "Simple improved confidence intervals for
     comparing matched proportions", 2005): where no case was it for one alone, the next may be.
@@ -70,7 +71,8 @@ def matched_difference(first: float, second: float, of: float, level: float = LE
 
 
 def expected_among(expected: float, of: int, doubt: float, level: float = LEVEL) -> Interval:
-    """How many of `of` cases there may be where probabilities add up to `expected`, each wrong by one common shift.
+    """Return how many of `of` cases there may be where probabilities add up to `expected`, each wrong by one common
+    shift.
 
     `doubt` is the standard deviation of that shift in log-odds; the chance of so many draws is added to it on the
     same scale (as of a logistic-normal binomial). Half a case is added to each side, so that neither end is shut by

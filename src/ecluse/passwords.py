@@ -37,7 +37,7 @@ _ROWS: Final = (
 
 
 def checked_password(password: str, email: str = "") -> str:
-    """The password, if the account with this address may have it.
+    """Return the password, if the account with this address may have it.
 
     Raises:
         InvalidInput: it is too short or too long, or a guesser tries it first; the message says which.
@@ -79,21 +79,23 @@ def checked_password(password: str, email: str = "") -> str:
 
 @cache
 def _common() -> frozenset[str]:
-    """The common passwords; read once, when the first password is chosen."""
+    """Return the common passwords; read once, when the first password is chosen."""
     from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
     return frozenset(FREQUENCY_LISTS["passwords"])
 
 
 def _is_of_context(password: str, email: str) -> bool:
-    """Whether it is the address, a part of it or the service's name, whatever digits and signs stand around it."""
-    words = {email, *re.split(r"[^\w]+", email), email.partition("@")[0], *_SERVICE}
-    bare = {letters for word in words if len(letters := _letters(word)) >= MIN_WORD}
-    return password in words or (_letters(password) in bare)
+    """True if the password is the address, a part of it or the service's name, apart from digits and signs."""
+    context = {email, *re.split(r"[^\w]+", email), email.partition("@")[0], *_SERVICE}
+    bare = {letters for part in context if len(letters := _letters(part)) >= MIN_WORD}
+    return password in context or (_letters(password) in bare)
 
 
 def _is_run(password: str) -> bool:
-    """Whether it is one short piece again and again, or a piece of a row of keys or letters, in either direction."""
+    """Return whether it is one short piece again and again, or a piece of a row of keys or letters, in either
+    direction.
+    """
     if any(password == (password[:size] * len(password))[: len(password)] for size in (1, 2)):
         return True
     rows = [row * 2 for row in _ROWS]

@@ -21,7 +21,7 @@ from ecluse.work import cancel_job, kind_of
 
 #: Folders of each store in which what a user has lies, below the user's id.
 OWNED: Final = ("user_data", "user_models")
-#: How long a removal waits for cancelled jobs to end (s).
+#: Seconds that the removal of a user waits for cancelled jobs to end.
 PATIENCE: Final = 60.0
 MANY: Final = 1000
 
@@ -43,7 +43,7 @@ class Belongings:
 
 
 def belongings(runtime: Runtime, user: User) -> Belongings:
-    """What would go with an account."""
+    """Count what would be removed with an account."""
     with runtime.catalog.read() as transaction:
         return Belongings(users.count_owned(transaction, user.id), users.size_owned(transaction, user.id))
 
@@ -134,8 +134,8 @@ def _hand_over(runtime: Runtime, user: User) -> None:
 
 
 def _stores(runtime: Runtime, user_id: str) -> list[ObjectStore]:
-    """Every store with things of a user: those of today, and those that rows still point at."""
-    found = {store.url.rstrip("/"): store for store in runtime.stores.distinct()}
+    """Return every store with things of a user: those of today, and those that rows still point at."""
+    stores = {store.url.rstrip("/"): store for store in runtime.stores.distinct()}
     marks = [f"/{folder}/{user_id}/" for folder in OWNED]
     with runtime.catalog.read() as transaction:
         roots = {
@@ -144,4 +144,4 @@ def _stores(runtime: Runtime, user_id: str) -> list[ObjectStore]:
             for mark in marks
             if mark in url
         }
-    return [*found.values(), *(runtime.stores.open(root) for root in sorted(roots - set(found)))]
+    return [*stores.values(), *(runtime.stores.open(root) for root in sorted(roots - set(stores)))]

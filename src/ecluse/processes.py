@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Self
 
 _PROC: Final = Path("/proc")
-#: Where the process's start stands in the fields of `stat` behind its name, which may hold spaces itself.
+#: Index of the start time in `stat`, counted behind the process's name, as that may hold spaces.
 _START: Final = 19
 
 
@@ -43,7 +43,7 @@ class Process:
         return bool(self.boot) and (self.boot, self.namespace) == _place()
 
     def runs(self) -> bool | None:
-        """Whether it runs; None where that cannot be seen from here."""
+        """Return whether it runs; None where that cannot be seen from here."""
         if not self.is_visible:
             return None
         return _has_started(self.pid, self.started)
@@ -51,16 +51,16 @@ class Process:
     @property
     def label(self) -> str:
         """A word for names of files and for notes, from which `is_gone` knows the process again."""
-        place = hashlib.sha256(f"{self.boot} {self.namespace}".encode()).hexdigest()[:16]
-        return f"{self.pid}-{self.started}-{place}"
+        machine = hashlib.sha256(f"{self.boot} {self.namespace}".encode()).hexdigest()[:16]
+        return f"{self.pid}-{self.started}-{machine}"
 
 
 def is_gone(label: str) -> bool | None:
-    """Whether the process of a label has ended; None where that cannot be seen from here."""
+    """Return whether the process of a label has ended; None where that cannot be seen from here."""
     here = Process.current()
-    pid, _, rest = label.partition("-")
-    started, _, place = rest.partition("-")
-    if not (here.boot and pid.isdigit() and started.isdigit() and place == here.label.rpartition("-")[2]):
+    pid, _, started_and_machine = label.partition("-")
+    started, _, machine = started_and_machine.partition("-")
+    if not (here.boot and pid.isdigit() and started.isdigit() and machine == here.label.rpartition("-")[2]):
         return None
     runs = _has_started(int(pid), int(started))
     return None if runs is None else not runs
@@ -75,7 +75,7 @@ def _boot() -> str:
 
 
 def _place() -> tuple[str, str]:
-    """This machine's boot, and the namespaces in which ids and moments of start are counted."""
+    """Return this machine's boot, and the namespaces in which ids and moments of start are counted."""
     try:
         pids, times = ((_PROC / "self/ns" / name).readlink() for name in ("pid", "time"))
     except OSError:
@@ -84,7 +84,7 @@ def _place() -> tuple[str, str]:
 
 
 def _has_started(pid: int, started: int) -> bool | None:
-    """Whether a process with this number runs that was started then; None where that cannot be said."""
+    """Return whether a process with this number runs that was started then; None where that cannot be said."""
     try:
         return _started(pid) == started
     except OSError:
@@ -92,7 +92,7 @@ def _has_started(pid: int, started: int) -> bool | None:
 
 
 def _answers(pid: int) -> bool:
-    """Whether there is a process of this number, as where /proc hides those of others."""
+    """Return whether there is a process of this number, as where /proc hides those of others."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

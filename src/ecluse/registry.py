@@ -50,22 +50,23 @@ from ecluse.storage import (
 )
 
 MANIFEST: Final = "manifest.json"
-#: Held by the publisher that took a version name; kept after a delete, so that no name is used twice.
+#: The file by which a publisher claims a version name; it stays after a delete, so that no name is used twice.
 CLAIM: Final = ".claim"
 #: A signature of the files, made after the version was committed; no part of the manifest.
 SIGNATURE: Final = "model.sig"
 FORMAT_VERSION: Final = 1
-#: Bytes of a manifest that are read; a larger one is none of ours.
+#: A larger file (bytes) is not read as a manifest.
 LARGEST_MANIFEST: Final = 16 * 1024 * 1024
-#: What metadata may be: bytes as JSON, levels, values in objects (a plain list is one), characters of a key.
+#: Limits of metadata: bytes as JSON, levels of nesting, values in objects (a plain list counts as one value),
+#: characters of a key.
 METADATA_BYTES, LEVELS, VALUES, KEY = 64 * 1024, 20, 1_000, 200
 #: Files that are uploaded, downloaded or verified at once.
 ABREAST: Final = 8
-#: A publisher that lost a version name looks again after at most this long (s).
+#: A publisher whose version name was taken tries the next free one after a random time of at most this (s).
 JITTER: Final = 0.1
 T = TypeVar("T")
 R = TypeVar("R")
-#: Told the bytes done since it was last called, from any thread; negative where a file begins anew.
+#: Called with the number of bytes since the last call, from any thread; negative if a file starts over.
 Progress = Callable[[int], None]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VERSION = re.compile(r"v(\d{8}_\d{6})(?:_(\d+))?")
@@ -163,7 +164,7 @@ class Registry:
         self._cache = cache
 
     def url_of(self, name: str, version: str) -> str:
-        """The full address of a version's folder."""
+        """Return the full address of a version's folder."""
         return self._store.url_of(join_key(name, version))
 
     # Publish
@@ -188,17 +189,17 @@ class Registry:
                 return version
 
     def published(self, name: str, nonce: str) -> Manifest | None:
-        """The version that a publication with this nonce has committed; None where there is none."""
+        """Return the version that a publication with this nonce has committed; None where there is none."""
 
-        def look(version: str, _: Progress) -> Manifest | None:
+        def read_manifest(version: str, _: Progress) -> Manifest | None:
             try:
                 manifest = self.manifest(name, version)
             except VersionNotFound:
                 return None
             return manifest if manifest.nonce == nonce else None
 
-        found = [v for v in self._store.list_names(checked_name(name)) if is_version(v)]
-        return next((manifest for manifest in side_by_side(look, found) if manifest), None)
+        names = [v for v in self._store.list_names(checked_name(name)) if is_version(v)]
+        return next((manifest for manifest in side_by_side(read_manifest, names) if manifest), None)
 
     def upload(
         self, name: str, version: str, files: Path | Mapping[str, Path], progress: Progress | None = None
@@ -297,13 +298,13 @@ class Registry:
 
     def versions(self, name: str) -> list[str]:
         """Committed versions of a model, oldest first; empty when there is none."""
-        found = self._store.list_names(checked_name(name))
-        named = sorted((v for v in found if is_version(v)), key=_order)
+        names = self._store.list_names(checked_name(name))
+        named = sorted((v for v in names if is_version(v)), key=_order)
         committed = side_by_side(lambda v, _: self._store.exists(f"{name}/{v}/{MANIFEST}"), named)
-        return [version for version, there in zip(named, committed, strict=True) if there]
+        return [version for version, is_committed in zip(named, committed, strict=True) if is_committed]
 
     def latest(self, name: str) -> str:
-        """The highest committed version.
+        """Return the highest committed version.
 
         Raises:
             ModelNotFound: there is none.
@@ -314,7 +315,8 @@ class Registry:
         return versions[-1]
 
     def manifest(self, name: str, version: str, *, digest: str | None = None) -> Manifest:
-        """What a version holds. With `digest`, that of the manifest: from the cache, also while the store is away.
+        """Return what a version holds. With `digest`, that of the manifest: from the cache, also while the store is
+        away.
 
         Raises:
             VersionNotFound: no such committed version.
@@ -330,7 +332,7 @@ class Registry:
     def _manifest(
         self, name: str, version: str, read: Callable[[str], bytes], digest: str | None = None
     ) -> Manifest:
-        """The manifest as `read` gives its bytes, which are those of `digest`."""
+        """Return the manifest as `read` gives its bytes, which are those of `digest`."""
         key = f"{checked_name(name)}/{checked_version(version)}/{MANIFEST}"
         try:
             data = read(key)
@@ -431,7 +433,7 @@ class Registry:
         return manifest
 
     def signature(self, name: str, version: str) -> bytes | None:
-        """The signature stored beside a version; None where there is none."""
+        """Return the signature stored beside a version; None where there is none."""
         try:
             return self._store.get(join_key(checked_name(name), checked_version(version), SIGNATURE))
         except ObjectNotFound:
@@ -448,14 +450,14 @@ class Registry:
         folder = join_key(checked_name(name), checked_version(version))
         if not list(self._store.list(folder)):
             return
-        gone = json.dumps({"nonce": None, "deleted_at": datetime.now(UTC).isoformat()}).encode()
-        self._store.put(f"{folder}/{CLAIM}", gone)
+        deletion = json.dumps({"nonce": None, "deleted_at": datetime.now(UTC).isoformat()}).encode()
+        self._store.put(f"{folder}/{CLAIM}", deletion)
         self._store.delete(f"{folder}/{MANIFEST}")
-        left = [info.key for info in self._store.list(folder) if info.key != f"{folder}/{CLAIM}"]
-        side_by_side(lambda key, _: self._store.delete(key), left)
+        keys = [info.key for info in self._store.list(folder) if info.key != f"{folder}/{CLAIM}"]
+        side_by_side(lambda key, _: self._store.delete(key), keys)
 
     def leftovers(self) -> list[Leftover]:
-        """What lies in the folders of versions that are not committed, by model and version."""
+        """List what interrupted publications and deletions left, by model and version."""
         folders: dict[tuple[str, str], list[ObjectInfo]] = defaultdict(list)
         for info in self._store.list():
             name, _rest, rest = info.key.partition("/")
@@ -463,8 +465,11 @@ class Registry:
             if path and _NAME.fullmatch(name) and is_version(version):
                 folders[name, version].append(info)
         open_ = [item for item in folders.items() if not _has(item[1], MANIFEST)]
-        found = side_by_side(lambda item, _: self._leftover(*item[0], item[1]), open_)
-        return sorted((one for one in found if one), key=lambda one: (one.name, one.version))
+        candidates = side_by_side(lambda item, _: self._leftover(*item[0], item[1]), open_)
+        return sorted(
+            (leftover for leftover in candidates if leftover),
+            key=lambda leftover: (leftover.name, leftover.version),
+        )
 
     def clear(self, leftover: Leftover) -> bool:
         """Remove what was found by `leftovers`; False where the version was committed meanwhile and stays."""
@@ -483,24 +488,24 @@ class Registry:
             self._store.delete(claim)
         return True
 
-    def _leftover(self, name: str, version: str, found: list[ObjectInfo]) -> Leftover | None:
-        """None where a deletion left what it is to leave."""
+    def _leftover(self, name: str, version: str, objects: list[ObjectInfo]) -> Leftover | None:
+        """Describe the objects of a version that is not committed; None if a deletion left just its claim."""
         nonce: str | None = None
         kind: Literal["unfinished", "deleted", "unclaimed"] = "unclaimed"
-        if _has(found, CLAIM):
+        if _has(objects, CLAIM):
             nonce = self._nonce(f"{name}/{version}/{CLAIM}")
             kind = "deleted" if nonce is None else "unfinished"
             if kind == "deleted":
-                found = [info for info in found if not info.key.endswith(f"/{CLAIM}")]
-        if not found:
+                objects = [info for info in objects if not info.key.endswith(f"/{CLAIM}")]
+        if not objects:
             return None
         return Leftover(
             name,
             version,
             kind,
-            tuple(sorted(info.key for info in found)),
-            sum(info.size for info in found),
-            max(info.last_modified for info in found),
+            tuple(sorted(info.key for info in objects)),
+            sum(info.size for info in objects),
+            max(info.last_modified for info in objects),
             nonce,
         )
 
@@ -519,14 +524,14 @@ class Registry:
             ) from error
         digest.expect(file.sha256, f"{key} in {self._store.url}")
 
-    def _next(self, name: str, base: str, lost: str) -> str:
-        """A version of this second above all that are taken, and above the one that was lost."""
-        taken = [_order(v) for v in [*self._store.list_names(name), lost] if is_version(v)]
-        number = max(number for second, number in taken if f"v{second}" == base)
+    def _next(self, name: str, base: str, lost_version: str) -> str:
+        """Return the next version name of this second above all taken ones, and above `lost_version`."""
+        taken_numbers = [_order(v) for v in [*self._store.list_names(name), lost_version] if is_version(v)]
+        number = max(number for second, number in taken_numbers if f"v{second}" == base)
         return f"{base}_{number + 1}"
 
     def _first(self, existing: Manifest, nonce: str) -> Manifest:
-        """The manifest that this very publication has written before."""
+        """Return the manifest if this publication wrote it earlier; raise if another one did."""
         if existing.nonce != nonce:
             raise _taken(existing.name, existing.version)
         return existing
@@ -542,7 +547,7 @@ class Registry:
         return join_key(manifest.name, manifest.version, file.path)
 
     def _create(self, key: str, body: bytes, nonce: str) -> None:
-        """A create-only write that knows its own: an acknowledgement lost on the way back is no loss."""
+        """Write create-only. An object that holds this nonce is our own, whose acknowledgement was lost: no error."""
         try:
             self._store.put(key, body, create_only=True)
         except (ObjectExists, StoreUnavailable):
@@ -550,7 +555,7 @@ class Registry:
                 raise
 
     def _nonce(self, key: str) -> str | None:
-        """Whose claim or manifest this is; None where it is no one's."""
+        """Return the nonce in a claim or manifest: the publication that wrote it. None if it names none."""
         try:
             nonce = json.loads(manifest_bytes(self._store, key)).get("nonce")
         except (ObjectNotFound, ValueError, AttributeError, RecursionError):
@@ -559,13 +564,13 @@ class Registry:
 
 
 def files_below(folder: Path) -> dict[str, Path]:
-    """Every file below a folder, by its path within it.
+    """Return every file below a folder, by its path within it.
 
     Raises:
         InvalidInput: it holds what is neither a file nor a folder, such as a link that leads nowhere, or a link
             to what lies outside it.
     """
-    found, inside = {}, folder.resolve()
+    files, inside = {}, folder.resolve()
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() and path.exists() and not path.resolve().is_relative_to(inside):
             raise InvalidInput(
@@ -577,7 +582,7 @@ def files_below(folder: Path) -> dict[str, Path]:
                 )
             )
         if path.is_file():
-            found[path.relative_to(folder).as_posix()] = path
+            files[path.relative_to(folder).as_posix()] = path
         elif path.is_symlink() or not path.is_dir():
             raise InvalidInput(
                 _(
@@ -585,13 +590,13 @@ def files_below(folder: Path) -> dict[str, Path]:
                     file=path,
                 )
             )
-    return found
+    return files
 
 
 def side_by_side(
     work: Callable[[T, Progress], R], items: Iterable[T], progress: Progress | None = None
 ) -> list[R]:
-    """The results of `work` in the order of the items, 8 at a time; the first failure stops the rest.
+    """Return the results of `work` in the order of the items, 8 at a time; the first failure stops the rest.
 
     `work` is to call what it is given with the bytes done: it raises once the rest is stopped.
     """
@@ -633,9 +638,9 @@ def _checked_files(files: Mapping[str, Path]) -> Mapping[str, Path]:
     return files
 
 
-def _has(found: Iterable[ObjectInfo], name: str) -> bool:
-    """Whether an object of this name lies in the version's folder itself."""
-    return any(info.key.count("/") == 2 and info.key.endswith(f"/{name}") for info in found)
+def _has(objects: Iterable[ObjectInfo], name: str) -> bool:
+    """Return whether an object of this name lies in the version's folder itself."""
+    return any(info.key.count("/") == 2 and info.key.endswith(f"/{name}") for info in objects)
 
 
 def _replaced(name: str, version: str) -> ManifestInvalid:
@@ -675,7 +680,7 @@ def _file_of(manifest: Manifest, path: str) -> ManifestFile:
 
 
 def checked_name(name: str) -> str:
-    """A model name that can stand in a key, a URL and a file name; `InvalidInput` otherwise."""
+    """Return a model name that can stand in a key, a URL and a file name; `InvalidInput` otherwise."""
     if not _NAME.fullmatch(name):
         raise InvalidInput(
             _(
@@ -688,7 +693,7 @@ def checked_name(name: str) -> str:
 
 
 def checked_version(version: str) -> str:
-    """A version name such as v20251028_181858; `VersionNotFound` otherwise."""
+    """Return a version name such as v20251028_181858; `VersionNotFound` otherwise."""
     if not is_version(version):
         raise VersionNotFound(
             _(
@@ -705,7 +710,7 @@ def is_version(text: str) -> bool:
 
 
 def manifest_bytes(store: ObjectStore, key: str) -> bytes:
-    """A manifest or claim as it is stored.
+    """Return a manifest or claim as it is stored.
 
     Raises:
         ManifestInvalid: it has more than `LARGEST_MANIFEST` bytes; the rest is not read.
@@ -738,16 +743,16 @@ def _expect_shown(metadata: Mapping[str, Any]) -> None:
     count = 0
     open_: list[tuple[Any, int]] = [(metadata, 1)]
     while open_:
-        found, level = open_.pop()
+        item, level = open_.pop()
         if level > LEVELS:
             raise _not_kept(_("they are nested more than %(count)s levels deep", count=LEVELS))
-        if isinstance(found, Mapping):
-            if any(not isinstance(key, str) or len(key) > KEY for key in found):
+        if isinstance(item, Mapping):
+            if any(not isinstance(key, str) or len(key) > KEY for key in item):
                 raise _not_kept(_("a key is no text, or longer than %(count)s characters", count=KEY))
-            inner = list(found.values())
+            inner = list(item.values())
             count += len(inner)
         else:
-            inner = list(found)
+            inner = list(item)
             count += 1
         for value in inner:
             if isinstance(value, Mapping | list | tuple):
@@ -759,7 +764,7 @@ def _expect_shown(metadata: Mapping[str, Any]) -> None:
 
 
 def fits_float(value: float) -> bool:
-    """Whether a number, such as an integer of any length, is a finite float too."""
+    """Return whether a number, such as an integer of any length, is a finite float too."""
     try:
         return math.isfinite(value)
     except OverflowError:

@@ -38,15 +38,16 @@ from ecluse.settings import AREAS, Settings
 from ecluse.storage import PATIENCE, Cache, ObjectStore, Stores, join_key
 
 HEARTBEAT_SECONDS: Final = 5.0
-#: The same for a process that runs one job and ends with it.
+#: The same for a process that runs a single job.
 ONLY_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 300.0
 GUARD_SECONDS = 5.0
-#: A machine under load is slow: what holds all of Python for minutes may still be at work.
+#: How long no Python code may run before the process counts as stuck. Long, as code that holds the interpreter for
+#: minutes may still be working on a machine under load.
 STANDSTILL_SECONDS = 600.0
-#: A staged upload of this age has no one left to finish it.
+#: After this long an unfinished upload counts as abandoned.
 UPLOAD_PATIENCE: Final = timedelta(hours=24)
-#: So long may work of a process that cannot be seen leave its folder untouched.
+#: How long the scratch folder of a process that cannot be seen from here may stay untouched before it is removed.
 SCRATCH_PATIENCE: Final = timedelta(days=3)
 logger = logging.getLogger(__name__)
 
@@ -126,24 +127,24 @@ class Runtime:
         return self.stores.area("data")
 
     def registry(self, user_id: str) -> Registry:
-        """Where a user's new model versions go; it cannot reach another's."""
+        """Return where a user's new model versions go; it cannot reach another's."""
         return self.registry_in(models_prefix(user_id))
 
     def registry_in(self, prefix: str) -> Registry:
-        """The registry under a prefix of the store that new models go to."""
+        """Return the registry under a prefix of the store that new models go to."""
         return Registry(self.stores.area("models").scoped(prefix), self.cache)
 
     def registry_of(self, version: ModelVersion) -> Registry:
-        """Where a published version lies, which need not be where new ones go."""
+        """Return where a published version lies, which need not be where new ones go."""
         return self.registry_at(version.url)
 
     def registry_at(self, url: str) -> Registry:
-        """The registry that holds the version whose folder is at `url`."""
+        """Return the registry that holds the version whose folder is at `url`."""
         return Registry(self.stores.folder(url.rsplit("/", 2)[0]), self.cache)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """A folder for one piece of work, removed when it ends."""
+        """Yield a folder for one piece of work, removed when it ends."""
         root = self.settings.home / "scratch"
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f"{Process.current().label}_", dir=root) as folder:
@@ -249,9 +250,10 @@ class Worker:
         self._attempt(self._runner.close)
 
     def _guard(self) -> None:
-        """End a process in which no Python runs any more, as two libraries that wait for each other leave it.
+        """End the process if no Python code runs any more, as after a deadlock between two libraries.
 
-        It says where each thread stands. What started it starts another, and that takes the jobs over.
+        The stack of every thread is written to stderr first. The supervisor starts another worker, which takes the
+        jobs over.
         """
         while not self._stop.wait(GUARD_SECONDS):
             faulthandler.dump_traceback_later(
@@ -266,7 +268,7 @@ class Worker:
             self._attempt(partial(store.remove_stale_uploads, UPLOAD_PATIENCE))
 
     def _attempt(self, part: Callable[[], object]) -> None:
-        """Do one part by itself: what one store or row is in the way of stops neither the others nor the worker."""
+        """Run one part of the upkeep; its failure is logged and stops neither the other parts nor the worker."""
         try:
             part()
         except Exception as error:
@@ -290,19 +292,19 @@ class Worker:
         catalog = self._runtime.catalog
         with catalog.read() as transaction:
             dead = [worker.executor_id for worker in workers.dead(transaction)]
-        taken = [self._take_from(executor_id) for executor_id in dead if executor_id != self.executor_id]
+        lost_jobs = [self._take_from(executor_id) for executor_id in dead if executor_id != self.executor_id]
         with catalog.write(closed=True) as transaction:
-            taken.append(jobs.take_expired(transaction))
-        for lost in taken:
-            self._runner.give_up(lost.given_up)
-        return sum(lost.queued for lost in taken)
+            lost_jobs.append(jobs.take_expired(transaction))
+        for lost_of_worker in lost_jobs:
+            self._runner.give_up(lost_of_worker.given_up)
+        return sum(lost_of_worker.queued for lost_of_worker in lost_jobs)
 
     def _take_from(self, executor_id: str) -> jobs.Lost:
         with self._runtime.catalog.write(closed=True) as transaction:
-            lost = jobs.take_from(transaction, executor_id)
+            lost_jobs = jobs.take_from(transaction, executor_id)
             transaction.flush()
             workers.remove(transaction, executor_id)
-        return lost
+        return lost_jobs
 
     def _beat(self) -> None:
         running = self._runner.running()
@@ -314,7 +316,7 @@ class Worker:
 
 
 def living_workers(runtime: Runtime, kind: str | None = None) -> list[WorkerRow]:
-    """The workers that take jobs now; with `kind`, those that know this kind of job."""
+    """Return the workers that take jobs now; with `kind`, those that know this kind of job."""
     with runtime.catalog.read() as transaction:
         alive = workers.living(transaction)
     return [worker for worker in alive if kind is None or kind in worker.kinds]

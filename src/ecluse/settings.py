@@ -160,7 +160,7 @@ class Access:
     other_buckets: frozenset[str] = frozenset()
 
     def to_bucket(self, bucket: str) -> S3Settings:
-        """How to reach one S3 bucket."""
+        """Return how to reach one S3 bucket."""
         return self.other if self.other is not None and bucket in self.other_buckets else self.s3
 
 
@@ -209,11 +209,12 @@ class DocumentsSettings:
             case "mongodb":
                 return f"{self.mongodb.hosts}/{self.mongodb.database}"
             case "dynamodb":
-                there = self.dynamodb
-                return f"dynamodb://{there.region}/{there.metrics_table},{there.reports_table}"
+                tables = self.dynamodb
+                return f"dynamodb://{tables.region}/{tables.metrics_table},{tables.reports_table}"
 
     def at(self, name: str, place: str) -> DocumentsSettings:
-        """The same for another place: sql, mongodb or dynamodb as configured, or an address; `name` is who gave it.
+        """Return the same for another place: sql, mongodb or dynamodb as configured, or an address; `name` is who gave
+        it.
 
         Raises:
             SettingsError: this is no such place.
@@ -248,12 +249,12 @@ class Section:
 
 
 def sections() -> list[Section]:
-    """The sections of the applications that are installed."""
+    """Return the sections of the applications that are installed."""
     return [section for _, section in parts("settings")]
 
 
 def variables() -> dict[str, str]:
-    """Every environment variable that is read, those of the applications last, with what it does."""
+    """Return every environment variable that is read, those of the applications last, with what it does."""
     return VARIABLES | {name: text for section in sections() for name, text in section.variables.items()}
 
 
@@ -343,22 +344,22 @@ class Settings:
         )
 
     def of(self, kind: type[S]) -> S:
-        """What an application has read of the environment: `settings.of(MySettings)`."""
+        """Return what an application has read of the environment: `settings.of(MySettings)`."""
         section: S = self.sections.get(kind) or kind()
         return section
 
     def having(self, *values: object) -> Settings:
-        """The same settings with these in place of what applications have read."""
+        """Return the same settings with these in place of what applications have read."""
         return replace(self, sections={**self.sections, **{type(value): value for value in values}})
 
     def area_url(self, area: Area) -> str | None:
-        """The store of an area; None for raw data that lies in `raw/` of the data's store."""
+        """Return the store of an area; None for raw data that lies in `raw/` of the data's store."""
         if area in self.areas:
             return self.areas[area]
         return None if area == "raw" else self.store_url
 
     def local_places(self) -> dict[str, Path]:
-        """What is written to disks of this machine, and the folder or file, whether it is there or not.
+        """Return what is written to disks of this machine, and the folder or file, whether it is there or not.
 
         Raw data with a store of its own may lie where it is only read.
         """
@@ -379,7 +380,7 @@ class Settings:
 
 
 def _sqlite_file(url: str) -> Path | None:
-    """The file of a SQLite database; None for any other, and for one in memory."""
+    """Return the file of a SQLite database; None for any other, and for one in memory."""
     scheme, _, rest = url.partition("://")
     path = rest.partition("?")[0].removeprefix("/")
     is_file = scheme.partition("+")[0] == "sqlite" and path not in ("", ":memory:")
@@ -387,13 +388,13 @@ def _sqlite_file(url: str) -> Path | None:
 
 
 def shows_traces(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether a fault of ours is to be shown with its traceback (`ECLUSE_TRACE`)."""
+    """Return whether a fault of ours is to be shown with its traceback (`ECLUSE_TRACE`)."""
     env = os.environ if environ is None else environ
     return env.get("ECLUSE_TRACE", "").strip().lower() in _TRUE
 
 
 def read_variables(path: Path) -> dict[str, str]:
-    """The variables of a file such as `cloud.env`: NAME=value, one a line, as a shell reads them.
+    """Return the variables of a file such as `cloud.env`: NAME=value, one a line, as a shell reads them.
 
     Raises:
         SettingsError: it cannot be read, or a line sets nothing; no message shows a value.
@@ -405,12 +406,12 @@ def read_variables(path: Path) -> dict[str, str]:
         raise SettingsError(
             f"{path} cannot be read: {said}. Name a file with lines such as DATABASE_URL=…"
         ) from None
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
-        told = line.strip().removeprefix("export ").strip()
-        if not told or told.startswith("#"):
+        assignment = line.strip().removeprefix("export ").strip()
+        if not assignment or assignment.startswith("#"):
             continue
-        name, divider, value = told.partition("=")
+        name, divider, value = assignment.partition("=")
         try:
             parts = shlex.split(value)
         except ValueError:
@@ -419,28 +420,30 @@ def read_variables(path: Path) -> dict[str, str]:
             raise SettingsError(
                 f"{path}, line {number}, sets no variable. Write NAME=value; a value with blanks stands in quotes."
             )
-        found[name] = parts[0] if parts else ""
-    return found
+        variables[name] = parts[0] if parts else ""
+    return variables
 
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def inherited(names: Iterable[str]) -> dict[str, str]:
-    """Those of these variables that this process has, for a process that it starts and that is to have no others."""
+    """Return those of these variables that this process has, for a process that it starts and that is to have no
+    others.
+    """
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def surrounding(*, without: tuple[str, ...] = ()) -> dict[str, str]:
-    """The variables of this process but those that begin so, for a process that it starts."""
-    return {name: told for name, told in os.environ.items() if not name.startswith(without)}
+    """Return the variables of this process but those that begin so, for a process that it starts."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(without)}
 
 
 def replace_variables(variables: Mapping[str, str | None], *, without: tuple[str, ...]) -> None:
     """Set variables for this process and those it starts; None, and all others that begin so, are unset."""
     for name in [name for name in os.environ if name.startswith(without) or name in variables]:
         del os.environ[name]
-    os.environ.update({name: told for name, told in variables.items() if told is not None})
+    os.environ.update({name: value for name, value in variables.items() if value is not None})
 
 
 def adopt(variables: Mapping[str, str]) -> None:
@@ -450,7 +453,7 @@ def adopt(variables: Mapping[str, str]) -> None:
         SettingsError: one of them is set to something else; which is meant, only the person can say.
     """
     for name, value in variables.items():
-        if (found := os.environ.get(name, "").strip()) and found != value:
+        if (current := os.environ.get(name, "").strip()) and current != value:
             raise SettingsError(
                 f"{name} is set in the environment and points elsewhere. Unset it, or leave --servers out."
             )
@@ -458,7 +461,7 @@ def adopt(variables: Mapping[str, str]) -> None:
 
 
 def store_or_folder(name: str, place: str) -> str:
-    """The store address of `place`, which may also be the path of a local folder. `name`: who gave it.
+    """Return the store address of `place`, which may also be the path of a local folder. `name`: who gave it.
 
     Raises:
         SettingsError: it is no address, is empty, or carries a key.
@@ -480,7 +483,7 @@ _HALF_AN_ADDRESS: Final = re.compile(r"(?:s3|gs|az|file|memory|https?):", re.IGN
 
 
 def without_password(url: str) -> str:
-    """The address as it may be shown: its password becomes three dots."""
+    """Return the address as it may be shown: its password becomes three dots."""
     parts = urlsplit(url)
     if not parts.password:
         return url
@@ -489,7 +492,7 @@ def without_password(url: str) -> str:
 
 
 def _split(name: str, url: str) -> SplitResult:
-    """The parts of the address in the variable `name`; the message never shows it, for it may hold a password."""
+    """Split the address in the variable `name`. Errors never show the address, as it may hold a password."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -553,21 +556,21 @@ _AREA_NAMES: Final[dict[Area, tuple[str, str]]] = {
 
 
 def _areas(env: Mapping[str, str]) -> dict[Area, tuple[str, str]]:
-    """The areas with a store of their own: its address, and the variable that says so."""
-    found: dict[Area, tuple[str, str]] = {}
+    """Return the areas with a store of their own: its address, and the variable that says so."""
+    areas: dict[Area, tuple[str, str]] = {}
     local = _wants_s3(env)[0] is False
     for area, (full, bucket) in _AREA_NAMES.items():
         if full in env:
             checked = store_or_folder if area == "raw" else _checked_store_url
-            found[area] = checked(full, env[full]), full
+            areas[area] = checked(full, env[full]), full
         elif bucket in env and not local:
             prefix = env.get("S3_RAW_PREFIX", "").strip("/") if area == "raw" else ""
-            found[area] = _checked_store_url(bucket, f"s3://{env[bucket]}/{prefix}"), bucket
-    return found
+            areas[area] = _checked_store_url(bucket, f"s3://{env[bucket]}/{prefix}"), bucket
+    return areas
 
 
 def _wants_s3(env: Mapping[str, str]) -> tuple[bool | None, str]:
-    """What STORAGE_TYPE and USE_S3 say together: S3, local, or nothing."""
+    """Return what STORAGE_TYPE and USE_S3 say together: S3, local, or nothing."""
     kinds = {"s3": True, "local": False, "file": False}
     kind = env.get("STORAGE_TYPE", "").lower()
     if kind and kind not in kinds:
@@ -587,7 +590,7 @@ def _wants_s3(env: Mapping[str, str]) -> tuple[bool | None, str]:
 
 
 def _checked_store_url(name: str, url: str) -> str:
-    """What holds for a store of any scheme; the rest is checked where the store is opened."""
+    """Return what holds for a store of any scheme; the rest is checked where the store is opened."""
     parts = _split(name, url)
     scheme, divider, place = url.partition("://")
     keys = "@" in (parts.netloc if divider else url)
@@ -657,7 +660,7 @@ def _documents(env: Mapping[str, str], database: str) -> tuple[DocumentsSettings
 
 
 def _database_type(env: Mapping[str, str]) -> tuple[DatabaseType, str]:
-    """What DATABASE_TYPE and USE_DYNAMODB say together, and else where this runs."""
+    """Return what DATABASE_TYPE and USE_DYNAMODB say together, and else where this runs."""
     kind = env.get("DATABASE_TYPE", "").lower()
     known = {name: name for name in DATABASE_TYPES}
     if kind and kind not in known:
@@ -687,7 +690,7 @@ def _configured(documents: DocumentsSettings) -> DocumentsSettings:
 
 
 def _mongodb_url(name: str, url: str) -> str:
-    """An address with one host or several, which `urlsplit` does not read; no message shows it."""
+    """Return an address with one host or several, which `urlsplit` does not read; no message shows it."""
     scheme, _, rest = url.partition("://")
     place = re.split("[/?]", rest)[0]
     if scheme not in ("mongodb", "mongodb+srv") or not place.rpartition("@")[2]:
@@ -703,7 +706,7 @@ def _mongodb_url(name: str, url: str) -> str:
 
 
 def _mongodb_database(name: str, url: str, given: str | None) -> str:
-    """The database named, else that of the address."""
+    """Return the database named, else that of the address."""
     path = url.partition("://")[2].partition("?")[0].partition("/")[2]
     database = given or path or "ecluse"
     if len(database) > 63 or re.search(r'[/\\. "$*<>:|?\x00]', database):
@@ -735,7 +738,7 @@ def _dynamodb(env: Mapping[str, str]) -> DynamoDBSettings:
 
 
 def _dynamodb_at(name: str, place: str, there: DynamoDBSettings) -> DynamoDBSettings:
-    """The tables and the region of an address; keys and endpoint are those of the settings."""
+    """Return the tables and the region of an address; keys and endpoint are those of the settings."""
     match = re.fullmatch(r"dynamodb://([a-z0-9-]+)(?:/([^/,]+),([^/,]+))?", place)
     if match is None:
         raise SettingsError(
@@ -793,9 +796,9 @@ _OTHER_NAMES: Final = {
 
 
 def _other_s3(env: Mapping[str, str]) -> S3Settings:
-    """The second S3 store, that of `ECLUSE_OTHER_S3_BUCKETS`."""
+    """Return the second S3 store, that of `ECLUSE_OTHER_S3_BUCKETS`."""
     try:
-        return _s3({name: env[other] for other, name in _OTHER_NAMES.items() if other in env})
+        return _s3({name: env[variable] for variable, name in _OTHER_NAMES.items() if variable in env})
     except SettingsError as error:
         raise SettingsError(f"The second S3 store, ECLUSE_OTHER_S3_…: {error}") from None
 
@@ -819,7 +822,7 @@ _REGIONS: Final = ("AWS_REGION", "AWS_DEFAULT_REGION")
 
 
 def _first(env: Mapping[str, str], names: tuple[str, ...]) -> tuple[str | None, str]:
-    """The value of the first of these variables that is set, and its name; else None and "default"."""
+    """Return the value of the first of these variables that is set, and its name; else None and "default"."""
     return next(((env[name], name) for name in names if name in env), (None, "default"))
 
 
@@ -853,7 +856,7 @@ def _public_url(env: Mapping[str, str]) -> str | None:
 
 
 def _proxies(env: Mapping[str, str]) -> tuple[Proxies, str]:
-    """The proxies that are believed, and the variable that names them."""
+    """Return the trusted proxies, and the variable that names them."""
     written, name = _first(env, ("ECLUSE_TRUSTED_PROXIES", "FORWARDED_ALLOW_IPS"))
     if written is None:
         return Proxies(), ""
@@ -867,7 +870,7 @@ def _proxies(env: Mapping[str, str]) -> tuple[Proxies, str]:
 
 
 def fits_a_header(secret: str) -> bool:
-    """Whether a header can carry it: one that it cannot carry would stand in the message of the fault."""
+    """Return whether a header can carry it: one that it cannot carry would stand in the message of the fault."""
     return all("!" <= character <= "~" for character in secret)
 
 
@@ -892,9 +895,9 @@ def web_address(name: str, url: str) -> str:
 
 
 def _places(env: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """The stores and folders that a variable lists."""
-    listed = [place.strip() for place in env.get(name, "").split(",")]
-    return tuple(store_or_folder(name, place) for place in listed if place)
+    """Return the stores and folders that a variable lists."""
+    listed = [part.strip() for part in env.get(name, "").split(",")]
+    return tuple(store_or_folder(name, part) for part in listed if part)
 
 
 def flag(env: Mapping[str, str], name: str, *, default: bool | None) -> bool | None:

@@ -20,9 +20,9 @@ from ecluse.sentences import _, num
 
 T = TypeVar("T")
 QUEUE: Final = "upkeep"
-#: A job waits so long (s) for the process that held its migration before: it may have died a moment ago.
+#: Seconds that a job waits for another process to release its migration, which may have died a moment ago.
 WAIT: Final = LEASE + 30.0
-#: How much of a job each stage is, from where to where.
+#: The fractions of a job at which each stage begins and ends.
 _SHARES: Final[dict[str, dict[Stage, tuple[float, float]]]] = {
     "migrate": {"compare": (0.0, 0.05), "copy": (0.05, 0.97), "switch": (0.97, 0.999)},
     "rollback": {"verify": (0.0, 0.6), "remove": (0.6, 0.999)},
@@ -76,7 +76,7 @@ def start_model_verification(runtime: Runtime, user_id: str, name: str, version:
 
 
 def verification_of(runtime: Runtime, user_id: str, name: str, version: str) -> Job | None:
-    """The waiting or running job that verifies a version, if there is one."""
+    """Return the waiting or running job that verifies a version, if there is one."""
     subject = {"name": name, "version": version}
     active = runtime.jobs.list(user_id, limit=1000, active=True)
     return next((job for job in active if job.kind == "verify_model" and job.subject == subject), None)
@@ -148,7 +148,7 @@ def run_plan(
 
 
 def _expect_administrator(runtime: Runtime, task: Task) -> None:
-    """A job runs with the right that its owner has now: a migration reads and writes what others have."""
+    """Raise unless the owner of the job is still an administrator: a migration reads and writes what others own."""
     with runtime.catalog.read() as transaction:
         if not users.is_administrator(transaction, task.user_id):
             raise Forbidden(_("Only administrators migrate what is stored. Ask one of yours."))
@@ -173,7 +173,7 @@ def _plan(
         switch_rows=switch_rows,
         user_id=task.user_id,
         job_id=task.job_id,
-        progress=_told(task, "plan_migration"),
+        progress=_progress_of(task, "plan_migration"),
     )
 
 
@@ -193,30 +193,30 @@ def _verify_model(runtime: Runtime, task: Task, name: str, version: str) -> None
 
 
 def _migrate(runtime: Runtime, task: Task, migration_id: str) -> None:
-    told = _told(task, "migrate")
+    report = _progress_of(task, "migrate")
     _patiently(
-        task, "compare", lambda: migration.run(runtime.catalog, runtime.stores, migration_id, progress=told)
+        task, "compare", lambda: migration.run(runtime.catalog, runtime.stores, migration_id, progress=report)
     )
 
 
 def _rollback(runtime: Runtime, task: Task, migration_id: str) -> None:
-    told = _told(task, "rollback")
+    report = _progress_of(task, "rollback")
     _patiently(
         task,
         "verify",
-        lambda: migration.rollback(runtime.catalog, runtime.stores, migration_id, progress=told),
+        lambda: migration.rollback(runtime.catalog, runtime.stores, migration_id, progress=report),
     )
 
 
 def _verify(runtime: Runtime, task: Task, migration_id: str) -> None:
-    told = _told(task, "verify_migration")
-    found = migration.verify(runtime.catalog, runtime.stores, migration_id, progress=told)
-    if not found.passed:
-        raise DigestMismatch(migration.findings(found))
+    report = _progress_of(task, "verify_migration")
+    verification = migration.verify(runtime.catalog, runtime.stores, migration_id, progress=report)
+    if not verification.passed:
+        raise DigestMismatch(migration.findings(verification))
 
 
 def _patiently(task: Task, first: Stage, work: Callable[[], T]) -> T:
-    """The result of `work`, tried again while another process holds the migration; `first` is its first stage."""
+    """Call `work` again while another process holds the migration; return its result. `first`: the first stage."""
     deadline = time.monotonic() + WAIT
     while True:
         try:
@@ -228,8 +228,10 @@ def _patiently(task: Task, first: Stage, work: Callable[[], T]) -> T:
         time.sleep(1.0)
 
 
-def _told(task: Task, kind: str) -> Callable[[Progress], None]:
-    """Tell a job's progress; it never goes back, although a run looks at its source more than once."""
+def _progress_of(task: Task, kind: str) -> Callable[[Progress], None]:
+    """Return a callback that reports a migration's progress to its job. The figure never goes back, although a run
+    reads its source more than once.
+    """
     highest = 0.0
 
     def tell(now: Progress) -> None:

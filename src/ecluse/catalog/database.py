@@ -194,7 +194,7 @@ class Catalog:
             ) from error
 
     def _raise_for_file(self, error: Exception) -> None:
-        """Where SQLite says what is wrong with its file, say it with the way out."""
+        """Raise an error that explains what is wrong with SQLite's file and what to do, if SQLite says so."""
         cause = getattr(error, "orig", error)
         if self._file is None or (reason := why_sqlite_fails(cause, self._file)) is None:
             return

@@ -41,19 +41,19 @@ class Backend(Protocol):
         """Write these, whose kinds and keys are distinct; each is whole or absent."""
 
     def get(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Body]:
-        """Those of these (kind, key) that are there."""
+        """Return those of these (kind, key) that are there."""
 
     def delete(self, kind: str, keys: Sequence[str]) -> None:
         """Remove these; those that are not there are no error."""
 
-    def range(self, wanted: Range) -> list[Document]:
+    def range(self, bounds: Range) -> list[Document]:
         """Fewer than the limit only where the range has no more."""
 
-    def keys(self, wanted: Range) -> list[str]:
-        """The same without the bodies."""
+    def keys(self, bounds: Range) -> list[str]:
+        """Return the same without the bodies."""
 
     def kinds(self) -> Iterator[str]:
-        """Every kind that has documents, in the order of their bytes."""
+        """Yield every kind that has documents, in the order of their bytes."""
 
     def create(self) -> list[str]:
         """Make the tables and indexes that are missing; which that were."""

@@ -28,7 +28,7 @@ class _Kind:
 def open_documents(
     settings: DocumentsSettings, expect_open: Callable[[], None] = lambda: None, limits: Limits = WORKING
 ) -> Documents:
-    """The documents that the settings choose; nothing is asked of the database yet.
+    """Return the documents that the settings choose; nothing is asked of the database yet.
 
     `expect_open` is called before each change, and raises where nothing may be changed. `limits`: how long an answer
     may take.

@@ -25,11 +25,11 @@ Body = dict[str, Any]
 TEXT_LIMIT: Final = 250_000
 #: The same by DynamoDB's measure, with room below 409,600 for kind, key and the names of the attributes.
 WEIGHT_LIMIT: Final = 400_000
-#: Of a body: itself, what it holds, and so on. DynamoDB allows 32.
+#: Levels of nesting in a body. DynamoDB allows 32.
 DEPTH_LIMIT: Final = 20
 #: Beyond, a float no longer tells neighbours apart, and what reads JSON with floats would change an int.
 LARGEST_INT: Final = 2**53
-#: The numbers DynamoDB keeps; zero aside.
+#: Range of the absolute values that DynamoDB can store, besides zero.
 SMALLEST_FLOAT: Final = 1e-130
 LARGEST_FLOAT: Final = 9.9e125
 
@@ -63,18 +63,18 @@ def entry(kind: str, key: str, body: Mapping[str, Any]) -> Entry:
                 word=type(body).__name__,
             )
         )
-    made = _object(name, "", body, 1)
-    text = json.dumps(made, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    body_size = _object(name, "", body, 1)
+    text = json.dumps(body_size, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     size = len(text.encode())
     if size > TEXT_LIMIT:
         raise _too_large(name, _("%(count)s bytes of JSON", count=size), TEXT_LIMIT)
-    if 2 * size > WEIGHT_LIMIT and (weight := _weight(made)) > WEIGHT_LIMIT:
+    if 2 * size > WEIGHT_LIMIT and (weight := _weight(body_size)) > WEIGHT_LIMIT:
         raise _too_large(name, _("%(count)s bytes as DynamoDB counts them", count=weight), WEIGHT_LIMIT)
-    return Entry(kind, key, made, text)
+    return Entry(kind, key, body_size, text)
 
 
 def checked_kind(kind: str) -> str:
-    """A kind: names of small letters, digits and `_ . : -`, joined by slashes."""
+    """Return a kind: names of small letters, digits and `_ . : -`, joined by slashes."""
     if not isinstance(kind, str) or len(kind) > KIND_LIMIT or not _KIND.fullmatch(kind):
         raise InvalidDocument(
             _(
@@ -88,7 +88,7 @@ def checked_kind(kind: str) -> str:
 
 
 def checked_key(key: str) -> str:
-    """A key: 1 to 512 bytes of text without control characters."""
+    """Return a key: 1 to 512 bytes of text without control characters."""
     if not isinstance(key, str) or not key or not _is_bound(key):
         raise InvalidDocument(
             _(
@@ -102,7 +102,7 @@ def checked_key(key: str) -> str:
 
 
 def checked_bound(bound: str) -> str:
-    """The start or the end of a range: what a key may be, or nothing."""
+    """Return the start or the end of a range: what a key may be, or nothing."""
     return bound if bound == "" else checked_key(bound)
 
 
@@ -111,7 +111,7 @@ def _is_bound(text: str) -> bool:
         size = len(text.encode())
     except UnicodeEncodeError:
         return False
-    return size <= KEY_LIMIT and not any(unicodedata.category(one) == "Cc" for one in text)
+    return size <= KEY_LIMIT and not any(unicodedata.category(character) == "Cc" for character in text)
 
 
 def _too_large(name: str, size: str, limit: int) -> InvalidDocument:
@@ -127,7 +127,7 @@ def _too_large(name: str, size: str, limit: int) -> InvalidDocument:
 
 
 def _value(name: str, path: str, value: Any, depth: int) -> Any:
-    """A value at `path` in the common form."""
+    """Return a value at `path` in the common form."""
     match value:
         case None | bool():
             return value
@@ -141,7 +141,7 @@ def _value(name: str, path: str, value: Any, depth: int) -> Any:
             return _object(name, path, value, depth + 1)
         case list() | tuple():
             _check_depth(name, path, depth + 1)
-            return [_value(name, f"{path}[{at}]", one, depth + 1) for at, one in enumerate(value)]
+            return [_value(name, f"{path}[{at}]", item, depth + 1) for at, item in enumerate(value)]
     raise _invalid(
         name,
         path,
@@ -242,7 +242,7 @@ def _invalid(name: str, path: str, reason: str) -> InvalidDocument:
 
 
 def _weight(value: Any) -> int:
-    """The bytes of a value as DynamoDB counts them, rounded up.
+    """Return the bytes of a value as DynamoDB counts them, rounded up.
 
     Source: Amazon DynamoDB Developer Guide, "DynamoDB item sizes and formats".
     """
@@ -255,5 +255,5 @@ def _weight(value: Any) -> int:
             digits = sum(character.isdigit() for character in repr(value).partition("e")[0])
             return 2 + digits // 2 + (value < 0)
         case dict():
-            return 3 + sum(1 + len(key.encode()) + _weight(one) for key, one in value.items())
-    return 3 + sum(1 + _weight(one) for one in value)
+            return 3 + sum(1 + len(key.encode()) + _weight(item) for key, item in value.items())
+    return 3 + sum(1 + _weight(item) for item in value)

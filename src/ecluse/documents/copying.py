@@ -16,9 +16,9 @@ from ecluse.documents.store import BATCH, Documents
 
 #: missing: at the destination. other: there with another body. extra: at the destination alone.
 State = Literal["same", "missing", "other", "extra"]
-#: Told the kinds done, of how many, and the kind that is next.
+#: Called with the number of kinds done, the number of all kinds, and the kind that is next.
 Tell = Callable[[int, int, str], None]
-#: Documents named of each state.
+#: How many documents of each state a comparison names.
 NAMED: Final = 20
 
 
@@ -43,7 +43,7 @@ class Comparison:
 
 
 def compare(source: Documents, destination: Documents, tell: Tell) -> Comparison:
-    """How the destination differs from the source; nothing is written."""
+    """Return how the destination differs from the source; nothing is written."""
     return _walk(source, destination, tell, None)
 
 
@@ -61,38 +61,38 @@ def _walk(
     tell: Tell,
     write: Callable[[list[Document]], None] | None,
 ) -> Comparison:
-    found = Comparison()
+    comparison = Comparison()
     kinds = [kind for kind, _ in groupby(heapq.merge(source.kinds(), destination.kinds()))]
     for done, kind in enumerate(kinds):
         tell(done, len(kinds), kind)
         pending: list[Document] = []
-        for state, one in _compared(source.all(kind), destination.all(kind)):
-            found.count(state, one.kind, one.key)
+        for state, document in _compared(source.all(kind), destination.all(kind)):
+            comparison.count(state, document.kind, document.key)
             if state in ("missing", "other"):
-                pending.append(one)
+                pending.append(document)
             if write is not None and len(pending) >= BATCH:
                 write(pending)
             if len(pending) >= BATCH:
                 pending = []
         if write is not None and pending:
             write(pending)
-    found.kinds = len(kinds)
-    return found
+    comparison.kinds = len(kinds)
+    return comparison
 
 
 def _compared(
     source: Iterator[Document], destination: Iterator[Document]
 ) -> Iterator[tuple[State, Document]]:
-    """The documents of one kind on both sides, each with its state; of two, the source's."""
-    ours, theirs = next(source, None), next(destination, None)
-    while ours is not None or theirs is not None:
-        if theirs is None or (ours is not None and ours.key < theirs.key):
-            assert ours is not None  # noqa: S101 (one of the two is there)
-            yield "missing", ours
-            ours = next(source, None)
-        elif ours is None or theirs.key < ours.key:
+    """Yield the documents of one kind on both sides, each with its state; of two, the source's."""
+    left, theirs = next(source, None), next(destination, None)
+    while left is not None or theirs is not None:
+        if theirs is None or (left is not None and left.key < theirs.key):
+            assert left is not None  # noqa: S101 (one of the two is there)
+            yield "missing", left
+            left = next(source, None)
+        elif left is None or theirs.key < left.key:
             yield "extra", theirs
             theirs = next(destination, None)
         else:
-            yield "same" if ours.body == theirs.body else "other", ours
-            ours, theirs = next(source, None), next(destination, None)
+            yield "same" if left.body == theirs.body else "other", left
+            left, theirs = next(source, None), next(destination, None)

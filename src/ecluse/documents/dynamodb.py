@@ -28,7 +28,7 @@ Item = dict[str, Any]
 #: What one request of DynamoDB takes.
 WRITES: Final = 25
 READS: Final = 100
-#: Times that a batch is sent again for what DynamoDB left undone, with nothing done in between; some 20 s.
+#: How often the items that DynamoDB left undone are sent again without any progress; about 20 s in all.
 TURNS: Final = 12
 LONGEST_PAUSE: Final = 3.0
 READY_SECONDS: Final = 120.0
@@ -47,9 +47,9 @@ class DynamoDocuments:
 
     def put(self, entries: Sequence[Entry]) -> None:
         by_table: dict[str, list[Item]] = defaultdict(list)
-        for one in entries:
-            item = _name(one.kind, one.key) | {"body": written(one.body)}
-            by_table[self._table(one.kind)].append({"PutRequest": {"Item": item}})
+        for entry in entries:
+            item = _name(entry.kind, entry.key) | {"body": written(entry.body)}
+            by_table[self._table(entry.kind)].append({"PutRequest": {"Item": item}})
         for table, requests in by_table.items():
             self._write(table, requests)
 
@@ -57,24 +57,24 @@ class DynamoDocuments:
         by_table: dict[str, list[Item]] = defaultdict(list)
         for kind, key in keys:
             by_table[self._table(kind)].append(_name(kind, key))
-        found: dict[tuple[str, str], Body] = {}
+        bodies: dict[tuple[str, str], Body] = {}
         for table, names in by_table.items():
             for at in range(0, len(names), READS):
                 for item in self._read(table, names[at : at + READS]):
-                    found[item["kind"]["S"], item["key"]["S"]] = read(item["body"])
-        return found
+                    bodies[item["kind"]["S"], item["key"]["S"]] = read(item["body"])
+        return bodies
 
     def delete(self, kind: str, keys: Sequence[str]) -> None:
         self._write(self._table(kind), [{"DeleteRequest": {"Key": _name(kind, key)}} for key in keys])
 
-    def range(self, wanted: Range) -> list[Document]:
-        return [Document(wanted.kind, item["key"]["S"], read(item["body"])) for item in self._query(wanted)]
+    def range(self, bounds: Range) -> list[Document]:
+        return [Document(bounds.kind, item["key"]["S"], read(item["body"])) for item in self._query(bounds)]
 
-    def keys(self, wanted: Range) -> list[str]:
-        return [item["key"]["S"] for item in self._query(wanted, ProjectionExpression="#s")]
+    def keys(self, bounds: Range) -> list[str]:
+        return [item["key"]["S"] for item in self._query(bounds, ProjectionExpression="#s")]
 
     def kinds(self) -> Iterator[str]:
-        found: set[str] = set()
+        kinds: set[str] = set()
         with self._reported():
             for table in self._tables:
                 pages = self._client.get_paginator("scan").paginate(
@@ -83,15 +83,15 @@ class DynamoDocuments:
                     ExpressionAttributeNames={"#p": _NAMES["#p"]},
                     ConsistentRead=True,
                 )
-                found |= {item["kind"]["S"] for page in pages for item in page["Items"]}
-        yield from sorted(found)
+                kinds |= {item["kind"]["S"] for page in pages for item in page["Items"]}
+        yield from sorted(kinds)
 
     def create(self) -> list[str]:
         with self._reported():
-            made = [table for table in self._tables if self._make(table)]
+            created = [table for table in self._tables if self._make(table)]
             for table in self._tables:
                 self._wait_until_ready(table)
-        return made
+        return created
 
     def check(self) -> None:
         with self._reported():
@@ -104,82 +104,82 @@ class DynamoDocuments:
     def _table(self, kind: str) -> str:
         return self._settings.reports_table if is_report(kind) else self._settings.metrics_table
 
-    def _query(self, wanted: Range, **projection: str) -> list[Item]:
-        """The items of a range; DynamoDB's own are closed at both ends, so that at `high` is left out here."""
-        conditions, values = ["#p = :p"], {":p": {"S": wanted.kind}}
-        if wanted.low is not None:
-            values[":a"] = {"S": wanted.low}
-        if wanted.high is not None:
-            values[":z"] = {"S": wanted.high}
-        if wanted.low is not None and wanted.high is not None:
+    def _query(self, bounds: Range, **projection: str) -> list[Item]:
+        """Return the items of a range; DynamoDB's own are closed at both ends, so that at `high` is left out here."""
+        conditions, values = ["#p = :p"], {":p": {"S": bounds.kind}}
+        if bounds.low is not None:
+            values[":a"] = {"S": bounds.low}
+        if bounds.high is not None:
+            values[":z"] = {"S": bounds.high}
+        if bounds.low is not None and bounds.high is not None:
             conditions.append("#s BETWEEN :a AND :z")
-        elif wanted.low is not None:
+        elif bounds.low is not None:
             conditions.append("#s >= :a")
-        elif wanted.high is not None:
+        elif bounds.high is not None:
             conditions.append("#s < :z")
-        asked: dict[str, Any] = {
-            "TableName": self._table(wanted.kind),
+        query: dict[str, Any] = {
+            "TableName": self._table(bounds.kind),
             "KeyConditionExpression": " AND ".join(conditions),
             # DynamoDB refuses a name that no expression uses.
             "ExpressionAttributeNames": {
                 short: name for short, name in _NAMES.items() if short in f"{conditions} {projection}"
             },
             "ExpressionAttributeValues": values,
-            "ScanIndexForward": not wanted.newest_first,
+            "ScanIndexForward": not bounds.newest_first,
             "ConsistentRead": True,
             **projection,
         }
-        found: list[Item] = []
+        items: list[Item] = []
         with self._reported():
             while True:
-                answer = self._client.query(**asked, Limit=wanted.limit - len(found) + 1)
-                found += [item for item in answer["Items"] if item["key"]["S"] != wanted.high]
-                if len(found) >= wanted.limit or "LastEvaluatedKey" not in answer:
-                    return found[: wanted.limit]
-                asked["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+                answer = self._client.query(**query, Limit=bounds.limit - len(items) + 1)
+                items += [item for item in answer["Items"] if item["key"]["S"] != bounds.high]
+                if len(items) >= bounds.limit or "LastEvaluatedKey" not in answer:
+                    return items[: bounds.limit]
+                query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def _write(self, table: str, requests: Sequence[Item]) -> None:
-        def send(left: Mapping[str, Any]) -> tuple[list[Item], Mapping[str, Any]]:
-            return [], self._client.batch_write_item(RequestItems=left).get("UnprocessedItems", {})
+        def send(pending: Mapping[str, Any]) -> tuple[list[Item], Mapping[str, Any]]:
+            return [], self._client.batch_write_item(RequestItems=pending).get("UnprocessedItems", {})
 
         for at in range(0, len(requests), WRITES):
             self._until_done(send, {table: list(requests[at : at + WRITES])}, len)
 
     def _read(self, table: str, names: list[Item]) -> list[Item]:
-        def send(left: Mapping[str, Any]) -> tuple[list[Item], Mapping[str, Any]]:
-            answer = self._client.batch_get_item(RequestItems=left)
+        def send(pending: Mapping[str, Any]) -> tuple[list[Item], Mapping[str, Any]]:
+            answer = self._client.batch_get_item(RequestItems=pending)
             return answer["Responses"].get(table, []), answer.get("UnprocessedKeys", {})
 
         return self._until_done(
-            send, {table: {"Keys": names, "ConsistentRead": True}}, lambda left: len(left["Keys"])
+            send, {table: {"Keys": names, "ConsistentRead": True}}, lambda pending: len(pending["Keys"])
         )
 
     def _until_done(
         self,
         send: Callable[[Mapping[str, Any]], tuple[list[Item], Mapping[str, Any]]],
-        left: Mapping[str, Any],
+        pending: Mapping[str, Any],
         count: Callable[[Any], int],
     ) -> list[Item]:
         """Send a batch, and again what was left undone, more slowly while nothing of it is done."""
-        found: list[Item] = []
+        items: list[Item] = []
         turns = 0
-        while left:
-            before = sum(map(count, left.values()))
+        while pending:
+            before = sum(map(count, pending.values()))
             with self._reported():
-                some, left = send(left)
-            found += some
-            turns = 0 if sum(map(count, left.values())) < before else turns + 1
+                some, pending = send(pending)
+            items += some
+            turns = 0 if sum(map(count, pending.values())) < before else turns + 1
             if turns == TURNS:
                 raise DocumentsUnavailable(
                     _(
                         "DynamoDB takes no more requests for %(value)s at this rate. Try again later, or "
                         "raise the table's limits.",
-                        value=", ".join(left),
+                        value=", ".join(pending),
                     )
                 )
-            if left:
+            if pending:
                 time.sleep(random.uniform(0.5, 1.0) * min(LONGEST_PAUSE, 0.05 * 2**turns))  # noqa: S311
-        return found
+        return items
 
     def _make(self, table: str) -> bool:
         """Make a table; whether it was missing."""
@@ -199,8 +199,10 @@ class DynamoDocuments:
     def _wait_until_ready(self, table: str) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while True:
-            found = self._client.describe_table(TableName=table)["Table"]
-            schema = tuple((one["AttributeName"], one["KeyType"]) for one in found["KeySchema"])
+            description = self._client.describe_table(TableName=table)["Table"]
+            schema = tuple(
+                (element["AttributeName"], element["KeyType"]) for element in description["KeySchema"]
+            )
             if schema != _SCHEMA:
                 raise DocumentsMissing(
                     _(
@@ -210,7 +212,7 @@ class DynamoDocuments:
                         value=table,
                     )
                 )
-            if found["TableStatus"] != "CREATING":
+            if description["TableStatus"] != "CREATING":
                 return
             if time.monotonic() > deadline:
                 raise DocumentsUnavailable(
@@ -274,7 +276,7 @@ class DynamoDocuments:
 
 
 def written(value: Any) -> dict[str, Any]:
-    """A value as DynamoDB takes it; a number goes as its shortest decimal digits, which name that float alone."""
+    """Convert a value to DynamoDB's notation. A float becomes its shortest decimal digits, which no other float has."""
     match value:
         case None:
             return {"NULL": True}
@@ -285,18 +287,18 @@ def written(value: Any) -> dict[str, Any]:
         case int() | float():
             return {"N": repr(value)}
         case dict():
-            return {"M": {name: written(one) for name, one in value.items()}}
-    return {"L": [written(one) for one in value]}
+            return {"M": {name: written(item) for name, item in value.items()}}
+    return {"L": [written(item) for item in value]}
 
 
 def read(attribute: Mapping[str, Any]) -> Any:
-    """The value that `written` made this of; DynamoDB keeps no order of names and gives it in one of its own."""
+    """Convert a value back from DynamoDB's notation, the inverse of `written`; the order of names is not kept."""
     ((kind, value),) = attribute.items()
     match kind:
         case "M":
             return {name: read(value[name]) for name in sorted(value)}
         case "L":
-            return [read(one) for one in value]
+            return [read(item) for item in value]
         case "N":
             return _number(value)
         case "NULL":

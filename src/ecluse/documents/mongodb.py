@@ -37,7 +37,7 @@ Record = dict[str, Any]
 
 METRICS: Final = "metrics"
 COLLECTIONS: Final = (METRICS, REPORTS)
-#: MongoDB makes a database with its first write; this one says that `create` did.
+#: MongoDB makes a database with its first write; `create` writes this collection to make one.
 MARK: Final = "layout"
 _MARKED: Final = {"_id": "documents", "version": 1}
 _SEPARATOR: Final = "\x1f"
@@ -78,54 +78,56 @@ class MongoDocuments:
 
     def put(self, entries: Sequence[Entry]) -> None:
         with self._asking():
-            for name, some in _by_collection((one.kind, one) for one in entries).items():
+            for name, some in _by_collection((entry.kind, entry) for entry in entries).items():
                 self._write(
                     self._database[name],
                     [
                         ReplaceOne(
-                            {"_id": (place := _id(one.kind, one.key))}, {"_id": place, "body": one.body}, True
+                            {"_id": (place := _id(entry.kind, entry.key))},
+                            {"_id": place, "body": entry.body},
+                            True,
                         )
-                        for one in some
+                        for entry in some
                     ],
                 )
 
     def get(self, keys: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Body]:
-        found: dict[tuple[str, str], Body] = {}
+        bodies: dict[tuple[str, str], Body] = {}
         with self._asking():
             for name, some in _by_collection((kind, (kind, key)) for kind, key in keys).items():
-                wanted = {"_id": {"$in": [_id(kind, key) for kind, key in some]}}
-                for record in self._database[name].find(wanted):
+                query = {"_id": {"$in": [_id(kind, key) for kind, key in some]}}
+                for record in self._database[name].find(query):
                     kind, _rest, key = record["_id"].partition(_SEPARATOR)
-                    found[kind, key] = record["body"]
-        return found
+                    bodies[kind, key] = record["body"]
+        return bodies
 
     def delete(self, kind: str, keys: Sequence[str]) -> None:
         with self._asking():
             self._collection(kind).delete_many({"_id": {"$in": [_id(kind, key) for key in keys]}})
 
-    def range(self, wanted: Range) -> list[Document]:
+    def range(self, bounds: Range) -> list[Document]:
         return [
-            Document(wanted.kind, record["_id"].partition(_SEPARATOR)[2], record["body"])
-            for record in self._find(wanted, {"body": True})
+            Document(bounds.kind, record["_id"].partition(_SEPARATOR)[2], record["body"])
+            for record in self._find(bounds, {"body": True})
         ]
 
-    def keys(self, wanted: Range) -> list[str]:
-        return [record["_id"].partition(_SEPARATOR)[2] for record in self._find(wanted, {"_id": True})]
+    def keys(self, bounds: Range) -> list[str]:
+        return [record["_id"].partition(_SEPARATOR)[2] for record in self._find(bounds, {"_id": True})]
 
     def kinds(self) -> Iterator[str]:
         yield from heapq.merge(*map(self._kinds_of, COLLECTIONS))
 
     def create(self) -> list[str]:
-        made: list[str] = []
+        created: list[str] = []
         with self._reported():
-            there = set(self._database.list_collection_names())
+            existing = set(self._database.list_collection_names())
             for name in COLLECTIONS:
-                if name not in there and self._make(name):
-                    made.append(name)
+                if name not in existing and self._make(name):
+                    created.append(name)
             if self._database[MARK].find_one({"_id": _MARKED["_id"]}) is None:
                 self._write(self._database[MARK], [ReplaceOne({"_id": _MARKED["_id"]}, _MARKED, True)])
-                made.append(MARK)
-        return made
+                created.append(MARK)
+        return created
 
     def check(self) -> None:
         self._is_marked = False
@@ -138,16 +140,16 @@ class MongoDocuments:
     def _collection(self, kind: str) -> Collection[Record]:
         return self._database[_collection_of(kind)]
 
-    def _find(self, wanted: Range, fields: Mapping[str, bool]) -> list[Record]:
-        low = wanted.kind + _SEPARATOR + (wanted.low or "")
-        high = wanted.kind + (_JUST_ABOVE if wanted.high is None else _SEPARATOR + wanted.high)
-        order = DESCENDING if wanted.newest_first else ASCENDING
+    def _find(self, bounds: Range, fields: Mapping[str, bool]) -> list[Record]:
+        low = bounds.kind + _SEPARATOR + (bounds.low or "")
+        high = bounds.kind + (_JUST_ABOVE if bounds.high is None else _SEPARATOR + bounds.high)
+        order = DESCENDING if bounds.newest_first else ASCENDING
         with self._asking():
-            found = self._collection(wanted.kind).find({"_id": {"$gte": low, "$lt": high}}, fields)
-            return list(found.sort("_id", order).limit(wanted.limit))
+            records = self._collection(bounds.kind).find({"_id": {"$gte": low, "$lt": high}}, fields)
+            return list(records.sort("_id", order).limit(bounds.limit))
 
     def _kinds_of(self, name: str) -> Iterator[str]:
-        """One look into the index for each kind, however many documents it has."""
+        """Yield the kinds with one query of the index each, however many documents a kind has."""
         behind = ""
         while True:
             with self._asking():
@@ -178,9 +180,13 @@ class MongoDocuments:
                 collection.bulk_write(writes, ordered=False)
             except BulkWriteError as error:
                 failed = error.details.get("writeErrors", [])
-                if not failed or any(one["code"] != _DUPLICATE for one in failed) or turn == TURNS - 1:
+                if (
+                    not failed
+                    or any(failure["code"] != _DUPLICATE for failure in failed)
+                    or turn == TURNS - 1
+                ):
                     raise
-                writes = [writes[one["index"]] for one in failed]
+                writes = [writes[failure["index"]] for failure in failed]
                 time.sleep(0.01 * 2**turn)
             else:
                 return
@@ -232,10 +238,10 @@ def _collection_of(kind: str) -> str:
 
 def _by_collection(items: Any) -> dict[str, list[Any]]:
     """Collection → what goes there, of pairs of a kind and a thing."""
-    found: dict[str, list[Any]] = defaultdict(list)
-    for kind, one in items:
-        found[_collection_of(kind)].append(one)
-    return found
+    items_of: dict[str, list[Any]] = defaultdict(list)
+    for kind, item in items:
+        items_of[_collection_of(kind)].append(item)
+    return items_of
 
 
 def _id(kind: str, key: str) -> str:
@@ -246,8 +252,8 @@ def _client(settings: MongoDBSettings, answered_ms: int) -> MongoClient[Record]:
     """Connects with the first question. What the driver says of an address is not shown: it may quote a password."""
     url = settings.url or ""
     defaults = {"serverselectiontimeoutms": FOUND_MS, "connecttimeoutms": FOUND_MS, "timeoutms": answered_ms}
-    given = url.partition("?")[2].lower()
-    options: dict[str, Any] = {name: value for name, value in defaults.items() if f"{name}=" not in given}
+    query = url.partition("?")[2].lower()
+    options: dict[str, Any] = {name: value for name, value in defaults.items() if f"{name}=" not in query}
     try:
         return MongoClient(str(url), appname="ecluse", **options)
     except (PyMongoError, ValueError) as error:

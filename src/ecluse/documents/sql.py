@@ -80,29 +80,31 @@ class SqlDocuments:
         by_kind: dict[str, list[str]] = defaultdict(list)
         for kind, key in keys:
             by_kind[kind].append(key)
-        found: dict[tuple[str, str], Body] = {}
+        bodies: dict[tuple[str, str], Body] = {}
         with self._read() as connection:
             # Kind by kind: SQLite reads the whole table for (kind, key) IN (…).
             for kind, some in by_kind.items():
-                wanted = select(TABLE.c.key, TABLE.c.body).where(TABLE.c.kind == kind, TABLE.c.key.in_(some))
-                found |= {(kind, key): json.loads(body) for key, body in connection.execute(wanted)}
-        return found
+                statement = select(TABLE.c.key, TABLE.c.body).where(
+                    TABLE.c.kind == kind, TABLE.c.key.in_(some)
+                )
+                bodies |= {(kind, key): json.loads(body) for key, body in connection.execute(statement)}
+        return bodies
 
     def delete(self, kind: str, keys: Sequence[str]) -> None:
         with self._write() as connection:
             connection.execute(TABLE.delete().where(TABLE.c.kind == kind, TABLE.c.key.in_(keys)))
 
-    def range(self, wanted: Range) -> list[Document]:
+    def range(self, bounds: Range) -> list[Document]:
         with self._read() as connection:
-            rows = connection.execute(_within(select(TABLE.c.key, TABLE.c.body), wanted)).all()
-        return [Document(wanted.kind, key, json.loads(body)) for key, body in rows]
+            rows = connection.execute(_within(select(TABLE.c.key, TABLE.c.body), bounds)).all()
+        return [Document(bounds.kind, key, json.loads(body)) for key, body in rows]
 
-    def keys(self, wanted: Range) -> list[str]:
+    def keys(self, bounds: Range) -> list[str]:
         with self._read() as connection:
-            return list(connection.execute(_within(select(TABLE.c.key), wanted)).scalars())
+            return list(connection.execute(_within(select(TABLE.c.key), bounds)).scalars())
 
     def kinds(self) -> Iterator[str]:
-        """One look into the index for each, however many documents it has."""
+        """Yield the kinds with one query of the index each, however many documents a kind has."""
         last: str | None = ""
         while last is not None:
             following = select(TABLE.c.kind).where(TABLE.c.kind > last).order_by(TABLE.c.kind).limit(1)
@@ -140,7 +142,7 @@ class SqlDocuments:
             yield connection
 
     def _found(self) -> Engine:
-        """The engine; SQLite would make an empty file where none is."""
+        """Return the engine; SQLite would make an empty file where none is."""
         if self._file is not None and not self._file.exists():
             raise DocumentsMissing(
                 _("There is no database %(value)s. Make it: ecluse documents create", value=self._file)
@@ -183,13 +185,13 @@ class SqlDocuments:
             raise
 
     def _raise_for_file(self, error: DBAPIError) -> None:
-        """Where SQLite says what is wrong with its file, say it with the way out."""
+        """Raise an error that explains what is wrong with SQLite's file and what to do, if SQLite says so."""
         if self._file is not None and (reason := why_sqlite_fails(error.orig, self._file)) is not None:
             kind = DocumentsUnavailable if is_damage(error.orig) else DocumentsUnwritable
             raise kind(_("The documents cannot be used. %(reason)s", reason=reason)) from error
 
     def _raise_for_server(self, error: DBAPIError) -> None:
-        """Where PostgreSQL says what keeps it from answering, say it with the way out."""
+        """Raise an error that explains why PostgreSQL does not answer and what to do, if it says so."""
         if (reason := why_postgresql_fails(error)) is not None:
             kind = DocumentsUnwritable if reason.of_disk else DocumentsUnavailable
             raise kind(_("The documents cannot be used. %(reason)s", reason=reason.text)) from error
@@ -199,10 +201,10 @@ def _name(row: Mapping[str, str]) -> tuple[str, str]:
     return row["kind"], row["key"]
 
 
-def _within(chosen: Select[Any], wanted: Range) -> Select[Any]:
-    """A statement for the part of the primary key's index that is wanted."""
-    bounds: list[ColumnElement[bool]] = [TABLE.c.kind == wanted.kind]
-    bounds += [] if wanted.low is None else [TABLE.c.key >= wanted.low]
-    bounds += [] if wanted.high is None else [TABLE.c.key < wanted.high]
-    order = TABLE.c.key.desc() if wanted.newest_first else TABLE.c.key
-    return chosen.where(*bounds).order_by(order).limit(wanted.limit)
+def _within(chosen: Select[Any], range_: Range) -> Select[Any]:
+    """Return a statement for the part of the primary key's index that is wanted."""
+    bounds: list[ColumnElement[bool]] = [TABLE.c.kind == range_.kind]
+    bounds += [] if range_.low is None else [TABLE.c.key >= range_.low]
+    bounds += [] if range_.high is None else [TABLE.c.key < range_.high]
+    order = TABLE.c.key.desc() if range_.newest_first else TABLE.c.key
+    return chosen.where(*bounds).order_by(order).limit(range_.limit)

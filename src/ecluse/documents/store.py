@@ -22,7 +22,7 @@ from ecluse.sentences import _, pack, unpack
 BATCH: Final = 100
 BATCH_BYTES: Final = 2_000_000
 KEYS_AT_ONCE: Final = 1000
-#: No key holds a control character: no key lies between one and that with this behind it.
+#: As no key holds a control character, `key + _NEXT` sorts right after `key`.
 _JUST_BEHIND: Final = "\x01"
 
 
@@ -74,7 +74,7 @@ class Documents:
         Of several with one kind and key, the last is kept.
         """
         self._expect_open()
-        for batch in _batches(entry(one.kind, one.key, pack(one.body)) for one in items):
+        for batch in _batches(entry(item.kind, item.key, pack(item.body)) for item in items):
             self._backend.put(batch)
 
     def delete(self, kind: str, key: str) -> None:
@@ -94,13 +94,13 @@ class Documents:
     # Read
 
     def get(self, kind: str, key: str) -> Body:
-        """One document.
+        """Return one document.
 
         Raises:
             DocumentNotFound: there is none.
         """
-        found = self._backend.get([(checked_kind(kind), checked_key(key))])
-        if (kind, key) not in found:
+        bodies = self._backend.get([(checked_kind(kind), checked_key(key))])
+        if (kind, key) not in bodies:
             raise DocumentNotFound(
                 _(
                     "There is no document %(name)s. See those there are: ecluse documents list %(word)s",
@@ -108,17 +108,17 @@ class Documents:
                     word=kind,
                 )
             )
-        body: Body = unpack(found[kind, key])
+        body: Body = unpack(bodies[kind, key])
         return body
 
     def get_many(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Body]:
-        """Those of these (kind, key) that are there."""
+        """Return those of these (kind, key) that are there."""
         distinct = dict.fromkeys((checked_kind(kind), checked_key(key)) for kind, key in keys)
-        found: dict[tuple[str, str], Body] = {}
+        bodies: dict[tuple[str, str], Body] = {}
         names = iter(distinct)
         while batch := list(islice(names, BATCH)):
-            found |= self._backend.get(batch)
-        return {name: unpack(found[name]) for name in distinct if name in found}
+            bodies |= self._backend.get(batch)
+        return {name: unpack(bodies[name]) for name in distinct if name in bodies}
 
     def range(
         self,
@@ -133,13 +133,13 @@ class Documents:
         """Documents of a kind with `start` <= key < `stop`, in the order of their keys, `limit` at most."""
         if limit < 1:
             raise ValueError(f"limit={limit}: a page holds one document at least")
-        wanted = _range(kind, start, stop, after, limit + 1, newest_first=newest_first)
-        found = [] if wanted is None else self._backend.range(wanted)
-        items = (replace(document, body=unpack(document.body)) for document in found[:limit])
-        return Page(tuple(items), found[limit - 1].key if len(found) > limit else None)
+        bounds = _range(kind, start, stop, after, limit + 1, newest_first=newest_first)
+        documents = [] if bounds is None else self._backend.range(bounds)
+        items = (replace(document, body=unpack(document.body)) for document in documents[:limit])
+        return Page(tuple(items), documents[limit - 1].key if len(documents) > limit else None)
 
     def all(self, kind: str, start: str | None = None, stop: str | None = None) -> Iterator[Document]:
-        """The whole range, page after page."""
+        """Yield the whole range, page after page."""
         after = None
         while True:
             page = self.range(kind, start, stop, after=after, limit=BATCH)
@@ -148,21 +148,21 @@ class Documents:
                 return
 
     def latest(self, kind: str) -> Document | None:
-        """The document with the highest key of a kind; None where there is none."""
+        """Return the document with the highest key of a kind; None where there is none."""
         return next(iter(self.range(kind, limit=1, newest_first=True).items), None)
 
     def keys(self, kind: str, start: str | None = None, stop: str | None = None) -> builtins.list[str]:
-        """The keys of a range, in order, without their documents."""
-        found: builtins.list[str] = []
-        while wanted := _range(kind, start, stop, found[-1] if found else None, KEYS_AT_ONCE):
-            some = self._backend.keys(wanted)
-            found += some
+        """Return the keys of a range, in order, without their documents."""
+        names: builtins.list[str] = []
+        while bounds := _range(kind, start, stop, names[-1] if names else None, KEYS_AT_ONCE):
+            some = self._backend.keys(bounds)
+            names += some
             if len(some) < KEYS_AT_ONCE:
                 break
-        return found
+        return names
 
     def kinds(self) -> Iterator[str]:
-        """Every kind that has documents, in order; for copies, as it may read much."""
+        """Yield every kind that has documents, in order. Meant for copies, as it may read much."""
         return self._backend.kinds()
 
     # The database itself
@@ -199,7 +199,7 @@ def _range(
     *,
     newest_first: bool = False,
 ) -> Range | None:
-    """What is asked of the backend; None where nothing can be in it."""
+    """Return what is asked of the backend; None where nothing can be in it."""
     checked_kind(kind)
     low = None if start is None or not checked_bound(start) else start
     high = None if stop is None else checked_bound(stop)
@@ -217,12 +217,12 @@ def _batches(entries: Iterable[Entry]) -> Iterator[builtins.list[Entry]]:
     """Groups of `BATCH` documents and `BATCH_BYTES` at most, each kind and key once."""
     batch: dict[tuple[str, str], Entry] = {}
     size = 0
-    for one in entries:
-        length = len(one.text.encode())
+    for item in entries:
+        length = len(item.text.encode())
         if batch and (len(batch) == BATCH or size + length > BATCH_BYTES):
             yield list(batch.values())
             batch, size = {}, 0
-        batch[one.kind, one.key] = one
+        batch[item.kind, item.key] = item
         size += length
     if batch:
         yield list(batch.values())

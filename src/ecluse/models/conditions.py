@@ -31,9 +31,9 @@ DEPTH: Final = 20
 LONGEST: Final = 4_000
 #: When a version was published, verified, or first found damaged; a date alone means the whole day (UTC).
 TIMES: Final = ("created_at", "verified_at", "damaged_at")
-#: What is asked of the version itself; anything else is looked for in its metadata, metrics and parameters.
+#: Keys that are fields of the version itself; any other is looked for in its metadata, metrics and parameters.
 FIELDS: Final = ("name", "version", "alias", "application", "size_bytes", "damaged", *TIMES)
-#: What can be asked, for help and pages.
+#: The syntax of a search, as help and pages show it.
 GRAMMAR: Final = (
     "A condition is KEY, one of = != > >= < <=, and VALUE; several are joined by and, or and parentheses. KEY is "
     f"{', '.join(FIELDS)}, or what the metadata or metrics call it. A date (2026-11-01) means that day, a time is "
@@ -67,7 +67,7 @@ class Condition:
     value: str
 
     def holds(self, row: ModelVersion, aliases: Sequence[str] = ()) -> bool:
-        """Whether a version fulfils it; one that lacks the key does not, whatever the comparison."""
+        """Return whether a version fulfils it; one that lacks the key does not, whatever the comparison."""
         if self.key == "alias":
             if self.operator == "!=":
                 return self.value not in aliases
@@ -79,32 +79,32 @@ class Condition:
             return self._compare(row.damaged_at is not None)
         if self.key in FIELDS:
             return self._compare(getattr(row, self.key))
-        return any(self._compare(found) for found in _values(row, self.key))
+        return any(self._compare(value) for value in _values(row, self.key))
 
     def conditions(self) -> Iterator[Condition]:
         yield self
 
-    def _compare(self, found: Any) -> bool:
+    def _compare(self, value: Any) -> bool:
         compare, number = _COMPARED[self.operator], _number(self.value)
         is_order = self.operator not in ("=", "!=")
-        if isinstance(found, bool):
-            return not is_order and compare(str(found).lower(), self.value.lower())
-        if isinstance(found, str):
-            return not (is_order and number is not None) and compare(found, self.value)
-        if isinstance(found, int | float) and number is not None:
-            return compare(found, number)
-        return self.operator == "!=" and isinstance(found, int | float)
+        if isinstance(value, bool):
+            return not is_order and compare(str(value).lower(), self.value.lower())
+        if isinstance(value, str):
+            return not (is_order and number is not None) and compare(value, self.value)
+        if isinstance(value, int | float) and number is not None:
+            return compare(value, number)
+        return self.operator == "!=" and isinstance(value, int | float)
 
-    def _compare_time(self, found: datetime) -> bool:
-        asked = _time(self.key, self.value)
-        moment = found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
-        if not isinstance(asked, datetime):
-            return _COMPARED[self.operator](moment.date(), asked)
-        if asked.microsecond == 0:
+    def _compare_time(self, actual: datetime) -> bool:
+        bound = _time(self.key, self.value)
+        moment = actual.replace(tzinfo=actual.tzinfo or UTC).astimezone(UTC)
+        if not isinstance(bound, datetime):
+            return _COMPARED[self.operator](moment.date(), bound)
+        if bound.microsecond == 0:
             moment = moment.replace(microsecond=0)
-            if asked.second == 0:
+            if bound.second == 0:
                 moment = moment.replace(second=0)
-        return _COMPARED[self.operator](moment, asked)
+        return _COMPARED[self.operator](moment, bound)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ Query = Condition | Joined
 
 
 def parse_condition(text: str) -> Query:
-    """What is asked, as a person writes it: one condition, or several joined by `and`, `or` and parentheses.
+    """Return what is asked, as a person writes it: one condition, or several joined by `and`, `or` and parentheses.
 
     Raises:
         InvalidInput: it is none, or too long: a key is tried in all its parts, on every version.
@@ -140,7 +140,7 @@ def parse_condition(text: str) -> Query:
 def search(
     runtime: Runtime, user_id: str, conditions: Sequence[Query] = (), name: str | None = None
 ) -> list[ModelVersion]:
-    """The user's versions, of one model or of all, that fulfil every condition; newest first.
+    """Return the user's versions, of one model or of all, that fulfil every condition; newest first.
 
     Raises:
         ModelNotFound: the user has no model of this name.
@@ -159,23 +159,25 @@ def search(
     with runtime.catalog.read() as transaction:
         if name is not None:
             rows.count_versions(transaction, user_id, name)
-        found = rows.list_all(transaction, user_id, name)
-        for one in alias_rows.list_aliases(transaction, user_id, name):
-            pointing[one.name, one.version].append(one.alias)
+        versions = rows.list_all(transaction, user_id, name)
+        for alias in alias_rows.list_aliases(transaction, user_id, name):
+            pointing[alias.name, alias.version].append(alias.alias)
     return [
         row
-        for row in found
+        for row in versions
         if all(query.holds(row, pointing.get((row.name, row.version), ())) for query in conditions)
     ]
 
 
 def unknown_keys(runtime: Runtime, user_id: str, conditions: Sequence[Query]) -> list[str]:
-    """The keys asked for that no version of the user has: most often misspelt."""
-    keys = dict.fromkeys(one.key for query in conditions for one in query.conditions())
+    """Return the keys asked for that no version of the user has: most often misspelt."""
+    keys = dict.fromkeys(condition.key for query in conditions for condition in query.conditions())
     with runtime.catalog.read() as transaction:
-        found = rows.list_all(transaction, user_id)
+        versions = rows.list_all(transaction, user_id)
     return [
-        key for key in keys if key not in FIELDS and not any(True for row in found for _ in _values(row, key))
+        key
+        for key in keys
+        if key not in FIELDS and not any(True for row in versions for _ in _values(row, key))
     ]
 
 
@@ -199,12 +201,12 @@ class _Reader:
     def _every(self) -> Query:
         return self._joined("and", self._single)
 
-    def _joined(self, word: Literal["and", "or"], part: Callable[[], Query]) -> Query:
+    def _joined(self, operator: Literal["and", "or"], part: Callable[[], Query]) -> Query:
         parts = [part()]
-        while (match := _JOIN.match(self._text, self._at)) and match[1].lower() == word:
+        while (match := _JOIN.match(self._text, self._at)) and match[1].lower() == operator:
             self._at = match.end()
             parts.append(part())
-        return parts[0] if len(parts) == 1 else Joined(word, tuple(parts))
+        return parts[0] if len(parts) == 1 else Joined(operator, tuple(parts))
 
     def _single(self) -> Query:
         if self._rest().startswith("("):
@@ -240,8 +242,8 @@ class _Reader:
         if quoted:
             self._at = quoted.end()
             return quoted["value"]
-        word = _WORD.search(self._text, self._at)
-        end = word.start() if word else len(self._text)
+        match = _WORD.search(self._text, self._at)
+        end = match.start() if match else len(self._text)
         if self._depth:
             end = _closing(self._text, self._at, end)
         value = self._text[self._at : end].strip()
@@ -266,7 +268,7 @@ class _Reader:
 
 
 def _closing(text: str, begin: int, end: int) -> int:
-    """Where the parenthesis stands that closes one opened before `begin`; `end` where none does."""
+    """Return where the parenthesis stands that closes one opened before `begin`; `end` where none does."""
     open_ = 0
     for at in range(begin, end):
         open_ += {"(": 1, ")": -1}.get(text[at], 0)
@@ -276,7 +278,7 @@ def _closing(text: str, begin: int, end: int) -> int:
 
 
 def _time(key: str, value: str) -> date | datetime:
-    """A date, which means the whole day, or a time, in UTC."""
+    """Return a date, which means the whole day, or a time, in UTC."""
     for read in (date.fromisoformat, _utc):
         try:
             return read(value)
@@ -299,8 +301,8 @@ def _utc(value: str) -> datetime:
 
 
 def _values(row: ModelVersion, key: str) -> Iterator[Any]:
-    """What stands at a key in the metadata of a version, in their `metrics` and `parameters`, and in the metrics of
-    its report. Dots lead into what is nested.
+    """Yield what stands at a key in the metadata of a version, in their `metrics` and `parameters`, and in the metrics
+    of its report. Dots lead into what is nested.
     """
     details, report = row.details or {}, row.report or {}
     key = key.removeprefix("metadata.")
@@ -309,7 +311,7 @@ def _values(row: ModelVersion, key: str) -> Iterator[Any]:
 
 
 def _within(where: Any, key: str) -> Iterator[Any]:
-    """What stands at a key; `a.b` is the key itself, or `b` within `a`."""
+    """Yield what stands at a key; `a.b` is the key itself, or `b` within `a`."""
     if not isinstance(where, Mapping):
         return
     if key in where:

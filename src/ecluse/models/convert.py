@@ -19,13 +19,13 @@ def main(source: str, destination: str) -> int:
         # What the pickle prints is not the answer.
         with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("always")
-            told = _convert(source, destination)
+            outcome = _convert(source, destination)
     except BaseException as error:  # noqa: BLE001 (whatever a foreign object raises)
-        told = {"error": f"{type(error).__name__}: {_line(error)}"}
+        outcome = {"error": f"{type(error).__name__}: {_line(error)}"}
     else:
-        told["warnings"] = sorted({_line(one.message) for one in caught})
-    out.write(json.dumps(told) + "\n")
-    return 1 if "error" in told else 0
+        outcome["warnings"] = sorted({_line(warning.message) for warning in caught})
+    out.write(json.dumps(outcome) + "\n")
+    return 1 if "error" in outcome else 0
 
 
 def _convert(source: str, destination: str) -> dict[str, object]:

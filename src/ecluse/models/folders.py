@@ -50,11 +50,11 @@ from ecluse.settings import inherited
 from ecluse.storage import checked_key, read_chunks
 from ecluse.storage.areas import RAW
 
-#: Files whose numbers are kept as metadata: name → where they stand there.
+#: Files whose numbers are kept as metadata: name → key in the metadata.
 DESCRIBED: Final = {"metadata.json": None, "performance.json": "metrics", "metrics.json": "metrics"}
 #: Prefixes that belong to users, where no reference model may lie.
 RESERVED: Final = ("user_models", "user_data")
-#: A pickle that takes longer to read is given up (s).
+#: Seconds after which reading a pickle is given up.
 READING: Final = 300
 _PICKLES: Final = frozenset({".joblib", ".pkl", ".pickle", ".skl"})
 _PICKLE_BEGINS: Final = re.compile(rb"\x80[\x02-\x05]")
@@ -78,7 +78,7 @@ class Imported:
 
 
 @dataclass
-class _Found:
+class _ModelFolder:
     """One folder to import: its files by path with their digests, and what was made of its pickles."""
 
     name: str
@@ -91,8 +91,8 @@ class _Found:
 
     def metadata(self) -> dict[str, Any]:
         unread = [path for path in self.pickles if path not in self.converted]
-        told = {"imported": True, "pickles": unread, "converted": self.converted}
-        return self.described | {name: value for name, value in told.items() if value}
+        import_facts = {"imported": True, "pickles": unread, "converted": self.converted}
+        return self.described | {name: value for name, value in import_facts.items() if value}
 
 
 def import_folder(
@@ -137,75 +137,79 @@ def _import(
     runtime: Runtime, user: User, folder: Path, prefix: str | None, trust: bool, progress: Progress | None
 ) -> Imported:
     try:
-        found = _look_into(folder)
-        latest = _latest(runtime, user, found.name, prefix)
+        model = _read_folder(folder)
+        latest = _latest(runtime, user, model.name, prefix)
         trusted = latest is None or not trust or _is_trusted(runtime, latest)
-        if latest is not None and trusted and _is_same(found, latest, found.pickles if trust else ()):
-            return _unchanged(runtime, user, found, latest, prefix)
+        if latest is not None and trusted and _is_same(model, latest, model.pickles if trust else ()):
+            return _unchanged(runtime, user, model, latest, prefix)
         with runtime.scratch() as scratch:
             if trust:
-                _convert(found, scratch, user)
-                _keep_trust(runtime, user, found, scratch)
-            if latest is not None and trusted and _is_same(found, latest, found.converted):
-                return _unchanged(runtime, user, found, latest, prefix)
-            manifest = _publish(runtime, user, found, folder, scratch, prefix, progress)
+                _convert(model, scratch, user)
+                _keep_trust(runtime, user, model, scratch)
+            if latest is not None and trusted and _is_same(model, latest, model.converted):
+                return _unchanged(runtime, user, model, latest, prefix)
+            manifest = _publish(runtime, user, model, folder, scratch, prefix, progress)
     except (StoreUnavailable, CatalogUnavailable, DiskFull):
         raise
     except (EcluseError, OSError) as error:
         return Imported(folder.name, "failed", problems=(str(error),))
-    return _told(found, "published", manifest)
+    return _imported(model, "published", manifest)
 
 
 def _publish(
     runtime: Runtime,
     user: User,
-    found: _Found,
+    model: _ModelFolder,
     folder: Path,
     scratch: Path,
     prefix: str | None,
     progress: Progress | None,
 ) -> Manifest:
     if prefix is None:
-        paths = [folder, scratch] if found.converted else [folder]
-        row = publish(runtime, user.id, found.name, paths, metadata=found.metadata(), progress=progress)
+        paths = [folder, scratch] if model.converted else [folder]
+        row = publish(runtime, user.id, model.name, paths, metadata=model.metadata(), progress=progress)
         return manifest_of(runtime, row)
     registry = runtime.registry_in(prefix)
     manifest = registry.publish(
-        found.name,
-        found.files | files_below(scratch),
+        model.name,
+        model.files | files_below(scratch),
         created_by=user.id,
         nonce=new_id(),
-        metadata=found.metadata(),
+        metadata=model.metadata(),
         progress=progress,
     )
-    _keep_reference(runtime, user, registry, manifest, found)
+    _keep_reference(runtime, user, registry, manifest, model)
     return manifest
 
 
-def _unchanged(runtime: Runtime, user: User, found: _Found, latest: Manifest, prefix: str | None) -> Imported:
+def _unchanged(
+    runtime: Runtime, user: User, model: _ModelFolder, latest: Manifest, prefix: str | None
+) -> Imported:
     if prefix is not None:  # its publisher may have died before it wrote the row
-        _keep_reference(runtime, user, runtime.registry_in(prefix), latest, found)
-    return _told(found, "unchanged", latest)
+        _keep_reference(runtime, user, runtime.registry_in(prefix), latest, model)
+    return _imported(model, "unchanged", latest)
 
 
-def _told(found: _Found, outcome: Literal["published", "unchanged"], manifest: Manifest) -> Imported:
+def _imported(
+    model: _ModelFolder, outcome: Literal["published", "unchanged"], manifest: Manifest
+) -> Imported:
     converted = tuple(manifest.metadata.get("converted", {}))
     return Imported(
-        found.name,
+        model.name,
         outcome,
         manifest.version,
         len(manifest.files),
         manifest.size,
-        tuple(path for path in found.pickles if path not in converted),
+        tuple(path for path in model.pickles if path not in converted),
         converted,
-        tuple(found.problems),
+        tuple(model.problems),
     )
 
 
 # Look into a folder
 
 
-def _look_into(folder: Path) -> _Found:
+def _read_folder(folder: Path) -> _ModelFolder:
     if folder.is_symlink() and not folder.resolve().is_relative_to(folder.parent.resolve()):
         raise InvalidInput(
             _(
@@ -216,7 +220,7 @@ def _look_into(folder: Path) -> _Found:
         )
     name, files = checked_name(folder.name), gathered([folder])
     described, problems = _described(files)
-    return _Found(
+    return _ModelFolder(
         name,
         files,
         {path: _sha256(file) for path, file in files.items()},
@@ -227,10 +231,10 @@ def _look_into(folder: Path) -> _Found:
 
 
 def _described(files: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:
-    """The numbers in the JSON files that describe the model, its domain and columns; and what was no JSON."""
+    """Return the numbers in the JSON files that describe the model, its domain and columns; and what was no JSON."""
     described: dict[str, Any] = {}
     problems = []
-    for name, place in DESCRIBED.items():
+    for name, field_path in DESCRIBED.items():
         if name not in files:
             continue
         try:
@@ -242,7 +246,7 @@ def _described(files: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:
             continue
         if not isinstance(data, dict):
             continue
-        if place == "metrics" and isinstance(data.get("metrics"), dict):
+        if field_path == "metrics" and isinstance(data.get("metrics"), dict):
             data = data | data.pop("metrics")
         if isinstance(data.get("domain"), str):
             described["domain"] = data["domain"][:100]
@@ -253,23 +257,23 @@ def _described(files: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:
         except (InvalidInput, RecursionError) as error:
             problems.append(_("%(file)s is kept as a file only: %(error)s", file=name, error=error))
             continue
-        if place is None:
+        if field_path is None:
             described |= numbers
         else:
-            described[place] = described.get(place, {}) | numbers
+            described[field_path] = described.get(field_path, {}) | numbers
     return described, problems
 
 
 def _numbers(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The finite numbers among the values, also those that are nested."""
-    kept: dict[str, Any] = {}
+    """Return the finite numbers among the values, also those that are nested."""
+    numbers: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
             if nested := _numbers(value):
-                kept[key] = nested
+                numbers[key] = nested
         elif isinstance(value, int | float) and not isinstance(value, bool) and fits_float(value):
-            kept[key] = value
-    return kept
+            numbers[key] = value
+    return numbers
 
 
 def _is_pickle(file: Path) -> bool:
@@ -299,78 +303,80 @@ def _latest(runtime: Runtime, user: User, name: str, prefix: str | None) -> Mani
         return None
 
 
-def _is_same(found: _Found, latest: Manifest, converted: Collection[str]) -> bool:
-    """Whether the latest version was made of these files, and has these pickles converted."""
-    made = latest.metadata.get("converted", {})
-    own = {file.path: file.sha256 for file in latest.files}
-    for one in made.values():
-        own.pop(one["skops"], None)
-    return own == found.digests and set(converted) <= made.keys()
+def _is_same(model: _ModelFolder, latest: Manifest, converted: Collection[str]) -> bool:
+    """Return whether the latest version was made of these files, and has these pickles converted."""
+    conversions = latest.metadata.get("converted", {})
+    digests = {file.path: file.sha256 for file in latest.files}
+    for conversion in conversions.values():
+        digests.pop(conversion["skops"], None)
+    return digests == model.digests and set(converted) <= conversions.keys()
 
 
 # Convert pickles
 
 
-def _convert(found: _Found, scratch: Path, user: User) -> None:
+def _convert(model: _ModelFolder, scratch: Path, user: User) -> None:
     """Make a .skops of every pickle, below `scratch`; what cannot be is told among the problems."""
-    for path in found.pickles:
+    for path in model.pickles:
         target = str(Path(path).with_suffix(".skops"))
-        if target in found.files or (scratch / target).exists():
+        if target in model.files or (scratch / target).exists():
             target = f"{path}.skops"
         (scratch / target).parent.mkdir(parents=True, exist_ok=True)
-        told = _read_apart(found.files[path], scratch / target)
-        if "error" in told:
+        conversion = _convert_in_process(model.files[path], scratch / target)
+        if "error" in conversion:
             (scratch / target).unlink(missing_ok=True)
-            found.problems.append(
+            model.problems.append(
                 _(
                     "%(file)s could not be converted and is stored unread: %(error)s",
                     file=path,
-                    error=told["error"],
+                    error=conversion["error"],
                 )
             )
             continue
-        found.converted[path] = {
+        model.converted[path] = {
             "skops": target,
-            "sha256": found.digests[path],
-            "type": told["type"],
-            "types": told["untrusted"],
-            "warnings": told["warnings"],
+            "sha256": model.digests[path],
+            "type": conversion["type"],
+            "types": conversion["untrusted"],
+            "warnings": conversion["warnings"],
             "trusted_by": user.id,
             "trusted_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
 
-def _keep_trust(runtime: Runtime, user: User, found: _Found, scratch: Path) -> None:
+def _keep_trust(runtime: Runtime, user: User, model: _ModelFolder, scratch: Path) -> None:
     """Write down in the catalog, before it is published, which .skops a person trusts, by its digest.
 
     What the metadata beside the object say of it is for people: whoever can write the store can write them.
     """
     with runtime.catalog.write() as transaction:
-        for path, told in found.converted.items():
+        for path, conversion in model.converted.items():
             trusts.record(
                 transaction,
                 user.id,
-                _sha256(scratch / told["skops"]),
-                told["types"],
-                model=found.name,
+                _sha256(scratch / conversion["skops"]),
+                conversion["types"],
+                model=model.name,
                 pickle=path,
-                pickle_sha256=told["sha256"],
+                pickle_sha256=conversion["sha256"],
             )
 
 
 def _is_trusted(runtime: Runtime, latest: Manifest) -> bool:
-    """Whether the catalog knows who trusted what was converted; of versions of before it does not."""
+    """Return whether the catalog knows who trusted what was converted; of versions of before it does not."""
     digests = {file.path: file.sha256 for file in latest.files}
-    made = [digests.get(one["skops"], "") for one in latest.metadata.get("converted", {}).values()]
+    converted_digests = [
+        digests.get(conversion["skops"], "") for conversion in latest.metadata.get("converted", {}).values()
+    ]
     with runtime.catalog.read() as transaction:
-        return all(trusts.types_of(transaction, sha256) is not None for sha256 in made)
+        return all(trusts.types_of(transaction, sha256) is not None for sha256 in converted_digests)
 
 
-def _read_apart(source: Path, destination: Path) -> dict[str, Any]:
+def _convert_in_process(source: Path, destination: Path) -> dict[str, Any]:
     """Convert in a process that has none of our keys in its environment and ends within `READING`."""
     script = Path(__file__).with_name("convert.py")
-    kept = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
-    environ = inherited(kept)
+    variables = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT")
+    environ = inherited(variables)
     process = subprocess.Popen(
         [sys.executable, "-P", str(script), str(source.resolve()), str(destination)],
         cwd=destination.parent,
@@ -382,14 +388,14 @@ def _read_apart(source: Path, destination: Path) -> dict[str, Any]:
     )
     try:
         answer, _rest = process.communicate(timeout=READING)
-        told: dict[str, Any] = json.loads(answer.splitlines()[-1])
+        outcome: dict[str, Any] = json.loads(answer.splitlines()[-1])
     except subprocess.TimeoutExpired:
         return {"error": _("reading it took more than %(count)s s", count=READING)}
     except (ValueError, IndexError):
         return {"error": _("the process that read it ended with code %(value)s", value=process.returncode)}
     finally:
         _end(process)
-    return told
+    return outcome
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -428,20 +434,20 @@ def _checked_prefix(user: User, prefix: str) -> str:
 
 
 def _keep_reference(
-    runtime: Runtime, user: User, registry: Registry, manifest: Manifest, found: _Found
+    runtime: Runtime, user: User, registry: Registry, manifest: Manifest, model: _ModelFolder
 ) -> None:
-    known, problem = read_description(found.files.get(DESCRIPTION_FILE))
+    description, problem = read_description(model.files.get(DESCRIPTION_FILE))
     if problem is not None:
-        found.problems.append(problem)
-    if known is None:
-        known = ReferenceDescription(
+        model.problems.append(problem)
+    if description is None:
+        description = ReferenceDescription(
             domain=manifest.metadata.get("domain") or _domain(manifest.name),
             columns=manifest.metadata.get("columns", []),
             performance=manifest.metadata.get("metrics", {}),
         )
-    keep_reference(runtime, user.id, registry, manifest, known)
+    keep_reference(runtime, user.id, registry, manifest, description)
 
 
 def _domain(name: str) -> str:
-    """What a model is about, by its name: `dataset40` is of the domain `dataset`."""
+    """Return what a model is about, by its name: `dataset40` is of the domain `dataset`."""
     return re.sub(r"[\d._-]+$", "", name) or name

@@ -33,7 +33,7 @@ class Garbage:
 
 
 def gc(runtime: Runtime, *, delete: bool = False, older_than: timedelta = ABANDONED) -> list[Garbage]:
-    """What interrupted publications and deletions left, of all users and reference models, if it is that old.
+    """Return what interrupted publications and deletions left, of all users and reference models, if it is that old.
 
     Without `delete` nothing is removed. What is committed stays, as does what a training that runs is about
     to commit, and the claim that keeps a deleted version's name. A publication whose claim is removed while it
@@ -41,23 +41,25 @@ def gc(runtime: Runtime, *, delete: bool = False, older_than: timedelta = ABANDO
     """
     if delete:
         runtime.catalog.expect_open()
-    found = [garbage for prefix in _places(runtime) for garbage in _of(runtime, prefix, delete, older_than)]
+    garbage_list = [
+        garbage for prefix in _places(runtime) for garbage in _of(runtime, prefix, delete, older_than)
+    ]
     for store in runtime.stores.distinct():
         uploads = store.stale_uploads(older_than, remove=delete)
         if uploads.objects:
-            found.append(Garbage(store.url, "uploads", uploads.objects, uploads.size, older_than))
+            garbage_list.append(Garbage(store.url, "uploads", uploads.objects, uploads.size, older_than))
     if delete:
         with runtime.catalog.write() as transaction:
-            audit.record(transaction, None, "model.gc", "models", removed=len(found))
-    return found
+            audit.record(transaction, None, "model.gc", "models", removed=len(garbage_list))
+    return garbage_list
 
 
 def _places(runtime: Runtime) -> list[str]:
-    """The prefixes of the models' store that hold versions."""
+    """Return the prefixes of the models' store that hold versions."""
     store = runtime.stores.area("models")
     with runtime.catalog.read() as transaction:
-        known = references.list_references(transaction)
-    keys = [key for row in known if (key := store.key_of(row.url))]
+        rows = references.list_references(transaction)
+    keys = [key for row in rows if (key := store.key_of(row.url))]
     prefixes = {REFERENCES} | {key.rsplit("/", 2)[0] for key in keys if key.count("/") > 1}
     users = {f"{USERS}/{user}" for user in store.list_names(USERS)}
     return sorted(users | {prefix for prefix in prefixes if not is_within(prefix, USERS)})
@@ -65,7 +67,7 @@ def _places(runtime: Runtime) -> list[str]:
 
 def _of(runtime: Runtime, prefix: str, delete: bool, older_than: timedelta) -> list[Garbage]:
     registry, moment = runtime.registry_in(prefix), datetime.now(UTC)
-    found = []
+    garbage_list = []
     for leftover in registry.leftovers():
         age = moment - leftover.modified
         if age < older_than or _is_running(runtime, leftover):
@@ -73,12 +75,12 @@ def _of(runtime: Runtime, prefix: str, delete: bool, older_than: timedelta) -> l
         if delete and not registry.clear(leftover):
             continue
         url = registry.url_of(leftover.name, leftover.version)
-        found.append(Garbage(url, leftover.kind, len(leftover.keys), leftover.size, age))
-    return found
+        garbage_list.append(Garbage(url, leftover.kind, len(leftover.keys), leftover.size, age))
+    return garbage_list
 
 
 def _is_running(runtime: Runtime, leftover: Leftover) -> bool:
-    """Whether the training that claimed this version has not ended; its nonce begins with its job."""
+    """Return whether the training that claimed this version has not ended; its nonce begins with its job."""
     if leftover.nonce is None:
         return False
     with runtime.catalog.read() as transaction:

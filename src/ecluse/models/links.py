@@ -24,7 +24,7 @@ class SignedLink:
 
 
 def signed_link(runtime: Runtime, row: ModelVersion, path: str, expires: timedelta) -> SignedLink:
-    """An address by which anyone may download one file until it expires; that it was made is recorded.
+    """Return an address by which anyone may download one file until it expires; that it was made is recorded.
 
     Raises:
         CannotSign: the store has no such addresses, or none that last so long.
@@ -46,6 +46,6 @@ def signed_link(runtime: Runtime, row: ModelVersion, path: str, expires: timedel
     expires_at = now() + expires
     url = located.store.sign(located.key, "GET", expires)
     with runtime.catalog.write() as transaction:
-        what = f"{row.name} {row.version} {path}"
-        audit.record(transaction, row.user_id, "model.link", what, expires_at=expires_at.isoformat())
+        subject = f"{row.name} {row.version} {path}"
+        audit.record(transaction, row.user_id, "model.link", subject, expires_at=expires_at.isoformat())
     return SignedLink(file, url, expires_at)

@@ -21,14 +21,14 @@ REFERENCES: Final = "automl_models"
 #: What a version says of the table it was trained on, so that a row can be made from its files alone.
 DESCRIPTION_FILE: Final = "reference.json"
 DESCRIPTION_FORMAT: Final = 1
-#: What a sketch of a column may say: those of `fraud.references.sketches`.
+#: The kinds a sketch of a column may have: those of `fraud.references.sketches`.
 SKETCH_KINDS: Final = ("number", "datetime", "category", "identifier", "text", "constant")
 SKETCH_QUANTILES: Final = 21
 SHARES: Final = ("missing", "zeros", "whole", "negative", "distinct")
 MOST_ROWS: Final = 2**53
 
 
-#: What the value of the target that means fraud is called among what a row says of a reference's performance.
+#: Key of the positive value (the value of the label column that means fraud) in a reference's `performance`.
 POSITIVE: Final = "positive_value"
 
 
@@ -51,7 +51,7 @@ class ReferenceDescription:
     positive: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of `DESCRIPTION_FILE`; `from_dict` gives the same description back."""
+        """Return the content of `DESCRIPTION_FILE`; `from_dict` gives the same description back."""
         return {
             "format": DESCRIPTION_FORMAT,
             "domain": self.domain,
@@ -75,7 +75,7 @@ class ReferenceDescription:
                     other=DESCRIPTION_FORMAT,
                 )
             )
-        told = cls(
+        description = cls(
             domain=_text(data["domain"], "domain")[:100],
             columns=[_text(name, "columns") for name in _list(data["columns"], "columns")],
             performance=dict(data["performance"]),
@@ -84,34 +84,34 @@ class ReferenceDescription:
             fraud_rate=None
             if data["fraud_rate"] is None
             else _number(data["fraud_rate"], "fraud_rate", 0, 1),
-            sketches=[dict(one) for one in _list(data["sketches"], "sketches")],
+            sketches=[dict(sketch) for sketch in _list(data["sketches"], "sketches")],
             positive=_text(data.get("positive", ""), "positive")[:300],
         )
-        for name, value in told.performance.items():
+        for name, value in description.performance.items():
             if name != "intervals" and value is not None:
                 _number(value, f"performance.{name}")
-        check_told(told.sketches, told.performance)
-        return told
+        check_description(description.sketches, description.performance)
+        return description
 
 
-def check_told(sketches: Sequence[Mapping[str, Any]], performance: Mapping[str, Any]) -> None:
+def check_description(sketches: Sequence[Mapping[str, Any]], performance: Mapping[str, Any]) -> None:
     """ValueError, KeyError or TypeError where a row's sketches or figures are none that matching and pages read."""
-    for one in sketches:
-        place = f"sketches.{_text(one['name'], 'sketches')}"
-        if one["kind"] not in SKETCH_KINDS:
-            raise ValueError(f"{place}.kind", f"{one['kind']!r:.100}")
-        _number(one["importance"], f"{place}.importance", 0)
+    for sketch in sketches:
+        path = f"sketches.{_text(sketch['name'], 'sketches')}"
+        if sketch["kind"] not in SKETCH_KINDS:
+            raise ValueError(f"{path}.kind", f"{sketch['kind']!r:.100}")
+        _number(sketch["importance"], f"{path}.importance", 0)
         for share in SHARES:
-            _number(one.get(share, 0.0), f"{place}.{share}", 0, 1)
-        quantiles = _list(one.get("quantiles", ()), f"{place}.quantiles")
+            _number(sketch.get(share, 0.0), f"{path}.{share}", 0, 1)
+        quantiles = _list(sketch.get("quantiles", ()), f"{path}.quantiles")
         if len(quantiles) not in (0, SKETCH_QUANTILES):
-            raise ValueError(f"{place}.quantiles", f"{len(quantiles)} ≠ {SKETCH_QUANTILES}")
+            raise ValueError(f"{path}.quantiles", f"{len(quantiles)} ≠ {SKETCH_QUANTILES}")
         for value in quantiles:
-            _number(value, f"{place}.quantiles")
-        for level in _list(one.get("top", ()), f"{place}.top"):
-            value, share = _list(level, f"{place}.top")
-            _text(value, f"{place}.top")
-            _number(share, f"{place}.top", 0, 1)
+            _number(value, f"{path}.quantiles")
+        for level in _list(sketch.get("top", ()), f"{path}.top"):
+            value, share = _list(level, f"{path}.top")
+            _text(value, f"{path}.top")
+            _number(share, f"{path}.top", 0, 1)
     for name, bounds in dict(performance.get("intervals") or {}).items():
         if bounds is None:
             continue
@@ -122,29 +122,29 @@ def check_told(sketches: Sequence[Mapping[str, Any]], performance: Mapping[str, 
     json.dumps([list(sketches), performance], allow_nan=False)
 
 
-def _text(value: object, place: str) -> str:
+def _text(value: object, path: str) -> str:
     """Text that every catalog can hold."""
     if not isinstance(value, str) or "\0" in value:
-        raise ValueError(place, f"{value!r:.100}")
+        raise ValueError(path, f"{value!r:.100}")
     value.encode()
     return value
 
 
-def _list(value: object, place: str) -> Sequence[Any]:
+def _list(value: object, path: str) -> Sequence[Any]:
     if not isinstance(value, list | tuple):
-        raise TypeError(place, f"{value!r:.100}")
+        raise TypeError(path, f"{value!r:.100}")
     return value
 
 
-def _number(value: object, place: str, low: float = -math.inf, high: float = math.inf) -> float:
+def _number(value: object, path: str, low: float = -math.inf, high: float = math.inf) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not number or not low <= float(str(value)) <= high:
-        raise ValueError(place, f"{value!r:.100}")
+        raise ValueError(path, f"{value!r:.100}")
     return float(str(value))
 
 
 def read_description(file: Path | None) -> tuple[ReferenceDescription | None, str | None]:
-    """What a `DESCRIPTION_FILE` says, and why it cannot be read, where it is there and cannot."""
+    """Return what a `DESCRIPTION_FILE` says, and why it cannot be read, where it is there and cannot."""
     if file is None:
         return None, None
     try:
@@ -161,16 +161,17 @@ def read_description(file: Path | None) -> tuple[ReferenceDescription | None, st
 
 
 def keep_reference(
-    runtime: Runtime, user_id: str, registry: Registry, manifest: Manifest, told: ReferenceDescription
+    runtime: Runtime, user_id: str, registry: Registry, manifest: Manifest, description: ReferenceDescription
 ) -> ReferenceModel:
     """Make a committed version the reference of its name; doing it again changes nothing. The row that is kept."""
     url = registry.url_of(manifest.name, manifest.version)
     parts, located = urlsplit(url), runtime.stores.locate(url)
     reference = ReferenceModel(
         name=manifest.name,
-        domain=told.domain,
-        columns=told.columns,
-        performance=told.performance | ({POSITIVE: told.positive} if told.positive else {}),
+        domain=description.domain,
+        columns=description.columns,
+        performance=description.performance
+        | ({POSITIVE: description.positive} if description.positive else {}),
         storage_type="local" if parts.scheme == "file" else parts.scheme,
         bucket=parts.netloc or None,
         prefix=parts.path.strip("/") if parts.netloc else located.key,
@@ -178,14 +179,14 @@ def keep_reference(
         version=manifest.version,
         manifest_digest=manifest.digest,
         size_bytes=manifest.size,
-        target=told.target,
-        rows=told.rows,
-        fraud_rate=told.fraud_rate,
-        sketches=told.sketches,
+        target=description.target,
+        rows=description.rows,
+        fraud_rate=description.fraud_rate,
+        sketches=description.sketches,
         created_by=user_id,
     )
     with runtime.catalog.write() as transaction:
-        kept = references.keep_reference(transaction, reference)
+        row = references.keep_reference(transaction, reference)
         title = f"{manifest.name} {manifest.version}"
         audit.record(transaction, user_id, "model.reference", title, url=url)
-        return kept
+        return row

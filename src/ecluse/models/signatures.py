@@ -79,14 +79,14 @@ def verify_signature(runtime: Runtime, row: ModelVersion, public_key: Path) -> M
                     "The signature of %(name)s is not one of these files by this key: %(error)s. Do not "
                     "use the version before you know why.",
                     name=f"{row.name} {row.version}",
-                    error=_told(error),
+                    error=_first_line(error),
                 )
             ) from error
     return manifest
 
 
 def _digests_of(manifest: Manifest) -> Any:
-    """A configuration of model-signing that takes the digests from our manifest and reads no file."""
+    """Return a configuration of model-signing that takes the digests from our manifest and reads no file."""
     from model_signing import hashing
     from model_signing import manifest as signed
     from model_signing._hashing.hashing import Digest
@@ -131,10 +131,10 @@ def _reading(key: Path) -> Iterator[None]:
                 "%(file)s cannot be used as a key: %(error)s. Use an elliptic-curve key in PEM "
                 "(P-256, P-384 or P-521).",
                 file=key,
-                error=_told(error),
+                error=_first_line(error),
             )
         ) from error
 
 
-def _told(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

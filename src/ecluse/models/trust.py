@@ -17,10 +17,10 @@ from ecluse.errors import ModelUnreadable
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 
-#: The only list of types that are made without anyone's word, beside those that skops itself knows: estimators of
+#: The types that are loaded without a person's consent, besides those that skops itself trusts: estimators of
 #: scikit-learn, arrays, functions of numpy and scipy. They are plain Python objects that hold no others than these.
 #: Not here, as they take memory as it is written in the file: trees (`sklearn.tree._tree.Tree`, of forests too),
-#: search trees of neighbours, boosters of other libraries. Loading these takes a person's word: `--trust`.
+#: search trees of neighbours, boosters of other libraries. To load these, a person has to say so: `--trust`.
 SAFE_TYPES: Final = frozenset(
     {
         "collections.OrderedDict",
@@ -35,7 +35,7 @@ SAFE_TYPES: Final = frozenset(
 
 
 def load_skops(runtime: Runtime, file: Path) -> Any:
-    """What a .skops holds.
+    """Return what a .skops holds.
 
     Raises:
         ModelUnreadable: it is none, or names types that neither the list nor the catalog trusts in this very file.
@@ -44,10 +44,10 @@ def load_skops(runtime: Runtime, file: Path) -> Any:
 
     content = file.read_bytes()
     with _readable(file):
-        found = set(skops.io.get_untrusted_types(data=content))
+        types = set(skops.io.get_untrusted_types(data=content))
     with runtime.catalog.read() as transaction:
         trusted = trusts.types_of(transaction, hashlib.sha256(content).hexdigest()) or frozenset()
-    if unknown := found - SAFE_TYPES - trusted:
+    if unknown := types - SAFE_TYPES - trusted:
         raise ModelUnreadable(
             _(
                 "%(file)s holds types that no one has trusted: %(values)s. If you trust its maker, "
@@ -57,7 +57,7 @@ def load_skops(runtime: Runtime, file: Path) -> Any:
             )
         )
     with _readable(file):
-        return skops.io.loads(content, trusted=sorted(found))
+        return skops.io.loads(content, trusted=sorted(types))
 
 
 @contextmanager

@@ -45,9 +45,9 @@ from ecluse.sentences import _
 from ecluse.storage import join_key
 
 LATEST: Final = "latest"
-#: A publication is given this long to write its row itself.
+#: How long a publication has to write its row itself, before others do it.
 GRACE: Final = timedelta(minutes=1)
-#: What was not committed for this long has no one left to commit it.
+#: After this long an uncommitted version counts as abandoned.
 ABANDONED: Final = timedelta(hours=24)
 _ALIAS: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class CheckedOut:
 
 
 def resolve(runtime: Runtime, user_id: str, reference: str) -> ModelVersion:
-    """The version that NAME (its latest), NAME@VERSION, NAME@ALIAS or NAME@latest means.
+    """Return the version that NAME (its latest), NAME@VERSION, NAME@ALIAS or NAME@latest means.
 
     Raises:
         ModelNotFound: the user has no model of this name.
@@ -83,12 +83,12 @@ def resolve(runtime: Runtime, user_id: str, reference: str) -> ModelVersion:
         if which and which != LATEST and not is_version(which):
             rows.count_versions(transaction, user_id, name)
             which = alias_rows.alias_of(transaction, user_id, name, which).version
-        wanted = None if which in ("", LATEST) else which
-        return rows.version_of(transaction, user_id, name, wanted)
+        version = None if which in ("", LATEST) else which
+        return rows.version_of(transaction, user_id, name, version)
 
 
 def manifest_of(runtime: Runtime, row: ModelVersion) -> Manifest:
-    """What a version holds, from the cache or the store; in either case the manifest that was published.
+    """Return what a version holds, from the cache or the store; in either case the manifest that was published.
 
     Raises:
         ManifestInvalid: the stored manifest is another one now.
@@ -218,11 +218,11 @@ def reconcile(runtime: Runtime) -> int:
     with runtime.catalog.read() as transaction:
         publications = rows.open_publications(transaction, now() - GRACE)
     settled = 0
-    for one in publications:
+    for publication in publications:
         try:
-            settled += _settle(runtime, one, now() - one.created_at > ABANDONED) is not None
+            settled += _settle(runtime, publication, now() - publication.created_at > ABANDONED) is not None
         except (StorageError, SettingsError) as error:
-            _tell_once(one.name, one.version, str(error))
+            _tell_once(publication.name, publication.version, str(error))
     return settled
 
 
@@ -232,7 +232,7 @@ def _tell_once(name: str, version: str, reason: str) -> None:
 
 
 def settle(runtime: Runtime, user_id: str, name: str, version: str) -> ModelVersion | None:
-    """The row of a version whose publisher has ended: given to it now if it was committed; None if it was not."""
+    """Write the missing row of a version whose publisher has ended, if the version was committed; else return None."""
     with runtime.catalog.read() as transaction:
         publication = rows.publication_of(transaction, user_id, name, version)
         row = rows.find_version(transaction, user_id, name, version)
@@ -333,7 +333,7 @@ def _fetch(
     check_intact(row)
     manifest = manifest_of(runtime, row)
     fetched = runtime.registry_of(row).fetch(manifest, folder, progress, link=link)
-    return CheckedOut(len(fetched), manifest.size, sum(one.from_cache for one in fetched))
+    return CheckedOut(len(fetched), manifest.size, sum(fetch.from_cache for fetch in fetched))
 
 
 def check_intact(row: ModelVersion) -> None:
@@ -384,13 +384,13 @@ def remove_alias(runtime: Runtime, user_id: str, name: str, alias: str) -> None:
 
 
 def aliases(runtime: Runtime, user_id: str, name: str | None = None) -> list[ModelAlias]:
-    """The aliases of a model, or of all models of the user, by name; none where there is none."""
+    """Return the aliases of a model, or of all models of the user, by name; none where there is none."""
     with runtime.catalog.read() as transaction:
         return alias_rows.list_aliases(transaction, user_id, name)
 
 
 def checked_alias(alias: str) -> str:
-    """A name that can be an alias; `InvalidInput` otherwise."""
+    """Return a name that can be an alias; `InvalidInput` otherwise."""
     if alias == LATEST:
         raise InvalidInput(
             _('"latest" is always the newest version and cannot be set. Choose another alias.')
@@ -428,8 +428,8 @@ def remove(runtime: Runtime, user_id: str, name: str, version: str) -> None:
     with runtime.catalog.write() as transaction:
         rows.hold_versions(transaction, user_id, name)
         row = rows.version_of(transaction, user_id, name, version)
-        known = alias_rows.list_aliases(transaction, user_id, name)
-        pointing = [one.alias for one in known if one.version == version]
+        aliases = alias_rows.list_aliases(transaction, user_id, name)
+        pointing = [alias.alias for alias in aliases if alias.version == version]
         if pointing:
             raise VersionInUse(
                 _(

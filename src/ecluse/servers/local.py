@@ -28,7 +28,7 @@ from ecluse.storage import ensure_bucket, open_store
 BUCKETS: Final = {"MODELS": "models", "IMAGES": "plants-images", "DATA": "data"}
 DATABASE: Final = "ecluse"
 START_SECONDS: Final = 60.0
-#: A server that ended so often before it was ready will not be.
+#: After this many starts that failed, a server is given up.
 RESTARTS: Final = 2
 S3_PORT: Final = 8333
 DATABASE_PORT: Final = 5433
@@ -83,7 +83,7 @@ class LocalServers:
         return f"http://127.0.0.1:{self._s3_port}"
 
     def environment(self) -> dict[str, str]:
-        """The variables that point Écluse here; the keys and the database's password are among them."""
+        """Return the variables that point Écluse here; the keys and the database's password are among them."""
         areas = {f"ECLUSE_{area}_URL": f"s3://{bucket}" for area, bucket in BUCKETS.items()}
         return (
             {"ECLUSE_STORE_URL": f"s3://{BUCKETS['DATA']}"}
@@ -99,7 +99,7 @@ class LocalServers:
         )
 
     def public_environment(self) -> dict[str, str]:
-        """Those of the variables that hold no secret."""
+        """Return those of the variables that hold no secret."""
         return {name: value for name, value in self.environment().items() if name not in SECRETS}
 
     def use_here(self) -> None:
@@ -111,7 +111,7 @@ class LocalServers:
         adopt(self.environment())
 
     def running(self) -> Running:
-        """What others may know of these servers."""
+        """Return the description of these servers without their secrets."""
         return Running(
             os.getpid(),
             self.endpoint,
@@ -124,16 +124,16 @@ class LocalServers:
         for folder in (self.folder.parent, self.folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._open.enter_context(_only_one(self.folder, patience=1.0))  # others only look
-        told = self.folder / "running.json"
-        told.unlink(missing_ok=True)
-        self._open.callback(told.unlink, missing_ok=True)  # once the servers are gone
+        announcement = self.folder / "running.json"
+        announcement.unlink(missing_ok=True)
+        self._open.callback(announcement.unlink, missing_ok=True)  # once the servers are gone
         self._keys = _keys(self.folder / "keys.json")
         database = self._start_database()
         objects = self._start_objects(weed)
         _ready(database, self._make_database)
         _ready(objects, self._make_buckets)
         _write(self.folder / "environment", _exports(self.environment()))
-        _write(told, json.dumps(asdict(self.running())))
+        _write(announcement, json.dumps(asdict(self.running())))
 
     def _start_objects(self, weed: Path) -> ServerProcess:
         identities, data = self.folder / "identities.json", self.folder / "seaweedfs"
@@ -188,7 +188,7 @@ class LocalServers:
 
 
 def running(folder: Path) -> Running | None:
-    """The servers of this folder; None where none run."""
+    """Return the running servers of this folder, or None."""
     if not folder.is_dir():
         return None
     with contextlib.suppress(ServersUnavailable), _only_one(folder.absolute()):
@@ -204,21 +204,21 @@ def stop(folder: Path, *, patience: float = 40.0) -> bool:
     Raises:
         ServersUnavailable: it does not end within `patience` seconds.
     """
-    found = running(folder)
-    if found is None:
+    servers = running(folder)
+    if servers is None:
         return False
-    os.kill(found.pid, signal.SIGTERM)
+    os.kill(servers.pid, signal.SIGTERM)
     deadline = time.monotonic() + patience
-    while (left := running(folder)) is not None and left.pid == found.pid:
+    while (remaining := running(folder)) is not None and remaining.pid == servers.pid:
         if time.monotonic() > deadline:
             raise ServersUnavailable(
-                f"Process {found.pid} does not end. Look what it does, or: kill -9 {found.pid}"
+                f"Process {servers.pid} does not end. Look what it does, or: kill -9 {servers.pid}"
             )
         time.sleep(0.1)
     return True
 
 
-#: What is written to the file of the environment, and shown nowhere.
+#: Secrets: written to the file of the environment and shown nowhere.
 SECRETS: Final = frozenset({"S3_ACCESS_KEY", "S3_SECRET_KEY", "DATABASE_URL"})
 
 
@@ -236,8 +236,8 @@ class _Keys:
 
 def _keys(path: Path) -> _Keys:
     if not path.exists():
-        made = {name: secrets.token_urlsafe(32) for name in _Keys.__dataclass_fields__}
-        _write(path, json.dumps(made, indent=2) + "\n")
+        keys = {name: secrets.token_urlsafe(32) for name in _Keys.__dataclass_fields__}
+        _write(path, json.dumps(keys, indent=2) + "\n")
     return _Keys(**json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -273,21 +273,21 @@ def _only_one(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
 
 
 def _inner_ports(path: Path) -> dict[str, int]:
-    """Those of the last time where they are free: SeaweedFS names its sockets after them."""
+    """Return those of the last time where they are free: SeaweedFS names its sockets after them."""
     with contextlib.suppress(FileNotFoundError, ValueError):
         ports: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))
         if set(ports) == set(seaweedfs.PORTS) and all(_is_free(port) for port in ports.values()):
             return ports
-    with contextlib.ExitStack() as held:
-        ports = {name: _bound(held, 0) for name in seaweedfs.PORTS}
+    with contextlib.ExitStack() as sockets:
+        ports = {name: _bound(sockets, 0) for name in seaweedfs.PORTS}
     _write(path, json.dumps(ports))
     return ports
 
 
 def _free_port(port: int, option: str) -> int:
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as sockets:
         try:
-            return _bound(held, port)
+            return _bound(sockets, port)
         except OSError as error:
             raise ServersUnavailable(
                 f"Port {port} on 127.0.0.1 cannot be used: {error.strerror}. Choose another: {option} {port + 1}"
@@ -295,16 +295,16 @@ def _free_port(port: int, option: str) -> int:
 
 
 def _is_free(port: int) -> bool:
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as sockets:
         try:
-            _bound(held, port)
+            _bound(sockets, port)
         except OSError:
             return False
     return True
 
 
-def _bound(held: contextlib.ExitStack, port: int) -> int:
-    listener = held.enter_context(socket.socket())
+def _bound(sockets: contextlib.ExitStack, port: int) -> int:
+    listener = sockets.enter_context(socket.socket())
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     return int(listener.getsockname()[1])

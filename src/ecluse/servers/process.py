@@ -16,8 +16,8 @@ from ecluse.servers import leash
 from ecluse.settings import inherited
 
 RESTART_SECONDS: Final = 1.0
-#: Of the surrounding environment, what a server needs to run. SeaweedFS would make an administrator of any
-#: AWS_ACCESS_KEY_ID it finds there.
+#: Environment variables that a server inherits. No others, as SeaweedFS would make an administrator of any
+#: AWS_ACCESS_KEY_ID it finds.
 KEPT: Final = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 
 
@@ -62,7 +62,7 @@ class ServerProcess:
         self._output.close()
 
     def last_words(self) -> str:
-        """The last line of its log."""
+        """Return the last line of its log."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return lines[-1] if lines else "its log is empty"
 

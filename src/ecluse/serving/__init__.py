@@ -20,11 +20,11 @@ from ecluse.addresses import Proxies
 from ecluse.serving.connections import Bounds, Doors
 from ecluse.serving.forwarded import Forwarded
 
-#: Open files that are asked for, where the machine allows them.
+#: The limit of open files to ask the system for.
 OPEN_FILES: Final = 65_536
-#: Those that are left to everything else: databases, stores, files that are sent.
+#: Open files reserved for everything but connections: databases, stores, files that are sent.
 OTHER_FILES: Final = 256
-#: New connections that the system keeps for us, and that are taken at once.
+#: New connections that the system queues, and that are accepted at once.
 BACKLOG: Final = 512
 STOP_SECONDS: Final = 3
 
@@ -37,7 +37,7 @@ def serve(app: Any, listener: socket.socket, announce: Callable[[], None], *, pr
 def make_server(
     app: Any, announce: Callable[[], None], *, proxies: Proxies, bounds: Bounds
 ) -> uvicorn.Server:
-    """The server of an application, which is not started yet."""
+    """Return the server of an application, which is not started yet."""
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -73,12 +73,12 @@ def make_server(
 
 
 def most_connections() -> int:
-    """How many connections this process may hold, once it may open as many files as the machine lets it."""
+    """Return how many connections this process may hold, once it may open as many files as the machine lets it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
+    limit = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        soft = limit
     if soft == resource.RLIM_INFINITY:
         return Bounds.most
     return max(min(Bounds.most, soft - BACKLOG - OTHER_FILES), min(64, soft // 4))

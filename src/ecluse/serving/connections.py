@@ -63,7 +63,7 @@ class Doors:
         self._said_at = float("-inf")
 
     def protocol(self, *arguments: Any, **named: Any) -> Connection:
-        """What the server makes of a new connection."""
+        """Return what the server makes of a new connection."""
         return Connection(self, *arguments, **named)
 
     def enter(self, connection: Connection) -> bool:
@@ -269,7 +269,7 @@ class Connection(HttpToolsProtocol):
             self._timer = None
 
     def _look(self) -> None:
-        """Its time has passed: end it, or give it more."""
+        """End the connection if its time has passed; else give it more."""
         if self.phase == "head":
             self._refuse(b"408 Request Timeout")
         elif self.phase == "rest":
@@ -284,7 +284,7 @@ class Connection(HttpToolsProtocol):
             self._look_again()
 
     def _may_go_on(self) -> bool:
-        """Whether a body may arrive for another window."""
+        """Return whether a body may arrive for another window."""
         moved, self._moved = self._moved, 0
         if self._waits_for_us():
             return True
@@ -294,12 +294,12 @@ class Connection(HttpToolsProtocol):
         return self._poor_windows < 2
 
     def _waits_for_us(self) -> bool:
-        """Whether the application has not taken yet what arrived, or has not asked for the body yet."""
+        """Return whether the application has not taken yet what arrived, or has not asked for the body yet."""
         cycle = self.cycle
         return self.flow.read_paused or cycle.message_event.is_set() or cycle.waiting_for_100_continue
 
     def _is_read(self) -> bool:
-        """Whether something of the answer was read since it was last looked at, or nothing waits to be."""
+        """Return whether something of the answer was read since it was last looked at, or nothing waits to be."""
         unread, self._unread = self._unread, self.transport.get_write_buffer_size()
         return self._unread == 0 or self._unread != unread
 

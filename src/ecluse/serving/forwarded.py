@@ -59,6 +59,6 @@ class Forwarded:
 
 
 def _parts(scope: Scope, name: bytes) -> list[str]:
-    """The parts, between commas, of all headers of this name, in their order."""
+    """Return the parts, between commas, of all headers of this name, in their order."""
     values = [value.decode("latin-1") for key, value in scope["headers"] if key == name]
     return [part.strip() for value in values for part in value.split(",") if part.strip()]

@@ -42,20 +42,20 @@ _SKEW: Final = timedelta(minutes=5)
 _EMPTY: Final = hashlib.sha256(b"").hexdigest()
 #: Refused for want of a right, or not known there; anything else may pass.
 _NOT_ALLOWED: Final = frozenset({401, 403, 405, 501})
-_THERE: Final = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists", "ContainerAlreadyExists"})
+_EXISTS: Final = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists", "ContainerAlreadyExists"})
 
 
 class Administration(Protocol):
     """What a provider does to a bucket beyond objects."""
 
     def sign(self, path: str, method: Method, expires: timedelta) -> str | None:
-        """A signed address, where obstore's own would not hold."""
+        """Return a signed address, where obstore's own would not hold."""
 
     def make_bucket(self) -> bool:
         """Make it; False where it is there already."""
 
     def unfinished(self, prefix: str, before: datetime, *, remove: bool) -> StaleUploads:
-        """The uploads in parts under `prefix` that began before; aborted, or only counted."""
+        """Count, and with `remove` abort, the uploads in parts under `prefix` that began before that moment."""
 
 
 class S3Administration:
@@ -72,21 +72,21 @@ class S3Administration:
         return None
 
     def make_bucket(self) -> bool:
-        """The key needs the right to make buckets, which the application itself does without."""
+        """Make the bucket. The key needs the right to do so, which the application itself does not need."""
         address = obstore.sign(self._signer, "PUT", "", timedelta(seconds=2 * _SECONDS))
         request = urllib.request.Request(address, method="PUT", data=self._where())  # noqa: S310 (checked endpoint)
-        return _made(request, self._url)
+        return _make_by(request, self._url)
 
     def unfinished(self, prefix: str, before: datetime, *, remove: bool) -> StaleUploads:
-        found = StaleUploads(0, 0)
+        uploads = StaleUploads(0, 0)
         if self._s3.anonymous or not self._s3.access_key:
-            return found  # the keys of a machine's role are obstore's alone; a rule in the bucket does it
+            return uploads  # the keys of a machine's role are obstore's alone; a rule in the bucket does it
         try:
             for key, upload, begun in self._unfinished(f"{prefix}/" if prefix else ""):
                 if begun < before:
                     size = self._size_of(key, upload)
                     if size is not None and (not remove or self._abort(key, upload)):
-                        found += StaleUploads(1, size)
+                        uploads += StaleUploads(1, size)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code not in _NOT_ALLOWED:
@@ -94,7 +94,7 @@ class S3Administration:
             self._say_what_to_set(error.code)
         except (OSError, HTTPException, ElementTree.ParseError) as error:
             raise StoreUnavailable(_silent(self._url, _word(error))) from error
-        return found
+        return uploads
 
     def _say_what_to_set(self, status: int) -> None:
         """Once: a clean-up comes again and again."""
@@ -109,7 +109,7 @@ class S3Administration:
         self._warned = True
 
     def _abort(self, key: str, upload: str) -> bool:
-        """Whether it was there: another clean-up, or its own writer, may have ended it."""
+        """Abort an upload; False if another clean-up, or its own writer, has ended it already."""
         try:
             self._ask("DELETE", key, {"uploadId": upload})
         except urllib.error.HTTPError as error:
@@ -120,7 +120,7 @@ class S3Administration:
         return True
 
     def _size_of(self, key: str, upload: str) -> int | None:
-        """The bytes of the parts that were stored; None where another has ended the upload meanwhile.
+        """Return the bytes of the parts that were stored; None where another has ended the upload meanwhile.
 
         0 where the key may not list parts (s3:ListMultipartUploadParts): it may still end the upload.
         """
@@ -144,17 +144,17 @@ class S3Administration:
         """Key, upload id and beginning of each upload in parts that is neither complete nor aborted."""
         query = {"uploads": "", "prefix": prefix}
         while True:
-            found = _untagged(self._ask("GET", "", query))
-            for upload in found.findall("Upload"):
+            listing = _untagged(self._ask("GET", "", query))
+            for upload in listing.findall("Upload"):
                 begun = datetime.fromisoformat(upload.findtext("Initiated", ""))
                 yield upload.findtext("Key", ""), upload.findtext("UploadId", ""), begun
-            if found.findtext("IsTruncated") != "true":
+            if listing.findtext("IsTruncated") != "true":
                 return
-            query["key-marker"] = found.findtext("NextKeyMarker", "")
-            query["upload-id-marker"] = found.findtext("NextUploadIdMarker", "")
+            query["key-marker"] = listing.findtext("NextKeyMarker", "")
+            query["upload-id-marker"] = listing.findtext("NextUploadIdMarker", "")
 
     def _ask(self, method: str, key: str, query: Mapping[str, str]) -> bytes:
-        """The body of the answer to one signed request without a body."""
+        """Return the body of the answer to one signed request without a body."""
         if self._s3.endpoint:
             root, path = (
                 self._s3.endpoint.rstrip("/"),
@@ -186,7 +186,7 @@ class AzureAdministration:
         self._root = (azure.endpoint or f"https://{azure.account}.blob.core.windows.net").rstrip("/")
 
     def sign(self, path: str, method: Method, expires: timedelta) -> str | None:
-        """A service SAS. obstore signs the path as it is quoted, and Azure asks for it as it reads."""
+        """Return a service SAS. obstore signs the path as it is quoted, and Azure asks for it as it reads."""
         if self._azure.key is None:
             if quote(path) == path:
                 return None
@@ -228,7 +228,7 @@ class AzureAdministration:
         text = f"PUT{_NO_HEADERS}{listed}/{account}{path}\nrestype:container"
         headers |= {"Authorization": f"SharedKey {account}:{self._signature(text)}", "Content-Length": "0"}
         address = f"{self._root}/{self._container}?restype=container"
-        return _made(urllib.request.Request(address, method="PUT", headers=headers), url)  # noqa: S310
+        return _make_by(urllib.request.Request(address, method="PUT", headers=headers), url)  # noqa: S310
 
     def unfinished(self, prefix: str, before: datetime, *, remove: bool) -> StaleUploads:
         return StaleUploads(0, 0)
@@ -266,7 +266,7 @@ _NO_HEADERS: Final = "\n" * 12
 
 
 def signed_headers(method: str, address: str, s3: S3Settings, moment: datetime) -> dict[str, str]:
-    """The headers of a request without a body, its query in order, as AWS Signature Version 4 asks for them."""
+    """Return the headers of a request without a body, its query in order, as AWS Signature Version 4 asks for them."""
     parts = urlsplit(address)
     stamp = moment.strftime("%Y%m%dT%H%M%SZ")
     headers = {"host": parts.netloc, "x-amz-content-sha256": _EMPTY, "x-amz-date": stamp}
@@ -289,11 +289,11 @@ def signed_headers(method: str, address: str, s3: S3Settings, moment: datetime) 
 
 
 def _untagged(body: bytes) -> ElementTree.Element:
-    """What a store answered, its elements by their names without the name space."""
-    found = ElementTree.fromstring(body)  # noqa: S314 (the operator's own store)
-    for element in found.iter():
+    """Parse a store's XML answer and strip the namespace from the element names."""
+    root = ElementTree.fromstring(body)  # noqa: S314 (the operator's own store)
+    for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
-    return found
+    return root
 
 
 def _query(parts: Mapping[str, str]) -> str:
@@ -302,15 +302,15 @@ def _query(parts: Mapping[str, str]) -> str:
     )
 
 
-def _made(request: urllib.request.Request, url: str) -> bool:
-    """Whether the request made the bucket; False where it was there."""
+def _make_by(request: urllib.request.Request, url: str) -> bool:
+    """Send a request that makes a bucket; False if the bucket exists already."""
     try:
         urllib.request.urlopen(request, timeout=_SECONDS).close()  # noqa: S310 (the endpoint is checked)
     except urllib.error.HTTPError as error:
         with error:
-            told = re.search(r"<Code>(\w+)</Code>", _body(error))
-        code = told[1] if told else f"HTTP {error.code}"
-        if code in _THERE or (error.code == 409 and told is None):
+            code_element = re.search(r"<Code>(\w+)</Code>", _body(error))
+        code = code_element[1] if code_element else f"HTTP {error.code}"
+        if code in _EXISTS or (error.code == 409 and code_element is None):
             return False  # one that is someone else's refuses the first write
         if error.code in (401, 403):
             raise StoreUnavailable(
@@ -327,7 +327,7 @@ def _made(request: urllib.request.Request, url: str) -> bool:
 
 
 def _body(error: urllib.error.HTTPError) -> str:
-    """What came with a refusal, as far as it came."""
+    """Read the body of an error answer, as much of it as arrives."""
     try:
         return error.read().decode("utf-8", "replace")
     except IncompleteRead as broken:
@@ -344,6 +344,6 @@ def _silent(url: str, reason: str) -> str:
 
 
 def _word(error: Exception) -> str:
-    """Why a request failed, without the address, which may be a signed one."""
+    """Return why a request failed, without the address, which may be a signed one."""
     reason = getattr(error, "reason", None) or getattr(error, "strerror", None)
     return str(reason or type(error).__name__)

@@ -23,16 +23,16 @@ from ecluse.storage.keys import checked_key, is_within
 from ecluse.storage.store import ObjectStore
 
 RAW: Final = "raw"
-#: How long who asks whether a store answers waits for it.
+#: How long a check whether a store answers waits for it.
 HURRY: Final = timedelta(seconds=1)
 
 
-#: Of the keys in a store that areas share, the folders of the models; every other is of the data.
+#: First segments of the keys of models, in a store that several areas share; every other key is of the data.
 _MODELS: Final = ("user_models", "automl_models")
 
 
 def area_of(key: str) -> Area:
-    """The area that this key, of a store that several areas share, belongs to."""
+    """Return the area that this key, of a store that several areas share, belongs to."""
     parts = key.split("/")
     if parts[0] in _MODELS:
         return "models"
@@ -63,28 +63,28 @@ class Stores:
         self._hurried: Stores | None = None
 
     def hurried(self) -> Stores:
-        """The same stores, for asking whether they answer right now."""
+        """Return the same stores, for asking whether they answer right now."""
         with self._lock:
             if self._hurried is None:
                 self._hurried = Stores(self._urls, self._access, patience=HURRY)
             return self._hurried
 
     def area(self, area: Area) -> ObjectStore:
-        """The store that new objects of this area go to."""
+        """Return the store that new objects of this area go to."""
         url = self._urls.get(area)
         return self.area("data").scoped(RAW) if url is None else self.open(url)
 
     def areas(self) -> dict[Area, ObjectStore]:
-        """Every area and its store."""
+        """Return every area and its store."""
         return {area: self.area(area) for area in AREAS}
 
     def distinct(self) -> list[ObjectStore]:
-        """The stores of all areas, each once, none that lies within another."""
+        """Return the stores of all areas, each once, none that lies within another."""
         stores = {store.url.rstrip("/"): store for store in self.areas().values()}
         return [store for url, store in stores.items() if not any(is_within(url, other) for other in stores)]
 
     def open(self, url: str) -> ObjectStore:
-        """The store at `url`; the same one each time."""
+        """Return the store at `url`; the same one each time."""
         with self._lock:
             if url not in self._opened:
                 self._opened[url] = open_store(url, self._access, patience=self._patience, make=False)
@@ -104,12 +104,12 @@ class Stores:
             self.open(url).ensure_bucket()
 
     def folder(self, url: str) -> ObjectStore:
-        """The part of a store that lies below the full address `url`: an area, a part of one, or elsewhere."""
-        wanted = url.rstrip("/")
+        """Return the part of a store that lies below the full address `url`: an area, a part of one, or elsewhere."""
+        target = url.rstrip("/")
         for store in self.areas().values():
-            if store.url.rstrip("/") == wanted:
+            if store.url.rstrip("/") == target:
                 return store
-            if (key := store.key_of(wanted)) is not None:
+            if (key := store.key_of(target)) is not None:
                 return store.scoped(key)
         scheme, _rest, rest = url.partition("://")
         root, _rest, key = rest.rstrip("/").partition("/")  # s3:///bucket is no second name of s3://bucket
@@ -118,7 +118,7 @@ class Stores:
         return self.open(f"{scheme}://{root}").scoped(key)
 
     def locate(self, url: str) -> Located:
-        """Where the object at the full address `url`, taken from a row of the catalog, lies.
+        """Return where the object at the full address `url`, taken from a row of the catalog, lies.
 
         Raises:
             InvalidKey: it is not the address of an object.

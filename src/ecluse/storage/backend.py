@@ -80,20 +80,20 @@ class Backend(Protocol):
     def get(self, path: str) -> bytes: ...
 
     def stream(self, path: str, *, chunk_size: int, start: int, end: int | None) -> Iterator[bytes]:
-        """Bytes `start` to `end`, opened before the first chunk is asked for."""
+        """Yield bytes `start` to `end`, opened before the first chunk is asked for."""
 
     def head(self, path: str) -> ObjectInfo: ...
 
     def attributes(self, path: str) -> dict[str, str]: ...
 
     def list(self, prefix: str, *, after: str | None) -> Iterator[ObjectInfo]:
-        """What lies under the folder `prefix` ("" is everything), in the store's order, behind `after`."""
+        """Yield what lies under the folder `prefix` ("" is everything), in the store's order, behind `after`."""
 
     def local_path(self, path: str) -> Path | None:
-        """The file that holds the object on this machine, for reading alone; None where there is none."""
+        """Return the file that holds the object on this machine, for reading alone; None where there is none."""
 
     def list_names(self, prefix: str) -> builtins.list[str]:
-        """The folders directly under `prefix`."""
+        """Return the folders directly under `prefix`."""
 
     def delete(self, paths: Sequence[str]) -> None:
         """Remove these; those that are not there are no error."""
@@ -107,7 +107,7 @@ class Backend(Protocol):
         """Make the place unless it is there; whether it was missing."""
 
     def probe(self, staging: str) -> Capabilities:
-        """What the store can do; may write and remove objects under `staging`."""
+        """Return what the store can do; may write and remove objects under `staging`."""
 
     def stale_uploads(self, prefix: str, older_than: timedelta, *, remove: bool) -> StaleUploads:
-        """What uploads under `prefix` left behind that was not touched for so long; removed, or only counted."""
+        """Count, and with `remove` delete, what uploads left under `prefix` and nothing has touched for that long."""

@@ -18,21 +18,21 @@ from ecluse.storage.posix import PosixBackend
 from ecluse.storage.remote import RemoteBackend
 from ecluse.storage.store import ObjectStore
 
-#: A store that is away is reported within about this time instead of hanging a page.
+#: A page reports a store that does not answer after about this time.
 PATIENCE: Final = timedelta(seconds=12)
 #: How long work in the background waits for a store to come back.
 LONG_PATIENCE: Final = timedelta(seconds=120)
-#: What arrives from a person is sent on to the store as slowly as that takes it, for up to so long for a part of 8 MiB
-#: (9 kB/s). Whether the store is there at all is asked meanwhile.
+#: How long sending one part of 8 MiB of a person's upload to the store may take (9 kB/s). Whether the store answers
+#: at all is checked separately.
 SENDING: Final = timedelta(minutes=15)
-#: A part that was broken off is sent again within so many times the patience: some of that went into sending it.
+#: A part that failed is sent again within this many times the patience, as sending it took some of that time.
 RETRIES: Final = 3
 
 
 def open_store(
     url: str, access: Access | None = None, *, patience: timedelta = PATIENCE, make: bool = True
 ) -> ObjectStore:
-    """The store at `file:///folder`, `memory://`, `s3://bucket/prefix`, `gs://…` or `az://…`.
+    """Return the store at `file:///folder`, `memory://`, `s3://bucket/prefix`, `gs://…` or `az://…`.
 
     Keys come from `access`. A store that does not answer is tried again for `patience`. The folder of a
     `file://` store is made; without `make`, one that is missing reads as a store that is away.
@@ -63,7 +63,7 @@ def ensure_bucket(url: str, access: Access) -> bool:
 
 
 def lacks_folder(url: str) -> bool:
-    """Whether a `file://` address leads to no folder: it was never made, or its disk is not mounted."""
+    """Return whether a `file://` address leads to no folder: it was never made, or its disk is not mounted."""
     parts = urlsplit(url)
     return parts.scheme == "file" and not Path(unquote(parts.path)).is_dir()
 
@@ -152,7 +152,7 @@ def _open_azure(url: str, access: Access, patience: timedelta) -> ObjectStore:
 
 
 def _bucket(url: str) -> tuple[str, str]:
-    """The bucket of an address, and the prefix behind it."""
+    """Return the bucket of an address, and the prefix behind it."""
     parts = urlsplit(url)
     if not parts.netloc:
         raise SettingsError(
@@ -175,7 +175,7 @@ def _unsigned(bucket: str, s3: S3Settings) -> str | None:
 
 
 def _line(endpoint: str | None, patience: timedelta, silence: timedelta | None = None) -> dict[str, Any]:
-    """How long to wait for what, and how often to try again: time rules, not the number of turns.
+    """Return obstore's timeouts and retries. Retries end by time, not by their number.
 
     `timeout` covers a whole body, so it is long; a line that falls silent is noticed by `read_timeout`. That one goes
     on while a body is sent: a part that a slow store takes longer for reads as silence (hence `silence`).

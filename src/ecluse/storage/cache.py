@@ -45,13 +45,14 @@ from ecluse.errors import DigestMismatch, DiskFull, InvalidInput
 from ecluse.sentences import _, num
 from ecluse.storage.store import DOWNLOAD_CHUNK, Digest, ObjectStore
 
-#: A download that was not finished for this long has no one left to finish it.
+#: After this long an unfinished download counts as abandoned.
 STALE: Final = timedelta(hours=6)
-#: Who waits for another's download of the same object goes on alone when nothing has moved for this long.
+#: How long to wait for another process that downloads the same object while its file does not grow; then download
+#: it here as well.
 PATIENCE: Final = timedelta(minutes=2)
-#: Seconds between two looks at a lock that is held.
+#: Seconds between two attempts to take a lock.
 LOOK: Final = 0.02
-#: Evicting one, a twentieth of the bound is freed if entries are that small: a count serves many downloads.
+#: An eviction frees up to 1/SPARE of the bound, so that the entries need not be counted for every download.
 SPARE: Final = 20
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 #: The file system has no hard links, or this one would cross into another.
@@ -61,16 +62,16 @@ _READ_ONLY: Final = {errno.EROFS, errno.EACCES, errno.EPERM}
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 #: A link, or a socket, where a file was to be opened.
 _NO_FILE: Final = {errno.ELOOP, errno.ENXIO}
-#: The lock under which room is made; the file holds the count of bytes used.
+#: Name of the lock that is held while room is made; its file holds the number of bytes in use.
 _ROOM: Final = "room"
-#: How much of a digest the name of an unfinished file holds.
+#: Characters of the digest in the name of an unfinished file.
 _NAMED: Final = 16
 _UNFINISHED: Final = re.compile(r"\..{16}\.(?P<host>[0-9a-f]{8})\.(?P<pid>\d{1,9})\.[0-9a-f]{32}\.part")
 _CHUNK: Final = 1024 * 1024
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
-_Found = Literal["intact", "damaged", "missing"]
+_EntryState = Literal["intact", "damaged", "missing"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Cleared:
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _Request:
     """One object that is asked for."""
 
     store: ObjectStore
@@ -172,9 +173,9 @@ class Cache:
             StoreUnavailable, ObjectNotFound: it has to be downloaded and cannot be.
             DiskFull: there is no room on the disk.
         """
-        wanted = _Wanted(store, key, _checked(sha256), size, progress or _ignore)
+        request = _Request(store, key, _checked(sha256), size, progress or _ignore)
         with _appearing(destination, size) as partial:
-            fetched = self._fetch(wanted, partial, self._take_link, _give_link)
+            fetched = self._fetch(request, partial, self._take_link, _give_link)
             if partial.stat().st_nlink == 1:
                 partial.chmod(0o444)
         return fetched
@@ -192,12 +193,12 @@ class Cache:
 
         An entry is hashed while it is copied, whatever is known of it.
         """
-        wanted = _Wanted(store, key, _checked(sha256), size, progress or _ignore)
+        request = _Request(store, key, _checked(sha256), size, progress or _ignore)
         with _appearing(destination, size) as partial:
-            return self._fetch(wanted, partial, self._take_copy, _give_copy)
+            return self._fetch(request, partial, self._take_copy, _give_copy)
 
     def read(self, store: ObjectStore, key: str, sha256: str) -> bytes:
-        """The bytes of a small object, whose size need not be known; see `copy` for the rest.
+        """Return the bytes of a small object, whose size need not be known; see `copy` for the rest.
 
         On a full disk it is read all the same, and not kept.
         """
@@ -221,18 +222,18 @@ class Cache:
             return self._read_past(store, key, sha256, error)
 
     def _read_past(self, store: ObjectStore, key: str, sha256: str, full: OSError) -> bytes:
-        """The bytes of an object that there is no room for."""
+        """Read an object without the cache, as the disk is full."""
         if not self._has_warned_of_room:
             self._has_warned_of_room = True
             logger.warning("Small objects are read without the cache for now: %s", full)
-        held = io.BytesIO()
-        _write(_Wanted(store, key, sha256, store.head(key).size, _ignore), held)
-        return held.getvalue()
+        buffer = io.BytesIO()
+        _write(_Request(store, key, sha256, store.head(key).size, _ignore), buffer)
+        return buffer.getvalue()
 
     # Look after
 
     def entries(self) -> list[Entry]:
-        """Every complete entry, least recently used first."""
+        """Return every complete entry, least recently used first."""
         files = sorted((f for f in self._files() if f.is_entry), key=lambda f: f.accessed_ns)
         return [Entry(f.path.name, f.size, _moment(f.accessed_ns), f.pinned) for f in files]
 
@@ -251,10 +252,10 @@ class Cache:
         """
         intact, size, corrupt = 0, 0, []
         for entry in self.entries():
-            found = self._examine(self._path(entry.sha256), entry.sha256, progress or _ignore)
-            if found == "damaged":
+            state = self._examine(self._path(entry.sha256), entry.sha256, progress or _ignore)
+            if state == "damaged":
                 corrupt.append(entry.sha256)
-            elif found == "intact":
+            elif state == "intact":
                 intact, size = intact + 1, size + entry.size
         return Verified(intact, size, tuple(corrupt))
 
@@ -274,30 +275,30 @@ class Cache:
 
     def _fetch(
         self,
-        wanted: _Wanted,
+        request: _Request,
         partial: Path,
-        take: Callable[[Path, str, Path], _Found],
+        take: Callable[[Path, str, Path], _EntryState],
         give: Callable[[Path, Path], None],
     ) -> Fetched:
         """Fill `partial`: `take` it from the entry, or download the entry and `give` it."""
-        entry = self._path(wanted.sha256)
-        if take(entry, wanted.sha256, partial) == "intact":
+        entry = self._path(request.sha256)
+        if take(entry, request.sha256, partial) == "intact":
             return Fetched(from_cache=True)
-        with self._alone(wanted):
-            found = take(entry, wanted.sha256, partial)
-            if found == "intact":
+        with self._only_download(request):
+            state = take(entry, request.sha256, partial)
+            if state == "intact":
                 return Fetched(from_cache=True)
-            if found == "damaged":
-                logger.warning("The cached %s was damaged; it is downloaded again: %s", entry, wanted.title)
+            if state == "damaged":
+                logger.warning("The cached %s was damaged; it is downloaded again: %s", entry, request.title)
                 self._discard(entry)
-            fetched = Fetched(from_cache=False, replaced=found == "damaged")
-            if wanted.size <= self.max_bytes and self._download(wanted, entry, partial, give):
+            fetched = Fetched(from_cache=False, replaced=state == "damaged")
+            if request.size <= self.max_bytes and self._download(request, entry, partial, give):
                 return fetched
         with partial.open("wb") as file:
-            _write(wanted, file)
+            _write(request, file)
         return fetched
 
-    def _take_link(self, entry: Path, sha256: str, partial: Path) -> _Found:
+    def _take_link(self, entry: Path, sha256: str, partial: Path) -> _EntryState:
         try:
             partial.hardlink_to(entry)
         except FileNotFoundError:
@@ -320,7 +321,7 @@ class Cache:
             _mark_used(file, time.time_ns())
         return "intact"
 
-    def _take_copy(self, entry: Path, sha256: str, partial: Path) -> _Found:
+    def _take_copy(self, entry: Path, sha256: str, partial: Path) -> _EntryState:
         try:
             source = _opened(entry)
         except FileNotFoundError:
@@ -337,7 +338,7 @@ class Cache:
             _mark_used(source, time.time_ns())
         return "intact"
 
-    def _examine(self, entry: Path, sha256: str, progress: Progress) -> _Found:
+    def _examine(self, entry: Path, sha256: str, progress: Progress) -> _EntryState:
         try:
             file = _opened(entry)
         except FileNotFoundError:
@@ -348,8 +349,8 @@ class Cache:
             return "damaged"
         with file:
             status = os.fstat(file.fileno())
-            found = _hash(file, progress)
-            if found == sha256:
+            actual = _hash(file, progress)
+            if actual == sha256:
                 _record(entry, status)
                 _mark_used(file, status.st_atime_ns)
                 return "intact"
@@ -365,49 +366,49 @@ class Cache:
     # Download
 
     def _download(
-        self, wanted: _Wanted, entry: Path, partial: Path, give: Callable[[Path, Path], None]
+        self, request: _Request, entry: Path, partial: Path, give: Callable[[Path, Path], None]
     ) -> bool:
-        """Whether there was room: then the object is the entry, and `partial` too."""
+        """Download the object into its entry and `partial`; False if there is no room for it."""
         try:
-            with _reporting_full_disk(self._folder, wanted.size):
-                held = self._hold_room(wanted)
+            with _reporting_full_disk(self._folder, request.size):
+                reserved = self._hold_room(request)
         except OSError as error:
             if error.errno not in _READ_ONLY:
                 raise
             logger.warning("The cache cannot be written, so nothing is kept: %s", error)
             return False
-        if held is None:
+        if reserved is None:
             return False
         try:
-            with _reporting_full_disk(self._folder, wanted.size), held.open("r+b") as file:
-                _write(wanted, file)
+            with _reporting_full_disk(self._folder, request.size), reserved.open("r+b") as file:
+                _write(request, file)
                 status = _settle(file)
             try:
-                give(held, partial)
+                give(reserved, partial)
             finally:
-                held.replace(entry)
+                reserved.replace(entry)
                 _record(entry, status)
         finally:
-            held.unlink(missing_ok=True)
+            reserved.unlink(missing_ok=True)
         return True
 
-    def _hold_room(self, wanted: _Wanted) -> Path | None:
-        """A file of the object's size that counts from now on; None where what is in use leaves no room."""
-        held = _unfinished(self._path(wanted.sha256))
-        held.parent.mkdir(parents=True, exist_ok=True)
-        with self._locked(_ROOM, lambda: True) as room:
-            used = self._count_in(room)
-            if used is None or self._excess(used, wanted.size) > 0:
-                used = self._make_room(wanted.size)
-            if used + wanted.size > self.max_bytes:
+    def _hold_room(self, request: _Request) -> Path | None:
+        """Reserve room with a file of the object's size; None if the entries in use leave too little."""
+        reserved = _unfinished(self._path(request.sha256))
+        reserved.parent.mkdir(parents=True, exist_ok=True)
+        with self._locked(_ROOM, lambda: True) as lock:
+            used = self._count_in(lock)
+            if used is None or self._excess(used, request.size) > 0:
+                used = self._make_room(request.size)
+            if used + request.size > self.max_bytes:
                 return None
-            if _free(self._folder) < wanted.size:
-                raise _disk_full(self._folder, wanted.size)
+            if _free(self._folder) < request.size:
+                raise _disk_full(self._folder, request.size)
             # Noted before it is there: a process killed in between leaves the count too high, never too low.
-            self._note_count(room, used + wanted.size)
-            with held.open("xb") as file:
-                file.truncate(wanted.size)
-        return held
+            self._note_count(lock, used + request.size)
+            with reserved.open("xb") as file:
+                file.truncate(request.size)
+        return reserved
 
     def _make_room(self, size: int) -> int:
         """Evict the least recently used for `size` bytes, or nothing where that is not enough; bytes left."""
@@ -430,24 +431,24 @@ class Cache:
         return used - freed
 
     def _excess(self, used: int, size: int) -> int:
-        """Bytes that must go before `size` more fit: within the bound, and on the disk."""
+        """Return how many bytes must be evicted before `size` more fit, within the bound and on the disk."""
         return max(used + size - self.max_bytes, size - _free(self._folder))
 
-    def _count_in(self, room: int | None) -> int | None:
-        """Bytes used, at most, as the last process noted; None where they have to be counted.
+    def _count_in(self, lock: int | None) -> int | None:
+        """Return the bytes in use (at most) as the last process noted them; None if they have to be counted.
 
         Each process counts once for itself: that heals what a power failure or a stranger's hand did.
         """
-        if room is None or not self._has_counted:
+        if lock is None or not self._has_counted:
             return None
         try:
-            return int(os.pread(room, 32, 0))
+            return int(os.pread(lock, 32, 0))
         except ValueError:
             return None
 
-    def _note_count(self, room: int | None, used: int) -> None:
-        if room is not None:
-            os.pwrite(room, b"%032d" % used, 0)
+    def _note_count(self, lock: int | None, used: int) -> None:
+        if lock is not None:
+            os.pwrite(lock, b"%032d" % used, 0)
             self._has_counted = True
 
     # Files
@@ -475,16 +476,16 @@ class Cache:
     # Locks
 
     @contextmanager
-    def _alone(self, wanted: _Wanted) -> Iterator[None]:
+    def _only_download(self, request: _Request) -> Iterator[None]:
         """Keep others from downloading the same object meanwhile; wait for one that does, while it moves."""
         began = time.monotonic()
 
         def wait() -> bool:
-            wanted.progress(0)
+            request.progress(0)
             waited = time.monotonic() - began
-            return waited < PATIENCE.total_seconds() or self._is_moving(wanted.sha256)
+            return waited < PATIENCE.total_seconds() or self._is_moving(request.sha256)
 
-        with self._locked(wanted.sha256, wait):
+        with self._locked(request.sha256, wait):
             yield
 
     def _is_moving(self, sha256: str) -> bool:
@@ -525,18 +526,18 @@ class Cache:
 def _lock_file(path: Path, wait: Callable[[], bool]) -> int | None:
     """Wait in short looks: a signal, or what `wait` raises, ends the wait in any thread."""
     while True:
-        lock, held = os.open(path, os.O_RDWR | os.O_CREAT, 0o600), False
+        lock, is_locked = os.open(path, os.O_RDWR | os.O_CREAT, 0o600), False
         try:
             while not _is_won(lock):
                 if not wait():
                     return None
                 time.sleep(LOOK)
             # Who held it before has removed it under this process's hands; then another one counts.
-            held = _is_file(path, lock)
-            if held:
+            is_locked = _is_file(path, lock)
+            if is_locked:
                 return lock
         finally:
-            if not held:
+            if not is_locked:
                 os.close(lock)
 
 
@@ -565,7 +566,7 @@ def _remove_unheld(path: Path) -> None:
 
 
 def _is_file(path: Path, opened: int) -> bool:
-    """Whether the name still stands for the file that is open."""
+    """True if the name still points at the open file."""
     try:
         return os.path.samestat(path.stat(), os.fstat(opened))
     except FileNotFoundError:
@@ -575,30 +576,30 @@ def _is_file(path: Path, opened: int) -> bool:
 # Downloads
 
 
-def _write(wanted: _Wanted, file: BinaryIO) -> None:
+def _write(request: _Request, file: BinaryIO) -> None:
     """Write the stored object into a file, verified."""
     counted, size = Digest(), 0
-    for chunk in counted.through(wanted.store.stream(wanted.key, chunk_size=DOWNLOAD_CHUNK)):
+    for chunk in counted.through(request.store.stream(request.key, chunk_size=DOWNLOAD_CHUNK)):
         size += len(chunk)
-        if size > wanted.size:
+        if size > request.size:
             raise DigestMismatch(
                 _(
                     "%(file)s is damaged: it is longer than the %(count)s bytes that were recorded. Make "
                     "or publish it again.",
-                    file=wanted.title,
-                    count=num(wanted.size, ","),
+                    file=request.title,
+                    count=num(request.size, ","),
                 )
             )
         file.write(chunk)
-        wanted.progress(len(chunk))
-    counted.expect(wanted.sha256, wanted.title)
-    if size != wanted.size:  # room was held for all of it, and would follow as zeros
+        request.progress(len(chunk))
+    counted.expect(request.sha256, request.title)
+    if size != request.size:  # room was held for all of it, and would follow as zeros
         raise DigestMismatch(
             _(
                 "%(file)s is damaged: it is shorter than the %(count)s bytes that were recorded. Make "
                 "or publish it again.",
-                file=wanted.title,
-                count=num(wanted.size, ","),
+                file=request.title,
+                count=num(request.size, ","),
             )
         )
 
@@ -630,7 +631,7 @@ def _give_copy(source: Path, partial: Path) -> None:
 
 @contextmanager
 def _appearing(destination: Path, size: int) -> Iterator[Path]:
-    """A temporary name beside `destination`, which becomes it when the block ends well."""
+    """Yield a temporary name beside `destination`, which becomes it when the block ends well."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     partial = destination.with_name(f".{destination.name[:40]}.{uuid.uuid4().hex}.part")
     try:
@@ -653,7 +654,7 @@ def _files_in(folder: Path) -> list[_File]:
 
 
 def _look(path: Path) -> _File | None:
-    """A file as it stands; None when another process has removed it."""
+    """Return a file as it stands; None when another process has removed it."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -663,7 +664,7 @@ def _look(path: Path) -> _File | None:
 
 
 def _opened(path: Path) -> BinaryIO | None:
-    """A file, open for reading; None for what else bears its name: a pipe would be waited for, a link leads away."""
+    """Open a file for reading; None for anything but a regular file: reading a pipe would block, a link leads away."""
     try:
         opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -677,12 +678,12 @@ def _opened(path: Path) -> BinaryIO | None:
 
 
 def _unfinished(path: Path) -> Path:
-    """A name for a file that is to become `path`: it tells whose it is."""
+    """Return a name for a file that is to become `path`; it holds the host and process that write it."""
     return path.with_name(f".{path.name[:_NAMED]}.{_host()}.{os.getpid()}.{uuid.uuid4().hex}.part")
 
 
 def _is_left(file: _File) -> bool:
-    """Whether an unfinished file has no one left to finish it."""
+    """True if the process that was writing an unfinished file is gone."""
     if time.time() - file.modified > STALE.total_seconds():
         return True
     named = _UNFINISHED.fullmatch(file.path.name)
@@ -691,7 +692,7 @@ def _is_left(file: _File) -> bool:
 
 @cache
 def _host() -> str:
-    """This machine, and this space of process numbers on it: containers may share a name and a folder."""
+    """Return this machine, and this space of process numbers on it: containers may share a name and a folder."""
     try:
         space = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -717,8 +718,9 @@ def _record_of(entry: Path) -> Path:
 
 
 def _facts(status: os.stat_result) -> dict[str, int | str | None]:
-    """What must be as it was for an entry to be trusted. What was verified before the machine was started is hashed
-    again, so no download waits for the disk.
+    """Return the facts that must be unchanged for an entry to be used without hashing it again.
+
+    The boot is one of them: a download is not flushed to disk, so what was written before a crash may be damaged.
     """
     return {
         "size": status.st_size,
@@ -730,7 +732,7 @@ def _facts(status: os.stat_result) -> dict[str, int | str | None]:
 
 @cache
 def _boot() -> str | None:
-    """What names the time since this machine was started; None where the system does not say."""
+    """Return the id of this machine's boot; None if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() or None
     except OSError:
@@ -738,7 +740,7 @@ def _boot() -> str | None:
 
 
 def _recorded(entry: Path) -> object:
-    """What the entry was when it was verified; None where nothing readable says so."""
+    """Read the facts of an entry when it was last verified; None if there is no readable record."""
     try:
         if (record := _opened(_record_of(entry))) is None:
             return None
@@ -800,7 +802,7 @@ def _removed(path: Path) -> bool:
 
 
 def _free(folder: Path) -> int:
-    """Bytes free on a folder's disk; without end where the file system does not say."""
+    """Return the bytes free on a folder's disk; a huge number if the file system does not say."""
     usage = shutil.disk_usage(folder)
     return usage.free if usage.total else sys.maxsize
 
@@ -828,7 +830,7 @@ def _disk_full(folder: Path, size: int) -> DiskFull:
 
 
 def _checked(sha256: str) -> str:
-    """A digest that can be a file's name; it may come from a manifest that someone else wrote."""
+    """Return a digest that can be a file's name; it may come from a manifest that someone else wrote."""
     if not _DIGEST.fullmatch(sha256):
         raise InvalidInput(
             _("%(value)s is no SHA-256 digest in hexadecimal. Publish the version again.", value=repr(sha256))
@@ -841,4 +843,4 @@ def _moment(ns: int) -> datetime:
 
 
 def _ignore(size: int) -> None:
-    """Progress that no one asked for."""
+    """Ignore progress: the default callback."""

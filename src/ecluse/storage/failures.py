@@ -14,12 +14,12 @@ from obstore import exceptions as obstore_errors
 
 from ecluse.sentences import _
 
-#: What obstore raises. Anything else that passes through it is the caller's own.
+#: Errors that obstore raises; any other error comes from the caller's own chunks.
 ANSWERS: Final = (obstore_errors.BaseError, OSError)
 
 _STATUS: Final = re.compile(r"(?:status code: |status: )(\d{3})")
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>|x-ms-error-code: (\w+)")
-#: What the text of an error holds → what happened. The first that fits.
+#: Text in an error → what happened. The first match counts.
 _REASONS: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
     (re.compile("(ConnectionRefused)"), _("the connection was refused")),
     (re.compile("(dns error|failed to lookup address)"), _("its name was not found")),
@@ -41,7 +41,7 @@ _WRONG_KEYS: Final = frozenset(
 )
 _WRONG_CLOCK: Final = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 _NO_BUCKET: Final = frozenset({"NoSuchBucket", "ContainerNotFound"})
-#: Requests of these statuses were not carried out, or not now: too early, busy, in each other's way.
+#: Statuses after which trying again may help: too early, busy, in conflict with another request.
 _AGAIN: Final = frozenset({408, 409, 425, 429})
 
 
@@ -92,7 +92,7 @@ class Failure:
 
 
 def read_failure(error: BaseException) -> Failure:
-    """What an error raised by obstore says."""
+    """Return what an error raised by obstore says."""
     text = str(error)
     status = _STATUS.search(text)
     code = _CODE.search(text)

@@ -41,14 +41,14 @@ def join_key(*parts: str) -> str:
 
 
 def is_within(key: str, prefix: str) -> bool:
-    """Whether `key` lies under `prefix`, compared by whole segments: `user_1/x` is not within `user_12`."""
-    wanted = prefix.split("/")
+    """Return whether `key` lies under `prefix`, compared by whole segments: `user_1/x` is not within `user_12`."""
+    prefix_segments = prefix.split("/")
     segments = key.split("/")
-    return len(segments) > len(wanted) and segments[: len(wanted)] == wanted
+    return len(segments) > len(prefix_segments) and segments[: len(prefix_segments)] == prefix_segments
 
 
 def safe_filename(name: str) -> str:
-    """A person's file name as one ASCII key segment that any S3 tool can handle; never empty."""
+    """Return a person's file name as one ASCII key segment that any S3 tool can handle; never empty."""
     last = re.split(r"[/\\]", name)[-1]
     plain = unicodedata.normalize("NFKD", last).encode("ascii", "ignore").decode()
     cleaned = re.sub(r"[^A-Za-z0-9._-]+", "_", plain).strip("._-")
@@ -76,7 +76,7 @@ def _check_segment(segment: str, key: str) -> None:
 
 
 def _readings(segment: str) -> set[str]:
-    """The segment as other software may read it: percent-decoded (until nothing changes), then normalised."""
+    """Return the segment as other software may read it: percent-decoded (until nothing changes), then normalised."""
     forms = {segment}
     decoded = segment
     while (once := unquote(decoded, errors="replace")) != decoded:

@@ -47,7 +47,7 @@ _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 #: Bytes that are gathered before they are written.
 _BATCH: Final = 1024 * 1024
-#: A folder that is deleted while a write makes it is made again this often.
+#: How often a folder is made again that is deleted while a write needs it.
 _TURNS: Final = 100
 
 
@@ -112,19 +112,19 @@ class PosixBackend:
                 self._delete(folder, names)
 
     def stale_uploads(self, prefix: str, older_than: timedelta, *, remove: bool) -> StaleUploads:
-        limit, found = time.time() - older_than.total_seconds(), StaleUploads(0, 0)
+        limit, total = time.time() - older_than.total_seconds(), StaleUploads(0, 0)
         with self._reported(prefix or "/"):
             for path, _rest, names, folder in os.fwalk(self._root / prefix):
                 sizes = [
                     _left_behind(folder, name, limit, remove=remove) for name in names if _is_hidden(name)
                 ]
-                left = [size for size in sizes if size is not None]
-                found += StaleUploads(len(left), sum(left))
-                if left and remove:
+                stale_sizes = [size for size in sizes if size is not None]
+                total += StaleUploads(len(stale_sizes), sum(stale_sizes))
+                if stale_sizes and remove:
                     self._prune(Path(path).relative_to(self._root).parts)
             if remove and not prefix:
                 self._remove_orphaned_attributes(limit)
-        return found
+        return total
 
     # Read
 
@@ -145,8 +145,8 @@ class PosixBackend:
             recorded = self._root / _ATTRIBUTES / _identity(os.fstat(file))
         with self._reported(path):
             try:
-                found = json.loads(recorded.read_bytes())
-                return {str(name): str(value) for name, value in found["attributes"].items()}
+                record = json.loads(recorded.read_bytes())
+                return {str(name): str(value) for name, value in record["attributes"].items()}
             except FileNotFoundError:
                 return {}
             except (ValueError, KeyError, AttributeError) as error:
@@ -220,7 +220,7 @@ class PosixBackend:
     def _writing(
         self, path: str, *, create_only: bool = False, attributes: Mapping[str, str]
     ) -> Iterator[int]:
-        """A hidden file open for writing, which becomes `path` when the block ends without an error."""
+        """Yield a hidden file open for writing, which becomes `path` when the block ends without an error."""
         *folders, name = path.split("/")
         if folders[:1] == [_ATTRIBUTES] or any(map(_is_hidden, path.split("/"))):
             raise InvalidKey(
@@ -228,7 +228,7 @@ class PosixBackend:
             )
         hidden = f"{_PARTIAL}{os.getpid()}-{uuid.uuid4().hex}{_SUFFIX}"
         with self._reported(path):
-            folder, file = self._made(folders, hidden)
+            folder, file = self._create_hidden(folders, hidden)
         published = False
         try:
             yield file
@@ -253,8 +253,8 @@ class PosixBackend:
             if not published:
                 self._prune(folders)
 
-    def _made(self, folders: Sequence[str], hidden: str) -> tuple[int, int]:
-        """The folder, made as needed, and a new file in it, locked for as long as its writer lives."""
+    def _create_hidden(self, folders: Sequence[str], hidden: str) -> tuple[int, int]:
+        """Return the folder, made as needed, and a new file in it, locked for as long as its writer lives."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         for turn in range(_TURNS):
             folder = -1
@@ -275,13 +275,13 @@ class PosixBackend:
 
     def _publish(self, folder: int, hidden: str, name: str, path: str, *, create_only: bool) -> None:
         """Give the hidden file its name."""
-        found = _stat(folder, name)
-        if found is not None and stat.S_ISDIR(found.st_mode):
+        existing = _stat(folder, name)
+        if existing is not None and stat.S_ISDIR(existing.st_mode):
             raise self._conflict(path)
         if not create_only:
             os.replace(hidden, name, src_dir_fd=folder, dst_dir_fd=folder)
-            if found is not None:
-                self._forget(_identity(found))
+            if existing is not None:
+                self._forget(_identity(existing))
             return
         try:
             os.link(hidden, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
@@ -318,7 +318,7 @@ class PosixBackend:
         (self._root / _ATTRIBUTES / identity).unlink(missing_ok=True)
 
     def _remove_orphaned_attributes(self, limit: float) -> None:
-        """Those whose file never appeared, or was changed or removed by another tool."""
+        """Remove attributes whose object never appeared, or was changed or removed by another tool."""
         for recorded in (self._root / _ATTRIBUTES).glob("*"):
             if recorded.stat().st_mtime < limit and not self._is_in_use(recorded):
                 recorded.unlink(missing_ok=True)
@@ -337,12 +337,12 @@ class PosixBackend:
             return
         try:
             for name in names:
-                found = _stat(folder, name)
-                if found is None or stat.S_ISDIR(found.st_mode):
+                existing = _stat(folder, name)
+                if existing is None or stat.S_ISDIR(existing.st_mode):
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=folder)
-                self._forget(_identity(found))
+                self._forget(_identity(existing))
             os.fsync(folder)
         finally:
             os.close(folder)
@@ -363,7 +363,7 @@ class PosixBackend:
     # Paths
 
     def _folder(self, path: str, *, make: bool = False) -> int:
-        """A descriptor of the folder at `path`, reached without following a link."""
+        """Return a descriptor of the folder at `path`, reached without following a link."""
         try:
             folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -414,7 +414,7 @@ class PosixBackend:
             os.close(file)
 
     def _chunks(self, path: str, size: int, start: int, end: int | None) -> Iterator[bytes]:
-        """Nothing once the file is open, then its bytes; closed when they are used up or no longer wanted."""
+        """Yield b"" once the file is open, then its bytes. The file is closed after the last one."""
         with self._opened(path) as file:
             yield b""
             at = start
@@ -510,9 +510,9 @@ def _make(folder: int, segment: str) -> None:
 
 
 def _write(file: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(file, rest) :]
+    remaining = memoryview(data)
+    while remaining:
+        remaining = remaining[os.write(file, remaining) :]
 
 
 def _begin_flushing(file: int, start: int, length: int) -> None:
@@ -523,7 +523,7 @@ def _begin_flushing(file: int, start: int, length: int) -> None:
 
 
 async def _batches(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """What arrives in small pieces, in pieces worth a change of thread."""
+    """Yield what arrives in small pieces, in pieces worth a change of thread."""
     batch = bytearray()
     async for chunk in chunks:
         batch += chunk
@@ -534,10 +534,10 @@ async def _batches(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _walk(folder: int, inside: str, after: str | None) -> Iterator[ObjectInfo]:
-    """The files below an open folder in the order of their whole keys; closes the folder."""
+    """Yield the files below an open folder in the order of their whole keys; closes the folder."""
     try:
-        found = _entries(folder, inside)
-        for name, entry in sorted(found, key=lambda item: _sorted_as(*item)):
+        entries = _entries(folder, inside)
+        for name, entry in sorted(entries, key=lambda item: _sorted_as(*item)):
             key = f"{inside}{name}"
             if entry.is_dir(follow_symlinks=False):
                 below = f"{key}/"
@@ -557,13 +557,13 @@ def _walk(folder: int, inside: str, after: str | None) -> Iterator[ObjectInfo]:
 
 
 def _entries(folder: int, inside: str) -> list[tuple[str, os.DirEntry[str]]]:
-    """What lies in an open folder, but for what this store keeps for itself and names that are no text."""
-    own = _ATTRIBUTES if not inside else None
-    with os.scandir(folder) as found:
+    """Return what lies in an open folder, but for what this store keeps for itself and names that are no text."""
+    reserved = _ATTRIBUTES if not inside else None
+    with os.scandir(folder) as scanned:
         return [
             (entry.name, entry)
-            for entry in found
-            if entry.name != own and not _is_hidden(entry.name) and _is_text(entry.name)
+            for entry in scanned
+            if entry.name != reserved and not _is_hidden(entry.name) and _is_text(entry.name)
         ]
 
 
@@ -597,7 +597,9 @@ def _identity(status: os.stat_result) -> str:
 
 
 def _left_behind(folder: int, name: str, limit: float, *, remove: bool) -> int | None:
-    """The bytes of a hidden file whose writer is gone, untouched since `limit`; None where it is not such a file."""
+    """Return the bytes of a hidden file whose writer is gone, untouched since `limit`; None where it is not such a
+    file.
+    """
     try:
         file = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError:

@@ -122,7 +122,7 @@ class Cost:
 
 @cache
 def load_prices() -> Prices:
-    """The table in `prices.json`."""
+    """Return the table in `prices.json`."""
     raw: dict[str, Any] = json.loads(SOURCE.read_text(encoding="utf-8"))
     offers = tuple(
         Offer(**offer | {"free": FreeShare(**offer["free"]), "note": Sentence(offer["note"], {})})
@@ -141,7 +141,7 @@ def monthly_costs(
     read_bytes: int | None = None,
     prices: Prices | None = None,
 ) -> list[Cost]:
-    """What a month costs at every offer, the cheapest first.
+    """Return what a month costs at every offer, the cheapest first.
 
     `stored_bytes` in `objects` lie there all month; `puts` and `gets` are requests a month, `egress_bytes` what
     leaves the provider and `read_bytes` what is read there (default: what leaves). Where only the mean size of the
@@ -164,7 +164,7 @@ def monthly_costs(
 
 
 def offer_of(url: str, access: Access) -> Offer | None:
-    """The offer whose list price holds for the store at `url`; None where there is no such price, as on a disk."""
+    """Return the offer whose list price applies to the store at `url`; None if there is none, as for a disk."""
     parts = urlsplit(url)
     name = _SCHEMES.get(parts.scheme)
     if parts.scheme == "s3":

@@ -45,7 +45,7 @@ T = TypeVar("T")
 NONCE: Final = "eclusenonce"
 #: Parts of 8 MiB that wait in memory, of all uploads together; each has at least two.
 _PARTS_IN_FLIGHT: Final = 12
-#: Bytes that any store takes within its patience, however many others send: they are sent as everything small.
+#: Uploads up to this size go through the client with the short timeout: any store takes them within its patience.
 _QUICK: Final = 64 * 1024
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 10.0
@@ -163,15 +163,15 @@ class RemoteBackend:
         await asyncio.to_thread(self._check_size, path, nonce, arriving.size)
 
     async def _attended(
-        self, sending: Coroutine[Any, Any, object], taken: Callable[[], int], path: str, begun: float
+        self, sending: Coroutine[Any, Any, object], bytes_taken: Callable[[], int], path: str, begun: float
     ) -> None:
         """Wait for a write as long as its bytes move, or the store answers at all: it may be slow, and not away."""
         task = asyncio.ensure_future(sending)
         try:
             while not task.done():
-                before = taken()
+                before = bytes_taken()
                 await asyncio.wait({task}, timeout=self._patience)
-                if not task.done() and taken() == before:
+                if not task.done() and bytes_taken() == before:
                     await asyncio.to_thread(self._expect_answer, path, begun)
             await task
         finally:
@@ -228,8 +228,8 @@ class RemoteBackend:
         return _info(self._insist("HEAD", path, lambda: obstore.head(self._store, path)))
 
     def attributes(self, path: str) -> dict[str, str]:
-        _rest, found = self._inspect(path)
-        return {name: value for name, value in found.items() if name != NONCE}
+        _rest, attributes = self._inspect(path)
+        return {name: value for name, value in attributes.items() if name != NONCE}
 
     def list(self, prefix: str, *, after: str | None) -> Iterator[ObjectInfo]:
         begun, pauses = time.monotonic(), _pauses()
@@ -251,16 +251,18 @@ class RemoteBackend:
         return None
 
     def list_names(self, prefix: str) -> builtins.list[str]:
-        found = self._insist("LIST", prefix, lambda: obstore.list_with_delimiter(self._store, prefix or None))
-        return [path.rstrip("/").rsplit("/", 1)[-1] for path in found["common_prefixes"]]
+        listing = self._insist(
+            "LIST", prefix, lambda: obstore.list_with_delimiter(self._store, prefix or None)
+        )
+        return [path.rstrip("/").rsplit("/", 1)[-1] for path in listing["common_prefixes"]]
 
     # The place itself
 
     def sign(self, path: str, method: Method, expires: timedelta) -> str:
         if self._unsigned is not None:
             raise CannotSign(self._unsigned)
-        own = self._administration and self._administration.sign(path, method, expires)
-        return own or self._insist("SIGN", path, lambda: obstore.sign(self._store, method, path, expires))
+        signed = self._administration and self._administration.sign(path, method, expires)
+        return signed or self._insist("SIGN", path, lambda: obstore.sign(self._store, method, path, expires))
 
     def ensure_bucket(self) -> bool:
         if self._administration is None or self._is_there():
@@ -308,7 +310,7 @@ class RemoteBackend:
 
     @contextmanager
     def _parts(self) -> Iterator[int]:
-        """How many parts an upload that begins now may have in flight."""
+        """Yield how many parts an upload that begins now may have in flight."""
         with self._lock:
             self._uploads += 1
             share = max(_PARTS_IN_FLIGHT // self._uploads, 2)
@@ -321,7 +323,7 @@ class RemoteBackend:
     def _is_stored(
         self, path: str, nonce: str, error: BaseException, begun: float, *, create_only: bool = False
     ) -> bool:
-        """Whether a write that failed was carried out all the same; raises where trying again cannot help.
+        """Return whether a write that failed was carried out all the same; raises where trying again cannot help.
 
         A create-only write that was repeated after its acknowledgement was lost meets its own object.
         """
@@ -330,12 +332,12 @@ class RemoteBackend:
         if failure.no_bucket or not (refused or failure.may_pass or failure.missing):
             raise self._explained("PUT", path, failure, begun) from error
         try:
-            _rest, found = self._inspect(path, begun)
+            _rest, attributes = self._inspect(path, begun)
         except ObjectNotFound:
             return False
         except StoreUnavailable:
             raise self._explained("PUT", path, failure, begun) from error
-        if found.get(NONCE) == nonce:
+        if attributes.get(NONCE) == nonce:
             return True
         if create_only:
             raise ObjectExists(
@@ -344,7 +346,7 @@ class RemoteBackend:
         return False
 
     def _check_size(self, path: str, nonce: str, size: int) -> None:
-        """Remove what arrived in another size than it was sent; another writer's object is its own business."""
+        """Remove an object that arrived in another size than it was sent, unless another writer has replaced it."""
         self._met = True
         found, attributes = self._inspect(path)
         if found.size != size and attributes.get(NONCE) == nonce:
@@ -361,18 +363,18 @@ class RemoteBackend:
             )
 
     def _inspect(self, path: str, begun: float | None = None) -> tuple[ObjectInfo, dict[str, str]]:
-        """An object's size and time, and all its attributes, in one request; patience counts from `begun`."""
+        """Return an object's size and time, and all its attributes, in one request; patience counts from `begun`."""
 
         def ask() -> Any:
             return obstore.get(self._store, path, options={"head": True})
 
-        found = self._insist("HEAD", path, ask, begun)
-        return _info(found.meta), dict(found.attributes)
+        answer = self._insist("HEAD", path, ask, begun)
+        return _info(answer.meta), dict(answer.attributes)
 
     # Reading
 
     def _open(self, path: str, start: int, end: int | None, *, e_tag: str | None) -> Any:
-        """An object's answer from `start`; None where it has no byte there."""
+        """Return an object's answer from `start`; None where it has no byte there."""
         options: Any = {} if e_tag is None else {"if_match": e_tag}
         if start or end is not None:
             options["range"] = {"offset": start} if end is None else (start, end)
@@ -390,7 +392,7 @@ class RemoteBackend:
         return self._insist("GET", path, ask)
 
     def _chunks(self, path: str, opened: Any, size: int) -> Iterator[bytes]:
-        """The bytes of an answer; where it breaks, the rest from another one for the same object."""
+        """Yield the bytes of an answer; where it breaks, the rest from another one for the same object."""
         e_tag = opened.meta["e_tag"]
         at, end = opened.range
         body = iter(opened.stream(min_chunk_size=size))
@@ -427,7 +429,7 @@ class RemoteBackend:
     # Insisting
 
     def _insist(self, verb: str, path: str, ask: Callable[[], T], begun: float | None = None) -> T:
-        """The answer to a request that may be repeated, asked again as long as that may help."""
+        """Send a request that may be repeated, again and again while that may help, and return its answer."""
         begun = time.monotonic() if begun is None else begun
         for pause in _pauses():
             try:
@@ -442,9 +444,10 @@ class RemoteBackend:
         raise AssertionError("pauses never end")
 
     def _wait(self, pause: float, verb: str, path: str, error: BaseException, begun: float) -> None:
-        """Wait before another turn; raise where it cannot help, or patience is at its end.
+        """Sleep before another attempt; raise if it cannot help, or the patience is used up.
 
-        A turn may take as long again, for obstore repeats too: the last one begins at half of the time.
+        The last attempt begins when half of the patience is spent, as obstore repeats requests too and may take the
+        other half.
         """
         failure = read_failure(error)
         spent = time.monotonic() - begun
@@ -519,7 +522,7 @@ class RemoteBackend:
         )
 
     def _is_there(self) -> bool:
-        """Whether the bucket can be listed."""
+        """Return whether the bucket can be listed."""
         try:
             self._insist("LIST", "/", lambda: next(iter(obstore.list(self._store)), None))
         except StoreUnavailable as error:
@@ -530,7 +533,7 @@ class RemoteBackend:
         return True
 
     def _bucket_is_missing(self) -> bool:
-        """Whether what is not there is the bucket itself: an answer to HEAD does not say."""
+        """True if the bucket itself is missing, which the answer to a HEAD request does not say."""
         if self._met:
             return False
         try:
@@ -566,7 +569,7 @@ class _Chunks:
         return chunk
 
     def take(self, size: int) -> bytes:
-        """The first chunks, at least `size` bytes unless they end before."""
+        """Return the first chunks, at least `size` bytes unless they end before."""
         pieces: list[bytes] = []
         while self.size < size and (piece := next(self, None)) is not None:
             pieces.append(piece)
@@ -621,7 +624,7 @@ def _batched(paths: Sequence[str], size: int) -> Iterator[list[str]]:
 
 
 def _pauses() -> Iterator[float]:
-    """Seconds between turns: longer each time, and not the same for all who wait."""
+    """Yield the seconds between attempts: longer each time, with jitter so that clients do not retry together."""
     pause = _FIRST_PAUSE
     while True:
         yield pause * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)

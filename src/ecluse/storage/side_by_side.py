@@ -18,14 +18,14 @@ def transfer_all(
     items: Sequence[T],
     progress: Callable[[int], None] | None = None,
 ) -> list[R]:
-    """What `transfer(item, told)` returns for each item, in their order; it calls `told` with every chunk.
+    """Call `transfer(item, progress)` for each item, several at a time, and return the results in order.
 
     Raises:
         Exception: whatever the first transfer that failed raised.
     """
     stop = threading.Event()
 
-    def told(count: int) -> None:
+    def count_bytes(count: int) -> None:
         if stop.is_set():
             raise _Stopped
         if progress is not None:
@@ -34,7 +34,7 @@ def transfer_all(
     def run(item: T) -> R:
         if stop.is_set():
             raise _Stopped
-        return transfer(item, told)
+        return transfer(item, count_bytes)
 
     with ThreadPoolExecutor(min(AT_ONCE, len(items)) or 1, thread_name_prefix="transfer") as pool:
         running = [pool.submit(run, item) for item in items]

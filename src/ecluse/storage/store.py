@@ -40,7 +40,7 @@ from ecluse.storage.backend import (
 from ecluse.storage.keys import checked_key, is_within, join_key
 from ecluse.storage.side_by_side import transfer_all
 
-#: Told how many bytes passed since it was last told, from any thread; negative where a transfer begins anew.
+#: Called with the number of bytes since the last call, from any thread; negative if a transfer starts over.
 Progress = Callable[[int], None]
 
 #: The attributes that every store knows by these names; others are small letters and digits.
@@ -50,8 +50,8 @@ STANDARD_ATTRIBUTES: Final = frozenset(
 _SHORTEST_SIGNATURE: Final = timedelta(seconds=1)
 _LONGEST_SIGNATURE: Final = timedelta(days=7)
 
-#: What arrives is hashed and written in pieces of this size: with 1 MiB a verified download takes a fifth longer,
-#: for the connection idles meanwhile (benchmarks/storage.py).
+#: Size of the chunks that are hashed and written. With 1 MiB a verified download takes a fifth longer, as the
+#: connection idles while a chunk is hashed (benchmarks/storage.py).
 DOWNLOAD_CHUNK: Final = 256 * 1024
 
 
@@ -92,16 +92,16 @@ class ObjectStore:
         return f"{self._backend.url}{self.prefix}"
 
     def scoped(self, prefix: str) -> ObjectStore:
-        """The part of this store under `prefix`. No key given to it reaches outside."""
+        """Return the part of this store under `prefix`. No key given to it reaches outside."""
         where = join_key(self.prefix, checked_key(prefix))
         return ObjectStore(self._backend, where, opened=self._opened)
 
     def url_of(self, key: str) -> str:
-        """The object's address, such as `s3://bucket/user_data/…`."""
+        """Return the object's address, such as `s3://bucket/user_data/…`."""
         return f"{self._backend.url}{self._path(key)}"
 
     def key_of(self, url: str) -> str | None:
-        """The key of the object at a full address; None when it lies elsewhere."""
+        """Return the key of the object at a full address; None when it lies elsewhere."""
         root = self.url if self.url.endswith("/") else f"{self.url}/"
         return url.removeprefix(root) if url.startswith(root) and url != root else None
 
@@ -164,7 +164,7 @@ class ObjectStore:
             if progress is not None and counted.size:
                 progress(-counted.size)
             counted.restart()
-            return _told(counted.through(read_chunks(source)), progress)
+            return _reporting(counted.through(read_chunks(source)), progress)
 
         self._backend.put_stream(
             self._path_to_write(key), chunks, repeatable=True, attributes=checked_attributes(attributes)
@@ -181,7 +181,9 @@ class ObjectStore:
             if path.is_file()
         }
         return transfer_all(
-            lambda key, told: self.upload(files[key], key, progress=told), sorted(files), progress
+            lambda key, progress_of_file: self.upload(files[key], key, progress=progress_of_file),
+            sorted(files),
+            progress,
         )
 
     def copy(self, source: str, destination: str) -> None:
@@ -203,7 +205,7 @@ class ObjectStore:
         return self.stale_uploads(older_than, remove=True).objects
 
     def stale_uploads(self, older_than: timedelta, *, remove: bool = False) -> StaleUploads:
-        """What uploads in this store left behind, untouched for so long; removed, or only counted."""
+        """Count, and with `remove` delete, what uploads left in this store and nothing has touched for `older_than`."""
         limit = datetime.now(UTC) - older_than
         probes = [
             info
@@ -212,19 +214,19 @@ class ObjectStore:
         ]
         if remove:
             self._backend.delete([info.key for info in probes])
-        left = StaleUploads(len(probes), sum(info.size for info in probes))
-        return left + self._backend.stale_uploads(self.prefix, older_than, remove=remove)
+        probes_left = StaleUploads(len(probes), sum(info.size for info in probes))
+        return probes_left + self._backend.stale_uploads(self.prefix, older_than, remove=remove)
 
     # Read
 
     def get(self, key: str) -> bytes:
-        """The object whole. For small objects; see `stream` and `download`."""
+        """Return the object whole. For small objects; see `stream` and `download`."""
         return self._backend.get(self._path(key))
 
     def stream(
         self, key: str, *, chunk_size: int = 1024 * 1024, start: int = 0, end: int | None = None
     ) -> Iterator[bytes]:
-        """Bytes `start` to `end` (exclusive; default: all) in chunks.
+        """Yield bytes `start` to `end` (exclusive; default: all) in chunks.
 
         The object is opened before the first chunk is asked for, so errors come early. Where the connection
         breaks, reading goes on where it stopped; `ObjectChanged` if another object is there by then.
@@ -251,7 +253,7 @@ class ObjectStore:
         chunks = self.stream(key, chunk_size=DOWNLOAD_CHUNK)
         try:
             with partial.open("wb") as file:
-                for chunk in _told(counted.through(chunks), progress):
+                for chunk in _reporting(counted.through(chunks), progress):
                     file.write(chunk)
             if sha256 is not None:
                 counted.expect(sha256, f"{key} in {self.url}")
@@ -293,9 +295,9 @@ class ObjectStore:
             (destination / folder).mkdir(parents=True, exist_ok=True)
         digests = sha256 or {}
 
-        def fetch(path: str, told: Progress) -> Stored:
+        def fetch(path: str, progress_of_file: Progress) -> Stored:
             key = join_key(prefix, path)
-            return self.download(key, destination / path, sha256=digests.get(path), progress=told)
+            return self.download(key, destination / path, sha256=digests.get(path), progress=progress_of_file)
 
         return transfer_all(fetch, paths, progress)
 
@@ -304,7 +306,7 @@ class ObjectStore:
         return replace(self._backend.head(self._path(key)), key=key)
 
     def attributes(self, key: str) -> dict[str, str]:
-        """What was given as `attributes` when the object was written; a store may add its own Content-Type."""
+        """Return what was given as `attributes` when the object was written; a store may add its own Content-Type."""
         return self._backend.attributes(self._path(key))
 
     def exists(self, key: str) -> bool:
@@ -315,7 +317,7 @@ class ObjectStore:
         return True
 
     def list(self, prefix: str = "", *, suffix: str = "", after: str | None = None) -> Iterator[ObjectInfo]:
-        """Everything under `prefix` (whole segments) whose key ends in `suffix`.
+        """Yield everything under `prefix` (whole segments) whose key ends in `suffix`.
 
         The order is the store's own and always the same: that of the keys, or folder by folder (SeaweedFS).
         With `after`, what comes behind that key.
@@ -331,7 +333,7 @@ class ObjectStore:
     def list_page(
         self, prefix: str = "", *, suffix: str = "", after: str | None = None, limit: int = 1000
     ) -> Page:
-        """At most `limit` of `list`, and where to go on."""
+        """Return at most `limit` of `list`, and where to go on."""
         items: list[ObjectInfo] = []
         for info in self.list(prefix, suffix=suffix, after=after):
             if len(items) == limit:
@@ -340,22 +342,23 @@ class ObjectStore:
         return Page(tuple(items), None)
 
     def local_path(self, key: str) -> Path | None:
-        """The file of this machine that holds an object of a `file://` store, for reading alone; None elsewhere.
+        """Return the file of this machine that holds an object of a `file://` store, for reading alone; None
+        elsewhere.
 
         For libraries that read a large file themselves. Whoever can, streams or downloads.
         """
         return self._backend.local_path(self._path(key))
 
     def list_names(self, prefix: str = "") -> builtins.list[str]:
-        """The names directly under `prefix`, folders only, sorted: one request, whatever lies deeper."""
+        """Return the names directly under `prefix`, folders only, sorted: one request, whatever lies deeper."""
         where = join_key(self.prefix, prefix)
-        found = set(self._backend.list_names(where))
-        return sorted(name for name in found if f"{where}/{name}".lstrip("/") != self._opened.staging)
+        names = set(self._backend.list_names(where))
+        return sorted(name for name in names if f"{where}/{name}".lstrip("/") != self._opened.staging)
 
     # The store itself
 
     def sign(self, key: str, method: Method, expires: timedelta) -> str:
-        """An address by which anyone may read (GET) or write (PUT) one object until it expires.
+        """Return an address by which anyone may read (GET) or write (PUT) one object until it expires.
 
         Raises:
             CannotSign: the store has no signed addresses, or none that last so long.
@@ -373,11 +376,11 @@ class ObjectStore:
         return self._backend.ensure_bucket()
 
     def probe(self) -> Capabilities:
-        """What the store can do; asked once and remembered."""
+        """Return what the store can do; asked once and remembered."""
         return self._opened.capabilities()
 
     def can_hold(self, key: str) -> bool:
-        """Whether a key is not one that the store keeps for itself."""
+        """Return whether a key is not one that the store keeps for itself."""
         return not self._opened.is_staged(self._path(key))
 
     def _path(self, key: str) -> str:
@@ -401,7 +404,7 @@ class _Opened:
         self._found: Capabilities | None = None
 
     def is_staged(self, path: str) -> bool:
-        """Whether a path is in the one folder that probes write to, below the root that was opened."""
+        """Return whether a path is in the one folder that probes write to, below the root that was opened."""
         return path == self.staging or is_within(path, self.staging)
 
     def capabilities(self) -> Capabilities:
@@ -445,7 +448,7 @@ def checked_attributes(attributes: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def read_chunks(source: Path, size: int = CHUNK) -> Iterator[bytes]:
-    """A local file in chunks of `size` bytes."""
+    """Yield a local file in chunks of `size` bytes."""
     with source.open("rb") as file:
         while chunk := file.read(size):
             yield chunk
@@ -492,7 +495,7 @@ class Digest:
         self.size += len(chunk)
 
 
-def _told(chunks: Iterable[bytes], progress: Progress | None) -> Iterator[bytes]:
+def _reporting(chunks: Iterable[bytes], progress: Progress | None) -> Iterator[bytes]:
     for chunk in chunks:
         yield chunk
         if progress is not None:

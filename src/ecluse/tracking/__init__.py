@@ -156,7 +156,7 @@ def start(
 
 
 def tracker(catalog: Catalog, run_id: str) -> Tracker:
-    """The tracker of a run whose row was made when it was asked for."""
+    """Return the tracker of a run whose row was made when it was asked for."""
     return Tracker(catalog, run_id)
 
 
@@ -213,7 +213,7 @@ class Compared:
 
 
 def read(transaction: Transaction, user_id: str, run_id: str) -> Tracked:
-    """A run of this user with all that is known of it.
+    """Return a run of this user with all that is known of it.
 
     Raises:
         NotFound: there is none, or it is someone else's.
@@ -223,7 +223,7 @@ def read(transaction: Transaction, user_id: str, run_id: str) -> Tracked:
 
 
 def aliases_of(transaction: Transaction, run: Run) -> tuple[str, ...]:
-    """The aliases that point at the version a run published."""
+    """Return the aliases that point at the version a run published."""
     if run.version is None:
         return ()
     rows = alias_rows.list_aliases(transaction, run.user_id, run.name)
@@ -261,7 +261,7 @@ def compare(transaction: Transaction, user_id: str, run_ids: Sequence[str]) -> C
 
 
 def figures_of(run: Run) -> tuple[Figure, ...]:
-    """The last figure of each metric, that which the run is judged by first."""
+    """Return the last figure of each metric, that which the run is judged by first."""
     main = main_metric(run)
     first = main.name if main else None
     names = sorted(run.metrics, key=lambda name: (name != first, name))
@@ -269,14 +269,14 @@ def figures_of(run: Run) -> tuple[Figure, ...]:
 
 
 def main_metric(run: Run) -> Figure | None:
-    """The figure a run is judged by; None while it has none."""
+    """Return the figure a run is judged by; None while it has none."""
     known = MAIN.get(run.application, ())
     name = next((name for name in known if name in run.metrics), next(iter(sorted(run.metrics)), None))
     return None if name is None else Figure(name, run.metrics[name], better_way(name))
 
 
 def better_way(name: str) -> Literal["higher", "lower"] | None:
-    """Which way a metric gets better, by its name; None where that is not known."""
+    """Return which way a metric gets better, by its name; None where that is not known."""
     if any(word in name for word in _LOWER):
         return "lower"
     return "higher" if any(word in name for word in _HIGHER) else None

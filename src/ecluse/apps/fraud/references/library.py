@@ -19,7 +19,7 @@ from ecluse.catalog import Catalog, audit, references
 from ecluse.catalog.tables import Dataset, ReferenceModel, User
 from ecluse.errors import Forbidden, InvalidInput
 from ecluse.models import CheckedOut
-from ecluse.models.references import check_told
+from ecluse.models.references import check_description
 from ecluse.registry import Manifest, Progress
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
@@ -83,7 +83,7 @@ def checkout(
 def is_readable(row: ReferenceModel) -> bool:
     """Whether what a row says of its table can be read; rows of earlier releases hold what a file said."""
     try:
-        check_told(row.sketches, row.performance)
+        check_description(row.sketches, row.performance)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return False
     return True
