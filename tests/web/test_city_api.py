@@ -235,6 +235,13 @@ def test_administrators_start_runs_and_follow_them(asking: Browser) -> None:
     assert again.json()["run"] == run
 
 
+def test_a_job_of_another_kind_is_no_run_of_the_city(runtime: Runtime, asking: Browser) -> None:
+    (owner,) = runtime.accounts.everyone()
+    with runtime.catalog.write() as transaction:
+        job = runtime.jobs.enqueue("profile", "profile", owner.id, "a table", {}, transaction=transaction)
+    assert asking.get(f"/api/city/runs/{job}").status_code == 404
+
+
 @pytest.mark.parametrize(
     "body", [{"from": DAY}, {"from": DAY, "to": "soon"}, {"from": DAY, "to": "2025-10-01"}]
 )

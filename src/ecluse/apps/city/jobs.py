@@ -21,7 +21,7 @@ from ecluse.catalog import Transaction, audit, runs, users
 from ecluse.catalog.tables import Run as RunRow
 from ecluse.catalog.tables import User, new_id, now
 from ecluse.checkpoints import checkpoints_of
-from ecluse.errors import Forbidden, InvalidInput, JobCancelled
+from ecluse.errors import Forbidden, InvalidInput, JobCancelled, JobNotFound
 from ecluse.jobs import Group, Job, JobKind, Link, Task
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
@@ -142,12 +142,14 @@ def expect_administrator(user: User) -> None:
 
 
 def run_of(runtime: Runtime, user_id: str, run_id: str) -> Run:
-    """How far a run is. Days that were up to date have no job.
+    """Return how far a run is. Days that were up to date have no job.
 
     Raises:
-        JobNotFound: there is no such run, or it is someone else's.
+        JobNotFound: there is no such run, it is someone else's, or the job is of another kind.
     """
     prepare = runtime.jobs.get(user_id, run_id)
+    if prepare.kind != PREPARE:
+        raise JobNotFound(_("No job %(value)s. See: ecluse jobs list", value=run_id))
     first, last = (date.fromisoformat(prepare.subject[name]) for name in ("first", "last"))
     ids = {day_id(run_id, day): day for day in days_between(first, last)}
     found = runtime.jobs.get_many(user_id, [*ids, forecast_id(run_id)])
