@@ -238,9 +238,22 @@ def references(application: Application) -> Iterator[str]:
 
 def folder_of(application: Application, name: str) -> Path | None:
     """The folder `templates`, `static`, `locale` … of an application; None where it has none."""
-    spec = importlib.util.find_spec(application.package)
+    try:
+        spec = importlib.util.find_spec(application.package)
+    except Exception as error:  # noqa: BLE001 (whatever a package of another does when it is imported)
+        leave_out(
+            application, name, f"{application.package} cannot be imported: {type(error).__name__}: {error}"
+        )
+        return None
     places = () if spec is None else spec.submodule_search_locations or ()
     return next((folder for place in places if (folder := Path(place) / name).is_dir()), None)
+
+
+@cache
+def folders(name: str) -> dict[str, Path]:
+    """The folders of this name that applications have, by the name of the application."""
+    found = {application.name: folder_of(application, name) for application in applications()}
+    return {name: folder for name, folder in found.items() if folder is not None}
 
 
 def entry_points() -> Iterator[EntryPoint]:

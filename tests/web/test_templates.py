@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from jinja2 import meta
 
+from ecluse.application import folders
 from ecluse.web import templating
 
 CORE = sorted((templating.HERE / "templates").glob("*.html"))
-TEMPLATES = CORE + sorted(templating.APPS.glob("*/templates/*.html"))
+TEMPLATES = CORE + sorted(path for folder in folders("templates").values() for path in folder.glob("*.html"))
 
 
 def name_of(template: Path) -> str:

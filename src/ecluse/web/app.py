@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -17,13 +18,13 @@ from starlette.staticfiles import NotModifiedResponse
 from starlette.types import ASGIApp, Scope
 
 from ecluse import __version__
-from ecluse.application import parts
+from ecluse.application import applications, folders, parts
 from ecluse.runtime import Runtime
 from ecluse.web import api, health, pages
 from ecluse.web.admission import Admission
 from ecluse.web.errors import add_error_handlers, answer_error, refuse_cross_site, refuse_large_body
 from ecluse.web.security import BodyLimit, Protection
-from ecluse.web.templating import static_url
+from ecluse.web.templating import static_file, static_url
 
 STATIC: Final = Path(__file__).parent / "static"
 #: Endings of the files that text compresses well: images and fonts are compressed already.
@@ -42,7 +43,16 @@ def make_app(runtime: Runtime, *, listens_here: bool = False) -> FastAPI:
     `listens_here`: this machine alone reaches it, so that who asks may be who runs it.
     """
     app = _Application(
-        title="Écluse", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
+        title="Écluse",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_tags=[
+            {"name": tag, "description": text}
+            for application in applications()
+            for tag, text in application.tags.items()
+        ],
     )
     app.state.runtime = runtime
     app.state.listens_here = listens_here
@@ -78,6 +88,14 @@ class _Static(StaticFiles):
     """The files of the pages, compressed for whoever reads that. Pages themselves are sent as they are: they hold
     secrets beside what a visitor wrote, and the length of such an answer would tell of them (BREACH)."""
 
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """Find a file of the shell, or of the application that the path begins with; none outside their folders."""
+        name, _, rest = path.partition("/")
+        folder = folders("static").get(name) if rest else None
+        if folder is None:
+            return super().lookup_path(path)
+        return StaticFiles(directory=folder).lookup_path(rest)
+
     async def get_response(self, path: str, scope: Scope) -> Response:
         """A static file; one asked for by its digest, as `static_url` writes it, may be kept for ever."""
         response = await super().get_response(path, scope)
@@ -85,7 +103,7 @@ class _Static(StaticFiles):
             response.headers["vary"] = "accept-encoding"
             asked = Headers(scope=scope)
             if "range" not in asked and _reads_gzip(asked.get("accept-encoding", "")):
-                content, digest = await to_thread.run_sync(_compressed, str(STATIC / path))
+                content, digest = await to_thread.run_sync(_compressed, str(static_file(path)))
                 response = self._sent_compressed(content, digest, response, asked)
         address = f"/static/{path}?{scope['query_string'].decode('latin-1')}"
         if response.status_code in (200, 206, 304) and address == static_url(path):

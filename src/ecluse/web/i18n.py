@@ -26,12 +26,13 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.units import format_unit
 
+from ecluse.application import folders
 from ecluse.sentences import Listing, Number, Sentence
 
 #: The language of the sentences in the code, which needs no translations.
 ENGLISH: Final = "en"
 #: Where languages are: each folder in the first of these is one; the others hold translations of more messages.
-FOLDERS: Final[list[Path]] = [Path(__file__).parent / "locale"]
+FOLDERS: Final[list[Path]] = [Path(__file__).parent / "locale", *folders("locale").values()]
 NBSP: Final = "\N{NO-BREAK SPACE}"
 MINUS: Final = "\N{MINUS SIGN}"
 ABSENT: Final = "–"

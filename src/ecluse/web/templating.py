@@ -13,15 +13,13 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, St
 from jinja2.runtime import Context
 from starlette.responses import HTMLResponse
 
-from ecluse.application import Application, applications, part
+from ecluse.application import Application, applications, folders, part
 from ecluse.web import charts
 from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
 from ecluse.web.security import COOKIE, is_secure
 from ecluse.work import kind_of
 
 HERE: Final = Path(__file__).parent
-#: Templates of an application are named by it: `city/day.html`.
-APPS: Final = HERE.parent / "apps"
 THEMES: Final = ("system", "light", "dark")
 YEAR: Final = 365 * 24 * 3600
 FILTERS: Final = (
@@ -82,7 +80,7 @@ def words_of(request: Request) -> Words:
 def environment() -> Environment:
     """The Jinja environment: strict, escaping, with `_`, `ngettext`, `static` and the filters of `Words`."""
     env = Environment(
-        loader=ChoiceLoader([FileSystemLoader(HERE / "templates"), PrefixLoader(_wings())]),
+        loader=ChoiceLoader([FileSystemLoader(HERE / "templates"), PrefixLoader(_loaders())]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -108,15 +106,23 @@ def environment() -> Environment:
     return env
 
 
-def _wings() -> dict[str, FileSystemLoader]:
-    return {folder.parent.name: FileSystemLoader(folder) for folder in APPS.glob("*/templates")}
+def _loaders() -> dict[str, FileSystemLoader]:
+    """Loaders of the templates of applications, which are named by theirs: "birds/day.html"."""
+    return {name: FileSystemLoader(folder) for name, folder in folders("templates").items()}
 
 
 @cache
 def static_url(path: str) -> str:
     """The address of a static file, with its digest so that a browser may keep it."""
-    digest = hashlib.sha256((HERE / "static" / path).read_bytes()).hexdigest()[:10]
+    digest = hashlib.sha256(static_file(path).read_bytes()).hexdigest()[:10]
     return f"/static/{path}?v={digest}"
+
+
+def static_file(path: str) -> Path:
+    """The static file of an address below /static: those of an application are named by it, as its templates are."""
+    name, _, rest = path.partition("/")
+    folder = folders("static").get(name) if rest else None
+    return HERE / "static" / path if folder is None else folder / rest
 
 
 def _layout(request: Request) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Classify texts: an application for Écluse in a package of its own."""

@@ -1,0 +1,53 @@
+"""Train in a worker: count the words of the texts, a part at a time, so that a worker that dies costs one part."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from ecluse.application import N_
+from ecluse.catalog import Transaction
+from ecluse.jobs import Job, JobKind, Link, Task
+from ecluse.runtime import Runtime
+from ecluse_texts import bayes, rows
+
+KIND: Final = "texts_train"
+QUEUE: Final = "texts"
+PART: Final = 2
+
+
+def run_training(runtime: Runtime, task: Task, set_id: str, pause: float) -> None:
+    with runtime.catalog.read() as transaction:
+        examples = rows.set_of(transaction, task.user_id, set_id).examples
+    parts = [examples[at : at + PART] for at in range(0, len(examples), PART)]
+    counts = []
+    for number, part in enumerate(parts):
+        counts.append(task.step("count", _count, part, pause))
+        task.report("count", (number + 1) / (len(parts) + 1))
+    task.report("save", 0.99)
+    task.step("save", _save, runtime, task.user_id, set_id, bayes.add_counts(counts))
+
+
+def _count(part: list[Any], pause: float) -> bayes.Counts:
+    time.sleep(pause)
+    return bayes.count_words(part)
+
+
+def _save(runtime: Runtime, user_id: str, set_id: str, model: bayes.Counts) -> None:
+    with runtime.catalog.write() as transaction:
+        rows.set_of(transaction, user_id, set_id).model = model
+
+
+def _open_set(transaction: Transaction, job: Job) -> Link:
+    return Link(f"/texts/{job.subject['set_id']}", N_("Open the texts"))
+
+
+KINDS: Final[dict[str, JobKind]] = {
+    KIND: JobKind(
+        run=run_training,
+        queue=QUEUE,
+        verb=N_("Train"),
+        stages={"count": N_("Count words"), "save": N_("Save")},
+        result=_open_set,
+    )
+}

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points as all_entry_points
+from pathlib import Path
+
+import pytest
+
+from ecluse import application
+from ecluse.application import GROUP, applications, failures, folders, installed, part, references
+
+#: What is remembered of the installation.
+REMEMBERED = (installed, folders)
+Install = Callable[[str, str, str], None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Install a distribution with one application: its name, its entry point, the code of its module."""
+    monkeypatch.setattr(application, "_failures", {})
+
+    def add(name: str, reference: str, code: str) -> None:
+        site = tmp_path / "site"
+        information = site / f"{name}-1.0.dist-info"
+        information.mkdir(parents=True)
+        (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (information / "entry_points.txt").write_text(f"[{GROUP}]\n{name} = {reference}\n")
+        (site / f"{reference.partition(':')[0]}.py").write_text(code)
+        if str(site) not in sys.path:
+            monkeypatch.syspath_prepend(str(site))
+        forget()
+
+    yield add
+    monkeypatch.undo()
+    forget()
+
+
+def forget() -> None:
+    for function in REMEMBERED:
+        function.cache_clear()
+
+
+def names() -> list[str]:
+    return [found.name for found in applications()]
+
+
+def test_ours_come_in_by_the_door_that_anyone_uses() -> None:
+    assert names() == ["fraud", "city", "plants", "mlflow"]
+    assert {point.name for point in all_entry_points(group=GROUP)} == set(names())
+    assert not failures()
+
+
+def test_every_part_of_ours_is_there() -> None:
+    broken = [
+        reference
+        for found in applications()
+        for reference in references(found)
+        if part(found, reference) is None
+    ]
+    assert broken == []
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import nothing_of_this_name", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        ("APPLICATION = 7", "is a int and not an Application"),
+        (
+            "from ecluse.application import Application as A\nAPPLICATION = A(name='../x')",
+            "cannot be the name",
+        ),
+        (
+            "from ecluse.application import Application as A\nAPPLICATION = A(name='jobs')",
+            "cannot be the name",
+        ),
+        (
+            "from ecluse.application import Application as A\nAPPLICATION = A(name='city')",
+            "is an application",
+        ),
+    ],
+)
+def test_one_that_cannot_be_used_is_listed_with_its_reason_and_takes_nothing_down(
+    install: Install, code: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = f"birds_{abs(hash(code))}"
+    with caplog.at_level(logging.WARNING):
+        install("birds", f"{module}:APPLICATION", code)
+        for _ in range(2):
+            assert names() == ["fraud", "city", "plants", "mlflow"]
+    (refused,) = failures()
+    assert (refused.name, refused.source) == ("birds", "birds")
+    assert reason in refused.reason
+    assert len(caplog.records) == 1
+
+
+def test_a_part_that_cannot_be_imported_is_left_out_and_said_once(
+    install: Install, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = (
+        "from ecluse.application import Application\n"
+        "APPLICATION = Application(name='owls', title='Owls', pages=('owls_application:nothing',))"
+    )
+    install("owls", "owls_application:APPLICATION", code)
+    assert "owls" in names()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            pages = [owner.name for owner, _ in application.parts("pages")]
+    assert "owls" not in pages
+    assert pages.count("city") == 4
+    assert [(broken.name, broken.source) for broken in failures()] == [("owls", "owls_application:nothing")]
+    assert len(caplog.records) == 1
