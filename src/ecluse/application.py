@@ -54,11 +54,6 @@ RESERVED: Final = frozenset(
 logger = logging.getLogger(__name__)
 
 
-def N_(message: str) -> str:  # noqa: N802 (the name that tools for translations look for)
-    """Mark a message for translation without translating it."""
-    return message
-
-
 def ngettext(singular: str, plural: str) -> tuple[str, str]:
     """Mark a message that counts, and its plural, for translation without translating them."""
     return singular, plural
@@ -74,7 +69,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Application:
-    """What an application tells the core and the shell. Every text is English, marked by `N_` for translation.
+    """What an application tells the core and the shell. Every text is English, marked by `sentences.N_` for translation.
 
     A reference is "package.module:attribute"; the types that are named after it are those of the attribute.
     """

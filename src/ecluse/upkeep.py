@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from ecluse import migration, models
-from ecluse.application import N_
 from ecluse.catalog import Transaction, attempts, audit, journal, users
 from ecluse.catalog.tables import Migration, new_id
 from ecluse.catalog.workers import LEASE
@@ -16,7 +15,7 @@ from ecluse.errors import DigestMismatch, Forbidden, JobNotFound, MigrationHeld
 from ecluse.jobs import Job, JobKind, Link, Task
 from ecluse.migration import Progress, Stage
 from ecluse.runtime import Runtime
-from ecluse.sentences import _, num
+from ecluse.sentences import N_, _, num
 
 T = TypeVar("T")
 QUEUE: Final = "upkeep"

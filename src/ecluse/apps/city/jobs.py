@@ -14,7 +14,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse import tracking
-from ecluse.application import N_, ngettext
+from ecluse.application import ngettext
 from ecluse.apps.city.calendar import days_between, expect_days
 from ecluse.apps.city.progress import Report, unheard
 from ecluse.catalog import Transaction, audit, runs, users
@@ -24,7 +24,7 @@ from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import Forbidden, InvalidInput, JobCancelled, JobNotFound
 from ecluse.jobs import Group, Job, JobKind, Link, Task
 from ecluse.runtime import Runtime
-from ecluse.sentences import _
+from ecluse.sentences import N_, _
 from ecluse.settings import store_or_folder
 from ecluse.storage import ObjectStore
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import date
 from typing import Any, Final
 
-from ecluse.application import N_
 from ecluse.apps.city import jobs as work
 from ecluse.catalog import Transaction, audit
 from ecluse.catalog.tables import User, new_id
 from ecluse.checkpoints import checkpoints_of
 from ecluse.jobs import Job, JobKind, Link, Task
 from ecluse.runtime import Runtime
+from ecluse.sentences import N_
 
 KIND: Final = "city_demo"
 #: Nine weeks of autumn, so that the last days have eight to be compared with, and the day of 25 hours is among them.

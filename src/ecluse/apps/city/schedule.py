@@ -15,7 +15,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from ecluse.application import N_
 from ecluse.apps.city import rows as schedules
 from ecluse.apps.city.calendar import days_between
 from ecluse.apps.city.jobs import QUEUE, expect_administrator
@@ -27,7 +26,7 @@ from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import FetchFailed, InvalidInput
 from ecluse.jobs import Job, JobKind, Task
 from ecluse.runtime import Runtime
-from ecluse.sentences import _, num
+from ecluse.sentences import N_, _, num
 
 KIND: Final = "city_scheduled"
 NAME: Final = "city"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ecluse.application import N_
 from ecluse.apps.fraud.rows import inspections, predictions, training
 from ecluse.catalog import Transaction
 from ecluse.catalog.tables import Inspection
 from ecluse.jobs import Job, Link
+from ecluse.sentences import N_
 
 
 def profiled_table(transaction: Transaction, job: Job) -> Link | None:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from ecluse.application import N_
 from ecluse.apps.mlflow.exporting import MLFLOW, checked_server, export_run
 from ecluse.apps.mlflow.settings import MlflowSettings
 from ecluse.catalog import Transaction, runs
@@ -19,6 +18,7 @@ from ecluse.catalog.tables import new_id, now
 from ecluse.errors import EcluseError
 from ecluse.jobs import Job, JobKind, Link, Task
 from ecluse.runtime import Runtime
+from ecluse.sentences import N_
 
 KIND: Final = "mlflow_export"
 QUEUE: Final = "upkeep"

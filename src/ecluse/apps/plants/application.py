@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ecluse.application import N_, Application, Command
+from ecluse.application import Application, Command
+from ecluse.sentences import N_
 
 APPLICATION: Final = Application(
     name="plants",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ecluse.application import N_
 from ecluse.catalog import Transaction, runs
 from ecluse.jobs import Job, Link
+from ecluse.sentences import N_
 
 
 def image_set(transaction: Transaction, job: Job) -> Link | None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 
-from ecluse.application import N_
 from ecluse.apps.plants import links
 from ecluse.apps.plants.actions import QUEUE, find_set, make_set
 from ecluse.apps.plants.audit import queue_audit
@@ -16,6 +15,7 @@ from ecluse.catalog.tables import ImageSet, new_id
 from ecluse.checkpoints import checkpoints_of
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
+from ecluse.sentences import N_
 
 KIND: Final = "plants_demo"
 NAME: Final = "leaves"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from ecluse.application import N_
 from ecluse.catalog import Transaction
 from ecluse.jobs import Job, JobKind, Link, Task
 from ecluse.runtime import Runtime
+from ecluse.sentences import N_
 from ecluse_texts import bayes, rows
 
 KIND: Final = "texts_train"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from ecluse.application import N_
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.ensembles import KIND, match_dataset
 from ecluse.apps.fraud.jobs import main as work
@@ -14,7 +13,7 @@ from ecluse.apps.fraud.rows import training
 from ecluse.catalog.tables import Dataset
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.runtime import Runtime
-from ecluse.sentences import _
+from ecluse.sentences import N_, _
 
 if TYPE_CHECKING:
     from ecluse.apps.fraud.ensembles.building import EnsemblePlan

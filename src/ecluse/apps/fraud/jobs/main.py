@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from ecluse import models
-from ecluse.application import N_
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.main import Reasons, TrainingRequest, plan_training
 from ecluse.apps.fraud.rows import datasets, labels, predictions, training
@@ -36,7 +35,7 @@ from ecluse.errors import (
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime, predictions_prefix
-from ecluse.sentences import _
+from ecluse.sentences import N_, _
 from ecluse.storage import join_key, safe_filename, timestamp
 
 if TYPE_CHECKING:

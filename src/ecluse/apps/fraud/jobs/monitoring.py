@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse import models
-from ecluse.application import N_
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.monitoring import is_poorer, learned_counts
 from ecluse.apps.fraud.jobs import main as work
@@ -28,7 +27,7 @@ from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import InvalidInput, JobCancelled
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.runtime import Runtime
-from ecluse.sentences import _, num, pack
+from ecluse.sentences import N_, _, num, pack
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ecluse.application import N_
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.jobs.references import Started
 from ecluse.apps.fraud.references import library
@@ -22,7 +21,7 @@ from ecluse.catalog.tables import ReferenceModel, User, new_id, now
 from ecluse.errors import InvalidInput, JobCancelled
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
-from ecluse.sentences import _
+from ecluse.sentences import N_, _
 
 if TYPE_CHECKING:
     import numpy as np

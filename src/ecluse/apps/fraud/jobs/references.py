@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ecluse import models
-from ecluse.application import N_
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.actions.main import TrainingRequest
@@ -36,7 +35,7 @@ from ecluse.models.references import (
 )
 from ecluse.registry import ManifestFile, checked_name
 from ecluse.runtime import Runtime
-from ecluse.sentences import _, num
+from ecluse.sentences import N_, _, num
 from ecluse.storage import safe_filename
 
 T = TypeVar("T")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from ecluse.application import N_
 from ecluse.apps.plants import links
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.actions import QUEUE
@@ -15,7 +14,7 @@ from ecluse.catalog.tables import Image
 from ecluse.checkpoints import Checkpoints, checkpoints_of
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
-from ecluse.sentences import _
+from ecluse.sentences import N_, _
 
 if TYPE_CHECKING:
     import numpy as np

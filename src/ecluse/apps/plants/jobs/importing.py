@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from ecluse.application import N_
 from ecluse.apps.plants import links
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.actions import IMPORT, QUEUE, Source, find_set, forget_staged, summary_of
@@ -21,7 +20,7 @@ from ecluse.catalog import audit
 from ecluse.checkpoints import checkpoints_of
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
-from ecluse.sentences import _
+from ecluse.sentences import N_, _
 from ecluse.storage import ObjectInfo, ObjectStore
 
 #: How much of a job it is to bring an archive here.

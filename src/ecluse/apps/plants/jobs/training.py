@@ -15,7 +15,6 @@ from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any, Final
 
 from ecluse import models
-from ecluse.application import N_
 from ecluse.apps.plants import links
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.callbacks import METRICS, RunTeaching, log_epoch, remove_checkpoint
@@ -33,7 +32,7 @@ from ecluse.errors import (
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime
-from ecluse.sentences import _
+from ecluse.sentences import N_, _
 
 if TYPE_CHECKING:
     from ecluse.apps.plants.recipe import Recipe, RecipeName
