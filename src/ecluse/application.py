@@ -69,7 +69,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Application:
-    """What an application tells the core and the shell. Every text is English, marked by `sentences.N_` for translation.
+    """What an application tells the core and the shell. Every text is English, marked by `sentences.N_`.
 
     A reference is "package.module:attribute"; the types that are named after it are those of the attribute.
     """
