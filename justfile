@@ -4,10 +4,11 @@ export PATH := justfile_directory() / ".venv/bin:" + env_var("PATH")
 _default:
     @just --list --unsorted
 
-# Lint, format check, types, layers.
+# Lint, format check (Python and templates), types, layers.
 check:
     ruff check src tests benchmarks tools
     ruff format --check src tests benchmarks tools
+    djangofmt --quiet --check src
     mypy
     lint-imports
 
@@ -15,6 +16,7 @@ check:
 fix:
     ruff check --fix src tests benchmarks tools
     ruff format src tests benchmarks tools
+    djangofmt --quiet src
 
 # All tests, or those named: just test tests/contracts
 test *args:

@@ -279,7 +279,7 @@ def test_after_the_last_row_the_answers_say_how_good_the_model_is(
     assert "Nothing yet." not in page
     # The interval leads.
     recall = page[page.index("<dt>Recall</dt>") : page.index("<dt>Average precision</dt>")]
-    assert re.search(r"<dd class=\"tnum\"><b>[\d.]+\s% to [\d.]+\s%</b>", recall)
+    assert re.search(r"<dd class=\"tnum\">\s*<b>[\d.]+\s% to [\d.]+\s%</b>", recall)
 
 
 def test_too_few_labels_offer_no_learning_but_say_what_lacks(

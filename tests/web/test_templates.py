@@ -18,6 +18,7 @@ def name_of(template: Path) -> str:
 
 
 STATIC = templating.HERE / "static"
+SOURCE = templating.HERE.parent
 #: What `templating.render` and the environment give to every template.
 GIVEN = {"say", "me", "knows_you", "path", "theme", "themes", "languages", "here"}
 
@@ -39,7 +40,7 @@ def test_a_template_uses_only_the_context_it_documents(template: Path) -> None:
         - GIVEN
         - {"ui", "parts", "sections", "caller"}
     )
-    made_here = set(re.findall(r"{% (?:set|macro) (\w+)", source))
+    made_here = set(re.findall(r"{%-?\s+(?:set|macro) (\w+)", source))
     assert {name for name in used - made_here if not re.search(rf"\b{name}\b", documented)} == set()
 
 
@@ -51,6 +52,38 @@ def test_templates_carry_nothing_the_content_policy_refuses(template: Path) -> N
     )
     for tag in re.findall(r"<script[^>]*>", source):
         assert 'src="{{ static(' in tag or 'type="application/json"' in tag
+
+
+def test_no_line_of_a_template_is_too_long_to_read() -> None:
+    """The formatter breaks lines at 120 where it can; what it cannot break is broken by hand."""
+    for template in SOURCE.rglob("*.html"):
+        for number, line in enumerate(template.read_text().splitlines(), 1):
+            assert len(line) <= 120, f"{template.name}:{number}"
+
+
+def test_no_template_breaks_a_line_where_that_would_be_seen() -> None:
+    """`web/whitespace.py` takes indentation out everywhere, within these elements too."""
+    for template in SOURCE.rglob("*.html"):
+        for text in re.findall(r"<(?:pre|textarea)[^>]*>(.*?)</", template.read_text(), re.DOTALL):
+            assert "\n" not in re.sub(r"{{.*?}}", "", text, flags=re.DOTALL), template.name
+
+
+def test_a_page_has_line_breaks_and_values_but_no_indentation() -> None:
+    source = """
+      <ul
+        class="files  plain"
+        {% if open %}data-open{% endif %}
+        {% if not open %}hidden{% endif %}
+      >
+        {% for name in names %}
+          <li title="{{ name }}">{{ name }}  <b>one</b>
+            two\N{NO-BREAK SPACE} !</li>
+        {% endfor %}
+      </ul>"""
+    page = templating.environment().from_string(source).render(open=True, names=["a  b\n c"])
+    assert page.split("\n", 1)[1] == (
+        '<ul class="files  plain" data-open>\n <li title="a  b\n c">a  b\n c <b>one</b>\ntwo\N{NO-BREAK SPACE} !</li>\n </ul>'
+    )
 
 
 def test_vendored_files_are_what_their_list_says() -> None:

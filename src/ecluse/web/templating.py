@@ -17,6 +17,7 @@ from ecluse.application import Application, applications, folders, part
 from ecluse.web import charts
 from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
 from ecluse.web.security import COOKIE, is_secure
+from ecluse.web.whitespace import WithoutIndentation
 from ecluse.work import kind_of
 
 HERE: Final = Path(__file__).parent
@@ -85,7 +86,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        extensions=["jinja2.ext.do"],
+        extensions=["jinja2.ext.do", WithoutIndentation],
     )
     env.globals |= {
         "_": _say,
