@@ -23,6 +23,7 @@ from ecluse.catalog.tables import Run, TrainingRun, User
 from ecluse.cli import cli
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.settings import Settings
 from ecluse.web.i18n import Words
 from ecluse.web.run_charts import (
@@ -309,9 +310,10 @@ def test_a_run_says_how_its_export_to_mlflow_stands(
 ) -> None:
     path, there = f"/runs/{made['second']}", {"url": "http://127.0.0.1:5000/#/experiments/1/runs/2"}
     known = there | {"state": "done", "model": "second", "model_version": "3", "aliases": []}
-    away = (
-        "The MLflow server http://127.0.0.1:5000 does not answer. Start it: ecluse mlflow serve. What is due is "
-        "exported once it does."
+    away = _(
+        "The MLflow server %(url)s does not answer. Start it: ecluse mlflow serve. What is due is exported once it "
+        "does.",
+        url="http://127.0.0.1:5000",
     )
     client.cookies.set("lang", "fr")
     for what, said in (

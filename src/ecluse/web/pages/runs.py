@@ -134,7 +134,7 @@ def list_runs(
         "metrics": [(name, metric_name(name, say)) for name in names],
         "metric": metric_name(metric, say) if metric else None,
         "models": sorted({name for _, name in known}),
-        "applications": sorted({application for application, _ in known}),
+        "with_runs": sorted({application for application, _ in known}),
         "application_names": application_names(say),
         "kind_names": kind_names(say),
         "error": str(error) if error else None,
