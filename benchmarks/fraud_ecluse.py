@@ -54,7 +54,7 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
         report = train_model(table, plan, destination, lambda stage, share, message: None)
     answer = {"train_s": time.perf_counter() - wall, "cpu_s": cpu_seconds() - cpu}
     size = sum(file.stat().st_size for file in destination.rglob("*") if file.is_file()) / 1e6
-    return answer | {"model_mb": size, "whole_mb": size, "note": str(report.content.get("family", ""))}
+    return answer | {"model_mb": size, "whole_mb": size, "note": report.family}
 
 
 def apply(task: dict[str, Any]) -> dict[str, float]:

@@ -36,6 +36,7 @@ from ecluse.apps.fraud.evaluation.metrics import average_precision, roc_auc
 from ecluse.apps.fraud.labelling.asking import ask_about, learn_about
 from ecluse.apps.fraud.labelling.questions import QuestionSet
 from ecluse.apps.fraud.labelling.scoring import save_learned
+from ecluse.apps.fraud.performance import read_training_report
 from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
 from ecluse.apps.fraud.references.describing import describe
 from ecluse.apps.fraud.references.domains import DOMAINS
@@ -292,13 +293,13 @@ def reference_of(
     profile = profile_of(frame)
     if not (made / "performance.json").exists():
         fit(frame, target, profile, made, budget)
-    report = json.loads((made / "performance.json").read_text())
+    report = read_training_report(json.loads((made / "performance.json").read_text()))
     specs = load_model(made).specs
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "table.csv"
         frame.write_csv(path)
         with open_table(path) as table:
-            told = describe(table, specs, target, str(report["positive_value"]), report["importances"])
+            told = describe(table, specs, target, report.positive_value, report.importances)
     sketches = tuple(ColumnSketch.from_dict(one) for one in told.sketches)
     importance = {str(one["name"]): float(one["importance"]) for one in told.sketches}
     return Made(ReferenceFacts(name, domain, sketches, importance, told.rows, told.fraud_rate), made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -33,12 +34,12 @@ def test_a_model_of_the_sample_says_that_its_data_is_simulated(tmp_path: Path) -
     paths = write_sample(tmp_path, rows=3_000, score_rows=500)
     plan = TrainingPlan(target="is_fraud", budget_s=2.0, refit=False)
     with open_table(paths.labelled) as table:
-        content = train(table, plan, tmp_path / "model", lambda *_: None).content
-    assert content["simulated"] is True
-    assert content["warnings"][0] == SIMULATED
+        report = train(table, plan, tmp_path / "model", lambda *_: None)
+    assert report.simulated is True
+    assert report.warnings[0] == SIMULATED
     assert json.loads((tmp_path / "model" / "model.json").read_text())["simulated"] is True
     assert "**Simulated data.**" in (tmp_path / "model" / "model_card.md").read_text()
-    assert "Simulated" not in model_card(content | {"simulated": False, "warnings": []})
+    assert "Simulated" not in model_card(replace(report, simulated=False, warnings=()))
     assert Words("fr").phrase(SIMULATED).startswith("Cette table est l'exemple")
 
 

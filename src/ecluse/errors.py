@@ -58,6 +58,7 @@
     │   ├── MoveRefused (ValueError)            it cannot begin, or cannot be undone; nothing was changed
     │   └── MoveStopped                         it ended early and can be continued
     ├── InvalidInput (ValueError)               a form field or argument that cannot be used
+    ├── UnreadableRecord (ValueError)           stored JSON is not what its type says
     ├── DocumentError
     │   ├── DocumentNotFound (LookupError)
     │   ├── InvalidDocument (ValueError)        a document that not every database can keep
@@ -392,6 +393,10 @@ class MoveStopped(MoveError):
 class InvalidInput(EcluseError, ValueError):
     code = "invalid_input"
     status = 422
+
+
+class UnreadableRecord(EcluseError, ValueError):
+    code = "unreadable_record"
 
 
 class DocumentError(EcluseError):

@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ from hypothesis import strategies as st
 
 from ecluse.apps.fraud.evaluation.ranking import Cut
 from ecluse.apps.fraud.pages.budget import cuts_of, doubt_of, meaning_of, nearest, tell
+from ecluse.apps.fraud.performance import (
+    Confusion,
+    EnsembleReport,
+    Learned,
+    TrainedReport,
+    read_ensemble_report,
+)
 from ecluse.apps.fraud.rows import labels
 from ecluse.apps.fraud.scoring.results import write_scores
 from ecluse.catalog.tables import ModelVersion, Prediction, User
@@ -261,10 +269,9 @@ def of_ensemble(
     keep(runtime, owner, folder, of_before if frame is None else frame)
     with runtime.catalog.write() as transaction:
         version = transaction.query(ModelVersion).filter_by(version=invented.VERSIONS[0]).one()
-        version.report = {
-            "kind": "ensemble",
-            "members": members,
-            "metrics": {},
+        made = invented.ensemble_report()
+        version.report = made | {
+            "members": made["members"][:1] if members else [],
             "threshold": 0.9,
             "fraud_rate": {"stated": 0.02, "estimated": None},
         }
@@ -333,22 +340,30 @@ def test_the_cut_of_a_budget_is_the_last_that_fits(alerts: list[int], budget: in
 
 
 def test_what_scores_mean_follows_from_how_the_version_was_made() -> None:
-    assert meaning_of({}) == "calibrated"
-    assert meaning_of({"kind": "ensemble", "members": [{}]}) == "stated"
-    assert meaning_of({"kind": "ensemble", "members": []}) == "unusual"
-    assert meaning_of({"kind": "ensemble", "members": [], "learned": {"way": "corrected"}}) == "labelled"
+    stated = read_ensemble_report(invented.ensemble_report())
+    assert meaning_of(TrainedReport()) == "calibrated"
+    assert meaning_of(stated) == "stated"
+    assert meaning_of(replace(stated, members=())) == "unusual"
+    assert meaning_of(replace(stated, members=(), learned=Learned(way="corrected"))) == "labelled"
+
+
+def fitting(*similarities: float) -> EnsembleReport:
+    """Return the report of an ensemble whose members fit its table so well."""
+    report = read_ensemble_report(invented.ensemble_report())
+    members = (replace(report.members[0], similarity=similarity) for similarity in similarities)
+    return replace(report, members=tuple(members))
 
 
 def test_the_expectation_of_an_ensemble_has_its_doubt_and_that_of_a_training_less() -> None:
     """14.3 frauds were expected among the top 20, and 9 were there."""
-    ensemble = {"kind": "ensemble", "members": [{"similarity": 0.85}, {"similarity": 0.6}]}
-    trained = {"confusion": {"tp": 300, "fn": 100}}
+    ensemble = fitting(0.85, 0.6)
+    trained = TrainedReport(confusion=Confusion(tp=300, fp=0, fn=100, tn=0))
     summary, cut = {"rows": 2_000}, Cut(20, 0.4, 14.3, 0, 0)
     told = tell(cut, summary, "stated", ENGLISH, doubt_of(ensemble))
     assert told.expected == "3 to 20, likeliest 14.3"
     assert tell(cut, summary, "calibrated", ENGLISH, doubt_of(trained)).expected == "8 to 18, likeliest 14.3"
-    weaker = {"kind": "ensemble", "members": [{"similarity": 0.55}]}
-    taught = ensemble | {"learned": {"way": "corrected", "labels": 40, "frauds": 6}}
+    weaker = fitting(0.55)
+    taught = replace(ensemble, learned=Learned(way="corrected", labels=40, frauds=6))
     assert doubt_of(trained) < doubt_of(taught) < doubt_of(ensemble) < doubt_of(weaker)
 
 

@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecluse.apps.fraud.performance import TrainedReport, read_trained_report
 from ecluse.web import charts
 from ecluse.web.i18n import Words
 from tests.web import invented
@@ -13,7 +15,7 @@ SAY = Words("en")
 
 
 def every_chart() -> list[charts.Chart]:
-    made = charts.model_charts(invented.report(), SAY)
+    made = charts.model_charts(read_trained_report(invented.report()), SAY)
     return [*made, charts.score_histogram(invented.summary(), 0.62, SAY)]
 
 
@@ -31,19 +33,19 @@ def test_tooltips_are_drawn_on_the_canvas_where_the_content_policy_allows_them(c
 
 
 def test_a_report_without_curves_gives_the_charts_it_can() -> None:
-    bare = {"metrics": {"average_precision": 0.5}, "threshold": 0.5, "importances": []}
+    bare = TrainedReport(metrics={"average_precision": 0.5}, threshold=0.5)
     assert charts.model_charts(bare, SAY) == []
 
 
 def test_the_threshold_is_marked_on_the_precision_recall_curve() -> None:
-    chart = charts.pr_curve(invented.report(), SAY)
+    chart = charts.pr_curve(read_trained_report(invented.report()), SAY)
     assert chart.option["series"][0]["markPoint"]["data"][0]["coord"] == [0.68, 0.79]
     assert "at 0.620: precision 79\u00a0%, recall 68\u00a0%" in chart.finding
 
 
 def test_importances_are_ranked_and_the_first_is_the_finding() -> None:
-    report = invented.report()
-    report["importances"].reverse()
+    report = read_trained_report(invented.report())
+    report = replace(report, importances=report.importances[::-1])
     chart = charts.importances(report, SAY)
     assert chart.option["series"][0]["data"] == sorted(chart.option["series"][0]["data"], reverse=True)
     assert chart.finding.startswith("Most of all amount / usual amount, 31")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ecluse import models as published
-from ecluse.apps.fraud.pages.ensembles import MEDIUM_ALERTS, agreement_of, members_of, warnings_of
+from ecluse.apps.fraud.pages.ensembles import agreement_of, members_of, warnings_of
+from ecluse.apps.fraud.performance import read_ensemble_report
 from ecluse.apps.fraud.rows import labels
 from ecluse.catalog import references
 from ecluse.catalog.tables import Dataset, ModelVersion, User
@@ -55,7 +55,13 @@ def made(runtime: Runtime, owner: User, tmp_path_factory: pytest.TempPathFactory
         "corrected": invented.ensemble_report()
         | {
             "learned": invented.learned()
-            | {"way": "corrected", "figures": None, "report": {"average_precision": {"unseen": 0.47}}},
+            | {
+                "way": "corrected",
+                "figures": None,
+                "report": {
+                    "average_precision": {"model": 0.4, "corrected": 0.5, "sure": 0.9, "unseen": 0.47}
+                },
+            },
             "metrics": {},
             "medium_threshold": 0.1,
         },
@@ -260,15 +266,15 @@ def test_the_table_suggested_is_the_one_the_ensemble_was_made_for(
 
 
 def test_the_shares_of_members_and_anomaly_make_a_whole() -> None:
-    report = invented.ensemble_report()
+    report = read_ensemble_report(invented.ensemble_report())
     members = members_of(report, {"harbour_bank_cards"}, ENGLISH)
-    assert sum(one.weight for one in members) + report["weights"]["anomaly"] == pytest.approx(1)
+    assert sum(one.weight for one in members) + report.weights.anomaly == pytest.approx(1)
     assert [one.kept for one in members] == [True, False]
     assert [one.transfer for one in members] == [0.93, None]
 
 
 def test_agreement_is_put_in_words_and_one_that_cannot_be_told_says_so() -> None:
-    found = agreement_of(invented.ensemble_report(), ENGLISH)
+    found = agreement_of(read_ensemble_report(invented.ensemble_report()), ENGLISH)
     assert [(one.second, one.words) for one in found] == [
         ("withdrawn_cards", "much alike"),
         ("how unusual a row is", "somewhat alike"),
@@ -277,12 +283,6 @@ def test_agreement_is_put_in_words_and_one_that_cannot_be_told_says_so() -> None
 
 
 def test_only_a_learned_version_drops_the_warning_that_nothing_was_measured() -> None:
-    report: dict[str, Any] = invented.ensemble_report()
-    assert len(warnings_of(report)) == 1
-    assert warnings_of(report | {"learned": invented.learned()}) == []
-
-
-def test_medium_is_what_ensembles_take_it_for() -> None:
-    from ecluse.apps.fraud.ensembles import ensemble
-
-    assert MEDIUM_ALERTS == ensemble.MEDIUM_ALERTS
+    report = invented.ensemble_report()
+    assert len(warnings_of(read_ensemble_report(report))) == 1
+    assert warnings_of(read_ensemble_report(report | {"learned": invented.learned()})) == []

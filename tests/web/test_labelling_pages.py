@@ -390,7 +390,7 @@ def test_versions_that_scored_the_table_are_offered_before_those_that_can(
     runtime: Runtime, owner: User
 ) -> None:
     with runtime.catalog.write() as transaction:
-        made = {"kind": "ensemble", "members": [], "metrics": {}, "threshold": 0.9}
+        made = invented.ensemble_report(abstained=True) | {"threshold": 0.9}
         transaction.add(
             ModelVersion(
                 id="ve",

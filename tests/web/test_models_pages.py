@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse import models as published
+from ecluse.apps.fraud.performance import Curves, PrecisionRecallPoint, read_report, read_trained_report
 from ecluse.catalog.tables import ModelVersion, User
 from ecluse.errors import CannotSign
 from ecluse.registry import Manifest, ManifestFile
@@ -363,21 +365,19 @@ def test_curves_lie_over_each_other_where_both_versions_have_them(client: Browse
     assert 'data-chart="chart-compared-pr"' in page
     assert 'data-chart="chart-compared-roc"' in page
     assert page.count("Values as a table") == 2
-    report, without = invented.report(), invented.report() | {"curves": {}}
+    report, without = (read_report(invented.report() | changed) for changed in ({}, {"curves": {}}))
     assert charts.compared_curves(report, without, ("a", "b"), Words("en")) == []
 
 
 def test_the_table_of_overlaid_curves_has_the_precision_at_each_recall() -> None:
-    report = invented.report()
-    other = report | {
-        "curves": report["curves"] | {"pr": [{"recall": 0.55, "precision": 0.5, "threshold": 0.4}]}
-    }
+    report = read_trained_report(invented.report())
+    other = replace(report, curves=Curves(pr=(PrecisionRecallPoint(0.55, 0.5, 0.4),)))
     chart = charts.compared_curves(report, other, ("one", "two"), Words("en"))[0]
     by_level = {row[0]: row[1:] for row in chart.rows}
     assert by_level["50\u00a0%"][1] == "50.0\u00a0%"
     assert by_level["60\u00a0%"][1:] == ("–", "–")  # no threshold of the other finds so much
-    first = next(p for p in report["curves"]["pr"] if p["recall"] >= 0.5)
-    assert by_level["50\u00a0%"][0] == Words("en").percent(first["precision"], 1)
+    first = next(p for p in report.curves.pr if p.recall >= 0.5)
+    assert by_level["50\u00a0%"][0] == Words("en").percent(first.precision, 1)
     assert [line["name"] for line in chart.option["series"]] == ["A · one", "B · two"]
 
 
@@ -452,7 +452,11 @@ def test_a_split_at_random_is_the_same_with_the_same_seed_only() -> None:
 
 
 def test_columns_and_files_of_one_version_alone_are_named() -> None:
-    a, b = pair(importances=[{"column": "amount", "share": 1}, {"column": "iban", "share": 0}])
+    a, b = pair(
+        importances=[
+            {"column": name, "feature": name, "share": share} for name, share in (("amount", 1), ("iban", 0))
+        ]
+    )
     files = [ManifestFile("model", 3, "aa", ""), ManifestFile("card", 1, "bb", "")]
     one = Manifest("m", "v", "", "", "", (files[0], files[1]))
     two = Manifest("m", "v", "", "", "", (ManifestFile("model", 3, "cc", ""),))

@@ -11,7 +11,9 @@ import pytest
 
 from ecluse import models as published
 from ecluse.apps.fraud.actions.monitoring import labelled_counts, learned_counts
+from ecluse.apps.fraud.metrics import METRICS
 from ecluse.apps.fraud.pages.monitoring import Judged, _unlearned_table, findings
+from ecluse.apps.fraud.performance import read_report
 from ecluse.apps.fraud.rows import inspections
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion, TrainingRun, User, now
 from ecluse.runtime import Runtime
@@ -190,7 +192,7 @@ def test_what_is_another_persons_does_not_exist(runtime: Runtime, owner: User, p
 
 
 def test_a_look_says_first_what_is_out_of_the_usual_the_worst_before_the_rest() -> None:
-    said = findings(look_result(), invented.report(), SAY)
+    said = findings(look_result(), read_report(invented.report()), SAY)
     assert [one.tone for one in said] == ["bad", "warn", "warn", "warn"]
     assert said[0].title == "Average precision is worse than it was tested to be."
     assert {one.title for one in said[1:]} == {
@@ -202,14 +204,17 @@ def test_a_look_says_first_what_is_out_of_the_usual_the_worst_before_the_rest() 
 
 def test_alerts_where_there_were_none_and_a_higher_brier_score_are_worse() -> None:
     alerts = look_result()["alerts"]
-    said = findings(look_result(alerts=alerts | {"usual_rate": 0.0}), invented.report(), SAY)
+    said = findings(look_result(alerts=alerts | {"usual_rate": 0.0}), read_report(invented.report()), SAY)
     assert "Many more alerts than usual." in [one.title for one in said]
-    none = findings(look_result(alerts=alerts | {"usual_rate": 0.0, "rate": 0.0}), invented.report(), SAY)
+    none = findings(
+        look_result(alerts=alerts | {"usual_rate": 0.0, "rate": 0.0}), read_report(invented.report()), SAY
+    )
     assert "Many more alerts than usual." not in [one.title for one in none]
-    for figure, apart in (("brier", "worse"), ("roc_auc", "better")):
-        assert Judged(figure, 0.3, [0.25, 0.35], 0.1, [0.05, 0.15]).apart == apart
+    by_name = {metric.name: metric for metric in METRICS}
+    for name, apart in (("brier", "worse"), ("roc_auc", "better")):
+        assert Judged(by_name[name], 0.3, [0.25, 0.35], 0.1, (0.05, 0.15)).apart == apart
         other = "better" if apart == "worse" else "worse"
-        assert Judged(figure, 0.1, [0.05, 0.15], 0.3, [0.25, 0.35]).apart == other
+        assert Judged(by_name[name], 0.1, [0.05, 0.15], 0.3, (0.25, 0.35)).apart == other
 
 
 def test_a_look_at_usual_rows_is_calm() -> None:
@@ -219,7 +224,7 @@ def test_a_look_at_usual_rows_is_calm() -> None:
         alerts=look_result()["alerts"] | {"usual_rate": 0.012},
         outcomes=None,
     )
-    assert [one.tone for one in findings(usual, invented.report(), SAY)] == ["ok"]
+    assert [one.tone for one in findings(usual, read_report(invented.report()), SAY)] == ["ok"]
 
 
 def test_columns_are_listed_by_drift_and_the_usual_ones_are_folded_away(client: Browser) -> None:
@@ -297,7 +302,7 @@ def test_rows_that_a_version_learned_from_recommend_nothing(
     assert note in page
     assert 'href="#use"' not in page
     assert 'href="#use"' in client.get("/models/transactions/compare/unlabelled").text
-    assert findings(usual, invented.report(), SAY) == []
+    assert findings(usual, read_report(invented.report()), SAY) == []
 
 
 def test_a_version_that_was_made_before_its_comparison_was_cancelled_is_named(
@@ -335,7 +340,7 @@ def test_more_alerts_than_chance_gives_are_told(
     result = look_result(
         rows=rows, alerts=alerts, drift=[drifted("amount", 0.05, "same")], score=None, outcomes=None
     )
-    said = [one.title for one in findings(result, invented.report(), SAY)]
+    said = [one.title for one in findings(result, read_report(invented.report()), SAY)]
     assert said == [title or "Nothing is far from the usual."]
 
 
@@ -357,9 +362,9 @@ def test_tables_to_train_on_again_say_their_frauds_and_which_have_few(
     runtime: Runtime, owner: User, client: Browser
 ) -> None:
     report = {"rows": {"train": 8_000, "test": 2_000}, "fraud_rate": {"train": 0.02, "test": 0.03}}
-    assert learned_counts(report) == (8_000, 160)
-    assert learned_counts(report | {"refitted": True}) == (10_000, 220)
-    assert learned_counts(report | {"kind": "ensemble"}) is None
+    assert learned_counts(read_report(report)) == (8_000, 160)
+    assert learned_counts(read_report(report | {"refitted": True})) == (10_000, 220)
+    assert learned_counts(read_report(invented.ensemble_report())) is None
     with runtime.catalog.write() as transaction:
         for one in transaction.query(ModelVersion):
             one.report = {
@@ -411,8 +416,8 @@ def test_the_table_an_ensemble_was_made_for_or_a_copy_of_it_is_not_the_one_to_wa
     def table(name: str, digest: str) -> Dataset:
         return Dataset(id=name, sha256=digest, state="ready", profile={"columns": [{"name": "amount"}]})
 
-    report = {"kind": "ensemble", "required_columns": ["amount"]}
-    made = ModelVersion(name="m", version="v", dataset_id="own", report=report)
+    report = invented.ensemble_report() | {"required_columns": ["amount"]}
+    made = ModelVersion(name="m", version="v", application="fraud", dataset_id="own", report=report)
     own, copy, later = table("own", "a"), table("copy", "a"), table("later", "b")
     assert _unlearned_table([own, copy, later], made) is later
     assert _unlearned_table([own, copy], made) is None
@@ -485,7 +490,10 @@ def full_report() -> dict[str, Any]:
         "contradicted_frauds": 5,
         "label_suspects": {"legitimate": 21, "fraud": 22, "rows": 4_000, "how": ""},
         "drift": [drifted("amount", 0.3, "far")],
-        "baseline": {"best_column": "amount", "best_feature_average_precision": 0.31},
+        "baseline": {
+            "fraud_rate": 0.02, "best_feature": "amount", "best_column": "amount",
+            "best_feature_average_precision": 0.31,
+        },
         "measured_on": "folds",
     }  # fmt: skip
 

@@ -27,6 +27,7 @@ from ecluse.apps.fraud.pages.predictions import (
     scored_name,
     to_the_minute,
 )
+from ecluse.apps.fraud.performance import TrainedReport, read_trained_report
 from ecluse.apps.fraud.rows import datasets
 from ecluse.apps.fraud.sample import write_sample
 from ecluse.catalog import attempts, places
@@ -481,10 +482,10 @@ def test_an_error_of_a_fragment_is_a_notice(client: Browser) -> None:
 
 
 def test_the_rows_a_model_was_fitted_on_are_those_of_its_parts() -> None:
-    report = invented.report()
+    report = read_trained_report(invented.report())
     assert fitted_rows(report) == 12_000
-    assert fitted_rows(report | {"fitted_on": ["train", "validation"]}) == 16_000
-    assert fitted_rows({}) is None
+    assert fitted_rows(replace(report, fitted_on=("train", "validation"))) == 16_000
+    assert fitted_rows(TrainedReport()) is None
 
 
 def test_a_scoring_that_failed_for_a_missing_column_says_how_to_map_it(
@@ -545,7 +546,11 @@ def tables() -> list[Dataset]:
 def model() -> Any:
     """A version whose features are made from columns of the invented table."""
     version = invented.versions("u")[0]
-    version.report |= {"importances": [{"column": c} for c in ("amount", "customer_id", "amount")]}
+    version.report |= {
+        "importances": [
+            {"column": c, "feature": c, "share": 0.3} for c in ("amount", "customer_id", "amount")
+        ]
+    }
     return version
 
 
@@ -701,11 +706,12 @@ def test_a_download_of_scores_carries_the_name_of_the_table(
             {"kind": "cost", "value": None, "missed": 500.0, "false_alarm": 2.5},
             "the least cost, at 500 a missed fraud and 2.50 a false alarm",
         ),
-        ({}, None),
+        (None, None),
     ],
 )
-def test_the_goal_of_a_threshold_is_told_in_words(goal: dict[str, Any], said: str | None) -> None:
-    assert goal_text({"goal": goal}, Words("en")) == said
+def test_the_goal_of_a_threshold_is_told_in_words(goal: dict[str, Any] | None, said: str | None) -> None:
+    report = read_trained_report({} if goal is None else {"goal": goal})
+    assert goal_text(report, Words("en")) == said
 
 
 def test_models_tried_beyond_five_are_folded_and_the_chosen_one_is_marked(

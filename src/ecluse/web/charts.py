@@ -13,6 +13,18 @@ from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any, Final
 
+from ecluse.apps.fraud.performance import (
+    AnyReport,
+    CalibrationBin,
+    Confusion,
+    Curves,
+    Importance,
+    PrecisionRecallPoint,
+    RocPoint,
+    TrainedReport,
+    metric_of,
+    threshold_of,
+)
 from ecluse.catalog.usage import DayUsage
 from ecluse.storage.prices import Cost
 from ecluse.web.i18n import Words
@@ -59,49 +71,51 @@ class _Axes:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def model_charts(report: Mapping[str, Any], say: Words) -> list[Chart]:
-    """Every figure a performance report has the values for, in the order of the page."""
-    curves = report.get("curves") or {}
-    charts = (
-        [pr_curve(report, say)]
-        if _has_curve(report, "pr", "precision", "recall", "average_precision")
-        else []
-    )
-    if report.get("importances"):
+def model_charts(report: TrainedReport, say: Words) -> list[Chart]:
+    """Draw every figure a performance report has the values for, in the order of the page."""
+    charts = [pr_curve(report, say)] if _has_pr(report) else []
+    if report.importances:
         charts.append(importances(report, say))
-    if report.get("histogram") and report.get("confusion"):
-        charts.append(separation(report, say))
-    if curves.get("calibration"):
-        charts.append(calibration(report, say))
-    if _has_curve(report, "roc", "roc_auc"):
+    if report.histogram and report.confusion and report.threshold is not None:
+        charts.append(separation(report, report.confusion, report.threshold, say))
+    if report.curves and report.curves.calibration:
+        charts.append(calibration(report, report.curves.calibration, say))
+    if _has_roc(report):
         charts.append(roc_curve(report, say))
     return charts
 
 
-def _has_curve(report: Mapping[str, Any], curve: str, *figures: str) -> bool:
-    """Whether a report has a curve and the figures that are shown with it, which labels may have left unknown."""
-    metrics = report.get("metrics") or {}
-    return bool((report.get("curves") or {}).get(curve)) and all(
-        metrics.get(name) is not None for name in figures
+def _curves(report: AnyReport) -> Curves:
+    return (report.curves if isinstance(report, TrainedReport) else None) or Curves()
+
+
+def _has_pr(report: AnyReport) -> bool:
+    """Tell whether a report has the curve and the figures shown with it, which labels may have left unknown."""
+    return bool(_curves(report).pr) and all(
+        report.metrics.get(name) is not None for name in ("precision", "recall", "average_precision")
     )
 
 
-def pr_curve(report: Mapping[str, Any], say: Words) -> Chart:
-    """Precision against recall on the test rows, the threshold marked, chance as the grey line."""
-    points = report["curves"]["pr"]
-    metrics, threshold = report["metrics"], report["threshold"]
-    rate = (report.get("fraud_rate") or {}).get("test")
-    precision, recall = say.percent(metrics["precision"], 0), say.percent(metrics["recall"], 0)
+def _has_roc(report: AnyReport) -> bool:
+    return bool(_curves(report).roc) and report.metrics.get("roc_auc") is not None
+
+
+def pr_curve(report: TrainedReport, say: Words) -> Chart:
+    """Draw precision against recall on the test rows, the threshold marked, chance as the grey line."""
+    points, threshold = _curves(report).pr, threshold_of(report)
+    precise, found = metric_of(report, "precision"), metric_of(report, "recall")
+    rate = report.fraud_rate.get("test")
+    precision, recall = say.percent(precise, 0), say.percent(found, 0)
     at = say._(
         "at %(threshold)s: precision %(precision)s, recall %(recall)s",
         threshold=say.threshold(threshold),
         precision=precision,
         recall=recall,
     )
-    series = [line_of("--c1", [(p["recall"], p["precision"]) for p in points], step="end")]
+    series = [line_of("--c1", [(p.recall, p.precision) for p in points], step="end")]
     series[0]["markPoint"] = _dot(
-        metrics["recall"],
-        metrics["precision"],
+        found,
+        precise,
         say._("%(value)s: %(share)s", value=say.threshold(threshold), share=f"{precision} / {recall}"),
     )
     if rate is not None:
@@ -114,22 +128,22 @@ def pr_curve(report: Mapping[str, Any], say: Words) -> Chart:
         ),
         finding=say._(
             "Average precision %(value)s on the test rows; %(at)s.",
-            value=say.num(metrics["average_precision"], 3),
+            value=say.num(metric_of(report, "average_precision"), 3),
             at=at,
         ),
         option=_plot(_Axes(say._("recall"), say._("precision")), series),
         headings=(say._("Threshold"), say._("Precision"), say._("Recall")),
         rows=tuple(
-            (say.threshold(p["threshold"]), say.percent(p["precision"], 1), say.percent(p["recall"], 1))
+            (say.threshold(p.threshold), say.percent(p.precision, 1), say.percent(p.recall, 1))
             for p in _spread(points)
         ),
     )
 
 
-def roc_curve(report: Mapping[str, Any], say: Words) -> Chart:
-    """True against false positive rate on the test rows, chance as the diagonal."""
-    points = report["curves"]["roc"]
-    area = say.num(report["metrics"]["roc_auc"], 3)
+def roc_curve(report: TrainedReport, say: Words) -> Chart:
+    """Draw true against false positive rate on the test rows, chance as the diagonal."""
+    points = _curves(report).roc
+    area = say.num(metric_of(report, "roc_auc"), 3)
     diagonal = _dashed([(0, 0), (1, 1)], say._("chance"))
     return Chart(
         id="chart-roc",
@@ -140,21 +154,20 @@ def roc_curve(report: Mapping[str, Any], say: Words) -> Chart:
         ),
         option=_plot(
             _Axes(say._("false alarms"), say._("recall")),
-            [line_of("--c1", [(p["fpr"], p["tpr"]) for p in points]), diagonal],
+            [line_of("--c1", [(p.fpr, p.tpr) for p in points]), diagonal],
         ),
         headings=(say._("False alarms"), say._("Recall")),
-        rows=tuple((say.percent(p["fpr"], 1), say.percent(p["tpr"], 1)) for p in _spread(points)),
+        rows=tuple((say.percent(p.fpr, 1), say.percent(p.tpr, 1)) for p in _spread(points)),
     )
 
 
-def calibration(report: Mapping[str, Any], say: Words) -> Chart:
-    """Observed against predicted fraud rate in bins of equal numbers of rows."""
-    points = report["curves"]["calibration"]
-    most = _round_up(max(max(p["predicted"], p["observed"]) for p in points))
-    error = report["metrics"].get("calibration_error", report["metrics"].get("ece"))
+def calibration(report: TrainedReport, points: Sequence[CalibrationBin], say: Words) -> Chart:
+    """Draw observed against predicted fraud rate in bins of equal numbers of rows."""
+    most = _round_up(max(max(p.predicted, p.observed) for p in points))
+    error = report.metrics.get("calibration_error")
     dots = {
         "type": "line",
-        "data": [[p["predicted"], p["observed"]] for p in points],
+        "data": [[p.predicted, p.observed] for p in points],
         "symbol": "circle",
         "symbolSize": 8,
         "lineStyle": {"width": 1.2, "color": "--c1"},
@@ -176,64 +189,56 @@ def calibration(report: Mapping[str, Any], say: Words) -> Chart:
         option=option,
         headings=(say._("Predicted"), say._("Observed"), say._("Rows")),
         rows=tuple(
-            (say.percent(p["predicted"], 2), say.percent(p["observed"], 2), say.num(p.get("rows")))
-            for p in points
+            (say.percent(p.predicted, 2), say.percent(p.observed, 2), say.num(p.rows)) for p in points
         ),
     )
 
 
-def importances(report: Mapping[str, Any], say: Words) -> Chart:
-    """The features the model leans on most, as shares of the whole."""
-    ranked = sorted(report["importances"], key=lambda item: -item["share"])
+def importances(report: TrainedReport, say: Words) -> Chart:
+    """Draw the features the model leans on most, as shares of the whole."""
+    ranked = sorted(report.importances, key=lambda item: -item.share)
     top = ranked[:TOP_FEATURES]
     names = [_feature(item, say) for item in top]
-    option = _bars_across(names, [item["share"] for item in top])
+    option = _bars_across(names, [item.share for item in top])
     return Chart(
         id="chart-importances",
         title=say._("What the model relies on"),
         unit=say._("share of all contributions to the score, %%"),
         finding=say._(
-            "Most of all %(feature)s, %(share)s.", feature=names[0], share=say.percent(top[0]["share"])
+            "Most of all %(feature)s, %(share)s.", feature=names[0], share=say.percent(top[0].share)
         ),
         option=option,
         headings=(say._("Feature"), say._("Column"), say._("Share")),
-        rows=tuple(
-            (_feature(item, say), item.get("column") or "", say.percent(item["share"], 1))
-            for item in ranked[:40]
-        ),
+        rows=tuple((_feature(item, say), item.column, say.percent(item.share, 1)) for item in ranked[:40]),
         tall=True,
     )
 
 
-def separation(report: Mapping[str, Any], say: Words) -> Chart:
-    """How many fraudulent and legitimate test rows got each score, on a logarithmic scale."""
-    bins = report["histogram"]
-    threshold = report["threshold"]
+def separation(report: TrainedReport, counts: Confusion, threshold: float, say: Words) -> Chart:
+    """Draw how many fraudulent and legitimate test rows got each score, on a logarithmic scale."""
+    bins = report.histogram
     option = _log_bars(
-        [b["low"] for b in bins],
+        [b.low for b in bins],
         {
-            say._("legitimate"): ("--c6", [b["legitimate"] for b in bins]),
-            say._("fraud"): ("--c3", [b["fraud"] for b in bins]),
+            say._("legitimate"): ("--c6", [b.legitimate for b in bins]),
+            say._("fraud"): ("--c3", [b.fraud for b in bins]),
         },
         threshold,
         say._("threshold %(value)s", value=say.threshold(threshold)),
     )
-    counts = report["confusion"]
     return Chart(
         id="chart-separation",
         title=say._("Scores of fraud and of the rest"),
         unit=say._("test rows per %(width)s of score, log scale", width=say.num(1 / len(bins), 2)),
         finding=say._(
             "%(above)s of %(all)s frauds score at or above the threshold %(threshold)s.",
-            above=say.num(counts["tp"]),
-            all=say.num(counts["tp"] + counts["fn"]),
+            above=say.num(counts.tp),
+            all=say.num(counts.frauds),
             threshold=say.threshold(threshold),
         ),
         option=option,
         headings=(say._("Score"), say._("Legitimate"), say._("Fraud")),
-        rows=tuple(
-            (say.interval((b["low"], b["high"])), say.num(b["legitimate"]), say.num(b["fraud"])) for b in bins
-        ),
+        rows=tuple((say.interval((b.low, b.high)), say.num(b.legitimate), say.num(b.fraud)) for b in bins),
     )
 
 
@@ -272,29 +277,24 @@ def score_histogram(summary: Mapping[str, Any], threshold: float, say: Words) ->
     )
 
 
-def compared_curves(
-    a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, str], say: Words
-) -> list[Chart]:
-    """The curves of two reports over each other, where both have them; A is dashed, B drawn through."""
-    figures = ("precision", "recall", "average_precision")
-    charts = (
-        [_compared_pr(a, b, names, say)] if all(_has_curve(one, "pr", *figures) for one in (a, b)) else []
-    )
-    if all(_has_curve(one, "roc", "roc_auc") for one in (a, b)):
+def compared_curves(a: AnyReport, b: AnyReport, names: tuple[str, str], say: Words) -> list[Chart]:
+    """Draw the curves of two reports over each other, where both have them; A is dashed, B drawn through."""
+    charts = [_compared_pr(a, b, names, say)] if _has_pr(a) and _has_pr(b) else []
+    if _has_roc(a) and _has_roc(b):
         charts.append(_compared_roc(a, b, names, say))
     return charts
 
 
-def _compared_pr(a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, str], say: Words) -> Chart:
+def _compared_pr(a: AnyReport, b: AnyReport, names: tuple[str, str], say: Words) -> Chart:
     series, precisions = [], []
     for letter, report in (("A", a), ("B", b)):
-        points = sorted(report["curves"]["pr"], key=lambda point: point["recall"])
-        line = _compared_line(letter, names, [(p["recall"], p["precision"]) for p in points], step="end")
-        metrics = report["metrics"]
-        line["markPoint"] = _dot(metrics["recall"], metrics["precision"], letter, _COMPARED[letter][0])
+        points = sorted(_curves(report).pr, key=lambda point: point.recall)
+        line = _compared_line(letter, names, [(p.recall, p.precision) for p in points], step="end")
+        at = metric_of(report, "recall"), metric_of(report, "precision")
+        line["markPoint"] = _dot(*at, letter, _COMPARED[letter][0])
         series.append(line)
         precisions.append([_at_recall(points, level) for level in _LEVELS])
-    values = [say.num(report["metrics"]["average_precision"], 3) for report in (a, b)]
+    values = [say.num(metric_of(report, "average_precision"), 3) for report in (a, b)]
     return Chart(
         id="chart-compared-pr",
         title=say._("Precision and recall of A and B"),
@@ -319,13 +319,13 @@ def _compared_pr(a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, s
     )
 
 
-def _compared_roc(a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, str], say: Words) -> Chart:
+def _compared_roc(a: AnyReport, b: AnyReport, names: tuple[str, str], say: Words) -> Chart:
     series, recalls = [], []
     for letter, report in (("A", a), ("B", b)):
-        points = sorted(report["curves"]["roc"], key=lambda point: point["fpr"])
-        series.append(_compared_line(letter, names, [(p["fpr"], p["tpr"]) for p in points]))
+        points = sorted(_curves(report).roc, key=lambda point: point.fpr)
+        series.append(_compared_line(letter, names, [(p.fpr, p.tpr) for p in points]))
         recalls.append([_at_alarms(points, level) for level in _ALARMS])
-    values = [say.num(report["metrics"]["roc_auc"], 3) for report in (a, b)]
+    values = [say.num(metric_of(report, "roc_auc"), 3) for report in (a, b)]
     return Chart(
         id="chart-compared-roc",
         title=say._("ROC curves of A and B"),
@@ -369,14 +369,14 @@ def _compared_line(
     return line | {"name": f"{letter} · {names['AB'.index(letter)]}"}
 
 
-def _at_recall(points: Sequence[Mapping[str, float]], level: float) -> float | None:
+def _at_recall(points: Sequence[PrecisionRecallPoint], level: float) -> float | None:
     """The precision at the first threshold that finds this share of fraud; None where none does."""
-    return next((p["precision"] for p in points if p["recall"] >= level), None)
+    return next((p.precision for p in points if p.recall >= level), None)
 
 
-def _at_alarms(points: Sequence[Mapping[str, float]], level: float) -> float:
+def _at_alarms(points: Sequence[RocPoint], level: float) -> float:
     """The share of fraud found by the last threshold with at most this share of false alarms."""
-    return max((p["tpr"] for p in points if p["fpr"] <= level), default=0.0)
+    return max((p.tpr for p in points if p.fpr <= level), default=0.0)
 
 
 def stored_growth(points: Sequence[DayUsage], until: date, say: Words) -> Chart:
@@ -593,11 +593,9 @@ def score_over_time(result: Mapping[str, Any], say: Words) -> Chart:
     )
 
 
-def compared_on_rows(
-    a: Mapping[str, Any], b: Mapping[str, Any], names: tuple[str, str], say: Words
-) -> list[Chart]:
-    """The curves of two versions on the same rows, where outcomes are known."""
-    if not all(side["metrics"] and side["curves"]["pr"] for side in (a, b)):
+def compared_on_rows(a: TrainedReport, b: TrainedReport, names: tuple[str, str], say: Words) -> list[Chart]:
+    """Draw the curves of two versions on the same rows, where outcomes are known."""
+    if not (_has_pr(a) and _has_pr(b)):
         return []
     unit = say._("precision against recall on the same rows, %%; the dots are the thresholds")
     return [replace(_compared_pr(a, b, names, say), unit=unit)]
@@ -897,9 +895,9 @@ def _spread(points: Sequence[Any], count: int = TABLE_ROWS) -> list[Any]:
     return [points[round(i * (len(points) - 1) / (count - 1))] for i in range(count)]
 
 
-def _feature(item: Mapping[str, Any], say: Words) -> str:
-    """What to call a feature: a column keeps its name, what was made of one is said in words."""
-    return say.phrase(item["feature"])
+def _feature(item: Importance, say: Words) -> str:
+    """Name a feature: a column keeps its name, what was made of one is said in words."""
+    return say.phrase(item.feature)
 
 
 def _round_up(value: float) -> float:

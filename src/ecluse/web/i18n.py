@@ -27,6 +27,7 @@ from babel.messages.pofile import read_po
 from babel.units import format_unit
 
 from ecluse.application import folders
+from ecluse.metrics import Metric
 from ecluse.sentences import Listing, Number, Sentence
 
 #: The language of the sentences in the code, which needs no translations.
@@ -173,6 +174,12 @@ class Words:
     def qty(self, value: float | None, unit: str, digits: int = 0) -> str:
         """A number and its unit, which never part at a line's end."""
         return f"{self.num(value, digits)}{NBSP}{unit}"
+
+    def metric(self, value: float | None, metric: Metric) -> str:
+        """Write the value of a metric as it is read: a share as per cent, or a number."""
+        return (
+            self.percent(value, metric.digits) if metric.style == "share" else self.num(value, metric.digits)
+        )
 
     def percent(self, share: float | None, digits: int | None = None) -> str:
         """A share in [0, 1] as per cent. Without `digits`: two within 1 % of an end, one below 10 %, else none."""

@@ -25,6 +25,7 @@ THEMES: Final = ("system", "light", "dark")
 YEAR: Final = 365 * 24 * 3600
 FILTERS: Final = (
     "num",
+    "metric",
     "signed",
     "qty",
     "percent",

@@ -10,6 +10,7 @@ from sklearn import metrics
 
 from ecluse.apps.fraud.evaluation import metrics as evaluation
 from ecluse.apps.fraud.evaluation.metrics import Goal
+from ecluse.apps.fraud.performance import RocPoint
 from ecluse.errors import InvalidInput
 from ecluse.intervals import wilson
 
@@ -36,8 +37,8 @@ def test_ranking_figures_agree_with_scikit_learn(rows: list[tuple[int, float]]) 
 def test_the_confusion_matrix_counts_every_row_once(rows: list[tuple[int, float]], threshold: float) -> None:
     labels, scores = columns(rows)
     counts = evaluation.confusion(labels, scores, threshold)
-    assert sum(counts.values()) == len(rows)
-    assert counts["tp"] + counts["fn"] == labels.sum()
+    assert counts.rows == len(rows)
+    assert counts.frauds == labels.sum()
 
 
 @given(scored_rows, st.floats(0.05, 1.0))
@@ -78,14 +79,14 @@ def test_no_other_threshold_costs_less(rows: list[tuple[int, float]], missed: fl
 
     def cost(cut: float) -> float:
         counts = evaluation.confusion(labels, scores, cut)
-        return missed * counts["fn"] + alarm * counts["fp"]
+        return missed * counts.fn + alarm * counts.fp
 
     chosen = evaluation.choose_threshold(labels, scores, goal)
     assert cost(chosen) == pytest.approx(min(cost(cut) for cut in [*scores.tolist(), 2.0]))
     told = evaluation.costs(labels, scores, chosen, goal)
-    assert told["per_1000_rows"] == pytest.approx(1000 * cost(chosen) / len(rows))
-    assert told["per_1000_rows"] <= told["per_1000_rows_without_alerts"] + 1e-6
-    assert told["per_1000_rows"] <= told["per_1000_rows_with_all_alerts"] + 1e-6
+    assert told.per_1000_rows == pytest.approx(1000 * cost(chosen) / len(rows))
+    assert told.per_1000_rows <= told.per_1000_rows_without_alerts + 1e-6
+    assert told.per_1000_rows <= told.per_1000_rows_with_all_alerts + 1e-6
 
 
 def test_nothing_is_flagged_where_a_false_alarm_costs_more_than_any_fraud() -> None:
@@ -203,13 +204,13 @@ def test_curves_are_short_and_end_where_they_should(rows: list[tuple[int, float]
     scores = scores + np.linspace(0, 1e-3, len(scores))
     roc, pr = evaluation.roc_curve(labels, scores), evaluation.precision_recall_curve(labels, scores)
     assert max(len(roc), len(pr)) <= evaluation.CURVE_POINTS
-    assert (roc[0], roc[-1]) == ({"fpr": 0.0, "tpr": 0.0}, {"fpr": 1.0, "tpr": 1.0})
-    assert pr[-1]["recall"] == 1.0
+    assert (roc[0], roc[-1]) == (RocPoint(0.0, 0.0), RocPoint(1.0, 1.0))
+    assert pr[-1].recall == 1.0
 
 
 def test_histogram_and_calibration_count_every_row() -> None:
     labels = np.array([0, 1] * 30, dtype=np.int8)
     scores = np.linspace(0, 1, 60)
     bins = evaluation.score_histogram(labels, scores)
-    assert sum(item["fraud"] + item["legitimate"] for item in bins) == 60
-    assert sum(item["rows"] for item in evaluation.calibration_curve(labels, scores)) == 60
+    assert sum(item.fraud + item.legitimate for item in bins) == 60
+    assert sum(item.rows for item in evaluation.calibration_curve(labels, scores)) == 60

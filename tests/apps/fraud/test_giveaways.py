@@ -10,6 +10,7 @@ import pytest
 
 from ecluse.apps.fraud.actions.main import TrainingRequest, plan_training
 from ecluse.apps.fraud.features.giveaways import find_giveaways
+from ecluse.apps.fraud.performance import GiveawayColumn, TrainingReport
 from ecluse.apps.fraud.profiling.profile import TableProfile, profile_table
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.card import model_card
@@ -98,11 +99,11 @@ def test_few_frauds_say_nothing_of_a_column() -> None:
     assert find_giveaways(frame.with_columns(copy=pl.Series(few)), {"copy": "number"}, few) == ()
 
 
-def trained(frame: pl.DataFrame, plan: TrainingPlan, folder: Path) -> dict[str, object]:
+def trained(frame: pl.DataFrame, plan: TrainingPlan, folder: Path) -> TrainingReport:
     frame.write_csv(folder / "t.csv")
     (folder / "model").mkdir()
     with open_table(folder / "t.csv") as table:
-        return train(table, plan, folder / "model", silent).content
+        return train(table, plan, folder / "model", silent)
 
 
 def test_a_column_that_gives_the_label_away_is_off_until_it_is_kept(tmp_path: Path) -> None:
@@ -115,19 +116,17 @@ def test_a_column_that_gives_the_label_away_is_off_until_it_is_kept(tmp_path: Pa
     (tmp_path / "kept").mkdir()
     off = trained(frame, plan, tmp_path / "off")
     kept = trained(frame, TrainingPlan("is_fraud", budget_s=2, keep=("chargeback_date",)), tmp_path / "kept")
-    assert off["giveaways"] == [
-        {"column": "chargeback_date", "reason": "it is filled for fraud only", "kept": False}
-    ]
-    assert "chargeback_date" not in {item["column"] for item in off["importances"]}
-    assert off["metrics"]["average_precision"] < 0.99
-    assert off["warnings"][0].startswith("chargeback_date gives the label away and was left out")
-    assert off["doubt"] is None
+    assert off.giveaways == (GiveawayColumn("chargeback_date", "it is filled for fraud only", kept=False),)
+    assert "chargeback_date" not in {item.column for item in off.importances}
+    assert off.metrics["average_precision"] < 0.99
+    assert off.warnings[0].startswith("chargeback_date gives the label away and was left out")
+    assert off.doubt is None
     assert "chargeback_date gives the label away and was left out" in model_card(off)
-    assert kept["metrics"]["average_precision"] > 0.99
-    assert kept["giveaways"][0]["kept"] is True
-    assert kept["doubt"]["columns"][0][0] == "chargeback_date"
-    assert kept["warnings"][0].startswith("An average precision of 1.000 is rarely true")
-    assert "chargeback_date (" in kept["warnings"][0]
+    assert kept.metrics["average_precision"] > 0.99
+    assert kept.giveaways[0].kept is True
+    assert kept.doubt.columns[0][0] == "chargeback_date"
+    assert kept.warnings[0].startswith("An average precision of 1.000 is rarely true")
+    assert "chargeback_date (" in kept.warnings[0]
 
 
 def test_a_table_in_which_every_column_gives_the_label_away_says_the_way_out(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training import kept as kept_module
 from ecluse.apps.fraud.training.kept import At, Fit, Kept
 from ecluse.apps.fraud.training.record import TrainingRecord
-from ecluse.apps.fraud.training.search import search_models
-from ecluse.apps.fraud.training.training import TrainingPlan, TrainingReport, train
+from ecluse.apps.fraud.training.search import SearchSetting, search_models
+from ecluse.apps.fraud.training.training import SearchControl, TrainingPlan, TrainingReport, train
 from ecluse.checkpoints import Checkpoints
 from ecluse.errors import JobCancelled
 from ecluse.runtime import Runtime
@@ -85,7 +85,7 @@ class Workers:
                     plan,
                     self.folder / ("repeated" if repeat else "model"),
                     progress,
-                    tried=lambda number, score: attempt.tried.append((number, score)),
+                    control=SearchControl(tried=lambda number, score: attempt.tried.append((number, score))),
                     repeat=repeat,
                     checkpoints=Checkpoints(self.runtime, "user1", "repeat1" if repeat else "job1"),
                 )
@@ -140,7 +140,7 @@ def test_six_interruptions_in_the_life_of_a_training_end_with_a_model(workers: W
     for earlier, later in pairwise(told):
         assert later[: len(earlier)] == earlier
     record = TrainingRecord.load(workers.folder / "model")
-    assert len(record.trials) == len(told[-1]) == report.content["effort"]["candidates"]
+    assert len(record.trials) == len(told[-1]) == report.effort.candidates
     assert {"model.json", "performance.json", "model_card.md"} <= digests(workers.folder / "model").keys()
     repeated(workers)
 
@@ -156,7 +156,7 @@ def test_models_that_may_be_published_as_they_are_are_kept_as_they_are(
     assert workers.train(after(0, "calibrate")) is None
     report = workers.train()
     assert report is not None
-    assert report.content["refit"] == "many_rows"
+    assert report.refit == "many_rows"
     assert len(workers.fits) == len(set(workers.fits))
     assert not workers.attempts[-1].fits
     repeated(workers)
@@ -168,7 +168,7 @@ def test_the_best_are_judged_on_the_further_folds_they_were_begun_on(workers: Wo
     assert workers.train(is_final, plan) is None
     report = workers.train(plan=plan)
     assert report is not None
-    assert report.content["effort"]["folds"] == 8
+    assert report.effort.folds == 8
     assert len(workers.fits) == len(set(workers.fits))
     finalists = {trial for trial, fold in workers.fits if fold >= 4}
     assert len([trial for trial, fold in workers.fits if fold >= 4]) == 4 * len(finalists)
@@ -220,14 +220,10 @@ def test_the_budget_is_not_restarted(runtime: Runtime, tmp_path: Path) -> None:
 
         found = search_models(
             data,
+            SearchSetting(watch, report, 2, tried=lambda number, _: tried.append(number), kept=kept),
             seed=0,
             deadline=deadline,
-            watch=watch,
-            workers=2,
             refits=1.0,
-            report=report,
-            tried=lambda number, _: tried.append(number),
-            kept=kept,
         )
         assert found.ended == "budget"
         assert [len(one.fits) for one in found.candidates] == [3] * len(tried)

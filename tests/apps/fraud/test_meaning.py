@@ -103,11 +103,11 @@ def test_a_table_with_more_attacks_than_not_learns_the_attacks(tmp_path: Path) -
     path = table_of("is_attack", ["1"] * 228 + ["0"] * 172, tmp_path)
     (tmp_path / "model").mkdir()
     with open_table(path) as table:
-        report = train(table, TrainingPlan("is_attack", budget_s=2), tmp_path / "model", silent).content
-    assert report["positive_value"] == "1"
-    assert report["positive_share"] == pytest.approx(0.57)
-    assert report["metrics"]["roc_auc"] > 0.7
-    assert any(warning.startswith("More than half of the rows are fraud") for warning in report["warnings"])
+        report = train(table, TrainingPlan("is_attack", budget_s=2), tmp_path / "model", silent)
+    assert report.positive_value == "1"
+    assert report.positive_share == pytest.approx(0.57)
+    assert report.metrics["roc_auc"] > 0.7
+    assert any(warning.startswith("More than half of the rows are fraud") for warning in report.warnings)
     assert "Fraud means `is_attack` = `1`, 57.0 % of the rows." in model_card(report)
 
 

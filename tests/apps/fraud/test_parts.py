@@ -7,8 +7,8 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecluse.apps.fraud.performance import Repeated
 from ecluse.apps.fraud.profiling.parts import (
-    Repeats,
     contradictions,
     drifts,
     label_suspects,
@@ -59,8 +59,8 @@ def test_few_values_that_meet_by_chance_are_not_called_nearly_equal() -> None:
 
 
 def test_repeated_rows_are_warned_of_from_one_in_a_hundred() -> None:
-    assert warn_of_repeats(Repeats(10, 10, 1_000)) == []
-    equal, nearly = warn_of_repeats(Repeats(1_100, 12, 1_100))
+    assert warn_of_repeats(Repeated(10, 10, 1_000)) == []
+    equal, nearly = warn_of_repeats(Repeated(1_100, 12, 1_100))
     assert equal.startswith("1,100 of 1,100 test rows equal a row that was learned from")
     assert nearly.startswith("12 of 1,100 test rows nearly equal")
 
@@ -96,9 +96,9 @@ def test_swapped_labels_are_among_the_suspects() -> None:
     wrong = truth.copy()
     wrong[np.flatnonzero(truth == 1)[:30]] = 0
     found = label_suspects(wrong, scores)
-    assert clean["legitimate"] == 0
-    assert found["legitimate"] >= 10
-    assert found["rows"] == 4_000
+    assert clean.legitimate == 0
+    assert found.legitimate >= 10
+    assert found.rows == 4_000
 
 
 def test_rows_that_may_all_be_counted_are_all_counted() -> None:

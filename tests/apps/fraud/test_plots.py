@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -9,28 +10,43 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from ecluse.apps.fraud.evaluation import metrics as evaluation
+from ecluse.apps.fraud.evaluation import metrics
 from ecluse.apps.fraud.evaluation.plots import write_plots
+from ecluse.apps.fraud.performance import Baseline, Curves, Importance, ScoreBin
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def report(feature: str = "amount") -> dict[str, Any]:
+@dataclass(frozen=True)
+class Drawn:
+    """What plots read of a report."""
+
+    threshold: float
+    metrics: dict[str, float]
+    baseline: Baseline
+    curves: Curves
+    histogram: tuple[ScoreBin, ...]
+    importances: tuple[Importance, ...]
+
+
+def report(feature: str = "amount") -> Any:
     rng = np.random.default_rng(0)
     labels = (rng.random(500) < 0.1).astype(np.int8)
     scores = np.clip(0.1 + 0.5 * labels + rng.normal(0, 0.1, 500), 0, 1)
-    return {
-        "threshold": 0.5,
-        "metrics": evaluation.measure(labels, scores, 0.5),
-        "baseline": {"fraud_rate": float(labels.mean())},
-        "curves": {
-            "pr": evaluation.precision_recall_curve(labels, scores),
-            "roc": evaluation.roc_curve(labels, scores),
-            "calibration": evaluation.calibration_curve(labels, scores),
-        },
-        "histogram": evaluation.score_histogram(labels, scores),
-        "importances": [{"feature": feature, "share": 0.75}, {"feature": "b", "share": 0.25}],
-    }
+    return Drawn(
+        threshold=0.5,
+        metrics=metrics.measure(labels, scores, 0.5),
+        baseline=Baseline(
+            fraud_rate=float(labels.mean()), best_feature=feature, best_feature_average_precision=0.5
+        ),
+        curves=Curves(
+            pr=metrics.precision_recall_curve(labels, scores),
+            roc=metrics.roc_curve(labels, scores),
+            calibration=metrics.calibration_curve(labels, scores),
+        ),
+        histogram=metrics.score_histogram(labels, scores),
+        importances=(Importance(feature, feature, 0.75), Importance("b", "b", 0.25)),
+    )
 
 
 def drawn(path: Path) -> ElementTree.Element:

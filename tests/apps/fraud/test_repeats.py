@@ -87,7 +87,7 @@ def test_a_byte_identical_table_has_the_same_tested_rows(tmp_path: Path) -> None
         frame.write_csv(tmp_path / f"{name}.csv")
         (tmp_path / name).mkdir()
         with open_table(tmp_path / f"{name}.csv") as table:
-            said.append(train(table, plan, tmp_path / name, silent).content["tested_rows"])
+            said.append(train(table, plan, tmp_path / name, silent).tested_rows)
     assert said[0] != said[2]
     assert said[0] == said[1]
 
@@ -105,17 +105,17 @@ def test_figures_count_each_distinct_fraud_once_and_say_so(tmp_path: Path) -> No
     frame.sample(fraction=1.0, shuffle=True, seed=1).write_csv(tmp_path / "t.csv")
     (tmp_path / "model").mkdir()
     with open_table(tmp_path / "t.csv") as table:
-        report = train(table, TrainingPlan("is_fraud", budget_s=4), tmp_path / "model", silent).content
-    assert report["frauds_repeat"] is True
-    assert report["distinct_frauds"]["test"] in (17, 18, 19)
-    assert report["distinct_frauds"]["validation"] in (17, 18, 19)
-    counts = report["confusion"]
-    assert counts["tp"] + counts["fn"] == report["distinct_frauds"]["test"]
-    low, high = report["intervals"]["recall"]
+        report = train(table, TrainingPlan("is_fraud", budget_s=4), tmp_path / "model", silent)
+    assert report.frauds_repeat is True
+    assert report.distinct_frauds["test"] in (17, 18, 19)
+    assert report.distinct_frauds["validation"] in (17, 18, 19)
+    counts = report.confusion
+    assert counts.frauds == report.distinct_frauds["test"]
+    low, high = report.intervals["recall"]
     assert high - low > 0.15  # of eighteen frauds, not of nine hundred
-    told = next(warning for warning in report["warnings"] if warning.startswith("Frauds repeat"))
+    told = next(warning for warning in report.warnings if warning.startswith("Frauds repeat"))
     assert "990 are 91 distinct rows, one of them 900 times" in told
     assert Words("fr").phrase(told).startswith("Des fraudes se répètent")
-    assert "18 pour tester" in Words("fr").phrase(told) or report["distinct_frauds"]["test"] != 18
+    assert "18 pour tester" in Words("fr").phrase(told) or report.distinct_frauds["test"] != 18
     assert "| test |" in model_card(report)
-    assert report["metrics"]["f1"] > 0.6
+    assert report.metrics["f1"] > 0.6

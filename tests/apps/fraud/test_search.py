@@ -19,6 +19,7 @@ from ecluse.apps.fraud.training.search import (
     FoldData,
     Further,
     SearchResult,
+    SearchSetting,
     blend_of,
     fit_on_all,
     search_models,
@@ -43,9 +44,8 @@ def folds(rows: int = 900) -> list[FoldData]:
 
 
 def search(data: list[FoldData], seconds: float = 60.0, workers: int = 2) -> SearchResult:
-    return search_models(
-        data, seed=0, deadline=seconds, watch=Stopwatch(), workers=workers, report=lambda message: None
-    )
+    setting = SearchSetting(Stopwatch(), lambda message: None, workers)
+    return search_models(data, setting, seed=0, deadline=seconds)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def found() -> SearchResult:
 
 
 def test_settings_of_all_families_are_fitted_on_every_fold(found: SearchResult) -> None:
-    assert {row["family"] for row in found.leaderboard} == set(FAMILIES)
-    scores = [row["validation_average_precision"] for row in found.leaderboard]
+    assert {candidate.family for candidate in found.ranked} == set(FAMILIES)
+    scores = [candidate.average_precision for candidate in found.ranked]
     assert scores == sorted(scores, reverse=True)
     assert found.folds == 3
     assert all(len(candidate.models) == 3 for candidate in found.candidates)
@@ -128,21 +128,14 @@ def test_whatever_the_deadline_the_first_family_settles_on_every_fold(found: Sea
 
 def test_a_stop_ends_the_search_with_what_is_complete() -> None:
     told: list[str] = []
-    result = search_models(
-        folds(),
-        seed=0,
-        deadline=600,
-        watch=Stopwatch(),
-        workers=2,
-        report=told.append,
-        stop=lambda: "Best so far" in told[-1],
-    )
+    setting = SearchSetting(Stopwatch(), told.append, 2, stop=lambda: "Best so far" in told[-1])
+    result = search_models(folds(), setting, seed=0, deadline=600)
     assert 1 <= len(result.candidates) <= 4
 
 
 def test_messages_say_what_is_fitted_and_the_best_so_far() -> None:
     told: list[str] = []
-    search_models(folds(), seed=0, deadline=60, watch=Stopwatch(), report=told.append)
+    search_models(folds(), SearchSetting(Stopwatch(), told.append), seed=0, deadline=60)
     assert told[0].startswith("LightGBM, 1 of up to ")
     assert "Best so far: average precision 0." in told[-1]
 
@@ -156,7 +149,7 @@ def test_a_report_that_raises_stops_the_search() -> None:
             raise Stopped
 
     with pytest.raises(Stopped):
-        search_models(folds(), seed=0, deadline=600, watch=Stopwatch(), workers=2, report=report)
+        search_models(folds(), SearchSetting(Stopwatch(), report, 2), seed=0, deadline=600)
 
 
 def test_a_tick_that_raises_stops_the_last_fits(found: SearchResult) -> None:
@@ -219,11 +212,9 @@ def test_with_time_left_the_best_are_judged_on_further_folds(monkeypatch: pytest
     def found_with(deadline: float) -> SearchResult:
         return search_models(
             once,
+            SearchSetting(Stopwatch(), lambda message: None, 2),
             seed=0,
             deadline=deadline,
-            watch=Stopwatch(),
-            report=lambda message: None,
-            workers=2,
             refits=1.0,
             more=Further(len(further), 0.0, prepare),
         )

@@ -25,12 +25,12 @@ def table(rows: int = 4_000) -> tuple[pl.DataFrame, np.ndarray, np.ndarray]:
 def test_the_group_in_which_fraud_is_missed_is_named_with_its_counts() -> None:
     frame, labels, flagged = table()
     found = weakest_groups(frame, {"channel": "category", "amount": "number"}, labels, flagged)
-    assert [(group["column"], group["value"]) for group in found] == [("channel", "web")]
+    assert [(group.column, group.value) for group in found] == [("channel", "web")]
     rows = (frame["channel"] == "web").to_numpy()
-    assert found[0]["rows"] == rows.sum()
-    assert found[0]["frauds"] == labels[rows].sum()
-    assert found[0]["recall"] == found[0]["found"] / found[0]["frauds"] < 0.3
-    assert found[0]["precision"] == pytest.approx(1.0)
+    assert found[0].rows == rows.sum()
+    assert found[0].frauds == labels[rows].sum()
+    assert found[0].recall == found[0].found / found[0].frauds < 0.3
+    assert found[0].precision == pytest.approx(1.0)
 
 
 def test_a_quarter_of_a_number_and_missing_values_are_groups_too() -> None:
@@ -41,14 +41,14 @@ def test_a_quarter_of_a_number_and_missing_values_are_groups_too() -> None:
     kinds = {"amount": "number"}
     (of_numbers,) = weakest_groups(frame, kinds, labels, (labels == 1) & ~large)
     (of_missing,) = weakest_groups(known, kinds, labels, (labels == 1) & ~large)
-    assert (of_numbers["low"], of_numbers["high"]) == (amount[large].min(), amount[large].max())
-    assert (of_missing["value"], of_missing["rows"]) == (None, large.sum())
+    assert (of_numbers.low, of_numbers.high) == (amount[large].min(), amount[large].max())
+    assert (of_missing.value, of_missing.rows) == (None, large.sum())
 
 
 def test_groups_of_few_frauds_and_differences_by_chance_are_left_alone() -> None:
     frame = pl.DataFrame({"a": ["x"] * 4 + ["y"] * 40})
     labels, flagged = np.ones(44, dtype=np.int8), np.array([False] * 4 + [True] * 39 + [False])
-    assert weakest_groups(frame, {"a": "category"}, labels, flagged) == []
+    assert weakest_groups(frame, {"a": "category"}, labels, flagged) == ()
 
 
 @given(st.lists(st.integers(0, 3_000_000), min_size=1, max_size=200), st.booleans())
@@ -59,13 +59,13 @@ def test_the_rows_of_all_periods_add_up(minutes: list[int], with_missing: bool) 
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, len(times)).astype(np.int8)
     found = by_period(times, labels, rng.random(len(times)), 0.5)
-    assert sum(period["rows"] for period in found) == len(minutes)
+    assert sum(period.rows for period in found) == len(minutes)
     assert 1 <= len(found) <= MOST_PERIODS
-    assert [period["start"] for period in found] == sorted(period["start"] for period in found)
+    assert [period.start for period in found] == sorted(period.start for period in found)
 
 
 def test_what_cannot_be_known_of_a_period_is_none() -> None:
     times = pl.Series("t", [datetime.datetime(2024, 1, day) for day in (1, 1, 2)], pl.Datetime("us"))
     quiet, busy = by_period(times, np.array([0, 0, 1], dtype=np.int8), np.array([0.1, 0.2, 0.9]), 0.5)
-    assert (quiet["recall"], quiet["precision"], quiet["average_precision"]) == (None, None, None)
-    assert (busy["recall"], busy["precision"], busy["average_precision"]) == (1.0, 1.0, 1.0)
+    assert (quiet.recall, quiet.precision, quiet.average_precision) == (None, None, None)
+    assert (busy.recall, busy.precision, busy.average_precision) == (1.0, 1.0, 1.0)

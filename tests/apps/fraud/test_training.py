@@ -16,10 +16,11 @@ import pytest
 from ecluse.apps.fraud.clock import Effort, Stopwatch
 from ecluse.apps.fraud.evaluation.metrics import Goal
 from ecluse.apps.fraud.features.interactions import helpful
+from ecluse.apps.fraud.performance import DroppedColumn, read_training_report, report_content
 from ecluse.apps.fraud.sample import generate
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.record import TrainingRecord
-from ecluse.apps.fraud.training.training import TrainingPlan, TrainingReport, digest_of, train
+from ecluse.apps.fraud.training.training import SearchControl, TrainingPlan, TrainingReport, digest_of, train
 from ecluse.errors import CannotRepeat, InvalidInput, TrainingTooSlow, UnusableTarget
 
 PLAN = TrainingPlan(
@@ -74,19 +75,19 @@ QUICK = TrainingPlan("label", budget_s=1.0)
 
 
 def test_the_model_beats_chance_and_the_report_says_by_how_much(trained: tuple[TrainingReport, Path]) -> None:
-    report = trained[0].content
-    low, high = report["intervals"]["average_precision"]
-    assert low <= report["metrics"]["average_precision"] <= high
-    assert report["metrics"]["average_precision"] > 5 * report["baseline"]["fraud_rate"]
-    assert report["leaderboard"][0]["validation_average_precision"] > 0
-    assert sum(report["confusion"].values()) == report["rows"]["test"]
+    report = trained[0]
+    low, high = report.intervals["average_precision"]
+    assert low <= report.metrics["average_precision"] <= high
+    assert report.metrics["average_precision"] > 5 * report.baseline.fraud_rate
+    assert report.leaderboard[0].validation_average_precision > 0
+    assert report.confusion.rows == report.rows["test"]
 
 
 def test_parts_follow_time_and_add_up(trained: tuple[TrainingReport, Path], frame: pl.DataFrame) -> None:
-    report = trained[0].content
-    assert report["split"]["kind"] == "time"
-    assert sum(report["rows"].values()) == frame.height
-    assert str(frame["timestamp"].min())[:10] < report["split"]["cuts"][0] < report["split"]["cuts"][1]
+    report = trained[0]
+    assert report.split.kind == "time"
+    assert sum(report.rows.values()) == frame.height
+    assert str(frame["timestamp"].min())[:10] < report.split.cuts[0] < report.split.cuts[1]
 
 
 def test_the_folder_holds_plain_files_and_lists_them(trained: tuple[TrainingReport, Path]) -> None:
@@ -106,14 +107,12 @@ def test_the_folder_holds_plain_files_and_lists_them(trained: tuple[TrainingRepo
 
 
 def test_the_report_tells_where_and_when_the_model_does_worse(trained: tuple[TrainingReport, Path]) -> None:
-    report = trained[0].content
-    assert sum(period["rows"] for period in report["periods"]) == report["rows"]["test"]
-    assert sum(period["alerts"] for period in report["periods"]) == (
-        report["confusion"]["tp"] + report["confusion"]["fp"]
-    )
-    assert all(group["recall"] < report["metrics"]["recall"] for group in report["groups"])
-    assert report["label_suspects"]["rows"] == report["repeated"]["of"] == report["rows"]["test"]
-    assert {drift["column"] for drift in report["drift"]} >= {"amount"}
+    report = trained[0]
+    assert sum(period.rows for period in report.periods) == report.rows["test"]
+    assert sum(period.alerts for period in report.periods) == (report.confusion.tp + report.confusion.fp)
+    assert all(group.recall < report.metrics["recall"] for group in report.groups)
+    assert report.label_suspects.rows == report.repeated.of == report.rows["test"]
+    assert {drift.column for drift in report.drift} >= {"amount"}
 
 
 def test_rows_copied_into_the_test_part_and_a_column_that_moves_are_warned_of(tmp_path: Path) -> None:
@@ -128,9 +127,9 @@ def test_rows_copied_into_the_test_part_and_a_column_that_moves_are_warned_of(tm
         pl.concat([moved, late.with_columns(other=moved["other"][:300])]),
         TrainingPlan("label", time_column="t", budget_s=2.0),
         tmp_path,
-    ).content
-    assert report["repeated"]["equal"] == 300
-    assert any("test rows equal a row that was learned from" in warning for warning in report["warnings"])
+    )
+    assert report.repeated.equal == 300
+    assert any("test rows equal a row that was learned from" in warning for warning in report.warnings)
 
 
 def test_a_goal_that_later_rows_clearly_miss_is_told(tmp_path: Path) -> None:
@@ -139,7 +138,7 @@ def test_a_goal_that_later_rows_clearly_miss_is_told(tmp_path: Path) -> None:
     later = pl.Series(np.random.default_rng(5).permutation(frame["label"][2_400:].to_numpy()))
     frame = frame.with_columns(label=pl.concat([frame["label"][:2_400], later]))
     plan = TrainingPlan("label", time_column="t", goal=Goal("precision", 0.8), budget_s=2.0)
-    warnings = run(frame, plan, tmp_path).content["warnings"]
+    warnings = run(frame, plan, tmp_path).warnings
     assert any("so that 80% of alerts are right; of the test rows" in warning for warning in warnings)
 
 
@@ -148,37 +147,37 @@ def test_a_handful_of_frauds_is_measured_on_folds_with_intervals(tmp_path: Path)
     frame = pl.DataFrame({"a": rng.normal(0, 1, 600), "b": rng.normal(0, 1, 600)})
     frame = frame.with_columns(label=(pl.Series(np.arange(600)) < 15).cast(pl.Int8))
     frame = frame.with_columns(a=pl.col("a") + 4 * pl.col("label"))
-    report = run(frame, TrainingPlan("label", budget_s=2.0), tmp_path).content
-    assert report["measured_on"] == "folds"
-    assert "test" not in report["rows"]
-    assert report["confusion"]["tp"] + report["confusion"]["fn"] == 15
-    low, high = report["intervals"]["average_precision"]
+    report = run(frame, TrainingPlan("label", budget_s=2.0), tmp_path)
+    assert report.measured_on == "folds"
+    assert "test" not in report.rows
+    assert report.confusion.frauds == 15
+    low, high = report.intervals["average_precision"]
     assert low < high
-    assert any("come from folds" in warning for warning in report["warnings"])
+    assert any("come from folds" in warning for warning in report.warnings)
     assert "no part was kept back" in (tmp_path / "model" / "model_card.md").read_text()
 
 
 def test_a_goal_of_least_cost_reports_what_a_thousand_rows_cost(tmp_path: Path) -> None:
     goal = Goal("cost", missed=100, false_alarm=1)
-    report = run(small(1_500), TrainingPlan("label", goal=goal, budget_s=2.0), tmp_path).content
-    counts, cost = report["confusion"], report["cost"]
-    expected = (100 * counts["fn"] + counts["fp"]) * 1_000 / report["rows"]["test"]
-    assert cost["per_1000_rows"] == pytest.approx(expected)
-    assert cost["per_1000_rows"] < cost["per_1000_rows_without_alerts"]
+    report = run(small(1_500), TrainingPlan("label", goal=goal, budget_s=2.0), tmp_path)
+    counts, cost = report.confusion, report.cost
+    expected = (100 * counts.fn + counts.fp) * 1_000 / report.rows["test"]
+    assert cost.per_1000_rows == pytest.approx(expected)
+    assert cost.per_1000_rows < cost.per_1000_rows_without_alerts
     assert "1,000 such rows cost" in (tmp_path / "model" / "model_card.md").read_text()
 
 
 def test_the_report_is_the_content_of_performance_json(trained: tuple[TrainingReport, Path]) -> None:
     report, folder = trained
     saved = json.loads((folder / "performance.json").read_text())
-    assert saved == report.to_dict()
-    assert TrainingReport.from_dict(saved).metrics == report.metrics
+    assert saved == report_content(report)
+    assert read_training_report(saved) == report
 
 
 def test_identifiers_are_not_learned_from(trained: tuple[TrainingReport, Path]) -> None:
-    report = trained[0].content
-    assert {"column": "transaction_id", "reason": "an identifier"} in report["dropped"]
-    assert "transaction_id" not in {item["column"] for item in report["importances"]}
+    report = trained[0]
+    assert DroppedColumn("transaction_id", "an identifier") in report.dropped
+    assert "transaction_id" not in {item.column for item in report.importances}
 
 
 def test_customer_names_are_not_written_into_the_model(
@@ -299,9 +298,9 @@ def test_rows_without_a_label_are_left_out_and_reported(tmp_path: Path) -> None:
     gappy = small().with_columns(
         label=pl.when(pl.int_range(pl.len()) % 10 == 0).then(None).otherwise("label")
     )
-    report = run(gappy, QUICK, tmp_path).content
-    assert sum(report["rows"].values()) == 270
-    assert "30 rows without a value of label were left out." in report["warnings"]
+    report = run(gappy, QUICK, tmp_path)
+    assert sum(report.rows.values()) == 270
+    assert "30 rows without a value of label were left out." in report.warnings
 
 
 def test_rows_without_a_readable_time_are_reported(tmp_path: Path) -> None:
@@ -309,48 +308,48 @@ def test_rows_without_a_readable_time_are_reported(tmp_path: Path) -> None:
     frame = small().with_columns(
         day=pl.when(pl.int_range(pl.len()) % 30 == 0).then(pl.lit("soon")).otherwise(day)
     )
-    warnings = run(frame, replace(QUICK, time_column="day"), tmp_path).content["warnings"]
+    warnings = run(frame, replace(QUICK, time_column="day"), tmp_path).warnings
     assert '10 rows have no readable "day" and count as the earliest.' in warnings
 
 
 def test_few_frauds_train_with_a_warning(tmp_path: Path) -> None:
     rare = small().sort("amount").with_columns(label=(pl.int_range(pl.len()) >= 292).cast(pl.Int8))
-    report = run(rare, QUICK, tmp_path).content
-    assert "Only 8 rows are fraud" in report["warnings"][0]
+    report = run(rare, QUICK, tmp_path)
+    assert "Only 8 rows are fraud" in report.warnings[0]
 
 
 def test_labels_in_words_are_learned_against_the_named_one(tmp_path: Path) -> None:
     words = small().with_columns(
         label=pl.when(pl.col("label") == 1).then(pl.lit("Bad")).otherwise(pl.lit("ok"))
     )
-    report = run(words, replace(QUICK, positive_value="Bad"), tmp_path).content
-    assert report["positive_value"] == "Bad"
-    assert report["metrics"]["roc_auc"] > 0.8
+    report = run(words, replace(QUICK, positive_value="Bad"), tmp_path)
+    assert report.positive_value == "Bad"
+    assert report.metrics["roc_auc"] > 0.8
 
 
 def test_a_column_that_is_the_answer_is_left_out_and_named_in_a_warning(tmp_path: Path) -> None:
     leaky = small().with_columns(refund=pl.col("label") * 3.5)
-    report = run(leaky, QUICK, tmp_path).content
-    assert any(text.startswith("refund gives the label away") for text in report["warnings"])
-    assert {item["column"] for item in report["importances"]} == {"amount", "hour"}
+    report = run(leaky, QUICK, tmp_path)
+    assert any(text.startswith("refund gives the label away") for text in report.warnings)
+    assert {item.column for item in report.importances} == {"amount", "hour"}
 
 
 def test_without_a_test_part_the_figures_are_of_rows_each_fold_held_out(tmp_path: Path) -> None:
-    report = run(small(600), replace(QUICK, test_share=0.0, budget_s=3.0), tmp_path).content
-    assert report["measured_on"] == "folds"
-    assert sum(report["rows"].values()) == 600
-    assert "test" not in report["rows"]
-    assert report["metrics"]["average_precision"] == pytest.approx(
-        report["out_of_fold"]["average_precision"], abs=0.05
+    report = run(small(600), replace(QUICK, test_share=0.0, budget_s=3.0), tmp_path)
+    assert report.measured_on == "folds"
+    assert sum(report.rows.values()) == 600
+    assert "test" not in report.rows
+    assert report.metrics["average_precision"] == pytest.approx(
+        report.out_of_fold.average_precision, abs=0.05
     )
     assert (tmp_path / "model/model_card.md").exists()
 
 
 def test_the_members_of_the_blend_are_in_the_report(trained: tuple[TrainingReport, Path]) -> None:
-    report, folder = trained[0].content, trained[1]
-    assert sum(member["weight"] for member in report["members"]) == pytest.approx(1.0, abs=1e-3)
-    assert report["out_of_fold"]["frauds"] > 0
-    assert len(list(folder.glob("best_model*"))) == len(report["members"]) + (len(report["members"]) > 1)
+    report, folder = trained[0], trained[1]
+    assert sum(member.weight for member in report.members) == pytest.approx(1.0, abs=1e-3)
+    assert report.out_of_fold.frauds > 0
+    assert len(list(folder.glob("best_model*"))) == len(report.members) + (len(report.members) > 1)
 
 
 def test_a_stop_ends_the_training_with_the_best_so_far(tmp_path: Path) -> None:
@@ -362,8 +361,9 @@ def test_a_stop_ends_the_training_with_the_best_so_far(tmp_path: Path) -> None:
 
     with open_table(path) as table:
         plan = replace(QUICK, budget_s=600.0)
-        report = train(table, plan, tmp_path / "model", progress, stop=lambda: "Best so far" in told[-1])
-    assert report.content["seconds"] < 300
+        stops = SearchControl(stop=lambda: "Best so far" in told[-1])
+        report = train(table, plan, tmp_path / "model", progress, control=stops)
+    assert report.seconds < 300
     assert (tmp_path / "model/model.json").exists()
 
 
@@ -379,9 +379,9 @@ def test_yes_and_no_are_one_answer_each_however_spelled(tmp_path: Path, positive
         for short, long in (("Y", "yes"), ("N", "no"))
     )
     mixed = small().with_columns(label=pl.when(pl.col("label") == 1).then(yes).otherwise(no))
-    report = run(mixed, replace(QUICK, positive_value=positive), tmp_path).content
-    assert report["positive_value"] == "yes"
-    frauds = sum(report["fraud_rate"][part] * report["rows"][part] for part in report["rows"])
+    report = run(mixed, replace(QUICK, positive_value=positive), tmp_path)
+    assert report.positive_value == "yes"
+    frauds = sum(report.fraud_rate[part] * report.rows[part] for part in report.rows)
     assert round(frauds) == small()["label"].sum()
 
 
@@ -390,15 +390,15 @@ def test_a_positive_value_is_found_whatever_its_case(tmp_path: Path) -> None:
     small().with_columns(label=pl.col("label") == 1).write_parquet(path)
     with open_table(path) as table:
         report = train(table, replace(QUICK, positive_value="True"), tmp_path / "model", silent)
-    assert report.content["positive_value"] == "true"
+    assert report.positive_value == "true"
 
 
 def test_a_table_of_a_thousand_columns_is_learned_from_its_strongest(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = pl.DataFrame(rng.normal(size=(300, 1_000)).round(4), schema=[f"c{i}" for i in range(1_000)])
-    report = run(small().hstack(noise), QUICK, tmp_path).content
-    assert sum(item["reason"].startswith("weaker alone") for item in report["dropped"]) == 502
-    assert report["importances"][0]["column"] == "amount"
+    report = run(small().hstack(noise), QUICK, tmp_path)
+    assert sum(item.reason.startswith("weaker alone") for item in report.dropped) == 502
+    assert report.importances[0].column == "amount"
 
 
 def test_a_time_column_too_coarse_to_cut_is_warned_of(tmp_path: Path) -> None:
@@ -410,7 +410,7 @@ def test_a_time_column_too_coarse_to_cut_is_warned_of(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with open_table(path) as table:
         report = train(table, plan, tmp_path / "model", lambda stage, share, message: None)
-    assert any("too coarse" in warning for warning in report.content["warnings"])
+    assert any("too coarse" in warning for warning in report.warnings)
 
 
 def test_a_training_that_takes_more_work_than_asked_says_so(
@@ -418,31 +418,31 @@ def test_a_training_that_takes_more_work_than_asked_says_so(
 ) -> None:
     monkeypatch.setattr("ecluse.apps.fraud.training.training.OVERRUN", 0.0)
     report = run(small(), QUICK, tmp_path)
-    assert any(warning.startswith("Training took") for warning in report.content["warnings"])
+    assert any(warning.startswith("Training took") for warning in report.warnings)
 
 
 def test_a_training_beside_other_programs_names_them_and_not_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Stopwatch, "effort", lambda watch: Effort(40.0, 1.5, 1.0, 0.05))
-    report = run(small(), QUICK, tmp_path).content
-    slow = [warning for warning in report["warnings"] if "s of work" in warning]
+    report = run(small(), QUICK, tmp_path)
+    slow = [warning for warning in report.warnings if "s of work" in warning]
     assert slow == [
         "Other programs had the processor: 1 s of work took 40 s. As much was tried as on a quiet machine."
     ]
-    assert (report["effort"]["wall_s"], report["effort"]["processor_share"]) == (40.0, 0.05)
+    assert (report.effort.wall_s, report.effort.processor_share) == (40.0, 0.05)
 
 
 def test_however_late_it_is_the_model_has_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine the wall clock used to leave one tree, and it was published."""
-    usual = run(small(600), replace(QUICK, budget_s=3.0), tmp_path).content
+    usual = run(small(600), replace(QUICK, budget_s=3.0), tmp_path)
     monkeypatch.setattr(Stopwatch, "seconds", lambda watch, exact=False: 1e6)
-    late = run(small(600), QUICK, tmp_path).content
-    assert late["effort"]["candidates"] == 1
-    assert late["effort"]["folds"] == 1  # features of more would have taken the time there was not
-    assert late["members"][0]["rounds"] > 10
-    known = {row["name"]: row["validation_average_precision"] for row in usual["leaderboard"]}
-    assert late["out_of_fold"]["average_precision"] > known[late["members"][0]["name"]] - 0.1
+    late = run(small(600), QUICK, tmp_path)
+    assert late.effort.candidates == 1
+    assert late.effort.folds == 1  # features of more would have taken the time there was not
+    assert late.members[0].rounds > 10
+    known = {row.name: row.validation_average_precision for row in usual.leaderboard}
+    assert late.out_of_fold.average_precision > known[late.members[0].name] - 0.1
 
 
 def test_a_training_that_is_given_up_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -454,16 +454,16 @@ def test_a_training_that_is_given_up_writes_nothing(tmp_path: Path, monkeypatch:
 
 
 def test_the_report_says_how_much_was_tried(trained: tuple[TrainingReport, Path]) -> None:
-    report = trained[0].content
-    effort, board = report["effort"], report["leaderboard"]
-    assert effort["candidates"] == len(board) <= effort["candidates_begun"] <= effort["candidates_planned"]
-    assert effort["rounds"] == sum(sum(row["rounds"]) for row in board)
-    assert {len(row["rounds"]) for row in board} == {effort["folds"]}
-    assert effort["cut_short"] == [row["name"] for row in board if row["cut_short"]]
-    assert effort["ended"] in ("complete", "budget")
-    assert 0 < effort["work_s"] <= effort["wall_s"] + 0.01
-    assert 0 < effort["processor_share"] <= 1
-    assert f"of {effort['candidates_planned']} settings" in (trained[1] / "model_card.md").read_text()
+    report = trained[0]
+    effort, board = report.effort, report.leaderboard
+    assert effort.candidates == len(board) <= effort.candidates_begun <= effort.candidates_planned
+    assert effort.rounds == sum(sum(tried.rounds) for tried in board)
+    assert {len(tried.rounds) for tried in board} == {effort.folds}
+    assert effort.cut_short == tuple(tried.name for tried in board if tried.cut_short)
+    assert effort.ended in ("complete", "budget")
+    assert 0 < effort.work_s <= effort.wall_s + 0.01
+    assert 0 < effort.processor_share <= 1
+    assert f"of {effort.candidates_planned} settings" in (trained[1] / "model_card.md").read_text()
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -483,7 +483,7 @@ def test_a_training_is_made_again_to_the_byte(trained: tuple[TrainingReport, Pat
     folder = trained[1].parent
     report = again(folder, tmp_path / "model")
     assert digests(tmp_path / "model") == digests(folder / "model")
-    assert report.to_dict() == trained[0].to_dict()
+    assert report == trained[0]
 
 
 def test_fits_that_the_budget_cut_short_are_made_again_to_the_byte(
@@ -493,10 +493,10 @@ def test_fits_that_the_budget_cut_short_are_made_again_to_the_byte(
     monkeypatch.setattr("ecluse.apps.fraud.training.training.REFIT_ROWS", 0)
     ticks = iter(range(10**9))  # a clock that moves with each look, so that the end comes amid a fit
     monkeypatch.setattr(Stopwatch, "seconds", lambda watch, exact=False: next(ticks) / 100)
-    report = run(small(1_500), replace(QUICK, budget_s=4.0), tmp_path).content
-    assert report["effort"]["cut_short"]
-    assert report["refit"] == "many_rows"
-    assert not report["refitted"]
+    report = run(small(1_500), replace(QUICK, budget_s=4.0), tmp_path)
+    assert report.effort.cut_short
+    assert report.refit == "many_rows"
+    assert not report.refitted
     monkeypatch.undo()
     monkeypatch.setattr("ecluse.apps.fraud.training.training.REFIT_ROWS", 0)
     again(tmp_path, tmp_path / "again")
@@ -584,8 +584,8 @@ def test_a_record_that_says_what_no_training_decides_is_refused(
 def test_the_report_says_why_the_model_was_not_fitted_on_all_rows(
     refit: bool, share: float, why: str, tmp_path: Path
 ) -> None:
-    report = run(small(), replace(QUICK, refit=refit, test_share=share), tmp_path).content
-    assert (report["refit"], report["refitted"]) == (why, False)
+    report = run(small(), replace(QUICK, refit=refit, test_share=share), tmp_path)
+    assert (report.refit, report.refitted) == (why, False)
 
 
 def test_the_search_for_features_is_charged_once_and_not_to_every_fold(
@@ -601,7 +601,7 @@ def test_the_search_for_features_is_charged_once_and_not_to_every_fold(
     monkeypatch.setattr(Stopwatch, "seconds", lambda watch, exact=False: now[0])
     monkeypatch.setattr("ecluse.apps.fraud.features.features.helpful", slowly)
     monkeypatch.setattr("ecluse.apps.fraud.training.portfolio.MAX_VARIATIONS", 0)
-    report = run(small(), replace(QUICK, budget_s=10.0), tmp_path).content
-    assert report["effort"]["folds"] >= 4
+    report = run(small(), replace(QUICK, budget_s=10.0), tmp_path)
+    assert report.effort.folds >= 4
     again(tmp_path, tmp_path / "again")
     assert digests(tmp_path / "again") == digests(tmp_path / "model")

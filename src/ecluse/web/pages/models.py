@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,11 +16,19 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse import models as published
 from ecluse import upkeep
-from ecluse.apps.fraud.actions import ensembles
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.families import FAMILIES
+from ecluse.apps.fraud.metrics import METRICS
 from ecluse.apps.fraud.pages.datasets import can_score, default_reasons, needed_columns
 from ecluse.apps.fraud.pages.ensembles import ensemble_context
+from ecluse.apps.fraud.performance import (
+    AnyReport,
+    EnsembleReport,
+    Period,
+    TrainedReport,
+    read_report,
+    read_trained_report,
+)
 from ecluse.apps.fraud.rows import datasets, inspections, training
 from ecluse.apps.plants.pages.models import classifier_context
 from ecluse.catalog import models
@@ -274,7 +282,8 @@ def compare_page(
         names = datasets.filenames(transaction, user_id, told)
     pair = [_manifest(runtime, row)[0] for row in rows]
     found = compare(rows[0], rows[1], *pair)
-    both_score = all(row.report.get("threshold") is not None for row in rows)
+    reports = [fraud_report(row) for row in rows]
+    both_score = all(report.threshold is not None for report in reports)
     suggested = suggested_table(tables, rows[1]) if both_score else None
     context = {
         "name": name,
@@ -282,8 +291,8 @@ def compare_page(
         "versions": versions,
         "sides": listed(runtime, user_id, rows),
         "names": names,
-        "splits": [split_text(row.report, say) for row in rows],
-        "figures": charts.compared_curves(rows[0].report, rows[1].report, (first, second), say),
+        "splits": [split_text(report, say) for report in reports],
+        "figures": charts.compared_curves(reports[0], reports[1], (first, second), say),
         "figure_names": figure_names(say),
         "families": family_names(say),
         "tried": tried,
@@ -319,32 +328,39 @@ def suggested_table(tables: list[Dataset], version: ModelVersion) -> Dataset | N
     For an ensemble that is the very table it was made for.
     """
     fit = [row for row in tables if can_score(version, row)]
-    if version.report.get("kind") == ensembles.KIND:
+    if isinstance(fraud_report(version), EnsembleReport):
         return next((row for row in fit if row.id == version.dataset_id), fit[0] if fit else None)
     fit = [row for row in fit if row.id != version.dataset_id]
     return next((row for row in fit if not _labelled(row)), fit[0] if fit else None)
 
 
-def goal_text(report: Mapping[str, Any], say: Words) -> str | None:
-    """What the threshold was chosen for, in a few words; None when the report does not say."""
-    goal = report.get("goal") or {}
-    value = goal.get("value")
-    if goal.get("kind") == "f1":
+def fraud_report(version: ModelVersion) -> AnyReport:
+    """Read the report of a fraud model; an empty one of any other version."""
+    return read_report(version.report) if version.application == "fraud" else TrainedReport()
+
+
+def goal_text(report: TrainedReport, say: Words) -> str | None:
+    """Say what the threshold was chosen for, in a few words; None when the report does not say."""
+    goal = report.goal
+    if goal is None:
+        return None
+    value = goal.value
+    if goal.kind == "f1":
         return say._("the best F1")
-    if goal.get("kind") == "recall" and value is not None:
+    if goal.kind == "recall" and value is not None:
         return say._("at least %(share)s of fraud found", share=say.percent(value))
-    if goal.get("kind") == "precision" and value is not None:
+    if goal.kind == "precision" and value is not None:
         return say._("at least %(share)s of alerts right", share=say.percent(value))
-    if goal.get("kind") == "cost":
+    if goal.kind == "cost" and goal.missed is not None and goal.false_alarm is not None:
         missed, alarm = (
-            say.num(cost, 0 if cost == round(cost) else 2) for cost in (goal["missed"], goal["false_alarm"])
+            say.num(cost, 0 if cost == round(cost) else 2) for cost in (goal.missed, goal.false_alarm)
         )
         return say._(
             "the least cost, at %(missed)s a missed fraud and %(alarm)s a false alarm",
             missed=missed,
             alarm=alarm,
         )
-    if goal.get("kind") == "alerts_per_day" and value is not None:
+    if goal.kind == "alerts_per_day" and value is not None:
         digits = 0 if value == round(value) else 1
         return say.ngettext(
             "%(number)s alert a day",
@@ -361,32 +377,32 @@ def family_names(say: Words) -> dict[str, str]:
     return {name: say._(facts.shown_name) for name, facts in FAMILIES.items()}
 
 
-def fitted_rows(report: Mapping[str, Any]) -> int | None:
-    """How many rows the saved model was fitted on; None when the report does not say."""
-    rows: Mapping[str, int] = report.get("rows") or {}
-    if report.get("refitted"):
-        return sum(rows.values())
-    counts = [rows[part] for part in report.get("fitted_on", ["train"]) if part in rows]
+def fitted_rows(report: TrainedReport) -> int | None:
+    """Count the rows the saved model was fitted on; None when the report does not say."""
+    if report.refitted:
+        return sum(report.rows.values())
+    fitted_on = report.fitted_on if report.fitted_on is not None else ("train",)
+    counts = [report.rows[part] for part in fitted_on if part in report.rows]
     return sum(counts) if counts else None
 
 
-def split_text(report: Mapping[str, Any], say: Words) -> str | None:
-    """How the rows were split, in a few words."""
-    split = report.get("split") or {}
-    if split.get("kind") == "time" and len(split.get("cuts") or []) == 2:
+def split_text(report: AnyReport, say: Words) -> str | None:
+    """Say how the rows were split, in a few words."""
+    split = report.split if isinstance(report, TrainedReport) else None
+    if split is None:
+        return None
+    if split.kind == "time" and split.cuts is not None and len(split.cuts) == 2:
         try:
-            return say._(
-                "by time, test from %(day)s", day=say.day(datetime.fromisoformat(str(split["cuts"][1])))
-            )
+            return say._("by time, test from %(day)s", day=say.day(datetime.fromisoformat(split.cuts[1])))
         except ValueError:  # a time that is a number, such as an hour count
-            return say.phrase(split["description"])
-    return say.phrase(split["description"]) if split.get("description") else None
+            return say.phrase(split.description)
+    return say.phrase(split.description) if split.description else None
 
 
-def period_text(period: Mapping[str, Any], say: Words) -> str:
-    """When a period of a report begins: to the hour where it is one, else the day."""
-    start = datetime.fromisoformat(str(period["start"]))
-    if period.get("period") == "1h":
+def period_text(period: Period, say: Words) -> str:
+    """Say when a period of a report begins: to the hour where it is one, else the day."""
+    start = datetime.fromisoformat(period.start)
+    if period.period == "1h":
         return f"{say.calendar_day(start)} {start:%H:%M}"
     return say.calendar_day(start)
 
@@ -468,7 +484,7 @@ def _model_page(
         return render(request, "model_plain.html", context | _plain(version), status=status)
     context |= _scoring(runtime, version)
     context["card"] = _card(runtime, version, manifest) if manifest else None
-    if version.report.get("kind") == ensembles.KIND:
+    if isinstance(fraud_report(version), EnsembleReport):
         made = ensemble_context(runtime, version, say)
         return render(request, "fraud/model_ensemble.html", context | made, status=status)
     return render(request, "model.html", context | _measured(runtime, version, manifest, say), status=status)
@@ -477,14 +493,16 @@ def _model_page(
 def _measured(
     runtime: Runtime, version: ModelVersion, manifest: Manifest | None, say: Words
 ) -> dict[str, Any]:
-    """What the page of a trained fraud model shows beyond that of any model."""
+    """Gather what the page of a trained fraud model shows beyond that of any model."""
+    report = read_trained_report(version.report)
     return {
-        "report": version.report,
-        "figures": charts.model_charts(version.report, say),
+        "report": report,
+        "details": [(metric, report.metrics.get(metric.name)) for metric in METRICS if metric.is_detail],
+        "figures": charts.model_charts(report, say),
         "families": family_names(say),
-        "split": split_text(version.report, say),
-        "fitted_rows": fitted_rows(version.report),
-        "goal": goal_text(version.report, say),
+        "split": split_text(report, say),
+        "fitted_rows": fitted_rows(report),
+        "goal": goal_text(report, say),
         "period_of": partial(period_text, say=say),
         "plots": [file.path for file in manifest.files if DRAWING.fullmatch(file.path)] if manifest else [],
         "finished_early": _finished_early(runtime, version),

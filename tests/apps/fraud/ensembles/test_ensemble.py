@@ -130,15 +130,15 @@ def test_a_table_that_nothing_matches_is_ranked_by_anomaly_and_says_so(
     assert (info["kind"], info["abstained"], info["members"]) == ("anomaly", True, [])
     assert info["weights"] == {"references": 0, "anomaly": 1}
     assert info["reason"] == result.reason
-    assert report["warnings"][0].startswith(f"{report['reason']} Rows are ranked by how unusual they are")
+    assert report.warnings[0].startswith(f"{report.reason} Rows are ranked by how unusual they are")
     scored = load_scorer(tmp_path / "model").score_frame(rows(tmp_path), "all")
     own = [name for name in scored.columns if name in SCORE_COLUMNS and not name.startswith("reason")]
     assert own == OF_ANOMALY  # nothing is called fraud, or a probability
     assert scored["review"].sum() == pytest.approx(RATE * scored.height, abs=3)
     flagged = scored.filter(pl.col("review") == 1)
     assert flagged["reason_1"].is_not_null().all()
-    assert flagged["anomaly_score"].min() == report["threshold"]
-    assert (report["score"], report["alerts"]["high"]) == ("anomaly_score", flagged.height)
+    assert flagged["anomaly_score"].min() == report.threshold
+    assert (report.score, report.alerts.high) == ("anomaly_score", flagged.height)
 
 
 def test_a_ranking_by_anomaly_of_before_is_still_read_with_its_threshold(
@@ -254,8 +254,8 @@ def test_a_reference_that_would_miss_most_of_what_it_looks_at_has_no_say(
         report = build_ensemble(
             table, specs, EnsemblePlan(RATE), result, references, tmp_path / "model", lambda *_: None
         )
-    assert report["members"] == []
-    assert report["reason"] == "visits would miss too much of what it looks at in this table."
+    assert report.members == ()
+    assert report.reason == "visits would miss too much of what it looks at in this table."
 
 
 def test_a_stated_rate_is_met_by_a_shift_alone() -> None:

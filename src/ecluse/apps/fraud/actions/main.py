@@ -11,9 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from ecluse.apps.fraud.goal import Goal
+from ecluse.apps.fraud.performance import read_trained_report
 from ecluse.apps.fraud.rows import datasets, predictions, training
 from ecluse.apps.fraud.tables.layout import LOOK, Layout
 from ecluse.apps.fraud.tables.meaning import candidates, meaning_in_profile, require_meaning
+from ecluse.apps.fraud.training.plan import SPLIT_RULE
 from ecluse.catalog import audit, models, runs
 from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, new_id, now
 from ecluse.errors import CannotRepeat, InvalidInput, NotFound
@@ -26,8 +29,6 @@ ResultFormat = Literal["csv", "parquet"]
 Reasons = Literal["all", "risky", "none"]
 MIN_BUDGET: Final = 2.0
 MAX_BUDGET: Final = 24 * 3600.0
-#: What of a report is kept in `training_history.metrics` for lists.
-SUMMARY: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,7 @@ def start_repeat(runtime: Runtime, user_id: str, run_id: str) -> TrainingRun:
                 _("Training %(id)s has published nothing that could be made again. Train anew.", id=run_id)
             )
         version = models.version_of(transaction, user_id, before.model_name, before.version)
-        if before.plan.get("kind") == "ensemble" or "held_out" in version.report:
+        if before.plan.get("kind") == "ensemble" or read_trained_report(version.report).held_out is not None:
             raise CannotRepeat(
                 _(
                     "Training %(id)s is no search on a whole table; only such trainings can be made again.",
@@ -295,7 +296,6 @@ def _queue_training(runtime: Runtime, run: TrainingRun, filename: str, told: dic
 
 def check_request(request: TrainingRequest) -> None:
     """`InvalidInput` for a choice that can be used with no table."""
-    from ecluse.apps.fraud.evaluation.metrics import Goal
 
     checked_name(request.model_name)
     if not MIN_BUDGET <= request.budget_s <= MAX_BUDGET:
@@ -307,8 +307,6 @@ def check_request(request: TrainingRequest) -> None:
 
 def plan_training(dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
     """The request with its gaps filled from the profile, as `TrainingPlan.from_dict` reads it."""
-    from ecluse.apps.fraud.evaluation.metrics import Goal
-    from ecluse.apps.fraud.training.plan import SPLIT_RULE
 
     if dataset.state == "failed":
         raise InvalidInput(

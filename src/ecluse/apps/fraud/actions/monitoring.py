@@ -6,12 +6,12 @@ alias: that is an act of its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from ecluse import models
 from ecluse.apps.fraud.actions.labelling import queue_inspection
 from ecluse.apps.fraud.actions.main import find_dataset
+from ecluse.apps.fraud.performance import AnyReport, TrainedReport, read_trained_report
 from ecluse.apps.fraud.rows import datasets, inspections, training
 from ecluse.apps.fraud.tables.meaning import meaning_in_profile
 from ecluse.catalog import audit
@@ -114,7 +114,8 @@ def start_retraining(
             )
         )
     # What meant fraud to the old version means it to the new one, however frequent it has become.
-    plan["positive_value"] = plan.get("positive_value") or old.report.get("positive_value")
+    report = read_trained_report(old.report)
+    plan["positive_value"] = plan.get("positive_value") or report.positive_value
     if budget_s is not None:
         plan["budget_s"] = budget_s
     dataset = find_dataset(runtime, user_id, dataset_id)
@@ -122,7 +123,7 @@ def start_retraining(
         raise InvalidInput(
             _("%(file)s could not be read: %(error)s", file=dataset.filename, error=dataset.error)
         )
-    if old.dataset_id == dataset.id and (plan.get("test_share") == 0 or old.report.get("refitted")):
+    if old.dataset_id == dataset.id and (plan.get("test_share") == 0 or report.refitted):
         raise InvalidInput(
             _("The old version learned from every row that was kept for the comparison. Use later rows.")
         )
@@ -160,12 +161,15 @@ def start_retraining(
     return run, inspection
 
 
-def learned_counts(report: Mapping[str, Any]) -> tuple[int, int] | None:
-    """How many rows a version learned from, and frauds among them; None where its report does not say."""
-    rows, rates = report.get("rows") or {}, report.get("fraud_rate") or {}
-    parts = [part for part in rows if part in rates and (part != "test" or report.get("refitted"))]
-    if report.get("kind") is not None or not parts:
+def learned_counts(report: AnyReport) -> tuple[int, int] | None:
+    """Count the rows a version learned from, and frauds among them; None where its report does not say."""
+    if not isinstance(report, TrainedReport):
         return None
+    rates = {part: rate for part, rate in report.fraud_rate.items() if rate is not None}
+    parts = [part for part in report.rows if part in rates and (part != "test" or report.refitted)]
+    if not parts:
+        return None
+    rows = report.rows
     return sum(rows[part] for part in parts), round(sum(rows[part] * rates[part] for part in parts))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -13,6 +13,7 @@ from ecluse import models
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.evaluation.ranking import Ranking
 from ecluse.apps.fraud.pages.budget import doubt_of, meaning_of_scores
+from ecluse.apps.fraud.performance import AnyReport, read_report
 from ecluse.apps.fraud.rows import predictions
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Prediction
@@ -91,13 +92,14 @@ def show_budget(
     return BudgetBody(**body, expected_low=low, expected_high=high)
 
 
-def report_of(runtime: Runtime, row: Prediction) -> Mapping[str, Any]:
-    """The report of the version that scored; nothing once it is gone."""
+def report_of(runtime: Runtime, row: Prediction) -> AnyReport | None:
+    """Read the report of the version that scored; None once it is gone."""
     try:
         with runtime.catalog.read() as transaction:
-            return model_rows.version_of(transaction, row.user_id, row.model_name, row.version).report
+            version = model_rows.version_of(transaction, row.user_id, row.model_name, row.version)
     except (ModelNotFound, VersionNotFound):
-        return {}
+        return None
+    return read_report(version.report)
 
 
 @router.get(

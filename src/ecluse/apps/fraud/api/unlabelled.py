@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from ecluse import models
 from ecluse.apps.fraud.actions import ensembles as workflows
 from ecluse.apps.fraud.actions.main import find_dataset
+from ecluse.apps.fraud.performance import EnsembleReport, read_report, report_content
 from ecluse.apps.fraud.rows import mappings
 from ecluse.errors import VersionNotFound
 from ecluse.runtime import Runtime
@@ -64,13 +65,13 @@ def correct_mapping(
 def show_ensemble(name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> EnsembleBody:
     """What an ensemble judges by: its references with their mappings and weights, and how they agree."""
     row = models.resolve(runtime, user.user.id, f"{name}@{version}")
-    if row.report.get("kind") != workflows.KIND:
+    report = read_report(row.report)
+    if not isinstance(report, EnsembleReport):
         raise VersionNotFound(
             f"{name}@{row.version} is no ensemble. See: GET /api/models/{name}/{row.version}"
         )
-    told = {field: row.report[field] for field in EnsembleBody.model_fields if field in row.report}
     return EnsembleBody.model_validate(
-        told | {"name": row.name, "version": row.version, "created_at": row.created_at}
+        report_content(report) | {"name": row.name, "version": row.version, "created_at": row.created_at}
     )
 
 

@@ -15,6 +15,8 @@ from ecluse.apps.fraud.commands.labels import asked_for_label, label_lines
 from ecluse.apps.fraud.commands.references import references
 from ecluse.apps.fraud.commands.tables import add_table, layout_options, say_layout
 from ecluse.apps.fraud.commands.unlabelled import ensemble, match
+from ecluse.apps.fraud.metrics import SUMMARY
+from ecluse.apps.fraud.performance import TrainedReport, read_trained_report, threshold_of
 from ecluse.apps.fraud.rows import predictions
 from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.apps.fraud.tables.meaning import fraud_means
@@ -132,7 +134,7 @@ def train(
             row = models.version_of(transaction, user.id, name)
     return Record(
         {"name": row.name, "version": row.version, "dataset": dataset_id, "report": row.report},
-        _report_text(row.name, row.version, row.report),
+        _report_text(row.name, row.version, read_trained_report(row.report)),
     )
 
 
@@ -230,33 +232,33 @@ def _profile_text(file: Path, profile: dict[str, Any]) -> str:
     return "\n".join([*lines, *(f"Check: {warning}" for warning in profile["warnings"])])
 
 
-def _report_text(name: str, version: str, report: dict[str, Any]) -> str:
+def _report_text(name: str, version: str, report: TrainedReport) -> str:
     from ecluse.apps.fraud.training.card import effort_text, refit_text
 
-    metrics, rows = report["metrics"], report["rows"]
+    rows = report.rows
     learned = sum(count for part, count in rows.items() if part != "test")
     tested = (
         f"tested on {rows['test']} it had not seen" if "test" in rows else "measured on folds of the same"
     )
-    lines = [
-        f"{name}@{version}, trained on {learned} rows, {tested}",
-        f"  {fraud_means(report['target'], report['positive_value'], report.get('positive_share'))}",
-    ]
-    labels = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
+    lines = [f"{name}@{version}, trained on {learned} rows, {tested}"]
+    if report.target is not None and report.positive_value is not None:
+        lines.append(f"  {fraud_means(report.target, report.positive_value, report.positive_share)}")
     lines += [
-        f"  {label.replace('_', ' '):<18} {metrics[label]:.4f}"
-        for label in labels
-        if metrics.get(label) is not None
+        f"  {metric.replace('_', ' '):<18} {value:.4f}"
+        for metric in SUMMARY
+        if (value := report.metrics.get(metric)) is not None
     ]
-    lines.append(f"  {'threshold':<18} {report['threshold']:.4f}")
-    if effort := report.get("effort"):
-        lines += [f"  {effort_text(effort)}", f"  {refit_text(report['refit'])}"]
-    if cost := report.get("cost"):
+    lines.append(f"  {'threshold':<18} {threshold_of(report):.4f}")
+    if report.effort:
+        lines.append(f"  {effort_text(report.effort)}")
+    if report.refit:
+        lines.append(f"  {refit_text(report.refit)}")
+    if cost := report.cost:
         lines.append(
-            f"  {'cost of 1,000 rows':<18} {cost['per_1000_rows']:,.0f}; without any alert "
-            f"{cost['per_1000_rows_without_alerts']:,.0f}"
+            f"  {'cost of 1,000 rows':<18} {cost.per_1000_rows:,.0f}; without any alert "
+            f"{cost.per_1000_rows_without_alerts:,.0f}"
         )
-    return "\n".join([*lines, *(f"Check: {warning}" for warning in report["warnings"])])
+    return "\n".join([*lines, *(f"Check: {warning}" for warning in report.warnings)])
 
 
 for command in watching.COMMANDS:

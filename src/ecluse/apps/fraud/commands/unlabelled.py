@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ecluse.apps.fraud.actions import ensembles as workflows
 from ecluse.apps.fraud.commands.tables import add_table, layout_options, say_layout
+from ecluse.apps.fraud.performance import EnsembleReport, Merits, read_ensemble_report
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.catalog import models
@@ -97,7 +98,7 @@ def ensemble(
         with runtime.catalog.read() as transaction:
             row = models.version_of(transaction, user.id, name)
     fields = {"name": row.name, "version": row.version, "dataset": dataset_id, "report": row.report}
-    return Record(fields, _ensemble_text(row.name, row.version, row.report))
+    return Record(fields, _ensemble_text(row.name, row.version, read_ensemble_report(row.report)))
 
 
 def _corrections(mapped: Sequence[str]) -> dict[str, dict[str, str | None]]:
@@ -140,28 +141,28 @@ def _match_text(filename: str, result: MatchResult) -> str:
     return "\n".join(lines)
 
 
-def _merits_text(merits: Mapping[str, Any] | None) -> list[str]:
-    """Why a reference weighs what it does; nothing for a version that kept no reasons."""
+def _merits_text(merits: Merits | None) -> list[str]:
+    """Say why a reference weighs what it does; nothing for a version that kept no reasons."""
     if merits is None:
         return []
-    home = "unknown" if merits["home"] is None else f"{merits['home']:.2f}"
-    away = "not measured" if merits["away"] is None else f"{merits['away']:.2f} (tables: {merits['tables']})"
+    home = "unknown" if merits.home is None else f"{merits.home:.2f}"
+    away = "not measured" if merits.away is None else f"{merits.away:.2f} (tables: {merits.tables})"
     return [
-        f"    because: fit {merits['fit']:.2f}, worth {merits['worth']:.2f} (at home {home}, elsewhere {away}), "
-        f"accord {merits['accord']:.2f}"
+        f"    because: fit {merits.fit:.2f}, worth {merits.worth:.2f} (at home {home}, elsewhere {away}), "
+        f"accord {merits.accord:.2f}"
     ]
 
 
-def _ensemble_text(name: str, version: str, report: Mapping[str, Any]) -> str:
-    rate = report["fraud_rate"]
-    lines = [f"{name}@{version}: {report['reason']}"]
-    for member in report["members"]:
+def _ensemble_text(name: str, version: str, report: EnsembleReport) -> str:
+    lines = [f"{name}@{version}: {report.reason}"]
+    for member in report.members:
         lines.append(
-            f"  {member['reference']:<28} weight {member['weight']:>6.1%}, similarity {member['similarity']:.2f}, "
-            f"{member['lacking']:.0%} of what it looks at missing"
+            f"  {member.reference:<28} weight {member.weight:>6.1%}, similarity {member.similarity:.2f}, "
+            f"{member.lacking:.0%} of what it looks at missing"
         )
-        lines += _merits_text(member.get("merits"))
-    lines.append(f"  {'how unusual a row is':<28} weight {report['weights']['anomaly']:>6.1%}")
-    estimated = f"; the references suggest {rate['estimated']:.2%}" if rate["estimated"] is not None else ""
-    lines.append(f"  alerts: the top {rate['stated']:.2%}, as stated{estimated}")
-    return "\n".join([*lines, *(f"Check: {warning}" for warning in report["warnings"])])
+        lines += _merits_text(member.merits)
+    lines.append(f"  {'how unusual a row is':<28} weight {report.weights.anomaly:>6.1%}")
+    rate = report.fraud_rate
+    estimated = f"; the references suggest {rate.estimated:.2%}" if rate.estimated is not None else ""
+    lines.append(f"  alerts: the top {rate.stated:.2%}, as stated{estimated}")
+    return "\n".join([*lines, *(f"Check: {warning}" for warning in report.warnings)])

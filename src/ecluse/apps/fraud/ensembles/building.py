@@ -28,7 +28,6 @@ from ecluse.apps.fraud.ensembles.ensemble import (
     FORMAT,
     INFO_FILE,
     KIND,
-    MEDIUM_ALERTS,
     MEMBERS_FOLDER,
     MODEL_FILE,
     STATE_FILE,
@@ -45,8 +44,10 @@ from ecluse.apps.fraud.evaluation import plots
 from ecluse.apps.fraud.evaluation.drift import SKETCH_FILE, TrainingSketch, sketch_training
 from ecluse.apps.fraud.features.encoders import CUSTOMER_FILE, ENTITY_FILE, SEEN_FILE
 from ecluse.apps.fraud.features.features import STATE_FILE as FEATURES_STATE
+from ecluse.apps.fraud.performance import REPORT_FILE, EnsembleReport, write_report
 from ecluse.apps.fraud.references.library import SAMPLE_FILE
 from ecluse.apps.fraud.references.matching import GATE, Match, MatchResult, ReferenceFacts
+from ecluse.apps.fraud.risk import medium_share
 from ecluse.apps.fraud.scoring.scoring import FraudModel
 from ecluse.apps.fraud.tables.columns import ColumnSpec, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
@@ -124,8 +125,8 @@ def build_ensemble(
     references: Sequence[Reference],
     destination: Path,
     progress: Progress,
-) -> dict[str, Any]:
-    """Write an ensemble's files into `destination`; the content of its `performance.json`.
+) -> EnsembleReport:
+    """Write an ensemble's files into `destination`, and return its report.
 
     `references` are those of `result.matches`, none where it abstains. `progress` hears (stage, share, message)
     and may raise to cancel.
@@ -263,7 +264,7 @@ class _Facts:
     merits: list[Merits]
 
 
-def _save(facts: _Facts, destination: Path, seconds: float) -> dict[str, Any]:
+def _save(facts: _Facts, destination: Path, seconds: float) -> EnsembleReport:
     destination.mkdir(parents=True, exist_ok=True)
     ensemble, anomaly = facts.ensemble, facts.ensemble.anomaly
     folders = {reference.match.reference: reference.folder for reference in facts.references}
@@ -276,18 +277,18 @@ def _save(facts: _Facts, destination: Path, seconds: float) -> dict[str, Any]:
     judged = ensemble.judge_read(facts.margins, facts.detected)
     info = _info(facts, judged.anomaly)
     report = report_of(info, judged, facts.plan.fraud_rate, seconds, facts.plan.seed)
-    files.append(_sketch(facts, ensemble.score(judged), report["threshold"]).save(destination))
+    files.append(_sketch(facts, ensemble.score(judged), report.threshold).save(destination))
     _write_json(destination / STATE_FILE, ensemble.state())
     _write_json(destination / INFO_FILE, info)
-    _write_json(destination / "performance.json", report)
+    write_report(destination, report)
     (destination / "model_card.md").write_text(card_of(info, report), encoding="utf-8")
     model = {
         "format": FORMAT,
         "kind": KIND,
         "score": ensemble.names.score,
-        "files": [*files, STATE_FILE, INFO_FILE, "performance.json", "model_card.md"],
-        "threshold": report["threshold"],
-        "medium_threshold": report["medium_threshold"],
+        "files": [*files, STATE_FILE, INFO_FILE, REPORT_FILE, "model_card.md"],
+        "threshold": report.threshold,
+        "medium_threshold": report.medium_threshold,
         "passed_on": list(ensemble.passed_on),
         "customer_column": facts.plan.customer_column,
         "time_column": facts.plan.time_column,
@@ -330,7 +331,7 @@ def _info(facts: _Facts, scores: Floats) -> dict[str, Any]:
         "anomaly_columns": list(anomaly.columns),
         "required_columns": list(ensemble.required_columns),
         "agreement": _agreement(ensemble, facts.margins, scores),
-        "alerts": {"high": ensemble.fraud_rate, "medium": MEDIUM_ALERTS * ensemble.fraud_rate},
+        "alerts": {"high": ensemble.fraud_rate, "medium": medium_share(ensemble.fraud_rate)},
         "match": facts.result.to_dict(),
     }
 

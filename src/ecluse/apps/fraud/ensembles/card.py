@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ecluse.apps.fraud.performance import EnsembleReport
 
-def card_of(info: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+
+def card_of(info: Mapping[str, Any], report: EnsembleReport) -> str:
     """`model_card.md` in Markdown."""
     judged_by = (
         "reference models that match it"
@@ -23,7 +25,7 @@ def card_of(info: Mapping[str, Any], report: Mapping[str, Any]) -> str:
         "## What the numbers mean",
         *(_scores_of_references(info) if info["members"] else _scores_of_anomaly(info)),
         "## Limits",
-        "\n".join(f"- {warning}" for warning in report["warnings"]),
+        "\n".join(f"- {warning}" for warning in report.warnings),
         "## Load it",
         "```python\nfrom ecluse.apps.fraud.scoring.scorers import load_scorer\n\nscorer = load_scorer(directory)\n```",
         "Members in their libraries' own formats, everything else JSON and plain arrays; nothing is unpickled.",

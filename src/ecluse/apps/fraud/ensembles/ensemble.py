@@ -35,8 +35,6 @@ MODEL_FILE: Final = "model.json"
 STATE_FILE: Final = "ensemble_state.json"
 INFO_FILE: Final = "ensemble_info.json"
 MEMBERS_FOLDER: Final = "members"
-#: The risk is MEDIUM for as many rows as three times the alerts, HIGH ones included.
-MEDIUM_ALERTS: Final = 3
 DECIMALS: Final = 6
 
 

@@ -7,10 +7,20 @@ from typing import Any, Final
 
 import numpy as np
 
-from ecluse.apps.fraud.ensembles.ensemble import KIND, MEDIUM_ALERTS, Floats, Judgement
+from ecluse.apps.fraud.ensembles.ensemble import Floats, Judgement
+from ecluse.apps.fraud.performance import (
+    Agreement,
+    AlertCounts,
+    EnsembleMember,
+    EnsembleReport,
+    JudgeWeights,
+    SampleHistogram,
+    StatedRate,
+)
+from ecluse.apps.fraud.risk import medium_share
 from ecluse.sentences import _, num
+from ecluse.typed_json import read
 
-FORMAT: Final = 1
 BINS: Final = 20
 #: A member that reads less of what it looks at is warned of.
 MUCH_LACKING: Final = 0.2
@@ -18,35 +28,32 @@ MUCH_LACKING: Final = 0.2
 
 def report_of(
     info: Mapping[str, Any], judged: Judgement, rate: float, seconds: float, seed: int
-) -> dict[str, Any]:
-    """The content of `performance.json`. Without labels there is no figure: `metrics` is empty."""
+) -> EnsembleReport:
+    """Report an ensemble on its sample. Without labels there is no figure: `metrics` is empty."""
     scores = judged.probability if info["members"] else judged.anomaly
     rows = len(scores)
     high = judged.combined >= 1 - rate
-    medium = judged.combined >= 1 - MEDIUM_ALERTS * rate
+    medium = judged.combined >= 1 - medium_share(rate)
     counts, edges = np.histogram(scores, bins=BINS, range=(0.0, 1.0))
-    return {
-        "format": FORMAT,
-        "kind": KIND,
-        "metrics": {},
-        "score": info["score"],
-        "threshold": _least(scores, high),
-        "medium_threshold": _least(scores, medium),
-        "warnings": _warnings(info, int(high.sum()), rows),
-        "rows": {"sample": rows},
-        "fraud_rate": {"stated": rate, "estimated": info["estimated_fraud_rate"]},
-        "alerts": {"high": int(high.sum()), "medium": int(medium.sum())},
-        "members": info["members"],
-        "abstained": info["abstained"],
-        "reason": info["reason"],
-        "matches": info["match"]["matches"],
-        "weights": info["weights"],
-        "agreement": info["agreement"],
-        "required_columns": info["required_columns"],
-        "sample_histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
-        "seconds": round(seconds, 2),
-        "seed": seed,
-    }
+    return EnsembleReport(
+        score=info["score"],
+        threshold=_least(scores, high),
+        medium_threshold=_least(scores, medium),
+        warnings=tuple(_warnings(info, int(high.sum()), rows)),
+        rows={"sample": rows},
+        fraud_rate=StatedRate(rate, info["estimated_fraud_rate"]),
+        alerts=AlertCounts(int(high.sum()), int(medium.sum())),
+        members=tuple(read(EnsembleMember, member, "member") for member in info["members"]),
+        abstained=info["abstained"],
+        reason=info["reason"],
+        matches=tuple(info["match"]["matches"]),
+        weights=read(JudgeWeights, info["weights"], "weights"),
+        agreement=read(Agreement, info["agreement"], "agreement"),
+        required_columns=tuple(info["required_columns"]),
+        sample_histogram=SampleHistogram(tuple(edges.tolist()), tuple(counts.tolist())),
+        seconds=round(seconds, 2),
+        seed=seed,
+    )
 
 
 def _least(scores: Floats, flagged: np.ndarray[Any, np.dtype[np.bool_]]) -> float:

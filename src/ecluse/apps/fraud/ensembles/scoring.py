@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ecluse.apps.fraud.clock import with_heartbeat
 from ecluse.apps.fraud.ensembles import transfer as transferring
-from ecluse.apps.fraud.ensembles.ensemble import MEDIUM_ALERTS, Ensemble, Floats, Judgement
+from ecluse.apps.fraud.ensembles.ensemble import Ensemble, Floats, Judgement
+from ecluse.apps.fraud.risk import medium_share, risk_levels
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, REFERENCES, ScoreNames, kept_names
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores, scored_in_order
 from ecluse.apps.fraud.scoring.scoring import ColumnCheck, ReasonsFor, missing_message, near_columns
@@ -76,7 +77,7 @@ def score_frame(
     ]
     judged = ensemble.judge_read(margins, ensemble.anomaly.detector_scores(matrix))
     high = judged.combined >= 1 - ensemble.fraud_rate
-    medium = judged.combined >= 1 - MEDIUM_ALERTS * ensemble.fraud_rate
+    medium = judged.combined >= 1 - medium_share(ensemble.fraud_rate)
     columns = [*_passed_on(ensemble, raw).get_columns(), *_opinions(ensemble, judged)]
     scored = pl.DataFrame([*columns, *_picked(high, medium, ensemble.names)])
     if reasons_for is None:
@@ -129,8 +130,7 @@ def _opinions(ensemble: Ensemble, judged: Judgement) -> list[pl.Series]:
 
 
 def _picked(high: NDArray[np.bool_], medium: NDArray[np.bool_], names: ScoreNames) -> list[pl.Series]:
-    levels = pl.Series(names.level, ["LOW", "MEDIUM", "HIGH"])[medium.astype(np.int8) + high]
-    return [levels, pl.Series(names.flag, high.astype(np.int8))]
+    return [risk_levels(names.level, high, medium), pl.Series(names.flag, high.astype(np.int8))]
 
 
 def _known(name: str, values: Floats) -> pl.Series:

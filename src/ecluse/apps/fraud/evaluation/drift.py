@@ -19,13 +19,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ecluse.apps.fraud.performance import ColumnDrift, Verdict
 from ecluse.apps.fraud.tables.columns import ColumnSpec
 from ecluse.errors import InvalidInput, ModelUnreadable
 from ecluse.sentences import _
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
-Verdict = Literal["same", "moved", "far"]
 
 FORMAT: Final = 1
 SKETCH_FILE: Final = "reference_sketch.json"
@@ -156,28 +156,6 @@ class TrainingSketch:
                     error=repr(error),
                 )
             ) from error
-
-
-@dataclass(frozen=True)
-class ColumnDrift:
-    """How one column moved. `noise` is the index that chance alone stays below 19 times of 20.
-
-    `verdict` is "same" where the index is below 0.1 or within the noise, "far" from 0.25 on. `new_levels` are the
-    most frequent values that the training rows did not hold, with their share of today's rows.
-    """
-
-    column: str
-    kind: str
-    index: float
-    noise: float
-    verdict: Verdict
-    missing_before: float
-    missing_now: float
-    new_levels: tuple[tuple[str, float], ...] = ()
-    importance: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"new_levels": [list(level) for level in self.new_levels]}
 
 
 class DriftCounter:

@@ -2,71 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ecluse.apps.fraud.goal import Goal
+from ecluse.apps.fraud.metrics import METRICS, ScoredRows
+from ecluse.apps.fraud.performance import (
+    CalibrationBin,
+    Confusion,
+    Cost,
+    PrecisionRecallPoint,
+    RocPoint,
+    ScoreBin,
+)
 from ecluse.errors import InvalidInput
 from ecluse.intervals import wilson
 from ecluse.sentences import _
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
-GoalKind = Literal["f1", "recall", "precision", "alerts_per_day", "cost"]
 
 CURVE_POINTS = 200
 RESAMPLES = 200
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What the threshold must serve.
-
-    The best F1; a recall or a precision to reach (`value`, a share); a number of alerts a day (`value`); or the
-    least cost, where each fraud missed costs `missed` and each false alarm `false_alarm`, in any one currency.
-    """
-
-    kind: GoalKind = "f1"
-    value: float | None = None
-    missed: float | None = None
-    false_alarm: float | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Goal:
-        """`f1`, `recall=0.8`, `precision=0.9` (shares in (0, 1]), `alerts=50` (a day) or `cost=500:10`, what a fraud
-        missed costs and what a false alarm does. Raises InvalidInput.
-        """
-        name, _rest, number = text.strip().partition("=")
-        if name == "f1" and not number:
-            return cls("f1")
-        if name == "cost":
-            missed, false_alarm = (_positive_number(part) for part in (*number.split(":"), "")[:2])
-            if missed is not None and false_alarm is not None and number.count(":") == 1:
-                return cls("cost", missed=missed, false_alarm=false_alarm)
-        value = _positive_number(number)
-        if name in ("recall", "precision") and value is not None and value <= 1:
-            return cls("recall" if name == "recall" else "precision", value)
-        if name in ("alerts", "alerts_per_day") and value is not None:
-            return cls("alerts_per_day", value)
-        raise InvalidInput(
-            _(
-                '"%(value)s" is not a goal. Use f1, recall=0.8, precision=0.9, alerts=50 (alerts a '
-                "day), or cost=500:10 (of a missed fraud, and of a false alarm).",
-                value=text,
-            )
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` gives the same goal back."""
-        costs = {"missed": self.missed, "false_alarm": self.false_alarm} if self.kind == "cost" else {}
-        return {"kind": self.kind, "value": self.value} | costs
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Goal:
-        return cls(data["kind"], data["value"], data.get("missed"), data.get("false_alarm"))
 
 
 def average_precision(labels: Labels, scores: Floats) -> float:
@@ -100,20 +59,20 @@ def log_loss(labels: Labels, probabilities: Floats) -> float:
 def expected_calibration_error(labels: Labels, probabilities: Floats) -> float:
     """Mean distance between promised and observed fraud rate over ten bins of equal numbers of rows."""
     points = calibration_curve(labels, probabilities)
-    total = sum(point["rows"] for point in points)
-    return float(sum(p["rows"] * abs(p["predicted"] - p["observed"]) for p in points) / max(total, 1))
+    total = sum(point.rows for point in points)
+    return float(sum(p.rows * abs(p.predicted - p.observed) for p in points) / max(total, 1))
 
 
-def confusion(labels: Labels, probabilities: Floats, threshold: float) -> dict[str, int]:
-    """Rows flagged (probability >= threshold) against outcomes: tp, fp, fn, tn."""
+def confusion(labels: Labels, probabilities: Floats, threshold: float) -> Confusion:
+    """Count rows flagged (probability >= threshold) against outcomes."""
     flagged = probabilities >= threshold
     positive = labels == 1
-    return {
-        "tp": int(np.sum(flagged & positive)),
-        "fp": int(np.sum(flagged & ~positive)),
-        "fn": int(np.sum(~flagged & positive)),
-        "tn": int(np.sum(~flagged & ~positive)),
-    }
+    return Confusion(
+        tp=int(np.sum(flagged & positive)),
+        fp=int(np.sum(flagged & ~positive)),
+        fn=int(np.sum(~flagged & positive)),
+        tn=int(np.sum(~flagged & ~positive)),
+    )
 
 
 def recall_in_top(labels: Labels, scores: Floats, share: float) -> float:
@@ -163,18 +122,14 @@ def above(probabilities: Floats) -> float:
     return round(float(probabilities.max()) + 1e-6, 6)
 
 
-def costs(labels: Labels, probabilities: Floats, threshold: float, goal: Goal) -> dict[str, float]:
-    """What 1,000 rows like these cost: with this threshold, without any alert, and with an alert for each."""
-    counts, positives, share = (
-        confusion(labels, probabilities, threshold),
-        float(labels.sum()),
-        len(labels) / 1000,
+def costs(labels: Labels, probabilities: Floats, threshold: float, goal: Goal) -> Cost:
+    """Measure what 1,000 rows like these cost: with this threshold, without any alert, and with an alert for each."""
+    counts, share = confusion(labels, probabilities, threshold), len(labels) / 1000
+    return Cost(
+        per_1000_rows=float(_cost(goal, counts.fn, counts.fp)) / share,
+        per_1000_rows_without_alerts=float(_cost(goal, counts.frauds, 0)) / share,
+        per_1000_rows_with_all_alerts=float(_cost(goal, 0, counts.legitimate)) / share,
     )
-    return {
-        "per_1000_rows": float(_cost(goal, counts["fn"], counts["fp"])) / share,
-        "per_1000_rows_without_alerts": float(_cost(goal, positives, 0)) / share,
-        "per_1000_rows_with_all_alerts": float(_cost(goal, 0, len(labels) - positives)) / share,
-    }
 
 
 def alert_cut(probabilities: Floats, alerts: float) -> float:
@@ -184,22 +139,9 @@ def alert_cut(probabilities: Floats, alerts: float) -> float:
 
 
 def measure(labels: Labels, probabilities: Floats, threshold: float) -> dict[str, float]:
-    """Every headline figure of a set of rows, each a share in [0, 1]."""
-    counts = confusion(labels, probabilities, threshold)
-    precision = counts["tp"] / max(counts["tp"] + counts["fp"], 1)
-    recall = counts["tp"] / max(counts["tp"] + counts["fn"], 1)
-    return {
-        "average_precision": average_precision(labels, probabilities),
-        "roc_auc": roc_auc(labels, probabilities),
-        "precision": precision,
-        "recall": recall,
-        "f1": 2 * precision * recall / max(precision + recall, 1e-12),
-        "recall_top_1_percent": recall_in_top(labels, probabilities, 0.01),
-        "recall_top_5_percent": recall_in_top(labels, probabilities, 0.05),
-        "brier": brier(labels, probabilities),
-        "log_loss": log_loss(labels, probabilities),
-        "calibration_error": expected_calibration_error(labels, probabilities),
-    }
+    """Measure every metric of `METRICS` on these rows."""
+    rows = ScoredRows(labels, probabilities, confusion(labels, probabilities, threshold))
+    return {metric.name: metric.measure(rows) for metric in METRICS}
 
 
 def bootstrap_intervals(
@@ -234,8 +176,8 @@ def share_intervals(
     """95 % intervals of precision and recall at a threshold."""
     counts = confusion(labels, probabilities, threshold)
     return {
-        "precision": wilson(counts["tp"], counts["tp"] + counts["fp"]),
-        "recall": wilson(counts["tp"], counts["tp"] + counts["fn"]),
+        "precision": wilson(counts.tp, counts.flagged),
+        "recall": wilson(counts.tp, counts.frauds),
     }
 
 
@@ -252,59 +194,44 @@ def half_rows(
     return (int(rng.choice(others)), float(first)), (int(rng.choice(frauds)), float(second))
 
 
-def precision_recall_curve(labels: Labels, probabilities: Floats) -> list[dict[str, float]]:
-    """At most 200 points {recall, precision, threshold} by rising recall."""
+def precision_recall_curve(labels: Labels, probabilities: Floats) -> tuple[PrecisionRecallPoint, ...]:
+    """Draw at most 200 points by rising recall."""
     found, flagged, cuts = _cumulative(labels, probabilities)
     recall, precision = found / max(found[-1], 1.0), found / flagged
-    return [
-        {"recall": float(recall[i]), "precision": float(precision[i]), "threshold": float(cuts[i])}
+    return tuple(
+        PrecisionRecallPoint(float(recall[i]), float(precision[i]), float(cuts[i]))
         for i in _thin(len(cuts), recall)
-    ]
+    )
 
 
-def roc_curve(labels: Labels, probabilities: Floats) -> list[dict[str, float]]:
-    """At most 200 points {fpr, tpr} from (0, 0) to (1, 1)."""
+def roc_curve(labels: Labels, probabilities: Floats) -> tuple[RocPoint, ...]:
+    """Draw at most 200 points from (0, 0) to (1, 1)."""
     found, flagged, _rest = _cumulative(labels, probabilities)
     recall, false_rate = _rates(found, flagged)
-    return [{"fpr": float(false_rate[i]), "tpr": float(recall[i])} for i in _thin(len(recall), false_rate)]
+    return tuple(RocPoint(float(false_rate[i]), float(recall[i])) for i in _thin(len(recall), false_rate))
 
 
-def calibration_curve(labels: Labels, probabilities: Floats, bins: int = 10) -> list[dict[str, float]]:
-    """Up to `bins` points {predicted, observed, rows}, each over the same number of rows."""
+def calibration_curve(labels: Labels, probabilities: Floats, bins: int = 10) -> tuple[CalibrationBin, ...]:
+    """Divide rows by probability into up to `bins` bins of the same number of rows."""
     order = np.argsort(probabilities, kind="stable")
-    points = []
-    for part in np.array_split(order, min(bins, len(order))):
-        predicted, observed = float(probabilities[part].mean()), float(labels[part].mean())
-        points.append({"predicted": predicted, "observed": observed, "rows": len(part)})
-    return points
+    return tuple(
+        CalibrationBin(float(probabilities[part].mean()), float(labels[part].mean()), len(part))
+        for part in np.array_split(order, min(bins, len(order)))
+    )
 
 
-def score_histogram(labels: Labels, probabilities: Floats, bins: int = 20) -> list[dict[str, float]]:
-    """Rows per probability bin of equal width: {low, high, legitimate, fraud}."""
+def score_histogram(labels: Labels, probabilities: Floats, bins: int = 20) -> tuple[ScoreBin, ...]:
+    """Count rows per probability bin of equal width."""
     edges = np.linspace(0.0, 1.0, bins + 1)
-    fraud, _rest = np.histogram(probabilities[labels == 1], edges)
-    legitimate, _rest = np.histogram(probabilities[labels == 0], edges)
-    return [
-        {
-            "low": float(edges[i]),
-            "high": float(edges[i + 1]),
-            "legitimate": int(legitimate[i]),
-            "fraud": int(fraud[i]),
-        }
-        for i in range(bins)
-    ]
+    fraud, _ = np.histogram(probabilities[labels == 1], edges)
+    legitimate, _ = np.histogram(probabilities[labels == 0], edges)
+    return tuple(
+        ScoreBin(float(edges[i]), float(edges[i + 1]), int(legitimate[i]), int(fraud[i])) for i in range(bins)
+    )
 
 
 def _cost(goal: Goal, missed: Any, false_alarms: Any) -> Any:
     return (goal.missed or 0.0) * missed + (goal.false_alarm or 0.0) * false_alarms
-
-
-def _positive_number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value > 0 else None
 
 
 def _cumulative(labels: Labels, scores: Floats) -> tuple[Floats, Floats, Floats]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
+
+from ecluse.apps.fraud.performance import TrainingReport
 
 FOLDER: Final = "plots"
 WIDTH, HEIGHT = 480, 360
@@ -17,10 +19,10 @@ LONGEST_NAME: Final = 28
 Point = tuple[float, float]
 
 
-def write_plots(directory: Path, report: dict[str, Any]) -> list[str]:
+def write_plots(directory: Path, report: TrainingReport) -> list[str]:
     """Write `plots/*.svg` from the content of `performance.json`; returns their names within `directory`."""
     (directory / FOLDER).mkdir(exist_ok=True)
-    drawings: dict[str, Callable[[dict[str, Any]], str]] = {
+    drawings: dict[str, Callable[[TrainingReport], str]] = {
         "precision_recall": precision_recall,
         "roc": roc,
         "calibration": calibration,
@@ -32,74 +34,75 @@ def write_plots(directory: Path, report: dict[str, Any]) -> list[str]:
     return [f"{FOLDER}/{name}.svg" for name in drawings]
 
 
-def precision_recall(report: dict[str, Any]) -> str:
+def precision_recall(report: TrainingReport) -> str:
     """Precision over recall on the test rows, with the chance level and the threshold."""
-    points = [(point["recall"], point["precision"]) for point in report["curves"]["pr"]]
-    chance, metrics = report["baseline"]["fraud_rate"], report["metrics"]
+    points = [(point.recall, point.precision) for point in report.curves.pr]
+    chance, metrics = report.baseline.fraud_rate, report.metrics
     body = [
         _line([(0, chance), (1, chance)], FAINT),
         _line(points, BLUE),
-        _dot((metrics["recall"], metrics["precision"]), f"threshold {report['threshold']:.4g}"),
+        _dot((metrics["recall"], metrics["precision"]), f"threshold {report.threshold:.4g}"),
     ]
     title = f"Precision and recall, average precision {metrics['average_precision']:.3f}"
     return _drawing(title, "recall", "precision", body)
 
 
-def roc(report: dict[str, Any]) -> str:
+def roc(report: TrainingReport) -> str:
     """True over false positive rate on the test rows."""
-    points = [(point["fpr"], point["tpr"]) for point in report["curves"]["roc"]]
+    points = [(point.fpr, point.tpr) for point in report.curves.roc]
     body = [_line([(0, 0), (1, 1)], FAINT), _line(points, BLUE)]
-    title = f"ROC, area {report['metrics']['roc_auc']:.3f}"
+    title = f"ROC, area {report.metrics['roc_auc']:.3f}"
     return _drawing(title, "share of legitimate rows flagged", "share of fraud found", body)
 
 
-def calibration(report: dict[str, Any]) -> str:
+def calibration(report: TrainingReport) -> str:
     """Observed over promised share of fraud, bins of equal numbers of test rows."""
-    points = [(point["predicted"], point["observed"]) for point in report["curves"]["calibration"]]
+    points = [(point.predicted, point.observed) for point in report.curves.calibration]
     most = max([value for point in points for value in point] + [1e-6]) * 1.05
     scaled = [(x / most, y / most) for x, y in points]
     body = [_line([(0, 0), (1, 1)], FAINT), _line(scaled, BLUE), *(_dot(point) for point in scaled)]
-    title = f"Calibration, mean error {report['metrics']['calibration_error']:.4f}"
+    title = f"Calibration, mean error {report.metrics['calibration_error']:.4f}"
     return _drawing(title, "mean probability", "share of fraud", body, x_most=most, y_most=most)
 
 
-def scores(report: dict[str, Any]) -> str:
+def scores(report: TrainingReport) -> str:
     """Test rows by probability, each kind as a share of its own rows."""
-    bins = report["histogram"]
+    bins = report.histogram
     heights = {
-        kind: [row[kind] / max(sum(b[kind] for b in bins), 1) for row in bins]
-        for kind in ("legitimate", "fraud")
+        "legitimate": _shares([each.legitimate for each in bins]),
+        "fraud": _shares([each.fraud for each in bins]),
     }
     most = max([*heights["legitimate"], *heights["fraud"], 1e-6]) * 1.05
     body = []
     for place, (kind, colour) in enumerate((("legitimate", BLUE), ("fraud", RED))):
-        for row, height in zip(bins, heights[kind], strict=True):
-            width = (row["high"] - row["low"]) * 0.42
-            left = row["low"] + (row["high"] - row["low"]) * 0.06 + place * width
+        for each, height in zip(bins, heights[kind], strict=True):
+            width = (each.high - each.low) * 0.42
+            left = each.low + (each.high - each.low) * 0.06 + place * width
             body.append(_bar(left, left + width, height / most, colour))
         body.append(_text(WIDTH - RIGHT - 110 + 70 * place, TOP - 6, kind, colour))
     return _drawing("Scores of the test rows", "probability", "share of the kind's rows", body, y_most=most)
 
 
-def importances(report: dict[str, Any]) -> str:
+def importances(report: TrainingReport) -> str:
     """The features the model has learned most from."""
-    top = [item for item in report["importances"][:MOST_BARS] if item["share"] > 0]
-    most = max([item["share"] for item in top] + [1e-6])
+    top = [item for item in report.importances[:MOST_BARS] if item.share > 0]
+    most = max([item.share for item in top] + [1e-6])
     step, left = min((HEIGHT - TOP - 16) / max(len(top), 1), 32.0), 200
     body = []
     for place, item in enumerate(top):
-        y, width = TOP + place * step, (WIDTH - left - 60) * item["share"] / most
-        name = (
-            item["feature"]
-            if len(item["feature"]) <= LONGEST_NAME
-            else item["feature"][: LONGEST_NAME - 1] + "…"
-        )
+        y, width = TOP + place * step, (WIDTH - left - 60) * item.share / most
+        name = item.feature if len(item.feature) <= LONGEST_NAME else item.feature[: LONGEST_NAME - 1] + "…"
         body += [
             _text(left - 8, y + step * 0.65, name, INK, anchor="end"),
             f'<rect x="{left}" y="{y + step * 0.15:.1f}" width="{width:.1f}" height="{step * 0.7:.1f}" fill="{BLUE}"/>',
-            _text(left + width + 6, y + step * 0.65, f"{item['share']:.1%}", INK),
+            _text(left + width + 6, y + step * 0.65, f"{item.share:.1%}", INK),
         ]
     return _svg("What the model looks at", body)
+
+
+def _shares(counts: Sequence[int]) -> list[float]:
+    """Return each count as a share of all."""
+    return [count / max(sum(counts), 1) for count in counts]
 
 
 def _drawing(

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.evaluation.metrics import Floats, Labels, average_precision
+from ecluse.apps.fraud.performance import Group, Period
 from ecluse.intervals import wilson
 
 Flags = NDArray[np.bool_]
@@ -26,12 +27,11 @@ PERIODS: Final = ("1h", "1d", "1w", "1mo", "1q", "1y")
 
 def weakest_groups(
     frame: pl.DataFrame, kinds: Mapping[str, str], labels: Labels, flagged: Flags
-) -> list[dict[str, Any]]:
-    """The groups of parsed rows in which fraud is found least, at most one a column and five in all, worst first.
+) -> tuple[Group, ...]:
+    """Find the groups of parsed rows in which fraud is found least, at most one a column and five in all, worst first.
 
     A group is a level of a category, a quarter of the values of a number, or the missing ones; it counts where it
-    holds ten frauds and its recall lies below the overall one by more than chance (Wilson, 1927). Each is {column,
-    value (None for missing), low and high of a number, rows, frauds, found, recall, alerts, precision}.
+    holds ten frauds and its recall lies below the overall one by more than chance (Wilson, 1927).
     """
     overall = float(flagged[labels == 1].mean()) if labels.any() else 0.0
     worst = []
@@ -43,17 +43,16 @@ def weakest_groups(
         ]
         below = [group for group in groups if wilson(group["found"], group["frauds"], SURE)[1] < overall]
         if below:
-            worst.append({"column": name} | min(below, key=lambda group: float(group["recall"])))
-    return sorted(worst, key=lambda group: float(group["recall"]))[:SHOWN]
+            worst.append(Group(column=name, **min(below, key=lambda group: float(group["recall"]))))
+    return tuple(sorted(worst, key=lambda group: group.recall or 0.0)[:SHOWN])
 
 
 def by_period(
     times: pl.Series, labels: Labels, probabilities: Floats, threshold: float
-) -> list[dict[str, Any]]:
-    """The figures of each hour, day, week, month, quarter or year: the shortest of which there are at most 12.
+) -> tuple[Period, ...]:
+    """Measure each hour, day, week, month, quarter or year: the shortest of which there are at most 12.
 
-    `times` are datetimes; rows without one are left out. Each is {start (ISO 8601), period, rows, frauds, alerts,
-    found, recall, precision, average_precision}; what cannot be known without fraud or alerts is None.
+    `times` are datetimes; rows without one are left out. What cannot be known without fraud or alerts is None.
     """
     for period in PERIODS:
         starts = times.dt.truncate(period)
@@ -61,13 +60,13 @@ def by_period(
         if len(distinct) <= MOST_PERIODS:
             break
     flagged = probabilities >= threshold
-    found = []
+    measured = []
     for start in distinct.to_list():
         rows = (starts == start).fill_null(False).to_numpy()
         figures = _figures(rows, labels, flagged)
         ranked = average_precision(labels[rows], probabilities[rows]) if figures["frauds"] else None
-        found.append({"start": start.isoformat(), "period": period} | figures | {"average_precision": ranked})
-    return found
+        measured.append(Period(start.isoformat(), period, **figures, average_precision=ranked))
+    return tuple(measured)
 
 
 def _groups(values: pl.Series, kind: str) -> Iterator[tuple[dict[str, Any], Flags]]:

@@ -213,6 +213,17 @@ def new_salt() -> int:
     return secrets.randbits(63)
 
 
+@dataclass(frozen=True)
+class FittingContext:
+    """What features of one training share: `tick` is called between columns and may raise to cancel, values are
+    remembered under hashes of `salt` (drawn where it is None), and `groups` says how long helpful ones are sought.
+    """
+
+    tick: Tick = lambda: None
+    salt: int | None = None
+    groups: Groups | None = None
+
+
 def fit_features(
     frame: pl.DataFrame,
     specs: tuple[ColumnSpec, ...],
@@ -220,39 +231,36 @@ def fit_features(
     labels: Labels,
     *,
     seed: int,
-    tick: Tick = lambda: None,
     plan: FeaturePlan | None = None,
-    salt: int | None = None,
-    groups: Groups | None = None,
+    context: FittingContext = FittingContext(),
 ) -> tuple[FeatureEngineer, Matrix]:
-    """The engineer fitted on parsed training rows, and those rows' own matrix.
+    """Fit an engineer on parsed training rows, and return it with those rows' own matrix.
 
     `plan` says which columns to take together, as an engineer fitted on rows of the same table found it;
-    without one it is looked for, for as long as `groups` says, by fits of a small booster.
+    without one it is looked for, by fits of a small booster.
 
     None of the training rows sees its own label. Without a time role, their fraud rates come from random
     folds they are not in, and their counts leave the row itself out. With one, rates, counts and history of
     a row end before its block of time: fraud comes in bursts, and a rate from random folds would know of the
     rest of the burst, which no row to score does.
 
-    Values are remembered under hashes of a `salt` of their own, so that two models tell nothing together; no
-    feature depends on it.
+    No feature depends on the salt; with one of its own a model tells nothing of another's values.
     """
-    salt = new_salt() if salt is None else salt
+    tick, salt = context.tick, new_salt() if context.salt is None else context.salt
     folds = _Folds(np.random.default_rng(seed).integers(0, FOLDS, frame.height), forward=False)
     if roles.time:
         folds = _Folds(time_blocks(times_of(frame[roles.time])), forward=True)
-    groups = groups or Groups()
-    wanted = plan
-    if wanted is None:
+    groups = context.groups or Groups()
+    together = plan
+    if together is None:
         with groups.searching():
-            wanted = with_heartbeat(partial(propose, frame, specs, labels, seed=seed), tick)
+            together = with_heartbeat(partial(propose, frame, specs, labels, seed=seed), tick)
     fitted: list[Fitted] = []
     for spec in specs:
         tick()
-        fitted += with_heartbeat(partial(_fit_column, frame, spec, labels, folds, salt, wanted), tick)
+        fitted += with_heartbeat(partial(_fit_column, frame, spec, labels, folds, salt, together), tick)
     fitted += _fit_gaps(frame, [spec.name for spec in specs if spec.kind == "datetime"])
-    fitted += with_heartbeat(partial(_fit_together, frame, specs, labels, folds, salt, wanted), tick)
+    fitted += with_heartbeat(partial(_fit_together, frame, specs, labels, folds, salt, together), tick)
     gappy = tuple(s.name for s in specs if 0 < frame[s.name].null_count() < frame.height)
     if len(gappy) > 1:
         missing = MissingEncoder(gappy)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.ensembles import KIND, match_dataset
 from ecluse.apps.fraud.jobs import main as work
+from ecluse.apps.fraud.performance import report_content
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.rows import training
 from ecluse.catalog.tables import Dataset
@@ -57,7 +58,7 @@ def _build(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
             )
         task.report("save", 0.95)
         uploaded = patiently(lambda: work.upload(runtime, task, run.model_name, destination))
-    return uploaded | {"report": report}
+    return uploaded | {"report": report_content(report)}
 
 
 def ensemble_plan(profile: dict[str, Any], fraud_rate: float, seed: int = 0) -> EnsemblePlan:

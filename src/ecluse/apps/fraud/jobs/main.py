@@ -16,6 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 from ecluse import models
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.main import Reasons, TrainingRequest, plan_training
+from ecluse.apps.fraud.metrics import SUMMARY
+from ecluse.apps.fraud.performance import (
+    AnyReport,
+    TrainedReport,
+    read_report,
+    read_trained_report,
+    report_content,
+)
 from ecluse.apps.fraud.rows import datasets, labels, predictions, training
 from ecluse.apps.fraud.tables.layout import layout_of
 from ecluse.catalog import Transaction, runs
@@ -47,8 +55,6 @@ T = TypeVar("T")
 #: The metric of a run that each candidate of its search adds a value to.
 _TRIED: Final = "validation_average_precision"
 logger = logging.getLogger(__name__)
-#: What of a report is kept in `training_history.metrics` for lists.
-SUMMARY: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
 #: Seconds between two looks at whether a training is to end with the best so far.
 ASKED_EVERY: Final = 1.0
 
@@ -122,7 +128,7 @@ def _end_training(runtime: Runtime, run: TrainingRun, status: str, error: str) -
         if version is None:
             training.set_ended(transaction, run.id, status, error)
         else:
-            metrics = _summary(version.report)
+            metrics = summary_of(read_report(version.report))
             training.set_done(
                 transaction,
                 run.id,
@@ -131,12 +137,13 @@ def _end_training(runtime: Runtime, run: TrainingRun, status: str, error: str) -
                 model_path=version.url,
                 artifacts=artifacts_of(version.url, files),
             )
-            runs.set_tags(transaction, run.id, _tags(version.report))
+            runs.set_tags(transaction, run.id, _tags(read_report(version.report)))
     return True
 
 
-def _summary(report: dict[str, Any]) -> dict[str, Any]:
-    return {name: report["metrics"].get(name) for name in SUMMARY} | {"threshold": report["threshold"]}
+def summary_of(report: AnyReport) -> dict[str, float | None]:
+    """Return what of a report its run keeps for lists: headline metrics and the threshold."""
+    return {name: report.metrics.get(name) for name in SUMMARY} | {"threshold": report.threshold}
 
 
 def _files_of(runtime: Runtime, version: ModelVersion) -> tuple[ManifestFile, ...]:
@@ -156,9 +163,12 @@ def artifacts_of(url: str, files: Sequence[ManifestFile]) -> list[dict[str, Any]
     ]
 
 
-def _tags(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What a training chose by itself."""
-    return {name: report[name] for name in ("family", "calibration") if isinstance(report.get(name), str)}
+def _tags(report: AnyReport) -> dict[str, Any]:
+    """Return what a training chose by itself."""
+    if not isinstance(report, TrainedReport):
+        return {}
+    chosen = {"family": report.family, "calibration": report.calibration}
+    return {name: value for name, value in chosen.items() if value is not None}
 
 
 def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
@@ -208,7 +218,7 @@ def _plan(runtime: Runtime, task: Task, run_id: str) -> None:
 
 def _train(runtime: Runtime, task: Task, run_id: str, repeats: str | None) -> dict[str, Any]:
     """Train and upload under a version claimed by this attempt; what `publish` needs to make it visible."""
-    from ecluse.apps.fraud.training.training import TrainingPlan, train
+    from ecluse.apps.fraud.training.training import SearchControl, TrainingPlan, train
 
     run = run_of(runtime, task, run_id)
     dataset = table_of(runtime, task.user_id, run.dataset_id)
@@ -225,8 +235,7 @@ def _train(runtime: Runtime, task: Task, run_id: str, repeats: str | None) -> di
                 plan,
                 destination,
                 task.report,
-                stop=stop,
-                tried=trials,
+                control=SearchControl(stop, trials),
                 repeat=None if before is None else before.record,
                 checkpoints=checkpoints_of(runtime, task),
             )
@@ -235,7 +244,7 @@ def _train(runtime: Runtime, task: Task, run_id: str, repeats: str | None) -> di
             before.expect_same(destination)
         task.report("save", 0.97)
         uploaded = patiently(lambda: upload(runtime, task, run.model_name, destination))
-    return uploaded | {"report": report.to_dict(), "trials": trials.told}
+    return uploaded | {"report": report_content(report), "trials": trials.told}
 
 
 @dataclass(frozen=True)
@@ -353,7 +362,7 @@ def upload(runtime: Runtime, task: Task, model_name: str, folder: Path) -> dict[
 
 
 def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) -> None:
-    run, url, report = run_of(runtime, task, run_id), str(trained["url"]), trained["report"]
+    run, url, report = run_of(runtime, task, run_id), str(trained["url"]), read_report(trained["report"])
     version = url.rsplit("/", 1)[1]
     publication = Publication(
         user_id=run.user_id,
@@ -363,13 +372,13 @@ def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) 
         nonce=trained["nonce"],
         application="fraud",
         dataset_id=run.dataset_id,
-        report=report,
+        report=trained["report"],
     )
     with runtime.catalog.write() as transaction:
         if not training.begin_publishing(transaction, run_id, version):
             raise JobCancelled(_("The training was cancelled, or another attempt at it has published."))
         models.announce(transaction, publication)
-    metrics = _summary(report)
+    metrics = summary_of(report)
     manifest = runtime.registry_at(url).commit(
         run.model_name,
         version,
@@ -442,7 +451,11 @@ def _score(
             result_format: Literal["csv", "parquet"] = "parquet" if prediction.format == "parquet" else "csv"
             summary = write_scores(batches, result, result_format, known)
             own = own_values(
-                table, summary.top_places, _by_importance(version), TrainingSketch.load(files), columns or {}
+                table,
+                summary.top_places,
+                list(read_report(version.report).columns),
+                TrainingSketch.load(files),
+                columns or {},
             )
         task.report("save", 0.95)
         store = runtime.data
@@ -463,12 +476,6 @@ def _score(
     if not recorded:
         store.delete(key)
         raise JobCancelled(_("The scoring was cancelled."))
-
-
-def _by_importance(version: ModelVersion) -> list[str]:
-    """The columns that a model reads, the most important first."""
-    ranked = [item["column"] for item in version.report.get("importances") or [] if item.get("column")]
-    return list(dict.fromkeys([*ranked, *(version.report.get("required_columns") or [])]))
 
 
 def _model_files(
@@ -494,8 +501,8 @@ def _unseen_labels(
         return None
     with runtime.catalog.read() as transaction:
         given = labels.labels_of(transaction, dataset.user_id, dataset.id)
-    report = version.report
-    known = known_labels(table, report.get("target"), report.get("positive_value"), given)
+    report = read_trained_report(version.report)
+    known = known_labels(table, report.target, report.positive_value, given)
     if known is None:
         return None
     seen = rows_learned(runtime, version, dataset, table, files.parent / "seen")

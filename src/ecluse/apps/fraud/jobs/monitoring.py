@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,8 +18,16 @@ from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions.monitoring import is_poorer, learned_counts
 from ecluse.apps.fraud.jobs import main as work
 from ecluse.apps.fraud.jobs.seen import Seen, rows_learned
+from ecluse.apps.fraud.metrics import SUMMARY
+from ecluse.apps.fraud.performance import (
+    AnyReport,
+    read_report,
+    read_trained_report,
+    report_content,
+    threshold_of,
+    write_report,
+)
 from ecluse.apps.fraud.rows import datasets, inspections, labels, training
-from ecluse.apps.fraud.scoring.columns import PROBABILITY, names_of_version
 from ecluse.catalog import Transaction
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
@@ -27,7 +35,7 @@ from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import InvalidInput, JobCancelled
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.runtime import Runtime
-from ecluse.sentences import N_, _, num, pack
+from ecluse.sentences import N_, _, num
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,20 +46,6 @@ if TYPE_CHECKING:
 
 #: Kinds of inspections whose jobs are here.
 OURS: Final = ("questions", "learning", "monitor", "comparison")
-REPORT_FILE: Final = "performance.json"
-#: What a report says of how a version was made, which stays true when it learns from labels. Figures, curves, groups
-#: and all else on the old scale do not.
-KEPT: Final = (
-    "format", "kind", "target", "positive_value", "family", "params", "members", "fitted_on", "abstained", "reason",
-    "matches", "weights", "agreement", "fraud_rate", "warnings", "rows", "split", "features", "dropped", "leaderboard",
-    "importances", "baseline", "required_columns", "versions", "seed", "refitted", "held_out",
-)  # fmt: skip
-#: Figures of an order: they hold on any scale.
-RANKING: Final = ("average_precision", "roc_auc", "recall_top_1_percent", "recall_top_5_percent")
-#: Fewer labels give no figure to sort versions by.
-MEASURED: Final = 100
-#: Of the table's rows, where the sample is shown.
-BINS: Final = 20
 
 
 def run_questions(runtime: Runtime, task: Task, inspection_id: str) -> None:
@@ -117,7 +111,7 @@ def _ask(runtime: Runtime, task: Task, inspection_id: str) -> None:
             result = ask_about(
                 table,
                 scorer,
-                threshold=float(version.report["threshold"]),
+                threshold=threshold_of(read_report(version.report)),
                 known=tuple(known),
                 left_out=_targets(dataset, version),
                 progress=_scoring(task, dataset, 0.9),
@@ -130,6 +124,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
     """Learn and publish; the version published by an attempt that died is found again by its nonce."""
     from ecluse.apps.fraud.evaluation.plots import FOLDER as PLOTS
     from ecluse.apps.fraud.labelling.asking import learn_about
+    from ecluse.apps.fraud.labelling.learned_report import learned_report
     from ecluse.apps.fraud.labelling.questions import QuestionSet
     from ecluse.apps.fraud.labelling.scoring import LEARNED_FILE, save_learned
     from ecluse.apps.fraud.scoring.scorers import base_scorer, load_scorer
@@ -149,7 +144,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 table,
                 base_scorer(files),
                 known,
-                threshold=float(version.report["threshold"]),
+                threshold=threshold_of(read_report(version.report)),
                 asked=QuestionSet.from_dict(asked.result or {}) if asked else None,
                 asked_elsewhere=asked is not None and not _is_of(asked, inspection),
                 before=load_scorer(files) if (files / LEARNED_FILE).exists() else None,
@@ -164,9 +159,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
         save_learned(made_folder, made.learned, made.threshold, made.medium_threshold)
         save_scores(made_folder, made)
         report = learned_report(version, dataset, made, load_scorer(made_folder).required_columns)
-        (made_folder / REPORT_FILE).write_text(
-            json.dumps(pack(report), indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8"
-        )
+        write_report(made_folder, report)
         add_learned(made_folder, version.version, dataset.filename, made.result)
         task.report("save", 0.97)
         with runtime.catalog.read() as transaction:
@@ -181,7 +174,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 metadata=_learned_metadata(version, dataset, report, made.result),
                 application="fraud",
                 dataset_id=version.dataset_id,
-                report=report,
+                report=report_content(report),
                 nonce=f"learn-{task.job_id}",
             )
         )
@@ -193,7 +186,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
             made.result,
             other_version=published.version,
             url=published.url,
-            metrics={name: report["metrics"].get(name) for name in work.SUMMARY},
+            metrics={name: report.metrics.get(name) for name in SUMMARY},
             artifacts=work.artifacts_of(published.url, made_files),
         )
     if not recorded:
@@ -235,74 +228,13 @@ def save_scores(folder: Path, made: Made) -> None:
         replace(sketch, score=score_reference(made.scores), alert_rate=rate).save(folder)
 
 
-def learned_report(
-    version: ModelVersion, dataset: Dataset, made: Made, required: Sequence[str]
-) -> dict[str, Any]:
-    """What stays true of the version it came from, and what is new.
-
-    In the same order rows rank and are flagged as before, so its figures hold; in another order only what was
-    measured on labels that were not seen.
-    """
-    import numpy as np
-
-    result = made.result
-    before = version.report
-    kept: dict[str, Any] = {key: before[key] for key in KEPT if key in before}
-    same = (
-        result["way"] in ("recalibrated", "kept") and (before.get("learned") or {}).get("way") != "corrected"
-    )
-    if same:
-        figures, measured = result["figures"], before.get("metrics", {})
-        # Lists show and sort these without an interval: they take enough labels.
-        told = ("precision", "recall") if result["labels"] >= MEASURED else ()
-        metrics = {name: figures[name]["value"] for name in told if figures[name]}
-        metrics |= {name: measured[name] for name in RANKING if measured.get(name) is not None}
-    else:
-        # Rows that were tested on another order say nothing of this one.
-        kept = {key: value for key, value in kept.items() if key not in ("baseline", "importances")}
-        if "kind" not in kept:
-            kept |= {"rows": {}, "fraud_rate": {}}
-        unseen = result["report"].get("average_precision")
-        enough = result["way"] == "corrected" and result["labels"] >= MEASURED
-        metrics = {"average_precision": unseen["unseen"]} if enough else {}
-    if result["labels"] < MEASURED:
-        kept["warnings"] = [
-            *(one for one in kept.get("warnings", ()) if not one.startswith("Measured on ")),
-            _(
-                "Measured on %(count)s labels only: figures are rough, and lists show none.",
-                count=result["labels"],
-            ),
-        ]
-    if "sample_histogram" in before:
-        counts, edges = np.histogram(made.scores, bins=BINS, range=(0.0, 1.0))
-        kept |= {
-            "rows": {"sample": len(made.scores)},
-            "alerts": {
-                "high": int(np.sum(made.scores >= made.threshold)),
-                "medium": int(np.sum(made.scores >= made.medium_threshold)),
-            },
-            "sample_histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
-        }
-    learned = {key: result[key] for key in ("way", "labels", "frauds", "report")}
-    learned |= {"figures": result["figures"] if same else None, "from": version.version}
-    return kept | {
-        "metrics": metrics,
-        "score": (names_of_version(before) if result["way"] == "kept" else PROBABILITY).score,
-        "threshold": made.threshold,
-        "medium_threshold": made.medium_threshold,
-        "required_columns": list(required),
-        "learned": learned | {"table": dataset.filename, "dataset": dataset.id},
-    }
-
-
 def _learned_metadata(
-    version: ModelVersion, dataset: Dataset, report: dict[str, Any], result: dict[str, Any]
+    version: ModelVersion, dataset: Dataset, report: AnyReport, result: dict[str, Any]
 ) -> dict[str, Any]:
     return {
         **version.details,
         "application": "fraud",
-        "metrics": {name: report["metrics"].get(name) for name in work.SUMMARY}
-        | {"threshold": report["threshold"]},
+        "metrics": work.summary_of(report),
         "learned": {
             "from": version.version,
             "way": result["way"],
@@ -315,8 +247,8 @@ def _learned_metadata(
 def _targets(dataset: Dataset, version: ModelVersion) -> tuple[str, ...]:
     """Columns that say the outcome: nothing is learned from them."""
     guess = ((dataset.profile or {}).get("guesses") or {}).get("target")
-    named = {version.report.get("target"), guess["column"] if guess else None}
-    return tuple(name for name in named if name)
+    target = read_trained_report(version.report).target
+    return tuple(name for name in {target, guess["column"] if guess else None} if name)
 
 
 # Monitoring
@@ -363,7 +295,7 @@ def _monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
                 table,
                 load_scorer(files),
                 TrainingSketch.load(files),
-                threshold=float(version.report["threshold"]),
+                threshold=threshold_of(read_report(version.report)),
                 outcomes=outcomes,
                 seen=seen.rows,
                 time_column=request["time_column"],
@@ -447,7 +379,7 @@ def _compared(
         files = _files(runtime, version, folder / f"model-{name}")
         if not target:
             target, positive = _target(files)
-        sides.append(Side(name, load_scorer(files), float(version.report["threshold"])))
+        sides.append(Side(name, load_scorer(files), threshold_of(read_report(version.report))))
     label = inspection.request.get("label") or (target if target in table.columns else None)
     named = inspection.request.get("positive")
     outcomes = outcomes_within(table, label, positive, target=target, named=named) if label else None
@@ -467,7 +399,7 @@ def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
     """Train on the rows that are not kept for comparing, and upload; what publishing needs."""
     from ecluse.apps.fraud.monitoring.holding import hold_out, write_rows
     from ecluse.apps.fraud.tables.dataset import open_table
-    from ecluse.apps.fraud.training.training import TrainingPlan, train
+    from ecluse.apps.fraud.training.training import SearchControl, TrainingPlan, train
 
     run = work.run_of(runtime, task, run_id)
     dataset = work.table_of(runtime, task.user_id, run.dataset_id)
@@ -488,15 +420,15 @@ def _retrain(runtime: Runtime, task: Task, run_id: str) -> dict[str, Any]:
                 plan,
                 destination,
                 task.report,
-                stop=stop,
-                tried=trials,
+                control=SearchControl(stop, trials),
                 checkpoints=checkpoints_of(runtime, task),
             )
             trials.end()
         task.report("save", 0.97)
         uploaded = patiently(lambda: work.upload(runtime, task, run.model_name, destination))
     # Rows that no version of this training has learned from, whatever `refitted` says of the others.
-    return uploaded | {"report": report.to_dict() | {"held_out": int(held.sum())}, "trials": trials.told}
+    content = report_content(replace(report, held_out=int(held.sum())))
+    return uploaded | {"report": content, "trials": trials.told}
 
 
 def _publish_retrained(
@@ -543,7 +475,7 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
             _("The table of the old version is gone: rows that it learned from may be among those compared.")
         )
     new = _version(runtime, inspection, run.version or "")
-    learned = {"a": learned_counts(old.report), "b": learned_counts(new.report)}
+    learned = {"a": learned_counts(read_report(old.report)), "b": learned_counts(read_report(new.report))}
     if learned["a"] and learned["b"] and is_poorer(learned["b"][1], learned["a"][1]):
         notes.append(
             _(

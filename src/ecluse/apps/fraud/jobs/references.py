@@ -19,6 +19,8 @@ from ecluse import models
 from ecluse.apps.fraud import links
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.actions.main import TrainingRequest
+from ecluse.apps.fraud.metrics import SUMMARY
+from ecluse.apps.fraud.performance import TrainingReport
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.rows import datasets
 from ecluse.apps.fraud.tables.layout import layout_of
@@ -37,6 +39,7 @@ from ecluse.registry import ManifestFile, checked_name
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_, _, num
 from ecluse.storage import safe_filename
+from ecluse.typed_json import write
 
 T = TypeVar("T")
 KIND: Final = "build_reference"
@@ -48,7 +51,6 @@ SIMULATION: Final = 1
 #: Raised where the rule changes by which a value of a label means fraud, so that references are built anew.
 MEANING: Final = 2
 #: Figures of a reference that a list shows.
-FIGURES: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier")
 
 
 @dataclass(frozen=True)
@@ -251,7 +253,7 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
                 destination,
                 task.report,
                 checkpoints=checkpoints_of(runtime, task),
-            ).to_dict()
+            )
             task.report("save", 0.96)
             read_from = table.layout.sentence() if recipe.institution is None and table.layout else None
             named = [name for name in (plan["customer_column"], *plan["identifier_columns"]) if name]
@@ -259,8 +261,8 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
                 table,
                 load_model(destination).specs,
                 plan["target"],
-                str(report["positive_value"]),
-                report["importances"],
+                report.positive_value,
+                report.importances,
                 personal=named,
             )
         # The library is everyone's: what was measured above is the model that knew its customers.
@@ -273,7 +275,7 @@ def _build(runtime: Runtime, task: Task, recipe: Recipe) -> dict[str, Any]:
             rows=described.rows,
             fraud_rate=described.fraud_rate,
             sketches=described.sketches,
-            positive=str(report["positive_value"]),
+            positive=report.positive_value,
         )
         text = json.dumps(told.to_dict(), indent=1, ensure_ascii=False, allow_nan=False)
         (destination / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
@@ -307,7 +309,7 @@ def _publish(runtime: Runtime, task: Task, recipe: Recipe, built: dict[str, Any]
         metadata={
             "application": "fraud",
             "domain": recipe.domain,
-            "metrics": {name: told.performance.get(name) for name in FIGURES},
+            "metrics": {name: told.performance.get(name) for name in SUMMARY},
             "plan": built["plan"],
             "recipe": recipe.digest,
             "read_from": built.get("read_from"),
@@ -379,9 +381,9 @@ def _request(recipe: Recipe) -> TrainingRequest:
     )
 
 
-def _performance(report: dict[str, Any]) -> dict[str, Any]:
-    figures = {name: report["metrics"].get(name) for name in FIGURES}
-    return figures | {"intervals": report.get("intervals", {}), "test_rows": report["rows"].get("test")}
+def _performance(report: TrainingReport) -> dict[str, Any]:
+    figures: dict[str, Any] = {name: report.metrics.get(name) for name in SUMMARY}
+    return figures | {"intervals": write(report.intervals), "test_rows": report.rows.get("test")}
 
 
 def _building_failed(runtime: Runtime, task: Task, message: str, recipe: dict[str, Any]) -> None:

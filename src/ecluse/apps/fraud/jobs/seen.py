@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.jobs import main as work
+from ecluse.apps.fraud.performance import TrainedReport, read_report, read_trained_report
 from ecluse.apps.fraud.rows import labels
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, ModelVersion
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 Mask = NDArray[np.bool_]
 #: Made without labels: it has learned from no row's outcome, unless from labels given later.
-WITHOUT_LABELS: Final = "ensemble"
 
 
 @dataclass(frozen=True)
@@ -49,24 +49,24 @@ def rows_learned(
     gone = False
     lineage = _lineage(runtime, version)
     first = lineage[-1]
-    if first.report.get("kind") != WITHOUT_LABELS:
+    if isinstance(read_report(first.report), TrainedReport):
         trained_on = _table_of(runtime, first.user_id, first.dataset_id)
         gone = _is_hidden(first)
         if trained_on is None:
             gone = True
         else:
             rows |= _alike(runtime, dataset, table, trained_on, folder / "trained", _Trained(first))
-    for one in lineage:
-        labelled = (one.report.get("learned") or {}).get("dataset")
-        if labelled is None:
+    for ancestor in lineage:
+        learned = read_report(ancestor.report).learned
+        if learned is None or learned.dataset is None:
             continue
-        asked_of = _table_of(runtime, one.user_id, labelled)
+        asked_of = _table_of(runtime, ancestor.user_id, learned.dataset)
         if asked_of is None:
             gone = True
             continue
         with runtime.catalog.read() as transaction:
-            given = labels.labels_of(transaction, one.user_id, labelled)
-        place = folder / f"labelled-{one.version}"
+            given = labels.labels_of(transaction, ancestor.user_id, learned.dataset)
+        place = folder / f"labelled-{ancestor.version}"
         rows |= _alike(runtime, dataset, table, asked_of, place, _Labelled(first, tuple(given)))
     return Seen(rows, gone)
 
@@ -80,7 +80,8 @@ class _Trained:
     @property
     def but(self) -> tuple[str, ...]:
         # What became of a row may be known better by now: it is the same row all the same.
-        target = self.version.report.get("target") or (self.version.details.get("plan") or {}).get("target")
+        report, plan = read_trained_report(self.version.report), self.version.details.get("plan") or {}
+        target = report.target or plan.get("target")
         return (target,) if target else ()
 
     def among(self, table: Table) -> Mask:
@@ -88,13 +89,12 @@ class _Trained:
         from ecluse.apps.fraud.monitoring.holding import hold_out, tested_rows
         from ecluse.apps.fraud.training.plan import TrainingPlan
 
-        report, plan = self.version.report, self.version.details.get("plan") or {}
-        held = report.get("held_out")
-        if report.get("learned") or not plan.get("target") or (report.get("refitted") and not held):
+        report, plan = read_trained_report(self.version.report), self.version.details.get("plan") or {}
+        if report.learned or not plan.get("target") or (report.refitted and not report.held_out):
             return np.ones(table.row_count(), dtype=np.bool_)
         # What meant fraud to the version, in plans that left it to be found out.
-        plan = plan | {"positive_value": plan.get("positive_value") or report.get("positive_value")}
-        return ~(hold_out if held else tested_rows)(table, TrainingPlan.from_dict(plan))
+        plan = plan | {"positive_value": plan.get("positive_value") or report.positive_value}
+        return ~(hold_out if report.held_out else tested_rows)(table, TrainingPlan.from_dict(plan))
 
 
 @dataclass(frozen=True)
@@ -133,21 +133,21 @@ def _alike(
 
 
 def _lineage(runtime: Runtime, version: ModelVersion) -> list[ModelVersion]:
-    """A version that learned from labels, and those that it came of as far as they are still there."""
-    found = [version]
+    """Return a version that learned from labels, and those that it came of as far as they are still there."""
+    lineage = [version]
     with runtime.catalog.read() as transaction:
-        while name := (found[-1].report.get("learned") or {}).get("from"):
-            before = model_rows.find_version(transaction, version.user_id, version.name, name)
-            if before is None or before.version in {one.version for one in found}:
+        while (learned := read_report(lineage[-1].report).learned) and learned.source:
+            before = model_rows.find_version(transaction, version.user_id, version.name, learned.source)
+            if before is None or before.version in {later.version for later in lineage}:
                 break
-            found.append(before)
-    return found
+            lineage.append(before)
+    return lineage
 
 
 def _is_hidden(version: ModelVersion) -> bool:
-    """Whether a version names only the table whose labels it learned from, and what it came of was removed."""
-    learned = version.report.get("learned") or {}
-    return learned.get("dataset") is not None and learned["dataset"] == version.dataset_id
+    """Tell whether a version names only the table whose labels it learned from, and what it came of was removed."""
+    learned = read_report(version.report).learned
+    return learned is not None and learned.dataset is not None and learned.dataset == version.dataset_id
 
 
 def _table_of(runtime: Runtime, user_id: str, dataset_id: str | None) -> Dataset | None:

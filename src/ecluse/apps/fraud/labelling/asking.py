@@ -31,6 +31,7 @@ from ecluse.apps.fraud.labelling.learning import (
 )
 from ecluse.apps.fraud.labelling.questions import QUESTIONS, QuestionSet, choose_questions
 from ecluse.apps.fraud.labelling.scoring import margins_of, probabilities
+from ecluse.apps.fraud.risk import medium_alerts
 from ecluse.apps.fraud.scoring.columns import REASONS
 from ecluse.apps.fraud.scoring.scorers import Scorer
 from ecluse.apps.fraud.scoring.scoring import missing_message
@@ -44,8 +45,6 @@ Positions = NDArray[np.int64]
 
 BATCH_ROWS: Final = 50_000
 SAMPLE_ROWS: Final = 20_000
-#: MEDIUM risk reaches down to so many times the alerts, as after a training.
-MEDIUM_ALERTS: Final = 3
 LEARNABLE: Final = ("number", "category", "datetime")
 #: Values of a row that a person sees when asked; the rest is left out.
 SHOWN_COLUMNS: Final = 60
@@ -219,7 +218,7 @@ def learn_about(
         again, expected = scores.score, float(likely.mean())
     alerts = int(np.sum(old >= threshold))
     high = alert_cut(again, alerts) if alerts else 1.0
-    medium = min(alert_cut(again, MEDIUM_ALERTS * max(alerts, 1)), high)
+    medium = min(alert_cut(again, medium_alerts(max(alerts, 1))), high)
     figures: LabelFigures
     if asked is None:
         figures = figures_of_all(old[at], truth, threshold, seed=seed)

@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.labelling.learning import Learned
+from ecluse.apps.fraud.risk import risk_levels
 from ecluse.apps.fraud.scoring.columns import ANOMALY, PROBABILITY, ScoreNames, names_of
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores
 from ecluse.apps.fraud.scoring.scoring import ColumnCheck, ReasonsFor, missing_message, near_columns
@@ -134,11 +135,7 @@ class LearnedScorer:
 
     def _picked(self, scores: Floats, names: ScoreNames) -> list[pl.Series]:
         high, medium = scores >= self.threshold, scores >= self.medium_threshold
-        level = np.where(high, "HIGH", np.where(medium, "MEDIUM", "LOW"))
-        return [
-            pl.Series(names.level, level.tolist(), dtype=pl.String),
-            pl.Series(names.flag, high.astype(np.int8)),
-        ]
+        return [risk_levels(names.level, high, medium), pl.Series(names.flag, high.astype(np.int8))]
 
     def _apply_each(
         self, scored: Iterator[pl.DataFrame], table: Table, named: Mapping[str, str]

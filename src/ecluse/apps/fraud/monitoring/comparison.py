@@ -25,6 +25,7 @@ from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN
 from ecluse.errors import ColumnsMissing
 from ecluse.intervals import matched_difference
+from ecluse.typed_json import write
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int8]
@@ -99,7 +100,7 @@ def compare_on(
             truth[known], scores_a[known], scores_b[known], a.threshold, b.threshold, seed=seed
         )
         found["curves"] = {
-            letter: precision_recall_curve(truth[known], scores[known])
+            letter: write(precision_recall_curve(truth[known], scores[known]))
             for letter, scores in (("a", scores_a), ("b", scores_b))
         }
     return found
@@ -221,8 +222,8 @@ def _figures(labels: Labels, scores: Floats, threshold: float) -> tuple[float, f
     return (
         average_precision(labels, scores),
         roc_auc(labels, scores),
-        counts["tp"] / max(counts["tp"] + counts["fp"], 1),
-        counts["tp"] / max(counts["tp"] + counts["fn"], 1),
+        counts.tp / max(counts.flagged, 1),
+        counts.tp / max(counts.frauds, 1),
     )
 
 

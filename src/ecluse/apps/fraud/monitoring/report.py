@@ -21,6 +21,7 @@ from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_co
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN
 from ecluse.sentences import _
+from ecluse.typed_json import write
 
 Counts = NDArray[np.int64]
 
@@ -131,7 +132,7 @@ def watch(
             "extra": list(check.extra),
             "near": dict(check.near),
         },
-        "drift": [drift.to_dict() for drift in counters.columns.drifts()],
+        "drift": [write(drift) for drift in counters.columns.drifts()],
         "score": counters.score_drift(),
         "threshold": threshold,
         "alerts": None if check.missing else _alerts(totals, days, sketch),
@@ -166,7 +167,8 @@ class _Counters:
         return [bins + start for bins, start in zip(binned, self.starts, strict=False)]
 
     def score_drift(self) -> dict[str, Any] | None:
-        return self.score.drifts()[0].to_dict() if self.score.references else None
+        drift: dict[str, Any] | None = write(self.score.drifts()[0]) if self.score.references else None
+        return drift
 
     def of(self, row: Counts) -> tuple[list[dict[str, Any]], float | None]:
         """The columns that moved most within a period, and the index of its score."""
@@ -269,7 +271,7 @@ def _outcomes(
     return found | {
         "metrics": measure(labels, scores, threshold),
         "intervals": {name: list(bounds) for name, bounds in intervals.items()},
-        "confusion": confusion(labels, scores, threshold),
+        "confusion": write(confusion(labels, scores, threshold)),
     }
 
 

@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import Any, Final, Literal
 
 from ecluse.apps.fraud.evaluation.ranking import Cut, Ranking
+from ecluse.apps.fraud.performance import AnyReport, EnsembleReport
 from ecluse.apps.fraud.scoring.columns import ANOMALY, PROBABILITY, ScoreNames, names_of
 from ecluse.intervals import expected_among, wilson
 from ecluse.web.i18n import Words
@@ -49,20 +50,20 @@ class Told:
         return asdict(self)
 
 
-def meaning_of(report: Mapping[str, Any]) -> Meaning:
-    """What the probabilities of a version are, from its report."""
+def meaning_of(report: AnyReport | None) -> Meaning:
+    """Tell what the probabilities of a version are, from its report; None where the version is gone."""
     # A version that kept what it had says what the one it came from says.
-    if (report.get("learned") or {}).get("way", "kept") != "kept":
+    if report is not None and report.learned is not None and report.learned.has_new_scale:
         return "labelled"
-    if report.get("kind") != "ensemble":
+    if not isinstance(report, EnsembleReport):
         return "calibrated"
-    return "stated" if report.get("members") else "unusual"
+    return "stated" if report.members else "unusual"
 
 
-def meaning_of_scores(summary: Mapping[str, Any], report: Mapping[str, Any]) -> Meaning:
-    """What the scores of a table are. Of a version that is gone, the columns of its scores tell an ensemble."""
+def meaning_of_scores(summary: Mapping[str, Any], report: AnyReport | None) -> Meaning:
+    """Tell what the scores of a table are. Of a version that is gone, the columns of its scores tell an ensemble."""
     top = summary.get("top") or []
-    if not report and top and "combined_score" in top[0]:
+    if report is None and top and "combined_score" in top[0]:
         return "unusual"
     return "unusual" if score_names(summary) == ANOMALY else meaning_of(report)
 
@@ -73,21 +74,16 @@ def score_names(summary: Mapping[str, Any]) -> ScoreNames:
     return names_of(top[0]) if top else PROBABILITY
 
 
-def doubt_of(report: Mapping[str, Any]) -> float:
-    """How far off the probabilities of a version may be together: a standard deviation in log-odds."""
-    meaning, learned = meaning_of(report), report.get("learned") or {}
-    if meaning == "labelled":
-        frauds, labels = int(learned.get("frauds", 0)), int(learned.get("labels", 0))
-        return math.sqrt(LABELLED_DOUBT**2 + 1 / max(frauds, 1) + 1 / max(labels - frauds, 1))
-    if meaning == "calibrated":
-        counts = report.get("confusion") or {}
-        frauds = int(counts.get("tp", 0)) + int(counts.get("fn", 0))
-        return math.sqrt(LATER_DOUBT**2 + 1 / (frauds or FEW_FRAUDS))
-    return (
-        STATED_DOUBT
-        + 1
-        - max((float(one.get("similarity", 0.0)) for one in report.get("members") or ()), default=0.0)
-    )
+def doubt_of(report: AnyReport | None) -> float:
+    """Return how far off the probabilities of a version may be together: a standard deviation in log-odds."""
+    learned = None if report is None else report.learned
+    if learned is not None and learned.has_new_scale:
+        legitimate = learned.labels - learned.frauds
+        return math.sqrt(LABELLED_DOUBT**2 + 1 / max(learned.frauds, 1) + 1 / max(legitimate, 1))
+    if isinstance(report, EnsembleReport):
+        return STATED_DOUBT + 1 - max((member.similarity for member in report.members), default=0.0)
+    frauds = report.confusion.frauds if report is not None and report.confusion is not None else 0
+    return math.sqrt(LATER_DOUBT**2 + 1 / (frauds or FEW_FRAUDS))
 
 
 def cuts_of(summary: Mapping[str, Any]) -> list[Cut]:

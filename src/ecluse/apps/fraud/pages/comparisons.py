@@ -12,12 +12,14 @@ from ecluse import models as published
 from ecluse.apps.fraud.actions import monitoring as watching
 from ecluse.apps.fraud.pages.monitoring import look_progress
 from ecluse.apps.fraud.pages.predictions import to_the_minute
+from ecluse.apps.fraud.performance import Curves, TrainedReport
 from ecluse.apps.fraud.rows import datasets, inspections, training
 from ecluse.catalog import models
 from ecluse.catalog.tables import Inspection
 from ecluse.errors import DigestMismatch, EcluseError, InvalidInput, NotFound, VersionNotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.typed_json import read
 from ecluse.web import charts
 from ecluse.web.pages.models import compare_page, figure_names, listed
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -77,11 +79,13 @@ def use(
     return RedirectResponse(f"/models/{name}/compare/{row.id}#use", 303)
 
 
-def curves_of(result: Mapping[str, Any], letter: str) -> dict[str, Any]:
-    """One side of a comparison in the shape of a report, for the chart that lays two curves over each other."""
+def curves_of(result: Mapping[str, Any], letter: str) -> TrainedReport:
+    """Return one side of a comparison as a report, for the chart that lays two curves over each other."""
     figures, curves = result.get("figures") or {}, result.get("curves") or {}
-    metrics = {name: figure[letter] for name, figure in figures.items()}
-    return {"metrics": metrics, "curves": {"pr": curves.get(letter) or []}}
+    return TrainedReport(
+        metrics={name: figure[letter] for name, figure in figures.items()},
+        curves=read(Curves, {"pr": curves.get(letter) or []}, "comparison"),
+    )
 
 
 def _comparison_page(

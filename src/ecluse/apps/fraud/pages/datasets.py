@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.performance import read_report
 from ecluse.apps.fraud.rows import predictions, training
 from ecluse.apps.fraud.tables.layout import Layout, layout_of
 from ecluse.apps.fraud.tables.meaning import Candidate, Meaning, candidates, meaning_in_profile
@@ -310,10 +311,11 @@ def can_score(version: ModelVersion, table: Dataset) -> bool:
 
 
 def needed_columns(version: ModelVersion) -> frozenset[str]:
-    """The columns a model reads."""
-    report = version.report
-    looked_at = [item["column"] for item in report.get("importances") or [] if item.get("column")]
-    return frozenset(str(name) for name in report.get("required_columns") or looked_at)
+    """Return the columns a model needs; none where it is not a model of tables."""
+    if version.application != "fraud":
+        return frozenset()
+    report = read_report(version.report)
+    return frozenset(report.required_columns or report.columns)
 
 
 def years(columns: list[dict[str, Any]]) -> frozenset[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ecluse.apps.fraud.pages.references import domain_name
+from ecluse.apps.fraud.performance import EnsembleMember, EnsembleReport, MappedColumn, read_ensemble_report
+from ecluse.apps.fraud.risk import medium_share
 from ecluse.apps.fraud.rows import labels
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REFERENCES, names_of_version
 from ecluse.catalog import references
@@ -17,8 +19,6 @@ from ecluse.web.i18n import Words
 
 #: Rank correlations from which two parts put the rows in much the same order, and in somewhat the same.
 ALIKE, SOMEWHAT = 0.7, 0.3
-#: MEDIUM is for so many times the alerts (`ensembles.ensemble.MEDIUM_ALERTS`, which the web process does not load).
-MEDIUM_ALERTS: Final = 3
 #: Begins the warning that is untrue once labels have measured something.
 UNMEASURED: Final = "Nothing was measured on this table"
 
@@ -69,17 +69,17 @@ class Agreement:
 
 
 def ensemble_context(runtime: Runtime, version: ModelVersion, say: Words) -> dict[str, Any]:
-    """What the page of an ensemble shows beyond that of any fraud model."""
-    report = version.report
+    """Gather what the page of an ensemble shows beyond that of any fraud model."""
+    report = read_ensemble_report(version.report)
     with runtime.catalog.read() as transaction:
-        named = [str(one["reference"]) for one in report["members"]]
+        named = [member.reference for member in report.members]
         kept = {row.name for row in references.references_named(transaction, named)}
         labelled, frauds = labels.count_labels(transaction, version.user_id, version.dataset_id or "")
     return {
         "report": report,
-        "abstained": bool(report["abstained"]),
+        "abstained": report.abstained,
         "members": members_of(report, kept, say),
-        "anomaly_weight": float(report["weights"]["anomaly"]),
+        "anomaly_weight": report.weights.anomaly,
         "agreement": agreement_of(report, say),
         "meanings": meanings_of(report, say),
         "warnings": warnings_of(report),
@@ -87,39 +87,38 @@ def ensemble_context(runtime: Runtime, version: ModelVersion, say: Words) -> dic
         "figures": [] if names_of_version(report) == ANOMALY else [sample_chart(report, say)],
         "labelled": labelled,
         "labelled_frauds": frauds,
-        "learned": report.get("learned"),
+        "learned": report.learned,
     }
 
 
-def members_of(report: Mapping[str, Any], kept: Collection[str], say: Words) -> list[Member]:
-    """The references that judge, the weightiest first. `kept` are the names that the library still has."""
-    share = float(report["weights"]["references"])
-    return [_member(one, share, one["reference"] in kept, say) for one in report["members"]]
+def members_of(report: EnsembleReport, kept: Collection[str], say: Words) -> list[Member]:
+    """List the references that judge, the weightiest first. `kept` are the names that the library still has."""
+    share = report.weights.references
+    return [_member(member, share, member.reference in kept, say) for member in report.members]
 
 
-def agreement_of(report: Mapping[str, Any], say: Words) -> list[Agreement]:
+def agreement_of(report: EnsembleReport, say: Words) -> list[Agreement]:
     """How alike the members order the rows of the sample, and how like each of them the anomaly score does."""
-    told = report["agreement"]
     unusual = say._("how unusual a row is")
-    pairs = [(one["first"], one["second"], one["correlation"]) for one in told["members"]]
-    pairs += [(name, unusual, correlation) for name, correlation in told["anomaly"].items()]
+    pairs = [(pair.first, pair.second, pair.correlation) for pair in report.agreement.members]
+    pairs += [(name, unusual, correlation) for name, correlation in report.agreement.anomaly.items()]
     return [Agreement(*pair, *_likeness(pair[2], say)) for pair in pairs]
 
 
-def meanings_of(report: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
+def meanings_of(report: EnsembleReport, say: Words) -> list[tuple[str, str]]:
     """The columns of a scored table, each with what its numbers mean."""
-    rates, weight = report["fraud_rate"], float(report["weights"]["anomaly"])
-    stated, estimated = float(rates["stated"]), rates["estimated"]
+    weight = report.weights.anomaly
+    stated, estimated = report.fraud_rate.stated, report.fraud_rate.estimated
     score = names_of_version(report).score
     if score == ANOMALY.score:
         return _of_anomaly(report, stated, say)
     found = [(score, _probability(report, stated, say))]
-    if not report["abstained"]:
+    if not report.abstained:
         found.append(
             (
                 "fraud_probability_calibrated",
                 say._("The same as %(column)s.", column=score)
-                if report.get("learned")
+                if report.learned
                 else say._("Empty: how likely fraud is cannot be known here.")
                 if estimated is None
                 else say._(
@@ -134,19 +133,19 @@ def meanings_of(report: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
         "The share of the sample that is less unusual. It is %(share)s of the combined score.",
         share=say.percent(weight, 0),
     )
-    if report["abstained"]:
+    if report.abstained:
         unusual = say._("The share of the sample that is less unusual. It says nothing of fraud.")
     found.append(("anomaly_score", unusual))
     if score == REFERENCES.score:
         found.append((REFERENCES.flag, say._("1 for the HIGH rows: those to look at first.")))
-    if len(report["members"]) > 1:
+    if len(report.members) > 1:
         found.append(
             ("prediction_stability", say._("1 where all members rank the row alike, less where they do not."))
         )
     return found
 
 
-def _of_anomaly(report: Mapping[str, Any], stated: float, say: Words) -> list[tuple[str, str]]:
+def _of_anomaly(report: EnsembleReport, stated: float, say: Words) -> list[tuple[str, str]]:
     """The columns where nothing but how unusual a row is speaks."""
     return [
         (ANOMALY.score, say._("The share of the sample that is less unusual. It says nothing of fraud.")),
@@ -155,7 +154,7 @@ def _of_anomaly(report: Mapping[str, Any], stated: float, say: Words) -> list[tu
             say._(
                 "HIGH is the top %(high)s, MEDIUM the top %(medium)s.",
                 high=say.percent(stated),
-                medium=say.percent(min(1.0, MEDIUM_ALERTS * stated)),
+                medium=say.percent(medium_share(stated)),
             ),
         ),
         (ANOMALY.flag, say._("1 for the HIGH rows: those to look at first.")),
@@ -163,20 +162,20 @@ def _of_anomaly(report: Mapping[str, Any], stated: float, say: Words) -> list[tu
     ]
 
 
-def sample_chart(report: Mapping[str, Any], say: Words) -> charts.Chart:
+def sample_chart(report: EnsembleReport, say: Words) -> charts.Chart:
     """The scores of the sample's rows."""
-    chart = charts.score_histogram(_sample(report), float(report["threshold"]), say)
+    chart = charts.score_histogram(_sample(report), report.threshold, say)
     return replace(chart, title=say._("Scores of the sample"))
 
 
-def warnings_of(report: Mapping[str, Any]) -> list[str]:
+def warnings_of(report: EnsembleReport) -> list[str]:
     """What to keep in mind; that nothing was measured is untrue once labels have."""
-    untrue = UNMEASURED if report.get("learned") else None
-    return [text for text in report["warnings"] if untrue is None or not text.startswith(untrue)]
+    untrue = UNMEASURED if report.learned else None
+    return [text for text in report.warnings if untrue is None or not text.startswith(untrue)]
 
 
-def _probability(report: Mapping[str, Any], stated: float, say: Words) -> str:
-    if report.get("learned"):
+def _probability(report: EnsembleReport, stated: float, say: Words) -> str:
+    if report.learned:
         return say._("On the scale that the labels gave it. With few labels that is a rough one.")
     return say._(
         "A rank score: its mean on the sample is the stated fraud rate, %(rate)s. It is no measured probability.",
@@ -184,53 +183,51 @@ def _probability(report: Mapping[str, Any], stated: float, say: Words) -> str:
     )
 
 
-def _combined(report: Mapping[str, Any], stated: float, say: Words) -> str:
-    if report.get("learned"):
+def _combined(report: EnsembleReport, stated: float, say: Words) -> str:
+    if report.learned:
         return say._(
             "The share of the sample that ranks lower before anything was learned from labels. The risk does not "
             "follow it: HIGH is a %(column)s from %(high)s on, MEDIUM from %(medium)s on.",
             column=names_of_version(report).score,
-            high=say.threshold(float(report["threshold"])),
-            medium=say.threshold(float(report["medium_threshold"])),
+            high=say.threshold(report.threshold),
+            medium=say.threshold(report.medium_threshold),
         )
     return say._(
         "The share of the sample that ranks lower. HIGH is the top %(high)s, MEDIUM the top %(medium)s.",
         high=say.percent(stated),
-        medium=say.percent(min(1.0, MEDIUM_ALERTS * stated)),
+        medium=say.percent(medium_share(stated)),
     )
 
 
-def _member(told: Mapping[str, Any], share: float, kept: bool, say: Words) -> Member:
-    measured = told["transfer"].get("roc_auc")
-    precision = told["performance"].get("average_precision")
+def _member(member: EnsembleMember, share: float, kept: bool, say: Words) -> Member:
+    measured, precision = member.transfer.get("roc_auc"), member.performance.get("average_precision")
     return Member(
-        reference=str(told["reference"]),
-        version=str(told["version"]),
-        domain=domain_name(str(told["domain"]), say),
-        weight=share * float(told["weight"]),
-        fit=float(told["similarity"]),
-        read=1 - float(told["lacking"]),
+        reference=member.reference,
+        version=member.version,
+        domain=domain_name(member.domain, say),
+        weight=share * member.weight,
+        fit=member.similarity,
+        read=1 - member.lacking,
         transfer=None if measured is None else float(measured),
-        transfer_tables=len(told["transfer"].get("tables") or ()),
+        transfer_tables=len(member.transfer.get("tables") or ()),
         precision=None if precision is None else float(precision),
         mapping=tuple(
-            Read(str(one["theirs"]), str(one["ours"]), str(one["why"]), _how(one, say), float(one["score"]))
-            for one in told["mapping"]
+            Read(pair.theirs, pair.ours, pair.why, _how(pair, say), pair.score) for pair in member.mapping
         ),
-        missing=tuple(str(name) for name in told["missing"]),
+        missing=member.missing,
         kept=kept,
-        worth=(told.get("merits") or {}).get("worth"),
-        accord=(told.get("merits") or {}).get("accord"),
+        worth=None if member.merits is None else member.merits.worth,
+        accord=None if member.merits is None else member.merits.accord,
     )
 
 
-def _how(pair: Mapping[str, Any], say: Words) -> str:
-    """How the values of a column are taken for those of the reference's."""
-    if pair["how"] == "factor":
-        return say._("times %(factor)s", factor=say.as_given(float(pair["factor"])))
-    if pair["how"] == "ranks":
+def _how(pair: MappedColumn, say: Words) -> str:
+    """Say how the values of a column are taken for those of the reference's."""
+    if pair.how == "factor":
+        return say._("times %(factor)s", factor=say.as_given(pair.factor))
+    if pair.how == "ranks":
         return say._("by its place among the values")
-    if pair["how"] == "words":
+    if pair.how == "words":
         return say._("word for word")
     return say._("as it is")
 
@@ -245,10 +242,10 @@ def _likeness(correlation: float | None, say: Words) -> tuple[str, str]:
     )
 
 
-def _sample(report: Mapping[str, Any]) -> dict[str, Any]:
+def _sample(report: EnsembleReport) -> dict[str, Any]:
     """The sample's scores as a scored table's summary has them."""
     return {
-        "histogram": report["sample_histogram"]["counts"],
-        "flagged": report["alerts"]["high"],
-        "rows": report["rows"]["sample"],
+        "histogram": report.sample_histogram.counts,
+        "flagged": report.alerts.high,
+        "rows": report.rows["sample"],
     }

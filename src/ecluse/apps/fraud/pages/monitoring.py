@@ -12,7 +12,9 @@ from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.fraud.actions import monitoring as watching
+from ecluse.apps.fraud.metrics import METRICS, FraudMetric
 from ecluse.apps.fraud.pages.datasets import BUDGETS, can_score
+from ecluse.apps.fraud.performance import AnyReport, TrainedReport, read_report, read_trained_report
 from ecluse.apps.fraud.rows import datasets, inspections
 from ecluse.catalog import models
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
@@ -20,7 +22,6 @@ from ecluse.errors import EcluseError, InvalidInput, JobNotFound, NotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.web import charts
-from ecluse.web.comparison import LOWER
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.pages.models import (
@@ -44,7 +45,6 @@ COLUMNS_SHOWN: Final = 12
 FAR_RATE: Final = 2.0
 OFF_RATE: Final = 1.3
 ERRORS: Final = 3.0
-JUDGED: Final = ("average_precision", "roc_auc", "precision", "recall", "brier")
 Tone = Literal["ok", "warn", "bad"]
 
 
@@ -61,20 +61,24 @@ class Finding:
 class Judged:
     """A figure where outcomes are known, beside that of the test; `apart` where the intervals do not meet."""
 
-    name: str
+    metric: FraudMetric
     now: float
     interval: list[float] | None
     tested: float | None
-    tested_interval: list[float] | None
+    tested_interval: tuple[float, float] | None
+
+    @property
+    def name(self) -> str:
+        return self.metric.name
 
     @property
     def apart(self) -> Literal["worse", "better"] | None:
         if not self.interval or not self.tested_interval:
             return None
         if self.interval[1] < self.tested_interval[0]:
-            return "better" if self.name in LOWER else "worse"
+            return "better" if self.metric.better == "lower" else "worse"
         if self.interval[0] > self.tested_interval[1]:
-            return "worse" if self.name in LOWER else "better"
+            return "worse" if self.metric.better == "lower" else "better"
         return None
 
 
@@ -150,7 +154,7 @@ def retrain(
     return RedirectResponse(f"/models/{row.name}/compare/{look.id}", 303)
 
 
-def findings(result: Mapping[str, Any], report: Mapping[str, Any], say: Words) -> list[Finding]:
+def findings(result: Mapping[str, Any], report: AnyReport, say: Words) -> list[Finding]:
     """What a look says, worst first; one calm sentence where nothing is out of the usual."""
     found = [*_columns(result, say), *_drift(result, say), *_alert_rate(result, say)]
     found += _outcomes(result, report, say)
@@ -160,16 +164,19 @@ def findings(result: Mapping[str, Any], report: Mapping[str, Any], say: Words) -
     return sorted(found, key=lambda one: ("bad", "warn", "ok").index(one.tone))
 
 
-def judged(result: Mapping[str, Any], report: Mapping[str, Any]) -> list[Judged]:
-    """The figures over the rows whose outcome is known, each beside that of the test."""
+def judged(result: Mapping[str, Any], report: AnyReport) -> list[Judged]:
+    """List the metrics over the rows whose outcome is known, each beside that of the test."""
     outcomes = result.get("outcomes") or {}
-    metrics, tested = outcomes.get("metrics") or {}, report.get("metrics") or {}
-    intervals, before = outcomes.get("intervals") or {}, report.get("intervals") or {}
+    metrics, intervals = outcomes.get("metrics") or {}, outcomes.get("intervals") or {}
+    before = (report.intervals or {}) if isinstance(report, TrainedReport) else {}
     return [
-        Judged(name, metrics[name], intervals.get(name), tested.get(name), before.get(name))
-        for name in JUDGED
-        if metrics.get(name) is not None
-    ]
+        Judged(
+            metric, metrics[metric.name], intervals.get(metric.name), report.metrics.get(metric.name),
+            before.get(metric.name),
+        )
+        for metric in METRICS
+        if metric.is_watched and metrics.get(metric.name) is not None
+    ]  # fmt: skip
 
 
 def look_progress(runtime: Runtime, row: Inspection, say: Words) -> Progress | None:
@@ -239,7 +246,7 @@ def _by_chance(rate: float, usual: float, rows: int) -> bool:
     return abs(rate - usual) <= ERRORS * math.sqrt(usual * (1 - usual) / max(rows, 1))
 
 
-def _outcomes(result: Mapping[str, Any], report: Mapping[str, Any], say: Words) -> list[Finding]:
+def _outcomes(result: Mapping[str, Any], report: AnyReport, say: Words) -> list[Finding]:
     names = figure_names(say)
     return [
         Finding(
@@ -303,8 +310,8 @@ def _monitor_page(
         "version": version,
         "shown": shown,
         "result": result,
-        "findings": findings(result, version.report, say) if result else [],
-        "judged": judged(result, version.report) if result else [],
+        "findings": findings(result, read_report(version.report), say) if result else [],
+        "judged": judged(result, read_report(version.report)) if result else [],
         "figures": charts.watching_charts(result, say) if result else [],
         "columns_shown": COLUMNS_SHOWN,
         "as_day": date.fromisoformat,
@@ -326,7 +333,7 @@ def _monitor_page(
         ),
         "counts": counts,
         "poorer": [one for one, held in counts.items() if held.poorer],
-        "learned_from": watching.learned_counts(version.report),
+        "learned_from": watching.learned_counts(read_report(version.report)),
         "again": can_train_again(version),
         "budgets": BUDGETS,
         "planned": (version.details.get("plan") or {}).get("budget_s"),
@@ -348,12 +355,12 @@ class Counts:
 
 def _counts(tables: Sequence[Dataset], version: ModelVersion) -> dict[str, Counts]:
     """What each table that has the label holds to learn from, by its id."""
-    report = version.report
-    target = report.get("target") or (version.details.get("plan") or {}).get("target") or ""
+    report = read_trained_report(version.report)
+    target = report.target or (version.details.get("plan") or {}).get("target") or ""
     before = watching.learned_counts(report)
     found = {}
     for table in tables:
-        held = watching.labelled_counts(table, target, report.get("positive_value"))
+        held = watching.labelled_counts(table, target, report.positive_value)
         if held is not None:
             found[table.id] = Counts(*held, before is not None and watching.is_poorer(held[1], before[1]))
     return found
@@ -361,9 +368,10 @@ def _counts(tables: Sequence[Dataset], version: ModelVersion) -> dict[str, Count
 
 def _unlearned_table(tables: Sequence[Dataset], version: ModelVersion) -> Dataset | None:
     """The table to look at next: not one that a version was made of or labelled on, nor a copy of it."""
-    labelled = (version.report.get("learned") or {}).get("dataset")
-    known = {one.sha256 for one in tables if one.id in (version.dataset_id, labelled)}
-    return suggested_table([one for one in tables if one.sha256 not in known], version)
+    learned = read_report(version.report).learned
+    labelled = None if learned is None else learned.dataset
+    seen = {table.sha256 for table in tables if table.id in (version.dataset_id, labelled)}
+    return suggested_table([table for table in tables if table.sha256 not in seen], version)
 
 
 def _chosen(table: Dataset | None) -> str | None:
@@ -372,7 +380,7 @@ def _chosen(table: Dataset | None) -> str | None:
 
 def _has_target(table: Dataset, version: ModelVersion) -> bool:
     """Whether a table that was read has the column that a version was trained to tell."""
-    target = version.report.get("target") or (version.details.get("plan") or {}).get("target")
+    target = read_trained_report(version.report).target or (version.details.get("plan") or {}).get("target")
     return target in {column["name"] for column in (table.profile or {}).get("columns", ())}
 
 

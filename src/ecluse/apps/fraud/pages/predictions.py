@@ -24,6 +24,7 @@ from ecluse.apps.fraud.pages.budget import (
     tell,
 )
 from ecluse.apps.fraud.pages.usual import COMMON
+from ecluse.apps.fraud.performance import AnyReport, EnsembleReport
 from ecluse.apps.fraud.rows import datasets, labels, predictions
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, SCORE_COLUMNS, names_of
 from ecluse.catalog.tables import Prediction
@@ -116,8 +117,8 @@ def show_prediction(
         "lacks": " column(s) of the model: " in (row.error or ""),
         "meaning": meaning_of_scores(row.summary or {}, report),
         "score_column": score_names(row.summary or {}).score,
-        "taught": (report.get("learned") or {}).get("labels", 0),
-        "stated_rate": (report.get("fraud_rate") or {}).get("stated"),
+        "taught": report.learned.labels if report is not None and report.learned is not None else 0,
+        "stated_rate": report.fraud_rate.stated if isinstance(report, EnsembleReport) else None,
         "progress": _progress(runtime, row, say),
         "rows": [],
         "chart": None,
@@ -301,13 +302,13 @@ def _usual(known: Mapping[str, Any], say: Words) -> str:
     return low if low == high else say._("usually %(low)s to %(high)s", low=low, high=high)
 
 
-def _threshold(row: Prediction, report: Mapping[str, Any]) -> float | None:
-    """The threshold the rows were flagged by; None once the model is gone and the summary does not say."""
+def _threshold(row: Prediction, report: AnyReport | None) -> float | None:
+    """Return the threshold the rows were flagged by; None once the model is gone and the summary does not say."""
     summary = row.summary or {}
-    told = summary.get("threshold", report.get("threshold"))
+    threshold = summary.get("threshold", None if report is None else report.threshold)
     if score_names(summary) == ANOMALY:
-        told = summary.get("flagged_from")
-    return None if told is None else float(told)
+        threshold = summary.get("flagged_from")
+    return None if threshold is None else float(threshold)
 
 
 def _progress(runtime: Runtime, row: Prediction, say: Words) -> Progress | None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecluse.apps.fraud.evaluation.drift import ColumnDrift, DriftCounter, reference_of
+from ecluse.apps.fraud.evaluation.drift import DriftCounter, reference_of
 from ecluse.apps.fraud.evaluation.metrics import Floats, Labels
+from ecluse.apps.fraud.performance import ColumnDrift, LabelSuspects, Repeated
 from ecluse.sentences import _, num
 
 Rows = NDArray[np.int64]
@@ -29,27 +29,18 @@ HOW_SUSPECTED: Final = _(
 )
 
 
-@dataclass(frozen=True)
-class Repeats:
-    """Test rows that equal a row learned from in every column, and others that do with numbers of two digits."""
-
-    equal: int
-    nearly: int
-    of: int
-
-
-def repeats(frame: pl.DataFrame, kinds: Mapping[str, str], learned: Rows, test: Rows) -> Repeats:
+def repeats(frame: pl.DataFrame, kinds: Mapping[str, str], learned: Rows, test: Rows) -> Repeated:
     """Count the rows `test` of parsed rows that stand among the rows `learned`, too. `kinds`: column -> kind."""
     keys = _keys(frame.select(list(kinds)))
     equal = _among(keys[test], keys[learned])
     if not _is_spread(frame, kinds):
-        return Repeats(int(equal.sum()), 0, len(test))
+        return Repeated(int(equal.sum()), 0, len(test))
     rounded = [
         pl.col(name).round_sig_figs(2) if kind == "number" else pl.col(name) for name, kind in kinds.items()
     ]
     keys = _keys(frame.select(rounded))
     nearly = _among(keys[test], keys[learned]) & ~equal
-    return Repeats(int(equal.sum()), int(nearly.sum()), len(test))
+    return Repeated(int(equal.sum()), int(nearly.sum()), len(test))
 
 
 def contradictions(frame: pl.DataFrame, names: Sequence[str], labels: Labels) -> int:
@@ -74,22 +65,17 @@ def step_to(rows: int) -> int:
     return max(1, -(-rows // COUNTED_ROWS))
 
 
-def label_suspects(labels: Labels, probabilities: Floats) -> dict[str, Any]:
+def label_suspects(labels: Labels, probabilities: Floats) -> LabelSuspects:
     """How many labels the scores speak against, and how that was found (confident learning, Northcutt 2021).
 
     Counts, not verdicts: a fraud that the model cannot see is among them.
     """
     fraud, legitimate = probabilities[labels == 1], probabilities[labels == 0]
     above, below = legitimate >= fraud.mean(), fraud <= legitimate.mean()
-    return {
-        "legitimate": int(above.sum()),
-        "fraud": int(below.sum()),
-        "rows": len(labels),
-        "how": HOW_SUSPECTED,
-    }
+    return LabelSuspects(int(above.sum()), int(below.sum()), len(labels), HOW_SUSPECTED)
 
 
-def warn_of_repeats(found: Repeats) -> list[str]:
+def warn_of_repeats(found: Repeated) -> list[str]:
     """What to say of rows on both sides of a split."""
     warnings = []
     if found.equal > REPEATED_SHARE * found.of:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ecluse.apps.fraud.performance import Importance
 from ecluse.apps.fraud.references.library import SAMPLE_FILE, SAMPLE_LABEL
 from ecluse.apps.fraud.tables.columns import ColumnSpec, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
@@ -49,7 +50,7 @@ def describe(
     specs: Sequence[ColumnSpec],
     target: str,
     positive_value: str,
-    importances: Sequence[Mapping[str, Any]],
+    importances: Sequence[Importance],
     *,
     personal: Sequence[str] = (),
     seed: int = 0,
@@ -79,12 +80,12 @@ def describe(
     )
 
 
-def column_importances(importances: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, float]:
+def column_importances(importances: Sequence[Importance], columns: Sequence[str]) -> dict[str, float]:
     """The share of each raw column in a model's decisions, from the shares of its features; 1 in all."""
     totals = dict.fromkeys(columns, 0.0)
     for item in importances:
-        if item["column"] in totals:
-            totals[item["column"]] += float(item["share"])
+        if item.column in totals:
+            totals[item.column] += item.share
     whole = sum(totals.values())
     return {name: total / whole for name, total in totals.items()} if whole > 0 else totals
 

@@ -8,9 +8,11 @@ Files of before have `fraud_probability` and `is_fraud` for all three: `names_of
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
+
+from ecluse.apps.fraud.performance import AnyReport, TrainedReport
 
 REASONS: Final = 3
 
@@ -47,12 +49,11 @@ def names_of(columns: Collection[str]) -> ScoreNames:
     return next((names for names in (PROBABILITY, REFERENCES) if names.score in columns), ANOMALY)
 
 
-def names_of_version(report: Mapping[str, Any]) -> ScoreNames:
-    """The names that a version gives its scores, from its report."""
-    taught = (report.get("learned") or {}).get("way", "kept") != "kept"
-    if taught or report.get("kind") != "ensemble":
+def names_of_version(report: AnyReport) -> ScoreNames:
+    """Return the names that a version gives its scores, from its report."""
+    if isinstance(report, TrainedReport) or (report.learned is not None and report.learned.has_new_scale):
         return PROBABILITY
-    return REFERENCES if report.get("members") else ANOMALY
+    return REFERENCES if report.members else ANOMALY
 
 
 def kept_names(passed_on: Collection[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecluse.apps.fraud.evaluation.ranking import PLACES, Ranking, RankingCounter
+from ecluse.apps.fraud.risk import LEVELS
 from ecluse.apps.fraud.scoring.columns import names_of
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.apps.fraud.tables.labels import UNKNOWN, read_labels
@@ -179,7 +180,7 @@ class _Tally:
 
     def __init__(self, known: Known | None) -> None:
         self._known = known
-        self._levels = {"HIGH": 0, "MEDIUM": 0, "LOW": 0}
+        self._levels: dict[str, int] = dict.fromkeys(LEVELS, 0)
         self._flagged = 0
         self._flagged_from: float | None = None
         self._rows = 0

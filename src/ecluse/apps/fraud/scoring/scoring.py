@@ -21,6 +21,7 @@ from ecluse.apps.fraud.families import FittedModel, loader
 from ecluse.apps.fraud.features.encoders import LevelEncoder
 from ecluse.apps.fraud.features.features import Feature, FeatureEngineer, Matrix
 from ecluse.apps.fraud.features.selection import FeatureSelector
+from ecluse.apps.fraud.risk import risk_levels
 from ecluse.apps.fraud.scoring.columns import PROBABILITY, REASONS, kept_names
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores, scored_in_order
 from ecluse.apps.fraud.tables.columns import ColumnSpec, parse_columns
@@ -212,7 +213,7 @@ def score_frame(
         matrix = np.ascontiguousarray(matrix[:, model.positions])
     probability = model.calibration.probabilities(model.fitted.predict_margin(matrix))
     high, medium = probability >= model.threshold, probability >= model.medium_threshold
-    level = pl.Series(PROBABILITY.level, ["LOW", "MEDIUM", "HIGH"])[medium.astype(np.int8) + high]
+    level = risk_levels(PROBABILITY.level, high, medium)
     kept = _passed_on(model, raw, mapping)
     scores = [
         pl.Series(PROBABILITY.score, probability),

@@ -6,30 +6,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ecluse.apps.fraud.evaluation.metrics import Goal
+from ecluse.apps.fraud.goal import Goal
+from ecluse.apps.fraud.metrics import METRICS
+from ecluse.apps.fraud.performance import TrainingEffort, TrainingReport
 from ecluse.apps.fraud.sample import SIMULATED
 from ecluse.apps.fraud.tables.meaning import fraud_means
 
 CARD_FILE = "model_card.md"
 
 
-def write_card(directory: Path, report: dict[str, Any]) -> Path:
+def write_card(directory: Path, report: TrainingReport) -> Path:
     """Write `model_card.md` from the content of `performance.json`."""
     path = directory / CARD_FILE
     path.write_text(model_card(report), encoding="utf-8")
     return path
 
 
-def model_card(report: dict[str, Any]) -> str:
+def model_card(report: TrainingReport) -> str:
     """The card in Markdown."""
     sections = [
-        f"# Fraud model for `{report['target']}`",
-        f"A {report['family']} model that scores rows by how likely `{report['target']}` is "
-        f'"{report["positive_value"]}".',
-        *([f"**Simulated data.** {SIMULATED}"] if report.get("simulated") else []),
+        f"# Fraud model for `{report.target}`",
+        f"A {report.family} model that scores rows by how likely `{report.target}` is "
+        f'"{report.positive_value}".',
+        *([f"**Simulated data.** {SIMULATED}"] if report.simulated else []),
         _meaning(report),
-        effort_text(report["effort"]),
-        refit_text(report["refit"]),
+        effort_text(report.effort),
+        refit_text(report.refit),
         "## Data and split",
         _data(report),
         "## Figures",
@@ -46,21 +48,21 @@ def model_card(report: dict[str, Any]) -> str:
         "## Load it",
         "```python\nfrom ecluse.apps.fraud.scoring.scoring import load_model\n\nmodel = load_model(directory)\n```",
         "Model file in the library's own format, everything else JSON and Parquet; nothing is unpickled.",
-        f"Made with {', '.join(f'{name} {number}' for name, number in report['versions'].items())}; "
-        f"seed {report['seed']}.",
+        f"Made with {', '.join(f'{name} {number}' for name, number in report.versions.items())}; "
+        f"seed {report.seed}.",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def effort_text(effort: Mapping[str, Any]) -> str:
+def effort_text(effort: TrainingEffort) -> str:
     """How much was tried, in how much time."""
     ended = {"complete": "all was tried", "budget": "the budget was spent", "asked": "somebody asked for it"}
-    cut = f"; cut short: {', '.join(effort['cut_short'])}" if effort["cut_short"] else ""
+    cut = f"; cut short: {', '.join(effort.cut_short)}" if effort.cut_short else ""
     return (
-        f"{effort['candidates']} of {effort['candidates_planned']} settings fitted on {effort['folds']} fold(s), "
-        f"{effort['rounds']:,} rounds in all{cut}. The search ended because {ended[effort['ended']]}: "
-        f"{effort['work_s']:.0f} s of work of {effort['budget_s']:g} s, in {effort['wall_s']:.0f} s on the clock, with "
-        f"{effort['processor_share']:.0%} of the processor time asked for ({effort['processor_s']:.0f} s)."
+        f"{effort.candidates} of {effort.candidates_planned} settings fitted on {effort.folds} fold(s), "
+        f"{effort.rounds:,} rounds in all{cut}. The search ended because {ended[effort.ended]}: "
+        f"{effort.work_s:.0f} s of work of {effort.budget_s:g} s, in {effort.wall_s:.0f} s on the clock, with "
+        f"{effort.processor_share:.0%} of the processor time asked for ({effort.processor_s:.0f} s)."
     )
 
 
@@ -96,21 +98,20 @@ def add_learned(folder: Path, version: str, table: str, result: Mapping[str, Any
 INTERVALS = "Intervals are 95 %: of precision and recall Wilson's, of the others from 200 resamples"
 
 
-def _meaning(report: dict[str, Any]) -> str:
-    """What fraud means; reports of before do not say what share of the rows that is, nor why."""
-    said = fraud_means(f"`{report['target']}`", f"`{report['positive_value']}`", report.get("positive_share"))
-    why = report.get("positive_reason")
-    return f"{said} Why this value: {why}." if why else said
+def _meaning(report: TrainingReport) -> str:
+    """Say which value means fraud, and why."""
+    said = fraud_means(f"`{report.target}`", f"`{report.positive_value}`", report.positive_share)
+    return f"{said} Why this value: {report.positive_reason}." if report.positive_reason else said
 
 
-def _measured(report: dict[str, Any]) -> str:
-    if report["measured_on"] == "folds":
+def _measured(report: TrainingReport) -> str:
+    if report.is_from_folds:
         return (
             "All rows were learned from, and no part was kept back to measure on. The figures are those of rows that a "
             "fold held out, scored by models that had not seen them; the threshold was chosen on the same rows. "
             f"{INTERVALS} of these rows."
         )
-    if report.get("refitted"):
+    if report.refitted:
         return (
             "The figures are of a model that had not seen the test rows: it was fitted on "
             f"{_fitted_on(report)}. The model saved here has the same settings and rounds, and was then fitted on "
@@ -122,102 +123,91 @@ def _measured(report: dict[str, Any]) -> str:
     )
 
 
-def _fitted_on(report: dict[str, Any]) -> str:
-    if report["fitted_on"] == ["train"]:
+def _fitted_on(report: TrainingReport) -> str:
+    if report.fitted_on == ("train",):
         return "the training rows only; the validation rows chose its settings, calibration and threshold"
     return "the training and validation rows with the settings chosen on the validation rows"
 
 
-def _data(report: dict[str, Any]) -> str:
-    distinct = report.get("distinct_frauds") or {}
+def _data(report: TrainingReport) -> str:
+    distinct = report.distinct_frauds
     lines = [
-        report["split"]["description"],
+        report.split.description,
         "",
         "| part | rows | fraud | distinct frauds |",
         "|---|---:|---:|---:|",
     ]
-    for part, rows in report["rows"].items():
+    for part, rows in report.rows.items():
         shown = f"{distinct[part]:,}" if part in distinct else "–"
-        lines.append(f"| {part} | {rows:,} | {report['fraud_rate'][part]:.2%} | {shown} |")
-    cuts = report["split"]["cuts"]
-    if cuts:
+        lines.append(f"| {part} | {rows:,} | {report.fraud_rate[part]:.2%} | {shown} |")
+    if cuts := report.split.cuts:
         lines += ["", f"Validation starts at {cuts[0]}, test at {cuts[1]}."]
     return "\n".join(lines)
 
 
-FIGURES = {
-    "average_precision": "average precision",
-    "roc_auc": "ROC AUC",
-    "precision": "precision at the threshold",
-    "recall": "recall at the threshold",
-    "f1": "F1 at the threshold",
-    "recall_top_1_percent": "fraud found in the top 1 %",
-    "recall_top_5_percent": "fraud found in the top 5 %",
-    "brier": "Brier score (lower is better)",
-    "calibration_error": "calibration error (lower is better)",
-}
-
-
-def _figures(report: dict[str, Any]) -> str:
+def _figures(report: TrainingReport) -> str:
     lines = ["| figure | value | interval |", "|---|---:|---|"]
-    for name, shown in FIGURES.items():
-        bounds = report["intervals"].get(name)
+    for metric in METRICS:
+        if metric.card is None:
+            continue
+        shown = f"{metric.card} (lower is better)" if metric.better == "lower" else metric.card
+        bounds = report.intervals.get(metric.name)
         interval = f"{bounds[0]:.3f} to {bounds[1]:.3f}" if bounds else ""
-        lines.append(f"| {shown} | {report['metrics'][name]:.3f} | {interval} |")
-    baseline = report["baseline"]
+        lines.append(f"| {shown} | {report.metrics[metric.name]:.3f} | {interval} |")
+    baseline = report.baseline
     lines += [
         "",
-        f"Chance would give an average precision of {baseline['fraud_rate']:.3f}; the best single feature "
-        f"(`{baseline['best_feature']}`) gives {baseline['best_feature_average_precision']:.3f}.",
+        f"Chance would give an average precision of {baseline.fraud_rate:.3f}; the best single feature "
+        f"(`{baseline.best_feature}`) gives {baseline.best_feature_average_precision:.3f}.",
     ]
     return "\n".join(lines)
 
 
-def _threshold(report: dict[str, Any]) -> str:
-    counts, wanted = report["confusion"], _wanted(Goal.from_dict(report["goal"]))
-    told = (
-        f"Rows with a probability of at least {report['threshold']:.6f} are flagged (HIGH): chosen on the validation "
-        f"rows for {wanted}. From {report['medium_threshold']:.6f} the risk is MEDIUM. On the test rows: "
-        f"{counts['tp']:,} frauds found, {counts['fn']:,} missed, {counts['fp']:,} false alarms."
+def _threshold(report: TrainingReport) -> str:
+    counts = report.confusion
+    text = (
+        f"Rows with a probability of at least {report.threshold:.6f} are flagged (HIGH): chosen on the validation "
+        f"rows for {_goal_in_words(report.goal)}. From {report.medium_threshold:.6f} the risk is MEDIUM. On the test "
+        f"rows: {counts.tp:,} frauds found, {counts.fn:,} missed, {counts.fp:,} false alarms."
     )
-    if cost := report.get("cost"):
-        told += (
-            f" 1,000 such rows cost {cost['per_1000_rows']:,.0f}; without any alert "
-            f"{cost['per_1000_rows_without_alerts']:,.0f}, with an alert for each "
-            f"{cost['per_1000_rows_with_all_alerts']:,.0f}."
+    if cost := report.cost:
+        text += (
+            f" 1,000 such rows cost {cost.per_1000_rows:,.0f}; without any alert "
+            f"{cost.per_1000_rows_without_alerts:,.0f}, with an alert for each "
+            f"{cost.per_1000_rows_with_all_alerts:,.0f}."
         )
-    return told
+    return text
 
 
-def _worse(report: dict[str, Any]) -> str:
+def _worse(report: TrainingReport) -> str:
     lines = [
-        f"- {group['column']} {'missing' if group['value'] is None else group['value']}: {group['found']:,} of "
-        f"{group['frauds']:,} frauds found ({group['rows']:,} rows)."
-        for group in report["groups"]
+        f"- {group.column} {'missing' if group.value is None else group.value}: {group.found:,} of "
+        f"{group.frauds:,} frauds found ({group.rows:,} rows)."
+        for group in report.groups
     ]
     lines = lines or ["- No group of test rows in which clearly less fraud is found than in all."]
-    if report["periods"]:
+    if report.periods:
         lines += [
             "",
             "| from | rows | fraud | alerts | recall | precision |",
             "|---|---:|---:|---:|---:|---:|",
         ]
-    for period in report["periods"]:
-        shares = ("–" if period[name] is None else f"{period[name]:.2f}" for name in ("recall", "precision"))
+    for period in report.periods:
+        shares = ("–" if share is None else f"{share:.2f}" for share in (period.recall, period.precision))
         lines.append(
-            f"| {period['start'][:16]} | {period['rows']:,} | {period['frauds']:,} | {period['alerts']:,} | "
+            f"| {period.start[:16]} | {period.rows:,} | {period.frauds:,} | {period.alerts:,} | "
             f"{' | '.join(shares)} |"
         )
-    suspects = report["label_suspects"]
+    suspects = report.label_suspects
     lines += [
         "",
-        f"Labels worth a second look among {suspects['rows']:,} test rows: {suspects['legitimate']:,} legitimate, "
-        f"{suspects['fraud']:,} fraud ({suspects['how']}).",
+        f"Labels worth a second look among {suspects.rows:,} test rows: {suspects.legitimate:,} legitimate, "
+        f"{suspects.fraud:,} fraud ({suspects.how}).",
     ]
     return "\n".join(lines)
 
 
-def _wanted(goal: Goal) -> str:
+def _goal_in_words(goal: Goal) -> str:
     return {
         "f1": "the best F1",
         "recall": f"a recall of {goal.value}",
@@ -227,13 +217,13 @@ def _wanted(goal: Goal) -> str:
     }[goal.kind]
 
 
-def _importances(report: dict[str, Any]) -> str:
-    top = [item for item in report["importances"][:10] if item["share"] > 0]
-    return "\n".join(f"- {item['feature']}: {item['share']:.1%}" for item in top)
+def _importances(report: TrainingReport) -> str:
+    top = [item for item in report.importances[:10] if item.share > 0]
+    return "\n".join(f"- {item.feature}: {item.share:.1%}" for item in top)
 
 
-def _limits(report: dict[str, Any]) -> str:
-    lines = [f"- {warning}" for warning in report["warnings"]]
+def _limits(report: TrainingReport) -> str:
+    lines = [f"- {warning}" for warning in report.warnings]
     lines += [
         "- It has learned the fraud that was labelled. New kinds of fraud, and fraud nobody found, are unknown to it.",
         "- Values outside the range seen in training count as the nearest seen; new categories as unseen.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from ecluse.apps.fraud.evaluation.metrics import Goal
+from ecluse.apps.fraud.goal import Goal
 
 SPLIT_RULE: Final = 2
 _LISTS = ("identifier_columns", "excluded", "keep")

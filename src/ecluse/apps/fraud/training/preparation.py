@@ -15,6 +15,7 @@ from ecluse.apps.fraud.families import FitData
 from ecluse.apps.fraud.features.features import (
     FeatureEngineer,
     FeaturePlan,
+    FittingContext,
     Groups,
     Matrix,
     Roles,
@@ -53,67 +54,95 @@ class Prepared:
         return _matrix(self.engineer, frame, self.selector.positions(self.engineer.features))
 
 
-def prepare(
-    rows: LabelledRows,
-    split: Split,
-    plan: TrainingPlan,
-    fit: Rows,
-    held: Rows,
-    *,
-    threads: int,
-    tick: Tick,
-    watch: Stopwatch,
-    salt: int,
-    together: FeaturePlan | None = None,
-    groups: Groups | None = None,
-) -> Prepared:
-    """Features fitted on the rows `fit` and made for the rows `held`, which may be none.
+@dataclass(frozen=True)
+class FeatureMaker:
+    """Makes the features of one training, on whichever rows: the same columns, roles, seed and `salt` each time.
 
-    `together` are the columns to take together, as found on other rows of the table; else they are looked for
-    as `groups` says, which `seconds` leaves out. `watch` counts the seconds, and values are remembered under `salt`.
-    Raises UnusableTarget when no feature is left.
+    `watch` counts the seconds, values are remembered under `salt`, and models may use so many `threads`.
     """
-    begun = watch.seconds(exact=True)
-    specs, dropped = _feature_columns(rows, split, plan)
-    frame, labels = rows.frame[fit], rows.labels[fit]
-    specs, useless = choose_columns(frame, specs, labels, tick)
-    if not specs:
-        raise UnusableTarget(
-            _("No column is left to learn from: all are constant, all distinct or left out.")
+
+    rows: LabelledRows
+    split: Split
+    plan: TrainingPlan
+    watch: Stopwatch
+    threads: int
+    salt: int
+
+    def prepare(
+        self,
+        fit: Rows,
+        held: Rows,
+        *,
+        tick: Tick,
+        together: FeaturePlan | None = None,
+        groups: Groups | None = None,
+    ) -> Prepared:
+        """Fit features on the rows `fit` and make them for the rows `held`, which may be none.
+
+        `together` are the columns to take together, as found on other rows of the table; else they are looked for
+        as `groups` says, which `seconds` leaves out. Raises UnusableTarget when no feature is left.
+        """
+        begun = self.watch.seconds(exact=True)
+        specs, dropped = _feature_columns(self.rows, self.split, self.plan)
+        frame, labels = self.rows.frame[fit], self.rows.labels[fit]
+        specs, useless = choose_columns(frame, specs, labels, tick)
+        if not specs:
+            raise UnusableTarget(
+                _("No column is left to learn from: all are constant, all distinct or left out.")
+            )
+        engineer, matrix = fit_features(
+            frame, specs, self._roles(), labels, seed=self.plan.seed, plan=together,
+            context=FittingContext(tick, self.salt, groups),
+        )  # fmt: skip
+        del frame
+        positions, repeated = choose_features(matrix, engineer.features)
+        if not len(positions):
+            raise UnusableTarget(
+                _("No feature varies over the training rows; there is nothing to learn from.")
+            )
+        names = tuple(engineer.features[position].name for position in positions)
+        matrix = np.ascontiguousarray(matrix[:, positions])
+        engineer = engineer.keeping(frozenset(names))
+        selector = FeatureSelector(names, (*self.rows.dropped, *dropped, *useless, *repeated))
+        data = self._data(engineer, selector, matrix, (fit, held), tick)
+        empty = np.zeros((0, len(names)), dtype=np.float32)
+        seconds = self.watch.seconds(exact=True) - begun - (groups.spent if groups is not None else 0.0)
+        return Prepared(engineer, selector, data, seconds, empty, self.rows.labels[:0])
+
+    def _roles(self) -> Roles:
+        return Roles(self.plan.customer_column, self.plan.time_column if self.split.kind == "time" else None)
+
+    def _data(
+        self,
+        engineer: FeatureEngineer,
+        selector: FeatureSelector,
+        matrix: Matrix,
+        parts: tuple[Rows, Rows],
+        tick: Tick,
+    ) -> FitData:
+        """Pair the matrix of the rows fitted on with that of the rows held out."""
+        fit, held = parts
+        labels, where = self.rows.labels[fit], selector.positions(engineer.features)
+        if not len(held):
+            # A family still wants some rows to look at; they are then of those it fits.
+            return FitData(
+                matrix, labels, matrix[:1], labels[:1], _categorical(engineer, where), self.threads
+            )
+        other = with_heartbeat(lambda: _matrix(engineer, self.rows.frame[held], where), tick)
+        return FitData(
+            matrix, labels, other, self.rows.labels[held], _categorical(engineer, where), self.threads
         )
-    roles = Roles(plan.customer_column, plan.time_column if split.kind == "time" else None)
-    engineer, matrix = fit_features(
-        frame, specs, roles, labels, seed=plan.seed, tick=tick, plan=together, salt=salt, groups=groups
-    )
-    del frame
-    positions, repeated = choose_features(matrix, engineer.features)
-    if not len(positions):
-        raise UnusableTarget(_("No feature varies over the training rows; there is nothing to learn from."))
-    names = tuple(engineer.features[position].name for position in positions)
-    matrix = np.ascontiguousarray(matrix[:, positions])
-    engineer = engineer.keeping(frozenset(names))
-    selector = FeatureSelector(names, (*rows.dropped, *dropped, *useless, *repeated))
-    where = selector.positions(engineer.features)
-    # Without rows to hold out a family still wants some to look at; they are then those it fits.
-    other = (
-        with_heartbeat(lambda: _matrix(engineer, rows.frame[held], where), tick) if len(held) else matrix[:1]
-    )
-    truth = rows.labels[held] if len(held) else labels[:1]
-    data = FitData(matrix, labels, other, truth, _categorical(engineer, where), threads)
-    empty = np.zeros((0, len(names)), dtype=np.float32)
-    seconds = watch.seconds(exact=True) - begun - (groups.spent if groups is not None else 0.0)
-    return Prepared(engineer, selector, data, seconds, empty, rows.labels[:0])
 
 
 def measured(prepared: Prepared, rows: LabelledRows, split: Split, *, tick: Tick) -> Prepared:
-    """With the matrix of the test rows, and what there is to warn of in the rows fitted on."""
+    """Add the matrix of the test rows, and what there is to warn of in the rows fitted on."""
     test = prepared.test
     if len(split.test):
         test = with_heartbeat(lambda: prepared.transform(rows.frame[split.test]), tick)
-    known = {feature.name: feature for feature in prepared.engineer.features}
-    features = tuple(known[name] for name in prepared.selector.features)
-    told = leak_warnings(prepared.data.train, features, prepared.data.train_labels, tick)
-    return replace(prepared, test=test, test_labels=rows.labels[split.test], warnings=tuple(told))
+    by_name = {feature.name: feature for feature in prepared.engineer.features}
+    features = tuple(by_name[name] for name in prepared.selector.features)
+    warnings = leak_warnings(prepared.data.train, features, prepared.data.train_labels, tick)
+    return replace(prepared, test=test, test_labels=rows.labels[split.test], warnings=tuple(warnings))
 
 
 def _matrix(engineer: FeatureEngineer, frame: pl.DataFrame, where: NDArray[np.int64]) -> Matrix:

@@ -20,6 +20,7 @@ import numpy as np
 
 from ecluse.apps.fraud.clock import Effort
 from ecluse.apps.fraud.families import FAMILIES, OWN_PARAMS, family
+from ecluse.apps.fraud.performance import Refit
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.errors import CannotRepeat
 from ecluse.sentences import _
@@ -39,8 +40,6 @@ DRAWS: Final = 64
 PACKAGES = ("ecluse", "numpy", "polars", "scikit-learn")
 #: All was tried, the budget was spent, or somebody asked for the best so far.
 Ending = Literal["complete", "budget", "asked"]
-#: Why the model in use was, or was not, fitted on all rows after it was measured.
-Refit = Literal["done", "unwanted", "all_learned", "many_rows", "slow_features", "budget"]
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -26,6 +26,25 @@ from ecluse.apps.fraud.evaluation.segments import by_period, weakest_groups
 from ecluse.apps.fraud.evaluation.split import Split
 from ecluse.apps.fraud.families import FittedModel
 from ecluse.apps.fraud.features.selection import best_single
+from ecluse.apps.fraud.performance import (
+    Baseline,
+    BlendMember,
+    ColumnDrift,
+    Curves,
+    Doubt,
+    DroppedColumn,
+    GiveawayColumn,
+    Group,
+    Importance,
+    LabelSuspects,
+    OutOfFold,
+    Period,
+    Refit,
+    Repeated,
+    SplitFacts,
+    TrainingEffort,
+    TrainingReport,
+)
 from ecluse.apps.fraud.profiling.checks import FEW_POSITIVES
 from ecluse.apps.fraud.profiling.parts import (
     contradictions,
@@ -37,6 +56,8 @@ from ecluse.apps.fraud.profiling.parts import (
     warn_of_drift,
     warn_of_repeats,
 )
+from ecluse.apps.fraud.risk import Thresholds
+from ecluse.apps.fraud.tables.meaning import require_meaning
 from ecluse.apps.fraud.training.labelled import LabelledRows, days_between
 from ecluse.apps.fraud.training.plan import TrainingPlan
 from ecluse.apps.fraud.training.preparation import Prepared
@@ -44,7 +65,6 @@ from ecluse.apps.fraud.training.record import library_versions
 from ecluse.apps.fraud.training.search import Blend, SearchResult
 from ecluse.sentences import _, num
 
-FORMAT = 1
 MOST_DRIFTS = 20
 # Alerts come in bursts: so many times the number asked for is more than a burst.
 MORE_ALERTS = 1.5
@@ -53,30 +73,6 @@ GIVES_AWAY = 0.97
 # From this average precision on the figures are doubted before they are believed.
 TOO_GOOD = 0.99
 RESPONSIBLE = 3
-
-
-@dataclass(frozen=True)
-class TrainingReport:
-    """The content of `performance.json`: `content` holds plain JSON values."""
-
-    content: dict[str, Any]
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Figures on the untouched test rows."""
-        metrics: dict[str, float] = self.content["metrics"]
-        return metrics
-
-    @property
-    def threshold(self) -> float:
-        return float(self.content["threshold"])
-
-    def to_dict(self) -> dict[str, Any]:
-        return self.content
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> TrainingReport:
-        return cls(data)
 
 
 @dataclass(frozen=True)
@@ -102,127 +98,169 @@ class MeasuredRows:
         return MeasuredRows(self.part, self.at[rows], self.labels[rows], self.probabilities[rows])
 
 
-def report_of(
-    rows: LabelledRows,
-    split: Split,
-    final: FinalModel,
-    found: SearchResult,
-    chosen: Blend,
-    plan: TrainingPlan,
-    measured: MeasuredRows,
-    threshold: float,
-) -> dict[str, Any]:
-    """The content of the report."""
-    prepared = final.prepared
-    labels, test = measured.labels, measured.probabilities
+@dataclass(frozen=True)
+class TrainedModel:
+    """A training up to its measurement: its rows, what was searched and chosen, and the model that is measured."""
+
+    rows: LabelledRows
+    split: Split
+    plan: TrainingPlan
+    search: SearchResult
+    chosen: Blend
+    final: FinalModel
+    calibration: str
+    thresholds: Thresholds
+    warnings: tuple[str, ...]
+    simulated: bool
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How a training went: what it spent, whether the model in use was fitted on all rows, and which were tested."""
+
+    effort: TrainingEffort
+    refit: Refit
+    tested_rows: str
+
+
+def report_of(trained: TrainedModel, measured: MeasuredRows, conduct: Conduct) -> TrainingReport:
+    """Measure the model on these rows and tell how it came to be."""
+    rows, split, plan, final = trained.rows, trained.split, trained.plan, trained.final
+    prepared, threshold = final.prepared, trained.thresholds.high
+    labels, probabilities = measured.labels, measured.probabilities
     intervals = _intervals(rows, measured, threshold, plan.seed)
     parts = {name: part for name, part in split.parts().items() if len(part)}
-    baseline = _baseline(prepared, measured)
-    metrics, importances = measure(labels, test, threshold), _importances(final)
-    told = [*prepared.warnings, *_warnings(measured, baseline, prepared.warnings)]
-    told += _missed_goal(rows, measured, plan, threshold, intervals)
-    closer, more = _look_closer(rows, split, measured, prepared, plan, threshold)
-    return {
-        "format": FORMAT,
-        "target": plan.target,
-        "positive_value": rows.meaning.value,
-        "positive_share": float(rows.labels.mean()),
-        "positive_reason": rows.meaning.reason,
-        "family": final.model.family,
-        "params": dict(chosen.members[0][0].params) if len(chosen.members) == 1 else {},
-        "members": _members(chosen),
-        "out_of_fold": _out_of_fold(found, chosen, plan),
-        "fitted_on": ["train", "validation"] if final.refitted else ["train"],
-        "measured_on": measured.part,
-        "metrics": metrics,
-        "doubt": _doubt(metrics["average_precision"], importances),
-        "intervals": {name: list(bounds) for name, bounds in intervals.items()},
-        "threshold": threshold,
-        "goal": plan.goal.to_dict(),
-        "confusion": confusion(labels, test, threshold),
-        "cost": costs(labels, test, threshold, plan.goal) if plan.goal.kind == "cost" else None,
-        "curves": {
-            "pr": precision_recall_curve(labels, test),
-            "roc": roc_curve(labels, test),
-            "calibration": calibration_curve(labels, test),
-        },
-        "histogram": score_histogram(labels, test),
-        "baseline": baseline,
-        "importances": importances,
-        "leaderboard": list(found.leaderboard),
-        "giveaways": [one.to_dict() | {"kept": one.column in plan.keep} for one in rows.giveaways],
-        "dropped": [asdict(item) for item in prepared.selector.dropped],
-        "warnings": [*told, *more],
-        **closer,
-        "rows": {name: len(part) for name, part in parts.items()},
-        "fraud_rate": {name: float(rows.labels[part].mean()) for name, part in parts.items()},
-        "frauds_repeat": rows.frauds_repeat,
-        "distinct_frauds": {name: rows.distinct_frauds(part) for name, part in parts.items()},
-        "split": split.to_dict() | {"cuts": _shown_cuts(rows, split, plan)},
-        "features": len(prepared.selector.features),
-        "budget_s": plan.budget_s,
-        "seed": plan.seed,
-        "versions": library_versions(),
-    }
+    baseline, metrics = _baseline(prepared, measured), measure(labels, probabilities, threshold)
+    importances = _importances(final)
+    doubt = _doubt(metrics["average_precision"], importances)
+    closer = _look_closer(trained, measured)
+    warnings = [
+        *_say_doubt(doubt),
+        *trained.warnings,
+        *prepared.warnings,
+        *_warnings(measured, baseline, prepared.warnings),
+        *_missed_goal(trained, measured, intervals),
+        *closer.warnings(int(rows.labels.sum())),
+    ]
+    return TrainingReport(
+        target=plan.target,
+        positive_value=require_meaning(rows.meaning),
+        positive_share=float(rows.labels.mean()),
+        positive_reason=rows.meaning.reason,
+        family=final.model.family,
+        params=dict(trained.chosen.members[0][0].params) if len(trained.chosen.members) == 1 else {},
+        members=_members(trained.chosen),
+        out_of_fold=_out_of_fold(trained.search, trained.chosen, plan),
+        fitted_on=("train", "validation") if final.refitted else ("train",),
+        measured_on=measured.part,
+        metrics=metrics,
+        doubt=doubt,
+        intervals=intervals,
+        threshold=threshold,
+        goal=plan.goal,
+        confusion=confusion(labels, probabilities, threshold),
+        cost=costs(labels, probabilities, threshold, plan.goal) if plan.goal.kind == "cost" else None,
+        curves=Curves(
+            pr=precision_recall_curve(labels, probabilities),
+            roc=roc_curve(labels, probabilities),
+            calibration=calibration_curve(labels, probabilities),
+        ),
+        histogram=score_histogram(labels, probabilities),
+        baseline=baseline,
+        importances=importances,
+        leaderboard=tuple(candidate.as_tried() for candidate in trained.search.ranked),
+        giveaways=tuple(
+            GiveawayColumn(found.column, found.reason, found.column in plan.keep) for found in rows.giveaways
+        ),
+        dropped=tuple(DroppedColumn(left.column, left.reason) for left in prepared.selector.dropped),
+        warnings=tuple(warnings),
+        groups=closer.groups,
+        periods=closer.periods,
+        repeated=closer.repeated,
+        contradicted_frauds=closer.contradicted_frauds,
+        label_suspects=closer.label_suspects,
+        drift=closer.drift[:MOST_DRIFTS],
+        rows={name: len(part) for name, part in parts.items()},
+        fraud_rate={name: float(rows.labels[part].mean()) for name, part in parts.items()},
+        frauds_repeat=rows.frauds_repeat,
+        distinct_frauds={name: rows.distinct_frauds(part) for name, part in parts.items()},
+        split=SplitFacts(split.kind, split.description, _shown_cuts(rows, split, plan)),
+        features=len(prepared.selector.features),
+        budget_s=plan.budget_s,
+        seed=plan.seed,
+        versions=library_versions(),
+        simulated=trained.simulated,
+        medium_threshold=trained.thresholds.medium,
+        calibration=trained.calibration,
+        refitted=conduct.refit == "done",
+        refit=conduct.refit,
+        tested_rows=conduct.tested_rows,
+        seconds=conduct.effort.wall_s,
+        effort=conduct.effort,
+    )
 
 
-def say_doubt(report: dict[str, Any]) -> list[str]:
-    """What to say first of figures that are too good to be believed."""
-    doubt = report["doubt"]
+def _say_doubt(doubt: Doubt | None) -> list[str]:
+    """Say first of figures that are too good to be believed what to check."""
     if doubt is None:
         return []
-    columns = ", ".join(f"{column} ({100 * share:.0f} %)" for column, share in doubt["columns"])
-    reached = doubt["average_precision"]
+    columns = ", ".join(f"{column} ({100 * share:.0f} %)" for column, share in doubt.columns)
     return [
         _(
             "An average precision of %(count)s is rarely true of fraud. The model goes by "
             "%(columns)s most: check that each is known before the outcome, and that no row is in "
             "the table twice.",
-            count=num(reached, ".3f"),
+            count=num(doubt.average_precision, ".3f"),
             columns=columns,
         )
     ]
 
 
-def _doubt(reached: float, importances: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The columns most responsible for figures that are too good, with their shares; None where they are not."""
+def _doubt(reached: float, importances: Sequence[Importance]) -> Doubt | None:
+    """Name the columns most responsible for figures that are too good; None where they are not."""
     if reached < TOO_GOOD:
         return None
+    shares = column_shares(importances)
+    ranked = sorted(shares.items(), key=lambda item: -item[1])[:RESPONSIBLE]
+    return Doubt(reached, tuple((column, round(share, 4)) for column, share in ranked))
+
+
+def column_shares(importances: Sequence[Importance]) -> dict[str, float]:
+    """Add the shares of the features of each column."""
     shares: dict[str, float] = {}
     for item in importances:
-        shares[item["column"]] = shares.get(item["column"], 0.0) + item["share"]
-    ranked = sorted(shares.items(), key=lambda item: -item[1])[:RESPONSIBLE]
-    return {"average_precision": reached, "columns": [[column, round(share, 4)] for column, share in ranked]}
+        shares[item.column] = shares.get(item.column, 0.0) + item.share
+    return shares
 
 
-def _members(chosen: Blend) -> list[dict[str, Any]]:
-    """The models in the blend, heaviest first; weights sum to 1."""
-    return [
-        {
-            "name": candidate.name,
-            "family": candidate.family,
-            "params": dict(candidate.params),
-            "rounds": candidate.rounds,
-            "weight": round(weight, 4),
-            "validation_average_precision": candidate.average_precision,
-        }
+def _members(chosen: Blend) -> tuple[BlendMember, ...]:
+    """List the models in the blend, heaviest first; weights sum to 1."""
+    return tuple(
+        BlendMember(
+            name=candidate.name,
+            family=candidate.family,
+            params=dict(candidate.params),
+            rounds=candidate.rounds,
+            weight=round(weight, 4),
+            validation_average_precision=candidate.average_precision,
+        )
         for candidate, weight in chosen.members
-    ]
+    )
 
 
-def _out_of_fold(found: SearchResult, chosen: Blend, plan: TrainingPlan) -> dict[str, Any]:
-    """How the blend ranks the rows that its folds held out; the interval is that of the first draw of folds."""
-    at = found.panels == 0
-    labels = found.labels[at]
+def _out_of_fold(search: SearchResult, chosen: Blend, plan: TrainingPlan) -> OutOfFold:
+    """Measure how the blend ranks the rows that its folds held out; the interval is that of the first draw of folds."""
+    at = search.panels == 0
+    labels = search.labels[at]
     intervals = bootstrap_intervals(labels, chosen.margins[at], float("inf"), seed=plan.seed)
-    return {
-        "average_precision": chosen.average_precision,
-        "interval": list(intervals["average_precision"]),
-        "folds": found.folds,
-        "draws": int(found.panels.max()) + 1,
-        "rows": len(labels),
-        "frauds": int(labels.sum()),
-    }
+    return OutOfFold(
+        average_precision=chosen.average_precision,
+        interval=intervals["average_precision"],
+        folds=search.folds,
+        draws=int(search.panels.max()) + 1,
+        rows=len(labels),
+        frauds=int(labels.sum()),
+    )
 
 
 def _intervals(
@@ -240,89 +278,85 @@ def _intervals(
     }
 
 
-def _baseline(prepared: Prepared, measured: MeasuredRows) -> dict[str, Any]:
+def _baseline(prepared: Prepared, measured: MeasuredRows) -> Baseline:
     data = prepared.data
     matrix, labels = (
         (prepared.test, prepared.test_labels) if len(prepared.test) else (data.train, data.train_labels)
     )
-    at, found = best_single(data.train, data.train_labels, matrix, labels)
-    return {
-        "fraud_rate": float(measured.labels.mean()),
-        "best_feature": prepared.selector.features[at],
-        "best_column": _column_of(prepared, at),
-        "best_feature_average_precision": found,
-    }
+    at, reached = best_single(data.train, data.train_labels, matrix, labels)
+    feature = prepared.selector.features[at]
+    column = next(made.column for made in prepared.engineer.features if made.name == feature)
+    return Baseline(
+        fraud_rate=float(measured.labels.mean()),
+        best_feature=feature,
+        best_column=column,
+        best_feature_average_precision=reached,
+    )
 
 
-def _column_of(prepared: Prepared, at: int) -> str:
-    wanted = prepared.selector.features[at]
-    return next(feature.column for feature in prepared.engineer.features if feature.name == wanted)
+@dataclass(frozen=True)
+class _Closer:
+    """Where the model does worse, and what makes its figures promise too much."""
+
+    groups: tuple[Group, ...]
+    periods: tuple[Period, ...]
+    repeated: Repeated
+    contradicted_frauds: int
+    label_suspects: LabelSuspects
+    drift: tuple[ColumnDrift, ...]
+
+    def warnings(self, frauds: int) -> list[str]:
+        return [
+            *warn_of_repeats(self.repeated),
+            *warn_of_contradictions(self.contradicted_frauds, frauds),
+            *warn_of_drift(self.drift),
+        ]
 
 
-def _look_closer(
-    rows: LabelledRows,
-    split: Split,
-    measured: MeasuredRows,
-    prepared: Prepared,
-    plan: TrainingPlan,
-    threshold: float,
-) -> tuple[dict[str, Any], list[str]]:
-    """Where the model does worse, what makes its figures promise too much, and what to warn of."""
+def _look_closer(trained: TrainedModel, measured: MeasuredRows) -> _Closer:
+    rows, split, plan, prepared = trained.rows, trained.split, trained.plan, trained.final.prepared
     # Numbers of rows and other columns that the model does not read tell every row apart, and say nothing.
     read = frozenset(prepared.engineer.columns) - {plan.time_column}
     lasting = {spec.name: spec.kind for spec in rows.columns if spec.name in read}
-    labels, test, frame = measured.labels, measured.probabilities, rows.frame[measured.at]
+    labels, probabilities, frame = measured.labels, measured.probabilities, rows.frame[measured.at]
     learned, new = (split.learning, split.test) if len(split.test) else (split.train, split.validation)
-    found = repeats(rows.frame, lasting, learned, new)
-    twins = contradictions(rows.frame, list(lasting), rows.labels)
     early = rows.frame[learned[:: step_to(len(learned))]]
-    moved = drifts(early, rows.frame[new], lasting) if split.kind == "time" else ()
-    warnings = [
-        *warn_of_repeats(found),
-        *warn_of_contradictions(twins, int(rows.labels.sum())),
-        *warn_of_drift(moved),
-    ]
-    return {
-        "groups": weakest_groups(frame, lasting, labels, test >= threshold),
-        "periods": _periods(rows, measured, plan, threshold),
-        "repeated": asdict(found),
-        "contradicted_frauds": twins,
-        "label_suspects": label_suspects(labels, test),
-        "drift": [drift.to_dict() for drift in moved[:MOST_DRIFTS]],
-    }, warnings
+    return _Closer(
+        groups=weakest_groups(frame, lasting, labels, probabilities >= trained.thresholds.high),
+        periods=_periods(trained, measured),
+        repeated=repeats(rows.frame, lasting, learned, new),
+        contradicted_frauds=contradictions(rows.frame, list(lasting), rows.labels),
+        label_suspects=label_suspects(labels, probabilities),
+        drift=drifts(early, rows.frame[new], lasting) if split.kind == "time" else (),
+    )
 
 
-def _periods(
-    rows: LabelledRows, measured: MeasuredRows, plan: TrainingPlan, threshold: float
-) -> list[dict[str, Any]]:
-    times = None if plan.time_column is None else rows.frame[plan.time_column][measured.at]
+def _periods(trained: TrainedModel, measured: MeasuredRows) -> tuple[Period, ...]:
+    name = trained.plan.time_column
+    times = None if name is None else trained.rows.frame[name][measured.at]
     if times is None or times.dtype != pl.Datetime("us") or times.is_null().all():
-        return []
-    return by_period(times, measured.labels, measured.probabilities, threshold)
+        return ()
+    return by_period(times, measured.labels, measured.probabilities, trained.thresholds.high)
 
 
-def _importances(final: FinalModel) -> list[dict[str, Any]]:
+def _importances(final: FinalModel) -> tuple[Importance, ...]:
     by_name = {feature.name: feature for feature in final.prepared.engineer.features}
     names, shares = final.prepared.selector.features, final.model.importances()
     ranked = sorted(zip(names, shares, strict=True), key=lambda item: -item[1])
-    return [
-        {"column": by_name[name].column, "feature": name, "share": round(float(share), 6)}
-        for name, share in ranked
-    ]
+    return tuple(Importance(by_name[name].column, name, round(float(share), 6)) for name, share in ranked)
 
 
-def _warnings(measured: MeasuredRows, baseline: dict[str, Any], told: Sequence[str]) -> list[str]:
+def _warnings(measured: MeasuredRows, baseline: Baseline, warned: Sequence[str]) -> list[str]:
     warnings = []
-    labels, test = measured.labels, measured.probabilities
-    reached, alone = average_precision(labels, test), baseline["best_feature_average_precision"]
-    column = baseline["best_column"]
-    named = any(warning.startswith(f"{column} alone ") for warning in told)
-    if alone >= max(GIVES_AWAY, GIVES_AWAY * reached) and not named:
+    labels, probabilities = measured.labels, measured.probabilities
+    reached, alone = average_precision(labels, probabilities), baseline.best_feature_average_precision
+    is_named = any(warning.startswith(f"{baseline.best_column} alone ") for warning in warned)
+    if alone >= max(GIVES_AWAY, GIVES_AWAY * reached) and not is_named:
         warnings.append(
             _(
                 "%(column)s alone ranks the test rows almost as well as the model (average precision "
                 "%(count)s of %(total)s): check that it is known before the outcome, or leave it out.",
-                column=column,
+                column=baseline.best_column,
                 count=num(alone, ".3f"),
                 total=num(reached, ".3f"),
             )
@@ -339,14 +373,10 @@ def _warnings(measured: MeasuredRows, baseline: dict[str, Any], told: Sequence[s
 
 
 def _missed_goal(
-    rows: LabelledRows,
-    measured: MeasuredRows,
-    plan: TrainingPlan,
-    threshold: float,
-    intervals: dict[str, tuple[float, float]],
+    trained: TrainedModel, measured: MeasuredRows, intervals: dict[str, tuple[float, float]]
 ) -> list[str]:
-    """What to say of a threshold that met its goal where it was chosen, and clearly does not on the test rows."""
-    goal, flagged = plan.goal, measured.probabilities >= threshold
+    """Warn of a threshold that met its goal where it was chosen, and clearly does not on the test rows."""
+    goal, threshold = trained.plan.goal, trained.thresholds.high
     if measured.part != "test" or goal.value is None:
         return []
     reached = measure(measured.labels, measured.probabilities, threshold)
@@ -367,23 +397,26 @@ def _missed_goal(
                 rate=num(reached["precision"], ".0%"),
             )
         ]
-    days = days_between(rows, measured.at, plan)
-    if goal.kind == "alerts_per_day" and days and flagged.sum() > MORE_ALERTS * goal.value * days:
+    days = days_between(trained.rows, measured.at, trained.plan)
+    alerts = int(np.sum(measured.probabilities >= threshold))
+    if goal.kind == "alerts_per_day" and days and alerts > MORE_ALERTS * goal.value * days:
         return [
             _(
                 "The threshold was chosen for %(count)s alerts a day; on the test rows it raises %(number)s.",
                 count=num(goal.value, "g"),
-                number=num(flagged.sum() / days, ".1f"),
+                number=num(alerts / days, ".1f"),
             )
         ]
     return []
 
 
-def _shown_cuts(rows: LabelledRows, split: Split, plan: TrainingPlan) -> list[str] | None:
-    """The first time of the validation and of the test part, as ISO 8601 or as the number it is."""
+def _shown_cuts(rows: LabelledRows, split: Split, plan: TrainingPlan) -> tuple[str, ...] | None:
+    """Tell the first time of the validation and of the test part, as ISO 8601 or as the number it is."""
     if split.cuts is None or plan.time_column is None:
         return None
     if rows.frame[plan.time_column].dtype != pl.Datetime("us"):
-        return [f"{cut:.15g}" for cut in split.cuts]
+        return tuple(f"{cut:.15g}" for cut in split.cuts)
     zone = datetime.UTC
-    return [datetime.datetime.fromtimestamp(cut, zone).replace(tzinfo=None).isoformat() for cut in split.cuts]
+    return tuple(
+        datetime.datetime.fromtimestamp(cut, zone).replace(tzinfo=None).isoformat() for cut in split.cuts
+    )

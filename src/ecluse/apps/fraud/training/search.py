@@ -9,7 +9,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from ecluse.apps.fraud.clock import Stopwatch
 from ecluse.apps.fraud.families import FitData, FittedModel, Floats, Params, Until, family
 from ecluse.apps.fraud.families.blend import Member
+from ecluse.apps.fraud.performance import TriedModel
 from ecluse.apps.fraud.training.blending import CONSIDERED, MOST_MEMBERS, choose_weights, mean_precision
 from ecluse.apps.fraud.training.kept import At, Fit, Kept, SearchEnd
 from ecluse.apps.fraud.training.portfolio import Trial, portfolio
@@ -80,17 +80,22 @@ class Candidate:
     def record(self) -> TrialRecord:
         return TrialRecord(self.name, self.family, dict(self.params), self.seed, self.fits, self.seconds)
 
-    def to_dict(self) -> dict[str, Any]:
-        """A row of the leaderboard."""
-        return {
-            "name": self.name,
-            "family": self.family,
-            "params": dict(self.params),
-            "validation_average_precision": self.average_precision,
-            "seconds": round(self.seconds * len(self.fits), 2),
-            "rounds": [fit.rounds for fit in self.fits],
-            "cut_short": any(fit.was_cut for fit in self.fits),
-        }
+    @property
+    def was_cut(self) -> bool:
+        """Whether the end of the budget cut a fit short."""
+        return any(fit.was_cut for fit in self.fits)
+
+    def as_tried(self) -> TriedModel:
+        """Return its row of the leaderboard."""
+        return TriedModel(
+            name=self.name,
+            family=self.family,
+            params=dict(self.params),
+            validation_average_precision=self.average_precision,
+            seconds=round(self.seconds * len(self.fits), 2),
+            rounds=tuple(fit.rounds for fit in self.fits),
+            cut_short=self.was_cut,
+        )
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,9 @@ class SearchResult:
         return self.candidates[0]
 
     @property
-    def leaderboard(self) -> tuple[dict[str, Any], ...]:
-        return tuple(candidate.to_dict() for candidate in (*self.candidates, *self.others))
+    def ranked(self) -> tuple[Candidate, ...]:
+        """Return all that was fitted on every fold, best first."""
+        return (*self.candidates, *self.others)
 
 
 @dataclass(frozen=True)
@@ -130,53 +136,52 @@ class Blend:
     average_precision: float
 
 
+@dataclass(frozen=True)
+class SearchSetting:
+    """What a search runs on, and who hears of it.
+
+    `watch` counts seconds of work, and `workers` fits run side by side. `report` is called four times a second and
+    may raise to cancel; once `stop` is true, what is complete is returned. `tried` hears of each candidate once it
+    is fitted on every fold. What is fitted is `kept`, and what was kept before is not fitted again.
+    """
+
+    watch: Stopwatch
+    report: Report
+    workers: int = 1
+    stop: Callable[[], bool] = NEVER
+    tried: Tried = UNHEARD
+    kept: Kept | None = None
+
+
 def search_models(
     folds: Sequence[FoldData],
+    setting: SearchSetting,
     *,
     seed: int,
     deadline: float,
-    watch: Stopwatch,
-    report: Report,
     last_start: float | None = None,
-    workers: int = 1,
     refits: float = 0.0,
-    stop: Callable[[], bool] = NEVER,
-    tried: Tried = UNHEARD,
     more: Further | None = None,
-    kept: Kept | None = None,
 ) -> SearchResult:
-    """Fit the portfolio on the folds until `watch` is at `deadline` (seconds of work), `workers` fits side by side.
+    """Fit the portfolio on the folds until the watch is at `deadline` (seconds of work).
 
     No settings are begun after `last_start`, nor when they would end too late to fit the best again, which takes
     `refits` times the seconds of one of their fits. The first settings are fitted on every fold until they have
-    settled, whatever the deadline: nothing less may be published. `report` is called four times a second and may
-    raise to cancel; once `stop` is true, what is complete is returned. `tried` is told each candidate once it is
-    fitted on every fold. Where all is tried early, the best are fitted on `more` folds, too, and judged by all.
-    What is fitted is `kept`, and what was kept before is not fitted again. Which settings are reached depends on the
-    machine's speed; each fit itself depends on the seed only.
+    settled, whatever the deadline: nothing less may be published. Where all is tried early, the best are fitted on
+    `more` folds, too, and judged by all. Which settings are reached depends on the machine's speed; each fit itself
+    depends on the seed only.
     """
     trials = portfolio(seed=seed, categorical=any(fold.data.categorical for fold in folds))
-    race = _Race(
-        folds, trials, watch, deadline, last_start or deadline, workers, refits, more=more, kept=kept
-    )
-    return _result_of(race, report, stop, tried)
+    limits = _Limits(deadline, last_start or deadline, refits)
+    return _result_of(_Race(folds, trials, setting, limits, more=more))
 
 
-def repeat_models(
-    folds: Sequence[FoldData],
-    record: TrainingRecord,
-    *,
-    watch: Stopwatch,
-    workers: int,
-    report: Report,
-    tried: Tried = UNHEARD,
-    kept: Kept | None = None,
-) -> SearchResult:
-    """Fit what a search fitted, each as many rounds, without a clock: what it returned."""
-    trials = [Trial(one.name, one.family, one.params, one.seed) for one in record.trials]
-    race = _Race(folds, trials, watch, float("inf"), float("inf"), workers, 0.0, record.trials, kept=kept)
-    found = _result_of(race, report, NEVER, tried)
-    return replace(found, planned=record.planned, begun=record.begun, ended=record.ended)
+def repeat_models(folds: Sequence[FoldData], record: TrainingRecord, setting: SearchSetting) -> SearchResult:
+    """Fit what a search fitted, each as many rounds, without a clock, and return the same; nothing stops it."""
+    trials = [Trial(trial.name, trial.family, trial.params, trial.seed) for trial in record.trials]
+    race = _Race(folds, trials, replace(setting, stop=NEVER), _Limits(), record.trials)
+    result = _result_of(race)
+    return replace(result, planned=record.planned, begun=record.begun, ended=record.ended)
 
 
 def blend_of(found: SearchResult, *, most_members: int = MOST_MEMBERS) -> Blend:
@@ -255,6 +260,15 @@ def _as_before(fit: FitFacts) -> Until:
     return Until(lambda rounds: fit.was_cut and rounds >= fit.rounds)
 
 
+@dataclass(frozen=True)
+class _Limits:
+    """Seconds of work at which a search ends and last begins settings, and what fitting the best again takes."""
+
+    deadline: float = float("inf")
+    last_start: float = float("inf")
+    refits: float = 0.0
+
+
 class _Race:
     """The trials on their way: what is waiting, what is fitted, and what there is time for."""
 
@@ -262,17 +276,15 @@ class _Race:
         self,
         folds: Sequence[FoldData],
         trials: Sequence[Trial],
-        watch: Stopwatch,
-        deadline: float,
-        last_start: float,
-        workers: int,
-        refits: float,
+        setting: SearchSetting,
+        limits: _Limits,
         before: Sequence[TrialRecord] = (),
         more: Further | None = None,
-        kept: Kept | None = None,
     ) -> None:
+        watch, workers, deadline = setting.watch, setting.workers, limits.deadline
+        self.setting = setting
         self.before = before
-        self.kept = kept or Kept(None, "", watch, Path())
+        self.kept = setting.kept or Kept(None, "", watch, Path())
         # The work that it took is on the watch from here on.
         self._taken_up, self._end = self.kept.fits(), self.kept.search_end()
         self.folds = [*folds]
@@ -293,8 +305,8 @@ class _Race:
         self._closed = False
         self._fits: dict[int, dict[int, Fit]] = {}
         self._deadline = deadline
-        self._last_start = last_start
-        self.refits = refits
+        self._last_start = limits.last_start
+        self.refits = limits.refits
         turns = -(-len(folds) // workers)
         self._first_seconds = FIRST_SHARE * max(deadline - watch.seconds(exact=True), 0.0) / turns
 
@@ -507,11 +519,11 @@ class _Race:
             raise _Abandoned
 
 
-def _result_of(race: _Race, report: Report, stop: Callable[[], bool], tried: Tried) -> SearchResult:
-    """What the race ends with; where it is stopped, what was done is kept."""
+def _result_of(race: _Race) -> SearchResult:
+    """Run the race to its end; where it is stopped, what was done is kept."""
     with ThreadPoolExecutor(race.workers, "fit") as pool:
         try:
-            _run(race, pool, report, stop, tried)
+            _run(race, pool)
             race.keep_end()
         finally:
             race.over.set()
@@ -519,10 +531,9 @@ def _result_of(race: _Race, report: Report, stop: Callable[[], bool], tried: Tri
     return race.result()
 
 
-def _run(
-    race: _Race, pool: ThreadPoolExecutor, report: Report, stop: Callable[[], bool], tried: Tried
-) -> None:
+def _run(race: _Race, pool: ThreadPoolExecutor) -> None:
     running: dict[Future[Fit], At] = {}
+    tried = race.setting.tried
     for candidate in race.take_up():
         tried(len(race.candidates), candidate.average_precision)
     while True:
@@ -533,7 +544,7 @@ def _run(
             running[pool.submit(race.fit, *at)] = at
         if not running:
             return
-        report(race.line())
+        race.setting.report(race.line())
         done, _rest = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)
         for future in done:
             at, fit = running.pop(future), future.result()
@@ -541,7 +552,7 @@ def _run(
             race.kept.add(at, fit)
             if complete is not None:
                 tried(len(race.candidates), complete.average_precision)
-        late, asked = race.is_late(), stop()
+        late, asked = race.is_late(), race.setting.stop()
         if late or asked:
             race.close("asked" if asked else "budget")
         if race.enough() and (asked or (late and race.refits)):
