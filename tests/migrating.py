@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import random
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from ecluse.apps.fraud.rows import datasets, predictions, training
-from ecluse.catalog import models, places, pointers
-from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun, new_id
+from ecluse.catalog import files, models
+from ecluse.catalog.tables import Dataset, File, ModelVersion, Prediction, ReferenceModel, TrainingRun, new_id
 from ecluse.errors import EcluseError
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
 from ecluse.storage import ObjectStore, join_key
 
 #: Every table whose rows point at objects.
-TABLES = ("datasets", "predictions", "model_versions", "training_history", "reference_models")
+TABLES = ("datasets", "predictions", "model_versions", "runs", "reference_models")
 
 
 @dataclass(frozen=True)
@@ -131,47 +132,70 @@ def add_reference(runtime: Runtime, data: bytes) -> None:
         )
 
 
-def check_rows(runtime: Runtime) -> dict[str, int]:
+def check_rows(runtime: Runtime, gone: Collection[str] = ()) -> dict[str, int]:
     """Read all that every row points at, and compare it with what the row knows; rows by the root they point to.
 
-    A row that was switched while it was looked at is looked at again.
+    A row that was switched while it was looked at is looked at again. Nothing lies where those point that are `gone`.
 
     Raises:
         EcluseError, AssertionError: a row leads to nothing, or to something else.
     """
     roots: dict[str, int] = {}
-    for pointer in all_pointers(runtime):
-        seen = pointer
+    for file in all_files(runtime):
+        if file.row in gone:
+            continue
+        address = file.url
         while True:
             try:
-                check_row(runtime, seen)
+                check_file(runtime, file, address)
             except (EcluseError, AssertionError):
                 with runtime.catalog.read() as transaction:
-                    now = places.address_of(transaction, seen.table, seen.row_id)
-                if now in (None, seen.url):
+                    now = files.find(transaction, files.key_of(file))
+                if now is None or now.url == address:
                     raise
-                seen = replace(seen, url=str(now))
+                address = now.url
             else:
                 break
-        scheme = seen.url.partition(":")[0]
+        scheme = address.partition(":")[0]
         roots[scheme] = roots.get(scheme, 0) + 1
     return roots
 
 
-def check_row(runtime: Runtime, pointer: pointers.Pointer) -> None:
-    if pointer.is_folder:
-        _, name, version = pointer.url.rsplit("/", 2)
-        manifest = runtime.registry_at(pointer.url).verify(name, version)
+def check_file(runtime: Runtime, file: File, address: str) -> None:
+    if file.is_version:
+        _, name, version = address.rsplit("/", 2)
+        manifest = runtime.registry_at(address).verify(name, version)
         digest = hashlib.sha256(manifest.to_json()).hexdigest()
-        assert pointer.sha256 in (None, digest), pointer
+        assert file.sha256 in (None, digest), file.row
+    elif file.form == "folder":
+        located = runtime.stores.locate(address)
+        assert any(located.store.list(located.key)), file.row
     else:
-        located = runtime.stores.locate(pointer.url)
-        assert hashlib.sha256(located.store.get(located.key)).hexdigest() == pointer.sha256, pointer
+        located = runtime.stores.locate(address)
+        assert hashlib.sha256(located.store.get(located.key)).hexdigest() == file.sha256, file.row
 
 
-def all_pointers(runtime: Runtime) -> list[pointers.Pointer]:
+def all_files(runtime: Runtime) -> list[File]:
     with runtime.catalog.read() as transaction:
-        return list(pointers.pointers(transaction))
+        return list(files.files(transaction))
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """Where a file of a row lies, to be compared with where it lay before."""
+
+    table: str
+    row_id: str
+    url: str
+    sha256: str | None
+    size: int | None
+
+
+def all_pointers(runtime: Runtime) -> list[Pointer]:
+    return [
+        Pointer(file.table_name, file.row_id, file.url, file.sha256, file.size_bytes)
+        for file in all_files(runtime)
+    ]
 
 
 def contents(store: ObjectStore, prefix: str = "") -> dict[str, str]:

@@ -424,7 +424,7 @@ def test_a_row_goes_back_only_to_what_is_intact(runtime: Runtime, user_id: str, 
     damaged = next(key for key in contents(runtime.data, "user_models") if key.endswith(".bin"))
     replace_object(runtime.data, damaged, b"rust")
     back = migration.rollback(runtime.catalog, runtime.stores, migration_id)
-    assert [name.partition(" ")[0] for name in back.rows_kept] == ["model_versions", "training_history"]
+    assert [name.partition(" ")[0] for name in back.rows_kept] == ["model_versions", "runs"]
     assert damaged in back.kept
     check_rows(runtime)
 

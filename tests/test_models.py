@@ -989,7 +989,6 @@ def test_reference_models_are_for_all_and_made_by_administrators(
     known = references(runtime)
     one = known["dataset1"]
     assert (one.domain, known["dataset40"].domain) == ("credit", "dataset")
-    assert (one.storage_type, one.bucket) == ("local", None)
     assert one.prefix == f"automl_models/dataset1/{done[0].version}"
     assert one.url.endswith(one.prefix)
     assert one.columns == ["amount", "age"]

@@ -180,6 +180,7 @@ WITH_ANOTHER = {
     "api_tokens",
     "model_aliases",
     "publications",
+    "files",
     "images",
     "image_splits",
     "schedules",

@@ -7,9 +7,11 @@ asks it now and then for another connection: one that works gives it, one that d
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -75,6 +77,30 @@ def lift_limits(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
             connection.exec_driver_sql(f"SET LOCAL {name} = 0")
+
+
+@contextmanager
+def remade(connection: Connection) -> Iterator[None]:
+    """Begin a transaction in which tables may be made anew, and commit it.
+
+    To SQLite a table that is dropped, if only to be made anew, is one whose rows are deleted, with those of other
+    tables that point at them. So nothing follows a foreign key here, and each is checked at the end:
+    https://www.sqlite.org/lang_altertable.html#otheralter
+    """
+    if connection.dialect.name != "sqlite":
+        with connection.begin():
+            yield
+        return
+    driver: Any = connection.connection.driver_connection
+    driver.execute("PRAGMA foreign_keys=OFF")
+    try:
+        with connection.begin():
+            yield
+            lost = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+            if lost is not None:
+                raise sqlite3.IntegrityError(f"A row of {lost[0]} points at a row of {lost[2]} that is gone.")
+    finally:
+        driver.execute("PRAGMA foreign_keys=ON")
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,16 @@ an application does every day, is handed to an administrator who stays.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from ecluse.application import parts
-from ecluse.catalog import pointers, users
+from ecluse.catalog import files, users
 from ecluse.catalog.tables import User
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
-from ecluse.storage import ObjectStore
+from ecluse.storage import ObjectStore, is_within
 from ecluse.work import cancel_job, kind_of
 
 #: Folders of each store in which what a user has lies, below the user's id.
@@ -84,10 +85,27 @@ def remove(runtime: Runtime, email: str, by: str | None = None, *, everything: b
     _wait_for_jobs(runtime, user)
     if not everything:  # until it was disabled, something could still come
         _expect_nothing(runtime, user)
+    emptied = []
     for store in _stores(runtime, user.id):
         for folder in OWNED:
             store.delete_prefix(f"{folder}/{user.id}")
+            emptied.append(store.url_of(f"{folder}/{user.id}"))
+    _remove_files(runtime, user, emptied)
     runtime.accounts.remove(email, by)
+
+
+def _remove_files(runtime: Runtime, user: User, emptied: Sequence[str]) -> None:
+    """Remove what lies elsewhere for the user's rows, where applications have put it."""
+    with runtime.catalog.read() as transaction:
+        owned = files.files_of(transaction, user.id)
+    for file in owned:
+        if any(is_within(file.url, folder) for folder in emptied):
+            continue
+        located = runtime.stores.locate(file.url)
+        if file.form == "object":
+            located.store.delete(located.key)
+        elif located.key:
+            located.store.delete_prefix(located.key)
 
 
 def cancel_jobs(runtime: Runtime, user_id: str) -> int:
@@ -140,7 +158,7 @@ def _stores(runtime: Runtime, user_id: str) -> list[ObjectStore]:
     with runtime.catalog.read() as transaction:
         roots = {
             url[: url.index(mark)]
-            for url in pointers.addresses_of(transaction, user_id)
+            for url in files.addresses_of(transaction, user_id)
             for mark in marks
             if mark in url
         }

@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from ecluse.accounts import Accounts
-from ecluse.catalog import Catalog, jobs, old_jobs, places, pointers, workers
+from ecluse.catalog import Catalog, files, jobs, old_jobs, workers
 from ecluse.catalog.tables import ModelVersion
 from ecluse.catalog.tables import Worker as WorkerRow
 from ecluse.disks import make_private
@@ -172,15 +172,15 @@ def make_home(home: Path, *, shared: bool = False) -> None:
 
 def _fill_addresses(catalog: Catalog, stores: Stores) -> None:
     with catalog.read() as transaction:
-        if not places.lacks_addresses(transaction):
+        if not files.lacks_addresses(transaction):
             return
     with catalog.write() as transaction:
-        places.fill_addresses(transaction, stores.area("data").url_of, stores.area("models").url_of)
+        files.fill_addresses(transaction, lambda area, key: stores.area(area).url_of(key))
 
 
 def _is_pointed_into(catalog: Catalog, url: str) -> bool:
     with catalog.read() as transaction:
-        return bool(pointers.pointing_at(transaction, url, limit=1))
+        return bool(files.files_at(transaction, url, limit=1))
 
 
 def uploads_prefix(user_id: str) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from ecluse import catalog as catalog_package
 from ecluse.apps.fraud.rows import datasets, predictions, training
-from ecluse.catalog import Catalog, audit, journal, models, places, users
+from ecluse.catalog import Catalog, audit, files, journal, models, users
 from ecluse.catalog.database import HEAD
 from ecluse.catalog.tables import Base, Dataset, Migration, ModelVersion, Prediction, TrainingRun, User, now
 from ecluse.errors import (
@@ -88,11 +88,11 @@ def test_rows_from_before_addresses_were_kept_get_that_of_the_configured_stores(
         downgrade(connection)
     catalog.migrate()
     with catalog.read() as transaction:
-        assert places.lacks_addresses(transaction)
+        assert files.lacks_addresses(transaction)
     with catalog.write() as transaction:
-        places.fill_addresses(transaction, "file:///data/{}".format, "file:///models/{}".format)
+        files.fill_addresses(transaction, "file:///{}/{}".format)
     with catalog.read() as transaction:
-        assert not places.lacks_addresses(transaction)
+        assert not files.lacks_addresses(transaction)
         version = models.version_of(transaction, owner.id, "m", "v1")
         assert (version.url, version.details) == ("file:///models/p/v1", {})
         found = predictions.list_predictions(transaction, owner.id)

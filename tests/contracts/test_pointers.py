@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ecluse.catalog import Catalog, pointers, users
+from ecluse.catalog import Catalog, files, users
 from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun
 from ecluse.settings import Settings
 
@@ -81,12 +81,12 @@ def fill(catalog: Catalog) -> None:
 
 def rows(catalog: Catalog, url: str, limit: int = 10) -> list[str]:
     with catalog.read() as transaction:
-        return [one.row for one in pointers.pointing_at(transaction, url, limit=limit)]
+        return [one.row for one in files.files_at(transaction, url, limit=limit)]
 
 
 def test_an_object_is_needed_by_the_row_that_points_at_it_or_at_its_folder(catalog: Catalog) -> None:
     assert rows(catalog, "s3://b/up/a_b.csv") == ["datasets d1"]
-    assert rows(catalog, f"{VERSION}/files/weights.bin") == ["model_versions m1", "training_history t1"]
+    assert rows(catalog, f"{VERSION}/files/weights.bin") == ["model_versions m1", "runs t1"]
     assert rows(catalog, "s3://b/automl/r/v1/model.txt") == ["reference_models r1"]
     assert rows(catalog, "s3://b/up/other.csv") == []
 
@@ -94,7 +94,7 @@ def test_an_object_is_needed_by_the_row_that_points_at_it_or_at_its_folder(catal
 def test_a_folder_is_needed_by_every_row_that_points_into_it(catalog: Catalog) -> None:
     assert rows(catalog, "s3://b/up") == ["datasets d1", "datasets d2"]
     assert rows(catalog, "s3://b/up/") == ["datasets d1", "datasets d2"]
-    assert rows(catalog, "s3://b/user_models/u") == ["model_versions m1", "training_history t1"]
+    assert rows(catalog, "s3://b/user_models/u") == ["model_versions m1", "runs t1"]
     assert len(rows(catalog, "s3://b/")) == 7
     assert len(rows(catalog, "s3://b/", limit=3)) == 3
 
@@ -109,8 +109,8 @@ def test_what_looks_alike_is_not_the_same_address(catalog: Catalog) -> None:
 
 def test_every_stored_thing_is_known_once(catalog: Catalog) -> None:
     with catalog.read() as transaction:
-        known = {one.row: one for one in pointers.pointers(transaction)}
-    assert {row for row in known if not row.startswith("training_history")} == {
+        known = {file.row: file for file in files.files(transaction)}
+    assert {row for row in known if not row.startswith("runs")} == {
         "datasets d1",
         "datasets d2",
         "datasets d3",
@@ -118,7 +118,7 @@ def test_every_stored_thing_is_known_once(catalog: Catalog) -> None:
         "model_versions m1",
         "reference_models r1",
     }
-    assert (known["predictions p1"].sha256, known["predictions p1"].size) == ("bb", 3)
-    assert known["model_versions m1"].is_folder
+    assert (known["predictions p1"].sha256, known["predictions p1"].size_bytes) == ("bb", 3)
+    assert known["model_versions m1"].is_version
     assert known["reference_models r1"].sha256 is None
-    assert not known["datasets d1"].is_folder
+    assert not known["datasets d1"].is_version

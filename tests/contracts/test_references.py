@@ -33,7 +33,6 @@ def reference(name: str, version: str = "v20251121_000000", **values: Any) -> Re
         "performance": {"roc_auc": 0.9},
         "prefix": f"automl_models/{name}/{version}",
         "url": f"s3://b/automl_models/{name}/{version}",
-        "storage_type": "s3",
         "target": "fraud",
         "manifest_digest": version,
         "size_bytes": 5_000_000_000,

@@ -30,7 +30,7 @@ from ecluse.apps.fraud.pages.predictions import (
 from ecluse.apps.fraud.performance import TrainedReport, read_trained_report
 from ecluse.apps.fraud.rows import datasets
 from ecluse.apps.fraud.sample import write_sample
-from ecluse.catalog import attempts, places
+from ecluse.catalog import attempts
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, User
 from ecluse.errors import InvalidInput
@@ -100,7 +100,7 @@ def publish(runtime: Runtime, user: User, folder: Path) -> None:
     with runtime.catalog.write() as transaction:
         for row in model_rows.list_versions(transaction, user.id, "transactions"):
             row.manifest_digest = digests[row.version]
-        places.fill_addresses(transaction, runtime.data.url_of, runtime.data.url_of)
+        files.fill_addresses(transaction, lambda area, key: runtime.data.url_of(key))
 
 
 class Browser:

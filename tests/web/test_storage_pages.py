@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ecluse.catalog import places
+from ecluse.catalog import files
 from ecluse.catalog.tables import User
 from ecluse.catalog.usage import DayUsage
 from ecluse.runtime import Runtime
@@ -37,7 +37,7 @@ def administrator(runtime: Runtime) -> User:
     with runtime.catalog.write() as transaction:
         transaction.add_all(invented.rows(user.id))
         transaction.flush()
-        places.fill_addresses(transaction, runtime.data.url_of, runtime.data.url_of)
+        files.fill_addresses(transaction, lambda area, key: runtime.data.url_of(key))
     return user
 
 
@@ -171,7 +171,7 @@ def test_the_cost_where_things_are_is_known_where_one_provider_has_them_all(
 
 def test_a_chart_of_one_day_rises_from_nothing() -> None:
     day = date(2025, 11, 21)
-    chart = charts.stored_growth([DayUsage(day, 5, 0, 0, 0)], day, Words("en"))
+    chart = charts.stored_growth([DayUsage(day, {"uploads": 5})], day, {}, Words("en"))
     assert [series["data"] for series in chart.option["series"]] == [[["2025-11-20", 0], ["2025-11-21", 5]]]
 
 

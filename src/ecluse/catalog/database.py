@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
 
 from ecluse.catalog import homes, jobs, migrations_of_applications
-from ecluse.connections import lift_limits, open_engine, why_postgresql_fails
+from ecluse.connections import lift_limits, open_engine, remade, why_postgresql_fails
 from ecluse.disks import is_damage, private_file, usable, why_sqlite_fails
 from ecluse.errors import (
     CatalogDamaged,
@@ -30,7 +30,7 @@ from ecluse.limits import UNLIMITED, WORKING, Limits
 from ecluse.sentences import _
 
 #: The newest migration; a test holds it equal to what Alembic finds in `migrations/`.
-HEAD: Final = "0013"
+HEAD: Final = "0014"
 #: Any number known to this application alone: the PostgreSQL lock under which one process migrates.
 MIGRATION_LOCK: Final = 7_231_964_205
 #: Id and fence of the job that this thread runs: it writes nothing once the job has changed hands.
@@ -131,7 +131,7 @@ class Catalog:
         with self._reported():
             if self.version() == HEAD and not self._has_outdated_applications():
                 return
-            with self.engine.execution_options(ecluse_write=True).begin() as connection:
+            with self.engine.execution_options(ecluse_write=True).connect() as connection, remade(connection):
                 lift_limits(connection)
                 if connection.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})

@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, Select, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session as Transaction
 
+from ecluse.catalog import files
 from ecluse.catalog.tables import ModelVersion, Publication, now
 from ecluse.errors import ModelNotFound, VersionNotFound
 from ecluse.sentences import _
@@ -21,11 +22,12 @@ def begin_publication(transaction: Transaction, publication: Publication) -> Non
 
 def end_publication(transaction: Transaction, user_id: str, name: str, version: str) -> None:
     """Forget that a version was about to be committed."""
-    transaction.execute(
-        delete(Publication).where(
-            Publication.user_id == user_id, Publication.name == name, Publication.version == version
-        )
-    )
+    ended = transaction.scalars(
+        delete(Publication)
+        .where(Publication.user_id == user_id, Publication.name == name, Publication.version == version)
+        .returning(Publication.id)
+    ).all()
+    files.remove(transaction, Publication.FILE.table, ended)
 
 
 def publication_of(transaction: Transaction, user_id: str, name: str, version: str) -> Publication | None:
@@ -180,8 +182,12 @@ def version_of(transaction: Transaction, user_id: str, name: str, version: str |
 
 def remove_version(transaction: Transaction, row: ModelVersion) -> ModelVersion | None:
     """Forget a version that points where `row` does. One that points elsewhere by now stays, and is returned."""
-    transaction.execute(delete(ModelVersion).where(ModelVersion.id == row.id, ModelVersion.url == row.url))
-    return transaction.get(ModelVersion, row.id)
+    there = transaction.scalar(_row(row.user_id, row.name, row.version).with_for_update(of=ModelVersion))
+    if there is None or there.url != row.url:
+        return there
+    transaction.delete(there)
+    transaction.flush()
+    return None
 
 
 def _row(user_id: str, name: str, version: str) -> Select[ModelVersion]:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import ReferenceModel, now
+from ecluse.catalog.tables import File, ReferenceModel, now
 from ecluse.errors import NotFound
 from ecluse.sentences import _
 
@@ -18,8 +18,6 @@ _REPLACED: Final = (
     "domain",
     "columns",
     "performance",
-    "storage_type",
-    "bucket",
     "prefix",
     "url",
     "version",
@@ -40,7 +38,7 @@ def keep_reference(transaction: Transaction, reference: ReferenceModel) -> Refer
 
     What was measured of the transfer of another version is forgotten.
     """
-    known = transaction.scalar(_named(reference.name).with_for_update())
+    known = transaction.scalar(_named(reference.name).with_for_update(of=ReferenceModel))
     if known is None:
         transaction.add(reference)
         transaction.flush()
@@ -104,7 +102,8 @@ def revision(transaction: Transaction) -> tuple[object, ...]:
 
     Beside their number and the latest change, their size: a change may be committed after one that came later.
     """
-    found = select(func.count(), func.max(_CHANGED), func.sum(ReferenceModel.size_bytes))
+    sizes = select(func.sum(File.size_bytes)).where(File.table_name == ReferenceModel.FILE.table)
+    found = select(func.count(ReferenceModel.name), func.max(_CHANGED), sizes.scalar_subquery())
     return tuple(transaction.execute(found).one())
 
 
@@ -136,10 +135,14 @@ def withdraw_reference(transaction: Transaction, name: str) -> None:
 
 def remove_reference(transaction: Transaction, row: ReferenceModel) -> ReferenceModel | None:
     """Forget a reference that points where `row` does. One that points elsewhere by now stays, and is returned."""
-    transaction.execute(
-        delete(ReferenceModel).where(ReferenceModel.id == row.id, ReferenceModel.url == row.url)
+    there = transaction.scalar(
+        select(ReferenceModel).where(ReferenceModel.id == row.id).with_for_update(of=ReferenceModel)
     )
-    return transaction.get(ReferenceModel, row.id)
+    if there is None or there.url != row.url:
+        return there
+    transaction.delete(there)
+    transaction.flush()
+    return None
 
 
 def _named(name: str) -> Select[ReferenceModel]:

@@ -222,7 +222,8 @@ def set_done(
 ) -> None:
     """Record that a run ended well. `metrics` are its last figures, beside those that were logged by step.
 
-    An artifact is {name, url, sha256, size}. `version` and `url` are those of what it published, if anything.
+    `version` and `url` are those of what it published, if anything. An artifact is {name, sha256, size}; it lies
+    under its name in the folder at `url`.
     """
     run = _held(transaction, run_id)
     if run is None:
@@ -230,7 +231,8 @@ def set_done(
     run.status, run.error, run.finished_at = "done", None, run.finished_at or now()
     run.started_at = run.started_at or run.created_at
     run.version, run.url = version or run.version, url or run.url
-    run.artifacts = [dict(artifact) for artifact in artifacts] or run.artifacts
+    if artifacts:
+        run.artifacts = artifacts
     _note_metrics(run, metrics or {})
     transaction.flush()
 
@@ -543,7 +545,9 @@ def _note_metrics(run: Run, metrics: Mapping[str, Any]) -> None:
 
 def _held(transaction: Transaction, run_id: str) -> Run | None:
     """A run as it is now, held until the transaction ends: what is merged into it is lost to no other writer."""
-    wanted = select(Run).where(Run.id == run_id).with_for_update().execution_options(populate_existing=True)
+    wanted = (
+        select(Run).where(Run.id == run_id).with_for_update(of=Run).execution_options(populate_existing=True)
+    )
     return transaction.scalar(wanted)
 
 

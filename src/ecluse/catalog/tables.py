@@ -5,92 +5,42 @@ Identifiers are opaque random strings, so one person's cannot be guessed from an
 
 from __future__ import annotations
 
-import json
-import re
-import secrets
-from datetime import UTC, date, datetime
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Final
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
-    DateTime,
     Float,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
+    Select,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
+    null,
+    select,
 )
-from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.orm import Mapped, mapped_column
 
-from ecluse.sentences import from_json, to_json
+from ecluse.catalog.base import Base as Base
+from ecluse.catalog.base import SentenceText as SentenceText
+from ecluse.catalog.base import UtcDateTime as UtcDateTime
+from ecluse.catalog.base import by_bytes
+from ecluse.catalog.base import new_id as new_id
+from ecluse.catalog.base import now as now
+from ecluse.catalog.filed import LONGEST_NAME, FileKind, HasFile, of_file
+from ecluse.catalog.filed import File as File
 
-_ALPHABET = "23456789abcdefghjkmnpqrstvwxyz"
-
-
-def new_id() -> str:
-    """16 characters of an alphabet without look-alikes: 78 random bits."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(16))
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC on every database; SQLite forgets the zone, so it is put back."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value
-
-
-class SentenceText(TypeDecorator[str]):
-    """A sentence by its message and values, as JSON; other text as a string of JSON.
-
-    What a name of a file may hold and a database does not keep is left out: null characters and half characters.
-    """
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        if value is None:
-            return None
-        text = _NULL.sub(r"\1", json.dumps(to_json(value), ensure_ascii=False))
-        return text.encode("utf-8", "replace").decode("utf-8")
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else from_json(json.loads(value))
-
-
-#: A null character as JSON writes it, behind whole pairs of backslashes, which are characters themselves.
-_NULL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
-
-
-def _by_bytes(limit: int) -> TypeEngine[str]:
-    """Text whose order is that of its bytes, as SQLite's is anyway."""
-    return String(limit).with_variant(String(limit, collation="C"), "postgresql")
-
-
-class Base(DeclarativeBase):
-    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy reads it so)
-        datetime: UtcDateTime(),
-        dict[str, Any]: JSON(),
-        list[Any]: JSON(),
-        int: BigInteger(),
-    }
+#: What a row without a file says of its address and its bytes.
+NOWHERE: Final[str | None] = None
+UNKNOWN_SIZE: Final[int | None] = None
+#: A run points at the version it made: that is the file of another row, or was, until the version was deleted.
+RUN_VERSIONS: Final = FileKind(
+    "runs", kind="runs", application="", form="version", area="models", owned=False
+)
 
 
 class User(Base):
@@ -161,7 +111,7 @@ class Attempt(Base):
     free_at: Mapped[float] = mapped_column(Float(53), index=True)
 
 
-class Dataset(Base):
+class Dataset(HasFile, Base):
     """An uploaded table. `state` is profiling, ready or failed; `profile` is what was found in it.
 
     `layout` is which sheet and row its columns begin in, as a person chose it; None where no one did.
@@ -171,10 +121,6 @@ class Dataset(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     filename: Mapped[str] = mapped_column(String(300))
-    key: Mapped[str] = mapped_column(String(1024), unique=True)
-    url: Mapped[str] = mapped_column(String(1200), index=True)
-    size_bytes: Mapped[int]
-    sha256: Mapped[str] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(16), default="profiling")
     job_id: Mapped[str | None] = mapped_column(String(64))
     rows: Mapped[int | None]
@@ -184,9 +130,20 @@ class Dataset(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     last_used_at: Mapped[datetime] = mapped_column(default=now)
 
+    FILE = FileKind("datasets", kind="uploads", application="fraud", counted=True, place=1)
+    key = of_file("key", "")
+    url = of_file("url", "")
+    size_bytes = of_file("size_bytes", 0)
+    sha256 = of_file("sha256", "")
 
-class TrainingRun(Base):
-    """One training, from the moment it was asked for. `model_path` is where its version was published.
+    @classmethod
+    def names(cls) -> Select[*tuple[Any, ...]]:
+        return select(cls.id, cls.filename, null())
+
+
+class TrainingRun(HasFile, Base):
+    """One training, from the moment it was asked for. `model_path` is where its version was published: the address
+    that the run of the same id has.
 
     `finish_early_at` is when its person asked to stop with the best so far. A `plan` of kind "ensemble" makes
     an ensemble of reference models for a table without labels.
@@ -203,16 +160,18 @@ class TrainingRun(Base):
     plan: Mapped[dict[str, Any]]
     status: Mapped[str] = mapped_column(String(16), default="queued", index=True)
     metrics: Mapped[dict[str, Any] | None]
-    model_path: Mapped[str | None] = mapped_column(String(1200))
     finish_early_at: Mapped[datetime | None]
     error: Mapped[str | None] = mapped_column(SentenceText)
     created_at: Mapped[datetime] = mapped_column(default=now)
     finished_at: Mapped[datetime | None]
 
+    FILE = RUN_VERSIONS
+    model_path = of_file("url", NOWHERE)
 
-class ModelVersion(Base):
-    """A published version. `prefix` is its folder in the store and `url` where that is; `details` is what its
-    manifest says of it, `report` the performance.json of a fraud model. `damage` says what a verification found.
+
+class ModelVersion(HasFile, Base):
+    """A published version. `prefix` is the key its folder was published under, `url` where that is; `details` is what
+    its manifest says of it, `report` the performance.json of a fraud model. `damage` says what a verification found.
     """
 
     __tablename__ = "model_versions"
@@ -222,10 +181,6 @@ class ModelVersion(Base):
     name: Mapped[str] = mapped_column(String(100))
     version: Mapped[str] = mapped_column(String(32))
     application: Mapped[str] = mapped_column(String(16), default="", server_default="fraud")
-    prefix: Mapped[str] = mapped_column(String(1024))
-    url: Mapped[str] = mapped_column(String(1200), default="", server_default="")
-    size_bytes: Mapped[int]
-    manifest_digest: Mapped[str] = mapped_column(String(64))
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"))
     report: Mapped[dict[str, Any]] = mapped_column(default=dict)
     details: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
@@ -233,6 +188,18 @@ class ModelVersion(Base):
     damaged_at: Mapped[datetime | None]
     damage: Mapped[str | None] = mapped_column(SentenceText)
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+    FILE = FileKind(
+        "model_versions", kind="models", application="", form="version", area="models", counted=True, place=3
+    )
+    prefix = of_file("key", "")
+    url = of_file("url", "")
+    size_bytes = of_file("size_bytes", 0)
+    manifest_digest = of_file("sha256", "")
+
+    @classmethod
+    def names(cls) -> Select[*tuple[Any, ...]]:
+        return select(cls.id, cls.name, cls.version)
 
 
 class ModelAlias(Base):
@@ -246,7 +213,7 @@ class ModelAlias(Base):
     updated_at: Mapped[datetime] = mapped_column(default=now)
 
 
-class Publication(Base):
+class Publication(HasFile, Base):
     """A version that is about to be committed in the registry; gone once the version has its row.
 
     It holds what the row needs and the manifest does not say, so that a commit whose publisher died before
@@ -258,16 +225,21 @@ class Publication(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(100), primary_key=True)
     version: Mapped[str] = mapped_column(String(32), primary_key=True)
-    url: Mapped[str] = mapped_column(String(1200))
     nonce: Mapped[str] = mapped_column(String(200))
     application: Mapped[str] = mapped_column(String(16), default="")
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"))
     report: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime] = mapped_column(default=now)
 
+    #: What is announced and not committed yet lies nowhere.
+    FILE = FileKind(
+        "publications", kind="publications", application="", form="version", area="models", owned=False
+    )
+    url = of_file("url", "")
 
-class Prediction(Base):
-    """One scoring, from the moment it was asked for. `key` is set once its result is complete."""
+
+class Prediction(HasFile, Base):
+    """One scoring, from the moment it was asked for. It has a file once its result is complete."""
 
     __tablename__ = "predictions"
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
@@ -277,10 +249,6 @@ class Prediction(Base):
     model_name: Mapped[str] = mapped_column(String(100))
     version: Mapped[str] = mapped_column(String(32))
     format: Mapped[str] = mapped_column(String(16), default="csv")
-    key: Mapped[str | None] = mapped_column(String(1024), unique=True)
-    url: Mapped[str | None] = mapped_column(String(1200))
-    size_bytes: Mapped[int | None]
-    sha256: Mapped[str | None] = mapped_column(String(64))
     status: Mapped[str] = mapped_column(String(16), default="queued", index=True)
     rows: Mapped[int | None]
     flagged: Mapped[int | None]
@@ -291,27 +259,31 @@ class Prediction(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     finished_at: Mapped[datetime | None]
 
+    FILE = FileKind("predictions", kind="results", application="fraud", counted=True, place=2)
+    key = of_file("key", NOWHERE)
+    url = of_file("url", NOWHERE)
+    size_bytes = of_file("size_bytes", UNKNOWN_SIZE)
+    sha256 = of_file("sha256", NOWHERE)
 
-class ReferenceModel(Base):
+    @classmethod
+    def names(cls) -> Select[*tuple[Any, ...]]:
+        return select(cls.id, Dataset.filename, null()).outerjoin(Dataset, Dataset.id == cls.dataset_id)
+
+
+class ReferenceModel(HasFile, Base):
     """A model of the shared library that unlabelled tables are matched against."""
 
     __tablename__ = "reference_models"
     __table_args__ = (
         # Whether a library has changed is asked at each match, and answered without reading its rows.
-        Index("ix_reference_models_changes", "name", "updated_at", "created_at", "size_bytes"),
+        Index("ix_reference_models_changes", "name", "updated_at", "created_at"),
     )
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(String(100), unique=True)
     domain: Mapped[str] = mapped_column(String(100), index=True)
     columns: Mapped[list[Any]]
     performance: Mapped[dict[str, Any]]
-    storage_type: Mapped[str] = mapped_column(String(16), default="local")
-    bucket: Mapped[str | None] = mapped_column(String(200))
-    prefix: Mapped[str] = mapped_column(String(1024))
-    url: Mapped[str] = mapped_column(String(1200), default="", server_default="")
     version: Mapped[str] = mapped_column(String(32), default="", server_default="")
-    manifest_digest: Mapped[str] = mapped_column(String(64), default="", server_default="")
-    size_bytes: Mapped[int] = mapped_column(default=0, server_default="0")
     target: Mapped[str] = mapped_column(String(300), default="", server_default="")
     rows: Mapped[int | None]
     fraud_rate: Mapped[float | None]
@@ -320,6 +292,12 @@ class ReferenceModel(Base):
     created_by: Mapped[str | None] = mapped_column(String(32))
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime | None] = mapped_column(default=now, onupdate=now)
+
+    FILE = FileKind("reference_models", kind="references", application="fraud", form="version", area="models")
+    prefix = of_file("key", "")
+    url = of_file("url", "")
+    manifest_digest = of_file("sha256", "")
+    size_bytes = of_file("size_bytes", 0)
 
 
 class ColumnMapping(Base):
@@ -418,15 +396,16 @@ class MigrationObject(Base):
 
 
 class MigrationRow(Base):
-    """A row that a migration switched, with the address it had before."""
+    """A file that a migration pointed elsewhere, by its row and its name, with the address it had before."""
 
     __tablename__ = "migration_rows"
     migration_id: Mapped[str] = mapped_column(
         ForeignKey("migrations.id", ondelete="CASCADE"), primary_key=True
     )
     table_name: Mapped[str] = mapped_column(String(40), primary_key=True)
-    row_id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    before: Mapped[dict[str, Any]]
+    row_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(LONGEST_NAME), primary_key=True, default="")
+    url: Mapped[str] = mapped_column(String(1200))
 
 
 class HomeMove(Base):
@@ -482,8 +461,8 @@ class StoredDocument(Base):
     """A document by kind and key; `ecluse.documents` reads and writes it. The order is that of the bytes."""
 
     __tablename__ = "documents"
-    kind: Mapped[str] = mapped_column(_by_bytes(255), primary_key=True)
-    key: Mapped[str] = mapped_column(_by_bytes(512), primary_key=True)
+    kind: Mapped[str] = mapped_column(by_bytes(255), primary_key=True)
+    key: Mapped[str] = mapped_column(by_bytes(512), primary_key=True)
     body: Mapped[str] = mapped_column(Text)
 
 
@@ -574,7 +553,7 @@ class Schedule(Base):
     updated_at: Mapped[datetime] = mapped_column(default=now)
 
 
-class ImageSet(Base):
+class ImageSet(HasFile, Base):
     """A person's images with their labels. `job_id` is that of the last import or audit.
 
     `staged_url`: the folder of what was uploaded for an import, until that has ended. `last_import`: how many files
@@ -587,14 +566,20 @@ class ImageSet(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(String(100))
     job_id: Mapped[str | None] = mapped_column(String(64), index=True)
-    staged_url: Mapped[str | None] = mapped_column(String(1200))
     created_at: Mapped[datetime] = mapped_column(default=now)
     imported_at: Mapped[datetime | None]
     last_import: Mapped[dict[str, Any]] = mapped_column(default=dict)
     audited_at: Mapped[datetime | None]
 
+    FILE = FileKind("image_sets", kind="staged", application="plants", form="folder")
+    staged_url = of_file("url", NOWHERE)
 
-class Image(Base):
+    @classmethod
+    def names(cls) -> Select[*tuple[Any, ...]]:
+        return select(cls.id, cls.name, null())
+
+
+class Image(HasFile, Base):
     """A file that was imported. `state` is valid, rejected (`reason` says why; nothing is stored) or excluded.
 
     `origin` is where it came from, `seen_again` other places with the same bytes; `contested` says that one of these
@@ -613,8 +598,6 @@ class Image(Base):
     set_id: Mapped[str] = mapped_column(ForeignKey("image_sets.id", ondelete="CASCADE"))
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     sha256: Mapped[str] = mapped_column(String(64))
-    url: Mapped[str] = mapped_column(String(1200), default="", index=True)
-    size_bytes: Mapped[int]
     format: Mapped[str] = mapped_column(String(8), default="")
     width: Mapped[int | None]
     height: Mapped[int | None]
@@ -631,8 +614,22 @@ class Image(Base):
     suggested_label: Mapped[str | None] = mapped_column(String(100))
     created_at: Mapped[datetime] = mapped_column(default=now)
 
+    #: Files of the set, each by the id of its image. That of a rejected image has no address: nothing is kept of it.
+    FILE = FileKind(
+        "image_sets",
+        kind="images",
+        application="plants",
+        area="images",
+        counted=True,
+        place=4,
+        id_column="set_id",
+        name_column="id",
+    )
+    url = of_file("url", "")
+    size_bytes = of_file("size_bytes", 0)
 
-class ImageSplit(Base):
+
+class ImageSplit(HasFile, Base):
     """Which image is learned from, chosen by, or tested on. The manifest at `url` says it of each by its digest.
 
     `counts`: {part: {label: images}}.
@@ -646,13 +643,15 @@ class ImageSplit(Base):
     shares: Mapped[dict[str, Any]]
     counts: Mapped[dict[str, Any]]
     data_digest: Mapped[str] = mapped_column(String(64))
-    url: Mapped[str] = mapped_column(String(1200))
-    sha256: Mapped[str] = mapped_column(String(64))
-    size_bytes: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
+    FILE = FileKind("image_splits", kind="splits", application="plants")
+    url = of_file("url", "")
+    sha256 = of_file("sha256", "")
+    size_bytes = of_file("size_bytes", 0)
 
-class Run(Base):
+
+class Run(HasFile, Base):
     """One training of any application, as it is tracked. A fraud training has the id of its row in the history.
 
     `kind` is the recipe or search; `parameters`, `tags` and `metrics` (the last or best of each) are flat. An
@@ -671,18 +670,40 @@ class Run(Base):
     parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
     tags: Mapped[dict[str, Any]] = mapped_column(default=dict)
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    artifacts: Mapped[list[Any]] = mapped_column(default=list)
+    files: Mapped[list[Any]] = mapped_column("artifacts", default=list)
     subject: Mapped[dict[str, Any]] = mapped_column(default=dict)
     exports: Mapped[dict[str, Any]] = mapped_column(default=dict)
     job_id: Mapped[str | None] = mapped_column(String(64), index=True)
     version: Mapped[str | None] = mapped_column(String(32))
-    url: Mapped[str | None] = mapped_column(String(1200))
     parent_version: Mapped[str | None] = mapped_column(String(140))
     finish_early_at: Mapped[datetime | None]
     error: Mapped[str | None] = mapped_column(SentenceText)
     created_at: Mapped[datetime] = mapped_column(default=now)
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+    FILE = RUN_VERSIONS
+    url = of_file("url", NOWHERE)
+
+    @property
+    def artifacts(self) -> list[dict[str, Any]]:
+        """What it left: {name, url, sha256, size} of each file of the version that it made."""
+        return [{"url": self._address_of(file), **file} for file in self.files]
+
+    @artifacts.setter
+    def artifacts(self, artifacts: Sequence[Mapping[str, Any]]) -> None:
+        """Keep of each file what the address of the run, which is set before, does not say."""
+        self.files = [
+            {
+                name: value
+                for name, value in artifact.items()
+                if name != "url" or value != self._address_of(artifact)
+            }
+            for artifact in artifacts
+        ]
+
+    def _address_of(self, file: Mapping[str, Any]) -> str:
+        return f"{self.url}/{file['name']}"
 
 
 class RunMetric(Base):

@@ -1,58 +1,37 @@
-"""Add up what the catalog's rows say is stored: by kind, by user, by day, and the largest things.
+"""Add up what the table of files says is stored: by kind, by user, by day, and the largest things.
 
-Bytes and counts are those of rows that are there now: a model version counts as one, an image too, and what was
-deleted counts nowhere, in no day of the past either. Nothing here asks a store.
+Bytes and counts are those of files that are there now and are counted: a model version counts as one, an image too, and
+what was deleted counts nowhere, in no day of the past either. Nothing here asks a store. Kinds are those that files
+have; those with a `place` are told of even where nothing is stored of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    CompoundSelect,
-    Date,
-    Select,
-    Subquery,
-    case,
-    cast,
-    func,
-    literal,
-    null,
-    select,
-    union_all,
-)
+from sqlalchemy import ColumnElement, Date, and_, case, cast, func, literal, or_, select
 from sqlalchemy import String as Text
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import Dataset, Image, ImageSet, ModelVersion, Prediction, User
+from ecluse.catalog.filed import File, file_classes
+from ecluse.catalog.tables import User
 from ecluse.settings import Area
 
-#: What a user has stored: uploaded tables, results of scorings, versions of models, images.
-StoredKind = Literal["uploads", "results", "models", "images"]
-#: Each kind, and the area its objects lie in.
-KINDS: Final[dict[StoredKind, Area]] = {
-    "uploads": "data",
-    "results": "data",
-    "models": "models",
-    "images": "images",
-}
+#: A file that is shown to a person as stored: it lies somewhere, and its bytes are known.
+_STORED: Final = and_(File.counted, or_(File.url != "", File.key.is_not(None)), File.size_bytes.is_not(None))
 
 
 @dataclass(frozen=True)
 class KindUsage:
-    """How much of one kind is stored: bytes, and how many things."""
+    """How much of one kind is stored: bytes, and how many files."""
 
-    kind: StoredKind
+    kind: str
     size: int
     count: int
-
-    @property
-    def area(self) -> Area:
-        return KINDS[self.kind]
+    area: Area
 
 
 @dataclass(frozen=True)
@@ -62,15 +41,12 @@ class UserUsage:
     user_id: str
     email: str
     name: str
-    uploads: int
-    results: int
-    models: int
-    images: int
+    sizes: dict[str, int]
     count: int
 
     @property
     def size(self) -> int:
-        return self.uploads + self.results + self.models + self.images
+        return sum(self.sizes.values())
 
 
 @dataclass(frozen=True)
@@ -78,21 +54,21 @@ class DayUsage:
     """What was stored by the end of a day, of what is there now; bytes by kind."""
 
     day: date
-    uploads: int
-    results: int
-    models: int
-    images: int
+    sizes: dict[str, int] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        return self.uploads + self.results + self.models + self.images
+        return sum(self.sizes.values())
 
 
 @dataclass(frozen=True)
 class LargeItem:
-    """One stored thing, of images a set. `id` is that of its row; `name` a file's, a model's or a set's."""
+    """The files of one kind of a row: a table, a result, a version, a set of images. `id` is that of the row.
 
-    kind: StoredKind
+    `name` is what a person calls it; of a kind without names the last part of its address.
+    """
+
+    kind: str
     id: str
     name: str | None
     version: str | None
@@ -100,40 +76,45 @@ class LargeItem:
     created_at: datetime
 
 
+def standing_kinds() -> dict[str, Area]:
+    """The kinds that are told of even where nothing is stored, in their order, and the area that each lies in."""
+    kinds = [kind.FILE for kind in file_classes() if kind.FILE.place is not None]
+    return {kind.kind: kind.area for kind in sorted(kinds, key=lambda kind: kind.place or 0)}
+
+
 def usage_by_kind(transaction: Transaction, user_id: str | None = None) -> list[KindUsage]:
-    """Every kind with its bytes and count, of one user or of all; those with nothing, too."""
-    stored = _stored(user_id).subquery()
-    found = transaction.execute(
-        select(stored.c.kind, func.sum(stored.c.size), func.count()).group_by(stored.c.kind)
+    """Every kind with its bytes and count, of one user or of all."""
+    rows = transaction.execute(
+        select(File.kind, func.min(File.area), func.sum(File.size_bytes), func.count())
+        .where(*_of(user_id))
+        .group_by(File.kind)
     )
-    totals = {kind: (int(size), count) for kind, size, count in found}
-    return [KindUsage(kind, *totals.get(kind, (0, 0))) for kind in KINDS]
+    found = {kind: KindUsage(kind, int(size or 0), count, area) for kind, area, size, count in rows}
+    nothing = {kind: KindUsage(kind, 0, 0, area) for kind, area in standing_kinds().items()}
+    return [(nothing | found)[kind] for kind in _kinds(found)]
 
 
 def usage_by_user(transaction: Transaction, *, limit: int = 50, offset: int = 0) -> list[UserUsage]:
     """Users with what each has stored, the most first; those with nothing, too."""
-    stored = _stored().subquery()
-    rows = (
-        select(
-            User.id,
-            User.email,
-            User.name,
-            _sum_of(stored, "uploads"),
-            _sum_of(stored, "results"),
-            _sum_of(stored, "models"),
-            _sum_of(stored, "images"),
-            func.count(stored.c.kind),
-        )
-        .outerjoin(stored, stored.c.user_id == User.id)
+    size, count = func.sum(File.size_bytes), func.count(File.kind)
+    page = (
+        select(User.id, User.email, User.name, count)
+        .outerjoin(File, and_(File.user_id == User.id, _STORED))
         .group_by(User.id, User.email, User.name)
-        .order_by(func.coalesce(func.sum(stored.c.size), 0).desc(), User.email)
+        .order_by(func.coalesce(size, 0).desc(), User.email)
         .limit(limit)
         .offset(offset)
     )
-    return [
-        UserUsage(row[0], row[1], row[2], int(row[3]), int(row[4]), int(row[5]), int(row[6]), row[7])
-        for row in transaction.execute(rows)
-    ]
+    users = transaction.execute(page).all()
+    sizes: dict[str, dict[str, int]] = {user[0]: {} for user in users}
+    by_kind = (
+        select(File.user_id, File.kind, size)
+        .where(_STORED, File.user_id.in_(list(sizes)))
+        .group_by(File.user_id, File.kind)
+    )
+    for user_id, kind, bytes_ in transaction.execute(by_kind):
+        sizes[user_id or ""][kind] = int(bytes_ or 0)
+    return [UserUsage(user[0], user[1], user[2], _complete(sizes[user[0]]), user[3]) for user in users]
 
 
 def growth(transaction: Transaction, *, since: date, user_id: str | None = None) -> list[DayUsage]:
@@ -141,107 +122,74 @@ def growth(transaction: Transaction, *, since: date, user_id: str | None = None)
 
     What was made before `since` is in the first point, which is that of `since` if there is any. Days are UTC.
     """
-    stored = _stored(user_id).subquery()
     start = datetime.combine(since, time(), UTC)
     day = case(
-        (stored.c.created_at < start, literal(since.isoformat())),
-        else_=_day_of(transaction, stored.c.created_at),
+        (File.created_at < start, literal(since.isoformat())),
+        else_=_day_of(transaction, File.created_at),
     ).label("day")
+    stored = select(day, File.kind, File.size_bytes).where(*_of(user_id)).subquery()
     rows = transaction.execute(
-        select(day, *(_sum_of(stored, kind) for kind in KINDS)).group_by(day).order_by(day)
+        select(stored.c.day, stored.c.kind, func.sum(stored.c.size_bytes))
+        .group_by(stored.c.day, stored.c.kind)
+        .order_by(stored.c.day)
     )
-    points: list[DayUsage] = []
-    for row in rows:
-        before = points[-1] if points else DayUsage(since, 0, 0, 0, 0)
-        uploads, results, models, images = (int(size) for size in row[1:])
-        points.append(
-            DayUsage(
-                date.fromisoformat(str(row[0])),
-                before.uploads + uploads,
-                before.results + results,
-                before.models + models,
-                before.images + images,
-            )
-        )
-    return points
+    points: dict[date, dict[str, int]] = {}
+    sizes = _complete({})
+    for written, kind, size in rows:
+        sizes = sizes | {kind: sizes.get(kind, 0) + int(size or 0)}
+        points[date.fromisoformat(str(written))] = sizes
+    return [DayUsage(day, sizes) for day, sizes in points.items()]
 
 
 def largest(transaction: Transaction, user_id: str, *, limit: int = 10) -> list[LargeItem]:
-    """The user's largest tables, results, model versions and sets of images, the largest first."""
-    stored = _stored(user_id, sets=True).subquery()
-    rows = select(stored).order_by(stored.c.size.desc(), stored.c.id).limit(limit)
+    """The rows of the user whose files of a kind are the largest, the largest first."""
+    size = func.sum(File.size_bytes)
+    group = (File.kind, File.table_name, File.row_id)
+    rows = transaction.execute(
+        select(*group, size, func.min(File.created_at), func.min(File.url))
+        .where(*_of(user_id))
+        .group_by(*group)
+        .order_by(size.desc(), File.row_id)
+        .limit(limit)
+    ).all()
+    names = _names(transaction, [(table, row_id) for _, table, row_id, *_ in rows])
     return [
-        LargeItem(row.kind, row.id, row.name, row.version, row.size, row.created_at)
-        for row in transaction.execute(rows)
+        LargeItem(
+            kind, row_id, *names.get((table, row_id), (url.rpartition("/")[2], None)), int(size or 0), made
+        )
+        for kind, table, row_id, size, made, url in rows
     ]
 
 
-def _stored(user_id: str | None = None, *, sets: bool = False) -> CompoundSelect[Any]:
-    """One row for each stored thing, or with `sets` for each set of images: kind, id, user_id, name, version, size,
-    created_at.
-    """
-    nothing = cast(null(), Text)
-    uploads = select(
-        literal("uploads").label("kind"),
-        Dataset.id.label("id"),
-        Dataset.user_id.label("user_id"),
-        Dataset.filename.label("name"),
-        nothing.label("version"),
-        Dataset.size_bytes.label("size"),
-        Dataset.created_at.label("created_at"),
-    )
-    results = (
-        select(
-            literal("results"),
-            Prediction.id,
-            Prediction.user_id,
-            Dataset.filename,
-            nothing,
-            Prediction.size_bytes,
-            Prediction.created_at,
-        )
-        .outerjoin(Dataset, Dataset.id == Prediction.dataset_id)
-        .where(Prediction.key.is_not(None), Prediction.size_bytes.is_not(None))
-    )
-    models = select(
-        literal("models"),
-        ModelVersion.id,
-        ModelVersion.user_id,
-        ModelVersion.name,
-        ModelVersion.version,
-        ModelVersion.size_bytes,
-        ModelVersion.created_at,
-    )
-    images = _sets() if sets else _images()
-    if user_id is not None:
-        uploads = uploads.where(Dataset.user_id == user_id)
-        results = results.where(Prediction.user_id == user_id)
-        models = models.where(ModelVersion.user_id == user_id)
-        images = images.where(Image.user_id == user_id)
-    return union_all(uploads, results, models, images)
+def _of(user_id: str | None) -> tuple[ColumnElement[bool], ...]:
+    return (_STORED,) if user_id is None else (_STORED, File.user_id == user_id)
 
 
-def _images() -> Select[Any]:
-    name: list[Any] = [Image.id, Image.user_id, Image.origin, cast(null(), Text)]
-    return select(literal("images"), *name, Image.size_bytes, Image.created_at).where(Image.url != "")
+def _kinds(found: Iterable[str]) -> list[str]:
+    """Those that are always told of, then the others by name."""
+    standing = standing_kinds()
+    return [*standing, *sorted(set(found) - standing.keys())]
 
 
-def _sets() -> Select[Any]:
-    size = cast(func.sum(Image.size_bytes), BigInteger)
-    columns = (ImageSet.id, ImageSet.user_id, ImageSet.name, ImageSet.created_at)
-    return (
-        select(literal("images"), *columns[:3], cast(null(), Text), size, columns[3])
-        .join(Image, Image.set_id == ImageSet.id)
-        .where(Image.url != "")
-        .group_by(*columns)
-    )
+def _complete(sizes: dict[str, int]) -> dict[str, int]:
+    return {kind: sizes.get(kind, 0) for kind in _kinds(sizes)}
 
 
-def _sum_of(stored: Subquery, kind: StoredKind) -> ColumnElement[int]:
-    return func.coalesce(func.sum(case((stored.c.kind == kind, stored.c.size), else_=0)), 0)
+def _names(
+    transaction: Transaction, rows: list[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[str | None, str | None]]:
+    """What a person calls these rows, and of which version they are: {(table, id): (name, version)}."""
+    named: dict[tuple[str, str], tuple[str | None, str | None]] = {}
+    for kind in file_classes():
+        table = kind.FILE.table
+        ids = [row_id for other, row_id in rows if other == table]
+        if ids and (query := kind.names()) is not None:
+            found = transaction.execute(query.where(query.selected_columns[0].in_(ids)))
+            named |= {(table, row_id): (name, version) for row_id, name, version in found}
+    return named
 
 
-def _day_of(transaction: Transaction, moment: ColumnElement[datetime]) -> ColumnElement[str]:
+def _day_of(transaction: Transaction, moment: Any) -> ColumnElement[str]:
     """The day of a moment in UTC as YYYY-MM-DD."""
     if transaction.get_bind().dialect.name == "postgresql":
         return cast(cast(func.timezone("UTC", moment), Date), Text)

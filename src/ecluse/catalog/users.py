@@ -13,11 +13,9 @@ from sqlalchemy.orm import Session as Transaction
 from ecluse.application import applications, part
 from ecluse.catalog.tables import (
     ApiToken,
-    Dataset,
+    File,
     FirstAccountSecret,
-    Image,
     ModelVersion,
-    Prediction,
     Run,
     Session,
     User,
@@ -120,15 +118,23 @@ def remove_user(transaction: Transaction, user_id: str) -> None:
 
 #: What a user may have, as it is named to a person.
 OWNED: Final[dict[str, type[Any]]] = {"model_versions": ModelVersion, "runs": Run}
-_SIZED: Final = (Dataset, Prediction, ModelVersion, Image)
 
 
 def count_owned(transaction: Transaction, user_id: str) -> dict[str, int]:
-    """How many of each kind a user has; a kind of which there is none is left out."""
+    """How many of each kind a user has, and of rows that are not among them by their files; none is left out."""
+    kinds = dict(owned_kinds())
     counts = {
         name: transaction.scalar(select(func.count()).select_from(kind).where(kind.user_id == user_id)) or 0
-        for name, kind in owned_kinds()
+        for name, kind in kinds.items()
     }
+    elsewhere = File.table_name.not_in([kind.__tablename__ for kind in kinds.values()])
+    of_others = (
+        select(File.kind, func.count(File.row_id.distinct()))
+        .where(File.user_id == user_id, File.counted, elsewhere)
+        .group_by(File.kind)
+    )
+    for kind, number in transaction.execute(of_others):
+        counts[kind] = number
     return {name: number for name, number in counts.items() if number}
 
 
@@ -142,11 +148,9 @@ def owned_kinds() -> Iterator[tuple[str, type[Any]]]:
 
 
 def size_owned(transaction: Transaction, user_id: str) -> int:
-    """Bytes of the objects that rows of a user tell of."""
-    return sum(
-        int(transaction.scalar(select(func.sum(kind.size_bytes)).where(kind.user_id == user_id)) or 0)
-        for kind in _SIZED
-    )
+    """Bytes of a user's files."""
+    stored = select(func.sum(File.size_bytes)).where(File.user_id == user_id, File.owned, File.url != "")
+    return int(transaction.scalar(stored) or 0)
 
 
 def add_first_secret(transaction: Transaction, secret_hash: str, expires_at: datetime) -> None:

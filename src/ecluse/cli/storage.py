@@ -16,9 +16,9 @@ from typing import Any, Final, Literal
 import click
 
 from ecluse import checkpoints
-from ecluse.catalog import pointers as pointer_rows
+from ecluse.catalog import files as file_rows
 from ecluse.catalog import users as user_rows
-from ecluse.catalog.pointers import Pointer
+from ecluse.catalog.tables import File
 from ecluse.cli import copies
 from ecluse.cli.addresses import Address, open_stores, read_address
 from ecluse.cli.output import Record, Rows, counted, progress, reports, say, transfer
@@ -43,8 +43,6 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _OWNED: Final = ("user_data", "user_models")
 #: Rows named when something is refused because of them.
 ROWS_NAMED: Final = 5
-#: Rows whose version need not be there: deleted since its training, or not committed yet.
-_NOT_STORED: Final = ("publications", "training_history", "runs")
 
 
 class Duration(click.ParamType[timedelta]):
@@ -303,13 +301,14 @@ def verify(area: Area | None, home: Path | None) -> Record:
     """
     with opened(home, patience=LONG_PATIENCE) as runtime:
         with runtime.catalog.read() as transaction:
-            known = [one for one in pointer_rows.pointers(transaction) if one.table not in _NOT_STORED]
+            known = [file for file in file_rows.files(transaction) if file.owned]
         if area:
             root = f"{runtime.stores.area(area).url.rstrip('/')}/"
             known = [one for one in known if one.url.startswith(root)]
         found = _check(runtime, known)
         stores = [runtime.stores.area(area)] if area else runtime.stores.distinct()
         kept = [runtime.data.url_of(prefix) for prefix in checkpoints.known_prefixes(runtime)]
+        kept += [file.url for file in known if file.form == "folder"]
         extra = [
             store.url_of(info.key)
             for store in stores
@@ -341,16 +340,16 @@ class _Check:
     size: int = 0
 
 
-def _check(runtime: Runtime, known: list[Pointer]) -> _Check:
+def _check(runtime: Runtime, known: list[File]) -> _Check:
     found = _Check({}, set(), set())
-    versions = [one for one in known if one.is_folder]
+    versions = [one for one in known if one.is_version]
     with progress("Reading manifests") as report:
         for number, one in enumerate(versions):
             report(number / len(versions), "")
             _read_manifest(runtime, one, found)
-    found.digests |= {one.url: one.sha256 for one in known if not one.is_folder}
+    found.digests |= {one.url: one.sha256 for one in known if one.form == "object"}
     readable = [url for url in found.digests if url not in found.missing | found.different]
-    with transfer("Reading every object", sum(one.size or 0 for one in known)) as tick:
+    with transfer("Reading every object", sum(one.size_bytes or 0 for one in known)) as tick:
         for url, size in zip(
             readable, side_by_side(lambda url, told: _read(runtime, url, told), readable, tick), strict=True
         ):
@@ -363,7 +362,7 @@ def _check(runtime: Runtime, known: list[Pointer]) -> _Check:
     return found
 
 
-def _read_manifest(runtime: Runtime, one: Pointer, found: _Check) -> None:
+def _read_manifest(runtime: Runtime, one: File, found: _Check) -> None:
     """Take in the files of a model version."""
     url = one.url.rstrip("/")
     _, name, version = url.rsplit("/", 2)
@@ -408,7 +407,7 @@ def _is_known(url: str, digests: Mapping[str, str | None], runtime: Runtime) -> 
 
 def _refuse_pointed_at(runtime: Runtime, place: Address) -> None:
     with runtime.catalog.read() as transaction:
-        rows = pointer_rows.pointing_at(transaction, place.url, limit=ROWS_NAMED)
+        rows = file_rows.files_at(transaction, place.url, limit=ROWS_NAMED)
     if rows:
         named = ", ".join(one.row for one in rows)
         raise ObjectExists(

@@ -18,11 +18,10 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
 
-from ecluse.catalog import Catalog, audit, journal, places
+from ecluse.catalog import Catalog, audit, files, journal
+from ecluse.catalog.files import Switch
 from ecluse.catalog.journal import SETTLED, Amount, Entry
-from ecluse.catalog.places import Move
-from ecluse.catalog.pointers import POINTING, Pointer
-from ecluse.catalog.tables import Migration, MigrationRow, new_id
+from ecluse.catalog.tables import File, Migration, MigrationRow, new_id
 from ecluse.errors import (
     DigestMismatch,
     EcluseError,
@@ -328,7 +327,7 @@ def plan(
                 audit.record(
                     transaction, user_id, "migration.plan", f"{ends.source.url} to {ends.destination.url}"
                 )
-    rows = len(ends.pointers(catalog, ends.source))
+    rows = len(ends.files(catalog, ends.source))
     return _described(ends, entries, migration_id, switch_rows, rows)
 
 
@@ -438,7 +437,7 @@ def verify(
     watch.begin("verify", len(expected), sum(entry.size for entry in expected.values()))
     missing, different = list[str](), list[str]()
 
-    pointed = _Pointed(ends, ends.pointers(catalog, ends.destination))
+    pointed = _Pointed(ends, ends.files(catalog, ends.destination))
     released = _released(catalog, ends, migration_id)
 
     def read(entry: Entry) -> tuple[Entry, str | None]:
@@ -749,7 +748,7 @@ def _look_again(catalog: Catalog, ends: Ends, hold: Hold, watch: Watch, *, first
     """Bring the journal up to date with what lies at both ends."""
     known = _journal(catalog, hold.migration_id)
     released = _released(catalog, ends, hold.migration_id)
-    pointed = _Pointed(ends, ends.pointers(catalog, ends.destination))
+    pointed = _Pointed(ends, ends.files(catalog, ends.destination))
 
     def is_released(key: str) -> bool:
         own = key.rpartition("/")[2] == SIGNATURE and pointed.covers(key) and ends.destination.exists(key)
@@ -800,33 +799,32 @@ def _switch(
     """Point rows at the destination, if all they need was verified there: how many, and those that stay."""
     if not migration.switches_rows:
         return 0, ()
-    pointers = ends.pointers(catalog, ends.source)
-    versions = {one.url for one in pointers if one.table == "model_versions"}
-    watch.begin("switch", len(pointers), 0)
+    pointing = [file for file in ends.files(catalog, ends.source) if file.form != "folder"]
+    owned = {file.url for file in pointing if file.owned}
+    watch.begin("switch", len(pointing), 0)
     with catalog.read() as transaction:
         settled = journal.entries(transaction, hold.migration_id, SETTLED)
     there = _Intact(ends.destination, {entry.key: entry.sha256 for entry in settled})
-    moves, left = list[Move](), list[str]()
+    switches, left = list[Switch](), list[str]()
 
-    def prepare(pointer: Pointer) -> tuple[Pointer, str | None]:
-        key = ends.source.key_of(pointer.url)
-        if key is None or not _keeps_name(pointer, ends.destination.url_of(key)):
-            return pointer, None
-        return pointer, key if there.holds(key, pointer.sha256, pointer) else None
+    def prepare(file: File) -> tuple[File, str | None]:
+        key = ends.source.key_of(file.url)
+        if key is None or not _keeps_name(file, ends.destination.url_of(key)):
+            return file, None
+        return file, key if there.holds(key, file.sha256, is_version=file.is_version) else None
 
-    def take(found: tuple[Pointer, str | None]) -> None:
-        pointer, key = found
+    def take(prepared: tuple[File, str | None]) -> None:
+        file, key = prepared
         watch.passed(0, objects=1)
-        if key is None:
-            # A training whose version was deleted needs nothing any more, nor does what was never committed.
-            if pointer.table not in ("publications", "training_history", "runs") or pointer.url in versions:
-                left.append(pointer.row)
-        else:
-            moves.append(Move(pointer, ends.destination.url_of(key), key))
+        if key is not None:
+            switches.append(Switch(file, ends.destination.url_of(key)))
+        elif file.owned or file.url in owned:
+            # A run whose version was deleted needs nothing any more, nor does what was never committed.
+            left.append(file.row)
 
-    in_parallel(watch, pointers, prepare, take)
+    in_parallel(watch, pointing, prepare, take)
     with hold.write() as transaction:
-        switched = places.switch(transaction, hold.migration_id, moves)
+        switched = files.switch(transaction, hold.migration_id, switches)
         if migration.move_id is None:
             audit.record(
                 transaction,
@@ -847,26 +845,22 @@ def _switch_back(
 ) -> tuple[int, tuple[str, ...], dict[str, str | None]]:
     """Point rows at the source again where that is intact: how many, those that stay, and what was read there."""
     with catalog.read() as transaction:
-        rows = places.switched(transaction, hold.migration_id)
+        rows = files.switched(transaction, hold.migration_id)
+        now_at = {_key_of(row): files.find(transaction, _key_of(row)) for row in rows}
     known = _journal(catalog, hold.migration_id)
     read = _read_again(ends, watch, rows, known)
     intact = _Intact(ends.source, read)
-    moves, kept = list[tuple[MigrationRow, str]](), list[str]()
+    switches, kept = list[tuple[MigrationRow, str]](), list[str]()
     for row in rows:
-        former = str(row.before[places.address_column(row.table_name)])
-        key = ends.source.key_of(former)
-        with catalog.read() as transaction:
-            now = places.address_of(transaction, row.table_name, row.row_id)
-        if key is None or now != ends.destination.url_of(key):
-            moves.append((row, ""))  # it has moved on, or is gone: nothing to put back
-        elif intact.holds(
-            key, None, Pointer(row.table_name, row.row_id, former, None, None, _is_folder(row))
-        ):
-            moves.append((row, now))
+        key, file = ends.source.key_of(row.url), now_at[_key_of(row)]
+        if file is None or key is None or file.url != ends.destination.url_of(key):
+            switches.append((row, ""))  # it has moved on, or is gone: nothing to put back
+        elif intact.holds(key, None, is_version=file.is_version):
+            switches.append((row, file.url))
         else:
-            kept.append(f"{row.table_name} {row.row_id}")
+            kept.append(file.row)
     with hold.write() as transaction:
-        back = places.switch_back(transaction, hold.migration_id, moves)
+        back = files.switch_back(transaction, hold.migration_id, switches)
         if audited:
             audit.record(transaction, None, "migration.rollback", ends.source.url, rows=back, kept=len(kept))
     return back, tuple(sorted(kept)), read
@@ -876,11 +870,7 @@ def _read_again(
     ends: Ends, watch: Watch, rows: Sequence[MigrationRow], known: Mapping[str, Entry]
 ) -> dict[str, str | None]:
     """The digests of what the rows need at the source, of those objects that are as the journal has them."""
-    roots = _Covered(
-        key
-        for row in rows
-        if (key := ends.source.key_of(str(row.before[places.address_column(row.table_name)]))) is not None
-    )
+    roots = _Covered(key for row in rows if (key := ends.source.key_of(row.url)) is not None)
     wanted = [e for e in known.values() if e.sha256 and e.state in SETTLED and roots.covers(e.key)]
     watch.begin("verify", len(wanted), sum(entry.size for entry in wanted))
     intact: dict[str, str | None] = {}
@@ -909,7 +899,7 @@ def _remove(
     with catalog.read() as transaction:
         found = journal.entries(transaction, hold.migration_id, _MAY_BE_WRITTEN)
     written = [entry for entry in found if entry.times_copied]
-    pointed = _Pointed(ends, ends.pointers(catalog, ends.destination))
+    pointed = _Pointed(ends, ends.files(catalog, ends.destination))
     watch.begin("remove", len(written), 0)
     removed, kept = list[str](), list[str]()
 
@@ -963,9 +953,9 @@ class _Intact:
         self._store = store
         self._digests = digests
 
-    def holds(self, key: str, sha256: str | None, pointer: Pointer) -> bool:
-        """Whether all that a row points at is among them: an object, or a folder with every file of its manifest."""
-        if not pointer.is_folder:
+    def holds(self, key: str, sha256: str | None, *, is_version: bool) -> bool:
+        """Whether all of a file is among them: an object, or a version with every file of its manifest."""
+        if not is_version:
             return self._has(key, sha256)
         manifest = join_key(key, MANIFEST)
         return self._has(manifest, sha256) and self._has_files(key, manifest)
@@ -1015,10 +1005,10 @@ class _Covered:
 class _Pointed(_Covered):
     """What rows point at, in the destination; all of it where a row points at its root or at a folder that holds it."""
 
-    def __init__(self, ends: Ends, pointers: Sequence[Pointer]) -> None:
+    def __init__(self, ends: Ends, pointing: Sequence[File]) -> None:
         root = ends.destination.url.rstrip("/")
-        self._has_all = any(one.url == root or is_within(root, one.url) for one in pointers)
-        keys = (ends.destination.key_of(pointer.url) for pointer in pointers)
+        self._has_all = any(file.url == root or is_within(root, file.url) for file in pointing)
+        keys = (ends.destination.key_of(file.url) for file in pointing)
         super().__init__(key for key in keys if key is not None)
 
     def covers(self, key: str) -> bool:
@@ -1027,28 +1017,26 @@ class _Pointed(_Covered):
 
 def _released(catalog: Catalog, ends: Ends, migration_id: str) -> _Covered:
     """What belonged to rows that were switched, and are gone or point elsewhere since."""
-    versions = {one.url for one in ends.pointers(catalog, ends.destination) if one.table == "model_versions"}
+    owned = {file.url for file in ends.files(catalog, ends.destination) if file.owned}
     with catalog.read() as transaction:
-        rows = places.switched(transaction, migration_id)
-        found = []
-        for row in rows:
-            key = ends.source.key_of(str(row.before[places.address_column(row.table_name)]))
-            now = places.address_of(transaction, row.table_name, row.row_id)
-            if key is None or now == ends.destination.url_of(key):
+        released = []
+        for row in files.switched(transaction, migration_id):
+            key, file = ends.source.key_of(row.url), files.find(transaction, _key_of(row))
+            if key is None or (file is not None and file.url == ends.destination.url_of(key)):
                 continue
-            if row.table_name == "publications" and ends.destination.url_of(key) in versions:
-                continue  # it has become a version
-            found.append(key)
-    return _Covered(found)
+            if ends.destination.url_of(key) in owned:
+                continue  # another row has it: a publication has become a version
+            released.append(key)
+    return _Covered(released)
 
 
-def _keeps_name(pointer: Pointer, url: str) -> bool:
+def _keeps_name(file: File, url: str) -> bool:
     """Whether a version is called there as its manifest has it: a folder of its model, then its own."""
-    return not pointer.is_folder or url.split("/")[-2:] == pointer.url.split("/")[-2:]
+    return not file.is_version or url.split("/")[-2:] == file.url.split("/")[-2:]
 
 
-def _is_folder(row: MigrationRow) -> bool:
-    return POINTING[row.table_name].is_folder
+def _key_of(row: MigrationRow) -> files.Key:
+    return row.table_name, row.row_id, row.name
 
 
 def _together(amounts: Iterable[Amount]) -> Amount:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ecluse.catalog import Catalog, pointers
+from ecluse.catalog import Catalog, files
 from ecluse.catalog.journal import SETTLED, Entry
-from ecluse.catalog.pointers import Pointer
+from ecluse.catalog.tables import File
 from ecluse.errors import InvalidKey, ManifestInvalid, ObjectNotFound
 from ecluse.migration.copying import Watch, digest_of, in_parallel
 from ecluse.registry import MANIFEST, Manifest, manifest_bytes
@@ -33,14 +33,14 @@ class Ends:
     prefix: str = ""
     takes: Callable[[str], bool] = everything
 
-    def pointers(self, catalog: Catalog, store: ObjectStore) -> list[Pointer]:
-        """The rows that need something of the part of this store that the migration is about.
+    def files(self, catalog: Catalog, store: ObjectStore) -> list[File]:
+        """The files that need something of the part of this store that the migration is about.
 
-        They point into it, at it, or at a folder that it is a part of.
+        They lie in it, are it, or are a folder that it is a part of.
         """
         with catalog.read() as transaction:
-            found = list(pointers.pointers_near(transaction, folder_url(store, self.prefix)))
-        return [one for one in found if (key := store.key_of(one.url)) is None or self.takes(key)]
+            near = list(files.files_near(transaction, folder_url(store, self.prefix)))
+        return [file for file in near if (key := store.key_of(file.url)) is None or self.takes(key)]
 
     def listed(self, store: ObjectStore) -> Iterator[ObjectInfo]:
         """What lies in the part of this store that the migration is about."""
@@ -208,18 +208,18 @@ def _manifests(changed: Iterable[str], at_source: Mapping[str, ObjectInfo]) -> l
 def _known_digests(catalog: Catalog, ends: Ends, manifests: list[str], watch: Watch) -> dict[str, str]:
     """Key → the SHA-256 that a row or a manifest has for it. A manifest that its row disowns says nothing."""
     known: dict[str, str] = {}
-    for pointer in ends.pointers(catalog, ends.source):
-        key = ends.source.key_of(pointer.url)
-        if key is not None and pointer.sha256 is not None:
-            known[join_key(key, MANIFEST) if pointer.is_folder else key] = pointer.sha256
+    for file in ends.files(catalog, ends.source):
+        key = ends.source.key_of(file.url)
+        if key is not None and file.sha256 is not None:
+            known[join_key(key, MANIFEST) if file.is_version else key] = file.sha256
 
     def read(key: str) -> dict[str, str]:
         found = manifest_digests(ends.source, key)
         return found[1] if found and known.get(key, found[0]) == found[0] else {}
 
-    files: dict[str, str] = {}
-    in_parallel(watch, manifests, read, files.update)
-    return files | known
+    listed: dict[str, str] = {}
+    in_parallel(watch, manifests, read, listed.update)
+    return listed | known
 
 
 def _can_be_kept(key: str) -> bool:

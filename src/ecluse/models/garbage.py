@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ecluse.apps.fraud.rows import training
-from ecluse.catalog import audit, references
+from ecluse.catalog import audit, files
 from ecluse.models.references import REFERENCES
 from ecluse.models.versions import ABANDONED
 from ecluse.registry import Leftover
@@ -58,8 +58,7 @@ def _places(runtime: Runtime) -> list[str]:
     """Return the prefixes of the models' store that hold versions."""
     store = runtime.stores.area("models")
     with runtime.catalog.read() as transaction:
-        rows = references.list_references(transaction)
-    keys = [key for row in rows if (key := store.key_of(row.url))]
+        keys = [key for url in files.shared_versions(transaction) if (key := store.key_of(url))]
     prefixes = {REFERENCES} | {key.rsplit("/", 2)[0] for key in keys if key.count("/") > 1}
     users = {f"{USERS}/{user}" for user in store.list_names(USERS)}
     return sorted(users | {prefix for prefix in prefixes if not is_within(prefix, USERS)})

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from ecluse.catalog import audit, references
 from ecluse.catalog.tables import ReferenceModel
@@ -165,16 +164,13 @@ def keep_reference(
 ) -> ReferenceModel:
     """Make a committed version the reference of its name; doing it again changes nothing. The row that is kept."""
     url = registry.url_of(manifest.name, manifest.version)
-    parts, located = urlsplit(url), runtime.stores.locate(url)
     reference = ReferenceModel(
         name=manifest.name,
         domain=description.domain,
         columns=description.columns,
         performance=description.performance
         | ({POSITIVE: description.positive} if description.positive else {}),
-        storage_type="local" if parts.scheme == "file" else parts.scheme,
-        bucket=parts.netloc or None,
-        prefix=parts.path.strip("/") if parts.netloc else located.key,
+        prefix=runtime.stores.locate(url).key,
         url=url,
         version=manifest.version,
         manifest_digest=manifest.digest,

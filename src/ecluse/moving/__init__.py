@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ecluse import migration
-from ecluse.catalog import Catalog, homes, journal, places, pointers, rows
+from ecluse.catalog import Catalog, files, homes, journal, rows
 from ecluse.catalog.database import HEAD
 from ecluse.catalog.tables import HomeMove, new_id
 from ecluse.documents import copying
@@ -284,7 +284,7 @@ def _note_elsewhere(both: Homes, problems: list[str], notes: list[str]) -> None:
     with both.source.catalog.read() as transaction:
         outside = [
             one
-            for one in pointers.pointers(transaction)
+            for one in files.files(transaction)
             if not any(one.url == root or one.url.startswith(f"{root}/") for root in roots)
         ]
     folders = [one for one in outside if one.url.startswith("file://")]
@@ -561,9 +561,8 @@ def _bring_addresses(both: Homes) -> tuple[str, ...]:
     """Rewrite what no migration points at; the rows that keep an address of the source."""
     ways = both.routes()
     with both.destination.catalog.write() as transaction:
-        places.point_staged(transaction, lambda url: _moved(ways, url))
-        found = pointers.pointers(transaction)
-        return tuple(one.row for one in found if _moved(ways, one.url) != one.url)
+        files.move_folders(transaction, lambda url: _moved(ways, url))
+        return tuple(file.row for file in files.files(transaction) if _moved(ways, file.url) != file.url)
 
 
 def _moved(ways: list[Route], url: str) -> str:
@@ -629,7 +628,7 @@ def _compare(both: Homes, found: Verification, tables: list[Any], report: Report
     ways = both.routes()
 
     def as_there(table: str, row: rows.Row) -> rows.Row:
-        return places.as_moved(table, row, lambda url: _moved(ways, url))
+        return files.as_moved(table, row, lambda url: _moved(ways, url))
 
     for number, table in enumerate(tables):
         report(_SHARES["objects"] + (1 - _SHARES["objects"]) * number / len(tables), "comparing rows")

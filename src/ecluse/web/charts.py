@@ -7,6 +7,7 @@ label formats are names in `charts.js` ("@percent").
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -30,6 +31,8 @@ from ecluse.storage.prices import Cost
 from ecluse.web.i18n import Words
 
 TABLE_ROWS: Final = 12
+#: Of what is stored, by kind, in the order that kinds have.
+KIND_COLOURS: Final = ("--c1", "--c2", "--c4", "--c3", "--c5", "--c6")
 TOP_FEATURES: Final = 12
 #: Bars of the small picture of a column's sketch.
 SKETCH_BINS: Final = 12
@@ -379,23 +382,19 @@ def _at_alarms(points: Sequence[RocPoint], level: float) -> float:
     return max((p.tpr for p in points if p.fpr <= level), default=0.0)
 
 
-def stored_growth(points: Sequence[DayUsage], until: date, say: Words) -> Chart:
-    """Bytes there by the end of each day, one band for each kind; the first day rises from nothing."""
+def stored_growth(points: Sequence[DayUsage], until: date, titles: Mapping[str, str], say: Words) -> Chart:
+    """Bytes there by the end of each day, a band for each kind under its title; the first rises from nothing."""
     first, last = points[0], points[-1]
-    drawn = [DayUsage(first.day - timedelta(days=1), 0, 0, 0, 0), *points]
+    drawn = [DayUsage(first.day - timedelta(days=1)), *points]
     if last.day < until:
         drawn.append(replace(last, day=until))
-    bands = {
-        say._("tables"): ("--c1", [point.uploads for point in drawn]),
-        say._("results"): ("--c2", [point.results for point in drawn]),
-        say._("models"): ("--c4", [point.models for point in drawn]),
-        say._("images"): ("--c3", [point.images for point in drawn]),
-    }
-    series = [
-        _band(name, colour, [point.day for point in drawn], sizes, named=sizes[-1] >= NAMED_BAND * last.size)
-        for name, (colour, sizes) in bands.items()
-        if sizes[-1]
-    ]
+    series = []
+    for kind, colour in zip(last.sizes, itertools.cycle(KIND_COLOURS)):
+        sizes = [point.sizes.get(kind, 0) for point in drawn]
+        if sizes[-1]:
+            is_named = sizes[-1] >= NAMED_BAND * last.size
+            name = titles.get(kind, kind)
+            series.append(_band(name, colour, [point.day for point in drawn], sizes, named=is_named))
     shown = _spread(points)
     return Chart(
         id="chart-growth",
@@ -422,21 +421,11 @@ def stored_growth(points: Sequence[DayUsage], until: date, say: Words) -> Chart:
             "tooltip": tooltip("@bytes"),
             "series": series,
         },
-        headings=(
-            say._("Day"),
-            say._("Tables"),
-            say._("Results"),
-            say._("Models"),
-            say._("Images"),
-            say._("In all"),
-        ),
+        headings=(say._("Day"), *(titles.get(kind, kind) for kind in last.sizes), say._("In all")),
         rows=tuple(
             (
                 say.calendar_day(point.day),
-                say.bytes(point.uploads),
-                say.bytes(point.results),
-                say.bytes(point.models),
-                say.bytes(point.images),
+                *(say.bytes(point.sizes.get(kind, 0)) for kind in last.sizes),
                 say.bytes(point.size),
             )
             for point in shown

@@ -9,7 +9,8 @@ from typing import Any, Final, Literal, cast
 from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import Image, ImageSet, ImageSplit, now
+from ecluse.catalog import files
+from ecluse.catalog.tables import File, Image, ImageSet, ImageSplit, now
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.sentences import _
 
@@ -105,9 +106,15 @@ def lock_set(transaction: Transaction, set_id: str) -> bool:
 
 def set_job(transaction: Transaction, set_id: str, job_id: str | None, *, staged: str | None = None) -> None:
     """Say which job is at work on a set, and the address of what was uploaded for it."""
-    transaction.execute(
-        update(ImageSet).where(ImageSet.id == set_id).values(job_id=job_id, staged_url=staged)
-    )
+    row = transaction.get(ImageSet, set_id)
+    if row is None:
+        return
+    row.job_id = job_id
+    transaction.flush()
+    if staged is None:
+        files.remove(transaction, ImageSet.FILE.table, [set_id], names=[""])
+    elif staged != row.staged_url:
+        row.staged_url = staged
 
 
 def set_imported(transaction: Transaction, set_id: str, done: Mapping[str, int]) -> None:
@@ -122,25 +129,26 @@ def set_audited(transaction: Transaction, set_id: str) -> None:
 
 def sets_with_staged(transaction: Transaction) -> list[ImageSet]:
     """Every set, of anyone, for which something is uploaded and not removed yet."""
-    return list(transaction.scalars(select(ImageSet).where(ImageSet.staged_url.is_not(None))))
+    staged = select(File.row_id).where(File.kind == ImageSet.FILE.kind, File.url != "")
+    return list(transaction.scalars(select(ImageSet).where(ImageSet.id.in_(staged))))
 
 
 def forget_staged(transaction: Transaction, set_id: str, url: str) -> None:
-    transaction.execute(
-        update(ImageSet).where(ImageSet.id == set_id, ImageSet.staged_url == url).values(staged_url=None)
-    )
+    row = transaction.get(ImageSet, set_id)
+    if row is not None and row.staged_url == url:
+        files.remove(transaction, ImageSet.FILE.table, [set_id], names=[""])
 
 
 def remove_set(transaction: Transaction, user_id: str, set_id: str) -> list[str]:
     """Forget a set, its images and its splits; the addresses of the objects that nothing points at then."""
     found = set_of(transaction, user_id, set_id)
-    urls = [
-        *transaction.scalars(select(Image.url).where(Image.set_id == set_id, Image.url != "")),
-        *transaction.scalars(select(ImageSplit.url).where(ImageSplit.set_id == set_id)),
-    ]
+    files.remove(transaction, ImageSet.FILE.table, [set_id], names=[""])
+    splits = transaction.scalars(select(ImageSplit.id).where(ImageSplit.set_id == set_id)).all()
+    urls = files.remove(transaction, ImageSet.FILE.table, [set_id])
+    urls += files.remove(transaction, ImageSplit.FILE.table, splits)
     transaction.execute(delete(Image).where(Image.set_id == set_id))
     transaction.execute(delete(ImageSplit).where(ImageSplit.set_id == set_id))
-    transaction.delete(found)
+    transaction.execute(delete(ImageSet).where(ImageSet.id == found.id))
     return urls
 
 
@@ -249,11 +257,12 @@ def reasons(transaction: Transaction, user_id: str, set_id: str) -> list[tuple[s
 def stored_bytes(transaction: Transaction, user_id: str, set_ids: Collection[str]) -> dict[str, int]:
     """The bytes of the images of each of these sets."""
     rows = transaction.execute(
-        select(Image.set_id, func.sum(Image.size_bytes))
-        .where(Image.user_id == user_id, Image.set_id.in_(list(set_ids)), Image.url != "")
-        .group_by(Image.set_id)
+        select(File.row_id, func.sum(File.size_bytes))
+        .where(File.user_id == user_id, File.kind == Image.FILE.kind, File.url != "")
+        .where(File.table_name == Image.FILE.table, File.row_id.in_(list(set_ids)))
+        .group_by(File.row_id)
     )
-    return dict.fromkeys(set_ids, 0) | {set_id: int(size) for set_id, size in rows}
+    return dict.fromkeys(set_ids, 0) | {set_id: int(size or 0) for set_id, size in rows}
 
 
 def set_label(
@@ -331,9 +340,13 @@ def set_suspicions(
 def remove_rejected(transaction: Transaction, set_id: str, digests: Collection[str]) -> None:
     """Forget the rejections of what could be read since."""
     for part in _parts(digests):
-        transaction.execute(
-            delete(Image).where(Image.set_id == set_id, Image.sha256.in_(part), Image.state == "rejected")
-        )
+        removed = transaction.scalars(
+            delete(Image)
+            .where(Image.set_id == set_id, Image.sha256.in_(part), Image.state == "rejected")
+            .returning(Image.id)
+        ).all()
+        if removed:
+            files.remove(transaction, Image.FILE.table, [set_id], names=removed)
 
 
 # Splits

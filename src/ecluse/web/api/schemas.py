@@ -351,7 +351,7 @@ class BudgetBody(BaseModel):
 class StoredKindBody(BaseModel):
     """What is stored of one kind; a model version counts as one thing, an image too."""
 
-    kind: Literal["uploads", "results", "models", "images"]
+    kind: str = Field(description="uploads, results, models, images, or one that an application brings")
     area: str
     size_bytes: int
     count: int
@@ -360,7 +360,7 @@ class StoredKindBody(BaseModel):
 class LargeItemBody(BaseModel):
     """A stored thing; of images a whole set."""
 
-    kind: Literal["uploads", "results", "models", "images"]
+    kind: str
     id: str
     name: str | None
     version: str | None
@@ -376,6 +376,7 @@ class GrowthBody(BaseModel):
     results: int
     models: int
     images: int
+    kinds: dict[str, int] = Field(description="The same of every kind, those of other applications too")
 
 
 class StorageBody(BaseModel):
@@ -398,6 +399,7 @@ class UserStorageBody(BaseModel):
     results: int
     models: int
     images: int
+    kinds: dict[str, int] = Field(description="The same of every kind, those of other applications too")
     count: int
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Final
 
@@ -41,16 +42,7 @@ def show_storage(runtime: RuntimeDep, user: CurrentUser) -> StorageBody:
     return StorageBody(
         size_bytes=sum(kind.size for kind in kinds),
         kinds=[_kind_body(kind) for kind in kinds],
-        growth=[
-            GrowthBody(
-                day=one.day,
-                uploads=one.uploads,
-                results=one.results,
-                models=one.models,
-                images=one.images,
-            )
-            for one in points
-        ],
+        growth=[GrowthBody(day=point.day, **_standing(point.sizes), kinds=point.sizes) for point in points],
         largest=[_item_body(item) for item in largest],
     )
 
@@ -97,6 +89,11 @@ def growth_start() -> date:
     return datetime.now(UTC).date() - GROWTH
 
 
+def _standing(sizes: Mapping[str, int]) -> dict[str, int]:
+    """The kinds that have had a field of their own from the beginning."""
+    return {kind: sizes.get(kind, 0) for kind in ("uploads", "results", "models", "images")}
+
+
 def _kind_body(kind: KindUsage) -> StoredKindBody:
     return StoredKindBody(kind=kind.kind, area=kind.area, size_bytes=kind.size, count=kind.count)
 
@@ -118,10 +115,8 @@ def _user_body(one: UserUsage) -> UserStorageBody:
         email=one.email,
         name=one.name,
         size_bytes=one.size,
-        uploads=one.uploads,
-        results=one.results,
-        models=one.models,
-        images=one.images,
+        **_standing(one.sizes),
+        kinds=one.sizes,
         count=one.count,
     )
 

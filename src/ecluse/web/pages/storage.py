@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from ecluse.accounts import SignedIn
 from ecluse.catalog import usage, users
-from ecluse.catalog.usage import KINDS, DayUsage, KindUsage, StoredKind
+from ecluse.catalog.usage import DayUsage, KindUsage
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _, num
@@ -78,6 +78,7 @@ def show_storage(
     if everyone:
         administrator(user)
     say = words_of(request)
+    titles = kind_names(say)
     context = _everyones(runtime, page) if everyone else _own(runtime, user)
     kinds: list[KindUsage] = context["kinds"]
     points: list[DayUsage] = context["points"]
@@ -100,9 +101,9 @@ def show_storage(
         "size": size,
         "count": count,
         "recent": size - (recent[-1].size if recent else 0),
-        "kind_names": kind_names(say),
+        "kind_names": titles,
         "figures": [
-            *([charts.stored_growth(points, today, say)] if points else []),
+            *([charts.stored_growth(points, today, titles, say)] if points else []),
             *([charts.storage_costs(costs, offers_now, say)] if size or not assumed.guessed else []),
         ],
         "places": places,
@@ -152,7 +153,7 @@ def cost_now(places: Sequence[Place], costs: Sequence[Cost]) -> Cost | None:
     return next((cost for cost in costs if offers == {cost.offer.id}), None)
 
 
-def kind_names(say: Words) -> dict[StoredKind, str]:
+def kind_names(say: Words) -> dict[str, str]:
     """What to call each kind."""
     return {
         "uploads": say._("Tables"),
@@ -190,7 +191,7 @@ def offer_terms(offer: Offer, say: Words) -> list[str]:
 
 def _offers(places: Sequence[Place]) -> list[Offer | None]:
     """The offers of the areas in which users have something stored."""
-    return [place.offer for place in places if set(place.areas) & set(KINDS.values())]
+    return [place.offer for place in places if set(place.areas) & set(usage.standing_kinds().values())]
 
 
 def _gigabytes(amount: float, say: Words) -> str:

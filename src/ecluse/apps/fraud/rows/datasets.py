@@ -8,7 +8,17 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import Dataset, Inspection, Label, MigrationRow, Prediction, TrainingRun, now
+from ecluse.catalog import files
+from ecluse.catalog.tables import (
+    Dataset,
+    File,
+    Inspection,
+    Label,
+    MigrationRow,
+    Prediction,
+    TrainingRun,
+    now,
+)
 from ecluse.errors import NotFound
 from ecluse.sentences import _
 
@@ -29,10 +39,9 @@ def dataset_of(transaction: Transaction, user_id: str, dataset_id: str) -> Datas
 def dataset_by_url(transaction: Transaction, user_id: str, url: str) -> Dataset:
     """The user's dataset whose upload returned this address, also if it was migrated since."""
     mine = select(Dataset).where(Dataset.user_id == user_id)
-    moved = select(MigrationRow.row_id).where(
-        MigrationRow.table_name == "datasets", MigrationRow.before["url"].as_string() == url
-    )
-    dataset = transaction.scalar(mine.where(Dataset.url == url)) or transaction.scalar(
+    there = select(File.row_id).where(File.table_name == "datasets", File.url == url)
+    moved = select(MigrationRow.row_id).where(MigrationRow.table_name == "datasets", MigrationRow.url == url)
+    dataset = transaction.scalar(mine.where(Dataset.id.in_(there))) or transaction.scalar(
         mine.where(Dataset.id.in_(moved))
     )
     if dataset is None:
@@ -160,7 +169,9 @@ def touch_dataset(transaction: Transaction, dataset_id: str) -> None:
 def remove_dataset(transaction: Transaction, user_id: str, dataset_id: str) -> str | None:
     """Where the table that is forgotten lies at this moment; None where there is none."""
     mine = (Dataset.id == dataset_id, Dataset.user_id == user_id)
-    return transaction.scalar(delete(Dataset).where(*mine).returning(Dataset.url))
+    if transaction.scalar(delete(Dataset).where(*mine).returning(Dataset.id)) is None:
+        return None
+    return next(iter(files.remove(transaction, "datasets", [dataset_id])), None)
 
 
 def digest_of(transaction: Transaction, user_id: str, dataset_id: str | None) -> str | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import Prediction, now
+from ecluse.catalog.tables import File, Prediction, now
 from ecluse.errors import NotFound
 from ecluse.sentences import _
 
@@ -36,7 +36,9 @@ def ranking_of(transaction: Transaction, prediction_id: str) -> bytes | None:
 
 def prediction_by_key(transaction: Transaction, user_id: str, key: str) -> Prediction:
     """The user's prediction stored under exactly this key."""
-    found = transaction.scalar(select(Prediction).where(Prediction.key == key, Prediction.user_id == user_id))
+    found = transaction.scalar(
+        select(Prediction).where(Prediction.id.in_(_with_key(user_id, key)), Prediction.user_id == user_id)
+    )
     if found is None:
         raise NotFound(
             _("No prediction of yours is stored at %(value)s. See: GET /api/predictions", value=key)
@@ -100,10 +102,6 @@ def set_done(
         .where(Prediction.id == prediction_id, Prediction.status.in_((*ACTIVE, "done")))
         .values(
             status="done",
-            key=key,
-            url=url,
-            size_bytes=size_bytes,
-            sha256=sha256,
             rows=rows,
             flagged=flagged,
             summary=summary,
@@ -113,7 +111,12 @@ def set_done(
         )
         .returning(Prediction.id)
     )
-    return done.first() is not None
+    if done.first() is None:
+        return False
+    row = transaction.get_one(Prediction, prediction_id)
+    row.key, row.url, row.size_bytes, row.sha256 = key, url, size_bytes, sha256
+    transaction.flush()
+    return True
 
 
 def cancel_prediction(transaction: Transaction, job_id: str) -> bool:
@@ -138,6 +141,13 @@ def set_ended(transaction: Transaction, prediction_id: str, status: str, error: 
         update(Prediction)
         .where(Prediction.id == prediction_id, Prediction.status.in_(ACTIVE))
         .values(status=status, error=error, finished_at=now())
+    )
+
+
+def _with_key(user_id: str, key: str) -> Select[str]:
+    """The predictions of a user whose result was stored under a key."""
+    return select(File.row_id).where(
+        File.user_id == user_id, File.table_name == "predictions", File.key == key
     )
 
 

@@ -131,7 +131,6 @@ def set_done(
             status="done",
             version=version,
             metrics=metrics,
-            model_path=model_path,
             error=None,
             finished_at=now(),
         )
