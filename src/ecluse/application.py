@@ -94,8 +94,17 @@ class Application:
     tags: Mapping[str, str] = field(default_factory=dict)
     #: Addresses to which files are sent: a body of any other is held to a megabyte.
     uploads: tuple[str, ...] = ()
+    #: What there is to say of its trainings: `tracking.kinds.TrackedRuns`.
+    runs: str = ""
+    #: A template that is part of the page of every run, such as "birds/_run.html"; it is given `run`.
+    run_part: str = ""
     #: What a web process holds for it: `Callable[[FastAPI], None]`, called once when the process begins.
     web: str = ""
+    #: Its card on the first page, the template `_home.html`: `(transaction, user) -> dict` of what that needs.
+    card: str = ""
+    #: Its newest results: `(transaction, user_id, versions, limit, say) -> list[web.pages.home.Result]`; `versions` are
+    #: the newest of its models.
+    latest: str = ""
     #: Filters of its templates: `(language, value) -> text`.
     filters: Mapping[str, str] = field(default_factory=dict)
     #: Modules of its tables (`catalog.tables.Base`), whose names begin with its own. A folder `migrations` of its
@@ -223,7 +232,8 @@ def failures() -> list[Refused]:
 
 def references(application: Application) -> Iterator[str]:
     """Every reference of an application: what it brings beside data."""
-    for name in ("settings", "web", "hand_over", "rows", "pages", "api", "jobs", "due", "after_jobs"):
+    single = ("settings", "card", "latest", "runs", "web", "hand_over")
+    for name in (*single, "rows", "pages", "api", "jobs", "due", "after_jobs"):
         value = getattr(application, name)
         yield from [value] if isinstance(value, str) and value else value
     yield from application.filters.values()

@@ -9,12 +9,15 @@ from typing import Any
 import click
 
 from ecluse import tracking
-from ecluse.apps.fraud.actions import main as workflows
+from ecluse.application import load
 from ecluse.catalog import runs as run_rows
 from ecluse.catalog.runs import Point, Wanted
 from ecluse.catalog.tables import Run
 from ecluse.cli.output import Record, Rows, reports, say
-from ecluse.cli.session import acting, finish, home_option, user_option
+from ecluse.cli.session import acting, home_option, user_option
+from ecluse.errors import CannotRepeat
+from ecluse.sentences import _
+from ecluse.tracking.kinds import tracked_runs
 
 _FIELDS = (
     "id", "application", "kind", "name", "status", "parameters", "tags", "metrics", "artifacts", "subject", "exports",
@@ -44,9 +47,7 @@ def runs() -> None:
 
 
 @runs.command("list")
-@click.option(
-    "--application", help="Runs of this application alone: fraud, city, plants, or one of your own."
-)
+@click.option("--application", help="Runs of this application alone.")
 @click.option("--name", help="Runs of this model alone.")
 @click.option("--kind", help="Runs of this kind alone, such as search or finetune.")
 @click.option("--status", type=click.Choice(run_rows.STATUSES))
@@ -85,7 +86,7 @@ def list_runs(
     if total > len(rows):
         say(f"{len(rows)} of {total} runs. For more: --limit {min(total, 1000)}")
     metric = None if sort in run_rows.COLUMNS else sort
-    items = [_fields(row) | _figure(row, metric) for row in rows]
+    items = [run_fields(row) | _figure(row, metric) for row in rows]
     shown = ("id", "application", "name", "kind", "status", "metric", "value", "version", "created_at")
     return Rows(items, shown, "No runs yet.")
 
@@ -100,7 +101,7 @@ def show_run(run_id: str, email: str | None, home: Path | None) -> Record:
     with acting(home, email) as (runtime, user), runtime.catalog.read() as transaction:
         found = tracking.read(transaction, user.id, run_id)
     curves = {name: [asdict(point) for point in points] for name, points in found.curves.items()}
-    fields = _fields(found.run) | {"aliases": list(found.aliases), "metrics_by_step": curves}
+    fields = run_fields(found.run) | {"aliases": list(found.aliases), "metrics_by_step": curves}
     return Record(fields, "\n\n".join(_told(found)))
 
 
@@ -112,25 +113,18 @@ def show_run(run_id: str, email: str | None, home: Path | None) -> Record:
 def repeat(run_id: str, email: str | None, home: Path | None) -> Record:
     """Train again what the training RUN_ID trained, by its record and no clock: every file the same.
 
-    Of a fraud training, refused where the table or a library is another than it was, or a file comes out differently.
+    Of a model of a table, refused where the table or a library is another than it was, or a file comes out differently.
     Of a classifier of images, the same split and settings; the answer names the files that are the same, and those that
     are not, such as those that say how long it took.
     """
     with acting(home, email) as (runtime, user):
         with runtime.catalog.read() as transaction:
-            application = run_rows.run_of(transaction, user.id, run_id).application
-        if application == "plants":
-            from ecluse.apps.plants.commands.training import repeated
-
-            return repeated(runtime, user, run_id)
-        run = workflows.start_repeat(runtime, user.id, run_id)
-        finish(runtime, user, run.job_id or "", f"Training {run.model_name} again")
-        with runtime.catalog.read() as transaction:
-            made = run_rows.run_of(transaction, user.id, run.id)
-    text = (
-        f"{made.name}@{made.version}: the same {len(made.artifacts)} files, by SHA-256, as run {run_id} left."
-    )
-    return Record(_fields(made), text)
+            run = run_rows.run_of(transaction, user.id, run_id)
+        command = tracked_runs(run.application).repeat_command
+        if not command:
+            raise CannotRepeat(_("Runs of %(application)s are not repeated.", application=run.application))
+        record: Record = load(command)(runtime, user, run_id)
+        return record
 
 
 @runs.command("compare")
@@ -156,7 +150,7 @@ def compare(run_ids: tuple[str, ...], email: str | None, home: Path | None) -> R
         ),
     ]
     fields = {
-        "runs": [_fields(run) for run in found.runs],
+        "runs": [run_fields(run) for run in found.runs],
         "parameters": [asdict(one) | {"differs": one.differs} for one in found.parameters],
         "metrics": [asdict(one) | {"differs": one.differs} for one in found.metrics],
         "curves": {
@@ -167,7 +161,8 @@ def compare(run_ids: tuple[str, ...], email: str | None, home: Path | None) -> R
     return Record(fields, "\n\n".join(parts))
 
 
-def _fields(run: Run) -> dict[str, Any]:
+def run_fields(run: Run) -> dict[str, Any]:
+    """A run as a command answers it."""
     return {name: getattr(run, name) for name in _FIELDS}
 
 

@@ -1,6 +1,6 @@
 """Track trainings of every application: parameters, metrics by step, tags, artifacts; read and compare them.
 
-    with tracking.start(catalog, user_id, "plants", "leaves", kind="features", parameters={"epochs": 20}) as run:
+    with tracking.start(catalog, user_id, "birds", "wings", kind="features", parameters={"epochs": 20}) as run:
         run.log(1, train_loss=0.61, validation_accuracy=0.84)
 
 A name is flat: letters, digits, `_`, `-`, `.`. A metric is a finite number; one that is not becomes the tag
@@ -21,6 +21,7 @@ from ecluse.catalog.runs import Curves, Point
 from ecluse.catalog.tables import Run
 from ecluse.errors import EcluseError, InvalidInput, JobCancelled
 from ecluse.sentences import _
+from ecluse.tracking.kinds import tracked_runs
 
 __all__ = [
     "Compared",
@@ -40,19 +41,6 @@ __all__ = [
     "tracker",
 ]
 
-#: The figure a run is judged by, for each application; the first of them that it has.
-MAIN: Final[Mapping[str, tuple[str, ...]]] = {
-    "fraud": ("average_precision", "best_validation_average_precision", "roc_auc"),
-    "plants": (
-        "served_accuracy",
-        "test_accuracy",
-        "accuracy",
-        "validation_accuracy",
-        "log_loss",
-        "validation_loss",
-    ),
-    "city": ("flow.absolute_error", "bikes.absolute_error"),
-}
 _LOWER: Final = ("loss", "error", "brier")
 _HIGHER: Final = ("accuracy", "precision", "recall", "f1", "auc")
 
@@ -270,7 +258,7 @@ def figures_of(run: Run) -> tuple[Figure, ...]:
 
 def main_metric(run: Run) -> Figure | None:
     """Return the figure a run is judged by; None while it has none."""
-    known = MAIN.get(run.application, ())
+    known = tracked_runs(run.application).main
     name = next((name for name in known if name in run.metrics), next(iter(sorted(run.metrics)), None))
     return None if name is None else Figure(name, run.metrics[name], better_way(name))
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ecluse.catalog.runs import Curves, Point
 from ecluse.tracking import Compared, better_way
+from ecluse.tracking.kinds import tracked_runs
 from ecluse.web.charts import AXIS_TEXT, Chart, axis, axis_labels, frame, line_of, tooltip
 from ecluse.web.i18n import Words
 
@@ -98,8 +99,8 @@ def main_meaning(name: str, say: Words) -> str:
 
 def step_name(application: str, say: Words) -> str:
     """What a step of a run is."""
-    steps = {"fraud": say._("trial"), "plants": say._("epoch"), "city": say._("number of trees")}
-    return steps.get(application, say._("step"))
+    step = tracked_runs(application).step
+    return say._(step) if step else say._("step")
 
 
 def figure_text(value: float, say: Words) -> str:

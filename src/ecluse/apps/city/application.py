@@ -12,7 +12,10 @@ APPLICATION: Final = Application(
     title=N_("City"),
     order=20,
     icon='<path d="M3 17h14M5 17V8l4-2v11m0-8h6v8"/><path d="M11.5 12h1m-1 2.5h1"/>',
+    runs="ecluse.apps.city.runs:RUNS",
+    card="ecluse.apps.city.pages.home:card",
     pages=(
+        "ecluse.apps.city.pages.home:router",
         "ecluse.apps.city.pages.periods:router",
         "ecluse.apps.city.pages.arcs:router",
         "ecluse.apps.city.pages.days:router",

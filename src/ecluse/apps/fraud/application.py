@@ -44,6 +44,9 @@ APPLICATION: Final = Application(
         "labels": "ecluse.catalog.tables:Label",
         "inspections": "ecluse.catalog.tables:Inspection",
     },
+    runs="ecluse.apps.fraud.runs:RUNS",
+    card="ecluse.apps.fraud.pages.home:card",
+    latest="ecluse.apps.fraud.pages.home:latest",
     uploads=("/api/upload", "/fraud/upload"),
     jobs=(
         "ecluse.apps.fraud.jobs.main:KINDS",

@@ -15,6 +15,7 @@ APPLICATION: Final = Application(
             "ecluse.apps.mlflow.commands:mlflow", "Show trainings in MLflow, and serve it behind the sign-in."
         )
     },
+    run_part="mlflow/_run.html",
     jobs=("ecluse.apps.mlflow.jobs:KINDS",),
     due=("ecluse.apps.mlflow.jobs:queue_due",),
     after_jobs=("ecluse.apps.mlflow.jobs:after_job",),

@@ -29,6 +29,9 @@ APPLICATION: Final = Application(
         )
     },
     owned={"sets_of_images": "ecluse.catalog.tables:ImageSet"},
+    runs="ecluse.apps.plants.runs:RUNS",
+    card="ecluse.apps.plants.pages.home:card",
+    latest="ecluse.apps.plants.pages.home:latest",
     uploads=(
         "/api/plants/sets",
         "/api/plants/predict",

@@ -9,12 +9,13 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from ecluse import tracking
-from ecluse.apps.fraud.actions import main as workflows
 from ecluse.catalog import runs
 from ecluse.catalog.runs import Curves, Wanted
 from ecluse.catalog.tables import Run
-from ecluse.errors import InvalidInput
+from ecluse.errors import CannotRepeat, InvalidInput
+from ecluse.runtime import Runtime
 from ecluse.sentences import _
+from ecluse.tracking.kinds import tracked_runs
 from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
@@ -151,8 +152,8 @@ def show(run: str, runtime: RuntimeDep, user: CurrentUser) -> RunDetails:
 
 @router.post("/runs/{run}/repeat", status_code=202, responses=answers(404, 422))
 def repeat(run: str, runtime: RuntimeDep, user: CurrentUser) -> Accepted:
-    """Train again what a fraud training trained, by its record and no clock: every file the same, or it fails."""
-    made = workflows.start_repeat(runtime, user.user.id, run)
+    """Train again what a run trained, by its record; its application says what comes out the same."""
+    made = start_repeat(runtime, user.user.id, run)
     return Accepted(job=made.job_id or "", status_url=f"/api/status/{made.job_id}", training=made.id)
 
 
@@ -162,6 +163,21 @@ def metrics(run: str, runtime: RuntimeDep, user: CurrentUser) -> dict[str, list[
     with runtime.catalog.read() as transaction:
         row = runs.run_of(transaction, user.user.id, run)
         return _points(runs.curves_of(transaction, row.id))
+
+
+def start_repeat(runtime: Runtime, user_id: str, run_id: str) -> Any:
+    """Queue a training that makes again what a run made; the new run, with its `id` and `job_id`.
+
+    Raises:
+        NotFound: the user has no such run.
+        CannotRepeat: it cannot be made again.
+    """
+    with runtime.catalog.read() as transaction:
+        run = runs.run_of(transaction, user_id, run_id)
+    repeat_run = tracked_runs(run.application).repeat
+    if repeat_run is None:
+        raise CannotRepeat(_("Runs of %(application)s are not repeated.", application=run.application))
+    return repeat_run(runtime, user_id, run_id)
 
 
 def condition_of(text: str) -> dict[str, str]:

@@ -10,11 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from ecluse import tracking
-from ecluse.apps.fraud.actions import main as workflows
-from ecluse.apps.fraud.rows import datasets
-from ecluse.apps.plants import rows as images
-from ecluse.apps.plants import training
-from ecluse.apps.plants.pages.recipes import recipe_texts
+from ecluse.application import applications, parts
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.runs import Wanted
@@ -22,7 +18,8 @@ from ecluse.catalog.tables import ModelVersion, Run, now
 from ecluse.errors import CannotRepeat, InvalidInput, JobNotFound
 from ecluse.runtime import Runtime
 from ecluse.tracking import Figure, Tracked
-from ecluse.web.api.runs import condition_of, ids_of
+from ecluse.tracking.kinds import tracked_runs
+from ecluse.web.api.runs import condition_of, ids_of, start_repeat
 from ecluse.web.comparison import headline
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
@@ -179,19 +176,11 @@ def show_run(request: Request, run_id: str, runtime: RuntimeDep, user: CurrentUs
 def repeat(request: Request, run_id: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Train again by the record of a run, and go to the run that does."""
     try:
-        made_id = _start_repeat(runtime, user.user.id, run_id)
+        made = start_repeat(runtime, user.user.id, run_id)
     except CannotRepeat as refused:
         context = _context(request, runtime, user.user.id, run_id) | {"refused": str(refused)}
         return render(request, "run.html", context, status=refused.status)
-    return RedirectResponse(f"/runs/{made_id}", status_code=303)
-
-
-def _start_repeat(runtime: Runtime, user_id: str, run_id: str) -> str:
-    with runtime.catalog.read() as transaction:
-        application = runs.run_of(transaction, user_id, run_id).application
-    if application == training.APPLICATION:
-        return training.repeat_training(runtime, user_id, run_id).id
-    return workflows.start_repeat(runtime, user_id, run_id).id
+    return RedirectResponse(f"/runs/{made.id}", status_code=303)
 
 
 @router.get("/runs/{run_id}/live")
@@ -208,18 +197,14 @@ def seconds_of(run: Run) -> float | None:
 
 
 def application_names(say: Words) -> dict[str, str]:
-    return {"fraud": say._("Fraud"), "city": say._("City"), "plants": say._("Plants")}
+    return {application.name: say._(application.title) for application in applications() if application.title}
 
 
 def kind_names(say: Words) -> dict[str, str]:
     """What kinds of trainings there are, in a few words."""
     return {
-        "search": say._("Search"),
-        "ensemble": say._("Ensemble of references"),
-        "retraining": say._("Trained again"),
-        "learning": say._("Learned from labels"),
-        "forecast": say._("Forecast"),
-    } | {key: recipe.name for key, recipe in recipe_texts(say).items()}
+        kind: say._(words) for _application, known in parts("runs") for kind, words in known.kinds.items()
+    }
 
 
 def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> dict[str, Any]:
@@ -228,18 +213,15 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
         tracked = tracking.read(transaction, user_id, run_id)
         run = tracked.run
         version = _version_of(transaction, run)
-        table = run.subject.get("dataset_id")
-        names = datasets.filenames(transaction, user_id, [table]) if table else {}
-        set_id = run.subject.get("set_id")
-        image_set = images.find_set(transaction, user_id, set_id) if set_id else None
+        facts = tracked_runs(run.application).facts(transaction, run)
     progress = _progress(runtime, run, say)
     is_active = run.status in runs.ACTIVE
     return {
         "run": run,
         "aliases": tracked.aliases,
         "version": version,
-        "table": (table, names[table]) if table in names else None,
-        "image_set": image_set,
+        "facts": facts,
+        "run_parts": [application.run_part for application in applications() if application.run_part],
         "seconds": seconds_of(run),
         "main": _main(tracked, version, say),
         "figures": run_charts(tracked.curves, run.application, say),
@@ -249,10 +231,8 @@ def _context(request: Request, runtime: Runtime, user_id: str, run_id: str) -> d
         ],
         "parameters": sorted(run.parameters.items()),
         "tags": sorted(run.tags.items()),
-        "can_repeat": version is not None
-        and (
-            run.application == training.APPLICATION or (run.application == "fraud" and run.kind == "search")
-        ),
+        "can_repeat": version is not None and tracked_runs(run.application).may_repeat(run),
+        "repeat_words": tracked_runs(run.application).repeat_words,
         "refused": None,
         "progress": progress,
         "poll": poll_seconds(run) if is_active else None,

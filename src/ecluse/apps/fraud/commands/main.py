@@ -21,9 +21,13 @@ from ecluse.apps.fraud.rows import predictions
 from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.apps.fraud.tables.meaning import fraud_means
 from ecluse.catalog import models
+from ecluse.catalog import runs as run_rows
+from ecluse.catalog.tables import User
 from ecluse.cli.output import Record, progress, reports
+from ecluse.cli.runs import run_fields
 from ecluse.cli.session import acting, finish, home_option, user_option
 from ecluse.errors import InvalidInput
+from ecluse.runtime import Runtime
 
 _file = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
@@ -263,3 +267,15 @@ def _report_text(name: str, version: str, report: TrainedReport) -> str:
 
 for command in watching.COMMANDS:
     fraud.add_command(command)
+
+
+def repeated(runtime: Runtime, user: User, run_id: str) -> Record:
+    """Train again what a run trained, and wait for it."""
+    run = workflows.start_repeat(runtime, user.id, run_id)
+    finish(runtime, user, run.job_id or "", f"Training {run.model_name} again")
+    with runtime.catalog.read() as transaction:
+        made = run_rows.run_of(transaction, user.id, run.id)
+    text = (
+        f"{made.name}@{made.version}: the same {len(made.artifacts)} files, by SHA-256, as run {run_id} left."
+    )
+    return Record(run_fields(made), text)
