@@ -37,6 +37,7 @@ from ecluse.errors import (
 )
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.runtime import Runtime
+from ecluse.sentences import pack, unpack
 from ecluse.storage import join_key
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def to_bytes(figures: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> 
 
     if unfit := [name for name, array in arrays.items() if array.dtype.hasobject or name in _TAKEN]:
         raise ValueError(f"{unfit} are no arrays of numbers, or bear a name that is taken")
-    text = json.dumps(figures, allow_nan=False).encode()
+    text = json.dumps(pack(figures), allow_nan=False).encode()
     content: dict[str, Any] = {_FIGURES: np.frombuffer(text, np.uint8), **arrays}
     file = io.BytesIO()
     np.savez(file, **content)
@@ -218,7 +219,7 @@ def from_bytes(data: bytes | None) -> tuple[dict[str, Any], dict[str, NDArray[An
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        figures = json.loads(arrays.pop(_FIGURES).tobytes())
+        figures = unpack(json.loads(arrays.pop(_FIGURES).tobytes()))
     except (ValueError, KeyError, OSError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         logger.warning("A checkpoint cannot be read, and its work begins anew: %r", error)
         return None

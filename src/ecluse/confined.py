@@ -41,7 +41,7 @@ from typing import IO, Any, Final, NoReturn
 
 from ecluse import errors
 from ecluse.errors import EcluseError, ReaderStopped
-from ecluse.sentences import from_json, to_json
+from ecluse.sentences import from_json, pack, to_json, unpack
 from ecluse.settings import inherited, replace_variables
 
 MIB: Final = 1 << 20
@@ -284,6 +284,13 @@ def _sentence(value: Any) -> str:
     return text if len(text) <= MOST_SAID else str(text[:MOST_SAID])
 
 
+def _unpacked(answer: Any) -> Any:
+    try:
+        return unpack(answer)
+    except (ValueError, RecursionError) as error:
+        raise ReaderStopped("crash", 0, detail=repr(error)) from error
+
+
 def _answer_of(conversation: _Conversation, limits: Limits, log: IO[bytes]) -> Answer:
     """Return the answer, or what kept the reader from giving one."""
     if conversation.too_long:
@@ -295,7 +302,7 @@ def _answer_of(conversation: _Conversation, limits: Limits, log: IO[bytes]) -> A
     logger.debug("A reader ended: status %(status)s, %(peak)s bytes at most, %(work)s s", conversation.ended)
     if conversation.is_whole:
         return Answer(
-            conversation.last["answer"],
+            _unpacked(conversation.last["answer"]),
             conversation.data,
             int(conversation.ended["peak"]),
             float(conversation.ended["work"]),
@@ -555,7 +562,7 @@ def _serve(job: socket.socket) -> NoReturn:
         module, _, name = request["function"].partition(":")
         result = getattr(importlib.import_module(module), name)(tell, data, **request["arguments"])
         answer = result if isinstance(result, Beside) else Beside(result, b"")
-        say({"answer": answer.value, "size": len(answer.data)}, answer.data)
+        say({"answer": pack(answer.value), "size": len(answer.data)}, answer.data)
     except EcluseError as error:
         say({"error": type(error).__name__, "message": to_json(str(error))})
     except MemoryError:

@@ -166,10 +166,16 @@ def pack(document: Any) -> Any:
 
 
 def unpack(document: Any) -> Any:
-    """Return a document as it was packed, its sentences again knowing what they are made of."""
+    """Return a document as it was packed, its sentences again knowing what they are made of.
+
+    Raises ValueError where what is beside it is not what `pack` writes.
+    """
     if not isinstance(document, Mapping) or SENTENCES not in document:
         return document
-    table = {text: from_json(value) for text, value in document[SENTENCES]}
+    try:
+        table = {text: from_json(value) for text, value in document[SENTENCES]}
+    except TypeError as error:
+        raise ValueError(f"not a packed document: {error!r}") from error
     if document.keys() == {SENTENCES, "document"}:
         return _revived(document["document"], table)
     return _revived({name: part for name, part in document.items() if name != SENTENCES}, table)

@@ -31,7 +31,7 @@ import polars as pl
 
 from ecluse.apps.city.tables import DAILY, WHOLE
 from ecluse.errors import ObjectNotFound
-from ecluse.sentences import _
+from ecluse.sentences import _, pack, unpack
 from ecluse.storage import Cache, ObjectInfo, ObjectStore, join_key
 from ecluse.storage.side_by_side import transfer_all
 
@@ -168,7 +168,7 @@ class Curated:
         """Write down which sources could not be read, and why; an empty mapping where all could."""
         if dict(failures) != self.failures():
             self._store.put(
-                _FAILURES, json.dumps(dict(failures), ensure_ascii=False, sort_keys=True).encode()
+                _FAILURES, json.dumps(pack(dict(failures)), ensure_ascii=False, sort_keys=True).encode()
             )
 
     # Look
@@ -176,7 +176,7 @@ class Curated:
     def failures(self) -> dict[str, str]:
         """Source → why its raw files could not be read when they were last looked at; what was read before stays."""
         try:
-            found: dict[str, str] = json.loads(self._store.get(_FAILURES))
+            found: dict[str, str] = unpack(json.loads(self._store.get(_FAILURES)))
         except ObjectNotFound:
             return {}
         return found
@@ -306,7 +306,7 @@ class Curated:
 
     def _json(self, key: str) -> dict[str, Any] | None:
         try:
-            told: dict[str, Any] = json.loads(self._store.get(key))
+            told: dict[str, Any] = unpack(json.loads(self._store.get(key)))
         except ObjectNotFound:
             return None
         if told["layout"] != LAYOUT:
@@ -314,7 +314,7 @@ class Curated:
         return {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
 
     def _put_json(self, key: str, what: Part | Batch) -> None:
-        self._store.put(key, json.dumps(vars(what), ensure_ascii=False, sort_keys=True).encode())
+        self._store.put(key, json.dumps(pack(vars(what)), ensure_ascii=False, sort_keys=True).encode())
 
     def _put(self, folder: str, origin: str, rows: pl.DataFrame, told: Mapping[str, Any]) -> Part:
         before = self._part_of(folder, _checked(origin))

@@ -25,7 +25,7 @@ from ecluse.apps.plants.plan import Plan
 from ecluse.apps.plants.recipe import Epoch, Example, Learned, Lesson, Teaching
 from ecluse.apps.plants.seen import Seen
 from ecluse.errors import PlantsError, TrainingDiverged, UnreadableImage
-from ecluse.sentences import _
+from ecluse.sentences import _, from_json, to_json
 from ecluse.settings import surrounding
 
 #: Seconds between two looks at what was told, and how long processes have to end by themselves.
@@ -104,7 +104,8 @@ def _pass_on(folder: Path, process: subprocess.Popen[bytes], teaching: Teaching)
             for line in told:
                 said = json.loads(line)
                 if "report" in said:
-                    last = tuple(said["report"])
+                    stage, fraction, message = said["report"]
+                    last = stage, fraction, from_json(message)
                 if "epoch" in said:
                     teaching.epoch(Epoch(**said["epoch"]))
                 if "saved" in said:
@@ -119,7 +120,7 @@ def _result(folder: Path, plan: Plan, returned: int) -> Learned:
     failed = folder / "failed"
     if failed.exists():
         name, message = json.loads(failed.read_text(encoding="utf-8"))
-        raise ERRORS[name](message)
+        raise ERRORS[name](from_json(message))
     if returned != 0 or not (folder / "learned.json").exists():
         log = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise PlantsError(
@@ -148,7 +149,7 @@ class _Told:
         """Raises where no one is left to report to: neither the job's process nor torchrun ends this one if killed."""
         if os.getppid() != self.starter or not _lives(self.job):
             raise SystemExit(3)
-        self._say(report=(stage, fraction, message))
+        self._say(report=(stage, fraction, to_json(message)))
 
     def epoch(self, epoch: Epoch) -> None:
         self._say(epoch=asdict(epoch))
@@ -233,7 +234,9 @@ def main(arguments: Sequence[str]) -> None:
             threads=content["threads"], group=Together(),
         )  # fmt: skip
     except tuple(ERRORS.values()) as error:
-        (folder / "failed").write_text(json.dumps([type(error).__name__, str(error)]), encoding="utf-8")
+        (folder / "failed").write_text(
+            json.dumps([type(error).__name__, to_json(str(error))]), encoding="utf-8"
+        )
         raise
     finally:
         distributed.destroy_process_group()
