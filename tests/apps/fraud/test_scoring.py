@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -15,12 +16,15 @@ from hypothesis import strategies as st
 
 from ecluse.apps.fraud.evaluation.metrics import average_precision
 from ecluse.apps.fraud.sample import generate
+from ecluse.apps.fraud.scoring.reasons import as_written, kept_sentences, with_sentences
 from ecluse.apps.fraud.scoring.results import known_labels, write_scores
 from ecluse.apps.fraud.scoring.scoring import FraudModel, check_columns, load_model, score_frame, score_table
 from ecluse.apps.fraud.tables.dataset import open_table
 from ecluse.apps.fraud.training.training import TrainingPlan, train
 from ecluse.errors import ColumnsMissing, InvalidInput, JobCancelled, ModelUnreadable
 from ecluse.formulas import neutralise_formulas
+from ecluse.sentences import Sentence
+from ecluse.web.i18n import Words
 
 PLAN = TrainingPlan(
     "is_fraud",
@@ -327,3 +331,27 @@ def test_what_a_person_says_of_a_row_counts_before_what_the_table_says(tmp_path:
         assert known is not None
         assert known.tolist() == [1, 1, -1, 0]
         assert known_labels(table, "other", "yes", {}) is None
+
+
+def test_reasons_are_kept_as_sentences_beside_the_frame_and_said_in_french(
+    model: FraudModel, folder: Path
+) -> None:
+    rows = raw(folder).head(60)
+    with kept_sentences() as sentences:
+        frame = score_frame(model, rows, reasons_for="all")
+    texts = {text for rank in (1, 2, 3) for text in frame[f"reason_{rank}"].to_list() if text is not None}
+    assert texts
+    assert all(isinstance(sentences[text], Sentence) for text in texts)
+    shown = with_sentences(frame.row(0, named=True), sentences)
+    assert shown == frame.row(0, named=True)
+    assert isinstance(shown["reason_1"], Sentence)
+    french = [Words("fr").phrase(sentence) for sentence in sentences.values()]
+    assert [text for text in french if re.search(r" usual| seen | days|deviations|training", text)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "french"), [("12.50", "12,50"), ("1270", "1270"), ("a1.5", "a1.5"), ("-0.0", "-0,0")]
+)
+def test_a_number_of_a_table_keeps_its_digits(text: str, french: str) -> None:
+    assert as_written(text) == text
+    assert Words("fr").phrase(as_written(text)) == french

@@ -15,6 +15,7 @@ from ecluse.apps.fraud.ensembles.ensemble import Ensemble, Floats, Judgement
 from ecluse.apps.fraud.risk import medium_share, risk_levels
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, REFERENCES, ScoreNames, kept_names
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores, scored_in_order
+from ecluse.apps.fraud.scoring.reasons import as_written, reason_columns
 from ecluse.apps.fraud.scoring.scoring import ColumnCheck, ReasonsFor, missing_message, near_columns
 from ecluse.apps.fraud.tables.columns import parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
@@ -156,11 +157,7 @@ def _reasons(
         words[wanted], effects[wanted] = _member_reasons(ensemble, raw[wanted], some)
     elif len(wanted):
         words[wanted], effects[wanted] = ensemble.anomaly.reasons(parsed[wanted], matrix[wanted])
-    columns: list[pl.Series] = []
-    for rank in range(REASONS):
-        columns.append(pl.Series(f"reason_{rank + 1}", words[:, rank].tolist(), dtype=pl.String))
-        columns.append(_known(f"reason_{rank + 1}_effect", effects[:, rank]))
-    return pl.DataFrame(columns)
+    return reason_columns(words, [_known("effect", effects[:, rank]) for rank in range(REASONS)])
 
 
 def _member_reasons(
@@ -194,4 +191,5 @@ def _shown(name: str, value: object) -> str:
     text = "" if value is None else str(value).strip()
     if not text:
         return _("%(name)s missing", name=name)
-    return f"{name} {text if len(text) <= 60 else text[:59] + '…'}"
+    shown = text if len(text) <= 60 else text[:59] + "…"
+    return _("%(name)s %(number)s", name=name, number=as_written(shown))

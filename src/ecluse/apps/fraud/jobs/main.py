@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -47,7 +47,8 @@ from ecluse.sentences import N_, _
 from ecluse.storage import join_key, safe_filename, timestamp
 
 if TYPE_CHECKING:
-    from ecluse.apps.fraud.scoring.results import Known
+    from ecluse.apps.fraud.scoring.results import Known, ScoreSummary
+    from ecluse.apps.fraud.scoring.scorers import Scorer
     from ecluse.apps.fraud.tables.dataset import Table
     from ecluse.apps.fraud.training.record import TrainingRecord
 
@@ -450,6 +451,8 @@ def _score(
             known = _unseen_labels(runtime, version, files, dataset, table)
             result_format: Literal["csv", "parquet"] = "parquet" if prediction.format == "parquet" else "csv"
             summary = write_scores(batches, result, result_format, known)
+            if reasons != "none":
+                summary = replace(summary, top=_with_sentences(scorer, table, summary, columns or {}))
             own = own_values(
                 table,
                 summary.top_places,
@@ -476,6 +479,19 @@ def _score(
     if not recorded:
         store.delete(key)
         raise JobCancelled(_("The scoring was cancelled."))
+
+
+def _with_sentences(
+    scorer: Scorer, table: Table, summary: ScoreSummary, columns: Mapping[str, str]
+) -> tuple[dict[str, Any], ...]:
+    """Return the riskiest rows with their reasons as sentences: columns of a file hold their English alone."""
+    from ecluse.apps.fraud.scoring.own_values import rows_at
+    from ecluse.apps.fraud.scoring.reasons import kept_sentences, with_sentences
+
+    names = {name: columns.get(name, name) for name in scorer.required_columns}
+    with kept_sentences() as sentences:
+        scorer.score_frame(rows_at(table, summary.top_places, names), reasons_for="all")
+    return tuple(with_sentences(row, sentences) for row in summary.top)
 
 
 def _model_files(

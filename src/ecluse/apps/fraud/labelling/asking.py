@@ -33,6 +33,7 @@ from ecluse.apps.fraud.labelling.questions import QUESTIONS, QuestionSet, choose
 from ecluse.apps.fraud.labelling.scoring import margins_of, probabilities
 from ecluse.apps.fraud.risk import medium_alerts
 from ecluse.apps.fraud.scoring.columns import REASONS
+from ecluse.apps.fraud.scoring.reasons import kept_sentences
 from ecluse.apps.fraud.scoring.scorers import Scorer
 from ecluse.apps.fraud.scoring.scoring import missing_message
 from ecluse.apps.fraud.tables.columns import ColumnSpec, infer_columns, parse_columns
@@ -306,13 +307,15 @@ def _reasons(scorer: Scorer, rows: pl.DataFrame) -> list[list[tuple[str, float]]
     """Per row, the reasons of its score and their effects, the strongest first."""
     if not rows.height:
         return []
+    with kept_sentences() as sentences:
+        scored = scorer.score_frame(rows, reasons_for="all").to_dicts()
     return [
         [
-            (str(row[f"reason_{rank}"]), float(row[f"reason_{rank}_effect"]))
+            (sentences[row[f"reason_{rank}"]], float(row[f"reason_{rank}_effect"]))
             for rank in range(1, REASONS + 1)
             if row[f"reason_{rank}"] is not None and row[f"reason_{rank}_effect"] is not None
         ]
-        for row in scorer.score_frame(rows, reasons_for="all").to_dicts()
+        for row in scored
     ]
 
 

@@ -27,6 +27,7 @@ from ecluse.apps.fraud.pages.usual import COMMON
 from ecluse.apps.fraud.performance import AnyReport, EnsembleReport
 from ecluse.apps.fraud.rows import datasets, labels, predictions
 from ecluse.apps.fraud.scoring.columns import ANOMALY, REASONS, SCORE_COLUMNS, names_of
+from ecluse.apps.fraud.scoring.reasons import as_written
 from ecluse.catalog.tables import Prediction
 from ecluse.errors import JobNotFound, NotFound
 from ecluse.runtime import Runtime
@@ -216,8 +217,7 @@ def risky_row(row: Mapping[str, Any], columns: list[str], say: Words) -> Risky:
 def _cell(value: object, say: Words) -> str:
     """A value as the table has it, with the reader's decimal mark, as the reasons have theirs."""
     text = "" if value is None else str(value)
-    decimal = say.language == "fr" and re.fullmatch(r"-?\d+\.\d+", text)
-    return text.replace(".", ",") if decimal else text
+    return say.phrase(as_written(text))
 
 
 def to_the_minute(cell: str) -> str:

@@ -45,10 +45,7 @@ def own_values(
     wanted = [name for name in columns if mapping.get(name, name) in table.columns][:KEPT_COLUMNS]
     if not wanted or not places:
         return {}
-    scan = table.scan().select([pl.col(mapping.get(name, name)).alias(name) for name in wanted])
-    found = (scan.with_row_index("ecluse_place").filter(pl.col("ecluse_place").is_in(list(places)))).collect(
-        engine="streaming"
-    )
+    found = rows_at(table, places, {name: mapping.get(name, name) for name in wanted})
     by_place = {row[0]: [_shown(value) for value in row[1:]] for row in found.iter_rows()}
     references = {reference.column: reference for reference in sketch.columns} if sketch else {}
     usual = {
@@ -57,6 +54,13 @@ def own_values(
         if name in references and (said := usual_in(references[name])) is not None
     }
     return {"columns": wanted, "rows": [by_place[place] for place in places], "usual": usual}
+
+
+def rows_at(table: Table, places: Sequence[int], names: Mapping[str, str]) -> pl.DataFrame:
+    """Return the rows at some places (from 0), behind their place, with the columns {called so: named so there}."""
+    scan = table.scan().select([pl.col(there).alias(name) for name, there in names.items()])
+    chosen = scan.with_row_index("ecluse_place").filter(pl.col("ecluse_place").is_in(list(places)))
+    return chosen.collect(engine="streaming")
 
 
 def usual_in(reference: Reference) -> Usual | None:

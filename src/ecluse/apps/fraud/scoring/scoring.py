@@ -24,6 +24,7 @@ from ecluse.apps.fraud.features.selection import FeatureSelector
 from ecluse.apps.fraud.risk import risk_levels
 from ecluse.apps.fraud.scoring.columns import PROBABILITY, REASONS, kept_names
 from ecluse.apps.fraud.scoring.kept_scores import KeptScores, scored_in_order
+from ecluse.apps.fraud.scoring.reasons import reason_columns
 from ecluse.apps.fraud.tables.columns import ColumnSpec, parse_columns
 from ecluse.apps.fraud.tables.dataset import Table
 from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
@@ -339,12 +340,7 @@ def _reasons(
         part = np.ascontiguousarray(matrix[rows])
         shares = model.fitted.contributions(part)[:, :-1]
         words[rows], effects[rows] = _top_reasons(model, parsed[rows], part, shares)
-    columns: list[pl.Series] = []
-    for rank in range(REASONS):
-        columns.append(pl.Series(f"reason_{rank + 1}", words[:, rank].tolist(), dtype=pl.String))
-        effect = pl.Series(f"reason_{rank + 1}_effect", effects[:, rank]).fill_nan(None)
-        columns.append(effect)
-    return pl.DataFrame(columns)
+    return reason_columns(words, [pl.Series(effects[:, rank]).fill_nan(None) for rank in range(REASONS)])
 
 
 def _top_reasons(
@@ -386,11 +382,12 @@ def _words(
         raw = raw + 0.0  # -0.0 counts as 0.0 below, and must read like it
     rows = pl.DataFrame({"raw": raw, "value": values + np.float32(0)})
     alike = rows.unique(maintain_order=True)
-    said = pl.Series("said", _say_each(model, feature, alike["raw"], alike["value"].to_list()), pl.String)
+    said = np.array(_say_each(model, feature, alike["raw"], alike["value"].to_list()), dtype=object)
     spoken = rows.join(
-        alike.with_columns(said), on=["raw", "value"], how="left", nulls_equal=True, maintain_order="left"
+        alike.with_row_index("said"), on=["raw", "value"], how="left", nulls_equal=True, maintain_order="left"
     )
-    return np.array(spoken["said"].to_list(), dtype=object)
+    words: NDArray[np.object_] = said[spoken["said"].to_numpy()]
+    return words
 
 
 def _say_each(model: FraudModel, feature: Feature, raw: pl.Series, values: list[float]) -> list[str]:
@@ -421,7 +418,7 @@ def _say_each(model: FraudModel, feature: Feature, raw: pl.Series, values: list[
             said.append(_('%(name)s "%(value)s" rare or unseen in training', name=name, value=text))
         elif kind in ("level", "rate"):
             said.append(
-                f'{name} "{text}"'
+                _('%(name)s "%(value)s"', name=name, value=text)
                 if kind == "level"
                 else _(
                     '%(name)s "%(value)s" (%(share)s fraud in training)',
