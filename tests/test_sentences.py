@@ -135,6 +135,12 @@ def test_a_document_keeps_its_english_and_beside_it_what_its_sentences_are_made_
     assert pack({"a": 1}) == unpack({"a": 1}) == {"a": 1}
 
 
+@pytest.mark.parametrize("beside", [7, [7], [["a"]], [["a", None]], "text"])
+def test_a_document_of_a_stranger_that_was_not_packed_is_refused(beside: object) -> None:
+    with pytest.raises(ValueError, match="not a"):
+        unpack({SENTENCES: beside})
+
+
 @dataclass(frozen=True)
 class Column:
     reason: str
@@ -205,3 +211,13 @@ def test_kinds_are_what_they_are_called() -> None:
     assert isinstance(num(1), Number)
     assert isinstance(listing([]), Listing)
     assert num(float("nan"), ".1f") == "nan"
+
+
+def answer(tell: object, data: bytes) -> dict[str, object]:
+    return {"warnings": [MISSING]}
+
+
+def test_what_a_process_of_its_own_answers_keeps_its_sentences() -> None:
+    said = run("tests.test_sentences:answer", {}, limits=Limits(memory=2 << 30)).value
+    assert said == {"warnings": ["12.5% missing"]}
+    assert FRENCH.phrase(said["warnings"][0]) == "12,5\u00a0% manquant"

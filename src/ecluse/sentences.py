@@ -174,7 +174,7 @@ def unpack(document: Any) -> Any:
         return document
     try:
         table = {text: from_json(value) for text, value in document[SENTENCES]}
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"not a packed document: {error!r}") from error
     if document.keys() == {SENTENCES, "document"}:
         return _revived(document["document"], table)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ecluse.apps.fraud.scoring.columns import REASONS
 from ecluse.sentences import num
 
-_WANTED: Final[ContextVar[dict[str, str] | None]] = ContextVar("sentences of reasons", default=None)
+_WANTED: Final[ContextVar[dict[str, str] | None]] = ContextVar("wanted_sentences", default=None)
 _DECIMAL: Final = re.compile(r"-?\d{1,12}\.(\d{1,6})")
 
 
