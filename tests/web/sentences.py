@@ -99,7 +99,7 @@ def _strings(tree: ast.AST) -> Iterator[tuple[int, str]]:
         return  # a docstring
     if isinstance(tree, ast.Call) and _called(tree.func) in LOGGED | DECLARED | MARKED:
         return
-    if isinstance(tree, ast.Call) and _called(tree.func) == "_":
+    if isinstance(tree, ast.Call) and _called(tree.func) in ("_", "N_", "ngettext"):
         for keyword in tree.keywords:
             yield from _strings(keyword)
         return
