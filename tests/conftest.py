@@ -30,7 +30,6 @@ from tests.servers import (
     seaweedfs,
     secantusdb,
 )
-from tests.thorough import is_thorough
 
 # What a machine does beside the tests must not decide them.
 settings.register_profile("ecluse", deadline=None)
@@ -39,58 +38,46 @@ settings.load_profile("ecluse")
 # As strong as it is, a hash takes a quarter of a second, and the suite signs up hundreds of people.
 accounts._hasher = lambda: PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
 
-#: The modules that take longest, the longest first. Begun last, they would leave all but one process idle.
-LONGEST = (
-    "apps/city/test_city_jobs.py",
-    "test_main_job.py",
-    "test_servers.py",
-    "apps/plants/test_training_job.py",
-    "journeys/test_unlabelled.py",
-    "contracts/test_store.py",
-    "apps/fraud/test_library.py",
-    "journeys/test_watching.py",
-    "journeys/test_city.py",
-    "journeys/test_plants.py",
-    "web/test_api.py",
-    "test_main_job_faults.py",
-    "apps/fraud/test_cli_references.py",
-    "apps/plants/test_finetune.py",
-    "test_models.py",
-    "apps/fraud/ensembles/test_unlabelled.py",
-    "test_jobs.py",
-    "journeys/test_main_job.py",
-    "journeys/test_labelling.py",
-    "test_migration_kills.py",
-    "web/test_watching.py",
-    "test_cli.py",
-    "test_lambda.py",
-    "contracts/test_documents.py",
-    "contracts/test_remote_store.py",
-    "apps/fraud/test_scoring.py",
-    "apps/fraud/ensembles/test_ensemble.py",
-    "test_upkeep.py",
-)
-TESTS = Path(__file__).parent
-assert all((TESTS / name).is_file() for name in LONGEST)
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--thorough", action="store_true", help="also the tests of tests/thorough.py")
+    parser.addoption("--thorough", action="store_true", help="also the tests marked thorough")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the modules of `LONGEST`. Of all tests leave the thorough ones out; a file's own are run with it."""
-    places = {TESTS / name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path, len(places)))
-    if config.option.thorough or config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+    """Begin with the long modules; leave the thorough tests out, unless they are asked for or a file is named."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)  # begun last, they would run alone
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return
-    left, kept = [], []
-    for item in items:
-        module = item.path.relative_to(TESTS).as_posix()
-        (left if is_thorough(module, item.name) else kept).append(item)
+    _refuse_unknown_cases(items)
+    if config.option.thorough:
+        return
+    left = [item for item in items if _is_thorough(item)]
     if left:
         config.hook.pytest_deselected(items=left)
-        items[:] = kept
+        items[:] = [item for item in items if item not in set(left)]
+
+
+def _is_thorough(item: pytest.Item) -> bool:
+    mark = item.get_closest_marker("thorough")
+    return mark is not None and (not mark.args or _case_of(item) in mark.args)
+
+
+def _case_of(item: pytest.Item) -> str:
+    """Return the parameters of a test as its name has them: `s3` of `test_listing[s3]`."""
+    return item.name.partition("[")[2].removesuffix("]")
+
+
+def _refuse_unknown_cases(items: list[pytest.Item]) -> None:
+    """Raise UsageError where a mark `thorough("s3")` names a case that its test does not have."""
+    marked: dict[str, set[str]] = {}
+    for item in items:
+        mark = item.get_closest_marker("thorough")
+        if mark is not None and mark.args:
+            test = item.nodeid.partition("[")[0]
+            marked.setdefault(test, set(mark.args)).discard(_case_of(item))
+    unknown = {test: cases for test, cases in marked.items() if cases}
+    if unknown:
+        raise pytest.UsageError(f"marked thorough, but there is no such case: {unknown}")
 
 
 T = TypeVar("T")

@@ -197,6 +197,7 @@ def test_what_cannot_be_copied_is_said(here: Here, tree: Path, tmp_path: Path) -
     assert "cannot be written" in blocked.stderr
 
 
+@pytest.mark.thorough("file")
 def test_listing_is_by_pages_by_suffix_and_tells_sizes(anywhere: Here, tree: Path) -> None:
     anywhere.ok("cp", str(tree), "data:t")
     first = anywhere.json("ls", "data:t", "--limit", "2")

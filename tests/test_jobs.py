@@ -18,6 +18,8 @@ from ecluse.jobs import Job
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings, inherited
 
+pytestmark = pytest.mark.long
+
 WORKER = """
 import signal, sys, time
 from pathlib import Path
@@ -127,6 +129,7 @@ def wait_for(path: Path, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.thorough("sqlite")
 def test_a_job_whose_worker_is_killed_is_finished_by_the_next_and_publishes_once(
     opened: Runtime, workers: Workers, tmp_path: Path
 ) -> None:
@@ -167,6 +170,7 @@ def test_a_stage_is_told_when_it_begins_however_soon_after_another(
     assert opened.jobs.get("user-1", job_id).message == "resting"
 
 
+@pytest.mark.thorough("sqlite")
 def test_a_stopped_worker_leaves_its_job_to_the_next(
     opened: Runtime, workers: Workers, tmp_path: Path
 ) -> None:
@@ -193,6 +197,7 @@ def test_a_persons_mistake_is_told_and_a_fault_of_ours_is_not_explained(
     assert (tmp_path / "failed").read_text() == ours.error
 
 
+@pytest.mark.thorough("sqlite")
 def test_a_store_that_stays_away_is_told_as_it_is(opened: Runtime, workers: Workers, tmp_path: Path) -> None:
     workers.start()
     job = wait_until_ended(opened, enqueue(opened, tmp_path, 0, fault="away"))
@@ -200,6 +205,7 @@ def test_a_store_that_stays_away_is_told_as_it_is(opened: Runtime, workers: Work
     assert (tmp_path / "failed").read_text() == "The store is away."
 
 
+@pytest.mark.thorough("postgresql")
 def test_progress_may_be_told_from_another_thread(opened: Runtime, workers: Workers, tmp_path: Path) -> None:
     workers.start()
     job = wait_until_ended(opened, enqueue(opened, tmp_path, 0.1, fault="thread"))

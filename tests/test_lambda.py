@@ -30,6 +30,8 @@ from ecluse.storage import open_store
 from tests.apps.city.sample import held
 from tests.servers import ObjectServer
 
+pytestmark = pytest.mark.long
+
 FOLDER = Path(__file__).parents[1] / "deploy" / "lambda"
 PARIS = ZoneInfo("Europe/Paris")
 CONTEXT = SimpleNamespace(aws_request_id="8476a536-e9f4-11e8-9739-2dfe598c3fcd", function_name="days")
@@ -151,6 +153,7 @@ def test_an_event_computes_one_day(handler: ModuleType, event: dict[str, Any]) -
     assert documents.get("reports", "2025-10-06")["date"] == "2025-10-06"
 
 
+@pytest.mark.thorough
 def test_the_same_event_twice_leaves_the_same_documents(handler: ModuleType) -> None:
     handler.compute_day(SCHEDULED, CONTEXT)
     before = held(handler.computing().documents)

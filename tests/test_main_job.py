@@ -31,6 +31,8 @@ from ecluse.work import finish_job
 from tests.application import KEPT, Application, run_ecluse, running
 from tests.servers import ObjectServer
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> SamplePaths:
@@ -53,6 +55,7 @@ def ecluse(home: Path, environ: dict[str, str], *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.thorough("embedded")
 def test_a_table_becomes_a_model_that_scores_another(
     environ: dict[str, str], sample: SamplePaths, tmp_path: Path
 ) -> None:
@@ -130,6 +133,7 @@ def test_a_wrong_choice_is_told_before_the_table_is_stored(tmp_path: Path, wrong
     assert not (tmp_path / "home" / "store" / "user_data").exists()
 
 
+@pytest.mark.thorough
 def test_a_command_goes_on_when_the_worker_it_relied_on_ends(tmp_path: Path) -> None:
     home = tmp_path / "home"
     tables = []
@@ -210,6 +214,7 @@ def fits_of(kept: Checkpoints) -> list[str]:
     return [name for name in kept.names() if name.startswith("fits")]
 
 
+@pytest.mark.thorough
 def test_a_training_whose_worker_is_killed_goes_on_and_is_published_once(
     application: Application, sample: SamplePaths
 ) -> None:
@@ -247,6 +252,7 @@ def test_a_training_whose_worker_is_killed_goes_on_and_is_published_once(
         assert not Checkpoints(runtime, user.id, job).names()
 
 
+@pytest.mark.thorough
 def test_a_request_to_finish_outlives_the_worker(tmp_path: Path, sample: SamplePaths) -> None:
     with running(tmp_path / "home") as application, application.client() as client:
         with sample.labelled.open("rb") as file:
@@ -269,6 +275,7 @@ def test_a_request_to_finish_outlives_the_worker(tmp_path: Path, sample: SampleP
         assert report["seconds"] < 180 < report["budget_s"]
 
 
+@pytest.mark.thorough
 def test_two_models_train_side_by_side_on_two_workers(application: Application, sample: SamplePaths) -> None:
     second = subprocess.Popen(
         [sys.executable, "-m", "ecluse", "worker"],

@@ -21,12 +21,15 @@ from tests.application import Application, running
 from tests.faults import fault_proxy
 from tests.servers import ObjectServer
 
+pytestmark = pytest.mark.long
+
 MODELS = 2
 TABLES = 10
 #: A person or program sends a request again when it was answered with "the store does not answer".
 ATTEMPTS = 5
 
 
+@pytest.mark.thorough("0.15")
 @pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.02, 0.15])
 def test_the_main_job_loses_nothing_and_does_nothing_twice_under_faults(

@@ -59,6 +59,8 @@ from ecluse.settings import Settings
 from tests import publisher
 from tests.servers import ObjectServer
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def user(runtime: Runtime) -> User:
@@ -933,6 +935,7 @@ def test_trust_is_an_administrators_and_kept_in_the_catalog(
     assert [one.outcome for one in again] == ["published", "unchanged"]
 
 
+@pytest.mark.thorough
 def test_what_skops_cannot_hold_is_told_of_its_model_and_the_rest_goes_on(
     runtime: Runtime, user: User, existing: Path
 ) -> None:

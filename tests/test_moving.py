@@ -193,6 +193,7 @@ def killed_at(moment: str, *arguments: str) -> bool:
         return process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.thorough
 def test_everything_moves_from_one_postgresql_to_another(
     new_postgresql_url: Callable[[], str], tmp_path: Path
 ) -> None:

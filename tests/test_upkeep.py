@@ -23,6 +23,8 @@ from ecluse.work import cancel_job, kinds, reconcile
 from tests.application import KEPT
 from tests.migrating import Sizes, all_pointers, check_rows, fill
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def user_id(runtime: Runtime) -> str:
@@ -163,6 +165,7 @@ def test_a_job_waits_for_a_process_that_has_just_died(runtime: Runtime, user_id:
         assert ended(runtime, user_id, job_id).status == "done"
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_the_migration_goes_on(
     runtime: Runtime, elsewhere: str

@@ -30,7 +30,7 @@ from tests.journeys.browser import (
 from tests.web.city_documents import LAST, invented_city
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(executable() is None, reason="no Chromium here"),
 ]
@@ -197,6 +197,7 @@ def test_without_scripts_the_hour_has_a_button_and_the_map_is_a_drawing(
     context.close()
 
 
+@pytest.mark.thorough
 def test_tiles_of_the_settings_come_from_their_host_and_lie_behind_the_streets(
     tmp_path: Path, browser: Browser, complaints: list[str]
 ) -> None:
@@ -240,6 +241,7 @@ def test_tiles_of_the_settings_come_from_their_host_and_lie_behind_the_streets(
 PAGES = ["/city", PLACE, *(f"{PLACE}/{subject}" for subject in SUBJECTS), "/city/arcs/101", "/city/compare"]
 
 
+@pytest.mark.thorough("dark-viewport1")
 @pytest.mark.parametrize(("scheme", "viewport"), [("light", DESKTOP), ("dark", PHONE)])
 def test_no_page_keeps_someone_out(
     app: Application, browser: Browser, scheme: Literal["light", "dark"], viewport: object

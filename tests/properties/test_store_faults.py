@@ -281,6 +281,7 @@ VERBS: Final = (
 )
 
 
+@pytest.mark.thorough("put_stream, large")
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
 def test_a_verb_ends_whole_or_in_a_clear_error_whichever_request_fails(
     verb: Verb, restartable: ObjectServer, tmp_path: Path

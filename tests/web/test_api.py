@@ -16,6 +16,8 @@ import pytest
 from ecluse.apps.fraud.sample import write_sample
 from tests.application import Application, running
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Any:
@@ -456,6 +458,7 @@ def test_health_and_metrics_answer(application: Application) -> None:
     assert "ecluse_http_requests_total" in httpx.get(f"{application.address}/metrics").text
 
 
+@pytest.mark.thorough
 def test_a_store_that_is_away_is_503_and_nothing_is_recorded(tmp_path: Path, sample: Any) -> None:
     away = {
         "ECLUSE_STORE_URL": "s3://gone",

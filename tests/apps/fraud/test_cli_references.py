@@ -17,6 +17,8 @@ from ecluse.settings import Settings
 from tests.application import run_ecluse
 from tests.described import write_described
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
@@ -45,6 +47,7 @@ def write_workbook(table: pl.DataFrame, file: Path) -> None:
     workbook.save(file)
 
 
+@pytest.mark.thorough
 def test_a_folder_of_tables_becomes_a_library_that_is_listed_measured_and_removed(
     home: Path, tmp_path: Path
 ) -> None:

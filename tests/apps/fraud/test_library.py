@@ -45,6 +45,8 @@ from ecluse.work import cancel_job, kinds, reconcile
 from tests.application import KEPT
 from tests.servers import ObjectServer
 
+pytestmark = pytest.mark.long
+
 NAMES = ("harbour_bank_cards", "kestrel_cards", "banque_du_canal")
 BUDGET = 2.0
 
@@ -271,6 +273,7 @@ def test_the_table_of_a_failed_import_stays_until_a_later_one_builds_its_referen
         assert datasets.list_datasets(transaction, admin.id) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["search", "save"])
 def test_a_killed_worker_loses_no_reference_and_doubles_none(
@@ -299,6 +302,7 @@ def test_a_killed_worker_loses_no_reference_and_doubles_none(
     assert [one.job_id for one in again] == [None, None]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_two_workers_build_two_references_side_by_side(runtime: Runtime, admin: User) -> None:
     started = building.start_building(runtime, admin, [recipe(name) for name in NAMES[:2]])

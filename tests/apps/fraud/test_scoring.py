@@ -26,6 +26,8 @@ from ecluse.formulas import neutralise_formulas
 from ecluse.sentences import Sentence
 from ecluse.web.i18n import Words
 
+pytestmark = pytest.mark.long
+
 PLAN = TrainingPlan(
     "is_fraud",
     time_column="timestamp",

@@ -265,6 +265,7 @@ def due_now(served: Served) -> list[runs.Exported]:
         return [one for one in runs.done_runs(transaction, MLFLOW) if work.is_due(one, served.url, now())]
 
 
+@pytest.mark.thorough
 def test_an_export_that_was_killed_goes_on_where_it_was(served: Served, tmp_path: Path) -> None:
     run = train(served.runtime, served.admin, tmp_path / "model", "killed")
 
@@ -284,6 +285,7 @@ def test_an_export_that_was_killed_goes_on_where_it_was(served: Served, tmp_path
     check_read(served.read(run.id, tmp_path / "read"), run, served.admin)
 
 
+@pytest.mark.thorough
 def test_the_model_of_another_owner_keeps_its_name(served: Served, tmp_path: Path) -> None:
     other = served.runtime.accounts.add("other@example.org", "Bob")
     first = train(served.runtime, served.admin, tmp_path / "first", "shared")
@@ -402,6 +404,7 @@ def working(runtime: Runtime, kinds: dict[str, JobKind]) -> Iterator[None]:
         worker.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_training_is_done_while_mlflow_is_away_and_exported_once_it_is_back(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -440,6 +443,7 @@ def test_a_training_is_done_while_mlflow_is_away_and_exported_once_it_is_back(
     assert (found["status"], found["versions"]) == ("FINISHED", [])
 
 
+@pytest.mark.thorough
 def test_the_command_exports_what_failed_too(served: Served, tmp_path: Path) -> None:
     with (
         pytest.raises(ZeroDivisionError),
@@ -514,6 +518,7 @@ def test_the_settings_of_mlflow_hide_the_token() -> None:
         Settings.from_environment({"ECLUSE_MLFLOW_TOKEN": "two words"})
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_postgresql_and_s3_stand_behind_it(
     object_server: ObjectServer, postgresql_url: str, tmp_path: Path

@@ -19,6 +19,8 @@ from ecluse.apps.plants.recipe import Learned, Lesson, Options
 from ecluse.errors import InvalidInput, JobCancelled, TrainingDiverged, UnreadableImage, UnusableImages
 from tests.apps.plants.lessons import LABELS, Notes, example, lesson
 
+pytestmark = pytest.mark.long
+
 torch = pytest.importorskip("torch", reason="torch is not installed: ./test installs it")
 learning = pytest.importorskip("ecluse.apps.plants.learning")
 

@@ -37,6 +37,8 @@ from tests.application import KEPT
 from tests.apps.plants.sets import LABELS, add_set, learn_last_layer
 from tests.servers import ObjectServer
 
+pytestmark = pytest.mark.long
+
 REQUEST = TrainingRequest("shapes", options=Options(epochs=3))
 
 

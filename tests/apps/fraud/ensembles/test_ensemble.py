@@ -40,6 +40,8 @@ from tests.apps.fraud.ensembles.library import (
     visits,
 )
 
+pytestmark = pytest.mark.long
+
 RATE = 0.05
 PLAN = EnsemblePlan(RATE, identifier_columns=("id_paiement",), time_column="date_paiement")
 PASSED_ON = ["id_paiement", "date_paiement"]
