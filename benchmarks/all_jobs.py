@@ -22,6 +22,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.sameness import without_clocks
 from ecluse.apps.fraud.sample import write_sample
 from tests.application import Application, run_ecluse
 
@@ -285,19 +286,6 @@ def expect_one(program: Program, model: str) -> None:
     versions = program.ask("GET", f"/api/models/{model}/versions").json()
     if len(versions) != 1:
         raise GivenUp(f"{model} has {len(versions)} versions of one training")
-
-
-def without_clocks(value: Any) -> Any:
-    """A document less what says when, how fast and in which home it was made."""
-    if isinstance(value, dict):
-        return {
-            name: without_clocks(item)
-            for name, item in value.items()
-            if not name.endswith(("_at", "seconds", "_s")) and name not in {"job", "run", "made", "written"}
-        }
-    if isinstance(value, list):
-        return [without_clocks(item) for item in value]
-    return value.rpartition("/raw/")[2] if isinstance(value, str) else value
 
 
 def digest(value: Any) -> str:

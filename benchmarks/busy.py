@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.sameness import without_clocks
+
 #: Two trainings of one budget may differ by this much in average precision: a tie by the guide's measure.
 TIE = 0.02
 
@@ -124,19 +126,6 @@ def plants(home: Path) -> str:
         file["path"]: file["sha256"] for file in files if file["path"].endswith((".onnx", ".safetensors"))
     }
     return digest(kept)
-
-
-def without_clocks(value: Any) -> Any:
-    """A document less what says when and how fast it was made."""
-    if isinstance(value, dict):
-        return {
-            name: without_clocks(item)
-            for name, item in value.items()
-            if not name.endswith(("_at", "seconds", "_s")) and name not in {"job", "run", "made", "written"}
-        }
-    if isinstance(value, list):
-        return [without_clocks(item) for item in value]
-    return value
 
 
 def digest(value: Any) -> str:

@@ -183,6 +183,22 @@ def runtime(tmp_path: Path, empty_home: Path) -> Iterator[Runtime]:
         yield opened
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def environ(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """The environment of an installation: on SQLite, then on PostgreSQL."""
+    base = {"ECLUSE_HOME": str(tmp_path / "home")}
+    if request.param == "postgresql":
+        base["DATABASE_URL"] = request.getfixturevalue("postgresql_url")
+    return base
+
+
+@pytest.fixture
+def opened(environ: dict[str, str]) -> Iterator[Runtime]:
+    """The installation of `environ`, opened."""
+    with Runtime.open(Settings.from_environment(environ)) as runtime:
+        yield runtime
+
+
 @pytest.fixture(scope="session")
 def fraud_tables() -> Path:
     """The folder of real tables that stands beside the checkout."""

@@ -16,7 +16,7 @@ from ecluse import jobs as jobs_module
 from ecluse.errors import JobNotFound
 from ecluse.jobs import Job
 from ecluse.runtime import Runtime, living_workers
-from ecluse.settings import Settings, inherited
+from ecluse.settings import inherited
 
 pytestmark = pytest.mark.long
 
@@ -67,20 +67,6 @@ with Runtime.open(Settings.from_environment()) as runtime:
     worker.run_until_stopped()
     worker.close()
 """
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def environ(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    base = {"ECLUSE_HOME": str(tmp_path / "home")}
-    if request.param == "postgresql":
-        base["DATABASE_URL"] = request.getfixturevalue("postgresql_url")
-    return base
-
-
-@pytest.fixture
-def opened(environ: dict[str, str]) -> Iterator[Runtime]:
-    with Runtime.open(Settings.from_environment(environ)) as runtime:
-        yield runtime
 
 
 class Workers:

@@ -18,7 +18,7 @@ import pytest
 
 from ecluse.jobs import Job
 from ecluse.runtime import HEARTBEAT_SECONDS, Runtime
-from ecluse.settings import Settings, inherited
+from ecluse.settings import inherited
 from tests.clocks import CannotShift, shifted
 from tests.patience import until
 
@@ -90,20 +90,6 @@ class Workers:
 
     def _said(self) -> str:
         return (self.folder / "said").read_text()[-2000:]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def environ(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    base = {"ECLUSE_HOME": str(tmp_path / "home")}
-    if request.param == "postgresql":
-        base["DATABASE_URL"] = request.getfixturevalue("postgresql_url")
-    return base
-
-
-@pytest.fixture
-def opened(environ: dict[str, str]) -> Iterator[Runtime]:
-    with Runtime.open(Settings.from_environment(environ)) as runtime:
-        yield runtime
 
 
 @pytest.fixture
