@@ -9,9 +9,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecluse.apps.fraud.rows import datasets, predictions, training
-from ecluse.catalog import files, models
-from ecluse.catalog.tables import Dataset, File, ModelVersion, Prediction, ReferenceModel, TrainingRun, new_id
+from ecluse.apps.fraud.rows import datasets, predictions
+from ecluse.catalog import files, models, runs
+from ecluse.catalog.tables import Dataset, File, ModelVersion, Prediction, ReferenceModel, Run, new_id
 from ecluse.errors import EcluseError
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
 from ecluse.storage import ObjectStore, join_key
@@ -98,18 +98,18 @@ def publish(runtime: Runtime, user_id: str, name: str, folder: Path) -> ModelVer
         size_bytes=manifest.size,
         manifest_digest=hashlib.sha256(manifest.to_json()).hexdigest(),
     )
-    run = TrainingRun(
+    run = Run(
         user_id=user_id,
-        model_name=name,
+        application="fraud",
+        kind="search",
+        name=name,
         version=manifest.version,
-        target_column="y",
-        plan={},
         status="done",
-        model_path=url,
+        url=url,
     )
     with runtime.catalog.write() as transaction:
         models.add_version(transaction, row)
-        training.add_run(transaction, run)
+        runs.add_run(transaction, run)
     return row
 
 

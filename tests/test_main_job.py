@@ -17,17 +17,16 @@ import polars as pl
 import pytest
 
 from ecluse.apps.fraud.actions import main as workflows
-from ecluse.apps.fraud.jobs.main import reconcile
 from ecluse.apps.fraud.rows import training
 from ecluse.apps.fraud.sample import SamplePaths, write_sample
 from ecluse.catalog import runs
 from ecluse.catalog.runs import Point
-from ecluse.catalog.tables import now
+from ecluse.catalog.tables import READING_STOPPED, now
 from ecluse.checkpoints import Checkpoints
 from ecluse.runtime import Runtime, living_workers
 from ecluse.settings import Settings
 from ecluse.storage import open_store
-from ecluse.work import finish_job
+from ecluse.work import finish_job, reconcile
 from tests.application import KEPT, Application, run_ecluse, running
 from tests.servers import ObjectServer
 
@@ -173,9 +172,9 @@ def test_rows_whose_job_has_ended_are_brought_up_to_date(runtime: Runtime) -> No
     dataset = workflows.add_table(runtime, user.id, "t.csv", [b"a,b\n1,2\n"])
     assert reconcile(runtime) == 0
     runtime.jobs.cancel(user.id, dataset.job_id or "")
-    assert reconcile(runtime) == 1
-    assert workflows.find_dataset(runtime, user.id, dataset.id).state == "failed"
-    assert reconcile(runtime) == 0
+    ended = workflows.find_dataset(runtime, user.id, dataset.id)
+    assert (ended.state, ended.status, ended.error) == ("failed", "cancelled", READING_STOPPED)
+    assert reconcile(runtime) == 0, "it ended with its job"
 
 
 def test_a_row_whose_job_is_about_to_be_queued_is_left_alone(
@@ -194,7 +193,7 @@ def test_a_row_whose_job_is_about_to_be_queued_is_left_alone(
     assert ended == [0, 0]
     assert workflows.find_dataset(runtime, user.id, dataset.id).state == "profiling"
     with runtime.catalog.read() as transaction:
-        assert [row.id for row in training.active_runs(transaction)] == [run.id]
+        assert training.run_of(transaction, user.id, run.id).status == "queued"
 
 
 @pytest.fixture

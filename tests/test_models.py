@@ -23,11 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from ecluse import models
-from ecluse.apps.fraud.jobs import main as work
+from ecluse import models, work
 from ecluse.apps.fraud.rows import datasets, training
 from ecluse.catalog import models as rows
 from ecluse.catalog import references as reference_rows
+from ecluse.catalog import runs
 from ecluse.catalog import trust as trusts
 from ecluse.catalog.tables import (
     AuditEntry,
@@ -35,7 +35,6 @@ from ecluse.catalog.tables import (
     ModelVersion,
     Publication,
     ReferenceModel,
-    TrainingRun,
     User,
 )
 from ecluse.errors import (
@@ -260,9 +259,8 @@ def test_a_training_whose_job_ended_is_done_if_its_version_was_committed(
     report = {"metrics": {"average_precision": 0.7}, "threshold": 0.5}
     publication = half_published(runtime, user, model, commits=commits, report=report)
     with runtime.catalog.write() as transaction:
-        run = TrainingRun(user_id=user.id, job_id="gone", model_name="payments", target_column="y", plan={})
-        training.add_run(transaction, run)
-        training.begin_publishing(transaction, run.id, publication.version)
+        run = training.add_run(transaction, user.id, job_id="gone", model_name="payments", plan={})
+        runs.begin_publishing(transaction, run.id, publication.version)
     assert work.reconcile(runtime) == 1
     with runtime.catalog.read() as transaction:
         ended = training.run_of(transaction, user.id, run.id)
@@ -749,15 +747,14 @@ def test_what_a_running_training_has_uploaded_is_not_cleaned_up(
     with runtime.catalog.write() as transaction:
         table = Dataset(user_id=user.id, filename="t.csv", key="k", url="u", size_bytes=1, sha256="0")
         datasets.add_dataset(transaction, table)
-        run = TrainingRun(
-            user_id=user.id, job_id="job1", dataset_id=table.id, model_name="m", target_column="y", plan={}
+        run = training.add_run(
+            transaction, user.id, job_id="job1", dataset_id=table.id, model_name="m", plan={}
         )
-        training.add_run(transaction, run)
     registry = runtime.registry(user.id)
     registry.upload("m", registry.claim("m", "job1 123"), model)
     assert models.gc(runtime, delete=True, older_than=timedelta(0)) == []
     with runtime.catalog.write() as transaction:
-        training.set_ended(transaction, run.id, "failed", "it failed")
+        runs.set_ended(transaction, run.id, "failed", "it failed")
     assert len(models.gc(runtime, delete=True, older_than=timedelta(0))) == 1
 
 

@@ -240,7 +240,8 @@ def tidied(kind: JobKind) -> JobKind:
 
     def failed(runtime: Runtime, task: Task, message: str, **subject: Any) -> None:
         try:
-            kind.failed(runtime, task, message, **subject)
+            if kind.failed is not None:
+                kind.failed(runtime, task, message, **subject)
         finally:
             _clear(runtime, task)
 

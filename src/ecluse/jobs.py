@@ -85,14 +85,6 @@ class Job:
         return self.status in jobs.ACTIVE
 
 
-@dataclass(frozen=True)
-class JobEnd:
-    """How a job ended, and why, for the row that waits for it."""
-
-    status: JobStatus
-    error: str
-
-
 class Task:
     """A running job, as the function that does the work sees it."""
 
@@ -192,10 +184,6 @@ class Group:
     link: Link
 
 
-def _no_failure(context: Any, task: Task, message: str, **subject: Any) -> None:
-    """Record nothing: the job itself says why it failed."""
-
-
 def _no_result(transaction: Transaction, job: Job) -> Link | None:
     return None
 
@@ -211,9 +199,11 @@ class JobKind:
     `context` is what the worker was started with.
     """
 
-    #: `run(context, task, **subject)` does the work, `failed(context, task, message, **subject)` records its failure.
+    #: `run(context, task, **subject)` does the work. How the job and its work end is recorded by the worker.
     run: Callable[..., None]
-    failed: Callable[..., None] = _no_failure
+    #: `failed(context, task, message, **subject)` tidies up besides when it fails, before that is recorded: files that
+    #: nothing needs, an entry in the audit log.
+    failed: Callable[..., None] | None = None
     queue: str
     #: How many jobs of its queue a worker runs at a time; the most that a kind of this queue says counts.
     at_once: int = 1
@@ -223,8 +213,6 @@ class JobKind:
     title: str = ""
     #: The stages it passes, in order, and what to call each.
     stages: Mapping[str, str] = field(default_factory=dict)
-    #: Record in the catalog that it was cancelled; false where it has ended or publishes what it made.
-    cancel: Callable[[Transaction, str], bool] | None = None
     #: Whether what a cancelled job has done so far stays.
     keeps_what_is_done: bool = False
     #: Record that it is to end now and to keep the best so far; false once it publishes or has ended.
@@ -280,12 +268,12 @@ class Jobs:
             raise JobNotFound(_("No job %(value)s. See: ecluse jobs list", value=job_id))
         return job
 
-    def end_of(self, user_id: str, job_id: str) -> JobEnd | None:
-        """How the job of a row ended; None while it goes on. One whose record is gone has failed."""
-        job = self.get_many(user_id, [job_id]).get(job_id)
-        if job is None:
-            return JobEnd("failed", _("Its job is gone. Ask for it again."))
-        return None if job.active else JobEnd(job.status, job.error or _("It was stopped."))
+    def goes_on(self, job_id: str | None) -> bool:
+        """Whether a job waits or runs; one whose record is gone does not."""
+        if job_id is None:
+            return False
+        with self._catalog.read() as transaction:
+            return jobs.status_of(transaction, job_id) in jobs.ACTIVE
 
     def get_many(self, user_id: str | None, job_ids: Sequence[str]) -> dict[str, Job]:
         """Those of these jobs that are there and this user's (None: anyone's), by their ids."""
@@ -304,7 +292,10 @@ class Jobs:
             return [_job(row, place) for row, place in jobs.active(transaction, limit=limit)]
 
     def cancel(self, user_id: str, job_id: str) -> Job:
-        """Stop a job: at once while it waits, at its next report while it runs. One that ended stays as it is."""
+        """Stop a job: at once while it waits, at its next report while it runs.
+
+        One that has ended, or publishes what it made, stays as it is.
+        """
         job = self.get(user_id, job_id)
         if job.active:
             with self._catalog.write() as transaction:
@@ -642,8 +633,10 @@ class JobRunner:
         self._record(claim, _Failed(reason))
 
     def _let_fail(self, claim: Claim, message: str) -> None:
-        """Let the application record a failure."""
+        """Let the application tidy up after a failure."""
         kind = self._kinds[claim.kind]
+        if kind.failed is None:
+            return
         task = Task(claim, self._catalog, self._closing)
         try:
             kind.failed(self._context, task, message, **claim.subject)

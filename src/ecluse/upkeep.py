@@ -9,9 +9,9 @@ from typing import Final, TypeVar
 
 from ecluse import migration, models
 from ecluse.catalog import Transaction, attempts, audit, journal, users
-from ecluse.catalog.tables import Migration, new_id
+from ecluse.catalog.tables import new_id
 from ecluse.catalog.workers import LEASE
-from ecluse.errors import DigestMismatch, Forbidden, JobNotFound, MigrationHeld
+from ecluse.errors import DigestMismatch, Forbidden, MigrationHeld
 from ecluse.jobs import Job, JobKind, Link, Task
 from ecluse.migration import Progress, Stage
 from ecluse.runtime import Runtime
@@ -89,7 +89,7 @@ def reconcile(runtime: Runtime) -> int:
         unfinished = journal.unfinished_migrations(transaction)
     ended = 0
     for row in unfinished:
-        if not _has_active_job(runtime, row):
+        if not runtime.jobs.goes_on(row.job_id):
             with runtime.catalog.write() as transaction:
                 ended += journal.expire(transaction, row.id)
     return ended
@@ -97,7 +97,7 @@ def reconcile(runtime: Runtime) -> int:
 
 def _start(runtime: Runtime, user_id: str, migration_id: str, kind: str) -> str:
     row = migration.find(runtime.catalog, migration_id)
-    if _has_active_job(runtime, row):
+    if runtime.jobs.goes_on(row.job_id):
         raise MigrationHeld(
             _(
                 "Migration %(value)s has a job already. Follow it: ecluse jobs show %(word)s",
@@ -113,15 +113,6 @@ def _start(runtime: Runtime, user_id: str, migration_id: str, kind: str) -> str:
         return runtime.jobs.enqueue(
             kind, "upkeep", user_id, title, subject, job_id=job_id, transaction=transaction
         )
-
-
-def _has_active_job(runtime: Runtime, row: Migration) -> bool:
-    if row.job_id is None or row.user_id is None:
-        return False
-    try:
-        return runtime.jobs.get(row.user_id, row.job_id).active
-    except JobNotFound:
-        return False
 
 
 def run_migration(runtime: Runtime, task: Task, migration_id: str) -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
-from ecluse import application, checkpoints, upkeep
-from ecluse.catalog import audit, jobs
+from ecluse import application, checkpoints, models, upkeep
+from ecluse.catalog import audit, jobs, work
 from ecluse.errors import InvalidInput
 from ecluse.jobs import JobKind, Task
 from ecluse.runtime import Runtime
@@ -30,7 +30,7 @@ def kinds() -> Mapping[str, JobKind]:
                 )
             else:
                 every[name] = followed(kind, by=app.name)
-    return {name: checkpoints.tidied(kind) for name, kind in every.items()}
+    return {name: checkpoints.tidied(settled(kind)) for name, kind in every.items()}
 
 
 def followed(kind: JobKind, by: str = "") -> JobKind:
@@ -45,13 +45,24 @@ def followed(kind: JobKind, by: str = "") -> JobKind:
     return replace(kind, run=run)
 
 
+def settled(kind: JobKind) -> JobKind:
+    """The same kind of job, of which a version that was committed when it failed is found."""
+
+    def failed(runtime: Runtime, task: Task, message: str, **subject: Any) -> None:
+        models.settle_job(runtime, task.job_id)
+        if kind.failed is not None:
+            kind.failed(runtime, task, message, **subject)
+
+    return replace(kind, failed=failed)
+
+
 def kind_of(name: str) -> JobKind:
     """What is known of a kind of job; of one that no application here has, nothing."""
     return kinds().get(name, UNKNOWN)
 
 
 def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
-    """Stop one of the user's jobs; what it would have made is recorded as cancelled.
+    """Stop one of the user's jobs and its work.
 
     A job that has ended, or is publishing what it made, stays as it is.
 
@@ -59,13 +70,9 @@ def cancel_job(runtime: Runtime, user_id: str, job_id: str) -> None:
         JobNotFound: there is none of this id, or it is someone else's.
     """
     job = runtime.jobs.get(user_id, job_id)
-    cancel = kind_of(job.kind).cancel
     with runtime.catalog.write() as transaction:
-        jobs.hold_row(transaction, job_id)
-        stopped = job.active if cancel is None else cancel(transaction, job_id)
-        if stopped:
+        if job.active and jobs.cancel(transaction, job_id):
             audit.record(transaction, user_id, "job.cancel", job_id)
-            jobs.cancel(transaction, job_id)
 
 
 def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:
@@ -89,7 +96,13 @@ def finish_job(runtime: Runtime, user_id: str, job_id: str) -> None:
 
 
 def reconcile(runtime: Runtime) -> int:
-    """End the rows whose job or process ended without saying so, and queue what is due; how many that were."""
-    ended = upkeep.reconcile(runtime)
+    """End the work whose job or process ended without saying so, and queue what is due; how many that were."""
+    ended = models.reconcile(runtime) + models.settle_ended(runtime)
+    with runtime.catalog.read() as transaction:
+        has_lost = work.any_lost(transaction)
+    if has_lost:
+        with runtime.catalog.write() as transaction:
+            ended += work.end_lost(transaction)
+    ended += upkeep.reconcile(runtime)
     checkpoints.reconcile(runtime)
     return ended + sum(int(due(runtime)) for _, due in application.parts("due"))

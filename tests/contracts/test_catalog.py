@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 
 from ecluse import catalog as catalog_package
 from ecluse.apps.fraud.rows import datasets, predictions, training
-from ecluse.catalog import Catalog, audit, files, journal, models, users
+from ecluse.catalog import Catalog, audit, files, jobs, journal, models, runs, users
 from ecluse.catalog.database import HEAD
-from ecluse.catalog.tables import Base, Dataset, Migration, ModelVersion, Prediction, TrainingRun, User, now
+from ecluse.catalog.tables import Base, Dataset, Migration, ModelVersion, Prediction, User, now
 from ecluse.errors import (
     CatalogError,
     CatalogUnavailable,
@@ -161,10 +161,7 @@ def test_another_persons_rows_do_not_exist(catalog: Catalog) -> None:
     owner, other = add_user(catalog, "a@b.c"), add_user(catalog, "d@e.f")
     dataset = add_dataset(catalog, owner)
     with catalog.write() as transaction:
-        run = training.add_run(
-            transaction,
-            TrainingRun(user_id=owner.id, model_name="m", target_column="y", plan={}, dataset_id=dataset.id),
-        )
+        run = training.add_run(transaction, owner.id, model_name="m", plan={}, dataset_id=dataset.id)
         prediction = predictions.add_prediction(
             transaction, Prediction(user_id=owner.id, model_name="m", version="v", key="k")
         )
@@ -235,11 +232,9 @@ def test_only_the_rows_that_are_asked_for_are_read(catalog: Catalog) -> None:
 def test_a_training_that_is_done_stays_done(catalog: Catalog) -> None:
     owner = add_user(catalog, "a@b.c")
     with catalog.write() as transaction:
-        run = training.add_run(
-            transaction, TrainingRun(user_id=owner.id, model_name="m", target_column="y", plan={})
-        )
-        training.set_done(transaction, run.id, version="v1", metrics={}, model_path="p")
-        training.set_ended(transaction, run.id, "cancelled", None)
+        run = training.add_run(transaction, owner.id, model_name="m", plan={})
+        runs.set_done(transaction, run.id, version="v1", url="p")
+        runs.set_ended(transaction, run.id, "cancelled", None)
     with catalog.read() as transaction:
         assert training.list_runs(transaction, owner.id, status="done")[1] == 1
 
@@ -247,30 +242,25 @@ def test_a_training_that_is_done_stays_done(catalog: Catalog) -> None:
 def test_of_two_attempts_at_a_training_one_publishes_and_none_after_a_cancel(catalog: Catalog) -> None:
     owner = add_user(catalog, "a@b.c")
     with catalog.write() as transaction:
-        runs = [
-            training.add_run(
-                transaction,
-                TrainingRun(user_id=owner.id, job_id=f"j{n}", model_name="m", target_column="y", plan={}),
-            )
-            for n in range(2)
-        ]
+        first, second = (
+            training.add_run(transaction, owner.id, job_id=f"j{n}", model_name="m", plan={}) for n in range(2)
+        )
     with catalog.write() as transaction:
-        assert training.begin_publishing(transaction, runs[0].id, "v1")
-        assert training.begin_publishing(transaction, runs[0].id, "v1")
-        assert not training.begin_publishing(transaction, runs[0].id, "v2")
-        assert not training.cancel_run(transaction, "j0")
-        assert training.cancel_run(transaction, "j1")
-        assert not training.begin_publishing(transaction, runs[1].id, "v3")
+        for job_id in ("j0", "j1"):
+            jobs.add(transaction, job_id, "train", "train", owner.id, "m", {})
+        assert runs.begin_publishing(transaction, first.id, "v1")
+        assert runs.begin_publishing(transaction, first.id, "v1")
+        assert not runs.begin_publishing(transaction, first.id, "v2")
+        assert not jobs.cancel(transaction, "j0")
+        assert jobs.cancel(transaction, "j1")
+        assert not runs.begin_publishing(transaction, second.id, "v3")
 
 
 def test_history_is_paged_and_counted(catalog: Catalog) -> None:
     owner = add_user(catalog, "a@b.c")
     with catalog.write() as transaction:
         for number in range(5):
-            training.add_run(
-                transaction,
-                TrainingRun(user_id=owner.id, model_name=f"m{number}", target_column="y", plan={}),
-            )
+            training.add_run(transaction, owner.id, model_name=f"m{number}", plan={})
     with catalog.read() as transaction:
         page, total = training.list_runs(transaction, owner.id, limit=2, offset=4)
     assert (len(page), total) == (1, 5)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ecluse.catalog import Catalog, files, users
-from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun
+from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceModel, Run
 from ecluse.settings import Settings
 
 VERSION = "s3://b/user_models/u/cards/v20251121_041000"
@@ -66,14 +66,14 @@ def fill(catalog: Catalog) -> None:
                     prefix="y",
                     url="s3://b/automl/r/v1",
                 ),
-                TrainingRun(
+                Run(
                     id="t1",
                     user_id=user.id,
-                    model_name="cards",
-                    target_column="y",
-                    plan={},
+                    application="fraud",
+                    kind="search",
+                    name="cards",
                     status="done",
-                    model_path=VERSION,
+                    url=VERSION,
                 ),
             ]
         )

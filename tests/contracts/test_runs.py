@@ -14,9 +14,9 @@ from alembic.config import Config
 
 from ecluse import catalog as catalog_package
 from ecluse.apps.fraud.rows import inspections, training
-from ecluse.catalog import Catalog, runs, users
+from ecluse.catalog import Catalog, runs, users, work
 from ecluse.catalog.runs import Wanted
-from ecluse.catalog.tables import Inspection, Run, TrainingRun, User, now
+from ecluse.catalog.tables import Inspection, Run, User, now
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.settings import Settings
 
@@ -171,8 +171,9 @@ def test_a_run_whose_publication_began_cannot_be_cancelled_and_a_cancelled_one_n
         assert runs.is_to_finish(transaction, first.id)
         assert runs.begin_publishing(transaction, first.id, "v1")
         assert not runs.begin_publishing(transaction, first.id, "v2")
-        assert not runs.cancel_run(transaction, "j1")
-        assert runs.cancel_run(transaction, "j2")
+        assert not work.may_cancel(transaction, "j1")
+        assert work.may_cancel(transaction, "j2")
+        work.end_job(transaction, "j2", "cancelled", None)
         assert not runs.begin_publishing(transaction, second.id, "v1")
         files = [{"name": "model.onnx", "url": "s3://b/m", "sha256": "0" * 64, "size": 3}]
         runs.set_done(
@@ -181,7 +182,7 @@ def test_a_run_whose_publication_began_cannot_be_cancelled_and_a_cancelled_one_n
         runs.set_ended(transaction, first.id, "failed", "late")
     with catalog.read() as transaction:
         done, cancelled = (runs.run_of(transaction, user.id, run.id) for run in (first, second))
-        assert runs.active_runs(transaction) == []
+        assert not any(run.status in runs.ACTIVE for run in runs.list_runs(transaction, user.id)[0])
         made = runs.run_of_version(transaction, user.id, "leaves", "v1")
     assert (done.status, done.version, done.metrics, done.artifacts) == (
         "done",
@@ -211,10 +212,9 @@ def test_a_run_names_its_newest_checkpoint_and_takes_none_once_it_has_ended(cata
         assert runs.ended_with_checkpoint(transaction) == []
 
 
-def add_training(catalog: Catalog, user: User, job: str, plan: dict[str, Any]) -> TrainingRun:
-    row = TrainingRun(user_id=user.id, job_id=job, model_name="payments", target_column="fraud", plan=plan)
+def add_training(catalog: Catalog, user: User, job: str, plan: dict[str, Any]) -> training.TrainingRun:
     with catalog.write() as transaction:
-        return training.add_run(transaction, row)
+        return training.add_run(transaction, user.id, job_id=job, model_name="payments", plan=plan)
 
 
 def test_what_the_history_says_of_a_training_its_run_says_too(catalog: Catalog) -> None:
@@ -222,21 +222,27 @@ def test_what_the_history_says_of_a_training_its_run_says_too(catalog: Catalog) 
     plan = {"target": "fraud", "goal": {"kind": "f1"}, "identifier_columns": ["id", "card"], "seed": 0}
     done, cancelled, failed = (add_training(catalog, user, job, plan) for job in ("j1", "j2", "j3"))
     with catalog.write() as transaction:
-        training.set_running(transaction, done.id)
-        assert training.begin_publishing(transaction, done.id, "v1")
-        assert not training.begin_publishing(transaction, done.id, "v2")
         metrics = {"average_precision": 0.8, "roc_auc": None}
-        training.set_done(transaction, done.id, version="v1", metrics=metrics, model_path="s3://b/m/v1")
-        assert training.cancel_run(transaction, "j2")
-        assert training.ask_to_finish(transaction, "j3")
-        training.set_ended(transaction, failed.id, "failed", "it broke")
+        assert runs.begin_publishing(transaction, done.id, "v1", metrics=metrics)
+        assert not runs.begin_publishing(transaction, done.id, "v2")
+        assert runs.set_done(transaction, done.id, url="s3://b/m/v1")
+        work.end_job(transaction, "j2", "cancelled", None)
+        assert runs.ask_to_finish(transaction, "j3")
+        runs.set_ended(transaction, failed.id, "failed", "it broke")
     with catalog.read() as transaction:
+        shown = [training.run_of(transaction, user.id, run.id) for run in (done, cancelled, failed)]
+        assert training.run_by_job(transaction, "j3") == shown[2]
         told = [runs.run_of(transaction, user.id, run.id) for run in (done, cancelled, failed)]
     assert [(run.status, run.version, run.error) for run in told] == [
         ("done", "v1", None),
         ("cancelled", None, None),
         ("failed", None, "it broke"),
     ]
+    assert [(run.status, run.version, run.error) for run in shown] == [
+        (run.status, run.version, run.error) for run in told
+    ]
+    assert shown[0].metrics == dict.fromkeys(training.SUMMARY) | {"average_precision": 0.8}
+    assert (shown[0].model_path, shown[1].metrics) == ("s3://b/m/v1", None)
     assert (told[0].metrics, told[0].url) == ({"average_precision": 0.8}, "s3://b/m/v1")
     assert told[0].parameters == {
         "target": "fraud",
@@ -268,13 +274,8 @@ def test_trainings_from_before_runs_were_kept_have_one(catalog: Catalog) -> None
     user = add_user(catalog)
     row = add_training(catalog, user, "j1", {"target": "fraud", "goal": {"kind": "f1"}, "excluded": ["x"]})
     with catalog.write() as transaction:
-        training.set_done(
-            transaction,
-            row.id,
-            version="v1",
-            metrics={"average_precision": 0.8, "f1": None},
-            model_path="s3://b",
-        )
+        figures = {"average_precision": 0.8, "f1": None}
+        runs.set_done(transaction, row.id, version="v1", metrics=figures, url="s3://b")
     config = Config()
     config.set_main_option("script_location", str(Path(catalog_package.__file__).parent / "migrations"))
     with catalog.engine.execution_options(ecluse_write=True).begin() as connection:
@@ -300,7 +301,6 @@ def test_learning_from_labels_is_a_run_and_looking_is_none(catalog: Catalog) -> 
     with catalog.write() as transaction:
         for look in looks:
             inspections.add_inspection(transaction, look)
-            inspections.set_running(transaction, look.id)
             assert inspections.set_done(transaction, look.id, {}, other_version="v2", url="s3://b")
     with catalog.read() as transaction:
         kept, total = runs.list_runs(transaction, user.id)

@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, ReferenceModel, TrainingRun
+from ecluse.catalog.tables import Dataset, FraudTraining, ModelVersion, Prediction, ReferenceModel, Run
 
 MOMENT = datetime(2025, 11, 21, 4, 10, tzinfo=UTC)
 VERSIONS = ("v20251121_041000", "v20251103_091500")
@@ -193,20 +193,20 @@ def rows(user_id: str) -> list[Any]:
     broken = _dataset(user_id, "dbroken", "notes.csv", None)
     broken.state, broken.rows = "failed", None
     broken.error = "Line 1204 has 13 values; the header has 14."
-    run = TrainingRun(
+    run = Run(
         id="r1",
         user_id=user_id,
         job_id="j1",
-        dataset_id="dlabelled",
-        model_name="transactions",
+        application="fraud",
+        kind="search",
+        name="transactions",
         version=VERSIONS[0],
-        target_column="is_fraud",
-        plan={},
         status="done",
         metrics={"average_precision": 0.741},
         created_at=MOMENT,
     )
-    return [dataset, unlabelled, broken, run, *versions(user_id), prediction(user_id)]
+    training = FraudTraining(run_id="r1", dataset_id="dlabelled", target_column="is_fraud", plan={})
+    return [dataset, unlabelled, broken, run, training, *versions(user_id), prediction(user_id)]
 
 
 def versions(user_id: str) -> list[ModelVersion]:

@@ -14,8 +14,9 @@ from ecluse.apps.fraud.actions.monitoring import labelled_counts, learned_counts
 from ecluse.apps.fraud.metrics import METRICS
 from ecluse.apps.fraud.pages.monitoring import Judged, _unlearned_table, findings
 from ecluse.apps.fraud.performance import read_report
-from ecluse.apps.fraud.rows import inspections
-from ecluse.catalog.tables import Dataset, Inspection, ModelVersion, TrainingRun, User, now
+from ecluse.apps.fraud.rows import inspections, training
+from ecluse.catalog import runs
+from ecluse.catalog.tables import Dataset, Inspection, ModelVersion, Run, User, now
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web import charts
@@ -274,7 +275,8 @@ def test_training_again_is_queued_by_the_old_plan_and_shown_as_a_comparison(
     assert "not made yet" in page
     job = runtime.jobs.list(owner.id)[0]
     with runtime.catalog.read() as transaction:
-        run = transaction.query(TrainingRun).filter_by(job_id=job.id).one()
+        run = training.run_by_job(transaction, job.id)
+    assert run is not None
     assert (run.plan["budget_s"], run.plan["target"]) == (30.0, "is_fraud")
 
 
@@ -309,10 +311,8 @@ def test_a_version_that_was_made_before_its_comparison_was_cancelled_is_named(
     runtime: Runtime, owner: User, client: Browser
 ) -> None:
     with runtime.catalog.write() as transaction:
-        transaction.add(TrainingRun(
-            id="stopped", user_id=owner.id, job_id="stopped", dataset_id="dlabelled", model_name="transactions",
-            target_column="is_fraud", plan={}, status="done", version=NEW,
-        ))  # fmt: skip
+        run = training.add_run(transaction, owner.id, job_id="stopped", model_name="transactions", plan={})
+        runs.set_done(transaction, run.id, version=NEW)
         transaction.add(inspection(
             owner, "stopped", "comparison", None, status="cancelled", version=OLD, job_id="stopped",
             request={"retraining": True},
@@ -452,10 +452,10 @@ def test_an_alias_moves_to_the_second_version_only_when_it_is_said(
 
 def test_an_ended_look_leads_to_its_page_from_the_list_of_jobs(runtime: Runtime, client: Browser) -> None:
     client.post(f"{PLACE}/monitor", data={"dataset": "dunlabelled"})
-    with runtime.catalog.write() as transaction:
-        queued = next(
-            row for row in inspections.active_inspections(transaction, ("monitor",)) if row.job_id is not None
-        )
+    (job,) = runtime.jobs.active()
+    with runtime.catalog.read() as transaction:
+        queued = inspections.inspection_by_job(transaction, job.id)
+    assert queued is not None
     client.post(f"/jobs/{queued.job_id}/cancel")
     page = client.get(f"/jobs/{queued.job_id}").text
     assert f'href="{PLACE}/monitor"' in page
@@ -505,7 +505,7 @@ def test_a_report_tells_its_groups_periods_doubts_and_blend(
     with runtime.catalog.write() as transaction:
         row = transaction.query(ModelVersion).filter_by(version=NEW).one()
         row.report = full_report()
-        run = transaction.query(TrainingRun).filter_by(version=NEW).one()
+        run = transaction.query(Run).filter_by(version=NEW).one()
         run.finish_early_at = now()
     client.cookies.set("lang", language)
     page = client.get(PLACE).text

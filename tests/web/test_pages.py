@@ -28,11 +28,11 @@ from ecluse.apps.fraud.pages.predictions import (
     to_the_minute,
 )
 from ecluse.apps.fraud.performance import TrainedReport, read_trained_report
-from ecluse.apps.fraud.rows import datasets
+from ecluse.apps.fraud.rows import datasets, training
 from ecluse.apps.fraud.sample import write_sample
 from ecluse.catalog import attempts
 from ecluse.catalog import models as model_rows
-from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, User
+from ecluse.catalog.tables import Dataset, Prediction, User
 from ecluse.errors import InvalidInput
 from ecluse.registry import ManifestFile
 from ecluse.runtime import Runtime
@@ -650,11 +650,10 @@ def test_a_failed_job_and_a_failed_scoring_lead_to_what_they_were_about(
     failed.id, failed.key, failed.job_id = "pfailed", None, jobs["predict"]
     failed.status, failed.summary, failed.error = "failed", None, "Columns are missing."
     with runtime.catalog.write() as transaction:
-        run = TrainingRun(
-            user_id=owner.id, job_id=jobs["train"], dataset_id="dlabelled", model_name="m",
-            target_column="is_fraud", plan={}, status="failed",
-        )  # fmt: skip
-        transaction.add_all([run, failed])
+        training.add_run(
+            transaction, owner.id, job_id=jobs["train"], dataset_id="dlabelled", model_name="m", plan={}
+        )
+        transaction.add(failed)
     for job in jobs.values():
         runtime.jobs.cancel(owner.id, job)
     page = client.get(f"/jobs/{jobs['train']}").text

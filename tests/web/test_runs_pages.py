@@ -19,7 +19,7 @@ from ecluse import tracking
 from ecluse.apps.fraud.rows import training
 from ecluse.catalog import runs
 from ecluse.catalog.runs import Point
-from ecluse.catalog.tables import Run, TrainingRun, User
+from ecluse.catalog.tables import Run, User
 from ecluse.cli import cli
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
@@ -374,9 +374,8 @@ def test_a_run_that_published_nothing_is_not_repeated(
     language: str, said: str, client: Browser, stranger: Browser, runtime: Runtime, owner: User
 ) -> None:
     with runtime.catalog.write() as transaction:
-        row = TrainingRun(user_id=owner.id, model_name="never", target_column="y", plan={"seed": 0})
-        run_id = training.add_run(transaction, row).id
-        training.set_ended(transaction, run_id, "failed", "It was stopped.")
+        run_id = training.add_run(transaction, owner.id, model_name="never", plan={"seed": 0}).id
+        runs.set_ended(transaction, run_id, "failed", "It was stopped.")
     refused = client.post(f"/runs/{run_id}/repeat?lang={language}")
     assert refused.status_code == 422
     assert said in refused.text

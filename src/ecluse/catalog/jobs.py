@@ -17,6 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session as Transaction
 from sqlalchemy.orm import aliased
 
+from ecluse.catalog import work
 from ecluse.catalog.clock import moment
 from ecluse.catalog.tables import JobRow, JobStep, Worker
 from ecluse.catalog.workers import LEASE
@@ -26,7 +27,7 @@ from ecluse.sentences import _
 MAX_LOSSES: Final = 5
 #: What PostgreSQL tells those who wait for jobs.
 CHANNEL: Final = "ecluse_jobs"
-ACTIVE: Final = ("queued", "running")
+ACTIVE: Final = work.ACTIVE
 #: How many jobs are asked for by id at a time.
 MANY: Final = 500
 #: A job has got further when this much more of a step is done than when its worker was lost.
@@ -144,8 +145,10 @@ def status_of(transaction: Transaction, job_id: str) -> str | None:
 
 
 def cancel(transaction: Transaction, job_id: str) -> bool:
-    """Stop a job, whoever holds it; false where it has ended."""
-    return _end(transaction, (JobRow.id == job_id, JobRow.status.in_(ACTIVE)), "cancelled", None)
+    """Stop a job, whoever holds it, and its work; false where it has ended, or publishes what it made."""
+    hold_row(transaction, job_id)
+    chosen = (JobRow.id == job_id, JobRow.status.in_(ACTIVE))
+    return work.may_cancel(transaction, job_id) and _end(transaction, chosen, "cancelled", None)
 
 
 def hold_row(transaction: Transaction, job_id: str) -> None:
@@ -238,7 +241,7 @@ def report(
 
 
 def finish(transaction: Transaction, job_id: str, fence: int, status: str, error: str | None) -> bool:
-    """Record how a job ended; false where it is no longer this fence's."""
+    """Record how a job and its work ended; false where it is no longer this fence's."""
     return _end(transaction, _mine(job_id, fence), status, error)
 
 
@@ -323,6 +326,7 @@ def _lose(transaction: Transaction, rows: Sequence[JobRow]) -> Lost:
         if row.losses >= MAX_LOSSES:
             given_up.append(_claim(row))
             row.status, row.error, row.finished_at = "failed", given_up_words(), _now(transaction)
+            work.end_job(transaction, row.id, "failed", row.error)
         else:
             row.status = "queued"
         row.worker, row.lease_until, row.fence = None, None, row.fence + 1
@@ -343,7 +347,8 @@ def _take(transaction: Transaction, worker: str, numbers: Select[int]) -> list[C
         "not_before": None,
     }
     taken = update(JobRow).where(JobRow.number.in_(chosen)).values(values).returning(JobRow)
-    rows = transaction.scalars(taken, execution_options={"populate_existing": True}) if chosen else ()
+    rows = list(transaction.scalars(taken, execution_options={"populate_existing": True})) if chosen else []
+    work.start_jobs(transaction, [row.id for row in rows])
     return [_claim(row) for row in sorted(rows, key=lambda row: row.number)]
 
 
@@ -357,10 +362,11 @@ def _end(
         "worker": None,
         "lease_until": None,
     }
-    return (
-        transaction.execute(update(JobRow).where(*chosen).values(values).returning(JobRow.number)).first()
-        is not None
-    )
+    ended = transaction.scalar(update(JobRow).where(*chosen).values(values).returning(JobRow.id))
+    if ended is None:
+        return False
+    work.end_job(transaction, ended, status, error)
+    return True
 
 
 def _queued() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Keep the trainings of every application as runs: their parameters, metrics by step, tags and artifacts.
 
 What a person asks for goes by their id; what a job writes of its own run goes by the run's alone. Every name is
-flat. A row of `TrainingRun` has a run of the same id, written by `training` in the same transaction.
+flat. How a run stands is written by `work`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import ModelAlias, Run, RunMetric, now
+from ecluse.catalog import work
+from ecluse.catalog.tables import ModelAlias, Run, RunMetric, Work, now
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.sentences import _
 
-ACTIVE: Final = ("queued", "running")
-STATUSES: Final = (*ACTIVE, "done", "failed", "cancelled")
+ACTIVE: Final = work.ACTIVE
+STATUSES: Final = work.STATUSES
 #: What runs are sorted by besides a metric.
 COLUMNS: Final = ("name", "application", "kind", "status", "version", "created", "started", "duration")
 #: Runs that are compared side by side.
@@ -135,6 +136,11 @@ def run_of(transaction: Transaction, user_id: str, run_id: str) -> Run:
     return run
 
 
+def find_run(transaction: Transaction, run_id: str) -> Run | None:
+    """A run of anyone; None where there is none."""
+    return transaction.get(Run, run_id)
+
+
 def runs_of(transaction: Transaction, user_id: str, run_ids: Sequence[str]) -> list[Run]:
     """Several runs of this user, in the order asked for.
 
@@ -146,8 +152,8 @@ def runs_of(transaction: Transaction, user_id: str, run_ids: Sequence[str]) -> l
 
 def run_by_job(transaction: Transaction, job_id: str) -> Run | None:
     """The run of a job; the newest, where it has several."""
-    found = select(Run).where(Run.job_id == job_id).order_by(Run.created_at.desc(), Run.id)
-    return transaction.scalar(found.limit(1))
+    newest = work.of_job(Run, job_id).order_by(Run.created_at.desc(), Run.id)
+    return transaction.scalar(newest.limit(1))
 
 
 def run_of_version(transaction: Transaction, user_id: str, name: str, version: str) -> Run | None:
@@ -189,26 +195,36 @@ def names_of(transaction: Transaction, user_id: str) -> list[tuple[str, str]]:
 
 def set_running(transaction: Transaction, run_id: str) -> None:
     """Record that the work on a run began; begun again after a crash, it keeps its first moment."""
-    transaction.execute(
-        update(Run)
-        .where(Run.id == run_id, Run.status.in_(ACTIVE))
-        .values(status="running", started_at=func.coalesce(Run.started_at, now()))
-    )
+    work.start(transaction, run_id)
 
 
-def begin_publishing(transaction: Transaction, run_id: str, version: str) -> bool:
+def begin_publishing(
+    transaction: Transaction,
+    run_id: str,
+    version: str,
+    *,
+    metrics: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+) -> bool:
     """Whether this version may be published: the run was not cancelled and has no other version.
 
-    From then on it cannot be cancelled.
+    From then on it cannot be cancelled. `metrics` and `tags` are what the version was measured at and made of; the run
+    is done when `models.record` gives the version its row.
     """
-    taken = transaction.execute(
-        update(Run)
-        .where(Run.id == run_id, Run.status.in_((*ACTIVE, "done")))
-        .where(Run.version.is_(None) | (Run.version == version))
-        .values(version=version)
-        .returning(Run.id)
-    )
-    return taken.first() is not None
+    run = _held(transaction, run_id)
+    if run is None or run.version not in (None, version) or not work.begin_publishing(transaction, run_id):
+        return False
+    run.version, run.tags = version, run.tags | checked_values(tags or {})
+    _note_metrics(run, metrics or {})
+    transaction.flush()
+    return True
+
+
+def publishing_run(transaction: Transaction, user_id: str, name: str, version: str) -> Run | None:
+    """The run that is publishing a version; None for one that is published otherwise."""
+    mine = (Run.user_id == user_id, Run.name == name, Run.version == version)
+    query = select(Run).join(Work, Work.id == Run.id).where(*mine, Work.status.in_(ACTIVE), Work.final)
+    return transaction.scalar(query.limit(1))
 
 
 def set_done(
@@ -219,49 +235,43 @@ def set_done(
     url: str | None = None,
     metrics: Mapping[str, Any] | None = None,
     artifacts: Sequence[Mapping[str, Any]] = (),
-) -> None:
-    """Record that a run ended well. `metrics` are its last figures, beside those that were logged by step.
+    final: bool = False,
+) -> bool:
+    """Record that a run ended well; false where it has failed or was cancelled.
 
+    `metrics` are its last figures, beside those that were logged by step.
     `version` and `url` are those of what it published, if anything. An artifact is {name, sha256, size}; it lies
-    under its name in the folder at `url`.
+    under its name in the folder at `url`. `final`: nothing is left to be done for its job.
     """
     run = _held(transaction, run_id)
-    if run is None:
-        return
-    run.status, run.error, run.finished_at = "done", None, run.finished_at or now()
-    run.started_at = run.started_at or run.created_at
+    if run is None or not work.finish(transaction, run_id, final=final):
+        return False
     run.version, run.url = version or run.version, url or run.url
     if artifacts:
         run.artifacts = artifacts
     _note_metrics(run, metrics or {})
     transaction.flush()
+    return True
 
 
 def set_ended(transaction: Transaction, run_id: str, status: str, error: str | None) -> None:
     """Record that a run failed or was cancelled; one that is done stays done."""
-    transaction.execute(
-        update(Run)
-        .where(Run.id == run_id, Run.status.in_(ACTIVE))
-        .values(status=status, version=None, error=error, finished_at=now())
-    )
+    if work.end(transaction, run_id, status, error):
+        transaction.execute(update(Run).where(Run.id == run_id).values(version=None))
 
 
-def cancel_run(transaction: Transaction, job_id: str) -> bool:
-    """Record that the run of a job was cancelled; False once its publication has begun or it ended."""
-    cancelled = transaction.execute(
-        update(Run)
-        .where(Run.job_id == job_id, Run.status.in_(ACTIVE), Run.version.is_(None))
-        .values(status="cancelled", finished_at=now())
-        .returning(Run.id)
-    )
-    return cancelled.first() is not None
+def withdraw_version(transaction: Transaction, run_id: str) -> None:
+    """Record that a run has not published the version that it was about to."""
+    work.withdraw(transaction, run_id)
+    transaction.execute(update(Run).where(Run.id == run_id).values(version=None))
 
 
 def ask_to_finish(transaction: Transaction, job_id: str) -> bool:
     """Record that the run of a job is to end with the best so far; False once it publishes or has ended."""
+    going_on = work.ids_of_job(job_id, Work.status.in_(ACTIVE), ~Work.final)
     asked = transaction.execute(
         update(Run)
-        .where(Run.job_id == job_id, Run.status.in_(ACTIVE), Run.version.is_(None))
+        .where(Run.id.in_(going_on))
         .values(finish_early_at=func.coalesce(Run.finish_early_at, now()))
         .returning(Run.id)
     )
@@ -270,14 +280,6 @@ def ask_to_finish(transaction: Transaction, job_id: str) -> bool:
 
 def is_to_finish(transaction: Transaction, run_id: str) -> bool:
     return transaction.scalar(select(Run.finish_early_at).where(Run.id == run_id)) is not None
-
-
-def active_runs(transaction: Transaction, application: str | None = None) -> list[Run]:
-    """Every run, of anyone, that has not ended."""
-    wanted = select(Run).where(Run.status.in_(ACTIVE))
-    return list(
-        transaction.scalars(wanted if application is None else wanted.where(Run.application == application))
-    )
 
 
 # Parameters, tags, metrics
@@ -320,14 +322,16 @@ def set_checkpoint(transaction: Transaction, run_id: str, key: str) -> str | Non
 
 def ended_runs(transaction: Transaction, user_id: str) -> list[str]:
     """The ids of the user's runs that have ended, oldest first."""
-    wanted = select(Run.id).where(Run.user_id == user_id, Run.status.not_in(ACTIVE))
-    return list(transaction.scalars(wanted.order_by(Run.finished_at, Run.id)))
+    query = select(Run.id).join(Work, Work.id == Run.id)
+    ended = query.where(Run.user_id == user_id, Work.status.not_in(ACTIVE))
+    return list(transaction.scalars(ended.order_by(Work.finished_at, Run.id)))
 
 
 def ended_with_checkpoint(transaction: Transaction) -> list[Run]:
     """Every run, of anyone, that has ended and still names a checkpoint."""
     named = Run.tags[CHECKPOINT].as_string().is_not(None)
-    return list(transaction.scalars(select(Run).where(Run.status.not_in(ACTIVE), named)))
+    ended = select(Run).join(Work, Work.id == Run.id).where(Work.status.not_in(ACTIVE), named)
+    return list(transaction.scalars(ended))
 
 
 def set_subject(transaction: Transaction, run_id: str, subject: Mapping[str, Any]) -> None:
@@ -368,7 +372,8 @@ def done_runs(transaction: Transaction, where: str) -> list[Exported]:
     for alias in transaction.scalars(select(ModelAlias)):
         pointing.setdefault((alias.user_id, alias.name, alias.version), []).append(alias.alias)
     columns = (Run.id, Run.user_id, Run.name, Run.version, Run.exports)
-    found = transaction.execute(select(*columns).where(Run.status == "done").order_by(Run.finished_at))
+    done = select(*columns).join(Work, Work.id == Run.id).where(Work.status == "done")
+    found = transaction.execute(done.order_by(Work.finished_at))
     return [
         Exported(
             run_id,

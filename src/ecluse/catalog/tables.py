@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     BigInteger,
+    Connection,
     Float,
     ForeignKey,
     Index,
@@ -20,10 +21,17 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    case,
+    event,
+    literal,
     null,
     select,
+    text,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import inspect as state_of
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Mapped, Mapper, column_property, mapped_column, relationship
+from sqlalchemy.orm.attributes import set_committed_value
 
 from ecluse.catalog.base import Base as Base
 from ecluse.catalog.base import SentenceText as SentenceText
@@ -33,6 +41,7 @@ from ecluse.catalog.base import new_id as new_id
 from ecluse.catalog.base import now as now
 from ecluse.catalog.filed import LONGEST_NAME, FileKind, HasFile, of_file
 from ecluse.catalog.filed import File as File
+from ecluse.sentences import _
 
 #: What a row without a file says of its address and its bytes.
 NOWHERE: Final[str | None] = None
@@ -111,9 +120,51 @@ class Attempt(Base):
     free_at: Mapped[float] = mapped_column(Float(53), index=True)
 
 
-class Dataset(HasFile, Base):
+class Work(Base):
+    """A piece of work that a person asked for. It has the id of the row it serves, or of the rows.
+
+    `status`: queued, running, done, failed, cancelled. `job_id` is the job that does it; none where a program at a
+    terminal does. `final`: what it makes is being published, or is: it can no longer be cancelled. `catalog.work`
+    alone writes it.
+    """
+
+    __tablename__ = "work"
+    __table_args__ = (
+        Index(
+            "ix_work_active",
+            "status",
+            sqlite_where=text("status IN ('queued', 'running')"),
+            postgresql_where=text("status IN ('queued', 'running')"),
+        ),
+    )
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    status: Mapped[str] = mapped_column(String(16), default="queued")
+    job_id: Mapped[str | None] = mapped_column(String(100), index=True)
+    final: Mapped[bool] = mapped_column(default=False)
+    error: Mapped[str | None] = mapped_column(SentenceText)
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class OfWork:
+    """A row that was made for a piece of work; how that stands is read from the row of `work` with the same id.
+
+    What a constructor is given of it is how the work begins. From then on `catalog.work` changes it.
+    """
+
+    if TYPE_CHECKING:
+        status: Mapped[str]
+        job_id: Mapped[str | None]
+        error: Mapped[str | None]
+        started_at: Mapped[datetime | None]
+        finished_at: Mapped[datetime | None]
+
+
+class Dataset(OfWork, HasFile, Base):
     """An uploaded table. `state` is profiling, ready or failed; `profile` is what was found in it.
 
+    Its work is to be read: a table that was read and is read in another way stays ready if that fails.
     `layout` is which sheet and row its columns begin in, as a person chose it; None where no one did.
     """
 
@@ -121,12 +172,11 @@ class Dataset(HasFile, Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     filename: Mapped[str] = mapped_column(String(300))
-    state: Mapped[str] = mapped_column(String(16), default="profiling")
-    job_id: Mapped[str | None] = mapped_column(String(64))
     rows: Mapped[int | None]
     profile: Mapped[dict[str, Any] | None]
     layout: Mapped[dict[str, Any] | None]
-    error: Mapped[str | None] = mapped_column(SentenceText)
+    if TYPE_CHECKING:
+        state: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=now)
     last_used_at: Mapped[datetime] = mapped_column(default=now)
 
@@ -139,34 +189,6 @@ class Dataset(HasFile, Base):
     @classmethod
     def names(cls) -> Select[*tuple[Any, ...]]:
         return select(cls.id, cls.filename, null())
-
-
-class TrainingRun(HasFile, Base):
-    """One training, from the moment it was asked for. `model_path` is where its version was published: the address
-    that the run of the same id has.
-
-    `finish_early_at` is when its person asked to stop with the best so far. A `plan` of kind "ensemble" makes
-    an ensemble of reference models for a table without labels.
-    """
-
-    __tablename__ = "training_history"
-    id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    job_id: Mapped[str | None] = mapped_column(String(64), index=True)
-    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
-    model_name: Mapped[str] = mapped_column(String(100))
-    version: Mapped[str | None] = mapped_column(String(32))
-    target_column: Mapped[str] = mapped_column(String(300))
-    plan: Mapped[dict[str, Any]]
-    status: Mapped[str] = mapped_column(String(16), default="queued", index=True)
-    metrics: Mapped[dict[str, Any] | None]
-    finish_early_at: Mapped[datetime | None]
-    error: Mapped[str | None] = mapped_column(SentenceText)
-    created_at: Mapped[datetime] = mapped_column(default=now)
-    finished_at: Mapped[datetime | None]
-
-    FILE = RUN_VERSIONS
-    model_path = of_file("url", NOWHERE)
 
 
 class ModelVersion(HasFile, Base):
@@ -238,26 +260,22 @@ class Publication(HasFile, Base):
     url = of_file("url", "")
 
 
-class Prediction(HasFile, Base):
+class Prediction(OfWork, HasFile, Base):
     """One scoring, from the moment it was asked for. It has a file once its result is complete."""
 
     __tablename__ = "predictions"
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
-    job_id: Mapped[str | None] = mapped_column(String(64), index=True)
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
     model_name: Mapped[str] = mapped_column(String(100))
     version: Mapped[str] = mapped_column(String(32))
     format: Mapped[str] = mapped_column(String(16), default="csv")
-    status: Mapped[str] = mapped_column(String(16), default="queued", index=True)
     rows: Mapped[int | None]
     flagged: Mapped[int | None]
     summary: Mapped[dict[str, Any] | None]
     #: `fraud.ranking.Ranking` of the scores; up to a megabyte, so it is read by `ranking_of` alone.
     ranking: Mapped[bytes | None] = mapped_column(LargeBinary, deferred=True)
-    error: Mapped[str | None] = mapped_column(SentenceText)
     created_at: Mapped[datetime] = mapped_column(default=now)
-    finished_at: Mapped[datetime | None]
 
     FILE = FileKind("predictions", kind="results", application="fraud", counted=True, place=2)
     key = of_file("key", NOWHERE)
@@ -321,7 +339,7 @@ class Label(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
-class Inspection(Base):
+class Inspection(OfWork, Base):
     """A model looked at beside a table. `kind` is questions, learning, monitor, comparison or
     transfer; `result` what was found.
 
@@ -333,17 +351,13 @@ class Inspection(Base):
     id: Mapped[str] = mapped_column(String(32), primary_key=True, default=new_id)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     kind: Mapped[str] = mapped_column(String(16))
-    job_id: Mapped[str | None] = mapped_column(String(64), index=True)
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
     model_name: Mapped[str] = mapped_column(String(100))
     version: Mapped[str] = mapped_column(String(32))
     other_version: Mapped[str | None] = mapped_column(String(32))
     request: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    status: Mapped[str] = mapped_column(String(16), default="queued", index=True)
     result: Mapped[dict[str, Any] | None]
-    error: Mapped[str | None] = mapped_column(SentenceText)
     created_at: Mapped[datetime] = mapped_column(default=now)
-    finished_at: Mapped[datetime | None]
 
 
 class Migration(Base):
@@ -493,6 +507,13 @@ class JobRow(Base):
     __table_args__ = (
         Index("ix_jobs_status_queue", "status", "queue"),
         Index("ix_jobs_user_number", "user_id", "number"),
+        Index(
+            "ix_jobs_queued",
+            "queue",
+            "number",
+            sqlite_where=text("status = 'queued'"),
+            postgresql_where=text("status = 'queued'"),
+        ),
     )
     number: Mapped[int] = mapped_column(
         BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
@@ -651,8 +672,8 @@ class ImageSplit(HasFile, Base):
     size_bytes = of_file("size_bytes", 0)
 
 
-class Run(HasFile, Base):
-    """One training of any application, as it is tracked. A fraud training has the id of its row in the history.
+class Run(OfWork, HasFile, Base):
+    """One training of any application, as it is tracked.
 
     `kind` is the recipe or search; `parameters`, `tags` and `metrics` (the last or best of each) are flat. An
     artifact is {name, url, sha256, size}. `subject` says what it learned from: {"dataset_id"}, or {"set_id",
@@ -666,21 +687,16 @@ class Run(HasFile, Base):
     application: Mapped[str] = mapped_column(String(16))
     kind: Mapped[str] = mapped_column(String(32))
     name: Mapped[str] = mapped_column(String(100))
-    status: Mapped[str] = mapped_column(String(16), default="queued", index=True)
     parameters: Mapped[dict[str, Any]] = mapped_column(default=dict)
     tags: Mapped[dict[str, Any]] = mapped_column(default=dict)
     metrics: Mapped[dict[str, Any]] = mapped_column(default=dict)
     files: Mapped[list[Any]] = mapped_column("artifacts", default=list)
     subject: Mapped[dict[str, Any]] = mapped_column(default=dict)
     exports: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    job_id: Mapped[str | None] = mapped_column(String(64), index=True)
     version: Mapped[str | None] = mapped_column(String(32))
     parent_version: Mapped[str | None] = mapped_column(String(140))
     finish_early_at: Mapped[datetime | None]
-    error: Mapped[str | None] = mapped_column(SentenceText)
     created_at: Mapped[datetime] = mapped_column(default=now)
-    started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
 
     FILE = RUN_VERSIONS
     url = of_file("url", NOWHERE)
@@ -706,6 +722,24 @@ class Run(HasFile, Base):
         return f"{self.url}/{file['name']}"
 
 
+class FraudTraining(Base):
+    """What a run of fraud keeps besides: its table, and its plan. One of kind "ensemble" makes an ensemble of
+    reference models for a table without labels.
+    """
+
+    __tablename__ = "fraud_trainings"
+    run_id: Mapped[str] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"), index=True)
+    target_column: Mapped[str] = mapped_column(String(300))
+    plan: Mapped[dict[str, Any]]
+    user_id: Mapped[str] = column_property(
+        select(Run.user_id).where(Run.id == run_id).correlate_except(Run).scalar_subquery()
+    )
+    #: In this order they are written.
+    _run: Mapped[Run] = relationship(lazy="raise")
+    _dataset: Mapped[Dataset | None] = relationship(lazy="raise")
+
+
 class RunMetric(Base):
     """A metric of a run at a step (an epoch, a trial); written again, it is replaced."""
 
@@ -715,3 +749,70 @@ class RunMetric(Base):
     step: Mapped[int] = mapped_column(primary_key=True)
     value: Mapped[float]
     at: Mapped[datetime] = mapped_column(default=now)
+
+
+# How the work of a row stands
+
+
+#: What a row says of its work, and how that begins.
+_BEGINNING: Final[dict[str, Any]] = {
+    "status": "queued",
+    "job_id": None,
+    "error": None,
+    "started_at": None,
+    "finished_at": None,
+}
+_STATUS_OF_STATE: Final = {"profiling": "queued", "ready": "done", "failed": "failed"}
+#: What is said of a table whose reading a person stopped.
+READING_STOPPED: Final = _("Reading it was stopped on request. Upload it again.")
+
+
+def _read_from_work(kind: Any, name: str, value: Any) -> None:
+    """Let rows of a class read `value` of their work under this name; a stored row does not take another."""
+    found = select(value).where(Work.id == kind.id).correlate_except(Work).scalar_subquery()
+    setattr(kind, name, column_property(found, expire_on_flush=False))
+
+    @event.listens_for(getattr(kind, name), "set")
+    def refuse(row: Any, *_: Any) -> None:
+        if state_of(row).persistent:
+            raise TypeError(f"{kind.__name__}.{name} is that of its work; use catalog.work")
+
+
+def _begin_work(mapper: Mapper[Any], connection: Connection, row: Any) -> None:
+    """Give a row that is inserted its row of work, as its constructor was told."""
+    if isinstance(row, Dataset):
+        if "state" in row.__dict__:
+            set_committed_value(row, "status", _STATUS_OF_STATE[row.state])
+        else:
+            set_committed_value(row, "state", "profiling")
+    for name, value in _BEGINNING.items():
+        if name not in row.__dict__:
+            set_committed_value(row, name, value)
+    values = {name: getattr(row, name) for name in ("id", "user_id", *_BEGINNING)}
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    # Several rows may be made for one piece of work, such as a run and what was learned in it.
+    connection.execute(
+        dialect.insert(Work).values(**values, final=False).on_conflict_do_nothing(index_elements=["id"])
+    )
+
+
+for _kind in (Dataset, Prediction, Inspection, Run):
+    for _name in _BEGINNING:
+        if _name != "error" or _kind is not Dataset:
+            _read_from_work(_kind, _name, getattr(Work, _name))
+    event.listen(_kind, "after_insert", _begin_work)
+_read_from_work(
+    Dataset,
+    "state",
+    case(
+        (Work.status.in_(("queued", "running")), "profiling"),
+        (Work.status == "done", "ready"),
+        (Dataset.rows.is_not(None), "ready"),
+        else_="failed",
+    ),
+)
+_read_from_work(
+    Dataset,
+    "error",
+    case((Work.status == "cancelled", literal(READING_STOPPED, Work.error.type)), else_=Work.error),
+)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from ecluse.apps.fraud.rows import training
-from ecluse.catalog import audit, files
+from ecluse.catalog import audit, files, runs
 from ecluse.models.references import REFERENCES
 from ecluse.models.versions import ABANDONED
 from ecluse.registry import Leftover
@@ -83,5 +82,5 @@ def _is_running(runtime: Runtime, leftover: Leftover) -> bool:
     if leftover.nonce is None:
         return False
     with runtime.catalog.read() as transaction:
-        run = training.run_by_job(transaction, leftover.nonce.partition(" ")[0])
-    return run is not None and run.status in training.ACTIVE
+        run = runs.run_by_job(transaction, leftover.nonce.partition(" ")[0])
+    return run is not None and run.status in runs.ACTIVE

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from ecluse.catalog import Transaction, audit
+from ecluse.catalog import Transaction, audit, runs, work
 from ecluse.catalog import aliases as alias_rows
 from ecluse.catalog import models as rows
 from ecluse.catalog.tables import ModelAlias, ModelVersion, Publication, new_id, now
@@ -184,7 +184,7 @@ def announce(transaction: Transaction, publication: Publication) -> None:
 
 
 def record(transaction: Transaction, publication: Publication, manifest: Manifest) -> ModelVersion:
-    """Give a committed version its row; doing it again changes nothing.
+    """Give a committed version its row, and end the run that publishes it; doing it again changes nothing.
 
     It points where the publication is noted to be: a migration may have brought it elsewhere meanwhile.
     """
@@ -207,7 +207,20 @@ def record(transaction: Transaction, publication: Publication, manifest: Manifes
         title = f"{row.name} {row.version}"
         audit.record(transaction, row.user_id, "model.publish", title, bytes=row.size_bytes)
     rows.end_publication(transaction, row.user_id, row.name, row.version)
+    _end_run(transaction, row, manifest.files)
     return row
+
+
+def artifacts_of(files: Sequence[ManifestFile]) -> list[dict[str, Any]]:
+    """The files of a version as the run that made it refers to them."""
+    return [{"name": file.path, "sha256": file.sha256, "size": file.size} for file in files]
+
+
+def _end_run(transaction: Transaction, row: ModelVersion, files: Sequence[ManifestFile]) -> None:
+    """Record that the run which publishes a version is done."""
+    run = runs.publishing_run(transaction, row.user_id, row.name, row.version)
+    if run is not None:
+        runs.set_done(transaction, run.id, url=row.url, artifacts=artifacts_of(files), final=True)
 
 
 def reconcile(runtime: Runtime) -> int:
@@ -224,6 +237,57 @@ def reconcile(runtime: Runtime) -> int:
         except (StorageError, SettingsError) as error:
             _tell_once(publication.name, publication.version, str(error))
     return settled
+
+
+def settle_job(runtime: Runtime, job_id: str) -> None:
+    """Find out whether what a job was publishing when it failed is published, and say so in its runs."""
+    with runtime.catalog.read() as transaction:
+        run_ids = work.publishing_of_job(transaction, job_id)
+    _settle_runs(runtime, run_ids)
+
+
+def settle_ended(runtime: Runtime) -> int:
+    """Do what `settle_job` does for every job that has ended; how many runs were settled."""
+    with runtime.catalog.read() as transaction:
+        run_ids = work.publishing_of_ended_jobs(transaction)
+    return _settle_runs(runtime, run_ids)
+
+
+def _settle_runs(runtime: Runtime, run_ids: Sequence[str]) -> int:
+    return sum(_settle_run(runtime, run_id) for run_id in run_ids)
+
+
+def _settle_run(runtime: Runtime, run_id: str) -> bool:
+    """End a run whose job has failed: as done where its version was committed all the same.
+
+    False where that cannot be known until the store answers; `settle_ended` asks again.
+    """
+    with runtime.catalog.read() as transaction:
+        run = runs.find_run(transaction, run_id)
+    if run is None or run.version is None:
+        return False
+    try:
+        row = settle(runtime, run.user_id, run.name, run.version)
+        files = () if row is None else _files_of(runtime, row)
+    except (StorageError, SettingsError) as away:
+        logger.warning("The end of run %s is not known yet: %s", run.id, away)
+        return False
+    with runtime.catalog.write() as transaction:
+        if row is None:
+            runs.withdraw_version(transaction, run.id)
+            work.end_lost(transaction)
+        else:
+            _end_run(transaction, row, files)
+    return True
+
+
+def _files_of(runtime: Runtime, row: ModelVersion) -> tuple[ManifestFile, ...]:
+    """The files of a version; none where its manifest is damaged, which is said when it is verified or used."""
+    try:
+        return manifest_of(runtime, row).files
+    except RegistryError as damaged:
+        logger.warning("The files of %s@%s are not known: %s", row.name, row.version, damaged)
+        return ()
 
 
 @cache

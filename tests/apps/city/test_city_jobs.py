@@ -27,6 +27,7 @@ from ecluse.apps.city.calendar import days_between
 from ecluse.apps.city.days import MARK, find_day
 from ecluse.apps.city.forecast import forecast
 from ecluse.catalog import runs, users
+from ecluse.catalog import work as work_rows
 from ecluse.catalog.tables import Run, User
 from ecluse.documents import Document
 from ecluse.errors import Forbidden, InvalidInput, SettingsError
@@ -95,7 +96,6 @@ def test_what_a_forecast_learns_is_a_run_and_one_that_learns_nothing_is_none(
     assert (total, run.status, run.subject) == (1, "done", {"day": MONDAY.isoformat()})
     assert run.metrics["flow.absolute_error"] > 0
     assert len(curves["flow.sampled_error"]) > 1
-    assert work.reconcile(runtime) == 0
 
 
 def test_the_run_of_a_forecast_whose_job_is_gone_is_ended(runtime: Runtime, administrator: User) -> None:
@@ -104,7 +104,8 @@ def test_the_run_of_a_forecast_whose_job_is_gone_is_ended(runtime: Runtime, admi
             user_id=administrator.id, application="city", kind="forecast", name="forecast", job_id="gone"
         )
         runs.set_running(transaction, runs.add_run(transaction, row).id)
-    assert work.reconcile(runtime) == 1
+    with runtime.catalog.write() as transaction:
+        assert work_rows.end_lost(transaction) == 1
     with runtime.catalog.read() as transaction:
         assert runs.run_of(transaction, administrator.id, row.id).status == "failed"
 

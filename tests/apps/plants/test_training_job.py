@@ -25,7 +25,7 @@ from ecluse.apps.plants.jobs import training as training_work
 from ecluse.apps.plants.prediction import Predictor
 from ecluse.apps.plants.recipe import Epoch, Learned, Lesson, Options, Teaching
 from ecluse.apps.plants.training import TrainingRequest
-from ecluse.catalog import runs
+from ecluse.catalog import jobs, runs
 from ecluse.catalog.tables import ModelVersion, Run, User
 from ecluse.cli.session import finish
 from ecluse.errors import InvalidInput, JobCancelled, JobFailed, NotFound, UnusableImages
@@ -243,12 +243,17 @@ def test_a_version_that_was_committed_before_its_worker_died_ends_its_run_as_don
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training_work, "_set_done", die)
+    monkeypatch.setattr(training_work, "_compare_with_repeated", die)
     with pytest.raises(KeyboardInterrupt):
         training_work.publish(runtime, task, run.id, learned)
     monkeypatch.undo()
     assert len(checkpoints(runtime, user, of_the_run=True)) == 1
-    runtime.jobs.cancel(user.id, run.job_id or "")
+    assert runtime.jobs.cancel(user.id, run.job_id or "").status == "queued", "it is publishing"
+    with runtime.catalog.write() as transaction:
+        (claim,) = jobs.claim_one(transaction, "worker", [training.KIND], run.job_id or "")
+        jobs.finish(transaction, claim.job_id, claim.fence, "failed", "It was given up.")
+    assert models.settle_ended(runtime) == 1
+    assert models.settle_ended(runtime) == 0
     assert training_work.reconcile(runtime) == 1
     assert checkpoints(runtime, user, of_the_run=True) == []
     row = models.resolve(runtime, user.id, "shapes")

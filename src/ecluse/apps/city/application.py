@@ -35,5 +35,5 @@ APPLICATION: Final = Application(
     },
     hand_over="ecluse.apps.city.rows:hand_over",
     jobs=("ecluse.apps.city.jobs:KINDS", "ecluse.apps.city.sample:KINDS", "ecluse.apps.city.schedule:KINDS"),
-    due=("ecluse.apps.city.jobs:reconcile", "ecluse.apps.city.schedule:queue_due"),
+    due=("ecluse.apps.city.schedule:queue_due",),
 )

@@ -17,8 +17,7 @@ from ecluse import tracking
 from ecluse.application import ngettext
 from ecluse.apps.city.calendar import days_between, expect_days
 from ecluse.apps.city.progress import Report, unheard
-from ecluse.catalog import Transaction, audit, runs, users
-from ecluse.catalog.tables import Run as RunRow
+from ecluse.catalog import Transaction, audit, users
 from ecluse.catalog.tables import User, new_id, now
 from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import Forbidden, InvalidInput, JobCancelled, JobNotFound
@@ -325,23 +324,6 @@ def _compute(runtime: Runtime, task: Task, day: date, raw: str | None, run: str)
             run=run,
             report=lambda fraction, message: task.report("compute", min(fraction, 0.999), message),
         )
-
-
-def reconcile(runtime: Runtime) -> int:
-    """End the runs of forecasts whose job ended without saying so; how many that were."""
-    with runtime.catalog.read() as transaction:
-        active = runs.active_runs(transaction, "city")
-    return sum(_end(runtime, run) for run in active)
-
-
-def _end(runtime: Runtime, run: RunRow) -> bool:
-    end = runtime.jobs.end_of(run.user_id, run.job_id or "")
-    if end is None:
-        return False
-    status = "cancelled" if end.status == "cancelled" else "failed"
-    with runtime.catalog.write() as transaction:
-        runs.set_ended(transaction, run.id, status, end.error)
-    return True
 
 
 def _prepare_failed(runtime: Runtime, task: Task, message: str, **subject: Any) -> None:

@@ -40,7 +40,7 @@ APPLICATION: Final = Application(
     owned={
         "tables": "ecluse.catalog.tables:Dataset",
         "scored_tables": "ecluse.catalog.tables:Prediction",
-        "trainings": "ecluse.catalog.tables:TrainingRun",
+        "trainings": "ecluse.catalog.tables:FraudTraining",
         "labels": "ecluse.catalog.tables:Label",
         "inspections": "ecluse.catalog.tables:Inspection",
     },
@@ -55,5 +55,4 @@ APPLICATION: Final = Application(
         "ecluse.apps.fraud.jobs.references:KINDS",
         "ecluse.apps.fraud.jobs.reference_evaluation:KINDS",
     ),
-    due=("ecluse.apps.fraud.jobs.main:reconcile", "ecluse.apps.fraud.jobs.monitoring:reconcile"),
 )

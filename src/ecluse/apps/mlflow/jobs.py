@@ -95,7 +95,7 @@ def _is_free(runtime: Runtime, one: Exported, job: Job | None) -> bool:
         return job.status in ("done", "failed")
     if one.job_id is None or one.what.get("state") != "queued":
         return True
-    return runtime.jobs.end_of(one.user_id, one.job_id) is not None
+    return not runtime.jobs.goes_on(one.job_id)
 
 
 def _queue(runtime: Runtime, one: Exported) -> str:

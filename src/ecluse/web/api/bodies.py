@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.rows import predictions, training
+from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.catalog import Transaction, models
 from ecluse.catalog import aliases as alias_rows
 from ecluse.catalog.journal import Amount
@@ -16,7 +17,6 @@ from ecluse.catalog.tables import (
     ModelVersion,
     Prediction,
     ReferenceModel,
-    TrainingRun,
 )
 from ecluse.jobs import Job
 from ecluse.migration import Estimate, Summary

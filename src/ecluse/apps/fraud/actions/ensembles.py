@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from ecluse.apps.fraud.actions.main import add_table, find_dataset, find_same_table
 from ecluse.apps.fraud.references import library
 from ecluse.apps.fraud.rows import datasets, mappings, training
+from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.catalog import audit
 from ecluse.catalog import references as references_rows
-from ecluse.catalog.tables import Dataset, TrainingRun, new_id
+from ecluse.catalog.tables import Dataset, new_id
 from ecluse.errors import InvalidInput
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime
@@ -116,18 +117,19 @@ def start_ensemble(
         "target": "",
     }
     job_id = new_id()
-    run = TrainingRun(
-        user_id=user_id,
-        job_id=job_id,
-        dataset_id=dataset.id,
-        model_name=checked_name(model_name),
-        target_column="",
-        plan=plan,
-    )
+    checked_name(model_name)
     with runtime.catalog.write() as transaction:
         for reference, columns in (corrections or {}).items():
             mappings.keep_mapping(transaction, dataset.id, reference, columns)
-        training.add_run(transaction, run)
+        run = training.add_run(
+            transaction,
+            user_id,
+            job_id=job_id,
+            dataset_id=dataset.id,
+            model_name=model_name,
+            target_column="",
+            plan=plan,
+        )
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.ensemble", model_name, dataset=dataset.filename)
         title, subject = f"{model_name}: {dataset.filename}", {"run_id": run.id}

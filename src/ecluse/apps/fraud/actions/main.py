@@ -14,11 +14,12 @@ from typing import Any, Final, Literal
 from ecluse.apps.fraud.goal import Goal
 from ecluse.apps.fraud.performance import read_trained_report
 from ecluse.apps.fraud.rows import datasets, predictions, training
+from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.apps.fraud.tables.layout import LOOK, Layout
 from ecluse.apps.fraud.tables.meaning import candidates, meaning_in_profile, require_meaning
 from ecluse.apps.fraud.training.plan import SPLIT_RULE
-from ecluse.catalog import audit, models, runs
-from ecluse.catalog.tables import Dataset, Prediction, TrainingRun, new_id, now
+from ecluse.catalog import audit, models, work
+from ecluse.catalog.tables import Dataset, Prediction, new_id, now
 from ecluse.errors import CannotRepeat, InvalidInput, NotFound
 from ecluse.registry import checked_name
 from ecluse.runtime import Runtime, predictions_prefix, uploads_prefix
@@ -187,12 +188,11 @@ def read_again(runtime: Runtime, user_id: str, dataset_id: str, layout: Layout) 
                     file=dataset.filename,
                 )
             )
-        chosen = layout.to_dict() | {"asked": layout.asked, "before": dataset.layout}
-        datasets.begin_profile(transaction, dataset.id, job_id, chosen)
+        work.queue_again(transaction, dataset.id, job_id)
+        subject = {"dataset_id": dataset.id, "layout": layout.to_dict() | {"asked": layout.asked}}
         runtime.jobs.enqueue(
-            "profile", "profile", user_id, dataset.filename, {"dataset_id": dataset.id},
-            job_id=job_id, transaction=transaction,
-        )  # fmt: skip
+            "profile", "profile", user_id, dataset.filename, subject, job_id=job_id, transaction=transaction
+        )
     return find_dataset(runtime, user_id, dataset.id)
 
 
@@ -232,15 +232,8 @@ def start_training(runtime: Runtime, user_id: str, dataset_id: str, request: Tra
     # A table that is still being read is planned for once its profile is there, so that the guesses count.
     waits = dataset.state == "profiling"
     plan = {"request": request.to_dict()} if waits else plan_training(dataset, request)
-    run = TrainingRun(
-        user_id=user_id,
-        job_id=new_id(),
-        dataset_id=dataset.id,
-        model_name=checked_name(request.model_name),
-        target_column=plan.get("target") or request.target_column or "",
-        plan=plan,
-    )
-    return _queue_training(runtime, run, dataset.filename, {})
+    target = str(plan.get("target") or request.target_column or "")
+    return _queue_training(runtime, user_id, dataset, checked_name(request.model_name), target, plan)
 
 
 def start_repeat(runtime: Runtime, user_id: str, run_id: str) -> TrainingRun:
@@ -269,27 +262,37 @@ def start_repeat(runtime: Runtime, user_id: str, run_id: str) -> TrainingRun:
                 _("The table of training %(id)s was deleted. Upload it and train anew.", id=run_id)
             )
         dataset = datasets.dataset_of(transaction, user_id, before.dataset_id)
-    run = TrainingRun(
-        user_id=user_id,
-        job_id=new_id(),
-        dataset_id=before.dataset_id,
-        model_name=before.model_name,
-        target_column=before.target_column,
-        plan=before.plan,
+    return _queue_training(
+        runtime, user_id, dataset, before.model_name, before.target_column, before.plan, repeats=before.id
     )
-    return _queue_training(runtime, run, dataset.filename, {"repeats": before.id})
 
 
-def _queue_training(runtime: Runtime, run: TrainingRun, filename: str, told: dict[str, str]) -> TrainingRun:
+def _queue_training(
+    runtime: Runtime,
+    user_id: str,
+    dataset: Dataset,
+    model_name: str,
+    target: str,
+    plan: Mapping[str, Any],
+    **repeated: str,
+) -> TrainingRun:
+    """Write the rows of a training and queue its job; `repeats` names the run that it repeats."""
     with runtime.catalog.write() as transaction:
-        training.add_run(transaction, run)
-        if told:
-            runs.set_tags(transaction, run.id, told)
-        datasets.touch_dataset(transaction, run.dataset_id or "")
-        audit.record(transaction, run.user_id, "model.train", run.model_name, dataset=filename)
-        title, subject = f"{run.model_name}: {filename}", {"run_id": run.id, **told}
+        run = training.add_run(
+            transaction,
+            user_id,
+            job_id=new_id(),
+            dataset_id=dataset.id,
+            model_name=model_name,
+            target_column=target,
+            plan=plan,
+            tags=repeated,
+        )
+        datasets.touch_dataset(transaction, dataset.id)
+        audit.record(transaction, user_id, "model.train", model_name, dataset=dataset.filename)
+        title, subject = f"{model_name}: {dataset.filename}", {"run_id": run.id, **repeated}
         runtime.jobs.enqueue(
-            "train", "train", run.user_id, title, subject, job_id=run.job_id, transaction=transaction
+            "train", "train", user_id, title, subject, job_id=run.job_id, transaction=transaction
         )
     return run
 

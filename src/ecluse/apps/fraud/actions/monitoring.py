@@ -13,9 +13,10 @@ from ecluse.apps.fraud.actions.labelling import queue_inspection
 from ecluse.apps.fraud.actions.main import find_dataset
 from ecluse.apps.fraud.performance import AnyReport, TrainedReport, read_trained_report
 from ecluse.apps.fraud.rows import datasets, inspections, training
+from ecluse.apps.fraud.rows.training import TrainingRun
 from ecluse.apps.fraud.tables.meaning import meaning_in_profile
 from ecluse.catalog import audit
-from ecluse.catalog.tables import Dataset, Inspection, TrainingRun, new_id
+from ecluse.catalog.tables import Dataset, Inspection, new_id
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
@@ -129,14 +130,6 @@ def start_retraining(
         )
     _require(dataset, plan["target"], plan.get("time_column"), plan.get("customer_column"))
     job_id = new_id()
-    run = TrainingRun(
-        user_id=user_id,
-        job_id=job_id,
-        dataset_id=dataset.id,
-        model_name=old.name,
-        target_column=plan["target"],
-        plan=_of_table(dataset, plan),
-    )
     inspection = Inspection(
         user_id=user_id,
         kind="comparison",
@@ -147,7 +140,16 @@ def start_retraining(
         request={"retraining": True, "trained_on": old.dataset_id},
     )
     with runtime.catalog.write() as transaction:
-        training.add_run(transaction, run, parent_version=f"{old.name}@{old.version}")
+        run = training.add_run(
+            transaction,
+            user_id,
+            job_id=job_id,
+            dataset_id=dataset.id,
+            model_name=old.name,
+            target_column=plan["target"],
+            plan=_of_table(dataset, plan),
+            parent_version=f"{old.name}@{old.version}",
+        )
         inspections.add_inspection(transaction, inspection)
         datasets.touch_dataset(transaction, dataset.id)
         audit.record(transaction, user_id, "model.retrain", old.name, dataset=dataset.filename)

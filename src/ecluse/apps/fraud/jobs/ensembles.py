@@ -10,7 +10,6 @@ from ecluse.apps.fraud.actions.ensembles import KIND, match_dataset
 from ecluse.apps.fraud.jobs import main as work
 from ecluse.apps.fraud.performance import report_content
 from ecluse.apps.fraud.references import library
-from ecluse.apps.fraud.rows import training
 from ecluse.catalog.tables import Dataset
 from ecluse.jobs import JobKind, Task, patiently
 from ecluse.runtime import Runtime
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 
 def run_ensemble(runtime: Runtime, task: Task, run_id: str) -> None:
-    with runtime.catalog.write() as transaction:
-        training.set_running(transaction, run_id)
     built = task.step("build", _build, runtime, task, run_id)
     task.step("publish", work.publish, runtime, task, run_id, built)
 
@@ -85,15 +82,10 @@ def _read(runtime: Runtime, task: Task, dataset_id: str | None) -> Dataset:
     return dataset
 
 
-def _failed(runtime: Runtime, task: Task, message: str, run_id: str) -> None:
-    work.training_failed(runtime, task, message, run_id)
-
-
 #: The kinds of job of ensembles; a worker is started with them.
 KINDS: Final[dict[str, JobKind]] = {
     KIND: JobKind(
         run=run_ensemble,
-        failed=_failed,
         queue="train",
         verb=N_("Make"),
         stages={
@@ -103,7 +95,6 @@ KINDS: Final[dict[str, JobKind]] = {
             "calibrate": N_("Calibrate"),
             "save": N_("Save"),
         },
-        cancel=training.cancel_run,
         result=links.trained_model,
         ways=links.match_again,
         answer="ecluse.web.api.bodies:made_ensemble",

@@ -25,9 +25,10 @@ from ecluse.apps.fraud.performance import (
     report_content,
 )
 from ecluse.apps.fraud.rows import datasets, labels, predictions, training
-from ecluse.apps.fraud.tables.layout import layout_of
+from ecluse.apps.fraud.rows.training import TrainingRun
+from ecluse.apps.fraud.tables.layout import Layout, layout_of
 from ecluse.catalog import Transaction, runs
-from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, Publication, TrainingRun
+from ecluse.catalog.tables import Dataset, ModelVersion, Prediction, Publication
 from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import (
     CannotRepeat,
@@ -35,9 +36,6 @@ from ecluse.errors import (
     DigestMismatch,
     JobCancelled,
     NotFound,
-    RegistryError,
-    SettingsError,
-    StoreUnavailable,
     UnreadableTable,
 )
 from ecluse.jobs import JobKind, Task, patiently
@@ -60,14 +58,13 @@ logger = logging.getLogger(__name__)
 ASKED_EVERY: Final = 1.0
 
 
-def run_profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
-    task.step("profile", _profile, runtime, task, dataset_id)
+def run_profile(runtime: Runtime, task: Task, dataset_id: str, layout: dict[str, Any] | None = None) -> None:
+    """Read a table; with `layout`, in another way than before, which counts once it has been read so."""
+    task.step("profile", _profile, runtime, task, dataset_id, layout)
 
 
 def run_training(runtime: Runtime, task: Task, run_id: str, repeats: str | None = None) -> None:
     """Train and publish; with `repeats`, the training of that id again as it was recorded."""
-    with runtime.catalog.write() as transaction:
-        training.set_running(transaction, run_id)
     task.step("plan", _plan, runtime, task, run_id)
     trained = task.step("train", _train, runtime, task, run_id, repeats)
     task.step("publish", publish, runtime, task, run_id, trained)
@@ -80,88 +77,13 @@ def run_prediction(
     reasons: Reasons,
     columns: Mapping[str, str] | None = None,
 ) -> None:
-    with runtime.catalog.write() as transaction:
-        predictions.set_running(transaction, prediction_id)
     key = task.step("name", _result_key, runtime, task, prediction_id)
     task.step("score", _score, runtime, task, prediction_id, key, reasons, columns)
-
-
-def reconcile(runtime: Runtime) -> int:
-    """End the rows whose job ended without saying so, because the catalog was away then; how many that were."""
-    with runtime.catalog.read() as transaction:
-        rows: list[Dataset | TrainingRun | Prediction] = [
-            *datasets.datasets_in_profiling(transaction),
-            *training.active_runs(transaction),
-            *predictions.active_predictions(transaction),
-        ]
-    return sum(_end(runtime, row) for row in rows) + models.reconcile(runtime)
-
-
-def _end(runtime: Runtime, row: Dataset | TrainingRun | Prediction) -> bool:
-    """Whether the job of this row has ended while the row has not; then the row is ended too."""
-    end = runtime.jobs.end_of(row.user_id, row.job_id or "")
-    if end is None or end.status == "done":
-        return False
-    if isinstance(row, TrainingRun):
-        return _end_training(runtime, row, end.status, end.error)
-    with runtime.catalog.write() as transaction:
-        if isinstance(row, Dataset):
-            datasets.set_failed(transaction, row.id, end.error)
-        else:
-            predictions.set_ended(transaction, row.id, end.status, end.error)
-    return True
-
-
-def _end_training(runtime: Runtime, run: TrainingRun, status: str, error: str) -> bool:
-    """End the row of a training whose job has ended: as done where its version was committed all the same.
-
-    False where that cannot be known until the store answers; `reconcile` asks again.
-    """
-    version, files = None, tuple[ManifestFile, ...]()
-    if run.version is not None:
-        try:
-            version = models.settle(runtime, run.user_id, run.model_name, run.version)
-            files = () if version is None else _files_of(runtime, version)
-        except (StoreUnavailable, SettingsError) as away:
-            logger.warning("The end of training %s is not known yet: %s", run.id, away)
-            return False
-    with runtime.catalog.write() as transaction:
-        if version is None:
-            training.set_ended(transaction, run.id, status, error)
-        else:
-            metrics = summary_of(read_report(version.report))
-            training.set_done(
-                transaction,
-                run.id,
-                version=version.version,
-                metrics=metrics,
-                model_path=version.url,
-                artifacts=artifacts_of(version.url, files),
-            )
-            runs.set_tags(transaction, run.id, _tags(read_report(version.report)))
-    return True
 
 
 def summary_of(report: AnyReport) -> dict[str, float | None]:
     """Return what of a report its run keeps for lists: headline metrics and the threshold."""
     return {name: report.metrics.get(name) for name in SUMMARY} | {"threshold": report.threshold}
-
-
-def _files_of(runtime: Runtime, version: ModelVersion) -> tuple[ManifestFile, ...]:
-    """The files of a version; none where its manifest is damaged, which is told when it is verified or used."""
-    try:
-        return models.manifest_of(runtime, version).files
-    except RegistryError as damaged:
-        logger.warning("The files of %s@%s are not known: %s", version.name, version.version, damaged)
-        return ()
-
-
-def artifacts_of(url: str, files: Sequence[ManifestFile]) -> list[dict[str, Any]]:
-    """The files of the version at `url` as a run refers to them."""
-    return [
-        {"name": file.path, "url": f"{url}/{file.path}", "sha256": file.sha256, "size": file.size}
-        for file in files
-    ]
 
 
 def _tags(report: AnyReport) -> dict[str, Any]:
@@ -172,10 +94,11 @@ def _tags(report: AnyReport) -> dict[str, Any]:
     return {name: value for name, value in chosen.items() if value is not None}
 
 
-def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
+def _profile(runtime: Runtime, task: Task, dataset_id: str, chosen: dict[str, Any] | None) -> None:
     from ecluse.apps.fraud.actions.uploads import profile_upload
 
     dataset = table_of(runtime, task.user_id, dataset_id)
+    asked = chosen or dataset.layout or {}
     with runtime.scratch() as folder:
         task.report("read", 0.0)
         path = fetch_table(runtime, dataset, folder)
@@ -184,24 +107,20 @@ def _profile(runtime: Runtime, task: Task, dataset_id: str) -> None:
             profile, layout = profile_upload(
                 path,
                 dataset.filename,
-                layout_of(dataset),
+                Layout.from_dict(asked),
                 folder=folder,
                 memory=runtime.settings.reader_max_bytes,
                 heard=lambda fraction, message: task.report("profile", 0.2 + 0.8 * fraction, message),
             )
-        except UnreadableTable as error:
-            asked = dataset.layout or {}
-            if "before" in asked:  # it was read, and is to be read otherwise: it stays as it was
-                with runtime.catalog.write() as transaction:
-                    datasets.restore_layout(transaction, dataset_id, asked["before"], str(error))
-                raise
-            located = runtime.stores.locate(dataset.url)
-            located.store.delete(located.key)  # the row stays, to say why
+        except UnreadableTable:
+            if dataset.rows is None:  # else it was read before, and stays as it was
+                located = runtime.stores.locate(dataset.url)
+                located.store.delete(located.key)  # the row stays, to say why
             raise
     with runtime.catalog.write() as transaction:
-        found = None if layout is None else layout.to_dict()
-        asked = {"asked": (dataset.layout or {}).get("asked")}
-        datasets.set_profile(transaction, dataset_id, profile.to_dict(), profile.rows, (found or {}) | asked)
+        kept = ({} if layout is None else layout.to_dict()) | {"asked": asked.get("asked")}
+        if not datasets.set_profile(transaction, dataset_id, profile.to_dict(), profile.rows, kept):
+            raise JobCancelled(_("The job was cancelled."))
 
 
 def _plan(runtime: Runtime, task: Task, run_id: str) -> None:
@@ -297,7 +216,7 @@ class FinishRequest:
             self._looked_at = time.monotonic()
             try:
                 with self._runtime.catalog.read() as transaction:
-                    self._asked = training.is_to_finish(transaction, self._run_id)
+                    self._asked = runs.is_to_finish(transaction, self._run_id)
             except CatalogUnavailable as error:
                 logger.warning("Whether training %s is to end is not known now: %s", self._run_id, error)
         return self._asked
@@ -375,11 +294,11 @@ def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) 
         dataset_id=run.dataset_id,
         report=trained["report"],
     )
+    metrics = summary_of(report)
     with runtime.catalog.write() as transaction:
-        if not training.begin_publishing(transaction, run_id, version):
+        if not runs.begin_publishing(transaction, run_id, version, metrics=metrics, tags=_tags(report)):
             raise JobCancelled(_("The training was cancelled, or another attempt at it has published."))
         models.announce(transaction, publication)
-    metrics = summary_of(report)
     manifest = runtime.registry_at(url).commit(
         run.model_name,
         version,
@@ -389,19 +308,10 @@ def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) 
         metadata={"application": "fraud", "metrics": metrics, "plan": run.plan, "dataset": run.dataset_id},
     )
     with runtime.catalog.write() as transaction:
-        models.record(transaction, publication, manifest)
         told = trained.get("trials", ())
         held = _told_before(transaction, run.id)  # with the time at which it was told
         log_trials(transaction, run.id, [one for one in told if held.get(int(one[0])) != one[1]], told)
-        training.set_done(
-            transaction,
-            run.id,
-            version=version,
-            metrics=metrics,
-            model_path=url,
-            artifacts=artifacts_of(url, manifest.files),
-        )
-        runs.set_tags(transaction, run.id, _tags(report))
+        models.record(transaction, publication, manifest)
 
 
 def _result_key(runtime: Runtime, task: Task, prediction_id: str) -> str:
@@ -528,20 +438,6 @@ def _unseen_labels(
     return known if (known != UNKNOWN).any() else None
 
 
-def _profile_failed(runtime: Runtime, task: Task, message: str, dataset_id: str) -> None:
-    with runtime.catalog.write() as transaction:
-        datasets.set_failed(transaction, dataset_id, message)
-
-
-def training_failed(runtime: Runtime, task: Task, message: str, run_id: str, **_: object) -> None:
-    _end_training(runtime, run_of(runtime, task, run_id), "failed", message)
-
-
-def _prediction_failed(runtime: Runtime, task: Task, message: str, prediction_id: str, **_: object) -> None:
-    with runtime.catalog.write() as transaction:
-        predictions.set_ended(transaction, prediction_id, "failed", message)
-
-
 def open_stored(runtime: Runtime, dataset: Dataset, folder: Path, task: Task | None = None) -> Table:
     """A stored table, read to its end by a process of its own; see `read_upload`. The task may end it."""
     from ecluse.apps.fraud.actions.uploads import read_upload
@@ -593,33 +489,27 @@ SEARCH_STAGES: Final = {
 KINDS: Final[dict[str, JobKind]] = {
     "profile": JobKind(
         run=run_profile,
-        failed=_profile_failed,
         queue="profile",
         at_once=2,
         verb=N_("Read"),
         stages={"read": N_("Read"), "profile": N_("Look at columns")},
-        cancel=datasets.cancel_profile,
         result=links.profiled_table,
     ),
     "train": JobKind(
         run=run_training,
-        failed=training_failed,
         queue="train",
         verb=N_("Train"),
         stages=SEARCH_STAGES,
-        cancel=training.cancel_run,
-        finish=training.ask_to_finish,
+        finish=runs.ask_to_finish,
         result=links.trained_model,
         ways=links.train_again,
         answer="ecluse.web.api.bodies:trained_model",
     ),
     "predict": JobKind(
         run=run_prediction,
-        failed=_prediction_failed,
         queue="predict",
         verb=N_("Score"),
         stages={"read": N_("Read"), "score": N_("Score"), "save": N_("Save")},
-        cancel=predictions.cancel_prediction,
         result=links.scores,
         ways=links.score_again,
         answer="ecluse.web.api.bodies:scores",

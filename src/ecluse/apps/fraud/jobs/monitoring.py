@@ -27,9 +27,9 @@ from ecluse.apps.fraud.performance import (
     threshold_of,
     write_report,
 )
-from ecluse.apps.fraud.rows import datasets, inspections, labels, training
-from ecluse.catalog import Transaction
+from ecluse.apps.fraud.rows import datasets, inspections, labels
 from ecluse.catalog import models as model_rows
+from ecluse.catalog import runs
 from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
 from ecluse.checkpoints import checkpoints_of
 from ecluse.errors import InvalidInput, JobCancelled
@@ -44,53 +44,27 @@ if TYPE_CHECKING:
     from ecluse.apps.fraud.labelling.asking import Made
     from ecluse.apps.fraud.tables.dataset import Table
 
-#: Kinds of inspections whose jobs are here.
-OURS: Final = ("questions", "learning", "monitor", "comparison")
-
 
 def run_questions(runtime: Runtime, task: Task, inspection_id: str) -> None:
-    _begin(runtime, inspection_id)
     task.step("ask", _ask, runtime, task, inspection_id)
 
 
 def run_learning(runtime: Runtime, task: Task, inspection_id: str) -> None:
-    _begin(runtime, inspection_id)
     task.step("learn", _learn, runtime, task, inspection_id)
 
 
 def run_monitor(runtime: Runtime, task: Task, inspection_id: str) -> None:
-    _begin(runtime, inspection_id)
     task.step("monitor", _monitor, runtime, task, inspection_id)
 
 
 def run_comparison(runtime: Runtime, task: Task, inspection_id: str) -> None:
-    _begin(runtime, inspection_id)
     task.step("compare", _compare, runtime, task, inspection_id)
 
 
 def run_retraining(runtime: Runtime, task: Task, run_id: str, inspection_id: str) -> None:
-    _begin(runtime, inspection_id)
-    with runtime.catalog.write() as transaction:
-        training.set_running(transaction, run_id)
     trained = task.step("train", _retrain, runtime, task, run_id)
     task.step("publish", _publish_retrained, runtime, task, run_id, inspection_id, trained)
     task.step("compare", _compare_retrained, runtime, task, run_id, inspection_id)
-
-
-def reconcile(runtime: Runtime) -> int:
-    """End the inspections whose job ended without saying so; how many that were."""
-    with runtime.catalog.read() as transaction:
-        rows = inspections.active_inspections(transaction, OURS)
-    return sum(_end(runtime, row) for row in rows)
-
-
-def _end(runtime: Runtime, row: Inspection) -> bool:
-    end = runtime.jobs.end_of(row.user_id, row.job_id or "")
-    if end is None or end.status == "done":
-        return False
-    with runtime.catalog.write() as transaction:
-        inspections.set_ended(transaction, row.id, end.status, end.error)
-    return True
 
 
 # Questions and learning
@@ -187,7 +161,7 @@ def _learn(runtime: Runtime, task: Task, inspection_id: str) -> None:
             other_version=published.version,
             url=published.url,
             metrics={name: report.metrics.get(name) for name in SUMMARY},
-            artifacts=work.artifacts_of(published.url, made_files),
+            artifacts=models.artifacts_of(made_files),
         )
     if not recorded:
         raise JobCancelled(_("The job was cancelled."))
@@ -492,11 +466,6 @@ def _compare_retrained(runtime: Runtime, task: Task, run_id: str, inspection_id:
 # What all share
 
 
-def _begin(runtime: Runtime, inspection_id: str) -> None:
-    with runtime.catalog.write() as transaction:
-        inspections.set_running(transaction, inspection_id)
-
-
 def _done(
     runtime: Runtime, inspection_id: str, result: dict[str, Any], other_version: str | None = None
 ) -> None:
@@ -542,36 +511,18 @@ def _scoring(task: Task, dataset: Dataset, share: float) -> Callable[[int], None
     )
 
 
-def _failed(runtime: Runtime, task: Task, message: str, inspection_id: str) -> None:
-    with runtime.catalog.write() as transaction:
-        inspections.set_ended(transaction, inspection_id, "failed", message)
-
-
-def _retraining_failed(runtime: Runtime, task: Task, message: str, run_id: str, inspection_id: str) -> None:
-    _failed(runtime, task, message, inspection_id)
-    work.training_failed(runtime, task, message, run_id)
-
-
-def _cancel_retraining(transaction: Transaction, job_id: str) -> bool:
-    looked = inspections.cancel_inspection(transaction, job_id)
-    return training.cancel_run(transaction, job_id) or looked
-
-
 #: Every kind of job that looks at a model beside a table.
 KINDS: Final[dict[str, JobKind]] = {
     "questions": JobKind(
         run=run_questions,
-        failed=_failed,
         queue="predict",
         verb=N_("Choose rows"),
         stages={"read": N_("Read"), "score": N_("Score"), "ask": N_("Choose rows")},
-        cancel=inspections.cancel_inspection,
         result=links.labelling,
         ways=links.label_again,
     ),
     "learn": JobKind(
         run=run_learning,
-        failed=_failed,
         queue="predict",
         verb=N_("Learn from labels"),
         stages={
@@ -580,38 +531,31 @@ KINDS: Final[dict[str, JobKind]] = {
             "learn": N_("Learn from labels"),
             "save": N_("Save"),
         },
-        cancel=inspections.cancel_inspection,
         result=links.labelling,
         ways=links.label_again,
     ),
     "monitor": JobKind(
         run=run_monitor,
-        failed=_failed,
         queue="predict",
         verb=N_("Watch"),
         stages={"read": N_("Read"), "score": N_("Score")},
-        cancel=inspections.cancel_inspection,
         result=links.inspection,
         ways=links.monitor_again,
     ),
     "compare": JobKind(
         run=run_comparison,
-        failed=_failed,
         queue="predict",
         verb=N_("Compare"),
         stages={"read": N_("Read"), "compare": N_("Compare")},
-        cancel=inspections.cancel_inspection,
         result=links.inspection,
         ways=links.monitor_again,
     ),
     "retrain": JobKind(
         run=run_retraining,
-        failed=_retraining_failed,
         queue="train",
         verb=N_("Train again"),
         stages={**work.SEARCH_STAGES, "compare": N_("Compare")},
-        cancel=_cancel_retraining,
-        finish=training.ask_to_finish,
+        finish=runs.ask_to_finish,
         result=links.inspection,
         ways=links.monitor_again,
     ),

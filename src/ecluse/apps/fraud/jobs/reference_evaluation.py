@@ -170,14 +170,9 @@ def _summary(found: Sequence[Transfer]) -> dict[str, Any]:
     }
 
 
-def _evaluation_failed(runtime: Runtime, task: Task, message: str, name: str) -> None:
-    """The row keeps what was measured before; the job says why it is not new."""
-
-
 KINDS: Final[dict[str, JobKind]] = {
     KIND: JobKind(
         run=run_evaluation,
-        failed=_evaluation_failed,
         queue="predict",
         verb=N_("Measure"),
         stages={"read": N_("Read"), "score": N_("Score")},

@@ -386,14 +386,9 @@ def _performance(report: TrainingReport) -> dict[str, Any]:
     return figures | {"intervals": write(report.intervals), "test_rows": report.rows.get("test")}
 
 
-def _building_failed(runtime: Runtime, task: Task, message: str, recipe: dict[str, Any]) -> None:
-    """Nothing waits for a reference that was not built: its job says why."""
-
-
 KINDS: Final[dict[str, JobKind]] = {
     KIND: JobKind(
         run=run_building,
-        failed=_building_failed,
         queue="train",
         verb=N_("Build"),
         stages={

@@ -8,15 +8,15 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog import files
+from ecluse.catalog import files, work
 from ecluse.catalog.tables import (
     Dataset,
     File,
+    FraudTraining,
     Inspection,
     Label,
     MigrationRow,
     Prediction,
-    TrainingRun,
     now,
 )
 from ecluse.errors import NotFound
@@ -92,62 +92,19 @@ def set_profile(
     profile: dict[str, Any],
     rows: int,
     layout: dict[str, Any] | None = None,
-) -> None:
-    """Keep what was found in a table, and how it was read to find it (`fraud.layout`)."""
-    transaction.execute(
-        update(Dataset)
-        .where(Dataset.id == dataset_id)
-        .values(profile=profile, rows=rows, layout=layout, state="ready", error=None)
-    )
-
-
-def begin_profile(transaction: Transaction, dataset_id: str, job_id: str, layout: dict[str, Any]) -> None:
-    """Record that a table is read anew, in another way."""
-    transaction.execute(
-        update(Dataset)
-        .where(Dataset.id == dataset_id)
-        .values(job_id=job_id, layout=layout, state="profiling", error=None)
-    )
-
-
-def restore_layout(
-    transaction: Transaction, dataset_id: str, layout: dict[str, Any], error: str | None
-) -> None:
-    """Record that a table could not be read in another way, and stays as it was."""
-    transaction.execute(
-        update(Dataset).where(Dataset.id == dataset_id).values(layout=layout, state="ready", error=error)
-    )
+) -> bool:
+    """Keep what was found in a table, and how it was read to find it (`fraud.layout`); false where that was stopped."""
+    if not work.finish(transaction, dataset_id):
+        return False
+    values = {"profile": profile, "rows": rows, "layout": layout}
+    transaction.execute(update(Dataset).where(Dataset.id == dataset_id).values(**values))
+    return True
 
 
 def is_used(transaction: Transaction, dataset_id: str) -> bool:
     """Whether a training, scores, labels or a look were made from a table."""
-    made = (TrainingRun.dataset_id, Prediction.dataset_id, Label.dataset_id, Inspection.dataset_id)
+    made = (FraudTraining.dataset_id, Prediction.dataset_id, Label.dataset_id, Inspection.dataset_id)
     return any(transaction.scalar(select(func.count()).where(column == dataset_id)) for column in made)
-
-
-def set_failed(transaction: Transaction, dataset_id: str, error: str) -> None:
-    """Record that a table could not be read; one that was read stays so."""
-    transaction.execute(
-        update(Dataset)
-        .where(Dataset.id == dataset_id, Dataset.state == "profiling")
-        .values(state="failed", error=error)
-    )
-
-
-def cancel_profile(transaction: Transaction, job_id: str) -> bool:
-    """Record that the profile job of a dataset was cancelled; False when it had ended."""
-    cancelled = transaction.execute(
-        update(Dataset)
-        .where(Dataset.job_id == job_id, Dataset.state == "profiling")
-        .values(state="failed", error=_("Reading it was stopped on request. Upload it again."))
-        .returning(Dataset.id)
-    )
-    return cancelled.first() is not None
-
-
-def datasets_in_profiling(transaction: Transaction) -> list[Dataset]:
-    """Every dataset, of anyone, whose profile is being made."""
-    return list(transaction.scalars(select(Dataset).where(Dataset.state == "profiling")))
 
 
 def ready_datasets(transaction: Transaction, user_id: str, filename: str, sha256: str) -> list[Dataset]:
@@ -171,6 +128,7 @@ def remove_dataset(transaction: Transaction, user_id: str, dataset_id: str) -> s
     mine = (Dataset.id == dataset_id, Dataset.user_id == user_id)
     if transaction.scalar(delete(Dataset).where(*mine).returning(Dataset.id)) is None:
         return None
+    work.forget(transaction, [dataset_id])
     return next(iter(files.remove(transaction, "datasets", [dataset_id])), None)
 
 

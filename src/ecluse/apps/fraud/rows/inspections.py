@@ -8,12 +8,12 @@ from typing import Any, Final
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog import runs
-from ecluse.catalog.tables import Inspection, Run, now
+from ecluse.catalog import runs, work
+from ecluse.catalog.tables import Inspection, Run
 from ecluse.errors import NotFound
 from ecluse.sentences import _
 
-ACTIVE = ("queued", "running")
+ACTIVE: Final = work.ACTIVE
 #: The kind that makes a version, and so is a run.
 LEARNING: Final = "learning"
 
@@ -50,7 +50,7 @@ def inspection_of(transaction: Transaction, user_id: str, inspection_id: str) ->
 
 
 def inspection_by_job(transaction: Transaction, job_id: str) -> Inspection | None:
-    return transaction.scalar(select(Inspection).where(Inspection.job_id == job_id))
+    return transaction.scalar(work.of_job(Inspection, job_id))
 
 
 def list_inspections(
@@ -80,15 +80,6 @@ def list_inspections(
     return list(transaction.scalars(page))
 
 
-def set_running(transaction: Transaction, inspection_id: str) -> None:
-    transaction.execute(
-        update(Inspection)
-        .where(Inspection.id == inspection_id, Inspection.status.in_(ACTIVE))
-        .values(status="running")
-    )
-    runs.set_running(transaction, inspection_id)
-
-
 def set_other_version(transaction: Transaction, inspection_id: str, version: str) -> None:
     """Name the version that a retraining has published, whatever becomes of its comparison."""
     transaction.execute(
@@ -110,48 +101,16 @@ def set_done(
 
     `url`, `metrics` and `artifacts` are those of the version that learning published, as `runs.set_done` takes them.
     """
-    values: dict[str, Any] = {"status": "done", "result": result, "error": None, "finished_at": now()}
+    if not work.finish(transaction, inspection_id):
+        return False
+    values: dict[str, Any] = {"result": result}
     if other_version is not None:
         values["other_version"] = other_version
-    done = transaction.execute(
-        update(Inspection)
-        .where(Inspection.id == inspection_id, Inspection.status.in_((*ACTIVE, "done")))
-        .values(**values)
-        .returning(Inspection.kind)
+    kind = transaction.scalar(
+        update(Inspection).where(Inspection.id == inspection_id).values(**values).returning(Inspection.kind)
     )
-    kind = done.scalar()
     if kind == LEARNING:
         runs.set_done(
             transaction, inspection_id, version=other_version, url=url, metrics=metrics, artifacts=artifacts
         )
-    return kind is not None
-
-
-def set_ended(transaction: Transaction, inspection_id: str, status: str, error: str | None) -> None:
-    """Record that an inspection failed or was cancelled; one that is done stays done."""
-    transaction.execute(
-        update(Inspection)
-        .where(Inspection.id == inspection_id, Inspection.status.in_(ACTIVE))
-        .values(status=status, error=error, finished_at=now())
-    )
-    runs.set_ended(transaction, inspection_id, status, error)
-
-
-def cancel_inspection(transaction: Transaction, job_id: str) -> bool:
-    """Record that the inspection of a job was cancelled; False when it had ended."""
-    cancelled = transaction.execute(
-        update(Inspection)
-        .where(Inspection.job_id == job_id, Inspection.status.in_(ACTIVE))
-        .values(status="cancelled", finished_at=now())
-        .returning(Inspection.kind)
-    )
-    kind = cancelled.scalar()
-    if kind == LEARNING:
-        runs.cancel_run(transaction, job_id)
-    return kind is not None
-
-
-def active_inspections(transaction: Transaction, kinds: tuple[str, ...]) -> list[Inspection]:
-    """Every inspection of these kinds, of anyone, that has not ended."""
-    wanted = select(Inspection).where(Inspection.status.in_(ACTIVE), Inspection.kind.in_(kinds))
-    return list(transaction.scalars(wanted))
+    return True

@@ -7,11 +7,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
-from ecluse.catalog.tables import File, Prediction, now
+from ecluse.catalog import work
+from ecluse.catalog.tables import File, Prediction
 from ecluse.errors import NotFound
 from ecluse.sentences import _
-
-ACTIVE = ("queued", "running")
 
 
 def add_prediction(transaction: Transaction, prediction: Prediction) -> Prediction:
@@ -47,7 +46,7 @@ def prediction_by_key(transaction: Transaction, user_id: str, key: str) -> Predi
 
 
 def prediction_by_job(transaction: Transaction, job_id: str) -> Prediction | None:
-    return transaction.scalar(select(Prediction).where(Prediction.job_id == job_id))
+    return transaction.scalar(work.of_job(Prediction, job_id))
 
 
 def list_predictions(
@@ -75,14 +74,6 @@ def count_predictions(transaction: Transaction, user_id: str, *, dataset_id: str
     return transaction.scalar(select(func.count()).where(*_wanted(user_id, dataset_id, None))) or 0
 
 
-def set_running(transaction: Transaction, prediction_id: str) -> None:
-    transaction.execute(
-        update(Prediction)
-        .where(Prediction.id == prediction_id, Prediction.status.in_(ACTIVE))
-        .values(status="running")
-    )
-
-
 def set_done(
     transaction: Transaction,
     prediction_id: str,
@@ -97,51 +88,22 @@ def set_done(
     ranking: bytes | None = None,
 ) -> bool:
     """Record a finished scoring; False when it was cancelled meanwhile."""
-    done = transaction.execute(
+    if not work.finish(transaction, prediction_id):
+        return False
+    transaction.execute(
         update(Prediction)
-        .where(Prediction.id == prediction_id, Prediction.status.in_((*ACTIVE, "done")))
+        .where(Prediction.id == prediction_id)
         .values(
-            status="done",
             rows=rows,
             flagged=flagged,
             summary=summary,
             ranking=ranking,
-            error=None,
-            finished_at=now(),
         )
-        .returning(Prediction.id)
     )
-    if done.first() is None:
-        return False
     row = transaction.get_one(Prediction, prediction_id)
     row.key, row.url, row.size_bytes, row.sha256 = key, url, size_bytes, sha256
     transaction.flush()
     return True
-
-
-def cancel_prediction(transaction: Transaction, job_id: str) -> bool:
-    """Record that the scoring of a job was cancelled; False when it had ended."""
-    cancelled = transaction.execute(
-        update(Prediction)
-        .where(Prediction.job_id == job_id, Prediction.status.in_(ACTIVE))
-        .values(status="cancelled", finished_at=now())
-        .returning(Prediction.id)
-    )
-    return cancelled.first() is not None
-
-
-def active_predictions(transaction: Transaction) -> list[Prediction]:
-    """Every scoring, of anyone, that has not ended."""
-    return list(transaction.scalars(select(Prediction).where(Prediction.status.in_(ACTIVE))))
-
-
-def set_ended(transaction: Transaction, prediction_id: str, status: str, error: str | None) -> None:
-    """Record that a scoring failed or was cancelled; one that is done stays done."""
-    transaction.execute(
-        update(Prediction)
-        .where(Prediction.id == prediction_id, Prediction.status.in_(ACTIVE))
-        .values(status=status, error=error, finished_at=now())
-    )
 
 
 def _with_key(user_id: str, key: str) -> Select[str]:

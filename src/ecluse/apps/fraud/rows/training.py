@@ -1,62 +1,146 @@
-"""Keep the history of trainings and their results; what is told of one is told of the run of the same id, too."""
+"""Keep the trainings of fraud: each is a run, and a row with its table and its plan."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session as Transaction
 
 from ecluse.catalog import runs
-from ecluse.catalog.tables import Run, TrainingRun, now
+from ecluse.catalog.tables import FraudTraining, Run, Work, new_id
 from ecluse.errors import NotFound
 from ecluse.sentences import _
 
-ACTIVE = ("queued", "running")
+#: The figures of a run that a list of trainings shows.
+SUMMARY: Final = ("average_precision", "roc_auc", "precision", "recall", "f1", "brier", "threshold")
 
 
-def add_run(transaction: Transaction, run: TrainingRun, *, parent_version: str | None = None) -> TrainingRun:
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training of fraud, from the moment it was asked for: its run, and what is kept of it besides.
+
+    A `plan` of kind "ensemble" makes an ensemble of reference models for a table without labels.
+    """
+
+    run: Run
+    dataset_id: str | None
+    target_column: str
+    plan: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return self.run.id
+
+    @property
+    def user_id(self) -> str:
+        return self.run.user_id
+
+    @property
+    def job_id(self) -> str | None:
+        return self.run.job_id
+
+    @property
+    def model_name(self) -> str:
+        return self.run.name
+
+    @property
+    def version(self) -> str | None:
+        return self.run.version
+
+    @property
+    def status(self) -> str:
+        return self.run.status
+
+    @property
+    def metrics(self) -> dict[str, Any] | None:
+        """The figures of the version; None as long as there is none."""
+        measured = self.run.metrics
+        if self.status != "done" or not any(name in measured for name in SUMMARY):
+            return None
+        return {name: measured.get(name) for name in SUMMARY}
+
+    @property
+    def model_path(self) -> str | None:
+        """Where the version was published."""
+        return self.run.url
+
+    @property
+    def finish_early_at(self) -> datetime | None:
+        """When its person asked to stop with the best so far."""
+        return self.run.finish_early_at
+
+    @property
+    def error(self) -> str | None:
+        return self.run.error
+
+    @property
+    def created_at(self) -> datetime:
+        return self.run.created_at
+
+    @property
+    def finished_at(self) -> datetime | None:
+        return self.run.finished_at
+
+
+def add_run(
+    transaction: Transaction,
+    user_id: str,
+    *,
+    model_name: str,
+    job_id: str | None = None,
+    dataset_id: str | None = None,
+    target_column: str = "",
+    plan: Mapping[str, Any],
+    parent_version: str | None = None,
+    tags: Mapping[str, Any] | None = None,
+) -> TrainingRun:
     """Begin a training; `parent_version` is the one it trains again."""
-    transaction.add(run)
-    transaction.flush()
-    tracked = Run(
-        id=run.id,
-        user_id=run.user_id,
-        application="fraud",
-        kind="ensemble"
-        if run.plan.get("kind") == "ensemble"
-        else "retraining"
-        if parent_version
-        else "search",
-        name=run.model_name,
-        parameters=_parameters(run.plan),
-        subject={"dataset_id": run.dataset_id},
-        job_id=run.job_id,
-        parent_version=parent_version,
-        created_at=run.created_at,
+    kind = "ensemble" if plan.get("kind") == "ensemble" else "retraining" if parent_version else "search"
+    run = runs.add_run(
+        transaction,
+        Run(
+            id=new_id(),
+            user_id=user_id,
+            application="fraud",
+            kind=kind,
+            name=model_name,
+            parameters=_parameters(plan),
+            tags=dict(tags or {}),
+            subject={"dataset_id": dataset_id},
+            job_id=job_id,
+            parent_version=parent_version,
+        ),
     )
-    runs.add_run(transaction, tracked)
-    return run
+    kept = FraudTraining(run_id=run.id, dataset_id=dataset_id, target_column=target_column, plan=dict(plan))
+    transaction.add(kept)
+    transaction.flush()
+    return TrainingRun(run, dataset_id, target_column, dict(plan))
 
 
 def run_of(transaction: Transaction, user_id: str, run_id: str) -> TrainingRun:
-    run = transaction.scalar(
-        select(TrainingRun).where(TrainingRun.id == run_id, TrainingRun.user_id == user_id)
-    )
+    """A training of this user.
+
+    Raises:
+        NotFound: there is none, or it is someone else's.
+    """
+    run = _first(transaction, _trainings().where(Run.id == run_id, Run.user_id == user_id))
     if run is None:
         raise NotFound(_("No training %(value)s. See: GET /api/history", value=run_id))
     return run
 
 
 def run_by_job(transaction: Transaction, job_id: str) -> TrainingRun | None:
-    return transaction.scalar(select(TrainingRun).where(TrainingRun.job_id == job_id))
+    return _first(transaction, _trainings().join(Work, Work.id == Run.id).where(Work.job_id == job_id))
 
 
 def run_of_version(transaction: Transaction, user_id: str, name: str, version: str) -> TrainingRun | None:
     """The run that made a version; None for one that was published otherwise."""
-    wanted = (TrainingRun.user_id == user_id, TrainingRun.model_name == name, TrainingRun.version == version)
-    return transaction.scalar(select(TrainingRun).where(*wanted).limit(1))
+    mine = (Run.user_id == user_id, Run.name == name, Run.version == version)
+    return _first(transaction, _trainings().where(*mine))
 
 
 def list_runs(
@@ -69,121 +153,34 @@ def list_runs(
     offset: int = 0,
 ) -> tuple[list[TrainingRun], int]:
     """One page of the user's trainings, newest first, and how many there are in all."""
-    wanted = select(TrainingRun).where(TrainingRun.user_id == user_id)
+    chosen = _trainings().where(Run.user_id == user_id)
     if dataset_id is not None:
-        wanted = wanted.where(TrainingRun.dataset_id == dataset_id)
+        chosen = chosen.where(FraudTraining.dataset_id == dataset_id)
     if status is not None:
-        wanted = wanted.where(TrainingRun.status == status)
-    total = transaction.scalar(select(func.count()).select_from(wanted.subquery())) or 0
-    page = wanted.order_by(TrainingRun.created_at.desc(), TrainingRun.id).limit(limit).offset(offset)
-    return list(transaction.scalars(page)), total
-
-
-def set_running(transaction: Transaction, run_id: str) -> None:
-    transaction.execute(
-        update(TrainingRun)
-        .where(TrainingRun.id == run_id, TrainingRun.status.in_(ACTIVE))
-        .values(status="running")
-    )
-    runs.set_running(transaction, run_id)
+        chosen = chosen.join(Work, Work.id == Run.id).where(Work.status == status)
+    total = transaction.scalar(select(func.count()).select_from(chosen.with_only_columns(Run.id).subquery()))
+    page = chosen.order_by(Run.created_at.desc(), Run.id).limit(limit).offset(offset)
+    return [_training(*row) for row in transaction.execute(page)], total or 0
 
 
 def set_plan(transaction: Transaction, run_id: str, plan: dict[str, Any]) -> None:
     """Record what a training does, where that could not be known when it was asked for."""
-    transaction.execute(
-        update(TrainingRun).where(TrainingRun.id == run_id).values(plan=plan, target_column=plan["target"])
-    )
+    values = {"plan": plan, "target_column": plan["target"]}
+    transaction.execute(update(FraudTraining).where(FraudTraining.run_id == run_id).values(**values))
     runs.set_parameters(transaction, run_id, _parameters(plan), anew=True)
 
 
-def begin_publishing(transaction: Transaction, run_id: str, version: str) -> bool:
-    """Whether this version may be published: the training was not cancelled and has no other version.
-
-    From then on it cannot be cancelled.
-    """
-    taken = transaction.execute(
-        update(TrainingRun)
-        .where(TrainingRun.id == run_id, TrainingRun.status.in_((*ACTIVE, "done")))
-        .where(TrainingRun.version.is_(None) | (TrainingRun.version == version))
-        .values(version=version)
-        .returning(TrainingRun.id)
-    )
-    if taken.first() is None:
-        return False
-    runs.begin_publishing(transaction, run_id, version)
-    return True
+def _trainings() -> Select[Run, FraudTraining]:
+    return select(Run, FraudTraining).join(FraudTraining, FraudTraining.run_id == Run.id)
 
 
-def set_done(
-    transaction: Transaction,
-    run_id: str,
-    *,
-    version: str,
-    metrics: dict[str, Any],
-    model_path: str,
-    artifacts: Sequence[Mapping[str, Any]] = (),
-) -> None:
-    """Record what a training published; `artifacts` are its files as `runs.set_done` takes them."""
-    transaction.execute(
-        update(TrainingRun)
-        .where(TrainingRun.id == run_id)
-        .values(
-            status="done",
-            version=version,
-            metrics=metrics,
-            error=None,
-            finished_at=now(),
-        )
-    )
-    runs.set_done(transaction, run_id, version=version, url=model_path, metrics=metrics, artifacts=artifacts)
+def _first(transaction: Transaction, query: Select[Run, FraudTraining]) -> TrainingRun | None:
+    row = transaction.execute(query.limit(1)).first()
+    return None if row is None else _training(*row)
 
 
-def set_ended(transaction: Transaction, run_id: str, status: str, error: str | None) -> None:
-    """Record that a training failed or was cancelled; one that is done stays done."""
-    transaction.execute(
-        update(TrainingRun)
-        .where(TrainingRun.id == run_id, TrainingRun.status.in_(ACTIVE))
-        .values(status=status, version=None, error=error, finished_at=now())
-    )
-    runs.set_ended(transaction, run_id, status, error)
-
-
-def cancel_run(transaction: Transaction, job_id: str) -> bool:
-    """Record that the training of a job was cancelled; False once its publication has begun or it ended."""
-    cancelled = transaction.execute(
-        update(TrainingRun)
-        .where(TrainingRun.job_id == job_id, TrainingRun.status.in_(ACTIVE), TrainingRun.version.is_(None))
-        .values(status="cancelled", finished_at=now())
-        .returning(TrainingRun.id)
-    )
-    if cancelled.first() is None:
-        return False
-    runs.cancel_run(transaction, job_id)
-    return True
-
-
-def ask_to_finish(transaction: Transaction, job_id: str) -> bool:
-    """Record that the training of a job is to end with the best so far; False once it publishes or has ended."""
-    asked = transaction.execute(
-        update(TrainingRun)
-        .where(TrainingRun.job_id == job_id, TrainingRun.status.in_(ACTIVE), TrainingRun.version.is_(None))
-        .values(finish_early_at=func.coalesce(TrainingRun.finish_early_at, now()))
-        .returning(TrainingRun.id)
-    )
-    if asked.first() is None:
-        return False
-    runs.ask_to_finish(transaction, job_id)
-    return True
-
-
-def is_to_finish(transaction: Transaction, run_id: str) -> bool:
-    asked = select(TrainingRun.finish_early_at).where(TrainingRun.id == run_id)
-    return transaction.scalar(asked) is not None
-
-
-def active_runs(transaction: Transaction) -> list[TrainingRun]:
-    """Every training, of anyone, that has not ended."""
-    return list(transaction.scalars(select(TrainingRun).where(TrainingRun.status.in_(ACTIVE))))
+def _training(run: Run, kept: FraudTraining) -> TrainingRun:
+    return TrainingRun(run, kept.dataset_id, kept.target_column, kept.plan)
 
 
 def _parameters(plan: Mapping[str, Any]) -> dict[str, Any]:

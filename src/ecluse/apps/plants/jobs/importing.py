@@ -46,7 +46,7 @@ def reconcile(runtime: Runtime) -> int:
         waiting = images.sets_with_staged(transaction)
     ended = 0
     for row in waiting:
-        if runtime.jobs.end_of(row.user_id, row.job_id or "") is not None:
+        if not runtime.jobs.goes_on(row.job_id):
             forget_staged(runtime, row.id, row.staged_url or "")
             ended += 1
     return ended

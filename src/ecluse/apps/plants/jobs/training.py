@@ -26,7 +26,6 @@ from ecluse.errors import (
     CatalogUnavailable,
     JobCancelled,
     NotFound,
-    SettingsError,
     StoreUnavailable,
 )
 from ecluse.jobs import JobKind, Task, patiently
@@ -48,8 +47,6 @@ logger = logging.getLogger(__name__)
 
 
 def run_training(runtime: Runtime, task: Task, run_id: str) -> None:
-    with runtime.catalog.write() as transaction:
-        runs.set_running(transaction, run_id)
     try:
         split_id = task.step("split", _split, runtime, task, run_id)
         learned = task.step("learn", _learn, runtime, task, run_id, split_id)
@@ -59,15 +56,12 @@ def run_training(runtime: Runtime, task: Task, run_id: str) -> None:
 
 
 def reconcile(runtime: Runtime) -> int:
-    """End the runs whose job ended without saying so, and remove checkpoints they left; how many ended."""
-    with runtime.catalog.read() as transaction:
-        active = runs.active_runs(transaction, APPLICATION)
-    ended = sum(_end_if_over(runtime, run) for run in active)
+    """Remove the checkpoints that runs left which have ended; how many runs those were."""
     with runtime.catalog.read() as transaction:
         left = runs.ended_with_checkpoint(transaction)
     for run in left:
         _tidy(runtime, run.user_id, run.id)
-    return ended
+    return len(left)
 
 
 def _split(runtime: Runtime, task: Task, run_id: str) -> str:
@@ -205,7 +199,7 @@ def publish(runtime: Runtime, task: Task, run_id: str, learned: dict[str, Any]) 
         report=report,
     )
     with runtime.catalog.write() as transaction:
-        if not runs.begin_publishing(transaction, run_id, version):
+        if not runs.begin_publishing(transaction, run_id, version, metrics=summary_of(report)):
             raise JobCancelled(_("The training was cancelled, or another attempt at it has published."))
         models.announce(transaction, publication)
     files = tuple(ManifestFile(**file) for file in learned["files"])
@@ -218,9 +212,8 @@ def publish(runtime: Runtime, task: Task, run_id: str, learned: dict[str, Any]) 
         metadata=learned["details"] | {"run": run_id},
     )
     with runtime.catalog.write() as transaction:
-        models.record(transaction, publication, manifest)
         runs.set_parameters(transaction, run_id, learned.get("made", {}))
-        _set_done(transaction, run_id, version, url, report, files)
+        models.record(transaction, publication, manifest)
         _compare_with_repeated(transaction, run)
 
 
@@ -233,23 +226,6 @@ def _compare_with_repeated(transaction: Transaction, run: Run) -> None:
     _rest, other = same_files(done, before)
     if other:
         runs.set_tags(transaction, run.id, {OTHER_FILES: ", ".join(other)[:SHORT]})
-
-
-def _set_done(
-    transaction: Transaction,
-    run_id: str,
-    version: str,
-    url: str,
-    report: dict[str, Any],
-    files: tuple[ManifestFile, ...],
-) -> None:
-    artifacts = [
-        {"name": file.path, "url": f"{url}/{file.path}", "sha256": file.sha256, "size": file.size}
-        for file in files
-    ]
-    runs.set_done(
-        transaction, run_id, version=version, url=url, metrics=summary_of(report), artifacts=artifacts
-    )
 
 
 def summary_of(report: dict[str, Any]) -> dict[str, float | None]:
@@ -276,42 +252,14 @@ def summary_of(report: dict[str, Any]) -> dict[str, float | None]:
 
 
 def _training_failed(runtime: Runtime, task: Task, message: str, run_id: str) -> None:
-    _end(runtime, run_of(runtime, task.user_id, run_id), "failed", message)
-    _tidy(runtime, task.user_id, run_id)
+    _tidy(runtime, task.user_id, run_id, is_over=True)
 
 
-def _end_if_over(runtime: Runtime, run: Run) -> bool:
-    """Whether the job of this run has ended while the run has not; then the run is ended too."""
-    end = runtime.jobs.end_of(run.user_id, run.job_id or "")
-    return end is not None and end.status != "done" and _end(runtime, run, end.status, end.error)
-
-
-def _end(runtime: Runtime, run: Run, status: str, error: str) -> bool:
-    """End a run whose job has ended: as done where its version was committed all the same.
-
-    False where that cannot be known until the store answers; `reconcile` asks again.
-    """
-    version = manifest = None
-    if run.version is not None:
-        try:
-            version = models.settle(runtime, run.user_id, run.name, run.version)
-            manifest = None if version is None else models.manifest_of(runtime, version)
-        except (StoreUnavailable, SettingsError) as away:
-            logger.warning("The end of training %s is not known yet: %s", run.id, away)
-            return False
-    with runtime.catalog.write() as transaction:
-        if version is None or manifest is None:
-            runs.set_ended(transaction, run.id, status, error)
-        else:
-            _set_done(transaction, run.id, version.version, version.url, version.report, manifest.files)
-    return True
-
-
-def _tidy(runtime: Runtime, user_id: str, run_id: str) -> None:
+def _tidy(runtime: Runtime, user_id: str, run_id: str, *, is_over: bool = False) -> None:
     """Remove the checkpoint of a run that has ended; one that goes on keeps it. What fails is left to `reconcile`."""
     try:
         run = run_of(runtime, user_id, run_id)
-        if run.status not in runs.ACTIVE and runs.CHECKPOINT in run.tags:
+        if (is_over or run.status not in runs.ACTIVE) and runs.CHECKPOINT in run.tags:
             remove_checkpoint(runtime, run)
     except (CatalogUnavailable, StoreUnavailable, NotFound) as error:
         logger.warning("The checkpoint of training %s is removed later: %s", run_id, error)
@@ -330,7 +278,6 @@ KINDS: Final[dict[str, JobKind]] = {
         queue=QUEUE,
         verb=N_("Train"),
         stages={"read": N_("Read"), "learn": N_("Learn"), "test": N_("Test"), "save": N_("Save")},
-        cancel=runs.cancel_run,
         finish=runs.ask_to_finish,
         result=links.trained_model,
         ways=links.train_again,
