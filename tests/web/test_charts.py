@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.performance import TrainedReport, read_trained_report
 from ecluse.web import charts
 from ecluse.web.i18n import Words
@@ -15,8 +16,8 @@ SAY = Words("en")
 
 
 def every_chart() -> list[charts.Chart]:
-    made = charts.model_charts(read_trained_report(invented.report()), SAY)
-    return [*made, charts.score_histogram(invented.summary(), 0.62, SAY)]
+    made = model_figures.model_charts(read_trained_report(invented.report()), SAY)
+    return [*made, model_figures.score_histogram(invented.summary(), 0.62, SAY)]
 
 
 @pytest.mark.parametrize("chart", every_chart(), ids=lambda chart: chart.id)
@@ -34,11 +35,11 @@ def test_tooltips_are_drawn_on_the_canvas_where_the_content_policy_allows_them(c
 
 def test_a_report_without_curves_gives_the_charts_it_can() -> None:
     bare = TrainedReport(metrics={"average_precision": 0.5}, threshold=0.5)
-    assert charts.model_charts(bare, SAY) == []
+    assert model_figures.model_charts(bare, SAY) == []
 
 
 def test_the_threshold_is_marked_on_the_precision_recall_curve() -> None:
-    chart = charts.pr_curve(read_trained_report(invented.report()), SAY)
+    chart = model_figures.pr_curve(read_trained_report(invented.report()), SAY)
     assert chart.option["series"][0]["markPoint"]["data"][0]["coord"] == [0.68, 0.79]
     assert "at 0.620: precision 79\u00a0%, recall 68\u00a0%" in chart.finding
 
@@ -46,7 +47,7 @@ def test_the_threshold_is_marked_on_the_precision_recall_curve() -> None:
 def test_importances_are_ranked_and_the_first_is_the_finding() -> None:
     report = read_trained_report(invented.report())
     report = replace(report, importances=report.importances[::-1])
-    chart = charts.importances(report, SAY)
+    chart = model_figures.importances(report, SAY)
     assert chart.option["series"][0]["data"] == sorted(chart.option["series"][0]["data"], reverse=True)
     assert chart.finding.startswith("Most of all amount / usual amount, 31")
 
@@ -57,7 +58,7 @@ def drawn(chart: charts.Chart) -> list[tuple[float, float]]:
 
 def test_every_row_of_a_scoring_is_drawn_once_on_its_side_of_the_threshold() -> None:
     summary = invented.summary()
-    chart = charts.score_histogram(summary, 0.62, SAY)
+    chart = model_figures.score_histogram(summary, 0.62, SAY)
     assert sum(count for _, count in drawn(chart)) == sum(summary["histogram"])
     flagged = chart.option["series"][1]["data"]
     assert flagged
@@ -67,9 +68,9 @@ def test_every_row_of_a_scoring_is_drawn_once_on_its_side_of_the_threshold() -> 
 def test_histogram_bins_may_be_counts_or_records() -> None:
     summary = invented.summary()
     records: list[dict[str, Any]] = [{"low": i / 20, "rows": n} for i, n in enumerate(summary["histogram"])]
-    assert charts.score_histogram(summary | {"histogram": records}, 0.5, SAY) == charts.score_histogram(
-        summary, 0.5, SAY
-    )
+    assert model_figures.score_histogram(
+        summary | {"histogram": records}, 0.5, SAY
+    ) == model_figures.score_histogram(summary, 0.5, SAY)
 
 
 @given(st.lists(st.floats(0, 1e9), max_size=30))

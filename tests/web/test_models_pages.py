@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecluse import models as published
+from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.performance import Curves, PrecisionRecallPoint, read_report, read_trained_report
 from ecluse.catalog.tables import ModelVersion, User
 from ecluse.errors import CannotSign
 from ecluse.registry import Manifest, ManifestFile
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
-from ecluse.web import charts
 from ecluse.web.comparison import Figure, compare, figures_of, headline, settings_of
 from ecluse.web.i18n import Words
 from tests.servers import ObjectServer
@@ -366,13 +366,13 @@ def test_curves_lie_over_each_other_where_both_versions_have_them(client: Browse
     assert 'data-chart="chart-compared-roc"' in page
     assert page.count("Values as a table") == 2
     report, without = (read_report(invented.report() | changed) for changed in ({}, {"curves": {}}))
-    assert charts.compared_curves(report, without, ("a", "b"), Words("en")) == []
+    assert model_figures.compared_curves(report, without, ("a", "b"), Words("en")) == []
 
 
 def test_the_table_of_overlaid_curves_has_the_precision_at_each_recall() -> None:
     report = read_trained_report(invented.report())
     other = replace(report, curves=Curves(pr=(PrecisionRecallPoint(0.55, 0.5, 0.4),)))
-    chart = charts.compared_curves(report, other, ("one", "two"), Words("en"))[0]
+    chart = model_figures.compared_curves(report, other, ("one", "two"), Words("en"))[0]
     by_level = {row[0]: row[1:] for row in chart.rows}
     assert by_level["50\u00a0%"][1] == "50.0\u00a0%"
     assert by_level["60\u00a0%"][1:] == ("–", "–")  # no threshold of the other finds so much

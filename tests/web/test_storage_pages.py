@@ -14,9 +14,9 @@ from ecluse.catalog.usage import DayUsage
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.storage.prices import load_prices, monthly_costs
-from ecluse.web import charts
 from ecluse.web.i18n import Words
 from ecluse.web.pages.storage import cost_now, where_stored
+from ecluse.web.storage_charts import storage_costs, stored_growth
 from tests.web import invented
 from tests.web.test_pages import Browser, browser
 
@@ -171,12 +171,12 @@ def test_the_cost_where_things_are_is_known_where_one_provider_has_them_all(
 
 def test_a_chart_of_one_day_rises_from_nothing() -> None:
     day = date(2025, 11, 21)
-    chart = charts.stored_growth([DayUsage(day, {"uploads": 5})], day, {}, Words("en"))
+    chart = stored_growth([DayUsage(day, {"uploads": 5})], day, {}, Words("en"))
     assert [series["data"] for series in chart.option["series"]] == [[["2025-11-20", 0], ["2025-11-21", 5]]]
 
 
 def test_the_offer_where_things_are_stands_out_among_the_costs() -> None:
-    chart = charts.storage_costs(monthly_costs(10**12), {"s3-standard"}, Words("fr"))
+    chart = storage_costs(monthly_costs(10**12), {"s3-standard"}, Words("fr"))
     colours = {
         name: bar["itemStyle"]["color"]
         for name, bar in zip(chart.option["yAxis"]["data"], chart.option["series"][0]["data"], strict=True)

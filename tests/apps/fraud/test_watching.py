@@ -32,6 +32,7 @@ from ecluse.apps.fraud.monitoring.comparison import NAMES, Side, agreement, comp
 from ecluse.apps.fraud.monitoring.holding import hold_out, write_rows
 from ecluse.apps.fraud.monitoring.outcomes import label_column, outcomes_within, read_outcomes
 from ecluse.apps.fraud.monitoring.report import Periods, watch
+from ecluse.apps.fraud.pages.charts import compared_curves, model_charts
 from ecluse.apps.fraud.performance import TrainedReport, read_report, read_trained_report, report_content
 from ecluse.apps.fraud.references.describing import describe
 from ecluse.apps.fraud.references.library import SAMPLE_LABEL
@@ -46,7 +47,6 @@ from ecluse.apps.fraud.tables.labels import UNKNOWN
 from ecluse.apps.fraud.training.training import TrainingPlan, train
 from ecluse.catalog.tables import Dataset, ModelVersion
 from ecluse.errors import ColumnsMissing, InvalidInput, ModelUnreadable
-from ecluse.web.charts import compared_curves, model_charts
 from ecluse.web.i18n import Words
 
 PLAN = TrainingPlan(

@@ -19,6 +19,7 @@ from ecluse import upkeep
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.families import FAMILIES
 from ecluse.apps.fraud.metrics import METRICS
+from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.datasets import can_score, default_reasons, needed_columns
 from ecluse.apps.fraud.pages.ensembles import ensemble_context
 from ecluse.apps.fraud.performance import (
@@ -48,7 +49,6 @@ from ecluse.errors import (
 from ecluse.registry import Manifest
 from ecluse.runtime import Runtime
 from ecluse.sentences import N_
-from ecluse.web import charts
 from ecluse.web.api.models import download_file
 from ecluse.web.comparison import Figure, compare, figures_of, headline, settings_of
 from ecluse.web.i18n import Words
@@ -292,7 +292,7 @@ def compare_page(
         "sides": listed(runtime, user_id, rows),
         "names": names,
         "splits": [split_text(report, say) for report in reports],
-        "figures": charts.compared_curves(reports[0], reports[1], (first, second), say),
+        "figures": model_figures.compared_curves(reports[0], reports[1], (first, second), say),
         "figure_names": figure_names(say),
         "families": family_names(say),
         "tried": tried,
@@ -498,7 +498,7 @@ def _measured(
     return {
         "report": report,
         "details": [(metric, report.metrics.get(metric.name)) for metric in METRICS if metric.is_detail],
-        "figures": charts.model_charts(report, say),
+        "figures": model_figures.model_charts(report, say),
         "families": family_names(say),
         "split": split_text(report, say),
         "fitted_rows": fitted_rows(report),

@@ -18,11 +18,11 @@ from ecluse.runtime import Runtime
 from ecluse.sentences import _, num
 from ecluse.settings import Area
 from ecluse.storage.prices import Cost, Offer, load_prices, monthly_costs, offer_of
-from ecluse.web import charts
 from ecluse.web.api.storage import LARGEST, growth_start
 from ecluse.web.i18n import Words
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
 from ecluse.web.security import CurrentUser, RuntimeDep, administrator
+from ecluse.web.storage_charts import storage_costs, stored_growth
 from ecluse.web.templating import render, words_of
 
 router = APIRouter()
@@ -103,8 +103,8 @@ def show_storage(
         "recent": size - (recent[-1].size if recent else 0),
         "kind_names": titles,
         "figures": [
-            *([charts.stored_growth(points, today, titles, say)] if points else []),
-            *([charts.storage_costs(costs, offers_now, say)] if size or not assumed.guessed else []),
+            *([stored_growth(points, today, titles, say)] if points else []),
+            *([storage_costs(costs, offers_now, say)] if size or not assumed.guessed else []),
         ],
         "places": places,
         "costs": costs,

@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse import models as published
 from ecluse.apps.fraud.actions import monitoring as watching
+from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.monitoring import look_progress
 from ecluse.apps.fraud.pages.predictions import to_the_minute
 from ecluse.apps.fraud.performance import Curves, TrainedReport
@@ -20,7 +21,6 @@ from ecluse.errors import DigestMismatch, EcluseError, InvalidInput, NotFound, V
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.typed_json import read
-from ecluse.web import charts
 from ecluse.web.pages.models import compare_page, figure_names, listed
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
@@ -111,7 +111,7 @@ def _comparison_page(
     figures = []
     if result:
         a, b = curves_of(result, "a"), curves_of(result, "b")
-        figures = charts.compared_on_rows(a, b, (result["a"]["version"], result["b"]["version"]), say)
+        figures = model_figures.compared_on_rows(a, b, (result["a"]["version"], result["b"]["version"]), say)
     context = {
         "row": row,
         "name": row.model_name,

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.references import domain_name
 from ecluse.apps.fraud.performance import EnsembleMember, EnsembleReport, MappedColumn, read_ensemble_report
 from ecluse.apps.fraud.risk import medium_share
@@ -164,7 +165,7 @@ def _of_anomaly(report: EnsembleReport, stated: float, say: Words) -> list[tuple
 
 def sample_chart(report: EnsembleReport, say: Words) -> charts.Chart:
     """The scores of the sample's rows."""
-    chart = charts.score_histogram(_sample(report), report.threshold, say)
+    chart = model_figures.score_histogram(_sample(report), report.threshold, say)
     return replace(chart, title=say._("Scores of the sample"))
 
 

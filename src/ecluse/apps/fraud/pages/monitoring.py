@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ecluse.apps.fraud.actions import monitoring as watching
 from ecluse.apps.fraud.metrics import METRICS, FraudMetric
+from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.datasets import BUDGETS, can_score
 from ecluse.apps.fraud.performance import AnyReport, TrainedReport, read_report, read_trained_report
 from ecluse.apps.fraud.rows import datasets, inspections
@@ -21,7 +22,6 @@ from ecluse.catalog.tables import Dataset, Inspection, ModelVersion
 from ecluse.errors import EcluseError, InvalidInput, JobNotFound, NotFound
 from ecluse.runtime import Runtime
 from ecluse.sentences import _
-from ecluse.web import charts
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.pages.models import (
@@ -312,7 +312,7 @@ def _monitor_page(
         "result": result,
         "findings": findings(result, read_report(version.report), say) if result else [],
         "judged": judged(result, read_report(version.report)) if result else [],
-        "figures": charts.watching_charts(result, say) if result else [],
+        "figures": model_figures.watching_charts(result, say) if result else [],
         "columns_shown": COLUMNS_SHOWN,
         "as_day": date.fromisoformat,
         "progress": look_progress(runtime, shown, say) if shown else None,

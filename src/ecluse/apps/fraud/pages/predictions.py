@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from ecluse.apps.fraud.api.predictions import ranking_of, report_of, send_prediction, send_riskiest
 from ecluse.apps.fraud.evaluation.ranking import Ranking
+from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.budget import (
     Meaning,
     cut_at,
@@ -32,7 +33,6 @@ from ecluse.catalog.tables import Prediction
 from ecluse.errors import JobNotFound, NotFound
 from ecluse.runtime import Runtime
 from ecluse.storage import safe_filename
-from ecluse.web import charts
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
 from ecluse.web.pages.paging import PAGE_ROWS, PageNumber, page_of
@@ -285,7 +285,7 @@ def _reviewed(
         # Shares of the sample are spread evenly, whatever the rows: a chart of them says nothing.
         "chart": None
         if threshold is None or score_names(summary) == ANOMALY
-        else charts.score_histogram(summary, threshold, say),
+        else model_figures.score_histogram(summary, threshold, say),
     }
 
 
