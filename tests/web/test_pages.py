@@ -30,7 +30,7 @@ from ecluse.apps.fraud.pages.predictions import (
 from ecluse.apps.fraud.performance import TrainedReport, read_trained_report
 from ecluse.apps.fraud.rows import datasets, training
 from ecluse.apps.fraud.sample import write_sample
-from ecluse.catalog import attempts
+from ecluse.catalog import attempts, files
 from ecluse.catalog import models as model_rows
 from ecluse.catalog.tables import Dataset, Prediction, User
 from ecluse.errors import InvalidInput
@@ -92,9 +92,9 @@ def publish(runtime: Runtime, user: User, folder: Path) -> None:
     for version in invented.VERSIONS:
         moment = datetime.strptime(version, "v%Y%m%d_%H%M%S").replace(tzinfo=UTC)
         assert registry.claim("transactions", version, moment) == version
-        files: tuple[ManifestFile, ...] = registry.upload("transactions", version, folder)
+        uploaded: tuple[ManifestFile, ...] = registry.upload("transactions", version, folder)
         manifest = registry.commit(
-            "transactions", version, files, created_by=user.id, nonce=version, metadata={}
+            "transactions", version, uploaded, created_by=user.id, nonce=version, metadata={}
         )
         digests[version] = manifest.digest
     with runtime.catalog.write() as transaction:
