@@ -68,6 +68,19 @@ class Command:
 
 
 @dataclass(frozen=True)
+class StoredKind:
+    """What a person is told of a kind of files: what to call all of them and what a row's, and the pages of both.
+
+    The page of a row is an address with `{id}`, `{name}` and `{version}` where these go.
+    """
+
+    title: str
+    item: str
+    page: str = ""
+    item_page: str = ""
+
+
+@dataclass(frozen=True)
 class Application:
     """What an application tells the core and the shell. Every text is English, marked by `sentences.N_`.
 
@@ -112,6 +125,8 @@ class Application:
     rows: tuple[str, ...] = ()
     #: What it keeps for a person, as it is named to them, and the class of its rows, which have a `user_id`.
     owned: Mapping[str, str] = field(default_factory=dict)
+    #: Kinds of its files that are counted (`kind` of `catalog.filed.FileKind`); another one is called by its kind.
+    stored: Mapping[str, StoredKind] = field(default_factory=dict)
     #: What it reads of the environment: `settings.Section`.
     settings: str = ""
     commands: Mapping[str, Command] = field(default_factory=dict)

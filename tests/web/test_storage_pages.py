@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ecluse.catalog import files
-from ecluse.catalog.tables import User
+from ecluse.catalog.tables import File, User
 from ecluse.catalog.usage import DayUsage
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
@@ -194,3 +194,25 @@ def test_money_has_its_sign_and_two_decimals_and_nothing_is_not_next_to_nothing(
 
 def count_of(client: Browser) -> int:
     return sum(kind["count"] for kind in client.get("/api/storage", JSON).json()["kinds"])
+
+
+def test_a_kind_that_no_application_names_is_shown_by_its_own_word(
+    admins: Browser, runtime: Runtime, administrator: User
+) -> None:
+    letter = {
+        "table_name": "letters",
+        "row_id": "letter1",
+        "user_id": administrator.id,
+        "application": "letters",
+    }
+    url = runtime.data.url_of("letters/dear.txt")
+    with runtime.catalog.write() as transaction:
+        files.add(transaction, File(**letter, kind="letters", counted=True, url=url, size_bytes=10**15))
+    try:
+        for address in ("/storage", "/storage?all=1"):
+            assert "letters" in admins.get(address).text
+        assert "dear.txt" in admins.get("/storage").text
+        assert admins.get("/api/storage", JSON).json()["growth"][-1]["kinds"]["letters"] == 10**15
+    finally:
+        with runtime.catalog.write() as transaction:
+            files.remove(transaction, "letters", ["letter1"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ecluse.application import Application, Command
+from ecluse.application import Application, Command, StoredKind
 from ecluse.sentences import N_
 
 APPLICATION: Final = Application(
@@ -47,6 +47,10 @@ APPLICATION: Final = Application(
     runs="ecluse.apps.fraud.runs:RUNS",
     card="ecluse.apps.fraud.pages.home:card",
     latest="ecluse.apps.fraud.pages.home:latest",
+    stored={
+        "uploads": StoredKind(N_("Tables"), N_("Table"), "/fraud", "/fraud/d/{id}"),
+        "results": StoredKind(N_("Results"), N_("Result"), "/fraud/p", "/fraud/p/{id}"),
+    },
     uploads=("/api/upload", "/fraud/upload"),
     jobs=(
         "ecluse.apps.fraud.jobs.main:KINDS",

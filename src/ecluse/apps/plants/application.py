@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ecluse.application import Application, Command
+from ecluse.application import Application, Command, StoredKind
 from ecluse.sentences import N_
 
 APPLICATION: Final = Application(
@@ -29,6 +29,7 @@ APPLICATION: Final = Application(
         )
     },
     owned={"sets_of_images": "ecluse.catalog.tables:ImageSet"},
+    stored={"images": StoredKind(N_("Images"), N_("Set of images"), "/plants", "/plants/{id}")},
     runs="ecluse.apps.plants.runs:RUNS",
     card="ecluse.apps.plants.pages.home:card",
     latest="ecluse.apps.plants.pages.home:latest",

@@ -11,11 +11,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ecluse.accounts import SignedIn
+from ecluse.application import StoredKind, applications
 from ecluse.catalog import usage, users
-from ecluse.catalog.usage import DayUsage, KindUsage
+from ecluse.catalog.usage import DayUsage, KindUsage, LargeItem
 from ecluse.errors import InvalidInput
 from ecluse.runtime import Runtime
-from ecluse.sentences import _, num
+from ecluse.sentences import N_, _, num
 from ecluse.settings import Area
 from ecluse.storage.prices import Cost, Offer, load_prices, monthly_costs, offer_of
 from ecluse.web.api.storage import LARGEST, growth_start
@@ -78,7 +79,8 @@ def show_storage(
     if everyone:
         administrator(user)
     say = words_of(request)
-    titles = kind_names(say)
+    known_kinds = stored_kinds()
+    titles = {kind: say._(words.title) for kind, words in known_kinds.items()}
     context = _everyones(runtime, page) if everyone else _own(runtime, user)
     kinds: list[KindUsage] = context["kinds"]
     points: list[DayUsage] = context["points"]
@@ -102,6 +104,9 @@ def show_storage(
         "count": count,
         "recent": size - (recent[-1].size if recent else 0),
         "kind_names": titles,
+        "kind_pages": {kind: words.page for kind, words in known_kinds.items()},
+        "item_names": {kind: say._(words.item) for kind, words in known_kinds.items()},
+        "item_page": item_page,
         "figures": [
             *([stored_growth(points, today, titles, say)] if points else []),
             *([storage_costs(costs, offers_now, say)] if size or not assumed.guessed else []),
@@ -153,14 +158,20 @@ def cost_now(places: Sequence[Place], costs: Sequence[Cost]) -> Cost | None:
     return next((cost for cost in costs if offers == {cost.offer.id}), None)
 
 
-def kind_names(say: Words) -> dict[str, str]:
-    """What to call each kind."""
-    return {
-        "uploads": say._("Tables"),
-        "results": say._("Results"),
-        "models": say._("Model versions"),
-        "images": say._("Images"),
+def stored_kinds() -> dict[str, StoredKind]:
+    """What a person is told of each kind of files: that of the core, then those of the applications."""
+    kinds = {
+        "models": StoredKind(N_("Model versions"), N_("Model version"), "/models", "/models/{name}/{version}")
     }
+    for application in applications():
+        kinds |= application.stored
+    return kinds
+
+
+def item_page(item: LargeItem) -> str:
+    """The page of a stored thing; empty where it has none."""
+    kind = stored_kinds().get(item.kind)
+    return kind.item_page.format(id=item.id, name=item.name, version=item.version) if kind else ""
 
 
 def offer_terms(offer: Offer, say: Words) -> list[str]:
