@@ -118,6 +118,13 @@ class Application:
     #: Its newest results: `(transaction, user_id, versions, limit, say) -> list[web.pages.home.Result]`; `versions` are
     #: the newest of its models.
     latest: str = ""
+    #: How a version of its own is shown: `(runtime, version, manifest, say) -> web.pages.models.ModelPage | None`. Without
+    #: it, or where that is None, the figures and details that were published with it are.
+    model_page: str = ""
+    #: What the page of two versions shows of its own: `(runtime, user_id, versions, dataset, say) -> dict`.
+    model_comparison: str = ""
+    #: What versions were made from, by their ids: `(transaction, versions) -> dict[str, jobs.Link]`.
+    sources: str = ""
     #: Filters of its templates: `(language, value) -> text`.
     filters: Mapping[str, str] = field(default_factory=dict)
     #: Modules of its tables (`catalog.tables.Base`), whose names begin with its own. A folder `migrations` of its
@@ -247,7 +254,7 @@ def failures() -> list[Refused]:
 
 def references(application: Application) -> Iterator[str]:
     """Every reference of an application: what it brings beside data."""
-    single = ("settings", "card", "latest", "runs", "web", "hand_over")
+    single = ("model_page", "model_comparison", "sources", "settings", "card", "latest", "runs", "web", "hand_over")
     for name in (*single, "rows", "pages", "api", "jobs", "due", "after_jobs"):
         value = getattr(application, name)
         yield from [value] if isinstance(value, str) and value else value

@@ -10,6 +10,7 @@ import pytest
 
 from ecluse import models as published
 from ecluse.apps.fraud.pages.ensembles import agreement_of, members_of, warnings_of
+from ecluse.apps.fraud.pages.model import suggested_table
 from ecluse.apps.fraud.performance import read_ensemble_report
 from ecluse.apps.fraud.rows import labels
 from ecluse.catalog import references
@@ -17,7 +18,6 @@ from ecluse.catalog.tables import Dataset, ModelVersion, User
 from ecluse.runtime import Runtime
 from ecluse.settings import Settings
 from ecluse.web.i18n import Words
-from ecluse.web.pages.models import suggested_table
 from ecluse.work import cancel_job
 from tests.web import invented
 from tests.web.test_pages import Browser, browser

@@ -20,6 +20,7 @@ from ecluse.apps.fraud.pages.datasets import (
     training_request,
     years,
 )
+from ecluse.apps.fraud.pages.model import fitted_rows, goal_text, suggested_table, suitable_first
 from ecluse.apps.fraud.pages.predictions import (
     own_columns,
     percent_digits,
@@ -42,7 +43,6 @@ from ecluse.web.i18n import Words
 from ecluse.web.pages import jobs as job_pages
 from ecluse.web.pages import paging
 from ecluse.web.pages.jobs import progress_of
-from ecluse.web.pages.models import fitted_rows, goal_text, suggested_table, suitable_first
 from ecluse.web.security import COOKIE
 from tests.web import invented
 

@@ -22,6 +22,7 @@ APPLICATION: Final = Application(
         "ecluse.apps.fraud.pages.labelling:router",
         "ecluse.apps.fraud.pages.monitoring:router",
         "ecluse.apps.fraud.pages.comparisons:router",
+        "ecluse.apps.fraud.pages.model:router",
     ),
     api=(
         "ecluse.apps.fraud.api.datasets:router",
@@ -44,6 +45,9 @@ APPLICATION: Final = Application(
         "labels": "ecluse.catalog.tables:Label",
         "inspections": "ecluse.catalog.tables:Inspection",
     },
+    model_page="ecluse.apps.fraud.pages.model:page",
+    model_comparison="ecluse.apps.fraud.pages.model:comparison",
+    sources="ecluse.apps.fraud.pages.model:sources",
     runs="ecluse.apps.fraud.runs:RUNS",
     card="ecluse.apps.fraud.pages.home:card",
     latest="ecluse.apps.fraud.pages.home:latest",

@@ -30,6 +30,7 @@ APPLICATION: Final = Application(
     },
     owned={"sets_of_images": "ecluse.catalog.tables:ImageSet"},
     stored={"images": StoredKind(N_("Images"), N_("Set of images"), "/plants", "/plants/{id}")},
+    model_page="ecluse.apps.plants.pages.models:page",
     runs="ecluse.apps.plants.runs:RUNS",
     card="ecluse.apps.plants.pages.home:card",
     latest="ecluse.apps.plants.pages.home:latest",

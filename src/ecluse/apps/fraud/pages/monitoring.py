@@ -24,14 +24,8 @@ from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
-from ecluse.web.pages.models import (
-    TABLES_OFFERED,
-    figure_names,
-    lacking,
-    may_be_scored,
-    suggested_table,
-    suitable_first,
-)
+from ecluse.apps.fraud.pages.model import TABLES_OFFERED, lacking, may_be_scored, suggested_table, suitable_first
+from ecluse.web.pages.models import figure_names
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
 

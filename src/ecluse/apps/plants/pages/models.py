@@ -12,8 +12,10 @@ from ecluse.apps.plants.pages.pictures import Shown, shown
 from ecluse.apps.plants.pages.recipes import RecipeText, recipe_texts
 from ecluse.catalog import runs
 from ecluse.catalog.tables import Image, ModelVersion
+from ecluse.registry import Manifest
 from ecluse.runtime import Runtime
 from ecluse.web.i18n import Words
+from ecluse.web.pages.models import ModelPage
 
 #: Beyond so many labels the matrix is a list of the pairs that are confused.
 MATRIX_LABELS: Final = 16
@@ -37,6 +39,13 @@ class Confused:
     truth: str
     predicted: str
     count: int
+
+
+def page(runtime: Runtime, version: ModelVersion, manifest: Manifest | None, say: Words) -> ModelPage | None:
+    """How a classifier is shown; None for files of this application that are none."""
+    if not version.report.get("recipe"):
+        return None
+    return ModelPage("plants/model.html", classifier_context(runtime, version, say))
 
 
 def classifier_context(runtime: Runtime, version: ModelVersion, say: Words) -> dict[str, Any]:
