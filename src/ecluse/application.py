@@ -118,8 +118,8 @@ class Application:
     #: Its newest results: `(transaction, user_id, versions, limit, say) -> list[web.pages.home.Result]`; `versions` are
     #: the newest of its models.
     latest: str = ""
-    #: How a version of its own is shown: `(runtime, version, manifest, say) -> web.pages.models.ModelPage | None`. Without
-    #: it, or where that is None, the figures and details that were published with it are.
+    #: How a version of its own is shown: `(runtime, version, manifest, say) -> web.pages.models.ModelPage | None`.
+    #: Without it, or where that is None, the figures and details that were published with it are.
     model_page: str = ""
     #: What the page of two versions shows of its own: `(runtime, user_id, versions, dataset, say) -> dict`.
     model_comparison: str = ""
