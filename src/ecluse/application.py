@@ -254,7 +254,17 @@ def failures() -> list[Refused]:
 
 def references(application: Application) -> Iterator[str]:
     """Every reference of an application: what it brings beside data."""
-    single = ("model_page", "model_comparison", "sources", "settings", "card", "latest", "runs", "web", "hand_over")
+    single = (
+        "model_page",
+        "model_comparison",
+        "sources",
+        "settings",
+        "card",
+        "latest",
+        "runs",
+        "web",
+        "hand_over",
+    )
     for name in (*single, "rows", "pages", "api", "jobs", "due", "after_jobs"):
         value = getattr(application, name)
         yield from [value] if isinstance(value, str) and value else value

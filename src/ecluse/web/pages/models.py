@@ -123,8 +123,6 @@ def show_model(request: Request, name: str, version: str, runtime: RuntimeDep, u
     return model_page(request, runtime, version_of(runtime, user.user.id, name, version))
 
 
-
-
 @router.post("/models/{name}/{version}/verify")
 def verify(request: Request, name: str, version: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
     """Read every stored file again and say whether it is what its manifest says; large ones in the background."""
@@ -268,26 +266,6 @@ def compare_page(
     return render(request, "model_compare.html", context, status=error.status if error else 200)
 
 
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
 def sources_of(transaction: Transaction, versions: Sequence[ModelVersion]) -> dict[str, Link]:
     """Find what versions were made from, by their ids; applications know that of their own."""
     sources: dict[str, Link] = {}
@@ -390,8 +368,6 @@ def _manifest(runtime: Runtime, version: ModelVersion) -> tuple[Manifest | None,
 
 def _models_url(conditions: Sequence[str]) -> str:
     return "/models" + (f"?{urlencode([('where', text) for text in conditions])}" if conditions else "")
-
-
 
 
 def card_of(runtime: Runtime, version: ModelVersion, manifest: Manifest) -> str | None:
