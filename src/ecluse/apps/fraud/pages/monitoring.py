@@ -15,6 +15,13 @@ from ecluse.apps.fraud.actions import monitoring as watching
 from ecluse.apps.fraud.metrics import METRICS, FraudMetric
 from ecluse.apps.fraud.pages import charts as model_figures
 from ecluse.apps.fraud.pages.datasets import BUDGETS, can_score
+from ecluse.apps.fraud.pages.model import (
+    TABLES_OFFERED,
+    lacking,
+    may_be_scored,
+    suggested_table,
+    suitable_first,
+)
 from ecluse.apps.fraud.performance import AnyReport, TrainedReport, read_report, read_trained_report
 from ecluse.apps.fraud.rows import datasets, inspections
 from ecluse.catalog import models
@@ -24,7 +31,6 @@ from ecluse.runtime import Runtime
 from ecluse.sentences import _
 from ecluse.web.i18n import Words
 from ecluse.web.pages.jobs import Progress, progress_of
-from ecluse.apps.fraud.pages.model import TABLES_OFFERED, lacking, may_be_scored, suggested_table, suitable_first
 from ecluse.web.pages.models import figure_names
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.templating import render, words_of
