@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from ecluse import jobs as jobs_module
 from ecluse.catalog import Catalog, Transaction, jobs, workers
 from ecluse.catalog.bell import Bell
 from ecluse.catalog.clock import moment
-from ecluse.catalog.database import fenced
+from ecluse.catalog.database import fenced, keep_fence
 from ecluse.catalog.jobs import MAX_LOSSES, Claim
 from ecluse.catalog.tables import JobRow
 from ecluse.catalog.tables import Worker as WorkerRow
 from ecluse.cli import session
-from ecluse.errors import InvalidInput, JobTaken
+from ecluse.errors import CatalogTooSlow, InvalidInput, JobTaken
 from ecluse.jobs import JobKind, JobRunner
 from ecluse.processes import Process, is_gone
 from ecluse.runtime import Runtime, Worker, living_workers
@@ -260,6 +260,112 @@ def test_a_job_that_runs_beside_others_is_not_blamed_for_a_death_and_runs_alone_
     assert claim(runtime, "next", most=2) == []
     with runtime.catalog.read() as transaction:
         assert jobs.waits_alone(transaction, ["work"], ["train"]) == jobs.Waiting(ids[0], "train")
+
+
+def test_a_job_that_someone_has_locked_counts_among_those_that_its_worker_ran(runtime: Runtime) -> None:
+    if runtime.catalog.engine.dialect.name == "sqlite":
+        pytest.skip("one writes at a time")
+    ids = [enqueue(runtime), enqueue(runtime)]
+    claim(runtime, "dying", most=2)
+    with runtime.catalog.write() as other:
+        jobs.hold_row(other, ids[1])
+        assert lose(runtime) == jobs.Lost(1, ())
+    assert row_of(runtime, ids[0]).losses == 0
+
+
+def test_a_worker_that_lives_by_the_time_its_jobs_would_be_taken_keeps_them(runtime: Runtime) -> None:
+    job_id = enqueue(runtime)
+    claim(runtime, "late")
+    beat(runtime, "late", ELSEWHERE, ago=0)
+    assert Worker(runtime, {})._take_from("late") == jobs.Lost(0, ())
+    assert row_of(runtime, job_id).worker == "late"
+    beat(runtime, "late", ELSEWHERE, ago=workers.LEASE + 60)
+    assert Worker(runtime, {})._take_from("late") == jobs.Lost(1, ())
+    assert Worker(runtime, {})._take_from("late") == jobs.Lost(0, ()), "another was quicker"
+
+
+class Gone:
+    """A process that has ended."""
+
+    def is_over(self) -> bool:
+        return True
+
+    def stop(self) -> None:
+        return
+
+
+def test_a_process_that_ends_before_it_takes_its_job_is_started_again_after_a_pause(runtime: Runtime) -> None:
+    started: list[str] = []
+
+    def start(job_id: str) -> Gone:
+        started.append(job_id)
+        return Gone()
+
+    job_id = enqueue(runtime)
+    claim_one(runtime, "dying", job_id)
+    lose(runtime)
+    kinds = {"work": JobKind(run=lambda *_: None, queue="train")}
+    runner = JobRunner(runtime.catalog, "worker", kinds, None, apart=start)
+    with runtime.catalog.write() as transaction:  # it runs alone, as one whose worker died beside others
+        transaction.execute(update(JobRow).where(JobRow.id == job_id).values(alone=True))
+    for _ in range(3):
+        runner._take()
+    assert started == [job_id]
+    claim_one(runtime, "dying", job_id)
+    lose(runtime)
+    runner._take()
+    assert started == [job_id] * 2, "it was taken in between"
+
+
+def test_nothing_of_a_round_trip_is_left_whenever_it_is_stopped(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    runtime.jobs.prove()
+    monkeypatch.setattr(jobs, "forget", stop)
+    with pytest.raises(KeyboardInterrupt):
+        runtime.jobs.prove()
+    assert runtime.jobs.active() == []
+
+
+def test_a_statement_that_took_too_long_fails_its_job(runtime: Runtime) -> None:
+    def run(context: object, task: object) -> None:
+        raise CatalogTooSlow("It took longer than it may.")
+
+    job_id = enqueue(runtime)
+    kinds = {"work": JobKind(run=run, queue="train")}
+    runner = JobRunner(runtime.catalog, "worker", kinds, None, only=job_id)
+    runner.start()
+    until(runner.is_over)
+    runner.close()
+    assert (row_of(runtime, job_id).status, row_of(runtime, job_id).put_off) == ("failed", 0)
+    if runtime.catalog.engine.dialect.name == "postgresql":
+        with pytest.raises(CatalogTooSlow), runtime.catalog.read() as transaction:
+            transaction.execute(text("SET LOCAL statement_timeout = 20"))
+            transaction.execute(text("SELECT pg_sleep(5)"))
+
+
+def test_what_a_thread_of_a_job_writes_is_refused_once_the_job_is_taken(runtime: Runtime) -> None:
+    enqueue(runtime)
+    (held,) = claim(runtime, "one")
+    refused: list[JobTaken] = []
+
+    def write() -> None:
+        try:
+            with runtime.catalog.write():
+                pass
+        except JobTaken as taken:
+            refused.append(taken)
+
+    with fenced(held.job_id, held.fence):
+        thread = threading.Thread(target=keep_fence(write))
+    with runtime.catalog.write() as transaction:
+        jobs.hand_back(transaction, "one")
+    thread.start()
+    thread.join()
+    assert len(refused) == 1
 
 
 def test_a_job_that_kills_its_worker_again_and_again_is_given_up_and_says_why(runtime: Runtime) -> None:

@@ -109,6 +109,7 @@ class Reason:
 
     text: str
     of_disk: bool = False
+    of_limit: bool = False
 
 
 def why_postgresql_fails(error: BaseException) -> Reason | None:
@@ -133,7 +134,8 @@ _REASONS: Final = {
     ),
     "55P03": Reason(_("Another transaction has kept what this needs locked for too long. Try again.")),
     "57014": Reason(
-        _("PostgreSQL took longer than this may take, and was stopped. Try again when less is asked of it.")
+        _("PostgreSQL took longer than this may take, and was stopped. Try again when less is asked of it."),
+        of_limit=True,
     ),
 }
 

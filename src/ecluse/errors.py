@@ -234,6 +234,10 @@ class CatalogUnavailable(CatalogError, ConnectionError):
     status = 503
 
 
+class CatalogTooSlow(CatalogUnavailable):
+    """A statement took longer than it may: asked again as it is, it would again."""
+
+
 class CatalogDamaged(CatalogUnavailable):
     code = "catalog_damaged"
 

@@ -27,6 +27,7 @@ from ecluse.catalog.tables import JobRow
 from ecluse.disks import is_full, what_is_wrong
 from ecluse.errors import (
     CatalogError,
+    CatalogTooSlow,
     CatalogUnavailable,
     DiskFull,
     DocumentsUnavailable,
@@ -312,18 +313,18 @@ class Jobs:
             return jobs.forget_ended(transaction, KEPT_FOR)
 
     def prove(self) -> None:
-        """Queue a job that no worker takes, read it back and remove it.
+        """Queue a job that no worker takes, read it back and remove it, in one transaction: nobody sees it.
 
         Raises:
             JobsUnavailable: the catalog did not do as asked.
         """
-        job_id = self.enqueue("doctor", "doctor", "doctor", "Round trip", {})
-        try:
-            if self.get("doctor", job_id).status != "queued":
-                raise JobsUnavailable(f"Job {job_id} was queued but reads as something else.")
-        finally:
-            with self._catalog.write() as transaction:
-                jobs.forget(transaction, [job_id])
+        job_id = uuid.uuid4().hex
+        with self._catalog.write() as transaction:
+            jobs.add(transaction, job_id, "doctor", "doctor", "doctor", "Round trip", {})
+            status = jobs.status_of(transaction, job_id)
+            jobs.forget(transaction, [job_id])
+        if status != "queued":
+            raise JobsUnavailable(_("Job %(id)s was queued but reads as something else.", id=job_id))
 
     @contextmanager
     def _within(self, transaction: Transaction | None) -> Iterator[Transaction]:
@@ -395,6 +396,16 @@ class _Away:
     process: Apart
 
 
+@dataclass(frozen=True)
+class _LastApart:
+    """The process that was started last, when, and how many before it ended without claiming the same job."""
+
+    job_id: str
+    fence: int
+    tries: int
+    at: float
+
+
 class JobRunner:
     """Claims jobs and runs each in a thread of this process, until it is closed."""
 
@@ -421,6 +432,7 @@ class JobRunner:
         self._only = only
         self._apart = apart
         self._away: _Away | None = None
+        self._last_apart: _LastApart | None = None
         self._alone = False
         self._has_looked = threading.Event()
         self._running: dict[str, _Running] = {}
@@ -545,7 +557,7 @@ class JobRunner:
         """Run a job whose worker died of it, or beside it, where it can take nothing else down."""
         if self._apart is not None:
             if self._away is None:
-                self._away = _Away(waiting.queue, self._apart(waiting.job_id))
+                self._start_apart(waiting, self._apart)
             return
         with self._lock:
             self._alone = not self._running
@@ -553,6 +565,17 @@ class JobRunner:
             self._start_claimed(
                 lambda writing: jobs.claim_one(writing, self._worker, list(self._kinds), waiting.job_id)
             )
+
+    def _start_apart(self, waiting: jobs.Waiting, start: Callable[[str], Apart]) -> None:
+        """Start a process for a job; where the one before ended without claiming it, after a pause that grows."""
+        last, tries = self._last_apart, 0
+        if last is not None and (last.job_id, last.fence) == (waiting.job_id, waiting.fence):
+            tries = last.tries + 1
+            if time.monotonic() < last.at + min(LONGEST_WAIT, FIRST_PAUSE * 2 ** min(tries, 10)):
+                return
+            logger.warning("The process for job %s ended before it took it; another is started.", last.job_id)
+        self._last_apart = _LastApart(waiting.job_id, waiting.fence, tries, time.monotonic())
+        self._away = _Away(waiting.queue, start(waiting.job_id))
 
     def _start_claimed(self, claim: Callable[[Transaction], Sequence[Claim]]) -> None:
         with self._lock:  # so that `settle` does not take for astray what has not been started yet
@@ -668,7 +691,7 @@ def _why(claim: Claim, error: BaseException) -> _Outcome:
         reason = what_is_wrong(error) or str(error)
         logger.warning("Job %s (%s) waits for room: %s", claim.job_id, claim.kind, reason)
         return _PutOff(reason)
-    if isinstance(error, CatalogUnavailable):
+    if isinstance(error, CatalogUnavailable) and not isinstance(error, CatalogTooSlow):
         return _PutOff(str(error))
     if isinstance(error, EcluseError):
         return _Failed(str(error))

@@ -301,6 +301,8 @@ class Worker:
 
     def _take_from(self, executor_id: str) -> jobs.Lost:
         with self._runtime.catalog.write(closed=True) as transaction:
+            if not workers.hold_dead(transaction, executor_id):
+                return jobs.Lost(0, ())
             lost_jobs = jobs.take_from(transaction, executor_id)
             transaction.flush()
             workers.remove(transaction, executor_id)

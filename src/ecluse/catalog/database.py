@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import make_url
@@ -21,6 +21,7 @@ from ecluse.disks import is_damage, private_file, usable, why_sqlite_fails
 from ecluse.errors import (
     CatalogDamaged,
     CatalogError,
+    CatalogTooSlow,
     CatalogUnavailable,
     CatalogUnwritable,
     InvalidInput,
@@ -29,6 +30,8 @@ from ecluse.errors import (
 from ecluse.limits import UNLIMITED, WORKING, Limits
 from ecluse.sentences import _
 
+P = ParamSpec("P")
+R = TypeVar("R")
 #: The newest migration; a test holds it equal to what Alembic finds in `migrations/`.
 HEAD: Final = "0015"
 #: Any number known to this application alone: the PostgreSQL lock under which one process migrates.
@@ -45,6 +48,20 @@ def fenced(job_id: str, fence: int) -> Iterator[None]:
         yield
     finally:
         _job.reset(token)
+
+
+def keep_fence(work: Callable[P, R]) -> Callable[P, R]:
+    """Return `work` for another thread, in which it writes for the job of this one."""
+    held = _job.get()
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        token = _job.set(held)
+        try:
+            return work(*args, **kwargs)
+        finally:
+            _job.reset(token)
+
+    return run
 
 
 class Catalog:
@@ -180,6 +197,8 @@ class Catalog:
             self._raise_for_file(error)
             if (reason := why_postgresql_fails(error)) is not None:
                 kind = CatalogUnwritable if reason.of_disk else CatalogUnavailable
+                if reason.of_limit:
+                    kind = CatalogTooSlow
                 raise kind(_("The catalog cannot be used. %(reason)s", reason=reason.text)) from error
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 raise CatalogUnavailable(_("The connection to the catalog was lost. Try again.")) from error

@@ -8,7 +8,7 @@ thought, and nothing of it is kept.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -53,6 +53,8 @@ class Waiting:
 
     job_id: str
     queue: str
+    #: As long as it is the same, nobody has claimed the job.
+    fence: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,8 @@ def waiting_queues(transaction: Transaction, kinds: Collection[str], queues: Col
 
 def waits_alone(transaction: Transaction, kinds: Collection[str], queues: Collection[str]) -> Waiting | None:
     """The first job of these kinds and queues that is to run in a process of its own; None where none waits."""
-    wanted = select(JobRow.id, JobRow.queue).where(*_claimable(kinds), JobRow.queue.in_(queues), JobRow.alone)
+    columns = (JobRow.id, JobRow.queue, JobRow.fence)
+    wanted = select(*columns).where(*_claimable(kinds), JobRow.queue.in_(queues), JobRow.alone)
     found = transaction.execute(wanted.order_by(JobRow.number).limit(1)).first()
     return None if found is None else Waiting(*found)
 
@@ -279,18 +282,17 @@ def take_from(transaction: Transaction, worker: str) -> Lost:
     A death counts against a job that the worker ran alone. Where it ran several, any of them may have been the cause:
     each is to run in a process of its own from now on, and its death would say which.
     """
-    wanted = select(JobRow).where(JobRow.worker == worker, JobRow.status == "running")
-    return _lose(transaction, list(transaction.scalars(wanted.with_for_update(skip_locked=True))))
+    return _lose(transaction, JobRow.worker == worker, JobRow.status == "running")
 
 
 def take_expired(transaction: Transaction) -> Lost:
     """Take the jobs whose lease has ended and whose worker nobody knows."""
-    wanted = select(JobRow).where(
+    return _lose(
+        transaction,
         JobRow.status == "running",
         or_(JobRow.worker.is_(None), JobRow.worker.not_in(select(Worker.executor_id))),
         or_(JobRow.lease_until.is_(None), JobRow.lease_until < moment()),
     )
-    return _lose(transaction, list(transaction.scalars(wanted.with_for_update(skip_locked=True))))
 
 
 def withdraw_loss(transaction: Transaction, job_id: str, worker: str) -> None:
@@ -313,13 +315,17 @@ def add_step(transaction: Transaction, job_id: str, name: str, position: int, re
     transaction.execute(insert(JobStep).values(row))
 
 
-def _lose(transaction: Transaction, rows: Sequence[JobRow]) -> Lost:
+def _lose(transaction: Transaction, *conditions: ColumnElement[bool]) -> Lost:
+    """Take these jobs from their workers. What was at work in each counts as it was, locked by someone or not."""
+    numbers = select(JobRow.worker, func.count()).where(*conditions).group_by(JobRow.worker)
+    by_worker = {row[0]: row[1] for row in transaction.execute(numbers)}
+    chosen = select(JobRow).where(*conditions).with_for_update(skip_locked=True)
+    rows = list(transaction.scalars(chosen.execution_options(populate_existing=True)))
     given_up: list[Claim] = []
-    by_worker = {row.worker: sum(other.worker == row.worker for other in rows) for row in rows}
     for row in rows:
         steps = select(func.count()).select_from(JobStep).where(JobStep.job_id == row.id)
         reached = (transaction.scalar(steps) or 0) + row.fraction
-        if by_worker[row.worker] == 1:
+        if by_worker.get(row.worker, 1) == 1:
             row.losses = row.losses + 1 if row.losses and reached < row.lost_at + FURTHER else 1
             row.lost_at, row.lost_by = reached, row.worker
         row.alone = True

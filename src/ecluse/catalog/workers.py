@@ -23,7 +23,7 @@ LEASE: Final = 120
 
 def beat(transaction: Transaction, executor_id: str, process: Process, kinds: Sequence[str] = ()) -> None:  # fmt: skip
     """Say that this worker lives, and which kinds of job it takes."""
-    worker = transaction.get(Worker, executor_id)
+    worker = transaction.get(Worker, executor_id, with_for_update=True)
     if worker is None:
         transaction.add(
             Worker(
@@ -50,6 +50,13 @@ def living(transaction: Transaction) -> list[Worker]:
 def dead(transaction: Transaction) -> list[Worker]:
     """The workers whose process is gone, or that cannot be seen and have been silent for `LEASE` seconds."""
     return [worker for worker, is_silent in _workers(transaction) if not _lives(worker, is_silent)]
+
+
+def hold_dead(transaction: Transaction, executor_id: str) -> bool:
+    """Keep a worker from others who look after the dead until this transaction ends; false where it lives by now."""
+    query = select(Worker, Worker.beat_at < moment(-LEASE)).where(Worker.executor_id == executor_id)
+    found = transaction.execute(query.with_for_update().execution_options(populate_existing=True)).first()
+    return found is not None and not _lives(found[0], bool(found[1]))
 
 
 def remove(transaction: Transaction, executor_id: str) -> None:

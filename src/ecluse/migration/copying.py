@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeVar
 
 from ecluse.catalog import journal
+from ecluse.catalog.database import keep_fence
 from ecluse.catalog.journal import Entry
 from ecluse.errors import (
     DigestMismatch,
@@ -111,7 +112,7 @@ def in_parallel(
         try:
             while True:
                 while len(running) < at_once and (item := next(rest, None)) is not None:
-                    running.add(pool.submit(work, item))
+                    running.add(pool.submit(keep_fence(work), item))
                 if not running:
                     return
                 done, running = wait(running, _TICK, FIRST_COMPLETED)

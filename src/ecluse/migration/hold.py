@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import Final, Self
 
 from ecluse.catalog import Catalog, Transaction, journal
-from ecluse.errors import CatalogUnavailable, MigrationHeld
+from ecluse.catalog.database import keep_fence
+from ecluse.errors import CatalogUnavailable, JobTaken, MigrationHeld
 from ecluse.migration.overlap import meet
 from ecluse.processes import Process
 from ecluse.sentences import _
@@ -36,7 +37,7 @@ class Hold:
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._counted = time.monotonic()
-        self._beating = threading.Thread(target=self._beat, daemon=True)
+        self._beating = threading.Thread(target=keep_fence(self._beat), daemon=True)
 
     def take(self, state: str) -> Self:
         """Begin.
@@ -86,5 +87,7 @@ class Hold:
                     pass
             except CatalogUnavailable as error:
                 logger.warning("The next beat of migration %s tries again: %s", self.migration_id, error)
-            except MigrationHeld:
+            except (MigrationHeld, JobTaken):
                 return  # the next write says so to those who can act on it
+            except Exception:  # a beat that fails for whatever reason is no reason to fall silent
+                logger.exception("A beat of migration %s failed", self.migration_id)
