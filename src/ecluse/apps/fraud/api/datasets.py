@@ -11,20 +11,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
 from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.api.bodies import dataset_body
+from ecluse.apps.fraud.api.schemas import AnalyzeRequest, DatasetBody, LayoutRequest, ProfileBody, UploadBody
 from ecluse.apps.fraud.rows import datasets
 from ecluse.apps.fraud.tables.layout import Layout
 from ecluse.errors import InvalidInput, NotFound
 from ecluse.sentences import _
 from ecluse.web.admission import LONGEST_ID, admission_of
-from ecluse.web.api.bodies import dataset_body
-from ecluse.web.api.schemas import (
-    Accepted,
-    AnalyzeRequest,
-    DatasetBody,
-    LayoutRequest,
-    ProfileBody,
-    UploadBody,
-)
+from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
 from ecluse.web.uploads import open_upload

@@ -11,6 +11,8 @@ from starlette.responses import StreamingResponse
 
 from ecluse import models
 from ecluse.apps.fraud.actions import main as workflows
+from ecluse.apps.fraud.api.bodies import prediction_body
+from ecluse.apps.fraud.api.schemas import BudgetBody, PredictionBody, PredictionDetail, PredictRequest
 from ecluse.apps.fraud.evaluation.ranking import Ranking
 from ecluse.apps.fraud.pages.budget import doubt_of, meaning_of_scores
 from ecluse.apps.fraud.performance import AnyReport, read_report
@@ -20,8 +22,7 @@ from ecluse.catalog.tables import Prediction
 from ecluse.errors import InvalidInput, ModelNotFound, NotFound, VersionNotFound
 from ecluse.intervals import expected_among
 from ecluse.runtime import Runtime
-from ecluse.web.api.bodies import prediction_body
-from ecluse.web.api.schemas import Accepted, BudgetBody, PredictionBody, PredictionDetail, PredictRequest
+from ecluse.web.api.schemas import Accepted
 from ecluse.web.downloads import joined, send_object
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep

@@ -9,14 +9,8 @@ from fastapi import APIRouter, Query
 
 from ecluse.apps.fraud.actions import ensembles
 from ecluse.apps.fraud.actions import main as workflows
-from ecluse.apps.fraud.jobs import reference_evaluation as evaluation
-from ecluse.apps.fraud.jobs import references as building
-from ecluse.apps.fraud.jobs.references import Started
-from ecluse.apps.fraud.references import library
-from ecluse.catalog import references
-from ecluse.models.references import POSITIVE
-from ecluse.web.api.bodies import file_body, reference_body
-from ecluse.web.api.schemas import (
+from ecluse.apps.fraud.api.bodies import reference_body
+from ecluse.apps.fraud.api.schemas import (
     DemoRequest,
     EvaluateRequest,
     MatchRequest,
@@ -25,6 +19,13 @@ from ecluse.web.api.schemas import (
     ReferencesPage,
     StartedBody,
 )
+from ecluse.apps.fraud.jobs import reference_evaluation as evaluation
+from ecluse.apps.fraud.jobs import references as building
+from ecluse.apps.fraud.jobs.references import Started
+from ecluse.apps.fraud.references import library
+from ecluse.catalog import references
+from ecluse.models.references import POSITIVE
+from ecluse.web.api.bodies import file_body
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
 

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Query
 
 from ecluse.apps.fraud.actions import main as workflows
 from ecluse.apps.fraud.actions.main import TrainingRequest
+from ecluse.apps.fraud.api.bodies import training_body
+from ecluse.apps.fraud.api.schemas import HistoryPage, TrainRequest
 from ecluse.apps.fraud.rows import training
-from ecluse.web.api.bodies import training_body
-from ecluse.web.api.schemas import Accepted, HistoryPage, TrainRequest
+from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
 

@@ -9,17 +9,12 @@ from fastapi import APIRouter
 from ecluse import models
 from ecluse.apps.fraud.actions import ensembles as workflows
 from ecluse.apps.fraud.actions.main import find_dataset
+from ecluse.apps.fraud.api.schemas import ApplyRequest, EnsembleBody, MappingRequest, MatchesBody
 from ecluse.apps.fraud.performance import EnsembleReport, read_report, report_content
 from ecluse.apps.fraud.rows import mappings
 from ecluse.errors import VersionNotFound
 from ecluse.runtime import Runtime
-from ecluse.web.api.schemas import (
-    Accepted,
-    ApplyRequest,
-    EnsembleBody,
-    MappingRequest,
-    MatchesBody,
-)
+from ecluse.web.api.schemas import Accepted
 from ecluse.web.errors import answers
 from ecluse.web.security import CurrentUser, RuntimeDep
 

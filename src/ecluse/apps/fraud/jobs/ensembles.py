@@ -97,6 +97,6 @@ KINDS: Final[dict[str, JobKind]] = {
         },
         result=links.trained_model,
         ways=links.match_again,
-        answer="ecluse.web.api.bodies:made_ensemble",
+        answer="ecluse.apps.fraud.api.bodies:made_ensemble",
     ),
 }

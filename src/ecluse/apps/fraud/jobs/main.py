@@ -503,7 +503,7 @@ KINDS: Final[dict[str, JobKind]] = {
         finish=runs.ask_to_finish,
         result=links.trained_model,
         ways=links.train_again,
-        answer="ecluse.web.api.bodies:trained_model",
+        answer="ecluse.apps.fraud.api.bodies:trained_model",
     ),
     "predict": JobKind(
         run=run_prediction,
@@ -512,6 +512,6 @@ KINDS: Final[dict[str, JobKind]] = {
         stages={"read": N_("Read"), "score": N_("Score"), "save": N_("Save")},
         result=links.scores,
         ways=links.score_again,
-        answer="ecluse.web.api.bodies:scores",
+        answer="ecluse.apps.fraud.api.bodies:scores",
     ),
 }
