@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ecluse.apps.fraud.performance import Importance
 from ecluse.apps.fraud.references.describing import describe
 from ecluse.apps.fraud.references.institutions import institution, write_labelled
 from ecluse.apps.fraud.tables.columns import infer_columns
@@ -22,7 +23,7 @@ def write_described(name: str, folder: Path, scratch: Path) -> Path:
             for spec in infer_columns(table.sample(2_000))
             if spec.name not in (one.target, one.identifier)
         ]
-        importances = [{"column": spec.name, "share": 1.0} for spec in specs]
+        importances = [Importance(column=spec.name, feature=spec.name, share=1.0) for spec in specs]
         found = describe(table, specs, one.target, "1", importances)
     told = ReferenceDescription(
         domain=one.domain,
