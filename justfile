@@ -26,6 +26,10 @@ test *args:
 docs:
     python tools/reference.py
 
+# Put translations beside what they translate; list what has none.
+messages:
+    python -m tools.messages
+
 # Compile the lock files from pyproject.toml.
 lock *args:
     uv pip compile --universal --generate-hashes --no-header --python-version 3.11 --no-emit-index-url --no-emit-find-links --extra build --extra mongodb --extra dynamodb {{args}} pyproject.toml -o requirements.lock

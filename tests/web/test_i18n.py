@@ -2,38 +2,35 @@ import math
 import re
 from datetime import UTC, datetime
 from functools import cache
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from babel.messages.catalog import Message
-from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecluse.storage.prices import load_prices
 from ecluse.web import i18n
 from ecluse.web.i18n import LANGUAGES, Words, choose_language, zone_named
+from tools import messages as tool
 
 ENGLISH, FRENCH = Words("en"), Words("fr")
 MOMENT = datetime(2025, 11, 21, 4, 10, tzinfo=UTC)
-CODE = Path(i18n.__file__).parent.parent
-SOURCES = [("**.py", "python"), ("**/templates/**.html", "jinja2")]
 PLACES = re.compile(r"%\(\w+\)s|%%|\{\w+\}")
 
 
-@cache
 def messages() -> set[str | tuple[str, ...]]:
     """Every message of the code and the pages; a plural message as the pair of its forms."""
-    prices = load_prices()
-    notes = {prices.about, *(offer.note for offer in prices.offers)} - {""}
-    return {message for _, _, message, _, _ in extract_from_dir(CODE, SOURCES)} | notes
+    return set(tool.messages())
 
 
+@cache
 def translations(language: str) -> dict[str | tuple[str, ...], Message]:
-    with (i18n.FOLDERS[0] / language / "LC_MESSAGES" / "messages.po").open("rb") as file:
-        return {m.id if isinstance(m.id, str) else tuple(m.id): m for m in read_po(file) if m.id}
+    found: dict[str | tuple[str, ...], Message] = {}
+    for path in tool.files(language).values():
+        with path.open("rb") as file:
+            found |= {m.id if isinstance(m.id, str) else tuple(m.id): m for m in read_po(file) if m.id}
+    return found
 
 
 def test_a_name_that_turns_the_direction_of_writing_turns_no_sentence_around_it() -> None:
@@ -50,6 +47,15 @@ def test_a_name_that_turns_the_direction_of_writing_turns_no_sentence_around_it(
 def test_every_message_of_the_pages_is_translated() -> None:
     assert len(messages()) > 200
     assert messages() - translations("fr").keys() == set()
+
+
+def test_each_translation_stands_once_beside_what_says_it() -> None:
+    """`python -m tools.messages` brings them there."""
+    for place, path in tool.files("fr").items():
+        assert {
+            message for message in tool.translated(path) if tool.messages().get(message) != place
+        } == set()
+    assert {path.parent.parent.parent for path in tool.files("fr").values()} <= set(i18n.FOLDERS)
 
 
 def test_no_translation_outlives_its_message() -> None:

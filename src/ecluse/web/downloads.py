@@ -9,6 +9,7 @@ from starlette.responses import StreamingResponse
 
 from ecluse.errors import DigestMismatch
 from ecluse.runtime import Runtime
+from ecluse.sentences import _
 from ecluse.storage import Digest, safe_filename
 
 
@@ -28,7 +29,12 @@ def send_object(
     stored = located.store.head(located.key).size
     if stored != size:
         raise DigestMismatch(
-            f"{filename} is damaged: it has {stored} bytes, {size} were recorded. Make it again."
+            _(
+                "%(file)s is damaged: it has %(count)s bytes, %(number)s were recorded. Make it again.",
+                file=filename,
+                count=stored,
+                number=size,
+            )
         )
     chunks = _verified(located.store.stream(located.key), sha256, filename)
     first = next(chunks, b"")

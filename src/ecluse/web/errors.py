@@ -101,13 +101,13 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def refuse_cross_site(request: Request) -> Response:
     """The answer to a request that another site sent."""
-    return _answer(request, 403, "cross_site", "This request came from another site and was refused.")
+    return _answer(request, 403, "cross_site", _("This request came from another site and was refused."))
 
 
 def refuse_large_body(request: Request) -> Response:
     """The answer to a body that is larger than a form or a JSON document needs."""
     return _answer(
-        request, 413, "body_too_large", "This request is larger than 1 MB. Send files to /api/upload."
+        request, 413, "body_too_large", _("This request is larger than 1 MB. Send files to /api/upload.")
     )
 
 
@@ -143,7 +143,7 @@ def _on_invalid_request(request: Request, error: Exception) -> Response:
 def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    message = {404: _("There is nothing at this address."), 405: "This address does not take this method."}
+    message = {404: _("There is nothing at this address."), 405: _("This address does not take this method.")}
     answer = _answer(request, error.status_code, code, message.get(error.status_code, str(error.detail)))
     answer.headers.update(error.headers or {})
     if error.status_code == 405:

@@ -42,7 +42,7 @@ from ecluse.apps.city.thresholds import Thresholds
 from ecluse.documents import Body, Document, Documents
 from ecluse.errors import BadRaw, NoRawData
 from ecluse.runtime import Runtime
-from ecluse.sentences import _, num
+from ecluse.sentences import _, listing, num
 from ecluse.settings import store_or_folder
 from ecluse.storage import ObjectStore, join_key
 
@@ -212,7 +212,7 @@ def compute_day(city: City, day: date, report: Report = unheard) -> ComputedDay:
     rows = {table: sum(part.rows for part in parts) for table, parts in inputs.parts.items()}
     if not any(rows.get(table) for table in MEASURED):
         if failures := city.curated.failures():
-            raise BadRaw("\n".join(failures.values()))
+            raise BadRaw(listing(failures.values(), "\n"))
         raise NoRawData(_nothing_known(city, day))
     if (arcs := len(inputs.network.ids)) > MOST_ARCS:
         raise BadRaw(

@@ -11,7 +11,7 @@ from ecluse.apps.city.check import not_taken
 from ecluse.apps.city.curated import Curated
 from ecluse.apps.city.inputs import Inputs
 from ecluse.apps.city.raw import Raw
-from ecluse.sentences import _, num
+from ecluse.sentences import Listing, _, num
 
 Kind = Literal["set_aside", "zones", "not_taken"]
 #: Of the arcs with a position, so many may lie outside every zone. In Paris 36 of 3,348 do (1 %); with the zones of
@@ -36,7 +36,7 @@ def doubts_of(raw: Raw, curated: Curated, inputs: Inputs) -> list[Doubt]:
 
 def _set_aside(curated: Curated) -> Iterator[Doubt]:
     for source, reason in curated.failures().items():
-        for line in reason.split("\n"):
+        for line in reason.parts if isinstance(reason, Listing) else reason.split("\n"):
             yield Doubt(kind="set_aside", source=source, text=line)
 
 

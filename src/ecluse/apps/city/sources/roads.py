@@ -31,7 +31,7 @@ from ecluse.apps.city.sources.road_records import COLUMNS, STAMP, Block, Clock
 from ecluse.apps.city.sources.sort_buffers import HELD, MISSING, Shelves
 from ecluse.apps.city.tables import MOMENT, ROADS
 from ecluse.errors import BadRaw
-from ecluse.sentences import _
+from ecluse.sentences import _, listing
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -107,7 +107,7 @@ def curate(raw: Raw, work: Curating) -> None:
             except BadRaw as error:
                 bad.append(str(error))
     if bad:
-        raise BadRaw("\n".join(bad))
+        raise BadRaw(listing(bad, "\n"))
 
 
 def look(file: RawFile, work: Curating) -> Look:

@@ -321,7 +321,7 @@ def _refuse_other_kinds(model: FraudModel, table: Table, mapping: Mapping[str, s
             _(
                 "%(file)s does not fit the model: %(problems)s. Correct the columns.",
                 file=table.filename,
-                problems="; ".join(wrong[:10]),
+                problems=listing(wrong[:10], "; "),
             )
         )
 
