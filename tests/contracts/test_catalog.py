@@ -30,6 +30,7 @@ from ecluse.errors import (
     VersionNotFound,
 )
 from ecluse.migration.hold import Hold
+from ecluse.sentences import Sentence, _, num
 from ecluse.settings import Settings
 from tests.servers import free_port
 
@@ -99,12 +100,56 @@ def test_rows_from_before_addresses_were_kept_get_that_of_the_configured_stores(
     assert {row.url for row in found} == {None, "file:///data/k/1"}
 
 
-def downgrade(connection: Connection) -> None:
-    """Back to the tables before addresses were kept."""
+def downgrade(connection: Connection, version: str = "0001") -> None:
+    """Back to the tables of a version, by itself to those before addresses were kept."""
     config = Config()
     config.set_main_option("script_location", str(Path(catalog_package.__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    command.downgrade(config, "0001")
+    command.downgrade(config, version)
+
+
+def test_a_sentence_is_kept_with_its_values_in_columns_and_documents(catalog: Catalog) -> None:
+    owner = add_user(catalog, "a@b.c")
+    said = _(
+        "%(file)s is damaged: %(reason)s",
+        file="a\x00\ud800\\u0000é",
+        reason=_("%(count)s bytes", count=num(1204)),
+    )
+    with catalog.write() as transaction:
+        row = model_version(owner, "v1")
+        row.damage, row.report = said, {"warnings": [said, "plain"]}
+        models.add_version(transaction, row)
+    with catalog.read() as transaction:
+        kept = models.version_of(transaction, owner.id, "m", "v1")
+        damage, warnings = kept.damage, kept.report["warnings"]
+    assert isinstance(damage, Sentence)
+    assert damage == "a?\\u0000é is damaged: 1,204 bytes"  # what databases do not keep of a name is left out
+    assert damage.message == "%(file)s is damaged: %(reason)s"
+    assert isinstance(damage.values["reason"], Sentence)
+    assert isinstance(warnings[0], Sentence)
+    assert warnings == [said, "plain"]
+
+
+@pytest.mark.parametrize("before", ["It broke.", '{"message": "x"}', '"quoted"', "7", "null", "é\\u0000"])
+def test_texts_of_before_are_shown_as_they_were_written(catalog: Catalog, before: str) -> None:
+    owner = add_user(catalog, "a@b.c")
+    with catalog.write() as transaction:
+        row = model_version(owner, "v1")
+        row.damage = _("%(count)s bytes", count=num(1204))
+        models.add_version(transaction, row)
+        models.add_version(transaction, model_version(owner, "v2"))
+        models.add_version(transaction, model_version(owner, "v3"))
+    with catalog.engine.execution_options(ecluse_write=True).begin() as connection:
+        downgrade(connection, "0012")
+        connection.execute(text("UPDATE model_versions SET damage = :d WHERE version = 'v2'"), {"d": before})
+        english = connection.execute(
+            text("SELECT damage FROM model_versions WHERE version = 'v1'")
+        ).scalar_one()
+    assert english == "1,204 bytes"
+    catalog.migrate()
+    with catalog.read() as transaction:
+        found = {v: models.version_of(transaction, owner.id, "m", v).damage for v in ("v1", "v2", "v3")}
+    assert found == {"v1": "1,204 bytes", "v2": before, "v3": None}
 
 
 def test_many_processes_may_migrate_at_once(catalog: Catalog) -> None:

@@ -16,7 +16,7 @@ FRENCH = Words("fr")
 
 #: Strings that no page shows: notes on how columns are read, names within files, what a terminal is told.
 NOT_SHOWN = {
-    "typical day", "recent level", "digit share", "C7 alone ",
+    "C7.C7 is that of its work; use catalog.work", "typical day", "recent level", "digit share", "C7 alone ",
     "leading zeros: a code", "too long for a number", "whole, all distinct, and named like an identifier",
     "whole, and named like an identifier", "counts the rows", "day before month", "month before day",
     "every comma stands before three digits: thousands or decimals, read as the rest of the table",

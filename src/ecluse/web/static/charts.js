@@ -8,14 +8,17 @@
   const grouped = (value, digits, least = 0) =>
     new Intl.NumberFormat(locale, { minimumFractionDigits: least, maximumFractionDigits: digits, useGrouping: "always" })
       .format(value).replace(/[,\u202f](?=\d{3})/g, "\u00a0").replace("-", "\u2212");
-  const units = locale === "fr" ? ["o", "ko", "Mo", "Go", "To"] : ["B", "kB", "MB", "GB", "TB"];
+  const part = (style, kind) => new Intl.NumberFormat(locale, style).formatToParts(1).find(({ type }) => type === kind).value;
+  const units = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"]
+    .map((unit) => part({ style: "unit", unit, unitDisplay: "narrow" }, "unit"));
+  const leads = new Intl.NumberFormat(locale, { style: "currency", currency: "USD" }).formatToParts(1)[0].type === "currency";
   const sized = (bytes) => {
     const power = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3));
     return `${grouped(bytes / 1000 ** power, 1)}\u00a0${units[power]}`;
   };
   const dollars = (amount) => {
     const text = grouped(Math.max(amount, amount > 0 ? 0.01 : 0), 2, 2);
-    const said = locale === "fr" ? `${text}\u00a0$` : `$${text}`;
+    const said = leads ? `$${text}` : `${text}\u00a0$`;
     return amount > 0 && amount < 0.01 ? `<${said}` : said;
   };
   const day = (value) =>
