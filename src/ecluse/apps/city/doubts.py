@@ -37,7 +37,7 @@ def doubts_of(raw: Raw, curated: Curated, inputs: Inputs) -> list[Doubt]:
 def _set_aside(curated: Curated) -> Iterator[Doubt]:
     for source, reason in curated.failures().items():
         for line in reason.parts if isinstance(reason, Listing) else reason.split("\n"):
-            yield Doubt(kind="set_aside", source=source, text=line)
+            yield Doubt(kind="set_aside", source=source, text=str(line))
 
 
 def _outside(curated: Curated, inputs: Inputs) -> Iterator[Doubt]:
