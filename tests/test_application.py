@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points as all_entry_points
@@ -111,3 +113,56 @@ def test_a_part_that_cannot_be_imported_is_left_out_and_said_once(
     assert "city" in pages
     assert [(broken.name, broken.source) for broken in failures()] == [("owls", "owls_application:nothing")]
     assert len(caplog.records) == 1
+
+
+#: The code of core and shell that names an application all the same, and why.
+NAMES_ONE = {
+    "catalog/migrations/versions": "what stands in a migration has been run, and stays",
+    "catalog/tables.py": "the tables of ours stand in the one chain of migrations of the catalog",
+    "catalog/references.py": "reference models are kept by the core; theirs is a column of this name",
+    "models/references.py": "the same",
+    "errors.py": "errors of ours still stand in the one tree",
+    "servers/local.py": "a bucket that has this name where it was made",
+    "cli/__init__.py": "the documents are a city's",
+    "web/api/bodies.py": "until what the API answers of tables stands with its application",
+    "web/api/schemas.py": "the same",
+    "web/errors.py": "a day that is not there has a page of its own",
+    "web/pages/models.py": "names of two figures, until they stand with the other metrics",
+}
+
+
+def test_core_and_shell_name_no_application() -> None:
+    source = Path(application.__file__).parent
+    word = re.compile(r"(?<![a-z])(fraud|city|plants|mlflow)(?![a-z])", re.IGNORECASE)
+    naming = set()
+    for path in source.rglob("*.py"):
+        name = path.relative_to(source).as_posix()
+        if not name.startswith("apps/") and any(
+            word.search(text.replace("_", " "))
+            for text in texts_of(ast.parse(path.read_text(encoding="utf-8")))
+        ):
+            naming.add(next((known for known in NAMES_ONE if name.startswith(known)), name))
+    assert naming - NAMES_ONE.keys() == set()
+
+
+def texts_of(tree: ast.Module) -> Iterator[str]:
+    """Every name and string in code, without docstrings."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+        elif isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.ImportFrom):
+            yield f"{node.module} {' '.join(alias.name for alias in node.names)}"
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
