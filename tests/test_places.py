@@ -38,5 +38,7 @@ def found(place: str) -> bool:
 
 
 def text_of(place: str) -> str:
-    path = next((file for base in (ROOT, ROOT / "src" / "ecluse") if (file := base / place).exists()), ROOT / place)
+    path = next(
+        (file for base in (ROOT, ROOT / "src" / "ecluse") if (file := base / place).exists()), ROOT / place
+    )
     return path.read_text(encoding="utf-8") if path.exists() else ""
