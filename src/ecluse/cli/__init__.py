@@ -40,7 +40,7 @@ SHELL: Final[Table] = {
         "storage",
         "List, copy, remove, sign, price and verify what is stored.",
     ),
-    "documents": ("ecluse.cli.documents", "documents", "Make, list, show and copy the documents of a city."),
+    "documents": ("ecluse.cli.documents", "documents", "Make, list, show and copy documents."),
     "runs": ("ecluse.cli.runs", "runs", "List, show and compare trainings of every application."),
     "jobs": ("ecluse.cli.jobs", "jobs", "List, show and cancel jobs."),
     "users": ("ecluse.cli.users", "users", "List, add, change and remove accounts; read who signed in."),

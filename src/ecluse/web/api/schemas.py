@@ -36,7 +36,9 @@ class JobBody(BaseModel):
 class ModelBody(BaseModel):
     name: str
     version: str
-    application: str = Field(description='What made it, such as "fraud"; empty for files of your own')
+    application: str = Field(
+        description="Which application made it, by its name; empty for files of your own"
+    )
     aliases: list[str] = Field([], description="Names that point at this version")
     url: str
     size_bytes: int
