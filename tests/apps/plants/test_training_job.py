@@ -31,6 +31,7 @@ from ecluse.cli.session import finish
 from ecluse.errors import InvalidInput, JobCancelled, JobFailed, NotFound, UnusableImages
 from ecluse.jobs import Task
 from ecluse.runtime import Runtime
+from ecluse.sentences import unpack
 from ecluse.settings import Settings
 from ecluse.work import cancel_job, finish_job
 from tests.application import KEPT
@@ -88,7 +89,7 @@ def test_a_training_publishes_a_version_with_its_files_and_figures(
         ["best_model.safetensors", "known.safetensors", "labels.json", "metrics.json", "model.onnx",
          "model_card.md", "split.json", "training_history.json", "transform.json"]
     )  # fmt: skip
-    assert json.loads((files / "metrics.json").read_text()) == report
+    assert unpack(json.loads((files / "metrics.json").read_text())) == report
     assert json.loads((files / "labels.json").read_text())["labels"] == list(LABELS) == report["labels"]
     assert row.application == report["application"] == "plants"
     assert (run.status, run.version, run.url) == ("done", row.version, row.url)
