@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from sqlalchemy import ColumnElement, ForeignKey, Index, Select, String, and_, func, literal, select
@@ -98,6 +99,11 @@ class HasFile:
     FILE: ClassVar[FileKind]
 
     def __init__(self, **values: Any) -> None:
+        # SQLAlchemy looks each name up in the class, where one of a file makes a query.
+        rows: Any = type(self)
+        of_file = {name: values.pop(name) for name in _names_of_file(rows) & values.keys()}
+        for name, value in of_file.items():
+            setattr(self, name, value)
         super().__init__(**values)
         if self.file is not None:
             self._complete(self.file)
@@ -183,6 +189,12 @@ def of_file(name: str, empty: T) -> hybrid_property[T]:
         return func.nullif(column, "") if empty is None else func.coalesce(column, literal(empty))
 
     return hybrid_property(get, put, expr=expression)
+
+
+@cache
+def _names_of_file(rows: Any) -> frozenset[str]:
+    """The attributes of a class of rows that their files keep."""
+    return frozenset(name for name, value in vars(rows).items() if isinstance(value, hybrid_property))
 
 
 def file_classes() -> list[type[HasFile]]:
