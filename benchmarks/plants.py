@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecluse.apps.plants.architectures import network
+from ecluse.apps.plants.array_cache import ArrayCache
 from ecluse.apps.plants.features import features
 from ecluse.apps.plants.graphs import build_graph
 from ecluse.apps.plants.likeness import near_groups, perceptual_hash, thumbnail
 from ecluse.apps.plants.pictures import read_picture
 from ecluse.apps.plants.prediction import Graph, Predictor, learn_familiarity, write_familiarity
-from ecluse.apps.plants.recipe import Epoch, Example, Learned, Lesson, Options
-from ecluse.apps.plants.seen import Seen
+from ecluse.apps.plants.recipe import Epoch, Example, Options, TrainedClassifier, TrainingData
 from ecluse.apps.plants.splits import Divided, assign_parts
 from ecluse.errors import UnreadableImage
 from ecluse.intervals import wilson
@@ -68,7 +68,7 @@ class Latency:
 
 
 class Quiet:
-    """A teaching that nobody listens to."""
+    """A callbacks that nobody listens to."""
 
     def report(self, stage: str, fraction: float, message: str = "") -> None:
         pass
@@ -85,8 +85,8 @@ class Quiet:
     def saved(self) -> bytes | None:
         return None
 
-    def seen(self, meaning: str) -> Seen:
-        return Seen(meaning)
+    def cache(self, meaning: str) -> ArrayCache:
+        return ArrayCache(meaning)
 
 
 def main() -> None:
@@ -165,17 +165,17 @@ def measure(
         parts = assign_parts(
             [Divided(one.sha256, labels[one.label], groups.get(one.sha256)) for one in examples], seed=seed
         )
-        lesson = Lesson(
+        training_data = TrainingData(
             labels,
             [one for one in examples if parts[one.sha256] == "train"],
             [one for one in examples if parts[one.sha256] == "validation"],
         )
         test = [one for one in examples if parts[one.sha256] == "test"]
         if recipe == "pixels":
-            results.append(on_pixels(lesson, test))
+            results.append(on_pixels(training_data, test))
             continue
         with tempfile.TemporaryDirectory() as name:
-            result, told = on_network(recipe, lesson, test, seed, Path(name))
+            result, told = on_network(recipe, training_data, test, seed, Path(name))
         results.append(result)
     right, of = sum(one.right for one in results), sum(one.of for one in results)
     return told | {
@@ -193,16 +193,16 @@ def measure(
 
 
 def on_network(
-    recipe: str, lesson: Lesson, test: Sequence[Example], seed: int, folder: Path
+    recipe: str, training_data: TrainingData, test: Sequence[Example], seed: int, folder: Path
 ) -> tuple[Result, dict[str, Any]]:
     """Train, write what is served, and ask it about each image of the test part."""
     began, used = time.perf_counter(), time.process_time()
-    learned = taught(recipe, lesson, seed)
+    trained = trained_model(recipe, training_data, seed)
     seconds, processor = time.perf_counter() - began, time.process_time() - used
-    write(learned, lesson, folder)
+    write(trained, training_data, folder)
     predictor = Predictor.open(folder)
     found = [(one, predictor.predict(one.read())) for one in test]
-    right = sum(said.nearest == lesson.labels[one.label] for one, said in found)
+    right = sum(said.nearest == training_data.labels[one.label] for one, said in found)
     accepted = statistics.fmean(said.known for _, said in found)
     told = {
         "size_bytes": (folder / "model.onnx").stat().st_size,
@@ -211,32 +211,32 @@ def on_network(
     return Result(right, len(test), seconds, processor, accepted), told
 
 
-def taught(recipe: str, lesson: Lesson, seed: int) -> Learned:
+def trained_model(recipe: str, training_data: TrainingData, seed: int) -> TrainedClassifier:
     if recipe == "features":
-        return features(lesson, Options(seed), Quiet())
+        return features(training_data, Options(seed), Quiet())
     from ecluse.apps.plants.finetune import finetune
 
     architecture = "resnet18" if recipe == "resnet18" else "lite0"
-    return finetune(lesson, Options(seed, architecture=architecture, device="cpu"), Quiet())
+    return finetune(training_data, Options(seed, architecture=architecture, device="cpu"), Quiet())
 
 
-def write(learned: Learned, lesson: Lesson, folder: Path) -> None:
+def write(trained: TrainedClassifier, training_data: TrainingData, folder: Path) -> None:
     """The files that answering needs."""
-    graph = build_graph(network(learned.architecture), learned.state, learned.transform.crop)
+    graph = build_graph(network(trained.architecture), trained.state, trained.transform.crop)
     (folder / "model.onnx").write_bytes(graph)
-    (folder / "transform.json").write_text(json.dumps(learned.transform.to_dict()))
+    (folder / "transform.json").write_text(json.dumps(trained.transform.to_dict()))
     served = Graph.open(folder)
     train, validation = (
-        [served.see(one.read()) for one in part] for part in (lesson.train, lesson.validation)
+        [served.see(one.read()) for one in part] for part in (training_data.train, training_data.validation)
     )
     familiarity = learn_familiarity(
         np.stack([seen.features for seen in train]),
-        np.array([one.label for one in lesson.train]),
+        np.array([one.label for one in training_data.train]),
         np.stack([seen.features for seen in validation]),
         np.array([int(seen.logits.argmax()) for seen in validation]),
     )
     none_of_these = write_familiarity(familiarity, folder)
-    told = {"labels": lesson.labels, "temperature": 1.0, "none_of_these": none_of_these}
+    told = {"labels": training_data.labels, "temperature": 1.0, "none_of_these": none_of_these}
     (folder / "labels.json").write_text(json.dumps(told))
 
 
@@ -258,14 +258,17 @@ def _milliseconds(work: Any) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def on_pixels(lesson: Lesson, test: Sequence[Example]) -> Result:
+def on_pixels(training_data: TrainingData, test: Sequence[Example]) -> Result:
     """A regularised linear layer on small images; its strength is the one best on the validation part."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     began, used = time.perf_counter(), time.process_time()
-    (train, train_truth), (validation, validation_truth) = _pixels(lesson.train), _pixels(lesson.validation)
+    (train, train_truth), (validation, validation_truth) = (
+        _pixels(training_data.train),
+        _pixels(training_data.validation),
+    )
     models = [
         make_pipeline(StandardScaler(), LogisticRegression(C=float(strength), max_iter=1000))
         for strength in np.geomspace(1e-6, 1, 7)

@@ -44,7 +44,7 @@ PLACES: Final = {
     ("apps/plants/features.py", "onnxruntime.InferenceSession"): "a graph that this process has built",
     ("apps/fraud/evaluation/ranking.py", "np.load"): "arrays alone",
     ("apps/fraud/ensembles/anomaly.py", "np.load"): "arrays alone",
-    ("apps/plants/seen.py", "np.load"): "arrays alone",
+    ("apps/plants/array_cache.py", "np.load"): "arrays alone",
     ("checkpoints.py", "np.load"): "arrays alone",
 }
 #: What it is about, by the last parts of its name.

@@ -26,7 +26,7 @@ from ecluse.runtime import Runtime
 from ecluse.storage import ObjectStore, open_store
 from tests.apps.city.test_city_jobs import MONDAY
 from tests.apps.city.test_forecast import after, waves
-from tests.apps.plants.lessons import Memory
+from tests.apps.plants.training_images import Memory
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_scheduled_day_that_was_computed_is_not_computed_again_and_what_follow
 ) -> None:
     opened = workflows.open_city
     monkeypatch.setattr(workflows, "open_city", lambda runtime: opened(runtime, str(sample)))
-    forecasts, learned = list[date](), workflows.update_forecast
+    forecasts, trained = list[date](), workflows.update_forecast
     interruptions = [True]
 
     def interrupted(city: workflows.City, *rest: Any, **named: Any) -> date | None:
@@ -87,7 +87,7 @@ def test_a_scheduled_day_that_was_computed_is_not_computed_again_and_what_follow
             interruptions.pop()
             raise JobCancelled("The worker stops; the next one takes the job up.")
         forecasts.append(MONDAY)
-        return learned(city, *rest, **named)
+        return trained(city, *rest, **named)
 
     monkeypatch.setattr(workflows, "update_forecast", interrupted)
     job = Job(administrator, "city-2025-10-13")

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from ecluse import checkpoints
-from ecluse.apps.plants import learning
+from ecluse.apps.plants import trainer
 from ecluse.apps.plants.plan import Plan
 from ecluse.jobs import Task
 from ecluse.runtime import Runtime, Worker
 from ecluse.settings import Settings
 from ecluse.work import kinds
-from tests.apps.plants.lessons import Notes, lesson
+from tests.apps.plants.training_images import Notes, training_data
 
 
 class Kept(Notes):
@@ -38,11 +38,11 @@ class Kept(Notes):
 
 def train(plan: Plan, folder: Path, reports: int) -> None:
     """Until `reports` were made, then in the second epoch of this process the end; the weights, where none comes."""
-    learning.REPORTED_EVERY = 0.0  # type: ignore[misc]
+    trainer.REPORTED_EVERY = 0.0  # type: ignore[misc]
     kept = folder / "checkpoint"
     notes = Kept(kept, reports)
-    learned = learning.learn(plan, lesson(), notes, threads=2 if kept.exists() else 1)
-    np.savez(folder / "learned.npz", **learned.state)  # type: ignore[arg-type]
+    trained = trainer.train(plan, training_data(), notes, threads=2 if kept.exists() else 1)
+    np.savez(folder / "learned.npz", **trained.state)  # type: ignore[arg-type]
 
 
 def work(home: Path, job_id: str, at: float) -> None:

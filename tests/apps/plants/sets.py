@@ -17,7 +17,7 @@ from ecluse.apps.plants.architectures import resnet18
 from ecluse.apps.plants.evaluation import softmax
 from ecluse.apps.plants.graphs import extractor
 from ecluse.apps.plants.pictures import Transform, read_picture
-from ecluse.apps.plants.recipe import Epoch, Example, Learned, Lesson, Options, Teaching
+from ecluse.apps.plants.recipe import Callbacks, Epoch, Example, Options, TrainedClassifier, TrainingData
 from ecluse.catalog.tables import Image, ImageSet, new_id, now
 from ecluse.runtime import Runtime
 from ecluse.storage import join_key
@@ -78,38 +78,42 @@ def network_state(width: int = 4) -> dict[str, NDArray[np.float32]]:
     return state
 
 
-def learn_last_layer(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
+def learn_last_layer(
+    training_data: TrainingData, options: Options, callbacks: Callbacks
+) -> TrainedClassifier:
     """A recipe: a few steps of gradient descent an epoch, on what a random network sees; it can go on."""
-    seen = {part: _features(getattr(lesson, part)) for part in ("train", "validation")}
+    seen = {part: _features(getattr(training_data, part)) for part in ("train", "validation")}
     dice = np.random.default_rng(options.seed)
-    weight, bias = dice.normal(0, 0.01, (len(lesson.labels), seen["train"].shape[1])), np.zeros(2)
+    weight, bias = dice.normal(0, 0.01, (len(training_data.labels), seen["train"].shape[1])), np.zeros(2)
     history: list[Epoch] = []
-    if (saved := teaching.saved()) is not None:
+    if (saved := callbacks.saved()) is not None:
         kept = safetensors.load(saved)
         weight, bias = kept["weight"], kept["bias"]
         history = [Epoch(int(line[0]), *map(float, line[1:])) for line in kept["history"]]
     epochs = options.epochs or 5
-    while len(history) < epochs and not (history and teaching.asked_to_finish()):
+    while len(history) < epochs and not (history and callbacks.asked_to_finish()):
         for _ in range(20):
-            error = softmax(seen["train"] @ weight.T + bias) - np.eye(2)[_truth(lesson.train)]
+            error = softmax(seen["train"] @ weight.T + bias) - np.eye(2)[_truth(training_data.train)]
             weight -= 0.5 * error.T @ seen["train"] / len(error)
             bias -= 0.5 * error.mean(axis=0)
         measured = [
             measure
             for part in ("train", "validation")
-            for measure in _measured(seen[part] @ weight.T + bias, _truth(getattr(lesson, part)))
+            for measure in _measured(seen[part] @ weight.T + bias, _truth(getattr(training_data, part)))
         ]
         history.append(Epoch(len(history) + 1, *measured))
-        teaching.report("descending", len(history) / epochs, f"Epoch {len(history)} of {epochs}")
-        teaching.epoch(history[-1])
+        callbacks.report("descending", len(history) / epochs, f"Epoch {len(history)} of {epochs}")
+        callbacks.epoch(history[-1])
         lines = [[e.epoch, e.train_loss, e.train_accuracy, e.validation_loss, e.validation_accuracy]
                  for e in history]  # fmt: skip
         checkpoint = {"weight": weight, "bias": bias, "history": np.array(lines)}
-        teaching.save(safetensors.save(checkpoint))
+        callbacks.save(safetensors.save(checkpoint))
     state: dict[str, Any] = {
         **network_state(), "classifier.weight": weight.astype(np.float32), "classifier.bias": bias.astype(np.float32)
     }  # fmt: skip
-    return Learned("resnet18", state, SMALL, history, len(history), "cpu", {"optimiser": "gradient descent"})
+    return TrainedClassifier(
+        "resnet18", state, SMALL, history, len(history), "cpu", {"optimiser": "gradient descent"}
+    )
 
 
 def _features(examples: list[Example]) -> NDArray[np.float64]:

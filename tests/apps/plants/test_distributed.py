@@ -13,12 +13,12 @@ import pytest
 from ecluse.apps.plants.pictures import Transform
 from ecluse.apps.plants.plan import Plan
 from ecluse.errors import JobCancelled, PlantsError, TrainingDiverged
-from tests.apps.plants.lessons import Notes, lesson
+from tests.apps.plants.training_images import Notes, training_data
 from tests.servers import free_port
 
 torch = pytest.importorskip("torch", reason="torch is not installed: ./test installs it")
 distributed = pytest.importorskip("ecluse.apps.plants.distributed")
-learning = pytest.importorskip("ecluse.apps.plants.learning")
+trainer = pytest.importorskip("ecluse.apps.plants.trainer")
 
 #: Norms that keep their statistics, and no dropout: nothing differs between one process and two but the order of sums.
 SMALL = Plan(
@@ -37,23 +37,23 @@ SMALL = Plan(
 @pytest.mark.thorough
 def test_two_processes_learn_what_one_does() -> None:
     """Nine images in batches of four: in the last batch one process has an image, the other none."""
-    of = lesson(train=9, validation=5)
-    alone = learning.learn(replace(SMALL, batch_size=4), of, Notes(), threads=1)
+    of = training_data(train=9, validation=5)
+    alone = trainer.train(replace(SMALL, batch_size=4), of, Notes(), threads=1)
     notes = Notes()
-    learned = distributed.learn(SMALL, of, notes, 2, threads=2)
-    assert learned.details["processes"] == 2
+    trained = distributed.train(SMALL, of, notes, 2, threads=2)
+    assert trained.details["processes"] == 2
     assert list(notes.epochs) == [1, 2, 3]
-    for one, other in zip(alone.history, learned.history, strict=True):
+    for one, other in zip(alone.history, trained.history, strict=True):
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-3)
         assert one.validation_loss == pytest.approx(other.validation_loss, rel=1e-3)
         assert one.learning_rate == other.learning_rate
-    assert learned.best_epoch == alone.best_epoch
+    assert trained.best_epoch == alone.best_epoch
     for name, values in alone.state.items():
-        np.testing.assert_allclose(learned.state[name], values, atol=2e-4, err_msg=name)
+        np.testing.assert_allclose(trained.state[name], values, atol=2e-4, err_msg=name)
     assert notes.kept is not None
     # What one machine began, another with one device ends.
-    went_on = learning.learn(SMALL, of, Notes(notes.kept), threads=1)
-    assert all(np.array_equal(went_on.state[name], values) for name, values in learned.state.items())
+    went_on = trainer.train(SMALL, of, Notes(notes.kept), threads=1)
+    assert all(np.array_equal(went_on.state[name], values) for name, values in trained.state.items())
 
 
 @pytest.mark.thorough
@@ -61,7 +61,7 @@ def test_a_job_that_is_cancelled_leaves_no_process_behind() -> None:
     notes = Notes(cancelled=lambda notes: any("Looking" in message for _, _, message in notes.reports))
     began = len(children())
     with pytest.raises(JobCancelled):
-        distributed.learn(SMALL, lesson(), notes, 2, threads=2)
+        distributed.train(SMALL, training_data(), notes, 2, threads=2)
     deadline = time.monotonic() + 10
     while len(children()) > began and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -76,7 +76,7 @@ def test_what_a_process_complains_of_is_the_job_s_error(
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "RANK": "0", "WORLD_SIZE": "1"}
     for name, value in place.items():
         monkeypatch.setenv(name, value)
-    distributed._write(tmp_path, plan, lesson(), Notes(), 1)
+    distributed._write(tmp_path, plan, training_data(), Notes(), 1)
     with pytest.raises(TrainingDiverged):
         distributed.main([str(tmp_path)])
     with pytest.raises(TrainingDiverged, match="learning rate smaller than"):

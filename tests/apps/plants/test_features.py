@@ -15,16 +15,16 @@ from PIL import Image, ImageDraw
 
 from ecluse.apps.plants import features as recipe
 from ecluse.apps.plants.architectures import lite0
+from ecluse.apps.plants.array_cache import ArrayCache
 from ecluse.apps.plants.features import CORNERS, LITE0, extract_features, features
 from ecluse.apps.plants.graphs import build_graph
 from ecluse.apps.plants.pictures import read_picture
-from ecluse.apps.plants.recipe import Epoch, Example, Lesson, Options
-from ecluse.apps.plants.seen import Seen
+from ecluse.apps.plants.recipe import Epoch, Example, Options, TrainingData
 from ecluse.apps.plants.weights import lite0_state
 from ecluse.checkpoints import Checkpoints
 from ecluse.errors import InvalidInput, UnreadableImage, UnusableImages
 from ecluse.jobs import JobCancelled
-from tests.apps.plants.lessons import Memory
+from tests.apps.plants.training_images import Memory
 
 LABELS = ("disc", "square", "stripes")
 
@@ -61,8 +61,8 @@ class Told:
     def saved(self) -> bytes | None:
         return self.kept
 
-    def seen(self, meaning: str) -> Seen:
-        return Seen(meaning, checkpoints=cast(Checkpoints, self.memory))
+    def cache(self, meaning: str) -> ArrayCache:
+        return ArrayCache(meaning, checkpoints=cast(Checkpoints, self.memory))
 
 
 def drawing(label: int, seed: int) -> bytes:
@@ -94,8 +94,8 @@ def examples(each: int, labels: int, start: int = 0) -> list[Example]:
     return found
 
 
-def lesson(labels: int = 2, each: int = 6) -> Lesson:
-    return Lesson(LABELS[:labels], examples(each, labels), examples(4, labels, start=100))
+def training_data(labels: int = 2, each: int = 6) -> TrainingData:
+    return TrainingData(LABELS[:labels], examples(each, labels), examples(4, labels, start=100))
 
 
 def served(learned_state: object, of: Sequence[Example]) -> list[int]:
@@ -107,60 +107,60 @@ def served(learned_state: object, of: Sequence[Example]) -> list[int]:
 @pytest.mark.parametrize("labels", [2, 3])
 def test_a_linear_layer_learns_drawings_it_has_not_seen(labels: int) -> None:
     told = Told()
-    taught = lesson(labels)
-    learned = features(taught, Options(), told)
-    assert {name: values.shape for name, values in learned.state.items()} == lite0().shapes(labels)
+    trained_model = training_data(labels)
+    trained = features(trained_model, Options(), told)
+    assert {name: values.shape for name, values in trained.state.items()} == lite0().shapes(labels)
     unseen = examples(4, labels, start=200)
-    found = served(build_graph(lite0(), learned.state), unseen)
+    found = served(build_graph(lite0(), trained.state), unseen)
     assert np.mean([label == one.label for label, one in zip(found, unseen, strict=True)]) >= 0.75
-    assert list(learned.history) == told.epochs
+    assert list(trained.history) == told.epochs
     losses = [epoch.validation_loss for epoch in told.epochs]
-    assert learned.best_epoch == told.epochs[int(np.argmin(losses))].epoch
+    assert trained.best_epoch == told.epochs[int(np.argmin(losses))].epoch
     assert told.fractions == sorted(told.fractions)
     assert told.fractions[-1] == pytest.approx(1)
 
 
 def test_the_history_is_what_the_layer_says_of_the_parts() -> None:
-    taught = lesson(2, 3)
-    learned = features(taught, Options(epochs=4), Told())
-    best = learned.history[learned.best_epoch - 1]
+    trained_model = training_data(2, 3)
+    trained = features(trained_model, Options(epochs=4), Told())
+    best = trained.history[trained.best_epoch - 1]
     for part, loss, accuracy in (
-        (taught.train, best.train_loss, best.train_accuracy),
-        (taught.validation, best.validation_loss, best.validation_accuracy),
+        (trained_model.train, best.train_loss, best.train_accuracy),
+        (trained_model.validation, best.validation_loss, best.validation_accuracy),
     ):
         seen = extract_features([one.read for one in part])
-        logits = seen @ learned.state["classifier.weight"].T + learned.state["classifier.bias"]
+        logits = seen @ trained.state["classifier.weight"].T + trained.state["classifier.bias"]
         logs = logits - np.logaddexp(*logits.T)[:, None]
         truth = np.array([one.label for one in part])
         assert -logs[np.arange(len(truth)), truth].mean() == pytest.approx(loss, abs=1e-4)
         assert (logits.argmax(axis=1) == truth).mean() == accuracy
-    assert len(learned.details["strengths"]) == 4
+    assert len(trained.details["strengths"]) == 4
 
 
 def test_the_same_lesson_teaches_the_same_weights() -> None:
-    first, second = (features(lesson(2, 3), Options(epochs=3), Told()) for _ in range(2))
+    first, second = (features(training_data(2, 3), Options(epochs=3), Told()) for _ in range(2))
     for name in ("classifier.weight", "classifier.bias"):
         np.testing.assert_array_equal(first.state[name], second.state[name])
 
 
 def test_it_ends_with_the_best_so_far_when_asked() -> None:
-    learned = features(lesson(2, 3), Options(), Told(finish_after=2))
-    assert len(learned.history) == 2
-    assert learned.best_epoch <= 2
+    trained = features(training_data(2, 3), Options(), Told(finish_after=2))
+    assert len(trained.history) == 2
+    assert trained.best_epoch <= 2
 
 
 def test_cancelling_ends_it_while_it_looks_at_images() -> None:
     told = Told(cancel_at=0.2)
     with pytest.raises(JobCancelled):
-        features(lesson(2, 6), Options(), told)
+        features(training_data(2, 6), Options(), told)
     assert told.epochs == []
 
 
 def test_the_layer_before_the_last_stays_as_it_was_pretrained() -> None:
-    learned = features(lesson(2, 3), Options(epochs=1), Told())
+    trained = features(training_data(2, 3), Options(epochs=1), Told())
     for name, values in lite0_state().items():
         if not name.startswith("classifier."):
-            np.testing.assert_array_equal(learned.state[name], values)
+            np.testing.assert_array_equal(trained.state[name], values)
 
 
 def test_features_of_one_image_do_not_depend_on_the_others() -> None:
@@ -194,11 +194,11 @@ def test_a_damaged_image_is_told() -> None:
 )
 def test_options_that_mean_nothing_to_it_are_refused(options: Options, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        features(lesson(2, 2), options, Told())
+        features(training_data(2, 2), options, Told())
 
 
 def test_a_lesson_without_images_of_a_label_or_of_validation_is_refused() -> None:
-    whole = lesson(2, 2)
+    whole = training_data(2, 2)
     with pytest.raises(UnusableImages, match="square"):
         features(replace(whole, train=[one for one in whole.train if one.label == 0]), Options(), Told())
     with pytest.raises(UnusableImages, match="validation"):
@@ -208,7 +208,7 @@ def test_a_lesson_without_images_of_a_label_or_of_validation_is_refused() -> Non
 def test_a_recipe_that_is_interrupted_goes_on_where_it_was_and_ends_with_the_same_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    learned_from, options = lesson(3, 2), Options(epochs=5)
+    learned_from, options = training_data(3, 2), Options(epochs=5)
     whole = features(learned_from, options, Told())
     looked_at, fitted = list[int](), list[float]()
     seen, at = recipe._seen, recipe._Path.at
@@ -237,7 +237,7 @@ def test_a_recipe_that_is_interrupted_goes_on_where_it_was_and_ends_with_the_sam
 @pytest.mark.parametrize("other", ["images", "labels", "strengths", "damaged"])
 def test_a_checkpoint_of_another_training_is_not_gone_on_from(other: str) -> None:
     first = Told(cancel_at=0.97)
-    learned_from, options = lesson(3, 2), Options(epochs=5)
+    learned_from, options = training_data(3, 2), Options(epochs=5)
     with pytest.raises(JobCancelled):
         features(learned_from, options, first)
     if other == "images":
@@ -250,6 +250,6 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(other: str) -> Non
         assert first.kept is not None
         first.kept = first.kept[:-10]
     again = Told(before=first)
-    learned = features(learned_from, options, again)
-    assert [one.epoch for one in again.epochs] == [one.epoch for one in learned.history]
+    trained = features(learned_from, options, again)
+    assert [one.epoch for one in again.epochs] == [one.epoch for one in trained.history]
     assert any("begins again" in message for message in again.messages)

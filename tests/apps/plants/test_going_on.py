@@ -20,11 +20,11 @@ from ecluse import checkpoints
 from ecluse.apps.plants import actions as workflows
 from ecluse.apps.plants import features, importing, keypoints, looks, suspects
 from ecluse.apps.plants import rows as images
+from ecluse.apps.plants.array_cache import FOLDER, ArrayCache
 from ecluse.apps.plants.audit import start_audit
 from ecluse.apps.plants.importing import Imported, import_images
 from ecluse.apps.plants.jobs import audit as audit_work
 from ecluse.apps.plants.rows import Filter
-from ecluse.apps.plants.seen import FOLDER, Seen
 from ecluse.apps.plants.sources import File
 from ecluse.apps.plants.sources.folders import open_folder
 from ecluse.catalog.tables import ImageSet, User
@@ -33,10 +33,10 @@ from ecluse.errors import JobCancelled
 from ecluse.jobs import Task
 from ecluse.runtime import Runtime
 from tests.application import KEPT
-from tests.apps.plants.lessons import Memory, Notes, lesson
 from tests.apps.plants.photos import photo
 from tests.apps.plants.test_audit import ended
 from tests.apps.plants.test_keypoints import augmented, scene
+from tests.apps.plants.training_images import Memory, Notes, training_data
 
 EACH = 6
 
@@ -156,20 +156,20 @@ def test_what_was_seen_of_one_meaning_is_not_taken_for_another_and_a_damaged_par
     runtime: Runtime, user: User
 ) -> None:
     kept = checkpoints_of(runtime, cast(Task, SimpleNamespace(job_id="job", user_id=user.id)))
-    first = Seen("network-1", checkpoints=kept)
+    first = ArrayCache("network-1", checkpoints=kept)
     for number in range(3):
         first.keep(f"{number:064}", features=np.full(4, number, np.float32))
     first.flush()
     digests = [f"{number:064}" for number in range(5)]
-    again = Seen("network-1", checkpoints=kept).load(digests, "features")
+    again = ArrayCache("network-1", checkpoints=kept).load(digests, "features")
     assert {digest: float(arrays["features"][0]) for digest, arrays in again.items()} == {
         digests[0]: 0, digests[1]: 1, digests[2]: 2
     }  # fmt: skip
-    assert Seen("network-2", checkpoints=kept).load(digests, "features") == {}
-    assert Seen("network-1", checkpoints=kept).load(digests, "features", "logits") == {}
+    assert ArrayCache("network-2", checkpoints=kept).load(digests, "features") == {}
+    assert ArrayCache("network-1", checkpoints=kept).load(digests, "features", "logits") == {}
     key = checkpoints.checkpoints_prefix(user.id, "job") + "/network-1-1"
     runtime.data.put(key, runtime.data.get(key)[:-3])
-    assert list(Seen("network-1", checkpoints=kept).load(digests, "features")) == [digests[0]]
+    assert list(ArrayCache("network-1", checkpoints=kept).load(digests, "features")) == [digests[0]]
 
 
 def files_in(runtime: Runtime, row: ImageSet) -> list[tuple[Any, ...]]:
@@ -277,7 +277,7 @@ def test_the_first_epoch_of_a_pretrained_network_looks_at_each_batch_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
-    from ecluse.apps.plants import learning
+    from ecluse.apps.plants import trainer
     from ecluse.apps.plants.networks import Classifier
     from ecluse.apps.plants.pictures import Transform
     from ecluse.apps.plants.plan import Plan
@@ -286,18 +286,18 @@ def test_the_first_epoch_of_a_pretrained_network_looks_at_each_batch_once(
         "lite0", pretrained=True, epochs=1, learning_rate=1e-4, below=1.0, batch_size=4,
         transform=Transform(resize=36, crop=32),
     )  # fmt: skip
-    whole = learning.learn(plan, lesson(), Notes(), threads=1)
-    monkeypatch.setattr(learning, "REPORTED_EVERY", 0.0)
+    whole = trainer.train(plan, training_data(), Notes(), threads=1)
+    monkeypatch.setattr(trainer, "REPORTED_EVERY", 0.0)
     looked_at, look = list[int](), Classifier.features
     monkeypatch.setattr(
         Classifier, "features", lambda network, at: looked_at.append(len(at)) or look(network, at)
     )
     first = Notes(cancelled=lambda notes: len(notes.reports) > 2)
     with pytest.raises(JobCancelled):
-        learning.learn(plan, lesson(), first, threads=1)
+        trainer.train(plan, training_data(), first, threads=1)
     assert 0 < sum(looked_at) < 12
     again = Notes()
     again.memory = first.memory
-    learned = learning.learn(plan, lesson(), again, threads=1)
+    trained = trainer.train(plan, training_data(), again, threads=1)
     assert sum(looked_at) == 12 + 6, "each image to learn from once, and those to validate on"
-    assert all(np.array_equal(values, whole.state[name]) for name, values in learned.state.items())
+    assert all(np.array_equal(values, whole.state[name]) for name, values in trained.state.items())

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from ecluse.apps.plants import actions as workflows
-from ecluse.apps.plants import looks, seen
+from ecluse.apps.plants import array_cache, looks
+from ecluse.apps.plants.array_cache import LocalArrays
 from ecluse.apps.plants.importing import import_images
 from ecluse.apps.plants.keypoints import copies, describe
-from ecluse.apps.plants.seen import LocalArrays
 from ecluse.apps.plants.sources.folders import open_folder
 from ecluse.apps.plants.splits import manifest_of, split_for
 from ecluse.catalog.tables import User
@@ -126,7 +126,7 @@ def test_augmented_copies_are_on_one_side_of_a_split_and_an_image_is_seen_once(
         located.store.delete(located.key)
     assert looks.group_copies(runtime, row.id, rows, lambda done, _: None) == groups
     assert np.array_equal(looks.features_of(runtime, rows, lambda done, _: None), features)
-    for path in (runtime.settings.home / seen.FOLDER).rglob("*.npz"):
+    for path in (runtime.settings.home / array_cache.FOLDER).rglob("*.npz"):
         path.write_bytes(b"damaged")
     with pytest.raises(DigestMismatch):
         looks.group_copies(runtime, row.id, rows, lambda done, _: None)
@@ -163,7 +163,7 @@ def test_pages_and_commands_do_not_wait_for_opencv() -> None:
 def test_what_a_killed_process_was_writing_is_removed_and_what_one_writes_now_stays(runtime: Runtime) -> None:
     kept = LocalArrays(runtime.settings.home, "something")
     kept.save("a" * 64, values=np.zeros(3))
-    folder = runtime.settings.home / seen.FOLDER / "something" / "aa"
+    folder = runtime.settings.home / array_cache.FOLDER / "something" / "aa"
     left, written = (folder / f".{'a' * 64}.npz.{number}-7f3a" for number in (4711, os.getpid()))
     for path in (left, written):
         path.write_bytes(b"the half of it")

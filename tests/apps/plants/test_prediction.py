@@ -26,24 +26,24 @@ from ecluse.apps.plants.prediction import (
 )
 from ecluse.apps.plants.recipe import Options
 from ecluse.errors import PlantsError, UnreadableImage
-from tests.apps.plants.test_features import LABELS, Told, drawing, examples, lesson
+from tests.apps.plants.test_features import LABELS, Told, drawing, examples, training_data
 from tests.apps.plants.test_graphs import some_state
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A version that tells three kinds of drawings apart."""
-    folder, taught = tmp_path_factory.mktemp("version"), lesson(3, 6)
-    learned = features(taught, Options(epochs=6), Told())
-    (folder / "model.onnx").write_bytes(build_graph(lite0(), learned.state))
-    (folder / "transform.json").write_text(json.dumps(learned.transform.to_dict()))
+    folder, trained_model = tmp_path_factory.mktemp("version"), training_data(3, 6)
+    trained = features(trained_model, Options(epochs=6), Told())
+    (folder / "model.onnx").write_bytes(build_graph(lite0(), trained.state))
+    (folder / "transform.json").write_text(json.dumps(trained.transform.to_dict()))
     graph = Graph.open(folder)
     train, validation = (
-        [graph.see(one.read()) for one in part] for part in (taught.train, taught.validation)
+        [graph.see(one.read()) for one in part] for part in (trained_model.train, trained_model.validation)
     )
     familiarity = learn_familiarity(
         np.stack([seen.features for seen in train]),
-        np.array([one.label for one in taught.train]),
+        np.array([one.label for one in trained_model.train]),
         np.stack([seen.features for seen in validation]),
         np.array([int(seen.logits.argmax()) for seen in validation]),
     )

@@ -106,10 +106,10 @@ def test_another_seed_gives_another_split() -> None:
 def test_what_was_learned_from_is_not_tested_on_when_it_turns_out_to_look_like_a_test_image() -> None:
     divided = [Divided(_digest(n), "ab"[n % 2]) for n in range(100)]
     first = assign_parts(divided, seed=0)
-    learned = next(one for one in divided if one.label == "a" and first[one.sha256] == "train")
+    trained = next(one for one in divided if one.label == "a" and first[one.sha256] == "train")
     tested = next(one for one in divided if one.label == "a" and first[one.sha256] == "test")
     grouped = [
-        Divided(one.sha256, one.label, "same" if one in (learned, tested) else None) for one in divided
+        Divided(one.sha256, one.label, "same" if one in (trained, tested) else None) for one in divided
     ]
     second = assign_parts(grouped, seed=0, kept=first)
     assert second == first | {tested.sha256: "train"}

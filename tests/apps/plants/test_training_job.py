@@ -20,10 +20,10 @@ import pytest
 from ecluse import models
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants import training
-from ecluse.apps.plants.callbacks import RunTeaching
+from ecluse.apps.plants.callbacks import RunCallbacks
 from ecluse.apps.plants.jobs import training as training_work
 from ecluse.apps.plants.prediction import Predictor
-from ecluse.apps.plants.recipe import Epoch, Learned, Lesson, Options, Teaching
+from ecluse.apps.plants.recipe import Callbacks, Epoch, Options, TrainedClassifier, TrainingData
 from ecluse.apps.plants.training import TrainingRequest
 from ecluse.catalog import jobs, runs
 from ecluse.catalog.tables import ModelVersion, Run, User
@@ -55,7 +55,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def recipe_is(
-    monkeypatch: pytest.MonkeyPatch, recipe: Callable[[Lesson, Options, Teaching], Learned]
+    monkeypatch: pytest.MonkeyPatch, recipe: Callable[[TrainingData, Options, Callbacks], TrainedClassifier]
 ) -> None:
     monkeypatch.setattr(training_work, "recipe", lambda name: recipe)
 
@@ -145,12 +145,12 @@ def test_a_training_that_is_cancelled_publishes_nothing_and_keeps_nothing(
 ) -> None:
     add_set(runtime, user.id)
 
-    def cancelled(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
-        teaching.save(b"all there is")
+    def cancelled(training_data: TrainingData, options: Options, callbacks: Callbacks) -> TrainedClassifier:
+        callbacks.save(b"all there is")
         assert len(checkpoints(runtime, user, of_the_run=True)) == 1
         cancel_job(runtime, user.id, run.job_id or "")
         while True:
-            teaching.report("learning", 0.5)
+            callbacks.report("learning", 0.5)
             time.sleep(0.05)
 
     recipe_is(monkeypatch, cancelled)
@@ -170,14 +170,14 @@ def test_a_training_that_is_to_finish_publishes_the_best_so_far(
 ) -> None:
     add_set(runtime, user.id)
 
-    class Finishing(RunTeaching):
+    class Finishing(RunCallbacks):
         def epoch(self, epoch: Epoch) -> None:
             super().epoch(epoch)
             if epoch.epoch == 2:
                 finish_job(runtime, user.id, run.job_id or "")
                 self._looked_at = float("-inf")
 
-    monkeypatch.setattr(training_work, "RunTeaching", Finishing)
+    monkeypatch.setattr(training_work, "RunCallbacks", Finishing)
     recipe_is(monkeypatch, learn_last_layer)
     request = TrainingRequest("shapes", options=Options(epochs=500))
     run = training.start_training(runtime, user.id, "shapes", request)
@@ -239,14 +239,14 @@ def test_a_version_that_was_committed_before_its_worker_died_ends_its_run_as_don
     add_set(runtime, user.id)
     run = training.start_training(runtime, user.id, "shapes", REQUEST)
     task = cast(Task, Reporting(run))
-    learned = training_work._learn(runtime, task, run.id, training_work._split(runtime, task, run.id))
+    trained = training_work._learn(runtime, task, run.id, training_work._split(runtime, task, run.id))
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training_work, "_compare_with_repeated", die)
     with pytest.raises(KeyboardInterrupt):
-        training_work.publish(runtime, task, run.id, learned)
+        training_work.publish(runtime, task, run.id, trained)
     monkeypatch.undo()
     assert len(checkpoints(runtime, user, of_the_run=True)) == 1
     assert runtime.jobs.cancel(user.id, run.job_id or "").status == "queued", "it is publishing"
@@ -267,21 +267,21 @@ def test_a_checkpoint_is_read_back_as_it_was_kept_and_a_damaged_one_is_left_asid
 ) -> None:
     add_set(runtime, user.id)
     run = training.start_training(runtime, user.id, "shapes", REQUEST)
-    teaching = RunTeaching(runtime, cast(Task, Reporting(run)), run, 0.0, 1.0)
-    assert teaching.saved() is None
+    callbacks = RunCallbacks(runtime, cast(Task, Reporting(run)), run, 0.0, 1.0)
+    assert callbacks.saved() is None
     for content in (b"first", b"second", b"second"):
-        teaching.save(content)
+        callbacks.save(content)
         assert len(checkpoints(runtime, user, of_the_run=True)) == 1
-        assert teaching.saved() == content
+        assert callbacks.saved() == content
     runtime.data.put(checkpoints(runtime, user)[0], b"torn")
-    assert teaching.saved() is None
+    assert callbacks.saved() is None
     assert "damaged" in ended(runtime, run).tags["checkpoint.lost"]
-    teaching.save(b"third")
+    callbacks.save(b"third")
     runtime.data.delete(checkpoints(runtime, user)[0])
-    teaching.save(b"fourth")
-    assert teaching.saved() == b"fourth"
+    callbacks.save(b"fourth")
+    assert callbacks.saved() == b"fourth"
     runtime.data.delete_prefix(f"user_data/{user.id}/checkpoints")
-    assert teaching.saved() is None
+    assert callbacks.saved() is None
     assert "gone" in ended(runtime, run).tags["checkpoint.lost"]
 
 
@@ -292,11 +292,11 @@ def test_an_epoch_told_again_replaces_the_first_and_a_report_stays_within_its_sh
     run = training.start_training(runtime, user.id, "shapes", REQUEST)
     told: list[tuple[str, float]] = []
     task = SimpleNamespace(report=lambda stage, fraction, message: told.append((stage, fraction)))
-    teaching = RunTeaching(runtime, cast(Task, task), run, 0.2, 0.8)
+    callbacks = RunCallbacks(runtime, cast(Task, task), run, 0.2, 0.8)
     for loss in (0.9, 0.7):
-        teaching.epoch(Epoch(1, loss, 0.5, loss, 0.5))
+        callbacks.epoch(Epoch(1, loss, 0.5, loss, 0.5))
     for fraction in (-1.0, 0.5, 2.0):
-        teaching.report("whatever", fraction)
+        callbacks.report("whatever", fraction)
     assert told == [("learn", 0.2), ("learn", 0.5), ("learn", pytest.approx(0.8))]
     with runtime.catalog.read() as transaction:
         curves = runs.curves_of(transaction, run.id)
@@ -436,8 +436,8 @@ def outcome(runtime: Runtime, user: User, workers: Workers, name: str, kills: li
     row = models.resolve(runtime, user.id, name)
     assert runtime.registry(user.id).versions(name) == [row.version]
     assert steps(runtime, run) == 12
-    learned = [{**line, "seconds": None} for line in row.report["history"]]
-    return weights(runtime, row), (learned, row.report["metrics"], row.report["confusion"])
+    trained = [{**line, "seconds": None} for line in row.report["history"]]
+    return weights(runtime, row), (trained, row.report["metrics"], row.report["confusion"])
 
 
 def test_a_training_killed_twice_gives_the_weights_of_one_that_was_not(

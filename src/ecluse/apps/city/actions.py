@@ -66,7 +66,7 @@ Track = Callable[[date], AbstractContextManager["Heard"]]
 
 @contextmanager
 def untracked(day: date) -> Iterator[Heard]:
-    """Where no run is kept of a forecast."""
+    """Yield where no run is kept of a forecast."""
 
     def heard(panel: str, learned: Learned) -> None:
         pass
@@ -110,7 +110,7 @@ class ComputedDay:
 
 @contextmanager
 def open_city(runtime: Runtime, raw: str | None = None) -> Iterator[City]:
-    """The city of the settings. `raw`: a store address or a local folder to read instead of the settings' store.
+    """Yield the city of the settings. `raw`: a store address or a local folder to read instead of the settings' store.
 
     Each raw store has a curated layer of its own in the store of the data, and another one for an invented city there.
 
@@ -140,12 +140,12 @@ def open_city(runtime: Runtime, raw: str | None = None) -> Iterator[City]:
 
 
 def reports_of(runtime: Runtime) -> ObjectStore:
-    """The store of the reports' files: a folder for each day."""
+    """Return the store of the reports' files: a folder for each day."""
     return runtime.data.scoped(join_key("city", "reports"))
 
 
 def curated_prefix(store: ObjectStore, usual: ObjectStore, *, invented: bool) -> str:
-    """Where the curated layer of a raw store lies: of invented data beside that of measured data, never in it."""
+    """Return where the curated data of a raw store lies. That of invented data lies beside that of measured data."""
     place = store.url.rstrip("/")
     folder = "invented" if invented else "curated"
     if place == usual.url.rstrip("/"):
@@ -199,7 +199,7 @@ def prepare(
 
 
 def compute_day(city: City, day: date, report: Report = unheard) -> ComputedDay:
-    """A day's metrics from the curated layer, each with the date, the time zone and the labels of the hours.
+    """Return a day's metrics from the curated layer, each with the date, the time zone and the labels of the hours.
 
     Raises:
         NoRawData: nothing was measured on that day; the message names the nearest days that have data.
@@ -235,7 +235,7 @@ def compute_day(city: City, day: date, report: Report = unheard) -> ComputedDay:
 
 
 def _of_city(city: City) -> dict[str, Any]:
-    """What every document says of where it is from."""
+    """Return what every document says of where it is from."""
     return {"city_name": city.name, "invented": city.invented}
 
 
@@ -327,7 +327,9 @@ def remove_sample(runtime: Runtime, store: ObjectStore, report: Report = unheard
 
 
 def removable_days(documents: Documents, first: date, last: date) -> list[date]:
-    """The days from `first` to `last` of which something is kept: those that are there, or were removed in part."""
+    """Return the days from `first` to `last` of which something is kept: those that are there, or were removed in
+    part.
+    """
     span = (first.isoformat(), (min(last, LAST_DAY) + timedelta(days=1)).isoformat())
     kept = {*documents.keys(MARK, *span), *documents.keys("reports", *span)}
     return [date.fromisoformat(key) for key in sorted(kept)]
@@ -432,21 +434,21 @@ def forecast_of(documents: Documents) -> date | None:
 
 
 def is_up_to_date(city: City, day: date) -> bool:
-    """Whether a day is there and was computed from what would be read now, by the same rules."""
+    """Return whether a day is there and was computed from what would be read now, by the same rules."""
     key = day.isoformat()
     mark = city.documents.get_many([(MARK, key)]).get((MARK, key))
     return mark is not None and mark["inputs"] == inputs_digest(city, day)
 
 
 def is_done_by(city: City, day: date, run: str) -> bool:
-    """Whether this very run has computed a day, from what would be read now: it needs not do so twice."""
+    """Return whether this very run has computed a day, from what would be read now: it needs not do so twice."""
     key = day.isoformat()
     mark = city.documents.get_many([(MARK, key)]).get((MARK, key))
     return mark is not None and mark["run"] == run and mark["inputs"] == inputs_digest(city, day)
 
 
 def inputs_digest(city: City, day: date, *, history_days: int = HISTORY_DAYS) -> str:
-    """A digest of all that decides a day's metrics: the curated rows, the zone, the thresholds, the rules."""
+    """Return a digest of all that decides a day's metrics: the curated rows, the zone, the thresholds, the rules."""
     since = day - timedelta(days=history_days)
     held: list[list[Any]] = [
         [table, "", part.sha256] for table in WHOLE if (part := city.curated.whole(table)) is not None
@@ -504,7 +506,7 @@ def _listed(days: Sequence[str]) -> str:
 
 
 def _quality(city: City, inputs: Inputs) -> Body:
-    """What each table of the day was made from, and what was set aside."""
+    """Return what each table of the day was made from, and what was set aside."""
     parts: dict[str, Sequence[Part]] = dict(inputs.parts)
     for table in WHOLE:
         whole = city.curated.whole(table)

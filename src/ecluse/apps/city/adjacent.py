@@ -37,13 +37,13 @@ class Adjacency:
 
 
 def arcs_of(table: pl.DataFrame) -> list[Arc]:
-    """The arcs of the curated reference."""
+    """Return the arcs of the curated reference."""
     columns = table.select("arc", "upstream", "downstream", "geometry")
     return [Arc(arc, up, down, _line(geometry)) for arc, up, down, geometry in columns.iter_rows()]
 
 
 def adjacency_of(arcs: Iterable[Arc], most_turn: float) -> Adjacency:
-    """What leads into what. `most_turn`: degrees."""
+    """Return what leads into what. `most_turn`: degrees."""
     known = list(arcs)
     starting: dict[int, list[Arc]] = defaultdict(list)
     for arc in known:
@@ -79,7 +79,7 @@ def _turn(one: float, other: float) -> float:
 
 
 def _line(geometry: str | None) -> Sequence[Point]:
-    """The points of a LineString; of several lines, those from the first one's begin to the last one's end."""
+    """Return the points of a LineString; of several lines, those from the first one's begin to the last one's end."""
     if geometry is None:
         return ()
     shape: dict[str, Any] = json.loads(geometry)

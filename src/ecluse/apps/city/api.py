@@ -337,7 +337,7 @@ def _metrics(documents: Documents, kind: str, day: date) -> Body:
 
 
 def _one(documents: Documents, kind: str, day: date) -> Body:
-    """A day's document.
+    """Return a day's document.
 
     Raises:
         NoSuchDay: there is none; carries the nearest dates that have one.
@@ -350,7 +350,7 @@ def _one(documents: Documents, kind: str, day: date) -> Body:
 
 
 def _kinds(documents: Documents) -> list[str]:
-    """The kinds of metrics that the latest day has one document each of."""
+    """Return the kinds of metrics that the latest day has one document each of."""
     latest = documents.latest(MARK)
     return [] if latest is None else list(latest.body["kinds"])
 

@@ -97,7 +97,7 @@ def kind_of(day: date) -> Days:
 def rank_bottlenecks(
     hours: Hours, places: Iterable[Place], kind: Days, thresholds: Thresholds
 ) -> tuple[list[Body], int, int]:
-    """The bottlenecks on days of a kind, how many there are in all, and the days that the ranking rests on."""
+    """Return the bottlenecks on days of a kind, how many there are in all, and the days that the ranking rests on."""
     at = [n for n, day in enumerate(hours.dates) if kind_of(day) == kind]
     known = {place.arc.id: place for place in places}
     if not at or not hours.arcs:
@@ -127,13 +127,13 @@ class _Period:
     share: NDArray[Any]
 
     def following(self, arc: int) -> list[int]:
-        """The arcs it leads into that queue again and again at an hour when it does."""
+        """Return the arcs it leads into that queue again and again at an hour when it does."""
         onward = self.adjacency.following.get(arc, ())
         return [one for one in onward if (self.again[self.rows[arc]] & self.again[self.rows[one]]).any()]
 
 
 def _joined(period: _Period) -> list[list[int]]:
-    """The arcs of each bottleneck, in the order of their ids."""
+    """Return the arcs of each bottleneck, in the order of their ids."""
     group = {arc: arc for arc in period.rows}
 
     def root(arc: int) -> int:
@@ -196,7 +196,9 @@ def _length(period: _Period, arc: int) -> float:
 
 
 def _upstream_first(period: _Period, members: Sequence[int], head: int) -> list[int]:
-    """The arcs by how far behind the head they are, the farthest first; what does not lead to it comes before all."""
+    """Return the arcs by how far behind the head they are, the farthest first; what does not lead to it comes before
+    all.
+    """
     behind, edge, step = {head: 0}, [head], 0
     while edge:
         step += 1
@@ -211,7 +213,9 @@ def _upstream_first(period: _Period, members: Sequence[int], head: int) -> list[
 
 
 def day_chunks(hours: Hours, at: int, size: int = 400) -> dict[str, Body]:
-    """The hours of one day of `hours` as documents: a bit per hour, the first is midnight; lost time of the queues."""
+    """Return the hours of one day of `hours` as documents: a bit per hour, the first is midnight; lost time of the
+    queues.
+    """
     chunks = {}
     for n, start in enumerate(range(0, len(hours.arcs), size)):
         part = slice(start, start + size)
@@ -226,7 +230,7 @@ def day_chunks(hours: Hours, at: int, size: int = 400) -> dict[str, Body]:
 
 
 def read_hours(documents: Documents, first: date, last: date) -> Hours:
-    """The hours of every day that is known from `first` to `last`, both included."""
+    """Return the hours of every day that is known from `first` to `last`, both included."""
     keys = documents.keys(MARK, first.isoformat(), f"{last}~")  # "~" is behind every date
     dates = tuple(date.fromisoformat(key) for key in keys)
     chunks = [[one.body for one in documents.all(f"{KIND}/{day}")] for day in dates]
@@ -247,7 +251,7 @@ def read_hours(documents: Documents, first: date, last: date) -> Hours:
 
 
 def usual_begin(last: date) -> date:
-    """The first day of the period that is ranked where none is asked for: `WEEKS` weeks up to its last day."""
+    """Return the first day of the period that is ranked where none is asked for: `WEEKS` weeks up to its last day."""
     # A day of the first weeks that there are has fewer before it.
     return date.fromordinal(max(1, last.toordinal() - 7 * WEEKS + 1))
 
@@ -255,7 +259,7 @@ def usual_begin(last: date) -> date:
 def rank_period(
     documents: Documents, arcs: Iterable[Body], first: date, last: date, kind: Days, thresholds: Thresholds
 ) -> Ranking:
-    """The ranking of a period from the days' documents. `arcs`: the reference, `reference/arcs`.
+    """Return the ranking of a period from the days' documents. `arcs`: the reference, `reference/arcs`.
 
     Raises:
         InvalidInput: the period is none, or too long.
@@ -278,7 +282,7 @@ def rank_period(
 
 
 def place_of(body: Body) -> Place:
-    """An arc of `reference/arcs`."""
+    """Return an arc of `reference/arcs`."""
     nodes = (body.get("upstream_node"), body.get("downstream_node"))
     names = ("label", "zone", "length", "latitude", "longitude")
     arc = Arc(int(body["arc"]), *nodes, body.get("coordinates") or ())

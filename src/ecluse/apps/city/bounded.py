@@ -8,7 +8,7 @@ from typing import Any
 
 
 def first_that_fit(items: Iterable[dict[str, Any]], most: int, size: int) -> list[dict[str, Any]]:
-    """The first of `items`: at most `most`, and no more than fit into `size` bytes of JSON."""
+    """Return the first of `items`: at most `most`, and no more than fit into `size` bytes of JSON."""
     found: list[dict[str, Any]] = []
     left = size
     for item in items:

@@ -58,12 +58,16 @@ class LocalDay:
         )
 
     def stamp(self, hour: int | None) -> str | None:
-        """The begin of one of its hours, counted from 0, on the city's clocks with their offset: one moment alone."""
+        """Return the begin of one of its hours, counted from 0, on the city's clocks with their offset: one moment
+        alone.
+        """
         return None if hour is None else self.starts[hour].astimezone(self.zone).isoformat()
 
 
 def place_of(labels: Sequence[str], stamp: str | None) -> int | None:
-    """Which hour of a day with these labels begins at a `LocalDay.stamp`, from 0; None where that is none of them."""
+    """Return which hour of a day with these labels begins at a `LocalDay.stamp`, from 0; None where that is none of
+    them.
+    """
     if stamp is None:
         return None
     at = datetime.fromisoformat(stamp)
@@ -94,7 +98,7 @@ def expect_days(first: date, last: date) -> None:
 
 
 def days_between(first: date, last: date) -> Iterator[date]:
-    """Every date from `first` to `last`, both included."""
+    """Yield every date from `first` to `last`, both included."""
     for n in range((last - first).days + 1):
         yield first + timedelta(days=n)
 

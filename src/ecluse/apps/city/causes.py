@@ -60,11 +60,11 @@ class Evidence:
         self._blocked = _blocked_lines(inputs)
 
     def works(self, arc: int) -> list[str]:
-        """The sites active on the day near an arc, nearest first."""
+        """Return the sites active on the day near an arc, nearest first."""
         return [site for _, site in self._near.get(arc, [])]
 
     def causes(self, one: Departure) -> list[Cause]:
-        """What may be why, what lies near first."""
+        """Return what may be why, what lies near first."""
         arc = int(self._inputs.network.ids[one.place])
         near = [*self._closed(one), *self._sensor(one), *self._queues(one, arc), *self._begun(arc)]
         return [*near, *self._of_day, *self._transit(one)]
@@ -94,7 +94,7 @@ class Evidence:
                 yield {"kind": kind, "near": True, "arcs": slow[:NAMED], "total": len(slow), "of": one.hours}
 
     def _slow(self, one: Departure, other: int) -> Cause | None:
-        """A neighbour in how many of the hours it was congested, and its highest occupancy then."""
+        """Return a neighbour in how many of the hours it was congested, and its highest occupancy then."""
         place = self._places[other]
         occupancy = self._inputs.road_hours.occupancy[place, one.begin : one.end]
         slow = occupancy >= self._inputs.thresholds.congested

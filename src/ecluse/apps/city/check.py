@@ -122,13 +122,13 @@ def check_raw(store: ObjectStore, zone: ZoneInfo, scratch: Path, report: Report 
 
 
 def _folder(key: str) -> str:
-    """What is named of a file while it is read: its feed, or the file itself."""
+    """Return what is named of a file while it is read: its feed, or the file itself."""
     feed = _FEED.match(key)
     return key if feed is None else f"api/{feed[1]}"
 
 
 def form_of(key: str) -> Form | None:
-    """The form that a file of this key is read as; None: none of the inputs."""
+    """Return the form that a file of this key is read as; None: none of the inputs."""
     folder = _FEED.match(key)
     if folder is not None and not _is_date(folder[2]):
         return None
@@ -136,7 +136,7 @@ def form_of(key: str) -> Form | None:
 
 
 def why_not_taken(key: str) -> str:
-    """Why a file of this key is none of the inputs."""
+    """Return why a file of this key is none of the inputs."""
     name = key.rpartition("/")[2]
     if not name.endswith(_ENDINGS):
         return "It is of a kind that is not read; inputs are CSV, packed CSV, Parquet, JSON and GeoJSON."
@@ -173,7 +173,7 @@ def _is_date(text: str) -> bool:
 
 
 def _curating(scratch: Path, zone: ZoneInfo, report: Report) -> Curating:
-    """What sources are given to look at a file; nothing is curated."""
+    """Return what sources are given to look at a file; nothing is curated."""
     layer = Curated(open_store("memory://"), Cache(scratch / "cache", 1), scratch)
     return Curating(layer, date.min, date.min, zone, scratch, report)
 
@@ -207,7 +207,7 @@ def _together(source: str, files: Iterable[CheckedFile]) -> CheckedSource:
 
 
 def _not_taken(store: ObjectStore, info: ObjectInfo, scratch: Path, *, looks: bool) -> CheckedFile:
-    """Why a file is not read, and where it belongs if its columns tell what it is."""
+    """Return why a file is not read, and where it belongs if its columns tell what it is."""
     names = _columns(store, info, scratch) if looks and info.key.endswith(_ENDINGS) else []
     form = next((form for form in FORMS if names and form.is_alike(names)), None)
     reason = why_not_taken(info.key)
@@ -225,7 +225,9 @@ def _not_taken(store: ObjectStore, info: ObjectInfo, scratch: Path, *, looks: bo
 
 
 def _columns(store: ObjectStore, info: ObjectInfo, scratch: Path) -> list[str]:
-    """The columns of a table, or the fields that the begin of a JSON file names; nothing where none can be told."""
+    """Return the columns of a table, or the fields that the begin of a JSON file names; nothing where none can be
+    told.
+    """
     if info.key.endswith(".parquet"):
         try:
             return list(pl.read_parquet_schema(RawFile(store, info).local(scratch)))

@@ -187,28 +187,28 @@ class Curated:
         return sorted(date.fromisoformat(name[3:]) for name in names if name.startswith("dt="))
 
     def parts(self, table: str, day: date) -> list[Part]:
-        """What a day of a table was made of, oldest first."""
+        """Return what a day of a table was made of, oldest first."""
         return self._parts(self._jsons(_folder(table, day)))
 
     def parts_between(self, table: str, first: date, last: date) -> dict[date, list[Part]]:
-        """The same for each day from `first` to `last` that has any, by one listing."""
+        """Return the same for each day from `first` to `last` that has any, by one listing."""
         days = list(self._listed(table, first, last).items())
         found = transfer_all(lambda one, _: self._parts(one[1]), days)
         return {day: parts for (day, _), parts in zip(days, found, strict=True)}
 
     def whole(self, table: str) -> Part | None:
-        """What a table that is kept once was made of; None before it is written."""
+        """Return what a table that is kept once was made of; None before it is written."""
         return self._part_of("", table)
 
     def batch(self, table: str, origin: str) -> Batch | None:
-        """What is known of a batch file; None before it is begun."""
+        """Return what is known of a batch file; None before it is begun."""
         told = self._json(join_key(table, f"{origin}.json"))
         return None if told is None else Batch(**told)
 
     # Read
 
     def read(self, table: str, first: date, last: date) -> pl.DataFrame:
-        """The rows of a table from `first` to `last`, both included; empty where nothing is known.
+        """Return the rows of a table from `first` to `last`, both included; empty where nothing is known.
 
         Of records of the same key, that of the later part is taken.
         """
@@ -229,7 +229,7 @@ class Curated:
         raise lost
 
     def _listed(self, table: str, first: date, last: date) -> dict[date, list[ObjectInfo]]:
-        """The JSONs of each day, by one listing, whatever the number of days."""
+        """Return the JSONs of each day, by one listing, whatever the number of days."""
         found: dict[date, list[ObjectInfo]] = {}
         # a store may leave out all of the folder that a listing is to begin behind (SeaweedFS does), so that it is
         # the folder of the day before
@@ -290,7 +290,7 @@ class Curated:
             return None
 
     def _part(self, info: ObjectInfo) -> Part | None:
-        """What a JSON says of a part; None where it went, or was written under another layout."""
+        """Return what a JSON says of a part; None where it went, or was written under another layout."""
         at = (info.key, info.e_tag)
         with self._lock:
             known = self._known.get(at) if info.e_tag else None
@@ -348,7 +348,7 @@ def _checked(origin: str) -> str:
 
 
 def _told(rows: pl.DataFrame, made: Made) -> dict[str, Any]:
-    """What a part keeps of what its rows were made from."""
+    """Return what a part keeps of what its rows were made from."""
     return {
         "fingerprint": made["fingerprint"],
         "modified": made.get("modified", ""),

@@ -15,7 +15,7 @@ NEAREST: Final = 4
 
 
 def find_day(documents: Documents, day: date) -> Body:
-    """The mark of a day that is whole.
+    """Return the mark of a day that is whole.
 
     Raises:
         NoSuchDay: there is none; carries the nearest days.
@@ -28,12 +28,12 @@ def find_day(documents: Documents, day: date) -> Body:
 
 
 def is_there(documents: Documents, day: date) -> bool:
-    """Whether a day was computed and is whole."""
+    """Return whether a day was computed and is whole."""
     return bool(documents.get_many([(MARK, day.isoformat())]))
 
 
 def latest_day(documents: Documents) -> date | None:
-    """The last day that was computed."""
+    """Return the last day that was computed."""
     found = documents.latest(MARK)
     return None if found is None else date.fromisoformat(found.key)
 
@@ -44,7 +44,7 @@ def known_days(documents: Documents) -> list[date]:
 
 
 def nearest_days(documents: Documents, day: date, kind: str = MARK) -> list[str]:
-    """At most `NEAREST` dates around a day that have a document of `kind`, the closest first."""
+    """Return at most `NEAREST` dates around a day that have a document of `kind`, the closest first."""
     key = day.isoformat()
     after = documents.range(kind, key, limit=NEAREST).items
     before = documents.range(kind, None, key, limit=NEAREST, newest_first=True).items
@@ -53,7 +53,7 @@ def nearest_days(documents: Documents, day: date, kind: str = MARK) -> list[str]
 
 
 def no_such_day(documents: Documents, day: date, kind: str = MARK) -> NoSuchDay:
-    """What to say of a day that has no document of `kind`: the days around it that have."""
+    """Return what to say of a day that has no document of `kind`: the days around it that have."""
     nearest = nearest_days(documents, day, kind)
     if not nearest:
         return NoSuchDay(

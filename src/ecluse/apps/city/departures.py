@@ -69,7 +69,7 @@ class Judged:
 
 
 def departures(inputs: Inputs, sensors: Metrics | None) -> list[Departure]:
-    """Every departure of the day, by arc and hour. `sensors`: the metrics that say which of them fail."""
+    """Return every departure of the day, by arc and hour. `sensors`: the metrics that say which of them fail."""
     silent = _failing(sensors)
     found = [*_congestion(inputs), *_flow(inputs)]
     ids = inputs.network.ids
@@ -77,7 +77,7 @@ def departures(inputs: Inputs, sensors: Metrics | None) -> list[Departure]:
 
 
 def judged(inputs: Inputs) -> Judged:
-    """How many of the arcs that report have a band at one of the hours they report."""
+    """Return how many of the arcs that report have a band at one of the hours they report."""
     clock = list(inputs.day.clock_hours)
     day, can = inputs.road_hours, np.zeros(len(inputs.network.ids), dtype=bool)
     pairs = ((inputs.flow_usual, day.flow), (inputs.occupancy_usual, day.occupancy))
@@ -88,7 +88,7 @@ def judged(inputs: Inputs) -> Judged:
 
 
 def verdicts(inputs: Inputs, found: list[Departure]) -> list[Verdict]:
-    """One verdict per arc: that of its whole day, or that of its worst departure where this is worse."""
+    """Return one verdict per arc: that of its whole day, or that of its worst departure where this is worse."""
     codes = [VERDICTS.index(one) if one != "unknown" else -1 for one in inputs.flow_verdicts]
     for one in found:
         codes[one.place] = max(

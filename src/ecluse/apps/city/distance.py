@@ -32,7 +32,7 @@ def pairs_within(
 
 
 def metres_of_degree(latitude: float) -> NDArray[np.float64]:
-    """The metres of a degree of longitude and of latitude on the ellipsoid WGS 84, by their usual series."""
+    """Return the metres of a degree of longitude and of latitude on the ellipsoid WGS 84, by their usual series."""
     phi = math.radians(latitude)
     east = 111_412.84 * math.cos(phi) - 93.5 * math.cos(3 * phi) + 0.118 * math.cos(5 * phi)
     north = 111_132.92 - 559.82 * math.cos(2 * phi) + 1.175 * math.cos(4 * phi)

@@ -62,7 +62,7 @@ def _not_taken(raw: Raw) -> Iterator[Doubt]:
 
 
 def said_of(files: list[str], place: str) -> str:
-    """A sentence on files that no source reads; empty where there are none."""
+    """Return a sentence on files that no source reads; empty where there are none."""
     if not files:
         return ""
     named = ", ".join(files[:NAMED])

@@ -101,7 +101,7 @@ class Downloads:
         known: Known | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[Download | None]:
-        """The file at `url`, there until the end of the `with`; None where it is the one that is `known`.
+        """Yield the file at `url`, there until the end of the `with`; None where it is the one that is `known`.
 
         `types`: the content types that it may have; `largest`: the most bytes it may have, unpacked.
 
@@ -223,7 +223,7 @@ class Downloads:
 
 
 def checked_address(url: str) -> SplitResult:
-    """The parts of an address that may be asked.
+    """Return the parts of an address that may be asked.
 
     Raises:
         FetchFailed: it is not http or https, or carries a name or a password.
@@ -340,7 +340,7 @@ def _read(response: Any) -> bytes:
 
 
 def _refused(error: HTTPError, url: str) -> Exception:
-    """What an answer that is no file means."""
+    """Return what an answer that is no file means."""
     host = urlsplit(url).netloc
     if error.code in _PASSING:
         return _Passing(
@@ -380,7 +380,7 @@ def _sent_on(url: str, place: str) -> FetchFailed:
 
 
 def _said(error: HTTPError) -> str:
-    """The message of a portal's answer, which is JSON; nothing where it is something else."""
+    """Return the message of a portal's answer, which is JSON; nothing where it is something else."""
     try:
         told = json.loads(error.read(20_000))
     except (ValueError, OSError, http.client.HTTPException):
@@ -404,7 +404,7 @@ def _broken(error: BaseException, url: str) -> Exception:
 
 
 def _wait_asked(headers: Message) -> float | None:
-    """Seconds of a Retry-After, given as such or as a date."""
+    """Return seconds of a Retry-After, given as such or as a date."""
     told = (headers.get("Retry-After") or "").strip()
     if told.isascii() and told.isdigit():
         return float(told)
@@ -477,7 +477,7 @@ def _unpack(partial: _Partial, wanted: _Wanted, beat: Beat) -> int:
 
 
 def _pieces(packed: IO[bytes], unpacking: Any) -> Iterator[bytes]:
-    """What a packed file holds, never much of it at once."""
+    """Yield what a packed file holds, never much of it at once."""
     while chunk := packed.read(CHUNK):
         while chunk:
             yield unpacking.decompress(chunk, CHUNK)
@@ -485,6 +485,6 @@ def _pieces(packed: IO[bytes], unpacking: Any) -> Iterator[bytes]:
 
 
 def _shown(url: str) -> str:
-    """An address as messages show it: without its query, which is long."""
+    """Return an address as messages show it: without its query, which is long."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"

@@ -242,7 +242,7 @@ Store = Callable[[_Work, LocalDay, Download], tuple[int, tuple[str, ...]]]
 
 
 def export_url(portal: str, dataset: str, form: str, zone: str, where: str | None = None) -> str:
-    """The address of an export of the Explore API 2.1, whole or of the records for which `where` holds."""
+    """Return the address of an export of the Explore API 2.1, whole or of the records for which `where` holds."""
     asked = {"lang": "fr", "timezone": zone}
     if form == "csv":
         asked |= {"use_labels": "true", "delimiter": ";"}
@@ -316,7 +316,7 @@ def _store_roads(work: _Work, day: LocalDay, download: Download) -> tuple[int, t
 
 
 def _store_bikes(work: _Work, day: LocalDay, download: Download) -> tuple[int, tuple[str, ...]]:
-    """The records by the hour in UTC in which they were counted, each hour a file."""
+    """Return the records by the hour in UTC in which they were counted, each hour a file."""
     records = _json(download)
     if not isinstance(records, list):
         raise FetchFailed(
@@ -343,7 +343,7 @@ def _store_bikes(work: _Work, day: LocalDay, download: Download) -> tuple[int, t
 
 
 def _weather(work: _Work, first: date, last: date) -> Iterator[_Task]:
-    """All days of UTC that the local days lie in; the rain of the last hour stands at the midnight that ends it."""
+    """Yield all days of UTC that the local days touch. The rain of the last hour stands at the midnight that ends it."""
     today = work.now.date()
     begin, end = LocalDay(first, work.zone).begin, LocalDay(last, work.zone).end
     days = [day for day in days_between(begin.date(), end.date()) if day <= today]
@@ -564,7 +564,7 @@ def _is_there(work: _Work, note: _Note) -> bool:
 
 
 def _lines(download: Download, begins: tuple[str, ...]) -> int:
-    """How many records a table has; a cell may have several lines.
+    """Return how many records a table has; a cell may have several lines.
 
     Raises:
         FetchFailed: it does not begin with one of these columns, or its last line is not whole.

@@ -101,7 +101,7 @@ Recall = Callable[[str, Callable[[], str]], str]
 
 
 def anew(name: str, make: Callable[[], str]) -> str:
-    """Where no model is kept."""
+    """Return where no model is kept."""
     del name
     return make()
 
@@ -127,7 +127,7 @@ class Forecast:
 def forecast_day(
     inputs: Inputs, *, learns: bool, seed: int = 0, heard: Heard = unheard, recall: Recall = anew
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """The day after `inputs.day`: {kind of documents: {key: body}}, of `forecast/arcs` and `forecast/bikes`.
+    """Return the day after `inputs.day`: {kind of documents: {key: body}}, of `forecast/arcs` and `forecast/bikes`.
 
     `learns`: ask LightGBM too, which takes seconds to minutes; its inputs should reach back `LEARNING_DAYS`.
     `heard` is told what was learned of "flow" and of "bikes", where there was enough to learn from; `recall` keeps the
@@ -177,7 +177,9 @@ def forecast(
     heard: Callable[[Learned], None] = lambda learned: None,
     recall: Recall = anew,
 ) -> Forecast:
-    """What to expect of `day` from the days of the panel before it. `heard` is told what was learned, if it was."""
+    """Return what to expect of `day` from the days of the panel before it. `heard` is told what was learned, if it
+    was.
+    """
     past = Past(panel.until(day))
     told = plain(past, past.days, level)
     if not learns or not past.is_enough:
@@ -188,7 +190,7 @@ def forecast(
 
 
 def plain(past: Past, day: int, level: float) -> Forecast:
-    """The typical day or the recent level of a day of the panel (its place), or of the day after its last."""
+    """Return the typical day or the recent level of a day of the panel (its place), or of the day after its last."""
     typical, levelled = (told(past, day, level) for told in (by_typical_day, by_recent_level))
     before = slice(max(day - CALIBRATION_DAYS, 0), day)
     own, other = past.values[:, before] - past.levelled[:, before], past.residuals[:, before]
@@ -196,17 +198,19 @@ def plain(past: Past, day: int, level: float) -> Forecast:
 
 
 def by_typical_day(past: Past, day: int, level: float) -> Forecast:
-    """The typical day alone."""
+    """Return the typical day alone."""
     return _with_band(past, past.typical, "typical day", day, level)
 
 
 def by_recent_level(past: Past, day: int, level: float) -> Forecast:
-    """The typical day at the level of the last days alone."""
+    """Return the typical day at the level of the last days alone."""
     return _with_band(past, past.levelled, "recent level", day, level)
 
 
 def chosen(told: Forecast, learned: Learned, past: Past, day: int) -> Forecast:
-    """What LightGBM tells of a day, but for the sensors that `told` was clearly nearer for on the days held out."""
+    """Return what LightGBM tells of a day, but for the sensors that `told` was clearly nearer for on the days held
+    out.
+    """
     by_level = np.array([model == "recent level" for model in told.models])
     days = learned.held_out
     other = np.where(by_level[:, None, None], past.levelled[:, days], past.typical[:, days])
@@ -276,7 +280,7 @@ class Past:
         return (self.days - self.since) // 7 >= FEWEST_WEEKS and self.has_enough(self.since, self.days)
 
     def has_enough(self, since: int, until: int) -> bool:
-        """Whether the days from `since` to before `until`, without those held out, have `FEWEST_HOURS`."""
+        """Return whether the days from `since` to before `until`, without those held out, have `FEWEST_HOURS`."""
         first = since + FIRST_LEARNED
         learned_from = self.residuals[:, first : until - _held_out(first, until)]
         return int(np.isfinite(learned_from).sum()) >= FEWEST_HOURS
@@ -431,7 +435,7 @@ class Learned:
         return cls(past, held_out, missed, booster, rehearsal)
 
     def forecast(self, day: int, level: float) -> Forecast:
-        """What it tells of a day of the panel (its place), or of the day after its last."""
+        """Return what it tells of a day of the panel (its place), or of the day after its last."""
         bands = Bands.calibrated(self.missed, (level,))
         median = _predicted(self.booster, self.past, day)
         return Forecast(
@@ -451,7 +455,7 @@ def _held_out(first: int, until: int) -> int:
 
 
 def _learn(past: Past, first: int, until: int, seed: int, name: str, recall: Recall) -> Any:
-    """A model as its text says, so that one that was kept tells the same as one that was not."""
+    """Return a model as its text says, so that one that was kept tells the same as one that was not."""
     import lightgbm
 
     def make() -> str:
@@ -468,7 +472,7 @@ def _learn(past: Past, first: int, until: int, seed: int, name: str, recall: Rec
 
 
 def _drawn(pairs: int, seed: int) -> Ints:
-    """All of so many pairs of sensor and day, or as many of them as may be learned from."""
+    """Return all of so many pairs of sensor and day, or as many of them as may be learned from."""
     most = MOST_HOURS // CLOCK_HOURS
     if pairs <= most:
         return np.arange(pairs)
@@ -502,7 +506,7 @@ def _hourly_mean(values: Floats) -> Floats:
 
 
 def _before(values: Floats, days: int) -> Floats:
-    """The mean of what is known of so many days before each day (axis 1)."""
+    """Return the mean of what is known of so many days before each day (axis 1)."""
     means = np.empty_like(values)
     for start in range(0, len(values), _AT_ONCE):
         some = values[start : start + _AT_ONCE]

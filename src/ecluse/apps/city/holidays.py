@@ -13,13 +13,13 @@ MOVING: Final = (1, 39, 50)
 
 
 def is_public_holiday(day: date) -> bool:
-    """Whether a day is one of the eleven public holidays of France."""
+    """Return whether a day is one of the eleven public holidays of France."""
     return day in public_holidays(day.year)
 
 
 @lru_cache(maxsize=256)
 def public_holidays(year: int) -> frozenset[date]:
-    """The public holidays of a year."""
+    """Return the public holidays of a year."""
     easter = easter_sunday(year)
     return frozenset(
         [date(year, month, day) for month, day in FIXED] + [easter + timedelta(days=n) for n in MOVING]

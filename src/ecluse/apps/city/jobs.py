@@ -157,17 +157,17 @@ def run_of(runtime: Runtime, user_id: str, run_id: str) -> Run:
 
 
 def day_id(run_id: str, day: date) -> str:
-    """The id of a day's job: fixed, so that a day is queued once however often its run is taken up."""
+    """Return the id of a day's job: fixed, so that a day is queued once however often its run is taken up."""
     return f"{run_id}-{day.isoformat()}"
 
 
 def forecast_id(run_id: str) -> str:
-    """The id of the job that forecasts the day after a run's days."""
+    """Return the id of the job that forecasts the day after a run's days."""
     return f"{run_id}-forecast"
 
 
 def _running(runtime: Runtime, user: User, subject: dict[str, Any]) -> str | None:
-    """The run with this subject that has a waiting or running job."""
+    """Return the run with this subject that has a waiting or running job."""
     for job in runtime.jobs.list(user.id, limit=1000, active=True):
         run_id = job.id if job.kind == PREPARE else job.subject.get("run") if job.kind == DAY else None
         found = None if run_id is None else runtime.jobs.get_many(user.id, [run_id]).get(run_id)
@@ -222,7 +222,7 @@ def _forecast(runtime: Runtime, task: Task, raw: str | None) -> None:
 
 @contextmanager
 def tracked(runtime: Runtime, task: Task, day: date) -> Iterator[Callable[[str, Learned], None]]:
-    """A run of the learning of a day's forecast, once there is something learned: its errors on days held out."""
+    """Yield a run of the learning of a day's forecast, once there is something learned: its errors on days held out."""
     from ecluse.apps.city.forecast import LEARNING_DAYS, PARAMETERS, TREES
 
     began, figures, kept = now(), dict[str, float](), list[tracking.Tracker]()
@@ -303,7 +303,7 @@ def _queue(runtime: Runtime, task: Task, days: Sequence[str], raw: str | None) -
 
 
 def _lacks_forecast(runtime: Runtime) -> bool:
-    """Whether the day after the last is not forecast, as where an earlier run's forecast failed."""
+    """Return whether the day after the last is not forecast, as where an earlier run's forecast failed."""
     from ecluse.apps.city import actions as workflows
     from ecluse.apps.city.days import latest_day
 

@@ -14,7 +14,9 @@ NOTHING: Final = 1e-12
 
 
 def rounded(value: float | None) -> float | None:
-    """A number with six significant digits; None for what is missing or no number, 0 for what is next to nothing."""
+    """Return a number with six significant digits; None for what is missing or no number, 0 for what is next to
+    nothing.
+    """
     if value is None or not math.isfinite(value):
         return None
     if abs(value) < NOTHING:
@@ -23,7 +25,7 @@ def rounded(value: float | None) -> float | None:
 
 
 def whole(value: float | None) -> int | None:
-    """The nearest whole number; None for what is missing or no number."""
+    """Return the nearest whole number; None for what is missing or no number."""
     return None if value is None or not math.isfinite(value) else round(value)
 
 
@@ -54,7 +56,7 @@ def whole_list(values: NDArray[Any]) -> Any:
 
 
 def degrees(value: float | None) -> float | None:
-    """A latitude or longitude with six decimals, a tenth of a metre."""
+    """Return a latitude or longitude with six decimals, a tenth of a metre."""
     return None if value is None or not math.isfinite(value) else round(value, 6)
 
 

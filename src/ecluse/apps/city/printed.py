@@ -48,7 +48,7 @@ class Stroke:
 
 
 def print_report(report: Body, arcs: Iterable[Body], lost_time: Mapping[int, float], language: str) -> str:
-    """The report as a whole HTML page. `arcs`: the reference; `lost_time`: arc → vehicle-hours lost that day."""
+    """Return the report as a whole HTML page. `arcs`: the reference; `lost_time`: arc → vehicle-hours lost that day."""
     language = language if language in LANGUAGES else "en"
     say = _words(language)
     template = _environment().get_template("report.html")
@@ -74,13 +74,13 @@ def print_report(report: Body, arcs: Iterable[Body], lost_time: Mapping[int, flo
 
 
 def street_of(one: Body, stretches: Mapping[int, str]) -> str:
-    """An arc of a list by its street and, as many arcs share one, from where to where it leads."""
+    """Return an arc of a list by its street and, as many arcs share one, from where to where it leads."""
     stretch = stretches.get(one["arc"], "")
     return f"{street_name(one['label'])}, {stretch}" if stretch else street_name(one["label"])
 
 
 def number(value: float | None, digits: int, language: str) -> str:
-    """A number as people of that language write it; a dash for what is not known."""
+    """Return a number as people of that language write it; a dash for what is not known."""
     if value is None:
         return "–"
     text = f"{abs(value):,.{digits}f}".replace(",", THIN)
@@ -115,7 +115,7 @@ class Chart:
 def draw_hours(
     values: Sequence[float | None] | None, usual: Mapping[str, Any] | None, scale: float
 ) -> Chart | None:
-    """A day's values by hour, times `scale`, on an axis from 0; None where nothing is known."""
+    """Return a day's values by hour, times `scale`, on an axis from 0; None where nothing is known."""
     known = [value for value in values or () if value is not None]
     if not values or not known:
         return None
@@ -160,7 +160,7 @@ def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
 
 
 def _step(highest: float) -> float:
-    """A round step that divides an axis into about four."""
+    """Return a round step that divides an axis into about four."""
     if highest <= 0:
         return 1.0
     size = math.pow(10, math.floor(math.log10(highest / 4)))
@@ -169,7 +169,7 @@ def _step(highest: float) -> float:
 
 
 def draw_map(arcs: Iterable[Body], lost_time: Mapping[int, float]) -> list[Stroke]:
-    """The arcs on a plane, the worst last. Their grade says where they stand among the arcs with lost time."""
+    """Return the arcs on a plane, the worst last. Their grade says where they stand among the arcs with lost time."""
     drawn = [arc for arc in arcs if arc.get("coordinates")]
     if not drawn:
         return []
@@ -227,7 +227,7 @@ def _french() -> dict[str, str]:
 
 
 def _words(language: str) -> Callable[[str], str]:
-    """The text itself in English; in French its translation, which every text of the template has."""
+    """Return the text itself in English; in French its translation, which every text of the template has."""
     if language == "en":
         return lambda text: text
     french = _french()

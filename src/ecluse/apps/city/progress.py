@@ -16,7 +16,7 @@ def unheard(fraction: float, message: str) -> None:
 
 
 def part_of(report: Report, begin: float, end: float) -> Report:
-    """The report of work that is the part from `begin` to `end` of what `report` tells of."""
+    """Return the report of work that is the part from `begin` to `end` of what `report` tells of."""
     return lambda fraction, message: report(begin + (end - begin) * fraction, message)
 
 

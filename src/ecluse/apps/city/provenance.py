@@ -36,7 +36,7 @@ _DATA: Final = ("api/", "batch/")
 
 
 def is_invented(store: ObjectStore) -> bool:
-    """Whether a raw store is marked as that of an invented city."""
+    """Return whether a raw store is marked as that of an invented city."""
     try:
         told = json.loads(store.get(MARKER))
     except (ObjectNotFound, ValueError):
@@ -45,7 +45,7 @@ def is_invented(store: ObjectStore) -> bool:
 
 
 def provenance_of(raw: Raw) -> bool:
-    """Whether what is read from here is invented; a store that does not answer is as its fallback.
+    """Return whether what is read from here is invented; a store that does not answer is as its fallback.
 
     Raises:
         MixedData: the store and its fallback are of different kinds.
@@ -70,12 +70,12 @@ def provenance_of(raw: Raw) -> bool:
 
 
 def is_of_sample(key: str) -> bool:
-    """Whether a file is one that the sample writes; to be asked of files of a marked store."""
+    """Return whether a file is one that the sample writes; to be asked of files of a marked store."""
     return key.rpartition("/")[2].partition(".")[0].endswith("-demo")
 
 
 def foreign_file(store: ObjectStore) -> str | None:
-    """A file of data in a raw store that the sample did not write."""
+    """Return a file of data in a raw store that the sample did not write."""
     found = (info.key for info in store.list() if info.key.startswith(_DATA) and not is_of_sample(info.key))
     return next(found, None)
 
@@ -99,7 +99,7 @@ def expect_unmixed_raw(store: ObjectStore) -> None:
 
 
 def invented_days(documents: Documents) -> set[date]:
-    """The days that were computed from invented data."""
+    """Return the days that were computed from invented data."""
     return {day for day, invented in _days(documents).items() if invented}
 
 
@@ -132,7 +132,7 @@ def expect_one_kind(documents: Documents, invented: bool) -> None:
 
 
 def is_invented_day(documents: Documents, mark: Body) -> bool:
-    """Whether a day was computed from invented data, by its mark or, where that says nothing, by its files."""
+    """Return whether a day was computed from invented data, by its mark or, where that says nothing, by its files."""
     if "invented" in mark:
         return bool(mark["invented"])
     key = ("metrics/quality", str(mark["date"]))
@@ -140,7 +140,7 @@ def is_invented_day(documents: Documents, mark: Body) -> bool:
 
 
 def _days(documents: Documents) -> Mapping[date, bool]:
-    """Every day → whether it is invented."""
+    """Return every day → whether it is invented."""
     marks = {one.key: one.body for one in documents.all(MARK)}
     silent = [key for key, mark in marks.items() if "invented" not in mark]
     found = documents.get_many([("metrics/quality", key) for key in silent]) if silent else {}
@@ -153,7 +153,7 @@ def _days(documents: Documents) -> Mapping[date, bool]:
 
 
 def _is_of_sample(quality: Body | None) -> bool:
-    """Whether all files that a day was made of, as its document on quality quotes them, are the sample's."""
+    """Return whether all files that a day was made of, as its document on quality quotes them, are the sample's."""
     sources: Iterable[Body | None] = ((quality or {}).get("sources") or {}).values()
     files = [file for one in sources if one for file in one.get("files") or ()]
     return bool(files) and all(is_of_sample(file) for file in files)

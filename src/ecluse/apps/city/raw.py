@@ -101,7 +101,7 @@ class RawFile:
         return unpacked
 
     def local(self, scratch: Path) -> Path:
-        """A file on this disk with its content, as stored: the original of a `file://` store, else a copy."""
+        """Return a file on this disk with its content, as stored: the original of a `file://` store, else a copy."""
         if (path := self.store.local_path(self.key)) is not None:
             return path
         destination = scratch / f"{self.fingerprint}-{self.key.rpartition('/')[2]}"
@@ -120,12 +120,12 @@ class Raw:
     _away: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
 
     def partition(self, feed: str, day: date) -> list[RawFile]:
-        """The files of one feed and one day of its partitions, in the order of their hours and names."""
+        """Return the files of one feed and one day of its partitions, in the order of their hours and names."""
         prefix = join_key("api", feed, f"dt={day.isoformat()}")
         return self._found(prefix, lambda key: key.endswith((".json", ".json.gz")))
 
     def days(self, feed: str | None = None) -> list[date]:
-        """The days that a feed, or any of them, has partitions for, in order."""
+        """Return the days that a feed, or any of them, has partitions for, in order."""
         found: set[date] = set()
         for store in self._places():
             feeds = [name.strip("/") for name in self._names(store, "api")] if feed is None else [feed]
@@ -136,7 +136,7 @@ class Raw:
         return sorted(found)
 
     def batch(self, *names: str, endings: tuple[str, ...] = (".csv", ".csv.gz", ".parquet")) -> list[RawFile]:
-        """The batch files whose name begins with one of `names`, oldest first: the later file wins."""
+        """Return the batch files whose name begins with one of `names`, oldest first: the later file wins."""
 
         def fits(key: str) -> bool:
             folder, _rest, name = key.rpartition("/")
@@ -191,13 +191,13 @@ def fingerprint_of(files: Sequence[RawFile]) -> str:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a file begins as gzip does."""
+    """Return whether a file begins as gzip does."""
     with path.open("rb") as file:
         return file.read(2) == b"\x1f\x8b"
 
 
 def _usable(listed: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
-    """What can be read by its key; another program may have written a name that no key of ours has."""
+    """Yield what can be read by its key; another program may have written a name that no key of ours has."""
     for info in listed:
         try:
             checked_key(info.key)

@@ -70,7 +70,7 @@ def zone_bodies(zones: pl.DataFrame) -> Iterator[tuple[str, Body]]:
 
 
 def simplified(shape: shapely.Geometry) -> shapely.Geometry:
-    """The shape with at most `CORNERS` corners; one that has no more stays as it is. Degrees."""
+    """Return the shape with at most `CORNERS` corners; one that has no more stays as it is. Degrees."""
     tolerance, found = 1e-5, shape
     while shapely.get_num_coordinates(found) > CORNERS and tolerance < 1:
         found = shapely.simplify(shape, tolerance, preserve_topology=True)

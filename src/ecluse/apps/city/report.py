@@ -47,7 +47,7 @@ class Headline:
 
 
 def make_report(city: str, day: LocalDay, found: Found, *, invented: bool = False) -> Body:
-    """The report as it is kept. `found`: kind of metrics → its document; `invented`: the city does not exist.
+    """Return the report as it is kept. `found`: kind of metrics → its document; `invented`: the city does not exist.
 
     What a day lacks is null or an empty list, and named in `quality.missing`.
     """
@@ -81,7 +81,9 @@ def make_report(city: str, day: LocalDay, found: Found, *, invented: bool = Fals
 
 
 def rests_on_few(traffic: Mapping[str, Any] | None) -> bool:
-    """Whether so few arcs report that a day's figures of the roads say little of the city. `traffic`: its metrics."""
+    """Return whether so few arcs report that a day's figures of the roads say little of the city. `traffic`: its
+    metrics.
+    """
     known = int((traffic or {}).get("arcs_known") or 0)
     reporting = int((traffic or {}).get("arcs_reporting") or 0)
     return 0 < reporting < FEW_ARCS * known
@@ -138,7 +140,7 @@ def _alert(alert: Body) -> Body:
 
 
 def _bottlenecks(found: Found) -> Body | None:
-    """The ranking of the weeks up to the day, over days of its kind."""
+    """Return the ranking of the weeks up to the day, over days of its kind."""
     body = found.get("bottlenecks")
     if body is None:
         return None
@@ -191,7 +193,7 @@ def _weather(found: Found) -> Body | None:
 
 
 def _quality(found: Found) -> Body:
-    """What was missing or set aside, and what was read from a local copy."""
+    """Return what was missing or set aside, and what was read from a local copy."""
     quality = found.get("quality", {})
     sources = {name: told for name, told in (quality.get("sources") or {}).items() if told}
     return {
@@ -239,7 +241,7 @@ class Row:
 
 
 def tidy_rows(report: Body) -> list[Row]:
-    """Every figure of a report, one per row: section, rank, id, name, metric, value, unit."""
+    """Return every figure of a report, one per row: section, rank, id, name, metric, value, unit."""
     return [
         *_provenance(report),
         *_single_figures(report),
@@ -251,7 +253,7 @@ def tidy_rows(report: Body) -> list[Row]:
 
 
 def tidy_csv(report: Body) -> str:
-    """The tidy table as CSV; no text of it is one that a spreadsheet would run as a formula."""
+    """Return the tidy table as CSV; no text of it is one that a spreadsheet would run as a formula."""
     rows = tidy_rows(report)
     cells = {name: [_cell(getattr(row, name)) for row in rows] for name in COLUMNS}
     return neutralise_formulas(pl.DataFrame(cells, schema=dict.fromkeys(COLUMNS, pl.String()))).write_csv()

@@ -35,7 +35,7 @@ class Network:
     longitude: Floats
 
     def places(self, ids: NDArray[Any]) -> NDArray[np.int64]:
-        """Where each arc stands; every one of `ids` must be known."""
+        """Return where each arc stands; every one of `ids` must be known."""
         return np.searchsorted(self.ids, ids).astype(np.int64)
 
 
@@ -73,7 +73,7 @@ class RoadHours:
 
 
 def network_of(arcs: pl.DataFrame, roads: pl.DataFrame) -> Network:
-    """The arcs of the reference and of the rows, in the order of their ids."""
+    """Return the arcs of the reference and of the rows, in the order of their ids."""
     ids = pl.concat([arcs["arc"], roads["arc"].unique()]).unique().sort()
     table = ids.to_frame("arc").join(arcs, on="arc", how="left", maintain_order="left")
     return Network(
@@ -87,7 +87,7 @@ def network_of(arcs: pl.DataFrame, roads: pl.DataFrame) -> Network:
 
 
 def road_hours(roads: pl.DataFrame, network: Network, day: LocalDay, thresholds: Thresholds) -> RoadHours:
-    """The grid of one day from rows that may hold other days too."""
+    """Return the grid of one day from rows that may hold other days too."""
     rows = roads.filter(pl.col("at").is_between(day.begin, day.end, closed="left"))
     hour = ((rows["at"] - day.begin).dt.total_seconds() // 3600).to_numpy().astype(np.int64)
     at = (network.places(rows["arc"].to_numpy()), hour)
@@ -141,13 +141,13 @@ def grid(shape: tuple[int, int], at: tuple[Any, Any], values: Floats) -> Floats:
 
 
 def total(values: NDArray[Any], axis: int | None = None) -> Any:
-    """The sum of what is known; NaN where nothing is."""
+    """Return the sum of what is known; NaN where nothing is."""
     known = ~np.isnan(values)
     return np.where(known.any(axis=axis), np.nansum(values, axis=axis), np.nan)
 
 
 def mean(values: NDArray[Any], axis: int | None = None) -> Any:
-    """The mean of what is known; NaN where nothing is."""
+    """Return the mean of what is known; NaN where nothing is."""
     count = (~np.isnan(values)).sum(axis=axis)
     return np.where(count > 0, np.nansum(values, axis=axis) / np.maximum(count, 1), np.nan)
 

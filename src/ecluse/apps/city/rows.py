@@ -31,7 +31,7 @@ def hand_over(transaction: Transaction, user_id: str, heir_id: str) -> None:
 
 
 def remove_schedule(transaction: Transaction, name: str) -> bool:
-    """Whether there was one."""
+    """Return whether there was one."""
     row = schedule_of(transaction, name)
     if row is not None:
         transaction.delete(row)

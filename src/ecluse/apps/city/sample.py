@@ -45,7 +45,7 @@ def run_sample(runtime: Runtime, task: Task, days: int, arcs: int) -> None:
 
 
 def run_of(job_id: str) -> str:
-    """The id of the run that a sample's job queues."""
+    """Return the id of the run that a sample's job queues."""
     return f"{job_id}-run"
 
 

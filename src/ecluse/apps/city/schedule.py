@@ -142,7 +142,7 @@ def find_schedule(runtime: Runtime) -> DailyRun | None:
 
 
 def standing(runtime: Runtime, moment: datetime | None = None) -> Standing | None:
-    """How the schedule stands now; None where there is none."""
+    """Return how the schedule stands now; None where there is none."""
     daily = find_schedule(runtime)
     if daily is None:
         return None
@@ -185,7 +185,7 @@ def queue_due(runtime: Runtime, moment: datetime | None = None) -> int:
 
 
 def attempt_id(day: date, attempt: int) -> str:
-    """The id of the job that computes a day for the n-th time, from 0."""
+    """Return the id of the job that computes a day for the n-th time, from 0."""
     return f"city-{day.isoformat()}" + (f"-{attempt}" if attempt else "")
 
 
@@ -200,7 +200,7 @@ def _is_wanted(attempts: list[Job], moment: datetime) -> bool:
 
 
 def _missing(runtime: Runtime, days: list[date]) -> list[date]:
-    """Those of these days (in order) that were not computed."""
+    """Return those of these days (in order) that were not computed."""
     from ecluse.apps.city.days import MARK
 
     if not days:
@@ -211,7 +211,7 @@ def _missing(runtime: Runtime, days: list[date]) -> list[date]:
 
 
 def _attempts(runtime: Runtime, days: Iterable[date]) -> dict[date, list[Job]]:
-    """The scheduled jobs of each day, in order."""
+    """Return the scheduled jobs of each day, in order."""
     wanted = {day: [attempt_id(day, n) for n in range(ATTEMPTS)] for day in days}
     found = runtime.jobs.get_many(None, [one for ids in wanted.values() for one in ids])
     return {day: [found[one] for one in ids if one in found] for day, ids in wanted.items()}

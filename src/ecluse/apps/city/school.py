@@ -41,7 +41,7 @@ HOLIDAYS: Final = (
 
 
 def is_school_holiday(day: date) -> bool | None:
-    """Whether a day lies in the school holidays; None where the table does not reach."""
+    """Return whether a day lies in the school holidays; None where the table does not reach."""
     if not FIRST <= day <= LAST:
         return None
     return any(first <= day <= last for first, last in HOLIDAYS)

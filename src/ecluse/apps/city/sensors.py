@@ -44,7 +44,7 @@ class SensorDay:
 
 
 def failing_sensors(day: SensorDay, thresholds: Thresholds) -> list[dict[str, Any]]:
-    """The sensors that fail, by reason; each once, for the first reason of `REASONS` that holds. A closed one is not
+    """Return the sensors that fail, by reason: each once, for the first of `REASONS` that holds. A closed one is not
     silent: nothing is expected of it.
 
     impossible: a value that cannot be; constant: the same count, at least `constant_least`, for `constant_hours`

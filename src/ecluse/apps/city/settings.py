@@ -56,7 +56,7 @@ def read(env: Mapping[str, str]) -> CitySettings:
 
 
 def _idfm_key(told: str) -> Secret | None:
-    """A key that a header can carry, or none; one that cannot would stand in the message of the fault."""
+    """Return a key that a header can carry, or none; one that cannot would stand in the message of the fault."""
     key = told.strip()
     if not fits_a_header(key):
         raise SettingsError("IDFM_API_KEY holds blanks or characters that no key has. Copy it again.")
@@ -100,7 +100,7 @@ def _fallback_url(env: Mapping[str, str]) -> str | None:
 
 
 def _tiles_url(env: Mapping[str, str]) -> str | None:
-    """The address of the tiles; it may carry a key, so that no message repeats it."""
+    """Return the address of the tiles; it may carry a key, so that no message repeats it."""
     url = env.get("ECLUSE_MAP_TILES_URL")
     if url is None:
         return None

@@ -42,7 +42,7 @@ _AXIS: Final = re.compile(
 
 
 def kind_of_road(label: str) -> Kind:
-    """What kind of road an arc's label names: the ring, an axis, or a street."""
+    """Return what kind of road an arc's label names: the ring, an axis, or a street."""
     plain = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode().casefold()
     words = " ".join(re.split(r"[^a-z0-9]+", plain)).strip()
     if _RING.search(words):
@@ -51,7 +51,7 @@ def kind_of_road(label: str) -> Kind:
 
 
 def free_flow_speeds(labels: Iterable[str | None], day: date, thresholds: Thresholds) -> NDArray[np.float64]:
-    """The speed in km/h at which traffic moves on each road when nothing holds it."""
+    """Return the speed in km/h at which traffic moves on each road when nothing holds it."""
     ring = thresholds.speed_ring if day >= RING_SLOWED else thresholds.speed_ring_before
     street = thresholds.speed_street if day >= STREETS_SLOWED else thresholds.speed_axis
     speeds = {"ring": ring, "axis": thresholds.speed_axis, "street": street}
@@ -59,7 +59,7 @@ def free_flow_speeds(labels: Iterable[str | None], day: date, thresholds: Thresh
 
 
 def speed(occupancy: NDArray[Any], free: NDArray[Any], thresholds: Thresholds) -> NDArray[np.float64]:
-    """The speed in km/h at an occupancy in percent; never below the floor, nor above the free-flow speed."""
+    """Return the speed in km/h at an occupancy in percent; never below the floor, nor above the free-flow speed."""
     curve = free * np.exp(-occupancy / thresholds.capacity_occupancy)
     result: NDArray[np.float64] = np.minimum(np.maximum(curve, thresholds.speed_floor), free)
     return result

@@ -11,7 +11,7 @@ UNNAMED: Final = "…"
 
 
 def street_name(label: str | None) -> str:
-    """A label of the source as people read it: `Av_Champs_Elysees` has words."""
+    """Return a label of the source as people read it: `Av_Champs_Elysees` has words."""
     return (label or "").replace("_", " ").strip() or "–"
 
 

@@ -113,7 +113,7 @@ class Thresholds:
 
     @classmethod
     def changed(cls, values: Mapping[str, float]) -> Self:
-        """The defaults, but for `values`.
+        """Return the defaults, but for `values`.
 
         Raises:
             SettingsError: a name is not one of them, or a value that must be positive is not.

@@ -18,5 +18,5 @@ MODES: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def mode_in(language: str, mode: str | None) -> str | None:
-    """A mode of transit as a reader of that language calls it; one that is not known, as it stands."""
+    """Return a mode of transit as a reader of that language calls it; one that is not known, as it stands."""
     return MODES.get(mode, (mode, mode))[language == "fr"] if mode else mode

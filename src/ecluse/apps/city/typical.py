@@ -90,19 +90,19 @@ class Panel:
         return {sensor: n for n, sensor in enumerate(self.sensors)}
 
     def index(self, day: date) -> int | None:
-        """The place of a date on the second axis; None outside the panel."""
+        """Return the place of a date on the second axis; None outside the panel."""
         n = (day - self.first).days
         return n if 0 <= n < self.values.shape[1] else None
 
     def of(self, day: date) -> Floats:
-        """The values of one date, (sensors, 24); NaN outside the panel."""
+        """Return the values of one date, (sensors, 24); NaN outside the panel."""
         n = self.index(day)
         if n is None:
             return np.full((len(self.sensors), CLOCK_HOURS), np.nan, np.float32)
         return self.values[:, n]
 
     def until(self, day: date) -> Panel:
-        """The days before `day` alone."""
+        """Return the days before `day` alone."""
         return Panel(self.sensors, self.first, self.values[:, : max((day - self.first).days, 0)])
 
 
@@ -131,7 +131,7 @@ class Usual:
         return {sensor: n for n, sensor in enumerate(self.sensors)}
 
     def verdicts(self, values: Floats) -> list[Verdict]:
-        """One verdict per sensor on its values of the date, (sensors, 24), such as `panel.of(usual.date)`."""
+        """Return one verdict per sensor on its values of the date, (sensors, 24), such as `panel.of(usual.date)`."""
         return [VERDICTS[code] for code in self._judge.codes(values - self.median)]
 
     def as_far(self, row: int, hours: Sequence[int], values: NDArray[np.float64]) -> tuple[int, int]:
@@ -153,7 +153,7 @@ class Usual:
         return {name: known(values[hours]) for name, values in found.items()}
 
     def totals(self) -> Floats:
-        """The typical total of the day, (sensors,): the sum over the hours that have a typical value."""
+        """Return the typical total of the day, (sensors,): the sum over the hours that have a typical value."""
         return _nansum(self.median)
 
 
@@ -172,7 +172,7 @@ def panel_of(
     sensor: str = "arc",
     sensors: Sequence[Any] | None = None,
 ) -> Panel:
-    """The column `value` of a curated frame as a panel of the days from `first` to `last`, both included.
+    """Return the column `value` of a curated frame as a panel of the days from `first` to `last`, both included.
 
     `rows` has the columns `sensor`, `at` (start of the hour, UTC) and `value`. Other days are left out, as are
     sensors not among `sensors` (in order; without them: those of the frame).
@@ -197,7 +197,7 @@ def usual_days(
     floor: float = 0.0,
     ceiling: float | None = None,
 ) -> Usual:
-    """What is usual on `day` for every sensor of a panel. Only days before it are looked at.
+    """Return what is usual on `day` for every sensor of a panel. Only days before it are looked at.
 
     `floor`, `ceiling`: no band goes beyond (flows and counts are never negative, no occupancy is above 100 %). The
     band wants `WEEKS` × 7 + `CALIBRATION_DAYS` days of history, and is narrower in what it rests on with less.
@@ -228,7 +228,7 @@ def usual_days(
 
 
 def typical_days(panel: Panel, targets: Sequence[date]) -> tuple[Floats, NDArray[np.int64]]:
-    """The typical day of each date from the days of the panel before it.
+    """Return the typical day of each date from the days of the panel before it.
 
     Returns (sensors, dates, 24) float32, NaN where fewer than `FEWEST` days are known at that hour, and
     (sensors, dates) how many days each rests on.
@@ -250,7 +250,7 @@ def typical_days(panel: Panel, targets: Sequence[date]) -> tuple[Floats, NDArray
 
 
 def totals(panel: Panel, groups: Mapping[Any, Sequence[Any]] | None = None) -> Panel:
-    """The sum over all sensors (named "all"), or over the sensors of each group, as a panel.
+    """Return the sum over all sensors (named "all"), or over the sensors of each group, as a panel.
 
     An hour is NaN where fewer report than `REPORTING_SHARE` of as many as usually do.
     """
@@ -268,12 +268,12 @@ def totals(panel: Panel, groups: Mapping[Any, Sequence[Any]] | None = None) -> P
 
 
 def usual_of_total(panel: Panel, day: date, groups: Mapping[Any, Sequence[Any]] | None = None) -> Usual:
-    """What is usual on `day` for the total of all sensors (named "all"), or of each group, by hour."""
+    """Return what is usual on `day` for the total of all sensors (named "all"), or of each group, by hour."""
     return usual_days(totals(panel.until(day), groups), day)
 
 
 def counts_as_sunday(day: date) -> bool:
-    """Whether traffic of a day is compared with that of Sundays: it is one, or a public holiday."""
+    """Return whether traffic of a day is compared with that of Sundays: it is one, or a public holiday."""
     return day.weekday() == _SUNDAY or is_public_holiday(day)
 
 
@@ -281,7 +281,7 @@ def counts_as_sunday(day: date) -> bool:
 
 
 def like_days(day: date) -> list[date]:
-    """The dates whose values tell of `day`, latest first."""
+    """Return the dates whose values tell of `day`, latest first."""
     sunday = counts_as_sunday(day)
     back = 1 + (day.weekday() - (_SUNDAY if sunday else day.weekday()) - 1) % 7
     dates = [day - timedelta(days=back + 7 * n) for n in range(WEEKS)]
@@ -376,7 +376,8 @@ def _blocks(scores: Floats, hours: int) -> Floats:
 
 
 def _tails(scores: Floats, tail: float) -> tuple[Floats, Floats]:
-    """What a share of `tail` of the scores along the last axis is below, and above; NaN where too few are known.
+    """Return what a share of `tail` of the scores along the last axis is below, and above; NaN where too few are
+    known.
 
     The place among n ordered scores is `tail` (n + 1), between two of them in proportion.
     """
@@ -444,13 +445,15 @@ class _Judge:
 
 
 def _total(residuals: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """The sum of the differences over the hours (last axis), and whether there are enough of them."""
+    """Return the sum of the differences over the hours (last axis), and whether there are enough of them."""
     is_there = residuals == residuals
     return np.where(is_there, residuals, np.float32(0)).sum(axis=-1), is_there.sum(axis=-1) >= FEWEST_HOURS
 
 
 def _distance(scores: Floats) -> Floats:
-    """How far the hours (last axis) lie out on average, none of them more than `FARTHEST`; 0 where none is known."""
+    """Return how far the hours (last axis) lie out on average, none of them more than `FARTHEST`; 0 where none is
+    known.
+    """
     is_there = scores == scores
     size = np.minimum(np.abs(np.where(is_there, scores, np.float32(0))), np.float32(FARTHEST))
     return np.asarray(size.sum(axis=-1) / np.maximum(is_there.sum(axis=-1), 1), np.float32)
@@ -463,14 +466,14 @@ def _ratio(difference: Floats, scale: Floats) -> Floats:
 
 
 def _mean_known(values: Floats) -> Floats:
-    """The mean over the last axis of what is known; NaN where nothing is."""
+    """Return the mean over the last axis of what is known; NaN where nothing is."""
     is_there = np.isfinite(values)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(is_there, values, 0).sum(axis=-1) / is_there.sum(axis=-1), np.float32)
 
 
 def _ranks(ordered: Floats, values: Floats) -> Floats:
-    """Which share of the ordered values is smaller."""
+    """Return which share of the ordered values is smaller."""
     places = np.searchsorted(ordered, values, side="left")
     return np.asarray(places / np.float64(max(len(ordered), 1)), np.float32)
 
@@ -479,7 +482,7 @@ def _ranks(ordered: Floats, values: Floats) -> Floats:
 
 
 def _codes(column: pl.Series, names: tuple[Any, ...]) -> NDArray[np.int64]:
-    """The place of each row's sensor among `names`, or `len(names)`. Rows of one sensor tend to be together."""
+    """Return the place of each row's sensor among `names`, or `len(names)`. Rows of one sensor tend to be together."""
     runs = column.rle().struct.unnest()
     place = {name: n for n, name in enumerate(names)}
     codes = np.fromiter((place.get(one, len(names)) for one in runs["value"]), np.int64, runs.height)

@@ -49,32 +49,32 @@ class SetSummary:
 
 
 def make_set(runtime: Runtime, user_id: str, name: str) -> ImageSet:
-    """The user's set of this name, made unless it is there.
+    """Return the user's set of this name, made unless it is there.
 
     Raises:
         InvalidInput: it cannot be a name.
     """
-    wanted = checked_set_name(name)
+    checked_name = checked_set_name(name)
     with runtime.catalog.write() as transaction:
-        found = images.set_named(transaction, user_id, wanted)
-        if found is not None:
-            return found
-        row = ImageSet(id=new_id(), user_id=user_id, name=wanted, created_at=now())
-        audit.record(transaction, user_id, "images.set", wanted)
+        existing = images.set_named(transaction, user_id, checked_name)
+        if existing is not None:
+            return existing
+        row = ImageSet(id=new_id(), user_id=user_id, name=checked_name, created_at=now())
+        audit.record(transaction, user_id, "images.set", checked_name)
         return images.add_set(transaction, row)
 
 
 def find_set(runtime: Runtime, user_id: str, name: str | None = None) -> ImageSet:
-    """The user's set by its name or id; without one, that which images were imported into last.
+    """Return the user's set by its name or id; without one, that which images were imported into last.
 
     Raises:
         NotFound: there is none, or it is someone else's.
     """
     with runtime.catalog.read() as transaction:
         if name is not None:
-            wanted = unicodedata.normalize("NFC", name).strip()
-            return images.set_named(transaction, user_id, wanted) or images.set_of(
-                transaction, user_id, wanted
+            normalised = unicodedata.normalize("NFC", name).strip()
+            return images.set_named(transaction, user_id, normalised) or images.set_of(
+                transaction, user_id, normalised
             )
         newest = images.newest_set(transaction, user_id)
     if newest is None:
@@ -85,7 +85,7 @@ def find_set(runtime: Runtime, user_id: str, name: str | None = None) -> ImageSe
 
 
 def list_sets(runtime: Runtime, user_id: str, *, limit: int = 200, offset: int = 0) -> list[SetSummary]:
-    """The user's sets with what they hold, that which was imported last first."""
+    """Return the user's sets with what they hold, that which was imported last first."""
     with runtime.catalog.read() as transaction:
         rows = images.list_sets(transaction, user_id, limit=limit, offset=offset)
         ids = [row.id for row in rows]
@@ -130,11 +130,11 @@ def remove_set(runtime: Runtime, user_id: str, set_id: str) -> int:
 
 def relabel(runtime: Runtime, user_id: str, set_id: str, image_ids: Collection[str], label: str) -> int:
     """Give images another label; how many changed. Which split an image is in does not change."""
-    wanted = checked_label(label)
+    new_label = checked_label(label)
     with runtime.catalog.write() as transaction:
         row = images.set_of(transaction, user_id, set_id)
-        changed = images.set_label(transaction, user_id, row.id, image_ids, wanted)
-        audit.record(transaction, user_id, "images.relabel", row.name, label=wanted, images=changed)
+        changed = images.set_label(transaction, user_id, row.id, image_ids, new_label)
+        audit.record(transaction, user_id, "images.relabel", row.name, label=new_label, images=changed)
     return changed
 
 
@@ -154,7 +154,7 @@ def set_state(
 
 
 def checked_label(label: str) -> str:
-    """A label as it is kept: trimmed, in NFC.
+    """Return a label as it is kept: trimmed, in NFC.
 
     Raises:
         InvalidInput: it is empty, too long, or holds a slash or a control character.
@@ -163,7 +163,7 @@ def checked_label(label: str) -> str:
 
 
 def checked_set_name(name: str) -> str:
-    """The name of a set as it is kept; raises as `checked_label` does."""
+    """Return the name of a set as it is kept; raises as `checked_label` does."""
     return _checked_words(name, is_label=False)
 
 
@@ -189,7 +189,7 @@ def _checked_words(text: str, *, is_label: bool) -> str:
 
 
 def images_prefix(user_id: str, set_id: str) -> str:
-    """Where the images of a set lie in the store of the images."""
+    """Return where the images of a set lie in the store of the images."""
     return join_key("user_data", user_id, "images", set_id)
 
 
@@ -197,7 +197,7 @@ def images_prefix(user_id: str, set_id: str) -> str:
 
 
 def new_staging(runtime: Runtime, user_id: str) -> str:
-    """The address of a new folder for files that are uploaded to be imported; give it to `stage`."""
+    """Return the address of a new folder for files that are uploaded to be imported; give it to `stage`."""
     runtime.catalog.expect_open()  # files are kept before a row is written
     return runtime.data.url_of(join_key(uploads_prefix(user_id), f"images_{new_id()}"))
 
@@ -233,7 +233,7 @@ def start_import(
     from ecluse.apps.plants.sources.stores import importable
 
     row = find_set(runtime, user_id, set_id)
-    given = None if label is None or not label.strip() else checked_label(label)
+    chosen_label = None if label is None or not label.strip() else checked_label(label)
     if not source.staged:
         importable(runtime, user_id, source.url, at_terminal=source.at_terminal)
     if is_importing(runtime, row):
@@ -243,7 +243,7 @@ def start_import(
     if row.staged_url is not None:
         remove_staged(runtime, row.staged_url)
     job_id = new_id()
-    subject = {"set_id": row.id, "source": asdict(source), "label": given}
+    subject = {"set_id": row.id, "source": asdict(source), "label": chosen_label}
     with runtime.catalog.write() as transaction:
         images.set_job(transaction, row.id, job_id, staged=source.url if source.staged else None)
         audit.record(transaction, user_id, "images.import", row.name, source=source.name)
@@ -254,7 +254,7 @@ def start_import(
 
 
 def is_importing(runtime: Runtime, row: ImageSet) -> bool:
-    """Whether the last job of a set is an import that goes on."""
+    """Return whether the last job of a set is an import that goes on."""
     if row.job_id is None:
         return False
     try:

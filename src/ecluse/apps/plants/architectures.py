@@ -75,7 +75,7 @@ class Network:
     multiple: int = 32
 
     def convolutions(self) -> Iterator[Convolution]:
-        """Each of them, from the image on."""
+        """Yield each of them, from the image on."""
         yield self.stem
         for block in self.blocks:
             yield from block.steps
@@ -85,19 +85,19 @@ class Network:
             yield self.head
 
     def shapes(self, labels: int) -> dict[str, tuple[int, ...]]:
-        """The shape of each entry of a state, by name."""
-        found: dict[str, tuple[int, ...]] = {}
-        for one in self.convolutions():
-            found[f"{one.name}.weight"] = one.shape
+        """Return the shape of each entry of a state, by name."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for convolution in self.convolutions():
+            shapes[f"{convolution.name}.weight"] = convolution.shape
             for entry in ("weight", "bias", "running_mean", "running_var"):
-                found[f"{one.norm}.{entry}"] = (one.outputs,)
-        found[f"{CLASSIFIER}.weight"] = (labels, self.features)
-        found[f"{CLASSIFIER}.bias"] = (labels,)
-        return found
+                shapes[f"{convolution.norm}.{entry}"] = (convolution.outputs,)
+        shapes[f"{CLASSIFIER}.weight"] = (labels, self.features)
+        shapes[f"{CLASSIFIER}.bias"] = (labels,)
+        return shapes
 
 
 def network(name: str, width: int | None = None) -> Network:
-    """The table of an architecture; `width` makes a ResNet18 of fewer channels.
+    """Return the table of an architecture; `width` makes a ResNet18 of fewer channels.
 
     Raises:
         InvalidInput: there is none of this name.

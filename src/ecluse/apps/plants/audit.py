@@ -85,12 +85,12 @@ def queue_audit(runtime: Runtime, row: ImageSet) -> str:
 
 
 def findings_of(runtime: Runtime, user_id: str, set_id: str) -> Findings:
-    """What is known of a set now; relabelled and excluded images count no more for what they were."""
+    """Return what is known of a set now; relabelled and excluded images count no more for what they were."""
     with runtime.catalog.read() as transaction:
         images.set_of(transaction, user_id, set_id)
         near, contested, suspects = (
-            images.count_images(transaction, user_id, set_id, wanted)
-            for wanted in (
+            images.count_images(transaction, user_id, set_id, filter_)
+            for filter_ in (
                 Filter(states=("valid",), duplicates=True),
                 Filter(states=("valid",), contested=True),
                 Filter(states=("valid",), suspects=True),
@@ -101,7 +101,7 @@ def findings_of(runtime: Runtime, user_id: str, set_id: str) -> Findings:
 
 
 def balance_warnings(counts: Mapping[str, int]) -> tuple[str, ...]:
-    """What is doubtful in the numbers of images of each label, as sentences."""
+    """Return what is doubtful in the numbers of images of each label, as sentences."""
     if len(counts) < 2:
         return (
             _(
@@ -109,7 +109,7 @@ def balance_warnings(counts: Mapping[str, int]) -> tuple[str, ...]:
                 count=len(counts),
             ),
         )
-    found = [
+    warnings = [
         _(
             "Label %(name)s has only %(count)s images; from fewer than %(total)s little is learned.",
             name=label,
@@ -120,11 +120,11 @@ def balance_warnings(counts: Mapping[str, int]) -> tuple[str, ...]:
         if count < FEW
     ]
     largest, smallest = (
-        max(counts, key=lambda one: (counts[one], one)),
-        min(counts, key=lambda one: (counts[one], one)),
+        max(counts, key=lambda label: (counts[label], label)),
+        min(counts, key=lambda label: (counts[label], label)),
     )
     if counts[largest] > UNEVEN * counts[smallest]:
-        found.append(
+        warnings.append(
             _(
                 "Label %(name)s has %(count)s images and label %(word)s %(number)s: a classifier may "
                 "favour the first. Import more of the second.",
@@ -134,4 +134,4 @@ def balance_warnings(counts: Mapping[str, int]) -> tuple[str, ...]:
                 number=counts[smallest],
             )
         )
-    return tuple(found)
+    return tuple(warnings)

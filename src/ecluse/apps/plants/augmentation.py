@@ -46,7 +46,7 @@ class Augmentation:
     def _look(
         self, width: int, height: int, crop: int, draw: np.random.Generator
     ) -> tuple[float, float, float, float, float, float]:
-        """Where in the image each pixel of the square comes from: crop, stretch, turn and mirror at once."""
+        """Return where in the image each pixel of the square comes from: crop, stretch, turn and mirror at once."""
         part = width * height * draw.uniform(self.area, 1.0)
         aspect = math.exp(draw.uniform(-1.0, 1.0) * math.log(self.stretch))
         across, down = min(math.sqrt(part * aspect), width), min(math.sqrt(part / aspect), height)
@@ -72,7 +72,7 @@ class Augmentation:
 
 
 def draw_for(seed: int, epoch: int, sha256: str) -> np.random.Generator:
-    """The chances of one image in one epoch, whatever was drawn before."""
+    """Yield the chances of one image in one epoch, whatever was drawn before."""
     return np.random.default_rng([seed % 2**64, epoch, int(sha256[:16], 16)])
 
 

@@ -30,9 +30,9 @@ Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
 class Pictures:
     """Images as a network sees them: to learn from, each time a little different, or to measure on."""
 
-    def __init__(self, transform: Transform, augmentation: Augmentation, kept: int = KEPT) -> None:
+    def __init__(self, transform: Transform, augmentation: Augmentation, cache_size: int = KEPT) -> None:
         self.transform, self.augmentation = transform, augmentation
-        self._room = kept
+        self._room = cache_size
         self._held: dict[tuple[str, bool], Image.Image] = {}
         self._lock = threading.Lock()
 
@@ -47,9 +47,9 @@ class Pictures:
 
     def _image(self, example: Example, *, whole: bool) -> Image.Image:
         """Decoded and made smaller: the whole image, or the square that serving looks at."""
-        known = self._held.get((example.sha256, whole))
-        if known is not None:
-            return known
+        cached = self._held.get((example.sha256, whole))
+        if cached is not None:
+            return cached
         try:
             image = read_picture(example.read(), side=self.transform.resize).image
         except UnreadableImage as error:
@@ -75,7 +75,7 @@ def _shrunk(image: Image.Image, side: int) -> Image.Image:
 
 
 def batches(load: Loader, groups: Sequence[Sequence[Example]], threads: int) -> Generator[Batch, None, None]:
-    """Each group as its images (n, 3, crop, crop) float32 and labels (n,) int64, loaded by threads, in order."""
+    """Yield each group as its images (n, 3, crop, crop) float32 and labels (n,) int64, loaded by threads, in order."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="images")
     waiting: deque[tuple[Sequence[Example], list[Future[NDArray[np.float32]]]]] = deque()
     try:

@@ -9,8 +9,8 @@ import time
 from functools import cached_property
 from typing import Final
 
+from ecluse.apps.plants.array_cache import ArrayCache, machine_cache
 from ecluse.apps.plants.recipe import Epoch
-from ecluse.apps.plants.seen import Seen, seen_in
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog.tables import Run
 from ecluse.checkpoints import Checkpoints, checkpoints_of
@@ -37,8 +37,8 @@ _NAMED: Final = re.compile(r"(?P<digest>[0-9a-f]{64})\.safetensors")
 logger = logging.getLogger(__name__)
 
 
-class RunTeaching:
-    """The `Teaching` of a recipe that learns in a job; `start` to `end` is its share of the job.
+class RunCallbacks:
+    """The `Callbacks` of a recipe that learns in a job; `start` to `end` is its share of the job.
 
     A checkpoint is named by its digest, and the run's row says which one counts: it is replaced at once or not
     at all. A store or catalog that is away costs a checkpoint, not the training; the next epoch makes up for it.
@@ -63,8 +63,8 @@ class RunTeaching:
         self._untold.append(epoch)
         try:
             with self._runtime.catalog.write() as transaction:
-                for one in self._untold:
-                    log_epoch(transaction, self._run.id, one)
+                for unlogged in self._untold:
+                    log_epoch(transaction, self._run.id, unlogged)
         except CatalogUnavailable as away:
             logger.warning("Epoch %s of run %s is noted later: %s", epoch.epoch, self._run.id, away)
         else:
@@ -109,12 +109,12 @@ class RunTeaching:
             return None
         return data
 
-    def seen(self, meaning: str) -> Seen:
-        return seen_in(self._runtime, meaning, self._checkpoints)
+    def cache(self, meaning: str) -> ArrayCache:
+        return machine_cache(self._runtime, meaning, self._checkpoints)
 
-    def seen_in_job(self, meaning: str) -> Seen:
-        """The same of what no other job can use, as what this very classifier says of images."""
-        return Seen(meaning, checkpoints=self._checkpoints)
+    def job_cache(self, meaning: str) -> ArrayCache:
+        """Return the same of what no other job can use, as what this very classifier says of images."""
+        return ArrayCache(meaning, checkpoints=self._checkpoints)
 
     def _note_folder(self) -> None:
         """Name the folder before the first checkpoint is there, so that it is removed whenever this process dies."""
@@ -135,8 +135,8 @@ class RunTeaching:
 def log_epoch(transaction: Transaction, run_id: str, epoch: Epoch) -> None:
     """Keep the metrics of an epoch, as often as it is told."""
     values = {name: getattr(epoch, name) for name in METRICS}
-    told = {name: value for name, value in values.items() if value is not None}
-    runs.log_metrics(transaction, run_id, epoch.epoch, told)
+    metrics = {name: value for name, value in values.items() if value is not None}
+    runs.log_metrics(transaction, run_id, epoch.epoch, metrics)
 
 
 def remove_checkpoint(runtime: Runtime, run: Run) -> None:

@@ -15,7 +15,7 @@ _LEARNED = {
 
 
 def model_card(report: Mapping[str, Any]) -> str:
-    """The card in Markdown, from the content of `metrics.json`."""
+    """Return the card in Markdown, from the content of `metrics.json`."""
     labels = ", ".join(f"`{label}`" for label in report["labels"])
     sections = [
         f"# Classifier of images: {len(report['labels'])} labels",
@@ -64,11 +64,11 @@ def _figures(report: Mapping[str, Any]) -> str:
 
 def _classes(report: Mapping[str, Any]) -> str:
     lines = ["| label | precision | recall | F1 |", "|---|---|---|---:|"]
-    for one in report["classes"]:
-        f1 = "–" if one["f1"] is None else f"{one['f1']:.3f}"
-        precision = _share(one["precision"], one["precision_interval"])
-        recall = _share(one["recall"], one["recall_interval"])
-        lines.append(f"| {_cell(one['label'])} | {precision} | {recall} | {f1} |")
+    for class_ in report["classes"]:
+        f1 = "–" if class_["f1"] is None else f"{class_['f1']:.3f}"
+        precision = _share(class_["precision"], class_["precision_interval"])
+        recall = _share(class_["recall"], class_["recall_interval"])
+        lines.append(f"| {_cell(class_['label'])} | {precision} | {recall} | {f1} |")
     return "\n".join(lines)
 
 
@@ -79,10 +79,11 @@ def _share(share: float | None, interval: list[float] | None) -> str:
 
 
 def _others(report: Mapping[str, Any]) -> str:
-    known = report["none_of_these"]
+    unknown_test = report["none_of_these"]
     return (
         'An image unlike those it learned from is answered with "none of these". Of the validation images '
-        f"{known['accepted_validation']:.1%} are accepted, of the test images {known['accepted_test']:.1%}. "
+        f"{unknown_test['accepted_validation']:.1%} are accepted, of the test images "
+        f"{unknown_test['accepted_test']:.1%}. "
         "It is no proof that an accepted image shows one of the labels."
     )
 
@@ -115,5 +116,5 @@ def _making(report: Mapping[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A label within a table of Markdown."""
+    """Return a label within a table of Markdown."""
     return text.replace("\\", "\\\\").replace("|", "\\|")

@@ -84,7 +84,7 @@ def from_bytes(data: bytes) -> Checkpoint:
 
 
 def history_of(figures: Mapping[str, Any]) -> tuple[Epoch, ...]:
-    """The epochs that figures tell of; raises as `from_bytes` does."""
+    """Return the epochs that figures tell of; raises as `from_bytes` does."""
     try:
         return tuple(Epoch(**epoch) for epoch in figures["history"])
     except (KeyError, TypeError) as error:
@@ -98,7 +98,7 @@ def pack(format_: str, figures: Mapping[str, Any], arrays: Arrays) -> bytes:
 
 
 def unpack(format_: str, data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """The figures and arrays of `pack`; raises as `from_bytes` does."""
+    """Return the figures and arrays of `pack`; raises as `from_bytes` does."""
     try:
         metadata = _metadata(data)
         if metadata.get("format") != format_:
@@ -109,7 +109,7 @@ def unpack(format_: str, data: bytes) -> tuple[dict[str, Any], dict[str, NDArray
 
 
 def _metadata(data: bytes) -> dict[str, str]:
-    """The file begins with the length of its header, 8 bytes little-endian, then the header as JSON."""
+    """Return the file begins with the length of its header, 8 bytes little-endian, then the header as JSON."""
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     return dict(header["__metadata__"])

@@ -1,6 +1,6 @@
 """Teach a network on several GPUs: a process each, started by torchrun, over a folder that holds what they share.
 
-The process of the job writes the lesson into a temporary folder and starts `torch.distributed.run`. The first of
+The process of the job writes the training_data into a temporary folder and starts `torch.distributed.run`. The first of
 the processes writes what it has to say as lines of `told`, and each checkpoint beside it; the job's process passes
 both on, and ends the others when it is cancelled.
 """
@@ -20,10 +20,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from ecluse.apps.plants.array_cache import ArrayCache
 from ecluse.apps.plants.checkpoints import from_bytes
 from ecluse.apps.plants.plan import Plan
-from ecluse.apps.plants.recipe import Epoch, Example, Learned, Lesson, Teaching
-from ecluse.apps.plants.seen import Seen
+from ecluse.apps.plants.recipe import Callbacks, Epoch, Example, TrainedClassifier, TrainingData
 from ecluse.errors import PlantsError, TrainingDiverged, UnreadableImage
 from ecluse.sentences import _, from_json, to_json
 from ecluse.settings import surrounding
@@ -35,8 +35,10 @@ PATIENCE: Final = 5.0
 ERRORS: Final = {error.__name__: error for error in (TrainingDiverged, UnreadableImage)}
 
 
-def learn(plan: Plan, lesson: Lesson, teaching: Teaching, processes: int, *, threads: int) -> Learned:
-    """Learn as `learning.learn`, a batch of the plan's size in each process.
+def train(
+    plan: Plan, training_data: TrainingData, callbacks: Callbacks, processes: int, *, threads: int
+) -> TrainedClassifier:
+    """Learn as `trainer.train`, a batch of the plan's size in each process.
 
     Raises:
         TrainingDiverged: the loss is no longer a number.
@@ -45,31 +47,31 @@ def learn(plan: Plan, lesson: Lesson, teaching: Teaching, processes: int, *, thr
     """
     with TemporaryDirectory(prefix="ecluse-training-") as name:
         folder = Path(name)
-        _write(folder, plan, lesson, teaching, max(1, threads // processes))
+        _write(folder, plan, training_data, callbacks, max(1, threads // processes))
         with _started(folder, processes) as process:
-            _pass_on(folder, process, teaching)
+            _pass_on(folder, process, callbacks)
         return _result(folder, plan, process.returncode)
 
 
-def _write(folder: Path, plan: Plan, lesson: Lesson, teaching: Teaching, threads: int) -> None:
+def _write(folder: Path, plan: Plan, training_data: TrainingData, callbacks: Callbacks, threads: int) -> None:
     """All that the processes need, the images as they came."""
     parts: dict[str, list[Any]] = {"train": [], "validation": []}
     (folder / "images").mkdir()
-    (folder / "told").touch()
-    for part, examples in (("train", lesson.train), ("validation", lesson.validation)):
+    (folder / "messages").touch()
+    for part, examples in (("train", training_data.train), ("validation", training_data.validation)):
         for number, example in enumerate(examples):
             (folder / "images" / example.sha256).write_bytes(example.read())
             parts[part].append([example.id, example.sha256, example.label])
-            teaching.report(
+            callbacks.report(
                 "training",
                 0.0,
                 _("Reading image %(number)s of %(count)s", number=number + 1, count=len(examples)),
             )
-    saved = teaching.saved()
+    saved = callbacks.saved()
     if saved is not None:
         (folder / "checkpoint").write_bytes(saved)
-    content = {"plan": plan.to_dict(), "labels": lesson.labels, "threads": threads, "job": os.getpid()}
-    (folder / "lesson.json").write_text(json.dumps(content | parts), encoding="utf-8")
+    content = {"plan": plan.to_dict(), "labels": training_data.labels, "threads": threads, "job": os.getpid()}
+    (folder / "training_data.json").write_text(json.dumps(content | parts), encoding="utf-8")
 
 
 @contextmanager
@@ -94,34 +96,34 @@ def _started(folder: Path, processes: int) -> Iterator[subprocess.Popen[bytes]]:
                     continue
 
 
-def _pass_on(folder: Path, process: subprocess.Popen[bytes], teaching: Teaching) -> None:
+def _pass_on(folder: Path, process: subprocess.Popen[bytes], callbacks: Callbacks) -> None:
     """Say to the job what the processes say, until they end; raises where the job is to stop."""
     last: tuple[str, float, str] = ("training", 0.0, _("Starting a process for each device"))
-    with (folder / "told").open(encoding="utf-8") as told:
+    with (folder / "messages").open(encoding="utf-8") as messages:
         ended = False
         while not ended:
             ended = process.poll() is not None
-            for line in told:
-                said = json.loads(line)
-                if "report" in said:
-                    stage, fraction, message = said["report"]
-                    last = stage, fraction, from_json(message)
-                if "epoch" in said:
-                    teaching.epoch(Epoch(**said["epoch"]))
-                if "saved" in said:
-                    teaching.save((folder / "checkpoint").read_bytes())
-            teaching.report(*last)
-            if teaching.asked_to_finish():
+            for line in messages:
+                message = json.loads(line)
+                if "report" in message:
+                    stage, fraction, text = message["report"]
+                    last = stage, fraction, from_json(text)
+                if "epoch" in message:
+                    callbacks.epoch(Epoch(**message["epoch"]))
+                if "saved" in message:
+                    callbacks.save((folder / "checkpoint").read_bytes())
+            callbacks.report(*last)
+            if callbacks.asked_to_finish():
                 (folder / "finish").touch()
             time.sleep(LOOKED_EVERY)
 
 
-def _result(folder: Path, plan: Plan, returned: int) -> Learned:
+def _result(folder: Path, plan: Plan, returned: int) -> TrainedClassifier:
     failed = folder / "failed"
     if failed.exists():
         name, message = json.loads(failed.read_text(encoding="utf-8"))
         raise ERRORS[name](from_json(message))
-    if returned != 0 or not (folder / "learned.json").exists():
+    if returned != 0 or not (folder / "trained.json").exists():
         log = (folder / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise PlantsError(
             _(
@@ -130,15 +132,15 @@ def _result(folder: Path, plan: Plan, returned: int) -> Learned:
                 value=" ".join(log[-3:]),
             )
         )
-    learned = json.loads((folder / "learned.json").read_text(encoding="utf-8"))
+    trained = json.loads((folder / "trained.json").read_text(encoding="utf-8"))
     last = from_bytes((folder / "checkpoint").read_bytes())
-    return Learned(
+    return TrainedClassifier(
         plan.architecture, last.best, plan.transform, last.history, last.best_epoch,
-        learned["device"], details=learned["details"],
+        trained["device"], details=trained["details"],
     )  # fmt: skip
 
 
-class _Told:
+class _GroupCallbacks:
     """What one of the processes says: the first for all of them."""
 
     def __init__(self, folder: Path, job: int, rank: int) -> None:
@@ -167,14 +169,14 @@ class _Told:
         path = self.folder / "checkpoint"
         return path.read_bytes() if path.exists() else None
 
-    def seen(self, meaning: str) -> Seen:
+    def cache(self, meaning: str) -> ArrayCache:
         """Of this process alone: a whole epoch is what the job goes on from."""
-        return Seen(meaning)
+        return ArrayCache(meaning)
 
-    def _say(self, **said: Any) -> None:
+    def _say(self, **message: Any) -> None:
         if self.first:
-            with (self.folder / "told").open("a", encoding="utf-8") as told:
-                told.write(json.dumps(said) + "\n")
+            with (self.folder / "messages").open("a", encoding="utf-8") as messages:
+                messages.write(json.dumps(message) + "\n")
 
 
 def _lives(process: int) -> bool:
@@ -190,18 +192,18 @@ def main(arguments: Sequence[str]) -> None:
     import torch
     from torch import distributed, nn
 
-    from ecluse.apps.plants import learning
+    from ecluse.apps.plants import trainer
     from ecluse.apps.plants.networks import Classifier
 
     folder = Path(arguments[0])
-    content = json.loads((folder / "lesson.json").read_text(encoding="utf-8"))
+    content = json.loads((folder / "training_data.json").read_text(encoding="utf-8"))
     plan = Plan.from_dict(content["plan"])
     distributed.init_process_group("nccl" if plan.device == "cuda" else "gloo")
     place = (
         torch.device(plan.device, distributed.get_rank()) if plan.device == "cuda" else torch.device("cpu")
     )
 
-    class Together(learning.Group):
+    class Together(trainer.Group):
         rank, size = distributed.get_rank(), distributed.get_world_size()
 
         def sums(self, values: Sequence[float]) -> list[float]:
@@ -222,15 +224,15 @@ def main(arguments: Sequence[str]) -> None:
         torch.cuda.set_device(place)
     train, validation = (
         [
-            Example(of, sha256, label, (folder / "images" / sha256).read_bytes)
-            for of, sha256, label in content[part]
+            Example(image_id, sha256, label, (folder / "images" / sha256).read_bytes)
+            for image_id, sha256, label in content[part]
         ]
         for part in ("train", "validation")
     )
-    told = _Told(folder, content["job"], Together.rank)
+    callbacks = _GroupCallbacks(folder, content["job"], Together.rank)
     try:
-        learned = learning.learn(
-            plan, Lesson(tuple(content["labels"]), train, validation), told,
+        trained = trainer.train(
+            plan, TrainingData(tuple(content["labels"]), train, validation), callbacks,
             threads=content["threads"], group=Together(),
         )  # fmt: skip
     except tuple(ERRORS.values()) as error:
@@ -240,9 +242,9 @@ def main(arguments: Sequence[str]) -> None:
         raise
     finally:
         distributed.destroy_process_group()
-    if told.first:
-        result = {"device": learned.device, "details": learned.details}
-        (folder / "learned.json").write_text(json.dumps(result), encoding="utf-8")
+    if callbacks.first:
+        result = {"device": trained.device, "details": trained.details}
+        (folder / "trained.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ class Answers:
     @property
     def predicted(self) -> Positions:
         """(images,) int64: the position of the likeliest label of each."""
-        found: Positions = self.logits.argmax(axis=1)
-        return found
+        positions: Positions = self.logits.argmax(axis=1)
+        return positions
 
     def probabilities(self, temperature: float = 1.0) -> Floats:
         """(images, labels) float64; each row adds up to 1."""
@@ -61,19 +61,19 @@ class Answers:
 def evaluation_of(
     labels: Sequence[str], test: Answers, validation: Answers, train: Counter[str], temperature: float
 ) -> dict[str, Any]:
-    """What metrics.json says of the test part, and of the validation part beside it.
+    """Return what metrics.json says of the test part, and of the validation part beside it.
 
     `train` counts the images of each label that were learned from.
     """
     probabilities, truth = test.probabilities(temperature), test.truth
     predicted = probabilities.argmax(axis=1)
     table = confusion(truth, predicted, len(labels))
-    right, of = int(np.trace(table)), len(truth)
+    right, total = int(np.trace(table)), len(truth)
     classes = class_measures(labels, table)
-    interval = {"level": LEVEL, **_named(wilson(right, of)), "right": right, "of": of}
+    interval = {"level": LEVEL, **_named(wilson(right, total)), "right": right, "of": total}
     return {
         "metrics": {
-            "accuracy": right / of,
+            "accuracy": right / total,
             "log_loss": log_loss(truth, probabilities),
             "macro_f1": macro_f1(table),
             "expected_calibration_error": expected_calibration_error(truth, probabilities),
@@ -93,18 +93,18 @@ def evaluation_of(
 
 
 def as_served(test: Answers, accepted: NDArray[np.bool_]) -> dict[str, Any]:
-    """How many of the test images get their label from what is served, with Wilson's interval.
+    """Return how many of the test images get their label from what is served, with Wilson's interval.
 
     `accepted` says of which images it gives a label at all; of the others it says "none of these", which is not right,
     since each shows one of the labels: `wrong` counts the labels that are, `none` the images that get none.
     """
     right_ones = test.predicted == test.truth
-    right, of = int((right_ones & accepted).sum()), len(test.truth)
+    right, total = int((right_ones & accepted).sum()), len(test.truth)
     return {
         "level": LEVEL,
-        **_named(wilson(right, of)),
+        **_named(wilson(right, total)),
         "right": right,
-        "of": of,
+        "of": total,
         "wrong": int((~right_ones & accepted).sum()),
         "none": int((~accepted).sum()),
     }
@@ -118,15 +118,15 @@ def served_in_words(served: Mapping[str, Any]) -> str:
 
 def in_words(interval: Mapping[str, Any]) -> str:
     """`57 of 60 right is 95 % (86 to 98)`."""
-    right, of = int(interval["right"]), int(interval["of"])
-    digits = 0 if of < 1000 else 1
+    right, total = int(interval["right"]), int(interval["of"])
+    digits = 0 if total < 1000 else 1
     low, high = (num(100 * float(interval[end]), f".{digits}f") for end in ("low", "high"))
-    share = 100 * right / of
+    share = 100 * right / total
     is_whole = f"{share:.1f}".endswith(".0")
     return _(
         "%(right)s of %(of)s right is %(share)s (%(low)s to %(high)s)",
         right=num(right, ","),
-        of=num(of, ","),
+        of=num(total, ","),
         share=num(share, ".0f %" if is_whole else ".1f %"),
         low=low,
         high=high,
@@ -149,7 +149,7 @@ def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
 
 
 def fit_temperature(logits: Floats, truth: Positions) -> float:
-    """The temperature by which the logits of validation images mean what they say (Guo et al., 2017).
+    """Return the temperature by which the logits of validation images mean what they say (Guo et al., 2017).
 
     With few images, all of them right, certainty would be the likeliest; so the true label is given
     (n + 1) / (n + labels) and each other one 1 / (n + labels), as Platt (1999) does with two.
@@ -169,8 +169,8 @@ def fit_temperature(logits: Floats, truth: Positions) -> float:
         return -float(np.mean(np.sum(target * _log_softmax(units / math.exp(log_temperature)), axis=1)))
 
     widest = math.log(HOTTEST)
-    found = minimize_scalar(loss, bounds=(-widest, widest), method="bounded", options={"xatol": 1e-6})
-    return float(math.exp(found.x) * scale)
+    result = minimize_scalar(loss, bounds=(-widest, widest), method="bounded", options={"xatol": 1e-6})
+    return float(math.exp(result.x) * scale)
 
 
 def _log_softmax(logits: Floats) -> Floats:
@@ -181,8 +181,8 @@ def _log_softmax(logits: Floats) -> Floats:
 
 def log_loss(truth: Positions, probabilities: Floats) -> float:
     """Mean negative log-likelihood in nats, probabilities kept 1e-12 away from 0."""
-    given = probabilities[np.arange(len(truth)), truth]
-    return float(-np.mean(np.log(np.maximum(given, 1e-12))))
+    true_probabilities = probabilities[np.arange(len(truth)), truth]
+    return float(-np.mean(np.log(np.maximum(true_probabilities, 1e-12))))
 
 
 def reliability(truth: Positions, probabilities: Floats) -> list[dict[str, Any]]:
@@ -211,8 +211,10 @@ def reliability(truth: Positions, probabilities: Floats) -> list[dict[str, Any]]
 
 def expected_calibration_error(truth: Positions, probabilities: Floats) -> float:
     """Mean distance, over images, of confidence and accuracy in the bins of `reliability`."""
-    bins = [one for one in reliability(truth, probabilities) if one["count"]]
-    return float(sum(one["count"] * abs(one["confidence"] - one["accuracy"]) for one in bins) / len(truth))
+    bins = [bin_ for bin_ in reliability(truth, probabilities) if bin_["count"]]
+    return float(
+        sum(bin_["count"] * abs(bin_["confidence"] - bin_["accuracy"]) for bin_ in bins) / len(truth)
+    )
 
 
 # Right and wrong
@@ -250,18 +252,18 @@ def class_measures(labels: Sequence[str], table: Positions) -> list[dict[str, An
 
 def macro_f1(table: Positions) -> float:
     """Mean F1 of the labels that occur, as truth or as prediction."""
-    seen = table.sum(axis=0) + table.sum(axis=1)
-    return float(np.mean(2 * np.diag(table)[seen > 0] / seen[seen > 0]))
+    occurrences = table.sum(axis=0) + table.sum(axis=1)
+    return float(np.mean(2 * np.diag(table)[occurrences > 0] / occurrences[occurrences > 0]))
 
 
 def mistakes(labels: Sequence[str], answers: Answers, probabilities: Floats) -> list[dict[str, Any]]:
-    """The images that were taken for something else, the surest mistake first."""
+    """Return the images that were taken for something else, the surest mistake first."""
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != answers.truth)
     return _shown(labels, answers, probabilities, wrong, surest_first=True)
 
 
 def unsure(labels: Sequence[str], answers: Answers, probabilities: Floats) -> list[dict[str, Any]]:
-    """The images whose label the model was least sure of, right or wrong."""
+    """Return the images whose label the model was least sure of, right or wrong."""
     return _shown(labels, answers, probabilities, np.arange(len(answers.examples)), surest_first=False)
 
 
@@ -292,22 +294,22 @@ def warnings_of(
     classes: Sequence[Mapping[str, Any]],
     train: Mapping[str, int],
 ) -> list[str]:
-    """Why the figures say less than they seem to; empty where nothing is to be said."""
-    said = []
+    """Return why the figures say less than they seem to; empty where nothing is to be said."""
+    warnings = []
     if interval["high"] - interval["low"] > WIDE:
-        said.append(_("The test part is small: %(reason)s.", reason=in_words(interval)))
-    said += [
+        warnings.append(_("The test part is small: %(reason)s.", reason=in_words(interval)))
+    warnings += [
         _(
             'Only %(count)s test images of "%(name)s": its precision and recall are rough.',
-            count=num(one["images"], ","),
-            name=one["label"],
+            count=num(class_["images"], ","),
+            name=class_["label"],
         )
-        for one in classes
-        if one["images"] < FEW_OF_A_LABEL
+        for class_ in classes
+        if class_["images"] < FEW_OF_A_LABEL
     ]
-    often = max(classes, key=lambda one: one["images"])
+    often = max(classes, key=lambda class_: class_["images"])
     if interval["low"] <= often["images"] / interval["of"]:
-        said.append(
+        warnings.append(
             _(
                 'The model is not clearly better than answering "%(name)s" every time, which is right '
                 "for %(right)s of %(of)s.",
@@ -316,9 +318,9 @@ def warnings_of(
                 of=num(interval["of"], ","),
             )
         )
-    most, least = max(labels, key=lambda one: train[one]), min(labels, key=lambda one: train[one])
+    most, least = max(labels, key=lambda label: train[label]), min(labels, key=lambda label: train[label])
     if train[most] > UNBALANCED * train[least]:
-        said.append(
+        warnings.append(
             _(
                 'The labels are out of balance: %(count)s images of "%(name)s" to learn from, '
                 '%(number)s of "%(word)s".',
@@ -328,4 +330,4 @@ def warnings_of(
                 word=least,
             )
         )
-    return said
+    return warnings

@@ -41,7 +41,8 @@ class Exported:
 
 
 def exported_images(runtime: Runtime, user_id: str, set_id: str) -> list[Exported]:
-    """The images in use, in the order of their paths, with their parts in the newest split ("" where there is none).
+    """Return the images in use, in the order of their paths, with their parts in the newest split ("" where there is
+    none).
 
     Raises:
         NotFound: the user has no such set, or none of its images is in use.
@@ -54,8 +55,10 @@ def exported_images(runtime: Runtime, user_id: str, set_id: str) -> list[Exporte
         raise NotFound(_("No image of %(name)s is in use, so that there is nothing to export.", name=name))
     parts: Mapping[str, str] = {} if split is None else manifest_of(runtime, split)["parts"]
     folders = _folders({row.label for row in rows})
-    found = [Exported(f"{folders[row.label]}/{_name(row)}", row, parts.get(row.sha256, "")) for row in rows]
-    return sorted(found, key=lambda one: one.path)
+    exported = [
+        Exported(f"{folders[row.label]}/{_name(row)}", row, parts.get(row.sha256, "")) for row in rows
+    ]
+    return sorted(exported, key=lambda image: image.path)
 
 
 def export_folder(
@@ -74,24 +77,25 @@ def export_folder(
     """
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise InvalidInput(_("%(file)s is not empty. Give another folder, or empty it.", file=folder))
-    found = exported_images(runtime, user_id, set_id)
+    images = exported_images(runtime, user_id, set_id)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         partial = Path(scratch) / "set"
-        for number, one in enumerate(found):
-            path = partial / one.path
+        for number, image in enumerate(images):
+            path = partial / image.path
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(_bytes(runtime, one.row))
-            report((number + 1) / len(found), "")
-        (partial / TABLE).write_bytes(table_of(found))
+            path.write_bytes(_bytes(runtime, image.row))
+            report((number + 1) / len(images), "")
+        (partial / TABLE).write_bytes(table_of(images))
         if folder.exists():
             folder.rmdir()  # empty: checked above, and refused by the system otherwise
         shutil.move(partial, folder)
-    return len(found)
+    return len(images)
 
 
 def zip_chunks(runtime: Runtime, user_id: str, set_id: str) -> Iterator[bytes]:
-    """The same as the bytes of a zip, in bounded memory. What cannot be given out is said before the first chunk.
+    """Yield the same as the bytes of a zip, in bounded memory. What cannot be given out is said before the first
+    chunk.
 
     Raises:
         NotFound: as `exported_images`.
@@ -100,37 +104,37 @@ def zip_chunks(runtime: Runtime, user_id: str, set_id: str) -> Iterator[bytes]:
     return _zipped(runtime, exported_images(runtime, user_id, set_id))
 
 
-def table_of(found: list[Exported]) -> bytes:
-    """The table of what is exported, as CSV that a spreadsheet opens."""
+def table_of(images: list[Exported]) -> bytes:
+    """Return the table of what is exported, as CSV that a spreadsheet opens."""
     import polars as pl
 
     from ecluse.formulas import neutralise_formulas
 
     rows = [
         (
-            one.path,
-            one.row.label,
-            one.part,
-            one.row.sha256,
-            one.row.origin,
-            one.row.imported_label,
-            one.row.width,
-            one.row.height,
+            image.path,
+            image.row.label,
+            image.part,
+            image.row.sha256,
+            image.row.origin,
+            image.row.imported_label,
+            image.row.width,
+            image.row.height,
         )
-        for one in found
+        for image in images
     ]
     table = pl.DataFrame(rows, schema=dict(COLUMNS), orient="row")
     return neutralise_formulas(table).write_csv(include_bom=True).encode()
 
 
-def _zipped(runtime: Runtime, found: list[Exported]) -> Iterator[bytes]:
+def _zipped(runtime: Runtime, images: list[Exported]) -> Iterator[bytes]:
     sink = _Sink()
     # Images are compressed already.
     with zipfile.ZipFile(cast(IO[bytes], sink), "w", zipfile.ZIP_STORED) as archive:
-        for one in found:
-            archive.writestr(zipfile.ZipInfo(one.path), _bytes(runtime, one.row))
+        for image in images:
+            archive.writestr(zipfile.ZipInfo(image.path), _bytes(runtime, image.row))
             yield sink.taken()
-        archive.writestr(zipfile.ZipInfo(TABLE), table_of(found))
+        archive.writestr(zipfile.ZipInfo(TABLE), table_of(images))
     yield sink.taken()
 
 
@@ -148,8 +152,8 @@ class _Sink:
         """Nothing waits."""
 
     def taken(self) -> bytes:
-        held, self._held = bytes(self._held), bytearray()
-        return held
+        data, self._held = bytes(self._held), bytearray()
+        return data
 
 
 def _bytes(runtime: Runtime, row: Image) -> bytes:
@@ -168,22 +172,24 @@ def _bytes(runtime: Runtime, row: Image) -> bytes:
 
 
 def _folders(labels: set[str]) -> dict[str, str]:
-    """A folder for each label; two that would be the same, also where a file system knows no capitals, are numbered."""
-    found: dict[str, str] = {}
-    taken: set[str] = set()
+    """Return a folder for each label; two that would be the same, also where a file system knows no capitals, are
+    numbered.
+    """
+    folders: dict[str, str] = {}
+    used: set[str] = set()
     for label in sorted(labels):
         plain, number = safe_filename(label), 1
         name = plain
-        while name.casefold() in taken:
+        while name.casefold() in used:
             number += 1
             name = f"{plain}_{number}"
-        taken.add(name.casefold())
-        found[label] = name
-    return found
+        used.add(name.casefold())
+        folders[label] = name
+    return folders
 
 
 def _name(row: Image) -> str:
-    """The name the image came with, and the beginning of its digest, so that no two are the same."""
+    """Return the name the image came with, and the beginning of its digest, so that no two are the same."""
     stem = safe_filename(row.origin.rpartition("/")[2]).rsplit(".", 1)[0][:60] or "image"
     ending = row.url.rpartition(".")[2]
     return f"{stem}_{row.sha256[:_DIGITS]}.{ending}"

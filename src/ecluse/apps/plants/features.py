@@ -27,7 +27,14 @@ from ecluse.apps.plants.architectures import CLASSIFIER, lite0
 from ecluse.apps.plants.checkpoints import history_of, pack, unpack
 from ecluse.apps.plants.graphs import extractor
 from ecluse.apps.plants.pictures import Transform, read_picture
-from ecluse.apps.plants.recipe import Epoch, Learned, Lesson, Options, Teaching, check_choices
+from ecluse.apps.plants.recipe import (
+    Callbacks,
+    Epoch,
+    Options,
+    TrainedClassifier,
+    TrainingData,
+    check_choices,
+)
 from ecluse.apps.plants.weights import PACKAGE, SHA256, lite0_state
 from ecluse.errors import UnusableCheckpoint, UnusableImages
 from ecluse.sentences import _
@@ -35,7 +42,7 @@ from ecluse.sentences import _
 if TYPE_CHECKING:
     import onnxruntime
 
-    from ecluse.apps.plants.seen import Seen
+    from ecluse.apps.plants.array_cache import ArrayCache
 
 #: The middle square of an image, bicubic; each colour in [-1, 1], as EfficientNet-Lite0 learned with.
 LITE0: Final = Transform(resize=224, crop=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -60,8 +67,8 @@ Array = NDArray[np.float32]
 Named = tuple[str, Callable[[], bytes]]
 
 
-def features(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
-    """A linear layer on frozen features; the strength whose loss on the validation part is the least.
+def features(training_data: TrainingData, options: Options, callbacks: Callbacks) -> TrainedClassifier:
+    """Return a linear layer on frozen features; the strength whose loss on the validation part is the least.
 
     `options.epochs` is the number of strengths; the seed changes nothing, since nothing is drawn by lot.
 
@@ -69,59 +76,62 @@ def features(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
         InvalidInput: another architecture, a learning rate or CUDA is asked for.
         UnusableImages: the validation part, or the training images of a label, are none.
     """
-    _check(lesson, options)
-    views: tuple[View, ...] = (LITE0, *CORNERS) if len(lesson.train) <= _FEW else (LITE0,)
-    train, validation = _seen_parts(lesson, views, teaching)
+    _check(training_data, options)
+    views: tuple[View, ...] = (LITE0, *CORNERS) if len(training_data.train) <= _FEW else (LITE0,)
+    train, validation = _seen_parts(training_data, views, callbacks)
     truth, held_out = (
-        np.array([example.label for example in part]) for part in (lesson.train, lesson.validation)
+        np.array([example.label for example in part])
+        for part in (training_data.train, training_data.validation)
     )
-    path = _Path(train, truth, len(lesson.labels))
+    path = _Path(train, truth, len(training_data.labels))
     strengths = np.geomspace(_STRONGEST, _WEAKEST, options.epochs or _STRENGTHS).tolist()
-    about = _about(lesson, strengths, len(views))
-    epochs = _taken_up(path, teaching, about)
-    while len(epochs) < len(strengths) and not (epochs and teaching.asked_to_finish()):
+    about = _about(training_data, strengths, len(views))
+    epochs = _taken_up(path, callbacks, about)
+    while len(epochs) < len(strengths) and not (epochs and callbacks.asked_to_finish()):
         began = time.perf_counter()
         layer = path.at(strengths[len(epochs)])
-        told = (*layer.measured(train[:, 0], truth), *layer.measured(validation, held_out))
-        epochs.append(Epoch(len(epochs) + 1, *told, seconds=time.perf_counter() - began))
-        teaching.epoch(epochs[-1])
+        metrics = (*layer.measured(train[:, 0], truth), *layer.measured(validation, held_out))
+        epochs.append(Epoch(len(epochs) + 1, *metrics, seconds=time.perf_counter() - began))
+        callbacks.epoch(epochs[-1])
         figures = {"about": about, "history": [asdict(epoch) for epoch in epochs]}
-        teaching.save(pack(FORMAT, figures, path.fitted()))
+        callbacks.save(pack(FORMAT, figures, path.fitted()))
         done = _SEEN + (1 - _SEEN) * len(epochs) / len(strengths)
-        teaching.report(
+        callbacks.report(
             "learn", done, _("Epoch %(number)s of %(count)s", number=len(epochs), count=len(strengths))
         )
-    found = list(zip(epochs, path.layers(), strict=True))
-    best, layer = min(found, key=lambda one: one[0].validation_loss)
+    candidates = list(zip(epochs, path.layers(), strict=True))
+    best, layer = min(candidates, key=lambda candidate: candidate[0].validation_loss)
     details = {
         "optimiser": "L-BFGS",
         "pretrained": {"package": PACKAGE, "sha256": SHA256},
         "views": len(views),
         "epochs_are": "strengths of regularisation, from strong to weak",
-        "strengths": strengths[: len(found)],
+        "strengths": strengths[: len(candidates)],
         "strength": strengths[best.epoch - 1],
     }
-    return Learned("lite0", lite0_state() | layer.state(), LITE0, epochs, best.epoch, "cpu", details)
+    return TrainedClassifier(
+        "lite0", lite0_state() | layer.state(), LITE0, epochs, best.epoch, "cpu", details
+    )
 
 
-def _check(lesson: Lesson, options: Options) -> None:
+def _check(training_data: TrainingData, options: Options) -> None:
     check_choices("features", options)
-    counted = Counter(example.label for example in lesson.train)
-    for number, label in enumerate(lesson.labels):
+    counted = Counter(example.label for example in training_data.train)
+    for number, label in enumerate(training_data.labels):
         if not counted[number]:
             raise UnusableImages(
                 _('No training image shows "%(name)s". Import more images of it.', name=label)
             )
-    if not lesson.validation:
+    if not training_data.validation:
         raise UnusableImages(
             _("The validation part has no image. Import more images, or split with other shares.")
         )
 
 
-def _about(lesson: Lesson, strengths: Sequence[float], views: int) -> dict[str, Any]:
-    """What a checkpoint has to agree with."""
+def _about(training_data: TrainingData, strengths: Sequence[float], views: int) -> dict[str, Any]:
+    """Return what a checkpoint has to agree with."""
     digest = hashlib.sha256()
-    for part in (lesson.train, lesson.validation):
+    for part in (training_data.train, training_data.validation):
         for example in part:
             digest.update(f"{example.sha256} {example.label}\n".encode())
         digest.update(b"\n")
@@ -129,24 +139,24 @@ def _about(lesson: Lesson, strengths: Sequence[float], views: int) -> dict[str, 
         "network": SHA256,
         "views": views,
         "strengths": list(strengths),
-        "labels": list(lesson.labels),
+        "labels": list(training_data.labels),
         "images": digest.hexdigest(),
         "scikit-learn": version("scikit-learn"),
     }
 
 
-def _taken_up(path: _Path, teaching: Teaching, about: Mapping[str, Any]) -> list[Epoch]:
+def _taken_up(path: _Path, callbacks: Callbacks, about: Mapping[str, Any]) -> list[Epoch]:
     """Put a path where the checkpoint of this very training says; the epochs up to there, none where it begins."""
-    if (data := teaching.saved()) is None:
+    if (data := callbacks.saved()) is None:
         return []
     try:
         figures, arrays = unpack(FORMAT, data)
         epochs = history_of(figures)
     except UnusableCheckpoint as error:
-        teaching.report("learn", _SEEN, _("%(reason)s The training begins again.", reason=error))
+        callbacks.report("learn", _SEEN, _("%(reason)s The training begins again.", reason=error))
         return []
     if figures.get("about") != about:
-        teaching.report(
+        callbacks.report(
             "learn",
             _SEEN,
             _(
@@ -159,32 +169,36 @@ def _taken_up(path: _Path, teaching: Teaching, about: Mapping[str, Any]) -> list
     return list(epochs)
 
 
-def _seen_parts(lesson: Lesson, views: Sequence[View], teaching: Teaching) -> tuple[Array, Array]:
-    """What is seen of the training images, (images, views, features), and of the validation's, (images, features)."""
-    total = len(lesson.train) * len(views) + len(lesson.validation)
-    images = len(lesson.train) + len(lesson.validation)
+def _seen_parts(
+    training_data: TrainingData, views: Sequence[View], callbacks: Callbacks
+) -> tuple[Array, Array]:
+    """Return what is seen of the training images, (images, views, features), and of the validation's, (images,
+    features).
+    """
+    total = len(training_data.train) * len(views) + len(training_data.validation)
+    images = len(training_data.train) + len(training_data.validation)
 
     def progress(before: int, each: int) -> Callable[[int, int], None]:
         """Told after `before` images; each that is done is `each` views more."""
 
         def tell(done: int, _total: int) -> None:
             share = _SEEN * (before * len(views) + done * each) / total
-            teaching.report(
+            callbacks.report(
                 "learn", share, _("%(done)s of %(total)s images", done=before + done, total=images)
             )
 
         return tell
 
     train = see_images(
-        [(one.sha256, one.read) for one in lesson.train],
-        teaching.seen(meaning_of(views)),
+        [(example.sha256, example.read) for example in training_data.train],
+        callbacks.cache(meaning_of(views)),
         views=views,
         progress=progress(0, len(views)),
-    ).reshape(len(lesson.train), len(views), -1)
+    ).reshape(len(training_data.train), len(views), -1)
     validation = see_images(
-        [(one.sha256, one.read) for one in lesson.validation],
-        teaching.seen(meaning_of((LITE0,))),
-        progress=progress(len(lesson.train), 1),
+        [(example.sha256, example.read) for example in training_data.validation],
+        callbacks.cache(meaning_of((LITE0,))),
+        progress=progress(len(training_data.train), 1),
     )
     return train, validation
 
@@ -196,9 +210,9 @@ class _Layer:
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
 
-    def measured(self, seen: Array, truth: NDArray[np.intp]) -> tuple[float, float]:
+    def measured(self, inputs: Array, truth: NDArray[np.intp]) -> tuple[float, float]:
         """Mean cross-entropy (nats) and accuracy."""
-        logits = seen @ self.weight.T + self.bias
+        logits = inputs @ self.weight.T + self.bias
         logits -= logits.max(axis=1, keepdims=True)
         logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
         loss = -float(logs[np.arange(len(truth)), truth].mean())
@@ -217,12 +231,12 @@ class _Path:
     Features are centred, and divided by one number for all: their differences in spread say something.
     """
 
-    def __init__(self, seen: Array, truth: NDArray[np.intp], labels: int) -> None:
+    def __init__(self, inputs: Array, truth: NDArray[np.intp], labels: int) -> None:
         from sklearn.linear_model import LogisticRegression
 
-        self._views, self._labels = seen.shape[1], labels
+        self._views, self._labels = inputs.shape[1], labels
         self._truth = np.repeat(truth, self._views)
-        rows = seen.reshape(-1, seen.shape[2])
+        rows = inputs.reshape(-1, inputs.shape[2])
         self._centre = rows.mean(axis=0, dtype=np.float64)
         rows = rows - self._centre.astype(np.float32)
         self._scale = float(np.sqrt(np.mean(rows * rows, dtype=np.float64))) or 1.0
@@ -241,7 +255,7 @@ class _Path:
         return self._layer(-1)
 
     def fitted(self) -> dict[str, NDArray[Any]]:
-        """All that the next fit depends on beside the features, and what was fitted before."""
+        """Return all that the next fit depends on beside the features, and what was fitted before."""
         return {"weights": np.stack(self._weights), "biases": np.stack(self._biases)}
 
     def go_on(self, fitted: Mapping[str, NDArray[Any]]) -> None:
@@ -250,7 +264,7 @@ class _Path:
         self._model.coef_, self._model.intercept_ = self._weights[-1], self._biases[-1]
 
     def layers(self) -> list[_Layer]:
-        """What was fitted, in order."""
+        """Return what was fitted, in order."""
         return [self._layer(number) for number in range(len(self._weights))]
 
     def _layer(self, number: int) -> _Layer:
@@ -264,36 +278,41 @@ class _Path:
 
 
 def meaning_of(views: Sequence[View]) -> str:
-    """What is kept of images that were seen in these views; raised where a view or the network is another."""
+    """Return what is kept of images that were seen in these views; raised where a view or the network is another."""
     return {1: "lite0-1", 1 + len(CORNERS): "lite0-corners-1"}[len(views)]
 
 
 def see_images(
     images: Sequence[Named],
-    seen: Seen,
+    cache: ArrayCache,
     *,
     views: Sequence[View] = (LITE0,),
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NDArray[np.float32]:
-    """What Lite0 sees in each image, (images, views × 1280) float32, by digest and bytes; see `extract_features`.
+    """Return what Lite0 sees in each image, (images, views × 1280) float32, by digest and bytes; see
+    `extract_features`.
 
     Those that were `seen` are not looked at again: what is seen of an image does not depend on those beside it.
     """
     width = len(views) * lite0().features
-    known = seen.load((digest for digest, _ in images), "features")
-    found = {digest: arrays["features"] for digest, arrays in known.items()}
-    missing = {digest: read for digest, read in images if digest not in found}
+    cached = cache.load((digest for digest, _ in images), "features")
+    features_of = {digest: arrays["features"] for digest, arrays in cached.items()}
+    missing = {digest: read for digest, read in images if digest not in features_of}
     before = len(images) - len(missing)
     if missing:
         progress(before, len(images))
     for batch, features in _seen_batches([*missing.items()], views, None):
         for (digest, _rest), values in zip(batch, features, strict=True):
-            found[digest] = values
-            seen.keep(digest, features=values)
+            features_of[digest] = values
+            cache.keep(digest, features=values)
         before += len(batch)
         progress(before, len(images))
-    seen.finish()
-    return np.stack([found[digest] for digest, _ in images]) if images else np.empty((0, width), np.float32)
+    cache.finish()
+    return (
+        np.stack([features_of[digest] for digest, _ in images])
+        if images
+        else np.empty((0, width), np.float32)
+    )
 
 
 def extract_features(
@@ -303,7 +322,7 @@ def extract_features(
     progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> NDArray[np.float32]:
-    """What Lite0 sees in each image, (images, views × 1280) float32: one view after another.
+    """Return what Lite0 sees in each image, (images, views × 1280) float32: one view after another.
 
     A batch of images is in memory at a time. `progress` is told how many are done, of how many; what it raises
     ends the work. `threads`: as many as there are cores, up to eight.
@@ -311,20 +330,20 @@ def extract_features(
     Raises:
         UnreadableImage: one of `reads` gives no image.
     """
-    found = np.empty((len(reads), len(views) * lite0().features), np.float32)
+    values = np.empty((len(reads), len(views) * lite0().features), np.float32)
     done = 0
     for batch, features in _seen_batches([("", read) for read in reads], views, threads):
-        found[done : done + len(batch)] = features
+        values[done : done + len(batch)] = features
         done += len(batch)
         if progress is not None:
             progress(done, len(reads))
-    return found
+    return values
 
 
 def _seen_batches(
     images: Sequence[Named], views: Sequence[View], threads: int | None
 ) -> Iterator[tuple[Sequence[Named], Array]]:
-    """Some images at a time, with what is seen in them, (images, views × 1280)."""
+    """Yield some images at a time, with what is seen in them, (images, views × 1280)."""
     threads = threads or min(_MOST_THREADS, os.cpu_count() or 1)
     session = _session(threads)
     size = max(1, _BATCH // len(views))
@@ -337,7 +356,9 @@ def _seen_batches(
 
 
 def _corner(image: Image.Image, across: float, down: float) -> Array:
-    """A square of `_CORNER` of the shorter side; `across` and `down` are 0 at the left and the top, 1 at the end."""
+    """Return a square of `_CORNER` of the shorter side; `across` and `down` are 0 at the left and the top, 1 at the
+    end.
+    """
     width, height = image.size
     side = _CORNER * min(width, height)
     left, top = across * (width - side), down * (height - side)

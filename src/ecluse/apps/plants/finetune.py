@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from typing import Final, Literal
 
 from ecluse.apps.plants.plan import PLANS, Plan
-from ecluse.apps.plants.recipe import RECIPES, Learned, Lesson, Options, Teaching
+from ecluse.apps.plants.recipe import RECIPES, Callbacks, Options, TrainedClassifier, TrainingData
 from ecluse.errors import InvalidInput, TorchMissing, UnusableImages
 from ecluse.sentences import _
 
@@ -21,8 +21,9 @@ from ecluse.sentences import _
 MOST_THREADS: Final = 8
 
 
-def finetune(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
-    """The recipe: AdamW, a cosine schedule, augmented images, and of all epochs the one with the best validation loss.
+def finetune(training_data: TrainingData, options: Options, callbacks: Callbacks) -> TrainedClassifier:
+    """Return the recipe: AdamW, a cosine schedule, augmented images, and of all epochs the one with the best
+    validation loss.
 
     The first epoch of a pretrained network fits its last layer alone, by a logistic regression.
 
@@ -33,7 +34,7 @@ def finetune(lesson: Lesson, options: Options, teaching: Teaching) -> Learned:
         InvalidInput: an option that cannot be, or CUDA asked for where torch sees none.
     """
     require_torch()
-    return learn_by(plan_for(options), lesson, teaching)
+    return train_by(plan_for(options), training_data, callbacks)
 
 
 def plan_for(options: Options) -> Plan:
@@ -58,20 +59,20 @@ def plan_for(options: Options) -> Plan:
     return plan
 
 
-def learn_by(plan: Plan, lesson: Lesson, teaching: Teaching) -> Learned:
+def train_by(plan: Plan, training_data: TrainingData, callbacks: Callbacks) -> TrainedClassifier:
     """Learn as the plan says: on one device, or on all GPUs where there are several. Raises as `finetune`."""
     import torch
 
-    from ecluse.apps.plants import distributed, learning
+    from ecluse.apps.plants import distributed, trainer
 
-    if not lesson.train or not lesson.validation:
+    if not training_data.train or not training_data.validation:
         raise UnusableImages(
             _("There is no image to learn from, or none to validate on. Split the images anew.")
         )
     devices = torch.cuda.device_count() if plan.device == "cuda" else 1
     if devices > 1:
-        return distributed.learn(plan, lesson, teaching, devices, threads=_threads())
-    return learning.learn(plan, lesson, teaching, threads=_threads())
+        return distributed.train(plan, training_data, callbacks, devices, threads=_threads())
+    return trainer.train(plan, training_data, callbacks, threads=_threads())
 
 
 def require_torch() -> None:
@@ -89,14 +90,14 @@ def require_torch() -> None:
         )
 
 
-def _device(wanted: str) -> Literal["cpu", "cuda"]:
+def _device(choice: str) -> Literal["cpu", "cuda"]:
     import torch
 
-    if wanted == "cpu":
+    if choice == "cpu":
         return "cpu"
     if torch.cuda.is_available():
         return "cuda"
-    if wanted == "cuda":
+    if choice == "cuda":
         raise InvalidInput(
             _("The device cuda was asked for, but torch sees no GPU. Use the device auto or cpu.")
         )

@@ -28,7 +28,7 @@ State = Mapping[str, NDArray[np.float32]]
 
 
 def build_graph(network: Network, state: State, crop: int = 224) -> bytes:
-    """A classifier as an ONNX file.
+    """Return a classifier as an ONNX file.
 
     `images` (n, 3, crop, crop) float32, as `Transform` makes them, gives `logits` (n, labels), `features`
     (n, features), and `maps` (n, labels, crop / 32, crop / 32): what each place adds to a label's logit, times the
@@ -41,20 +41,20 @@ def build_graph(network: Network, state: State, crop: int = 224) -> bytes:
 
 
 def extractor(network: Network, state: State, crop: int = 224) -> bytes:
-    """The network without its last layer as an ONNX file: `images` in, `features` (n, features) out."""
+    """Return the network without its last layer as an ONNX file: `images` in, `features` (n, features) out."""
     return _Writing(network, state, crop).extractor()
 
 
 def folded(
-    network: Network, one: Convolution, state: State
+    network: Network, convolution: Convolution, state: State
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weights and bias of a convolution that does what `one` and its batch norm do; computed in float64."""
     gamma, beta, mean, variance = (
-        np.asarray(state[f"{one.norm}.{entry}"], np.float64)
+        np.asarray(state[f"{convolution.norm}.{entry}"], np.float64)
         for entry in ("weight", "bias", "running_mean", "running_var")
     )
     scale = gamma / np.sqrt(variance + network.epsilon)
-    weights = np.asarray(state[f"{one.name}.weight"], np.float64) * scale[:, None, None, None]
+    weights = np.asarray(state[f"{convolution.name}.weight"], np.float64) * scale[:, None, None, None]
     return weights.astype(np.float32), (beta - mean * scale).astype(np.float32)
 
 
@@ -95,22 +95,22 @@ class _Writing:
         return self._file(shapes)
 
     def extractor(self) -> bytes:
-        wanted = self.network.shapes(0)
-        self._check({name: shape for name, shape in wanted.items() if not name.startswith(f"{CLASSIFIER}.")})
+        shapes = self.network.shapes(0)
+        self._check({name: shape for name, shape in shapes.items() if not name.startswith(f"{CLASSIFIER}.")})
         self._pooled(self._body())
         return self._file({FEATURES: (self.network.features,)})
 
     def _check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         for name, shape in shapes.items():
-            found = self.state[name].shape if name in self.state else None
-            if found != shape:
+            actual = self.state[name].shape if name in self.state else None
+            if actual != shape:
                 raise PlantsError(
                     _(
                         "The weights %(key)s of %(name)s should have the shape %(word)s, not %(value)s.",
                         key=name,
                         name=self.network.name,
                         word=shape,
-                        value=found,
+                        value=actual,
                     )
                 )
             if not np.isfinite(self.state[name]).all():
@@ -135,19 +135,23 @@ class _Writing:
             at = self._node("Add", [at, beside], f"{name}.sum")
         return self._activated(block.activation, at)
 
-    def _convolution(self, one: Convolution, start: str) -> str:
-        weights, bias = folded(self.network, one, self.state)
-        before, after = one.padding
+    def _convolution(self, convolution: Convolution, start: str) -> str:
+        weights, bias = folded(self.network, convolution, self.state)
+        before, after = convolution.padding
         at = self._node(
             "Conv",
-            [start, self._constant(f"{one.name}.weight", weights), self._constant(f"{one.name}.bias", bias)],
-            one.name,
-            kernel_shape=[one.kernel, one.kernel],
-            strides=[one.stride, one.stride],
-            group=one.groups,
+            [
+                start,
+                self._constant(f"{convolution.name}.weight", weights),
+                self._constant(f"{convolution.name}.bias", bias),
+            ],
+            convolution.name,
+            kernel_shape=[convolution.kernel, convolution.kernel],
+            strides=[convolution.stride, convolution.stride],
+            group=convolution.groups,
             pads=[before, before, after, after],
         )
-        return self._activated(one.activation, at)
+        return self._activated(convolution.activation, at)
 
     def _activated(self, activation: str | None, start: str) -> str:
         if activation is None:
@@ -170,7 +174,7 @@ class _Writing:
     def _constant(self, name: str, values: Any) -> str:
         from onnx import numpy_helper
 
-        if all(one.name != name for one in self.constants):
+        if all(constant.name != name for constant in self.constants):
             values = np.ascontiguousarray(values, np.float32) if np.ndim(values) else np.float32(values)
             self.constants.append(numpy_helper.from_array(np.asarray(values), name))
         return name

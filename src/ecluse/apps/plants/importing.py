@@ -158,15 +158,15 @@ class _Behind:
 
     def __init__(self, checkpoints: Checkpoints | None, of: str) -> None:
         self._checkpoints, self._of = checkpoints, hashlib.sha256(of.encode()).hexdigest()
-        known = None if checkpoints is None else from_bytes(checkpoints.load(_CHECKPOINT, of=self._of))
-        self.done = Imported() if known is None else Imported(**known[0]["done"])
+        saved = None if checkpoints is None else from_bytes(checkpoints.load(_CHECKPOINT, of=self._of))
+        self.done = Imported() if saved is None else Imported(**saved[0]["done"])
         #: How much of the source was behind it: what is said while those files are passed over.
-        self.fraction = 0.0 if known is None else float(known[0]["fraction"])
-        self._keys: list[bytes] = [] if known is None else [row.tobytes() for row in known[1]["files"]]
+        self.fraction = 0.0 if saved is None else float(saved[0]["fraction"])
+        self._keys: list[bytes] = [] if saved is None else [row.tobytes() for row in saved[1]["files"]]
         self._ahead = Counter(self._keys)
 
     def has(self, file: File) -> bool:
-        """Whether this file was done by a worker before; each is asked of once."""
+        """Return whether this file was done by a worker before; each is asked of once."""
         key = _key(file)
         if not self._ahead[key]:
             return False
@@ -179,7 +179,7 @@ class _Behind:
         """These are written down by now; `done` is what became of all, `fraction` how much of the source that is."""
         if self._checkpoints is None:
             return
-        self._keys += [one.key for one in examined]
+        self._keys += [file.key for file in examined]
         if last or self._checkpoints.is_due():
             files = np.frombuffer(b"".join(self._keys), np.uint8).reshape(-1, _KEY_BYTES)
             figures = {"done": asdict(done), "fraction": fraction}
@@ -213,7 +213,7 @@ class _Examined:
 def _examine_all(
     place: _Place, files: Iterable[File], label: str | None, behind: _Behind
 ) -> Generator[tuple[float, _Examined | None]]:
-    """Each file in turn, several looked at at a time; None where none is ready for a while, or one is behind."""
+    """Yield each file in turn, several looked at at a time; None where none is ready for a while, or one is behind."""
     running: deque[tuple[float, Future[_Examined]]] = deque()
     source, stopped, fraction = iter(files), threading.Event(), 0.0
     pool = ThreadPoolExecutor(ABREAST, thread_name_prefix="images")
@@ -294,8 +294,8 @@ def _is_stored(place: _Place, sha256: str) -> bool:
     return row is not None and row.state != "rejected"
 
 
-def _label(file: File, given: str | None) -> str | None:
-    label = file.label if file.label is not None else given
+def _label(file: File, chosen: str | None) -> str | None:
+    label = file.label if file.label is not None else chosen
     try:
         return None if label is None else checked_label(label)
     except InvalidInput as error:
@@ -303,12 +303,12 @@ def _label(file: File, given: str | None) -> str | None:
 
 
 def _shown(origin: str) -> str:
-    """An origin as it is kept: what no database takes is written out."""
+    """Return an origin as it is kept: what no database takes is written out."""
     return origin.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:1200]
 
 
-def _shown_label(label: str | None, given: str | None) -> str:
-    return _shown(label if label is not None else given or "")[:100]
+def _shown_label(label: str | None, chosen: str | None) -> str:
+    return _shown(label if label is not None else chosen or "")[:100]
 
 
 def _write_down(place: _Place, examined: Sequence[_Examined]) -> Imported:
@@ -319,64 +319,64 @@ def _write_down(place: _Place, examined: Sequence[_Examined]) -> Imported:
     with place.runtime.catalog.write() as transaction:
         if not images.lock_set(transaction, place.set_id):
             raise NotFound(_("The set of images was removed while images were imported into it."))
-        there = images.images_by_digest(transaction, place.set_id, {one.sha256 for one in examined})
+        existing = images.images_by_digest(transaction, place.set_id, {file.sha256 for file in examined})
         new = []
-        for one in examined:
-            row = there.get(one.sha256)
-            if row is None and not one.is_known:
-                row = there[one.sha256] = Image(
-                    id=new_id(), seen_again=[], contested=False, **_columns(place, one)
+        for file in examined:
+            row = existing.get(file.sha256)
+            if row is None and not file.is_known:
+                row = existing[file.sha256] = Image(
+                    id=new_id(), seen_again=[], contested=False, **_columns(place, file)
                 )
                 new.append(row)
-                done += Imported(rejected=1) if one.reason else Imported(added=1)
+                done += Imported(rejected=1) if file.reason else Imported(added=1)
             elif row is not None:
-                done += _met_again(place, row, one)
+                done += _met_again(place, row, file)
         images.remove_rejected(transaction, place.set_id, _read_since(examined))
         images.add_images(transaction, new)
     return done
 
 
-def _met_again(place: _Place, row: Image, one: _Examined) -> Imported:
-    """The same bytes once more."""
-    if one.reason is not None:
+def _met_again(place: _Place, row: Image, file: _Examined) -> Imported:
+    """Return the same bytes once more."""
+    if file.reason is not None:
         return Imported(rejected=1)
     if row.state == "rejected":  # it can be taken now: it has a label, or more is read than before
-        for name, value in _columns(place, one).items():
+        for name, value in _columns(place, file).items():
             setattr(row, name, value)
         return Imported(added=1)
-    here = {"origin": one.origin, "label": one.label}
-    if row.origin == one.origin and row.imported_label == one.label:
+    here = {"origin": file.origin, "label": file.label}
+    if row.origin == file.origin and row.imported_label == file.label:
         return Imported(known=1)
     if here in row.seen_again:
         return Imported(known=1)
     if len(row.seen_again) < _PLACES:
         row.seen_again = [*row.seen_again, here]
-    if one.label in (row.label, row.imported_label):
+    if file.label in (row.label, row.imported_label):
         return Imported(duplicates=1)
     row.contested = True
     return Imported(duplicates=1, contested=1)
 
 
-def _columns(place: _Place, one: _Examined) -> dict[str, Any]:
+def _columns(place: _Place, file: _Examined) -> dict[str, Any]:
     return {
         "set_id": place.set_id,
         "user_id": place.user_id,
-        "sha256": one.sha256,
-        "url": one.url,
-        "size_bytes": one.size,
-        "format": one.format,
-        "width": one.width,
-        "height": one.height,
-        "label": one.label,
-        "imported_label": one.label,
-        "origin": one.origin,
-        "state": "valid" if one.reason is None else "rejected",
-        "reason": None if one.reason is None else _shown(one.reason),
-        "perceptual_hash": one.perceptual_hash,
+        "sha256": file.sha256,
+        "url": file.url,
+        "size_bytes": file.size,
+        "format": file.format,
+        "width": file.width,
+        "height": file.height,
+        "label": file.label,
+        "imported_label": file.label,
+        "origin": file.origin,
+        "state": "valid" if file.reason is None else "rejected",
+        "reason": None if file.reason is None else _shown(file.reason),
+        "perceptual_hash": file.perceptual_hash,
     }
 
 
 def _read_since(examined: Sequence[_Examined]) -> list[str]:
-    """The digests that rejections of these origins have, of what was never read and was now."""
-    origins = {one.origin for one in examined if one.reason is None}
+    """Return the digests that rejections of these origins have, of what was never read and was now."""
+    origins = {file.origin for file in examined if file.reason is None}
     return [hashlib.sha256(origin.encode()).hexdigest() for origin in origins]

@@ -73,19 +73,23 @@ class Points:
 
 
 def describe(image: Image.Image) -> Points:
-    """The points of an upright image, the strongest first; none of an even surface."""
+    """Return the points of an upright image, the strongest first; none of an even surface."""
     cv2 = _opencv()
     grey = image.convert("L")
     grey.thumbnail((SIDE, SIDE))
-    found, seen = cv2.SIFT_create(nfeatures=POINTS, contrastThreshold=0.02).detectAndCompute(
+    keypoints, descriptors = cv2.SIFT_create(nfeatures=POINTS, contrastThreshold=0.02).detectAndCompute(
         np.asarray(grey), None
     )
-    if seen is None:
+    if descriptors is None:
         return Points(np.zeros((0, 2), np.float32), np.zeros((0, _WORDS), np.uint8))
-    order = sorted(range(len(found)), key=lambda one: (-found[one].response, found[one].pt))[:POINTS]
+    order = sorted(
+        range(len(keypoints)), key=lambda index: (-keypoints[index].response, keypoints[index].pt)
+    )[:POINTS]
     # Of a smaller image a pixel is more of it.
-    at = np.array([found[one].pt for one in order], dtype=np.float32) * np.float32(SIDE / max(grey.size))
-    return Points(at, np.clip(seen[order], 0, 255).astype(np.uint8))
+    at = np.array([keypoints[index].pt for index in order], dtype=np.float32) * np.float32(
+        SIDE / max(grey.size)
+    )
+    return Points(at, np.clip(descriptors[order], 0, 255).astype(np.uint8))
 
 
 def copies(
@@ -95,32 +99,32 @@ def copies(
     *,
     of: str = "",
 ) -> list[tuple[int, int]]:
-    """The pairs of images of which one is a copy of the other, by rising index.
+    """Return the pairs of images of which one is a copy of the other, by rising index.
 
     What `report`, told the fraction done, raises ends the work. `checkpoints` keep how far it is with the images that
     `of` names.
     """
     count = max(FEWEST_POINTS, MOST_POINTS // max(1, len(images)))
-    kept = [one.strongest(count) for one in images]
-    known = None if checkpoints is None else from_bytes(checkpoints.load(_COMPARED, of=of))
-    if known is None:
-        candidates = _candidates(kept, lambda done: report(0.5 * done), checkpoints, of)
-        begin, found = 0, set[tuple[int, int]]()
+    strongest = [image.strongest(count) for image in images]
+    saved = None if checkpoints is None else from_bytes(checkpoints.load(_COMPARED, of=of))
+    if saved is None:
+        candidates = _candidates(strongest, lambda done: report(0.5 * done), checkpoints, of)
+        begin, pairs = 0, set[tuple[int, int]]()
     else:
-        begin = int(known[0]["next"])
+        begin = int(saved[0]["next"])
         candidates = [
-            (one, other, bool(mirrored)) for one, other, mirrored in known[1]["candidates"].tolist()
+            (first, other, bool(mirrored)) for first, other, mirrored in saved[1]["candidates"].tolist()
         ]
-        found = {(one, other) for one, other in known[1]["found"].tolist()}
+        pairs = {(first, other) for first, other in saved[1]["found"].tolist()}
     for number in range(begin, len(candidates)):
-        one, other, mirrored = candidates[number]
-        if (one, other) not in found and _is_copy(kept[one], kept[other], mirrored=mirrored):
-            found.add((one, other))
+        first, other, mirrored = candidates[number]
+        if (first, other) not in pairs and _is_copy(strongest[first], strongest[other], mirrored=mirrored):
+            pairs.add((first, other))
         if checkpoints is not None and checkpoints.is_due():
-            arrays = {"candidates": _table(candidates, 3), "found": _table(sorted(found), 2)}
+            arrays = {"candidates": _table(candidates, 3), "found": _table(sorted(pairs), 2)}
             checkpoints.save(_COMPARED, to_bytes({"next": number + 1}, arrays), of=of)
         report(0.5 + 0.5 * (number + 1) / len(candidates))
-    return sorted(found)
+    return sorted(pairs)
 
 
 def _candidates(
@@ -131,27 +135,27 @@ def _candidates(
     Each image is in as many pairs as it has nearest images, so that the work grows with the number of images alone.
     """
     cv2 = _opencv()
-    sizes = [len(one.at) for one in images]
+    sizes = [len(image.at) for image in images]
     if sum(sizes) <= _NEIGHBOURS:
         return []
     owner = np.repeat(np.arange(len(images)), sizes)
-    every = _rooted(np.concatenate([one.seen for one in images]))
+    every = _rooted(np.concatenate([image.seen for image in images]))
     cv2.setRNGSeed(0)  # the same trees each time, so that work that is taken up ends as it would have
     trees = cv2.flann_Index(every, {"algorithm": 1, "trees": 4})
     begin, votes = _votes_before(checkpoints, of)
     block = 20 * POINTS
     for start in range(begin, len(every), block):
-        asked = every[start : start + block]
+        queries = every[start : start + block]
         mine = owner[start : start + block]
         for mirrored in (False, True):
-            query = _mirrored(asked) if mirrored else asked
+            query = _mirrored(queries) if mirrored else queries
             near, squares = trees.knnSearch(query, _NEIGHBOURS, params={"checks": _CHECKS})
             far = _RATIO**2 * squares[:, -1]
             for place in range(_NEIGHBOURS - 1):
                 theirs = owner[near[:, place]]
                 counts = (theirs != mine) & (squares[:, place] < far)
-                for one, other in zip(mine[counts].tolist(), theirs[counts].tolist(), strict=True):
-                    votes[min(one, other), max(one, other), mirrored] += 1
+                for first, other in zip(mine[counts].tolist(), theirs[counts].tolist(), strict=True):
+                    votes[min(first, other), max(first, other), mirrored] += 1
         if checkpoints is not None and checkpoints.is_due():
             arrays = {"pairs": _table(votes, 3), "counts": np.array([*votes.values()], np.int64)}
             checkpoints.save(_VOTED, to_bytes({"next": start + block}, arrays), of=of)
@@ -160,16 +164,16 @@ def _candidates(
 
 
 def _votes_before(checkpoints: Checkpoints | None, of: str) -> tuple[int, Counter[tuple[int, int, bool]]]:
-    """The first point that has not voted yet, and how those before it have."""
-    known = None if checkpoints is None else from_bytes(checkpoints.load(_VOTED, of=of))
-    if known is None:
+    """Return the first point that has not voted yet, and how those before it have."""
+    saved = None if checkpoints is None else from_bytes(checkpoints.load(_VOTED, of=of))
+    if saved is None:
         return 0, Counter()
-    pairs = known[1]["pairs"].tolist()
+    pairs = saved[1]["pairs"].tolist()
     votes = {
-        (one, other, bool(mirrored)): count
-        for (one, other, mirrored), count in zip(pairs, known[1]["counts"].tolist(), strict=True)
+        (first, other, bool(mirrored)): count
+        for (first, other, mirrored), count in zip(pairs, saved[1]["counts"].tolist(), strict=True)
     }
-    return int(known[0]["next"]), Counter(votes)
+    return int(saved[0]["next"]), Counter(votes)
 
 
 def _table(rows: Iterable[tuple[int, ...]], columns: int) -> NDArray[np.int64]:
@@ -177,61 +181,61 @@ def _table(rows: Iterable[tuple[int, ...]], columns: int) -> NDArray[np.int64]:
 
 
 def _nearest(votes: Counter[tuple[int, int, bool]]) -> list[tuple[int, int, bool]]:
-    taken: Counter[int] = Counter()
-    found = []
+    used: Counter[int] = Counter()
+    nearest = []
     for pair, count in sorted(votes.items(), key=lambda item: (-item[1], item[0])):
         if count < VOTES:
             break
-        if min(taken[pair[0]], taken[pair[1]]) < NEAREST_IMAGES:
-            taken.update(pair[:2])
-            found.append(pair)
-    return found
+        if min(used[pair[0]], used[pair[1]]) < NEAREST_IMAGES:
+            used.update(pair[:2])
+            nearest.append(pair)
+    return nearest
 
 
-def _is_copy(one: Points, other: Points, *, mirrored: bool) -> bool:
-    """Whether one affine map brings enough points of one image to where they are in the other."""
+def _is_copy(first: Points, second: Points, *, mirrored: bool) -> bool:
+    """Return whether one affine map brings enough points of one image to where they are in the other."""
     cv2 = _opencv()
-    here, seen = one.at, _rooted(one.seen)
+    here, seen = first.at, _rooted(first.seen)
     if mirrored:
         here, seen = here * np.array([-1, 1], np.float32), _mirrored(seen)
-    left, right = _matches(seen, _rooted(other.seen))
+    left, right = _matches(seen, _rooted(second.seen))
     if len(left) < SURE_POINTS:
         return False
-    source, target = here[left], other.at[right]
-    found, kept = cv2.estimateAffine2D(
+    source, target = here[left], second.at[right]
+    transform, inliers = cv2.estimateAffine2D(
         source, target, method=cv2.RANSAC, ransacReprojThreshold=_MISSES, maxIters=2000, confidence=0.995
     )
-    if found is None or not _is_plausible(found[:, :2]):
+    if transform is None or not _is_plausible(transform[:, :2]):
         return False
-    held = kept.ravel() > 0
-    source, target = source[held], target[held]
+    is_inlier = inliers.ravel() > 0
+    source, target = source[is_inlier], target[is_inlier]
     return (
         min(_places(source), _places(target)) >= SURE_POINTS
-        and max(_share(source, here), _share(target, other.at)) >= SURE_SHARE
+        and max(_share(source, here), _share(target, second.at)) >= SURE_SHARE
     )
 
 
 def _matches(
-    one: NDArray[np.float32], other: NDArray[np.float32]
+    left: NDArray[np.float32], right: NDArray[np.float32]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Points that are each other's nearest, and clearly nearer than the second."""
-    if min(len(one), len(other)) < 2:
+    if min(len(left), len(right)) < 2:
         return np.zeros(0, np.intp), np.zeros(0, np.intp)
-    alike = one @ other.T
+    alike = left @ right.T
     nearest = alike.argmax(axis=1)
-    rows = np.arange(len(one))
+    rows = np.arange(len(left))
     first = alike[rows, nearest]
     back = alike.argmax(axis=0)
     alike[rows, nearest] = -1
     second = alike.max(axis=1)
     # The rows have length 1: their distance follows from their product.
     clear = (1 - first) < _RATIO**2 * (1 - second)
-    kept = np.flatnonzero(clear & (back[nearest] == rows))
-    return kept, nearest[kept]
+    rows_matched = np.flatnonzero(clear & (back[nearest] == rows))
+    return rows_matched, nearest[rows_matched]
 
 
 def _is_plausible(turned: NDArray[np.float64]) -> bool:
-    """Whether a map of the plane is one that a person makes of a photograph, not a collapse to a line."""
+    """Return whether a map of the plane is one that a person makes of a photograph, not a collapse to a line."""
     if np.linalg.det(turned) <= 0:
         return False
     large, small = np.linalg.svd(turned, compute_uv=False)
@@ -239,27 +243,28 @@ def _is_plausible(turned: NDArray[np.float64]) -> bool:
 
 
 def _places(points: NDArray[np.float32]) -> int:
-    """How many different places the points have: SIFT finds one place at several scales."""
+    """Return how many different places the points have: SIFT finds one place at several scales."""
     return len(np.unique(np.round(points / _SAME_PLACE), axis=0))
 
 
 def _share(points: NDArray[np.float32], every: NDArray[np.float32]) -> float:
-    """What part of the area in which an image has points these span: a watermark spans little of it."""
-    whole = float(np.prod(np.ptp(every, axis=0)))
-    return float(_opencv().contourArea(_opencv().convexHull(points))) / whole if whole else 0.0
+    """Return what part of the area in which an image has points these span: a watermark spans little of it."""
+    area = float(np.prod(np.ptp(every, axis=0)))
+    return float(_opencv().contourArea(_opencv().convexHull(points))) / area if area else 0.0
 
 
-def _rooted(seen: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _rooted(descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
     """SIFT as square roots of its shares: rows of length 1, whose product says more than that of SIFT itself."""
-    values = seen.astype(np.float32)
+    values = descriptors.astype(np.float32)
     rooted: NDArray[np.float32] = np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1))
     return rooted
 
 
-def _mirrored(seen: NDArray[Any]) -> NDArray[Any]:
-    """What is seen at the same points of the mirrored image: 4 × 4 places of 8 directions, the rows the other way
-    round and each direction the other way about."""
-    turned = seen.reshape(-1, 4, 4, 8)[:, ::-1][..., -np.arange(8) % 8]
+def _mirrored(descriptors: NDArray[Any]) -> NDArray[Any]:
+    """Return what is seen at the same points of the mirrored image: 4 × 4 places of 8 directions, the rows the other
+    way round and each direction the other way about.
+    """
+    turned = descriptors.reshape(-1, 4, 4, 8)[:, ::-1][..., -np.arange(8) % 8]
     return np.ascontiguousarray(turned.reshape(-1, _WORDS))
 
 

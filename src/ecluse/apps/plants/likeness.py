@@ -70,11 +70,11 @@ def near_groups(
     not found. `copies` are pairs that are known to be such. Two images that both look like a third are in one group.
     `report` is told the fraction done.
     """
-    values = np.array([int(one, 16) for one in hashes], dtype=np.uint64)
+    values = np.array([int(text, 16) for text in hashes], dtype=np.uint64)
     positions = np.stack(_positions(values))
     parents = list(range(len(values)))
-    for one, other in copies:
-        _join(parents, one, other)
+    for first, second in copies:
+        _join(parents, first, second)
     bits = SURE_BITS if thumbnails is None else NEAR_BITS
     for start in range(0, len(values), _BLOCK):
         block = values[start : start + _BLOCK, None]
@@ -82,41 +82,41 @@ def near_groups(
         for position, turned in enumerate(positions[:, start:]):
             left, right = np.nonzero(np.bitwise_count(block ^ turned) <= bits)
             left, right = left[left < right] + start, right[left < right] + start
-            for one, other in zip(left.tolist(), right.tolist(), strict=True):
+            for first, second in zip(left.tolist(), right.tolist(), strict=True):
                 if (
                     thumbnails is None
-                    or _correlation(thumbnails[one], thumbnails[other], position) >= NEAR_CORRELATION
+                    or _correlation(thumbnails[first], thumbnails[second], position) >= NEAR_CORRELATION
                 ):
-                    _join(parents, one, other)
+                    _join(parents, first, second)
         report(min(1.0, (start + _BLOCK) / len(values)))
-    found: dict[int, list[int]] = {}
-    for one in range(len(values)):
-        found.setdefault(_root(parents, one), []).append(one)
-    return [group for group in found.values() if len(group) > 1]
+    groups: dict[int, list[int]] = {}
+    for first in range(len(values)):
+        groups.setdefault(_root(parents, first), []).append(first)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _positions(values: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
-    """The hashes of the eight positions: as it is, mirrored, upside down, both, and each turned on its side."""
+    """Return the hashes of the eight positions: as it is, mirrored, upside down, both, and each turned on its side."""
     bits = np.unpackbits(values.astype(">u8").view(np.uint8).reshape(-1, 8), axis=1).reshape(-1, _LOW, _LOW)
     odd = np.arange(_LOW) % 2 == 1
     across, down = np.broadcast_to(odd, (_LOW, _LOW)), np.broadcast_to(odd[:, None], (_LOW, _LOW))
-    found = []
+    positions = []
     for standing in (bits, bits.transpose(0, 2, 1)):
         for flipped in (np.zeros((_LOW, _LOW), dtype=bool), across, down, across ^ down):
             packed = np.packbits((standing ^ flipped).reshape(-1, 64), axis=1)
-            found.append(np.ascontiguousarray(packed).view(">u8").ravel().astype(np.uint64))
-    return found
+            positions.append(np.ascontiguousarray(packed).view(">u8").ravel().astype(np.uint64))
+    return positions
 
 
-def _correlation(one: NDArray[np.float32], other: NDArray[np.float32], position: int) -> float:
+def _correlation(first: NDArray[np.float32], second: NDArray[np.float32], position: int) -> float:
     """That of a thumbnail with another in one of the eight positions, in the order of `_positions`."""
-    standing = other.T if position >= 4 else other
+    standing = second.T if position >= 4 else second
     mirrored = standing[:, ::-1] if position % 2 else standing
-    return float(np.vdot(one, mirrored[::-1] if position % 4 >= 2 else mirrored))
+    return float(np.vdot(first, mirrored[::-1] if position % 4 >= 2 else mirrored))
 
 
 def _cosines() -> NDArray[np.float64]:
-    """The lowest frequencies of the type-II discrete cosine transform, (8, 32)."""
+    """Return the lowest frequencies of the type-II discrete cosine transform, (8, 32)."""
     at = (np.arange(_SIDE) + 0.5) / _SIDE
     return np.asarray(np.cos(np.pi * np.arange(_LOW)[:, None] * at))
 
@@ -124,14 +124,14 @@ def _cosines() -> NDArray[np.float64]:
 _COSINES: Final = _cosines()
 
 
-def _root(parents: list[int], one: int) -> int:
-    while parents[one] != one:
-        parents[one] = parents[parents[one]]
-        one = parents[one]
-    return one
+def _root(parents: list[int], index: int) -> int:
+    while parents[index] != index:
+        parents[index] = parents[parents[index]]
+        index = parents[index]
+    return index
 
 
-def _join(parents: list[int], one: int, other: int) -> None:
+def _join(parents: list[int], index: int, other_index: int) -> None:
     """The root of a group is its first."""
-    first, second = sorted((_root(parents, one), _root(parents, other)))
+    first, second = sorted((_root(parents, index), _root(parents, other_index)))
     parents[second] = first

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from ecluse.apps.plants import keypoints
 from ecluse.apps.plants import rows as images
+from ecluse.apps.plants.array_cache import Arrays, LocalArrays, machine_cache
 from ecluse.apps.plants.keypoints import Points, describe
 from ecluse.apps.plants.likeness import SHAPE, near_groups, perceptual_hash, thumbnail
 from ecluse.apps.plants.pictures import read_picture
 from ecluse.apps.plants.rows import Filter
-from ecluse.apps.plants.seen import Arrays, LocalArrays, seen_in
 from ecluse.catalog.tables import Image
 from ecluse.checkpoints import Checkpoints
 from ecluse.errors import DigestMismatch, ObjectNotFound
@@ -53,15 +53,15 @@ class Look:
 
 
 def usable(runtime: Runtime, user_id: str, set_id: str) -> list[Image]:
-    """The stored images of a set, those out of use included, the first that came first.
+    """Return the stored images of a set, those out of use included, the first that came first.
 
     Raises:
         NotFound: the user has no such set.
     """
-    wanted = Filter(states=("valid", "excluded"))
+    filter_ = Filter(states=("valid", "excluded"))
     with runtime.catalog.read() as transaction:
         images.set_of(transaction, user_id, set_id)
-        rows = images.list_images(transaction, user_id, set_id, wanted, limit=None)
+        rows = images.list_images(transaction, user_id, set_id, filter_, limit=None)
     return sorted(rows, key=lambda row: (row.created_at, row.id))
 
 
@@ -75,14 +75,16 @@ def group_copies(
     """Find the copies among the images of a set, and keep the group of each; raises as `groups_of` does."""
     groups = groups_of(runtime, rows, report, checkpoints)
     with runtime.catalog.write() as transaction:
-        images.set_groups(transaction, set_id, {row.id: one for row, one in zip(rows, groups, strict=True)})
+        images.set_groups(
+            transaction, set_id, {row.id: group for row, group in zip(rows, groups, strict=True)}
+        )
     return groups
 
 
 def groups_of(
     runtime: Runtime, rows: Sequence[Image], report: Report, checkpoints: Checkpoints | None = None
 ) -> list[str | None]:
-    """The group of each image: the id of the first that it is a copy of or that is a copy of it; None: of none.
+    """Return the group of each image: the id of the first that it is a copy of or that is a copy of it; None: of none.
 
     Copies are what hashes and thumbnails say (compressed, resized, mirrored, turned on a side) and what points say
     (turned by any angle, sheared, shifted, zoomed). A copy of a copy is in the same group.
@@ -94,39 +96,41 @@ def groups_of(
     pairs = _copies(
         runtime, rows, looks, lambda done: report(_SEEN + 0.3 * done, _("comparing")), checkpoints
     )
-    found = near_groups(
+    similar = near_groups(
         [look.hash for look in looks],
         np.stack([look.thumbnail for look in looks]) if looks else np.zeros((0, *SHAPE), np.float32),
         copies=pairs,
         report=lambda done: report(0.9 + 0.1 * done, _("comparing")),
     )
     groups: list[str | None] = [None] * len(rows)
-    for group in found:
-        for one in group:
-            groups[one] = rows[group[0]].id
+    for group in similar:
+        for index in group:
+            groups[index] = rows[group[0]].id
     return groups
 
 
 def features_of(
     runtime: Runtime, rows: Sequence[Image], report: Report, checkpoints: Checkpoints | None = None
 ) -> NDArray[np.float32]:
-    """What EfficientNet-Lite0 sees in each image, (images, 1280); raises as `groups_of` does."""
+    """Return what EfficientNet-Lite0 sees in each image, (images, 1280); raises as `groups_of` does."""
     from ecluse.apps.plants.features import LITE0, meaning_of, see_images
 
     return see_images(
         [(row.sha256, partial(_read, runtime, row)) for row in rows],
-        seen_in(runtime, meaning_of((LITE0,)), checkpoints),
-        progress=lambda done, of: report(done / of, _("%(done)s of %(total)s images", done=done, total=of)),
+        machine_cache(runtime, meaning_of((LITE0,)), checkpoints),
+        progress=lambda done, total: report(
+            done / total, _("%(done)s of %(total)s images", done=done, total=total)
+        ),
     )
 
 
 def _looks(
     runtime: Runtime, rows: Sequence[Image], report: Report, checkpoints: Checkpoints | None
 ) -> list[Look]:
-    seen = seen_in(runtime, _LOOK, checkpoints)
+    cache = machine_cache(runtime, _LOOK, checkpoints)
     looks = {
         digest: _look_of(arrays)
-        for digest, arrays in seen.load((row.sha256 for row in rows), *_PARTS).items()
+        for digest, arrays in cache.load((row.sha256 for row in rows), *_PARTS).items()
     }
     missing = [row for row in rows if row.sha256 not in looks]
 
@@ -144,12 +148,12 @@ def _looks(
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
-            for row, one in zip(batch, pool.map(look, batch), strict=True):
-                looks[row.sha256] = one
-                seen.keep(row.sha256, **_arrays_of(one))
+            for row, description in zip(batch, pool.map(look, batch), strict=True):
+                looks[row.sha256] = description
+                cache.keep(row.sha256, **_arrays_of(description))
                 count += 1
             tell()
-    seen.finish()
+    cache.finish()
     return [looks[row.sha256] for row in rows]
 
 
@@ -178,21 +182,21 @@ def _copies(
     report: Callable[[float], None],
     checkpoints: Checkpoints | None,
 ) -> list[tuple[int, int]]:
-    """The pairs that points say are copies; what was found of just these images before is not looked for again."""
+    """Return the pairs that keypoints find to be copies, from the cache if just these images were compared before."""
     if len(rows) > MOST_COMPARED:
         return []
-    order = sorted(range(len(rows)), key=lambda one: rows[one].sha256)
-    name = hashlib.sha256("\n".join(rows[one].sha256 for one in order).encode()).hexdigest()
-    kept = LocalArrays(runtime.settings.home, _PAIRS)
-    known = kept.load(name, "pairs")
-    if known is None:
-        points = [looks[one].points for one in order]
-        found = keypoints.copies(points, report, checkpoints, of=f"{_PAIRS} {name}")
-        pairs = np.array(found, dtype=np.int64).reshape(-1, 2)
-        kept.save(name, pairs=pairs)
+    order = sorted(range(len(rows)), key=lambda index: rows[index].sha256)
+    name = hashlib.sha256("\n".join(rows[index].sha256 for index in order).encode()).hexdigest()
+    cache = LocalArrays(runtime.settings.home, _PAIRS)
+    cached = cache.load(name, "pairs")
+    if cached is None:
+        points = [looks[index].points for index in order]
+        pairs_found = keypoints.copies(points, report, checkpoints, of=f"{_PAIRS} {name}")
+        pairs = np.array(pairs_found, dtype=np.int64).reshape(-1, 2)
+        cache.save(name, pairs=pairs)
     else:
-        pairs = known["pairs"]
-    return [(order[one], order[other]) for one, other in pairs.reshape(-1, 2).tolist()]
+        pairs = cached["pairs"]
+    return [(order[first], order[other]) for first, other in pairs.reshape(-1, 2).tolist()]
 
 
 def _read(runtime: Runtime, row: Image) -> bytes:

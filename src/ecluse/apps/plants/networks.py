@@ -23,16 +23,17 @@ class Classifier(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.network = network
         self._at: dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]] = {}
-        for one in network.convolutions():
-            before, after = one.padding
+        for convolution in network.convolutions():
+            before, after = convolution.padding
             layer = nn.Conv2d(
-                one.inputs, one.outputs, one.kernel, one.stride, before if before == after else 0,
-                groups=one.groups, bias=False,
+                convolution.inputs, convolution.outputs, convolution.kernel, convolution.stride,
+                before if before == after else 0,
+                groups=convolution.groups, bias=False,
             )  # fmt: skip
-            norm = nn.BatchNorm2d(one.outputs, network.epsilon, network.momentum)
-            self._at[one.name] = layer, norm
-            _place(self, one.name, layer)
-            _place(self, one.norm, norm)
+            norm = nn.BatchNorm2d(convolution.outputs, network.epsilon, network.momentum)
+            self._at[convolution.name] = layer, norm
+            _place(self, convolution.name, layer)
+            _place(self, convolution.norm, norm)
         _place(self, CLASSIFIER, nn.Linear(network.features, labels))
 
     def forward(self, images: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor:
@@ -62,12 +63,12 @@ class Classifier(nn.Module):  # type: ignore[misc]
             at = at + self._convolved(block.shortcut, start)
         return _activated(block.activation, at)
 
-    def _convolved(self, one: Convolution, start: torch.Tensor) -> torch.Tensor:
-        layer, norm = self._at[one.name]
-        before, after = one.padding
+    def _convolved(self, convolution: Convolution, start: torch.Tensor) -> torch.Tensor:
+        layer, norm = self._at[convolution.name]
+        before, after = convolution.padding
         if before != after:
             start = functional.pad(start, (before, after, before, after))
-        return _activated(one.activation, norm(layer(start)))
+        return _activated(convolution.activation, norm(layer(start)))
 
 
 def initialise(classifier: Classifier, seed: int) -> None:
@@ -82,7 +83,7 @@ def initialise(classifier: Classifier, seed: int) -> None:
 
 
 def state_of(classifier: Classifier) -> dict[str, NDArray[np.float32]]:
-    """A copy of the weights by the names of the table."""
+    """Return a copy of the weights by the names of the table."""
     return {
         name: values.detach().cpu().contiguous().numpy().copy()
         for name, values in classifier.state_dict().items()

@@ -86,7 +86,7 @@ def read_picture(data: bytes, *, side: int | None = None, whole: bool = False) -
 
 
 def what_stopped(stopped: ReaderStopped) -> EcluseError:
-    """What it means for an image that its decoder was stopped."""
+    """Return what it means for an image that its decoder was stopped."""
     logger.warning(
         "The decoder of an image was stopped (%s, %s): %s", stopped.why, stopped.limit, stopped.detail
     )
@@ -116,23 +116,23 @@ def what_stopped(stopped: ReaderStopped) -> EcluseError:
 
 
 def _picture_of(answer: Answer) -> Picture:
-    said = answer.value
-    image = Image.frombytes("RGB", (int(said["size"][0]), int(said["size"][1])), answer.data)
-    return Picture(image, str(said["format"]), int(said["width"]), int(said["height"]))
+    description = answer.value
+    image = Image.frombytes("RGB", (int(description["size"][0]), int(description["size"][1])), answer.data)
+    return Picture(image, str(description["format"]), int(description["width"]), int(description["height"]))
 
 
 def reader(tell: Heard, data: bytes, *, side: int | None, whole: bool) -> Beside:
-    """What the process does that `read_picture` asks: the pixels of an image beside what it is."""
+    """Return what the process does that `read_picture` asks: the pixels of an image beside what it is."""
     picture = decode(data, side=side)
     if whole:
         expect_whole(data)
-    told = {
+    description = {
         "size": picture.image.size,
         "format": picture.format,
         "width": picture.width,
         "height": picture.height,
     }
-    return Beside(told, picture.image.tobytes())
+    return Beside(description, picture.image.tobytes())
 
 
 def _too_many_bytes(data: bytes) -> UnreadableImage:
@@ -153,10 +153,10 @@ def decode(data: bytes, *, side: int | None = None) -> Picture:
     """
     if len(data) > MAX_BYTES:
         raise _too_many_bytes(data)
-    if (said := said_size(data)) is not None and said[0] * said[
+    if (declared_size := said_size(data)) is not None and declared_size[0] * declared_size[
         1
     ] > MAX_PIXELS:  # before a canvas is laid out
-        raise _too_many_pixels(*said)
+        raise _too_many_pixels(*declared_size)
     if _is_laborious(data):
         raise UnreadableImage(
             _(
@@ -185,9 +185,13 @@ def decode(data: bytes, *, side: int | None = None) -> Picture:
 
 
 def says_many_pixels(data: bytes) -> bool:
-    """Whether an image says that it takes much memory once it is decoded; nothing of it is decoded."""
-    said = said_size(data)
-    return said is not None and said[0] * said[1] > MANY_PIXELS and not _is_laborious(data)
+    """Return whether an image says that it takes much memory once it is decoded; nothing of it is decoded."""
+    declared_size = said_size(data)
+    return (
+        declared_size is not None
+        and declared_size[0] * declared_size[1] > MANY_PIXELS
+        and not _is_laborious(data)
+    )
 
 
 def said_size(data: bytes) -> tuple[int, int] | None:
@@ -236,7 +240,7 @@ def expect_whole(data: bytes) -> None:
 
 
 def _end_of_jpeg(data: bytes) -> int | None:
-    """Where the marker is that ends the image; None of what is no JPEG that can be asked."""
+    """Return where the marker is that ends the image; None of what is no JPEG that can be asked."""
     if not data.startswith(b"\xff\xd8"):
         return None
     is_huffman = False
@@ -248,7 +252,9 @@ def _end_of_jpeg(data: bytes) -> int | None:
 
 
 def _is_laborious(data: bytes) -> bool:
-    """Whether a JPEG was made to take its reader long: minutes are a few MB of empty passes, or of tiny segments."""
+    """Return whether a JPEG was made to take its reader long: minutes are a few MB of empty passes, or of tiny
+    segments.
+    """
     if not data.startswith(b"\xff\xd8"):
         return False
     scans = 0
@@ -262,17 +268,17 @@ def _is_laborious(data: bytes) -> bool:
 
 
 def _markers(data: bytes) -> Iterator[tuple[int, int]]:
-    """Each marker of a JPEG behind the first, and where it is, as its readers go from one to the next."""
+    """Yield each marker of a JPEG behind the first, and where it is, as its readers go from one to the next."""
     at = 2
-    while (found := _MARKER.search(data, at)) is not None:
-        kind, at = found[1][0], found.end()
-        yield kind, found.start()
+    while (marker := _MARKER.search(data, at)) is not None:
+        kind, at = marker[1][0], marker.end()
+        yield kind, marker.start()
         if kind not in _ALONE:
             at += int.from_bytes(data[at : at + 2], "big")
 
 
 def _small(data: bytes) -> bytes:
-    """The pixels at an eighth of the size."""
+    """Return the pixels at an eighth of the size."""
     with Image.open(io.BytesIO(data), formats=["JPEG"]) as opened:
         opened.draft(None, (max(opened.width // 8, 1), max(opened.height // 8, 1)))
         return opened.tobytes()
@@ -336,7 +342,7 @@ class Transform:
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
     def box(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """The square of an image that is looked at: left, top, right, bottom, in its pixels."""
+        """Return the square of an image that is looked at: left, top, right, bottom, in its pixels."""
         side = min(width, height) * self.crop / self.resize
         left, top = (width - side) / 2, (height - side) / 2
         return left, top, left + side, top + side
@@ -346,13 +352,13 @@ class Transform:
         return self.normalised(self.square(image))
 
     def square(self, image: Image.Image) -> Image.Image:
-        """What is looked at, at its size in pixels."""
+        """Return what is looked at, at its size in pixels."""
         return image.resize(
             (self.crop, self.crop), Image.Resampling.BICUBIC, box=self.box(*image.size), reducing_gap=3.0
         )
 
     def normalised(self, square: Image.Image) -> NDArray[np.float32]:
-        """An RGB image as (3, height, width) float32, not resized: what augmentation ends with."""
+        """Return an RGB image as (3, height, width) float32, not resized: what augmentation ends with."""
         pixels = np.asarray(square, dtype=np.float32) / np.float32(255)
         mean, std = (np.asarray(values, dtype=np.float32) for values in (self.mean, self.std))
         return np.ascontiguousarray(((pixels - mean) / std).transpose(2, 0, 1), dtype=np.float32)

@@ -67,7 +67,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ArrayCache:
     """What a graph gives for one image: `logits` (labels,), `features` (features,), `maps` (labels, h, w)."""
 
     logits: Array
@@ -98,19 +98,19 @@ class Graph:
 
     @classmethod
     def open(cls, folder: Path, *, threads: int = THREADS) -> Self:
-        """The graph in a folder that has the files of a version."""
+        """Return the graph in a folder that has the files of a version."""
         transform = Transform.from_dict(json.loads((folder / TRANSFORM_FILE).read_text(encoding="utf-8")))
         return cls((folder / GRAPH_FILE).read_bytes(), transform, threads=threads)
 
-    def see(self, data: bytes) -> Seen:
-        """What it gives for an image file.
+    def see(self, data: bytes) -> ArrayCache:
+        """Return what it gives for an image file.
 
         Raises:
             UnreadableImage: the bytes are no image.
         """
         picture = read_picture(data, side=self.transform.resize)
         logits, features, maps = self.run(self.transform(picture.image)[np.newaxis])
-        return Seen(logits[0], features[0], maps[0], picture.width, picture.height)
+        return ArrayCache(logits[0], features[0], maps[0], picture.width, picture.height)
 
     def run(self, pixels: Array) -> tuple[Array, Array, Array]:
         """Logits, features and maps of (images, 3, crop, crop)."""
@@ -126,27 +126,27 @@ class Familiarity:
     threshold: float
 
     def of(self, features: Array, labels: NDArray[np.intp]) -> NDArray[np.float64]:
-        """The cosine between each row of features (n, features) and the mean of its label (n,)."""
+        """Return the cosine between each row of features (n, features) and the mean of its label (n,)."""
         cosines: NDArray[np.float64] = (_directions(features) * self.means[labels]).sum(axis=1)
         return cosines
 
     def accepted(self, features: Array, labels: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Which rows are like their label."""
+        """Return which rows are like their label."""
         return self.of(features, labels) >= self.threshold
 
 
 def learn_familiarity(
     train: Array, truth: NDArray[np.intp], validation: Array, predicted: NDArray[np.intp]
 ) -> Familiarity:
-    """How like their labels images have to be.
+    """Return how like their labels images have to be.
 
     `train` and `validation` are features (images, features); `truth` and `predicted` their labels. Each label has a
     training image, and there is a validation image.
     """
     means = np.stack([train[truth == label].mean(axis=0) for label in range(int(truth.max()) + 1)])
-    found = Familiarity(_directions(means).astype(np.float32), -1.0)
-    cosines = np.sort(found.of(validation, predicted))
-    return Familiarity(found.means, float(cosines[int((1 - EXPECTED) * len(cosines))]))
+    familiarity = Familiarity(_directions(means).astype(np.float32), -1.0)
+    cosines = np.sort(familiarity.of(validation, predicted))
+    return Familiarity(familiarity.means, float(cosines[int((1 - EXPECTED) * len(cosines))]))
 
 
 def write_familiarity(familiarity: Familiarity, folder: Path) -> dict[str, Any]:
@@ -196,9 +196,9 @@ class Predictor:
     def _read(cls, folder: Path, threads: int) -> Self:
         from safetensors.numpy import load_file
 
-        told = json.loads((folder / LABELS_FILE).read_text(encoding="utf-8"))
-        labels, temperature = tuple(map(str, told["labels"])), float(told["temperature"])
-        method, threshold = told["none_of_these"]["method"], float(told["none_of_these"]["threshold"])
+        content = json.loads((folder / LABELS_FILE).read_text(encoding="utf-8"))
+        labels, temperature = tuple(map(str, content["labels"])), float(content["temperature"])
+        method, threshold = content["none_of_these"]["method"], float(content["none_of_these"]["threshold"])
         means = np.asarray(load_file(folder / KNOWN_FILE)["means"], dtype=np.float32)
         graph = Graph.open(folder, threads=threads)
         if method != METHOD or not temperature > 0 or len(set(labels)) != len(labels):
@@ -220,15 +220,15 @@ class Predictor:
         return self.graph.transform
 
     def predict(self, data: bytes, *, explain: bool = False) -> Prediction:
-        """What an image file shows, and, to `explain` it, where.
+        """Return what an image file shows, and, to `explain` it, where.
 
         Raises:
             UnreadableImage: the bytes are no image.
         """
-        seen = self.graph.see(data)
-        shares = softmax(seen.logits[np.newaxis].astype(np.float64), self.temperature)[0]
+        outputs = self.graph.see(data)
+        shares = softmax(outputs.logits[np.newaxis].astype(np.float64), self.temperature)[0]
         best = int(shares.argmax())
-        familiarity = float(self.familiarity.of(seen.features[np.newaxis], np.array([best]))[0])
+        familiarity = float(self.familiarity.of(outputs.features[np.newaxis], np.array([best]))[0])
         nearest = self.labels[best]
         return Prediction(
             label=nearest if familiarity >= self.familiarity.threshold else None,
@@ -236,9 +236,9 @@ class Predictor:
             probability=float(shares[best]),
             probabilities=dict(zip(self.labels, shares.tolist(), strict=True)),
             familiarity=familiarity,
-            evidence=seen.maps[best] - seen.maps.mean(axis=0) if explain else None,
-            width=seen.width,
-            height=seen.height,
+            evidence=outputs.maps[best] - outputs.maps.mean(axis=0) if explain else None,
+            width=outputs.width,
+            height=outputs.height,
         )
 
 
@@ -267,7 +267,7 @@ def _session(graph: bytes, threads: int) -> onnxruntime.InferenceSession:
 
 
 def _directions(rows: NDArray[Any]) -> NDArray[np.float64]:
-    """Each row divided by its length; a row of zeros stays one."""
+    """Return each row divided by its length; a row of zeros stays one."""
     rows = np.asarray(rows, dtype=np.float64)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     directions: NDArray[np.float64] = rows / np.where(lengths > 0, lengths, 1.0)

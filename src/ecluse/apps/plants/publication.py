@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ecluse import __version__
 from ecluse.apps.plants import evaluation
 from ecluse.apps.plants.architectures import Network, network
+from ecluse.apps.plants.array_cache import ArrayCache
 from ecluse.apps.plants.card import model_card
 from ecluse.apps.plants.demo import SIMULATED
 from ecluse.apps.plants.evaluation import Answers
@@ -34,10 +35,9 @@ from ecluse.apps.plants.prediction import (
     learn_familiarity,
     write_familiarity,
 )
-from ecluse.apps.plants.recipe import Example, Learned
-from ecluse.apps.plants.seen import Seen
+from ecluse.apps.plants.recipe import Example, TrainedClassifier
 from ecluse.apps.plants.training import APPLICATION, TrainingRequest
-from ecluse.apps.plants.training_data import Lessons
+from ecluse.apps.plants.training_data import SplitImages
 from ecluse.sentences import _, pack
 
 WEIGHTS: Final = "best_model.safetensors"
@@ -61,13 +61,13 @@ class Written:
 
 def write_model(
     folder: Path,
-    learned: Learned,
-    lessons: Lessons,
+    trained: TrainedClassifier,
+    split_images: SplitImages,
     request: TrainingRequest,
     *,
     seconds: Mapping[str, float],
     progress: Callable[[float], None] = lambda done: None,
-    seen: Callable[[str], Seen] = Seen,
+    cache_of: Callable[[str], ArrayCache] = ArrayCache,
 ) -> Written:
     """Write every file of a version below `folder`, and measure the classifier on the test part, once.
 
@@ -76,16 +76,16 @@ def write_model(
     """
     began = monotonic()
     folder.mkdir(parents=True)
-    labels = list(lessons.lesson.labels)
-    write_network(folder, learned)
-    typical = _typical(lessons)
-    measured = len(typical) + len(lessons.lesson.validation) + len(lessons.test)
-    looking = _Looking(folder, progress, measured, seen)
+    labels = list(split_images.training_data.labels)
+    write_network(folder, trained)
+    typical = _typical(split_images)
+    measured = len(typical) + len(split_images.training_data.validation) + len(split_images.test)
+    looking = _Looking(folder, progress, measured, cache_of)
     train, train_seen = looking.at(typical)
-    validation, validation_seen = looking.at(lessons.lesson.validation)
+    validation, validation_seen = looking.at(split_images.training_data.validation)
     familiarity = learn_familiarity(train_seen, train.truth, validation_seen, validation.predicted)
     temperature = evaluation.fit_temperature(validation.logits, validation.truth)
-    test, test_seen = looking.at(lessons.test)
+    test, test_seen = looking.at(split_images.test)
     accepted = familiarity.accepted(test_seen, test.predicted)
     none_of_these = write_familiarity(familiarity, folder) | {
         "accepted_validation": float(familiarity.accepted(validation_seen, validation.predicted).mean()),
@@ -95,78 +95,78 @@ def write_model(
         folder / LABELS_FILE,
         {"labels": labels, "temperature": temperature, "none_of_these": none_of_these},
     )
-    counted = lessons.counted()
+    counted = split_images.counted()
     took = dict(seconds) | {"evaluation": monotonic() - began}
-    best = next(epoch for epoch in learned.history if epoch.epoch == learned.best_epoch)
+    best = next(epoch for epoch in trained.history if epoch.epoch == trained.best_epoch)
     report: dict[str, Any] = {
         "application": APPLICATION,
         "recipe": request.recipe,
-        "architecture": learned.architecture,
+        "architecture": trained.architecture,
         "labels": labels,
-        "image_size": learned.transform.crop,
+        "image_size": trained.transform.crop,
         "images": {part: dict(counts) for part, counts in counted.items()},
         "train": {"accuracy": best.train_accuracy, "log_loss": best.train_loss},
         **evaluation.evaluation_of(labels, test, validation, counted["train"], temperature),
         "served": evaluation.as_served(test, accepted),
         "none_of_these": none_of_these,
-        "history": [asdict(epoch) for epoch in learned.history],
-        "best_epoch": learned.best_epoch,
-        "epochs": len(learned.history),
-        "optimiser": learned.details.get("optimiser"),
-        "details": dict(learned.details),
+        "history": [asdict(epoch) for epoch in trained.history],
+        "best_epoch": trained.best_epoch,
+        "epochs": len(trained.history),
+        "optimiser": trained.details.get("optimiser"),
+        "details": dict(trained.details),
         "seconds": took | {"total": sum(took.values())},
-        "device": learned.device,
+        "device": trained.device,
         "seed": request.options.seed,
-        "split": _split(lessons),
-        "data_digest": lessons.split.data_digest,
+        "split": _split(split_images),
+        "data_digest": split_images.split.data_digest,
         "code_version": __version__,
-        "export": check_export(looking.graph, test, torch_logits(learned)),
+        "export": check_export(looking.graph, test, torch_logits(trained)),
         "size_bytes": (folder / GRAPH_FILE).stat().st_size,
     }
-    report["simulated"] = lessons.simulated
-    if lessons.simulated:
+    report["simulated"] = split_images.simulated
+    if split_images.simulated:
         report["warnings"] = [SIMULATED, *report["warnings"]]
     served = report["served"]
     report["metrics"] = {"served_accuracy": served["right"] / served["of"]} | report["metrics"]
     _write_json(folder / HISTORY, report["history"])
-    _write_json(folder / SPLIT, lessons.manifest)
+    _write_json(folder / SPLIT, split_images.manifest)
     _write_json(folder / METRICS, report)
     (folder / CARD).write_text(model_card(report), encoding="utf-8")
     return Written(report, _details(report))
 
 
-def write_network(folder: Path, learned: Learned) -> None:
+def write_network(folder: Path, trained: TrainedClassifier) -> None:
     """The weights, the graph that is served, and the transform that goes with both."""
     from safetensors.numpy import save_file
 
     state = {
-        name: np.ascontiguousarray(values, dtype=np.float32) for name, values in sorted(learned.state.items())
+        name: np.ascontiguousarray(values, dtype=np.float32) for name, values in sorted(trained.state.items())
     }
-    save_file(state, folder / WEIGHTS, metadata={"architecture": learned.architecture})
-    graph = build_graph(_network(learned), state, learned.transform.crop)
+    save_file(state, folder / WEIGHTS, metadata={"architecture": trained.architecture})
+    graph = build_graph(_network(trained), state, trained.transform.crop)
     (folder / GRAPH_FILE).write_bytes(graph)
-    _write_json(folder / TRANSFORM_FILE, learned.transform.to_dict())
+    _write_json(folder / TRANSFORM_FILE, trained.transform.to_dict())
 
 
-def _network(learned: Learned) -> Network:
-    """The table the weights are of; that of ResNet18 comes in several widths."""
-    stem = network(learned.architecture).stem.name
-    return network(learned.architecture, len(learned.state[f"{stem}.weight"]))
+def _network(trained: TrainedClassifier) -> Network:
+    """Return the table the weights are of; that of ResNet18 comes in several widths."""
+    stem = network(trained.architecture).stem.name
+    return network(trained.architecture, len(trained.state[f"{stem}.weight"]))
 
 
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def torch_logits(learned: Learned) -> Logits | None:
-    """What the same weights say in torch, (images, labels) of (images, 3, crop, crop); None without torch."""
+def torch_logits(trained: TrainedClassifier) -> Logits | None:
+    """Return what the same weights say in torch, (images, labels) of (images, 3, crop, crop); None without torch."""
     if find_spec("torch") is None:
         return None
     import torch
 
     from ecluse.apps.plants.networks import Classifier, set_state
 
-    classifier = Classifier(_network(learned), len(learned.state["classifier.bias"]))
-    set_state(classifier, learned.state)
+    classifier = Classifier(_network(trained), len(trained.state["classifier.bias"]))
+    set_state(classifier, trained.state)
     classifier.eval()
 
     def logits(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -174,10 +174,10 @@ def torch_logits(learned: Learned) -> Logits | None:
         torch.set_num_threads(1)  # several wait for each other where other work has the cores
         try:
             with torch.inference_mode():
-                said: NDArray[np.float32] = classifier(torch.from_numpy(pixels)).numpy()
+                outputs: NDArray[np.float32] = classifier(torch.from_numpy(pixels)).numpy()
         finally:
             torch.set_num_threads(threads)
-        return said
+        return outputs
 
     return logits
 
@@ -186,62 +186,69 @@ class _Looking:
     """The written graph as it is served, looking at one image after another."""
 
     def __init__(
-        self, folder: Path, progress: Callable[[float], None], images: int, seen: Callable[[str], Seen]
+        self,
+        folder: Path,
+        progress: Callable[[float], None],
+        images: int,
+        cache_of: Callable[[str], ArrayCache],
     ) -> None:
         self.graph = Graph.open(folder)
         self._progress, self._images, self._done = progress, images, 0
         files = b"".join((folder / name).read_bytes() for name in (GRAPH_FILE, TRANSFORM_FILE))
-        self._seen = seen(f"served-{hashlib.sha256(files).hexdigest()}")
+        self._seen = cache_of(f"served-{hashlib.sha256(files).hexdigest()}")
 
     def at(self, examples: Sequence[Example]) -> tuple[Answers, NDArray[np.float32]]:
-        """What it says of images, and the features (images, features) that it says it by."""
-        known = self._seen.load((example.sha256 for example in examples), "logits", "features")
+        """Return what it says of images, and the features (images, features) that it says it by."""
+        cached = self._seen.load((example.sha256 for example in examples), "logits", "features")
         for example in examples:
-            if example.sha256 not in known:
-                found = self.graph.see(example.read())
-                known[example.sha256] = {"logits": found.logits, "features": found.features}
-                self._seen.keep(example.sha256, **known[example.sha256])
+            if example.sha256 not in cached:
+                outputs = self.graph.see(example.read())
+                cached[example.sha256] = {"logits": outputs.logits, "features": outputs.features}
+                self._seen.keep(example.sha256, **cached[example.sha256])
             self._done += 1
             self._progress(self._done / self._images)
         self._seen.finish()
         logits, features = (
-            np.array([known[example.sha256][name] for example in examples]) for name in ("logits", "features")
+            np.array([cached[example.sha256][name] for example in examples])
+            for name in ("logits", "features")
         )
         return Answers(examples, logits.astype(np.float64)), features
 
 
 def check_export(graph: Graph, answers: Answers, reference: Logits | None) -> dict[str, Any]:
-    """How far what is served is from the same weights in torch, in logits, at most."""
+    """Return how far what is served is from the same weights in torch, in logits, at most."""
     if reference is None:
         return {"checked_against": NOT_CHECKED, "largest_difference": None, "images": 0}
     largest, images = 0.0, len(answers.examples)
     for start in range(0, images, _BATCH):
         batch = answers.examples[start : start + _BATCH]
         side = graph.transform.resize
-        pixels = np.stack([graph.transform(read_picture(one.read(), side=side).image) for one in batch])
+        pixels = np.stack(
+            [graph.transform(read_picture(example.read(), side=side).image) for example in batch]
+        )
         apart = np.abs(reference(pixels) - answers.logits[start : start + _BATCH])
         largest = max(largest, float(apart.max()))
     return {"checked_against": "torch", "largest_difference": largest, "images": images}
 
 
-def _typical(lessons: Lessons) -> list[Example]:
+def _typical(split_images: SplitImages) -> list[Example]:
     """Images that were learned from, `TYPICAL` of a label at most: what each label looks like."""
-    taken: Counter[int] = Counter()
-    found = []
-    for example in lessons.lesson.train:
-        taken[example.label] += 1
-        if taken[example.label] <= TYPICAL:
-            found.append(example)
-    return found
+    counted: Counter[int] = Counter()
+    examples = []
+    for example in split_images.training_data.train:
+        counted[example.label] += 1
+        if counted[example.label] <= TYPICAL:
+            examples.append(example)
+    return examples
 
 
-def _split(lessons: Lessons) -> dict[str, Any]:
-    split = lessons.split
+def _split(split_images: SplitImages) -> dict[str, Any]:
+    split = split_images.split
     return {"id": split.id, "seed": split.seed, "sha256": split.sha256, "shares": split.shares}
 
 
 def _details(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What the manifest says of a version."""
+    """Return what the manifest says of a version."""
     metrics = report["metrics"]
     return {
         "application": APPLICATION,

@@ -13,8 +13,8 @@ if TYPE_CHECKING:  # pages and commands that only name a recipe read no images
     import numpy as np
     from numpy.typing import NDArray
 
+    from ecluse.apps.plants.array_cache import ArrayCache
     from ecluse.apps.plants.pictures import Transform
-    from ecluse.apps.plants.seen import Seen
 
 RecipeName = Literal["features", "finetune"]
 #: Neural networks by name: "lite0" is EfficientNet-Lite0 as learned on ImageNet, "resnet18" starts from nothing.
@@ -51,7 +51,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingData:
     """The images of a split that a recipe may see: never those of the test part."""
 
     labels: tuple[str, ...]
@@ -85,7 +85,7 @@ class Epoch:
     seconds: float | None = None
 
 
-class Teaching(Protocol):
+class Callbacks(Protocol):
     """What a recipe tells while it learns, and asks."""
 
     def report(self, stage: str, fraction: float, message: str = "") -> None:
@@ -95,20 +95,20 @@ class Teaching(Protocol):
         """Keep the metrics of an epoch; the same epoch told again replaces the first."""
 
     def asked_to_finish(self) -> bool:
-        """Whether to end with the best so far."""
+        """Return whether to end with the best so far."""
 
     def save(self, checkpoint: bytes) -> None:
         """Keep all that is needed to go on after this epoch, in place of what was kept before."""
 
     def saved(self) -> bytes | None:
-        """What was kept last, by this process or one that was killed."""
+        """Return what was kept last, by this process or one that was killed."""
 
-    def seen(self, meaning: str) -> Seen:
-        """What was seen of images in this way, by this process or one before it; more can be kept there."""
+    def cache(self, meaning: str) -> ArrayCache:
+        """Return what was seen of images in this way, by this process or one before it; more can be kept there."""
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainedClassifier:
     """A classifier as a recipe leaves it.
 
     `state` are the weights by name, as the architecture in torch names them, the last layer being
@@ -126,22 +126,24 @@ class Learned:
 
 
 class Recipe(Protocol):
-    """Learn from a lesson."""
+    """Learn from a training_data."""
 
-    def __call__(self, lesson: Lesson, options: Options, teaching: Teaching) -> Learned: ...
+    def __call__(
+        self, training_data: TrainingData, options: Options, callbacks: Callbacks
+    ) -> TrainedClassifier: ...
 
 
 def check_choices(recipe: RecipeName, options: Options) -> None:
     """`InvalidInput` for what a person chose and the recipe cannot be told."""
     takes = RECIPES[recipe]
     if options.architecture is not None and options.architecture not in takes.architectures:
-        known = " and ".join(takes.architectures)
+        architectures = " and ".join(takes.architectures)
         raise InvalidInput(
             _(
                 "The recipe %(name)s cannot learn with %(word)s; it takes %(values)s. Choose another recipe.",
                 name=recipe,
                 word=options.architecture,
-                values=known,
+                values=architectures,
             )
         )
     if options.device == "cuda" and not takes.gpu:

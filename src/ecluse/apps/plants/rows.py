@@ -70,10 +70,10 @@ def set_of(transaction: Transaction, user_id: str, set_id: str) -> ImageSet:
     """Raises:
     NotFound: there is none, or it is someone else's.
     """
-    found = find_set(transaction, user_id, set_id)
-    if found is None:
+    row = find_set(transaction, user_id, set_id)
+    if row is None:
         raise NotFound(_("No set of images %(name)s. See: ecluse plants sets", name=set_id))
-    return found
+    return row
 
 
 def find_set(transaction: Transaction, user_id: str, set_id: str) -> ImageSet | None:
@@ -85,7 +85,7 @@ def set_named(transaction: Transaction, user_id: str, name: str) -> ImageSet | N
 
 
 def list_sets(transaction: Transaction, user_id: str, *, limit: int = 200, offset: int = 0) -> list[ImageSet]:
-    """The user's sets, that which was imported last first."""
+    """Return the user's sets, that which was imported last first."""
     return list(transaction.scalars(_newest(user_id).limit(limit).offset(offset)))
 
 
@@ -94,14 +94,14 @@ def count_sets(transaction: Transaction, user_id: str) -> int:
 
 
 def newest_set(transaction: Transaction, user_id: str) -> ImageSet | None:
-    """The set that images were imported into last."""
+    """Return the set that images were imported into last."""
     return transaction.scalar(_newest(user_id).where(ImageSet.imported_at.is_not(None)).limit(1))
 
 
 def lock_set(transaction: Transaction, set_id: str) -> bool:
     """Keep others from adding images to this set until the transaction ends; whether it is still there."""
-    found = transaction.scalar(select(ImageSet.id).where(ImageSet.id == set_id).with_for_update())
-    return found is not None
+    locked_id = transaction.scalar(select(ImageSet.id).where(ImageSet.id == set_id).with_for_update())
+    return locked_id is not None
 
 
 def set_job(transaction: Transaction, set_id: str, job_id: str | None, *, staged: str | None = None) -> None:
@@ -128,7 +128,7 @@ def set_audited(transaction: Transaction, set_id: str) -> None:
 
 
 def sets_with_staged(transaction: Transaction) -> list[ImageSet]:
-    """Every set, of anyone, for which something is uploaded and not removed yet."""
+    """Return every set, of anyone, for which something is uploaded and not removed yet."""
     staged = select(File.row_id).where(File.kind == ImageSet.FILE.kind, File.url != "")
     return list(transaction.scalars(select(ImageSet).where(ImageSet.id.in_(staged))))
 
@@ -141,14 +141,14 @@ def forget_staged(transaction: Transaction, set_id: str, url: str) -> None:
 
 def remove_set(transaction: Transaction, user_id: str, set_id: str) -> list[str]:
     """Forget a set, its images and its splits; the addresses of the objects that nothing points at then."""
-    found = set_of(transaction, user_id, set_id)
+    row = set_of(transaction, user_id, set_id)
     files.remove(transaction, ImageSet.FILE.table, [set_id], names=[""])
     splits = transaction.scalars(select(ImageSplit.id).where(ImageSplit.set_id == set_id)).all()
     urls = files.remove(transaction, ImageSet.FILE.table, [set_id])
     urls += files.remove(transaction, ImageSplit.FILE.table, splits)
     transaction.execute(delete(Image).where(Image.set_id == set_id))
     transaction.execute(delete(ImageSplit).where(ImageSplit.set_id == set_id))
-    transaction.execute(delete(ImageSet).where(ImageSet.id == found.id))
+    transaction.execute(delete(ImageSet).where(ImageSet.id == row.id))
     return urls
 
 
@@ -161,36 +161,37 @@ def add_images(transaction: Transaction, rows: Iterable[Image]) -> None:
 
 
 def images_by_digest(transaction: Transaction, set_id: str, digests: Collection[str]) -> dict[str, Image]:
-    """Those images of a set that have one of these digests, whatever their state."""
-    wanted, found = list(digests), dict[str, Image]()
-    for start in range(0, len(wanted), MANY):
-        part = Image.sha256.in_(wanted[start : start + MANY])
+    """Return those images of a set that have one of these digests, whatever their state."""
+    remaining, by_digest = list(digests), dict[str, Image]()
+    for start in range(0, len(remaining), MANY):
+        part = Image.sha256.in_(remaining[start : start + MANY])
         rows = transaction.scalars(select(Image).where(Image.set_id == set_id, part))
-        found |= {row.sha256: row for row in rows}
-    return found
+        by_digest |= {row.sha256: row for row in rows}
+    return by_digest
 
 
 def image_of(transaction: Transaction, user_id: str, image_id: str) -> Image:
     """Raises:
     NotFound: there is none, or it is someone else's.
     """
-    found = transaction.scalar(select(Image).where(Image.id == image_id, Image.user_id == user_id))
-    if found is None:
+    row = transaction.scalar(select(Image).where(Image.id == image_id, Image.user_id == user_id))
+    if row is None:
         raise NotFound(_("No image %(name)s. See: ecluse plants show SET", name=image_id))
-    return found
+    return row
 
 
 def images_with(transaction: Transaction, user_id: str, image_ids: Collection[str]) -> dict[str, Image]:
-    """Those of these images that are the user's and still there, by id."""
-    found = dict[str, Image]()
+    """Return those of these images that are the user's and still there, by id."""
+    by_id = dict[str, Image]()
     for part in _parts(image_ids):
         rows = transaction.scalars(select(Image).where(Image.user_id == user_id, Image.id.in_(part)))
-        found |= {row.id: row for row in rows}
-    return found
+        by_id |= {row.id: row for row in rows}
+    return by_id
 
 
 def find_images(transaction: Transaction, user_id: str, set_id: str, names: Collection[str]) -> list[Image]:
-    """The images of a set by their ids, the beginnings of their digests (8 or more), or their origins, in that order.
+    """Return the images of a set by their ids, the beginnings of their digests (8 or more), or their origins, in that
+    order.
 
     Raises:
         NotFound: one is not there.
@@ -203,7 +204,7 @@ def list_images(
     transaction: Transaction,
     user_id: str,
     set_id: str,
-    wanted: Filter = Filter(),
+    filter_: Filter = Filter(),
     *,
     order: Order = "origin",
     limit: int | None = 200,
@@ -215,7 +216,7 @@ def list_images(
         "suspicion": (func.coalesce(Image.suspicion, -1.0).desc(), Image.label, Image.origin, Image.id),
         "group": (func.coalesce(Image.group, Image.id), Image.label, Image.origin, Image.id),
     }
-    query = _matching(select(Image), user_id, set_id, wanted).order_by(*columns[order])
+    query = _matching(select(Image), user_id, set_id, filter_).order_by(*columns[order])
     return list(transaction.scalars(query.limit(limit).offset(offset)))
 
 
@@ -223,14 +224,16 @@ def count_images(
     transaction: Transaction,
     user_id: str,
     set_id: str,
-    wanted: Filter = Filter(),
+    filter_: Filter = Filter(),
 ) -> int:
-    return transaction.scalar(_matching(select(func.count(Image.id)), user_id, set_id, wanted)) or 0
+    return transaction.scalar(_matching(select(func.count(Image.id)), user_id, set_id, filter_)) or 0
 
 
 def counts(transaction: Transaction, user_id: str, set_ids: Collection[str]) -> dict[str, Counts]:
-    """How many images each of these sets has, by state and label."""
-    found: dict[str, dict[str, dict[str, int]]] = {one: {state: {} for state in STATES} for one in set_ids}
+    """Return how many images each of these sets has, by state and label."""
+    totals: dict[str, dict[str, dict[str, int]]] = {
+        set_id: {state: {} for state in STATES} for set_id in set_ids
+    }
     rows = transaction.execute(
         select(Image.set_id, Image.state, Image.label, func.count())
         .where(Image.user_id == user_id, Image.set_id.in_(list(set_ids)))
@@ -238,12 +241,12 @@ def counts(transaction: Transaction, user_id: str, set_ids: Collection[str]) -> 
         .order_by(Image.label)
     )
     for set_id, state, label, number in rows:
-        found[set_id][state][label] = number
-    return {set_id: Counts(**states) for set_id, states in found.items()}
+        totals[set_id][state][label] = number
+    return {set_id: Counts(**states) for set_id, states in totals.items()}
 
 
 def reasons(transaction: Transaction, user_id: str, set_id: str) -> list[tuple[str, int]]:
-    """Why files of a set were rejected, and how many for each reason, the most first."""
+    """Return why files of a set were rejected, and how many for each reason, the most first."""
     number = func.count()
     rows = transaction.execute(
         select(Image.reason, number)
@@ -255,7 +258,7 @@ def reasons(transaction: Transaction, user_id: str, set_id: str) -> list[tuple[s
 
 
 def stored_bytes(transaction: Transaction, user_id: str, set_ids: Collection[str]) -> dict[str, int]:
-    """The bytes of the images of each of these sets."""
+    """Return the bytes of the images of each of these sets."""
     rows = transaction.execute(
         select(File.row_id, func.sum(File.size_bytes))
         .where(File.user_id == user_id, File.kind == Image.FILE.kind, File.url != "")
@@ -274,8 +277,8 @@ def set_label(
         mine = (Image.user_id == user_id, Image.set_id == set_id, Image.id.in_(part))
         stored = and_(*mine, Image.state != "rejected")
         # A suggestion that is the label itself: what a person chose, or confirmed.
-        said = update(Image).where(stored, Image.label == label)
-        transaction.execute(said.values(contested=False, suspicion=None, suggested_label=label))
+        statement = update(Image).where(stored, Image.label == label)
+        transaction.execute(statement.values(contested=False, suspicion=None, suggested_label=label))
         done = transaction.execute(
             update(Image)
             .where(stored, Image.label != label)
@@ -311,7 +314,7 @@ def set_groups(transaction: Transaction, set_id: str, groups: Mapping[str, str |
     """Say of images, by their ids, which of them look nearly the same: the id of the first of its group, or None."""
     table = cast(Table, Image.__table__)
     change = update(table).where(table.c.set_id == set_id, table.c.id == bindparam("image"))
-    values = [{"image": one, "group": group} for one, group in groups.items()]
+    values = [{"image": image_id, "group": group} for image_id, group in groups.items()]
     if values:
         transaction.execute(change.values(near_group=bindparam("group")), values)
 
@@ -332,7 +335,10 @@ def set_suspicions(
         )
         .values(suspicion=bindparam("found"), suggested_label=bindparam("suggested"))
     )
-    values = [dict(zip(("image", "given", "found", "suggested"), one, strict=True)) for one in judged]
+    values = [
+        dict(zip(("image", "given", "found", "suggested"), values_of_image, strict=True))
+        for values_of_image in judged
+    ]
     if values:
         transaction.execute(change, values)
 
@@ -362,24 +368,24 @@ def split_of(transaction: Transaction, user_id: str, split_id: str) -> ImageSpli
     """Raises:
     NotFound: there is none, or it is someone else's.
     """
-    found = transaction.scalar(
+    row = transaction.scalar(
         select(ImageSplit).where(ImageSplit.id == split_id, ImageSplit.user_id == user_id)
     )
-    if found is None:
+    if row is None:
         raise NotFound(_("No split %(name)s. See: ecluse plants show SET", name=split_id))
-    return found
+    return row
 
 
 def find_split(transaction: Transaction, user_id: str, split_id: str) -> ImageSplit | None:
-    """A split of the user; None once it is gone."""
-    wanted = select(ImageSplit).where(ImageSplit.id == split_id, ImageSplit.user_id == user_id)
-    return transaction.scalar(wanted)
+    """Return a split of the user; None once it is gone."""
+    query = select(ImageSplit).where(ImageSplit.id == split_id, ImageSplit.user_id == user_id)
+    return transaction.scalar(query)
 
 
 def list_splits(
     transaction: Transaction, user_id: str, set_id: str, *, seed: int | None = None, limit: int = 100
 ) -> list[ImageSplit]:
-    """The splits of a set, or those with one seed, the newest first."""
+    """Return the splits of a set, or those with one seed, the newest first."""
     query = select(ImageSplit).where(ImageSplit.user_id == user_id, ImageSplit.set_id == set_id)
     if seed is not None:
         query = query.where(ImageSplit.seed == seed)
@@ -389,8 +395,8 @@ def list_splits(
 def newest_split(
     transaction: Transaction, user_id: str, set_id: str, *, seed: int | None = None
 ) -> ImageSplit | None:
-    found = list_splits(transaction, user_id, set_id, seed=seed, limit=1)
-    return found[0] if found else None
+    splits = list_splits(transaction, user_id, set_id, seed=seed, limit=1)
+    return splits[0] if splits else None
 
 
 def _newest(user_id: str) -> Select[ImageSet]:
@@ -405,28 +411,28 @@ def _find_image(transaction: Transaction, user_id: str, set_id: str, name: str) 
         conditions.append(Image.sha256.startswith(name.lower(), autoescape=True))
     conditions.append(Image.origin == name)
     for condition in conditions:
-        found = list(transaction.scalars(mine.where(condition).limit(2)))
-        if len(found) == 1:
-            return found[0]
-        if found:
+        rows = list(transaction.scalars(mine.where(condition).limit(2)))
+        if len(rows) == 1:
+            return rows[0]
+        if rows:
             raise InvalidInput(_("%(name)s names several images of the set. Use their ids.", name=name))
     raise NotFound(_("The set has no image %(name)s. See: ecluse plants show SET", name=name))
 
 
-def _matching(query: Select[Any], user_id: str, set_id: str, wanted: Filter) -> Select[Any]:
-    query = query.where(Image.user_id == user_id, Image.set_id == set_id, Image.state.in_(wanted.states))
-    if wanted.label is not None:
-        query = query.where(Image.label == wanted.label)
-    if wanted.duplicates:
+def _matching(query: Select[Any], user_id: str, set_id: str, filter_: Filter) -> Select[Any]:
+    query = query.where(Image.user_id == user_id, Image.set_id == set_id, Image.state.in_(filter_.states))
+    if filter_.label is not None:
+        query = query.where(Image.label == filter_.label)
+    if filter_.duplicates:
         query = query.where(Image.group.in_(_groups(set_id, func.count() > 1)))
-    if wanted.contested:
+    if filter_.contested:
         mixed = _groups(set_id, func.count(Image.label.distinct()) > 1)
         query = query.where(or_(Image.contested, Image.group.in_(mixed)))
-    if wanted.suspects:
+    if filter_.suspects:
         query = query.where(Image.suggested_label.is_not(None), Image.suggested_label != Image.label)
-    if wanted.group is not None:
-        query = query.where(Image.group == wanted.group)
-    if text := wanted.text.strip():
+    if filter_.group is not None:
+        query = query.where(Image.group == filter_.group)
+    if text := filter_.text.strip():
         query = query.where(
             or_(
                 Image.origin.icontains(text, autoescape=True),
@@ -438,7 +444,7 @@ def _matching(query: Select[Any], user_id: str, set_id: str, wanted: Filter) -> 
 
 
 def _groups(set_id: str, condition: ColumnElement[bool]) -> Select[str | None]:
-    """The groups of images in use that meet a condition."""
+    """Return the groups of images in use that meet a condition."""
     return (
         select(Image.group)
         .where(Image.set_id == set_id, Image.state == "valid", Image.group.is_not(None))

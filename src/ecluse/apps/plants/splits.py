@@ -45,7 +45,8 @@ class Divided:
 def split_for(
     runtime: Runtime, user_id: str, set_id: str, *, seed: int = 0, shares: Mapping[Part, float] | None = None
 ) -> ImageSplit:
-    """The newest split of a set with this seed; what changed in the set since makes a new one that goes on from it.
+    """Return the newest split of a set with this seed; what changed in the set since makes a new one that goes on from
+    it.
 
     Other `shares` than those of the newest make a split from nothing. None: those of the newest, else `SHARES`.
 
@@ -60,14 +61,14 @@ def split_for(
         rows = images.list_images(transaction, user_id, set_id, images.Filter(states=("valid",)), limit=None)
     chosen = checked_shares(shares) if shares is not None else None
     goes_on = before is not None and chosen in (None, before.shares)
-    kept: dict[str, Part] = {}
+    earlier_parts: dict[str, Part] = {}
     if before is not None and goes_on:
-        kept, chosen = manifest_of(runtime, before)["parts"], _shares(before.shares)
+        earlier_parts, chosen = manifest_of(runtime, before)["parts"], _shares(before.shares)
     chosen = chosen or dict(SHARES)
     divided = _divided(rows)
-    parts = assign_parts(divided, seed=seed, shares=chosen, kept=kept)
+    parts = assign_parts(divided, seed=seed, shares=chosen, earlier_parts=earlier_parts)
     digest = data_digest(divided)
-    if before is not None and goes_on and parts == kept and digest == before.data_digest:
+    if before is not None and goes_on and parts == earlier_parts and digest == before.data_digest:
         return before
     return _write(
         runtime,
@@ -85,17 +86,19 @@ def split_for(
             "set": set_id,
             "seed": seed,
             "shares": chosen,
-            "labels": sorted({one.label for one in divided}),
+            "labels": sorted({image.label for image in divided}),
             "data_digest": digest,
             "from": before.id if before is not None and goes_on else None,
             "parts": parts,
-            "images": {one.sha256: one.label for one in sorted(divided, key=lambda one: one.sha256)},
+            "images": {
+                image.sha256: image.label for image in sorted(divided, key=lambda image: image.sha256)
+            },
         },
     )
 
 
 def manifest_of(runtime: Runtime, split: ImageSplit) -> dict[str, Any]:
-    """What a split says: its `parts` by digest of the image, its `labels` in their order, its seed and shares.
+    """Return what a split says: its `parts` by digest of the image, its `labels` in their order, its seed and shares.
 
     Raises:
         DigestMismatch: the manifest was changed in the store.
@@ -111,12 +114,12 @@ def manifest_of(runtime: Runtime, split: ImageSplit) -> dict[str, Any]:
                 key=split.id,
             )
         )
-    found: dict[str, Any] = json.loads(data)
-    return found
+    manifest: dict[str, Any] = json.loads(data)
+    return manifest
 
 
 def checked_shares(shares: Mapping[Any, float]) -> dict[Part, float]:
-    """The share of each part, of a sum of 1.
+    """Return the share of each part, of a sum of 1.
 
     Raises:
         InvalidInput: they cannot be used.
@@ -141,9 +144,9 @@ def assign_parts(
     *,
     seed: int,
     shares: Mapping[Part, float] = SHARES,
-    kept: Mapping[str, Part] | None = None,
+    earlier_parts: Mapping[str, Part] | None = None,
 ) -> dict[str, Part]:
-    """The part of each image by its digest, sorted; those of `kept` keep theirs.
+    """Return the part of each image by its digest, sorted; those of `kept` keep theirs.
 
     Where images of several parts turn out to look the same, all of them go to the first of these in the order of
     `PARTS`. Within a label each part differs from its share by no more images than the largest group has, where the
@@ -152,7 +155,7 @@ def assign_parts(
     Raises:
         UnusableImages: there are fewer than two labels, or a part gets fewer images of one than `FEWEST`.
     """
-    labels = sorted({one.label for one in divided})
+    labels = sorted({image.label for image in divided})
     if len(labels) < 2:
         raise UnusableImages(
             _(
@@ -160,33 +163,35 @@ def assign_parts(
                 count=len(labels),
             )
         )
-    before = kept or {}
+    before = earlier_parts or {}
     parts: dict[str, Part] = {}
     waiting: dict[str, list[list[Divided]]] = {label: [] for label in labels}
     for group in _groups(divided):
-        known = {before[one.sha256] for one in group if one.sha256 in before}
-        if known:
-            parts |= dict.fromkeys((one.sha256 for one in group), min(known, key=PARTS.index))
+        earlier = {before[image.sha256] for image in group if image.sha256 in before}
+        if earlier:
+            parts |= dict.fromkeys((image.sha256 for image in group), min(earlier, key=PARTS.index))
         else:
             waiting[_main_label(group)].append(group)
     for label in labels:
-        taken = Counter(parts[one.sha256] for one in divided if one.label == label and one.sha256 in parts)
-        for group, part in _dealt(waiting[label], taken, seed, shares):
-            parts |= dict.fromkeys((one.sha256 for one in group), part)
+        assigned = Counter(
+            parts[image.sha256] for image in divided if image.label == label and image.sha256 in parts
+        )
+        for group, part in _dealt(waiting[label], assigned, seed, shares):
+            parts |= dict.fromkeys((image.sha256 for image in group), part)
     _check(divided, parts, labels)
     return dict(sorted(parts.items()))
 
 
 def counts_of(divided: Iterable[Divided], parts: Mapping[str, Part]) -> dict[str, dict[str, int]]:
-    """How many images of each label each part has."""
-    found = Counter((parts[one.sha256], one.label) for one in divided)
-    labels = sorted({label for _, label in found})
-    return {part: {label: found[part, label] for label in labels} for part in PARTS}
+    """Return how many images of each label each part has."""
+    counts = Counter((parts[image.sha256], image.label) for image in divided)
+    labels = sorted({label for _, label in counts})
+    return {part: {label: counts[part, label] for label in labels} for part in PARTS}
 
 
 def data_digest(divided: Iterable[Divided]) -> str:
-    """A SHA-256 of which images there are, and with which labels."""
-    lines = sorted(f"{one.sha256} {one.label}\n" for one in divided)
+    """Return a SHA-256 of which images there are, and with which labels."""
+    lines = sorted(f"{image.sha256} {image.label}\n" for image in divided)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -195,15 +200,15 @@ def splits_prefix(user_id: str) -> str:
 
 
 def _divided(rows: Sequence[Image]) -> list[Divided]:
-    """The images with their groups: those that an audit found, and what hashes say of images that came since.
+    """Return the images with their groups: those that an audit found, and what hashes say of images that came since.
 
     Where an image joins two groups they are one.
     """
     from ecluse.apps.plants.likeness import near_groups
 
     hashed = [row for row in rows if row.perceptual_hash is not None]
-    found = near_groups([row.perceptual_hash or "" for row in hashed])
-    known: dict[str, str] = {row.id: row.group for row in rows if row.group is not None}
+    groups = near_groups([row.perceptual_hash or "" for row in hashed])
+    group_of: dict[str, str] = {row.id: row.group for row in rows if row.group is not None}
     renamed: dict[str, str] = {}
 
     def current(group: str) -> str:
@@ -211,13 +216,14 @@ def _divided(rows: Sequence[Image]) -> list[Divided]:
             group = renamed[group]
         return group
 
-    for members in found:
-        ids = [hashed[one].id for one in members]
-        names = sorted({current(known[one]) for one in ids if one in known}) or [ids[0]]
+    for members in groups:
+        ids = [hashed[position].id for position in members]
+        names = sorted({current(group_of[image_id]) for image_id in ids if image_id in group_of}) or [ids[0]]
         renamed |= dict.fromkeys(names[1:], names[0])
-        known |= dict.fromkeys(ids, names[0])
+        group_of |= dict.fromkeys(ids, names[0])
     return [
-        Divided(row.sha256, row.label, current(known[row.id]) if row.id in known else None) for row in rows
+        Divided(row.sha256, row.label, current(group_of[row.id]) if row.id in group_of else None)
+        for row in rows
     ]
 
 
@@ -226,39 +232,41 @@ def _shares(shares: Mapping[Any, float]) -> dict[Part, float]:
 
 
 def _groups(divided: Sequence[Divided]) -> list[list[Divided]]:
-    found: dict[tuple[str, str], list[Divided]] = {}
-    for one in sorted(divided, key=lambda one: one.sha256):
-        key = ("alone", one.sha256) if one.group is None else ("group", one.group)
-        found.setdefault(key, []).append(one)
-    return list(found.values())
+    groups: dict[tuple[str, str], list[Divided]] = {}
+    for image in sorted(divided, key=lambda image: image.sha256):
+        key = ("alone", image.sha256) if image.group is None else ("group", image.group)
+        groups.setdefault(key, []).append(image)
+    return list(groups.values())
 
 
 def _main_label(group: Sequence[Divided]) -> str:
     """That of most of its images; of as many, the first by name."""
-    counted = Counter(one.label for one in group)
+    counted = Counter(image.label for image in group)
     return min(counted, key=lambda label: (-counted[label], label))
 
 
 def _dealt(
-    groups: Sequence[list[Divided]], taken: Counter[Part], seed: int, shares: Mapping[Part, float]
+    groups: Sequence[list[Divided]], assigned: Counter[Part], seed: int, shares: Mapping[Part, float]
 ) -> Iterable[tuple[list[Divided], Part]]:
-    """Each group of a label with the part that lacks most then; the largest first, the others in the seed's order."""
-    total = sum(len(group) for group in groups) + taken.total()
-    wanted = _wanted(total, shares)
-    held = Counter(taken)
+    """Return each group of a label with the part that lacks most then; the largest first, the others in the seed's
+    order.
+    """
+    total = sum(len(group) for group in groups) + assigned.total()
+    targets = _wanted(total, shares)
+    counts = Counter(assigned)
     for group in sorted(groups, key=lambda group: (-len(group), _shuffled(seed, group[0].sha256))):
-        part = max(PARTS, key=lambda part: (wanted[part] - held[part], -PARTS.index(part)))
-        held[part] += len(group)
+        part = max(PARTS, key=lambda part: (targets[part] - counts[part], -PARTS.index(part)))
+        counts[part] += len(group)
         yield group, part
 
 
 def _wanted(total: int, shares: Mapping[Part, float]) -> dict[Part, float]:
     """Images of a label for each part: its share, and no fewer than `FEWEST` of the smaller parts."""
-    wanted = {part: max(shares[part] * total, FEWEST[part]) for part in PARTS}
-    surplus = sum(wanted.values()) - total
-    largest = max(PARTS, key=lambda part: wanted[part])
-    wanted[largest] -= surplus
-    return wanted
+    targets = {part: max(shares[part] * total, FEWEST[part]) for part in PARTS}
+    surplus = sum(targets.values()) - total
+    largest = max(PARTS, key=lambda part: targets[part])
+    targets[largest] -= surplus
+    return targets
 
 
 def _shuffled(seed: int, sha256: str) -> bytes:
@@ -271,7 +279,7 @@ def _check(divided: Sequence[Divided], parts: Mapping[str, Part], labels: Sequen
         for part in PARTS:
             has = counted[part].get(label, 0)
             if has < FEWEST[part]:
-                every = sum(counted[one].get(label, 0) for one in PARTS)
+                every = sum(counted[part].get(label, 0) for part in PARTS)
                 raise UnusableImages(
                     _(
                         "Label %(name)s has %(total)s images, of which %(count)s fall to the %(part)s part; "

@@ -46,62 +46,69 @@ def judge_labels(
     `features` is (images, numbers); images of one of the `groups` are in one fold. None: of its label there are too
     few groups, or there is no other label, so that nothing can be said. `report` is told the fraction done.
     """
-    found: list[Judged | None] = [None] * len(labels)
+    judged: list[Judged | None] = [None] * len(labels)
     several = [label for label in sorted(set(labels)) if len(_groups_of(label, labels, groups)) >= 3]
     if len(several) < 2:
-        return found
-    kept = [number for number, label in enumerate(labels) if label in several]
-    given = np.array([several.index(labels[one]) for one in kept])
+        return judged
+    usable = [number for number, label in enumerate(labels) if label in several]
+    given_labels = np.array([several.index(labels[index]) for index in usable])
     folds = min(FOLDS, *(len(_groups_of(label, labels, groups)) for label in several))
     chances = _out_of_fold(
-        features[kept], given, [groups[one] for one in kept], folds, seed, report, checkpoints
+        features[usable], given_labels, [groups[index] for index in usable], folds, seed, report, checkpoints
     )
-    for row, one in enumerate(kept):
-        suspicion, best = 1 - float(chances[row, given[row]]), int(chances[row].argmax())
+    for row, index in enumerate(usable):
+        suspicion, best = 1 - float(chances[row, given_labels[row]]), int(chances[row].argmax())
         is_suspect = suspicion >= SUSPICIOUS and chances[row, best] >= SURE
-        found[one] = Judged(round(suspicion, 4), several[best] if is_suspect else None)
-    return found
+        judged[index] = Judged(round(suspicion, 4), several[best] if is_suspect else None)
+    return judged
 
 
 def _groups_of(label: str, labels: Sequence[str], groups: Sequence[str]) -> set[str]:
-    return {group for one, group in zip(labels, groups, strict=True) if one == label}
+    return {group for other_label, group in zip(labels, groups, strict=True) if other_label == label}
 
 
 def _out_of_fold(
     features: NDArray[np.float32],
-    given: NDArray[np.intp],
+    given_labels: NDArray[np.intp],
     groups: Sequence[str],
     folds: int,
     seed: int,
     report: Callable[[float], None],
     checkpoints: Checkpoints | None,
 ) -> NDArray[np.float64]:
-    """The probability of each label, (images, labels), by models that have not seen the image."""
+    """Return the probability of each label, (images, labels), by models that have not seen the image."""
     from sklearn.model_selection import StratifiedGroupKFold
 
-    chances, begin = np.zeros((len(given), int(given.max()) + 1)), 0
-    of = _digest(features, given, groups, folds, seed)
-    if checkpoints is not None and (known := from_bytes(checkpoints.load(_FOLDS, of=of))) is not None:
-        chances, begin = known[1]["chances"], int(known[0]["folds"])
-    dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(features, given, groups)
-    for fold, (learned, judged) in enumerate(dealt):
+    chances, begin = np.zeros((len(given_labels), int(given_labels.max()) + 1)), 0
+    inputs_digest = _digest(features, given_labels, groups, folds, seed)
+    if (
+        checkpoints is not None
+        and (saved := from_bytes(checkpoints.load(_FOLDS, of=inputs_digest))) is not None
+    ):
+        chances, begin = saved[1]["chances"], int(saved[0]["folds"])
+    dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(features, given_labels, groups)
+    for fold, (trained, judged) in enumerate(dealt):
         if fold < begin:
             continue
-        model = _model().fit(features[learned], given[learned])
+        model = _model().fit(features[trained], given_labels[trained])
         # A fold may miss a label that has few groups.
         chances[np.ix_(judged, model.classes_)] = model.predict_proba(features[judged])
         if checkpoints is not None:
-            checkpoints.save(_FOLDS, to_bytes({"folds": fold + 1}, {"chances": chances}), of=of)
+            checkpoints.save(_FOLDS, to_bytes({"folds": fold + 1}, {"chances": chances}), of=inputs_digest)
         report((fold + 1) / folds)
     return chances
 
 
 def _digest(
-    features: NDArray[np.float32], given: NDArray[np.intp], groups: Sequence[str], folds: int, seed: int
+    features: NDArray[np.float32],
+    given_labels: NDArray[np.intp],
+    groups: Sequence[str],
+    folds: int,
+    seed: int,
 ) -> str:
     """Of all that decides what is learned in the folds."""
     digest = hashlib.sha256(np.ascontiguousarray(features).tobytes())
-    digest.update(given.tobytes())
+    digest.update(given_labels.tobytes())
     digest.update("\n".join([*groups, f"{folds} {seed} {_C}"]).encode())
     return digest.hexdigest()
 

@@ -45,20 +45,20 @@ def start_training(runtime: Runtime, user_id: str, set_id: str, request: Trainin
         NotFound: the user has no such set.
     """
     check_request(request)
-    found = find_set(runtime, user_id, set_id)
-    if is_importing(runtime, found):
+    row = find_set(runtime, user_id, set_id)
+    if is_importing(runtime, row):
         raise InvalidInput(
-            _("Images are being imported into %(name)s. Wait until they are there.", name=found.name)
+            _("Images are being imported into %(name)s. Wait until they are there.", name=row.name)
         )
     with runtime.catalog.read() as transaction:
-        labels = images.counts(transaction, user_id, [found.id])[found.id].valid
+        labels = images.counts(transaction, user_id, [row.id])[row.id].valid
     if len(labels) < 2:
-        known = ", ".join(f'"{label}"' for label in labels) or "none"
+        quoted_labels = ", ".join(f'"{label}"' for label in labels) or "none"
         raise UnusableImages(
             _(
                 "A model tells at least two labels apart; %(name)s has %(values)s. Import images of another.",
-                name=found.name,
-                values=known,
+                name=row.name,
+                values=quoted_labels,
             )
         )
     run = Run(
@@ -68,11 +68,11 @@ def start_training(runtime: Runtime, user_id: str, set_id: str, request: Trainin
         kind=request.recipe,
         name=request.model_name,
         parameters=_parameters(request),
-        tags={"set": found.name},
-        subject={"set_id": found.id},
+        tags={"set": row.name},
+        subject={"set_id": row.id},
         job_id=new_id(),
     )
-    return _queued(runtime, run, found.name)
+    return _queued(runtime, run, row.name)
 
 
 def _queued(runtime: Runtime, run: Run, set_name: str) -> Run:
@@ -98,8 +98,8 @@ def repeat_training(runtime: Runtime, user_id: str, run_id: str, name: str | Non
     """
     with runtime.catalog.read() as transaction:
         before = runs.run_of(transaction, user_id, run_id)
-        known = before.application == APPLICATION and {"set_id", "split_id"} <= before.subject.keys()
-        if not known or before.status != "done":
+        is_known = before.application == APPLICATION and {"set_id", "split_id"} <= before.subject.keys()
+        if not is_known or before.status != "done":
             raise CannotRepeat(
                 _(
                     "Run %(name)s is no training of images that is done: there is nothing to repeat. See: "
@@ -108,7 +108,7 @@ def repeat_training(runtime: Runtime, user_id: str, run_id: str, name: str | Non
                 )
             )
         set_id, split_id = before.subject["set_id"], before.subject["split_id"]
-        found = images.set_of(transaction, user_id, set_id)
+        row = images.set_of(transaction, user_id, set_id)
         split = images.split_of(transaction, user_id, split_id)
     if split.sha256 != before.parameters.get("made.split_sha256", split.sha256):
         raise CannotRepeat(
@@ -124,19 +124,19 @@ def repeat_training(runtime: Runtime, user_id: str, run_id: str, name: str | Non
         kind=request.recipe,
         name=request.model_name,
         parameters=_parameters(request),
-        tags={"set": found.name, "repeats": before.id},
+        tags={"set": row.name, "repeats": before.id},
         subject={"set_id": set_id, "split_id": split_id, "repeats": before.id},
         job_id=new_id(),
     )
-    return _queued(runtime, run, found.name)
+    return _queued(runtime, run, row.name)
 
 
 def same_files(run: Run, before: Run) -> tuple[list[str], list[str]]:
-    """The files of the versions of two runs that are the same by digest, and those that are not."""
-    known = {one["name"]: one["sha256"] for one in before.artifacts}
-    new = {one["name"]: one["sha256"] for one in run.artifacts}
-    names = sorted(known.keys() | new.keys())
-    same = [name for name in names if known.get(name) == new.get(name)]
+    """Return the files of the versions of two runs that are the same by digest, and those that are not."""
+    digests = {artifact["name"]: artifact["sha256"] for artifact in before.artifacts}
+    new = {artifact["name"]: artifact["sha256"] for artifact in run.artifacts}
+    names = sorted(digests.keys() | new.keys())
+    same = [name for name in names if digests.get(name) == new.get(name)]
     return same, [name for name in names if name not in same]
 
 
@@ -153,12 +153,12 @@ def check_request(request: TrainingRequest) -> None:
             )
         )
     if options.architecture is not None and options.architecture not in ARCHITECTURES:
-        known = " and ".join(ARCHITECTURES)
+        architectures = " and ".join(ARCHITECTURES)
         raise InvalidInput(
             _(
                 'There is no architecture "%(word)s"; there are %(values)s.',
                 word=options.architecture,
-                values=known,
+                values=architectures,
             )
         )
     check_choices(request.recipe, options)
@@ -190,9 +190,9 @@ def check_request(request: TrainingRequest) -> None:
 
 
 def request_of(run: Run) -> TrainingRequest:
-    """What was asked for, as it was written into the run's parameters."""
-    known = {one.name for one in fields(Options)}
-    chosen: dict[str, Any] = {name: value for name, value in run.parameters.items() if name in known}
+    """Return what was asked for, as it was written into the run's parameters."""
+    option_names = {option.name for option in fields(Options)}
+    chosen: dict[str, Any] = {name: value for name, value in run.parameters.items() if name in option_names}
     for recipe in RECIPES:
         if recipe == run.kind:
             return TrainingRequest(run.name, recipe, Options(**chosen))

@@ -10,7 +10,7 @@ from typing import Any
 
 from ecluse.apps.plants import rows as images
 from ecluse.apps.plants.demo import is_drawn
-from ecluse.apps.plants.recipe import Example, Lesson
+from ecluse.apps.plants.recipe import Example, TrainingData
 from ecluse.apps.plants.splits import PARTS, Part, manifest_of
 from ecluse.catalog.tables import Image, ImageSplit
 from ecluse.errors import DigestMismatch, ObjectNotFound, UnusableImages
@@ -20,10 +20,10 @@ from ecluse.sentences import _, num
 
 
 @dataclass(frozen=True)
-class Lessons:
+class SplitImages:
     """The images of a split, those of the test part apart, and where it says so."""
 
-    lesson: Lesson
+    training_data: TrainingData
     test: Sequence[Example]
     split: ImageSplit
     manifest: dict[str, Any]
@@ -31,16 +31,20 @@ class Lessons:
     simulated: bool = False
 
     def counted(self) -> dict[str, Counter[str]]:
-        """How many images of each label each part has."""
-        parts = {"train": self.lesson.train, "validation": self.lesson.validation, "test": self.test}
-        labels = self.lesson.labels
+        """Return how many images of each label each part has."""
+        parts = {
+            "train": self.training_data.train,
+            "validation": self.training_data.validation,
+            "test": self.test,
+        }
+        labels = self.training_data.labels
         none = dict.fromkeys(labels, 0)
         return {part: Counter(none | _counts(labels, examples)) for part, examples in parts.items()}
 
 
-def read_lessons(
+def read_training_data(
     runtime: Runtime, split: ImageSplit, folder: Path, progress: Callable[[float], None]
-) -> Lessons:
+) -> SplitImages:
     """Fetch every image of a split below `folder`, for reading only; through the cache, within its bound.
 
     `progress` is told the share that has come, from any thread; what it raises ends the work.
@@ -52,16 +56,16 @@ def read_lessons(
     manifest = manifest_of(runtime, split)
     parts: dict[str, Part] = manifest["parts"]
     with runtime.catalog.read() as transaction:
-        found = images.images_by_digest(transaction, split.set_id, parts)
-    if gone := sorted(parts.keys() - found.keys()):
+        rows_by_digest = images.images_by_digest(transaction, split.set_id, parts)
+    if missing := sorted(parts.keys() - rows_by_digest.keys()):
         raise UnusableImages(
             _(
                 "%(count)s images of the split were removed while the training began. Train again.",
-                count=num(len(gone), ","),
+                count=num(len(missing), ","),
             )
         )
     labels = tuple(manifest["labels"])
-    rows = [found[sha256] for sha256 in sorted(parts)]
+    rows = [rows_by_digest[sha256] for sha256 in sorted(parts)]
     fetch_images(runtime, rows, folder, progress)
     # Labels are those of the split: one that is changed meanwhile counts from the next training on.
     at = {sha256: labels.index(label) for sha256, label in manifest["images"].items()}
@@ -73,15 +77,15 @@ def read_lessons(
         ]
         for part in PARTS
     }
-    lesson = Lesson(labels, examples["train"], examples["validation"])
+    training_data = TrainingData(labels, examples["train"], examples["validation"])
     simulated = is_drawn((row.origin, row.width, row.height) for row in rows)
-    return Lessons(lesson, examples["test"], split, manifest, simulated)
+    return SplitImages(training_data, examples["test"], split, manifest, simulated)
 
 
 def fetch_images(
     runtime: Runtime, rows: Sequence[Image], folder: Path, progress: Callable[[float], None]
 ) -> None:
-    """Put each image at `folder / sha256`, for reading only; see `read_lessons`."""
+    """Put each image at `folder / sha256`, for reading only; see `read_training_data`."""
     folder.mkdir(parents=True, exist_ok=True)
     total, come = sum(row.size_bytes for row in rows), 0
 
@@ -102,12 +106,12 @@ def fetch_images(
             ) from error
         tick(0)
 
-    def told(size: int) -> None:
+    def count_bytes(size: int) -> None:
         nonlocal come
         come += size
         progress(min(come / total, 1.0) if total else 1.0)
 
-    side_by_side(fetch, rows, told)
+    side_by_side(fetch, rows, count_bytes)
 
 
 def _counts(labels: Sequence[str], examples: Sequence[Example]) -> Counter[str]:

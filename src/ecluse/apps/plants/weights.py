@@ -38,7 +38,7 @@ _STORAGES: Final[Mapping[str, np.dtype[Any]]] = {
 
 
 def pretrained_state(architecture: Architecture) -> dict[str, NDArray[np.float32]]:
-    """What a network learned before, by the names of its table.
+    """Return what a network learned before, by the names of its table.
 
     Raises:
         PretrainedWeights: nothing comes with it, or what comes cannot be read.
@@ -51,7 +51,7 @@ def pretrained_state(architecture: Architecture) -> dict[str, NDArray[np.float32
 
 
 def lite0_state() -> dict[str, NDArray[np.float32]]:
-    """The weights of EfficientNet-Lite0 by the names of `architectures.lite0()`.
+    """Return the weights of EfficientNet-Lite0 by the names of `architectures.lite0()`.
 
     `classifier.weight` (1000, 1280) and `classifier.bias` (1000,) tell the classes of ImageNet apart.
 
@@ -66,7 +66,7 @@ def lite0_state() -> dict[str, NDArray[np.float32]]:
 
 
 def lite0_file() -> Path:
-    """Where the package keeps its file; the package's own code is not run."""
+    """Return where the package keeps its file; the package's own code is not run."""
     spec = find_spec(PACKAGE.replace("-", "_"))
     if spec is None or spec.origin is None:
         raise PretrainedWeights(
@@ -85,15 +85,15 @@ def lite0_file() -> Path:
 
 
 def read_state(data: bytes, sha256: str) -> dict[str, NDArray[Any]]:
-    """The tensors of a file of torch's old format: float32 or int64, in C order, by name.
+    """Return the tensors of a file of torch's old format: float32 or int64, in C order, by name.
 
     Raises:
         PretrainedWeights: the digest is another, or the content is not what such a file holds.
     """
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != sha256:
         raise PretrainedWeights(
-            _("The file of pretrained weights has the digest %(key)s, not %(word)s.", key=found, word=sha256)
+            _("The file of pretrained weights has the digest %(key)s, not %(word)s.", key=actual, word=sha256)
         )
     stream = io.BytesIO(data)
     try:
@@ -147,9 +147,9 @@ class _View:
         return np.array(view, order="C")
 
 
-def _storages(stream: io.BytesIO, keys: object, wanted: set[_Storage]) -> Mapping[str, NDArray[Any]]:
-    by_key = {storage.key: storage for storage in wanted}
-    if not isinstance(keys, list) or len(by_key) != len(wanted) or sorted(keys) != sorted(by_key):
+def _storages(stream: io.BytesIO, keys: object, needed: set[_Storage]) -> Mapping[str, NDArray[Any]]:
+    by_key = {storage.key: storage for storage in needed}
+    if not isinstance(keys, list) or len(by_key) != len(needed) or sorted(keys) != sorted(by_key):
         raise ValueError("its storages are not those of its tensors")
     return {key: _numbers(stream, by_key[key]) for key in keys}
 

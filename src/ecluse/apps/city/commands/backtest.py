@@ -95,7 +95,7 @@ def backtest(
 
 
 def _panel(city: City, kind: str, first: date | None, last: date | None, *, required: bool) -> Panel | None:
-    """The days of the curated layer; None where it has none and they are not `required`."""
+    """Return the days of the curated layer; None where it has none and they are not `required`."""
     import polars as pl
 
     from ecluse.apps.city.road_hours import possible_values

@@ -259,7 +259,7 @@ def _told(found: Sequence[Fetched], following: str) -> Record:
 
 
 def open_raw(runtime: Runtime, raw: str | None) -> ObjectStore:
-    """The raw store of the settings, or the store or folder that `--raw` names; a folder is made."""
+    """Return the raw store of the settings, or the store or folder that `--raw` names; a folder is made."""
     from ecluse.storage import open_store
 
     if raw is None:
@@ -268,6 +268,6 @@ def open_raw(runtime: Runtime, raw: str | None) -> ObjectStore:
 
 
 def run_command(first: date, last: date, raw: str | None) -> str:
-    """The command that computes these days."""
+    """Return the command that computes these days."""
     place = f" --raw {shlex.quote(raw)}" if raw else ""
     return f"ecluse city run --from {first.isoformat()} --to {last.isoformat()}{place}"

@@ -136,7 +136,7 @@ def _outcome(job: Job) -> dict[str, Any]:
 
 
 def _follow(runtime: Runtime, user: User, run_id: str, title: str) -> Run:
-    """A run once it has ended. Ctrl-C cancels what has not."""
+    """Return a run once it has ended. Ctrl-C cancels what has not."""
     from ecluse.apps.city import jobs as work
     from ecluse.work import cancel_job
 
@@ -436,7 +436,7 @@ def _day_text(day: date, bodies: Mapping[str, Mapping[str, Any]], address: str |
 
 
 def _body_text(body: Mapping[str, Any]) -> str:
-    """The plain figures of a body, then its lists: the first rows of each, and how many there are."""
+    """Return the plain figures of a body, then its lists: the first rows of each, and how many there are."""
     lists = {name: value for name, value in body.items() if _is_table(value)}
     plain = {name: value for name, value in body.items() if name not in lists}
     width = max(map(len, plain), default=0)
@@ -457,7 +457,7 @@ def _shown(count: int) -> str:
 
 
 def _table_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The fields that hold neither lists nor records, below their names."""
+    """Return the fields that hold neither lists nor records, below their names."""
     told = {name for row in rows for name, value in row.items() if not isinstance(value, list | dict)}
     names = [name for name in LEADING if name in told] + sorted(told - set(LEADING))
     cells = [[name.replace("_", " ") for name in names]]

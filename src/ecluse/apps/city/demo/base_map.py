@@ -113,7 +113,7 @@ class Ground:
         return len(self.label)
 
     def near(self, x: float, y: float) -> Floats:
-        """How far the middle of each arc is from a place, in km."""
+        """Return how far the middle of each arc is from a place, in km."""
         distance: Floats = np.hypot(self.x - x, self.y - y)
         return distance
 
@@ -129,7 +129,7 @@ class _Street:
 
 @lru_cache(maxsize=8)
 def draw_ground(arcs: int) -> Ground:
-    """The first `arcs` arcs of the city, street by street."""
+    """Return the first `arcs` arcs of the city, street by street."""
     columns: dict[str, list[Any]] = {name: [] for name in Ground.__dataclass_fields__ if name != "arc"}
     node = 1
     for number, street in enumerate(_streets()):
@@ -147,12 +147,12 @@ def draw_ground(arcs: int) -> Ground:
 
 
 def zone_features() -> list[dict[str, Any]]:
-    """The twenty zones as GeoJSON features with the fields of the source: `c_ar`, `l_ar`, `l_aroff`…"""
+    """Return the twenty zones as GeoJSON features with the fields of the source: `c_ar`, `l_ar`, `l_aroff`…"""
     return [_feature(zone) for zone in ZONES]
 
 
 def zone_at(x: float, y: float) -> int | None:
-    """The zone of a place, given in km from the centre; None beyond the edge."""
+    """Return the zone of a place, given in km from the centre; None beyond the edge."""
     bearing = math.degrees(math.atan2(x / HALF_WIDTH, y / HALF_HEIGHT)) % 360
     reach = math.hypot(x / HALF_WIDTH, y / HALF_HEIGHT) / _wobble(bearing)
     for zone, (ring, first, last) in ZONES.items():

@@ -73,13 +73,13 @@ class Day:
         return self.local.date.toordinal()
 
     def chance(self, draw: Draw) -> np.random.Generator:
-        """The day's own stream of chance for one feed."""
+        """Yield the day's own stream of chance for one feed."""
         return np.random.default_rng([self.seed, draw, self.ordinal])
 
 
 @lru_cache(maxsize=512)
 def day_of(when: date, seed: int) -> Day:
-    """What kind of day a date is."""
+    """Return what kind of day a date is."""
     rest = 2 if when.weekday() == 6 or _is_holiday(when) else int(when.weekday() == 5)
     block, within = divmod(when.toordinal(), BLOCK)
     return Day(
@@ -94,24 +94,24 @@ def day_of(when: date, seed: int) -> Day:
 
 
 def block_of(when: date) -> int:
-    """The number of the block of days that holds a date."""
+    """Return the number of the block of days that holds a date."""
     return when.toordinal() // BLOCK
 
 
 def block_start(block: int) -> date:
-    """The first day of a block."""
+    """Return the first day of a block."""
     return date.fromordinal(block * BLOCK)
 
 
 def bump(hours: Floats, middle: float, width: float) -> Floats:
-    """A bell around a clock hour, around midnight too."""
+    """Return a bell around a clock hour, around midnight too."""
     away = (hours - middle + 12) % 24 - 12
     bell: Floats = np.exp(-0.5 * (away / width) ** 2)
     return bell
 
 
 def _season(when: date) -> float:
-    """The level of the year: the summer is empty, the weeks before Christmas are full."""
+    """Return the level of the year: the summer is empty, the weeks before Christmas are full."""
     level = 1 + 0.03 * math.cos(2 * math.pi * (when.timetuple().tm_yday - 330) / 365.25)
     if when.month == 8:
         level *= 0.74
@@ -180,7 +180,7 @@ def _weather(when: date, seed: int) -> Weather:
 
 
 def _match(when: date, seed: int) -> int | None:
-    """Two matches in a block: one on a Saturday or Sunday at 20:45 or so, one on a Wednesday at 21:00."""
+    """Return two matches in a block: one on a Saturday or Sunday at 20:45 or so, one on a Wednesday at 21:00."""
     rng = np.random.default_rng([seed, Draw.MATCHES, block_of(when)])
     weekend, weekday = int(rng.integers(0, 4)), int(rng.integers(0, 4))
     week = (when.toordinal() % BLOCK) // 7
@@ -190,7 +190,7 @@ def _match(when: date, seed: int) -> int | None:
 
 
 def _strike(block: int, seed: int) -> int:
-    """Which day of a block has a strike: a Thursday, in about two blocks of three; -1: none."""
+    """Return which day of a block has a strike: a Thursday, in about two blocks of three; -1: none."""
     rng = np.random.default_rng([seed, Draw.STRIKES, block])
     if rng.random() > 0.67:
         return -1

@@ -84,7 +84,9 @@ def write_disruptions(day: Day) -> Iterator[tuple[str, bytes]]:
 
 
 def disruptions_of(day: Day) -> list[Disruption]:
-    """The disruptions that touch a day: its incidents, those of the evening before, a strike, and planned works."""
+    """Return the disruptions that touch a day: its incidents, those of the evening before, a strike, and planned
+    works.
+    """
     begin, end = day.local.begin, day.local.end
     before = day_of(day.date - timedelta(days=1), day.seed)
     found = [*_incidents(before), *_incidents(day)]
@@ -182,7 +184,7 @@ def _told(
 
 
 def _at(day: date, hour: float) -> datetime:
-    """A moment of the city's clocks, in UTC; hours beyond 24 are those of the night after."""
+    """Return a moment of the city's clocks, in UTC; hours beyond 24 are those of the night after."""
     whole = timedelta(minutes=round(hour * 60))
     local = datetime.combine(day, time()) + whole
     return local.replace(tzinfo=ZONE).astimezone(UTC)

@@ -55,7 +55,7 @@ class Counted:
 
 
 def count_roads(ground: Ground, day: Day, sites: list[Site]) -> Counted:
-    """What the sensors of `ground` counted on a day; NaN where a sensor gave no value."""
+    """Return what the sensors of `ground` counted on a day; NaN where a sensor gave no value."""
     rng = day.chance(Draw.ROADS)
     arcs, hours = len(ground), day.local.hours
     pressure = _demand(ground, day, rng)
@@ -80,7 +80,7 @@ def count_roads(ground: Ground, day: Day, sites: list[Site]) -> Counted:
 def write_roads(
     ground: Ground, days: list[Day], sites: list[Site], told: Callable[[int, int], None]
 ) -> Iterator[bytes]:
-    """The file of the source, a day at a time; `told` after each with its number and its rows.
+    """Yield the file of the source, a day at a time; `told` after each with its number and its rows.
 
     About one row in a thousand is there twice; now and then a row has no arc or no readable time.
     """
@@ -96,7 +96,7 @@ def write_roads(
 
 
 def write_reference(ground: Ground) -> bytes:
-    """The reference of the arcs (`referentiel-geographique…`): several periods for some, one arc left out."""
+    """Return the reference of the arcs (`referentiel-geographique…`): several periods for some, one arc left out."""
     kept = [n for n in range(len(ground)) if n != len(ground) // 3]
     again = [n for n in kept if n % 9 == 4]
     order = kept + again
@@ -198,7 +198,9 @@ def _demand(ground: Ground, day: Day, rng: np.random.Generator) -> Floats:
 
 
 def _crowd(ground: Ground, day: Day, hours: Floats) -> Floats:
-    """What a match adds: those who come, and those who leave late in the evening, the fullest hours of the night."""
+    """Return what a match adds: those who come, and those who leave late in the evening, the fullest hours of the
+    night.
+    """
     if day.match is None:
         return np.zeros((len(ground), len(hours)))
     near = np.exp(-((ground.near(*STADIUM) / FELT) ** 2))
@@ -221,7 +223,7 @@ def _works(ground: Ground, day: Day, sites: list[Site]) -> tuple[Floats, Floats,
 
 
 def _incidents(ground: Ground, day: Day, rng: np.random.Generator) -> Floats:
-    """Some incidents a day: an arc is blocked for one to four hours, and the arcs before it fill up after it."""
+    """Return some incidents a day: an arc is blocked for one to four hours, and the arcs before it fill up after it."""
     added = np.zeros((len(ground), day.local.hours))
     for _ in range(1 + int(rng.poisson(len(ground) / 150))):
         arc, first, length = (
@@ -271,7 +273,7 @@ def _break_sensors(ground: Ground, day: Day, flow: Floats, occupancy: Floats, ex
 
 
 def _fixed_columns(ground: Ground, seed: int) -> pl.DataFrame:
-    """What is the same in every row of an arc."""
+    """Return what is the same in every row of an arc."""
     arcs = len(ground)
     invalid = np.random.default_rng([seed, Draw.CITY, arcs, 3]).random(arcs) < _INVALID
     return pl.DataFrame(
@@ -320,7 +322,7 @@ def _rows(ground: Ground, day: Day, counted: Counted, fixed: pl.DataFrame) -> pl
 
 
 def _spoiled(day: Day, data: bytes) -> bytes:
-    """A few rows of the day once more, as a source sends them now and then: twice, or unreadable."""
+    """Return a few rows of the day once more, as a source sends them now and then: twice, or unreadable."""
     lines = data.split(b"\n", 8)[:7]
     if len(lines) < 7:
         return b""

@@ -62,14 +62,14 @@ class Site:
 
 
 def sites_open(ground: Ground, seed: int, first: date, last: date) -> list[Site]:
-    """The sites open on some day of a period, in the order of their beginning."""
+    """Return the sites open on some day of a period, in the order of their beginning."""
     blocks = range(block_of(first - timedelta(days=_LONGEST)), block_of(last) + 1)
     found = [site for block in blocks for site in _begun(len(ground), seed, block)]
     return [site for site in found if site.begin <= last and site.end >= first]
 
 
 def write_works(ground: Ground, sites: Iterable[Site], last: date) -> bytes:
-    """The file of the source with these sites, some of their cells over several lines; UTF-8 with a BOM.
+    """Return the file of the source with these sites, some of their cells over several lines; UTF-8 with a BOM.
 
     Two records are bad: one has an end that is no date, one ends before it begins.
     """

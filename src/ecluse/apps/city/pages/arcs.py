@@ -123,14 +123,14 @@ def show_scan(
 
 
 def usual_street(day: city.Day, counts: Counter[str]) -> str:
-    """The street that lost the most time that day, else the one with the most arcs."""
+    """Return the street that lost the most time that day, else the one with the most arcs."""
     ranked = (day["ranking"] or {}).get("by_lost_time") or ()
     long = (row["label"] for row in ranked if counts.get(row["label"], 0) >= FEWEST_ARCS)
     return next(long, max(counts, key=lambda label: counts[label], default=""))
 
 
 def ways_of(documents: Documents, day: date, arcs: Sequence[Body]) -> list[Way]:
-    """The ways along a street, the longest first; each arc with where it begins, in metres, and its hours."""
+    """Return the ways along a street, the longest first; each arc with where it begins, in metres, and its hours."""
     bodies = city.arcs_on(documents, day, [arc["arc"] for arc in arcs])
     chains = city.chains_of([arc for arc in arcs if arc["arc"] in bodies])
     ways = [Way(_rows(chain, bodies)) for chain in chains if len(chain) > 1]
@@ -157,7 +157,7 @@ def arc_figures(
     forecast: Body | None,
     say: Words,
 ) -> list[Chart]:
-    """The charts of an arc's page that there are values for."""
+    """Return the charts of an arc's page that there are values for."""
     figures = []
     usual = (body or {}).get("usual") or {}
     if body and _known(body["flow"]):
@@ -183,7 +183,7 @@ def arc_figures(
 def flow_chart(
     body: Body, usual: Body, labels: Sequence[str], say: Words, *, hour: int | None = None
 ) -> Chart:
-    """The vehicles of an arc by hour against its usual band."""
+    """Return the vehicles of an arc by hour against its usual band."""
     days = usual.get("days") or 0
     unit = say._("vehicles an hour")
     if days and usual.get("flow"):
@@ -216,7 +216,7 @@ def flow_chart(
 def occupancy_chart(
     body: Body, usual: Body, labels: Sequence[str], say: Words, *, hour: int | None = None
 ) -> Chart:
-    """The share of each hour that a vehicle stood over the sensor."""
+    """Return the share of each hour that a vehicle stood over the sensor."""
     slow = body.get("congested_hours") or 0
     high = (usual.get("occupancy") or {}).get("high") or ()
     known = [value for value in (*body["occupancy"], *high) if value is not None]
@@ -240,7 +240,7 @@ def occupancy_chart(
 
 
 def forecast_chart(forecast: Body, labels: Sequence[str], say: Words) -> Chart:
-    """What is expected of an arc on the next day, within its interval."""
+    """Return what is expected of an arc on the next day, within its interval."""
     flow = forecast["flow"]
     day = say.calendar_day(city.date_of(forecast["date"]))
     return band_chart(
@@ -295,7 +295,7 @@ def week_of_hours(
 
 
 def heat_cell(value: float | None, most: float, say: Words, digits: int = 0) -> Cell:
-    """A cell of a heat map whose darkest stands for `most`."""
+    """Return a cell of a heat map whose darkest stands for `most`."""
     if value is None:
         return None, "–"
     return (min(STEPS, int((STEPS + 1) * value / most)) if most > 0 else 0), say.num(value, digits)

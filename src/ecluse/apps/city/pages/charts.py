@@ -19,7 +19,7 @@ NEAR_WHOLE: Final = 0.8
 def saturation_by_hour(
     traffic: Mapping[str, Any], labels: Sequence[str], hour: int | None, say: Words
 ) -> Chart | None:
-    """The share of arcs that are saturated or blocked, by hour, against its usual band; None without roads."""
+    """Return the share of arcs that are saturated or blocked, by hour, against its usual band; None without roads."""
     values = (traffic.get("by_hour") or {}).get("saturation_share") or []
     if not any(value is not None for value in values):
         return None
@@ -43,7 +43,7 @@ def saturation_by_hour(
 
 
 def _whole(shares: Values) -> float | None:
-    """The end of an axis of shares that come near the whole: none is more than that."""
+    """Return the end of an axis of shares that come near the whole: none is more than that."""
     return 1.0 if max((share for share in shares if share is not None), default=0) > NEAR_WHOLE else None
 
 
@@ -146,7 +146,7 @@ def by_day(
     unit: str,
     digits: int = 0,
 ) -> Chart:
-    """One value for each day, oldest first."""
+    """Return one value for each day, oldest first."""
     known = [(day, value) for day, value in points if value is not None]
     most = max(known, key=lambda pair: pair[1])
     option = {
@@ -257,7 +257,7 @@ def bars_across(
     heading: str,
     digits: int = 0,
 ) -> Chart:
-    """A bar across for each name, the first on top."""
+    """Return a bar across for each name, the first on top."""
     option = {
         **frame(),
         "grid": {"left": 6, "right": 30, "top": 6, "bottom": 6, "containLabel": True},
@@ -304,7 +304,7 @@ _BAND: Final = ("median", "low", "high")
 
 
 def _band(usual: Mapping[str, Values], say: Words) -> list[dict[str, Any]]:
-    """The band as two stacked areas, of which the lower is not drawn, and the median as a dashed line."""
+    """Return the band as two stacked areas, of which the lower is not drawn, and the median as a dashed line."""
     low = list(usual["low"])
     height = [
         None if bottom is None or top is None else max(0.0, top - bottom)
@@ -355,5 +355,5 @@ def _place_of_most(values: Values) -> int:
 
 
 def _at_place(values: Values, place: int) -> float | None:
-    """A value of the usual day, which may have an hour less than this one."""
+    """Return a value of the usual day, which may have an hour less than this one."""
     return values[place] if place < len(values) else None

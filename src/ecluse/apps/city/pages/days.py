@@ -290,7 +290,7 @@ def map_svg(
 
 
 def chosen_hour(day: Day, asked: int | None) -> int:
-    """The hour asked for where the day has it, else its worst, else eight in the morning."""
+    """Return the hour asked for where the day has it, else its worst, else eight in the morning."""
     hours = len(day.labels)
     if asked is not None and 0 <= asked < hours:
         return asked
@@ -299,12 +299,12 @@ def chosen_hour(day: Day, asked: int | None) -> int:
 
 
 def alerts_of(day: Day) -> list[tuple[int, Body]]:
-    """The day's alerts, worst first, each with its number."""
+    """Return the day's alerts, worst first, each with its number."""
     return list(enumerate((day["alerts"] or {}).get("alerts") or (), 1))
 
 
 def hour_of(documents: Documents, day: Day, mapped: MapOfDay, hour: int) -> Hour:
-    """What is said of one hour."""
+    """Return what is said of one hour."""
     counts = ((day["traffic"] or {}).get("by_hour") or {}).get("states") or {}
     at = {state: _at(values, hour) or 0 for state, values in counts.items()}
     total = sum(at.values())
@@ -331,7 +331,7 @@ def hour_of(documents: Documents, day: Day, mapped: MapOfDay, hour: int) -> Hour
 
 
 def kpis(day: Day, hour: int, say: Words) -> list[Kpi]:
-    """The five headline figures of a day."""
+    """Return the five headline figures of a day."""
     return [
         saturation_kpi(day, hour, say),
         _worst_hour_kpi(day, say),
@@ -342,7 +342,7 @@ def kpis(day: Day, hour: int, say: Words) -> list[Kpi]:
 
 
 def saturation_kpi(day: Day, hour: int, say: Words) -> Kpi:
-    """The share of arcs that are saturated or worse at an hour, beside the usual."""
+    """Return the share of arcs that are saturated or worse at an hour, beside the usual."""
     term = say._("Saturated at %(hour)s", hour=say.hour(day.labels[hour]))
     traffic = day["traffic"] or {}
     share = _at((traffic.get("by_hour") or {}).get("saturation_share"), hour)
@@ -361,7 +361,7 @@ def saturation_kpi(day: Day, hour: int, say: Words) -> Kpi:
 
 
 def figures(day: Day, hour: int, say: Words) -> list[Chart]:
-    """The charts of the day's page, those whose source is there."""
+    """Return the charts of the day's page, those whose source is there."""
     drawn = (
         saturation_by_hour(day["traffic"], day.labels, hour, say) if day["traffic"] else None,
         bikes_by_hour(day["bikes"], day.labels, hour, say) if day["bikes"] else None,
@@ -370,7 +370,7 @@ def figures(day: Day, hour: int, say: Words) -> list[Chart]:
 
 
 def rankings(day: Day, say: Words) -> list[tuple[str, str, int, list[Body]]]:
-    """The rankings of a day: title, heading of the value, its decimals, rows."""
+    """Return the rankings of a day: title, heading of the value, its decimals, rows."""
     body = day["ranking"] or {}
     named = (
         (say._("Arcs by time lost"), say._("Time lost, vehicle-hours"), 1, body.get("by_lost_time")),
@@ -380,7 +380,7 @@ def rankings(day: Day, say: Words) -> list[tuple[str, str, int, list[Body]]]:
 
 
 def pins(day: Day) -> list[dict[str, Any]]:
-    """The alerts as the map draws them: number, place, hours, label."""
+    """Return the alerts as the map draws them: number, place, hours, label."""
     return [
         {
             "n": number,
@@ -395,13 +395,13 @@ def pins(day: Day) -> list[dict[str, Any]]:
 
 
 def sources_of(day: Day) -> list[tuple[str, Body | None]]:
-    """Each source with what was read of it; None where it delivered nothing."""
+    """Return each source with what was read of it; None where it delivered nothing."""
     quality = day["quality"] or {}
     return list((quality.get("sources") or {}).items())
 
 
 def strip(days: Sequence[date], bodies: Mapping[date, Body]) -> list[list[Cell]]:
-    """The last months as weeks of seven cells, Monday first, up to the week of the latest day."""
+    """Return the last months as weeks of seven cells, Monday first, up to the week of the latest day."""
     latest = days[-1]
     there = set(days)
     monday = latest - timedelta(days=latest.weekday())

@@ -32,7 +32,8 @@ MEDIA_TYPES: Final[dict[str, str]] = {
 
 
 def table_of(documents: Documents, name: str, day: date, usual: str = "") -> tuple[pl.DataFrame, bool]:
-    """One table of a day, and whether it is invented; each row is flat, its lists joined, and bears the city's name.
+    """Return one table of a day, and whether it is invented; each row is flat, its lists joined, and bears the city's
+    name.
 
     `usual`: the name of the city in the settings, for days whose documents bear none.
 
@@ -67,7 +68,7 @@ def table_of(documents: Documents, name: str, day: date, usual: str = "") -> tup
 
 
 def bottleneck_table(found: Ranking, said: Mapping[str, Any]) -> pl.DataFrame:
-    """The bottlenecks of a period, one a row. `said`: the city's name, and whether it is invented."""
+    """Return the bottlenecks of a period, one a row. `said`: the city's name, and whether it is invented."""
     period = {"from": found.first, "to": found.last, **said, "days_of": found.kind, "days": found.days}
     columns = {
         name: pl.Series([row.get(name) for row in found.items], dtype=kind) for name, kind in _RANKED.items()
@@ -100,7 +101,7 @@ _RANKED: Final[dict[str, Any]] = {
 
 
 def encode_table(frame: pl.DataFrame, form: Format) -> bytes:
-    """A table as a file; text that a spreadsheet would run is made harmless in CSV."""
+    """Return a table as a file; text that a spreadsheet would run is made harmless in CSV."""
     buffer = BytesIO()
     if form == "csv":
         neutralise_formulas(frame).write_csv(buffer)
@@ -206,7 +207,7 @@ def _without(row: Mapping[str, Any], *names: str) -> Row:
 
 
 def _flat(row: Mapping[str, Any]) -> Row:
-    """A row whose parts of parts are columns of their own, and whose lists are text."""
+    """Return a row whose parts of parts are columns of their own, and whose lists are text."""
     flat: Row = {}
     for name, value in row.items():
         if isinstance(value, Mapping):

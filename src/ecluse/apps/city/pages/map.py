@@ -72,7 +72,7 @@ def city_svg(
     theme: Theme,
     note: str = "",
 ) -> str:
-    """The map of one hour, with `note` in its corner, as wide as `WIDTH`; empty where no arc has a line."""
+    """Return the map of one hour, with `note` in its corner, as wide as `WIDTH`; empty where no arc has a line."""
     lines = {arc["arc"]: arc["coordinates"] for arc in arcs if arc.get("coordinates")}
     rings = [ring for zone in zones for ring in _rings(zone["geometry"])]
     places = [point for line in (*lines.values(), *rings) for point in line]
@@ -108,7 +108,9 @@ NEAR: Final = 10
 
 
 def bottleneck_svg(arcs: Sequence[Body], items: Sequence[Body]) -> str:
-    """The bottlenecks of a ranking over all roads, in the colours of the page around it; "" where no arc has a line."""
+    """Return the bottlenecks of a ranking over all roads, in the colours of the page around it; "" where no arc has a
+    line.
+    """
     lines = {arc["arc"]: arc["coordinates"] for arc in arcs if arc.get("coordinates")}
     places = [point for line in lines.values() for point in line]
     if not places:
@@ -176,6 +178,6 @@ def _path(line: Sequence[Sequence[float]], project: Any) -> str:
 
 
 def _rings(geometry: Mapping[str, Any]) -> list[Any]:
-    """The outer rings of a polygon or of several."""
+    """Return the outer rings of a polygon or of several."""
     shapes = [geometry["coordinates"]] if geometry["type"] == "Polygon" else geometry["coordinates"]
     return [shape[0] for shape in shapes]

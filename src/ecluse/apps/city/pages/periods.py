@@ -226,14 +226,14 @@ def period_of(text: str) -> Period:
 
 
 def usual_periods(latest: date) -> tuple[Period, Period]:
-    """The week that ends on the latest day, behind the week before it."""
+    """Return the week that ends on the latest day, behind the week before it."""
     week = timedelta(days=USUAL)
     b = Period(latest - week + timedelta(days=1), latest)
     return Period(b.first - week, b.last - week), b
 
 
 def read_side(documents: Documents, period: Period) -> Side:
-    """What is known of a period's days."""
+    """Return what is known of a period's days."""
 
     def days(kind: str) -> dict[date, Body]:
         return dict(city.read_range(documents, kind, period.first, period.last))
@@ -250,7 +250,7 @@ def read_side(documents: Documents, period: Period) -> Side:
 
 
 def compared_figures(a: Side, b: Side) -> list[Compared]:
-    """Each headline figure as its mean over the days of each period."""
+    """Return each headline figure as its mean over the days of each period."""
 
     def of(name: str, values: Sequence[Iterable[float | None]]) -> Compared:
         known = [[value for value in side if value is not None] for side in values]
@@ -342,7 +342,7 @@ def _week(side: Side, zone: ZoneInfo) -> dict[tuple[int, int], float]:
 
 
 def zone_changes(a: Side, b: Side) -> list[ZoneChange]:
-    """Each zone's time lost a day in both periods, the largest change first."""
+    """Return each zone's time lost a day in both periods, the largest change first."""
     found: dict[Any, list[list[float]]] = defaultdict(lambda: [[], []])
     names: dict[Any, str] = {}
     for place, side in enumerate((a, b)):
@@ -360,7 +360,7 @@ def zone_changes(a: Side, b: Side) -> list[ZoneChange]:
 
 
 def arc_changes(documents: Documents, a: Side, b: Side) -> tuple[list[ArcChange], list[ArcChange]]:
-    """The arcs whose time lost a day grew the most, and those where it fell the most."""
+    """Return the arcs whose time lost a day grew the most, and those where it fell the most."""
     both = [(arc, a.lost[arc], value) for arc, value in b.lost.items() if arc in a.lost]
     ordered = sorted(both, key=lambda one: one[2] - one[1])
     fallen = [one for one in ordered[:CHANGES_SHOWN] if one[2] < one[1]]
@@ -388,7 +388,7 @@ def _hours(bodies: Mapping[date, Body], name: str) -> dict[date, Sequence[float 
 
 
 def _by_clock(days: Mapping[date, Sequence[float | None]], zone: ZoneInfo) -> list[float | None]:
-    """The mean of each hour of the clock over several days, which may have 23 or 25 hours."""
+    """Return the mean of each hour of the clock over several days, which may have 23 or 25 hours."""
     found: dict[int, list[float]] = defaultdict(list)
     for day, values in days.items():
         for hour, value in zip(LocalDay(day, zone).clock_hours, values, strict=False):

@@ -213,7 +213,7 @@ def download_rows(day: str, runtime: RuntimeDep, user: CurrentUser) -> Response:
 
 
 def silent_roads(sensors: Body) -> int:
-    """How many road sensors are silent where those are most of them, so that no list of them helps; else 0."""
+    """Return how many road sensors are silent where those are most of them, so that no list of them helps; else 0."""
     roads = (sensors.get("by_kind") or {}).get("arc") or {}
     known, reporting = roads.get("known") or 0, roads.get("reporting") or 0
     return known - reporting if reporting < FEW_ARCS * known else 0
@@ -224,7 +224,7 @@ def _is_silent_road(sensor: Body) -> bool:
 
 
 def observed_hours(alert: Body, labels: Sequence[str]) -> list[Observed]:
-    """What was observed at each hour of an alert, with the usual where it is known."""
+    """Return what was observed at each hour of an alert, with the usual where it is known."""
     why = alert["why"]
     usual = why["usual"]
 
@@ -312,7 +312,7 @@ def _page(request: Request, runtime: Runtime, day: city.Day, template: str, **co
 
 
 def _teller(request: Request, runtime: Runtime) -> Callable[[str | None], str]:
-    """What says a moment as documents have it, on the city's clocks."""
+    """Return what says a moment as documents have it, on the city's clocks."""
     local = Words(words_of(request).language, ZoneInfo(runtime.settings.of(CitySettings).zone))
     return lambda text: local.when(datetime.fromisoformat(text)) if text else ABSENT
 

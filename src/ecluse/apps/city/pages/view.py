@@ -69,7 +69,7 @@ class Day:
         return [f"{hour:02d}:00" for hour in range(24)]
 
     def hour_of(self, stamp: str | None) -> str | None:
-        """What the hour that began then is called; None where that is not known."""
+        """Return what the hour that began then is called; None where that is not known."""
         place = place_of(self.labels, stamp)
         return None if place is None else self.labels[place]
 
@@ -97,12 +97,12 @@ class MapOfDay:
 
 
 def state_in(language: str, state: str) -> str:
-    """A state as a reader of that language calls it; a state that is not known, as it stands."""
+    """Return a state as a reader of that language calls it; a state that is not known, as it stands."""
     return state if language == "fr" else ENGLISH_STATES.get(state, state)
 
 
 def date_of(text: str) -> date:
-    """A date as addresses have it.
+    """Return a date as addresses have it.
 
     Raises:
         InvalidInput: it is none.
@@ -119,7 +119,7 @@ def date_of(text: str) -> date:
 
 
 def read_day(documents: Documents, day: date, kinds: Sequence[str] | None = None) -> Day:
-    """A day with its neighbours, and its metrics of these kinds, or of all that it has.
+    """Return a day with its neighbours, and its metrics of these kinds, or of all that it has.
 
     Raises:
         NoSuchDay: nothing was computed for it; carries the nearest days that are known.
@@ -137,8 +137,9 @@ def read_day(documents: Documents, day: date, kinds: Sequence[str] | None = None
 
 
 def naming(documents: Documents, usual: str, day: Day | None = None) -> dict[str, Any]:
-    """What a page says of its city: `city`, its name, and `invented`; of a day, or of the latest one. `usual`: the name
-    in the settings, for days whose documents bear none."""
+    """Return what a page says of its city: `city`, its name, and `invented`; of a day, or of the latest one. `usual`:
+    the name in the settings, for days whose documents bear none.
+    """
     if day is not None:
         return {"city": _name(day.mark, day.invented, usual), "invented": day.invented}
     latest = documents.latest(MARK)
@@ -147,7 +148,7 @@ def naming(documents: Documents, usual: str, day: Day | None = None) -> dict[str
 
 
 def bottlenecks(runtime: Runtime, first: str | None, last: str | None, kind: Days) -> Ranking:
-    """The bottlenecks of a period as addresses have it; without one, of the weeks up to the latest day.
+    """Return the bottlenecks of a period as addresses have it; without one, of the weeks up to the latest day.
 
     Raises:
         InvalidInput: the period is none, or too long.
@@ -171,13 +172,13 @@ def _name(mark: Body, invented: bool, usual: str) -> str:
 
 
 def read_range(documents: Documents, kind: str, first: date, last: date) -> Iterator[tuple[date, Body]]:
-    """The metrics of a kind for each known day from `first` to `last`, both included."""
+    """Yield the metrics of a kind for each known day from `first` to `last`, both included."""
     for one in documents.all(f"metrics/{kind}", first.isoformat(), day_after(last)):
         yield date.fromisoformat(one.key), one.body
 
 
 def read_map(documents: Documents, day: date) -> MapOfDay:
-    """Every arc's states of a day; empty where no roads were measured."""
+    """Return every arc's states of a day; empty where no roads were measured."""
     found = MapOfDay()
     for one in documents.all(f"metrics/map/{day}"):
         body = one.body
@@ -189,7 +190,7 @@ def read_map(documents: Documents, day: date) -> MapOfDay:
 
 
 def map_answer(documents: Documents, day: date) -> dict[str, Any]:
-    """What the map in a browser reads of a day.
+    """Return what the map in a browser reads of a day.
 
     Raises:
         NoSuchDay: nothing was computed for it.
@@ -200,7 +201,7 @@ def map_answer(documents: Documents, day: date) -> dict[str, Any]:
 
 
 def arcs_geojson(documents: Documents, usual: str) -> dict[str, Any]:
-    """Every known arc as a line, its id as the feature's own; `usual` is the city's name in the settings."""
+    """Return every known arc as a line, its id as the feature's own; `usual` is the city's name in the settings."""
     said = naming(documents, usual)
     features = [
         {
@@ -224,12 +225,12 @@ def arcs_geojson(documents: Documents, usual: str) -> dict[str, Any]:
 
 
 def _if_invented(said: Mapping[str, Any]) -> dict[str, bool]:
-    """What each feature says, as programs for maps leave out what a collection says of itself."""
+    """Return what each feature says, as programs for maps leave out what a collection says of itself."""
     return {"invented": True} if said["invented"] else {}
 
 
 def zones_geojson(documents: Documents, usual: str) -> dict[str, Any]:
-    """The outlines of the zones; `usual` as for the arcs."""
+    """Return the outlines of the zones; `usual` as for the arcs."""
     said = naming(documents, usual)
     features = [
         {
@@ -244,12 +245,12 @@ def zones_geojson(documents: Documents, usual: str) -> dict[str, Any]:
 
 
 def all_arcs(documents: Documents) -> list[Body]:
-    """The reference of every arc, by id."""
+    """Return the reference of every arc, by id."""
     return [arc for one in documents.all("reference/arcs") for arc in one.body["arcs"]]
 
 
 def arc_of(documents: Documents, arc: int) -> Body:
-    """The reference of one arc.
+    """Return the reference of one arc.
 
     Raises:
         NotFound: no arc has this id.
@@ -261,21 +262,21 @@ def arc_of(documents: Documents, arc: int) -> Body:
 
 
 def arcs_on(documents: Documents, day: date, arcs: Iterable[int]) -> dict[int, Body]:
-    """The metrics of these arcs on a day, where there are any."""
+    """Return the metrics of these arcs on a day, where there are any."""
     kind = f"metrics/arcs/{day}"
     wanted = [(kind, str(arc)) for arc in arcs]
     return {int(key): body for (_, key), body in documents.get_many(wanted).items()} if wanted else {}
 
 
 def arc_days(documents: Documents, arc: int, days: Iterable[date]) -> list[tuple[date, Body]]:
-    """One arc's metrics on each of these days that has them, oldest first."""
+    """Return one arc's metrics on each of these days that has them, oldest first."""
     wanted = {(f"metrics/arcs/{day}", str(arc)): day for day in days}
     found = documents.get_many(list(wanted)) if wanted else {}
     return sorted(((wanted[key], body) for key, body in found.items()), key=lambda pair: pair[0])
 
 
 def chains_of(arcs: Sequence[Body]) -> list[list[Body]]:
-    """The arcs of a street in the order in which they are driven, one list for each way along it.
+    """Return the arcs of a street in the order in which they are driven, one list for each way along it.
 
     Arcs follow each other where one's downstream node is another's upstream node. The longest come first.
     """
@@ -307,7 +308,7 @@ def chains_of(arcs: Sequence[Body]) -> list[list[Body]]:
 
 
 def stretches(documents: Documents) -> Callable[[int | str], str]:
-    """What says of an arc, by its id, from where to where it leads; empty where that is not known.
+    """Return what says of an arc, by its id, from where to where it leads; empty where that is not known.
 
     The reference changes rarely and is large, so its last version is kept by the digest that it was made from.
     """
@@ -329,13 +330,13 @@ def _reference_digest(documents: Documents) -> str | None:
 
 
 def encoded(body: Mapping[str, Any]) -> tuple[bytes, str]:
-    """A body as compact JSON, and the digest that names this very text."""
+    """Return a body as compact JSON, and the digest that names this very text."""
     data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     return data, sha256(data).hexdigest()[:20]
 
 
 def day_after(day: date) -> str:
-    """A key between this day and the next, as the open end of a range that includes this one."""
+    """Return a key between this day and the next, as the open end of a range that includes this one."""
     return f"{day}~"
 
 
@@ -349,5 +350,5 @@ def _neighbours(documents: Documents, day: date) -> tuple[date | None, date | No
 
 
 def _short(point: Sequence[float]) -> list[float]:
-    """A place to a tenth of a metre."""
+    """Return a place to a tenth of a metre."""
     return [round(point[0], 6), round(point[1], 6)]

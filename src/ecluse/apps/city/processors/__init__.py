@@ -46,7 +46,7 @@ PROCESSORS: Final[dict[str, Compute]] = {
 
 
 def compute_all(inputs: Inputs, report: Report = unheard) -> dict[str, Metrics]:
-    """Every kind of metrics of a day."""
+    """Return every kind of metrics of a day."""
     found: dict[str, Metrics] = {}
     for n, (kind, compute) in enumerate(PROCESSORS.items()):
         report(n / len(PROCESSORS), named(kind))

@@ -27,7 +27,7 @@ ALERTS_SIZE: Final = 280_000
 
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
-    """The alerts of the day, worst first, and of how many of the arcs that report the day could be judged."""
+    """Return the alerts of the day, worst first, and of how many of the arcs that report the day could be judged."""
     more = _lost_beyond_usual(inputs)
     alerts = [
         _Ranked(one, float(total(more[one.place, one.begin : one.end])))
@@ -98,7 +98,7 @@ def _alert(inputs: Inputs, ranked: _Ranked, evidence: Evidence) -> dict[str, Any
 
 
 def _why(inputs: Inputs, one: Departure) -> dict[str, Any]:
-    """The rule, what was observed against the usual, how far out it was, and how sure that is."""
+    """Return the rule, what was observed against the usual, how far out it was, and how sure that is."""
     is_congestion = one.kind == "congestion"
     usual = inputs.occupancy_usual if is_congestion else inputs.flow_usual
     values = inputs.road_hours.occupancy if is_congestion else inputs.road_hours.flow

@@ -20,7 +20,7 @@ CHUNK: Final = 400
 
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
-    """One part per arc, those without any hour of the day too; in the body, how many there are of each verdict.
+    """Return one part per arc, those without any hour of the day too; in the body, how many there are of each verdict.
 
     The verdict is that of the arc's whole day, or that of its worst alert where this is worse.
     """
@@ -96,7 +96,7 @@ def _state_shares(day: RoadHours) -> list[dict[str, float]]:
 
 
 def _arc_states(day: RoadHours) -> list[str | None]:
-    """The state of the arc itself that most hours of the day tell."""
+    """Return the state of the arc itself that most hours of the day tell."""
     counts = np.stack([(day.arc_state == code).sum(axis=1) for code in range(len(ARC_STATES))], axis=1)
     rows: list[list[int]] = counts.tolist()
     return [ARC_STATES[row.index(max(row))] if any(row) else None for row in rows]

@@ -104,7 +104,7 @@ def _positions(values: pl.Series) -> NDArray[np.float64]:
 
 
 def _told(inputs: Inputs, counters: _Counters, usual: Usual) -> list[dict[str, Any]]:
-    """One entry per counter, the busiest first, the silent last in the order of their ids."""
+    """Return one entry per counter, the busiest first, the silent last in the order of their ids."""
     sums = total(counters.counts, axis=1)
     means = mean(counters.counts, axis=1)
     verdicts = usual.verdicts(inputs.bike_panel.of(inputs.day.date))
@@ -136,14 +136,14 @@ def _told(inputs: Inputs, counters: _Counters, usual: Usual) -> list[dict[str, A
 
 
 def _usual(inputs: Inputs, usual: Usual, row: int) -> dict[str, Any]:
-    """The median and the narrowest band by hour of the local day, to a tenth of a bike."""
+    """Return the median and the narrowest band by hour of the local day, to a tenth of a bike."""
     hours = list(inputs.day.clock_hours)
     bands = {"median": usual.median[row], "low": usual.low[0, row], "high": usual.high[0, row]}
     return {name: rounded_list(np.round(values[hours].astype(float), 1)) for name, values in bands.items()}
 
 
 def _zones(inputs: Inputs, counters: _Counters) -> list[dict[str, Any]]:
-    """What the counters of each zone counted together, those outside every zone last."""
+    """Return what the counters of each zone counted together, those outside every zone last."""
     groups: dict[int | None, list[int]] = {}
     for n, zone in enumerate(counters.zones):
         groups.setdefault(zone, []).append(n)
@@ -167,7 +167,7 @@ def _zones(inputs: Inputs, counters: _Counters) -> list[dict[str, Any]]:
 
 
 def _anomalies(inputs: Inputs, counters: _Counters, usual: Usual) -> list[dict[str, Any]]:
-    """The hours outside the widest band, the farthest first."""
+    """Return the hours outside the widest band, the farthest first."""
     hours = list(inputs.day.clock_hours)
     at = usual.levels.index(ANOMALY_LEVEL)
     low, high = usual.low[at][:, hours].astype(float), usual.high[at][:, hours].astype(float)

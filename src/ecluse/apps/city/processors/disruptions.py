@@ -38,7 +38,7 @@ Span = tuple[datetime, datetime]
 
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
-    """The disruptions active on the day; figures are null where nothing was read of them."""
+    """Return the disruptions active on the day; figures are null where nothing was read of them."""
     rows, day = inputs.disruptions, inputs.day
     if not rows.height and not inputs.parts.get("disruptions"):
         return Metrics(_nothing())
@@ -66,7 +66,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
 
 
 def hours_of(spans: Iterable[Span]) -> float:
-    """How many hours the union of some spans of time lasts."""
+    """Return how many hours the union of some spans of time lasts."""
     seconds = 0.0
     reached: datetime | None = None
     for begin, end in sorted(spans):
@@ -92,7 +92,7 @@ def _nothing() -> dict[str, Any]:
 
 
 def _lines(rows: pl.DataFrame, day: LocalDay, service_hours: float) -> list[dict[str, Any]]:
-    """Every line that a row names, the most affected first."""
+    """Return every line that a row names, the most affected first."""
     found = []
     named = rows.filter(pl.col("line").is_not_null()).partition_by("line", maintain_order=True)
     for of_line in named:
@@ -133,7 +133,7 @@ def _blocks() -> pl.Expr:
 
 
 def _spans(rows: pl.DataFrame, day: LocalDay) -> list[Span]:
-    """The periods of rows within the day; without an end they go on through it."""
+    """Return the periods of rows within the day; without an end they go on through it."""
     return [
         (max(begin, day.begin), day.end if end is None else min(end, day.end))
         for begin, end in rows.select("begin", "end").rows()
@@ -141,7 +141,7 @@ def _spans(rows: pl.DataFrame, day: LocalDay) -> list[Span]:
 
 
 def _by_mode(active: pl.DataFrame, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each mode of a disruption; that of disruptions without a line is null."""
+    """Return each mode of a disruption; that of disruptions without a line is null."""
     counts = dict(active.group_by("mode").agg(pl.col("disruption").n_unique()).rows())
     found = [
         {
@@ -156,7 +156,7 @@ def _by_mode(active: pl.DataFrame, lines: list[dict[str, Any]]) -> list[dict[str
 
 
 def _items(active: pl.DataFrame, day: LocalDay) -> list[dict[str, Any]]:
-    """One entry per disruption, the worst first: by severity, then by hours of the day."""
+    """Return one entry per disruption, the worst first: by severity, then by hours of the day."""
     ranked: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     for rows in active.partition_by("disruption", maintain_order=True):
         first = rows.row(0, named=True)

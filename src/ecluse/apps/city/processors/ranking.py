@@ -21,7 +21,7 @@ PERSISTENCE_DAYS: Final = 28
 
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
-    """The top ten of the day; who measured nothing or lost nothing has no rank.
+    """Return the top ten of the day; who measured nothing or lost nothing has no rank.
 
     `coverage` is the share of the hours that the value rests on. An arc whose sensor fails, by `found["sensors"]`, has
     the reason in `failing`: one that gives the same flow all night may stand among the busiest.
@@ -98,7 +98,7 @@ def daily_totals(inputs: Inputs, days: int) -> tuple[Floats, Floats]:
 
 
 def _by_day(values: Floats, hours: list[int]) -> Floats:
-    """The sums over days of so many hours each; NaN where none is known."""
+    """Return the sums over days of so many hours each; NaN where none is known."""
     known = ~np.isnan(values)
     begins = np.cumsum([0, *hours[:-1]])
     sums = np.add.reduceat(np.where(known, values, 0.0), begins, axis=1)

@@ -21,7 +21,7 @@ CITY: Final = "all"
 
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
-    """The figures of all arcs together; each total stands over the hours that were observed."""
+    """Return the figures of all arcs together; each total stands over the hours that were observed."""
     day, congested = inputs.road_hours, inputs.thresholds.congested
     by_hour = _by_hour(day, congested)
     body = figures(day, congested) | {
@@ -37,7 +37,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
 
 
 def figures(day: RoadHours, congested: float) -> dict[str, Any]:
-    """The day in single numbers. Coverages are shares of the arc-hours of all known arcs."""
+    """Return the day in single numbers. Coverages are shares of the arc-hours of all known arcs."""
     arc_hours = day.flow.size
     return {
         "arcs_known": len(day.network.ids),
@@ -54,7 +54,7 @@ def figures(day: RoadHours, congested: float) -> dict[str, Any]:
 
 
 def saturation_share(day: RoadHours, congested: float) -> float | None:
-    """The share of the arc-hours of known occupancy that are congested."""
+    """Return the share of the arc-hours of known occupancy that are congested."""
     return ratio(float((day.occupancy >= congested).sum()), float((~np.isnan(day.occupancy)).sum()))
 
 
@@ -82,7 +82,7 @@ def _state_shares(day: RoadHours) -> dict[str, float | None]:
 
 
 def _worst_hour(lost: list[float | None]) -> int | None:
-    """The first hour with the most lost time; None where none is known or nothing was lost."""
+    """Return the first hour with the most lost time; None where none is known or nothing was lost."""
     known = [(-value, hour) for hour, value in enumerate(lost) if value]
     return min(known)[1] if known else None
 
@@ -99,8 +99,9 @@ def _usual(inputs: Inputs) -> dict[str, Any]:
 
 
 def _saturation_panel(inputs: Inputs) -> Panel:
-    """The city's saturation share by day and hour of the clock, where at least half of the arcs report that
-    usually do."""
+    """Return the city's saturation share by day and hour of the clock, where at least half of the arcs report that
+    usually do.
+    """
     occupancy = inputs.occupancy_panel.values
     known = np.isfinite(occupancy).sum(axis=0)
     slow = (occupancy >= inputs.thresholds.congested).sum(axis=0)
@@ -111,7 +112,7 @@ def _saturation_panel(inputs: Inputs) -> Panel:
 
 
 def _week_before(inputs: Inputs) -> dict[str, Any] | None:
-    """The same weekday a week ago, and how far the day is from it; None where no hour of it is known.
+    """Return the same weekday a week ago, and how far the day is from it; None where no hour of it is known.
 
     A `value` is that day's whole figure. A `change` looks at the arc-hours alone that are known on both days (their
     share is in `compared`): two sums over different hours cannot be compared.
@@ -145,7 +146,7 @@ def _week_before(inputs: Inputs) -> dict[str, Any] | None:
 
 
 def _known_on_both(now: Floats, then: Floats, same: list[int]) -> tuple[Floats, Floats]:
-    """The values of the arc-hours known on both days; `same`: the hour of the other day for each of this one."""
+    """Return the values of the arc-hours known on both days; `same`: the hour of the other day for each of this one."""
     other = np.pad(then, ((0, 0), (0, 1)), constant_values=np.nan)[:, same]
     known = ~(np.isnan(now) | np.isnan(other))
     return now[known], other[known]

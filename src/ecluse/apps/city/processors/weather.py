@@ -31,7 +31,7 @@ _MEASURES: Final = ("temperature", "temperature_min", "temperature_max", "precip
 
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
-    """The weather of the day; figures are null where it is not known."""
+    """Return the weather of the day; figures are null where it is not known."""
     rows = inputs.weather.filter(pl.col("date") == inputs.day.date)
     row = rows.row(0, named=True) if rows.height else dict.fromkeys(inputs.weather.columns)
     thresholds = inputs.thresholds
@@ -56,7 +56,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
 
 
 def temperature_of(row: Mapping[str, Any]) -> float | None:
-    """The mean of the day; where none is told, the middle between its lowest and its highest, in °C."""
+    """Return the mean of the day; where none is told, the middle between its lowest and its highest, in °C."""
     mean, low, high = (row[name] for name in ("temperature", "temperature_min", "temperature_max"))
     if mean is not None:
         return float(mean)
@@ -64,7 +64,7 @@ def temperature_of(row: Mapping[str, Any]) -> float | None:
 
 
 def categories_of(row: Mapping[str, Any], thresholds: Thresholds) -> list[str]:
-    """Those of `CATEGORIES` that fit a row of the weather; what is not known fits none."""
+    """Return those of `CATEGORIES` that fit a row of the weather; what is not known fits none."""
     temperature = temperature_of(row)
     fits = {
         "rain": row["precipitation"] is not None and row["precipitation"] >= thresholds.rain,
@@ -76,7 +76,9 @@ def categories_of(row: Mapping[str, Any], thresholds: Thresholds) -> list[str]:
 
 
 def deviations(panel: Panel, days: list[date]) -> dict[date, float]:
-    """How far each day's total lies from its typical one, relative to it; days that say too little are left out."""
+    """Return how far each day's total lies from its typical one, relative to it; days that say too little are left
+    out.
+    """
     known = [day for day in days if panel.index(day) is not None]
     if not known or not panel.sensors:
         return {}

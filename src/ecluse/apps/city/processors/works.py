@@ -36,7 +36,7 @@ TITLE: Final = 160
 
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
-    """The sites active on the day; figures are null where no table of sites was read."""
+    """Return the sites active on the day; figures are null where no table of sites was read."""
     works = inputs.works
     if not works.height and not inputs.parts.get("works"):
         lists: dict[str, Any] = {key: [] for key in ("by_zone", "by_impact", "critical_zones", "items")}
@@ -60,7 +60,7 @@ def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
 
 
 def change(panel: Panel, sensors: list[int], begin: date, last: date) -> dict[str, float | int | None] | None:
-    """The values of some sensors before `begin` and from it to `last`, and the change for the same weekdays.
+    """Return the values of some sensors before `begin` and from it to `last`, and the change for the same weekdays.
 
     None where the panel has too few days before, or nothing on either side.
     """
@@ -110,7 +110,7 @@ def _by_zone(inputs: Inputs) -> list[dict[str, Any]]:
 
 
 def _area() -> pl.Expr:
-    """The sum of the areas that are known; null where none is."""
+    """Return the sum of the areas that are known; null where none is."""
     return pl.when(pl.col("area").count() > 0).then(pl.col("area").sum())
 
 
@@ -127,7 +127,7 @@ def _arcs_near(inputs: Inputs, sites: list[dict[str, Any]]) -> dict[int, list[di
 
 
 def _shape(site: Mapping[str, Any]) -> str | None:
-    """The geometry of a site; where only a point is known, that."""
+    """Return the geometry of a site; where only a point is known, that."""
     if site["geometry"] is not None or site["latitude"] is None:
         return None if site["geometry"] is None else str(site["geometry"])
     return json.dumps({"type": "Point", "coordinates": [site["longitude"], site["latitude"]]})
@@ -169,12 +169,12 @@ def _values(panel: Panel, places: list[int], days: list[date]) -> NDArray[np.flo
 
 
 def _like(day: date) -> int:
-    """The weekday, 0 to 6, whose typical day is that of a date."""
+    """Return the weekday, 0 to 6, whose typical day is that of a date."""
     return 6 if counts_as_sunday(day) else day.weekday()
 
 
 def _usual(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The median of each sensor and hour over the days of (sensors, days, 24); NaN below `FEWEST` of them."""
+    """Return the median of each sensor and hour over the days of (sensors, days, 24); NaN below `FEWEST` of them."""
     enough = np.isfinite(values).sum(axis=1) >= FEWEST
     usual = np.full(enough.shape, np.nan, np.float32)
     if enough.any():

@@ -17,7 +17,7 @@ WORST: Final = 5
 
 
 def compute(inputs: Inputs, found: Mapping[str, Metrics]) -> Metrics:
-    """Every zone of the table of zones, and those that an arc names; zones and outside add up to the city."""
+    """Return every zone of the table of zones, and those that an arc names; zones and outside add up to the city."""
     day, congested = inputs.road_hours, inputs.thresholds.congested
     of_arc = day.network.zone
     names = dict(zip(inputs.zones["zone"].to_list(), inputs.zones["name"].to_list(), strict=True))
@@ -51,7 +51,7 @@ def _figures(day: RoadHours, chosen: NDArray[np.bool_], congested: float) -> dic
 
 
 def _worst(day: RoadHours, places: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """The arcs that lost the most time, of those that lost any."""
+    """Return the arcs that lost the most time, of those that lost any."""
     lost, vehicles = total(day.lost[places], axis=1), total(day.flow[places], axis=1)
     order = np.argsort(-np.nan_to_num(lost), kind="stable")[:WORST]
     return [

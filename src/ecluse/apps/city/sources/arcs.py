@@ -173,7 +173,7 @@ def curate(raw: Raw, work: Curating) -> None:
 
 
 def look(file: RawFile, work: Curating) -> Look:
-    """What a reference holds: how many arcs."""
+    """Return what a reference holds: how many arcs."""
     aside = Aside()
     _rest, arcs = _read_reference(file, work, aside)
     return Look(len(arcs), rejected=dict(aside.counts))
@@ -212,12 +212,12 @@ def _middle(line: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _arcs_counted(counts: Iterable[tuple[RawFile, Batch | None]]) -> list[str]:
-    """What the road counts add to the fingerprint: the arcs, for the reference may lack some of them."""
+    """Return what the road counts add to the fingerprint: the arcs, for the reference may lack some of them."""
     return [",".join(map(str, sorted({arc for _, batch in counts if batch for arc in batch.arcs})))]
 
 
 def _read_reference(file: RawFile, work: Curating, aside: Aside) -> tuple[int, dict[int, Arc]]:
-    """How many records there are, and each arc with all pieces of its newest period."""
+    """Return how many records there are, and each arc with all pieces of its newest period."""
     found: dict[int, tuple[tuple[str, str], list[Arc]]] = {}
     count = 0
     with opened(file.local(work.scratch), file.url) as text:
@@ -244,7 +244,7 @@ def _read_reference(file: RawFile, work: Curating, aside: Aside) -> tuple[int, d
 
 
 def _joined(pieces: Sequence[Arc]) -> Arc:
-    """The arc that these records of one period tell of; what is not its shape is the last one's.
+    """Return the arc that these records of one period tell of; what is not its shape is the last one's.
 
     In the published reference 338 of 3,348 arcs come in 2 to 6 records, whose lines follow one another and nowhere lie
     on one another; the last line alone would be less than half of their length.
@@ -301,7 +301,7 @@ def _read_counts(file: RawFile, missing: set[int], work: Curating, aside: Aside)
 
 
 def _arc(told: Mapping[str, str]) -> Arc | str:
-    """An arc, or why the record tells of none."""
+    """Return an arc, or why the record tells of none."""
     number = whole_of(told["arc"])
     if number is None:
         return NO_ARC

@@ -169,7 +169,7 @@ def curate(raw: Raw, work: Curating) -> None:
 
 
 def look(file: RawFile, work: Curating) -> Look:
-    """What a file of counts holds, of a feed or an export."""
+    """Return what a file of counts holds, of a feed or an export."""
     if file.key.startswith("batch/"):
         table = read_batch(file.local(work.scratch), file.url)
         good = table.filter(pl.col("reason").is_null())
@@ -180,7 +180,9 @@ def look(file: RawFile, work: Curating) -> Look:
 
 
 def read_document(document: Document, day: LocalDay | None) -> tuple[list[Count], Aside]:
-    """The good records of one day (None: of any) in a file of the feed, and those set aside, of that day or of none."""
+    """Return the good records of one day (None: of any) in a file of the feed, and those set aside, of that day or of
+    none.
+    """
     aside = Aside()
     aside.extend(document.aside)
     if document.content is None:
@@ -221,7 +223,7 @@ def _curate_day(feed: Feed, day: LocalDay, known: Sequence[Part], work: Curating
 
 
 def _records(content: Any) -> Iterator[tuple[str, Any]] | None:
-    """Each record with its place in the file; None where there is no list of them."""
+    """Yield each record with its place in the file; None where there is no list of them."""
     if isinstance(content, list):
         return ((f"[{n}]", record) for n, record in enumerate(content))
     if not isinstance(content, dict):
@@ -233,7 +235,7 @@ def _records(content: Any) -> Iterator[tuple[str, Any]] | None:
 
 
 def _flat(record: Any) -> Any:
-    """The fields of a record; an older API keeps them in `fields`."""
+    """Return the fields of a record; an older API keeps them in `fields`."""
     if isinstance(record, dict) and isinstance(record.get("fields"), dict):
         return record["fields"]
     return record
@@ -260,7 +262,7 @@ def _count(record: Any, at: datetime | None) -> Count | tuple[str, str, object]:
 
 
 def _moment(text: object) -> datetime | None:
-    """The begin of the hour of a stamp as the API writes it: UTC unless it carries another offset."""
+    """Return the begin of the hour of a stamp as the API writes it: UTC unless it carries another offset."""
     if not isinstance(text, str):
         return None
     try:
@@ -320,7 +322,7 @@ def _curate_batch(
 
 
 def read_batch(path: Path, url: str) -> pl.DataFrame:
-    """Every record of an export: the columns of `BIKES`, with `line`, `reason` (null: it is good) and `value`.
+    """Return every record of an export: the columns of `BIKES`, with `line`, `reason` (null: it is good) and `value`.
 
     Raises:
         BadRaw: it is no table of counts.
@@ -435,7 +437,7 @@ def _places(table: pl.DataFrame) -> list[pl.Expr]:
 
 
 def _moments(table: pl.DataFrame, column: str) -> pl.Expr:
-    """The begins of hours in UTC; a stamp without an offset is UTC."""
+    """Return the begins of hours in UTC; a stamp without an offset is UTC."""
     told = pl.col(column)
     kind = table.schema[column]
     if isinstance(kind, pl.Datetime):

@@ -36,7 +36,7 @@ class Look:
 
 
 def look_of(rows: int, days: Iterable[date], rejected: Mapping[str, int]) -> Look:
-    """The look at a file with so many good records, of these days."""
+    """Return the look at a file with so many good records, of these days."""
     found = set(days)
     return Look(rows, min(found, default=None), max(found, default=None), dict(rejected))
 

@@ -193,14 +193,14 @@ def curate(raw: Raw, work: Curating) -> None:
 
 
 def look(file: RawFile, work: Curating) -> Look:
-    """What a snapshot holds; its day is that of its folder."""
+    """Return what a snapshot holds; its day is that of its folder."""
     document, aside = read_file(file), Aside()
     found = read_document(document, work.zone, aside)
     return look_of(len(found.disruptions), [document.file.day], aside.counts)
 
 
 def read_document(document: Document, zone: ZoneInfo, told: Aside) -> Snapshot:
-    """What one file of the feed tells; what cannot be read is added to `told`."""
+    """Return what one file of the feed tells; what cannot be read is added to `told`."""
     told.extend(document.aside)
     found, content, url = Snapshot(), document.content, document.file.raw.url
     if content is None:
@@ -222,7 +222,7 @@ def read_document(document: Document, zone: ZoneInfo, told: Aside) -> Snapshot:
 
 
 def plain_text(html: object) -> str | None:
-    """The words of a message without its markup: blocks become lines; None where nothing is left."""
+    """Return the words of a message without its markup: blocks become lines; None where nothing is left."""
     if not isinstance(html, str):
         return None
     reader = _Text()
@@ -265,7 +265,7 @@ def _tells_of(file: FeedFile, day: LocalDay) -> bool:
 
 
 def _lists(content: Any) -> dict[str, list[tuple[str, Any]]] | None:
-    """Every list of records in a file, each record with its place; None where there is none."""
+    """Return every list of records in a file, each record with its place; None where there is none."""
     names = ("disruptions", "lines", "line_reports")
     found: dict[str, list[tuple[str, Any]]] = {name: [] for name in names}
     if isinstance(content, list):
@@ -317,7 +317,7 @@ def _periods(
 
 
 def _local(text: object, zone: ZoneInfo) -> datetime | None:
-    """A moment as the city's clocks show it, `20250828T182100`, in UTC."""
+    """Return a moment as the city's clocks show it, `20250828T182100`, in UTC."""
     if not isinstance(text, str) or not text.strip():
         return None
     try:
@@ -414,7 +414,7 @@ def _navitia(
 
 
 def _impacted(told: dict[str, Any], place: dict[str, Any]) -> tuple[Line | None, str]:
-    """The line that an impacted object names, and whether all of it is concerned."""
+    """Return the line that an impacted object names, and whether all of it is concerned."""
     for kind in ("line", "route", "line_section", "trip"):
         one = place.get(kind)
         if isinstance(one, dict):
@@ -437,14 +437,14 @@ def _navitia_line(told: Any) -> Line | None:
 
 
 def _mode(told: Any) -> str | None:
-    """The mode by its identifier, as PRIM names it: Metro, Bus, RapidTransit …"""
+    """Return the mode by its identifier, as PRIM names it: Metro, Bus, RapidTransit …"""
     if isinstance(told, dict) and isinstance(id_ := told.get("id"), str) and ":" in id_:
         return text_of(id_.rpartition(":")[2])
     return _name_of(told)
 
 
 def _texts(messages: Any) -> tuple[str | None, str | None]:
-    """The title and the longest other message, as plain text."""
+    """Return the title and the longest other message, as plain text."""
     title: str | None = None
     others: list[str] = []
     for one in messages if isinstance(messages, list) else ():
@@ -462,7 +462,7 @@ def _texts(messages: Any) -> tuple[str | None, str | None]:
 
 
 def rows_of(known: Snapshot, day: LocalDay) -> Iterator[dict[str, Any]]:
-    """The rows of a local day: the active periods, line by line, then the lines that are known."""
+    """Yield the rows of a local day: the active periods, line by line, then the lines that are known."""
     for disruption in known.disruptions.values():
         lines = {**disruption.lines, **known.links.get(disruption.id, {})}
         named: Iterable[tuple[str | None, str | None]] = lines.items() or ((None, None),)

@@ -98,7 +98,7 @@ class Feed:
         self._read: dict[str, Document] = {}
 
     def around(self, day: LocalDay) -> list[FeedFile]:
-        """The files that may tell of a local day, oldest partition first: those of three partitions.
+        """Return the files that may tell of a local day, oldest partition first: those of three partitions.
 
         Partitions are days in UTC, so a local day lies in two of them; the third holds what was told late.
         """
@@ -109,7 +109,7 @@ class Feed:
         return files
 
     def documents(self, files: Sequence[FeedFile]) -> list[Document]:
-        """What `files` say, in their order. A file that is broken is set aside whole, with its reason."""
+        """Return what `files` say, in their order. A file that is broken is set aside whole, with its reason."""
         missing = [file for file in files if file.raw.url not in self._read]
         for document in transfer_all(lambda file, _: _document(file), missing):
             self._read[document.file.raw.url] = document
@@ -117,13 +117,13 @@ class Feed:
 
 
 def read_file(file: RawFile) -> Document:
-    """What one file of a feed says; its day is that of its folder."""
+    """Return what one file of a feed says; its day is that of its folder."""
     day = _DAY_FOLDER.search(file.key)
     return _document(FeedFile(file, date.fromisoformat(day[1]) if day else date.min, _hour(file.key)))
 
 
 def parsed(file: RawFile) -> Any:
-    """What a JSON file says.
+    """Return what a JSON file says.
 
     Raises:
         BadRaw: it is damaged; the message names file, line and column.
@@ -158,24 +158,24 @@ def newest(files: Iterable[RawFile]) -> str:
 
 
 def is_current(curated: Curated, table: str, day: date, origin: str, fingerprint: str) -> bool:
-    """Whether the rows of `origin` on `day` were made from just these files."""
+    """Return whether the rows of `origin` on `day` were made from just these files."""
     return is_among(curated.parts(table, day), origin, fingerprint)
 
 
 def is_among(parts: Iterable[Part], origin: str, fingerprint: str) -> bool:
-    """Whether one of the parts of a day was made from just these files."""
+    """Return whether one of the parts of a day was made from just these files."""
     return any(
         part.origin == origin and part.fingerprint == fingerprint and part.layout == LAYOUT for part in parts
     )
 
 
 def parts_of(curated: Curated, table: str, days: Sequence[date]) -> dict[date, list[Part]]:
-    """What each day of a table was made of, asked side by side."""
+    """Return what each day of a table was made of, asked side by side."""
     return dict(zip(days, transfer_all(lambda day, _: curated.parts(table, day), days), strict=True))
 
 
 def told_of(files: Sequence[RawFile], aside: Aside, records: int) -> dict[str, Any]:
-    """What a part says of the files that it was made from: the arguments of `Curated.write`."""
+    """Return what a part says of the files that it was made from: the arguments of `Curated.write`."""
     return {
         "fingerprint": fingerprint_of(files),
         "modified": newest(files),
@@ -188,7 +188,7 @@ def told_of(files: Sequence[RawFile], aside: Aside, records: int) -> dict[str, A
 
 
 def origin_of(file: RawFile) -> str:
-    """The name of a batch file as an origin: small letters, digits and hyphens, at most 64."""
+    """Return the name of a batch file as an origin: small letters, digits and hyphens, at most 64."""
     name = file.key.rpartition("/")[2]
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     if len(slug) <= 64 and slug == re.sub(r"[._]", "-", name):
@@ -206,7 +206,7 @@ def text_of(value: object, longest: int = LONGEST_TEXT) -> str | None:
 
 
 def whole_of(text: str) -> int | None:
-    """A whole number of 32 bits and no sign, as ids are written; None for what is none."""
+    """Return a whole number of 32 bits and no sign, as ids are written; None for what is none."""
     if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
         return None
     found = int(text)
@@ -214,7 +214,7 @@ def whole_of(text: str) -> int | None:
 
 
 def number(value: object) -> float | None:
-    """A number, also written as text; None for what is none, or larger than any measurement."""
+    """Return a number, also written as text; None for what is none, or larger than any measurement."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

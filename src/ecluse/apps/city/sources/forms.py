@@ -57,20 +57,20 @@ class Form:
     notes: tuple[str, ...] = field(default=())
 
     def fits(self, key: str) -> bool:
-        """Whether a file of this key is read as one of this form; of batches, none in a folder below."""
+        """Return whether a file of this key is read as one of this form; of batches, none in a folder below."""
         if key.startswith("batch/") and key.count("/") > 1:
             return False
         return any(fnmatchcase(key, place) for place in self.places)
 
     def is_alike(self, names: Iterable[str]) -> bool:
-        """Whether a file with these columns, or fields, looks like one of this form, whatever it is called."""
+        """Return whether a file with these columns, or fields, looks like one of this form, whatever it is called."""
         there = {_plain(name) for name in names}
         matched = [column for column in self.columns if there & _names(column)]
         needed = [column for column in self.columns if column.needed]
         return all(column in matched for column in needed) and len(matched) >= min(ALIKE, len(self.columns))
 
     def example(self) -> str:
-        """A small file of this form."""
+        """Return a small file of this form."""
         if self.style == "json":
             record = {column.name: column.example for column in self.columns}
             return self.around % json.dumps(_nested(record), ensure_ascii=False) + "\n"
@@ -81,13 +81,13 @@ class Form:
         return text.getvalue()
 
     def example_key(self) -> str:
-        """A key that the example may lie at."""
+        """Return a key that the example may lie at."""
         day = "dt=2025-10-14/hour=06"
         return self.places[0].replace("dt=*/hour=*", day).replace("*", "-1", 1).replace("*", "")
 
 
 def describe(forms: Iterable[Form]) -> str:
-    """The forms as a section of a guide."""
+    """Return the forms as a section of a guide."""
     lines: list[str] = []
     for form in forms:
         places = ", ".join(f"`{place}`" for place in form.places)
@@ -132,12 +132,12 @@ def _names(column: Column) -> set[str]:
 
 
 def _plain(name: str) -> str:
-    """A column without its unit and its folder, in small letters."""
+    """Return a column without its unit and its folder, in small letters."""
     return name.partition(" (")[0].rpartition(".")[2].strip().casefold()
 
 
 def _nested(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with `a.b` as a field of an object."""
+    """Return the record with `a.b` as a field of an object."""
     found: dict[str, Any] = {}
     for name, value in record.items():
         *folders, last = name.split(".")

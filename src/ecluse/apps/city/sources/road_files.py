@@ -70,7 +70,7 @@ def open_roads(file: RawFile, clock: Clock, scratch: Path) -> Iterator[RoadSourc
 def rows_of_arcs(
     file: RawFile, arcs: Collection[int], scratch: Path, waiting: Callable[[], None]
 ) -> Iterator[dict[str, str]]:
-    """One row of each of `arcs` that a road file tells of, as text by the source's columns.
+    """Yield one row of each of `arcs` that a road file tells of, as text by the source's columns.
 
     It is read until the last of them is found; `waiting` is called now and then.
     """
@@ -159,7 +159,7 @@ def _open_csv(source: _Bytes, file: RawFile, clock: Clock) -> RoadSource:
 
 
 def _blocks(text: BinaryIO) -> Iterator[bytes]:
-    """The text in blocks of whole lines; of a line that is far too long, the begin."""
+    """Yield the text in blocks of whole lines; of a line that is far too long, the begin."""
     while block := text.read(BLOCK):
         if not block.endswith(b"\n"):
             block += text.readline(LONGEST_RECORD)

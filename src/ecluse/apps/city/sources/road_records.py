@@ -148,7 +148,7 @@ class Clock:
         return known.minutes[codes], known.days[codes]
 
     def read_moments(self, moments: pl.Series) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
-        """The same for moments that have a type."""
+        """Return the same for moments that have a type."""
         distinct = moments.unique().drop_nulls()
         local = distinct.dt.convert_time_zone(self._zone.key)
         texts = local.dt.to_string("%Y-%m-%dT%H:%M:%S%.f%:z")
@@ -193,7 +193,7 @@ def _moment(text: str, zone: ZoneInfo) -> tuple[int, int]:
 
 
 def parse(text: bytes, dialect: Dialect, clock: Clock) -> Block:
-    """The rows of a block of whole lines."""
+    """Return the rows of a block of whole lines."""
     data = np.frombuffer(text, np.uint8)
     lines = _count(data, "\n")
     records = lines if text.endswith(b"\n") else lines + 1
@@ -208,7 +208,7 @@ def parse(text: bytes, dialect: Dialect, clock: Clock) -> Block:
 
 
 def _count(data: NDArray[np.uint8], character: str) -> int:
-    """How often a character stands in some bytes; piece by piece, for what is compared stays in the cache."""
+    """Return how often a character stands in some bytes; piece by piece, for what is compared stays in the cache."""
     code = ord(character)
     return sum(int(np.count_nonzero(data[n : n + _COMPARED] == code)) for n in range(0, len(data), _COMPARED))
 
@@ -230,7 +230,7 @@ def _typed(block: bytes, dialect: Dialect) -> pl.DataFrame | None:
 
 
 def _all_good(frame: pl.DataFrame, clock: Clock) -> Rows | None:
-    """The columns of a block, unless something in it is not as it should be."""
+    """Return the columns of a block, unless something in it is not as it should be."""
     if frame["arc"].null_count() or frame["state"].null_count() or frame["arc_state"].null_count():
         return None
     states = {name: frame[name].cast(kind, strict=False) for name, kind in _STATES.items()}
@@ -259,7 +259,7 @@ def _all_good(frame: pl.DataFrame, clock: Clock) -> Rows | None:
 
 
 def parse_with_care(text: bytes, dialect: Dialect, clock: Clock, *, is_last: bool = False) -> Block:
-    """The rows of a block of whole lines, with every bad record set aside. `is_last`: nothing comes behind."""
+    """Return the rows of a block of whole lines, with every bad record set aside. `is_last`: nothing comes behind."""
     places: list[int] = []
     cells: dict[str, list[str]] = {name: [] for name in COLUMNS}
     rejected: list[Rejected] = []
@@ -289,7 +289,7 @@ def _not_taken(line: int, told: str, reason: str) -> Rejected:
 
 
 def first_records(block: bytes, dialect: Dialect, arcs: Collection[int]) -> dict[int, list[str]]:
-    """The cells of the first record of each of `arcs` in a block of whole lines."""
+    """Return the cells of the first record of each of `arcs` in a block of whole lines."""
     numbers = _arcs_of(block, dialect)
     if numbers is not None and not any(arc in arcs for arc in numbers):
         return {}
@@ -305,7 +305,7 @@ def first_records(block: bytes, dialect: Dialect, arcs: Collection[int]) -> dict
 
 
 def _arcs_of(block: bytes, dialect: Dialect) -> list[int] | None:
-    """Which arcs a block tells of; None where that takes a closer look."""
+    """Return which arcs a block tells of; None where that takes a closer look."""
     place = dialect.places["arc"]
     try:
         frame = pl.read_csv(
@@ -323,7 +323,7 @@ def _arcs_of(block: bytes, dialect: Dialect) -> list[int] | None:
 
 
 def _records(lines: list[str], dialect: Dialect) -> Iterator[tuple[int, int, list[str] | None, str]]:
-    """Each record: its line, how many lines there are up to its end, its cells and its text.
+    """Yield each record: its line, how many lines there are up to its end, its cells and its text.
 
     There are no cells where a quote is not closed.
     """
@@ -343,7 +343,8 @@ def _records(lines: list[str], dialect: Dialect) -> Iterator[tuple[int, int, lis
 
 
 def _continued(lines: list[str], begin: int, dialect: Dialect) -> tuple[int, list[str] | None, str]:
-    """A record whose first line leaves a quote open: how many lines there are up to its end, its cells and its text.
+    """Return a record whose first line leaves a quote open: how many lines there are up to its end, its cells and its
+    text.
 
     A cell may hold line ends; but a line that is a record by itself is no part of one before it.
     """
@@ -368,7 +369,7 @@ def _is_whole(line: str, dialect: Dialect) -> bool:
 
 
 def _cells(text: str, dialect: Dialect) -> list[str] | None:
-    """The cells of a record; none of them where a quote is open at its end, None where it can never be closed."""
+    """Split a record into cells; [] if a quote is still open at its end, None if it can never be closed."""
     try:
         return next(csv.reader([text.rstrip("\r")], delimiter=dialect.separator, strict=True))
     except csv.Error as error:
@@ -376,7 +377,7 @@ def _cells(text: str, dialect: Dialect) -> list[str] | None:
 
 
 def sift(frame: pl.DataFrame, lines: NDArray[np.int64], clock: Clock) -> tuple[Rows, list[Rejected]]:
-    """The good rows of a table of our columns, and the others with their reasons. `lines`: where each stands.
+    """Return the good rows of a table of our columns, and the others with their reasons. `lines`: where each stands.
 
     An empty cell is a missing value, which the arc and the time cannot be.
     """

@@ -160,7 +160,7 @@ class _Told:
             )
 
     def of_day(self, day: int) -> Aside:
-        """A record whose time cannot be read may be of any day, so each day tells of it."""
+        """Return a record whose time cannot be read may be of any day, so each day tells of it."""
         told = Aside()
         for key in (day, None):
             if key in self.aside:
@@ -287,7 +287,7 @@ def _write_day(told: _Told, day: date, rows: dict[str, NDArray[Any]], aside: Asi
 
 
 def _table(rows: dict[str, NDArray[Any]]) -> pl.DataFrame:
-    """The rows of a day in the order of arcs and hours; of equal ones the last."""
+    """Return the rows of a day in the order of arcs and hours; of equal ones the last."""
     order = _by_arc_and_hour(rows["arc"], rows["at"])
     arc, at = rows["arc"][order], rows["at"][order]
     last = np.ones(len(order), np.bool_)
@@ -307,7 +307,7 @@ def _table(rows: dict[str, NDArray[Any]]) -> pl.DataFrame:
 
 
 def _by_arc_and_hour(arc: NDArray[np.int32], at: NDArray[np.int32]) -> NDArray[np.intp]:
-    """The stable order. Of 16 bits each, which days and cities fit, numpy sorts by radix: ten times as fast."""
+    """Return the stable order. Of 16 bits each, which days and cities fit, numpy sorts by radix: ten times as fast."""
     if not len(arc):
         return np.empty(0, np.intp)
     minute = at - at.min()

@@ -80,14 +80,14 @@ class Shelves:
         return np.flatnonzero(filled).tolist()
 
     def take(self, day: int) -> dict[str, NDArray[Any]]:
-        """The rows of a day, in the order in which they were added. From any thread, once it is finished."""
+        """Return the rows of a day, in the order in which they were added. From any thread, once it is finished."""
         parts = [self._cut(shelf, day) for shelf in self._shelves]
         here = slice(self._starts[day], self._starts[day + 1])
         parts.append({name: self._sorted[name][here] for name in _KEPT})
         return {name: np.concatenate([part[name] for part in parts]) for name in _KEPT}
 
     def _sort(self) -> tuple[Rows, NDArray[np.int64]]:
-        """What waits, sorted by day, and where each day begins."""
+        """Return what waits, sorted by day, and where each day begins."""
         joined = {
             name: np.concatenate([np.empty(0, kind), *(rows[name] for rows in self._waiting)])
             for name, kind in COLUMNS.items()

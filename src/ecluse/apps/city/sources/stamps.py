@@ -44,5 +44,5 @@ class Stamp:
         return stamp - self.shift
 
     def stamp_of(self, begin: datetime) -> datetime:
-        """The stamp that the publisher writes for the period that begins then."""
+        """Return the stamp that the publisher writes for the period that begins then."""
         return begin + self.shift

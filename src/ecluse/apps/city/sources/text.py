@@ -20,7 +20,7 @@ LONGEST_CELL: Final = 16 * 1024 * 1024
 
 @contextmanager
 def opened(path: Path, url: str) -> Iterator[TextIO]:
-    """The text of a file, its byte order mark left out.
+    """Yield the text of a file, its byte order mark left out.
 
     Raises:
         BadRaw: it is no UTF-8, or no whole gzip file.
@@ -43,7 +43,7 @@ def opened(path: Path, url: str) -> Iterator[TextIO]:
 
 
 def first_line(path: Path, url: str) -> str:
-    """The header of a table; of an empty file, nothing.
+    """Return the header of a table; of an empty file, nothing.
 
     Raises:
         BadRaw: as `opened`.
@@ -53,7 +53,7 @@ def first_line(path: Path, url: str) -> str:
 
 
 def records(text: TextIO, separator: str, url: str) -> Iterator[tuple[int, list[str]]]:
-    """Each record with the line that it begins in; cells may hold line breaks.
+    """Yield each record with the line that it begins in; cells may hold line breaks.
 
     Raises:
         BadRaw: a quote is left open, or a cell has no end.
@@ -77,7 +77,7 @@ def records(text: TextIO, separator: str, url: str) -> Iterator[tuple[int, list[
 
 
 def fault_of(path: Path, url: str, separator: str, error: Exception) -> BadRaw:
-    """What is wrong with a table that could not be read: the first record of another width, or the error."""
+    """Return what is wrong with a table that could not be read: the first record of another width, or the error."""
     with opened(path, url) as text:
         rows = records(text, separator, url)
         _rest, header = next(rows, (1, []))

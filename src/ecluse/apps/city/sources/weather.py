@@ -285,7 +285,7 @@ class Block:
     lines: list[int] = field(default_factory=list)
 
     def assumed(self, column: str, name: str) -> str:
-        """The unit of a column that says none: the usual one, unless one of its values cannot be in it."""
+        """Return the unit of a column that says none: the usual one, unless one of its values cannot be in it."""
         if name not in self._assumed:
             warmest = WARMEST.get(column, POSSIBLE[column][1])
             known = [value for text in self.columns[name] if (value := number(text)) is not None]
@@ -329,7 +329,7 @@ def curate(raw: Raw, work: Curating) -> None:
 
 
 def look(file: RawFile, work: Curating) -> Look:
-    """What a file of weather holds: its hours and days with a value."""
+    """Return what a file of weather holds: its hours and days with a value."""
     aside, days, rows = Aside(), [], 0
     content: Any = None
     if file.key.startswith("batch/"):
@@ -361,12 +361,12 @@ def look(file: RawFile, work: Curating) -> Look:
 
 
 def _has_days(content: Any) -> bool:
-    """Whether a file is one of Visual Crossing."""
+    """Return whether a file is one of Visual Crossing."""
     return isinstance(content, dict) and isinstance(content.get("days"), list)
 
 
 def one_day(told: list[Told], day: LocalDay) -> dict[str, Any] | None:
-    """The row of a day from what files say of it, oldest first; None where they say nothing."""
+    """Return the row of a day from what files say of it, oldest first; None where they say nothing."""
     hours: dict[datetime, dict[str, Any]] = {}
     daily: dict[str, Any] = {}
     provider, hourly_provider = "", ""
@@ -391,7 +391,7 @@ def one_day(told: list[Told], day: LocalDay) -> dict[str, Any] | None:
 
 
 def read_document(document: Document, day: LocalDay, told: Aside) -> Told:
-    """What one file of the feed says of a day; what cannot be read is added to `told`."""
+    """Return what one file of the feed says of a day; what cannot be read is added to `told`."""
     told.extend(document.aside)
     content, url = document.content, document.file.raw.url
     if content is None:
@@ -406,7 +406,7 @@ def read_document(document: Document, day: LocalDay, told: Aside) -> Told:
 
 
 def read_batch(file: RawFile, work: Curating) -> list[Block]:
-    """The tables of an export of Open-Meteo, CSV or JSON.
+    """Return the tables of an export of Open-Meteo, CSV or JSON.
 
     Raises:
         BadRaw: it is none; the message names file, line and column.
@@ -456,7 +456,8 @@ def _visual_crossing(content: dict[str, Any], day: LocalDay, url: str, told: Asi
 
 
 def _group_of(content: Mapping[str, Any]) -> str:
-    """The group of units of a file that does not say it, as answers of Visual Crossing never do; "" for none that fits.
+    """Return the group of units of a file that does not say it, as answers of Visual Crossing never do; "" for none
+    that fits.
 
     Temperature and dew point make the relative humidity, in °C one and in °F another: that which the file tells
     decides. Where it tells none, it is metric unless that is too warm for its place.
@@ -525,7 +526,9 @@ def _json_blocks(content: Any) -> list[Block]:
 
 
 def _csv_blocks(file: RawFile, work: Curating) -> list[Block]:
-    """The tables of a CSV: each begins with a header, a blank line ends it, and the first may tell of the place."""
+    """Return the tables of a CSV: each begins with a header, a blank line ends it, and the first may tell of the
+    place.
+    """
     tables: list[list[tuple[int, list[str]]]] = [[]]
     with opened(file.local(work.scratch), file.url) as text:
         for line, cells in records(text, ",", file.url):
@@ -630,7 +633,9 @@ def _values_of(block: Block, n: int, names: Mapping[str, str], url: str, told: A
 
 
 def _rows_of(block: Block, day: LocalDay, url: str, told: Aside) -> Iterator[tuple[int, datetime]]:
-    """The rows of a block that tell of a day, each with its stamp in UTC: of hours also the one that ends the day."""
+    """Yield the rows of a block that tell of a day, each with its stamp in UTC: of hours also the one that ends the
+    day.
+    """
     for n, text in enumerate(block.times):
         if block.is_daily:
             of = _date(text, block.zone)
@@ -658,7 +663,7 @@ def _named(name: str) -> str:
 
 
 def _usual_unit(column: str) -> str:
-    """What Open-Meteo writes unless it is asked for something else."""
+    """Return what Open-Meteo writes unless it is asked for something else."""
     return {"precipitation": "mm", "wind": "km/h"}.get(column, "°C")
 
 
@@ -687,13 +692,13 @@ def _measured(
 
 
 def _hours_known(hours: Mapping[datetime, Mapping[str, Any]]) -> int:
-    """How many hours the figures rest on: those of the measure that has the fewest."""
+    """Return how many hours the figures rest on: those of the measure that has the fewest."""
     counts = [_hours_of(name, hours) for name in (*_MEASURES, "code")]
     return min(count for count in counts if count)
 
 
 def _hours_of(name: str, hours: Mapping[datetime, Mapping[str, Any]]) -> int:
-    """How many hours a figure of a day rests on."""
+    """Return how many hours a figure of a day rests on."""
     measure = "temperature" if name in ("temperature_min", "temperature_max") else name
     return sum(measure in values for values in hours.values())
 
@@ -729,7 +734,7 @@ def _row(day: LocalDay, values: Mapping[str, Any], provider: str, hours: int) ->
 
 
 def _date(text: object, zone: tzinfo | None = None) -> date | None:
-    """A date as text, or as seconds since 1970 of its local midnight."""
+    """Return a date as text, or as seconds since 1970 of its local midnight."""
     if isinstance(text, int) and not isinstance(text, bool):
         at = _moment(text, UTC)
         return None if at is None else at.astimezone(zone or UTC).date()

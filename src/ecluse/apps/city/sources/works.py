@@ -129,14 +129,14 @@ def curate(raw: Raw, work: Curating) -> None:
 
 
 def look(file: RawFile, work: Curating) -> Look:
-    """What a table of sites holds: from the first day of one to the last day of one."""
+    """Return what a table of sites holds: from the first day of one to the last day of one."""
     sites = read_sites(file, work)
     days = [site[name] for site in sites.rows.values() for name in ("begin", "end")]
     return look_of(len(sites.rows), days, sites.aside.counts)
 
 
 def read_sites(file: RawFile, work: Curating) -> Sites:
-    """The sites of one file.
+    """Return the sites of one file.
 
     Raises:
         BadRaw: it is no table of sites; the message names file, line and column.
@@ -250,7 +250,7 @@ def _point(told: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _located(sites: pl.DataFrame, work: Curating) -> pl.DataFrame:
-    """The sites with their zone: of the polygon that holds them; by postal code where the city has no polygons."""
+    """Add to each site its zone: the polygon that holds it, or the postal code where the city has no polygons."""
     zones = work.curated.read_whole("zones")
     if zones.height:
         nowhere = float("nan")

@@ -92,14 +92,14 @@ def curate(raw: Raw, work: Curating) -> None:
 
 
 def look(file: RawFile, work: Curating) -> Look:
-    """What a file of zones holds."""
+    """Return what a file of zones holds."""
     found = [_zone(feature) for feature in _features(file)]
     rejected = Counter(one for one in found if isinstance(one, str))
     return Look(len(found) - rejected.total(), rejected=dict(rejected))
 
 
 def locate(zones: pl.DataFrame, longitudes: ArrayLike, latitudes: ArrayLike) -> pl.Series:
-    """The number of the zone that holds each point (degrees, WGS 84): (points,) Int32, null outside every zone.
+    """Return the number of the zone that holds each point (degrees, WGS 84): (points,) Int32, null outside every zone.
 
     By point in polygon. A point on a border belongs to the zone of the lower number; one without a position to none.
     """
@@ -116,13 +116,13 @@ def locate(zones: pl.DataFrame, longitudes: ArrayLike, latitudes: ArrayLike) -> 
 
 
 def is_on_earth(geometry: Any) -> bool:
-    """Whether each point of a geometry (shapely; also none) is a longitude and a latitude in degrees."""
+    """Return whether each point of a geometry (shapely; also none) is a longitude and a latitude in degrees."""
     points = np.abs(shapely.get_coordinates(geometry))
     return bool((points <= (180.0, 90.0)).all())
 
 
 def area_of(geometry: Any) -> float:
-    """The geodesic area of a polygon or several (shapely, degrees, WGS 84), holes left out: m²."""
+    """Return the geodesic area of a polygon or several (shapely, degrees, WGS 84), holes left out: m²."""
     area, _rest = EARTH.geometry_area_perimeter(shapely.orient_polygons(geometry))
     return abs(float(area))
 
@@ -138,7 +138,7 @@ def _features(file: RawFile) -> list[Any]:
 
 
 def _zone(feature: Any) -> dict[str, Any] | str:
-    """A row of `zones`, or why there is none."""
+    """Return a row of `zones`, or why there is none."""
     properties = feature.get("properties") if isinstance(feature, Mapping) else None
     told = text_of(properties.get("c_ar")) if isinstance(properties, Mapping) else None
     number = None if told is None else whole_of(told)

@@ -265,13 +265,13 @@ def reload_model(
 
 
 def served_body(runtime: Runtime, row: ModelVersion, loaded_at: datetime | None) -> ServedBody:
-    """A version as the API describes it."""
+    """Return a version as the API describes it."""
     report = row.report
-    known = models.aliases(runtime, row.user_id, row.name)
+    aliases = models.aliases(runtime, row.user_id, row.name)
     return ServedBody(
         name=row.name,
         version=row.version,
-        aliases=[one.alias for one in known if one.version == row.version],
+        aliases=[alias.alias for alias in aliases if alias.version == row.version],
         labels=report.get("labels", []),
         recipe=report.get("recipe"),
         architecture=report.get("architecture"),
@@ -297,14 +297,14 @@ async def _file_answer(served: ServedModels, loaded: Served, sent: Sent, explain
 
 
 async def _answer(served: ServedModels, loaded: Served, looked: Looked, explain: bool) -> AnswerBody:
-    found = looked.prediction
+    prediction = looked.prediction
     return AnswerBody(
-        label=found.label,
-        known=found.known,
-        nearest=found.nearest,
-        probability=found.probability,
-        probabilities=dict(found.probabilities),
-        familiarity=found.familiarity,
+        label=prediction.label,
+        known=prediction.known,
+        nearest=prediction.nearest,
+        probability=prediction.probability,
+        probabilities=dict(prediction.probabilities),
+        familiarity=prediction.familiarity,
         map=await served.work.run(lambda: _map(loaded, looked)) if explain else None,
     )
 
@@ -313,13 +313,13 @@ def _map(loaded: Served, looked: Looked) -> MapBody | None:
     """None where the graph has no maps."""
     from ecluse.apps.plants.http.pictures import encoded, looked_at
 
-    found, transform = looked.prediction, loaded.predictor.transform
-    if found.evidence is None:
+    prediction, transform = looked.prediction, loaded.predictor.transform
+    if prediction.evidence is None:
         return None
-    square = looked_at(looked.data, transform, found.evidence, MAP_SIDE)
+    square = looked_at(looked.data, transform, prediction.evidence, MAP_SIDE)
     return MapBody(
-        label=found.nearest,
+        label=prediction.nearest,
         png=base64.b64encode(encoded(square, "PNG")).decode("ascii"),
-        box=transform.box(found.width, found.height),
-        values=[[round(float(value), 4) for value in line] for line in found.evidence],
+        box=transform.box(prediction.width, prediction.height),
+        values=[[round(float(value), 4) for value in line] for line in prediction.evidence],
     )

@@ -230,8 +230,8 @@ def list_sets(
     per_page: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> list[SetBody]:
     """Your sets of images, that which was imported last first."""
-    found = workflows.list_sets(runtime, user.user.id, limit=per_page, offset=(page - 1) * per_page)
-    return [_set_body(one) for one in found]
+    summaries = workflows.list_sets(runtime, user.user.id, limit=per_page, offset=(page - 1) * per_page)
+    return [_set_body(summary) for summary in summaries]
 
 
 @router.post("/sets", status_code=202, openapi_extra=_UPLOAD, responses=answers(413))
@@ -242,8 +242,8 @@ async def import_images(request: Request, runtime: RuntimeDep, user: CurrentUser
     be used is rejected with its reason, and the rest goes on. Uploads are streamed into the store.
     """
     if is_json(request.headers.get("content-type", "")):
-        wanted = _import_request(await request.body())
-        return await run_in_threadpool(_import_from, runtime, user.user, wanted)
+        import_request = _import_request(await request.body())
+        return await run_in_threadpool(_import_from, runtime, user.user, import_request)
     async with admission_of(request).arriving(request, user.user.id) as admitted:
         form = await open_import(admitted, runtime)
         return _accepted(await import_form(runtime, user.user.id, form, "name"))
@@ -254,18 +254,18 @@ def show_set(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> SetDetail:
     """One of your sets, by its id or name."""
     row = workflows.find_set(runtime, user.user.id, set_id)
     summary = workflows.summary_of(runtime, user.user.id, row)
-    found = audit.findings_of(runtime, user.user.id, row.id)
+    findings = audit.findings_of(runtime, user.user.id, row.id)
     with runtime.catalog.read() as transaction:
         reasons = dict(images.reasons(transaction, user.user.id, row.id))
         divided = images.list_splits(transaction, user.user.id, row.id)
     return SetDetail(
         **_set_body(summary).model_dump(),
         rejected_for=reasons,
-        near_duplicates=found.near_duplicates,
-        contested=found.contested,
-        suspects=found.suspects,
-        warnings=list(found.warnings),
-        splits=[_split_body(one) for one in divided],
+        near_duplicates=findings.near_duplicates,
+        contested=findings.contested,
+        suspects=findings.suspects,
+        warnings=list(findings.warnings),
+        splits=[_split_body(split) for split in divided],
     )
 
 
@@ -310,7 +310,7 @@ def list_images(
 ) -> ImagesPage:
     """Images of a set."""
     row = workflows.find_set(runtime, user.user.id, set_id)
-    wanted = Filter(
+    filter_ = Filter(
         label=label,
         states=tuple(state) if state else ("valid", "excluded"),
         duplicates=duplicates,
@@ -320,17 +320,17 @@ def list_images(
         text=text,
     )
     with runtime.catalog.read() as transaction:
-        total = images.count_images(transaction, user.user.id, row.id, wanted)
+        total = images.count_images(transaction, user.user.id, row.id, filter_)
         rows = images.list_images(
             transaction,
             user.user.id,
             row.id,
-            wanted,
+            filter_,
             order=order,
             limit=per_page,
             offset=(page - 1) * per_page,
         )
-    return ImagesPage(items=[_image_body(one) for one in rows], total=total, page=page, per_page=per_page)
+    return ImagesPage(items=[_image_body(row) for row in rows], total=total, page=page, per_page=per_page)
 
 
 @router.patch("/sets/{set_id}/images", responses=answers(404))
@@ -381,7 +381,7 @@ def list_splits(set_id: str, runtime: RuntimeDep, user: CurrentUser) -> list[Spl
     """How a set was divided, newest first."""
     row = workflows.find_set(runtime, user.user.id, set_id)
     with runtime.catalog.read() as transaction:
-        return [_split_body(one) for one in images.list_splits(transaction, user.user.id, row.id)]
+        return [_split_body(split) for split in images.list_splits(transaction, user.user.id, row.id)]
 
 
 @router.post("/sets/{set_id}/splits", responses=answers(404))
@@ -425,22 +425,24 @@ def _import_request(data: bytes) -> ImportRequest:
     try:
         return ImportRequest.model_validate(json.loads(data))
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, one['loc'])) or 'body'}: {one['msg']}" for one in error.errors()]
-        raise InvalidInput(f"{'; '.join(told)}.") from error
+        problems = [
+            f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg']}" for problem in error.errors()
+        ]
+        raise InvalidInput(f"{'; '.join(problems)}.") from error
     except ValueError as error:
         raise InvalidInput(f"The body is not JSON: {error}.") from error
     except RecursionError as error:
         raise InvalidInput("The body is JSON within JSON within JSON, deeper than any request is.") from error
 
 
-def _import_from(runtime: Runtime, user: User, wanted: ImportRequest) -> ImportAccepted:
+def _import_from(runtime: Runtime, user: User, import_request: ImportRequest) -> ImportAccepted:
     from ecluse.apps.plants.sources.stores import importable
 
     # Before a set is made for it; and by the role that a token has, as a job goes by that of its owner.
-    importable(runtime, user.id, wanted.source, as_member=user.role != "admin")
-    row = workflows.make_set(runtime, user.id, wanted.name)
-    source = workflows.Source(wanted.source, wanted.source)
-    job = workflows.start_import(runtime, user.id, row.id, source, label=wanted.label)
+    importable(runtime, user.id, import_request.source, as_member=user.role != "admin")
+    row = workflows.make_set(runtime, user.id, import_request.name)
+    source = workflows.Source(import_request.source, import_request.source)
+    job = workflows.start_import(runtime, user.id, row.id, source, label=import_request.label)
     return _accepted(Queued(row.id, job))
 
 
@@ -449,7 +451,7 @@ def _accepted(queued: Queued) -> ImportAccepted:
 
 
 def _correct(runtime: Runtime, user_id: str, set_id: str, image_ids: list[str], body: Correction) -> int:
-    """How many images changed their label, state or both."""
+    """Return how many images changed their label, state or both."""
     changed = 0
     if body.label is not None:
         changed = workflows.relabel(runtime, user_id, set_id, image_ids, body.label)
@@ -461,17 +463,17 @@ def _correct(runtime: Runtime, user_id: str, set_id: str, image_ids: list[str], 
 # Bodies
 
 
-def _set_body(one: workflows.SetSummary) -> SetBody:
-    row = one.row
+def _set_body(summary: workflows.SetSummary) -> SetBody:
+    row = summary.row
     return SetBody(
         id=row.id,
         name=row.name,
         counts=CountsBody(
-            valid=dict(one.counts.valid),
-            excluded=dict(one.counts.excluded),
-            rejected=dict(one.counts.rejected),
+            valid=dict(summary.counts.valid),
+            excluded=dict(summary.counts.excluded),
+            rejected=dict(summary.counts.rejected),
         ),
-        size_bytes=one.size,
+        size_bytes=summary.size,
         job=row.job_id,
         created_at=row.created_at,
         imported_at=row.imported_at,

@@ -118,15 +118,15 @@ def _audited(runtime: Runtime, user: User, row: ImageSet) -> dict[str, Any]:
         )
         counts = images.counts(transaction, user.id, [row.id])[row.id]
     groups: dict[str, list[str]] = {}
-    for one in alike:
-        groups.setdefault(one.group or one.id, []).append(one.origin)
+    for group in alike:
+        groups.setdefault(group.group or group.id, []).append(group.origin)
     return {
         "set": row.name,
         "id": row.id,
         "labels": dict(counts.valid),
         **asdict(findings),
         "groups": list(groups.values()),
-        "suspected": [_suspect(one) for one in suspects],
+        "suspected": [_suspect(image) for image in suspects],
     }
 
 
@@ -154,8 +154,8 @@ def _audit_text(fields: dict[str, Any]) -> str:
     lines += ["  …"] * (len(fields["groups"]) > LISTED)
     lines.append(f"Suspect labels: {fields['suspects']}")
     lines += [
-        f"  {one['image']}  {one['origin']}: {one['label']}, probably {one['suggested_label']}"
-        for one in fields["suspected"][:LISTED]
+        f"  {suspect['image']}  {suspect['origin']}: {suspect['label']}, probably {suspect['suggested_label']}"
+        for suspect in fields["suspected"][:LISTED]
     ]
     lines += ["  …"] * (len(fields["suspected"]) > LISTED)
     if fields["suspected"]:
@@ -186,23 +186,23 @@ def split(name: str, seed: int, shares: str | None, email: str | None, home: Pat
     from ecluse.apps.plants.looks import group_copies, usable
     from ecluse.apps.plants.splits import split_for
 
-    wanted = None if shares is None else _shares(shares)
+    chosen_shares = None if shares is None else _shares(shares)
     with acting(home, email) as (runtime, user):
         row = workflows.find_set(runtime, user.id, name)
         with progress(f"Comparing the images of {row.name}") as report:
             group_copies(runtime, row.id, usable(runtime, user.id, row.id), report)
-        made = split_for(runtime, user.id, row.id, seed=seed, shares=wanted)
+        new_split = split_for(runtime, user.id, row.id, seed=seed, shares=chosen_shares)
     fields = {
-        "split": made.id,
+        "split": new_split.id,
         "set": row.name,
-        "seed": made.seed,
-        "shares": made.shares,
-        "counts": made.counts,
-        "sha256": made.sha256,
-        "url": made.url,
+        "seed": new_split.seed,
+        "shares": new_split.shares,
+        "counts": new_split.counts,
+        "sha256": new_split.sha256,
+        "url": new_split.url,
     }
-    lines = [f"Split {made.id} of {row.name}, seed {made.seed}"]
-    for part, labels in made.counts.items():
+    lines = [f"Split {new_split.id} of {row.name}, seed {new_split.seed}"]
+    for part, labels in new_split.counts.items():
         each = ", ".join(f"{label} {count}" for label, count in labels.items())
         lines.append(f"  {part:<12} {sum(labels.values()):>6}  ({each})")
     return Record(fields, "\n".join(lines))
@@ -212,7 +212,7 @@ def _shares(text: str) -> dict[Part, float]:
     from ecluse.apps.plants.splits import PARTS, checked_shares
 
     try:
-        values = [float(one) for one in text.split("/")]
+        values = [float(share) for share in text.split("/")]
     except ValueError:
         values = []
     if len(values) != len(PARTS):

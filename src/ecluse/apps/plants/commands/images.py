@@ -46,13 +46,13 @@ def import_images(
 
     Importing again changes nothing, so that an import that was stopped is simply given again.
     """
-    wanted = None if label is None else workflows.checked_label(label)
+    chosen_label = None if label is None else workflows.checked_label(label)
     workflows.checked_set_name(name or _name_of(source))
     with acting(home, email, patience=LONG_PATIENCE) as (runtime, user):
         if "://" not in source and not Path(source).exists():
             raise InvalidInput(f"There is no {source}. Name a folder, an archive, a list, or an address.")
         row = workflows.make_set(runtime, user.id, name or _name_of(source))
-        done = _import(runtime, user, row, source, wanted)
+        done = _import(runtime, user, row, source, chosen_label)
         summary = workflows.summary_of(runtime, user.id, row)
         with runtime.catalog.read() as transaction:
             reasons = images.reasons(transaction, user.id, row.id)
@@ -108,7 +108,7 @@ def _opened(runtime: Runtime, user: User, source: str) -> Iterator[Iterator[File
 
 
 def _name_of(source: str) -> str:
-    """What a set is called unless a name is given: the last part of a path, without the endings of archives."""
+    """Return what a set is called unless a name is given: the last part of a path, without the endings of archives."""
     last = source.rstrip("/").rsplit("/", 1)[-1] if "://" in source else Path(source).resolve().name
     for ending in (".tar.gz", ".tgz", ".zip", ".tar", ".txt", ".csv"):
         last = last.removesuffix(ending)
@@ -122,19 +122,19 @@ def _name_of(source: str) -> str:
 def sets(email: str | None, home: Path | None) -> Rows:
     """List the sets of images, that which was imported last first."""
     with acting(home, email) as (runtime, user):
-        found = workflows.list_sets(runtime, user.id)
+        summaries = workflows.list_sets(runtime, user.id)
     rows = [
         {
-            "name": one.row.name,
-            "id": one.row.id,
-            "images": sum(one.counts.valid.values()),
-            "labels": len(one.counts.valid),
-            "excluded": sum(one.counts.excluded.values()),
-            "rejected": sum(one.counts.rejected.values()),
-            "size_bytes": one.size,
-            "imported_at": one.row.imported_at,
+            "name": summary.row.name,
+            "id": summary.row.id,
+            "images": sum(summary.counts.valid.values()),
+            "labels": len(summary.counts.valid),
+            "excluded": sum(summary.counts.excluded.values()),
+            "rejected": sum(summary.counts.rejected.values()),
+            "size_bytes": summary.size,
+            "imported_at": summary.row.imported_at,
         }
-        for one in found
+        for summary in summaries
     ]
     columns = ("name", "images", "labels", "excluded", "rejected", "size_bytes", "imported_at", "id")
     return Rows(rows, columns, "No images yet. Import some: ecluse plants import DIR")
@@ -166,11 +166,13 @@ def show(name: str, email: str | None, home: Path | None) -> Record:
         "size_bytes": summary.size,
         "imported_at": row.imported_at,
         "audited_at": row.audited_at,
-        "rejected": [{"origin": one.origin, "reason": one.reason} for one in rejected],
-        "contested": [_contested(one) for one in contested],
+        "rejected": [{"origin": file.origin, "reason": file.reason} for file in rejected],
+        "contested": [_contested(image) for image in contested],
         "near_duplicates": alike,
         "suspects": suspects,
-        "splits": [{"id": one.id, "seed": one.seed, "counts": one.counts} for one in splits],
+        "splits": [
+            {"id": division.id, "seed": division.seed, "counts": division.counts} for division in splits
+        ],
     }
     return Record(fields, _show_text(fields))
 
@@ -187,15 +189,15 @@ def relabel(
 ) -> Record:
     """Give images another label. IMAGE is an id, the beginning of a SHA-256 (8 digits or more), or an origin."""
     with acting(home, email) as (runtime, user):
-        row, found = _images(runtime, user, name, image_names)
-        changed = workflows.relabel(runtime, user.id, row.id, [one.id for one in found], label)
+        row, chosen = _images(runtime, user, name, image_names)
+        changed = workflows.relabel(runtime, user.id, row.id, [image.id for image in chosen], label)
     fields = {
         "set": row.name,
         "label": workflows.checked_label(label),
-        "images": len(found),
+        "images": len(chosen),
         "changed": changed,
     }
-    return Record(fields, f"Relabelled in {row.name}: {counted(changed, 'image')} of {len(found)}.")
+    return Record(fields, f"Relabelled in {row.name}: {counted(changed, 'image')} of {len(chosen)}.")
 
 
 @click.command()
@@ -245,12 +247,12 @@ def _set_state(
     home: Path | None,
 ) -> Record:
     with acting(home, email) as (runtime, user):
-        row, found = _images(runtime, user, name, image_names)
-        changed = workflows.set_state(runtime, user.id, row.id, [one.id for one in found], state)
-    fields = {"set": row.name, "state": state, "images": len(found), "changed": changed}
-    what = "in use" if state == "valid" else "excluded"
-    before = f" The other {len(found) - changed} had been so before." if changed < len(found) else ""
-    return Record(fields, f"Now {what} in {row.name}: {counted(changed, 'image')}.{before}")
+        row, chosen = _images(runtime, user, name, image_names)
+        changed = workflows.set_state(runtime, user.id, row.id, [image.id for image in chosen], state)
+    fields = {"set": row.name, "state": state, "images": len(chosen), "changed": changed}
+    outcome = "in use" if state == "valid" else "excluded"
+    before = f" The other {len(chosen) - changed} had been so before." if changed < len(chosen) else ""
+    return Record(fields, f"Now {outcome} in {row.name}: {counted(changed, 'image')}.{before}")
 
 
 def _images(
@@ -261,19 +263,19 @@ def _images(
         return row, images.find_images(transaction, user.id, row.id, image_names)
 
 
-def _contested(one: Image) -> dict[str, Any]:
+def _contested(image: Image) -> dict[str, Any]:
     return {
-        "id": one.id,
-        "origin": one.origin,
-        "label": one.label,
-        "others": [place for place in one.seen_again if place["label"] != one.label],
+        "id": image.id,
+        "origin": image.origin,
+        "label": image.label,
+        "others": [place for place in image.seen_again if place["label"] != image.label],
     }
 
 
 def _import_text(fields: dict[str, Any]) -> str:
-    there = fields["known"] + fields["duplicates"]
+    stored_before = fields["known"] + fields["duplicates"]
     lines = [
-        f"{fields['set']}: {counted(fields['added'], 'image')} added, {there} there before, "
+        f"{fields['set']}: {counted(fields['added'], 'image')} added, {stored_before} there before, "
         f"{counted(fields['rejected'], 'file')} rejected."
     ]
     lines += [f"  {label:<24} {count:>7}" for label, count in fields["labels"].items()]
@@ -297,16 +299,19 @@ def _show_text(fields: dict[str, Any]) -> str:
         lines.append(f"  {label:<24} {count:>7}{f', {excluded} excluded' if excluded else ''}")
     if fields["rejected"]:
         lines.append(f"Rejected: {len(fields['rejected'])}")
-        lines += [f"  {one['origin']}: {one['reason']}" for one in fields["rejected"][:LISTED]]
+        lines += [f"  {file['origin']}: {file['reason']}" for file in fields["rejected"][:LISTED]]
         lines += ["  …"] * (len(fields["rejected"]) > LISTED)
-    for one in fields["contested"][:LISTED]:
-        others = ", ".join(sorted({place["label"] for place in one["others"]})) or "a near duplicate"
-        lines.append(f"Check: {one['origin']} is {one['label']}, and also {others}.")
+    for image in fields["contested"][:LISTED]:
+        others = ", ".join(sorted({place["label"] for place in image["others"]})) or "a near duplicate"
+        lines.append(f"Check: {image['origin']} is {image['label']}, and also {others}.")
     if fields["audited_at"] is None:
         lines.append("It was not audited yet: near duplicates and suspects are not known.")
     else:
         lines.append(f"Near duplicates: {fields['near_duplicates']}. Suspects: {fields['suspects']}.")
-    lines += [f"Split {one['id']} (seed {one['seed']}): {_parts(one['counts'])}" for one in fields["splits"]]
+    lines += [
+        f"Split {division['id']} (seed {division['seed']}): {_parts(division['counts'])}"
+        for division in fields["splits"]
+    ]
     return "\n".join(lines)
 
 

@@ -99,15 +99,15 @@ def train(
     request = TrainingRequest(name, recipe, options)
     training.check_request(request)
     with acting(home, email) as (runtime, user):
-        found = workflows.find_set(runtime, user.id, set_name)
+        image_set = workflows.find_set(runtime, user.id, set_name)
         if set_name is None:
-            say(f"Training on {found.name}, the set imported last.")
-        run = training.start_training(runtime, user.id, found.id, request)
+            say(f"Training on {image_set.name}, the set imported last.")
+        run = training.start_training(runtime, user.id, image_set.id, request)
         finish(runtime, user, run.job_id or "", f"Training {name}", _epochs(runtime, run))
         with runtime.catalog.read() as transaction:
             ended = runs.run_of(transaction, user.id, run.id)
             row = models.version_of(transaction, user.id, name, ended.version)
-    return Record(_fields(row, found.name, run.id), _text(row))
+    return Record(_fields(row, image_set.name, run.id), _text(row))
 
 
 def repeated(runtime: Runtime, user: User, run_id: str, name: str | None = None) -> Record:
@@ -115,27 +115,27 @@ def repeated(runtime: Runtime, user: User, run_id: str, name: str | None = None)
     run = training.repeat_training(runtime, user.id, run_id, name)
     finish(runtime, user, run.job_id or "", f"Training {run.name}", _epochs(runtime, run))
     with runtime.catalog.read() as transaction:
-        ended, before = (runs.run_of(transaction, user.id, one) for one in (run.id, run_id))
+        ended, before = (runs.run_of(transaction, user.id, id_) for id_ in (run.id, run_id))
         row = models.version_of(transaction, user.id, run.name, ended.version)
     same, other = training.same_files(ended, before)
     fields = _fields(row, ended.tags["set"], run.id) | {"repeats": run_id, "same": same, "different": other}
-    told = [_text(row), f"The same as of run {run_id}, by digest: {', '.join(same) or 'none'}."]
+    lines = [_text(row), f"The same as of run {run_id}, by digest: {', '.join(same) or 'none'}."]
     if other:
-        told.append(f"Not the same: {', '.join(other)}. Those that say how long it took never are.")
-    return Record(fields, "\n".join(told))
+        lines.append(f"Not the same: {', '.join(other)}. Those that say how long it took never are.")
+    return Record(fields, "\n".join(lines))
 
 
 def _epochs(runtime: Runtime, run: Run) -> Callable[[], None]:
     """Says each epoch once it is over; call it now and then."""
-    told = 0.0
+    reported_at = 0.0
 
     def look() -> None:
-        nonlocal told
+        nonlocal reported_at
         with runtime.catalog.read() as transaction:
             curves = runs.curves_of(transaction, run.id)
         for point in curves.get("validation_loss", []):
-            if point.step > told:
-                told = point.step
+            if point.step > reported_at:
+                reported_at = point.step
                 values = {name: {p.step: p.value for p in points} for name, points in curves.items()}
                 say(_epoch_line(point.step, values))
 
@@ -143,8 +143,8 @@ def _epochs(runtime: Runtime, run: Run) -> Callable[[], None]:
 
 
 def _epoch_line(step: int, values: dict[str, dict[int, float]]) -> str:
-    loss, accuracy = ([values.get(f"{part}_{what}", {}).get(step) for part in ("train", "validation")]
-                      for what in ("loss", "accuracy"))  # fmt: skip
+    loss, accuracy = ([values.get(f"{part}_{metric}", {}).get(step) for part in ("train", "validation")]
+                      for metric in ("loss", "accuracy"))  # fmt: skip
     losses = " / ".join("–" if value is None else f"{value:.3f}" for value in loss)
     accuracies = " / ".join("–" if value is None else f"{value:.1%}" for value in accuracy)
     return f"Epoch {step}: loss {losses}, accuracy {accuracies} (training / validation)"
@@ -179,7 +179,7 @@ def _fields(row: ModelVersion, set_name: str, run_id: str) -> dict[str, Any]:
 def _text(row: ModelVersion) -> str:
     report = row.report
     images, seconds = report["images"], report["seconds"]
-    learned = sum(images["train"].values())
+    trained = sum(images["train"].values())
     export = report["export"]
     difference = export["largest_difference"]
     checked = (
@@ -189,20 +189,22 @@ def _text(row: ModelVersion) -> str:
         f"{difference:.1e} at most"
     )
     lines = [
-        f"{row.name}@{row.version}, {report['recipe']} ({report['architecture']}), trained on {learned} images "
+        f"{row.name}@{row.version}, {report['recipe']} ({report['architecture']}), trained on {trained} images "
         f"in {seconds['training']:.0f} s, {seconds['total']:.0f} s in all",
         f"On the test part {served_in_words(report['served'])}.",
         f"The likeliest label, whether it is given or not: {in_words(report['interval'])}.",
     ]
-    lines += [f"  {one['label']:<20} {_class(one)}" for one in report["classes"]]
+    lines += [f"  {class_['label']:<20} {_class(class_)}" for class_ in report["classes"]]
     lines.append(f"model.onnx has {report['size_bytes'] / 1e6:.1f} MB; {checked}.")
     lines += [f"Check: {warning}" for warning in report["warnings"]]
     return "\n".join([*lines, f"Next: ecluse plants predict {row.name} IMAGE…"])
 
 
-def _class(one: dict[str, Any]) -> str:
-    precision, recall = ("–" if one[what] is None else f"{one[what]:.1%}" for what in ("precision", "recall"))
-    return f"precision {precision:>6}, recall {recall:>6}, {one['images']} images"
+def _class(class_: dict[str, Any]) -> str:
+    precision, recall = (
+        "–" if class_[metric] is None else f"{class_[metric]:.1%}" for metric in ("precision", "recall")
+    )
+    return f"precision {precision:>6}, recall {recall:>6}, {class_['images']} images"
 
 
 @click.command()
@@ -236,7 +238,7 @@ def predict(
             published.checkout(runtime, row, folder / "model")
             predictor = Predictor.open(folder / "model")
     answers = [_answer(predictor, file, explained) for file in files]
-    took = [one["milliseconds"] for one in answers if "error" not in one]
+    took = [answer["milliseconds"] for answer in answers if "error" not in answer]
     failed = len(answers) - len(took)
     fields = {
         "name": row.name,
@@ -249,11 +251,13 @@ def predict(
 
 
 def _answer(predictor: Predictor, file: Path, explained: Path | None) -> dict[str, Any]:
-    """What the model says of a file, or why it says nothing; `milliseconds` from the file's bytes to the answer."""
+    """Return what the model says of a file, or why it says nothing; `milliseconds` from the file's bytes to the
+    answer.
+    """
     try:
         data = file.read_bytes()
         began = time.perf_counter()
-        found = predictor.predict(data, explain=explained is not None)
+        prediction = predictor.predict(data, explain=explained is not None)
     except OSError as error:
         return {"file": file, "error": f"{file} cannot be read: {error.strerror}."}
     except UnreadableImage as error:
@@ -261,40 +265,42 @@ def _answer(predictor: Predictor, file: Path, explained: Path | None) -> dict[st
     milliseconds = 1000 * (time.perf_counter() - began)
     answer: dict[str, Any] = {
         "file": file,
-        "label": found.label,
-        "nearest": found.nearest,
-        "probability": found.probability,
-        "probabilities": dict(found.probabilities),
-        "familiarity": found.familiarity,
+        "label": prediction.label,
+        "nearest": prediction.nearest,
+        "probability": prediction.probability,
+        "probabilities": dict(prediction.probabilities),
+        "familiarity": prediction.familiarity,
         "milliseconds": round(milliseconds, 2),
     }
     if explained is not None:
-        answer["explanation"] = _explain(predictor, data, found, file, explained)
+        answer["explanation"] = _explain(predictor, data, prediction, file, explained)
     return answer
 
 
-def _explain(predictor: Predictor, data: bytes, found: Prediction, file: Path, folder: Path) -> Path | None:
-    """A picture of what spoke for the label, under a name that is not taken in the folder."""
+def _explain(
+    predictor: Predictor, data: bytes, prediction: Prediction, file: Path, folder: Path
+) -> Path | None:
+    """Return a picture of what spoke for the label, under a name that is not taken in the folder."""
     from ecluse.apps.plants.http.pictures import looked_at
 
-    if found.evidence is None:
+    if prediction.evidence is None:
         return None
     path, number = folder / f"{file.stem}.png", 1
     while path.exists():
         number += 1
         path = folder / f"{file.stem}_{number}.png"
-    looked_at(data, predictor.transform, found.evidence, EXPLAINED_SIDE).save(path)
+    looked_at(data, predictor.transform, prediction.evidence, EXPLAINED_SIDE).save(path)
     return path
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The smallest value that so large a share of them does not exceed; None of none."""
+    """Return the smallest value that so large a share of them does not exceed; None of none."""
     ordered = sorted(values)
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else None
 
 
 def _answers_text(fields: dict[str, Any]) -> str:
-    lines = [_answer_line(one) for one in fields["images"]]
+    lines = [_answer_line(answer) for answer in fields["images"]]
     took = fields["milliseconds"]
     read = len(fields["images"]) - fields["unreadable"]
     end = f"{fields['name']}@{fields['version']}: {read} images"
@@ -305,9 +311,9 @@ def _answers_text(fields: dict[str, Any]) -> str:
     return "\n".join([*lines, f"{end}."])
 
 
-def _answer_line(one: dict[str, Any]) -> str:
-    if "error" in one:
-        return f"{one['file']}: {one['error']}"
-    if one["label"] is None:
-        return f"{one['file']}: none of these (nearest: {one['nearest']}, {one['probability']:.1%})"
-    return f"{one['file']}: {one['label']} {one['probability']:.1%}"
+def _answer_line(answer: dict[str, Any]) -> str:
+    if "error" in answer:
+        return f"{answer['file']}: {answer['error']}"
+    if answer["label"] is None:
+        return f"{answer['file']}: none of these (nearest: {answer['nearest']}, {answer['probability']:.1%})"
+    return f"{answer['file']}: {answer['label']} {answer['probability']:.1%}"

@@ -75,18 +75,18 @@ def write_demo(folder: Path, *, each: int = EACH, seed: int = 0, report: Report 
 
 
 def is_drawn(images: Iterable[tuple[str, int | None, int | None]]) -> bool:
-    """Whether images, by origin, width and height, are those of the sample, with the copies that it has."""
+    """Return whether images, by origin, width and height, are those of the sample, with the copies that it has."""
     copies = 0
     for origin, width, height in images:
-        found = _NAMED.fullmatch(origin)
-        if found is None or not (found[1] or width == height == SIDE):
+        match = _NAMED.fullmatch(origin)
+        if match is None or not (match[1] or width == height == SIDE):
             return False
-        copies += bool(found[1])
+        copies += bool(match[1])
     return copies > 0
 
 
 def draw_sample(*, each: int = EACH, seed: int = 0) -> Iterator[Drawn]:
-    """The files of the sample one after another: of the same seed, the same images."""
+    """Yield the files of the sample one after another: of the same seed, the same images."""
     numbers = np.random.default_rng([seed, 1]).permutation(2 * each)
     with ThreadPoolExecutor(_THREADS) as pool:  # NumPy and Pillow let others work while they draw
         images = pool.map(partial(_leaf, seed), range(2 * each))

@@ -12,7 +12,7 @@ from ecluse.apps.plants.demo.noise import Colours, around, clouds, edge, grid, l
 
 
 def draw_ground(rng: Generator, side: int) -> Colours:
-    """Some background, (side, side, 3)."""
+    """Return some background, (side, side, 3)."""
     return GROUNDS[rng.integers(len(GROUNDS))](rng, side)
 
 

@@ -43,7 +43,7 @@ class _Blade:
 
 
 def draw_leaf(rng: Generator, side: int, *, spotted: bool) -> Image.Image:
-    """An RGB image of `side` × `side` pixels."""
+    """Return an RGB image of `side` × `side` pixels."""
     ground = draw_ground(rng, side)
     blade = _blade(rng, side)
     colours = _surface(rng, side, blade)
@@ -80,15 +80,15 @@ def _blade(rng: Generator, side: int) -> _Blade:
 
 
 def _surface(rng: Generator, side: int, blade: _Blade) -> Colours:
-    """The leaf's own colour with its veins and bumps."""
+    """Return the leaf's own colour with its veins and bumps."""
     hue = rng.uniform(0.12, 0.40)
     saturation, value = rng.uniform(0.3, 0.9), rng.uniform(0.35, 0.85)
-    one = shade(hue, saturation, value)
+    first_shade = shade(hue, saturation, value)
     other = shade(
         hue + rng.uniform(-0.1, 0.06), saturation * rng.uniform(0.6, 1.1), value * rng.uniform(0.7, 1.3)
     )
     mixed = np.clip(0.5 + 0.6 * clouds(rng, side, 4) + np.float32(rng.uniform(-0.6, 0.6)) * blade.along, 0, 1)
-    colours = laid_over(np.broadcast_to(one, (side, side, 3)), other, mixed)
+    colours = laid_over(np.broadcast_to(first_shade, (side, side, 3)), other, mixed)
     slant, count = np.float32(rng.uniform(0.25, 0.8)), np.float32(rng.uniform(4, 11))
     away = np.abs(blade.across)
     ribs = (blade.along - slant * away * (1 - 0.3 * away)) * count
@@ -191,10 +191,10 @@ def _with_crumbs(rng: Generator, side: int, colours: Colours) -> Colours:
 
 
 def _holes(rng: Generator, side: int) -> Field:
-    """Where an insect has eaten: what lies behind is seen."""
-    gone = np.zeros((side, side), dtype=np.float32)
+    """Return where an insect has eaten: what lies behind is seen."""
+    eaten = np.zeros((side, side), dtype=np.float32)
     if rng.random() > 0.35:
-        return gone
+        return eaten
     x, y = grid(side)
     uneven = clouds(rng, side, 16) * np.float32(0.3)
     for _ in range(rng.integers(1, 9)):
@@ -202,12 +202,12 @@ def _holes(rng: Generator, side: int) -> Field:
         radius = rng.uniform(0.02, 0.13)
         at = around(across, down, 2 * radius, side)
         away = np.hypot(x[at] - np.float32(across), y[at] - np.float32(down)) / np.float32(radius)
-        gone[at] = np.maximum(gone[at], edge(away + uneven[at] - 1, 0.15))
-    return gone
+        eaten[at] = np.maximum(eaten[at], edge(away + uneven[at] - 1, 0.15))
+    return eaten
 
 
 def _behind_something(rng: Generator, side: int, image: Colours) -> Colours:
-    """A stem or blade of grass may lie across."""
+    """Return a stem or blade of grass may lie across."""
     if rng.random() > 0.35:
         return image
     x, y = grid(side)
@@ -231,7 +231,7 @@ def _lit(rng: Generator, side: int, image: Colours) -> Colours:
 def _photographed(rng: Generator, image: Colours) -> Image.Image:
     """Out of focus and with the noise of a sensor, more or less."""
     noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(0, 0.04))
-    taken = Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
-    taken = taken.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.3)))
-    grainy = np.asarray(taken, dtype=np.float32) + noise * 255
+    photograph = Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
+    photograph = photograph.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.3)))
+    grainy = np.asarray(photograph, dtype=np.float32) + noise * 255
     return Image.fromarray(np.clip(grainy, 0, 255).astype(np.uint8))

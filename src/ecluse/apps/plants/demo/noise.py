@@ -36,7 +36,7 @@ def grid(side: int) -> tuple[Field, Field]:
 
 
 def slope(rng: Generator, side: int) -> Field:
-    """A plane that rises from -1 to 1 in some direction."""
+    """Return a plane that rises from -1 to 1 in some direction."""
     x, y = grid(side)
     angle = rng.uniform(0, 2 * np.pi)
     return np.asarray(x * np.float32(np.cos(angle)) + y * np.float32(np.sin(angle)), dtype=np.float32)
@@ -56,7 +56,7 @@ def laid_over(ground: Colours, colour: NDArray[np.floating[Any]], cover: Field) 
 
 
 def around(across: float, down: float, reach: float, side: int) -> tuple[slice, slice]:
-    """The rows and columns within `reach` of a point: what is drawn there is computed there alone."""
+    """Return the rows and columns within `reach` of a point: what is drawn there is computed there alone."""
     low, high = (
         [int(np.clip((at + sign * reach + 1) * side / 2 + (sign > 0), 0, side)) for at in (down, across)]
         for sign in (-1, 1)
@@ -65,7 +65,7 @@ def around(across: float, down: float, reach: float, side: int) -> tuple[slice, 
 
 
 def shade(hue: float, saturation: float, value: float) -> NDArray[np.float32]:
-    """A colour by hue (0 to 1 around the wheel: 0.33 is green), as red, green and blue of 0 to 1."""
+    """Return a colour by hue (0 to 1 around the wheel: 0.33 is green), as red, green and blue of 0 to 1."""
     return np.array(
         colorsys.hsv_to_rgb(hue % 1, min(max(saturation, 0), 1), min(max(value, 0), 1)), dtype=np.float32
     )

@@ -36,7 +36,7 @@ class ImageWork:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """A place among those that are worked on or wait.
+        """Yield a place among those that are worked on or wait.
 
         Raises:
             Overloaded: all places are taken.
@@ -52,7 +52,7 @@ class ImageWork:
             self._inside -= 1
 
     async def run(self, work: Callable[[], T]) -> T:
-        """What `work` gives, from a thread that is there for images."""
+        """Return what `work` gives, from a thread that is there for images."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
@@ -68,7 +68,7 @@ class Room:
 
     @contextmanager
     def holding(self) -> Iterator[Holding]:
-        """What one request takes, given back when it ends."""
+        """Yield what one request takes, given back when it ends."""
         holding = Holding(self)
         try:
             yield holding
@@ -97,7 +97,7 @@ class Holding:
 
 
 def image_work(request: Request) -> ImageWork:
-    """The work on images of this process."""
+    """Return the work on images of this process."""
     work = request.app.state.image_work
     assert isinstance(work, ImageWork)  # noqa: S101 (set where the app is made)
     return work

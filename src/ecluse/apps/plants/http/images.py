@@ -41,7 +41,7 @@ class Form:
 
 
 async def read_image(request: Request, holding: Holding) -> Sent:
-    """The one image of a request: its raw body, or the part `file` of its form.
+    """Return the one image of a request: its raw body, or the part `file` of its form.
 
     Raises:
         InvalidInput: there is none, there are several, or the request is cut short or not well-formed.
@@ -61,7 +61,7 @@ async def read_image(request: Request, holding: Holding) -> Sent:
 
 
 async def read_form(request: Request, holding: Holding) -> Form:
-    """The fields and the files named `file` of a form; an input that was left empty is no file.
+    """Return the fields and the files named `file` of a form; an input that was left empty is no file.
 
     A file larger than an image may be is counted and not kept, so that the others can be answered.
 

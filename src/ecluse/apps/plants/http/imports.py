@@ -32,7 +32,7 @@ class Queued:
 
 
 async def open_import(request: Request, runtime: Runtime) -> FileForm:
-    """The form of an import, read up to its first file; raises as `open_file_form` does."""
+    """Return the form of an import, read up to its first file; raises as `open_file_form` does."""
     return await open_file_form(request, runtime.settings.upload_max_bytes, MOST_FILES)
 
 
@@ -60,7 +60,7 @@ async def import_form(runtime: Runtime, user_id: str, form: FileForm, set_field:
 
 
 def set_name_of(filename: str) -> str:
-    """What to call a set after the file it came in: `/tmp/Roses and lilies.tar.gz` is `Roses and lilies`."""
+    """Return what to call a set after the file it came in: `/tmp/Roses and lilies.tar.gz` is `Roses and lilies`."""
     name = PurePath(filename.replace("\\", "/")).name
     ending = next((end for end in TAKEN if name.lower().endswith(end)), "")
     return name[: len(name) - len(ending)].strip() or "images"

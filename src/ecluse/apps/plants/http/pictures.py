@@ -22,7 +22,7 @@ DIM: Final = 0.35
 
 
 def thumbnail(data: bytes, side: int = THUMBNAIL) -> bytes:
-    """A JPEG of at most `side` × `side` pixels, the whole image, upright.
+    """Return a JPEG of at most `side` × `side` pixels, the whole image, upright.
 
     Raises:
         UnreadableImage: `data` is no image that can be used.
@@ -33,7 +33,7 @@ def thumbnail(data: bytes, side: int = THUMBNAIL) -> bytes:
 
 
 def looked_at(data: bytes, transform: Transform, evidence: NDArray[np.float32], side: int) -> Image.Image:
-    """The square that the model looked at, in colour where it speaks for the label, grey and dim where not.
+    """Return the square that the model looked at, in colour where it speaks for the label, grey and dim where not.
 
     `evidence` is (height, width) float32; what is below zero speaks against the label and counts as nothing. A
     map without anything above zero leaves the whole square dim.
@@ -53,7 +53,7 @@ def looked_at(data: bytes, transform: Transform, evidence: NDArray[np.float32], 
 
 
 def encoded(image: Image.Image, kind: str) -> bytes:
-    """The file of an image; `kind` is JPEG or PNG. No metadata is in it."""
+    """Return the file of an image; `kind` is JPEG or PNG. No metadata is in it."""
     buffer = io.BytesIO()
     plain = Image.fromarray(np.asarray(image))  # leaves Exif, text and profiles behind
     if kind == "JPEG":

@@ -105,7 +105,7 @@ class ServedModels:
     # Which model
 
     def resolve(self, user_id: str, reference: str | None = None) -> ModelVersion:
-        """The version that a reference means now; without one the user's model of images published last.
+        """Return the version that a reference means now; without one the user's model of images published last.
 
         Raises:
             ModelNotFound, VersionNotFound: the user has no such model, or none of images.
@@ -127,13 +127,13 @@ class ServedModels:
     def loaded_at(self, row: ModelVersion) -> datetime | None:
         """Since when this process has a version loaded; None where it has not."""
         with self._lock:
-            known = self._loaded.get(row.id)
-        return known.result().loaded_at if known is not None and known.done() else None
+            loaded = self._loaded.get(row.id)
+        return loaded.result().loaded_at if loaded is not None and loaded.done() else None
 
     # Load
 
     def load(self, user_id: str, reference: str | None = None) -> Served:
-        """A version ready to answer. Who asks for one that is being loaded waits for it.
+        """Return a version ready to answer. Who asks for one that is being loaded waits for it.
 
         Raises:
             DigestMismatch, ManifestInvalid: it is not what was published.
@@ -143,16 +143,16 @@ class ServedModels:
         row = self.resolve(user_id, reference)
         models.check_intact(row)
         with self._lock:
-            known = self._loaded.get(row.id)
-            mine = known is None
-            known = self._loaded.setdefault(row.id, known or Future())
+            loaded = self._loaded.get(row.id)
+            mine = loaded is None
+            loaded = self._loaded.setdefault(row.id, loaded or Future())
             self._loaded.move_to_end(row.id)
             while len(self._loaded) > self._most_loaded:
                 self._loaded.popitem(last=False)
             self._metrics.loaded.set(len(self._loaded))
         if mine:
-            self._fill(row, known)
-        return known.result()
+            self._fill(row, loaded)
+        return loaded.result()
 
     def reload(self, user_id: str, reference: str | None = None) -> Served:
         """Forget what is loaded of a version, and load it again, every byte verified.
@@ -179,17 +179,17 @@ class ServedModels:
 
         manifest = models.manifest_of(self._runtime, row)
         registry = self._runtime.registry_of(row)
-        there = {file.path for file in manifest.files}
+        names = {file.path for file in manifest.files}
         with self._runtime.scratch() as folder:
             for path in SERVED_FILES:
-                if path in there:  # what lacks is said by `Predictor.open`
+                if path in names:  # what lacks is said by `Predictor.open`
                     registry.fetch_file(manifest, path, folder / path)
             return Served(row, Predictor.open(folder), datetime.now(UTC))
 
     # Look at images
 
     async def look(self, served: Served, sent: Sent, *, explain: bool = False) -> Looked | Refused:
-        """What a loaded version says of one file. The event loop goes on meanwhile."""
+        """Return what a loaded version says of one file. The event loop goes on meanwhile."""
         return await self.work.run(lambda: self._look(served, sent, explain))
 
     def _look(self, served: Served, sent: Sent, explain: bool) -> Looked | Refused:
@@ -219,7 +219,7 @@ def _kept(sent: Sent) -> bytes:
 
 
 def served_models(request: Request) -> ServedModels:
-    """The models that this process answers with."""
+    """Return the models that this process answers with."""
     served = request.app.state.plants
     assert isinstance(served, ServedModels)  # noqa: S101 (set where the app is made)
     return served

@@ -26,7 +26,7 @@ IfNoneMatch = Annotated[str, Header()]
 
 
 def stored_image(runtime: Runtime, user_id: str, image_id: str) -> Image:
-    """The row of an image whose file there is.
+    """Return the row of an image whose file there is.
 
     Raises:
         NotFound: there is none, it was rejected, or it is someone else's.
@@ -39,16 +39,16 @@ def stored_image(runtime: Runtime, user_id: str, image_id: str) -> Image:
 
 
 async def send_thumbnail(runtime: Runtime, work: ImageWork, row: Image, if_none_match: str = "") -> Response:
-    """A JPEG of at most 256 × 256 pixels, made here, without what the file said beside."""
+    """Return a JPEG of at most 256 × 256 pixels, made here, without what the file said beside."""
     headers = {"etag": f'"thumbnail-{row.sha256}"', "cache-control": KEPT}
     if headers["etag"] in if_none_match:
         return Response(status_code=304, headers=headers)
-    made = await work.run(lambda: _thumbnail(runtime, row))
-    return Response(made, media_type="image/jpeg", headers=headers)
+    thumbnail = await work.run(lambda: _thumbnail(runtime, row))
+    return Response(thumbnail, media_type="image/jpeg", headers=headers)
 
 
 def send_image(runtime: Runtime, row: Image, if_none_match: str = "") -> Response:
-    """The file as it was imported, to be saved: never a page, whatever its bytes are."""
+    """Return the file as it was imported, to be saved: never a page, whatever its bytes are."""
     headers = {"etag": f'"sha256:{row.sha256}"', "cache-control": KEPT}
     if headers["etag"] in if_none_match:
         return Response(status_code=304, headers=headers)
@@ -66,7 +66,7 @@ def send_image(runtime: Runtime, row: Image, if_none_match: str = "") -> Respons
 
 
 def send_set(runtime: Runtime, row: ImageSet) -> StreamingResponse:
-    """The images of a set that are in use, as a zip: a folder for each label, and a table of all.
+    """Return the images of a set that are in use, as a zip: a folder for each label, and a table of all.
 
     Raises:
         NotFound: none is in use.

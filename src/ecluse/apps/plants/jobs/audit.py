@@ -33,15 +33,17 @@ def run_audit(runtime: Runtime, task: Task, set_id: str) -> None:
 def _audit(runtime: Runtime, task: Task, set_id: str) -> dict[str, int]:
     from ecluse.apps.plants.looks import features_of, group_copies, usable
 
-    rows, kept = usable(runtime, task.user_id, set_id), checkpoints_of(runtime, task)
-    features = features_of(runtime, rows, lambda done, text: task.report("read", _SEEN * done, text), kept)
+    rows, checkpoints = usable(runtime, task.user_id, set_id), checkpoints_of(runtime, task)
+    features = features_of(
+        runtime, rows, lambda done, text: task.report("read", _SEEN * done, text), checkpoints
+    )
 
     def compared(done: float, text: str) -> None:
         stage = "compare" if text == "comparing" else "read"
         task.report(stage, _SEEN + (_COMPARED - _SEEN) * done, text)
 
-    groups = group_copies(runtime, set_id, rows, compared, kept)
-    judged = _judged(task, rows, groups, features, kept)
+    groups = group_copies(runtime, set_id, rows, compared, checkpoints)
+    judged = _judged(task, rows, groups, features, checkpoints)
     with runtime.catalog.write() as transaction:
         images.set_suspicions(transaction, set_id, judged)
         images.set_audited(transaction, set_id)
@@ -68,7 +70,7 @@ def _judged(
     rows: Sequence[Image],
     groups: Sequence[str | None],
     features: NDArray[np.float32],
-    kept: Checkpoints,
+    checkpoints: Checkpoints,
 ) -> list[tuple[str, str, float | None, str | None]]:
     """Id, label, suspicion and suggested label of each image; those out of use are not judged.
 
@@ -82,20 +84,20 @@ def _judged(
     task.report("judge", _COMPARED, _("judging the labels"))
     judged = judge_labels(
         features[used],
-        [rows[one].label for one in used],
-        [named.setdefault(groups[one] or rows[one].id, rows[one].sha256) for one in used],
+        [rows[index].label for index in used],
+        [named.setdefault(groups[index] or rows[index].id, rows[index].sha256) for index in used],
         report=lambda fraction: task.report(
             "judge", min(_COMPARED + (1 - _COMPARED) * fraction, 0.999), _("judging the labels")
         ),
-        checkpoints=kept,
+        checkpoints=checkpoints,
     )
-    known = dict(zip(used, judged, strict=True))
+    judgement_of = dict(zip(used, judged, strict=True))
     return [
         (
             row.id,
             row.label,
-            None if (said := known.get(number)) is None else said.suspicion,
-            None if said is None else said.suggested,
+            None if (judgement := judgement_of.get(number)) is None else judgement.suspicion,
+            None if judgement is None else judgement.suggested,
         )
         for number, row in enumerate(rows)
     ]

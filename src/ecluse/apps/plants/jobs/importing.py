@@ -29,14 +29,14 @@ _FETCHED: Final = 0.1
 
 def run_import(runtime: Runtime, task: Task, set_id: str, source: dict[str, Any], label: str | None) -> None:
     """Import, and remove what was uploaded for it; a job that is taken up again passes over the files behind it."""
-    wanted = Source(**source)
+    import_source = Source(**source)
     try:
-        task.step("import", _import, runtime, task, set_id, wanted, label)
+        task.step("import", _import, runtime, task, set_id, import_source, label)
     finally:  # the engine, too, ends what is cancelled, with an error of its own
-        if wanted.staged and runtime.jobs.is_cancelled(task.job_id):
-            forget_staged(runtime, set_id, wanted.url)
-    if wanted.staged:
-        task.step("clear", forget_staged, runtime, set_id, wanted.url)
+        if import_source.staged and runtime.jobs.is_cancelled(task.job_id):
+            forget_staged(runtime, set_id, import_source.url)
+    if import_source.staged:
+        task.step("clear", forget_staged, runtime, set_id, import_source.url)
     task.step("audit", _queue_audit, runtime, task, set_id)
 
 
@@ -81,16 +81,18 @@ def _import(runtime: Runtime, task: Task, set_id: str, source: Source, label: st
 
 
 def _allowed(runtime: Runtime, task: Task, source: Source) -> str:
-    """Where the source lies, if whose job it is may read it still: roles, settings and links change while it waits."""
+    """Return where the source lies, if whose job it is may read it still: roles, settings and links change while it
+    waits.
+    """
     return importable(runtime, task.user_id, source.url, at_terminal=source.at_terminal)
 
 
 def _staged(runtime: Runtime, task: Task, source: Source, scratch: Path) -> Iterator[File]:
-    """The files of each archive and list that was uploaded, and the images themselves."""
+    """Yield the files of each archive and list that was uploaded, and the images themselves."""
     store = runtime.stores.folder(source.url)
-    found = sorted(store.list(), key=lambda info: info.key)
-    for number, info in enumerate(found):
-        done, share = number / len(found), 1 / len(found)
+    objects = sorted(store.list(), key=lambda info: info.key)
+    for number, info in enumerate(objects):
+        done, share = number / len(objects), 1 / len(objects)
         for file in _opened(runtime, task, store, info, scratch, done):
             yield File(
                 file.origin, file.label, file.read, done + share * (_FETCHED + (1 - _FETCHED) * file.fraction)
@@ -103,7 +105,7 @@ def _opened(
     name = info.key.partition("_")[2]  # behind the number that it was staged with
     if is_archive_name(name):
         local = scratch / "archive"
-        store.download(info.key, local, progress=_told(task, done, name))
+        store.download(info.key, local, progress=_progress_of(task, done, name))
         yield from open_archive(local, name)
         local.unlink()
     elif is_list_name(name):
@@ -112,7 +114,7 @@ def _opened(
         yield File(name, None, reader(store, info), 0.0)
 
 
-def _told(task: Task, done: float, name: str) -> Callable[[int], None]:
+def _progress_of(task: Task, done: float, name: str) -> Callable[[int], None]:
     return lambda size: task.report("read", done, _("reading %(what)s", what=name))
 
 
@@ -127,11 +129,11 @@ def _plain(done: Imported) -> dict[str, int]:
 def _failed(
     runtime: Runtime, task: Task, message: str, set_id: str, source: dict[str, Any], **_: Any
 ) -> None:
-    wanted = Source(**source)
+    import_source = Source(**source)
     with runtime.catalog.write() as transaction:
-        audit.record(transaction, task.user_id, "images.import_failed", wanted.name, found=message)
-    if wanted.staged:
-        forget_staged(runtime, set_id, wanted.url)
+        audit.record(transaction, task.user_id, "images.import_failed", import_source.name, found=message)
+    if import_source.staged:
+        forget_staged(runtime, set_id, import_source.url)
 
 
 #: Every kind of job of images that belongs to an import; a worker is started with them.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ecluse import models
 from ecluse.apps.plants import links
 from ecluse.apps.plants import rows as images
-from ecluse.apps.plants.callbacks import METRICS, RunTeaching, log_epoch, remove_checkpoint
+from ecluse.apps.plants.callbacks import METRICS, RunCallbacks, log_epoch, remove_checkpoint
 from ecluse.apps.plants.training import APPLICATION, KIND, OTHER_FILES, QUEUE, request_of, same_files
 from ecluse.catalog import Transaction, runs
 from ecluse.catalog.tables import Publication, Run
@@ -49,8 +49,8 @@ logger = logging.getLogger(__name__)
 def run_training(runtime: Runtime, task: Task, run_id: str) -> None:
     try:
         split_id = task.step("split", _split, runtime, task, run_id)
-        learned = task.step("learn", _learn, runtime, task, run_id, split_id)
-        task.step("publish", publish, runtime, task, run_id, learned)
+        trained = task.step("learn", _learn, runtime, task, run_id, split_id)
+        task.step("publish", publish, runtime, task, run_id, trained)
     finally:
         _tidy(runtime, task.user_id, run_id)
 
@@ -65,7 +65,7 @@ def reconcile(runtime: Runtime) -> int:
 
 
 def _split(runtime: Runtime, task: Task, run_id: str) -> str:
-    """The split this run learns from and is tested on: the set's newest with its seed, brought up to date.
+    """Return the split this run learns from and is tested on: the set's newest with its seed, brought up to date.
 
     A run that repeats another takes that one's, as it was.
     Copies are looked for first, so that none that came since the last audit is tested on what was learned from it.
@@ -94,34 +94,34 @@ def _split(runtime: Runtime, task: Task, run_id: str) -> str:
 def _learn(runtime: Runtime, task: Task, run_id: str, split_id: str) -> dict[str, Any]:
     """Learn, measure and upload under a version claimed by this attempt; what `publish` needs to make it visible."""
     from ecluse.apps.plants.publication import write_model
-    from ecluse.apps.plants.training_data import read_lessons
+    from ecluse.apps.plants.training_data import read_training_data
 
     run = run_of(runtime, task.user_id, run_id)
     request, began = request_of(run), time.monotonic()
     with runtime.catalog.read() as transaction:
         split = images.split_of(transaction, run.user_id, split_id)
     with runtime.scratch() as folder:
-        lessons = read_lessons(
+        split_images = read_training_data(
             runtime,
             split,
             folder / "images",
             lambda done: task.report("read", COMPARED + (READ - COMPARED) * done),
         )
         read = time.monotonic()
-        teaching = RunTeaching(runtime, task, run, READ, LEARNED)
-        learned = recipe(request.recipe)(lessons.lesson, request.options, teaching)
+        callbacks = RunCallbacks(runtime, task, run, READ, LEARNED)
+        trained = recipe(request.recipe)(split_images.training_data, request.options, callbacks)
         with runtime.catalog.write() as transaction:
-            for epoch in learned.history:
+            for epoch in trained.history:
                 log_epoch(transaction, run_id, epoch)
-        taught = time.monotonic()
+        trained_model = time.monotonic()
         model = write_model(
             folder / "model",
-            learned,
-            lessons,
+            trained,
+            split_images,
             request,
-            seconds={"reading": read - began, "training": taught - read},
+            seconds={"reading": read - began, "training": trained_model - read},
             progress=lambda done: task.report("test", LEARNED + (0.97 - LEARNED) * done),
-            seen=teaching.seen_in_job,
+            cache_of=callbacks.job_cache,
         )
         task.report("save", 0.97)
         uploaded = patiently(
@@ -129,12 +129,12 @@ def _learn(runtime: Runtime, task: Task, run_id: str, split_id: str) -> dict[str
                 runtime.registry(task.user_id), run.name, folder / "model", task.job_id
             )
         )
-    made = how_made(model.report, request.options.device)
-    return uploaded | {"report": model.report, "details": model.details, "made": made}
+    environment = how_made(model.report, request.options.device)
+    return uploaded | {"report": model.report, "details": model.details, "made": environment}
 
 
 def how_made(report: dict[str, Any], device: str) -> dict[str, Any]:
-    """All that is needed to make a version again, beside what was asked for, as parameters of its run.
+    """Return all that is needed to make a version again, beside what was asked for, as parameters of its run.
 
     What it was divided into and learned from by digest, what the recipe chose by itself, and by which machine and
     libraries: other ones may round differently.
@@ -158,7 +158,7 @@ def how_made(report: dict[str, Any], device: str) -> dict[str, Any]:
         "made.set_sha256": report["data_digest"],
         "made.ecluse": report["code_version"],
         "made.python": platform.python_version(),
-        **{f"made.{name}": found for name in LIBRARIES if (found := _installed(name)) is not None},
+        **{f"made.{name}": version for name in LIBRARIES if (version := _installed(name)) is not None},
     }
 
 
@@ -170,7 +170,7 @@ def _installed(name: str) -> str | None:
 
 
 def recipe(name: RecipeName) -> Recipe:
-    """The recipe of a name; what it needs is imported now.
+    """Return the recipe of a name; what it needs is imported now.
 
     Raises:
         TorchMissing: it needs torch, which is not installed.
@@ -186,15 +186,15 @@ def recipe(name: RecipeName) -> Recipe:
             return finetune
 
 
-def publish(runtime: Runtime, task: Task, run_id: str, learned: dict[str, Any]) -> None:
-    run, url, report = run_of(runtime, task.user_id, run_id), str(learned["url"]), learned["report"]
+def publish(runtime: Runtime, task: Task, run_id: str, trained: dict[str, Any]) -> None:
+    run, url, report = run_of(runtime, task.user_id, run_id), str(trained["url"]), trained["report"]
     version = url.rsplit("/", 1)[1]
     publication = Publication(
         user_id=run.user_id,
         name=run.name,
         version=version,
         url=url,
-        nonce=learned["nonce"],
+        nonce=trained["nonce"],
         application=APPLICATION,
         report=report,
     )
@@ -202,17 +202,17 @@ def publish(runtime: Runtime, task: Task, run_id: str, learned: dict[str, Any]) 
         if not runs.begin_publishing(transaction, run_id, version, metrics=summary_of(report)):
             raise JobCancelled(_("The training was cancelled, or another attempt at it has published."))
         models.announce(transaction, publication)
-    files = tuple(ManifestFile(**file) for file in learned["files"])
+    files = tuple(ManifestFile(**file) for file in trained["files"])
     manifest = runtime.registry_at(url).commit(
         run.name,
         version,
         files,
         created_by=task.user_id,
-        nonce=learned["nonce"],
-        metadata=learned["details"] | {"run": run_id},
+        nonce=trained["nonce"],
+        metadata=trained["details"] | {"run": run_id},
     )
     with runtime.catalog.write() as transaction:
-        runs.set_parameters(transaction, run_id, learned.get("made", {}))
+        runs.set_parameters(transaction, run_id, trained.get("made", {}))
         models.record(transaction, publication, manifest)
         _compare_with_repeated(transaction, run)
 
@@ -229,10 +229,10 @@ def _compare_with_repeated(transaction: Transaction, run: Run) -> None:
 
 
 def summary_of(report: dict[str, Any]) -> dict[str, float | None]:
-    """The figures of a report that lists and comparisons of runs show."""
+    """Return the figures of a report that lists and comparisons of runs show."""
     measured, interval = report["metrics"], report["interval"]
     served = report.get("served") or {"low": None, "high": None}
-    published = next(one for one in report["history"] if one["epoch"] == report["best_epoch"])
+    published = next(epoch for epoch in report["history"] if epoch["epoch"] == report["best_epoch"])
     return {
         # What each epoch measured, of the one that was published: the last may be another.
         **{name: published[name] for name in METRICS if published.get(name) is not None},

@@ -20,62 +20,62 @@ SHADES: Final = (0.0, 0.02, 0.1, 0.3, 0.55, 0.8)
 
 
 def classifier_charts(report: Mapping[str, Any], say: Words) -> list[Chart]:
-    """Every figure that the report of a classifier has the values for, in the order of the page."""
+    """Return every figure that the report of a classifier has the values for, in the order of the page."""
     history: Sequence[Mapping[str, Any]] = report.get("history") or ()
     charts = []
     if len(history) > 1:
         best = report.get("best_epoch")
         charts += [losses(history, best, say), accuracies(history, best, say)]
-    if any(one.get("count") for one in (report.get("calibration") or {}).get("bins") or ()):
+    if any(bin_.get("count") for bin_ in (report.get("calibration") or {}).get("bins") or ()):
         charts.append(calibration(report, say))
     return charts
 
 
 def losses(history: Sequence[Mapping[str, Any]], best: int | None, say: Words) -> Chart:
-    """The mean cross-entropy of both parts by epoch."""
-    kept = _kept(history, best)
+    """Return the mean cross-entropy of both parts by epoch."""
+    best_epoch = _kept(history, best)
     return _learning(
         history,
         "loss",
-        kept,
+        best_epoch,
         say,
         id="chart-loss",
         title=say._("Learning: loss"),
         unit=say._("mean cross-entropy by epoch, nats; lower is better"),
         finding=say._(
             "Kept: epoch %(epoch)s, loss %(validation)s on the validation images and %(train)s on those learned from.",
-            epoch=say.num(kept["epoch"]),
-            validation=say.num(kept["validation_loss"], 3),
-            train=say.num(kept["train_loss"], 3),
+            epoch=say.num(best_epoch["epoch"]),
+            validation=say.num(best_epoch["validation_loss"], 3),
+            train=say.num(best_epoch["train_loss"], 3),
         ),
-        told=lambda value: say.num(value, 4),
+        format_value=lambda value: say.num(value, 4),
     )
 
 
 def accuracies(history: Sequence[Mapping[str, Any]], best: int | None, say: Words) -> Chart:
-    """The share of images that were named right, of both parts, by epoch."""
-    kept = _kept(history, best)
+    """Return the share of images that were named right, of both parts, by epoch."""
+    best_epoch = _kept(history, best)
     return _learning(
         history,
         "accuracy",
-        kept,
+        best_epoch,
         say,
         id="chart-accuracy",
         title=say._("Learning: accuracy"),
         unit=say._("%% of images named right, by epoch; the axis does not begin at 0"),
         finding=say._(
             "Epoch %(epoch)s: %(validation)s of the validation images and %(train)s of those learned from were right.",
-            epoch=say.num(kept["epoch"]),
-            validation=say.percent(kept["validation_accuracy"], 1),
-            train=say.percent(kept["train_accuracy"], 1),
+            epoch=say.num(best_epoch["epoch"]),
+            validation=say.percent(best_epoch["validation_accuracy"], 1),
+            train=say.percent(best_epoch["train_accuracy"], 1),
         ),
-        told=lambda value: say.percent(value, 1),
+        format_value=lambda value: say.percent(value, 1),
     )
 
 
 def calibration(report: Mapping[str, Any], say: Words) -> Chart:
-    """How often a name was right, against how probable it was said to be."""
-    bins = [one for one in report["calibration"]["bins"] if one.get("count")]
+    """Return how often a name was right, against how probable it was said to be."""
+    bins = [bin_ for bin_ in report["calibration"]["bins"] if bin_.get("count")]
     error = (report.get("metrics") or {}).get("expected_calibration_error")
     dots = {
         **line_of("--c1", []),
@@ -85,10 +85,10 @@ def calibration(report: Mapping[str, Any], say: Words) -> Chart:
         "lineStyle": {"width": 1.2, "color": "--c1"},
         "data": [
             {
-                "value": [round(one["confidence"], 4), round(one["accuracy"], 4)],
-                "symbol": "circle" if one["count"] >= FEW else "emptyCircle",
+                "value": [round(bin_["confidence"], 4), round(bin_["accuracy"], 4)],
+                "symbol": "circle" if bin_["count"] >= FEW else "emptyCircle",
             }
-            for one in bins
+            for bin_ in bins
         ],
     }
     even = {
@@ -128,18 +128,18 @@ def calibration(report: Mapping[str, Any], say: Words) -> Chart:
         headings=(say._("Probability"), say._("Said"), say._("Right"), say._("Images")),
         rows=tuple(
             (
-                say._("%(low)s to %(high)s", low=say.num(one["from"], 2), high=say.num(one["to"], 2)),
-                say.percent(one["confidence"], 1),
-                say.percent(one["accuracy"], 1),
-                say.num(one["count"]),
+                say._("%(low)s to %(high)s", low=say.num(bin_["from"], 2), high=say.num(bin_["to"], 2)),
+                say.percent(bin_["confidence"], 1),
+                say.percent(bin_["accuracy"], 1),
+                say.num(bin_["count"]),
             )
-            for one in bins
+            for bin_ in bins
         ),
     )
 
 
 def shaded(confusion: Sequence[Sequence[int]]) -> list[list[tuple[int, float | None, int]]]:
-    """Each cell of a confusion matrix: its images, its share of the row, and the shade of that (0 to 6)."""
+    """Return each cell of a confusion matrix: its images, its share of the row, and the shade of that (0 to 6)."""
     rows = []
     for row in confusion:
         total = sum(row)
@@ -153,47 +153,51 @@ def _shade(share: float | None) -> int:
 
 
 def _kept(history: Sequence[Mapping[str, Any]], best: int | None) -> Mapping[str, Any]:
-    """The epoch whose weights the version has: the one named, else that of the lowest validation loss."""
-    named = [one for one in history if one["epoch"] == best]
-    return named[0] if named else min(history, key=lambda one: float(one["validation_loss"]))
+    """Return the epoch whose weights the version has: the one named, else that of the lowest validation loss."""
+    named = [epoch for epoch in history if epoch["epoch"] == best]
+    return named[0] if named else min(history, key=lambda epoch: float(epoch["validation_loss"]))
 
 
 def _learning(
     history: Sequence[Mapping[str, Any]],
     metric: str,
-    kept: Mapping[str, Any],
+    best_epoch: Mapping[str, Any],
     say: Words,
     *,
     id: str,
     title: str,
     unit: str,
     finding: str,
-    told: Callable[[float], str],
+    format_value: Callable[[float], str],
 ) -> Chart:
-    """A metric of both parts by epoch, as curves and as a table whose figures `told` writes."""
+    """Return a metric of both parts by epoch, as curves and as a table whose figures `told` writes."""
     return Chart(
         id=id,
         title=title,
         unit=unit,
         finding=finding,
-        option=_by_epoch(history, metric, kept, say),
+        option=_by_epoch(history, metric, best_epoch, say),
         headings=(say._("Epoch"), say._("Validation"), say._("Training")),
         rows=tuple(
-            (say.num(one["epoch"]), told(one[f"validation_{metric}"]), told(one[f"train_{metric}"]))
-            for one in history
+            (
+                say.num(epoch["epoch"]),
+                format_value(epoch[f"validation_{metric}"]),
+                format_value(epoch[f"train_{metric}"]),
+            )
+            for epoch in history
         ),
     )
 
 
 def _by_epoch(
-    history: Sequence[Mapping[str, Any]], what: str, kept: Mapping[str, Any], say: Words
+    history: Sequence[Mapping[str, Any]], measure: str, best_epoch: Mapping[str, Any], say: Words
 ) -> dict[str, Any]:
     """Validation and training by epoch, named at their ends, the kept epoch marked."""
-    share = what == "accuracy"
+    share = measure == "accuracy"
     parts = (("validation", "--c1", say._("validation")), ("train", "--c6", say._("training")))
-    values = {part: [float(one[f"{part}_{what}"]) for one in history] for part, _, _ in parts}
-    aside = _names_aside(values, share=share)
-    epochs = [one["epoch"] for one in history]
+    values = {part: [float(epoch[f"{part}_{measure}"]) for epoch in history] for part, _, _ in parts}
+    outside = _names_aside(values, share=share)
+    epochs = [epoch["epoch"] for epoch in history]
     series = [
         {
             **line_of(
@@ -204,15 +208,15 @@ def _by_epoch(
                 "show": True,
                 "formatter": "{a}",
                 "align": "right",
-                "offset": [-2, aside[part]],
+                "offset": [-2, outside[part]],
                 "color": "--ink",
                 "fontSize": 11,
             },
         }
         for part, colour, name in parts
     ]
-    series[0] |= _kept_marks(epochs, kept["epoch"], float(kept[f"validation_{what}"]), say)
-    low = min(min(one) for one in values.values())
+    series[0] |= _kept_marks(epochs, best_epoch["epoch"], float(best_epoch[f"validation_{measure}"]), say)
+    low = min(min(series) for series in values.values())
     bounds = {"min": max(0.0, math.floor(low * 10 - 1) / 10), "max": 1} if share else {"min": 0}
     return {
         **frame(),
@@ -236,10 +240,10 @@ def _by_epoch(
 
 
 def _names_aside(values: Mapping[str, Sequence[float]], *, share: bool) -> dict[str, int]:
-    """How far below its curve's end the name of each part stands, in pixels; less than 0 is above."""
-    ends = {part: one[-1] for part, one in values.items()}
+    """Return how far below its curve's end the name of each part stands, in pixels; less than 0 is above."""
+    ends = {part: series[-1] for part, series in values.items()}
     upper = max(ends, key=ends.__getitem__)
-    height = max(max(one) for one in values.values()) - min(min(one) for one in values.values())
+    height = max(max(series) for series in values.values()) - min(min(series) for series in values.values())
     if max(ends.values()) - min(ends.values()) > APART * height:
         # Neither on the name of the kept epoch at the top, nor on the numbers of the axis.
         above, below = (12, 12) if share else (-10, -10)
@@ -248,14 +252,14 @@ def _names_aside(values: Mapping[str, Sequence[float]], *, share: bool) -> dict[
     return {part: above if part == upper else below for part in values}
 
 
-def _kept_marks(epochs: Sequence[int], kept: int, value: float, say: Words) -> dict[str, Any]:
-    """A dot and a line at the epoch that was kept, the line named on the side that has room."""
+def _kept_marks(epochs: Sequence[int], best_epoch: int, value: float, say: Words) -> dict[str, Any]:
+    """Return a dot and a line at the epoch that was kept, the line named on the side that has room."""
     return {
         "markPoint": {
             "symbol": "circle",
             "symbolSize": 8,
             "itemStyle": {"color": "--c1"},
-            "data": [{"coord": [kept, round(value, 5)]}],
+            "data": [{"coord": [best_epoch, round(value, 5)]}],
             "label": {"show": False},
         },
         "markLine": {
@@ -263,12 +267,12 @@ def _kept_marks(epochs: Sequence[int], kept: int, value: float, say: Words) -> d
             "silent": True,
             "lineStyle": {"color": "--ink", "type": "dashed", "width": 1.2},
             "label": {
-                "formatter": say._("kept: epoch %(epoch)s", epoch=say.num(kept)),
+                "formatter": say._("kept: epoch %(epoch)s", epoch=say.num(best_epoch)),
                 "position": "end",
-                "align": "right" if kept - epochs[0] >= ROOM * (epochs[-1] - epochs[0]) else "left",
+                "align": "right" if best_epoch - epochs[0] >= ROOM * (epochs[-1] - epochs[0]) else "left",
                 "color": "--ink",
                 "fontSize": 11,
             },
-            "data": [{"xAxis": kept}],
+            "data": [{"xAxis": best_epoch}],
         },
     }

@@ -112,25 +112,25 @@ async def _shown(served: ServedModels, loaded: Served, sent: Sent, alone: bool) 
 def _drawn(loaded: Served, looked: Looked, alone: bool) -> Shown:
     from ecluse.apps.plants.http.pictures import data_url, encoded, looked_at, thumbnail
 
-    found, data = looked.prediction, looked.data
+    prediction, data = looked.prediction, looked.data
     evidence = ""
-    if alone and found.evidence is not None:
-        square = looked_at(data, loaded.predictor.transform, found.evidence, MAP_SIDE)
+    if alone and prediction.evidence is not None:
+        square = looked_at(data, loaded.predictor.transform, prediction.evidence, MAP_SIDE)
         evidence = data_url(encoded(square, "JPEG"))
     return Shown(
         name=looked.name,
         milliseconds=looked.milliseconds,
         picture=data_url(thumbnail(data, ALONE if alone else IN_TABLE)),
         evidence=evidence,
-        label=found.label,
-        nearest=found.nearest,
-        probability=found.probability,
-        shares=tuple(sorted(found.probabilities.items(), key=lambda pair: -pair[1])),
+        label=prediction.label,
+        nearest=prediction.nearest,
+        probability=prediction.probability,
+        shares=tuple(sorted(prediction.probabilities.items(), key=lambda pair: -pair[1])),
     )
 
 
 def share_of(probability: float, say: Words) -> str:
-    """A probability as per cent, to a tenth: `98.7 %`, `> 99.9 %`; a classifier's says no more."""
+    """Return a probability as per cent, to a tenth: `98.7 %`, `> 99.9 %`; a classifier's says no more."""
     low, high = 0.001, 0.999
     sign = ">" if probability > high else "<" if probability < low else ""
     text = say.percent(min(max(probability, low), high), 1)
@@ -138,25 +138,25 @@ def share_of(probability: float, say: Words) -> str:
 
 
 def offered(runtime: Runtime, user_id: str, chosen: str = "") -> list[Offered]:
-    """The models of images to choose from: each by its name, and by each of its aliases; `chosen` too."""
+    """Return the models of images to choose from: each by its name, and by each of its aliases; `chosen` too."""
     aliases = published.aliases(runtime, user_id)
-    found = []
+    choices = []
     with runtime.catalog.read() as transaction:
         latest = [row for row in models.list_latest(transaction, user_id) if row.application == APPLICATION]
         for row in latest:
-            found.append(Offered(row.name, row))
+            choices.append(Offered(row.name, row))
             for alias in aliases:
                 if alias.name == row.name:
                     version = models.version_of(transaction, user_id, row.name, alias.version)
-                    found.append(Offered(f"{row.name}@{alias.alias}", version, alias.alias))
-    if chosen and chosen not in {one.reference for one in found}:
+                    choices.append(Offered(f"{row.name}@{alias.alias}", version, alias.alias))
+    if chosen and chosen not in {choice.reference for choice in choices}:
         try:
             row = published.resolve(runtime, user_id, chosen)
         except (ModelNotFound, VersionNotFound, InvalidInput):  # the page says so where it answers
-            return found
+            return choices
         if row.application == APPLICATION:
-            found.insert(0, Offered(chosen, row, row.version))
-    return found
+            choices.insert(0, Offered(chosen, row, row.version))
+    return choices
 
 
 def _page(

@@ -70,7 +70,9 @@ def _image(runtime: Runtime, user_id: str, set_id: str, image_id: str) -> Image:
 
 
 def _part(runtime: Runtime, row: Image) -> str | None:
-    """The part of the newest split that an image is in; None where there is none, or its manifest cannot be read."""
+    """Return the part of the newest split that an image is in; None where there is none, or its manifest cannot be
+    read.
+    """
     with runtime.catalog.read() as transaction:
         split = images.newest_split(transaction, row.user_id, row.set_id)
     if split is None:
@@ -99,7 +101,7 @@ def _image_page(
     context = {
         "image_set": home,
         "picture": shown(row, side=SIDE),
-        "alike": [shown(one) for one in alike if one.id != row.id],
+        "alike": [shown(row_alike) for row_alike in alike if row_alike.id != row.id],
         "labels": labels,
         "part": _part(runtime, row),
         "parts": part_names(words_of(request)),

@@ -49,12 +49,14 @@ def page(runtime: Runtime, version: ModelVersion, manifest: Manifest | None, say
 
 
 def classifier_context(runtime: Runtime, version: ModelVersion, say: Words) -> dict[str, Any]:
-    """What `model_plants.html` needs beside what every version's page has."""
+    """Return what `model_plants.html` needs beside what every version's page has."""
     report = version.report
-    told = [*(report.get("mistakes") or ()), *(report.get("unsure") or ())]
+    doubtful = [*(report.get("mistakes") or ()), *(report.get("unsure") or ())]
     split_id = str((report.get("split") or {}).get("id") or "")
     with runtime.catalog.read() as transaction:
-        known = images.images_with(transaction, version.user_id, [str(one.get("image")) for one in told])
+        rows = images.images_with(
+            transaction, version.user_id, [str(entry.get("image")) for entry in doubtful]
+        )
         split = images.find_split(transaction, version.user_id, split_id)
         home = images.set_of(transaction, version.user_id, split.set_id) if split else None
         run = runs.run_of_version(transaction, version.user_id, version.name, version.version)
@@ -68,8 +70,8 @@ def classifier_context(runtime: Runtime, version: ModelVersion, say: Words) -> d
         "labels": labels,
         "matrix": shaded(confusion) if len(labels) <= MATRIX_LABELS else [],
         "pairs": confused_pairs(labels, confusion),
-        "mistakes": _doubts(report.get("mistakes") or (), known),
-        "unsure": _doubts(report.get("unsure") or (), known),
+        "mistakes": _doubts(report.get("mistakes") or (), rows),
+        "unsure": _doubts(report.get("unsure") or (), rows),
         "split": split,
         "image_set": home,
         "run": run,
@@ -88,10 +90,12 @@ def confused_pairs(labels: Sequence[str], confusion: Sequence[Sequence[int]]) ->
     return sorted(pairs, key=lambda pair: -pair.count)[:PAIRS_SHOWN]
 
 
-def _doubts(told: Sequence[Mapping[str, Any]], known: Mapping[str, Image]) -> list[Doubt]:
+def _doubts(doubtful: Sequence[Mapping[str, Any]], rows: Mapping[str, Image]) -> list[Doubt]:
     doubts = []
-    for one in told:
-        row = known.get(str(one.get("image")))
+    for entry in doubtful:
+        row = rows.get(str(entry.get("image")))
         picture = shown(row) if row and row.url else None
-        doubts.append(Doubt(picture, str(one["truth"]), str(one["predicted"]), float(one["probability"])))
+        doubts.append(
+            Doubt(picture, str(entry["truth"]), str(entry["predicted"]), float(entry["probability"]))
+        )
     return doubts

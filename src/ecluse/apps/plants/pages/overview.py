@@ -120,13 +120,13 @@ def add_sample(runtime: RuntimeDep, user: CurrentUser) -> Response:
 
 
 def plant_jobs(runtime: Runtime, user_id: str, say: Words, set_id: str | None = None) -> list[Progress]:
-    """The user's jobs of this application that run or wait, or those of one set."""
-    found = [one for one in running_jobs(runtime, user_id, say).jobs if one.job.kind.startswith(JOBS)]
-    return [one for one in found if set_id in (None, _set_of(runtime, one.job))]
+    """Return the user's jobs of this application that run or wait, or those of one set."""
+    jobs = [line for line in running_jobs(runtime, user_id, say).jobs if line.job.kind.startswith(JOBS)]
+    return [line for line in jobs if set_id in (None, _set_of(runtime, line.job))]
 
 
 def _set_of(runtime: Runtime, job: Job) -> str | None:
-    """The set that a job is at work on, or learns from."""
+    """Return the set that a job is at work on, or learns from."""
     if job.kind != TEACHING:
         return job.subject.get("set_id")
     with runtime.catalog.read() as transaction:
@@ -150,7 +150,7 @@ def _plants_page(
         latest = models.list_latest(transaction, user_id, application="plants", limit=MODELS_SHOWN)
     sets = workflows.list_sets(runtime, user_id, limit=PAGE_ROWS, offset=pager.offset)
     context = {
-        "sets": [_line(one) for one in sets],
+        "sets": [_line(summary) for summary in sets],
         "pager": pager,
         "models": listed(runtime, user_id, latest),
         "figure_names": figure_names(say),
@@ -164,9 +164,10 @@ def _plants_page(
     return render(request, "plants/overview.html", context, status=error.status if error else 200)
 
 
-def _line(one: workflows.SetSummary) -> SetLine:
+def _line(summary: workflows.SetSummary) -> SetLine:
     valid, excluded, rejected = (
-        sum(part.values()) for part in (one.counts.valid, one.counts.excluded, one.counts.rejected)
+        sum(part.values())
+        for part in (summary.counts.valid, summary.counts.excluded, summary.counts.rejected)
     )
-    labels = sorted(one.counts.valid.items(), key=lambda pair: (-pair[1], pair[0]))
-    return SetLine(one.row, valid, excluded, rejected, labels, one.size)
+    labels = sorted(summary.counts.valid.items(), key=lambda pair: (-pair[1], pair[0]))
+    return SetLine(summary.row, valid, excluded, rejected, labels, summary.size)

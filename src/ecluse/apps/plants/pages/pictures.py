@@ -36,13 +36,15 @@ class Shown:
 
 
 def shown(row: Image, *, side: int = THUMBNAIL) -> Shown:
-    """An image with its name and the size at which it fits a square of `side` pixels."""
+    """Return an image with its name and the size at which it fits a square of `side` pixels."""
     width, height = row.width or side, row.height or side
     scale = min(1.0, side / max(width, height))
     return Shown(row, name_of(row.origin), max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def name_of(origin: str) -> str:
-    """The last part of where an image came from: `roses/12.jpg` in an archive, a path or an address is `12.jpg`."""
+    """Return the last part of where an image came from: `roses/12.jpg` in an archive, a path or an address is
+    `12.jpg`.
+    """
     path = unquote(urlsplit(origin).path) if re.match(r"[a-z0-9]+://", origin) else origin
     return re.split(r"[/\\!]", path.rstrip("/"))[-1] or origin

@@ -21,7 +21,7 @@ class RecipeText:
 
 
 def recipe_texts(say: Words) -> dict[str, RecipeText]:
-    """Each recipe in words, the default first."""
+    """Return each recipe in words, the default first."""
     texts = (
         RecipeText(
             "features",
@@ -41,7 +41,7 @@ def recipe_texts(say: Words) -> dict[str, RecipeText]:
 
 
 def architecture_names(say: Words) -> dict[Architecture, str]:
-    """Each network in words."""
+    """Return each network in words."""
     return {
         "lite0": say._("EfficientNet-Lite0, learned on ImageNet"),
         "resnet18": say._("ResNet-18, from nothing"),
@@ -49,5 +49,5 @@ def architecture_names(say: Words) -> dict[Architecture, str]:
 
 
 def torch_is_missing() -> bool:
-    """Whether this process finds no torch; it is not imported."""
+    """Return whether this process finds no torch; it is not imported."""
     return find_spec("torch") is None

@@ -95,7 +95,7 @@ class View:
 
     @classmethod
     def of_query(cls, query: str) -> View:
-        """The view that a form came from; what is no part of an address of ours is left out."""
+        """Return the view that a form came from; what is no part of an address of ours is left out."""
         named = dict(parse_qsl(query[:1000]))
         state, only = named.get("state", ""), named.get("only", "")
         return cls(
@@ -136,7 +136,7 @@ def sent_form(
     seed: Field = "",
     architecture: Field = "",
 ) -> TrainForm:
-    """The fields of the training form."""
+    """Return the fields of the training form."""
     return TrainForm(*(text.strip()[:100] for text in (name, recipe, epochs, seed, architecture)))
 
 
@@ -147,7 +147,7 @@ def asked_view(
     q: Annotated[str, Query(max_length=100)] = "",
     page: PageNumber = 1,
 ) -> View:
-    """The view that an address asks for."""
+    """Return the view that an address asks for."""
     return View(label, state, only, q, page)
 
 
@@ -247,35 +247,37 @@ def change(
 
 
 def checks_of(place: str, counts: Counts, doubts: dict[Only, int], say: Words) -> list[Check]:
-    """What of a set to look at before training, worst first. `doubts`: how many images each filter lets through."""
-    found = []
+    """Return what of a set to look at before training, worst first. `doubts`: how many images each filter lets
+    through.
+    """
+    checks = []
     if rejected := sum(counts.rejected.values()):
         text = say.ngettext(
             "%(count)s file could not be taken.", "%(count)s files could not be taken.", rejected
         )
-        found.append(Check(text, f"{place}?state=rejected#gallery"))
+        checks.append(Check(text, f"{place}?state=rejected#gallery"))
     if number := doubts["contested"]:
         text = say.ngettext(
             "%(count)s image came under two labels, or looks like one of another label.",
             "%(count)s images came under two labels, or look like one of another label.",
             number,
         )
-        found.append(Check(text, f"{place}?only=contested#gallery"))
+        checks.append(Check(text, f"{place}?only=contested#gallery"))
     if number := doubts["suspects"]:
         text = say.ngettext(
             "%(count)s label is in doubt: models that have not seen the image say another.",
             "%(count)s labels are in doubt: models that have not seen the image say another.",
             number,
         )
-        found.append(Check(text, f"{place}?only=suspects#gallery"))
+        checks.append(Check(text, f"{place}?only=suspects#gallery"))
     if number := doubts["duplicates"]:
         text = say.ngettext(
             "%(count)s image looks nearly the same as another; they stay on one side of the split.",
             "%(count)s images look nearly the same as another; they stay on one side of the split.",
             number,
         )
-        found.append(Check(text, f"{place}?only=duplicates#gallery"))
-    return found + _balance(place, counts, say)
+        checks.append(Check(text, f"{place}?only=duplicates#gallery"))
+    return checks + _balance(place, counts, say)
 
 
 def _balance(place: str, counts: Counts, say: Words) -> list[Check]:
@@ -304,7 +306,7 @@ def _balance(place: str, counts: Counts, say: Words) -> list[Check]:
 
 
 def default_model_name(name: str) -> str:
-    """A model's name after that of a set: small letters, digits and hyphens."""
+    """Return a model's name after that of a set: small letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "plants"
 
 
@@ -345,7 +347,7 @@ def _set_page(
         "running": plant_jobs(runtime, user_id, say, row.id),
         "checks": checks_of(place, counts, doubts, say),
         "reasons": reasons,
-        "rejected": [shown(one) for one in rejected],
+        "rejected": [shown(file) for file in rejected],
         "rejected_total": sum(counts.rejected.values()),
         "view": view,
         "groups": groups,
@@ -366,7 +368,7 @@ def _set_page(
 
 
 def _doubts(transaction: Transaction, row: ImageSet) -> dict[Only, int]:
-    """How many images in use each filter lets through."""
+    """Return how many images in use each filter lets through."""
     return {
         only: images.count_images(transaction, row.user_id, row.id, View(state="valid", only=only).filter())
         for only in get_args(Only)
@@ -375,36 +377,36 @@ def _doubts(transaction: Transaction, row: ImageSet) -> dict[Only, int]:
 
 
 def _trainings(transaction: Transaction, row: ImageSet) -> list[Run]:
-    """Those of this set among the newest of the user, newest first."""
-    wanted = runs.Wanted(application="plants")
-    found, _rest = runs.list_runs(transaction, row.user_id, wanted, limit=RUNS_LOOKED_AT)
-    return [run for run in found if run.subject.get("set_id") == row.id]
+    """Return those of this set among the newest of the user, newest first."""
+    filter_ = runs.Wanted(application="plants")
+    rows, _rest = runs.list_runs(transaction, row.user_id, filter_, limit=RUNS_LOOKED_AT)
+    return [run for run in rows if run.subject.get("set_id") == row.id]
 
 
 def part_names(say: Words) -> dict[str, str]:
-    """What to call the parts of a split."""
+    """Return what to call the parts of a split."""
     return {"train": say._("Training"), "validation": say._("Validation"), "test": say._("Test")}
 
 
 def _gallery(
     runtime: Runtime, row: ImageSet, counts: Counts, view: View
 ) -> tuple[list[tuple[str, int, list[Shown]]], list[Shown], Pager | None]:
-    """A few images of each label, or one page of those that the view asks for."""
+    """Return a few images of each label, or one page of those that the view asks for."""
     with runtime.catalog.read() as transaction:
         if not view.filtered:
             groups = []
             for label in counts.labels[:LABELS_SHOWN]:
-                wanted = Filter(label=label)
-                found = images.list_images(transaction, row.user_id, row.id, wanted, limit=OF_EACH)
+                filter_ = Filter(label=label)
+                rows = images.list_images(transaction, row.user_id, row.id, filter_, limit=OF_EACH)
                 total = counts.valid.get(label, 0) + counts.excluded.get(label, 0)
-                groups.append((label, total, [shown(one) for one in found]))
+                groups.append((label, total, [shown(image) for image in rows]))
             return groups, [], None
-        wanted, order = view.filter(), ORDERS.get(view.only, "origin")
-        pager = page_of(images.count_images(transaction, row.user_id, row.id, wanted), view.page)
-        found = images.list_images(
-            transaction, row.user_id, row.id, wanted, order=order, limit=pager.rows, offset=pager.offset
+        filter_, order = view.filter(), ORDERS.get(view.only, "origin")
+        pager = page_of(images.count_images(transaction, row.user_id, row.id, filter_), view.page)
+        rows = images.list_images(
+            transaction, row.user_id, row.id, filter_, order=order, limit=pager.rows, offset=pager.offset
         )
-        return [], [shown(one) for one in found], pager
+        return [], [shown(image) for image in rows], pager
 
 
 def start(runtime: Runtime, user_id: str, row: ImageSet, form: TrainForm) -> str:
@@ -425,16 +427,16 @@ def start(runtime: Runtime, user_id: str, row: ImageSet, form: TrainForm) -> str
     return start_training(runtime, user_id, row.id, request).id
 
 
-def _one_of(known: Sequence[Choice], text: str) -> Choice:
-    """The one of these that a field names."""
-    for one in known:
-        if one == text:
-            return one
+def _one_of(choices: Sequence[Choice], text: str) -> Choice:
+    """Return the one of these that a field names."""
+    for choice in choices:
+        if choice == text:
+            return choice
     raise InvalidInput(_('There is no choice "%(value)s". Choose one of the form.', value=text[:40]))
 
 
 def _whole(text: str) -> int | None:
-    """The whole number of a field; None for an empty one."""
+    """Return the whole number of a field; None for an empty one."""
     if not text:
         return None
     if not re.fullmatch(r"\d{1,9}", text):

@@ -31,19 +31,19 @@ class File:
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a part of a path begins with a dot, or is what other systems leave in folders."""
+    """Return whether a part of a path begins with a dot, or is what other systems leave in folders."""
     parts = path.split("/")
     return any((part.startswith(".") and part not in (".", "..")) or part in _HIDDEN for part in parts)
 
 
 def folder_label(path: str) -> str | None:
-    """The first folder of a relative path; None of a file that is in none."""
+    """Return the first folder of a relative path; None of a file that is in none."""
     first, slash, _rest = path.partition("/")
     return first if slash else None
 
 
 def refused(reason: str) -> Callable[[], bytes]:
-    """The `read` of a file that is not read."""
+    """Return the `read` of a file that is not read."""
 
     def read() -> bytes:
         raise UnreadableImage(reason)

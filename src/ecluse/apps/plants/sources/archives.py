@@ -39,7 +39,7 @@ def is_archive_name(name: str) -> bool:
 
 
 def is_archive(data: bytes) -> bool:
-    """Whether bytes begin as those of an archive or a packed file do."""
+    """Return whether bytes begin as those of an archive or a packed file do."""
     starts = (
         b"PK\x03\x04",
         b"PK\x05\x06",
@@ -53,7 +53,7 @@ def is_archive(data: bytes) -> bool:
 
 
 def open_archive(path: Path, name: str) -> Iterator[File]:
-    """The files of an archive that is called `name`. Links, and what would lie outside, are refused one by one.
+    """Yield the files of an archive that is called `name`. Links, and what would lie outside, are refused one by one.
 
     Raises:
         InvalidInput: it is no archive, is damaged, or holds more than may be unpacked.
@@ -100,10 +100,10 @@ def _zip(path: Path, name: str) -> Iterator[File]:
         entries = [entry for entry in archive.infolist() if not entry.is_dir()]
         _expect_number(len(entries), name)
         _expect_size(sum(entry.file_size for entry in entries), name)
-        wanted = [entry for entry in entries if not is_hidden(entry.filename)]
-        shared = _shared_folder([entry.filename for entry in wanted])
-        for number, entry in enumerate(wanted):
-            yield _file(entry.filename, shared, _zip_reader(archive, entry), number / len(wanted))
+        visible = [entry for entry in entries if not is_hidden(entry.filename)]
+        shared = _shared_folder([entry.filename for entry in visible])
+        for number, entry in enumerate(visible):
+            yield _file(entry.filename, shared, _zip_reader(archive, entry), number / len(visible))
 
 
 def _zip_reader(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Callable[[], bytes]:
@@ -198,7 +198,7 @@ class _Bounded(io.RawIOBase):
         return self._forwards(size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """What is passed over is unpacked too."""
+        """Return what is passed over is unpacked too."""
         if whence != io.SEEK_SET or offset < self._at - 1:
             raise io.UnsupportedOperation("a tar is read forwards")
         self._again = offset == self._at - 1
@@ -250,7 +250,7 @@ def _file(path: str, shared: str, read: Callable[[], bytes], fraction: float) ->
 
 
 def _shared_folder(paths: list[str]) -> str:
-    """The folder that holds everything and whose own folders hold images, with its slash; else nothing."""
+    """Return the folder that holds everything and whose own folders hold images, with its slash; else nothing."""
     firsts = {path.partition("/")[0] for path in paths}
     nested = any(path.count("/") >= 2 for path in paths)
     return f"{next(iter(firsts))}/" if len(firsts) == 1 and nested else ""

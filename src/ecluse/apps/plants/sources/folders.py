@@ -15,7 +15,7 @@ from ecluse.sentences import _, num
 
 
 def open_folder(folder: Path) -> Iterator[File]:
-    """The files below `folder`, in the order of their paths; hidden ones are passed over.
+    """Yield the files below `folder`, in the order of their paths; hidden ones are passed over.
 
     Raises:
         InvalidInput: it is no folder, cannot be read, or has too many files.
@@ -28,13 +28,13 @@ def open_folder(folder: Path) -> Iterator[File]:
 
 
 def _below(root: Path) -> list[Path]:
-    """The files, links among them; no folder that is a link is gone into."""
-    found: list[Path] = []
+    """Return the files, links among them; no folder that is a link is gone into."""
+    paths: list[Path] = []
     for place, folders, names in os.walk(root, onerror=_raise):
         folders[:] = [name for name in folders if not is_hidden(name)]
         links = [name for name in folders if (Path(place) / name).is_symlink()]
-        found += [Path(place) / name for name in [*names, *links] if not is_hidden(name)]
-        if len(found) > MOST_FILES:
+        paths += [Path(place) / name for name in [*names, *links] if not is_hidden(name)]
+        if len(paths) > MOST_FILES:
             raise InvalidInput(
                 _(
                     "%(file)s has more than %(count)s files. Import its folders one by one.",
@@ -42,7 +42,7 @@ def _below(root: Path) -> list[Path]:
                     count=num(MOST_FILES, ","),
                 )
             )
-    return found
+    return paths
 
 
 def _raise(error: OSError) -> None:
@@ -64,7 +64,9 @@ def _reader(root: Path, path: Path) -> Callable[[], bytes]:
 
 
 def _read(path: Path) -> bytes:
-    """A file that may have been replaced since it was listed: no link is followed now, and no device waited for."""
+    """Return a file that may have been replaced since it was listed: no link is followed now, and no device waited
+    for.
+    """
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -33,19 +33,19 @@ def is_list_name(name: str) -> bool:
 
 
 def open_list(data: bytes, name: str, *, allow_private: bool = False) -> Iterator[File]:
-    """The images that a list called `name` has, fetched when they are read.
+    """Yield the images that a list called `name` has, fetched when they are read.
 
     Raises:
         InvalidInput: it is no list of addresses.
     """
     listed = read_list(data, name)
-    for number, one in enumerate(listed):
-        read = partial(fetch_image, one.url, allow_private=allow_private)
-        yield File(_shown(one.url), one.label, read, number / len(listed))
+    for number, entry in enumerate(listed):
+        read = partial(fetch_image, entry.url, allow_private=allow_private)
+        yield File(_shown(entry.url), entry.label, read, number / len(listed))
 
 
 def read_list(data: bytes, name: str) -> list[Listed]:
-    """The lines of a list; an address that is on several is there once, as it was first.
+    """Return the lines of a list; an address that is on several is there once, as it was first.
 
     Raises:
         InvalidInput: it is no list of addresses.
@@ -62,10 +62,10 @@ def read_list(data: bytes, name: str) -> list[Listed]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInput(_("%(file)s is no text. Save it as UTF-8.", file=name)) from error
-    found = _from_table(text, name) if name.lower().endswith(".csv") else _from_lines(text)
+    entries = _from_table(text, name) if name.lower().endswith(".csv") else _from_lines(text)
     first: dict[str, Listed] = {}
-    for one in found:
-        first.setdefault(one.url, one)
+    for entry in entries:
+        first.setdefault(entry.url, entry)
     listed = list(first.values())
     if not listed:
         raise InvalidInput(
@@ -112,7 +112,7 @@ def _cell(row: list[str], column: int | None) -> str | None:
 
 
 def _shown(url: str) -> str:
-    """An address as it is kept: without a name and a password."""
+    """Return an address as it is kept: without a name and a password."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -25,30 +25,30 @@ _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def open_prefix(store: ObjectStore) -> Iterator[File]:
-    """The objects of a part of a store; the folder at the first level is the label.
+    """Yield the objects of a part of a store; the folder at the first level is the label.
 
     Raises:
         InvalidInput: there is nothing, or too much.
     """
-    found: list[ObjectInfo] = []
+    objects: list[ObjectInfo] = []
     for info in store.list():
         if not is_hidden(info.key) and not info.key.endswith("/"):
-            found.append(info)
-        if len(found) > MOST_FILES:
+            objects.append(info)
+        if len(objects) > MOST_FILES:
             raise InvalidInput(
                 _(
                     "More than %(count)s files lie there. Import the folders one by one.",
                     count=num(MOST_FILES, ","),
                 )
             )
-    if not found:
+    if not objects:
         raise InvalidInput(_("Nothing lies at %(store)s. Check the address.", store=store.url))
-    for number, info in enumerate(sorted(found, key=lambda one: one.key)):
-        yield File(info.key, folder_label(info.key), reader(store, info), number / len(found))
+    for number, info in enumerate(sorted(objects, key=lambda object_: object_.key)):
+        yield File(info.key, folder_label(info.key), reader(store, info), number / len(objects))
 
 
 def reader(store: ObjectStore, info: ObjectInfo) -> Callable[[], bytes]:
-    """What reads an object, unless it is larger than an image may be."""
+    """Return what reads an object, unless it is larger than an image may be."""
     return partial(_read, store, info)
 
 
@@ -67,7 +67,8 @@ def _read(store: ObjectStore, info: ObjectInfo) -> bytes:
 def importable(
     runtime: Runtime, user_id: str, url: str, *, at_terminal: bool = False, as_member: bool = False
 ) -> str:
-    """The address of a place that this user may import from, without links; it is asked again when the job runs.
+    """Return the address of a place that this user may import from, without links; it is asked again when the job
+    runs.
 
     Who is `at_terminal` may name any place, and an administrator any but folders outside of the stores of this
     server; where users have something, each reaches what is theirs alone. A member may name what is theirs and what
@@ -80,7 +81,7 @@ def importable(
     place = _place(url)
     areas = [area.url.rstrip("/") for area in runtime.stores.areas().values()]
     owned = [f"{area}/{name}" for area in areas for name in _OWNED]
-    if not any(_lies_in(place, f"{one}/{user_id}") for one in owned):
+    if not any(_lies_in(place, f"{prefix}/{user_id}") for prefix in owned):
         if at_terminal or (not as_member and _is_administrator(runtime, user_id)):
             _expect_open_to_those_who_run_it(runtime, url, place, areas, owned, at_terminal=at_terminal)
         elif not _is_listed(runtime, place, owned):
@@ -99,7 +100,7 @@ def importable(
 
 
 def _place(url: str) -> str:
-    """An address in the one way that places are compared by: a folder of this machine with no link in it.
+    """Return an address in the one way that places are compared by: a folder of this machine with no link in it.
 
     A bucket is a plain name, as `s3:///photos` and `s3://ph%6ftos` would reach `s3://photos` as well.
     """
@@ -129,7 +130,7 @@ def _expect_open_to_those_who_run_it(
     runtime: Runtime, url: str, place: str, areas: Sequence[str], owned: Sequence[str], *, at_terminal: bool
 ) -> None:
     """Refuse an administrator what is another's, and a folder of this machine unless it was listed."""
-    if any(_lies_in(place, one) or _lies_in(one, place) for one in owned):
+    if any(_lies_in(place, folder) or _lies_in(folder, place) for folder in owned):
         raise InvalidInput(
             _(
                 "%(store)s holds what users have stored. Name a folder of your own, or one that is "
@@ -150,27 +151,30 @@ def _expect_open_to_those_who_run_it(
 
 
 def _is_listed(runtime: Runtime, place: str, owned: Sequence[str]) -> bool:
-    """Whether a place lies in one that `ECLUSE_IMPORT_FROM` lists, and holds nothing of users or of this server.
+    """Return whether a place lies in one that `ECLUSE_IMPORT_FROM` lists, and holds nothing of users or of this
+    server.
 
     What lies in the folder of everything local counts only where a place in there is itself listed.
     """
     home = f"file://{quote(str(runtime.settings.home))}"
-    if any(_lies_in(place, one) or _lies_in(one, place) for one in owned) or _lies_in(home, place):
+    if any(_lies_in(place, folder) or _lies_in(folder, place) for folder in owned) or _lies_in(home, place):
         return False
-    listed = [one for one in runtime.settings.import_from if _lies_in(place, one)]
-    return any(not _lies_in(place, home) or _lies_in(one, home) for one in listed)
+    listed = [folder for folder in runtime.settings.import_from if _lies_in(place, folder)]
+    return any(not _lies_in(place, home) or _lies_in(folder, home) for folder in listed)
 
 
 def _lies_in(place: str, folder: str) -> bool:
-    """Whether a place is a folder or below it. Folders of this machine are compared as they are, not as written."""
+    """Return whether a place is a folder or below it. Folders of this machine are compared as they are, not as
+    written.
+    """
     if not (place.startswith("file:") and folder.startswith("file:")):
         return place == folder or is_within(place, folder)
     inner, outer = _real(place), _real(folder)
     if inner.is_relative_to(outer):
         return True
-    return outer.exists() and any(one.exists() and one.samefile(outer) for one in (inner, *inner.parents))
+    return outer.exists() and any(path.exists() and path.samefile(outer) for path in (inner, *inner.parents))
 
 
 def _real(url: str) -> Path:
-    """The folder of a `file://` address, with no link in it."""
+    """Return the folder of a `file://` address, with no link in it."""
     return Path(os.path.realpath(unquote(urlsplit(url).path)))

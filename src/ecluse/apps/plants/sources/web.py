@@ -40,7 +40,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def fetch_image(url: str, *, allow_private: bool = False) -> bytes:
-    """The bytes at `url`, at most `MAX_BYTES`.
+    """Return the bytes at `url`, at most `MAX_BYTES`.
 
     Raises:
         UnreadableImage: it did not come, or may not be asked for; the message says why.
@@ -69,10 +69,10 @@ def _fetch(url: str, allow_private: bool) -> bytes:
                 url = _sent_on(url, place)
                 continue
             if answer.status != 200:
-                said = _("%(key)s answers %(number)s", key=parts.hostname, number=answer.status)
+                reason = _("%(key)s answers %(number)s", key=parts.hostname, number=answer.status)
                 if answer.status in _PASSING:
-                    raise _Passing(said)
-                raise UnreadableImage(_("It could not be fetched: %(reason)s.", reason=said))
+                    raise _Passing(reason)
+                raise UnreadableImage(_("It could not be fetched: %(reason)s.", reason=reason))
             return _body(answer)
     raise UnreadableImage(
         _(
@@ -102,10 +102,10 @@ def _checked(url: str) -> SplitResult:
 
 
 def _looked_up(parts: SplitResult, allow_private: bool) -> tuple[str, int]:
-    """The first address of a host and the port; none of its addresses may be private."""
+    """Return the first address of a host and the port; none of its addresses may be private."""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        answers = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise UnreadableImage(
             _(
@@ -113,16 +113,16 @@ def _looked_up(parts: SplitResult, allow_private: bool) -> tuple[str, int]:
                 reason=_("there is no host %(key)s", key=parts.hostname),
             )
         ) from error
-    hosts = [str(one[4][0]).partition("%")[0] for one in found]
+    hosts = [str(answer[4][0]).partition("%")[0] for answer in answers]
     if not allow_private and not all(is_public(ipaddress.ip_address(host)) for host in hosts):
         raise UnreadableImage(
             _("%(key)s is on a private network, which is not asked for images.", key=parts.hostname)
         )
-    return str(found[0][4][0]), port
+    return str(answers[0][4][0]), port
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the internet at large, also where it stands for one of another kind."""
+    """Return whether an address is one of the internet at large, also where it stands for one of another kind."""
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
         if inner is None and address in _NAT64:
@@ -134,7 +134,7 @@ def is_public(address: Address) -> bool:
 
 @contextmanager
 def _answer(parts: SplitResult, address: tuple[str, int], until: float) -> Iterator[http.client.HTTPResponse]:
-    """The answer of the host at an address; the connection is cut when the time is over."""
+    """Yield the answer of the host at an address; the connection is cut when the time is over."""
     connection = http.client.HTTPConnection(parts.hostname or "", address[1])
     watch: threading.Timer | None = None
     late = threading.Event()

@@ -33,7 +33,7 @@ _ABANDONED: Final = 3600.0
 Arrays = Mapping[str, NDArray[Any]]
 
 
-class Seen:
+class ArrayCache:
     """Arrays of images by digest, of one `meaning`: those of another meaning are never mixed in.
 
     In the store they lie as parts `MEANING-0`, `MEANING-1` …, each with the images that were seen after those of the
@@ -50,19 +50,19 @@ class Seen:
         self._waiting = dict[str, Arrays]()
 
     def load(self, digests: Iterable[str], *names: str) -> dict[str, Arrays]:
-        """Those of these images of which every named array is kept."""
-        wanted = dict.fromkeys(digests)
-        found = dict[str, Arrays]()
+        """Return those of these images of which every named array is kept."""
+        requested = dict.fromkeys(digests)
+        arrays_of = dict[str, Arrays]()
         if self._local is not None:
-            for digest in wanted:
+            for digest in requested:
                 if (arrays := self._local.load(digest, *names)) is not None:
-                    found[digest] = arrays
-        if len(found) < len(wanted):
+                    arrays_of[digest] = arrays
+        if len(arrays_of) < len(requested):
             self._read_parts()
-        for digest in wanted.keys() - found.keys():
-            if (kept := self._in_store.get(digest)) is not None and kept.keys() >= set(names):
-                found[digest] = kept
-        return found
+        for digest in requested.keys() - arrays_of.keys():
+            if (stored := self._in_store.get(digest)) is not None and stored.keys() >= set(names):
+                arrays_of[digest] = stored
+        return arrays_of
 
     def keep(self, digest: str, **arrays: NDArray[Any]) -> None:
         """Keep what was seen of an image: on this machine at once, in the store together with those after it."""
@@ -97,20 +97,21 @@ class Seen:
             self._next += 1
 
 
-def _packed(seen: Mapping[str, Arrays]) -> bytes:
+def _packed(arrays_of: Mapping[str, Arrays]) -> bytes:
     return to_bytes(
-        {}, {f"{digest}.{name}": array for digest, arrays in seen.items() for name, array in arrays.items()}
+        {},
+        {f"{digest}.{name}": array for digest, arrays in arrays_of.items() for name, array in arrays.items()},
     )
 
 
 def _unpacked(data: bytes | None) -> dict[str, dict[str, NDArray[Any]]] | None:
     if (part := from_bytes(data)) is None:
         return None
-    found: dict[str, dict[str, NDArray[Any]]] = {}
+    arrays_of: dict[str, dict[str, NDArray[Any]]] = {}
     for key, array in part[1].items():
         digest, _, name = key.partition(".")
-        found.setdefault(digest, {})[name] = array
-    return found
+        arrays_of.setdefault(digest, {})[name] = array
+    return arrays_of
 
 
 class LocalArrays:
@@ -149,7 +150,7 @@ class LocalArrays:
                 elif path.suffix == ".npz":
                     files.append((path, status))
         size = sum(status.st_size for _, status in files)
-        for path, status in sorted(files, key=lambda one: one[1].st_mtime):
+        for path, status in sorted(files, key=lambda entry: entry[1].st_mtime):
             if size <= MOST_BYTES:
                 break
             path.unlink(missing_ok=True)
@@ -159,6 +160,6 @@ class LocalArrays:
         return self._folder / digest[:2] / f"{digest}.npz"
 
 
-def seen_in(runtime: Runtime, meaning: str, checkpoints: Checkpoints | None = None) -> Seen:
-    """What was seen of this meaning on this machine and, given its checkpoints, in a job."""
-    return Seen(meaning, LocalArrays(runtime.settings.home, meaning), checkpoints)
+def machine_cache(runtime: Runtime, meaning: str, checkpoints: Checkpoints | None = None) -> ArrayCache:
+    """Return what was seen of this meaning on this machine and, given its checkpoints, in a job."""
+    return ArrayCache(meaning, LocalArrays(runtime.settings.home, meaning), checkpoints)

@@ -18,13 +18,13 @@ from torch.nn import functional
 
 from ecluse.apps.plants import architectures
 from ecluse.apps.plants.architectures import CLASSIFIER
+from ecluse.apps.plants.array_cache import ArrayCache
 from ecluse.apps.plants.augmentation import order_of
 from ecluse.apps.plants.batches import Batch, Pictures, batches
 from ecluse.apps.plants.checkpoints import Checkpoint, from_bytes, to_bytes
 from ecluse.apps.plants.networks import Classifier, initialise, set_state, state_of
 from ecluse.apps.plants.plan import Plan
-from ecluse.apps.plants.recipe import Epoch, Example, Learned, Lesson, Teaching
-from ecluse.apps.plants.seen import Seen
+from ecluse.apps.plants.recipe import Callbacks, Epoch, Example, TrainedClassifier, TrainingData
 from ecluse.apps.plants.weights import pretrained_state
 from ecluse.errors import TrainingDiverged, UnusableCheckpoint
 from ecluse.sentences import _, num
@@ -44,49 +44,49 @@ class Group:
     rank, size = 0, 1
 
     def sums(self, values: Sequence[float]) -> list[float]:
-        """Each value added up over all processes."""
+        """Return each value added up over all processes."""
         return list(values)
 
     def joined(self, classifier: Classifier) -> nn.Module:
-        """The network with its gradients averaged over all processes."""
+        """Return the network with its gradients averaged over all processes."""
         return classifier
 
     def level(self, classifier: Classifier) -> None:
         """Give all processes the norms' statistics of the first."""
 
 
-def learn(
-    plan: Plan, lesson: Lesson, teaching: Teaching, *, threads: int, group: Group | None = None
-) -> Learned:
-    """Learn on, from what `teaching` saved of the same training, or from the start.
+def train(
+    plan: Plan, training_data: TrainingData, callbacks: Callbacks, *, threads: int, group: Group | None = None
+) -> TrainedClassifier:
+    """Learn on, from what `callbacks` saved of the same training, or from the start.
 
     Raises:
         TrainingDiverged: the loss is no longer a number.
         UnreadableImage: an image can no longer be read.
     """
-    saved = _saved(plan, lesson, teaching)
+    saved = _saved(plan, training_data, callbacks)
     with _settled(plan, int(saved.about["threads"]) if saved is not None else threads) as settled:
-        course = _Course(plan, lesson, teaching, group or Group(), settled)
+        trainer = Trainer(plan, training_data, callbacks, group or Group(), settled)
         if saved is None:
-            course.start()
+            trainer.start()
         else:
-            course.go_on(saved)
-        return course.run()
+            trainer.go_on(saved)
+        return trainer.run()
 
 
-def _saved(plan: Plan, lesson: Lesson, teaching: Teaching) -> Checkpoint | None:
-    """The checkpoint of this training; one of another, or a damaged one, is told of and left aside."""
-    data = teaching.saved()
+def _saved(plan: Plan, training_data: TrainingData, callbacks: Callbacks) -> Checkpoint | None:
+    """Return the checkpoint of this training; one of another, or a damaged one, is told of and left aside."""
+    data = callbacks.saved()
     if data is None:
         return None
     try:
         saved = from_bytes(data)
     except UnusableCheckpoint as error:
-        teaching.report("training", 0.0, _("%(reason)s The training begins again.", reason=error))
+        callbacks.report("training", 0.0, _("%(reason)s The training begins again.", reason=error))
         return None
-    if _same(saved.about, _about(plan, lesson)):
+    if _same(saved.about, _about(plan, training_data)):
         return saved
-    teaching.report(
+    callbacks.report(
         "training",
         0.0,
         _("%(reason)s The training begins again.", reason=_("The checkpoint is of other images or options.")),
@@ -94,23 +94,23 @@ def _saved(plan: Plan, lesson: Lesson, teaching: Teaching) -> Checkpoint | None:
     return None
 
 
-def _about(plan: Plan, lesson: Lesson) -> dict[str, Any]:
-    """What a checkpoint has to agree with; the device may be another."""
+def _about(plan: Plan, training_data: TrainingData) -> dict[str, Any]:
+    """Return what a checkpoint has to agree with; the device may be another."""
     digest = hashlib.sha256()
-    for part in (lesson.train, lesson.validation):
+    for part in (training_data.train, training_data.validation):
         for example in part:
             digest.update(f"{example.sha256} {example.label}\n".encode())
         digest.update(b"\n")
     chosen = {name: value for name, value in plan.to_dict().items() if name != "device"}
-    return {"plan": chosen, "labels": list(lesson.labels), "images": digest.hexdigest()}
+    return {"plan": chosen, "labels": list(training_data.labels), "images": digest.hexdigest()}
 
 
-def _same(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    one, other = (
+def _same(saved: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    first, second = (
         json.dumps({name: value for name, value in about.items() if name != "threads"}, sort_keys=True)
-        for about in (saved, wanted)
+        for about in (saved, expected)
     )
-    return one == other
+    return first == second
 
 
 @contextmanager
@@ -126,19 +126,23 @@ def _settled(plan: Plan, threads: int) -> Iterator[int]:
         torch.use_deterministic_algorithms(before[1])
 
 
-class _Course:
+class Trainer:
     """One training under way."""
 
-    def __init__(self, plan: Plan, lesson: Lesson, teaching: Teaching, group: Group, threads: int) -> None:
-        self.plan, self.lesson, self.teaching, self.group, self.threads = (
+    def __init__(
+        self, plan: Plan, training_data: TrainingData, callbacks: Callbacks, group: Group, threads: int
+    ) -> None:
+        self.plan, self.training_data, self.callbacks, self.group, self.threads = (
             plan,
-            lesson,
-            teaching,
+            training_data,
+            callbacks,
             group,
             threads,
         )
         self.device = torch.device(plan.device, group.rank) if plan.device == "cuda" else torch.device("cpu")
-        self.network = Classifier(architectures.network(plan.architecture, plan.width), len(lesson.labels))
+        self.network = Classifier(
+            architectures.network(plan.architecture, plan.width), len(training_data.labels)
+        )
         self.pictures = Pictures(plan.transform, plan.augmentation)
         #: Epochs without batches: the one that fits the last layer.
         self.fitted = int(plan.pretrained)
@@ -157,10 +161,10 @@ class _Course:
         if not self.plan.pretrained:
             self._join()
             return
-        known = pretrained_state(self.plan.architecture)
-        learned = {n: v for n, v in known.items() if not n.startswith(f"{CLASSIFIER}.")}
+        pretrained = pretrained_state(self.plan.architecture)
+        trained = {n: v for n, v in pretrained.items() if not n.startswith(f"{CLASSIFIER}.")}
         own = {n: v for n, v in state_of(self.network).items() if n.startswith(f"{CLASSIFIER}.")}
-        set_state(self.network, learned | own)
+        set_state(self.network, trained | own)
         first = self._fit_head()
         self._join()
         self._keep(first)
@@ -182,28 +186,28 @@ class _Course:
             }
         self.scaler.load_state_dict(dict(saved.scaler))
 
-    def run(self) -> Learned:
+    def run(self) -> TrainedClassifier:
         while len(self.history) < self.plan.epochs and not self._over():
             self._keep(self._epoch(len(self.history) + 1))
         return self._learned_by_now()
 
-    def _keep(self, told: Epoch) -> None:
+    def _keep(self, epoch: Epoch) -> None:
         """Note an epoch, its weights where they are the best so far, and all that the next one needs."""
-        self.history.append(told)
-        if told.validation_loss <= min(one.validation_loss for one in self.history):
-            self.best, self.best_epoch = state_of(self.network), told.epoch
+        self.history.append(epoch)
+        if epoch.validation_loss <= min(past.validation_loss for past in self.history):
+            self.best, self.best_epoch = state_of(self.network), epoch.epoch
         if self.group.rank == 0:
-            self.teaching.epoch(told)
-            self.teaching.save(to_bytes(self._checkpoint()))
+            self.callbacks.epoch(epoch)
+            self.callbacks.save(to_bytes(self._checkpoint()))
 
     def _over(self) -> bool:
-        """Whether what there is is what it ends with."""
+        """Return whether what there is is what it ends with."""
         waited = len(self.history) - self.best_epoch
         return bool(self.history) and (waited >= self.plan.patience or self._asked_to_finish())
 
     def _asked_to_finish(self) -> bool:
-        asked = self.group.rank == 0 and self.teaching.asked_to_finish()
-        return self.group.sums([float(asked)])[0] > 0
+        is_asked = self.group.rank == 0 and self.callbacks.asked_to_finish()
+        return self.group.sums([float(is_asked)])[0] > 0
 
     def _epoch(self, epoch: int) -> Epoch:
         """Learn from every image once, then look at the validation images.
@@ -217,22 +221,26 @@ class _Course:
             lambda example: self.pictures.to_learn(example, self.plan.seed, epoch), mine, self._loaders()
         )
         norms_learn(self.network, not self.plan.pretrained)
-        loss = right = seen = 0.0
+        loss = right = images_seen = 0.0
         rate = 0.0
         with closing(loaded):
             for number, batch in enumerate(loaded):
                 rate = self._rate((epoch - 1 - self.fitted) * len(groups) + number, len(groups))
                 weight = 1.0 if len(groups[number]) > self.group.rank else 0.0
-                one = self._step(epoch, number, batch, rate, len(groups[number]), weight)
-                loss, right, seen = loss + one[0], right + one[1], seen + weight * len(batch[1])
+                sums = self._step(epoch, number, batch, rate, len(groups[number]), weight)
+                loss, right, images_seen = (
+                    loss + sums[0],
+                    right + sums[1],
+                    images_seen + weight * len(batch[1]),
+                )
                 done = (epoch - 1 + (number + 1) / len(groups)) / self.plan.epochs
                 self._report(done, _("Epoch %(number)s of %(count)s", number=epoch, count=self.plan.epochs))
                 if self._asked_to_finish():
                     break
-        loss, right, seen = self.group.sums([loss, right, seen])
+        loss, right, images_seen = self.group.sums([loss, right, images_seen])
         validation_loss, validation_accuracy = self._validate(epoch)
         return Epoch(
-            epoch, loss / seen, right / seen, validation_loss, validation_accuracy, rate,
+            epoch, loss / images_seen, right / images_seen, validation_loss, validation_accuracy, rate,
             round(time.monotonic() - began, 3),
         )  # fmt: skip
 
@@ -274,10 +282,10 @@ class _Course:
     def _validate(self, epoch: int) -> tuple[float, float]:
         """Mean cross-entropy in nats and accuracy over the validation images, without augmentation."""
         self.group.level(self.network)
-        logits, labels = self._measured(self.lesson.validation, lambda at: self.network(at))
+        logits, labels = self._measured(self.training_data.validation, lambda at: self.network(at))
         loss = functional.cross_entropy(logits, labels, reduction="sum").item()
         right = (logits.argmax(1) == labels).sum().item()
-        loss, right, seen = self.group.sums([loss, float(right), float(len(labels))])
+        loss, right, images_seen = self.group.sums([loss, float(right), float(len(labels))])
         if not math.isfinite(loss):
             raise TrainingDiverged(
                 _(
@@ -287,16 +295,16 @@ class _Course:
                     count=num(self.plan.learning_rate, "g"),
                 )
             )
-        return loss / seen, right / seen
+        return loss / images_seen, right / images_seen
 
     def _measured(
         self,
         examples: Sequence[Example],
         look: Callable[[torch.Tensor], torch.Tensor],
         until: Callable[[Sequence[torch.Tensor]], bool] = lambda labels: False,
-        kept: Seen | None = None,
+        cache: ArrayCache | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What `look` sees in this process's share of images, and their labels, on the CPU.
+        """Return what `look` sees in this process's share of images, and their labels, on the CPU.
 
         Batches of which every image is `kept` are not looked at again; the others are, whole, as a batch may round as a
         whole.
@@ -305,28 +313,30 @@ class _Course:
         mine = examples[self.group.rank :: self.group.size]
         size = self.plan.batch_size
         groups = [mine[start : start + size] for start in range(0, len(mine), size)]
-        seen = [torch.empty(0, len(self.lesson.labels))] if not groups else []
+        outputs = [torch.empty(0, len(self.training_data.labels))] if not groups else []
         labels = [torch.empty(0, dtype=torch.int64)] if not groups else []
-        known = {} if kept is None else kept.load((one.sha256 for one in mine), _LOOKED)
-        ahead = [group for group in groups if not all(one.sha256 in known for one in group)]
+        cached = {} if cache is None else cache.load((example.sha256 for example in mine), _LOOKED)
+        ahead = [group for group in groups if not all(example.sha256 in cached for example in group)]
         with closing(batches(self.pictures.to_measure, ahead, self._loaders())) as loaded:
             for group in groups:
-                if all(one.sha256 in known for one in group):
-                    seen.append(torch.from_numpy(np.stack([known[one.sha256][_LOOKED] for one in group])))
-                    labels.append(torch.tensor([one.label for one in group]))
+                if all(example.sha256 in cached for example in group):
+                    outputs.append(
+                        torch.from_numpy(np.stack([cached[example.sha256][_LOOKED] for example in group]))
+                    )
+                    labels.append(torch.tensor([example.label for example in group]))
                 else:
                     images, truth = self._put(next(loaded))
                     with torch.no_grad(), self._autocast():
-                        found = look(images)
-                    seen.append(found.float().cpu())
+                        features = look(images)
+                    outputs.append(features.float().cpu())
                     labels.append(truth.cpu())
-                    for one, values in zip(group, seen[-1].numpy(), strict=True):
-                        if kept is not None:
-                            kept.keep(one.sha256, **{_LOOKED: values})
+                    for example, values in zip(group, outputs[-1].numpy(), strict=True):
+                        if cache is not None:
+                            cache.keep(example.sha256, **{_LOOKED: values})
                 self._report_alive()
                 if until(labels):
                     break
-        return torch.cat(seen), torch.cat(labels)
+        return torch.cat(outputs), torch.cat(labels)
 
     def _fit_head(self) -> Epoch:
         """Give the last layer what a logistic regression finds over the features as they come: the first epoch.
@@ -340,18 +350,18 @@ class _Course:
         alone, self.group = self.group, Group()  # each process looks at all of them
         # Only of the same images in the same order: each batch is then what it was.
         about = json.dumps(
-            _about(self.plan, self.lesson)
+            _about(self.plan, self.training_data)
             | {"torch": torch.__version__, "threads": self.threads, "device": self.plan.device},
             sort_keys=True,
         )
-        kept = self.teaching.seen(f"head-{hashlib.sha256(about.encode()).hexdigest()}")
+        cache = self.callbacks.cache(f"head-{hashlib.sha256(about.encode()).hexdigest()}")
         features, labels = self._measured(
-            self.lesson.train, self.network.features, until=self._seen_enough, kept=kept
+            self.training_data.train, self.network.features, until=self._seen_enough, cache=cache
         )
-        kept.finish()
+        cache.finish()
         self.group = alone
         last = self.network.get_submodule(CLASSIFIER)
-        if len(torch.unique(labels)) == len(self.lesson.labels):
+        if len(torch.unique(labels)) == len(self.training_data.labels):
             fitted = LogisticRegression(C=_HEAD_C, max_iter=1000).fit(features.numpy(), labels.numpy())
             weight, bias = fitted.coef_, fitted.intercept_
             if len(bias) == 1:
@@ -368,8 +378,8 @@ class _Course:
         return Epoch(1, loss, right, validation_loss, validation_accuracy, None, seconds)
 
     def _seen_enough(self, labels: Sequence[torch.Tensor]) -> bool:
-        return self.teaching.asked_to_finish() and len(torch.unique(torch.cat(list(labels)))) == len(
-            self.lesson.labels
+        return self.callbacks.asked_to_finish() and len(torch.unique(torch.cat(list(labels)))) == len(
+            self.training_data.labels
         )
 
     def _prepare(self) -> None:
@@ -381,7 +391,7 @@ class _Course:
                 table.stem,
                 *(step for block in table.blocks[: self.plan.frozen] for step in block.steps),
             ]
-            names = {name for one in still for name in (one.name, one.norm)}
+            names = {name for convolution in still for name in (convolution.name, convolution.norm)}
             for name, parameter in self.network.named_parameters():
                 parameter.requires_grad_(name.rpartition(".")[0] not in names)
 
@@ -404,23 +414,27 @@ class _Course:
         )
 
     def _learned(self) -> Iterator[tuple[str, nn.Parameter]]:
-        return ((name, one) for name, one in self.network.named_parameters() if one.requires_grad)
+        return (
+            (name, parameter)
+            for name, parameter in self.network.named_parameters()
+            if parameter.requires_grad
+        )
 
     def _groups(self, epoch: int) -> list[list[Example]]:
-        """The images of an epoch in its order, a batch of them at a time, over all processes."""
-        order = order_of(self.plan.seed, epoch, len(self.lesson.train))
+        """Return the images of an epoch in its order, a batch of them at a time, over all processes."""
+        order = order_of(self.plan.seed, epoch, len(self.training_data.train))
         size = self.plan.batch_size * self.group.size
         return [
-            [self.lesson.train[index] for index in order[start : start + size]]
+            [self.training_data.train[index] for index in order[start : start + size]]
             for start in range(0, len(order), size)
         ]
 
     def _share(self, group: Sequence[Example]) -> Sequence[Example]:
-        """This process's part of a batch; where there is none, an image that will not count."""
+        """Return this process's part of a batch; where there is none, an image that will not count."""
         return group[self.group.rank :: self.group.size] or group[:1]
 
     def _rate(self, step: int, steps: int) -> float:
-        """The learning rate of a step: up in a line, down as a cosine to a hundredth."""
+        """Return the learning rate of a step: up in a line, down as a cosine to a hundredth."""
         rise = self.plan.warmup * steps
         if step < rise:
             return self.plan.learning_rate * (step + 1) / rise
@@ -428,12 +442,12 @@ class _Course:
         return self.plan.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
 
     def _kept(self, epoch: int, number: int, count: int) -> torch.Tensor | None:
-        """What dropout leaves of the features, drawn for this batch alone."""
+        """Return what dropout leaves of the features, drawn for this batch alone."""
         if not self.plan.dropout:
             return None
         draw = np.random.default_rng([self.plan.seed % 2**64, epoch, number, self.group.rank])
-        kept = draw.random((count, self.network.network.features), np.float32) >= self.plan.dropout
-        return torch.from_numpy(kept.astype(np.float32) / np.float32(1 - self.plan.dropout)).to(self.device)
+        mask = draw.random((count, self.network.network.features), np.float32) >= self.plan.dropout
+        return torch.from_numpy(mask.astype(np.float32) / np.float32(1 - self.plan.dropout)).to(self.device)
 
     def _put(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         images, labels = (torch.from_numpy(part) for part in batch)
@@ -459,11 +473,11 @@ class _Course:
         now = time.monotonic()
         if now - self._told >= REPORTED_EVERY:
             self._told = now
-            self.teaching.report("training", self._fraction, self._message)
+            self.callbacks.report("training", self._fraction, self._message)
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(
-            about=_about(self.plan, self.lesson) | {"threads": self.threads},
+            about=_about(self.plan, self.training_data) | {"threads": self.threads},
             history=self.history,
             best_epoch=self.best_epoch,
             weights=state_of(self.network),
@@ -476,9 +490,9 @@ class _Course:
             scaler=self.scaler.state_dict(),
         )
 
-    def _learned_by_now(self) -> Learned:
+    def _learned_by_now(self) -> TrainedClassifier:
         plan = self.plan
-        return Learned(
+        return TrainedClassifier(
             architecture=plan.architecture,
             state=self.best,
             transform=plan.transform,

@@ -1,4 +1,4 @@
-"""Small lessons to learn from, and what a training tells while it learns."""
+"""Small split_images to learn from, and what a training tells while it learns."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import cast
 import numpy as np
 from PIL import Image
 
-from ecluse.apps.plants.recipe import Epoch, Example, Lesson
-from ecluse.apps.plants.seen import Seen
+from ecluse.apps.plants.array_cache import ArrayCache
+from ecluse.apps.plants.recipe import Epoch, Example, TrainingData
 from ecluse.checkpoints import Checkpoints
 from ecluse.errors import JobCancelled
 
@@ -37,10 +37,10 @@ def example(label: int, number: int) -> Example:
     return Example(f"{LABELS[label]}-{number}", hashlib.sha256(data).hexdigest(), label, partial(bytes, data))
 
 
-def lesson(train: int = 12, validation: int = 6) -> Lesson:
+def training_data(train: int = 12, validation: int = 6) -> TrainingData:
     """So many images of two labels that are easily told apart."""
     examples = [example(number % 2, number) for number in range(train + validation)]
-    return Lesson(LABELS, examples[:train], examples[train:])
+    return TrainingData(LABELS, examples[:train], examples[train:])
 
 
 class Memory:
@@ -63,7 +63,7 @@ class Memory:
 
 
 class Notes:
-    """A teaching that remembers; `cancelled_at` and `finish_at` are asked with the number of reports so far."""
+    """A callbacks that remembers; `cancelled_at` and `finish_at` are asked with the number of reports so far."""
 
     def __init__(
         self,
@@ -93,5 +93,5 @@ class Notes:
     def saved(self) -> bytes | None:
         return self.kept
 
-    def seen(self, meaning: str) -> Seen:
-        return Seen(meaning, checkpoints=cast(Checkpoints, self.memory))
+    def cache(self, meaning: str) -> ArrayCache:
+        return ArrayCache(meaning, checkpoints=cast(Checkpoints, self.memory))
