@@ -140,7 +140,7 @@ def test_what_was_seen_first_goes_first_when_there_is_no_room(
         kept.save(f"{number:064}", values=np.full(1000, number))
         path = kept._path(f"{number:064}")
         os.utime(path, (number, number))
-    monkeypatch.setattr(seen, "MOST_BYTES", 2.5 * path.stat().st_size)
+    monkeypatch.setattr(array_cache, "MOST_BYTES", 2.5 * path.stat().st_size)
     kept.prune()
     assert [kept.load(f"{number:064}", "values") is not None for number in range(4)] == [
         False,

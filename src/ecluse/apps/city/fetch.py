@@ -343,7 +343,7 @@ def _store_bikes(work: _Work, day: LocalDay, download: Download) -> tuple[int, t
 
 
 def _weather(work: _Work, first: date, last: date) -> Iterator[_Task]:
-    """Yield all days of UTC that the local days touch. The rain of the last hour stands at the midnight that ends it."""
+    """Yield all days of UTC that the local days touch. Rain of the last hour stands at the midnight that ends it."""
     today = work.now.date()
     begin, end = LocalDay(first, work.zone).begin, LocalDay(last, work.zone).end
     days = [day for day in days_between(begin.date(), end.date()) if day <= today]
